@@ -1,0 +1,144 @@
+"""Put a daemon together and run it: lock, log, folders, ledger, and the signals that end it."""
+
+import json
+import logging
+import os
+import signal
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+from daemon.checker import Checker
+from daemon.foreman import Foreman
+from daemon.intake import Settling
+from daemon.job_ids import JobIds
+from daemon.job_queue import JobQueue
+from daemon.ledger import Ledger
+from daemon.live_settings import LiveSettings
+from daemon.loop import Daemon
+from daemon.reception import Reception
+from daemon.sight import ignore_lease_breaks
+from daemon.status_board import StatusBoard
+from daemon.supervision.launcher import Launcher, LocalLauncher
+from daemon.wake import Wake
+from daemon.watcher import Watcher
+from trainer.protocol.files import UnreadableFile, read_json, write_json
+from trainer.protocol.layout import Layout
+from trainer.protocol.logs import set_up_logging
+
+logger = logging.getLogger(__name__)
+
+STARTER_CONFIG = {"model": {"base_model": "tiny"}}
+
+
+class AlreadyRunning(RuntimeError):
+    """Another daemon holds this working directory."""
+
+
+def run_daemon(
+    base_dir: Path,
+    *,
+    overrides: Sequence[str] = (),
+    drain: bool = False,
+    log_format: str | None = None,
+    launcher: Launcher | None = None,
+) -> int:
+    """Run a daemon in the foreground until it is told to stop; return the exit code.
+
+    Args:
+        overrides: `--set` texts.
+        drain: leave when everything is trained; the exit code is then 1 if any file failed.
+        log_format: `text` or `json`, instead of `daemon.log_format`.
+        launcher: what starts the worker; None starts it on this machine.
+    Raises:
+        AlreadyRunning: there is one already.
+        BadConfig: the settings are invalid.
+        OSError: the working directory cannot be used.
+    """
+    started_at = time.time()
+    os.umask(0o077)
+    if log_format:
+        overrides = [*overrides, f"daemon.log_format={log_format}"]
+    layout = Layout(base_dir)
+    layout.create()
+    if not layout.config_file.exists():
+        write_json(layout.config_file, STARTER_CONFIG, durable=False)
+    lock = FileLock(layout.lock_file, blocking=False)
+    try:
+        with lock:
+            write_json(layout.process_file, {"pid": os.getpid(), "started_at": started_at}, durable=False)
+            return _run_locked(layout, overrides, drain, launcher or LocalLauncher(), started_at)
+    except Timeout:
+        raise AlreadyRunning(
+            f"a daemon is already running here (pid {_running_pid(layout)}); "
+            "stop it with: training_controller stop"
+        ) from None
+
+
+def _run_locked(
+    layout: Layout, overrides: Sequence[str], drain: bool, launcher: Launcher, started_at: float
+) -> int:
+    settings = LiveSettings(layout.config_file, overrides)
+    own = settings.current.daemon
+    set_up_logging(layout.logs / "daemon.log", form=own.log_format, also_stderr=True)
+    ignore_lease_breaks()
+    ledger = Ledger(layout.ledger_file, clock=time.time)
+    board = StatusBoard(layout.status_file, daemon_pid=os.getpid())
+    board.publish()
+    wake = Wake()
+    queue = JobQueue(layout, ledger)
+    watcher = Watcher(_watched(layout), wake)
+    checker = Checker(layout.failed, on_result=wake.set)
+    reception = Reception(
+        layout,
+        queue,
+        ledger,
+        board,
+        watcher,
+        checker,
+        Settling(settle_s=own.settle_s, settle_slow_s=own.settle_slow_s),
+        JobIds(ledger.newest_job_id()),
+        data=lambda: settings.current.data,
+        rescan_s=own.rescan_s,
+    )
+    foreman = Foreman(layout, queue, ledger, board, launcher)
+    daemon = Daemon(layout, settings, queue, ledger, board, reception, foreman, wake, drain=drain)
+    _on_signals(daemon.stop_soon)
+    watcher.start()
+    if watcher.failure:
+        board.alert("watcher", watcher.failure)
+    try:
+        daemon.start(started_at=started_at)
+        logger.info("daemon %d is ready in %s", os.getpid(), layout.base)
+        return daemon.run()
+    finally:
+        watcher.stop()
+        checker.close()
+        foreman.kill()
+        ledger.close()
+
+
+def _watched(layout: Layout) -> dict[Path, bool]:
+    """Folder -> whether its subfolders are watched too."""
+    waiting = [folder for folder in layout.folders() if folder.parent == layout.queue]
+    return {
+        layout.inbox: True,
+        layout.control: False,
+        layout.base: False,
+        **dict.fromkeys(waiting[:3], False),
+    }
+
+
+def _on_signals(stop: Callable[[], None]) -> None:
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stop())
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)  # the terminal may close; a daemon goes on
+
+
+def _running_pid(layout: Layout) -> str:
+    try:
+        return str(read_json(layout.process_file)["pid"])
+    except (OSError, UnreadableFile, KeyError, TypeError, json.JSONDecodeError):
+        return "unknown"

@@ -1,0 +1,168 @@
+"""Check files row by row on a thread of its own, one at a time, so that the daemon keeps answering meanwhile."""
+
+import heapq
+import json
+import os
+import threading
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+from queue import SimpleQueue
+from typing import BinaryIO
+
+from daemon.folder import REJECTED_SUFFIX
+from daemon.settling import Identity
+from daemon.sight import identity_of
+from trainer.data.check import CheckCancelled, FileCheck, RejectedRow, check_file
+from trainer.protocol.files import move_durably, sync_file
+from trainer.protocol.job import Priority
+from trainer.protocol.text import printable
+
+MAX_SHOWN_BYTES = 1 << 20  # of a rejected row; the file itself keeps it whole
+
+
+@dataclass(frozen=True, order=True)
+class CheckOrder:
+    """A file to be checked. Sorts by urgency, then by arrival."""
+
+    rank: int
+    job_id: str
+    path: Path = field(compare=False)
+    priority: Priority = field(compare=False)
+    max_line_bytes: int = field(compare=False)
+
+
+@dataclass(frozen=True)
+class Checked:
+    """A check that ran to its end."""
+
+    order: CheckOrder
+    identity: Identity
+    check: FileCheck
+    has_changed: bool
+    """Somebody wrote to the file meanwhile, so the check is worth nothing."""
+
+
+@dataclass(frozen=True)
+class NotChecked:
+    """A check that ended early."""
+
+    order: CheckOrder
+    error: OSError | CheckCancelled
+
+
+class Checker:
+    """Runs checks in order of urgency.
+
+    Args:
+        failed: folder for the rows that are set aside.
+        on_result: called from the thread when `results` has something.
+    """
+
+    def __init__(self, failed: Path, *, on_result: Callable[[], None]) -> None:
+        self._failed = failed
+        self._on_result = on_result
+        self._waiting: list[CheckOrder] = []
+        self._paths: set[Path] = set()
+        self._running: CheckOrder | None = None
+        self._cancelled = threading.Event()
+        self._results: SimpleQueue[Checked | NotChecked] = SimpleQueue()
+        self._executor = ThreadPoolExecutor(max_workers=1, thread_name_prefix="check")
+
+    def __len__(self) -> int:
+        return len(self._paths)
+
+    def __contains__(self, path: Path) -> bool:
+        return path in self._paths
+
+    @property
+    def current(self) -> Path | None:
+        """The file being checked."""
+        return self._running.path if self._running else None
+
+    def submit(self, order: CheckOrder) -> None:
+        """Have a file checked."""
+        self._paths.add(order.path)
+        heapq.heappush(self._waiting, order)
+        self._start_next()
+
+    def cancel_current(self) -> None:
+        """End the check that is running; its result will be `NotChecked`."""
+        self._cancelled.set()
+
+    def results(self) -> list[Checked | NotChecked]:
+        """Return the checks that have ended since the last call."""
+        ended = []
+        while not self._results.empty():
+            result = self._results.get()
+            ended.append(result)
+            self._paths.discard(result.order.path)
+            self._running = None
+            self._start_next()
+        return ended
+
+    def close(self) -> None:
+        """End the running check and forget the others; their files are found again at the next start."""
+        self._waiting.clear()
+        self._cancelled.set()
+        self._executor.shutdown(cancel_futures=True)
+
+    def _start_next(self) -> None:
+        if self._running is None and self._waiting:
+            self._running = heapq.heappop(self._waiting)
+            self._cancelled.clear()
+            self._executor.submit(self._run, self._running)
+
+    def _run(self, order: CheckOrder) -> None:
+        try:
+            self._results.put(self._check(order))
+        except (OSError, CheckCancelled) as error:
+            self._results.put(NotChecked(order, error))
+        self._on_result()
+
+    def _check(self, order: CheckOrder) -> Checked:
+        before = identity_of(order.path.lstat())
+        with _RejectedRows(self._failed, order.path.name) as rejected:
+            check = check_file(
+                order.path,
+                max_line_bytes=order.max_line_bytes,
+                on_reject=rejected.add,
+                is_cancelled=self._cancelled.is_set,
+            )
+            sync_file(order.path)  # whoever wrote it need not have
+            has_changed = identity_of(order.path.lstat()) != before
+            if not has_changed:
+                rejected.publish()
+        return Checked(order, before, check, has_changed)
+
+
+class _RejectedRows:
+    """Writes `NAME.rejected.jsonl`, a line per rejected row; nothing appears if there is none."""
+
+    def __init__(self, folder: Path, name: str) -> None:
+        shown = printable(name, limit=150)
+        self._partial = folder / f".{shown}{REJECTED_SUFFIX}.part"
+        self._name = shown + REJECTED_SUFFIX
+        self._file: BinaryIO | None = None
+
+    def __enter__(self) -> "_RejectedRows":
+        return self
+
+    def add(self, row: RejectedRow) -> None:
+        if self._file is None:
+            self._file = self._partial.open("wb")
+        content = (row.content or b"")[:MAX_SHOWN_BYTES].rstrip(b"\r\n").decode("utf-8", "backslashreplace")
+        line = json.dumps({"line": row.line, "reason": row.reason, "row": content})
+        self._file.write(line.encode() + b"\n")
+
+    def publish(self) -> None:
+        if self._file is not None:
+            self._file.flush()
+            os.fsync(self._file.fileno())
+            move_durably(self._partial, self._partial.parent, name=self._name)
+
+    def __exit__(self, *exception: object) -> None:
+        if self._file is not None:
+            self._file.close()
+            self._partial.unlink(missing_ok=True)

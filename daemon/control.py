@@ -1,0 +1,70 @@
+"""Control files: what a person or a program asks of the daemon. Reads and removes them, decides nothing."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from trainer.protocol.layout import Layout
+from trainer.protocol.text import printable
+
+Name = Literal["pause", "resume", "skip", "stop", "stop_now"]
+FILES: dict[str, Name] = {".resume": "resume", ".pause": "pause", ".skip": "skip", ".stop": "stop"}
+MAX_REQUEST_BYTES = 4096
+
+
+@dataclass(frozen=True, kw_only=True)
+class Request:
+    """One control file."""
+
+    name: Name
+    path: Path
+    written_at: float
+    """Unix seconds."""
+    id: str | None = None
+    """Given by the sender to recognise the answer; None for a plain `touch`."""
+    reason: str | None = None
+
+
+def read_requests(layout: Layout) -> list[Request]:
+    """Return the requests that lie there, oldest first; of equally old ones a pause comes after a resume."""
+    found = []
+    for file_name, name in FILES.items():
+        if request := _read(layout.control / file_name, name):
+            found.append(request)
+    if emergency := _read(layout.emergency_stop, "stop_now"):
+        found.append(emergency)
+    return sorted(found, key=lambda request: request.written_at)
+
+
+def _read(path: Path, name: Name) -> Request | None:
+    try:
+        found = path.lstat()
+    except FileNotFoundError:
+        return None
+    content = _content(path)
+    if name == "stop" and content.get("now") is True:
+        name = "stop_now"
+    return Request(
+        name=name,
+        path=path,
+        written_at=found.st_mtime,
+        id=_text(content.get("id")),
+        reason=_text(content.get("reason")),
+    )
+
+
+def _content(path: Path) -> dict[str, object]:
+    """Return the JSON object in a control file. The name alone is a valid request, so anything else is empty."""
+    if path.is_symlink() or not path.is_file():
+        return {}
+    try:
+        with path.open("rb") as file:
+            content = json.loads(file.read(MAX_REQUEST_BYTES))
+    except (OSError, ValueError, RecursionError):
+        return {}
+    return content if isinstance(content, dict) else {}
+
+
+def _text(value: object) -> str | None:
+    return printable(value, limit=200) if isinstance(value, str) else None

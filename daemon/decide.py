@@ -1,0 +1,162 @@
+"""Decide the daemon's next act. Pure: what is known comes in as arguments, a decision goes out; nothing is touched."""
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+
+class Stopping(StrEnum):
+    """How the daemon was asked to end."""
+
+    AFTER_FILE = "after the current file"
+    NOW = "at the next step"
+
+
+# ---- what the worker is doing
+
+
+@dataclass(frozen=True)
+class Absent:
+    """There is no worker."""
+
+    not_before: float = 0.0
+    """Monotonic seconds; in the future while a restart backs off or the daemon is blocked."""
+
+
+@dataclass(frozen=True)
+class Loading:
+    """The worker is getting its model ready."""
+
+
+@dataclass(frozen=True)
+class Ready:
+    """The worker has its model and no job."""
+
+    must_restart: bool = False
+    """It was started with settings that only a new worker can change."""
+    knows_queue_is_empty: bool = False
+
+
+@dataclass(frozen=True)
+class Busy:
+    """The worker has a job."""
+
+    job_id: str
+    prepared_job: str | None = None
+    """The job it was told to get ready for."""
+
+
+@dataclass(frozen=True)
+class Leaving:
+    """The worker was told to save and leave."""
+
+
+WorkerState = Absent | Loading | Ready | Busy | Leaving
+
+
+@dataclass(frozen=True, kw_only=True)
+class Situation:
+    """Everything a decision depends on."""
+
+    worker: WorkerState
+    paused: bool
+    stopping: Stopping | None
+    next_job: str | None
+    """Id of the job that is to be trained next; one already begun comes first."""
+    upcoming_job: str | None
+    """Id of the waiting job that will probably be next."""
+    drain: bool
+    """Leave when everything is trained."""
+    is_quiet: bool
+    """No file is settling, being checked or waiting for its checkpoint."""
+
+
+# ---- decisions
+
+
+@dataclass(frozen=True)
+class StartWorker:
+    pass
+
+
+@dataclass(frozen=True)
+class GiveJob:
+    job_id: str
+
+
+@dataclass(frozen=True)
+class PrepareNext:
+    job_id: str
+
+
+@dataclass(frozen=True)
+class SayQueueIsEmpty:
+    pass
+
+
+@dataclass(frozen=True)
+class DismissWorker:
+    reason: str
+
+
+@dataclass(frozen=True)
+class Leave:
+    """End the daemon."""
+
+
+@dataclass(frozen=True)
+class Wait:
+    until: float | None = None
+    """Monotonic seconds; None until something happens."""
+
+
+Decision = StartWorker | GiveJob | PrepareNext | SayQueueIsEmpty | DismissWorker | Leave | Wait
+
+
+def next_decision(situation: Situation, *, now: float) -> Decision:
+    """Choose the one thing to do at `now` (monotonic seconds)."""
+    match situation.worker:
+        case Absent(not_before):
+            return _without_worker(situation, not_before, now)
+        case Ready() as ready:
+            return _with_idle_worker(situation, ready)
+        case Busy() as busy:
+            return _with_busy_worker(situation, busy)
+        case Loading() if situation.stopping:
+            return DismissWorker(f"stop {situation.stopping}")
+        case Loading() | Leaving():
+            return Wait()
+
+
+def _without_worker(situation: Situation, not_before: float, now: float) -> Decision:
+    if situation.stopping or (situation.drain and _is_drained(situation)):
+        return Leave()
+    if situation.paused or situation.next_job is None:
+        return Wait()
+    return StartWorker() if now >= not_before else Wait(not_before)
+
+
+def _with_idle_worker(situation: Situation, ready: Ready) -> Decision:
+    if situation.stopping:
+        return DismissWorker(f"stop {situation.stopping}")
+    if ready.must_restart:
+        return DismissWorker("the settings of the model have changed")
+    if situation.next_job and not situation.paused:
+        return GiveJob(situation.next_job)
+    if situation.next_job is None and not ready.knows_queue_is_empty:
+        return SayQueueIsEmpty()
+    if situation.drain and _is_drained(situation):
+        return DismissWorker("everything is trained")
+    return Wait()
+
+
+def _with_busy_worker(situation: Situation, busy: Busy) -> Decision:
+    if situation.stopping is Stopping.NOW:
+        return DismissWorker(f"stop {situation.stopping}")
+    upcoming = situation.upcoming_job
+    if upcoming and upcoming != busy.prepared_job and not situation.stopping:
+        return PrepareNext(upcoming)
+    return Wait()
+
+
+def _is_drained(situation: Situation) -> bool:
+    return situation.next_job is None and situation.is_quiet

@@ -1,0 +1,355 @@
+"""Everything between daemon and worker: start it, give it jobs, hear what it says, judge how it ends.
+
+A file leaves `processing/` only when the worker has said that a durable checkpoint contains it.
+"""
+
+import logging
+import time
+from collections.abc import Callable
+
+from daemon.decide import Absent, Busy, Leaving, Loading, Ready, WorkerState
+from daemon.job_queue import Ending, JobQueue
+from daemon.ledger import Ledger
+from daemon.live_settings import needs_new_worker
+from daemon.status_board import StatusBoard
+from daemon.supervision.launcher import Launcher
+from daemon.supervision.verdict import Verdict, backoff_s
+from daemon.supervision.worker_process import WorkerProcess
+from trainer.config.schema import Settings
+from trainer.protocol.job import FaultKind, Job, JobRecord, Outcome, Reason
+from trainer.protocol.layout import Layout
+from trainer.protocol.messages import (
+    CheckpointPublished,
+    Continued,
+    Event,
+    Faulted,
+    ForgetJobs,
+    Heartbeat,
+    Held,
+    JobEnded,
+    JobStarted,
+    LoadModel,
+    Pause,
+    PrepareJob,
+    QueueEmpty,
+    Resume,
+    ShutDown,
+    SkipJob,
+    StartJob,
+    StepsTaken,
+    Validated,
+    WorkerReady,
+)
+from trainer.protocol.messages import Leaving as LeavingEvent
+from trainer.protocol.text import printable
+
+logger = logging.getLogger(__name__)
+
+
+class Foreman:
+    """The one worker of one working directory.
+
+    Args:
+        clock: monotonic seconds.
+    """
+
+    def __init__(
+        self,
+        layout: Layout,
+        queue: JobQueue,
+        ledger: Ledger,
+        board: StatusBoard,
+        launcher: Launcher,
+        *,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._layout = layout
+        self._queue = queue
+        self._ledger = ledger
+        self._board = board
+        self._launcher = launcher
+        self._clock = clock
+        self._worker: WorkerProcess | None = None
+        self._settings = Settings()
+        self._jobs: dict[str, Job] = {}  # given to this worker, file still in processing/
+        self._uncommitted: set[str] = set()
+        self._reasons: dict[str, Reason] = {}
+        self._failures = 0
+        self.state: WorkerState = Absent()
+        self.is_holding = False
+        """The worker has stopped between two steps because of a pause."""
+        self.blocked: str | None = None
+        """Why nothing can be trained at the moment."""
+        self.failed_files = 0
+        """Files that have gone to `failed/` by way of the worker."""
+
+    # ---- facts
+
+    @property
+    def worker(self) -> WorkerProcess | None:
+        return self._worker
+
+    @property
+    def is_training(self) -> bool:
+        """A job is in the worker's hands and not held."""
+        return isinstance(self.state, Busy) and not self.is_holding
+
+    @property
+    def has_uncommitted(self) -> bool:
+        """A finished file waits for the checkpoint that contains it."""
+        return bool(self._uncommitted)
+
+    # ---- orders
+
+    def start_worker(self, settings: Settings) -> None:
+        """Start a worker; it loads the model at once."""
+        self.blocked = None
+        self._settings = settings
+        try:
+            self._worker = WorkerProcess(self._launcher, self._layout, clock=self._clock)
+        except OSError as error:
+            self._block(f"the worker cannot be started: {error}", settings.daemon.blocked_retry_s)
+            return
+        self._worker.send(LoadModel(settings=settings.model_dump(mode="json")))
+        self.state = Loading()
+        self._board.set(worker_pid=self._worker.pid, worker_section="loading")
+        self._ledger.add_event("worker_started", f"worker {self._worker.pid} started")
+
+    def give(self, job: Job, settings: Settings) -> None:
+        """Have a job trained. Its file moves to `processing/` first, and the attempt is noted."""
+        started = self._queue.start(job)
+        if started is None or self._worker is None:
+            return
+        job, path = started
+        frozen = self._ledger.frozen_settings(job.id)
+        if frozen is None:
+            frozen = settings.model_dump(mode="json")
+            self._ledger.freeze_settings(job.id, frozen)
+        self._ledger.start_attempt(job.id)
+        self._jobs[job.id] = job
+        self._worker.send(StartJob(job=job, path=str(path), settings=frozen))
+        self.state = Busy(job.id)
+        self._board.set(current_file=printable(job.name), current_job=job.id, priority=job.priority.value)
+
+    def prepare(self, job_id: str) -> None:
+        """Have the file that will probably be next made ready while the current one trains."""
+        upcoming = self._queue.upcoming()
+        if upcoming and self._worker and isinstance(self.state, Busy):
+            job, path = upcoming
+            self._worker.send(PrepareJob(job=job, path=str(path)))
+            self.state = Busy(self.state.job_id, prepared_job=job_id)
+
+    def say_queue_is_empty(self) -> None:
+        """Have finished files made durable at once."""
+        if self._worker and isinstance(self.state, Ready):
+            self._worker.send(QueueEmpty())
+            self.state = Ready(self.state.must_restart, knows_queue_is_empty=True)
+
+    def pause(self) -> None:
+        """Hold at the next step."""
+        if self._worker:
+            self._worker.send(Pause())
+
+    def resume(self) -> None:
+        """Go on, and try at once what was blocked."""
+        self.retry_now()
+        if self._worker:
+            self._worker.send(Resume())
+
+    def skip(self, job_id: str) -> None:
+        """End a job at the next step."""
+        if self._worker:
+            self._worker.send(SkipJob(job_id=job_id))
+
+    def forget(self, job_id: str) -> None:
+        """Drop the cursor of a job that will not come back."""
+        if self._worker:
+            self._worker.send(ForgetJobs(job_ids=(job_id,)))
+
+    def dismiss(self, reason: str, grace_s: float) -> None:
+        """Have the worker save at the next step and leave; after `grace_s` seconds it is killed."""
+        if self._worker:
+            self._worker.send(ShutDown(reason=reason))
+            self._worker.dismiss_by(self._clock() + grace_s)
+            self.state = Leaving()
+
+    def kill(self) -> None:
+        """End the worker now. What it had not saved is trained again at the next start."""
+        if self._worker:
+            self._worker.kill()
+
+    def retry_now(self) -> None:
+        """Do not wait any longer before the worker is started again."""
+        if isinstance(self.state, Absent):
+            self.state = Absent()
+
+    def check_settings(self, wanted: Settings) -> None:
+        """Note if only a new worker can honour the settings."""
+        if isinstance(self.state, Ready) and needs_new_worker(self._settings, wanted):
+            self.state = Ready(must_restart=True, knows_queue_is_empty=self.state.knows_queue_is_empty)
+
+    # ---- what the worker says and how it ends
+
+    def reap(self) -> None:
+        """Take note of everything the worker has said, and of its end."""
+        if self._worker is None:
+            return
+        for event in self._worker.events():
+            self._hear(event)
+        verdict = self._worker.ended()
+        if verdict is not None:
+            for event in self._worker.events():
+                self._hear(event)
+            self._bury(verdict)
+
+    def _hear(self, event: Event) -> None:
+        match event:
+            case WorkerReady():
+                self._on_ready(event)
+            case Heartbeat():
+                self._board.set(worker_section=event.section)
+                if event.detail:
+                    self._board.set_state(self._board.status.status, event.detail)
+            case JobStarted():
+                self._board.job_started(self._jobs[event.job_id], event)
+            case StepsTaken():
+                self._failures = 0
+                self._ledger.add_steps(event.steps)
+                self._board.steps(event.steps)
+            case Validated():
+                self._ledger.add_validation(event)
+                self._board.validated(event)
+            case JobEnded():
+                self._on_job_ended(event)
+            case CheckpointPublished():
+                self._on_checkpoint(event)
+            case Held():
+                self.is_holding = True
+            case Continued():
+                self.is_holding = False
+            case Faulted() | LeavingEvent():
+                pass  # its last word; `ended` tells what it means
+
+    def _on_ready(self, ready: WorkerReady) -> None:
+        self.state = Ready()
+        self._board.worker_ready(ready)
+        self._ledger.rewind(ready.global_step)
+        for notice in ready.notices:
+            logger.warning(notice)
+            self._ledger.add_event("notice", notice)
+            self._board.alert("checkpoint", notice)
+        begun = {job.id: job for job in self._queue.processing()}
+        self._put_away(
+            [(begun[record.job_id], record) for record in ready.finished if record.job_id in begun]
+        )
+        stale = tuple(cursor.job_id for cursor in ready.cursors if not self._queue.is_open(cursor.job_id))
+        if stale and self._worker:
+            self._worker.send(ForgetJobs(job_ids=stale))
+        logger.info("worker is ready: %s at step %d", ready.model_name, ready.global_step)
+        self._ledger.add_event("worker_ready", f"{ready.model_name} at step {ready.global_step}")
+
+    def _on_job_ended(self, event: JobEnded) -> None:
+        record = event.record
+        job = self._jobs[record.job_id]
+        message = f"{record.outcome} {job.name}: {record.rows_trained} rows in {record.steps} steps"
+        if event.truncated_rows:
+            message += f"; {event.truncated_rows} rows cut off at data.max_length"
+        if event.rows_without_target:
+            message += f"; {event.rows_without_target} rows had nothing left to learn"
+        logger.info(message, extra={"job_id": job.id})
+        self._ledger.add_event("trained", message, job.id)
+        self._ledger.end_attempt(job.id, record.outcome.value, record.message, is_charged=False)
+        if event.fault:
+            self._reasons[job.id] = self._reason(job, event.fault, record.message or str(record.outcome))
+        if event.fault is FaultKind.BAD_DATA:
+            self._board.error("BadFile", record.message or "", job.name)
+        self._board.job_ended()
+        self._board.clear_alert(f"rejected {job.id}")
+        self.state = Ready()
+        if event.durable:
+            self._put_away([(job, record)])
+        else:
+            self._queue.hold_until_saved(job.id)
+            self._uncommitted.add(job.id)
+
+    def _on_checkpoint(self, event: CheckpointPublished) -> None:
+        self._board.checkpoint(event.checkpoint)
+        self._ledger.add_event("checkpoint", f"{event.checkpoint.path} in {event.seconds:.2f} s")
+        self._put_away([(self._jobs[record.job_id], record) for record in event.finished])
+
+    def _put_away(self, ended: list[tuple[Job, JobRecord]]) -> None:
+        endings = []
+        for job, record in ended:
+            self._jobs.pop(job.id, None)
+            self._uncommitted.discard(job.id)
+            reason = self._reasons.pop(job.id, None)
+            if reason is None and record.outcome is not Outcome.COMPLETED:
+                kind = FaultKind.REQUEST if record.outcome is Outcome.SKIPPED else FaultKind.BAD_DATA
+                reason = self._reason(job, kind, record.message or str(record.outcome))
+            self.failed_files += record.outcome is Outcome.FAILED
+            endings.append(Ending(job=job, outcome=record.outcome, record=record, reason=reason))
+        if endings:
+            self._queue.finish(endings)
+
+    def _bury(self, verdict: Verdict) -> None:
+        busy_with = self.state.job_id if isinstance(self.state, Busy) else None
+        job = self._jobs.get(busy_with) if busy_with else None
+        self._worker = None
+        self._jobs.clear()
+        self._uncommitted.clear()
+        self._queue.release_unsaved()
+        self.is_holding = False
+        self.state = Absent()
+        self._board.job_ended()
+        self._board.set(worker_pid=None, worker_section=None)
+        self._ledger.add_event("worker_ended", verdict.message, job.id if job else None)
+        if job:
+            self._charge(job, verdict)
+        match verdict.kind:
+            case None:
+                logger.info("worker left: %s", verdict.message)
+            case FaultKind.ENVIRONMENT | FaultKind.BAD_CONFIG:
+                self._block(verdict.message.partition(": ")[2], self._settings.daemon.blocked_retry_s)
+            case _:
+                self._failures += 1
+                wait_s = backoff_s(self._failures, maximum_s=self._settings.daemon.backoff_max_s)
+                self.state = Absent(self._clock() + wait_s)
+                logger.error("%s; starting again in %.0f s", verdict.message, wait_s)
+                self._board.error("WorkerCrash", verdict.message, job.name if job else None)
+                self._board.alert("worker", verdict.message)
+
+    def _charge(self, job: Job, verdict: Verdict) -> None:
+        """Count an attempt if the file may be to blame, and put the file away when it has had its chances."""
+        kind = verdict.kind
+        is_charged = kind is not None and kind.blames_file
+        attempts = self._ledger.end_attempt(
+            job.id, kind.value if kind else "interrupted", verdict.message, is_charged=is_charged
+        )
+        if kind is FaultKind.BAD_CONFIG:
+            self._ledger.freeze_settings(job.id, None)  # so that corrected settings reach the job
+        if is_charged and kind and attempts >= self._settings.daemon.max_attempts:
+            reason = self._reason(job, kind, verdict.message, attempts=attempts, details=verdict.details)
+            self._queue.finish([Ending(job=job, outcome=Outcome.FAILED, reason=reason)])
+            self.failed_files += 1
+            logger.error("gave up on %s after %d attempts", job.name, attempts, extra={"job_id": job.id})
+
+    def _block(self, reason: str, retry_s: float) -> None:
+        self.blocked = reason
+        self.state = Absent(self._clock() + retry_s)
+        logger.error("blocked: %s", reason)
+        self._board.error("Blocked", reason, None)
+        self._ledger.add_event("blocked", reason)
+
+    def _reason(
+        self, job: Job, kind: FaultKind, message: str, *, attempts: int = 1, details: str | None = None
+    ) -> Reason:
+        return Reason(
+            kind=kind,
+            message=printable(message),
+            file=printable(job.name),
+            at=self._board.now_text(),
+            job_id=job.id,
+            attempts=attempts,
+            details=details,
+            priority=job.priority,
+        )

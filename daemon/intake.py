@@ -1,0 +1,94 @@
+"""Take complete files out of the inbox. What happens to their rows is the checker's business.
+
+    inbox/ --settled--> queue/PRIORITY/ --checked--> job          (or queue/failed/ with the reason)
+
+A file put straight into a queue folder takes the same way from the second step on.
+"""
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+from daemon.settling import Candidate, LookAgain, Refuse, Take, is_temporary, judge
+from daemon.sight import look
+from trainer.protocol.job import Priority
+
+MAX_FOLDER_DEPTH = 8
+
+
+class Settling:
+    """Files that may be complete soon.
+
+    Args:
+        settle_s, settle_slow_s: as in `DaemonSettings`.
+    """
+
+    def __init__(self, *, settle_s: float, settle_slow_s: float) -> None:
+        self._settle_s = settle_s
+        self._settle_slow_s = settle_slow_s
+        self._pending: dict[Path, tuple[float, Candidate]] = {}
+
+    def __len__(self) -> int:
+        return len(self._pending)
+
+    def notice(self, path: Path, *, renamed_in: bool, now: float) -> None:
+        """A file was seen or changed: look at it now. It is not forgotten that it once came by a rename."""
+        if known := self._pending.get(path):
+            candidate = known[1]
+            renamed_in = renamed_in or candidate.renamed_in
+            candidate = Candidate(identity=candidate.identity, since=candidate.since, renamed_in=renamed_in)
+        else:
+            candidate = Candidate(identity=None, since=now, renamed_in=renamed_in)
+        self._pending[path] = (now, candidate)
+
+    def notice_scanned(self, path: Path, *, now: float) -> None:
+        """A rescan found a file; one that is known already is looked at when it is due."""
+        if path not in self._pending:
+            self.notice(path, renamed_in=False, now=now)
+
+    def due_at(self) -> float | None:
+        """Return when to call `settled` next, in monotonic seconds."""
+        return min((at for at, _ in self._pending.values()), default=None)
+
+    def settled(self, now: float) -> tuple[list[Path], list[tuple[Path, str]]]:
+        """Look at the files that are due; return the complete ones, and with a reason those never to be taken."""
+        complete: list[Path] = []
+        refused: list[tuple[Path, str]] = []
+        for path, (due_at, candidate) in list(self._pending.items()):
+            if due_at > now:
+                continue
+            del self._pending[path]
+            seen = look(path)
+            if seen is None:
+                continue
+            verdict = judge(
+                candidate, seen, now=now, settle_s=self._settle_s, settle_slow_s=self._settle_slow_s
+            )
+            match verdict:
+                case Take():
+                    complete.append(path)
+                case Refuse(reason):
+                    refused.append((path, reason))
+                case LookAgain(at, changed):
+                    self._pending[path] = (at, changed)
+        return complete, refused
+
+
+def find_files(folder: Path, depth: int = 0) -> Iterator[Path]:
+    """Yield everything below the inbox that may be meant, one by one, without following links."""
+    if depth > MAX_FOLDER_DEPTH:
+        return
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            if is_temporary(entry.name):
+                continue
+            if entry.is_dir(follow_symlinks=False):
+                yield from find_files(Path(entry.path), depth + 1)
+            else:
+                yield Path(entry.path)
+
+
+def priority_of(path: Path, inbox: Path) -> Priority:
+    """Return the priority that a file's place in the inbox gives it."""
+    first, *rest = path.relative_to(inbox).parts
+    return Priority(first) if rest and first in list(Priority) else Priority.NORMAL

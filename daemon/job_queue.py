@@ -1,0 +1,276 @@
+"""The queue: files in folders, and an index of them in memory so that choosing the next one costs nothing.
+
+Where a file stands is its state. A person may move files between the folders by hand; `look` follows. A file is
+recognised by its inode, size and time of change, so a new name or folder does not make it a new job.
+"""
+
+import heapq
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from daemon.folder import REASON_SUFFIX, Folder
+from daemon.ledger import Ledger
+from daemon.settling import Identity, is_temporary, is_training_file
+from daemon.sight import identity_of
+from trainer.protocol.files import move_all_durably, move_durably, write_json
+from trainer.protocol.job import Job, JobRecord, Outcome, Priority, Reason
+from trainer.protocol.layout import Layout
+from trainer.protocol.status import QueueCounts
+from trainer.protocol.text import printable
+
+OUR_LEFTOVERS = re.compile(r"\.(\d+\.part|.*\.rejected\.jsonl\.part|.*\.\d+\.tmp)")
+
+
+@dataclass
+class _Entry:
+    job: Job
+    path: Path | None
+    """None while the file has not been found."""
+    identity: Identity
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ending:
+    """How a file is put away."""
+
+    job: Job
+    outcome: Outcome
+    record: JobRecord | None = None
+    reason: Reason | None = None
+
+
+class JobQueue:
+    """The waiting and the processed files of one working directory."""
+
+    def __init__(self, layout: Layout, ledger: Ledger) -> None:
+        self._layout = layout
+        self._ledger = ledger
+        self._waiting: dict[Priority, dict[str, _Entry]] = {priority: {} for priority in Priority}
+        self._by_identity: dict[Identity, _Entry] = {}  # of waiting jobs
+        self._heap: list[tuple[int, str, str]] = []  # rank, job id, name; outdated ones are dropped when met
+        self._processing: dict[str, _Entry] = {}
+        self._ended: set[str] = set()  # trained to the end, and not yet in a checkpoint
+        self._folders = {priority: Folder(layout.waiting(priority)) for priority in Priority}
+        self._finished = {outcome: Folder(layout.finished(outcome)) for outcome in Outcome}
+
+    # ---- start
+
+    def recover(self) -> list[Path]:
+        """Take over what an earlier daemon left; return the files that must be checked (again)."""
+        self._finish_half_moves()
+        known = {item.identity: _Entry(item.job, None, item.identity) for item in self._ledger.open_jobs()}
+        strangers = []
+        for path in self._layout.processing.iterdir():
+            if is_temporary(path.name):
+                continue
+            identity = identity_of(path.lstat())
+            if entry := known.pop(identity, None):
+                job = entry.job.model_copy(update={"name": path.name})
+                self._processing[job.id] = _Entry(job, path, identity)
+                self._ledger.place_job(job, "processing")
+            elif outcome := self._ledger.outcome_of(identity):
+                move_durably(path, self._layout.finished(outcome))  # a crash came between ledger and move
+            else:
+                strangers.append(path)
+        self._by_identity = known
+        strangers += self.look()
+        for entry in [entry for entry in self._by_identity.values() if entry.path is None]:
+            del self._by_identity[entry.identity]
+            self._note_removed(entry.job)
+        return strangers
+
+    def _finish_half_moves(self) -> None:
+        """A crash inside a move leaves one file under two names: the later stage is the truth."""
+        stages = [
+            *(self._layout.finished(outcome) for outcome in Outcome),
+            self._layout.processing,
+            *(self._layout.waiting(priority) for priority in Priority),
+            self._layout.inbox,
+            *(self._layout.inbox / priority.value for priority in Priority),
+        ]
+        seen: set[tuple[int, int]] = set()
+        for folder in stages:
+            for path in list(folder.iterdir()):
+                found = path.lstat()
+                inode = (found.st_dev, found.st_ino)
+                if OUR_LEFTOVERS.fullmatch(path.name):
+                    path.unlink()
+                elif found.st_nlink > 1 and inode in seen and not path.is_dir():
+                    path.unlink()
+                    self._ledger.add_event("moved", f"{path.name} had already moved on from {folder.name}/")
+                seen.add(inode)
+
+    # ---- following the folders
+
+    def look(self) -> list[Path]:
+        """Follow what was done to the folders by hand; return the files nobody has checked yet."""
+        strangers: list[Path] = []
+        missing: list[tuple[Priority, str]] = []
+        for priority, folder in self._folders.items():
+            names = folder.names_if_changed()
+            if names is None:
+                continue
+            entries = self._waiting[priority]
+            missing += [(priority, name) for name in entries.keys() - names]
+            for name in names - entries.keys():
+                strangers += filter(None, [self.notice(folder.path / name)])
+        for priority, name in missing:
+            if entry := self._waiting[priority].pop(name, None):
+                self._by_identity.pop(entry.identity, None)
+                self._note_removed(entry.job)
+        for job_id, entry in list(self._processing.items()):
+            if entry.path is None or not entry.path.exists():
+                del self._processing[job_id]
+                self._note_removed(entry.job)
+        return strangers
+
+    def notice(self, path: Path) -> Path | None:
+        """Follow one change, at a cost that does not depend on how many files wait; return a file to be checked."""
+        priority = Priority(path.parent.name)
+        if path.name in self._waiting[priority] or not is_training_file(path.name):
+            return None
+        try:
+            identity = identity_of(path.lstat())
+        except FileNotFoundError:
+            return None
+        entry = self._by_identity.get(identity)
+        if entry is None or (entry.path and entry.path.exists()):
+            return path
+        if entry.path:
+            self._waiting[entry.job.priority].pop(entry.path.name, None)
+        job = entry.job.model_copy(update={"name": path.name, "priority": priority})
+        self._insert(_Entry(job, path, identity))
+        self._ledger.place_job(job, "waiting")
+        return None
+
+    def _note_removed(self, job: Job) -> None:
+        self._ledger.place_job(job, "removed")
+        self._ledger.add_event("removed", f"{job.name} was taken out of the queue by hand", job.id)
+
+    # ---- jobs
+
+    def add(self, job: Job, path: Path, identity: Identity) -> None:
+        """Take in a checked file that lies in the folder of its priority."""
+        self._insert(_Entry(job, path, identity))
+        self._ledger.add_job(job, identity, "waiting")
+
+    def adopt(self, job: Job, path: Path, identity: Identity) -> None:
+        """Take in a checked file that lies in `processing/`."""
+        self._processing[job.id] = _Entry(job, path, identity)
+        self._ledger.add_job(job, identity, "processing")
+
+    def _insert(self, entry: _Entry) -> None:
+        job = entry.job
+        self._waiting[job.priority][job.name] = entry
+        self._by_identity[entry.identity] = entry
+        heapq.heappush(self._heap, (job.priority.rank, job.id, job.name))
+
+    def next(self) -> Job | None:
+        """Return the job to be trained next: one already begun, else the most urgent, else the oldest."""
+        if begun := self._processing.keys() - self._ended:
+            return self._processing[min(begun)].job
+        upcoming = self.upcoming()
+        return upcoming[0] if upcoming else None
+
+    def upcoming(self) -> tuple[Job, Path] | None:
+        """Return the waiting job that would be begun next, with its file."""
+        while self._heap:
+            rank, job_id, name = self._heap[0]
+            entry = self._waiting[list(Priority)[rank]].get(name)
+            if entry and entry.job.id == job_id:
+                return entry.job, self._path_of(entry)
+            heapq.heappop(self._heap)
+        return None
+
+    def is_open(self, job_id: str) -> bool:
+        """Whether a job still waits or is being processed."""
+        return job_id in self._processing or any(item.job.id == job_id for item in self._by_identity.values())
+
+    def begun(self) -> list[Job]:
+        """Return the jobs that were begun and are not trained to the end, oldest first."""
+        return [job for job in self.processing() if job.id not in self._ended]
+
+    def processing(self) -> list[Job]:
+        """Return the jobs whose files lie in `processing/`, oldest first."""
+        return [self._processing[job_id].job for job_id in sorted(self._processing)]
+
+    def start(self, job: Job) -> tuple[Job, Path] | None:
+        """Move a job's file to `processing/`, if it is not there; return it with its path, None if it has vanished."""
+        if entry := self._processing.get(job.id):
+            return entry.job, self._path(job)
+        entry = self._waiting[job.priority].pop(job.name)
+        self._by_identity.pop(entry.identity, None)
+        try:
+            path = move_durably(self._path_of(entry), self._layout.processing)
+        except FileNotFoundError:
+            self._note_removed(job)
+            return None
+        job = job.model_copy(update={"name": path.name})
+        self._processing[job.id] = _Entry(job, path, entry.identity)
+        self._ledger.place_job(job, "processing")
+        return job, path
+
+    def hold_until_saved(self, job_id: str) -> None:
+        """A job got its last step: it is not to be chosen again, and its file stays until a checkpoint has it."""
+        self._ended.add(job_id)
+
+    def release_unsaved(self) -> None:
+        """The worker is gone: what it had not saved must be trained again."""
+        self._ended.clear()
+
+    def finish(self, endings: Sequence[Ending]) -> None:
+        """Move files to the folders of their outcomes, with `NAME.reason.json` beside those that have a reason."""
+        moves = []
+        for ending in endings:
+            path = self._path(ending.job)
+            moves.append((path, self._layout.finished(ending.outcome), path.name))
+            self._ledger.finish_job(ending.job, ending.outcome.value, ending.record, ending.reason)
+        self._ledger.commit()
+        for ending, target in zip(endings, move_all_durably(moves), strict=True):
+            self._forget(ending.job)
+            if target is None:
+                self._note_removed(ending.job)
+                continue
+            if ending.reason:
+                write_reason(target, ending.reason)
+            if target.name != ending.job.name:
+                self._ledger.rename_job(ending.job.id, target.name)
+
+    def _forget(self, job: Job) -> None:
+        self._ended.discard(job.id)
+        if self._processing.pop(job.id, None) is None:
+            entry = self._waiting[job.priority].pop(job.name)
+            self._by_identity.pop(entry.identity, None)
+
+    def _path(self, job: Job) -> Path:
+        return self._path_of(self._processing.get(job.id) or self._waiting[job.priority][job.name])
+
+    @staticmethod
+    def _path_of(entry: _Entry) -> Path:
+        assert entry.path is not None, entry.job  # only entries of `recover` have none, and it resolves them
+        return entry.path
+
+    # ---- counts
+
+    def __len__(self) -> int:
+        return sum(map(len, self._waiting.values())) + len(self._processing)
+
+    def counts(self) -> QueueCounts:
+        """Return how many files lie in each folder."""
+        return QueueCounts(
+            high=len(self._waiting[Priority.HIGH]),
+            normal=len(self._waiting[Priority.NORMAL]),
+            low=len(self._waiting[Priority.LOW]),
+            processing=len(self._processing),
+            failed=self._finished[Outcome.FAILED].count_files(),
+            skipped=self._finished[Outcome.SKIPPED].count_files(),
+            recently_completed=self._finished[Outcome.COMPLETED].count_files(),
+        )
+
+
+def write_reason(path: Path, reason: Reason) -> None:
+    """Write `NAME.reason.json` beside a file, saying why it lies there."""
+    text = reason.model_dump(mode="json")
+    write_json(path.with_name(printable(path.name, limit=200) + REASON_SUFFIX), text, durable=False)

@@ -1,0 +1,56 @@
+"""The settings in force: those of `config.json` as it is now, or the last valid ones."""
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+from trainer.config.loader import BadConfig, load_settings
+from trainer.config.schema import Settings
+
+
+class LiveSettings:
+    """Follows `config.json`.
+
+    Args:
+        overrides: `--set` texts, which stay in force.
+    Raises:
+        BadConfig: the settings are invalid at the start, when there are no earlier ones to keep.
+    """
+
+    def __init__(self, config_file: Path, overrides: Sequence[str]) -> None:
+        self._config_file = config_file
+        self._overrides = overrides
+        self._signature = self._read_signature()
+        self.current: Settings = load_settings(config_file, overrides=overrides).settings
+        self.problem: str | None = None
+        """Why the present `config.json` is not in force."""
+
+    def reload_if_changed(self) -> bool:
+        """Look whether the file has changed; return whether it had."""
+        signature = self._read_signature()
+        if signature == self._signature:
+            return False
+        self._signature = signature
+        try:
+            self.current = load_settings(self._config_file, overrides=self._overrides).settings
+            self.problem = None
+        except BadConfig as error:
+            self.problem = f"{error}; the settings before stay in force"
+        return True
+
+    def _read_signature(self) -> tuple[int, int, int] | None:
+        try:
+            found = os.stat(self._config_file)
+        except OSError:
+            return None
+        return (found.st_ino, found.st_size, found.st_mtime_ns)
+
+
+def needs_new_worker(running: Settings, wanted: Settings) -> bool:
+    """Whether only a new worker can honour `wanted`."""
+
+    def fixed(settings: Settings) -> tuple[object, ...]:
+        training = settings.training
+        return (settings.model, training.method, training.precision, training.cpu_threads)
+
+    return fixed(running) != fixed(wanted)

@@ -1,0 +1,346 @@
+"""The daemon's loop. One turn: reap, take in, obey, decide and act, publish."""
+
+import logging
+import os
+import selectors
+import time
+from collections.abc import Callable
+
+from daemon.control import Request, read_requests
+from daemon.decide import (
+    Absent,
+    Busy,
+    Decision,
+    DismissWorker,
+    GiveJob,
+    Leave,
+    Loading,
+    PrepareNext,
+    SayQueueIsEmpty,
+    Situation,
+    StartWorker,
+    Stopping,
+    Wait,
+    next_decision,
+)
+from daemon.foreman import Foreman
+from daemon.health import GpuReader, read_memory
+from daemon.job_queue import Ending, JobQueue
+from daemon.ledger import Ledger
+from daemon.live_settings import LiveSettings
+from daemon.pause_memory import PauseMemory
+from daemon.reception import Reception
+from daemon.status_board import StatusBoard
+from daemon.wake import Wake
+from trainer.protocol.job import FaultKind, Job, Outcome, Reason
+from trainer.protocol.layout import Layout
+from trainer.protocol.status import State
+from trainer.protocol.text import printable
+
+logger = logging.getLogger(__name__)
+
+FAILED_TURN_WAIT_S = 1.0  # so that a fault that stays does not use up a processor
+
+
+class Daemon:
+    """One running daemon.
+
+    Args:
+        drain: leave when everything is trained.
+        clock: monotonic seconds.
+    """
+
+    def __init__(
+        self,
+        layout: Layout,
+        settings: LiveSettings,
+        queue: JobQueue,
+        ledger: Ledger,
+        board: StatusBoard,
+        reception: Reception,
+        foreman: Foreman,
+        wake: Wake,
+        *,
+        drain: bool = False,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._layout = layout
+        self._settings = settings
+        self._queue = queue
+        self._ledger = ledger
+        self._board = board
+        self._reception = reception
+        self._foreman = foreman
+        self._wake = wake
+        self._drain = drain
+        self._clock = clock
+        self._pause = PauseMemory(layout.pause_file)
+        self._gpus = GpuReader()
+        self._stopping: Stopping | None = None
+        self._unanswered: list[Request] = []
+        self._signals = 0
+        self._failed_until = 0.0
+        self._decided_wait = Wait()
+
+    def start(self, *, started_at: float) -> None:
+        """Take over what an earlier daemon left.
+
+        Args:
+            started_at: Unix seconds; older requests are reported, not obeyed, but for pause and resume.
+        """
+        for request in read_requests(self._layout):
+            is_emergency = request.path == self._layout.emergency_stop
+            if (
+                request.name not in ("pause", "resume")
+                and not is_emergency
+                and request.written_at < started_at
+            ):
+                self._answer(request, "too old: it was given before the daemon started")
+        strangers = self._queue.recover()
+        self._reception.take_in(self._clock(), strangers=strangers)
+        self._ledger.add_event("daemon_started", f"daemon {os.getpid()} started")
+        self._ledger.commit()
+
+    def run(self) -> int:
+        """Turn until it is time to leave; return the exit code."""
+        while self._try_turn():
+            self._sleep()
+        self._board.set_state(State.STOPPED, self._foreman.blocked if self._drain else None)
+        self._ledger.add_event("daemon_stopped", f"daemon {os.getpid()} stopped")
+        self._ledger.commit()
+        self._board.publish()
+        is_failed = self._foreman.failed_files or self._reception.refused_files or self._foreman.blocked
+        return 1 if self._drain and is_failed else 0
+
+    def stop_soon(self) -> None:
+        """Save at the next step and leave; asked again, leave without saving. Safe in a signal handler."""
+        self._signals += 1
+        self._wake.set()
+
+    def _try_turn(self) -> bool:
+        try:
+            return self._turn()
+        except Exception as error:
+            logger.exception("a turn failed; trying again")
+            self._board.error(type(error).__name__, str(error), None)
+            self._failed_until = self._clock() + FAILED_TURN_WAIT_S
+            return True
+
+    def _turn(self) -> bool:
+        now = self._clock()
+        self._follow_settings()
+        self._foreman.reap()
+        self._reception.take_in(now)
+        self._obey()
+        is_over = self._decide(now)
+        self._publish()
+        return not is_over
+
+    # ---- settings
+
+    def _follow_settings(self) -> None:
+        if self._settings.reload_if_changed():
+            if self._settings.problem:
+                logger.error(self._settings.problem)
+                self._board.alert("config", self._settings.problem)
+            else:
+                logger.info("config.json has changed; it takes effect at the next job")
+                self._board.clear_alert("config")
+            self._foreman.retry_now()
+        self._foreman.check_settings(self._settings.current)
+
+    # ---- requests
+
+    def _obey(self) -> None:
+        if self._signals and self._stopping is not Stopping.NOW:
+            self._stop(Stopping.NOW)
+        elif self._signals > 1:
+            self._foreman.kill()
+        for request in read_requests(self._layout):
+            self._take(request)
+        self._answer_when_done()
+
+    def _take(self, request: Request) -> None:
+        match request.name:
+            case "pause":
+                self._pause.set(request.reason, self._board.now_text())
+                self._foreman.pause()
+                self._accept(request)
+            case "resume":
+                was_paused = self._pause.clear()
+                self._foreman.resume()
+                self._answer(request, "training goes on" if was_paused else "was not paused")
+            case "skip":
+                self._skip(request)
+            case "stop":
+                self._stop(self._stopping or Stopping.AFTER_FILE)
+                self._answer(request, "stopping after the current file")
+            case "stop_now":
+                self._stop(Stopping.NOW)
+                self._answer(request, "stopping at the next step")
+
+    def _stop(self, how: Stopping) -> None:
+        self._stopping = how
+        self._ledger.add_event("stopping", f"stopping {how}")
+
+    def _skip(self, request: Request) -> None:
+        job = self._current_job()
+        if isinstance(self._foreman.state, Busy):
+            self._foreman.skip(self._foreman.state.job_id)
+            self._accept(request)
+        elif job:
+            self._skip_unbegun(job)
+            self._answer(request, f"skipped {job.name}")
+        elif check := self._reception.current_check:
+            self._reception.skip_check()
+            self._answer(request, f"skipped {check.name}")
+        else:
+            self._answer(request, "nothing to skip")
+
+    def _current_job(self) -> Job | None:
+        """The job a person means by "the current file": begun, or the one the worker is being loaded for."""
+        begun = self._queue.begun()
+        if begun:
+            return begun[0]
+        return self._queue.next() if isinstance(self._foreman.state, Loading) else None
+
+    def _skip_unbegun(self, job: Job) -> None:
+        reason = Reason(
+            kind=FaultKind.REQUEST,
+            message="skipped on request",
+            file=printable(job.name),
+            at=self._board.now_text(),
+            job_id=job.id,
+            priority=job.priority,
+        )
+        self._queue.finish([Ending(job=job, outcome=Outcome.SKIPPED, reason=reason)])
+        self._foreman.forget(job.id)
+
+    def _accept(self, request: Request) -> None:
+        """Take the file away now and answer when the worker has obeyed."""
+        self._remove(request)
+        self._unanswered.append(request)
+
+    def _answer_when_done(self) -> None:
+        for request in list(self._unanswered):
+            if request.name == "pause" and not self._foreman.is_training:
+                self._answer(request, "paused" if self._pause.is_set else "was resumed before it could pause")
+            elif request.name == "skip" and not isinstance(self._foreman.state, Busy):
+                self._answer(request, "skipped")
+            else:
+                continue
+            self._unanswered.remove(request)
+
+    def _answer(self, request: Request, result: str) -> None:
+        logger.info("%s: %s", request.name, result)
+        self._ledger.add_event("command", f"{request.name}: {result}")
+        self._board.command(request.name, request.id, result)
+        self._remove(request)
+
+    @staticmethod
+    def _remove(request: Request) -> None:
+        try:
+            request.path.unlink(missing_ok=True)
+        except IsADirectoryError:
+            request.path.rmdir()
+
+    # ---- deciding and acting
+
+    def _decide(self, now: float) -> bool:
+        """Act until there is nothing to do but wait; return whether the daemon is to leave."""
+        if self._drain and self._foreman.blocked:
+            self._stopping = self._stopping or Stopping.NOW
+        while not isinstance(decision := next_decision(self._situation(), now=now), Wait):
+            if isinstance(decision, Leave):
+                return True
+            self._act(decision)
+        self._decided_wait = decision
+        return False
+
+    def _situation(self) -> Situation:
+        next_job = self._queue.next()
+        upcoming = self._queue.upcoming()
+        return Situation(
+            worker=self._foreman.state,
+            paused=self._pause.is_set,
+            stopping=self._stopping,
+            next_job=next_job.id if next_job else None,
+            upcoming_job=upcoming[0].id if upcoming else None,
+            drain=self._drain,
+            is_quiet=self._reception.is_quiet and not self._foreman.has_uncommitted,
+        )
+
+    def _act(self, decision: Decision) -> None:
+        settings = self._settings.current
+        match decision:
+            case StartWorker():
+                self._foreman.start_worker(settings)
+            case GiveJob():
+                if job := self._queue.next():
+                    self._foreman.give(job, settings)
+            case PrepareNext(job_id):
+                self._foreman.prepare(job_id)
+            case SayQueueIsEmpty():
+                self._foreman.say_queue_is_empty()
+            case DismissWorker(reason):
+                self._foreman.dismiss(reason, settings.daemon.stop_grace_s)
+            case Leave() | Wait():
+                pass
+
+    # ---- showing
+
+    def _publish(self) -> None:
+        self._board.set_state(*self._state())
+        self._ledger.thin(self._settings.current.daemon.step_rows_kept)
+        self._ledger.commit()
+        self._board.publish_if_due(self._refresh)
+
+    def _state(self) -> tuple[State, str | None]:
+        worker = self._foreman.state
+        if self._stopping:
+            return State.STOPPING, str(self._stopping)
+        if self._pause.is_set and not self._foreman.is_training:
+            return State.PAUSED, self._pause.reason
+        if self._foreman.blocked:
+            return State.BLOCKED, self._foreman.blocked
+        if isinstance(worker, Loading):
+            return State.LOADING, self._board.status.status_reason
+        if isinstance(worker, Busy):
+            return State.TRAINING, None
+        if isinstance(worker, Absent) and worker.not_before > self._clock() and len(self._queue):
+            return State.LOADING, "the worker is started again after a pause, because it died"
+        if self._reception.current_check:
+            return State.CHECKING, None
+        return State.IDLE, None
+
+    def _refresh(self) -> None:
+        worker = self._foreman.worker
+        check = self._reception.current_check
+        if check and not isinstance(self._foreman.state, Busy):
+            self._board.set(current_file=printable(check.name))
+        self._board.set(
+            queue=self._queue.counts(),
+            memory=read_memory(worker.pid if worker else None),
+            gpus=self._gpus.read(),
+        )
+
+    # ---- waiting
+
+    def _sleep(self) -> None:
+        """Wait until something happens or is due."""
+        now = self._clock()
+        due = [self._reception.due_at(), self._board.due_at()]
+        if self._decided_wait.until is not None:
+            due.append(self._decided_wait.until)
+        if isinstance(self._foreman.state, Loading | Busy) or self._foreman.worker:
+            due.append(
+                now + 1.0
+            )  # a process ends without a word only when its pipe does, but deadlines must be kept
+        timeout_s = max(0.0, self._failed_until - now, min(due) - now)
+        with selectors.DefaultSelector() as selector:
+            selector.register(self._wake, selectors.EVENT_READ)
+            worker = self._foreman.worker
+            if worker and worker.is_connected:
+                selector.register(worker, selectors.EVENT_READ)
+            selector.select(timeout_s)
+        self._wake.clear()

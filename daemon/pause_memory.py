@@ -1,0 +1,31 @@
+"""Remember a pause, so that it holds across restarts."""
+
+from pathlib import Path
+
+from trainer.protocol.files import UnreadableFile, read_json, write_json
+
+
+class PauseMemory:
+    """A pause exists as long as its file does."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self.is_set = path.exists()
+        self.reason: str | None = None
+        if self.is_set:
+            try:
+                self.reason = read_json(path).get("reason")
+            except (UnreadableFile, AttributeError):
+                self.reason = None  # that it is there is enough
+
+    def set(self, reason: str | None, at: str) -> None:
+        """Pause."""
+        write_json(self._path, {"reason": reason, "since": at}, durable=True)
+        self.is_set, self.reason = True, reason
+
+    def clear(self) -> bool:
+        """End the pause; return whether there was one."""
+        was_set = self.is_set
+        self._path.unlink(missing_ok=True)
+        self.is_set, self.reason = False, None
+        return was_set

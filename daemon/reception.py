@@ -1,0 +1,248 @@
+"""From a dropped file to a job: follow the folders, claim what is complete, have it checked, put it into the queue."""
+
+import logging
+from collections.abc import Callable
+from pathlib import Path
+
+from daemon.checker import Checked, Checker, CheckOrder, NotChecked
+from daemon.intake import Settling, find_files, priority_of
+from daemon.job_ids import JobIds
+from daemon.job_queue import JobQueue, write_reason
+from daemon.ledger import Ledger
+from daemon.settling import is_temporary, is_training_file
+from daemon.status_board import StatusBoard
+from daemon.watcher import Change, Watcher
+from trainer.config.schema import DataSettings
+from trainer.data.check import CheckCancelled
+from trainer.protocol.files import UnreadableFile, move_all_durably, read_json
+from trainer.protocol.job import FaultKind, Job, Outcome, Priority, Reason
+from trainer.protocol.layout import Layout
+from trainer.protocol.manifest import MANIFEST_NAME
+from trainer.protocol.text import printable
+
+logger = logging.getLogger(__name__)
+
+
+class Reception:
+    """Takes files in.
+
+    Args:
+        data: the data settings in force at the moment.
+        rescan_s: as in `DaemonSettings`.
+    """
+
+    def __init__(
+        self,
+        layout: Layout,
+        queue: JobQueue,
+        ledger: Ledger,
+        board: StatusBoard,
+        watcher: Watcher,
+        checker: Checker,
+        settling: Settling,
+        ids: JobIds,
+        *,
+        data: Callable[[], DataSettings],
+        rescan_s: float,
+    ) -> None:
+        self._layout = layout
+        self._queue = queue
+        self._ledger = ledger
+        self._board = board
+        self._watcher = watcher
+        self._checker = checker
+        self._settling = settling
+        self._ids = ids
+        self._data = data
+        self._rescan_s = rescan_s
+        self._next_rescan = float("-inf")
+        self.refused_files = 0
+        """Files that have gone to `failed/` without ever becoming a job."""
+        self._waiting_folders = {layout.waiting(priority): priority for priority in Priority}
+
+    @property
+    def is_quiet(self) -> bool:
+        """No file is settling or being checked."""
+        return not len(self._settling) and not len(self._checker)
+
+    @property
+    def current_check(self) -> Path | None:
+        """The file being checked."""
+        return self._checker.current
+
+    def due_at(self) -> float:
+        """Return when `take_in` has something to do by itself, in monotonic seconds."""
+        return min(self._next_rescan, self._settling.due_at() or self._next_rescan)
+
+    def take_in(self, now: float, *, strangers: list[Path] | None = None) -> None:
+        """Do whatever can be done at `now` (monotonic seconds).
+
+        Args:
+            strangers: files in the queue that an earlier daemon has not finished checking.
+        """
+        for path in strangers or []:
+            self._settling.notice(path, renamed_in=False, now=now)
+        changes = self._watcher.drain()
+        if changes is None or now >= self._next_rescan:
+            self._rescan(now)
+        for change in changes or []:
+            self._notice(change, now)
+        self._claim_settled(now)
+        for result in self._checker.results():
+            self._accept(result, now)
+
+    def skip_check(self) -> None:
+        """End the check that is running and put its file aside."""
+        self._checker.cancel_current()
+
+    # ---- following the folders
+
+    def _rescan(self, now: float) -> None:
+        self._next_rescan = now + self._rescan_s
+        self._layout.create()
+        self._watcher.check_folders()
+        ignored = []
+        for path in find_files(self._layout.inbox):
+            if is_training_file(path.name):
+                self._settling.notice_scanned(path, now=now)
+            else:
+                ignored.append(path.name)
+        for path in self._queue.look():
+            if path not in self._checker:
+                self._settling.notice_scanned(path, now=now)
+        self._show_ignored(ignored)
+
+    def _show_ignored(self, names: list[str]) -> None:
+        if names:
+            shown = ", ".join(printable(name, limit=60) for name in sorted(names)[:3])
+            more = f" and {len(names) - 3} more" if len(names) > 3 else ""
+            self._board.alert(
+                "ignored", f"inbox/: {shown}{more} not taken; expected names that end in .jsonl"
+            )
+        else:
+            self._board.clear_alert("ignored")
+
+    def _notice(self, change: Change, now: float) -> None:
+        path = change.path
+        if path.parent in self._waiting_folders:
+            stranger = self._queue.notice(path)
+            if stranger and stranger not in self._checker:
+                self._settling.notice(stranger, renamed_in=change.renamed_in, now=now)
+        elif self._layout.inbox in path.parents:
+            hidden = any(is_temporary(part) for part in path.relative_to(self._layout.inbox).parts)
+            if is_training_file(path.name) and not hidden:
+                self._settling.notice(path, renamed_in=change.renamed_in, now=now)
+            elif not hidden and path.is_dir() and not path.is_symlink():
+                self._next_rescan = now  # what came inside a folder raised no event of its own
+
+    # ---- claiming
+
+    def _claim_settled(self, now: float) -> None:
+        complete, refused = self._settling.settled(now)
+        for path, reason in refused:
+            self._refuse(path, reason)
+        dropped = [path for path in complete if path.parent not in self._waiting_folders]
+        moves = []
+        for path in _by_age(dropped):
+            is_leftover = path.parent == self._layout.processing
+            priority = Priority.NORMAL if is_leftover else priority_of(path, self._layout.inbox)
+            moves.append((path, path.parent if is_leftover else self._layout.waiting(priority), path.name))
+        leftovers = [source for source, folder, _ in moves if source.parent == folder]
+        moves = [move for move in moves if move[0] not in leftovers]
+        claimed = [path for path in move_all_durably(moves) if path]
+        settled = [path for path in complete if path.parent in self._waiting_folders]
+        for path in [*leftovers, *claimed, *_by_age(settled)]:
+            self._check(path)
+
+    def _check(self, path: Path) -> None:
+        priority = self._waiting_folders.get(path.parent, Priority.NORMAL)
+        self._checker.submit(
+            CheckOrder(priority.rank, self._ids.next(), path, priority, self._data().max_line_bytes)
+        )
+
+    # ---- what became of a check
+
+    def _accept(self, result: Checked | NotChecked, now: float) -> None:
+        path = result.order.path
+        if isinstance(result, NotChecked):
+            self._accept_failure(path, result.error)
+        elif result.has_changed:
+            self._settling.notice(path, renamed_in=False, now=now)
+        elif why := result.check.verdict(self._data().max_bad_row_fraction):
+            self._refuse(path, why)
+        else:
+            self._add(result)
+
+    def _accept_failure(self, path: Path, error: OSError | CheckCancelled) -> None:
+        if isinstance(error, CheckCancelled):
+            self._put_aside(
+                path, Outcome.SKIPPED, FaultKind.REQUEST, "skipped on request while it was checked"
+            )
+        elif not isinstance(error, FileNotFoundError):  # that one was moved on by hand
+            self._refuse(path, f"it cannot be read: {error.strerror}")
+
+    def _add(self, result: Checked) -> None:
+        order, check = result.order, result.check
+        is_leftover = order.path.parent == self._layout.processing
+        job = Job(
+            id=self._remembered_id(check.sha256) or order.job_id if is_leftover else order.job_id,
+            name=order.path.name,
+            priority=order.priority,
+            sha256=check.sha256,
+            rows=check.rows,
+            size_bytes=check.size_bytes,
+            rejected_lines=check.rejected_lines,
+        )
+        (self._queue.adopt if is_leftover else self._queue.add)(job, order.path, result.identity)
+        message = f"accepted {job.name} ({job.rows} rows, {job.priority})"
+        if check.rejected_lines:
+            message += f"; {len(check.rejected_lines)} rows set aside, the first: {check.first_rejection}"
+            self._board.alert(f"rejected {job.id}", f"{job.name}: {len(check.rejected_lines)} rows set aside")
+        logger.info(message, extra={"job_id": job.id})
+        self._ledger.add_event("accepted", message, job.id)
+
+    def _remembered_id(self, sha256: str) -> str | None:
+        """Return the id under which the newest checkpoint knows a file that the ledger has lost."""
+        try:
+            manifest = read_json(self._layout.models / "current_model" / MANIFEST_NAME)
+        except (OSError, UnreadableFile):
+            return None
+        progress = manifest["progress"]
+        records = [*progress["cursors"].values(), *reversed(progress["finished"])]
+        return next((str(record["job_id"]) for record in records if record["sha256"] == sha256), None)
+
+    def _refuse(self, path: Path, reason: str) -> None:
+        self._put_aside(path, Outcome.FAILED, FaultKind.BAD_DATA, reason)
+        self._board.error("BadFile", reason, path.name)
+        self.refused_files += 1
+
+    def _put_aside(self, path: Path, outcome: Outcome, kind: FaultKind, message: str) -> None:
+        """Move a file that never became a job, with the reason beside it."""
+        [target] = move_all_durably([(path, self._layout.finished(outcome), path.name)])
+        if target is None:
+            return
+        priority = self._waiting_folders.get(path.parent) or (
+            priority_of(path, self._layout.inbox) if self._layout.inbox in path.parents else Priority.NORMAL
+        )
+        reason = Reason(
+            kind=kind,
+            message=message,
+            file=printable(target.name),
+            at=self._board.now_text(),
+            priority=priority,
+        )
+        write_reason(target, reason)
+        logger.warning("%s: %s: %s", outcome, target.name, message)
+        self._ledger.add_event(outcome.value, f"{target.name}: {message}")
+
+
+def _by_age(paths: list[Path]) -> list[Path]:
+    """Sort files that were found together: by time of change, then by name."""
+
+    def age(path: Path) -> tuple[int, str]:
+        try:
+            return (path.lstat().st_mtime_ns, path.name)
+        except FileNotFoundError:
+            return (0, path.name)
+
+    return sorted(paths, key=age)

@@ -1,0 +1,1 @@
+"""Start the worker, talk to it, and judge how it ended."""

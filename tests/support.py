@@ -1,0 +1,66 @@
+"""What tests share: rows, files, a clock that is a number, and waiting without sleeping blindly."""
+
+import hashlib
+import json
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from trainer.protocol.job import Job, Priority
+
+
+class FakeClock:
+    """A clock that stands still until it is told the time."""
+
+    def __init__(self, now: float = 1000.0) -> None:
+        self.now = now
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def row(question: str = "Reverse: a b", answer: str = "b a") -> dict[str, Any]:
+    """Return one trainable row."""
+    return {
+        "messages": [{"role": "user", "content": question}, {"role": "assistant", "content": answer}]
+    }
+
+
+def rows(number: int, start: int = 0) -> list[dict[str, Any]]:
+    """Return different trainable rows."""
+    return [row(f"Say {i}.", f"{i} it is.") for i in range(start, start + number)]
+
+
+def write_jsonl(path: Path, content: Sequence[Any]) -> Path:
+    """Write values as JSON lines; a text or bytes goes in as it is."""
+    lines = [
+        item if isinstance(item, bytes) else item.encode() if isinstance(item, str) else json.dumps(item).encode()
+        for item in content
+    ]
+    path.write_bytes(b"".join(line + b"\n" for line in lines))
+    return path
+
+
+def job_for(path: Path, *, id: str = "20260101-000000-000001", **fields: Any) -> Job:
+    """Return the job that a checked file would become."""
+    content = path.read_bytes()
+    facts: dict[str, Any] = {
+        "id": id,
+        "name": path.name,
+        "priority": Priority.NORMAL,
+        "sha256": hashlib.sha256(content).hexdigest(),
+        "rows": sum(1 for line in content.split(b"\n") if line.strip()),
+        "size_bytes": len(content),
+    }
+    return Job(**(facts | fields))
+
+
+def eventually(condition: Callable[[], Any], *, timeout_s: float, what: str = "the condition") -> Any:
+    """Return the first true value of `condition`, failing after `timeout_s`."""
+    deadline = time.monotonic() + timeout_s
+    while not (value := condition()):
+        if time.monotonic() > deadline:
+            raise AssertionError(f"{what} did not hold within {timeout_s} s")
+        time.sleep(0.01)
+    return value

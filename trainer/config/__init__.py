@@ -1,0 +1,1 @@
+"""Settings: their schema, and how the effective ones come about."""

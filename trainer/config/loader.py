@@ -1,0 +1,178 @@
+"""How the effective settings come about: defaults < config.json < environment < --set. Reads, never writes."""
+
+import difflib
+import json
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+from pydantic_core import ErrorDetails
+
+from trainer.config.schema import Settings, sections
+from trainer.protocol.text import printable
+
+VARIABLE_PREFIX = "TRAINING__"  # TRAINING__DAEMON__RESCAN_S=2 sets daemon.rescan_s
+BOUNDS = ("gt", "ge", "lt", "le")
+SCHEMA_KEY = "$schema"  # lets an editor complete config.json; not a setting
+
+
+class BadConfig(ValueError):
+    """A setting cannot be honoured. The message names place, value, expectation and way out, a line each."""
+
+
+@dataclass(frozen=True)
+class Effective:
+    """Settings, and where each that differs from its default came from."""
+
+    settings: Settings
+    origins: Mapping[str, str]
+    """`section.key` -> place, such as `config.json` or `--set`; absent for a default."""
+
+
+@dataclass(frozen=True)
+class _Given:
+    """One value somebody gave, with the place to name when it is wrong."""
+
+    section: str
+    key: str
+    value: Any
+    origin: str
+    place: str
+
+
+def load_settings(
+    config_file: Path,
+    *,
+    environment: Mapping[str, str] | None = None,
+    overrides: Sequence[str] = (),
+) -> Effective:
+    """Return the effective settings.
+
+    Args:
+        config_file: JSON; may be missing.
+        environment: variables such as TRAINING__DAEMON__RESCAN_S; None takes the process's own.
+        overrides: `section.key=value` texts, the values as JSON or as plain text.
+    Raises:
+        BadConfig: something was given that is not a setting, or a value it cannot have.
+    """
+    environment = os.environ if environment is None else environment
+    given = [*_from_file(config_file), *_from_environment(environment), *_from_overrides(overrides)]
+    _refuse_unknown(given)
+    merged: dict[str, dict[str, Any]] = {}
+    winners: dict[str, _Given] = {}
+    for item in given:
+        merged.setdefault(item.section, {})[item.key] = item.value
+        winners[f"{item.section}.{item.key}"] = item
+    try:
+        settings = Settings.model_validate(merged)
+    except ValidationError as error:
+        raise BadConfig("\n".join(_explain(details, winners) for details in error.errors())) from error
+    return Effective(settings, {name: item.origin for name, item in winners.items()})
+
+
+def _from_file(config_file: Path) -> list[_Given]:
+    try:
+        content = config_file.read_bytes()
+    except FileNotFoundError:
+        return []
+    except OSError as error:
+        raise BadConfig(f"{config_file}: {error.strerror}; expected a readable JSON file") from error
+    try:
+        value = json.loads(content)
+    except (ValueError, RecursionError) as error:
+        raise BadConfig(f"{config_file}: {error}; expected a JSON object in UTF-8") from error
+    place = config_file.name
+    if not isinstance(value, dict):
+        raise BadConfig(
+            f'{place}: found {_shown(value)}; expected a JSON object with sections such as "training"'
+        )
+    given = []
+    for section, keys in value.items():
+        if section == SCHEMA_KEY:
+            continue
+        _refuse_section(section, place)
+        if not isinstance(keys, dict):
+            raise BadConfig(f"{place}: {section} is {_shown(keys)}; expected a JSON object")
+        given += [_Given(section, key, item, place, place) for key, item in keys.items()]
+    return given
+
+
+def _from_environment(environment: Mapping[str, str]) -> list[_Given]:
+    given = []
+    for variable, text in sorted(environment.items()):
+        if variable.startswith(VARIABLE_PREFIX):
+            section, _, key = variable.removeprefix(VARIABLE_PREFIX).lower().partition("__")
+            given.append(_Given(section, key, _value(text), "environment", variable))
+    return given
+
+
+def _from_overrides(overrides: Sequence[str]) -> list[_Given]:
+    given = []
+    for text in overrides:
+        name, equals, value = text.partition("=")
+        section, dot, key = name.partition(".")
+        if not (equals and dot):
+            raise BadConfig(f"--set {text}: expected section.key=value, such as training.learning_rate=1e-4")
+        given.append(_Given(section, key, _value(value), "--set", f"--set {name}"))
+    return given
+
+
+def _value(text: str) -> Any:
+    """Read a value as JSON; what is not JSON is meant as text, so that nobody must quote `tiny`."""
+    try:
+        return json.loads(text)
+    except ValueError:
+        return text
+
+
+def _refuse_unknown(given: Sequence[_Given]) -> None:
+    known = sections()
+    for item in given:
+        _refuse_section(item.section, item.place)
+        keys = known[item.section].model_fields
+        if item.key not in keys:
+            raise BadConfig(
+                f'{item.place}: unknown key "{printable(item.key)}" in "{item.section}" (value {_shown(item.value)})'
+                + _nearest(item.key, list(keys))
+            )
+
+
+def _refuse_section(section: str, place: str) -> None:
+    known = list(sections())
+    if section in known:
+        return
+    owners = [name for name, kind in sections().items() if section in kind.model_fields]
+    if owners:
+        raise BadConfig(f'{place}: "{section}" stands at the top; it belongs in "{owners[0]}"')
+    raise BadConfig(f'{place}: unknown section "{printable(section)}"' + _nearest(section, known))
+
+
+def _nearest(word: str, known: list[str]) -> str:
+    close = difflib.get_close_matches(word, known, n=1, cutoff=0.5)
+    return f'; did you mean "{close[0]}"?' if close else f"; expected one of {', '.join(known)}"
+
+
+def _explain(details: ErrorDetails, winners: Mapping[str, _Given]) -> str:
+    section, key, *deeper = (str(part) for part in details["loc"])
+    item = winners[f"{section}.{key}"]
+    where = ".".join([section, key, *(part for part in deeper if not part.startswith(("int", "none")))])
+    expected = details["msg"].removeprefix("Input should be ").removeprefix("String should have ")
+    return f"{item.place}: {where} is {_shown(details['input'])}; expected {_range(section, key, expected)}"
+
+
+def _range(section: str, key: str, expected: str) -> str:
+    """Prefer the whole range over the one bound that was broken."""
+    rules = sections()[section].model_fields[key].metadata
+    bounds = {name: getattr(rule, name) for rule in rules for name in BOUNDS if hasattr(rule, name)}
+    lower = f"({bounds['gt']}" if "gt" in bounds else f"[{bounds['ge']}" if "ge" in bounds else ""
+    upper = f"{bounds['lt']})" if "lt" in bounds else f"{bounds['le']}]" if "le" in bounds else ""
+    if lower and upper and "than" in expected:
+        return f"a number in {lower}, {upper}"
+    return f"a number {expected}" if "than" in expected else expected
+
+
+def _shown(value: Any) -> str:
+    return printable(json.dumps(value, ensure_ascii=False, default=str), limit=80)

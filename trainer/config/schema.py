@@ -1,0 +1,165 @@
+"""Every setting with its default, unit and meaning. Nested by the part of the program that owns it.
+
+The text under each field is its documentation: `docs/CONFIGURATION.md` and the JSON Schema are made from it.
+"""
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+Positive = Annotated[int, Field(ge=1)]
+Seconds = Annotated[float, Field(ge=0)]
+Fraction = Annotated[float, Field(ge=0, le=1)]
+
+
+class Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True, strict=True)
+
+
+class ModelSettings(Section):
+    """What is trained. A change takes effect when the worker is started again, which happens by itself."""
+
+    base_model: str = Field(default="tiny", min_length=1)
+    """`tiny` (a small embedded model), the path of a model folder (relative to the working directory), or a
+    Hugging Face hub name such as `Qwen/Qwen3-0.6B`."""
+
+
+class TrainingSettings(Section):
+    """How a step is made. A change takes effect at the next job."""
+
+    method: Literal["full"] = "full"
+    """Which weights are trained: `full` trains all of them."""
+
+    batch_size: Positive = 4
+    """Rows per micro-batch as other trainers count them; times `gradient_accumulation` it gives the rows per
+    optimizer step. How those rows are really split is decided by `micro_batch_tokens`."""
+
+    gradient_accumulation: Positive = 4
+    """Micro-batches per optimizer step."""
+
+    micro_batch_tokens: Positive = 8192
+    """Most tokens, padding included, that go through the model at once. Changes speed and memory, not the result.
+    A row longer than this goes alone."""
+
+    epochs: Positive = 1
+    """Passes over each file."""
+
+    learning_rate: Annotated[float, Field(gt=0, lt=1)] = 2e-5
+    """Step size of AdamW, reached after the warm-up and constant from then on."""
+
+    warmup_steps: Annotated[int, Field(ge=0)] = 100
+    """Optimizer steps over which the learning rate rises from zero, once in the model's life (not per file)."""
+
+    weight_decay: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    """Decoupled weight decay of AdamW; biases and norms are left out."""
+
+    max_grad_norm: Annotated[float, Field(ge=0)] = 1.0
+    """Gradients are scaled down to this L2 norm; 0 leaves them alone."""
+
+    precision: Literal["auto", "bf16", "fp16", "fp32"] = "auto"
+    """Number format of the arithmetic. `auto`: bf16 on a GPU that supports it, else fp32."""
+
+    seed: Annotated[int, Field(ge=0)] = 42
+    """Decides the order of rows and the dropout noise."""
+
+    cpu_threads: Positive | None = None
+    """Threads for arithmetic on the CPU; null leaves the choice to torch (one per core)."""
+
+
+class DataSettings(Section):
+    """How rows become examples. A change takes effect at the next job."""
+
+    max_length: Annotated[int, Field(ge=8)] = 2048
+    """Tokens per row; what is longer is cut off on the right, and counted."""
+
+    max_bad_row_fraction: Fraction = 0.01
+    """Share of malformed rows up to which a file is trained without them; beyond it the whole file fails."""
+
+    max_line_bytes: Annotated[int, Field(ge=1024)] = 8 * 1024 * 1024
+    """Bytes per line; a longer line is a malformed row."""
+
+    prefetch_steps: Positive = 8
+    """Optimizer steps whose rows are tokenized ahead of use."""
+
+
+class ProfileSettings(Section):
+    """The data profile: what is done to a conversation before it is rendered. A change takes effect at the next job."""
+
+    name: str = "plain"
+    """`plain` takes conversations as they are."""
+
+    options: dict[str, Any] = {}
+    """Options of the profile."""
+
+
+class ValidationSettings(Section):
+    """Loss on data that is not trained. A change takes effect at the next job."""
+
+    file: str | None = None
+    """A JSONL file, relative to the working directory; null turns validation off."""
+
+    interval_steps: Positive = 500
+    """Optimizer steps between two validations; another one follows the last step of each file."""
+
+
+class CheckpointSettings(Section):
+    """When what was learned is made durable. A change takes effect at the next job."""
+
+    interval_s: Seconds = 600.0
+    """Seconds of training after which a checkpoint is saved, besides the ones at the ends of files."""
+
+    group_commit_s: Seconds = 5.0
+    """Seconds a finished file may wait so that files that finish close together share one checkpoint. Training goes
+    on meanwhile. When nothing else is queued there is no wait."""
+
+    keep_last: Annotated[int, Field(ge=2)] = 3
+    """Checkpoints that stay on disk."""
+
+
+class DaemonSettings(Section):
+    """Intake, queue and supervision. Read when the daemon starts."""
+
+    rescan_s: Annotated[float, Field(gt=0)] = 5.0
+    """Seconds between two looks at the folders. File system events make it react sooner; this is the safety net."""
+
+    settle_s: Seconds = 0.2
+    """Seconds a file that was written in place must stay unchanged before it is taken."""
+
+    settle_slow_s: Seconds = 2.0
+    """The same for a file that may be unfinished: it is empty, ends in the middle of a row, or lies where the system
+    cannot tell whether a writer still has it open."""
+
+    max_attempts: Positive = 3
+    """Times a file may take the worker down with it before it goes to `queue/failed/`."""
+
+    backoff_max_s: Annotated[float, Field(ge=1)] = 60.0
+    """Longest wait before a worker that died is started again; the wait doubles from 1 second."""
+
+    blocked_retry_s: Annotated[float, Field(gt=0)] = 30.0
+    """Seconds after which a blocked daemon tries again by itself. A changed `config.json` makes it try at once."""
+
+    stop_grace_s: Seconds = 120.0
+    """Seconds the worker gets to save when the daemon stops; after that it is killed."""
+
+    step_rows_kept: Annotated[int, Field(ge=1000)] = 200_000
+    """Optimizer steps of which the ledger keeps every one; of older ones it keeps every hundredth."""
+
+    log_format: Literal["text", "json"] = "text"
+    """Form of the lines in `logs/`."""
+
+
+class Settings(Section):
+    """The content of `config.json`. Everything is optional."""
+
+    model: ModelSettings = ModelSettings()
+    training: TrainingSettings = TrainingSettings()
+    data: DataSettings = DataSettings()
+    profile: ProfileSettings = ProfileSettings()
+    validation: ValidationSettings = ValidationSettings()
+    checkpoints: CheckpointSettings = CheckpointSettings()
+    daemon: DaemonSettings = DaemonSettings()
+
+
+def sections() -> dict[str, type[Section]]:
+    """Return the section classes by name, in the order of the schema."""
+    return {name: type(field.default) for name, field in Settings.model_fields.items()}

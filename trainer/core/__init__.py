@@ -1,0 +1,1 @@
+"""The training engine. Everything that needs torch lives here."""

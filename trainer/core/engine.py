@@ -1,0 +1,257 @@
+"""TrainerEngine: one model, loaded once, that learns file after file. The library's public face."""
+
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, cast
+
+import torch
+from transformers.utils.logging import disable_progress_bar
+
+from trainer import __version__
+from trainer.config.schema import Settings
+from trainer.core.checkpoints import Checkpoint, CheckpointStore
+from trainer.core.faults import UnusableModel
+from trainer.core.feeding_trainer import FeedingTrainer
+from trainer.core.model import display_name, find_base_model, load_model
+from trainer.core.session import CommandSource, Session
+from trainer.core.validation import load_validation_examples, mean_loss
+from trainer.data.check import check_file
+from trainer.data.render import Example, Tokenizer
+from trainer.monitoring.reporter import Reporter
+from trainer.protocol.job import Job, JobRecord, Outcome, Priority
+from trainer.protocol.manifest import Progress
+from trainer.protocol.messages import (
+    CheckpointRef,
+    Command,
+    Event,
+    Heartbeat,
+    JobEnded,
+    QueueEmpty,
+    ShutDown,
+    StartJob,
+    StepsTaken,
+    WorkerReady,
+)
+
+OPTIMIZER_FILE = "optimizer.pt"
+
+
+@dataclass(frozen=True)
+class JobResult:
+    """What came of one file."""
+
+    record: JobRecord
+    first_loss: float | None
+    last_loss: float | None
+    checkpoint: Path
+    """Loads with `AutoModelForCausalLM.from_pretrained`."""
+
+
+class TrainerEngine:
+    """Holds model, optimizer and progress, and trains files.
+
+    Args:
+        settings: of the session.
+        base_dir: relative paths in the settings start here; `models/` lies below it.
+        on_event: told what happens; called from the thread that trains.
+    """
+
+    def __init__(
+        self, settings: Settings, *, base_dir: Path, on_event: Callable[[Event], None] = lambda event: None
+    ) -> None:
+        self._settings = settings
+        self._base_dir = base_dir.absolute()
+        self._models = self._base_dir / "models"
+        self._store = CheckpointStore(self._models)
+        self._validation: tuple[Any, list[Example]] | None = None
+        self.reporter = Reporter(on_event)
+        self.progress = Progress()
+        self._trainer: FeedingTrainer | None = None
+        self._checkpoint: Checkpoint | None = None
+
+    # ---- the library's face
+
+    def load(self) -> WorkerReady:
+        """Load the newest verified checkpoint, or the base model if there is none, and say where it stands.
+
+        Raises:
+            NoUsableCheckpoint: there are checkpoints, and none can be trusted.
+            ModelUnavailable, UnusableModel: the base model cannot be used.
+            BadConfig: `training.precision` is not possible here.
+        """
+        settings = self._settings
+        disable_progress_bar()
+        if settings.training.cpu_threads:
+            torch.set_num_threads(settings.training.cpu_threads)
+        self._models.mkdir(mode=0o700, parents=True, exist_ok=True)
+        with self.reporter.doing("loading"):
+            self._checkpoint = self._store.newest_verified()
+            if self._checkpoint:
+                self._refuse_other_model(self._checkpoint)
+                self.progress = self._checkpoint.manifest.progress
+                source = self._checkpoint.path
+            else:
+                source = find_base_model(
+                    settings.model.base_model,
+                    base_dir=self._base_dir,
+                    models=self._models,
+                    tell=lambda text: self.reporter.event(Heartbeat(section="loading", detail=text)),
+                )
+            model, tokenizer = load_model(source)
+            self._trainer = FeedingTrainer(
+                model,
+                tokenizer,
+                settings.training,
+                scratch=self._models / ".staging",
+                global_step=self.progress.global_step,
+            )
+            if self._checkpoint:
+                self._load_optimizer(self._checkpoint.path)
+        return self._ready()
+
+    def run_job(self, path: Path | str) -> JobResult:
+        """Train one JSONL file and make the result durable.
+
+        Raises:
+            ValueError: the file cannot be trained; the message says why.
+            OSError: it cannot be read.
+        """
+        path = Path(path).absolute()
+        check = check_file(path, max_line_bytes=self._settings.data.max_line_bytes)
+        if why := check.verdict(self._settings.data.max_bad_row_fraction):
+            raise ValueError(f"{path}: {why}")
+        job = Job(
+            id=f"{path.name}-{check.sha256[:12]}-{self.progress.global_step}",
+            name=path.name,
+            priority=Priority.NORMAL,
+            sha256=check.sha256,
+            rows=check.rows,
+            size_bytes=check.size_bytes,
+            rejected_lines=check.rejected_lines,
+        )
+        seen: list[Event] = []
+        start = StartJob(job=job, path=str(path), settings=self._settings.model_dump(mode="json"))
+        self._run(_Script([start, QueueEmpty(), ShutDown(reason="the file is done")]), seen.append)
+        record = next(event.record for event in seen if isinstance(event, JobEnded))
+        if record.outcome is Outcome.FAILED or self._checkpoint is None:
+            raise ValueError(f"{path}: {record.message}")
+        losses = [step.loss for event in seen if isinstance(event, StepsTaken) for step in event.steps]
+        return JobResult(record, losses[0], losses[-1], self._checkpoint.path)
+
+    def run(self, commands: CommandSource) -> None:
+        """Do what `commands` say until they say shut down. Everything is saved when this returns."""
+        self.trainer.feed(Session(self, commands, self.reporter, self._settings).bundles())
+
+    def _run(self, commands: CommandSource, also: Callable[[Event], None]) -> None:
+        tell = self.reporter.emit
+
+        def both(event: Event) -> None:
+            also(event)
+            tell(event)
+
+        self.reporter.emit = both
+        try:
+            self.run(commands)
+        finally:
+            self.reporter.emit = tell
+
+    # ---- what a session needs
+
+    @property
+    def trainer(self) -> FeedingTrainer:
+        if self._trainer is None:
+            raise RuntimeError("no model is loaded yet; call load() first")
+        return self._trainer
+
+    @property
+    def tokenizer(self) -> Tokenizer:
+        return cast(Tokenizer, self.trainer.processing_class)
+
+    def use(self, settings: Settings) -> None:
+        """Apply a job's settings."""
+        self.trainer.use(settings.training)
+
+    def save(self, keep_last: int) -> CheckpointRef:
+        """Publish a checkpoint of weights, tokenizer, optimizer and progress."""
+        self._checkpoint = self._store.publish(
+            self._write,
+            progress=self.progress.model_copy(deep=True),
+            base_model=self._settings.model.base_model,
+            method=self._settings.training.method,
+            versions={name: version(name) for name in ("torch", "transformers")}
+            | {"training-daemon": __version__},
+        )
+        self._store.retain(keep_last)
+        return self._reference(self._checkpoint)
+
+    def validation_loss(self, settings: Settings) -> tuple[float, int] | None:
+        """Return mean loss and rows of the validation file; None when there is none.
+
+        Raises:
+            BadConfig: `validation.file` cannot be used.
+        """
+        if settings.validation.file is None:
+            return None
+        key = (settings.validation.file, settings.data.max_length, settings.profile)
+        if self._validation is None or self._validation[0] != key:
+            examples = load_validation_examples(settings, self._base_dir, self.tokenizer)
+            self._validation = (key, examples)
+        examples = self._validation[1]
+        loss = mean_loss(self.trainer, examples, max_tokens=settings.training.micro_batch_tokens)
+        return loss, len(examples)
+
+    # ---- parts
+
+    def _write(self, folder: Path) -> None:
+        self.trainer.model.save_pretrained(folder)
+        self.trainer.processing_class.save_pretrained(folder)
+        torch.save(self.trainer.optimizer.state_dict(), folder / OPTIMIZER_FILE)
+
+    def _load_optimizer(self, folder: Path) -> None:
+        state = torch.load(folder / OPTIMIZER_FILE, map_location="cpu", weights_only=True)
+        self.trainer.optimizer.load_state_dict(state)
+        self.trainer.use(self._settings.training)  # the file holds the learning rate of back then
+
+    def _refuse_other_model(self, checkpoint: Checkpoint) -> None:
+        was, now = checkpoint.manifest.base_model, self._settings.model.base_model
+        if was != now:
+            raise UnusableModel(
+                f'model.base_model is "{now}", but the checkpoints in models/ continue "{was}"; '
+                "set it back, or use another working directory (--base-dir) for the other model"
+            )
+
+    def _ready(self) -> WorkerReady:
+        return WorkerReady(
+            model_name=display_name(self._settings.model.base_model),
+            method=self._settings.training.method,
+            global_step=self.progress.global_step,
+            tokens_seen=self.progress.tokens_seen,
+            samples_seen=self.progress.samples_seen,
+            cursors=tuple(self.progress.cursors.values()),
+            finished=tuple(self.progress.finished),
+            checkpoint=self._reference(self._checkpoint) if self._checkpoint else None,
+            notices=tuple(self._store.notices),
+        )
+
+    def _reference(self, checkpoint: Checkpoint) -> CheckpointRef:
+        return CheckpointRef(
+            path=str(checkpoint.path.relative_to(self._models)),
+            step=checkpoint.manifest.progress.global_step,
+            at=checkpoint.manifest.written_at,
+        )
+
+
+class _Script:
+    """Commands that are known in advance."""
+
+    def __init__(self, commands: list[Command]) -> None:
+        self._commands = deque(commands)
+
+    def get(self, timeout_s: float | None) -> Command | None:
+        # Between steps nothing is pending: the job ends by itself before the rest of the script is read
+        if timeout_s == 0 or not self._commands:
+            return None
+        return self._commands.popleft()

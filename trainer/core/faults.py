@@ -1,0 +1,13 @@
+"""What can go wrong with a model, by class, so that the worker can say whose fault it was. Knows no torch."""
+
+
+class ModelUnavailable(RuntimeError):
+    """The base model cannot be had right now; trying again later may help."""
+
+
+class UnusableModel(ValueError):
+    """The base model can be had, but not be trained here."""
+
+
+class NoUsableCheckpoint(RuntimeError):
+    """There are checkpoints, and none of them can be used."""

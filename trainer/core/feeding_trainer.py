@@ -1,0 +1,218 @@
+"""A Trainer that is fed optimizer steps by somebody else, for as long as they come.
+
+One `train()` call lasts a whole session, however many files it sees. What the stock class would do between steps
+(loaders, epochs, logging, saving) is done by the session that feeds it; what happens inside a step (accelerator,
+clipping, optimizer, callbacks) stays the stock class's.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.optim.lr_scheduler import LambdaLR
+from transformers import (
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+    PrinterCallback,
+    Trainer,
+    TrainerCallback,
+    TrainerControl,
+    TrainerState,
+    TrainingArguments,
+)
+
+from trainer.config.loader import BadConfig
+from trainer.config.schema import TrainingSettings
+from trainer.core.loss import supervised_loss
+from trainer.core.micro_batches import split_by_tokens, to_tensors
+from trainer.data.render import Example
+
+ENDLESS = 10**12  # optimizer steps; the feeder decides when to stop
+
+
+@dataclass
+class StepBundle:
+    """Everything one optimizer step is made of, and what came of it."""
+
+    examples: list[Example]
+    num_items: int
+    """Supervised tokens of all examples."""
+    micro_batch_tokens: int
+    noise_seed: int = 0
+    """Seeds dropout for this step alone, so that a step's noise does not depend on what ran before it."""
+    learning_rate: float = 0.0
+    """This and what follows is valid once the step has been taken."""
+    loss: Tensor = field(default_factory=lambda: torch.tensor(0.0))
+    """Mean over the supervised tokens."""
+    grad_norm: float | Tensor | None = None
+    """L2 norm before clipping."""
+
+
+class FeedingTrainer(Trainer):
+    """Takes the optimizer steps it is fed.
+
+    Args:
+        settings: of the session; what may change from file to file is changed by `use`.
+        scratch: a folder the stock class insists on; nothing is written there.
+        global_step: steps the model has already had in its life.
+    """
+
+    def __init__(
+        self,
+        model: PreTrainedModel,
+        tokenizer: PreTrainedTokenizerBase,
+        settings: TrainingSettings,
+        *,
+        scratch: Path,
+        global_step: int,
+    ) -> None:
+        super().__init__(model=model, args=_arguments(settings, scratch), processing_class=tokenizer)
+        self.remove_callback(PrinterCallback)
+        self._bundles: Iterator[StepBundle] = iter(())
+        self._current: StepBundle | None = None
+        self._settings = settings
+        self.create_optimizer()
+        for group in self.optimizer.param_groups:
+            group["lr"] = group["initial_lr"] = (
+                1.0  # so that the schedule's factor is the learning rate itself
+            )
+        self.lr_scheduler = LambdaLR(self.optimizer, self._rate_at, last_epoch=global_step - 1)
+        self.add_callback(_CarryStep(self.lr_scheduler))
+        self.use(settings)
+
+    def use(self, settings: TrainingSettings) -> None:
+        """Apply what may change from file to file: learning rate, warm-up, weight decay and clipping."""
+        self._settings = settings
+        self.args.max_grad_norm = settings.max_grad_norm
+        with_decay, *_ = (
+            self.optimizer.param_groups
+        )  # the stock class puts biases and norms into the second group
+        with_decay["weight_decay"] = settings.weight_decay
+        for group in self.optimizer.param_groups:
+            group["initial_lr"] = 1.0
+            group["lr"] = self.learning_rate
+
+    @property
+    def learning_rate(self) -> float:
+        """The learning rate of the next step."""
+        return self._rate_at(self.lr_scheduler.last_epoch)
+
+    def _rate_at(self, global_step: int) -> float:
+        """The schedule is a function of the model's age, so there is nothing in it to save or to restart."""
+        return self._settings.learning_rate * warmup_factor(global_step, self._settings.warmup_steps)
+
+    def feed(self, bundles: Iterator[StepBundle]) -> None:
+        """Take one optimizer step per bundle until `bundles` ends.
+
+        What came of a step is in its bundle by the time the next one is asked for.
+        """
+        self._bundles = bundles
+        self.model.train()
+        self.train()
+
+    # ---- what the stock class calls
+
+    def get_train_dataloader(self) -> Any:
+        return _NoLoader()
+
+    def get_batch_samples(
+        self, epoch_iterator: Any, num_batches: int, device: torch.device
+    ) -> tuple[list[Any], Any]:
+        """Fetch the next step. This is the step boundary: the weights are those after the last whole step."""
+        bundle = next(self._bundles, None)
+        if bundle is None:
+            self.control.should_training_stop = True
+            return [], None
+        return [bundle], bundle.num_items
+
+    def training_step(
+        self, model: nn.Module, inputs: Any, num_items_in_batch: Tensor | int | None = None
+    ) -> Tensor:
+        """Compute the gradient of one whole optimizer step, micro-batch by micro-batch."""
+        bundle: StepBundle = inputs
+        self._current = bundle
+        bundle.learning_rate = self.learning_rate
+        torch.manual_seed(bundle.noise_seed)
+        total = torch.zeros((), device=self.args.device)
+        for group in split_by_tokens(bundle.examples, max_tokens=bundle.micro_batch_tokens):
+            batch = to_tensors(group, self.args.device)
+            with self.compute_loss_context_manager():
+                loss = supervised_loss(model, batch.token_ids, batch.labels, num_items=bundle.num_items)
+            self.accelerator.backward(loss)
+            total += loss.detach()
+        bundle.loss = total
+        return total
+
+    def _get_grad_norm(self, model: nn.Module, grad_norm: Any = None) -> Any:
+        norm = super()._get_grad_norm(model, grad_norm=grad_norm)
+        if self._current:
+            self._current.grad_norm = norm
+        return norm
+
+    def floating_point_ops(self, inputs: Any) -> int:
+        """Report nothing: the stock count walks through all modules at every micro-batch."""
+        return 0
+
+
+class _NoLoader:
+    """Stands in for the data loader, which must exist and must not have a length."""
+
+    def __iter__(self) -> Iterator[Any]:
+        return iter(())
+
+
+class _CarryStep(TrainerCallback):
+    """Carry the step number over, which a new `train()` call would start at zero."""
+
+    def __init__(self, schedule: LambdaLR) -> None:
+        self._schedule = schedule
+
+    def on_train_begin(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        state.global_step = self._schedule.last_epoch
+
+
+def warmup_factor(global_step: int, warmup_steps: int) -> float:
+    """Return the share of the learning rate that step `global_step` (counted from 0) is taken with."""
+    return min(1.0, (global_step + 1) / (warmup_steps + 1))
+
+
+def _arguments(settings: TrainingSettings, scratch: Path) -> TrainingArguments:
+    precision = choose_precision(settings.precision)
+    return TrainingArguments(
+        output_dir=str(scratch),
+        max_steps=ENDLESS,
+        per_device_train_batch_size=1,
+        gradient_accumulation_steps=1,  # a bundle is a whole step; it is split inside `training_step`
+        optim="adamw_torch_fused",
+        learning_rate=settings.learning_rate,
+        weight_decay=settings.weight_decay,
+        max_grad_norm=settings.max_grad_norm,
+        seed=settings.seed,
+        bf16=precision == "bf16",
+        fp16=precision == "fp16",
+        save_strategy="no",
+        logging_strategy="no",
+        report_to=[],
+        disable_tqdm=True,
+        logging_nan_inf_filter=False,  # it would hide a broken loss behind the average of earlier ones
+        remove_unused_columns=False,
+    )
+
+
+def choose_precision(wanted: str) -> str:
+    """Return the number format to compute in.
+
+    Raises:
+        BadConfig: this machine cannot do what is wanted.
+    """
+    has_gpu = torch.cuda.is_available()
+    if wanted == "auto":
+        return "bf16" if has_gpu and torch.cuda.is_bf16_supported() else "fp32"
+    if wanted == "fp16" and not has_gpu:
+        raise BadConfig('training.precision is "fp16", which needs a GPU; use "auto", "bf16" or "fp32"')
+    return wanted

@@ -1,0 +1,70 @@
+"""Load a base model or a checkpoint, and know what it is called. Never runs code that came with a model."""
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+
+from trainer.core import tiny
+from trainer.core.download import download
+from trainer.core.faults import ModelUnavailable, UnusableModel
+
+
+def find_base_model(name: str, *, base_dir: Path, models: Path, tell: Callable[[str], None]) -> Path:
+    """Return the folder that `model.base_model` means; it is built or downloaded if need be.
+
+    Args:
+        name: `tiny`, a path (relative to `base_dir`), or a hub name.
+        models: where `tiny` is built.
+        tell: told how far a download has come.
+    Raises:
+        ModelUnavailable: nothing is there, or the hub cannot be reached.
+    """
+    if name == tiny.NAME:
+        return tiny.build_tiny(models / tiny.NAME)
+    path = base_dir / Path(name).expanduser()
+    if path.is_dir():
+        return path
+    if name.startswith((".", "/", "~")) or name.count("/") != 1:
+        raise ModelUnavailable(
+            f'model.base_model is "{name}", but {path} is not a folder; expected "tiny", '
+            'the path of a model folder, or a hub name such as "Qwen/Qwen3-0.6B"'
+        )
+    return download(name, tell)
+
+
+def load_model(source: Path) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+    """Load weights (safetensors only) and tokenizer from a folder.
+
+    Raises:
+        ModelUnavailable: the folder holds no model in a format we load.
+        UnusableModel: it needs code of its own, or has no chat template.
+    """
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(source, trust_remote_code=False)
+        model = AutoModelForCausalLM.from_pretrained(
+            source, trust_remote_code=False, use_safetensors=True, dtype=torch.float32
+        )
+    except OSError as error:
+        first_line = str(error).strip().splitlines()[0]
+        raise ModelUnavailable(f'base model "{source}" cannot be loaded: {first_line}') from error
+    except ValueError as error:
+        first_line = str(error).strip().splitlines()[0]
+        raise UnusableModel(f'base model "{source}" cannot be used: {first_line}') from error
+    if not tokenizer.chat_template:
+        raise UnusableModel(
+            f'base model "{source}" has no chat template, so conversations cannot be rendered; '
+            "use an instruction-tuned variant, or add a chat_template.jinja to a local copy"
+        )
+    if not tokenizer.is_fast:
+        raise UnusableModel(
+            f'the tokenizer of base model "{source}" is not a fast one; expected a tokenizer.json'
+        )
+    return model, tokenizer
+
+
+def display_name(base_model: str) -> str:
+    """Return the short name of a model for people."""
+    return os.path.basename(base_model.rstrip("/")) or base_model

@@ -1,0 +1,381 @@
+"""A run of jobs in one warm process: obeys commands between steps, feeds steps to the trainer, decides when to save.
+
+    next order -> open file -> [ commands · save if due · step · record · validate if due ] … -> job ended -> next order
+                                                                                saved: job's file may move
+
+Everything happens at step boundaries, where the weights are those after a whole optimizer step.
+"""
+
+import hashlib
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+from typing import Protocol
+
+from trainer.config.schema import Settings
+from trainer.core.feeding_trainer import StepBundle
+from trainer.core.open_job import OpenJob, open_job, open_rows
+from trainer.data.render import Tokenizer
+from trainer.data.rows import BadRow, FileChanged, RowFile
+from trainer.monitoring.reporter import Reporter
+from trainer.protocol.job import FaultKind, Job, JobRecord, Outcome
+from trainer.protocol.manifest import Progress
+from trainer.protocol.messages import (
+    CheckpointPublished,
+    CheckpointRef,
+    Command,
+    Continued,
+    ForgetJobs,
+    Held,
+    JobEnded,
+    JobStarted,
+    LoadModel,
+    Pause,
+    PrepareJob,
+    QueueEmpty,
+    Resume,
+    ShutDown,
+    SkipJob,
+    StartJob,
+    StepReport,
+    Validated,
+)
+
+FINISHED_KEPT = 2_000  # ended jobs that a checkpoint remembers; the daemon files them away within seconds
+COMMIT_AT_THE_LATEST = (
+    1_000  # ended jobs that force a save, so that none is forgotten before it was filed away
+)
+
+
+class CommandSource(Protocol):
+    """Where a session's commands come from."""
+
+    def get(self, timeout_s: float | None) -> Command | None:
+        """Return the next command, waiting up to `timeout_s` (None: for ever); None when none came."""
+        ...
+
+
+class Learner(Protocol):
+    """What a session needs of the engine."""
+
+    progress: Progress
+    tokenizer: Tokenizer
+
+    def use(self, settings: Settings) -> None:
+        """Apply a job's settings."""
+        ...
+
+    def save(self, keep_last: int) -> CheckpointRef:
+        """Publish a checkpoint of weights, optimizer and progress."""
+        ...
+
+    def validation_loss(self, settings: Settings) -> tuple[float, int] | None:
+        """Return mean loss and rows of the validation file; None when there is none."""
+        ...
+
+
+class Session:
+    """Runs jobs as commands ask for them.
+
+    Args:
+        settings: in force while no job is open.
+        clock: monotonic seconds.
+    """
+
+    def __init__(
+        self,
+        learner: Learner,
+        commands: CommandSource,
+        reporter: Reporter,
+        settings: Settings,
+        *,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._learner = learner
+        self._commands = commands
+        self._reporter = reporter
+        self._settings = settings
+        self._clock = clock
+        self._executor = ThreadPoolExecutor(max_workers=1, thread_name_prefix="rows")
+        self._prepared: dict[str, Future[RowFile]] = {}
+        self._order: StartJob | None = None
+        self._paused = False
+        self._stopping = False
+        self._queue_is_empty = False
+        self._skipped_job: str | None = None
+        self._uncommitted: list[JobRecord] = []
+        self._first_uncommitted_at = 0.0
+        self._saved_at = clock()
+        self._saved_step = learner.progress.global_step
+        self._held = False
+
+    @property
+    def progress(self) -> Progress:
+        return self._learner.progress
+
+    def bundles(self) -> Iterator[StepBundle]:
+        """Yield the steps of the whole session; it ends when told to shut down, with everything saved."""
+        try:
+            while (order := self._next_order()) is not None:
+                yield from self._train(order)
+            if self._uncommitted or self.progress.global_step != self._saved_step:
+                self._save()
+        finally:
+            self._executor.shutdown(cancel_futures=True)
+
+    # ---- orders and commands
+
+    def _next_order(self) -> StartJob | None:
+        while not self._stopping:
+            order = self._order
+            if order and not self._paused:
+                self._order = None
+                return order
+            if self._queue_is_empty and self._uncommitted:
+                self._save()
+            self._save_if_due()
+            self._enter_idle()
+            self._obey(self._commands.get(self._seconds_to_commit()))
+        return None
+
+    def _enter_idle(self) -> None:
+        if self._paused:
+            self._hold()
+        elif self._reporter.section != "idle":
+            self._reporter.section = "idle"
+            self._reporter.flush()
+
+    def _seconds_to_commit(self) -> float | None:
+        if not self._uncommitted:
+            return None
+        due = self._first_uncommitted_at + self._settings.checkpoints.group_commit_s
+        return max(0.0, due - self._clock())
+
+    def _obey(self, command: Command | None) -> None:
+        match command:
+            case StartJob():
+                self._order = command
+                self._queue_is_empty = False
+            case PrepareJob():
+                self._prepare(command.job, Path(command.path))
+            case QueueEmpty():
+                self._queue_is_empty = True
+            case Pause():
+                self._paused = True
+            case Resume():
+                self._resume()
+            case SkipJob():
+                self._skipped_job = command.job_id
+                self._drop_order(command.job_id)
+            case ForgetJobs():
+                for job_id in command.job_ids:
+                    self.progress.cursors.pop(job_id, None)
+            case ShutDown():
+                self._stopping = True
+            case LoadModel() | None:
+                pass
+
+    def _drop_order(self, job_id: str) -> None:
+        """A job that was ordered but not begun (as while paused) is skipped without a step."""
+        if self._order and self._order.job.id == job_id:
+            job, self._order = self._order.job, None
+            self._end_unopened(job, Outcome.SKIPPED, "skipped on request", FaultKind.REQUEST)
+
+    def _hold(self) -> None:
+        if not self._held:
+            self._held = True
+            self._reporter.section = "paused"
+            self._reporter.event(Held(global_step=self.progress.global_step))
+            if self.progress.global_step != self._saved_step:
+                self._save()  # whoever pauses may be about to switch the machine off
+
+    def _resume(self) -> None:
+        self._paused = False
+        if self._held:
+            self._held = False
+            self._reporter.event(Continued())
+
+    def _may_go_on(self, job_id: str) -> bool:
+        """Obey what has come in, hold while paused; False when this job gets no further step now."""
+        while (command := self._commands.get(0)) is not None:
+            self._obey(command)
+        while self._paused and not self._stopping and self._skipped_job != job_id:
+            self._hold()
+            self._obey(self._commands.get(None))
+        return not self._stopping and self._skipped_job != job_id
+
+    # ---- one job
+
+    def _train(self, order: StartJob) -> Iterator[StepBundle]:
+        opened = self._open(order)
+        if opened is None:
+            return
+        ended: tuple[Outcome, str | None] | None = (Outcome.COMPLETED, None)
+        bundles = opened.bundles()
+        try:
+            self._reporter.section = "training"
+            while (bundle := next(bundles, None)) is not None:
+                if not self._may_go_on(opened.job.id):
+                    ended = None if self._stopping else (Outcome.SKIPPED, "skipped on request")
+                    break
+                self._save_if_due()
+                self._reporter.section = "training"
+                bundle.noise_seed = noise_seed(opened.settings.training.seed, self.progress.global_step)
+                started = self._clock()
+                yield bundle
+                self._record(opened, bundle, self._clock() - started)
+        except (BadRow, OSError) as error:
+            ended = (Outcome.FAILED, str(error))
+        finally:
+            bundles.close()
+            self._executor.submit(opened.rows.close)  # on the thread that reads it
+        if ended:
+            self._end(opened, *ended)
+
+    def _open(self, order: StartJob) -> OpenJob | None:
+        """Open a job's file and start it; None when its file cannot be trained, which is then reported."""
+        job = order.job
+        settings = Settings.model_validate(order.settings)
+        cursor = self.progress.cursors.get(job.id)
+        self._reporter.section = "preparing"
+        self._settings = settings
+        self._prepare(job, Path(order.path))
+        try:
+            rows = self._prepared.pop(job.id).result()
+            opened = open_job(job, rows, settings, cursor, self._learner.tokenizer, self._executor)
+        except (BadRow, FileChanged, OSError) as error:
+            self._end_unopened(job, Outcome.FAILED, str(error), FaultKind.BAD_DATA)
+            return None
+        finally:
+            self._drop_prepared()
+        self._settings = opened.settings
+        self._learner.use(opened.settings)
+        self.progress.cursors[job.id] = opened.cursor
+        self._reporter.event(
+            JobStarted(
+                job_id=job.id,
+                first_step=opened.first_step,
+                total_steps=opened.plan.num_steps,
+                steps_per_epoch=opened.plan.steps_per_epoch,
+                global_step=self.progress.global_step,
+            )
+        )
+        return opened
+
+    def _prepare(self, job: Job, path: Path) -> None:
+        if job.id not in self._prepared:
+            self._prepared[job.id] = self._executor.submit(open_rows, job, path, self._settings)
+
+    def _drop_prepared(self) -> None:
+        """Close files that were prepared and then overtaken by a more urgent one."""
+        for future in self._prepared.values():
+            future.add_done_callback(_close_rows)
+        self._prepared.clear()
+
+    def _record(self, opened: OpenJob, bundle: StepBundle, seconds: float) -> None:
+        progress = self.progress
+        tokens = sum(len(example.token_ids) for example in bundle.examples)
+        progress.global_step += 1
+        progress.tokens_seen += tokens
+        progress.samples_seen += len(bundle.examples)
+        opened.advance(bundle)
+        self._reporter.step(
+            StepReport(
+                global_step=progress.global_step,
+                job_id=opened.job.id,
+                file_step=opened.cursor.step,
+                rows=len(bundle.examples),
+                tokens=tokens,
+                supervised_tokens=bundle.num_items,
+                loss=None,
+                learning_rate=bundle.learning_rate,
+                grad_norm=None,
+                seconds=seconds,
+            ),
+            loss=bundle.loss,
+            grad_norm=bundle.grad_norm,
+        )
+        if progress.global_step % opened.settings.validation.interval_steps == 0:
+            self._validate(opened.settings)
+
+    def _validate(self, settings: Settings) -> None:
+        if settings.validation.file is None:
+            return
+        with self._reporter.doing("evaluating"):
+            result = self._learner.validation_loss(settings)
+        if result:
+            loss, rows = result
+            self._reporter.event(Validated(global_step=self.progress.global_step, loss=loss, rows=rows))
+
+    def _end(self, opened: OpenJob, outcome: Outcome, message: str | None) -> None:
+        if outcome is Outcome.COMPLETED:
+            self._validate(opened.settings)
+        self.progress.cursors.pop(opened.job.id, None)
+        record = opened.record(outcome, message)
+        fault = {Outcome.FAILED: FaultKind.BAD_DATA, Outcome.SKIPPED: FaultKind.REQUEST}.get(outcome)
+        self._note_end(
+            JobEnded(
+                record=record,
+                fault=fault,
+                durable=record.steps == 0,
+                truncated_rows=opened.counts["truncated"],
+                rows_without_target=opened.counts["without_target"],
+            )
+        )
+
+    def _end_unopened(self, job: Job, outcome: Outcome, message: str, fault: FaultKind) -> None:
+        cursor = self.progress.cursors.pop(job.id, None)
+        record = JobRecord(
+            job_id=job.id,
+            sha256=job.sha256,
+            outcome=outcome,
+            message=message,
+            rows_trained=cursor.rows_trained if cursor else 0,
+            steps=cursor.step if cursor else 0,
+        )
+        self._note_end(JobEnded(record=record, fault=fault, durable=record.steps == 0))
+
+    def _note_end(self, event: JobEnded) -> None:
+        self._skipped_job = None
+        if not event.durable:
+            self.progress.finished = [*self.progress.finished, event.record][-FINISHED_KEPT:]
+            self._first_uncommitted_at = self._first_uncommitted_at if self._uncommitted else self._clock()
+            self._uncommitted.append(event.record)
+        self._reporter.event(event)
+        if event.record.outcome is not Outcome.COMPLETED and self._uncommitted:
+            self._save()  # somebody waits to see the file leave
+
+    # ---- saving
+
+    def _save_if_due(self) -> None:
+        settings = self._settings.checkpoints
+        now = self._clock()
+        is_commit_due = bool(self._uncommitted) and (
+            now - self._first_uncommitted_at >= settings.group_commit_s
+            or len(self._uncommitted) >= COMMIT_AT_THE_LATEST
+        )
+        has_news = self.progress.global_step != self._saved_step
+        if is_commit_due or (has_news and now - self._saved_at >= settings.interval_s):
+            self._save()
+
+    def _save(self) -> None:
+        started = self._clock()
+        with self._reporter.doing("saving"):
+            checkpoint = self._learner.save(self._settings.checkpoints.keep_last)
+        finished, self._uncommitted = tuple(self._uncommitted), []
+        self._saved_at = self._clock()
+        self._saved_step = self.progress.global_step
+        self._reporter.event(
+            CheckpointPublished(checkpoint=checkpoint, finished=finished, seconds=self._saved_at - started)
+        )
+
+
+def noise_seed(seed: int, global_step: int) -> int:
+    """Return the seed of one step's dropout noise: 63 bits that depend on nothing else."""
+    return int.from_bytes(hashlib.sha256(f"noise:{seed}:{global_step}".encode()).digest()[:8], "little") >> 1
+
+
+def _close_rows(future: Future[RowFile]) -> None:
+    if not future.cancelled() and not future.exception():
+        future.result().close()

@@ -1,0 +1,58 @@
+"""Loss on a validation file, by the same code as the training loss."""
+
+from pathlib import Path
+
+import torch
+
+from trainer.config.loader import BadConfig
+from trainer.config.schema import Settings
+from trainer.core.feeding_trainer import FeedingTrainer
+from trainer.core.loss import supervised_loss
+from trainer.core.micro_batches import split_by_tokens, to_tensors
+from trainer.core.open_job import make_renderer
+from trainer.data.check import check_file
+from trainer.data.formats import read_conversation
+from trainer.data.render import Example, Tokenizer
+from trainer.data.rows import RowFile
+from trainer.profiles.registry import make_profile
+
+
+def load_validation_examples(settings: Settings, base_dir: Path, tokenizer: Tokenizer) -> list[Example]:
+    """Render all rows of the validation file.
+
+    Raises:
+        BadConfig: there is no such file, or it holds a row that cannot be used.
+    """
+    path = base_dir / Path(settings.validation.file or "")
+    limit = settings.data.max_line_bytes
+    try:
+        check = check_file(path, max_line_bytes=limit)
+        if check.rejected_lines or not check.rows:
+            raise BadConfig(
+                f"validation.file is {path}: {check.first_rejection or 'it has no rows'}; expected rows like those trained"
+            )
+        rows = RowFile.open(path, sha256=check.sha256, max_line_bytes=limit)
+    except OSError as error:
+        raise BadConfig(
+            f"validation.file is {path}: {error.strerror}; expected a readable JSONL file"
+        ) from error
+    profile = make_profile(settings.profile.name, settings.profile.options)
+    numbered = [(rows.line_number(i), read_conversation(rows.read(i))) for i in range(len(rows))]
+    rows.close()
+    return make_renderer(profile, tokenizer, settings)(numbered)
+
+
+@torch.no_grad()
+def mean_loss(trainer: FeedingTrainer, examples: list[Example], *, max_tokens: int) -> float:
+    """Return the mean cross entropy over all supervised tokens of `examples`."""
+    model = trainer.model
+    num_items = sum(example.supervised_tokens for example in examples)
+    total = torch.zeros((), device=trainer.args.device)
+    model.eval()
+    try:
+        for group in split_by_tokens(examples, max_tokens=max_tokens):
+            batch = to_tensors(group, trainer.args.device)
+            total += supervised_loss(model, batch.token_ids, batch.labels, num_items=num_items)
+    finally:
+        model.train()
+    return float(total)

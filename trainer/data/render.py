@@ -1,0 +1,122 @@
+"""From a Conversation to token ids and the loss mask. Shapes: T = tokens of one row.
+
+Which characters the assistant wrote is known from rendering the conversation turn by turn, not from searching the
+text or the tokens for markers; so a prompt that quotes a marker changes nothing.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from trainer.data.conversation import Conversation
+
+IGNORED = -100  # the label that torch's cross entropy skips
+
+
+class Encodings(Protocol):
+    """What a fast tokenizer returns for several texts."""
+
+    input_ids: list[list[int]]
+
+    def char_to_token(self, batch_or_char_index: int, char_index: int) -> int | None: ...
+
+
+class Tokenizer(Protocol):
+    """What rendering needs of a tokenizer of the transformers library."""
+
+    def __call__(self, text: list[str], *, add_special_tokens: bool) -> Any: ...
+
+    def apply_chat_template(
+        self, conversation: list[dict[str, str]], *, tokenize: bool, add_generation_prompt: bool
+    ) -> Any: ...
+
+
+class UnrenderableConversation(ValueError):
+    """The chat template cannot show this conversation turn by turn."""
+
+
+@dataclass(frozen=True, slots=True)
+class Example:
+    """One row as the model sees it."""
+
+    token_ids: list[int]
+    """(T,)"""
+    labels: list[int]
+    """(T,) the token itself where the assistant wrote it, else IGNORED."""
+    supervised_tokens: int
+    """Labels that count: not IGNORED, and not at position 0, which nothing predicts."""
+    is_truncated: bool
+
+
+def render_examples(
+    conversations: Sequence[Conversation], tokenizer: Tokenizer, *, max_length: int
+) -> list[Example]:
+    """Render conversations, together because that is how tokenizers are fast.
+
+    Raises:
+        UnrenderableConversation: the chat template refuses one, or rewrites its earlier turns.
+    """
+    rendered = [_render(conversation, tokenizer) for conversation in conversations]
+    encodings = tokenizer([text for text, _ in rendered], add_special_tokens=False)
+    return [
+        _example(encodings.input_ids[i], _token_spans(encodings, i, spans), max_length)
+        for i, (_, spans) in enumerate(rendered)
+    ]
+
+
+def _render(conversation: Conversation, tokenizer: Tokenizer) -> tuple[str, list[tuple[int, int]]]:
+    """Return the text and, for each assistant turn, the characters [start, end) that the model has to produce."""
+    messages = [{"role": message.role, "content": message.content} for message in conversation.messages]
+    text = _apply(tokenizer, messages)
+    spans = []
+    for i, message in enumerate(messages):
+        if message["role"] != "assistant":
+            continue
+        before = _apply(tokenizer, messages[:i], add_generation_prompt=True)
+        through = text if i + 1 == len(messages) else _apply(tokenizer, messages[: i + 1])
+        if not (text.startswith(through) and through.startswith(before)):
+            raise UnrenderableConversation(
+                f"the chat template rewrites what stands before messages[{i}] once later turns follow, so the "
+                "assistant's part cannot be told; use a model whose template keeps earlier turns"
+            )
+        # Line ends after the end-of-turn marker are the template's, not the model's to produce
+        spans.append((len(before), len(through.rstrip())))
+    return text, spans
+
+
+def _apply(
+    tokenizer: Tokenizer, messages: list[dict[str, str]], *, add_generation_prompt: bool = False
+) -> str:
+    if not messages:
+        return ""
+    try:
+        return str(
+            tokenizer.apply_chat_template(
+                messages, tokenize=False, add_generation_prompt=add_generation_prompt
+            )
+        )
+    except Exception as error:  # whatever a template raises, jinja's own errors among them
+        raise UnrenderableConversation(f"the chat template refuses the conversation: {error}") from error
+
+
+def _token_spans(encodings: Encodings, row: int, spans: list[tuple[int, int]]) -> list[tuple[int, int]]:
+    """Turn spans of characters into spans of tokens. A token that begins before the span is not the assistant's."""
+    token_spans = []
+    for start, end in spans:
+        first = encodings.char_to_token(row, start)
+        last = encodings.char_to_token(row, end - 1)
+        if first is None or last is None or end <= start:
+            continue
+        if start > 0 and encodings.char_to_token(row, start - 1) == first:
+            first += 1
+        token_spans.append((first, last + 1))
+    return token_spans
+
+
+def _example(token_ids: list[int], spans: list[tuple[int, int]], max_length: int) -> Example:
+    kept = token_ids[:max_length]
+    labels = [IGNORED] * len(kept)
+    for first, end in spans:
+        labels[first:end] = kept[first:end]
+    supervised = sum(label != IGNORED for label in labels[1:])
+    return Example(kept, labels, supervised, is_truncated=len(kept) < len(token_ids))

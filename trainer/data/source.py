@@ -1,0 +1,72 @@
+"""The rows of a plan, rendered ahead of use on one background thread, so that training never waits for text."""
+
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Executor, Future
+from dataclasses import dataclass
+
+from trainer.data.conversation import Conversation
+from trainer.data.formats import read_conversation
+from trainer.data.plan import Plan
+from trainer.data.render import Example
+from trainer.data.rows import BadRow, RowFile
+
+Renderer = Callable[[Sequence[tuple[int, Conversation]]], list[Example]]
+"""(line number, conversation) of each row -> its examples, in the same order."""
+
+
+@dataclass(frozen=True, slots=True)
+class PlannedStep:
+    """The rows of one optimizer step."""
+
+    index: int
+    """In the plan, counted from 0."""
+    examples: list[Example]
+
+
+class ExampleSource:
+    """Renders the steps of one plan in order.
+
+    Args:
+        render: profile and tokenizer at work; called on the background thread only.
+        executor: must run one call at a time, because the file has one position.
+        lookahead: steps rendered before they are asked for.
+    """
+
+    def __init__(
+        self, rows: RowFile, plan: Plan, render: Renderer, *, executor: Executor, lookahead: int
+    ) -> None:
+        self._rows = rows
+        self._plan = plan
+        self._render = render
+        self._executor = executor
+        self._lookahead = lookahead
+
+    def steps(self, start: int) -> Iterator[PlannedStep]:
+        """Yield the steps from index `start` to the end of the plan.
+
+        Raises:
+            BadRow: a row is not what was checked, or cannot be rendered; the message names its line.
+        """
+        indices = iter(range(start, self._plan.num_steps))
+        ahead: deque[Future[PlannedStep]] = deque()
+        try:
+            while True:
+                while len(ahead) < self._lookahead and (index := next(indices, None)) is not None:
+                    ahead.append(self._executor.submit(self._prepare, index))
+                if not ahead:
+                    return
+                yield ahead.popleft().result()
+        finally:
+            for future in ahead:
+                future.cancel()
+
+    def _prepare(self, index: int) -> PlannedStep:
+        numbered = []
+        for position in self._plan.positions(index):
+            number = self._rows.line_number(position)
+            try:
+                numbered.append((number, read_conversation(self._rows.read(position))))
+            except BadRow as error:
+                raise BadRow(f"line {number}: {error}") from error
+        return PlannedStep(index, self._render(numbered))

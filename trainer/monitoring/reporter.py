@@ -1,0 +1,75 @@
+"""Collect what happens in a session and pass it on in order, steps bundled: telling must not slow training."""
+
+import math
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import SupportsFloat
+
+from trainer.protocol.messages import Event, Heartbeat, Section, StepReport, StepsTaken
+
+FLUSH_INTERVAL_S = 0.25
+
+
+class Reporter:
+    """Passes events to `emit`.
+
+    Args:
+        clock: monotonic seconds.
+    """
+
+    def __init__(self, emit: Callable[[Event], None], *, clock: Callable[[], float] = time.monotonic) -> None:
+        self.emit = emit
+        self._clock = clock
+        self._steps: list[tuple[StepReport, SupportsFloat, SupportsFloat | None]] = []
+        self._flushed_at = clock()
+        self.section: Section = "loading"
+        """What is being done right now; read by the thread that sends heartbeats."""
+
+    def event(self, event: Event) -> None:
+        """Pass on an event, after the steps before it."""
+        self.flush()
+        self.emit(event)
+
+    def step(self, report: StepReport, *, loss: SupportsFloat, grad_norm: SupportsFloat | None) -> None:
+        """Note a step. Its numbers may still be on their way from the GPU; they are not waited for here."""
+        self._steps.append((report, loss, grad_norm))
+        if self._clock() - self._flushed_at >= FLUSH_INTERVAL_S:
+            self.flush()
+
+    def flush(self) -> None:
+        """Pass on the steps noted so far."""
+        self._flushed_at = self._clock()
+        if not self._steps:
+            return
+        steps, self._steps = self._steps, []
+        self.emit(
+            StepsTaken(
+                steps=tuple(
+                    report.model_copy(update={"loss": finite(loss), "grad_norm": finite(grad_norm)})
+                    for report, loss, grad_norm in steps
+                )
+            )
+        )
+
+    @contextmanager
+    def doing(self, section: Section) -> Iterator[None]:
+        """Say what is being done, for as long as the block runs."""
+        before = self.section
+        self._enter(section)
+        try:
+            yield
+        finally:
+            self._enter(before)
+
+    def _enter(self, section: Section) -> None:
+        self.section = section
+        self.event(Heartbeat(section=section))
+
+
+def finite(value: SupportsFloat | None) -> float | None:
+    """Return a number that JSON can carry: None instead of NaN and infinities."""
+    if value is None:
+        return None
+    number = float(value)
+    return number if math.isfinite(number) else None

@@ -1,0 +1,1 @@
+"""Data profiles: what is done to a conversation before it is rendered."""

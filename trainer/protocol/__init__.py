@@ -1,0 +1,1 @@
+"""Ground floor: what daemon and worker share. Standard library and pydantic only."""

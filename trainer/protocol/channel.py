@@ -1,0 +1,74 @@
+"""Messages over one stream socket, a JSON object per line. Either end learns at once when the other is gone."""
+
+import json
+import select
+import socket
+from typing import Generic, TypeVar
+
+from pydantic import BaseModel, TypeAdapter
+
+Received = TypeVar("Received")
+CHUNK_BYTES = 1 << 16
+
+
+class ChannelClosed(ConnectionError):
+    """The other process is gone."""
+
+
+class Channel(Generic[Received]):
+    """One end of the connection between daemon and worker.
+
+    Args:
+        endpoint: a connected stream socket; the channel owns it from now on.
+        incoming: turns a JSON object into the message types this end receives.
+    """
+
+    def __init__(self, endpoint: socket.socket, incoming: TypeAdapter[Received]) -> None:
+        self._socket = endpoint
+        self._incoming = incoming
+        self._unread = bytearray()
+
+    def fileno(self) -> int:
+        """Return the descriptor, for a selector."""
+        return self._socket.fileno()
+
+    def send(self, message: BaseModel) -> None:
+        """Send one message.
+
+        Raises:
+            ChannelClosed: nobody is left to read it.
+        """
+        # Not pydantic's own JSON: file names may hold surrogates, which only an ASCII escape carries over
+        line = json.dumps(message.model_dump(mode="json"), allow_nan=False)
+        try:
+            self._socket.sendall(line.encode("ascii") + b"\n")
+        except OSError as error:
+            raise ChannelClosed(str(error)) from error
+
+    def receive(self, timeout_s: float | None) -> list[Received]:
+        """Return the messages that have come, waiting up to `timeout_s` for the first (None: for ever).
+
+        Raises:
+            ChannelClosed: the other end is closed and everything it sent has been returned.
+        """
+        if not self._wait(timeout_s):
+            return []
+        try:
+            chunk = self._socket.recv(CHUNK_BYTES)
+        except OSError as error:
+            raise ChannelClosed(str(error)) from error
+        if not chunk:
+            raise ChannelClosed("the other process closed the connection")
+        self._unread += chunk
+        *lines, rest = self._unread.split(b"\n")
+        self._unread = bytearray(rest)
+        return [self._incoming.validate_python(json.loads(line)) for line in lines]
+
+    def _wait(self, timeout_s: float | None) -> bool:
+        poll = select.poll()
+        poll.register(self._socket, select.POLLIN)
+        return bool(poll.poll(None if timeout_s is None else timeout_s * 1000))
+
+    def close(self) -> None:
+        """Close this end."""
+        self._socket.close()

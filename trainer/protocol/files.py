@@ -1,0 +1,183 @@
+"""Effects on files that must survive a crash: atomic writes and moves that never overwrite."""
+
+import errno
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+# Errors of link(2) that mean "not here", for which a verified copy does the same job
+NO_LINK_HERE = (errno.EXDEV, errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK, errno.EACCES)
+MAX_NAME_BYTES = 255
+
+
+class UnreadableFile(ValueError):
+    """A file of ours does not hold what it should."""
+
+
+def sync_directory(folder: Path) -> None:
+    """Make the names in `folder` durable."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def sync_file(path: Path) -> None:
+    """Make the content of `path` durable."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def write_atomically(path: Path, content: bytes, *, durable: bool) -> None:
+    """Replace `path` so that a reader sees the old content or the new one, never a part.
+
+    Args:
+        durable: whether the new content must survive a power cut when this returns.
+    """
+    partial = path.with_name(
+        f".{path.name}.{os.getpid()}.tmp"
+    )  # same folder: a rename must not cross file systems
+    try:
+        with partial.open("wb") as file:
+            file.write(content)
+            file.flush()
+            if durable:
+                os.fsync(file.fileno())
+        os.replace(partial, path)
+    except BaseException:
+        partial.unlink(missing_ok=True)
+        raise
+    if durable:
+        sync_directory(path.parent)
+
+
+def write_json(path: Path, value: Any, *, durable: bool) -> None:
+    """Replace `path` by `value` as JSON. NaN is refused: it is not JSON."""
+    text = json.dumps(value, ensure_ascii=False, indent=2, allow_nan=False) + "\n"
+    write_atomically(path, text.encode("utf-8", "backslashreplace"), durable=durable)
+
+
+def read_json(path: Path) -> Any:
+    """Return the content of a JSON file.
+
+    Raises:
+        FileNotFoundError: there is none.
+        UnreadableFile: it is not JSON in UTF-8.
+    """
+    try:
+        return json.loads(path.read_bytes())
+    except ValueError as error:
+        raise UnreadableFile(f"{path}: {error}; expected JSON in UTF-8; restore it or remove it") from error
+
+
+def numbered(name: str, number: int) -> str:
+    """Return `name` for the `number`-th file that wants it: `chat.jsonl`, `chat-2.jsonl`, …"""
+    if number == 1:
+        return name
+    stem, dot, extension = name.rpartition(".")
+    if not stem:
+        stem, dot, extension = name, "", ""
+    tail = f"-{number}{dot}{extension}"
+    room = MAX_NAME_BYTES - len(os.fsencode(tail))
+    return os.fsdecode(os.fsencode(stem)[:room]) + tail
+
+
+def move_durably(source: Path, folder: Path, *, name: str | None = None) -> Path:
+    """Move one file as `move_all_durably` does and return its new path.
+
+    Raises:
+        FileNotFoundError: the source is gone.
+    """
+    [target] = move_all_durably([(source, folder, name or source.name)])
+    if target is None:
+        raise FileNotFoundError(errno.ENOENT, "gone before it could be moved", str(source))
+    return target
+
+
+def move_all_durably(moves: Iterable[tuple[Path, Path, str]]) -> list[Path | None]:
+    """Move files without ever overwriting one; when this returns the moves survive a power cut.
+
+    The new name is durable before the old one goes, so a crash leaves at worst two names of one file.
+    The directory syncs, by far the dearest part, are shared by all moves of one call.
+
+    Args:
+        moves: (source, target folder, wanted name); a taken name gets a number.
+    Returns:
+        The new paths, in the order of `moves`; None where the source was gone.
+    """
+    moves = list(moves)
+    targets = [_give_name(source, folder, name) for source, folder, name in moves]
+    for folder in {target.parent for target in targets if target is not None}:
+        sync_directory(folder)
+    for source, _, _ in moves:
+        source.unlink(missing_ok=True)
+    return targets
+
+
+def _give_name(source: Path, folder: Path, name: str) -> Path | None:
+    number = 1
+    while True:
+        target = folder / numbered(name, number)
+        try:
+            os.link(source, target, follow_symlinks=False)
+            return target
+        except FileExistsError:
+            number += 1
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            if error.errno not in NO_LINK_HERE:
+                raise
+            return copy_durably(source, folder, name)
+
+
+def copy_durably(source: Path, folder: Path, name: str) -> Path:
+    """Copy a file into `folder` under a free name, verified and durable; the copy appears whole or not at all.
+
+    Raises:
+        OSError: `source` is a symbolic link, or the copy reads back differently from what was read.
+    """
+    partial = folder / f".{os.getpid()}.part"
+    try:
+        with open(source, "rb", opener=_open_without_following) as reader, partial.open("xb") as writer:
+            shutil.copyfileobj(reader, writer, 1 << 20)
+            writer.flush()
+            os.fsync(writer.fileno())
+        if file_sha256(partial) != file_sha256(source):
+            raise OSError(errno.EIO, "the copy differs from the original; try again", str(source))
+        return _claim_name(partial, folder, name)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def _open_without_following(path: str, flags: int) -> int:
+    return os.open(path, flags | os.O_NOFOLLOW | os.O_NONBLOCK)
+
+
+def _claim_name(partial: Path, folder: Path, name: str) -> Path:
+    """Rename onto a name that this call itself created, so that nobody else's file is replaced."""
+    number = 1
+    while True:
+        target = folder / numbered(name, number)
+        try:
+            os.close(os.open(target, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
+        except FileExistsError:
+            number += 1
+            continue
+        os.replace(partial, target)
+        sync_directory(folder)
+        return target
+
+
+def file_sha256(path: Path) -> str:
+    """Return the SHA-256 of a file's content in hexadecimal."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,0 +1,106 @@
+"""The noun Job: a file accepted for training, how urgent it is, how it can end, and why it may fail."""
+
+from enum import StrEnum
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict
+
+
+class Priority(StrEnum):
+    """How urgent a file is. Declared most urgent first."""
+
+    HIGH = "high"
+    NORMAL = "normal"
+    LOW = "low"
+
+    @property
+    def rank(self) -> int:
+        """0 for the most urgent."""
+        return list(Priority).index(self)
+
+
+class Outcome(StrEnum):
+    """How a job ended."""
+
+    COMPLETED = "completed"
+    FAILED = "failed"
+    SKIPPED = "skipped"
+
+
+class FaultKind(StrEnum):
+    """Whose fault it was: only bad data and crashes count against a file."""
+
+    BAD_DATA = "bad_data"
+    BAD_CONFIG = "bad_config"
+    ENVIRONMENT = "environment"
+    CRASH = "crash"
+    REQUEST = "request"  # somebody asked for it
+
+    @property
+    def blames_file(self) -> bool:
+        """Whether a file pays for it with an attempt."""
+        return self in (FaultKind.BAD_DATA, FaultKind.CRASH)
+
+
+class Reason(BaseModel):
+    """Why a file lies in `failed/` or `skipped/`: the content of `NAME.reason.json`."""
+
+    model_config = ConfigDict(frozen=True)
+
+    kind: FaultKind
+    message: str
+    file: str
+    """The file's name, made printable."""
+    at: str
+    """UTC, ISO 8601."""
+    job_id: str | None = None
+    attempts: int = 0
+    details: str | None = None
+    """Traceback or the last words of the worker."""
+    priority: Priority = Priority.NORMAL
+    """Where `retry` puts the file back."""
+
+
+class Job(BaseModel):
+    """A file accepted for training."""
+
+    model_config = ConfigDict(frozen=True)
+
+    id: str
+    """Sorts by arrival."""
+    name: str
+    """The file's name in the queue, as the operating system gave it (may hold surrogates for non-UTF-8 bytes)."""
+    priority: Priority
+    sha256: str
+    rows: int
+    """Rows that will be trained; rejected ones are not counted."""
+    size_bytes: int
+    rejected_lines: tuple[int, ...] = ()
+    """Numbers of the lines set aside at intake, counted from 1, ascending."""
+
+
+class JobRecord(BaseModel):
+    """A job that a checkpoint has put behind it."""
+
+    model_config = ConfigDict(frozen=True)
+
+    job_id: str
+    sha256: str
+    outcome: Outcome
+    message: str | None = None
+    rows_trained: int
+    steps: int
+
+
+class Cursor(BaseModel):
+    """How far an open job's plan has been trained."""
+
+    job_id: str
+    sha256: str
+    plan: str
+    """Fingerprint of everything that decides order and grouping of the rows."""
+    step: int
+    """Steps of this job already trained; the next one has this index."""
+    rows_trained: int
+    settings: dict[str, Any]
+    """The settings the job started with."""

@@ -1,0 +1,115 @@
+"""Where everything lies below one working directory. Knows paths, never contents."""
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from trainer.protocol.job import Outcome, Priority
+
+BASE_DIR_VARIABLE = "TRAINING_BASE_DIR"
+PRIVATE_MODE = 0o700  # weights and training data are nobody else's business
+
+
+@dataclass(frozen=True)
+class Layout:
+    """The paths of one working directory.
+
+    Args:
+        base: the working directory itself; absolute.
+    """
+
+    base: Path
+
+    @property
+    def config_file(self) -> Path:
+        return self.base / "config.json"
+
+    @property
+    def emergency_stop(self) -> Path:
+        return self.base / ".stop"
+
+    @property
+    def inbox(self) -> Path:
+        return self.base / "inbox"
+
+    @property
+    def queue(self) -> Path:
+        return self.base / "queue"
+
+    def waiting(self, priority: Priority) -> Path:
+        """Return the folder of files that wait with `priority`."""
+        return self.queue / priority.value
+
+    @property
+    def processing(self) -> Path:
+        return self.queue / "processing"
+
+    @property
+    def failed(self) -> Path:
+        return self.queue / "failed"
+
+    def finished(self, outcome: Outcome) -> Path:
+        """Return the folder that `outcome` moves a file to."""
+        return self.queue / ("recently_completed" if outcome is Outcome.COMPLETED else outcome.value)
+
+    @property
+    def control(self) -> Path:
+        return self.base / "control"
+
+    @property
+    def status(self) -> Path:
+        return self.base / "status"
+
+    @property
+    def status_file(self) -> Path:
+        return self.status / "training_status.json"
+
+    @property
+    def ledger_file(self) -> Path:
+        return self.status / "ledger.sqlite3"
+
+    @property
+    def pause_file(self) -> Path:
+        """The daemon's own memory of a pause, so that it holds across restarts."""
+        return self.status / "paused.json"
+
+    @property
+    def lock_file(self) -> Path:
+        return self.status / "daemon.lock"
+
+    @property
+    def process_file(self) -> Path:
+        """Says which process holds `lock_file`."""
+        return self.status / "daemon.json"
+
+    @property
+    def models(self) -> Path:
+        return self.base / "models"
+
+    @property
+    def logs(self) -> Path:
+        return self.base / "logs"
+
+    def folders(self) -> list[Path]:
+        """Return every folder, parents first."""
+        inboxes = [self.inbox, *(self.inbox / priority.value for priority in Priority)]
+        queues = [self.queue, *(self.waiting(priority) for priority in Priority), self.processing]
+        outcomes = [self.finished(outcome) for outcome in Outcome]
+        return [*inboxes, *queues, *outcomes, self.control, self.status, self.models, self.logs]
+
+    def create(self) -> None:
+        """Create what is missing, and close every folder to other users.
+
+        Raises:
+            OSError: the working directory cannot be written.
+        """
+        self.base.mkdir(parents=True, exist_ok=True)
+        for folder in self.folders():
+            folder.mkdir(mode=PRIVATE_MODE, exist_ok=True)
+            if folder.stat().st_mode & 0o077:
+                folder.chmod(PRIVATE_MODE)
+
+
+def find_base_dir(option: Path | None) -> Path:
+    """Return the working directory: `--base-dir`, else TRAINING_BASE_DIR, else the current folder."""
+    return Path(option or os.environ.get(BASE_DIR_VARIABLE) or ".").absolute()

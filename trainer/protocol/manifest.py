@@ -1,0 +1,49 @@
+"""MANIFEST.json: what a checkpoint contains and what the model had learned by then."""
+
+from pydantic import BaseModel, ConfigDict
+
+from trainer.protocol.job import Cursor, JobRecord
+
+MANIFEST_NAME = "MANIFEST.json"
+FORMAT = 1
+
+
+class FileEntry(BaseModel):
+    """One file of a checkpoint, so that damage is noticed."""
+
+    model_config = ConfigDict(frozen=True)
+
+    bytes: int
+    sha256: str
+
+
+class Progress(BaseModel):
+    """What the model has learned, apart from its tensors."""
+
+    global_step: int = 0
+    """Optimizer steps over the model's life; never resets."""
+    tokens_seen: int = 0
+    samples_seen: int = 0
+    cursors: dict[str, Cursor] = {}
+    """Open jobs by id."""
+    finished: list[JobRecord] = []
+    """The most recently ended jobs, oldest first."""
+
+
+class Manifest(BaseModel):
+    """The content of MANIFEST.json, written last."""
+
+    model_config = ConfigDict(frozen=True)
+
+    format: int = FORMAT
+    sequence: int
+    """Counts checkpoints; the highest verified one is the newest, whatever the clock says."""
+    parent: str | None
+    """Name of the checkpoint this one continues."""
+    written_at: str
+    base_model: str
+    method: str
+    progress: Progress
+    files: dict[str, FileEntry]
+    versions: dict[str, str]
+    """Of the libraries that wrote it."""

@@ -1,0 +1,231 @@
+"""What daemon and worker say to each other. Commands go to the worker, events come back; all are plain data."""
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
+
+from trainer.protocol.job import Cursor, FaultKind, Job, JobRecord
+
+
+class Message(BaseModel):
+    model_config = ConfigDict(frozen=True)
+
+
+# ---- commands: daemon -> worker
+
+
+class LoadModel(Message):
+    """Load model and newest checkpoint, then say `WorkerReady`. Always the first command."""
+
+    kind: Literal["load_model"] = "load_model"
+    settings: dict[str, Any]
+
+
+class StartJob(Message):
+    """Train this file, from its cursor if there is one."""
+
+    kind: Literal["start_job"] = "start_job"
+    job: Job
+    path: str
+    settings: dict[str, Any]
+
+
+class PrepareJob(Message):
+    """A hint: this file will probably be next, so index it while the current one trains."""
+
+    kind: Literal["prepare_job"] = "prepare_job"
+    job: Job
+    path: str
+
+
+class QueueEmpty(Message):
+    """Nothing else waits: do not hold a finished job back for the sake of a group commit."""
+
+    kind: Literal["queue_empty"] = "queue_empty"
+
+
+class Pause(Message):
+    """Hold at the next optimizer step."""
+
+    kind: Literal["pause"] = "pause"
+
+
+class Resume(Message):
+    """Go on with the following step."""
+
+    kind: Literal["resume"] = "resume"
+
+
+class SkipJob(Message):
+    """End this job at the next optimizer step and keep what was learned."""
+
+    kind: Literal["skip_job"] = "skip_job"
+    job_id: str
+
+
+class ForgetJobs(Message):
+    """Drop the cursors of jobs that will not come back."""
+
+    kind: Literal["forget_jobs"] = "forget_jobs"
+    job_ids: tuple[str, ...]
+
+
+class ShutDown(Message):
+    """Save at the next optimizer step and exit 0."""
+
+    kind: Literal["shut_down"] = "shut_down"
+    reason: str
+
+
+Command = LoadModel | StartJob | PrepareJob | QueueEmpty | Pause | Resume | SkipJob | ForgetJobs | ShutDown
+
+
+# ---- events: worker -> daemon
+
+Section = Literal["loading", "idle", "preparing", "training", "evaluating", "saving", "paused"]
+
+
+class CheckpointRef(Message):
+    """A published checkpoint."""
+
+    path: str
+    """Relative to the models folder."""
+    step: int
+    at: str
+
+
+class WorkerReady(Message):
+    """The model is loaded; this is where it stands."""
+
+    kind: Literal["worker_ready"] = "worker_ready"
+    model_name: str
+    method: str
+    global_step: int
+    tokens_seen: int
+    samples_seen: int
+    cursors: tuple[Cursor, ...]
+    finished: tuple[JobRecord, ...]
+    checkpoint: CheckpointRef | None
+    notices: tuple[str, ...] = ()
+    """What a person should know about the load, such as a damaged checkpoint that was set aside."""
+
+
+class Heartbeat(Message):
+    """The worker lives, and does this."""
+
+    kind: Literal["heartbeat"] = "heartbeat"
+    section: Section
+    detail: str | None = None
+
+
+class JobStarted(Message):
+    kind: Literal["job_started"] = "job_started"
+    job_id: str
+    first_step: int
+    """Steps of this job that an earlier run has already trained."""
+    total_steps: int
+    steps_per_epoch: int
+    global_step: int
+    """Steps of the model's life before this job's next one."""
+
+
+class StepReport(Message):
+    """One optimizer step that was taken."""
+
+    global_step: int
+    """The step's number in the model's life, counted from 1."""
+    job_id: str
+    file_step: int
+    """The step's number in its job, counted from 1."""
+    rows: int
+    tokens: int
+    supervised_tokens: int
+    loss: float | None
+    """Mean over the step's supervised tokens; null when it was not a finite number."""
+    learning_rate: float
+    grad_norm: float | None
+    seconds: float
+
+
+class StepsTaken(Message):
+    """Steps since the last such message, oldest first."""
+
+    kind: Literal["steps_taken"] = "steps_taken"
+    steps: tuple[StepReport, ...]
+
+
+class Validated(Message):
+    kind: Literal["validated"] = "validated"
+    global_step: int
+    loss: float | None
+    rows: int
+
+
+class JobEnded(Message):
+    """The job will get no further step. Its file may move once a checkpoint contains it."""
+
+    kind: Literal["job_ended"] = "job_ended"
+    record: JobRecord
+    fault: FaultKind | None = None
+    durable: bool
+    """True when there is nothing to make durable: the job took no step."""
+    truncated_rows: int = 0
+    rows_without_target: int = 0
+    """Rows that had no supervised token within `data.max_length`."""
+
+
+class CheckpointPublished(Message):
+    kind: Literal["checkpoint_published"] = "checkpoint_published"
+    checkpoint: CheckpointRef
+    finished: tuple[JobRecord, ...]
+    """Jobs that this checkpoint is the first to contain whole."""
+    seconds: float
+
+
+class Held(Message):
+    """Pause was obeyed."""
+
+    kind: Literal["held"] = "held"
+    global_step: int
+
+
+class Continued(Message):
+    """Resume was obeyed."""
+
+    kind: Literal["continued"] = "continued"
+
+
+class Faulted(Message):
+    """The worker cannot go on and will exit."""
+
+    kind: Literal["faulted"] = "faulted"
+    fault: FaultKind
+    error_class: str
+    message: str
+    traceback: str | None = None
+    job_id: str | None = None
+
+
+class Leaving(Message):
+    """Everything is saved; the worker exits 0."""
+
+    kind: Literal["leaving"] = "leaving"
+    reason: str
+
+
+Event = (
+    WorkerReady
+    | Heartbeat
+    | JobStarted
+    | StepsTaken
+    | Validated
+    | JobEnded
+    | CheckpointPublished
+    | Held
+    | Continued
+    | Faulted
+    | Leaving
+)
+
+COMMANDS: TypeAdapter[Command] = TypeAdapter(Annotated[Command, Field(discriminator="kind")])
+EVENTS: TypeAdapter[Event] = TypeAdapter(Annotated[Event, Field(discriminator="kind")])

@@ -1,0 +1,118 @@
+"""The status JSON that people and tools read: `status/training_status.json`. Unknown is null, never invented."""
+
+from enum import StrEnum
+
+from pydantic import BaseModel, Field
+
+SCHEMA_VERSION = 1
+
+
+class State(StrEnum):
+    STARTING = "starting"
+    IDLE = "idle"
+    CHECKING = "checking"
+    LOADING = "loading"
+    TRAINING = "training"
+    PAUSED = "paused"
+    BLOCKED = "blocked"
+    STOPPING = "stopping"
+    STOPPED = "stopped"
+
+
+class QueueCounts(BaseModel):
+    """Files in each folder of the queue."""
+
+    high: int = 0
+    normal: int = 0
+    low: int = 0
+    processing: int = 0
+    failed: int = 0
+    skipped: int = 0
+    recently_completed: int = 0
+
+
+class LastCheckpoint(BaseModel):
+    path: str
+    step: int
+    at: str
+
+
+class Memory(BaseModel):
+    daemon_rss_bytes: int | None = None
+    worker_rss_bytes: int | None = None
+    system_available_bytes: int | None = None
+
+
+class Gpu(BaseModel):
+    name: str
+    used_bytes: int
+    total_bytes: int
+    utilization_percent: int | None
+    temperature_c: int | None
+
+
+class LastError(BaseModel):
+    error_class: str = Field(serialization_alias="class")
+    message: str
+    file: str | None
+    at: str
+
+
+class LastCommand(BaseModel):
+    """The control command obeyed most recently, so that whoever gave it can see the answer."""
+
+    name: str
+    id: str | None
+    """As given by the sender; null for a plain `touch`."""
+    result: str
+    at: str
+
+
+class TrainingStatus(BaseModel):
+    schema_version: int = SCHEMA_VERSION
+    status: State = State.STARTING
+    status_reason: str | None = None
+    heartbeat_at: str
+    """UTC, ISO 8601. A daemon silent for 15 seconds is not running."""
+    daemon_pid: int | None
+    worker_pid: int | None = None
+    worker_section: str | None = None
+    """What the worker does right now: loading, training, saving, …"""
+
+    model_name: str | None = None
+    method: str | None = None
+
+    current_file: str | None = None
+    current_job: str | None = None
+    priority: str | None = None
+    current_step: int | None = None
+    """Optimizer steps over the model's life."""
+    total_steps: int | None = None
+    """What `current_step` will be at the end of this file."""
+    file_step: int | None = None
+    file_total_steps: int | None = None
+    epoch: int | None = None
+    """Pass over the current file, counted from 1."""
+
+    loss: float | None = None
+    learning_rate: float | None = None
+    grad_norm: float | None = None
+    validation_loss: float | None = None
+    val_train_gap: float | None = None
+    """Validation loss minus training loss."""
+    think_tag_percent: float | None = None
+
+    tokens_per_sec: float | None = None
+    samples_per_sec: float | None = None
+    tokens_seen: int | None = None
+    samples_seen: int | None = None
+    eta_s: float | None = None
+    """Seconds to the end of the current file at the present speed."""
+
+    queue: QueueCounts = QueueCounts()
+    last_checkpoint: LastCheckpoint | None = None
+    memory: Memory = Memory()
+    gpus: list[Gpu] = []
+    last_error: LastError | None = None
+    last_command: LastCommand | None = None
+    alerts: list[str] = []

@@ -1,0 +1,34 @@
+"""Make untrusted text safe to show, in one place: file names, rows and messages reach logs and terminals."""
+
+import unicodedata
+from datetime import UTC, datetime
+
+# Control characters, format characters (bidirectional overrides among them), surrogates, line separators
+UNSAFE_CATEGORIES = ("Cc", "Cf", "Cs", "Zl", "Zp")
+JOINER = "\N{ZERO WIDTH JOINER}"  # a format character that emoji need, harmless by itself
+
+
+def printable(text: str, *, limit: int | None = None) -> str:
+    """Return `text` on one line, with everything a terminal could obey written as an escape.
+
+    Args:
+        limit: characters to keep; what is cut is replaced by an ellipsis.
+    """
+    if limit is not None and len(text) > limit:
+        text = text[: limit - 1] + "…"
+    if text.isascii() and text.isprintable():
+        return text
+    return "".join(_escape(char) for char in text)
+
+
+def _escape(char: str) -> str:
+    if unicodedata.category(char) not in UNSAFE_CATEGORIES or char == JOINER:
+        return char
+    if "\udc80" <= char <= "\udcff":
+        return f"\\x{ord(char) - 0xDC00:02x}"  # a byte that was not UTF-8
+    return char.encode("unicode_escape").decode("ascii")
+
+
+def utc_text(unix_s: float) -> str:
+    """Return a Unix time as UTC in ISO 8601 with milliseconds, the form every file of ours uses."""
+    return datetime.fromtimestamp(unix_s, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")

@@ -1,0 +1,190 @@
+"""The worker's main: commands in, engine calls, events out. The only process that imports torch.
+
+    python -m trainer.worker --base-dir DIR --channel-fd N
+
+It exits 0 when it was told to leave and everything is saved, 1 after it has reported why it cannot go on.
+When the daemon goes away it saves at the next step boundary and leaves by itself.
+"""
+
+import argparse
+import faulthandler
+import logging
+import os
+import queue
+import signal
+import socket
+import sys
+import threading
+import traceback
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from filelock import FileLock, Timeout
+
+from trainer.config.loader import BadConfig
+from trainer.config.schema import Settings
+from trainer.core.faults import ModelUnavailable, NoUsableCheckpoint, UnusableModel
+from trainer.profiles.base import BadProfileOption, UnknownProfile
+from trainer.protocol.channel import Channel, ChannelClosed
+from trainer.protocol.job import FaultKind
+from trainer.protocol.layout import Layout
+from trainer.protocol.logs import set_up_logging
+from trainer.protocol.messages import (
+    COMMANDS,
+    Command,
+    Event,
+    Faulted,
+    Heartbeat,
+    JobEnded,
+    JobStarted,
+    Leaving,
+    LoadModel,
+    ShutDown,
+)
+
+if TYPE_CHECKING:
+    from trainer.core.engine import TrainerEngine
+
+HEARTBEAT_INTERVAL_S = 1.0
+ORPHAN_GRACE_S = 60.0  # for the step and the save after the daemon is gone
+LOCK_TIMEOUT_S = 120.0  # a worker whose daemon has died may still be saving
+
+logger = logging.getLogger("worker")
+
+
+class Line:
+    """The worker's end of the connection: commands queue up, events go out from any thread."""
+
+    def __init__(self, channel: Channel[Command]) -> None:
+        self._channel = channel
+        self._commands: queue.SimpleQueue[Command] = queue.SimpleQueue()
+        self._sending = threading.Lock()
+        self._reason_to_leave = "told to"
+        self.job_id: str | None = None
+        """The job in training, for the report of a fault."""
+        threading.Thread(target=self._listen, name="commands", daemon=True).start()
+
+    @property
+    def reason_to_leave(self) -> str:
+        return self._reason_to_leave
+
+    def get(self, timeout_s: float | None) -> Command | None:
+        """Return the next command, waiting up to `timeout_s` (None: for ever); None when none came."""
+        try:
+            command = self._commands.get(block=timeout_s != 0, timeout=timeout_s or None)
+        except queue.Empty:
+            return None
+        if isinstance(command, ShutDown):
+            self._reason_to_leave = command.reason
+        return command
+
+    def leave(self, reason: str) -> None:
+        """Have the session end at the next step boundary. Safe in a signal handler."""
+        self._commands.put(ShutDown(reason=reason))
+
+    def tell(self, event: Event) -> None:
+        """Send an event. Without a daemon there is nobody to tell."""
+        match event:
+            case JobStarted():
+                self.job_id = event.job_id
+            case JobEnded():
+                self.job_id = None
+        with self._sending:
+            try:
+                self._channel.send(event)
+            except ChannelClosed:
+                logger.debug("nobody hears of %s", event.kind)
+
+    def _listen(self) -> None:
+        try:
+            while True:
+                for command in self._channel.receive(None):
+                    self._commands.put(command)
+        except ChannelClosed:
+            self.leave("the daemon is gone")
+            deadline = threading.Timer(ORPHAN_GRACE_S, os._exit, args=[1])
+            deadline.daemon = True
+            deadline.start()
+
+
+def main() -> int:
+    """Run until told to leave; return the exit code."""
+    parser = argparse.ArgumentParser(description="Train what the daemon says. Started by the daemon only.")
+    parser.add_argument("--base-dir", type=Path, required=True)
+    parser.add_argument("--channel-fd", type=int, required=True)
+    arguments = parser.parse_args()
+    os.umask(0o077)
+    faulthandler.enable()
+    # Ctrl-C and a closing terminal are the daemon's to answer: it tells the worker to save
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    line = Line(Channel(socket.socket(fileno=arguments.channel_fd), COMMANDS))
+    signal.signal(signal.SIGTERM, lambda *_: line.leave("SIGTERM"))
+    command = line.get(None)
+    if not isinstance(command, LoadModel):
+        return 0
+    layout = Layout(arguments.base_dir)
+    settings = Settings.model_validate(command.settings)
+    set_up_logging(layout.logs / "worker.log", form=settings.daemon.log_format)
+    try:
+        with FileLock(layout.models / ".worker.lock", timeout=LOCK_TIMEOUT_S):
+            work(layout, settings, line)
+    except Exception as error:
+        logger.exception("cannot go on", extra={"job_id": line.job_id})
+        line.tell(describe(error, line.job_id))
+        return 1
+    logger.info("left: %s", line.reason_to_leave)
+    line.tell(Leaving(reason=line.reason_to_leave))
+    return 0
+
+
+def work(layout: Layout, settings: Settings, line: Line) -> None:
+    """Load the model, say where it stands, and train what is ordered until told to leave."""
+    stop_beating = threading.Event()
+    threading.Thread(target=beat, args=[line, stop_beating], name="heartbeat", daemon=True).start()
+    engine = _load(layout, settings, line)
+    stop_beating.set()
+    threading.Thread(
+        target=beat, args=[line, threading.Event(), engine], name="heartbeat", daemon=True
+    ).start()
+    engine.run(line)
+
+
+def _load(layout: Layout, settings: Settings, line: Line) -> "TrainerEngine":
+    from trainer.core.engine import TrainerEngine  # takes seconds, during which heartbeats already go out
+
+    engine = TrainerEngine(settings, base_dir=layout.base, on_event=line.tell)
+    ready = engine.load()
+    logger.info("model %s is ready at step %d", ready.model_name, ready.global_step)
+    line.tell(ready)
+    return engine
+
+
+def beat(line: Line, stop: threading.Event, engine: "TrainerEngine | None" = None) -> None:
+    """Say every second that this process lives and what it does."""
+    while not stop.wait(HEARTBEAT_INTERVAL_S):
+        line.tell(Heartbeat(section=engine.reporter.section if engine else "loading"))
+
+
+def describe(error: Exception, job_id: str | None) -> Faulted:
+    """Say whose fault an exception is. What is not known for certain counts as a crash."""
+    return Faulted(
+        fault=classify(error),
+        error_class=type(error).__name__,
+        message=str(error),
+        traceback=traceback.format_exc(),
+        job_id=job_id,
+    )
+
+
+def classify(error: Exception) -> FaultKind:
+    """Return the kind of fault an exception stands for."""
+    if isinstance(error, BadConfig | UnknownProfile | BadProfileOption | UnusableModel):
+        return FaultKind.BAD_CONFIG
+    if isinstance(error, ModelUnavailable | NoUsableCheckpoint | Timeout | OSError):
+        return FaultKind.ENVIRONMENT
+    return FaultKind.CRASH
+
+
+if __name__ == "__main__":
+    sys.exit(main())
