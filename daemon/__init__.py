@@ -1,1 +1,4 @@
-"""The daemon: watches folders, keeps the queue, supervises the worker, says what is going on. Never imports torch."""
+"""The daemon: watches folders, keeps the queue, supervises the worker, says what is going on.
+
+Never imports torch.
+"""

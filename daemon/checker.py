@@ -1,4 +1,4 @@
-"""Check files row by row on a thread of its own, one at a time, so that the daemon keeps answering meanwhile."""
+"""Check files row by row, one at a time on a thread of its own, so that the daemon keeps answering."""
 
 import heapq
 import json
@@ -11,13 +11,12 @@ from pathlib import Path
 from queue import SimpleQueue
 from typing import BinaryIO
 
-from daemon.folder import REJECTED_SUFFIX
+from daemon.folder import REJECTED_SUFFIX, note_beside
 from daemon.settling import Identity
 from daemon.sight import identity_of
 from trainer.data.check import CheckCancelled, FileCheck, RejectedRow, check_file
 from trainer.protocol.files import move_durably, sync_file
 from trainer.protocol.job import Priority
-from trainer.protocol.text import printable
 
 MAX_SHOWN_BYTES = 1 << 20  # of a rejected row; the file itself keeps it whole
 
@@ -141,9 +140,8 @@ class _RejectedRows:
     """Writes `NAME.rejected.jsonl`, a line per rejected row; nothing appears if there is none."""
 
     def __init__(self, folder: Path, name: str) -> None:
-        shown = printable(name, limit=150)
-        self._partial = folder / f".{shown}{REJECTED_SUFFIX}.part"
-        self._name = shown + REJECTED_SUFFIX
+        self._name = note_beside(folder / name, REJECTED_SUFFIX).name
+        self._partial = folder / f".{self._name}.part"
         self._file: BinaryIO | None = None
 
     def __enter__(self) -> "_RejectedRows":

@@ -55,7 +55,10 @@ def _read(path: Path, name: Name) -> Request | None:
 
 
 def _content(path: Path) -> dict[str, object]:
-    """Return the JSON object in a control file. The name alone is a valid request, so anything else is empty."""
+    """Return the JSON object in a control file.
+
+    The name alone is a valid request, so anything else is empty.
+    """
     if path.is_symlink() or not path.is_file():
         return {}
     try:

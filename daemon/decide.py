@@ -1,4 +1,7 @@
-"""Decide the daemon's next act. Pure: what is known comes in as arguments, a decision goes out; nothing is touched."""
+"""Decide the daemon's next act.
+
+Pure: what is known comes in as arguments, a decision goes out; nothing is touched.
+"""
 
 from dataclasses import dataclass
 from enum import StrEnum
@@ -150,7 +153,8 @@ def _with_idle_worker(situation: Situation, ready: Ready) -> Decision:
 
 
 def _with_busy_worker(situation: Situation, busy: Busy) -> Decision:
-    if situation.stopping is Stopping.NOW:
+    # A file that is held by a pause would never come to its end
+    if situation.stopping is Stopping.NOW or (situation.stopping and situation.paused):
         return DismissWorker(f"stop {situation.stopping}")
     upcoming = situation.upcoming_job
     if upcoming and upcoming != busy.prepared_job and not situation.stopping:

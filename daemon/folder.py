@@ -4,8 +4,11 @@ import os
 import time
 from pathlib import Path
 
+from trainer.protocol.text import printable
+
 REASON_SUFFIX = ".reason.json"
 REJECTED_SUFFIX = ".rejected.jsonl"
+NOTE_NAME_BYTES = 200  # of the file's name in the name of a note; a file name has 255 at most
 # Two changes within one tick of the file system's clock leave the same time stamp
 TICK_NS = 100_000_000
 
@@ -33,6 +36,12 @@ class Folder:
         if names is not None:
             self._count = sum(is_users_file(name) for name in names)
         return self._count
+
+
+def note_beside(path: Path, suffix: str) -> Path:
+    """Return the path of a note of ours about a file: its name made printable, and cut to a length that works."""
+    shown = printable(path.name).encode()[:NOTE_NAME_BYTES].decode("utf-8", "ignore")
+    return path.with_name(shown + suffix)
 
 
 def is_users_file(name: str) -> bool:

@@ -41,6 +41,7 @@ from trainer.protocol.messages import (
     WorkerReady,
 )
 from trainer.protocol.messages import Leaving as LeavingEvent
+from trainer.protocol.status import State
 from trainer.protocol.text import printable
 
 logger = logging.getLogger(__name__)
@@ -112,6 +113,7 @@ class Foreman:
             return
         self._worker.send(LoadModel(settings=settings.model_dump(mode="json")))
         self.state = Loading()
+        self._board.set_state(State.LOADING)  # without the reason of the state before
         self._board.set(worker_pid=self._worker.pid, worker_section="loading")
         self._ledger.add_event("worker_started", f"worker {self._worker.pid} started")
 

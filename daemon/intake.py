@@ -51,7 +51,7 @@ class Settling:
         return min((at for at, _ in self._pending.values()), default=None)
 
     def settled(self, now: float) -> tuple[list[Path], list[tuple[Path, str]]]:
-        """Look at the files that are due; return the complete ones, and with a reason those never to be taken."""
+        """Look at the files that are due; return the complete, and with a reason those never to be taken."""
         complete: list[Path] = []
         refused: list[tuple[Path, str]] = []
         for path, (due_at, candidate) in list(self._pending.items()):

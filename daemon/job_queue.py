@@ -1,16 +1,17 @@
 """The queue: files in folders, and an index of them in memory so that choosing the next one costs nothing.
 
-Where a file stands is its state. A person may move files between the folders by hand; `look` follows. A file is
-recognised by its inode, size and time of change, so a new name or folder does not make it a new job.
+Where a file stands is its state. A person may move files between the folders by hand; `look` follows. A file
+is recognised by its inode, size and time of change, so a new name or folder does not make it a new job.
 """
 
 import heapq
 import re
+import stat
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from daemon.folder import REASON_SUFFIX, Folder
+from daemon.folder import REASON_SUFFIX, Folder, note_beside
 from daemon.ledger import Ledger
 from daemon.settling import Identity, is_temporary, is_training_file
 from daemon.sight import identity_of
@@ -18,7 +19,6 @@ from trainer.protocol.files import move_all_durably, move_durably, write_json
 from trainer.protocol.job import Job, JobRecord, Outcome, Priority, Reason
 from trainer.protocol.layout import Layout
 from trainer.protocol.status import QueueCounts
-from trainer.protocol.text import printable
 
 OUR_LEFTOVERS = re.compile(r"\.(\d+\.part|.*\.rejected\.jsonl\.part|.*\.\d+\.tmp)")
 
@@ -63,15 +63,15 @@ class JobQueue:
         known = {item.identity: _Entry(item.job, None, item.identity) for item in self._ledger.open_jobs()}
         strangers = []
         for path in self._layout.processing.iterdir():
-            if is_temporary(path.name):
+            if is_temporary(path.name) or path.is_dir():
                 continue
             identity = identity_of(path.lstat())
             if entry := known.pop(identity, None):
                 job = entry.job.model_copy(update={"name": path.name})
                 self._processing[job.id] = _Entry(job, path, identity)
                 self._ledger.place_job(job, "processing")
-            elif outcome := self._ledger.outcome_of(identity):
-                move_durably(path, self._layout.finished(outcome))  # a crash came between ledger and move
+            elif ending := self._ledger.ending_of(identity):
+                self._put_away(path, *ending)  # a crash came between ledger and move
             else:
                 strangers.append(path)
         self._by_identity = known
@@ -80,6 +80,11 @@ class JobQueue:
             del self._by_identity[entry.identity]
             self._note_removed(entry.job)
         return strangers
+
+    def _put_away(self, path: Path, outcome: Outcome, reason: Reason | None) -> None:
+        target = move_durably(path, self._layout.finished(outcome))
+        if reason:
+            write_reason(target, reason)
 
     def _finish_half_moves(self) -> None:
         """A crash inside a move leaves one file under two names: the later stage is the truth."""
@@ -127,23 +132,31 @@ class JobQueue:
         return strangers
 
     def notice(self, path: Path) -> Path | None:
-        """Follow one change, at a cost that does not depend on how many files wait; return a file to be checked."""
+        """Follow one change; return a file to be checked.
+
+        The cost does not depend on how many files wait.
+        """
         priority = Priority(path.parent.name)
         if path.name in self._waiting[priority] or not is_training_file(path.name):
             return None
         try:
-            identity = identity_of(path.lstat())
+            found = path.lstat()
         except FileNotFoundError:
             return None
+        if stat.S_ISDIR(found.st_mode):
+            return None
+        identity = identity_of(found)
         entry = self._by_identity.get(identity)
-        if entry is None or (entry.path and entry.path.exists()):
+        if entry is None or (entry.path and _is_there(entry.path, identity)):
             return path
+        successor = None  # another file that has taken the name this one had before
         if entry.path:
             self._waiting[entry.job.priority].pop(entry.path.name, None)
+            successor = entry.path if entry.path.exists() else None
         job = entry.job.model_copy(update={"name": path.name, "priority": priority})
         self._insert(_Entry(job, path, identity))
         self._ledger.place_job(job, "waiting")
-        return None
+        return successor
 
     def _note_removed(self, job: Job) -> None:
         self._ledger.place_job(job, "removed")
@@ -197,7 +210,11 @@ class JobQueue:
         return [self._processing[job_id].job for job_id in sorted(self._processing)]
 
     def start(self, job: Job) -> tuple[Job, Path] | None:
-        """Move a job's file to `processing/`, if it is not there; return it with its path, None if it has vanished."""
+        """Move a job's file to `processing/`, if it is not there.
+
+        Returns:
+            The job with the file's path; None if the file has vanished.
+        """
         if entry := self._processing.get(job.id):
             return entry.job, self._path(job)
         entry = self._waiting[job.priority].pop(job.name)
@@ -213,7 +230,7 @@ class JobQueue:
         return job, path
 
     def hold_until_saved(self, job_id: str) -> None:
-        """A job got its last step: it is not to be chosen again, and its file stays until a checkpoint has it."""
+        """A job got its last step: it is not chosen again, and its file stays until a checkpoint has it."""
         self._ended.add(job_id)
 
     def release_unsaved(self) -> None:
@@ -221,8 +238,13 @@ class JobQueue:
         self._ended.clear()
 
     def finish(self, endings: Sequence[Ending]) -> None:
-        """Move files to the folders of their outcomes, with `NAME.reason.json` beside those that have a reason."""
+        """Move files to the folders of their outcomes.
+
+        Those that have a reason get a `NAME.reason.json` beside them.
+        """
         moves = []
+        # A file that was taken out of processing/ by hand has no job any more
+        endings = [ending for ending in endings if self.is_open(ending.job.id)]
         for ending in endings:
             path = self._path(ending.job)
             moves.append((path, self._layout.finished(ending.outcome), path.name))
@@ -270,7 +292,14 @@ class JobQueue:
         )
 
 
+def _is_there(path: Path, identity: Identity) -> bool:
+    try:
+        return identity_of(path.lstat()) == identity
+    except FileNotFoundError:
+        return False
+
+
 def write_reason(path: Path, reason: Reason) -> None:
     """Write `NAME.reason.json` beside a file, saying why it lies there."""
     text = reason.model_dump(mode="json")
-    write_json(path.with_name(printable(path.name, limit=200) + REASON_SUFFIX), text, durable=False)
+    write_json(note_beside(path, REASON_SUFFIX), text, durable=False)

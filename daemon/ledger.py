@@ -1,7 +1,8 @@
-"""The history: jobs, attempts, steps, events in one SQLite file. Follows the folders and checkpoints, never leads them.
+"""The history: jobs, attempts, steps, events in one SQLite file.
 
-Written by the daemon alone; anybody may read it at any time (write-ahead logging keeps readers and writer apart).
-Bounded: `thin` keeps every recent step and every hundredth older one.
+Follows the folders and checkpoints, never leads them. Written by the daemon alone; anybody may read it at any
+time (write-ahead logging keeps readers and writer apart). Bounded: `thin` keeps every recent step and every
+hundredth older one.
 """
 
 import json
@@ -97,11 +98,11 @@ class Ledger:
     def add_job(self, job: Job, identity: Identity, state: str) -> None:
         """Note an accepted file."""
         self._database.execute(
-            "INSERT OR REPLACE INTO jobs (id, name, display, priority, state, sha256, rows, rejected, size_bytes,"
-            " device, inode, mtime_ns, accepted_at) VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?)",
+            "INSERT OR REPLACE INTO jobs (id, name, display, priority, state, sha256, rows, rejected,"
+            " size_bytes, device, inode, mtime_ns, accepted_at) VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?)",
             (
-                job.id, os.fsencode(job.name), printable(job.name), job.priority.value, state, job.sha256, job.rows,
-                json.dumps(job.rejected_lines), job.size_bytes,
+                job.id, os.fsencode(job.name), printable(job.name), job.priority.value, state,
+                job.sha256, job.rows, json.dumps(job.rejected_lines), job.size_bytes,
                 # SQLite's integers are signed
                 _signed(identity.device), _signed(identity.inode), identity.mtime_ns, self._now(),
             ),
@@ -132,14 +133,16 @@ class Ledger:
             "UPDATE jobs SET name=?, display=? WHERE id=?", (os.fsencode(name), printable(name), job_id)
         )
 
-    def outcome_of(self, identity: Identity) -> Outcome | None:
+    def ending_of(self, identity: Identity) -> tuple[Outcome, Reason | None] | None:
         """Return how the newest job with this file ended; None if it is unknown or still open."""
         row = self._database.execute(
-            "SELECT state FROM jobs WHERE inode=? AND device=? AND size_bytes=? AND mtime_ns=?"
+            "SELECT state, reason FROM jobs WHERE inode=? AND device=? AND size_bytes=? AND mtime_ns=?"
             " ORDER BY id DESC LIMIT 1",
             (_signed(identity.inode), _signed(identity.device), identity.size, identity.mtime_ns),
         ).fetchone()
-        return Outcome(row["state"]) if row and row["state"] in list(Outcome) else None
+        if row is None or row["state"] not in list(Outcome):
+            return None
+        return Outcome(row["state"]), Reason.model_validate_json(row["reason"]) if row["reason"] else None
 
     def finish_job(self, job: Job, state: str, record: JobRecord | None, reason: Reason | None) -> None:
         """Note how a job ended, with the sums over its steps."""

@@ -1,5 +1,6 @@
 """The daemon's loop. One turn: reap, take in, obey, decide and act, publish."""
 
+import contextlib
 import logging
 import os
 import selectors
@@ -40,6 +41,7 @@ from trainer.protocol.text import printable
 logger = logging.getLogger(__name__)
 
 FAILED_TURN_WAIT_S = 1.0  # so that a fault that stays does not use up a processor
+LAST_BREATH_S = 0.02
 
 
 class Daemon:
@@ -108,6 +110,7 @@ class Daemon:
         self._board.set_state(State.STOPPED, self._foreman.blocked if self._drain else None)
         self._ledger.add_event("daemon_stopped", f"daemon {os.getpid()} stopped")
         self._ledger.commit()
+        self._refresh()
         self._board.publish()
         is_failed = self._foreman.failed_files or self._reception.refused_files or self._foreman.blocked
         return 1 if self._drain and is_failed else 0
@@ -124,6 +127,8 @@ class Daemon:
             logger.exception("a turn failed; trying again")
             self._board.error(type(error).__name__, str(error), None)
             self._failed_until = self._clock() + FAILED_TURN_WAIT_S
+            with contextlib.suppress(OSError):  # the disk may be what is at fault
+                self._board.publish()
             return True
 
     def _turn(self) -> bool:
@@ -242,7 +247,8 @@ class Daemon:
         try:
             request.path.unlink(missing_ok=True)
         except IsADirectoryError:
-            request.path.rmdir()
+            # It may hold something of a person's, which is never deleted
+            request.path.rename(request.path.with_name(f"{request.path.name}.obeyed.{time.time_ns()}"))
 
     # ---- deciding and acting
 
@@ -332,14 +338,12 @@ class Daemon:
         due = [self._reception.due_at(), self._board.due_at()]
         if self._decided_wait.until is not None:
             due.append(self._decided_wait.until)
-        if isinstance(self._foreman.state, Loading | Busy) or self._foreman.worker:
-            due.append(
-                now + 1.0
-            )  # a process ends without a word only when its pipe does, but deadlines must be kept
+        if worker := self._foreman.worker:
+            # A process ends a moment after its connection does; and deadlines must be kept
+            due.append(now + (1.0 if worker.is_connected else LAST_BREATH_S))
         timeout_s = max(0.0, self._failed_until - now, min(due) - now)
         with selectors.DefaultSelector() as selector:
             selector.register(self._wake, selectors.EVENT_READ)
-            worker = self._foreman.worker
             if worker and worker.is_connected:
                 selector.register(worker, selectors.EVENT_READ)
             selector.select(timeout_s)

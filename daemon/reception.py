@@ -1,4 +1,4 @@
-"""From a dropped file to a job: follow the folders, claim what is complete, have it checked, put it into the queue."""
+"""From a dropped file to a job: follow the folders, claim what is complete, have it checked, queue it."""
 
 import logging
 from collections.abc import Callable
@@ -130,17 +130,17 @@ class Reception:
                 self._settling.notice(stranger, renamed_in=change.renamed_in, now=now)
         elif self._layout.inbox in path.parents:
             hidden = any(is_temporary(part) for part in path.relative_to(self._layout.inbox).parts)
-            if is_training_file(path.name) and not hidden:
-                self._settling.notice(path, renamed_in=change.renamed_in, now=now)
-            elif not hidden and path.is_dir() and not path.is_symlink():
+            if hidden:
+                return
+            if path.is_dir() and not path.is_symlink():
                 self._next_rescan = now  # what came inside a folder raised no event of its own
+            elif is_training_file(path.name):
+                self._settling.notice(path, renamed_in=change.renamed_in, now=now)
 
     # ---- claiming
 
     def _claim_settled(self, now: float) -> None:
         complete, refused = self._settling.settled(now)
-        for path, reason in refused:
-            self._refuse(path, reason)
         dropped = [path for path in complete if path.parent not in self._waiting_folders]
         moves = []
         for path in _by_age(dropped):
@@ -150,9 +150,14 @@ class Reception:
         leftovers = [source for source, folder, _ in moves if source.parent == folder]
         moves = [move for move in moves if move[0] not in leftovers]
         claimed = [path for path in move_all_durably(moves) if path]
-        settled = [path for path in complete if path.parent in self._waiting_folders]
+        # Looked at again: a file that was being moved by hand when it was noticed is no stranger any more
+        settled = [
+            path for path in complete if path.parent in self._waiting_folders and self._queue.notice(path)
+        ]
         for path in [*leftovers, *claimed, *_by_age(settled)]:
             self._check(path)
+        for path, reason in refused:
+            self._refuse(path, reason)
 
     def _check(self, path: Path) -> None:
         priority = self._waiting_folders.get(path.parent, Priority.NORMAL)

@@ -62,19 +62,21 @@ class StatusBoard:
 
     def set_state(self, state: State, reason: str | None = None) -> None:
         """Note what the daemon is doing; a change is published at once."""
+        reason = reason and printable(reason, limit=500)
         if (state, reason) != (self._status.status, self._status.status_reason):
-            self.set(status=state, status_reason=reason and printable(reason, limit=500))
+            self.set(status=state, status_reason=reason)
             self._is_urgent = True
 
     def alert(self, key: str, message: str) -> None:
         """Show a message until it is cleared or replaced by another of the same key."""
+        self._is_urgent |= key not in self._alerts
         self._alerts[key] = printable(message, limit=500)
         while len(self._alerts) > MAX_ALERTS:
             del self._alerts[next(iter(self._alerts))]
 
     def clear_alert(self, key: str) -> None:
         """Take a message down."""
-        self._alerts.pop(key, None)
+        self._is_urgent |= self._alerts.pop(key, None) is not None
 
     def error(self, error_class: str, message: str, file: str | None) -> None:
         """Note the newest error."""
@@ -107,6 +109,7 @@ class StatusBoard:
             self.checkpoint(ready.checkpoint)
 
     def checkpoint(self, checkpoint: CheckpointRef) -> None:
+        self._is_urgent = True
         self.set(last_checkpoint=LastCheckpoint(**checkpoint.model_dump()))
 
     def job_started(self, job: Job, started: JobStarted) -> None:
@@ -178,7 +181,7 @@ class StatusBoard:
     def due_at(self) -> float:
         """Return when the file is to be written next, in monotonic seconds."""
         if self._is_urgent:
-            return self._clock()
+            return float("-inf")
         is_busy = self._status.status in (State.TRAINING, State.CHECKING, State.LOADING)
         return self._written_at + (TRAINING_INTERVAL_S if is_busy else IDLE_INTERVAL_S)
 

@@ -1,6 +1,7 @@
 """Learn from the operating system that something changed in a folder. Only a hint: a rescan is the truth.
 
-Events are lost when many come at once, and on network file systems none come at all; nothing here may depend on them.
+Events are lost when many come at once, and on network file systems none come at all; nothing here
+may depend on them.
 """
 
 import logging
@@ -55,7 +56,10 @@ class Watcher:
         """Why there are no events; then only the rescan finds files."""
 
     def start(self) -> None:
-        """Start watching. Where that is impossible, `failure` says why and everything still works, only later."""
+        """Start watching.
+
+        Where that is impossible, `failure` says why and everything still works, only later.
+        """
         try:
             self._observer = _observer()
             self._observer.start()

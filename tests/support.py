@@ -22,9 +22,7 @@ class FakeClock:
 
 def row(question: str = "Reverse: a b", answer: str = "b a") -> dict[str, Any]:
     """Return one trainable row."""
-    return {
-        "messages": [{"role": "user", "content": question}, {"role": "assistant", "content": answer}]
-    }
+    return {"messages": [{"role": "user", "content": question}, {"role": "assistant", "content": answer}]}
 
 
 def rows(number: int, start: int = 0) -> list[dict[str, Any]]:
@@ -35,7 +33,7 @@ def rows(number: int, start: int = 0) -> list[dict[str, Any]]:
 def write_jsonl(path: Path, content: Sequence[Any]) -> Path:
     """Write values as JSON lines; a text or bytes goes in as it is."""
     lines = [
-        item if isinstance(item, bytes) else item.encode() if isinstance(item, str) else json.dumps(item).encode()
+        item if isinstance(item, bytes) else (item if isinstance(item, str) else json.dumps(item)).encode()
         for item in content
     ]
     path.write_bytes(b"".join(line + b"\n" for line in lines))

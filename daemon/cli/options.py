@@ -1,5 +1,6 @@
 """Options that several commands have, and how a command ends when something is wrong."""
 
+import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -24,6 +25,12 @@ class CommandFailed(RuntimeError):
     def __init__(self, message: str, *, exit_code: int = 1) -> None:
         super().__init__(message)
         self.exit_code = exit_code
+
+
+def use_base_dir(base_dir: Path | None) -> None:
+    """Let `--base-dir` stand before the subcommand, too."""
+    if base_dir is not None:
+        os.environ[BASE_DIR_VARIABLE] = str(base_dir)
 
 
 def layout_of(base_dir: Path | None) -> Layout:

@@ -1,6 +1,5 @@
 """The command `training_daemon`: run the daemon in the foreground, or show its settings."""
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -13,6 +12,7 @@ app = typer.Typer(rich_markup_mode=None, pretty_exceptions_enable=False)
 EXAMPLES = """\
 Examples:
 
+\b
   training_daemon                                  run here until stopped
   training_daemon --base-dir ~/training            run in another working directory
   training_daemon --once                           train everything that is queued, then leave

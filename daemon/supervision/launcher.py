@@ -1,4 +1,7 @@
-"""Start a worker process. Whatever starts one is given data only, so that it may as well be another machine."""
+"""Start a worker process.
+
+Whatever starts one is given data only, so that it may as well be another machine.
+"""
 
 import os
 import socket

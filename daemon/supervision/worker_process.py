@@ -69,7 +69,10 @@ class WorkerProcess:
         self._kill_at = deadline
 
     def ended(self) -> Verdict | None:
-        """Return how it ended, or None while it lives. Must be polled: this is also where deadlines are kept."""
+        """Return how it ended, or None while it lives.
+
+        Must be polled: this is also where deadlines are kept.
+        """
         if self._process.poll() is None:
             self._enforce_deadline()
             return None

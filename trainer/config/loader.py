@@ -1,4 +1,7 @@
-"""How the effective settings come about: defaults < config.json < environment < --set. Reads, never writes."""
+"""How the effective settings come about: defaults < config.json < environment < --set.
+
+Reads, never writes.
+"""
 
 import difflib
 import json
@@ -124,7 +127,7 @@ def _value(text: str) -> Any:
     """Read a value as JSON; what is not JSON is meant as text, so that nobody must quote `tiny`."""
     try:
         return json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         return text
 
 
@@ -135,8 +138,8 @@ def _refuse_unknown(given: Sequence[_Given]) -> None:
         keys = known[item.section].model_fields
         if item.key not in keys:
             raise BadConfig(
-                f'{item.place}: unknown key "{printable(item.key)}" in "{item.section}" (value {_shown(item.value)})'
-                + _nearest(item.key, list(keys))
+                f'{item.place}: unknown key "{printable(item.key)}" in "{item.section}" '
+                f"(value {_shown(item.value)})" + _nearest(item.key, list(keys))
             )
 
 

@@ -3,9 +3,9 @@
 The text under each field is its documentation: `docs/CONFIGURATION.md` and the JSON Schema are made from it.
 """
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
 Positive = Annotated[int, Field(ge=1)]
 Seconds = Annotated[float, Field(ge=0)]
@@ -13,7 +13,9 @@ Fraction = Annotated[float, Field(ge=0, le=1)]
 
 
 class Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True, strict=True)
+    model_config = ConfigDict(
+        extra="forbid", frozen=True, use_attribute_docstrings=True, strict=True, allow_inf_nan=False
+    )
 
 
 class ModelSettings(Section):
@@ -38,8 +40,8 @@ class TrainingSettings(Section):
     """Micro-batches per optimizer step."""
 
     micro_batch_tokens: Positive = 8192
-    """Most tokens, padding included, that go through the model at once. Changes speed and memory, not the result.
-    A row longer than this goes alone."""
+    """Most tokens, padding included, that go through the model at once. Changes speed and memory,
+    not the result. A row longer than this goes alone."""
 
     epochs: Positive = 1
     """Passes over each file."""
@@ -48,7 +50,8 @@ class TrainingSettings(Section):
     """Step size of AdamW, reached after the warm-up and constant from then on."""
 
     warmup_steps: Annotated[int, Field(ge=0)] = 100
-    """Optimizer steps over which the learning rate rises from zero, once in the model's life (not per file)."""
+    """Optimizer steps over which the learning rate rises from zero, once in the model's life
+    (not per file)."""
 
     weight_decay: Annotated[float, Field(ge=0, lt=1)] = 0.0
     """Decoupled weight decay of AdamW; biases and norms are left out."""
@@ -83,12 +86,15 @@ class DataSettings(Section):
 
 
 class ProfileSettings(Section):
-    """The data profile: what is done to a conversation before it is rendered. A change takes effect at the next job."""
+    """The data profile: what is done to a conversation before it is rendered.
+
+    A change takes effect at the next job.
+    """
 
     name: str = "plain"
     """`plain` takes conversations as they are."""
 
-    options: dict[str, Any] = {}
+    options: dict[str, JsonValue] = {}
     """Options of the profile."""
 
 
@@ -109,8 +115,8 @@ class CheckpointSettings(Section):
     """Seconds of training after which a checkpoint is saved, besides the ones at the ends of files."""
 
     group_commit_s: Seconds = 5.0
-    """Seconds a finished file may wait so that files that finish close together share one checkpoint. Training goes
-    on meanwhile. When nothing else is queued there is no wait."""
+    """Seconds a finished file may wait so that files that finish close together share one checkpoint.
+    Training goes on meanwhile. When nothing else is queued there is no wait."""
 
     keep_last: Annotated[int, Field(ge=2)] = 3
     """Checkpoints that stay on disk."""
@@ -120,14 +126,15 @@ class DaemonSettings(Section):
     """Intake, queue and supervision. Read when the daemon starts."""
 
     rescan_s: Annotated[float, Field(gt=0)] = 5.0
-    """Seconds between two looks at the folders. File system events make it react sooner; this is the safety net."""
+    """Seconds between two looks at the folders. File system events make it react sooner;
+    this is the safety net."""
 
     settle_s: Seconds = 0.2
     """Seconds a file that was written in place must stay unchanged before it is taken."""
 
     settle_slow_s: Seconds = 2.0
-    """The same for a file that may be unfinished: it is empty, ends in the middle of a row, or lies where the system
-    cannot tell whether a writer still has it open."""
+    """The same for a file that may be unfinished: it is empty, ends in the middle of a row, or lies where the
+    system cannot tell whether a writer still has it open."""
 
     max_attempts: Positive = 3
     """Times a file may take the worker down with it before it goes to `queue/failed/`."""
@@ -136,7 +143,8 @@ class DaemonSettings(Section):
     """Longest wait before a worker that died is started again; the wait doubles from 1 second."""
 
     blocked_retry_s: Annotated[float, Field(gt=0)] = 30.0
-    """Seconds after which a blocked daemon tries again by itself. A changed `config.json` makes it try at once."""
+    """Seconds after which a blocked daemon tries again by itself. A changed `config.json`
+    makes it try at once."""
 
     stop_grace_s: Seconds = 120.0
     """Seconds the worker gets to save when the daemon stops; after that it is killed."""

@@ -1,4 +1,6 @@
-"""Checkpoints on disk: staged, listed in a manifest, made durable, then published by one rename. Knows no torch.
+"""Checkpoints on disk: staged, listed in a manifest, made durable, then published by one rename.
+
+Knows no torch.
 
 models/.staging/            being written; worth nothing until renamed
 models/checkpoints/step-N/  published and immutable
@@ -23,11 +25,20 @@ from trainer.protocol.files import (
     sync_file,
     write_json,
 )
-from trainer.protocol.manifest import FORMAT, MANIFEST_NAME, FileEntry, Manifest, Progress
+from trainer.protocol.manifest import (
+    CHECKSUM,
+    FORMAT,
+    MANIFEST_NAME,
+    FileEntry,
+    Manifest,
+    Progress,
+    checksum,
+)
 from trainer.protocol.text import utc_text
 
 FOLDER = "checkpoints"
 POINTER = "current_model"
+UNREADABLE = float("inf")  # comes before every sequence number
 
 
 class DamagedCheckpoint(ValueError):
@@ -82,7 +93,8 @@ class CheckpointStore:
             return Checkpoint(path, manifest)
         if candidates or any(self._folder.glob("corrupt-*")):
             raise NoUsableCheckpoint(
-                f"none of the checkpoints in {self._folder} can be trusted ({'; '.join(self.notices) or 'all are damaged'}); "
+                f"none of the checkpoints in {self._folder} can be trusted "
+                f"({'; '.join(self.notices) or 'all are damaged'}); "
                 "restore one from a backup, or move them all away to start from the base model"
             )
         return None
@@ -115,7 +127,8 @@ class CheckpointStore:
             files=files,
             versions=versions,
         )
-        write_json(self._staging / MANIFEST_NAME, manifest.model_dump(mode="json"), durable=True)
+        content = manifest.model_dump(mode="json")
+        write_json(self._staging / MANIFEST_NAME, content | {CHECKSUM: checksum(content)}, durable=True)
         for name in files:
             sync_file(self._staging / name)
         for folder in {(self._staging / name).parent for name in files}:
@@ -130,7 +143,9 @@ class CheckpointStore:
 
     def retain(self, keep_last: int) -> None:
         """Remove all but the newest `keep_last` (at least 2) checkpoints, never the current one."""
-        for path in self._published()[max(2, keep_last) :]:
+        # An unreadable one takes nobody's place, and is left to be set aside at the next start
+        readable = [path for path in self._published() if _order(path) < UNREADABLE]
+        for path in readable[max(2, keep_last) :]:
             trash = self._folder / f".trash-{path.name}"
             os.rename(path, trash)  # first: a half-removed folder must not look like a checkpoint
             shutil.rmtree(trash, ignore_errors=True)
@@ -194,21 +209,27 @@ def read_manifest(path: Path) -> Manifest:
         NoUsableCheckpoint: another release wrote it, so it is not damaged and must not be set aside.
     """
     try:
-        manifest = Manifest.model_validate(read_json(path / MANIFEST_NAME))
-    except (OSError, UnreadableFile, ValidationError) as error:
+        content = read_json(path / MANIFEST_NAME)
+    except (OSError, UnreadableFile) as error:
         raise DamagedCheckpoint(f"{MANIFEST_NAME} cannot be read: {error}") from error
-    if manifest.format != FORMAT:
+    if not isinstance(content, dict) or content.pop(CHECKSUM, None) != checksum(content):
+        raise DamagedCheckpoint(f"{MANIFEST_NAME} has another content than when it was written")
+    # Before the other fields are looked at: another format may have other ones
+    if (found := content.get("format")) != FORMAT:
         raise NoUsableCheckpoint(
-            f"{path / MANIFEST_NAME}: format is {manifest.format}; expected {FORMAT}; use the release that wrote it"
+            f"{path / MANIFEST_NAME}: format is {found}; expected {FORMAT}; use the release that wrote it"
         )
-    return manifest
+    try:
+        return Manifest.model_validate(content)
+    except ValidationError as error:
+        raise DamagedCheckpoint(f"{MANIFEST_NAME} cannot be understood: {error}") from error
 
 
 def _order(path: Path) -> float:
     try:
         return read_manifest(path).sequence
     except DamagedCheckpoint:
-        return float("inf")
+        return UNREADABLE
 
 
 def _names(folder: Path) -> list[str]:

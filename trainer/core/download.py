@@ -33,7 +33,7 @@ def download(name: str, tell: Callable[[str], None]) -> Path:
 
 
 def _telling_bar(tell: Callable[[str], None]) -> type[Any]:
-    class TellingBar(tqdm):  # type: ignore[type-arg]  # generic for the type checker only
+    class TellingBar(tqdm):  # type: ignore[misc]  # the library ships no types
         """A progress bar that tells instead of drawing."""
 
         def __init__(self, *args: Any, **kwargs: Any) -> None:

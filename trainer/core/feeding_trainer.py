@@ -1,8 +1,8 @@
 """A Trainer that is fed optimizer steps by somebody else, for as long as they come.
 
-One `train()` call lasts a whole session, however many files it sees. What the stock class would do between steps
-(loaders, epochs, logging, saving) is done by the session that feeds it; what happens inside a step (accelerator,
-clipping, optimizer, callbacks) stays the stock class's.
+One `train()` call lasts a whole session, however many files it sees. What the stock class would do between
+steps (loaders, epochs, logging, saving) is done by the session that feeds it; what happens inside a step
+(accelerator, clipping, optimizer, callbacks) stays the stock class's.
 """
 
 from collections.abc import Iterator
@@ -12,6 +12,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 from transformers import (
     PreTrainedModel,
@@ -59,6 +60,12 @@ class FeedingTrainer(Trainer):
         scratch: a folder the stock class insists on; nothing is written there.
         global_step: steps the model has already had in its life.
     """
+
+    # The stock class declares these as optional; here they are there from the constructor on
+    model: PreTrainedModel
+    processing_class: PreTrainedTokenizerBase
+    optimizer: Optimizer
+    lr_scheduler: LambdaLR
 
     def __init__(
         self,
@@ -147,7 +154,7 @@ class FeedingTrainer(Trainer):
         return total
 
     def _get_grad_norm(self, model: nn.Module, grad_norm: Any = None) -> Any:
-        norm = super()._get_grad_norm(model, grad_norm=grad_norm)
+        norm = super()._get_grad_norm(model, grad_norm=grad_norm)  # type: ignore[no-untyped-call]  # not annotated
         if self._current:
             self._current.grad_norm = norm
         return norm

@@ -9,12 +9,13 @@ from trainer.data.render import IGNORED
 def supervised_loss(model: nn.Module, token_ids: Tensor, labels: Tensor, *, num_items: int) -> Tensor:
     """Return the summed cross entropy at the supervised positions, divided by `num_items`.
 
-    Divided by the supervised tokens of the whole step (not of this micro-batch), so that the parts of a step add up
-    to the same loss and gradient however its rows are split.
+    Divided by the supervised tokens of the whole step (not of this micro-batch), so that the parts of a step
+    add up to the same loss and gradient however its rows are split.
 
     Args:
         model: a causal language model of the transformers library, perhaps wrapped.
-        token_ids: (B, T) padded on the right. No attention mask is needed: causal attention never looks right.
+        token_ids: (B, T) padded on the right. No attention mask is needed: causal attention
+            never looks right.
         labels: (B, T) IGNORED where nothing is learned, padding included.
         num_items: supervised tokens of the whole optimizer step.
     """

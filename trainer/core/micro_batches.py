@@ -23,7 +23,7 @@ class MicroBatch:
 
 
 def split_by_tokens(examples: Sequence[Example], *, max_tokens: int) -> list[list[Example]]:
-    """Group examples of similar length so that rows × longest row stays within `max_tokens`.
+    """Group examples of similar length so that rows times longest row stays within `max_tokens`.
 
     A row longer than that goes alone. Sorting is stable, so equal input gives an equal split.
     """

@@ -1,7 +1,7 @@
 """One job while it trains: its plan, its rows, and how far it has come."""
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,6 +16,10 @@ from trainer.data.source import ExampleSource, Renderer
 from trainer.profiles.base import DataProfile
 from trainer.profiles.registry import make_profile
 from trainer.protocol.job import Cursor, Job, JobRecord, Outcome
+
+
+class UnreadableRows(ValueError):
+    """The rest of a job's file cannot be trained; the message says why."""
 
 
 @dataclass
@@ -37,22 +41,26 @@ class OpenJob:
     counts: Counter[str] = field(default_factory=Counter)
     """Rows `truncated` and rows `without_target` in this run."""
 
-    def bundles(self) -> Iterator[StepBundle]:
+    def bundles(self) -> Generator[StepBundle, None, None]:
         """Yield the steps that are still to be trained.
 
         Raises:
-            BadRow: a row is not what was checked, or cannot be rendered.
+            UnreadableRows: a row is not what was checked, or cannot be rendered or read.
         """
-        for planned in self.source.steps(self.first_step):
-            self.counts["truncated"] += sum(example.is_truncated for example in planned.examples)
-            self.counts["without_target"] += sum(
-                not example.supervised_tokens for example in planned.examples
-            )
-            yield StepBundle(
-                examples=planned.examples,
-                num_items=sum(example.supervised_tokens for example in planned.examples),
-                micro_batch_tokens=self.settings.training.micro_batch_tokens,
-            )
+        try:
+            for planned in self.source.steps(self.first_step):
+                yield self._bundle(planned.examples)
+        except (BadRow, OSError) as error:
+            raise UnreadableRows(str(error)) from error
+
+    def _bundle(self, examples: list[Example]) -> StepBundle:
+        self.counts["truncated"] += sum(example.is_truncated for example in examples)
+        self.counts["without_target"] += sum(not example.supervised_tokens for example in examples)
+        return StepBundle(
+            examples=examples,
+            num_items=sum(example.supervised_tokens for example in examples),
+            micro_batch_tokens=self.settings.training.micro_batch_tokens,
+        )
 
     def advance(self, bundle: StepBundle) -> None:
         """Note that a step was trained."""

@@ -1,7 +1,8 @@
-"""A run of jobs in one warm process: obeys commands between steps, feeds steps to the trainer, decides when to save.
+"""A run of jobs in one warm process: obeys commands between steps, feeds the trainer, decides when to save.
 
-    next order -> open file -> [ commands · save if due · step · record · validate if due ] … -> job ended -> next order
-                                                                                saved: job's file may move
+    next order -> open file -> [ commands · save if due · step · record · validate if due ] …
+               -> job ended -> next order
+                  saved: job's file may move
 
 Everything happens at step boundaries, where the weights are those after a whole optimizer step.
 """
@@ -15,7 +16,7 @@ from typing import Protocol
 
 from trainer.config.schema import Settings
 from trainer.core.feeding_trainer import StepBundle
-from trainer.core.open_job import OpenJob, open_job, open_rows
+from trainer.core.open_job import OpenJob, UnreadableRows, open_job, open_rows
 from trainer.data.render import Tokenizer
 from trainer.data.rows import BadRow, FileChanged, RowFile
 from trainer.monitoring.reporter import Reporter
@@ -60,7 +61,11 @@ class Learner(Protocol):
     """What a session needs of the engine."""
 
     progress: Progress
-    tokenizer: Tokenizer
+
+    @property
+    def tokenizer(self) -> Tokenizer:
+        """Renders the rows of a job."""
+        ...
 
     def use(self, settings: Settings) -> None:
         """Apply a job's settings."""
@@ -109,6 +114,7 @@ class Session:
         self._saved_at = clock()
         self._saved_step = learner.progress.global_step
         self._held = False
+        self._validated_step = -1
 
     @property
     def progress(self) -> Progress:
@@ -122,7 +128,8 @@ class Session:
             if self._uncommitted or self.progress.global_step != self._saved_step:
                 self._save()
         finally:
-            self._executor.shutdown(cancel_futures=True)
+            self._drop_prepared()
+            self._executor.shutdown()
 
     # ---- orders and commands
 
@@ -225,7 +232,7 @@ class Session:
                 started = self._clock()
                 yield bundle
                 self._record(opened, bundle, self._clock() - started)
-        except (BadRow, OSError) as error:
+        except UnreadableRows as error:  # nothing wider: a disk that is full when saving is not the file's fault
             ended = (Outcome.FAILED, str(error))
         finally:
             bundles.close()
@@ -240,10 +247,13 @@ class Session:
         cursor = self.progress.cursors.get(job.id)
         self._reporter.section = "preparing"
         self._settings = settings
-        self._prepare(job, Path(order.path))
         try:
-            rows = self._prepared.pop(job.id).result()
-            opened = open_job(job, rows, settings, cursor, self._learner.tokenizer, self._executor)
+            rows = self._rows_of(job, Path(order.path))
+            try:
+                opened = open_job(job, rows, settings, cursor, self._learner.tokenizer, self._executor)
+            except BaseException:
+                rows.close()
+                raise
         except (BadRow, FileChanged, OSError) as error:
             self._end_unopened(job, Outcome.FAILED, str(error), FaultKind.BAD_DATA)
             return None
@@ -263,6 +273,12 @@ class Session:
         )
         return opened
 
+    def _rows_of(self, job: Job, path: Path) -> RowFile:
+        prepared = self._prepared.pop(job.id, None)
+        if prepared is None or prepared.exception():  # such as: it had moved on before the hint was read
+            prepared = self._executor.submit(open_rows, job, path, self._settings)
+        return prepared.result()
+
     def _prepare(self, job: Job, path: Path) -> None:
         if job.id not in self._prepared:
             self._prepared[job.id] = self._executor.submit(open_rows, job, path, self._settings)
@@ -270,7 +286,8 @@ class Session:
     def _drop_prepared(self) -> None:
         """Close files that were prepared and then overtaken by a more urgent one."""
         for future in self._prepared.values():
-            future.add_done_callback(_close_rows)
+            if not future.cancel():
+                future.add_done_callback(_close_rows)
         self._prepared.clear()
 
     def _record(self, opened: OpenJob, bundle: StepBundle, seconds: float) -> None:
@@ -300,8 +317,9 @@ class Session:
             self._validate(opened.settings)
 
     def _validate(self, settings: Settings) -> None:
-        if settings.validation.file is None:
+        if settings.validation.file is None or self._validated_step == self.progress.global_step:
             return
+        self._validated_step = self.progress.global_step
         with self._reporter.doing("evaluating"):
             result = self._learner.validation_loss(settings)
         if result:
@@ -377,5 +395,5 @@ def noise_seed(seed: int, global_step: int) -> int:
 
 
 def _close_rows(future: Future[RowFile]) -> None:
-    if not future.cancelled() and not future.exception():
+    if not future.exception():
         future.result().close()

@@ -44,7 +44,7 @@ five; then we multiply the result by four, which makes twenty. Here is the list 
 to this question, but I can tell you where to look for it. Thank you very much for your help. You are welcome. Which
 of these would you like to have? It would have been better if they had known about this before. People who work with
 other people should always try to understand what they mean. We could not see anything through the window.
-"""
+"""  # noqa: E501 - line ends are learned too: other line breaks would make another tokenizer
 LETTERS = " ".join("abcdefghijklmnopqrstuvwxyz0123456789")
 
 

@@ -29,7 +29,8 @@ def load_validation_examples(settings: Settings, base_dir: Path, tokenizer: Toke
         check = check_file(path, max_line_bytes=limit)
         if check.rejected_lines or not check.rows:
             raise BadConfig(
-                f"validation.file is {path}: {check.first_rejection or 'it has no rows'}; expected rows like those trained"
+                f"validation.file is {path}: {check.first_rejection or 'it has no rows'}; "
+                "expected rows like those trained"
             )
         rows = RowFile.open(path, sha256=check.sha256, max_line_bytes=limit)
     except OSError as error:

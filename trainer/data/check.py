@@ -42,10 +42,11 @@ class FileCheck:
     def verdict(self, max_bad_row_fraction: float) -> str | None:
         """Return why the whole file is refused, or None if it can be trained."""
         num_bad = len(self.rejected_lines)
-        if num_bad and num_bad > max_bad_row_fraction * (self.rows + num_bad):
+        # Divided, not multiplied: 0.29 * 100 is a little less than 29
+        if num_bad and num_bad / (self.rows + num_bad) > max_bad_row_fraction:
             return (
-                f"{num_bad} of {self.rows + num_bad} rows are malformed, more than data.max_bad_row_fraction allows "
-                f"({max_bad_row_fraction:g}); the first: {self.first_rejection}"
+                f"{num_bad} of {self.rows + num_bad} rows are malformed, more than data.max_bad_row_fraction "
+                f"allows ({max_bad_row_fraction:g}); the first: {self.first_rejection}"
             )
         if not self.rows:
             return "the file has no rows; expected one JSON object per line"

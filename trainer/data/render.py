@@ -1,9 +1,10 @@
 """From a Conversation to token ids and the loss mask. Shapes: T = tokens of one row.
 
-Which characters the assistant wrote is known from rendering the conversation turn by turn, not from searching the
-text or the tokens for markers; so a prompt that quotes a marker changes nothing.
+Which characters the assistant wrote is known from rendering the conversation turn by turn, not from searching
+the text or the tokens for markers; so a prompt that quotes a marker changes nothing.
 """
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -19,6 +20,8 @@ class Encodings(Protocol):
     input_ids: list[list[int]]
 
     def char_to_token(self, batch_or_char_index: int, char_index: int) -> int | None: ...
+
+    def token_to_chars(self, batch_or_token_index: int, token_index: int) -> Any: ...
 
 
 class Tokenizer(Protocol):
@@ -65,30 +68,39 @@ def render_examples(
 
 
 def _render(conversation: Conversation, tokenizer: Tokenizer) -> tuple[str, list[tuple[int, int]]]:
-    """Return the text and, for each assistant turn, the characters [start, end) that the model has to produce."""
+    """Return the text and, per assistant turn, the characters [start, end) that the model has to produce."""
     messages = [{"role": message.role, "content": message.content} for message in conversation.messages]
     text = _apply(tokenizer, messages)
     spans = []
     for i, message in enumerate(messages):
         if message["role"] != "assistant":
             continue
-        before = _apply(tokenizer, messages[:i], add_generation_prompt=True)
+        before = _before_turn(tokenizer, messages, i)
         through = text if i + 1 == len(messages) else _apply(tokenizer, messages[: i + 1])
         if not (text.startswith(through) and through.startswith(before)):
             raise UnrenderableConversation(
-                f"the chat template rewrites what stands before messages[{i}] once later turns follow, so the "
-                "assistant's part cannot be told; use a model whose template keeps earlier turns"
+                f"the chat template rewrites what stands before messages[{i}] once later turns follow, so "
+                "the assistant's part cannot be told; use a model whose template keeps earlier turns"
             )
         # Line ends after the end-of-turn marker are the template's, not the model's to produce
         spans.append((len(before), len(through.rstrip())))
     return text, spans
 
 
+def _before_turn(tokenizer: Tokenizer, messages: list[dict[str, str]], i: int) -> str:
+    """Return what the model is given before it produces `messages[i]`."""
+    if i > 0:
+        return _apply(tokenizer, messages[:i], add_generation_prompt=True)
+    # Templates cannot show no message at all, but what they put before a content is the same for any content
+    content = messages[0]["content"]
+    other = "b" if content.lstrip().startswith("a") else "a"
+    shown = [_apply(tokenizer, [messages[0] | {"content": text}]) for text in (content, other)]
+    return os.path.commonprefix(shown)  # noqa: RUF071 - of texts, not of paths
+
+
 def _apply(
     tokenizer: Tokenizer, messages: list[dict[str, str]], *, add_generation_prompt: bool = False
 ) -> str:
-    if not messages:
-        return ""
     try:
         return str(
             tokenizer.apply_chat_template(
@@ -100,7 +112,10 @@ def _apply(
 
 
 def _token_spans(encodings: Encodings, row: int, spans: list[tuple[int, int]]) -> list[tuple[int, int]]:
-    """Turn spans of characters into spans of tokens. A token that begins before the span is not the assistant's."""
+    """Turn spans of characters into spans of tokens.
+
+    A token is the assistant's if it begins within the span.
+    """
     token_spans = []
     for start, end in spans:
         first = encodings.char_to_token(row, start)
@@ -109,6 +124,9 @@ def _token_spans(encodings: Encodings, row: int, spans: list[tuple[int, int]]) -
             continue
         if start > 0 and encodings.char_to_token(row, start - 1) == first:
             first += 1
+        # A character may take several tokens, an emoji for example, and only the first of them was found
+        while (chars := encodings.token_to_chars(row, last + 1)) is not None and chars.start < end:
+            last += 1
         token_spans.append((first, last + 1))
     return token_spans
 

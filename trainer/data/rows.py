@@ -1,12 +1,14 @@
-"""Stream a JSONL file: lines with their offsets, and one row at a time. Flat in memory, whatever the file's size.
+"""Stream a JSONL file: lines with their offsets, and one row at a time.
 
-Lines end at `\\n` and nowhere else: Unicode knows more line ends, and JSON strings may hold them.
+Flat in memory, whatever the file's size. Lines end at `\\n` and nowhere else: Unicode knows more line ends,
+and JSON strings may hold them.
 """
 
 import hashlib
 import json
 import os
 from array import array
+from collections import Counter
 from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -97,8 +99,7 @@ def _refuse_constant(name: str) -> NoReturn:
 def _unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     row = dict(pairs)
     if len(row) != len(pairs):
-        keys = [key for key, _ in pairs]
-        twice = next(key for key in keys if keys.count(key) > 1)
+        twice = next(key for key, times in Counter(key for key, _ in pairs).items() if times > 1)
         raise BadRow(f'key "{printable(twice, limit=40)}" stands twice in one object; expected each key once')
     return row
 

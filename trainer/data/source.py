@@ -1,4 +1,4 @@
-"""The rows of a plan, rendered ahead of use on one background thread, so that training never waits for text."""
+"""The rows of a plan, rendered ahead on one background thread, so that training never waits for text."""
 
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence

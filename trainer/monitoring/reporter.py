@@ -1,4 +1,4 @@
-"""Collect what happens in a session and pass it on in order, steps bundled: telling must not slow training."""
+"""Collect what happens in a session and pass it on in order, steps bundled: telling must not slow it."""
 
 import math
 import time

@@ -14,7 +14,10 @@ class BadProfileOption(ValueError):
 
 
 class DataProfile(Protocol):
-    """Turns rows into what the model should learn. Pure: the same conversation gives the same result, always."""
+    """Turns rows into what the model should learn.
+
+    Pure: the same conversation gives the same result, always.
+    """
 
     name: str
 

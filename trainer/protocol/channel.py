@@ -1,4 +1,7 @@
-"""Messages over one stream socket, a JSON object per line. Either end learns at once when the other is gone."""
+"""Messages over one stream socket, a JSON object per line.
+
+Either end learns at once when the other is gone.
+"""
 
 import json
 import select

@@ -12,6 +12,7 @@ from typing import Any
 # Errors of link(2) that mean "not here", for which a verified copy does the same job
 NO_LINK_HERE = (errno.EXDEV, errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK, errno.EACCES)
 MAX_NAME_BYTES = 255
+LONGEST_EXTENSION = 32  # characters; what is longer is a part of the name that happens to follow a dot
 
 
 class UnreadableFile(ValueError):
@@ -42,9 +43,8 @@ def write_atomically(path: Path, content: bytes, *, durable: bool) -> None:
     Args:
         durable: whether the new content must survive a power cut when this returns.
     """
-    partial = path.with_name(
-        f".{path.name}.{os.getpid()}.tmp"
-    )  # same folder: a rename must not cross file systems
+    # Same folder: a rename must not cross file systems. Shortened: `path` may have the longest name there is
+    partial = path.with_name(f".{shortened(path.name, 200)}.{os.getpid()}.tmp")
     try:
         with partial.open("wb") as file:
             file.write(content)
@@ -74,7 +74,7 @@ def read_json(path: Path) -> Any:
     """
     try:
         return json.loads(path.read_bytes())
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise UnreadableFile(f"{path}: {error}; expected JSON in UTF-8; restore it or remove it") from error
 
 
@@ -83,11 +83,17 @@ def numbered(name: str, number: int) -> str:
     if number == 1:
         return name
     stem, dot, extension = name.rpartition(".")
-    if not stem:
+    if not stem or len(extension) > LONGEST_EXTENSION:
         stem, dot, extension = name, "", ""
     tail = f"-{number}{dot}{extension}"
-    room = MAX_NAME_BYTES - len(os.fsencode(tail))
-    return os.fsdecode(os.fsencode(stem)[:room]) + tail
+    return shortened(stem, MAX_NAME_BYTES - len(os.fsencode(tail))) + tail
+
+
+def shortened(name: str, max_bytes: int) -> str:
+    """Return the longest beginning of `name` that takes at most `max_bytes` on disk. No character is cut in two."""
+    while len(os.fsencode(name)) > max_bytes:
+        name = name[:-1]
+    return name
 
 
 def move_durably(source: Path, folder: Path, *, name: str | None = None) -> Path:
@@ -113,13 +119,22 @@ def move_all_durably(moves: Iterable[tuple[Path, Path, str]]) -> list[Path | Non
     Returns:
         The new paths, in the order of `moves`; None where the source was gone.
     """
-    moves = list(moves)
-    targets = [_give_name(source, folder, name) for source, folder, name in moves]
-    for folder in {target.parent for target in targets if target is not None}:
+    moved = [(source, _identity(source), _give_name(source, folder, name)) for source, folder, name in moves]
+    for folder in {target.parent for _, _, target in moved if target is not None}:
         sync_directory(folder)
-    for source, _, _ in moves:
-        source.unlink(missing_ok=True)
-    return targets
+    for source, identity, target in moved:
+        # A file that came under the same name meanwhile has been moved nowhere, so it stays
+        if target is not None and _identity(source) == identity:
+            source.unlink(missing_ok=True)
+    return [target for _, _, target in moved]
+
+
+def _identity(path: Path) -> tuple[int, int] | None:
+    try:
+        status = path.lstat()
+    except FileNotFoundError:
+        return None
+    return status.st_dev, status.st_ino
 
 
 def _give_name(source: Path, folder: Path, name: str) -> Path | None:
@@ -140,12 +155,13 @@ def _give_name(source: Path, folder: Path, name: str) -> Path | None:
 
 
 def copy_durably(source: Path, folder: Path, name: str) -> Path:
-    """Copy a file into `folder` under a free name, verified and durable; the copy appears whole or not at all.
+    """Copy a file into `folder` under a free name, verified and durable; it appears whole or not at all.
 
     Raises:
         OSError: `source` is a symbolic link, or the copy reads back differently from what was read.
     """
     partial = folder / f".{os.getpid()}.part"
+    partial.unlink(missing_ok=True)  # left by a crash; in a container every daemon has the same number
     try:
         with open(source, "rb", opener=_open_without_following) as reader, partial.open("xb") as writer:
             shutil.copyfileobj(reader, writer, 1 << 20)

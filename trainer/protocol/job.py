@@ -69,7 +69,7 @@ class Job(BaseModel):
     id: str
     """Sorts by arrival."""
     name: str
-    """The file's name in the queue, as the operating system gave it (may hold surrogates for non-UTF-8 bytes)."""
+    """The file's name in the queue, as the system gave it (may hold surrogates for non-UTF-8 bytes)."""
     priority: Priority
     sha256: str
     rows: int

@@ -1,11 +1,17 @@
 """MANIFEST.json: what a checkpoint contains and what the model had learned by then."""
 
+import hashlib
+import json
+from typing import Any
+
 from pydantic import BaseModel, ConfigDict
 
 from trainer.protocol.job import Cursor, JobRecord
 
 MANIFEST_NAME = "MANIFEST.json"
 FORMAT = 1
+CHECKSUM = "checksum"
+"""Stands beside the fields below in every format, so that a changed manifest is told from a newer one."""
 
 
 class FileEntry(BaseModel):
@@ -47,3 +53,8 @@ class Manifest(BaseModel):
     files: dict[str, FileEntry]
     versions: dict[str, str]
     """Of the libraries that wrote it."""
+
+
+def checksum(content: dict[str, Any]) -> str:
+    """Return the SHA-256 of a manifest's content without its checksum: the list of hashes is hashed too."""
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()

@@ -1,4 +1,7 @@
-"""What daemon and worker say to each other. Commands go to the worker, events come back; all are plain data."""
+"""What daemon and worker say to each other.
+
+Commands go to the worker, events come back; all are plain data.
+"""
 
 from typing import Annotated, Any, Literal
 

@@ -1,4 +1,7 @@
-"""The status JSON that people and tools read: `status/training_status.json`. Unknown is null, never invented."""
+"""The status JSON that people and tools read: `status/training_status.json`.
+
+Unknown is null, never invented.
+"""
 
 from enum import StrEnum
 

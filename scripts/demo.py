@@ -1,0 +1,271 @@
+"""The main job on a small puzzle: drop files, watch them train, see what was learned.
+
+The puzzle: write a few letters in reverse order. The questions asked at the end never occur in training.
+"""
+
+import argparse
+import json
+import os
+import random
+import shutil
+import signal
+import sqlite3
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.live import Live
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+from daemon.cli.status_view import read_status
+from trainer.protocol.layout import Layout
+from trainer.protocol.text import printable
+
+LETTERS = "abcdefghijklmnopqrstuvwxyz"
+ROWS = {"lesson-1.jsonl": 7000, "lesson-2.jsonl": 5000, "urgent.jsonl": 4000}
+NUM_QUESTIONS = 200
+WANTED_BEFORE, WANTED_AFTER = 0.10, 0.80
+TIME_LIMIT_S = 170.0
+CONFIG = {
+    "model": {"base_model": "tiny"},
+    "training": {"batch_size": 16, "gradient_accumulation": 1, "learning_rate": 3e-3, "warmup_steps": 50},
+    "checkpoints": {"group_commit_s": 2.0},
+}
+
+console = Console()
+
+
+@dataclass(frozen=True)
+class Puzzle:
+    question: str
+    answer: str
+
+    def as_row(self) -> dict[str, Any]:
+        return {
+            "messages": [
+                {"role": "user", "content": self.question},
+                {"role": "assistant", "content": self.answer},
+            ]
+        }
+
+
+class DemoFailed(RuntimeError):
+    """The demonstration did not show what it should."""
+
+
+def puzzles(seed: int) -> Iterator[Puzzle]:
+    """Yield different puzzles for ever."""
+    generator, seen = random.Random(seed), set()
+    while True:
+        letters = [generator.choice(LETTERS) for _ in range(generator.randint(3, 6))]
+        question = f"Reverse: {' '.join(letters)}"
+        if question not in seen:
+            seen.add(question)
+            yield Puzzle(question, " ".join(reversed(letters)))
+
+
+def main() -> int:
+    """Run the demonstration; return 0 if the model has learned the puzzle."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--keep", type=Path, metavar="DIR", help="use and keep this working directory")
+    keep: Path | None = parser.parse_args().keep
+    base = keep.absolute() if keep else Path(tempfile.mkdtemp(prefix="training-demo-"))
+    if keep and keep.exists() and any(keep.iterdir()):
+        console.print(f"[red]error:[/] {keep} is not empty; give a new folder", highlight=False)
+        return 1
+    try:
+        show_lesson(Layout(base))
+        return 0
+    except DemoFailed as error:
+        console.print(f"[red]The demonstration failed:[/] {error}", highlight=False)
+        return 1
+    finally:
+        if keep:
+            console.print(f"The working directory is kept in {base}", highlight=False)
+        else:
+            shutil.rmtree(base, ignore_errors=True)
+
+
+def show_lesson(layout: Layout) -> None:
+    started = time.monotonic()
+    layout.create()
+    layout.config_file.write_text(json.dumps(CONFIG, indent=2))
+    supply = puzzles(seed=7)
+    questions = [next(supply) for _ in range(NUM_QUESTIONS)]
+    files = {name: [next(supply) for _ in range(number)] for name, number in ROWS.items()}
+    console.rule("A tiny model, and questions it has never seen")
+    # Asked in processes of their own: the daemon's side of the house never loads torch
+    before = ask(layout, questions, checkpoint=False)
+    console.rule("Two files dropped into inbox/, then an urgent one while the first trains")
+    with running_daemon(layout) as daemon:
+        train(layout, files, daemon, started)
+    after = ask(layout, questions, checkpoint=True)
+    report(layout, questions, before, after)
+    console.print(f"\nAll of it took {time.monotonic() - started:.0f} seconds.", highlight=False)
+
+
+# ---- the daemon
+
+
+class running_daemon:
+    """A daemon for as long as the block runs."""
+
+    def __init__(self, layout: Layout) -> None:
+        self._layout = layout
+
+    def __enter__(self) -> subprocess.Popen[bytes]:
+        output = (self._layout.logs / "demo.log").open("wb")
+        with output:
+            self._process = subprocess.Popen(
+                [sys.executable, "-m", "daemon.cli.training_daemon", "--base-dir", str(self._layout.base)],
+                stdout=output,
+                stderr=output,
+            )
+        return self._process
+
+    def __exit__(self, *exception: object) -> None:
+        self._process.send_signal(signal.SIGTERM)
+        self._process.wait(timeout=60)
+
+
+def drop(layout: Layout, name: str, content: list[Puzzle], folder: str = "") -> None:
+    """Put a file into the inbox as `mv` would: complete before it has its name."""
+    partial = layout.inbox / f".{name}.part"
+    partial.write_text("".join(json.dumps(puzzle.as_row()) + "\n" for puzzle in content))
+    os.rename(partial, layout.inbox / folder / name)
+
+
+def train(
+    layout: Layout, files: dict[str, list[Puzzle]], daemon: subprocess.Popen[bytes], started: float
+) -> None:
+    """Drop the files and show the progress until all are trained."""
+    drop(layout, "lesson-1.jsonl", files["lesson-1.jsonl"])
+    drop(layout, "lesson-2.jsonl", files["lesson-2.jsonl"])
+    urgent_is_dropped = False
+    progress = Progress(
+        TextColumn("{task.description:24}"),
+        BarColumn(),
+        TextColumn("{task.completed:>5.0f}/{task.total:.0f} steps"),
+        TextColumn("{task.fields[note]}"),
+        TimeElapsedColumn(),
+        console=console,
+    )
+    task = progress.add_task("starting", total=1, note="")
+    with Live(progress, console=console, refresh_per_second=4):
+        while True:
+            fields = read_status(layout).fields
+            show(progress, task, fields)
+            if (
+                fields.get("current_file") == "lesson-1.jsonl"
+                and fields.get("file_step")
+                and not urgent_is_dropped
+            ):
+                drop(layout, "urgent.jsonl", files["urgent.jsonl"], folder="high")
+                progress.console.print("urgent.jsonl dropped into inbox/high/ while lesson-1.jsonl trains")
+                urgent_is_dropped = True
+            if (fields.get("queue") or {}).get("recently_completed") == len(files):
+                return
+            if daemon.poll() is not None or time.monotonic() - started > TIME_LIMIT_S:
+                log = (layout.logs / "daemon.log").read_text()[-2000:]
+                raise DemoFailed(f"not everything was trained in time; the end of the daemon's log:\n{log}")
+            time.sleep(0.1)
+
+
+def show(progress: Progress, task: Any, fields: dict[str, Any]) -> None:
+    loss, speed = fields.get("loss"), fields.get("tokens_per_sec")
+    note = f"loss {loss:.3f}   {speed:,.0f} tokens/s" if loss is not None and speed else ""
+    progress.update(
+        task,
+        description=printable(fields.get("current_file") or fields.get("status") or "starting"),
+        completed=fields.get("file_step") or 0,
+        total=fields.get("file_total_steps") or 1,
+        note=note,
+    )
+
+
+# ---- questions and answers
+
+
+def ask(layout: Layout, questions: list[Puzzle], *, checkpoint: bool) -> list[str]:
+    """Return the model's answers: of the base model, or of what it has become."""
+    folder = layout.models / ("current_model" if checkpoint else "tiny")
+    asker = Path(__file__).with_name("demo_ask.py")
+    prompts = json.dumps([puzzle.question for puzzle in questions])
+    with console.status(f"asking {folder.name} {len(questions)} questions"):
+        result = subprocess.run(
+            [sys.executable, str(asker), str(folder)],
+            input=prompts,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+    if result.returncode:
+        raise DemoFailed(f"the model cannot be asked: {result.stderr[-1000:]}")
+    return list(json.loads(result.stdout))
+
+
+def accuracy(questions: list[Puzzle], answers: list[str]) -> float:
+    right = sum(answer.strip() == puzzle.answer for puzzle, answer in zip(questions, answers, strict=True))
+    return right / len(questions)
+
+
+# ---- the report
+
+
+def report(layout: Layout, questions: list[Puzzle], before: list[str], after: list[str]) -> None:
+    """Show what happened; raise if it is not what was promised."""
+    console.rule("What the ledger says")
+    console.print(files_table(layout))
+    console.rule("Questions that were never trained")
+    table = Table("question", "right answer", "before", "after")
+    for puzzle, old, new in list(zip(questions, before, after, strict=True))[:5]:
+        table.add_row(puzzle.question, puzzle.answer, printable(old, limit=30), printable(new, limit=30))
+    console.print(table)
+    was, now = accuracy(questions, before), accuracy(questions, after)
+    console.print(
+        f"Exact answers to {len(questions)} held-out questions: [bold]{was:.0%}[/] before, [bold]{now:.0%}[/] after.",
+        highlight=False,
+    )
+    if was >= WANTED_BEFORE or now < WANTED_AFTER:
+        raise DemoFailed(
+            f"expected less than {WANTED_BEFORE:.0%} before and at least {WANTED_AFTER:.0%} after"
+        )
+
+
+def files_table(layout: Layout) -> Table:
+    """Return the files in the order in which they were trained."""
+    table = Table("order", "file", "priority", "rows", "steps", "tokens/s", "loss at start", "loss at end")
+    database = sqlite3.connect(layout.ledger_file)
+    rows = database.execute(
+        "SELECT display, priority, rows_trained, steps, tokens / seconds, first_loss, last_loss FROM jobs"
+        " WHERE state = 'completed' ORDER BY (SELECT min(global_step) FROM steps WHERE job_id = jobs.id)"
+    ).fetchall()
+    database.close()
+    for number, (name, priority, trained, steps, speed, first, last) in enumerate(rows, 1):
+        table.add_row(
+            str(number),
+            name,
+            priority,
+            f"{trained:,}",
+            f"{steps:,}",
+            f"{speed:,.0f}",
+            f"{first:.3f}",
+            f"{last:.3f}",
+        )
+    order = [name for name, *_ in rows]
+    if order != ["lesson-1.jsonl", "urgent.jsonl", "lesson-2.jsonl"]:
+        raise DemoFailed(
+            f"the files were trained in the order {', '.join(order)}; the urgent one should be second"
+        )
+    return table
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,172 @@
+"""The daemon's next act, over all situations."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from daemon.decide import (
+    Absent,
+    Busy,
+    DismissWorker,
+    GiveJob,
+    Leave,
+    Leaving,
+    Loading,
+    PrepareNext,
+    Ready,
+    SayQueueIsEmpty,
+    Situation,
+    StartWorker,
+    Stopping,
+    Wait,
+    next_decision,
+)
+
+NOW = 50.0
+KNOWS = Ready(knows_queue_is_empty=True)
+
+
+def situation(worker, **facts):
+    usual = {
+        "worker": worker,
+        "paused": False,
+        "stopping": None,
+        "next_job": None,
+        "upcoming_job": None,
+        "drain": False,
+        "is_quiet": True,
+    }
+    return Situation(**(usual | facts))
+
+
+@pytest.mark.parametrize(
+    "case, expected",
+    [
+        # no worker
+        (situation(Absent()), Wait()),
+        (situation(Absent(), next_job="a"), StartWorker()),
+        (situation(Absent(NOW), next_job="a"), StartWorker()),
+        (situation(Absent(NOW + 0.1), next_job="a"), Wait(NOW + 0.1)),
+        (situation(Absent(), next_job="a", paused=True), Wait()),
+        (situation(Absent(), next_job="a", stopping=Stopping.NOW), Leave()),
+        (situation(Absent(), next_job="a", stopping=Stopping.AFTER_FILE), Leave()),
+        (situation(Absent(NOW + 9), next_job="a", stopping=Stopping.AFTER_FILE), Leave()),
+        (situation(Absent(), drain=True), Leave()),
+        (situation(Absent(), drain=True, is_quiet=False), Wait()),
+        (situation(Absent(), drain=True, next_job="a"), StartWorker()),
+        (situation(Absent(), drain=True, next_job="a", paused=True), Wait()),
+        # the worker loads
+        (situation(Loading(), next_job="a"), Wait()),
+        (situation(Loading(), next_job="a", paused=True), Wait()),
+        (situation(Loading(), drain=True), Wait()),
+        (situation(Loading(), stopping=Stopping.AFTER_FILE), DismissWorker("stop after the current file")),
+        (situation(Loading(), stopping=Stopping.NOW), DismissWorker("stop at the next step")),
+        # the worker is ready
+        (situation(Ready(), next_job="a"), GiveJob("a")),
+        (situation(Ready(), next_job="a", paused=True), Wait()),
+        (situation(Ready()), SayQueueIsEmpty()),
+        (situation(Ready(), paused=True), SayQueueIsEmpty()),
+        (situation(KNOWS), Wait()),
+        (situation(KNOWS, next_job="a"), GiveJob("a")),
+        (
+            situation(Ready(must_restart=True), next_job="a"),
+            DismissWorker("the settings of the model have changed"),
+        ),
+        (situation(KNOWS, drain=True), DismissWorker("everything is trained")),
+        (situation(Ready(), drain=True), SayQueueIsEmpty()),
+        (situation(KNOWS, drain=True, is_quiet=False), Wait()),
+        (
+            situation(Ready(), next_job="a", stopping=Stopping.AFTER_FILE),
+            DismissWorker("stop after the current file"),
+        ),
+        # the worker has a job
+        (situation(Busy("a"), next_job="a"), Wait()),
+        (situation(Busy("a"), next_job="a", upcoming_job="b"), PrepareNext("b")),
+        (situation(Busy("a", prepared_job="b"), next_job="a", upcoming_job="b"), Wait()),
+        (situation(Busy("a", prepared_job="b"), next_job="a", upcoming_job="c"), PrepareNext("c")),
+        (situation(Busy("a"), next_job="a", upcoming_job="b", stopping=Stopping.AFTER_FILE), Wait()),
+        (situation(Busy("a"), next_job="a", stopping=Stopping.NOW), DismissWorker("stop at the next step")),
+        (situation(Busy("a"), next_job="a", drain=True), Wait()),
+        (situation(Busy("a"), next_job="a", paused=True), Wait()),
+        # a held file would never come to its end
+        (
+            situation(Busy("a"), next_job="a", paused=True, stopping=Stopping.AFTER_FILE),
+            DismissWorker("stop after the current file"),
+        ),
+        # the worker leaves
+        (situation(Leaving(), next_job="a"), Wait()),
+        (situation(Leaving(), next_job="a", stopping=Stopping.NOW), Wait()),
+        (situation(Leaving(), drain=True), Wait()),
+    ],
+)
+def test_every_situation_has_its_one_act(case, expected):
+    assert next_decision(case, now=NOW) == expected
+
+
+JOBS = st.none() | st.sampled_from(["a", "b"])
+WORKERS = st.one_of(
+    st.builds(Absent, st.sampled_from([0.0, NOW, NOW + 1])),
+    st.just(Loading()),
+    st.builds(Ready, st.booleans(), st.booleans()),
+    st.builds(Busy, st.just("a"), JOBS),
+    st.just(Leaving()),
+)
+SITUATIONS = st.builds(
+    Situation,
+    worker=WORKERS,
+    paused=st.booleans(),
+    stopping=st.none() | st.sampled_from(list(Stopping)),
+    next_job=JOBS,
+    upcoming_job=JOBS,
+    drain=st.booleans(),
+    is_quiet=st.booleans(),
+)
+
+
+@given(SITUATIONS)
+def test_no_work_begins_while_paused_or_stopping(case):
+    decision = next_decision(case, now=NOW)
+
+    if case.paused or case.stopping:
+        assert not isinstance(decision, GiveJob | StartWorker)
+
+
+@given(SITUATIONS)
+def test_the_daemon_leaves_only_without_a_worker_and_for_a_reason(case):
+    decision = next_decision(case, now=NOW)
+
+    if isinstance(decision, Leave):
+        assert isinstance(case.worker, Absent)
+        assert case.stopping or case.drain
+
+
+@given(SITUATIONS)
+def test_nothing_is_left_behind_by_a_daemon_that_drains(case):
+    decision = next_decision(case, now=NOW)
+
+    if isinstance(decision, Leave) and not case.stopping:
+        assert case.next_job is None
+        assert case.is_quiet
+
+
+@given(SITUATIONS)
+def test_a_worker_gets_only_what_its_state_allows(case):
+    decision = next_decision(case, now=NOW)
+
+    match decision:
+        case GiveJob() | SayQueueIsEmpty():
+            assert isinstance(case.worker, Ready)
+        case PrepareNext():
+            assert isinstance(case.worker, Busy)
+        case StartWorker():
+            assert isinstance(case.worker, Absent)
+        case DismissWorker():
+            assert isinstance(case.worker, Loading | Ready | Busy)
+
+
+@given(SITUATIONS)
+def test_a_wait_with_an_end_ends_in_the_future(case):
+    decision = next_decision(case, now=NOW)
+
+    if isinstance(decision, Wait) and decision.until is not None:
+        assert decision.until > NOW

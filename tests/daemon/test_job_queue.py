@@ -1,0 +1,401 @@
+"""The queue: order, what people do to its folders by hand, and the way of a file through them."""
+
+import json
+import os
+import time
+
+import pytest
+
+import daemon.folder
+from daemon.job_queue import Ending, JobQueue
+from daemon.sight import identity_of
+from tests.support import job_for, rows, write_jsonl
+from trainer.protocol.job import FaultKind, JobRecord, Outcome, Priority, Reason
+
+
+def put(queue, layout, name, *, id, priority=Priority.NORMAL):
+    """Take a checked file in, as the reception does."""
+    path = write_jsonl(layout.waiting(priority) / name, [*rows(2), {"id": id}])
+    job = job_for(path, id=id, priority=priority)
+    queue.add(job, path, identity_of(path.lstat()))
+    return path
+
+
+def order_of(queue):
+    """Return the names in the order in which they would be trained."""
+    names = []
+    while job := queue.next():
+        begun, _ = queue.start(job)
+        names.append(begun.name)
+        queue.finish([Ending(job=begun, outcome=Outcome.COMPLETED)])
+    return names
+
+
+def events(ledger, kind):
+    return [row["message"] for row in ledger._database.execute("SELECT * FROM events WHERE kind=?", (kind,))]
+
+
+def states(ledger):
+    return {row["id"]: row["state"] for row in ledger._database.execute("SELECT * FROM jobs")}
+
+
+def test_the_most_urgent_file_comes_first_and_then_the_oldest(queue, layout):
+    put(queue, layout, "a.jsonl", id="4", priority=Priority.LOW)
+    put(queue, layout, "b.jsonl", id="3")
+    put(queue, layout, "c.jsonl", id="2")
+    put(queue, layout, "d.jsonl", id="5", priority=Priority.HIGH)
+
+    names = order_of(queue)
+
+    assert names == ["d.jsonl", "c.jsonl", "b.jsonl", "a.jsonl"]
+
+
+def test_an_empty_queue_has_nothing_next(queue):
+    assert queue.next() is None
+    assert queue.upcoming() is None
+    assert len(queue) == 0
+
+
+def test_a_file_that_was_begun_comes_before_a_more_urgent_one(queue, layout):
+    put(queue, layout, "begun.jsonl", id="1", priority=Priority.LOW)
+    queue.start(queue.next())
+
+    put(queue, layout, "urgent.jsonl", id="2", priority=Priority.HIGH)
+
+    assert queue.next().name == "begun.jsonl"
+    assert queue.upcoming()[0].name == "urgent.jsonl"
+
+
+# ---- by hand
+
+
+@pytest.mark.parametrize("sees", ["rescan", "event", "event of the old name first"])
+def test_a_file_moved_by_hand_changes_its_priority_and_keeps_its_place(queue, layout, ledger, sees):
+    first = put(queue, layout, "a.jsonl", id="1", priority=Priority.LOW)
+    put(queue, layout, "b.jsonl", id="2", priority=Priority.HIGH)
+    target = layout.waiting(Priority.HIGH) / "a.jsonl"
+
+    first.rename(target)
+    paths = {"rescan": [], "event": [target], "event of the old name first": [first, target]}[sees]
+    strangers = [queue.notice(path) for path in paths] if paths else queue.look()
+
+    assert not any(strangers)
+    assert queue.next().id == "1"
+    assert queue.next().priority == Priority.HIGH
+    assert queue.look() == []
+    assert order_of(queue) == ["a.jsonl", "b.jsonl"]
+    assert states(ledger) == {"1": "completed", "2": "completed"}
+
+
+def test_a_file_moved_there_and_back_is_still_one_job(queue, layout):
+    path = put(queue, layout, "a.jsonl", id="1")
+    elsewhere = layout.waiting(Priority.LOW) / "a.jsonl"
+
+    path.rename(elsewhere)
+    queue.look()
+    elsewhere.rename(path)
+    queue.look()
+
+    assert len(queue) == 1
+    assert order_of(queue) == ["a.jsonl"]
+
+
+@pytest.mark.parametrize("looks", [True, False])
+def test_a_file_renamed_by_hand_is_the_same_job_under_its_new_name(queue, layout, ledger, looks):
+    path = put(queue, layout, "a.jsonl", id="1")
+    renamed = path.with_name("z.jsonl")
+
+    path.rename(renamed)
+    strangers = queue.look() if looks else [queue.notice(path), queue.notice(renamed)]
+
+    assert not any(strangers)
+    assert (queue.next().id, queue.next().name) == ("1", "z.jsonl")
+    assert len(queue) == 1
+    assert events(ledger, "removed") == []
+
+
+def test_a_name_that_no_training_file_bears_leaves_the_queue(queue, layout, ledger):
+    path = put(queue, layout, "a.jsonl", id="1")
+
+    path.rename(path.with_name("a.jsonl.part"))
+    strangers = queue.look()
+
+    assert strangers == []
+    assert queue.next() is None
+    assert states(ledger) == {"1": "removed"}
+
+
+def test_a_file_put_straight_into_a_folder_is_to_be_checked(queue, layout):
+    path = write_jsonl(layout.waiting(Priority.HIGH) / "by-hand.jsonl", rows(1))
+
+    by_event = queue.notice(path)
+    by_rescan = queue.look()
+
+    assert by_event == path
+    assert by_rescan == [path]
+    assert queue.next() is None
+
+
+@pytest.mark.parametrize("name", [".hidden.jsonl", "a.jsonl.tmp", "notes.txt"])
+def test_what_is_not_meant_for_training_is_left_alone(queue, layout, name):
+    path = write_jsonl(layout.waiting(Priority.HIGH) / name, rows(1))
+
+    assert queue.notice(path) is None
+    assert queue.look() == []
+
+
+def test_a_folder_in_the_queue_is_no_training_file(queue, layout):
+    folder = layout.waiting(Priority.HIGH) / "folder.jsonl"
+    folder.mkdir()
+
+    assert queue.notice(folder) is None
+    assert queue.look() == []
+
+
+def test_a_file_removed_by_hand_is_forgotten_and_noted(queue, layout, ledger):
+    path = put(queue, layout, "a.jsonl", id="1")
+    put(queue, layout, "b.jsonl", id="2")
+
+    path.unlink()
+    queue.look()
+
+    assert queue.next().id == "2"
+    assert len(queue) == 1
+    assert states(ledger)["1"] == "removed"
+    assert events(ledger, "removed") == ["a.jsonl was taken out of the queue by hand"]
+
+
+def test_a_file_that_vanished_unnoticed_is_passed_over_when_its_turn_comes(queue, layout, ledger):
+    path = put(queue, layout, "a.jsonl", id="1")
+    put(queue, layout, "b.jsonl", id="2")
+
+    path.unlink()
+    started = queue.start(queue.next())
+
+    assert started is None
+    assert queue.next().id == "2"
+    assert states(ledger)["1"] == "removed"
+
+
+def test_a_file_removed_while_it_is_trained_does_not_harm_the_others(queue, layout):
+    put(queue, layout, "gone.jsonl", id="1")
+    put(queue, layout, "other.jsonl", id="2")
+    gone, path = queue.start(queue.next())
+    queue.hold_until_saved("1")
+    other, _ = queue.start(queue.next())
+
+    path.unlink()
+    queue.look()
+    queue.finish([Ending(job=job, outcome=Outcome.COMPLETED) for job in (gone, other)])
+
+    assert [path.name for path in layout.finished(Outcome.COMPLETED).iterdir()] == ["other.jsonl"]
+    assert len(queue) == 0
+
+
+@pytest.mark.parametrize("target_priority", [Priority.HIGH, Priority.LOW])
+def test_another_file_under_the_name_of_one_that_was_moved_on_is_a_new_one(queue, layout, target_priority):
+    path = put(queue, layout, "a.jsonl", id="1")
+    path.rename(layout.waiting(target_priority) / "a.jsonl")
+    write_jsonl(path, rows(3))
+
+    strangers = queue.look()
+
+    assert set(strangers) == {path}
+    assert (queue.next().id, queue.next().priority) == ("1", target_priority)
+
+
+# ---- the way of a file
+
+
+def test_starting_moves_the_file_and_notes_it(queue, layout, ledger):
+    path = put(queue, layout, "a.jsonl", id="1")
+
+    job, moved = queue.start(queue.next())
+
+    assert moved == layout.processing / "a.jsonl"
+    assert moved.exists()
+    assert not path.exists()
+    assert states(ledger) == {"1": "processing"}
+    assert queue.processing() == [job]
+    assert queue.counts().processing == 1
+
+
+def test_starting_what_is_begun_already_moves_nothing(queue, layout):
+    put(queue, layout, "a.jsonl", id="1")
+    job, path = queue.start(queue.next())
+
+    assert queue.start(job) == (job, path)
+
+
+@pytest.mark.parametrize("outcome", Outcome)
+def test_finishing_moves_the_file_to_the_folder_of_its_outcome(queue, layout, ledger, outcome):
+    put(queue, layout, "a.jsonl", id="1")
+    job, path = queue.start(queue.next())
+
+    queue.finish([Ending(job=job, outcome=outcome)])
+
+    assert (layout.finished(outcome) / "a.jsonl").exists()
+    assert not path.exists()
+    assert states(ledger) == {"1": outcome.value}
+    assert len(queue) == 0
+
+
+@pytest.mark.parametrize(
+    "name", ["a.jsonl", "漢" * 83 + ".jsonl", "\udcff" * 249 + ".jsonl"], ids=["short", "wide", "bytes"]
+)
+def test_a_reason_lies_beside_the_file_whatever_its_name(queue, layout, name):
+    put(queue, layout, name, id="1")
+    job, _ = queue.start(queue.next())
+    reason = Reason(kind=FaultKind.CRASH, message="it crashed", file="a.jsonl", at="now")
+
+    queue.finish([Ending(job=job, outcome=Outcome.FAILED, reason=reason)])
+
+    [note] = layout.failed.glob("*.reason.json")
+    assert json.loads(note.read_text())["message"] == "it crashed"
+    assert (layout.failed / name).exists()
+    assert queue.counts().failed == 1
+
+
+def test_a_name_that_is_taken_gets_a_number_and_nothing_is_overwritten(queue, layout, ledger):
+    for id in ("1", "2", "3"):
+        put(queue, layout, "a.jsonl", id=id)
+        job, _ = queue.start(queue.next())
+        queue.finish([Ending(job=job, outcome=Outcome.COMPLETED)])
+
+    names = sorted(path.name for path in layout.finished(Outcome.COMPLETED).iterdir())
+    stored = [bytes(row["name"]) for row in ledger._database.execute("SELECT name FROM jobs ORDER BY id")]
+    assert names == ["a-2.jsonl", "a-3.jsonl", "a.jsonl"]
+    assert stored == [b"a.jsonl", b"a-2.jsonl", b"a-3.jsonl"]
+
+
+def test_the_same_name_may_wait_in_every_folder(queue, layout):
+    for id, priority in enumerate(Priority):
+        put(queue, layout, "a.jsonl", id=str(id), priority=priority)
+
+    assert len(queue) == 3
+    assert len(order_of(queue)) == 3
+
+
+def test_the_second_of_two_names_in_processing_keeps_its_own_file(queue, layout):
+    put(queue, layout, "a.jsonl", id="1")
+    first, _ = queue.start(queue.next())
+    queue.hold_until_saved("1")
+    put(queue, layout, "a.jsonl", id="2", priority=Priority.HIGH)
+
+    second, path = queue.start(queue.next())
+
+    assert (first.name, second.name) == ("a.jsonl", "a-2.jsonl")
+    assert path.exists()
+
+
+def test_a_trained_file_is_not_chosen_again_while_it_waits_for_its_checkpoint(queue, layout):
+    put(queue, layout, "a.jsonl", id="1")
+    put(queue, layout, "b.jsonl", id="2")
+    queue.start(queue.next())
+
+    queue.hold_until_saved("1")
+
+    assert queue.next().id == "2"
+    assert queue.begun() == []
+    assert queue.is_open("1")
+    assert (layout.processing / "a.jsonl").exists()
+
+
+def test_what_was_not_saved_is_trained_again_when_the_worker_is_gone(queue, layout):
+    put(queue, layout, "a.jsonl", id="1")
+    queue.start(queue.next())
+    queue.hold_until_saved("1")
+
+    queue.release_unsaved()
+
+    assert queue.next().id == "1"
+
+
+def test_files_of_every_folder_are_counted_without_our_notes(queue, layout):
+    for priority in (Priority.HIGH, Priority.NORMAL, Priority.LOW):
+        put(queue, layout, "a.jsonl", id=priority.value, priority=priority)
+    write_jsonl(layout.failed / "x.jsonl", rows(1))
+    (layout.failed / "x.jsonl.reason.json").write_text("{}")
+    (layout.failed / "x.jsonl.rejected.jsonl").write_text("{}")
+    write_jsonl(layout.finished(Outcome.SKIPPED) / "y.jsonl", rows(1))
+
+    counts = queue.counts()
+
+    assert counts.model_dump() == {
+        "high": 1, "normal": 1, "low": 1, "processing": 0, "failed": 1, "skipped": 1, "recently_completed": 0,
+    }  # fmt: skip
+
+
+# ---- many files
+
+
+def test_choosing_and_noticing_cost_the_same_however_many_files_wait(queue, layout, ledger, monkeypatch):
+    stray = write_jsonl(layout.waiting(Priority.LOW) / "stray.jsonl", rows(1))
+    identity = identity_of(stray.lstat())
+
+    def seconds():
+        """Best of several: what else the machine does must not count."""
+        best = float("inf")
+        for _ in range(7):
+            started = time.perf_counter()
+            for _ in range(200):
+                queue.next()
+                queue.notice(stray)
+            best = min(best, time.perf_counter() - started)
+        return best
+
+    few = seconds()
+    job = job_for(stray, id="0")
+    for number in range(20_000):
+        name = f"{number}.jsonl"
+        queue._insert(
+            daemon.job_queue._Entry(
+                job.model_copy(update={"id": f"{number:06}", "name": name}),
+                layout.waiting(Priority.NORMAL) / name,
+                identity.__class__(0, number, 1, 1),
+            )
+        )
+    many = seconds()
+
+    assert len(queue) == 20_000
+    assert queue.next().id == "000000"
+    assert many < 8 * few
+
+
+def test_a_folder_that_has_not_changed_is_not_read_again(queue, layout, monkeypatch):
+    put(queue, layout, "a.jsonl", id="1")
+    long_ago = time.time_ns() - 10 * daemon.folder.TICK_NS
+    for priority in Priority:
+        os.utime(layout.waiting(priority), ns=(long_ago, long_ago))
+    queue.look()
+    read = []
+    monkeypatch.setattr(daemon.folder.os, "listdir", lambda path: read.append(path) or [])
+
+    queue.look()
+
+    assert read == []
+    assert queue.next().id == "1"
+
+
+# ---- ledger and outcome
+
+
+def test_the_sums_of_a_finished_job_stand_in_the_ledger(queue, layout, ledger):
+    put(queue, layout, "a.jsonl", id="1")
+    job, _ = queue.start(queue.next())
+    record = JobRecord(job_id="1", sha256=job.sha256, outcome=Outcome.COMPLETED, rows_trained=2, steps=1)
+
+    queue.finish([Ending(job=job, outcome=Outcome.COMPLETED, record=record)])
+
+    row = ledger._database.execute("SELECT * FROM jobs").fetchone()
+    assert (row["rows_trained"], row["steps"], row["state"]) == (2, 1, "completed")
+    assert row["finished_at"] is not None
+
+
+def test_a_restart_finds_nothing_new_in_an_orderly_queue(queue, layout, ledger):
+    put(queue, layout, "a.jsonl", id="1")
+
+    after = JobQueue(layout, ledger)
+
+    assert after.recover() == []
+    assert after.next().id == "1"

@@ -1,0 +1,273 @@
+"""The whole daemon with a worker that only pretends: from a dropped file to its outcome."""
+
+import json
+import sqlite3
+
+import pytest
+
+from tests.support import eventually, rows, write_jsonl
+from trainer.protocol.job import Outcome, Priority
+
+
+def test_a_dropped_file_is_trained_and_put_away(rig):
+    rig.start()
+
+    rig.drop("a.jsonl", 3)
+
+    rig.until_in(Outcome.COMPLETED, "a.jsonl")
+    rig.until(lambda: rig.status()["queue"]["recently_completed"] == 1, "the count")
+    shown = rig.until_status("idle")
+    assert list(rig.layout.inbox.glob("*.jsonl")) == []
+    assert shown["current_file"] is None
+    [job] = rig.read("SELECT * FROM jobs")
+    assert (job["state"], job["rows_trained"], job["steps"], job["attempts"]) == ("completed", 3, 3, 0)
+    assert [row["verdict"] for row in rig.read("SELECT * FROM attempts")] == ["completed"]
+
+
+def test_files_that_lay_there_before_the_start_are_trained(rig):
+    rig.drop("a.jsonl")
+    rig.drop("b.jsonl", folder="queue/high")
+    write_jsonl(rig.layout.processing / "c.jsonl", rows(1))
+
+    rig.start()
+
+    rig.until_in(Outcome.COMPLETED, "a.jsonl", "b.jsonl", "c.jsonl")
+
+
+def test_the_model_is_loaded_once_for_many_files(rig):
+    rig.start()
+
+    for number in range(5):
+        rig.drop(f"{number}.jsonl")
+
+    rig.until_in(Outcome.COMPLETED, *(f"{number}.jsonl" for number in range(5)))
+    assert len(rig.launcher.launched) == 1
+
+
+def test_urgent_files_overtake_the_waiting_ones(rig):
+    rig.launcher.environment = {"FAKE_HOLD": "first.jsonl:1"}
+    rig.start()
+    rig.drop("first.jsonl")
+    rig.until_training("first.jsonl")
+    rig.drop("low.jsonl", folder="inbox/low")
+    rig.drop("normal.jsonl")
+    rig.drop("high.jsonl", folder="inbox/high")
+    rig.until(lambda: len(rig.events("accepted")) == 4)
+
+    rig.go()
+
+    rig.until_in(Outcome.COMPLETED, "first.jsonl", "low.jsonl", "normal.jsonl", "high.jsonl")
+    trained = [message.split()[1].rstrip(":") for message in rig.events("trained")]
+    assert trained == ["first.jsonl", "high.jsonl", "normal.jsonl", "low.jsonl"]
+
+
+def test_a_waiting_file_moved_by_hand_overtakes(rig):
+    rig.launcher.environment = {"FAKE_HOLD": "first.jsonl:1"}
+    rig.start()
+    rig.drop("first.jsonl")
+    rig.until_training("first.jsonl")
+    rig.drop("a.jsonl")
+    rig.drop("b.jsonl")
+    rig.until(lambda: len(rig.events("accepted")) == 3)
+
+    (rig.layout.waiting(Priority.NORMAL) / "b.jsonl").rename(rig.layout.waiting(Priority.HIGH) / "b.jsonl")
+    rig.until(lambda: rig.read("SELECT * FROM jobs WHERE priority='high'"))
+    rig.go()
+
+    rig.until_in(Outcome.COMPLETED, "a.jsonl", "b.jsonl")
+    trained = [message.split()[1].rstrip(":") for message in rig.events("trained")]
+    assert trained == ["first.jsonl", "b.jsonl", "a.jsonl"]
+
+
+def test_a_file_removed_while_it_is_trained_harms_no_other(rig):
+    rig.launcher.environment = {"FAKE_HOLD": "a.jsonl:2"}
+    rig.start()
+    rig.drop("a.jsonl")
+    rig.until_training("a.jsonl")
+
+    (rig.layout.processing / "a.jsonl").unlink()
+    rig.until(lambda: rig.events("removed"))
+    rig.drop("b.jsonl")
+    rig.go()
+
+    rig.until_in(Outcome.COMPLETED, "b.jsonl")
+    assert rig.status()["last_error"] is None
+
+
+def test_a_bad_file_fails_with_its_reason_and_the_next_is_trained(rig):
+    rig.start()
+
+    write_jsonl(rig.layout.inbox / "bad.jsonl", ["no json"])
+    rig.drop("good.jsonl")
+
+    rig.until_in(Outcome.FAILED, "bad.jsonl", "bad.jsonl.reason.json", "bad.jsonl.rejected.jsonl")
+    rig.until_in(Outcome.COMPLETED, "good.jsonl")
+    reason = json.loads((rig.layout.failed / "bad.jsonl.reason.json").read_text())
+    assert reason["kind"] == "bad_data"
+    assert "line 1" in reason["message"]
+    assert rig.status()["last_error"]["file"] == "bad.jsonl"
+
+
+def test_a_file_the_worker_calls_bad_fails_at_once(rig):
+    rig.launcher.environment = {"FAKE_BAD": "bad.jsonl"}
+    rig.start()
+
+    rig.drop("bad.jsonl")
+    rig.drop("good.jsonl")
+
+    rig.until_in(Outcome.FAILED, "bad.jsonl", "bad.jsonl.reason.json")
+    rig.until_in(Outcome.COMPLETED, "good.jsonl")
+    reason = json.loads((rig.layout.failed / "bad.jsonl.reason.json").read_text())
+    assert (reason["kind"], reason["message"]) == ("bad_data", "line 1 cannot be rendered")
+
+
+def test_nothing_odd_in_inbox_or_queue_stops_the_daemon(rig, tmp_path):
+    outside = write_jsonl(tmp_path / "outside.jsonl", rows(1))
+    rig.start()
+
+    (rig.layout.inbox / "folder.jsonl").mkdir()
+    (rig.layout.waiting(Priority.HIGH) / "folder.jsonl").mkdir()
+    (rig.layout.inbox / "link.jsonl").symlink_to(outside)
+    (rig.layout.inbox / "empty.jsonl").touch()
+    (rig.layout.inbox / "notes.txt").write_text("not for training")
+    rig.drop("good.jsonl")
+
+    rig.until_in(Outcome.COMPLETED, "good.jsonl")
+    rig.until_in(Outcome.FAILED, "link.jsonl.reason.json", "empty.jsonl.reason.json")
+    assert rig.status()["last_error"]["class"] == "BadFile"
+    assert outside.exists()
+    rig.until(lambda: any("notes.txt" in alert for alert in rig.status()["alerts"]), "the alert")
+
+
+def test_a_model_setting_that_changes_restarts_the_worker_between_two_files(rig):
+    rig.start()
+    rig.drop("a.jsonl")
+    rig.until_in(Outcome.COMPLETED, "a.jsonl")
+
+    rig.configure(training={"precision": "fp32"})
+
+    rig.until(lambda: rig.events("worker_ended"))
+    rig.drop("b.jsonl")
+    rig.until_in(Outcome.COMPLETED, "b.jsonl")
+    assert len(rig.launcher.launched) == 2
+
+
+def test_a_training_setting_that_changes_reaches_the_next_file_and_no_earlier_one(rig):
+    rig.launcher.environment = {"FAKE_HOLD": "a.jsonl:1"}
+    rig.start()
+    rig.drop("a.jsonl", 1)
+    rig.until_training("a.jsonl")
+
+    rig.configure(training={"learning_rate": 0.5})
+    rig.go()
+    rig.drop("b.jsonl", 1)
+
+    rig.until_in(Outcome.COMPLETED, "a.jsonl", "b.jsonl")
+    assert [row["learning_rate"] for row in rig.read("SELECT * FROM steps ORDER BY global_step")] == [
+        2e-5,
+        0.5,
+    ]
+    assert len(rig.launcher.launched) == 1
+
+
+def test_an_invalid_config_keeps_the_old_settings_and_says_so_until_it_is_corrected(rig):
+    rig.start()
+
+    rig.layout.config_file.write_text('{"training": {"learning_rate": 2}}')
+    rig.until(lambda: any("learning_rate is 2" in alert for alert in rig.status()["alerts"]), "the alert")
+    rig.drop("a.jsonl", 1)
+    rig.until_in(Outcome.COMPLETED, "a.jsonl")
+    learning_rates = [row["learning_rate"] for row in rig.read("SELECT * FROM steps")]
+    rig.configure()
+
+    rig.until(lambda: not rig.status()["alerts"], "the end of the alert")
+    assert learning_rates == [2e-5]
+
+
+def test_the_ledger_can_be_read_while_a_file_is_trained(rig):
+    rig.launcher.environment = {"FAKE_HOLD": "a.jsonl:3"}
+    rig.start()
+    rig.drop("a.jsonl", 3)
+    rig.until_training("a.jsonl")
+
+    seen = rig.until(lambda: rig.read("SELECT * FROM steps"), "steps in the ledger")
+
+    assert [row["file_step"] for row in seen][:1] == [1]
+
+
+# ---- training_daemon --once
+
+
+def test_once_trains_everything_and_leaves_with_zero(rig):
+    rig.drop("a.jsonl")
+    rig.drop("b.jsonl")
+
+    rig.start(drain=True)
+
+    assert rig.left() == 0
+    assert sorted(path.name for path in rig.layout.finished(Outcome.COMPLETED).iterdir()) == [
+        "a.jsonl",
+        "b.jsonl",
+    ]
+    assert rig.status()["status"] == "stopped"
+
+
+def test_once_with_nothing_to_do_leaves_at_once(rig):
+    rig.start(drain=True)
+
+    assert rig.left() == 0
+    assert rig.launcher.launched == []
+
+
+@pytest.mark.parametrize("blame", ["intake", "worker", "crash"])
+def test_once_leaves_with_one_if_a_file_failed(rig, blame):
+    if blame == "intake":
+        write_jsonl(rig.layout.inbox / "bad.jsonl", ["no json"])
+    else:
+        rig.drop("bad.jsonl")
+        rig.launcher.environment = {
+            "worker": {"FAKE_BAD": "bad.jsonl"},
+            "crash": {"FAKE_CRASH": "bad.jsonl:1"},
+        }[blame]
+    rig.drop("good.jsonl")
+
+    rig.start(drain=True)
+
+    assert rig.left() == 1
+    assert (rig.layout.failed / "bad.jsonl").exists()
+    assert (rig.layout.finished(Outcome.COMPLETED) / "good.jsonl").exists()
+
+
+def test_once_leaves_with_one_if_nothing_can_be_trained(rig):
+    rig.drop("a.jsonl")
+    rig.launcher.environment = {"FAKE_FAULT": "environment"}
+
+    rig.start(drain=True)
+
+    assert rig.left() == 1
+    assert (rig.layout.processing / "a.jsonl").exists() or (
+        rig.layout.waiting(Priority.NORMAL) / "a.jsonl"
+    ).exists()
+    assert rig.status()["status_reason"] == "no space left"
+
+
+def test_a_second_daemon_is_refused(rig):
+    from daemon.app import AlreadyRunning, run_daemon
+
+    rig.start()
+
+    with pytest.raises(AlreadyRunning, match="already running here"):
+        run_daemon(rig.layout.base, launcher=rig.launcher)
+
+
+def test_the_ledger_is_whole_after_the_daemon_has_left(rig):
+    rig.start()
+    rig.drop("a.jsonl")
+    rig.until_in(Outcome.COMPLETED, "a.jsonl")
+
+    rig.stop()
+
+    database = sqlite3.connect(rig.layout.ledger_file)
+    assert database.execute("PRAGMA integrity_check").fetchone() == ("ok",)
+    database.close()
+    assert eventually(lambda: rig.events("daemon_stopped"), timeout_s=1)

@@ -1,0 +1,109 @@
+"""The documentation keeps its promises: complete, current, and its commands exist."""
+
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from trainer.config.document import MARKDOWN_FILE, SCHEMA_FILE, json_schema, markdown
+from trainer.config.loader import load_settings
+from trainer.config.schema import sections
+
+ROOT = Path(__file__).parent.parent
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+COMMANDS = {
+    "training_daemon": [""],
+    "training_controller": ["pause", "resume", "stop", "skip", "status"],
+    "training_queue": ["add", "list", "status", "set-priority", "retry", "remove"],
+}
+
+
+def all_text() -> str:
+    return "\n".join(page.read_text() for page in PAGES)
+
+
+def test_the_committed_schema_is_that_of_the_code():
+    committed = json.loads((ROOT / "docs" / SCHEMA_FILE).read_text())
+
+    assert committed == json_schema(), "run: python -m trainer.config.document"
+
+
+def test_the_committed_page_of_settings_is_that_of_the_code():
+    assert (ROOT / "docs" / MARKDOWN_FILE).read_text() == markdown(), "run: python -m trainer.config.document"
+
+
+def test_every_setting_says_what_it_means():
+    for section, kind in sections().items():
+        assert kind.__doc__, section
+        for key, field in kind.model_fields.items():
+            assert field.description, f"{section}.{key}"
+
+
+def test_the_committed_configuration_is_valid():
+    effective = load_settings(ROOT / "config.json", environment={})
+
+    assert effective.settings.model.base_model == "tiny"
+
+
+def test_the_readme_is_short():
+    assert len((ROOT / "README.md").read_text().splitlines()) <= 150
+
+
+@pytest.mark.parametrize(
+    "command, subcommand", [(command, sub) for command, subs in COMMANDS.items() for sub in subs]
+)
+def test_every_command_is_documented_and_explains_itself_with_an_example(command, subcommand):
+    assert f"{command} {subcommand}".strip() in all_text()
+
+    result = subprocess.run(
+        [sys.executable, "-m", f"daemon.cli.{command}", *([subcommand] if subcommand else []), "--help"],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert "Example" in result.stdout
+
+
+def test_every_option_that_the_pages_use_exists():
+    for command, subcommand, rest in re.findall(
+        r"^(training_daemon|training_controller|training_queue) ?([a-z-]*)(.*)$", all_text(), re.MULTILINE
+    ):
+        is_subcommand = subcommand and not subcommand.startswith("-")
+        options = re.findall(
+            r"(?<!\S)--[a-z-]+", f"{'' if is_subcommand else subcommand} {rest.partition('#')[0]}"
+        )
+        help_text = subprocess.run(
+            [
+                sys.executable,
+                "-m",
+                f"daemon.cli.{command}",
+                *([subcommand] if is_subcommand else []),
+                "--help",
+            ],
+            capture_output=True,
+            text=True,
+            check=True,
+        ).stdout
+        for option in options:
+            assert option in help_text, f"{command} {subcommand} {option}"
+
+
+def test_links_between_pages_lead_somewhere():
+    for page in PAGES:
+        for target in re.findall(r"\]\(([^)#\s]+)", page.read_text()):
+            if not target.startswith(("http://", "https://")):
+                assert (page.parent / target).exists(), f"{page.name}: {target}"
+
+
+def test_every_script_the_readme_names_exists():
+    for script in re.findall(r"\bscripts/[a-z_.]+", (ROOT / "README.md").read_text()):
+        assert (ROOT / script).exists(), script
+
+
+def test_continuous_integration_runs_exactly_the_test_script():
+    lines = (ROOT / ".ci" / "run").read_text().splitlines()
+
+    assert lines[-1] == "exec scripts/test"
