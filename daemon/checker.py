@@ -5,8 +5,9 @@ import json
 import os
 import threading
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from queue import SimpleQueue
 from typing import BinaryIO
@@ -14,7 +15,7 @@ from typing import BinaryIO
 from daemon.folder import REJECTED_SUFFIX, note_beside
 from daemon.settling import Identity
 from daemon.sight import identity_of
-from trainer.data.check import CheckCancelled, FileCheck, RejectedRow, check_file
+from trainer.data.check import FileCheck, RejectedRow, check_file
 from trainer.protocol.files import move_durably, sync_file
 from trainer.protocol.job import Priority
 
@@ -48,7 +49,7 @@ class NotChecked:
     """A check that ended early."""
 
     order: CheckOrder
-    error: OSError | CheckCancelled
+    error: BaseException
 
 
 class Checker:
@@ -111,13 +112,15 @@ class Checker:
         if self._running is None and self._waiting:
             self._running = heapq.heappop(self._waiting)
             self._cancelled.clear()
-            self._executor.submit(self._run, self._running)
+            future = self._executor.submit(self._check, self._running)
+            future.add_done_callback(partial(self._note, self._running))
 
-    def _run(self, order: CheckOrder) -> None:
-        try:
-            self._results.put(self._check(order))
-        except (OSError, CheckCancelled) as error:
-            self._results.put(NotChecked(order, error))
+    def _note(self, order: CheckOrder, future: "Future[Checked]") -> None:
+        """Take a result, whatever it is: without one no other file would ever be checked."""
+        if future.cancelled():
+            return
+        error = future.exception()
+        self._results.put(NotChecked(order, error) if error else future.result())
         self._on_result()
 
     def _check(self, order: CheckOrder) -> Checked:

@@ -39,7 +39,7 @@ class Folder:
 
 
 def note_beside(path: Path, suffix: str) -> Path:
-    """Return the path of a note of ours about a file: its name made printable, and cut to a length that works."""
+    """Return the path of a note of ours about a file: the file's name made printable, cut to what fits."""
     shown = printable(path.name).encode()[:NOTE_NAME_BYTES].decode("utf-8", "ignore")
     return path.with_name(shown + suffix)
 

@@ -236,6 +236,7 @@ class Foreman:
         self.state = Ready()
         self._board.worker_ready(ready)
         self._ledger.rewind(ready.global_step)
+        self._ledger.add_steps(ready.recent_steps)  # a daemon that died may not have noted them
         for notice in ready.notices:
             logger.warning(notice)
             self._ledger.add_event("notice", notice)

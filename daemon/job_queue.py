@@ -7,7 +7,7 @@ is recognised by its inode, size and time of change, so a new name or folder doe
 import heapq
 import re
 import stat
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,7 +15,7 @@ from daemon.folder import REASON_SUFFIX, Folder, note_beside
 from daemon.ledger import Ledger
 from daemon.settling import Identity, is_temporary, is_training_file
 from daemon.sight import identity_of
-from trainer.protocol.files import move_all_durably, move_durably, write_json
+from trainer.protocol.files import is_numbered_from, move_all_durably, move_durably, write_json
 from trainer.protocol.job import Job, JobRecord, Outcome, Priority, Reason
 from trainer.protocol.layout import Layout
 from trainer.protocol.status import QueueCounts
@@ -23,12 +23,45 @@ from trainer.protocol.status import QueueCounts
 OUR_LEFTOVERS = re.compile(r"\.(\d+\.part|.*\.rejected\.jsonl\.part|.*\.\d+\.tmp)")
 
 
-@dataclass
+@dataclass(eq=False)
 class _Entry:
     job: Job
     path: Path | None
     """None while the file has not been found."""
     identity: Identity
+
+    def is_in_place(self) -> bool:
+        return self.path is not None and _is_there(self.path, self.identity)
+
+
+class _Index:
+    """Waiting jobs by what their files are. Hard links give several jobs one identity."""
+
+    def __init__(self, entries: Iterable[_Entry] = ()) -> None:
+        self._entries: dict[Identity, list[_Entry]] = {}
+        for entry in entries:
+            self.add(entry)
+
+    def __iter__(self) -> Iterator[_Entry]:
+        return (entry for entries in list(self._entries.values()) for entry in list(entries))
+
+    def add(self, entry: _Entry) -> None:
+        self._entries.setdefault(entry.identity, []).append(entry)
+
+    def discard(self, entry: _Entry) -> None:
+        entries = self._entries.get(entry.identity, [])
+        if entry in entries:
+            entries.remove(entry)
+        if not entries:
+            self._entries.pop(entry.identity, None)
+
+    def take_lost(self, identity: Identity, name: str) -> _Entry | None:
+        """Remove and return a job that a file of this identity belongs to, and whose own place is empty."""
+        lost = [entry for entry in self._entries.get(identity, []) if not entry.is_in_place()]
+        for entry in sorted(lost, key=lambda entry: entry.job.name != name):
+            self.discard(entry)
+            return entry
+        return None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,7 +81,7 @@ class JobQueue:
         self._layout = layout
         self._ledger = ledger
         self._waiting: dict[Priority, dict[str, _Entry]] = {priority: {} for priority in Priority}
-        self._by_identity: dict[Identity, _Entry] = {}  # of waiting jobs
+        self._index = _Index()  # of waiting jobs
         self._heap: list[tuple[int, str, str]] = []  # rank, job id, name; outdated ones are dropped when met
         self._processing: dict[str, _Entry] = {}
         self._ended: set[str] = set()  # trained to the end, and not yet in a checkpoint
@@ -60,13 +93,13 @@ class JobQueue:
     def recover(self) -> list[Path]:
         """Take over what an earlier daemon left; return the files that must be checked (again)."""
         self._finish_half_moves()
-        known = {item.identity: _Entry(item.job, None, item.identity) for item in self._ledger.open_jobs()}
+        self._index = _Index(_Entry(item.job, None, item.identity) for item in self._ledger.open_jobs())
         strangers = []
         for path in self._layout.processing.iterdir():
             if is_temporary(path.name) or path.is_dir():
                 continue
             identity = identity_of(path.lstat())
-            if entry := known.pop(identity, None):
+            if entry := self._index.take_lost(identity, path.name):
                 job = entry.job.model_copy(update={"name": path.name})
                 self._processing[job.id] = _Entry(job, path, identity)
                 self._ledger.place_job(job, "processing")
@@ -74,10 +107,9 @@ class JobQueue:
                 self._put_away(path, *ending)  # a crash came between ledger and move
             else:
                 strangers.append(path)
-        self._by_identity = known
         strangers += self.look()
-        for entry in [entry for entry in self._by_identity.values() if entry.path is None]:
-            del self._by_identity[entry.identity]
+        for entry in [entry for entry in self._index if entry.path is None]:
+            self._index.discard(entry)
             self._note_removed(entry.job)
         return strangers
 
@@ -95,17 +127,21 @@ class JobQueue:
             self._layout.inbox,
             *(self._layout.inbox / priority.value for priority in Priority),
         ]
-        seen: set[tuple[int, int]] = set()
+        moved_on: dict[tuple[int, int], set[str]] = {}  # inode -> names in later stages
         for folder in stages:
             for path in list(folder.iterdir()):
-                found = path.lstat()
-                inode = (found.st_dev, found.st_ino)
                 if OUR_LEFTOVERS.fullmatch(path.name):
                     path.unlink()
-                elif found.st_nlink > 1 and inode in seen and not path.is_dir():
+                    continue
+                found = path.lstat()
+                if found.st_nlink < 2 or path.is_dir():
+                    continue
+                later = moved_on.setdefault((found.st_dev, found.st_ino), set())
+                # The name tells a half move from hard links that somebody made on purpose
+                if any(is_numbered_from(name, path.name) for name in later):
                     path.unlink()
                     self._ledger.add_event("moved", f"{path.name} had already moved on from {folder.name}/")
-                seen.add(inode)
+                later.add(path.name)
 
     # ---- following the folders
 
@@ -123,7 +159,7 @@ class JobQueue:
                 strangers += filter(None, [self.notice(folder.path / name)])
         for priority, name in missing:
             if entry := self._waiting[priority].pop(name, None):
-                self._by_identity.pop(entry.identity, None)
+                self._index.discard(entry)
                 self._note_removed(entry.job)
         for job_id, entry in list(self._processing.items()):
             if entry.path is None or not entry.path.exists():
@@ -146,8 +182,8 @@ class JobQueue:
         if stat.S_ISDIR(found.st_mode):
             return None
         identity = identity_of(found)
-        entry = self._by_identity.get(identity)
-        if entry is None or (entry.path and _is_there(entry.path, identity)):
+        entry = self._index.take_lost(identity, path.name)
+        if entry is None:
             return path
         successor = None  # another file that has taken the name this one had before
         if entry.path:
@@ -177,7 +213,7 @@ class JobQueue:
     def _insert(self, entry: _Entry) -> None:
         job = entry.job
         self._waiting[job.priority][job.name] = entry
-        self._by_identity[entry.identity] = entry
+        self._index.add(entry)
         heapq.heappush(self._heap, (job.priority.rank, job.id, job.name))
 
     def next(self) -> Job | None:
@@ -199,7 +235,7 @@ class JobQueue:
 
     def is_open(self, job_id: str) -> bool:
         """Whether a job still waits or is being processed."""
-        return job_id in self._processing or any(item.job.id == job_id for item in self._by_identity.values())
+        return job_id in self._processing or any(entry.job.id == job_id for entry in self._index)
 
     def begun(self) -> list[Job]:
         """Return the jobs that were begun and are not trained to the end, oldest first."""
@@ -218,7 +254,7 @@ class JobQueue:
         if entry := self._processing.get(job.id):
             return entry.job, self._path(job)
         entry = self._waiting[job.priority].pop(job.name)
-        self._by_identity.pop(entry.identity, None)
+        self._index.discard(entry)
         try:
             path = move_durably(self._path_of(entry), self._layout.processing)
         except FileNotFoundError:
@@ -250,21 +286,22 @@ class JobQueue:
             moves.append((path, self._layout.finished(ending.outcome), path.name))
             self._ledger.finish_job(ending.job, ending.outcome.value, ending.record, ending.reason)
         self._ledger.commit()
-        for ending, target in zip(endings, move_all_durably(moves), strict=True):
+        moved = list(zip(endings, move_all_durably(moves), strict=True))
+        for ending, target in moved:
             self._forget(ending.job)
             if target is None:
                 self._note_removed(ending.job)
-                continue
-            if ending.reason:
-                write_reason(target, ending.reason)
-            if target.name != ending.job.name:
+            elif target.name != ending.job.name:
                 self._ledger.rename_job(ending.job.id, target.name)
+        for ending, target in moved:  # last, because on a full disk this fails where a move does not
+            if target and ending.reason:
+                write_reason(target, ending.reason)
 
     def _forget(self, job: Job) -> None:
         self._ended.discard(job.id)
         if self._processing.pop(job.id, None) is None:
             entry = self._waiting[job.priority].pop(job.name)
-            self._by_identity.pop(entry.identity, None)
+            self._index.discard(entry)
 
     def _path(self, job: Job) -> Path:
         return self._path_of(self._processing.get(job.id) or self._waiting[job.priority][job.name])

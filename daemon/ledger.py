@@ -21,6 +21,8 @@ from trainer.protocol.text import printable, utc_text
 SCHEMA_VERSION = 1
 THINNED_TO_EVERY = 100
 EVENTS_KEPT = 100_000
+LOCK_TIMEOUT_S = 10.0
+DAMAGED = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
 SCHEMA = """
 CREATE TABLE IF NOT EXISTS jobs (
     id TEXT PRIMARY KEY,           -- sorts by arrival
@@ -60,7 +62,7 @@ CREATE TABLE IF NOT EXISTS events (
 
 
 class UnusableLedger(RuntimeError):
-    """The ledger was written by another release."""
+    """The ledger is whole but cannot be used: another release wrote it, or another process holds it."""
 
 
 @dataclass(frozen=True)
@@ -258,7 +260,9 @@ class Ledger:
 def _open(path: Path) -> sqlite3.Connection:
     try:
         return _connect(path)
-    except sqlite3.DatabaseError:
+    except sqlite3.DatabaseError as error:
+        if error.sqlite_errorcode & 0xFF not in DAMAGED:
+            raise UnusableLedger(f"{path}: {error}; close what holds it or make it accessible") from error
         # Everything in it that matters can be had from folders and checkpoints; the damaged file is kept
         aside = path.with_name(f"{path.name}.corrupt-{os.stat(path).st_mtime_ns}")
         os.rename(path, aside)
@@ -268,7 +272,7 @@ def _open(path: Path) -> sqlite3.Connection:
 
 
 def _connect(path: Path) -> sqlite3.Connection:
-    database = sqlite3.connect(path, timeout=10)
+    database = sqlite3.connect(path, timeout=LOCK_TIMEOUT_S)
     database.row_factory = sqlite3.Row
     database.execute("PRAGMA journal_mode=WAL")
     database.execute("PRAGMA synchronous=NORMAL")

@@ -79,7 +79,7 @@ class Daemon:
         self._pause = PauseMemory(layout.pause_file)
         self._gpus = GpuReader()
         self._stopping: Stopping | None = None
-        self._unanswered: list[Request] = []
+        self._unanswered: list[tuple[Request, str | None]] = []  # with the job it is about
         self._signals = 0
         self._failed_until = 0.0
         self._decided_wait = Wait()
@@ -192,7 +192,7 @@ class Daemon:
         job = self._current_job()
         if isinstance(self._foreman.state, Busy):
             self._foreman.skip(self._foreman.state.job_id)
-            self._accept(request)
+            self._accept(request, self._foreman.state.job_id)
         elif job:
             self._skip_unbegun(job)
             self._answer(request, f"skipped {job.name}")
@@ -221,20 +221,31 @@ class Daemon:
         self._queue.finish([Ending(job=job, outcome=Outcome.SKIPPED, reason=reason)])
         self._foreman.forget(job.id)
 
-    def _accept(self, request: Request) -> None:
+    def _accept(self, request: Request, job_id: str | None = None) -> None:
         """Take the file away now and answer when the worker has obeyed."""
         self._remove(request)
-        self._unanswered.append(request)
+        self._unanswered.append((request, job_id))
 
     def _answer_when_done(self) -> None:
-        for request in list(self._unanswered):
+        for request, job_id in list(self._unanswered):
             if request.name == "pause" and not self._foreman.is_training:
                 self._answer(request, "paused" if self._pause.is_set else "was resumed before it could pause")
-            elif request.name == "skip" and not isinstance(self._foreman.state, Busy):
+            elif request.name == "skip" and self._is_skipped(job_id):
                 self._answer(request, "skipped")
             else:
                 continue
-            self._unanswered.remove(request)
+            self._unanswered.remove((request, job_id))
+
+    def _is_skipped(self, job_id: str | None) -> bool:
+        """Whether a job's file has left.
+
+        One whose worker has died instead of skipping it is put aside here.
+        """
+        job = next((job for job in self._queue.processing() if job.id == job_id), None)
+        if job and isinstance(self._foreman.state, Absent):
+            self._skip_unbegun(job)
+            return True
+        return job is None
 
     def _answer(self, request: Request, result: str) -> None:
         logger.info("%s: %s", request.name, result)

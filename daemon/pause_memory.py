@@ -14,7 +14,8 @@ class PauseMemory:
         self.reason: str | None = None
         if self.is_set:
             try:
-                self.reason = read_json(path).get("reason")
+                reason = read_json(path).get("reason")
+                self.reason = reason if isinstance(reason, str) else None
             except (UnreadableFile, AttributeError):
                 self.reason = None  # that it is there is enough
 

@@ -178,13 +178,18 @@ class Reception:
         else:
             self._add(result)
 
-    def _accept_failure(self, path: Path, error: OSError | CheckCancelled) -> None:
+    def _accept_failure(self, path: Path, error: BaseException) -> None:
         if isinstance(error, CheckCancelled):
             self._put_aside(
                 path, Outcome.SKIPPED, FaultKind.REQUEST, "skipped on request while it was checked"
             )
-        elif not isinstance(error, FileNotFoundError):  # that one was moved on by hand
+        elif isinstance(error, FileNotFoundError):
+            return  # it was moved on by hand
+        elif isinstance(error, OSError):
             self._refuse(path, f"it cannot be read: {error.strerror}")
+        else:
+            logger.error("the check of %s failed", path.name, exc_info=error)
+            self._refuse(path, f"its check failed: {type(error).__name__}: {error}")
 
     def _add(self, result: Checked) -> None:
         order, check = result.order, result.check

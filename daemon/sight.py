@@ -53,6 +53,8 @@ def look(path: Path) -> Sighting | None:
         )
     try:
         found = os.fstat(descriptor)
+        if not stat.S_ISREG(found.st_mode):
+            return look(path)  # it has been replaced since
         return Sighting(
             kind="file",
             identity=identity_of(found),

@@ -51,6 +51,7 @@ class Watcher:
         self._wake = wake
         self._changes: deque[Change] = deque(maxlen=MANY)
         self._watched: dict[Path, tuple[tuple[int, int], ObservedWatch]] = {}
+        self._gone: set[Path] = set()  # removed since; a new folder may well get the same inode number
         self._observer: BaseObserver | None = None
         self.failure: str | None = None
         """Why there are no events; then only the rescan finds files."""
@@ -77,12 +78,15 @@ class Watcher:
                 found = os.stat(folder)
                 identity = (found.st_dev, found.st_ino)
                 watched = self._watched.get(folder)
-                if watched and watched[0] == identity:
+                if watched and watched[0] == identity and folder not in self._gone:
                     continue
+                self._gone.discard(folder)
                 if watched:
                     self._observer.unschedule(watched[1])
                 watch = self._observer.schedule(
-                    _Collector(self._changes, self._wake), str(folder), recursive=is_recursive
+                    _Collector(folder, self._gone, self._changes, self._wake),
+                    str(folder),
+                    recursive=is_recursive,
                 )
                 self._watched[folder] = (identity, watch)
             except FileNotFoundError:
@@ -117,13 +121,17 @@ class Watcher:
 
 
 class _Collector(FileSystemEventHandler):
-    def __init__(self, changes: deque[Change], wake: Wake) -> None:
+    def __init__(self, folder: Path, gone: set[Path], changes: deque[Change], wake: Wake) -> None:
+        self._folder = folder
+        self._gone = gone
         self._changes = changes
         self._wake = wake
 
     def on_any_event(self, event: FileSystemEvent) -> None:
         if event.event_type not in RELEVANT:
             return
+        if event.event_type == EVENT_TYPE_DELETED and Path(os.fsdecode(event.src_path)) == self._folder:
+            self._gone.add(self._folder)
         for path in (event.src_path, event.dest_path):
             if path:
                 is_target = event.event_type == EVENT_TYPE_MOVED and path == event.dest_path

@@ -8,6 +8,7 @@ Environment variables make it misbehave:
     FAKE_FAULT=KIND             report this fault instead of loading the model
     FAKE_DIE_LOADING=1          exit with code 9 instead of loading the model
     FAKE_CRASH=NAME:STEP        exit with code 13 before this step of this file
+    FAKE_DIE_SKIPPING=1         exit with code 13 when told to skip a file
     FAKE_BAD=NAME               call this file bad data
     FAKE_HOLD=load | NAME:STEP  wait there until DIR/go exists; at a step commands are obeyed meanwhile
     FAKE_NAN=1                  have no finite loss
@@ -74,6 +75,8 @@ class Worker:
                     self.held = False
                     self.tell("continued")
             case "skip_job":
+                if os.environ.get("FAKE_DIE_SKIPPING"):
+                    sys.exit(13)
                 self.skipped = command["job_id"]
             case "forget_jobs":
                 for job_id in command["job_ids"]:

@@ -1,4 +1,4 @@
-"""The command `training_queue`: put files into the queue, see them, move them about. Works without a daemon."""
+"""The command `training_queue`: put files into the queue, see them, move them. Needs no daemon."""
 
 import json
 import time
@@ -58,7 +58,7 @@ def add(
 
 @app.command(
     "list",
-    epilog="Examples:\n\n\b\n  training_queue list\n  training_queue list --all\n  training_queue list --json",
+    epilog="Examples:\n\n\b\n  training_queue list\n  training_queue list --all --json",
 )
 def list_files(
     show_all: Annotated[

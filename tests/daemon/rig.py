@@ -35,10 +35,10 @@ class FakeLauncher:
         if self.failure:
             raise self.failure
         ours, theirs = socket.socketpair()
+        arguments = ["--base-dir", str(layout.base), "--channel-fd", str(theirs.fileno())]
         with theirs, stderr_file(layout).open("wb") as stderr:
             process = subprocess.Popen(
-                [sys.executable, "-I", "-S", str(self.script)]
-                + ["--base-dir", str(layout.base), "--channel-fd", str(theirs.fileno())],
+                [sys.executable, "-I", "-S", str(self.script), *arguments],
                 stdin=subprocess.DEVNULL,
                 stdout=stderr,
                 stderr=stderr,
@@ -67,7 +67,7 @@ class Rig:
     def configure(self, **sections: dict[str, Any]) -> None:
         """Write config.json as a user would, with quick settling."""
         value = sections | {"daemon": QUICK | sections.get("daemon", {})}
-        partial = self.layout.config_file.with_suffix(".new")
+        partial = self._partial("config.json")
         partial.write_text(json.dumps(value))
         os.replace(partial, self.layout.config_file)
 
@@ -96,6 +96,7 @@ class Rig:
 
     def stop_if_running(self) -> None:
         """Clean up: Ctrl-C once, and once more if that does not help."""
+        self.go()
         for _ in range(2):
             if self._thread and self._thread.is_alive():
                 self.stop_soon()
@@ -105,13 +106,13 @@ class Rig:
 
     def drop(self, name: str, num_rows: int = 3, *, folder: str = "inbox") -> Path:
         """Put a file in place by a rename."""
-        partial = write_jsonl(self.layout.base / f".{name}.partial", rows(num_rows))
+        partial = write_jsonl(self._partial(name), rows(num_rows))
         os.replace(partial, self.layout.base / folder / name)
         return self.layout.base / folder / name
 
     def command(self, name: str, content: str = "") -> Path:
         path = self.layout.control / f".{name}"
-        partial = self.layout.base / f".{name}.partial"
+        partial = self._partial(name)
         partial.write_text(content)
         os.replace(partial, path)
         return path
@@ -119,6 +120,10 @@ class Rig:
     def go(self) -> None:
         """Let a worker that holds go on."""
         (self.layout.base / "go").touch()
+
+    def _partial(self, name: str) -> Path:
+        """Return where to write what is then renamed into place: where the daemon does not watch."""
+        return self.layout.logs / f".{name}.partial"
 
     # ---- what a user sees
 

@@ -6,7 +6,7 @@ import pytest
 
 from daemon.job_queue import Ending, JobQueue
 from daemon.ledger import Ledger
-from tests.daemon.test_job_queue import events, put, states
+from tests.daemon.filled_queue import events, put, states
 from tests.support import FakeClock, rows, write_jsonl
 from trainer.protocol.files import move_durably
 from trainer.protocol.job import FaultKind, Outcome, Priority, Reason
@@ -137,7 +137,7 @@ def test_a_cut_while_a_file_was_claimed_from_the_inbox_leaves_it_once(queue, lay
     claimed = layout.waiting(Priority.HIGH) / "a.jsonl"
     os.link(dropped, claimed)
 
-    after, strangers = restarted(layout, ledger)
+    _, strangers = restarted(layout, ledger)
 
     assert not dropped.exists()
     assert strangers == [claimed]

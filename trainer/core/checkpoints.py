@@ -115,7 +115,11 @@ class CheckpointStore:
         """
         shutil.rmtree(self._staging, ignore_errors=True)
         self._staging.mkdir(mode=0o700)
-        write(self._staging)
+        try:
+            write(self._staging)
+        except BaseException:
+            shutil.rmtree(self._staging, ignore_errors=True)  # on a full disk others need the room
+            raise
         files = {name: _entry(self._staging / name) for name in _names(self._staging)}
         manifest = Manifest(
             sequence=self._sequence + 1,

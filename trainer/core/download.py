@@ -5,10 +5,10 @@ from pathlib import Path
 from typing import Any
 
 from huggingface_hub import snapshot_download
-from huggingface_hub.errors import HfHubHTTPError
+from huggingface_hub.errors import HTTPError  # type: ignore[attr-defined]  # of whichever HTTP library it uses
 from tqdm import tqdm
 
-from trainer.core.faults import ModelUnavailable
+from trainer.core.faults import ModelUnavailable, first_line
 
 # Weights as safetensors only: the older formats can run code when they are loaded
 PATTERNS = ["*.safetensors", "*.json", "*.jinja", "*.txt", "*.model"]
@@ -25,10 +25,10 @@ def download(name: str, tell: Callable[[str], None]) -> Path:
     tell(f"downloading {name}")
     try:
         return Path(snapshot_download(name, allow_patterns=PATTERNS, tqdm_class=_telling_bar(tell)))
-    except (OSError, HfHubHTTPError, ValueError) as error:
-        first_line = str(error).strip().splitlines()[0]
+    except (OSError, HTTPError, ValueError) as error:
         raise ModelUnavailable(
-            f'model.base_model is "{name}", which is no folder here and cannot be downloaded: {first_line}'
+            f'model.base_model is "{name}", which is no folder here and cannot be downloaded: '
+            f"{first_line(error)}"
         ) from error
 
 

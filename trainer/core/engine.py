@@ -1,5 +1,6 @@
 """TrainerEngine: one model, loaded once, that learns file after file. The library's public face."""
 
+import json
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -8,6 +9,7 @@ from pathlib import Path
 from typing import Any, cast
 
 import torch
+from safetensors import SafetensorError
 from transformers.utils.logging import disable_progress_bar
 
 from trainer import __version__
@@ -32,11 +34,13 @@ from trainer.protocol.messages import (
     QueueEmpty,
     ShutDown,
     StartJob,
+    StepReport,
     StepsTaken,
     WorkerReady,
 )
 
 OPTIMIZER_FILE = "optimizer.pt"
+STEPS_FILE = "steps.json"
 
 
 @dataclass(frozen=True)
@@ -110,6 +114,8 @@ class TrainerEngine:
             )
             if self._checkpoint:
                 self._load_optimizer(self._checkpoint.path)
+                steps = json.loads((self._checkpoint.path / STEPS_FILE).read_text())
+                self.reporter.recent_steps.extend(StepReport.model_validate(step) for step in steps)
         return self._ready()
 
     def run_job(self, path: Path | str) -> JobResult:
@@ -206,9 +212,14 @@ class TrainerEngine:
     # ---- parts
 
     def _write(self, folder: Path) -> None:
-        self.trainer.model.save_pretrained(folder)
-        self.trainer.processing_class.save_pretrained(folder)
-        torch.save(self.trainer.optimizer.state_dict(), folder / OPTIMIZER_FILE)
+        try:
+            self.trainer.model.save_pretrained(folder)
+            self.trainer.processing_class.save_pretrained(folder)
+            torch.save(self.trainer.optimizer.state_dict(), folder / OPTIMIZER_FILE)
+            steps = [step.model_dump(mode="json") for step in self.reporter.recent_steps]
+            (folder / STEPS_FILE).write_text(json.dumps(steps))
+        except (SafetensorError, RuntimeError) as error:  # how these libraries report a full disk
+            raise OSError(f"the checkpoint cannot be written: {error}; is the disk full?") from error
 
     def _load_optimizer(self, folder: Path) -> None:
         state = torch.load(folder / OPTIMIZER_FILE, map_location="cpu", weights_only=True)
@@ -233,6 +244,7 @@ class TrainerEngine:
             cursors=tuple(self.progress.cursors.values()),
             finished=tuple(self.progress.finished),
             checkpoint=self._reference(self._checkpoint) if self._checkpoint else None,
+            recent_steps=tuple(self.reporter.recent_steps),
             notices=tuple(self._store.notices),
         )
 

@@ -11,3 +11,8 @@ class UnusableModel(ValueError):
 
 class NoUsableCheckpoint(RuntimeError):
     """There are checkpoints, and none of them can be used."""
+
+
+def first_line(error: Exception) -> str:
+    """Return the first line of an error's message, or its class if it has none (a timeout, for example)."""
+    return next(iter(str(error).strip().splitlines()), type(error).__name__)

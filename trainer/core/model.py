@@ -3,13 +3,15 @@
 import os
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
 from trainer.core import tiny
 from trainer.core.download import download
-from trainer.core.faults import ModelUnavailable, UnusableModel
+from trainer.core.faults import ModelUnavailable, UnusableModel, first_line
 
 
 def find_base_model(name: str, *, base_dir: Path, models: Path, tell: Callable[[str], None]) -> Path:
@@ -44,15 +46,23 @@ def load_model(source: Path) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
     """
     try:
         tokenizer = AutoTokenizer.from_pretrained(source, trust_remote_code=False)
-        model = AutoModelForCausalLM.from_pretrained(
-            source, trust_remote_code=False, use_safetensors=True, dtype=torch.float32
+        loaded: Any = AutoModelForCausalLM.from_pretrained(
+            source,
+            trust_remote_code=False,
+            use_safetensors=True,
+            dtype=torch.float32,
+            output_loading_info=True,
         )
-    except OSError as error:
-        first_line = str(error).strip().splitlines()[0]
-        raise ModelUnavailable(f'base model "{source}" cannot be loaded: {first_line}') from error
+    except (OSError, SafetensorError) as error:
+        raise ModelUnavailable(f'base model "{source}" cannot be loaded: {first_line(error)}') from error
     except ValueError as error:
-        first_line = str(error).strip().splitlines()[0]
-        raise UnusableModel(f'base model "{source}" cannot be used: {first_line}') from error
+        raise UnusableModel(f'base model "{source}" cannot be used: {first_line(error)}') from error
+    model, report = loaded
+    if missing := sorted(report["missing_keys"]):
+        raise UnusableModel(
+            f'base model "{source}" lacks {len(missing)} of its tensors, such as {missing[0]}, '
+            "and noise would take their place; use a complete copy"
+        )
     if not tokenizer.chat_template:
         raise UnusableModel(
             f'base model "{source}" has no chat template, so conversations cannot be rendered; '

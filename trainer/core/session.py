@@ -232,7 +232,7 @@ class Session:
                 started = self._clock()
                 yield bundle
                 self._record(opened, bundle, self._clock() - started)
-        except UnreadableRows as error:  # nothing wider: a disk that is full when saving is not the file's fault
+        except UnreadableRows as error:  # nothing wider: a disk full when saving is not the file's
             ended = (Outcome.FAILED, str(error))
         finally:
             bundles.close()

@@ -13,7 +13,7 @@ from trainer.core.open_job import make_renderer
 from trainer.data.check import check_file
 from trainer.data.formats import read_conversation
 from trainer.data.render import Example, Tokenizer
-from trainer.data.rows import RowFile
+from trainer.data.rows import BadRow, RowFile
 from trainer.profiles.registry import make_profile
 
 
@@ -38,9 +38,13 @@ def load_validation_examples(settings: Settings, base_dir: Path, tokenizer: Toke
             f"validation.file is {path}: {error.strerror}; expected a readable JSONL file"
         ) from error
     profile = make_profile(settings.profile.name, settings.profile.options)
-    numbered = [(rows.line_number(i), read_conversation(rows.read(i))) for i in range(len(rows))]
-    rows.close()
-    return make_renderer(profile, tokenizer, settings)(numbered)
+    try:
+        numbered = [(rows.line_number(i), read_conversation(rows.read(i))) for i in range(len(rows))]
+        return make_renderer(profile, tokenizer, settings)(numbered)
+    except BadRow as error:
+        raise BadConfig(f"validation.file is {path}: {error}; expected rows like those trained") from error
+    finally:
+        rows.close()
 
 
 @torch.no_grad()

@@ -2,6 +2,7 @@
 
 import math
 import time
+from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import SupportsFloat
@@ -9,6 +10,7 @@ from typing import SupportsFloat
 from trainer.protocol.messages import Event, Heartbeat, Section, StepReport, StepsTaken
 
 FLUSH_INTERVAL_S = 0.25
+STEPS_REMEMBERED = 2_000  # more than can be on their way when the daemon dies
 
 
 class Reporter:
@@ -23,6 +25,8 @@ class Reporter:
         self._clock = clock
         self._steps: list[tuple[StepReport, SupportsFloat, SupportsFloat | None]] = []
         self._flushed_at = clock()
+        self.recent_steps: deque[StepReport] = deque(maxlen=STEPS_REMEMBERED)
+        """The last steps passed on. A checkpoint carries them, in case nobody was left to hear of them."""
         self.section: Section = "loading"
         """What is being done right now; read by the thread that sends heartbeats."""
 
@@ -43,14 +47,12 @@ class Reporter:
         if not self._steps:
             return
         steps, self._steps = self._steps, []
-        self.emit(
-            StepsTaken(
-                steps=tuple(
-                    report.model_copy(update={"loss": finite(loss), "grad_norm": finite(grad_norm)})
-                    for report, loss, grad_norm in steps
-                )
-            )
+        reports = tuple(
+            report.model_copy(update={"loss": finite(loss), "grad_norm": finite(grad_norm)})
+            for report, loss, grad_norm in steps
         )
+        self.recent_steps.extend(reports)
+        self.emit(StepsTaken(steps=reports))
 
     @contextmanager
     def doing(self, section: Section) -> Iterator[None]:

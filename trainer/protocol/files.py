@@ -4,6 +4,7 @@ import errno
 import hashlib
 import json
 import os
+import re
 import shutil
 from collections.abc import Iterable
 from pathlib import Path
@@ -90,10 +91,18 @@ def numbered(name: str, number: int) -> str:
 
 
 def shortened(name: str, max_bytes: int) -> str:
-    """Return the longest beginning of `name` that takes at most `max_bytes` on disk. No character is cut in two."""
+    """Return the longest beginning of `name` that fits into `max_bytes`; no character is cut in two."""
     while len(os.fsencode(name)) > max_bytes:
         name = name[:-1]
     return name
+
+
+def is_numbered_from(name: str, wanted: str) -> bool:
+    """Whether `name` is what a file that wanted to be called `wanted` may have got."""
+    if name == wanted:
+        return True
+    number = re.search(r"-(\d+)(\.[^.]*)?$", name)
+    return number is not None and numbered(wanted, int(number[1])) == name
 
 
 def move_durably(source: Path, folder: Path, *, name: str | None = None) -> Path:

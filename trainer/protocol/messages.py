@@ -97,6 +97,24 @@ class CheckpointRef(Message):
     at: str
 
 
+class StepReport(Message):
+    """One optimizer step that was taken."""
+
+    global_step: int
+    """The step's number in the model's life, counted from 1."""
+    job_id: str
+    file_step: int
+    """The step's number in its job, counted from 1."""
+    rows: int
+    tokens: int
+    supervised_tokens: int
+    loss: float | None
+    """Mean over the step's supervised tokens; null when it was not a finite number."""
+    learning_rate: float
+    grad_norm: float | None
+    seconds: float
+
+
 class WorkerReady(Message):
     """The model is loaded; this is where it stands."""
 
@@ -109,6 +127,8 @@ class WorkerReady(Message):
     cursors: tuple[Cursor, ...]
     finished: tuple[JobRecord, ...]
     checkpoint: CheckpointRef | None
+    recent_steps: tuple[StepReport, ...] = ()
+    """The last steps in the checkpoint, which a daemon that died may not have noted."""
     notices: tuple[str, ...] = ()
     """What a person should know about the load, such as a damaged checkpoint that was set aside."""
 
@@ -130,24 +150,6 @@ class JobStarted(Message):
     steps_per_epoch: int
     global_step: int
     """Steps of the model's life before this job's next one."""
-
-
-class StepReport(Message):
-    """One optimizer step that was taken."""
-
-    global_step: int
-    """The step's number in the model's life, counted from 1."""
-    job_id: str
-    file_step: int
-    """The step's number in its job, counted from 1."""
-    rows: int
-    tokens: int
-    supervised_tokens: int
-    loss: float | None
-    """Mean over the step's supervised tokens; null when it was not a finite number."""
-    learning_rate: float
-    grad_norm: float | None
-    seconds: float
 
 
 class StepsTaken(Message):

@@ -1,0 +1,158 @@
+"""The command training_controller, with a status file and a thread in the daemon's place."""
+
+import json
+import os
+import subprocess
+import sys
+import threading
+
+import pytest
+from typer.testing import CliRunner
+
+from daemon.cli.status_view import SILENT_AFTER_S, read_status
+from daemon.cli.training_controller import NO_DAEMON_EXIT_CODE, app
+from daemon.control import read_requests
+from daemon.status_board import StatusBoard
+from tests.support import eventually
+from trainer.protocol.layout import Layout
+from trainer.protocol.status import State
+
+
+@pytest.fixture
+def layout(tmp_path):
+    layout = Layout(tmp_path)
+    layout.create()
+    return layout
+
+
+def publish(layout, state=State.IDLE, *, pid=None, **clock):
+    board = StatusBoard(layout.status_file, daemon_pid=os.getpid() if pid is None else pid, **clock)
+    board.set_state(state)
+    board.publish()
+    return board
+
+
+def pid_of_a_process_that_has_ended():
+    process = subprocess.Popen([sys.executable, "-c", ""])
+    process.wait()
+    return process.pid
+
+
+def run(layout, *arguments):
+    return CliRunner().invoke(app, [*arguments, "--base-dir", str(layout.base)])
+
+
+def answering_daemon(layout, board, result="paused"):
+    """Start a thread that obeys one request as the daemon does."""
+
+    def obey():
+        [request] = eventually(lambda: read_requests(layout), timeout_s=5, what="a request")
+        board.command(request.name, request.id, result)
+        board.publish()
+        request.path.unlink()
+
+    thread = threading.Thread(target=obey)
+    thread.start()
+    return thread
+
+
+@pytest.mark.parametrize("command", ["pause", "resume", "skip"])
+def test_a_command_returns_with_the_daemons_answer(layout, command):
+    thread = answering_daemon(layout, publish(layout), result="as you wish")
+
+    result = run(layout, command, "--reason", "because")
+
+    thread.join()
+    assert (result.exit_code, result.stdout) == (0, "as you wish\n")
+
+
+def test_json_carries_the_answer_for_programs(layout):
+    thread = answering_daemon(layout, publish(layout), result="paused")
+
+    result = run(layout, "pause", "--json")
+
+    thread.join()
+    assert json.loads(result.stdout) == {"result": "paused", "status": "idle"}
+
+
+def test_a_daemon_that_does_not_obey_in_time_is_reported(layout):
+    publish(layout)
+
+    result = run(layout, "pause", "--wait", "0")
+
+    assert result.exit_code == 1
+    assert "has not obeyed within 0 s" in str(result.exception)
+
+
+@pytest.mark.parametrize("command", ["pause", "resume", "skip", "stop"])
+@pytest.mark.parametrize("state", ["never", "stopped", "dead"])
+def test_without_a_daemon_nothing_is_left_behind_and_the_message_says_so(layout, command, state):
+    if state == "stopped":
+        publish(layout, State.STOPPED)
+    if state == "dead":
+        publish(layout, pid=pid_of_a_process_that_has_ended())
+
+    result = run(layout, command)
+
+    assert result.exception.exit_code == NO_DAEMON_EXIT_CODE
+    assert "training_daemon" in str(result.exception)
+    assert read_requests(layout) == []
+
+
+@pytest.mark.parametrize(
+    "age_s, life", [(0, "running"), (SILENT_AFTER_S, "running"), (SILENT_AFTER_S + 0.1, "silent")]
+)
+def test_a_daemon_is_believed_only_while_its_heart_beats(layout, age_s, life):
+    publish(layout, wall_clock=lambda: 1_000_000.0)
+
+    status = read_status(layout, now=1_000_000.0 + age_s)
+
+    assert status.life == life
+
+
+def test_status_of_a_silent_daemon_says_not_running_and_exits_accordingly(layout):
+    publish(layout, State.TRAINING, wall_clock=lambda: 1_000_000.0)
+
+    result = run(layout, "status")
+
+    assert result.exit_code == NO_DAEMON_EXIT_CODE
+    assert "not running" in result.stdout
+
+
+def test_status_shows_hostile_names_harmlessly(layout):
+    board = publish(layout, State.TRAINING)
+    board.set(current_file="\x1b]0;owned\x07[/red].jsonl", priority="high", file_step=3, file_total_steps=9)
+    board.alert("x", "[bold]\x1b[31mred")
+    board.publish()
+
+    result = run(layout, "status")
+
+    assert result.exit_code == 0
+    assert "\x1b]0" not in result.stdout
+    assert "[/red].jsonl" in result.stdout
+    assert "step 3 of 9" in result.stdout
+
+
+def test_status_json_is_the_file_and_how_alive_the_daemon_is(layout):
+    publish(layout)
+
+    result = run(layout, "status", "--json")
+
+    fields = json.loads(result.stdout)
+    assert (fields["status"], fields["daemon"]) == ("idle", "running")
+
+
+@pytest.mark.parametrize("content", ["", "{", "[]", '{"heartbeat_at": 5}', '{"heartbeat_at": "soon"}'])
+def test_a_status_file_that_makes_no_sense_counts_as_no_daemon(layout, content):
+    layout.status_file.write_text(content)
+
+    assert read_status(layout).life == "never started"
+
+
+def test_the_base_dir_may_stand_before_the_subcommand(layout, monkeypatch):
+    monkeypatch.setenv("TRAINING_BASE_DIR", "/nowhere")
+    publish(layout)
+
+    result = CliRunner().invoke(app, ["--base-dir", str(layout.base), "status", "--json"])
+
+    assert json.loads(result.stdout)["daemon"] == "running"
