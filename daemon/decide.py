@@ -52,6 +52,9 @@ class Busy:
 class Leaving:
     """The worker was told to save and leave."""
 
+    job_id: str | None = None
+    """The job it had, which goes on at the next start."""
+
 
 WorkerState = Absent | Loading | Ready | Busy | Leaving
 

@@ -173,7 +173,7 @@ class Foreman:
         if self._worker:
             self._worker.send(ShutDown(reason=reason))
             self._worker.dismiss_by(self._clock() + grace_s)
-            self.state = Leaving()
+            self.state = Leaving(self.state.job_id if isinstance(self.state, Busy) else None)
 
     def kill(self) -> None:
         """End the worker now. What it had not saved is trained again at the next start."""
@@ -268,7 +268,7 @@ class Foreman:
             self._board.error("BadFile", record.message or "", job.name)
         self._board.job_ended()
         self._board.clear_alert(f"rejected {job.id}")
-        self.state = Ready()
+        self.state = Leaving() if isinstance(self.state, Leaving) else Ready()
         if event.durable:
             self._put_away([(job, record)])
         else:
@@ -295,7 +295,8 @@ class Foreman:
             self._queue.finish(endings)
 
     def _bury(self, verdict: Verdict) -> None:
-        busy_with = self.state.job_id if isinstance(self.state, Busy) else None
+        before = self.state
+        busy_with = before.job_id if isinstance(before, Busy | Leaving) else None
         job = self._jobs.get(busy_with) if busy_with else None
         self._worker = None
         self._jobs.clear()
@@ -307,7 +308,7 @@ class Foreman:
         self._board.set(worker_pid=None, worker_section=None)
         self._ledger.add_event("worker_ended", verdict.message, job.id if job else None)
         if job:
-            self._charge(job, verdict)
+            self._charge(job, verdict, may_blame_file=isinstance(before, Busy))
         match verdict.kind:
             case None:
                 logger.info("worker left: %s", verdict.message)
@@ -321,10 +322,10 @@ class Foreman:
                 self._board.error("WorkerCrash", verdict.message, job.name if job else None)
                 self._board.alert("worker", verdict.message)
 
-    def _charge(self, job: Job, verdict: Verdict) -> None:
+    def _charge(self, job: Job, verdict: Verdict, *, may_blame_file: bool) -> None:
         """Count an attempt if the file may be to blame, and put the file away when it has had its chances."""
         kind = verdict.kind
-        is_charged = kind is not None and kind.blames_file
+        is_charged = may_blame_file and kind is not None and kind.blames_file
         attempts = self._ledger.end_attempt(
             job.id, kind.value if kind else "interrupted", verdict.message, is_charged=is_charged
         )

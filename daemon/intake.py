@@ -32,7 +32,7 @@ class Settling:
         return len(self._pending)
 
     def notice(self, path: Path, *, renamed_in: bool, now: float) -> None:
-        """A file was seen or changed: look at it now. It is not forgotten that it once came by a rename."""
+        """A file was seen or changed: look at it at `now`. That it once came by a rename is not forgotten."""
         if known := self._pending.get(path):
             candidate = known[1]
             renamed_in = renamed_in or candidate.renamed_in

@@ -122,6 +122,11 @@ class Ledger:
         newest: str | None = self._database.execute("SELECT max(id) FROM jobs").fetchone()[0]
         return newest
 
+    def state_of(self, job_id: str | None) -> str | None:
+        """Return the state of a job; None if it is unknown."""
+        row = self._database.execute("SELECT state FROM jobs WHERE id=?", (job_id,)).fetchone()
+        return str(row["state"]) if row else None
+
     def place_job(self, job: Job, state: str) -> None:
         """Note where a job's file is now, and under which name."""
         self._database.execute(
@@ -266,8 +271,9 @@ def _open(path: Path) -> sqlite3.Connection:
         # Everything in it that matters can be had from folders and checkpoints; the damaged file is kept
         aside = path.with_name(f"{path.name}.corrupt-{os.stat(path).st_mtime_ns}")
         os.rename(path, aside)
-        for suffix in ("-wal", "-shm"):
-            path.with_name(path.name + suffix).unlink(missing_ok=True)
+        path.with_name(path.name + "-shm").unlink(missing_ok=True)
+        if (log := path.with_name(path.name + "-wal")).exists():
+            os.rename(log, aside.with_name(aside.name + "-wal"))
         return _connect(path)
 
 

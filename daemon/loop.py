@@ -15,6 +15,7 @@ from daemon.decide import (
     DismissWorker,
     GiveJob,
     Leave,
+    Leaving,
     Loading,
     PrepareNext,
     SayQueueIsEmpty,
@@ -190,7 +191,9 @@ class Daemon:
 
     def _skip(self, request: Request) -> None:
         job = self._current_job()
-        if isinstance(self._foreman.state, Busy):
+        if isinstance(self._foreman.state, Leaving):
+            self._answer(request, "too late: the worker is leaving, and the file goes on at the next start")
+        elif isinstance(self._foreman.state, Busy):
             self._foreman.skip(self._foreman.state.job_id)
             self._accept(request, self._foreman.state.job_id)
         elif job:
@@ -231,7 +234,10 @@ class Daemon:
             if request.name == "pause" and not self._foreman.is_training:
                 self._answer(request, "paused" if self._pause.is_set else "was resumed before it could pause")
             elif request.name == "skip" and self._is_skipped(job_id):
-                self._answer(request, "skipped")
+                state = self._ledger.state_of(job_id)
+                self._answer(
+                    request, "skipped" if state == "skipped" else f"too late: it was {state} already"
+                )
             else:
                 continue
             self._unanswered.remove((request, job_id))

@@ -89,7 +89,11 @@ class Reception:
             self._notice(change, now)
         self._claim_settled(now)
         for result in self._checker.results():
-            self._accept(result, now)
+            try:
+                self._accept(result, now)
+            except OSError as error:
+                logger.error("%s cannot be put away: %s; trying again", result.order.path.name, error)
+                self._settling.notice(result.order.path, renamed_in=False, now=now + self._rescan_s)
 
     def skip_check(self) -> None:
         """End the check that is running and put its file aside."""

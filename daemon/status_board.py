@@ -141,8 +141,11 @@ class StatusBoard:
         while self._recent and now - self._recent[0][0] > SPEED_WINDOW_S:
             self._recent.popleft()
         last = steps[-1]
-        if last.loss is None:
-            self.alert("loss", f"the loss of step {last.global_step} is not a finite number")
+        broken = [step.global_step for step in steps if step.loss is None]
+        if broken:
+            self.alert("loss", f"the loss of step {broken[-1]} is not a finite number")
+        else:
+            self.clear_alert("loss")
         self.set(
             current_step=last.global_step,
             file_step=last.file_step,

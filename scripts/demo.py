@@ -230,7 +230,8 @@ def report(layout: Layout, questions: list[Puzzle], before: list[str], after: li
     console.print(table)
     was, now = accuracy(questions, before), accuracy(questions, after)
     console.print(
-        f"Exact answers to {len(questions)} held-out questions: [bold]{was:.0%}[/] before, [bold]{now:.0%}[/] after.",
+        f"Exact answers to {len(questions)} held-out questions: "
+        f"[bold]{was:.0%}[/] before, [bold]{now:.0%}[/] after.",
         highlight=False,
     )
     if was >= WANTED_BEFORE or now < WANTED_AFTER:

@@ -9,7 +9,7 @@ import typer
 
 from daemon.cli.options import BaseDir, CommandFailed, Json, layout_of, run, use_base_dir
 from daemon.cli.queue_view import QueuedFile, find_file, finished_files, queued_files
-from daemon.folder import REASON_SUFFIX
+from daemon.folder import REASON_SUFFIX, note_beside
 from daemon.intake import find_files
 from daemon.job_queue import write_reason
 from daemon.settling import is_training_file
@@ -174,7 +174,7 @@ def _waiting_file(layout: Layout, name: str) -> Path:
 
 
 def _put_back(layout: Layout, path: Path) -> Path:
-    note = path.with_name(printable(path.name, limit=200) + REASON_SUFFIX)
+    note = note_beside(path, REASON_SUFFIX)
     try:
         priority = Priority(read_json(note)["priority"])
     except (OSError, UnreadableFile, KeyError, TypeError, ValueError):

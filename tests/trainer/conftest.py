@@ -6,12 +6,15 @@ from pathlib import Path
 
 import pytest
 
-from trainer.core.tiny import build_tiny
-
 
 @pytest.fixture(scope="session")
 def tiny_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return the folder of the embedded model."""
+    import torch  # here, because tests without a model need not wait for it
+
+    from trainer.core.tiny import build_tiny
+
+    torch.set_num_threads(1)  # more only wait for each other with so little to do
     return build_tiny(tmp_path_factory.mktemp("base") / "tiny")
 
 

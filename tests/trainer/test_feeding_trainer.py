@@ -69,7 +69,7 @@ class Watch(TrainerCallback):
 
 
 def norm_of(model: torch.nn.Module) -> float:
-    return float(torch.cat([parameter.grad.flatten() for parameter in model.parameters()]).norm())
+    return float(torch.cat([parameter.grad.flatten() for parameter in model.parameters()]).double().norm())
 
 
 # ---- learning rate

@@ -111,7 +111,7 @@ def test_reading_json_that_is_not_there_is_no_unreadable_file(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("name", "number", "expected"),
+    "name, number, expected",
     [
         ("chat.jsonl", 1, "chat.jsonl"),
         ("chat.jsonl", 2, "chat-2.jsonl"),

@@ -1,4 +1,4 @@
-"""Finding and loading the base model: nothing of it is run, nothing is made up, and faults say whose they are."""
+"""Finding and loading the base model: its code never runs, nothing is made up, faults say whose they are."""
 
 import json
 import shutil
@@ -225,7 +225,7 @@ def empty_the_folder(folder: Path) -> None:
         (remove_chat_template, UnusableModel, "has no chat template.*use an instruction-tuned variant"),
         (truncate_weights, ModelUnavailable, "cannot be loaded"),
         (remove_a_tensor, UnusableModel, r"lacks 1 of its tensors, such as model\.norm\.weight"),
-        (remove_tokenizer, (ModelUnavailable, UnusableModel), "cannot be"),
+        (remove_tokenizer, UnusableModel, "has no vocabulary; expected a tokenizer.json"),
         (empty_the_folder, (ModelUnavailable, UnusableModel), "cannot be"),
     ],
 )

@@ -26,7 +26,7 @@ def find_base_model(name: str, *, base_dir: Path, models: Path, tell: Callable[[
     """
     if name == tiny.NAME:
         return tiny.build_tiny(models / tiny.NAME)
-    path = base_dir / Path(name).expanduser()
+    path = base_dir / os.path.expanduser(name)
     if path.is_dir():
         return path
     if name.startswith((".", "/", "~")) or name.count("/") != 1:
@@ -68,6 +68,8 @@ def load_model(source: Path) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
             f'base model "{source}" has no chat template, so conversations cannot be rendered; '
             "use an instruction-tuned variant, or add a chat_template.jinja to a local copy"
         )
+    if not tokenizer("text", add_special_tokens=False)["input_ids"]:
+        raise UnusableModel(f'base model "{source}" has no vocabulary; expected a tokenizer.json')
     if not tokenizer.is_fast:
         raise UnusableModel(
             f'the tokenizer of base model "{source}" is not a fast one; expected a tokenizer.json'

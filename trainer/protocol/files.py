@@ -128,7 +128,15 @@ def move_all_durably(moves: Iterable[tuple[Path, Path, str]]) -> list[Path | Non
     Returns:
         The new paths, in the order of `moves`; None where the source was gone.
     """
-    moved = [(source, _identity(source), _give_name(source, folder, name)) for source, folder, name in moves]
+    moved: list[tuple[Path, tuple[int, int] | None, Path | None]] = []
+    try:
+        for source, folder, name in moves:
+            moved.append((source, _identity(source), _give_name(source, folder, name)))
+    except BaseException:
+        for _, _, target in moved:
+            if target is not None:
+                target.unlink()  # every original is still in its place
+        raise
     for folder in {target.parent for _, _, target in moved if target is not None}:
         sync_directory(folder)
     for source, identity, target in moved:

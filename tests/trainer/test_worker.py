@@ -1,0 +1,171 @@
+"""The worker as a process: trains what it is told, saves before it goes, says whose fault an end was."""
+
+import errno
+import json
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import pytest
+from filelock import Timeout
+
+from daemon.supervision.launcher import Launched, LocalLauncher
+from tests.support import eventually, job_for, rows, write_jsonl
+from trainer.config.loader import BadConfig
+from trainer.config.schema import Settings
+from trainer.core.faults import ModelUnavailable, NoUsableCheckpoint, UnusableModel
+from trainer.profiles.base import BadProfileOption, UnknownProfile
+from trainer.profiles.registry import make_profile
+from trainer.protocol.channel import Channel, ChannelClosed
+from trainer.protocol.job import FaultKind
+from trainer.protocol.layout import Layout
+from trainer.protocol.messages import (
+    EVENTS,
+    CheckpointPublished,
+    Event,
+    Faulted,
+    Heartbeat,
+    Leaving,
+    LoadModel,
+    QueueEmpty,
+    ShutDown,
+    StartJob,
+    StepsTaken,
+    WorkerReady,
+)
+from trainer.worker import classify
+
+START_TIMEOUT_S = 60.0  # importing torch takes seconds, more on a busy machine
+MANY_EPOCHS = 100_000
+
+
+class Worker:
+    """A started worker and what it has said."""
+
+    def __init__(self, layout: Layout) -> None:
+        self.launched: Launched = LocalLauncher().launch(layout)
+        self.channel: Channel[Event] = Channel(self.launched.endpoint, EVENTS)
+        self.said: list[Event] = []
+
+    def first(self, kind: type[Any]) -> Any:
+        """Return the first event of a kind, waiting for it."""
+        return eventually(lambda: self._heard(kind), timeout_s=START_TIMEOUT_S, what=kind.__name__)
+
+    def _heard(self, kind: type[Any]) -> Any:
+        with suppress(ChannelClosed):  # what it said before it went has been received
+            self.said += self.channel.receive(0.1)
+        return next((event for event in self.said if isinstance(event, kind)), None)
+
+    def exit_code(self) -> int:
+        return self.launched.process.wait(START_TIMEOUT_S)
+
+
+@pytest.fixture
+def layout(tmp_path: Path) -> Layout:
+    layout = Layout(tmp_path / "base")
+    layout.create()
+    return layout
+
+
+@pytest.fixture
+def worker(layout: Layout) -> Iterator[Worker]:
+    worker = Worker(layout)
+    yield worker
+    worker.launched.process.kill()
+    worker.launched.process.wait()
+    worker.channel.close()
+
+
+def settings_with(**sections: dict[str, Any]) -> dict[str, Any]:
+    training = {"batch_size": 2, "gradient_accumulation": 1, "cpu_threads": 1} | sections.pop("training", {})
+    return Settings.model_validate({"training": training, **sections}).model_dump(mode="json")
+
+
+def manifest_of(layout: Layout) -> dict[str, Any]:
+    return json.loads((layout.models / "current_model" / "MANIFEST.json").read_text())
+
+
+def test_a_worker_loads_trains_a_file_publishes_and_leaves(layout, worker):
+    path = write_jsonl(layout.processing / "a.jsonl", rows(4))
+    settings = settings_with()
+
+    worker.channel.send(LoadModel(settings=settings))
+    ready = worker.first(WorkerReady)
+    worker.channel.send(StartJob(job=job_for(path), path=str(path), settings=settings))
+    worker.channel.send(QueueEmpty())
+    published = worker.first(CheckpointPublished)
+    worker.channel.send(ShutDown(reason="the test is over"))
+    leaving = worker.first(Leaving)
+
+    assert worker.exit_code() == 0
+    assert (ready.model_name, ready.global_step, ready.checkpoint) == ("tiny", 0, None)
+    assert published.checkpoint.path == "checkpoints/step-000000002"
+    assert [record.rows_trained for record in published.finished] == [4]
+    assert leaving.reason == "the test is over"
+    assert manifest_of(layout)["progress"]["global_step"] == 2
+    assert worker.said[0] == Heartbeat(section="loading")
+
+
+def test_a_worker_whose_daemon_is_gone_saves_where_it_is_and_leaves_by_itself(layout, worker):
+    path = write_jsonl(layout.processing / "a.jsonl", rows(4))
+    settings = settings_with(training={"epochs": MANY_EPOCHS})
+    job = job_for(path)
+
+    worker.channel.send(LoadModel(settings=settings))
+    worker.channel.send(StartJob(job=job, path=str(path), settings=settings))
+    trained = worker.first(StepsTaken).steps[-1].global_step
+    worker.channel.close()
+
+    assert worker.exit_code() == 0
+    progress = manifest_of(layout)["progress"]
+    assert progress["cursors"][job.id]["step"] == progress["global_step"] >= trained
+    assert progress["finished"] == []
+    assert "left: the daemon is gone" in (layout.logs / "worker.log").read_text()
+
+
+def test_a_worker_without_its_base_model_blames_the_environment(layout, worker):
+    worker.channel.send(LoadModel(settings=settings_with(model={"base_model": "./gone"})))
+    fault = worker.first(Faulted)
+
+    assert worker.exit_code() == 1
+    assert (fault.fault, fault.error_class, fault.job_id) == (FaultKind.ENVIRONMENT, "ModelUnavailable", None)
+    assert 'model.base_model is "./gone"' in fault.message
+    assert "find_base_model" in fault.traceback
+    assert "cannot go on" in (layout.logs / "worker.log").read_text()
+
+
+@pytest.mark.parametrize(
+    "error, fault",
+    [
+        (BadConfig("training.precision"), FaultKind.BAD_CONFIG),
+        (UnknownProfile("rot13"), FaultKind.BAD_CONFIG),
+        (BadProfileOption("colour"), FaultKind.BAD_CONFIG),
+        (UnusableModel("no chat template"), FaultKind.BAD_CONFIG),
+        (ModelUnavailable("no network"), FaultKind.ENVIRONMENT),
+        (NoUsableCheckpoint("all are damaged"), FaultKind.ENVIRONMENT),
+        (Timeout("models/.worker.lock"), FaultKind.ENVIRONMENT),
+        (OSError(errno.ENOSPC, "No space left on device"), FaultKind.ENVIRONMENT),
+        (PermissionError("models"), FaultKind.ENVIRONMENT),
+        (RuntimeError("what nobody expected"), FaultKind.CRASH),
+        (ValueError("what nobody expected"), FaultKind.CRASH),
+        (MemoryError(), FaultKind.CRASH),
+    ],
+)
+def test_every_fault_has_a_class(error, fault):
+    assert classify(error) is fault
+
+
+@pytest.mark.parametrize(
+    "name, options, message",
+    [
+        ("rot13", {}, 'profile.name is "rot13"; expected one of plain'),
+        ("plain", {"colour": "red"}, "profile.options has colour; the profile plain takes none"),
+    ],
+)
+def test_a_profile_that_cannot_be_honoured_is_a_bad_config(name, options, message):
+    with pytest.raises((UnknownProfile, BadProfileOption)) as refused:
+        make_profile(name, options)
+
+    assert message in str(refused.value)
+    assert classify(refused.value) is FaultKind.BAD_CONFIG
