@@ -189,9 +189,11 @@ class JobQueue:
         if entry.path:
             self._waiting[entry.job.priority].pop(entry.path.name, None)
             successor = entry.path if entry.path.exists() else None
-        job = entry.job.model_copy(update={"name": path.name, "priority": priority})
+        job = entry.job
+        if (job.name, job.priority) != (path.name, priority):
+            job = job.model_copy(update={"name": path.name, "priority": priority})
+            self._ledger.place_job(job, "waiting")
         self._insert(_Entry(job, path, identity))
-        self._ledger.place_job(job, "waiting")
         return successor
 
     def _note_removed(self, job: Job) -> None:

@@ -22,7 +22,7 @@ from typing import Any
 from rich.console import Console
 from rich.live import Live
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
-from rich.table import Table
+from rich.table import Column, Table
 
 from daemon.cli.status_view import read_status
 from trainer.protocol.layout import Layout
@@ -171,6 +171,7 @@ def train(
                 progress.console.print("urgent.jsonl dropped into inbox/high/ while lesson-1.jsonl trains")
                 urgent_is_dropped = True
             if (fields.get("queue") or {}).get("recently_completed") == len(files):
+                progress.update(task, description="all files are trained", completed=1, total=1, note="")
                 return
             if daemon.poll() is not None or time.monotonic() - started > TIME_LIMIT_S:
                 log = (layout.logs / "daemon.log").read_text()[-2000:]
@@ -242,7 +243,9 @@ def report(layout: Layout, questions: list[Puzzle], before: list[str], after: li
 
 def files_table(layout: Layout) -> Table:
     """Return the files in the order in which they were trained."""
-    table = Table("order", "file", "priority", "rows", "steps", "tokens/s", "loss at start", "loss at end")
+    table = Table(
+        "order", Column("file", no_wrap=True), "priority", "rows", "steps", "tokens/s", "loss: start", "end"
+    )
     database = sqlite3.connect(layout.ledger_file)
     rows = database.execute(
         "SELECT display, priority, rows_trained, steps, tokens / seconds, first_loss, last_loss FROM jobs"

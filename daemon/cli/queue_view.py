@@ -2,10 +2,8 @@
 
 import os
 import sqlite3
-from collections.abc import Iterator
-from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import NamedTuple
 
 from daemon.folder import is_users_file
 from trainer.protocol.job import Outcome, Priority
@@ -13,9 +11,8 @@ from trainer.protocol.layout import Layout
 from trainer.protocol.text import printable
 
 
-@dataclass(frozen=True)
-class QueuedFile:
-    """A file in the queue."""
+class QueuedFile(NamedTuple):
+    """A file in the queue."""  # a tuple, because there may be a hundred thousand of them
 
     name: str
     """Printable."""
@@ -25,9 +22,6 @@ class QueuedFile:
     rows: int | None
     job: str | None
     """Job id; sorts by arrival."""
-
-    def as_json(self) -> dict[str, Any]:
-        return asdict(self)
 
 
 def queued_files(layout: Layout) -> list[QueuedFile]:
@@ -63,9 +57,8 @@ def _describe(name: str, state: str, priority: str | None, known: dict[bytes, sq
     return QueuedFile(row["display"], state, row["priority"], row["rows"], row["id"])
 
 
-def _names(folder: Path) -> Iterator[str]:
-    with os.scandir(folder) as entries:
-        yield from (entry.name for entry in entries if is_users_file(entry.name))
+def _names(folder: Path) -> list[str]:
+    return [name for name in os.listdir(folder) if is_users_file(name)]
 
 
 def _known_jobs(ledger_file: Path) -> dict[bytes, sqlite3.Row]:

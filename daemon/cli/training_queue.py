@@ -71,7 +71,7 @@ def list_files(
     layout = layout_of(base_dir)
     files = queued_files(layout)
     if as_json:
-        print(json.dumps([file.as_json() for file in files]))
+        print(json.dumps([file._asdict() for file in files]))
         return
     if dropped := sum(is_training_file(path.name) for path in find_files(layout.inbox)):
         print(f"{dropped:,} more in inbox/, not taken in yet")

@@ -8,7 +8,6 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer, Trainer, TrainerCallback
 
-from trainer.config.loader import BadConfig
 from trainer.config.schema import TrainingSettings
 from trainer.core.feeding_trainer import FeedingTrainer, StepBundle, choose_precision, warmup_factor
 from trainer.core.loss import supervised_loss
@@ -276,7 +275,6 @@ def test_the_stock_class_neither_writes_nor_prints(make_trainer, tmp_path, capfd
         ("auto", True, False, "fp32"),
         ("auto", True, True, "bf16"),
         ("bf16", False, False, "bf16"),
-        ("fp16", True, False, "fp16"),
         ("fp32", True, True, "fp32"),
     ],
 )
@@ -285,10 +283,3 @@ def test_precision_follows_the_machine_only_when_it_is_auto(monkeypatch, wanted,
     monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda: has_bf16)
 
     assert choose_precision(wanted) == chosen
-
-
-def test_fp16_without_a_gpu_is_the_settings_fault(monkeypatch):
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-
-    with pytest.raises(BadConfig, match=r'training\.precision is "fp16", which needs a GPU'):
-        choose_precision("fp16")

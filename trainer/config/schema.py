@@ -59,7 +59,7 @@ class TrainingSettings(Section):
     max_grad_norm: Annotated[float, Field(ge=0)] = 1.0
     """Gradients are scaled down to this L2 norm; 0 leaves them alone."""
 
-    precision: Literal["auto", "bf16", "fp16", "fp32"] = "auto"
+    precision: Literal["auto", "bf16", "fp32"] = "auto"
     """Number format of the arithmetic. `auto`: bf16 on a GPU that supports it, else fp32."""
 
     seed: Annotated[int, Field(ge=0)] = 42

@@ -177,7 +177,12 @@ class TrainerEngine:
         return cast(Tokenizer, self.trainer.processing_class)
 
     def use(self, settings: Settings) -> None:
-        """Apply a job's settings."""
+        """Apply a job's settings.
+
+        Raises:
+            BadConfig: `validation.file` cannot be used.
+        """
+        self._validation_examples(settings)  # now, rather than after a file was trained for nothing
         self.trainer.use(settings.training)
 
     def save(self, keep_last: int) -> CheckpointRef:
@@ -199,17 +204,24 @@ class TrainerEngine:
         Raises:
             BadConfig: `validation.file` cannot be used.
         """
-        if settings.validation.file is None:
+        examples = self._validation_examples(settings)
+        if not examples:
             return None
-        key = (settings.validation.file, settings.data.max_length, settings.profile)
-        if self._validation is None or self._validation[0] != key:
-            examples = load_validation_examples(settings, self._base_dir, self.tokenizer)
-            self._validation = (key, examples)
-        examples = self._validation[1]
         loss = mean_loss(self.trainer, examples, max_tokens=settings.training.micro_batch_tokens)
         return loss, len(examples)
 
     # ---- parts
+
+    def _validation_examples(self, settings: Settings) -> list[Example]:
+        """Return the rendered validation file; rendered again when it or what it depends on has changed."""
+        if settings.validation.file is None:
+            return []
+        path = self._base_dir / settings.validation.file
+        changed_at = path.stat().st_mtime_ns if path.exists() else None
+        key = (path, changed_at, settings.data.max_length, settings.profile)
+        if self._validation is None or self._validation[0] != key:
+            self._validation = (key, load_validation_examples(settings, self._base_dir, self.tokenizer))
+        return self._validation[1]
 
     def _write(self, folder: Path) -> None:
         try:

@@ -25,7 +25,6 @@ from transformers import (
     TrainingArguments,
 )
 
-from trainer.config.loader import BadConfig
 from trainer.config.schema import TrainingSettings
 from trainer.core.loss import supervised_loss
 from trainer.core.micro_batches import split_by_tokens, to_tensors
@@ -189,8 +188,7 @@ def warmup_factor(global_step: int, warmup_steps: int) -> float:
 
 
 def _arguments(settings: TrainingSettings, scratch: Path) -> TrainingArguments:
-    precision = choose_precision(settings.precision)
-    return TrainingArguments(
+    arguments = TrainingArguments(
         output_dir=str(scratch),
         max_steps=ENDLESS,
         per_device_train_batch_size=1,
@@ -200,8 +198,7 @@ def _arguments(settings: TrainingSettings, scratch: Path) -> TrainingArguments:
         weight_decay=settings.weight_decay,
         max_grad_norm=settings.max_grad_norm,
         seed=settings.seed,
-        bf16=precision == "bf16",
-        fp16=precision == "fp16",
+        bf16=choose_precision(settings.precision) == "bf16",
         save_strategy="no",
         logging_strategy="no",
         report_to=[],
@@ -209,17 +206,14 @@ def _arguments(settings: TrainingSettings, scratch: Path) -> TrainingArguments:
         logging_nan_inf_filter=False,  # it would hide a broken loss behind the average of earlier ones
         remove_unused_columns=False,
     )
+    arguments._n_gpu = min(
+        1, arguments.n_gpu
+    )  # with more the stock class would wrap the model in DataParallel
+    return arguments
 
 
 def choose_precision(wanted: str) -> str:
-    """Return the number format to compute in.
-
-    Raises:
-        BadConfig: this machine cannot do what is wanted.
-    """
-    has_gpu = torch.cuda.is_available()
+    """Return the number format to compute in: `bf16` or `fp32`."""
     if wanted == "auto":
-        return "bf16" if has_gpu and torch.cuda.is_bf16_supported() else "fp32"
-    if wanted == "fp16" and not has_gpu:
-        raise BadConfig('training.precision is "fp16", which needs a GPU; use "auto", "bf16" or "fp32"')
+        return "bf16" if torch.cuda.is_available() and torch.cuda.is_bf16_supported() else "fp32"
     return wanted

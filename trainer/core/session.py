@@ -103,6 +103,8 @@ class Session:
         self._settings = settings
         self._clock = clock
         self._executor = ThreadPoolExecutor(max_workers=1, thread_name_prefix="rows")
+        # Of its own, because indexing a large file takes seconds, in which rows must go on being rendered
+        self._opener = ThreadPoolExecutor(max_workers=1, thread_name_prefix="next-file")
         self._prepared: dict[str, Future[RowFile]] = {}
         self._order: StartJob | None = None
         self._paused = False
@@ -130,6 +132,7 @@ class Session:
         finally:
             self._drop_prepared()
             self._executor.shutdown()
+            self._opener.shutdown()
 
     # ---- orders and commands
 
@@ -276,12 +279,12 @@ class Session:
     def _rows_of(self, job: Job, path: Path) -> RowFile:
         prepared = self._prepared.pop(job.id, None)
         if prepared is None or prepared.exception():  # such as: it had moved on before the hint was read
-            prepared = self._executor.submit(open_rows, job, path, self._settings)
+            prepared = self._opener.submit(open_rows, job, path, self._settings)
         return prepared.result()
 
     def _prepare(self, job: Job, path: Path) -> None:
         if job.id not in self._prepared:
-            self._prepared[job.id] = self._executor.submit(open_rows, job, path, self._settings)
+            self._prepared[job.id] = self._opener.submit(open_rows, job, path, self._settings)
 
     def _drop_prepared(self) -> None:
         """Close files that were prepared and then overtaken by a more urgent one."""

@@ -16,7 +16,10 @@ class Priority(StrEnum):
     @property
     def rank(self) -> int:
         """0 for the most urgent."""
-        return list(Priority).index(self)
+        return RANKS[self]
+
+
+RANKS = {priority: rank for rank, priority in enumerate(Priority)}
 
 
 class Outcome(StrEnum):
