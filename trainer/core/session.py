@@ -254,6 +254,7 @@ class Session:
             rows = self._rows_of(job, Path(order.path))
             try:
                 opened = open_job(job, rows, settings, cursor, self._learner.tokenizer, self._executor)
+                self._learner.use(opened.settings)
             except BaseException:
                 rows.close()
                 raise
@@ -263,7 +264,6 @@ class Session:
         finally:
             self._drop_prepared()
         self._settings = opened.settings
-        self._learner.use(opened.settings)
         self.progress.cursors[job.id] = opened.cursor
         self._reporter.event(
             JobStarted(

@@ -1,0 +1,135 @@
+"""The order of rows: computed, complete, and the same in every release."""
+
+from dataclasses import replace
+from itertools import pairwise
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from trainer.data.plan import Plan, permutation
+
+PLAN = Plan(sha256="ab" * 32, num_rows=10, rows_per_step=4, epochs=2, seed=42)
+EDGE_SIZES = sorted({size for power in range(13) for size in (2**power - 1, 2**power, 2**power + 1)} - {0})
+
+
+def order(size: int, key: str) -> list[int]:
+    shuffle = permutation(size, key=key)
+    return [shuffle(index) for index in range(size)]
+
+
+def epoch_order(plan: Plan, epoch: int = 0) -> list[int]:
+    steps = range(epoch * plan.steps_per_epoch, (epoch + 1) * plan.steps_per_epoch)
+    return [position for step in steps for position in plan.positions(step)]
+
+
+# ---- the permutation
+
+
+@pytest.mark.parametrize("size", EDGE_SIZES)
+def test_every_index_comes_exactly_once_at_sizes_around_powers_of_two(size):
+    assert sorted(order(size, "key")) == list(range(size))
+
+
+@given(size=st.integers(1, 400), key=st.text(max_size=8))
+def test_every_index_comes_exactly_once_at_any_size_with_any_key(size, key):
+    assert sorted(order(size, key)) == list(range(size))
+
+
+@given(size=st.integers(1, 10**15), fraction=st.floats(0, 1, exclude_max=True))
+def test_a_position_of_an_enormous_file_is_found_without_a_list(size, fraction):
+    index = int(fraction * size)
+
+    assert 0 <= permutation(size, key="key")(index) < size
+
+
+@pytest.mark.parametrize("size, number", [(1, 1), (2, 2), (3, 6), (4, 24)])
+def test_every_order_of_a_few_rows_comes_up(size, number):
+    assert len({tuple(order(size, str(key))) for key in range(300)}) == number
+
+
+def test_rows_are_mixed_thoroughly():
+    mixed = order(1000, "key")
+
+    steps = [abs(after - before) for before, after in pairwise(mixed)]
+    assert 300 < sum(steps) / len(steps) < 370  # a third of the size, as for a uniform shuffle
+    assert sum(position == index for index, position in enumerate(mixed)) < 8
+
+
+# ---- the order of a plan
+
+
+def test_the_order_never_changes_between_releases():
+    """These values may never be edited: cursors of running jobs rely on them."""
+    assert order(10, "golden") == [6, 2, 8, 1, 4, 3, 0, 9, 5, 7]
+    assert permutation(10**12, key="golden")(0) == 336035026697
+    assert PLAN.fingerprint == "a0cee35006eea0c3"
+    assert [PLAN.positions(step) for step in range(PLAN.num_steps)] == [
+        [4, 5, 7, 8],
+        [0, 3, 9, 2],
+        [1, 6],
+        [5, 2, 4, 0],
+        [7, 3, 9, 1],
+        [8, 6],
+    ]
+
+
+@given(st.integers(1, 60), st.integers(1, 70), st.integers(1, 3), st.integers(0, 2**40))
+def test_the_steps_cover_every_row_exactly_once_per_epoch(num_rows, rows_per_step, epochs, seed):
+    plan = Plan(sha256="a", num_rows=num_rows, rows_per_step=rows_per_step, epochs=epochs, seed=seed)
+
+    for epoch in range(epochs):
+        assert sorted(epoch_order(plan, epoch)) == list(range(num_rows))
+    assert plan.num_steps == epochs * plan.steps_per_epoch
+
+
+@pytest.mark.parametrize(
+    "num_rows, sizes",
+    [(1, [1]), (3, [3]), (4, [4]), (5, [4, 1]), (8, [4, 4]), (10, [4, 4, 2])],
+)
+def test_only_the_last_step_of_an_epoch_is_smaller(num_rows, sizes):
+    plan = replace(PLAN, num_rows=num_rows)
+
+    assert [len(plan.positions(step)) for step in range(plan.num_steps)] == sizes * 2
+
+
+@pytest.mark.parametrize("step, epoch", [(0, 0), (2, 0), (3, 1), (5, 1)])
+def test_a_step_knows_its_epoch(step, epoch):
+    assert PLAN.epoch_of(step) == epoch
+
+
+def test_each_epoch_has_an_order_of_its_own():
+    plan = replace(PLAN, num_rows=50, epochs=3)
+
+    assert len({tuple(epoch_order(plan, epoch)) for epoch in range(3)}) == 3
+
+
+@pytest.mark.parametrize("change", [{"seed": 43}, {"sha256": "ac" * 32}])
+def test_another_seed_or_file_has_another_order(change):
+    plan = replace(PLAN, num_rows=50)
+
+    assert epoch_order(replace(plan, **change)) != epoch_order(plan)
+
+
+@pytest.mark.parametrize("change", [{"rows_per_step": 7}, {"epochs": 5}])
+def test_the_order_does_not_depend_on_grouping_or_number_of_epochs(change):
+    plan = replace(PLAN, num_rows=50)
+
+    assert epoch_order(replace(plan, **change)) == epoch_order(plan)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"sha256": "ac" * 32}, {"num_rows": 11}, {"rows_per_step": 5}, {"epochs": 3}, {"seed": 43}],
+)
+def test_the_fingerprint_changes_with_each_fact(change):
+    assert replace(PLAN, **change).fingerprint != PLAN.fingerprint
+    assert set(change) <= set(Plan.__dataclass_fields__)
+
+
+def test_the_fingerprint_looks_at_every_field():
+    assert set(Plan.__dataclass_fields__) == {"sha256", "num_rows", "rows_per_step", "epochs", "seed"}
+
+
+def test_equal_plans_have_equal_fingerprints():
+    assert replace(PLAN).fingerprint == PLAN.fingerprint
