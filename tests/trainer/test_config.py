@@ -172,7 +172,8 @@ def test_a_file_that_cannot_be_read_is_named(config_file):
         ),
         (
             {"model": {"zzz": "\x1b[2J"}},
-            'config.json: unknown key "zzz" in "model" (value "\\u001b[2J"); expected one of base_model',
+            'config.json: unknown key "zzz" in "model" (value "\\u001b[2J"); '
+            "expected one of base_model, chat_template",
         ),
         (
             {"training": {"learning_rate": 2}},

@@ -238,12 +238,11 @@ def test_a_template_that_rewrites_earlier_turns_is_refused():
         render(conversation(("user", "q"), ("assistant", "a"), ("user", "r"), ("assistant", "b")), tokenizer)
 
 
-def test_a_template_that_rewrites_only_earlier_turns_still_renders_a_single_one():
+def test_a_template_that_puts_words_into_the_assistants_mouth_is_refused():
     tokenizer = with_template(FORGETFUL)
 
-    example = render(conversation(("user", "q"), ("assistant", "a")), tokenizer)
-
-    assert learned(example, tokenizer) == ["<think></think>a<|im_end|>"]
+    with pytest.raises(UnrenderableConversation, match=r'before the words of messages\[1\].*"chatml"'):
+        render(conversation(("user", "q"), ("assistant", "a")), tokenizer)
 
 
 def test_a_conversation_that_the_template_refuses_says_why():

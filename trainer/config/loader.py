@@ -84,7 +84,7 @@ def _from_file(config_file: Path) -> list[_Given]:
     except OSError as error:
         raise BadConfig(f"{config_file}: {error.strerror}; expected a readable JSON file") from error
     try:
-        value = json.loads(content)
+        value = json.loads(content, object_pairs_hook=_unique_keys)
     except (ValueError, RecursionError) as error:
         raise BadConfig(f"{config_file}: {error}; expected a JSON object in UTF-8") from error
     place = config_file.name
@@ -101,6 +101,15 @@ def _from_file(config_file: Path) -> list[_Given]:
             raise BadConfig(f"{place}: {section} is {_shown(keys)}; expected a JSON object")
         given += [_Given(section, key, item, place, place) for key, item in keys.items()]
     return given
+
+
+def _unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    content: dict[str, Any] = {}
+    for key, value in pairs:
+        if key in content:
+            raise ValueError(f'key "{printable(key)}" stands twice')
+        content[key] = value
+    return content
 
 
 def _from_environment(environment: Mapping[str, str]) -> list[_Given]:

@@ -25,6 +25,11 @@ class ModelSettings(Section):
     """`tiny` (a small embedded model), the path of a model folder (relative to the working directory), or a
     Hugging Face hub name such as `Qwen/Qwen3-0.6B`."""
 
+    chat_template: Literal["own", "chatml"] = "own"
+    """How conversations become text. `own`: as the model's tokenizer says. `chatml`: plain ChatML instead,
+    for models whose own template rewrites earlier turns or adds thinking blocks, as that of Qwen3 does; the
+    vocabulary must have `<|im_start|>` and `<|im_end|>`."""
+
 
 class TrainingSettings(Section):
     """How a step is made. A change takes effect at the next job."""
@@ -62,7 +67,7 @@ class TrainingSettings(Section):
     precision: Literal["auto", "bf16", "fp32"] = "auto"
     """Number format of the arithmetic. `auto`: bf16 on a GPU that supports it, else fp32."""
 
-    seed: Annotated[int, Field(ge=0)] = 42
+    seed: Annotated[int, Field(ge=0, lt=2**63)] = 42
     """Decides the order of rows and the dropout noise."""
 
     cpu_threads: Positive | None = None

@@ -106,6 +106,7 @@ class CheckpointStore:
         progress: Progress,
         base_model: str,
         method: str,
+        chat_template: str = "own",
         versions: dict[str, str],
     ) -> Checkpoint:
         """Write a checkpoint and make it the current one. Nothing is visible before everything is durable.
@@ -127,6 +128,7 @@ class CheckpointStore:
             written_at=utc_text(self._clock()),
             base_model=base_model,
             method=method,
+            chat_template=chat_template,
             progress=progress,
             files=files,
             versions=versions,

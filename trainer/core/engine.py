@@ -104,7 +104,7 @@ class TrainerEngine:
                     models=self._models,
                     tell=lambda text: self.reporter.event(Heartbeat(section="loading", detail=text)),
                 )
-            model, tokenizer = load_model(source)
+            model, tokenizer = load_model(source, chat_template=settings.model.chat_template)
             self._trainer = FeedingTrainer(
                 model,
                 tokenizer,
@@ -192,6 +192,7 @@ class TrainerEngine:
             progress=self.progress.model_copy(deep=True),
             base_model=self._settings.model.base_model,
             method=self._settings.training.method,
+            chat_template=self._settings.model.chat_template,
             versions={name: version(name) for name in ("torch", "transformers")}
             | {"training-daemon": __version__},
         )
@@ -239,12 +240,16 @@ class TrainerEngine:
         self.trainer.use(self._settings.training)  # the file holds the learning rate of back then
 
     def _refuse_other_model(self, checkpoint: Checkpoint) -> None:
-        was, now = checkpoint.manifest.base_model, self._settings.model.base_model
-        if was != now:
-            raise UnusableModel(
-                f'model.base_model is "{now}", but the checkpoints in models/ continue "{was}"; '
-                "set it back, or use another working directory (--base-dir) for the other model"
-            )
+        model, manifest = self._settings.model, checkpoint.manifest
+        for name, was, now in (
+            ("base_model", manifest.base_model, model.base_model),
+            ("chat_template", manifest.chat_template, model.chat_template),
+        ):
+            if was != now:
+                raise UnusableModel(
+                    f'model.{name} is "{now}", but the checkpoints in models/ continue one with "{was}"; '
+                    "set it back, or use another working directory (--base-dir) for the other model"
+                )
 
     def _ready(self) -> WorkerReady:
         return WorkerReady(

@@ -10,6 +10,7 @@ from safetensors import SafetensorError
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
 from trainer.core import tiny
+from trainer.core.chatml import choose_template
 from trainer.core.download import download
 from trainer.core.faults import ModelUnavailable, UnusableModel, first_line
 
@@ -37,9 +38,13 @@ def find_base_model(name: str, *, base_dir: Path, models: Path, tell: Callable[[
     return download(name, tell)
 
 
-def load_model(source: Path) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+def load_model(
+    source: Path, *, chat_template: str = "own"
+) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
     """Load weights (safetensors only) and tokenizer from a folder.
 
+    Args:
+        chat_template: as `model.chat_template`.
     Raises:
         ModelUnavailable: the folder holds no model in a format we load.
         UnusableModel: it needs code of its own, or has no chat template.
@@ -63,11 +68,7 @@ def load_model(source: Path) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
             f'base model "{source}" lacks {len(missing)} of its tensors, such as {missing[0]}, '
             "and noise would take their place; use a complete copy"
         )
-    if not tokenizer.chat_template:
-        raise UnusableModel(
-            f'base model "{source}" has no chat template, so conversations cannot be rendered; '
-            "use an instruction-tuned variant, or add a chat_template.jinja to a local copy"
-        )
+    choose_template(tokenizer, chat_template, str(source))
     if not tokenizer("text", add_special_tokens=False)["input_ids"]:
         raise UnusableModel(f'base model "{source}" has no vocabulary; expected a tokenizer.json')
     if not tokenizer.is_fast:

@@ -7,6 +7,7 @@ import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import GenerationConfig, PreTrainedTokenizerFast, Qwen3Config, Qwen3ForCausalLM
 
+from trainer.core.chatml import CHATML
 from trainer.protocol.files import sync_directory, sync_file
 
 NAME = "tiny"
@@ -14,19 +15,6 @@ SEED = 20_26
 VOCABULARY_SIZE = 1024
 END_OF_TURN, PADDING = "<|im_end|>", "<|endoftext|>"
 SPECIAL_TOKENS = [PADDING, "<|im_start|>", END_OF_TURN]
-
-# ChatML. The markers around the assistant's part tell other tools which tokens are to be learned.
-CHAT_TEMPLATE = """\
-{%- for message in messages -%}
-{%- if message['role'] == 'assistant' -%}
-{{- '<|im_start|>assistant\\n' -}}
-{%- generation -%}{{- message['content'] + '<|im_end|>' -}}{%- endgeneration -%}
-{{- '\\n' -}}
-{%- else -%}
-{{- '<|im_start|>' + message['role'] + '\\n' + message['content'] + '<|im_end|>\\n' -}}
-{%- endif -%}
-{%- endfor -%}
-{%- if add_generation_prompt -%}{{- '<|im_start|>assistant\\n' -}}{%- endif -%}"""
 
 # What the tokenizer learns its merges from: enough English for common words and parts of words
 TEXT = """\
@@ -82,7 +70,7 @@ def _tokenizer() -> PreTrainedTokenizerFast:
     bpe.train_from_iterator([TEXT, *([f"{LETTERS} {LETTERS.upper()}"] * 8)], trainer)
     return PreTrainedTokenizerFast(
         tokenizer_object=bpe,
-        chat_template=CHAT_TEMPLATE,
+        chat_template=CHATML,
         eos_token=END_OF_TURN,
         pad_token=PADDING,
         clean_up_tokenization_spaces=False,

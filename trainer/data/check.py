@@ -1,14 +1,14 @@
 """Check a file row by row before it is accepted: one streaming pass that also counts and hashes it."""
 
 import hashlib
-import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 from trainer.data.formats import read_conversation
-from trainer.data.rows import BadRow, Line, parse_row, read_lines
+from trainer.data.rows import BadRow, Line, open_without_following, parse_row, read_lines
 
+MAX_REJECTED_ROWS = 1_000_000  # after that a check gives up on the file
 CHECK_EVERY_LINES = 64  # how often a check looks whether it was cancelled
 
 
@@ -42,6 +42,8 @@ class FileCheck:
     def verdict(self, max_bad_row_fraction: float) -> str | None:
         """Return why the whole file is refused, or None if it can be trained."""
         num_bad = len(self.rejected_lines)
+        if num_bad > MAX_REJECTED_ROWS:
+            return f"more than {MAX_REJECTED_ROWS:,} rows are malformed; the first: {self.first_rejection}"
         # Divided, not multiplied: 0.29 * 100 is a little less than 29
         if num_bad and num_bad / (self.rows + num_bad) > max_bad_row_fraction:
             return (
@@ -76,7 +78,7 @@ def check_file(
         size += len(chunk)
         digest.update(chunk)
 
-    with open(path, "rb", opener=_open_without_following) as file:
+    with open(path, "rb", opener=open_without_following) as file:
         for line in read_lines(file, max_line_bytes=max_line_bytes, seen=seen):
             if line.number % CHECK_EVERY_LINES == 0 and is_cancelled():
                 raise CheckCancelled(f"the check of {path.name} was cancelled at line {line.number}")
@@ -85,6 +87,8 @@ def check_file(
             if reason := _why_bad(line, max_line_bytes):
                 first = first or f"line {line.number}: {reason}"
                 rejected.append(line.number)
+                if len(rejected) > MAX_REJECTED_ROWS:
+                    break  # memory must stay flat, and nobody wants such a file trained
                 on_reject(RejectedRow(line.number, reason, line.content))
             else:
                 rows += 1
@@ -105,7 +109,3 @@ def _why_bad(line: Line, max_line_bytes: int) -> str | None:
     except BadRow as error:
         return str(error)
     return None
-
-
-def _open_without_following(path: str, flags: int) -> int:
-    return os.open(path, flags | os.O_NOFOLLOW)

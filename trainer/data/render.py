@@ -9,6 +9,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from jinja2 import TemplateError
+
 from trainer.data.conversation import Conversation
 
 IGNORED = -100  # the label that torch's cross entropy skips
@@ -80,7 +82,12 @@ def _render(conversation: Conversation, tokenizer: Tokenizer) -> tuple[str, list
         if not (text.startswith(through) and through.startswith(before)):
             raise UnrenderableConversation(
                 f"the chat template rewrites what stands before messages[{i}] once later turns follow, so "
-                "the assistant's part cannot be told; use a model whose template keeps earlier turns"
+                'the assistant\'s part cannot be told; set model.chat_template to "chatml"'
+            )
+        if not through[len(before) :].lstrip().startswith(message["content"].strip()):
+            raise UnrenderableConversation(
+                f"the chat template puts something of its own before the words of messages[{i}], which would "
+                'be learned, too; set model.chat_template to "chatml"'
             )
         # Line ends after the end-of-turn marker are the template's, not the model's to produce
         spans.append((len(before), len(through.rstrip())))
@@ -107,7 +114,7 @@ def _apply(
                 messages, tokenize=False, add_generation_prompt=add_generation_prompt
             )
         )
-    except Exception as error:  # whatever a template raises, jinja's own errors among them
+    except (TemplateError, ValueError, TypeError, LookupError) as error:
         raise UnrenderableConversation(f"the chat template refuses the conversation: {error}") from error
 
 

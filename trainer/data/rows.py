@@ -17,7 +17,6 @@ from typing import Any, BinaryIO, NoReturn, Self
 from trainer.protocol.text import printable
 
 BYTE_ORDER_MARK = b"\xef\xbb\xbf"
-SKIP_CHUNK_BYTES = 1 << 20
 
 
 class BadRow(ValueError):
@@ -128,7 +127,7 @@ class RowFile:
             FileChanged: the content is another one by now.
             OSError: it cannot be read.
         """
-        file = open(path, "rb", opener=_open_regular)  # noqa: SIM115 - stays open as long as the rows are needed
+        file = open(path, "rb", opener=open_without_following)  # noqa: SIM115 - stays open as long as the rows are needed
         try:
             digest = hashlib.sha256()
             rejected = frozenset(rejected_lines)
@@ -168,5 +167,6 @@ class RowFile:
         self._file.close()
 
 
-def _open_regular(path: str, flags: int) -> int:
-    return os.open(path, flags | os.O_NOFOLLOW | os.O_CLOEXEC)
+def open_without_following(path: str, flags: int) -> int:
+    # Non-blocking: opening a named pipe would wait for its writer
+    return os.open(path, flags | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)

@@ -49,6 +49,8 @@ class Manifest(BaseModel):
     written_at: str
     base_model: str
     method: str
+    chat_template: str = "own"
+    """As `model.chat_template`."""
     progress: Progress
     files: dict[str, FileEntry]
     versions: dict[str, str]
