@@ -1,6 +1,5 @@
 """Put a daemon together and run it: lock, log, folders, ledger, and the signals that end it."""
 
-import json
 import logging
 import os
 import signal
@@ -25,6 +24,7 @@ from daemon.supervision.launcher import Launcher, LocalLauncher
 from daemon.wake import Wake
 from daemon.watcher import Watcher
 from trainer.protocol.files import UnreadableFile, read_json, write_json
+from trainer.protocol.job import Priority
 from trainer.protocol.layout import Layout
 from trainer.protocol.logs import set_up_logging
 
@@ -122,13 +122,8 @@ def _run_locked(
 
 def _watched(layout: Layout) -> dict[Path, bool]:
     """Folder -> whether its subfolders are watched too."""
-    waiting = [folder for folder in layout.folders() if folder.parent == layout.queue]
-    return {
-        layout.inbox: True,
-        layout.control: False,
-        layout.base: False,
-        **dict.fromkeys(waiting[:3], False),
-    }
+    waiting = [layout.waiting(priority) for priority in Priority]
+    return {layout.inbox: True, **dict.fromkeys([layout.control, layout.base, *waiting], False)}
 
 
 def _on_signals(stop: Callable[[], None]) -> None:
@@ -140,5 +135,5 @@ def _on_signals(stop: Callable[[], None]) -> None:
 def _running_pid(layout: Layout) -> str:
     try:
         return str(read_json(layout.process_file)["pid"])
-    except (OSError, UnreadableFile, KeyError, TypeError, json.JSONDecodeError):
+    except (OSError, UnreadableFile, KeyError, TypeError):
         return "unknown"

@@ -16,7 +16,7 @@ from daemon.folder import REJECTED_SUFFIX, note_beside
 from daemon.settling import Identity
 from daemon.sight import identity_of
 from trainer.data.check import FileCheck, RejectedRow, check_file
-from trainer.protocol.files import move_durably, sync_file
+from trainer.protocol.files import sync_file
 from trainer.protocol.job import Priority
 
 MAX_SHOWN_BYTES = 1 << 20  # of a rejected row; the file itself keeps it whole
@@ -161,9 +161,12 @@ class _RejectedRows:
         if self._file is not None:
             self._file.flush()
             os.fsync(self._file.fileno())
-            move_durably(self._partial, self._partial.parent, name=self._name)
+            self._file.close()
+            os.replace(
+                self._partial, self._partial.with_name(self._name)
+            )  # a newer report replaces an older one
 
     def __exit__(self, *exception: object) -> None:
         if self._file is not None:
+            self._partial.unlink(missing_ok=True)  # first: on a full disk even closing fails
             self._file.close()
-            self._partial.unlink(missing_ok=True)

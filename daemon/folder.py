@@ -30,6 +30,10 @@ class Folder:
         self._seen_mtime_ns = changed_at if time.time_ns() - changed_at > TICK_NS else None
         return names
 
+    def forget(self) -> None:
+        """Read the names again at the next call, whatever the time stamp says."""
+        self._seen_mtime_ns = None
+
     def count_files(self) -> int:
         """Return how many files of users lie there; notes of ours beside them do not count."""
         names = self.names_if_changed()

@@ -4,7 +4,9 @@ A file leaves `processing/` only when the worker has said that a durable checkpo
 """
 
 import logging
+import sqlite3
 import time
+from collections import deque
 from collections.abc import Callable
 
 from daemon.decide import Absent, Busy, Leaving, Loading, Ready, WorkerState
@@ -71,6 +73,7 @@ class Foreman:
         self._launcher = launcher
         self._clock = clock
         self._worker: WorkerProcess | None = None
+        self._heard: deque[Event] = deque()
         self._settings = Settings()
         self._jobs: dict[str, Job] = {}  # given to this worker, file still in processing/
         self._uncommitted: set[str] = set()
@@ -196,12 +199,16 @@ class Foreman:
         """Take note of everything the worker has said, and of its end."""
         if self._worker is None:
             return
-        for event in self._worker.events():
-            self._hear(event)
-        verdict = self._worker.ended()
-        if verdict is not None:
-            for event in self._worker.events():
+        verdict = self._worker.ended()  # asked first: what it said before its end is then all there
+        self._heard.extend(self._worker.events())
+        while self._heard:
+            event = self._heard.popleft()
+            try:
                 self._hear(event)
+            except (OSError, sqlite3.Error):
+                self._heard.appendleft(event)  # disk or ledger are at fault: it is heard again next turn
+                raise
+        if verdict is not None:
             self._bury(verdict)
 
     def _hear(self, event: Event) -> None:
@@ -216,6 +223,7 @@ class Foreman:
                 self._board.job_started(self._jobs[event.job_id], event)
             case StepsTaken():
                 self._failures = 0
+                self._board.clear_alert("worker")
                 self._ledger.add_steps(event.steps)
                 self._board.steps(event.steps)
             case Validated():
@@ -233,8 +241,10 @@ class Foreman:
                 pass  # its last word; `ended` tells what it means
 
     def _on_ready(self, ready: WorkerReady) -> None:
-        self.state = Ready()
+        if not isinstance(self.state, Leaving):
+            self.state = Ready()
         self._board.worker_ready(ready)
+        self._reopen_unlearned(ready)
         self._ledger.rewind(ready.global_step)
         self._ledger.add_steps(ready.recent_steps)  # a daemon that died may not have noted them
         for notice in ready.notices:
@@ -250,6 +260,20 @@ class Foreman:
             self._worker.send(ForgetJobs(job_ids=stale))
         logger.info("worker is ready: %s at step %d", ready.model_name, ready.global_step)
         self._ledger.add_event("worker_ready", f"{ready.model_name} at step {ready.global_step}")
+
+    def _reopen_unlearned(self, ready: WorkerReady) -> None:
+        """An older checkpoint had to be taken: files whose steps it does not have must be trained again."""
+        finished = {record.job_id for record in ready.finished}
+        for job_id in self._ledger.completed_after(ready.global_step):
+            if job_id in finished:
+                continue
+            name = self._queue.reopen(job_id)
+            message = f"{name or job_id} is not in the checkpoint that had to be taken; " + (
+                "it is trained again" if name else "its file is gone, so drop it again"
+            )
+            logger.warning(message, extra={"job_id": job_id})
+            self._ledger.add_event("reopened", message, job_id)
+            self._board.alert(f"reopened {job_id}", message)
 
     def _on_job_ended(self, event: JobEnded) -> None:
         record = event.record
@@ -278,21 +302,27 @@ class Foreman:
     def _on_checkpoint(self, event: CheckpointPublished) -> None:
         self._board.checkpoint(event.checkpoint)
         self._ledger.add_event("checkpoint", f"{event.checkpoint.path} in {event.seconds:.2f} s")
-        self._put_away([(self._jobs[record.job_id], record) for record in event.finished])
+        begun = {job.id: job for job in self._queue.processing()}
+        self._put_away(
+            [(begun[record.job_id], record) for record in event.finished if record.job_id in begun]
+        )
+        self._uncommitted.difference_update(record.job_id for record in event.finished)
 
     def _put_away(self, ended: list[tuple[Job, JobRecord]]) -> None:
         endings = []
         for job, record in ended:
-            self._jobs.pop(job.id, None)
-            self._uncommitted.discard(job.id)
-            reason = self._reasons.pop(job.id, None)
+            reason = self._reasons.get(job.id)
             if reason is None and record.outcome is not Outcome.COMPLETED:
                 kind = FaultKind.REQUEST if record.outcome is Outcome.SKIPPED else FaultKind.BAD_DATA
                 reason = self._reason(job, kind, record.message or str(record.outcome))
-            self.failed_files += record.outcome is Outcome.FAILED
             endings.append(Ending(job=job, outcome=record.outcome, record=record, reason=reason))
         if endings:
             self._queue.finish(endings)
+        for ending in endings:  # only now: had it failed, it would be tried again
+            self._jobs.pop(ending.job.id, None)
+            self._reasons.pop(ending.job.id, None)
+            self._uncommitted.discard(ending.job.id)
+            self.failed_files += ending.outcome is Outcome.FAILED
 
     def _bury(self, verdict: Verdict) -> None:
         before = self.state
@@ -313,7 +343,7 @@ class Foreman:
             case None:
                 logger.info("worker left: %s", verdict.message)
             case FaultKind.ENVIRONMENT | FaultKind.BAD_CONFIG:
-                self._block(verdict.message.partition(": ")[2], self._settings.daemon.blocked_retry_s)
+                self._block(verdict.reason, self._settings.daemon.blocked_retry_s)
             case _:
                 self._failures += 1
                 wait_s = backoff_s(self._failures, maximum_s=self._settings.daemon.backoff_max_s)

@@ -6,14 +6,12 @@ A file put straight into a queue folder takes the same way from the second step 
 """
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from daemon.settling import Candidate, LookAgain, Refuse, Take, is_temporary, judge
 from daemon.sight import look
 from trainer.protocol.job import Priority
-
-MAX_FOLDER_DEPTH = 8
 
 
 class Settling:
@@ -58,7 +56,11 @@ class Settling:
             if due_at > now:
                 continue
             del self._pending[path]
-            seen = look(path)
+            try:
+                seen = look(path)
+            except OSError:  # such as too many open files: not the file's fault
+                self._pending[path] = (now + self._settle_slow_s, candidate)
+                continue
             if seen is None:
                 continue
             verdict = judge(
@@ -74,16 +76,25 @@ class Settling:
         return complete, refused
 
 
-def find_files(folder: Path, depth: int = 0) -> Iterator[Path]:
-    """Yield everything below the inbox that may be meant, one by one, without following links."""
-    if depth > MAX_FOLDER_DEPTH:
+def find_files(
+    folder: Path, *, on_unreadable: Callable[[Path], None] = lambda folder: None
+) -> Iterator[Path]:
+    """Yield everything below the inbox that may be meant, one by one, without following links.
+
+    Args:
+        on_unreadable: told of folders that cannot be looked into.
+    """
+    try:
+        entries = os.scandir(folder)
+    except OSError:
+        on_unreadable(folder)
         return
-    with os.scandir(folder) as entries:
+    with entries:
         for entry in entries:
             if is_temporary(entry.name):
                 continue
             if entry.is_dir(follow_symlinks=False):
-                yield from find_files(Path(entry.path), depth + 1)
+                yield from find_files(Path(entry.path), on_unreadable=on_unreadable)
             else:
                 yield Path(entry.path)
 

@@ -5,6 +5,7 @@ is recognised by its inode, size and time of change, so a new name or folder doe
 """
 
 import heapq
+import os
 import re
 import stat
 from collections.abc import Iterable, Iterator, Sequence
@@ -120,21 +121,23 @@ class JobQueue:
 
     def _finish_half_moves(self) -> None:
         """A crash inside a move leaves one file under two names: the later stage is the truth."""
+        inboxes = [Path(folder) for folder, _, _ in os.walk(self._layout.inbox)]
         stages = [
             *(self._layout.finished(outcome) for outcome in Outcome),
             self._layout.processing,
             *(self._layout.waiting(priority) for priority in Priority),
-            self._layout.inbox,
-            *(self._layout.inbox / priority.value for priority in Priority),
+            *inboxes,  # where every other name is somebody else's
         ]
         moved_on: dict[tuple[int, int], set[str]] = {}  # inode -> names in later stages
         for folder in stages:
             for path in list(folder.iterdir()):
-                if OUR_LEFTOVERS.fullmatch(path.name):
+                found = path.lstat()
+                if stat.S_ISDIR(found.st_mode):
+                    continue
+                if folder not in inboxes and OUR_LEFTOVERS.fullmatch(path.name):
                     path.unlink()
                     continue
-                found = path.lstat()
-                if found.st_nlink < 2 or path.is_dir():
+                if found.st_nlink < 2:
                     continue
                 later = moved_on.setdefault((found.st_dev, found.st_ino), set())
                 # The name tells a half move from hard links that somebody made on purpose
@@ -147,6 +150,14 @@ class JobQueue:
 
     def look(self) -> list[Path]:
         """Follow what was done to the folders by hand; return the files nobody has checked yet."""
+        try:
+            return self._look()
+        except BaseException:
+            for folder in self._folders.values():
+                folder.forget()  # so that the next look sees all of it again
+            raise
+
+    def _look(self) -> list[Path]:
         strangers: list[Path] = []
         missing: list[tuple[Priority, str]] = []
         for priority, folder in self._folders.items():
@@ -255,17 +266,35 @@ class JobQueue:
         """
         if entry := self._processing.get(job.id):
             return entry.job, self._path(job)
-        entry = self._waiting[job.priority].pop(job.name)
-        self._index.discard(entry)
+        entry = self._waiting[job.priority][job.name]
         try:
             path = move_durably(self._path_of(entry), self._layout.processing)
         except FileNotFoundError:
+            self._forget(job)
             self._note_removed(job)
             return None
+        self._forget(job)
         job = job.model_copy(update={"name": path.name})
         self._processing[job.id] = _Entry(job, path, entry.identity)
         self._ledger.place_job(job, "processing")
         return job, path
+
+    def reopen(self, job_id: str) -> str | None:
+        """Let a completed job wait again under its id; return its name, None if its file is gone."""
+        known = self._ledger.find_job(job_id)
+        if known is None:
+            return None
+        job = known.job
+        try:
+            path = move_durably(
+                self._layout.finished(Outcome.COMPLETED) / job.name, self._layout.waiting(job.priority)
+            )
+        except FileNotFoundError:
+            return None
+        job = job.model_copy(update={"name": path.name})
+        self._insert(_Entry(job, path, known.identity))
+        self._ledger.place_job(job, "waiting")
+        return job.name
 
     def hold_until_saved(self, job_id: str) -> None:
         """A job got its last step: it is not chosen again, and its file stays until a checkpoint has it."""

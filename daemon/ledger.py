@@ -1,8 +1,8 @@
 """The history: jobs, attempts, steps, events in one SQLite file.
 
 Follows the folders and checkpoints, never leads them. Written by the daemon alone; anybody may read it at any
-time (write-ahead logging keeps readers and writer apart). Bounded: `thin` keeps every recent step and every
-hundredth older one.
+time (write-ahead logging keeps readers and writer apart). A row per job stays for
+ever; steps and events are bounded: `thin` keeps the recent ones, and of older steps every hundredth.
 """
 
 import json
@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from daemon.settling import Identity
-from trainer.protocol.job import Cursor, Job, JobRecord, Outcome, Priority, Reason
+from trainer.protocol.job import Job, JobRecord, Outcome, Priority, Reason
 from trainer.protocol.messages import StepReport, Validated
 from trainer.protocol.text import printable, utc_text
 
@@ -59,6 +59,12 @@ CREATE TABLE IF NOT EXISTS events (
     id INTEGER PRIMARY KEY, at TEXT NOT NULL, kind TEXT NOT NULL, job_id TEXT, message TEXT NOT NULL
 );
 """
+
+
+class DamagedLedger(sqlite3.DatabaseError):
+    """The file is an SQLite file, but its pages do not fit together."""
+
+    sqlite_errorcode = sqlite3.SQLITE_CORRUPT
 
 
 class UnusableLedger(RuntimeError):
@@ -151,27 +157,37 @@ class Ledger:
             return None
         return Outcome(row["state"]), Reason.model_validate_json(row["reason"]) if row["reason"] else None
 
+    def completed_after(self, global_step: int) -> list[str]:
+        """Return the ids of completed jobs with steps that come after `global_step`."""
+        rows = self._database.execute(
+            "SELECT DISTINCT job_id FROM steps JOIN jobs ON jobs.id = job_id"
+            " WHERE global_step > ? AND state = 'completed' ORDER BY job_id",
+            (global_step,),
+        )
+        return [row["job_id"] for row in rows]
+
+    def find_job(self, job_id: str) -> KnownJob | None:
+        """Return a job, whatever its state; None if it is unknown."""
+        row = self._database.execute("SELECT * FROM jobs WHERE id=?", (job_id,)).fetchone()
+        return _known_job(row) if row else None
+
     def finish_job(self, job: Job, state: str, record: JobRecord | None, reason: Reason | None) -> None:
         """Note how a job ended, with the sums over its steps."""
         self.place_job(job, state)
         self._database.execute(
-            "UPDATE jobs SET finished_at=?, reason=?, rows_trained=?, steps=?,"
+            "UPDATE jobs SET finished_at=:now, reason=:reason, rows_trained=:rows, steps=:steps,"
             " tokens=(SELECT sum(tokens) FROM steps WHERE job_id=:id),"
             " seconds=(SELECT sum(seconds) FROM steps WHERE job_id=:id),"
             " first_loss=(SELECT loss FROM steps WHERE job_id=:id ORDER BY file_step LIMIT 1),"
             " last_loss=(SELECT loss FROM steps WHERE job_id=:id ORDER BY file_step DESC LIMIT 1)"
-            " WHERE id=:id".replace(":id", "?"),
-            (
-                self._now(), reason.model_dump_json() if reason else None,
-                record.rows_trained if record else 0, record.steps if record else 0, *[job.id] * 5,
-            ),
-        )  # fmt: skip
-
-    def note_progress(self, cursor: Cursor) -> None:
-        """Note how far an open job has come."""
-        self._database.execute(
-            "UPDATE jobs SET rows_trained=?, steps=? WHERE id=?",
-            (cursor.rows_trained, cursor.step, cursor.job_id),
+            " WHERE id=:id",
+            {
+                "id": job.id,
+                "now": self._now(),
+                "reason": reason.model_dump_json() if reason else None,
+                "rows": record.rows_trained if record else 0,
+                "steps": record.steps if record else 0,
+            },
         )
 
     def frozen_settings(self, job_id: str) -> dict[str, Any] | None:
@@ -189,6 +205,10 @@ class Ledger:
 
     def start_attempt(self, job_id: str) -> None:
         """Note an attempt before it is made, so that it counts even if nobody lives to see its end."""
+        self._database.execute(
+            "UPDATE attempts SET ended_at=?, verdict='interrupted' WHERE job_id=? AND ended_at IS NULL",
+            (self._now(), job_id),
+        )
         self._database.execute(
             "INSERT INTO attempts (job_id, number, started_at)"
             " SELECT ?, coalesce(max(number), 0) + 1, ? FROM attempts WHERE job_id=?",
@@ -281,12 +301,16 @@ def _connect(path: Path) -> sqlite3.Connection:
     database = sqlite3.connect(path, timeout=LOCK_TIMEOUT_S)
     database.row_factory = sqlite3.Row
     database.execute("PRAGMA journal_mode=WAL")
-    database.execute("PRAGMA synchronous=NORMAL")
+    database.execute("PRAGMA synchronous=FULL")
     [version] = database.execute("PRAGMA user_version").fetchone()
     if version not in (0, SCHEMA_VERSION):
         raise UnusableLedger(
             f"{path}: schema version is {version}; expected {SCHEMA_VERSION}; use the release that wrote it"
         )
+    [health] = database.execute("PRAGMA quick_check(1)").fetchone()
+    if health != "ok":
+        database.close()
+        raise DamagedLedger(health)
     database.executescript(SCHEMA)
     database.execute(f"PRAGMA user_version={SCHEMA_VERSION}")
     return database

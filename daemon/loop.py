@@ -1,11 +1,12 @@
 """The daemon's loop. One turn: reap, take in, obey, decide and act, publish."""
 
-import contextlib
 import logging
 import os
 import selectors
 import time
+from collections import deque
 from collections.abc import Callable
+from pathlib import Path
 
 from daemon.control import Request, read_requests
 from daemon.decide import (
@@ -41,6 +42,7 @@ from trainer.protocol.text import printable
 
 logger = logging.getLogger(__name__)
 
+OBEYED_REMEMBERED = 20
 FAILED_TURN_WAIT_S = 1.0  # so that a fault that stays does not use up a processor
 LAST_BREATH_S = 0.02
 
@@ -83,6 +85,8 @@ class Daemon:
         self._unanswered: list[tuple[Request, str | None]] = []  # with the job it is about
         self._signals = 0
         self._failed_until = 0.0
+        self._is_over = False
+        self._obeyed: deque[tuple[Path, float]] = deque(maxlen=OBEYED_REMEMBERED)
         self._decided_wait = Wait()
 
     def start(self, *, started_at: float) -> None:
@@ -106,41 +110,46 @@ class Daemon:
 
     def run(self) -> int:
         """Turn until it is time to leave; return the exit code."""
-        while self._try_turn():
+        while not self._turn():
             self._sleep()
+        self._attempt(self._say_goodbye)
+        is_failed = self._foreman.failed_files or self._reception.refused_files or self._foreman.blocked
+        return 1 if self._drain and is_failed else 0
+
+    def _say_goodbye(self) -> None:
         self._board.set_state(State.STOPPED, self._foreman.blocked if self._drain else None)
         self._ledger.add_event("daemon_stopped", f"daemon {os.getpid()} stopped")
         self._ledger.commit()
         self._refresh()
         self._board.publish()
-        is_failed = self._foreman.failed_files or self._reception.refused_files or self._foreman.blocked
-        return 1 if self._drain and is_failed else 0
+        logger.info("stopped; the next start goes on where this one left off")
 
     def stop_soon(self) -> None:
         """Save at the next step and leave; asked again, leave without saving. Safe in a signal handler."""
         self._signals += 1
         self._wake.set()
 
-    def _try_turn(self) -> bool:
+    def _turn(self) -> bool:
+        """Do everything once; return whether the daemon is to leave.
+
+        No part depends on another's success: a full disk, say, must not keep a stop from being obeyed.
+        """
+        now = self._clock()
+        self._attempt(self._follow_settings)
+        self._attempt(self._foreman.reap)
+        self._attempt(lambda: self._reception.take_in(now))
+        self._attempt(self._obey)
+        self._attempt(lambda: self._decide(now))
+        self._attempt(self._publish)
+        return self._is_over
+
+    def _attempt(self, part: Callable[[], None]) -> None:
         try:
-            return self._turn()
+            part()
         except Exception as error:
-            logger.exception("a turn failed; trying again")
+            logger.exception("a part of this turn failed; it is tried again")
             self._board.error(type(error).__name__, str(error), None)
             self._failed_until = self._clock() + FAILED_TURN_WAIT_S
-            with contextlib.suppress(OSError):  # the disk may be what is at fault
-                self._board.publish()
-            return True
-
-    def _turn(self) -> bool:
-        now = self._clock()
-        self._follow_settings()
-        self._foreman.reap()
-        self._reception.take_in(now)
-        self._obey()
-        is_over = self._decide(now)
-        self._publish()
-        return not is_over
 
     # ---- settings
 
@@ -153,7 +162,6 @@ class Daemon:
                 logger.info("config.json has changed; it takes effect at the next job")
                 self._board.clear_alert("config")
             self._foreman.retry_now()
-        self._foreman.check_settings(self._settings.current)
 
     # ---- requests
 
@@ -163,7 +171,10 @@ class Daemon:
         elif self._signals > 1:
             self._foreman.kill()
         for request in read_requests(self._layout):
-            self._take(request)
+            known = (request.path, request.written_at)
+            if known not in self._obeyed:  # else its file could not be removed
+                self._obeyed.append(known)
+                self._take(request)
         self._answer_when_done()
 
     def _take(self, request: Request) -> None:
@@ -231,7 +242,7 @@ class Daemon:
 
     def _answer_when_done(self) -> None:
         for request, job_id in list(self._unanswered):
-            if request.name == "pause" and not self._foreman.is_training:
+            if request.name == "pause" and not (self._foreman.is_training and self._pause.is_set):
                 self._answer(request, "paused" if self._pause.is_set else "was resumed before it could pause")
             elif request.name == "skip" and self._is_skipped(job_id):
                 state = self._ledger.state_of(job_id)
@@ -269,19 +280,21 @@ class Daemon:
 
     # ---- deciding and acting
 
-    def _decide(self, now: float) -> bool:
-        """Act until there is nothing to do but wait; return whether the daemon is to leave."""
+    def _decide(self, now: float) -> None:
+        """Act until there is nothing to do but wait, or it is time to leave."""
         if self._drain and self._foreman.blocked:
             self._stopping = self._stopping or Stopping.NOW
         while not isinstance(decision := next_decision(self._situation(), now=now), Wait):
             if isinstance(decision, Leave):
-                return True
+                self._is_over = True
+                return
             self._act(decision)
         self._decided_wait = decision
-        return False
 
     def _situation(self) -> Situation:
-        next_job = self._queue.next()
+        self._foreman.check_settings(self._settings.current)
+        # What was learned from a file that was begun is not known before it has been checked again
+        next_job = None if self._reception.has_leftovers else self._queue.next()
         upcoming = self._queue.upcoming()
         return Situation(
             worker=self._foreman.state,

@@ -1,6 +1,7 @@
 """From a dropped file to a job: follow the folders, claim what is complete, have it checked, queue it."""
 
 import logging
+import sqlite3
 from collections.abc import Callable
 from pathlib import Path
 
@@ -58,12 +59,18 @@ class Reception:
         self._next_rescan = float("-inf")
         self.refused_files = 0
         """Files that have gone to `failed/` without ever becoming a job."""
+        self._leftovers: set[Path] = set()
         self._waiting_folders = {layout.waiting(priority): priority for priority in Priority}
 
     @property
     def is_quiet(self) -> bool:
         """No file is settling or being checked."""
         return not len(self._settling) and not len(self._checker)
+
+    @property
+    def has_leftovers(self) -> bool:
+        """A file in `processing/` is still being checked, so it is not known yet what was learned from it."""
+        return any(path.exists() for path in self._leftovers)
 
     @property
     def current_check(self) -> Path | None:
@@ -82,6 +89,8 @@ class Reception:
         """
         for path in strangers or []:
             self._settling.notice(path, renamed_in=False, now=now)
+            if path.parent == self._layout.processing:
+                self._leftovers.add(path)
         changes = self._watcher.drain()
         if changes is None or now >= self._next_rescan:
             self._rescan(now)
@@ -91,9 +100,14 @@ class Reception:
         for result in self._checker.results():
             try:
                 self._accept(result, now)
-            except OSError as error:
-                logger.error("%s cannot be put away: %s; trying again", result.order.path.name, error)
-                self._settling.notice(result.order.path, renamed_in=False, now=now + self._rescan_s)
+            except (OSError, sqlite3.Error) as error:
+                self._try_later(result.order.path, error, now)
+
+    def _try_later(self, path: Path, error: Exception, now: float) -> None:
+        """The disk or the ledger is at fault, not the file: leave it where it is for a while."""
+        logger.error("%s cannot be taken in: %s; trying again", path.name, error)
+        self._board.alert("intake", f"{path.name} cannot be taken in: {error}; trying again")
+        self._settling.notice(path, renamed_in=False, now=now + self._rescan_s)
 
     def skip_check(self) -> None:
         """End the check that is running and put its file aside."""
@@ -105,8 +119,11 @@ class Reception:
         self._next_rescan = now + self._rescan_s
         self._layout.create()
         self._watcher.check_folders()
-        ignored = []
-        for path in find_files(self._layout.inbox):
+        if self._watcher.failure:
+            self._board.alert("watcher", self._watcher.failure)
+        ignored: list[str] = []
+        unreadable: list[Path] = []
+        for path in find_files(self._layout.inbox, on_unreadable=unreadable.append):
             if is_training_file(path.name):
                 self._settling.notice_scanned(path, now=now)
             else:
@@ -114,14 +131,14 @@ class Reception:
         for path in self._queue.look():
             if path not in self._checker:
                 self._settling.notice_scanned(path, now=now)
-        self._show_ignored(ignored)
+        self._show_ignored([*ignored, *(f"{folder.name}/" for folder in unreadable)])
 
     def _show_ignored(self, names: list[str]) -> None:
         if names:
             shown = ", ".join(printable(name, limit=60) for name in sorted(names)[:3])
             more = f" and {len(names) - 3} more" if len(names) > 3 else ""
             self._board.alert(
-                "ignored", f"inbox/: {shown}{more} not taken; expected names that end in .jsonl"
+                "ignored", f"inbox/: {shown}{more} not taken; expected readable files that end in .jsonl"
             )
         else:
             self._board.clear_alert("ignored")
@@ -145,23 +162,30 @@ class Reception:
 
     def _claim_settled(self, now: float) -> None:
         complete, refused = self._settling.settled(now)
-        dropped = [path for path in complete if path.parent not in self._waiting_folders]
-        moves = []
-        for path in _by_age(dropped):
-            is_leftover = path.parent == self._layout.processing
-            priority = Priority.NORMAL if is_leftover else priority_of(path, self._layout.inbox)
-            moves.append((path, path.parent if is_leftover else self._layout.waiting(priority), path.name))
-        leftovers = [source for source, folder, _ in moves if source.parent == folder]
-        moves = [move for move in moves if move[0] not in leftovers]
-        claimed = [path for path in move_all_durably(moves) if path]
-        # Looked at again: a file that was being moved by hand when it was noticed is no stranger any more
-        settled = [
-            path for path in complete if path.parent in self._waiting_folders and self._queue.notice(path)
-        ]
-        for path in [*leftovers, *claimed, *_by_age(settled)]:
-            self._check(path)
+        dropped = [path for path in complete if self._layout.inbox in path.parents]
+        in_queue = [path for path in complete if path not in dropped]
+        try:
+            for path in self._claim(_by_age(dropped)):
+                self._check(path)
+        except OSError as error:
+            for path in dropped:
+                self._try_later(path, error, now)
+        for path in _by_age(in_queue):
+            # Noticed again: one that was being moved by hand when it was seen first is no stranger any more
+            if path.parent == self._layout.processing or self._queue.notice(path):
+                self._check(path)
         for path, reason in refused:
-            self._refuse(path, reason)
+            try:
+                self._refuse(path, reason)
+            except OSError as error:
+                self._try_later(path, error, now)
+
+    def _claim(self, dropped: list[Path]) -> list[Path]:
+        """Move files from the inbox to the folders of their priorities; return where they are now."""
+        moves = [
+            (path, self._layout.waiting(priority_of(path, self._layout.inbox)), path.name) for path in dropped
+        ]
+        return [path for path in move_all_durably(moves) if path]
 
     def _check(self, path: Path) -> None:
         priority = self._waiting_folders.get(path.parent, Priority.NORMAL)
@@ -173,6 +197,7 @@ class Reception:
 
     def _accept(self, result: Checked | NotChecked, now: float) -> None:
         path = result.order.path
+        self._leftovers.discard(path)
         if isinstance(result, NotChecked):
             self._accept_failure(path, result.error)
         elif result.has_changed:
@@ -189,8 +214,10 @@ class Reception:
             )
         elif isinstance(error, FileNotFoundError):
             return  # it was moved on by hand
-        elif isinstance(error, OSError):
+        elif isinstance(error, PermissionError | IsADirectoryError):
             self._refuse(path, f"it cannot be read: {error.strerror}")
+        elif isinstance(error, OSError):
+            raise error  # a full disk, say, is not the file's fault
         else:
             logger.error("the check of %s failed", path.name, exc_info=error)
             self._refuse(path, f"its check failed: {type(error).__name__}: {error}")
@@ -199,7 +226,7 @@ class Reception:
         order, check = result.order, result.check
         is_leftover = order.path.parent == self._layout.processing
         job = Job(
-            id=self._remembered_id(check.sha256) or order.job_id if is_leftover else order.job_id,
+            id=(is_leftover and self._remembered_id(order.path.name, check.sha256)) or order.job_id,
             name=order.path.name,
             priority=order.priority,
             sha256=check.sha256,
@@ -215,7 +242,7 @@ class Reception:
         logger.info(message, extra={"job_id": job.id})
         self._ledger.add_event("accepted", message, job.id)
 
-    def _remembered_id(self, sha256: str) -> str | None:
+    def _remembered_id(self, name: str, sha256: str) -> str | None:
         """Return the id under which the newest checkpoint knows a file that the ledger has lost."""
         try:
             manifest = read_json(self._layout.models / "current_model" / MANIFEST_NAME)
@@ -223,7 +250,10 @@ class Reception:
             return None
         progress = manifest["progress"]
         records = [*progress["cursors"].values(), *reversed(progress["finished"])]
-        return next((str(record["job_id"]) for record in records if record["sha256"] == sha256), None)
+        wanted = (name, sha256)  # the content alone may have been trained under another name
+        return next(
+            (str(item["job_id"]) for item in records if (item["name"], item["sha256"]) == wanted), None
+        )
 
     def _refuse(self, path: Path, reason: str) -> None:
         self._put_aside(path, Outcome.FAILED, FaultKind.BAD_DATA, reason)

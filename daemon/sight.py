@@ -34,7 +34,11 @@ def identity_of(found: os.stat_result) -> Identity:
 
 
 def look(path: Path) -> Sighting | None:
-    """Return what is at `path`; None when nothing is."""
+    """Return what is at `path`; None when nothing is.
+
+    Raises:
+        OSError: it cannot be looked at, for a reason that lies in the machine and not in the file.
+    """
     try:
         found = path.lstat()
     except FileNotFoundError:
@@ -47,7 +51,9 @@ def look(path: Path) -> Sighting | None:
         descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     except FileNotFoundError:
         return None
-    except OSError:
+    except OSError as error:
+        if error.errno not in (errno.EACCES, errno.EPERM, errno.ELOOP):
+            raise  # such as too many open files
         return Sighting(
             kind="file", identity=identity_of(found), has_writer=None, ends_whole=False, is_readable=False
         )

@@ -72,7 +72,9 @@ class StatusBoard:
         self._is_urgent |= key not in self._alerts
         self._alerts[key] = printable(message, limit=500)
         while len(self._alerts) > MAX_ALERTS:
-            del self._alerts[next(iter(self._alerts))]
+            # About single files there may be many; they must not push out what concerns everything
+            oldest = next((known for known in self._alerts if " " in known), next(iter(self._alerts)))
+            del self._alerts[oldest]
 
     def clear_alert(self, key: str) -> None:
         """Take a message down."""

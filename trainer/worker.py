@@ -15,6 +15,7 @@ import signal
 import socket
 import sys
 import threading
+import time
 import traceback
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -23,7 +24,7 @@ from filelock import FileLock, Timeout
 
 from trainer.config.loader import BadConfig
 from trainer.config.schema import Settings
-from trainer.core.faults import ModelUnavailable, NoUsableCheckpoint, UnusableModel
+from trainer.core.faults import BrokenModel, ModelUnavailable, NoUsableCheckpoint, UnusableModel
 from trainer.profiles.base import BadProfileOption, UnknownProfile
 from trainer.protocol.channel import Channel, ChannelClosed
 from trainer.protocol.job import FaultKind
@@ -47,6 +48,7 @@ if TYPE_CHECKING:
 
 HEARTBEAT_INTERVAL_S = 1.0
 ORPHAN_GRACE_S = 60.0  # for the step and the save after the daemon is gone
+LOCK_POLL_S = 0.5
 LOCK_TIMEOUT_S = 120.0  # a worker whose daemon has died may still be saving
 
 logger = logging.getLogger("worker")
@@ -60,6 +62,8 @@ class Line:
         self._commands: queue.SimpleQueue[Command] = queue.SimpleQueue()
         self._sending = threading.Lock()
         self._reason_to_leave = "told to"
+        self.is_leaving = False
+        """Somebody has said shut down, whether or not it has been read yet."""
         self.job_id: str | None = None
         """The job in training, for the report of a fault."""
         threading.Thread(target=self._listen, name="commands", daemon=True).start()
@@ -80,6 +84,7 @@ class Line:
 
     def leave(self, reason: str) -> None:
         """Have the session end at the next step boundary. Safe in a signal handler."""
+        self.is_leaving = True
         self._commands.put(ShutDown(reason=reason))
 
     def tell(self, event: Event) -> None:
@@ -99,6 +104,7 @@ class Line:
         try:
             while True:
                 for command in self._channel.receive(None):
+                    self.is_leaving |= isinstance(command, ShutDown)
                     self._commands.put(command)
         except ChannelClosed:
             self.leave("the daemon is gone")
@@ -127,7 +133,7 @@ def main() -> int:
     settings = Settings.model_validate(command.settings)
     set_up_logging(layout.logs / "worker.log", form=settings.daemon.log_format)
     try:
-        with FileLock(layout.models / ".worker.lock", timeout=LOCK_TIMEOUT_S):
+        with wait_for_lock(FileLock(layout.models / ".worker.lock"), line):
             work(layout, settings, line)
     except Exception as error:
         logger.exception("cannot go on", extra={"job_id": line.job_id})
@@ -136,6 +142,22 @@ def main() -> int:
     logger.info("left: %s", line.reason_to_leave)
     line.tell(Leaving(reason=line.reason_to_leave))
     return 0
+
+
+def wait_for_lock(lock: FileLock, line: Line) -> FileLock:
+    """Acquire the lock of the models folder, which a worker whose daemon died may hold until it has saved.
+
+    Raises:
+        Timeout: it is still held, and there is no use in waiting.
+    """
+    deadline = time.monotonic() + LOCK_TIMEOUT_S
+    while True:
+        try:
+            lock.acquire(timeout=LOCK_POLL_S)
+            return lock
+        except Timeout:
+            if line.is_leaving or time.monotonic() > deadline:
+                raise
 
 
 def work(layout: Layout, settings: Settings, line: Line) -> None:
@@ -179,7 +201,7 @@ def describe(error: Exception, job_id: str | None) -> Faulted:
 
 def classify(error: Exception) -> FaultKind:
     """Return the kind of fault an exception stands for."""
-    if isinstance(error, BadConfig | UnknownProfile | BadProfileOption | UnusableModel):
+    if isinstance(error, BadConfig | UnknownProfile | BadProfileOption | UnusableModel | BrokenModel):
         return FaultKind.BAD_CONFIG
     if isinstance(error, ModelUnavailable | NoUsableCheckpoint | Timeout | OSError):
         return FaultKind.ENVIRONMENT

@@ -1,14 +1,17 @@
 """Options that several commands have, and how a command ends when something is wrong."""
 
+import json
 import os
 import sys
-from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, NoReturn
 
 import typer
+from typer.exceptions import Abort, TyperException
 
 from trainer.protocol.layout import BASE_DIR_VARIABLE, Layout, find_base_dir
+
+PRIVATE_UMASK = 0o077  # notes and copies hold training data, which is nobody else's business
 
 BaseDir = Annotated[
     Path | None,
@@ -48,10 +51,32 @@ def layout_of(base_dir: Path | None) -> Layout:
     return layout
 
 
-def run(app: Callable[[], Any]) -> None:
-    """Run a command line; an expected failure is one line on standard error and an exit code."""
+def run(app: typer.Typer) -> NoReturn:
+    """Run a command line and end the process; an expected failure is one message and an exit code."""
+    os.umask(PRIVATE_UMASK)
+    as_json = "--json" in sys.argv[1:]  # also where the command line cannot be understood
     try:
-        app()
+        sys.exit(app(standalone_mode=False))
+    except TyperException as error:
+        error.message = error.message.removeprefix("Value error, ")  # pydantic's words
+        if not as_json:
+            error.show()  # type: ignore[attr-defined]  # all that a command line raises have it
+            sys.exit(error.exit_code)
+        _fail(error.format_message(), error.exit_code, as_json=as_json)
+    except Abort:
+        _fail("given up", 1, as_json=as_json)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or Python complains when it ends
+        sys.exit(1)
     except (CommandFailed, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(error.exit_code if isinstance(error, CommandFailed) else 1)
+        code = error.exit_code if isinstance(error, CommandFailed) else 1
+        _fail(str(error), code, as_json=as_json)
+
+
+def _fail(message: str, exit_code: int, *, as_json: bool) -> NoReturn:
+    """Say what is wrong where its reader looks: people on standard error, programs on standard output."""
+    if as_json:
+        print(json.dumps({"error": message}))
+    else:
+        print(f"error: {message}", file=sys.stderr)
+    sys.exit(exit_code)

@@ -2,10 +2,13 @@
 
 import os
 import sqlite3
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from daemon.folder import is_users_file
+from daemon.cli.options import CommandFailed
+from daemon.folder import REASON_SUFFIX, is_users_file, note_beside
+from trainer.protocol.files import UnreadableFile, read_json
 from trainer.protocol.job import Outcome, Priority
 from trainer.protocol.layout import Layout
 from trainer.protocol.text import printable
@@ -17,59 +20,139 @@ class QueuedFile(NamedTuple):
     name: str
     """Printable."""
     state: str
-    """processing, waiting, or checking while it is not known yet whether it can be trained."""
+    """processing, saving (trained, and waiting for its checkpoint), waiting, or checking while it is not
+    known yet whether it can be trained."""
     priority: str | None
     rows: int | None
     job: str | None
     """Job id; sorts by arrival."""
 
 
+class FinishedFile(NamedTuple):
+    """A file in failed/ or skipped/."""
+
+    name: str
+    """Printable."""
+    state: str
+    """failed or skipped."""
+    reason: str | None
+    """None if nothing is written beside it, as for a file that was moved there by hand."""
+
+
+class _Place(NamedTuple):
+    state: str
+    """processing or waiting."""
+    priority: str | None
+    """None in processing/."""
+    name: str
+
+
 def queued_files(layout: Layout) -> list[QueuedFile]:
     """Return the files in the queue, in the order in which they will be trained."""
-    known = _known_jobs(layout.ledger_file)
-    files = [_describe(name, "processing", None, known) for name in _names(layout.processing)]
+    stages = [[_Place("processing", None, name) for name in _names(layout.processing)]]
     for priority in Priority:
-        waiting = [
-            _describe(name, "waiting", priority.value, known) for name in _names(layout.waiting(priority))
-        ]
-        files += sorted(waiting, key=lambda file: (file.job is None, file.job or ""))
+        folder = layout.waiting(priority)
+        stages.append([_Place("waiting", priority.value, name) for name in _names(folder)])
+    rows = _matched([place for stage in stages for place in stage], _known_jobs(layout.ledger_file))
+    files = []
+    for stage in stages:
+        described = [_describe(place, rows.get(place)) for place in stage]
+        files += sorted(described, key=lambda file: (file.job is None, file.job or ""))
     return files
 
 
-def finished_files(layout: Layout, outcome: Outcome) -> list[str]:
+def finished_names(layout: Layout, outcome: Outcome) -> list[str]:
     """Return the names in the folder of an outcome, as the file system has them, sorted."""
     return sorted(_names(layout.finished(outcome)))
 
 
-def find_file(folders: list[Path], name: str) -> Path | None:
-    """Return the file that a person means by `name`: as `list` shows it, or as it is."""
-    for folder in folders:
-        for found in _names(folder):
-            if name in (found, printable(found)):
-                return folder / found
-    return None
+def finished_file(layout: Layout, outcome: Outcome, name: str) -> FinishedFile:
+    """Return what is known of a file that has failed or was skipped."""
+    note = note_beside(layout.finished(outcome) / name, REASON_SUFFIX)
+    try:
+        reason = printable(str(read_json(note)["message"]))
+    except (OSError, UnreadableFile, KeyError, TypeError):
+        reason = None
+    return FinishedFile(printable(name), outcome.value, reason)
 
 
-def _describe(name: str, state: str, priority: str | None, known: dict[bytes, sqlite3.Row]) -> QueuedFile:
-    row = known.get(os.fsencode(name))
-    if row is None:
-        return QueuedFile(printable(name), "checking" if state == "waiting" else state, priority, None, None)
-    return QueuedFile(row["display"], state, row["priority"], row["rows"], row["id"])
+def find_named(folders: Sequence[Path], name: str) -> list[Path]:
+    """Return the files that a person may mean by `name`.
+
+    Args:
+        name: as `list` shows it or as it is; with a folder in front, such as `high/chat.jsonl`, or without.
+    """
+    folder_name, _, file_name = name.removeprefix("queue/").rpartition("/")
+    return [
+        folder / found
+        for folder in folders
+        if folder_name in ("", folder.name)
+        for found in _matching(_names(folder), file_name)
+    ]
+
+
+def _matching(names: list[str], wanted: str) -> list[str]:
+    return [wanted] if wanted in names else [name for name in names if printable(name) == wanted]
 
 
 def _names(folder: Path) -> list[str]:
     return [name for name in os.listdir(folder) if is_users_file(name)]
 
 
-def _known_jobs(ledger_file: Path) -> dict[bytes, sqlite3.Row]:
+def _describe(place: _Place, row: sqlite3.Row | None) -> QueuedFile:
+    shown = printable(place.name)
+    if row is None:
+        state = "checking" if place.state == "waiting" else place.state
+        return QueuedFile(shown, state, place.priority, None, None)
+    is_saving = place.state == "processing" and row["is_trained"]
+    state = "saving" if is_saving else place.state
+    return QueuedFile(shown, state, place.priority or row["priority"], row["rows"], row["id"])
+
+
+def _matched(places: list[_Place], known: dict[bytes, list[sqlite3.Row]]) -> dict[_Place, sqlite3.Row]:
+    """Return what the ledger knows of each place.
+
+    A file that was moved while no daemon ran is known under the place it had before, so what fits exactly is
+    given away first, and then what has the same name.
+    """
+    found: dict[_Place, sqlite3.Row] = {}
+    for is_exact in (True, False):
+        for place in places:
+            rows = known.get(os.fsencode(place.name), [])
+            fitting = [row for row in rows if not is_exact or _is_of(row, place)]
+            if fitting and place not in found:
+                found[place] = fitting[0]
+                rows.remove(fitting[0])
+    return found
+
+
+def _is_of(row: sqlite3.Row, place: _Place) -> bool:
+    return row["state"] == place.state and place.priority in (None, row["priority"])
+
+
+def _known_jobs(ledger_file: Path) -> dict[bytes, list[sqlite3.Row]]:
+    """Return what the ledger says of open jobs, by name.
+
+    Raises:
+        CommandFailed: the ledger cannot be read.
+    """
     if not ledger_file.exists():
         return {}
     database = sqlite3.connect(f"{ledger_file.absolute().as_uri()}?mode=ro", uri=True, timeout=5)
     try:
         database.row_factory = sqlite3.Row
         rows = database.execute(
-            "SELECT name, display, priority, rows, id FROM jobs WHERE state IN ('waiting', 'processing')"
+            "SELECT name, priority, state, rows, id, (SELECT ended_at IS NOT NULL AND verdict = 'completed'"
+            " FROM attempts WHERE job_id = jobs.id ORDER BY number DESC LIMIT 1) AS is_trained"
+            " FROM jobs WHERE state IN ('waiting', 'processing') ORDER BY id"
         )
-        return {row["name"]: row for row in rows}
+        known: dict[bytes, list[sqlite3.Row]] = {}
+        for row in rows:
+            known.setdefault(row["name"], []).append(row)
+        return known
+    except sqlite3.Error as error:
+        raise CommandFailed(
+            f"{ledger_file}: {error}; expected a daemon's ledger; the next start sets a damaged one aside"
+        ) from error
     finally:
         database.close()

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from rich.console import RenderableType
 
 SILENT_AFTER_S = 15.0  # three times the daemon's longest interval between two writes
+BAR_WIDTH = 40  # columns; fits beside the names on the narrowest terminal
 
 Life = Literal["running", "stopped", "silent", "dead", "never started"]
 
@@ -32,14 +33,14 @@ class Status:
         return self.life == "running"
 
     def life_text(self) -> str:
-        """Return one sentence for a person."""
+        """Return for a person what the daemon is; to be read after "the daemon is"."""
         pid, age = self.fields.get("daemon_pid"), f"{self.age_s:.0f} s"
         return {
-            "running": f"daemon {pid} is running",
-            "stopped": "the daemon is not running (it was stopped)",
-            "silent": f"daemon {pid} is NOT RUNNING properly: no heartbeat for {age}",
-            "dead": f"the daemon is NOT RUNNING: process {pid} is gone, last heartbeat {age} ago",
-            "never started": "no daemon has ever run here",
+            "running": f"running (pid {pid})",
+            "stopped": "not running (it was stopped)",
+            "silent": f"NOT RUNNING properly: no heartbeat from process {pid} for {age}",
+            "dead": f"NOT RUNNING: process {pid} is gone, last heartbeat {age} ago",
+            "never started": "not running (none has ever run here)",
         }[self.life]
 
 
@@ -76,7 +77,6 @@ def _is_alive(pid: object) -> bool:
 
 def draw(status: Status) -> "RenderableType":
     """Return a panel that shows the status to a person."""
-    from rich.console import Group
     from rich.panel import Panel
     from rich.progress_bar import ProgressBar
     from rich.table import Table
@@ -86,47 +86,73 @@ def draw(status: Status) -> "RenderableType":
     table = Table.grid(padding=(0, 2))
     for name, value in _lines(status):
         table.add_row(Text(name, style="dim"), Text(value))
-    parts: list[RenderableType] = [table]
-    if status.is_running and fields.get("file_total_steps"):
-        bar = ProgressBar(total=fields["file_total_steps"], completed=fields.get("file_step") or 0)
-        parts += [Text(), bar]
+        if name == "progress" and status.is_running:
+            done, total = fields.get("file_step") or 0, fields["file_total_steps"]
+            table.add_row(Text(), ProgressBar(total=total, completed=done, width=BAR_WIDTH))
     for alert in fields.get("alerts") or []:
-        parts.append(Text(f"! {printable(str(alert))}", style="yellow"))
+        table.add_row(Text("alert", style="yellow"), Text(printable(str(alert)), style="yellow"))
     colour = "green" if status.is_running else "red"
     state = str(fields.get("status") or "unknown") if status.is_running else "not running"
-    return Panel(Group(*parts), title=Text(printable(state), style=f"bold {colour}"), border_style=colour)
+    return Panel(table, title=Text(printable(state), style=f"bold {colour}"), border_style=colour)
 
 
 def _lines(status: Status) -> list[tuple[str, str]]:
     fields = status.fields
-    queue = fields.get("queue") or {}
     lines = [("daemon", status.life_text())]
-    if reason := fields.get("status_reason"):
+    reason = fields.get("status_reason")
+    if reason:
         lines.append(("reason", printable(str(reason))))
     if fields.get("model_name"):
         lines.append(("model", f"{printable(str(fields['model_name']))} ({fields.get('method')})"))
-    if current := fields.get("current_file"):
-        steps = f"step {_number(fields.get('file_step'))} of {_number(fields.get('file_total_steps'))}"
-        lines.append(("file", f"{printable(str(current))} ({fields.get('priority') or 'being checked'})"))
-        if fields.get("file_total_steps"):
-            lines.append(("progress", f"{steps}, {_duration(fields.get('eta_s'))} left"))
+    lines += _file_lines(status)
     lines += [
         ("global step", _number(fields.get("current_step"))),
         ("loss", f"{_decimal(fields.get('loss'))}   validation {_decimal(fields.get('validation_loss'))}"),
-        ("speed", f"{_number(fields.get('tokens_per_sec'))} tokens/s"),
-        ("waiting", "   ".join(f"{name} {queue.get(name, 0)}" for name in ("high", "normal", "low"))),
-        (
-            "done",
-            f"completed {queue.get('recently_completed', 0)}   failed {queue.get('failed', 0)}   "
-            f"skipped {queue.get('skipped', 0)}",
-        ),
     ]
+    if _is_stepping(status) and fields.get("tokens_per_sec") is not None:
+        lines.append(("speed", f"{_number(fields['tokens_per_sec'])} tokens/s"))
+    lines += _queue_lines(fields.get("queue") or {})
     if checkpoint := fields.get("last_checkpoint"):
-        lines.append(("checkpoint", f"{printable(str(checkpoint.get('path')))} at {checkpoint.get('at')}"))
-    if error := fields.get("last_error"):
+        path = printable(str(checkpoint.get("path")))
+        lines.append(("checkpoint", f"{path}, {_moment(checkpoint.get('at'))}"))
+    error = fields.get("last_error")
+    if error and error.get("message") != reason:
         where = f"{printable(str(error.get('file')))}: " if error.get("file") else ""
-        lines.append(("last error", f"{where}{printable(str(error.get('message')))}"))
+        message = printable(str(error.get("message")))
+        lines.append(("last error", f"{_moment(error.get('at'))}, {where}{message}"))
     return lines
+
+
+def _file_lines(status: Status) -> list[tuple[str, str]]:
+    fields = status.fields
+    current, total = fields.get("current_file"), fields.get("file_total_steps")
+    begun = (fields.get("queue") or {}).get("processing") or 0
+    if not current:
+        is_held = begun and fields.get("status") != "training"
+        return [("file", f"{begun:,} in queue/processing/, trained further later on")] if is_held else []
+    lines = [("file", f"{printable(str(current))} ({fields.get('priority') or 'being checked'})")]
+    if total:
+        left = f", {_duration(fields.get('eta_s'))} left" if _is_stepping(status) else ""
+        lines.append(("progress", f"step {_number(fields.get('file_step'))} of {_number(total)}{left}"))
+    return lines
+
+
+def _queue_lines(queue: dict[str, Any]) -> list[tuple[str, str]]:
+    ended = {"completed": "recently_completed", "failed": "failed", "skipped": "skipped"}
+    return [
+        ("waiting", "   ".join(f"{name} {queue.get(name, 0):,}" for name in ("high", "normal", "low"))),
+        ("done", "   ".join(f"{name} {queue.get(folder, 0):,}" for name, folder in ended.items())),
+    ]
+
+
+def _is_stepping(status: Status) -> bool:
+    """Whether steps are being taken, so that speed and time left mean something."""
+    return status.is_running and status.fields.get("status") in ("training", "stopping")
+
+
+def _moment(at: object) -> str:
+    """Return a time of the status file without its fractions of a second."""
+    return f"{at[:10]} {at[11:19]} UTC" if isinstance(at, str) else "-"
 
 
 def _number(value: Any) -> str:

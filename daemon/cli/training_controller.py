@@ -40,7 +40,7 @@ def _training_controller(base_dir: BaseDir = None) -> None:
 
 @app.command(epilog="Example:\n\n\b\n  training_controller pause --reason 'the GPU is needed for a demo'")
 def pause(base_dir: BaseDir = None, reason: Reason = None, wait: Wait = None, as_json: Json = False) -> None:
-    """Hold training at the next optimizer step, until resumed; a restart does not end the pause."""
+    """Hold training at the next optimizer step. Only resume ends the pause, not a restart."""
     _ask(layout_of(base_dir), ".pause", {"reason": reason}, wait, as_json)
 
 
@@ -52,7 +52,7 @@ def resume(base_dir: BaseDir = None, reason: Reason = None, wait: Wait = None, a
 
 @app.command(epilog="Example:\n\n\b\n  training_controller skip --reason 'wrong export'")
 def skip(base_dir: BaseDir = None, reason: Reason = None, wait: Wait = None, as_json: Json = False) -> None:
-    """Put the current file aside, into queue/skipped/, and go on with the next one."""
+    """Put the current file aside and go on with the next. It is moved to queue/skipped/."""
     _ask(layout_of(base_dir), ".skip", {"reason": reason}, wait, as_json)
 
 
@@ -128,7 +128,7 @@ def _ask(
     before = read_status(layout)
     if not before.is_running:
         raise CommandFailed(
-            f"{before.life_text()}; start one with: training_daemon --base-dir {layout.base}",
+            f"the daemon is {before.life_text()}; start one with: training_daemon --base-dir {layout.base}",
             exit_code=NO_DAEMON_EXIT_CODE,
         )
     request_id = f"{os.getpid()}-{time.time_ns()}"

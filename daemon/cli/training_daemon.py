@@ -26,7 +26,10 @@ def training_daemon(
     base_dir: BaseDir = None,
     once: Annotated[
         bool,
-        typer.Option("--once", help="Train everything that is queued, then leave; exit 1 if a file failed."),
+        typer.Option(
+            "--once",
+            help="Train what is queued, then leave; exit 1 if a file failed or it is blocked.",
+        ),
     ] = False,
     check_config: Annotated[
         bool, typer.Option("--check-config", help="Print the effective settings and where each came from.")

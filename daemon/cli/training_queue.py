@@ -2,13 +2,22 @@
 
 import json
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from daemon.cli.options import BaseDir, CommandFailed, Json, layout_of, run, use_base_dir
-from daemon.cli.queue_view import QueuedFile, find_file, finished_files, queued_files
+from daemon.cli.queue_view import (
+    FinishedFile,
+    QueuedFile,
+    find_named,
+    finished_file,
+    finished_names,
+    queued_files,
+)
+from daemon.cli.status_view import read_status
 from daemon.folder import REASON_SUFFIX, note_beside
 from daemon.intake import find_files
 from daemon.job_queue import write_reason
@@ -23,7 +32,10 @@ app = typer.Typer(rich_markup_mode=None, pretty_exceptions_enable=False, no_args
 ROWS_SHOWN = 50
 
 Name = Annotated[
-    str, typer.Argument(metavar="NAME", help="A file's name, as `training_queue list` shows it.")
+    str,
+    typer.Argument(
+        metavar="NAME", help="As `training_queue list` shows it; high/NAME if several files are called so."
+    ),
 ]
 
 
@@ -58,17 +70,26 @@ def add(
 
 @app.command(
     "list",
-    epilog="Examples:\n\n\b\n  training_queue list\n  training_queue list --all --json",
+    epilog="Examples:\n\n\b\n"
+    "  training_queue list\n"
+    "  training_queue list --all --json\n"
+    "  training_queue list --failed              what failed, and why",
 )
 def list_files(
     show_all: Annotated[
         bool, typer.Option("--all", help=f"Show every file, not only the first {ROWS_SHOWN}.")
     ] = False,
+    failed: Annotated[bool, typer.Option("--failed", help="Show the files in failed/ instead.")] = False,
+    skipped: Annotated[bool, typer.Option("--skipped", help="Show the files in skipped/ instead.")] = False,
     base_dir: BaseDir = None,
     as_json: Json = False,
 ) -> None:
-    """Show the files in the order in which they will be trained."""
+    """Show the files in the order of training."""
     layout = layout_of(base_dir)
+    wanted = [Outcome.FAILED] * failed + [Outcome.SKIPPED] * skipped
+    if wanted:
+        _list_finished(layout, wanted, show_all=show_all, as_json=as_json)
+        return
     files = queued_files(layout)
     if as_json:
         print(json.dumps([file._asdict() for file in files]))
@@ -79,8 +100,7 @@ def list_files(
         print("the queue is empty")
         return
     _print_table(files if show_all else files[:ROWS_SHOWN])
-    if len(files) > ROWS_SHOWN and not show_all:
-        print(f"… and {len(files) - ROWS_SHOWN:,} more (--all shows them)")
+    _tell_of_more(len(files), show_all=show_all)
 
 
 @app.command("status", epilog="Example:\n\n\b\n  training_queue status --json")
@@ -89,9 +109,9 @@ def show_status(base_dir: BaseDir = None, as_json: Json = False) -> None:
     layout = layout_of(base_dir)
     files = queued_files(layout)
     counts = {priority.value: sum(_waits(file, priority) for file in files) for priority in Priority}
-    counts["processing"] = sum(file.state == "processing" for file in files)
+    counts["processing"] = sum(_is_begun(file) for file in files)
     for outcome in Outcome:
-        counts[layout.finished(outcome).name] = len(finished_files(layout, outcome))
+        counts[layout.finished(outcome).name] = len(finished_names(layout, outcome))
     _tell(counts, as_json, [f"{name:20} {count:,}" for name, count in counts.items()])
 
 
@@ -102,7 +122,7 @@ def set_priority(
     base_dir: BaseDir = None,
     as_json: Json = False,
 ) -> None:
-    """Make a waiting file more or less urgent. It keeps its place among files of that priority by arrival."""
+    """Make a waiting file more or less urgent. Among files of one priority the oldest comes first."""
     layout = layout_of(base_dir)
     path = _waiting_file(layout, name)
     if path.parent != layout.waiting(priority):
@@ -117,7 +137,8 @@ def set_priority(
 @app.command(epilog="Examples:\n\n\b\n  training_queue retry chat.jsonl\n  training_queue retry --failed")
 def retry(
     name: Annotated[
-        str | None, typer.Argument(metavar="[NAME]", help="A file in failed/ or skipped/.")
+        str | None,
+        typer.Argument(metavar="[NAME]", help="A file in failed/ or skipped/; or failed/NAME."),
     ] = None,
     failed: Annotated[bool, typer.Option("--failed", help="Every file in failed/.")] = False,
     base_dir: BaseDir = None,
@@ -129,12 +150,9 @@ def retry(
     if failed == (name is not None):
         raise CommandFailed("give either a NAME or --failed")
     if name is not None:
-        path = find_file(folders, name)
-        if path is None:
-            raise CommandFailed(f"no file named {printable(name)} in queue/failed/ or queue/skipped/")
-        paths = [path]
+        paths = [_the_file(layout, folders, name)]
     else:
-        paths = [folders[0] / found for found in finished_files(layout, Outcome.FAILED)]
+        paths = [folders[0] / found for found in finished_names(layout, Outcome.FAILED)]
     back = [_put_back(layout, path) for path in paths]
     _tell(
         [printable(path.name) for path in back],
@@ -161,16 +179,74 @@ def remove(name: Name, base_dir: BaseDir = None, as_json: Json = False) -> None:
     _tell({"name": shown, "moved_to": "queue/skipped"}, as_json, [f"{shown} is in queue/skipped/ now"])
 
 
+def _is_begun(file: QueuedFile) -> bool:
+    return file.state in ("processing", "saving")
+
+
 def _waits(file: QueuedFile, priority: Priority) -> bool:
-    return file.state != "processing" and file.priority == priority.value
+    return not _is_begun(file) and file.priority == priority.value
+
+
+# ---- which file is meant
 
 
 def _waiting_file(layout: Layout, name: str) -> Path:
-    if path := find_file([layout.waiting(priority) for priority in Priority], name):
-        return path
-    if find_file([layout.processing], name):
-        raise CommandFailed(f"{printable(name)} is being trained; to put it aside: training_controller skip")
-    raise CommandFailed(f"no file named {printable(name)} waits in the queue; training_queue list shows them")
+    return _the_file(layout, [layout.waiting(priority) for priority in Priority], name)
+
+
+def _the_file(layout: Layout, folders: Sequence[Path], name: str) -> Path:
+    """Return the one file in `folders` that is meant by `name`.
+
+    Raises:
+        CommandFailed: there is none, or there are several.
+    """
+    found = find_named(folders, name)
+    if len(found) == 1:
+        return found[0]
+    if found:
+        places = " and ".join(map(_place, found))
+        raise CommandFailed(f"{printable(name)} may be {places}; say which, such as {_place(found[0])}")
+    waiting = [layout.waiting(priority) for priority in Priority]
+    finished = [layout.finished(outcome) for outcome in (Outcome.FAILED, Outcome.SKIPPED, Outcome.COMPLETED)]
+    if elsewhere := find_named([layout.processing, *waiting, *finished], name):
+        raise CommandFailed(_what_to_do(layout, elsewhere[0]))
+    places = ", ".join(f"queue/{folder.name}/" for folder in folders)
+    raise CommandFailed(f"no file is named {printable(name)} in {places}; training_queue list shows them")
+
+
+def _what_to_do(layout: Layout, path: Path) -> str:
+    """Say why a command cannot be done to the file in this place, and what can be."""
+    place = _place(path)
+    if path.parent == layout.processing:
+        return _what_to_do_while_processed(layout, path)
+    if path.parent == layout.finished(Outcome.COMPLETED):
+        return (
+            f"{place} has been trained; to retry it, add a copy: "
+            f"training_queue add {layout.base}/queue/{place}"
+        )
+    if path.parent in (layout.finished(Outcome.FAILED), layout.finished(Outcome.SKIPPED)):
+        return f"{place} does not wait any more; to put it back: training_queue retry {place}"
+    return f"{place} waits already; nothing was changed"
+
+
+def _what_to_do_while_processed(layout: Layout, path: Path) -> str:
+    shown = printable(path.name)
+    if not read_status(layout).is_running:
+        return f"{shown} has been begun, and goes on when a daemon runs; start one with: training_daemon"
+    begun = [file for file in queued_files(layout) if _is_begun(file)]
+    if any(file.name == shown and file.state == "saving" for file in begun):
+        return f"{shown} is trained to its end and waits for its checkpoint; wait for it"
+    in_training = next((file.name for file in begun if file.state == "processing"), None)
+    if shown == in_training:
+        return f"{shown} is being trained; to put it aside: training_controller skip"
+    return f"{shown} has been begun, and goes on after {in_training}; wait until it is its turn"
+
+
+def _place(path: Path) -> str:
+    return printable(f"{path.parent.name}/{path.name}")
+
+
+# ---- moving and showing
 
 
 def _put_back(layout: Layout, path: Path) -> Path:
@@ -193,12 +269,41 @@ def _move(path: Path, folder: Path) -> Path:
         ) from error
 
 
+def _list_finished(layout: Layout, outcomes: list[Outcome], *, show_all: bool, as_json: bool) -> None:
+    names = [(outcome, name) for outcome in outcomes for name in finished_names(layout, outcome)]
+    shown = names if show_all or as_json else names[:ROWS_SHOWN]
+    files = [finished_file(layout, outcome, name) for outcome, name in shown]
+    if as_json:
+        print(json.dumps([file._asdict() for file in files]))
+    elif not files:
+        print("there are none")
+    else:
+        _print_reasons(files)
+        _tell_of_more(len(names), show_all=show_all)
+
+
+def _print_reasons(files: list[FinishedFile]) -> None:
+    width = _name_width([file.name for file in files])
+    print(f"{'FILE':{width}}  {'STATE':7}  REASON")
+    for file in files:
+        print(f"{file.name:{width}}  {file.state:7}  {file.reason or '-'}")
+
+
 def _print_table(files: list[QueuedFile]) -> None:
-    width = min(60, max(len(file.name) for file in files))
+    width = _name_width([file.name for file in files])
     print(f"{'FILE':{width}}  {'STATE':10}  {'PRIORITY':8}  {'ROWS':>10}")
     for file in files:
         rows = f"{file.rows:,}" if file.rows is not None else "-"
         print(f"{file.name:{width}}  {file.state:10}  {file.priority or '-':8}  {rows:>10}")
+
+
+def _name_width(names: list[str]) -> int:
+    return min(60, max(len("FILE"), *map(len, names)))
+
+
+def _tell_of_more(number: int, *, show_all: bool) -> None:
+    if number > ROWS_SHOWN and not show_all:
+        print(f"… and {number - ROWS_SHOWN:,} more (--all shows them)")
 
 
 def _tell(value: object, as_json: bool, lines: list[str]) -> None:

@@ -14,6 +14,8 @@ from typing import Protocol
 import trainer
 from trainer.protocol.layout import Layout
 
+SEND_TIMEOUT_S = 20.0  # a worker that reads nothing for so long must not hold up the daemon
+
 
 @dataclass(frozen=True)
 class Launched:
@@ -41,6 +43,7 @@ class LocalLauncher:
 
     def launch(self, layout: Layout) -> Launched:
         ours, theirs = socket.socketpair()
+        ours.settimeout(SEND_TIMEOUT_S)
         arguments = ["--base-dir", str(layout.base), "--channel-fd", str(theirs.fileno())]
         with theirs, stderr_file(layout).open("wb") as stderr:
             process = subprocess.Popen(

@@ -16,6 +16,8 @@ class Verdict:
     message: str
     details: str | None = None
     """Traceback, or its last words."""
+    reason: str = ""
+    """For a person, without the name of an exception's class."""
 
 
 def judge_exit(exit_code: int, last_word: Faulted | Leaving | None, stderr_tail: str) -> Verdict:
@@ -30,9 +32,8 @@ def judge_exit(exit_code: int, last_word: Faulted | Leaving | None, stderr_tail:
         case Leaving() if exit_code == 0:
             return Verdict(None, last_word.reason)
         case Faulted():
-            return Verdict(
-                last_word.fault, f"{last_word.error_class}: {last_word.message}", last_word.traceback
-            )
+            message = f"{last_word.error_class}: {last_word.message}"
+            return Verdict(last_word.fault, message, last_word.traceback, last_word.message)
     if exit_code < 0:
         return Verdict(
             FaultKind.CRASH, f"the worker was killed by {_signal_name(-exit_code)}", stderr_tail or None

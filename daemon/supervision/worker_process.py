@@ -50,6 +50,9 @@ class WorkerProcess:
             self._channel.send(command)
         except ChannelClosed:
             self._is_connected = False
+            self._kill_at = (
+                self._clock()
+            )  # it is gone, or it has not read for so long that it might as well be
 
     def events(self) -> list[Event]:
         """Return what it has said since the last call."""

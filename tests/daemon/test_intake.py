@@ -1,11 +1,12 @@
 """Files that settle, with time as a number; and what the inbox holds."""
 
 import os
+from pathlib import Path
 
 import pytest
 
 from daemon import intake
-from daemon.intake import MAX_FOLDER_DEPTH, Settling, find_files, priority_of
+from daemon.intake import Settling, find_files, priority_of
 from daemon.settling import Identity, Sighting
 from tests.support import rows, write_jsonl
 from trainer.protocol.job import Priority
@@ -168,13 +169,29 @@ def test_links_to_folders_are_named_and_not_followed(tmp_path):
     assert {path.name for path in find_files(inbox)} == {"link", "loop"}
 
 
-@pytest.mark.parametrize("depth, is_found", [(MAX_FOLDER_DEPTH, True), (MAX_FOLDER_DEPTH + 1, False)])
-def test_folders_are_searched_down_to_a_depth(tmp_path, depth, is_found):
-    folder = tmp_path.joinpath(*["d"] * depth)
+def test_folders_are_searched_however_deep_they_are(tmp_path):
+    folder = tmp_path.joinpath(*["d"] * 40)
     folder.mkdir(parents=True)
     (folder / "a.jsonl").touch()
 
-    assert bool(list(find_files(tmp_path))) == is_found
+    assert list(find_files(tmp_path)) == [folder / "a.jsonl"]
+
+
+def test_a_folder_that_cannot_be_looked_into_is_told_and_the_others_are_searched(tmp_path, monkeypatch):
+    closed = tmp_path / "closed"
+    closed.mkdir()
+    (tmp_path / "a.jsonl").touch()
+    scandir, unreadable = os.scandir, []
+
+    def refuse(folder):
+        if Path(folder) == closed:
+            raise PermissionError(13, "Permission denied")
+        return scandir(folder)
+
+    monkeypatch.setattr(os, "scandir", refuse)
+
+    assert list(find_files(tmp_path, on_unreadable=unreadable.append)) == [tmp_path / "a.jsonl"]
+    assert unreadable == [closed]
 
 
 def test_a_name_that_is_not_utf8_is_found(tmp_path):

@@ -93,11 +93,6 @@ def test_only_the_last_step_of_an_epoch_is_smaller(num_rows, sizes):
     assert [len(plan.positions(step)) for step in range(plan.num_steps)] == sizes * 2
 
 
-@pytest.mark.parametrize("step, epoch", [(0, 0), (2, 0), (3, 1), (5, 1)])
-def test_a_step_knows_its_epoch(step, epoch):
-    assert PLAN.epoch_of(step) == epoch
-
-
 def test_each_epoch_has_an_order_of_its_own():
     plan = replace(PLAN, num_rows=50, epochs=3)
 

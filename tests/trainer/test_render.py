@@ -7,7 +7,7 @@ from transformers import PreTrainedTokenizerFast
 
 from trainer.core.tiny import _tokenizer
 from trainer.data.conversation import Conversation, Message, Role
-from trainer.data.render import IGNORED, Example, UnrenderableConversation, render_examples
+from trainer.data.render import IGNORED, Example, UnrenderableConversation, UnusableTemplate, render_examples
 
 TURNS = "{%- for m in messages -%}"
 END = "{%- endfor -%}"
@@ -234,14 +234,14 @@ def test_a_token_that_begins_before_the_answer_is_not_the_assistants():
 def test_a_template_that_rewrites_earlier_turns_is_refused():
     tokenizer = with_template(FORGETFUL)
 
-    with pytest.raises(UnrenderableConversation, match=r"rewrites what stands before messages\[1\]"):
+    with pytest.raises(UnusableTemplate, match=r"rewrites what stands before messages\[1\]"):
         render(conversation(("user", "q"), ("assistant", "a"), ("user", "r"), ("assistant", "b")), tokenizer)
 
 
 def test_a_template_that_puts_words_into_the_assistants_mouth_is_refused():
     tokenizer = with_template(FORGETFUL)
 
-    with pytest.raises(UnrenderableConversation, match=r'before the words of messages\[1\].*"chatml"'):
+    with pytest.raises(UnusableTemplate, match=r'before the words of messages\[1\].*"chatml"'):
         render(conversation(("user", "q"), ("assistant", "a")), tokenizer)
 
 

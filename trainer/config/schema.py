@@ -128,7 +128,11 @@ class CheckpointSettings(Section):
 
 
 class DaemonSettings(Section):
-    """Intake, queue and supervision. Read when the daemon starts."""
+    """Intake, queue and supervision.
+
+    `rescan_s`, `settle_s`, `settle_slow_s` and `log_format` are read when the daemon starts; a change of the
+    others takes effect with the next worker.
+    """
 
     rescan_s: Annotated[float, Field(gt=0)] = 5.0
     """Seconds between two looks at the folders. File system events make it react sooner;

@@ -216,7 +216,7 @@ def read_manifest(path: Path) -> Manifest:
     """
     try:
         content = read_json(path / MANIFEST_NAME)
-    except (OSError, UnreadableFile) as error:
+    except (FileNotFoundError, UnreadableFile) as error:  # not every OSError: the disk may be at fault
         raise DamagedCheckpoint(f"{MANIFEST_NAME} cannot be read: {error}") from error
     if not isinstance(content, dict) or content.pop(CHECKSUM, None) != checksum(content):
         raise DamagedCheckpoint(f"{MANIFEST_NAME} has another content than when it was written")

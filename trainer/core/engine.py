@@ -15,7 +15,7 @@ from transformers.utils.logging import disable_progress_bar
 from trainer import __version__
 from trainer.config.schema import Settings
 from trainer.core.checkpoints import Checkpoint, CheckpointStore
-from trainer.core.faults import UnusableModel
+from trainer.core.faults import BrokenModel, UnusableModel
 from trainer.core.feeding_trainer import FeedingTrainer
 from trainer.core.model import display_name, find_base_model, load_model
 from trainer.core.session import CommandSource, Session
@@ -182,11 +182,17 @@ class TrainerEngine:
         Raises:
             BadConfig: `validation.file` cannot be used.
         """
-        self._validation_examples(settings)  # now, rather than after a file was trained for nothing
+        self._load_validation(settings)  # now, rather than after a file was trained for nothing
         self.trainer.use(settings.training)
 
     def save(self, keep_last: int) -> CheckpointRef:
-        """Publish a checkpoint of weights, tokenizer, optimizer and progress."""
+        """Publish a checkpoint of weights, tokenizer, optimizer and progress.
+
+        Raises:
+            BrokenModel: a weight is not a finite number any more; the checkpoints before stay as they are.
+            OSError: it cannot be written.
+        """
+        self._refuse_broken_weights()
         self._checkpoint = self._store.publish(
             self._write,
             progress=self.progress.model_copy(deep=True),
@@ -200,29 +206,32 @@ class TrainerEngine:
         return self._reference(self._checkpoint)
 
     def validation_loss(self, settings: Settings) -> tuple[float, int] | None:
-        """Return mean loss and rows of the validation file; None when there is none.
-
-        Raises:
-            BadConfig: `validation.file` cannot be used.
-        """
-        examples = self._validation_examples(settings)
-        if not examples:
+        """Return mean loss and rows of the validation file; None when there is none."""
+        if settings.validation.file is None or self._validation is None:
             return None
+        examples = self._validation[1]  # as they were when the job started
         loss = mean_loss(self.trainer, examples, max_tokens=settings.training.micro_batch_tokens)
         return loss, len(examples)
 
     # ---- parts
 
-    def _validation_examples(self, settings: Settings) -> list[Example]:
-        """Return the rendered validation file; rendered again when it or what it depends on has changed."""
+    def _load_validation(self, settings: Settings) -> None:
+        """Render the validation file, again when it or what it depends on has changed."""
         if settings.validation.file is None:
-            return []
+            return
         path = self._base_dir / settings.validation.file
         changed_at = path.stat().st_mtime_ns if path.exists() else None
         key = (path, changed_at, settings.data.max_length, settings.profile)
         if self._validation is None or self._validation[0] != key:
             self._validation = (key, load_validation_examples(settings, self._base_dir, self.tokenizer))
-        return self._validation[1]
+
+    def _refuse_broken_weights(self) -> None:
+        for name, tensor in self.trainer.model.named_parameters():
+            if not torch.isfinite(tensor).all():
+                raise BrokenModel(
+                    f"{name} holds numbers that are not finite, so nothing was saved and the checkpoint "
+                    "before stays the newest; lower training.learning_rate, and look at the newest rows"
+                )
 
     def _write(self, folder: Path) -> None:
         try:
@@ -231,6 +240,8 @@ class TrainerEngine:
             torch.save(self.trainer.optimizer.state_dict(), folder / OPTIMIZER_FILE)
             steps = [step.model_dump(mode="json") for step in self.reporter.recent_steps]
             (folder / STEPS_FILE).write_text(json.dumps(steps))
+        except torch.OutOfMemoryError:
+            raise
         except (SafetensorError, RuntimeError) as error:  # how these libraries report a full disk
             raise OSError(f"the checkpoint cannot be written: {error}; is the disk full?") from error
 

@@ -16,3 +16,7 @@ class NoUsableCheckpoint(RuntimeError):
 def first_line(error: Exception) -> str:
     """Return the first line of an error's message, or its class if it has none (a timeout, for example)."""
     return next(iter(str(error).strip().splitlines()), type(error).__name__)
+
+
+class BrokenModel(RuntimeError):
+    """The weights are not finite numbers any more; they must not replace good ones."""

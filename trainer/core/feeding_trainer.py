@@ -25,6 +25,7 @@ from transformers import (
     TrainingArguments,
 )
 
+from trainer.config.loader import BadConfig
 from trainer.config.schema import TrainingSettings
 from trainer.core.loss import supervised_loss
 from trainer.core.micro_batches import split_by_tokens, to_tensors
@@ -188,24 +189,27 @@ def warmup_factor(global_step: int, warmup_steps: int) -> float:
 
 
 def _arguments(settings: TrainingSettings, scratch: Path) -> TrainingArguments:
-    arguments = TrainingArguments(
-        output_dir=str(scratch),
-        max_steps=ENDLESS,
-        per_device_train_batch_size=1,
-        gradient_accumulation_steps=1,  # a bundle is a whole step; it is split inside `training_step`
-        optim="adamw_torch_fused",
-        learning_rate=settings.learning_rate,
-        weight_decay=settings.weight_decay,
-        max_grad_norm=settings.max_grad_norm,
-        seed=settings.seed,
-        bf16=choose_precision(settings.precision) == "bf16",
-        save_strategy="no",
-        logging_strategy="no",
-        report_to=[],
-        disable_tqdm=True,
-        logging_nan_inf_filter=False,  # it would hide a broken loss behind the average of earlier ones
-        remove_unused_columns=False,
-    )
+    try:
+        arguments = TrainingArguments(
+            output_dir=str(scratch),
+            max_steps=ENDLESS,
+            per_device_train_batch_size=1,
+            gradient_accumulation_steps=1,  # a bundle is a whole step; it is split inside `training_step`
+            optim="adamw_torch_fused",
+            learning_rate=settings.learning_rate,
+            weight_decay=settings.weight_decay,
+            max_grad_norm=settings.max_grad_norm,
+            seed=settings.seed,
+            bf16=choose_precision(settings.precision) == "bf16",
+            save_strategy="no",
+            logging_strategy="no",
+            report_to=[],
+            disable_tqdm=True,
+            logging_nan_inf_filter=False,  # it would hide a broken loss behind the average of earlier ones
+            remove_unused_columns=False,
+        )
+    except ValueError as error:  # what this machine cannot compute in
+        raise BadConfig(f'training.precision is "{settings.precision}": {error}; use "auto"') from error
     arguments._n_gpu = min(
         1, arguments.n_gpu
     )  # with more the stock class would wrap the model in DataParallel

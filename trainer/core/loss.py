@@ -22,7 +22,6 @@ def supervised_loss(model: nn.Module, token_ids: Tensor, labels: Tensor, *, num_
     logits = model(input_ids=token_ids, use_cache=False).logits
     targets = labels[:, 1:]
     supervised = targets != IGNORED
-    # Gathered before the conversion: at the other positions float32 logits would be made for nothing
     return cross_entropy(logits[:, :-1][supervised].float(), targets[supervised], reduction="sum") / max(
         1, num_items
     )

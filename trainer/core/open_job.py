@@ -6,11 +6,18 @@ from concurrent.futures import Executor
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from trainer.config.loader import BadConfig
 from trainer.config.schema import Settings
 from trainer.core.feeding_trainer import StepBundle
 from trainer.data.conversation import Conversation
 from trainer.data.plan import Plan
-from trainer.data.render import Example, Tokenizer, UnrenderableConversation, render_examples
+from trainer.data.render import (
+    Example,
+    Tokenizer,
+    UnrenderableConversation,
+    UnusableTemplate,
+    render_examples,
+)
 from trainer.data.rows import BadRow, RowFile
 from trainer.data.source import ExampleSource, Renderer
 from trainer.profiles.base import DataProfile
@@ -45,12 +52,14 @@ class OpenJob:
         """Yield the steps that are still to be trained.
 
         Raises:
-            UnreadableRows: a row is not what was checked, or cannot be rendered or read.
+            UnreadableRows: a row is not what was checked, or cannot be rendered.
+        BadConfig: the chat template cannot be used.
+        OSError: the file cannot be read, which need not be its own fault.
         """
         try:
             for planned in self.source.steps(self.first_step):
                 yield self._bundle(planned.examples)
-        except (BadRow, OSError) as error:
+        except BadRow as error:
             raise UnreadableRows(str(error)) from error
 
     def _bundle(self, examples: list[Example]) -> StepBundle:
@@ -71,6 +80,7 @@ class OpenJob:
         """Return what is to be remembered of the job."""
         return JobRecord(
             job_id=self.job.id,
+            name=self.job.name,
             sha256=self.job.sha256,
             outcome=outcome,
             message=message,
@@ -89,7 +99,7 @@ def open_job(
 ) -> OpenJob:
     """Set a job up to be trained from its cursor, or from the start if it has none.
 
-    A cursor brings its own settings: a job keeps those it started with.
+    A cursor brings the settings that decide what is trained: a job keeps those it started with.
 
     Raises:
         BadRow: the rows are not those that were checked, or not those the cursor counts.
@@ -100,7 +110,9 @@ def open_job(
             f"{len(rows)} rows can be read, but {job.rows} were checked; drop the file into inbox/ again"
         )
     if cursor:
-        settings = Settings.model_validate(cursor.settings)
+        begun = Settings.model_validate(cursor.settings)
+        kept = {name: getattr(begun, name) for name in ("training", "data", "profile")}
+        settings = settings.model_copy(update=kept)
     plan = Plan(
         sha256=job.sha256,
         num_rows=len(rows),
@@ -123,6 +135,7 @@ def open_job(
         cursor=cursor
         or Cursor(
             job_id=job.id,
+            name=job.name,
             sha256=job.sha256,
             plan=plan.fingerprint,
             step=0,
@@ -157,6 +170,8 @@ def make_renderer(profile: DataProfile, tokenizer: Tokenizer, settings: Settings
         ]
         try:
             return render_examples(transformed, tokenizer, max_length=settings.data.max_length)
+        except UnusableTemplate as error:
+            raise BadConfig(str(error)) from error
         except UnrenderableConversation as error:
             lines = ", ".join(str(number) for number, _ in numbered)
             raise BadRow(f"one of the lines {lines}: {error}") from error

@@ -19,7 +19,7 @@ from trainer.core.feeding_trainer import StepBundle
 from trainer.core.open_job import OpenJob, UnreadableRows, open_job, open_rows
 from trainer.data.render import Tokenizer
 from trainer.data.rows import BadRow, FileChanged, RowFile
-from trainer.monitoring.reporter import Reporter
+from trainer.monitoring.reporter import Reporter, finite
 from trainer.protocol.job import FaultKind, Job, JobRecord, Outcome
 from trainer.protocol.manifest import Progress
 from trainer.protocol.messages import (
@@ -258,7 +258,7 @@ class Session:
             except BaseException:
                 rows.close()
                 raise
-        except (BadRow, FileChanged, OSError) as error:
+        except (BadRow, FileChanged, FileNotFoundError, PermissionError) as error:
             self._end_unopened(job, Outcome.FAILED, str(error), FaultKind.BAD_DATA)
             return None
         finally:
@@ -327,7 +327,9 @@ class Session:
             result = self._learner.validation_loss(settings)
         if result:
             loss, rows = result
-            self._reporter.event(Validated(global_step=self.progress.global_step, loss=loss, rows=rows))
+            self._reporter.event(
+                Validated(global_step=self.progress.global_step, loss=finite(loss), rows=rows)
+            )
 
     def _end(self, opened: OpenJob, outcome: Outcome, message: str | None) -> None:
         if outcome is Outcome.COMPLETED:
@@ -349,6 +351,7 @@ class Session:
         cursor = self.progress.cursors.pop(job.id, None)
         record = JobRecord(
             job_id=job.id,
+            name=job.name,
             sha256=job.sha256,
             outcome=outcome,
             message=message,

@@ -92,6 +92,8 @@ def check_file(
                 on_reject(RejectedRow(line.number, reason, line.content))
             else:
                 rows += 1
+    if is_cancelled():
+        raise CheckCancelled(f"the check of {path.name} was cancelled at its end")
     return FileCheck(
         sha256=digest.hexdigest(),
         size_bytes=size,

@@ -42,10 +42,6 @@ class Plan:
         facts = (self.sha256, self.num_rows, self.rows_per_step, self.epochs, self.seed)
         return hashlib.sha256(repr(facts).encode()).hexdigest()[:16]
 
-    def epoch_of(self, step: int) -> int:
-        """Return the epoch that `step` belongs to, counted from 0."""
-        return step // self.steps_per_epoch
-
     def positions(self, step: int) -> list[int]:
         """Return the positions in the file of the rows of `step` (both counted from 0), in training order."""
         epoch, step_in_epoch = divmod(step, self.steps_per_epoch)

@@ -37,7 +37,11 @@ class Tokenizer(Protocol):
 
 
 class UnrenderableConversation(ValueError):
-    """The chat template cannot show this conversation turn by turn."""
+    """The chat template refuses this conversation."""
+
+
+class UnusableTemplate(ValueError):
+    """The chat template does not show conversations turn by turn, whichever they are."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +63,8 @@ def render_examples(
     """Render conversations, together because that is how tokenizers are fast.
 
     Raises:
-        UnrenderableConversation: the chat template refuses one, or rewrites its earlier turns.
+        UnrenderableConversation: the chat template refuses one.
+        UnusableTemplate: it rewrites earlier turns, or adds words to the assistant's.
     """
     rendered = [_render(conversation, tokenizer) for conversation in conversations]
     encodings = tokenizer([text for text, _ in rendered], add_special_tokens=False)
@@ -80,12 +85,12 @@ def _render(conversation: Conversation, tokenizer: Tokenizer) -> tuple[str, list
         before = _before_turn(tokenizer, messages, i)
         through = text if i + 1 == len(messages) else _apply(tokenizer, messages[: i + 1])
         if not (text.startswith(through) and through.startswith(before)):
-            raise UnrenderableConversation(
+            raise UnusableTemplate(
                 f"the chat template rewrites what stands before messages[{i}] once later turns follow, so "
                 'the assistant\'s part cannot be told; set model.chat_template to "chatml"'
             )
         if not through[len(before) :].lstrip().startswith(message["content"].strip()):
-            raise UnrenderableConversation(
+            raise UnusableTemplate(
                 f"the chat template puts something of its own before the words of messages[{i}], which would "
                 'be learned, too; set model.chat_template to "chatml"'
             )

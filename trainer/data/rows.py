@@ -113,6 +113,7 @@ class RowFile:
         self._file = file
         self._offsets = offsets
         self._numbers = numbers
+        self._stamp = _stamp(file)
 
     @classmethod
     def open(
@@ -157,14 +158,21 @@ class RowFile:
         """Return the JSON value of row `position`, counted from 0.
 
         Raises:
-            BadRow: the line is not what was checked.
+            BadRow: the line is not what was checked, or somebody has written to the file since.
         """
+        if _stamp(self._file) != self._stamp:
+            raise BadRow("the file was changed while it was trained; drop it into inbox/ again")
         self._file.seek(self._offsets[position])
         return parse_row(self._file.readline())
 
     def close(self) -> None:
         """Let the file go."""
         self._file.close()
+
+
+def _stamp(file: BinaryIO) -> tuple[int, int]:
+    found = os.fstat(file.fileno())
+    return found.st_size, found.st_mtime_ns
 
 
 def open_without_following(path: str, flags: int) -> int:

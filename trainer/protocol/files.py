@@ -10,8 +10,8 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-# Errors of link(2) that mean "not here", for which a verified copy does the same job
-NO_LINK_HERE = (errno.EXDEV, errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK, errno.EACCES)
+# Errors of link(2) that mean "not here", where a rename does the same job
+NO_LINK_HERE = (errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK, errno.EACCES)
 MAX_NAME_BYTES = 255
 LONGEST_EXTENSION = 32  # characters; what is longer is a part of the name that happens to follow a dot
 
@@ -140,10 +140,19 @@ def move_all_durably(moves: Iterable[tuple[Path, Path, str]]) -> list[Path | Non
     for folder in {target.parent for _, _, target in moved if target is not None}:
         sync_directory(folder)
     for source, identity, target in moved:
-        # A file that came under the same name meanwhile has been moved nowhere, so it stays
-        if target is not None and _identity(source) == identity:
-            source.unlink(missing_ok=True)
+        if target is not None:
+            _drop_old_name(source, identity, target)
     return [target for _, _, target in moved]
+
+
+def _drop_old_name(source: Path, identity: tuple[int, int] | None, target: Path) -> None:
+    if _identity(source) != identity:
+        return  # another file came under the same name meanwhile; it has been moved nowhere, so it stays
+    try:
+        source.unlink(missing_ok=True)
+    except BaseException:
+        target.unlink()  # a file in two places would be trained twice
+        raise
 
 
 def _identity(path: Path) -> tuple[int, int] | None:
@@ -164,11 +173,18 @@ def _give_name(source: Path, folder: Path, name: str) -> Path | None:
         except FileExistsError:
             number += 1
         except FileNotFoundError:
+            if os.path.lexists(source):
+                raise  # it is the folder that is missing
             return None
         except OSError as error:
+            if error.errno == errno.EXDEV:
+                copy = copy_durably(source, folder, name)
+                # At once: after a crash a copy is not recognised as the same file, so at most one is doubled
+                _drop_old_name(source, _identity(source), copy)
+                return copy
             if error.errno not in NO_LINK_HERE:
                 raise
-            return copy_durably(source, folder, name)
+            return _claim_name(source, folder, name)  # needs rights to the folders only, not to the file
 
 
 def copy_durably(source: Path, folder: Path, name: str) -> Path:
@@ -205,7 +221,11 @@ def _claim_name(partial: Path, folder: Path, name: str) -> Path:
         except FileExistsError:
             number += 1
             continue
-        os.replace(partial, target)
+        try:
+            os.replace(partial, target)
+        except BaseException:
+            target.unlink()
+            raise
         sync_directory(folder)
         return target
 

@@ -88,6 +88,7 @@ class JobRecord(BaseModel):
     model_config = ConfigDict(frozen=True)
 
     job_id: str
+    name: str = ""
     sha256: str
     outcome: Outcome
     message: str | None = None
@@ -99,6 +100,7 @@ class Cursor(BaseModel):
     """How far an open job's plan has been trained."""
 
     job_id: str
+    name: str = ""
     sha256: str
     plan: str
     """Fingerprint of everything that decides order and grouping of the rows."""

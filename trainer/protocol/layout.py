@@ -106,7 +106,8 @@ class Layout:
         self.base.mkdir(parents=True, exist_ok=True)
         for folder in self.folders():
             folder.mkdir(mode=PRIVATE_MODE, exist_ok=True)
-            if folder.stat().st_mode & 0o077:
+            # One that somebody linked here is theirs to open or close
+            if not folder.is_symlink() and folder.stat().st_mode & 0o077:
                 folder.chmod(PRIVATE_MODE)
 
 

@@ -17,7 +17,10 @@ class _TextLine(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
         job = f" job={job_id}" if (job_id := getattr(record, "job_id", None)) else ""
         line = f"{utc_text(record.created)} {record.levelname:7} {printable(record.getMessage())}{job}"
-        return f"{line}\n{self.formatException(record.exc_info)}" if record.exc_info else line
+        if not record.exc_info:
+            return line
+        trace = self.formatException(record.exc_info).splitlines()
+        return "\n".join([line, *(printable(part) for part in trace)])
 
 
 class _JsonLine(logging.Formatter):
