@@ -8,6 +8,7 @@ from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import partial
+from itertools import count
 from pathlib import Path
 from queue import SimpleQueue
 from typing import BinaryIO
@@ -16,7 +17,7 @@ from daemon.folder import REJECTED_SUFFIX, note_beside
 from daemon.settling import Identity
 from daemon.sight import identity_of
 from trainer.data.check import FileCheck, RejectedRow, check_file
-from trainer.protocol.files import sync_file
+from trainer.protocol.files import numbered, sync_file
 from trainer.protocol.job import Priority
 
 MAX_SHOWN_BYTES = 1 << 20  # of a rejected row; the file itself keeps it whole
@@ -143,8 +144,8 @@ class _RejectedRows:
     """Writes `NAME.rejected.jsonl`, a line per rejected row; nothing appears if there is none."""
 
     def __init__(self, folder: Path, name: str) -> None:
-        self._name = note_beside(folder / name, REJECTED_SUFFIX).name
-        self._partial = folder / f".{self._name}.part"
+        self._name = name
+        self._partial = folder / f".{note_beside(folder / name, REJECTED_SUFFIX).name}.part"
         self._file: BinaryIO | None = None
 
     def __enter__(self) -> "_RejectedRows":
@@ -158,13 +159,17 @@ class _RejectedRows:
         self._file.write(line.encode() + b"\n")
 
     def publish(self) -> None:
-        if self._file is not None:
-            self._file.flush()
-            os.fsync(self._file.fileno())
-            self._file.close()
-            os.replace(
-                self._partial, self._partial.with_name(self._name)
-            )  # a newer report replaces an older one
+        if self._file is None:
+            return
+        self._file.flush()
+        os.fsync(self._file.fileno())
+        for number in count(1):  # a report of an earlier file of this name stays
+            target = note_beside(self._partial.with_name(numbered(self._name, number)), REJECTED_SUFFIX)
+            try:
+                os.link(self._partial, target)
+                return
+            except FileExistsError:
+                continue
 
     def __exit__(self, *exception: object) -> None:
         if self._file is not None:

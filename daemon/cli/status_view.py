@@ -128,8 +128,8 @@ def _file_lines(status: Status) -> list[tuple[str, str]]:
     current, total = fields.get("current_file"), fields.get("file_total_steps")
     begun = (fields.get("queue") or {}).get("processing") or 0
     if not current:
-        is_held = begun and fields.get("status") != "training"
-        return [("file", f"{begun:,} in queue/processing/, trained further later on")] if is_held else []
+        is_held = begun and (not status.is_running or fields.get("status") in ("paused", "blocked"))
+        return [("file", f"{begun:,} in queue/processing/, to go on later")] if is_held else []
     lines = [("file", f"{printable(str(current))} ({fields.get('priority') or 'being checked'})")]
     if total:
         left = f", {_duration(fields.get('eta_s'))} left" if _is_stepping(status) else ""

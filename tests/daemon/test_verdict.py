@@ -22,7 +22,7 @@ def test_a_worker_that_left_as_told_has_no_fault():
 def test_what_the_worker_says_itself_is_believed(kind, exit_code):
     verdict = judge_exit(exit_code, faulted(kind), "last words")
 
-    assert verdict == Verdict(kind, "OSError: no space left", "Traceback …")
+    assert verdict == Verdict(kind, "OSError: no space left", "Traceback …", "no space left")
 
 
 @pytest.mark.parametrize(

@@ -335,7 +335,7 @@ def test_another_base_model_is_refused_while_checkpoints_continue_the_first(
         TrainerEngine(settings_with(noisy_folder), base_dir=base_dir).load()
 
     assert f'model.base_model is "{noisy_folder}"' in str(refused.value)
-    assert f'continue "{tiny_folder}"' in str(refused.value)
+    assert f'continue one with "{tiny_folder}"' in str(refused.value)
     assert weights_sha256(base_dir) == before
 
 

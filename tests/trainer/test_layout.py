@@ -91,7 +91,7 @@ def test_the_working_directory_itself_keeps_its_mode(tmp_path):
     assert mode(tmp_path) == 0o755
 
 
-def test_a_folder_may_be_a_symlink_to_a_bigger_disk(tmp_path):
+def test_a_folder_may_be_a_symlink_to_a_bigger_disk_whose_rights_are_its_owners(tmp_path):
     layout, disk = Layout(tmp_path / "base"), tmp_path / "disk"
     layout.base.mkdir()
     disk.mkdir(mode=0o755)
@@ -100,7 +100,7 @@ def test_a_folder_may_be_a_symlink_to_a_bigger_disk(tmp_path):
     layout.create()
 
     assert layout.models.is_symlink()
-    assert mode(disk) == 0o700
+    assert mode(disk) == 0o755
 
 
 def test_a_file_where_a_folder_belongs_is_an_error_and_is_kept(tmp_path):

@@ -209,7 +209,9 @@ def test_a_file_is_trained_row_by_row_and_finished_by_a_checkpoint(file):
 
     run = Run([start(job, path), QueueEmpty(), LEAVE])
 
-    record = JobRecord(job_id="a", sha256=job.sha256, outcome=Outcome.COMPLETED, rows_trained=5, steps=3)
+    record = JobRecord(
+        job_id="a", name="a.jsonl", sha256=job.sha256, outcome=Outcome.COMPLETED, rows_trained=5, steps=3
+    )
     assert [type(event) for event in run.told(JobStarted, StepsTaken, JobEnded, CheckpointPublished)] == [
         JobStarted,
         StepsTaken,

@@ -7,6 +7,7 @@
 Everything happens at step boundaries, where the weights are those after a whole optimizer step.
 """
 
+import errno
 import hashlib
 import time
 from collections.abc import Callable, Iterator
@@ -43,6 +44,7 @@ from trainer.protocol.messages import (
     Validated,
 )
 
+FAULTS_OF_A_FILE = (errno.ENOENT, errno.EACCES, errno.EPERM, errno.ELOOP, errno.EISDIR)
 FINISHED_KEPT = 2_000  # ended jobs that a checkpoint remembers; the daemon files them away within seconds
 COMMIT_AT_THE_LATEST = (
     1_000  # ended jobs that force a save, so that none is forgotten before it was filed away
@@ -258,7 +260,9 @@ class Session:
             except BaseException:
                 rows.close()
                 raise
-        except (BadRow, FileChanged, FileNotFoundError, PermissionError) as error:
+        except (BadRow, FileChanged, OSError) as error:
+            if isinstance(error, OSError) and error.errno not in FAULTS_OF_A_FILE:
+                raise  # such as a disk that cannot be read
             self._end_unopened(job, Outcome.FAILED, str(error), FaultKind.BAD_DATA)
             return None
         finally:

@@ -178,9 +178,10 @@ def _give_name(source: Path, folder: Path, name: str) -> Path | None:
             return None
         except OSError as error:
             if error.errno == errno.EXDEV:
+                identity = _identity(source)
                 copy = copy_durably(source, folder, name)
                 # At once: after a crash a copy is not recognised as the same file, so at most one is doubled
-                _drop_old_name(source, _identity(source), copy)
+                _drop_old_name(source, identity, copy)
                 return copy
             if error.errno not in NO_LINK_HERE:
                 raise
