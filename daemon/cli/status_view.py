@@ -132,7 +132,8 @@ def _file_lines(status: Status) -> list[tuple[str, str]]:
         return [("file", f"{begun:,} in queue/processing/, to go on later")] if is_held else []
     lines = [("file", f"{printable(str(current))} ({fields.get('priority') or 'being checked'})")]
     if total:
-        left = f", {_duration(fields.get('eta_s'))} left" if _is_stepping(status) else ""
+        is_known = _is_stepping(status) and fields.get("eta_s") is not None
+        left = f", {_duration(fields['eta_s'])} left" if is_known else ""
         lines.append(("progress", f"step {_number(fields.get('file_step'))} of {_number(total)}{left}"))
     return lines
 

@@ -1,21 +1,25 @@
 """The command training_controller, with a status file and a thread in the daemon's place."""
 
+import io
 import json
 import os
+import re
 import subprocess
 import sys
 import threading
 
 import pytest
+from rich.console import Console
 from typer.testing import CliRunner
 
-from daemon.cli.status_view import SILENT_AFTER_S, read_status
+from daemon.cli import training_queue
+from daemon.cli.status_view import SILENT_AFTER_S, draw, read_status
 from daemon.cli.training_controller import NO_DAEMON_EXIT_CODE, app
 from daemon.control import read_requests
 from daemon.status_board import StatusBoard
 from tests.support import eventually
 from trainer.protocol.layout import Layout
-from trainer.protocol.status import State
+from trainer.protocol.status import QueueCounts, State
 
 
 @pytest.fixture
@@ -156,3 +160,105 @@ def test_the_base_dir_may_stand_before_the_subcommand(layout, monkeypatch):
     result = CliRunner().invoke(app, ["--base-dir", str(layout.base), "status", "--json"])
 
     assert json.loads(result.stdout)["daemon"] == "running"
+
+
+def drawn(layout, width=80):
+    """Return the lines of the panel as a terminal of this width shows them."""
+    console = Console(width=width, file=io.StringIO(), force_terminal=True, color_system=None)
+    console.print(draw(read_status(layout)))
+    return console.file.getvalue().splitlines()
+
+
+def line_of(lines, name):
+    return next((line.strip("│ ") for line in lines if line.startswith(f"│ {name}")), None)
+
+
+def board_at_work(layout, state, reason=None):
+    board = publish(layout, state)
+    board.set_state(state, reason)
+    board.set(current_file="a.jsonl", priority="high", file_step=30, file_total_steps=90)
+    board.set(eta_s=60.0, tokens_per_sec=500.0)
+    board.publish()
+    return board
+
+
+@pytest.mark.parametrize("width", [80, 100, 120])
+def test_every_alert_has_lines_of_its_own_below_the_bar(layout, width):
+    board = board_at_work(layout, State.TRAINING)
+    board.alert("a", "the first thing")
+    board.alert("b", "the second thing")
+    board.publish()
+
+    lines = drawn(layout, width)
+
+    assert all(len(line) == width for line in lines)
+    [bar] = [line for line in lines if "━" in line]
+    assert bar.strip("│ ━╺╸") == ""
+    assert [line.strip("│ ") for line in lines if "alert" in line] == [
+        "alert        the first thing",
+        "alert        the second thing",
+    ]
+
+
+@pytest.mark.parametrize(
+    "state, moves", [(State.TRAINING, True), (State.PAUSED, False), (State.BLOCKED, False)]
+)
+def test_speed_and_time_left_are_shown_only_while_steps_are_taken(layout, state, moves):
+    board_at_work(layout, state)
+
+    lines = drawn(layout)
+
+    assert (line_of(lines, "speed") is not None) == moves
+    assert ("1 min 00 s left" in line_of(lines, "progress")) == moves
+    assert "a.jsonl (high)" in line_of(lines, "file")
+
+
+def test_a_begun_file_is_mentioned_while_nothing_is_trained(layout):
+    board = publish(layout, State.PAUSED)
+    board.set(queue=QueueCounts(processing=1))
+    board.publish()
+
+    assert "1 in queue/processing/" in line_of(drawn(layout), "file")
+
+
+def test_the_last_error_is_shown_with_its_time_unless_it_is_the_reason_itself(layout):
+    board = publish(layout)
+    board.error("BadFile", "it is empty", "a.jsonl")
+    board.publish()
+    shown = line_of(drawn(layout), "last error")
+    board.error("Blocked", "no such model", None)
+    board.set_state(State.BLOCKED, "no such model")
+    board.publish()
+
+    lines = drawn(layout)
+
+    assert re.search(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d UTC, a.jsonl: it is empty", shown)
+    assert sum("no such model" in line for line in lines) == 1
+
+
+def test_the_daemon_is_named_once(layout):
+    publish(layout)
+
+    assert line_of(drawn(layout), "daemon") == f"daemon       running (pid {os.getpid()})"
+
+
+@pytest.mark.parametrize(
+    "arguments, exit_code", [(["pause"], NO_DAEMON_EXIT_CODE), (["status", "--nope"], 2)]
+)
+def test_with_json_an_error_is_json_on_standard_output(layout, arguments, exit_code):
+    command = [sys.executable, "-m", "daemon.cli.training_controller", *arguments, "--json"]
+    environment = os.environ | {"TRAINING_BASE_DIR": str(layout.base)}
+
+    result = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
+
+    assert result.returncode == exit_code
+    assert list(json.loads(result.stdout)) == ["error"]
+
+
+@pytest.mark.parametrize("command", [app, training_queue.app])
+def test_no_summary_is_cut_in_the_help_of_a_narrow_terminal(command):
+    result = CliRunner().invoke(command, ["--help"], env={"COLUMNS": "80"})
+
+    commands = result.stdout.partition("Commands:")[2]
+    assert commands
+    assert "..." not in commands

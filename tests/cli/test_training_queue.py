@@ -2,6 +2,9 @@
 
 import json
 import os
+import stat
+import subprocess
+import sys
 
 import pytest
 from typer.testing import CliRunner
@@ -9,8 +12,9 @@ from typer.testing import CliRunner
 from daemon.cli.training_queue import ROWS_SHOWN, app
 from daemon.ledger import Ledger
 from daemon.sight import identity_of
+from daemon.status_board import StatusBoard
 from tests.support import FakeClock, job_for, rows, write_jsonl
-from trainer.protocol.job import Priority
+from trainer.protocol.job import Outcome, Priority
 from trainer.protocol.layout import Layout
 
 
@@ -23,6 +27,31 @@ def layout(tmp_path):
 
 def run(layout, *arguments):
     return CliRunner().invoke(app, [*arguments, "--base-dir", str(layout.base)])
+
+
+def run_as_a_process(layout, *arguments):
+    """Run the command with everything around it: exit code, both outputs, the process's umask."""
+    command = [sys.executable, "-m", "daemon.cli.training_queue", *arguments, "--base-dir", str(layout.base)]
+    return subprocess.run(command, capture_output=True, text=True, check=False)
+
+
+def ledger_with(layout, *known):
+    """Write a ledger of jobs (path, priority, state) that arrived in this order, and return it, open."""
+    ledger = Ledger(layout.ledger_file, clock=FakeClock())
+    for number, (path, priority, state) in enumerate(known):
+        job = job_for(path, id=f"20260101-000000-00000{number}", priority=priority)
+        ledger.add_job(job, identity_of(path.stat()), state)
+    ledger.commit()
+    return ledger
+
+
+def listed(layout, *keys):
+    files = json.loads(run(layout, "list", "--json").stdout)
+    return [tuple(file[key] for key in keys) for file in files]
+
+
+def running_daemon(layout):
+    StatusBoard(layout.status_file, daemon_pid=os.getpid()).publish()
 
 
 def test_add_copies_and_leaves_the_users_file_alone(layout, tmp_path):
@@ -135,13 +164,187 @@ def test_set_priority_moves_the_file(layout):
     assert not (layout.waiting(Priority.LOW) / "a.jsonl").exists()
 
 
-def test_a_file_in_training_cannot_be_moved_and_the_message_says_what_to_do(layout):
+def test_after_a_move_without_a_daemon_the_list_says_what_the_folders_say(layout):
+    path = write_jsonl(layout.waiting(Priority.LOW) / "a.jsonl", rows(2))
+    ledger_with(layout, (path, Priority.LOW, "waiting")).close()
+
+    run(layout, "set-priority", "a.jsonl", "high")
+
+    assert listed(layout, "name", "state", "priority", "rows") == [("a.jsonl", "waiting", "high", 2)]
+    assert json.loads(run(layout, "status", "--json").stdout)["high"] == 1
+
+
+def test_files_of_one_name_are_listed_with_their_own_rows(layout):
+    low = write_jsonl(layout.waiting(Priority.LOW) / "a.jsonl", rows(2))
+    high = write_jsonl(layout.waiting(Priority.HIGH) / "a.jsonl", rows(5))
+    begun = write_jsonl(layout.processing / "a.jsonl", rows(7))
+    ledger_with(
+        layout,
+        (low, Priority.LOW, "waiting"),
+        (high, Priority.HIGH, "waiting"),
+        (begun, Priority.HIGH, "processing"),
+    ).close()
+    write_jsonl(layout.waiting(Priority.NORMAL) / "a.jsonl", rows(1))
+
+    assert listed(layout, "state", "priority", "rows") == [
+        ("processing", "high", 7),
+        ("waiting", "high", 5),
+        ("checking", "normal", None),
+        ("waiting", "low", 2),
+    ]
+
+
+@pytest.mark.parametrize(
+    "verdict, state", [("completed", "saving"), ("interrupted", "processing"), (None, "processing")]
+)
+def test_a_trained_file_is_listed_as_saving_until_its_checkpoint_is_there(layout, verdict, state):
+    path = write_jsonl(layout.processing / "a.jsonl", rows(1))
+    ledger = ledger_with(layout, (path, Priority.NORMAL, "processing"))
+    job = ledger.open_jobs()[0].job
+    ledger.start_attempt(job.id)
+    ledger.end_attempt(job.id, "completed", None, is_charged=False)  # then its worker died unsaved
+    ledger.start_attempt(job.id)
+    if verdict:
+        ledger.end_attempt(job.id, verdict, None, is_charged=False)
+    ledger.close()
+
+    assert listed(layout, "state") == [(state,)]
+    assert json.loads(run(layout, "status", "--json").stdout)["processing"] == 1
+
+
+def test_a_damaged_ledger_is_an_error_that_names_it(layout):
+    layout.ledger_file.write_text("not a database, and long enough to be read as one" * 50)
+
+    result = run(layout, "list")
+
+    assert "ledger.sqlite3" in str(result.exception)
+
+
+@pytest.mark.parametrize("command", [["remove"], ["set-priority", "high"]])
+def test_a_name_of_two_files_is_refused_until_the_folder_is_given(layout, command):
+    for priority in (Priority.HIGH, Priority.LOW):
+        write_jsonl(layout.waiting(priority) / "a.jsonl", rows(1))
+    subcommand, *rest = command
+
+    refused = run(layout, subcommand, "a.jsonl", *rest)
+    accepted = run(layout, subcommand, "low/a.jsonl", *rest)
+
+    assert "high/a.jsonl and low/a.jsonl" in str(refused.exception)
+    assert accepted.exit_code == 0
+    assert not (layout.waiting(Priority.LOW) / "a.jsonl").exists()
+
+
+def test_retry_takes_the_file_of_the_folder_that_is_given(layout):
+    for folder in ("failed", "skipped"):
+        write_jsonl(layout.queue / folder / "a.jsonl", rows(1))
+
+    refused = run(layout, "retry", "a.jsonl")
+    run(layout, "retry", "skipped/a.jsonl")
+
+    assert "failed/a.jsonl and skipped/a.jsonl" in str(refused.exception)
+    assert (layout.failed / "a.jsonl").exists()
+    assert not (layout.queue / "skipped" / "a.jsonl").exists()
+
+
+def test_only_the_file_in_training_gets_the_advice_to_skip_it(layout):
+    running_daemon(layout)
+    paths = [
+        write_jsonl(layout.processing / name, rows(1)) for name in ("done.jsonl", "now.jsonl", "next.jsonl")
+    ]
+    ledger = ledger_with(layout, *[(path, Priority.NORMAL, "processing") for path in paths])
+    job = ledger.open_jobs()[0].job
+    ledger.start_attempt(job.id)
+    ledger.end_attempt(job.id, "completed", None, is_charged=False)
+    ledger.close()
+
+    messages = {path.name: str(run(layout, "remove", path.name).exception) for path in paths}
+
+    assert "waits for its checkpoint" in messages["done.jsonl"]
+    assert "training_controller skip" in messages["now.jsonl"]
+    assert "goes on after now.jsonl" in messages["next.jsonl"]
+    assert all(path.exists() for path in paths)
+
+
+def test_without_a_daemon_a_begun_file_is_said_to_go_on_when_one_runs(layout):
     write_jsonl(layout.processing / "a.jsonl", rows(1))
 
     result = run(layout, "remove", "a.jsonl")
 
-    assert "training_controller skip" in str(result.exception)
+    assert "goes on when a daemon runs" in str(result.exception)
     assert (layout.processing / "a.jsonl").exists()
+
+
+@pytest.mark.parametrize(
+    "folder, advice",
+    [
+        ("failed", "training_queue retry failed/a.jsonl"),
+        ("skipped", "training_queue retry skipped/a.jsonl"),
+        ("recently_completed", "queue/recently_completed/a.jsonl"),
+    ],
+)
+@pytest.mark.parametrize("command", [["remove", "a.jsonl"], ["set-priority", "a.jsonl", "high"]])
+def test_a_file_that_does_not_wait_any_more_is_found_and_can_be_retried(layout, command, folder, advice):
+    write_jsonl(layout.queue / folder / "a.jsonl", rows(1))
+
+    result = run(layout, *command)
+
+    assert advice in str(result.exception)
+    assert (layout.queue / folder / "a.jsonl").exists()
+
+
+def test_retry_says_where_a_file_waits_already(layout):
+    write_jsonl(layout.waiting(Priority.LOW) / "a.jsonl", rows(1))
+
+    assert "low/a.jsonl waits already" in str(run(layout, "retry", "a.jsonl").exception)
+
+
+def test_list_shows_failed_and_skipped_files_with_their_reasons(layout):
+    write_jsonl(layout.waiting(Priority.LOW) / "a.jsonl", rows(1))
+    run(layout, "remove", "a.jsonl")
+    write_jsonl(layout.failed / "b.jsonl", rows(1))
+
+    failed, skipped = run(layout, "list", "--failed"), run(layout, "list", "--skipped")
+    both = run(layout, "list", "--failed", "--skipped", "--json")
+
+    assert "b.jsonl" in failed.stdout
+    assert "a.jsonl" not in failed.stdout
+    assert "removed with training_queue" in skipped.stdout
+    assert [(file["name"], file["state"]) for file in json.loads(both.stdout)] == [
+        ("b.jsonl", "failed"),
+        ("a.jsonl", "skipped"),
+    ]
+
+
+def test_notes_and_copies_are_readable_by_their_owner_alone(layout, tmp_path):
+    file = write_jsonl(tmp_path / "a.jsonl", rows(1))
+    write_jsonl(layout.waiting(Priority.HIGH) / "b.jsonl", rows(1))
+
+    run_as_a_process(layout, "add", str(file))
+    run_as_a_process(layout, "remove", "b.jsonl")
+
+    note = layout.finished(Outcome.SKIPPED) / "b.jsonl.reason.json"
+    copy = layout.inbox / "normal" / "a.jsonl"
+    assert [stat.S_IMODE(path.stat().st_mode) for path in (note, copy)] == [0o600, 0o600]
+
+
+@pytest.mark.parametrize(
+    "arguments, exit_code",
+    [(["remove", "nope.jsonl"], 1), (["remove"], 2), (["set-priority", "a.jsonl", "urgent"], 2)],
+)
+def test_with_json_an_error_is_json_on_standard_output(layout, arguments, exit_code):
+    result = run_as_a_process(layout, *arguments, "--json")
+
+    assert result.returncode == exit_code
+    assert list(json.loads(result.stdout)) == ["error"]
+    assert result.stderr == ""
+
+
+def test_a_wrong_priority_is_named_with_those_that_exist(layout):
+    result = run_as_a_process(layout, "set-priority", "a.jsonl", "urgent")
+
+    assert (result.returncode, result.stdout) == (2, "")
+    assert "'urgent' is not one of 'high', 'normal', 'low'" in result.stderr
+    assert "Value error" not in result.stderr
 
 
 def test_remove_keeps_the_file_and_says_why_it_lies_there(layout):
