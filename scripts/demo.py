@@ -108,9 +108,7 @@ def show_lesson(layout: Layout) -> None:
     questions = [next(supply) for _ in range(NUM_QUESTIONS)]
     files = {name: [next(supply) for _ in range(number)] for name, number in ROWS.items()}
     console.rule("A tiny model, and questions it has never seen")
-    console.print(
-        'The puzzle: write a few letters in reverse order. To "Reverse: a b c" the answer is "c b a".'
-    )
+    console.print('The puzzle: to "Reverse: a b c" the right answer is "c b a".')
     console.print("The model starts with random weights, so before training it answers with noise:")
     # Asked in processes of their own: the daemon's side of the house never loads torch
     before = ask(layout, questions, checkpoint=False)
@@ -118,6 +116,8 @@ def show_lesson(layout: Layout) -> None:
     console.rule("Two files dropped into inbox/, then an urgent one while the first trains")
     with running_daemon(layout) as daemon:
         train(layout, files, daemon)
+    if not console.is_terminal:
+        console.print()  # the live display leaves its last line open
     after = ask(layout, questions, checkpoint=True)
     report(layout, questions, before, after)
     console.print(f"\nAll of it took {time.monotonic() - started:.0f} seconds.", highlight=False)
@@ -290,7 +290,7 @@ def answers_table(questions: list[Puzzle], before: list[str], after: list[str] |
     table = Table("question", "right answer", "before", *(["after"] if after else []))
     for number, puzzle in enumerate(questions):
         answers = [before[number], *([after[number]] if after else [])]
-        shown = [escape(printable(answer, limit=30)) for answer in answers]
+        shown = [escape(printable(answer, limit=30)) if answer.strip() else "(nothing)" for answer in answers]
         table.add_row(puzzle.question, puzzle.answer, *shown)
     return table
 
@@ -308,7 +308,14 @@ def completed_jobs(layout: Layout) -> list[tuple[Any, ...]]:
 
 def files_table(jobs: list[tuple[Any, ...]]) -> Table:
     table = Table(
-        "order", Column("file", no_wrap=True), "priority", "rows", "steps", "tokens/s", "loss: start", "end"
+        "#",
+        Column("file", no_wrap=True),
+        Column("priority", min_width=8),
+        "rows",
+        "steps",
+        Column("tokens/s", min_width=8),
+        "loss: start",
+        "end",
     )
     for number, (name, priority, trained, steps, speed, first, last) in enumerate(jobs, 1):
         table.add_row(

@@ -91,6 +91,21 @@ def test_every_option_that_the_pages_use_exists():
             assert option in help_text, f"{command} {subcommand} {option}"
 
 
+def test_every_configuration_that_the_pages_show_is_valid(tmp_path):
+    blocks = [json.loads(block) for block in re.findall(r"^```json\n(\{.*?)^```", all_text(), re.M | re.S)]
+    shown = [block for block in blocks if block.keys() <= sections().keys()]
+
+    assert len(shown) >= 2
+    for content in shown:
+        (tmp_path / "config.json").write_text(json.dumps(content))
+        load_settings(tmp_path / "config.json", environment={})
+
+
+def test_completion_is_shown_for_every_command():
+    for command in COMMANDS:
+        assert f"{command} --install-completion" in all_text()
+
+
 def test_links_between_pages_lead_somewhere():
     for page in PAGES:
         for target in re.findall(r"\]\(([^)#\s]+)", page.read_text()):
