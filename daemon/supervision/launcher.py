@@ -68,8 +68,8 @@ def _environment() -> dict[str, str]:
     packages = str(Path(trainer.__file__).parent.parent)
     found = os.environ.get("PYTHONPATH")
     return {
-        # Torch's threads wait for each other by spinning. On a busy machine the default (for milliseconds) starves
-        # the thread they wait for: with one other process on two cores a step took 14 times as long
+        # Torch's threads wait for each other by spinning. On a busy machine the default (for milliseconds)
+        # starves the thread they wait for: with one other process on two cores a step took 14 times as long
         "GOMP_SPINCOUNT": "10000",
         **os.environ,
         "PYTHONPATH": f"{packages}{os.pathsep}{found}" if found else packages,

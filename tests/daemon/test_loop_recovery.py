@@ -1,4 +1,4 @@
-"""One call fails once, in the middle of handling: every file still ends exactly once, and stop still stops."""
+"""One call fails once, in the middle of handling: every file still ends once, and stop still stops."""
 
 import errno
 import os
