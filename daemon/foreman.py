@@ -220,7 +220,7 @@ class Foreman:
                 if event.detail:
                     self._board.set_state(self._board.status.status, event.detail)
             case JobStarted():
-                self._board.job_started(self._jobs[event.job_id], event)
+                self._on_job_started(event)
             case StepsTaken():
                 self._failures = 0
                 self._board.clear_alert("worker")
@@ -275,10 +275,20 @@ class Foreman:
             self._ledger.add_event("reopened", message, job_id)
             self._board.alert(f"reopened {job_id}", message)
 
+    def _on_job_started(self, event: JobStarted) -> None:
+        job = self._jobs[event.job_id]
+        at = f"goes on at step {event.first_step + 1} of" if event.first_step else "starts with"
+        message = f"training {job.name}: {at} {event.total_steps} steps"
+        logger.info(message, extra={"job_id": job.id})
+        self._ledger.add_event("started", message, job.id)
+        self._board.job_started(job, event)
+
     def _on_job_ended(self, event: JobEnded) -> None:
         record = event.record
         job = self._jobs[record.job_id]
         message = f"{record.outcome} {job.name}: {record.rows_trained} rows in {record.steps} steps"
+        if (loss := self._board.status.loss) is not None:
+            message += f", loss {loss:.4f}"
         if event.truncated_rows:
             message += f"; {event.truncated_rows} rows cut off at data.max_length"
         if event.rows_without_target:
@@ -301,7 +311,9 @@ class Foreman:
 
     def _on_checkpoint(self, event: CheckpointPublished) -> None:
         self._board.checkpoint(event.checkpoint)
-        self._ledger.add_event("checkpoint", f"{event.checkpoint.path} in {event.seconds:.2f} s")
+        message = f"saved {event.checkpoint.path} in {event.seconds:.2f} s"
+        logger.info(message)
+        self._ledger.add_event("checkpoint", message)
         begun = {job.id: job for job in self._queue.processing()}
         self._put_away(
             [(begun[record.job_id], record) for record in event.finished if record.job_id in begun]

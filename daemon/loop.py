@@ -184,9 +184,10 @@ class Daemon:
                 self._foreman.pause()
                 self._accept(request)
             case "resume":
-                was_paused = self._pause.clear()
+                was_paused, was_blocked = self._pause.clear(), self._foreman.blocked
                 self._foreman.resume()
-                self._answer(request, "training goes on" if was_paused else "was not paused")
+                result = "training goes on" if was_paused else "was not paused"
+                self._answer(request, "trying again what was blocked" if was_blocked else result)
             case "skip":
                 self._skip(request)
             case "stop":

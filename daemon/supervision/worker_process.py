@@ -27,6 +27,7 @@ class WorkerProcess:
         self._channel: Channel[Event] = Channel(launched.endpoint, EVENTS)
         self._layout = layout
         self._clock = clock
+        self._unheard: list[Event] = []
         self._last_word: Faulted | Leaving | None = None
         self._is_connected = True
         self._kill_at: float | None = None
@@ -56,16 +57,20 @@ class WorkerProcess:
 
     def events(self) -> list[Event]:
         """Return what it has said since the last call."""
-        said: list[Event] = []
+        self._listen()
+        said, self._unheard = self._unheard, []
+        return said
+
+    def _listen(self) -> None:
+        """Take in everything that has arrived, also the rest of a message that came in parts."""
         try:
-            while self._is_connected and (events := self._channel.receive(0)):
-                said += events
+            while self._is_connected and self._channel.wait(0):
+                self._unheard += self._channel.receive(0)
         except ChannelClosed:
             self._is_connected = False
-        for event in said:
+        for event in self._unheard:
             if isinstance(event, Faulted | Leaving):
                 self._last_word = event
-        return said
 
     def dismiss_by(self, deadline: float) -> None:
         """Let it go on until `deadline` (monotonic seconds); after that it is ended by force."""
@@ -79,7 +84,8 @@ class WorkerProcess:
         if self._process.poll() is None:
             self._enforce_deadline()
             return None
-        self.events()
+        self._listen()  # what it said last is still to be heard
+        self._is_connected = False
         self._channel.close()
         return judge_exit(self._process.returncode, self._last_word, self._stderr_tail())
 

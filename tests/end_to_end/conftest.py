@@ -16,7 +16,7 @@ from tests.support import eventually, rows, write_jsonl
 from trainer.protocol.files import UnreadableFile, read_json
 from trainer.protocol.layout import Layout
 
-START_TIMEOUT_S = 60.0  # a worker imports torch and transformers, on a machine that may be busy
+START_TIMEOUT_S = 240.0  # a worker imports torch and transformers, on a machine that may be busy
 CONFIG = {
     "training": {"learning_rate": 1e-3, "warmup_steps": 5, "batch_size": 2, "gradient_accumulation": 1},
     "checkpoints": {"group_commit_s": 1.0},
@@ -41,13 +41,13 @@ class RunningDaemon:
 
     def run(self, *arguments: str) -> int:
         """Start it and wait until it leaves; return its exit code."""
-        return self.start(*arguments).wait(timeout=180)
+        return self.start(*arguments).wait(timeout=400)
 
     def stop(self) -> int:
         """Ask it politely; return its exit code."""
         assert self.process
         self.process.send_signal(signal.SIGTERM)
-        return self.process.wait(timeout=90)
+        return self.process.wait(timeout=200)
 
     def kill(self) -> None:
         """Pull its plug. The worker is not touched."""
@@ -62,7 +62,7 @@ class RunningDaemon:
             [sys.executable, "-m", f"daemon.cli.{name}", *rest, "--base-dir", str(self.layout.base)],
             capture_output=True,
             text=True,
-            timeout=120,
+            timeout=240,
         )
         assert result.returncode == 0, result.stderr
         return result.stdout

@@ -25,7 +25,7 @@ def test_a_walk_through_everything_a_user_does(daemon):
     assert first["current_file"] == "first.jsonl"
     assert first["file_total_steps"] == 200
 
-    assert daemon.command("training_controller", "pause", "--reason", "lunch") == "paused\n"
+    assert daemon.command("training_controller", "pause", "--reason", "lunch", "--wait", "200") == "paused\n"
     held = daemon.status()
     assert (held["status"], held["status_reason"]) == ("paused", "lunch")
 
@@ -37,11 +37,11 @@ def test_a_walk_through_everything_a_user_does(daemon):
 
     assert daemon.command("training_controller", "resume") == "training goes on\n"
     daemon.wait_for("the unwanted file", lambda s: s["current_file"] == "unwanted.jsonl" and s["file_step"])
-    assert daemon.command("training_controller", "skip").startswith("skipped")
+    assert daemon.command("training_controller", "skip", "--wait", "200").startswith("skipped")
     assert daemon.files_in("skipped") == ["unwanted.jsonl"]
 
     daemon.wait_for_completed(3)
-    assert daemon.command("training_controller", "stop", "--wait", "60") == "the daemon has stopped\n"
+    assert daemon.command("training_controller", "stop", "--wait", "200") == "the daemon has stopped\n"
 
     assert daemon.status()["status"] == "stopped"
     assert daemon.files_in("recently_completed") == ["first.jsonl", "later.jsonl", "urgent.jsonl"]
@@ -74,7 +74,7 @@ def test_after_any_stop_or_crash_training_ends_with_the_very_same_weights(make_d
     stormy.start()
     stormy.wait_for("training", lambda s: s["status"] == "training" and s["current_step"] > 70)
     stormy.kill()
-    eventually(lambda: not workers_of(stormy.layout.base), timeout_s=60, what="no orphan")
+    eventually(lambda: not workers_of(stormy.layout.base), timeout_s=200, what="no orphan")
     assert stormy.run("--once") == 0
 
     assert stormy.rows_trained() == calm.rows_trained() == {"a.jsonl": 300, "b.jsonl": 61}
@@ -102,8 +102,8 @@ def test_many_files_by_every_kind_of_writer_are_each_trained_exactly_once(daemon
         subprocess.run(["cp", str(source), str(daemon.layout.inbox / f"cp-{number}.jsonl")], check=True)
         daemon.drop(f"mv-{number}.jsonl", 5)
         os.link(source, daemon.layout.inbox / f"ln-{number}.jsonl")
-    writer.wait(timeout=60)
-    daemon.wait_for_completed(61, timeout_s=120)
+    writer.wait(timeout=200)
+    daemon.wait_for_completed(61, timeout_s=300)
 
     assert set(daemon.rows_trained().values()) == {5}
     assert len(daemon.rows_trained()) == 61

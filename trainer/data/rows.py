@@ -76,7 +76,8 @@ def parse_row(content: bytes) -> Any:
         BadRow: it is not one JSON value in UTF-8.
     """
     try:
-        text = content.removeprefix(BYTE_ORDER_MARK).decode("utf-8")
+        # Without its line end, so that an error at the end of the row has the row's column
+        text = content.removeprefix(BYTE_ORDER_MARK).rstrip(b"\r\n").decode("utf-8")
     except UnicodeDecodeError as error:
         raise BadRow(f"byte {error.start + 1} is {content[error.start]:#04x}; expected UTF-8") from error
     try:

@@ -54,7 +54,7 @@ class Channel(Generic[Received]):
         Raises:
             ChannelClosed: the other end is closed and everything it sent has been returned.
         """
-        if not self._wait(timeout_s):
+        if not self.wait(timeout_s):
             return []
         try:
             chunk = self._socket.recv(CHUNK_BYTES)
@@ -67,7 +67,8 @@ class Channel(Generic[Received]):
         self._unread = bytearray(rest)
         return [self._incoming.validate_python(json.loads(line)) for line in lines]
 
-    def _wait(self, timeout_s: float | None) -> bool:
+    def wait(self, timeout_s: float | None) -> bool:
+        """Wait for something to read, or for the other end to close; return whether there is."""
         poll = select.poll()
         poll.register(self._socket, select.POLLIN)
         return bool(poll.poll(None if timeout_s is None else timeout_s * 1000))
