@@ -130,8 +130,13 @@ def test_cancelling_while_nothing_is_checked_does_not_cancel_the_next(checker, t
     assert isinstance(results(checker)[0], Checked)
 
 
-def test_a_long_check_ends_soon_after_it_was_cancelled(checker, tmp_path):
-    path = write_jsonl(tmp_path / "a.jsonl", rows(20_000))
+def test_a_check_that_is_cancelled_while_it_runs_has_no_result(checker, tmp_path, monkeypatch):
+    def check_once_cancelled(path, *, is_cancelled, **options):
+        eventually(is_cancelled, timeout_s=10)
+        return check_file(path, is_cancelled=is_cancelled, **options)
+
+    monkeypatch.setattr(module, "check_file", check_once_cancelled)
+    path = write_jsonl(tmp_path / "a.jsonl", rows(3))
     checker.submit(order(path))
 
     checker.cancel_current()
