@@ -116,13 +116,17 @@ def _matched(places: list[_Place], known: dict[bytes, list[sqlite3.Row]]) -> dic
     given away first, and then what has the same name.
     """
     found: dict[_Place, sqlite3.Row] = {}
-    for is_exact in (True, False):
-        for place in places:
-            rows = known.get(os.fsencode(place.name), [])
-            fitting = [row for row in rows if not is_exact or _is_of(row, place)]
-            if fitting and place not in found:
-                found[place] = fitting[0]
-                rows.remove(fitting[0])
+    unmatched = []
+    for place in places:
+        rows = known.get(os.fsencode(place.name), [])
+        if row := next((row for row in rows if _is_of(row, place)), None):
+            found[place] = row
+            rows.remove(row)
+        else:
+            unmatched.append(place)
+    for place in unmatched:
+        if rows := known.get(os.fsencode(place.name)):
+            found[place] = rows.pop(0)
     return found
 
 
@@ -142,8 +146,9 @@ def _known_jobs(ledger_file: Path) -> dict[bytes, list[sqlite3.Row]]:
     try:
         database.row_factory = sqlite3.Row
         rows = database.execute(
-            "SELECT name, priority, state, rows, id, (SELECT ended_at IS NOT NULL AND verdict = 'completed'"
-            " FROM attempts WHERE job_id = jobs.id ORDER BY number DESC LIMIT 1) AS is_trained"
+            "SELECT name, priority, state, rows, id, CASE state WHEN 'processing' THEN"
+            " (SELECT ended_at IS NOT NULL AND verdict = 'completed'"
+            " FROM attempts WHERE job_id = jobs.id ORDER BY number DESC LIMIT 1) END AS is_trained"
             " FROM jobs WHERE state IN ('waiting', 'processing') ORDER BY id"
         )
         known: dict[bytes, list[sqlite3.Row]] = {}

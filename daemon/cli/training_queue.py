@@ -1,5 +1,6 @@
 """The command `training_queue`: put files into the queue, see them, move them. Needs no daemon."""
 
+import gc
 import json
 import time
 from collections.abc import Sequence
@@ -319,6 +320,7 @@ def _shown(path: Path) -> str:
 
 def main() -> None:
     """Entry point."""
+    gc.disable()  # with 100,000 files it takes half the time, and nothing here lives long enough to need it
     run(app)
 
 
