@@ -125,7 +125,7 @@ def _matched(places: list[_Place], known: dict[bytes, list[sqlite3.Row]]) -> dic
         else:
             unmatched.append(place)
     for place in unmatched:
-        if rows := known.get(os.fsencode(place.name)):
+        if rows := known.get(os.fsencode(place.name), []):
             found[place] = rows.pop(0)
     return found
 
