@@ -121,7 +121,7 @@ def test_what_was_rendered_ahead_is_called_off_when_nobody_wants_it(row_file):
 @pytest.mark.parametrize(
     "bad, told",
     [
-        ("{", "line 4: column 1: .*; expected one JSON object"),
+        ("{", "line 4: column 2: .*; expected one JSON object"),
         ({"messages": []}, "line 4: messages is an empty list"),
     ],
 )
