@@ -1,0 +1,16 @@
+"""The demonstration that the README shows first. It checks its own promises, and exits accordingly."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+DEMO = Path(__file__).parent.parent.parent / "scripts" / "demo.py"
+
+
+def test_the_demonstration_shows_a_model_that_learns():
+    shown = subprocess.run([sys.executable, str(DEMO)], capture_output=True, text=True, timeout=900)
+
+    assert shown.returncode == 0, shown.stdout[-3000:] + shown.stderr[-3000:]
+    assert "0% before" in shown.stdout
+    for name in ("lesson-1.jsonl", "urgent.jsonl", "lesson-2.jsonl"):
+        assert name in shown.stdout
