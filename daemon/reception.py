@@ -235,6 +235,7 @@ class Reception:
             rejected_lines=check.rejected_lines,
         )
         (self._queue.adopt if is_leftover else self._queue.add)(job, order.path, result.identity)
+        self._board.clear_alert("intake")
         message = f"accepted {job.name} ({job.rows} rows, {job.priority})"
         if check.rejected_lines:
             message += f"; {len(check.rejected_lines)} rows set aside, the first: {check.first_rejection}"
