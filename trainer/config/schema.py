@@ -34,8 +34,26 @@ class ModelSettings(Section):
 class TrainingSettings(Section):
     """How a step is made. A change takes effect at the next job."""
 
-    method: Literal["full"] = "full"
-    """Which weights are trained: `full` trains all of them."""
+    method: Literal["full", "lora"] = "full"
+    """Which weights are trained. `full`: all of them. `lora`: small matrices beside the frozen base model's
+    linear layers; a checkpoint then holds only these. Locked with the first checkpoint."""
+
+    lora_rank: Positive = 16
+    """Rank of the matrices of `lora`. Locked with the first checkpoint."""
+
+    lora_alpha: Positive = 32
+    """Their product is scaled by `lora_alpha / lora_rank`. Locked with the first checkpoint."""
+
+    lora_dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    """Share of the inputs of those matrices that is dropped in training."""
+
+    lora_targets: Literal["all-linear"] | list[str] = "all-linear"
+    """The layers that get such matrices: `all-linear`, or a list of their names, such as
+    `["q_proj", "v_proj"]`. Locked with the first checkpoint."""
+
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    """Where to compute. `auto`: on the GPU if there is one. A model that was trained on a GPU is not silently
+    continued on the CPU: the daemon says `blocked` until the GPU is back or `cpu` is set."""
 
     batch_size: Positive = 4
     """Rows per micro-batch as other trainers count them; times `gradient_accumulation` it gives the rows per
@@ -78,7 +96,8 @@ class DataSettings(Section):
     """How rows become examples. A change takes effect at the next job."""
 
     max_length: Annotated[int, Field(ge=8)] = 2048
-    """Tokens per row; what is longer is cut off on the right, and counted."""
+    """Tokens per row; what is longer is cut off on the right, and counted. Locked with the first
+    checkpoint."""
 
     max_bad_row_fraction: Fraction = 0.01
     """Share of malformed rows up to which a file is trained without them; beyond it the whole file fails."""
@@ -117,14 +136,33 @@ class CheckpointSettings(Section):
     """When what was learned is made durable. A change takes effect at the next job."""
 
     interval_s: Seconds = 600.0
-    """Seconds of training after which a checkpoint is saved, besides the ones at the ends of files."""
+    """Seconds of training after which a checkpoint is saved, besides the ones at the ends of files. Both this
+    and `group_commit_s` are stretched when saving would cost more than 3.5 % of the time."""
+
+    interval_steps: Positive | None = None
+    """Optimizer steps after which a checkpoint is saved, however long they took; null leaves it to
+    `interval_s`."""
 
     group_commit_s: Seconds = 5.0
     """Seconds a finished file may wait so that files that finish close together share one checkpoint.
     Training goes on meanwhile. When nothing else is queued there is no wait."""
 
+    background: Literal["auto", "always", "never"] = "auto"
+    """Whether a checkpoint is copied to memory and written by another process while training goes on.
+    `auto`: when saving takes longer than a second and the copy fits into memory."""
+
     keep_last: Annotated[int, Field(ge=2)] = 3
     """Checkpoints that stay on disk."""
+
+    keep_every: Positive | None = None
+    """Every how many-th checkpoint stays for ever; null keeps none."""
+
+    keep_best: Annotated[int, Field(ge=0)] = 1
+    """Checkpoints with the lowest validation loss that stay."""
+
+    max_bytes: Positive | None = None
+    """Most bytes of all checkpoints together; null sets no limit. Beyond it fewer are kept, but never less
+    than the newest two; if these do not fit, training is blocked instead."""
 
 
 class DaemonSettings(Section):
@@ -145,6 +183,10 @@ class DaemonSettings(Section):
     """The same for a file that may be unfinished: it is empty, ends in the middle of a row, or lies where the
     system cannot tell whether a writer still has it open."""
 
+    preempt: bool = True
+    """Whether a more urgent file takes over at the next optimizer step. The file it takes over from waits in
+    its queue and goes on later at the very next step."""
+
     max_attempts: Positive = 3
     """Times a file may take the worker down with it before it goes to `queue/failed/`."""
 
@@ -154,6 +196,16 @@ class DaemonSettings(Section):
     blocked_retry_s: Annotated[float, Field(gt=0)] = 30.0
     """Seconds after which a blocked daemon tries again by itself. A changed `config.json`
     makes it try at once."""
+
+    hang_after_s: Annotated[float, Field(gt=0)] = 120.0
+    """Seconds without any progress after which a worker may count as hung. It does when this is also more than
+    five times as long as the longest wait seen so far in what it is doing."""
+
+    hang_ceiling_s: Annotated[float, Field(gt=0)] = 3600.0
+    """The same for a worker that shows signs of life (it computes or reads and writes) without progress."""
+
+    min_free_bytes: Annotated[int, Field(ge=0)] = 512 * 1024 * 1024
+    """Free disk space below which no file is begun."""
 
     stop_grace_s: Seconds = 120.0
     """Seconds the worker gets to save when the daemon stops; after that it is killed."""

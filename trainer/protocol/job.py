@@ -31,18 +31,38 @@ class Outcome(StrEnum):
 
 
 class FaultKind(StrEnum):
-    """Whose fault it was: only bad data and crashes count against a file."""
+    """What went wrong. It decides who pays: a file with an attempt, or nobody while the daemon waits."""
 
     BAD_DATA = "bad_data"
     BAD_CONFIG = "bad_config"
     ENVIRONMENT = "environment"
+    OUT_OF_MEMORY = "out_of_memory"  # of the machine
+    GPU_OUT_OF_MEMORY = "gpu_out_of_memory"
+    NAN = "nan"  # loss or gradients that are not finite numbers, again and again
+    HANG = "hang"
     CRASH = "crash"
     REQUEST = "request"  # somebody asked for it
 
     @property
     def blames_file(self) -> bool:
-        """Whether a file pays for it with an attempt."""
-        return self in (FaultKind.BAD_DATA, FaultKind.CRASH)
+        """Whether a file pays for it with an attempt.
+
+        For NaN it pays with the rows of those steps instead.
+        """
+        return self in BLAMES_FILE
+
+    @property
+    def is_out_of_memory(self) -> bool:
+        return self in (FaultKind.OUT_OF_MEMORY, FaultKind.GPU_OUT_OF_MEMORY)
+
+
+BLAMES_FILE = (
+    FaultKind.BAD_DATA,
+    FaultKind.OUT_OF_MEMORY,
+    FaultKind.GPU_OUT_OF_MEMORY,
+    FaultKind.HANG,
+    FaultKind.CRASH,
+)
 
 
 class Reason(BaseModel):
@@ -96,6 +116,18 @@ class JobRecord(BaseModel):
     steps: int
 
 
+class Window(BaseModel):
+    """Steps of one job that are left out, counted from 0 as in its plan; both ends belong to it."""
+
+    model_config = ConfigDict(frozen=True)
+
+    first: int
+    last: int
+
+    def __contains__(self, step: int) -> bool:
+        return self.first <= step <= self.last
+
+
 class Cursor(BaseModel):
     """How far an open job's plan has been trained."""
 
@@ -109,3 +141,7 @@ class Cursor(BaseModel):
     rows_trained: int
     settings: dict[str, Any]
     """The settings the job started with."""
+    micro_batch_tokens: int | None = None
+    """What was found to fit into memory, when it is less than the settings say."""
+    bad_steps: tuple[int, ...] = ()
+    """Steps (as `step` counts them) that were not applied because loss or gradients were not finite."""

@@ -9,7 +9,8 @@ from pydantic import BaseModel, ConfigDict
 from trainer.protocol.job import Cursor, JobRecord
 
 MANIFEST_NAME = "MANIFEST.json"
-FORMAT = 1
+FORMAT = 2
+READABLE_FORMATS = (1, 2)  # what 2 has beyond 1 has a default here
 CHECKSUM = "checksum"
 """Stands beside the fields below in every format, so that a changed manifest is told from a newer one."""
 
@@ -34,12 +35,46 @@ class Progress(BaseModel):
     """Open jobs by id."""
     finished: list[JobRecord] = []
     """The most recently ended jobs, oldest first."""
+    validation_loss: float | None = None
+    """The newest one; None when there has been none."""
 
 
-class Manifest(BaseModel):
-    """The content of MANIFEST.json, written last."""
+class Unlocked(BaseModel):
+    """A locked setting that somebody changed on purpose."""
 
     model_config = ConfigDict(frozen=True)
+
+    setting: str
+    was: Any
+    becomes: Any
+    at: str
+
+
+class Origin(BaseModel):
+    """What a checkpoint was made with."""
+
+    model_config = ConfigDict(frozen=True)
+
+    base_model: str
+    method: str
+    chat_template: str = "own"
+    """As `model.chat_template`."""
+    locked: dict[str, Any] = {}
+    """Settings that cannot change any more, by their names, with their values."""
+    unlocked: tuple[Unlocked, ...] = ()
+    """Those that were changed nevertheless, oldest first."""
+    base_sha256: str | None = None
+    """Fingerprint of the base model's files."""
+    device: str = "cpu"
+    settings: dict[str, Any] = {}
+    """All settings in force."""
+    settings_sha256: str | None = None
+    versions: dict[str, str]
+    """Of the libraries that wrote it."""
+
+
+class Manifest(Origin):
+    """The content of MANIFEST.json, written last."""
 
     format: int = FORMAT
     sequence: int
@@ -47,14 +82,13 @@ class Manifest(BaseModel):
     parent: str | None
     """Name of the checkpoint this one continues."""
     written_at: str
-    base_model: str
-    method: str
-    chat_template: str = "own"
-    """As `model.chat_template`."""
     progress: Progress
     files: dict[str, FileEntry]
-    versions: dict[str, str]
-    """Of the libraries that wrote it."""
+
+    @property
+    def total_bytes(self) -> int:
+        """What the files need on disk."""
+        return sum(entry.bytes for entry in self.files.values())
 
 
 def checksum(content: dict[str, Any]) -> str:

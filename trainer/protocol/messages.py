@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 
-from trainer.protocol.job import Cursor, FaultKind, Job, JobRecord
+from trainer.protocol.job import Cursor, FaultKind, Job, JobRecord, Window
 
 
 class Message(BaseModel):
@@ -31,6 +31,10 @@ class StartJob(Message):
     job: Job
     path: str
     settings: dict[str, Any]
+    micro_batch_tokens: int | None = None
+    """What an earlier worker's end has taught about memory; the smaller of this and the settings counts."""
+    left_out: tuple[Window, ...] = ()
+    """Steps that are not trained, because their loss was not finite again and again."""
 
 
 class PrepareJob(Message):
@@ -66,6 +70,13 @@ class SkipJob(Message):
     job_id: str
 
 
+class SetAsideJob(Message):
+    """Save at the next optimizer step and let this job wait: a more urgent one takes over."""
+
+    kind: Literal["set_aside_job"] = "set_aside_job"
+    job_id: str
+
+
 class ForgetJobs(Message):
     """Drop the cursors of jobs that will not come back."""
 
@@ -80,12 +91,23 @@ class ShutDown(Message):
     reason: str
 
 
-Command = LoadModel | StartJob | PrepareJob | QueueEmpty | Pause | Resume | SkipJob | ForgetJobs | ShutDown
+Command = (
+    LoadModel
+    | StartJob
+    | PrepareJob
+    | QueueEmpty
+    | Pause
+    | Resume
+    | SkipJob
+    | SetAsideJob
+    | ForgetJobs
+    | ShutDown
+)
 
 
 # ---- events: worker -> daemon
 
-Section = Literal["loading", "idle", "preparing", "training", "evaluating", "saving", "paused"]
+Section = Literal["loading", "idle", "preparing", "training", "evaluating", "saving", "paused", "blocked"]
 
 
 class CheckpointRef(Message):
@@ -113,6 +135,10 @@ class StepReport(Message):
     learning_rate: float
     grad_norm: float | None
     seconds: float
+    not_applied: str | None = None
+    """Why the weights were left as they were; None for an ordinary step."""
+    lines: tuple[int, ...] = ()
+    """Line numbers of the rows of a step that was not applied."""
 
 
 class WorkerReady(Message):
@@ -139,6 +165,8 @@ class Heartbeat(Message):
     kind: Literal["heartbeat"] = "heartbeat"
     section: Section
     detail: str | None = None
+    ticks: int = 0
+    """Counts what the working thread has got done; in one that hangs it stands still."""
 
 
 class JobStarted(Message):
@@ -179,12 +207,23 @@ class JobEnded(Message):
     """Rows that had no supervised token within `data.max_length`."""
 
 
+class JobSetAside(Message):
+    """The job waits again, and a durable checkpoint contains its cursor."""
+
+    kind: Literal["job_set_aside"] = "job_set_aside"
+    job_id: str
+    steps: int
+    """Trained so far."""
+
+
 class CheckpointPublished(Message):
     kind: Literal["checkpoint_published"] = "checkpoint_published"
     checkpoint: CheckpointRef
     finished: tuple[JobRecord, ...]
     """Jobs that this checkpoint is the first to contain whole."""
     seconds: float
+    stall_seconds: float = 0.0
+    """The part of `seconds` in which no step could be taken."""
 
 
 class Held(Message):
@@ -200,6 +239,32 @@ class Continued(Message):
     kind: Literal["continued"] = "continued"
 
 
+class Blocked(Message):
+    """Something outside has to change, such as the free disk space, before training can go on.
+
+    Everything learned so far is kept in memory meanwhile.
+    """
+
+    kind: Literal["blocked"] = "blocked"
+    reason: str
+
+
+class Unblocked(Message):
+    """What blocked has gone."""
+
+    kind: Literal["unblocked"] = "unblocked"
+
+
+class Notice(Message):
+    """Something a person should know: it is shown as an alert and noted in the ledger."""
+
+    kind: Literal["notice"] = "notice"
+    key: str
+    """A later notice with the same key takes its place."""
+    message: str
+    job_id: str | None = None
+
+
 class Faulted(Message):
     """The worker cannot go on and will exit."""
 
@@ -209,6 +274,8 @@ class Faulted(Message):
     message: str
     traceback: str | None = None
     job_id: str | None = None
+    left_out: Window | None = None
+    """With NaN: the steps that must be left out for the job to go on from the last checkpoint."""
 
 
 class Leaving(Message):
@@ -225,9 +292,13 @@ Event = (
     | StepsTaken
     | Validated
     | JobEnded
+    | JobSetAside
     | CheckpointPublished
     | Held
     | Continued
+    | Blocked
+    | Unblocked
+    | Notice
     | Faulted
     | Leaving
 )
