@@ -17,16 +17,28 @@ import sys
 import threading
 import time
 import traceback
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from filelock import FileLock, Timeout
 
 from trainer.config.loader import BadConfig
+from trainer.config.lock import LockedSetting
 from trainer.config.schema import Settings
-from trainer.core.faults import BrokenModel, ModelUnavailable, NoUsableCheckpoint, UnusableModel
+from trainer.core.background import die_with
+from trainer.core.faults import (
+    BrokenModel,
+    MissingDevice,
+    ModelUnavailable,
+    NotFinite,
+    UnusableModel,
+    is_out_of_gpu_memory,
+    is_out_of_memory,
+)
 from trainer.profiles.base import BadProfileOption, UnknownProfile
 from trainer.protocol.channel import Channel, ChannelClosed
+from trainer.protocol.checkpoints import NoUsableCheckpoint
 from trainer.protocol.job import FaultKind
 from trainer.protocol.layout import Layout
 from trainer.protocol.logs import set_up_logging
@@ -47,9 +59,12 @@ if TYPE_CHECKING:
     from trainer.core.engine import TrainerEngine
 
 HEARTBEAT_INTERVAL_S = 1.0
-ORPHAN_GRACE_S = 60.0  # for the step and the save after the daemon is gone
+ORPHAN_GRACE_S = 60.0  # for the step after the daemon is gone; a save may take as long as it takes
 LOCK_POLL_S = 0.5
 LOCK_TIMEOUT_S = 120.0  # a worker whose daemon has died may still be saving
+
+ENVIRONMENT_ERRORS = (ModelUnavailable, NoUsableCheckpoint, MissingDevice, Timeout, OSError)
+GPU_ERROR = "CUDA error"  # torch's words when a GPU has gone, or its driver
 
 logger = logging.getLogger("worker")
 
@@ -66,6 +81,7 @@ class Line:
         """Somebody has said shut down, whether or not it has been read yet."""
         self.job_id: str | None = None
         """The job in training, for the report of a fault."""
+        self.is_saving: Callable[[], bool] = lambda: False
         threading.Thread(target=self._listen, name="commands", daemon=True).start()
 
     @property
@@ -108,9 +124,17 @@ class Line:
                     self._commands.put(command)
         except ChannelClosed:
             self.leave("the daemon is gone")
-            deadline = threading.Timer(ORPHAN_GRACE_S, os._exit, args=[1])
-            deadline.daemon = True
-            deadline.start()
+        except ValueError as error:  # of another release, perhaps; deaf, it would train on for ever
+            self.leave(f"the daemon said something that cannot be understood: {error}")
+        self._leave_in_time()
+
+    def _leave_in_time(self) -> None:
+        """End the process if the session does not; but never in the middle of a save."""
+        left_s = ORPHAN_GRACE_S
+        while left_s > 0 or self.is_saving():
+            time.sleep(HEARTBEAT_INTERVAL_S)
+            left_s -= HEARTBEAT_INTERVAL_S
+        os._exit(1)
 
 
 def main() -> int:
@@ -118,14 +142,18 @@ def main() -> int:
     parser = argparse.ArgumentParser(description="Train what the daemon says. Started by the daemon only.")
     parser.add_argument("--base-dir", type=Path, required=True)
     parser.add_argument("--channel-fd", type=int, required=True)
+    parser.add_argument("--parent-pid", type=int, default=os.getppid())
     arguments = parser.parse_args()
     os.umask(0o077)
     faulthandler.enable()
+    faulthandler.register(signal.SIGUSR1, all_threads=True)  # what the daemon asks of a worker that hangs
     # Ctrl-C and a closing terminal are the daemon's to answer: it tells the worker to save
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
     line = Line(Channel(socket.socket(fileno=arguments.channel_fd), COMMANDS))
     signal.signal(signal.SIGTERM, lambda *_: line.leave("SIGTERM"))
+    # Besides the closed connection: that one needs a thread of ours to be noticed
+    die_with(arguments.parent_pid, signal.SIGTERM)
     command = line.get(None)
     if not isinstance(command, LoadModel):
         return 0
@@ -166,6 +194,7 @@ def work(layout: Layout, settings: Settings, line: Line) -> None:
     threading.Thread(target=beat, args=[line, stop_beating], name="heartbeat", daemon=True).start()
     engine = _load(layout, settings, line)
     stop_beating.set()
+    line.is_saving = lambda: engine.reporter.section == "saving"
     threading.Thread(
         target=beat, args=[line, threading.Event(), engine], name="heartbeat", daemon=True
     ).start()
@@ -185,7 +214,10 @@ def _load(layout: Layout, settings: Settings, line: Line) -> "TrainerEngine":
 def beat(line: Line, stop: threading.Event, engine: "TrainerEngine | None" = None) -> None:
     """Say every second that this process lives and what it does."""
     while not stop.wait(HEARTBEAT_INTERVAL_S):
-        line.tell(Heartbeat(section=engine.reporter.section if engine else "loading"))
+        if engine:
+            line.tell(Heartbeat(section=engine.reporter.section, ticks=engine.reporter.ticks))
+        else:
+            line.tell(Heartbeat(section="loading"))
 
 
 def describe(error: Exception, job_id: str | None) -> Faulted:
@@ -196,14 +228,21 @@ def describe(error: Exception, job_id: str | None) -> Faulted:
         message=str(error),
         traceback=traceback.format_exc(),
         job_id=job_id,
+        left_out=error.window if isinstance(error, NotFinite) else None,
     )
 
 
 def classify(error: Exception) -> FaultKind:
     """Return the kind of fault an exception stands for."""
-    if isinstance(error, BadConfig | UnknownProfile | BadProfileOption | UnusableModel | BrokenModel):
+    if isinstance(error, BadConfig | LockedSetting | UnknownProfile | BadProfileOption | UnusableModel):
         return FaultKind.BAD_CONFIG
-    if isinstance(error, ModelUnavailable | NoUsableCheckpoint | Timeout | OSError):
+    if isinstance(error, NotFinite | BrokenModel):
+        return FaultKind.NAN
+    if is_out_of_gpu_memory(error):
+        return FaultKind.GPU_OUT_OF_MEMORY
+    if is_out_of_memory(error):
+        return FaultKind.OUT_OF_MEMORY
+    if isinstance(error, ENVIRONMENT_ERRORS) or GPU_ERROR in str(error):
         return FaultKind.ENVIRONMENT
     return FaultKind.CRASH
 

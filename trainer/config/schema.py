@@ -198,8 +198,8 @@ class DaemonSettings(Section):
     makes it try at once."""
 
     hang_after_s: Annotated[float, Field(gt=0)] = 120.0
-    """Seconds without any progress after which a worker may count as hung. It does when this is also more than
-    five times as long as the longest wait seen so far in what it is doing."""
+    """Seconds without any progress after which a worker counts as hung, unless five times the longest wait
+    seen so far in what it is doing is more."""
 
     hang_ceiling_s: Annotated[float, Field(gt=0)] = 3600.0
     """The same for a worker that shows signs of life (it computes or reads and writes) without progress."""

@@ -1,5 +1,6 @@
 """TrainerEngine: one model, loaded once, that learns file after file. The library's public face."""
 
+import hashlib
 import json
 from collections import deque
 from collections.abc import Callable
@@ -10,37 +11,45 @@ from typing import Any, cast
 
 import torch
 from safetensors import SafetensorError
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from transformers.utils.logging import disable_progress_bar
 
 from trainer import __version__
-from trainer.config.schema import Settings
-from trainer.core.checkpoints import Checkpoint, CheckpointStore
-from trainer.core.faults import BrokenModel, UnusableModel
+from trainer.config.lock import check_lock, locked_values
+from trainer.config.schema import CheckpointSettings, Settings
+from trainer.core.adapter import add_adapter, load_adapter, save_adapter
+from trainer.core.checkpoints import CheckpointStore, Saving
 from trainer.core.feeding_trainer import FeedingTrainer
+from trainer.core.fingerprint import fingerprint
+from trainer.core.lineage import read_permissions, refuse_missing_gpu, refuse_other_base
 from trainer.core.model import display_name, find_base_model, load_model
+from trainer.core.publishing import STAGING
+from trainer.core.retention import Retention
+from trainer.core.saver import PendingSave
 from trainer.core.session import CommandSource, Session
+from trainer.core.training_state import load_state, refuse_broken, write_state
 from trainer.core.validation import load_validation_examples, mean_loss
 from trainer.data.check import check_file
 from trainer.data.render import Example, Tokenizer
 from trainer.monitoring.reporter import Reporter
+from trainer.protocol.checkpoints import Checkpoint
 from trainer.protocol.job import Job, JobRecord, Outcome, Priority
-from trainer.protocol.manifest import Progress
+from trainer.protocol.manifest import Manifest, Origin, Progress, Unlocked
 from trainer.protocol.messages import (
     CheckpointRef,
     Command,
     Event,
     Heartbeat,
     JobEnded,
+    Notice,
     QueueEmpty,
     ShutDown,
     StartJob,
-    StepReport,
     StepsTaken,
     WorkerReady,
 )
 
-OPTIMIZER_FILE = "optimizer.pt"
-STEPS_FILE = "steps.json"
+SIZE_WITH_OPTIMIZER = 3  # the weights, and AdamW's two averages of each
 
 
 @dataclass(frozen=True)
@@ -75,6 +84,8 @@ class TrainerEngine:
         self.progress = Progress()
         self._trainer: FeedingTrainer | None = None
         self._checkpoint: Checkpoint | None = None
+        self._base_sha256: str | None = None
+        self._unlocked: tuple[Unlocked, ...] = ()
 
     # ---- the library's face
 
@@ -84,7 +95,9 @@ class TrainerEngine:
         Raises:
             NoUsableCheckpoint: there are checkpoints, and none can be trusted.
             ModelUnavailable, UnusableModel: the base model cannot be used.
-            BadConfig: `training.precision` is not possible here.
+            LockedSetting: a setting differs that the checkpoints depend on.
+            MissingDevice: the GPU it was trained on is gone.
+            BadConfig: a setting is not possible here.
         """
         settings = self._settings
         disable_progress_bar()
@@ -94,28 +107,21 @@ class TrainerEngine:
         with self.reporter.doing("loading"):
             self._checkpoint = self._store.newest_verified()
             if self._checkpoint:
-                self._refuse_other_model(self._checkpoint)
-                self.progress = self._checkpoint.manifest.progress
-                source = self._checkpoint.path
-            else:
-                source = find_base_model(
-                    settings.model.base_model,
-                    base_dir=self._base_dir,
-                    models=self._models,
-                    tell=lambda text: self.reporter.event(Heartbeat(section="loading", detail=text)),
-                )
-            model, tokenizer = load_model(source, chat_template=settings.model.chat_template)
+                self._refuse_other_model(self._checkpoint.manifest)
+                self.progress = self._checkpoint.manifest.progress.model_copy(deep=True)
+            model, tokenizer = self._load_model()
             self._trainer = FeedingTrainer(
                 model,
                 tokenizer,
                 settings.training,
-                scratch=self._models / ".staging",
+                scratch=self._models / STAGING,
                 global_step=self.progress.global_step,
+                tell=lambda text: self.reporter.event(Notice(key="memory", message=text)),
+                tick=self.reporter.tick,
             )
             if self._checkpoint:
-                self._load_optimizer(self._checkpoint.path)
-                steps = json.loads((self._checkpoint.path / STEPS_FILE).read_text())
-                self.reporter.recent_steps.extend(StepReport.model_validate(step) for step in steps)
+                self.reporter.recent_steps.extend(load_state(self._trainer, self._checkpoint.path))
+                self._trainer.use(settings.training)  # the file holds the learning rate of back then
         return self._ready()
 
     def run_job(self, path: Path | str) -> JobResult:
@@ -185,25 +191,44 @@ class TrainerEngine:
         self._load_validation(settings)  # now, rather than after a file was trained for nothing
         self.trainer.use(settings.training)
 
-    def save(self, keep_last: int) -> CheckpointRef:
-        """Publish a checkpoint of weights, tokenizer, optimizer and progress.
+    def save(self, settings: CheckpointSettings) -> PendingSave:
+        """Begin to publish a checkpoint of weights, tokenizer, optimizer and progress.
 
         Raises:
             BrokenModel: a weight is not a finite number any more; the checkpoints before stay as they are.
             OSError: it cannot be written.
         """
-        self._refuse_broken_weights()
-        self._checkpoint = self._store.publish(
-            self._write,
-            progress=self.progress.model_copy(deep=True),
-            base_model=self._settings.model.base_model,
-            method=self._settings.training.method,
-            chat_template=self._settings.model.chat_template,
-            versions={name: version(name) for name in ("torch", "transformers")}
-            | {"training-daemon": __version__},
+        self.refuse_broken()
+        weights_bytes = sum(
+            weight.nbytes for weight in self.trainer.model.parameters() if weight.requires_grad
         )
-        self._store.retain(keep_last)
-        return self._reference(self._checkpoint)
+        saving = self._store.save(
+            self._write,
+            origin=self._origin(),
+            progress=self.progress.model_copy(deep=True),
+            rules=Retention(
+                keep_last=settings.keep_last,
+                keep_every=settings.keep_every,
+                keep_best=settings.keep_best,
+                max_bytes=settings.max_bytes,
+            ),
+            expected_bytes=SIZE_WITH_OPTIMIZER * weights_bytes,
+            background=settings.background,
+        )
+        return _PendingSave(self, saving)
+
+    def published(self, checkpoint: Checkpoint) -> CheckpointRef:
+        """Take note of a checkpoint that has become durable."""
+        self._checkpoint = checkpoint
+        return self._reference(checkpoint)
+
+    def refuse_broken(self) -> None:
+        """Make sure that everything learned is a finite number.
+
+        Raises:
+            BrokenModel: something is not.
+        """
+        refuse_broken(self.trainer)
 
     def validation_loss(self, settings: Settings) -> tuple[float, int] | None:
         """Return mean loss and rows of the validation file; None when there is none."""
@@ -225,42 +250,71 @@ class TrainerEngine:
         if self._validation is None or self._validation[0] != key:
             self._validation = (key, load_validation_examples(settings, self._base_dir, self.tokenizer))
 
-    def _refuse_broken_weights(self) -> None:
-        for name, tensor in self.trainer.model.named_parameters():
-            if not torch.isfinite(tensor).all():
-                raise BrokenModel(
-                    f"{name} holds numbers that are not finite, so nothing was saved and the checkpoint "
-                    "before stays the newest; lower training.learning_rate, and look at the newest rows"
-                )
+    def _load_model(self) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+        settings, checkpoint = self._settings, self._checkpoint
+        template = settings.model.chat_template
+        if checkpoint and settings.training.method == "full":
+            self._base_sha256 = checkpoint.manifest.base_sha256
+            return load_model(checkpoint.path, chat_template=template)
+        base = find_base_model(
+            settings.model.base_model,
+            base_dir=self._base_dir,
+            models=self._models,
+            tell=lambda text: self.reporter.event(Heartbeat(section="loading", detail=text)),
+        )
+        self._base_sha256 = fingerprint(base)
+        if checkpoint:
+            refuse_other_base(checkpoint.manifest, self._base_sha256)
+        model, tokenizer = load_model(base, chat_template=template)
+        if settings.training.method == "full":
+            return model, tokenizer
+        if checkpoint:
+            return load_adapter(model, checkpoint.path, settings.training), tokenizer
+        return add_adapter(model, settings.training), tokenizer
 
     def _write(self, folder: Path) -> None:
         try:
-            self.trainer.model.save_pretrained(folder)
+            if self._settings.training.method == "lora":
+                save_adapter(self.trainer.model, folder)
+            else:
+                self.trainer.model.save_pretrained(folder)
+            self.reporter.tick()
             self.trainer.processing_class.save_pretrained(folder)
-            torch.save(self.trainer.optimizer.state_dict(), folder / OPTIMIZER_FILE)
-            steps = [step.model_dump(mode="json") for step in self.reporter.recent_steps]
-            (folder / STEPS_FILE).write_text(json.dumps(steps))
+            write_state(self.trainer, self.reporter.recent_steps, folder)
         except torch.OutOfMemoryError:
             raise
         except (SafetensorError, RuntimeError) as error:  # how these libraries report a full disk
             raise OSError(f"the checkpoint cannot be written: {error}; is the disk full?") from error
+        except Exception as error:
+            if type(error) is Exception:  # how the library tokenizers reports it
+                raise OSError(f"the tokenizer cannot be written: {error}; is the disk full?") from error
+            raise
 
-    def _load_optimizer(self, folder: Path) -> None:
-        state = torch.load(folder / OPTIMIZER_FILE, map_location="cpu", weights_only=True)
-        self.trainer.optimizer.load_state_dict(state)
-        self.trainer.use(self._settings.training)  # the file holds the learning rate of back then
+    def _origin(self) -> Origin:
+        settings = self._settings
+        as_json = settings.model_dump(mode="json")
+        before = self._checkpoint.manifest.unlocked if self._checkpoint else ()
+        return Origin(
+            base_model=settings.model.base_model,
+            method=settings.training.method,
+            chat_template=settings.model.chat_template,
+            locked=locked_values(settings),
+            unlocked=(*before, *(change for change in self._unlocked if change not in before)),
+            base_sha256=self._base_sha256,
+            device=self.trainer.args.device.type,
+            settings=as_json,
+            settings_sha256=hashlib.sha256(json.dumps(as_json, sort_keys=True).encode()).hexdigest(),
+            versions={name: version(name) for name in ("torch", "transformers", "peft")}
+            | {"training-daemon": __version__},
+        )
 
-    def _refuse_other_model(self, checkpoint: Checkpoint) -> None:
-        model, manifest = self._settings.model, checkpoint.manifest
-        for name, was, now in (
-            ("base_model", manifest.base_model, model.base_model),
-            ("chat_template", manifest.chat_template, model.chat_template),
-        ):
-            if was != now:
-                raise UnusableModel(
-                    f'model.{name} is "{now}", but the checkpoints in models/ continue one with "{was}"; '
-                    "set it back, or use another working directory (--base-dir) for the other model"
-                )
+    def _refuse_other_model(self, manifest: Manifest) -> None:
+        locked = manifest.locked or {
+            "model.base_model": manifest.base_model,
+            "model.chat_template": manifest.chat_template,
+        }
+        self._unlocked = check_lock(locked, self._settings, read_permissions(self._models))
+        refuse_missing_gpu(manifest, self._settings.training.device)
 
     def _ready(self) -> WorkerReady:
         return WorkerReady(
@@ -282,6 +336,20 @@ class TrainerEngine:
             step=checkpoint.manifest.progress.global_step,
             at=checkpoint.manifest.written_at,
         )
+
+
+class _PendingSave:
+    """A checkpoint on its way, in the words of a session."""
+
+    def __init__(self, engine: TrainerEngine, saving: Saving) -> None:
+        self._engine = engine
+        self._saving = saving
+
+    def is_done(self) -> bool:
+        return self._saving.is_done()
+
+    def result(self) -> CheckpointRef:
+        return self._engine.published(self._saving.result())
 
 
 class _Script:

@@ -5,7 +5,9 @@ steps (loaders, epochs, logging, saving) is done by the session that feeds it; w
 (accelerator, clipping, optimizer, callbacks) stays the stock class's.
 """
 
-from collections.abc import Iterator
+import gc
+import math
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -27,6 +29,7 @@ from transformers import (
 
 from trainer.config.loader import BadConfig
 from trainer.config.schema import TrainingSettings
+from trainer.core.faults import is_out_of_memory
 from trainer.core.loss import supervised_loss
 from trainer.core.micro_batches import split_by_tokens, to_tensors
 from trainer.data.render import Example
@@ -42,6 +45,11 @@ class StepBundle:
     num_items: int
     """Supervised tokens of all examples."""
     micro_batch_tokens: int
+    """Less once the step has been taken, if memory was too small for this."""
+    index: int = 0
+    """In the job's plan, counted from 0."""
+    lines: tuple[int, ...] = ()
+    """The rows' numbers in their file."""
     noise_seed: int = 0
     """Seeds dropout for this step alone, so that a step's noise does not depend on what ran before it."""
     learning_rate: float = 0.0
@@ -50,6 +58,8 @@ class StepBundle:
     """Mean over the supervised tokens."""
     grad_norm: float | Tensor | None = None
     """L2 norm before clipping."""
+    not_applied: str | None = None
+    """Why the weights were left as they were."""
 
 
 class FeedingTrainer(Trainer):
@@ -59,6 +69,8 @@ class FeedingTrainer(Trainer):
         settings: of the session; what may change from file to file is changed by `use`.
         scratch: a folder the stock class insists on; nothing is written there.
         global_step: steps the model has already had in its life.
+        tell: told what a person should know.
+        tick: called whenever something has been got done.
     """
 
     # The stock class declares these as optional; here they are there from the constructor on
@@ -75,12 +87,16 @@ class FeedingTrainer(Trainer):
         *,
         scratch: Path,
         global_step: int,
+        tell: Callable[[str], None] = lambda text: None,
+        tick: Callable[[], None] = lambda: None,
     ) -> None:
         super().__init__(model=model, args=_arguments(settings, scratch), processing_class=tokenizer)
         self.remove_callback(PrinterCallback)
         self._bundles: Iterator[StepBundle] = iter(())
         self._current: StepBundle | None = None
         self._settings = settings
+        self._tell = tell
+        self._tick = tick
         self.create_optimizer()
         for group in self.optimizer.param_groups:
             group["lr"] = group["initial_lr"] = (
@@ -142,6 +158,23 @@ class FeedingTrainer(Trainer):
         bundle: StepBundle = inputs
         self._current = bundle
         bundle.learning_rate = self.learning_rate
+        while True:
+            try:
+                bundle.loss = self._gradient(model, bundle)
+                return bundle.loss
+            except (RuntimeError, MemoryError) as error:
+                if not is_out_of_memory(error) or (smaller := _smaller_budget(bundle)) is None:
+                    raise
+            # Out here, where the exception no longer holds the tensors
+            self._free_memory(model)
+            self._tell(
+                f"memory was too small for micro-batches of {bundle.micro_batch_tokens} tokens; the step is "
+                f"repeated with {smaller}"
+            )
+            bundle.micro_batch_tokens = smaller
+
+    def _gradient(self, model: nn.Module, bundle: StepBundle) -> Tensor:
+        """Add up the gradient of all rows; return their loss."""
         torch.manual_seed(bundle.noise_seed)
         total = torch.zeros((), device=self.args.device)
         for group in split_by_tokens(bundle.examples, max_tokens=bundle.micro_batch_tokens):
@@ -150,13 +183,29 @@ class FeedingTrainer(Trainer):
                 loss = supervised_loss(model, batch.token_ids, batch.labels, num_items=bundle.num_items)
             self.accelerator.backward(loss)
             total += loss.detach()
-        bundle.loss = total
+            self._tick()
         return total
 
+    @staticmethod
+    def _free_memory(model: nn.Module) -> None:
+        model.zero_grad(set_to_none=True)
+        gc.collect()
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
+
     def _get_grad_norm(self, model: nn.Module, grad_norm: Any = None) -> Any:
+        """Look at the gradient before it is applied. What is not finite is dropped: nothing is applied then.
+
+        This is the one place in a step where the GPU is waited for.
+        """
         norm = super()._get_grad_norm(model, grad_norm=grad_norm)  # type: ignore[no-untyped-call]  # not annotated
         if self._current:
             self._current.grad_norm = norm
+            for what, value in (("loss", self._current.loss), ("gradient", norm)):
+                if not math.isfinite(value):
+                    self._current.not_applied = f"the {what} is {float(value)}"
+                    model.zero_grad(set_to_none=True)  # an optimizer leaves alone what has no gradient
+                    break
         return norm
 
     def floating_point_ops(self, inputs: Any) -> int:
@@ -183,6 +232,13 @@ class _CarryStep(TrainerCallback):
         state.global_step = self._schedule.last_epoch
 
 
+def _smaller_budget(bundle: StepBundle) -> int | None:
+    """Return a budget that splits the step's rows further; None when every row goes alone already."""
+    groups = split_by_tokens(bundle.examples, max_tokens=bundle.micro_batch_tokens)
+    sizes = [len(group) * len(group[-1].token_ids) for group in groups if len(group) > 1]
+    return max(1, max(sizes) // 2) if sizes else None
+
+
 def warmup_factor(global_step: int, warmup_steps: int) -> float:
     """Return the share of the learning rate that step `global_step` (counted from 0) is taken with."""
     return min(1.0, (global_step + 1) / (warmup_steps + 1))
@@ -200,7 +256,8 @@ def _arguments(settings: TrainingSettings, scratch: Path) -> TrainingArguments:
             weight_decay=settings.weight_decay,
             max_grad_norm=settings.max_grad_norm,
             seed=settings.seed,
-            bf16=choose_precision(settings.precision) == "bf16",
+            bf16=choose_precision(settings) == "bf16",
+            use_cpu=settings.device == "cpu",
             save_strategy="no",
             logging_strategy="no",
             report_to=[],
@@ -216,8 +273,9 @@ def _arguments(settings: TrainingSettings, scratch: Path) -> TrainingArguments:
     return arguments
 
 
-def choose_precision(wanted: str) -> str:
+def choose_precision(settings: TrainingSettings) -> str:
     """Return the number format to compute in: `bf16` or `fp32`."""
-    if wanted == "auto":
-        return "bf16" if torch.cuda.is_available() and torch.cuda.is_bf16_supported() else "fp32"
-    return wanted
+    if settings.precision != "auto":
+        return settings.precision
+    has_gpu = settings.device != "cpu" and torch.cuda.is_available()
+    return "bf16" if has_gpu and torch.cuda.is_bf16_supported() else "fp32"

@@ -1,5 +1,6 @@
 """One job while it trains: its plan, its rows, and how far it has come."""
 
+import sys
 from collections import Counter
 from collections.abc import Generator, Sequence
 from concurrent.futures import Executor
@@ -19,10 +20,11 @@ from trainer.data.render import (
     render_examples,
 )
 from trainer.data.rows import BadRow, RowFile
-from trainer.data.source import ExampleSource, Renderer
+from trainer.data.source import ExampleSource, PlannedStep, Renderer
 from trainer.profiles.base import DataProfile
 from trainer.profiles.registry import make_profile
-from trainer.protocol.job import Cursor, Job, JobRecord, Outcome
+from trainer.protocol.job import Cursor, Job, JobRecord, Outcome, Window
+from trainer.protocol.messages import StartJob
 
 
 class UnreadableRows(ValueError):
@@ -45,6 +47,8 @@ class OpenJob:
     source: ExampleSource
     cursor: Cursor
     first_step: int
+    left_out: tuple[Window, ...] = ()
+    """Steps that are not trained."""
     counts: Counter[str] = field(default_factory=Counter)
     """Rows `truncated` and rows `without_target` in this run."""
 
@@ -53,28 +57,48 @@ class OpenJob:
 
         Raises:
             UnreadableRows: a row is not what was checked, or cannot be rendered.
-        BadConfig: the chat template cannot be used.
-        OSError: the file cannot be read, which need not be its own fault.
+            BadConfig: the chat template cannot be used.
+            OSError: the file cannot be read, which need not be its own fault.
         """
+        indices = (step for step in range(self.first_step, self.plan.num_steps) if not self._leaves_out(step))
         try:
-            for planned in self.source.steps(self.first_step):
-                yield self._bundle(planned.examples)
+            for planned in self.source.steps(indices):
+                yield self._bundle(planned)
         except BadRow as error:
             raise UnreadableRows(str(error)) from error
 
-    def _bundle(self, examples: list[Example]) -> StepBundle:
+    def _leaves_out(self, step: int) -> bool:
+        return any(step in window for window in self.left_out)
+
+    def _bundle(self, planned: PlannedStep) -> StepBundle:
+        examples = planned.examples
         self.counts["truncated"] += sum(example.is_truncated for example in examples)
         self.counts["without_target"] += sum(not example.supervised_tokens for example in examples)
         return StepBundle(
+            index=planned.index,
+            lines=planned.lines,
             examples=examples,
             num_items=sum(example.supervised_tokens for example in examples),
-            micro_batch_tokens=self.settings.training.micro_batch_tokens,
+            micro_batch_tokens=self.cursor.micro_batch_tokens or self.settings.training.micro_batch_tokens,
         )
 
     def advance(self, bundle: StepBundle) -> None:
-        """Note that a step was trained."""
-        self.cursor.step += 1
-        self.cursor.rows_trained += len(bundle.examples)
+        """Note that a step was trained, and what it has taught about memory."""
+        self.cursor.step = bundle.index + 1
+        if bundle.not_applied:
+            self.cursor.bad_steps = (*self.cursor.bad_steps, bundle.index)
+        else:
+            self.cursor.rows_trained += len(bundle.examples)
+        if bundle.micro_batch_tokens < self.settings.training.micro_batch_tokens:
+            self.cursor.micro_batch_tokens = bundle.micro_batch_tokens
+
+    def bad_steps(self) -> list[int]:
+        """Return the steps that were not applied, but for those already given up."""
+        return [step for step in self.cursor.bad_steps if not self._leaves_out(step)]
+
+    def trained_here(self) -> Window:
+        """Return the steps trained since the job was opened."""
+        return Window(first=self.first_step, last=max(self.first_step, self.cursor.step - 1))
 
     def record(self, outcome: Outcome, message: str | None = None) -> JobRecord:
         """Return what is to be remembered of the job."""
@@ -90,7 +114,7 @@ class OpenJob:
 
 
 def open_job(
-    job: Job,
+    order: StartJob,
     rows: RowFile,
     settings: Settings,
     cursor: Cursor | None,
@@ -105,6 +129,7 @@ def open_job(
         BadRow: the rows are not those that were checked, or not those the cursor counts.
         UnknownProfile, BadProfileOption: the profile cannot be honoured.
     """
+    job = order.job
     if len(rows) != job.rows:
         raise BadRow(
             f"{len(rows)} rows can be read, but {job.rows} were checked; drop the file into inbox/ again"
@@ -126,23 +151,26 @@ def open_job(
             f"{plan.fingerprint}; drop the file into inbox/ again to train it from the start"
         )
     render = make_renderer(make_profile(settings.profile.name, settings.profile.options), tokenizer, settings)
+    cursor = cursor or Cursor(
+        job_id=job.id,
+        name=job.name,
+        sha256=job.sha256,
+        plan=plan.fingerprint,
+        step=0,
+        rows_trained=0,
+        settings=settings.model_dump(mode="json"),
+    )
+    if order.micro_batch_tokens:
+        cursor.micro_batch_tokens = min(order.micro_batch_tokens, cursor.micro_batch_tokens or sys.maxsize)
     return OpenJob(
         job=job,
         settings=settings,
         plan=plan,
         rows=rows,
         source=ExampleSource(rows, plan, render, executor=executor, lookahead=settings.data.prefetch_steps),
-        cursor=cursor
-        or Cursor(
-            job_id=job.id,
-            name=job.name,
-            sha256=job.sha256,
-            plan=plan.fingerprint,
-            step=0,
-            rows_trained=0,
-            settings=settings.model_dump(mode="json"),
-        ),
-        first_step=cursor.step if cursor else 0,
+        cursor=cursor,
+        first_step=cursor.step,
+        left_out=order.left_out,
     )
 
 

@@ -10,45 +10,48 @@ Everything happens at step boundaries, where the weights are those after a whole
 import errno
 import hashlib
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Protocol
 
-from trainer.config.schema import Settings
+from trainer.config.schema import CheckpointSettings, Settings
+from trainer.core.faults import BrokenModel, NotFinite
 from trainer.core.feeding_trainer import StepBundle
 from trainer.core.open_job import OpenJob, UnreadableRows, open_job, open_rows
+from trainer.core.saver import PendingSave, Saver
 from trainer.data.render import Tokenizer
 from trainer.data.rows import BadRow, FileChanged, RowFile
 from trainer.monitoring.reporter import Reporter, finite
-from trainer.protocol.job import FaultKind, Job, JobRecord, Outcome
+from trainer.protocol.job import FaultKind, Job, JobRecord, Outcome, Window
 from trainer.protocol.manifest import Progress
 from trainer.protocol.messages import (
-    CheckpointPublished,
-    CheckpointRef,
+    Blocked,
     Command,
     Continued,
     ForgetJobs,
     Held,
     JobEnded,
+    JobSetAside,
     JobStarted,
     LoadModel,
     Pause,
     PrepareJob,
     QueueEmpty,
     Resume,
+    SetAsideJob,
     ShutDown,
     SkipJob,
     StartJob,
     StepReport,
+    Unblocked,
     Validated,
 )
 
 FAULTS_OF_A_FILE = (errno.ENOENT, errno.EACCES, errno.EPERM, errno.ELOOP, errno.EISDIR)
 FINISHED_KEPT = 2_000  # ended jobs that a checkpoint remembers; the daemon files them away within seconds
-COMMIT_AT_THE_LATEST = (
-    1_000  # ended jobs that force a save, so that none is forgotten before it was filed away
-)
+BAD_STEPS_ALLOWED = 3  # in one job, until it goes back to the last checkpoint without them
+SAVE_RETRY_S = 5.0
 
 
 class CommandSource(Protocol):
@@ -73,8 +76,12 @@ class Learner(Protocol):
         """Apply a job's settings."""
         ...
 
-    def save(self, keep_last: int) -> CheckpointRef:
-        """Publish a checkpoint of weights, optimizer and progress."""
+    def save(self, settings: CheckpointSettings) -> PendingSave:
+        """Begin to publish a checkpoint of weights, optimizer and progress."""
+        ...
+
+    def refuse_broken(self) -> None:
+        """Raise BrokenModel if something learned is not a finite number."""
         ...
 
     def validation_loss(self, settings: Settings) -> tuple[float, int] | None:
@@ -113,10 +120,8 @@ class Session:
         self._stopping = False
         self._queue_is_empty = False
         self._skipped_job: str | None = None
-        self._uncommitted: list[JobRecord] = []
-        self._first_uncommitted_at = 0.0
-        self._saved_at = clock()
-        self._saved_step = learner.progress.global_step
+        self._job_to_set_aside: str | None = None
+        self._saver = Saver(learner, reporter, clock=clock)
         self._held = False
         self._validated_step = -1
 
@@ -129,8 +134,7 @@ class Session:
         try:
             while (order := self._next_order()) is not None:
                 yield from self._train(order)
-            if self._uncommitted or self.progress.global_step != self._saved_step:
-                self._save()
+            self._save(wait=True)
         finally:
             self._drop_prepared()
             self._executor.shutdown()
@@ -144,11 +148,15 @@ class Session:
             if order and not self._paused:
                 self._order = None
                 return order
-            if self._queue_is_empty and self._uncommitted:
-                self._save()
+            if self._queue_is_empty and self._saver.has_uncommitted:
+                self._save(wait=True)
             self._save_if_due()
             self._enter_idle()
-            self._obey(self._commands.get(self._seconds_to_commit()))
+            seconds = self._saver.seconds_to_commit(self._settings.checkpoints)
+            command = self._commands.get(seconds)
+            self._obey(command)
+            if command is None:
+                self._save(wait=True)  # nothing to do but this
         return None
 
     def _enter_idle(self) -> None:
@@ -157,12 +165,6 @@ class Session:
         elif self._reporter.section != "idle":
             self._reporter.section = "idle"
             self._reporter.flush()
-
-    def _seconds_to_commit(self) -> float | None:
-        if not self._uncommitted:
-            return None
-        due = self._first_uncommitted_at + self._settings.checkpoints.group_commit_s
-        return max(0.0, due - self._clock())
 
     def _obey(self, command: Command | None) -> None:
         match command:
@@ -180,6 +182,9 @@ class Session:
             case SkipJob():
                 self._skipped_job = command.job_id
                 self._drop_order(command.job_id)
+            case SetAsideJob():
+                self._job_to_set_aside = command.job_id
+                self._return_order(command.job_id)
             case ForgetJobs():
                 for job_id in command.job_ids:
                     self.progress.cursors.pop(job_id, None)
@@ -194,13 +199,18 @@ class Session:
             job, self._order = self._order.job, None
             self._end_unopened(job, Outcome.SKIPPED, "skipped on request", FaultKind.REQUEST)
 
+    def _return_order(self, job_id: str) -> None:
+        """A job that was ordered but not begun is set aside at once."""
+        if self._order and self._order.job.id == job_id:
+            self._order = None
+            self._tell_set_aside(job_id)
+
     def _hold(self) -> None:
         if not self._held:
             self._held = True
             self._reporter.section = "paused"
             self._reporter.event(Held(global_step=self.progress.global_step))
-            if self.progress.global_step != self._saved_step:
-                self._save()  # whoever pauses may be about to switch the machine off
+            self._save(wait=True)  # whoever pauses may be about to switch the machine off
 
     def _resume(self) -> None:
         self._paused = False
@@ -212,10 +222,13 @@ class Session:
         """Obey what has come in, hold while paused; False when this job gets no further step now."""
         while (command := self._commands.get(0)) is not None:
             self._obey(command)
-        while self._paused and not self._stopping and self._skipped_job != job_id:
+        while self._paused and not self._must_leave(job_id):
             self._hold()
             self._obey(self._commands.get(None))
-        return not self._stopping and self._skipped_job != job_id
+        return not self._must_leave(job_id)
+
+    def _must_leave(self, job_id: str) -> bool:
+        return self._stopping or job_id in (self._skipped_job, self._job_to_set_aside)
 
     # ---- one job
 
@@ -223,14 +236,26 @@ class Session:
         opened = self._open(order)
         if opened is None:
             return
-        ended: tuple[Outcome, str | None] | None = (Outcome.COMPLETED, None)
+        try:
+            ended = yield from self._take_steps(opened)
+            if ended:
+                self._end(opened, *ended)
+            else:
+                self._save(wait=True)  # with its cursor: after a crash nothing may run in another order
+                if not self._stopping:
+                    self._tell_set_aside(opened.job.id, steps=opened.cursor.step)
+        except BrokenModel as error:
+            raise NotFinite(str(error), opened.trained_here()) from error
+
+    def _take_steps(self, opened: OpenJob) -> Generator[StepBundle, None, tuple[Outcome, str | None] | None]:
+        """Yield the job's steps; return how it ended, None when it is to go on another time."""
         bundles = opened.bundles()
         try:
             self._reporter.section = "training"
             while (bundle := next(bundles, None)) is not None:
                 if not self._may_go_on(opened.job.id):
-                    ended = None if self._stopping else (Outcome.SKIPPED, "skipped on request")
-                    break
+                    is_skipped = self._skipped_job == opened.job.id and not self._stopping
+                    return (Outcome.SKIPPED, "skipped on request") if is_skipped else None
                 self._save_if_due()
                 self._reporter.section = "training"
                 bundle.noise_seed = noise_seed(opened.settings.training.seed, self.progress.global_step)
@@ -238,12 +263,11 @@ class Session:
                 yield bundle
                 self._record(opened, bundle, self._clock() - started)
         except UnreadableRows as error:  # nothing wider: a disk full when saving is not the file's
-            ended = (Outcome.FAILED, str(error))
+            return Outcome.FAILED, str(error)
         finally:
             bundles.close()
             self._executor.submit(opened.rows.close)  # on the thread that reads it
-        if ended:
-            self._end(opened, *ended)
+        return Outcome.COMPLETED, None
 
     def _open(self, order: StartJob) -> OpenJob | None:
         """Open a job's file and start it; None when its file cannot be trained, which is then reported."""
@@ -255,7 +279,7 @@ class Session:
         try:
             rows = self._rows_of(job, Path(order.path))
             try:
-                opened = open_job(job, rows, settings, cursor, self._learner.tokenizer, self._executor)
+                opened = open_job(order, rows, settings, cursor, self._learner.tokenizer, self._executor)
                 self._learner.use(opened.settings)
             except BaseException:
                 rows.close()
@@ -316,10 +340,15 @@ class Session:
                 learning_rate=bundle.learning_rate,
                 grad_norm=None,
                 seconds=seconds,
+                not_applied=bundle.not_applied,
+                lines=bundle.lines if bundle.not_applied else (),
             ),
             loss=bundle.loss,
             grad_norm=bundle.grad_norm,
         )
+        if bundle.not_applied and (bad := opened.bad_steps()) and len(bad) > BAD_STEPS_ALLOWED:
+            self._reporter.flush()
+            raise NotFinite(f"{opened.job.name}: {bundle.not_applied}", Window(first=bad[0], last=bad[-1]))
         if progress.global_step % opened.settings.validation.interval_steps == 0:
             self._validate(opened.settings)
 
@@ -331,11 +360,17 @@ class Session:
             result = self._learner.validation_loss(settings)
         if result:
             loss, rows = result
+            self.progress.validation_loss = finite(loss)
             self._reporter.event(
                 Validated(global_step=self.progress.global_step, loss=finite(loss), rows=rows)
             )
 
+    def _tell_set_aside(self, job_id: str, *, steps: int = 0) -> None:
+        self._job_to_set_aside = None
+        self._reporter.event(JobSetAside(job_id=job_id, steps=steps))
+
     def _end(self, opened: OpenJob, outcome: Outcome, message: str | None) -> None:
+        self._learner.refuse_broken()  # now, while it is certain which file has done it
         if outcome is Outcome.COMPLETED:
             self._validate(opened.settings)
         self.progress.cursors.pop(opened.job.id, None)
@@ -365,38 +400,52 @@ class Session:
         self._note_end(JobEnded(record=record, fault=fault, durable=record.steps == 0))
 
     def _note_end(self, event: JobEnded) -> None:
-        self._skipped_job = None
+        self._skipped_job = self._job_to_set_aside = None
         if not event.durable:
             self.progress.finished = [*self.progress.finished, event.record][-FINISHED_KEPT:]
-            self._first_uncommitted_at = self._first_uncommitted_at if self._uncommitted else self._clock()
-            self._uncommitted.append(event.record)
+            self._saver.job_ended(event.record)
         self._reporter.event(event)
-        if event.record.outcome is not Outcome.COMPLETED and self._uncommitted:
-            self._save()  # somebody waits to see the file leave
+        if event.record.outcome is not Outcome.COMPLETED and self._saver.has_uncommitted:
+            self._save(wait=True)  # somebody waits to see the file leave
 
     # ---- saving
 
     def _save_if_due(self) -> None:
-        settings = self._settings.checkpoints
-        now = self._clock()
-        is_commit_due = bool(self._uncommitted) and (
-            now - self._first_uncommitted_at >= settings.group_commit_s
-            or len(self._uncommitted) >= COMMIT_AT_THE_LATEST
-        )
-        has_news = self.progress.global_step != self._saved_step
-        if is_commit_due or (has_news and now - self._saved_at >= settings.interval_s):
-            self._save()
+        try:
+            self._saver.finish_if_done()
+        except OSError as error:
+            self._wait_for_room(error)
+        if self._saver.is_due(self._settings.checkpoints):
+            self._save(wait=False)
 
-    def _save(self) -> None:
-        started = self._clock()
-        with self._reporter.doing("saving"):
-            checkpoint = self._learner.save(self._settings.checkpoints.keep_last)
-        finished, self._uncommitted = tuple(self._uncommitted), []
-        self._saved_at = self._clock()
-        self._saved_step = self.progress.global_step
-        self._reporter.event(
-            CheckpointPublished(checkpoint=checkpoint, finished=finished, seconds=self._saved_at - started)
-        )
+    def _save(self, *, wait: bool) -> None:
+        try:
+            self._saver.save(self._settings.checkpoints, wait=wait)
+        except OSError as error:
+            self._wait_for_room(error)
+
+    def _wait_for_room(self, error: OSError) -> None:
+        """Keep everything in memory until it can be saved.
+
+        Raises:
+            OSError: told to leave meanwhile, and it still cannot be saved.
+        """
+        with self._reporter.doing("blocked"):
+            self._reporter.event(Blocked(reason=str(error)))
+            while True:
+                if not self._stopping:
+                    self._obey(self._commands.get(SAVE_RETRY_S))
+                try:
+                    self._saver.save(self._settings.checkpoints, wait=True)
+                except OSError as again:
+                    if self._stopping:
+                        raise
+                    if str(again) != str(error):
+                        self._reporter.event(Blocked(reason=str(again)))
+                    error = again
+                else:
+                    break
+        self._reporter.event(Unblocked())
 
 
 def noise_seed(seed: int, global_step: int) -> int:

@@ -1,7 +1,7 @@
 """The rows of a plan, rendered ahead on one background thread, so that training never waits for text."""
 
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Executor, Future
 from dataclasses import dataclass
 
@@ -21,6 +21,8 @@ class PlannedStep:
 
     index: int
     """In the plan, counted from 0."""
+    lines: tuple[int, ...]
+    """The rows' numbers in their file, counted from 1."""
     examples: list[Example]
 
 
@@ -42,13 +44,13 @@ class ExampleSource:
         self._executor = executor
         self._lookahead = lookahead
 
-    def steps(self, start: int) -> Iterator[PlannedStep]:
-        """Yield the steps from index `start` to the end of the plan.
+    def steps(self, indices: Iterable[int]) -> Iterator[PlannedStep]:
+        """Yield the plan's steps of these indices.
 
         Raises:
             BadRow: a row is not what was checked, or cannot be rendered; the message names its line.
         """
-        indices = iter(range(start, self._plan.num_steps))
+        indices = iter(indices)
         ahead: deque[Future[PlannedStep]] = deque()
         try:
             while True:
@@ -69,4 +71,4 @@ class ExampleSource:
                 numbered.append((number, read_conversation(self._rows.read(position))))
             except BadRow as error:
                 raise BadRow(f"line {number}: {error}") from error
-        return PlannedStep(index, self._render(numbered))
+        return PlannedStep(index, tuple(number for number, _ in numbered), self._render(numbered))

@@ -29,14 +29,22 @@ class Reporter:
         """The last steps passed on. A checkpoint carries them, in case nobody was left to hear of them."""
         self.section: Section = "loading"
         """What is being done right now; read by the thread that sends heartbeats."""
+        self.ticks = 0
+        """Counts what was got done, so that a working thread is told from one that hangs."""
+
+    def tick(self) -> None:
+        """Note that something was got done."""
+        self.ticks += 1
 
     def event(self, event: Event) -> None:
         """Pass on an event, after the steps before it."""
+        self.tick()
         self.flush()
         self.emit(event)
 
     def step(self, report: StepReport, *, loss: SupportsFloat, grad_norm: SupportsFloat | None) -> None:
         """Note a step. Its numbers may still be on their way from the GPU; they are not waited for here."""
+        self.tick()
         self._steps.append((report, loss, grad_norm))
         if self._clock() - self._flushed_at >= FLUSH_INTERVAL_S:
             self.flush()
@@ -66,7 +74,7 @@ class Reporter:
 
     def _enter(self, section: Section) -> None:
         self.section = section
-        self.event(Heartbeat(section=section))
+        self.event(Heartbeat(section=section, ticks=self.ticks))
 
 
 def finite(value: SupportsFloat | None) -> float | None:

@@ -1,7 +1,7 @@
 """Places where a test may pull the plug. In ordinary life each costs one comparison.
 
-    TRAINING_FAILPOINT=checkpoint.renamed       die there, the first time
-    TRAINING_FAILPOINT=checkpoint.renamed:3     die there, the third time
+TRAINING_FAILPOINT=checkpoint.renamed       die there, the first time
+TRAINING_FAILPOINT=checkpoint.renamed:3     die there, the third time
 """
 
 import os

@@ -10,6 +10,8 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+from trainer.protocol.failpoints import failpoint
+
 # Errors of link(2) that mean "not here", where a rename does the same job
 NO_LINK_HERE = (errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK, errno.EACCES)
 MAX_NAME_BYTES = 255
@@ -52,7 +54,9 @@ def write_atomically(path: Path, content: bytes, *, durable: bool) -> None:
             file.flush()
             if durable:
                 os.fsync(file.fileno())
+        failpoint("write.synced")
         os.replace(partial, path)
+        failpoint("write.replaced")
     except BaseException:
         partial.unlink(missing_ok=True)
         raise
@@ -137,11 +141,14 @@ def move_all_durably(moves: Iterable[tuple[Path, Path, str]]) -> list[Path | Non
             if target is not None:
                 target.unlink()  # every original is still in its place
         raise
+    failpoint("move.linked")
     for folder in {target.parent for _, _, target in moved if target is not None}:
         sync_directory(folder)
+    failpoint("move.synced")
     for source, identity, target in moved:
         if target is not None:
             _drop_old_name(source, identity, target)
+            failpoint("move.dropped")
     return [target for _, _, target in moved]
 
 

@@ -1,0 +1,60 @@
+"""Settings that cannot change once a model was trained with them: it would be another model.
+
+Pure. The values in force are kept in every checkpoint; a change on purpose is recorded there, too.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from trainer.config.schema import Settings
+from trainer.protocol.manifest import Unlocked
+
+ALWAYS = ("model.base_model", "model.chat_template", "training.method", "data.max_length")
+OF_LORA = ("training.lora_rank", "training.lora_alpha", "training.lora_targets")
+
+
+class LockedSetting(ValueError):
+    """A setting was changed that the checkpoints in `models/` depend on."""
+
+
+def locked_values(settings: Settings) -> dict[str, Any]:
+    """Return the settings that the first checkpoint locks, by their names."""
+    names = ALWAYS + (OF_LORA if settings.training.method == "lora" else ())
+    return {name: _value(settings, name) for name in names}
+
+
+def check_lock(
+    locked: Mapping[str, Any], settings: Settings, permissions: Iterable[Unlocked]
+) -> tuple[Unlocked, ...]:
+    """Return the changes that are permitted.
+
+    Args:
+        locked: names and values, as a checkpoint has them.
+        permissions: changes that somebody has allowed on purpose.
+    Raises:
+        LockedSetting: another value differs.
+    """
+    allowed: Sequence[Unlocked] = tuple(permissions)
+    changes = []
+    for name, was in locked.items():
+        now = _value(settings, name)
+        if now == was:
+            continue
+        permission = next((p for p in allowed if (p.setting, p.was, p.becomes) == (name, was, now)), None)
+        if permission is None:
+            raise LockedSetting(
+                f"{name} is {_shown(now)}, but the checkpoints in models/ were trained with {_shown(was)}; "
+                "set it back, use another working directory (--base-dir), or allow it: "
+                f"training_health unlock {name}"
+            )
+        changes.append(permission)
+    return tuple(changes)
+
+
+def _value(settings: Settings, name: str) -> Any:
+    section, _, key = name.partition(".")
+    return getattr(getattr(settings, section), key)
+
+
+def _shown(value: Any) -> str:
+    return f'"{value}"' if isinstance(value, str) else str(value)

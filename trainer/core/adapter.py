@@ -1,0 +1,50 @@
+"""LoRA: small trained matrices beside a frozen base model (Hu et al., 2021), by the library PEFT."""
+
+import logging
+from pathlib import Path
+from typing import cast
+
+import torch
+from peft import LoraConfig, PeftModel, get_peft_model
+from transformers import PreTrainedModel
+
+from trainer.config.loader import BadConfig
+from trainer.config.schema import TrainingSettings
+
+logger = logging.getLogger(__name__)
+
+
+def add_adapter(base: PreTrainedModel, settings: TrainingSettings) -> PreTrainedModel:
+    """Return the model with fresh matrices, which change nothing yet. The base is frozen.
+
+    Raises:
+        BadConfig: `training.lora_targets` names no layer of this model.
+    """
+    config = LoraConfig(
+        task_type="CAUSAL_LM",
+        r=settings.lora_rank,
+        lora_alpha=settings.lora_alpha,
+        lora_dropout=settings.lora_dropout,
+        target_modules=settings.lora_targets,
+    )
+    torch.manual_seed(settings.seed)  # the matrices start at random; after a crash they must start the same
+    try:
+        return cast(PreTrainedModel, get_peft_model(base, config))
+    except ValueError as error:
+        raise BadConfig(f"training.lora_targets is {settings.lora_targets}: {error}") from error
+
+
+def load_adapter(base: PreTrainedModel, folder: Path, settings: TrainingSettings) -> PreTrainedModel:
+    """Return the model with the matrices of a checkpoint, to be trained further."""
+    model = PeftModel.from_pretrained(base, folder, is_trainable=True)
+    for name, module in model.named_modules():
+        if name.endswith("lora_dropout.default") and isinstance(module, torch.nn.Dropout):
+            module.p = settings.lora_dropout
+    return cast(PreTrainedModel, model)
+
+
+def save_adapter(model: PreTrainedModel, folder: Path) -> None:
+    """Write the matrices, and where their base model lies, into `folder`."""
+    # Else PEFT asks the hub whether the vocabulary has grown, which it never does here
+    model.save_pretrained(folder, save_embedding_layers=False)
+    (folder / "README.md").unlink(missing_ok=True)  # a form to be filled in

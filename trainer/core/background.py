@@ -1,0 +1,100 @@
+"""Write a checkpoint in a process of its own, so that training waits for a copy to memory only.
+
+    python -P -m trainer.core.background        the order comes in, the result goes out, both as JSON
+
+It loads no torch, starts in a fraction of a second, and dies with the worker that ordered it.
+"""
+
+import ctypes
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel
+
+import trainer
+from trainer.core.publishing import publish_folder, retain
+from trainer.core.retention import Retention
+from trainer.protocol.manifest import Manifest
+
+PR_SET_PDEATHSIG = 1  # prctl(2)
+
+
+class WriteOrder(BaseModel):
+    """What is to be written."""
+
+    models: Path
+    source: Path
+    """The folder with the files."""
+    draft: Manifest
+    rules: Retention
+    verified: list[str]
+    """Checkpoints that need not be verified again before older ones are removed."""
+    parent_pid: int
+
+
+class Writer:
+    """A process that writes one checkpoint."""
+
+    def __init__(self, order: WriteOrder) -> None:
+        packages = str(Path(trainer.__file__).parent.parent)
+        self._process = subprocess.Popen(
+            [sys.executable, "-P", "-m", "trainer.core.background"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            env={**os.environ, "PYTHONPATH": os.pathsep.join([packages, os.environ.get("PYTHONPATH", "")])},
+        )
+        assert self._process.stdin
+        self._process.stdin.write(order.model_dump_json().encode())
+        self._process.stdin.close()
+
+    def is_done(self) -> bool:
+        """Whether the process has ended."""
+        return self._process.poll() is not None
+
+    def result(self) -> str:
+        """Return the name of the published checkpoint.
+
+        Raises:
+            OSError: it could not be written.
+        """
+        assert self._process.stdout
+        with self._process.stdout:
+            said = self._process.stdout.read()
+        if code := self._process.wait():
+            raise OSError(f"the process that writes the checkpoint ended with code {code}")
+        answer: dict[str, Any] = json.loads(said)
+        if "error" in answer:
+            raise OSError(answer["errno"], answer["error"])
+        return str(answer["name"])
+
+
+def main() -> None:
+    """Carry out one order."""
+    os.umask(0o077)
+    order = WriteOrder.model_validate_json(sys.stdin.buffer.read())
+    die_with(order.parent_pid, signal.SIGKILL)
+    try:
+        checkpoint = publish_folder(order.models, order.source, order.draft)
+        retain(order.models, order.rules, {*order.verified, checkpoint.path.name})
+    except OSError as error:
+        shutil.rmtree(order.models / ".staging", ignore_errors=True)
+        print(json.dumps({"errno": error.errno, "error": str(error.strerror or error)}))
+        return
+    print(json.dumps({"name": checkpoint.path.name}))
+
+
+def die_with(parent_pid: int, number: signal.Signals) -> None:
+    """Have the system send this process a signal when its parent ends: two must never write one folder."""
+    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, number)
+    if os.getppid() != parent_pid:
+        os.kill(os.getpid(), number)  # it had ended before we asked
+
+
+if __name__ == "__main__":
+    main()

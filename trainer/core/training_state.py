@@ -1,0 +1,107 @@
+"""What a checkpoint holds beside weights and tokenizer: optimizer, schedule, scaler, random numbers, steps.
+
+`optimizer.pt` and `state.pt` hold tensors, numbers and lists only, and are read without executing anything
+(`weights_only=True`); `steps.json` holds the reports of the last steps.
+"""
+
+import json
+import random
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import numpy
+import torch
+from torch import Tensor
+from torch.nn.utils import get_total_norm
+
+from trainer.core.faults import BrokenModel
+from trainer.core.feeding_trainer import FeedingTrainer
+from trainer.protocol.messages import StepReport
+
+OPTIMIZER_FILE = "optimizer.pt"
+STATE_FILE = "state.pt"
+STEPS_FILE = "steps.json"
+
+
+def write_state(trainer: FeedingTrainer, steps: Iterable[StepReport], folder: Path) -> None:
+    """Write the files into `folder`."""
+    torch.save(trainer.optimizer.state_dict(), folder / OPTIMIZER_FILE)
+    scaler = trainer.accelerator.scaler
+    state = {
+        "scheduler": {"last_epoch": trainer.lr_scheduler.last_epoch},  # the rest of it is settings
+        "scaler": scaler.state_dict() if scaler else None,
+        "random": random_state(),
+    }
+    torch.save(state, folder / STATE_FILE)
+    (folder / STEPS_FILE).write_text(json.dumps([step.model_dump(mode="json") for step in steps]))
+
+
+def load_state(trainer: FeedingTrainer, folder: Path) -> list[StepReport]:
+    """Bring everything back as it was; return the reports of the last steps."""
+    trainer.optimizer.load_state_dict(_read(folder / OPTIMIZER_FILE))
+    if (folder / STATE_FILE).exists():  # checkpoints of the first release have none
+        state = _read(folder / STATE_FILE)
+        if trainer.accelerator.scaler and state["scaler"]:
+            trainer.accelerator.scaler.load_state_dict(state["scaler"])
+        restore_random(state["random"])
+    return [StepReport.model_validate(step) for step in json.loads((folder / STEPS_FILE).read_text())]
+
+
+def random_state() -> dict[str, Any]:
+    """Return the state of every generator, as numbers, lists and tensors."""
+    version, words, gauss = random.getstate()
+    name, keys, position, has_gauss, cached = numpy.random.get_state(legacy=True)
+    return {
+        "python": {"version": version, "words": list(words), "gauss": gauss},
+        "numpy": {
+            "name": name,
+            "keys": [int(key) for key in keys],
+            "position": position,
+            "has_gauss": has_gauss,
+            "cached": cached,
+        },
+        "torch": torch.get_rng_state(),
+        "cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
+    }
+
+
+def restore_random(state: dict[str, Any]) -> None:
+    """Set every generator to a state of `random_state`. A GPU that is not there any more is left out."""
+    python, numbers = state["python"], state["numpy"]
+    random.setstate((python["version"], tuple(python["words"]), python["gauss"]))
+    keys = numpy.array(numbers["keys"], dtype=numpy.uint32)
+    numpy.random.set_state(
+        (numbers["name"], keys, numbers["position"], numbers["has_gauss"], numbers["cached"])
+    )
+    torch.set_rng_state(state["torch"])
+    for device, device_state in enumerate(state["cuda"][: torch.cuda.device_count()]):
+        torch.cuda.set_rng_state(device_state, device)
+
+
+def refuse_broken(trainer: FeedingTrainer) -> None:
+    """Make sure that no tensor of weights or optimizer holds a NaN or an infinity.
+
+    Raises:
+        BrokenModel: one does.
+    """
+    named = [(name, weight) for name, weight in trainer.model.named_parameters() if weight.requires_grad]
+    tensors = [(name, weight.detach()) for name, weight in named]
+    for name, weight in named:
+        state = trainer.optimizer.state.get(weight, {})
+        tensors += [(f"{key} of {name}", value) for key, value in state.items() if _is_float(value)]
+    if torch.isfinite(get_total_norm([tensor for _, tensor in tensors], norm_type=float("inf"))):
+        return
+    broken = next(name for name, tensor in tensors if not torch.isfinite(tensor).all())
+    raise BrokenModel(
+        f"{broken} holds numbers that are not finite, so nothing was saved and the checkpoint "
+        "before stays the newest; lower training.learning_rate, and look at the newest rows"
+    )
+
+
+def _is_float(value: Any) -> bool:
+    return isinstance(value, Tensor) and value.is_floating_point()
+
+
+def _read(path: Path) -> Any:
+    return torch.load(path, map_location="cpu", weights_only=True)
