@@ -10,6 +10,8 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from daemon.checker import Checker
+from daemon.control import Request, read_requests
+from daemon.environment import Environment
 from daemon.foreman import Foreman
 from daemon.intake import Settling
 from daemon.job_ids import JobIds
@@ -18,6 +20,7 @@ from daemon.ledger import Ledger
 from daemon.live_settings import LiveSettings
 from daemon.loop import Daemon
 from daemon.reception import Reception
+from daemon.service_manager import ServiceManager
 from daemon.sight import ignore_lease_breaks
 from daemon.status_board import StatusBoard
 from daemon.supervision.launcher import Launcher, LocalLauncher
@@ -69,7 +72,9 @@ def run_daemon(
     try:
         with lock:
             write_json(layout.process_file, {"pid": os.getpid(), "started_at": started_at}, durable=False)
-            return _run_locked(layout, overrides, drain, launcher or LocalLauncher(), started_at)
+            # Now, not by comparing times: the clock may have jumped since they were written
+            found = read_requests(layout)
+            return _run_locked(layout, overrides, drain, launcher or LocalLauncher(), found)
     except Timeout:
         raise AlreadyRunning(
             f"a daemon is already running here (pid {_running_pid(layout)}); "
@@ -78,7 +83,7 @@ def run_daemon(
 
 
 def _run_locked(
-    layout: Layout, overrides: Sequence[str], drain: bool, launcher: Launcher, started_at: float
+    layout: Layout, overrides: Sequence[str], drain: bool, launcher: Launcher, found: Sequence[Request]
 ) -> int:
     settings = LiveSettings(layout.config_file, overrides)
     own = settings.current.daemon
@@ -104,14 +109,29 @@ def _run_locked(
         rescan_s=own.rescan_s,
     )
     foreman = Foreman(layout, queue, ledger, board, launcher)
-    daemon = Daemon(layout, settings, queue, ledger, board, reception, foreman, wake, drain=drain)
+    environment = Environment(layout, clock=time.monotonic)
+    service = ServiceManager(os.environ, clock=time.monotonic)
+    daemon = Daemon(
+        layout,
+        settings,
+        queue,
+        ledger,
+        board,
+        reception,
+        foreman,
+        wake,
+        environment,
+        service,
+        drain=drain,
+    )
     _on_signals(daemon.stop_soon)
     watcher.start()
     if watcher.failure:
         board.alert("watcher", watcher.failure)
     try:
-        daemon.start(started_at=started_at)
+        daemon.start(found=found)
         logger.info("daemon %d is ready in %s", os.getpid(), layout.base)
+        service.ready()
         return daemon.run()
     finally:
         watcher.stop()

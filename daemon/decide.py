@@ -6,6 +6,8 @@ Pure: what is known comes in as arguments, a decision goes out; nothing is touch
 from dataclasses import dataclass
 from enum import StrEnum
 
+from trainer.protocol.job import Priority
+
 
 class Stopping(StrEnum):
     """How the daemon was asked to end."""
@@ -44,8 +46,11 @@ class Busy:
     """The worker has a job."""
 
     job_id: str
+    priority: Priority
     prepared_job: str | None = None
     """The job it was told to get ready for."""
+    must_set_aside: bool = False
+    """It was told to let this job wait, and has not answered yet."""
 
 
 @dataclass(frozen=True)
@@ -70,8 +75,13 @@ class Situation:
     """Id of the job that is to be trained next; one already begun comes first."""
     upcoming_job: str | None
     """Id of the waiting job that will probably be next."""
+    upcoming_priority: Priority | None
+    preempt: bool
+    """A more urgent job takes over from the one in training."""
     drain: bool
     """Leave when everything is trained."""
+    is_obstructed: bool
+    """Something outside keeps files from being begun, such as a full disk."""
     is_quiet: bool
     """No file is settling, being checked or waiting for its checkpoint."""
 
@@ -86,6 +96,13 @@ class StartWorker:
 
 @dataclass(frozen=True)
 class GiveJob:
+    job_id: str
+
+
+@dataclass(frozen=True)
+class SetAside:
+    """Let the job in training wait for a more urgent one."""
+
     job_id: str
 
 
@@ -115,7 +132,7 @@ class Wait:
     """Monotonic seconds; None until something happens."""
 
 
-Decision = StartWorker | GiveJob | PrepareNext | SayQueueIsEmpty | DismissWorker | Leave | Wait
+Decision = StartWorker | GiveJob | SetAside | PrepareNext | SayQueueIsEmpty | DismissWorker | Leave | Wait
 
 
 def next_decision(situation: Situation, *, now: float) -> Decision:
@@ -136,7 +153,7 @@ def next_decision(situation: Situation, *, now: float) -> Decision:
 def _without_worker(situation: Situation, not_before: float, now: float) -> Decision:
     if situation.stopping or (situation.drain and _is_drained(situation)):
         return Leave()
-    if situation.paused or situation.next_job is None:
+    if situation.paused or situation.is_obstructed or situation.next_job is None:
         return Wait()
     return StartWorker() if now >= not_before else Wait(not_before)
 
@@ -146,7 +163,7 @@ def _with_idle_worker(situation: Situation, ready: Ready) -> Decision:
         return DismissWorker(f"stop {situation.stopping}")
     if ready.must_restart:
         return DismissWorker("the settings of the model have changed")
-    if situation.next_job and not situation.paused:
+    if situation.next_job and not situation.paused and not situation.is_obstructed:
         return GiveJob(situation.next_job)
     if situation.next_job is None and not ready.knows_queue_is_empty:
         return SayQueueIsEmpty()
@@ -159,10 +176,19 @@ def _with_busy_worker(situation: Situation, busy: Busy) -> Decision:
     # A file that is held by a pause would never come to its end
     if situation.stopping is Stopping.NOW or (situation.stopping and situation.paused):
         return DismissWorker(f"stop {situation.stopping}")
+    if not busy.must_set_aside and _is_overtaken(situation, busy):
+        return SetAside(busy.job_id)
     upcoming = situation.upcoming_job
     if upcoming and upcoming != busy.prepared_job and not situation.stopping:
         return PrepareNext(upcoming)
     return Wait()
+
+
+def _is_overtaken(situation: Situation, busy: Busy) -> bool:
+    if not situation.preempt or situation.paused or situation.stopping:
+        return False
+    upcoming = situation.upcoming_priority
+    return upcoming is not None and upcoming.rank < busy.priority.rank
 
 
 def _is_drained(situation: Situation) -> bool:

@@ -8,19 +8,25 @@ import sqlite3
 import time
 from collections import deque
 from collections.abc import Callable
+from dataclasses import replace
 
+from daemon.aftermath import Aftermath
 from daemon.decide import Absent, Busy, Leaving, Loading, Ready, WorkerState
-from daemon.job_queue import Ending, JobQueue
+from daemon.endings import Endings
+from daemon.job_queue import JobQueue
 from daemon.ledger import Ledger
 from daemon.live_settings import needs_new_worker
 from daemon.status_board import StatusBoard
 from daemon.supervision.launcher import Launcher
 from daemon.supervision.verdict import Verdict, backoff_s
+from daemon.supervision.watch import Watch
 from daemon.supervision.worker_process import WorkerProcess
 from trainer.config.schema import Settings
-from trainer.protocol.job import FaultKind, Job, JobRecord, Outcome, Reason
+from trainer.protocol.failpoints import failpoint
+from trainer.protocol.job import FaultKind, Job
 from trainer.protocol.layout import Layout
 from trainer.protocol.messages import (
+    Blocked,
     CheckpointPublished,
     Continued,
     Event,
@@ -29,16 +35,22 @@ from trainer.protocol.messages import (
     Heartbeat,
     Held,
     JobEnded,
+    JobSetAside,
     JobStarted,
     LoadModel,
+    Notice,
     Pause,
     PrepareJob,
     QueueEmpty,
     Resume,
+    Section,
+    SetAsideJob,
     ShutDown,
     SkipJob,
     StartJob,
+    StepReport,
     StepsTaken,
+    Unblocked,
     Validated,
     WorkerReady,
 )
@@ -70,28 +82,33 @@ class Foreman:
         self._queue = queue
         self._ledger = ledger
         self._board = board
+        self._endings = Endings(queue, ledger, board)
+        self._aftermath = Aftermath(queue, ledger, board)
         self._launcher = launcher
         self._clock = clock
         self._worker: WorkerProcess | None = None
         self._heard: deque[Event] = deque()
         self._settings = Settings()
-        self._jobs: dict[str, Job] = {}  # given to this worker, file still in processing/
-        self._uncommitted: set[str] = set()
-        self._reasons: dict[str, Reason] = {}
+        self._jobs: dict[str, Job] = {}  # given to this worker, and not yet ended
+        self._cursors: set[str] = set()  # jobs not in its hands that it knows to be trained in part
+        self._longest_waits: dict[Section, float] = {}  # seconds; of all workers, so that each knows more
         self._failures = 0
         self.state: WorkerState = Absent()
         self.is_holding = False
         """The worker has stopped between two steps because of a pause."""
         self.blocked: str | None = None
         """Why nothing can be trained at the moment."""
-        self.failed_files = 0
-        """Files that have gone to `failed/` by way of the worker."""
 
     # ---- facts
 
     @property
     def worker(self) -> WorkerProcess | None:
         return self._worker
+
+    @property
+    def failed_files(self) -> int:
+        """Files that have gone to `failed/` by way of the worker."""
+        return self._endings.failed_files + self._aftermath.failed_files
 
     @property
     def is_training(self) -> bool:
@@ -101,7 +118,7 @@ class Foreman:
     @property
     def has_uncommitted(self) -> bool:
         """A finished file waits for the checkpoint that contains it."""
-        return bool(self._uncommitted)
+        return self._endings.has_unsaved
 
     # ---- orders
 
@@ -110,7 +127,7 @@ class Foreman:
         self.blocked = None
         self._settings = settings
         try:
-            self._worker = WorkerProcess(self._launcher, self._layout, clock=self._clock)
+            self._worker = WorkerProcess(self._launcher, self._layout, self._new_watch(), clock=self._clock)
         except OSError as error:
             self._block(f"the worker cannot be started: {error}", settings.daemon.blocked_retry_s)
             return
@@ -119,6 +136,15 @@ class Foreman:
         self._board.set_state(State.LOADING)  # without the reason of the state before
         self._board.set(worker_pid=self._worker.pid, worker_section="loading")
         self._ledger.add_event("worker_started", f"worker {self._worker.pid} started")
+
+    def _new_watch(self) -> Watch:
+        own = self._settings.daemon
+        return Watch(
+            self._longest_waits,
+            hang_after_s=own.hang_after_s,
+            ceiling_s=own.hang_ceiling_s,
+            now=self._clock(),
+        )
 
     def give(self, job: Job, settings: Settings) -> None:
         """Have a job trained. Its file moves to `processing/` first, and the attempt is noted."""
@@ -131,9 +157,21 @@ class Foreman:
             frozen = settings.model_dump(mode="json")
             self._ledger.freeze_settings(job.id, frozen)
         self._ledger.start_attempt(job.id)
+        failpoint("foreman.attempted")
         self._jobs[job.id] = job
-        self._worker.send(StartJob(job=job, path=str(path), settings=frozen))
-        self.state = Busy(job.id)
+        self._cursors.discard(job.id)
+        lessons = self._ledger.lessons(job.id)
+        self._worker.send(
+            StartJob(
+                job=job,
+                path=str(path),
+                settings=frozen,
+                micro_batch_tokens=lessons.micro_batch_tokens,
+                left_out=lessons.left_out,
+            )
+        )
+        failpoint("foreman.given")
+        self.state = Busy(job.id, job.priority)
         self._board.set(current_file=printable(job.name), current_job=job.id, priority=job.priority.value)
 
     def prepare(self, job_id: str) -> None:
@@ -142,7 +180,13 @@ class Foreman:
         if upcoming and self._worker and isinstance(self.state, Busy):
             job, path = upcoming
             self._worker.send(PrepareJob(job=job, path=str(path)))
-            self.state = Busy(self.state.job_id, prepared_job=job_id)
+            self.state = replace(self.state, prepared_job=job_id)
+
+    def set_aside(self, job_id: str) -> None:
+        """Have a job saved at the next step and wait again, because a more urgent one has come."""
+        if self._worker and isinstance(self.state, Busy):
+            self._worker.send(SetAsideJob(job_id=job_id))
+            self.state = replace(self.state, must_set_aside=True)
 
     def say_queue_is_empty(self) -> None:
         """Have finished files made durable at once."""
@@ -168,6 +212,7 @@ class Foreman:
 
     def forget(self, job_id: str) -> None:
         """Drop the cursor of a job that will not come back."""
+        self._cursors.discard(job_id)
         if self._worker:
             self._worker.send(ForgetJobs(job_ids=(job_id,)))
 
@@ -208,6 +253,8 @@ class Foreman:
             except (OSError, sqlite3.Error):
                 self._heard.appendleft(event)  # disk or ledger are at fault: it is heard again next turn
                 raise
+        for job_id in [job_id for job_id in self._cursors if not self._queue.is_open(job_id)]:
+            self.forget(job_id)  # its file was taken away by hand
         if verdict is not None:
             self._bury(verdict)
 
@@ -226,17 +273,29 @@ class Foreman:
                 self._board.clear_alert("worker")
                 self._ledger.add_steps(event.steps)
                 self._board.steps(event.steps)
+                self._show_not_applied(event.steps)
             case Validated():
                 self._ledger.add_validation(event)
                 self._board.validated(event)
             case JobEnded():
                 self._on_job_ended(event)
+            case JobSetAside():
+                self._on_set_aside(event)
             case CheckpointPublished():
                 self._on_checkpoint(event)
             case Held():
                 self.is_holding = True
             case Continued():
                 self.is_holding = False
+            case Blocked():
+                self._note_block(event.reason)
+                self._board.alert("blocked", event.reason)
+            case Unblocked():
+                self._unblock()
+            case Notice():
+                logger.warning(event.message, extra={"job_id": event.job_id})
+                self._ledger.add_event("notice", event.message, event.job_id)
+                self._board.alert(event.key, event.message)
             case Faulted() | LeavingEvent():
                 pass  # its last word; `ended` tells what it means
 
@@ -244,36 +303,17 @@ class Foreman:
         if not isinstance(self.state, Leaving):
             self.state = Ready()
         self._board.worker_ready(ready)
-        self._reopen_unlearned(ready)
+        self._endings.reopen_unlearned(ready)
         self._ledger.rewind(ready.global_step)
         self._ledger.add_steps(ready.recent_steps)  # a daemon that died may not have noted them
         for notice in ready.notices:
             logger.warning(notice)
             self._ledger.add_event("notice", notice)
             self._board.alert("checkpoint", notice)
-        begun = {job.id: job for job in self._queue.processing()}
-        self._put_away(
-            [(begun[record.job_id], record) for record in ready.finished if record.job_id in begun]
-        )
-        stale = tuple(cursor.job_id for cursor in ready.cursors if not self._queue.is_open(cursor.job_id))
-        if stale and self._worker:
-            self._worker.send(ForgetJobs(job_ids=stale))
+        self._endings.saved(ready.finished)
+        self._cursors = {cursor.job_id for cursor in ready.cursors}
         logger.info("worker is ready: %s at step %d", ready.model_name, ready.global_step)
         self._ledger.add_event("worker_ready", f"{ready.model_name} at step {ready.global_step}")
-
-    def _reopen_unlearned(self, ready: WorkerReady) -> None:
-        """An older checkpoint had to be taken: files whose steps it does not have must be trained again."""
-        finished = {record.job_id for record in ready.finished}
-        for job_id in self._ledger.completed_after(ready.global_step):
-            if job_id in finished:
-                continue
-            name = self._queue.reopen(job_id)
-            message = f"{name or job_id} is not in the checkpoint that had to be taken; " + (
-                "it is trained again" if name else "its file is gone, so drop it again"
-            )
-            logger.warning(message, extra={"job_id": job_id})
-            self._ledger.add_event("reopened", message, job_id)
-            self._board.alert(f"reopened {job_id}", message)
 
     def _on_job_started(self, event: JobStarted) -> None:
         job = self._jobs[event.job_id]
@@ -286,6 +326,7 @@ class Foreman:
     def _on_job_ended(self, event: JobEnded) -> None:
         record = event.record
         job = self._jobs[record.job_id]
+        self._endings.ended(job, event)
         message = f"{record.outcome} {job.name}: {record.rows_trained} rows in {record.steps} steps"
         if (loss := self._board.status.loss) is not None:
             message += f", loss {loss:.4f}"
@@ -295,67 +336,73 @@ class Foreman:
             message += f"; {event.rows_without_target} rows had nothing left to learn"
         logger.info(message, extra={"job_id": job.id})
         self._ledger.add_event("trained", message, job.id)
-        self._ledger.end_attempt(job.id, record.outcome.value, record.message, is_charged=False)
-        if event.fault:
-            self._reasons[job.id] = self._reason(job, event.fault, record.message or str(record.outcome))
-        if event.fault is FaultKind.BAD_DATA:
-            self._board.error("BadFile", record.message or "", job.name)
-        self._board.job_ended()
         self._board.clear_alert(f"rejected {job.id}")
+        self._take_back(job)
+
+    def _on_set_aside(self, event: JobSetAside) -> None:
+        job = self._jobs[event.job_id]
+        self._queue.set_aside(job.id)
+        self._ledger.end_attempt(job.id, "set_aside", None, is_charged=False)
+        message = f"set aside {job.name} after {event.steps} steps: a more urgent file comes first"
+        logger.info(message, extra={"job_id": job.id})
+        self._ledger.add_event("set_aside", message, job.id)
+        self._cursors.add(job.id)
+        self._take_back(job)
+
+    def _take_back(self, job: Job) -> None:
+        del self._jobs[job.id]
+        self._board.job_ended()
         self.state = Leaving() if isinstance(self.state, Leaving) else Ready()
-        if event.durable:
-            self._put_away([(job, record)])
-        else:
-            self._queue.hold_until_saved(job.id)
-            self._uncommitted.add(job.id)
+
+    def _show_not_applied(self, steps: tuple[StepReport, ...]) -> None:
+        for step in steps:
+            if step.not_applied:
+                job = self._jobs[step.job_id]
+                message = f"{job.name}: step {step.file_step} was not applied: {step.not_applied}"
+                logger.warning(message, extra={"job_id": job.id})
+                self._ledger.add_event("not_applied", message, job.id)
+                self._board.alert(f"not_applied {job.id}", message)
 
     def _on_checkpoint(self, event: CheckpointPublished) -> None:
         self._board.checkpoint(event.checkpoint)
         message = f"saved {event.checkpoint.path} in {event.seconds:.2f} s"
         logger.info(message)
         self._ledger.add_event("checkpoint", message)
-        begun = {job.id: job for job in self._queue.processing()}
-        self._put_away(
-            [(begun[record.job_id], record) for record in event.finished if record.job_id in begun]
-        )
-        self._uncommitted.difference_update(record.job_id for record in event.finished)
-
-    def _put_away(self, ended: list[tuple[Job, JobRecord]]) -> None:
-        endings = []
-        for job, record in ended:
-            reason = self._reasons.get(job.id)
-            if reason is None and record.outcome is not Outcome.COMPLETED:
-                kind = FaultKind.REQUEST if record.outcome is Outcome.SKIPPED else FaultKind.BAD_DATA
-                reason = self._reason(job, kind, record.message or str(record.outcome))
-            endings.append(Ending(job=job, outcome=record.outcome, record=record, reason=reason))
-        if endings:
-            self._queue.finish(endings)
-        for ending in endings:  # only now: had it failed, it would be tried again
-            self._jobs.pop(ending.job.id, None)
-            self._reasons.pop(ending.job.id, None)
-            self._uncommitted.discard(ending.job.id)
-            self.failed_files += ending.outcome is Outcome.FAILED
+        self._endings.saved(event.finished)
 
     def _bury(self, verdict: Verdict) -> None:
         before = self.state
         busy_with = before.job_id if isinstance(before, Busy | Leaving) else None
         job = self._jobs.get(busy_with) if busy_with else None
+        self._aftermath.record(verdict, job)
         self._worker = None
         self._jobs.clear()
-        self._uncommitted.clear()
-        self._queue.release_unsaved()
+        self._cursors.clear()
+        self._endings.drop_unsaved()
         self.is_holding = False
         self.state = Absent()
+        self._unblock()
         self._board.job_ended()
         self._board.set(worker_pid=None, worker_section=None)
         self._ledger.add_event("worker_ended", verdict.message, job.id if job else None)
         if job:
-            self._charge(job, verdict, may_blame_file=isinstance(before, Busy))
+            self._aftermath.settle(
+                job,
+                verdict,
+                may_blame_file=isinstance(before, Busy),
+                max_attempts=self._settings.daemon.max_attempts,
+            )
         match verdict.kind:
             case None:
                 logger.info("worker left: %s", verdict.message)
+                if verdict.was_preempted:  # by somebody who may be about to end the daemon, too
+                    own = self._settings.daemon
+                    self.state = Absent(self._clock() + backoff_s(1, maximum_s=own.backoff_max_s))
             case FaultKind.ENVIRONMENT | FaultKind.BAD_CONFIG:
                 self._block(verdict.reason, self._settings.daemon.blocked_retry_s)
+            case FaultKind.NAN if job:  # at once: the next try is another one
+                logger.error("%s; starting again", verdict.message)
+                self._board.error("NotFinite", verdict.message, job.name)
             case _:
                 self._failures += 1
                 wait_s = backoff_s(self._failures, maximum_s=self._settings.daemon.backoff_max_s)
@@ -364,38 +411,16 @@ class Foreman:
                 self._board.error("WorkerCrash", verdict.message, job.name if job else None)
                 self._board.alert("worker", verdict.message)
 
-    def _charge(self, job: Job, verdict: Verdict, *, may_blame_file: bool) -> None:
-        """Count an attempt if the file may be to blame, and put the file away when it has had its chances."""
-        kind = verdict.kind
-        is_charged = may_blame_file and kind is not None and kind.blames_file
-        attempts = self._ledger.end_attempt(
-            job.id, kind.value if kind else "interrupted", verdict.message, is_charged=is_charged
-        )
-        if kind is FaultKind.BAD_CONFIG:
-            self._ledger.freeze_settings(job.id, None)  # so that corrected settings reach the job
-        if is_charged and kind and attempts >= self._settings.daemon.max_attempts:
-            reason = self._reason(job, kind, verdict.message, attempts=attempts, details=verdict.details)
-            self._queue.finish([Ending(job=job, outcome=Outcome.FAILED, reason=reason)])
-            self.failed_files += 1
-            logger.error("gave up on %s after %d attempts", job.name, attempts, extra={"job_id": job.id})
-
     def _block(self, reason: str, retry_s: float) -> None:
-        self.blocked = reason
         self.state = Absent(self._clock() + retry_s)
+        self._note_block(reason)
+
+    def _note_block(self, reason: str) -> None:
+        self.blocked = reason
         logger.error("blocked: %s", reason)
         self._board.error("Blocked", reason, None)
         self._ledger.add_event("blocked", reason)
 
-    def _reason(
-        self, job: Job, kind: FaultKind, message: str, *, attempts: int = 1, details: str | None = None
-    ) -> Reason:
-        return Reason(
-            kind=kind,
-            message=printable(message),
-            file=printable(job.name),
-            at=self._board.now_text(),
-            job_id=job.id,
-            attempts=attempts,
-            details=details,
-            priority=job.priority,
-        )
+    def _unblock(self) -> None:
+        self.blocked = None
+        self._board.clear_alert("blocked")

@@ -5,6 +5,7 @@ is recognised by its inode, size and time of change, so a new name or folder doe
 """
 
 import heapq
+import math
 import os
 import re
 import stat
@@ -16,10 +17,12 @@ from daemon.folder import REASON_SUFFIX, Folder, note_beside
 from daemon.ledger import Ledger
 from daemon.settling import Identity, is_temporary, is_training_file
 from daemon.sight import identity_of
+from trainer.protocol.failpoints import failpoint
 from trainer.protocol.files import is_numbered_from, move_all_durably, move_durably, write_json
-from trainer.protocol.job import Job, JobRecord, Outcome, Priority, Reason
+from trainer.protocol.job import FaultKind, Job, JobRecord, Outcome, Priority, Reason
 from trainer.protocol.layout import Layout
 from trainer.protocol.status import QueueCounts
+from trainer.protocol.text import printable
 
 OUR_LEFTOVERS = re.compile(r"\.(\d+\.part|.*\.rejected\.jsonl\.part|.*\.\d+\.tmp)")
 
@@ -30,6 +33,11 @@ class _Entry:
     path: Path | None
     """None while the file has not been found."""
     identity: Identity
+    began: int | None = None
+    """Number in the order of begins; None while it waits, and until it is given to a worker."""
+
+    def order_of_begin(self) -> tuple[float, str]:
+        return (math.inf if self.began is None else self.began, self.job.id)
 
     def is_in_place(self) -> bool:
         return self.path is not None and _is_there(self.path, self.identity)
@@ -40,19 +48,25 @@ class _Index:
 
     def __init__(self, entries: Iterable[_Entry] = ()) -> None:
         self._entries: dict[Identity, list[_Entry]] = {}
+        self._by_id: dict[str, _Entry] = {}
         for entry in entries:
             self.add(entry)
 
     def __iter__(self) -> Iterator[_Entry]:
-        return (entry for entries in list(self._entries.values()) for entry in list(entries))
+        return iter(list(self._by_id.values()))
+
+    def find(self, job_id: str) -> _Entry | None:
+        return self._by_id.get(job_id)
 
     def add(self, entry: _Entry) -> None:
         self._entries.setdefault(entry.identity, []).append(entry)
+        self._by_id[entry.job.id] = entry
 
     def discard(self, entry: _Entry) -> None:
         entries = self._entries.get(entry.identity, [])
         if entry in entries:
             entries.remove(entry)
+            self._by_id.pop(entry.job.id, None)
         if not entries:
             self._entries.pop(entry.identity, None)
 
@@ -94,7 +108,9 @@ class JobQueue:
     def recover(self) -> list[Path]:
         """Take over what an earlier daemon left; return the files that must be checked (again)."""
         self._finish_half_moves()
-        self._index = _Index(_Entry(item.job, None, item.identity) for item in self._ledger.open_jobs())
+        known = self._ledger.open_jobs()
+        self._index = _Index(_Entry(item.job, None, item.identity) for item in known)
+        begins = {item.job.id: item.began for item in known if item.state == "processing"}
         strangers = []
         for path in self._layout.processing.iterdir():
             if is_temporary(path.name) or path.is_dir():
@@ -102,16 +118,19 @@ class JobQueue:
             identity = identity_of(path.lstat())
             if entry := self._index.take_lost(identity, path.name):
                 job = entry.job.model_copy(update={"name": path.name})
-                self._processing[job.id] = _Entry(job, path, identity)
+                self._processing[job.id] = _Entry(job, path, identity, begins.get(job.id))
                 self._ledger.place_job(job, "processing")
             elif ending := self._ledger.ending_of(identity):
                 self._put_away(path, *ending)  # a crash came between ledger and move
             else:
                 strangers.append(path)
         strangers += self.look()
-        for entry in [entry for entry in self._index if entry.path is None]:
-            self._index.discard(entry)
-            self._note_removed(entry.job)
+        for entry in self._index:
+            if entry.path is None:
+                self._index.discard(entry)
+                self._note_removed(entry.job)
+            elif entry.job.id in begins:  # put back by hand, or set aside just before the daemon died
+                self._ledger.place_job(entry.job, "waiting")
         return strangers
 
     def _put_away(self, path: Path, outcome: Outcome, reason: Reason | None) -> None:
@@ -215,13 +234,14 @@ class JobQueue:
 
     def add(self, job: Job, path: Path, identity: Identity) -> None:
         """Take in a checked file that lies in the folder of its priority."""
+        self._ledger.add_job(job, identity, "waiting")  # first: what the ledger does not know cannot be begun
         self._insert(_Entry(job, path, identity))
-        self._ledger.add_job(job, identity, "waiting")
+        failpoint("queue.added")
 
     def adopt(self, job: Job, path: Path, identity: Identity) -> None:
         """Take in a checked file that lies in `processing/`."""
-        self._processing[job.id] = _Entry(job, path, identity)
         self._ledger.add_job(job, identity, "processing")
+        self._processing[job.id] = _Entry(job, path, identity)
 
     def _insert(self, entry: _Entry) -> None:
         job = entry.job
@@ -230,9 +250,13 @@ class JobQueue:
         heapq.heappush(self._heap, (job.priority.rank, job.id, job.name))
 
     def next(self) -> Job | None:
-        """Return the job to be trained next: one already begun, else the most urgent, else the oldest."""
-        if begun := self._processing.keys() - self._ended:
-            return self._processing[min(begun)].job
+        """Return the job to be trained next: the one begun first, else the most urgent, else the oldest.
+
+        After a crash the begun ones are trained again in the order of their begins, so that the model becomes
+        what it would have become without the crash.
+        """
+        if begun := self.begun():
+            return begun[0]
         upcoming = self.upcoming()
         return upcoming[0] if upcoming else None
 
@@ -248,24 +272,39 @@ class JobQueue:
 
     def is_open(self, job_id: str) -> bool:
         """Whether a job still waits or is being processed."""
-        return job_id in self._processing or any(entry.job.id == job_id for entry in self._index)
+        return self.find(job_id) is not None
+
+    def is_waiting(self, job_id: str) -> bool:
+        """Whether a job waits in the folder of its priority."""
+        return self._index.find(job_id) is not None
+
+    def find(self, job_id: str) -> Job | None:
+        """Return a job that waits or is being processed."""
+        entry = self._processing.get(job_id) or self._index.find(job_id)
+        return entry.job if entry else None
 
     def begun(self) -> list[Job]:
-        """Return the jobs that were begun and are not trained to the end, oldest first."""
+        """Return the jobs that were begun and are not trained to the end, in the order of their begins."""
         return [job for job in self.processing() if job.id not in self._ended]
 
     def processing(self) -> list[Job]:
-        """Return the jobs whose files lie in `processing/`, oldest first."""
-        return [self._processing[job_id].job for job_id in sorted(self._processing)]
+        """Return the jobs whose files lie in `processing/`, in the order of their begins."""
+        return [entry.job for entry in sorted(self._processing.values(), key=_Entry.order_of_begin)]
 
     def start(self, job: Job) -> tuple[Job, Path] | None:
-        """Move a job's file to `processing/`, if it is not there.
+        """Move a job's file to `processing/`, if it is not there, and note that it was begun.
 
         Returns:
             The job with the file's path; None if the file has vanished.
         """
-        if entry := self._processing.get(job.id):
-            return entry.job, self._path(job)
+        entry = self._processing.get(job.id) or self._take_up(job)
+        if entry is None:
+            return None
+        if entry.began is None:
+            entry.began = self._ledger.begin_job(entry.job)
+        return entry.job, self._path_of(entry)
+
+    def _take_up(self, job: Job) -> _Entry | None:
         entry = self._waiting[job.priority][job.name]
         try:
             path = move_durably(self._path_of(entry), self._layout.processing)
@@ -273,11 +312,26 @@ class JobQueue:
             self._forget(job)
             self._note_removed(job)
             return None
+        failpoint("queue.started")
         self._forget(job)
         job = job.model_copy(update={"name": path.name})
-        self._processing[job.id] = _Entry(job, path, entry.identity)
-        self._ledger.place_job(job, "processing")
-        return job, path
+        self._processing[job.id] = begun = _Entry(job, path, entry.identity)
+        return begun
+
+    def set_aside(self, job_id: str) -> None:
+        """Have a begun job wait again under its id: its file goes back to the folder of its priority."""
+        if entry := self._processing.get(job_id):
+            job = entry.job
+            try:
+                path = move_durably(self._path_of(entry), self._layout.waiting(job.priority))
+            except FileNotFoundError:
+                self._forget(job)
+                self._note_removed(job)
+                return
+            self._forget(job)
+            self._insert(_Entry(job.model_copy(update={"name": path.name}), path, entry.identity))
+        if waiting := self._index.find(job_id):  # apart, so that what failed here can be done again
+            self._ledger.place_job(waiting.job, "waiting")
 
     def reopen(self, job_id: str) -> str | None:
         """Let a completed job wait again under its id; return its name, None if its file is gone."""
@@ -317,7 +371,9 @@ class JobQueue:
             moves.append((path, self._layout.finished(ending.outcome), path.name))
             self._ledger.finish_job(ending.job, ending.outcome.value, ending.record, ending.reason)
         self._ledger.commit()
+        failpoint("queue.ended")
         moved = list(zip(endings, move_all_durably(moves), strict=True))
+        failpoint("queue.put_away")
         for ending, target in moved:
             self._forget(ending.job)
             if target is None:
@@ -365,6 +421,26 @@ def _is_there(path: Path, identity: Identity) -> bool:
         return identity_of(path.lstat()) == identity
     except FileNotFoundError:
         return False
+
+
+def reason_for(
+    job: Job, kind: FaultKind, message: str, *, at: str, attempts: int = 0, details: str | None = None
+) -> Reason:
+    """Return why a job's file is put away.
+
+    Args:
+        at: the time, as every file of ours shows it.
+    """
+    return Reason(
+        kind=kind,
+        message=printable(message),
+        file=printable(job.name),
+        at=at,
+        job_id=job.id,
+        attempts=attempts,
+        details=details,
+        priority=job.priority,
+    )
 
 
 def write_reason(path: Path, reason: Reason) -> None:

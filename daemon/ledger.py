@@ -2,73 +2,30 @@
 
 Follows the folders and checkpoints, never leads them. Written by the daemon alone; anybody may read it at any
 time (write-ahead logging keeps readers and writer apart). A row per job stays for
-ever; steps and events are bounded: `thin` keeps the recent ones, and of older steps every hundredth.
+ever, and so do the few of steps that were not applied; the rest is bounded: `thin` keeps the recent steps and
+events, and of older steps every hundredth.
 """
 
 import json
 import os
 import sqlite3
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from daemon.ledger_file import open_ledger
 from daemon.settling import Identity
-from trainer.protocol.job import Job, JobRecord, Outcome, Priority, Reason
+from trainer.protocol.failpoints import failpoint
+from trainer.protocol.job import FaultKind, Job, JobRecord, Outcome, Priority, Reason, Window
 from trainer.protocol.messages import StepReport, Validated
 from trainer.protocol.text import printable, utc_text
 
-SCHEMA_VERSION = 1
 THINNED_TO_EVERY = 100
 EVENTS_KEPT = 100_000
-LOCK_TIMEOUT_S = 10.0
-DAMAGED = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
-SCHEMA = """
-CREATE TABLE IF NOT EXISTS jobs (
-    id TEXT PRIMARY KEY,           -- sorts by arrival
-    name BLOB NOT NULL,            -- bytes, as the file system has them
-    display TEXT NOT NULL,         -- the name made printable
-    priority TEXT NOT NULL,
-    state TEXT NOT NULL,           -- waiting, processing, completed, failed, skipped, removed
-    sha256 TEXT NOT NULL,
-    rows INTEGER NOT NULL,         -- that can be trained
-    rejected TEXT NOT NULL,        -- JSON list of line numbers
-    size_bytes INTEGER NOT NULL,
-    device INTEGER NOT NULL, inode INTEGER NOT NULL, mtime_ns INTEGER NOT NULL,
-    accepted_at TEXT NOT NULL, started_at TEXT, finished_at TEXT,
-    attempts INTEGER NOT NULL DEFAULT 0,
-    settings TEXT,                 -- JSON; frozen when the job first starts
-    reason TEXT,                   -- JSON, as in NAME.reason.json
-    rows_trained INTEGER NOT NULL DEFAULT 0,
-    steps INTEGER NOT NULL DEFAULT 0,
-    tokens INTEGER, seconds REAL, first_loss REAL, last_loss REAL
-);
-CREATE INDEX IF NOT EXISTS jobs_by_state ON jobs (state, id);
-CREATE TABLE IF NOT EXISTS attempts (
-    job_id TEXT NOT NULL, number INTEGER NOT NULL, started_at TEXT NOT NULL,
-    ended_at TEXT, verdict TEXT, message TEXT, PRIMARY KEY (job_id, number)
-);
-CREATE TABLE IF NOT EXISTS steps (
-    global_step INTEGER PRIMARY KEY, job_id TEXT NOT NULL, file_step INTEGER NOT NULL, rows INTEGER NOT NULL,
-    tokens INTEGER NOT NULL, supervised_tokens INTEGER NOT NULL, loss REAL, learning_rate REAL NOT NULL,
-    grad_norm REAL, seconds REAL NOT NULL
-);
-CREATE INDEX IF NOT EXISTS steps_by_job ON steps (job_id, file_step);
-CREATE TABLE IF NOT EXISTS validations (global_step INTEGER PRIMARY KEY, loss REAL, rows INTEGER NOT NULL);
-CREATE TABLE IF NOT EXISTS events (
-    id INTEGER PRIMARY KEY, at TEXT NOT NULL, kind TEXT NOT NULL, job_id TEXT, message TEXT NOT NULL
-);
-"""
-
-
-class DamagedLedger(sqlite3.DatabaseError):
-    """The file is an SQLite file, but its pages do not fit together."""
-
-    sqlite_errorcode = sqlite3.SQLITE_CORRUPT
-
-
-class UnusableLedger(RuntimeError):
-    """The ledger is whole but cannot be used: another release wrote it, or another process holds it."""
+DEATHS_KEPT = 5_000
+DETAILS_KEPT = 4_096  # characters of a traceback or of last words, from the end
+MESSAGE_KEPT = 1_000
 
 
 @dataclass(frozen=True)
@@ -78,6 +35,31 @@ class KnownJob:
     job: Job
     state: str
     identity: Identity
+    began: int | None
+    """Its number in the order of begins; None before the first."""
+
+
+@dataclass(frozen=True)
+class Lessons:
+    """What the ends of earlier workers have taught about a job."""
+
+    micro_batch_tokens: int | None = None
+    left_out: tuple[Window, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Death:
+    """An end of a worker that was not in order."""
+
+    kind: FaultKind
+    message: str
+    details: str | None
+    """Traceback or last words."""
+    job_id: str | None
+    display: str | None
+    """The name of its file, made printable."""
+    global_step: int | None
+    file_step: int | None
 
 
 class Ledger:
@@ -89,12 +71,14 @@ class Ledger:
 
     def __init__(self, path: Path, *, clock: Callable[[], float]) -> None:
         self._clock = clock
-        self._database = _open(path)
+        self._database = open_ledger(path)
         self._steps_since_thinning = 0
 
     def commit(self) -> None:
         """Make everything noted since the last call visible and durable against a crash of this process."""
+        failpoint("ledger.noted")
         self._database.commit()
+        failpoint("ledger.committed")
 
     def close(self) -> None:
         """Commit and close."""
@@ -201,6 +185,37 @@ class Ledger:
             "UPDATE jobs SET settings=? WHERE id=?", (json.dumps(settings) if settings else None, job_id)
         )
 
+    def begin_job(self, job: Job) -> int:
+        """Note that a job's file was moved to `processing/`; return its number in the order of begins."""
+        self.place_job(job, "processing")
+        self._database.execute(
+            "UPDATE jobs SET began=(SELECT coalesce(max(began), 0) + 1 FROM jobs) WHERE id=?", (job.id,)
+        )
+        [began] = self._database.execute("SELECT began FROM jobs WHERE id=?", (job.id,)).fetchone()
+        return int(began)
+
+    # ---- what was learned about a job
+
+    def lessons(self, job_id: str) -> Lessons:
+        """Return what is to be told to the next worker that gets a job."""
+        row = self._database.execute(
+            "SELECT micro_batch_tokens, left_out FROM jobs WHERE id=?", (job_id,)
+        ).fetchone()
+        if row is None:
+            return Lessons()
+        left_out = [Window(first=first, last=last) for first, last in json.loads(row["left_out"] or "[]")]
+        return Lessons(row["micro_batch_tokens"], tuple(left_out))
+
+    def limit_micro_batch(self, job_id: str, tokens: int) -> None:
+        """Note how many tokens at once a job may be trained with from now on."""
+        self._database.execute("UPDATE jobs SET micro_batch_tokens=? WHERE id=?", (tokens, job_id))
+
+    def leave_out(self, job_id: str, window: Window) -> None:
+        """Note steps of a job that are not trained from now on."""
+        windows = [*self.lessons(job_id).left_out, window]
+        text = json.dumps([[window.first, window.last] for window in windows])
+        self._database.execute("UPDATE jobs SET left_out=? WHERE id=?", (text, job_id))
+
     # ---- attempts
 
     def start_attempt(self, job_id: str) -> None:
@@ -223,7 +238,7 @@ class Ledger:
         """Note how the last attempt ended; return the number of attempts charged to the job."""
         self._database.execute(
             "UPDATE attempts SET ended_at=?, verdict=?, message=? WHERE job_id=? AND ended_at IS NULL",
-            (self._now(), verdict, message, job_id),
+            (self._now(), verdict, message and printable(message), job_id),
         )
         self._database.execute("UPDATE jobs SET attempts=attempts+? WHERE id=?", (int(is_charged), job_id))
         row = self._database.execute("SELECT attempts FROM jobs WHERE id=?", (job_id,)).fetchone()
@@ -231,7 +246,7 @@ class Ledger:
 
     # ---- steps
 
-    def add_steps(self, steps: Iterable[StepReport]) -> None:
+    def add_steps(self, steps: Sequence[StepReport]) -> None:
         """Note optimizer steps; one that is trained again after a crash replaces its first report."""
         rows = [
             (
@@ -241,6 +256,14 @@ class Ledger:
             for step in steps
         ]  # fmt: skip
         self._database.executemany("INSERT OR REPLACE INTO steps VALUES (?,?,?,?,?,?,?,?,?,?)", rows)
+        self._database.executemany(
+            "INSERT OR REPLACE INTO not_applied VALUES (?,?,?,?,?)",
+            [
+                (step.global_step, step.job_id, step.file_step, step.not_applied, json.dumps(step.lines))
+                for step in steps
+                if step.not_applied
+            ],
+        )
         self._steps_since_thinning += len(rows)
 
     def add_validation(self, result: Validated) -> None:
@@ -253,7 +276,16 @@ class Ledger:
     def rewind(self, global_step: int) -> None:
         """Forget steps that the model has not taken after all: they came after its newest checkpoint."""
         self._database.execute("DELETE FROM steps WHERE global_step > ?", (global_step,))
+        self._database.execute("DELETE FROM not_applied WHERE global_step > ?", (global_step,))
         self._database.execute("DELETE FROM validations WHERE global_step > ?", (global_step,))
+
+    def lines_not_applied(self, job_id: str, window: Window) -> list[int]:
+        """Return the numbers of the lines in a job's steps that were not applied."""
+        rows = self._database.execute(
+            "SELECT lines FROM not_applied WHERE job_id=? AND file_step BETWEEN ? AND ?",
+            (job_id, window.first + 1, window.last + 1),  # the reports count from 1
+        )
+        return sorted({line for row in rows for line in json.loads(row["lines"])})
 
     def thin(self, keep: int) -> None:
         """Drop old steps but every hundredth, and old events; cheap unless there is much to drop."""
@@ -269,7 +301,7 @@ class Ledger:
             "DELETE FROM events WHERE id <= (SELECT max(id) FROM events) - ?", (EVENTS_KEPT,)
         )
 
-    # ---- events
+    # ---- events and deaths
 
     def add_event(self, kind: str, message: str, job_id: str | None = None) -> None:
         """Note that something happened."""
@@ -278,42 +310,27 @@ class Ledger:
             (self._now(), kind, job_id, printable(message)),
         )
 
+    def add_death(self, death: Death) -> None:
+        """Note that a worker has ended, and drop what is too long ago."""
+        self._database.execute(
+            "INSERT INTO deaths (at, kind, job_id, display, global_step, file_step, message, details)"
+            " VALUES (?,?,?,?,?,?,?,?)",
+            (
+                self._now(), death.kind.value, death.job_id, death.display, death.global_step,
+                death.file_step, printable(death.message, limit=MESSAGE_KEPT), _storable(death.details),
+            ),
+        )  # fmt: skip
+        self._database.execute(
+            "DELETE FROM deaths WHERE id <= (SELECT max(id) FROM deaths) - ?", (DEATHS_KEPT,)
+        )
+
+    def deaths(self, limit: int) -> list[tuple[str, Death]]:
+        """Return the newest deaths with their times, newest first."""
+        rows = self._database.execute("SELECT * FROM deaths ORDER BY id DESC LIMIT ?", (limit,))
+        return [(row["at"], _death(row)) for row in rows]
+
     def _now(self) -> str:
         return utc_text(self._clock())
-
-
-def _open(path: Path) -> sqlite3.Connection:
-    try:
-        return _connect(path)
-    except sqlite3.DatabaseError as error:
-        if error.sqlite_errorcode & 0xFF not in DAMAGED:
-            raise UnusableLedger(f"{path}: {error}; close what holds it or make it accessible") from error
-        # Everything in it that matters can be had from folders and checkpoints; the damaged file is kept
-        aside = path.with_name(f"{path.name}.corrupt-{os.stat(path).st_mtime_ns}")
-        os.rename(path, aside)
-        path.with_name(path.name + "-shm").unlink(missing_ok=True)
-        if (log := path.with_name(path.name + "-wal")).exists():
-            os.rename(log, aside.with_name(aside.name + "-wal"))
-        return _connect(path)
-
-
-def _connect(path: Path) -> sqlite3.Connection:
-    database = sqlite3.connect(path, timeout=LOCK_TIMEOUT_S)
-    database.row_factory = sqlite3.Row
-    database.execute("PRAGMA journal_mode=WAL")
-    database.execute("PRAGMA synchronous=FULL")
-    [version] = database.execute("PRAGMA user_version").fetchone()
-    if version not in (0, SCHEMA_VERSION):
-        raise UnusableLedger(
-            f"{path}: schema version is {version}; expected {SCHEMA_VERSION}; use the release that wrote it"
-        )
-    [health] = database.execute("PRAGMA quick_check(1)").fetchone()
-    if health != "ok":
-        database.close()
-        raise DamagedLedger(health)
-    database.executescript(SCHEMA)
-    database.execute(f"PRAGMA user_version={SCHEMA_VERSION}")
-    return database
 
 
 def _known_job(row: sqlite3.Row) -> KnownJob:
@@ -327,7 +344,24 @@ def _known_job(row: sqlite3.Row) -> KnownJob:
         rejected_lines=tuple(json.loads(row["rejected"])),
     )
     identity = Identity(_unsigned(row["device"]), _unsigned(row["inode"]), row["size_bytes"], row["mtime_ns"])
-    return KnownJob(job, row["state"], identity)
+    return KnownJob(job, row["state"], identity, row["began"])
+
+
+def _storable(details: str | None) -> str | None:
+    # Half characters, as in names of files that are not UTF-8, cannot be stored
+    return details and details[-DETAILS_KEPT:].encode("utf-8", "backslashreplace").decode("utf-8")
+
+
+def _death(row: sqlite3.Row) -> Death:
+    return Death(
+        kind=FaultKind(row["kind"]),
+        message=row["message"],
+        details=row["details"],
+        job_id=row["job_id"],
+        display=row["display"],
+        global_step=row["global_step"],
+        file_step=row["file_step"],
+    )
 
 
 def _signed(value: int) -> int:

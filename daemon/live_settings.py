@@ -51,6 +51,9 @@ def needs_new_worker(running: Settings, wanted: Settings) -> bool:
 
     def fixed(settings: Settings) -> tuple[object, ...]:
         training = settings.training
-        return (settings.model, training.method, training.precision, training.cpu_threads)
+        lora = (training.lora_rank, training.lora_alpha, training.lora_dropout, training.lora_targets)
+        machine = (training.precision, training.device, training.cpu_threads)
+        # The length may not change at all, which a new worker says in so many words
+        return (settings.model, settings.data.max_length, training.method, lora, machine)
 
     return fixed(running) != fixed(wanted)

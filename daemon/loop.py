@@ -5,7 +5,7 @@ import os
 import selectors
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from daemon.control import Request, read_requests
@@ -19,23 +19,28 @@ from daemon.decide import (
     Leaving,
     Loading,
     PrepareNext,
+    Ready,
     SayQueueIsEmpty,
+    SetAside,
     Situation,
     StartWorker,
     Stopping,
     Wait,
     next_decision,
 )
+from daemon.environment import Environment
 from daemon.foreman import Foreman
 from daemon.health import GpuReader, read_memory
-from daemon.job_queue import Ending, JobQueue
+from daemon.job_queue import Ending, JobQueue, reason_for
 from daemon.ledger import Ledger
 from daemon.live_settings import LiveSettings
 from daemon.pause_memory import PauseMemory
 from daemon.reception import Reception
+from daemon.service_manager import ServiceManager
 from daemon.status_board import StatusBoard
 from daemon.wake import Wake
-from trainer.protocol.job import FaultKind, Job, Outcome, Reason
+from trainer.protocol.failpoints import failpoint
+from trainer.protocol.job import FaultKind, Job, Outcome
 from trainer.protocol.layout import Layout
 from trainer.protocol.status import State
 from trainer.protocol.text import printable
@@ -65,6 +70,8 @@ class Daemon:
         reception: Reception,
         foreman: Foreman,
         wake: Wake,
+        environment: Environment,
+        service: ServiceManager,
         *,
         drain: bool = False,
         clock: Callable[[], float] = time.monotonic,
@@ -77,10 +84,13 @@ class Daemon:
         self._reception = reception
         self._foreman = foreman
         self._wake = wake
+        self._environment = environment
+        self._service = service
         self._drain = drain
         self._clock = clock
         self._pause = PauseMemory(layout.pause_file)
         self._gpus = GpuReader()
+        self._obstacle: str | None = None  # what keeps files from being begun
         self._stopping: Stopping | None = None
         self._unanswered: list[tuple[Request, str | None]] = []  # with the job it is about
         self._signals = 0
@@ -89,19 +99,16 @@ class Daemon:
         self._obeyed: deque[tuple[Path, float]] = deque(maxlen=OBEYED_REMEMBERED)
         self._decided_wait = Wait()
 
-    def start(self, *, started_at: float) -> None:
+    def start(self, *, found: Sequence[Request]) -> None:
         """Take over what an earlier daemon left.
 
         Args:
-            started_at: Unix seconds; older requests are reported, not obeyed, but for pause and resume.
+            found: requests that lay there before this daemon; they are reported, not obeyed, but for pause,
+                resume and the emergency stop.
         """
         for request in read_requests(self._layout):
-            is_emergency = request.path == self._layout.emergency_stop
-            if (
-                request.name not in ("pause", "resume")
-                and not is_emergency
-                and request.written_at < started_at
-            ):
+            is_lasting = request.name in ("pause", "resume") or request.path == self._layout.emergency_stop
+            if request in found and not is_lasting:
                 self._answer(request, "too old: it was given before the daemon started")
         strangers = self._queue.recover()
         self._reception.take_in(self._clock(), strangers=strangers)
@@ -113,11 +120,12 @@ class Daemon:
         while not self._turn():
             self._sleep()
         self._attempt(self._say_goodbye)
-        is_failed = self._foreman.failed_files or self._reception.refused_files or self._foreman.blocked
+        is_failed = self._foreman.failed_files or self._reception.refused_files or self._blocked
         return 1 if self._drain and is_failed else 0
 
     def _say_goodbye(self) -> None:
-        self._board.set_state(State.STOPPED, self._foreman.blocked if self._drain else None)
+        self._service.stopping()
+        self._board.set_state(State.STOPPED, self._blocked if self._drain else None)
         self._ledger.add_event("daemon_stopped", f"daemon {os.getpid()} stopped")
         self._ledger.commit()
         self._refresh()
@@ -141,6 +149,7 @@ class Daemon:
         self._attempt(self._obey)
         self._attempt(lambda: self._decide(now))
         self._attempt(self._publish)
+        self._service.alive()
         return self._is_over
 
     def _attempt(self, part: Callable[[], None]) -> None:
@@ -174,7 +183,9 @@ class Daemon:
             known = (request.path, request.written_at)
             if known not in self._obeyed:  # else its file could not be removed
                 self._obeyed.append(known)
+                failpoint("control.read")
                 self._take(request)
+                failpoint("control.taken")
         self._answer_when_done()
 
     def _take(self, request: Request) -> None:
@@ -184,7 +195,7 @@ class Daemon:
                 self._foreman.pause()
                 self._accept(request)
             case "resume":
-                was_paused, was_blocked = self._pause.clear(), self._foreman.blocked
+                was_paused, was_blocked = self._pause.clear(), self._blocked
                 self._foreman.resume()
                 result = "training goes on" if was_paused else "was not paused"
                 self._answer(request, "trying again what was blocked" if was_blocked else result)
@@ -225,19 +236,13 @@ class Daemon:
         return self._queue.next() if isinstance(self._foreman.state, Loading) else None
 
     def _skip_unbegun(self, job: Job) -> None:
-        reason = Reason(
-            kind=FaultKind.REQUEST,
-            message="skipped on request",
-            file=printable(job.name),
-            at=self._board.now_text(),
-            job_id=job.id,
-            priority=job.priority,
-        )
+        reason = reason_for(job, FaultKind.REQUEST, "skipped on request", at=self._board.now_text())
         self._queue.finish([Ending(job=job, outcome=Outcome.SKIPPED, reason=reason)])
         self._foreman.forget(job.id)
 
     def _accept(self, request: Request, job_id: str | None = None) -> None:
         """Take the file away now and answer when the worker has obeyed."""
+        failpoint("control.accepted")
         self._remove(request)
         self._unanswered.append((request, job_id))
 
@@ -245,7 +250,7 @@ class Daemon:
         for request, job_id in list(self._unanswered):
             if request.name == "pause" and not (self._foreman.is_training and self._pause.is_set):
                 self._answer(request, "paused" if self._pause.is_set else "was resumed before it could pause")
-            elif request.name == "skip" and self._is_skipped(job_id):
+            elif job_id and self._is_skipped(job_id):
                 state = self._ledger.state_of(job_id)
                 self._answer(
                     request, "skipped" if state == "skipped" else f"too late: it was {state} already"
@@ -254,13 +259,13 @@ class Daemon:
                 continue
             self._unanswered.remove((request, job_id))
 
-    def _is_skipped(self, job_id: str | None) -> bool:
+    def _is_skipped(self, job_id: str) -> bool:
         """Whether a job's file has left.
 
-        One whose worker has died instead of skipping it is put aside here.
+        One that the worker gave back instead of skipping it (it died, or set it aside) is put away here.
         """
-        job = next((job for job in self._queue.processing() if job.id == job_id), None)
-        if job and isinstance(self._foreman.state, Absent):
+        job = self._queue.find(job_id)
+        if job and (isinstance(self._foreman.state, Absent) or self._queue.is_waiting(job.id)):
             self._skip_unbegun(job)
             return True
         return job is None
@@ -269,6 +274,7 @@ class Daemon:
         logger.info("%s: %s", request.name, result)
         self._ledger.add_event("command", f"{request.name}: {result}")
         self._board.command(request.name, request.id, result)
+        failpoint("control.answered")
         self._remove(request)
 
     @staticmethod
@@ -283,7 +289,7 @@ class Daemon:
 
     def _decide(self, now: float) -> None:
         """Act until there is nothing to do but wait, or it is time to leave."""
-        if self._drain and self._foreman.blocked:
+        if self._drain and self._blocked:
             self._stopping = self._stopping or Stopping.NOW
         while not isinstance(decision := next_decision(self._situation(), now=now), Wait):
             if isinstance(decision, Leave):
@@ -297,15 +303,35 @@ class Daemon:
         # What was learned from a file that was begun is not known before it has been checked again
         next_job = None if self._reception.has_leftovers else self._queue.next()
         upcoming = self._queue.upcoming()
+        self._look_around(next_job)
         return Situation(
             worker=self._foreman.state,
             paused=self._pause.is_set,
             stopping=self._stopping,
             next_job=next_job.id if next_job else None,
             upcoming_job=upcoming[0].id if upcoming else None,
+            upcoming_priority=upcoming[0].priority if upcoming else None,
+            preempt=self._settings.current.daemon.preempt,
             drain=self._drain,
+            is_obstructed=self._obstacle is not None,
             is_quiet=self._reception.is_quiet and not self._foreman.has_uncommitted,
         )
+
+    def _look_around(self, next_job: Job | None) -> None:
+        """Note what keeps this job from being begun. Once it is, the worker looks after itself."""
+        found = None
+        if next_job and not self._pause.is_set and isinstance(self._foreman.state, Absent | Ready):
+            found = self._environment.obstacle(self._settings.current.daemon.min_free_bytes)
+        before, self._obstacle = self._obstacle, found
+        if found and not before:
+            logger.error("blocked: %s", found)
+            self._board.error("Blocked", found, None)
+            self._ledger.add_event("blocked", found)
+
+    @property
+    def _blocked(self) -> str | None:
+        """Why nothing can be trained at the moment."""
+        return self._obstacle or self._foreman.blocked
 
     def _act(self, decision: Decision) -> None:
         settings = self._settings.current
@@ -315,6 +341,8 @@ class Daemon:
             case GiveJob():
                 if job := self._queue.next():
                     self._foreman.give(job, settings)
+            case SetAside(job_id):
+                self._foreman.set_aside(job_id)
             case PrepareNext(job_id):
                 self._foreman.prepare(job_id)
             case SayQueueIsEmpty():
@@ -327,7 +355,9 @@ class Daemon:
     # ---- showing
 
     def _publish(self) -> None:
-        self._board.set_state(*self._state())
+        state, reason = self._state()
+        self._board.set_state(state, reason)
+        self._service.status(f"{state}: {reason}" if reason else state)
         self._ledger.thin(self._settings.current.daemon.step_rows_kept)
         self._ledger.commit()
         self._board.publish_if_due(self._refresh)
@@ -336,10 +366,11 @@ class Daemon:
         worker = self._foreman.state
         if self._stopping:
             return State.STOPPING, str(self._stopping)
-        if self._pause.is_set and not self._foreman.is_training:
+        cannot_save = self._foreman.worker and self._foreman.blocked  # which whoever pauses wants to know
+        if self._pause.is_set and not self._foreman.is_training and not cannot_save:
             return State.PAUSED, self._pause.reason
-        if self._foreman.blocked:
-            return State.BLOCKED, self._foreman.blocked
+        if self._blocked:
+            return State.BLOCKED, self._blocked
         if isinstance(worker, Loading):
             return State.LOADING, self._board.status.status_reason
         if isinstance(worker, Busy):
@@ -366,7 +397,7 @@ class Daemon:
     def _sleep(self) -> None:
         """Wait until something happens or is due."""
         now = self._clock()
-        due = [self._reception.due_at(), self._board.due_at()]
+        due = [self._reception.due_at(), self._board.due_at(), self._service.due_at()]
         if self._decided_wait.until is not None:
             due.append(self._decided_wait.until)
         if worker := self._foreman.worker:

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from trainer.protocol.failpoints import failpoint
 from trainer.protocol.files import UnreadableFile, read_json, write_json
 
 
@@ -22,11 +23,13 @@ class PauseMemory:
     def set(self, reason: str | None, at: str) -> None:
         """Pause."""
         write_json(self._path, {"reason": reason, "since": at}, durable=True)
+        failpoint("pause.set")
         self.is_set, self.reason = True, reason
 
     def clear(self) -> bool:
         """End the pause; return whether there was one."""
         was_set = self.is_set
         self._path.unlink(missing_ok=True)
+        failpoint("pause.cleared")
         self.is_set, self.reason = False, None
         return was_set

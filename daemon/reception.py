@@ -4,6 +4,7 @@ import logging
 import sqlite3
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from daemon.checker import Checked, Checker, CheckOrder, NotChecked
 from daemon.intake import Settling, find_files, priority_of
@@ -15,6 +16,7 @@ from daemon.status_board import StatusBoard
 from daemon.watcher import Change, Watcher
 from trainer.config.schema import DataSettings
 from trainer.data.check import CheckCancelled
+from trainer.protocol.failpoints import failpoint
 from trainer.protocol.files import UnreadableFile, move_all_durably, read_json
 from trainer.protocol.job import FaultKind, Job, Outcome, Priority, Reason
 from trainer.protocol.layout import Layout
@@ -69,7 +71,7 @@ class Reception:
 
     @property
     def has_leftovers(self) -> bool:
-        """A file in `processing/` is still being checked, so it is not known yet what was learned from it."""
+        """A file that was begun is still being checked, so it is not known yet what was learned from it."""
         return any(path.exists() for path in self._leftovers)
 
     @property
@@ -87,9 +89,10 @@ class Reception:
         Args:
             strangers: files in the queue that an earlier daemon has not finished checking.
         """
+        begun = self._remembered_names() if strangers else set()
         for path in strangers or []:
             self._settling.notice(path, renamed_in=False, now=now)
-            if path.parent == self._layout.processing:
+            if path.parent == self._layout.processing or path.name in begun:
                 self._leftovers.add(path)
         changes = self._watcher.drain()
         if changes is None or now >= self._next_rescan:
@@ -166,6 +169,7 @@ class Reception:
         in_queue = [path for path in complete if path not in dropped]
         try:
             for path in self._claim(_by_age(dropped)):
+                failpoint("intake.claimed")
                 self._check(path)
         except OSError as error:
             for path in dropped:
@@ -196,7 +200,9 @@ class Reception:
     # ---- what became of a check
 
     def _accept(self, result: Checked | NotChecked, now: float) -> None:
+        failpoint("intake.checked")
         path = result.order.path
+        is_leftover = path in self._leftovers
         self._leftovers.discard(path)
         if isinstance(result, NotChecked):
             self._accept_failure(path, result.error)
@@ -205,7 +211,7 @@ class Reception:
         elif why := result.check.verdict(self._data().max_bad_row_fraction):
             self._refuse(path, why)
         else:
-            self._add(result)
+            self._add(result, is_leftover=is_leftover)
 
     def _accept_failure(self, path: Path, error: BaseException) -> None:
         if isinstance(error, CheckCancelled):
@@ -222,9 +228,8 @@ class Reception:
             logger.error("the check of %s failed", path.name, exc_info=error)
             self._refuse(path, f"its check failed: {type(error).__name__}: {error}")
 
-    def _add(self, result: Checked) -> None:
+    def _add(self, result: Checked, *, is_leftover: bool) -> None:
         order, check = result.order, result.check
-        is_leftover = order.path.parent == self._layout.processing
         job = Job(
             id=(is_leftover and self._remembered_id(order.path.name, check.sha256)) or order.job_id,
             name=order.path.name,
@@ -234,7 +239,9 @@ class Reception:
             size_bytes=check.size_bytes,
             rejected_lines=check.rejected_lines,
         )
-        (self._queue.adopt if is_leftover else self._queue.add)(job, order.path, result.identity)
+        is_begun = order.path.parent == self._layout.processing
+        (self._queue.adopt if is_begun else self._queue.add)(job, order.path, result.identity)
+        failpoint("intake.accepted")
         self._board.clear_alert("intake")
         message = f"accepted {job.name} ({job.rows} rows, {job.priority})"
         if check.rejected_lines:
@@ -243,18 +250,26 @@ class Reception:
         logger.info(message, extra={"job_id": job.id})
         self._ledger.add_event("accepted", message, job.id)
 
+    def _remembered_names(self) -> set[str]:
+        """Return the names of begun files that the ledger has lost, such as of those that were set aside."""
+        cursors = self._newest_progress().get("cursors", {})
+        return {item["name"] for job_id, item in cursors.items() if not self._queue.is_open(job_id)}
+
     def _remembered_id(self, name: str, sha256: str) -> str | None:
         """Return the id under which the newest checkpoint knows a file that the ledger has lost."""
+        progress = self._newest_progress()
+        records = [*progress.get("cursors", {}).values(), *reversed(progress.get("finished", []))]
+        wanted = (name, sha256)  # the content alone may have been trained under another name
+        matches = (str(item["job_id"]) for item in records if (item["name"], item["sha256"]) == wanted)
+        return next((job_id for job_id in matches if not self._queue.is_open(job_id)), None)
+
+    def _newest_progress(self) -> dict[str, Any]:
         try:
             manifest = read_json(self._layout.models / "current_model" / MANIFEST_NAME)
         except (OSError, UnreadableFile):
-            return None
-        progress = manifest["progress"]
-        records = [*progress["cursors"].values(), *reversed(progress["finished"])]
-        wanted = (name, sha256)  # the content alone may have been trained under another name
-        return next(
-            (str(item["job_id"]) for item in records if (item["name"], item["sha256"]) == wanted), None
-        )
+            return {}
+        progress: dict[str, Any] = manifest["progress"]
+        return progress
 
     def _refuse(self, path: Path, reason: str) -> None:
         self._put_aside(path, Outcome.FAILED, FaultKind.BAD_DATA, reason)
@@ -266,6 +281,7 @@ class Reception:
         [target] = move_all_durably([(path, self._layout.finished(outcome), path.name)])
         if target is None:
             return
+        failpoint("intake.put_aside")
         priority = self._waiting_folders.get(path.parent) or (
             priority_of(path, self._layout.inbox) if self._layout.inbox in path.parents else Priority.NORMAL
         )

@@ -10,7 +10,13 @@ Environment variables make it misbehave:
     FAKE_CRASH=NAME:STEP        exit with code 13 before this step of this file
     FAKE_DIE_SKIPPING=1         exit with code 13 when told to skip a file
     FAKE_BAD=NAME               call this file bad data
-    FAKE_HOLD=load | NAME:STEP  wait there until DIR/go exists; at a step commands are obeyed meanwhile
+    FAKE_NAN_AT=NAME:STEP,…     call the loss of these steps not finite and die, unless they are left out
+    FAKE_NOT_APPLIED=NAME:STEP  take this step without changing anything
+    FAKE_MEMORY=NAME:TOKENS     run out of GPU memory in this file with more tokens at once
+    FAKE_BLOCK=NAME:STEP|pause  be unable to save there until DIR/go exists
+    FAKE_NOTICE=TEXT            say this when a file starts
+    FAKE_SLOW_TO_SKIP=1         set the file aside when told to skip it, as if that had been said before
+    FAKE_HOLD=load | NAME:STEP,…  wait there until DIR/go exists; at a step commands are obeyed meanwhile
     FAKE_NAN=1                  have no finite loss
     FAKE_DEAF=1                 do not leave when told to
 """
@@ -23,6 +29,7 @@ import sys
 import time
 
 STOP_AT_ONCE = "stop at once"
+SET_ASIDE = "set aside"
 
 
 class Worker:
@@ -33,7 +40,7 @@ class Worker:
         self.commands = []
         self.order = None
         self.paused = self.held = self.stopping = self.queue_is_empty = False
-        self.skipped = None
+        self.skipped = self.put_off = None
         self.uncommitted = []
         self.memory = os.path.join(base, "models", "fake_progress.json")
         self.progress = {"step": 0, "rows": 0, "cursors": {}, "finished": []}
@@ -77,7 +84,13 @@ class Worker:
             case "skip_job":
                 if os.environ.get("FAKE_DIE_SKIPPING"):
                     sys.exit(13)
-                self.skipped = command["job_id"]
+                if os.environ.get("FAKE_SLOW_TO_SKIP"):
+                    self.put_off = command["job_id"]
+                else:
+                    self.skipped = command["job_id"]
+            case "set_aside_job":
+                if not os.environ.get("FAKE_SLOW_TO_SKIP"):
+                    self.put_off = command["job_id"]
             case "forget_jobs":
                 for job_id in command["job_ids"]:
                     self.progress["cursors"].pop(job_id, None)
@@ -94,8 +107,7 @@ class Worker:
             sys.stderr.write("the model does not fit\n")
             sys.exit(9)
         if fault := os.environ.get("FAKE_FAULT"):
-            self.tell("faulted", fault=fault, error_class="FakeFault", message="no space left")
-            sys.exit(1)
+            self.fault(fault, "no space left")
         self.tell(
             "worker_ready",
             model_name="fake", method="full", global_step=self.progress["step"], tokens_seen=0,
@@ -108,7 +120,7 @@ class Worker:
         while not self.stopping:
             if self.order and not self.paused:
                 order, self.order = self.order, None
-                self.train(order["job"], order["settings"])
+                self.train(order)
             elif self.order and self.skipped == self.order["job"]["id"]:
                 self.end(self.order["job"], "skipped", 0)
                 self.order = None
@@ -120,7 +132,8 @@ class Worker:
         self.save()
         self.tell("leaving", reason="told to")
 
-    def train(self, job, settings):
+    def train(self, order):
+        job, settings = order["job"], order["settings"]
         cursor = self.progress["cursors"].get(job["id"])
         first = cursor["step"] if cursor else 0
         if os.environ.get("FAKE_BAD") == job["name"]:
@@ -130,10 +143,18 @@ class Worker:
             job_id=job["id"], first_step=first, total_steps=job["rows"], steps_per_epoch=job["rows"],
             global_step=self.progress["step"],
         )  # fmt: skip
+        if notice := os.environ.get("FAKE_NOTICE"):
+            self.tell("notice", key="notice", message=notice, job_id=job["id"])
+        self.run_out_of_memory(job, order["micro_batch_tokens"] or settings["training"]["micro_batch_tokens"])
         for step in range(first + 1, job["rows"] + 1):
+            if any(window["first"] < step <= window["last"] + 1 for window in order["left_out"]):
+                continue
             outcome = self.at_boundary(job, step)
             if outcome == STOP_AT_ONCE:
                 return None
+            if outcome == SET_ASIDE:
+                self.save()
+                return self.tell("job_set_aside", job_id=job["id"], steps=step - 1)
             if outcome:
                 return self.end(job, outcome, step - 1, message="skipped on request", fault="request")
             self.take_step(job, step, settings)
@@ -145,29 +166,48 @@ class Worker:
         if os.environ.get("FAKE_CRASH") == place:
             sys.stderr.write(f"segmentation fault at {place}\n")
             sys.exit(13)
+        if place in os.environ.get("FAKE_NAN_AT", "").split(","):
+            window = {"first": step - 1, "last": step - 1}
+            self.fault("nan", f"the loss is nan at {place}", left_out=window)
+        self.block_at(place)
         self.obey(0)
+        may_hold = place in os.environ.get("FAKE_HOLD", "").split(",")
         while True:
             if self.stopping:
                 return STOP_AT_ONCE
             if self.skipped == job["id"]:
                 return "skipped"
+            if self.put_off == job["id"]:
+                self.put_off = None
+                return SET_ASIDE
             self.hold_if_paused()
-            if not self.paused and (os.environ.get("FAKE_HOLD") != place or self.may_go()):
+            if not self.paused and (not may_hold or self.may_go()):
                 return None
             self.obey(0.005)
+
+    def run_out_of_memory(self, job, tokens):
+        name, _, limit = os.environ.get("FAKE_MEMORY", "").rpartition(":")
+        if name == job["name"] and tokens > int(limit):
+            self.fault("gpu_out_of_memory", f"{tokens} tokens at once do not fit")
+
+    def fault(self, fault, message, **fields):
+        self.tell("faulted", fault=fault, error_class="FakeFault", message=message, **fields)
+        sys.exit(1)
 
     def take_step(self, job, step, settings):
         self.progress["step"] += 1
         self.progress["rows"] += 1
         self.progress["cursors"][job["id"]] = {
-            "job_id": job["id"], "sha256": job["sha256"], "plan": "p", "step": step, "rows_trained": step,
-            "settings": settings,
+            "job_id": job["id"], "name": job["name"], "sha256": job["sha256"], "plan": "p", "step": step,
+            "rows_trained": step, "settings": settings,
         }  # fmt: skip
         report = {
             "global_step": self.progress["step"], "job_id": job["id"], "file_step": step, "rows": 1,
             "tokens": 10, "supervised_tokens": 5, "loss": None if os.environ.get("FAKE_NAN") else 1.0 / step,
             "learning_rate": settings["training"]["learning_rate"], "grad_norm": 1.0, "seconds": 0.001,
         }  # fmt: skip
+        if os.environ.get("FAKE_NOT_APPLIED") == f"{job['name']}:{step}":
+            report |= {"loss": None, "not_applied": "the loss is nan", "lines": [step]}
         self.tell("steps_taken", steps=[report])
 
     def end(self, job, outcome, steps, *, message=None, fault=None):
@@ -186,7 +226,15 @@ class Worker:
         if self.paused and not self.held:
             self.held = True
             self.tell("held", global_step=self.progress["step"])
+            self.block_at("pause")
             self.save()
+
+    def block_at(self, place):
+        if os.environ.get("FAKE_BLOCK") == place:
+            self.tell("blocked", reason="no space left")
+            while not self.may_go():
+                self.obey(0.005)
+            self.tell("unblocked")
 
     def save(self):
         if not self.uncommitted and self.saved_step == self.progress["step"]:

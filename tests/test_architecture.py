@@ -42,6 +42,7 @@ ARROWS = {
         "trainer.data.formats",
         "trainer.data.conversation",
         "trainer.data.check",
+        "trainer.data.plan",
     },
 }
 

@@ -18,6 +18,7 @@ COMMANDS = {
     "training_daemon": [""],
     "training_controller": ["pause", "resume", "stop", "skip", "status"],
     "training_queue": ["add", "list", "status", "set-priority", "retry", "remove"],
+    "training_health": ["check", "verify", "crashes", "unlock", "pin", "unpin"],
 }
 
 
@@ -69,7 +70,7 @@ def test_every_command_is_documented_and_explains_itself_with_an_example(command
 
 def test_every_option_that_the_pages_use_exists():
     for command, subcommand, rest in re.findall(
-        r"^(training_daemon|training_controller|training_queue) ?([a-z-]*)(.*)$", all_text(), re.MULTILINE
+        rf"^({'|'.join(COMMANDS)}) ?([a-z-]*)(.*)$", all_text(), re.MULTILINE
     ):
         is_subcommand = subcommand and not subcommand.startswith("-")
         options = re.findall(

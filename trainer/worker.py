@@ -248,4 +248,7 @@ def classify(error: Exception) -> FaultKind:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    exit_code = main()
+    logging.shutdown()
+    sys.stderr.flush()
+    os._exit(exit_code)  # everything is saved; torch takes seconds to tidy up after itself

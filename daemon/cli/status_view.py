@@ -13,6 +13,7 @@ from trainer.protocol.text import printable
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
+LARGEST_PID = 2**31 - 1  # a file may say anything
 SILENT_AFTER_S = 15.0  # three times the daemon's longest interval between two writes
 BAR_WIDTH = 40  # columns; fits beside the names on the narrowest terminal
 
@@ -64,7 +65,7 @@ def read_status(layout: Layout, *, now: float | None = None) -> Status:
 
 
 def _is_alive(pid: object) -> bool:
-    if not isinstance(pid, int) or pid <= 0:
+    if not isinstance(pid, int) or not 0 < pid <= LARGEST_PID:
         return False
     try:
         os.kill(pid, 0)

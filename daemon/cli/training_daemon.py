@@ -49,7 +49,7 @@ def training_daemon(
         show_settings(Layout(base), overrides, as_json=as_json)
         return
     from daemon.app import AlreadyRunning, run_daemon
-    from daemon.ledger import UnusableLedger
+    from daemon.ledger_file import UnusableLedger
     from trainer.config.loader import BadConfig
 
     try:

@@ -3,8 +3,28 @@
 import signal
 from dataclasses import dataclass
 
-from trainer.protocol.job import FaultKind
+from trainer.protocol.job import FaultKind, Window
 from trainer.protocol.messages import Faulted, Leaving
+
+
+@dataclass(frozen=True, kw_only=True)
+class End:
+    """Everything that is known of a worker's end."""
+
+    exit_code: int
+    """As `subprocess` has it: negative for a signal."""
+    last_word: Faulted | Leaving | None = None
+    """What it said itself before it went."""
+    was_dismissed: bool = False
+    """It was told to leave."""
+    hang: str | None = None
+    """How it hung, if that is why it was ended."""
+    killed_because: str | None = None
+    """Why it was killed by us."""
+    oom_kills: int = 0
+    """How many processes the kernel has killed in its lifetime because memory ran out."""
+    stderr_tail: str = ""
+    """The end of what it wrote to its standard error."""
 
 
 @dataclass(frozen=True)
@@ -18,27 +38,33 @@ class Verdict:
     """Traceback, or its last words."""
     reason: str = ""
     """For a person, without the name of an exception's class."""
+    left_out: Window | None = None
+    """The steps that the job must leave out to go on."""
+    was_preempted: bool = False
+    """Somebody other than the daemon told it to leave."""
 
 
-def judge_exit(exit_code: int, last_word: Faulted | Leaving | None, stderr_tail: str) -> Verdict:
-    """Say why a worker ended.
-
-    Args:
-        exit_code: as `subprocess` has it: negative for a signal.
-        last_word: what it said itself before it went.
-        stderr_tail: the end of what it wrote to its standard error.
-    """
-    match last_word:
-        case Leaving() if exit_code == 0:
-            return Verdict(None, last_word.reason)
-        case Faulted():
-            message = f"{last_word.error_class}: {last_word.message}"
-            return Verdict(last_word.fault, message, last_word.traceback, last_word.message)
-    if exit_code < 0:
-        return Verdict(
-            FaultKind.CRASH, f"the worker was killed by {_signal_name(-exit_code)}", stderr_tail or None
-        )
-    return Verdict(FaultKind.CRASH, f"the worker exited with code {exit_code}", stderr_tail or None)
+def judge(end: End) -> Verdict:
+    """Say why a worker ended. What was seen counts more than what it said, and that more than signals."""
+    details = end.stderr_tail or None
+    if end.hang:
+        return Verdict(FaultKind.HANG, f"the worker hung: {end.hang}", details, end.hang)
+    match end.last_word:
+        case Faulted() as word:
+            message = f"{word.error_class}: {word.message}"
+            return Verdict(word.fault, message, word.traceback, word.message, left_out=word.left_out)
+        case Leaving() as word if end.exit_code == 0 or end.killed_because:  # everything is saved either way
+            return Verdict(None, word.reason, was_preempted=not end.was_dismissed)
+    if end.killed_because:
+        return Verdict(FaultKind.CRASH, end.killed_because, details)
+    if end.exit_code == -signal.SIGTERM:
+        return Verdict(None, "the worker was killed by SIGTERM", was_preempted=True)
+    if end.exit_code == -signal.SIGKILL and end.oom_kills:
+        message = "the system killed the worker because memory ran out"
+        return Verdict(FaultKind.OUT_OF_MEMORY, message, details, message)
+    if end.exit_code < 0:
+        return Verdict(FaultKind.CRASH, f"the worker was killed by {_signal_name(-end.exit_code)}", details)
+    return Verdict(FaultKind.CRASH, f"the worker exited with code {end.exit_code}", details)
 
 
 def backoff_s(failures: int, *, maximum_s: float) -> float:

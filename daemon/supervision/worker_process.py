@@ -1,36 +1,64 @@
 """The worker as the daemon sees it: a process, a connection, and how much time it has left."""
 
-import os
-import signal
+import logging
 from collections.abc import Callable
-from pathlib import Path
+from dataclasses import dataclass
+from signal import SIGKILL, SIGTERM, SIGUSR1, Signals
 
-from daemon.supervision.launcher import Launcher, stderr_file
-from daemon.supervision.verdict import Verdict, judge_exit
+from daemon.supervision.kernel_memory import count_oom_kills
+from daemon.supervision.launcher import SEND_TIMEOUT_S, Launcher, stderr_file
+from daemon.supervision.verdict import End, Verdict, judge
+from daemon.supervision.vital_signs import read_signs
+from daemon.supervision.watch import Watch
 from trainer.protocol.channel import Channel, ChannelClosed
 from trainer.protocol.layout import Layout
-from trainer.protocol.messages import EVENTS, Command, Event, Faulted, Leaving
+from trainer.protocol.messages import EVENTS, Command, Event, Faulted, Leaving, ShutDown
+from trainer.protocol.text import printable
 
-TAIL_BYTES = 8192
+TAIL_BYTES = 16384  # the stacks of all threads fit
+STACKS_S = 2.0  # time to write them
+SAVE_S = 10.0  # time for one that hung to save after all, if it can
+FAREWELL_S = 10.0  # time to end after it has said its last word
+KILL_WAIT_S = 10.0  # one that waits for a broken disk does not even die of SIGKILL
+MOST_CHUNKS = 256  # read in one go, so that a talkative worker does not keep the daemon from its other work
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Rung:
+    """One step of the ladder by which a worker is ended: a signal that it gets if it still lives then."""
+
+    at: float  # monotonic seconds
+    signal: Signals
+    why: str
 
 
 class WorkerProcess:
     """One started worker.
 
     Args:
+        watch: tells whether it hangs.
         clock: monotonic seconds.
     """
 
-    def __init__(self, launcher: Launcher, layout: Layout, *, clock: Callable[[], float]) -> None:
+    def __init__(
+        self, launcher: Launcher, layout: Layout, watch: Watch, *, clock: Callable[[], float]
+    ) -> None:
+        self._oom_kills_before = count_oom_kills()
         launched = launcher.launch(layout)
         self._process = launched.process
         self._channel: Channel[Event] = Channel(launched.endpoint, EVENTS)
         self._layout = layout
+        self._watch = watch
         self._clock = clock
         self._unheard: list[Event] = []
         self._last_word: Faulted | Leaving | None = None
         self._is_connected = True
-        self._kill_at: float | None = None
+        self._was_dismissed = False
+        self._ladder: list[Rung] = []
+        self._hang: str | None = None
+        self._killed_because: str | None = None
 
     @property
     def pid(self) -> int:
@@ -45,15 +73,18 @@ class WorkerProcess:
         """Whether it may still say something."""
         return self._is_connected
 
+    # ---- talking
+
     def send(self, command: Command) -> None:
         """Tell it something. A worker that is gone does not hear it, which `ended` will show."""
+        if self._killed_because:
+            return  # it may not have read the command before, and must not hold up the daemon once more
+        self._was_dismissed |= isinstance(command, ShutDown)
         try:
             self._channel.send(command)
-        except ChannelClosed:
-            self._is_connected = False
-            self._kill_at = (
-                self._clock()
-            )  # it is gone, or it has not read for so long that it might as well be
+        except ChannelClosed as error:
+            if isinstance(error.__cause__, TimeoutError):
+                self._kill(f"the worker read nothing for {SEND_TIMEOUT_S:.0f} s, so it was killed")
 
     def events(self) -> list[Event]:
         """Return what it has said since the last call."""
@@ -62,50 +93,107 @@ class WorkerProcess:
         return said
 
     def _listen(self) -> None:
-        """Take in everything that has arrived, also the rest of a message that came in parts."""
+        """Take in what has arrived, also the rest of a message that came in parts."""
         try:
-            while self._is_connected and self._channel.wait(0):
-                self._unheard += self._channel.receive(0)
+            for _ in range(MOST_CHUNKS):
+                if not (self._is_connected and self._channel.wait(0)):
+                    break
+                self._hear(self._channel.receive(0))
         except ChannelClosed:
             self._is_connected = False
-        for event in self._unheard:
+            self._expect_end("closed its connection")
+        except (ValueError, RecursionError) as error:
+            self._is_connected = False
+            words = printable(str(error), limit=500)
+            # What else it meant to say is lost, so there is no going on with it
+            self._kill(f"the worker said something that is not understood, so it was killed: {words}")
+
+    def _hear(self, events: list[Event]) -> None:
+        self._unheard += events
+        for event in events:
+            self._watch.hear(event, self._clock())
             if isinstance(event, Faulted | Leaving):
                 self._last_word = event
+                self._expect_end("said its last word")
+
+    # ---- ending
 
     def dismiss_by(self, deadline: float) -> None:
         """Let it go on until `deadline` (monotonic seconds); after that it is ended by force."""
-        self._kill_at = deadline
+        grace_s = deadline - self._clock()
+        self._plan(deadline, SIGKILL, f"had not left {grace_s:.0f} s after it was told to")
 
     def ended(self) -> Verdict | None:
         """Return how it ended, or None while it lives.
 
-        Must be polled: this is also where deadlines are kept.
+        Must be polled: this is also where it is watched and deadlines are kept.
         """
-        if self._process.poll() is None:
-            self._enforce_deadline()
+        self._listen()
+        exit_code = self._process.poll()
+        if exit_code is None:
+            self._supervise(self._clock())
             return None
         self._listen()  # what it said last is still to be heard
         self._is_connected = False
         self._channel.close()
-        return judge_exit(self._process.returncode, self._last_word, self._stderr_tail())
+        return self._judge(exit_code)
 
     def kill(self) -> None:
         """End it and everything it started, now."""
-        self._signal(signal.SIGKILL)
-        self._process.wait()
+        self._kill("the worker was killed because the daemon does not wait for it any longer")
+        self._process.wait(KILL_WAIT_S)
 
-    def _enforce_deadline(self) -> None:
-        if self._kill_at is not None and self._clock() >= self._kill_at:
-            self._signal(signal.SIGKILL)
+    def _supervise(self, now: float) -> None:
+        if self._hang is None:
+            self._look_for_hang(now)
+        while self._ladder and self._ladder[0].at <= now:
+            rung = self._ladder.pop(0)
+            if rung.signal is SIGKILL:
+                self._kill(f"the worker {rung.why}, so it was killed")
+            else:
+                self._process.signal(rung.signal)
 
-    def _signal(self, number: signal.Signals) -> None:
-        try:
-            os.killpg(self._process.pid, number)
-        except ProcessLookupError:
-            return  # it has just ended by itself
+    def _look_for_hang(self, now: float) -> None:
+        if self._watch.wants_signs(now):
+            self._watch.see(read_signs(self.pid), now)
+        self._hang = self._watch.hang(now)
+        if self._hang:
+            logger.error("the worker hangs: %s; it is ended", self._hang)
+            self._plan(now, SIGUSR1, "hung")  # it writes the stacks of its threads
+            self._plan(now + STACKS_S, SIGTERM, "hung")
+            self._plan(now + STACKS_S + SAVE_S, SIGKILL, "hung")
+
+    def _expect_end(self, what_it_did: str) -> None:
+        why = f"{what_it_did} and had not ended {FAREWELL_S:.0f} s later"
+        self._plan(self._clock() + FAREWELL_S, SIGKILL, why)
+
+    def _plan(self, at: float, number: Signals, why: str) -> None:
+        self._ladder.append(Rung(at, number, why))
+        self._ladder.sort(key=lambda rung: rung.at)
+
+    def _kill(self, because: str) -> None:
+        self._killed_because = self._killed_because or because
+        self._process.signal(SIGKILL)
+
+    def _judge(self, exit_code: int) -> Verdict:
+        tail = self._stderr_tail()
+        if self._hang:
+            for line in tail.splitlines():
+                logger.error("the worker that hung: %s", line)
+        return judge(
+            End(
+                exit_code=exit_code,
+                last_word=self._last_word,
+                was_dismissed=self._was_dismissed,
+                hang=self._hang,
+                killed_because=self._killed_because,
+                oom_kills=count_oom_kills() - self._oom_kills_before,
+                stderr_tail=tail,
+            )
+        )
 
     def _stderr_tail(self) -> str:
-        path: Path = stderr_file(self._layout)
+        path = stderr_file(self._layout)
         try:
             with path.open("rb") as file:
                 file.seek(max(0, path.stat().st_size - TAIL_BYTES))

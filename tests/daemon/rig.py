@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from daemon.app import run_daemon
-from daemon.supervision.launcher import Launched, stderr_file
+from daemon.supervision.launcher import Launched, LocalProcess, open_stderr
 from tests.support import eventually, rows, write_jsonl
 from trainer.protocol.job import Outcome
 from trainer.protocol.layout import Layout
@@ -36,7 +36,7 @@ class FakeLauncher:
             raise self.failure
         ours, theirs = socket.socketpair()
         arguments = ["--base-dir", str(layout.base), "--channel-fd", str(theirs.fileno())]
-        with theirs, stderr_file(layout).open("wb") as stderr:
+        with theirs, open_stderr(layout) as stderr:
             process = subprocess.Popen(
                 [sys.executable, "-I", "-S", str(self.script), *arguments],
                 stdin=subprocess.DEVNULL,
@@ -47,7 +47,7 @@ class FakeLauncher:
                 start_new_session=True,
             )
         self.launched.append(process)
-        return Launched(process, ours)
+        return Launched(LocalProcess(process), ours)
 
 
 class Rig:

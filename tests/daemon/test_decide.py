@@ -1,5 +1,7 @@
 """The daemon's next act, over all situations."""
 
+from dataclasses import replace
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -15,15 +17,19 @@ from daemon.decide import (
     PrepareNext,
     Ready,
     SayQueueIsEmpty,
+    SetAside,
     Situation,
     StartWorker,
     Stopping,
     Wait,
     next_decision,
 )
+from trainer.protocol.job import Priority
 
 NOW = 50.0
 KNOWS = Ready(knows_queue_is_empty=True)
+BUSY = Busy("a", Priority.LOW)
+PREPARED = replace(BUSY, prepared_job="b")
 
 
 def situation(worker, **facts):
@@ -33,7 +39,10 @@ def situation(worker, **facts):
         "stopping": None,
         "next_job": None,
         "upcoming_job": None,
+        "upcoming_priority": None,
+        "preempt": True,
         "drain": False,
+        "is_obstructed": False,
         "is_quiet": True,
     }
     return Situation(**(usual | facts))
@@ -48,6 +57,8 @@ def situation(worker, **facts):
         (situation(Absent(NOW), next_job="a"), StartWorker()),
         (situation(Absent(NOW + 0.1), next_job="a"), Wait(NOW + 0.1)),
         (situation(Absent(), next_job="a", paused=True), Wait()),
+        (situation(Absent(), next_job="a", is_obstructed=True), Wait()),
+        (situation(Absent(), next_job="a", is_obstructed=True, stopping=Stopping.NOW), Leave()),
         (situation(Absent(), next_job="a", stopping=Stopping.NOW), Leave()),
         (situation(Absent(), next_job="a", stopping=Stopping.AFTER_FILE), Leave()),
         (situation(Absent(NOW + 9), next_job="a", stopping=Stopping.AFTER_FILE), Leave()),
@@ -64,6 +75,7 @@ def situation(worker, **facts):
         # the worker is ready
         (situation(Ready(), next_job="a"), GiveJob("a")),
         (situation(Ready(), next_job="a", paused=True), Wait()),
+        (situation(Ready(), next_job="a", is_obstructed=True), Wait()),
         (situation(Ready()), SayQueueIsEmpty()),
         (situation(Ready(), paused=True), SayQueueIsEmpty()),
         (situation(KNOWS), Wait()),
@@ -80,17 +92,17 @@ def situation(worker, **facts):
             DismissWorker("stop after the current file"),
         ),
         # the worker has a job
-        (situation(Busy("a"), next_job="a"), Wait()),
-        (situation(Busy("a"), next_job="a", upcoming_job="b"), PrepareNext("b")),
-        (situation(Busy("a", prepared_job="b"), next_job="a", upcoming_job="b"), Wait()),
-        (situation(Busy("a", prepared_job="b"), next_job="a", upcoming_job="c"), PrepareNext("c")),
-        (situation(Busy("a"), next_job="a", upcoming_job="b", stopping=Stopping.AFTER_FILE), Wait()),
-        (situation(Busy("a"), next_job="a", stopping=Stopping.NOW), DismissWorker("stop at the next step")),
-        (situation(Busy("a"), next_job="a", drain=True), Wait()),
-        (situation(Busy("a"), next_job="a", paused=True), Wait()),
+        (situation(BUSY, next_job="a"), Wait()),
+        (situation(BUSY, next_job="a", upcoming_job="b"), PrepareNext("b")),
+        (situation(PREPARED, next_job="a", upcoming_job="b"), Wait()),
+        (situation(PREPARED, next_job="a", upcoming_job="c"), PrepareNext("c")),
+        (situation(BUSY, next_job="a", upcoming_job="b", stopping=Stopping.AFTER_FILE), Wait()),
+        (situation(BUSY, next_job="a", stopping=Stopping.NOW), DismissWorker("stop at the next step")),
+        (situation(BUSY, next_job="a", drain=True), Wait()),
+        (situation(BUSY, next_job="a", paused=True), Wait()),
         # a held file would never come to its end
         (
-            situation(Busy("a"), next_job="a", paused=True, stopping=Stopping.AFTER_FILE),
+            situation(BUSY, next_job="a", paused=True, stopping=Stopping.AFTER_FILE),
             DismissWorker("stop after the current file"),
         ),
         # the worker leaves
@@ -108,7 +120,7 @@ WORKERS = st.one_of(
     st.builds(Absent, st.sampled_from([0.0, NOW, NOW + 1])),
     st.just(Loading()),
     st.builds(Ready, st.booleans(), st.booleans()),
-    st.builds(Busy, st.just("a"), JOBS),
+    st.builds(Busy, st.just("a"), st.sampled_from(Priority), JOBS, st.booleans()),
     st.just(Leaving()),
 )
 SITUATIONS = st.builds(
@@ -118,16 +130,61 @@ SITUATIONS = st.builds(
     stopping=st.none() | st.sampled_from(list(Stopping)),
     next_job=JOBS,
     upcoming_job=JOBS,
+    upcoming_priority=st.none() | st.sampled_from(Priority),
+    preempt=st.booleans(),
     drain=st.booleans(),
+    is_obstructed=st.booleans(),
     is_quiet=st.booleans(),
 )
 
 
-@given(SITUATIONS)
-def test_no_work_begins_while_paused_or_stopping(case):
+@pytest.mark.parametrize("current", Priority)
+@pytest.mark.parametrize("upcoming", Priority)
+def test_only_a_strictly_more_urgent_file_takes_over(current, upcoming):
+    case = situation(Busy("a", current), next_job="a", upcoming_job="b", upcoming_priority=upcoming)
+
     decision = next_decision(case, now=NOW)
 
-    if case.paused or case.stopping:
+    takes_over = (upcoming, current) in [
+        (Priority.HIGH, Priority.NORMAL),
+        (Priority.HIGH, Priority.LOW),
+        (Priority.NORMAL, Priority.LOW),
+    ]
+    assert decision == (SetAside("a") if takes_over else PrepareNext("b"))
+
+
+@pytest.mark.parametrize(
+    "hindrance",
+    [
+        {"preempt": False},
+        {"paused": True},
+        {"stopping": Stopping.AFTER_FILE},
+        {"stopping": Stopping.NOW},
+        {"worker": replace(PREPARED, must_set_aside=True)},
+        {"upcoming_job": None, "upcoming_priority": None},
+    ],
+    ids=str,
+)
+def test_nothing_takes_over_when_it_may_not_or_was_asked_for_already(hindrance):
+    usual = {
+        "worker": PREPARED,
+        "next_job": "a",
+        "upcoming_job": "b",
+        "upcoming_priority": Priority.HIGH,
+    }
+    before = next_decision(situation(**usual), now=NOW)
+
+    decision = next_decision(situation(**(usual | hindrance)), now=NOW)
+
+    assert before == SetAside("a")
+    assert not isinstance(decision, SetAside)
+
+
+@given(SITUATIONS)
+def test_no_work_begins_while_paused_or_stopping_or_obstructed(case):
+    decision = next_decision(case, now=NOW)
+
+    if case.paused or case.stopping or case.is_obstructed:
         assert not isinstance(decision, GiveJob | StartWorker)
 
 
@@ -156,7 +213,7 @@ def test_a_worker_gets_only_what_its_state_allows(case):
     match decision:
         case GiveJob() | SayQueueIsEmpty():
             assert isinstance(case.worker, Ready)
-        case PrepareNext():
+        case PrepareNext() | SetAside():
             assert isinstance(case.worker, Busy)
         case StartWorker():
             assert isinstance(case.worker, Absent)

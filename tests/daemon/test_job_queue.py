@@ -190,6 +190,76 @@ def test_files_of_every_folder_are_counted_without_our_notes(queue, layout):
     }  # fmt: skip
 
 
+# ---- set aside
+
+
+def test_a_file_that_is_set_aside_waits_again_under_its_id_before_later_ones(queue, layout, ledger):
+    put(queue, layout, "a.jsonl", id="1", priority=Priority.LOW)
+    queue.start(queue.next())
+    put(queue, layout, "b.jsonl", id="2", priority=Priority.LOW)
+
+    queue.set_aside("1")
+
+    assert (layout.waiting(Priority.LOW) / "a.jsonl").exists()
+    assert list(layout.processing.iterdir()) == []
+    assert (queue.is_waiting("1"), queue.begun()) == (True, [])
+    assert states(ledger) == {"1": "waiting", "2": "waiting"}
+    assert order_of(queue) == ["a.jsonl", "b.jsonl"]
+
+
+def test_a_file_that_is_set_aside_takes_another_name_where_its_own_is_taken(queue, layout, ledger):
+    put(queue, layout, "a.jsonl", id="1")
+    queue.start(queue.next())
+    put(queue, layout, "a.jsonl", id="2")
+
+    queue.set_aside("1")
+
+    assert (queue.next().id, queue.next().name) == ("1", "a-2.jsonl")
+    assert order_of(queue) == ["a-2.jsonl", "a.jsonl"]
+
+
+def test_a_file_that_has_vanished_cannot_be_set_aside_and_is_noted(queue, layout, ledger):
+    put(queue, layout, "a.jsonl", id="1")
+    _, path = queue.start(queue.next())
+    path.unlink()
+
+    queue.set_aside("1")
+
+    assert len(queue) == 0
+    assert states(ledger) == {"1": "removed"}
+
+
+def test_setting_aside_is_finished_when_it_is_done_again(queue, layout, ledger, monkeypatch):
+    put(queue, layout, "a.jsonl", id="1")
+    queue.start(queue.next())
+
+    def fail(*arguments):
+        raise OSError("no space left")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(ledger, "place_job", fail)
+        with pytest.raises(OSError, match="no space left"):
+            queue.set_aside("1")
+    queue.set_aside("1")
+
+    assert states(ledger) == {"1": "waiting"}
+    assert order_of(queue) == ["a.jsonl"]
+
+
+def test_begun_files_come_in_the_order_of_their_last_begins(queue, layout):
+    for id in ("1", "2", "3"):
+        put(queue, layout, f"{id}.jsonl", id=id)
+    for id in ("3", "1", "2"):
+        queue.start(queue.find(id))
+    queue.set_aside("3")
+
+    queue.start(queue.find("3"))
+    queue.start(queue.find("1"))  # as after a crash: not another begin
+
+    assert [job.id for job in queue.begun()] == ["1", "2", "3"]
+    assert queue.next().id == "1"
+
+
 # ---- many files
 
 

@@ -59,6 +59,53 @@ def test_a_file_in_processing_is_trained_first(queue, layout, ledger):
     assert [job.id for job in after.begun()] == ["1"]
 
 
+def test_begun_files_come_again_in_the_order_of_their_begins(queue, layout, ledger):
+    put(queue, layout, "a.jsonl", id="1")
+    put(queue, layout, "b.jsonl", id="2", priority=Priority.HIGH)
+    put(queue, layout, "c.jsonl", id="3")
+    for id in ("2", "3", "1"):
+        queue.start(queue.find(id))
+
+    after, _ = restarted(layout, ledger)
+
+    assert [job.id for job in after.begun()] == ["2", "3", "1"]
+
+
+def test_a_file_that_was_begun_but_not_noted_comes_after_those_that_were(queue, layout, ledger, monkeypatch):
+    put(queue, layout, "a.jsonl", id="1")
+    put(queue, layout, "b.jsonl", id="2")
+    queue.start(queue.find("1"))
+    queue.set_aside("1")
+    queue.start(queue.find("2"))
+
+    def cut(*arguments):
+        raise PowerCut
+
+    with monkeypatch.context() as patch:
+        patch.setattr(ledger, "begin_job", cut)
+        with pytest.raises(PowerCut):
+            queue.start(queue.find("1"))
+    after, _ = restarted(layout, ledger)
+
+    assert [job.id for job in after.begun()] == ["2", "1"]
+
+
+@pytest.mark.parametrize("is_linked", [True, False])
+def test_a_cut_while_a_file_was_set_aside_leaves_it_once(queue, layout, ledger, is_linked):
+    put(queue, layout, "a.jsonl", id="1")
+    _, path = queue.start(queue.next())
+    os.link(path, layout.waiting(Priority.NORMAL) / "a.jsonl")
+    if not is_linked:
+        path.unlink()
+
+    after, strangers = restarted(layout, ledger)
+
+    assert all_files(layout) == {"a.jsonl": ["processing" if is_linked else "normal"]}
+    assert strangers == []
+    assert states(ledger) == {"1": "processing" if is_linked else "waiting"}
+    assert after.next().id == "1"
+
+
 def test_files_moved_by_hand_while_no_daemon_ran_are_followed(queue, layout, ledger):
     path = put(queue, layout, "a.jsonl", id="1", priority=Priority.LOW)
     path.rename(layout.waiting(Priority.HIGH) / "z.jsonl")

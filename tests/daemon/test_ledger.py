@@ -4,19 +4,21 @@ import sqlite3
 
 import pytest
 
-from daemon.ledger import Ledger, UnusableLedger
+from daemon.ledger import Death, Ledger, Lessons
+from daemon.ledger_file import UnusableLedger
 from daemon.settling import Identity
 from tests.support import FakeClock, job_for, rows, write_jsonl
-from trainer.protocol.job import FaultKind, JobRecord, Outcome, Reason
+from trainer.protocol.job import FaultKind, JobRecord, Outcome, Reason, Window
 from trainer.protocol.messages import StepReport, Validated
 
 IDENTITY = Identity(device=1, inode=2, size=200, mtime_ns=4)
 
 
-def step(number, *, job_id="1", loss=1.0, tokens=10):
+def step(number, *, job_id="1", loss=1.0, tokens=10, not_applied=None, lines=()):
     return StepReport(
         global_step=number, job_id=job_id, file_step=number, rows=1, tokens=tokens, supervised_tokens=5,
         loss=loss, learning_rate=1e-4, grad_norm=None, seconds=0.5,
+        not_applied=not_applied, lines=lines,
     )  # fmt: skip
 
 
@@ -154,7 +156,7 @@ def test_a_step_trained_again_replaces_its_first_report(ledger, layout):
     "global_step, left", [(0, []), (1, [1]), (2, [1, 2]), (3, [1, 2, 3]), (9, [1, 2, 3])]
 )
 def test_steps_after_the_checkpoint_are_forgotten(ledger, layout, global_step, left):
-    ledger.add_steps([step(1), step(2), step(3)])
+    ledger.add_steps([step(number, not_applied="the loss is nan") for number in (1, 2, 3)])
     for number in (1, 2, 3):
         ledger.add_validation(Validated(global_step=number, loss=0.5, rows=1))
 
@@ -162,11 +164,12 @@ def test_steps_after_the_checkpoint_are_forgotten(ledger, layout, global_step, l
     ledger.commit()
 
     assert [number for (number,) in read(layout, "SELECT global_step FROM steps")] == left
+    assert [number for (number,) in read(layout, "SELECT global_step FROM not_applied")] == left
     assert [number for (number,) in read(layout, "SELECT global_step FROM validations")] == left
 
 
 def test_recent_steps_stay_and_of_older_ones_every_hundredth(ledger, layout):
-    ledger.add_steps(step(number) for number in range(1, 2501))
+    ledger.add_steps([step(number) for number in range(1, 2501)])
 
     ledger.thin(1000)
     ledger.commit()
@@ -177,7 +180,7 @@ def test_recent_steps_stay_and_of_older_ones_every_hundredth(ledger, layout):
 
 def test_thinning_again_and_again_keeps_the_bound(ledger, layout):
     for start in range(1, 10_001, 250):
-        ledger.add_steps(step(number) for number in range(start, start + 250))
+        ledger.add_steps([step(number) for number in range(start, start + 250)])
         ledger.thin(1000)
     ledger.commit()
 
@@ -186,7 +189,7 @@ def test_thinning_again_and_again_keeps_the_bound(ledger, layout):
 
 
 def test_thinning_waits_until_there_is_something_to_drop(ledger):
-    ledger.add_steps(step(number) for number in range(1, 100))
+    ledger.add_steps([step(number) for number in range(1, 100)])
     statements = []
     ledger._database.set_trace_callback(statements.append)
 
@@ -199,7 +202,7 @@ def test_old_events_are_dropped_too(ledger, layout, monkeypatch):
     monkeypatch.setattr("daemon.ledger.EVENTS_KEPT", 10)
     for number in range(30):
         ledger.add_event("test", f"event {number}")
-    ledger.add_steps(step(number) for number in range(1, 1001))
+    ledger.add_steps([step(number) for number in range(1, 1001)])
 
     ledger.thin(1000)
     ledger.commit()
@@ -216,6 +219,104 @@ def test_an_event_is_one_safe_line_with_its_time(ledger, layout):
     [(at, message)] = read(layout, "SELECT at, message FROM events")
     assert at == "2001-09-09T01:46:40.000Z"
     assert message.isprintable()
+
+
+# ---- what was learned about a job
+
+
+def test_a_job_begins_without_lessons(ledger, job):
+    ledger.add_job(job, IDENTITY, "waiting")
+
+    assert ledger.lessons("1") == ledger.lessons("unknown") == Lessons(None, ())
+
+
+def test_lessons_add_up_and_stay(ledger, layout, job):
+    ledger.add_job(job, IDENTITY, "processing")
+
+    ledger.leave_out("1", Window(first=0, last=3))
+    ledger.limit_micro_batch("1", 4096)
+    ledger.leave_out("1", Window(first=9, last=9))
+    ledger.limit_micro_batch("1", 2048)
+    ledger.commit()
+
+    after = Ledger(layout.ledger_file, clock=FakeClock())
+    assert after.lessons("1") == Lessons(2048, (Window(first=0, last=3), Window(first=9, last=9)))
+    after.close()
+
+
+def test_every_begin_has_a_higher_number(ledger, job):
+    other = job.model_copy(update={"id": "0"})
+    for item in (job, other):
+        ledger.add_job(item, IDENTITY, "waiting")
+    before = [known.began for known in ledger.open_jobs()]
+
+    numbers = [ledger.begin_job(item) for item in (job, other, job)]
+
+    assert before == [None, None]
+    assert numbers == [1, 2, 3]
+    assert [(known.state, known.began) for known in ledger.open_jobs()] == [
+        ("processing", 2),
+        ("processing", 3),
+    ]
+
+
+# ---- steps that were not applied
+
+
+def test_a_step_that_was_not_applied_is_noted_beside_the_others(ledger, layout):
+    ledger.add_steps([step(1), step(2, loss=None, not_applied="the loss is nan", lines=(4, 9))])
+    ledger.commit()
+
+    assert read(layout, "SELECT * FROM not_applied") == [(2, "1", 2, "the loss is nan", "[4, 9]")]
+    assert read(layout, "SELECT global_step FROM steps") == [(1,), (2,)]
+
+
+@pytest.mark.parametrize("first, last, lines", [(0, 0, []), (0, 1, [4]), (1, 2, [4, 5]), (2, 9, [5])])
+def test_lines_are_found_by_their_steps_as_a_plan_counts_them(ledger, first, last, lines):
+    ledger.add_steps([step(2, not_applied="nan", lines=(4,)), step(3, not_applied="nan", lines=(5,))])
+
+    assert ledger.lines_not_applied("1", Window(first=first, last=last)) == lines
+    assert ledger.lines_not_applied("other", Window(first=first, last=last)) == []
+
+
+# ---- deaths
+
+
+def death(message="it crashed", details=None):
+    return Death(
+        kind=FaultKind.CRASH, message=message, details=details, job_id="1", display="a.jsonl",
+        global_step=7, file_step=3,
+    )  # fmt: skip
+
+
+def test_deaths_come_newest_first_with_their_times(ledger):
+    for message in ("first", "second", "third"):
+        ledger.add_death(death(message))
+
+    newest = ledger.deaths(2)
+
+    assert newest == [
+        ("2001-09-09T01:46:40.000Z", death("third")),
+        ("2001-09-09T01:46:40.000Z", death("second")),
+    ]
+
+
+def test_only_the_newest_deaths_are_kept(ledger, monkeypatch):
+    monkeypatch.setattr("daemon.ledger.DEATHS_KEPT", 3)
+
+    for number in range(9):
+        ledger.add_death(death(f"number {number}"))
+
+    assert [found.message for _, found in ledger.deaths(99)] == ["number 8", "number 7", "number 6"]
+
+
+def test_of_long_last_words_the_end_is_kept_and_anything_can_be_stored(ledger):
+    ledger.add_death(death("a\x1b[31m\udcff", details="x" * 10_000 + "the end \udcff"))
+
+    [(_, kept)] = ledger.deaths(1)
+    assert kept.message.isprintable()
+    assert kept.details.endswith("the end \\udcff")
+    assert len(kept.details) < 5_000
 
 
 # ---- the file
@@ -264,7 +365,7 @@ def test_a_damaged_ledger_is_set_aside_and_kept(layout, content):
 
 
 def test_a_ledger_that_is_only_locked_is_not_set_aside(layout, job, monkeypatch):
-    monkeypatch.setattr("daemon.ledger.LOCK_TIMEOUT_S", 0.0)
+    monkeypatch.setattr("daemon.ledger_file.LOCK_TIMEOUT_S", 0.0)
     first = Ledger(layout.ledger_file, clock=FakeClock())
     first.add_job(job, IDENTITY, "waiting")
     first.commit()
@@ -283,8 +384,75 @@ def test_a_ledger_of_another_release_is_refused_and_left_alone(layout):
     database.close()
     before = layout.ledger_file.read_bytes()
 
-    with pytest.raises(UnusableLedger, match="schema version is 99; expected 1"):
+    with pytest.raises(UnusableLedger, match="schema version is 99; expected 2"):
         Ledger(layout.ledger_file, clock=FakeClock())
 
     assert list(layout.status.glob("*.corrupt-*")) == []
     assert layout.ledger_file.read_bytes()[:16] == before[:16]
+
+
+VERSION_1 = """
+CREATE TABLE jobs (
+    id TEXT PRIMARY KEY, name BLOB NOT NULL, display TEXT NOT NULL, priority TEXT NOT NULL,
+    state TEXT NOT NULL, sha256 TEXT NOT NULL, rows INTEGER NOT NULL,
+    rejected TEXT NOT NULL, size_bytes INTEGER NOT NULL,
+    device INTEGER NOT NULL, inode INTEGER NOT NULL, mtime_ns INTEGER NOT NULL,
+    accepted_at TEXT NOT NULL, started_at TEXT, finished_at TEXT, attempts INTEGER NOT NULL DEFAULT 0,
+    settings TEXT, reason TEXT, rows_trained INTEGER NOT NULL DEFAULT 0, steps INTEGER NOT NULL DEFAULT 0,
+    tokens INTEGER, seconds REAL, first_loss REAL, last_loss REAL
+);
+CREATE TABLE steps (
+    global_step INTEGER PRIMARY KEY, job_id TEXT NOT NULL, file_step INTEGER NOT NULL, rows INTEGER NOT NULL,
+    tokens INTEGER NOT NULL, supervised_tokens INTEGER NOT NULL, loss REAL, learning_rate REAL NOT NULL,
+    grad_norm REAL, seconds REAL NOT NULL
+);
+INSERT INTO jobs (id, name, display, priority, state, sha256, rows, rejected, size_bytes, device, inode,
+    mtime_ns, accepted_at, attempts)
+    VALUES ('1', 'a.jsonl', 'a.jsonl', 'low', 'processing', 'abc', 2, '[]', 200, 1, 2, 4, '2026-01-01', 2);
+INSERT INTO steps VALUES (1, '1', 1, 1, 10, 5, 0.5, 1e-4, NULL, 0.1);
+PRAGMA user_version=1;
+"""
+
+
+@pytest.fixture
+def version_1(layout):
+    database = sqlite3.connect(layout.ledger_file)
+    database.executescript(VERSION_1)
+    database.close()
+
+
+def test_a_ledger_of_version_1_is_brought_up_to_date_and_keeps_what_it_has(layout, version_1):
+    ledger = Ledger(layout.ledger_file, clock=FakeClock())
+
+    ledger.leave_out("1", Window(first=1, last=1))
+    ledger.add_steps([step(2, not_applied="nan")])
+    ledger.add_death(death())
+    [known] = ledger.open_jobs()
+    ledger.close()
+
+    assert (known.job.name, known.state, known.began) == ("a.jsonl", "processing", None)
+    assert read(layout, "SELECT attempts, left_out FROM jobs") == [(2, "[[1, 1]]")]
+    assert read(layout, "SELECT global_step FROM steps") == [(1,), (2,)]
+    assert read(layout, "PRAGMA user_version") == [(2,)]
+
+
+def test_an_update_that_is_cut_off_leaves_the_old_version_whole(layout, version_1, monkeypatch):
+    monkeypatch.setattr("daemon.ledger_file.SCHEMA", "CREATE TABLE jobs (id TEXT);")  # there is one already
+    with pytest.raises(UnusableLedger, match="already exists"):
+        Ledger(layout.ledger_file, clock=FakeClock())
+    monkeypatch.undo()
+
+    ledger = Ledger(layout.ledger_file, clock=FakeClock())
+
+    assert [known.job.id for known in ledger.open_jobs()] == ["1"]
+    ledger.close()
+
+
+def test_old_and_new_ledgers_have_the_same_columns(layout, tmp_path, version_1):
+    Ledger(layout.ledger_file, clock=FakeClock()).close()
+    migrated = read(layout, "SELECT name FROM pragma_table_info('jobs')")
+
+    layout.ledger_file.unlink()
+    Ledger(layout.ledger_file, clock=FakeClock()).close()
+
+    assert migrated == read(layout, "SELECT name FROM pragma_table_info('jobs')")

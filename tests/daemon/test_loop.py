@@ -45,6 +45,7 @@ def test_the_model_is_loaded_once_for_many_files(rig):
 
 
 def test_urgent_files_overtake_the_waiting_ones(rig):
+    rig.configure(daemon={"preempt": False})
     rig.launcher.environment = {"FAKE_HOLD": "first.jsonl:1"}
     rig.start()
     rig.drop("first.jsonl")
@@ -62,6 +63,7 @@ def test_urgent_files_overtake_the_waiting_ones(rig):
 
 
 def test_a_waiting_file_moved_by_hand_overtakes(rig):
+    rig.configure(daemon={"preempt": False})
     rig.launcher.environment = {"FAKE_HOLD": "first.jsonl:1"}
     rig.start()
     rig.drop("first.jsonl")

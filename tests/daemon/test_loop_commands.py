@@ -6,6 +6,7 @@ import time
 import pytest
 
 import daemon.checker
+from daemon.live_settings import LiveSettings
 from tests.support import rows, write_jsonl
 from trainer.data.check import CheckCancelled, check_file
 from trainer.protocol.job import Outcome, Priority
@@ -328,15 +329,38 @@ def test_a_second_signal_does_not_wait_for_the_worker(rig):
 # ---- requests from before the start
 
 
+FAR_FUTURE = 4_000_000_000
+
+
+@pytest.mark.parametrize("written_at", [1000, FAR_FUTURE], ids=["long ago", "the clock has jumped back"])
 @pytest.mark.parametrize("name", ["stop", "skip"])
-def test_a_request_from_before_the_start_is_reported_and_not_obeyed(rig, name):
-    os.utime(rig.command(name), (1000, 1000))
+def test_a_request_from_before_the_start_is_reported_and_not_obeyed(rig, name, written_at):
+    os.utime(rig.command(name), (written_at, written_at))
     rig.drop("a.jsonl")
 
     rig.start()
 
     rig.until_in(Outcome.COMPLETED, "a.jsonl")
     assert_noted(rig, name, "too old: it was given before the daemon started")
+
+
+@pytest.mark.parametrize("written_at", [1000, FAR_FUTURE], ids=["the clock was behind", "it was ahead"])
+def test_a_request_that_comes_while_the_daemon_starts_is_obeyed_whatever_its_time(
+    rig, monkeypatch, written_at
+):
+    begin = LiveSettings.__init__
+
+    def begin_late(self, *arguments):
+        begin(self, *arguments)
+        os.utime(rig.command("stop"), (written_at, written_at))
+
+    os.utime(rig.command("stop"), (2000, 2000))
+    monkeypatch.setattr(LiveSettings, "__init__", begin_late)
+
+    rig.start()
+
+    assert rig.left() == 0
+    assert "stop: stopping after the current file" in rig.events("command")
 
 
 def test_a_pause_from_before_the_start_is_obeyed(rig):

@@ -2,27 +2,41 @@
 
 import pytest
 
-from daemon.supervision.verdict import Verdict, backoff_s, judge_exit
-from trainer.protocol.job import FaultKind
+from daemon.supervision.verdict import End, Verdict, backoff_s, judge
+from trainer.protocol.job import FaultKind, Window
 from trainer.protocol.messages import Faulted, Leaving
 
 LEAVING = Leaving(reason="told to")
+LAST_WORDS = "last words"
 
 
-def faulted(kind):
-    return Faulted(fault=kind, error_class="OSError", message="no space left", traceback="Traceback …")
+def faulted(kind=FaultKind.CRASH, **fields):
+    usual = {"error_class": "OSError", "message": "no space left", "traceback": "Traceback …"}
+    return Faulted(fault=kind, **(usual | fields))
 
 
 def test_a_worker_that_left_as_told_has_no_fault():
-    assert judge_exit(0, LEAVING, "") == Verdict(None, "told to")
+    assert judge(End(exit_code=0, last_word=LEAVING, was_dismissed=True)) == Verdict(None, "told to")
+
+
+def test_a_worker_that_left_as_told_has_no_fault_even_if_its_exit_had_to_be_forced():
+    end = End(exit_code=-9, last_word=LEAVING, was_dismissed=True, killed_because="it was slow")
+
+    assert judge(end) == Verdict(None, "told to")
 
 
 @pytest.mark.parametrize("kind", FaultKind)
-@pytest.mark.parametrize("exit_code", [1, 0, -11])
+@pytest.mark.parametrize("exit_code", [1, 0, -9, -11])
 def test_what_the_worker_says_itself_is_believed(kind, exit_code):
-    verdict = judge_exit(exit_code, faulted(kind), "last words")
+    end = End(exit_code=exit_code, last_word=faulted(kind), stderr_tail=LAST_WORDS, oom_kills=1)
 
-    assert verdict == Verdict(kind, "OSError: no space left", "Traceback …", "no space left")
+    assert judge(end) == Verdict(kind, "OSError: no space left", "Traceback …", "no space left")
+
+
+def test_the_steps_that_must_be_left_out_are_passed_on():
+    window = Window(first=3, last=5)
+
+    assert judge(End(exit_code=1, last_word=faulted(FaultKind.NAN, left_out=window))).left_out == window
 
 
 @pytest.mark.parametrize(
@@ -39,15 +53,81 @@ def test_what_the_worker_says_itself_is_believed(kind, exit_code):
     ],
 )
 def test_every_other_end_is_a_crash(exit_code, last_word, message):
-    verdict = judge_exit(exit_code, last_word, "last words")
+    verdict = judge(End(exit_code=exit_code, last_word=last_word, stderr_tail=LAST_WORDS))
 
     assert verdict.kind is FaultKind.CRASH
     assert message in verdict.message
-    assert verdict.details == "last words"
+    assert verdict.details == LAST_WORDS
 
 
 def test_without_last_words_there_are_no_details():
-    assert judge_exit(1, None, "").details is None
+    assert judge(End(exit_code=1)).details is None
+
+
+# ---- preempted
+
+
+@pytest.mark.parametrize(
+    "exit_code, last_word",
+    [(0, LEAVING), (-15, None), (-15, LEAVING)],
+    ids=["saved", "at once", "in between"],
+)
+def test_a_worker_that_somebody_else_told_to_leave_has_no_fault(exit_code, last_word):
+    verdict = judge(End(exit_code=exit_code, last_word=last_word))
+
+    assert (verdict.kind, verdict.was_preempted) == (None, True)
+
+
+def test_a_worker_that_the_daemon_told_to_leave_was_not_preempted():
+    assert not judge(End(exit_code=0, last_word=LEAVING, was_dismissed=True)).was_preempted
+
+
+# ---- memory
+
+
+@pytest.mark.parametrize(
+    "exit_code, oom_kills, killed_because, kind",
+    [
+        (-9, 1, None, FaultKind.OUT_OF_MEMORY),
+        (-9, 0, None, FaultKind.CRASH),
+        (-9, 1, "its time was up", FaultKind.CRASH),
+        (-11, 1, None, FaultKind.CRASH),
+        (1, 1, None, FaultKind.CRASH),
+    ],
+)
+def test_memory_is_blamed_only_for_a_sigkill_of_the_kernel(exit_code, oom_kills, killed_because, kind):
+    end = End(exit_code=exit_code, oom_kills=oom_kills, killed_because=killed_because)
+
+    assert judge(end).kind is kind
+
+
+# ---- hang and force
+
+
+@pytest.mark.parametrize(
+    "exit_code, last_word", [(-9, None), (0, LEAVING), (1, faulted()), (-10, None), (-15, None)]
+)
+def test_a_hang_stays_one_however_the_worker_ends(exit_code, last_word):
+    end = End(exit_code=exit_code, last_word=last_word, hang="no progress for 121 s", stderr_tail="stacks")
+
+    verdict = judge(end)
+
+    assert verdict.kind is FaultKind.HANG
+    assert verdict.message == "the worker hung: no progress for 121 s"
+    assert (verdict.details, verdict.reason) == ("stacks", "no progress for 121 s")
+    assert not verdict.was_preempted
+
+
+def test_a_worker_that_we_killed_says_why():
+    verdict = judge(End(exit_code=-9, killed_because="the worker had not left, so it was killed"))
+
+    assert (verdict.kind, verdict.message) == (FaultKind.CRASH, "the worker had not left, so it was killed")
+
+
+def test_what_a_worker_said_before_we_killed_it_counts_more():
+    end = End(exit_code=-9, last_word=faulted(FaultKind.ENVIRONMENT), killed_because="it did not end")
+
+    assert judge(end).kind is FaultKind.ENVIRONMENT
 
 
 @pytest.mark.parametrize(

@@ -1,49 +1,18 @@
 """One `train()` call after another takes the steps it is fed, as one uninterrupted run would."""
 
-from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from transformers import AutoModelForCausalLM, AutoTokenizer, Trainer, TrainerCallback
+from transformers import Trainer, TrainerCallback
 
+from tests.trainer.step_rig import bundle, example
 from trainer.config.schema import TrainingSettings
-from trainer.core.feeding_trainer import FeedingTrainer, StepBundle, choose_precision, warmup_factor
+from trainer.core.feeding_trainer import FeedingTrainer, choose_precision, warmup_factor
 from trainer.core.loss import supervised_loss
 from trainer.core.micro_batches import to_tensors
-from trainer.data.render import IGNORED, Example
 
 UNMOVED = 1e-30  # a learning rate under which float32 weights stay what they are
-
-
-@pytest.fixture
-def make_trainer(noisy_folder: Path, tmp_path: Path) -> Callable[..., FeedingTrainer]:
-    def make(*, global_step: int = 0, **training: Any) -> FeedingTrainer:
-        return FeedingTrainer(
-            AutoModelForCausalLM.from_pretrained(noisy_folder),
-            AutoTokenizer.from_pretrained(noisy_folder),
-            TrainingSettings.model_validate(training),
-            scratch=tmp_path / "scratch",
-            global_step=global_step,
-        )
-
-    return make
-
-
-def example(length: int = 8, first_token: int = 300) -> Example:
-    token_ids = list(range(first_token, first_token + length))
-    return Example(token_ids, [IGNORED, *token_ids[1:]], length - 1, is_truncated=False)
-
-
-def bundle(*examples: Example, noise_seed: int = 0, micro_batch_tokens: int = 4096) -> StepBundle:
-    examples = examples or (example(),)
-    return StepBundle(
-        examples=list(examples),
-        num_items=sum(one.supervised_tokens for one in examples),
-        micro_batch_tokens=micro_batch_tokens,
-        noise_seed=noise_seed,
-    )
 
 
 class Watch(TrainerCallback):
@@ -282,4 +251,4 @@ def test_precision_follows_the_machine_only_when_it_is_auto(monkeypatch, wanted,
     monkeypatch.setattr(torch.cuda, "is_available", lambda: has_gpu)
     monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda: has_bf16)
 
-    assert choose_precision(wanted) == chosen
+    assert choose_precision(TrainingSettings(precision=wanted)) == chosen

@@ -2,6 +2,7 @@
 
 import errno
 import json
+import signal
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -14,7 +15,8 @@ from daemon.supervision.launcher import Launched, LocalLauncher
 from tests.support import eventually, job_for, rows, write_jsonl
 from trainer.config.loader import BadConfig
 from trainer.config.schema import Settings
-from trainer.core.faults import ModelUnavailable, NoUsableCheckpoint, UnusableModel
+from trainer.core.faults import ModelUnavailable, UnusableModel
+from trainer.protocol.checkpoints import NoUsableCheckpoint
 from trainer.profiles.base import BadProfileOption, UnknownProfile
 from trainer.profiles.registry import make_profile
 from trainer.protocol.channel import Channel, ChannelClosed
@@ -58,7 +60,9 @@ class Worker:
         return next((event for event in self.said if isinstance(event, kind)), None)
 
     def exit_code(self) -> int:
-        return self.launched.process.wait(START_TIMEOUT_S)
+        exit_code = self.launched.process.wait(START_TIMEOUT_S)
+        assert exit_code is not None
+        return exit_code
 
 
 @pytest.fixture
@@ -72,8 +76,8 @@ def layout(tmp_path: Path) -> Layout:
 def worker(layout: Layout) -> Iterator[Worker]:
     worker = Worker(layout)
     yield worker
-    worker.launched.process.kill()
-    worker.launched.process.wait()
+    worker.launched.process.signal(signal.SIGKILL)
+    worker.launched.process.wait(START_TIMEOUT_S)
     worker.channel.close()
 
 

@@ -17,7 +17,16 @@ from trainer.core import memory_folder
 from trainer.core.background import WriteOrder, Writer
 from trainer.core.publishing import STAGING, point_to, publish_folder, require_room, retain
 from trainer.core.retention import Retention
-from trainer.protocol.checkpoints import FOLDER, Checkpoint, NoUsableCheckpoint, find_newest, read_manifest
+from trainer.protocol.checkpoints import (
+    FOLDER,
+    UNREADABLE,
+    Checkpoint,
+    NoUsableCheckpoint,
+    find_newest,
+    published,
+    read_manifest,
+    sequence_of,
+)
 from trainer.protocol.files import sync_directory
 from trainer.protocol.manifest import Manifest, Origin, Progress
 from trainer.protocol.text import utc_text
@@ -120,7 +129,7 @@ class CheckpointStore:
         require_room(self._models, rules, expected_bytes=expected_bytes)
         draft = Manifest(
             **origin.model_dump(),
-            sequence=self._newest.manifest.sequence + 1 if self._newest else 1,
+            sequence=self._next_sequence(),
             parent=self._newest.path.name if self._newest else None,
             written_at=utc_text(self._clock()),
             progress=progress,
@@ -176,6 +185,11 @@ class CheckpointStore:
         """Remove what a save that failed has left."""
         shutil.rmtree(self._models / STAGING, ignore_errors=True)
         memory_folder.remove(self._models)
+
+    def _next_sequence(self) -> int:
+        # From the disk: a save that failed late may have left a checkpoint that nobody took note of
+        found = [sequence_of(path) for path in published(self._folder)]
+        return 1 + max((int(sequence) for sequence in found if sequence != UNREADABLE), default=0)
 
     def _note(self, checkpoint: Checkpoint) -> None:
         self._newest = checkpoint

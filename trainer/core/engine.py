@@ -15,13 +15,13 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from transformers.utils.logging import disable_progress_bar
 
 from trainer import __version__
-from trainer.config.lock import check_lock, locked_values
+from trainer.config.lock import locked_values
 from trainer.config.schema import CheckpointSettings, Settings
 from trainer.core.adapter import add_adapter, load_adapter, save_adapter
 from trainer.core.checkpoints import CheckpointStore, Saving
 from trainer.core.feeding_trainer import FeedingTrainer
 from trainer.core.fingerprint import fingerprint
-from trainer.core.lineage import read_permissions, refuse_missing_gpu, refuse_other_base
+from trainer.core.lineage import refuse_missing_gpu, refuse_other_base, unlocked_settings
 from trainer.core.model import display_name, find_base_model, load_model
 from trainer.core.publishing import STAGING
 from trainer.core.retention import Retention
@@ -34,7 +34,7 @@ from trainer.data.render import Example, Tokenizer
 from trainer.monitoring.reporter import Reporter
 from trainer.protocol.checkpoints import Checkpoint
 from trainer.protocol.job import Job, JobRecord, Outcome, Priority
-from trainer.protocol.manifest import Manifest, Origin, Progress, Unlocked
+from trainer.protocol.manifest import Origin, Progress, Unlocked
 from trainer.protocol.messages import (
     CheckpointRef,
     Command,
@@ -107,7 +107,8 @@ class TrainerEngine:
         with self.reporter.doing("loading"):
             self._checkpoint = self._store.newest_verified()
             if self._checkpoint:
-                self._refuse_other_model(self._checkpoint.manifest)
+                self._unlocked = unlocked_settings(self._checkpoint.manifest, settings, self._models)
+                refuse_missing_gpu(self._checkpoint.manifest, settings.training.device)
                 self.progress = self._checkpoint.manifest.progress.model_copy(deep=True)
             model, tokenizer = self._load_model()
             self._trainer = FeedingTrainer(
@@ -307,14 +308,6 @@ class TrainerEngine:
             versions={name: version(name) for name in ("torch", "transformers", "peft")}
             | {"training-daemon": __version__},
         )
-
-    def _refuse_other_model(self, manifest: Manifest) -> None:
-        locked = manifest.locked or {
-            "model.base_model": manifest.base_model,
-            "model.chat_template": manifest.chat_template,
-        }
-        self._unlocked = check_lock(locked, self._settings, read_permissions(self._models))
-        refuse_missing_gpu(manifest, self._settings.training.device)
 
     def _ready(self) -> WorkerReady:
         return WorkerReady(

@@ -3,22 +3,31 @@
 from pathlib import Path
 
 import torch
-from pydantic import TypeAdapter, ValidationError
 
+from trainer.config.loader import BadConfig
+from trainer.config.lock import check_lock
+from trainer.config.schema import Settings
 from trainer.core.faults import MissingDevice, UnusableModel
-from trainer.protocol.files import UnreadableFile, read_json
+from trainer.protocol.files import UnreadableFile
 from trainer.protocol.manifest import Manifest, Unlocked
-
-PERMISSIONS_FILE = "unlocked.json"
-_PERMISSIONS = TypeAdapter(tuple[Unlocked, ...])
+from trainer.protocol.permissions import read_permissions
 
 
-def read_permissions(models: Path) -> tuple[Unlocked, ...]:
-    """Return the changes of locked settings that `training_health unlock` has allowed."""
+def unlocked_settings(manifest: Manifest, settings: Settings, models: Path) -> tuple[Unlocked, ...]:
+    """Return the changes of locked settings that somebody has allowed.
+
+    Raises:
+        LockedSetting: another one has changed.
+        BadConfig: the permissions cannot be read.
+    """
+    locked = manifest.locked or {  # as of the first release
+        "model.base_model": manifest.base_model,
+        "model.chat_template": manifest.chat_template,
+    }
     try:
-        return _PERMISSIONS.validate_python(read_json(models / PERMISSIONS_FILE))
-    except (FileNotFoundError, UnreadableFile, ValidationError):
-        return ()  # then nothing is allowed, and the error about the setting says how to allow it
+        return check_lock(locked, settings, read_permissions(models))
+    except UnreadableFile as error:
+        raise BadConfig(str(error)) from error
 
 
 def refuse_other_base(manifest: Manifest, found: str) -> None:

@@ -144,14 +144,15 @@ class Session:
 
     def _next_order(self) -> StartJob | None:
         while not self._stopping:
-            order = self._order
-            if order and not self._paused:
-                self._order = None
+            if self._order and not self._paused:
+                order, self._order = self._order, None
                 return order
             if self._queue_is_empty and self._saver.has_uncommitted:
                 self._save(wait=True)
             self._save_if_due()
             self._enter_idle()
+            if self._stopping or (self._order and not self._paused):
+                continue  # that came while a save waited for room
             seconds = self._saver.seconds_to_commit(self._settings.checkpoints)
             command = self._commands.get(seconds)
             self._obey(command)
@@ -171,6 +172,7 @@ class Session:
             case StartJob():
                 self._order = command
                 self._queue_is_empty = False
+                self._job_to_set_aside = None  # what was asked for before came too late
             case PrepareJob():
                 self._prepare(command.job, Path(command.path))
             case QueueEmpty():
@@ -224,7 +226,8 @@ class Session:
             self._obey(command)
         while self._paused and not self._must_leave(job_id):
             self._hold()
-            self._obey(self._commands.get(None))
+            if self._paused and not self._must_leave(job_id):  # else that came while its save waited for room
+                self._obey(self._commands.get(None))
         return not self._must_leave(job_id)
 
     def _must_leave(self, job_id: str) -> bool:

@@ -1,7 +1,7 @@
 """What a checkpoint holds beside weights and tokenizer: optimizer, schedule, scaler, random numbers, steps.
 
-`optimizer.pt` and `state.pt` hold tensors, numbers and lists only, and are read without executing anything
-(`weights_only=True`); `steps.json` holds the reports of the last steps.
+`optimizer.pt` and `state.pt` hold tensors, numbers and lists only, and are read without executing anything;
+`steps.json` holds the reports of the last steps.
 """
 
 import json

@@ -7,7 +7,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import SupportsFloat
 
-from trainer.protocol.messages import Event, Heartbeat, Section, StepReport, StepsTaken
+from trainer.monitoring.guards import SpikeGuard
+from trainer.protocol.messages import Event, Heartbeat, Notice, Section, StepReport, StepsTaken
 
 FLUSH_INTERVAL_S = 0.25
 STEPS_REMEMBERED = 2_000  # more than can be on their way when the daemon dies
@@ -29,6 +30,7 @@ class Reporter:
         """The last steps passed on. A checkpoint carries them, in case nobody was left to hear of them."""
         self.section: Section = "loading"
         """What is being done right now; read by the thread that sends heartbeats."""
+        self._guard = SpikeGuard()
         self.ticks = 0
         """Counts what was got done, so that a working thread is told from one that hangs."""
 
@@ -61,6 +63,14 @@ class Reporter:
         )
         self.recent_steps.extend(reports)
         self.emit(StepsTaken(steps=reports))
+        for report in reports:
+            self._watch(report)
+
+    def _watch(self, report: StepReport) -> None:
+        usual = self._guard.usual_loss
+        if report.loss is not None and self._guard.looks_like_spike(report.loss):
+            message = f"the loss jumped from about {usual:.4g} to {report.loss:.4g} at step {report.global_step}"
+            self.emit(Notice(key="loss spike", message=message, job_id=report.job_id))
 
     @contextmanager
     def doing(self, section: Section) -> Iterator[None]:

@@ -8,8 +8,19 @@ import os
 import signal
 
 VARIABLE = "TRAINING_FAILPOINT"
-_wanted, _, _count = os.environ.get(VARIABLE, "").partition(":")
-_left = int(_count or 1)
+
+
+class _Armed:
+    """The place to die at, if any, and how many visits it survives."""
+
+    name = ""
+    visits_left = 0
+
+
+def arm(text: str) -> None:
+    """Choose the place, as the variable does; an empty text chooses none."""
+    _Armed.name, _, count = text.partition(":")
+    _Armed.visits_left = int(count or 1)
 
 
 def failpoint(name: str) -> None:
@@ -17,9 +28,11 @@ def failpoint(name: str) -> None:
 
     Names are literals: a test finds them in the source, so that a new one is tested without being listed.
     """
-    global _left
-    if name != _wanted:
+    if name != _Armed.name:
         return
-    _left -= 1
-    if _left == 0:
+    _Armed.visits_left -= 1
+    if _Armed.visits_left == 0:
         os.kill(os.getpid(), signal.SIGKILL)
+
+
+arm(os.environ.get(VARIABLE, ""))

@@ -1,0 +1,46 @@
+"""The noun Finding: one thing that was looked at, how it is, and what to do about it."""
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+
+class Level(StrEnum):
+    OK = "ok"
+    WARNING = "warning"
+    PROBLEM = "problem"
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What one look has shown. Both texts are printable."""
+
+    name: str
+    """What was looked at, such as `daemon` or `disk`."""
+    level: Level
+    message: str
+    advice: str = ""
+    """What to do; empty when nothing has to be done."""
+
+
+def ok(name: str, message: str) -> Finding:
+    """Return that something is well."""
+    return Finding(name, Level.OK, message)
+
+
+def warning(name: str, message: str, advice: str) -> Finding:
+    """Return that something may become a problem, or clears up by itself."""
+    return Finding(name, Level.WARNING, message, advice)
+
+
+def problem(name: str, message: str, advice: str) -> Finding:
+    """Return that something keeps training from going on, or endangers what was learned."""
+    return Finding(name, Level.PROBLEM, message, advice)
+
+
+def size_text(num_bytes: float) -> str:
+    """Return a number of bytes as people write it."""
+    for unit in ("bytes", "KB", "MB"):
+        if num_bytes < 1000:
+            return f"{num_bytes:.0f} {unit}"
+        num_bytes /= 1000
+    return f"{num_bytes:,.1f} GB"

@@ -1,0 +1,124 @@
+"""The ledger's file: its tables, and how it is opened, brought up to date, and set aside if damaged."""
+
+import os
+import sqlite3
+from pathlib import Path
+
+SCHEMA_VERSION = 2
+LOCK_TIMEOUT_S = 10.0
+DAMAGED = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
+SCHEMA = """
+CREATE TABLE IF NOT EXISTS jobs (
+    id TEXT PRIMARY KEY,           -- sorts by arrival
+    name BLOB NOT NULL,            -- bytes, as the file system has them
+    display TEXT NOT NULL,         -- the name made printable
+    priority TEXT NOT NULL,
+    state TEXT NOT NULL,           -- waiting, processing, completed, failed, skipped, removed
+    sha256 TEXT NOT NULL,
+    rows INTEGER NOT NULL,         -- that can be trained
+    rejected TEXT NOT NULL,        -- JSON list of line numbers
+    size_bytes INTEGER NOT NULL,
+    device INTEGER NOT NULL, inode INTEGER NOT NULL, mtime_ns INTEGER NOT NULL,
+    accepted_at TEXT NOT NULL, started_at TEXT, finished_at TEXT,
+    attempts INTEGER NOT NULL DEFAULT 0,
+    settings TEXT,                 -- JSON; frozen when the job first starts
+    reason TEXT,                   -- JSON, as in NAME.reason.json
+    rows_trained INTEGER NOT NULL DEFAULT 0,
+    steps INTEGER NOT NULL DEFAULT 0,
+    tokens INTEGER, seconds REAL, first_loss REAL, last_loss REAL,
+    began INTEGER,                 -- counts begins; files in processing/ are trained in this order
+    micro_batch_tokens INTEGER,    -- what fits into memory, when it is less than the settings say
+    left_out TEXT                  -- JSON list of [first, last]: steps, from 0, that are not trained
+);
+CREATE INDEX IF NOT EXISTS jobs_by_state ON jobs (state, id);
+CREATE INDEX IF NOT EXISTS jobs_by_begin ON jobs (began);
+CREATE TABLE IF NOT EXISTS attempts (
+    job_id TEXT NOT NULL, number INTEGER NOT NULL, started_at TEXT NOT NULL,
+    ended_at TEXT, verdict TEXT, message TEXT, PRIMARY KEY (job_id, number)
+);
+CREATE TABLE IF NOT EXISTS steps (
+    global_step INTEGER PRIMARY KEY, job_id TEXT NOT NULL, file_step INTEGER NOT NULL, rows INTEGER NOT NULL,
+    tokens INTEGER NOT NULL, supervised_tokens INTEGER NOT NULL, loss REAL, learning_rate REAL NOT NULL,
+    grad_norm REAL, seconds REAL NOT NULL
+);
+CREATE INDEX IF NOT EXISTS steps_by_job ON steps (job_id, file_step);
+CREATE TABLE IF NOT EXISTS not_applied (
+    global_step INTEGER PRIMARY KEY, job_id TEXT NOT NULL, file_step INTEGER NOT NULL,
+    reason TEXT NOT NULL,
+    lines TEXT NOT NULL            -- JSON list of line numbers
+);
+CREATE TABLE IF NOT EXISTS validations (global_step INTEGER PRIMARY KEY, loss REAL, rows INTEGER NOT NULL);
+CREATE TABLE IF NOT EXISTS events (
+    id INTEGER PRIMARY KEY, at TEXT NOT NULL, kind TEXT NOT NULL, job_id TEXT, message TEXT NOT NULL
+);
+CREATE TABLE IF NOT EXISTS deaths (
+    id INTEGER PRIMARY KEY, at TEXT NOT NULL,
+    kind TEXT NOT NULL,            -- why the worker ended
+    job_id TEXT, display TEXT,     -- the file it had, if it had one
+    global_step INTEGER, file_step INTEGER,
+    message TEXT NOT NULL, details TEXT
+);
+"""
+# Version 2 came with preemption
+FROM_VERSION_1 = """
+ALTER TABLE jobs ADD COLUMN began INTEGER;
+ALTER TABLE jobs ADD COLUMN micro_batch_tokens INTEGER;
+ALTER TABLE jobs ADD COLUMN left_out TEXT;
+"""
+
+
+class DamagedLedger(sqlite3.DatabaseError):
+    """The file is an SQLite file, but its pages do not fit together."""
+
+    sqlite_errorcode = sqlite3.SQLITE_CORRUPT
+
+
+class UnusableLedger(RuntimeError):
+    """The ledger is whole but cannot be used: another release wrote it, or another process holds it."""
+
+
+def open_ledger(path: Path) -> sqlite3.Connection:
+    """Return the ledger in `path`: created, brought up to date, or begun anew beside a damaged one.
+
+    Raises:
+        UnusableLedger: it is whole, but not to be used.
+    """
+    try:
+        return _connect(path)
+    except sqlite3.DatabaseError as error:
+        if error.sqlite_errorcode & 0xFF not in DAMAGED:
+            raise UnusableLedger(f"{path}: {error}; close what holds it or make it accessible") from error
+        # Everything in it that matters can be had from folders and checkpoints; the damaged file is kept
+        aside = path.with_name(f"{path.name}.corrupt-{os.stat(path).st_mtime_ns}")
+        os.rename(path, aside)
+        path.with_name(path.name + "-shm").unlink(missing_ok=True)
+        if (log := path.with_name(path.name + "-wal")).exists():
+            os.rename(log, aside.with_name(aside.name + "-wal"))
+        return _connect(path)
+
+
+def _connect(path: Path) -> sqlite3.Connection:
+    database = sqlite3.connect(path, timeout=LOCK_TIMEOUT_S)
+    try:
+        database.row_factory = sqlite3.Row
+        database.execute("PRAGMA journal_mode=WAL")
+        database.execute("PRAGMA synchronous=FULL")
+        _bring_up_to_date(database, path)
+    except BaseException:
+        database.close()
+        raise
+    return database
+
+
+def _bring_up_to_date(database: sqlite3.Connection, path: Path) -> None:
+    [version] = database.execute("PRAGMA user_version").fetchone()
+    if version not in (0, 1, SCHEMA_VERSION):
+        raise UnusableLedger(
+            f"{path}: schema version is {version}; expected {SCHEMA_VERSION}; use the release that wrote it"
+        )
+    [health] = database.execute("PRAGMA quick_check(1)").fetchone()
+    if health != "ok":
+        raise DamagedLedger(health)
+    migration = FROM_VERSION_1 if version == 1 else ""
+    # In one transaction: a column that is there already could not be added again after a crash
+    database.executescript(f"BEGIN;{migration}{SCHEMA}PRAGMA user_version={SCHEMA_VERSION};COMMIT;")

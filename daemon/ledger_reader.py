@@ -1,0 +1,117 @@
+"""Read the ledger beside a running daemon, or after one that has died. Changes nothing on disk."""
+
+import json
+import os
+import sqlite3
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from daemon.settling import Identity
+from trainer.protocol.job import Outcome, Priority, Window
+
+TIMEOUT_S = 5.0
+MASK_64 = (1 << 64) - 1  # SQLite's integers are signed
+
+
+class UnreadableLedger(RuntimeError):
+    """The ledger cannot be read; the message says why and what happens to it."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class LedgerJob:
+    """A job as the ledger has it."""
+
+    id: str
+    is_ended: bool
+    began: int | None
+    """Its number in the order of begins; None while it waits."""
+    name: str
+    """As the system has it; not printable."""
+    priority: Priority
+    sha256: str
+    rejected_lines: tuple[int, ...]
+    settings: dict[str, Any] | None
+    """Those it has started with; None before its first start."""
+    identity: Identity
+    left_out: tuple[Window, ...]
+    """Steps that are not trained."""
+
+
+@contextmanager
+def open_read_only(path: Path) -> Iterator[sqlite3.Connection]:
+    """Open the ledger for reading.
+
+    Raises:
+        UnreadableLedger: it is damaged, locked or not a ledger; also for what happens inside the block.
+    """
+    # With no log beside it nobody writes; a reader that does not know this would leave a log of its own
+    is_at_rest = not path.with_name(path.name + "-wal").exists()
+    options = "mode=ro&immutable=1" if is_at_rest else "mode=ro"
+    try:
+        database = sqlite3.connect(f"{path.absolute().as_uri()}?{options}", uri=True, timeout=TIMEOUT_S)
+        try:
+            database.row_factory = sqlite3.Row
+            yield database
+        finally:
+            database.close()
+    except (sqlite3.Error, ValueError, TypeError, KeyError, IndexError) as error:
+        raise UnreadableLedger(
+            f"{path}: {error}; expected a daemon's ledger; the next start sets a damaged one aside"
+        ) from error
+
+
+def read_jobs(path: Path, *, inodes: Collection[int]) -> list[LedgerJob]:
+    """Return the open jobs, and the ended ones whose files have these inodes; none if there is no ledger.
+
+    Raises:
+        UnreadableLedger: it cannot be read.
+    """
+    if not path.exists():
+        return []
+    ended = ",".join(str(signed) for signed in map(_signed, inodes))
+    with open_read_only(path) as database:
+        # All columns: a ledger that no daemon of this release has opened yet lacks the newest ones
+        rows = database.execute(
+            f"SELECT * FROM jobs WHERE state IN ('waiting', 'processing') OR inode IN ({ended}) ORDER BY id"
+        )
+        return [_job(row) for row in rows if row["state"] != "removed"]
+
+
+def _job(row: sqlite3.Row) -> LedgerJob:
+    is_new = "began" in row.keys()  # noqa: SIM118 - a row is no mapping: without keys() its values are searched
+    windows = json.loads((is_new and row["left_out"]) or "[]")
+    return LedgerJob(
+        id=row["id"],
+        is_ended=row["state"] in list(Outcome),
+        began=row["began"] if is_new and row["state"] == "processing" else None,
+        name=os.fsdecode(row["name"]),
+        priority=Priority(row["priority"]),
+        sha256=row["sha256"],
+        rejected_lines=tuple(json.loads(row["rejected"])),
+        settings=json.loads(row["settings"]) if row["settings"] else None,
+        identity=Identity(
+            row["device"] & MASK_64, row["inode"] & MASK_64, row["size_bytes"], row["mtime_ns"]
+        ),
+        left_out=tuple(Window(first=first, last=last) for first, last in windows),
+    )
+
+
+def _signed(value: int) -> int:
+    return value - (1 << 64) if value >= 1 << 63 else value
+
+
+def newest_moment(path: Path) -> str | None:
+    """Return when the newest event was noted; None without one. Looks through the whole file for damage.
+
+    Raises:
+        UnreadableLedger: it is damaged, locked or not a ledger.
+    """
+    with open_read_only(path) as database:
+        [health] = database.execute("PRAGMA quick_check(1)").fetchone()
+        if health != "ok":
+            raise sqlite3.DatabaseError(health)
+        moment = database.execute("SELECT max(at) FROM events").fetchone()[0]
+        return None if moment is None else str(moment)

@@ -1,0 +1,44 @@
+"""Random faults for as long as wanted. A seed decides which; their instants vary with the machine."""
+
+import random
+from collections.abc import Iterator
+
+from tests.crash.lab import Lab
+
+ROWS = (8, 12, 20, 30)
+FOLDERS = ("high", "normal", "normal", "low")
+LONGEST_CALM_S = 1.5
+
+
+def rage(lab: Lab, *, kills: int, seed: int) -> Iterator[int]:
+    """Kill processes `kills` times while files of all priorities keep coming; yields after each kill.
+
+    In between training is paused and resumed, and the daemon is stopped in order and started again.
+    """
+    chance = random.Random(seed)
+    lab.start()
+    for number in range(1, kills + 1):
+        while lab.num_waiting < 2:
+            lab.drop(chance.choice(ROWS), chance.choice(FOLDERS))
+        lab.let_time_pass(LONGEST_CALM_S)
+        match chance.randrange(6):
+            case 0:
+                lab.ask("pause")
+                lab.let_time_pass(LONGEST_CALM_S / 2)
+            case 1:
+                lab.stop()
+                lab.start()
+            case 2:
+                lab.drop(chance.choice(ROWS), "high")  # takes over from what is trained now
+                lab.let_time_pass(LONGEST_CALM_S / 2)
+        lab.kill_something()
+        lab.ask("resume")
+        yield number
+
+
+def bring_to_an_end(lab: Lab) -> list[str]:
+    """Let everything be trained, stop, and return what does not add up."""
+    lab.ask("resume")
+    lab.until_done()
+    code = lab.stop()
+    return [*([f"the daemon left with code {code}"] if code else []), *lab.problems()]

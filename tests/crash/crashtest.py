@@ -1,0 +1,63 @@
+"""The long version of test_crashes.py: any number of random kills.
+
+python -m tests.crash.crashtest --kills 500
+"""
+
+import argparse
+import secrets
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+from tests.crash.chaos import bring_to_an_end, rage
+from tests.crash.lab import Lab, Nursery
+
+KILLS_PER_LAB = 50  # then everything is compared, and a new model is begun
+
+
+def main() -> int:
+    """Return 0 if everything added up."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("--kills", type=int, default=100)
+    parser.add_argument("--method", choices=["full", "lora"], default="full")
+    parser.add_argument("--seed", type=int, default=secrets.randbelow(10**6))
+    wanted = parser.parse_args()
+    print(f"seed {wanted.seed}", flush=True)
+    started = time.monotonic()
+    with tempfile.TemporaryDirectory(prefix="crashtest-") as folder:
+        nursery = Nursery(Path(folder))
+        try:
+            for first in range(0, wanted.kills, KILLS_PER_LAB):
+                kills = min(KILLS_PER_LAB, wanted.kills - first)
+                if not survives(
+                    Path(folder) / f"lab-{first}", nursery, kills, wanted.seed + first, wanted.method
+                ):
+                    return 1
+        finally:
+            nursery.close()
+    print(
+        f"{wanted.kills} kills in {time.monotonic() - started:.0f} s; weights bit-identical, rows exactly once"
+    )
+    return 0
+
+
+def survives(base: Path, nursery: Nursery, kills: int, seed: int, method: str) -> bool:
+    """Run one lab; return whether everything added up, and say so."""
+    lab = Lab(base, nursery, seed=seed, method=method)
+    try:
+        for number in rage(lab, kills=kills, seed=seed):
+            if number % 10 == 0:
+                print(f"  {number} kills, {len(lab.completed())} files trained", flush=True)
+        problems = bring_to_an_end(lab)
+    finally:
+        lab.close()
+    print(
+        f"seed {seed}: {dict(lab.kills)}, {lab.num_steps()} steps: {'; '.join(problems) or 'all adds up'}",
+        flush=True,
+    )
+    return not problems
+
+
+if __name__ == "__main__":
+    sys.exit(main())

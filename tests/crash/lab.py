@@ -1,0 +1,287 @@
+"""A working directory under fire: files are dropped, processes killed; at the end everything must add up."""
+
+import json
+import os
+import random
+import shutil
+import signal
+import sqlite3
+import subprocess
+import sys
+import time
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from tests.crash.nursery import workers_of
+from tests.support import eventually, rows, write_jsonl
+from trainer.core.tiny import build_tiny
+from trainer.protocol.files import UnreadableFile, read_json
+from trainer.protocol.layout import Layout
+
+ROOT = Path(__file__).parent.parent.parent
+PATIENCE_S = 120.0
+DROPOUT = 0.1
+SETTINGS: dict[str, dict[str, Any]] = {
+    "training": {
+        "learning_rate": 1e-3,
+        "warmup_steps": 5,
+        "batch_size": 2,
+        "gradient_accumulation": 2,
+        "micro_batch_tokens": 64,
+        "lora_dropout": DROPOUT,
+        "cpu_threads": 1,
+    },
+    "checkpoints": {"group_commit_s": 0.3, "interval_s": 0.2},
+    "daemon": {
+        "rescan_s": 0.5,
+        "blocked_retry_s": 0.5,
+        "backoff_max_s": 1.0,
+        "max_attempts": 1000,  # here the files are not to blame
+        "min_free_bytes": 0,
+    },
+}
+
+
+class Nursery:
+    """The process that forks workers; one serves many labs."""
+
+    def __init__(self, folder: Path) -> None:
+        self.address = folder / "nursery"
+        self.base_model = build_tiny(folder / "base")
+        config = self.base_model / "config.json"
+        config.write_text(json.dumps(json.loads(config.read_text()) | {"attention_dropout": DROPOUT}))
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "tests.crash.nursery", str(self.address)],
+            cwd=ROOT,
+            stdout=subprocess.PIPE,
+            env={**os.environ, "TOKENIZERS_PARALLELISM": "false"},
+        )
+        assert self.process.stdout
+        if self.process.stdout.readline() != b"ready\n":
+            raise RuntimeError("the nursery did not start")
+
+    def workers(self) -> list[psutil.Process]:
+        return [worker for worker in workers_of(self.process.pid) if worker.status() != psutil.STATUS_ZOMBIE]
+
+    def close(self) -> None:
+        for worker in self.workers():
+            worker.kill()
+        self.process.kill()
+        self.process.communicate()
+
+
+class Lab:
+    """One working directory, its daemon, and the faults that befall it.
+
+    Args:
+        seed: chooses the faults.
+        method: as `training.method`.
+    """
+
+    def __init__(self, base: Path, nursery: Nursery, *, seed: int, method: str = "full") -> None:
+        self.layout = Layout(base)
+        self.layout.create()
+        self._nursery = nursery
+        self._chance = random.Random(seed)
+        self._dropped: dict[str, int] = {}
+        self._refused: set[str] = set()
+        self._may_skip = False
+        self._daemon: subprocess.Popen[bytes] | None = None
+        settings = SETTINGS | {
+            "model": {"base_model": str(nursery.base_model)},
+            "training": SETTINGS["training"] | {"method": method},
+        }
+        self.layout.config_file.write_text(json.dumps(settings))
+        self.kills: Counter[str] = Counter()
+
+    # ---- the user
+
+    def drop(self, num_rows: int, folder: str = "normal", *, bad_rows: int = 0) -> str:
+        """Put a file of its own content into the inbox, whole."""
+        number = len(self._dropped)
+        name = f"file-{number}.jsonl"
+        content = [*rows(num_rows, start=1000 * number), *["this is no row"] * bad_rows]
+        self._put(name, content, folder)
+        self._dropped[name] = num_rows
+        return name
+
+    def drop_bad(self) -> None:
+        """Put a file into the inbox that must be refused."""
+        name = f"bad-{len(self._refused)}.jsonl"
+        self._put(name, ['{"messages": ['] * 3, "normal")
+        self._refused.add(name)
+
+    def _put(self, name: str, content: list[Any], folder: str) -> None:
+        partial = self.layout.inbox / f".{name}.part"
+        write_jsonl(partial, content)
+        partial.rename(self.layout.inbox / folder / name)
+
+    def skip(self) -> None:
+        """Ask for the current file to be put aside."""
+        self._may_skip = True
+        self.ask("skip")
+
+    def arm(self, failpoints: list[str]) -> None:
+        """Have the next workers die, one after the other, at these places."""
+        (self.layout.base / "failpoints").write_text("\n".join(failpoints))
+
+    def ask(self, name: str) -> None:
+        """Touch a control file."""
+        (self.layout.control / f".{name}").touch()
+
+    # ---- processes
+
+    def start(self) -> None:
+        command = [sys.executable, "-m", "tests.crash.run_daemon", str(self.layout.base)]
+        with (self.layout.base / "output.txt").open("ab") as output:
+            self._daemon = subprocess.Popen(
+                [*command, str(self._nursery.address)], cwd=ROOT, stdout=output, stderr=output
+            )
+
+    def kill_daemon(self) -> None:
+        if self._daemon:
+            self._daemon.kill()
+            self._daemon.wait()
+            self._daemon = None
+
+    def kill_workers(self) -> None:
+        for worker in self._nursery.workers():
+            worker.kill()
+
+    def workers(self) -> list[psutil.Process]:
+        return self._nursery.workers()
+
+    def daemon_process(self) -> psutil.Process | None:
+        try:
+            return psutil.Process(self._daemon.pid) if self._daemon else None
+        except psutil.NoSuchProcess:
+            return None
+
+    def kill_something(self) -> None:
+        """Pull one plug at random, and start what does not start by itself."""
+        what = self._chance.choice(["worker", "daemon", "both"])
+        self.kills[what] += 1
+        if what in ("daemon", "both"):
+            self.kill_daemon()
+        if what in ("worker", "both"):
+            self.kill_workers()
+        if self._daemon is None:
+            self.start()
+
+    def stop(self) -> int:
+        assert self._daemon
+        self._daemon.send_signal(signal.SIGTERM)
+        code = self._daemon.wait(PATIENCE_S)
+        eventually(lambda: not self._nursery.workers(), timeout_s=PATIENCE_S, what="the worker's end")
+        return code
+
+    # ---- waiting
+
+    def status(self) -> dict[str, Any]:
+        try:
+            return dict(read_json(self.layout.status_file))
+        except (FileNotFoundError, UnreadableFile):
+            return {}
+
+    def completed(self) -> set[str]:
+        return self._files_in("recently_completed")
+
+    def skipped(self) -> set[str]:
+        return self._files_in("skipped") if self._may_skip else set()
+
+    def _files_in(self, folder: str) -> set[str]:
+        return {path.name for path in (self.layout.queue / folder).glob("*.jsonl")}
+
+    def until_step(self, step: int) -> None:
+        self._until(lambda: (self.status().get("current_step") or 0) >= step, f"step {step}")
+
+    @property
+    def num_waiting(self) -> int:
+        """Files that are not trained yet."""
+        return len(self._dropped.keys() - self.completed() - self.skipped())
+
+    def worker_deaths(self) -> list[str]:
+        """Return how the workers ended that did not end in order."""
+        return [message for (message,) in self._query("SELECT message FROM deaths ORDER BY id")]
+
+    def until_done(self) -> None:
+        self._until(lambda: not self.num_waiting, "the end of all files")
+
+    def _until(self, condition: Any, what: str) -> None:
+        try:
+            eventually(condition, timeout_s=PATIENCE_S, what=what)
+        except AssertionError as error:
+            tail = (self.layout.base / "output.txt").read_text()[-3000:]
+            raise AssertionError(f"{error}\n{self.status()}\n{tail}") from None
+
+    def let_time_pass(self, longest_s: float) -> None:
+        """Wait for an instant that nobody chose."""
+        time.sleep(self._chance.uniform(0, longest_s))
+
+    # ---- the proof
+
+    def problems(self) -> list[str]:
+        """Return what does not add up, now that everything has been trained and stopped."""
+        return [*self._misplaced(), *self._miscounted(), *self._leftovers(), *self._different_weights()]
+
+    def num_steps(self) -> int:
+        return int(self._query("SELECT count(*) FROM steps")[0][0])
+
+    def _misplaced(self) -> list[str]:
+        places: dict[str, list[str]] = {name: [] for name in [*self._dropped, *self._refused]}
+        for folder in [self.layout.inbox, self.layout.queue]:
+            for path in folder.rglob("*.jsonl"):
+                if not path.name.endswith(".rejected.jsonl"):
+                    places.setdefault(path.name, []).append(path.parent.name)
+        ends = ["recently_completed", *(["skipped"] if self._may_skip else [])]
+        return [
+            f"{name} lies in {found}"
+            for name, found in places.items()
+            if len(found) != 1 or found[0] not in (["failed"] if name in self._refused else ends)
+        ]
+
+    def _miscounted(self) -> list[str]:
+        steps = self._query("SELECT global_step FROM steps ORDER BY global_step")
+        wrong = []
+        if [step for (step,) in steps] != list(range(1, len(steps) + 1)):
+            wrong.append("the model's steps are not 1, 2, 3, …")
+        trained = dict(
+            self._query(
+                "SELECT display, sum(steps.rows) FROM steps JOIN jobs ON jobs.id = job_id GROUP BY job_id"
+            )
+        )
+        for name in self._dropped.keys() - self.skipped():
+            if trained.get(name) != self._dropped[name]:
+                wrong.append(f"{trained.get(name)} rows of {name} were trained, not {self._dropped[name]}")
+        doubles = self._query("SELECT job_id, file_step FROM steps GROUP BY 1, 2 HAVING count(*) > 1")
+        return wrong + [f"step {step} of {job} was trained twice" for job, step in doubles]
+
+    def _leftovers(self) -> list[str]:
+        names = [path.name for path in self.layout.base.rglob("*") if path.name.endswith((".part", ".tmp"))]
+        return [f"{name} was left behind" for name in names]
+
+    def _different_weights(self) -> list[str]:
+        reference = self.layout.base.with_name(f"{self.layout.base.name}-reference")
+        answer = subprocess.run(
+            [sys.executable, "-m", "tests.crash.replay", str(self.layout.base), str(reference)],
+            cwd=ROOT, capture_output=True, text=True, check=True,
+        )  # fmt: skip
+        ours, uninterrupted = json.loads(answer.stdout.splitlines()[-1])
+        shutil.rmtree(reference)
+        return [
+            f"{what} differ from an uninterrupted run's" for what in ours if ours[what] != uninterrupted[what]
+        ]
+
+    def _query(self, sql: str) -> list[tuple[Any, ...]]:
+        database = sqlite3.connect(f"file:{self.layout.ledger_file}?mode=ro", uri=True)
+        try:
+            return database.execute(sql).fetchall()
+        finally:
+            database.close()
+
+    def close(self) -> None:
+        self.kill_daemon()
+        self.kill_workers()

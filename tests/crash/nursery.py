@@ -1,0 +1,160 @@
+"""Start real workers in a tenth of the time: a process that has imported torch once forks them.
+
+    python -m tests.crash.nursery SOCKET
+
+It must never compute anything itself: a fork does not bring the threads of torch along.
+"""
+
+import json
+import os
+import select
+import signal
+import socket
+import sys
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from signal import SIGKILL, Signals
+
+import psutil
+
+from daemon.supervision.launcher import SEND_TIMEOUT_S, Launched, open_stderr
+from trainer.protocol.layout import Layout
+
+CHUNK_BYTES = 65536
+
+
+class NurseryLauncher:
+    """Starts workers through a nursery.
+
+    Args:
+        address: of the nursery's socket.
+    """
+
+    def __init__(self, address: Path) -> None:
+        self._address = address
+
+    def launch(self, layout: Layout) -> Launched:
+        ours, theirs = socket.socketpair()
+        ours.settimeout(SEND_TIMEOUT_S)
+        line = socket.socket(socket.AF_UNIX)
+        line.connect(str(self._address))
+        with theirs, open_stderr(layout) as stderr:
+            order = json.dumps({"base": str(layout.base), "failpoint": self._failpoint(layout)})
+            socket.send_fds(line, [order.encode()], [theirs.fileno(), stderr.fileno()])
+            pid = int(line.recv(CHUNK_BYTES))
+        return Launched(NurseryProcess(pid, line), ours)
+
+    @staticmethod
+    def _failpoint(layout: Layout) -> str:
+        """Take the place at which this worker is to die from a list, of which each worker gets one."""
+        wishes = layout.base / "failpoints"
+        if not wishes.exists():
+            return ""
+        first, *others = wishes.read_text().splitlines() or [""]
+        wishes.write_text("\n".join(others))
+        return first
+
+
+@dataclass
+class NurseryProcess:
+    """A worker that is a child of the nursery, which tells how it ended."""
+
+    pid: int
+    line: socket.socket
+    code: int | None = None
+
+    def poll(self) -> int | None:
+        return self.wait(0)
+
+    def signal(self, number: Signals) -> None:
+        if self.code is None:
+            with suppress(ProcessLookupError):
+                os.killpg(self.pid, number) if number is SIGKILL else os.kill(self.pid, number)
+
+    def wait(self, timeout_s: float) -> int | None:
+        if self.code is None and select.select([self.line], [], [], timeout_s)[0]:
+            said = self.line.recv(CHUNK_BYTES)
+            self.code = int(said) if said else -SIGKILL  # the nursery itself is gone
+            self.line.close()
+        return self.code
+
+
+# ---- the process
+
+
+def main() -> None:
+    """Serve orders for ever."""
+    import_everything()
+    server = socket.socket(socket.AF_UNIX)
+    server.bind(sys.argv[1])
+    server.listen(16)
+    print("ready", flush=True)
+    children: dict[int, socket.socket] = {}
+    while True:
+        if select.select([server], [], [], 0.01)[0]:
+            line, _ = server.accept()
+            start(line, children)
+        while children and (ended := os.waitpid(-1, os.WNOHANG)) and ended[0]:
+            line = children.pop(ended[0])
+            with suppress(OSError):  # its daemon may be gone
+                line.sendall(str(os.waitstatus_to_exitcode(ended[1])).encode())
+            line.close()
+
+
+def start(line: socket.socket, children: dict[int, socket.socket]) -> None:
+    """Fork one worker."""
+    message, descriptors, _, _ = socket.recv_fds(line, CHUNK_BYTES, 2)
+    if not message:
+        return
+    pid = os.fork()
+    if pid == 0:
+        os.setsid()
+        become_worker(json.loads(message), *descriptors)
+    for descriptor in descriptors:
+        os.close(descriptor)
+    children[pid] = line
+    line.sendall(str(pid).encode())
+
+
+def become_worker(order: dict[str, str], channel: int, stderr: int) -> None:
+    """Do what a fresh worker process does."""
+    from trainer import worker
+    from trainer.protocol import failpoints
+
+    os.dup2(stderr, 1)
+    os.dup2(stderr, 2)
+    failpoints.arm(order["failpoint"])
+    sys.argv = ["worker", "--base-dir", order["base"], "--channel-fd", str(channel)]
+    sys.argv += ["--parent-pid", str(os.getppid())]
+    code = 1
+    try:
+        code = worker.main()
+    finally:
+        sys.stderr.flush()
+        os._exit(code)
+
+
+def import_everything() -> None:
+    """Import what a worker imports in its first seconds."""
+    import peft
+    import transformers.models.qwen3.modeling_qwen3
+    from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedTokenizerFast
+
+    from trainer import worker
+    from trainer.core import engine
+
+    del peft, transformers, AutoModelForCausalLM, AutoTokenizer, PreTrainedTokenizerFast, worker, engine
+
+
+def workers_of(nursery_pid: int) -> list[psutil.Process]:
+    """Return the workers that live."""
+    try:
+        return psutil.Process(nursery_pid).children()
+    except psutil.NoSuchProcess:
+        return []
+
+
+if __name__ == "__main__":
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    main()

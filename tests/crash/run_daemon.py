@@ -1,0 +1,14 @@
+"""Run the real daemon with real workers from a nursery.
+
+python -m tests.crash.run_daemon DIR SOCKET
+"""
+
+import sys
+from pathlib import Path
+
+from daemon.app import run_daemon
+from tests.crash.nursery import NurseryLauncher
+
+if __name__ == "__main__":
+    base, address = map(Path, sys.argv[1:])
+    sys.exit(run_daemon(base, launcher=NurseryLauncher(address)))

@@ -1,0 +1,47 @@
+"""Kill and compare: after any crash the weights are, bit for bit, those of an uninterrupted run."""
+
+import ast
+
+import pytest
+
+from tests.crash.chaos import bring_to_an_end, rage
+from tests.crash.lab import ROOT
+
+KILLS = 13  # for each method; `scripts/crashtest --kills 500` is the long version
+
+
+@pytest.mark.parametrize("method, seed", [("full", 1), ("lora", 2)])
+def test_random_kills_change_no_bit_of_what_is_learned(make_lab, method, seed):
+    lab = make_lab(seed=seed, method=method)
+
+    for _ in rage(lab, kills=KILLS, seed=seed):
+        pass
+
+    assert bring_to_an_end(lab) == [], f"seed {seed}"
+    assert lab.kills.total() == KILLS
+
+
+def worker_failpoints() -> list[str]:
+    """Return every failpoint of the worker, as the source has them."""
+    return sorted(
+        str(node.args[0].value)
+        for path in (ROOT / "trainer" / "core").glob("*.py")
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.Call)
+        and isinstance(node.func, ast.Name)
+        and node.func.id == "failpoint"
+        and isinstance(node.args[0], ast.Constant)
+    )
+
+
+def test_dying_at_every_boundary_of_a_save_changes_no_bit_of_what_is_learned(make_lab):
+    lab = make_lab(seed=3)
+    failpoints = worker_failpoints()
+    for folder in ("normal", "low", "high"):
+        lab.drop(60, folder)
+    lab.arm(failpoints)
+
+    lab.start()
+
+    assert bring_to_an_end(lab) == []
+    assert lab.worker_deaths() == ["the worker was killed by SIGKILL"] * len(failpoints)

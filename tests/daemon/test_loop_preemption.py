@@ -1,0 +1,211 @@
+"""A more urgent file takes over at the next step, and the other one goes on later where it was."""
+
+import json
+
+import pytest
+
+from tests.daemon.rig import Rig
+from trainer.protocol.job import Outcome, Priority
+
+SET_ASIDE = "set aside low.jsonl after 1 steps: a more urgent file comes first"
+
+
+@pytest.fixture
+def overtaken(rig: Rig) -> Rig:
+    """A daemon that has set low.jsonl aside after its first step, and trains high.jsonl."""
+    rig.launcher.environment = {"FAKE_HOLD": "low.jsonl:2,high.jsonl:1"}
+    rig.start()
+    rig.drop("low.jsonl", folder="inbox/low")
+    rig.until_training("low.jsonl")
+    rig.drop("high.jsonl", folder="inbox/high")
+    rig.until_training("high.jsonl")
+    return rig
+
+
+def steps(rig):
+    """Return what was trained in the order of the model's life: (file, step of the file)."""
+    rows = rig.read("SELECT display, file_step FROM steps JOIN jobs ON jobs.id = job_id ORDER BY global_step")
+    return [(row["display"].removesuffix(".jsonl"), row["file_step"]) for row in rows]
+
+
+TAKEN_OVER = [("low", 1), ("high", 1), ("high", 2), ("high", 3), ("low", 2), ("low", 3)]
+
+
+def test_a_more_urgent_file_takes_over_and_the_other_goes_on_at_the_next_step(overtaken):
+    overtaken.go()
+
+    overtaken.until_in(Outcome.COMPLETED, "low.jsonl", "high.jsonl")
+    assert steps(overtaken) == TAKEN_OVER
+    assert len(overtaken.launcher.launched) == 1
+
+
+def test_a_file_that_was_set_aside_waits_under_its_id_and_pays_nothing(overtaken):
+    [low] = overtaken.read("SELECT * FROM jobs WHERE display='low.jsonl'")
+
+    assert (low["state"], low["attempts"]) == ("waiting", 0)
+    assert (overtaken.layout.waiting(Priority.LOW) / "low.jsonl").exists()
+    assert [row["verdict"] for row in overtaken.read("SELECT * FROM attempts")] == ["set_aside", None]
+    assert overtaken.events("set_aside") == [SET_ASIDE]
+
+
+def test_nothing_takes_over_if_the_settings_forbid_it(rig):
+    rig.configure(daemon={"preempt": False})
+    rig.launcher.environment = {"FAKE_HOLD": "low.jsonl:2"}
+    rig.start()
+    rig.drop("low.jsonl", folder="inbox/low")
+    rig.until_training("low.jsonl")
+    rig.drop("high.jsonl", folder="inbox/high")
+    rig.until(lambda: len(rig.events("accepted")) == 2)
+
+    rig.go()
+
+    rig.until_in(Outcome.COMPLETED, "low.jsonl", "high.jsonl")
+    assert rig.events("set_aside") == []
+
+
+def test_a_file_that_ends_before_it_is_set_aside_has_simply_ended(rig):
+    rig.launcher.environment = {"FAKE_HOLD": "low.jsonl:3", "FAKE_SLOW_TO_SKIP": "1"}
+    rig.start()
+    rig.drop("low.jsonl", folder="inbox/low")
+    rig.until_training("low.jsonl")
+    rig.drop("high.jsonl", folder="inbox/high")
+    rig.until(lambda: len(rig.events("accepted")) == 2)
+
+    rig.go()
+
+    rig.until_in(Outcome.COMPLETED, "low.jsonl", "high.jsonl")
+    assert rig.events("set_aside") == []
+    assert len(rig.read("SELECT * FROM attempts")) == 2
+
+
+# ---- what people do meanwhile
+
+
+def test_a_skip_that_crosses_the_setting_aside_is_not_lost(rig):
+    rig.launcher.environment = {"FAKE_HOLD": "low.jsonl:2", "FAKE_SLOW_TO_SKIP": "1"}
+    rig.start()
+    rig.drop("low.jsonl", folder="inbox/low")
+    rig.until_training("low.jsonl")
+    rig.drop("high.jsonl", folder="inbox/high")
+    rig.until(lambda: len(rig.events("accepted")) == 2)
+
+    rig.command("skip")
+
+    assert rig.until_answered("skip") == "skipped"
+    rig.until_in(Outcome.SKIPPED, "low.jsonl", "low.jsonl.reason.json")
+    rig.until_in(Outcome.COMPLETED, "high.jsonl")
+    assert rig.events("set_aside") == [SET_ASIDE]
+    assert cursors(rig) == []
+
+
+def test_a_pause_that_comes_after_the_setting_aside_holds_the_urgent_file(overtaken):
+    overtaken.command("pause")
+    overtaken.until_status("paused")
+    overtaken.go()
+    trained_meanwhile = overtaken.events("trained")
+
+    overtaken.command("resume")
+
+    overtaken.until_in(Outcome.COMPLETED, "low.jsonl", "high.jsonl")
+    assert trained_meanwhile == []
+    assert steps(overtaken) == TAKEN_OVER
+
+
+def test_a_stop_leaves_the_file_that_was_set_aside_in_its_queue(overtaken):
+    overtaken.command("stop")
+    overtaken.until_status("stopping")
+
+    overtaken.go()
+
+    assert overtaken.left() == 0
+    assert (overtaken.layout.waiting(Priority.LOW) / "low.jsonl").exists()
+    assert (overtaken.layout.finished(Outcome.COMPLETED) / "high.jsonl").exists()
+
+
+def test_the_next_daemon_goes_on_with_both_files_in_their_order(overtaken):
+    overtaken.stop_soon()
+    overtaken.left()
+
+    overtaken.go()
+    overtaken.start()
+
+    overtaken.until_in(Outcome.COMPLETED, "low.jsonl", "high.jsonl")
+    assert steps(overtaken) == TAKEN_OVER
+
+
+def cursors(rig):
+    """Return the ids of the jobs that the worker has saved as trained in part."""
+    return list(json.loads((rig.layout.models / "fake_progress.json").read_text())["cursors"])
+
+
+@pytest.mark.parametrize("how", ["removed", "skipped"])
+def test_a_file_taken_away_while_it_is_set_aside_is_forgotten_by_the_worker_too(overtaken, how):
+    path = overtaken.layout.waiting(Priority.LOW) / "low.jsonl"
+    remembered = cursors(overtaken)
+
+    if how == "removed":
+        path.unlink()
+    else:
+        path.rename(overtaken.layout.finished(Outcome.SKIPPED) / path.name)
+    overtaken.until(lambda: overtaken.events("removed"))
+    overtaken.go()
+
+    overtaken.until_in(Outcome.COMPLETED, "high.jsonl")
+    assert len(remembered) == 1
+    assert cursors(overtaken) == []
+
+
+def test_a_file_made_more_urgent_while_it_is_set_aside_goes_on_where_it_was(overtaken):
+    path = overtaken.layout.waiting(Priority.LOW) / "low.jsonl"
+
+    path.rename(overtaken.layout.waiting(Priority.HIGH) / path.name)
+    overtaken.until(
+        lambda: overtaken.read("SELECT * FROM jobs WHERE display='low.jsonl' AND priority='high'")
+    )
+    overtaken.go()
+
+    overtaken.until_in(Outcome.COMPLETED, "low.jsonl", "high.jsonl")
+    assert steps(overtaken) == TAKEN_OVER
+    assert overtaken.events("set_aside") == [SET_ASIDE]
+
+
+def test_without_its_ledger_a_file_that_was_set_aside_still_goes_on_where_it_was(overtaken):
+    [id_before] = cursors(overtaken)
+    overtaken.stop_soon()
+    overtaken.left()
+    overtaken.layout.ledger_file.unlink()
+    progress = json.loads((overtaken.layout.models / "fake_progress.json").read_text())
+    (overtaken.layout.models / "current_model").mkdir()
+    manifest = overtaken.layout.models / "current_model" / "MANIFEST.json"
+    manifest.write_text(json.dumps({"progress": progress}))
+    overtaken.go()
+
+    overtaken.start()
+
+    overtaken.until_in(Outcome.COMPLETED, "low.jsonl", "high.jsonl")
+    [low] = overtaken.read("SELECT * FROM jobs WHERE display='low.jsonl'")
+    assert (low["id"], low["rows_trained"]) == (id_before, 3)
+    assert [step for name, step in steps(overtaken) if name == "low"] == [2, 3]
+
+
+# ---- crashes
+
+
+def test_after_a_crash_files_are_trained_again_in_the_order_of_their_begins(rig):
+    rig.command("pause")
+    rig.start().until_status("paused")
+    rig.drop("older.jsonl", folder="inbox/low")
+    rig.until(lambda: len(rig.events("accepted")) == 1)
+    rig.drop("urgent.jsonl", folder="inbox/high")
+    rig.until(lambda: len(rig.events("accepted")) == 2)
+    rig.launcher.environment = {"FAKE_HOLD": "older.jsonl:2"}
+    rig.command("resume")
+    rig.until_training("older.jsonl")
+
+    rig.launcher.launched[0].kill()
+    rig.go()
+
+    rig.until_in(Outcome.COMPLETED, "older.jsonl", "urgent.jsonl")
+    trained = [message.split()[1].rstrip(":") for message in rig.events("trained")]
+    assert trained == ["urgent.jsonl", "urgent.jsonl", "older.jsonl"]
+    assert steps(rig) == [(name, step) for name in ("urgent", "older") for step in (1, 2, 3)]
