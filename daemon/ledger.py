@@ -159,7 +159,10 @@ class Ledger:
         """Note how a job ended, with the sums over its steps."""
         self.place_job(job, state)
         self._database.execute(
-            "UPDATE jobs SET finished_at=:now, reason=:reason, rows_trained=:rows, steps=:steps,"
+            "UPDATE jobs SET finished_at=:now, reason=:reason,"
+            # Without a record (put aside while it waited) what its steps say is all there is
+            " rows_trained=coalesce(:rows, (SELECT coalesce(sum(rows), 0) FROM steps WHERE job_id=:id)),"
+            " steps=coalesce(:steps, (SELECT count(*) FROM steps WHERE job_id=:id)),"
             " tokens=(SELECT sum(tokens) FROM steps WHERE job_id=:id),"
             " seconds=(SELECT sum(seconds) FROM steps WHERE job_id=:id),"
             " first_loss=(SELECT loss FROM steps WHERE job_id=:id ORDER BY file_step LIMIT 1),"
@@ -169,8 +172,8 @@ class Ledger:
                 "id": job.id,
                 "now": self._now(),
                 "reason": reason.model_dump_json() if reason else None,
-                "rows": record.rows_trained if record else 0,
-                "steps": record.steps if record else 0,
+                "rows": record.rows_trained if record else None,
+                "steps": record.steps if record else None,
             },
         )
 

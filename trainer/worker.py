@@ -39,6 +39,7 @@ from trainer.core.faults import (
 from trainer.profiles.base import BadProfileOption, UnknownProfile
 from trainer.protocol.channel import Channel, ChannelClosed
 from trainer.protocol.checkpoints import NoUsableCheckpoint
+from trainer.protocol.files import UnreadableFile
 from trainer.protocol.job import FaultKind
 from trainer.protocol.layout import Layout
 from trainer.protocol.logs import set_up_logging
@@ -63,6 +64,7 @@ ORPHAN_GRACE_S = 60.0  # for the step after the daemon is gone; a save may take 
 LOCK_POLL_S = 0.5
 LOCK_TIMEOUT_S = 120.0  # a worker whose daemon has died may still be saving
 
+CONFIG_ERRORS = (BadConfig, LockedSetting, UnreadableFile, UnknownProfile, BadProfileOption, UnusableModel)
 ENVIRONMENT_ERRORS = (ModelUnavailable, NoUsableCheckpoint, MissingDevice, Timeout, OSError)
 GPU_ERROR = "CUDA error"  # torch's words when a GPU has gone, or its driver
 
@@ -234,7 +236,7 @@ def describe(error: Exception, job_id: str | None) -> Faulted:
 
 def classify(error: Exception) -> FaultKind:
     """Return the kind of fault an exception stands for."""
-    if isinstance(error, BadConfig | LockedSetting | UnknownProfile | BadProfileOption | UnusableModel):
+    if isinstance(error, CONFIG_ERRORS):
         return FaultKind.BAD_CONFIG
     if isinstance(error, NotFinite | BrokenModel):
         return FaultKind.NAN

@@ -36,9 +36,8 @@ def main() -> int:
                     return 1
         finally:
             nursery.close()
-    print(
-        f"{wanted.kills} kills in {time.monotonic() - started:.0f} s; weights bit-identical, rows exactly once"
-    )
+    seconds = time.monotonic() - started
+    print(f"{wanted.kills} kills in {seconds:.0f} s: weights bit-identical, rows trained exactly once")
     return 0
 
 

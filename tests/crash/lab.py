@@ -196,7 +196,7 @@ class Lab:
         return {path.name for path in (self.layout.queue / folder).glob("*.jsonl")}
 
     def until_step(self, step: int) -> None:
-        self._until(lambda: (self.status().get("current_step") or 0) >= step, f"step {step}")
+        self.until(lambda: (self.status().get("current_step") or 0) >= step, f"step {step}")
 
     @property
     def num_waiting(self) -> int:
@@ -207,10 +207,21 @@ class Lab:
         """Return how the workers ended that did not end in order."""
         return [message for (message,) in self._query("SELECT message FROM deaths ORDER BY id")]
 
-    def until_done(self) -> None:
-        self._until(lambda: not self.num_waiting, "the end of all files")
+    def num_checkpoints(self) -> int:
+        return len(list((self.layout.models / "checkpoints").glob("step-*")))
 
-    def _until(self, condition: Any, what: str) -> None:
+    def times_set_aside(self) -> int:
+        """Return how often a file was overtaken."""
+        return int(self._query("SELECT count(*) FROM attempts WHERE verdict = 'set_aside'")[0][0])
+
+    def order(self) -> list[str]:
+        """Return the files in the order in which they ended."""
+        return [name for (name,) in self._query("SELECT display FROM jobs ORDER BY finished_at")]
+
+    def until_done(self) -> None:
+        self.until(lambda: not self.num_waiting, "the end of all files")
+
+    def until(self, condition: Any, what: str) -> None:
         try:
             eventually(condition, timeout_s=PATIENCE_S, what=what)
         except AssertionError as error:
@@ -260,8 +271,9 @@ class Lab:
         return wrong + [f"step {step} of {job} was trained twice" for job, step in doubles]
 
     def _leftovers(self) -> list[str]:
-        names = [path.name for path in self.layout.base.rglob("*") if path.name.endswith((".part", ".tmp"))]
-        return [f"{name} was left behind" for name in names]
+        ours = [folder for folder in self.layout.folders() if folder != self.layout.control]
+        found = {path for folder in ours for path in folder.glob(".*") if path.suffix in (".part", ".tmp")}
+        return [f"{path} was left behind" for path in found]
 
     def _different_weights(self) -> list[str]:
         reference = self.layout.base.with_name(f"{self.layout.base.name}-reference")

@@ -21,6 +21,27 @@ def test_random_kills_change_no_bit_of_what_is_learned(make_lab, method, seed):
     assert lab.kills.total() == KILLS
 
 
+@pytest.mark.parametrize("method", ["full", "lora"])
+def test_a_file_that_is_overtaken_paused_and_killed_goes_on_at_its_very_next_step(make_lab, method):
+    lab = make_lab(seed=5, method=method)
+    lab.drop(200)
+    lab.start()
+    lab.until_step(4)
+    lab.drop(120, "high")
+    lab.until(lambda: lab.times_set_aside() == 1, "the file to be overtaken")
+
+    lab.kill_workers()
+    lab.until_step(lab.num_steps() + 3)
+    lab.ask("pause")
+    lab.until(lambda: lab.status()["status"] == "paused", "the pause")
+    lab.kill_daemon()
+    lab.start()
+    lab.ask("resume")
+
+    assert bring_to_an_end(lab) == []
+    assert lab.order()[-1] == "file-0.jsonl", "the overtaken file is the last to end"
+
+
 def worker_failpoints() -> list[str]:
     """Return every failpoint of the worker, as the source has them."""
     return sorted(

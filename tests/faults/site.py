@@ -21,7 +21,6 @@ from trainer.protocol.layout import Layout
 
 ROOT = Path(__file__).parent.parent.parent
 PATIENCE_S = 20.0
-OUTCOMES = {state.value for state in Outcome}
 
 
 class Site:
@@ -118,9 +117,11 @@ class Site:
         except AssertionError as error:
             raise AssertionError(f"{error}\n{self.status()}\n{self.tail()}") from None
 
+    def is_completed(self, name: str) -> bool:
+        return (self.layout.finished(Outcome.COMPLETED) / name).exists()
+
     def until_completed(self, *names: str) -> None:
-        folder = self.layout.finished(Outcome.COMPLETED)
-        self.until(lambda: all((folder / name).exists() for name in names), f"{names} in {folder.name}")
+        self.until(lambda: all(map(self.is_completed, names)), f"the end of {names}")
 
     def tail(self) -> str:
         return self.output.read_text()[-3000:] if self.output.exists() else ""

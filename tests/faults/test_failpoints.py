@@ -13,6 +13,7 @@ from trainer.protocol.job import Outcome
 
 FOLDERS = ("daemon", "trainer/protocol")
 COUNTS = (1, 4)  # the first time, and in the midst of things
+LONG_AT = 11  # steps of the model's life after the first one of `long.jsonl`
 
 
 def failpoints() -> list[str]:
@@ -46,23 +47,23 @@ def fill(site: Site) -> None:
 
 
 def use(site: Site) -> None:
-    """Pause, resume and skip while `long.jsonl` is trained; give up when the daemon has died."""
+    """Pause, resume, interrupt and skip `long.jsonl` at its second step; give up when the daemon has died."""
 
     def until(condition: Callable[[], bool], what: str) -> bool:
         site.until(lambda: not site.is_running or condition(), what)
         return site.is_running
 
-    def is_shown(state: str) -> bool:
-        shown = site.status()
-        return (
-            shown.get("status") == state and shown["current_file"] == "long.jsonl" and shown["file_step"] == 1
-        )
+    def is_shown(state: str, step: int = LONG_AT) -> bool:
+        wanted = {"status": state, "current_file": "long.jsonl", "file_step": 1, "current_step": step}
+        return wanted.items() <= site.status().items()
 
     if until(lambda: is_shown("training"), "long.jsonl at its first step"):
         site.command("pause")
     if until(lambda: is_shown("paused"), "the pause"):
         site.command("resume")
     if until(lambda: is_shown("training"), "the end of the pause"):
+        site.drop("sudden.jsonl", rows(2, start=70), folder="inbox/high")
+    if until(lambda: is_shown("training", LONG_AT + 2), "the end of the interruption"):
         site.command("skip")
 
 

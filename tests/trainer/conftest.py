@@ -71,11 +71,9 @@ def make_trainer(noisy_folder: Path, tmp_path: Path) -> Callable[..., "FeedingTr
 
     from trainer.core.feeding_trainer import FeedingTrainer
 
-    def make(
-        *, global_step: int = 0, model: Any = None, tell: Any = lambda text: None, **training: Any
-    ) -> FeedingTrainer:
+    def make(*, global_step: int = 0, tell: Any = lambda text: None, **training: Any) -> FeedingTrainer:
         return FeedingTrainer(
-            model or AutoModelForCausalLM.from_pretrained(noisy_folder),
+            AutoModelForCausalLM.from_pretrained(noisy_folder),
             AutoTokenizer.from_pretrained(noisy_folder),
             TrainingSettings.model_validate(training),
             scratch=tmp_path / "scratch",
@@ -84,3 +82,17 @@ def make_trainer(noisy_folder: Path, tmp_path: Path) -> Callable[..., "FeedingTr
         )
 
     return make
+
+
+@pytest.fixture
+def base_dir(tmp_path: Path) -> Path:
+    """Return an empty working directory."""
+    folder = tmp_path / "base"
+    folder.mkdir()
+    return folder
+
+
+@pytest.fixture
+def seven_rows(tmp_path: Path) -> Path:
+    """Return a file of seven rows."""
+    return write_jsonl(tmp_path / "a.jsonl", rows(7))

@@ -1,12 +1,9 @@
 """The engine with a real, tiny model: what it publishes is what it learned, and stopping changes nothing."""
 
-import hashlib
 import json
 import resource
-from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,140 +11,29 @@ import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from tests.support import job_for, row, rows, write_jsonl
+from tests.trainer.engine_rig import Told, current, settings_with, train
 from trainer.config.loader import BadConfig
-from trainer.config.schema import Settings
+from trainer.config.schema import CheckpointSettings, Settings
 from trainer.core.engine import TrainerEngine
-from trainer.core.faults import UnusableModel
 from trainer.core.feeding_trainer import FeedingTrainer
 from trainer.data.formats import read_conversation
 from trainer.data.plan import Plan
 from trainer.data.render import render_examples
-from trainer.protocol.job import Job, Outcome
+from trainer.protocol.job import Outcome
 from trainer.protocol.messages import (
-    Command,
-    Event,
     JobEnded,
-    ShutDown,
-    StartJob,
-    StepReport,
-    StepsTaken,
     Validated,
 )
-
-ROWS_PER_STEP = 3
-LEAVE = ShutDown(reason="the test is over")
-
-
-def settings_with(base_model: Path | str, **sections: dict[str, Any]) -> Settings:
-    """Return settings under which a few steps of the tiny model make a difference."""
-    training = {
-        "batch_size": ROWS_PER_STEP,
-        "gradient_accumulation": 1,
-        "learning_rate": 1e-3,
-        "warmup_steps": 4,
-        "cpu_threads": 1,
-    }
-    return Settings.model_validate(
-        {
-            "model": {"base_model": str(base_model)},
-            "training": training | sections.pop("training", {}),
-            **sections,
-        }
-    )
-
-
-class Commands:
-    """Commands for a session, and one more that is found after so many steps of the model's life."""
-
-    def __init__(self, engine: TrainerEngine, waiting: Sequence[Command], stop_at: int | None) -> None:
-        self._engine = engine
-        self._waiting = deque(waiting)
-        self._stop_at = stop_at
-
-    def get(self, timeout_s: float | None) -> Command | None:
-        if timeout_s != 0:
-            return self._waiting.popleft()
-        if self._engine.progress.global_step != self._stop_at:
-            return None
-        self._stop_at = None
-        return LEAVE
-
-
-class Told(list[Event]):
-    """Events, with the questions tests ask about them."""
-
-    def of(self, kind: type[Any]) -> list[Any]:
-        return [event for event in self if isinstance(event, kind)]
-
-    @property
-    def steps(self) -> list[StepReport]:
-        return [step for event in self.of(StepsTaken) for step in event.steps]
-
-
-def train(
-    base_dir: Path, settings: Settings, jobs: Sequence[tuple[Job, Path]], *, stop_at: int | None = None
-) -> tuple[TrainerEngine, Told]:
-    """Train files in a new engine, all of them or up to a step of the model's life."""
-    told = Told()
-    engine = TrainerEngine(settings, base_dir=base_dir, on_event=told.append)
-    engine.load()
-    dumped = settings.model_dump(mode="json")
-    orders = [StartJob(job=job, path=str(path), settings=dumped) for job, path in jobs]
-    engine.run(Commands(engine, [*orders, LEAVE], stop_at))
-    return engine, told
-
-
-def current(base_dir: Path) -> Path:
-    return base_dir / "models" / "current_model"
-
-
-def weights_sha256(base_dir: Path) -> str:
-    return hashlib.sha256((current(base_dir) / "model.safetensors").read_bytes()).hexdigest()
-
-
-def optimizer_state(base_dir: Path) -> dict[str, Any]:
-    return torch.load(current(base_dir) / "optimizer.pt", weights_only=True)
-
-
-def assert_same_state(found: Any, expected: Any) -> None:
-    """Compare nested values, tensors to the last bit."""
-    assert type(found) is type(expected)
-    match expected:
-        case dict():
-            assert found.keys() == expected.keys()
-            for key in expected:
-                assert_same_state(found[key], expected[key])
-        case list():
-            assert len(found) == len(expected)
-            for one, other in zip(found, expected, strict=True):
-                assert_same_state(one, other)
-        case torch.Tensor():
-            assert torch.equal(found, expected)
-        case _:
-            assert found == expected
-
-
-@pytest.fixture
-def base_dir(tmp_path: Path) -> Path:
-    folder = tmp_path / "base"
-    folder.mkdir()
-    return folder
-
-
-@pytest.fixture
-def file(tmp_path: Path) -> Path:
-    return write_jsonl(tmp_path / "a.jsonl", rows(7))
-
 
 # ---- the library
 
 
-def test_the_library_trains_a_file_in_ten_lines(tmp_path, file):
+def test_the_library_trains_a_file_in_ten_lines(tmp_path, seven_rows):
     settings = Settings.model_validate({"training": {"batch_size": 2, "warmup_steps": 0}})
 
     engine = TrainerEngine(settings, base_dir=tmp_path / "work")
     engine.load()
-    result = engine.run_job(file)
+    result = engine.run_job(seven_rows)
 
     assert result.record.outcome is Outcome.COMPLETED
     assert result.record.rows_trained == 7
@@ -155,11 +41,11 @@ def test_the_library_trains_a_file_in_ten_lines(tmp_path, file):
     assert (tmp_path / "work" / "models" / "tiny").is_dir()  # built from nothing
 
 
-def test_the_checkpoint_of_a_file_predicts_what_the_live_model_predicts(base_dir, file, tiny_folder):
+def test_the_checkpoint_of_a_file_predicts_what_the_live_model_predicts(base_dir, seven_rows, tiny_folder):
     engine = TrainerEngine(settings_with(tiny_folder), base_dir=base_dir)
     engine.load()
 
-    checkpoint = engine.run_job(file).checkpoint
+    checkpoint = engine.run_job(seven_rows).checkpoint
 
     model = AutoModelForCausalLM.from_pretrained(checkpoint)
     tokenizer = AutoTokenizer.from_pretrained(checkpoint)
@@ -185,11 +71,11 @@ def test_a_model_learns_what_it_is_shown(base_dir, tmp_path, tiny_folder):
     assert result.last_loss < result.first_loss / 4
 
 
-def test_nothing_can_be_trained_before_a_model_is_loaded(base_dir, file, tiny_folder):
+def test_nothing_can_be_trained_before_a_model_is_loaded(base_dir, seven_rows, tiny_folder):
     engine = TrainerEngine(settings_with(tiny_folder), base_dir=base_dir)
 
     with pytest.raises(RuntimeError, match=r"no model is loaded yet; call load\(\) first"):
-        engine.run_job(file)
+        engine.run_job(seven_rows)
 
 
 @pytest.mark.parametrize(
@@ -243,10 +129,10 @@ def test_counts_go_on_over_files_and_over_engines(base_dir, tmp_path, tiny_folde
 
 
 def test_rows_are_trained_in_the_order_of_the_plan_and_each_once_an_epoch(
-    base_dir, file, tiny_folder, monkeypatch
+    base_dir, seven_rows, tiny_folder, monkeypatch
 ):
     settings = settings_with(tiny_folder, training={"epochs": 2})
-    job = job_for(file)
+    job = job_for(seven_rows)
     trained: list[list[list[int]]] = []
     stock = FeedingTrainer.training_step
 
@@ -255,7 +141,7 @@ def test_rows_are_trained_in_the_order_of_the_plan_and_each_once_an_epoch(
         return stock(self, model, inputs, *rest)
 
     monkeypatch.setattr(FeedingTrainer, "training_step", spy)
-    engine, _ = train(base_dir, settings, [(job, file)])
+    engine, _ = train(base_dir, settings, [(job, seven_rows)])
 
     examples = render_examples(
         [read_conversation(content) for content in rows(7)], engine.tokenizer, max_length=2048
@@ -268,81 +154,10 @@ def test_rows_are_trained_in_the_order_of_the_plan_and_each_once_an_epoch(
     assert epochs == [list(range(7))] * 2
 
 
-# ---- stop and go on
-
-
-@pytest.mark.parametrize("stop_at", [1, 3, 5])  # of 6 steps: 3, 3 and 1 rows, twice
-def test_a_stop_in_the_middle_of_a_file_changes_no_bit_of_the_result(tmp_path, file, noisy_folder, stop_at):
-    settings = settings_with(noisy_folder, training={"epochs": 2})
-    next_file = write_jsonl(tmp_path / "b.jsonl", rows(4, start=7))
-    jobs = [(job_for(file, id="1"), file), (job_for(next_file, id="2"), next_file)]
-    whole, stopped = tmp_path / "whole", tmp_path / "stopped"
-
-    _, told_whole = train(whole, settings, jobs)
-    _, told_before = train(stopped, settings, jobs, stop_at=stop_at)
-    weights_at_stop = weights_sha256(stopped)
-    engine, told_after = train(stopped, settings, jobs)
-
-    assert len(told_before.steps) == stop_at
-    assert weights_at_stop != weights_sha256(whole)
-    assert weights_sha256(stopped) == weights_sha256(whole)
-    assert_same_state(optimizer_state(stopped), optimizer_state(whole))
-    timeless = [
-        [step.model_copy(update={"seconds": 0.0}) for step in told.steps]
-        for told in (told_whole, Told([*told_before, *told_after]))
-    ]
-    assert timeless[0] == timeless[1]
-    assert engine.progress.cursors == {}
-
-
-def test_a_begun_job_keeps_its_settings_when_the_engine_has_others(base_dir, file, tiny_folder):
-    began_with = settings_with(tiny_folder, training={"learning_rate": 1e-3, "warmup_steps": 0})
-    by_now = settings_with(tiny_folder, training={"learning_rate": 1e-5, "warmup_steps": 0, "batch_size": 7})
-    job = job_for(file)
-
-    train(base_dir, began_with, [(job, file)], stop_at=1)
-    _, told = train(base_dir, by_now, [(job, file), (job.model_copy(update={"id": "later"}), file)])
-
-    assert [(step.rows, step.learning_rate) for step in told.steps] == [(3, 1e-3), (1, 1e-3), (7, 1e-5)]
-
-
-def test_a_damaged_checkpoint_is_told_and_training_goes_on_from_the_one_before(
-    base_dir, tmp_path, tiny_folder
-):
-    settings = settings_with(tiny_folder)
-    engine = TrainerEngine(settings, base_dir=base_dir)
-    engine.load()
-    for name in ("a", "b"):
-        last = engine.run_job(write_jsonl(tmp_path / f"{name}.jsonl", rows(3))).checkpoint
-    weights = last / "model.safetensors"
-    weights.write_bytes(weights.read_bytes()[:-1])
-
-    ready = TrainerEngine(settings, base_dir=base_dir).load()
-
-    assert ready.global_step == 1
-    assert [notice.split(":")[0] for notice in ready.notices] == [
-        "checkpoint step-000000002 is damaged and was renamed corrupt-step-000000002"
-    ]
-
-
-def test_another_base_model_is_refused_while_checkpoints_continue_the_first(
-    base_dir, file, tiny_folder, noisy_folder
-):
-    train(base_dir, settings_with(tiny_folder), [(job_for(file), file)])
-    before = weights_sha256(base_dir)
-
-    with pytest.raises(UnusableModel) as refused:
-        TrainerEngine(settings_with(noisy_folder), base_dir=base_dir).load()
-
-    assert f'model.base_model is "{noisy_folder}"' in str(refused.value)
-    assert f'continue one with "{tiny_folder}"' in str(refused.value)
-    assert weights_sha256(base_dir) == before
-
-
 # ---- validation
 
 
-def test_validation_loss_is_the_mean_over_all_supervised_tokens(base_dir, tmp_path, file, noisy_folder):
+def test_validation_loss_is_the_mean_over_all_supervised_tokens(base_dir, tmp_path, seven_rows, noisy_folder):
     content = [*rows(4, start=50), row("Say much.", "so much " * 20)]
     write_jsonl(base_dir / "validation.jsonl", content)
     settings = settings_with(
@@ -351,7 +166,7 @@ def test_validation_loss_is_the_mean_over_all_supervised_tokens(base_dir, tmp_pa
         validation={"file": "validation.jsonl", "interval_steps": 2},
     )
 
-    engine, told = train(base_dir, settings, [(job_for(file), file)])
+    engine, told = train(base_dir, settings, [(job_for(seven_rows), seven_rows)])
 
     assert [(event.global_step, event.rows) for event in told.of(Validated)] == [(2, 5), (3, 5)]
     model = AutoModelForCausalLM.from_pretrained(current(base_dir)).eval()
@@ -376,18 +191,18 @@ def test_validation_loss_is_the_mean_over_all_supervised_tokens(base_dir, tmp_pa
     ],
 )
 def test_a_validation_file_that_cannot_be_used_is_the_settings_fault(
-    base_dir, file, tiny_folder, content, message
+    base_dir, seven_rows, tiny_folder, content, message
 ):
     if content is not None:
         write_jsonl(base_dir / "validation.jsonl", content)
     settings = settings_with(tiny_folder, validation={"file": "validation.jsonl"})
 
     with pytest.raises(BadConfig, match=rf"validation\.file is .*validation\.jsonl: {message}"):
-        train(base_dir, settings, [(job_for(file), file)])
+        train(base_dir, settings, [(job_for(seven_rows), seven_rows)])
 
 
 def test_a_validation_row_the_template_refuses_is_the_settings_fault(
-    base_dir, file, tiny_folder, monkeypatch
+    base_dir, seven_rows, tiny_folder, monkeypatch
 ):
     write_jsonl(base_dir / "validation.jsonl", [row("Refuse me.", "no")])
     settings = settings_with(tiny_folder, validation={"file": "validation.jsonl"})
@@ -401,7 +216,7 @@ def test_a_validation_row_the_template_refuses_is_the_settings_fault(
     )
 
     with pytest.raises(BadConfig, match=r"validation\.file is .*line.* 1: the chat template refuses"):
-        engine.run_job(file)
+        engine.run_job(seven_rows)
 
     assert told.of(JobEnded) == []
 
@@ -421,14 +236,16 @@ def disk_of(num_bytes: int) -> Iterator[None]:
 
 
 @pytest.mark.parametrize("num_bytes", [1_000_000, 6_000_000])  # the weights, the optimizer
-def test_a_full_disk_is_no_crash_and_leaves_the_checkpoint_before(base_dir, file, tiny_folder, num_bytes):
-    engine, _ = train(base_dir, settings_with(tiny_folder), [(job_for(file), file)])
+def test_a_full_disk_is_no_crash_and_leaves_the_checkpoint_before(
+    base_dir, seven_rows, tiny_folder, num_bytes
+):
+    engine, _ = train(base_dir, settings_with(tiny_folder), [(job_for(seven_rows), seven_rows)])
     before = current(base_dir).resolve()
 
     with disk_of(num_bytes), pytest.raises(OSError, match=r"File too large|is the disk full"):
-        engine.save(keep_last=3)
+        engine.save(CheckpointSettings())
 
     assert current(base_dir).resolve() == before
     assert json.loads((before / "MANIFEST.json").read_text())["progress"]["global_step"] == 3
     assert not (base_dir / "models" / ".staging").exists()
-    assert engine.save(keep_last=3).path == "checkpoints/step-000000003-2"
+    assert engine.save(CheckpointSettings()).result().path == "checkpoints/step-000000003-2"

@@ -1,6 +1,5 @@
 """The worker as a process: trains what it is told, saves before it goes, says whose fault an end was."""
 
-import errno
 import json
 import signal
 from collections.abc import Iterator
@@ -9,16 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from filelock import Timeout
 
 from daemon.supervision.launcher import Launched, LocalLauncher
 from tests.support import eventually, job_for, rows, write_jsonl
-from trainer.config.loader import BadConfig
 from trainer.config.schema import Settings
-from trainer.core.faults import ModelUnavailable, UnusableModel
-from trainer.protocol.checkpoints import NoUsableCheckpoint
-from trainer.profiles.base import BadProfileOption, UnknownProfile
-from trainer.profiles.registry import make_profile
 from trainer.protocol.channel import Channel, ChannelClosed
 from trainer.protocol.job import FaultKind
 from trainer.protocol.layout import Layout
@@ -36,7 +29,6 @@ from trainer.protocol.messages import (
     StepsTaken,
     WorkerReady,
 )
-from trainer.worker import classify
 
 START_TIMEOUT_S = 60.0  # importing torch takes seconds, more on a busy machine
 MANY_EPOCHS = 100_000
@@ -139,37 +131,16 @@ def test_a_worker_without_its_base_model_blames_the_environment(layout, worker):
     assert "cannot go on" in (layout.logs / "worker.log").read_text()
 
 
-@pytest.mark.parametrize(
-    "error, fault",
-    [
-        (BadConfig("training.precision"), FaultKind.BAD_CONFIG),
-        (UnknownProfile("rot13"), FaultKind.BAD_CONFIG),
-        (BadProfileOption("colour"), FaultKind.BAD_CONFIG),
-        (UnusableModel("no chat template"), FaultKind.BAD_CONFIG),
-        (ModelUnavailable("no network"), FaultKind.ENVIRONMENT),
-        (NoUsableCheckpoint("all are damaged"), FaultKind.ENVIRONMENT),
-        (Timeout("models/.worker.lock"), FaultKind.ENVIRONMENT),
-        (OSError(errno.ENOSPC, "No space left on device"), FaultKind.ENVIRONMENT),
-        (PermissionError("models"), FaultKind.ENVIRONMENT),
-        (RuntimeError("what nobody expected"), FaultKind.CRASH),
-        (ValueError("what nobody expected"), FaultKind.CRASH),
-        (MemoryError(), FaultKind.CRASH),
-    ],
-)
-def test_every_fault_has_a_class(error, fault):
-    assert classify(error) is fault
+def test_a_worker_that_hears_what_it_cannot_understand_saves_and_leaves(layout, worker):
+    path = write_jsonl(layout.processing / "a.jsonl", rows(4))
+    settings = settings_with(training={"epochs": MANY_EPOCHS})
 
+    worker.channel.send(LoadModel(settings=settings))
+    worker.channel.send(StartJob(job=job_for(path), path=str(path), settings=settings))
+    worker.first(StepsTaken)
+    worker.launched.endpoint.sendall(b'{"kind": "of another release"}\n')
+    leaving = worker.first(Leaving)
 
-@pytest.mark.parametrize(
-    "name, options, message",
-    [
-        ("rot13", {}, 'profile.name is "rot13"; expected one of plain'),
-        ("plain", {"colour": "red"}, "profile.options has colour; the profile plain takes none"),
-    ],
-)
-def test_a_profile_that_cannot_be_honoured_is_a_bad_config(name, options, message):
-    with pytest.raises((UnknownProfile, BadProfileOption)) as refused:
-        make_profile(name, options)
-
-    assert message in str(refused.value)
-    assert classify(refused.value) is FaultKind.BAD_CONFIG
+    assert worker.exit_code() == 0
+    assert leaving.reason.startswith("the daemon said something that cannot be understood: ")
+    assert manifest_of(layout)["progress"]["global_step"] > 0

@@ -168,8 +168,8 @@ class CheckpointSettings(Section):
 class DaemonSettings(Section):
     """Intake, queue and supervision.
 
-    `rescan_s`, `settle_s`, `settle_slow_s` and `log_format` are read when the daemon starts; a change of the
-    others takes effect with the next worker.
+    `rescan_s`, `settle_s`, `settle_slow_s` and `log_format` are read when the daemon starts; `preempt` and
+    `min_free_bytes` at every decision; a change of the others takes effect with the next worker.
     """
 
     rescan_s: Annotated[float, Field(gt=0)] = 5.0

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import cast
 
 import torch
-from peft import LoraConfig, PeftModel, get_peft_model
+from peft import LoraConfig, PeftConfig, PeftModel, get_peft_model
 from transformers import PreTrainedModel
 
 from trainer.config.loader import BadConfig
@@ -36,11 +36,9 @@ def add_adapter(base: PreTrainedModel, settings: TrainingSettings) -> PreTrained
 
 def load_adapter(base: PreTrainedModel, folder: Path, settings: TrainingSettings) -> PreTrainedModel:
     """Return the model with the matrices of a checkpoint, to be trained further."""
-    model = PeftModel.from_pretrained(base, folder, is_trainable=True)
-    for name, module in model.named_modules():
-        if name.endswith("lora_dropout.default") and isinstance(module, torch.nn.Dropout):
-            module.p = settings.lora_dropout
-    return cast(PreTrainedModel, model)
+    config = PeftConfig.from_pretrained(str(folder))
+    config.lora_dropout = settings.lora_dropout  # before loading: without dropout there is no layer to change
+    return cast(PreTrainedModel, PeftModel.from_pretrained(base, folder, is_trainable=True, config=config))
 
 
 def save_adapter(model: PreTrainedModel, folder: Path) -> None:

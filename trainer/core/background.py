@@ -12,6 +12,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -43,15 +44,18 @@ class Writer:
 
     def __init__(self, order: WriteOrder) -> None:
         packages = str(Path(trainer.__file__).parent.parent)
-        self._process = subprocess.Popen(
-            [sys.executable, "-P", "-m", "trainer.core.background"],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            env={**os.environ, "PYTHONPATH": os.pathsep.join([packages, os.environ.get("PYTHONPATH", "")])},
-        )
-        assert self._process.stdin
-        self._process.stdin.write(order.model_dump_json().encode())
-        self._process.stdin.close()
+        with tempfile.TemporaryFile() as paper:  # a pipe would make us wait until the process reads
+            paper.write(order.model_dump_json().encode())
+            paper.seek(0)
+            self._process = subprocess.Popen(
+                [sys.executable, "-P", "-m", "trainer.core.background"],
+                stdin=paper,
+                stdout=subprocess.PIPE,
+                env={
+                    **os.environ,
+                    "PYTHONPATH": os.pathsep.join([packages, os.environ.get("PYTHONPATH", "")]),
+                },
+            )
 
     def is_done(self) -> bool:
         """Whether the process has ended."""

@@ -69,7 +69,7 @@ class Reporter:
     def _watch(self, report: StepReport) -> None:
         usual = self._guard.usual_loss
         if report.loss is not None and self._guard.looks_like_spike(report.loss):
-            message = f"the loss jumped from about {usual:.4g} to {report.loss:.4g} at step {report.global_step}"
+            message = f"at step {report.global_step} the loss jumped from {usual:.4g} to {report.loss:.4g}"
             self.emit(Notice(key="loss spike", message=message, job_id=report.job_id))
 
     @contextmanager
