@@ -2,8 +2,9 @@
 
 import logging
 
-from daemon.job_queue import Ending, JobQueue, reason_for
+from daemon.job_queue import Ending, JobQueue
 from daemon.ledger import Death, Ledger
+from daemon.reasons import reason_for
 from daemon.status_board import StatusBoard
 from daemon.supervision.verdict import Verdict
 from trainer.config.schema import Settings

@@ -2,6 +2,7 @@
 
 import logging
 import os
+import re
 import signal
 import time
 from collections.abc import Callable, Sequence
@@ -33,6 +34,7 @@ from trainer.protocol.logs import set_up_logging
 
 logger = logging.getLogger(__name__)
 
+UNFINISHED = re.compile(r"\..+\.\d+\.tmp")  # as `write_atomically` names them
 STARTER_CONFIG = {"model": {"base_model": "tiny"}}
 
 
@@ -61,6 +63,7 @@ def run_daemon(
         OSError: the working directory cannot be used.
     """
     started_at = time.time()
+    signals = _Signals()
     os.umask(0o077)
     if log_format:
         overrides = [*overrides, f"daemon.log_format={log_format}"]
@@ -74,7 +77,8 @@ def run_daemon(
             write_json(layout.process_file, {"pid": os.getpid(), "started_at": started_at}, durable=False)
             # Now, not by comparing times: the clock may have jumped since they were written
             found = read_requests(layout)
-            return _run_locked(layout, overrides, drain, launcher or LocalLauncher(), found)
+            _remove_leftovers(layout)
+            return _run_locked(layout, overrides, drain, launcher or LocalLauncher(), found, signals)
     except Timeout:
         raise AlreadyRunning(
             f"a daemon is already running here (pid {_running_pid(layout)}); "
@@ -83,7 +87,12 @@ def run_daemon(
 
 
 def _run_locked(
-    layout: Layout, overrides: Sequence[str], drain: bool, launcher: Launcher, found: Sequence[Request]
+    layout: Layout,
+    overrides: Sequence[str],
+    drain: bool,
+    launcher: Launcher,
+    found: Sequence[Request],
+    signals: "_Signals",
 ) -> int:
     settings = LiveSettings(layout.config_file, overrides)
     own = settings.current.daemon
@@ -124,7 +133,7 @@ def _run_locked(
         service,
         drain=drain,
     )
-    _on_signals(daemon.stop_soon)
+    signals.pass_on(daemon.stop_soon)
     watcher.start()
     if watcher.failure:
         board.alert("watcher", watcher.failure)
@@ -146,10 +155,35 @@ def _watched(layout: Layout) -> dict[Path, bool]:
     return {layout.inbox: True, **dict.fromkeys([layout.control, layout.base, *waiting], False)}
 
 
-def _on_signals(stop: Callable[[], None]) -> None:
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: stop())
-    signal.signal(signal.SIGHUP, signal.SIG_IGN)  # the terminal may close; a daemon goes on
+class _Signals:
+    """Takes note of the signals that end a daemon from the start, and passes them on once there is one."""
+
+    def __init__(self) -> None:
+        self._come = 0
+        self._stop: Callable[[], None] | None = None
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, self._take)
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)  # the terminal may close; a daemon goes on
+
+    def pass_on(self, stop: Callable[[], None]) -> None:
+        """Call `stop` for each signal, also for those that have come already."""
+        self._stop = stop
+        for _ in range(self._come):
+            stop()
+
+    def _take(self, *_: object) -> None:
+        if self._stop:
+            self._stop()
+        else:
+            self._come += 1
+
+
+def _remove_leftovers(layout: Layout) -> None:
+    """Remove what a daemon that died was about to rename. No other one runs: we hold the lock."""
+    for folder in (layout.base, layout.status):
+        for path in folder.iterdir():
+            if UNFINISHED.fullmatch(path.name):
+                path.unlink(missing_ok=True)
 
 
 def _running_pid(layout: Layout) -> str:

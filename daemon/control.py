@@ -1,6 +1,7 @@
 """Control files: what a person or a program asks of the daemon. Reads and removes them, decides nothing."""
 
 import json
+import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -35,6 +36,19 @@ def read_requests(layout: Layout) -> list[Request]:
     if emergency := _read(layout.emergency_stop, "stop_now"):
         found.append(emergency)
     return sorted(found, key=lambda request: request.written_at)
+
+
+def remove_request(request: Request) -> None:
+    """Take a control file away.
+
+    Raises:
+        OSError: it cannot be removed.
+    """
+    try:
+        request.path.unlink(missing_ok=True)
+    except IsADirectoryError:
+        # It may hold something of a person's, which is never deleted
+        request.path.rename(request.path.with_name(f"{request.path.name}.obeyed.{time.time_ns()}"))
 
 
 def _read(path: Path, name: Name) -> Request | None:

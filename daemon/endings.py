@@ -3,8 +3,9 @@
 import logging
 from collections.abc import Iterable
 
-from daemon.job_queue import Ending, JobQueue, reason_for
+from daemon.job_queue import Ending, JobQueue
 from daemon.ledger import Ledger
+from daemon.reasons import reason_for
 from daemon.status_board import StatusBoard
 from trainer.protocol.failpoints import failpoint
 from trainer.protocol.job import FaultKind, Job, JobRecord, Outcome, Reason

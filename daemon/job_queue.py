@@ -13,16 +13,16 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from daemon.folder import REASON_SUFFIX, Folder, note_beside
+from daemon.folder import Folder
 from daemon.ledger import Ledger
+from daemon.reasons import write_reason
 from daemon.settling import Identity, is_temporary, is_training_file
 from daemon.sight import identity_of
 from trainer.protocol.failpoints import failpoint
-from trainer.protocol.files import is_numbered_from, move_all_durably, move_durably, write_json
-from trainer.protocol.job import FaultKind, Job, JobRecord, Outcome, Priority, Reason
+from trainer.protocol.files import is_numbered_from, move_all_durably, move_durably
+from trainer.protocol.job import Job, JobRecord, Outcome, Priority, Reason
 from trainer.protocol.layout import Layout
 from trainer.protocol.status import QueueCounts
-from trainer.protocol.text import printable
 
 OUR_LEFTOVERS = re.compile(r"\.(\d+\.part|.*\.rejected\.jsonl\.part|.*\.\d+\.tmp)")
 
@@ -421,29 +421,3 @@ def _is_there(path: Path, identity: Identity) -> bool:
         return identity_of(path.lstat()) == identity
     except FileNotFoundError:
         return False
-
-
-def reason_for(
-    job: Job, kind: FaultKind, message: str, *, at: str, attempts: int = 0, details: str | None = None
-) -> Reason:
-    """Return why a job's file is put away.
-
-    Args:
-        at: the time, as every file of ours shows it.
-    """
-    return Reason(
-        kind=kind,
-        message=printable(message),
-        file=printable(job.name),
-        at=at,
-        job_id=job.id,
-        attempts=attempts,
-        details=details,
-        priority=job.priority,
-    )
-
-
-def write_reason(path: Path, reason: Reason) -> None:
-    """Write `NAME.reason.json` beside a file, saying why it lies there."""
-    text = reason.model_dump(mode="json")
-    write_json(note_beside(path, REASON_SUFFIX), text, durable=False)

@@ -89,7 +89,7 @@ class Ledger:
 
     def add_job(self, job: Job, identity: Identity, state: str) -> None:
         """Note an accepted file."""
-        self._database.execute(
+        self._database.write(
             "INSERT OR REPLACE INTO jobs (id, name, display, priority, state, sha256, rows, rejected,"
             " size_bytes, device, inode, mtime_ns, accepted_at) VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?)",
             (
@@ -102,37 +102,35 @@ class Ledger:
 
     def open_jobs(self) -> list[KnownJob]:
         """Return the jobs that wait or are processed, in order of arrival."""
-        rows = self._database.execute(
-            "SELECT * FROM jobs WHERE state IN ('waiting','processing') ORDER BY id"
-        )
+        rows = self._database.read("SELECT * FROM jobs WHERE state IN ('waiting','processing') ORDER BY id")
         return [_known_job(row) for row in rows]
 
     def newest_job_id(self) -> str | None:
         """Return the highest job id ever given."""
-        newest: str | None = self._database.execute("SELECT max(id) FROM jobs").fetchone()[0]
+        newest: str | None = self._database.read("SELECT max(id) FROM jobs").fetchone()[0]
         return newest
 
     def state_of(self, job_id: str | None) -> str | None:
         """Return the state of a job; None if it is unknown."""
-        row = self._database.execute("SELECT state FROM jobs WHERE id=?", (job_id,)).fetchone()
+        row = self._database.read("SELECT state FROM jobs WHERE id=?", (job_id,)).fetchone()
         return str(row["state"]) if row else None
 
     def place_job(self, job: Job, state: str) -> None:
         """Note where a job's file is now, and under which name."""
-        self._database.execute(
+        self._database.write(
             "UPDATE jobs SET name=?, display=?, priority=?, state=? WHERE id=?",
             (os.fsencode(job.name), printable(job.name), job.priority.value, state, job.id),
         )
 
     def rename_job(self, job_id: str, name: str) -> None:
         """Note that a file had to take another name."""
-        self._database.execute(
+        self._database.write(
             "UPDATE jobs SET name=?, display=? WHERE id=?", (os.fsencode(name), printable(name), job_id)
         )
 
     def ending_of(self, identity: Identity) -> tuple[Outcome, Reason | None] | None:
         """Return how the newest job with this file ended; None if it is unknown or still open."""
-        row = self._database.execute(
+        row = self._database.read(
             "SELECT state, reason FROM jobs WHERE inode=? AND device=? AND size_bytes=? AND mtime_ns=?"
             " ORDER BY id DESC LIMIT 1",
             (_signed(identity.inode), _signed(identity.device), identity.size, identity.mtime_ns),
@@ -143,7 +141,7 @@ class Ledger:
 
     def completed_after(self, global_step: int) -> list[str]:
         """Return the ids of completed jobs with steps that come after `global_step`."""
-        rows = self._database.execute(
+        rows = self._database.read(
             "SELECT DISTINCT job_id FROM steps JOIN jobs ON jobs.id = job_id"
             " WHERE global_step > ? AND state = 'completed' ORDER BY job_id",
             (global_step,),
@@ -152,13 +150,13 @@ class Ledger:
 
     def find_job(self, job_id: str) -> KnownJob | None:
         """Return a job, whatever its state; None if it is unknown."""
-        row = self._database.execute("SELECT * FROM jobs WHERE id=?", (job_id,)).fetchone()
+        row = self._database.read("SELECT * FROM jobs WHERE id=?", (job_id,)).fetchone()
         return _known_job(row) if row else None
 
     def finish_job(self, job: Job, state: str, record: JobRecord | None, reason: Reason | None) -> None:
         """Note how a job ended, with the sums over its steps."""
         self.place_job(job, state)
-        self._database.execute(
+        self._database.write(
             "UPDATE jobs SET finished_at=:now, reason=:reason,"
             # Without a record (put aside while it waited) what its steps say is all there is
             " rows_trained=coalesce(:rows, (SELECT coalesce(sum(rows), 0) FROM steps WHERE job_id=:id)),"
@@ -179,29 +177,29 @@ class Ledger:
 
     def frozen_settings(self, job_id: str) -> dict[str, Any] | None:
         """Return the settings a job started with; None before its first start."""
-        row = self._database.execute("SELECT settings FROM jobs WHERE id=?", (job_id,)).fetchone()
+        row = self._database.read("SELECT settings FROM jobs WHERE id=?", (job_id,)).fetchone()
         return json.loads(row["settings"]) if row and row["settings"] else None
 
     def freeze_settings(self, job_id: str, settings: dict[str, Any] | None) -> None:
         """Note the settings a job starts with; None lets the next start choose again."""
-        self._database.execute(
+        self._database.write(
             "UPDATE jobs SET settings=? WHERE id=?", (json.dumps(settings) if settings else None, job_id)
         )
 
     def begin_job(self, job: Job) -> int:
         """Note that a job's file was moved to `processing/`; return its number in the order of begins."""
         self.place_job(job, "processing")
-        self._database.execute(
+        self._database.write(
             "UPDATE jobs SET began=(SELECT coalesce(max(began), 0) + 1 FROM jobs) WHERE id=?", (job.id,)
         )
-        [began] = self._database.execute("SELECT began FROM jobs WHERE id=?", (job.id,)).fetchone()
+        [began] = self._database.read("SELECT began FROM jobs WHERE id=?", (job.id,)).fetchone()
         return int(began)
 
     # ---- what was learned about a job
 
     def lessons(self, job_id: str) -> Lessons:
         """Return what is to be told to the next worker that gets a job."""
-        row = self._database.execute(
+        row = self._database.read(
             "SELECT micro_batch_tokens, left_out FROM jobs WHERE id=?", (job_id,)
         ).fetchone()
         if row is None:
@@ -211,40 +209,40 @@ class Ledger:
 
     def limit_micro_batch(self, job_id: str, tokens: int) -> None:
         """Note how many tokens at once a job may be trained with from now on."""
-        self._database.execute("UPDATE jobs SET micro_batch_tokens=? WHERE id=?", (tokens, job_id))
+        self._database.write("UPDATE jobs SET micro_batch_tokens=? WHERE id=?", (tokens, job_id))
 
     def leave_out(self, job_id: str, window: Window) -> None:
         """Note steps of a job that are not trained from now on."""
         windows = [*self.lessons(job_id).left_out, window]
         text = json.dumps([[window.first, window.last] for window in windows])
-        self._database.execute("UPDATE jobs SET left_out=? WHERE id=?", (text, job_id))
+        self._database.write("UPDATE jobs SET left_out=? WHERE id=?", (text, job_id))
 
     # ---- attempts
 
     def start_attempt(self, job_id: str) -> None:
         """Note an attempt before it is made, so that it counts even if nobody lives to see its end."""
-        self._database.execute(
+        self._database.write(
             "UPDATE attempts SET ended_at=?, verdict='interrupted' WHERE job_id=? AND ended_at IS NULL",
             (self._now(), job_id),
         )
-        self._database.execute(
+        self._database.write(
             "INSERT INTO attempts (job_id, number, started_at)"
             " SELECT ?, coalesce(max(number), 0) + 1, ? FROM attempts WHERE job_id=?",
             (job_id, self._now(), job_id),
         )
-        self._database.execute(
+        self._database.write(
             "UPDATE jobs SET started_at=coalesce(started_at, ?) WHERE id=?", (self._now(), job_id)
         )
         self.commit()
 
     def end_attempt(self, job_id: str, verdict: str, message: str | None, *, is_charged: bool) -> int:
         """Note how the last attempt ended; return the number of attempts charged to the job."""
-        self._database.execute(
+        self._database.write(
             "UPDATE attempts SET ended_at=?, verdict=?, message=? WHERE job_id=? AND ended_at IS NULL",
             (self._now(), verdict, message and printable(message), job_id),
         )
-        self._database.execute("UPDATE jobs SET attempts=attempts+? WHERE id=?", (int(is_charged), job_id))
-        row = self._database.execute("SELECT attempts FROM jobs WHERE id=?", (job_id,)).fetchone()
+        self._database.write("UPDATE jobs SET attempts=attempts+? WHERE id=?", (int(is_charged), job_id))
+        row = self._database.read("SELECT attempts FROM jobs WHERE id=?", (job_id,)).fetchone()
         return int(row["attempts"]) if row else 0
 
     # ---- steps
@@ -258,33 +256,31 @@ class Ledger:
             )
             for step in steps
         ]  # fmt: skip
-        self._database.executemany("INSERT OR REPLACE INTO steps VALUES (?,?,?,?,?,?,?,?,?,?)", rows)
-        self._database.executemany(
-            "INSERT OR REPLACE INTO not_applied VALUES (?,?,?,?,?)",
-            [
-                (step.global_step, step.job_id, step.file_step, step.not_applied, json.dumps(step.lines))
-                for step in steps
-                if step.not_applied
-            ],
-        )
+        self._database.write("INSERT OR REPLACE INTO steps VALUES (?,?,?,?,?,?,?,?,?,?)", *rows)
+        not_applied = [
+            (step.global_step, step.job_id, step.file_step, step.not_applied, json.dumps(step.lines))
+            for step in steps
+            if step.not_applied
+        ]
+        self._database.write("INSERT OR REPLACE INTO not_applied VALUES (?,?,?,?,?)", *not_applied)
         self._steps_since_thinning += len(rows)
 
     def add_validation(self, result: Validated) -> None:
         """Note a validation loss."""
-        self._database.execute(
+        self._database.write(
             "INSERT OR REPLACE INTO validations VALUES (?,?,?)",
             (result.global_step, result.loss, result.rows),
         )
 
     def rewind(self, global_step: int) -> None:
         """Forget steps that the model has not taken after all: they came after its newest checkpoint."""
-        self._database.execute("DELETE FROM steps WHERE global_step > ?", (global_step,))
-        self._database.execute("DELETE FROM not_applied WHERE global_step > ?", (global_step,))
-        self._database.execute("DELETE FROM validations WHERE global_step > ?", (global_step,))
+        self._database.write("DELETE FROM steps WHERE global_step > ?", (global_step,))
+        self._database.write("DELETE FROM not_applied WHERE global_step > ?", (global_step,))
+        self._database.write("DELETE FROM validations WHERE global_step > ?", (global_step,))
 
     def lines_not_applied(self, job_id: str, window: Window) -> list[int]:
         """Return the numbers of the lines in a job's steps that were not applied."""
-        rows = self._database.execute(
+        rows = self._database.read(
             "SELECT lines FROM not_applied WHERE job_id=? AND file_step BETWEEN ? AND ?",
             (job_id, window.first + 1, window.last + 1),  # the reports count from 1
         )
@@ -295,12 +291,12 @@ class Ledger:
         if self._steps_since_thinning < keep // 10:
             return
         self._steps_since_thinning = 0
-        self._database.execute(
+        self._database.write(
             "DELETE FROM steps WHERE global_step % ? <> 0"
             " AND global_step <= (SELECT global_step FROM steps ORDER BY global_step DESC LIMIT 1 OFFSET ?)",
             (THINNED_TO_EVERY, keep),
         )
-        self._database.execute(
+        self._database.write(
             "DELETE FROM events WHERE id <= (SELECT max(id) FROM events) - ?", (EVENTS_KEPT,)
         )
 
@@ -308,14 +304,14 @@ class Ledger:
 
     def add_event(self, kind: str, message: str, job_id: str | None = None) -> None:
         """Note that something happened."""
-        self._database.execute(
+        self._database.write(
             "INSERT INTO events (at, kind, job_id, message) VALUES (?,?,?,?)",
             (self._now(), kind, job_id, printable(message)),
         )
 
     def add_death(self, death: Death) -> None:
         """Note that a worker has ended, and drop what is too long ago."""
-        self._database.execute(
+        self._database.write(
             "INSERT INTO deaths (at, kind, job_id, display, global_step, file_step, message, details)"
             " VALUES (?,?,?,?,?,?,?,?)",
             (
@@ -323,13 +319,13 @@ class Ledger:
                 death.file_step, printable(death.message, limit=MESSAGE_KEPT), _storable(death.details),
             ),
         )  # fmt: skip
-        self._database.execute(
+        self._database.write(
             "DELETE FROM deaths WHERE id <= (SELECT max(id) FROM deaths) - ?", (DEATHS_KEPT,)
         )
 
     def deaths(self, limit: int) -> list[tuple[str, Death]]:
         """Return the newest deaths with their times, newest first."""
-        rows = self._database.execute("SELECT * FROM deaths ORDER BY id DESC LIMIT ?", (limit,))
+        rows = self._database.read("SELECT * FROM deaths ORDER BY id DESC LIMIT ?", (limit,))
         return [(row["at"], _death(row)) for row in rows]
 
     def _now(self) -> str:

@@ -2,7 +2,12 @@
 
 import os
 import sqlite3
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
+
+Parameters = Sequence[Any] | Mapping[str, Any]
 
 SCHEMA_VERSION = 2
 LOCK_TIMEOUT_S = 10.0
@@ -77,12 +82,73 @@ class UnusableLedger(RuntimeError):
     """The ledger is whole but cannot be used: another release wrote it, or another process holds it."""
 
 
-def open_ledger(path: Path) -> sqlite3.Connection:
+class Database:
+    """A connection that forgets nothing.
+
+    When the disk is full or fails, SQLite takes back everything since the last commit. So it is kept here
+    until the commit has succeeded, and done again if need be.
+
+    Args:
+        connection: at no transaction.
+    """
+
+    def __init__(self, connection: sqlite3.Connection) -> None:
+        self._connection = connection
+        self._since_commit: list[tuple[str, tuple[Parameters, ...]]] = []
+        self._is_taken_back = False
+
+    def read(self, sql: str, parameters: Parameters = ()) -> sqlite3.Cursor:
+        """Run a statement that changes nothing."""
+        self._do_again()
+        return self._connection.execute(sql, parameters)
+
+    def write(self, sql: str, *parameters: Parameters) -> None:
+        """Run a statement that changes something, once for each of `parameters` (and not at all for none)."""
+        self._do_again()
+        self._since_commit.append((sql, parameters))
+        with self._noticing_rollback():
+            self._connection.executemany(sql, parameters)
+
+    def commit(self) -> None:
+        """Make everything since the last commit durable. After a failure it can be tried again."""
+        self._do_again()
+        with self._noticing_rollback():
+            self._connection.commit()
+        self._since_commit.clear()
+
+    def close(self) -> None:
+        """Close the connection."""
+        self._connection.close()
+
+    def _do_again(self) -> None:
+        if not self._is_taken_back:
+            return
+        with self._noticing_rollback():
+            for sql, parameters in self._since_commit:
+                self._connection.executemany(sql, parameters)
+        self._is_taken_back = False
+
+    @contextmanager
+    def _noticing_rollback(self) -> Iterator[None]:
+        try:
+            yield
+        except sqlite3.Error:
+            # What is left of a half-done transaction would be doubled when all of it is done again
+            self._connection.rollback()
+            self._is_taken_back = True
+            raise
+
+
+def open_ledger(path: Path) -> Database:
     """Return the ledger in `path`: created, brought up to date, or begun anew beside a damaged one.
 
     Raises:
         UnusableLedger: it is whole, but not to be used.
     """
+    return Database(_open(path))
+
+
+def _open(path: Path) -> sqlite3.Connection:
     try:
         return _connect(path)
     except sqlite3.DatabaseError as error:

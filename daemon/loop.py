@@ -6,9 +6,8 @@ import selectors
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
-from pathlib import Path
 
-from daemon.control import Request, read_requests
+from daemon.control import FILES, Request, read_requests, remove_request
 from daemon.decide import (
     Absent,
     Busy,
@@ -31,10 +30,11 @@ from daemon.decide import (
 from daemon.environment import Environment
 from daemon.foreman import Foreman
 from daemon.health import GpuReader, read_memory
-from daemon.job_queue import Ending, JobQueue, reason_for
+from daemon.job_queue import Ending, JobQueue
 from daemon.ledger import Ledger
 from daemon.live_settings import LiveSettings
 from daemon.pause_memory import PauseMemory
+from daemon.reasons import reason_for, restore_reasons
 from daemon.reception import Reception
 from daemon.service_manager import ServiceManager
 from daemon.status_board import StatusBoard
@@ -47,7 +47,6 @@ from trainer.protocol.text import printable
 
 logger = logging.getLogger(__name__)
 
-OBEYED_REMEMBERED = 20
 FAILED_TURN_WAIT_S = 1.0  # so that a fault that stays does not use up a processor
 LAST_BREATH_S = 0.02
 
@@ -96,7 +95,8 @@ class Daemon:
         self._signals = 0
         self._failed_until = 0.0
         self._is_over = False
-        self._obeyed: deque[tuple[Path, float]] = deque(maxlen=OBEYED_REMEMBERED)
+        self._unremovable: deque[Request] = deque(maxlen=len(FILES))  # obeyed, and still there
+        self._told_faults: set[str] = set()
         self._decided_wait = Wait()
 
     def start(self, *, found: Sequence[Request]) -> None:
@@ -111,6 +111,7 @@ class Daemon:
             if request in found and not is_lasting:
                 self._answer(request, "too old: it was given before the daemon started")
         strangers = self._queue.recover()
+        restore_reasons(self._layout, self._ledger, at=self._board.now_text())
         self._reception.take_in(self._clock(), strangers=strangers)
         self._ledger.add_event("daemon_started", f"daemon {os.getpid()} started")
         self._ledger.commit()
@@ -149,6 +150,8 @@ class Daemon:
         self._attempt(self._obey)
         self._attempt(lambda: self._decide(now))
         self._attempt(self._publish)
+        if now > self._failed_until:
+            self._told_faults.clear()
         self._service.alive()
         return self._is_over
 
@@ -156,9 +159,11 @@ class Daemon:
         try:
             part()
         except Exception as error:
-            logger.exception("a part of this turn failed; it is tried again")
-            self._board.error(type(error).__name__, str(error), None)
             self._failed_until = self._clock() + FAILED_TURN_WAIT_S
+            if (fault := repr(error)) not in self._told_faults:  # one that stays is told once
+                self._told_faults.add(fault)
+                logger.exception("a part of this turn failed; it is tried again")
+                self._board.error(type(error).__name__, str(error), None)
 
     # ---- settings
 
@@ -180,9 +185,7 @@ class Daemon:
         elif self._signals > 1:
             self._foreman.kill()
         for request in read_requests(self._layout):
-            known = (request.path, request.written_at)
-            if known not in self._obeyed:  # else its file could not be removed
-                self._obeyed.append(known)
+            if request not in self._unremovable:
                 failpoint("control.read")
                 self._take(request)
                 failpoint("control.taken")
@@ -277,13 +280,12 @@ class Daemon:
         failpoint("control.answered")
         self._remove(request)
 
-    @staticmethod
-    def _remove(request: Request) -> None:
+    def _remove(self, request: Request) -> None:
         try:
-            request.path.unlink(missing_ok=True)
-        except IsADirectoryError:
-            # It may hold something of a person's, which is never deleted
-            request.path.rename(request.path.with_name(f"{request.path.name}.obeyed.{time.time_ns()}"))
+            remove_request(request)
+        except OSError as error:
+            logger.error("%s cannot be removed: %s; it is not obeyed again", request.path, error)
+            self._unremovable.append(request)
 
     # ---- deciding and acting
 

@@ -9,8 +9,9 @@ from typing import Any
 from daemon.checker import Checked, Checker, CheckOrder, NotChecked
 from daemon.intake import Settling, find_files, priority_of
 from daemon.job_ids import JobIds
-from daemon.job_queue import JobQueue, write_reason
+from daemon.job_queue import JobQueue
 from daemon.ledger import Ledger
+from daemon.reasons import write_reason
 from daemon.settling import is_temporary, is_training_file
 from daemon.status_board import StatusBoard
 from daemon.watcher import Change, Watcher

@@ -5,6 +5,7 @@ from typing import Any
 
 from daemon.checkpoint_review import newest_whole, review_sizes
 from trainer.config.loader import load_settings
+from trainer.config.lock import CAN_BE_UNLOCKED
 from trainer.config.schema import Settings
 from trainer.protocol.layout import Layout
 from trainer.protocol.text import printable
@@ -30,6 +31,11 @@ def find_change(layout: Layout, setting: str) -> tuple[Any, Any]:
     if setting not in locked:
         names = ", ".join(map(printable, sorted(locked))) or "nothing"
         raise CannotUnlock(f"{printable(setting)} is not locked; {printable(newest.path.name)} locks {names}")
+    if setting not in CAN_BE_UNLOCKED:
+        raise CannotUnlock(
+            f"{setting} decides which tensors a checkpoint has, so it cannot be unlocked; expected one of "
+            f"{', '.join(CAN_BE_UNLOCKED)}; use another working directory (--base-dir) for another model"
+        )
     was, becomes = locked[setting], _value(load_settings(layout.config_file).settings, setting)
     if becomes == was:
         raise CannotUnlock(

@@ -21,7 +21,7 @@ from daemon.cli.queue_view import (
 from daemon.cli.status_view import read_status
 from daemon.folder import REASON_SUFFIX, note_beside
 from daemon.intake import find_files
-from daemon.job_queue import write_reason
+from daemon.reasons import write_reason
 from daemon.settling import is_training_file
 from trainer.protocol.files import UnreadableFile, copy_durably, move_durably, read_json
 from trainer.protocol.job import FaultKind, Outcome, Priority, Reason

@@ -26,9 +26,9 @@ def order_of(queue):
 
 def events(ledger, kind):
     """Return the messages of a kind."""
-    return [row["message"] for row in ledger._database.execute("SELECT * FROM events WHERE kind=?", (kind,))]
+    return [row["message"] for row in ledger._database.read("SELECT * FROM events WHERE kind=?", (kind,))]
 
 
 def states(ledger):
     """Return the state of every job by its id."""
-    return {row["id"]: row["state"] for row in ledger._database.execute("SELECT * FROM jobs")}
+    return {row["id"]: row["state"] for row in ledger._database.read("SELECT * FROM jobs")}

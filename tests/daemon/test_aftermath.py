@@ -34,7 +34,7 @@ def job(queue, layout, ledger):
 
 
 def attempts(ledger):
-    [row] = ledger._database.execute("SELECT attempts FROM jobs").fetchall()
+    [row] = ledger._database.read("SELECT attempts FROM jobs").fetchall()
     return row["attempts"]
 
 
@@ -126,7 +126,7 @@ def test_the_lines_of_the_steps_are_named(aftermath, ledger, board, job):
 
     aftermath.settle(job, not_finite(2, 3), may_blame_file=True, max_attempts=1)
 
-    [event] = ledger._database.execute("SELECT message FROM events WHERE kind='left_out'").fetchall()
+    [event] = ledger._database.read("SELECT message FROM events WHERE kind='left_out'").fetchall()
     assert event["message"] == "a.jsonl: steps 3 to 4 with lines 7, 8, 30 left out: the loss is nan"
 
 
@@ -135,7 +135,7 @@ def test_of_many_lines_the_first_are_named(aftermath, ledger, job):
 
     aftermath.settle(job, not_finite(0, 0), may_blame_file=True, max_attempts=1)
 
-    [event] = ledger._database.execute("SELECT message FROM events WHERE kind='left_out'").fetchall()
+    [event] = ledger._database.read("SELECT message FROM events WHERE kind='left_out'").fetchall()
     assert "19, 20 and 10 more left out" in event["message"]
 
 

@@ -106,7 +106,7 @@ def test_a_reason_that_cannot_be_written_does_not_leave_the_queue_half_done(
     def fail(*arguments, **options):
         raise OSError("no space left")
 
-    monkeypatch.setattr("daemon.job_queue.write_json", fail)
+    monkeypatch.setattr("daemon.reasons.write_json", fail)
     with pytest.raises(OSError, match="no space left"):
         queue.finish(
             [
@@ -127,7 +127,7 @@ def test_a_name_that_is_taken_gets_a_number_and_nothing_is_overwritten(queue, la
         queue.finish([Ending(job=job, outcome=Outcome.COMPLETED)])
 
     names = sorted(path.name for path in layout.finished(Outcome.COMPLETED).iterdir())
-    stored = [bytes(row["name"]) for row in ledger._database.execute("SELECT name FROM jobs ORDER BY id")]
+    stored = [bytes(row["name"]) for row in ledger._database.read("SELECT name FROM jobs ORDER BY id")]
     assert names == ["a-2.jsonl", "a-3.jsonl", "a.jsonl"]
     assert stored == [b"a.jsonl", b"a-2.jsonl", b"a-3.jsonl"]
 
@@ -321,7 +321,7 @@ def test_the_sums_of_a_finished_job_stand_in_the_ledger(queue, layout, ledger):
 
     queue.finish([Ending(job=job, outcome=Outcome.COMPLETED, record=record)])
 
-    row = ledger._database.execute("SELECT * FROM jobs").fetchone()
+    row = ledger._database.read("SELECT * FROM jobs").fetchone()
     assert (row["rows_trained"], row["steps"], row["state"]) == (2, 1, "completed")
     assert row["finished_at"] is not None
 

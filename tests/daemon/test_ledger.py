@@ -191,7 +191,7 @@ def test_thinning_again_and_again_keeps_the_bound(ledger, layout):
 def test_thinning_waits_until_there_is_something_to_drop(ledger):
     ledger.add_steps([step(number) for number in range(1, 100)])
     statements = []
-    ledger._database.set_trace_callback(statements.append)
+    ledger._database._connection.set_trace_callback(statements.append)
 
     ledger.thin(1000)
 
@@ -369,7 +369,7 @@ def test_a_ledger_that_is_only_locked_is_not_set_aside(layout, job, monkeypatch)
     first = Ledger(layout.ledger_file, clock=FakeClock())
     first.add_job(job, IDENTITY, "waiting")
     first.commit()
-    first._database.execute("BEGIN IMMEDIATE")
+    first._database.read("BEGIN IMMEDIATE")
 
     with pytest.raises(UnusableLedger, match="locked"):
         Ledger(layout.ledger_file, clock=FakeClock())

@@ -110,7 +110,7 @@ def test_invalid_settings_at_the_start_are_an_error(path):
         ("training", "cpu_threads", 1, True),
         ("training", "epochs", 5, False),
         ("training", "learning_rate", 0.5, False),
-        ("data", "max_length", 100, False),
+        ("data", "max_length", 100, True),
         ("checkpoints", "interval_s", 1.0, False),
         ("daemon", "rescan_s", 1.0, False),
     ],

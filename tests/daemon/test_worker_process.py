@@ -322,7 +322,9 @@ SLEEPING = """
 HOLDING_THE_INTERPRETER = """
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     say("heartbeat", section="training")
-    ctypes.PyDLL(None).sleep(60)
+    mutex = ctypes.create_string_buffer(64)
+    lock = ctypes.PyDLL(None).pthread_mutex_lock
+    lock(mutex), lock(mutex)  # unlike a sleep, no signal ends it
 """
 SAVING_WHEN_TOLD = """
     def leave(*_):

@@ -54,7 +54,7 @@ def test_a_file_on_its_way_through_the_queue_is_always_in_one_place(injector, tm
         ledger = Ledger(layout.ledger_file, clock=lambda: 2e9)
         strangers = JobQueue(layout, ledger).recover()
 
-        [job] = ledger._database.execute("SELECT * FROM jobs")
+        [job] = ledger._database.read("SELECT * FROM jobs")
         [path] = layout.base.rglob("a.jsonl")
         assert path.read_bytes() == content
         assert path.parent.name == FOLDERS[job["state"]]

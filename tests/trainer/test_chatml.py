@@ -2,7 +2,8 @@
 
 import pytest
 
-from trainer.config.schema import Settings
+from trainer.config.lock import LockedSetting
+from trainer.config.schema import CheckpointSettings, Settings
 from trainer.core.chatml import CHATML, choose_template
 from trainer.core.engine import TrainerEngine
 from trainer.core.faults import UnusableModel
@@ -50,10 +51,10 @@ def test_no_template_at_all_is_refused_with_the_way_out():
 def test_a_model_keeps_the_template_it_was_trained_with(tmp_path):
     engine = TrainerEngine(Settings(), base_dir=tmp_path)
     engine.load()
-    engine.save(keep_last=2)
+    engine.save(CheckpointSettings())
     other = Settings.model_validate({"model": {"chat_template": "chatml"}})
 
     with pytest.raises(
-        UnusableModel, match=r'model\.chat_template is "chatml", but the checkpoints .* "own"'
+        LockedSetting, match=r'model\.chat_template is "chatml", but the checkpoints .* "own"'
     ):
         TrainerEngine(other, base_dir=tmp_path).load()

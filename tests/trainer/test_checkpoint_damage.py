@@ -95,9 +95,7 @@ def test_a_manifest_of_a_future_format_is_refused_and_not_set_aside(models):
     content = {"format": FORMAT + 1, "shards": ["nothing", "that", "is", "known", "today"]}
     (newer.path / MANIFEST_NAME).write_text(json.dumps(content | {CHECKSUM: checksum(content)}))
 
-    with pytest.raises(
-        NoUsableCheckpoint, match=r"format is 3; expected 1 or 2; use the release"
-    ):
+    with pytest.raises(NoUsableCheckpoint, match=r"format is 3; expected 1 or 2; use the release"):
         store_in(models).newest_verified()
 
     assert steps_in(models) == ["step-000000004", "step-000000008"]

@@ -105,4 +105,17 @@ def test_a_section_lasts_as_long_as_its_block_and_is_told_at_both_ends(reporter,
         raise OSError("full")
 
     assert (inside, reporter.section) == ("saving", "training")
-    assert told == [Heartbeat(section=name) for name in ("saving", "training", "evaluating", "training")]
+    assert told == [
+        Heartbeat(section=name, ticks=ticks)
+        for ticks, name in enumerate(["saving", "training", "evaluating", "training"])
+    ]
+
+
+def test_it_counts_what_was_got_done(reporter):
+    reporter.tick()
+    reporter.event(Heartbeat(section="training"))
+    before = reporter.ticks
+
+    reporter.flush()
+
+    assert (before, reporter.ticks) == (2, 2)  # waiting for numbers is no progress

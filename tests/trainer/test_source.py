@@ -78,9 +78,12 @@ def source(row_file: RowFile, executor: Executor, lookahead: int = 2, plan: Plan
 @pytest.mark.parametrize("lookahead", [1, 2, 100])
 def test_steps_come_in_order_with_the_rows_of_the_plan(row_file, lookahead):
     with ThreadPoolExecutor(max_workers=1) as executor:
-        steps = list(source(row_file, executor, lookahead).steps(0))
+        steps = list(source(row_file, executor, lookahead).steps(range(6)))
 
     assert [step.index for step in steps] == list(range(6))
+    assert [step.lines for step in steps] == [
+        tuple(position + 2 for position in PLAN.positions(index)) for index in range(6)
+    ]
     assert [[example.token_ids for example in step.examples] for step in steps] == [
         [[position + 2, position] for position in PLAN.positions(index)] for index in range(6)
     ]
@@ -88,29 +91,41 @@ def test_steps_come_in_order_with_the_rows_of_the_plan(row_file, lookahead):
 
 @pytest.mark.parametrize("start", range(8))
 def test_starting_in_the_middle_gives_the_tail_of_the_whole(row_file, start):
-    whole = list(source(row_file, InlineExecutor()).steps(0))
+    whole = list(source(row_file, InlineExecutor()).steps(range(6)))
 
-    assert list(source(row_file, InlineExecutor()).steps(start)) == whole[start:]
+    assert list(source(row_file, InlineExecutor()).steps(range(start, 6))) == whole[start:]
+
+
+@pytest.mark.parametrize("indices", [[], [5], [0, 2, 5], [1, 4]])
+def test_only_the_steps_that_are_asked_for_are_rendered(row_file, indices):
+    executor = InlineExecutor()
+
+    steps = list(source(row_file, executor).steps(indices))
+
+    assert [step.index for step in steps] == indices
+    assert executor.num_submitted == len(indices)
 
 
 @pytest.mark.parametrize("lookahead, submitted", [(1, [1, 2, 3, 4, 5, 6]), (3, [3, 4, 5, 6, 6, 6])])
 def test_no_more_than_the_lookahead_is_rendered_before_it_is_asked_for(row_file, lookahead, submitted):
     executor = InlineExecutor()
 
-    assert [executor.num_submitted for _ in source(row_file, executor, lookahead).steps(0)] == submitted
+    assert [
+        executor.num_submitted for _ in source(row_file, executor, lookahead).steps(range(6))
+    ] == submitted
 
 
 def test_nothing_is_rendered_before_the_first_step_is_asked_for(row_file):
     executor = InlineExecutor()
 
-    source(row_file, executor).steps(0)
+    source(row_file, executor).steps(range(6))
 
     assert executor.num_submitted == 0
 
 
 def test_what_was_rendered_ahead_is_called_off_when_nobody_wants_it(row_file):
     executor = IdleExecutor()
-    steps = source(row_file, executor, lookahead=4).steps(0)
+    steps = source(row_file, executor, lookahead=4).steps(range(6))
     next(steps)
 
     steps.close()
@@ -129,7 +144,7 @@ def test_a_row_that_is_not_what_was_checked_is_told_with_its_line(tmp_path, bad,
     row_file = open_rows(write_jsonl(tmp_path / "a.jsonl", [row("Say 0."), "", row("Say 1."), bad]))
 
     with pytest.raises(BadRow, match=told):
-        list(source(row_file, InlineExecutor(), plan=plan_of(3)).steps(0))
+        list(source(row_file, InlineExecutor(), plan=plan_of(3)).steps(range(2)))
     row_file.close()
 
 
@@ -139,7 +154,7 @@ def test_the_steps_before_a_bad_row_still_come(tmp_path):
     [bad] = one_by_one.positions(3)
     content[bad] = "broken"
     row_file = open_rows(write_jsonl(tmp_path / "a.jsonl", content))
-    steps = source(row_file, InlineExecutor(), lookahead=5, plan=one_by_one).steps(0)
+    steps = source(row_file, InlineExecutor(), lookahead=5, plan=one_by_one).steps(range(6))
 
     assert [next(steps).index for _ in range(3)] == [0, 1, 2]
     with pytest.raises(BadRow, match=f"line {bad + 1}: "):

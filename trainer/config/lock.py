@@ -9,6 +9,8 @@ from typing import Any
 from trainer.config.schema import Settings
 from trainer.protocol.manifest import Unlocked
 
+CAN_BE_UNLOCKED = ("model.base_model", "model.chat_template", "data.max_length")
+"""The others decide which tensors a checkpoint has: no permission would make them fit."""
 ALWAYS = ("model.base_model", "model.chat_template", "training.method", "data.max_length")
 OF_LORA = ("training.lora_rank", "training.lora_alpha", "training.lora_targets")
 
@@ -42,10 +44,10 @@ def check_lock(
             continue
         permission = next((p for p in allowed if (p.setting, p.was, p.becomes) == (name, was, now)), None)
         if permission is None:
+            permit = f", or allow it: training_health unlock {name}" if name in CAN_BE_UNLOCKED else ""
             raise LockedSetting(
                 f"{name} is {_shown(now)}, but the checkpoints in models/ were trained with {_shown(was)}; "
-                "set it back, use another working directory (--base-dir), or allow it: "
-                f"training_health unlock {name}"
+                f"set it back, or use another working directory (--base-dir){permit}"
             )
         changes.append(permission)
     return tuple(changes)

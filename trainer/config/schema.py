@@ -45,7 +45,8 @@ class TrainingSettings(Section):
     """Their product is scaled by `lora_alpha / lora_rank`. Locked with the first checkpoint."""
 
     lora_dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
-    """Share of the inputs of those matrices that is dropped in training."""
+    """Share of the inputs of those matrices that is dropped in training. A change takes effect with a new
+    worker, which is started by itself."""
 
     lora_targets: Literal["all-linear"] | list[str] = "all-linear"
     """The layers that get such matrices: `all-linear`, or a list of their names, such as
