@@ -21,6 +21,12 @@ from trainer.protocol.job import FaultKind, Job, JobRecord, Outcome, Priority, R
 from trainer.protocol.messages import StepReport, Validated
 from trainer.protocol.text import printable, utc_text
 
+# Of a job, as its steps tell
+ROWS_LEARNED = (
+    "(SELECT coalesce(sum(rows), 0) FROM steps WHERE job_id=:id"
+    " AND global_step NOT IN (SELECT global_step FROM not_applied))"
+)
+STEPS_TAKEN = "(SELECT count(*) FROM steps WHERE job_id=:id)"
 THINNED_TO_EVERY = 100
 EVENTS_KEPT = 100_000
 DEATHS_KEPT = 5_000
@@ -159,8 +165,7 @@ class Ledger:
         self._database.write(
             "UPDATE jobs SET finished_at=:now, reason=:reason,"
             # Without a record (put aside while it waited) what its steps say is all there is
-            " rows_trained=coalesce(:rows, (SELECT coalesce(sum(rows), 0) FROM steps WHERE job_id=:id)),"
-            " steps=coalesce(:steps, (SELECT count(*) FROM steps WHERE job_id=:id)),"
+            f" rows_trained=coalesce(:rows, {ROWS_LEARNED}), steps=coalesce(:steps, {STEPS_TAKEN}),"
             " tokens=(SELECT sum(tokens) FROM steps WHERE job_id=:id),"
             " seconds=(SELECT sum(seconds) FROM steps WHERE job_id=:id),"
             " first_loss=(SELECT loss FROM steps WHERE job_id=:id ORDER BY file_step LIMIT 1),"
@@ -274,9 +279,18 @@ class Ledger:
 
     def rewind(self, global_step: int) -> None:
         """Forget steps that the model has not taken after all: they came after its newest checkpoint."""
+        losers = self._database.read(
+            "SELECT DISTINCT job_id AS id FROM steps WHERE global_step > ?", (global_step,)
+        )
+        given_up = [{"id": row["id"]} for row in losers]
         self._database.write("DELETE FROM steps WHERE global_step > ?", (global_step,))
         self._database.write("DELETE FROM not_applied WHERE global_step > ?", (global_step,))
         self._database.write("DELETE FROM validations WHERE global_step > ?", (global_step,))
+        self._database.write(
+            f"UPDATE jobs SET rows_trained={ROWS_LEARNED}, steps={STEPS_TAKEN}"
+            " WHERE id=:id AND state IN ('failed', 'skipped')",
+            *given_up,
+        )
 
     def lines_not_applied(self, job_id: str, window: Window) -> list[int]:
         """Return the numbers of the lines in a job's steps that were not applied."""

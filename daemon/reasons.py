@@ -10,9 +10,7 @@ from trainer.protocol.job import FaultKind, Job, Outcome, Reason
 from trainer.protocol.layout import Layout
 from trainer.protocol.text import printable
 
-LOST = (
-    "the daemon died while it put this file here; the reason is lost, so try again: training_queue retry"
-)
+LOST = "the daemon died while it put this file here; the reason is lost, so try again: training_queue retry"
 
 
 def reason_for(

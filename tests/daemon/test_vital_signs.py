@@ -20,12 +20,12 @@ def started():
     children = []
 
     def start(lines):
-        children.append(subprocess.Popen([sys.executable, "-I", "-S", "-c", lines]))
+        children.append(subprocess.Popen([sys.executable, "-I", "-S", "-c", lines], start_new_session=True))
         return children[-1].pid
 
     yield start
     for child in children:
-        child.kill()
+        os.killpg(child.pid, signal.SIGKILL)  # with what it has started
         child.wait()
 
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from trainer.config.lock import LockedSetting, check_lock, locked_values
+from trainer.config.lock import CAN_BE_UNLOCKED, LockedSetting, check_lock, locked_values
 from trainer.config.schema import Settings
 from trainer.protocol.manifest import Unlocked
 
@@ -28,12 +28,22 @@ def with_value(name, value):
 def test_a_locked_setting_that_differs_is_refused_with_both_values(name, was, now, shown, shown_was):
     locked = locked_values(with_value(name, was))
 
-    with pytest.raises(LockedSetting, match=rf"{name} is {shown}, but .* with {shown_was};.*unlock {name}"):
+    with pytest.raises(LockedSetting, match=rf"{name} is {shown}, but .* with {shown_was};") as refused:
         check_lock(locked, with_value(name, now), [])
 
+    assert ("training_health unlock" in str(refused.value)) == (name in CAN_BE_UNLOCKED)
 
-@pytest.mark.parametrize("name, was, now, shown, shown_was", LOCKED)
-def test_a_change_that_was_allowed_is_permitted_and_told(name, was, now, shown, shown_was):
+
+@pytest.mark.parametrize("name, was, now", [case[:3] for case in LOCKED if case[0] not in CAN_BE_UNLOCKED])
+def test_no_permission_makes_other_tensors_fit(name, was, now):
+    allowed = Unlocked(setting=name, was=was, becomes=now, at="2026-01-01")
+
+    with pytest.raises(LockedSetting):
+        check_lock(locked_values(with_value(name, was)), with_value(name, now), [allowed])
+
+
+@pytest.mark.parametrize("name, was, now", [case[:3] for case in LOCKED if case[0] in CAN_BE_UNLOCKED])
+def test_a_change_that_was_allowed_is_permitted_and_told(name, was, now):
     allowed = Unlocked(setting=name, was=was, becomes=now, at="2026-01-01")
     other = Unlocked(setting=name, was=was, becomes="something else", at="2026-01-01")
 

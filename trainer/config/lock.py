@@ -43,7 +43,7 @@ def check_lock(
         if now == was:
             continue
         permission = next((p for p in allowed if (p.setting, p.was, p.becomes) == (name, was, now)), None)
-        if permission is None:
+        if permission is None or name not in CAN_BE_UNLOCKED:
             permit = f", or allow it: training_health unlock {name}" if name in CAN_BE_UNLOCKED else ""
             raise LockedSetting(
                 f"{name} is {_shown(now)}, but the checkpoints in models/ were trained with {_shown(was)}; "

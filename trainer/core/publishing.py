@@ -205,8 +205,8 @@ def require_room(models: Path, rules: Retention, *, expected_bytes: int) -> None
     if free_bytes < ROOM_FACTOR * expected_bytes:
         raise NoRoom(
             errno.ENOSPC,
-            f"{models}: {free_bytes} bytes are free; expected {ROOM_FACTOR * expected_bytes}, twice the size "
-            "of a checkpoint; free some space",
+            f"{models}: {_mib(free_bytes)} MiB are free; expected {_mib(ROOM_FACTOR * expected_bytes) + 1} MiB, "
+            "twice the size of a checkpoint; free some space",
         )
     if rules.max_bytes is None:
         return
@@ -217,3 +217,7 @@ def require_room(models: Path, rules: Retention, *, expected_bytes: int) -> None
             f"checkpoints.max_bytes is {rules.max_bytes}; expected at least {needed} for the newest two and "
             "those that are pinned or in use; raise it, or unpin some",
         )
+
+
+def _mib(num_bytes: int) -> int:
+    return num_bytes >> 20
