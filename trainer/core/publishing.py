@@ -205,8 +205,8 @@ def require_room(models: Path, rules: Retention, *, expected_bytes: int) -> None
     if free_bytes < ROOM_FACTOR * expected_bytes:
         raise NoRoom(
             errno.ENOSPC,
-            f"{models}: {_mib(free_bytes)} MiB are free; expected {_mib(ROOM_FACTOR * expected_bytes) + 1} MiB, "
-            "twice the size of a checkpoint; free some space",
+            f"{models}: {_mib(free_bytes)} MiB are free; expected {_mib(ROOM_FACTOR * expected_bytes) + 1} "
+            "MiB, twice the size of a checkpoint; free some space",
         )
     if rules.max_bytes is None:
         return
