@@ -96,7 +96,7 @@ class FeedingTrainer(Trainer):
         self._current: StepBundle | None = None
         self._settings = settings
         self._tell = tell
-        self._tick = tick
+        self.tick = tick
         self.create_optimizer()
         for group in self.optimizer.param_groups:
             group["lr"] = group["initial_lr"] = (
@@ -183,7 +183,7 @@ class FeedingTrainer(Trainer):
                 loss = supervised_loss(model, batch.token_ids, batch.labels, num_items=bundle.num_items)
             self.accelerator.backward(loss)
             total += loss.detach()
-            self._tick()
+            self.tick()
         return total
 
     @staticmethod

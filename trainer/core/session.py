@@ -11,17 +11,18 @@ import errno
 import hashlib
 import time
 from collections.abc import Callable, Generator, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Protocol
 
 from trainer.config.schema import CheckpointSettings, Settings
 from trainer.core.faults import BrokenModel, NotFinite
 from trainer.core.feeding_trainer import StepBundle
-from trainer.core.open_job import OpenJob, UnreadableRows, open_job, open_rows
+from trainer.core.next_files import NextFiles
+from trainer.core.open_job import OpenJob, UnreadableRows, open_job
 from trainer.core.saver import PendingSave, Saver
 from trainer.data.render import Tokenizer
-from trainer.data.rows import BadRow, FileChanged, RowFile
+from trainer.data.rows import BadRow, FileChanged
 from trainer.monitoring.reporter import Reporter, finite
 from trainer.protocol.job import FaultKind, Job, JobRecord, Outcome, Window
 from trainer.protocol.manifest import Progress
@@ -112,9 +113,7 @@ class Session:
         self._settings = settings
         self._clock = clock
         self._executor = ThreadPoolExecutor(max_workers=1, thread_name_prefix="rows")
-        # Of its own, because indexing a large file takes seconds, in which rows must go on being rendered
-        self._opener = ThreadPoolExecutor(max_workers=1, thread_name_prefix="next-file")
-        self._prepared: dict[str, Future[RowFile]] = {}
+        self._next_files = NextFiles()
         self._order: StartJob | None = None
         self._paused = False
         self._stopping = False
@@ -136,9 +135,8 @@ class Session:
                 yield from self._train(order)
             self._save(wait=True)
         finally:
-            self._drop_prepared()
             self._executor.shutdown()
-            self._opener.shutdown()
+            self._next_files.close()
 
     # ---- orders and commands
 
@@ -174,7 +172,7 @@ class Session:
                 self._queue_is_empty = False
                 self._job_to_set_aside = None  # what was asked for before came too late
             case PrepareJob():
-                self._prepare(command.job, Path(command.path))
+                self._next_files.prepare(command.job, Path(command.path), self._settings)
             case QueueEmpty():
                 self._queue_is_empty = True
             case Pause():
@@ -280,7 +278,7 @@ class Session:
         self._reporter.section = "preparing"
         self._settings = settings
         try:
-            rows = self._rows_of(job, Path(order.path))
+            rows = self._next_files.take(job, Path(order.path), settings)
             try:
                 opened = open_job(order, rows, settings, cursor, self._learner.tokenizer, self._executor)
                 self._learner.use(opened.settings)
@@ -292,8 +290,6 @@ class Session:
                 raise  # such as a disk that cannot be read
             self._end_unopened(job, Outcome.FAILED, str(error), FaultKind.BAD_DATA)
             return None
-        finally:
-            self._drop_prepared()
         self._settings = opened.settings
         self.progress.cursors[job.id] = opened.cursor
         self._reporter.event(
@@ -306,23 +302,6 @@ class Session:
             )
         )
         return opened
-
-    def _rows_of(self, job: Job, path: Path) -> RowFile:
-        prepared = self._prepared.pop(job.id, None)
-        if prepared is None or prepared.exception():  # such as: it had moved on before the hint was read
-            prepared = self._opener.submit(open_rows, job, path, self._settings)
-        return prepared.result()
-
-    def _prepare(self, job: Job, path: Path) -> None:
-        if job.id not in self._prepared:
-            self._prepared[job.id] = self._opener.submit(open_rows, job, path, self._settings)
-
-    def _drop_prepared(self) -> None:
-        """Close files that were prepared and then overtaken by a more urgent one."""
-        for future in self._prepared.values():
-            if not future.cancel():
-                future.add_done_callback(_close_rows)
-        self._prepared.clear()
 
     def _record(self, opened: OpenJob, bundle: StepBundle, seconds: float) -> None:
         progress = self.progress
@@ -454,8 +433,3 @@ class Session:
 def noise_seed(seed: int, global_step: int) -> int:
     """Return the seed of one step's dropout noise: 63 bits that depend on nothing else."""
     return int.from_bytes(hashlib.sha256(f"noise:{seed}:{global_step}".encode()).digest()[:8], "little") >> 1
-
-
-def _close_rows(future: Future[RowFile]) -> None:
-    if not future.exception():
-        future.result().close()

@@ -58,6 +58,7 @@ def mean_loss(trainer: FeedingTrainer, examples: list[Example], *, max_tokens: i
         for group in split_by_tokens(examples, max_tokens=max_tokens):
             batch = to_tensors(group, trainer.args.device)
             total += supervised_loss(model, batch.token_ids, batch.labels, num_items=num_items)
+            trainer.tick()
     finally:
         model.train()
     return float(total)

@@ -1,0 +1,55 @@
+"""Files that are made ready to be trained while another one still trains."""
+
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+
+from trainer.config.schema import Settings
+from trainer.core.open_job import open_rows
+from trainer.data.rows import RowFile
+from trainer.protocol.job import Job
+
+
+class NextFiles:
+    """Opens and indexes files on a thread of its own.
+
+    Indexing a large file takes seconds, in which the rows of another must go on being rendered.
+    """
+
+    def __init__(self) -> None:
+        self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="next-file")
+        self._opened: dict[str, Future[RowFile]] = {}
+
+    def prepare(self, job: Job, path: Path, settings: Settings) -> None:
+        """Begin to open a file that will probably be next."""
+        if job.id not in self._opened:
+            self._opened[job.id] = self._thread.submit(open_rows, job, path, settings)
+
+    def take(self, job: Job, path: Path, settings: Settings) -> RowFile:
+        """Return a job's file, open. The others that were prepared have been overtaken, and are closed.
+
+        Raises:
+            FileChanged: it is not the file that was checked.
+            OSError: it cannot be read.
+        """
+        future = self._opened.pop(job.id, None)
+        self.drop()
+        if future is None or future.exception():  # such as: it had moved on before the hint was read
+            future = self._thread.submit(open_rows, job, path, settings)
+        return future.result()
+
+    def drop(self) -> None:
+        """Close what was prepared."""
+        for future in self._opened.values():
+            if not future.cancel():
+                future.add_done_callback(_close)
+        self._opened.clear()
+
+    def close(self) -> None:
+        """Close everything, and end the thread."""
+        self.drop()
+        self._thread.shutdown()
+
+
+def _close(future: Future[RowFile]) -> None:
+    if not future.exception():
+        future.result().close()
