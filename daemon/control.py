@@ -2,7 +2,7 @@
 
 import json
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
@@ -25,6 +25,13 @@ class Request:
     id: str | None = None
     """Given by the sender to recognise the answer; None for a plain `touch`."""
     reason: str | None = None
+    is_emergency: bool = False
+    """It is the file `.stop` in the working directory itself."""
+
+    @property
+    def is_lasting(self) -> bool:
+        """Whether it is obeyed by a daemon that was started later."""
+        return self.name in ("pause", "resume") or self.is_emergency
 
 
 def read_requests(layout: Layout) -> list[Request]:
@@ -34,7 +41,7 @@ def read_requests(layout: Layout) -> list[Request]:
         if request := _read(layout.control / file_name, name):
             found.append(request)
     if emergency := _read(layout.emergency_stop, "stop_now"):
-        found.append(emergency)
+        found.append(replace(emergency, is_emergency=True))
     return sorted(found, key=lambda request: request.written_at)
 
 

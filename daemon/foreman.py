@@ -9,6 +9,7 @@ import time
 from collections import deque
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 
 from daemon.aftermath import Aftermath
 from daemon.decide import Absent, Busy, Leaving, Loading, Ready, WorkerState
@@ -21,12 +22,13 @@ from daemon.supervision.launcher import Launcher
 from daemon.supervision.verdict import Verdict, backoff_s
 from daemon.supervision.watch import Watch
 from daemon.supervision.worker_process import WorkerProcess
-from trainer.config.schema import Settings
+from trainer.config.schema import CheckpointSettings, Settings
 from trainer.protocol.failpoints import failpoint
 from trainer.protocol.job import FaultKind, Job
 from trainer.protocol.layout import Layout
 from trainer.protocol.messages import (
     Blocked,
+    ChangeCheckpoints,
     CheckpointPublished,
     Continued,
     Event,
@@ -59,6 +61,8 @@ from trainer.protocol.status import State
 from trainer.protocol.text import printable
 
 logger = logging.getLogger(__name__)
+
+FROZEN = ("training", "data", "profile")  # sections that a job keeps as they were when it started
 
 
 class Foreman:
@@ -93,6 +97,8 @@ class Foreman:
         self._cursors: set[str] = set()  # jobs not in its hands that it knows to be trained in part
         self._longest_waits: dict[Section, float] = {}  # seconds; of all workers, so that each knows more
         self._failures = 0
+        self._begun_at_step = 0  # of the model's life, when the present job was begun or gone on with
+        self._burial: deque[Callable[[], object]] = deque()
         self.state: WorkerState = Absent()
         self.is_holding = False
         """The worker has stopped between two steps because of a pause."""
@@ -152,9 +158,10 @@ class Foreman:
         if started is None or self._worker is None:
             return
         job, path = started
+        wanted = settings.model_dump(mode="json")
         frozen = self._ledger.frozen_settings(job.id)
         if frozen is None:
-            frozen = settings.model_dump(mode="json")
+            frozen = {name: wanted[name] for name in FROZEN}
             self._ledger.freeze_settings(job.id, frozen)
         self._ledger.start_attempt(job.id)
         failpoint("foreman.attempted")
@@ -165,7 +172,7 @@ class Foreman:
             StartJob(
                 job=job,
                 path=str(path),
-                settings=frozen,
+                settings=wanted | {name: frozen[name] for name in FROZEN},
                 micro_batch_tokens=lessons.micro_batch_tokens,
                 left_out=lessons.left_out,
             )
@@ -198,6 +205,11 @@ class Foreman:
         """Hold at the next step."""
         if self._worker:
             self._worker.send(Pause())
+
+    def use(self, checkpoints: CheckpointSettings) -> None:
+        """Have the worker save by these settings from now on."""
+        if self._worker:
+            self._worker.send(ChangeCheckpoints(settings=checkpoints.model_dump(mode="json")))
 
     def resume(self) -> None:
         """Go on, and try at once what was blocked."""
@@ -303,6 +315,13 @@ class Foreman:
         if not isinstance(self.state, Leaving):
             self.state = Ready()
         self._board.worker_ready(ready)
+        if ready.checkpoint is None and (steps := self._ledger.newest_step()):
+            message = (
+                f"there is no checkpoint, so the model begins anew; {steps} steps had been trained before"
+            )
+            logger.warning(message)
+            self._ledger.add_event("notice", message)
+            self._board.alert("checkpoint", message)
         self._endings.reopen_unlearned(ready)
         self._ledger.rewind(ready.global_step)
         self._ledger.add_steps(ready.recent_steps)  # a daemon that died may not have noted them
@@ -321,6 +340,7 @@ class Foreman:
         message = f"training {job.name}: {at} {event.total_steps} steps"
         logger.info(message, extra={"job_id": job.id})
         self._ledger.add_event("started", message, job.id)
+        self._begun_at_step = event.global_step
         self._board.job_started(job, event)
 
     def _on_job_ended(self, event: JobEnded) -> None:
@@ -369,29 +389,46 @@ class Foreman:
         logger.info(message)
         self._ledger.add_event("checkpoint", message)
         self._endings.saved(event.finished)
+        if isinstance(self.state, Busy) and event.checkpoint.step > self._begun_at_step:
+            self._ledger.forgive(self.state.job_id)  # it has got on since, so it is not what ends the workers
 
     def _bury(self, verdict: Verdict) -> None:
+        """Do what follows from a worker's end, part by part: what a full disk prevents is done next turn."""
+        if not self._burial:
+            self._burial.extend(self._parts_of_burial(verdict))
+        while self._burial:
+            self._burial[0]()
+            self._burial.popleft()
+        self._worker = None
+
+    def _parts_of_burial(self, verdict: Verdict) -> list[Callable[[], object]]:
         before = self.state
         busy_with = before.job_id if isinstance(before, Busy | Leaving) else None
         job = self._jobs.get(busy_with) if busy_with else None
-        self._aftermath.record(verdict, job)
-        self._worker = None
+        settle = partial(
+            self._aftermath.settle,
+            may_blame_file=isinstance(before, Busy),
+            max_attempts=self._settings.daemon.max_attempts,
+        )
+        return [
+            lambda: self._aftermath.record(verdict, job),
+            lambda: self._ledger.add_event("worker_ended", verdict.message, job.id if job else None),
+            self._forget_worker,
+            lambda: settle(job, verdict) if job else None,
+            lambda: self._plan_next_start(verdict, job),
+        ]
+
+    def _forget_worker(self) -> None:
         self._jobs.clear()
         self._cursors.clear()
         self._endings.drop_unsaved()
         self.is_holding = False
-        self.state = Absent()
         self._unblock()
         self._board.job_ended()
         self._board.set(worker_pid=None, worker_section=None)
-        self._ledger.add_event("worker_ended", verdict.message, job.id if job else None)
-        if job:
-            self._aftermath.settle(
-                job,
-                verdict,
-                may_blame_file=isinstance(before, Busy),
-                max_attempts=self._settings.daemon.max_attempts,
-            )
+
+    def _plan_next_start(self, verdict: Verdict, job: Job | None) -> None:
+        self.state = Absent()
         match verdict.kind:
             case None:
                 logger.info("worker left: %s", verdict.message)

@@ -5,16 +5,18 @@ is recognised by its inode, size and time of change, so a new name or folder doe
 """
 
 import heapq
-import math
 import os
 import re
 import stat
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import psutil
+
 from daemon.folder import Folder
 from daemon.ledger import Ledger
+from daemon.queue_index import Entry, Index, is_there
 from daemon.reasons import write_reason
 from daemon.settling import Identity, is_temporary, is_training_file
 from daemon.sight import identity_of
@@ -24,59 +26,8 @@ from trainer.protocol.job import Job, JobRecord, Outcome, Priority, Reason
 from trainer.protocol.layout import Layout
 from trainer.protocol.status import QueueCounts
 
-OUR_LEFTOVERS = re.compile(r"\.(\d+\.part|.*\.rejected\.jsonl\.part|.*\.\d+\.tmp)")
-
-
-@dataclass(eq=False)
-class _Entry:
-    job: Job
-    path: Path | None
-    """None while the file has not been found."""
-    identity: Identity
-    began: int | None = None
-    """Number in the order of begins; None while it waits, and until it is given to a worker."""
-
-    def order_of_begin(self) -> tuple[float, str]:
-        return (math.inf if self.began is None else self.began, self.job.id)
-
-    def is_in_place(self) -> bool:
-        return self.path is not None and _is_there(self.path, self.identity)
-
-
-class _Index:
-    """Waiting jobs by what their files are. Hard links give several jobs one identity."""
-
-    def __init__(self, entries: Iterable[_Entry] = ()) -> None:
-        self._entries: dict[Identity, list[_Entry]] = {}
-        self._by_id: dict[str, _Entry] = {}
-        for entry in entries:
-            self.add(entry)
-
-    def __iter__(self) -> Iterator[_Entry]:
-        return iter(list(self._by_id.values()))
-
-    def find(self, job_id: str) -> _Entry | None:
-        return self._by_id.get(job_id)
-
-    def add(self, entry: _Entry) -> None:
-        self._entries.setdefault(entry.identity, []).append(entry)
-        self._by_id[entry.job.id] = entry
-
-    def discard(self, entry: _Entry) -> None:
-        entries = self._entries.get(entry.identity, [])
-        if entry in entries:
-            entries.remove(entry)
-            self._by_id.pop(entry.job.id, None)
-        if not entries:
-            self._entries.pop(entry.identity, None)
-
-    def take_lost(self, identity: Identity, name: str) -> _Entry | None:
-        """Remove and return a job that a file of this identity belongs to, and whose own place is empty."""
-        lost = [entry for entry in self._entries.get(identity, []) if not entry.is_in_place()]
-        for entry in sorted(lost, key=lambda entry: entry.job.name != name):
-            self.discard(entry)
-            return entry
-        return None
+# The number is that of the process that wrote it
+OUR_LEFTOVERS = re.compile(r"\.(?:(\d+)\.part|.*\.rejected\.jsonl\.part|.*\.(\d+)\.tmp)")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -95,10 +46,10 @@ class JobQueue:
     def __init__(self, layout: Layout, ledger: Ledger) -> None:
         self._layout = layout
         self._ledger = ledger
-        self._waiting: dict[Priority, dict[str, _Entry]] = {priority: {} for priority in Priority}
-        self._index = _Index()  # of waiting jobs
+        self._waiting: dict[Priority, dict[str, Entry]] = {priority: {} for priority in Priority}
+        self._index = Index()  # of waiting jobs
         self._heap: list[tuple[int, str, str]] = []  # rank, job id, name; outdated ones are dropped when met
-        self._processing: dict[str, _Entry] = {}
+        self._processing: dict[str, Entry] = {}
         self._ended: set[str] = set()  # trained to the end, and not yet in a checkpoint
         self._folders = {priority: Folder(layout.waiting(priority)) for priority in Priority}
         self._finished = {outcome: Folder(layout.finished(outcome)) for outcome in Outcome}
@@ -109,7 +60,7 @@ class JobQueue:
         """Take over what an earlier daemon left; return the files that must be checked (again)."""
         self._finish_half_moves()
         known = self._ledger.open_jobs()
-        self._index = _Index(_Entry(item.job, None, item.identity) for item in known)
+        self._index = Index(Entry(item.job, None, item.identity) for item in known)
         begins = {item.job.id: item.began for item in known if item.state == "processing"}
         strangers = []
         for path in self._layout.processing.iterdir():
@@ -118,7 +69,7 @@ class JobQueue:
             identity = identity_of(path.lstat())
             if entry := self._index.take_lost(identity, path.name):
                 job = entry.job.model_copy(update={"name": path.name})
-                self._processing[job.id] = _Entry(job, path, identity, begins.get(job.id))
+                self._processing[job.id] = Entry(job, path, identity, begins.get(job.id))
                 self._ledger.place_job(job, "processing")
             elif ending := self._ledger.ending_of(identity):
                 self._put_away(path, *ending)  # a crash came between ledger and move
@@ -153,7 +104,7 @@ class JobQueue:
                 found = path.lstat()
                 if stat.S_ISDIR(found.st_mode):
                     continue
-                if folder not in inboxes and OUR_LEFTOVERS.fullmatch(path.name):
+                if folder not in inboxes and _is_our_leftover(path.name):
                     path.unlink()
                     continue
                 if found.st_nlink < 2:
@@ -192,10 +143,30 @@ class JobQueue:
                 self._index.discard(entry)
                 self._note_removed(entry.job)
         for job_id, entry in list(self._processing.items()):
-            if entry.path is None or not entry.path.exists():
+            if not entry.is_in_place() and not self._find_renamed(entry):
                 del self._processing[job_id]
                 self._note_removed(entry.job)
         return strangers
+
+    def _find_renamed(self, entry: Entry) -> bool:
+        """Follow a begun file to the name that somebody gave it; return whether it is still there."""
+        for path in self._layout.processing.iterdir():
+            if is_there(path, entry.identity):
+                entry.path, entry.job = path, entry.job.model_copy(update={"name": path.name})
+                self._ledger.place_job(entry.job, "processing")
+                return True
+        return False
+
+    def _put_back(self, path: Path, identity: Identity) -> bool:
+        """Return a begun file that somebody moved to a queue folder: its steps have been trained already."""
+        for entry in self._processing.values():
+            if entry.identity == identity and not entry.is_in_place() and not self._find_renamed(entry):
+                entry.path = move_durably(path, self._layout.processing)
+                entry.job = entry.job.model_copy(update={"name": entry.path.name})
+                self._ledger.place_job(entry.job, "processing")
+                self._ledger.add_event("moved", f"{path.name} was begun, so it goes on at once", entry.job.id)
+                return True
+        return False
 
     def notice(self, path: Path) -> Path | None:
         """Follow one change; return a file to be checked.
@@ -214,7 +185,7 @@ class JobQueue:
         identity = identity_of(found)
         entry = self._index.take_lost(identity, path.name)
         if entry is None:
-            return path
+            return None if self._put_back(path, identity) else path
         successor = None  # another file that has taken the name this one had before
         if entry.path:
             self._waiting[entry.job.priority].pop(entry.path.name, None)
@@ -223,7 +194,7 @@ class JobQueue:
         if (job.name, job.priority) != (path.name, priority):
             job = job.model_copy(update={"name": path.name, "priority": priority})
             self._ledger.place_job(job, "waiting")
-        self._insert(_Entry(job, path, identity))
+        self._insert(Entry(job, path, identity))
         return successor
 
     def _note_removed(self, job: Job) -> None:
@@ -235,15 +206,15 @@ class JobQueue:
     def add(self, job: Job, path: Path, identity: Identity) -> None:
         """Take in a checked file that lies in the folder of its priority."""
         self._ledger.add_job(job, identity, "waiting")  # first: what the ledger does not know cannot be begun
-        self._insert(_Entry(job, path, identity))
+        self._insert(Entry(job, path, identity))
         failpoint("queue.added")
 
     def adopt(self, job: Job, path: Path, identity: Identity) -> None:
         """Take in a checked file that lies in `processing/`."""
         self._ledger.add_job(job, identity, "processing")
-        self._processing[job.id] = _Entry(job, path, identity)
+        self._processing[job.id] = Entry(job, path, identity)
 
-    def _insert(self, entry: _Entry) -> None:
+    def _insert(self, entry: Entry) -> None:
         job = entry.job
         self._waiting[job.priority][job.name] = entry
         self._index.add(entry)
@@ -289,7 +260,7 @@ class JobQueue:
 
     def processing(self) -> list[Job]:
         """Return the jobs whose files lie in `processing/`, in the order of their begins."""
-        return [entry.job for entry in sorted(self._processing.values(), key=_Entry.order_of_begin)]
+        return [entry.job for entry in sorted(self._processing.values(), key=Entry.order_of_begin)]
 
     def start(self, job: Job) -> tuple[Job, Path] | None:
         """Move a job's file to `processing/`, if it is not there, and note that it was begun.
@@ -304,7 +275,7 @@ class JobQueue:
             entry.began = self._ledger.begin_job(entry.job)
         return entry.job, self._path_of(entry)
 
-    def _take_up(self, job: Job) -> _Entry | None:
+    def _take_up(self, job: Job) -> Entry | None:
         entry = self._waiting[job.priority][job.name]
         try:
             path = move_durably(self._path_of(entry), self._layout.processing)
@@ -315,7 +286,7 @@ class JobQueue:
         failpoint("queue.started")
         self._forget(job)
         job = job.model_copy(update={"name": path.name})
-        self._processing[job.id] = begun = _Entry(job, path, entry.identity)
+        self._processing[job.id] = begun = Entry(job, path, entry.identity)
         return begun
 
     def set_aside(self, job_id: str) -> None:
@@ -329,7 +300,7 @@ class JobQueue:
                 self._note_removed(job)
                 return
             self._forget(job)
-            self._insert(_Entry(job.model_copy(update={"name": path.name}), path, entry.identity))
+            self._insert(Entry(job.model_copy(update={"name": path.name}), path, entry.identity))
         if waiting := self._index.find(job_id):  # apart, so that what failed here can be done again
             self._ledger.place_job(waiting.job, "waiting")
 
@@ -339,14 +310,15 @@ class JobQueue:
         if known is None:
             return None
         job = known.job
+        path = self._layout.finished(Outcome.COMPLETED) / job.name
+        if not is_there(path, known.identity):  # another file may have the name now
+            return None
         try:
-            path = move_durably(
-                self._layout.finished(Outcome.COMPLETED) / job.name, self._layout.waiting(job.priority)
-            )
+            path = move_durably(path, self._layout.waiting(job.priority))
         except FileNotFoundError:
             return None
         job = job.model_copy(update={"name": path.name})
-        self._insert(_Entry(job, path, known.identity))
+        self._insert(Entry(job, path, known.identity))
         self._ledger.place_job(job, "waiting")
         return job.name
 
@@ -394,7 +366,7 @@ class JobQueue:
         return self._path_of(self._processing.get(job.id) or self._waiting[job.priority][job.name])
 
     @staticmethod
-    def _path_of(entry: _Entry) -> Path:
+    def _path_of(entry: Entry) -> Path:
         assert entry.path is not None, entry.job  # only entries of `recover` have none, and it resolves them
         return entry.path
 
@@ -416,8 +388,8 @@ class JobQueue:
         )
 
 
-def _is_there(path: Path, identity: Identity) -> bool:
-    try:
-        return identity_of(path.lstat()) == identity
-    except FileNotFoundError:
-        return False
+def _is_our_leftover(name: str) -> bool:
+    """Whether a process that has died was about to rename this."""
+    ours = OUR_LEFTOVERS.fullmatch(name)
+    writer = ours and (ours[1] or ours[2])
+    return bool(ours) and not (writer and psutil.pid_exists(int(writer)))

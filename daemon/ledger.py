@@ -243,12 +243,21 @@ class Ledger:
     def end_attempt(self, job_id: str, verdict: str, message: str | None, *, is_charged: bool) -> int:
         """Note how the last attempt ended; return the number of attempts charged to the job."""
         self._database.write(
+            "UPDATE jobs SET attempts=attempts+? WHERE id=?"
+            # One end is charged once, also when what follows from it has to be done again
+            " AND EXISTS (SELECT 1 FROM attempts WHERE job_id=? AND ended_at IS NULL)",
+            (int(is_charged), job_id, job_id),
+        )
+        self._database.write(
             "UPDATE attempts SET ended_at=?, verdict=?, message=? WHERE job_id=? AND ended_at IS NULL",
             (self._now(), verdict, message and printable(message), job_id),
         )
-        self._database.write("UPDATE jobs SET attempts=attempts+? WHERE id=?", (int(is_charged), job_id))
         row = self._database.read("SELECT attempts FROM jobs WHERE id=?", (job_id,)).fetchone()
         return int(row["attempts"]) if row else 0
+
+    def forgive(self, job_id: str) -> None:
+        """Take back the attempts charged to a job."""
+        self._database.write("UPDATE jobs SET attempts=0 WHERE id=? AND attempts > 0", (job_id,))
 
     # ---- steps
 
@@ -276,6 +285,10 @@ class Ledger:
             "INSERT OR REPLACE INTO validations VALUES (?,?,?)",
             (result.global_step, result.loss, result.rows),
         )
+
+    def newest_step(self) -> int:
+        """Return the number of the newest step noted; 0 if there is none."""
+        return int(self._database.read("SELECT coalesce(max(global_step), 0) FROM steps").fetchone()[0])
 
     def rewind(self, global_step: int) -> None:
         """Forget steps that the model has not taken after all: they came after its newest checkpoint."""

@@ -83,7 +83,7 @@ class UnusableLedger(RuntimeError):
 
 
 class Database:
-    """A connection that forgets nothing.
+    """A connection that forgets nothing it has once accepted.
 
     When the disk is full or fails, SQLite takes back everything since the last commit. So it is kept here
     until the commit has succeeded, and done again if need be.
@@ -103,11 +103,14 @@ class Database:
         return self._connection.execute(sql, parameters)
 
     def write(self, sql: str, *parameters: Parameters) -> None:
-        """Run a statement that changes something, once for each of `parameters` (and not at all for none)."""
+        """Run a statement that changes something, once for each of `parameters` (and not at all for none).
+
+        One that fails is not remembered: whoever wanted it knows.
+        """
         self._do_again()
-        self._since_commit.append((sql, parameters))
         with self._noticing_rollback():
             self._connection.executemany(sql, parameters)
+        self._since_commit.append((sql, parameters))
 
     def commit(self) -> None:
         """Make everything since the last commit durable. After a failure it can be tried again."""

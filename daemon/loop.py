@@ -107,8 +107,7 @@ class Daemon:
                 resume and the emergency stop.
         """
         for request in read_requests(self._layout):
-            is_lasting = request.name in ("pause", "resume") or request.path == self._layout.emergency_stop
-            if request in found and not is_lasting:
+            if request in found and not request.is_lasting:
                 self._answer(request, "too old: it was given before the daemon started")
         strangers = self._queue.recover()
         restore_reasons(self._layout, self._ledger, at=self._board.now_text())
@@ -175,6 +174,7 @@ class Daemon:
             else:
                 logger.info("config.json has changed; it takes effect at the next job")
                 self._board.clear_alert("config")
+                self._foreman.use(self._settings.current.checkpoints)
             self._foreman.retry_now()
 
     # ---- requests

@@ -4,7 +4,6 @@ import logging
 import sqlite3
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 from daemon.checker import Checked, Checker, CheckOrder, NotChecked
 from daemon.intake import Settling, find_files, priority_of
@@ -17,11 +16,12 @@ from daemon.status_board import StatusBoard
 from daemon.watcher import Change, Watcher
 from trainer.config.schema import DataSettings
 from trainer.data.check import CheckCancelled
+from trainer.protocol.checkpoints import POINTER, DamagedCheckpoint, NoUsableCheckpoint, read_manifest
 from trainer.protocol.failpoints import failpoint
-from trainer.protocol.files import UnreadableFile, move_all_durably, read_json
+from trainer.protocol.files import move_all_durably
 from trainer.protocol.job import FaultKind, Job, Outcome, Priority, Reason
 from trainer.protocol.layout import Layout
-from trainer.protocol.manifest import MANIFEST_NAME
+from trainer.protocol.manifest import Progress
 from trainer.protocol.text import printable
 
 logger = logging.getLogger(__name__)
@@ -203,16 +203,16 @@ class Reception:
     def _accept(self, result: Checked | NotChecked, now: float) -> None:
         failpoint("intake.checked")
         path = result.order.path
-        is_leftover = path in self._leftovers
-        self._leftovers.discard(path)
         if isinstance(result, NotChecked):
             self._accept_failure(path, result.error)
         elif result.has_changed:
             self._settling.notice(path, renamed_in=False, now=now)
+            return
         elif why := result.check.verdict(self._data().max_bad_row_fraction):
             self._refuse(path, why)
         else:
-            self._add(result, is_leftover=is_leftover)
+            self._add(result, is_leftover=path in self._leftovers)
+        self._leftovers.discard(path)  # last: until all of it has succeeded, it must not begin anew
 
     def _accept_failure(self, path: Path, error: BaseException) -> None:
         if isinstance(error, CheckCancelled):
@@ -253,24 +253,25 @@ class Reception:
 
     def _remembered_names(self) -> set[str]:
         """Return the names of begun files that the ledger has lost, such as of those that were set aside."""
-        cursors = self._newest_progress().get("cursors", {})
-        return {item["name"] for job_id, item in cursors.items() if not self._queue.is_open(job_id)}
+        cursors = self._newest_progress().cursors.values()
+        return {cursor.name for cursor in cursors if not self._queue.is_open(cursor.job_id)}
 
     def _remembered_id(self, name: str, sha256: str) -> str | None:
         """Return the id under which the newest checkpoint knows a file that the ledger has lost."""
         progress = self._newest_progress()
-        records = [*progress.get("cursors", {}).values(), *reversed(progress.get("finished", []))]
         wanted = (name, sha256)  # the content alone may have been trained under another name
-        matches = (str(item["job_id"]) for item in records if (item["name"], item["sha256"]) == wanted)
-        return next((job_id for job_id in matches if not self._queue.is_open(job_id)), None)
+        cursors = [
+            cursor.job_id for cursor in progress.cursors.values() if (cursor.name, cursor.sha256) == wanted
+        ]
+        ended = [item.job_id for item in reversed(progress.finished) if (item.name, item.sha256) == wanted]
+        return next((job_id for job_id in [*cursors, *ended] if not self._queue.is_open(job_id)), None)
 
-    def _newest_progress(self) -> dict[str, Any]:
+    def _newest_progress(self) -> Progress:
+        """Return what the current checkpoint says. One that is damaged is the worker's to set aside."""
         try:
-            manifest = read_json(self._layout.models / "current_model" / MANIFEST_NAME)
-        except (OSError, UnreadableFile):
-            return {}
-        progress: dict[str, Any] = manifest["progress"]
-        return progress
+            return read_manifest(self._layout.models / POINTER).progress
+        except (OSError, DamagedCheckpoint, NoUsableCheckpoint):
+            return Progress()
 
     def _refuse(self, path: Path, reason: str) -> None:
         self._put_aside(path, Outcome.FAILED, FaultKind.BAD_DATA, reason)

@@ -11,6 +11,7 @@ from typing import Literal
 
 from daemon.settling import Identity, Sighting
 
+LATEST_NS = (1 << 63) - 1  # in the year 2262; what the ledger can hold
 TAIL_BYTES = 1 << 16  # a last line longer than this counts as whole when it ends in a closing brace
 
 Kind = Literal["file", "symbolic link", "directory", "named pipe", "socket", "device"]
@@ -30,7 +31,7 @@ def ignore_lease_breaks() -> None:
 
 def identity_of(found: os.stat_result) -> Identity:
     """Return what tells a file from a changed one."""
-    return Identity(found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns)
+    return Identity(found.st_dev, found.st_ino, found.st_size, min(found.st_mtime_ns, LATEST_NS))
 
 
 def look(path: Path) -> Sighting | None:

@@ -8,6 +8,7 @@ When the daemon goes away it saves at the next step boundary and leaves by itsel
 
 import argparse
 import faulthandler
+import itertools
 import logging
 import os
 import queue
@@ -113,10 +114,22 @@ class Line:
             case JobEnded():
                 self.job_id = None
         with self._sending:
-            try:
-                self._channel.send(event)
-            except ChannelClosed:
-                logger.debug("nobody hears of %s", event.kind)
+            self._send(event)
+
+    def beat(self, look: Callable[[], Heartbeat]) -> None:
+        """Send a heartbeat.
+
+        Args:
+            look: asked while nobody else can speak, so that it is not older than what was said before.
+        """
+        with self._sending:
+            self._send(look())
+
+    def _send(self, event: Event) -> None:
+        try:
+            self._channel.send(event)
+        except ChannelClosed:
+            logger.debug("nobody hears of %s", event.kind)
 
     def _listen(self) -> None:
         try:
@@ -158,6 +171,7 @@ def main() -> int:
     die_with(arguments.parent_pid, signal.SIGTERM)
     command = line.get(None)
     if not isinstance(command, LoadModel):
+        line.tell(Leaving(reason=line.reason_to_leave))
         return 0
     layout = Layout(arguments.base_dir)
     settings = Settings.model_validate(command.settings)
@@ -166,8 +180,10 @@ def main() -> int:
         with wait_for_lock(FileLock(layout.models / ".worker.lock"), line):
             work(layout, settings, line)
     except Exception as error:
-        logger.exception("cannot go on", extra={"job_id": line.job_id})
-        line.tell(describe(error, line.job_id))
+        fault = describe(error, line.job_id)
+        is_unexpected = fault.fault is FaultKind.CRASH
+        logger.error("cannot go on: %s", error, exc_info=is_unexpected, extra={"job_id": line.job_id})
+        line.tell(fault)
         return 1
     logger.info("left: %s", line.reason_to_leave)
     line.tell(Leaving(reason=line.reason_to_leave))
@@ -181,13 +197,16 @@ def wait_for_lock(lock: FileLock, line: Line) -> FileLock:
         Timeout: it is still held, and there is no use in waiting.
     """
     deadline = time.monotonic() + LOCK_TIMEOUT_S
-    while True:
+    for tries in itertools.count(1):
         try:
             lock.acquire(timeout=LOCK_POLL_S)
-            return lock
+            break
         except Timeout:
             if line.is_leaving or time.monotonic() > deadline:
                 raise
+            detail = "waiting for an earlier worker to save"
+            line.tell(Heartbeat(section="loading", detail=detail, ticks=tries))
+    return lock
 
 
 def work(layout: Layout, settings: Settings, line: Line) -> None:
@@ -215,11 +234,14 @@ def _load(layout: Layout, settings: Settings, line: Line) -> "TrainerEngine":
 
 def beat(line: Line, stop: threading.Event, engine: "TrainerEngine | None" = None) -> None:
     """Say every second that this process lives and what it does."""
+
+    def look() -> Heartbeat:
+        if engine is None:
+            return Heartbeat(section="loading")
+        return Heartbeat(section=engine.reporter.section, ticks=engine.reporter.ticks)
+
     while not stop.wait(HEARTBEAT_INTERVAL_S):
-        if engine:
-            line.tell(Heartbeat(section=engine.reporter.section, ticks=engine.reporter.ticks))
-        else:
-            line.tell(Heartbeat(section="loading"))
+        line.beat(look)
 
 
 def describe(error: Exception, job_id: str | None) -> Faulted:

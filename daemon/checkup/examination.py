@@ -27,7 +27,7 @@ from daemon.checkup.processes import (
     is_held,
     is_process,
 )
-from daemon.checkup.queue_files import check_inbox, check_ledger, check_processing
+from daemon.checkup.queue_files import check_failed, check_inbox, check_ledger, check_processing
 from daemon.cli.status_view import Status
 from daemon.control import read_requests
 from daemon.health import GpuReader
@@ -158,7 +158,8 @@ class Examination:
         return [check_gpu(GpuReader().read(), wanted=wanted, trained_on=trained_on)]
 
     def _processing(self) -> list[Finding]:
-        return [check_processing(self._layout.processing, daemon_runs=self._daemon_runs)]
+        begun = check_processing(self._layout.processing, daemon_runs=self._daemon_runs)
+        return [begun, check_failed(self._layout.failed)]
 
     def _inbox(self) -> list[Finding]:
         return check_inbox(self._layout.inbox, daemon_runs=self._daemon_runs, now=self._now)

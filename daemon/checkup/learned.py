@@ -32,6 +32,8 @@ def check_checkpoints(reviewed: Sequence[Reviewed], corrupt: Sequence[str]) -> l
             findings.append(ok("checkpoints", message))
         case None:
             findings.append(ok("checkpoints", "there is none yet; training starts from the base model"))
+    if isinstance(start, Blocked):
+        return findings  # the damaged ones are all there is: not to be removed
     return findings + [
         warning(
             "checkpoints",

@@ -98,8 +98,9 @@ def check_control(requests: Sequence[Request], base: Path, *, daemon_runs: bool,
         place = request.path.relative_to(base)
         age_s = now - request.written_at
         if not daemon_runs:
+            what = "will be obeyed" if request.is_lasting else "will be answered as too old"
             advice = f"start training_daemon, or take it back: rm {place}"
-            findings.append(warning("control", f"{place} will be obeyed when a daemon starts", advice))
+            findings.append(warning("control", f"{place} {what} when a daemon starts", advice))
         elif age_s > OBEYED_WITHIN_S:
             findings.append(
                 problem(

@@ -25,6 +25,16 @@ def check_processing(folder: Path, *, daemon_runs: bool) -> Finding:
     return ok("processing", f"{shown}: goes on when a daemon starts, where the checkpoint ends; {advice}")
 
 
+def check_failed(folder: Path) -> Finding:
+    """Look for files that could not be trained."""
+    names = sorted(name for name in os.listdir(folder) if is_users_file(name))
+    if not names:
+        return ok("failed", "no file has failed")
+    shown = printable(names[0]) + (f" and {len(names) - 1} more" if len(names) > 1 else "")
+    advice = "training_queue list --failed tells why; correct it, then: training_queue retry NAME"
+    return warning("failed", f"{shown} could not be trained", advice)
+
+
 def check_inbox(inbox: Path, *, daemon_runs: bool, now: float) -> list[Finding]:
     """Look for files that should have been taken in long ago.
 

@@ -58,6 +58,10 @@ def training_daemon(
         raise CommandFailed(str(error), exit_code=78) from error  # EX_CONFIG: no use in starting again
     except (AlreadyRunning, UnusableLedger) as error:
         raise CommandFailed(str(error)) from error
+    except OSError as error:
+        raise CommandFailed(
+            f"{base} cannot be used: {error}; expected a folder with free space to write to; put that right"
+        ) from error
     raise typer.Exit(code)
 
 

@@ -219,7 +219,11 @@ def unlock(
         raise CommandFailed(str(error)) from error
     result = "allowed" if is_new else "was allowed already"
     facts = {"setting": setting, "was": was, "becomes": becomes, "result": result}
-    _tell(facts, f"{values}: {result}; it counts from the next start of a worker", as_json=as_json)
+    _tell(
+        facts,
+        f"{values}: {result}; a blocked daemon goes on by itself, at once with: training_controller resume",
+        as_json=as_json,
+    )
 
 
 def _ask(values: str, *, as_json: bool) -> None:

@@ -21,8 +21,12 @@ class End:
     """How it hung, if that is why it was ended."""
     killed_because: str | None = None
     """Why it was killed by us."""
+    was_given_up: bool = False
+    """Somebody did not want to wait for it any longer."""
     oom_kills: int = 0
     """How many processes the kernel has killed in its lifetime because memory ran out."""
+    was_saving: bool = False
+    """It was writing a checkpoint, in which no file has a part."""
     stderr_tail: str = ""
     """The end of what it wrote to its standard error."""
 
@@ -48,7 +52,8 @@ def judge(end: End) -> Verdict:
     """Say why a worker ended. What was seen counts more than what it said, and that more than signals."""
     details = end.stderr_tail or None
     if end.hang:
-        return Verdict(FaultKind.HANG, f"the worker hung: {end.hang}", details, end.hang)
+        kind = FaultKind.ENVIRONMENT if end.was_saving else FaultKind.HANG
+        return Verdict(kind, f"the worker hung: {end.hang}", details, end.hang)
     match end.last_word:
         case Faulted() as word:
             message = f"{word.error_class}: {word.message}"
@@ -56,12 +61,13 @@ def judge(end: End) -> Verdict:
         case Leaving() as word if end.exit_code == 0 or end.killed_because:  # everything is saved either way
             return Verdict(None, word.reason, was_preempted=not end.was_dismissed)
     if end.killed_because:
-        return Verdict(FaultKind.CRASH, end.killed_because, details)
+        return Verdict(None if end.was_given_up else FaultKind.CRASH, end.killed_because, details)
     if end.exit_code == -signal.SIGTERM:
         return Verdict(None, "the worker was killed by SIGTERM", was_preempted=True)
     if end.exit_code == -signal.SIGKILL and end.oom_kills:
         message = "the system killed the worker because memory ran out"
-        return Verdict(FaultKind.OUT_OF_MEMORY, message, details, message)
+        kind = FaultKind.ENVIRONMENT if end.was_saving else FaultKind.OUT_OF_MEMORY
+        return Verdict(kind, message, details, message)
     if end.exit_code < 0:
         return Verdict(FaultKind.CRASH, f"the worker was killed by {_signal_name(-end.exit_code)}", details)
     return Verdict(FaultKind.CRASH, f"the worker exited with code {end.exit_code}", details)

@@ -66,6 +66,11 @@ class Watch:
             self._progress(now)
         self._section, self._ticks = event.section, event.ticks
 
+    @property
+    def section(self) -> Section:
+        """What it was doing when last heard."""
+        return self._section
+
     def wants_signs(self, now: float) -> bool:
         """Whether to look at the process itself. In ordinary times never, so that it costs nothing."""
         self._look(now)

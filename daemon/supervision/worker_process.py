@@ -32,6 +32,7 @@ class Rung:
     at: float  # monotonic seconds
     signal: Signals
     why: str
+    spares_a_save: bool = False  # a worker that is saving gets more time
 
 
 class WorkerProcess:
@@ -59,6 +60,7 @@ class WorkerProcess:
         self._ladder: list[Rung] = []
         self._hang: str | None = None
         self._killed_because: str | None = None
+        self._was_given_up = False
 
     @property
     def pid(self) -> int:
@@ -121,7 +123,8 @@ class WorkerProcess:
     def dismiss_by(self, deadline: float) -> None:
         """Let it go on until `deadline` (monotonic seconds); after that it is ended by force."""
         grace_s = deadline - self._clock()
-        self._plan(deadline, SIGKILL, f"had not left {grace_s:.0f} s after it was told to")
+        why = f"had not left {grace_s:.0f} s after it was told to"
+        self._plan(deadline, SIGKILL, why, spares_a_save=True)
 
     def ended(self) -> Verdict | None:
         """Return how it ended, or None while it lives.
@@ -140,6 +143,7 @@ class WorkerProcess:
 
     def kill(self) -> None:
         """End it and everything it started, now."""
+        self._was_given_up = True
         self._kill("the worker was killed because the daemon does not wait for it any longer")
         self._process.wait(KILL_WAIT_S)
 
@@ -148,7 +152,9 @@ class WorkerProcess:
             self._look_for_hang(now)
         while self._ladder and self._ladder[0].at <= now:
             rung = self._ladder.pop(0)
-            if rung.signal is SIGKILL:
+            if rung.spares_a_save and self._watch.section == "saving" and not self._hang:
+                self._plan(now + SAVE_S, rung.signal, rung.why, spares_a_save=True)
+            elif rung.signal is SIGKILL:
                 self._kill(f"the worker {rung.why}, so it was killed")
             else:
                 self._process.signal(rung.signal)
@@ -167,8 +173,8 @@ class WorkerProcess:
         why = f"{what_it_did} and had not ended {FAREWELL_S:.0f} s later"
         self._plan(self._clock() + FAREWELL_S, SIGKILL, why)
 
-    def _plan(self, at: float, number: Signals, why: str) -> None:
-        self._ladder.append(Rung(at, number, why))
+    def _plan(self, at: float, number: Signals, why: str, *, spares_a_save: bool = False) -> None:
+        self._ladder.append(Rung(at, number, why, spares_a_save))
         self._ladder.sort(key=lambda rung: rung.at)
 
     def _kill(self, because: str) -> None:
@@ -187,7 +193,9 @@ class WorkerProcess:
                 was_dismissed=self._was_dismissed,
                 hang=self._hang,
                 killed_because=self._killed_because,
+                was_given_up=self._was_given_up,
                 oom_kills=count_oom_kills() - self._oom_kills_before,
+                was_saving=self._watch.section == "saving",
                 stderr_tail=tail,
             )
         )

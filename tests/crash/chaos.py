@@ -20,6 +20,8 @@ def rage(lab: Lab, *, kills: int, seed: int) -> Iterator[int]:
     for number in range(1, kills + 1):
         while lab.num_waiting < 2:
             lab.drop(chance.choice(ROWS), chance.choice(FOLDERS))
+        if number % 4:  # every fourth kill may come at any time, such as when everything is being started
+            lab.until_another_step()
         lab.let_time_pass(LONGEST_CALM_S)
         match chance.randrange(6):
             case 0:

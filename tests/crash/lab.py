@@ -79,9 +79,12 @@ class Lab:
     Args:
         seed: chooses the faults.
         method: as `training.method`.
+        background: as `checkpoints.background`.
     """
 
-    def __init__(self, base: Path, nursery: Nursery, *, seed: int, method: str = "full") -> None:
+    def __init__(
+        self, base: Path, nursery: Nursery, *, seed: int, method: str = "full", background: str = "never"
+    ) -> None:
         self.layout = Layout(base)
         self.layout.create()
         self._nursery = nursery
@@ -93,6 +96,7 @@ class Lab:
         settings = SETTINGS | {
             "model": {"base_model": str(nursery.base_model)},
             "training": SETTINGS["training"] | {"method": method},
+            "checkpoints": SETTINGS["checkpoints"] | {"background": background},
         }
         self.layout.config_file.write_text(json.dumps(settings))
         self.kills: Counter[str] = Counter()
@@ -172,9 +176,11 @@ class Lab:
             self.start()
 
     def stop(self) -> int:
-        assert self._daemon
-        self._daemon.send_signal(signal.SIGTERM)
-        code = self._daemon.wait(PATIENCE_S)
+        daemon = self._daemon
+        assert daemon
+        self.until(lambda: self.status().get("daemon_pid") == daemon.pid, "the daemon's first word")
+        daemon.send_signal(signal.SIGTERM)
+        code = daemon.wait(PATIENCE_S)
         eventually(lambda: not self._nursery.workers(), timeout_s=PATIENCE_S, what="the worker's end")
         return code
 
@@ -218,6 +224,12 @@ class Lab:
         """Return the files in the order in which they ended."""
         return [name for (name,) in self._query("SELECT display FROM jobs ORDER BY finished_at")]
 
+    def until_another_step(self) -> None:
+        """Wait until training has gone on, or there is nothing left to train."""
+        self.until(self.layout.ledger_file.exists, "the ledger")
+        before = self.num_steps()
+        self.until(lambda: not self.num_waiting or self.num_steps() > before, f"step {before + 1}")
+
     def until_done(self) -> None:
         self.until(lambda: not self.num_waiting, "the end of all files")
 
@@ -239,6 +251,8 @@ class Lab:
         return [*self._misplaced(), *self._miscounted(), *self._leftovers(), *self._different_weights()]
 
     def num_steps(self) -> int:
+        if not self._query("SELECT name FROM sqlite_master WHERE name = 'steps'"):
+            return 0  # it was just being created
         return int(self._query("SELECT count(*) FROM steps")[0][0])
 
     def _misplaced(self) -> list[str]:

@@ -104,7 +104,9 @@ def main() -> None:
 
 def start(line: socket.socket, children: dict[int, socket.socket]) -> None:
     """Fork one worker."""
-    message, descriptors, _, _ = socket.recv_fds(line, CHUNK_BYTES, 2)
+    message, descriptors = b"", []
+    with suppress(OSError):
+        message, descriptors, _, _ = socket.recv_fds(line, CHUNK_BYTES, 2)
     if not message:
         return
     pid = os.fork()
@@ -114,7 +116,8 @@ def start(line: socket.socket, children: dict[int, socket.socket]) -> None:
     for descriptor in descriptors:
         os.close(descriptor)
     children[pid] = line
-    line.sendall(str(pid).encode())
+    with suppress(OSError):  # the daemon may have been killed meanwhile
+        line.sendall(str(pid).encode())
 
 
 def become_worker(order: dict[str, str], channel: int, stderr: int) -> None:

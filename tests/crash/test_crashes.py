@@ -7,18 +7,21 @@ import pytest
 from tests.crash.chaos import bring_to_an_end, rage
 from tests.crash.lab import ROOT
 
-KILLS = 13  # for each method; `scripts/crashtest --kills 500` is the long version
+KILLS = 9  # for each method; `scripts/crashtest --kills 500` is the long version
 
 
-@pytest.mark.parametrize("method, seed", [("full", 1), ("lora", 2)])
-def test_random_kills_change_no_bit_of_what_is_learned(make_lab, method, seed):
-    lab = make_lab(seed=seed, method=method)
+@pytest.mark.parametrize(
+    "method, background, seed", [("full", "never", 1), ("lora", "never", 2), ("full", "always", 3)]
+)
+def test_random_kills_change_no_bit_of_what_is_learned(make_lab, method, background, seed):
+    lab = make_lab(seed=seed, method=method, background=background)
+    steps_before_kills = []
 
     for _ in rage(lab, kills=KILLS, seed=seed):
-        pass
+        steps_before_kills.append(lab.num_steps())
 
     assert bring_to_an_end(lab) == [], f"seed {seed}"
-    assert lab.kills.total() == KILLS
+    assert len(set(steps_before_kills)) > KILLS / 2, "most kills came while something was being learned"
 
 
 @pytest.mark.parametrize("method", ["full", "lora"])

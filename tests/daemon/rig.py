@@ -78,7 +78,7 @@ class Rig:
             )
 
         self.exit_code = None
-        self._thread = threading.Thread(target=run, name="daemon")
+        self._thread = threading.Thread(target=run, name="daemon", daemon=True)
         self._thread.start()
         self.until(lambda: self.events("daemon_started") or not self._thread.is_alive(), "the start")
         return self

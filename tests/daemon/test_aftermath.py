@@ -71,6 +71,7 @@ def test_a_file_pays_nothing_for_a_worker_that_was_leaving(aftermath, ledger, jo
 @pytest.mark.parametrize("kind", sorted(PAID_FOR))
 def test_the_last_attempt_ends_the_job(aftermath, ledger, job, kind):
     for _ in range(2):
+        ledger.start_attempt(job.id)
         aftermath.settle(job, Verdict(kind, "it ended"), may_blame_file=True, max_attempts=2)
 
     assert states(ledger) == {"1": "failed"}

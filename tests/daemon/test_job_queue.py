@@ -8,6 +8,7 @@ import pytest
 
 import daemon.folder
 from daemon.job_queue import Ending, JobQueue
+from daemon.queue_index import Entry
 from daemon.sight import identity_of
 from tests.daemon.filled_queue import order_of, put, states
 from tests.support import job_for, rows, write_jsonl
@@ -283,7 +284,7 @@ def test_choosing_and_noticing_cost_the_same_however_many_files_wait(queue, layo
     for number in range(20_000):
         name = f"{number}.jsonl"
         queue._insert(
-            daemon.job_queue._Entry(
+            Entry(
                 job.model_copy(update={"id": f"{number:06}", "name": name}),
                 layout.waiting(Priority.NORMAL) / name,
                 identity.__class__(0, number, 1, 1),

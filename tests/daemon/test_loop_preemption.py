@@ -6,6 +6,7 @@ import pytest
 
 from tests.daemon.rig import Rig
 from trainer.protocol.job import Outcome, Priority
+from trainer.protocol.manifest import CHECKSUM, Manifest, Progress, checksum
 
 SET_ASIDE = "set aside low.jsonl after 1 steps: a more urgent file comes first"
 
@@ -177,7 +178,11 @@ def test_without_its_ledger_a_file_that_was_set_aside_still_goes_on_where_it_was
     progress = json.loads((overtaken.layout.models / "fake_progress.json").read_text())
     (overtaken.layout.models / "current_model").mkdir()
     manifest = overtaken.layout.models / "current_model" / "MANIFEST.json"
-    manifest.write_text(json.dumps({"progress": progress}))
+    content = Manifest(
+        sequence=1, parent=None, written_at="", base_model="tiny", method="full", files={}, versions={},
+        progress=Progress(cursors=progress["cursors"], finished=progress["finished"]),
+    ).model_dump(mode="json")  # fmt: skip
+    manifest.write_text(json.dumps(content | {CHECKSUM: checksum(content)}))
     overtaken.go()
 
     overtaken.start()

@@ -134,7 +134,7 @@ class ValidationSettings(Section):
 
 
 class CheckpointSettings(Section):
-    """When what was learned is made durable. A change takes effect at the next job."""
+    """When what was learned is made durable. A change takes effect at once."""
 
     interval_s: Seconds = 600.0
     """Seconds of training after which a checkpoint is saved, besides the ones at the ends of files. Both this

@@ -38,6 +38,7 @@ def load_adapter(base: PreTrainedModel, folder: Path, settings: TrainingSettings
     """Return the model with the matrices of a checkpoint, to be trained further."""
     config = PeftConfig.from_pretrained(str(folder))
     config.lora_dropout = settings.lora_dropout  # before loading: without dropout there is no layer to change
+    config.base_model_name_or_path = base.name_or_path  # the working directory may have moved
     return cast(PreTrainedModel, PeftModel.from_pretrained(base, folder, is_trainable=True, config=config))
 
 

@@ -19,7 +19,7 @@ from typing import Any
 from pydantic import BaseModel
 
 import trainer
-from trainer.core.publishing import publish_folder, retain
+from trainer.core.publishing import STAGING, publish_folder, tidy_up
 from trainer.core.retention import Retention
 from trainer.protocol.manifest import Manifest
 
@@ -43,7 +43,7 @@ class Writer:
     """A process that writes one checkpoint."""
 
     def __init__(self, order: WriteOrder) -> None:
-        packages = str(Path(trainer.__file__).parent.parent)
+        packages, inherited = str(Path(trainer.__file__).parent.parent), os.environ.get("PYTHONPATH")
         with tempfile.TemporaryFile() as paper:  # a pipe would make us wait until the process reads
             paper.write(order.model_dump_json().encode())
             paper.seek(0)
@@ -51,18 +51,15 @@ class Writer:
                 [sys.executable, "-P", "-m", "trainer.core.background"],
                 stdin=paper,
                 stdout=subprocess.PIPE,
-                env={
-                    **os.environ,
-                    "PYTHONPATH": os.pathsep.join([packages, os.environ.get("PYTHONPATH", "")]),
-                },
+                env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, [packages, inherited]))},
             )
 
     def is_done(self) -> bool:
         """Whether the process has ended."""
         return self._process.poll() is not None
 
-    def result(self) -> str:
-        """Return the name of the published checkpoint.
+    def result(self) -> tuple[str, str | None]:
+        """Return the name of the published checkpoint, and what a person should know.
 
         Raises:
             OSError: it could not be written.
@@ -75,7 +72,7 @@ class Writer:
         answer: dict[str, Any] = json.loads(said)
         if "error" in answer:
             raise OSError(answer["errno"], answer["error"])
-        return str(answer["name"])
+        return str(answer["name"]), answer["notice"]
 
 
 def main() -> None:
@@ -85,12 +82,12 @@ def main() -> None:
     die_with(order.parent_pid, signal.SIGKILL)
     try:
         checkpoint = publish_folder(order.models, order.source, order.draft)
-        retain(order.models, order.rules, {*order.verified, checkpoint.path.name})
     except OSError as error:
-        shutil.rmtree(order.models / ".staging", ignore_errors=True)
-        print(json.dumps({"errno": error.errno, "error": str(error.strerror or error)}))
+        shutil.rmtree(order.models / STAGING, ignore_errors=True)
+        print(json.dumps({"errno": error.errno, "error": str(error)}))
         return
-    print(json.dumps({"name": checkpoint.path.name}))
+    notice = tidy_up(order.models, order.rules, {*order.verified, checkpoint.path.name})
+    print(json.dumps({"name": checkpoint.path.name, "notice": notice}))
 
 
 def die_with(parent_pid: int, number: signal.Signals) -> None:

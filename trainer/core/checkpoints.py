@@ -15,7 +15,7 @@ from typing import Protocol
 
 from trainer.core import memory_folder
 from trainer.core.background import WriteOrder, Writer
-from trainer.core.publishing import STAGING, point_to, publish_folder, require_room, retain
+from trainer.core.publishing import STAGING, point_to, publish_folder, require_room, tidy_up
 from trainer.core.retention import Retention
 from trainer.protocol.checkpoints import (
     FOLDER,
@@ -152,7 +152,7 @@ class CheckpointStore:
             shutil.rmtree(staging, ignore_errors=True)  # on a full disk others need the room
             raise
         self._note(checkpoint)
-        retain(self._models, rules, self._verified)
+        self._tell(tidy_up(self._models, rules, self._verified))
         self._seconds_to_write = time.monotonic() - started
         return Saved(checkpoint)
 
@@ -174,12 +174,17 @@ class CheckpointStore:
         )
         return _Beside(Writer(order), self)
 
-    def take(self, name: str) -> Checkpoint:
+    def take(self, name: str, notice: str | None) -> Checkpoint:
         """Take note of a checkpoint that another process has published for us."""
+        self._tell(notice)
         path = self._folder / name
         checkpoint = Checkpoint(path, read_manifest(path))
         self._note(checkpoint)
         return checkpoint
+
+    def _tell(self, notice: str | None) -> None:
+        if notice:
+            self.notices.append(notice)
 
     def clean_up(self) -> None:
         """Remove what a save that failed has left."""
@@ -219,7 +224,7 @@ class _Beside:
     def result(self) -> Checkpoint:
         if self._checkpoint is None:
             try:
-                self._checkpoint = self._store.take(self._writer.result())
+                self._checkpoint = self._store.take(*self._writer.result())
             finally:
                 self._store.clean_up()
         return self._checkpoint

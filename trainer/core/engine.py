@@ -22,7 +22,7 @@ from trainer.core.checkpoints import CheckpointStore, Saving
 from trainer.core.feeding_trainer import FeedingTrainer
 from trainer.core.fingerprint import fingerprint
 from trainer.core.lineage import refuse_missing_gpu, refuse_other_base, unlocked_settings
-from trainer.core.model import display_name, find_base_model, load_model
+from trainer.core.model import display_name, find_base_model, load_model, save_tokenizer
 from trainer.core.publishing import STAGING
 from trainer.core.retention import Retention
 from trainer.core.saver import PendingSave
@@ -221,6 +221,8 @@ class TrainerEngine:
     def published(self, checkpoint: Checkpoint) -> CheckpointRef:
         """Take note of a checkpoint that has become durable."""
         self._checkpoint = checkpoint
+        for notice in self._take_notices():
+            self.reporter.event(Notice(key="checkpoint", message=notice))
         return self._reference(checkpoint)
 
     def refuse_broken(self) -> None:
@@ -280,16 +282,12 @@ class TrainerEngine:
             else:
                 self.trainer.model.save_pretrained(folder)
             self.reporter.tick()
-            self.trainer.processing_class.save_pretrained(folder)
+            save_tokenizer(self.trainer.processing_class, folder)
             write_state(self.trainer, self.reporter.recent_steps, folder)
         except torch.OutOfMemoryError:
             raise
         except (SafetensorError, RuntimeError) as error:  # how these libraries report a full disk
             raise OSError(f"the checkpoint cannot be written: {error}; is the disk full?") from error
-        except Exception as error:
-            if type(error) is Exception:  # how the library tokenizers reports it
-                raise OSError(f"the tokenizer cannot be written: {error}; is the disk full?") from error
-            raise
 
     def _origin(self) -> Origin:
         settings = self._settings
@@ -320,8 +318,13 @@ class TrainerEngine:
             finished=tuple(self.progress.finished),
             checkpoint=self._reference(self._checkpoint) if self._checkpoint else None,
             recent_steps=tuple(self.reporter.recent_steps),
-            notices=tuple(self._store.notices),
+            notices=self._take_notices(),
         )
+
+    def _take_notices(self) -> tuple[str, ...]:
+        notices = tuple(self._store.notices)
+        self._store.notices.clear()
+        return notices
 
     def _reference(self, checkpoint: Checkpoint) -> CheckpointRef:
         return CheckpointRef(

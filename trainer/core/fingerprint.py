@@ -3,6 +3,7 @@
 import hashlib
 from pathlib import Path
 
+KINDS = (".safetensors", ".json", ".jinja", ".txt", ".model")  # of which a model consists
 SAMPLES = 64
 SAMPLE_BYTES = 64 * 1024
 READ_WHOLE = 16 * 1024 * 1024
@@ -15,7 +16,7 @@ def fingerprint(folder: Path) -> str:
     largest model takes a moment only.
     """
     digest = hashlib.sha256()
-    for path in sorted([*folder.glob("*.safetensors"), *folder.glob("*.json")]):
+    for path in sorted(path for path in folder.iterdir() if path.suffix in KINDS and path.is_file()):
         size = path.stat().st_size
         digest.update(f"{path.name}:{size}:".encode())
         with path.open("rb") as file:

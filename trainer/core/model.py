@@ -78,6 +78,21 @@ def load_model(
     return model, tokenizer
 
 
+def save_tokenizer(tokenizer: PreTrainedTokenizerBase, folder: Path) -> None:
+    """Write the tokenizer's files into `folder`.
+
+    Raises:
+        OSError: they cannot be written.
+    """
+    try:
+        tokenizer.save_pretrained(folder)
+    except Exception as error:
+        if type(error) is not Exception:
+            raise
+        # The library tokenizers has no class of its own for a full disk
+        raise OSError(f"the tokenizer cannot be written: {error}; is the disk full?") from error
+
+
 def display_name(base_model: str) -> str:
     """Return the short name of a model for people."""
     return os.path.basename(base_model.rstrip("/")) or base_model

@@ -92,9 +92,9 @@ class OpenJob:
         if bundle.micro_batch_tokens < self.settings.training.micro_batch_tokens:
             self.cursor.micro_batch_tokens = bundle.micro_batch_tokens
 
-    def bad_steps(self) -> list[int]:
-        """Return the steps that were not applied, but for those already given up."""
-        return [step for step in self.cursor.bad_steps if not self._leaves_out(step)]
+    def bad_steps(self, *, since: int) -> list[int]:
+        """Return the steps after `since` that were not applied, but for those already given up."""
+        return [step for step in self.cursor.bad_steps if step > since and not self._leaves_out(step)]
 
     def trained_here(self) -> Window:
         """Return the steps trained since the job was opened."""

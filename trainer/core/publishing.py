@@ -8,6 +8,8 @@ import fcntl
 import hashlib
 import os
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from trainer.core.retention import Candidate, Retention, choose_removals, least_bytes
@@ -18,6 +20,7 @@ from trainer.protocol.checkpoints import (
     UNREADABLE,
     Checkpoint,
     DamagedCheckpoint,
+    NoUsableCheckpoint,
     published,
     read_manifest,
     sequence_of,
@@ -67,9 +70,13 @@ def publish_folder(models: Path, source: Path, draft: Manifest) -> Checkpoint:
     path = _free_path(folder, manifest)
     os.rename(staging, path)
     failpoint("checkpoint.renamed")
-    sync_directory(folder)
-    failpoint("checkpoint.durable")
-    point_to(models, path)
+    try:
+        sync_directory(folder)
+        failpoint("checkpoint.durable")
+        point_to(models, path)
+    except OSError:
+        os.rename(path, staging)  # else every try would leave one more
+        raise
     return Checkpoint(path, manifest)
 
 
@@ -79,6 +86,8 @@ def point_to(models: Path, path: Path) -> None:
     target = os.path.join(FOLDER, path.name)
     if pointer.is_symlink() and os.readlink(pointer) == target:
         return
+    if pointer.is_dir() and not pointer.is_symlink():
+        move_aside(pointer)  # as a backup that was unpacked may leave it
     fresh = models / f".{POINTER}.tmp"
     fresh.unlink(missing_ok=True)
     fresh.symlink_to(target)
@@ -86,6 +95,15 @@ def point_to(models: Path, path: Path) -> None:
     os.replace(fresh, pointer)
     failpoint("pointer.replaced")
     sync_directory(models)
+
+
+def move_aside(path: Path) -> Path:
+    """Give something of a person's another name; return it."""
+    number = 2
+    while (aside := path.with_name(f"{path.name}-{number}")).exists():
+        number += 1
+    os.rename(path, aside)
+    return aside
 
 
 def names_in(folder: Path) -> list[str]:
@@ -123,6 +141,15 @@ def _free_path(folder: Path, manifest: Manifest) -> Path:
 # ---- what may go
 
 
+def tidy_up(models: Path, rules: Retention, verified: set[str]) -> str | None:
+    """Do as `retain`, but return what went wrong: a new checkpoint is there, whatever becomes of old ones."""
+    try:
+        retain(models, rules, verified)
+    except (OSError, NoUsableCheckpoint) as error:
+        return f"old checkpoints could not be removed: {error}"
+    return None
+
+
 def retain(models: Path, rules: Retention, verified: set[str]) -> None:
     """Remove the checkpoints that the rules do not keep.
 
@@ -134,9 +161,9 @@ def retain(models: Path, rules: Retention, verified: set[str]) -> None:
     if choose_removals(_candidates(models, assume=True, verified=verified), rules):
         _verify_newest(folder, verified)
         for name in choose_removals(_candidates(models, assume=False, verified=verified), rules):
-            os.rename(
-                folder / name, folder / f"{TRASH_PREFIX}{name}"
-            )  # a half-removed one must not look whole
+            with _unused(folder / name) as is_unused:
+                if is_unused:  # renamed first: a half-removed one must not look whole
+                    os.rename(folder / name, folder / f"{TRASH_PREFIX}{name}")
             failpoint("retention.renamed")
     for trash in folder.glob(f"{TRASH_PREFIX}*"):
         sync_directory(folder)
@@ -173,7 +200,7 @@ def _candidates(models: Path, *, assume: bool, verified: set[str]) -> list[Candi
                 num_bytes=manifest.total_bytes,
                 is_verified=assume or path.name in verified,
                 is_held=path.name == current or is_pinned(path) or is_in_use(path),
-                validation_loss=manifest.progress.validation_loss,
+                validation_loss=manifest.progress.loss_of_these_weights,
             )
         )
     return found
@@ -186,12 +213,20 @@ def is_pinned(path: Path) -> bool:
 
 def is_in_use(path: Path) -> bool:
     """Whether a program holds this checkpoint: it has a shared `flock` on its manifest."""
+    with _unused(path) as is_unused:
+        return not is_unused
+
+
+@contextmanager
+def _unused(path: Path) -> Iterator[bool]:
+    """Say whether nobody holds a checkpoint; then nobody can until the block ends."""
     with (path / MANIFEST_NAME).open("rb") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return True
-    return False
+            is_unused = True
+        except OSError:  # held, or on a file system where nobody can tell
+            is_unused = False
+        yield is_unused
 
 
 def require_room(models: Path, rules: Retention, *, expected_bytes: int) -> None:

@@ -20,6 +20,7 @@ from trainer.core.faults import BrokenModel, NotFinite
 from trainer.core.feeding_trainer import StepBundle
 from trainer.core.next_files import NextFiles
 from trainer.core.open_job import OpenJob, UnreadableRows, open_job
+from trainer.core.publishing import NoRoom
 from trainer.core.saver import PendingSave, Saver
 from trainer.data.render import Tokenizer
 from trainer.data.rows import BadRow, FileChanged
@@ -28,6 +29,7 @@ from trainer.protocol.job import FaultKind, Job, JobRecord, Outcome, Window
 from trainer.protocol.manifest import Progress
 from trainer.protocol.messages import (
     Blocked,
+    ChangeCheckpoints,
     Command,
     Continued,
     ForgetJobs,
@@ -51,7 +53,8 @@ from trainer.protocol.messages import (
 
 FAULTS_OF_A_FILE = (errno.ENOENT, errno.EACCES, errno.EPERM, errno.ELOOP, errno.EISDIR)
 FINISHED_KEPT = 2_000  # ended jobs that a checkpoint remembers; the daemon files them away within seconds
-BAD_STEPS_ALLOWED = 3  # in one job, until it goes back to the last checkpoint without them
+BAD_STEPS_ALLOWED = 3  # among so many steps of a job, until it goes back to the last checkpoint without them
+BAD_STEPS_SPAN = 50
 SAVE_RETRY_S = 5.0
 
 
@@ -188,6 +191,9 @@ class Session:
             case ForgetJobs():
                 for job_id in command.job_ids:
                     self.progress.cursors.pop(job_id, None)
+            case ChangeCheckpoints():
+                changed = CheckpointSettings.model_validate(command.settings)
+                self._settings = self._settings.model_copy(update={"checkpoints": changed})
             case ShutDown():
                 self._stopping = True
             case LoadModel() | None:
@@ -203,7 +209,8 @@ class Session:
         """A job that was ordered but not begun is set aside at once."""
         if self._order and self._order.job.id == job_id:
             self._order = None
-            self._tell_set_aside(job_id)
+            cursor = self.progress.cursors.get(job_id)
+            self._tell_set_aside(job_id, steps=cursor.step if cursor else 0)
 
     def _hold(self) -> None:
         if not self._held:
@@ -328,7 +335,8 @@ class Session:
             loss=bundle.loss,
             grad_norm=bundle.grad_norm,
         )
-        if bundle.not_applied and (bad := opened.bad_steps()) and len(bad) > BAD_STEPS_ALLOWED:
+        bad = opened.bad_steps(since=bundle.index - BAD_STEPS_SPAN)
+        if bundle.not_applied and len(bad) > BAD_STEPS_ALLOWED:
             self._reporter.flush()
             raise NotFinite(f"{opened.job.name}: {bundle.not_applied}", Window(first=bad[0], last=bad[-1]))
         if progress.global_step % opened.settings.validation.interval_steps == 0:
@@ -343,11 +351,12 @@ class Session:
         if result:
             loss, rows = result
             self.progress.validation_loss = finite(loss)
+            self.progress.validated_step = self.progress.global_step
             self._reporter.event(
                 Validated(global_step=self.progress.global_step, loss=finite(loss), rows=rows)
             )
 
-    def _tell_set_aside(self, job_id: str, *, steps: int = 0) -> None:
+    def _tell_set_aside(self, job_id: str, *, steps: int) -> None:
         self._job_to_set_aside = None
         self._reporter.event(JobSetAside(job_id=job_id, steps=steps))
 
@@ -413,7 +422,7 @@ class Session:
             OSError: told to leave meanwhile, and it still cannot be saved.
         """
         with self._reporter.doing("blocked"):
-            self._reporter.event(Blocked(reason=str(error)))
+            self._reporter.event(Blocked(reason=why_not_saved(error)))
             while True:
                 if not self._stopping:
                     self._obey(self._commands.get(SAVE_RETRY_S))
@@ -423,11 +432,18 @@ class Session:
                     if self._stopping:
                         raise
                     if str(again) != str(error):
-                        self._reporter.event(Blocked(reason=str(again)))
+                        self._reporter.event(Blocked(reason=why_not_saved(again)))
                     error = again
                 else:
                     break
         self._reporter.event(Unblocked())
+
+
+def why_not_saved(error: OSError) -> str:
+    """Return for a person why everything waits."""
+    if isinstance(error, NoRoom):
+        return str(error)
+    return f"no checkpoint can be saved: {error}; expected to write to models/; it is tried again by itself"
 
 
 def noise_seed(seed: int, global_step: int) -> int:

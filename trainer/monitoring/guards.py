@@ -5,7 +5,7 @@ import math
 MEMORY = 0.05  # weight of the newest loss in average and spread
 STEPS_TO_LEARN = 30  # before the spread means anything
 SPREADS = 6.0
-LEAST_RATIO = 1.5  # a very steady loss would otherwise make a spike of any ripple
+LEAST_RATIO = 2.0  # a very steady loss would otherwise make a spike of any ripple
 
 
 class SpikeGuard:

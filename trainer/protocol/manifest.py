@@ -37,6 +37,13 @@ class Progress(BaseModel):
     """The most recently ended jobs, oldest first."""
     validation_loss: float | None = None
     """The newest one; None when there has been none."""
+    validated_step: int | None = None
+    """The value of `global_step` that it belongs to."""
+
+    @property
+    def loss_of_these_weights(self) -> float | None:
+        """The validation loss, if it was measured at this very step."""
+        return self.validation_loss if self.validated_step == self.global_step else None
 
 
 class Unlocked(BaseModel):

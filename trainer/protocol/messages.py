@@ -84,6 +84,14 @@ class ForgetJobs(Message):
     job_ids: tuple[str, ...]
 
 
+class ChangeCheckpoints(Message):
+    """Save by these settings from now on."""
+
+    kind: Literal["change_checkpoints"] = "change_checkpoints"
+    settings: dict[str, Any]
+    """As `CheckpointSettings`."""
+
+
 class ShutDown(Message):
     """Save at the next optimizer step and exit 0."""
 
@@ -101,6 +109,7 @@ Command = (
     | SkipJob
     | SetAsideJob
     | ForgetJobs
+    | ChangeCheckpoints
     | ShutDown
 )
 
