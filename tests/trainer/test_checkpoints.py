@@ -106,7 +106,7 @@ def test_a_writer_that_fails_leaves_the_previous_checkpoint_current(models):
 
 
 @pytest.mark.parametrize("place", ["checkpoint.renamed", "checkpoint.durable", "pointer.linked"])
-def test_a_save_after_one_that_failed_late_has_a_sequence_number_of_its_own(models, monkeypatch, place):
+def test_a_save_that_fails_late_leaves_no_checkpoint_behind(models, monkeypatch, place):
     store = store_in(models)
     publish(store, 4)
 
@@ -120,8 +120,34 @@ def test_a_save_after_one_that_failed_late_has_a_sequence_number_of_its_own(mode
             publish(store, 4, tokens_seen=1)
     last = publish(store, 4, tokens_seen=2)
 
-    assert last.manifest.sequence == 3
+    assert last.manifest.sequence == 2
+    assert len(steps_in(models)) == 2
     assert store_in(models).newest_verified() == last
+
+
+def test_a_folder_in_the_place_of_the_pointer_is_moved_aside(models):
+    (models / "current_model").mkdir()
+    (models / "current_model" / "mine").touch()
+
+    published = publish(store_in(models), 4)
+
+    assert (models / "current_model").resolve() == published.path
+    assert (models / "current_model-2" / "mine").exists()
+
+
+def test_a_checkpoint_counts_although_old_ones_cannot_be_removed(models, monkeypatch):
+    store = store_in(models)
+    for step in (4, 8, 12):
+        publish(store, step)
+
+    def refuse(*arguments: Any) -> None:
+        raise OSError("a sector cannot be read")
+
+    monkeypatch.setattr(publishing, "retain", refuse)
+    last = publish(store, 16)
+
+    assert store_in(models).newest_verified() == last
+    assert store.notices == ["old checkpoints could not be removed: a sector cannot be read"]
 
 
 @dataclass

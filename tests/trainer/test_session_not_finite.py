@@ -37,6 +37,14 @@ def test_the_fourth_is_one_too_many_and_names_the_steps_to_leave_out(job_file):
     assert [event for event in events if isinstance(event, JobEnded)] == []
 
 
+def test_such_steps_far_apart_are_left_at_that(job_file, monkeypatch):
+    monkeypatch.setattr("trainer.core.session.BAD_STEPS_SPAN", 3)
+
+    run = Run([start(*job_file("a", 20)), LEAVE], bad=[0, 2, 4, 6, 8])
+
+    assert run.told(JobEnded)[0].record.rows_trained == 2 * 5
+
+
 def test_steps_of_one_job_do_not_count_against_the_next(job_file):
     run = Run([start(*job_file("a", 6)), start(*job_file("b", 6)), LEAVE], bad=[0, 1])
 

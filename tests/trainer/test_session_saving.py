@@ -7,6 +7,7 @@ import pytest
 from tests.trainer.session_rig import LEAVE, After, FakeLearner, Pass, Run, settings_with, start
 from trainer.core import saver as saver_module
 from trainer.core import session as session_module
+from trainer.core.session import why_not_saved
 from trainer.protocol.job import Outcome
 from trainer.protocol.messages import (
     Blocked,
@@ -188,7 +189,7 @@ def test_a_disk_that_is_full_blocks_until_there_is_room_and_loses_nothing(job_fi
         CheckpointPublished,
         Unblocked,
     ]
-    assert run.told(Blocked)[0].reason == str(FULL)
+    assert run.told(Blocked)[0].reason == why_not_saved(FULL)
     assert [record.job_id for record in run.told(CheckpointPublished)[0].finished] == ["a"]
     assert learner.saved_steps == [2, 3]
     assert run.script.waits[2:5] == [5.0] * 3
@@ -236,7 +237,7 @@ def test_another_reason_is_told_and_the_same_one_is_not(job_file):
         learner=learner,
     )
 
-    assert [event.reason for event in run.told(Blocked)] == [str(FULL), str(read_only)]
+    assert [event.reason for event in run.told(Blocked)] == [why_not_saved(FULL), why_not_saved(read_only)]
     assert len(run.told(Unblocked)) == 1
 
 

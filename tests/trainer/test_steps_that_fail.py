@@ -192,7 +192,7 @@ def test_other_errors_are_passed_on_at_once(make_trainer, monkeypatch):
 def test_progress_is_noted_at_every_micro_batch(make_trainer, monkeypatch):
     trainer = make_trainer()
     ticks: list[int] = []
-    monkeypatch.setattr(trainer, "_tick", lambda: ticks.append(1))
+    monkeypatch.setattr(trainer, "tick", lambda: ticks.append(1))
 
     trainer.feed(iter([eight_rows(micro_batch_tokens=1)]))
 

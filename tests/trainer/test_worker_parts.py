@@ -3,6 +3,7 @@
 import errno
 import socket
 import threading
+from collections.abc import Callable
 from types import SimpleNamespace
 
 import pytest
@@ -94,8 +95,8 @@ class Beats:
         self.told: list[Heartbeat] = []
         self._number = number
 
-    def tell(self, event: Heartbeat) -> None:
-        self.told.append(event)
+    def beat(self, look: Callable[[], Heartbeat]) -> None:
+        self.told.append(look())
 
     def wait(self, timeout_s: float) -> bool:
         return len(self.told) == self._number
@@ -105,7 +106,7 @@ def test_heartbeats_tell_what_is_done_and_how_much_of_it(monkeypatch):
     beats = Beats(2)
     reporter = Reporter(lambda event: None)
     reporter.section = "training"
-    monkeypatch.setattr(beats, "tell", lambda event: (beats.told.append(event), reporter.tick()))
+    monkeypatch.setattr(beats, "beat", lambda look: (beats.told.append(look()), reporter.tick()))
 
     beat(beats, beats, SimpleNamespace(reporter=reporter))
 

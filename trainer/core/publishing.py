@@ -69,8 +69,8 @@ def publish_folder(models: Path, source: Path, draft: Manifest) -> Checkpoint:
     failpoint("checkpoint.synced")
     path = _free_path(folder, manifest)
     os.rename(staging, path)
-    failpoint("checkpoint.renamed")
     try:
+        failpoint("checkpoint.renamed")
         sync_directory(folder)
         failpoint("checkpoint.durable")
         point_to(models, path)
