@@ -22,6 +22,7 @@ from safetensors.torch import load_file
 
 from trainer.config.loader import load_settings
 from trainer.core.engine import TrainerEngine
+from trainer.core.tensor_tree import load_tree
 from trainer.protocol.job import Job, Priority
 from trainer.protocol.layout import Layout
 from trainer.protocol.messages import Command, QueueEmpty, SetAsideJob, ShutDown, StartJob
@@ -108,7 +109,7 @@ def digest(checkpoint: Path) -> dict[str, str]:
     [weights] = checkpoint.glob("*model*.safetensors")
     return {
         "weights": _sha256(sorted(load_file(weights).items())),
-        "optimizer": _sha256(sorted(_flat(torch.load(checkpoint / "optimizer.pt", weights_only=True)))),
+        "optimizer": _sha256(sorted(_flat(load_tree(checkpoint, "state")["optimizer"]))),
     }
 
 

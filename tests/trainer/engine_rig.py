@@ -11,6 +11,7 @@ import torch
 
 from trainer.config.schema import Settings
 from trainer.core.engine import TrainerEngine
+from trainer.core.tensor_tree import load_tree
 from trainer.protocol.job import Job
 from trainer.protocol.messages import Command, Event, ShutDown, StartJob, StepReport, StepsTaken
 
@@ -92,7 +93,8 @@ def weights_sha256(base_dir: Path) -> str:
 
 
 def optimizer_state(base_dir: Path) -> dict[str, Any]:
-    return torch.load(current(base_dir) / "optimizer.pt", weights_only=True)
+    optimizer: dict[str, Any] = load_tree(current(base_dir), "state")["optimizer"]
+    return optimizer
 
 
 def assert_same_state(found: Any, expected: Any) -> None:

@@ -22,6 +22,7 @@ from trainer.core import fingerprint as fingerprint_module
 from trainer.core.faults import MissingDevice, UnusableModel
 from trainer.core.fingerprint import fingerprint
 from trainer.core.lineage import refuse_missing_gpu, refuse_other_base
+from trainer.core.tensor_tree import load_tree
 from trainer.protocol.manifest import CHECKSUM, Manifest, Progress, checksum
 
 pytestmark = pytest.mark.filterwarnings(PEFT_IS_BEHIND)
@@ -82,8 +83,11 @@ def test_a_checkpoint_of_the_first_release_goes_on(
     train(base_dir, settings_with(tiny_folder), [(job_for(seven_rows), seven_rows)])
     content = {key: value for key, value in manifest_of(base_dir).items() if key not in NOT_IN_FORMAT_1}
     content["format"] = 1
-    (current(base_dir) / "state.pt").unlink()
-    del content["files"]["state.pt"], content["progress"]["validation_loss"]
+    torch.save(load_tree(current(base_dir), "state")["optimizer"], current(base_dir) / "optimizer.pt")
+    for name in ("state.safetensors", "state.json"):
+        (current(base_dir) / name).unlink()
+        del content["files"][name]
+    del content["progress"]["validation_loss"], content["progress"]["validated_step"]
     rewrite(base_dir, content)
     settings = settings_with(tiny_folder, model={"base_model": str(tiny_folder), "chat_template": template})
 

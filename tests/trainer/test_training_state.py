@@ -10,6 +10,7 @@ from tests.support import rows, write_jsonl
 from tests.trainer.engine_rig import assert_same_state, current, loaded, settings_with
 from trainer.config.schema import CheckpointSettings
 from trainer.core.faults import BrokenModel
+from trainer.core.tensor_tree import load_tree
 from trainer.core.training_state import random_state, restore_random
 from trainer.worker import classify
 
@@ -36,7 +37,7 @@ def test_generators_of_gpus_that_are_gone_are_left_out():
 
 
 def test_a_checkpoint_tells_step_scaler_and_random_numbers(engine, base_dir):
-    state = torch.load(current(base_dir) / "state.pt", weights_only=True)
+    state = load_tree(current(base_dir), "state")
 
     assert state["scheduler"] == {"last_epoch": 2}
     assert state["scaler"] is None
@@ -44,7 +45,7 @@ def test_a_checkpoint_tells_step_scaler_and_random_numbers(engine, base_dir):
 
 
 def test_a_restart_brings_the_random_numbers_back(engine, base_dir, tiny_folder):
-    saved = torch.load(current(base_dir) / "state.pt", weights_only=True)["random"]
+    saved = load_tree(current(base_dir), "state")["random"]
     torch.manual_seed(1)
     random.seed(1)
 

@@ -1,7 +1,7 @@
 """What a checkpoint holds beside weights and tokenizer: optimizer, schedule, scaler, random numbers, steps.
 
-`optimizer.pt` and `state.pt` hold tensors, numbers and lists only, and are read without executing anything;
-`steps.json` holds the reports of the last steps.
+`state.safetensors` holds their tensors, `state.json` everything else of them, `steps.json` the reports of the
+last steps. Nothing in them is pickled, so nothing can be executed.
 """
 
 import json
@@ -13,35 +13,37 @@ from typing import Any
 import numpy
 import torch
 from torch import Tensor
-from torch.nn.utils import get_total_norm
 
 from trainer.core.faults import BrokenModel
 from trainer.core.feeding_trainer import FeedingTrainer
+from trainer.core.tensor_tree import all_finite, load_tree, save_tree
 from trainer.protocol.messages import StepReport
 
-OPTIMIZER_FILE = "optimizer.pt"
-STATE_FILE = "state.pt"
+STATE = "state"  # .safetensors and .json
 STEPS_FILE = "steps.json"
+FIRST_RELEASE_OPTIMIZER = "optimizer.pt"
 
 
 def write_state(trainer: FeedingTrainer, steps: Iterable[StepReport], folder: Path) -> None:
     """Write the files into `folder`."""
-    torch.save(trainer.optimizer.state_dict(), folder / OPTIMIZER_FILE)
     scaler = trainer.accelerator.scaler
     state = {
+        "optimizer": trainer.optimizer.state_dict(),
         "scheduler": {"last_epoch": trainer.lr_scheduler.last_epoch},  # the rest of it is settings
         "scaler": scaler.state_dict() if scaler else None,
         "random": random_state(),
     }
-    torch.save(state, folder / STATE_FILE)
+    save_tree(state, folder, STATE)
     (folder / STEPS_FILE).write_text(json.dumps([step.model_dump(mode="json") for step in steps]))
 
 
 def load_state(trainer: FeedingTrainer, folder: Path) -> list[StepReport]:
     """Bring everything back as it was; return the reports of the last steps."""
-    trainer.optimizer.load_state_dict(_read(folder / OPTIMIZER_FILE))
-    if (folder / STATE_FILE).exists():  # checkpoints of the first release have none
-        state = _read(folder / STATE_FILE)
+    if (old := folder / FIRST_RELEASE_OPTIMIZER).exists():
+        trainer.optimizer.load_state_dict(torch.load(old, map_location="cpu", weights_only=True))
+    else:
+        state = load_tree(folder, STATE)
+        trainer.optimizer.load_state_dict(state["optimizer"])
         if trainer.accelerator.scaler and state["scaler"]:
             trainer.accelerator.scaler.load_state_dict(state["scaler"])
         restore_random(state["random"])
@@ -90,7 +92,7 @@ def refuse_broken(trainer: FeedingTrainer) -> None:
     for name, weight in named:
         state = trainer.optimizer.state.get(weight, {})
         tensors += [(f"{key} of {name}", value) for key, value in state.items() if _is_float(value)]
-    if torch.isfinite(get_total_norm([tensor for _, tensor in tensors], norm_type=float("inf"))):
+    if all_finite([tensor for _, tensor in tensors]):
         return
     broken = next(name for name, tensor in tensors if not torch.isfinite(tensor).all())
     raise BrokenModel(
@@ -101,7 +103,3 @@ def refuse_broken(trainer: FeedingTrainer) -> None:
 
 def _is_float(value: Any) -> bool:
     return isinstance(value, Tensor) and value.is_floating_point()
-
-
-def _read(path: Path) -> Any:
-    return torch.load(path, map_location="cpu", weights_only=True)
