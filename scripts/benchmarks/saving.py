@@ -10,6 +10,7 @@ is being written.
 
 import argparse
 import json
+import os
 import shutil
 import statistics
 import sys
@@ -90,10 +91,13 @@ class Bench:
         """Yield steps, and save between them."""
         yield from self.steps(None)  # so that the optimizer has its state
         for repeat in range(repeats):
+            os.sync()  # the disk is idle before each save, as it is after minutes of training
             yield from self.steps("step")
             self.stock()
+            os.sync()
             yield from self.steps("step")
             self.note("here", self.ours("never"))
+            os.sync()
             yield from self.steps("step")
             started = time.perf_counter()
             saving = self.begin("always")

@@ -150,7 +150,7 @@ class CheckpointSettings(Section):
 
     background: Literal["auto", "always", "never"] = "auto"
     """Whether a checkpoint is copied to memory and written by another process while training goes on.
-    `auto`: when saving takes longer than a second and the copy fits into memory."""
+    `auto`: when saving takes longer than a second, the copy fits into memory, and it was faster so far."""
 
     keep_last: Annotated[int, Field(ge=2)] = 3
     """Checkpoints that stay on disk."""

@@ -78,6 +78,7 @@ class CheckpointStore:
         self._newest: Checkpoint | None = None
         self._verified: set[str] = set()
         self._seconds_to_write = 0.0
+        self._seconds_to_copy = 0.0
         self.notices: list[str] = []
         """What a person should know about, such as a damaged checkpoint that was set aside."""
 
@@ -135,7 +136,9 @@ class CheckpointStore:
             progress=progress,
             files={},
         )
-        pays = background == "always" or (background == "auto" and self._seconds_to_write > WORTH_A_PROCESS_S)
+        # Fresh memory is not faster than the disk everywhere: what was measured decides
+        limit_s = max(WORTH_A_PROCESS_S, self._seconds_to_copy)
+        pays = background == "always" or (background == "auto" and self._seconds_to_write > limit_s)
         if pays and (folder := memory_folder.create(self._models, room_bytes=expected_bytes)):
             return self._save_beside(write, folder, draft, rules)
         return self._save_here(write, draft, rules)
@@ -159,11 +162,13 @@ class CheckpointStore:
     def _save_beside(
         self, write: Callable[[Path], None], folder: Path, draft: Manifest, rules: Retention
     ) -> Saving:
+        started = time.monotonic()
         try:
             write(folder)
         except BaseException:
             memory_folder.remove(self._models)
             raise
+        self._seconds_to_copy = time.monotonic() - started
         order = WriteOrder(
             models=self._models,
             source=folder,
