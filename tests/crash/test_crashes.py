@@ -36,7 +36,7 @@ def test_a_file_that_is_overtaken_paused_and_killed_goes_on_at_its_very_next_ste
     lab.kill_workers()
     lab.until_step(lab.num_steps() + 3)
     lab.ask("pause")
-    lab.until(lambda: lab.status()["status"] == "paused", "the pause")
+    lab.until(lambda: lab.status().get("status") == "paused", "the pause")
     lab.kill_daemon()
     lab.start()
     lab.ask("resume")

@@ -57,6 +57,21 @@ def test_a_file_pays_with_an_attempt_for_what_may_be_its_fault(aftermath, ledger
     assert states(ledger) == {"1": "processing"}
 
 
+def test_an_end_that_has_to_be_settled_again_is_paid_for_once(aftermath, ledger, job):
+    for _ in range(2):  # as when what followed from it met a full disk
+        aftermath.settle(job, Verdict(FaultKind.CRASH, "it ended"), may_blame_file=True, max_attempts=3)
+
+    assert attempts(ledger) == 1
+
+
+def test_what_a_file_has_paid_can_be_taken_back(aftermath, ledger, job):
+    aftermath.settle(job, Verdict(FaultKind.CRASH, "it ended"), may_blame_file=True, max_attempts=3)
+
+    ledger.forgive(job.id)
+
+    assert attempts(ledger) == 0
+
+
 @pytest.mark.parametrize("kind", FaultKind)
 def test_a_file_pays_nothing_for_a_worker_that_was_leaving(aftermath, ledger, job, kind):
     verdict = Verdict(kind, "it ended", left_out=Window(first=1, last=1))

@@ -141,3 +141,47 @@ def test_another_file_under_the_name_of_one_that_was_moved_on_is_a_new_one(queue
 
     assert set(strangers) == {path}
     assert (queue.next().id, queue.next().priority) == ("1", target_priority)
+
+
+# ---- files that are being trained
+
+
+def test_a_begun_file_that_is_renamed_stays_the_job_it_is(queue, layout, ledger):
+    put(queue, layout, "a.jsonl", id="1")
+    begun, path = queue.start(queue.next())
+
+    path.rename(path.with_name("z.jsonl"))
+    strangers = queue.look()
+
+    assert strangers == []
+    assert [(job.id, job.name) for job in queue.begun()] == [("1", "z.jsonl")]
+    queue.finish([Ending(job=begun, outcome=Outcome.COMPLETED)])
+    assert (layout.finished(Outcome.COMPLETED) / "z.jsonl").exists()
+
+
+@pytest.mark.parametrize("sees", ["rescan", "event"])
+def test_a_begun_file_that_is_moved_back_goes_on_where_it_was(queue, layout, ledger, sees):
+    put(queue, layout, "a.jsonl", id="1")
+    _, path = queue.start(queue.next())
+    target = layout.waiting(Priority.HIGH) / "a.jsonl"
+
+    path.rename(target)
+    strangers = queue.look() if sees == "rescan" else [queue.notice(target)]
+
+    assert not any(strangers)
+    assert [job.id for job in queue.begun()] == ["1"]
+    assert path.exists()
+    assert not target.exists()
+    assert states(ledger) == {"1": "processing"}
+
+
+def test_only_the_very_file_of_a_completed_job_is_opened_again(queue, layout):
+    put(queue, layout, "a.jsonl", id="1")
+    begun, _ = queue.start(queue.next())
+    queue.finish([Ending(job=begun, outcome=Outcome.COMPLETED)])
+    path = layout.finished(Outcome.COMPLETED) / "a.jsonl"
+    path.unlink()
+    write_jsonl(path, rows(9))  # another file that came to have the name
+
+    assert queue.reopen("1") is None
+    assert path.exists()

@@ -70,6 +70,7 @@ class FakeLearner:
         self.progress = (progress or Progress()).model_copy(deep=True)
         self.tokenizer = CharTokenizer()
         self.saved: list[Progress] = []
+        self.saved_with: list[CheckpointSettings] = []
         self.used: list[Settings] = []
         self.validated_at: list[int] = []
         self.save_error: Exception | None = None
@@ -82,6 +83,7 @@ class FakeLearner:
         self.refuse_broken()
         if self.save_error:
             raise self.save_error
+        self.saved_with.append(settings)
         self.saved.append(self.progress.model_copy(deep=True))
         return FakeSave(
             CheckpointRef(path=f"checkpoints/{len(self.saved)}", step=self.progress.global_step, at="now")

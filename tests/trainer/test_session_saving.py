@@ -11,6 +11,7 @@ from trainer.core.session import why_not_saved
 from trainer.protocol.job import Outcome
 from trainer.protocol.messages import (
     Blocked,
+    ChangeCheckpoints,
     CheckpointPublished,
     Continued,
     Event,
@@ -332,3 +333,22 @@ def test_a_pause_taken_back_while_blocked_lets_the_job_go_on_without_another_com
 
     assert kinds(run, Held, Continued, JobEnded) == [Held, Continued, JobEnded]
     assert len(run.steps) == 5
+
+
+def test_new_settings_of_checkpoints_count_at_once_also_while_blocked(job_file):
+    learner = FakeLearner()
+    learner.save_error = FULL
+    changed = settings_with(checkpoints={"keep_last": 7}).checkpoints
+
+    Run(
+        [
+            start(*job_file("a", 2)),
+            QueueEmpty(),
+            spoil(learner, None),
+            ChangeCheckpoints(settings=changed.model_dump(mode="json")),
+            LEAVE,
+        ],
+        learner=learner,
+    )
+
+    assert learner.saved_with[-1].keep_last == 7
