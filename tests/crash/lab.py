@@ -221,8 +221,9 @@ class Lab:
         return int(self._query("SELECT count(*) FROM attempts WHERE verdict = 'set_aside'")[0][0])
 
     def order(self) -> list[str]:
-        """Return the files in the order in which they ended."""
-        return [name for (name,) in self._query("SELECT display FROM jobs ORDER BY finished_at")]
+        """Return the files in the order of their last steps."""
+        last = "(SELECT max(global_step) FROM steps WHERE job_id = jobs.id)"
+        return [name for (name,) in self._query(f"SELECT display FROM jobs ORDER BY {last}")]
 
     def until_another_step(self) -> None:
         """Wait until training has gone on, or there is nothing left to train."""
