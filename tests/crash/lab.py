@@ -178,7 +178,7 @@ class Lab:
     def stop(self) -> int:
         daemon = self._daemon
         assert daemon
-        self.until(lambda: self.status().get("daemon_pid") == daemon.pid, "the daemon's first word")
+        self.until_up()
         daemon.send_signal(signal.SIGTERM)
         code = daemon.wait(PATIENCE_S)
         eventually(lambda: not self._nursery.workers(), timeout_s=PATIENCE_S, what="the worker's end")
@@ -200,6 +200,12 @@ class Lab:
 
     def _files_in(self, folder: str) -> set[str]:
         return {path.name for path in (self.layout.queue / folder).glob("*.jsonl")}
+
+    def until_up(self) -> None:
+        """Wait until the daemon has read its settings and says so."""
+        daemon = self._daemon
+        assert daemon
+        self.until(lambda: self.status().get("daemon_pid") == daemon.pid, "the daemon's first word")
 
     def until_step(self, step: int) -> None:
         self.until(lambda: (self.status().get("current_step") or 0) >= step, f"step {step}")

@@ -103,6 +103,7 @@ class Soak:
         path.write_bytes(self._chance.choice(GARBAGE))
 
     def break_config(self) -> None:
+        self._lab.until_up()  # one that is just starting refuses such a file, as it should
         path = self._lab.layout.config_file
         whole = path.read_bytes()
         path.write_bytes(whole[: self._chance.randrange(len(whole))])
