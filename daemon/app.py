@@ -105,33 +105,17 @@ def _run_locked(
     queue = JobQueue(layout, ledger)
     watcher = Watcher(_watched(layout), wake)
     checker = Checker(layout.failed, on_result=wake.set)
+    settling = Settling(settle_s=own.settle_s, settle_slow_s=own.settle_slow_s)
+    ids = JobIds(ledger.newest_job_id())
     reception = Reception(
-        layout,
-        queue,
-        ledger,
-        board,
-        watcher,
-        checker,
-        Settling(settle_s=own.settle_s, settle_slow_s=own.settle_slow_s),
-        JobIds(ledger.newest_job_id()),
-        data=lambda: settings.current.data,
-        rescan_s=own.rescan_s,
-    )
+        layout, queue, ledger, board, watcher, checker, settling, ids,
+        data=lambda: settings.current.data, rescan_s=own.rescan_s,
+    )  # fmt: skip
     foreman = Foreman(layout, queue, ledger, board, launcher)
     environment = Environment(layout, clock=time.monotonic)
     service = ServiceManager(os.environ, clock=time.monotonic)
     daemon = Daemon(
-        layout,
-        settings,
-        queue,
-        ledger,
-        board,
-        reception,
-        foreman,
-        wake,
-        environment,
-        service,
-        drain=drain,
+        layout, settings, queue, ledger, board, reception, foreman, wake, environment, service, drain=drain
     )
     signals.pass_on(daemon.stop_soon)
     watcher.start()

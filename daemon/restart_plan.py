@@ -183,7 +183,7 @@ def _next_step(
     plan = Plan(
         sha256=job.sha256,
         num_rows=len(rows),
-        rows_per_step=settings.training.batch_size * settings.training.gradient_accumulation,
+        rows_per_step=settings.training.rows_per_step,
         epochs=settings.training.epochs,
         seed=settings.training.seed,
     )

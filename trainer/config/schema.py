@@ -92,6 +92,11 @@ class TrainingSettings(Section):
     cpu_threads: Positive | None = None
     """Threads for arithmetic on the CPU; null leaves the choice to torch (one per core)."""
 
+    @property
+    def rows_per_step(self) -> int:
+        """Rows of one optimizer step, whatever they are split into."""
+        return self.batch_size * self.gradient_accumulation
+
 
 class DataSettings(Section):
     """How rows become examples. A change takes effect at the next job."""

@@ -141,7 +141,7 @@ def open_job(
     plan = Plan(
         sha256=job.sha256,
         num_rows=len(rows),
-        rows_per_step=settings.training.batch_size * settings.training.gradient_accumulation,
+        rows_per_step=settings.training.rows_per_step,
         epochs=settings.training.epochs,
         seed=settings.training.seed,
     )
