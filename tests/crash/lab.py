@@ -132,6 +132,10 @@ class Lab:
         """Have the next workers die, one after the other, at these places."""
         (self.layout.base / "failpoints").write_text("\n".join(failpoints))
 
+    def wait_to_be_overtaken(self, *, at_step: int) -> None:
+        """Have the next worker train no further than this before a more urgent file takes over."""
+        (self.layout.base / "overtaken-at").write_text(str(at_step))
+
     def ask(self, name: str) -> None:
         """Touch a control file."""
         (self.layout.control / f".{name}").touch()

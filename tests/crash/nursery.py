@@ -15,6 +15,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from signal import SIGKILL, Signals
+from typing import Any
 
 import psutil
 
@@ -40,7 +41,13 @@ class NurseryLauncher:
         line = socket.socket(socket.AF_UNIX)
         line.connect(str(self._address))
         with theirs, open_stderr(layout) as stderr:
-            order = json.dumps({"base": str(layout.base), "failpoint": self._failpoint(layout)})
+            order = json.dumps(
+                {
+                    "base": str(layout.base),
+                    "failpoint": self._failpoint(layout),
+                    "overtaken_at": self._overtaken_at(layout),
+                }
+            )
             socket.send_fds(line, [order.encode()], [theirs.fileno(), stderr.fileno()])
             pid = int(line.recv(CHUNK_BYTES))
         return Launched(NurseryProcess(pid, line), ours)
@@ -54,6 +61,16 @@ class NurseryLauncher:
         first, *others = wishes.read_text().splitlines() or [""]
         wishes.write_text("\n".join(others))
         return first
+
+    @staticmethod
+    def _overtaken_at(layout: Layout) -> int | None:
+        """Take the step at which this worker, but no later one, waits to be overtaken."""
+        wish = layout.base / "overtaken-at"
+        if not wish.exists():
+            return None
+        step = int(wish.read_text())
+        wish.unlink()
+        return step
 
 
 @dataclass
@@ -120,7 +137,7 @@ def start(line: socket.socket, children: dict[int, socket.socket]) -> None:
         line.sendall(str(pid).encode())
 
 
-def become_worker(order: dict[str, str], channel: int, stderr: int) -> None:
+def become_worker(order: dict[str, Any], channel: int, stderr: int) -> None:
     """Do what a fresh worker process does."""
     from trainer import worker
     from trainer.protocol import failpoints
@@ -128,6 +145,8 @@ def become_worker(order: dict[str, str], channel: int, stderr: int) -> None:
     os.dup2(stderr, 1)
     os.dup2(stderr, 2)
     failpoints.arm(order["failpoint"])
+    if order["overtaken_at"] is not None:
+        wait_to_be_overtaken(order["overtaken_at"])
     sys.argv = ["worker", "--base-dir", order["base"], "--channel-fd", str(channel)]
     sys.argv += ["--parent-pid", str(os.getppid())]
     code = 1
@@ -136,6 +155,23 @@ def become_worker(order: dict[str, str], channel: int, stderr: int) -> None:
     finally:
         sys.stderr.flush()
         os._exit(code)
+
+
+def wait_to_be_overtaken(at_step: int) -> None:
+    """Have the session train nothing after `at_step` until it is told to set its job aside."""
+    from trainer.core.session import Session
+    from trainer.protocol.messages import SetAsideJob
+
+    may_go_on = Session._may_go_on
+
+    def wait_first(session: Session, job_id: str) -> bool:
+        if session.progress.global_step == at_step:
+            while not isinstance(command := session._commands.get(None), SetAsideJob):
+                session._obey(command)
+            session._obey(command)
+        return may_go_on(session, job_id)
+
+    Session._may_go_on = wait_first  # type: ignore[method-assign]
 
 
 def import_everything() -> None:

@@ -27,9 +27,10 @@ def test_random_kills_change_no_bit_of_what_is_learned(make_lab, method, backgro
 @pytest.mark.parametrize("method", ["full", "lora"])
 def test_a_file_that_is_overtaken_paused_and_killed_goes_on_at_its_very_next_step(make_lab, method):
     lab = make_lab(seed=5, method=method)
+    lab.wait_to_be_overtaken(at_step=4)
     lab.drop(200)
     lab.start()
-    lab.until_step(4)
+    lab.until(lambda: lab.status().get("current_job"), "the first file to be trained")
     lab.drop(120, "high")
     lab.until(lambda: lab.times_set_aside() == 1, "the file to be overtaken")
 
