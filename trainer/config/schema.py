@@ -34,9 +34,10 @@ class ModelSettings(Section):
 class TrainingSettings(Section):
     """How a step is made. A change takes effect at the next job."""
 
-    method: Literal["full", "lora"] = "full"
+    method: Literal["full", "lora", "qlora"] = "full"
     """Which weights are trained. `full`: all of them. `lora`: small matrices beside the frozen base model's
-    linear layers; a checkpoint then holds only these. Locked with the first checkpoint."""
+    linear layers; a checkpoint then holds only these. `qlora`: the same beside a base model in 4 bits (needs
+    the extra `qlora`). Locked with the first checkpoint."""
 
     lora_rank: Positive = 16
     """Rank of the matrices of `lora`. Locked with the first checkpoint."""
@@ -52,6 +53,14 @@ class TrainingSettings(Section):
     """The layers that get such matrices: `all-linear`, or a list of their names, such as
     `["q_proj", "v_proj"]`. Locked with the first checkpoint."""
 
+    lora_dora: bool = False
+    """Whether those matrices learn a direction, with a magnitude of its own (DoRA). Locked with the first
+    checkpoint."""
+
+    lora_rslora: bool = False
+    """Whether they are scaled by `lora_alpha / sqrt(lora_rank)` instead (rsLoRA). Locked with the first
+    checkpoint."""
+
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """Where to compute. `auto`: on the GPU if there is one. A model that was trained on a GPU is not silently
     continued on the CPU: the daemon says `blocked` until the GPU is back or `cpu` is set."""
@@ -63,28 +72,65 @@ class TrainingSettings(Section):
     gradient_accumulation: Positive = 4
     """Micro-batches per optimizer step."""
 
+    processes: Positive = 1
+    """Processes that share the rows of each step, one per GPU. The result stays the same but for rounding. A
+    change takes effect with a new worker, which is started by itself."""
+
     micro_batch_tokens: Positive = 8192
     """Most tokens, padding included, that go through the model at once. Changes speed and memory,
     not the result. A row longer than this goes alone."""
+
+    replay_fraction: Annotated[float, Field(ge=0, le=0.9)] = 0.0
+    """Share of each step's rows that is drawn from files completed earlier, against forgetting."""
 
     epochs: Positive = 1
     """Passes over each file."""
 
     learning_rate: Annotated[float, Field(gt=0, lt=1)] = 2e-5
-    """Step size of AdamW, reached after the warm-up and constant from then on."""
+    """Step size of the optimizer, reached after the warm-up."""
 
     warmup_steps: Annotated[int, Field(ge=0)] = 100
     """Optimizer steps over which the learning rate rises from zero, once in the model's life
     (not per file)."""
 
+    schedule: Literal["constant_with_warmup", "cosine", "wsd"] = "constant_with_warmup"
+    """How the learning rate goes on after the warm-up. `constant_with_warmup`: it stays. `cosine`: it falls
+    along half a cosine over each file. `wsd`: it stays, and falls in a straight line over the last
+    `decay_fraction` of each file."""
+
+    decay_fraction: Annotated[float, Field(gt=0, le=1)] = 0.1
+    """Share of a file's steps over which `wsd` decays."""
+
+    final_learning_rate_fraction: Fraction = 0.0
+    """Share of `learning_rate` that `cosine` and `wsd` end at."""
+
+    optimizer: Literal["adamw", "adamw_8bit", "paged_adamw_8bit", "adafactor", "muon"] = "adamw"
+    """How gradients become changes. The 8-bit ones need the extra `qlora`. Locked with the first
+    checkpoint."""
+
     weight_decay: Annotated[float, Field(ge=0, lt=1)] = 0.0
-    """Decoupled weight decay of AdamW; biases and norms are left out."""
+    """Decoupled weight decay; biases and norms are left out."""
 
     max_grad_norm: Annotated[float, Field(ge=0)] = 1.0
     """Gradients are scaled down to this L2 norm; 0 leaves them alone."""
 
-    precision: Literal["auto", "bf16", "fp32"] = "auto"
-    """Number format of the arithmetic. `auto`: bf16 on a GPU that supports it, else fp32."""
+    neftune_noise_alpha: Annotated[float, Field(gt=0)] | None = None
+    """Strength of the noise that is added to embeddings in training (NEFTune); null adds none."""
+
+    activation_checkpointing: Literal["off", "on", "auto"] = "auto"
+    """Whether activations are computed again in the backward pass instead of being kept: less memory, a third
+    more arithmetic. `auto`: when a single row does not fit otherwise."""
+
+    precision: Literal["auto", "bf16", "fp16", "fp32"] = "auto"
+    """Number format of the arithmetic. `auto`: bf16 on a GPU that supports it, else fp32. `fp16` needs a
+    GPU."""
+
+    tf32: bool = False
+    """Whether a GPU may round the factors of fp32 products to TF32, which is faster."""
+
+    compile: bool = False
+    """Whether the model's layers are compiled by `torch.compile`: slower at first, then faster. Needs a C++
+    compiler. A change takes effect with a new worker, which is started by itself."""
 
     seed: Annotated[int, Field(ge=0, lt=2**63)] = 42
     """Decides the order of rows and the dropout noise."""
@@ -113,6 +159,10 @@ class DataSettings(Section):
 
     prefetch_steps: Positive = 8
     """Optimizer steps whose rows are tokenized ahead of use."""
+
+    cache_max_bytes: Annotated[int, Field(ge=0)] = 2 * 1024**3
+    """Most disk space for tokenized rows, which a restart or a second epoch then need not tokenize again;
+    0 keeps none."""
 
 
 class ProfileSettings(Section):
