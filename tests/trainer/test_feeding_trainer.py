@@ -9,8 +9,6 @@ from transformers import Trainer, TrainerCallback
 from tests.trainer.step_rig import bundle, example
 from trainer.config.schema import TrainingSettings
 from trainer.core.feeding_trainer import FeedingTrainer, choose_precision, warmup_factor
-from trainer.core.loss import supervised_loss
-from trainer.core.micro_batches import to_tensors
 
 UNMOVED = 1e-30  # a learning rate under which float32 weights stay what they are
 
@@ -181,9 +179,8 @@ def test_the_norm_before_clipping_is_reported(make_trainer, max_grad_norm, is_cl
 
     trainer.feed(iter([taken]))
 
-    batch = to_tensors(taken.examples, torch.device("cpu"))
     torch.manual_seed(5)
-    supervised_loss(trainer.model, batch.token_ids, batch.labels, num_items=taken.num_items).backward()
+    (trainer._forward.summed_loss(taken.examples) / taken.num_items).backward()
     expected = norm_of(trainer.model)
     assert float(taken.grad_norm) == pytest.approx(expected, rel=1e-5)
     assert watch.norms == [pytest.approx(1e-3 if is_clipped else expected, rel=1e-2)]

@@ -28,7 +28,7 @@ from trainer.core.retention import Retention
 from trainer.core.saver import PendingSave
 from trainer.core.session import CommandSource, Session
 from trainer.core.training_state import load_state, refuse_broken, write_state
-from trainer.core.validation import load_validation_examples, mean_loss
+from trainer.core.validation import load_validation_examples
 from trainer.data.check import check_file
 from trainer.data.render import Example, Tokenizer
 from trainer.monitoring.reporter import Reporter
@@ -238,7 +238,7 @@ class TrainerEngine:
         if settings.validation.file is None or self._validation is None:
             return None
         examples = self._validation[1]  # as they were when the job started
-        loss = mean_loss(self.trainer, examples, max_tokens=settings.training.micro_batch_tokens)
+        loss = self.trainer.mean_loss(examples, max_tokens=settings.training.micro_batch_tokens)
         return loss, len(examples)
 
     # ---- parts

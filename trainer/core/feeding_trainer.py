@@ -30,8 +30,7 @@ from transformers import (
 from trainer.config.loader import BadConfig
 from trainer.config.schema import TrainingSettings
 from trainer.core.faults import is_out_of_memory
-from trainer.core.loss import supervised_loss
-from trainer.core.micro_batches import split_by_tokens, to_tensors
+from trainer.core.forward import find_forward
 from trainer.data.render import Example
 
 ENDLESS = 10**12  # optimizer steps; the feeder decides when to stop
@@ -97,6 +96,8 @@ class FeedingTrainer(Trainer):
         self._settings = settings
         self._tell = tell
         self.tick = tick
+        with self.accelerator.autocast():
+            self._forward = find_forward(model)
         self.create_optimizer()
         for group in self.optimizer.param_groups:
             group["lr"] = group["initial_lr"] = (
@@ -163,7 +164,7 @@ class FeedingTrainer(Trainer):
                 bundle.loss = self._gradient(model, bundle)
                 return bundle.loss
             except (RuntimeError, MemoryError) as error:
-                if not is_out_of_memory(error) or (smaller := _smaller_budget(bundle)) is None:
+                if not is_out_of_memory(error) or (smaller := self._smaller_budget(bundle)) is None:
                     raise
             # Out here, where the exception no longer holds the tensors
             self._free_memory(model)
@@ -177,14 +178,37 @@ class FeedingTrainer(Trainer):
         """Add up the gradient of all rows; return their loss."""
         torch.manual_seed(bundle.noise_seed)
         total = torch.zeros((), device=self.args.device)
-        for group in split_by_tokens(bundle.examples, max_tokens=bundle.micro_batch_tokens):
-            batch = to_tensors(group, self.args.device)
-            with self.compute_loss_context_manager():
-                loss = supervised_loss(model, batch.token_ids, batch.labels, num_items=bundle.num_items)
+        for rows in self._forward.split(bundle.examples, max_tokens=bundle.micro_batch_tokens):
+            # By the tokens of the whole step, so that it does not matter how its rows are split
+            loss = self._summed_loss(rows) / max(1, bundle.num_items)
             self.accelerator.backward(loss)
             total += loss.detach()
             self.tick()
         return total
+
+    def _summed_loss(self, rows: list[Example]) -> Tensor:
+        with self.accelerator.autocast():
+            return self._forward.summed_loss(rows)
+
+    @torch.no_grad()
+    def mean_loss(self, examples: list[Example], *, max_tokens: int) -> float:
+        """Return the mean cross entropy over all supervised tokens of `examples`; nothing is learned."""
+        num_items = sum(example.supervised_tokens for example in examples)
+        total = torch.zeros((), device=self.args.device)
+        self.model.eval()
+        try:
+            for rows in self._forward.split(examples, max_tokens=max_tokens):
+                total += self._summed_loss(rows)
+                self.tick()
+        finally:
+            self.model.train()
+        return float(total) / max(1, num_items)
+
+    def _smaller_budget(self, bundle: StepBundle) -> int | None:
+        """Return a budget that splits the step's rows further; None when every row goes alone already."""
+        groups = self._forward.split(bundle.examples, max_tokens=bundle.micro_batch_tokens)
+        sizes = [sum(len(row.token_ids) for row in rows) for rows in groups if len(rows) > 1]
+        return max(1, max(sizes) // 2) if sizes else None
 
     @staticmethod
     def _free_memory(model: nn.Module) -> None:
@@ -230,13 +254,6 @@ class _CarryStep(TrainerCallback):
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
         state.global_step = self._schedule.last_epoch
-
-
-def _smaller_budget(bundle: StepBundle) -> int | None:
-    """Return a budget that splits the step's rows further; None when every row goes alone already."""
-    groups = split_by_tokens(bundle.examples, max_tokens=bundle.micro_batch_tokens)
-    sizes = [len(group) * len(group[-1].token_ids) for group in groups if len(group) > 1]
-    return max(1, max(sizes) // 2) if sizes else None
 
 
 def warmup_factor(global_step: int, warmup_steps: int) -> float:

@@ -1,27 +1,86 @@
-"""The loss of one micro-batch. Shapes: B = rows, T = tokens of the longest row, V = vocabulary."""
+"""The loss of one micro-batch.
 
+Shapes: K = positions that predict a supervised token, E = size of a hidden state, V = vocabulary.
+"""
+
+from typing import Any
+
+import torch
 from torch import Tensor, nn
-from torch.nn.functional import cross_entropy
+from torch.autograd.function import once_differentiable
+from torch.nn.functional import linear
 
-from trainer.data.render import IGNORED
+LOGITS_BYTES = {"cpu": 8 * 2**20, "cuda": 256 * 2**20}  # of one chunk, in fp32; more was not faster
+LEAST_ROWS = 32  # of a chunk: below, the products of a large vocabulary are slow
 
 
-def supervised_loss(model: nn.Module, token_ids: Tensor, labels: Tensor, *, num_items: int) -> Tensor:
-    """Return the summed cross entropy at the supervised positions, divided by `num_items`.
+def summed_cross_entropy(hidden: Tensor, head: nn.Linear, targets: Tensor) -> Tensor:
+    """Return the sum of the cross entropies of `targets`, without ever holding all logits.
 
-    Divided by the supervised tokens of the whole step (not of this micro-batch), so that the parts of a step
-    add up to the same loss and gradient however its rows are split.
+    The logits of a chunk of positions are computed, turned into its gradients at once, and forgotten. So
+    nothing is computed twice, and the largest tensor is chunk x vocabulary.
 
     Args:
-        model: a causal language model of the transformers library, perhaps wrapped.
-        token_ids: (B, T) padded on the right. No attention mask is needed: causal attention
-            never looks right.
-        labels: (B, T) IGNORED where nothing is learned, padding included.
-        num_items: supervised tokens of the whole optimizer step.
+        hidden: (K, E) final hidden states at the positions that predict.
+        head: without bias.
+        targets: (K,) token ids.
     """
-    logits = model(input_ids=token_ids, use_cache=False).logits
-    targets = labels[:, 1:]
-    supervised = targets != IGNORED
-    return cross_entropy(logits[:, :-1][supervised].float(), targets[supervised], reduction="sum") / max(
-        1, num_items
-    )
+    total: Tensor = _SummedCrossEntropy.apply(hidden, head.weight, targets)  # type: ignore[no-untyped-call]
+    return total
+
+
+class _SummedCrossEntropy(torch.autograd.Function):
+    """Forward computes the gradients of hidden states and head, too; backward scales them.
+
+    d loss / d logits = softmax(logits) - one_hot(target), for each position.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, hidden: Tensor, weight: Tensor, targets: Tensor) -> Tensor:
+        for_hidden, for_weight, _ = ctx.needs_input_grad
+        device = hidden.device.type
+        dtype = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else weight.dtype
+        factors = hidden.to(dtype), weight.to(dtype)
+        hidden_gradient = torch.empty_like(hidden, dtype=dtype) if for_hidden else None
+        weight_gradient = torch.zeros_like(weight) if for_weight else None
+        total = torch.zeros((), device=hidden.device)
+        with torch.autocast(device, enabled=False):
+            for start in range(0, len(targets), size := _chunk_rows(device, len(weight))):
+                chunk = slice(start, start + size)
+                loss, error = _loss_and_error(factors[0][chunk], factors[1], targets[chunk])
+                total += loss
+                if hidden_gradient is not None:
+                    torch.mm(error, factors[1], out=hidden_gradient[chunk])
+                if weight_gradient is not None:
+                    _add_product(weight_gradient, error, factors[0][chunk])
+        ctx.save_for_backward(hidden_gradient, weight_gradient)
+        return total
+
+    @staticmethod
+    @once_differentiable  # type: ignore[untyped-decorator,unused-ignore]
+    def backward(ctx: Any, scale: Tensor) -> tuple[Tensor | None, Tensor | None, None]:
+        hidden_gradient, weight_gradient = (
+            None if gradient is None else gradient.mul_(scale) for gradient in ctx.saved_tensors
+        )
+        return hidden_gradient, weight_gradient, None
+
+
+def _chunk_rows(device: str, vocabulary: int) -> int:
+    return max(LEAST_ROWS, LOGITS_BYTES.get(device, LOGITS_BYTES["cpu"]) // (4 * vocabulary))
+
+
+def _loss_and_error(hidden: Tensor, weight: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the summed loss of a chunk and its gradient by the logits, in the format of the factors."""
+    log_probabilities = linear(hidden, weight).float().log_softmax(dim=-1)
+    at_targets = targets.unsqueeze(1)
+    loss = -log_probabilities.gather(1, at_targets).sum()
+    error = log_probabilities.exp_()
+    error.scatter_add_(1, at_targets, torch.full_like(at_targets, -1, dtype=error.dtype))
+    return loss, error.to(hidden.dtype)
+
+
+def _add_product(total: Tensor, error: Tensor, hidden: Tensor) -> None:
+    if total.dtype == error.dtype:
+        total.addmm_(error.t(), hidden)
+    else:
+        total += error.t() @ hidden

@@ -1,15 +1,21 @@
 """Split the rows of one optimizer step into micro-batches, and turn those into tensors.
 
-Shapes: B = rows of a micro-batch, T = tokens of its longest row.
+Shapes: B = sequences of a micro-batch, T = tokens of a sequence, K = positions that predict a supervised
+token.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import accumulate, chain
 
 import torch
 from torch import Tensor
 
+from trainer.core.attention import RowBounds
 from trainer.data.render import IGNORED, Example
+
+PADDING = 0  # a token that is never looked at
+A_PASS_COSTS = 128  # tokens that could go through the model in the time that each further pass takes
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,32 +23,117 @@ class MicroBatch:
     """Rows that go through the model together."""
 
     token_ids: Tensor
-    """(B, T) padded on the right with token 0, which is never looked at."""
-    labels: Tensor
-    """(B, T) IGNORED on padding."""
+    """(B, T) one row per sequence, padded on the right; or all rows end to end in one."""
+    positions: Tensor
+    """(B, T) of each token in its row."""
+    predicting: Tensor
+    """(K,) where hidden states predict a supervised token, counted over all sequences."""
+    targets: Tensor
+    """(K,) those tokens."""
+    rows: RowBounds | None
+    """Of rows that lie end to end."""
 
 
-def split_by_tokens(examples: Sequence[Example], *, max_tokens: int) -> list[list[Example]]:
-    """Group examples of similar length so that rows times longest row stays within `max_tokens`.
+def split_end_to_end(examples: Sequence[Example], *, max_tokens: int) -> list[list[Example]]:
+    """Group examples so that their tokens together stay within `max_tokens`; a longer one goes alone.
 
-    A row longer than that goes alone. Sorting is stable, so equal input gives an equal split.
+    Rows of equal length end up side by side, where attention takes them at once.
     """
     groups: list[list[Example]] = []
-    for example in sorted(examples, key=lambda example: len(example.token_ids)):
-        if groups and len(example.token_ids) * (len(groups[-1]) + 1) <= max_tokens:
+    size = 0
+    for example in _by_length(examples):
+        size += len(example.token_ids)
+        if groups and size <= max_tokens:
             groups[-1].append(example)
         else:
             groups.append([example])
+            size = len(example.token_ids)
     return groups
 
 
-def to_tensors(examples: Sequence[Example], device: torch.device) -> MicroBatch:
-    """Pad examples to the longest of them and put them on `device`."""
-    length = max(len(example.token_ids) for example in examples)
-    token_ids = torch.tensor([_padded(example.token_ids, length, 0) for example in examples])
-    labels = torch.tensor([_padded(example.labels, length, IGNORED) for example in examples])
-    return MicroBatch(token_ids.to(device, non_blocking=True), labels.to(device, non_blocking=True))
+def split_padded(examples: Sequence[Example], *, max_tokens: int) -> list[list[Example]]:
+    """Group examples of similar length so that rows times longest row stays within `max_tokens`.
+
+    Of all such groupings the one that computes least, counting A_PASS_COSTS for each group (by dynamic
+    programming over the sorted rows). A row longer than `max_tokens` goes alone.
+    """
+    rows = _by_length(examples)
+    least = [0]  # cost of the best grouping of the first i rows
+    starts = [0]  # where its last group begins
+    for end in range(1, len(rows) + 1):
+        longest = len(rows[end - 1].token_ids)
+        costs = [
+            (least[start] + (end - start) * longest + A_PASS_COSTS, start)
+            for start in range(end)
+            if (end - start) * longest <= max_tokens or start == end - 1
+        ]
+        cost, start = min(costs)
+        least.append(cost)
+        starts.append(start)
+    groups: list[list[Example]] = []
+    end = len(rows)
+    while end:
+        groups.insert(0, rows[starts[end] : end])
+        end = starts[end]
+    return groups
 
 
-def _padded(values: list[int], length: int, filler: int) -> list[int]:
-    return values + [filler] * (length - len(values))
+def _by_length(examples: Sequence[Example]) -> list[Example]:
+    # Stable, so that equal input gives an equal split
+    return sorted(examples, key=lambda example: len(example.token_ids))
+
+
+def end_to_end(examples: Sequence[Example], device: torch.device) -> MicroBatch:
+    """Lay examples one behind the other, and put them on `device`."""
+    lengths = tuple(len(example.token_ids) for example in examples)
+    offsets = [0, *accumulate(lengths)]
+    return _tensors(
+        token_ids=list(chain.from_iterable(example.token_ids for example in examples)),
+        positions=list(chain.from_iterable(range(length) for length in lengths)),
+        examples=examples,
+        starts=offsets,
+        num_sequences=1,
+        rows=RowBounds(lengths, torch.tensor(offsets, dtype=torch.int32).to(device, non_blocking=True)),
+        device=device,
+    )
+
+
+def padded(examples: Sequence[Example], device: torch.device) -> MicroBatch:
+    """Pad examples to the longest of them, and put them on `device`."""
+    longest = max(len(example.token_ids) for example in examples)
+    fillers = ([PADDING] * (longest - len(example.token_ids)) for example in examples)
+    rows = zip((example.token_ids for example in examples), fillers, strict=True)
+    return _tensors(
+        token_ids=list(chain.from_iterable(chain.from_iterable(rows))),
+        positions=list(range(longest)) * len(examples),
+        examples=examples,
+        starts=range(0, longest * len(examples), longest),
+        num_sequences=len(examples),
+        rows=None,
+        device=device,
+    )
+
+
+def _tensors(
+    *,
+    token_ids: list[int],
+    positions: list[int],
+    examples: Sequence[Example],
+    starts: Sequence[int],
+    num_sequences: int,
+    rows: RowBounds | None,
+    device: torch.device,
+) -> MicroBatch:
+    predicting, targets = [], []
+    for start, example in zip(starts, examples, strict=False):
+        for position, label in enumerate(example.labels[1:]):
+            if label != IGNORED:
+                predicting.append(start + position)
+                targets.append(label)
+    # One copy to the device instead of four
+    everything = torch.tensor(token_ids + positions + predicting + targets)
+    if device.type == "cuda":
+        everything = everything.pin_memory()
+    sizes = [len(token_ids), len(positions), len(predicting), len(targets)]
+    ids, places, where, what = torch.split(everything.to(device, non_blocking=True), sizes)
+    return MicroBatch(ids.view(num_sequences, -1), places.view(num_sequences, -1), where, what, rows)

@@ -1,14 +1,9 @@
-"""Loss on a validation file, by the same code as the training loss."""
+"""The rows of a validation file."""
 
 from pathlib import Path
 
-import torch
-
 from trainer.config.loader import BadConfig
 from trainer.config.schema import Settings
-from trainer.core.feeding_trainer import FeedingTrainer
-from trainer.core.loss import supervised_loss
-from trainer.core.micro_batches import split_by_tokens, to_tensors
 from trainer.core.open_job import make_renderer
 from trainer.data.check import check_file
 from trainer.data.formats import read_conversation
@@ -45,20 +40,3 @@ def load_validation_examples(settings: Settings, base_dir: Path, tokenizer: Toke
         raise BadConfig(f"validation.file is {path}: {error}; expected rows like those trained") from error
     finally:
         rows.close()
-
-
-@torch.no_grad()
-def mean_loss(trainer: FeedingTrainer, examples: list[Example], *, max_tokens: int) -> float:
-    """Return the mean cross entropy over all supervised tokens of `examples`."""
-    model = trainer.model
-    num_items = sum(example.supervised_tokens for example in examples)
-    total = torch.zeros((), device=trainer.args.device)
-    model.eval()
-    try:
-        for group in split_by_tokens(examples, max_tokens=max_tokens):
-            batch = to_tensors(group, trainer.args.device)
-            total += supervised_loss(model, batch.token_ids, batch.labels, num_items=num_items)
-            trainer.tick()
-    finally:
-        model.train()
-    return float(total)

@@ -1,0 +1,157 @@
+"""The way micro-batches take through a model: the fastest one that is shown to compute the same.
+
+Two things are saved where a model allows it: padding, by laying rows end to end, and the logits of positions
+where nothing is learned, by calling decoder and head one after the other. Models differ (attention with
+features of their own, state that runs from token to token, logits that are scaled), and no list of them would
+stay true. So each way is tried on a few made-up rows, and taken only if all logits come out as for the row
+alone.
+"""
+
+import logging
+from collections.abc import Callable, Sequence
+from typing import Any, cast
+
+import torch
+from peft import PeftModel
+from torch import Tensor, nn
+from torch.nn.functional import cross_entropy
+from transformers import PreTrainedModel
+
+from trainer.core import attention
+from trainer.core.loss import summed_cross_entropy
+from trainer.core.micro_batches import (
+    MicroBatch,
+    end_to_end,
+    padded,
+    split_end_to_end,
+    split_padded,
+)
+from trainer.data.render import Example
+
+PROBE_LENGTHS = (7, 12, 12, 5)  # two of equal length, which attention takes at once
+EXACT = 0.0
+ROUNDING = {torch.float32: 1e-4, torch.float16: 0.02, torch.bfloat16: 0.05}  # of the largest number
+REFUSALS = (attention.UnsupportedAttention, TypeError)  # such as an argument that the model does not take
+
+logger = logging.getLogger(__name__)
+
+
+class Forward:
+    """Computes the loss of rows.
+
+    Args:
+        model: perhaps wrapped by PEFT.
+        lays_end_to_end: whether rows lie end to end in one sequence; else each is a padded sequence.
+        calls_head_apart: whether decoder and head are called one after the other.
+    """
+
+    def __init__(
+        self, model: PreTrainedModel, *, lays_end_to_end: bool = False, calls_head_apart: bool = False
+    ) -> None:
+        self._model = model
+        self._inner: PreTrainedModel = model.get_base_model() if isinstance(model, PeftModel) else model
+        self.lays_end_to_end = lays_end_to_end
+        self.calls_head_apart = calls_head_apart
+
+    def split(self, examples: Sequence[Example], *, max_tokens: int) -> list[list[Example]]:
+        """Return the micro-batches of a step's rows."""
+        split = split_end_to_end if self.lays_end_to_end else split_padded
+        return split(examples, max_tokens=max_tokens)
+
+    def summed_loss(self, examples: Sequence[Example]) -> Tensor:
+        """Return the sum of the cross entropies of one micro-batch's supervised tokens."""
+        batch = self._to_tensors(examples)
+        if self.calls_head_apart:
+            hidden = _rows_of(self._hidden(batch), batch.predicting)
+            head = cast(nn.Linear, self._inner.get_output_embeddings())
+            return summed_cross_entropy(hidden, head, batch.targets)
+        logits = _rows_of(self._logits(batch), batch.predicting)
+        return cross_entropy(logits.float(), batch.targets, reduction="sum")
+
+    def _to_tensors(self, examples: Sequence[Example]) -> MicroBatch:
+        to_tensors = end_to_end if self.lays_end_to_end else padded
+        return to_tensors(examples, self._model.device)
+
+    def _hidden(self, batch: MicroBatch) -> Tensor:
+        return cast(Tensor, self._call(self._inner.get_decoder(), batch).last_hidden_state)
+
+    def _logits(self, batch: MicroBatch) -> Tensor:
+        return cast(Tensor, self._call(self._model, batch).logits)
+
+    def _call(self, module: nn.Module, batch: MicroBatch) -> Any:
+        bounds = {} if batch.rows is None else {"position_ids": batch.positions, "rows": batch.rows}
+        return module(input_ids=batch.token_ids, use_cache=False, **bounds)
+
+    # ---- trying a way
+
+    def logits(self, examples: Sequence[Example]) -> Tensor:
+        """Return the logits of all positions of rows that are not padded, one behind the other."""
+        batch = self._to_tensors(examples)
+        if self.calls_head_apart:
+            head = cast(nn.Linear, self._inner.get_output_embeddings())
+            return cast(Tensor, head(self._hidden(batch))).flatten(0, 1)
+        return self._logits(batch).flatten(0, 1)
+
+
+def _rows_of(tensor: Tensor, positions: Tensor) -> Tensor:
+    return tensor.flatten(0, 1).index_select(0, positions)
+
+
+@torch.no_grad()
+def find_forward(model: PreTrainedModel) -> Forward:
+    """Return the fastest way through `model` that computes the same as one row after the other.
+
+    The model's attention is replaced if that is part of it. Call it under the autocast of training.
+    """
+    was_training = model.training
+    model.eval()
+    try:
+        examples = _made_up_rows(model)
+        plain = Forward(model)
+        expected = torch.cat([plain.logits([example]) for example in examples])
+        apart = Forward(model, calls_head_apart=_has_plain_head(plain))
+        # To the bit: logits that are cut off softly differ by very little as long as they are small
+        if not _agrees(lambda: torch.cat([apart.logits([row]) for row in examples]), expected, EXACT):
+            apart = plain
+        return _laid_end_to_end(model, apart, examples, expected) or apart
+    finally:
+        model.train(was_training)
+
+
+def _laid_end_to_end(
+    model: PreTrainedModel, apart: Forward, examples: list[Example], expected: Tensor
+) -> Forward | None:
+    inner = apart._inner
+    before = inner.config._attn_implementation
+    inner.set_attn_implementation(attention.NAME)
+    joined = Forward(model, lays_end_to_end=True, calls_head_apart=apart.calls_head_apart)
+    if inner.config._attn_implementation == attention.NAME and _agrees(
+        lambda: joined.logits(examples), expected, ROUNDING[expected.dtype]
+    ):
+        return joined
+    logger.info("rows of this model are padded: its attention cannot take them end to end")
+    inner.set_attn_implementation(before)
+    return None
+
+
+def _has_plain_head(forward: Forward) -> bool:
+    head = forward._inner.get_output_embeddings()
+    return type(head) is nn.Linear and head.bias is None
+
+
+def _agrees(compute: Callable[[], Tensor], expected: Tensor, tolerance: float) -> bool:
+    try:
+        found = compute()
+    except REFUSALS as error:
+        logger.info("a faster way through the model was refused: %s", error)
+        return False
+    return bool((found - expected).abs().max() <= tolerance * expected.abs().max())
+
+
+def _made_up_rows(model: PreTrainedModel) -> list[Example]:
+    vocabulary = cast(nn.Embedding, model.get_input_embeddings()).num_embeddings
+    rows = []
+    for number, length in enumerate(PROBE_LENGTHS):
+        token_ids = [(97 * number + 31 * position + 5) % vocabulary for position in range(length)]
+        rows.append(Example(token_ids, token_ids, length - 1, is_truncated=False))
+    return rows
