@@ -31,9 +31,11 @@ from trainer.config.loader import BadConfig
 from trainer.config.schema import TrainingSettings
 from trainer.core.faults import is_out_of_memory
 from trainer.core.forward import find_forward
+from trainer.core.norms import speed_up_norms
 from trainer.data.render import Example
 
 ENDLESS = 10**12  # optimizer steps; the feeder decides when to stop
+COLLECT_EVERY = 1000  # steps of a job between two looks for garbage in cycles
 
 
 @dataclass
@@ -96,6 +98,7 @@ class FeedingTrainer(Trainer):
         self._settings = settings
         self._tell = tell
         self.tick = tick
+        speed_up_norms(model)
         with self.accelerator.autocast():
             self._forward = find_forward(model)
         self.create_optimizer()
@@ -135,7 +138,13 @@ class FeedingTrainer(Trainer):
         """
         self._bundles = bundles
         self.model.train()
-        self.train()
+        gc.freeze()  # what is there by now stays; looking through it took longer than many a step
+        gc.disable()
+        try:
+            self.train()
+        finally:
+            gc.enable()
+            gc.unfreeze()
 
     # ---- what the stock class calls
 
@@ -150,6 +159,8 @@ class FeedingTrainer(Trainer):
         if bundle is None:
             self.control.should_training_stop = True
             return [], None
+        if bundle.index % COLLECT_EVERY == 0:  # also at the beginning of each file
+            gc.collect()
         return [bundle], bundle.num_items
 
     def training_step(
