@@ -8,7 +8,8 @@ from transformers import Trainer, TrainerCallback
 
 from tests.trainer.step_rig import bundle, example
 from trainer.config.schema import TrainingSettings
-from trainer.core.feeding_trainer import FeedingTrainer, choose_precision, warmup_factor
+from trainer.core.feeding_trainer import FeedingTrainer, choose_precision
+from trainer.core.schedules import warmup_factor
 
 UNMOVED = 1e-30  # a learning rate under which float32 weights stay what they are
 

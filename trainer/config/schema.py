@@ -40,7 +40,7 @@ class TrainingSettings(Section):
     the extra `qlora`). Locked with the first checkpoint."""
 
     lora_rank: Positive = 16
-    """Rank of the matrices of `lora`. Locked with the first checkpoint."""
+    """Rank of the matrices of `lora` and `qlora`. Locked with the first checkpoint."""
 
     lora_alpha: Positive = 32
     """Their product is scaled by `lora_alpha / lora_rank`. Locked with the first checkpoint."""
@@ -96,7 +96,7 @@ class TrainingSettings(Section):
     schedule: Literal["constant_with_warmup", "cosine", "wsd"] = "constant_with_warmup"
     """How the learning rate goes on after the warm-up. `constant_with_warmup`: it stays. `cosine`: it falls
     along half a cosine over each file. `wsd`: it stays, and falls in a straight line over the last
-    `decay_fraction` of each file."""
+    `decay_fraction` of each file. Where a file begins during the warm-up, both factors count."""
 
     decay_fraction: Annotated[float, Field(gt=0, le=1)] = 0.1
     """Share of a file's steps over which `wsd` decays."""
@@ -105,7 +105,8 @@ class TrainingSettings(Section):
     """Share of `learning_rate` that `cosine` and `wsd` end at."""
 
     optimizer: Literal["adamw", "adamw_8bit", "paged_adamw_8bit", "adafactor", "muon"] = "adamw"
-    """How gradients become changes. The 8-bit ones need the extra `qlora`. Locked with the first
+    """How gradients become changes. The 8-bit ones need the extra `qlora`, the paged one a GPU, too. `muon`:
+    Muon for the matrices inside the model, AdamW for the rest, at one learning rate. Locked with the first
     checkpoint."""
 
     weight_decay: Annotated[float, Field(ge=0, lt=1)] = 0.0
@@ -115,11 +116,13 @@ class TrainingSettings(Section):
     """Gradients are scaled down to this L2 norm; 0 leaves them alone."""
 
     neftune_noise_alpha: Annotated[float, Field(gt=0)] | None = None
-    """Strength of the noise that is added to embeddings in training (NEFTune); null adds none."""
+    """Strength of the noise that is added to embeddings in training (NEFTune, which tried 5 to 15); null adds
+    none."""
 
     activation_checkpointing: Literal["off", "on", "auto"] = "auto"
     """Whether activations are computed again in the backward pass instead of being kept: less memory, a third
-    more arithmetic. `auto`: when a single row does not fit otherwise."""
+    more arithmetic. `auto`: when a single row does not fit otherwise. A change takes effect with a new worker,
+    which is started by itself."""
 
     precision: Literal["auto", "bf16", "fp16", "fp32"] = "auto"
     """Number format of the arithmetic. `auto`: bf16 on a GPU that supports it, else fp32. `fp16` needs a
@@ -137,6 +140,11 @@ class TrainingSettings(Section):
 
     cpu_threads: Positive | None = None
     """Threads for arithmetic on the CPU; null leaves the choice to torch (one per core)."""
+
+    @property
+    def uses_adapter(self) -> bool:
+        """Whether small matrices beside a frozen base model are trained, and saved alone."""
+        return self.method != "full"
 
     @property
     def rows_per_step(self) -> int:

@@ -8,9 +8,10 @@ steps (loaders, epochs, logging, saving) is done by the session that feeds it; w
 import gc
 import math
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -26,12 +27,17 @@ from transformers import (
     TrainerState,
     TrainingArguments,
 )
+from transformers.utils.import_utils import is_torch_tf32_available
 
 from trainer.config.loader import BadConfig
 from trainer.config.schema import TrainingSettings
 from trainer.core.faults import is_out_of_memory
 from trainer.core.forward import find_forward
+from trainer.core.loss_scale import LossScale
+from trainer.core.noise import noisy_embeddings
 from trainer.core.norms import speed_up_norms
+from trainer.core.optimizers import STOCK_NAMES, muon_with_adamw
+from trainer.core.schedules import learning_rate
 from trainer.data.render import Example
 
 ENDLESS = 10**12  # optimizer steps; the feeder decides when to stop
@@ -49,10 +55,12 @@ class StepBundle:
     """Less once the step has been taken, if memory was too small for this."""
     index: int = 0
     """In the job's plan, counted from 0."""
+    num_steps: int = 1
+    """Of the job's plan."""
     lines: tuple[int, ...] = ()
     """The rows' numbers in their file."""
     noise_seed: int = 0
-    """Seeds dropout for this step alone, so that a step's noise does not depend on what ran before it."""
+    """Seeds dropout and NEFTune for this step alone, so that noise does not depend on what ran before it."""
     learning_rate: float = 0.0
     """This and what follows is valid once the step has been taken."""
     loss: Tensor = field(default_factory=lambda: torch.tensor(0.0))
@@ -98,8 +106,9 @@ class FeedingTrainer(Trainer):
         self._settings = settings
         self._tell = tell
         self.tick = tick
+        self.loss_scale = LossScale(self.args.device.type) if choose_precision(settings) == "fp16" else None
         speed_up_norms(model)
-        with self.accelerator.autocast():
+        with self._autocast():
             self._forward = find_forward(model)
         self.create_optimizer()
         for group in self.optimizer.param_groups:
@@ -111,25 +120,25 @@ class FeedingTrainer(Trainer):
         self.use(settings)
 
     def use(self, settings: TrainingSettings) -> None:
-        """Apply what may change from file to file: learning rate, warm-up, weight decay and clipping."""
+        """Apply what may change from file to file, such as schedule, weight decay, clipping and noise."""
         self._settings = settings
         self.args.max_grad_norm = settings.max_grad_norm
-        with_decay, *_ = (
-            self.optimizer.param_groups
-        )  # the stock class puts biases and norms into the second group
-        with_decay["weight_decay"] = settings.weight_decay
+        *with_decay, _ = self.optimizer.param_groups  # biases and norms are the last group
+        for group in with_decay:
+            group["weight_decay"] = settings.weight_decay
+        if settings.activation_checkpointing != "auto":
+            self.checkpoint_activations(settings.activation_checkpointing == "on")
         for group in self.optimizer.param_groups:
             group["initial_lr"] = 1.0
             group["lr"] = self.learning_rate
 
     @property
     def learning_rate(self) -> float:
-        """The learning rate of the next step."""
+        """The learning rate of a step at this age of the model, at the start of a file."""
         return self._rate_at(self.lr_scheduler.last_epoch)
 
     def _rate_at(self, global_step: int) -> float:
-        """The schedule is a function of the model's age, so there is nothing in it to save or to restart."""
-        return self._settings.learning_rate * warmup_factor(global_step, self._settings.warmup_steps)
+        return learning_rate(self._settings, global_step=global_step)
 
     def feed(self, bundles: Iterator[StepBundle]) -> None:
         """Take one optimizer step per bundle until `bundles` ends.
@@ -169,10 +178,11 @@ class FeedingTrainer(Trainer):
         """Compute the gradient of one whole optimizer step, micro-batch by micro-batch."""
         bundle: StepBundle = inputs
         self._current = bundle
-        bundle.learning_rate = self.learning_rate
+        self._set_learning_rate(bundle)
         while True:
             try:
-                bundle.loss = self._gradient(model, bundle)
+                with noisy_embeddings(self.model, self._settings.neftune_noise_alpha):
+                    bundle.loss = self._gradient_within_range(model, bundle)
                 return bundle.loss
             except (RuntimeError, MemoryError) as error:
                 if not is_out_of_memory(error) or (smaller := self._smaller_budget(bundle)) is None:
@@ -185,6 +195,25 @@ class FeedingTrainer(Trainer):
             )
             bundle.micro_batch_tokens = smaller
 
+    def _set_learning_rate(self, bundle: StepBundle) -> None:
+        """The schedule is a function of the step's place, so there is nothing in it to save or to restart."""
+        bundle.learning_rate = learning_rate(
+            self._settings,
+            global_step=self.lr_scheduler.last_epoch,
+            step=bundle.index,
+            num_steps=bundle.num_steps,
+        )
+        for group in self.optimizer.param_groups:
+            group["lr"] = bundle.learning_rate
+
+    def _gradient_within_range(self, model: nn.Module, bundle: StepBundle) -> Tensor:
+        """Compute the gradient; in fp16 again, while it overflows and a lower scale may help."""
+        loss = self._gradient(model, bundle)
+        while self.loss_scale and self.loss_scale.unscale(self.optimizer) and torch.isfinite(loss):
+            model.zero_grad(set_to_none=True)
+            loss = self._gradient(model, bundle)
+        return loss
+
     def _gradient(self, model: nn.Module, bundle: StepBundle) -> Tensor:
         """Add up the gradient of all rows; return their loss."""
         torch.manual_seed(bundle.noise_seed)
@@ -192,13 +221,13 @@ class FeedingTrainer(Trainer):
         for rows in self._forward.split(bundle.examples, max_tokens=bundle.micro_batch_tokens):
             # By the tokens of the whole step, so that it does not matter how its rows are split
             loss = self._summed_loss(rows) / max(1, bundle.num_items)
-            self.accelerator.backward(loss)
+            self.accelerator.backward(self.loss_scale.scale(loss) if self.loss_scale else loss)
             total += loss.detach()
             self.tick()
         return total
 
     def _summed_loss(self, rows: list[Example]) -> Tensor:
-        with self.accelerator.autocast():
+        with self._autocast():
             return self._forward.summed_loss(rows)
 
     @torch.no_grad()
@@ -220,6 +249,35 @@ class FeedingTrainer(Trainer):
         groups = self._forward.split(bundle.examples, max_tokens=bundle.micro_batch_tokens)
         sizes = [sum(len(row.token_ids) for row in rows) for rows in groups if len(rows) > 1]
         return max(1, max(sizes) // 2) if sizes else None
+
+    def checkpoint_activations(self, on: bool) -> None:
+        """Have activations computed again in the backward pass instead of kept, or not.
+
+        Raises:
+            BadConfig: the model cannot do that.
+        """
+        if not on:
+            self.model.activation_checkpointing_disable()
+        elif self.model.supports_gradient_checkpointing:
+            self.model.activation_checkpointing_enable({"use_reentrant": False})
+        else:
+            raise BadConfig(
+                f'training.activation_checkpointing is "{self._settings.activation_checkpointing}", but '
+                f'models of type "{self.model.config.model_type}" cannot compute activations again; use "off"'
+            )
+
+    def create_optimizer(self, model: nn.Module | None = None) -> Optimizer:
+        """Create the one that `training.optimizer` names, unless it is there."""
+        if self.optimizer is None and self._settings.optimizer == "muon":
+            decaying = self.get_decay_parameter_names(self.model)
+            self.optimizer = muon_with_adamw(self.model, decaying, weight_decay=self.args.weight_decay)
+        return super().create_optimizer(model)
+
+    def _autocast(self) -> AbstractContextManager[Any]:
+        """Compute in fp16 if that is wanted. The stock class is not told of it, as it would skip steps."""
+        if self.loss_scale:
+            return torch.autocast(self.args.device.type, dtype=torch.float16)
+        return cast(AbstractContextManager[Any], self.accelerator.autocast())
 
     @staticmethod
     def _free_memory(model: nn.Module) -> None:
@@ -267,11 +325,6 @@ class _CarryStep(TrainerCallback):
         state.global_step = self._schedule.last_epoch
 
 
-def warmup_factor(global_step: int, warmup_steps: int) -> float:
-    """Return the share of the learning rate that step `global_step` (counted from 0) is taken with."""
-    return min(1.0, (global_step + 1) / (warmup_steps + 1))
-
-
 def _arguments(settings: TrainingSettings, scratch: Path) -> TrainingArguments:
     try:
         arguments = TrainingArguments(
@@ -279,12 +332,13 @@ def _arguments(settings: TrainingSettings, scratch: Path) -> TrainingArguments:
             max_steps=ENDLESS,
             per_device_train_batch_size=1,
             gradient_accumulation_steps=1,  # a bundle is a whole step; it is split inside `training_step`
-            optim="adamw_torch_fused",
+            optim=STOCK_NAMES.get(settings.optimizer, STOCK_NAMES["adamw"]),
             learning_rate=settings.learning_rate,
             weight_decay=settings.weight_decay,
             max_grad_norm=settings.max_grad_norm,
             seed=settings.seed,
             bf16=choose_precision(settings) == "bf16",
+            tf32=settings.tf32 if is_torch_tf32_available() else None,
             use_cpu=settings.device == "cpu",
             save_strategy="no",
             logging_strategy="no",
@@ -302,7 +356,7 @@ def _arguments(settings: TrainingSettings, scratch: Path) -> TrainingArguments:
 
 
 def choose_precision(settings: TrainingSettings) -> str:
-    """Return the number format to compute in: `bf16` or `fp32`."""
+    """Return the number format to compute in: `bf16`, `fp16` or `fp32`."""
     if settings.precision != "auto":
         return settings.precision
     has_gpu = settings.device != "cpu" and torch.cuda.is_available()

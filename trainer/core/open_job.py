@@ -76,6 +76,7 @@ class OpenJob:
         self.counts["without_target"] += sum(not example.supervised_tokens for example in examples)
         return StepBundle(
             index=planned.index,
+            num_steps=self.plan.num_steps,
             lines=planned.lines,
             examples=examples,
             num_items=sum(example.supervised_tokens for example in examples),

@@ -19,7 +19,7 @@ def save_tree(value: Any, folder: Path, name: str) -> None:
         TypeError: it holds something that is neither tensor, dictionary, list, text, number nor None.
     """
     tensors: dict[str, Tensor] = {}
-    tree = _take_apart(value, tensors)
+    tree = _take_apart(value, tensors, {})
     save_file(tensors, folder / f"{name}.safetensors")
     (folder / f"{name}.json").write_text(json.dumps(tree))
 
@@ -30,16 +30,18 @@ def load_tree(folder: Path, name: str) -> Any:
     return _put_together(json.loads((folder / f"{name}.json").read_text()), tensors)
 
 
-def _take_apart(value: Any, tensors: dict[str, Tensor]) -> Any:
+def _take_apart(value: Any, tensors: dict[str, Tensor], keys: dict[int, str]) -> Any:
     match value:
         case Tensor():
-            key = f"t{len(tensors)}"
-            tensors[key] = value.detach().contiguous()
+            # A tensor that is met twice, such as a table that the states of many weights share, is kept once
+            key = keys.setdefault(id(value), f"t{len(tensors)}")
+            if key not in tensors:
+                tensors[key] = value.detach().contiguous()
             return {"tensor": key}
         case dict():  # as pairs: a key may be a number, which JSON would make a text
-            return {"dict": [[key, _take_apart(item, tensors)] for key, item in value.items()]}
+            return {"dict": [[key, _take_apart(item, tensors, keys)] for key, item in value.items()]}
         case list() | tuple():
-            return {"list": [_take_apart(item, tensors) for item in value]}
+            return {"list": [_take_apart(item, tensors, keys) for item in value]}
         case None | bool() | int() | float() | str():
             return value
     raise TypeError(f"{value!r} cannot be kept in a checkpoint; expected a tensor or a plain value")

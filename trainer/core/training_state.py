@@ -26,11 +26,10 @@ FIRST_RELEASE_OPTIMIZER = "optimizer.pt"
 
 def write_state(trainer: FeedingTrainer, steps: Iterable[StepReport], folder: Path) -> None:
     """Write the files into `folder`."""
-    scaler = trainer.accelerator.scaler
     state = {
         "optimizer": trainer.optimizer.state_dict(),
         "scheduler": {"last_epoch": trainer.lr_scheduler.last_epoch},  # the rest of it is settings
-        "scaler": scaler.state_dict() if scaler else None,
+        "scaler": trainer.loss_scale.state_dict() if trainer.loss_scale else None,
         "random": random_state(),
     }
     save_tree(state, folder, STATE)
@@ -44,8 +43,8 @@ def load_state(trainer: FeedingTrainer, folder: Path) -> list[StepReport]:
     else:
         state = load_tree(folder, STATE)
         trainer.optimizer.load_state_dict(state["optimizer"])
-        if trainer.accelerator.scaler and state["scaler"]:
-            trainer.accelerator.scaler.load_state_dict(state["scaler"])
+        if trainer.loss_scale and state["scaler"]:
+            trainer.loss_scale.load_state_dict(state["scaler"])
         restore_random(state["random"])
     return [StepReport.model_validate(step) for step in json.loads((folder / STEPS_FILE).read_text())]
 
