@@ -7,6 +7,25 @@ from pathlib import Path
 from trainer.config.loader import BadConfig, load_settings
 from trainer.config.schema import Settings
 
+FIXED_IN_A_WORKER = (
+    "method",
+    "optimizer",
+    "lora_rank",
+    "lora_alpha",
+    "lora_dropout",
+    "lora_targets",
+    "lora_dora",
+    "lora_rslora",
+    "precision",
+    "tf32",
+    "compile",
+    "activation_checkpointing",
+    "device",
+    "processes",
+    "cpu_threads",
+)
+"""Settings of training that are built into a worker when it loads the model."""
+
 
 class LiveSettings:
     """Follows `config.json`.
@@ -51,9 +70,8 @@ def needs_new_worker(running: Settings, wanted: Settings) -> bool:
 
     def fixed(settings: Settings) -> tuple[object, ...]:
         training = settings.training
-        lora = (training.lora_rank, training.lora_alpha, training.lora_dropout, training.lora_targets)
-        machine = (training.precision, training.device, training.cpu_threads)
         # The length may not change at all, which a new worker says in so many words
-        return (settings.model, settings.data.max_length, training.method, lora, machine)
+        of_training = tuple(getattr(training, name) for name in FIXED_IN_A_WORKER)
+        return (settings.model, settings.data.max_length, of_training)
 
     return fixed(running) != fixed(wanted)

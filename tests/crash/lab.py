@@ -10,7 +10,9 @@ import subprocess
 import sys
 import time
 from collections import Counter
+from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import psutil
@@ -79,11 +81,19 @@ class Lab:
     Args:
         seed: chooses the faults.
         method: as `training.method`.
+        training: more settings of that section.
         background: as `checkpoints.background`.
     """
 
     def __init__(
-        self, base: Path, nursery: Nursery, *, seed: int, method: str = "full", background: str = "never"
+        self,
+        base: Path,
+        nursery: Nursery,
+        *,
+        seed: int,
+        method: str = "full",
+        background: str = "never",
+        training: Mapping[str, Any] = MappingProxyType({}),
     ) -> None:
         self.layout = Layout(base)
         self.layout.create()
@@ -95,7 +105,7 @@ class Lab:
         self._daemon: subprocess.Popen[bytes] | None = None
         settings = SETTINGS | {
             "model": {"base_model": str(nursery.base_model)},
-            "training": SETTINGS["training"] | {"method": method},
+            "training": SETTINGS["training"] | {"method": method} | dict(training),
             "checkpoints": SETTINGS["checkpoints"] | {"background": background},
         }
         self.layout.config_file.write_text(json.dumps(settings))

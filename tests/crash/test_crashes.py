@@ -24,6 +24,25 @@ def test_random_kills_change_no_bit_of_what_is_learned(make_lab, method, backgro
     assert len(set(steps_before_kills)) > KILLS / 2, "most kills came while something was being learned"
 
 
+@pytest.mark.parametrize(
+    "method, training",
+    [
+        ("full", {"optimizer": "muon", "schedule": "cosine", "neftune_noise_alpha": 5.0}),
+        ("qlora", {"optimizer": "adamw_8bit", "schedule": "wsd", "decay_fraction": 0.5, "lora_dora": True}),
+    ],
+    ids=["muon, cosine, noise", "4 and 8 bits, wsd"],
+)
+def test_kills_change_no_bit_whatever_the_way_of_training(make_lab, method, training):
+    if method == "qlora":
+        pytest.importorskip("bitsandbytes")
+    lab = make_lab(seed=6, method=method, training=training)
+
+    for _ in rage(lab, kills=2, seed=6):
+        pass
+
+    assert bring_to_an_end(lab) == []
+
+
 @pytest.mark.parametrize("method", ["full", "lora"])
 def test_a_file_that_is_overtaken_paused_and_killed_goes_on_at_its_very_next_step(make_lab, method):
     lab = make_lab(seed=5, method=method)

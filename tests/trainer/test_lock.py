@@ -14,6 +14,9 @@ LOCKED = [
     ("training.lora_rank", 16, 8, "8", "16"),
     ("training.lora_alpha", 32, 16, "16", "32"),
     ("training.lora_targets", "all-linear", ["q_proj"], r"\['q_proj'\]", '"all-linear"'),
+    ("training.lora_dora", True, False, "False", "True"),
+    ("training.lora_rslora", False, True, "True", "False"),
+    ("training.optimizer", "muon", "adamw", '"adamw"', '"muon"'),
 ]
 
 
@@ -70,8 +73,27 @@ def test_lora_settings_are_free_while_all_weights_are_trained():
         "model.base_model",
         "model.chat_template",
         "training.method",
+        "training.optimizer",
         "data.max_length",
     }
+
+
+@pytest.mark.parametrize(
+    "training",
+    [{"optimizer": "muon"}, {"method": "lora", "lora_dora": True}, {"method": "lora", "lora_rslora": True}],
+)
+def test_a_checkpoint_older_than_a_setting_was_trained_with_its_default(training):
+    method = training.get("method", "full")
+    settings = Settings.model_validate({"training": training})
+
+    with pytest.raises(LockedSetting, match=r'were trained with ("adamw"|False);'):
+        check_lock({"training.method": method}, settings, [])
+
+
+def test_what_an_adapter_would_be_like_does_not_matter_without_one():
+    settings = Settings.model_validate({"training": {"lora_dora": True}})
+
+    assert check_lock({"training.method": "full"}, settings, []) == ()
 
 
 def test_what_is_as_it_was_needs_no_permission():

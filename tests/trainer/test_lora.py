@@ -111,8 +111,34 @@ def test_fresh_matrices_are_the_same_each_time_and_change_nothing(tmp_path, tiny
     assert all("q_proj" in name or "v_proj" in name for name in trainable)
 
 
-def test_layers_the_model_does_not_have_are_the_settings_fault(base_dir, tiny_folder):
-    settings = settings_with(tiny_folder, training=LORA | {"lora_targets": ["no_such_layer"]})
+@pytest.mark.parametrize("targets", [["no_such_layer"], ["q_proj", "no_such_layer"], ["proj"]])
+def test_layers_the_model_does_not_have_are_the_settings_fault(base_dir, tiny_folder, targets):
+    settings = settings_with(tiny_folder, training=LORA | {"lora_targets": targets})
 
-    with pytest.raises(BadConfig, match=r"training\.lora_targets is \['no_such_layer'\]: "):
+    with pytest.raises(
+        BadConfig, match=rf"lora_targets is .*{targets[-1]}.* has no layer {targets[-1]}; .* q_proj, up_proj"
+    ):
         loaded(base_dir, settings)
+
+
+@pytest.mark.parametrize("targets", [["norm"], []])
+def test_targets_that_cannot_be_trained_are_the_settings_fault(base_dir, tiny_folder, targets):
+    settings = settings_with(tiny_folder, training=LORA | {"lora_targets": targets})
+
+    with pytest.raises(BadConfig, match=r"training\.lora_targets is "):
+        loaded(base_dir, settings)
+
+
+def test_what_dora_learns_is_kept_and_rslora_scales_by_the_root_of_the_rank(
+    base_dir, seven_rows, tiny_folder
+):
+    settings = settings_with(tiny_folder, training=LORA | {"lora_dora": True, "lora_rslora": True})
+    loaded(base_dir, settings).run_job(seven_rows)
+
+    with safe_open(current(base_dir) / "adapter_model.safetensors", "pt") as file:
+        magnitudes = [name for name in file.keys() if "magnitude" in name]  # noqa: SIM118 - not a dictionary
+    layer = loaded(base_dir, settings).trainer.model.base_model.model.model.layers[0].self_attn.q_proj
+
+    assert len(magnitudes) == 4 * 7
+    assert layer.scaling["default"] == 8 / 4**0.5
+    assert layer.use_dora["default"]

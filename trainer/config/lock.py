@@ -11,8 +11,26 @@ from trainer.protocol.manifest import Unlocked
 
 CAN_BE_UNLOCKED = ("model.base_model", "model.chat_template", "data.max_length")
 """The others decide which tensors a checkpoint has: no permission would make them fit."""
-ALWAYS = ("model.base_model", "model.chat_template", "training.method", "data.max_length")
-OF_LORA = ("training.lora_rank", "training.lora_alpha", "training.lora_targets")
+ALWAYS = (
+    "model.base_model",
+    "model.chat_template",
+    "training.method",
+    "training.optimizer",
+    "data.max_length",
+)
+OF_ADAPTERS = (
+    "training.lora_rank",
+    "training.lora_alpha",
+    "training.lora_targets",
+    "training.lora_dora",
+    "training.lora_rslora",
+)
+BEFORE_IT_COULD_BE_SET = {
+    "training.optimizer": "adamw",
+    "training.lora_dora": False,
+    "training.lora_rslora": False,
+}
+"""What the checkpoints of earlier releases were trained with, which do not say so."""
 
 
 class LockedSetting(ValueError):
@@ -21,7 +39,7 @@ class LockedSetting(ValueError):
 
 def locked_values(settings: Settings) -> dict[str, Any]:
     """Return the settings that the first checkpoint locks, by their names."""
-    names = ALWAYS + (OF_LORA if settings.training.method == "lora" else ())
+    names = ALWAYS + (OF_ADAPTERS if settings.training.uses_adapter else ())
     return {name: _value(settings, name) for name in names}
 
 
@@ -38,7 +56,8 @@ def check_lock(
     """
     allowed: Sequence[Unlocked] = tuple(permissions)
     changes = []
-    for name, was in locked.items():
+    unsaid = {name: was for name, was in BEFORE_IT_COULD_BE_SET.items() if name in locked_values(settings)}
+    for name, was in (unsaid | dict(locked)).items():
         now = _value(settings, name)
         if now == was:
             continue

@@ -1,4 +1,7 @@
-"""LoRA: small trained matrices beside a frozen base model (Hu et al., 2021), by the library PEFT."""
+"""LoRA: small trained matrices beside a frozen base model (Hu et al., 2021), by the library PEFT.
+
+Its variants: DoRA (Liu et al., 2024), rsLoRA (Kalajdzievski, 2023), and QLoRA, whose base is in 4 bits.
+"""
 
 import logging
 from pathlib import Path
@@ -6,6 +9,7 @@ from typing import cast
 
 import torch
 from peft import LoraConfig, PeftConfig, PeftModel, get_peft_model
+from torch import nn
 from transformers import PreTrainedModel
 
 from trainer.config.loader import BadConfig
@@ -18,20 +22,45 @@ def add_adapter(base: PreTrainedModel, settings: TrainingSettings) -> PreTrained
     """Return the model with fresh matrices, which change nothing yet. The base is frozen.
 
     Raises:
-        BadConfig: `training.lora_targets` names no layer of this model.
+        BadConfig: `training.lora_targets` names something that is no layer of this model.
     """
+    _refuse_unmatched(base, settings.lora_targets)
     config = LoraConfig(
         task_type="CAUSAL_LM",
         r=settings.lora_rank,
         lora_alpha=settings.lora_alpha,
         lora_dropout=settings.lora_dropout,
         target_modules=settings.lora_targets,
+        use_dora=settings.lora_dora,
+        use_rslora=settings.lora_rslora,
     )
     torch.manual_seed(settings.seed)  # the matrices start at random; after a crash they must start the same
     try:
         return cast(PreTrainedModel, get_peft_model(base, config))
     except ValueError as error:
         raise BadConfig(f"training.lora_targets is {settings.lora_targets}: {error}") from error
+
+
+def _refuse_unmatched(base: PreTrainedModel, targets: str | list[str]) -> None:
+    """Make sure that every name stands for a layer; PEFT asks for one of them only.
+
+    Raises:
+        BadConfig: one does not.
+    """
+    names = [f".{name}" for name, _ in base.named_modules()]
+    unmatched = [
+        target
+        for target in (targets if isinstance(targets, list) else [])
+        if not any(name.endswith(f".{target}") for name in names)
+    ]
+    if unmatched:
+        known = sorted(
+            {name.rpartition(".")[2] for name, layer in base.named_modules() if isinstance(layer, nn.Linear)}
+        )
+        raise BadConfig(
+            f"training.lora_targets is {targets}, but the model has no layer {', '.join(unmatched)}; "
+            f"expected names such as {', '.join(known)}"
+        )
 
 
 def load_adapter(base: PreTrainedModel, folder: Path, settings: TrainingSettings) -> PreTrainedModel:

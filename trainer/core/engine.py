@@ -17,13 +17,16 @@ from transformers.utils.logging import disable_progress_bar
 from trainer import __version__
 from trainer.config.lock import locked_values
 from trainer.config.schema import CheckpointSettings, Settings
+from trainer.core.abilities import refuse_impossible
 from trainer.core.adapter import add_adapter, load_adapter, save_adapter
 from trainer.core.checkpoints import CheckpointStore, Saving
-from trainer.core.feeding_trainer import FeedingTrainer
+from trainer.core.compilation import compile_layers
+from trainer.core.feeding_trainer import FeedingTrainer, choose_precision
 from trainer.core.fingerprint import fingerprint
 from trainer.core.lineage import refuse_missing_gpu, refuse_other_base, unlocked_settings
 from trainer.core.model import display_name, find_base_model, load_model, save_tokenizer
 from trainer.core.publishing import STAGING
+from trainer.core.quantization import in_four_bits
 from trainer.core.retention import Retention
 from trainer.core.saver import PendingSave
 from trainer.core.session import CommandSource, Session
@@ -100,6 +103,7 @@ class TrainerEngine:
             BadConfig: a setting is not possible here.
         """
         settings = self._settings
+        refuse_impossible(settings.training)
         disable_progress_bar()
         if settings.training.cpu_threads:
             torch.set_num_threads(settings.training.cpu_threads)
@@ -111,6 +115,8 @@ class TrainerEngine:
                 refuse_missing_gpu(self._checkpoint.manifest, settings.training.device)
                 self.progress = self._checkpoint.manifest.progress.model_copy(deep=True)
             model, tokenizer = self._load_model()
+            if settings.training.compile:
+                compile_layers(model)
             self._trainer = FeedingTrainer(
                 model,
                 tokenizer,
@@ -256,7 +262,7 @@ class TrainerEngine:
     def _load_model(self) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
         settings, checkpoint = self._settings, self._checkpoint
         template = settings.model.chat_template
-        if checkpoint and settings.training.method == "full":
+        if checkpoint and not settings.training.uses_adapter:
             self._base_sha256 = checkpoint.manifest.base_sha256
             return load_model(checkpoint.path, chat_template=template)
         base = find_base_model(
@@ -268,16 +274,23 @@ class TrainerEngine:
         self._base_sha256 = fingerprint(base)
         if checkpoint:
             refuse_other_base(checkpoint.manifest, self._base_sha256)
-        model, tokenizer = load_model(base, chat_template=template)
-        if settings.training.method == "full":
+        model, tokenizer = load_model(base, chat_template=template, options=self._quantization())
+        if not settings.training.uses_adapter:
             return model, tokenizer
         if checkpoint:
             return load_adapter(model, checkpoint.path, settings.training), tokenizer
         return add_adapter(model, settings.training), tokenizer
 
+    def _quantization(self) -> dict[str, Any]:
+        training = self._settings.training
+        if training.method != "qlora":
+            return {}
+        use_gpu = training.device != "cpu" and torch.cuda.is_available()
+        return in_four_bits(precision=choose_precision(training), use_gpu=use_gpu)
+
     def _write(self, folder: Path) -> None:
         try:
-            if self._settings.training.method == "lora":
+            if self._settings.training.uses_adapter:
                 save_adapter(self.trainer.model, folder)
             else:
                 self.trainer.model.save_pretrained(folder)

@@ -1,8 +1,9 @@
 """Load a base model or a checkpoint, and know what it is called. Never runs code that came with a model."""
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import torch
@@ -39,12 +40,13 @@ def find_base_model(name: str, *, base_dir: Path, models: Path, tell: Callable[[
 
 
 def load_model(
-    source: Path, *, chat_template: str = "own"
+    source: Path, *, chat_template: str = "own", options: Mapping[str, Any] = MappingProxyType({})
 ) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
     """Load weights (safetensors only) and tokenizer from a folder.
 
     Args:
         chat_template: as `model.chat_template`.
+        options: what else `from_pretrained` is told.
     Raises:
         ModelUnavailable: the folder holds no model in a format we load.
         UnusableModel: it needs code of its own, or has no chat template.
@@ -57,6 +59,7 @@ def load_model(
             use_safetensors=True,
             dtype=torch.float32,
             output_loading_info=True,
+            **options,
         )
     except (OSError, SafetensorError) as error:
         raise ModelUnavailable(f'base model "{source}" cannot be loaded: {first_line(error)}') from error
