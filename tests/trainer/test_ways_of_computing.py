@@ -2,10 +2,13 @@
 
 import pytest
 import torch
+from transformers import AutoModelForCausalLM
 
 from tests.support import job_for
 from tests.trainer.engine_rig import (
     PEFT_IS_BEHIND,
+    current,
+    loaded,
     settings_with,
     train,
     weights_sha256,
@@ -150,3 +153,15 @@ def test_compiled_layers_leave_the_names_of_weights_alone(make_trainer):
     assert list(model.state_dict()) == names
     assert all(layer._compiled_call_impl for layer in model.model.layers)
     assert model.model._compiled_call_impl is None
+
+
+@pytest.mark.filterwarnings(TORCH_IS_BEHIND)
+def test_a_model_with_compiled_layers_is_saved_like_any_other(base_dir, seven_rows, tiny_folder):
+    engine = loaded(base_dir, settings_with(tiny_folder, training={"compile": True}))
+
+    with torch.compiler.set_stance("force_eager"):  # to compile takes half a minute
+        engine.run_job(seven_rows)
+
+    saved = AutoModelForCausalLM.from_pretrained(current(base_dir))
+    assert all(layer._compiled_call_impl for layer in engine.trainer.model.model.layers)
+    assert all(map(torch.equal, saved.parameters(), engine.trainer.model.parameters()))

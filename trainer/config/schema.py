@@ -121,8 +121,8 @@ class TrainingSettings(Section):
 
     activation_checkpointing: Literal["off", "on", "auto"] = "auto"
     """Whether activations are computed again in the backward pass instead of being kept: less memory, a third
-    more arithmetic. `auto`: when a single row does not fit otherwise. A change takes effect with a new worker,
-    which is started by itself."""
+    more arithmetic. `auto`: when a single row does not fit otherwise. A change takes effect with a new
+    worker, which is started by itself."""
 
     precision: Literal["auto", "bf16", "fp16", "fp32"] = "auto"
     """Number format of the arithmetic. `auto`: bf16 on a GPU that supports it, else fp32. `fp16` needs a
