@@ -21,7 +21,7 @@ def main() -> int:
     """Return 0 if everything added up."""
     parser = argparse.ArgumentParser(prog="scripts/crashtest", description=__doc__)
     parser.add_argument("--kills", type=int, default=100)
-    parser.add_argument("--method", choices=["full", "lora"], default="full")
+    parser.add_argument("--method", choices=["full", "lora", "qlora"], default="full")
     parser.add_argument("--seed", type=int, default=secrets.randbelow(10**6))
     wanted = parser.parse_args()
     print(f"seed {wanted.seed}", flush=True)

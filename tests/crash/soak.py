@@ -181,7 +181,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--minutes", type=float, default=30)
     parser.add_argument("--seed", type=int, default=secrets.randbelow(10**6))
-    parser.add_argument("--method", choices=["full", "lora"], default="full")
+    parser.add_argument("--method", choices=["full", "lora", "qlora"], default="full")
     wanted = parser.parse_args()
     print(f"seed {wanted.seed}", flush=True)
     with tempfile.TemporaryDirectory(prefix="soak-") as folder:

@@ -137,8 +137,10 @@ def test_what_dora_learns_is_kept_and_rslora_scales_by_the_root_of_the_rank(
 
     with safe_open(current(base_dir) / "adapter_model.safetensors", "pt") as file:
         magnitudes = [name for name in file.keys() if "magnitude" in name]  # noqa: SIM118 - not a dictionary
-    layer = loaded(base_dir, settings).trainer.model.base_model.model.model.layers[0].self_attn.q_proj
+    trainer = loaded(base_dir, settings).trainer
+    layer = trainer.model.base_model.model.model.layers[0].self_attn.q_proj
 
+    assert [weight.dim() for weight in trainer.optimizer.param_groups[-1]["params"]] == [1] * len(magnitudes)
     assert len(magnitudes) == 4 * 7
     assert layer.scaling["default"] == 8 / 4**0.5
     assert layer.use_dora["default"]

@@ -1,5 +1,7 @@
 """Every optimizer learns, keeps its state, and goes on exactly as if it had never stopped."""
 
+from copy import deepcopy
+
 import pytest
 import torch
 
@@ -56,6 +58,28 @@ def test_steps_of_any_of_them_lower_the_loss(make_trainer, optimizer):
     trainer.feed(iter(steps))
 
     assert float(steps[-1].loss) < 0.8 * float(steps[0].loss)
+
+
+def test_a_step_that_is_not_finite_leaves_weights_and_state_alone(make_trainer, optimizer):
+    trainer = make_trainer(optimizer=optimizer, weight_decay=0.1, learning_rate=1e-2, warmup_steps=0)
+    seen, broken = [], bundle()
+
+    def steps():
+        yield bundle()
+        seen.append(deepcopy((trainer.model.state_dict(), trainer.optimizer.state_dict()["state"])))
+        with torch.no_grad():
+            kept = trainer.model.model.norm.weight[0].item()
+            trainer.model.model.norm.weight[0] = float("nan")
+        yield broken
+        with torch.no_grad():
+            trainer.model.model.norm.weight[0] = kept
+        seen.append(deepcopy((trainer.model.state_dict(), trainer.optimizer.state_dict()["state"])))
+
+    trainer.feed(steps())
+
+    assert broken.not_applied == "the loss is nan"
+    for found, expected in zip(seen[1], seen[0], strict=True):
+        assert_same_state(dict(found), dict(expected))
 
 
 def test_weight_decay_leaves_norms_alone(make_trainer, optimizer):

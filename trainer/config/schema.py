@@ -37,7 +37,7 @@ class TrainingSettings(Section):
     method: Literal["full", "lora", "qlora"] = "full"
     """Which weights are trained. `full`: all of them. `lora`: small matrices beside the frozen base model's
     linear layers; a checkpoint then holds only these. `qlora`: the same beside a base model in 4 bits (needs
-    the extra `qlora`). Locked with the first checkpoint."""
+    the extra `qlora`: `scripts/setup qlora`). Locked with the first checkpoint."""
 
     lora_rank: Positive = 16
     """Rank of the matrices of `lora` and `qlora`. Locked with the first checkpoint."""

@@ -132,6 +132,22 @@ class FeedingTrainer(Trainer):
             group["initial_lr"] = 1.0
             group["lr"] = self.learning_rate
 
+    def checkpoint_activations(self, on: bool) -> None:
+        """Have activations computed again in the backward pass instead of kept, or not.
+
+        Raises:
+            BadConfig: the model cannot do that.
+        """
+        if not on:
+            self.model.activation_checkpointing_disable()
+        elif self.model.supports_gradient_checkpointing:
+            self.model.activation_checkpointing_enable({"use_reentrant": False})
+        else:
+            raise BadConfig(
+                f'training.activation_checkpointing is "{self._settings.activation_checkpointing}", but '
+                f'models of type "{self.model.config.model_type}" cannot compute activations again; use "off"'
+            )
+
     @property
     def learning_rate(self) -> float:
         """The learning rate of a step at this age of the model, at the start of a file."""
@@ -250,28 +266,16 @@ class FeedingTrainer(Trainer):
         sizes = [sum(len(row.token_ids) for row in rows) for rows in groups if len(rows) > 1]
         return max(1, max(sizes) // 2) if sizes else None
 
-    def checkpoint_activations(self, on: bool) -> None:
-        """Have activations computed again in the backward pass instead of kept, or not.
-
-        Raises:
-            BadConfig: the model cannot do that.
-        """
-        if not on:
-            self.model.activation_checkpointing_disable()
-        elif self.model.supports_gradient_checkpointing:
-            self.model.activation_checkpointing_enable({"use_reentrant": False})
-        else:
-            raise BadConfig(
-                f'training.activation_checkpointing is "{self._settings.activation_checkpointing}", but '
-                f'models of type "{self.model.config.model_type}" cannot compute activations again; use "off"'
-            )
-
     def create_optimizer(self, model: nn.Module | None = None) -> Optimizer:
         """Create the one that `training.optimizer` names, unless it is there."""
         if self.optimizer is None and self._settings.optimizer == "muon":
             decaying = self.get_decay_parameter_names(self.model)
             self.optimizer = muon_with_adamw(self.model, decaying, weight_decay=self.args.weight_decay)
         return super().create_optimizer(model)
+
+    def get_decay_parameter_names(self, model: nn.Module) -> list[str]:
+        """Return the weights that decay: not biases, norms, or DoRA's magnitudes, which are like norms."""
+        return [name for name in super().get_decay_parameter_names(model) if "lora_magnitude" not in name]
 
     def _autocast(self) -> AbstractContextManager[Any]:
         """Compute in fp16 if that is wanted. The stock class is not told of it, as it would skip steps."""
