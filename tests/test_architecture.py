@@ -33,6 +33,12 @@ ARROWS = {
         "trainer.protocol",
         "trainer.profiles.base",
     },
+    "trainer.follower": {
+        "trainer.core",
+        "trainer.config",
+        "trainer.protocol",
+        "trainer.worker",
+    },
     "daemon": {
         "daemon",
         "trainer",

@@ -43,7 +43,6 @@ class Writer:
     """A process that writes one checkpoint."""
 
     def __init__(self, order: WriteOrder) -> None:
-        packages, inherited = str(Path(trainer.__file__).parent.parent), os.environ.get("PYTHONPATH")
         with tempfile.TemporaryFile() as paper:  # a pipe would make us wait until the process reads
             paper.write(order.model_dump_json().encode())
             paper.seek(0)
@@ -51,7 +50,7 @@ class Writer:
                 [sys.executable, "-P", "-m", "trainer.core.background"],
                 stdin=paper,
                 stdout=subprocess.PIPE,
-                env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, [packages, inherited]))},
+                env=own_environment(),
             )
 
     def is_done(self) -> bool:
@@ -88,6 +87,12 @@ def main() -> None:
         return
     notice = tidy_up(order.models, order.rules, {*order.verified, checkpoint.path.name})
     print(json.dumps({"name": checkpoint.path.name, "notice": notice}))
+
+
+def own_environment() -> dict[str, str]:
+    """Return this process's environment for one that is to find the same packages."""
+    packages, inherited = str(Path(trainer.__file__).parent.parent), os.environ.get("PYTHONPATH")
+    return {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, [packages, inherited]))}
 
 
 def die_with(parent_pid: int, number: signal.Signals) -> None:

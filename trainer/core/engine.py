@@ -27,9 +27,11 @@ from trainer.core.lineage import refuse_missing_gpu, refuse_other_base, unlocked
 from trainer.core.model import display_name, find_base_model, load_model, save_tokenizer
 from trainer.core.publishing import STAGING
 from trainer.core.quantization import in_four_bits
+from trainer.core.ranks import Ranks
 from trainer.core.retention import Retention
 from trainer.core.saver import PendingSave
 from trainer.core.session import CommandSource, Session
+from trainer.core.shares import threads_of_each
 from trainer.core.training_state import load_state, refuse_broken, write_state
 from trainer.core.validation import load_validation_examples
 from trainer.data.check import check_file
@@ -73,15 +75,24 @@ class TrainerEngine:
         settings: of the session.
         base_dir: relative paths in the settings start here; `models/` lies below it.
         on_event: told what happens; called from the thread that trains.
+        find_checkpoint: finds the one to go on from; None takes the newest in `models/` that verifies.
     """
 
     def __init__(
-        self, settings: Settings, *, base_dir: Path, on_event: Callable[[Event], None] = lambda event: None
+        self,
+        settings: Settings,
+        *,
+        base_dir: Path,
+        on_event: Callable[[Event], None] = lambda event: None,
+        find_checkpoint: Callable[[], Checkpoint | None] | None = None,
     ) -> None:
         self._settings = settings
         self._base_dir = base_dir.absolute()
         self._models = self._base_dir / "models"
         self._store = CheckpointStore(self._models)
+        self._find_checkpoint = find_checkpoint or self._store.newest_verified
+        self._tell_at_once = on_event
+        self._ranks: Ranks | None = None
         self._validation: tuple[Any, list[Example]] | None = None
         self.reporter = Reporter(on_event)
         self.progress = Progress()
@@ -105,11 +116,13 @@ class TrainerEngine:
         settings = self._settings
         refuse_impossible(settings.training)
         disable_progress_bar()
-        if settings.training.cpu_threads:
-            torch.set_num_threads(settings.training.cpu_threads)
+        if threads := threads_of_each(settings.training):
+            torch.set_num_threads(threads)
+        if settings.training.processes > 1:
+            self._ranks = Ranks(settings.training, base_dir=self._base_dir, tell=self._tell_at_once)
         self._models.mkdir(mode=0o700, parents=True, exist_ok=True)
         with self.reporter.doing("loading"):
-            self._checkpoint = self._store.newest_verified()
+            self._checkpoint = self._find_checkpoint()
             if self._checkpoint:
                 self._unlocked = unlocked_settings(self._checkpoint.manifest, settings, self._models)
                 refuse_missing_gpu(self._checkpoint.manifest, settings.training.device)
@@ -129,6 +142,8 @@ class TrainerEngine:
             if self._checkpoint:
                 self.reporter.recent_steps.extend(load_state(self._trainer, self._checkpoint.path))
                 self._trainer.use(settings.training)  # the file holds the learning rate of back then
+            if self._ranks:
+                self._ranks.join(settings, self._checkpoint, self._trainer)
         return self._ready()
 
     def run_job(self, path: Path | str) -> JobResult:
@@ -162,7 +177,14 @@ class TrainerEngine:
 
     def run(self, commands: CommandSource) -> None:
         """Do what `commands` say until they say shut down. Everything is saved when this returns."""
-        self.trainer.feed(Session(self, commands, self.reporter, self._settings).bundles())
+        bundles = Session(self, commands, self.reporter, self._settings).bundles()
+        self.trainer.feed(self._ranks.share(bundles) if self._ranks else bundles)
+
+    def close(self) -> None:
+        """End the other processes, if `training.processes` asked for some. They end with this one anyway."""
+        if self._ranks:
+            self._ranks.close()
+            self._ranks = None
 
     def _run(self, commands: CommandSource, also: Callable[[Event], None]) -> None:
         tell = self.reporter.emit
@@ -197,6 +219,8 @@ class TrainerEngine:
         """
         self._load_validation(settings)  # now, rather than after a file was trained for nothing
         self.trainer.use(settings.training)
+        if self._ranks:
+            self._ranks.use(settings.training)
 
     def save(self, settings: CheckpointSettings) -> PendingSave:
         """Begin to publish a checkpoint of weights, tokenizer, optimizer and progress.

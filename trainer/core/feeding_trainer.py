@@ -106,6 +106,8 @@ class FeedingTrainer(Trainer):
         self._settings = settings
         self._tell = tell
         self.tick = tick
+        self.add_up: Callable[[Tensor], Tensor] = lambda loss: loss
+        """Adds up gradient and loss of all processes that share the step's rows."""
         self.loss_scale = LossScale(self.args.device.type) if choose_precision(settings) == "fp16" else None
         speed_up_norms(model)
         with self._autocast():
@@ -198,8 +200,8 @@ class FeedingTrainer(Trainer):
         while True:
             try:
                 with noisy_embeddings(self.model, self._settings.neftune_noise_alpha):
-                    bundle.loss = self._gradient_within_range(model, bundle)
-                return bundle.loss
+                    loss = self._gradient_within_range(model, bundle)
+                break
             except (RuntimeError, MemoryError) as error:
                 if not is_out_of_memory(error) or (smaller := self._smaller_budget(bundle)) is None:
                     raise
@@ -210,6 +212,8 @@ class FeedingTrainer(Trainer):
                 f"repeated with {smaller}"
             )
             bundle.micro_batch_tokens = smaller
+        bundle.loss = self.add_up(loss)
+        return bundle.loss
 
     def _set_learning_rate(self, bundle: StepBundle) -> None:
         """The schedule is a function of the step's place, so there is nothing in it to save or to restart."""
