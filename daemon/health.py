@@ -17,10 +17,12 @@ def read_memory(worker_pid: int | None) -> Memory:
 
 
 def _rss(pid: int) -> int | None:
+    """Return what a process and those it has started use together."""
     try:
-        return int(psutil.Process(pid).memory_info().rss)
+        worker = psutil.Process(pid)
+        return sum(int(process.memory_info().rss) for process in [worker, *worker.children(recursive=True)])
     except psutil.Error:
-        return None  # it has just ended
+        return None  # one of them has just ended
 
 
 class GpuReader:

@@ -1,0 +1,47 @@
+"""Kill and compare with two processes that share each step: whichever dies, all go, and nothing is lost."""
+
+import psutil
+
+from tests.crash.chaos import bring_to_an_end
+from tests.support import eventually
+
+PATIENCE_S = 20.0
+
+
+def followers_of(lab):
+    return [child for worker in lab.workers() for child in worker.children() if is_follower(child)]
+
+
+def is_follower(process):
+    return "trainer.follower" in process.cmdline()
+
+
+def test_kills_of_either_process_and_of_the_daemon_change_no_bit_of_what_is_learned(make_lab):
+    lab = make_lab(seed=11, training={"processes": 2})
+    lab.drop(240)
+    lab.start()
+    seen = []
+
+    for kill in (kill_follower, kill_worker, kill_daemon):
+        lab.until_another_step()
+        seen += followers_of(lab)
+        kill(lab)
+
+    assert bring_to_an_end(lab) == []
+    assert lab.worker_deaths() == ["the worker was killed by SIGKILL"] * 2
+    assert len(set(seen)) == 3, "one follower for each worker"
+    eventually(lambda: not any(map(psutil.Process.is_running, seen)), timeout_s=PATIENCE_S)
+
+
+def kill_follower(lab):
+    [follower] = followers_of(lab)
+    follower.kill()
+
+
+def kill_worker(lab):
+    lab.kill_workers()
+
+
+def kill_daemon(lab):
+    lab.kill_daemon()
+    lab.start()
