@@ -115,6 +115,18 @@ def test_memory_of_a_living_worker_is_known():
     assert read_memory(os.getpid()).worker_rss_bytes > 1_000_000
 
 
+def test_what_a_worker_has_started_counts_as_its_memory():
+    alone = read_memory(os.getpid()).worker_rss_bytes
+    with subprocess.Popen([sys.executable, "-S", "-c", "input()"], stdin=subprocess.PIPE) as child:
+        child_bytes = read_memory(child.pid).worker_rss_bytes
+
+        together = read_memory(os.getpid()).worker_rss_bytes
+        child.communicate()
+
+    assert child_bytes > 100_000
+    assert together > alone
+
+
 def test_a_worker_that_has_just_ended_has_no_memory():
     process = subprocess.Popen([sys.executable, "-S", "-c", ""])
     process.wait()

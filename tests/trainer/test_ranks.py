@@ -2,6 +2,8 @@
 
 import math
 import os
+import subprocess
+import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -27,7 +29,7 @@ from trainer.core.engine import TrainerEngine
 from trainer.core.ranks import visible_gpus
 from trainer.protocol.messages import StartJob, StepReport
 
-FITS = 150  # tokens at once: one row of those below, but not two
+FITS = 100  # tokens at once: every row of six ragged ones alone, but not half of them together
 Prepare = Callable[[TrainerEngine], Any]
 
 
@@ -142,7 +144,9 @@ def test_a_step_that_is_not_finite_in_one_process_is_applied_by_none(base, tiny_
 
 
 def test_a_process_whose_memory_is_too_small_repeats_its_share_alone(base, tiny_folder, monkeypatch):
-    one, two = (settings_with(tiny_folder, training={"processes": number}) for number in (1, 2))
+    one, two = (
+        settings_with(tiny_folder, training={"processes": number, "batch_size": 6}) for number in (1, 2)
+    )
     file = ("a", ragged(6), {})
     memories = []
 
@@ -154,6 +158,28 @@ def test_a_process_whose_memory_is_too_small_repeats_its_share_alone(base, tiny_
 
     assert losses(found) == pytest.approx(losses(expected), abs=1e-5)
     assert max(memories[0].asked) > FITS, "memory was never too small"
+
+
+LEADER = """
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+from trainer.config.schema import Settings
+from trainer.core.ranks import Ranks
+settings = Settings.model_validate({"training": {"processes": 2, "cpu_threads": 1}})
+say = lambda event: print(event.message, flush=True)
+ranks = Ranks(settings.training, base_dir=Path(sys.argv[1]), tell=say)
+ranks.join(settings, SimpleNamespace(path="/no/checkpoint"), None)
+"""
+
+
+def test_when_a_process_cannot_go_on_the_first_says_why_and_ends(tmp_path):
+    ended = subprocess.run(
+        [sys.executable, "-c", LEADER, str(tmp_path)], capture_output=True, text=True, timeout=120
+    )
+
+    assert ended.returncode == 1
+    assert "MANIFEST.json cannot be read" in ended.stdout
 
 
 @pytest.mark.parametrize("device", ["auto", "cuda"])

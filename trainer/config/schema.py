@@ -73,8 +73,8 @@ class TrainingSettings(Section):
     """Micro-batches per optimizer step."""
 
     processes: Positive = 1
-    """Processes that share the rows of each step, one per GPU. The result stays the same but for rounding. A
-    change takes effect with a new worker, which is started by itself."""
+    """Processes that share the rows of each step, one per GPU (on the CPU any number). The result stays the
+    same but for rounding. A change takes effect with a new worker, which is started by itself."""
 
     micro_batch_tokens: Positive = 8192
     """Most tokens, padding included, that go through the model at once. Changes speed and memory,
@@ -139,7 +139,8 @@ class TrainingSettings(Section):
     """Decides the order of rows and the dropout noise."""
 
     cpu_threads: Positive | None = None
-    """Threads for arithmetic on the CPU; null leaves the choice to torch (one per core)."""
+    """Threads of each process for arithmetic on the CPU; null leaves the choice to torch (one per core), or
+    divides the cores among `processes`."""
 
     @property
     def uses_adapter(self) -> bool:

@@ -74,7 +74,8 @@ class TrainerEngine:
     Args:
         settings: of the session.
         base_dir: relative paths in the settings start here; `models/` lies below it.
-        on_event: told what happens; called from the thread that trains.
+        on_event: told what happens; called from the thread that trains, but for the `Faulted` of another of
+            `training.processes`, with which this process ends.
         find_checkpoint: finds the one to go on from; None takes the newest in `models/` that verifies.
     """
 
