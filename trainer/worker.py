@@ -1,4 +1,4 @@
-"""The worker's main: commands in, engine calls, events out. The only process that imports torch.
+"""The worker's main: commands in, engine calls, events out. Only it and those it starts import torch.
 
     python -m trainer.worker --base-dir DIR --channel-fd N
 

@@ -18,7 +18,7 @@ def is_follower(process):
 
 def test_kills_of_either_process_and_of_the_daemon_change_no_bit_of_what_is_learned(make_lab):
     lab = make_lab(seed=11, training={"processes": 2})
-    lab.drop(240)
+    lab.drop(120)
     lab.start()
     seen = []
 
