@@ -17,6 +17,7 @@ from daemon.endings import Endings
 from daemon.job_queue import JobQueue
 from daemon.ledger import Ledger
 from daemon.live_settings import needs_new_worker
+from daemon.replay import Replays
 from daemon.status_board import StatusBoard
 from daemon.supervision.launcher import Launcher
 from daemon.supervision.verdict import Verdict, backoff_s
@@ -88,6 +89,7 @@ class Foreman:
         self._board = board
         self._endings = Endings(queue, ledger, board)
         self._aftermath = Aftermath(queue, ledger, board)
+        self._replays = Replays(layout, queue, ledger)
         self._launcher = launcher
         self._clock = clock
         self._worker: WorkerProcess | None = None
@@ -162,7 +164,10 @@ class Foreman:
         frozen = self._ledger.frozen_settings(job.id)
         if frozen is None:
             frozen = {name: wanted[name] for name in FROZEN}
-            self._ledger.freeze_settings(job.id, frozen)
+            replayed = self._replays.choose(job) if settings.training.replay_fraction else ()
+            self._ledger.freeze_settings(job.id, frozen, replayed)
+        replayed = self._ledger.replayed(job.id)
+        self._replays.keep(replayed)
         self._ledger.start_attempt(job.id)
         failpoint("foreman.attempted")
         self._jobs[job.id] = job
@@ -175,6 +180,8 @@ class Foreman:
                 settings=wanted | {name: frozen[name] for name in FROZEN},
                 micro_batch_tokens=lessons.micro_batch_tokens,
                 left_out=lessons.left_out,
+                replayed=replayed,
+                replay_folder=str(self._replays.folder),
             )
         )
         failpoint("foreman.given")
@@ -330,6 +337,8 @@ class Foreman:
             self._ledger.add_event("notice", notice)
             self._board.alert("checkpoint", notice)
         self._endings.saved(ready.finished)
+        self._replays.note_cursors(ready.cursors)
+        self._replays.release()
         self._cursors = {cursor.job_id for cursor in ready.cursors}
         logger.info("worker is ready: %s at step %d", ready.model_name, ready.global_step)
         self._ledger.add_event("worker_ready", f"{ready.model_name} at step {ready.global_step}")
@@ -389,6 +398,7 @@ class Foreman:
         logger.info(message)
         self._ledger.add_event("checkpoint", message)
         self._endings.saved(event.finished)
+        self._replays.release()
         if isinstance(self.state, Busy) and event.checkpoint.step > self._begun_at_step:
             self._ledger.forgive(self.state.job_id)  # it has got on since, so it is not what ends the workers
 

@@ -15,9 +15,10 @@ from pathlib import Path
 from typing import Any
 
 from daemon.ledger_file import open_ledger
+from daemon.replayable import NEWEST_COMPLETED, Completed, completed, replayed_files
 from daemon.settling import Identity
 from trainer.protocol.failpoints import failpoint
-from trainer.protocol.job import FaultKind, Job, JobRecord, Outcome, Priority, Reason, Window
+from trainer.protocol.job import EarlierFile, FaultKind, Job, JobRecord, Outcome, Priority, Reason, Window
 from trainer.protocol.messages import StepReport, Validated
 from trainer.protocol.text import printable, utc_text
 
@@ -185,11 +186,31 @@ class Ledger:
         row = self._database.read("SELECT settings FROM jobs WHERE id=?", (job_id,)).fetchone()
         return json.loads(row["settings"]) if row and row["settings"] else None
 
-    def freeze_settings(self, job_id: str, settings: dict[str, Any] | None) -> None:
-        """Note the settings a job starts with; None lets the next start choose again."""
+    def freeze_settings(
+        self, job_id: str, settings: dict[str, Any] | None, replayed: Sequence[EarlierFile] = ()
+    ) -> None:
+        """Note the settings a job starts with, and what it replays; None lets the next start choose again."""
+        files = json.dumps([file.model_dump(mode="json") for file in replayed]) if replayed else None
         self._database.write(
-            "UPDATE jobs SET settings=? WHERE id=?", (json.dumps(settings) if settings else None, job_id)
+            "UPDATE jobs SET settings=?, replayed=? WHERE id=?",
+            (json.dumps(settings) if settings else None, files, job_id),
         )
+
+    def replayed(self, job_id: str) -> tuple[EarlierFile, ...]:
+        """Return the files that a job replays rows from, as they were frozen with its settings."""
+        row = self._database.read("SELECT replayed FROM jobs WHERE id=?", (job_id,)).fetchone()
+        return replayed_files(row["replayed"]) if row else ()
+
+    def replayed_by_open_jobs(self) -> set[str]:
+        """Return the ids of all jobs that an open job replays rows from."""
+        rows = self._database.read(
+            "SELECT replayed FROM jobs WHERE state IN ('waiting','processing') AND replayed IS NOT NULL"
+        )
+        return {file.job_id for row in rows for file in replayed_files(row["replayed"])}
+
+    def newest_completed(self) -> list[Completed]:
+        """Return the completed files that may be replayed, newest first."""
+        return [completed(row) for row in self._database.read(NEWEST_COMPLETED)]
 
     def begin_job(self, job: Job) -> int:
         """Note that a job's file was moved to `processing/`; return its number in the order of begins."""
@@ -266,11 +287,11 @@ class Ledger:
         rows = [
             (
                 step.global_step, step.job_id, step.file_step, step.rows, step.tokens, step.supervised_tokens,
-                step.loss, step.learning_rate, step.grad_norm, step.seconds,
+                step.loss, step.learning_rate, step.grad_norm, step.seconds, step.replayed,
             )
             for step in steps
         ]  # fmt: skip
-        self._database.write("INSERT OR REPLACE INTO steps VALUES (?,?,?,?,?,?,?,?,?,?)", *rows)
+        self._database.write("INSERT OR REPLACE INTO steps VALUES (?,?,?,?,?,?,?,?,?,?,?)", *rows)
         not_applied = [
             (step.global_step, step.job_id, step.file_step, step.not_applied, json.dumps(step.lines))
             for step in steps

@@ -9,7 +9,7 @@ from typing import Any
 
 Parameters = Sequence[Any] | Mapping[str, Any]
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 LOCK_TIMEOUT_S = 10.0
 DAMAGED = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
 SCHEMA = """
@@ -33,7 +33,8 @@ CREATE TABLE IF NOT EXISTS jobs (
     tokens INTEGER, seconds REAL, first_loss REAL, last_loss REAL,
     began INTEGER,                 -- counts begins; files in processing/ are trained in this order
     micro_batch_tokens INTEGER,    -- what fits into memory, when it is less than the settings say
-    left_out TEXT                  -- JSON list of [first, last]: steps, from 0, that are not trained
+    left_out TEXT,                 -- JSON list of [first, last]: steps, from 0, that are not trained
+    replayed TEXT                  -- JSON; files that rows are replayed from, frozen with the settings
 );
 CREATE INDEX IF NOT EXISTS jobs_by_state ON jobs (state, id);
 CREATE INDEX IF NOT EXISTS jobs_by_begin ON jobs (began);
@@ -44,7 +45,8 @@ CREATE TABLE IF NOT EXISTS attempts (
 CREATE TABLE IF NOT EXISTS steps (
     global_step INTEGER PRIMARY KEY, job_id TEXT NOT NULL, file_step INTEGER NOT NULL, rows INTEGER NOT NULL,
     tokens INTEGER NOT NULL, supervised_tokens INTEGER NOT NULL, loss REAL, learning_rate REAL NOT NULL,
-    grad_norm REAL, seconds REAL NOT NULL
+    grad_norm REAL, seconds REAL NOT NULL,
+    replayed INTEGER NOT NULL DEFAULT 0  -- rows of earlier files, besides `rows`
 );
 CREATE INDEX IF NOT EXISTS steps_by_job ON steps (job_id, file_step);
 CREATE TABLE IF NOT EXISTS not_applied (
@@ -64,12 +66,18 @@ CREATE TABLE IF NOT EXISTS deaths (
     message TEXT NOT NULL, details TEXT
 );
 """
-# Version 2 came with preemption
-FROM_VERSION_1 = """
+# By the version that they lead away from. Version 2 came with preemption, version 3 with replay
+MIGRATIONS = {
+    1: """
 ALTER TABLE jobs ADD COLUMN began INTEGER;
 ALTER TABLE jobs ADD COLUMN micro_batch_tokens INTEGER;
 ALTER TABLE jobs ADD COLUMN left_out TEXT;
-"""
+""",
+    2: """
+ALTER TABLE jobs ADD COLUMN replayed TEXT;
+ALTER TABLE steps ADD COLUMN replayed INTEGER NOT NULL DEFAULT 0;
+""",
+}
 
 
 class DamagedLedger(sqlite3.DatabaseError):
@@ -181,13 +189,13 @@ def _connect(path: Path) -> sqlite3.Connection:
 
 def _bring_up_to_date(database: sqlite3.Connection, path: Path) -> None:
     [version] = database.execute("PRAGMA user_version").fetchone()
-    if version not in (0, 1, SCHEMA_VERSION):
+    if version not in (0, *MIGRATIONS, SCHEMA_VERSION):
         raise UnusableLedger(
             f"{path}: schema version is {version}; expected {SCHEMA_VERSION}; use the release that wrote it"
         )
     [health] = database.execute("PRAGMA quick_check(1)").fetchone()
     if health != "ok":
         raise DamagedLedger(health)
-    migration = FROM_VERSION_1 if version == 1 else ""
+    migration = "".join(text for before, text in MIGRATIONS.items() if 0 < version <= before)
     # In one transaction: a column that is there already could not be added again after a crash
     database.executescript(f"BEGIN;{migration}{SCHEMA}PRAGMA user_version={SCHEMA_VERSION};COMMIT;")

@@ -9,8 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from daemon.replayable import NEWEST_COMPLETED, Completed, completed, replayed_files
 from daemon.settling import Identity
-from trainer.protocol.job import Outcome, Priority, Window
+from trainer.protocol.job import EarlierFile, Outcome, Priority, Window
 
 TIMEOUT_S = 5.0
 MASK_64 = (1 << 64) - 1  # SQLite's integers are signed
@@ -38,6 +39,8 @@ class LedgerJob:
     identity: Identity
     left_out: tuple[Window, ...]
     """Steps that are not trained."""
+    replayed: tuple[EarlierFile, ...]
+    """Files that it replays rows from; chosen when it first starts."""
 
 
 @contextmanager
@@ -80,8 +83,21 @@ def read_jobs(path: Path, *, inodes: Collection[int]) -> list[LedgerJob]:
         return [_job(row) for row in rows if row["state"] != "removed"]
 
 
+def read_completed(path: Path) -> list[Completed]:
+    """Return the completed files that a new job may replay, newest first; none if there is no ledger.
+
+    Raises:
+        UnreadableLedger: it cannot be read.
+    """
+    if not path.exists():
+        return []
+    with open_read_only(path) as database:
+        return [completed(row) for row in database.execute(NEWEST_COMPLETED)]
+
+
 def _job(row: sqlite3.Row) -> LedgerJob:
-    is_new = "began" in row.keys()  # noqa: SIM118 - a row is no mapping: without keys() its values are searched
+    columns = row.keys()
+    is_new = "began" in columns
     windows = json.loads((is_new and row["left_out"]) or "[]")
     return LedgerJob(
         id=row["id"],
@@ -96,6 +112,7 @@ def _job(row: sqlite3.Row) -> LedgerJob:
             row["device"] & MASK_64, row["inode"] & MASK_64, row["size_bytes"], row["mtime_ns"]
         ),
         left_out=tuple(Window(first=first, last=last) for first, last in windows),
+        replayed=replayed_files(row["replayed"] if "replayed" in columns else None),
     )
 
 

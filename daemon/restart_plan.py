@@ -2,7 +2,7 @@
 
 import math
 import os
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,12 +10,13 @@ from pydantic import ValidationError
 
 from daemon.folder import is_users_file
 from daemon.ledger_reader import LedgerJob
+from daemon.replayable import Completed, choose
 from daemon.settling import Identity, is_training_file
 from daemon.sight import identity_of
 from trainer.config.schema import Settings
-from trainer.data.plan import Plan
+from trainer.data.plan import Plan, replay_of
 from trainer.data.rows import FileChanged, RowFile
-from trainer.protocol.job import Cursor, Priority
+from trainer.protocol.job import Cursor, EarlierFile, Priority
 from trainer.protocol.layout import Layout
 from trainer.protocol.manifest import Progress
 from trainer.protocol.text import printable
@@ -34,7 +35,8 @@ class GoesOn:
     """The next step of the file, counted from 1."""
     total_steps: int
     lines: tuple[int, ...]
-    """Where the rows of that step stand in the file, counted from 1, in the order of training."""
+    """Where the rows of that step stand in the file, counted from 1, in the order of training; without rows
+    that are replayed from other files."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -91,7 +93,12 @@ class _Found:
 
 
 def plan_restart(
-    layout: Layout, jobs: Collection[LedgerJob], progress: Progress, settings: Settings
+    layout: Layout,
+    jobs: Collection[LedgerJob],
+    progress: Progress,
+    settings: Settings,
+    *,
+    completed: Sequence[Completed] = (),
 ) -> RestartPlan:
     """Return what a restart would do with the files as they lie there now.
 
@@ -99,12 +106,18 @@ def plan_restart(
         jobs: the open ones, and those that have ended with a file of `processed_inodes`.
         progress: of the checkpoint that would be loaded.
         settings: those for a job that has not begun.
+        completed: files that such a job may replay rows from.
     """
     found, strangers = _match(layout, jobs)
     ended = {record.job_id for record in progress.finished}
     put_away = [item for item in found if item.is_begun and (item.job.is_ended or item.job.id in ended)]
     coming = sorted((item for item in found if item not in put_away), key=_Found.order)
-    first = _look_into(coming[0], layout, progress.cursors, settings) if coming else None
+    first = None
+    if coming:
+        job = coming[0].job
+        chosen = choose(completed, layout, sha256=job.sha256) if job.settings is None else ()
+        replayed = job.replayed or tuple(item.file for item in chosen)
+        first = _look_into(coming[0], layout, progress.cursors.get(job.id), settings, replayed)
     return RestartPlan(
         put_away=tuple(_place(item.path, layout) for item in put_away),
         checked=tuple(_place(path, layout) for path in strangers),
@@ -156,10 +169,13 @@ def _files(layout: Layout) -> Iterator[tuple[Path, Identity]]:
 
 
 def _look_into(
-    item: _Found, layout: Layout, cursors: Mapping[str, Cursor], settings: Settings
+    item: _Found,
+    layout: Layout,
+    cursor: Cursor | None,
+    settings: Settings,
+    replayed: Sequence[EarlierFile],
 ) -> GoesOn | CannotGoOn:
     place, job = _place(item.path, layout), item.job
-    cursor = cursors.get(job.id)
     frozen = cursor.settings if cursor else job.settings
     try:
         own = settings if frozen is None else Settings.model_validate(frozen)
@@ -172,13 +188,18 @@ def _look_into(
     except (OSError, FileChanged, ValidationError) as error:
         return CannotGoOn(file=place, job_id=job.id, reason=printable(str(error)))
     try:
-        return _next_step(place, job, rows, own, cursor)
+        return _next_step(place, job, rows, own, cursor, cursor.replayed if cursor else replayed)
     finally:
         rows.close()
 
 
 def _next_step(
-    place: str, job: LedgerJob, rows: RowFile, settings: Settings, cursor: Cursor | None
+    place: str,
+    job: LedgerJob,
+    rows: RowFile,
+    settings: Settings,
+    cursor: Cursor | None,
+    replayed: Sequence[EarlierFile],
 ) -> GoesOn | CannotGoOn:
     plan = Plan(
         sha256=job.sha256,
@@ -186,6 +207,11 @@ def _next_step(
         rows_per_step=settings.training.rows_per_step,
         epochs=settings.training.epochs,
         seed=settings.training.seed,
+        replay=replay_of(
+            [(file.sha256, file.rows) for file in replayed],
+            rows_per_step=settings.training.rows_per_step,
+            fraction=settings.training.replay_fraction,
+        ),
     )
     if cursor and cursor.plan != plan.fingerprint:
         reason = (

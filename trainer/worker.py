@@ -34,6 +34,7 @@ from trainer.core.faults import (
     ModelUnavailable,
     NotFinite,
     UnusableModel,
+    UnusableReplay,
     is_out_of_gpu_memory,
     is_out_of_memory,
 )
@@ -66,7 +67,7 @@ LOCK_POLL_S = 0.5
 LOCK_TIMEOUT_S = 120.0  # a worker whose daemon has died may still be saving
 
 CONFIG_ERRORS = (BadConfig, LockedSetting, UnreadableFile, UnknownProfile, BadProfileOption, UnusableModel)
-ENVIRONMENT_ERRORS = (ModelUnavailable, NoUsableCheckpoint, MissingDevice, Timeout, OSError)
+ENVIRONMENT_ERRORS = (ModelUnavailable, NoUsableCheckpoint, MissingDevice, UnusableReplay, Timeout, OSError)
 GPU_ERROR = "CUDA error"  # torch's words when a GPU has gone, or its driver
 
 logger = logging.getLogger("worker")

@@ -125,7 +125,7 @@ def _progress(text: str, is_shown: bool) -> AbstractContextManager[object]:
 
 
 def _plan(layout: Layout, start: "Whole | None") -> "RestartPlan | NoPlan":
-    from daemon.ledger_reader import UnreadableLedger, read_jobs
+    from daemon.ledger_reader import UnreadableLedger, read_completed, read_jobs
     from daemon.restart_plan import NoPlan, plan_restart, processed_inodes
     from trainer.config.loader import BadConfig, load_settings
     from trainer.protocol.manifest import Progress
@@ -133,7 +133,9 @@ def _plan(layout: Layout, start: "Whole | None") -> "RestartPlan | NoPlan":
     try:
         settings = load_settings(layout.config_file).settings
         jobs = read_jobs(layout.ledger_file, inodes=processed_inodes(layout))
-        return plan_restart(layout, jobs, start.manifest.progress if start else Progress(), settings)
+        completed = read_completed(layout.ledger_file) if settings.training.replay_fraction else ()
+        progress = start.manifest.progress if start else Progress()
+        return plan_restart(layout, jobs, progress, settings, completed=completed)
     except (BadConfig, UnreadableLedger, OSError) as error:
         return NoPlan(printable(str(error)))
 

@@ -5,10 +5,10 @@ import sqlite3
 import pytest
 
 from daemon.ledger import Death, Ledger, Lessons
-from daemon.ledger_file import UnusableLedger
+from daemon.ledger_file import MIGRATIONS, UnusableLedger
 from daemon.settling import Identity
 from tests.support import FakeClock, job_for, rows, write_jsonl
-from trainer.protocol.job import FaultKind, JobRecord, Outcome, Reason, Window
+from trainer.protocol.job import EarlierFile, FaultKind, JobRecord, Outcome, Reason, Window
 from trainer.protocol.messages import StepReport, Validated
 
 IDENTITY = Identity(device=1, inode=2, size=200, mtime_ns=4)
@@ -384,7 +384,7 @@ def test_a_ledger_of_another_release_is_refused_and_left_alone(layout):
     database.close()
     before = layout.ledger_file.read_bytes()
 
-    with pytest.raises(UnusableLedger, match="schema version is 99; expected 2"):
+    with pytest.raises(UnusableLedger, match="schema version is 99; expected 3"):
         Ledger(layout.ledger_file, clock=FakeClock())
 
     assert list(layout.status.glob("*.corrupt-*")) == []
@@ -433,7 +433,8 @@ def test_a_ledger_of_version_1_is_brought_up_to_date_and_keeps_what_it_has(layou
     assert (known.job.name, known.state, known.began) == ("a.jsonl", "processing", None)
     assert read(layout, "SELECT attempts, left_out FROM jobs") == [(2, "[[1, 1]]")]
     assert read(layout, "SELECT global_step FROM steps") == [(1,), (2,)]
-    assert read(layout, "PRAGMA user_version") == [(2,)]
+    assert read(layout, "SELECT replayed FROM steps") == [(0,), (0,)]
+    assert read(layout, "PRAGMA user_version") == [(3,)]
 
 
 def test_an_update_that_is_cut_off_leaves_the_old_version_whole(layout, version_1, monkeypatch):
@@ -448,11 +449,47 @@ def test_an_update_that_is_cut_off_leaves_the_old_version_whole(layout, version_
     ledger.close()
 
 
-def test_old_and_new_ledgers_have_the_same_columns(layout, tmp_path, version_1):
+@pytest.mark.parametrize("version", [1, 2])
+def test_old_and_new_ledgers_have_the_same_columns(layout, version_1, version):
+    database = sqlite3.connect(layout.ledger_file)
+    for before in range(1, version):
+        database.executescript(f"{MIGRATIONS[before]}PRAGMA user_version={before + 1};")
+    database.close()
     Ledger(layout.ledger_file, clock=FakeClock()).close()
-    migrated = read(layout, "SELECT name FROM pragma_table_info('jobs')")
+    migrated = [read(layout, f"SELECT name FROM pragma_table_info('{table}')") for table in ("jobs", "steps")]
 
     layout.ledger_file.unlink()
     Ledger(layout.ledger_file, clock=FakeClock()).close()
 
-    assert migrated == read(layout, "SELECT name FROM pragma_table_info('jobs')")
+    assert migrated == [
+        read(layout, f"SELECT name FROM pragma_table_info('{table}')") for table in ("jobs", "steps")
+    ]
+
+
+# ---- rows of earlier files
+
+
+def test_what_a_job_replays_is_frozen_and_released_with_its_settings(ledger, job):
+    files = (
+        EarlierFile(job_id="1", name="old.jsonl", sha256="cd", rows=5, rejected_lines=(2,)),
+        EarlierFile(job_id="2", name="newer.jsonl", sha256="ef", rows=3),
+    )
+    ledger.add_job(job, IDENTITY, "processing")
+
+    ledger.freeze_settings(job.id, {"training": {}}, files)
+    frozen = ledger.replayed(job.id), ledger.replayed_by_open_jobs()
+    ledger.freeze_settings(job.id, None)
+
+    assert frozen == (files, {"1", "2"})
+    assert (ledger.replayed(job.id), ledger.replayed_by_open_jobs()) == ((), set())
+
+
+def test_replayed_rows_are_not_counted_as_rows_of_the_file(layout, ledger, job):
+    ledger.add_job(job, IDENTITY, "processing")
+    ledger.add_steps([step(number).model_copy(update={"replayed": 2}) for number in (1, 2)])
+
+    ledger.finish_job(job, "completed", None, None)
+    ledger.commit()
+
+    assert read(layout, "SELECT rows_trained, steps FROM jobs") == [(2, 2)]
+    assert read(layout, "SELECT sum(rows), sum(replayed) FROM steps") == [(2, 4)]

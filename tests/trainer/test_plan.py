@@ -7,9 +7,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from trainer.data.plan import Plan, permutation
+from trainer.data.plan import Plan, Replay, permutation, replay_of
 
 PLAN = Plan(sha256="ab" * 32, num_rows=10, rows_per_step=4, epochs=2, seed=42)
+REPLAY = Replay(files=(("cd" * 32, 5), ("ef" * 32, 3)), rows_per_step=1)
 EDGE_SIZES = sorted({size for power in range(13) for size in (2**power - 1, 2**power, 2**power + 1)} - {0})
 
 
@@ -115,7 +116,14 @@ def test_the_order_does_not_depend_on_grouping_or_number_of_epochs(change):
 
 @pytest.mark.parametrize(
     "change",
-    [{"sha256": "ac" * 32}, {"num_rows": 11}, {"rows_per_step": 5}, {"epochs": 3}, {"seed": 43}],
+    [
+        {"sha256": "ac" * 32},
+        {"num_rows": 11},
+        {"rows_per_step": 5},
+        {"epochs": 3},
+        {"seed": 43},
+        {"replay": REPLAY},
+    ],
 )
 def test_the_fingerprint_changes_with_each_fact(change):
     assert replace(PLAN, **change).fingerprint != PLAN.fingerprint
@@ -123,8 +131,107 @@ def test_the_fingerprint_changes_with_each_fact(change):
 
 
 def test_the_fingerprint_looks_at_every_field():
-    assert set(Plan.__dataclass_fields__) == {"sha256", "num_rows", "rows_per_step", "epochs", "seed"}
+    fields = {"sha256", "num_rows", "rows_per_step", "epochs", "seed", "replay"}
+
+    assert set(Plan.__dataclass_fields__) == fields
+    assert set(Replay.__dataclass_fields__) == {"files", "rows_per_step"}
 
 
 def test_equal_plans_have_equal_fingerprints():
     assert replace(PLAN).fingerprint == PLAN.fingerprint
+
+
+# ---- rows of earlier files
+
+
+MIXED = replace(PLAN, replay=REPLAY)
+FILES = st.lists(st.tuples(st.text(min_size=1, max_size=4), st.integers(1, 20)), min_size=1, max_size=4)
+
+
+@given(
+    num_rows=st.integers(1, 60),
+    rows_per_step=st.integers(2, 40),
+    fraction=st.floats(0.01, 0.9),
+    files=FILES,
+    seed=st.integers(0, 2**40),
+)
+def test_every_own_row_is_still_trained_exactly_once_an_epoch_beside_replayed_ones(
+    num_rows, rows_per_step, fraction, files, seed
+):
+    replay = replay_of(files, rows_per_step=rows_per_step, fraction=fraction)
+    plan = Plan(
+        sha256="a", num_rows=num_rows, rows_per_step=rows_per_step, epochs=2, seed=seed, replay=replay
+    )
+
+    own = [len(plan.positions(step)) for step in range(plan.num_steps)]
+    replayed = [len(plan.replayed(step)) for step in range(plan.num_steps)]
+
+    assert [sorted(epoch_order(plan, epoch)) for epoch in (0, 1)] == [list(range(num_rows))] * 2
+    assert set(replayed) == {replay.rows_per_step}
+    in_all = [sum(of_step) for of_step in zip(own, replayed, strict=True)]
+    last = plan.steps_per_epoch - 1
+    assert all(rows == rows_per_step for step, rows in enumerate(in_all) if step % (last + 1) != last)
+    assert all(replay.rows_per_step < rows <= rows_per_step for rows in in_all)
+
+
+@given(files=FILES, rows_per_step=st.integers(1, 5), seed=st.integers(0, 2**40))
+def test_no_replayed_row_comes_again_before_all_have_come(files, rows_per_step, seed):
+    plan = replace(PLAN, rows_per_step=6, seed=seed, replay=Replay(files=files, rows_per_step=rows_per_step))
+    every_row = [(file, row) for file, (_, num_rows) in enumerate(files) for row in range(num_rows)]
+
+    drawn = [row for step in range(2 * len(every_row)) for row in plan.replayed(step)]
+
+    first, second = drawn[: len(every_row)], drawn[len(every_row) : 2 * len(every_row)]
+    assert sorted(first) == sorted(second) == every_row
+
+
+@pytest.mark.parametrize(
+    "rows_per_step, fraction, replayed",
+    [(16, 0.25, 4), (16, 0.01, 1), (16, 0.9, 14), (2, 0.9, 1), (4, 0.3, 1), (4, 0.4, 2), (10, 0.34, 3)],
+)
+def test_the_share_is_rounded_and_leaves_a_row_for_either_side(rows_per_step, fraction, replayed):
+    found = replay_of([("cd", 5)], rows_per_step=rows_per_step, fraction=fraction)
+
+    assert found == Replay(files=(("cd", 5),), rows_per_step=replayed)
+
+
+@pytest.mark.parametrize("files, fraction", [([("cd", 5)], 0.0), ([], 0.5), ([("cd", 0)], 0.5)])
+def test_nothing_is_replayed_without_a_share_or_without_rows(files, fraction):
+    assert replay_of(files, rows_per_step=4, fraction=fraction) is None
+    assert PLAN.replayed(3) == []
+
+
+def test_the_order_of_replayed_rows_never_changes_between_releases():
+    """These values may never be edited: cursors of running jobs rely on them."""
+    assert MIXED.fingerprint == "32f0a43fd5906e04"
+    assert [MIXED.positions(step) for step in range(4)] == [[4, 5, 7], [8, 0, 3], [9, 2, 1], [6]]
+    drawn = [row for step in range(10) for row in MIXED.replayed(step)]
+    assert drawn == [
+        (1, 2),
+        (0, 1),
+        (1, 0),
+        (0, 3),
+        (1, 1),
+        (0, 0),
+        (0, 4),
+        (0, 2),
+        (0, 1),
+        (0, 2),
+    ]
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"files": (("cd" * 32, 5), ("ef" * 32, 4))}, {"files": REPLAY.files[::-1]}, {"rows_per_step": 2}],
+)
+def test_the_fingerprint_changes_with_what_is_replayed(change):
+    changed = replace(MIXED, replay=replace(REPLAY, **change))
+
+    assert changed.fingerprint not in (MIXED.fingerprint, PLAN.fingerprint)
+
+
+def test_replayed_rows_do_not_follow_the_order_of_another_file_or_seed():
+    others = [replace(MIXED, seed=43), replace(MIXED, sha256="ac" * 32)]
+    orders = {tuple(row for step in range(8) for row in plan.replayed(step)) for plan in [MIXED, *others]}
+
+    assert len(orders) == 3

@@ -5,7 +5,8 @@ The text under each field is its documentation: `docs/CONFIGURATION.md` and the 
 
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, JsonValue
+from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationInfo, field_validator
+from pydantic_core import PydanticCustomError
 
 Positive = Annotated[int, Field(ge=1)]
 Seconds = Annotated[float, Field(ge=0)]
@@ -81,7 +82,9 @@ class TrainingSettings(Section):
     not the result. A row longer than this goes alone."""
 
     replay_fraction: Annotated[float, Field(ge=0, le=0.9)] = 0.0
-    """Share of each step's rows that is drawn from files completed earlier, against forgetting."""
+    """Share of each step's rows that is drawn from files completed earlier, against forgetting: at least one
+    row, and never all of them. The rows of a step stay as many in all, so that a file has more steps. The
+    files are chosen when a job starts: the newest in `queue/recently_completed/`, 32 at most."""
 
     epochs: Positive = 1
     """Passes over each file."""
@@ -146,6 +149,17 @@ class TrainingSettings(Section):
     def uses_adapter(self) -> bool:
         """Whether small matrices beside a frozen base model are trained, and saved alone."""
         return self.method != "full"
+
+    @field_validator("replay_fraction")
+    @classmethod
+    def _leave_room_for_own_rows(cls, fraction: float, info: ValidationInfo) -> float:
+        if fraction and info.data.get("batch_size") == info.data.get("gradient_accumulation") == 1:
+            raise PydanticCustomError(
+                "replay_fraction",
+                "0 where batch_size and gradient_accumulation are 1, because a step then has one row only; "
+                "raise one of them",
+            )
+        return fraction
 
     @property
     def rows_per_step(self) -> int:

@@ -15,6 +15,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from transformers.utils.logging import disable_progress_bar
 
 from trainer import __version__
+from trainer.config.loader import BadConfig
 from trainer.config.lock import locked_values
 from trainer.config.schema import CheckpointSettings, Settings
 from trainer.core.abilities import refuse_impossible
@@ -151,9 +152,15 @@ class TrainerEngine:
         """Train one JSONL file and make the result durable.
 
         Raises:
+            BadConfig: rows are to be replayed; only the daemon knows which files were completed.
             ValueError: the file cannot be trained; the message says why.
             OSError: it cannot be read.
         """
+        if fraction := self._settings.training.replay_fraction:
+            raise BadConfig(
+                f"training.replay_fraction is {fraction}; expected 0 with run_job, which knows of no "
+                "completed files; set it to 0, or let the daemon train the file"
+            )
         path = Path(path).absolute()
         check = check_file(path, max_line_bytes=self._settings.data.max_line_bytes)
         if why := check.verdict(self._settings.data.max_bad_row_fraction):

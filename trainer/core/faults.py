@@ -24,6 +24,10 @@ class BrokenModel(RuntimeError):
     """The weights are not finite numbers any more; they must not replace good ones."""
 
 
+class UnusableReplay(RuntimeError):
+    """A file that rows are to be replayed from is gone, changed or cannot be rendered."""
+
+
 class NotFinite(RuntimeError):
     """Loss or gradients were not finite numbers once too often.
 

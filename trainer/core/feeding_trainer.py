@@ -58,7 +58,9 @@ class StepBundle:
     num_steps: int = 1
     """Of the job's plan."""
     lines: tuple[int, ...] = ()
-    """The rows' numbers in their file."""
+    """The rows' numbers in their file, without those of replayed rows."""
+    replayed: int = 0
+    """How many of the examples, at their end, are rows of earlier files."""
     noise_seed: int = 0
     """Seeds dropout and NEFTune for this step alone, so that noise does not depend on what ran before it."""
     learning_rate: float = 0.0

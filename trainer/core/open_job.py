@@ -10,8 +10,9 @@ from pathlib import Path
 from trainer.config.loader import BadConfig
 from trainer.config.schema import Settings
 from trainer.core.feeding_trainer import StepBundle
+from trainer.core.replay import EarlierFiles, ReplayedRows
 from trainer.data.conversation import Conversation
-from trainer.data.plan import Plan
+from trainer.data.plan import Plan, replay_of
 from trainer.data.render import (
     Example,
     Tokenizer,
@@ -23,7 +24,7 @@ from trainer.data.rows import BadRow, RowFile
 from trainer.data.source import ExampleSource, PlannedStep, Renderer
 from trainer.profiles.base import DataProfile
 from trainer.profiles.registry import make_profile
-from trainer.protocol.job import Cursor, Job, JobRecord, Outcome, Window
+from trainer.protocol.job import Cursor, EarlierFile, Job, JobRecord, Outcome, Window
 from trainer.protocol.messages import StartJob
 
 
@@ -71,13 +72,14 @@ class OpenJob:
         return any(step in window for window in self.left_out)
 
     def _bundle(self, planned: PlannedStep) -> StepBundle:
-        examples = planned.examples
-        self.counts["truncated"] += sum(example.is_truncated for example in examples)
-        self.counts["without_target"] += sum(not example.supervised_tokens for example in examples)
+        self.counts["truncated"] += sum(example.is_truncated for example in planned.examples)
+        self.counts["without_target"] += sum(not example.supervised_tokens for example in planned.examples)
+        examples = [*planned.examples, *planned.replayed]
         return StepBundle(
             index=planned.index,
             num_steps=self.plan.num_steps,
             lines=planned.lines,
+            replayed=len(planned.replayed),
             examples=examples,
             num_items=sum(example.supervised_tokens for example in examples),
             micro_batch_tokens=self.cursor.micro_batch_tokens or self.settings.training.micro_batch_tokens,
@@ -89,7 +91,7 @@ class OpenJob:
         if bundle.not_applied:
             self.cursor.bad_steps = (*self.cursor.bad_steps, bundle.index)
         else:
-            self.cursor.rows_trained += len(bundle.examples)
+            self.cursor.rows_trained += len(bundle.examples) - bundle.replayed
         if bundle.micro_batch_tokens < self.settings.training.micro_batch_tokens:
             self.cursor.micro_batch_tokens = bundle.micro_batch_tokens
 
@@ -121,6 +123,7 @@ def open_job(
     cursor: Cursor | None,
     tokenizer: Tokenizer,
     executor: Executor,
+    earlier: EarlierFiles,
 ) -> OpenJob:
     """Set a job up to be trained from its cursor, or from the start if it has none.
 
@@ -128,6 +131,7 @@ def open_job(
 
     Raises:
         BadRow: the rows are not those that were checked, or not those the cursor counts.
+        UnusableReplay: a file that rows are replayed from is gone or changed.
         UnknownProfile, BadProfileOption: the profile cannot be honoured.
     """
     job = order.job
@@ -139,28 +143,16 @@ def open_job(
         begun = Settings.model_validate(cursor.settings)
         kept = {name: getattr(begun, name) for name in ("training", "data", "profile")}
         settings = settings.model_copy(update=kept)
-    plan = Plan(
-        sha256=job.sha256,
-        num_rows=len(rows),
-        rows_per_step=settings.training.rows_per_step,
-        epochs=settings.training.epochs,
-        seed=settings.training.seed,
-    )
+    replayed = cursor.replayed if cursor else order.replayed
+    plan = make_plan(job, settings, replayed)
     if cursor and cursor.plan != plan.fingerprint:
         raise BadRow(
             f"the checkpoint counts steps of plan {cursor.plan}, but the file and its settings make plan "
             f"{plan.fingerprint}; drop the file into inbox/ again to train it from the start"
         )
     render = make_renderer(make_profile(settings.profile.name, settings.profile.options), tokenizer, settings)
-    cursor = cursor or Cursor(
-        job_id=job.id,
-        name=job.name,
-        sha256=job.sha256,
-        plan=plan.fingerprint,
-        step=0,
-        rows_trained=0,
-        settings=settings.model_dump(mode="json"),
-    )
+    files = earlier.take(replayed if plan.replay else (), order, settings.data.max_line_bytes)
+    cursor = cursor or _new_cursor(job, settings, plan, replayed)
     if order.micro_batch_tokens:
         cursor.micro_batch_tokens = min(order.micro_batch_tokens, cursor.micro_batch_tokens or sys.maxsize)
     return OpenJob(
@@ -168,10 +160,47 @@ def open_job(
         settings=settings,
         plan=plan,
         rows=rows,
-        source=ExampleSource(rows, plan, render, executor=executor, lookahead=settings.data.prefetch_steps),
+        source=ExampleSource(
+            rows,
+            plan,
+            render,
+            executor=executor,
+            lookahead=settings.data.prefetch_steps,
+            replayed=ReplayedRows(plan, files, render).examples,
+        ),
         cursor=cursor,
         first_step=cursor.step,
         left_out=order.left_out,
+    )
+
+
+def _new_cursor(job: Job, settings: Settings, plan: Plan, replayed: tuple[EarlierFile, ...]) -> Cursor:
+    return Cursor(
+        job_id=job.id,
+        name=job.name,
+        sha256=job.sha256,
+        plan=plan.fingerprint,
+        step=0,
+        rows_trained=0,
+        settings=settings.model_dump(mode="json"),
+        replayed=replayed,
+    )
+
+
+def make_plan(job: Job, settings: Settings, replayed: Sequence[EarlierFile]) -> Plan:
+    """Return the plan by which a job is trained."""
+    training = settings.training
+    return Plan(
+        sha256=job.sha256,
+        num_rows=job.rows,
+        rows_per_step=training.rows_per_step,
+        epochs=training.epochs,
+        seed=training.seed,
+        replay=replay_of(
+            [(file.sha256, file.rows) for file in replayed],
+            rows_per_step=training.rows_per_step,
+            fraction=training.replay_fraction,
+        ),
     )
 
 

@@ -16,11 +16,12 @@ from pathlib import Path
 from typing import Protocol
 
 from trainer.config.schema import CheckpointSettings, Settings
-from trainer.core.faults import BrokenModel, NotFinite
+from trainer.core.faults import BrokenModel, NotFinite, UnusableReplay
 from trainer.core.feeding_trainer import StepBundle
 from trainer.core.next_files import NextFiles
 from trainer.core.open_job import OpenJob, UnreadableRows, open_job
 from trainer.core.publishing import NoRoom
+from trainer.core.replay import EarlierFiles
 from trainer.core.saver import PendingSave, Saver
 from trainer.data.render import Tokenizer
 from trainer.data.rows import BadRow, FileChanged
@@ -117,6 +118,7 @@ class Session:
         self._clock = clock
         self._executor = ThreadPoolExecutor(max_workers=1, thread_name_prefix="rows")
         self._next_files = NextFiles()
+        self._earlier_files = EarlierFiles(self._executor, reporter.tick)
         self._order: StartJob | None = None
         self._paused = False
         self._stopping = False
@@ -140,6 +142,7 @@ class Session:
         finally:
             self._executor.shutdown()
             self._next_files.close()
+            self._earlier_files.close()
 
     # ---- orders and commands
 
@@ -241,6 +244,13 @@ class Session:
     # ---- one job
 
     def _train(self, order: StartJob) -> Iterator[StepBundle]:
+        try:
+            yield from self._train_file(order)
+        except UnusableReplay:
+            self._save(wait=True)  # else the next worker, which will stumble too, would repeat all of it
+            raise
+
+    def _train_file(self, order: StartJob) -> Iterator[StepBundle]:
         opened = self._open(order)
         if opened is None:
             return
@@ -287,7 +297,8 @@ class Session:
         try:
             rows = self._next_files.take(job, Path(order.path), settings)
             try:
-                opened = open_job(order, rows, settings, cursor, self._learner.tokenizer, self._executor)
+                tokenizer, executor = self._learner.tokenizer, self._executor
+                opened = open_job(order, rows, settings, cursor, tokenizer, executor, self._earlier_files)
                 self._learner.use(opened.settings)
             except BaseException:
                 rows.close()
@@ -322,7 +333,7 @@ class Session:
                 global_step=progress.global_step,
                 job_id=opened.job.id,
                 file_step=opened.cursor.step,
-                rows=len(bundle.examples),
+                rows=len(bundle.examples) - bundle.replayed,
                 tokens=tokens,
                 supervised_tokens=bundle.num_items,
                 loss=None,
@@ -331,6 +342,7 @@ class Session:
                 seconds=seconds,
                 not_applied=bundle.not_applied,
                 lines=bundle.lines if bundle.not_applied else (),
+                replayed=bundle.replayed,
             ),
             loss=bundle.loss,
             grad_norm=bundle.grad_norm,

@@ -4,10 +4,36 @@ Any position is found in constant time and memory, so going on in the middle of 
 """
 
 import hashlib
-from collections.abc import Callable
+from bisect import bisect_right
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from itertools import accumulate
 
 ROUNDS = 6  # four already pass the usual tests of randomness; the rest is margin
+
+
+@dataclass(frozen=True, kw_only=True)
+class Replay:
+    """Rows of earlier files that are trained among those of a plan's own file.
+
+    Args:
+        files: SHA-256 and number of trainable rows of each; there is at least one row.
+        rows_per_step: how many of a step's rows are taken from them.
+    """
+
+    files: tuple[tuple[str, int], ...]
+    rows_per_step: int
+
+
+def replay_of(files: Iterable[tuple[str, int]], *, rows_per_step: int, fraction: float) -> Replay | None:
+    """Return what is replayed in steps of `rows_per_step` rows; None if nothing is.
+
+    With a fraction above 0 it is at least one row of a step, and never all of them.
+    """
+    files = tuple(files)
+    if fraction == 0 or not any(num_rows for _, num_rows in files):
+        return None
+    return Replay(files=files, rows_per_step=min(max(1, round(fraction * rows_per_step)), rows_per_step - 1))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -17,9 +43,11 @@ class Plan:
     Args:
         sha256: of the file's content.
         num_rows: trainable rows in the file.
-        rows_per_step: rows of one optimizer step; the last step of an epoch may have fewer.
+        rows_per_step: rows of one optimizer step, replayed ones included; the last step of an epoch may have
+            fewer.
         epochs: passes over the file.
         seed: chooses the order.
+        replay: rows of earlier files in every step.
     """
 
     sha256: str
@@ -27,10 +55,16 @@ class Plan:
     rows_per_step: int
     epochs: int
     seed: int
+    replay: Replay | None = None
+
+    @property
+    def own_rows_per_step(self) -> int:
+        """Rows of one step that are the file's own."""
+        return self.rows_per_step - (self.replay.rows_per_step if self.replay else 0)
 
     @property
     def steps_per_epoch(self) -> int:
-        return -(-self.num_rows // self.rows_per_step)
+        return -(-self.num_rows // self.own_rows_per_step)
 
     @property
     def num_steps(self) -> int:
@@ -39,15 +73,36 @@ class Plan:
     @property
     def fingerprint(self) -> str:
         """Equal for equal plans; stands in a cursor so that it is never applied to another plan."""
-        facts = (self.sha256, self.num_rows, self.rows_per_step, self.epochs, self.seed)
+        facts: tuple[object, ...] = (
+            self.sha256, self.num_rows, self.rows_per_step, self.epochs, self.seed
+        )  # fmt: skip
+        if self.replay:
+            facts += (self.replay.files, self.replay.rows_per_step)
         return hashlib.sha256(repr(facts).encode()).hexdigest()[:16]
 
     def positions(self, step: int) -> list[int]:
         """Return the positions in the file of the rows of `step` (both counted from 0), in training order."""
         epoch, step_in_epoch = divmod(step, self.steps_per_epoch)
         shuffle = permutation(self.num_rows, key=f"{self.seed}:{self.sha256}:{epoch}")
-        first = step_in_epoch * self.rows_per_step
-        return [shuffle(index) for index in range(first, min(first + self.rows_per_step, self.num_rows))]
+        first = step_in_epoch * self.own_rows_per_step
+        return [shuffle(index) for index in range(first, min(first + self.own_rows_per_step, self.num_rows))]
+
+    def replayed(self, step: int) -> list[tuple[int, int]]:
+        """Return the rows that are replayed in `step`: which of the files, and the position in it.
+
+        They are drawn in passes over all of them, so that none comes again before all have come.
+        """
+        if self.replay is None:
+            return []
+        ends = list(accumulate(num_rows for _, num_rows in self.replay.files))
+        drawn = []
+        for index in range(step * self.replay.rows_per_step, (step + 1) * self.replay.rows_per_step):
+            one_pass, index_in_pass = divmod(index, ends[-1])
+            shuffle = permutation(ends[-1], key=f"replay:{self.seed}:{self.sha256}:{one_pass}")
+            row = shuffle(index_in_pass)
+            file = bisect_right(ends, row)
+            drawn.append((file, row - (ends[file] - self.replay.files[file][1])))
+        return drawn
 
 
 def permutation(size: int, *, key: str) -> Callable[[int], int]:

@@ -24,6 +24,13 @@ class PlannedStep:
     lines: tuple[int, ...]
     """The rows' numbers in their file, counted from 1."""
     examples: list[Example]
+    replayed: list[Example]
+    """Rows of earlier files."""
+
+
+def nothing_replayed(step: int) -> list[Example]:
+    """Return no rows: the file is trained by itself."""
+    return []
 
 
 class ExampleSource:
@@ -33,16 +40,25 @@ class ExampleSource:
         render: profile and tokenizer at work; called on the background thread only.
         executor: must run one call at a time, because the file has one position.
         lookahead: steps rendered before they are asked for.
+        replayed: returns the rows of earlier files in a step; called on the background thread only.
     """
 
     def __init__(
-        self, rows: RowFile, plan: Plan, render: Renderer, *, executor: Executor, lookahead: int
+        self,
+        rows: RowFile,
+        plan: Plan,
+        render: Renderer,
+        *,
+        executor: Executor,
+        lookahead: int,
+        replayed: Callable[[int], list[Example]] = nothing_replayed,
     ) -> None:
         self._rows = rows
         self._plan = plan
         self._render = render
         self._executor = executor
         self._lookahead = lookahead
+        self._replayed = replayed
 
     def steps(self, indices: Iterable[int]) -> Iterator[PlannedStep]:
         """Yield the plan's steps of these indices.
@@ -71,4 +87,5 @@ class ExampleSource:
                 numbered.append((number, read_conversation(self._rows.read(position))))
             except BadRow as error:
                 raise BadRow(f"line {number}: {error}") from error
-        return PlannedStep(index, tuple(number for number, _ in numbered), self._render(numbered))
+        lines = tuple(number for number, _ in numbered)
+        return PlannedStep(index, lines, self._render(numbered), self._replayed(index))

@@ -195,6 +195,22 @@ def _give_name(source: Path, folder: Path, name: str) -> Path | None:
             return _claim_name(source, folder, name)  # needs rights to the folders only, not to the file
 
 
+def keep_durably(source: Path, folder: Path, *, name: str) -> None:
+    """Give a file a second name, which stays when the first one goes; where there are no links it is copied.
+
+    Raises:
+        FileNotFoundError: the source is gone.
+        FileExistsError: the name is taken.
+    """
+    try:
+        os.link(source, folder / name, follow_symlinks=False)
+    except OSError as error:
+        if error.errno not in (errno.EXDEV, *NO_LINK_HERE):
+            raise
+        copy_durably(source, folder, name)
+    sync_directory(folder)
+
+
 def copy_durably(source: Path, folder: Path, name: str) -> Path:
     """Copy a file into `folder` under a free name, verified and durable; it appears whole or not at all.
 

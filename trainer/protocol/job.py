@@ -116,6 +116,20 @@ class JobRecord(BaseModel):
     steps: int
 
 
+class EarlierFile(BaseModel):
+    """A completed file whose rows are replayed: trained again among those of a later one."""
+
+    model_config = ConfigDict(frozen=True)
+
+    job_id: str
+    """Also its name in the folder that holds such files."""
+    name: str
+    """Made printable; for people."""
+    sha256: str
+    rows: int
+    rejected_lines: tuple[int, ...] = ()
+
+
 class Window(BaseModel):
     """Steps of one job that are left out, counted from 0 as in its plan; both ends belong to it."""
 
@@ -145,3 +159,5 @@ class Cursor(BaseModel):
     """What was found to fit into memory, when it is less than the settings say."""
     bad_steps: tuple[int, ...] = ()
     """Steps (as `step` counts them) that were not applied because loss or gradients were not finite."""
+    replayed: tuple[EarlierFile, ...] = ()
+    """The files that rows are replayed from, as they were chosen when the job first started."""

@@ -45,6 +45,11 @@ class Layout:
         return self.queue / "processing"
 
     @property
+    def replayed(self) -> Path:
+        """Second names of completed files that open jobs replay rows from; created when there is one."""
+        return self.queue / ".replayed"
+
+    @property
     def failed(self) -> Path:
         return self.queue / "failed"
 

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 
-from trainer.protocol.job import Cursor, FaultKind, Job, JobRecord, Window
+from trainer.protocol.job import Cursor, EarlierFile, FaultKind, Job, JobRecord, Window
 
 
 class Message(BaseModel):
@@ -35,6 +35,10 @@ class StartJob(Message):
     """What an earlier worker's end has taught about memory; the smaller of this and the settings counts."""
     left_out: tuple[Window, ...] = ()
     """Steps that are not trained, because their loss was not finite again and again."""
+    replayed: tuple[EarlierFile, ...] = ()
+    """The files that `training.replay_fraction` is drawn from; those in the job's cursor count instead."""
+    replay_folder: str = ""
+    """Holds them, by the ids of their jobs."""
 
 
 class PrepareJob(Message):
@@ -137,6 +141,7 @@ class StepReport(Message):
     file_step: int
     """The step's number in its job, counted from 1."""
     rows: int
+    """Of the file itself."""
     tokens: int
     supervised_tokens: int
     loss: float | None
@@ -148,6 +153,8 @@ class StepReport(Message):
     """Why the weights were left as they were; None for an ordinary step."""
     lines: tuple[int, ...] = ()
     """Line numbers of the rows of a step that was not applied."""
+    replayed: int = 0
+    """Rows of earlier files, besides `rows`; tokens and loss are those of both."""
 
 
 class WorkerReady(Message):

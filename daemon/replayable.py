@@ -1,0 +1,62 @@
+"""Which completed files a job may replay rows from."""
+
+import json
+import os
+import sqlite3
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from itertools import islice
+
+from daemon.queue_index import is_there
+from daemon.settling import Identity
+from trainer.protocol.job import EarlierFile, Outcome
+from trainer.protocol.layout import Layout
+
+FILES_REPLAYED = 32  # each is read whole when a worker first replays it, and stays open
+LOOKED_AT = 1_000  # completed jobs, of which many files may have been removed
+NEWEST_COMPLETED = f"SELECT * FROM jobs WHERE state='completed' ORDER BY id DESC LIMIT {LOOKED_AT}"
+MASK_64 = (1 << 64) - 1  # SQLite's integers are signed
+
+
+@dataclass(frozen=True)
+class Completed:
+    """A completed job's file, as the ledger knows it."""
+
+    file: EarlierFile
+    name: str
+    """As the system has it; not printable."""
+    identity: Identity
+
+
+def completed(row: sqlite3.Row) -> Completed:
+    """Return the file of a row of the ledger's table of jobs."""
+    file = EarlierFile(
+        job_id=row["id"],
+        name=row["display"],
+        sha256=row["sha256"],
+        rows=row["rows"],
+        rejected_lines=tuple(json.loads(row["rejected"])),
+    )
+    device, inode = row["device"] & MASK_64, row["inode"] & MASK_64
+    return Completed(
+        file, os.fsdecode(row["name"]), Identity(device, inode, row["size_bytes"], row["mtime_ns"])
+    )
+
+
+def replayed_files(text: str | None) -> tuple[EarlierFile, ...]:
+    """Return what the ledger's column `replayed` of a job says."""
+    return tuple(EarlierFile.model_validate(file) for file in json.loads(text or "[]"))
+
+
+def choose(candidates: Iterable[Completed], layout: Layout, *, sha256: str) -> list[Completed]:
+    """Return the first candidates whose files are there unchanged; each content once, and not `sha256`."""
+    return list(islice(_suitable(candidates, layout, sha256), FILES_REPLAYED))
+
+
+def _suitable(candidates: Iterable[Completed], layout: Layout, sha256: str) -> Iterator[Completed]:
+    seen = {sha256}
+    folder = layout.finished(Outcome.COMPLETED)
+    for candidate in candidates:
+        if candidate.file.sha256 not in seen and is_there(folder / candidate.name, candidate.identity):
+            seen.add(candidate.file.sha256)
+            yield candidate

@@ -1,0 +1,111 @@
+"""Rows of earlier files that are trained again among those of a job, against forgetting."""
+
+from collections.abc import Callable, Sequence
+from concurrent.futures import Executor
+from pathlib import Path
+
+from trainer.core.faults import UnusableReplay
+from trainer.data.formats import read_conversation
+from trainer.data.plan import Plan
+from trainer.data.render import Example
+from trainer.data.rows import BadRow, FileChanged, RowFile
+from trainer.data.source import Renderer
+from trainer.protocol.job import EarlierFile
+from trainer.protocol.messages import StartJob
+
+
+class EarlierFiles:
+    """Holds the files open that rows are replayed from; from job to job, because indexing reads them whole.
+
+    Args:
+        executor: the one thread that reads rows.
+        tick: called for every file that was indexed.
+    """
+
+    def __init__(self, executor: Executor, tick: Callable[[], None]) -> None:
+        self._executor = executor
+        self._tick = tick
+        self._open: dict[EarlierFile, RowFile] = {}
+
+    def take(self, wanted: Sequence[EarlierFile], order: StartJob, max_line_bytes: int) -> "list[OpenFile]":
+        """Return these files, open, and close all others.
+
+        Raises:
+            UnusableReplay: one is gone, changed or cannot be read.
+        """
+        for file in self._open.keys() - set(wanted):
+            self._executor.submit(self._open.pop(file).close)
+        for file in wanted:
+            if file not in self._open:
+                self._open[file] = _open_rows(file, order, max_line_bytes)
+                self._tick()
+        return [OpenFile(file, self._open[file], order) for file in wanted]
+
+    def close(self) -> None:
+        """Close everything; nothing is read any more."""
+        for rows in self._open.values():
+            rows.close()
+        self._open.clear()
+
+
+class OpenFile:
+    """One earlier file, open, as a job replays it."""
+
+    def __init__(self, file: EarlierFile, rows: RowFile, order: StartJob) -> None:
+        self._file = file
+        self._rows = rows
+        self._order = order
+
+    def example(self, position: int, render: Renderer) -> Example:
+        """Return one row as the job renders its own.
+
+        Raises:
+            UnusableReplay: the row is not what it was, or cannot be rendered by the job's settings.
+        """
+        number = self._rows.line_number(position)
+        try:
+            [example] = render([(number, read_conversation(self._rows.read(position)))])
+        except BadRow as error:
+            raise _unusable(self._file, self._order, f"line {number}: {error}") from error
+        return example
+
+
+class ReplayedRows:
+    """Renders the rows that a plan replays.
+
+    Args:
+        files: those of the plan's replay, in its order.
+    """
+
+    def __init__(self, plan: Plan, files: Sequence[OpenFile], render: Renderer) -> None:
+        self._plan = plan
+        self._files = files
+        self._render = render
+
+    def examples(self, step: int) -> list[Example]:
+        """Return the replayed rows of a step, in training order.
+
+        Raises:
+            UnusableReplay: one of them cannot be had.
+        """
+        return [self._files[file].example(row, self._render) for file, row in self._plan.replayed(step)]
+
+
+def _open_rows(file: EarlierFile, order: StartJob, max_line_bytes: int) -> RowFile:
+    try:
+        return RowFile.open(
+            Path(order.replay_folder) / file.job_id,
+            sha256=file.sha256,
+            rejected_lines=file.rejected_lines,
+            max_line_bytes=max_line_bytes,
+        )
+    except (FileChanged, OSError) as error:
+        raise _unusable(file, order, str(error)) from error
+
+
+def _unusable(file: EarlierFile, order: StartJob, what: str) -> UnusableReplay:
+    return UnusableReplay(
+        f"{order.job.name} replays rows of {file.name}, but {what}; expected the content with SHA-256 "
+        f"{file.sha256[:12]}…; put it back as {Path(order.replay_folder) / file.job_id}, or give "
+        f"{order.job.name} up: training_controller skip"
+    )
