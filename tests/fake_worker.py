@@ -138,6 +138,9 @@ class Worker:
         first = cursor["step"] if cursor else 0
         if os.environ.get("FAKE_BAD") == job["name"]:
             return self.end(job, "failed", 0, message="line 1 cannot be rendered", fault="bad_data")
+        for file in order["replayed"]:
+            if not os.path.exists(os.path.join(order["replay_folder"], file["job_id"])):
+                self.fault("environment", f"{job['name']} replays rows of {file['name']}, which is gone")
         self.tell(
             "job_started",
             job_id=job["id"], first_step=first, total_steps=job["rows"], steps_per_epoch=job["rows"],

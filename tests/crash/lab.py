@@ -240,6 +240,10 @@ class Lab:
         """Return how often a file was overtaken."""
         return int(self._query("SELECT count(*) FROM attempts WHERE verdict = 'set_aside'")[0][0])
 
+    def num_replayed(self) -> int:
+        """Return how many rows of earlier files were trained among those of later ones."""
+        return int(self._query("SELECT coalesce(sum(replayed), 0) FROM steps")[0][0])
+
     def order(self) -> list[str]:
         """Return the files in the order of their last steps."""
         last = "(SELECT max(global_step) FROM steps WHERE job_id = jobs.id)"

@@ -2,8 +2,9 @@
 
     python -m tests.crash.replay DIR REFERENCE
 
-The order is read from DIR's ledger: which step of which file was the model's first, second, … They are taken
-again in one go in REFERENCE, a folder of its own. Prints the digest of what was learned in either.
+The order is read from DIR's ledger: which step of which file was the model's first, second, …, and which
+earlier files it replayed. They are taken again in one go in REFERENCE, a folder of its own. Prints the digest
+of what was learned in either.
 """
 
 import hashlib
@@ -11,6 +12,7 @@ import json
 import shutil
 import sqlite3
 import sys
+import tempfile
 from collections import deque
 from dataclasses import dataclass
 from itertools import groupby
@@ -23,7 +25,7 @@ from safetensors.torch import load_file
 from trainer.config.loader import load_settings
 from trainer.core.engine import TrainerEngine
 from trainer.core.tensor_tree import load_tree
-from trainer.protocol.job import Job, Priority
+from trainer.protocol.job import EarlierFile, Job, Priority
 from trainer.protocol.layout import Layout
 from trainer.protocol.messages import Command, QueueEmpty, SetAsideJob, ShutDown, StartJob
 
@@ -68,12 +70,27 @@ def jobs(layout: Layout) -> dict[str, tuple[Job, Path]]:
     return found
 
 
+def replayed_files(layout: Layout) -> dict[str, tuple[EarlierFile, ...]]:
+    """Return what every job was to replay."""
+    database = sqlite3.connect(f"file:{layout.ledger_file}?mode=ro", uri=True)
+    found = database.execute("SELECT id, replayed FROM jobs WHERE replayed IS NOT NULL").fetchall()
+    database.close()
+    return {
+        job_id: tuple(EarlierFile.model_validate(file) for file in json.loads(files))
+        for job_id, files in found
+    }
+
+
 class Replay:
     """The commands that lead to the same order: each job is set aside where it was."""
 
     def __init__(self, layout: Layout, engine: TrainerEngine, settings: dict[str, Any]) -> None:
         self._engine = engine
         self._known = jobs(layout)
+        self._replayed = replayed_files(layout)
+        self._shelf = tempfile.TemporaryDirectory()
+        for job_id, (_, path) in self._known.items():
+            shutil.copyfile(path, Path(self._shelf.name, job_id))
         self._settings = settings
         self._left = deque(stretches(layout))
         self._current: Stretch | None = None
@@ -91,7 +108,13 @@ class Replay:
             return ShutDown(reason="everything is replayed")
         self._current = stretch
         job, path = self._known[stretch.job_id]
-        return StartJob(job=job, path=str(path), settings=self._settings)
+        return StartJob(
+            job=job,
+            path=str(path),
+            settings=self._settings,
+            replayed=self._replayed.get(job.id, ()),
+            replay_folder=self._shelf.name,
+        )
 
     def _between_steps(self) -> Command | None:
         if self._current is None:

@@ -43,6 +43,23 @@ def test_kills_change_no_bit_whatever_the_way_of_training(make_lab, method, trai
     assert bring_to_an_end(lab) == []
 
 
+def test_kills_change_no_bit_of_what_is_learned_beside_rows_of_earlier_files(make_lab):
+    lab = make_lab(seed=4, training={"replay_fraction": 0.25})
+    lab.drop(20)
+    lab.start()
+    lab.until_done()
+    for num_rows, folder in [(30, "low"), (24, "normal"), (16, "high")]:
+        lab.drop(num_rows, folder)
+
+    for _ in range(5):
+        lab.until_another_step()
+        lab.let_time_pass(0.3)
+        lab.kill_something()
+
+    assert bring_to_an_end(lab) == []
+    assert lab.num_replayed() > 0
+
+
 @pytest.mark.parametrize("method", ["full", "lora"])
 def test_a_file_that_is_overtaken_paused_and_killed_goes_on_at_its_very_next_step(make_lab, method):
     lab = make_lab(seed=5, method=method)

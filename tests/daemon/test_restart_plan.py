@@ -1,16 +1,19 @@
 """What a restart would do with the files, compared with what the plan of each file says."""
 
 import os
+from dataclasses import replace
 
 import pytest
 
 from daemon.ledger import Ledger
-from daemon.ledger_reader import read_jobs
+from daemon.ledger_reader import read_completed, read_jobs
 from daemon.restart_plan import CannotGoOn, GoesOn, plan_restart, processed_inodes
+from daemon.sight import identity_of
 from tests.health import cursor_of, note_jobs, plan_of
-from tests.support import FakeClock, rows, write_jsonl
+from tests.support import FakeClock, job_for, rows, write_jsonl
 from trainer.config.schema import DaemonSettings, Settings, TrainingSettings
-from trainer.protocol.job import JobRecord, Outcome, Priority, Window
+from trainer.data.plan import Replay
+from trainer.protocol.job import EarlierFile, JobRecord, Outcome, Priority, Window
 from trainer.protocol.manifest import Progress
 
 SMALL_STEPS = Settings(training=TrainingSettings(batch_size=2, gradient_accumulation=1))
@@ -18,7 +21,8 @@ SMALL_STEPS = Settings(training=TrainingSettings(batch_size=2, gradient_accumula
 
 def planned(layout, progress=None, settings=SMALL_STEPS):
     jobs = read_jobs(layout.ledger_file, inodes=processed_inodes(layout))
-    return plan_restart(layout, jobs, progress or Progress(), settings)
+    completed = read_completed(layout.ledger_file)
+    return plan_restart(layout, jobs, progress or Progress(), settings, completed=completed)
 
 
 def at(job, step, settings=SMALL_STEPS):
@@ -164,3 +168,56 @@ def test_a_cursor_of_another_plan_cannot_go_on(layout):
 
 def test_without_a_ledger_nothing_is_known(layout):
     assert read_jobs(layout.ledger_file, inodes=[1]) == []
+
+
+# ---- rows of earlier files
+
+MIXED = Settings(training=TrainingSettings(batch_size=4, gradient_accumulation=1, replay_fraction=0.5))
+
+
+def mixed_plan(job, *earlier):
+    """Return the plan of a job that replays half of each step from earlier jobs."""
+    files = tuple((one.sha256, one.rows) for one in earlier)
+    return replace(plan_of(job, MIXED), replay=Replay(files=files, rows_per_step=2))
+
+
+@pytest.fixture
+def completed(layout):
+    """Return a completed job, and the id of the next one that is begun."""
+    path = write_jsonl(layout.finished(Outcome.COMPLETED) / "old.jsonl", rows(3, start=100))
+    job = job_for(path, id="20250101-000000-000000")
+    ledger = Ledger(layout.ledger_file, clock=FakeClock())
+    ledger.add_job(job, identity_of(path.stat()), "completed")
+    ledger.close()
+    return job
+
+
+def test_a_waiting_file_will_start_with_the_rows_that_leave_room_for_replayed_ones(layout, completed):
+    path = write_jsonl(layout.waiting(Priority.NORMAL) / "chat.jsonl", rows(10))
+    [job] = note_jobs(layout, (path, Priority.NORMAL))
+
+    first = planned(layout, settings=MIXED).first
+
+    plan = mixed_plan(job, completed)
+    assert (first.step, first.total_steps) == (1, plan.num_steps) == (1, 5)
+    assert first.lines == tuple(position + 1 for position in plan.positions(0))
+
+
+@pytest.mark.parametrize("has_ledger", [True, False])
+def test_a_begun_file_goes_on_beside_the_rows_that_were_chosen_then(layout, completed, has_ledger):
+    path = write_jsonl(layout.processing / "chat.jsonl", rows(10))
+    [job] = note_jobs(layout, (path, Priority.NORMAL))
+    plan = mixed_plan(job, completed)
+    known = EarlierFile(job_id=completed.id, name="old.jsonl", sha256=completed.sha256, rows=completed.rows)
+    cursor = cursor_of(job, MIXED, step=2).model_copy(update={"plan": plan.fingerprint, "replayed": (known,)})
+    ledger = Ledger(layout.ledger_file, clock=FakeClock())
+    ledger.freeze_settings(job.id, MIXED.model_dump(mode="json"), (known,) if has_ledger else ())
+    ledger.close()
+    (layout.finished(Outcome.COMPLETED) / "old.jsonl").unlink()
+
+    with_checkpoint = planned(layout, Progress(global_step=2, cursors={job.id: cursor})).first
+    without = planned(layout).first
+
+    assert (with_checkpoint.step, with_checkpoint.total_steps) == (3, 5)
+    assert with_checkpoint.lines == tuple(position + 1 for position in plan.positions(2))
+    assert (without.step, without.total_steps) == (1, 5 if has_ledger else 3)

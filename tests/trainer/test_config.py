@@ -272,6 +272,19 @@ def test_all_bad_values_are_told_at_once_each_with_its_own_place(config_file):
     ]
 
 
+def test_a_step_of_one_row_has_no_room_for_a_replayed_one(config_file):
+    one_row = ("training.batch_size=1", "training.gradient_accumulation=1")
+
+    message = complaint(config_file, *one_row, "training.replay_fraction=0.25")
+
+    assert message == (
+        "--set training.replay_fraction: training.replay_fraction is 0.25; expected 0 where batch_size and "
+        "gradient_accumulation are 1, because a step then has one row only; raise one of them"
+    )
+    assert load(config_file, *one_row).settings.training.replay_fraction == 0
+    assert load(config_file, one_row[0], "training.replay_fraction=0.25").settings.training.batch_size == 1
+
+
 def test_a_bad_value_that_a_later_place_replaces_does_no_harm(config_file):
     write(config_file, {"training": {"epochs": 0}})
 

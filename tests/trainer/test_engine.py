@@ -78,6 +78,16 @@ def test_nothing_can_be_trained_before_a_model_is_loaded(base_dir, seven_rows, t
         engine.run_job(seven_rows)
 
 
+def test_the_library_refuses_a_replay_that_it_knows_no_files_for(base_dir, seven_rows, tiny_folder):
+    engine = TrainerEngine(settings_with(tiny_folder, training={"replay_fraction": 0.25}), base_dir=base_dir)
+    engine.load()
+
+    with pytest.raises(BadConfig, match=r"training\.replay_fraction is 0\.25; expected 0 with run_job"):
+        engine.run_job(seven_rows)
+
+    assert engine.progress.global_step == 0
+
+
 @pytest.mark.parametrize(
     "content, error, message",
     [

@@ -14,7 +14,14 @@ from tests.support import eventually
 from trainer import worker as worker_module
 from trainer.config.loader import BadConfig
 from trainer.config.lock import LockedSetting
-from trainer.core.faults import BrokenModel, MissingDevice, ModelUnavailable, NotFinite, UnusableModel
+from trainer.core.faults import (
+    BrokenModel,
+    MissingDevice,
+    ModelUnavailable,
+    NotFinite,
+    UnusableModel,
+    UnusableReplay,
+)
 from trainer.monitoring.reporter import Reporter
 from trainer.profiles.base import BadProfileOption, UnknownProfile
 from trainer.profiles.registry import make_profile
@@ -41,6 +48,7 @@ WINDOW = Window(first=2, last=7)
         (BadProfileOption("colour"), FaultKind.BAD_CONFIG),
         (UnusableModel("no chat template"), FaultKind.BAD_CONFIG),
         (ModelUnavailable("no network"), FaultKind.ENVIRONMENT),
+        (UnusableReplay("a.jsonl is gone"), FaultKind.ENVIRONMENT),
         (NoUsableCheckpoint("all are damaged"), FaultKind.ENVIRONMENT),
         (MissingDevice("the GPU is gone"), FaultKind.ENVIRONMENT),
         (Timeout("models/.worker.lock"), FaultKind.ENVIRONMENT),
