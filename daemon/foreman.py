@@ -349,6 +349,8 @@ class Foreman:
         message = f"training {job.name}: {at} {event.total_steps} steps"
         logger.info(message, extra={"job_id": job.id})
         self._ledger.add_event("started", message, job.id)
+        if event.micro_batch_tokens:
+            self._ledger.limit_micro_batch(job.id, event.micro_batch_tokens)
         self._begun_at_step = event.global_step
         self._board.job_started(job, event)
 

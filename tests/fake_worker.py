@@ -141,14 +141,17 @@ class Worker:
         for file in order["replayed"]:
             if not os.path.exists(os.path.join(order["replay_folder"], file["job_id"])):
                 self.fault("environment", f"{job['name']} replays rows of {file['name']}, which is gone")
+        given = settings["training"]["micro_batch_tokens"]
+        is_auto = given == "auto"
+        at_once = order["micro_batch_tokens"] or (100 if is_auto else given)
         self.tell(
             "job_started",
             job_id=job["id"], first_step=first, total_steps=job["rows"], steps_per_epoch=job["rows"],
-            global_step=self.progress["step"],
+            global_step=self.progress["step"], micro_batch_tokens=at_once if is_auto else None,
         )  # fmt: skip
         if notice := os.environ.get("FAKE_NOTICE"):
             self.tell("notice", key="notice", message=notice, job_id=job["id"])
-        self.run_out_of_memory(job, order["micro_batch_tokens"] or settings["training"]["micro_batch_tokens"])
+        self.run_out_of_memory(job, at_once)
         for step in range(first + 1, job["rows"] + 1):
             if any(window["first"] < step <= window["last"] + 1 for window in order["left_out"]):
                 continue

@@ -101,6 +101,18 @@ def test_only_a_lack_of_memory_makes_the_next_try_smaller(aftermath, ledger, job
     assert lessons.micro_batch_tokens == (50 if kind.is_out_of_memory else None)
 
 
+def test_what_a_job_began_with_is_halved_where_the_settings_leave_it_open(aftermath, ledger, job):
+    ledger.freeze_settings("1", {"training": {"micro_batch_tokens": "auto"}})
+    verdict = Verdict(FaultKind.OUT_OF_MEMORY, "it ended")
+
+    aftermath.settle(job, verdict, may_blame_file=True, max_attempts=9)
+    unknown = ledger.lessons("1").micro_batch_tokens
+    ledger.limit_micro_batch("1", 80)  # as when it says that it has begun
+    aftermath.settle(job, verdict, may_blame_file=True, max_attempts=9)
+
+    assert (unknown, ledger.lessons("1").micro_batch_tokens) == (None, 40)
+
+
 def test_the_next_try_never_has_less_than_one_token_at_once(aftermath, ledger, job):
     limits = []
 

@@ -2,6 +2,8 @@
 
 import json
 
+import pytest
+
 from trainer.protocol.job import Outcome
 
 
@@ -59,8 +61,9 @@ def test_a_step_that_was_not_applied_is_noted_with_its_lines_and_shown(rig):
 # ---- memory
 
 
-def test_a_file_that_does_not_fit_into_memory_is_tried_with_half_as_many_tokens_at_once(rig):
-    rig.configure(training={"micro_batch_tokens": 100})
+@pytest.mark.parametrize("tokens", [100, "auto"])  # of which the worker makes 100, too
+def test_a_file_that_does_not_fit_into_memory_is_tried_with_half_as_many_tokens_at_once(rig, tokens):
+    rig.configure(training={"micro_batch_tokens": tokens})
     rig.launcher.environment = {"FAKE_MEMORY": "a.jsonl:49"}
     rig.start()
 

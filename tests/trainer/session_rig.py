@@ -63,12 +63,29 @@ class FakeSave:
         return self.checkpoint
 
 
+class FakeBudget:
+    """Finds always the same number, and remembers what it was taught."""
+
+    def __init__(self) -> None:
+        self.learned: list[int] = []
+
+    def for_new_job(self) -> int:
+        return self.limited(1000)
+
+    def limited(self, tokens: int) -> int:
+        return min([tokens, *self.learned])
+
+    def learn(self, tokens: int) -> None:
+        self.learned.append(tokens)
+
+
 class FakeLearner:
     """Remembers what it was asked to do."""
 
     def __init__(self, progress: Progress | None = None) -> None:
         self.progress = (progress or Progress()).model_copy(deep=True)
         self.tokenizer = CharTokenizer()
+        self.budget = FakeBudget()
         self.saved: list[Progress] = []
         self.saved_with: list[CheckpointSettings] = []
         self.used: list[Settings] = []

@@ -222,6 +222,8 @@ def test_an_override_without_section_key_and_value_is_refused(config_file, text)
         ('training.learning_rate="1e-4"', 'training.learning_rate is "1e-4"; expected a valid number'),
         ("training.learning_rate=true", "training.learning_rate is true; expected a valid number"),
         ("training.precision=int8", "is \"int8\"; expected 'auto', 'bf16', 'fp16' or 'fp32'"),
+        ("training.micro_batch_tokens=all", "is \"all\"; expected a valid integer or 'auto'"),
+        ("training.micro_batch_tokens=0", "is 0; expected a number greater than or equal to 1 or 'auto'"),
         ("model.base_model=1", "model.base_model is 1; expected a valid string"),
         ("model.base_model=", 'model.base_model is ""; expected at least 1 character'),
         ("profile.options=[1]", "profile.options is [1]; expected a valid dictionary"),

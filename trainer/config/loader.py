@@ -19,6 +19,7 @@ from trainer.protocol.text import printable
 
 VARIABLE_PREFIX = "TRAINING__"  # TRAINING__DAEMON__RESCAN_S=2 sets daemon.rescan_s
 BOUNDS = ("gt", "ge", "lt", "le")
+KINDS = ("int", "none", "constrained-int", "literal[", "list[")  # of values, in pydantic's words
 SCHEMA_KEY = "$schema"  # lets an editor complete config.json; not a setting
 
 
@@ -72,7 +73,7 @@ def load_settings(
     try:
         settings = Settings.model_validate(merged)
     except ValidationError as error:
-        raise BadConfig("\n".join(_explain(details, winners) for details in error.errors())) from error
+        raise BadConfig("\n".join(_explanations(error.errors(), winners))) from error
     return Effective(settings, {name: item.origin for name, item in winners.items()})
 
 
@@ -167,12 +168,24 @@ def _nearest(word: str, known: list[str]) -> str:
     return f'; did you mean "{close[0]}"?' if close else f"; expected one of {', '.join(known)}"
 
 
-def _explain(details: ErrorDetails, winners: Mapping[str, _Given]) -> str:
+def _explanations(errors: Sequence[ErrorDetails], winners: Mapping[str, _Given]) -> list[str]:
+    """Explain each value once, also one that could be this or that and is neither."""
+    values: dict[tuple[object, ...], list[str]] = {}
+    for details in errors:
+        is_one_of_several = str(details["loc"][-1]).startswith(KINDS)
+        place, expected = _explain(details, winners)
+        name = details["loc"][:2] if is_one_of_several else details["loc"]
+        values.setdefault(name, [place]).append(expected)
+    return [f"{place}; expected {' or '.join(expected)}" for place, *expected in values.values()]
+
+
+def _explain(details: ErrorDetails, winners: Mapping[str, _Given]) -> tuple[str, str]:
+    """Return place and value, and what was expected."""
     section, key, *deeper = (str(part) for part in details["loc"])
     item = winners[f"{section}.{key}"]
-    where = ".".join([section, key, *(part for part in deeper if not part.startswith(("int", "none")))])
+    where = ".".join([section, key, *(part for part in deeper if not part.startswith(KINDS))])
     expected = details["msg"].removeprefix("Input should be ").removeprefix("String should have ")
-    return f"{item.place}: {where} is {_shown(details['input'])}; expected {_range(section, key, expected)}"
+    return f"{item.place}: {where} is {_shown(details['input'])}", _range(section, key, expected)
 
 
 def _range(section: str, key: str, expected: str) -> str:

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import logging
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -24,6 +25,8 @@ from trainer.core.checkpoints import CheckpointStore, Saving
 from trainer.core.compilation import compile_layers
 from trainer.core.feeding_trainer import FeedingTrainer, choose_precision
 from trainer.core.fingerprint import fingerprint
+from trainer.core.fit import fit_key, measure_best_budget
+from trainer.core.fit_memory import FILE_NAME, Budget, RememberedBudget, tokens_for_new_job
 from trainer.core.lineage import refuse_missing_gpu, refuse_other_base, unlocked_settings
 from trainer.core.model import display_name, find_base_model, load_model, save_tokenizer
 from trainer.core.publishing import STAGING
@@ -56,6 +59,8 @@ from trainer.protocol.messages import (
 )
 
 SIZE_WITH_OPTIMIZER = 3  # the weights, and AdamW's two averages of each
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -102,6 +107,7 @@ class TrainerEngine:
         self._checkpoint: Checkpoint | None = None
         self._base_sha256: str | None = None
         self._unlocked: tuple[Unlocked, ...] = ()
+        self._budget: RememberedBudget | None = None
 
     # ---- the library's face
 
@@ -146,6 +152,9 @@ class TrainerEngine:
                 self._trainer.use(settings.training)  # the file holds the learning rate of back then
             if self._ranks:
                 self._ranks.join(settings, self._checkpoint, self._trainer)
+            self._budget = self._remembered_budget()
+            if settings.training.micro_batch_tokens == "auto":
+                logger.info("micro-batches of %d tokens are best here", self._budget.for_new_job())
         return self._ready()
 
     def run_job(self, path: Path | str) -> JobResult:
@@ -219,6 +228,12 @@ class TrainerEngine:
     def tokenizer(self) -> Tokenizer:
         return cast(Tokenizer, self.trainer.processing_class)
 
+    @property
+    def budget(self) -> Budget:
+        if self._budget is None:
+            raise RuntimeError("no model is loaded yet; call load() first")
+        return self._budget
+
     def use(self, settings: Settings) -> None:
         """Apply a job's settings.
 
@@ -276,10 +291,30 @@ class TrainerEngine:
         if settings.validation.file is None or self._validation is None:
             return None
         examples = self._validation[1]  # as they were when the job started
-        loss = self.trainer.mean_loss(examples, max_tokens=settings.training.micro_batch_tokens)
-        return loss, len(examples)
+        max_tokens = tokens_for_new_job(settings.training, self.budget)
+        return self.trainer.mean_loss(examples, max_tokens=max_tokens), len(examples)
 
     # ---- parts
+
+    def _remembered_budget(self) -> RememberedBudget:
+        return RememberedBudget(
+            self._models / FILE_NAME,
+            fit_key(self.trainer, self._settings),
+            steps_taken=lambda: self.progress.global_step,
+            measure=self._measure_budget,
+        )
+
+    def _measure_budget(self) -> int:
+        def tell(tokens: int) -> None:  # each is progress, so nobody takes this for a worker that hangs
+            detail = f"measuring micro-batches of {tokens:,} tokens"
+            section, ticks = self.reporter.section, self.reporter.ticks
+            self.reporter.event(Heartbeat(section=section, detail=detail, ticks=ticks))
+
+        found = measure_best_budget(self.trainer, max_length=self._settings.data.max_length, tell=tell)
+        message = f"micro-batches of {found.tokens:,} tokens were found to be best here: {found.reason}"
+        logger.info(message)
+        self.reporter.event(Notice(key="fit", message=message))
+        return found.tokens
 
     def _load_validation(self, settings: Settings) -> None:
         """Render the validation file, again when it or what it depends on has changed."""

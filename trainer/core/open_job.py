@@ -1,6 +1,5 @@
 """One job while it trains: its plan, its rows, and how far it has come."""
 
-import sys
 from collections import Counter
 from collections.abc import Generator, Sequence
 from concurrent.futures import Executor
@@ -10,6 +9,7 @@ from pathlib import Path
 from trainer.config.loader import BadConfig
 from trainer.config.schema import Settings
 from trainer.core.feeding_trainer import StepBundle
+from trainer.core.fit_memory import Budget, tokens_for_new_job
 from trainer.core.replay import EarlierFiles, ReplayedRows
 from trainer.data.conversation import Conversation
 from trainer.data.plan import Plan, replay_of
@@ -39,6 +39,8 @@ class OpenJob:
     Args:
         settings: those the job started with.
         first_step: steps that an earlier run has already trained.
+        micro_batch_tokens: what the next step may have at once.
+        budget: asked only where the settings leave the tokens of a micro-batch open.
     """
 
     job: Job
@@ -48,6 +50,8 @@ class OpenJob:
     source: ExampleSource
     cursor: Cursor
     first_step: int
+    micro_batch_tokens: int
+    budget: Budget
     left_out: tuple[Window, ...] = ()
     """Steps that are not trained."""
     counts: Counter[str] = field(default_factory=Counter)
@@ -82,8 +86,15 @@ class OpenJob:
             replayed=len(planned.replayed),
             examples=examples,
             num_items=sum(example.supervised_tokens for example in examples),
-            micro_batch_tokens=self.cursor.micro_batch_tokens or self.settings.training.micro_batch_tokens,
+            micro_batch_tokens=self.budget.limited(self.micro_batch_tokens)
+            if self.is_auto
+            else self.micro_batch_tokens,
         )
+
+    @property
+    def is_auto(self) -> bool:
+        """Whether the settings leave the tokens of a micro-batch open."""
+        return self.settings.training.micro_batch_tokens == "auto"
 
     def advance(self, bundle: StepBundle) -> None:
         """Note that a step was trained, and what it has taught about memory."""
@@ -92,8 +103,10 @@ class OpenJob:
             self.cursor.bad_steps = (*self.cursor.bad_steps, bundle.index)
         else:
             self.cursor.rows_trained += len(bundle.examples) - bundle.replayed
-        if bundle.micro_batch_tokens < self.settings.training.micro_batch_tokens:
-            self.cursor.micro_batch_tokens = bundle.micro_batch_tokens
+        if bundle.micro_batch_tokens < self.micro_batch_tokens:
+            self.micro_batch_tokens = self.cursor.micro_batch_tokens = bundle.micro_batch_tokens
+            if self.is_auto:
+                self.budget.learn(bundle.micro_batch_tokens)
 
     def bad_steps(self, *, since: int) -> list[int]:
         """Return the steps after `since` that were not applied, but for those already given up."""
@@ -124,6 +137,7 @@ def open_job(
     tokenizer: Tokenizer,
     executor: Executor,
     earlier: EarlierFiles,
+    budget: Budget,
 ) -> OpenJob:
     """Set a job up to be trained from its cursor, or from the start if it has none.
 
@@ -153,8 +167,8 @@ def open_job(
     render = make_renderer(make_profile(settings.profile.name, settings.profile.options), tokenizer, settings)
     files = earlier.take(replayed if plan.replay else (), order, settings.data.max_line_bytes)
     cursor = cursor or _new_cursor(job, settings, plan, replayed)
-    if order.micro_batch_tokens:
-        cursor.micro_batch_tokens = min(order.micro_batch_tokens, cursor.micro_batch_tokens or sys.maxsize)
+    learned = [tokens for tokens in (order.micro_batch_tokens, cursor.micro_batch_tokens) if tokens]
+    cursor.micro_batch_tokens = min(learned) if learned else tokens_for_new_job(settings.training, budget)
     return OpenJob(
         job=job,
         settings=settings,
@@ -170,6 +184,8 @@ def open_job(
         ),
         cursor=cursor,
         first_step=cursor.step,
+        micro_batch_tokens=cursor.micro_batch_tokens,
+        budget=budget,
         left_out=order.left_out,
     )
 

@@ -18,6 +18,7 @@ from typing import Protocol
 from trainer.config.schema import CheckpointSettings, Settings
 from trainer.core.faults import BrokenModel, NotFinite, UnusableReplay
 from trainer.core.feeding_trainer import StepBundle
+from trainer.core.fit_memory import Budget
 from trainer.core.next_files import NextFiles
 from trainer.core.open_job import OpenJob, UnreadableRows, open_job
 from trainer.core.publishing import NoRoom
@@ -75,6 +76,11 @@ class Learner(Protocol):
     @property
     def tokenizer(self) -> Tokenizer:
         """Renders the rows of a job."""
+        ...
+
+    @property
+    def budget(self) -> Budget:
+        """Knows how many tokens go through the model at once, where the settings leave it open."""
         ...
 
     def use(self, settings: Settings) -> None:
@@ -297,8 +303,16 @@ class Session:
         try:
             rows = self._next_files.take(job, Path(order.path), settings)
             try:
-                tokenizer, executor = self._learner.tokenizer, self._executor
-                opened = open_job(order, rows, settings, cursor, tokenizer, executor, self._earlier_files)
+                opened = open_job(
+                    order,
+                    rows,
+                    settings,
+                    cursor,
+                    self._learner.tokenizer,
+                    self._executor,
+                    self._earlier_files,
+                    self._learner.budget,
+                )
                 self._learner.use(opened.settings)
             except BaseException:
                 rows.close()
@@ -317,6 +331,7 @@ class Session:
                 total_steps=opened.plan.num_steps,
                 steps_per_epoch=opened.plan.steps_per_epoch,
                 global_step=self.progress.global_step,
+                micro_batch_tokens=opened.micro_batch_tokens if opened.is_auto else None,
             )
         )
         return opened

@@ -156,7 +156,8 @@ class Cursor(BaseModel):
     settings: dict[str, Any]
     """The settings the job started with."""
     micro_batch_tokens: int | None = None
-    """What was found to fit into memory, when it is less than the settings say."""
+    """Tokens that go through the model at once; in cursors of earlier releases only when they are fewer than
+    the settings say."""
     bad_steps: tuple[int, ...] = ()
     """Steps (as `step` counts them) that were not applied because loss or gradients were not finite."""
     replayed: tuple[EarlierFile, ...] = ()

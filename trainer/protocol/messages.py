@@ -32,7 +32,8 @@ class StartJob(Message):
     path: str
     settings: dict[str, Any]
     micro_batch_tokens: int | None = None
-    """What an earlier worker's end has taught about memory; the smaller of this and the settings counts."""
+    """What an earlier worker's end has taught about memory, or what the job began with where the settings
+    say `auto`; the smaller of this and what the job has reached counts."""
     left_out: tuple[Window, ...] = ()
     """Steps that are not trained, because their loss was not finite again and again."""
     replayed: tuple[EarlierFile, ...] = ()
@@ -194,6 +195,8 @@ class JobStarted(Message):
     steps_per_epoch: int
     global_step: int
     """Steps of the model's life before this job's next one."""
+    micro_batch_tokens: int | None = None
+    """Tokens that go through the model at once, where the settings leave it open."""
 
 
 class StepsTaken(Message):

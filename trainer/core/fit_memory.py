@@ -1,0 +1,127 @@
+"""Remember in `models/fit.json` how many tokens at once were found to be best. Knows no torch.
+
+A number belongs to one combination of model, machine and settings (its key). Where training has run out of
+memory since, the smaller number stands beside it with the step from which it holds. So the number in force
+is a function of the file and the step, and steps that are taken again after a crash are split alike.
+"""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, Literal, Protocol
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from trainer.config.schema import TrainingSettings
+from trainer.protocol.files import UnreadableFile, read_json, write_json
+
+FILE_NAME = "fit.json"
+Key = dict[str, str | int | bool | None]
+Tokens = Annotated[int, Field(ge=1)]
+
+
+class Lesson(BaseModel):
+    """Memory ran out, and this fitted."""
+
+    model_config = ConfigDict(frozen=True, strict=True)
+
+    step: Annotated[int, Field(ge=0)]
+    """Steps the model had had in its life before the one that ran out of memory; it holds from then on."""
+    tokens: Tokens
+
+
+class Fit(BaseModel):
+    """What was found for one key."""
+
+    model_config = ConfigDict(frozen=True)
+
+    key: Key
+    tokens: Tokens
+    """As measured."""
+    lessons: tuple[Lesson, ...] = ()
+
+    def tokens_at(self, step: int) -> int:
+        """Return the number in force for a file that begins at `step`."""
+        return self.limited(self.tokens, step)
+
+    def limited(self, tokens: int, step: int) -> int:
+        """Return `tokens`, or less where memory has run out up to `step`."""
+        return min([tokens, *(lesson.tokens for lesson in self.lessons if lesson.step <= step)])
+
+
+class _File(BaseModel):
+    format: Literal[1] = 1
+    fits: tuple[Fit, ...] = ()
+
+
+class Budget(Protocol):
+    """How many tokens go through the model at once, where the settings leave it open."""
+
+    def for_new_job(self) -> int:
+        """Return the number for a file that begins now; it is measured if nothing is remembered."""
+        ...
+
+    def limited(self, tokens: int) -> int:
+        """Return `tokens`, or less if memory has run out with so many."""
+        ...
+
+    def learn(self, tokens: int) -> None:
+        """Note durably that memory ran out in the step just taken, and that `tokens` fitted."""
+        ...
+
+
+def tokens_for_new_job(settings: TrainingSettings, budget: Budget) -> int:
+    """Return the number a file starts with: what the settings say, or what is best here."""
+    given = settings.micro_batch_tokens
+    return budget.for_new_job() if given == "auto" else given
+
+
+class RememberedBudget:
+    """The budget of one key, kept in a file.
+
+    Args:
+        file: `models/fit.json`. One that is damaged or not ours counts as empty.
+        steps_taken: steps the model has had in its life.
+        measure: called when nothing is remembered.
+    """
+
+    def __init__(
+        self, file: Path, key: Key, *, steps_taken: Callable[[], int], measure: Callable[[], int]
+    ) -> None:
+        self._file = file
+        self._key = key
+        self._steps_taken = steps_taken
+        self._measure = measure
+        fits = _read(file)
+        self._others = [fit for fit in fits if fit.key != key]
+        self._fit = next((fit for fit in fits if fit.key == key), None)
+
+    def for_new_job(self) -> int:
+        return self._found().tokens_at(self._steps_taken())
+
+    def limited(self, tokens: int) -> int:
+        return self._fit.limited(tokens, self._steps_taken()) if self._fit else tokens
+
+    def learn(self, tokens: int) -> None:
+        fit = self._found()
+        lesson = Lesson(step=self._steps_taken() - 1, tokens=tokens)
+        if fit.tokens_at(lesson.step) > tokens:
+            self._remember(fit.model_copy(update={"lessons": (*fit.lessons, lesson)}))
+
+    def _found(self) -> Fit:
+        return self._fit or self._remember(Fit(key=self._key, tokens=self._measure()))
+
+    def _remember(self, fit: Fit) -> Fit:
+        content = _File(fits=(*self._others, fit)).model_dump(mode="json")
+        try:
+            write_json(self._file, content, durable=True)  # before a step depends on it
+        except OSError as error:
+            raise OSError(f"{self._file} cannot be written: {error}; make room, or allow it") from error
+        self._fit = fit
+        return fit
+
+
+def _read(file: Path) -> tuple[Fit, ...]:
+    try:
+        return _File.model_validate(read_json(file)).fits
+    except (FileNotFoundError, UnreadableFile, ValidationError):
+        return ()  # it only saves a measurement
