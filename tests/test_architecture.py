@@ -39,6 +39,13 @@ ARROWS = {
         "trainer.protocol",
         "trainer.worker",
     },
+    "trainer.dry_run": {
+        "trainer.core",
+        "trainer.config",
+        "trainer.data",
+        "trainer.protocol",
+        "trainer.worker",
+    },
     "daemon": {
         "daemon",
         "trainer",

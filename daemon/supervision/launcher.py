@@ -123,7 +123,7 @@ class LocalLauncher:
                 stdout=stderr,
                 stderr=stderr,
                 pass_fds=[theirs.fileno()],
-                env=_environment(),
+                env=worker_environment(),
                 start_new_session=True,  # Ctrl-C in the daemon's terminal is not meant for the worker
             )
         return Launched(LocalProcess(child), ours)
@@ -142,7 +142,8 @@ def open_stderr(layout: Layout) -> BinaryIO:
     return path.open("wb")
 
 
-def _environment() -> dict[str, str]:
+def worker_environment() -> dict[str, str]:
+    """Return the environment of a process that loads torch."""
     packages = str(Path(trainer.__file__).parent.parent)
     found = os.environ.get("PYTHONPATH")
     inherited = {name: value for name, value in os.environ.items() if name not in NOT_FOR_WORKERS}

@@ -21,12 +21,18 @@ def attempts(speeds: dict[int, Any]) -> Any:
 
 
 @pytest.mark.parametrize("gain, chosen", [(1.0, 256), (1.03, 256), (1.04, 512)])
-def test_tokens_are_doubled_only_where_that_is_worth_it(gain, chosen):
-    speeds = {256: {64: 100.0}, 512: {64: 100.0 * gain}, 1024: {64: 100.0}}
+def test_more_tokens_are_taken_only_where_that_is_worth_it(gain, chosen):
+    speeds = {256: {64: 100.0}} | dict.fromkeys([512, 1024, 2048], {64: 100.0 * gain})
 
-    choice = choose_budget(attempts(speeds), most_tokens=1024)
+    choice = choose_budget(attempts(speeds), most_tokens=4096)
 
-    assert choice == Choice(chosen, f"{2 * chosen:,} are not faster")
+    assert choice == Choice(chosen, f"{4 * chosen:,} are not faster")
+
+
+def test_one_measurement_that_was_disturbed_does_not_end_the_search():
+    speeds = {256: {64: 100.0}, 512: {64: 90.0}, 1024: {64: 150.0}}
+
+    assert choose_budget(attempts(speeds), most_tokens=1024).tokens == 1024
 
 
 def test_tokens_that_do_not_fit_are_not_chosen():

@@ -80,6 +80,7 @@ class TrainerEngine:
     Args:
         settings: of the session.
         base_dir: relative paths in the settings start here; `models/` lies below it.
+        models: where it lies instead.
         on_event: told what happens; called from the thread that trains, but for the `Faulted` of another of
             `training.processes`, with which this process ends.
         find_checkpoint: finds the one to go on from; None takes the newest in `models/` that verifies.
@@ -90,12 +91,13 @@ class TrainerEngine:
         settings: Settings,
         *,
         base_dir: Path,
+        models: Path | None = None,
         on_event: Callable[[Event], None] = lambda event: None,
         find_checkpoint: Callable[[], Checkpoint | None] | None = None,
     ) -> None:
         self._settings = settings
         self._base_dir = base_dir.absolute()
-        self._models = self._base_dir / "models"
+        self._models = models or self._base_dir / "models"
         self._store = CheckpointStore(self._models)
         self._find_checkpoint = find_checkpoint or self._store.newest_verified
         self._tell_at_once = on_event

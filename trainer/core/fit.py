@@ -54,18 +54,19 @@ def choose_budget(attempt: Callable[[int], Speeds | DoesNotPay], *, most_tokens:
     Args:
         attempt: measures with so many tokens at once.
     """
-    tokens = FIRST_TOKENS
-    speeds = attempt(tokens)
-    if isinstance(speeds, DoesNotPay):
-        return Choice(tokens, f"even {tokens:,} {speeds.reason}")
-    while 2 * tokens <= most_tokens:
-        faster = attempt(2 * tokens)
-        if not isinstance(faster, DoesNotPay) and _gain(faster, speeds) <= WORTHWHILE_GAIN:
-            faster = DoesNotPay("are not faster")
-        if isinstance(faster, DoesNotPay):
-            return Choice(tokens, f"{2 * tokens:,} {faster.reason}")
-        tokens, speeds = 2 * tokens, faster
-    return Choice(tokens, "more are not tried")
+    best = tokens = FIRST_TOKENS
+    best_speeds = attempt(tokens)
+    if isinstance(best_speeds, DoesNotPay):
+        return Choice(best, f"even {best:,} {best_speeds.reason}")
+    while (tokens := 2 * tokens) <= most_tokens:
+        speeds = attempt(tokens)
+        if isinstance(speeds, DoesNotPay):
+            return Choice(best, f"{tokens:,} {speeds.reason}")
+        if _gain(speeds, best_speeds) > WORTHWHILE_GAIN:
+            best, best_speeds = tokens, speeds
+        elif tokens > 2 * best:  # once may be chance, on a machine that has other things to do
+            return Choice(best, f"{tokens:,} are not faster")
+    return Choice(best, "more are not tried")
 
 
 def _gain(speeds: Speeds, before: Speeds) -> float:

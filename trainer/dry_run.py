@@ -1,0 +1,180 @@
+"""Say what training a file would be like. A process of its own, because it loads torch; nothing is kept.
+
+    python -m trainer.dry_run <order.json >answer.json
+
+The model is loaded by the code that a worker uses, from a folder of links in place of `models/`.
+"""
+
+import itertools
+import json
+import os
+import sys
+import traceback
+from collections.abc import Iterator
+from concurrent.futures import Executor, ThreadPoolExecutor
+from contextlib import closing, contextmanager, suppress
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from trainer.config.schema import Settings
+from trainer.core.mirror import mirror_of
+from trainer.data.check import FileCheck, RejectedRow, check_file
+from trainer.data.rows import BadRow, FileChanged
+from trainer.protocol.dry_run import ANSWERS, Answer, DryRunOrder, Planned, Refused, Rehearsal
+from trainer.protocol.job import FaultKind, Job, Priority
+from trainer.protocol.layout import Layout
+from trainer.protocol.messages import Event, Notice, StartJob
+from trainer.worker import classify
+
+if TYPE_CHECKING:
+    from trainer.core.engine import TrainerEngine
+    from trainer.core.open_job import OpenJob
+    from trainer.core.rehearsal import Survey
+
+REJECTIONS_SHOWN = 5
+KILL_ME_FIRST = "1000"  # rather than a worker, should this process make the memory run out
+
+
+class RefusedFile(ValueError):
+    """The file would not be trained."""
+
+
+def answer(order: DryRunOrder) -> Answer:
+    """Return what training the file would be like, or why it would not be trained."""
+    models = Layout(Path(order.base_dir)).models
+    with mirror_of(models) as mirror:
+        found = _plan_or_refusal(order, mirror)
+    # Errors and notices may name the folder of links; people know the other one
+    text = found.model_dump_json().replace(str(mirror), json.dumps(str(models))[1:-1])
+    return ANSWERS.validate_json(text)
+
+
+def _plan_or_refusal(order: DryRunOrder, models: Path) -> Answer:
+    try:
+        return _plan(order, models)
+    except (RefusedFile, BadRow, FileChanged) as error:
+        return Refused(message=str(error), is_bad_config=False)
+    except Exception as error:
+        fault = classify(error)
+        if fault is FaultKind.CRASH:
+            traceback.print_exc()
+        message = str(error) or type(error).__name__
+        return Refused(message=message, is_bad_config=fault is FaultKind.BAD_CONFIG)
+
+
+def _plan(order: DryRunOrder, models: Path) -> Planned:
+    settings, path = Settings.model_validate(order.settings), Path(order.file)
+    check, rejections = _check(path, settings)
+    from trainer.core.engine import TrainerEngine  # takes seconds, which a bad file need not wait for
+
+    notices: list[str] = []
+
+    def hear(event: Event) -> None:
+        if isinstance(event, Notice):
+            notices.append(event.message)
+
+    engine = TrainerEngine(settings, base_dir=Path(order.base_dir), models=models, on_event=hear)
+    ready = engine.load()
+    engine.use(settings)
+    with ThreadPoolExecutor(1) as executor, _opened(engine, path, check, settings, executor) as opened:
+        found = _survey(opened)
+        planned = Planned(
+            file=order.file,
+            model_name=ready.model_name,
+            method=ready.method,
+            device=engine.trainer.args.device.type,
+            checkpoint=ready.checkpoint,
+            rows=check.rows,
+            rejected_rows=len(check.rejected_lines),
+            first_rejections=tuple(rejections),
+            truncated_rows=opened.counts["truncated"],
+            rows_without_target=opened.counts["without_target"],
+            tokens=found.tokens,
+            supervised_tokens=found.supervised_tokens,
+            epochs=settings.training.epochs,
+            steps=opened.plan.num_steps,
+            rows_per_step=settings.training.rows_per_step,
+            micro_batch_tokens=opened.micro_batch_tokens,
+            micro_batches_per_step=found.micro_batches_per_step,
+            padding_fraction=found.padding_fraction,
+            first_learning_rate=engine.trainer.learning_rate,
+            last_learning_rate=engine.trainer._rate_at(ready.global_step + opened.plan.num_steps - 1),
+            rehearsal=None,
+        )
+    rehearsal = _rehearsal(order, engine, found)
+    return planned.model_copy(update={"rehearsal": rehearsal, "notices": (*ready.notices, *notices)})
+
+
+def _check(path: Path, settings: Settings) -> tuple[FileCheck, list[str]]:
+    """Check every row; return what was found and the first reasons for rejecting one."""
+    rejections: list[str] = []
+
+    def on_reject(row: RejectedRow) -> None:
+        if len(rejections) < REJECTIONS_SHOWN:
+            rejections.append(f"line {row.line}: {row.reason}")
+
+    check = check_file(path, max_line_bytes=settings.data.max_line_bytes, on_reject=on_reject)
+    if why := check.verdict(settings.data.max_bad_row_fraction):
+        raise RefusedFile(f"{path}: {why}")
+    return check, rejections
+
+
+@contextmanager
+def _opened(
+    engine: "TrainerEngine", path: Path, check: FileCheck, settings: Settings, executor: Executor
+) -> Iterator["OpenJob"]:
+    from trainer.core.open_job import open_job, open_rows
+
+    job = Job(
+        id="dry run",
+        name=path.name,
+        priority=Priority.NORMAL,
+        sha256=check.sha256,
+        rows=check.rows,
+        size_bytes=check.size_bytes,
+        rejected_lines=check.rejected_lines,
+    )
+    order = StartJob(job=job, path=str(path), settings=settings.model_dump(mode="json"))
+    with closing(open_rows(job, path, settings)) as rows:
+        yield open_job(order, rows, settings, None, engine.tokenizer, executor, engine.budget)
+
+
+def _survey(opened: "OpenJob") -> "Survey":
+    """Look at all steps of one epoch."""
+    from trainer.core.open_job import UnreadableRows
+    from trainer.core.rehearsal import survey
+
+    try:
+        with closing(opened.bundles()) as bundles:
+            return survey(itertools.islice(bundles, opened.plan.steps_per_epoch))
+    except UnreadableRows as error:
+        raise RefusedFile(f"{opened.job.name}: {error}") from error
+
+
+def _rehearsal(order: DryRunOrder, engine: "TrainerEngine", found: "Survey") -> Rehearsal | None:
+    """Take a few steps; None where they could harm a worker."""
+    from trainer.core.memory_meter import meter_for
+    from trainer.core.rehearsal import rehearse
+
+    device = engine.trainer.args.device
+    if order.daemon_runs and device.type == "cuda":
+        return None  # a worker whose GPU is full would split its steps further, for good
+    return rehearse(engine.trainer, found, meter=meter_for(device))
+
+
+def main() -> None:
+    """Read the order, write the answer."""
+    order = DryRunOrder.model_validate_json(sys.stdin.buffer.read())
+    with suppress(OSError):
+        Path("/proc/self/oom_score_adj").write_text(KILL_ME_FIRST)
+    output = os.dup(sys.stdout.fileno())
+    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # whatever a library prints is not the answer
+    text = answer(order).model_dump_json()
+    with os.fdopen(output, "w", encoding="utf-8") as file:
+        file.write(text)
+    sys.stderr.flush()
+    os._exit(0)  # torch takes seconds to tidy up after itself
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,79 @@
+"""What a dry run is asked and what it answers, each as one JSON document."""
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
+
+from trainer.protocol.messages import CheckpointRef
+
+
+class DryRunOrder(BaseModel):
+    """Say what training this file would be like."""
+
+    model_config = ConfigDict(frozen=True)
+
+    base_dir: str
+    file: str
+    settings: dict[str, Any]
+    daemon_runs: bool
+    """Whether there may be a worker whose GPU must not be taken away from it."""
+
+
+class Rehearsal(BaseModel):
+    """A few steps that were taken for the sake of their numbers, and forgotten."""
+
+    model_config = ConfigDict(frozen=True)
+
+    steps: int
+    tokens_per_s: float
+    peak_bytes: int
+    """Most memory in use while the step with the largest micro-batch was taken, optimizer included."""
+
+
+class Planned(BaseModel):
+    """What training the file would be like."""
+
+    model_config = ConfigDict(frozen=True)
+
+    kind: Literal["planned"] = "planned"
+    file: str
+    model_name: str
+    method: str
+    device: str
+    checkpoint: CheckpointRef | None
+    """What it would go on from; None for the base model."""
+    rows: int
+    rejected_rows: int
+    first_rejections: tuple[str, ...]
+    truncated_rows: int
+    rows_without_target: int
+    tokens: int
+    """Of one epoch, as what follows."""
+    supervised_tokens: int
+    epochs: int
+    steps: int
+    """Of all epochs."""
+    rows_per_step: int
+    micro_batch_tokens: int
+    micro_batches_per_step: float
+    padding_fraction: float
+    first_learning_rate: float
+    last_learning_rate: float
+    rehearsal: Rehearsal | None
+    """None when a worker holds the GPU."""
+    notices: tuple[str, ...] = ()
+
+
+class Refused(BaseModel):
+    """The file would not be trained."""
+
+    model_config = ConfigDict(frozen=True)
+
+    kind: Literal["refused"] = "refused"
+    message: str
+    is_bad_config: bool
+    """Whether the settings are at fault."""
+
+
+Answer = Planned | Refused
+ANSWERS: TypeAdapter[Answer] = TypeAdapter(Annotated[Answer, Field(discriminator="kind")])
