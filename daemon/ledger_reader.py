@@ -14,6 +14,7 @@ from daemon.settling import Identity
 from trainer.protocol.job import EarlierFile, Outcome, Priority, Window
 
 TIMEOUT_S = 5.0
+RECENT_STEPS = 200  # enough that a slow one does not matter
 MASK_64 = (1 << 64) - 1  # SQLite's integers are signed
 
 
@@ -118,6 +119,20 @@ def _job(row: sqlite3.Row) -> LedgerJob:
 
 def _signed(value: int) -> int:
     return value - (1 << 64) if value >= 1 << 63 else value
+
+
+def recent_speed(path: Path) -> float | None:
+    """Return the tokens per second of the newest steps; None without any.
+
+    Raises:
+        UnreadableLedger: it cannot be read.
+    """
+    if not path.exists():
+        return None
+    with open_read_only(path) as database:
+        newest = f"SELECT tokens, seconds FROM steps ORDER BY global_step DESC LIMIT {RECENT_STEPS}"
+        tokens, seconds = database.execute(f"SELECT sum(tokens), sum(seconds) FROM ({newest})").fetchone()
+    return tokens / seconds if seconds else None
 
 
 def newest_moment(path: Path) -> str | None:

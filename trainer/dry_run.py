@@ -113,7 +113,10 @@ def _check(path: Path, settings: Settings) -> tuple[FileCheck, list[str]]:
         if len(rejections) < REJECTIONS_SHOWN:
             rejections.append(f"line {row.line}: {row.reason}")
 
-    check = check_file(path, max_line_bytes=settings.data.max_line_bytes, on_reject=on_reject)
+    try:
+        check = check_file(path, max_line_bytes=settings.data.max_line_bytes, on_reject=on_reject)
+    except OSError as error:
+        raise RefusedFile(f"{path}: {error.strerror}; expected a readable JSONL file") from error
     if why := check.verdict(settings.data.max_bad_row_fraction):
         raise RefusedFile(f"{path}: {why}")
     return check, rejections

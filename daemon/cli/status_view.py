@@ -134,7 +134,7 @@ def _file_lines(status: Status) -> list[tuple[str, str]]:
     lines = [("file", f"{printable(str(current))} ({fields.get('priority') or 'being checked'})")]
     if total:
         is_known = _is_stepping(status) and fields.get("eta_s") is not None
-        left = f", {_duration(fields['eta_s'])} left" if is_known else ""
+        left = f", {duration_text(fields['eta_s'])} left" if is_known else ""
         lines.append(("progress", f"step {_number(fields.get('file_step'))} of {_number(total)}{left}"))
     return lines
 
@@ -165,7 +165,8 @@ def _decimal(value: Any) -> str:
     return f"{value:.4f}" if isinstance(value, int | float) else "-"
 
 
-def _duration(value: Any) -> str:
+def duration_text(value: Any) -> str:
+    """Return seconds as people say them."""
     if not isinstance(value, int | float):
         return "-"
     minutes, seconds = divmod(int(value), 60)

@@ -1,5 +1,7 @@
 """The command `training_daemon`: run the daemon in the foreground, or show its settings."""
 
+import json
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -18,6 +20,7 @@ Examples:
   training_daemon --once                           train everything that is queued, then leave
   training_daemon --set training.learning_rate=1e-4
   training_daemon --check-config                   show every setting and where it came from
+  training_daemon --dry-run chat.jsonl             say what training this file would be like; train nothing
 """
 
 
@@ -34,6 +37,10 @@ def training_daemon(
     check_config: Annotated[
         bool, typer.Option("--check-config", help="Print the effective settings and where each came from.")
     ] = False,
+    dry_run: Annotated[
+        Path | None,
+        typer.Option("--dry-run", metavar="FILE", help="Print the plan for a file without training it."),
+    ] = None,
     set_: Annotated[
         list[str] | None, typer.Option("--set", metavar="SECTION.KEY=VALUE", help="Override a setting.")
     ] = None,
@@ -47,6 +54,9 @@ def training_daemon(
     base = find_base_dir(base_dir)
     if check_config:
         show_settings(Layout(base), overrides, as_json=as_json)
+        return
+    if dry_run:
+        show_plan(Layout(base), dry_run, overrides, as_json=as_json)
         return
     from daemon.app import AlreadyRunning, run_daemon
     from daemon.ledger_file import UnusableLedger
@@ -67,8 +77,6 @@ def training_daemon(
 
 def show_settings(layout: Layout, overrides: list[str], *, as_json: bool) -> None:
     """Print every setting with its value and origin."""
-    import json
-
     from trainer.config.loader import BadConfig, load_settings
 
     try:
@@ -84,6 +92,20 @@ def show_settings(layout: Layout, overrides: list[str], *, as_json: bool) -> Non
         for key, value in keys.items():
             origin = effective.origins.get(f"{section}.{key}", "default")
             print(f"  {key:24} {json.dumps(value, ensure_ascii=False):24} {origin}")
+
+
+def show_plan(layout: Layout, file: Path, overrides: list[str], *, as_json: bool) -> None:
+    """Print what training a file would be like. Nothing is trained, and nothing in `layout` is changed."""
+    from daemon.cli import dry_run
+
+    if as_json:
+        print(json.dumps(dry_run.as_json(*dry_run.dry_run(layout, file, overrides)), indent=2))
+        return
+    from rich.console import Console
+
+    with Console(stderr=True).status("loading the model, reading every row, trying a few steps"):
+        planned, speed = dry_run.dry_run(layout, file, overrides)
+    Console().print(dry_run.draw(planned, speed))
 
 
 def main() -> None:

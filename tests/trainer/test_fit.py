@@ -22,7 +22,7 @@ def attempts(speeds: dict[int, Any]) -> Any:
 
 @pytest.mark.parametrize("gain, chosen", [(1.0, 256), (1.03, 256), (1.04, 512)])
 def test_more_tokens_are_taken_only_where_that_is_worth_it(gain, chosen):
-    speeds = {256: {64: 100.0}} | dict.fromkeys([512, 1024, 2048], {64: 100.0 * gain})
+    speeds = {256: {64: 100.0}} | {tokens: {64: 100.0 * gain} for tokens in (512, 1024, 2048)}
 
     choice = choose_budget(attempts(speeds), most_tokens=4096)
 

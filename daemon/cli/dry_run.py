@@ -1,0 +1,144 @@
+"""Ask a process that may load torch what training a file would be like, and show it. Changes nothing."""
+
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from daemon.checkup.finding import size_text
+from daemon.cli.options import CommandFailed
+from daemon.cli.status_view import duration_text, read_status
+from daemon.ledger_reader import UnreadableLedger, recent_speed
+from daemon.supervision.launcher import worker_environment
+from trainer.config.loader import BadConfig, load_settings
+from trainer.protocol.dry_run import ANSWERS, Answer, DryRunOrder, Planned, Refused
+from trainer.protocol.layout import Layout
+from trainer.protocol.text import printable
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+
+COMMAND = [sys.executable, "-P", "-m", "trainer.dry_run"]
+LAST_WORDS = 2_000  # characters of a process that ended without an answer
+BAD_CONFIG_EXIT_CODE = 78  # EX_CONFIG
+
+
+@dataclass(frozen=True)
+class Speed:
+    """How fast training will probably be."""
+
+    tokens_per_s: float
+    source: str
+    """Where that is known from."""
+
+
+def dry_run(layout: Layout, file: Path, overrides: list[str]) -> tuple[Planned, Speed | None]:
+    """Return what training `file` would be like, and how fast; None if that cannot be said.
+
+    Raises:
+        CommandFailed: it would not be trained.
+    """
+    try:
+        settings = load_settings(layout.config_file, overrides=overrides).settings
+    except BadConfig as error:
+        raise CommandFailed(str(error), exit_code=BAD_CONFIG_EXIT_CODE) from error
+    answer = _ask(
+        DryRunOrder(
+            base_dir=str(layout.base),
+            file=str(file.resolve()),
+            settings=settings.model_dump(mode="json"),
+            daemon_runs=read_status(layout).is_running,
+        )
+    )
+    if isinstance(answer, Refused):
+        raise CommandFailed(answer.message, exit_code=BAD_CONFIG_EXIT_CODE if answer.is_bad_config else 1)
+    return answer, _speed(layout, answer)
+
+
+def _ask(order: DryRunOrder) -> Answer:
+    result = subprocess.run(
+        COMMAND, input=order.model_dump_json().encode(), capture_output=True, env=worker_environment()
+    )
+    if result.stdout:
+        return ANSWERS.validate_json(result.stdout)
+    if result.returncode == -signal.SIGKILL:
+        raise CommandFailed("the dry run was killed, probably for its memory; stop what else runs here")
+    last_words = result.stderr.decode(errors="replace")[-LAST_WORDS:]
+    raise CommandFailed(f"the dry run ended with code {result.returncode}: {last_words.strip()}")
+
+
+def _speed(layout: Layout, planned: Planned) -> Speed | None:
+    try:
+        # Without a checkpoint the ledger's steps, if it has any, are another model's
+        if planned.checkpoint and (known := recent_speed(layout.ledger_file)):
+            return Speed(known, "as in the last steps of this model")
+    except UnreadableLedger:
+        pass  # training would go on without it, too
+    if planned.rehearsal:
+        return Speed(planned.rehearsal.tokens_per_s, f"measured in {planned.rehearsal.steps} steps just now")
+    return None
+
+
+def as_json(planned: Planned, speed: Speed | None) -> dict[str, object]:
+    """Return everything for programs."""
+    return planned.model_dump(mode="json", exclude={"kind"}) | {
+        "tokens_per_s": speed.tokens_per_s if speed else None,
+        "speed_source": speed.source if speed else None,
+        "seconds": _seconds(planned, speed) if speed else None,
+    }
+
+
+def _seconds(planned: Planned, speed: Speed) -> float:
+    return planned.tokens * planned.epochs / speed.tokens_per_s
+
+
+def draw(planned: Planned, speed: Speed | None) -> "RenderableType":
+    """Return a panel that shows the plan to a person."""
+    from rich.panel import Panel
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table.grid(padding=(0, 2))
+    for name, value in _lines(planned, speed):
+        table.add_row(Text(name, style="dim"), Text(printable(value)))
+    return Panel(table, title=Text(f"plan for {printable(Path(planned.file).name)}", style="bold"))
+
+
+def _lines(planned: Planned, speed: Speed | None) -> Iterator[tuple[str, str]]:
+    start = planned.checkpoint
+    yield "model", f"{planned.model_name} ({planned.method}, on {planned.device})"
+    yield "goes on from", f"{start.path}, step {start.step:,}" if start else "the base model"
+    yield "rows", f"{planned.rows:,}, and {planned.rejected_rows:,} rejected"
+    for rejection in planned.first_rejections:
+        yield "", rejection
+    yield "tokens", f"{planned.tokens:,} an epoch, {planned.supervised_tokens:,} of them learned"
+    without = f"without anything to learn: {planned.rows_without_target:,}"
+    yield "truncated", f"{planned.truncated_rows:,} rows; {without}"
+    yield "steps", f"{planned.steps:,} of {planned.rows_per_step} rows, {planned.epochs} x over the file"
+    yield (
+        "micro-batches",
+        f"{planned.micro_batches_per_step:.1f} a step, of at most {planned.micro_batch_tokens:,} tokens, "
+        f"{planned.padding_fraction:.1%} padding",
+    )
+    rates = (planned.first_learning_rate, planned.last_learning_rate)
+    yield "learning rate", " at first, ".join(f"{rate:.3g}" for rate in rates) + " at last"
+    yield "memory", _memory(planned)
+    yield "time", _time(planned, speed)
+    for notice in planned.notices:
+        yield "a start says", notice
+
+
+def _memory(planned: Planned) -> str:
+    if planned.rehearsal is None:
+        return "not measured, because a daemon runs here and its worker needs the GPU"
+    place = "GPU memory" if planned.device == "cuda" else "memory"
+    return f"{size_text(planned.rehearsal.peak_bytes)} of {place} at most"
+
+
+def _time(planned: Planned, speed: Speed | None) -> str:
+    if speed is None:
+        return "unknown: this model has taken no steps yet, and none could be tried beside a running daemon"
+    return f"{duration_text(_seconds(planned, speed))} at {speed.tokens_per_s:,.0f} tokens/s ({speed.source})"
