@@ -1,4 +1,4 @@
-"""`training_daemon --dry-run`, with another process in place of the one that loads torch, and once with it."""
+"""`training_daemon --dry-run`, with another process in place of the one that loads torch, and once with."""
 
 import json
 import os

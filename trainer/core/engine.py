@@ -156,7 +156,7 @@ class TrainerEngine:
                 self._ranks.join(settings, self._checkpoint, self._trainer)
             self._budget = self._remembered_budget()
             if settings.training.micro_batch_tokens == "auto":
-                logger.info("micro-batches of %d tokens are best here", self._budget.for_new_job())
+                logger.info("micro-batches have up to %d tokens", self._budget.for_new_job())
         return self._ready()
 
     def run_job(self, path: Path | str) -> JobResult:
