@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 
 from trainer.config.schema import Settings
 from trainer.core.mirror import mirror_of
+from trainer.core.schedules import learning_rate
 from trainer.data.check import FileCheck, RejectedRow, check_file
 from trainer.data.rows import BadRow, FileChanged
 from trainer.protocol.dry_run import ANSWERS, Answer, DryRunOrder, Planned, Refused, Rehearsal
@@ -77,7 +78,7 @@ def _plan(order: DryRunOrder, models: Path) -> Planned:
     ready = engine.load()
     engine.use(settings)
     with ThreadPoolExecutor(1) as executor, _opened(engine, path, check, settings, executor) as opened:
-        found = _survey(opened)
+        found = _survey(opened, engine)
         planned = Planned(
             file=order.file,
             model_name=ready.model_name,
@@ -98,7 +99,7 @@ def _plan(order: DryRunOrder, models: Path) -> Planned:
             micro_batches_per_step=found.micro_batches_per_step,
             padding_fraction=found.padding_fraction,
             first_learning_rate=engine.trainer.learning_rate,
-            last_learning_rate=engine.trainer._rate_at(ready.global_step + opened.plan.num_steps - 1),
+            last_learning_rate=_last_learning_rate(settings, ready.global_step, opened.plan.num_steps),
             rehearsal=None,
         )
     rehearsal = _rehearsal(order, engine, found)
@@ -127,6 +128,7 @@ def _opened(
     engine: "TrainerEngine", path: Path, check: FileCheck, settings: Settings, executor: Executor
 ) -> Iterator["OpenJob"]:
     from trainer.core.open_job import open_job, open_rows
+    from trainer.core.replay import EarlierFiles
 
     job = Job(
         id="dry run",
@@ -139,19 +141,27 @@ def _opened(
     )
     order = StartJob(job=job, path=str(path), settings=settings.model_dump(mode="json"))
     with closing(open_rows(job, path, settings)) as rows:
-        yield open_job(order, rows, settings, None, engine.tokenizer, executor, engine.budget)
+        earlier = EarlierFiles(
+            executor, engine.reporter.tick
+        )  # none: a daemon chooses them when a job starts
+        yield open_job(order, rows, settings, None, engine.tokenizer, executor, earlier, engine.budget)
 
 
-def _survey(opened: "OpenJob") -> "Survey":
+def _survey(opened: "OpenJob", engine: "TrainerEngine") -> "Survey":
     """Look at all steps of one epoch."""
     from trainer.core.open_job import UnreadableRows
     from trainer.core.rehearsal import survey
 
     try:
         with closing(opened.bundles()) as bundles:
-            return survey(itertools.islice(bundles, opened.plan.steps_per_epoch))
+            return survey(itertools.islice(bundles, opened.plan.steps_per_epoch), engine.trainer.forward)
     except UnreadableRows as error:
         raise RefusedFile(f"{opened.job.name}: {error}") from error
+
+
+def _last_learning_rate(settings: Settings, global_step: int, num_steps: int) -> float:
+    last = num_steps - 1
+    return learning_rate(settings.training, global_step=global_step + last, step=last, num_steps=num_steps)
 
 
 def _rehearsal(order: DryRunOrder, engine: "TrainerEngine", found: "Survey") -> Rehearsal | None:

@@ -14,9 +14,13 @@ from tests.trainer.engine_rig import settings_with, train
 from tests.trainer.step_rig import bundle, example
 from trainer import dry_run
 from trainer.config.schema import Settings
+from trainer.core.forward import Forward
 from trainer.core.rehearsal import TIME_LIMIT_S, Survey, rehearse, survey
 from trainer.core.validation import load_validation_examples
 from trainer.protocol.dry_run import DryRunOrder, Planned, Refused
+
+NO_MODEL: Any = SimpleNamespace()
+PADDING = Forward(NO_MODEL)
 
 RATES = {"warmup_steps": 4, "learning_rate": 1e-3}
 
@@ -164,17 +168,25 @@ def test_a_worker_is_not_robbed_of_its_gpu(base_dir):
     engine: Any = SimpleNamespace(trainer=trainer)
     asked = order(base_dir, base_dir, Settings(), daemon_runs=True)
 
-    assert dry_run._rehearsal(asked, engine, Survey()) is None
+    assert dry_run._rehearsal(asked, engine, Survey(PADDING)) is None
 
 
 # ---- parts
+
+
+def test_rows_end_to_end_have_no_padding():
+    rows = bundle(example(4), example(5), micro_batch_tokens=10)
+
+    found = survey([rows], Forward(NO_MODEL, lays_end_to_end=True))
+
+    assert (found.padding_fraction, found.largest_tokens) == (0.0, 9)
 
 
 def test_padding_micro_batches_and_the_largest_step_are_counted():
     small = bundle(example(4), example(5), micro_batch_tokens=10)  # 2 x 5, of which 9 are no padding
     large = bundle(example(6), example(7), micro_batch_tokens=10)  # 6 and 7
 
-    found = survey([small, large])
+    found = survey([small, large], PADDING)
 
     assert (found.micro_batches_per_step, found.padding_fraction) == (1.5, pytest.approx(1 / 23))
     assert found.largest == [small]
@@ -200,7 +212,7 @@ def test_the_largest_step_is_taken_twice_and_others_as_long_as_there_is_time(ste
     trainer: Any = FakeTrainer(clock, step_s)
     meter: Any = SimpleNamespace(reset=lambda: None, peak_bytes=lambda: 7)
     large, small = bundle(example(8)), bundle(example(5))
-    found = Survey(largest=[large], ordinary=[small, small])
+    found = Survey(PADDING, largest=[large], ordinary=[small, small])
 
     rehearsal = rehearse(trainer, found, meter=meter, clock=clock)
 

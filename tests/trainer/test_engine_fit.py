@@ -37,14 +37,14 @@ class CrashAt(Commands):
 
 def limit_memory(engine: TrainerEngine, *, at_step: int, fits: int) -> None:
     """Have the memory be too small for more than so many tokens in one step of the model's life."""
-    forward = engine.trainer.model.forward
+    forward = engine.trainer.model.get_decoder().forward
 
     def limited(*arguments: Any, input_ids: Any, **named: Any) -> Any:
         if engine.progress.global_step == at_step and input_ids.numel() > fits:
             raise MemoryError
         return forward(*arguments, input_ids=input_ids, **named)
 
-    engine.trainer.model.forward = limited
+    engine.trainer.model.get_decoder().forward = limited
 
 
 @pytest.fixture

@@ -146,14 +146,14 @@ def test_running_out_of_memory_is_an_answer(make_trainer, monkeypatch, error):
     def fail(*arguments: Any, **named: Any) -> Any:
         raise error
 
-    monkeypatch.setattr(trainer.model, "forward", fail)
+    monkeypatch.setattr(trainer.model.get_decoder(), "forward", fail)
 
     assert probe_of(trainer).attempt(256) == DoesNotPay("do not fit into memory")
 
 
 def test_other_errors_are_passed_on(make_trainer, monkeypatch):
     trainer = make_trainer(device="cpu")
-    monkeypatch.setattr(trainer.model, "forward", lambda **named: 1 / 0)
+    monkeypatch.setattr(trainer.model.get_decoder(), "forward", lambda **named: 1 / 0)
 
     with pytest.raises(ZeroDivisionError):
         probe_of(trainer).attempt(256)

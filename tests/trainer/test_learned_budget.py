@@ -16,8 +16,9 @@ from tests.trainer.engine_rig import (
     weights_sha256,
 )
 from trainer.config.schema import Settings
-from trainer.core import feeding_trainer
 from trainer.core.engine import TrainerEngine
+from trainer.core.forward import Forward
+from trainer.data.render import Example
 from trainer.protocol.messages import Command, StartJob
 
 CPU_IS_FULL = "[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried to allocate 4 bytes"
@@ -95,14 +96,14 @@ def memory_is_short(monkeypatch):
     """Return a function that has memory be too small for two rows at once in one step of a run."""
 
     def shorten(run: Run) -> None:
-        original = feeding_trainer.supervised_loss
+        original = Forward.summed_loss
 
-        def loss(model: Any, token_ids: Tensor, labels: Tensor, *, num_items: int) -> Tensor:
-            if run.engine.progress.global_step == FULL_AT and token_ids.numel() > ROW_TOKENS:
+        def loss(forward: Forward, rows: list[Example]) -> Tensor:
+            if run.engine.progress.global_step == FULL_AT and forward.size_of(rows) > ROW_TOKENS:
                 raise RuntimeError(CPU_IS_FULL)
-            return original(model, token_ids, labels, num_items=num_items)
+            return original(forward, rows)
 
-        monkeypatch.setattr(feeding_trainer, "supervised_loss", loss)
+        monkeypatch.setattr(Forward, "summed_loss", loss)
 
     return shorten
 

@@ -131,9 +131,9 @@ def test_a_step_that_is_not_finite_in_one_process_is_applied_by_none(base, tiny_
     def spoil_second_step(engine: TrainerEngine) -> None:
         def spoil(module: Any, arguments: Any, output: Any) -> None:
             if engine.progress.global_step == 1:
-                output.logits = output.logits * math.nan
+                output.last_hidden_state = output.last_hidden_state * math.nan
 
-        engine.trainer.model.register_forward_hook(spoil)
+        engine.trainer.model.get_decoder().register_forward_hook(spoil)
 
     file = ("a", rows(12), {})
     expected = steps_of(base("one"), one, file, prepare=spoil_second_step)

@@ -17,7 +17,6 @@ from tests.trainer.step_rig import bundle, example
 from trainer.config.loader import BadConfig
 from trainer.config.schema import TrainingSettings
 from trainer.core.compilation import compile_layers
-from trainer.core.validation import mean_loss
 
 TORCH_IS_BEHIND = "ignore:`torch.jit.script_method` is deprecated:DeprecationWarning"  # its compiler uses it
 UNMOVED = 1e-30  # a learning rate under which float32 weights stay what they are
@@ -44,7 +43,7 @@ def test_noise_changes_the_loss_by_the_steps_seed_alone(make_trainer):
 def test_validation_is_without_noise(make_trainer):
     noisy, plain = make_trainer(neftune_noise_alpha=50.0), make_trainer()
 
-    losses = [mean_loss(trainer, [example()], max_tokens=100) for trainer in (noisy, plain)]
+    losses = [trainer.mean_loss([example()], max_tokens=100) for trainer in (noisy, plain)]
 
     assert losses[0] == losses[1]
 

@@ -111,9 +111,10 @@ class FeedingTrainer(Trainer):
         self.add_up: Callable[[Tensor], Tensor] = lambda loss: loss
         """Adds up gradient and loss of all processes that share the step's rows."""
         self.loss_scale = LossScale(self.args.device.type) if choose_precision(settings) == "fp16" else None
-        speed_up_norms(model)
+        if not settings.compile:  # else the compiler does that
+            speed_up_norms(model)
         with self._autocast():
-            self._forward = find_forward(model)
+            self.forward = find_forward(model)
         self.create_optimizer()
         for group in self.optimizer.param_groups:
             group["lr"] = group["initial_lr"] = (
@@ -240,7 +241,7 @@ class FeedingTrainer(Trainer):
         """Add up the gradient of all rows; return their loss."""
         torch.manual_seed(bundle.noise_seed)
         total = torch.zeros((), device=self.args.device)
-        for rows in self._forward.split(bundle.examples, max_tokens=bundle.micro_batch_tokens):
+        for rows in self.forward.split(bundle.examples, max_tokens=bundle.micro_batch_tokens):
             # By the tokens of the whole step, so that it does not matter how its rows are split
             loss = self._summed_loss(rows) / max(1, bundle.num_items)
             self.accelerator.backward(self.loss_scale.scale(loss) if self.loss_scale else loss)
@@ -250,7 +251,7 @@ class FeedingTrainer(Trainer):
 
     def _summed_loss(self, rows: list[Example]) -> Tensor:
         with self._autocast():
-            return self._forward.summed_loss(rows)
+            return self.forward.summed_loss(rows)
 
     @torch.no_grad()
     def mean_loss(self, examples: list[Example], *, max_tokens: int) -> float:
@@ -259,7 +260,7 @@ class FeedingTrainer(Trainer):
         total = torch.zeros((), device=self.args.device)
         self.model.eval()
         try:
-            for rows in self._forward.split(examples, max_tokens=max_tokens):
+            for rows in self.forward.split(examples, max_tokens=max_tokens):
                 total += self._summed_loss(rows)
                 self.tick()
         finally:
@@ -268,8 +269,8 @@ class FeedingTrainer(Trainer):
 
     def _smaller_budget(self, bundle: StepBundle) -> int | None:
         """Return a budget that splits the step's rows further; None when every row goes alone already."""
-        groups = self._forward.split(bundle.examples, max_tokens=bundle.micro_batch_tokens)
-        sizes = [sum(len(row.token_ids) for row in rows) for rows in groups if len(rows) > 1]
+        groups = self.forward.split(bundle.examples, max_tokens=bundle.micro_batch_tokens)
+        sizes = [self.forward.size_of(rows) for rows in groups if len(rows) > 1]
         return max(1, max(sizes) // 2) if sizes else None
 
     def create_optimizer(self, model: nn.Module | None = None) -> Optimizer:

@@ -58,6 +58,11 @@ class Forward:
         split = split_end_to_end if self.lays_end_to_end else split_padded
         return split(examples, max_tokens=max_tokens)
 
+    def size_of(self, examples: Sequence[Example]) -> int:
+        """Return the tokens that go through the model for one micro-batch, padding included."""
+        lengths = [len(example.token_ids) for example in examples]
+        return sum(lengths) if self.lays_end_to_end else len(lengths) * max(lengths)
+
     def summed_loss(self, examples: Sequence[Example]) -> Tensor:
         """Return the sum of the cross entropies of one micro-batch's supervised tokens."""
         batch = self._to_tensors(examples)

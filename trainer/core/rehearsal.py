@@ -5,8 +5,8 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 
 from trainer.core.feeding_trainer import FeedingTrainer, StepBundle
+from trainer.core.forward import Forward
 from trainer.core.memory_meter import Meter
-from trainer.core.micro_batches import split_by_tokens
 from trainer.protocol.dry_run import Rehearsal
 
 ORDINARY_STEPS = 3
@@ -17,6 +17,8 @@ TIME_LIMIT_S = 20.0
 class Survey:
     """What was found in the steps of a file, each looked at once."""
 
+    forward: Forward
+    """Splits a step into micro-batches."""
     steps: int = 0
     tokens: int = 0
     supervised_tokens: int = 0
@@ -31,8 +33,8 @@ class Survey:
 
     def add(self, bundle: StepBundle) -> None:
         """Look at one more step."""
-        groups = split_by_tokens(bundle.examples, max_tokens=bundle.micro_batch_tokens)
-        sizes = [len(group) * max(len(example.token_ids) for example in group) for group in groups]
+        groups = self.forward.split(bundle.examples, max_tokens=bundle.micro_batch_tokens)
+        sizes = [self.forward.size_of(group) for group in groups]
         self.steps += 1
         self.tokens += tokens_of(bundle)
         self.supervised_tokens += bundle.num_items
@@ -52,9 +54,9 @@ class Survey:
         return self.micro_batches / self.steps
 
 
-def survey(bundles: Iterable[StepBundle]) -> Survey:
+def survey(bundles: Iterable[StepBundle], forward: Forward) -> Survey:
     """Look at all steps. Memory stays flat."""
-    found = Survey()
+    found = Survey(forward)
     for bundle in bundles:
         found.add(bundle)
     return found
