@@ -15,10 +15,10 @@ from trainer.data.conversation import Conversation
 from trainer.data.plan import Plan, replay_of
 from trainer.data.render import (
     Example,
+    ExampleRenderer,
     Tokenizer,
     UnrenderableConversation,
     UnusableTemplate,
-    render_examples,
 )
 from trainer.data.rows import BadRow, RowFile
 from trainer.data.source import ExampleSource, PlannedStep, Renderer
@@ -237,13 +237,14 @@ def open_rows(job: Job, path: Path, settings: Settings) -> RowFile:
 
 def make_renderer(profile: DataProfile, tokenizer: Tokenizer, settings: Settings) -> Renderer:
     """Return what turns conversations into examples: first the profile, then the chat template."""
+    renderer = ExampleRenderer(tokenizer, max_length=settings.data.max_length)
 
     def render(numbered: Sequence[tuple[int, Conversation]]) -> list[Example]:
         transformed = [
             profile.transform(conversation, line_number=number) for number, conversation in numbered
         ]
         try:
-            return render_examples(transformed, tokenizer, max_length=settings.data.max_length)
+            return renderer.render(transformed)
         except UnusableTemplate as error:
             raise BadConfig(str(error)) from error
         except UnrenderableConversation as error:

@@ -12,6 +12,8 @@ from typing import Any, Protocol
 from jinja2 import TemplateError
 
 from trainer.data.conversation import Conversation
+from trainer.data.shapes import RenderedText, Span, TurnShapes
+from trainer.data.word_memo import WordMemo
 
 IGNORED = -100  # the label that torch's cross entropy skips
 
@@ -60,13 +62,64 @@ class Example:
 def render_examples(
     conversations: Sequence[Conversation], tokenizer: Tokenizer, *, max_length: int
 ) -> list[Example]:
-    """Render conversations, together because that is how tokenizers are fast.
+    """Render conversations one by one, by running the chat template for every turn.
 
     Raises:
         UnrenderableConversation: the chat template refuses one.
         UnusableTemplate: it rewrites earlier turns, or adds words to the assistant's.
     """
-    rendered = [_render(conversation, tokenizer) for conversation in conversations]
+    rendered = [render_text(conversation, tokenizer) for conversation in conversations]
+    return _tokenize(rendered, tokenizer, max_length)
+
+
+class ExampleRenderer:
+    """Renders as `render_examples` does, but remembers what it has learned of template and words.
+
+    Args:
+        max_length: tokens after which a row is cut off.
+    """
+
+    def __init__(self, tokenizer: Tokenizer, *, max_length: int) -> None:
+        self._tokenizer = tokenizer
+        self._max_length = max_length
+        self._shapes = TurnShapes(
+            lambda conversation: render_text(conversation, tokenizer),
+            getattr(tokenizer, "chat_template", None),
+        )
+        self._memo = WordMemo.of(tokenizer)
+
+    def render(self, conversations: Sequence[Conversation]) -> list[Example]:
+        """Render conversations.
+
+        Raises:
+            UnrenderableConversation, UnusableTemplate: as `render_examples` does.
+        """
+        rendered = [self._shapes.render(conversation) for conversation in conversations]
+        examples = [self._from_memo(text, spans) for text, spans in rendered]
+        others = iter(
+            _tokenize(
+                [each for each, example in zip(rendered, examples, strict=True) if example is None],
+                self._tokenizer,
+                self._max_length,
+            )
+        )
+        return [example or next(others) for example in examples]
+
+    def _from_memo(self, text: str, spans: list[Span]) -> Example | None:
+        borders = [border for span in spans for border in span]
+        if self._memo is None or borders != sorted(borders):
+            return None
+        found = self._memo.encode(text, borders)
+        if found is None:
+            return None
+        token_ids, counts = found
+        return _example(token_ids, list(zip(counts[::2], counts[1::2], strict=True)), self._max_length)
+
+
+def _tokenize(rendered: Sequence[RenderedText], tokenizer: Tokenizer, max_length: int) -> list[Example]:
+    """Tokenize texts, together because that is how tokenizers are fast."""
+    if not rendered:
+        return []
     encodings = tokenizer([text for text, _ in rendered], add_special_tokens=False)
     return [
         _example(encodings.input_ids[i], _token_spans(encodings, i, spans), max_length)
@@ -74,8 +127,12 @@ def render_examples(
     ]
 
 
-def _render(conversation: Conversation, tokenizer: Tokenizer) -> tuple[str, list[tuple[int, int]]]:
-    """Return the text and, per assistant turn, the characters [start, end) that the model has to produce."""
+def render_text(conversation: Conversation, tokenizer: Tokenizer) -> RenderedText:
+    """Return the text and, per assistant turn, the characters [start, end) that the model has to produce.
+
+    Raises:
+        UnrenderableConversation, UnusableTemplate: as `render_examples` does.
+    """
     messages = [{"role": message.role, "content": message.content} for message in conversation.messages]
     text = _apply(tokenizer, messages)
     spans = []
@@ -130,9 +187,11 @@ def _token_spans(encodings: Encodings, row: int, spans: list[tuple[int, int]]) -
     """
     token_spans = []
     for start, end in spans:
+        if end <= start:
+            continue
         first = encodings.char_to_token(row, start)
         last = encodings.char_to_token(row, end - 1)
-        if first is None or last is None or end <= start:
+        if first is None or last is None:
             continue
         if start > 0 and encodings.char_to_token(row, start - 1) == first:
             first += 1
@@ -148,5 +207,5 @@ def _example(token_ids: list[int], spans: list[tuple[int, int]], max_length: int
     labels = [IGNORED] * len(kept)
     for first, end in spans:
         labels[first:end] = kept[first:end]
-    supervised = sum(label != IGNORED for label in labels[1:])
+    supervised = len(labels) - labels.count(IGNORED) - (labels[:1] not in ([], [IGNORED]))
     return Example(kept, labels, supervised, is_truncated=len(kept) < len(token_ids))
