@@ -127,7 +127,7 @@ def _check(path: Path, settings: Settings) -> tuple[FileCheck, list[str]]:
 def _opened(
     engine: "TrainerEngine", path: Path, check: FileCheck, settings: Settings, executor: Executor
 ) -> Iterator["OpenJob"]:
-    from trainer.core.open_job import open_job, open_rows
+    from trainer.core.open_job import Means, open_job, open_rows
     from trainer.core.replay import EarlierFiles
 
     job = Job(
@@ -141,10 +141,10 @@ def _opened(
     )
     order = StartJob(job=job, path=str(path), settings=settings.model_dump(mode="json"))
     with closing(open_rows(job, path, settings)) as rows:
-        earlier = EarlierFiles(
-            executor, engine.reporter.tick
-        )  # none: a daemon chooses them when a job starts
-        yield open_job(order, rows, settings, None, engine.tokenizer, executor, earlier, engine.budget)
+        # No earlier files: a daemon chooses them when a job starts
+        earlier = EarlierFiles(executor, engine.reporter.tick)
+        means = Means(engine.tokenizer, executor, earlier, engine.budget)
+        yield open_job(order, rows, settings, None, means)
 
 
 def _survey(opened: "OpenJob", engine: "TrainerEngine") -> "Survey":

@@ -13,6 +13,8 @@ from trainer.config.schema import CheckpointSettings, Settings
 from trainer.core.faults import BrokenModel
 from trainer.core.feeding_trainer import StepBundle
 from trainer.core.session import Session
+from trainer.data.render import Tokenizer
+from trainer.data.token_cache import TokenCache
 from trainer.monitoring.reporter import Reporter
 from trainer.protocol.job import Job
 from trainer.protocol.manifest import Progress
@@ -84,7 +86,7 @@ class FakeLearner:
 
     def __init__(self, progress: Progress | None = None) -> None:
         self.progress = (progress or Progress()).model_copy(deep=True)
-        self.tokenizer = CharTokenizer()
+        self.tokenizer: Tokenizer = CharTokenizer()
         self.budget = FakeBudget()
         self.saved: list[Progress] = []
         self.saved_with: list[CheckpointSettings] = []
@@ -187,6 +189,7 @@ class Run:
         events: list[Event] | None = None,
         bad: Sequence[int] = (),
         on_step: Callable[[StepBundle], None] = lambda bundle: None,
+        cache: TokenCache | None = None,
     ) -> None:
         self.learner = learner or FakeLearner()
         self.clock = FakeClock()
@@ -194,7 +197,8 @@ class Run:
         self.trained: list[StepBundle] = []
         reporter = Reporter(self.events.append, clock=self.clock)
         self.script = Script(self.clock, self.learner, deque(waiting), between or {})
-        session = Session(self.learner, self.script, reporter, settings or settings_with(), clock=self.clock)
+        settings = settings or settings_with()
+        session = Session(self.learner, self.script, reporter, settings, cache=cache, clock=self.clock)
         for bundle in session.bundles():
             self.trained.append(bundle)
             self.clock.now += step_s

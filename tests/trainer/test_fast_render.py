@@ -94,7 +94,7 @@ TOKENIZERS = {
     for template in [*SHOWING, *LOOKING, FORGETFUL]
     for expression in EXPRESSIONS
 }
-RENDERERS = {key: ExampleRenderer(tokenizer, max_length=60) for key, tokenizer in TOKENIZERS.items()}
+RENDERERS = {key: ExampleRenderer(tokenizer) for key, tokenizer in TOKENIZERS.items()}
 
 
 def outcome(render: Any, row: Any) -> Any:
@@ -112,7 +112,7 @@ def test_a_row_is_rendered_as_if_nothing_were_remembered(template, expression, t
     tokenizer: RowTokenizer = TOKENIZERS[template, expression]
     row = conversation(*turns)
 
-    fast = outcome(RENDERERS[template, expression].render, row)
+    fast = outcome(lambda rows: RENDERERS[template, expression].render(rows, max_length=60), row)
 
     assert fast == outcome(lambda rows: render_examples(rows, tokenizer, max_length=60), row)
 
@@ -157,15 +157,17 @@ def test_every_character_that_is_dealt_with_is_cut_as_the_tokenizer_does(express
 @pytest.mark.parametrize("template", SHOWING)
 def test_a_template_that_only_shows_content_is_run_once_for_the_same_roles(template):
     tokenizer = make_tokenizer(template)
-    renderer = ExampleRenderer(tokenizer, max_length=60)
-    renderer.render([conversation(("user", "q"), ("assistant", "a"))])
+    renderer = ExampleRenderer(tokenizer)
+    renderer.render([conversation(("user", "q"), ("assistant", "a"))], max_length=60)
     again = conversation(("user", "r"), ("assistant", "b"))
     [expected] = render_examples([again], tokenizer, max_length=60)
     tokenizer.chat_template = "{{ raise_exception('not again') }}"
 
     known = [] if template == NO_MARKER else [expected]  # there the end of the words is the end of the turn
 
-    assert outcome(renderer.render, again) == (known or UnrenderableConversation)
+    assert outcome(lambda rows: renderer.render(rows, max_length=60), again) == (
+        known or UnrenderableConversation
+    )
 
 
 @pytest.mark.parametrize(

@@ -40,6 +40,7 @@ from trainer.core.training_state import load_state, refuse_broken, write_state
 from trainer.core.validation import load_validation_examples
 from trainer.data.check import check_file
 from trainer.data.render import Example, Tokenizer
+from trainer.data.token_cache import FOLDER, TokenCache
 from trainer.monitoring.reporter import Reporter
 from trainer.protocol.checkpoints import Checkpoint
 from trainer.protocol.job import Job, JobRecord, Outcome, Priority
@@ -102,6 +103,7 @@ class TrainerEngine:
         self._find_checkpoint = find_checkpoint or self._store.newest_verified
         self._tell_at_once = on_event
         self._ranks: Ranks | None = None
+        self._cache = TokenCache(self._models / FOLDER)
         self._validation: tuple[Any, list[Example]] | None = None
         self.reporter = Reporter(on_event)
         self.progress = Progress()
@@ -196,7 +198,8 @@ class TrainerEngine:
 
     def run(self, commands: CommandSource) -> None:
         """Do what `commands` say until they say shut down. Everything is saved when this returns."""
-        bundles = Session(self, commands, self.reporter, self._settings).bundles()
+        session = Session(self, commands, self.reporter, self._settings, cache=self._cache)
+        bundles = session.bundles()
         self.trainer.feed(self._ranks.share(bundles) if self._ranks else bundles)
 
     def close(self) -> None:

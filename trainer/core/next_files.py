@@ -1,5 +1,6 @@
 """Files that are made ready to be trained while another one still trains."""
 
+from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
@@ -19,10 +20,16 @@ class NextFiles:
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="next-file")
         self._opened: dict[str, Future[RowFile]] = {}
 
-    def prepare(self, job: Job, path: Path, settings: Settings) -> None:
-        """Begin to open a file that will probably be next."""
+    def prepare(
+        self, job: Job, path: Path, settings: Settings, *, then: Callable[[RowFile], None] = lambda rows: None
+    ) -> None:
+        """Begin to open a file that will probably be next.
+
+        Args:
+            then: called with it once it is open, on the thread that opens files.
+        """
         if job.id not in self._opened:
-            self._opened[job.id] = self._thread.submit(open_rows, job, path, settings)
+            self._opened[job.id] = self._thread.submit(_open, job, path, settings, then)
 
     def take(self, job: Job, path: Path, settings: Settings) -> RowFile:
         """Return a job's file, open. The others that were prepared have been overtaken, and are closed.
@@ -48,6 +55,16 @@ class NextFiles:
         """Close everything, and end the thread."""
         self.drop()
         self._thread.shutdown()
+
+
+def _open(job: Job, path: Path, settings: Settings, then: Callable[[RowFile], None]) -> RowFile:
+    rows = open_rows(job, path, settings)
+    try:
+        then(rows)
+    except BaseException:
+        rows.close()
+        raise
+    return rows
 
 
 def _close(future: Future[RowFile]) -> None:

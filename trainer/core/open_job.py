@@ -1,16 +1,19 @@
 """One job while it trains: its plan, its rows, and how far it has come."""
 
+import hashlib
 from collections import Counter
-from collections.abc import Generator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
 
+from trainer import __version__
 from trainer.config.loader import BadConfig
 from trainer.config.schema import Settings
 from trainer.core.feeding_trainer import StepBundle
 from trainer.core.fit_memory import Budget, tokens_for_new_job
-from trainer.core.replay import EarlierFiles, ReplayedRows
+from trainer.core.replay import EarlierFiles, OpenFile, ReplayedRows
 from trainer.data.conversation import Conversation
 from trainer.data.plan import Plan, replay_of
 from trainer.data.render import (
@@ -22,6 +25,7 @@ from trainer.data.render import (
 )
 from trainer.data.rows import BadRow, RowFile
 from trainer.data.source import ExampleSource, PlannedStep, Renderer
+from trainer.data.token_cache import OpenedCache, TokenCache
 from trainer.profiles.base import DataProfile
 from trainer.profiles.registry import make_profile
 from trainer.protocol.job import Cursor, EarlierFile, Job, JobRecord, Outcome, Window
@@ -129,15 +133,28 @@ class OpenJob:
         )
 
 
+@dataclass(frozen=True)
+class Means:
+    """What all jobs of a session are opened with.
+
+    Args:
+        executor: the one thread that reads and renders rows.
+        cache: of rendered rows; None keeps none.
+    """
+
+    tokenizer: Tokenizer
+    executor: Executor
+    earlier: EarlierFiles
+    budget: Budget
+    cache: TokenCache | None = None
+
+
 def open_job(
     order: StartJob,
     rows: RowFile,
     settings: Settings,
     cursor: Cursor | None,
-    tokenizer: Tokenizer,
-    executor: Executor,
-    earlier: EarlierFiles,
-    budget: Budget,
+    means: Means,
 ) -> OpenJob:
     """Set a job up to be trained from its cursor, or from the start if it has none.
 
@@ -153,10 +170,7 @@ def open_job(
         raise BadRow(
             f"{len(rows)} rows can be read, but {job.rows} were checked; drop the file into inbox/ again"
         )
-    if cursor:
-        begun = Settings.model_validate(cursor.settings)
-        kept = {name: getattr(begun, name) for name in ("training", "data", "profile")}
-        settings = settings.model_copy(update=kept)
+    settings = settings_of(cursor, settings)
     replayed = cursor.replayed if cursor else order.replayed
     plan = make_plan(job, settings, replayed)
     if cursor and cursor.plan != plan.fingerprint:
@@ -164,28 +178,22 @@ def open_job(
             f"the checkpoint counts steps of plan {cursor.plan}, but the file and its settings make plan "
             f"{plan.fingerprint}; drop the file into inbox/ again to train it from the start"
         )
-    render = make_renderer(make_profile(settings.profile.name, settings.profile.options), tokenizer, settings)
-    files = earlier.take(replayed if plan.replay else (), order, settings.data.max_line_bytes)
+    files = means.earlier.take(replayed if plan.replay else (), order, settings.data.max_line_bytes)
     cursor = cursor or _new_cursor(job, settings, plan, replayed)
     learned = [tokens for tokens in (order.micro_batch_tokens, cursor.micro_batch_tokens) if tokens]
-    cursor.micro_batch_tokens = min(learned) if learned else tokens_for_new_job(settings.training, budget)
+    if not learned:
+        learned = [tokens_for_new_job(settings.training, means.budget)]
+    cursor.micro_batch_tokens = min(learned)
     return OpenJob(
         job=job,
         settings=settings,
         plan=plan,
         rows=rows,
-        source=ExampleSource(
-            rows,
-            plan,
-            render,
-            executor=executor,
-            lookahead=settings.data.prefetch_steps,
-            replayed=ReplayedRows(plan, files, render).examples,
-        ),
+        source=open_source(job, rows, plan, settings, means, files),
         cursor=cursor,
         first_step=cursor.step,
         micro_batch_tokens=cursor.micro_batch_tokens,
-        budget=budget,
+        budget=means.budget,
         left_out=order.left_out,
     )
 
@@ -220,6 +228,72 @@ def make_plan(job: Job, settings: Settings, replayed: Sequence[EarlierFile]) -> 
     )
 
 
+def render_ahead(
+    job: Job, settings: Settings, cursor: Cursor | None, means: Means
+) -> Callable[[RowFile], None]:
+    """Return what renders a job's first steps into the cache, once its file is open.
+
+    If the job turns out to be trained with other settings, nothing of it is found in the cache.
+    """
+    settings = settings_of(cursor, settings)
+    plan = make_plan(job, settings, cursor.replayed if cursor else ())
+    first = cursor.step if cursor else 0
+    end = min(first + settings.data.prefetch_steps, plan.num_steps)
+
+    def render(rows: RowFile) -> None:
+        if means.cache:
+            open_source(job, rows, plan, settings, means).warm(range(first, end))
+
+    return render
+
+
+def settings_of(cursor: Cursor | None, settings: Settings) -> Settings:
+    """Return what a job is trained with: of what its cursor brings, what decides about that."""
+    if cursor is None:
+        return settings
+    begun = Settings.model_validate(cursor.settings)
+    kept = {name: getattr(begun, name) for name in ("training", "data", "profile")}
+    return settings.model_copy(update=kept)
+
+
+def open_source(
+    job: Job,
+    rows: RowFile,
+    plan: Plan,
+    settings: Settings,
+    means: Means,
+    replayed: Sequence[OpenFile] = (),
+) -> ExampleSource:
+    """Return where the steps of a job come from.
+
+    Raises:
+        UnknownProfile, BadProfileOption: the profile cannot be honoured.
+    """
+    profile = make_profile(settings.profile.name, settings.profile.options)
+    render = make_renderer(profile, means.tokenizer, settings)
+    return ExampleSource(
+        rows,
+        plan,
+        render,
+        executor=means.executor,
+        lookahead=settings.data.prefetch_steps,
+        replayed=ReplayedRows(plan, replayed, render).examples,
+        cache=_open_cache(job, settings, means),
+    )
+
+
+def _open_cache(job: Job, settings: Settings, means: Means) -> OpenedCache | None:
+    if means.cache is None:
+        return None
+    tokenizer = means.tokenizer
+    fingerprint = renderer_of(tokenizer, getattr(tokenizer, "chat_template", None)).fingerprint
+    if fingerprint is None:
+        return None
+    facts = (__version__, job.sha256, fingerprint, settings.profile, settings.data.max_length)
+    key = hashlib.sha256(repr(facts).encode()).hexdigest()
+    return means.cache.open(key, max_bytes=settings.data.cache_max_bytes)
+
+
 def open_rows(job: Job, path: Path, settings: Settings) -> RowFile:
     """Open and index a job's file.
 
@@ -237,14 +311,14 @@ def open_rows(job: Job, path: Path, settings: Settings) -> RowFile:
 
 def make_renderer(profile: DataProfile, tokenizer: Tokenizer, settings: Settings) -> Renderer:
     """Return what turns conversations into examples: first the profile, then the chat template."""
-    renderer = ExampleRenderer(tokenizer, max_length=settings.data.max_length)
+    renderer = renderer_of(tokenizer, getattr(tokenizer, "chat_template", None))
 
     def render(numbered: Sequence[tuple[int, Conversation]]) -> list[Example]:
         transformed = [
             profile.transform(conversation, line_number=number) for number, conversation in numbered
         ]
         try:
-            return renderer.render(transformed)
+            return renderer.render(transformed, max_length=settings.data.max_length)
         except UnusableTemplate as error:
             raise BadConfig(str(error)) from error
         except UnrenderableConversation as error:
@@ -252,3 +326,9 @@ def make_renderer(profile: DataProfile, tokenizer: Tokenizer, settings: Settings
             raise BadRow(f"one of the lines {lines}: {error}") from error
 
     return render
+
+
+@lru_cache(maxsize=1)
+def renderer_of(tokenizer: Tokenizer, template: object) -> ExampleRenderer:
+    """Return the renderer of a tokenizer while it has this template; one for all jobs, because it learns."""
+    return ExampleRenderer(tokenizer)

@@ -20,12 +20,13 @@ from trainer.core.faults import BrokenModel, NotFinite, UnusableReplay
 from trainer.core.feeding_trainer import StepBundle
 from trainer.core.fit_memory import Budget
 from trainer.core.next_files import NextFiles
-from trainer.core.open_job import OpenJob, UnreadableRows, open_job
+from trainer.core.open_job import Means, OpenJob, UnreadableRows, open_job, render_ahead, settings_of
 from trainer.core.publishing import NoRoom
 from trainer.core.replay import EarlierFiles
 from trainer.core.saver import PendingSave, Saver
 from trainer.data.render import Tokenizer
 from trainer.data.rows import BadRow, FileChanged
+from trainer.data.token_cache import TokenCache
 from trainer.monitoring.reporter import Reporter, finite
 from trainer.protocol.job import FaultKind, Job, JobRecord, Outcome, Window
 from trainer.protocol.manifest import Progress
@@ -105,6 +106,7 @@ class Session:
 
     Args:
         settings: in force while no job is open.
+        cache: keeps tokenized rows; None to keep none.
         clock: monotonic seconds.
     """
 
@@ -115,6 +117,7 @@ class Session:
         reporter: Reporter,
         settings: Settings,
         *,
+        cache: TokenCache | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._learner = learner
@@ -125,6 +128,7 @@ class Session:
         self._executor = ThreadPoolExecutor(max_workers=1, thread_name_prefix="rows")
         self._next_files = NextFiles()
         self._earlier_files = EarlierFiles(self._executor, reporter.tick)
+        self._means = Means(learner.tokenizer, self._executor, self._earlier_files, learner.budget, cache)
         self._order: StartJob | None = None
         self._paused = False
         self._stopping = False
@@ -146,8 +150,8 @@ class Session:
                 yield from self._train(order)
             self._save(wait=True)
         finally:
-            self._executor.shutdown()
             self._next_files.close()
+            self._executor.shutdown()
             self._earlier_files.close()
 
     # ---- orders and commands
@@ -184,7 +188,7 @@ class Session:
                 self._queue_is_empty = False
                 self._job_to_set_aside = None  # what was asked for before came too late
             case PrepareJob():
-                self._next_files.prepare(command.job, Path(command.path), self._settings)
+                self._prepare(command)
             case QueueEmpty():
                 self._queue_is_empty = True
             case Pause():
@@ -207,6 +211,15 @@ class Session:
                 self._stopping = True
             case LoadModel() | None:
                 pass
+
+    def _prepare(self, command: PrepareJob) -> None:
+        """Have a file opened that will probably be next, and its first steps rendered into the cache.
+
+        If it turns out to be trained with other settings, nothing in the cache fits, and nothing is lost.
+        """
+        job, cursor = command.job, self.progress.cursors.get(command.job.id)
+        render = render_ahead(job, self._settings, cursor, self._means)
+        self._next_files.prepare(job, Path(command.path), self._settings, then=render)
 
     def _drop_order(self, job_id: str) -> None:
         """A job that was ordered but not begun (as while paused) is skipped without a step."""
@@ -290,7 +303,7 @@ class Session:
             return Outcome.FAILED, str(error)
         finally:
             bundles.close()
-            self._executor.submit(opened.rows.close)  # on the thread that reads it
+            opened.source.close()
         return Outcome.COMPLETED, None
 
     def _open(self, order: StartJob) -> OpenJob | None:
@@ -303,17 +316,8 @@ class Session:
         try:
             rows = self._next_files.take(job, Path(order.path), settings)
             try:
-                opened = open_job(
-                    order,
-                    rows,
-                    settings,
-                    cursor,
-                    self._learner.tokenizer,
-                    self._executor,
-                    self._earlier_files,
-                    self._learner.budget,
-                )
-                self._learner.use(opened.settings)
+                self._learner.use(settings_of(cursor, settings))
+                opened = open_job(order, rows, settings, cursor, self._means)
             except BaseException:
                 rows.close()
                 raise

@@ -4,12 +4,16 @@ Which characters the assistant wrote is known from rendering the conversation tu
 the text or the tokens for markers; so a prompt that quotes a marker changes nothing.
 """
 
+import hashlib
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
+from importlib.metadata import version
 from typing import Any, Protocol
 
 from jinja2 import TemplateError
+from tokenizers import Tokenizer as FastTokenizer
 
 from trainer.data.conversation import Conversation
 from trainer.data.shapes import RenderedText, Span, TurnShapes
@@ -30,6 +34,8 @@ class Encodings(Protocol):
 
 class Tokenizer(Protocol):
     """What rendering needs of a tokenizer of the transformers library."""
+
+    def __hash__(self) -> int: ...
 
     def __call__(self, text: list[str], *, add_special_tokens: bool) -> Any: ...
 
@@ -73,39 +79,48 @@ def render_examples(
 
 
 class ExampleRenderer:
-    """Renders as `render_examples` does, but remembers what it has learned of template and words.
+    """Renders as `render_examples` does, but remembers what it has learned of template and words."""
 
-    Args:
-        max_length: tokens after which a row is cut off.
-    """
-
-    def __init__(self, tokenizer: Tokenizer, *, max_length: int) -> None:
+    def __init__(self, tokenizer: Tokenizer) -> None:
         self._tokenizer = tokenizer
-        self._max_length = max_length
         self._shapes = TurnShapes(
             lambda conversation: render_text(conversation, tokenizer),
             getattr(tokenizer, "chat_template", None),
         )
         self._memo = WordMemo.of(tokenizer)
 
-    def render(self, conversations: Sequence[Conversation]) -> list[Example]:
+    @cached_property
+    def fingerprint(self) -> str | None:
+        """Equal for tokenizers and templates that render the same; None for one that cannot be described."""
+        backend = getattr(self._tokenizer, "backend_tokenizer", None)
+        if not isinstance(backend, FastTokenizer):
+            return None
+        facts = [
+            backend.to_str(),
+            getattr(self._tokenizer, "chat_template", None),
+            getattr(self._tokenizer, "special_tokens_map", None),
+            [version(name) for name in ("tokenizers", "transformers", "jinja2")],
+        ]
+        return hashlib.sha256(repr(facts).encode()).hexdigest()
+
+    def render(self, conversations: Sequence[Conversation], *, max_length: int) -> list[Example]:
         """Render conversations.
 
         Raises:
             UnrenderableConversation, UnusableTemplate: as `render_examples` does.
         """
         rendered = [self._shapes.render(conversation) for conversation in conversations]
-        examples = [self._from_memo(text, spans) for text, spans in rendered]
+        examples = [self._from_memo(text, spans, max_length) for text, spans in rendered]
         others = iter(
             _tokenize(
                 [each for each, example in zip(rendered, examples, strict=True) if example is None],
                 self._tokenizer,
-                self._max_length,
+                max_length,
             )
         )
         return [example or next(others) for example in examples]
 
-    def _from_memo(self, text: str, spans: list[Span]) -> Example | None:
+    def _from_memo(self, text: str, spans: list[Span], max_length: int) -> Example | None:
         borders = [border for span in spans for border in span]
         if self._memo is None or borders != sorted(borders):
             return None
@@ -113,7 +128,7 @@ class ExampleRenderer:
         if found is None:
             return None
         token_ids, counts = found
-        return _example(token_ids, list(zip(counts[::2], counts[1::2], strict=True)), self._max_length)
+        return _example(token_ids, list(zip(counts[::2], counts[1::2], strict=True)), max_length)
 
 
 def _tokenize(rendered: Sequence[RenderedText], tokenizer: Tokenizer, max_length: int) -> list[Example]:
@@ -202,10 +217,19 @@ def _token_spans(encodings: Encodings, row: int, spans: list[tuple[int, int]]) -
     return token_spans
 
 
-def _example(token_ids: list[int], spans: list[tuple[int, int]], max_length: int) -> Example:
+def _example(token_ids: list[int], spans: list[Span], max_length: int) -> Example:
     kept = token_ids[:max_length]
-    labels = [IGNORED] * len(kept)
+    return example_of(kept, spans, is_truncated=len(kept) < len(token_ids))
+
+
+def example_of(token_ids: list[int], spans: Iterable[Span], *, is_truncated: bool) -> Example:
+    """Return the example of these tokens.
+
+    Args:
+        spans: tokens [first, end) that the assistant wrote; they may reach beyond the last token.
+    """
+    labels = [IGNORED] * len(token_ids)
     for first, end in spans:
-        labels[first:end] = kept[first:end]
+        labels[first:end] = token_ids[first:end]
     supervised = len(labels) - labels.count(IGNORED) - (labels[:1] not in ([], [IGNORED]))
-    return Example(kept, labels, supervised, is_truncated=len(kept) < len(token_ids))
+    return Example(token_ids, labels, supervised, is_truncated)

@@ -10,6 +10,7 @@ from trainer.data.formats import read_conversation
 from trainer.data.plan import Plan
 from trainer.data.render import Example
 from trainer.data.rows import BadRow, RowFile
+from trainer.data.token_cache import OpenedCache
 
 Renderer = Callable[[Sequence[tuple[int, Conversation]]], list[Example]]
 """(line number, conversation) of each row -> its examples, in the same order."""
@@ -38,6 +39,7 @@ class ExampleSource:
 
     Args:
         render: profile and tokenizer at work; called on the background thread only.
+        cache: has examples of the file's lines that were rendered before.
         executor: must run one call at a time, because the file has one position.
         lookahead: steps rendered before they are asked for.
         replayed: returns the rows of earlier files in a step; called on the background thread only.
@@ -52,6 +54,7 @@ class ExampleSource:
         executor: Executor,
         lookahead: int,
         replayed: Callable[[int], list[Example]] = nothing_replayed,
+        cache: OpenedCache | None = None,
     ) -> None:
         self._rows = rows
         self._plan = plan
@@ -59,6 +62,7 @@ class ExampleSource:
         self._executor = executor
         self._lookahead = lookahead
         self._replayed = replayed
+        self._cache = cache
 
     def steps(self, indices: Iterable[int]) -> Iterator[PlannedStep]:
         """Yield the plan's steps of these indices.
@@ -71,7 +75,7 @@ class ExampleSource:
         try:
             while True:
                 while len(ahead) < self._lookahead and (index := next(indices, None)) is not None:
-                    ahead.append(self._executor.submit(self._prepare, index))
+                    ahead.append(self._executor.submit(self.step, index))
                 if not ahead:
                     return
                 yield ahead.popleft().result()
@@ -79,13 +83,41 @@ class ExampleSource:
             for future in ahead:
                 future.cancel()
 
-    def _prepare(self, index: int) -> PlannedStep:
-        numbered = []
-        for position in self._plan.positions(index):
-            number = self._rows.line_number(position)
-            try:
-                numbered.append((number, read_conversation(self._rows.read(position))))
-            except BadRow as error:
-                raise BadRow(f"line {number}: {error}") from error
-        lines = tuple(number for number, _ in numbered)
-        return PlannedStep(index, lines, self._render(numbered), self._replayed(index))
+    def warm(self, indices: Iterable[int]) -> None:
+        """Render steps into the cache, for another source of the same rows, and let the cache go."""
+        if self._cache:
+            for index in indices:
+                self._executor.submit(self.step, index)
+            self._executor.submit(self._cache.close)
+
+    def step(self, index: int) -> PlannedStep:
+        """Render one step, or find it in the cache. To be called on the background thread.
+
+        Raises:
+            BadRow: as `steps` does.
+        """
+        positions = self._plan.positions(index)
+        lines = tuple(self._rows.line_number(position) for position in positions)
+        known = {line: example for line in lines if self._cache and (example := self._cache.get(line))}
+        missing = [
+            (line, position) for line, position in zip(lines, positions, strict=True) if line not in known
+        ]
+        rendered = self._render([(line, self._read(line, position)) for line, position in missing])
+        fresh = {line: example for (line, _), example in zip(missing, rendered, strict=True)}
+        if self._cache and fresh:
+            self._cache.put(fresh.items())
+        known |= fresh
+        examples = [known[line] for line in lines]
+        return PlannedStep(index, lines, examples, self._replayed(index))
+
+    def close(self) -> None:
+        """Let the file go, and what is cached of it; on the thread that uses them."""
+        self._executor.submit(self._rows.close)
+        if self._cache:
+            self._executor.submit(self._cache.close)
+
+    def _read(self, line: int, position: int) -> Conversation:
+        try:
+            return read_conversation(self._rows.read(position))
+        except BadRow as error:
+            raise BadRow(f"line {line}: {error}") from error

@@ -1,0 +1,289 @@
+"""Examples that were rendered before, kept on disk for a restart or a second epoch.
+
+One file per content and way of rendering it: a mark, then records that are only ever appended. Whatever is
+wrong with a file, from a torn end to a flipped bit, means that a row is rendered again; never an error, never
+another token. What is in the cache changes how fast training is, and nothing else.
+
+Record (little endian): line, tokens, spans, cut off, checksum of what follows | checksum of all this |
+token ids | spans of learned tokens.
+"""
+
+import logging
+import os
+import struct
+from array import array
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from threading import Lock
+from zlib import crc32
+
+import numpy as np
+
+from trainer.data.render import IGNORED, Example, example_of
+
+FOLDER = "cache"  # in models/
+MARK = b"tokens 1\n"
+SUFFIX = ".tokens"
+FILES_KEPT = 1000  # of short ones a folder could hold millions
+HEADER = struct.Struct("<QII?I")
+CHECKSUM = struct.Struct("<I")
+HEADER_BYTES = HEADER.size + CHECKSUM.size
+PRIVATE_FILE = 0o600
+SHARE_OF_FREE = 2  # takes at most this part of what is free: checkpoints need room, too
+
+logger = logging.getLogger("worker")
+
+
+class CacheFile:
+    """The examples of one file's rows. Safe to be used by several threads.
+
+    Args:
+        checksum_seed: of the key, so that no record is taken for one of another file.
+    """
+
+    def __init__(self, descriptor: int, size: int, checksum_seed: int) -> None:
+        self.users = 1
+        """Who have it open."""
+        self.size = size
+        self._descriptor = descriptor
+        self.seed = checksum_seed
+        self._offsets = array("Q")  # by line number; 0 where nothing is known
+        self._lock = Lock()
+
+    @classmethod
+    def open(cls, path: Path, key: str) -> "CacheFile":
+        """Open or create a file, and cut off what a crash has left at its end.
+
+        Raises:
+            OSError: it cannot be written.
+        """
+        flags = os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC
+        descriptor = os.open(path, flags, PRIVATE_FILE)
+        try:
+            os.utime(descriptor)  # used now: the file that was not used for longest goes first
+            opened = cls(descriptor, os.fstat(descriptor).st_size, crc32(key.encode()))
+            opened._read_index()
+        except BaseException:
+            os.close(descriptor)
+            raise
+        return opened
+
+    def get(self, line: int) -> Example | None:
+        """Return the example of a line, if it is there and whole."""
+        with self._lock:
+            offset = self._offsets[line] if line < len(self._offsets) else 0
+            if not offset:
+                return None
+            try:
+                example = self._read(offset, line)
+            except OSError:
+                example = None
+            if example is None:
+                self._offsets[line] = 0
+            return example
+
+    def append(self, records: Sequence[tuple[int, bytes]]) -> None:
+        """Add the records of some lines.
+
+        Raises:
+            OSError: they cannot be written; what was there before still counts.
+        """
+        with self._lock:
+            content = b"".join(record for _, record in records)
+            if os.write(self._descriptor, content) != len(content):
+                os.ftruncate(self._descriptor, self.size)
+                raise OSError("the disk is full")
+            for line, record in records:
+                self._note(line, self.size)
+                self.size += len(record)
+
+    def close(self) -> None:
+        """Let the file go."""
+        with self._lock:
+            os.close(self._descriptor)
+
+    def _read_index(self) -> None:
+        if os.pread(self._descriptor, len(MARK), 0) != MARK:
+            os.ftruncate(self._descriptor, 0)
+            os.write(self._descriptor, MARK)
+            self.size = len(MARK)
+            return
+        offset = len(MARK)
+        while header := self._header(offset):
+            line, num_tokens, num_spans, _, _ = header
+            end = offset + HEADER_BYTES + 4 * num_tokens + 8 * num_spans
+            if end > self.size:
+                break
+            self._note(line, offset)
+            offset = end
+        if offset < self.size:
+            os.ftruncate(self._descriptor, offset)
+            self.size = offset
+
+    def _note(self, line: int, offset: int) -> None:
+        if line >= len(self._offsets):
+            self._offsets.frombytes(bytes(8 * (max(line + 1, 2 * len(self._offsets)) - len(self._offsets))))
+        self._offsets[line] = offset
+
+    def _header(self, offset: int) -> tuple[int, int, int, bool, int] | None:
+        found = os.pread(self._descriptor, HEADER_BYTES, offset)
+        return _unpack_header(found, self.seed)
+
+    def _read(self, offset: int, line: int) -> Example | None:
+        header = self._header(offset)
+        if header is None or header[0] != line:
+            return None
+        _, num_tokens, num_spans, is_truncated, checksum = header
+        found = os.pread(self._descriptor, 4 * num_tokens + 8 * num_spans, offset + HEADER_BYTES)
+        if crc32(found) != checksum:
+            return None
+        numbers = np.frombuffer(found, dtype="<u4").tolist()
+        borders = iter(numbers[num_tokens:])
+        return example_of(numbers[:num_tokens], zip(borders, borders, strict=True), is_truncated=is_truncated)
+
+
+def _pack(line: int, example: Example, seed: int) -> bytes:
+    borders = _borders(example.labels)
+    content = np.array(array("I", [*example.token_ids, *borders]), dtype="<u4").tobytes()
+    facts = (line, len(example.token_ids), len(borders) // 2, example.is_truncated, crc32(content))
+    header = HEADER.pack(*facts)
+    return header + CHECKSUM.pack(crc32(header, seed)) + content
+
+
+def _borders(labels: list[int]) -> list[int]:
+    """Return where the learned tokens begin and end, in turns."""
+    is_learned = bytes(map(IGNORED.__ne__, labels))
+    borders: list[int] = []
+    first = is_learned.find(1)
+    while first >= 0:
+        end = is_learned.find(0, first)
+        borders += (first, end if end >= 0 else len(labels))
+        first = is_learned.find(1, borders[-1])
+    return borders
+
+
+def _unpack_header(found: bytes, seed: int) -> tuple[int, int, int, bool, int] | None:
+    if len(found) < HEADER_BYTES:
+        return None
+    header = found[: HEADER.size]
+    if CHECKSUM.unpack(found[HEADER.size :])[0] != crc32(header, seed):
+        return None
+    line, num_tokens, num_spans, is_truncated, checksum = HEADER.unpack(header)
+    return line, num_tokens, num_spans, is_truncated, checksum
+
+
+class TokenCache:
+    """The cache files of a folder, which together never take more than their share of the disk.
+
+    Only one process may write there.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._opened: dict[str, CacheFile] = {}
+        self._resting: dict[str, int] | None = (
+            None  # bytes of the files that nobody has open, oldest use first
+        )
+        self._lock = Lock()
+        self._max_bytes = 0
+        self._is_off = False
+
+    def open(self, key: str, *, max_bytes: int) -> "OpenedCache | None":
+        """Return the examples under a key; None if none are to be kept, or can be.
+
+        Args:
+            key: a file name that differs wherever examples may.
+            max_bytes: of all files together; those used longest ago go first.
+        """
+        with self._lock:
+            if self._is_off:
+                return None
+            try:
+                return self._open(key, max_bytes)
+            except OSError as error:
+                self._turn_off(error)
+                return None
+
+    def put(self, file: CacheFile, examples: Iterable[tuple[int, Example]]) -> None:
+        """Add examples to an opened file if there is room for them."""
+        records = [(line, _pack(line, example, file.seed)) for line, example in examples]
+        with self._lock:
+            if self._is_off:
+                return
+            try:
+                if self._make_room(sum(len(record) for _, record in records)):
+                    file.append(records)
+            except OSError as error:
+                self._turn_off(error)
+
+    def release(self, key: str) -> None:
+        """Take note that one user less has a file open."""
+        with self._lock:
+            file = self._opened[key]
+            file.users -= 1
+            if not file.users:
+                del self._opened[key]
+                self._files()[key] = file.size
+                file.close()
+
+    def _open(self, key: str, max_bytes: int) -> "OpenedCache | None":
+        files = self._files()
+        free = os.statvfs(self._folder.parent)
+        used = sum(files.values()) + sum(file.size for file in self._opened.values())
+        self._max_bytes = min(max_bytes, used + free.f_bavail * free.f_frsize // SHARE_OF_FREE)
+        if not self._max_bytes:
+            self._make_room(0)
+            return None
+        if key in self._opened:
+            self._opened[key].users += 1
+        else:
+            self._folder.mkdir(mode=0o700, exist_ok=True)
+            if not self._make_room(files.pop(key, 0)):
+                self._path(key).unlink(missing_ok=True)
+            self._opened[key] = CacheFile.open(self._path(key), key)
+        return OpenedCache(self, key, self._opened[key])
+
+    def _make_room(self, num_bytes: int) -> bool:
+        """Drop files until so many bytes more may be written; return whether they may."""
+        files = self._files()
+        used = num_bytes + sum(files.values()) + sum(file.size for file in self._opened.values())
+        while files and (used > self._max_bytes or len(files) > FILES_KEPT):
+            key = next(iter(files))
+            self._path(key).unlink(missing_ok=True)
+            used -= files.pop(key)
+        return used <= self._max_bytes
+
+    def _files(self) -> dict[str, int]:
+        if self._resting is None:
+            found = [path for path in self._folder.glob(f"*{SUFFIX}") if path.is_file()]
+            facts = sorted((path.stat().st_mtime_ns, path.stem, path.stat().st_size) for path in found)
+            self._resting = {key: size for _, key, size in facts}
+        return self._resting
+
+    def _path(self, key: str) -> Path:
+        return self._folder / f"{key}{SUFFIX}"
+
+    def _turn_off(self, error: OSError) -> None:
+        self._is_off = True
+        logger.warning("tokens are not kept in %s until the next start: %s", self._folder, error)
+
+
+class OpenedCache:
+    """One user's view of a cache file."""
+
+    def __init__(self, cache: TokenCache, key: str, file: CacheFile) -> None:
+        self._cache = cache
+        self._key = key
+        self._file = file
+
+    def get(self, line: int) -> Example | None:
+        """Return the example of a line, if it is there and whole."""
+        return self._file.get(line)
+
+    def put(self, examples: Iterable[tuple[int, Example]]) -> None:
+        """Keep the examples of some lines, if there is room."""
+        self._cache.put(self._file, examples)
+
+    def close(self) -> None:
+        """Let the file go."""
+        self._cache.release(self._key)
