@@ -213,10 +213,6 @@ class Session:
                 pass
 
     def _prepare(self, command: PrepareJob) -> None:
-        """Have a file opened that will probably be next, and its first steps rendered into the cache.
-
-        If it turns out to be trained with other settings, nothing in the cache fits, and nothing is lost.
-        """
         job, cursor = command.job, self.progress.cursors.get(command.job.id)
         render = render_ahead(job, self._settings, cursor, self._means)
         self._next_files.prepare(job, Path(command.path), self._settings, then=render)
