@@ -12,10 +12,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.support import eventually, rows
-from tests.trainer.session_rig import LEAVE, FakeLearner, Run, settings_with, start
+from tests.trainer.session_rig import LEAVE, FakeBudget, FakeLearner, Run, settings_with, start
 from trainer.config.schema import Settings
 from trainer.core.chatml import CHATML
-from trainer.core.open_job import open_rows, open_source
+from trainer.core.open_job import Means, make_plan, open_rows, open_source
+from trainer.core.replay import EarlierFiles
 from trainer.core.tiny import _tokenizer
 from trainer.data.conversation import Conversation
 from trainer.data.plan import Plan
@@ -309,7 +310,10 @@ def first_step(
         tokenizer = _tokenizer()
         tokenizer.chat_template = template
         settings = settings_with(data=data)
-        source = open_source(job, open_rows(job, path, settings), settings, tokenizer, executor, cache)
+        means = Means(tokenizer, executor, EarlierFiles(executor, lambda: None), FakeBudget(), cache)
+        source = open_source(
+            job, open_rows(job, path, settings), make_plan(job, settings, ()), settings, means
+        )
         step = source.step(0)
         source.close()
         executor.submit(int).result()
