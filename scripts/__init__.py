@@ -1,0 +1,1 @@
+"""What is run from the source tree: set-up, tests, measurements."""

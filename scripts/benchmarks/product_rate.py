@@ -1,0 +1,37 @@
+"""How fast this machine multiplies matrices of one size: what a share of the possible is a share of.
+
+python -m scripts.benchmarks.product_rate M K N THREADS
+"""
+
+import json
+import subprocess
+import sys
+import time
+
+SECONDS = 2.0
+
+
+def product_rate(m: int, k: int, n: int, *, threads: int) -> float:
+    """Return the operations per second of (m, k) x (k, n) in fp32, measured in a new process."""
+    command = [sys.executable, "-m", "scripts.benchmarks.product_rate", *map(str, (m, k, n, threads))]
+    return float(json.loads(subprocess.run(command, capture_output=True, text=True, check=True).stdout))
+
+
+def main() -> None:
+    """Measure in this process; print the rate."""
+    import torch
+
+    m, k, n, threads = map(int, sys.argv[1:])
+    torch.set_num_threads(threads)
+    left, right = torch.randn(m, k), torch.randn(k, n)
+    best = float("inf")
+    deadline = time.perf_counter() + SECONDS
+    while time.perf_counter() < deadline:
+        started = time.perf_counter()
+        torch.mm(left, right)
+        best = min(best, time.perf_counter() - started)
+    print(json.dumps(2 * m * k * n / best))
+
+
+if __name__ == "__main__":
+    main()

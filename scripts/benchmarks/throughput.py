@@ -1,0 +1,142 @@
+"""Tokens per second on the CPU: ours, the stock Trainer and TRL, each trained on the same rows in turns.
+
+A 6 M-parameter Qwen3 shape, fp32, 16 rows per step. Tokens are real ones (no padding); supervised tokens are
+those the loss looks at. `share of products` is the model's arithmetic per second (6 for each token and
+weight, the head where something is learned only, causal attention: `Shape.training_flops`) over the rate of
+torch.mm in fp32 at the size of the model's largest product, measured in the same run.
+"""
+
+import argparse
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from scripts.benchmarks.contenders.task import Task
+from scripts.benchmarks.peers import trl_contenders
+from scripts.benchmarks.product_rate import product_rate
+from scripts.benchmarks.results import Cell, Table, median, parser_for, publish
+from scripts.benchmarks.shapes import SHAPES, Shape, build_model
+from scripts.benchmarks.turns import Outcome, compare, tell
+from scripts.benchmarks.workload import write_rows
+
+GIGA = 1e9
+MEBI = 1024**2
+OURS, HF = "ours", "HF Trainer"
+PHASES = ("import", "load", "prepare", "first_step", "save")
+
+
+def main() -> None:
+    """Measure, print tables, write JSON."""
+    options = parser_for("throughput", __doc__).parse_args()
+    shape = SHAPES["6M"]
+    with tempfile.TemporaryDirectory(prefix="throughput-") as folder:
+        contenders = _contenders(Path(folder), shape, options)
+        task = contenders[OURS][1]
+        flops_per_token, tokens_per_step = _arithmetic(task, shape)
+        tell("measuring matrix products")
+        rate = product_rate(tokens_per_step, shape.hidden, shape.intermediate, threads=options.threads)
+        outcomes = compare(contenders)
+    tables = [_speeds(outcomes, task, flops_per_token, rate), phases(outcomes), parity(outcomes)]
+    data = {"products_per_s": rate, "flops_per_token": flops_per_token, "contenders": facts_of(outcomes)}
+    publish("throughput", options, tables, data)
+
+
+def _contenders(folder: Path, shape: Shape, options: argparse.Namespace) -> dict[str, tuple[str, Task]]:
+    model = build_model(folder / "model", shape)
+    file = folder / "rows.jsonl"
+
+    def task(name: str, **of_contender: Any) -> Task:
+        return Task(
+            model=str(model),
+            file=str(file),
+            folder=str(folder / name),
+            threads=options.threads,
+            turns=2 if options.quick else 4,
+            steps_per_turn=2 if options.quick else 8,
+            options=of_contender,
+        )
+
+    write_rows(file, task("rows").rows)
+    return {OURS: ("ours", task("ours")), HF: ("hf_trainer", task("hf")), **trl_contenders(task)}
+
+
+def _arithmetic(task: Task, shape: Shape) -> tuple[float, int]:
+    """Return the operations that one token of the file needs on average, and the tokens of a step."""
+    from transformers import AutoTokenizer
+
+    from scripts.benchmarks.contenders.rows import examples_in_order
+
+    examples = examples_in_order(task, AutoTokenizer.from_pretrained(task.model))
+    lengths = [len(example.token_ids) for example in examples]
+    supervised = sum(example.supervised_tokens for example in examples)
+    flops = shape.training_flops(lengths, supervised=supervised, is_causal=True)
+    return flops / sum(lengths), round(sum(lengths) / task.steps)
+
+
+def _speeds(outcomes: dict[str, Outcome], task: Task, flops_per_token: float, rate: float) -> Table:
+    rows: list[list[Cell]] = []
+    ours = per_second(outcomes[OURS], task, "tokens")
+    for name, outcome in outcomes.items():
+        tokens = per_second(outcome, task, "tokens")
+        share = tokens and f"{100 * tokens * flops_per_token / rate:.0f} %"
+        ratio = ours and tokens and f"{ours / tokens:.2f} x"
+        supervised = per_second(outcome, task, "supervised")
+        rows.append([name, tokens, supervised, ratio, share, *memory_mib(outcome)])
+    columns = ["", "tokens/s", "supervised tokens/s", "ours is faster by", "share of products"]
+    columns += ["RSS before (MiB)", "peak RSS (MiB)"]
+    return Table(f"Throughput; products: {rate / GIGA:.0f} GFLOP/s", columns, rows)
+
+
+def per_second(outcome: Outcome, task: Task, what: str) -> float | None:
+    """Return the median over the turns of tokens per second.
+
+    Args:
+        what: `tokens` or `supervised`.
+    """
+    counts = outcome.facts.get(what)
+    if not counts:
+        return None
+    rates = []
+    for turn, seconds in enumerate(outcome.turn_s):
+        first = task.first_steps + turn * task.steps_per_turn
+        rates.append(sum(counts[first : first + task.steps_per_turn]) / seconds)
+    return median(rates)
+
+
+def memory_mib(outcome: Outcome) -> list[Cell]:
+    """Return the memory before training, and at the highest."""
+    facts = outcome.facts
+    return [round(facts[name] / MEBI) if facts else None for name in ("rss_before_bytes", "rss_peak_bytes")]
+
+
+def phases(outcomes: dict[str, Outcome]) -> Table:
+    """Return what each contender spent its seconds on besides the steps that were measured."""
+    rows = [
+        [name, *(outcome.facts.get(f"{phase}_s") for phase in PHASES)] for name, outcome in outcomes.items()
+    ]
+    columns = ["seconds", *(phase.replace("_", " ") for phase in PHASES)]
+    return Table("Seconds apart; the first step includes what precedes it in train()", columns, rows)
+
+
+def parity(outcomes: dict[str, Outcome]) -> Table:
+    """Return each contender's loss at its first and last step, and how far it ever is from ours."""
+    ours = outcomes[OURS].facts.get("losses", [])
+    rows: list[list[Cell]] = []
+    for name, outcome in outcomes.items():
+        losses = outcome.facts.get("losses", [])
+        differences = [abs(a - b) for a, b in zip(ours, losses, strict=False)]
+        first, last = (f"{losses[i]:.6f}" if losses else None for i in (0, -1))
+        rows.append([name, first, last, f"{max(differences):.1e}" if differences else None])
+    return Table("Loss", ["", "first step", "last step", "largest difference from ours"], rows)
+
+
+def facts_of(outcomes: dict[str, Outcome]) -> dict[str, Any]:
+    """Return all that was noted, for the JSON."""
+    return {
+        name: {"turn_s": outcome.turn_s, "why_not": outcome.why_not, **outcome.facts}
+        for name, outcome in outcomes.items()
+    }
+
+
+if __name__ == "__main__":
+    main()
