@@ -1,4 +1,4 @@
-"""The stock Trainer of transformers with a stock collator, fed with the token ids and labels that ours uses."""
+"""The stock Trainer of transformers with a stock collator, fed the token ids and labels that ours uses."""
 
 from scripts.benchmarks.contenders.side import Side
 
