@@ -108,6 +108,22 @@ def compare(contenders: Mapping[str, tuple[str, Task]]) -> dict[str, Outcome]:
     return outcomes
 
 
+def alone(module: str, task: Task) -> Outcome:
+    """Let one contender train by itself, from the start of its process to its end."""
+    outcome = Outcome()
+    contender = Contender(module, task)
+    try:
+        while not outcome.facts:
+            said = contender.listen()
+            contender.go()
+            outcome.facts = said.get("result", {})
+    except Died as death:
+        outcome.why_not = str(death)
+    finally:
+        contender.close()
+    return outcome
+
+
 @contextmanager
 def _started(
     contenders: Mapping[str, tuple[str, Task]], outcomes: dict[str, Outcome]

@@ -27,6 +27,10 @@ def rows_in_order(task: Task) -> list[dict[str, Any]]:
 
 
 def examples_in_order(task: Task, tokenizer: Tokenizer, *, max_length: int = 2048) -> list[Example]:
-    """Return the file's examples, step after step, as ours makes them."""
+    """Return the file's examples, rendered step by step as ours does it."""
     conversations = [read_conversation(row) for row in rows_in_order(task)]
-    return render_examples(conversations, tokenizer, max_length=max_length)
+    examples = []
+    for first in range(0, len(conversations), task.rows_per_step):
+        step = conversations[first : first + task.rows_per_step]
+        examples += render_examples(step, tokenizer, max_length=max_length)
+    return examples
