@@ -104,9 +104,10 @@ class DaemonProcess:
 
 @contextmanager
 def running(base: Path, config: dict[str, Any], *, threads: int) -> Iterator[DaemonProcess]:
-    """Start a daemon, and end it at last."""
+    """Start a daemon and wait until it is ready; end it at last."""
     process = DaemonProcess(base, config, threads=threads)
     try:
+        process.wait_until_idle()
         yield process
     finally:
         process.close()

@@ -90,7 +90,6 @@ def _ours(base: Path, model: Path, files: list[Path], threads: int) -> dict[str,
     config["training"]["cpu_threads"] = threads
     started = time.time()
     with running(base, config, threads=threads) as daemon:
-        daemon.wait_until_idle()
         ready = time.time()
         dropped = min(daemon.drop(file, file.name) for file in files)
         daemon.wait_for("the first step", lambda: daemon.count("SELECT count(*) FROM steps"))

@@ -1,19 +1,12 @@
-#!/usr/bin/env python
 """How long training stands still for a checkpoint: ours, written here or beside, and the stock Trainer's own.
-
-    .venv/bin/python scripts/benchmarks/saving.py [--sizes 6 60 240] [--repeats 5] [--threads 2] [--json FILE]
 
 Each save follows a few real steps, the kinds take turns, and medians are shown. The stock Trainer's save is
 neither verified nor flushed to the disk; ours is both. `step beside` is the time of a step while a checkpoint
 is being written.
 """
 
-import argparse
-import json
 import os
 import shutil
-import statistics
-import sys
 import tempfile
 import time
 from collections.abc import Iterator
@@ -21,40 +14,16 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import AutoTokenizer, Qwen3Config, Qwen3ForCausalLM
 
+from scripts.benchmarks.results import Table, median, parser_for, publish
+from scripts.benchmarks.shapes import SHAPES, build_model
+from scripts.benchmarks.turns import tell
 from trainer.config.schema import CheckpointSettings, ModelSettings, Settings, TrainingSettings
 from trainer.core.engine import TrainerEngine
 from trainer.core.feeding_trainer import StepBundle
-from trainer.core.tiny import build_tiny
 from trainer.data.render import Example
 
-SHAPES = {  # millions of parameters -> hidden size, layers
-    6: (256, 6),
-    60: (768, 8),
-    240: (1536, 8),
-}
 STEPS_BETWEEN = 3
-
-
-def build_model(folder: Path, millions: int) -> None:
-    """Write a model of about that many parameters, with random weights."""
-    build_tiny(folder)
-    hidden, layers = SHAPES[millions]
-    tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
-    config = Qwen3Config(
-        vocab_size=len(tokenizer),
-        hidden_size=hidden,
-        intermediate_size=4 * hidden,
-        num_hidden_layers=layers,
-        num_attention_heads=hidden // 64,
-        num_key_value_heads=hidden // 64,
-        head_dim=64,
-        tie_word_embeddings=True,
-        eos_token_id=tokenizer.eos_token_id,
-        pad_token_id=tokenizer.pad_token_id,
-    )
-    Qwen3ForCausalLM(config).save_pretrained(folder)
 
 
 def a_step() -> StepBundle:
@@ -66,8 +35,8 @@ def a_step() -> StepBundle:
 class Bench:
     """One model, saved in turn in every way."""
 
-    def __init__(self, base: Path, millions: int) -> None:
-        build_model(base / "model", millions)
+    def __init__(self, base: Path, shape: str) -> None:
+        build_model(base / "model", SHAPES[shape])
         settings = Settings(
             model=ModelSettings(base_model=str(base / "model")), training=TrainingSettings(warmup_steps=0)
         )
@@ -106,7 +75,7 @@ class Bench:
                 yield from self.steps("step beside")
             saving.result()
             self.note("beside, until durable", time.perf_counter() - started)
-            print(f"  repeat {repeat + 1} of {repeats}", file=sys.stderr, flush=True)
+            tell(f"save {repeat + 1} of {repeats}")
 
     def begin(self, background: Any) -> Any:
         return self.engine.save(CheckpointSettings(background=background))
@@ -127,28 +96,19 @@ class Bench:
 
 def main() -> None:
     """Measure, print a table, write JSON."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    parser.add_argument("--sizes", type=int, nargs="+", choices=sorted(SHAPES), default=sorted(SHAPES))
-    parser.add_argument("--repeats", type=int, default=5)
-    parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--json", type=Path)
-    wanted = parser.parse_args()
-    torch.set_num_threads(wanted.threads)
-    results = {}
-    for millions in wanted.sizes:
-        with tempfile.TemporaryDirectory(prefix="saving-") as folder:
-            bench = Bench(Path(folder), millions)
-            bench.engine.trainer.feed(bench.bundles(wanted.repeats))
-            results[millions] = {name: statistics.median(times) for name, times in bench.times.items()}
-    names = list(results[wanted.sizes[0]])
-    print("seconds (median)".ljust(24) + "".join(f"{millions:>9} M" for millions in results))
-    for name in names:
-        print(
-            name.ljust(24)
-            + "".join(f"{result.get(name, float('nan')):>11.3f}" for result in results.values())
-        )
-    if wanted.json:
-        wanted.json.write_text(json.dumps(results, indent=2))
+    parser = parser_for("save", __doc__)
+    parser.add_argument("--shapes", nargs="+", choices=["6M", "60M", "240M"], default=["6M", "60M"])
+    options = parser.parse_args()
+    torch.set_num_threads(options.threads)
+    shapes = ["6M"] if options.quick else options.shapes
+    times = {}
+    for shape in shapes:
+        with tempfile.TemporaryDirectory(prefix="save-") as folder:
+            bench = Bench(Path(folder), shape)
+            bench.engine.trainer.feed(bench.bundles(2 if options.quick else 5))
+            times[shape] = bench.times
+    rows = [[name, *(median(times[shape].get(name, [])) for shape in shapes)] for name in times[shapes[0]]]
+    publish("save", options, [Table("Seconds (median)", ["", *shapes], rows)], {"seconds": times})
 
 
 if __name__ == "__main__":
