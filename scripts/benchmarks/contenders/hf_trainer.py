@@ -17,6 +17,7 @@ from transformers import (  # noqa: E402
     TrainingArguments,
 )
 
+from scripts.benchmarks.contenders.arithmetic import ArithmeticClock  # noqa: E402
 from scripts.benchmarks.contenders.counting import CountingCollator  # noqa: E402
 from scripts.benchmarks.contenders.rows import examples_in_order  # noqa: E402
 from scripts.benchmarks.contenders.stopwatch import Stopwatch  # noqa: E402
@@ -60,6 +61,8 @@ def main() -> None:
         callbacks=[Stopwatch(side)],
     )
     trainer.remove_callback(PrinterCallback)
+    if task.options.get("time_arithmetic"):
+        trainer.add_callback(ArithmeticClock(side))
     side.about_to_train()
     trainer.train()
     with side.timed("save"):

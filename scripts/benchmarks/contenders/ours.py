@@ -8,6 +8,7 @@ from pathlib import Path  # noqa: E402 - the heavy imports are timed
 
 import torch  # noqa: E402
 
+from scripts.benchmarks.contenders.arithmetic import ArithmeticClock  # noqa: E402
 from scripts.benchmarks.contenders.stopwatch import Stopwatch  # noqa: E402
 from scripts.benchmarks.contenders.task import SEED  # noqa: E402
 from trainer.config.schema import Settings  # noqa: E402
@@ -49,6 +50,8 @@ def main() -> None:
     with side.timed("load"):
         engine.load()
     engine.trainer.add_callback(Stopwatch(side))
+    if task.options.get("time_arithmetic"):
+        engine.trainer.add_callback(ArithmeticClock(side))
     side.result["prepare_s"] = 0.0  # it prepares while it trains
     side.about_to_train()
     engine.run_job(task.file)

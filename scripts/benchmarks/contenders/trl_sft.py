@@ -14,6 +14,7 @@ from datasets import Dataset  # noqa: E402
 from transformers import AutoModelForCausalLM, AutoTokenizer, PrinterCallback  # noqa: E402
 from trl import SFTConfig, SFTTrainer  # noqa: E402
 
+from scripts.benchmarks.contenders.arithmetic import ArithmeticClock  # noqa: E402
 from scripts.benchmarks.contenders.counting import CountingCollator  # noqa: E402
 from scripts.benchmarks.contenders.rows import rows_in_order  # noqa: E402
 from scripts.benchmarks.contenders.stopwatch import Stopwatch  # noqa: E402
@@ -62,6 +63,8 @@ def main() -> None:
         )
     trainer.data_collator = CountingCollator(trainer.data_collator, side)
     trainer.remove_callback(PrinterCallback)
+    if task.options.get("time_arithmetic"):
+        trainer.add_callback(ArithmeticClock(side))
     side.about_to_train()
     trainer.train()
     with side.timed("save"):

@@ -1,0 +1,91 @@
+"""The part of a step that is not arithmetic: (step - forward, loss, backward and optimizer) / step.
+
+With `tiny`, where it shows most. Ours also as the daemon's worker, with status, ledger and logs on: there the
+ledger tells the part of the time that lies between steps.
+"""
+
+import argparse
+import tempfile
+from datetime import datetime
+from pathlib import Path
+
+from scripts.benchmarks.comparison import HF, OURS, facts_of
+from scripts.benchmarks.contenders.task import Task
+from scripts.benchmarks.daemon_process import running
+from scripts.benchmarks.peers import TUNED
+from scripts.benchmarks.results import Cell, Table, median, parser_for, publish
+from scripts.benchmarks.shapes import SHAPES, build_model
+from scripts.benchmarks.turns import Outcome, compare, tell
+from scripts.benchmarks.workload import write_rows
+
+
+def main() -> None:
+    """Measure, print a table, write JSON."""
+    options = parser_for("overhead", __doc__).parse_args()
+    with tempfile.TemporaryDirectory(prefix="overhead-") as name:
+        folder = Path(name)
+        contenders = _contenders(folder, options)
+        outcomes = compare(contenders)
+        tell("the daemon")
+        task = contenders[OURS][1]
+        between = _between_steps(folder / "work", task)
+    rows: list[list[Cell]] = [[name, overhead(outcome, task)] for name, outcome in outcomes.items()]
+    rows.append(["ours, in the daemon: time between steps alone", between])
+    shown = [[name, share if share is None else f"{100 * float(share):.1f} %"] for name, share in rows]
+    table = Table("Overhead", ["", "share of the time"], shown)
+    publish("overhead", options, [table], {"between_steps": between, "contenders": facts_of(outcomes)})
+
+
+def _contenders(folder: Path, options: argparse.Namespace) -> dict[str, tuple[str, Task]]:
+    model = build_model(folder / "model", SHAPES["tiny"])
+    file = folder / "rows.jsonl"
+
+    def task(name: str, **of_contender: object) -> Task:
+        return Task(
+            model=str(model),
+            file=str(file),
+            folder=str(folder / name),
+            threads=options.threads,
+            turns=2 if options.quick else 5,
+            steps_per_turn=3 if options.quick else 20,
+            options={"time_arithmetic": True, **of_contender},
+        )
+
+    write_rows(file, task("rows").rows)
+    return {
+        OURS: ("ours", task("ours")),
+        HF: ("hf_trainer", task("hf")),
+        "TRL, tuned": ("trl_sft", task("trl", arguments=TUNED)),
+    }
+
+
+def overhead(outcome: Outcome, task: Task) -> float | None:
+    """Return the median over the turns of the share that is not arithmetic."""
+    arithmetic = outcome.facts.get("arithmetic_s", [])
+    shares = []
+    for turn, seconds in enumerate(outcome.turn_s):
+        first = task.first_steps + turn * task.steps_per_turn
+        needed = arithmetic[first : first + task.steps_per_turn]
+        if len(needed) == task.steps_per_turn:
+            shares.append(1 - sum(needed) / seconds)
+    return median(shares)
+
+
+def _between_steps(base: Path, task: Task) -> float:
+    """Return the share of a file's time in the daemon in which no step is taken."""
+    training = {"device": "cpu", "cpu_threads": task.threads, "batch_size": task.rows_per_step}
+    config = {
+        "model": {"base_model": task.model},
+        "training": training | {"gradient_accumulation": 1},
+    }
+    with running(base, config, threads=task.threads) as daemon:
+        daemon.drop(Path(task.file), "rows.jsonl")
+        daemon.wait_until_completed(1)
+        [[seconds]] = daemon.query("SELECT sum(seconds) FROM steps")
+        sql = "SELECT at FROM events WHERE kind IN ('started', 'trained') ORDER BY id"
+        began, ended = (datetime.fromisoformat(at).timestamp() for [at] in daemon.query(sql))
+    return float(1 - seconds / (ended - began))
+
+
+if __name__ == "__main__":
+    main()

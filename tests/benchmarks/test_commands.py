@@ -1,0 +1,29 @@
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+COMMANDS = (
+    *("throughput", "many_files", "large_vocab", "big_file", "overhead", "latency", "save", "gpu"),
+    "report",
+)
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_command_explains_itself(name):
+    command = [sys.executable, "-m", f"scripts.benchmarks.{name}", "--help"]
+
+    result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120)
+
+    assert result.returncode == 0, result.stderr
+    assert f"python -m scripts.benchmarks.{name}" in result.stdout
+
+
+@pytest.mark.parametrize("name", COMMANDS[:-1])
+def test_every_benchmark_has_its_place_in_the_document(name):
+    document = (ROOT / "docs" / "BENCHMARKS.md").read_text()
+
+    assert f"<!-- results: {name} -->" in document
+    assert f"`python -m scripts.benchmarks.{name}`" in document
