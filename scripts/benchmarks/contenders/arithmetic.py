@@ -10,7 +10,7 @@ from scripts.benchmarks.contenders.side import Side
 
 
 class ArithmeticClock(TrainerCallback):
-    """Notes for each step the seconds from its first forward to the end of its last backward, and the optimizer's.
+    """Notes the seconds of each step from first forward to last backward, and the optimizer's.
 
     On a CPU only, where a call returns when it is done.
     """
