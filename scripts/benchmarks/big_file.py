@@ -40,7 +40,7 @@ def main() -> None:
         tell("writing the file")
         file = write_numbered(folder / "big.jsonl", rows)
         size_mib = file.stat().st_size / MEBI
-        prepared = _prepared(folder, model, rows // 100 if options.quick else ROWS_PREPARED, options)
+        prepared = _prepared(folder, model, rows // 4 if options.quick else ROWS_PREPARED, options)
         tell("the daemon")
         measured = _first_step(folder / "work", model, file, options)
     cells: list[list[Cell]] = [

@@ -20,7 +20,7 @@ WORDS = TEXT.split()
 TOKENS_PER_WORD = 1.45  # with the tokenizer of `tiny`
 TOKENS_PER_MESSAGE = 10  # what the template puts around each
 MEDIAN_TOKENS = 70
-SPREAD = 0.9  # standard deviation of the length's logarithm: one row in 600 reaches the limit
+SPREAD = 0.9  # one row in 600 reaches the limit
 SHORTEST_TOKENS, LONGEST_TOKENS = 20, 1000
 
 
@@ -29,6 +29,8 @@ class Workload:
     """What rows look like."""
 
     median_tokens: float = MEDIAN_TOKENS
+    spread: float = SPREAD
+    """Standard deviation of the length's logarithm."""
     longest_tokens: int = LONGEST_TOKENS
     prompt_share: float = 0.5
     """Part of a row's words that is not learned, on average."""
@@ -55,7 +57,7 @@ def write_rows(path: Path, number: int, workload: Workload | None = None) -> Pat
 
 def _messages(chance: random.Random, workload: Workload) -> list[dict[str, str]]:
     exchanges = chance.randint(2, 4) if chance.random() < workload.multi_turn_share else 1
-    length = chance.lognormvariate(math.log(workload.median_tokens), SPREAD)
+    length = chance.lognormvariate(math.log(workload.median_tokens), workload.spread)
     tokens = min(max(length, SHORTEST_TOKENS), workload.longest_tokens) - 2 * TOKENS_PER_MESSAGE * exchanges
     words = max(2 * exchanges, round(tokens / TOKENS_PER_WORD))
     share = min(max(chance.gauss(workload.prompt_share, 0.15), 0.1), 0.9)
