@@ -72,6 +72,11 @@ def test_a_gpu_that_is_not_to_be_used_does_not_count(a_gpu):
         refuse(precision="fp16", device="cpu")
 
 
+def test_processes_that_would_each_scale_their_loss_are_refused(a_gpu):
+    with pytest.raises(BadConfig, match=r'precision is "fp16", but training\.processes is 2'):
+        refuse(precision="fp16", device="auto", processes=2)
+
+
 @pytest.mark.parametrize("has_tf32", [True, False])
 def test_tf32_is_refused_only_by_a_gpu_that_lacks_it(a_gpu, monkeypatch, has_tf32):
     monkeypatch.setattr(abilities, "is_torch_tf32_available", lambda: has_tf32)

@@ -17,6 +17,7 @@ from tests.trainer.step_rig import bundle, example
 from trainer.config.loader import BadConfig
 from trainer.config.schema import TrainingSettings
 from trainer.core.compilation import compile_layers
+from trainer.core.noise import add_noise
 
 TORCH_IS_BEHIND = "ignore:`torch.jit.script_method` is deprecated:DeprecationWarning"  # its compiler uses it
 UNMOVED = 1e-30  # a learning rate under which float32 weights stay what they are
@@ -76,7 +77,57 @@ def test_a_stop_in_the_middle_of_a_file_changes_no_bit_of_the_noise(
     assert weights_sha256(tmp_path / "stopped") == weights_sha256(tmp_path / "whole")
 
 
+def test_a_rows_noise_is_that_of_its_own_length_however_it_is_laid_out():
+    nothing = torch.zeros(1, 1_000_000, 1)
+    torch.manual_seed(1)
+
+    joined = add_noise(nothing, (250_000, 750_000), alpha=3.0)[0]
+    padded = add_noise(nothing.view(2, -1, 1), (250_000, 500_000), alpha=3.0)
+
+    for noise, length in [
+        (joined[:250_000], 250_000),
+        (joined[250_000:], 750_000),
+        (padded[0], 250_000),
+        (padded[1], 500_000),
+    ]:
+        assert noise.abs().max().item() == pytest.approx(3.0 / length**0.5, rel=1e-3)
+
+
 # ---- activation checkpointing
+
+
+def test_activations_are_computed_again_once_a_single_row_does_not_fit(make_trainer, monkeypatch):
+    told = []
+    trainer = make_trainer(tell=told.append)
+    summed_loss = trainer.forward.summed_loss
+
+    def limited(rows):
+        if not trainer.model.is_activation_checkpointing:
+            raise torch.OutOfMemoryError("CUDA out of memory.")
+        return summed_loss(rows)
+
+    monkeypatch.setattr(trainer.forward, "summed_loss", limited)
+    taken = bundle(example(8), example(9))
+
+    trainer.feed(iter([taken]))
+
+    assert told[-1] == "memory was too small for a single row; from now on activations are computed again"
+    assert taken.micro_batch_tokens == 8
+    assert float(taken.loss) > 0
+
+
+def test_a_row_that_does_not_fit_although_activations_are_computed_again_is_a_fault(
+    make_trainer, monkeypatch
+):
+    trainer = make_trainer()
+
+    def fail(rows):
+        raise torch.OutOfMemoryError("CUDA out of memory.")
+
+    monkeypatch.setattr(trainer.forward, "summed_loss", fail)
+
+    with pytest.raises(torch.OutOfMemoryError):
+        trainer.feed(iter([bundle(example(8))]))
 
 
 @pytest.fixture

@@ -26,6 +26,11 @@ def refuse_impossible(training: TrainingSettings) -> None:
         raise BadConfig(
             'training.precision is "fp16", but there is no GPU to compute on; expected a GPU; use "auto"'
         )
+    if training.precision == "fp16" and training.processes > 1:
+        raise BadConfig(
+            f'training.precision is "fp16", but training.processes is {training.processes}, each of which would '
+            'scale its loss in a way of its own; use "bf16" or "fp32", or one process'
+        )
     if training.tf32 and has_gpu and not is_torch_tf32_available():
         raise BadConfig(
             "training.tf32 is true, but this GPU has no TF32; expected one of Ampere's generation or later; "

@@ -34,7 +34,6 @@ from trainer.config.schema import TrainingSettings
 from trainer.core.faults import is_out_of_memory
 from trainer.core.forward import find_forward
 from trainer.core.loss_scale import LossScale
-from trainer.core.noise import noisy_embeddings
 from trainer.core.norms import speed_up_norms
 from trainer.core.optimizers import STOCK_NAMES, muon_with_adamw
 from trainer.core.schedules import learning_rate
@@ -131,6 +130,7 @@ class FeedingTrainer(Trainer):
         *with_decay, _ = self.optimizer.param_groups  # biases and norms are the last group
         for group in with_decay:
             group["weight_decay"] = settings.weight_decay
+        self.forward.noise_alpha = settings.neftune_noise_alpha
         if settings.activation_checkpointing != "auto":
             self.checkpoint_activations(settings.activation_checkpointing == "on")
         for group in self.optimizer.param_groups:
@@ -202,19 +202,14 @@ class FeedingTrainer(Trainer):
         self._set_learning_rate(bundle)
         while True:
             try:
-                with noisy_embeddings(self.model, self._settings.neftune_noise_alpha):
-                    loss = self._gradient_within_range(model, bundle)
+                loss = self._gradient_within_range(model, bundle)
                 break
             except (RuntimeError, MemoryError) as error:
-                if not is_out_of_memory(error) or (smaller := self._smaller_budget(bundle)) is None:
+                if not is_out_of_memory(error) or not self._can_need_less(bundle):
                     raise
             # Out here, where the exception no longer holds the tensors
             self._free_memory(model)
-            self._tell(
-                f"memory was too small for micro-batches of {bundle.micro_batch_tokens} tokens; the step is "
-                f"repeated with {smaller}"
-            )
-            bundle.micro_batch_tokens = smaller
+            self._need_less(bundle)
         bundle.loss = self.add_up(loss)
         return bundle.loss
 
@@ -266,6 +261,26 @@ class FeedingTrainer(Trainer):
         finally:
             self.model.train()
         return float(total) / max(1, num_items)
+
+    def _can_need_less(self, bundle: StepBundle) -> bool:
+        return self._smaller_budget(bundle) is not None or self._may_checkpoint_activations()
+
+    def _may_checkpoint_activations(self) -> bool:
+        is_left_open = self._settings.activation_checkpointing == "auto"
+        can = self.model.supports_gradient_checkpointing and not self.model.is_activation_checkpointing
+        return is_left_open and can
+
+    def _need_less(self, bundle: StepBundle) -> None:
+        """Have the step repeated in smaller parts or, where each is one row, without keeping activations."""
+        tokens, smaller = bundle.micro_batch_tokens, self._smaller_budget(bundle)
+        if smaller is None:
+            self.checkpoint_activations(True)
+            self._tell("memory was too small for a single row; from now on activations are computed again")
+            return
+        bundle.micro_batch_tokens = smaller
+        self._tell(
+            f"memory was too small for micro-batches of {tokens} tokens; the step is repeated with {smaller}"
+        )
 
     def _smaller_budget(self, bundle: StepBundle) -> int | None:
         """Return a budget that splits the step's rows further; None when every row goes alone already."""

@@ -26,6 +26,7 @@ from trainer.core.micro_batches import (
     split_end_to_end,
     split_padded,
 )
+from trainer.core.noise import add_noise
 from trainer.data.render import Example
 
 PROBE_LENGTHS = (7, 12, 12, 5)  # two of equal length, which attention takes at once
@@ -52,6 +53,8 @@ class Forward:
         self._inner: PreTrainedModel = model.get_base_model() if isinstance(model, PeftModel) else model
         self.lays_end_to_end = lays_end_to_end
         self.calls_head_apart = calls_head_apart
+        self.noise_alpha: float | None = None
+        """Strength of the noise on embeddings while the model is in training mode."""
 
     def split(self, examples: Sequence[Example], *, max_tokens: int) -> list[list[Example]]:
         """Return the micro-batches of a step's rows."""
@@ -85,7 +88,13 @@ class Forward:
 
     def _call(self, module: nn.Module, batch: MicroBatch) -> Any:
         bounds = {} if batch.rows is None else {"position_ids": batch.positions, "rows": batch.rows}
-        return module(input_ids=batch.token_ids, use_cache=False, **bounds)
+        return module(**self._inputs(batch), use_cache=False, **bounds)
+
+    def _inputs(self, batch: MicroBatch) -> dict[str, Tensor]:
+        if self.noise_alpha is None or not self._model.training:
+            return {"input_ids": batch.token_ids}
+        embeddings = self._inner.get_input_embeddings()(batch.token_ids)
+        return {"inputs_embeds": add_noise(embeddings, batch.row_lengths, self.noise_alpha)}
 
     # ---- trying a way
 

@@ -30,6 +30,8 @@ class MicroBatch:
     """(K,) where hidden states predict a supervised token, counted over all sequences."""
     targets: Tensor
     """(K,) those tokens."""
+    row_lengths: tuple[int, ...]
+    """Tokens of each row, padding left out."""
     rows: RowBounds | None
     """Of rows that lie end to end."""
 
@@ -136,4 +138,11 @@ def _tensors(
         everything = everything.pin_memory()
     sizes = [len(token_ids), len(positions), len(predicting), len(targets)]
     ids, places, where, what = torch.split(everything.to(device, non_blocking=True), sizes)
-    return MicroBatch(ids.view(num_sequences, -1), places.view(num_sequences, -1), where, what, rows)
+    return MicroBatch(
+        token_ids=ids.view(num_sequences, -1),
+        positions=places.view(num_sequences, -1),
+        predicting=where,
+        targets=what,
+        row_lengths=tuple(len(example.token_ids) for example in examples),
+        rows=rows,
+    )

@@ -1,20 +1,25 @@
-"""Noise on the embeddings while a step is computed (NEFTune: Jain et al., 2023), as transformers has it."""
+"""Noise on the embeddings of a training step (NEFTune: Jain et al., 2023).
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+Shapes: T = tokens of a sequence, E = size of an embedding.
+"""
 
-from transformers import PreTrainedModel
-from transformers.integrations.neftune import activate_neftune, deactivate_neftune
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
 
 
-@contextmanager
-def noisy_embeddings(model: PreTrainedModel, alpha: float | None) -> Iterator[None]:
-    """Have noise of strength `alpha` added until the block ends; none if it is None."""
-    if alpha is None:
-        yield
-        return
-    hook = activate_neftune(model, alpha)
-    try:
-        yield
-    finally:
-        deactivate_neftune(model, hook)
+def add_noise(embeddings: Tensor, row_lengths: Sequence[int], alpha: float) -> Tensor:
+    """Return embeddings with uniform noise of strength alpha / sqrt(length of the row x E).
+
+    Args:
+        embeddings: (1, T, E) rows end to end, or (rows, T, E) padded.
+        row_lengths: tokens of each row, so that its noise is that which it would have alone.
+    """
+    lengths = torch.tensor(row_lengths, device=embeddings.device)
+    if len(embeddings) == 1:
+        lengths = lengths.repeat_interleave(lengths).view(1, -1, 1)
+    else:
+        lengths = lengths.view(-1, 1, 1)
+    strength = alpha / (lengths * embeddings.shape[-1]).sqrt()
+    return embeddings + torch.empty_like(embeddings).uniform_(-1, 1) * strength
