@@ -20,6 +20,7 @@ from tests.trainer.engine_rig import (
 from tests.trainer.test_lora import prompt_in
 from trainer.config.lock import LockedSetting
 from trainer.core.faults import UnusableModel
+from trainer.protocol.messages import Validated
 
 pytest.importorskip("bitsandbytes")
 pytestmark = pytest.mark.filterwarnings(PEFT_IS_BEHIND)
@@ -100,3 +101,18 @@ def test_another_base_model_under_the_same_name_is_refused(tmp_path, seven_rows,
 
     with pytest.raises(UnusableModel, match="has the fingerprint"):
         loaded(tmp_path / "base", settings)
+
+
+def test_training_goes_on_after_a_validation(tmp_path, seven_rows, tiny_folder):
+    write_jsonl(tmp_path / "validation.jsonl", rows(3))
+    settings = settings_with(
+        tiny_folder,
+        training=QLORA | {"batch_size": 2},
+        validation={"file": "validation.jsonl", "interval_steps": 1},
+    )
+
+    _, told = train(tmp_path, settings, [(job_for(seven_rows), seven_rows)])
+
+    losses = [step.loss for step in told.steps]
+    assert len(told.of(Validated)) > 1
+    assert losses[-1] < losses[0]

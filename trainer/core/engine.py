@@ -5,6 +5,7 @@ import json
 import logging
 from collections import deque
 from collections.abc import Callable
+from contextlib import closing
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -30,7 +31,7 @@ from trainer.core.fit_memory import FILE_NAME, Budget, RememberedBudget, tokens_
 from trainer.core.lineage import refuse_missing_gpu, refuse_other_base, unlocked_settings
 from trainer.core.model import display_name, find_base_model, load_model, save_tokenizer
 from trainer.core.publishing import STAGING
-from trainer.core.quantization import in_four_bits
+from trainer.core.quantization import in_four_bits, stay_trainable
 from trainer.core.ranks import Ranks
 from trainer.core.retention import Retention
 from trainer.core.saver import PendingSave
@@ -199,8 +200,8 @@ class TrainerEngine:
     def run(self, commands: CommandSource) -> None:
         """Do what `commands` say until they say shut down. Everything is saved when this returns."""
         session = Session(self, commands, self.reporter, self._settings, cache=self._cache)
-        bundles = session.bundles()
-        self.trainer.feed(self._ranks.share(bundles) if self._ranks else bundles)
+        with closing(session.bundles()) as bundles:  # else this would happen when garbage is collected
+            self.trainer.feed(self._ranks.share(bundles) if self._ranks else bundles)
 
     def close(self) -> None:
         """End the other processes, if `training.processes` asked for some. They end with this one anyway."""
@@ -347,6 +348,8 @@ class TrainerEngine:
         if checkpoint:
             refuse_other_base(checkpoint.manifest, self._base_sha256)
         model, tokenizer = load_model(base, chat_template=template, options=self._quantization())
+        if settings.training.method == "qlora":
+            stay_trainable(model)
         if not settings.training.uses_adapter:
             return model, tokenizer
         if checkpoint:

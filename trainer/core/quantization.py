@@ -3,8 +3,10 @@
 from typing import Any
 
 import torch
+from torch import nn
 from transformers import BitsAndBytesConfig
 
+FOR_INFERENCE = "support_avx512bf16_for_cpu"  # what the library asks its layers of 4 bits
 COMPUTED_IN = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
@@ -27,3 +29,13 @@ def in_four_bits(*, precision: str, use_gpu: bool) -> dict[str, Any]:
         "quantization_config": config,
         "device_map": {"": torch.cuda.current_device() if use_gpu else "cpu"},
     }
+
+
+def stay_trainable(model: nn.Module) -> None:
+    """Keep the layers of a 4-bit model from turning themselves into ones for inference.
+
+    On a CPU they would at the first evaluation, for good, and gradients would no longer flow through them.
+    """
+    for module in model.modules():
+        if hasattr(module, FOR_INFERENCE):
+            setattr(module, FOR_INFERENCE, False)

@@ -143,7 +143,7 @@ class Session:
     def progress(self) -> Progress:
         return self._learner.progress
 
-    def bundles(self) -> Iterator[StepBundle]:
+    def bundles(self) -> Generator[StepBundle, None, None]:
         """Yield the steps of the whole session; it ends when told to shut down, with everything saved."""
         try:
             while (order := self._next_order()) is not None:
