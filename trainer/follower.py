@@ -91,18 +91,12 @@ def each(line: Channel[Order]) -> Iterator[Order]:
 
 def shares(orders: Iterator[Order], trainer: FeedingTrainer) -> Iterator[StepBundle]:
     """Yield this process's share of every step, which is then taken by the settings in force."""
-    fits = None  # tokens of a micro-batch, once memory was too small for more
     for order in orders:
         match order:
             case UseSettings():
                 trainer.use(TrainingSettings.model_validate(order.training))
             case TakeStep():
-                share = order.share()
-                asked = share.micro_batch_tokens
-                share.micro_batch_tokens = min(asked, fits or asked)
-                yield share
-                if share.micro_batch_tokens < asked:
-                    fits = share.micro_batch_tokens
+                yield order.share()
 
 
 if __name__ == "__main__":

@@ -14,13 +14,13 @@ from tests.trainer.engine_rig import settings_with, train
 from tests.trainer.step_rig import bundle, example
 from trainer import dry_run
 from trainer.config.schema import Settings
-from trainer.core.forward import Forward
+from trainer.core.forward import Forward, Way
 from trainer.core.rehearsal import TIME_LIMIT_S, Survey, rehearse, survey
 from trainer.core.validation import load_validation_examples
 from trainer.protocol.dry_run import DryRunOrder, Planned, Refused
 
-NO_MODEL: Any = SimpleNamespace()
-PADDING = Forward(NO_MODEL)
+NO_MODEL: Any = SimpleNamespace(set_attn_implementation=lambda name: None)
+PADDING = Forward(NO_MODEL, Way())
 
 RATES = {"warmup_steps": 4, "learning_rate": 1e-3}
 
@@ -177,7 +177,7 @@ def test_a_worker_is_not_robbed_of_its_gpu(base_dir):
 def test_rows_end_to_end_have_no_padding():
     rows = bundle(example(4), example(5), micro_batch_tokens=10)
 
-    found = survey([rows], Forward(NO_MODEL, lays_end_to_end=True))
+    found = survey([rows], Forward(NO_MODEL, Way(lays_end_to_end=True)))
 
     assert (found.padding_fraction, found.largest_tokens) == (0.0, 9)
 

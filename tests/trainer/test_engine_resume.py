@@ -7,13 +7,16 @@ from tests.trainer.engine_rig import (
     PEFT_IS_BEHIND,
     Told,
     assert_same_state,
+    loaded,
     optimizer_state,
     settings_with,
     train,
     weights_sha256,
 )
 from trainer.config.lock import LockedSetting
+from trainer.core import feeding_trainer
 from trainer.core.engine import TrainerEngine
+from trainer.core.forward import Way
 
 # ---- stop and go on
 
@@ -98,3 +101,15 @@ def test_another_base_model_is_refused_while_checkpoints_continue_the_first(
     assert f'model.base_model is "{noisy_folder}"' in str(refused.value)
     assert f'were trained with "{tiny_folder}"' in str(refused.value)
     assert weights_sha256(base_dir) == before
+
+
+def test_rows_go_on_through_the_model_in_the_way_they_began(monkeypatch, base_dir, seven_rows, tiny_folder):
+    way = Way(lays_end_to_end=False, calls_head_apart=True)
+    monkeypatch.setattr(feeding_trainer, "find_way", lambda model: way)
+    settings = settings_with(tiny_folder)
+    train(base_dir, settings, [(job_for(seven_rows), seven_rows)])
+    monkeypatch.setattr(feeding_trainer, "find_way", lambda model: Way(lays_end_to_end=True))
+
+    engine = loaded(base_dir, settings)
+
+    assert engine.trainer.forward.way == way

@@ -30,14 +30,3 @@ def test_a_share_is_taken_by_the_settings_that_came_before_it():
 
     assert taken == [1, 2]
     assert trainer.used == settings
-
-
-def test_a_process_remembers_what_fits_into_its_memory_until_the_worker_asks_for_less():
-    orders = [step(micro_batch_tokens=budget) for budget in (100, 100, 20)]
-    taken = []
-
-    for share in shares(iter(orders), UsedSettings()):
-        taken.append(share.micro_batch_tokens)
-        share.micro_batch_tokens = min(share.micro_batch_tokens, 30)  # as a step does that ran out of memory
-
-    assert taken == [100, 30, 20]

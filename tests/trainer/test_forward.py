@@ -9,7 +9,7 @@ from transformers.models.auto.configuration_auto import AutoConfig
 from tests.trainer.engine_rig import PEFT_IS_BEHIND
 from trainer.core import attention, forward
 from trainer.core.attention import RowBounds, UnsupportedAttention, attend
-from trainer.core.forward import find_forward
+from trainer.core.forward import Forward, Way, find_way
 
 SIZE = {"vocab_size": 99, "hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4}
 DECODER = SIZE | {"intermediate_size": 64, "num_key_value_heads": 2, "pad_token_id": 0}
@@ -42,10 +42,10 @@ def test_a_way_is_taken_if_the_model_computes_the_same_on_it(
     model = build(kind, **settings).eval()
     before = model.config._attn_implementation
 
-    way = find_forward(model)
+    way = find_way(model)
 
     assert (way.lays_end_to_end, way.calls_head_apart) == (lays_end_to_end, calls_head_apart)
-    assert (model.config._attn_implementation == before) != lays_end_to_end
+    assert model.config._attn_implementation == before
     assert model.training is False  # as it was
 
 
@@ -54,7 +54,7 @@ def test_a_model_with_an_adapter_takes_the_same_ways(tiny_folder):
     base = AutoModelForCausalLM.from_pretrained(tiny_folder)
     model = get_peft_model(base, LoraConfig(task_type="CAUSAL_LM", target_modules="all-linear")).train()
 
-    way = find_forward(model)
+    way = find_way(model)
 
     assert way.lays_end_to_end
     assert way.calls_head_apart
@@ -67,17 +67,18 @@ def test_rows_that_see_each_other_are_found_out(monkeypatch, tiny_folder):
 
     monkeypatch.setitem(attention.AttentionInterface._global_mapping, attention.NAME, leak)
 
-    way = find_forward(AutoModelForCausalLM.from_pretrained(tiny_folder))
+    way = find_way(AutoModelForCausalLM.from_pretrained(tiny_folder))
 
     assert not way.lays_end_to_end
 
 
 def test_the_name_of_the_attention_stays_out_of_what_is_saved(tiny_folder, tmp_path):
     model = AutoModelForCausalLM.from_pretrained(tiny_folder)
-    find_forward(model)
+    Forward(model, Way(lays_end_to_end=True))
 
     model.save_pretrained(tmp_path)
 
+    assert model.config._attn_implementation == attention.NAME
     assert attention.NAME not in (tmp_path / "config.json").read_text()
 
 

@@ -1,6 +1,7 @@
 """Gradients travel in buckets, and a weight that nobody has a gradient for stays without."""
 
 import os
+from typing import Any
 
 import pytest
 import torch
@@ -42,19 +43,31 @@ def test_a_sum_over_one_process_changes_nothing_and_gives_no_gradient_where_ther
     model["used"](torch.ones(1, 3)).sum().backward()
     expected = [weight.grad.clone() for weight in model["used"].parameters()]
 
-    loss = add_up(model, torch.tensor(0.5))
+    loss, tokens = add_up(model, torch.tensor(0.5), 8192)
 
-    assert float(loss) == 0.5
+    assert (float(loss), tokens) == (0.5, 8192)
     assert all(map(torch.equal, (weight.grad for weight in model["used"].parameters()), expected))
     assert [weight.grad for name in ("unused", "frozen") for weight in model[name].parameters()] == [None] * 4
 
 
+def test_a_micro_batch_is_as_small_as_the_smallest_memory_of_all_needs_it(monkeypatch):
+    def reduce(tensor: torch.Tensor, operation: Any) -> None:
+        if operation == distributed.ReduceOp.MIN:
+            tensor.clamp_(max=30)  # what fitted elsewhere
+
+    monkeypatch.setattr(distributed, "all_reduce", reduce)
+
+    _, tokens = add_up(nn.Linear(1, 1), torch.tensor(0.5), 100)
+
+    assert tokens == 30
+
+
 @pytest.mark.usefixtures("alone")
 def test_when_the_others_cannot_be_reached_a_rank_is_lost(monkeypatch):
-    def fail(tensor: torch.Tensor) -> None:
+    def fail(tensor: torch.Tensor, operation: Any) -> None:
         raise RuntimeError("Connection reset by peer")
 
     monkeypatch.setattr(distributed, "all_reduce", fail)
 
     with pytest.raises(RankLost, match="Connection reset by peer"):
-        add_up(nn.Linear(1, 1), torch.tensor(0.5))
+        add_up(nn.Linear(1, 1), torch.tensor(0.5), 1)

@@ -8,7 +8,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel
 
 from tests.support import row
 from trainer.core import loss as loss_module
-from trainer.core.forward import Forward, find_forward
+from trainer.core.forward import Forward, Way
 from trainer.core.loss import summed_cross_entropy
 from trainer.data.formats import read_conversation
 from trainer.data.render import IGNORED, Example, render_examples
@@ -30,11 +30,11 @@ def way(request, tiny_folder) -> Forward:
     model = AutoModelForCausalLM.from_pretrained(tiny_folder)
     match request.param:
         case "plain":
-            return Forward(model)
+            return Forward(model, Way())
         case "head apart":
-            return Forward(model, calls_head_apart=True)
+            return Forward(model, Way(calls_head_apart=True))
         case _:
-            return find_forward(model)
+            return Forward(model, Way(lays_end_to_end=True, calls_head_apart=True))
 
 
 def step(way: Forward, groups: list[list[Example]], num_items: int) -> tuple[float, list[Tensor]]:

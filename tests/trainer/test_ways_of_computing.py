@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from torch import nn
 from transformers import AutoModelForCausalLM
 
 from tests.support import job_for
@@ -191,6 +192,10 @@ def test_a_model_that_cannot_compute_activations_again_is_the_settings_fault(mak
 
 
 # ---- compile
+
+
+def test_a_model_without_layers_to_compile_says_so():
+    assert compile_layers(nn.Sequential(nn.Linear(2, 2), nn.ReLU())) == 0
 
 
 @pytest.mark.filterwarnings(TORCH_IS_BEHIND)

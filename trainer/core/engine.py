@@ -37,7 +37,7 @@ from trainer.core.retention import Retention
 from trainer.core.saver import PendingSave
 from trainer.core.session import CommandSource, Session
 from trainer.core.shares import threads_of_each
-from trainer.core.training_state import load_state, refuse_broken, write_state
+from trainer.core.training_state import load_state, load_way, refuse_broken, write_state
 from trainer.core.validation import load_validation_examples
 from trainer.data.check import check_file
 from trainer.data.render import Example, Tokenizer
@@ -141,20 +141,24 @@ class TrainerEngine:
                 refuse_missing_gpu(self._checkpoint.manifest, settings.training.device)
                 self.progress = self._checkpoint.manifest.progress.model_copy(deep=True)
             model, tokenizer = self._load_model()
-            if settings.training.compile:
-                compile_layers(model)
+            if settings.training.compile and not compile_layers(model):
+                raise BadConfig(
+                    "training.compile is true, but this model has no stack of equal layers to compile; "
+                    "set it to false"
+                )
             self._trainer = FeedingTrainer(
                 model,
                 tokenizer,
                 settings.training,
                 scratch=self._models / STAGING,
                 global_step=self.progress.global_step,
+                way=load_way(self._checkpoint.path) if self._checkpoint else None,
                 tell=lambda text: self.reporter.event(Notice(key="memory", message=text)),
                 tick=self.reporter.tick,
             )
             if self._checkpoint:
                 self.reporter.recent_steps.extend(load_state(self._trainer, self._checkpoint.path))
-                self._trainer.use(settings.training)  # the file holds the learning rate of back then
+                self._trainer.use(settings.training)  # the file holds the weight decay of back then
             if self._ranks:
                 self._ranks.join(settings, self._checkpoint, self._trainer)
             self._budget = self._remembered_budget()

@@ -32,7 +32,7 @@ from transformers.utils.import_utils import is_torch_tf32_available
 from trainer.config.loader import BadConfig
 from trainer.config.schema import TrainingSettings
 from trainer.core.faults import is_out_of_memory
-from trainer.core.forward import find_forward
+from trainer.core.forward import Forward, Way, find_way
 from trainer.core.loss_scale import LossScale
 from trainer.core.norms import speed_up_norms
 from trainer.core.optimizers import STOCK_NAMES, muon_with_adamw
@@ -41,6 +41,11 @@ from trainer.data.render import Example
 
 ENDLESS = 10**12  # optimizer steps; the feeder decides when to stop
 COLLECT_EVERY = 1000  # steps of a job between two looks for garbage in cycles
+
+
+AddUp = Callable[[Tensor, int], tuple[Tensor, int]]
+"""(loss of the rows, tokens of a micro-batch that fitted) -> (loss of all rows, tokens that fit everywhere);
+the gradients are added up, too."""
 
 
 @dataclass
@@ -79,6 +84,7 @@ class FeedingTrainer(Trainer):
         settings: of the session; what may change from file to file is changed by `use`.
         scratch: a folder the stock class insists on; nothing is written there.
         global_step: steps the model has already had in its life.
+        way: in which rows go through the model; None takes the fastest.
         tell: told what a person should know.
         tick: called whenever something has been got done.
     """
@@ -97,6 +103,7 @@ class FeedingTrainer(Trainer):
         *,
         scratch: Path,
         global_step: int,
+        way: Way | None = None,
         tell: Callable[[str], None] = lambda text: None,
         tick: Callable[[], None] = lambda: None,
     ) -> None:
@@ -107,13 +114,13 @@ class FeedingTrainer(Trainer):
         self._settings = settings
         self._tell = tell
         self.tick = tick
-        self.add_up: Callable[[Tensor], Tensor] = lambda loss: loss
-        """Adds up gradient and loss of all processes that share the step's rows."""
+        self.add_up: AddUp = lambda loss, tokens: (loss, tokens)
+        """Brings the processes together that share the step's rows."""
         self.loss_scale = LossScale(self.args.device.type) if choose_precision(settings) == "fp16" else None
         if not settings.compile:  # else the compiler does that
             speed_up_norms(model)
         with self._autocast():
-            self.forward = find_forward(model)
+            self.forward = Forward(model, way or find_way(model))
         self.create_optimizer()
         for group in self.optimizer.param_groups:
             group["lr"] = group["initial_lr"] = (
@@ -133,9 +140,6 @@ class FeedingTrainer(Trainer):
         self.forward.noise_alpha = settings.neftune_noise_alpha
         if settings.activation_checkpointing != "auto":
             self.checkpoint_activations(settings.activation_checkpointing == "on")
-        for group in self.optimizer.param_groups:
-            group["initial_lr"] = 1.0
-            group["lr"] = self.learning_rate
 
     def checkpoint_activations(self, on: bool) -> None:
         """Have activations computed again in the backward pass instead of kept, or not.
@@ -210,7 +214,7 @@ class FeedingTrainer(Trainer):
             # Out here, where the exception no longer holds the tensors
             self._free_memory(model)
             self._need_less(bundle)
-        bundle.loss = self.add_up(loss)
+        bundle.loss, bundle.micro_batch_tokens = self.add_up(loss, bundle.micro_batch_tokens)
         return bundle.loss
 
     def _set_learning_rate(self, bundle: StepBundle) -> None:

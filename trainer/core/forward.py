@@ -9,6 +9,7 @@ alone.
 
 import logging
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from typing import Any, cast
 
 import torch
@@ -37,39 +38,46 @@ REFUSALS = (attention.UnsupportedAttention, TypeError)  # such as an argument th
 logger = logging.getLogger(__name__)
 
 
+@dataclass(frozen=True)
+class Way:
+    """How rows go through a model. Another way rounds otherwise, so a checkpoint remembers it."""
+
+    lays_end_to_end: bool = False
+    """Whether rows lie end to end in one sequence; else each is a padded sequence."""
+    calls_head_apart: bool = False
+    """Whether decoder and head are called one after the other."""
+
+
 class Forward:
     """Computes the loss of rows.
 
     Args:
-        model: perhaps wrapped by PEFT.
-        lays_end_to_end: whether rows lie end to end in one sequence; else each is a padded sequence.
-        calls_head_apart: whether decoder and head are called one after the other.
+        model: perhaps wrapped by PEFT. Its attention is replaced if that is part of the way.
     """
 
-    def __init__(
-        self, model: PreTrainedModel, *, lays_end_to_end: bool = False, calls_head_apart: bool = False
-    ) -> None:
+    def __init__(self, model: PreTrainedModel, way: Way) -> None:
         self._model = model
-        self._inner: PreTrainedModel = model.get_base_model() if isinstance(model, PeftModel) else model
-        self.lays_end_to_end = lays_end_to_end
-        self.calls_head_apart = calls_head_apart
+        self.way = way
+        self._inner = base_of(model)
+        if way.lays_end_to_end:
+            self._inner.set_attn_implementation(attention.NAME)
         self.noise_alpha: float | None = None
         """Strength of the noise on embeddings while the model is in training mode."""
 
     def split(self, examples: Sequence[Example], *, max_tokens: int) -> list[list[Example]]:
         """Return the micro-batches of a step's rows."""
-        split = split_end_to_end if self.lays_end_to_end else split_padded
+        split = split_end_to_end if self.way.lays_end_to_end else split_padded
         return split(examples, max_tokens=max_tokens)
 
     def size_of(self, examples: Sequence[Example]) -> int:
         """Return the tokens that go through the model for one micro-batch, padding included."""
         lengths = [len(example.token_ids) for example in examples]
-        return sum(lengths) if self.lays_end_to_end else len(lengths) * max(lengths)
+        return sum(lengths) if self.way.lays_end_to_end else len(lengths) * max(lengths)
 
     def summed_loss(self, examples: Sequence[Example]) -> Tensor:
         """Return the sum of the cross entropies of one micro-batch's supervised tokens."""
         batch = self._to_tensors(examples)
-        if self.calls_head_apart:
+        if self.way.calls_head_apart:
             hidden = _rows_of(self._hidden(batch), batch.predicting)
             head = cast(nn.Linear, self._inner.get_output_embeddings())
             return summed_cross_entropy(hidden, head, batch.targets)
@@ -77,7 +85,7 @@ class Forward:
         return cross_entropy(logits.float(), batch.targets, reduction="sum")
 
     def _to_tensors(self, examples: Sequence[Example]) -> MicroBatch:
-        to_tensors = end_to_end if self.lays_end_to_end else padded
+        to_tensors = end_to_end if self.way.lays_end_to_end else padded
         return to_tensors(examples, self._model.device)
 
     def _hidden(self, batch: MicroBatch) -> Tensor:
@@ -98,13 +106,25 @@ class Forward:
 
     # ---- trying a way
 
+    @property
+    def has_plain_head(self) -> bool:
+        """Whether the head is one product and nothing else."""
+        head = self._inner.get_output_embeddings()
+        return type(head) is nn.Linear and head.bias is None
+
     def logits(self, examples: Sequence[Example]) -> Tensor:
         """Return the logits of all positions of rows that are not padded, one behind the other."""
         batch = self._to_tensors(examples)
-        if self.calls_head_apart:
+        if self.way.calls_head_apart:
             head = cast(nn.Linear, self._inner.get_output_embeddings())
             return cast(Tensor, head(self._hidden(batch))).flatten(0, 1)
         return self._logits(batch).flatten(0, 1)
+
+
+def base_of(model: PreTrainedModel) -> PreTrainedModel:
+    """Return the model itself, which PEFT may have wrapped."""
+    inner: PreTrainedModel = model.get_base_model() if isinstance(model, PeftModel) else model
+    return inner
 
 
 def _rows_of(tensor: Tensor, positions: Tensor) -> Tensor:
@@ -112,45 +132,37 @@ def _rows_of(tensor: Tensor, positions: Tensor) -> Tensor:
 
 
 @torch.no_grad()
-def find_forward(model: PreTrainedModel) -> Forward:
+def find_way(model: PreTrainedModel) -> Way:
     """Return the fastest way through `model` that computes the same as one row after the other.
 
-    The model's attention is replaced if that is part of it. Call it under the autocast of training.
+    Call it under the autocast of training.
     """
     was_training = model.training
     model.eval()
     try:
         examples = _made_up_rows(model)
-        plain = Forward(model)
+        plain = Forward(model, Way())
         expected = torch.cat([plain.logits([example]) for example in examples])
-        apart = Forward(model, calls_head_apart=_has_plain_head(plain))
+        apart = Forward(model, Way(calls_head_apart=plain.has_plain_head))
         # To the bit: logits that are cut off softly differ by very little as long as they are small
         if not _agrees(lambda: torch.cat([apart.logits([row]) for row in examples]), expected, EXACT):
             apart = plain
-        return _laid_end_to_end(model, apart, examples, expected) or apart
+        joined = replace(apart.way, lays_end_to_end=True)
+        return joined if _may_join(model, joined, examples, expected) else apart.way
     finally:
         model.train(was_training)
 
 
-def _laid_end_to_end(
-    model: PreTrainedModel, apart: Forward, examples: list[Example], expected: Tensor
-) -> Forward | None:
-    inner = apart._inner
+def _may_join(model: PreTrainedModel, way: Way, examples: list[Example], expected: Tensor) -> bool:
+    inner = base_of(model)
     before = inner.config._attn_implementation
-    inner.set_attn_implementation(attention.NAME)
-    joined = Forward(model, lays_end_to_end=True, calls_head_apart=apart.calls_head_apart)
-    if inner.config._attn_implementation == attention.NAME and _agrees(
-        lambda: joined.logits(examples), expected, ROUNDING[expected.dtype]
-    ):
-        return joined
-    logger.info("rows of this model are padded: its attention cannot take them end to end")
+    joined = Forward(model, way)
+    has_taken = inner.config._attn_implementation == attention.NAME
+    may = has_taken and _agrees(lambda: joined.logits(examples), expected, ROUNDING[expected.dtype])
+    if not may:
+        logger.info("rows of this model are padded: its attention cannot take them end to end")
     inner.set_attn_implementation(before)
-    return None
-
-
-def _has_plain_head(forward: Forward) -> bool:
-    head = forward._inner.get_output_embeddings()
-    return type(head) is nn.Linear and head.bias is None
+    return may
 
 
 def _agrees(compute: Callable[[], Tensor], expected: Tensor, tolerance: float) -> bool:

@@ -34,9 +34,13 @@ def join_ranks(store: int, *, rank: int, num_ranks: int, device: torch.device) -
     distributed.init_process_group(backend, store=meeting, rank=rank, world_size=num_ranks, timeout=PATIENCE)
 
 
-def add_up(model: nn.Module, loss: Tensor) -> Tensor:
-    """Replace the gradient of `model` by the sum over all processes; return the sum of their losses.
+def add_up(model: nn.Module, loss: Tensor, tokens: int) -> tuple[Tensor, int]:
+    """Replace the gradient of `model` by the sum over all processes.
 
+    Args:
+        tokens: of a micro-batch that fits into this process's memory.
+    Returns:
+        The sum of all losses, and the tokens that fit into the memory of each.
     Raises:
         RankLost: one of them is gone.
     """
@@ -44,10 +48,12 @@ def add_up(model: nn.Module, loss: Tensor) -> Tensor:
     # A weight that no process has a gradient for must stay without: a zero would let its moments move it
     has_gradient = torch.tensor([float(weight.grad is not None) for weight in weights], device=loss.device)
     head = torch.cat([loss.detach().float().reshape(1), has_gradient])
-    _sum(head)
+    _reduce(head)
+    fits = torch.tensor(tokens, device=loss.device)
+    _reduce(fits, distributed.ReduceOp.MIN)
     used = [weight for weight, count in zip(weights, head[1:].tolist(), strict=True) if count]
     sum_in_place([_gradient(weight) for weight in used])
-    return head[0]
+    return head[0], int(fits)
 
 
 def _gradient(weight: nn.Parameter) -> Tensor:
@@ -60,16 +66,16 @@ def sum_in_place(tensors: Sequence[Tensor]) -> None:
     """Replace each tensor by its sum over all processes, which is the same to the last bit in all of them."""
     for bucket in buckets(tensors, BUCKET_BYTES):
         flat = torch.cat([tensor.reshape(-1) for tensor in bucket])
-        _sum(flat)
+        _reduce(flat)
         for tensor, total in zip(
             bucket, torch.split(flat, [tensor.numel() for tensor in bucket]), strict=True
         ):
             tensor.copy_(total.view_as(tensor))
 
 
-def _sum(flat: Tensor) -> None:
+def _reduce(flat: Tensor, by: distributed.ReduceOp.RedOpType = distributed.ReduceOp.SUM) -> None:
     try:
-        distributed.all_reduce(flat)
+        distributed.all_reduce(flat, by)
     except RuntimeError as error:
         raise RankLost(f"the gradients cannot be added up: {error}") from error
 

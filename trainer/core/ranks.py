@@ -15,6 +15,7 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from signal import SIGKILL
 
@@ -92,7 +93,7 @@ class Ranks:
         for _ in self._followers:
             self._ready.get()
         join_ranks(self._store, rank=0, num_ranks=self._num_ranks, device=trainer.args.device)
-        trainer.add_up = lambda loss: self._add_up(trainer, loss)
+        trainer.add_up = partial(self._add_up, trainer)
 
     def use(self, training: TrainingSettings) -> None:
         """Take the next steps by these settings."""
@@ -135,9 +136,9 @@ class Ranks:
             self._wait_for_the_end()
             raise RankLost(f"process {follower.rank} of {self._num_ranks} does not listen") from error
 
-    def _add_up(self, trainer: FeedingTrainer, loss: Tensor) -> Tensor:
+    def _add_up(self, trainer: FeedingTrainer, loss: Tensor, tokens: int) -> tuple[Tensor, int]:
         try:
-            return add_up(trainer.model, loss)
+            return add_up(trainer.model, loss, tokens)
         except RankLost:
             self._wait_for_the_end()
             raise

@@ -1,12 +1,13 @@
 """What a checkpoint holds beside weights and tokenizer: optimizer, schedule, scaler, random numbers, steps.
 
 `state.safetensors` holds their tensors, `state.json` everything else of them, `steps.json` the reports of the
-last steps. Nothing in them is pickled, so nothing can be executed.
+last steps, `way.json` how rows go through the model. Nothing in them is pickled, so nothing can be executed.
 """
 
 import json
 import random
 from collections.abc import Iterable
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -16,11 +17,13 @@ from torch import Tensor
 
 from trainer.core.faults import BrokenModel
 from trainer.core.feeding_trainer import FeedingTrainer
+from trainer.core.forward import Way
 from trainer.core.tensor_tree import all_finite, load_tree, save_tree
 from trainer.protocol.messages import StepReport
 
 STATE = "state"  # .safetensors and .json
 STEPS_FILE = "steps.json"
+WAY_FILE = "way.json"
 FIRST_RELEASE_OPTIMIZER = "optimizer.pt"
 
 
@@ -33,7 +36,14 @@ def write_state(trainer: FeedingTrainer, steps: Iterable[StepReport], folder: Pa
         "random": random_state(),
     }
     save_tree(state, folder, STATE)
+    (folder / WAY_FILE).write_text(json.dumps(asdict(trainer.forward.way)))
     (folder / STEPS_FILE).write_text(json.dumps([step.model_dump(mode="json") for step in steps]))
+
+
+def load_way(folder: Path) -> Way | None:
+    """Return how rows went through the model; None where a checkpoint of an earlier release does not say."""
+    path = folder / WAY_FILE
+    return Way(**json.loads(path.read_text())) if path.exists() else None
 
 
 def load_state(trainer: FeedingTrainer, folder: Path) -> list[StepReport]:
