@@ -20,9 +20,18 @@ def _rss(pid: int) -> int | None:
     """Return what a process and those it has started use together."""
     try:
         worker = psutil.Process(pid)
-        return sum(int(process.memory_info().rss) for process in [worker, *worker.children(recursive=True)])
+        own: int = worker.memory_info().rss
+        children = worker.children(recursive=True)
     except psutil.Error:
-        return None  # one of them has just ended
+        return None  # it has just ended
+    return own + sum(_rss_or_nothing(child) for child in children)
+
+
+def _rss_or_nothing(process: psutil.Process) -> int:
+    try:
+        return int(process.memory_info().rss)
+    except psutil.Error:
+        return 0  # it has just ended
 
 
 class GpuReader:

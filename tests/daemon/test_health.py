@@ -5,6 +5,7 @@ import subprocess
 import sys
 from types import ModuleType, SimpleNamespace
 
+import psutil
 import pytest
 
 from daemon.health import GpuReader, read_memory
@@ -132,3 +133,14 @@ def test_a_worker_that_has_just_ended_has_no_memory():
     process.wait()
 
     assert read_memory(process.pid).worker_rss_bytes is None
+
+
+def test_a_child_that_has_just_ended_does_not_hide_the_memory_of_its_worker(monkeypatch):
+    with subprocess.Popen([sys.executable, "-S", "-c", "input()"], stdin=subprocess.PIPE) as child:
+        children = psutil.Process().children()
+        child.communicate()
+    monkeypatch.setattr(psutil.Process, "children", lambda worker, recursive: children)
+
+    memory = read_memory(os.getpid())
+
+    assert memory.worker_rss_bytes > 1_000_000

@@ -8,7 +8,7 @@ import pytest
 
 from tests.trainer.test_files import ODD_NAMES, drop, names
 from trainer.protocol import files
-from trainer.protocol.files import copy_durably, move_all_durably, move_durably, numbered
+from trainer.protocol.files import copy_durably, keep_durably, move_all_durably, move_durably, numbered
 
 
 @pytest.fixture
@@ -189,3 +189,19 @@ def test_a_copy_is_not_stopped_by_what_a_crashed_copy_left(inbox, queue):
 
     assert (queue / "a.jsonl").read_text() == "whole"
     assert not leftover.exists()
+
+
+@pytest.mark.parametrize("link_error", [None, errno.EXDEV])
+def test_a_kept_file_gets_exactly_the_name_that_was_asked_for(inbox, queue, monkeypatch, link_error):
+    source = drop(inbox, "a.jsonl", "kept")
+    if link_error:
+        refuse_links(monkeypatch, link_error)
+
+    keep_durably(source, queue, name="job-1")
+    drop(inbox, "b.jsonl", "other")
+    with pytest.raises(FileExistsError):
+        keep_durably(inbox / "b.jsonl", queue, name="job-1")
+
+    assert names(queue) == ["job-1"]
+    assert (queue / "job-1").read_text() == "kept"
+    assert source.exists()

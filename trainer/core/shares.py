@@ -1,4 +1,7 @@
-"""Shares of an optimizer step, one for each process, and the words in which they travel. Pure."""
+"""Shares of an optimizer step, one for each process, and the words in which they travel.
+
+Pure, apart from the last function, which asks the machine for its cores.
+"""
 
 import hashlib
 import os

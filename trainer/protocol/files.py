@@ -6,7 +6,8 @@ import json
 import os
 import re
 import shutil
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -207,7 +208,8 @@ def keep_durably(source: Path, folder: Path, *, name: str) -> None:
     except OSError as error:
         if error.errno not in (errno.EXDEV, *NO_LINK_HERE):
             raise
-        copy_durably(source, folder, name)
+        with _verified_copy(source, folder) as copy:
+            _claim(copy, folder / name)
     sync_directory(folder)
 
 
@@ -217,6 +219,13 @@ def copy_durably(source: Path, folder: Path, name: str) -> Path:
     Raises:
         OSError: `source` is a symbolic link, or the copy reads back differently from what was read.
     """
+    with _verified_copy(source, folder) as copy:
+        return _claim_name(copy, folder, name)
+
+
+@contextmanager
+def _verified_copy(source: Path, folder: Path) -> Iterator[Path]:
+    """Yield a copy under a name that nobody looks at; what is not renamed inside the block is removed."""
     partial = folder / f".{os.getpid()}.part"
     partial.unlink(missing_ok=True)  # left by a crash; in a container every daemon has the same number
     try:
@@ -226,7 +235,7 @@ def copy_durably(source: Path, folder: Path, name: str) -> Path:
             os.fsync(writer.fileno())
         if file_sha256(partial) != file_sha256(source):
             raise OSError(errno.EIO, "the copy differs from the original; try again", str(source))
-        return _claim_name(partial, folder, name)
+        yield partial
     finally:
         partial.unlink(missing_ok=True)
 
@@ -236,22 +245,27 @@ def _open_without_following(path: str, flags: int) -> int:
 
 
 def _claim_name(partial: Path, folder: Path, name: str) -> Path:
-    """Rename onto a name that this call itself created, so that nobody else's file is replaced."""
+    """Rename onto the first free name, durably."""
     number = 1
     while True:
         target = folder / numbered(name, number)
         try:
-            os.close(os.open(target, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
+            _claim(partial, target)
         except FileExistsError:
             number += 1
             continue
-        try:
-            os.replace(partial, target)
-        except BaseException:
-            target.unlink()
-            raise
         sync_directory(folder)
         return target
+
+
+def _claim(partial: Path, target: Path) -> None:
+    """Rename onto a name that this call itself created, so that nobody else's file is replaced."""
+    os.close(os.open(target, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
+    try:
+        os.replace(partial, target)
+    except BaseException:
+        target.unlink()
+        raise
 
 
 def file_sha256(path: Path) -> str:
