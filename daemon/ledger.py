@@ -17,6 +17,7 @@ from typing import Any
 from daemon.ledger_file import open_ledger
 from daemon.replayable import NEWEST_COMPLETED, Completed, completed, replayed_files
 from daemon.settling import Identity
+from daemon.stored_identity import identity_of_row, signed
 from trainer.protocol.failpoints import failpoint
 from trainer.protocol.job import EarlierFile, FaultKind, Job, JobRecord, Outcome, Priority, Reason, Window
 from trainer.protocol.messages import StepReport, Validated
@@ -103,7 +104,7 @@ class Ledger:
                 job.id, os.fsencode(job.name), printable(job.name), job.priority.value, state,
                 job.sha256, job.rows, json.dumps(job.rejected_lines), job.size_bytes,
                 # SQLite's integers are signed
-                _signed(identity.device), _signed(identity.inode), identity.mtime_ns, self._now(),
+                signed(identity.device), signed(identity.inode), identity.mtime_ns, self._now(),
             ),
         )  # fmt: skip
 
@@ -140,7 +141,7 @@ class Ledger:
         row = self._database.read(
             "SELECT state, reason FROM jobs WHERE inode=? AND device=? AND size_bytes=? AND mtime_ns=?"
             " ORDER BY id DESC LIMIT 1",
-            (_signed(identity.inode), _signed(identity.device), identity.size, identity.mtime_ns),
+            (signed(identity.inode), signed(identity.device), identity.size, identity.mtime_ns),
         ).fetchone()
         if row is None or row["state"] not in list(Outcome):
             return None
@@ -390,8 +391,7 @@ def _known_job(row: sqlite3.Row) -> KnownJob:
         size_bytes=row["size_bytes"],
         rejected_lines=tuple(json.loads(row["rejected"])),
     )
-    identity = Identity(_unsigned(row["device"]), _unsigned(row["inode"]), row["size_bytes"], row["mtime_ns"])
-    return KnownJob(job, row["state"], identity, row["began"])
+    return KnownJob(job, row["state"], identity_of_row(row), row["began"])
 
 
 def _storable(details: str | None) -> str | None:
@@ -409,11 +409,3 @@ def _death(row: sqlite3.Row) -> Death:
         global_step=row["global_step"],
         file_step=row["file_step"],
     )
-
-
-def _signed(value: int) -> int:
-    return value - (1 << 64) if value >= 1 << 63 else value
-
-
-def _unsigned(value: int) -> int:
-    return value + (1 << 64) if value < 0 else value

@@ -11,11 +11,11 @@ from typing import Any
 
 from daemon.replayable import NEWEST_COMPLETED, Completed, completed, replayed_files
 from daemon.settling import Identity
+from daemon.stored_identity import identity_of_row, signed
 from trainer.protocol.job import EarlierFile, Outcome, Priority, Window
 
 TIMEOUT_S = 5.0
 RECENT_STEPS = 200  # enough that a slow one does not matter
-MASK_64 = (1 << 64) - 1  # SQLite's integers are signed
 
 
 class UnreadableLedger(RuntimeError):
@@ -75,7 +75,7 @@ def read_jobs(path: Path, *, inodes: Collection[int]) -> list[LedgerJob]:
     """
     if not path.exists():
         return []
-    ended = ",".join(str(signed) for signed in map(_signed, inodes))
+    ended = ",".join(str(number) for number in map(signed, inodes))
     with open_read_only(path) as database:
         # All columns: a ledger that no daemon of this release has opened yet lacks the newest ones
         rows = database.execute(
@@ -109,16 +109,10 @@ def _job(row: sqlite3.Row) -> LedgerJob:
         sha256=row["sha256"],
         rejected_lines=tuple(json.loads(row["rejected"])),
         settings=json.loads(row["settings"]) if row["settings"] else None,
-        identity=Identity(
-            row["device"] & MASK_64, row["inode"] & MASK_64, row["size_bytes"], row["mtime_ns"]
-        ),
+        identity=identity_of_row(row),
         left_out=tuple(Window(first=first, last=last) for first, last in windows),
         replayed=replayed_files(row["replayed"] if "replayed" in columns else None),
     )
-
-
-def _signed(value: int) -> int:
-    return value - (1 << 64) if value >= 1 << 63 else value
 
 
 def recent_speed(path: Path) -> float | None:

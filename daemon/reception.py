@@ -19,7 +19,7 @@ from trainer.data.check import CheckCancelled
 from trainer.protocol.checkpoints import POINTER, DamagedCheckpoint, NoUsableCheckpoint, read_manifest
 from trainer.protocol.failpoints import failpoint
 from trainer.protocol.files import move_all_durably
-from trainer.protocol.job import FaultKind, Job, Outcome, Priority, Reason
+from trainer.protocol.job import FaultKind, Outcome, Priority, Reason
 from trainer.protocol.layout import Layout
 from trainer.protocol.manifest import Progress
 from trainer.protocol.text import printable
@@ -231,14 +231,10 @@ class Reception:
 
     def _add(self, result: Checked, *, is_leftover: bool) -> None:
         order, check = result.order, result.check
-        job = Job(
+        job = check.to_job(
             id=(is_leftover and self._remembered_id(order.path.name, check.sha256)) or order.job_id,
             name=order.path.name,
             priority=order.priority,
-            sha256=check.sha256,
-            rows=check.rows,
-            size_bytes=check.size_bytes,
-            rejected_lines=check.rejected_lines,
         )
         is_begun = order.path.parent == self._layout.processing
         (self._queue.adopt if is_begun else self._queue.add)(job, order.path, result.identity)

@@ -9,13 +9,13 @@ from itertools import islice
 
 from daemon.queue_index import is_there
 from daemon.settling import Identity
+from daemon.stored_identity import identity_of_row
 from trainer.protocol.job import EarlierFile, Outcome
 from trainer.protocol.layout import Layout
 
 FILES_REPLAYED = 32  # each is read whole when a worker first replays it, and stays open
 LOOKED_AT = 1_000  # completed jobs, of which many files may have been removed
 NEWEST_COMPLETED = f"SELECT * FROM jobs WHERE state='completed' ORDER BY id DESC LIMIT {LOOKED_AT}"
-MASK_64 = (1 << 64) - 1  # SQLite's integers are signed
 
 
 @dataclass(frozen=True)
@@ -37,10 +37,7 @@ def completed(row: sqlite3.Row) -> Completed:
         rows=row["rows"],
         rejected_lines=tuple(json.loads(row["rejected"])),
     )
-    device, inode = row["device"] & MASK_64, row["inode"] & MASK_64
-    return Completed(
-        file, os.fsdecode(row["name"]), Identity(device, inode, row["size_bytes"], row["mtime_ns"])
-    )
+    return Completed(file, os.fsdecode(row["name"]), identity_of_row(row))
 
 
 def replayed_files(text: str | None) -> tuple[EarlierFile, ...]:

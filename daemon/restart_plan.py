@@ -14,7 +14,7 @@ from daemon.replayable import Completed, choose
 from daemon.settling import Identity, is_training_file
 from daemon.sight import identity_of
 from trainer.config.schema import Settings
-from trainer.data.plan import Plan, replay_of
+from trainer.data.plan import plan_of
 from trainer.data.rows import FileChanged, RowFile
 from trainer.protocol.job import Cursor, EarlierFile, Priority
 from trainer.protocol.layout import Layout
@@ -201,17 +201,14 @@ def _next_step(
     cursor: Cursor | None,
     replayed: Sequence[EarlierFile],
 ) -> GoesOn | CannotGoOn:
-    plan = Plan(
-        sha256=job.sha256,
-        num_rows=len(rows),
+    plan = plan_of(
+        job.sha256,
+        len(rows),
+        replayed,
         rows_per_step=settings.training.rows_per_step,
         epochs=settings.training.epochs,
         seed=settings.training.seed,
-        replay=replay_of(
-            [(file.sha256, file.rows) for file in replayed],
-            rows_per_step=settings.training.rows_per_step,
-            fraction=settings.training.replay_fraction,
-        ),
+        replay_fraction=settings.training.replay_fraction,
     )
     if cursor and cursor.plan != plan.fingerprint:
         reason = (

@@ -22,7 +22,7 @@ from trainer.core.schedules import learning_rate
 from trainer.data.check import FileCheck, RejectedRow, check_file
 from trainer.data.rows import BadRow, FileChanged
 from trainer.protocol.dry_run import ANSWERS, Answer, DryRunOrder, Planned, Refused, Rehearsal
-from trainer.protocol.job import FaultKind, Job, Priority
+from trainer.protocol.job import FaultKind
 from trainer.protocol.layout import Layout
 from trainer.protocol.messages import Event, Notice, StartJob
 from trainer.worker import classify
@@ -130,15 +130,7 @@ def _opened(
     from trainer.core.open_job import Means, open_job, open_rows
     from trainer.core.replay import EarlierFiles
 
-    job = Job(
-        id="dry run",
-        name=path.name,
-        priority=Priority.NORMAL,
-        sha256=check.sha256,
-        rows=check.rows,
-        size_bytes=check.size_bytes,
-        rejected_lines=check.rejected_lines,
-    )
+    job = check.to_job(id="dry run", name=path.name)
     order = StartJob(job=job, path=str(path), settings=settings.model_dump(mode="json"))
     with closing(open_rows(job, path, settings)) as rows:
         # No earlier files: a daemon chooses them when a job starts

@@ -20,7 +20,6 @@ from transformers import TrainerCallback
 from trainer.config.schema import Settings
 from trainer.core.engine import TrainerEngine
 from trainer.data.check import check_file
-from trainer.protocol.job import Job, Priority
 from trainer.protocol.messages import (
     Command,
     Event,
@@ -150,16 +149,7 @@ def _note(event: Event, run: Run, kill_at_step: int | None) -> None:
 def _commands(spec: Spec) -> Script:
     """Order the one file, under an id that stays the same, so that a second run goes on with it."""
     file = Path(spec.file)
-    check = check_file(file, max_line_bytes=8 * 1024**2)
-    job = Job(
-        id="measured",
-        name=file.name,
-        priority=Priority.NORMAL,
-        sha256=check.sha256,
-        rows=check.rows,
-        size_bytes=check.size_bytes,
-        rejected_lines=check.rejected_lines,
-    )
+    job = check_file(file, max_line_bytes=8 * 1024**2).to_job(id="measured", name=file.name)
     orders: list[Command] = [
         StartJob(job=job, path=spec.file, settings=spec.settings),
         QueueEmpty(),

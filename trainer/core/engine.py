@@ -44,7 +44,7 @@ from trainer.data.render import Example, Tokenizer
 from trainer.data.token_cache import FOLDER, TokenCache
 from trainer.monitoring.reporter import Reporter
 from trainer.protocol.checkpoints import Checkpoint
-from trainer.protocol.job import Job, JobRecord, Outcome, Priority
+from trainer.protocol.job import JobRecord, Outcome
 from trainer.protocol.manifest import Origin, Progress, Unlocked
 from trainer.protocol.messages import (
     CheckpointRef,
@@ -183,15 +183,8 @@ class TrainerEngine:
         check = check_file(path, max_line_bytes=self._settings.data.max_line_bytes)
         if why := check.verdict(self._settings.data.max_bad_row_fraction):
             raise ValueError(f"{path}: {why}")
-        job = Job(
-            id=f"{path.name}-{check.sha256[:12]}-{self.progress.global_step}",
-            name=path.name,
-            priority=Priority.NORMAL,
-            sha256=check.sha256,
-            rows=check.rows,
-            size_bytes=check.size_bytes,
-            rejected_lines=check.rejected_lines,
-        )
+        job_id = f"{path.name}-{check.sha256[:12]}-{self.progress.global_step}"
+        job = check.to_job(id=job_id, name=path.name)
         seen: list[Event] = []
         start = StartJob(job=job, path=str(path), settings=self._settings.model_dump(mode="json"))
         self._run(_Script([start, QueueEmpty(), ShutDown(reason="the file is done")]), seen.append)

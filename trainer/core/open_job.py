@@ -15,7 +15,7 @@ from trainer.core.feeding_trainer import StepBundle
 from trainer.core.fit_memory import Budget, tokens_for_new_job
 from trainer.core.replay import EarlierFiles, OpenFile, ReplayedRows
 from trainer.data.conversation import Conversation
-from trainer.data.plan import Plan, replay_of
+from trainer.data.plan import Plan, plan_of
 from trainer.data.render import (
     Example,
     ExampleRenderer,
@@ -214,17 +214,14 @@ def _new_cursor(job: Job, settings: Settings, plan: Plan, replayed: tuple[Earlie
 def make_plan(job: Job, settings: Settings, replayed: Sequence[EarlierFile]) -> Plan:
     """Return the plan by which a job is trained."""
     training = settings.training
-    return Plan(
-        sha256=job.sha256,
-        num_rows=job.rows,
+    return plan_of(
+        job.sha256,
+        job.rows,
+        replayed,
         rows_per_step=training.rows_per_step,
         epochs=training.epochs,
         seed=training.seed,
-        replay=replay_of(
-            [(file.sha256, file.rows) for file in replayed],
-            rows_per_step=training.rows_per_step,
-            fraction=training.replay_fraction,
-        ),
+        replay_fraction=training.replay_fraction,
     )
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from trainer.data.formats import read_conversation
 from trainer.data.rows import BadRow, Line, open_without_following, parse_row, read_lines
+from trainer.protocol.job import Job, Priority
 
 MAX_REJECTED_ROWS = 1_000_000  # after that a check gives up on the file
 CHECK_EVERY_LINES = 64  # how often a check looks whether it was cancelled
@@ -38,6 +39,18 @@ class FileCheck:
     rejected_lines: tuple[int, ...]
     first_rejection: str | None
     """`line 17: reason`."""
+
+    def to_job(self, *, id: str, name: str, priority: Priority = Priority.NORMAL) -> Job:
+        """Return the job that the file becomes when it is accepted."""
+        return Job(
+            id=id,
+            name=name,
+            priority=priority,
+            sha256=self.sha256,
+            rows=self.rows,
+            size_bytes=self.size_bytes,
+            rejected_lines=self.rejected_lines,
+        )
 
     def verdict(self, max_bad_row_fraction: float) -> str | None:
         """Return why the whole file is refused, or None if it can be trained."""

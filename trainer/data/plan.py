@@ -9,6 +9,8 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from itertools import accumulate
 
+from trainer.protocol.job import EarlierFile
+
 ROUNDS = 6  # four already pass the usual tests of randomness; the rest is margin
 
 
@@ -103,6 +105,31 @@ class Plan:
             file = bisect_right(ends, row)
             drawn.append((file, row - (ends[file] - self.replay.files[file][1])))
         return drawn
+
+
+def plan_of(
+    sha256: str,
+    num_rows: int,
+    earlier: Iterable[EarlierFile],
+    *,
+    rows_per_step: int,
+    epochs: int,
+    seed: int,
+    replay_fraction: float,
+) -> Plan:
+    """Return the plan of a file whose steps take a share of their rows from earlier files."""
+    return Plan(
+        sha256=sha256,
+        num_rows=num_rows,
+        rows_per_step=rows_per_step,
+        epochs=epochs,
+        seed=seed,
+        replay=replay_of(
+            [(file.sha256, file.rows) for file in earlier],
+            rows_per_step=rows_per_step,
+            fraction=replay_fraction,
+        ),
+    )
 
 
 def permutation(size: int, *, key: str) -> Callable[[int], int]:
