@@ -75,12 +75,14 @@ class TrainingSettings(Section):
 
     processes: Positive = 1
     """Processes that share the rows of each step, one per GPU (on the CPU any number). The result stays the
-    same but for rounding. A change takes effect with a new worker, which is started by itself."""
+    same but for rounding, and for the noise of dropout and NEFTune. A change takes effect with a new worker,
+    which is started by itself."""
 
     micro_batch_tokens: Positive | Literal["auto"] = 8192
     """Most tokens, padding included, that go through the model at once. Changes speed and memory,
-    not the result but for rounding. A row longer than this goes alone. `auto`: what is fastest here and fits
-    into memory, found by measuring when the first worker starts, and remembered in `models/fit.json`."""
+    and the result only by rounding and by the noise of dropout and NEFTune. A longer row goes alone.
+    `auto`: what is fastest here and fits into memory, found by measuring when the first worker starts, and
+    remembered in `models/fit.json`."""
 
     replay_fraction: Annotated[float, Field(ge=0, le=0.9)] = 0.0
     """Share of each step's rows that is drawn from files completed earlier, against forgetting: at least one
