@@ -20,6 +20,10 @@ class FakeClock:
         return self.now
 
 
+class PowerCut(BaseException):
+    """Stands for the instant after which nothing is done any more."""
+
+
 def row(question: str = "Reverse: a b", answer: str = "b a") -> dict[str, Any]:
     """Return one trainable row."""
     return {"messages": [{"role": "user", "content": question}, {"role": "assistant", "content": answer}]}

@@ -17,6 +17,7 @@ from daemon.cli.status_view import SILENT_AFTER_S, draw, read_status
 from daemon.cli.training_controller import NO_DAEMON_EXIT_CODE, app
 from daemon.control import read_requests
 from daemon.status_board import StatusBoard
+from tests.cli.runner import runner_of
 from tests.support import eventually
 from trainer.protocol.layout import Layout
 from trainer.protocol.status import QueueCounts, State
@@ -42,8 +43,7 @@ def pid_of_a_process_that_has_ended():
     return process.pid
 
 
-def run(layout, *arguments):
-    return CliRunner().invoke(app, [*arguments, "--base-dir", str(layout.base)])
+run = runner_of(app)
 
 
 def answering_daemon(layout, board, result="paused"):

@@ -14,6 +14,7 @@ from daemon.cli import training_health
 from daemon.cli.training_health import BLOCKED_EXIT_CODE, DAMAGED_EXIT_CODE, app
 from daemon.ledger import Death, Ledger
 from daemon.status_board import StatusBoard
+from tests.cli.runner import runner_of
 from tests.health import NOW, cursor_of, damage, note_jobs, plan_of, publish, tree
 from tests.support import FakeClock, rows, write_jsonl
 from trainer.config.schema import Settings
@@ -30,8 +31,7 @@ def layout(tmp_path):
     return layout
 
 
-def run(layout, *arguments, **options):
-    return CliRunner().invoke(app, [*arguments, "--base-dir", str(layout.base)], **options)
+run = runner_of(app)
 
 
 def run_as_a_process(base, *arguments):

@@ -3,9 +3,9 @@
 import shutil
 
 import pytest
-from typer.testing import CliRunner
 
 from daemon.cli.training_health import app
+from tests.cli.runner import runner_of
 from tests.health import publish, tree
 from trainer.protocol.files import read_json, write_json
 from trainer.protocol.layout import Layout
@@ -19,8 +19,7 @@ def layout(tmp_path):
     return layout
 
 
-def run(layout, *arguments, **options):
-    return CliRunner().invoke(app, [*arguments, "--base-dir", str(layout.base)], **options)
+run = runner_of(app)
 
 
 # ---- unlock

@@ -13,6 +13,7 @@ from daemon.cli.training_queue import ROWS_SHOWN, app
 from daemon.ledger import Ledger
 from daemon.sight import identity_of
 from daemon.status_board import StatusBoard
+from tests.cli.runner import runner_of
 from tests.support import FakeClock, job_for, rows, write_jsonl
 from trainer.protocol.job import Outcome, Priority
 from trainer.protocol.layout import Layout
@@ -25,8 +26,7 @@ def layout(tmp_path):
     return layout
 
 
-def run(layout, *arguments):
-    return CliRunner().invoke(app, [*arguments, "--base-dir", str(layout.base)])
+run = runner_of(app)
 
 
 def run_as_a_process(layout, *arguments):

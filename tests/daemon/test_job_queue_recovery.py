@@ -7,13 +7,9 @@ import pytest
 from daemon.job_queue import Ending, JobQueue
 from daemon.ledger import Ledger
 from tests.daemon.filled_queue import events, put, states
-from tests.support import FakeClock, rows, write_jsonl
+from tests.support import FakeClock, PowerCut, rows, write_jsonl
 from trainer.protocol.files import move_durably
 from trainer.protocol.job import FaultKind, Outcome, Priority, Reason
-
-
-class PowerCut(BaseException):
-    """Stands for the instant after which nothing is done any more."""
 
 
 def restarted(layout, ledger):

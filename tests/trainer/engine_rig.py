@@ -3,20 +3,24 @@
 import hashlib
 import json
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
+from transformers import AutoTokenizer
 
+from tests.support import PowerCut
 from trainer.config.schema import Settings
 from trainer.core.engine import TrainerEngine
+from trainer.core.feeding_trainer import FeedingTrainer
 from trainer.core.tensor_tree import load_tree
 from trainer.protocol.job import Job
 from trainer.protocol.messages import Command, Event, ShutDown, StartJob, StepReport, StepsTaken
 
 ROWS_PER_STEP = 3
 PEFT_IS_BEHIND = "ignore:`is_gradient_checkpointing` is deprecated:FutureWarning"  # it uses the old name
+CPU_IS_FULL = "[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried to allocate 4 bytes"
 LEAVE = ShutDown(reason="the test is over")
 
 
@@ -39,20 +43,54 @@ def settings_with(base_model: Path | str, **sections: dict[str, Any]) -> Setting
 
 
 class Commands:
-    """Commands for a session, and one more that is found after so many steps of the model's life."""
+    """Commands for a session, which is stopped, or ends without a word, after so many steps of the model."""
 
-    def __init__(self, engine: TrainerEngine, waiting: Sequence[Command], stop_at: int | None) -> None:
+    def __init__(
+        self,
+        engine: TrainerEngine,
+        waiting: Sequence[Command],
+        stop_at: int | None = None,
+        *,
+        kill_at: int | None = None,
+    ) -> None:
         self._engine = engine
         self._waiting = deque(waiting)
         self._stop_at = stop_at
+        self._kill_at = kill_at
 
     def get(self, timeout_s: float | None) -> Command | None:
         if timeout_s != 0:
             return self._waiting.popleft()
+        if self._engine.progress.global_step == self._kill_at:
+            raise PowerCut
         if self._engine.progress.global_step != self._stop_at:
             return None
         self._stop_at = None
         return LEAVE
+
+
+class SmallMemory:
+    """Makes a model's forward fail above so many tokens at once, always or while `is_short` says so."""
+
+    def __init__(
+        self,
+        trainer: FeedingTrainer,
+        *,
+        fits: int,
+        error: Exception | None = None,
+        is_short: Callable[[], bool] = lambda: True,
+    ) -> None:
+        self.asked: list[int] = []
+        decoder = trainer.model.get_decoder()
+        forward = decoder.forward
+
+        def limited(*arguments: Any, input_ids: torch.Tensor, **named: Any) -> Any:
+            self.asked.append(input_ids.numel())
+            if input_ids.numel() > fits and is_short():
+                raise error or RuntimeError(CPU_IS_FULL)
+            return forward(*arguments, input_ids=input_ids, **named)
+
+        decoder.forward = limited
 
 
 class Told(list[Event]):
@@ -113,6 +151,12 @@ def assert_same_state(found: Any, expected: Any) -> None:
             assert torch.equal(found, expected)
         case _:
             assert found == expected
+
+
+def prompt_in(folder: Path) -> torch.Tensor:
+    """Return the tokens of a few words, by the tokenizer of a model folder."""
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    return tokenizer("Say 3.", return_tensors="pt")["input_ids"]
 
 
 def loaded(base_dir: Path, settings: Settings) -> TrainerEngine:

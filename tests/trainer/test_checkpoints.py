@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from tests.support import PowerCut
 from tests.trainer.checkpoint_rig import (
     FILES,
     KEEP_ALL,
@@ -22,10 +23,6 @@ from trainer.core import publishing
 from trainer.protocol.checkpoints import DamagedCheckpoint, verify
 from trainer.protocol.job import Cursor, JobRecord, Outcome
 from trainer.protocol.manifest import Progress
-
-
-class PowerCut(Exception):
-    """The machine went dark."""
 
 
 def test_published_checkpoint_holds_files_and_progress_and_is_the_current_model(models):

@@ -6,45 +6,17 @@ from typing import Any
 
 import pytest
 
-from tests.trainer.engine_rig import LEAVE, Commands, Told, settings_with, weights_sha256
+from tests.support import PowerCut
+from tests.trainer.engine_rig import LEAVE, Commands, SmallMemory, Told, settings_with, weights_sha256
 from trainer.core import engine as engine_module
 from trainer.core.engine import TrainerEngine
 from trainer.core.fit import Choice
 from trainer.core.fit_memory import FILE_NAME
 from trainer.protocol.files import read_json
-from trainer.protocol.messages import Command, Heartbeat, Notice, StartJob
+from trainer.protocol.messages import Heartbeat, Notice, StartJob
 
 AUTO = {"micro_batch_tokens": "auto", "batch_size": 4, "learning_rate": 1e-2, "warmup_steps": 0}
 FOUND = 60  # of the tokens of a step's rows; two rows go together
-
-
-class Crash(Exception):
-    """The power is cut."""
-
-
-class CrashAt(Commands):
-    """Commands during which the power is cut after so many steps of the model's life."""
-
-    def __init__(self, engine: TrainerEngine, orders: list[Command], crash_at: int | None) -> None:
-        super().__init__(engine, orders, None)
-        self._looks_at, self._crash_at = engine.progress, crash_at
-
-    def get(self, timeout_s: float | None) -> Command | None:
-        if timeout_s == 0 and self._looks_at.global_step == self._crash_at:
-            raise Crash
-        return super().get(timeout_s)
-
-
-def limit_memory(engine: TrainerEngine, *, at_step: int, fits: int) -> None:
-    """Have the memory be too small for more than so many tokens in one step of the model's life."""
-    forward = engine.trainer.model.get_decoder().forward
-
-    def limited(*arguments: Any, input_ids: Any, **named: Any) -> Any:
-        if engine.progress.global_step == at_step and input_ids.numel() > fits:
-            raise MemoryError
-        return forward(*arguments, input_ids=input_ids, **named)
-
-    engine.trainer.model.get_decoder().forward = limited
 
 
 @pytest.fixture
@@ -59,10 +31,11 @@ def train(noisy_folder: Path, job_file: Any, monkeypatch: Any) -> Callable[..., 
         monkeypatch.setattr(engine_module, "measure_best_budget", lambda *_, **__: Choice(finds, "it is"))
         engine = TrainerEngine(settings, base_dir=base, on_event=told.append)
         engine.load()
-        if limited_at is not None:
-            limit_memory(engine, at_step=limited_at, fits=FOUND // 2)
+        SmallMemory(
+            engine.trainer, fits=FOUND // 2, is_short=lambda: engine.progress.global_step == limited_at
+        )
         orders = [StartJob(job=job, path=str(path), settings=dumped) for job, path in jobs]
-        engine.run(CrashAt(engine, [*orders, LEAVE], crash_at))
+        engine.run(Commands(engine, [*orders, LEAVE], kill_at=crash_at))
         return told
 
     return run
@@ -73,7 +46,7 @@ def test_a_crash_does_not_change_what_was_found_before_it(tmp_path, train, crash
     whole, crashed = tmp_path / "whole", tmp_path / "crashed"
 
     train(whole, finds=FOUND)
-    with pytest.raises(Crash):
+    with pytest.raises(PowerCut):
         train(crashed, finds=FOUND, crash_at=crash_at)
     train(crashed, finds=8192)
 
@@ -85,7 +58,7 @@ def test_a_crash_does_not_change_what_running_out_of_memory_has_taught(tmp_path,
     whole, crashed = tmp_path / "whole", tmp_path / "crashed"
 
     train(whole, finds=FOUND, limited_at=1)
-    with pytest.raises(Crash):
+    with pytest.raises(PowerCut):
         train(crashed, finds=FOUND, limited_at=1, crash_at=crash_at)
     train(crashed, finds=FOUND)  # there is memory enough by now
 

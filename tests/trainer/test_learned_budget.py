@@ -4,11 +4,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from torch import Tensor
 
-from tests.support import job_for
+from tests.support import PowerCut, job_for
 from tests.trainer.engine_rig import (
     LEAVE,
+    Commands,
+    SmallMemory,
     Told,
     assert_same_state,
     optimizer_state,
@@ -17,44 +18,22 @@ from tests.trainer.engine_rig import (
 )
 from trainer.config.schema import Settings
 from trainer.core.engine import TrainerEngine
-from trainer.core.forward import Forward
-from trainer.data.render import Example
-from trainer.protocol.messages import Command, StartJob
+from trainer.protocol.messages import StartJob
 
-CPU_IS_FULL = "[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried to allocate 4 bytes"
 STEPS = 6  # of 3, 3 and 1 rows, twice
 FULL_AT = 3  # the model's steps before the one in which memory is too small
 ROW_TOKENS = 40  # one row fits, two do not
 
 
-class Killed(BaseException):
-    """The process ends here, as by SIGKILL: nothing is saved any more."""
-
-
-class OneJob:
-    """Orders one job, and ends the session in the middle of it if so wished."""
-
-    def __init__(self, engine: TrainerEngine, order: StartJob, kill_at: int | None) -> None:
-        self._engine = engine
-        self._waiting: list[Command] = [order, LEAVE]
-        self._kill_at = kill_at
-
-    def get(self, timeout_s: float | None) -> Command | None:
-        if timeout_s != 0:
-            return self._waiting.pop(0)
-        if self._engine.progress.global_step == self._kill_at:
-            raise Killed
-        return None
-
-
 class Run:
     """One file in one working directory, trained by one process after another."""
 
-    def __init__(self, base_dir: Path, settings: Settings, path: Path) -> None:
+    def __init__(self, base_dir: Path, settings: Settings, path: Path, full_at: int | None) -> None:
         base_dir.mkdir()
         self.base_dir = base_dir
         self.told = Told()
         self._settings = settings
+        self._full_at = full_at
         self._order = StartJob(job=job_for(path), path=str(path), settings=settings.model_dump(mode="json"))
         self.engine = self._new_engine()
 
@@ -65,13 +44,17 @@ class Run:
         """Train until the end or the kill; return the step of the model's life it went on from."""
         self.engine = self._new_engine()
         began_at = self.engine.load().global_step
-        commands = OneJob(self.engine, self._order.model_copy(update=order), kill_at)
+        SmallMemory(self.engine.trainer, fits=ROW_TOKENS, is_short=self._is_at_full_step)
+        commands = Commands(self.engine, [self._order.model_copy(update=order), LEAVE], kill_at=kill_at)
         if kill_at is None:
             self.engine.run(commands)
         else:
-            with pytest.raises(Killed):
+            with pytest.raises(PowerCut):
                 self.engine.run(commands)
         return began_at
+
+    def _is_at_full_step(self) -> bool:
+        return self.engine.progress.global_step == self._full_at
 
 
 @pytest.fixture
@@ -82,7 +65,7 @@ def make_run(tmp_path, seven_rows, noisy_folder):
         checkpoints={"interval_steps": 2, "background": "never"},
         data={"prefetch_steps": 3},
     )
-    return lambda name: Run(tmp_path / name, settings, seven_rows)
+    return lambda name, full_at=None: Run(tmp_path / name, settings, seven_rows, full_at)
 
 
 def assert_same_result(found: Run, expected: Run) -> None:
@@ -92,37 +75,16 @@ def assert_same_result(found: Run, expected: Run) -> None:
 
 
 @pytest.fixture
-def memory_is_short(monkeypatch):
-    """Return a function that has memory be too small for two rows at once in one step of a run."""
-
-    def shorten(run: Run) -> None:
-        original = Forward.summed_loss
-
-        def loss(forward: Forward, rows: list[Example]) -> Tensor:
-            if run.engine.progress.global_step == FULL_AT and forward.size_of(rows) > ROW_TOKENS:
-                raise RuntimeError(CPU_IS_FULL)
-            return original(forward, rows)
-
-        monkeypatch.setattr(Forward, "summed_loss", loss)
-
-    return shorten
-
-
-@pytest.fixture
-def whole(make_run, memory_is_short):
+def whole(make_run):
     """Return a run that was never interrupted."""
-    run = make_run("whole")
-    memory_is_short(run)
+    run = make_run("whole", FULL_AT)
     run.process()
     return run
 
 
 @pytest.mark.parametrize("kill_at", [FULL_AT, FULL_AT + 1, FULL_AT + 2])
-def test_a_kill_before_or_after_memory_was_too_small_changes_no_bit_of_the_result(
-    make_run, memory_is_short, whole, kill_at
-):
-    run = make_run("killed")
-    memory_is_short(run)
+def test_a_kill_before_or_after_memory_was_too_small_changes_no_bit_of_the_result(make_run, whole, kill_at):
+    run = make_run("killed", FULL_AT)
 
     run.process(kill_at=kill_at)
     went_on_from = run.process()

@@ -3,10 +3,10 @@
 import pytest
 import torch
 from safetensors import safe_open
-from transformers import AutoModelForCausalLM, AutoTokenizer
+from transformers import AutoModelForCausalLM
 
 from tests.support import rows, write_jsonl
-from tests.trainer.engine_rig import PEFT_IS_BEHIND, current, loaded, manifest_of, settings_with
+from tests.trainer.engine_rig import PEFT_IS_BEHIND, current, loaded, manifest_of, prompt_in, settings_with
 from trainer.config.loader import BadConfig
 from trainer.core.tensor_tree import load_tree
 
@@ -22,11 +22,6 @@ def trained(tmp_path_factory, tiny_folder):
     engine = loaded(base_dir, settings_with(tiny_folder, training=LORA))
     engine.run_job(write_jsonl(base_dir / "a.jsonl", rows(7)))
     return base_dir, engine
-
-
-def prompt_in(folder):
-    tokenizer = AutoTokenizer.from_pretrained(folder)
-    return tokenizer("Say 3.", return_tensors="pt")["input_ids"]
 
 
 def test_the_current_model_loads_by_its_path_and_predicts_what_the_live_one_does(trained, tiny_folder):

@@ -13,11 +13,11 @@ from tests.trainer.engine_rig import (
     loaded,
     manifest_of,
     optimizer_state,
+    prompt_in,
     settings_with,
     train,
     weights_sha256,
 )
-from tests.trainer.test_lora import prompt_in
 from trainer.config.lock import LockedSetting
 from trainer.core.faults import UnusableModel
 from trainer.protocol.messages import Validated

@@ -16,13 +16,13 @@ from tests.support import job_for, row, rows, write_jsonl
 from tests.trainer.engine_rig import (
     LEAVE,
     Commands,
+    SmallMemory,
     Told,
     manifest_of,
     optimizer_state,
     settings_with,
     weights_sha256,
 )
-from tests.trainer.test_steps_that_fail import CPU_IS_FULL, SmallMemory
 from trainer.config.loader import BadConfig
 from trainer.config.schema import Settings, TrainingSettings
 from trainer.core.engine import TrainerEngine
@@ -143,7 +143,7 @@ def test_a_step_that_is_not_finite_in_one_process_is_applied_by_none(base, tiny_
     assert losses(found)[2:] == pytest.approx(losses(expected)[2:], abs=1e-5)
 
 
-def test_a_process_whose_memory_is_too_small_repeats_its_share_alone(base, tiny_folder, monkeypatch):
+def test_a_process_whose_memory_is_too_small_repeats_its_share_alone(base, tiny_folder):
     one, two = (
         settings_with(tiny_folder, training={"processes": number, "batch_size": 6}) for number in (1, 2)
     )
@@ -151,7 +151,7 @@ def test_a_process_whose_memory_is_too_small_repeats_its_share_alone(base, tiny_
     memories = []
 
     def limit(engine: TrainerEngine) -> None:
-        memories.append(SmallMemory(engine.trainer, monkeypatch, fits=FITS, error=RuntimeError(CPU_IS_FULL)))
+        memories.append(SmallMemory(engine.trainer, fits=FITS))
 
     expected = steps_of(base("one"), one, file)
     found = steps_of(base("two"), two, file, prepare=limit)

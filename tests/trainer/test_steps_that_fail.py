@@ -8,10 +8,9 @@ from typing import Any
 import pytest
 import torch
 
+from tests.trainer.engine_rig import CPU_IS_FULL, SmallMemory
 from tests.trainer.step_rig import bundle, example
 from trainer.core.feeding_trainer import FeedingTrainer, StepBundle
-
-CPU_IS_FULL = "[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried to allocate 4 bytes"
 
 
 def state_of(trainer: FeedingTrainer) -> Any:
@@ -106,23 +105,6 @@ def test_the_first_step_of_all_may_be_the_bad_one(make_trainer):
 # ---- memory
 
 
-class SmallMemory:
-    """Makes a model's forward fail above so many tokens at once."""
-
-    def __init__(self, trainer: FeedingTrainer, monkeypatch: Any, *, fits: int, error: Exception) -> None:
-        self.asked: list[int] = []
-        decoder = trainer.model.get_decoder()
-        forward = decoder.forward
-
-        def limited(*arguments: Any, input_ids: torch.Tensor, **named: Any) -> Any:
-            self.asked.append(input_ids.numel())
-            if input_ids.numel() > fits:
-                raise error
-            return forward(*arguments, input_ids=input_ids, **named)
-
-        monkeypatch.setattr(decoder, "forward", limited)
-
-
 def eight_rows(micro_batch_tokens: int = 4096) -> StepBundle:
     rows = [example(length, first_token=300 + length) for length in range(5, 13)]
     return bundle(*rows, micro_batch_tokens=micro_batch_tokens)
@@ -140,7 +122,7 @@ def test_a_step_too_large_for_memory_is_taken_in_smaller_parts_with_the_same_res
     for trainer in (limited, free):
         trainer.model.eval()
         monkeypatch.setattr(trainer.model, "train", lambda mode=True: None)  # noise differs with the parts
-    memory = SmallMemory(limited, monkeypatch, fits=20, error=error)
+    memory = SmallMemory(limited, fits=20, error=error)
     in_parts, whole = eight_rows(), eight_rows()
 
     limited.feed(iter([in_parts]))
@@ -157,9 +139,9 @@ def test_a_step_too_large_for_memory_is_taken_in_smaller_parts_with_the_same_res
     assert in_parts.not_applied is None
 
 
-def test_every_row_is_in_the_step_that_was_repeated(make_trainer, monkeypatch):
+def test_every_row_is_in_the_step_that_was_repeated(make_trainer):
     trainer = make_trainer()
-    memory = SmallMemory(trainer, monkeypatch, fits=12, error=OUT_OF_MEMORY[0])
+    memory = SmallMemory(trainer, fits=12, error=OUT_OF_MEMORY[0])
     taken = eight_rows()
 
     trainer.feed(iter([taken]))
@@ -169,9 +151,9 @@ def test_every_row_is_in_the_step_that_was_repeated(make_trainer, monkeypatch):
 
 
 @pytest.mark.parametrize("error", OUT_OF_MEMORY, ids=lambda error: type(error).__name__)
-def test_when_every_row_goes_alone_already_the_error_is_passed_on(make_trainer, monkeypatch, error):
+def test_when_every_row_goes_alone_already_the_error_is_passed_on(make_trainer, error):
     trainer = make_trainer()
-    memory = SmallMemory(trainer, monkeypatch, fits=11, error=error)
+    memory = SmallMemory(trainer, fits=11, error=error)
 
     with pytest.raises(type(error)) as passed_on:
         trainer.feed(iter([eight_rows()]))
@@ -180,9 +162,9 @@ def test_when_every_row_goes_alone_already_the_error_is_passed_on(make_trainer, 
     assert memory.asked[-1] == 12
 
 
-def test_other_errors_are_passed_on_at_once(make_trainer, monkeypatch):
+def test_other_errors_are_passed_on_at_once(make_trainer):
     trainer = make_trainer()
-    memory = SmallMemory(trainer, monkeypatch, fits=0, error=RuntimeError("CUDA error: device-side assert"))
+    memory = SmallMemory(trainer, fits=0, error=RuntimeError("CUDA error: device-side assert"))
 
     with pytest.raises(RuntimeError, match="device-side assert"):
         trainer.feed(iter([eight_rows()]))

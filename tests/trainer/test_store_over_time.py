@@ -11,7 +11,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from tests.support import FakeClock
+from tests.support import FakeClock, PowerCut
 from tests.trainer.checkpoint_rig import EVERY_DAMAGE, EVERY_FILE, ORIGIN, damage, steps_in, write_files
 from trainer.core import publishing
 from trainer.core.checkpoints import CheckpointStore
@@ -29,10 +29,6 @@ RULES = st.builds(
     max_bytes=st.none() | st.integers(1_000, 8_000),
 )
 LOSSES = st.none() | st.floats(0, 9)
-
-
-class PowerCut(Exception):
-    """The machine went dark."""
 
 
 class StoreOverTime(RuleBasedStateMachine):
