@@ -65,7 +65,7 @@ def trainer(make_trainer):
 
 def overflow_above(trainer, limit, monkeypatch):
     """Have every gradient overflow while the scale is above `limit`; return how often one was computed."""
-    gradient, scales = trainer._gradient, []
+    gradient, scales = trainer.gradient, []
 
     def overflowing(model, bundle):
         loss = gradient(model, bundle)
@@ -74,7 +74,7 @@ def overflow_above(trainer, limit, monkeypatch):
             trainer.model.lm_head.weight.grad[0, 0] = float("inf")
         return loss
 
-    monkeypatch.setattr(trainer, "_gradient", overflowing)
+    monkeypatch.setattr(trainer, "gradient", overflowing)
     return scales
 
 
@@ -97,7 +97,7 @@ def test_a_loss_that_is_not_finite_is_no_overflow(trainer, monkeypatch):
             weight.grad = torch.full_like(weight, float("nan"))
         return torch.tensor(float("nan"))
 
-    monkeypatch.setattr(trainer, "_gradient", broken)
+    monkeypatch.setattr(trainer, "gradient", broken)
     step = bundle()
 
     trainer.feed(iter([step]))

@@ -212,7 +212,7 @@ class FeedingTrainer(Trainer):
                 if not is_out_of_memory(error) or not self._can_need_less(bundle):
                     raise
             # Out here, where the exception no longer holds the tensors
-            self._free_memory(model)
+            self.free_memory(model)
             self._need_less(bundle)
         bundle.loss, bundle.micro_batch_tokens = self.add_up(loss, bundle.micro_batch_tokens)
         return bundle.loss
@@ -230,13 +230,13 @@ class FeedingTrainer(Trainer):
 
     def _gradient_within_range(self, model: nn.Module, bundle: StepBundle) -> Tensor:
         """Compute the gradient; in fp16 again, while it overflows and a lower scale may help."""
-        loss = self._gradient(model, bundle)
+        loss = self.gradient(model, bundle)
         while self.loss_scale and self.loss_scale.unscale(self.optimizer) and torch.isfinite(loss):
             model.zero_grad(set_to_none=True)
-            loss = self._gradient(model, bundle)
+            loss = self.gradient(model, bundle)
         return loss
 
-    def _gradient(self, model: nn.Module, bundle: StepBundle) -> Tensor:
+    def gradient(self, model: nn.Module, bundle: StepBundle) -> Tensor:
         """Add up the gradient of all rows; return their loss."""
         torch.manual_seed(bundle.noise_seed)
         total = torch.zeros((), device=self.args.device)
@@ -310,7 +310,7 @@ class FeedingTrainer(Trainer):
         return cast(AbstractContextManager[Any], self.accelerator.autocast())
 
     @staticmethod
-    def _free_memory(model: nn.Module) -> None:
+    def free_memory(model: nn.Module) -> None:
         model.zero_grad(set_to_none=True)
         gc.collect()
         if torch.cuda.is_available():

@@ -113,7 +113,7 @@ class Probe:
         except (RuntimeError, MemoryError) as error:
             if not is_out_of_memory(error):
                 raise
-        self._trainer._free_memory(self._trainer.model)
+        self._trainer.free_memory(self._trainer.model)
         return DoesNotPay("do not fit into memory")
 
     def _speed(self, length: int, rows: int) -> float:
@@ -132,7 +132,7 @@ class Probe:
 
     def _take(self, bundle: StepBundle) -> float:
         started = self._clock()
-        loss = self._trainer._gradient(self._trainer.model, bundle)
+        loss = self._trainer.gradient(self._trainer.model, bundle)
         loss.item()  # a GPU computes behind our back
         return self._clock() - started
 
@@ -165,7 +165,7 @@ def measure_best_budget(
         return choose_budget(attempt, most_tokens=MOST_TOKENS[device.type])
     finally:
         model.train(was_training)
-        trainer._free_memory(model)
+        trainer.free_memory(model)
         restore_random(before)
 
 
