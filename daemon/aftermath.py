@@ -95,11 +95,12 @@ class Aftermath:
     def _halve_micro_batch(self, job: Job) -> None:
         frozen = Settings.model_validate(self._ledger.frozen_settings(job.id) or {})
         tokens = self._ledger.lessons(job.id).micro_batch_tokens or frozen.training.micro_batch_tokens
-        if tokens == "auto":
-            return  # it ended before it began, so the next try finds another number by itself
-        halved = max(1, tokens // 2)
-        self._ledger.limit_micro_batch(job.id, halved)
-        message = f"{job.name}: the next try has {halved} instead of {tokens} tokens at once"
+        if tokens == "auto":  # a job tells its number before its first step, so there is none to halve
+            message = f"{job.name}: memory ran out before its first step; the next try begins in the same way"
+        else:
+            halved = max(1, tokens // 2)
+            self._ledger.limit_micro_batch(job.id, halved)
+            message = f"{job.name}: the next try has {halved} instead of {tokens} tokens at once"
         logger.warning(message, extra={"job_id": job.id})
         self._ledger.add_event("micro_batch", message, job.id)
 

@@ -10,6 +10,7 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
+from typing import Any
 
 from daemon.aftermath import Aftermath
 from daemon.decide import Absent, Busy, Leaving, Loading, Ready, WorkerState
@@ -161,11 +162,7 @@ class Foreman:
             return
         job, path = started
         wanted = settings.model_dump(mode="json")
-        frozen = self._ledger.frozen_settings(job.id)
-        if frozen is None:
-            frozen = {name: wanted[name] for name in FROZEN}
-            replayed = self._replays.choose(job) if settings.training.replay_fraction else ()
-            self._ledger.freeze_settings(job.id, frozen, replayed)
+        frozen = self._ledger.frozen_settings(job.id) or self._freeze(job, settings)
         replayed = self._ledger.replayed(job.id)
         self._replays.keep(replayed)
         self._ledger.start_attempt(job.id)
@@ -187,6 +184,16 @@ class Foreman:
         failpoint("foreman.given")
         self.state = Busy(job.id, job.priority)
         self._board.set(current_file=printable(job.name), current_job=job.id, priority=job.priority.value)
+
+    def _freeze(self, job: Job, settings: Settings) -> dict[str, Any]:
+        """Note what a job starts with, for all its attempts."""
+        wanted = settings.model_dump(mode="json")
+        frozen = {name: wanted[name] for name in FROZEN}
+        if job.id not in self._cursors:  # else it keeps its settings, and what was learned with them
+            self._ledger.limit_micro_batch(job.id, None)
+        replayed = self._replays.choose(job) if settings.training.replay_fraction else ()
+        self._ledger.freeze_settings(job.id, frozen, replayed)
+        return frozen
 
     def prepare(self, job_id: str) -> None:
         """Have the file that will probably be next made ready while the current one trains."""

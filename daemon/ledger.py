@@ -49,9 +49,10 @@ class KnownJob:
 
 @dataclass(frozen=True)
 class Lessons:
-    """What the ends of earlier workers have taught about a job."""
+    """What earlier workers have found out about a job, by training it or by their ends."""
 
     micro_batch_tokens: int | None = None
+    """What it began with where the settings say `auto`; less, once a worker has died for want of memory."""
     left_out: tuple[Window, ...] = ()
 
 
@@ -234,8 +235,8 @@ class Ledger:
         left_out = [Window(first=first, last=last) for first, last in json.loads(row["left_out"] or "[]")]
         return Lessons(row["micro_batch_tokens"], tuple(left_out))
 
-    def limit_micro_batch(self, job_id: str, tokens: int) -> None:
-        """Note how many tokens at once a job may be trained with from now on."""
+    def limit_micro_batch(self, job_id: str, tokens: int | None) -> None:
+        """Note how many tokens at once a job may be trained with from now on; None forgets it."""
         self._database.write("UPDATE jobs SET micro_batch_tokens=? WHERE id=?", (tokens, job_id))
 
     def leave_out(self, job_id: str, window: Window) -> None:

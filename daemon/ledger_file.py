@@ -32,7 +32,7 @@ CREATE TABLE IF NOT EXISTS jobs (
     steps INTEGER NOT NULL DEFAULT 0,
     tokens INTEGER, seconds REAL, first_loss REAL, last_loss REAL,
     began INTEGER,                 -- counts begins; files in processing/ are trained in this order
-    micro_batch_tokens INTEGER,    -- what fits into memory, when it is less than the settings say
+    micro_batch_tokens INTEGER,    -- what it began with under `auto`; less once memory ran out
     left_out TEXT,                 -- JSON list of [first, last]: steps, from 0, that are not trained
     replayed TEXT                  -- JSON; files that rows are replayed from, frozen with the settings
 );

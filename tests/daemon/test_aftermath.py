@@ -111,6 +111,11 @@ def test_what_a_job_began_with_is_halved_where_the_settings_leave_it_open(afterm
     aftermath.settle(job, verdict, may_blame_file=True, max_attempts=9)
 
     assert (unknown, ledger.lessons("1").micro_batch_tokens) == (None, 40)
+    noted = ledger._database.read("SELECT message FROM events WHERE kind='micro_batch'").fetchall()
+    assert [row["message"] for row in noted] == [
+        "a.jsonl: memory ran out before its first step; the next try begins in the same way",
+        "a.jsonl: the next try has 40 instead of 80 tokens at once",
+    ]
 
 
 def test_the_next_try_never_has_less_than_one_token_at_once(aftermath, ledger, job):

@@ -1,9 +1,12 @@
 """What follows from the end of a worker, and from what a worker that goes on complains about."""
 
 import json
+from contextlib import closing
 
 import pytest
 
+from daemon.ledger import Ledger
+from tests.support import FakeClock
 from trainer.protocol.job import Outcome
 
 
@@ -85,6 +88,30 @@ def test_a_file_that_never_fits_fails_after_its_attempts(rig):
     reason = reason_of(rig)
     assert (reason["kind"], reason["attempts"]) == ("gpu_out_of_memory", 3)
     assert rig.read("SELECT * FROM jobs")[0]["micro_batch_tokens"] == 1
+
+
+@pytest.mark.parametrize("stops_at, known", [(1, None), (2, 25)])  # from 2 on there is a cursor
+def test_what_was_learned_with_settings_that_were_let_go_counts_only_for_a_job_that_has_begun(
+    rig, stops_at, known
+):
+    rig.configure(training={"micro_batch_tokens": "auto"})
+    rig.launcher.environment = {"FAKE_HOLD": f"a.jsonl:{stops_at}"}
+    rig.start()
+    rig.drop("a.jsonl")
+    rig.until_training("a.jsonl")
+    assert rig.stop() == 0
+    [job] = rig.read("SELECT * FROM jobs")
+    with closing(Ledger(rig.layout.ledger_file, clock=FakeClock())) as ledger:
+        ledger.limit_micro_batch(job["id"], 25)
+        ledger.freeze_settings(job["id"], None)  # as after a bad configuration
+        ledger.commit()
+
+    rig.configure(training={"micro_batch_tokens": 300})
+    rig.launcher.environment = {}
+    rig.start()
+
+    rig.until_in(Outcome.COMPLETED, "a.jsonl")
+    assert rig.read("SELECT * FROM jobs")[0]["micro_batch_tokens"] == known
 
 
 # ---- what a worker that goes on complains about

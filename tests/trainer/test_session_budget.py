@@ -1,5 +1,7 @@
 """Where settings leave open how many tokens go through the model at once, a job keeps what it began with."""
 
+import pytest
+
 from tests.trainer.session_rig import LEAVE, FakeLearner, Run, settings_with, start
 from trainer.core.feeding_trainer import StepBundle
 from trainer.protocol.messages import JobStarted
@@ -54,3 +56,22 @@ def test_a_number_in_the_settings_asks_nobody_and_teaches_nobody(job_file):
 
     assert (learner.budget.learned, set(budgets(run))) == ([7], {100})
     assert [event.micro_batch_tokens for event in run.told(JobStarted)] == [None]
+
+
+@pytest.mark.parametrize("known, used", [(16_384, 4096), (4096, 4096), (50, 50)])
+def test_what_the_daemon_knows_never_exceeds_the_settings(job_file, known, used):
+    settings = settings_with(training={"micro_batch_tokens": 4096})
+
+    run = Run([start(*job_file("a"), settings, micro_batch_tokens=known), LEAVE])
+
+    assert set(budgets(run)) == {used}
+
+
+def test_settings_that_were_changed_meanwhile_do_not_touch_a_job_that_has_begun(job_file):
+    path = job_file("a")
+    saved = Run([start(*path, AUTO)], between={2: [LEAVE]}).learner.saved[-1]
+    changed = settings_with(training={"micro_batch_tokens": 7})
+
+    run = Run([start(*path, changed), LEAVE], learner=FakeLearner(saved))
+
+    assert set(budgets(run)) == {1000}

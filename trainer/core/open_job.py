@@ -12,7 +12,7 @@ from trainer import __version__
 from trainer.config.loader import BadConfig
 from trainer.config.schema import Settings
 from trainer.core.feeding_trainer import StepBundle
-from trainer.core.fit_memory import Budget, tokens_for_new_job
+from trainer.core.fit_memory import Budget
 from trainer.core.replay import EarlierFiles, OpenFile, ReplayedRows
 from trainer.data.conversation import Conversation
 from trainer.data.plan import Plan, plan_of
@@ -180,10 +180,7 @@ def open_job(
         )
     files = means.earlier.take(replayed if plan.replay else (), order, settings.data.max_line_bytes)
     cursor = cursor or _new_cursor(job, settings, plan, replayed)
-    learned = [tokens for tokens in (order.micro_batch_tokens, cursor.micro_batch_tokens) if tokens]
-    if not learned:
-        learned = [tokens_for_new_job(settings.training, means.budget)]
-    cursor.micro_batch_tokens = min(learned)
+    cursor.micro_batch_tokens = _tokens_at_once(order, cursor, settings, means.budget)
     return OpenJob(
         job=job,
         settings=settings,
@@ -196,6 +193,14 @@ def open_job(
         budget=means.budget,
         left_out=order.left_out,
     )
+
+
+def _tokens_at_once(order: StartJob, cursor: Cursor, settings: Settings, budget: Budget) -> int:
+    """Return the least that settings, checkpoint and the daemon know; what is best here if none knows any."""
+    given = settings.training.micro_batch_tokens
+    limits = [order.micro_batch_tokens, cursor.micro_batch_tokens, None if given == "auto" else given]
+    known = [tokens for tokens in limits if tokens]
+    return min(known) if known else budget.for_new_job()
 
 
 def _new_cursor(job: Job, settings: Settings, plan: Plan, replayed: tuple[EarlierFile, ...]) -> Cursor:
