@@ -78,6 +78,7 @@ def load(order: LoadShare, base_dir: Path, line: Channel[Order]) -> FeedingTrain
         Settings.model_validate(order.settings),
         base_dir=base_dir,
         find_checkpoint=lambda: Checkpoint(path, read_manifest(path)) if path else None,
+        may_measure=False,  # the worker does, and says with each step how many tokens go at once
     )
     line.send(engine.load())
     return engine.trainer

@@ -130,6 +130,16 @@ def test_room_is_left_for_an_optimizer_that_has_taken_no_step(make_trainer):
     assert not isinstance(tried, DoesNotPay)
 
 
+@pytest.mark.parametrize("processes, is_tried", [(1, True), (2, True), (3, False)])
+def test_processes_on_a_cpu_share_its_memory(make_trainer, processes, is_tried):
+    trainer = make_trainer(device="cpu")
+    moments = 2 * sum(weight.nbytes for weight in trainer.model.parameters())
+    meter = FakeMeter(room_bytes=2 * 2 * moments + 4)
+    probe = Probe(trainer, max_length=128, meter=meter, processes=processes, clock=Ticking())
+
+    assert isinstance(probe.attempt(256), DoesNotPay) != is_tried
+
+
 def test_what_would_take_too_long_is_not_tried(make_trainer):
     clock = Ticking()
     probe = probe_of(make_trainer(device="cpu"), clock=clock)
@@ -182,10 +192,16 @@ def test_the_key_names_what_speed_and_memory_depend_on(make_trainer):
     trainer = make_trainer(device="cpu")
     keys = [
         fit_key(trainer, Settings.model_validate(sections))
-        for sections in ({}, {"data": {"max_length": 64}}, {"training": {"activation_checkpointing": "on"}})
+        for sections in (
+            {},
+            {"data": {"max_length": 64}},
+            {"training": {"activation_checkpointing": "on"}},
+            {"training": {"tf32": True}},
+            {"training": {"processes": 2}},
+        )
     ]
 
     trainer.model.lm_head.weight.requires_grad_(False)
     keys.append(fit_key(trainer, Settings()))
 
-    assert len({repr(key) for key in keys}) == 4
+    assert len({repr(key) for key in keys}) == 6

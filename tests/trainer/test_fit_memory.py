@@ -17,6 +17,7 @@ class Model:
     def __init__(self, file: Path) -> None:
         self.step = 0
         self.measured = 0
+        self.told: list[str] = []
         self._file = file
 
     def budget(self, *, finds: int = 4096, **key: str) -> RememberedBudget:
@@ -24,7 +25,13 @@ class Model:
             self.measured += 1
             return finds
 
-        return RememberedBudget(self._file, KEY | key, steps_taken=lambda: self.step, measure=measure)
+        return RememberedBudget(
+            self._file,
+            KEY | key,
+            steps_taken=lambda: self.step,
+            measure=measure,
+            tell=self.told.append,
+        )
 
 
 @pytest.fixture
@@ -41,6 +48,13 @@ def test_only_the_first_start_measures(model):
     first, again = model.budget().for_new_job(), model.budget(finds=8192).for_new_job()
 
     assert (first, again, model.measured) == (4096, 4096, 1)
+
+
+def test_a_number_is_known_once_it_was_measured(model):
+    before = model.budget()
+    model.budget().for_new_job()
+
+    assert (before.is_known, model.budget().is_known) == (False, True)
 
 
 def test_another_model_or_machine_is_measured_for_itself_and_both_are_remembered(model):
@@ -64,15 +78,27 @@ def senseless(content: bytes) -> bytes:
 
 
 @pytest.mark.parametrize("spoil", [truncated, of_another_format, senseless, lambda content: b"[]"])
-def test_a_damaged_or_foreign_file_is_measured_again_and_replaced(
+def test_a_damaged_or_foreign_file_is_moved_aside_and_measured_again(
     model: Model, file: Path, spoil: Callable[[bytes], bytes]
 ):
     model.budget().for_new_job()
     file.write_bytes(spoil(file.read_bytes()))
+    content = file.read_bytes()
 
     assert model.budget(finds=1024).for_new_job() == 1024
     assert model.budget().for_new_job() == 1024
     assert model.measured == 2
+    assert file.with_name("fit.json.damaged").read_bytes() == content
+    [told] = model.told
+    assert told.startswith(f"{file} was damaged and is fit.json.damaged now; expected what was found")
+
+
+def test_what_was_moved_aside_before_stays(model: Model, file: Path):
+    for content in ("first", "second"):
+        file.write_text(content)
+        model.budget()
+
+    assert {path.read_text() for path in file.parent.glob("fit.json*damaged")} == {"first", "second"}
 
 
 def test_a_file_that_cannot_be_written_is_nobodys_fault_but_its_own(tmp_path):

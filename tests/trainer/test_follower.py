@@ -1,9 +1,13 @@
 """A process that shares the worker's steps takes them as they come."""
 
+from types import SimpleNamespace
+
+from tests.trainer.engine_rig import settings_with
 from tests.trainer.step_rig import bundle, example
 from trainer.config.schema import TrainingSettings
-from trainer.core.shares import ORDERS, TakeStep, UseSettings
-from trainer.follower import shares
+from trainer.core.fit_memory import FILE_NAME
+from trainer.core.shares import ORDERS, LoadShare, TakeStep, UseSettings
+from trainer.follower import load, shares
 
 
 class UsedSettings:
@@ -30,3 +34,18 @@ def test_a_share_is_taken_by_the_settings_that_came_before_it():
 
     assert taken == [1, 2]
     assert trainer.used == settings
+
+
+def test_a_follower_neither_measures_nor_looks_at_what_the_worker_remembers(base_dir, tiny_folder):
+    settings = settings_with(tiny_folder, training={"micro_batch_tokens": "auto"})
+    remembered = base_dir / "models" / FILE_NAME
+    remembered.parent.mkdir(parents=True)
+    remembered.write_text("damaged, so whoever looks at it moves it aside")
+    answers = []
+    order = LoadShare(settings=settings.model_dump(mode="json"), checkpoint=None)
+
+    load(order, base_dir, SimpleNamespace(send=answers.append))
+
+    assert len(answers) == 1
+    assert [path.name for path in remembered.parent.glob("fit*")] == [FILE_NAME]
+    assert remembered.read_text().startswith("damaged")

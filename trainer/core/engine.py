@@ -7,6 +7,7 @@ from collections import deque
 from collections.abc import Callable
 from contextlib import closing
 from dataclasses import dataclass
+from functools import cached_property
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, cast
@@ -27,7 +28,7 @@ from trainer.core.compilation import compile_layers
 from trainer.core.feeding_trainer import FeedingTrainer, choose_precision
 from trainer.core.fingerprint import fingerprint
 from trainer.core.fit import fit_key, measure_best_budget
-from trainer.core.fit_memory import FILE_NAME, Budget, RememberedBudget, tokens_for_new_job
+from trainer.core.fit_memory import FILE_NAME, RememberedBudget, tokens_for_new_job
 from trainer.core.lineage import refuse_missing_gpu, refuse_other_base, unlocked_settings
 from trainer.core.model import display_name, find_base_model, load_model, save_tokenizer
 from trainer.core.publishing import STAGING
@@ -86,6 +87,8 @@ class TrainerEngine:
         on_event: told what happens; called from the thread that trains, but for the `Faulted` of another of
             `training.processes`, with which this process ends.
         find_checkpoint: finds the one to go on from; None takes the newest in `models/` that verifies.
+        is_alone: takes whole steps itself, whatever `training.processes` says, to see what they are like.
+        may_measure: finds the best micro-batch when it loads, if the settings leave that open.
     """
 
     def __init__(
@@ -96,12 +99,16 @@ class TrainerEngine:
         models: Path | None = None,
         on_event: Callable[[Event], None] = lambda event: None,
         find_checkpoint: Callable[[], Checkpoint | None] | None = None,
+        is_alone: bool = False,
+        may_measure: bool = True,
     ) -> None:
         self._settings = settings
         self._base_dir = base_dir.absolute()
         self._models = models or self._base_dir / "models"
         self._store = CheckpointStore(self._models)
         self._find_checkpoint = find_checkpoint or self._store.newest_verified
+        self._is_alone = is_alone
+        self._may_measure = may_measure
         self._tell_at_once = on_event
         self._ranks: Ranks | None = None
         self._cache = TokenCache(self._models / FOLDER)
@@ -112,7 +119,6 @@ class TrainerEngine:
         self._checkpoint: Checkpoint | None = None
         self._base_sha256: str | None = None
         self._unlocked: tuple[Unlocked, ...] = ()
-        self._budget: RememberedBudget | None = None
 
     # ---- the library's face
 
@@ -131,7 +137,7 @@ class TrainerEngine:
         disable_progress_bar()
         if threads := threads_of_each(settings.training):
             torch.set_num_threads(threads)
-        if settings.training.processes > 1:
+        if settings.training.processes > 1 and not self._is_alone:
             self._ranks = Ranks(settings.training, base_dir=self._base_dir, tell=self._tell_at_once)
         self._models.mkdir(mode=0o700, parents=True, exist_ok=True)
         with self.reporter.doing("loading"):
@@ -161,9 +167,8 @@ class TrainerEngine:
                 self._trainer.use(settings.training)  # the file holds the weight decay of back then
             if self._ranks:
                 self._ranks.join(settings, self._checkpoint, self._trainer)
-            self._budget = self._remembered_budget()
-            if settings.training.micro_batch_tokens == "auto":
-                logger.info("micro-batches have up to %d tokens", self._budget.for_new_job())
+            if settings.training.micro_batch_tokens == "auto" and self._may_measure:
+                logger.info("micro-batches have up to %d tokens", self.budget.for_new_job())
         return self._ready()
 
     def run_job(self, path: Path | str) -> JobResult:
@@ -231,11 +236,16 @@ class TrainerEngine:
     def tokenizer(self) -> Tokenizer:
         return cast(Tokenizer, self.trainer.processing_class)
 
-    @property
-    def budget(self) -> Budget:
-        if self._budget is None:
-            raise RuntimeError("no model is loaded yet; call load() first")
-        return self._budget
+    @cached_property
+    def budget(self) -> RememberedBudget:
+        """Reads and writes `models/fit.json`, so no follower may ask for it."""
+        return RememberedBudget(
+            self._models / FILE_NAME,
+            fit_key(self.trainer, self._settings),
+            steps_taken=lambda: self.progress.global_step,
+            measure=self._measure_budget,
+            tell=lambda text: self.reporter.event(Notice(key="fit", message=text)),
+        )
 
     def use(self, settings: Settings) -> None:
         """Apply a job's settings.
@@ -299,21 +309,18 @@ class TrainerEngine:
 
     # ---- parts
 
-    def _remembered_budget(self) -> RememberedBudget:
-        return RememberedBudget(
-            self._models / FILE_NAME,
-            fit_key(self.trainer, self._settings),
-            steps_taken=lambda: self.progress.global_step,
-            measure=self._measure_budget,
-        )
-
     def _measure_budget(self) -> int:
         def tell(tokens: int) -> None:  # each is progress, so nobody takes this for a worker that hangs
             detail = f"measuring micro-batches of {tokens:,} tokens"
             section, ticks = self.reporter.section, self.reporter.ticks
             self.reporter.event(Heartbeat(section=section, detail=detail, ticks=ticks))
 
-        found = measure_best_budget(self.trainer, max_length=self._settings.data.max_length, tell=tell)
+        found = measure_best_budget(
+            self.trainer,
+            max_length=self._settings.data.max_length,
+            processes=self._settings.training.processes,
+            tell=tell,
+        )
         message = f"micro-batches of {found.tokens:,} tokens were found to be best here: {found.reason}"
         logger.info(message)
         self.reporter.event(Notice(key="fit", message=message))

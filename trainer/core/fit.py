@@ -80,6 +80,7 @@ class Probe:
 
     Args:
         max_length: tokens of the longest row.
+        processes: share each step; on a CPU also the memory, of which each will need as much.
         clock: monotonic seconds.
     """
 
@@ -89,12 +90,15 @@ class Probe:
         *,
         max_length: int,
         meter: Meter,
+        processes: int = 1,
         clock: Callable[[], float] = time.perf_counter,
     ) -> None:
         self._trainer = trainer
         self._device = trainer.args.device
         self._lengths = sorted({min(SHORT_ROW, max_length), max_length})
         self._meter = meter
+        # Each process has a GPU of its own
+        self._safe_share = SAFE_SHARE[self._device.type] / (processes if self._device.type == "cpu" else 1)
         self._clock = clock
         self._deadline = clock() + TIME_LIMIT_S[self._device.type]
         self._bytes_per_token = 0.0
@@ -104,7 +108,7 @@ class Probe:
         """Return the speeds with `tokens` at once, unless that would take too much memory or time."""
         lengths = [length for length in self._lengths if length <= tokens] or self._lengths[:1]
         needed = self._bytes_per_token * tokens + self._optimizer_to_come()
-        if needed > SAFE_SHARE[self._device.type] * self._meter.room_bytes():
+        if needed > self._safe_share * self._meter.room_bytes():
             return DoesNotPay(f"would take {needed / 2**30:.1f} GiB more memory than is safe to take")
         if self._clock() + self._seconds_per_token * tokens * len(lengths) > self._deadline:
             return DoesNotPay("would take too long to measure")
@@ -145,16 +149,22 @@ class Probe:
 
 
 def measure_best_budget(
-    trainer: FeedingTrainer, *, max_length: int, tell: Callable[[int], None] = lambda tokens: None
+    trainer: FeedingTrainer,
+    *,
+    max_length: int,
+    processes: int = 1,
+    tell: Callable[[int], None] = lambda tokens: None,
 ) -> Choice:
     """Return the number of tokens that trains fastest here. Leaves everything as it was.
 
     Args:
+        processes: those that will share each step; this one measures alone.
         tell: told each number before it is tried.
     """
     model, device = trainer.model, trainer.args.device
     before, was_training = random_state(), model.training
-    probe = Probe(trainer, max_length=_longest_row(trainer, max_length), meter=meter_for(device))
+    longest = _longest_row(trainer, max_length)
+    probe = Probe(trainer, max_length=longest, meter=meter_for(device), processes=processes)
 
     def attempt(tokens: int) -> Speeds | DoesNotPay:
         tell(tokens)
@@ -195,8 +205,10 @@ def fit_key(trainer: FeedingTrainer, settings: Settings) -> Key:
         "precision": choose_precision(training),
         "device": _device_name(trainer.args.device),
         "threads": torch.get_num_threads(),
+        "processes": training.processes,
         "activation_checkpointing": training.activation_checkpointing,
         "compile": training.compile,
+        "tf32": training.tf32,
         "optimizer": training.optimizer,
     }
 

@@ -12,7 +12,7 @@ from typing import Annotated, Literal, Protocol
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from trainer.config.schema import TrainingSettings
-from trainer.protocol.files import UnreadableFile, read_json, write_json
+from trainer.protocol.files import UnreadableFile, move_durably, read_json, write_json
 
 FILE_NAME = "fit.json"
 Key = dict[str, str | int | bool | None]
@@ -79,21 +79,33 @@ class RememberedBudget:
     """The budget of one key, kept in a file.
 
     Args:
-        file: `models/fit.json`. One that is damaged or not ours counts as empty.
+        file: `models/fit.json`. One that is damaged or not ours is moved aside.
         steps_taken: steps the model has had in its life.
         measure: called when nothing is remembered.
+        tell: told that the file was damaged.
     """
 
     def __init__(
-        self, file: Path, key: Key, *, steps_taken: Callable[[], int], measure: Callable[[], int]
+        self,
+        file: Path,
+        key: Key,
+        *,
+        steps_taken: Callable[[], int],
+        measure: Callable[[], int],
+        tell: Callable[[str], None] = lambda text: None,
     ) -> None:
         self._file = file
         self._key = key
         self._steps_taken = steps_taken
         self._measure = measure
-        fits = _read(file)
+        fits = _read(file, tell)
         self._others = [fit for fit in fits if fit.key != key]
         self._fit = next((fit for fit in fits if fit.key == key), None)
+
+    @property
+    def is_known(self) -> bool:
+        """Whether a number is remembered, so that nothing need be measured."""
+        return self._fit is not None
 
     def for_new_job(self) -> int:
         return self._found().tokens_at(self._steps_taken())
@@ -120,8 +132,15 @@ class RememberedBudget:
         return fit
 
 
-def _read(file: Path) -> tuple[Fit, ...]:
+def _read(file: Path, tell: Callable[[str], None]) -> tuple[Fit, ...]:
     try:
         return _File.model_validate(read_json(file)).fits
-    except (FileNotFoundError, UnreadableFile, ValidationError):
-        return ()  # it only saves a measurement
+    except FileNotFoundError:
+        return ()
+    except (UnreadableFile, ValidationError):
+        aside = move_durably(file, file.parent, name=f"{file.name}.damaged")
+        tell(
+            f"{file} was damaged and is {aside.name} now; expected what was found about memory, which is "
+            "found again; steps that are trained a second time may be split otherwise"
+        )
+        return ()
