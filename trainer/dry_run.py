@@ -10,7 +10,7 @@ import json
 import os
 import sys
 import traceback
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import closing, contextmanager, suppress
 from pathlib import Path
@@ -66,18 +66,19 @@ def _plan_or_refusal(order: DryRunOrder, models: Path) -> Answer:
 def _plan(order: DryRunOrder, models: Path) -> Planned:
     settings, path = Settings.model_validate(order.settings), Path(order.file)
     check, rejections = _check(path, settings)
-    from trainer.core.engine import TrainerEngine  # takes seconds, which a bad file need not wait for
-
     notices: list[str] = []
 
     def hear(event: Event) -> None:
         if isinstance(event, Notice):
             notices.append(event.message)
 
-    engine = TrainerEngine(settings, base_dir=Path(order.base_dir), models=models, on_event=hear)
+    engine = _engine(order, settings, models, hear)
     ready = engine.load()
     engine.use(settings)
-    with ThreadPoolExecutor(1) as executor, _opened(engine, path, check, settings, executor) as opened:
+    is_fit_known = settings.training.micro_batch_tokens != "auto" or engine.budget.is_known
+    if not is_fit_known:
+        settings = _with_few_tokens(settings)
+    with ThreadPoolExecutor(1) as executor, _opened(engine, order, check, settings, executor) as opened:
         found = _survey(opened, engine)
         planned = Planned(
             file=order.file,
@@ -95,15 +96,57 @@ def _plan(order: DryRunOrder, models: Path) -> Planned:
             epochs=settings.training.epochs,
             steps=opened.plan.num_steps,
             rows_per_step=settings.training.rows_per_step,
-            micro_batch_tokens=opened.micro_batch_tokens,
-            micro_batches_per_step=found.micro_batches_per_step,
-            padding_fraction=found.padding_fraction,
+            micro_batch_tokens=opened.micro_batch_tokens if is_fit_known else None,
+            micro_batches_per_step=found.micro_batches_per_step if is_fit_known else None,
+            padding_fraction=found.padding_fraction if is_fit_known else None,
             first_learning_rate=engine.trainer.learning_rate,
             last_learning_rate=_last_learning_rate(settings, ready.global_step, opened.plan.num_steps),
             rehearsal=None,
         )
     rehearsal = _rehearsal(order, engine, found)
-    return planned.model_copy(update={"rehearsal": rehearsal, "notices": (*ready.notices, *notices)})
+    told = (*ready.notices, *notices, *_reservations(settings, is_fit_known=is_fit_known))
+    return planned.model_copy(update={"rehearsal": rehearsal, "notices": told})
+
+
+def _engine(
+    order: DryRunOrder, settings: Settings, models: Path, hear: Callable[[Event], None]
+) -> "TrainerEngine":
+    from trainer.core.engine import TrainerEngine  # takes seconds, which a bad file need not wait for
+    from trainer.core.ranks import visible_gpus
+
+    visible_gpus(settings.training)  # too few are refused, though one process is enough here
+    return TrainerEngine(
+        settings,
+        base_dir=Path(order.base_dir),
+        models=models,
+        on_event=hear,
+        is_alone=True,  # followers would work in the real models/
+        may_measure=not order.daemon_runs,
+    )
+
+
+def _with_few_tokens(settings: Settings) -> Settings:
+    """Return settings by which a step needs little memory, so that no worker beside this one goes short."""
+    from trainer.core.fit import FIRST_TOKENS
+
+    training = settings.training.model_copy(update={"micro_batch_tokens": FIRST_TOKENS})
+    return settings.model_copy(update={"training": training})
+
+
+def _reservations(settings: Settings, *, is_fit_known: bool) -> Iterator[str]:
+    """Say in what respect training will differ from what was tried."""
+    training = settings.training
+    if not is_fit_known:
+        yield (
+            'training.micro_batch_tokens is "auto": the best number is found when training starts, and not '
+            f"beside a running daemon; {training.micro_batch_tokens} were tried here, and training will "
+            "be faster and take more memory"
+        )
+    if training.processes > 1:
+        yield (
+            f"training.processes is {training.processes}, but one was tried here: expect up to "
+            f"{training.processes} times its speed; each needs as much memory"
+        )
 
 
 def _check(path: Path, settings: Settings) -> tuple[FileCheck, list[str]]:
@@ -125,16 +168,22 @@ def _check(path: Path, settings: Settings) -> tuple[FileCheck, list[str]]:
 
 @contextmanager
 def _opened(
-    engine: "TrainerEngine", path: Path, check: FileCheck, settings: Settings, executor: Executor
+    engine: "TrainerEngine", asked: DryRunOrder, check: FileCheck, settings: Settings, executor: Executor
 ) -> Iterator["OpenJob"]:
     from trainer.core.open_job import Means, open_job, open_rows
     from trainer.core.replay import EarlierFiles
 
+    path = Path(asked.file)
     job = check.to_job(id="dry run", name=path.name)
-    order = StartJob(job=job, path=str(path), settings=settings.model_dump(mode="json"))
-    with closing(open_rows(job, path, settings)) as rows:
-        # No earlier files: a daemon chooses them when a job starts
-        earlier = EarlierFiles(executor, engine.reporter.tick)
+    order = StartJob(
+        job=job,
+        path=asked.file,
+        settings=settings.model_dump(mode="json"),
+        replayed=asked.replayed,
+        replay_folder=asked.replay_folder,
+    )
+    earlier = EarlierFiles(executor, engine.reporter.tick)
+    with closing(earlier), closing(open_rows(job, path, settings)) as rows:
         means = Means(engine.tokenizer, executor, earlier, engine.budget)
         yield open_job(order, rows, settings, None, means)
 
@@ -169,7 +218,7 @@ def _rehearsal(order: DryRunOrder, engine: "TrainerEngine", found: "Survey") -> 
 
 def main() -> None:
     """Read the order, write the answer."""
-    order = DryRunOrder.model_validate_json(sys.stdin.buffer.read())
+    order = DryRunOrder.model_validate(json.load(sys.stdin.buffer))
     with suppress(OSError):
         Path("/proc/self/oom_score_adj").write_text(KILL_ME_FIRST)
     output = os.dup(sys.stdout.fileno())

@@ -1,5 +1,6 @@
 """Ask a process that may load torch what training a file would be like, and show it. Changes nothing."""
 
+import json
 import signal
 import subprocess
 import sys
@@ -11,10 +12,14 @@ from typing import TYPE_CHECKING
 from daemon.checkup.finding import size_text
 from daemon.cli.options import CommandFailed
 from daemon.cli.status_view import duration_text, read_status
-from daemon.ledger_reader import UnreadableLedger, recent_speed
+from daemon.ledger_reader import UnreadableLedger, read_completed, recent_speed
+from daemon.replayable import choose
 from daemon.supervision.launcher import worker_environment
 from trainer.config.loader import BadConfig, load_settings
+from trainer.config.schema import Settings
 from trainer.protocol.dry_run import ANSWERS, Answer, DryRunOrder, Planned, Refused
+from trainer.protocol.files import file_sha256
+from trainer.protocol.job import EarlierFile, Outcome
 from trainer.protocol.layout import Layout
 from trainer.protocol.text import printable
 
@@ -51,6 +56,8 @@ def dry_run(layout: Layout, file: Path, overrides: list[str]) -> tuple[Planned, 
             file=str(file.resolve()),
             settings=settings.model_dump(mode="json"),
             daemon_runs=read_status(layout).is_running,
+            replayed=_replayed(layout, file, settings),
+            replay_folder=str(layout.finished(Outcome.COMPLETED)),
         )
     )
     if isinstance(answer, Refused):
@@ -58,10 +65,21 @@ def dry_run(layout: Layout, file: Path, overrides: list[str]) -> tuple[Planned, 
     return answer, _speed(layout, answer)
 
 
+def _replayed(layout: Layout, file: Path, settings: Settings) -> tuple[EarlierFile, ...]:
+    """Choose the completed files that a daemon would have `file` replay, each by its name."""
+    if not settings.training.replay_fraction or not file.is_file():
+        return ()
+    try:
+        completed = read_completed(layout.ledger_file)
+        chosen = choose(completed, layout, sha256=file_sha256(file))
+    except (UnreadableLedger, OSError):
+        return ()  # a damaged ledger is begun anew, and a file that cannot be read is refused
+    return tuple(item.file.model_copy(update={"job_id": item.name}) for item in chosen)
+
+
 def _ask(order: DryRunOrder) -> Answer:
-    result = subprocess.run(
-        COMMAND, input=order.model_dump_json().encode(), capture_output=True, env=worker_environment()
-    )
+    text = json.dumps(order.model_dump(mode="json"))  # in ASCII: names of files need not be UTF-8
+    result = subprocess.run(COMMAND, input=text.encode(), capture_output=True, env=worker_environment())
     if result.stdout:
         return ANSWERS.validate_json(result.stdout)
     if result.returncode == -signal.SIGKILL:
@@ -118,17 +136,22 @@ def _lines(planned: Planned, speed: Speed | None) -> Iterator[tuple[str, str]]:
     without = f"without anything to learn: {planned.rows_without_target:,}"
     yield "truncated", f"{planned.truncated_rows:,} rows; {without}"
     yield "steps", f"{planned.steps:,} of {planned.rows_per_step} rows, {planned.epochs} x over the file"
-    yield (
-        "micro-batches",
-        f"{planned.micro_batches_per_step:.1f} a step, of at most {planned.micro_batch_tokens:,} tokens, "
-        f"{planned.padding_fraction:.1%} padding",
-    )
+    yield "micro-batches", _micro_batches(planned)
     rates = (planned.first_learning_rate, planned.last_learning_rate)
     yield "learning rate", " at first, ".join(f"{rate:.3g}" for rate in rates) + " at last"
     yield "memory", _memory(planned)
     yield "time", _time(planned, speed)
     for notice in planned.notices:
         yield "a start says", notice
+
+
+def _micro_batches(planned: Planned) -> str:
+    if planned.micro_batch_tokens is None:
+        return "found when training starts"
+    return (
+        f"{planned.micro_batches_per_step:.1f} a step, of at most {planned.micro_batch_tokens:,} tokens, "
+        f"{planned.padding_fraction:.1%} padding"
+    )
 
 
 def _memory(planned: Planned) -> str:

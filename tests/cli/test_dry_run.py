@@ -12,9 +12,11 @@ from daemon.cli import dry_run
 from daemon.cli.options import CommandFailed
 from daemon.cli.training_daemon import app
 from daemon.ledger import Ledger
+from daemon.sight import identity_of
 from daemon.status_board import StatusBoard
-from tests.support import rows, write_jsonl
+from tests.support import job_for, rows, write_jsonl
 from trainer.protocol.dry_run import DryRunOrder, Planned, Refused, Rehearsal
+from trainer.protocol.job import Outcome
 from trainer.protocol.layout import Layout
 from trainer.protocol.messages import CheckpointRef, StepReport
 
@@ -45,7 +47,7 @@ PLANNED = Planned(
 AFTER_A_CHECKPOINT = PLANNED.model_copy(
     update={"checkpoint": CheckpointRef(path="checkpoints/step-000000007", step=7, at="now")}
 )
-BESIDE_A_WORKER = PLANNED.model_copy(update={"rehearsal": None, "device": "cuda"})
+BESIDE_A_WORKER = PLANNED.model_copy(update={"rehearsal": None, "device": "cuda", "micro_batch_tokens": None})
 
 
 @pytest.fixture
@@ -139,6 +141,7 @@ def test_what_is_not_known_is_said(answering, base):
 
     shown = " ".join(run(base).output.replace("│", " ").split())
 
+    assert "micro-batches found when training starts" in shown
     assert "memory not measured, because a daemon runs here" in shown
     assert "time unknown: this model has taken no steps yet" in shown
     assert json.loads(run(base, "--json").output)["seconds"] is None
@@ -161,6 +164,27 @@ def test_the_process_is_told_the_settings_and_whether_a_daemon_runs(
     assert (order.file, order.base_dir) == (str(tmp_path / "chat.jsonl"), str(base))
     assert order.settings["training"]["epochs"] == 3
     assert order.daemon_runs == runs
+
+
+def test_the_process_is_told_what_a_daemon_would_replay(answering, base, tmp_path, monkeypatch):
+    layout = Layout(base)
+    layout.create()
+    ledger = Ledger(layout.ledger_file, clock=lambda: 1_000_000_000.0)
+    for name, start in (("old.jsonl", 10), ("chat.jsonl", 0)):  # the second has what is asked about
+        path = write_jsonl(layout.finished(Outcome.COMPLETED) / name, rows(3, start=start))
+        ledger.add_job(job_for(path, id=name[:3]), identity_of(path.stat()), "completed")
+    ledger.close()
+    write_jsonl(tmp_path / "chat.jsonl", rows(3))
+    monkeypatch.chdir(tmp_path)
+    answering(PLANNED)
+    asked = []
+
+    for fraction in (0.5, 0):
+        run(base, "--set", f"training.replay_fraction={fraction}")
+        asked.append(DryRunOrder.model_validate_json((tmp_path / "order.json").read_text()))
+
+    assert [[file.job_id for file in order.replayed] for order in asked] == [["old.jsonl"], []]
+    assert asked[0].replay_folder == str(layout.finished(Outcome.COMPLETED))
 
 
 @pytest.mark.parametrize("is_bad_config, exit_code", [(True, 78), (False, 1)])

@@ -14,10 +14,14 @@ from tests.trainer.engine_rig import settings_with, train
 from tests.trainer.step_rig import bundle, example
 from trainer import dry_run
 from trainer.config.schema import Settings
+from trainer.core import engine as engine_module
+from trainer.core.engine import TrainerEngine
+from trainer.core.fit import Choice
 from trainer.core.forward import Forward, Way
 from trainer.core.rehearsal import TIME_LIMIT_S, Survey, rehearse, survey
 from trainer.core.validation import load_validation_examples
 from trainer.protocol.dry_run import DryRunOrder, Planned, Refused
+from trainer.protocol.job import EarlierFile
 
 NO_MODEL: Any = SimpleNamespace(set_attn_implementation=lambda name: None)
 PADDING = Forward(NO_MODEL, Way())
@@ -98,7 +102,8 @@ def test_nothing_in_the_working_directory_is_touched(tmp_path, base_dir, tiny_fo
     assert planned.checkpoint is not None
     assert (planned.checkpoint.path, planned.checkpoint.step) == ("checkpoints/step-000000002", 2)
     assert planned.first_learning_rate == pytest.approx(6e-4)
-    assert "tokens were found to be best here" in planned.notices[0]
+    assert planned.notices[0].startswith(f"{base_dir / 'models' / 'fit.json'} was damaged")
+    assert "tokens were found to be best here" in planned.notices[1]
 
 
 def test_a_damaged_checkpoint_is_told_and_stays_where_it_is(tmp_path, base_dir, tiny_folder):
@@ -161,6 +166,84 @@ def test_a_file_that_is_not_there_is_refused(tmp_path, base_dir):
     refused = refusal(base_dir, tmp_path / "gone.jsonl", settings_with("./gone"))
 
     assert refused.message.endswith("gone.jsonl: No such file or directory; expected a readable JSONL file")
+
+
+def refuse(*arguments: Any, **named: Any) -> Any:
+    raise AssertionError("this is not for a dry run")
+
+
+def test_several_processes_are_tried_as_one_and_no_other_is_started(
+    tmp_path, base_dir, tiny_folder, monkeypatch
+):
+    monkeypatch.setattr(engine_module, "Ranks", refuse)
+    file = write_jsonl(tmp_path / "chat.jsonl", rows(7))
+    before = everything_in(base_dir)
+
+    planned = plan(base_dir, file, settings_with(tiny_folder, training=RATES | {"processes": 2}))
+
+    assert planned.rehearsal is not None
+    assert planned.notices == (
+        "training.processes is 2, but one was tried here: expect up to 2 times its speed; each needs as much "
+        "memory",
+    )
+    assert everything_in(base_dir) == before
+
+
+def test_more_processes_than_gpus_are_refused_as_by_a_worker(tmp_path, base_dir, tiny_folder, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    file = write_jsonl(tmp_path / "chat.jsonl", rows(3))
+
+    refused = refusal(base_dir, file, settings_with(tiny_folder, training={"processes": 2}))
+
+    assert refused.is_bad_config
+    assert refused.message.startswith("training.processes is 2, but GPUs that can be used: 1; expected")
+
+
+def test_nothing_is_measured_beside_a_daemon(tmp_path, base_dir, tiny_folder, monkeypatch):
+    monkeypatch.setattr(engine_module, "measure_best_budget", refuse)
+    settings = settings_with(tiny_folder, training=RATES | {"micro_batch_tokens": "auto"})
+    file = write_jsonl(tmp_path / "chat.jsonl", rows(7))
+
+    planned = dry_run.answer(order(base_dir, file, settings, daemon_runs=True))
+
+    assert isinstance(planned, Planned), planned
+    assert (planned.micro_batch_tokens, planned.micro_batches_per_step, planned.padding_fraction) == (
+        None,
+    ) * 3
+    assert planned.rehearsal is not None
+    [notice] = planned.notices
+    assert "the best number is found when training starts" in notice
+
+
+def test_what_a_worker_has_found_is_used_beside_it(tmp_path, base_dir, tiny_folder, monkeypatch):
+    monkeypatch.setattr(engine_module, "measure_best_budget", lambda *_, **__: Choice(40, "it is"))
+    settings = settings_with(tiny_folder, training=RATES | {"micro_batch_tokens": "auto"})
+    TrainerEngine(settings, base_dir=base_dir).load()
+    file = write_jsonl(tmp_path / "chat.jsonl", rows(7))
+
+    planned = dry_run.answer(order(base_dir, file, settings, daemon_runs=True))
+
+    assert isinstance(planned, Planned), planned
+    assert (planned.micro_batch_tokens, planned.notices) == (40, ())
+
+
+def test_replayed_rows_are_counted(tmp_path, base_dir, tiny_folder):
+    earlier = write_jsonl(tmp_path / "earlier.jsonl", rows(9, start=100))
+    file = write_jsonl(tmp_path / "chat.jsonl", rows(6))
+    without = settings_with(tiny_folder, training=RATES)
+    replaying = settings_with(tiny_folder, training=RATES | {"replay_fraction": 0.34})
+    known = job_for(earlier)
+    replayed = EarlierFile(job_id=earlier.name, name=earlier.name, sha256=known.sha256, rows=known.rows)
+    asked = order(base_dir, file, replaying).model_copy(
+        update={"replayed": (replayed,), "replay_folder": str(tmp_path)}
+    )
+
+    alone, mixed = plan(base_dir, file, without), dry_run.answer(asked)
+
+    assert isinstance(mixed, Planned), mixed
+    assert (alone.steps, mixed.steps) == (2, 3)  # of three rows each, of which one is replayed
+    assert mixed.tokens > alone.tokens
 
 
 def test_a_worker_is_not_robbed_of_its_gpu(base_dir):

@@ -4,6 +4,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 
+from trainer.protocol.job import EarlierFile
 from trainer.protocol.messages import CheckpointRef
 
 
@@ -16,7 +17,10 @@ class DryRunOrder(BaseModel):
     file: str
     settings: dict[str, Any]
     daemon_runs: bool
-    """Whether there may be a worker whose GPU must not be taken away from it."""
+    """Whether there may be a worker whose memory must not be taken away from it."""
+    replayed: tuple[EarlierFile, ...] = ()
+    """What `training.replay_fraction` would be drawn from; their ids are their names in the folder."""
+    replay_folder: str = ""
 
 
 class Rehearsal(BaseModel):
@@ -54,9 +58,10 @@ class Planned(BaseModel):
     steps: int
     """Of all epochs."""
     rows_per_step: int
-    micro_batch_tokens: int
-    micro_batches_per_step: float
-    padding_fraction: float
+    micro_batch_tokens: int | None
+    """None where it is found when training starts; so are the next two."""
+    micro_batches_per_step: float | None
+    padding_fraction: float | None
     first_learning_rate: float
     last_learning_rate: float
     rehearsal: Rehearsal | None
