@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from tests.support import eventually, rows
 from tests.trainer.session_rig import LEAVE, FakeBudget, FakeLearner, Run, settings_with, start
 from trainer.config.schema import Settings
+from trainer.core import open_job
 from trainer.core.chatml import CHATML
 from trainer.core.open_job import Means, make_plan, open_rows, open_source
 from trainer.core.replay import EarlierFiles
@@ -329,6 +330,32 @@ def test_what_decides_about_tokens_has_a_cache_of_its_own(first_step, folder):
 
     assert cached == [first_step(**way) for way in ways]
     assert len({repr(step) for step in cached}) == len(sizes(folder)) == len(ways)
+
+
+@pytest.mark.parametrize("call", ["{{ strftime_now('%d %b %Y') }}", "{{ ['a', 'a'] | random }}"])
+def test_what_a_template_says_otherwise_tomorrow_is_not_kept(first_step, folder, call):
+    first_step(template=call + CHATML, cache=TokenCache(folder))
+
+    assert not folder.exists()
+
+
+def test_examples_of_other_code_are_not_believed(first_step, folder, monkeypatch):
+    first_step(cache=TokenCache(folder))
+    monkeypatch.setattr(open_job, "RENDERING_CODE", "of another release")
+
+    first_step(cache=TokenCache(folder))
+
+    assert len(sizes(folder)) == 2
+
+
+def test_the_code_counts_as_other_when_a_module_changes(tmp_path):
+    module = tmp_path / "render.py"
+    module.write_text("END = '.'")
+    before = open_job.hash_of_source(tmp_path)
+
+    module.write_text("END = ''")
+
+    assert open_job.hash_of_source(tmp_path) != before
 
 
 def test_counts_of_cut_rows_and_rows_without_target_come_out_of_the_cache(job_file, folder):

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
 
-from trainer import __version__
+from trainer import data, profiles
 from trainer.config.loader import BadConfig
 from trainer.config.schema import Settings
 from trainer.core.feeding_trainer import StepBundle
@@ -30,6 +30,18 @@ from trainer.profiles.base import DataProfile
 from trainer.profiles.registry import make_profile
 from trainer.protocol.job import Cursor, EarlierFile, Job, JobRecord, Outcome, Window
 from trainer.protocol.messages import StartJob
+
+
+def hash_of_source(*folders: Path) -> str:
+    """Return a hash of the modules in some folders."""
+    digest = hashlib.sha256()
+    for path in sorted(path for folder in folders for path in folder.glob("*.py")):
+        digest.update(path.read_bytes())
+    return digest.hexdigest()
+
+
+# Taken when the code is loaded: the files of a worker that waits may be replaced by those of another release
+RENDERING_CODE = hash_of_source(*(Path(package.__path__[0]) for package in (data, profiles)))
 
 
 class UnreadableRows(ValueError):
@@ -291,7 +303,7 @@ def _open_cache(job: Job, settings: Settings, means: Means) -> OpenedCache | Non
     fingerprint = renderer_of(tokenizer, getattr(tokenizer, "chat_template", None)).fingerprint
     if fingerprint is None:
         return None
-    facts = (__version__, job.sha256, fingerprint, settings.profile, settings.data.max_length)
+    facts = (RENDERING_CODE, job.sha256, fingerprint, settings.profile, settings.data.max_length)
     key = hashlib.sha256(repr(facts).encode()).hexdigest()
     return means.cache.open(key, max_bytes=settings.data.cache_max_bytes)
 

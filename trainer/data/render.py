@@ -20,6 +20,7 @@ from trainer.data.shapes import RenderedText, Span, TurnShapes
 from trainer.data.word_memo import WordMemo
 
 IGNORED = -100  # the label that torch's cross entropy skips
+UNSTEADY = ("strftime_now", "random", "lipsum")  # what templates can call that answers otherwise each time
 
 
 class Encodings(Protocol):
@@ -83,21 +84,22 @@ class ExampleRenderer:
 
     def __init__(self, tokenizer: Tokenizer) -> None:
         self._tokenizer = tokenizer
-        self._shapes = TurnShapes(
-            lambda conversation: render_text(conversation, tokenizer),
-            getattr(tokenizer, "chat_template", None),
-        )
+        self._template = getattr(tokenizer, "chat_template", None)
+        self._shapes = TurnShapes(lambda conversation: render_text(conversation, tokenizer), self._template)
         self._memo = WordMemo.of(tokenizer)
 
     @cached_property
     def fingerprint(self) -> str | None:
-        """Equal for tokenizers and templates that render the same; None for one that cannot be described."""
+        """Equal for tokenizers and templates that render the same; None where that cannot be told.
+
+        It cannot with a template that might call for the date or for chance; such a name in it is enough.
+        """
         backend = getattr(self._tokenizer, "backend_tokenizer", None)
-        if not isinstance(backend, FastTokenizer):
+        if not isinstance(backend, FastTokenizer) or any(name in repr(self._template) for name in UNSTEADY):
             return None
         facts = [
             backend.to_str(),
-            getattr(self._tokenizer, "chat_template", None),
+            self._template,
             getattr(self._tokenizer, "special_tokens_map", None),
             [version(name) for name in ("tokenizers", "transformers", "jinja2")],
         ]
