@@ -172,6 +172,7 @@ def _opened(
 ) -> Iterator["OpenJob"]:
     from trainer.core.open_job import Means, open_job, open_rows
     from trainer.core.replay import EarlierFiles
+    from trainer.data.render import ExampleRenderer
 
     path = Path(asked.file)
     job = check.to_job(id="dry run", name=path.name)
@@ -184,7 +185,7 @@ def _opened(
     )
     earlier = EarlierFiles(executor, engine.reporter.tick)
     with closing(earlier), closing(open_rows(job, path, settings)) as rows:
-        means = Means(engine.tokenizer, executor, earlier, engine.budget)
+        means = Means(ExampleRenderer(engine.tokenizer), executor, earlier, engine.budget)
         yield open_job(order, rows, settings, None, means)
 
 

@@ -2,8 +2,10 @@
 
 import json
 import resource
+from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import contextmanager
+from threading import current_thread
 from typing import Any
 
 import pytest
@@ -18,7 +20,7 @@ from trainer.core.engine import TrainerEngine
 from trainer.core.feeding_trainer import FeedingTrainer
 from trainer.data.formats import read_conversation
 from trainer.data.plan import Plan
-from trainer.data.render import render_examples
+from trainer.data.render import ExampleRenderer, render_examples
 from trainer.protocol.job import Outcome
 from trainer.protocol.messages import (
     JobEnded,
@@ -229,6 +231,23 @@ def test_a_validation_row_the_template_refuses_is_the_settings_fault(
         engine.run_job(seven_rows)
 
     assert told.of(JobEnded) == []
+
+
+def test_what_learns_while_it_renders_is_used_by_one_thread(base_dir, seven_rows, tiny_folder, monkeypatch):
+    write_jsonl(base_dir / "validation.jsonl", [row("Seen?", "no")])
+    settings = settings_with(tiny_folder, validation={"file": "validation.jsonl"})
+    threads = defaultdict(set)
+    render = ExampleRenderer.render
+
+    def note_thread(renderer, conversations, *, max_length):
+        threads[renderer].add(current_thread())
+        return render(renderer, conversations, max_length=max_length)
+
+    monkeypatch.setattr(ExampleRenderer, "render", note_thread)
+
+    train(base_dir, settings, [(job_for(seven_rows), seven_rows)])
+
+    assert [len(used_by) for used_by in threads.values()] == [1, 1]
 
 
 # ---- a full disk

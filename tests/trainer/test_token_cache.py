@@ -311,7 +311,8 @@ def first_step(
         tokenizer = _tokenizer()
         tokenizer.chat_template = template
         settings = settings_with(data=data)
-        means = Means(tokenizer, executor, EarlierFiles(executor, lambda: None), FakeBudget(), cache)
+        earlier = EarlierFiles(executor, lambda: None)
+        means = Means(ExampleRenderer(tokenizer), executor, earlier, FakeBudget(), cache)
         source = open_source(
             job, open_rows(job, path, settings), make_plan(job, settings, ()), settings, means
         )

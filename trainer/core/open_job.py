@@ -5,7 +5,6 @@ from collections import Counter
 from collections.abc import Callable, Generator, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass, field
-from functools import lru_cache
 from pathlib import Path
 
 from trainer import data, profiles
@@ -19,7 +18,6 @@ from trainer.data.plan import Plan, plan_of
 from trainer.data.render import (
     Example,
     ExampleRenderer,
-    Tokenizer,
     UnrenderableConversation,
     UnusableTemplate,
 )
@@ -150,11 +148,12 @@ class Means:
     """What all jobs of a session are opened with.
 
     Args:
+        renderer: of the model's tokenizer; used by the executor alone.
         executor: the one thread that reads and renders rows.
         cache: of rendered rows; None keeps none.
     """
 
-    tokenizer: Tokenizer
+    renderer: ExampleRenderer
     executor: Executor
     earlier: EarlierFiles
     budget: Budget
@@ -284,7 +283,7 @@ def open_source(
         UnknownProfile, BadProfileOption: the profile cannot be honoured.
     """
     profile = make_profile(settings.profile.name, settings.profile.options)
-    render = make_renderer(profile, means.tokenizer, settings)
+    render = make_renderer(profile, means.renderer, settings)
     return ExampleSource(
         rows,
         plan,
@@ -299,9 +298,7 @@ def open_source(
 def _open_cache(job: Job, settings: Settings, means: Means) -> OpenedCache | None:
     if means.cache is None:
         return None
-    tokenizer = means.tokenizer
-    fingerprint = renderer_of(tokenizer, getattr(tokenizer, "chat_template", None)).fingerprint
-    if fingerprint is None:
+    if (fingerprint := means.renderer.fingerprint) is None:
         return None
     facts = (RENDERING_CODE, job.sha256, fingerprint, settings.profile, settings.data.max_length)
     key = hashlib.sha256(repr(facts).encode()).hexdigest()
@@ -323,9 +320,8 @@ def open_rows(job: Job, path: Path, settings: Settings) -> RowFile:
     )
 
 
-def make_renderer(profile: DataProfile, tokenizer: Tokenizer, settings: Settings) -> Renderer:
+def make_renderer(profile: DataProfile, renderer: ExampleRenderer, settings: Settings) -> Renderer:
     """Return what turns conversations into examples: first the profile, then the chat template."""
-    renderer = renderer_of(tokenizer, getattr(tokenizer, "chat_template", None))
 
     def render(numbered: Sequence[tuple[int, Conversation]]) -> list[Example]:
         transformed = [
@@ -340,9 +336,3 @@ def make_renderer(profile: DataProfile, tokenizer: Tokenizer, settings: Settings
             raise BadRow(f"one of the lines {lines}: {error}") from error
 
     return render
-
-
-@lru_cache(maxsize=1)
-def renderer_of(tokenizer: Tokenizer, template: object) -> ExampleRenderer:
-    """Return the renderer of a tokenizer while it has this template; one for all jobs, because it learns."""
-    return ExampleRenderer(tokenizer)

@@ -24,7 +24,7 @@ from trainer.core.open_job import Means, OpenJob, UnreadableRows, open_job, rend
 from trainer.core.publishing import NoRoom
 from trainer.core.replay import EarlierFiles
 from trainer.core.saver import PendingSave, Saver
-from trainer.data.render import Tokenizer
+from trainer.data.render import ExampleRenderer, Tokenizer
 from trainer.data.rows import BadRow, FileChanged
 from trainer.data.token_cache import TokenCache
 from trainer.monitoring.reporter import Reporter, finite
@@ -128,7 +128,8 @@ class Session:
         self._executor = ThreadPoolExecutor(max_workers=1, thread_name_prefix="rows")
         self._next_files = NextFiles()
         self._earlier_files = EarlierFiles(self._executor, reporter.tick)
-        self._means = Means(learner.tokenizer, self._executor, self._earlier_files, learner.budget, cache)
+        renderer = ExampleRenderer(learner.tokenizer)
+        self._means = Means(renderer, self._executor, self._earlier_files, learner.budget, cache)
         self._order: StartJob | None = None
         self._paused = False
         self._stopping = False

@@ -80,7 +80,10 @@ def render_examples(
 
 
 class ExampleRenderer:
-    """Renders as `render_examples` does, but remembers what it has learned of template and words."""
+    """Renders as `render_examples` does, but remembers what it has learned of template and words.
+
+    Because it learns, only one thread may have it render; any may ask for its fingerprint.
+    """
 
     def __init__(self, tokenizer: Tokenizer) -> None:
         self._tokenizer = tokenizer
