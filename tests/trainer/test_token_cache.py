@@ -1,9 +1,11 @@
 """What is cached comes back to the bit or not at all, and never takes more room than it may."""
 
 import errno
+import logging
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +18,7 @@ from tests.trainer.session_rig import LEAVE, FakeBudget, FakeLearner, Run, setti
 from trainer.config.schema import Settings
 from trainer.core import open_job
 from trainer.core.chatml import CHATML
-from trainer.core.open_job import Means, make_plan, open_rows, open_source
+from trainer.core.open_job import Means, make_plan, open_rows, open_source, render_ahead
 from trainer.core.replay import EarlierFiles
 from trainer.core.tiny import _tokenizer
 from trainer.data.conversation import Conversation
@@ -25,7 +27,7 @@ from trainer.data.render import Example, ExampleRenderer, example_of
 from trainer.data.rows import BadRow, RowFile
 from trainer.data.source import ExampleSource, PlannedStep
 from trainer.data.token_cache import CacheFile, OpenedCache, TokenCache
-from trainer.protocol.job import Job
+from trainer.protocol.job import Cursor, EarlierFile, Job
 from trainer.protocol.messages import JobEnded, PrepareJob
 
 KEY = "a"
@@ -427,3 +429,52 @@ def test_a_file_that_was_made_ready_for_other_settings_is_rendered_again(job_fil
         return Run(orders, between={0: [hint]}, learner=learner, cache=cache).token_ids
 
     assert run(TokenCache(folder)) == run(None)
+
+
+def test_a_file_that_was_set_aside_is_rendered_ahead_without_the_rows_it_replays(
+    job_file, folder, executor, caplog
+):
+    job, path = job_file("a", 10)
+    settings = settings_with(training={"batch_size": 4, "replay_fraction": 0.5}, data={"prefetch_steps": 3})
+    cursor = Cursor(
+        job_id=job.id,
+        name=job.name,
+        sha256=job.sha256,
+        plan="",
+        step=1,
+        rows_trained=2,
+        settings=settings.model_dump(mode="json"),
+        replayed=(EarlierFile(job_id="old", name="old.jsonl", sha256="b", rows=3),),
+    )
+    cache = CountingCache(folder)
+    earlier = EarlierFiles(executor, lambda: None)
+    means = Means(ExampleRenderer(_tokenizer()), executor, earlier, FakeBudget(), cache)
+
+    with caplog.at_level(logging.DEBUG, logger="worker"), closing(open_rows(job, path, settings)) as row_file:
+        render_ahead(job, settings, cursor, means)(row_file)
+        executor.submit(int).result()  # after all of it
+
+    assert cache.num_steps == 3
+    assert caplog.messages == []
+
+
+@pytest.mark.parametrize(
+    "error, level", [(BadRow("it is torn"), logging.DEBUG), (IndexError("it is torn"), logging.WARNING)]
+)
+def test_a_step_that_cannot_be_rendered_ahead_is_logged(job_file, folder, executor, caplog, error, level):
+    job, path = job_file("a", 10)
+
+    def refuse(numbered: Sequence[tuple[int, Conversation]]) -> list[Example]:
+        raise error
+
+    with (
+        caplog.at_level(logging.DEBUG, logger="worker"),
+        closing(open_rows(job, path, Settings())) as row_file,
+    ):
+        plan, cache = make_plan(job, Settings(), ()), opened(TokenCache(folder))
+        source = ExampleSource(row_file, plan, refuse, executor=executor, lookahead=1, cache=cache)
+        source.warm([0])
+        executor.submit(int).result()
+
+    [told] = caplog.records
+    assert (told.levelno, told.getMessage()) == (level, "a step was not rendered ahead: it is torn")

@@ -1,5 +1,6 @@
 """The rows of a plan, rendered ahead on one background thread, so that training never waits for text."""
 
+import logging
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Executor, Future
@@ -11,6 +12,8 @@ from trainer.data.plan import Plan
 from trainer.data.render import Example
 from trainer.data.rows import BadRow, RowFile
 from trainer.data.token_cache import OpenedCache
+
+logger = logging.getLogger("worker")
 
 Renderer = Callable[[Sequence[tuple[int, Conversation]]], list[Example]]
 """(line number, conversation) of each row -> its examples, in the same order."""
@@ -84,10 +87,13 @@ class ExampleSource:
                 future.cancel()
 
     def warm(self, indices: Iterable[int]) -> None:
-        """Render steps into the cache, for another source of the same rows, and let the cache go."""
+        """Render the own rows of steps into the cache, for another source of them, and let the cache go.
+
+        What goes wrong is only logged: it costs time at most.
+        """
         if self._cache:
             for index in indices:
-                self._executor.submit(self.step, index)
+                self._executor.submit(self._own_examples, index).add_done_callback(_log_failure)
             self._executor.submit(self._cache.close)
 
     def step(self, index: int) -> PlannedStep:
@@ -96,6 +102,11 @@ class ExampleSource:
         Raises:
             BadRow: as `steps` does.
         """
+        own = self._own_examples(index)
+        return PlannedStep(index, tuple(own), list(own.values()), self._replayed(index))
+
+    def _own_examples(self, index: int) -> dict[int, Example]:
+        """Return the examples of a step by line, in training order, without what is replayed."""
         positions = self._plan.positions(index)
         lines = tuple(self._rows.line_number(position) for position in positions)
         known = {line: example for line in lines if self._cache and (example := self._cache.get(line))}
@@ -107,8 +118,7 @@ class ExampleSource:
         if self._cache and fresh:
             self._cache.put(fresh.items())
         known |= fresh
-        examples = [known[line] for line in lines]
-        return PlannedStep(index, lines, examples, self._replayed(index))
+        return {line: known[line] for line in lines}
 
     def close(self) -> None:
         """Let the file go, and what is cached of it; on the thread that uses them."""
@@ -121,3 +131,10 @@ class ExampleSource:
             return read_conversation(self._rows.read(position))
         except BadRow as error:
             raise BadRow(f"line {line}: {error}") from error
+
+
+def _log_failure(rendered: Future[dict[int, Example]]) -> None:
+    if error := rendered.exception():
+        # Of a bad row its own turn will tell, and a file that was overtaken is closed: a ValueError, too
+        level = logging.DEBUG if isinstance(error, ValueError | OSError) else logging.WARNING
+        logger.log(level, "a step was not rendered ahead: %s", error, exc_info=error)
