@@ -219,12 +219,12 @@ def test_files_stay_open_from_job_to_job_and_are_closed_when_no_longer_wanted(sh
     with ThreadPoolExecutor(1) as executor:
         files = EarlierFiles(executor, lambda: ticks.append(1))
 
-        [first] = files.take([old], order, 1000)
-        again, other = files.take([old, newer], order, 1000)
+        [(_, first)] = files.take([old], order, 1000)
+        (_, again), (_, other) = files.take([old, newer], order, 1000)
         after_two = len(ticks)
         files.take([newer], order, 1000)
 
-    assert (first._rows, after_two) == (again._rows, 2)
-    assert (first._rows._file.closed, other._rows._file.closed) == (True, False)
+    assert (first, after_two) == (again, 2)
+    assert (first._file.closed, other._file.closed) == (True, False)
     files.close()
-    assert other._rows._file.closed
+    assert other._file.closed

@@ -5,6 +5,7 @@ from collections import Counter
 from collections.abc import Callable, Generator, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 from trainer import data, profiles
@@ -12,7 +13,7 @@ from trainer.config.loader import BadConfig
 from trainer.config.schema import Settings
 from trainer.core.feeding_trainer import StepBundle
 from trainer.core.fit_memory import Budget
-from trainer.core.replay import EarlierFiles, OpenFile, ReplayedRows
+from trainer.core.replay import EarlierFiles, render_replayed
 from trainer.data.conversation import Conversation
 from trainer.data.plan import Plan, plan_of
 from trainer.data.render import (
@@ -22,7 +23,7 @@ from trainer.data.render import (
     UnusableTemplate,
 )
 from trainer.data.rows import BadRow, RowFile
-from trainer.data.source import ExampleSource, PlannedStep, Renderer
+from trainer.data.source import ExampleSource, PlannedStep, Renderer, Replayed, nothing_replayed
 from trainer.data.token_cache import OpenedCache, TokenCache
 from trainer.profiles.base import DataProfile
 from trainer.profiles.registry import make_profile
@@ -197,7 +198,7 @@ def open_job(
         settings=settings,
         plan=plan,
         rows=rows,
-        source=open_source(job, rows, plan, settings, means, files),
+        source=open_source(job, rows, plan, settings, means, partial(render_replayed, plan, files, order)),
         cursor=cursor,
         first_step=cursor.step,
         micro_batch_tokens=cursor.micro_batch_tokens,
@@ -275,7 +276,7 @@ def open_source(
     plan: Plan,
     settings: Settings,
     means: Means,
-    replayed: Sequence[OpenFile] = (),
+    replayed: Replayed = nothing_replayed,
 ) -> ExampleSource:
     """Return where the steps of a job come from.
 
@@ -290,7 +291,7 @@ def open_source(
         render,
         executor=means.executor,
         lookahead=settings.data.prefetch_steps,
-        replayed=ReplayedRows(plan, replayed, render).examples,
+        replayed=replayed,
         cache=_open_cache(job, settings, means),
     )
 

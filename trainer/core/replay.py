@@ -13,6 +13,8 @@ from trainer.data.source import Renderer
 from trainer.protocol.job import EarlierFile
 from trainer.protocol.messages import StartJob
 
+OpenFile = tuple[EarlierFile, RowFile]
+
 
 class EarlierFiles:
     """Holds the files open that rows are replayed from; from job to job, because indexing reads them whole.
@@ -27,7 +29,7 @@ class EarlierFiles:
         self._tick = tick
         self._open: dict[EarlierFile, RowFile] = {}
 
-    def take(self, wanted: Sequence[EarlierFile], order: StartJob, max_line_bytes: int) -> "list[OpenFile]":
+    def take(self, wanted: Sequence[EarlierFile], order: StartJob, max_line_bytes: int) -> list[OpenFile]:
         """Return these files, open, and close all others.
 
         Raises:
@@ -39,7 +41,7 @@ class EarlierFiles:
             if file not in self._open:
                 self._open[file] = _open_rows(file, order, max_line_bytes)
                 self._tick()
-        return [OpenFile(file, self._open[file], order) for file in wanted]
+        return [(file, self._open[file]) for file in wanted]
 
     def close(self) -> None:
         """Close everything; nothing is read any more."""
@@ -48,47 +50,27 @@ class EarlierFiles:
         self._open.clear()
 
 
-class OpenFile:
-    """One earlier file, open, as a job replays it."""
-
-    def __init__(self, file: EarlierFile, rows: RowFile, order: StartJob) -> None:
-        self._file = file
-        self._rows = rows
-        self._order = order
-
-    def example(self, position: int, render: Renderer) -> Example:
-        """Return one row as the job renders its own.
-
-        Raises:
-            UnusableReplay: the row is not what it was, or cannot be rendered by the job's settings.
-        """
-        number = self._rows.line_number(position)
-        try:
-            [example] = render([(number, read_conversation(self._rows.read(position)))])
-        except BadRow as error:
-            raise _unusable(self._file, self._order, f"line {number}: {error}") from error
-        return example
-
-
-class ReplayedRows:
-    """Renders the rows that a plan replays.
+def render_replayed(
+    plan: Plan, files: Sequence[OpenFile], order: StartJob, step: int, render: Renderer
+) -> list[Example]:
+    """Return the replayed rows of a step in training order, rendered as the job renders its own.
 
     Args:
         files: those of the plan's replay, in its order.
+    Raises:
+        UnusableReplay: a row is not what it was, or cannot be rendered by the job's settings.
     """
+    return [_example(files[file], position, order, render) for file, position in plan.replayed(step)]
 
-    def __init__(self, plan: Plan, files: Sequence[OpenFile], render: Renderer) -> None:
-        self._plan = plan
-        self._files = files
-        self._render = render
 
-    def examples(self, step: int) -> list[Example]:
-        """Return the replayed rows of a step, in training order.
-
-        Raises:
-            UnusableReplay: one of them cannot be had.
-        """
-        return [self._files[file].example(row, self._render) for file, row in self._plan.replayed(step)]
+def _example(opened: OpenFile, position: int, order: StartJob, render: Renderer) -> Example:
+    file, rows = opened
+    number = rows.line_number(position)
+    try:
+        [example] = render([(number, read_conversation(rows.read(position)))])
+    except BadRow as error:
+        raise _unusable(file, order, f"line {number}: {error}") from error
+    return example
 
 
 def _open_rows(file: EarlierFile, order: StartJob, max_line_bytes: int) -> RowFile:

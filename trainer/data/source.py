@@ -18,6 +18,9 @@ logger = logging.getLogger("worker")
 Renderer = Callable[[Sequence[tuple[int, Conversation]]], list[Example]]
 """(line number, conversation) of each row -> its examples, in the same order."""
 
+Replayed = Callable[[int, Renderer], list[Example]]
+"""Number of a step -> its rows of earlier files, rendered."""
+
 
 @dataclass(frozen=True, slots=True)
 class PlannedStep:
@@ -32,7 +35,7 @@ class PlannedStep:
     """Rows of earlier files."""
 
 
-def nothing_replayed(step: int) -> list[Example]:
+def nothing_replayed(step: int, render: Renderer) -> list[Example]:
     """Return no rows: the file is trained by itself."""
     return []
 
@@ -45,7 +48,7 @@ class ExampleSource:
         cache: has examples of the file's lines that were rendered before.
         executor: must run one call at a time, because the file has one position.
         lookahead: steps rendered before they are asked for.
-        replayed: returns the rows of earlier files in a step; called on the background thread only.
+        replayed: called on the background thread only.
     """
 
     def __init__(
@@ -56,7 +59,7 @@ class ExampleSource:
         *,
         executor: Executor,
         lookahead: int,
-        replayed: Callable[[int], list[Example]] = nothing_replayed,
+        replayed: Replayed = nothing_replayed,
         cache: OpenedCache | None = None,
     ) -> None:
         self._rows = rows
@@ -103,7 +106,7 @@ class ExampleSource:
             BadRow: as `steps` does.
         """
         own = self._own_examples(index)
-        return PlannedStep(index, tuple(own), list(own.values()), self._replayed(index))
+        return PlannedStep(index, tuple(own), list(own.values()), self._replayed(index, self._render))
 
     def _own_examples(self, index: int) -> dict[int, Example]:
         """Return the examples of a step by line, in training order, without what is replayed."""
