@@ -181,15 +181,63 @@ def test_no_more_is_written_than_is_allowed_and_the_file_in_use_stays(folder, ma
     cached.close()
 
 
-def test_at_most_half_of_what_is_free_is_taken(folder, monkeypatch):
-    free = os.statvfs_result((1, 1, 0, 0, 400, 0, 0, 0, 0, 0))
-    monkeypatch.setattr(os, "statvfs", lambda path: free)
-    cached = opened(TokenCache(folder))
+class Disk:
+    """A disk of so many bytes, on which there are a cache and others."""
 
-    for line in range(1, 60):
+    def __init__(self, folder: Path, size: int) -> None:
+        self._folder = folder
+        self._size = size
+        self.taken_by_others = 0
+
+    def statvfs(self, path: Path) -> os.statvfs_result:
+        free = self._size - self.taken_by_others - sum(sizes(self._folder).values())
+        return os.statvfs_result((1, 1, 0, 0, free, 0, 0, 0, 0, 0))
+
+
+@pytest.fixture
+def disk(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Disk:
+    folder.mkdir()
+    disk = Disk(folder, 1000)
+    monkeypatch.setattr(os, "statvfs", disk.statvfs)
+    return disk
+
+
+def put_lines(cached: OpenedCache, lines: range) -> None:
+    for line in lines:
         cached.put([(line, EXAMPLES[2])])
 
-    assert 100 < sum(sizes(folder).values()) <= 200
+
+def test_at_most_half_of_what_would_be_free_is_taken_however_often_it_is_opened(folder, disk):
+    for first in (1, 60):
+        cached = opened(TokenCache(folder))
+        put_lines(cached, range(first, first + 60))
+        cached.close()
+
+    assert 400 < sum(sizes(folder).values()) <= 500
+    assert found_in(folder, lines=1) == [EXAMPLES[2]]
+
+
+def test_a_file_stops_growing_when_others_fill_the_disk_meanwhile(folder, disk):
+    cached = opened(TokenCache(folder))
+    put_lines(cached, range(1, 4))
+    before = sizes(folder)
+
+    disk.taken_by_others = 800
+    put_lines(cached, range(4, 8))
+
+    assert sizes(folder) == before
+    cached.close()
+
+
+def test_files_that_rest_make_room_when_others_fill_the_disk(folder, disk):
+    fill(folder, key="old")
+    cached = opened(TokenCache(folder))
+    disk.taken_by_others = 800
+
+    cached.put([(1, EXAMPLES[2])])
+
+    assert sorted(sizes(folder)) == [KEY]
+    assert cached.get(1) == EXAMPLES[2]
     cached.close()
 
 

@@ -29,7 +29,7 @@ HEADER = struct.Struct("<QII?I")
 CHECKSUM = struct.Struct("<I")
 HEADER_BYTES = HEADER.size + CHECKSUM.size
 PRIVATE_FILE = 0o600
-SHARE_OF_FREE = 2  # takes at most this part of what is free: checkpoints need room, too
+PART_OF_FREE = 0.5  # takes at most this part of what would be free without it: checkpoints need room, too
 
 logger = logging.getLogger("worker")
 
@@ -228,30 +228,35 @@ class TokenCache:
 
     def _open(self, key: str, max_bytes: int) -> "OpenedCache | None":
         files = self._files()
-        free = os.statvfs(self._folder.parent)
-        used = sum(files.values()) + sum(file.size for file in self._opened.values())
-        self._max_bytes = min(max_bytes, used + free.f_bavail * free.f_frsize // SHARE_OF_FREE)
-        if not self._max_bytes:
+        self._max_bytes = max_bytes
+        if not max_bytes:
             self._make_room(0)
             return None
         if key in self._opened:
             self._opened[key].users += 1
         else:
             self._folder.mkdir(mode=0o700, exist_ok=True)
-            if not self._make_room(files.pop(key, 0)):
+            if not self._make_room(0, in_use=files.pop(key, 0)):
                 self._path(key).unlink(missing_ok=True)
             self._opened[key] = CacheFile.open(self._path(key), key)
         return OpenedCache(self, key, self._opened[key])
 
-    def _make_room(self, num_bytes: int) -> bool:
-        """Drop files until so many bytes more may be written; return whether they may."""
+    def _make_room(self, num_bytes: int, *, in_use: int = 0) -> bool:
+        """Drop files until so many bytes more may be written; return whether they may.
+
+        Args:
+            in_use: bytes that are neither in a resting file nor in an opened one, and stay.
+        """
         files = self._files()
-        used = num_bytes + sum(files.values()) + sum(file.size for file in self._opened.values())
-        while files and (used > self._max_bytes or len(files) > FILES_KEPT):
+        used = in_use + sum(files.values()) + sum(file.size for file in self._opened.values())
+        # Asked each time, because others write, too; once per step, so next to nothing
+        disk = os.statvfs(self._folder.parent)
+        limit = min(self._max_bytes, PART_OF_FREE * (used + disk.f_bavail * disk.f_frsize))
+        while files and (used + num_bytes > limit or len(files) > FILES_KEPT):
             key = next(iter(files))
             self._path(key).unlink(missing_ok=True)
             used -= files.pop(key)
-        return used <= self._max_bytes
+        return used + num_bytes <= limit
 
     def _files(self) -> dict[str, int]:
         if self._resting is None:
