@@ -8,7 +8,7 @@ from typing import Any
 from scripts.benchmarks.contenders.task import SEED, Task
 from trainer.data.formats import read_conversation
 from trainer.data.plan import Plan
-from trainer.data.render import Example, Tokenizer, render_examples
+from trainer.data.render import Example, ExampleRenderer, Tokenizer
 
 
 def rows_in_order(task: Task) -> list[dict[str, Any]]:
@@ -29,8 +29,9 @@ def rows_in_order(task: Task) -> list[dict[str, Any]]:
 def examples_in_order(task: Task, tokenizer: Tokenizer, *, max_length: int = 2048) -> list[Example]:
     """Return the file's examples, rendered step by step as ours does it."""
     conversations = [read_conversation(row) for row in rows_in_order(task)]
+    renderer = ExampleRenderer(tokenizer)
     examples = []
     for first in range(0, len(conversations), task.rows_per_step):
         step = conversations[first : first + task.rows_per_step]
-        examples += render_examples(step, tokenizer, max_length=max_length)
+        examples += renderer.render(step, max_length=max_length)
     return examples
