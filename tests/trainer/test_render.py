@@ -1,8 +1,11 @@
 """Which tokens are learned. What transformers finds by its own template markers is there to compare with."""
 
+import json
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tokenizers import Tokenizer
 from transformers import PreTrainedTokenizerFast
 
 from trainer.core.tiny import _tokenizer
@@ -114,6 +117,26 @@ def learned(example: Example, tokenizer: PreTrainedTokenizerFast) -> list[str]:
 )
 def test_only_what_the_assistant_wrote_and_the_end_of_its_turn_is_learned(tokenizer, turns, expected):
     assert learned(render(conversation(*turns), tokenizer), tokenizer) == expected
+
+
+def trimming_tokenizer() -> PreTrainedTokenizerFast:
+    """Return the tokenizer of `tiny`, but spaces before a word count as no part of its token."""
+    tokenizer = _tokenizer()
+    trimming = {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": True, "use_regex": True}
+    described = json.loads(tokenizer.backend_tokenizer.to_str()) | {"post_processor": trimming}
+    return PreTrainedTokenizerFast(
+        tokenizer_object=Tokenizer.from_str(json.dumps(described)),
+        chat_template=tokenizer.chat_template,
+        eos_token=tokenizer.eos_token,
+        clean_up_tokenization_spaces=False,
+    )
+
+
+@pytest.mark.parametrize("content", ["a", " a", "   a", " ", "  ", "\n a", "a ", "a b", " 🎉", "\u00a0a"])
+def test_spaces_that_a_tokenizer_gives_to_no_token_do_not_cost_a_turn(tokenizer, content):
+    turns = conversation(("user", " q"), ("assistant", content), ("user", " r"), ("assistant", content))
+
+    assert render(turns, trimming_tokenizer()) == render(turns, tokenizer)
 
 
 @given(

@@ -207,19 +207,26 @@ def _token_spans(encodings: Encodings, row: int, spans: list[tuple[int, int]]) -
     """
     token_spans = []
     for start, end in spans:
-        if end <= start:
-            continue
-        first = encodings.char_to_token(row, start)
-        last = encodings.char_to_token(row, end - 1)
+        first = _first_token(encodings, row, range(start, end))
+        last = _first_token(encodings, row, range(end - 1, start - 1, -1))
         if first is None or last is None:
             continue
         if start > 0 and encodings.char_to_token(row, start - 1) == first:
             first += 1
+        # A token of nothing but spaces may have been left without characters, and was not found by any
+        while first > 0 and encodings.token_to_chars(row, first - 1).start > start:
+            first -= 1
         # A character may take several tokens, an emoji for example, and only the first of them was found
         while (chars := encodings.token_to_chars(row, last + 1)) is not None and chars.start < end:
             last += 1
         token_spans.append((first, last + 1))
     return token_spans
+
+
+def _first_token(encodings: Encodings, row: int, places: Iterable[int]) -> int | None:
+    """Return the token of the first character that has one; spaces before a word may have none."""
+    tokens = (encodings.char_to_token(row, place) for place in places)
+    return next((token for token in tokens if token is not None), None)
 
 
 def _example(token_ids: list[int], spans: list[Span], max_length: int) -> Example:
