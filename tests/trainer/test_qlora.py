@@ -1,5 +1,8 @@
 """QLoRA: the frozen base model is kept in 4 bits, and everything else is as with LoRA."""
 
+import subprocess
+import sys
+
 import pytest
 import torch
 from safetensors import safe_open
@@ -116,3 +119,11 @@ def test_training_goes_on_after_a_validation(tmp_path, seven_rows, tiny_folder):
     losses = [step.loss for step in told.steps]
     assert len(told.of(Validated)) > 1
     assert losses[-1] < losses[0]
+
+
+def test_a_worker_says_nothing_about_the_library_for_4_bits_when_it_loads_it():
+    code = "import trainer.core.adapter, sys; assert 'bitsandbytes' in sys.modules"
+
+    loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+
+    assert (loaded.returncode, loaded.stderr) == (0, "")
