@@ -11,6 +11,7 @@ from trainer.config.schema import TrainingSettings
 from trainer.core import abilities
 from trainer.core.abilities import refuse_impossible
 from trainer.core.engine import TrainerEngine
+from trainer.core.faults import MissingDevice
 
 
 def refuse(**training):
@@ -103,3 +104,8 @@ def test_nothing_is_created_before_the_refusal(tmp_path, monkeypatch):
         engine.load()
 
     assert not (tmp_path / "base").exists()
+
+
+def test_a_gpu_that_is_asked_for_is_not_silently_replaced_by_the_cpu(no_gpu):
+    with pytest.raises(MissingDevice, match=r'training\.device is "cuda", but no GPU .*"cpu"'):
+        refuse(device="cuda")

@@ -9,6 +9,7 @@ from transformers.utils.import_utils import is_torch_tf32_available
 
 from trainer.config.loader import BadConfig
 from trainer.config.schema import TrainingSettings
+from trainer.core.faults import MissingDevice
 
 EIGHT_BIT = ("adamw_8bit", "paged_adamw_8bit")
 
@@ -18,7 +19,12 @@ def refuse_impossible(training: TrainingSettings) -> None:
 
     Raises:
         BadConfig: something cannot.
+        MissingDevice: a GPU is asked for, and there is none.
     """
+    if training.device == "cuda" and not torch.cuda.is_available():
+        raise MissingDevice(
+            'training.device is "cuda", but no GPU can be used now; look at nvidia-smi, or set it to "cpu"'
+        )
     has_gpu = training.device != "cpu" and torch.cuda.is_available()
     _refuse_missing_library(training)
     _refuse_optimizer(training.optimizer, has_gpu)
