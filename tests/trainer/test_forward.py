@@ -10,6 +10,7 @@ from tests.trainer.engine_rig import PEFT_IS_BEHIND
 from trainer.core import attention, forward
 from trainer.core.attention import RowBounds, UnsupportedAttention, attend
 from trainer.core.forward import Forward, Way, find_way
+from trainer.data.render import Example
 
 SIZE = {"vocab_size": 99, "hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4}
 DECODER = SIZE | {"intermediate_size": 64, "num_key_value_heads": 2, "pad_token_id": 0}
@@ -107,3 +108,22 @@ def test_a_feature_that_is_not_known_is_refused(feature):
 
 def test_the_probe_has_rows_of_equal_and_of_different_length():
     assert 1 < len(set(forward.PROBE_LENGTHS)) < len(forward.PROBE_LENGTHS)
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_what_long_rows_did_to_a_model_is_forgotten_with_them():
+    rope = {"rope_type": "dynamic", "factor": 4.0, "rope_theta": 10000.0}
+    way = find_way(build("llama", **DECODER, max_position_embeddings=8, rope_parameters=rope).eval())
+    long, longer = ([Example([5] * length, [5] * length, length - 1, False)] for length in (20, 40))
+    before = way.summed_loss(long)
+
+    way.summed_loss(longer)
+
+    assert torch.equal(way.summed_loss(long), before)
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_a_model_without_a_decoder_of_its_own_is_called_as_a_whole():
+    model = build("llama4_text", **DECODER, head_dim=8, intermediate_size_mlp=64, num_local_experts=2).eval()
+
+    assert not find_way(model).calls_head_apart

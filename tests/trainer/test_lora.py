@@ -116,6 +116,15 @@ def test_layers_the_model_does_not_have_are_the_settings_fault(base_dir, tiny_fo
         loaded(base_dir, settings)
 
 
+@pytest.mark.filterwarnings("ignore:Model has `tie_word_embeddings=True`")
+def test_the_embeddings_can_have_matrices_too(base_dir, tiny_folder, seven_rows):
+    settings = settings_with(tiny_folder, training=LORA | {"lora_targets": ["embed_tokens", "q_proj"]})
+
+    result = loaded(base_dir, settings).run_job(seven_rows)
+
+    assert result.record.rows_trained == 7
+
+
 @pytest.mark.parametrize("targets", [["norm"], []])
 def test_targets_that_cannot_be_trained_are_the_settings_fault(base_dir, tiny_folder, targets):
     settings = settings_with(tiny_folder, training=LORA | {"lora_targets": targets})

@@ -10,6 +10,7 @@ alone.
 import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any, cast
 
 import torch
@@ -33,7 +34,8 @@ from trainer.data.render import Example
 PROBE_LENGTHS = (7, 12, 12, 5)  # two of equal length, which attention takes at once
 EXACT = 0.0
 ROUNDING = {torch.float32: 1e-4, torch.float16: 0.02, torch.bfloat16: 0.05}  # of the largest number
-REFUSALS = (attention.UnsupportedAttention, TypeError)  # such as an argument that the model does not take
+# An argument that the model does not take; a decoder that returns something else than a decoder does
+REFUSALS = (attention.UnsupportedAttention, TypeError, AttributeError)
 
 logger = logging.getLogger(__name__)
 
@@ -95,8 +97,14 @@ class Forward:
         return cast(Tensor, self._call(self._model, batch).logits)
 
     def _call(self, module: nn.Module, batch: MicroBatch) -> Any:
+        for positions in self._growing:
+            _forget_longest(positions)
         bounds = {} if batch.rows is None else {"position_ids": batch.positions, "rows": batch.rows}
         return module(**self._inputs(batch), use_cache=False, **bounds)
+
+    @cached_property
+    def _growing(self) -> list[nn.Module]:
+        return [module for module in self._model.modules() if _keeps_longest(module)]
 
     def _inputs(self, batch: MicroBatch) -> dict[str, Tensor]:
         if self.noise_alpha is None or not self._model.training:
@@ -125,6 +133,18 @@ def base_of(model: PreTrainedModel) -> PreTrainedModel:
     """Return the model itself, which PEFT may have wrapped."""
     inner: PreTrainedModel = model.get_base_model() if isinstance(model, PeftModel) else model
     return inner
+
+
+def _keeps_longest(module: nn.Module) -> bool:
+    """Return whether rotary positions depend on the longest row ever seen, as those called "dynamic" do."""
+    kinds = getattr(module, "rope_type", None)
+    return any("dynamic" in str(kind) for kind in (kinds.values() if isinstance(kinds, dict) else [kinds]))
+
+
+def _forget_longest(positions: nn.Module) -> None:
+    """Have the frequencies computed from the next rows alone: a worker that starts has seen no others."""
+    for name in [name for name in vars(positions) if name.endswith("max_seq_len_cached")]:
+        setattr(positions, name, 0)
 
 
 def _rows_of(tensor: Tensor, positions: Tensor) -> Tensor:
@@ -175,7 +195,8 @@ def _agrees(compute: Callable[[], Tensor], expected: Tensor, tolerance: float) -
 
 
 def _made_up_rows(model: PreTrainedModel) -> list[Example]:
-    vocabulary = cast(nn.Embedding, model.get_input_embeddings()).num_embeddings
+    # Its weight, as an adapter may stand in the place of the embedding
+    vocabulary = len(cast(nn.Embedding, model.get_input_embeddings()).weight)
     rows = []
     for number, length in enumerate(PROBE_LENGTHS):
         token_ids = [(97 * number + 31 * position + 5) % vocabulary for position in range(length)]
