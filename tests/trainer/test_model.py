@@ -9,11 +9,13 @@ import pytest
 import torch
 from huggingface_hub.errors import HTTPError, LocalEntryNotFoundError
 from safetensors.torch import load_file, save_file
+from transformers import AutoModelForCausalLM, GPT2Config, LlamaConfig, OPTConfig
 
+from trainer.config.loader import BadConfig
 from trainer.core import download as download_module
 from trainer.core.download import PATTERNS, download
 from trainer.core.faults import ModelUnavailable, UnusableModel
-from trainer.core.model import display_name, find_base_model, load_model
+from trainer.core.model import display_name, find_base_model, load_model, refuse_longer_rows
 
 
 @pytest.fixture
@@ -236,3 +238,34 @@ def test_a_model_that_is_not_whole_is_refused_with_its_path(model_folder, spoil,
         load_model(model_folder)
 
     assert str(model_folder) in str(refused.value)
+
+
+TABLES = [
+    GPT2Config(vocab_size=16, n_positions=16, n_embd=8, n_layer=1, n_head=1),
+    OPTConfig(
+        vocab_size=18,
+        max_position_embeddings=16,
+        hidden_size=8,
+        word_embed_proj_dim=8,
+        num_hidden_layers=1,
+        num_attention_heads=1,
+    ),
+]
+COMPUTED = LlamaConfig(
+    vocab_size=16, max_position_embeddings=16, hidden_size=8, num_hidden_layers=1, num_attention_heads=1
+)
+
+
+@pytest.mark.parametrize("config", TABLES, ids=lambda config: config.model_type)
+def test_rows_longer_than_the_table_of_positions_are_the_settings_fault(config):
+    model = AutoModelForCausalLM.from_config(config)
+
+    refuse_longer_rows(model, 16)
+    with pytest.raises(
+        BadConfig, match=r"data\.max_length is 17, but .* for 16 tokens; set it to 16 or less"
+    ):
+        refuse_longer_rows(model, 17)
+
+
+def test_positions_that_are_computed_do_not_limit_a_row():
+    refuse_longer_rows(AutoModelForCausalLM.from_config(COMPUTED), 17)

@@ -30,7 +30,7 @@ from trainer.core.fingerprint import fingerprint
 from trainer.core.fit import fit_key, measure_best_budget
 from trainer.core.fit_memory import FILE_NAME, RememberedBudget, tokens_for_new_job
 from trainer.core.lineage import refuse_missing_gpu, refuse_other_base, unlocked_settings
-from trainer.core.model import display_name, find_base_model, load_model, save_tokenizer
+from trainer.core.model import display_name, find_base_model, load_model, refuse_longer_rows, save_tokenizer
 from trainer.core.publishing import STAGING
 from trainer.core.quantization import in_four_bits, stay_trainable
 from trainer.core.ranks import Ranks
@@ -129,7 +129,7 @@ class TrainerEngine:
             NoUsableCheckpoint: there are checkpoints, and none can be trusted.
             ModelUnavailable, UnusableModel: the base model cannot be used.
             LockedSetting: a setting differs that the checkpoints depend on.
-            MissingDevice: the GPU it was trained on is gone.
+            MissingDevice: the GPU it was trained on, or that `training.device` asks for, is gone.
             BadConfig: a setting is not possible here.
         """
         settings = self._settings
@@ -251,8 +251,9 @@ class TrainerEngine:
         """Apply a job's settings.
 
         Raises:
-            BadConfig: `validation.file` cannot be used.
+            BadConfig: `validation.file` cannot be used, or the model has no positions for `data.max_length`.
         """
+        refuse_longer_rows(self.trainer.model, settings.data.max_length)
         self._load_validation(settings)  # now, rather than after a file was trained for nothing
         self.trainer.use(settings.training)
         if self._ranks:

@@ -8,12 +8,16 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError
+from torch import nn
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
+from trainer.config.loader import BadConfig
 from trainer.core import tiny
 from trainer.core.chatml import choose_template
 from trainer.core.download import download
 from trainer.core.faults import ModelUnavailable, UnusableModel, first_line
+
+SPARE_POSITIONS = 2  # of a table, as in OPT
 
 
 def find_base_model(name: str, *, base_dir: Path, models: Path, tell: Callable[[str], None]) -> Path:
@@ -79,6 +83,25 @@ def load_model(
             f'the tokenizer of base model "{source}" is not a fast one; expected a tokenizer.json'
         )
     return model, tokenizer
+
+
+def refuse_longer_rows(model: PreTrainedModel, max_length: int) -> None:
+    """Make sure that a model with a table of positions has one for every token of the longest row.
+
+    Raises:
+        BadConfig: it does not. Models that compute positions, as most do, take rows of any length.
+    """
+    positions = getattr(model.config, "max_position_embeddings", None)
+    if positions is None or max_length <= positions:
+        return
+    token_table = model.get_input_embeddings().weight
+    tables = [module for module in model.modules() if isinstance(module, nn.Embedding)]
+    spare = range(positions, positions + SPARE_POSITIONS + 1)
+    if any(table.num_embeddings in spare and table.weight is not token_table for table in tables):
+        raise BadConfig(
+            f"data.max_length is {max_length}, but the model has positions for {positions} tokens; "
+            f"set it to {positions} or less"
+        )
 
 
 def save_tokenizer(tokenizer: PreTrainedTokenizerBase, folder: Path) -> None:
