@@ -135,3 +135,10 @@ def test_nothing_is_learned_from_what_is_known(model, file):
 def test_nothing_is_limited_before_anything_was_measured(model):
     assert model.budget().limited(123) == 123
     assert model.measured == 0
+
+
+def test_a_folder_in_its_place_is_told_from_a_fault_of_the_files_in_training(model, file):
+    file.mkdir()
+
+    with pytest.raises(OSError, match=r"fit\.json.*cannot be written"):
+        model.budget().for_new_job()

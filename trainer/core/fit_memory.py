@@ -135,7 +135,7 @@ class RememberedBudget:
 def _read(file: Path, tell: Callable[[str], None]) -> tuple[Fit, ...]:
     try:
         return _File.model_validate(read_json(file)).fits
-    except FileNotFoundError:
+    except (FileNotFoundError, IsADirectoryError):
         return ()
     except (UnreadableFile, ValidationError):
         aside = move_durably(file, file.parent, name=f"{file.name}.damaged")
