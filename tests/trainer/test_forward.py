@@ -113,13 +113,24 @@ def test_the_probe_has_rows_of_equal_and_of_different_length():
 @pytest.mark.filterwarnings("ignore")
 def test_what_long_rows_did_to_a_model_is_forgotten_with_them():
     rope = {"rope_type": "dynamic", "factor": 4.0, "rope_theta": 10000.0}
-    way = find_way(build("llama", **DECODER, max_position_embeddings=8, rope_parameters=rope).eval())
+    model = build("llama", **DECODER, max_position_embeddings=8, rope_parameters=rope).eval()
+    way = Forward(model, find_way(model))
     long, longer = ([Example([5] * length, [5] * length, length - 1, False)] for length in (20, 40))
     before = way.summed_loss(long)
 
     way.summed_loss(longer)
 
     assert torch.equal(way.summed_loss(long), before)
+
+
+def test_a_row_that_would_change_the_positions_of_others_goes_alone():
+    rope = {"rope_type": "dynamic", "factor": 4.0, "rope_theta": 10000.0}
+    model = build("llama", **DECODER, max_position_embeddings=8, rope_parameters=rope)
+    rows = [Example([5] * length, [5] * length, length - 1, False) for length in (20, 3, 8, 9)]
+
+    groups = Forward(model, Way(lays_end_to_end=True)).split(rows, max_tokens=1000)
+
+    assert [[len(row.token_ids) for row in group] for group in groups] == [[3, 8], [20], [9]]
 
 
 @pytest.mark.filterwarnings("ignore")

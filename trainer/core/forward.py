@@ -8,6 +8,7 @@ alone.
 """
 
 import logging
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -69,7 +70,9 @@ class Forward:
     def split(self, examples: Sequence[Example], *, max_tokens: int) -> list[list[Example]]:
         """Return the micro-batches of a step's rows."""
         split = split_end_to_end if self.way.lays_end_to_end else split_padded
-        return split(examples, max_tokens=max_tokens)
+        together = [row for row in examples if len(row.token_ids) <= self._longest_together]
+        alone = [row for row in examples if len(row.token_ids) > self._longest_together]
+        return split(together, max_tokens=max_tokens) + [[row] for row in alone]
 
     def size_of(self, examples: Sequence[Example]) -> int:
         """Return the tokens that go through the model for one micro-batch, padding included."""
@@ -101,6 +104,11 @@ class Forward:
             _forget_longest(positions)
         bounds = {} if batch.rows is None else {"position_ids": batch.positions, "rows": batch.rows}
         return module(**self._inputs(batch), use_cache=False, **bounds)
+
+    @cached_property
+    def _longest_together(self) -> float:
+        """Tokens beyond which a row would change the positions of those beside it."""
+        return min((_trained_positions(positions) for positions in self._growing), default=math.inf)
 
     @cached_property
     def _growing(self) -> list[nn.Module]:
@@ -136,9 +144,18 @@ def base_of(model: PreTrainedModel) -> PreTrainedModel:
 
 
 def _keeps_longest(module: nn.Module) -> bool:
-    """Return whether rotary positions depend on the longest row ever seen, as those called "dynamic" do."""
+    """Return whether rotary positions depend on the longest row seen, as "dynamic" and "longrope" do."""
     kinds = getattr(module, "rope_type", None)
-    return any("dynamic" in str(kind) for kind in (kinds.values() if isinstance(kinds, dict) else [kinds]))
+    names = [str(kind) for kind in (kinds.values() if isinstance(kinds, dict) else [kinds])]
+    return any("dynamic" in name or name == "longrope" for name in names)
+
+
+def _trained_positions(positions: nn.Module) -> int:
+    """Return the length up to which a model has ordinary positions."""
+    settings = getattr(getattr(positions, "config", None), "rope_parameters", None) or {}
+    return int(
+        settings.get("original_max_position_embeddings") or getattr(positions, "original_max_seq_len", 0)
+    )
 
 
 def _forget_longest(positions: nn.Module) -> None:
