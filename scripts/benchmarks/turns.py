@@ -12,9 +12,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any
 
+from daemon.supervision.launcher import worker_environment
 from scripts.benchmarks.contenders.task import Task
 
 LAST_WORDS = 4096  # characters of what a contender that died has printed
+
+
+def _environment(module: str) -> dict[str, str]:
+    """Return a contender's environment: ours is that which the daemon gives to its worker."""
+    return worker_environment() if module == "ours" else dict(os.environ)
 
 
 class Died(RuntimeError):
@@ -54,7 +60,7 @@ class Contender:
             stdout=subprocess.PIPE,
             stderr=self._errors,
             text=True,
-            env=os.environ | {"OMP_NUM_THREADS": str(task.threads)},
+            env=_environment(module) | {"OMP_NUM_THREADS": str(task.threads)},
         )
 
     def listen(self) -> dict[str, Any]:

@@ -150,12 +150,11 @@ def _keeps_longest(module: nn.Module) -> bool:
     return any("dynamic" in name or name == "longrope" for name in names)
 
 
-def _trained_positions(positions: nn.Module) -> int:
+def _trained_positions(positions: Any) -> int:
     """Return the length up to which a model has ordinary positions."""
     settings = getattr(getattr(positions, "config", None), "rope_parameters", None) or {}
-    return int(
-        settings.get("original_max_position_embeddings") or getattr(positions, "original_max_seq_len", 0)
-    )
+    limit: int = settings.get("original_max_position_embeddings") or positions.original_max_seq_len
+    return limit
 
 
 def _forget_longest(positions: nn.Module) -> None:
