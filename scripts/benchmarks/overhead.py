@@ -1,13 +1,14 @@
 """The part of a step that is not arithmetic: (step - forward, loss, backward and optimizer) / step.
 
-With `tiny`, where it shows most. Ours also as the daemon's worker, with status, ledger and logs on: there the
-ledger tells the part of the time that lies between steps.
+With 6 M parameters, and with `tiny`, whose steps are so short that it shows most. Ours also as the daemon's
+worker, with status, ledger and logs on: there the ledger tells the part of the time that lies between steps.
 """
 
 import argparse
 import tempfile
 from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 from scripts.benchmarks.comparison import HF, OURS, facts_of
 from scripts.benchmarks.contenders.task import Task
@@ -22,22 +23,29 @@ from scripts.benchmarks.workload import write_rows
 def main() -> None:
     """Measure, print a table, write JSON."""
     options = parser_for("overhead", __doc__).parse_args()
-    with tempfile.TemporaryDirectory(prefix="overhead-") as name:
-        folder = Path(name)
-        contenders = _contenders(folder, options)
-        outcomes = compare(contenders)
-        tell("the daemon")
-        task = contenders[OURS][1]
-        between = _between_steps(folder / "work", task)
+    tables, data = [], {}
+    for shape in ("tiny",) if options.quick else ("6M", "tiny"):
+        with tempfile.TemporaryDirectory(prefix="overhead-") as name:
+            table, data[shape] = _measure(Path(name), shape, options)
+        tables.append(table)
+    publish("overhead", options, tables, data)
+
+
+def _measure(folder: Path, shape: str, options: argparse.Namespace) -> tuple[Table, dict[str, Any]]:
+    contenders = _contenders(folder, shape, options)
+    outcomes = compare(contenders)
+    tell("the daemon")
+    task = contenders[OURS][1]
+    between = _between_steps(folder / "work", task)
     rows: list[list[Cell]] = [[name, overhead(outcome, task)] for name, outcome in outcomes.items()]
     rows.append(["ours, in the daemon: time between steps alone", between])
     shown = [[name, share if share is None else f"{100 * float(share):.1f} %"] for name, share in rows]
-    table = Table("Overhead", ["", "share of the time"], shown)
-    publish("overhead", options, [table], {"between_steps": between, "contenders": facts_of(outcomes)})
+    table = Table(f"Overhead, {shape}", ["", "share of the time"], shown)
+    return table, {"between_steps": between, "contenders": facts_of(outcomes)}
 
 
-def _contenders(folder: Path, options: argparse.Namespace) -> dict[str, tuple[str, Task]]:
-    model = build_model(folder / "model", SHAPES["tiny"])
+def _contenders(folder: Path, shape: str, options: argparse.Namespace) -> dict[str, tuple[str, Task]]:
+    model = build_model(folder / "model", SHAPES[shape])
     file = folder / "rows.jsonl"
 
     def task(name: str, **of_contender: object) -> Task:
@@ -47,7 +55,7 @@ def _contenders(folder: Path, options: argparse.Namespace) -> dict[str, tuple[st
             folder=str(folder / name),
             threads=options.threads,
             turns=2 if options.quick else 5,
-            steps_per_turn=3 if options.quick else 20,
+            steps_per_turn=3 if options.quick else 8,
             options={"time_arithmetic": True, **of_contender},
         )
 

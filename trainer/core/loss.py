@@ -11,7 +11,7 @@ from torch.autograd.function import once_differentiable
 from torch.nn.functional import linear
 
 LOGITS_BYTES = {"cpu": 8 * 2**20, "cuda": 256 * 2**20}  # of one chunk, in fp32; more was not faster
-LEAST_ROWS = 128  # of a chunk: each adds to the whole gradient of the head, which takes its time
+LEAST_ROWS = 64  # of a chunk: each adds to the whole gradient of the head, which takes its time
 
 
 def summed_cross_entropy(hidden: Tensor, head: nn.Linear, targets: Tensor) -> Tensor:
