@@ -98,6 +98,16 @@ def test_a_token_sees_its_window_in_its_row_and_nothing_else():
     torch.testing.assert_close(found, expected.transpose(1, 2))
 
 
+def test_under_autocast_attention_is_in_half_precision_whatever_a_norm_has_made_of_the_queries():
+    query = torch.zeros(1)
+
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        found = attention.half_precision(query)
+
+    assert (found, attention.half_precision(query)) == (torch.bfloat16, None)
+    assert attention.half_precision(query.to(torch.float16)) == torch.float16
+
+
 @pytest.mark.parametrize("feature", ["softcap", "s_aux", "position_bias"])
 def test_a_feature_that_is_not_known_is_refused(feature):
     nothing = torch.zeros(1, 1, 2, 4)

@@ -72,10 +72,20 @@ def attend(
             raise UnsupportedAttention(f"attention with {name} cannot be computed row by row")
     if rows is None:
         rows = RowBounds((query.shape[2],), torch.empty(0))
-    elif query.is_cuda and query.dtype in HALF_PRECISION and not dropout:
-        kernel = gpu_kernel()
-        return kernel(query, key, value, rows, scaling, sliding_window).unsqueeze(0), None
+    elif query.is_cuda and not dropout and (dtype := half_precision(query)):
+        q, k, v = (tensor[0].transpose(0, 1).to(dtype) for tensor in (query, key, value))
+        return gpu_kernel()(q, k, v, rows, scaling, sliding_window).unsqueeze(0), None
     return _row_by_row(module, query, key, value, rows, dropout, scaling, sliding_window), None
+
+
+def half_precision(query: Tensor) -> torch.dtype | None:
+    """Return the format in which kernels for GPUs may attend; None where more precision is wanted.
+
+    Under autocast a norm may have left queries in fp32, in which nobody wants them from here on.
+    """
+    device = query.device.type
+    dtype = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else query.dtype
+    return dtype if dtype in HALF_PRECISION else None
 
 
 @torch.compiler.disable  # type: ignore[untyped-decorator]
@@ -124,7 +134,7 @@ def _band(length: int, window: int | None, device: torch.device) -> Tensor | Non
 
 
 Kernel = Callable[[Tensor, Tensor, Tensor, RowBounds, float | None, int | None], Tensor]
-"""query, key, value (1, H or K, T, D), rows, scaling, window -> (T, H, D)"""
+"""query, key, value (T, H or K, D), rows, scaling, window -> (T, H, D)"""
 
 
 @cache
@@ -139,13 +149,9 @@ def gpu_kernel() -> Kernel:
         query: Tensor, key: Tensor, value: Tensor, rows: RowBounds, scaling: float | None, window: int | None
     ) -> Tensor:
         found: Tensor = flash_attn_varlen_func(
-            query[0].transpose(0, 1),
-            key[0].transpose(0, 1),
-            value[0].transpose(0, 1),
-            rows.offsets,
-            rows.offsets,
-            rows.longest,
-            rows.longest,
+            *(query, key, value),
+            *(rows.offsets, rows.offsets),
+            *(rows.longest, rows.longest),
             softmax_scale=scaling,
             causal=True,
             window_size=_window(window),
@@ -161,9 +167,9 @@ def _by_torch(
     from torch.nn.attention.varlen import varlen_attn
 
     found = varlen_attn(
-        query[0].transpose(0, 1),
-        key[0].transpose(0, 1),
-        value[0].transpose(0, 1),
+        query,
+        key,
+        value,
         rows.offsets,
         rows.offsets,
         rows.longest,
