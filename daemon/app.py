@@ -69,11 +69,11 @@ def run_daemon(
         overrides = [*overrides, f"daemon.log_format={log_format}"]
     layout = Layout(base_dir)
     layout.create()
-    if not layout.config_file.exists():
-        write_json(layout.config_file, STARTER_CONFIG, durable=False)
     lock = FileLock(layout.lock_file, blocking=False)
     try:
         with lock:
+            if not layout.config_file.exists():
+                write_json(layout.config_file, STARTER_CONFIG, durable=False)
             write_json(layout.process_file, {"pid": os.getpid(), "started_at": started_at}, durable=False)
             # Now, not by comparing times: the clock may have jumped since they were written
             found = read_requests(layout)

@@ -7,7 +7,9 @@ import subprocess
 import sys
 
 import pytest
+from filelock import FileLock
 
+from daemon.app import AlreadyRunning, run_daemon
 from tests.faults.site import PATIENCE_S, ROOT
 from tests.support import eventually
 from trainer.protocol.files import read_json
@@ -60,6 +62,16 @@ def test_exactly_one_of_many_runs_and_the_others_say_so_in_one_line(layout, star
             assert re.fullmatch(
                 r"error: a daemon is already running here \(pid (\d+|unknown)\);.*\n", process.stderr.read()
             )
+
+
+def test_one_that_does_not_run_writes_nothing_at_all(layout):
+    layout.create()
+
+    with FileLock(layout.lock_file), pytest.raises(AlreadyRunning):
+        run_daemon(layout.base)
+
+    assert list(layout.base.glob("*.json")) == []
+    assert list(layout.status.glob("*.json")) == []
 
 
 def test_a_killed_daemon_does_not_keep_the_next_one_from_starting(layout, start):
