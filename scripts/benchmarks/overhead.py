@@ -1,5 +1,7 @@
 """The part of a step that is not arithmetic: (step - forward, loss, backward and optimizer) / step.
 
+Clipping the gradient, which all do likewise, is in that part; it is also told apart.
+
 With 6 M parameters, and with `tiny`, whose steps are so short that it shows most. Ours also as the daemon's
 worker, with status, ledger and logs on: there the ledger tells the part of the time that lies between steps.
 """
@@ -37,10 +39,18 @@ def _measure(folder: Path, shape: str, options: argparse.Namespace) -> tuple[Tab
     tell("the daemon")
     task = contenders[OURS][1]
     between = _between_steps(folder / "work", task)
-    rows: list[list[Cell]] = [[name, overhead(outcome, task)] for name, outcome in outcomes.items()]
-    rows.append(["ours, in the daemon: time between steps alone", between])
-    shown = [[name, share if share is None else f"{100 * float(share):.1f} %"] for name, share in rows]
-    table = Table(f"Overhead, {shape}", ["", "share of the time"], shown)
+    rows: list[list[Cell]] = [
+        [
+            name,
+            _percent(overhead(outcome, task, "arithmetic_s")),
+            _percent(overhead(outcome, task, "arithmetic_s", "clipping_s")),
+            median(outcome.turn_s) / task.steps_per_turn if outcome.turn_s else None,
+        ]
+        for name, outcome in outcomes.items()
+    ]
+    rows.append(["ours, in the daemon: time between steps alone", _percent(between), None, None])
+    columns = ["", "share of the time", "without clipping", "seconds per step"]
+    table = Table(f"Overhead, {shape}", columns, rows)
     return table, {"between_steps": between, "contenders": facts_of(outcomes)}
 
 
@@ -67,9 +77,19 @@ def _contenders(folder: Path, shape: str, options: argparse.Namespace) -> dict[s
     }
 
 
-def overhead(outcome: Outcome, task: Task) -> float | None:
-    """Return the median over the turns of the share that is not arithmetic."""
-    arithmetic = outcome.facts.get("arithmetic_s", [])
+def _percent(share: float | None) -> str | None:
+    return None if share is None else f"{100 * share:.1f} %"
+
+
+def overhead(outcome: Outcome, task: Task, *needed_for: str) -> float | None:
+    """Return the median over the turns of the share that is none of `needed_for`.
+
+    Args:
+        needed_for: facts, each a list of seconds per step.
+    """
+    arithmetic = [
+        sum(parts) for parts in zip(*(outcome.facts.get(name, []) for name in needed_for), strict=True)
+    ]
     shares = []
     for turn, seconds in enumerate(outcome.turn_s):
         first = task.first_steps + turn * task.steps_per_turn

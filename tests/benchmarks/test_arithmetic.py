@@ -49,16 +49,18 @@ def test_tokens_of_the_first_steps_and_of_the_last_do_not_count():
 
 
 def test_overhead_is_what_arithmetic_leaves_of_the_time():
-    outcome = Outcome(turn_s=[4.0, 4.0], facts={"arithmetic_s": [9.0, 1.0, 2.0, 1.5, 1.5, 9.0]})
+    seconds = {"arithmetic_s": [9.0, 1.0, 2.0, 1.5, 1.5, 9.0], "clipping_s": [9.0, *[0.25] * 4, 9.0]}
+    outcome = Outcome(turn_s=[4.0, 4.0], facts=seconds)
 
-    assert overhead(outcome, TASK) == 0.25
+    assert overhead(outcome, TASK, "arithmetic_s") == 0.25
+    assert overhead(outcome, TASK, "arithmetic_s", "clipping_s") == 0.125
 
 
 def test_a_contender_that_died_was_not_measured():
     outcome = Outcome(why_not="killed")
 
     assert per_second(outcome, TASK, "tokens") is None
-    assert overhead(outcome, TASK) is None
+    assert overhead(outcome, TASK, "arithmetic_s") is None
 
 
 def test_the_speed_of_a_run_is_counted_from_one_begin_to_another():

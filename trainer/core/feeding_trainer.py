@@ -122,6 +122,7 @@ class FeedingTrainer(Trainer):
         with self._autocast():
             self.forward = Forward(model, way or find_way(model))
         self.create_optimizer()
+        self._trained = [weight for weight in model.parameters() if weight.requires_grad]
         for group in self.optimizer.param_groups:
             group["lr"] = group["initial_lr"] = (
                 1.0  # so that the schedule's factor is the learning rate itself
@@ -238,7 +239,7 @@ class FeedingTrainer(Trainer):
 
     def gradient(self, model: nn.Module, bundle: StepBundle) -> Tensor:
         """Add up the gradient of all rows; return their loss."""
-        torch.manual_seed(bundle.noise_seed)
+        self._seed(bundle.noise_seed)
         total = torch.zeros((), device=self.args.device)
         for rows in self.forward.split(bundle.examples, max_tokens=bundle.micro_batch_tokens):
             # By the tokens of the whole step, so that it does not matter how its rows are split
@@ -247,6 +248,12 @@ class FeedingTrainer(Trainer):
             total += loss.detach()
             self.tick()
         return total
+
+    def _seed(self, seed: int) -> None:
+        """Seed what this step's noise is drawn from. `torch.manual_seed` looks at every kind of device."""
+        torch.default_generator.manual_seed(seed)
+        if self.args.device.type != "cpu":
+            torch.get_device_module(self.args.device).manual_seed(seed)
 
     def _summed_loss(self, rows: list[Example]) -> Tensor:
         with self._autocast():
@@ -315,6 +322,10 @@ class FeedingTrainer(Trainer):
         gc.collect()
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
+
+    def _clip_grad_norm(self, model: nn.Module) -> Tensor:
+        """Clip as the stock class does, without looking for the weights in all modules."""
+        return nn.utils.clip_grad_norm_(self._trained, self.args.max_grad_norm)
 
     def _get_grad_norm(self, model: nn.Module, grad_norm: Any = None) -> Any:
         """Look at the gradient before it is applied. What is not finite is dropped: nothing is applied then.

@@ -4,7 +4,7 @@ Shapes: B = sequences of a micro-batch, T = tokens of a sequence, K = positions 
 token.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import accumulate, chain
 
@@ -87,29 +87,36 @@ def _by_length(examples: Sequence[Example]) -> list[Example]:
 
 def end_to_end(examples: Sequence[Example], device: torch.device) -> MicroBatch:
     """Lay examples one behind the other, and put them on `device`."""
-    lengths = tuple(len(example.token_ids) for example in examples)
+    lengths = [len(example.token_ids) for example in examples]
     offsets = [0, *accumulate(lengths)]
     return _tensors(
         token_ids=list(chain.from_iterable(example.token_ids for example in examples)),
-        positions=list(chain.from_iterable(range(length) for length in lengths)),
-        examples=examples,
-        starts=offsets,
+        labels=list(chain.from_iterable(example.labels for example in examples)),
+        positions=torch.cat([torch.arange(length) for length in lengths]),
+        starts=offsets[:-1],
+        lengths=lengths,
         num_sequences=1,
-        rows=RowBounds(lengths, torch.tensor(offsets, dtype=torch.int32).to(device, non_blocking=True)),
+        rows=RowBounds(
+            tuple(lengths), torch.tensor(offsets, dtype=torch.int32).to(device, non_blocking=True)
+        ),
         device=device,
     )
 
 
 def padded(examples: Sequence[Example], device: torch.device) -> MicroBatch:
     """Pad examples to the longest of them, and put them on `device`."""
-    longest = max(len(example.token_ids) for example in examples)
-    fillers = ([PADDING] * (longest - len(example.token_ids)) for example in examples)
-    rows = zip((example.token_ids for example in examples), fillers, strict=True)
+    lengths = [len(example.token_ids) for example in examples]
+    longest = max(lengths)
+
+    def pad(rows: Iterable[list[int]], filler: int) -> list[int]:
+        return list(chain.from_iterable(row + [filler] * (longest - len(row)) for row in rows))
+
     return _tensors(
-        token_ids=list(chain.from_iterable(chain.from_iterable(rows))),
-        positions=list(range(longest)) * len(examples),
-        examples=examples,
+        token_ids=pad((example.token_ids for example in examples), PADDING),
+        labels=pad((example.labels for example in examples), IGNORED),
+        positions=torch.arange(longest).repeat(len(examples)),
         starts=range(0, longest * len(examples), longest),
+        lengths=lengths,
         num_sequences=len(examples),
         rows=None,
         device=device,
@@ -119,30 +126,29 @@ def padded(examples: Sequence[Example], device: torch.device) -> MicroBatch:
 def _tensors(
     *,
     token_ids: list[int],
-    positions: list[int],
-    examples: Sequence[Example],
+    labels: list[int],
+    positions: Tensor,
     starts: Sequence[int],
+    lengths: Sequence[int],
     num_sequences: int,
     rows: RowBounds | None,
     device: torch.device,
 ) -> MicroBatch:
-    predicting, targets = [], []
-    for start, example in zip(starts, examples, strict=False):
-        for position, label in enumerate(example.labels[1:]):
-            if label != IGNORED:
-                predicting.append(start + position)
-                targets.append(label)
-    # One copy to the device instead of four
-    everything = torch.tensor(token_ids + positions + predicting + targets)
+    ids, wanted = torch.tensor(token_ids), torch.tensor(labels)
+    wanted[list(starts)] = IGNORED  # nothing predicts the first token of a row
+    supervised = wanted.ne(IGNORED).nonzero().squeeze(1)
+    parts = [ids, positions, supervised - 1, wanted[supervised]]
+    everything = torch.cat(parts)  # one copy to the device instead of four
     if device.type == "cuda":
         everything = everything.pin_memory()
-    sizes = [len(token_ids), len(positions), len(predicting), len(targets)]
-    ids, places, where, what = torch.split(everything.to(device, non_blocking=True), sizes)
+    ids, positions, predicting, targets = torch.split(
+        everything.to(device, non_blocking=True), [len(part) for part in parts]
+    )
     return MicroBatch(
         token_ids=ids.view(num_sequences, -1),
-        positions=places.view(num_sequences, -1),
-        predicting=where,
-        targets=what,
-        row_lengths=tuple(len(example.token_ids) for example in examples),
+        positions=positions.view(num_sequences, -1),
+        predicting=predicting,
+        targets=targets,
+        row_lengths=tuple(lengths),
         rows=rows,
     )
