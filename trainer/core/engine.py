@@ -5,6 +5,7 @@ import json
 import logging
 from collections import deque
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass
 from functools import cached_property
@@ -370,13 +371,16 @@ class TrainerEngine:
 
     def _write(self, folder: Path) -> None:
         try:
-            if self._settings.training.uses_adapter:
-                save_adapter(self.trainer.model, folder)
-            else:
-                self.trainer.model.save_pretrained(folder)
-            self.reporter.tick()
-            save_tokenizer(self.trainer.processing_class, folder)
-            write_state(self.trainer, self.reporter.recent_steps, folder)
+            # Side by side: memory is copied twice as fast by two cores
+            with ThreadPoolExecutor(max_workers=1) as beside:
+                state = beside.submit(write_state, self.trainer, self.reporter.recent_steps, folder)
+                if self._settings.training.uses_adapter:
+                    save_adapter(self.trainer.model, folder)
+                else:
+                    self.trainer.model.save_pretrained(folder)
+                self.reporter.tick()
+                save_tokenizer(self.trainer.processing_class, folder)
+                state.result()
         except torch.OutOfMemoryError:
             raise
         except (SafetensorError, RuntimeError) as error:  # how these libraries report a full disk
