@@ -106,7 +106,9 @@ def test_fresh_matrices_are_the_same_each_time_and_change_nothing(tmp_path, tiny
     assert all("q_proj" in name or "v_proj" in name for name in trainable)
 
 
-@pytest.mark.parametrize("targets", [["no_such_layer"], ["q_proj", "no_such_layer"], ["proj"]])
+@pytest.mark.parametrize(
+    "targets", [["no_such_layer"], ["q_proj", "no_such_layer"], ["proj"], ["self_attn"], ["norm"]]
+)
 def test_layers_the_model_does_not_have_are_the_settings_fault(base_dir, tiny_folder, targets):
     settings = settings_with(tiny_folder, training=LORA | {"lora_targets": targets})
 
@@ -125,11 +127,12 @@ def test_the_embeddings_can_have_matrices_too(base_dir, tiny_folder, seven_rows)
     assert result.record.rows_trained == 7
 
 
-@pytest.mark.parametrize("targets", [["norm"], []])
-def test_targets_that_cannot_be_trained_are_the_settings_fault(base_dir, tiny_folder, targets):
-    settings = settings_with(tiny_folder, training=LORA | {"lora_targets": targets})
+def test_no_targets_at_all_are_the_settings_fault(base_dir, tiny_folder):
+    settings = settings_with(tiny_folder, training=LORA | {"lora_targets": []})
 
-    with pytest.raises(BadConfig, match=r"training\.lora_targets is "):
+    with pytest.raises(
+        BadConfig, match=r"lora_targets is \[\]; expected names such as .*, or \"all-linear\""
+    ):
         loaded(base_dir, settings)
 
 

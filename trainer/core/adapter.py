@@ -11,11 +11,14 @@ import torch
 from peft import LoraConfig, PeftConfig, PeftModel, get_peft_model
 from torch import nn
 from transformers import PreTrainedModel
+from transformers.pytorch_utils import Conv1D
 
 from trainer.config.loader import BadConfig
 from trainer.config.schema import TrainingSettings
 
 logger = logging.getLogger(__name__)
+
+LAYERS = (nn.Linear, nn.Embedding, nn.Conv1d, Conv1D)  # the kinds that can have such matrices beside them
 
 
 def add_adapter(base: PreTrainedModel, settings: TrainingSettings) -> PreTrainedModel:
@@ -47,19 +50,20 @@ def _refuse_unmatched(base: PreTrainedModel, targets: str | list[str]) -> None:
     Raises:
         BadConfig: one does not.
     """
-    names = [f".{name}" for name, _ in base.named_modules()]
+    names = [f".{name}" for name, layer in base.named_modules() if isinstance(layer, LAYERS)]
     unmatched = [
         target
         for target in (targets if isinstance(targets, list) else [])
         if not any(name.endswith(f".{target}") for name in names)
     ]
-    if unmatched:
+    if unmatched or not targets:
         known = sorted(
             {name.rpartition(".")[2] for name, layer in base.named_modules() if isinstance(layer, nn.Linear)}
         )
+        why = f", but the model has no layer {', '.join(unmatched)}" if unmatched else ""
         raise BadConfig(
-            f"training.lora_targets is {targets}, but the model has no layer {', '.join(unmatched)}; "
-            f"expected names such as {', '.join(known)}"
+            f"training.lora_targets is {targets}{why}; expected names such as {', '.join(known)}, "
+            'or "all-linear"'
         )
 
 
