@@ -9,7 +9,6 @@ import sys
 import pytest
 from filelock import FileLock
 
-from daemon.app import AlreadyRunning, run_daemon
 from tests.faults.site import PATIENCE_S, ROOT
 from tests.support import eventually
 from trainer.protocol.files import read_json
@@ -64,11 +63,11 @@ def test_exactly_one_of_many_runs_and_the_others_say_so_in_one_line(layout, star
             )
 
 
-def test_one_that_does_not_run_writes_nothing_at_all(layout):
+def test_one_that_does_not_run_writes_nothing_at_all(layout, start):
     layout.create()
 
-    with FileLock(layout.lock_file), pytest.raises(AlreadyRunning):
-        run_daemon(layout.base)
+    with FileLock(layout.lock_file):
+        assert start().wait(PATIENCE_S) == 1
 
     assert list(layout.base.glob("*.json")) == []
     assert list(layout.status.glob("*.json")) == []
