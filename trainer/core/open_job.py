@@ -130,8 +130,8 @@ class OpenJob:
         lines = ", ".join(map(str, self.first_lines_without_target))
         more = ", …" if number > len(self.first_lines_without_target) else ""
         return (
-            f"{self.job.name}: {number} rows had nothing left to learn and were set aside: lines {lines}{more};"
-            f" expected a turn to learn among the first {self.settings.data.max_length} tokens"
+            f"{self.job.name}: {number} rows had nothing left to learn and were set aside: lines {lines}{more}"
+            f"; expected a turn to learn among the first {self.settings.data.max_length} tokens"
             " (data.max_length); look at their roles and lengths"
         )
 
