@@ -127,12 +127,12 @@ class OpenJob:
         """Say for a person which rows were set aside; None if none was."""
         if not (number := self.counts["without_target"]):
             return None
-        lines = ", ".join(map(str, self.first_lines_without_target))
-        more = ", …" if number > len(self.first_lines_without_target) else ""
+        more = [] if number == len(self.first_lines_without_target) else ["…"]
+        lines = ", ".join([*map(str, self.first_lines_without_target), *more])
         return (
-            f"{self.job.name}: {number} rows had nothing left to learn and were set aside: lines {lines}{more}"
-            f"; expected a turn to learn among the first {self.settings.data.max_length} tokens"
-            " (data.max_length); look at their roles and lengths"
+            f"{self.job.name}: {number} rows had nothing left to learn and were set aside: lines {lines}; "
+            f"expected a turn to learn among the first {self.settings.data.max_length} tokens "
+            "(data.max_length); look at their roles and lengths"
         )
 
     @property

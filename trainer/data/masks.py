@@ -5,6 +5,7 @@ the text or the tokens for markers; so a prompt that quotes a marker changes not
 """
 
 import os
+from contextlib import suppress
 from dataclasses import replace
 from typing import Literal
 
@@ -60,6 +61,25 @@ def render_text(conversation: Conversation, tokenizer: Tokenizer, train_on: Trai
         if message.role == "assistant" and message.is_trained
     ]
     return text, [reading.answer(i) for i in answers]
+
+
+def ends_of_turns(conversation: Conversation, tokenizer: Tokenizer) -> tuple[str, list[int]]:
+    """Return a conversation's text, and after how many characters its turns end, for as many as can be told.
+
+    Raises:
+        UnrenderableConversation, UnusableTemplate: as `render_text` does.
+    """
+    text, _ = render_text(conversation, tokenizer, "all")
+    if conversation.is_plain_text:
+        return text, [len(text)]
+    reading = _Reading(
+        conversation, ShownTurns(conversation, tokenizer), text, getattr(tokenizer, "eos_token", None) or ""
+    )
+    ends: list[int] = []
+    with suppress(UnrenderableConversation, UnusableTemplate):
+        for number in range(1, len(conversation.messages)):
+            ends.append(reading.end_of_first(number))
+    return text, [*ends, len(text)] if len(ends) + 1 == len(conversation.messages) else ends
 
 
 def _plain_text(conversation: Conversation, tokenizer: Tokenizer) -> RenderedText:
@@ -120,7 +140,7 @@ class _Reading:
         for i, message in enumerate(self._messages):
             if message.is_trained:
                 continue
-            first, end = self._end_of_first(i), self._end_of_first(i + 1)
+            first, end = self.end_of_first(i), self.end_of_first(i + 1)
             if _squeezed(message.content) not in _squeezed(self._text[first:end]):
                 raise UnusableTemplate(
                     f"the chat template does not show messages[{i}] in a place of its own, so it cannot be "
@@ -132,7 +152,12 @@ class _Reading:
         spans.append((start, len(self._text)))
         return [span for span in spans if span[0] < span[1]]
 
-    def _end_of_first(self, number: int) -> int:
+    def end_of_first(self, number: int) -> int:
+        """Return after how many characters the first turns end.
+
+        Raises:
+            UnrenderableConversation, UnusableTemplate: as `render_text` does.
+        """
         if number == 0:
             return 0
         through = self._through(number - 1)
