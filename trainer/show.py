@@ -19,7 +19,7 @@ from trainer.data.example import IGNORED
 from trainer.data.formats import read_conversation
 from trainer.data.masks import ends_of_turns
 from trainer.data.overlong import Piece
-from trainer.data.render import ExampleRenderer, OverlongRow, UnrenderableConversation
+from trainer.data.render import ExampleRenderer, OverlongRow, UnrenderableConversation, UnusableTemplate
 from trainer.data.rows import BadRow, open_without_following, parse_row, read_lines
 from trainer.profiles.registry import make_profile
 from trainer.protocol.checkpoints import POINTER
@@ -38,12 +38,14 @@ def answer(order: ShowOrder) -> ShowAnswer:
         return _show(order)
     except BAD_ROWS as error:
         return Refused(message=f"{order.file}:{order.row}: {error}", is_bad_config=False)
+    except UnusableTemplate as error:
+        return Refused(message=f"{order.file}:{order.row}: {error}", is_bad_config=True)
     except Exception as error:
         fault = classify(error)
-        if fault is FaultKind.CRASH and not isinstance(error, ValueError):
+        if fault is FaultKind.CRASH:
             traceback.print_exc()
-        is_bad_config = fault is FaultKind.BAD_CONFIG or isinstance(error, ValueError)
-        return Refused(message=str(error) or type(error).__name__, is_bad_config=is_bad_config)
+        message = str(error) or type(error).__name__
+        return Refused(message=message, is_bad_config=fault is FaultKind.BAD_CONFIG)
 
 
 def _show(order: ShowOrder) -> Shown:

@@ -126,7 +126,7 @@ def test_options_that_could_not_be_honoured_are_refused(options, told):
 
 
 def test_chatml_takes_no_options():
-    with pytest.raises(ValidationError, match="none where chat_template is"):
+    with pytest.raises(ValidationError, match="no options where chat_template is"):
         Settings.model_validate({"model": {"chat_template": "chatml", "template_options": {"x": 1}}})
 
 

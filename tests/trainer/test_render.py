@@ -277,8 +277,8 @@ def test_a_refusal_shows_the_place_where_the_texts_part():
         render(conversation(*turns), with_template(FORGETFUL))
 
     assert (
-        'at character 28 expected "end|>assistant:\\n<think></think>a<|im_end|>", found '
-        '"end|>assistant:\\na<|im_end|>user:\\nr\\x1b[2J<|im_end'
+        r'at character 29 expected "|im_end|>assistant:\n<think></think>a<|im_end|>", '
+        r'found "|im_end|>assistant:\na<|im_end|>user:\nr\x1b[2J<|im_'
     ) in str(refusal.value)
     assert 'set data.train_on to "last_assistant", or model.chat_template to "chatml"' in str(refusal.value)
 

@@ -36,7 +36,7 @@ from trainer.protocol.messages import StartJob
 def hash_of_source(*folders: Path) -> str:
     """Return a hash of the modules in some folders."""
     digest = hashlib.sha256()
-    for path in sorted(path for folder in folders for path in folder.glob("*.py")):
+    for path in sorted(path for folder in folders for path in folder.rglob("*.py")):
         digest.update(path.read_bytes())
     return digest.hexdigest()
 
