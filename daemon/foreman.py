@@ -370,6 +370,10 @@ class Foreman:
             message += f", loss {loss:.4f}"
         if event.truncated_rows:
             message += f"; {event.truncated_rows} rows cut off at data.max_length"
+        if event.split_rows:
+            message += f"; {event.split_rows} rows split at data.max_length"
+        if event.dropped_rows:
+            message += f"; {event.dropped_rows} rows dropped, because they are longer than data.max_length"
         if event.rows_without_target:
             message += f"; {event.rows_without_target} rows had nothing left to learn"
         logger.info(message, extra={"job_id": job.id})

@@ -39,6 +39,14 @@ ARROWS = {
         "trainer.protocol",
         "trainer.worker",
     },
+    "trainer.show": {
+        "trainer.core",
+        "trainer.config",
+        "trainer.data",
+        "trainer.profiles",
+        "trainer.protocol",
+        "trainer.worker",
+    },
     "trainer.dry_run": {
         "trainer.core",
         "trainer.config",

@@ -80,6 +80,12 @@ def _plan(order: DryRunOrder, models: Path) -> Planned:
         settings = _with_few_tokens(settings)
     with ThreadPoolExecutor(1) as executor, _opened(engine, order, check, settings, executor) as opened:
         found = _survey(opened, engine)
+        if not found.supervised_tokens:
+            raise RefusedFile(
+                opened.told_of_rows_without_target()
+                or f"{path}: all rows are dropped, being longer than data.max_length; raise it, or set "
+                "data.overlong to another way"
+            )
         planned = Planned(
             file=order.file,
             model_name=ready.model_name,
@@ -90,6 +96,8 @@ def _plan(order: DryRunOrder, models: Path) -> Planned:
             rejected_rows=len(check.rejected_lines),
             first_rejections=tuple(rejections),
             truncated_rows=opened.counts["truncated"],
+            split_rows=opened.counts["split"],
+            dropped_rows=opened.counts["dropped"],
             rows_without_target=opened.counts["without_target"],
             tokens=found.tokens,
             supervised_tokens=found.supervised_tokens,

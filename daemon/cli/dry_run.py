@@ -134,7 +134,8 @@ def _lines(planned: Planned, speed: Speed | None) -> Iterator[tuple[str, str]]:
         yield "", rejection
     yield "tokens", f"{planned.tokens:,} an epoch, {planned.supervised_tokens:,} of them learned"
     without = f"without anything to learn: {planned.rows_without_target:,}"
-    yield "truncated", f"{planned.truncated_rows:,} rows; {without}"
+    cut = f"{planned.truncated_rows:,} rows, {planned.split_rows:,} split, {planned.dropped_rows:,} dropped"
+    yield "truncated", f"{cut}; {without}"
     yield "steps", f"{planned.steps:,} of {planned.rows_per_step} rows, {planned.epochs} x over the file"
     yield "micro-batches", _micro_batches(planned)
     rates = (planned.first_learning_rate, planned.last_learning_rate)

@@ -41,7 +41,7 @@ class CharTokenizer:
         return CharEncodings([[ord(char) for char in one] for one in text])
 
     def apply_chat_template(
-        self, conversation: list[dict[str, str]], *, tokenize: bool, add_generation_prompt: bool
+        self, conversation: list[dict[str, Any]], *, tokenize: bool, add_generation_prompt: bool
     ) -> str:
         turns = [f"{message['role']}:{message['content']}\n" for message in conversation]
         return "".join(turns) + ("assistant:" if add_generation_prompt else "")

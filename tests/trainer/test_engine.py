@@ -20,7 +20,7 @@ from trainer.core.engine import TrainerEngine
 from trainer.core.feeding_trainer import FeedingTrainer
 from trainer.data.formats import read_conversation
 from trainer.data.plan import Plan
-from trainer.data.render import ExampleRenderer, render_examples
+from trainer.data.render import ExampleRenderer, learnable, render_examples
 from trainer.protocol.job import Outcome
 from trainer.protocol.messages import (
     JobEnded,
@@ -155,9 +155,8 @@ def test_rows_are_trained_in_the_order_of_the_plan_and_each_once_an_epoch(
     monkeypatch.setattr(FeedingTrainer, "training_step", spy)
     engine, _ = train(base_dir, settings, [(job, seven_rows)])
 
-    examples = render_examples(
-        [read_conversation(content) for content in rows(7)], engine.tokenizer, max_length=2048
-    )
+    conversations = [read_conversation(content) for content in rows(7)]
+    examples = learnable(render_examples(conversations, engine.tokenizer, max_length=2048))
     row_of = {tuple(example.token_ids): i for i, example in enumerate(examples)}
     found = [[row_of[tuple(ids)] for ids in step] for step in trained]
     plan = Plan(sha256=job.sha256, num_rows=7, rows_per_step=3, epochs=2, seed=settings.training.seed)
@@ -183,7 +182,7 @@ def test_validation_loss_is_the_mean_over_all_supervised_tokens(base_dir, tmp_pa
     assert [(event.global_step, event.rows) for event in told.of(Validated)] == [(2, 5), (3, 5)]
     model = AutoModelForCausalLM.from_pretrained(current(base_dir)).eval()
     conversations = [read_conversation(one) for one in content]
-    examples = render_examples(conversations, engine.tokenizer, max_length=2048)
+    examples = learnable(render_examples(conversations, engine.tokenizer, max_length=2048))
     total, tokens = 0.0, 0
     for example in examples:
         with torch.no_grad():
@@ -239,9 +238,9 @@ def test_what_learns_while_it_renders_is_used_by_one_thread(base_dir, seven_rows
     threads = defaultdict(set)
     render = ExampleRenderer.render
 
-    def note_thread(renderer, conversations, *, max_length):
+    def note_thread(renderer, conversations, **ways):
         threads[renderer].add(current_thread())
-        return render(renderer, conversations, max_length=max_length)
+        return render(renderer, conversations, **ways)
 
     monkeypatch.setattr(ExampleRenderer, "render", note_thread)
 

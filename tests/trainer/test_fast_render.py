@@ -1,6 +1,7 @@
 """What is remembered of templates and words changes nothing: every row comes out as if rendered by itself."""
 
 import json
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -21,6 +22,7 @@ from tests.trainer.test_render import (
 )
 from trainer.core.chatml import CHATML
 from trainer.core.tiny import _tokenizer
+from trainer.data.conversation import Conversation
 from trainer.data.opaque import only_shows_content
 from trainer.data.render import ExampleRenderer, UnrenderableConversation, UnusableTemplate, render_examples
 from trainer.data.render import Tokenizer as RowTokenizer
@@ -107,14 +109,25 @@ def outcome(render: Any, row: Any) -> Any:
 @pytest.mark.parametrize("expression", EXPRESSIONS)
 @pytest.mark.parametrize("template", [*SHOWING, *LOOKING, FORGETFUL])
 @settings(max_examples=40)
-@given(turns=TURN_LISTS)
-def test_a_row_is_rendered_as_if_nothing_were_remembered(template, expression, turns):
+@given(
+    turns=TURN_LISTS,
+    untrained=st.sets(st.integers(0, 4), max_size=2),
+    overlong=st.sampled_from(["truncate_left_turns", "truncate_right", "split", "drop"]),
+    train_on=st.sampled_from(["assistant", "assistant", "last_assistant", "all"]),
+)
+def test_a_row_is_rendered_as_if_nothing_were_remembered(
+    template, expression, turns, untrained, overlong, train_on
+):
     tokenizer: RowTokenizer = TOKENIZERS[template, expression]
-    row = conversation(*turns)
+    messages = conversation(*turns).messages
+    row = Conversation(
+        tuple(replace(message, is_trained=i not in untrained) for i, message in enumerate(messages))
+    )
+    way: Any = {"max_length": 60, "overlong": overlong, "train_on": train_on}
 
-    fast = outcome(lambda rows: RENDERERS[template, expression].render(rows, max_length=60), row)
+    fast = outcome(lambda rows: RENDERERS[template, expression].render(rows, **way), row)
 
-    assert fast == outcome(lambda rows: render_examples(rows, tokenizer, max_length=60), row)
+    assert fast == outcome(lambda rows: render_examples(rows, tokenizer, **way), row)
 
 
 @pytest.mark.parametrize("expression", EXPRESSIONS)

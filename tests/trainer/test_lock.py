@@ -72,6 +72,7 @@ def test_lora_settings_are_free_while_all_weights_are_trained():
     assert set(locked_values(Settings())) == {
         "model.base_model",
         "model.chat_template",
+        "model.template_options",
         "training.method",
         "training.optimizer",
         "data.max_length",

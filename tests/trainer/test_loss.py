@@ -11,7 +11,7 @@ from trainer.core import loss as loss_module
 from trainer.core.forward import Forward, Way
 from trainer.core.loss import summed_cross_entropy
 from trainer.data.formats import read_conversation
-from trainer.data.render import IGNORED, Example, render_examples
+from trainer.data.render import IGNORED, Example, learnable, render_examples
 
 TOLERANCE = 1e-6
 
@@ -21,7 +21,8 @@ def examples(tiny_folder) -> list[Example]:
     """Return rows of very different lengths, with and without anything to learn."""
     contents = [row(f"Say {i} " * (1 + 7 * i), f"{i} it is. " * (6 - i)) for i in range(5)]
     conversations = [read_conversation(content) for content in contents]
-    return render_examples(conversations, AutoTokenizer.from_pretrained(tiny_folder), max_length=2048)
+    tokenizer = AutoTokenizer.from_pretrained(tiny_folder)
+    return learnable(render_examples(conversations, tokenizer, max_length=2048))
 
 
 @pytest.fixture(params=["plain", "head apart", "end to end"])

@@ -23,7 +23,7 @@ from trainer.config.schema import Settings
 from trainer.core.adapter import add_adapter
 from trainer.core.open_job import make_plan
 from trainer.data.formats import read_conversation
-from trainer.data.render import Example, render_examples
+from trainer.data.render import Example, learnable, render_examples
 from trainer.protocol.job import Job
 
 pytestmark = pytest.mark.filterwarnings(PEFT_IS_BEHIND)
@@ -141,7 +141,7 @@ class Case:
 def in_order(job: Job, settings: Settings, tokenizer: Any) -> list[Example]:
     """Return the examples of a file in the order of its plan."""
     conversations = [read_conversation(row) for row in ragged_rows()]
-    examples = render_examples(conversations, tokenizer, max_length=settings.data.max_length)
+    examples = learnable(render_examples(conversations, tokenizer, max_length=settings.data.max_length))
     plan = make_plan(job, settings, ())
     return [examples[position] for step in range(plan.num_steps) for position in plan.positions(step)]
 

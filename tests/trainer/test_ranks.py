@@ -112,6 +112,23 @@ def test_two_processes_learn_what_one_learns_but_for_rounding(base, tiny_folder)
     assert followers() == []
 
 
+@pytest.mark.parametrize("processes", [1, 2])
+def test_a_step_without_anything_to_learn_changes_no_weight(base, tiny_folder, processes):
+    # With averages of earlier gradients and a decay, a gradient of zero would move the weights
+    training = {"processes": processes, "weight_decay": 0.1}
+    settings = settings_with(tiny_folder, training=training, data={"max_length": 32})
+    learned = ("a", ragged(3), {})
+    nothing = ("b", [row("word " * 50, "never seen")] * 3, {})
+    once, twice = base("once"), base("twice")
+
+    [step] = steps_of(once, settings, learned)
+    _, empty = steps_of(twice, settings, learned, nothing)
+
+    assert (empty.rows, empty.supervised_tokens, empty.loss, empty.not_applied) == (3, 0, None, None)
+    assert step.loss is not None
+    assert weights_sha256(twice) == weights_sha256(once)
+
+
 def test_two_processes_go_on_from_a_checkpoint_as_if_they_had_never_stopped(base, noisy_folder):
     settings = settings_with(noisy_folder, training={"processes": 2})
     file = ("a", rows(18), {})

@@ -1,11 +1,13 @@
 """Which tokens are learned. What transformers finds by its own template markers is there to compare with."""
 
 import json
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from tokenizers import Tokenizer
+from tokenizers.processors import TemplateProcessing
 from transformers import PreTrainedTokenizerFast
 
 from trainer.core.tiny import _tokenizer
@@ -70,7 +72,7 @@ def conversation(*turns: tuple[Role, str]) -> Conversation:
 def render(
     conversation: Conversation, tokenizer: PreTrainedTokenizerFast, max_length: int = 10_000
 ) -> Example:
-    [example] = render_examples([conversation], tokenizer, max_length=max_length)
+    [[example]] = render_examples([conversation], tokenizer, max_length=max_length, overlong="truncate_right")
     return example
 
 
@@ -170,9 +172,9 @@ def test_tokens_and_mask_are_those_of_transformers(tokenizer, turns):
 def test_conversations_rendered_together_are_the_same_as_alone(tokenizer):
     conversations = [conversation(("user", text), ("assistant", text * 3)) for text in TRICKY]
 
-    together = render_examples(conversations, tokenizer, max_length=40)
+    together = render_examples(conversations, tokenizer, max_length=40, overlong="truncate_right")
 
-    assert together == [render(each, tokenizer, max_length=40) for each in conversations]
+    assert together == [(render(each, tokenizer, max_length=40),) for each in conversations]
 
 
 # ---- truncation
@@ -257,7 +259,7 @@ def test_a_token_that_begins_before_the_answer_is_not_the_assistants():
 def test_a_template_that_rewrites_earlier_turns_is_refused():
     tokenizer = with_template(FORGETFUL)
 
-    with pytest.raises(UnusableTemplate, match=r"rewrites what stands before messages\[1\]"):
+    with pytest.raises(UnusableTemplate, match=r"rewrites messages\[1\] or what stands before it"):
         render(conversation(("user", "q"), ("assistant", "a"), ("user", "r"), ("assistant", "b")), tokenizer)
 
 
@@ -266,6 +268,145 @@ def test_a_template_that_puts_words_into_the_assistants_mouth_is_refused():
 
     with pytest.raises(UnusableTemplate, match=r'before the words of messages\[1\].*"chatml"'):
         render(conversation(("user", "q"), ("assistant", "a")), tokenizer)
+
+
+def test_a_refusal_shows_the_place_where_the_texts_part():
+    turns = ("user", "q"), ("assistant", "a"), ("user", "r\x1b[2J"), ("assistant", "b")
+
+    with pytest.raises(UnusableTemplate) as refusal:
+        render(conversation(*turns), with_template(FORGETFUL))
+
+    assert (
+        r'at character 29 expected "|im_end|>assistant:\n<think></think>a<|im_end|>", '
+        r'found "|im_end|>assistant:\na<|im_end|>user:\nr\x1b[2J<|im_'
+    ) in str(refusal.value)
+    assert 'set data.train_on to "last_assistant", or model.chat_template to "chatml"' in str(refusal.value)
+
+
+def test_turns_that_are_not_learned_may_be_rewritten():
+    row = conversation(("user", "q"), ("assistant", "a"), ("user", "r"))
+    untrained = replace(row, messages=tuple(replace(one, is_trained=False) for one in row.messages))
+
+    example = render(untrained, with_template(FORGETFUL))
+
+    assert example.supervised_tokens == 0
+
+
+@pytest.mark.parametrize(
+    "template, told",
+    [
+        ("{% for m in messages %}{{ m['content'].x.y }}{% endfor %}", "has no attribute"),
+        ("{% for i in range(10**9) %}{% endfor %}", "Range too big"),
+        ("{{ 1 // 0 }}", "division"),
+        ("{% macro f() %}{{ f() }}{% endmacro %}{{ f() }}", "recursion"),
+    ],
+)
+def test_a_template_that_fails_refuses_the_conversation(template, told):
+    with pytest.raises(
+        UnrenderableConversation, match=f"the chat template refuses the conversation: .*{told}"
+    ):
+        render(conversation(("user", "q"), ("assistant", "a")), with_template(template))
+
+
+# ---- plain texts, tools and thoughts
+
+
+def plain(text: str, *, is_trained: bool = True) -> Conversation:
+    return Conversation((Message("user", text, is_trained=is_trained),), is_plain_text=True)
+
+
+def test_a_plain_text_is_learned_whole_with_its_end_and_without_a_template(tokenizer):
+    example = render(plain("Once upon 🎉"), with_template(REFUSING))
+
+    assert tokenizer.decode(example.token_ids) == "Once upon 🎉<|im_end|>"
+    assert example.labels == example.token_ids
+
+
+def test_a_plain_text_begins_as_the_tokenizer_begins_texts():
+    tokenizer = _tokenizer()
+    tokenizer.bos_token = "<|im_start|>"
+    assert render(plain("a"), tokenizer).token_ids[0] != tokenizer.bos_token_id
+    tokenizer.backend_tokenizer.post_processor = TemplateProcessing(
+        single="<|im_start|> $A", special_tokens=[("<|im_start|>", tokenizer.bos_token_id)]
+    )
+
+    example = render(plain("a"), tokenizer)
+
+    assert tokenizer.decode(example.token_ids) == "<|im_start|>a<|im_end|>"
+
+
+def test_a_plain_text_that_is_not_to_be_learned_is_not(tokenizer):
+    assert render(plain("a", is_trained=False), tokenizer).supervised_tokens == 0
+
+
+def test_a_plain_text_needs_an_end():
+    tokenizer = _tokenizer()
+    tokenizer.eos_token = None
+
+    with pytest.raises(UnusableTemplate, match='name one as "eos_token"'):
+        render(plain("a"), tokenizer)
+
+
+@pytest.mark.parametrize("max_length", [4, 7, 100])
+def test_a_long_plain_text_is_split_anywhere_and_every_token_is_in_one_piece(tokenizer, max_length):
+    whole = render(plain("one two three four 🎉 five six seven"), tokenizer)
+
+    [pieces] = render_examples(
+        [plain("one two three four 🎉 five six seven")], tokenizer, max_length=max_length, overlong="split"
+    )
+
+    assert [token for piece in pieces for token in piece.token_ids] == whole.token_ids
+    assert [label for piece in pieces for label in piece.labels] == whole.token_ids
+    assert max(len(piece.token_ids) for piece in pieces) <= max_length
+    assert not any(piece.is_truncated for piece in pieces)
+
+
+def test_a_long_plain_text_is_cut_off_otherwise(tokenizer):
+    [[example]] = render_examples([plain("one two three four")], tokenizer, max_length=4)
+
+    assert (len(example.token_ids), example.is_truncated) == (4, True)
+
+
+CALL = {"type": "function", "function": {"name": "look_up", "arguments": {"word": "cat"}}}
+WITH_CALLS = NO_LINE_END.replace(
+    "m['content'] + ", "m['content'] + (m['tool_calls'] | tojson if m['tool_calls'] else '') + "
+)
+
+
+def test_what_the_assistant_calls_is_learned_with_its_marks(tokenizer):
+    row = Conversation((Message("user", "q"), Message("assistant", "", tool_calls=(CALL,))))
+
+    example = render(row, with_template(WITH_CALLS))
+
+    assert learned(example, tokenizer) == [f"[{json.dumps(CALL)}]<|im_end|>"]
+
+
+@pytest.mark.parametrize(
+    "row, told",
+    [
+        (
+            Conversation((Message("user", "q"), Message("assistant", "", tool_calls=(CALL,)))),
+            r"does not show the tool_calls of messages\[1\]",
+        ),
+        (
+            Conversation((Message("user", "q"), Message("assistant", "a")), tools=(CALL,)),
+            'does not show the tool "look_up"',
+        ),
+    ],
+)
+def test_a_template_that_knows_no_tools_does_not_hide_them(tokenizer, row, told):
+    with pytest.raises(UnrenderableConversation, match=told):
+        render(row, tokenizer)
+
+
+def test_words_that_a_template_leaves_out_beside_a_call_are_missed():
+    template = NO_LINE_END.replace(
+        "m['content']", "(m['tool_calls'] | tojson if m['tool_calls'] else m['content'])"
+    )
+    row = Conversation((Message("user", "q"), Message("assistant", "Wait.", tool_calls=(CALL,))))
+
+    with pytest.raises(UnrenderableConversation, match=r"leaves out the words of messages\[1\]"):
+        render(row, with_template(template))
 
 
 def test_a_conversation_that_the_template_refuses_says_why():

@@ -2,6 +2,8 @@
 
 from collections import deque
 
+import pytest
+
 from tests.support import FakeClock, row
 from tests.trainer.session_rig import LEAVE, FakeLearner, FakeSave, Run, Script, settings_with, start
 from trainer.core.session import Session
@@ -15,6 +17,7 @@ from trainer.protocol.messages import (
     Held,
     JobEnded,
     JobStarted,
+    Notice,
     Pause,
     QueueEmpty,
     Resume,
@@ -78,14 +81,80 @@ def test_noise_is_seeded_by_the_steps_number_alone(job_file):
     assert set(seeds).isdisjoint(bundle.noise_seed for bundle in reseeded.trained)
 
 
-def test_truncated_rows_and_rows_without_target_are_counted(job_file):
+def test_truncated_rows_and_rows_without_target_are_counted_once_however_many_epochs(job_file):
     long_question, long_answer = row("q" * 100, "yes"), row("q", "y" * 100)
     job, path = job_file("a", [long_question, long_answer, row("q", "yes")])
+    settings = settings_with(training={"epochs": 2}, data={"max_length": 60})
 
-    run = Run([start(job, path, settings_with(data={"max_length": 60})), LEAVE])
+    run = Run([start(job, path, settings), LEAVE])
 
     [ended] = run.told(JobEnded)
     assert (ended.truncated_rows, ended.rows_without_target) == (2, 1)
+    assert (ended.record.rows_trained, ended.record.steps) == (6, 4)
+
+
+def test_rows_without_target_are_set_aside_and_their_lines_told(job_file):
+    job, path = job_file("a", [row("q" * 100, "yes"), row("q", "yes"), *[row("q" * 100, "no")] * 11])
+
+    run = Run([start(job, path, settings_with(data={"max_length": 60})), LEAVE])
+
+    assert [len(step) for step in run.token_ids if step] == [1]
+    [told] = run.told(Notice)
+    before, _, rest = told.message.partition("lines ")
+    lines, _, after = rest.partition(", …")
+    assert before == "a.jsonl: 12 rows had nothing left to learn and were set aside: "
+    assert after.startswith("; expected a turn to learn among the first 60 tokens (data.max_length)")
+    assert len(set(lines.split(", ")) - {"2"}) == 10
+    assert told.job_id == "a"
+
+
+EXCHANGES = {
+    "messages": [{"role": role, "content": role[0] * 20} for _ in range(3) for role in ("user", "assistant")]
+}
+
+
+@pytest.mark.parametrize(
+    "overlong, counted, examples",
+    [
+        ("truncate_left_turns", (1, 0, 0), 2),
+        ("truncate_right", (1, 0, 0), 2),
+        ("split", (0, 1, 0), 4),
+        ("drop", (0, 0, 1), 1),
+    ],
+)
+def test_what_becomes_of_long_rows_is_counted_and_rows_stay_rows(job_file, overlong, counted, examples):
+    job, path = job_file("a", [EXCHANGES, row("q", "yes")])
+    settings = settings_with(data={"max_length": 70, "overlong": overlong})
+
+    run = Run([start(job, path, settings), LEAVE])
+
+    [ended] = run.told(JobEnded)
+    assert (ended.truncated_rows, ended.split_rows, ended.dropped_rows) == counted
+    assert [len(step) for step in run.token_ids] == [examples]
+    assert [step.rows for step in run.steps] == [2]
+    assert (ended.record.rows_trained, run.learner.progress.samples_seen) == (2, 2)
+
+
+def test_a_long_row_may_fail_its_file_naming_its_line(job_file):
+    job, path = job_file("a", [row("q", "yes"), EXCHANGES])
+    settings = settings_with(data={"max_length": 70, "overlong": "fail"})
+
+    run = Run([start(job, path, settings), LEAVE])
+
+    [ended] = run.told(JobEnded)
+    assert ended.record.outcome is Outcome.FAILED
+    assert ended.record.message.startswith("line 2: the row has ")
+    assert 'data.overlong is "fail"; expected at most 70 (data.max_length)' in ended.record.message
+
+
+def test_a_step_without_anything_to_learn_is_taken_and_has_no_loss(job_file):
+    job, path = job_file("a", [row("q" * 100, "yes")] * 2)
+
+    run = Run([start(job, path, settings_with(data={"max_length": 60})), LEAVE])
+
+    [step] = run.steps
+    assert (step.rows, step.tokens, step.supervised_tokens, step.loss) == (2, 0, 0, None)
+    assert run.told(JobEnded)[0].record.outcome is Outcome.COMPLETED
 
 
 # ---- pause and resume

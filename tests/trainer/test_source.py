@@ -10,7 +10,7 @@ import pytest
 from tests.support import row, rows, write_jsonl
 from trainer.data.conversation import Conversation
 from trainer.data.plan import Plan
-from trainer.data.render import Example
+from trainer.data.render import Example, RowExamples
 from trainer.data.rows import BadRow, RowFile
 from trainer.data.source import ExampleSource
 from trainer.protocol.files import file_sha256
@@ -63,10 +63,10 @@ def plan_of(num_rows: int, *, rows_per_step: int = 4, epochs: int = 2) -> Plan:
 PLAN = plan_of(10)
 
 
-def show(numbered: Sequence[tuple[int, Conversation]]) -> list[Example]:
+def show(numbered: Sequence[tuple[int, Conversation]]) -> list[RowExamples]:
     """Render a row as its line number and the number that its question asks for."""
     return [
-        Example([number, int(conversation.messages[0].content[4:-1])], [], 0, False)
+        (Example([number, int(conversation.messages[0].content[4:-1])], [], 0, False),)
         for number, conversation in numbered
     ]
 
@@ -84,7 +84,7 @@ def test_steps_come_in_order_with_the_rows_of_the_plan(row_file, lookahead):
     assert [step.lines for step in steps] == [
         tuple(position + 2 for position in PLAN.positions(index)) for index in range(6)
     ]
-    assert [[example.token_ids for example in step.examples] for step in steps] == [
+    assert [[example.token_ids for (example,) in step.examples] for step in steps] == [
         [[position + 2, position] for position in PLAN.positions(index)] for index in range(6)
     ]
 

@@ -19,7 +19,7 @@ from trainer.core.replay import EarlierFiles
 from trainer.core.tiny import _tokenizer
 from trainer.data.conversation import Conversation
 from trainer.data.plan import Plan
-from trainer.data.render import Example, ExampleRenderer
+from trainer.data.render import ExampleRenderer, RowExamples
 from trainer.data.rows import BadRow, RowFile
 from trainer.data.source import ExampleSource, PlannedStep
 from trainer.data.token_cache import CacheFile, OpenedCache, TokenCache
@@ -46,7 +46,7 @@ class CountingRenderer:
     def __init__(self) -> None:
         self.num_rows = 0
 
-    def __call__(self, numbered: Sequence[tuple[int, Conversation]]) -> list[Example]:
+    def __call__(self, numbered: Sequence[tuple[int, Conversation]]) -> list[RowExamples]:
         self.num_rows += len(numbered)
         renderer = ExampleRenderer(_tokenizer())
         return renderer.render([conversation for _, conversation in numbered], max_length=20)
@@ -103,7 +103,13 @@ def first_step(
 
 
 def test_what_decides_about_tokens_has_a_cache_of_its_own(first_step, folder):
-    ways: list[dict[str, Any]] = [{}, {"template": "x" + CHATML}, {"max_length": 8}]
+    ways: list[dict[str, Any]] = [
+        {},
+        {"template": "x" + CHATML},
+        {"max_length": 8},
+        {"max_length": 8, "overlong": "drop"},
+        {"train_on": "all"},
+    ]
 
     cached = [first_step(cache=TokenCache(folder), **way) for way in ways]
 
@@ -160,7 +166,7 @@ class CountingCache(TokenCache):
 
     num_steps = 0
 
-    def put(self, file: CacheFile, examples: Iterable[tuple[int, Example]]) -> None:
+    def put(self, file: CacheFile, examples: Iterable[tuple[int, RowExamples]]) -> None:
         super().put(file, examples)
         self.num_steps += 1
 
@@ -240,7 +246,7 @@ def test_a_file_that_was_set_aside_is_rendered_ahead_without_the_rows_it_replays
 def test_a_step_that_cannot_be_rendered_ahead_is_logged(job_file, folder, executor, caplog, error, level):
     job, path = job_file("a", 10)
 
-    def refuse(numbered: Sequence[tuple[int, Conversation]]) -> list[Example]:
+    def refuse(numbered: Sequence[tuple[int, Conversation]]) -> list[RowExamples]:
         raise error
 
     with (

@@ -9,11 +9,12 @@ from typing import Any
 from trainer.config.schema import Settings
 from trainer.protocol.manifest import Unlocked
 
-CAN_BE_UNLOCKED = ("model.base_model", "model.chat_template", "data.max_length")
+CAN_BE_UNLOCKED = ("model.base_model", "model.chat_template", "model.template_options", "data.max_length")
 """The others decide which tensors a checkpoint has: no permission would make them fit."""
 ALWAYS = (
     "model.base_model",
     "model.chat_template",
+    "model.template_options",
     "training.method",
     "training.optimizer",
     "data.max_length",
@@ -25,7 +26,8 @@ OF_ADAPTERS = (
     "training.lora_dora",
     "training.lora_rslora",
 )
-BEFORE_IT_COULD_BE_SET = {
+BEFORE_IT_COULD_BE_SET: dict[str, Any] = {
+    "model.template_options": {},
     "training.optimizer": "adamw",
     "training.lora_dora": False,
     "training.lora_rslora": False,

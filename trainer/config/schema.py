@@ -3,7 +3,7 @@
 The text under each field is its documentation: `docs/CONFIGURATION.md` and the JSON Schema are made from it.
 """
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationInfo, field_validator
 from pydantic_core import PydanticCustomError
@@ -11,6 +11,9 @@ from pydantic_core import PydanticCustomError
 Positive = Annotated[int, Field(ge=1)]
 Seconds = Annotated[float, Field(ge=0)]
 Fraction = Annotated[float, Field(ge=0, le=1)]
+
+
+ALWAYS_GIVEN = ("messages", "tools", "documents", "add_generation_prompt")  # to a chat template
 
 
 class Section(BaseModel):
@@ -30,6 +33,27 @@ class ModelSettings(Section):
     """How conversations become text. `own`: as the model's tokenizer says. `chatml`: plain ChatML instead,
     for models whose own template rewrites earlier turns or adds thinking blocks, as that of Qwen3 does; the
     vocabulary must have `<|im_start|>` and `<|im_end|>`."""
+
+    template_options: dict[str, JsonValue] = {}
+    """What the model's own chat template is to be told besides the conversation, such as
+    `{"enable_thinking": false}` for Qwen3. Whoever loads a checkpoint has the same template with these as
+    defaults. Locked with the first checkpoint."""
+
+    @field_validator("template_options")
+    @classmethod
+    def _leave_alone_what_is_given(cls, options: dict[str, JsonValue], info: ValidationInfo) -> Any:
+        if options and info.data.get("chat_template") == "chatml":
+            raise PydanticCustomError(
+                "template_options",
+                'no options where chat_template is "chatml", which takes none; remove them',
+            )
+        for name in options:
+            if name in ALWAYS_GIVEN or not name.isidentifier() or name.endswith("_token"):
+                raise PydanticCustomError(
+                    "template_options",
+                    "names that a template may look for and nobody else sets, such as enable_thinking",
+                )
+        return options
 
 
 class TrainingSettings(Section):
@@ -174,8 +198,22 @@ class DataSettings(Section):
     """How rows become examples. A change takes effect at the next job."""
 
     max_length: Annotated[int, Field(ge=8)] = 2048
-    """Tokens per row; what is longer is cut off on the right, and counted. Locked with the first
+    """Tokens per example; `overlong` says what becomes of a row that has more. Locked with the first
     checkpoint."""
+
+    overlong: Literal["truncate_left_turns", "truncate_right", "split", "drop", "fail"] = (
+        "truncate_left_turns"
+    )
+    """What becomes of a row with more than `max_length` tokens. `truncate_left_turns`: its earliest turns are
+    left out, as few as are enough; system messages at its head stay, and so does the last answer. If even the
+    last exchange is too long, or the row is a plain text, the rest is cut off. `truncate_right`: what is too
+    much is cut off at the end. `split`: it becomes several examples, cut between exchanges, each behind the
+    system message; a plain text is cut anywhere. `drop`: it is not trained. `fail`: the whole file fails."""
+
+    train_on: Literal["assistant", "last_assistant", "all"] = "assistant"
+    """What is learned of a conversation. `assistant`: the turns of the assistant, each with its end.
+    `last_assistant`: the last of them. `all`: every token, those of the chat template included. Turns that a
+    row itself excludes are not learned in any case."""
 
     max_bad_row_fraction: Fraction = 0.01
     """Share of malformed rows up to which a file is trained without them; beyond it the whole file fails."""

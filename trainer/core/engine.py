@@ -334,16 +334,16 @@ class TrainerEngine:
             return
         path = self._base_dir / settings.validation.file
         changed_at = path.stat().st_mtime_ns if path.exists() else None
-        key = (path, changed_at, settings.data.max_length, settings.profile)
+        key = (path, changed_at, settings.data, settings.profile)
         if self._validation is None or self._validation[0] != key:
             self._validation = (key, load_validation_examples(settings, self._base_dir, self.tokenizer))
 
     def _load_model(self) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
         settings, checkpoint = self._settings, self._checkpoint
-        template = settings.model.chat_template
+        template, told = settings.model.chat_template, settings.model.template_options
         if checkpoint and not settings.training.uses_adapter:
             self._base_sha256 = checkpoint.manifest.base_sha256
-            return load_model(checkpoint.path, chat_template=template)
+            return load_model(checkpoint.path, chat_template=template, template_options=told)
         base = find_base_model(
             settings.model.base_model,
             base_dir=self._base_dir,
@@ -353,7 +353,9 @@ class TrainerEngine:
         self._base_sha256 = fingerprint(base)
         if checkpoint:
             refuse_other_base(checkpoint.manifest, self._base_sha256)
-        model, tokenizer = load_model(base, chat_template=template, options=self._quantization())
+        model, tokenizer = load_model(
+            base, chat_template=template, template_options=told, options=self._quantization()
+        )
         if settings.training.method == "qlora":
             stay_trainable(model)
         if not settings.training.uses_adapter:

@@ -62,9 +62,9 @@ class StepBundle:
     num_steps: int = 1
     """Of the job's plan."""
     lines: tuple[int, ...] = ()
-    """The rows' numbers in their file, without those of replayed rows."""
+    """The rows' numbers in their file, without replayed ones. A row may give no example, or several."""
     replayed: int = 0
-    """How many of the examples, at their end, are rows of earlier files."""
+    """Rows of earlier files whose examples are among them."""
     noise_seed: int = 0
     """Seeds dropout and NEFTune for this step alone, so that noise does not depend on what ran before it."""
     learning_rate: float = 0.0
@@ -232,6 +232,8 @@ class FeedingTrainer(Trainer):
     def _gradient_within_range(self, model: nn.Module, bundle: StepBundle) -> Tensor:
         """Compute the gradient; in fp16 again, while it overflows and a lower scale may help."""
         loss = self.gradient(model, bundle)
+        if not bundle.examples:
+            return loss  # there is no gradient that could overflow
         while self.loss_scale and self.loss_scale.unscale(self.optimizer) and torch.isfinite(loss):
             model.zero_grad(set_to_none=True)
             loss = self.gradient(model, bundle)

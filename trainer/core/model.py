@@ -44,19 +44,23 @@ def find_base_model(name: str, *, base_dir: Path, models: Path, tell: Callable[[
 
 
 def load_model(
-    source: Path, *, chat_template: str = "own", options: Mapping[str, Any] = MappingProxyType({})
+    source: Path,
+    *,
+    chat_template: str = "own",
+    template_options: Mapping[str, Any] = MappingProxyType({}),
+    options: Mapping[str, Any] = MappingProxyType({}),
 ) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
     """Load weights (safetensors only) and tokenizer from a folder.
 
     Args:
-        chat_template: as `model.chat_template`.
+        chat_template, template_options: as in `model`.
         options: what else `from_pretrained` is told.
     Raises:
         ModelUnavailable: the folder holds no model in a format we load.
         UnusableModel: it needs code of its own, or has no chat template.
     """
+    tokenizer = load_tokenizer(source, chat_template=chat_template, template_options=template_options)
     try:
-        tokenizer = AutoTokenizer.from_pretrained(source, trust_remote_code=False)
         loaded: Any = AutoModelForCausalLM.from_pretrained(
             source,
             trust_remote_code=False,
@@ -75,14 +79,35 @@ def load_model(
             f'base model "{source}" lacks {len(missing)} of its tensors, such as {missing[0]}, '
             "and noise would take their place; use a complete copy"
         )
-    choose_template(tokenizer, chat_template, str(source))
+    return model, tokenizer
+
+
+def load_tokenizer(
+    source: Path | str, *, chat_template: str, template_options: Mapping[str, Any]
+) -> PreTrainedTokenizerBase:
+    """Load the tokenizer of a model, with the template that is asked for.
+
+    Args:
+        source: a folder, or a hub name.
+        chat_template, template_options: as in `model`.
+    Raises:
+        ModelUnavailable: there is no tokenizer in a format we load.
+        UnusableModel: it needs code of its own, or has no chat template.
+    """
+    try:
+        tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(source, trust_remote_code=False)
+    except OSError as error:
+        raise ModelUnavailable(f'base model "{source}" cannot be loaded: {first_line(error)}') from error
+    except ValueError as error:
+        raise UnusableModel(f'base model "{source}" cannot be used: {first_line(error)}') from error
+    choose_template(tokenizer, chat_template, str(source), template_options)
     if not tokenizer("text", add_special_tokens=False)["input_ids"]:
         raise UnusableModel(f'base model "{source}" has no vocabulary; expected a tokenizer.json')
     if not tokenizer.is_fast:
         raise UnusableModel(
             f'the tokenizer of base model "{source}" is not a fast one; expected a tokenizer.json'
         )
-    return model, tokenizer
+    return tokenizer
 
 
 def refuse_longer_rows(model: PreTrainedModel, max_length: int) -> None:

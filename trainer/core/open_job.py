@@ -17,10 +17,12 @@ from trainer.core.replay import EarlierFiles, render_replayed
 from trainer.data.conversation import Conversation
 from trainer.data.plan import Plan, plan_of
 from trainer.data.render import (
-    Example,
     ExampleRenderer,
+    OverlongRow,
+    RowExamples,
     UnrenderableConversation,
     UnusableTemplate,
+    learnable,
 )
 from trainer.data.rows import BadRow, RowFile
 from trainer.data.source import ExampleSource, PlannedStep, Renderer, Replayed, nothing_replayed
@@ -34,13 +36,17 @@ from trainer.protocol.messages import StartJob
 def hash_of_source(*folders: Path) -> str:
     """Return a hash of the modules in some folders."""
     digest = hashlib.sha256()
-    for path in sorted(path for folder in folders for path in folder.glob("*.py")):
+    for path in sorted(path for folder in folders for path in folder.rglob("*.py")):
         digest.update(path.read_bytes())
     return digest.hexdigest()
 
 
 # Taken when the code is loaded: the files of a worker that waits may be replaced by those of another release
 RENDERING_CODE = hash_of_source(*(Path(package.__path__[0]) for package in (data, profiles)))
+
+
+REFUSALS = (UnrenderableConversation, UnusableTemplate, OverlongRow)
+LINES_SHOWN = 10  # of rows that were set aside
 
 
 class UnreadableRows(ValueError):
@@ -70,7 +76,8 @@ class OpenJob:
     left_out: tuple[Window, ...] = ()
     """Steps that are not trained."""
     counts: Counter[str] = field(default_factory=Counter)
-    """Rows `truncated` and rows `without_target` in this run."""
+    """Rows `truncated`, `split`, `dropped` and `without_target` in this run, in the first of its epochs."""
+    first_lines_without_target: list[int] = field(default_factory=list)
 
     def bundles(self) -> Generator[StepBundle, None, None]:
         """Yield the steps that are still to be trained.
@@ -91,9 +98,9 @@ class OpenJob:
         return any(step in window for window in self.left_out)
 
     def _bundle(self, planned: PlannedStep) -> StepBundle:
-        self.counts["truncated"] += sum(example.is_truncated for example in planned.examples)
-        self.counts["without_target"] += sum(not example.supervised_tokens for example in planned.examples)
-        examples = [*planned.examples, *planned.replayed]
+        if planned.index < self.first_step + self.plan.steps_per_epoch:  # else each epoch would count them
+            self._count(planned)
+        examples = learnable([*planned.examples, *planned.replayed])
         return StepBundle(
             index=planned.index,
             num_steps=self.plan.num_steps,
@@ -104,6 +111,28 @@ class OpenJob:
             micro_batch_tokens=self.budget.limited(self.micro_batch_tokens)
             if self.is_auto
             else self.micro_batch_tokens,
+        )
+
+    def _count(self, planned: PlannedStep) -> None:
+        for line, examples in zip(planned.lines, planned.examples, strict=True):
+            self.counts["truncated"] += any(example.is_truncated for example in examples)
+            self.counts["split"] += len(examples) > 1
+            self.counts["dropped"] += not examples
+            if examples and not learnable([examples]):
+                self.counts["without_target"] += 1
+                if len(self.first_lines_without_target) < LINES_SHOWN:
+                    self.first_lines_without_target.append(line)
+
+    def told_of_rows_without_target(self) -> str | None:
+        """Say for a person which rows were set aside; None if none was."""
+        if not (number := self.counts["without_target"]):
+            return None
+        more = [] if number == len(self.first_lines_without_target) else ["…"]
+        lines = ", ".join([*map(str, self.first_lines_without_target), *more])
+        return (
+            f"{self.job.name}: {number} rows had nothing left to learn and were set aside: lines {lines}; "
+            f"expected a turn to learn among the first {self.settings.data.max_length} tokens "
+            "(data.max_length); look at their roles and lengths"
         )
 
     @property
@@ -117,7 +146,7 @@ class OpenJob:
         if bundle.not_applied:
             self.cursor.bad_steps = (*self.cursor.bad_steps, bundle.index)
         else:
-            self.cursor.rows_trained += len(bundle.examples) - bundle.replayed
+            self.cursor.rows_trained += len(bundle.lines)
         if bundle.micro_batch_tokens < self.micro_batch_tokens:
             self.micro_batch_tokens = self.cursor.micro_batch_tokens = bundle.micro_batch_tokens
             if self.is_auto:
@@ -301,9 +330,11 @@ def _open_cache(job: Job, settings: Settings, means: Means) -> OpenedCache | Non
         return None
     if (fingerprint := means.renderer.fingerprint) is None:
         return None
-    facts = (RENDERING_CODE, job.sha256, fingerprint, settings.profile, settings.data.max_length)
+    data = settings.data
+    way = (data.max_length, data.overlong, data.train_on)
+    facts = (RENDERING_CODE, job.sha256, fingerprint, settings.profile, way)
     key = hashlib.sha256(repr(facts).encode()).hexdigest()
-    return means.cache.open(key, max_bytes=settings.data.cache_max_bytes)
+    return means.cache.open(key, max_bytes=data.cache_max_bytes)
 
 
 def open_rows(job: Job, path: Path, settings: Settings) -> RowFile:
@@ -324,16 +355,20 @@ def open_rows(job: Job, path: Path, settings: Settings) -> RowFile:
 def make_renderer(profile: DataProfile, renderer: ExampleRenderer, settings: Settings) -> Renderer:
     """Return what turns conversations into examples: first the profile, then the chat template."""
 
-    def render(numbered: Sequence[tuple[int, Conversation]]) -> list[Example]:
+    data = settings.data
+
+    def render(numbered: Sequence[tuple[int, Conversation]]) -> list[RowExamples]:
         transformed = [
             profile.transform(conversation, line_number=number) for number, conversation in numbered
         ]
         try:
-            return renderer.render(transformed, max_length=settings.data.max_length)
-        except UnusableTemplate as error:
-            raise BadConfig(str(error)) from error
-        except UnrenderableConversation as error:
-            lines = ", ".join(str(number) for number, _ in numbered)
-            raise BadRow(f"one of the lines {lines}: {error}") from error
+            return renderer.render(
+                transformed, max_length=data.max_length, overlong=data.overlong, train_on=data.train_on
+            )
+        except REFUSALS as error:
+            if len(numbered) > 1:  # together they are faster, but alone they say which one it is
+                return [examples for one in numbered for examples in render([one])]
+            message = f"line {numbered[0][0]}: {error}"
+            raise (BadConfig if isinstance(error, UnusableTemplate) else BadRow)(message) from error
 
     return render

@@ -42,8 +42,8 @@ class Survey:
         self.padded_tokens += sum(sizes)
         if len(self.ordinary) < ORDINARY_STEPS:
             self.ordinary.append(bundle)
-        if max(sizes) > self.largest_tokens:
-            self.largest, self.largest_tokens = [bundle], max(sizes)
+        if (largest := max(sizes, default=0)) > self.largest_tokens:
+            self.largest, self.largest_tokens = [bundle], largest
 
     @property
     def padding_fraction(self) -> float:

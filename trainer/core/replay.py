@@ -5,9 +5,9 @@ from concurrent.futures import Executor
 from pathlib import Path
 
 from trainer.core.faults import UnusableReplay
+from trainer.data.example import RowExamples
 from trainer.data.formats import read_conversation
 from trainer.data.plan import Plan
-from trainer.data.render import Example
 from trainer.data.rows import BadRow, FileChanged, RowFile
 from trainer.data.source import Renderer
 from trainer.protocol.job import EarlierFile
@@ -52,7 +52,7 @@ class EarlierFiles:
 
 def render_replayed(
     plan: Plan, files: Sequence[OpenFile], order: StartJob, step: int, render: Renderer
-) -> list[Example]:
+) -> list[RowExamples]:
     """Return the replayed rows of a step in training order, rendered as the job renders its own.
 
     Args:
@@ -60,17 +60,17 @@ def render_replayed(
     Raises:
         UnusableReplay: a row is not what it was, or cannot be rendered by the job's settings.
     """
-    return [_example(files[file], position, order, render) for file, position in plan.replayed(step)]
+    return [_examples(files[file], position, order, render) for file, position in plan.replayed(step)]
 
 
-def _example(opened: OpenFile, position: int, order: StartJob, render: Renderer) -> Example:
+def _examples(opened: OpenFile, position: int, order: StartJob, render: Renderer) -> RowExamples:
     file, rows = opened
     number = rows.line_number(position)
     try:
-        [example] = render([(number, read_conversation(rows.read(position)))])
+        [examples] = render([(number, read_conversation(rows.read(position)))])
     except BadRow as error:
         raise _unusable(file, order, f"line {number}: {error}") from error
-    return example
+    return examples
 
 
 def _open_rows(file: EarlierFile, order: StartJob, max_line_bytes: int) -> RowFile:

@@ -9,6 +9,7 @@ Everything happens at step boundaries, where the weights are those after a whole
 
 import errno
 import hashlib
+import math
 import time
 from collections.abc import Callable, Generator, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -41,6 +42,7 @@ from trainer.protocol.messages import (
     JobSetAside,
     JobStarted,
     LoadModel,
+    Notice,
     Pause,
     PrepareJob,
     QueueEmpty,
@@ -342,14 +344,14 @@ class Session:
         tokens = sum(len(example.token_ids) for example in bundle.examples)
         progress.global_step += 1
         progress.tokens_seen += tokens
-        progress.samples_seen += len(bundle.examples)
+        progress.samples_seen += len(bundle.lines) + bundle.replayed
         opened.advance(bundle)
         self._reporter.step(
             StepReport(
                 global_step=progress.global_step,
                 job_id=opened.job.id,
                 file_step=opened.cursor.step,
-                rows=len(bundle.examples) - bundle.replayed,
+                rows=len(bundle.lines),
                 tokens=tokens,
                 supervised_tokens=bundle.num_items,
                 loss=None,
@@ -360,7 +362,7 @@ class Session:
                 lines=bundle.lines if bundle.not_applied else (),
                 replayed=bundle.replayed,
             ),
-            loss=bundle.loss,
+            loss=bundle.loss if bundle.num_items else math.nan,  # the mean of nothing
             grad_norm=bundle.grad_norm,
         )
         bad = opened.bad_steps(since=bundle.index - BAD_STEPS_SPAN)
@@ -392,6 +394,10 @@ class Session:
         self._learner.refuse_broken()  # now, while it is certain which file has done it
         if outcome is Outcome.COMPLETED:
             self._validate(opened.settings)
+        if told := opened.told_of_rows_without_target():
+            self._reporter.event(
+                Notice(key=f"nothing to learn {opened.job.id}", message=told, job_id=opened.job.id)
+            )
         self.progress.cursors.pop(opened.job.id, None)
         record = opened.record(outcome, message)
         fault = {Outcome.FAILED: FaultKind.BAD_DATA, Outcome.SKIPPED: FaultKind.REQUEST}.get(outcome)
@@ -401,6 +407,8 @@ class Session:
                 fault=fault,
                 durable=record.steps == 0,
                 truncated_rows=opened.counts["truncated"],
+                split_rows=opened.counts["split"],
+                dropped_rows=opened.counts["dropped"],
                 rows_without_target=opened.counts["without_target"],
             )
         )

@@ -7,7 +7,7 @@ from trainer.config.schema import Settings
 from trainer.core.open_job import make_renderer
 from trainer.data.check import check_file
 from trainer.data.formats import read_conversation
-from trainer.data.render import Example, ExampleRenderer, Tokenizer
+from trainer.data.render import Example, ExampleRenderer, Tokenizer, learnable
 from trainer.data.rows import BadRow, RowFile
 from trainer.profiles.registry import make_profile
 
@@ -36,7 +36,7 @@ def load_validation_examples(settings: Settings, base_dir: Path, tokenizer: Toke
     try:
         numbered = [(rows.line_number(i), read_conversation(rows.read(i))) for i in range(len(rows))]
         # A renderer of its own: that of the jobs may be rendering on another thread
-        return make_renderer(profile, ExampleRenderer(tokenizer), settings)(numbered)
+        return learnable(make_renderer(profile, ExampleRenderer(tokenizer), settings)(numbered))
     except BadRow as error:
         raise BadConfig(f"validation.file is {path}: {error}; expected rows like those trained") from error
     finally:

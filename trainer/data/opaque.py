@@ -18,7 +18,7 @@ NEVER_GIVEN = ("tools", "documents")  # always None, because rows have none
 KEYS_NEVER_GIVEN = ("tool_calls", "tools", "name", "reasoning_content", "thinking")  # of a message
 
 
-class _GenerationBlock(Extension):
+class GenerationBlock(Extension):
     """Reads `{% generation %}` of transformers, which marks a part and changes nothing."""
 
     tags = {"generation"}  # noqa: RUF012 - as the base class has it
@@ -31,11 +31,11 @@ class _GenerationBlock(Extension):
 def only_shows_content(template: str) -> bool:
     """Return whether the words of a message change nothing but the place they are put at.
 
-    Holds for messages that have a role and a content that is not empty, and nothing else.
+    Holds for messages that have a role and a content that is not empty, and nothing else, without tools.
     """
     try:
-        tree = Environment(extensions=[_GenerationBlock]).parse(template)
-    except TemplateSyntaxError:
+        tree = Environment(extensions=[GenerationBlock]).parse(template)
+    except (TemplateSyntaxError, RecursionError):
         return False
     return _Reading().are_plain(tree.body)
 

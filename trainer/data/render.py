@@ -1,95 +1,58 @@
-"""From a Conversation to token ids and the loss mask. Shapes: T = tokens of one row.
+"""From conversations to token ids and the loss mask; each part of the way is a module of its own.
 
-Which characters the assistant wrote is known from rendering the conversation turn by turn, not from searching
-the text or the tokens for markers; so a prompt that quotes a marker changes nothing.
+conversation --masks--> text, learned characters --tokens--> ids, learned tokens --overlong--> examples
 """
 
 import hashlib
-import os
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from functools import cached_property
 from importlib.metadata import version
-from typing import Any, Protocol
 
-from jinja2 import TemplateError
 from tokenizers import Tokenizer as FastTokenizer
 
+from trainer.data.chat_template import Tokenizer, UnrenderableConversation, UnusableTemplate
 from trainer.data.conversation import Conversation
-from trainer.data.shapes import RenderedText, Span, TurnShapes
+from trainer.data.example import IGNORED, Example, RowExamples, example_of, learnable
+from trainer.data.masks import TrainOn, mark, render_text
+from trainer.data.overlong import Overlong, OverlongRow, Piece, pieces_of, whole
+from trainer.data.shapes import TurnShapes
+from trainer.data.tokens import TextTokenizer, Tokens
 from trainer.data.word_memo import WordMemo
 
-IGNORED = -100  # the label that torch's cross entropy skips
 UNSTEADY = ("strftime_now", "random", "lipsum")  # what templates can call that answers otherwise each time
 
-
-class Encodings(Protocol):
-    """What a fast tokenizer returns for several texts."""
-
-    input_ids: list[list[int]]
-
-    def char_to_token(self, batch_or_char_index: int, char_index: int) -> int | None: ...
-
-    def token_to_chars(self, batch_or_token_index: int, token_index: int) -> Any: ...
-
-
-class Tokenizer(Protocol):
-    """What rendering needs of a tokenizer of the transformers library."""
-
-    def __hash__(self) -> int: ...
-
-    def __call__(self, text: list[str], *, add_special_tokens: bool) -> Any: ...
-
-    def apply_chat_template(
-        self, conversation: list[dict[str, str]], *, tokenize: bool, add_generation_prompt: bool
-    ) -> Any: ...
-
-
-class UnrenderableConversation(ValueError):
-    """The chat template refuses this conversation."""
-
-
-class UnusableTemplate(ValueError):
-    """The chat template does not show conversations turn by turn, whichever they are."""
-
-
-@dataclass(frozen=True, slots=True)
-class Example:
-    """One row as the model sees it."""
-
-    token_ids: list[int]
-    """(T,)"""
-    labels: list[int]
-    """(T,) the token itself where the assistant wrote it, else IGNORED."""
-    supervised_tokens: int
-    """Labels that count: not IGNORED, and not at position 0, which nothing predicts."""
-    is_truncated: bool
-
-
-def render_examples(
-    conversations: Sequence[Conversation], tokenizer: Tokenizer, *, max_length: int
-) -> list[Example]:
-    """Render conversations one by one, by running the chat template for every turn.
-
-    Raises:
-        UnrenderableConversation: the chat template refuses one.
-        UnusableTemplate: it rewrites earlier turns, or adds words to the assistant's.
-    """
-    rendered = [render_text(conversation, tokenizer) for conversation in conversations]
-    return _tokenize(rendered, tokenizer, max_length)
+__all__ = [
+    "IGNORED",
+    "Example",
+    "ExampleRenderer",
+    "OverlongRow",
+    "RowExamples",
+    "Tokenizer",
+    "UnrenderableConversation",
+    "UnusableTemplate",
+    "example_of",
+    "learnable",
+    "render_examples",
+]
 
 
 class ExampleRenderer:
-    """Renders as `render_examples` does, but remembers what it has learned of template and words.
+    """Renders conversations, and remembers what it has learned of template and words, which changes nothing.
 
     Because it learns, only one thread may have it render; any may ask for its fingerprint.
+
+    Args:
+        remembers: false to run the template for every turn of every row.
     """
 
-    def __init__(self, tokenizer: Tokenizer) -> None:
+    def __init__(self, tokenizer: Tokenizer, *, remembers: bool = True) -> None:
         self._tokenizer = tokenizer
         self._template = getattr(tokenizer, "chat_template", None)
-        self._shapes = TurnShapes(lambda conversation: render_text(conversation, tokenizer), self._template)
-        self._memo = WordMemo.of(tokenizer)
+        self._shapes = TurnShapes(
+            lambda conversation, train_on: render_text(conversation, tokenizer, train_on),
+            self._template if remembers else None,
+        )
+        self._tokens = TextTokenizer(tokenizer, WordMemo.of(tokenizer) if remembers else None)
 
     @cached_property
     def fingerprint(self) -> str | None:
@@ -108,140 +71,70 @@ class ExampleRenderer:
         ]
         return hashlib.sha256(repr(facts).encode()).hexdigest()
 
-    def render(self, conversations: Sequence[Conversation], *, max_length: int) -> list[Example]:
-        """Render conversations.
+    def render(
+        self,
+        conversations: Sequence[Conversation],
+        *,
+        max_length: int,
+        overlong: Overlong = "truncate_left_turns",
+        train_on: TrainOn = "assistant",
+    ) -> list[RowExamples]:
+        """Render conversations, each to the examples of a row.
 
         Raises:
-            UnrenderableConversation, UnusableTemplate: as `render_examples` does.
+            UnrenderableConversation: the chat template refuses one, or leaves out what it says.
+            UnusableTemplate: what is learned cannot be told from the rest.
+            OverlongRow: one is too long, and `overlong` is `fail`.
         """
-        rendered = [self._shapes.render(conversation) for conversation in conversations]
-        examples = [self._from_memo(text, spans, max_length) for text, spans in rendered]
-        others = iter(
-            _tokenize(
-                [each for each, example in zip(rendered, examples, strict=True) if example is None],
-                self._tokenizer,
-                max_length,
-            )
-        )
-        return [example or next(others) for example in examples]
+        marked = [mark(conversation, train_on) for conversation in conversations]
+        return [
+            (example_of(tokens.ids, tokens.spans, is_truncated=False),)
+            if len(tokens.ids) <= max_length
+            else _examples(self._cut(whole(one, tokens), max_length, overlong, train_on), max_length)
+            for one, tokens in zip(marked, self._tokenize(marked, train_on), strict=True)
+        ]
 
-    def _from_memo(self, text: str, spans: list[Span], max_length: int) -> Example | None:
-        borders = [border for span in spans for border in span]
-        if self._memo is None or borders != sorted(borders):
-            return None
-        found = self._memo.encode(text, borders)
-        if found is None:
-            return None
-        token_ids, counts = found
-        return _example(token_ids, list(zip(counts[::2], counts[1::2], strict=True)), max_length)
+    def pieces(
+        self, conversation: Conversation, *, max_length: int, overlong: Overlong, train_on: TrainOn
+    ) -> list[Piece]:
+        """Return the parts of one conversation that `render` would make examples of.
 
+        Raises:
+            UnrenderableConversation, UnusableTemplate, OverlongRow: as `render` does.
+        """
+        marked = mark(conversation, train_on)
+        [tokens] = self._tokenize([marked], train_on)
+        row = whole(marked, tokens)
+        return [row] if len(tokens.ids) <= max_length else self._cut(row, max_length, overlong, train_on)
 
-def _tokenize(rendered: Sequence[RenderedText], tokenizer: Tokenizer, max_length: int) -> list[Example]:
-    """Tokenize texts, together because that is how tokenizers are fast."""
-    if not rendered:
-        return []
-    encodings = tokenizer([text for text, _ in rendered], add_special_tokens=False)
-    return [
-        _example(encodings.input_ids[i], _token_spans(encodings, i, spans), max_length)
-        for i, (_, spans) in enumerate(rendered)
-    ]
+    def _cut(self, row: Piece, max_length: int, overlong: Overlong, train_on: TrainOn) -> list[Piece]:
+        def tokenize(conversation: Conversation) -> Tokens:
+            return self._tokenize([conversation], train_on)[0]
+
+        return pieces_of(row, max_length=max_length, overlong=overlong, tokenize=tokenize)
+
+    def _tokenize(self, marked: Sequence[Conversation], train_on: TrainOn) -> list[Tokens]:
+        return self._tokens.tokenize([self._shapes.render(conversation, train_on) for conversation in marked])
 
 
-def render_text(conversation: Conversation, tokenizer: Tokenizer) -> RenderedText:
-    """Return the text and, per assistant turn, the characters [start, end) that the model has to produce.
+def render_examples(
+    conversations: Sequence[Conversation],
+    tokenizer: Tokenizer,
+    *,
+    max_length: int,
+    overlong: Overlong = "truncate_left_turns",
+    train_on: TrainOn = "assistant",
+) -> list[RowExamples]:
+    """Render conversations without remembering anything.
 
     Raises:
-        UnrenderableConversation, UnusableTemplate: as `render_examples` does.
+        UnrenderableConversation, UnusableTemplate, OverlongRow: as `ExampleRenderer.render` does.
     """
-    messages = [{"role": message.role, "content": message.content} for message in conversation.messages]
-    text = _apply(tokenizer, messages)
-    spans = []
-    for i, message in enumerate(messages):
-        if message["role"] != "assistant":
-            continue
-        before = _before_turn(tokenizer, messages, i)
-        through = text if i + 1 == len(messages) else _apply(tokenizer, messages[: i + 1])
-        if not (text.startswith(through) and through.startswith(before)):
-            raise UnusableTemplate(
-                f"the chat template rewrites what stands before messages[{i}] once later turns follow, so "
-                'the assistant\'s part cannot be told; set model.chat_template to "chatml"'
-            )
-        if not through[len(before) :].lstrip().startswith(message["content"].strip()):
-            raise UnusableTemplate(
-                f"the chat template puts something of its own before the words of messages[{i}], which would "
-                'be learned, too; set model.chat_template to "chatml"'
-            )
-        # Line ends after the end-of-turn marker are the template's, not the model's to produce
-        spans.append((len(before), len(through.rstrip())))
-    return text, spans
+    renderer = ExampleRenderer(tokenizer, remembers=False)
+    return renderer.render(conversations, max_length=max_length, overlong=overlong, train_on=train_on)
 
 
-def _before_turn(tokenizer: Tokenizer, messages: list[dict[str, str]], i: int) -> str:
-    """Return what the model is given before it produces `messages[i]`."""
-    if i > 0:
-        return _apply(tokenizer, messages[:i], add_generation_prompt=True)
-    # Templates cannot show no message at all, but what they put before a content is the same for any content
-    content = messages[0]["content"]
-    other = "b" if content.lstrip().startswith("a") else "a"
-    shown = [_apply(tokenizer, [messages[0] | {"content": text}]) for text in (content, other)]
-    return os.path.commonprefix(shown)  # noqa: RUF071 - of texts, not of paths
-
-
-def _apply(
-    tokenizer: Tokenizer, messages: list[dict[str, str]], *, add_generation_prompt: bool = False
-) -> str:
-    try:
-        return str(
-            tokenizer.apply_chat_template(
-                messages, tokenize=False, add_generation_prompt=add_generation_prompt
-            )
-        )
-    except (TemplateError, ValueError, TypeError, LookupError) as error:
-        raise UnrenderableConversation(f"the chat template refuses the conversation: {error}") from error
-
-
-def _token_spans(encodings: Encodings, row: int, spans: list[tuple[int, int]]) -> list[tuple[int, int]]:
-    """Turn spans of characters into spans of tokens.
-
-    A token is the assistant's if it begins within the span.
-    """
-    token_spans = []
-    for start, end in spans:
-        first = _first_token(encodings, row, range(start, end))
-        last = _first_token(encodings, row, range(end - 1, start - 1, -1))
-        if first is None or last is None:
-            continue
-        if start > 0 and encodings.char_to_token(row, start - 1) == first:
-            first += 1
-        # A token of nothing but spaces may have been left without characters, and was not found by any
-        while first > 0 and encodings.token_to_chars(row, first - 1).start > start:
-            first -= 1
-        # A character may take several tokens, an emoji for example, and only the first of them was found
-        while (chars := encodings.token_to_chars(row, last + 1)) is not None and chars.start < end:
-            last += 1
-        token_spans.append((first, last + 1))
-    return token_spans
-
-
-def _first_token(encodings: Encodings, row: int, places: Iterable[int]) -> int | None:
-    """Return the token of the first character that has one; spaces before a word may have none."""
-    tokens = (encodings.char_to_token(row, place) for place in places)
-    return next((token for token in tokens if token is not None), None)
-
-
-def _example(token_ids: list[int], spans: list[Span], max_length: int) -> Example:
-    kept = token_ids[:max_length]
-    return example_of(kept, spans, is_truncated=len(kept) < len(token_ids))
-
-
-def example_of(token_ids: list[int], spans: Iterable[Span], *, is_truncated: bool) -> Example:
-    """Return the example of these tokens.
-
-    Args:
-        spans: tokens [first, end) that the assistant wrote; they may reach beyond the last token.
-    """
-    labels = [IGNORED] * len(token_ids)
-    for first, end in spans:
-        labels[first:end] = token_ids[first:end]
-    supervised = len(labels) - labels.count(IGNORED) - (labels[:1] not in ([], [IGNORED]))
-    return Example(token_ids, labels, supervised, is_truncated)
+def _examples(pieces: Sequence[Piece], max_length: int) -> RowExamples:
+    """Return the examples that have something to learn; one that has nothing if none has."""
+    examples = tuple([piece.example(max_length) for piece in pieces])
+    return tuple(learnable([examples])) or examples[:1]

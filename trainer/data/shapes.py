@@ -5,17 +5,15 @@ roles have the same text around their words. So the template is run once per seq
 can be found again, by the very code that renders rows one by one.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from trainer.data.chat_template import UnrenderableConversation, UnusableTemplate
 from trainer.data.conversation import Conversation, Message, Role
+from trainer.data.masks import RenderedText, TrainOn
 from trainer.data.opaque import only_shows_content
 
 SHAPES_KEPT = 4096  # as many sequences of roles are remembered
-
-Span = tuple[int, int]
-RenderedText = tuple[str, list[Span]]
-"""A conversation's text, and per turn of the assistant its characters [start, end)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,17 +25,21 @@ class _Shape:
     spans: tuple[tuple[int, int, int], ...]
     """Per turn of the assistant: which content, and how many characters before and after it belong to it."""
 
-    def fill(self, contents: list[str]) -> RenderedText:
-        """Return the text with these words."""
+    def fill(self, messages: Sequence[Message]) -> RenderedText:
+        """Return the text with the words of these messages, and what is learned of the assistant's."""
         parts: list[str] = []
         starts: list[int] = []
         position = 0
-        for before, content in zip(self.around, contents, strict=False):
+        for before, message in zip(self.around, messages, strict=False):
             position += len(before)
             starts.append(position)
-            position += len(content)
-            parts += (before, content)
-        spans = [(starts[i] - head, starts[i] + len(contents[i]) + tail) for i, head, tail in self.spans]
+            position += len(message.content)
+            parts += (before, message.content)
+        spans = [
+            (starts[i] - head, starts[i] + len(messages[i].content) + tail)
+            for i, head, tail in self.spans
+            if messages[i].is_trained
+        ]
         return "".join(parts) + self.around[-1], spans
 
 
@@ -48,21 +50,20 @@ class TurnShapes:
         render: renders one by one, running the template.
     """
 
-    def __init__(self, render: Callable[[Conversation], RenderedText], template: object) -> None:
+    def __init__(self, render: Callable[[Conversation, TrainOn], RenderedText], template: object) -> None:
         self._render = render
         self._can_be_known = isinstance(template, str) and only_shows_content(template)
         self._shapes: dict[tuple[Role, ...], _Shape | None] = {}
 
-    def render(self, conversation: Conversation) -> RenderedText:
-        """Return a conversation's text and the assistant's part in it, as `render` would.
+    def render(self, conversation: Conversation, train_on: TrainOn) -> RenderedText:
+        """Return a marked conversation's text and what is learned of it, as `render` would.
 
         Raises:
             Whatever `render` does.
         """
         messages = conversation.messages
-        # What a template says of an empty turn, or before a first turn, is no matter of roles alone
-        if not self._can_be_known or messages[0].role == "assistant" or not all(m.content for m in messages):
-            return self._render(conversation)
+        if not self._can_be_known or not _is_of_a_shape(conversation):
+            return self._render(conversation, train_on)
         roles = tuple([message.role for message in messages])
         if roles not in self._shapes:
             if len(self._shapes) >= SHAPES_KEPT:
@@ -70,13 +71,21 @@ class TurnShapes:
             self._shapes[roles] = self._learn(roles)
         shape = self._shapes[roles]
         if shape is None:
-            return self._render(conversation)
-        return shape.fill([message.content for message in messages])
+            return self._render(conversation, train_on)
+        text, answers = shape.fill(messages)
+        if train_on != "all":
+            return text, answers
+        if not all([message.is_trained for message in messages]):
+            return self._render(conversation, train_on)
+        return text, [(0, len(text))]
 
     def _learn(self, roles: tuple[Role, ...]) -> _Shape | None:
         """Look at one conversation; None when the words of others could not be put into its text."""
         words = [f"words-of-turn-{i}." for i in range(len(roles))]
-        text, spans = self._render(Conversation(tuple(map(Message, roles, words))))
+        try:
+            text, spans = self._render(Conversation(tuple(map(Message, roles, words))), "assistant")
+        except (UnrenderableConversation, UnusableTemplate):
+            return None  # of the row itself it may be said better why, and not all turns need be learned
         starts = [text.find(word) for word in words]
         if starts != sorted(starts) or any(text.count(word) != 1 for word in words):
             return None
@@ -86,3 +95,12 @@ class TurnShapes:
         known = tuple((i, starts[i] - a, b - ends[i]) for i, (a, b) in zip(turns, spans, strict=True))
         # Where nothing follows the words, white space at their end decides where the turn ends
         return _Shape(around, known) if all(tail > 0 for _, _, tail in known) else None
+
+
+def _is_of_a_shape(conversation: Conversation) -> bool:
+    """Return whether the template sees roles and words only, and where it puts them is a matter of roles."""
+    messages = conversation.messages
+    if conversation.tools or conversation.is_plain_text or messages[0].role == "assistant":
+        return False  # what a template says before a first turn is no matter of roles alone
+    # Nor is what it says of an empty turn
+    return all([m.content and not m.tool_calls and not m.extra for m in messages])

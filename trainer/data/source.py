@@ -7,18 +7,18 @@ from concurrent.futures import Executor, Future
 from dataclasses import dataclass
 
 from trainer.data.conversation import Conversation
+from trainer.data.example import RowExamples
 from trainer.data.formats import read_conversation
 from trainer.data.plan import Plan
-from trainer.data.render import Example
 from trainer.data.rows import BadRow, RowFile
 from trainer.data.token_cache import OpenedCache
 
 logger = logging.getLogger("worker")
 
-Renderer = Callable[[Sequence[tuple[int, Conversation]]], list[Example]]
+Renderer = Callable[[Sequence[tuple[int, Conversation]]], list[RowExamples]]
 """(line number, conversation) of each row -> its examples, in the same order."""
 
-Replayed = Callable[[int, Renderer], list[Example]]
+Replayed = Callable[[int, Renderer], list[RowExamples]]
 """Number of a step -> its rows of earlier files, rendered."""
 
 
@@ -30,12 +30,13 @@ class PlannedStep:
     """In the plan, counted from 0."""
     lines: tuple[int, ...]
     """The rows' numbers in their file, counted from 1."""
-    examples: list[Example]
-    replayed: list[Example]
-    """Rows of earlier files."""
+    examples: list[RowExamples]
+    """Of each of these rows."""
+    replayed: list[RowExamples]
+    """Of rows of earlier files."""
 
 
-def nothing_replayed(step: int, render: Renderer) -> list[Example]:
+def nothing_replayed(step: int, render: Renderer) -> list[RowExamples]:
     """Return no rows: the file is trained by itself."""
     return []
 
@@ -108,16 +109,17 @@ class ExampleSource:
         own = self._own_examples(index)
         return PlannedStep(index, tuple(own), list(own.values()), self._replayed(index, self._render))
 
-    def _own_examples(self, index: int) -> dict[int, Example]:
+    def _own_examples(self, index: int) -> dict[int, RowExamples]:
         """Return the examples of a step by line, in training order, without what is replayed."""
         positions = self._plan.positions(index)
         lines = tuple(self._rows.line_number(position) for position in positions)
-        known = {line: example for line in lines if self._cache and (example := self._cache.get(line))}
+        cached = {line: self._cache.get(line) for line in lines} if self._cache else {}
+        known = {line: examples for line, examples in cached.items() if examples is not None}
         missing = [
             (line, position) for line, position in zip(lines, positions, strict=True) if line not in known
         ]
         rendered = self._render([(line, self._read(line, position)) for line, position in missing])
-        fresh = {line: example for (line, _), example in zip(missing, rendered, strict=True)}
+        fresh = {line: examples for (line, _), examples in zip(missing, rendered, strict=True)}
         if self._cache and fresh:
             self._cache.put(fresh.items())
         known |= fresh
@@ -136,7 +138,7 @@ class ExampleSource:
             raise BadRow(f"line {line}: {error}") from error
 
 
-def _log_failure(rendered: Future[dict[int, Example]]) -> None:
+def _log_failure(rendered: Future[dict[int, RowExamples]]) -> None:
     if error := rendered.exception():
         # Of a bad row its own turn will tell, and a file that was overtaken is closed: a ValueError, too
         level = logging.DEBUG if isinstance(error, ValueError | OSError) else logging.WARNING

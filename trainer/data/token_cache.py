@@ -4,28 +4,28 @@ One file per content and way of rendering it: a mark, then records that are only
 wrong with a file, from a torn end to a flipped bit, means that a row is rendered again; never an error, never
 another token. What is in the cache changes how fast training is, and nothing else.
 
-Record (little endian): line, tokens, spans, cut off, checksum of what follows | checksum of all this |
-token ids | spans of learned tokens.
+Record (little endian): line, numbers that follow, their checksum | checksum of all this | per example of the
+row: tokens, spans, cut off | token ids | spans of learned tokens.
 """
 
 import logging
 import os
 import struct
 from array import array
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from threading import Lock
 from zlib import crc32
 
 import numpy as np
 
-from trainer.data.render import IGNORED, Example, example_of
+from trainer.data.example import IGNORED, Example, RowExamples, example_of
 
 FOLDER = "cache"  # in models/
-MARK = b"tokens 1\n"
+MARK = b"tokens 2\n"
 SUFFIX = ".tokens"
 FILES_KEPT = 1000  # of short ones a folder could hold millions
-HEADER = struct.Struct("<QII?I")
+HEADER = struct.Struct("<QII")
 CHECKSUM = struct.Struct("<I")
 HEADER_BYTES = HEADER.size + CHECKSUM.size
 PRIVATE_FILE = 0o600
@@ -68,19 +68,19 @@ class CacheFile:
             raise
         return opened
 
-    def get(self, line: int) -> Example | None:
-        """Return the example of a line, if it is there and whole."""
+    def get(self, line: int) -> RowExamples | None:
+        """Return the examples of a line, if they are there and whole."""
         with self._lock:
             offset = self._offsets[line] if line < len(self._offsets) else 0
             if not offset:
                 return None
             try:
-                example = self._read(offset, line)
+                examples = self._read(offset, line)
             except OSError:
-                example = None
-            if example is None:
+                examples = None
+            if examples is None:
                 self._offsets[line] = 0
-            return example
+            return examples
 
     def append(self, records: Sequence[tuple[int, bytes]]) -> None:
         """Add the records of some lines.
@@ -110,8 +110,8 @@ class CacheFile:
             return
         offset = len(MARK)
         while header := self._header(offset):
-            line, num_tokens, num_spans, _, _ = header
-            end = offset + HEADER_BYTES + 4 * num_tokens + 8 * num_spans
+            line, num_numbers, _ = header
+            end = offset + HEADER_BYTES + 4 * num_numbers
             if end > self.size:
                 break
             self._note(line, offset)
@@ -125,28 +125,41 @@ class CacheFile:
             self._offsets.frombytes(bytes(8 * (max(line + 1, 2 * len(self._offsets)) - len(self._offsets))))
         self._offsets[line] = offset
 
-    def _header(self, offset: int) -> tuple[int, int, int, bool, int] | None:
+    def _header(self, offset: int) -> tuple[int, int, int] | None:
         found = os.pread(self._descriptor, HEADER_BYTES, offset)
         return _unpack_header(found, self.seed)
 
-    def _read(self, offset: int, line: int) -> Example | None:
+    def _read(self, offset: int, line: int) -> RowExamples | None:
         header = self._header(offset)
         if header is None or header[0] != line:
             return None
-        _, num_tokens, num_spans, is_truncated, checksum = header
-        found = os.pread(self._descriptor, 4 * num_tokens + 8 * num_spans, offset + HEADER_BYTES)
+        _, num_numbers, checksum = header
+        found = os.pread(self._descriptor, 4 * num_numbers, offset + HEADER_BYTES)
         if crc32(found) != checksum:
             return None
-        numbers = np.frombuffer(found, dtype="<u4").tolist()
-        borders = iter(numbers[num_tokens:])
-        return example_of(numbers[:num_tokens], zip(borders, borders, strict=True), is_truncated=is_truncated)
+        return tuple(_examples_in(np.frombuffer(found, dtype="<u4").tolist()))
 
 
-def _pack(line: int, example: Example, seed: int) -> bytes:
-    borders = _borders(example.labels)
-    content = np.array(array("I", [*example.token_ids, *borders]), dtype="<u4").tobytes()
-    facts = (line, len(example.token_ids), len(borders) // 2, example.is_truncated, crc32(content))
-    header = HEADER.pack(*facts)
+def _examples_in(numbers: list[int]) -> Iterator[Example]:
+    place = 0
+    while place < len(numbers):
+        num_tokens, num_spans, is_truncated = numbers[place : place + 3]
+        end_of_tokens = place + 3 + num_tokens
+        token_ids = numbers[place + 3 : end_of_tokens]
+        place = end_of_tokens + 2 * num_spans
+        borders = iter(numbers[end_of_tokens:place])
+        yield example_of(token_ids, zip(borders, borders, strict=True), is_truncated=bool(is_truncated))
+
+
+def _pack(line: int, examples: RowExamples, seed: int) -> bytes:
+    numbers = array("I")
+    for example in examples:
+        borders = _borders(example.labels)
+        numbers.extend((len(example.token_ids), len(borders) // 2, example.is_truncated))
+        numbers.extend(example.token_ids)
+        numbers.extend(borders)
+    content = np.array(numbers, dtype="<u4").tobytes()
+    header = HEADER.pack(line, len(numbers), crc32(content))
     return header + CHECKSUM.pack(crc32(header, seed)) + content
 
 
@@ -162,14 +175,14 @@ def _borders(labels: list[int]) -> list[int]:
     return borders
 
 
-def _unpack_header(found: bytes, seed: int) -> tuple[int, int, int, bool, int] | None:
+def _unpack_header(found: bytes, seed: int) -> tuple[int, int, int] | None:
     if len(found) < HEADER_BYTES:
         return None
     header = found[: HEADER.size]
     if CHECKSUM.unpack(found[HEADER.size :])[0] != crc32(header, seed):
         return None
-    line, num_tokens, num_spans, is_truncated, checksum = HEADER.unpack(header)
-    return line, num_tokens, num_spans, is_truncated, checksum
+    line, num_numbers, checksum = HEADER.unpack(header)
+    return line, num_numbers, checksum
 
 
 class TokenCache:
@@ -204,9 +217,9 @@ class TokenCache:
                 self._turn_off(error)
                 return None
 
-    def put(self, file: CacheFile, examples: Iterable[tuple[int, Example]]) -> None:
-        """Add examples to an opened file if there is room for them."""
-        records = [(line, _pack(line, example, file.seed)) for line, example in examples]
+    def put(self, file: CacheFile, rows: Iterable[tuple[int, RowExamples]]) -> None:
+        """Add the examples of rows to an opened file if there is room for them."""
+        records = [(line, _pack(line, examples, file.seed)) for line, examples in rows]
         with self._lock:
             if self._is_off:
                 return
@@ -281,13 +294,13 @@ class OpenedCache:
         self._key = key
         self._file = file
 
-    def get(self, line: int) -> Example | None:
-        """Return the example of a line, if it is there and whole."""
+    def get(self, line: int) -> RowExamples | None:
+        """Return the examples of a line, if they are there and whole."""
         return self._file.get(line)
 
-    def put(self, examples: Iterable[tuple[int, Example]]) -> None:
+    def put(self, rows: Iterable[tuple[int, RowExamples]]) -> None:
         """Keep the examples of some lines, if there is room."""
-        self._cache.put(self._file, examples)
+        self._cache.put(self._file, rows)
 
     def close(self) -> None:
         """Let the file go."""

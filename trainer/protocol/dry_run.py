@@ -50,6 +50,9 @@ class Planned(BaseModel):
     rejected_rows: int
     first_rejections: tuple[str, ...]
     truncated_rows: int
+    split_rows: int = 0
+    dropped_rows: int = 0
+    """Because they are longer than `data.max_length`."""
     rows_without_target: int
     tokens: int
     """Of one epoch, as what follows."""

@@ -146,7 +146,7 @@ class StepReport(Message):
     tokens: int
     supervised_tokens: int
     loss: float | None
-    """Mean over the step's supervised tokens; null when it was not a finite number."""
+    """Mean over the step's supervised tokens; null when there were none, or it was not a finite number."""
     learning_rate: float
     grad_norm: float | None
     seconds: float
@@ -222,8 +222,11 @@ class JobEnded(Message):
     durable: bool
     """True when there is nothing to make durable: the job took no step."""
     truncated_rows: int = 0
+    """Rows of which something was left out, because they had more tokens than `data.max_length`."""
+    split_rows: int = 0
+    dropped_rows: int = 0
     rows_without_target: int = 0
-    """Rows that had no supervised token within `data.max_length`."""
+    """Rows that had no supervised token within `data.max_length`, and were set aside."""
 
 
 class JobSetAside(Message):

@@ -8,7 +8,7 @@ from typing import Any
 from scripts.benchmarks.contenders.task import SEED, Task
 from trainer.data.formats import read_conversation
 from trainer.data.plan import Plan
-from trainer.data.render import Example, ExampleRenderer, Tokenizer
+from trainer.data.render import Example, ExampleRenderer, Tokenizer, learnable
 
 
 def rows_in_order(task: Task) -> list[dict[str, Any]]:
@@ -33,5 +33,5 @@ def examples_in_order(task: Task, tokenizer: Tokenizer, *, max_length: int = 204
     examples = []
     for first in range(0, len(conversations), task.rows_per_step):
         step = conversations[first : first + task.rows_per_step]
-        examples += renderer.render(step, max_length=max_length)
+        examples += learnable(renderer.render(step, max_length=max_length))
     return examples

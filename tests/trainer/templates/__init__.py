@@ -1,0 +1,1 @@
+"""Chat templates of widely used families, and what is learned with each."""

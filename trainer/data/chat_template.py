@@ -1,0 +1,85 @@
+"""Run a chat template on turns of a conversation."""
+
+from collections.abc import Sequence
+from typing import Any, Protocol
+
+from jinja2 import TemplateError
+
+from trainer.data.conversation import Conversation, Message
+from trainer.protocol.text import printable
+
+REASON_SHOWN = 300  # characters of what a template says when it refuses; it may quote the conversation
+
+# Whatever a program may raise that somebody else wrote
+OF_PYTHON = (ValueError, TypeError, LookupError, ArithmeticError, AttributeError, RecursionError)
+FAILURES = (TemplateError, *OF_PYTHON)
+
+
+class Tokenizer(Protocol):
+    """What rendering needs of a tokenizer of the transformers library."""
+
+    def __hash__(self) -> int: ...
+
+    def __call__(self, text: list[str], *, add_special_tokens: bool) -> Any: ...
+
+    def apply_chat_template(
+        self, conversation: list[dict[str, Any]], *, tokenize: bool, add_generation_prompt: bool
+    ) -> Any: ...
+
+
+class UnrenderableConversation(ValueError):
+    """The chat template refuses this conversation, or leaves out what it says."""
+
+
+class UnusableTemplate(ValueError):
+    """The chat template does not show a conversation in a way from which its turns can be told apart."""
+
+
+class ShownTurns:
+    """Shows how many turns of a conversation one likes.
+
+    Args:
+        tokenizer: has the template.
+    """
+
+    def __init__(self, conversation: Conversation, tokenizer: Tokenizer) -> None:
+        self._messages = [_as_template_sees_it(message) for message in conversation.messages]
+        self._tools = {"tools": [dict(tool) for tool in conversation.tools]} if conversation.tools else {}
+        self._tokenizer = tokenizer
+
+    def first(self, number: int) -> str:
+        """Return the text of the first turns.
+
+        Raises:
+            UnrenderableConversation: the template refuses them.
+        """
+        return self._show(self._messages[:number])
+
+    def prompt_after(self, number: int) -> str:
+        """Return what the model is given after the first turns, to produce the next one.
+
+        Raises:
+            UnrenderableConversation: the template refuses them.
+        """
+        return self._show(self._messages[:number], add_generation_prompt=True)
+
+    def lone_answer(self, words: str) -> str:
+        """Return the text of a conversation that consists of an answer only."""
+        return self._show([{"role": "assistant", "content": words}])
+
+    def _show(self, messages: Sequence[dict[str, Any]], *, add_generation_prompt: bool = False) -> str:
+        try:
+            shown = self._tokenizer.apply_chat_template(
+                list(messages), tokenize=False, add_generation_prompt=add_generation_prompt, **self._tools
+            )
+        except FAILURES as error:
+            reason = printable(str(error) or type(error).__name__, limit=REASON_SHOWN)
+            raise UnrenderableConversation(f"the chat template refuses the conversation: {reason}") from error
+        return str(shown)
+
+
+def _as_template_sees_it(message: Message) -> dict[str, Any]:
+    shown = {**message.extra, "role": message.role, "content": message.content}
+    if message.tool_calls:
+        shown["tool_calls"] = [dict(call) for call in message.tool_calls]
+    return shown

@@ -1,0 +1,167 @@
+"""Show one row as the model would see it. A process of its own, because it loads a tokenizer, but no model.
+
+python -m trainer.show <order.json >answer.json
+"""
+
+import json
+import os
+import sys
+import traceback
+from bisect import bisect_right
+from collections.abc import Sequence
+from itertools import pairwise
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+from trainer.config.schema import Settings
+from trainer.data.example import IGNORED
+from trainer.data.formats import read_conversation
+from trainer.data.masks import ends_of_turns
+from trainer.data.overlong import Piece
+from trainer.data.render import ExampleRenderer, OverlongRow, UnrenderableConversation, UnusableTemplate
+from trainer.data.rows import BadRow, open_without_following, parse_row, read_lines
+from trainer.profiles.registry import make_profile
+from trainer.protocol.checkpoints import POINTER
+from trainer.protocol.dry_run import Refused
+from trainer.protocol.job import FaultKind
+from trainer.protocol.layout import Layout
+from trainer.protocol.show import ShowAnswer, Shown, ShownExample, ShownToken, ShowOrder
+from trainer.worker import classify
+
+BAD_ROWS = (BadRow, UnrenderableConversation, OverlongRow)
+
+
+def answer(order: ShowOrder) -> ShowAnswer:
+    """Return the row as it would be trained, or why it would not be."""
+    try:
+        return _show(order)
+    except BAD_ROWS as error:
+        return Refused(message=f"{order.file}:{order.row}: {error}", is_bad_config=False)
+    except UnusableTemplate as error:
+        return Refused(message=f"{order.file}:{order.row}: {error}", is_bad_config=True)
+    except Exception as error:
+        fault = classify(error)
+        if fault is FaultKind.CRASH:
+            traceback.print_exc()
+        message = str(error) or type(error).__name__
+        return Refused(message=message, is_bad_config=fault is FaultKind.BAD_CONFIG)
+
+
+def _show(order: ShowOrder) -> Shown:
+    settings = Settings.model_validate(order.settings)
+    data = settings.data
+    row = read_conversation(parse_row(_line(order, data.max_line_bytes)))
+    profile = make_profile(settings.profile.name, settings.profile.options)
+    conversation = profile.transform(row, line_number=order.row)
+    tokenizer = _tokenizer(settings, Path(order.base))
+    renderer = ExampleRenderer(tokenizer, remembers=False)
+    whole, *_ = renderer.pieces(
+        conversation, max_length=sys.maxsize, overlong="truncate_right", train_on=data.train_on
+    )
+    pieces = renderer.pieces(
+        conversation, max_length=data.max_length, overlong=data.overlong, train_on=data.train_on
+    )
+    used = {turn for piece in pieces for turn in piece.turns}
+    return Shown(
+        file=order.file,
+        row=order.row,
+        max_length=data.max_length,
+        overlong=data.overlong,
+        train_on=data.train_on,
+        row_tokens=len(whole.tokens.ids),
+        examples=tuple(_example(piece, tokenizer, data.max_length) for piece in pieces),
+        missing_turns=tuple(turn for turn in whole.turns if turn not in used),
+    )
+
+
+def _line(order: ShowOrder, max_line_bytes: int) -> bytes:
+    """Return one line of the file.
+
+    Raises:
+        BadRow: there is none of that number, or it cannot be a row.
+        OSError: the file cannot be read.
+    """
+    number = 0
+    with open(order.file, "rb", opener=open_without_following) as file:
+        for line in read_lines(file, max_line_bytes=max_line_bytes):
+            number = line.number
+            if number != order.row:
+                continue
+            if line.content is None:
+                raise BadRow(f"the line has more than {max_line_bytes} bytes (data.max_line_bytes)")
+            if line.is_blank:
+                raise BadRow("the line is blank; expected one JSON object")
+            return line.content
+    raise BadRow(f"the file has {number} lines; expected the number of one of them")
+
+
+def _tokenizer(settings: Settings, base: Path) -> Any:
+    """Load the tokenizer that a worker would use, from a checkpoint or the base model."""
+    from trainer.core import tiny  # takes seconds, which a bad row need not wait for
+    from trainer.core.model import load_tokenizer
+
+    models, name = Layout(base).models, settings.model.base_model
+    model: dict[str, Any] = {
+        "chat_template": settings.model.chat_template,
+        "template_options": settings.model.template_options,
+    }
+    if (models / POINTER).is_dir() and not settings.training.uses_adapter:
+        return load_tokenizer(models / POINTER, **model)
+    if name == tiny.NAME:
+        with TemporaryDirectory() as place:  # nothing is changed in the working directory
+            return load_tokenizer(tiny.build_tiny(Path(place) / tiny.NAME), **model)
+    folder = base / os.path.expanduser(name)
+    # Else it is a hub's, from which the tokenizer's files alone are fetched
+    return load_tokenizer(folder if folder.is_dir() else name, **model)
+
+
+def _example(piece: Piece, tokenizer: Any, max_length: int) -> ShownExample:
+    example = piece.example(max_length)
+    text, ends = ends_of_turns(piece.conversation, tokenizer)
+    encoding = tokenizer(text, add_special_tokens=False, return_offsets_mapping=True)
+    first = piece.first_token
+    offsets = encoding["offset_mapping"][first : first + len(example.token_ids)]
+    texts = _texts_of(text, offsets, begins=offsets[0][0] if first and offsets else 0)
+    return ShownExample(
+        tokens=tuple(
+            ShownToken(
+                id=token, text=shown, trained=label != IGNORED, turn=_turn_at(start, ends, piece.turns)
+            )
+            for token, label, shown, (start, _) in zip(
+                example.token_ids, example.labels, texts, offsets, strict=True
+            )
+        ),
+        supervised_tokens=example.supervised_tokens,
+        turns=piece.turns,
+        cut_tokens=len(piece.tokens.ids) - len(example.token_ids),
+        is_truncated=example.is_truncated,
+    )
+
+
+def _texts_of(text: str, offsets: Sequence[tuple[int, int]], *, begins: int) -> list[str]:
+    """Return what each token adds to the text, so that all together are the text without a gap."""
+    ends = [begins]
+    for _, end in offsets:
+        ends.append(max(ends[-1], end))
+    return [text[start:end] for start, end in pairwise(ends)]
+
+
+def _turn_at(place: int, ends: Sequence[int], turns: Sequence[int]) -> int | None:
+    """Return which turn of the row a character belongs to."""
+    found = bisect_right(ends, place)
+    return turns[found] if found < len(ends) else None
+
+
+def main() -> None:
+    """Read the order, write the answer."""
+    order = ShowOrder.model_validate(json.load(sys.stdin.buffer))
+    output = os.dup(sys.stdout.fileno())
+    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # whatever a library prints is not the answer
+    text = answer(order).model_dump_json()
+    with os.fdopen(output, "w", encoding="utf-8") as file:
+        file.write(text)
+
+
+if __name__ == "__main__":
+    main()
