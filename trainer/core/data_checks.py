@@ -10,7 +10,7 @@ from typing import NamedTuple
 from trainer.config.schema import DataSettings, ProfileSettings, Settings
 from trainer.core.open_job import Means, OpenJob, make_plan, make_renderer, open_source, settings_of
 from trainer.data.formats import read_conversation
-from trainer.data.render import Example
+from trainer.data.render import Example, ExampleRenderer
 from trainer.data.report import Limits, RowReport, SampledRow, find_duplicates, spread
 from trainer.data.rows import BadRow, RowFile
 from trainer.data.source import ExampleSource, Renderer
@@ -57,7 +57,7 @@ class DataChecks:
         def check(rows: RowFile) -> None:
             plan = make_plan(job, settings, cursor.replayed if cursor else ())
             source = open_source(job, rows, plan, settings, self._means)
-            look = DataCheck(job, rows, source, settings, self._means)
+            look = self._look(job, rows, source, settings)
             try:
                 while self._wanted == job.id and self._go_on(look):
                     pass
@@ -96,10 +96,15 @@ class DataChecks:
         prepared = self._prepared.pop(opened.job.id, None)
         if prepared and prepared[:2] == (settings.data, settings.profile):
             return prepared.report
-        look = DataCheck(opened.job, opened.rows, opened.source, settings, self._means)
+        look = self._look(opened.job, opened.rows, opened.source, settings)
         while self._go_on(look):
             pass
         return look.report()
+
+    def _look(self, job: Job, rows: RowFile, source: ExampleSource, settings: Settings) -> "DataCheck":
+        wanted = len(rows) if settings.data.validation == "deep" else SAMPLED_ROWS
+        render_whole = renderer_without_limit(settings, self._means.renderer)
+        return DataCheck(job, rows, source, render_whole, settings.data, wanted=wanted)
 
     def _go_on(self, look: "DataCheck") -> bool:
         goes_on = self._means.executor.submit(look.go_on).result()
@@ -112,7 +117,8 @@ class DataCheck:
 
     Args:
         source: of the job's steps.
-        wanted: rows to be looked at; None for as many as `data.validation` says.
+        render_whole: renders rows as they would be without a limit.
+        wanted: rows to be looked at.
     """
 
     def __init__(
@@ -120,19 +126,16 @@ class DataCheck:
         job: Job,
         rows: RowFile,
         source: ExampleSource,
-        settings: Settings,
-        means: Means,
+        render_whole: Renderer,
+        data: DataSettings,
         *,
-        wanted: int | None = None,
+        wanted: int,
     ) -> None:
-        data = settings.data
         self._job = job
         self._rows = rows
         self._source = source
+        self._render_whole = render_whole
         self._validation = data.validation
-        self._render_whole = _renderer_without_limit(settings, means)
-        if wanted is None:
-            wanted = len(rows) if data.validation == "deep" else SAMPLED_ROWS
         self._positions = spread(len(rows), wanted)
         self.num_looked_at = 0
         limits = Limits(max_length=data.max_length, max_truncated_fraction=data.max_truncated_fraction)
@@ -191,11 +194,15 @@ class DataCheck:
         return SampledRow(line, conversation, (example,), num_tokens)
 
 
-def _renderer_without_limit(settings: Settings, means: Means) -> Renderer:
-    """Return what renders rows whole, which tells how long they are."""
+def renderer_without_limit(settings: Settings, renderer: ExampleRenderer) -> Renderer:
+    """Return what renders rows whole, which tells how long they are.
+
+    Raises:
+        UnknownProfile, BadProfileOption: the profile cannot be honoured.
+    """
     data = settings.data.model_copy(update={"max_length": NO_LIMIT})
     profile = make_profile(settings.profile.name, settings.profile.options)
-    return make_renderer(profile, means.renderer, settings.model_copy(update={"data": data}))
+    return make_renderer(profile, renderer, settings.model_copy(update={"data": data}))
 
 
 def refuse_blocked(report: DataReport) -> None:

@@ -240,7 +240,8 @@ def _finding(rule: str, tally: Tally, what: str, *, of: int, kind: str, limit: f
     message = f"{tally.rows:,} of {of:,} {kind} ({_percent(share)}, limit {_percent(limit)}) {what}"
     if tally.lines:
         more = ", …" if tally.rows > len(tally.lines) else ""
-        message += f"; lines {', '.join(map(str, tally.lines))}{more}"
+        kind_of_place = "line" if tally.rows == 1 else "lines"
+        message += f"; {kind_of_place} {', '.join(map(str, tally.lines))}{more}"
     return Finding(
         rule=rule,
         level=level,
