@@ -97,11 +97,12 @@ def _looked_at(order: InspectionOrder, job: Job, settings: Settings, tell: Tell)
     from trainer.data.source import ExampleSource
     from trainer.profiles.registry import make_profile
 
+    profile = make_profile(settings.profile.name, settings.profile.options)
     tell("loading the tokenizer")
     renderer = ExampleRenderer(_tokenizer(order, settings))
     data = settings.data.model_copy(update={"validation": "deep" if order.deep else "standard"})
     settings = settings.model_copy(update={"data": data})
-    render = make_renderer(make_profile(settings.profile.name, settings.profile.options), renderer, settings)
+    render = make_renderer(profile, renderer, settings)
     # All is done on this thread; a source only wants to have another one
     with ThreadPoolExecutor(1) as executor, closing(open_rows(job, Path(order.file), settings)) as rows:
         source = ExampleSource(rows, make_plan(job, settings, ()), render, executor=executor, lookahead=1)
