@@ -16,7 +16,7 @@ from trainer.data.rows import BadRow, RowFile
 from trainer.data.source import ExampleSource, Renderer
 from trainer.monitoring.reporter import Reporter
 from trainer.profiles.registry import make_profile
-from trainer.protocol.data_report import DataReport
+from trainer.protocol.data_report import DataReport, Depth
 from trainer.protocol.job import Cursor, Job
 from trainer.protocol.messages import DataChecked
 
@@ -135,7 +135,7 @@ class DataCheck:
         self._rows = rows
         self._source = source
         self._render_whole = render_whole
-        self._validation = data.validation
+        self._depth: Depth = "deep" if data.validation == "deep" else "standard"
         self._positions = spread(len(rows), wanted)
         self.num_looked_at = 0
         limits = Limits(max_length=data.max_length, max_truncated_fraction=data.max_truncated_fraction)
@@ -166,7 +166,7 @@ class DataCheck:
         positions = find_duplicates(self._rows.hashes)
         return self._found.report(
             self._job,
-            validation=self._validation,
+            validation=self._depth,
             duplicates=[self._rows.line_number(position) for position in positions],
         )
 

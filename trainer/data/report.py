@@ -14,7 +14,7 @@ import numpy as np
 from trainer.data.answers import ANSWER_RULES, answers_of
 from trainer.data.conversation import Conversation
 from trainer.data.render import Example
-from trainer.protocol.data_report import DataReport, Finding, Level, TokenLengths
+from trainer.protocol.data_report import DataReport, Depth, Finding, Level, TokenLengths
 from trainer.protocol.job import Job
 from trainer.protocol.text import printable
 
@@ -131,12 +131,12 @@ class RowReport:
     # ---- what they are like
 
     def report(
-        self, job: Job, *, validation: Any, duplicates: Sequence[int], more: Sequence[Finding] = ()
+        self, job: Job, *, validation: Depth, duplicates: Sequence[int], more: Sequence[Finding] = ()
     ) -> DataReport:
         """Return what was found.
 
         Args:
-            validation: as in `DataSettings`.
+            validation: how it was looked at.
             duplicates: lines of the file that are copies of earlier ones.
             more: findings of others.
         """

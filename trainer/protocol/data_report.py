@@ -7,6 +7,9 @@ from pydantic import BaseModel, ConfigDict
 Level = Literal["note", "warning", "block"]
 """note: within its limit. warning: somebody should look. block: not to be trained, unless it is admitted."""
 
+Depth = Literal["standard", "deep"]
+"""standard: a sample of the rows was rendered. deep: every row."""
+
 
 class Plain(BaseModel):
     model_config = ConfigDict(frozen=True)
@@ -57,7 +60,7 @@ class DataReport(Plain):
     """Its name, made printable."""
     sha256: str
     job_id: str | None = None
-    validation: Literal["standard", "deep"]
+    validation: Depth
     rows: int
     """That can be trained."""
     rejected_rows: int
