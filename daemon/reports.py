@@ -32,9 +32,16 @@ def write_report(layout: Layout, report: DataReport) -> None:
     folder = layout.data_reports
     folder.mkdir(mode=PRIVATE_MODE, exist_ok=True)
     write_json(report_file(layout, report.file), report.model_dump(mode="json"), durable=False)
-    reports = [entry for entry in os.scandir(folder) if entry.name.endswith(SUFFIX)]
-    for old in sorted(reports, key=lambda entry: entry.stat().st_mtime_ns)[:-KEPT]:
-        Path(old.path).unlink(missing_ok=True)
+    _drop_old(folder)
+
+
+def _drop_old(folder: Path) -> None:
+    names = os.listdir(folder)
+    if len(names) <= KEPT:
+        return
+    by_age = sorted((folder / name for name in names), key=lambda path: path.stat().st_mtime_ns)
+    for old in by_age[: len(names) - KEPT + KEPT // 10]:  # some more, so that this comes seldom
+        old.unlink(missing_ok=True)
 
 
 def read_report(layout: Layout, name: str) -> DataReport:

@@ -134,7 +134,7 @@ def test_a_row_that_cannot_be_trained_blocks_with_its_line_and_error():
     [finding] = found.report(job, validation="standard", duplicates=()).blocks
 
     assert finding.message == (
-        "1 of 2 rows (50 %, limit 0 %) cannot be trained; the first, line 4: it \\x1b[31m fails; line 4"
+        "1 of 2 rows (50 %, limit 0 %) cannot be trained; the first error: it \\x1b[31m fails; line 4"
     )
 
 

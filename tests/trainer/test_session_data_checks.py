@@ -98,7 +98,7 @@ def test_a_row_that_could_not_be_trained_is_found_before_the_first_step(job_file
 
     [ended] = run.told(JobEnded)
     assert (ended.record.outcome, ended.record.steps) == (Outcome.FAILED, 0)
-    assert "cannot be trained; the first, line 21: line 21: messages is an empty list" in ended.record.message
+    assert "cannot be trained; the first error: line 21: messages is an empty list" in ended.record.message
 
 
 def test_a_sample_is_looked_at_and_deep_looks_at_every_row(job_file, monkeypatch):
@@ -124,7 +124,7 @@ def test_a_job_that_goes_on_is_not_looked_at_again(job_file, steps, num_reports)
 embedded_tokenizer = cache(_tokenizer)  # making it takes a second
 
 
-class StrictLearner(FakeLearner):
+class EmbeddedLearner(FakeLearner):
     """Has a tokenizer that keeps what it rendered."""
 
     def __init__(self) -> None:
@@ -144,7 +144,7 @@ def test_nothing_is_rendered_twice_and_nothing_stays_open(job_file, tmp_path, mo
     monkeypatch.setattr(ExampleRenderer, "render", render)
     token_cache = TokenCache(tmp_path / "cache")
 
-    run = Run([start(job, path, standard()), LEAVE], learner=StrictLearner(), cache=token_cache)
+    run = Run([start(job, path, standard()), LEAVE], learner=EmbeddedLearner(), cache=token_cache)
 
     assert sum(rendered) == 20
     assert len(run.trained) == 10
@@ -155,7 +155,7 @@ def test_a_blocked_file_leaves_no_cache_open(job_file, tmp_path):
     token_cache = TokenCache(tmp_path / "cache")
     settings = standard(max_length=8)
 
-    run = Run([start(*job_file(), settings), LEAVE], learner=StrictLearner(), cache=token_cache)
+    run = Run([start(*job_file(), settings), LEAVE], learner=EmbeddedLearner(), cache=token_cache)
 
     assert run.told(JobEnded)[0].record.outcome is Outcome.FAILED
     assert token_cache._opened == {}
@@ -170,7 +170,7 @@ def prepared_run(job_file: Any, tmp_path: Path, settings: Settings, then: Any, *
     return Run(
         [start(job, path, hint), then, start(next_job, next_path, settings), LEAVE],
         between={1: [PrepareJob(job=next_job, path=str(next_path))]},
-        learner=StrictLearner(),
+        learner=EmbeddedLearner(),
         settings=hint,
         cache=TokenCache(tmp_path / "cache"),
     )
@@ -228,7 +228,7 @@ def test_a_look_ahead_is_given_up_for_a_file_that_overtakes(job_file, tmp_path, 
             LEAVE,
         ],
         between={1: [PrepareJob(job=late, path=str(late_path))]},
-        learner=StrictLearner(),
+        learner=EmbeddedLearner(),
         settings=settings,
     )
 
@@ -237,7 +237,7 @@ def test_a_look_ahead_is_given_up_for_a_file_that_overtakes(job_file, tmp_path, 
 
 
 def test_a_template_that_cannot_be_used_is_said_before_the_first_step(job_file):
-    learner = StrictLearner()
+    learner = EmbeddedLearner()
     learner.tokenizer = _tokenizer()
     learner.tokenizer.chat_template = "{{ messages[-1]['content'] }}"  # type: ignore[attr-defined]
 

@@ -181,7 +181,7 @@ class RowReport:
     def _findings(self, rows_of_file: int) -> Iterator[Finding]:
         kind = "rows" if self._num_rows == rows_of_file else "sampled rows"
         if self._unrenderable.rows:
-            what = f"cannot be trained; the first, line {self._unrenderable.lines[0]}: {self._first_error}"
+            what = f"cannot be trained; the first error: {self._first_error}"
             yield self._finding("unrenderable", self._unrenderable, what, kind, limit=0.0, over="block")
         if self._cut.rows:
             yield self._finding_about_cut_rows(kind)
