@@ -3,6 +3,7 @@
 import io
 import json
 import time
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -211,6 +212,22 @@ def test_a_file_that_changed_since_its_check_is_refused(tmp_path, change):
 
     with pytest.raises(FileChanged, match=rf"a\.jsonl has SHA-256 \w+…, but {job.sha256[:12]}… was checked"):
         RowFile.open(path, sha256=job.sha256, max_line_bytes=CAP)
+
+
+def test_lines_that_say_the_same_have_the_same_hash_whatever_ends_them(tmp_path):
+    line = json.dumps(row()).encode()
+    path = tmp_path / "a.jsonl"
+    path.write_bytes(b"\n".join([line, line + b"\r", b"", line + b" ", line]))
+
+    with closing(RowFile.open(path, sha256=file_sha256(path), max_line_bytes=CAP, must_hash=True)) as opened:
+        first, second, other, last = opened.hashes
+
+    assert first == second == last != other
+
+
+def test_lines_are_hashed_only_for_those_who_want_it(tmp_path):
+    with closing(open_rows(write_jsonl(tmp_path / "a.jsonl", rows(2)))) as opened:
+        assert len(opened.hashes) == 0
 
 
 def test_an_opened_file_may_be_moved_and_removed(tmp_path):
