@@ -55,8 +55,8 @@ def test_rows_trained_before_are_counted_and_the_first_is_named(seen):
         line=8, other_file="old.jsonl", other_line=3, similarity=1.0
     )
     assert found.messages[0].startswith(
-        "2 of 9 rows (22.2%; 1 the same, 1 nearly) were trained before; the first: line 8 is line 3 of old.jsonl "
-        "(similarity 1.00); remove them"
+        "2 of 9 rows (22.2%; 1 the same, 1 nearly) were trained before; "
+        "the first: line 8 is line 3 of old.jsonl (similarity 1.00); remove them"
     )
 
 
@@ -156,8 +156,8 @@ def test_private_data_is_counted_by_rows_and_never_shown_in_full(base_dir):
 
     assert found.private_data == (PrivateData(pattern="email", rows=2, first=((1, "jan…"), (3, "bob…"))),)
     assert found.messages == (
-        "2 of 3 rows hold what looks like email; the first: line 1, beginning with jan…; the model may say it to "
-        "anybody; remove or replace it",
+        "2 of 3 rows hold what looks like email; the first: line 1, beginning with jan…; "
+        "the model may say it to anybody; remove or replace it",
     )
     assert "example.org" not in found.model_dump_json()
 

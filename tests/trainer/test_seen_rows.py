@@ -256,3 +256,13 @@ def test_a_reader_goes_on_while_a_file_is_being_added(path):
         yield from sketches(5, seed=1)
 
     assert add(path, "b", rows()) == 5
+
+
+def test_a_full_disk_leaves_the_file_out(path):
+    with SeenRows.open(path) as seen:
+        seen._database.execute("PRAGMA max_page_count=1")  # SQLite's own word for a full disk
+
+        with pytest.raises(sqlite3.OperationalError, match="full"):
+            seen.add("a", "a.jsonl", sketches(2000), max_rows=9999)
+
+        assert (seen.num_rows, seen.knows("a")) == (0, False)

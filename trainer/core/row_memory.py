@@ -93,6 +93,10 @@ class RowMemory:
         """Return what a person should know since the last call."""
         return [self._messages.popleft() for _ in range(len(self._messages))]
 
+    def close(self) -> None:
+        """Wait until everything given is remembered."""
+        self._thread.shutdown()
+
     def _carry_out(self, order: RememberOrder) -> None:
         try:
             remembered = ask(order)

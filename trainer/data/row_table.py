@@ -17,18 +17,18 @@ from trainer.data.sketch import NEAR, PLACES, RowSketch, similarity
 VERSION = 1
 """Of the tables and of what sketches mean."""
 SCHEMA = f"""
-CREATE TABLE files (
+CREATE TABLE IF NOT EXISTS files (
     id INTEGER PRIMARY KEY,        -- in the order in which they were added
     sha256 TEXT NOT NULL UNIQUE,
     name TEXT NOT NULL,            -- printable
     rows INTEGER NOT NULL DEFAULT 0  -- that are here
 );
-CREATE TABLE rows (
+CREATE TABLE IF NOT EXISTS rows (
     id INTEGER PRIMARY KEY,
     file INTEGER NOT NULL, line INTEGER NOT NULL, identity INTEGER NOT NULL, sketch BLOB NOT NULL
 );
-CREATE INDEX rows_by_identity ON rows (identity);
-CREATE TABLE bands (
+CREATE INDEX IF NOT EXISTS rows_by_identity ON rows (identity);
+CREATE TABLE IF NOT EXISTS bands (
     key INTEGER NOT NULL,
     slot INTEGER NOT NULL,         -- few, so that rows made from one pattern cannot all be compared with all
     row INTEGER NOT NULL, PRIMARY KEY (key, slot)

@@ -5,7 +5,8 @@ One process writes it, any number read it meanwhile. A file's rows are in it all
 
 import os
 import sqlite3
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from itertools import islice
 from pathlib import Path
 from typing import Self
@@ -144,18 +145,25 @@ class SeenRows:
         self._database.execute("DELETE FROM files WHERE id <= ?", (file - FILES_REMEMBERED,))
 
 
+@contextmanager
+def _naming(path: Path) -> Iterator[None]:
+    """Turn errors of SQLite into ours."""
+    try:
+        yield
+    except sqlite3.DatabaseError as error:
+        kind = DamagedSeenRows if error.sqlite_errorcode & 0xFF in DAMAGED else UnusableSeenRows
+        raise kind(f"{path}: {error}; expected the rows trained before") from error
+
+
 def _connect(path: Path, *, mode: str) -> sqlite3.Connection:
     address = f"file:{quote(os.fsencode(path))}?mode={mode}"
-    try:
+    with _naming(path):
         database = sqlite3.connect(address, uri=True, timeout=LOCK_TIMEOUT_S, isolation_level=None)
         try:
             _check(database, path)
         except BaseException:
             database.close()
             raise
-    except sqlite3.DatabaseError as error:
-        kind = DamagedSeenRows if error.sqlite_errorcode & 0xFF in DAMAGED else UnusableSeenRows
-        raise kind(f"{path}: {error}; expected the rows trained before") from error
     return database
 
 
@@ -171,9 +179,11 @@ def _check(database: sqlite3.Connection, path: Path) -> None:
 def _create(path: Path) -> sqlite3.Connection:
     database = _connect(path, mode="rwc")
     try:
-        database.execute("PRAGMA synchronous=NORMAL")  # at worst the last file is forgotten, and added again
-        if _version(database) == EMPTY:
+        with _naming(path):
             database.execute("PRAGMA journal_mode=WAL")
+            database.execute(
+                "PRAGMA synchronous=NORMAL"
+            )  # at worst the last file is forgotten, and added again
             database.executescript(f"BEGIN;{SCHEMA}COMMIT;")
     except BaseException:
         database.close()
