@@ -104,14 +104,13 @@ def _newest_first(paths: Iterable[Path]) -> list[Path]:
 
 
 def _refuse_shortage(models: Path, num_rows: int) -> None:
-    needed, free = (
-        2 * BYTES_PER_ROW * num_rows,
-        shutil.disk_usage(models).free,
-    )  # twice, until it is committed
+    # Until it is committed all of it may stand on the disk twice: new rows change pages everywhere
+    size = (models / FILE_NAME).stat().st_size
+    needed, free = size + 2 * BYTES_PER_ROW * num_rows, shutil.disk_usage(models).free
     if needed > free / 2:
         raise NoRoomForRows(
-            f"{num_rows:,} rows need up to {needed:,} bytes, but {free:,} are free, half of which "
-            "is left to checkpoints"
+            f"{num_rows:,} rows need up to {needed:,} bytes, but {free:,} are free, half of which is left to "
+            "checkpoints"
         )
 
 

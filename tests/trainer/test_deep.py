@@ -1,6 +1,7 @@
 """A deep look at a file: what it has in common with what was trained, what is held out, and itself."""
 
 import json
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -8,7 +9,7 @@ from tests.support import row, rows, write_jsonl
 from tests.trainer.row_texts import answer, sketches, words
 from trainer.config.loader import BadConfig
 from trainer.config.schema import Settings
-from trainer.core.deep_check import look_deeply
+from trainer.core.deep_check import open_deep_look
 from trainer.data.deep import FIRST_SHOWN, deep_findings
 from trainer.data.seen_rows import FILE_NAME, SeenRows
 from trainer.protocol.deep import DeepFindings, Duplicates, Place, PrivateData
@@ -25,7 +26,10 @@ def different(number, *, seed=0):
 
 def look(base_dir, texts, **sections):
     settings = Settings.model_validate({"data": {"validation": "deep"}, **sections})
-    return look_deeply(numbered(*texts), settings, base_dir=base_dir, models=base_dir)
+    with open_deep_look(settings, base_dir=base_dir, models=base_dir) as deep:
+        for line, conversation in numbered(*texts):
+            deep.look(line, conversation)
+        return deep.findings()
 
 
 @pytest.fixture
@@ -86,12 +90,13 @@ def test_an_index_that_breaks_meanwhile_costs_only_what_it_would_have_told(seen)
     assert found.messages == ("Cannot operate on a closed database.; rows trained before are not recognised",)
 
 
-def test_it_says_every_few_rows_that_it_goes_on():
-    ticks = []
+def test_rows_may_be_looked_at_on_another_thread(base_dir):
+    settings = Settings()
+    with open_deep_look(settings, base_dir=base_dir, models=base_dir) as deep, ThreadPoolExecutor(1) as other:
+        for line, conversation in numbered(*different(2), *different(2)):
+            other.submit(deep.look, line, conversation).result()
 
-    deep_findings(numbered(*different(600)), tick=lambda: ticks.append(1))
-
-    assert len(ticks) == 2
+        assert deep.findings().within_file.exact == 2
 
 
 # ---- what is held out

@@ -120,7 +120,10 @@ def test_rows_are_not_remembered_where_checkpoints_need_the_room(models, folders
     remembered = remember.carry_out(order_for(models, folders, file))
 
     assert remembered.done == []
-    assert "3 rows need up to 3,000 bytes, but 5,000 are free" in remembered.messages[0]
+    assert remembered.messages[0].startswith(
+        "the rows of completed files were not remembered: 3 rows need up to "
+    )
+    assert "but 5,000 are free" in remembered.messages[0]
     assert num_rows(models) == 0
 
 

@@ -4,9 +4,10 @@ About 5,000 rows a second; memory stays flat. Nothing here keeps a file from bei
 """
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing
 
+from trainer.data.conversation import Conversation
 from trainer.data.private_data import find_private_data
 from trainer.data.row_table import Match, RowTable
 from trainer.data.seen_rows import SeenRows, UnusableSeenRows
@@ -14,7 +15,6 @@ from trainer.data.sketch import Numbered, RowSketch, sketch_row
 from trainer.protocol.deep import DeepFindings, Duplicates, Place, PrivateData, PrivatePattern
 
 FIRST_SHOWN = 5
-ROWS_BETWEEN_TICKS = 256
 
 
 class _Tally:
@@ -73,7 +73,7 @@ class _Earlier:
 
     def __init__(self, seen: SeenRows | None) -> None:
         self._seen = seen
-        self.problem: str | None = None
+        self.problem = seen.notice if seen else None
 
     def find(self, row: RowSketch) -> Match | None:
         try:
@@ -83,45 +83,74 @@ class _Earlier:
             return None
 
 
+class DeepLook:
+    """Takes in the rows of a file one by one, and says at the end what was found. For one thread at a time.
+
+    Args:
+        seen: rows trained before; None if there are none.
+        held_out: rows that should not be trained.
+        patterns: the kinds of private data to look for.
+    """
+
+    def __init__(
+        self,
+        *,
+        seen: SeenRows | None = None,
+        held_out: RowTable | None = None,
+        patterns: Sequence[PrivatePattern] = (),
+    ) -> None:
+        self._earlier = _Earlier(seen)
+        self._held_out = held_out
+        self._secrets = _Secrets(patterns)
+        self._own = RowTable.temporary()
+        self._file = self._own.new_file("", "this file")
+        self._num_rows = 0
+        self._before, self._within, self._leaked = _Tally(), _Tally(), _Tally()
+
+    def look(self, line: int, conversation: Conversation) -> None:
+        """Take note of a row; rows come in the order of the file."""
+        row = sketch_row(line, conversation)
+        self._before.note(self._earlier.find(row))
+        self._leaked.note(self._held_out.find(row) if self._held_out else None)
+        self._within.note(self._own.find(row))
+        self._own.insert(self._file, [row])
+        self._secrets.look_at((line, conversation))
+        self._num_rows += 1
+
+    def findings(self) -> DeepFindings:
+        """Return what was found so far."""
+        found = DeepFindings(
+            rows=self._num_rows,
+            trained_before=self._before.found,
+            within_file=self._within.found,
+            held_out=self._leaked.found,
+            private_data=self._secrets.found,
+        )
+        messages = (*filter(None, [self._earlier.problem]), *_messages(found))
+        return found.model_copy(update={"messages": messages})
+
+    def close(self) -> None:
+        """Let go of what was noted; what was given stays open."""
+        self._own.close()
+
+
 def deep_findings(
     numbered: Iterable[Numbered],
     *,
     seen: SeenRows | None = None,
     held_out: RowTable | None = None,
     patterns: Sequence[PrivatePattern] = (),
-    tick: Callable[[], object] = lambda: None,
 ) -> DeepFindings:
     """Return what all rows of a file have in common with others, and the private data in them.
 
     Args:
         numbered: the rows, with their lines.
-        seen: rows trained before; None if there are none.
-        held_out: rows that should not be trained.
-        patterns: the kinds of private data to look for.
-        tick: called every few rows; what it raises ends the look.
+        seen, held_out, patterns: as for `DeepLook`.
     """
-    earlier, secrets, count = _Earlier(seen), _Secrets(patterns), 0
-    before, within, leaked = _Tally(), _Tally(), _Tally()
-    with closing(RowTable.temporary()) as own:
-        file = own.new_file("", "this file")
-        for count, (line, conversation) in enumerate(numbered, 1):
-            row = sketch_row(line, conversation)
-            before.note(earlier.find(row))
-            leaked.note(held_out.find(row) if held_out else None)
-            within.note(own.find(row))
-            own.insert(file, [row])
-            secrets.look_at((line, conversation))
-            if count % ROWS_BETWEEN_TICKS == 0:
-                tick()
-    findings = DeepFindings(
-        rows=count,
-        trained_before=before.found,
-        within_file=within.found,
-        held_out=leaked.found,
-        private_data=secrets.found,
-    )
-    messages = [*filter(None, [earlier.problem]), *_messages(findings)]
-    return findings.model_copy(update={"messages": tuple(messages)})
+    with closing(DeepLook(seen=seen, held_out=held_out, patterns=patterns)) as look:
+        for line, conversation in numbered:
+            look.look(line, conversation)
+        return look.findings()
 
 
 def _messages(findings: DeepFindings) -> Iterator[str]:

@@ -78,14 +78,8 @@ class RowTable:
 
     @classmethod
     def temporary(cls) -> Self:
-        """Return an empty one, in a file that the system removes; memory stays flat."""
-        database = sqlite3.connect("", isolation_level=None, cached_statements=64)
-        database.execute(f"PRAGMA cache_size=-{CACHE_KIB}")
-        database.execute("PRAGMA journal_mode=OFF")
-        database.execute("PRAGMA synchronous=OFF")
-        database.executescript(SCHEMA)
-        database.execute("BEGIN")
-        return cls(database)
+        """Return an empty one."""
+        return cls(temporary_database())
 
     def new_file(self, sha256: str, name: str) -> int:
         """Note a file, and return its id."""
@@ -129,6 +123,18 @@ class RowTable:
     def close(self) -> None:
         """Let the database go."""
         self._database.close()
+
+
+def temporary_database() -> sqlite3.Connection:
+    """Return a database with empty tables, in a file that the system removes; memory stays flat."""
+    # Used by one thread at a time, but not always by the same
+    database = sqlite3.connect("", isolation_level=None, check_same_thread=False)
+    database.execute(f"PRAGMA cache_size=-{CACHE_KIB}")
+    database.execute("PRAGMA journal_mode=OFF")
+    database.execute("PRAGMA synchronous=OFF")
+    database.executescript(SCHEMA)
+    database.execute("BEGIN")
+    return database
 
 
 def _keys(row: RowSketch) -> list[int]:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Self
 from urllib.parse import quote
 
-from trainer.data.row_table import CACHE_KIB, SCHEMA, VERSION, Match, RowTable
+from trainer.data.row_table import CACHE_KIB, SCHEMA, VERSION, Match, RowTable, temporary_database
 from trainer.data.sketch import RowSketch
 from trainer.protocol.text import printable
 
@@ -61,19 +61,22 @@ class SeenRows:
         return cls(database, notice=notice)
 
     @classmethod
-    def open_for_reading(cls, path: Path) -> Self | None:
-        """Return the index as it stands; None if nothing was ever added.
+    def open_for_reading(cls, path: Path) -> Self:
+        """Return the index as it stands. What is not there, or cannot be read, is empty.
 
-        Raises:
-            UnusableSeenRows: it cannot be read; whoever writes next may set it aside.
+        A damaged one is left to whoever writes next; a notice tells of it.
         """
-        if not path.exists():
-            return None
-        database = _connect(path, mode="ro")
-        if _version(database) == EMPTY:  # it is just being created
-            database.close()
-            return None
-        return cls(database)
+        notice = None
+        if path.exists():
+            try:
+                database = _connect(path, mode="ro")
+            except UnusableSeenRows as error:
+                notice = f"{error}; until the next file is completed, rows trained before are not recognised"
+            else:
+                if _version(database) == VERSION:
+                    return cls(database)
+                database.close()  # it is just being created
+        return cls(temporary_database(), notice=notice)
 
     def add(self, sha256: str, name: str, rows: Iterable[RowSketch], *, max_rows: int) -> int:
         """Add a file's rows, unless it is known; return how many. The rows of the oldest files make room.
@@ -158,7 +161,10 @@ def _naming(path: Path) -> Iterator[None]:
 def _connect(path: Path, *, mode: str) -> sqlite3.Connection:
     address = f"file:{quote(os.fsencode(path))}?mode={mode}"
     with _naming(path):
-        database = sqlite3.connect(address, uri=True, timeout=LOCK_TIMEOUT_S, isolation_level=None)
+        # Used by one thread at a time, but not always by the same
+        database = sqlite3.connect(
+            address, uri=True, timeout=LOCK_TIMEOUT_S, isolation_level=None, check_same_thread=False
+        )
         try:
             _check(database, path)
         except BaseException:
