@@ -2,7 +2,7 @@
 
 A sketch is cut into bands. Rows that share the whole of a band are compared, all others are not (locality
 sensitive hashing: Leskovec, Rajaraman and Ullman, "Mining of Massive Datasets", chapter 3). Of the pairs with
-80 % of their shingles in common 95 % are found, of those with 85 % more than 99 %.
+80 % of their shingles in common 95 % are compared, of those with 85 % more than 99 %.
 """
 
 import sqlite3

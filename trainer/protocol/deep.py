@@ -42,7 +42,7 @@ class Duplicates(Finding):
     exact: int = 0
     """Rows that say the same but for spaces and case."""
     near: int = 0
-    """Rows of which about 80 % or more of all runs of words are the same."""
+    """Rows that have about 80 % or more of their runs of words in common."""
     first: tuple[Place, ...] = ()
 
     @property
