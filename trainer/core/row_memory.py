@@ -100,7 +100,7 @@ class RowMemory:
     def _carry_out(self, order: RememberOrder) -> None:
         try:
             remembered = ask(order)
-        except OSError as error:
+        except (OSError, ValueError) as error:  # the latter if its answer cannot be understood
             remembered = Remembered(done=[], messages=[str(error)])
         for message in remembered.messages:
             logger.warning("rows trained before: %s", message)
