@@ -47,6 +47,11 @@ ARROWS = {
         "trainer.protocol",
         "trainer.worker",
     },
+    "trainer.remember": {
+        "trainer.core",
+        "trainer.data",
+        "trainer.protocol",
+    },
     "trainer.dry_run": {
         "trainer.core",
         "trainer.config",
@@ -120,7 +125,14 @@ def test_importing_every_module_of_the_daemon_loads_nothing_heavy():
 
 
 @pytest.mark.parametrize(
-    "name", ["trainer", "trainer.protocol.messages", "trainer.config.loader", "trainer.data.source"]
+    "name",
+    [
+        "trainer",
+        "trainer.protocol.messages",
+        "trainer.config.loader",
+        "trainer.data.source",
+        "trainer.remember",
+    ],
 )
 def test_the_ground_floor_of_the_trainer_loads_nothing_heavy(name):
     code = f"import sys, {name}; print([m for m in {HEAVY} if m in sys.modules])"

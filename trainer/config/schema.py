@@ -8,6 +8,8 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationInfo, field_validator
 from pydantic_core import PydanticCustomError
 
+from trainer.protocol.deep import PrivatePattern
+
 Positive = Annotated[int, Field(ge=1)]
 Seconds = Annotated[float, Field(ge=0)]
 Fraction = Annotated[float, Field(ge=0, le=1)]
@@ -237,6 +239,18 @@ class DataSettings(Section):
     cache_max_bytes: Annotated[int, Field(ge=0)] = 2 * 1024**3
     """Most disk space for tokenized rows, which a restart or a second epoch then need not tokenize again;
     0 keeps none."""
+
+    validation: Literal["quick", "standard", "deep"] = "standard"
+    """How closely a file is looked at before it is trained. `deep` compares every row with all rows trained
+    before, with held-out data and with the other rows of the file."""
+
+    seen_rows_max: Positive = 1_000_000
+    """Rows trained before that `deep` remembers, 500 bytes each, in `models/seen_rows.sqlite3`. Those of
+    old files make room for new ones."""
+
+    private_patterns: list[PrivatePattern] = []
+    """Kinds of private data that `deep` looks for: `email`, `phone`, `iban`, `credit_card`, `ipv4`,
+    `private_key`, `aws_key`, `github_token`, `slack_token`, `google_key`, `jwt`."""
 
 
 class ProfileSettings(Section):

@@ -36,6 +36,7 @@ from trainer.core.publishing import STAGING
 from trainer.core.quantization import in_four_bits, stay_trainable
 from trainer.core.ranks import Ranks
 from trainer.core.retention import Retention
+from trainer.core.row_memory import RowMemory
 from trainer.core.saver import PendingSave
 from trainer.core.session import CommandSource, Session
 from trainer.core.shares import threads_of_each
@@ -47,6 +48,7 @@ from trainer.data.token_cache import FOLDER, TokenCache
 from trainer.monitoring.reporter import Reporter
 from trainer.protocol.checkpoints import Checkpoint
 from trainer.protocol.job import JobRecord, Outcome
+from trainer.protocol.layout import Layout
 from trainer.protocol.manifest import Origin, Progress, Unlocked
 from trainer.protocol.messages import (
     CheckpointRef,
@@ -103,7 +105,7 @@ class TrainerEngine:
         is_alone: bool = False,
         may_measure: bool = True,
     ) -> None:
-        self._settings = settings
+        self._settings = self._job_settings = settings
         self._base_dir = base_dir.absolute()
         self._models = models or self._base_dir / "models"
         self._store = CheckpointStore(self._models)
@@ -120,6 +122,8 @@ class TrainerEngine:
         self._checkpoint: Checkpoint | None = None
         self._base_sha256: str | None = None
         self._unlocked: tuple[Unlocked, ...] = ()
+        layout = Layout(self._base_dir)
+        self._row_memory = RowMemory(self._models, [layout.processing, layout.finished(Outcome.COMPLETED)])
 
     # ---- the library's face
 
@@ -189,6 +193,7 @@ class TrainerEngine:
         check = check_file(path, max_line_bytes=self._settings.data.max_line_bytes)
         if why := check.verdict(self._settings.data.max_bad_row_fraction):
             raise ValueError(f"{path}: {why}")
+        self._row_memory.look_in(path.parent)
         job_id = f"{path.name}-{check.sha256[:12]}-{self.progress.global_step}"
         job = check.to_job(id=job_id, name=path.name)
         seen: list[Event] = []
@@ -202,6 +207,7 @@ class TrainerEngine:
 
     def run(self, commands: CommandSource) -> None:
         """Do what `commands` say until they say shut down. Everything is saved when this returns."""
+        self._remember_rows(self._settings)
         session = Session(self, commands, self.reporter, self._settings, cache=self._cache)
         with closing(session.bundles()) as bundles:  # else this would happen when garbage is collected
             self.trainer.feed(self._ranks.share(bundles) if self._ranks else bundles)
@@ -256,6 +262,7 @@ class TrainerEngine:
         """
         refuse_longer_rows(self.trainer.model, settings.data.max_length)
         self._load_validation(settings)  # now, rather than after a file was trained for nothing
+        self._job_settings = settings
         self.trainer.use(settings.training)
         if self._ranks:
             self._ranks.use(settings.training)
@@ -291,6 +298,7 @@ class TrainerEngine:
         self._checkpoint = checkpoint
         for notice in self._take_notices():
             self.reporter.event(Notice(key="checkpoint", message=notice))
+        self._remember_rows(self._job_settings)
         return self._reference(checkpoint)
 
     def refuse_broken(self) -> None:
@@ -419,6 +427,13 @@ class TrainerEngine:
             recent_steps=tuple(self.reporter.recent_steps),
             notices=self._take_notices(),
         )
+
+    def _remember_rows(self, settings: Settings) -> None:
+        """Have the rows of files remembered that the newest checkpoint says are completed."""
+        if self._checkpoint and settings.data.validation == "deep":
+            self._row_memory.remember(self._checkpoint.manifest.progress.finished, settings.data)
+        for message in self._row_memory.take_messages():
+            self.reporter.event(Notice(key="seen rows", message=message))
 
     def _take_notices(self) -> tuple[str, ...]:
         notices = tuple(self._store.notices)

@@ -1,0 +1,34 @@
+"""A deep look at a file, beside what the working directory has: rows trained before, and held-out files."""
+
+from collections.abc import Iterator
+from contextlib import ExitStack, closing, contextmanager
+from pathlib import Path
+
+from trainer.config.loader import BadConfig
+from trainer.config.schema import Settings
+from trainer.data.deep import DeepLook
+from trainer.data.leakage import held_out_rows
+from trainer.data.row_table import RowTable
+from trainer.data.seen_rows import FILE_NAME, SeenRows
+
+
+@contextmanager
+def open_deep_look(settings: Settings, *, base_dir: Path, models: Path) -> Iterator[DeepLook]:
+    """Open what a file's rows are compared with by `data.validation: deep`.
+
+    Raises:
+        BadConfig: a held-out file cannot be read.
+    """
+    with ExitStack() as stack:
+        held_out = stack.enter_context(closing(_held_out(settings, base_dir)))
+        seen = stack.enter_context(SeenRows.open_for_reading(models / FILE_NAME))
+        look = DeepLook(seen=seen, held_out=held_out, patterns=settings.data.private_patterns)
+        yield stack.enter_context(closing(look))
+
+
+def _held_out(settings: Settings, base_dir: Path) -> RowTable:
+    files = {"validation.file": base_dir / file} if (file := settings.validation.file) else {}
+    try:
+        return held_out_rows(files, max_line_bytes=settings.data.max_line_bytes)
+    except OSError as error:
+        raise BadConfig(f"{error.filename}: {error.strerror}; expected a readable JSONL file") from error

@@ -1,0 +1,191 @@
+"""Look at every row of a file for what a sample cannot show: duplicates, leaks and private data.
+
+About 5,000 rows a second; memory stays flat. Nothing here keeps a file from being trained.
+"""
+
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import closing
+
+from trainer.data.conversation import Conversation
+from trainer.data.private_data import find_private_data
+from trainer.data.row_table import Match, RowTable
+from trainer.data.seen_rows import SeenRows, UnusableSeenRows
+from trainer.data.sketch import Numbered, RowSketch, sketch_row
+from trainer.protocol.deep import DeepFindings, Duplicates, Place, PrivateData, PrivatePattern
+
+FIRST_SHOWN = 5
+
+
+class _Tally:
+    """Counts the rows that are like others."""
+
+    def __init__(self) -> None:
+        self._counts: Counter[bool] = Counter()
+        self._first: list[Place] = []
+
+    def note(self, match: Match | None) -> None:
+        if match is None:
+            return
+        self._counts[match.is_exact] += 1
+        if len(self._first) < FIRST_SHOWN:
+            self._first.append(
+                Place(
+                    line=match.line,
+                    other_file=match.other_file,
+                    other_line=match.other_line,
+                    similarity=round(match.similarity, 2),
+                )
+            )
+
+    @property
+    def found(self) -> Duplicates:
+        return Duplicates(exact=self._counts[True], near=self._counts[False], first=tuple(self._first))
+
+
+class _Secrets:
+    """Counts the rows with private data of each kind."""
+
+    def __init__(self, patterns: Sequence[PrivatePattern]) -> None:
+        self._patterns = patterns
+        self._rows: Counter[PrivatePattern] = Counter()
+        self._first: dict[PrivatePattern, list[tuple[int, str]]] = {}
+
+    def look_at(self, numbered: Numbered) -> None:
+        line, conversation = numbered
+        for pattern, beginning in find_private_data(conversation, self._patterns):
+            self._rows[pattern] += 1
+            first = self._first.setdefault(pattern, [])
+            if len(first) < FIRST_SHOWN:
+                first.append((line, beginning))
+
+    @property
+    def found(self) -> tuple[PrivateData, ...]:
+        return tuple(
+            PrivateData(pattern=pattern, rows=self._rows[pattern], first=tuple(self._first[pattern]))
+            for pattern in self._patterns
+            if self._rows[pattern]
+        )
+
+
+class _Earlier:
+    """Asks the rows trained before, as long as they can be read."""
+
+    def __init__(self, seen: SeenRows | None) -> None:
+        self._seen = seen
+        self.problem = seen.notice if seen else None
+
+    def find(self, row: RowSketch) -> Match | None:
+        try:
+            return self._seen.find(row) if self._seen else None
+        except UnusableSeenRows as error:
+            self._seen, self.problem = None, str(error)
+            return None
+
+
+class DeepLook:
+    """Takes in the rows of a file one by one, and says at the end what was found. For one thread at a time.
+
+    Args:
+        seen: rows trained before; None if there are none.
+        held_out: rows that should not be trained.
+        patterns: the kinds of private data to look for.
+    """
+
+    def __init__(
+        self,
+        *,
+        seen: SeenRows | None = None,
+        held_out: RowTable | None = None,
+        patterns: Sequence[PrivatePattern] = (),
+    ) -> None:
+        self._earlier = _Earlier(seen)
+        self._held_out = held_out
+        self._secrets = _Secrets(patterns)
+        self._own = RowTable.temporary()
+        self._file = self._own.new_file("", "this file")
+        self._num_rows = 0
+        self._before, self._within, self._leaked = _Tally(), _Tally(), _Tally()
+
+    def look(self, line: int, conversation: Conversation) -> None:
+        """Take note of a row; rows come in the order of the file."""
+        row = sketch_row(line, conversation)
+        self._before.note(self._earlier.find(row))
+        self._leaked.note(self._held_out.find(row) if self._held_out else None)
+        self._within.note(self._own.find(row))
+        self._own.insert(self._file, [row])
+        self._secrets.look_at((line, conversation))
+        self._num_rows += 1
+
+    def findings(self) -> DeepFindings:
+        """Return what was found so far."""
+        found = DeepFindings(
+            rows=self._num_rows,
+            trained_before=self._before.found,
+            within_file=self._within.found,
+            held_out=self._leaked.found,
+            private_data=self._secrets.found,
+        )
+        messages = (*filter(None, [self._earlier.problem]), *_messages(found))
+        return found.model_copy(update={"messages": messages})
+
+    def close(self) -> None:
+        """Let go of what was noted; what was given stays open."""
+        self._own.close()
+
+
+def deep_findings(
+    numbered: Iterable[Numbered],
+    *,
+    seen: SeenRows | None = None,
+    held_out: RowTable | None = None,
+    patterns: Sequence[PrivatePattern] = (),
+) -> DeepFindings:
+    """Return what all rows of a file have in common with others, and the private data in them.
+
+    Args:
+        numbered: the rows, with their lines.
+        seen, held_out, patterns: as for `DeepLook`.
+    """
+    with closing(DeepLook(seen=seen, held_out=held_out, patterns=patterns)) as look:
+        for line, conversation in numbered:
+            look.look(line, conversation)
+        return look.findings()
+
+
+def _messages(findings: DeepFindings) -> Iterator[str]:
+    if findings.held_out.total:
+        yield (
+            f"{_share(findings.held_out, findings.rows)} also stand in held-out data; "
+            f"{_like(findings.held_out)}; what is measured there will look better than it is; remove them "
+            "here or there"
+        )
+    if findings.trained_before.total:
+        yield (
+            f"{_share(findings.trained_before, findings.rows)} were trained before; "
+            f"{_like(findings.trained_before)}; remove them, unless they are to be trained again"
+        )
+    if findings.within_file.total:
+        yield (
+            f"{_share(findings.within_file, findings.rows)} repeat another row of the file; "
+            f"{_like(findings.within_file)}; remove them, unless they are to count more"
+        )
+    for private in findings.private_data:
+        line, beginning = private.first[0]
+        yield (
+            f"{private.rows:,} of {findings.rows:,} rows hold what looks like {private.pattern}; the first: "
+            f"line {line}, beginning with {beginning}; the model may say it to anybody; remove or replace it"
+        )
+
+
+def _share(found: Duplicates, rows: int) -> str:
+    kinds = f"{found.exact:,} the same, {found.near:,} nearly"
+    return f"{found.total:,} of {rows:,} rows ({found.total / rows:.1%}; {kinds})"
+
+
+def _like(found: Duplicates) -> str:
+    first = found.first[0]
+    return (
+        f"the first: line {first.line} is line {first.other_line} of {first.other_file} "
+        f"(similarity {first.similarity:.2f})"
+    )
