@@ -1,1 +1,4 @@
-"""What people do with their data files before and after training. Never loads torch, never changes a file it reads."""
+"""What people do with their data files before and after training.
+
+Never loads torch, and never changes a file that it reads.
+"""
