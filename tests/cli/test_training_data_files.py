@@ -210,6 +210,7 @@ def test_the_process_says_what_is_wrong_in_one_line(tmp_path):
 @pytest.mark.parametrize("is_shown, shown", [(True, "100%"), (False, "")])
 def test_how_far_it_is_goes_to_standard_error(capfd, monkeypatch, is_shown, shown):
     monkeypatch.setattr(data_files, "PROGRESS_BYTES", 40)
+    monkeypatch.setenv("FORCE_COLOR", "1")  # as on a terminal
 
     with data_files.byte_progress(100, is_shown=is_shown) as advance:
         for _ in range(4):
