@@ -27,7 +27,7 @@ class Loss(StrEnum):
     TOOLS = "the list of tools"
     TOOL_CALLS = "calls of tools, with their answers"
     FIELDS = "further fields of messages, such as name and tool_call_id"
-    EARLIER_SYSTEM = "system messages that are not the first"
+    SYSTEM = "system messages that are empty or not the first"
     EARLIER_ANSWERS = "learning earlier answers: they become context"
     LAST_QUESTION = "turns after the last answer"
     OTHER_KEYS = "keys of rows that no format knows"
@@ -102,40 +102,38 @@ SPEAKERS: dict[Role, str] = {"system": "system", "user": "human", "assistant": "
 
 
 def _sharegpt(conversation: Conversation) -> Expressed:
-    _refuse_untrained(conversation.messages, Format.SHAREGPT)
-    turns = [turn for message in conversation.messages for turn in _sharegpt_turns(message)]
+    turns = [_sharegpt_turn(message) for message in conversation.messages]
     losses = {Loss.FIELDS} if any(message.extra for message in conversation.messages) else set()
     return Expressed({"conversations": turns} | _beside(conversation), frozenset(losses))
 
 
-def _sharegpt_turns(message: Message) -> list[dict[str, str]]:
-    if not message.tool_calls:
-        return [{"from": SPEAKERS[message.role], "value": message.content}]
-    if message.content or len(message.tool_calls) > 1:
-        raise CannotExpress(
-            "one turn both answers and calls a tool, or calls several; expected one or the other"
-        )
-    call = message.tool_calls[0].get("function", message.tool_calls[0])
-    return [{"from": "function_call", "value": json.dumps(call, ensure_ascii=False)}]
+def _sharegpt_turn(message: Message) -> dict[str, Any]:
+    turn: dict[str, Any] = {"from": SPEAKERS[message.role], "value": message.content}
+    if message.tool_calls:
+        if message.content:
+            raise CannotExpress("one turn both says something and calls a tool; expected one or the other")
+        calls = message.tool_calls if len(message.tool_calls) > 1 else message.tool_calls[0]
+        turn = {"from": "function_call", "value": json.dumps(calls, ensure_ascii=False)}
+    return turn if message.is_trained else turn | {"train": False}
 
 
 # ---- alpaca
 
 
 def _alpaca(conversation: Conversation) -> Expressed:
-    _refuse_untrained(conversation.messages, Format.ALPACA)
+    _refuse_untrained(conversation.messages)
     messages, losses = _without_tools(conversation)
     messages, cut = _up_to_last_answer(messages)
     system, turns = _split_system(messages)
-    if any(message.role == "system" for message in turns):
-        losses |= {Loss.EARLIER_SYSTEM}
+    if any(message.role == "system" for message in turns) or (system and not system.content):
+        losses |= {Loss.SYSTEM}
         turns = [message for message in turns if message.role != "system"]
     pairs = list(zip(turns[::2], turns[1::2], strict=False))
     if len(turns) % 2 or any((asked.role, told.role) != ("user", "assistant") for asked, told in pairs):
         raise CannotExpress("user and assistant do not take turns; expected user, assistant, user, …")
     *earlier, (question, answer) = pairs
     row: dict[str, Any] = {"instruction": question.content, "input": "", "output": answer.content}
-    if system:
+    if system and system.content:
         row["system"] = system.content
     if earlier:
         row["history"] = [[asked.content, told.content] for asked, told in earlier]
@@ -206,12 +204,12 @@ def _is_mere_text(*messages: Message) -> bool:
     return not any(message.extra or message.tool_calls for message in messages)
 
 
-def _refuse_untrained(messages: Sequence[Message], format: Format) -> None:
+def _refuse_untrained(messages: Sequence[Message]) -> None:
     for place, message in enumerate(messages):
         if message.role == "assistant" and not message.is_trained:
             raise CannotExpress(
-                f"messages[{place}] has train: false, which {format} cannot say, so it would be learned; "
-                f"expected format {Format.MESSAGES}"
+                f"messages[{place}] has train: false, which {Format.ALPACA} cannot say; "
+                f"it would be learned; expected another format, such as {Format.MESSAGES}"
             )
 
 

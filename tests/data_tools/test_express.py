@@ -82,7 +82,7 @@ def test_sharegpt_calls_tools_and_loses_ids():
 
     turns = expressed.row["conversations"]
     assert [turn["from"] for turn in turns] == ["system", "human", "function_call", "observation", "gpt"]
-    assert json.loads(turns[2]["value"]) == CALL["function"]
+    assert json.loads(turns[2]["value"]) == CALL
     assert expressed.losses == {Loss.FIELDS}
 
 
@@ -128,12 +128,32 @@ def test_answers_that_are_not_learned_may_stand_in_a_prompt():
     assert "train" not in expressed.row["prompt"][1]
 
 
-@pytest.mark.parametrize("format", [Format.SHAREGPT, Format.ALPACA])
-def test_an_answer_that_is_not_to_be_learned_is_refused_where_it_would_be(format):
+def test_an_answer_that_is_not_to_be_learned_is_refused_where_it_would_be():
     context = Message("assistant", "Paris.", is_trained=False)
 
-    with pytest.raises(CannotExpress, match=rf"messages\[1\] has train: false, which {format} cannot say"):
-        express(conversation(ASKED, context, MORE, THEN), format)
+    with pytest.raises(CannotExpress, match=r"messages\[1\] has train: false, which alpaca cannot say"):
+        express(conversation(ASKED, context, MORE, THEN), Format.ALPACA)
+
+
+def test_sharegpt_says_what_is_not_to_be_learned_and_that_several_tools_are_called():
+    context = Message("assistant", "", (CALL, CALL), is_trained=False)
+
+    expressed = express(conversation(ASKED, context, THEN), Format.SHAREGPT)
+
+    turn = expressed.row["conversations"][1]
+    assert (turn["from"], turn["train"], json.loads(turn["value"])) == ("function_call", False, [CALL, CALL])
+    assert expressed.losses == frozenset()
+
+
+@pytest.mark.parametrize(
+    "turns",
+    [(Message("system", ""), ASKED, TOLD), (ASKED, TOLD, Message("system", "x"), MORE, THEN)],
+)
+def test_alpaca_has_room_for_one_system_message_that_says_something(turns):
+    expressed = express(conversation(*turns), Format.ALPACA)
+
+    assert "system" not in expressed.row
+    assert expressed.losses == {Loss.SYSTEM}
 
 
 @pytest.mark.parametrize(
@@ -144,7 +164,7 @@ def test_an_answer_that_is_not_to_be_learned_is_refused_where_it_would_be(format
         (Format.ALPACA, conversation(TOLD), "do not take turns"),
         (Format.ALPACA, conversation(ASKED, Message("assistant", "", (CALL,))), "no answer"),
         (Format.PROMPT_COMPLETION, conversation(TOLD), "speaks first"),
-        (Format.SHAREGPT, conversation(ASKED, Message("assistant", "Look:", (CALL,))), "both answers and"),
+        (Format.SHAREGPT, conversation(ASKED, Message("assistant", "Look:", (CALL,))), "says something and"),
     ],
 )
 def test_what_a_format_has_no_place_for_is_refused(format, said, reason):
