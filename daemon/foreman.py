@@ -12,6 +12,7 @@ from dataclasses import replace
 from functools import partial
 from typing import Any
 
+from daemon.admission import is_admitted
 from daemon.aftermath import Aftermath
 from daemon.decide import Absent, Busy, Leaving, Loading, Ready, WorkerState
 from daemon.endings import Endings
@@ -19,6 +20,7 @@ from daemon.job_queue import JobQueue
 from daemon.ledger import Ledger
 from daemon.live_settings import needs_new_worker
 from daemon.replay import Replays
+from daemon.reports import summary, write_report
 from daemon.status_board import StatusBoard
 from daemon.supervision.launcher import Launcher
 from daemon.supervision.verdict import Verdict, backoff_s
@@ -33,6 +35,7 @@ from trainer.protocol.messages import (
     ChangeCheckpoints,
     CheckpointPublished,
     Continued,
+    DataChecked,
     Event,
     Faulted,
     ForgetJobs,
@@ -179,6 +182,7 @@ class Foreman:
                 left_out=lessons.left_out,
                 replayed=replayed,
                 replay_folder=str(self._replays.folder),
+                admitted=is_admitted(self._layout, job.sha256),
             )
         )
         failpoint("foreman.given")
@@ -292,6 +296,8 @@ class Foreman:
                 self._board.set(worker_section=event.section)
                 if event.detail:
                     self._board.set_state(self._board.status.status, event.detail)
+            case DataChecked():
+                self._on_data_checked(event)
             case JobStarted():
                 self._on_job_started(event)
             case StepsTaken():
@@ -350,6 +356,13 @@ class Foreman:
         logger.info("worker is ready: %s at step %d", ready.model_name, ready.global_step)
         self._ledger.add_event("worker_ready", f"{ready.model_name} at step {ready.global_step}")
 
+    def _on_data_checked(self, event: DataChecked) -> None:
+        write_report(self._layout, event.report)
+        if text := summary(event.report):
+            logger.warning(text, extra={"job_id": event.job_id})
+            self._ledger.add_event("data_report", text, event.job_id)
+            self._board.alert(f"data {event.job_id}", text)
+
     def _on_job_started(self, event: JobStarted) -> None:
         job = self._jobs[event.job_id]
         at = f"goes on at step {event.first_step + 1} of" if event.first_step else "starts with"
@@ -375,6 +388,7 @@ class Foreman:
         logger.info(message, extra={"job_id": job.id})
         self._ledger.add_event("trained", message, job.id)
         self._board.clear_alert(f"rejected {job.id}")
+        self._board.clear_alert(f"data {job.id}")
         self._take_back(job)
 
     def _on_set_aside(self, event: JobSetAside) -> None:

@@ -14,6 +14,7 @@ Environment variables make it misbehave:
     FAKE_NOT_APPLIED=NAME:STEP  take this step without changing anything
     FAKE_MEMORY=NAME:TOKENS     run out of GPU memory in this file with more tokens at once
     FAKE_BLOCK=NAME:STEP|pause  be unable to save there until DIR/go exists
+    FAKE_REPORT=NAME:LEVEL      find this (warning, block) in the rows of a file, and fail it if it must
     FAKE_NOTICE=TEXT            say this when a file starts
     FAKE_SLOW_TO_SKIP=1         set the file aside when told to skip it, as if that had been said before
     FAKE_HOLD=load | NAME:STEP,…  wait there until DIR/go exists; at a step commands are obeyed meanwhile
@@ -144,6 +145,9 @@ class Worker:
         given = settings["training"]["micro_batch_tokens"]
         is_auto = given == "auto"
         at_once = order["micro_batch_tokens"] or (100 if is_auto else given)
+        if self.is_refused(order, first):
+            message = "all of 3 rows are too long; training_queue retry a.jsonl --admit"
+            return self.end(job, "failed", 0, message=message, fault="bad_data")
         self.tell(
             "job_started",
             job_id=job["id"], first_step=first, total_steps=job["rows"], steps_per_epoch=job["rows"],
@@ -190,6 +194,22 @@ class Worker:
             if not self.paused and (not may_hold or self.may_go()):
                 return None
             self.obey(0.005)
+
+    def is_refused(self, order, first):
+        """Tell what was found in the rows; return whether they must not be trained."""
+        job, admitted = order["job"], order["admitted"]
+        name, _, level = os.environ.get("FAKE_REPORT", "").rpartition(":")
+        if name != job["name"] or first:
+            return False
+        finding = {"rule": "r", "level": level, "message": "3 of 3 rows are odd", "rows": 3, "share": 1.0}
+        report = {
+            "file": job["name"], "sha256": job["sha256"], "job_id": job["id"], "validation": "standard",
+            "rows": job["rows"], "rejected_rows": 0, "sampled_rows": job["rows"], "max_length": 8,
+            "tokens": None, "over_max_length": 1.0, "supervised_share": 0.5, "rows_without_target": 0,
+            "duplicate_rows": 0, "classes": {}, "findings": [finding], "is_admitted": admitted,
+        }  # fmt: skip
+        self.tell("data_checked", job_id=job["id"], report=report)
+        return level == "block" and not admitted
 
     def run_out_of_memory(self, job, tokens):
         name, _, limit = os.environ.get("FAKE_MEMORY", "").rpartition(":")

@@ -46,6 +46,14 @@ ARROWS = {
         "trainer.protocol",
         "trainer.worker",
     },
+    "trainer.inspect": {
+        "trainer.core",
+        "trainer.config",
+        "trainer.data",
+        "trainer.profiles",
+        "trainer.protocol",
+        "trainer.worker",
+    },
     "daemon": {
         "daemon",
         "trainer",

@@ -9,6 +9,7 @@ from typing import Annotated
 
 import typer
 
+from daemon.admission import admit
 from daemon.cli.options import BaseDir, CommandFailed, Json, layout_of, run, use_base_dir
 from daemon.cli.queue_view import (
     FinishedFile,
@@ -135,13 +136,22 @@ def set_priority(
     )
 
 
-@app.command(epilog="Examples:\n\n\b\n  training_queue retry chat.jsonl\n  training_queue retry --failed")
+@app.command(
+    epilog="Examples:\n\n\b\n"
+    "  training_queue retry chat.jsonl\n"
+    "  training_queue retry chat.jsonl --admit   train it whatever its data report says\n"
+    "  training_queue retry --failed"
+)
 def retry(
     name: Annotated[
         str | None,
         typer.Argument(metavar="[NAME]", help="A file in failed/ or skipped/; or failed/NAME."),
     ] = None,
     failed: Annotated[bool, typer.Option("--failed", help="Every file in failed/.")] = False,
+    must_admit: Annotated[
+        bool,
+        typer.Option("--admit", help="Train it although too much of it is too long, or nothing to learn."),
+    ] = False,
     base_dir: BaseDir = None,
     as_json: Json = False,
 ) -> None:
@@ -150,10 +160,14 @@ def retry(
     folders = [layout.finished(Outcome.FAILED), layout.finished(Outcome.SKIPPED)]
     if failed == (name is not None):
         raise CommandFailed("give either a NAME or --failed")
+    if must_admit and name is None:
+        raise CommandFailed("--admit needs a NAME; admit files one by one, so that each was looked at")
     if name is not None:
         paths = [_the_file(layout, folders, name)]
     else:
         paths = [folders[0] / found for found in finished_names(layout, Outcome.FAILED)]
+    if must_admit:
+        _admit(layout, paths[0])
     back = [_put_back(layout, path) for path in paths]
     _tell(
         [printable(path.name) for path in back],
@@ -248,6 +262,12 @@ def _place(path: Path) -> str:
 
 
 # ---- moving and showing
+
+
+def _admit(layout: Layout, path: Path) -> None:
+    if path.is_symlink() or not path.is_file():  # reading a pipe would wait for its writer
+        raise CommandFailed(f"{_shown(path)} is not a regular file, so it cannot be admitted; add a copy")
+    admit(layout, path)
 
 
 def _put_back(layout: Layout, path: Path) -> Path:

@@ -15,6 +15,7 @@ from daemon.sight import identity_of
 from daemon.status_board import StatusBoard
 from tests.cli.runner import runner_of
 from tests.support import FakeClock, job_for, rows, write_jsonl
+from trainer.protocol.files import file_sha256
 from trainer.protocol.job import Outcome, Priority
 from trainer.protocol.layout import Layout
 
@@ -374,6 +375,35 @@ def test_retry_failed_takes_every_failed_file_and_no_notes(layout):
     run(layout, "retry", "--failed")
 
     assert sorted(path.name for path in layout.waiting(Priority.NORMAL).iterdir()) == ["a.jsonl", "b.jsonl"]
+
+
+def test_retry_admits_a_content_only_if_it_is_told_to(layout):
+    for name, number in (("a.jsonl", 1), ("b.jsonl", 2)):
+        write_jsonl(layout.failed / name, rows(number))
+
+    run(layout, "retry", "a.jsonl", "--admit")
+    run(layout, "retry", "b.jsonl")
+
+    back = {path.name: file_sha256(path) for path in layout.waiting(Priority.NORMAL).iterdir()}
+    assert [path.name for path in layout.admitted.iterdir()] == [back["a.jsonl"]]
+    assert "b.jsonl" in back
+
+
+def test_retry_does_not_admit_all_that_failed(layout):
+    write_jsonl(layout.failed / "a.jsonl", rows(1))
+
+    result = run(layout, "retry", "--failed", "--admit")
+
+    assert "--admit needs a NAME" in str(result.exception)
+    assert (layout.failed / "a.jsonl").exists()
+
+
+def test_what_is_no_file_is_not_admitted(layout):
+    os.mkfifo(layout.failed / "a.jsonl")
+
+    result = run(layout, "retry", "a.jsonl", "--admit")
+
+    assert "a.jsonl is not a regular file" in str(result.exception)
 
 
 @pytest.mark.parametrize("arguments", [["retry"], ["retry", "a.jsonl", "--failed"]])

@@ -221,10 +221,15 @@ class Run:
 
 
 def settings_with(**sections: dict[str, Any]) -> Settings:
-    """Return settings of two rows a step that save neither by time nor late, unless told otherwise."""
+    """Return settings of two rows a step that save neither by time nor late, unless told otherwise.
+
+    Rows are not looked at before the first step, so that a test may have whichever it wants.
+    """
     training = {"batch_size": 2, "gradient_accumulation": 1} | sections.pop("training", {})
     checkpoints = {"interval_s": 1e9, "group_commit_s": 0.0} | sections.pop("checkpoints", {})
-    return Settings.model_validate({"training": training, "checkpoints": checkpoints, **sections})
+    data = {"validation": "quick"} | sections.pop("data", {})
+    own = {"training": training, "checkpoints": checkpoints, "data": data}
+    return Settings.model_validate(own | sections)
 
 
 def start(job: Job, path: Path, settings: Settings | None = None, **order: Any) -> StartJob:

@@ -180,6 +180,16 @@ class DataSettings(Section):
     max_bad_row_fraction: Fraction = 0.01
     """Share of malformed rows up to which a file is trained without them; beyond it the whole file fails."""
 
+    validation: Literal["quick", "standard", "deep"] = "standard"
+    """What is looked at before the first step of a file. `quick`: whether each row can be read. `standard`:
+    besides, the lengths, answers and balance of 1,000 rows spread over the file, and copies among all rows.
+    `deep`: the same of every row. What is odd is told, and a file of which too much is too long, or nothing
+    can be learned, is not trained."""
+
+    max_truncated_fraction: Fraction = 0.05
+    """Share of rows longer than `max_length` up to which a file is trained; beyond it the file fails before
+    its first step, unless it is admitted: `training_queue retry NAME --admit`."""
+
     max_line_bytes: Annotated[int, Field(ge=1024)] = 8 * 1024 * 1024
     """Bytes per line; a longer line is a malformed row."""
 

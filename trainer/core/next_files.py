@@ -18,7 +18,7 @@ class NextFiles:
 
     def __init__(self) -> None:
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="next-file")
-        self._opened: dict[str, Future[RowFile]] = {}
+        self._opened: dict[tuple[str, bool], Future[RowFile]] = {}
 
     def prepare(
         self, job: Job, path: Path, settings: Settings, *, then: Callable[[RowFile], None] = lambda rows: None
@@ -28,8 +28,8 @@ class NextFiles:
         Args:
             then: called with it once it is open, on the thread that opens files.
         """
-        if job.id not in self._opened:
-            self._opened[job.id] = self._thread.submit(_open, job, path, settings, then)
+        if (key := _key(job, settings)) not in self._opened:
+            self._opened[key] = self._thread.submit(_open, job, path, settings, then)
 
     def take(self, job: Job, path: Path, settings: Settings) -> RowFile:
         """Return a job's file, open. The others that were prepared have been overtaken, and are closed.
@@ -38,7 +38,7 @@ class NextFiles:
             FileChanged: it is not the file that was checked.
             OSError: it cannot be read.
         """
-        future = self._opened.pop(job.id, None)
+        future = self._opened.pop(_key(job, settings), None)
         self.drop()
         if future is None or future.exception():  # such as: it had moved on before the hint was read
             future = self._thread.submit(open_rows, job, path, settings)
@@ -55,6 +55,10 @@ class NextFiles:
         """Close everything, and end the thread."""
         self.drop()
         self._thread.shutdown()
+
+
+def _key(job: Job, settings: Settings) -> tuple[str, bool]:
+    return job.id, settings.data.validation == "quick"  # which decides what is noted of a file's lines
 
 
 def _open(job: Job, path: Path, settings: Settings, then: Callable[[RowFile], None]) -> RowFile:

@@ -318,6 +318,7 @@ def open_rows(job: Job, path: Path, settings: Settings) -> RowFile:
         sha256=job.sha256,
         rejected_lines=job.rejected_lines,
         max_line_bytes=settings.data.max_line_bytes,
+        must_hash=settings.data.validation != "quick",
     )
 
 

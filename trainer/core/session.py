@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Protocol
 
 from trainer.config.schema import CheckpointSettings, Settings
+from trainer.core.data_checks import DataChecks, RefusedData
 from trainer.core.faults import BrokenModel, NotFinite, UnusableReplay
 from trainer.core.feeding_trainer import StepBundle
 from trainer.core.fit_memory import Budget
@@ -25,7 +26,7 @@ from trainer.core.publishing import NoRoom
 from trainer.core.replay import EarlierFiles
 from trainer.core.saver import PendingSave, Saver
 from trainer.data.render import ExampleRenderer, Tokenizer
-from trainer.data.rows import BadRow, FileChanged
+from trainer.data.rows import BadRow, FileChanged, RowFile
 from trainer.data.token_cache import TokenCache
 from trainer.monitoring.reporter import Reporter, finite
 from trainer.protocol.job import FaultKind, Job, JobRecord, Outcome, Window
@@ -130,6 +131,7 @@ class Session:
         self._earlier_files = EarlierFiles(self._executor, reporter.tick)
         renderer = ExampleRenderer(learner.tokenizer)
         self._means = Means(renderer, self._executor, self._earlier_files, learner.budget, cache)
+        self._data_checks = DataChecks(self._means, reporter)
         self._order: StartJob | None = None
         self._paused = False
         self._stopping = False
@@ -151,6 +153,7 @@ class Session:
                 yield from self._train(order)
             self._save(wait=True)
         finally:
+            self._data_checks.drop_others(None)
             self._next_files.close()
             self._executor.shutdown()
             self._earlier_files.close()
@@ -216,7 +219,13 @@ class Session:
     def _prepare(self, command: PrepareJob) -> None:
         job, cursor = command.job, self.progress.cursors.get(command.job.id)
         render = render_ahead(job, self._settings, cursor, self._means)
-        self._next_files.prepare(job, Path(command.path), self._settings, then=render)
+        check = self._data_checks.ahead(job, self._settings, cursor)
+
+        def make_ready(rows: RowFile) -> None:
+            render(rows)
+            check(rows)
+
+        self._next_files.prepare(job, Path(command.path), self._settings, then=make_ready)
 
     def _drop_order(self, job_id: str) -> None:
         """A job that was ordered but not begun (as while paused) is skipped without a step."""
@@ -310,15 +319,17 @@ class Session:
         cursor = self.progress.cursors.get(job.id)
         self._reporter.section = "preparing"
         self._settings = settings
+        self._data_checks.drop_others(job.id)
         try:
             rows = self._next_files.take(job, Path(order.path), settings)
             try:
                 self._learner.use(settings_of(cursor, settings))
                 opened = open_job(order, rows, settings, cursor, self._means)
+                self._data_checks.check(opened, is_admitted=order.admitted)
             except BaseException:
                 rows.close()
                 raise
-        except (BadRow, FileChanged, OSError) as error:
+        except (BadRow, FileChanged, RefusedData, OSError) as error:
             if isinstance(error, OSError) and error.errno not in FAULTS_OF_A_FILE:
                 raise  # such as a disk that cannot be read
             self._end_unopened(job, Outcome.FAILED, str(error), FaultKind.BAD_DATA)

@@ -107,24 +107,37 @@ def _unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 class RowFile:
     """The trainable rows of one checked file, by position. Holds the file open, so it may be moved meanwhile.
 
-    Memory: 16 bytes a row.
+    Memory: 16 bytes a row, 24 with hashes.
+
+    Args:
+        hashes: of each row's line, to be compared with each other only; empty where nobody asked for them.
     """
 
-    def __init__(self, file: BinaryIO, offsets: "array[int]", numbers: "array[int]") -> None:
+    def __init__(
+        self, file: BinaryIO, offsets: "array[int]", numbers: "array[int]", hashes: "array[int]"
+    ) -> None:
         self._file = file
         self._offsets = offsets
         self._numbers = numbers
+        self.hashes = hashes
         self._stamp = _stamp(file)
 
     @classmethod
     def open(
-        cls, path: Path, *, sha256: str, rejected_lines: Collection[int] = (), max_line_bytes: int
+        cls,
+        path: Path,
+        *,
+        sha256: str,
+        rejected_lines: Collection[int] = (),
+        max_line_bytes: int,
+        must_hash: bool = False,
     ) -> Self:
         """Index a file in one pass.
 
         Args:
             sha256: of the content that was checked.
             rejected_lines: numbers of lines to leave out; blank lines are left out anyway.
+            must_hash: hash each row's line, too.
         Raises:
             FileChanged: the content is another one by now.
             OSError: it cannot be read.
@@ -133,11 +146,13 @@ class RowFile:
         try:
             digest = hashlib.sha256()
             rejected = frozenset(rejected_lines)
-            offsets, numbers = array("Q"), array("Q")
+            offsets, numbers, hashes = array("Q"), array("Q"), array("q")
             for line in read_lines(file, max_line_bytes=max_line_bytes, seen=digest.update):
                 if not line.is_blank and line.number not in rejected:
                     offsets.append(line.offset)
                     numbers.append(line.number)
+                    if must_hash:
+                        hashes.append(_hash(line))
             if digest.hexdigest() != sha256:
                 raise FileChanged(
                     f"{path.name} has SHA-256 {digest.hexdigest()[:12]}…, but {sha256[:12]}… was checked; "
@@ -146,7 +161,7 @@ class RowFile:
         except BaseException:
             file.close()
             raise
-        return cls(file, offsets, numbers)
+        return cls(file, offsets, numbers, hashes)
 
     def __len__(self) -> int:
         return len(self._offsets)
@@ -169,6 +184,11 @@ class RowFile:
     def close(self) -> None:
         """Let the file go."""
         self._file.close()
+
+
+def _hash(line: Line) -> int:
+    # Python's own: 64 bits, fast, and other ones in each process, which is no matter here
+    return hash(line.number if line.content is None else line.content.rstrip(b"\r\n"))
 
 
 def _stamp(file: BinaryIO) -> tuple[int, int]:

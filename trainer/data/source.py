@@ -97,7 +97,7 @@ class ExampleSource:
         if self._cache:
             for index in indices:
                 self._executor.submit(self._own_examples, index).add_done_callback(_log_failure)
-            self._executor.submit(self._cache.close)
+            self.let_cache_go()
 
     def step(self, index: int) -> PlannedStep:
         """Render one step, or find it in the cache. To be called on the background thread.
@@ -110,7 +110,14 @@ class ExampleSource:
 
     def _own_examples(self, index: int) -> dict[int, Example]:
         """Return the examples of a step by line, in training order, without what is replayed."""
-        positions = self._plan.positions(index)
+        return self.examples_at(self._plan.positions(index))
+
+    def examples_at(self, positions: Sequence[int]) -> dict[int, Example]:
+        """Return the examples of some rows by line, in this order. To be called on the background thread.
+
+        Raises:
+            BadRow: as `steps` does.
+        """
         lines = tuple(self._rows.line_number(position) for position in positions)
         known = {line: example for line in lines if self._cache and (example := self._cache.get(line))}
         missing = [
@@ -126,6 +133,10 @@ class ExampleSource:
     def close(self) -> None:
         """Let the file go, and what is cached of it; on the thread that uses them."""
         self._executor.submit(self._rows.close)
+        self.let_cache_go()
+
+    def let_cache_go(self) -> None:
+        """Let go what is cached of the file, which stays open; on the thread that uses it."""
         if self._cache:
             self._executor.submit(self._cache.close)
 

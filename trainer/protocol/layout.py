@@ -50,6 +50,11 @@ class Layout:
         return self.queue / ".replayed"
 
     @property
+    def admitted(self) -> Path:
+        """Names the contents that are to be trained whatever the report on them says; created on demand."""
+        return self.queue / ".admitted"
+
+    @property
     def failed(self) -> Path:
         return self.queue / "failed"
 
@@ -68,6 +73,11 @@ class Layout:
     @property
     def status_file(self) -> Path:
         return self.status / "training_status.json"
+
+    @property
+    def data_reports(self) -> Path:
+        """What was found in files before they were trained; created when there is something."""
+        return self.status / "data_reports"
 
     @property
     def ledger_file(self) -> Path:

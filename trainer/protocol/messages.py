@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 
+from trainer.protocol.data_report import DataReport
 from trainer.protocol.job import Cursor, EarlierFile, FaultKind, Job, JobRecord, Window
 
 
@@ -40,6 +41,8 @@ class StartJob(Message):
     """The files that `training.replay_fraction` is drawn from; those in the job's cursor count instead."""
     replay_folder: str = ""
     """Holds them, by the ids of their jobs."""
+    admitted: bool = False
+    """Somebody wants it trained, whatever the report on its data says."""
 
 
 class PrepareJob(Message):
@@ -186,6 +189,14 @@ class Heartbeat(Message):
     """Counts what the working thread has got done; in one that hangs it stands still."""
 
 
+class DataChecked(Message):
+    """A job's rows were looked at, before its first step."""
+
+    kind: Literal["data_checked"] = "data_checked"
+    job_id: str
+    report: DataReport
+
+
 class JobStarted(Message):
     kind: Literal["job_started"] = "job_started"
     job_id: str
@@ -307,6 +318,7 @@ class Leaving(Message):
 Event = (
     WorkerReady
     | Heartbeat
+    | DataChecked
     | JobStarted
     | StepsTaken
     | Validated

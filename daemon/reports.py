@@ -1,0 +1,93 @@
+"""The reports on files' rows: `status/data_reports/NAME.json`, and how a person reads them."""
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+from pydantic import ValidationError
+
+from daemon.folder import note_beside
+from trainer.protocol.data_report import DataReport
+from trainer.protocol.files import UnreadableFile, read_json, write_json
+from trainer.protocol.layout import PRIVATE_MODE, Layout
+from trainer.protocol.text import printable
+
+SUFFIX = ".json"
+KEPT = 200  # reports; the newest
+LABELS_SHOWN = 5
+SIGNS = {"note": " ", "warning": "!", "block": "x"}
+
+
+def report_file(layout: Layout, name: str) -> Path:
+    """Return where the report on a file of this name lies, whether or not there is one."""
+    return note_beside(layout.data_reports / name, SUFFIX)
+
+
+def write_report(layout: Layout, report: DataReport) -> None:
+    """Keep a report, and drop the oldest if there are too many.
+
+    Raises:
+        OSError: it cannot be written.
+    """
+    folder = layout.data_reports
+    folder.mkdir(mode=PRIVATE_MODE, exist_ok=True)
+    write_json(report_file(layout, report.file), report.model_dump(mode="json"), durable=False)
+    reports = [entry for entry in os.scandir(folder) if entry.name.endswith(SUFFIX)]
+    for old in sorted(reports, key=lambda entry: entry.stat().st_mtime_ns)[:-KEPT]:
+        Path(old.path).unlink(missing_ok=True)
+
+
+def read_report(layout: Layout, name: str) -> DataReport:
+    """Return the report on a file.
+
+    Args:
+        name: of the file, as it is or as it is shown.
+    Raises:
+        FileNotFoundError: there is none.
+        UnreadableFile: it is none of ours.
+    """
+    path = report_file(layout, name)
+    try:
+        return DataReport.model_validate(read_json(path))
+    except ValidationError as error:
+        raise UnreadableFile(f"{path}: expected the report of a daemon of this release: {error}") from error
+
+
+def summary(report: DataReport) -> str | None:
+    """Return what a person should know of a file in one line; None if there is nothing."""
+    told = [finding.message for finding in (*report.blocks, *report.warnings)]
+    if not told:
+        return None
+    admitted = "admitted although " if report.blocks and report.is_admitted else ""
+    return f"{report.file}: {admitted}{'; '.join(told)}"
+
+
+def report_lines(report: DataReport) -> list[str]:
+    """Return a report as lines for a terminal."""
+    facts = [f"{name:<18}{value}" for name, value in _facts(report)]
+    findings = [f"{SIGNS[finding.level]} {printable(finding.message)}" for finding in report.findings]
+    return [*facts, "", *(findings or ["nothing odd was found"]), "", _verdict(report)]
+
+
+def _facts(report: DataReport) -> Iterator[tuple[str, str]]:
+    yield "file", printable(report.file)
+    yield "rows", f"{report.rows:,}, and {report.rejected_rows:,} rejected"
+    yield "looked at", f"{report.sampled_rows:,} rows ({report.validation}); copies among all rows"
+    if lengths := report.tokens:
+        shown = ", ".join(f"{name} {value:,}" for name, value in lengths.model_dump().items())
+        yield "tokens per row", shown
+    yield "too long", f"{report.over_max_length:.1%} have more than data.max_length ({report.max_length:,})"
+    yield "learned", f"{report.supervised_share:.1%} of the tokens"
+    yield "without target", f"{report.rows_without_target:,} rows"
+    yield "copies", f"{report.duplicate_rows:,} rows"
+    for name, values in report.classes.items():
+        labels = [f"{printable(value)} {times:,}" for value, times in values.items()]
+        yield name, ", ".join([*labels[:LABELS_SHOWN], *["…"] * (len(labels) > LABELS_SHOWN)])
+
+
+def _verdict(report: DataReport) -> str:
+    if report.is_blocked:
+        return "it is not trained, unless it is admitted: training_queue retry NAME --admit"
+    if report.blocks:
+        return "it was admitted, so it is trained whatever is marked x"
+    return "it can be trained; what is marked ! is worth a look" if report.warnings else "it can be trained"

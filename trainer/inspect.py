@@ -1,0 +1,178 @@
+"""Look at a file as a worker would before training it. A process of its own, because it loads transformers.
+
+    python -m trainer.inspect <order.json >report.json
+
+Nothing is trained, no model is loaded, and nothing is kept. The standard error output tells how far it is;
+what cannot be answered at all, such as a model that is not there, is an error there, and an exit code.
+"""
+
+import json
+import os
+import sys
+import traceback
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing, suppress
+from pathlib import Path
+from typing import Any, NoReturn
+
+from trainer.config.schema import Settings
+from trainer.data.check import FileCheck, RejectedRow, check_file
+from trainer.data.report import Limits, RowReport
+from trainer.protocol.checkpoints import POINTER
+from trainer.protocol.data_report import DataReport, Finding, InspectionOrder
+from trainer.protocol.job import FaultKind, Job
+from trainer.protocol.layout import Layout
+from trainer.protocol.text import printable
+
+SAMPLED_ROWS = 20_000
+REJECTIONS_NAMED = 5
+ROWS_BETWEEN_WORDS = 2_000
+BAD_CONFIG_EXIT_CODE = 78  # EX_CONFIG
+KILL_ME_FIRST = "1000"  # rather than a worker, should this process make the memory run out
+
+Tell = Callable[[str], None]
+
+
+def inspect(order: InspectionOrder, tell: Tell) -> DataReport:
+    """Return the report on a file; one that could not even be taken in is blocked by that.
+
+    Args:
+        tell: told how far it is.
+    Raises:
+        OSError: the file cannot be read.
+        Exception: whatever keeps a worker from loading its tokenizer, or from rendering by these settings.
+    """
+    settings, path = Settings.model_validate(order.settings), Path(order.file)
+    tell("reading every row")
+    rejected: list[RejectedRow] = []
+
+    def on_reject(row: RejectedRow) -> None:
+        if len(rejected) < REJECTIONS_NAMED:
+            rejected.append(row)
+
+    check = check_file(path, max_line_bytes=settings.data.max_line_bytes, on_reject=on_reject)
+    job = check.to_job(id="inspected", name=path.name)
+    findings = list(_of_rejected(rejected, check, settings.data.max_bad_row_fraction))
+    if check.verdict(settings.data.max_bad_row_fraction):
+        report = _empty_report(job, settings, findings)
+    else:
+        report = _looked_at(order, job, settings, tell)
+        report = report.model_copy(update={"findings": (*findings, *report.findings)})
+    return report.model_copy(update={"job_id": None})
+
+
+def _of_rejected(rejected: list[RejectedRow], check: FileCheck, limit: float) -> list[Finding]:
+    """Say which rows could not be read, if any; and in words of its own if the file is refused for it."""
+    why = check.verdict(limit)
+    if not rejected and not why:
+        return []
+    num_bad = len(check.rejected_lines)
+    share = num_bad / max(1, check.rows + num_bad)
+    message = why or f"{num_bad:,} rows are left out; the first: {check.first_rejection}"
+    return [
+        Finding(
+            rule="rows",
+            level="block" if why else "warning",
+            message=printable(message),
+            rows=num_bad,
+            share=share,
+            limit=limit,
+            lines=tuple(row.line for row in rejected),
+        )
+    ]
+
+
+def _empty_report(job: Job, settings: Settings, findings: list[Finding]) -> DataReport:
+    data = settings.data
+    limits = Limits(max_length=data.max_length, max_truncated_fraction=data.max_truncated_fraction)
+    return RowReport(limits).report(job, validation="standard", duplicates=(), more=findings)
+
+
+def _looked_at(order: InspectionOrder, job: Job, settings: Settings, tell: Tell) -> DataReport:
+    """Render rows and look at them."""
+    from trainer.core.data_checks import DataCheck, renderer_without_limit
+    from trainer.core.open_job import make_plan, make_renderer, open_rows
+    from trainer.data.render import ExampleRenderer
+    from trainer.data.source import ExampleSource
+    from trainer.profiles.registry import make_profile
+
+    tell("loading the tokenizer")
+    renderer = ExampleRenderer(_tokenizer(order, settings))
+    data = settings.data.model_copy(update={"validation": "deep" if order.deep else "standard"})
+    settings = settings.model_copy(update={"data": data})
+    render = make_renderer(make_profile(settings.profile.name, settings.profile.options), renderer, settings)
+    # All is done on this thread; a source only wants to have another one
+    with ThreadPoolExecutor(1) as executor, closing(open_rows(job, Path(order.file), settings)) as rows:
+        source = ExampleSource(rows, make_plan(job, settings, ()), render, executor=executor, lookahead=1)
+        wanted = len(rows) if order.deep else SAMPLED_ROWS
+        render_whole = renderer_without_limit(settings, renderer)
+        look = DataCheck(job, rows, source, render_whole, data, wanted=wanted)
+        while look.go_on():
+            if look.num_looked_at % ROWS_BETWEEN_WORDS == 0:
+                tell(f"{look.num_looked_at:,} of {look.num_wanted:,} rows")
+        return look.report()
+
+
+def _tokenizer(order: InspectionOrder, settings: Settings) -> Any:
+    """Return the tokenizer a worker would use: that of the newest checkpoint, or else of the base model.
+
+    Raises:
+        ModelUnavailable: there is none.
+        UnusableModel: it has no chat template.
+    """
+    from transformers import AutoTokenizer
+
+    from trainer.core.chatml import choose_template
+    from trainer.core.faults import ModelUnavailable, first_line
+    from trainer.core.mirror import mirror_of
+    from trainer.core.model import find_base_model
+
+    base = Path(order.base)
+    models = Layout(base).models
+    with mirror_of(models) as mirror:  # where `tiny` is built, if it is not there yet
+        source = models / POINTER
+        if not source.is_dir():
+            name = settings.model.base_model
+            source = find_base_model(name, base_dir=base, models=mirror, tell=lambda text: None)
+        try:
+            tokenizer = AutoTokenizer.from_pretrained(source, trust_remote_code=False)
+        except (OSError, ValueError) as error:
+            raise ModelUnavailable(
+                f"{source} has no tokenizer that can be read: {first_line(error)}"
+            ) from error
+    choose_template(tokenizer, settings.model.chat_template, str(source))
+    return tokenizer
+
+
+def main() -> None:
+    """Read the order, write the report."""
+    order = InspectionOrder.model_validate(json.load(sys.stdin.buffer))
+    with suppress(OSError):
+        Path("/proc/self/oom_score_adj").write_text(KILL_ME_FIRST)
+    output = os.dup(sys.stdout.fileno())
+    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # whatever a library prints is not the answer
+
+    try:
+        text = inspect(order, tell=lambda text: print(text, file=sys.stderr, flush=True)).model_dump_json()
+    except Exception as error:
+        _leave(error)
+    with os.fdopen(output, "w", encoding="utf-8") as file:
+        file.write(text)
+    sys.stderr.flush()
+    os._exit(0)  # torch takes seconds to tidy up after itself
+
+
+def _leave(error: Exception) -> NoReturn:
+    """Say why there is no report, and whose fault that is, as far as it is known."""
+    from trainer.worker import classify
+
+    fault = classify(error)
+    if fault is FaultKind.CRASH:
+        traceback.print_exc()
+    print(str(error) or type(error).__name__, file=sys.stderr, flush=True)
+    os._exit(BAD_CONFIG_EXIT_CODE if fault is FaultKind.BAD_CONFIG else 1)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,93 @@
+"""What was found in a file's rows before training: figures, warnings, and what keeps it from training."""
+
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict
+
+Level = Literal["note", "warning", "block"]
+"""note: within its limit. warning: somebody should look. block: not to be trained, unless it is admitted."""
+
+
+class Plain(BaseModel):
+    model_config = ConfigDict(frozen=True)
+
+
+class InspectionOrder(Plain):
+    """Look at a file as a worker would before training it."""
+
+    file: str
+    settings: dict[str, Any]
+    base: str
+    """The working directory."""
+    deep: bool = False
+    """Render every row instead of a sample."""
+
+
+class TokenLengths(Plain):
+    """Tokens of the sampled rows, whole, whatever `data.max_length` is."""
+
+    min: int
+    median: int
+    p95: int
+    p99: int
+    max: int
+
+
+class Finding(Plain):
+    """What one rule has found, with its figure and its limit."""
+
+    rule: str
+    level: Level
+    message: str
+    """For a person; printable."""
+    rows: int
+    """How many rows it concerns."""
+    share: float
+    """Of the rows looked at."""
+    limit: float | None = None
+    """The share up to which it is only a note; None where there is no such share."""
+    lines: tuple[int, ...] = ()
+    """Numbers of the first lines, counted from 1."""
+
+
+class DataReport(Plain):
+    """What a file looks like as training data."""
+
+    file: str
+    """Its name, made printable."""
+    sha256: str
+    job_id: str | None = None
+    validation: Literal["standard", "deep"]
+    rows: int
+    """That can be trained."""
+    rejected_rows: int
+    sampled_rows: int
+    max_length: int
+    tokens: TokenLengths | None
+    """None when no row could be rendered."""
+    over_max_length: float
+    """Share of the sampled rows."""
+    supervised_share: float
+    """Part of the tokens that is learned."""
+    rows_without_target: int
+    """Among the sampled rows."""
+    duplicate_rows: int
+    """Among all rows: exact copies of an earlier line."""
+    classes: dict[str, dict[str, int]]
+    """How often the most frequent labels come among the sampled rows, by what they label."""
+    findings: tuple[Finding, ...]
+    is_admitted: bool = False
+    """Somebody wants it trained, whatever was found."""
+
+    @property
+    def blocks(self) -> list[Finding]:
+        return [finding for finding in self.findings if finding.level == "block"]
+
+    @property
+    def warnings(self) -> list[Finding]:
+        return [finding for finding in self.findings if finding.level == "warning"]
+
+    @property
+    def is_blocked(self) -> bool:
+        """Whether the file must not be trained."""
+        return bool(self.blocks) and not self.is_admitted
