@@ -1,0 +1,72 @@
+"""What it is asked to show a row as the model sees it, and what it answers, each as one JSON document."""
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
+
+from trainer.protocol.dry_run import Refused
+
+
+class ShowOrder(BaseModel):
+    """Show one row of a file as it would be trained."""
+
+    model_config = ConfigDict(frozen=True)
+
+    file: str
+    row: int
+    """Number of its line, counted from 1."""
+    settings: dict[str, Any]
+    base: str
+    """The working directory."""
+
+
+class ShownToken(BaseModel):
+    """One token of an example."""
+
+    model_config = ConfigDict(frozen=True)
+
+    id: int
+    text: str
+    """What it adds to the text; empty where it is a later part of a character. It may hold anything."""
+    trained: bool
+    """Whether it is learned."""
+    turn: int | None
+    """Which message of the row it belongs to, counted from 0; None where that cannot be told."""
+
+
+class ShownExample(BaseModel):
+    """One of the examples that the row becomes."""
+
+    model_config = ConfigDict(frozen=True)
+
+    tokens: tuple[ShownToken, ...]
+    supervised_tokens: int
+    """Learned tokens that something predicts; an example without any is not trained."""
+    turns: tuple[int, ...]
+    """The messages of the row that it was made of, counted from 0."""
+    cut_tokens: int
+    """Tokens of these messages that were cut off at the end."""
+    is_truncated: bool
+
+
+class Shown(BaseModel):
+    """A row as it would be trained."""
+
+    model_config = ConfigDict(frozen=True)
+
+    kind: Literal["shown"] = "shown"
+    file: str
+    row: int
+    max_length: int
+    overlong: str
+    train_on: str
+    row_tokens: int
+    """Of the whole row, before anything was left out."""
+    examples: tuple[ShownExample, ...]
+    """None if the row is dropped."""
+    missing_turns: tuple[int, ...]
+    """Messages that are in no example."""
+
+
+ShowAnswer = Shown | Refused
+SHOW_ANSWERS: TypeAdapter[ShowAnswer] = TypeAdapter(Annotated[ShowAnswer, Field(discriminator="kind")])
