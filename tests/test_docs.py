@@ -19,6 +19,10 @@ COMMANDS = {
     "training_controller": ["pause", "resume", "stop", "skip", "status"],
     "training_queue": ["add", "list", "status", "set-priority", "retry", "remove"],
     "training_health": ["check", "verify", "crashes", "unlock", "pin", "unpin"],
+    "training_data": [
+        *("convert", "split", "dedupe", "sample", "merge"),
+        *("validate", "report", "show", "value", "flag"),
+    ],
 }
 
 

@@ -1,0 +1,117 @@
+"""`training_data show`: the tokens of one row as the model sees them, and which of them are learned."""
+
+import json
+import sys
+from collections.abc import Iterator, Sequence
+from itertools import groupby
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from daemon.cli.ask_process import ask
+from daemon.cli.data_files import BAD_CONFIG_EXIT_CODE, In, settings_for
+from daemon.cli.options import BaseDir, CommandFailed, Json, layout_of
+from daemon.cli.training_data_report import progress_words
+from trainer.protocol.dry_run import Refused
+from trainer.protocol.show import SHOW_ANSWERS, Shown, ShownExample, ShownToken, ShowOrder
+from trainer.protocol.text import printable
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.text import Text
+
+app = typer.Typer()
+
+RENDERING = "trainer.show"
+LEARNED, CONTEXT = "bold green", "dim"
+OPEN, CLOSE = "⟦", "⟧"  # seldom in data, other than plain brackets
+
+
+@app.command(epilog="Example:\n\n\b\n  training_data show chat.jsonl --row 17")
+def show(
+    file: In,
+    row: Annotated[
+        int, typer.Option("--row", metavar="N", min=1, help="Its line in the file, counted from 1.")
+    ],
+    base_dir: BaseDir = None,
+    as_json: Json = False,
+) -> None:
+    """Show a row as the model sees it: what is learned, and what is only context."""
+    layout = layout_of(base_dir)
+    if not file.is_file():
+        raise CommandFailed(f"{printable(str(file))} is not a file; expected one with rows")
+    order = ShowOrder(
+        file=str(file.resolve()),
+        row=row,
+        settings=settings_for(layout.base).model_dump(mode="json"),
+        base=str(layout.base),
+    )
+    with progress_words("loading the tokenizer", is_shown=sys.stderr.isatty() and not as_json) as tell:
+        answer = SHOW_ANSWERS.validate_json(ask(RENDERING, order.model_dump(mode="json"), tell=tell))
+    if isinstance(answer, Refused):
+        exit_code = BAD_CONFIG_EXIT_CODE if answer.is_bad_config else 1
+        raise CommandFailed(printable(answer.message), exit_code=exit_code)
+    if as_json:
+        print(json.dumps(answer.model_dump(mode="json"), indent=2))
+        return
+    from rich.console import Console
+
+    _draw(Console(highlight=False), answer)
+
+
+def _draw(console: "Console", shown: Shown) -> None:
+    from rich.text import Text
+
+    has_colour = console.is_terminal and not console.no_color
+    if shown.examples:
+        console.print(_legend(has_colour=has_colour), soft_wrap=True)
+    for number, example in enumerate(shown.examples, start=1):
+        if len(shown.examples) > 1:
+            console.print(Text(f"\nexample {number} of {len(shown.examples)}", style="bold"))
+        console.print(_text(example, has_colour=has_colour), soft_wrap=True)
+        console.print(_counts(example), soft_wrap=True)
+    for line in _left_out(shown):
+        console.print(Text(line), soft_wrap=True)
+
+
+def _legend(*, has_colour: bool) -> "Text":
+    from rich.text import Text
+
+    if not has_colour:
+        return Text(f"{OPEN}learned{CLOSE} context\n")
+    return Text.assemble(("learned", LEARNED), " ", ("context", CONTEXT), "\n")
+
+
+def _text(example: ShownExample, *, has_colour: bool) -> "Text":
+    from rich.text import Text
+
+    text = Text()
+    for trained, words in _runs(example.tokens):
+        if has_colour:
+            text.append(words, style=LEARNED if trained else CONTEXT)
+        else:
+            text.append(f"{OPEN}{words}{CLOSE}" if trained else words)
+    return text
+
+
+def _runs(tokens: Sequence[ShownToken]) -> Iterator[tuple[bool, str]]:
+    """Yield stretches of tokens that are all learned or all not, as text that is safe for a terminal."""
+    for trained, together in groupby(tokens, key=lambda token: token.trained):
+        lines = "".join(token.text for token in together).split("\n")
+        yield trained, "\\n\n".join(map(printable, lines))
+
+
+def _counts(example: ShownExample) -> str:
+    total, trained = len(example.tokens), sum(token.trained for token in example.tokens)
+    cut = f"; {example.cut_tokens:,} more were cut off" if example.cut_tokens else ""
+    return f"\n{total:,} tokens, {trained:,} of them learned ({trained / max(1, total):.1%}){cut}"
+
+
+def _left_out(shown: Shown) -> Iterator[str]:
+    """Say what of the row is not trained, and by which settings."""
+    rule = f"data.max_length is {shown.max_length:,}, data.overlong is {shown.overlong}"
+    if not shown.examples:
+        yield f"nothing of this row is trained: it has {shown.row_tokens:,} tokens ({rule})"
+    elif shown.missing_turns:
+        turns = ", ".join(f"messages[{turn}]" for turn in shown.missing_turns)
+        yield f"left out: {turns}; the row has {shown.row_tokens:,} tokens ({rule})"

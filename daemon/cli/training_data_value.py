@@ -1,0 +1,80 @@
+"""`training_data value`: what training a file has brought."""
+
+import dataclasses
+import json
+from collections.abc import Iterator
+from typing import Annotated
+
+import typer
+
+from daemon.cli.options import BaseDir, CommandFailed, Json, layout_of
+from daemon.cli.status_view import duration_text
+from daemon.file_value import FileValue, NotInLedger, Validation, file_value
+from daemon.ledger_reader import UnreadableLedger
+
+app = typer.Typer()
+
+
+@app.command(epilog="Example:\n\n\b\n  training_data value chat.jsonl")
+def value(
+    name: Annotated[
+        str,
+        typer.Argument(metavar="NAME", help="A trained file, as the queue shows it, or a job id."),
+    ],
+    base_dir: BaseDir = None,
+    as_json: Json = False,
+) -> None:
+    """Show what a trained file has brought: losses before and after it, steps, tokens, time."""
+    layout = layout_of(base_dir)
+    try:
+        found = file_value(layout.ledger_file, name)
+    except (NotInLedger, UnreadableLedger) as error:
+        raise CommandFailed(str(error)) from error
+    if as_json:
+        print(json.dumps({**dataclasses.asdict(found), "validation_change": found.change}, indent=2))
+    else:
+        for line in _lines(found):
+            print(line)
+
+
+def _lines(found: FileValue) -> Iterator[str]:
+    yield f"{found.name} (job {found.job}): {found.state}"
+    if not found.steps:
+        yield "it has taken no step, so it has brought nothing"
+        return
+    trained = f"{found.rows_trained:,} rows trained in {found.steps:,} steps"
+    yield f"{trained}, {found.tokens:,} tokens, {duration_text(found.seconds)}"
+    first, last = _loss(found.first_loss), _loss(found.last_loss)
+    yield f"training loss: {first} in its first step, {last} in its last"
+    yield f"validation loss: {_validation_text(found)}"
+    if found.other_steps:
+        yield f"between its steps other files took {found.other_steps:,}, which had a part in it"
+
+
+def _validation_text(found: FileValue) -> str:
+    before, after = found.before, found.after
+    if before is None and after is None:
+        return (
+            "none was measured; name a file in validation.file in config.json, and it is measured "
+            "at the end of each file from then on"
+        )
+    if after is None:
+        return f"{_measured(before)} before it, none measured after it yet"
+    if before is None:
+        return f"none measured before it, {_measured(after)} after it"
+    change = found.change
+    if change is None:
+        verdict = "not to be compared: they are of different rows, or no finite number"
+    elif change == 0:
+        verdict = "no change"
+    else:
+        verdict = f"{abs(change):.4f} {'lower' if change < 0 else 'HIGHER'}"
+    return f"{_measured(before)} before it, {_measured(after)} after it: {verdict}"
+
+
+def _measured(found: Validation | None) -> str:
+    return f"{_loss(found.loss)} (step {found.global_step:,})" if found else "none"
+
+
+def _loss(loss: float | None) -> str:
+    return "not finite" if loss is None else f"{loss:.4f}"
