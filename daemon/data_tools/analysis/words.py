@@ -1,0 +1,41 @@
+"""Part text into words, and say how rich they are."""
+
+import re
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from itertools import chain, islice
+
+from daemon.data_tools.analysis.findings import Vocabulary
+
+# Chinese and Japanese put no spaces between words: there each character counts as one
+IDEOGRAPHS = "\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff"
+MARKS = "\u0300-\u036f\u0900-\u0dff"  # accents and vowel signs, which `\w` does not count to the letters
+WORD = re.compile(rf"[{IDEOGRAPHS}]|(?:[^\W\d_{IDEOGRAPHS}]|[{MARKS}])+(?:['’][^\W\d_{IDEOGRAPHS}]+)*")
+WORDS_SHOWN = 30
+RATIO_WORDS = 1_000  # in fewer words fewer are repeated, so ratios of other lengths cannot be compared
+
+
+def words_of(text: str) -> list[str]:
+    """Return the words of a text in lower case, numbers and signs left out."""
+    return WORD.findall(text.casefold())
+
+
+def summarize(rows: Sequence[Sequence[str]]) -> Vocabulary:
+    """Return what the words of some rows have in common."""
+    counts = Counter(chain.from_iterable(rows))
+    ordered = sorted(counts.items(), key=lambda item: (-item[1], item[0]))
+    return Vocabulary(
+        words=counts.total(),
+        distinct=len(counts),
+        type_token_ratio=_type_token_ratio(chain.from_iterable(rows)),
+        most_frequent=tuple(ordered[:WORDS_SHOWN]),
+    )
+
+
+def _type_token_ratio(words: Iterator[str]) -> float | None:
+    """Return the mean over runs of RATIO_WORDS words; a shorter one at the end counts only if it is all there is."""
+    ratios = []
+    while run := list(islice(words, RATIO_WORDS)):
+        if len(run) == RATIO_WORDS or not ratios:
+            ratios.append(len(set(run)) / len(run))
+    return sum(ratios) / len(ratios) if ratios else None
