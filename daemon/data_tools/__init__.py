@@ -1,1 +1,4 @@
-"""What `training_data` does with files of rows: pure functions beneath the command."""
+"""What people do with their data files before and after training.
+
+Never loads torch, and never changes a file that it reads.
+"""

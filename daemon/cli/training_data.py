@@ -1,0 +1,27 @@
+"""The command `training_data`: look at data files, prepare them, and ask what they brought. Needs no daemon.
+
+A table of contents: each group of subcommands is a module of its own.
+"""
+
+import typer
+
+from daemon.cli import training_data_files
+from daemon.cli.options import BaseDir, run, use_base_dir
+
+app = typer.Typer(rich_markup_mode=None, pretty_exceptions_enable=False, no_args_is_help=True)
+app.add_typer(training_data_files.app)
+
+
+@app.callback()
+def _training_data(base_dir: BaseDir = None) -> None:
+    """Look at data files, prepare them, and ask what they brought. Your files are only read."""
+    use_base_dir(base_dir)
+
+
+def main() -> None:
+    """Entry point."""
+    run(app)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,174 @@
+"""`training_data convert | split | dedupe | sample | merge`: make new data files from those one has."""
+
+import re
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from daemon.cli.data_files import Force, In, Out, Seed, open_files, refuse_empty, tell
+from daemon.cli.options import BaseDir, CommandFailed, Json
+from daemon.data_tools import operations
+from daemon.data_tools.express import Format
+from daemon.data_tools.reading import LeftOut
+from daemon.data_tools.writing import SUFFIX, new_file
+from trainer.protocol.text import printable
+
+app = typer.Typer()
+
+
+@app.command(epilog="Example:\n\n\b\n  training_data convert alpaca.jsonl chat.jsonl --to messages")
+def convert(
+    file: In,
+    out: Out,
+    to: Annotated[Format, typer.Option("--to", help="The format of the new file.")],
+    force: Force = False,
+    base_dir: BaseDir = None,
+    as_json: Json = False,
+) -> None:
+    """Write a file in another format, and say what that format has no place for."""
+    _convert([file], out, to, force=force, base_dir=base_dir, as_json=as_json)
+
+
+def _convert(
+    files: list[Path], out: Path, to: Format, *, force: bool, base_dir: Path | None, as_json: bool
+) -> None:
+    left_out = LeftOut()
+    with (
+        open_files(files, base_dir, as_json=as_json) as sources,
+        new_file(out, replace=force, inputs=[source.path for source in sources]) as target,
+    ):
+        done = operations.convert(sources, target, to, left_out)
+        refuse_empty(done.rows, left_out)
+    facts: dict[str, object] = {"file": printable(str(out)), "rows": done.rows, "losses": dict(done.losses)}
+    lines = [f"wrote {done.rows:,} rows to {printable(str(out))}"]
+    lines += [f"lost in {count:,} rows: {loss}" for loss, count in done.losses.most_common()]
+    tell(facts, lines, left_out, as_json=as_json)
+
+
+@app.command(
+    epilog="Examples:\n\n\b\n"
+    "  training_data split chat.jsonl --validation 0.02\n"
+    "  training_data split chat.jsonl --validation 0.1 --by random --seed 7 --into parts"
+)
+def split(
+    file: In,
+    validation: Annotated[
+        float, typer.Option("--validation", metavar="SHARE", help="Share of rows to keep for validation.")
+    ],
+    by: Annotated[
+        operations.By,
+        typer.Option("--by", help="hash: equal rows land on the same side, in every file. random: by place."),
+    ] = "hash",
+    seed: Seed = 0,
+    into: Annotated[
+        Path, typer.Option("--into", metavar="FOLDER", help="Where both files go.", show_default="here")
+    ] = Path("."),
+    force: Force = False,
+    base_dir: BaseDir = None,
+    as_json: Json = False,
+) -> None:
+    """Part a file into NAME.train.jsonl and NAME.validation.jsonl."""
+    if not 0 < validation < 1:
+        raise CommandFailed(f"--validation is {validation:g}; expected a share between 0 and 1, such as 0.02")
+    stem = re.sub(rf"\{SUFFIX}(\.\w+)?$", "", file.name)  # also where it is compressed
+    outs = [into / f"{stem}.{side}{SUFFIX}" for side in ("train", "validation")]
+    left_out = LeftOut()
+    with (
+        open_files([file], base_dir, as_json=as_json) as [source],
+        new_file(outs[0], replace=force, inputs=[source.path]) as training,
+        new_file(outs[1], replace=force, inputs=[source.path]) as held_out,
+    ):
+        counts = operations.split(source, training, held_out, left_out, fraction=validation, by=by, seed=seed)
+        _refuse_one_sided(counts, validation, left_out)
+    names = [printable(str(out)) for out in outs]
+    facts: dict[str, object] = {
+        side: {"file": name, "rows": count}
+        for side, name, count in zip(("training", "validation"), names, counts, strict=True)
+    }
+    lines = [f"wrote {count:,} rows to {name}" for name, count in zip(names, counts, strict=True)]
+    tell(facts, lines, left_out, as_json=as_json)
+
+
+def _refuse_one_sided(counts: tuple[int, int], fraction: float, left_out: LeftOut) -> None:
+    refuse_empty(sum(counts), left_out)
+    if not all(counts):
+        side = "training" if counts[1] else "validation"
+        raise CommandFailed(
+            f"none of {sum(counts):,} rows fell to {side} at --validation {fraction:g}; give another share, "
+            "or another --seed; nothing was written"
+        )
+
+
+@app.command(epilog="Example:\n\n\b\n  training_data dedupe chat.jsonl chat-once.jsonl")
+def dedupe(file: In, out: Out, force: Force = False, base_dir: BaseDir = None, as_json: Json = False) -> None:
+    """Keep the first of all rows that say the same, whatever their white space, case and metadata."""
+    left_out = LeftOut()
+    with (
+        open_files([file], base_dir, as_json=as_json) as [source],
+        new_file(out, replace=force, inputs=[source.path]) as target,
+    ):
+        kept, dropped = operations.dedupe(source, target, left_out)
+        refuse_empty(kept, left_out)
+    shown = printable(str(out))
+    facts: dict[str, object] = {"file": shown, "rows": kept, "dropped": dropped}
+    tell(facts, [f"wrote {kept:,} rows to {shown}; {dropped:,} said the same"], left_out, as_json=as_json)
+
+
+@app.command(epilog="Example:\n\n\b\n  training_data sample chat.jsonl look.jsonl --count 100 --seed 7")
+def sample(
+    file: In,
+    out: Out,
+    count: Annotated[int, typer.Option("--count", metavar="N", min=1, help="How many rows.")],
+    seed: Seed = 0,
+    force: Force = False,
+    base_dir: BaseDir = None,
+    as_json: Json = False,
+) -> None:
+    """Draw rows with equal chances; they stay in the order of the file."""
+    left_out = LeftOut()
+    with (
+        open_files([file], base_dir, as_json=as_json, passes=2) as [source],
+        new_file(out, replace=force, inputs=[source.path]) as target,
+    ):
+        num_rows = operations.sample(source, target, left_out, count=count, seed=seed)
+    shown = printable(str(out))
+    facts: dict[str, object] = {"file": shown, "rows": count, "of": num_rows}
+    tell(facts, [f"wrote {count:,} of {num_rows:,} rows to {shown}"], left_out, as_json=as_json)
+
+
+@app.command(
+    epilog="Examples:\n\n\b\n"
+    "  training_data merge monday.jsonl tuesday.jsonl week.jsonl\n"
+    "  training_data merge alpaca.jsonl chat.jsonl all.jsonl --to messages"
+)
+def merge(
+    files: Annotated[
+        list[Path], typer.Argument(metavar="FILE... OUT", help="Files to read, and the new one at the end.")
+    ],
+    to: Annotated[
+        Format | None, typer.Option("--to", help="Convert all rows; needed where formats differ.")
+    ] = None,
+    force: Force = False,
+    base_dir: BaseDir = None,
+    as_json: Json = False,
+) -> None:
+    """Write the rows of several files into one, file after file."""
+    *inputs, out = files
+    if not inputs:
+        raise CommandFailed(
+            f"only {printable(str(out))} was given; expected files to read, and OUT at the end"
+        )
+    if to:
+        _convert(inputs, out, to, force=force, base_dir=base_dir, as_json=as_json)
+        return
+    left_out = LeftOut()
+    with (
+        open_files(inputs, base_dir, as_json=as_json) as sources,
+        new_file(out, replace=force, inputs=[source.path for source in sources]) as target,
+    ):
+        count = operations.merge(sources, target, left_out)
+        refuse_empty(count, left_out)
+    shown = printable(str(out))
+    facts: dict[str, object] = {"file": shown, "rows": count, "files": len(inputs)}
+    tell(facts, [f"wrote {count:,} rows to {shown}"], left_out, as_json=as_json)

@@ -1,0 +1,223 @@
+"""Say a conversation in another format, and what is lost by it. Pure. One function a format.
+
+What would change what is learned is never lost in silence: either it is counted, or the row is refused.
+"""
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any
+
+from trainer.data.conversation import Conversation, Message, Role
+
+
+class Format(StrEnum):
+    """What rows can be written as."""
+
+    MESSAGES = "messages"
+    SHAREGPT = "sharegpt"
+    ALPACA = "alpaca"
+    PROMPT_COMPLETION = "prompt-completion"
+
+
+class Loss(StrEnum):
+    """What a format has no place for, in words for people."""
+
+    TOOLS = "the list of tools"
+    TOOL_CALLS = "calls of tools, with their answers"
+    FIELDS = "further fields of messages, such as name and tool_call_id"
+    EARLIER_SYSTEM = "system messages that are not the first"
+    EARLIER_ANSWERS = "learning earlier answers: they become context"
+    LAST_QUESTION = "turns after the last answer"
+    OTHER_KEYS = "keys of rows that no format knows"
+
+
+class CannotExpress(ValueError):
+    """A format has no way to say this conversation; the message says why."""
+
+
+@dataclass(frozen=True)
+class Expressed:
+    """A conversation as a row of some format."""
+
+    row: dict[str, Any]
+    losses: frozenset[Loss] = frozenset()
+
+
+def express(conversation: Conversation, format: Format) -> Expressed:
+    """Return a conversation as a row.
+
+    Raises:
+        CannotExpress: it has no turns, or the format has no place for them.
+    """
+    if conversation.is_plain_text:
+        raise CannotExpress("a plain text has no turns; expected a conversation")
+    return WRITERS[format](conversation)
+
+
+def to_line(row: Mapping[str, Any]) -> bytes:
+    """Return a row as a line of a file.
+
+    Raises:
+        CannotExpress: it holds a number that JSON has no word for.
+    """
+    try:
+        text = json.dumps(row, ensure_ascii=False, allow_nan=False)
+    except ValueError as error:
+        raise CannotExpress("a number is too large for JSON; expected a finite one") from error
+    try:
+        return text.encode() + b"\n"
+    except UnicodeEncodeError:  # half of a surrogate pair, which metadata may hold
+        return json.dumps(row).encode() + b"\n"
+
+
+def _messages(conversation: Conversation) -> Expressed:
+    row: dict[str, Any] = {"messages": [_message(message) for message in conversation.messages]}
+    return Expressed(row | _beside(conversation))
+
+
+def _message(message: Message) -> dict[str, Any]:
+    item: dict[str, Any] = {"role": message.role, "content": message.content, **message.extra}
+    if message.tool_calls:
+        item["tool_calls"] = list(message.tool_calls)
+    if not message.is_trained:
+        item["train"] = False
+    return item
+
+
+def _beside(conversation: Conversation) -> dict[str, Any]:
+    """Return what stands in a row beside its turns."""
+    found: dict[str, Any] = {}
+    if conversation.tools:
+        found["tools"] = list(conversation.tools)
+    if conversation.metadata:
+        found["metadata"] = dict(conversation.metadata)
+    return found
+
+
+# ---- sharegpt
+
+SPEAKERS: dict[Role, str] = {"system": "system", "user": "human", "assistant": "gpt", "tool": "observation"}
+
+
+def _sharegpt(conversation: Conversation) -> Expressed:
+    _refuse_untrained(conversation.messages, Format.SHAREGPT)
+    turns = [turn for message in conversation.messages for turn in _sharegpt_turns(message)]
+    losses = {Loss.FIELDS} if any(message.extra for message in conversation.messages) else set()
+    return Expressed({"conversations": turns} | _beside(conversation), frozenset(losses))
+
+
+def _sharegpt_turns(message: Message) -> list[dict[str, str]]:
+    if not message.tool_calls:
+        return [{"from": SPEAKERS[message.role], "value": message.content}]
+    if message.content or len(message.tool_calls) > 1:
+        raise CannotExpress(
+            "one turn both answers and calls a tool, or calls several; expected one or the other"
+        )
+    call = message.tool_calls[0].get("function", message.tool_calls[0])
+    return [{"from": "function_call", "value": json.dumps(call, ensure_ascii=False)}]
+
+
+# ---- alpaca
+
+
+def _alpaca(conversation: Conversation) -> Expressed:
+    _refuse_untrained(conversation.messages, Format.ALPACA)
+    messages, losses = _without_tools(conversation)
+    messages, cut = _up_to_last_answer(messages)
+    system, turns = _split_system(messages)
+    if any(message.role == "system" for message in turns):
+        losses |= {Loss.EARLIER_SYSTEM}
+        turns = [message for message in turns if message.role != "system"]
+    pairs = list(zip(turns[::2], turns[1::2], strict=False))
+    if len(turns) % 2 or any((asked.role, told.role) != ("user", "assistant") for asked, told in pairs):
+        raise CannotExpress("user and assistant do not take turns; expected user, assistant, user, …")
+    *earlier, (question, answer) = pairs
+    row: dict[str, Any] = {"instruction": question.content, "input": "", "output": answer.content}
+    if system:
+        row["system"] = system.content
+    if earlier:
+        row["history"] = [[asked.content, told.content] for asked, told in earlier]
+    if conversation.metadata:
+        row["metadata"] = dict(conversation.metadata)
+    return Expressed(row, frozenset(losses | cut))
+
+
+def _without_tools(conversation: Conversation) -> tuple[list[Message], set[Loss]]:
+    losses = set()
+    if conversation.tools:
+        losses.add(Loss.TOOLS)
+    if any(message.extra for message in conversation.messages):
+        losses.add(Loss.FIELDS)
+    messages = list(conversation.messages)
+    if any(message.tool_calls or message.role == "tool" for message in messages):
+        losses.add(Loss.TOOL_CALLS)
+        # A turn that answers and calls keeps its answer
+        messages = [message for message in messages if message.role != "tool" and _says_something(message)]
+    return messages, losses
+
+
+def _says_something(message: Message) -> bool:
+    return bool(message.content) or not message.tool_calls
+
+
+def _split_system(messages: Sequence[Message]) -> tuple[Message | None, list[Message]]:
+    if messages and messages[0].role == "system":
+        return messages[0], list(messages[1:])
+    return None, list(messages)
+
+
+def _up_to_last_answer(messages: Sequence[Message]) -> tuple[list[Message], set[Loss]]:
+    answers = [place for place, message in enumerate(messages) if message.role == "assistant"]
+    if not answers:
+        raise CannotExpress("no answer of the assistant is left; expected at least one")
+    kept = list(messages[: answers[-1] + 1])
+    return kept, {Loss.LAST_QUESTION} if len(kept) < len(messages) else set()
+
+
+# ---- prompt and completion
+
+
+def _prompt_completion(conversation: Conversation) -> Expressed:
+    messages, losses = _up_to_last_answer(conversation.messages)
+    *prompt, completion = messages
+    if not completion.is_trained:
+        raise CannotExpress("the last answer has train: false; a completion is always learned")
+    if not prompt:
+        raise CannotExpress("the assistant speaks first; expected a prompt before the completion")
+    if any(message.role == "assistant" and message.is_trained for message in prompt):
+        losses.add(Loss.EARLIER_ANSWERS)
+    row: dict[str, Any] = {
+        "prompt": [_context(message) for message in prompt],
+        "completion": [_message(completion)],
+    }
+    if len(prompt) == 1 and prompt[0].role == "user" and _is_mere_text(prompt[0], completion):
+        row = {"prompt": prompt[0].content, "completion": completion.content}
+    return Expressed(row | _beside(conversation), frozenset(losses))
+
+
+def _context(message: Message) -> dict[str, Any]:
+    # That a prompt is not learned needs no saying
+    return {key: value for key, value in _message(message).items() if key != "train"}
+
+
+def _is_mere_text(*messages: Message) -> bool:
+    return not any(message.extra or message.tool_calls for message in messages)
+
+
+def _refuse_untrained(messages: Sequence[Message], format: Format) -> None:
+    for place, message in enumerate(messages):
+        if message.role == "assistant" and not message.is_trained:
+            raise CannotExpress(
+                f"messages[{place}] has train: false, which {format} cannot say, so it would be learned; "
+                f"expected format {Format.MESSAGES}"
+            )
+
+
+WRITERS: dict[Format, Callable[[Conversation], Expressed]] = {
+    Format.MESSAGES: _messages,
+    Format.SHAREGPT: _sharegpt,
+    Format.ALPACA: _alpaca,
+    Format.PROMPT_COMPLETION: _prompt_completion,
+}

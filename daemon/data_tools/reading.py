@@ -1,0 +1,147 @@
+"""Read a data file row by row, as training would. Memory stays flat, whatever the file's size."""
+
+import os
+import stat
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import BinaryIO
+
+from trainer.config.schema import DataSettings
+from trainer.data.conversation import Conversation
+from trainer.data.formats import read_conversation
+from trainer.data.rows import BYTE_ORDER_MARK, BadRow, Line, open_without_following, parse_row, read_lines
+from trainer.protocol.text import printable
+
+LEFT_OUT_SHOWN = 20
+
+
+class BadInput(ValueError):
+    """A tool cannot work with this file; the message says why."""
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One row that can be trained."""
+
+    line: int
+    """Counted from 1."""
+    content: bytes
+    """The line as it stands in the file, with a line end."""
+    keys: tuple[str, ...]
+    """At its top."""
+    conversation: Conversation
+
+
+@dataclass
+class LeftOut:
+    """Rows that a tool cannot use: all are counted, the first are named."""
+
+    count: int = 0
+    first: list[str] = field(default_factory=list)
+    """`chat.jsonl:17: reason`, printable."""
+
+    def add(self, place: str, reason: str) -> None:
+        """Note one."""
+        self.count += 1
+        if len(self.first) < LEFT_OUT_SHOWN:
+            self.first.append(f"{place}: {printable(reason)}")
+
+
+class DataFile:
+    """One file that rows are read from, perhaps several times.
+
+    Args:
+        advance: called with the number of bytes that were read since the last call.
+    Raises:
+        BadInput: it is not a file that can hold rows.
+    """
+
+    def __init__(
+        self, path: Path, settings: DataSettings, *, advance: Callable[[int], object] = lambda num_bytes: None
+    ) -> None:
+        self.path = path.resolve()  # a link of one's own is as good as a file
+        self.name = printable(path.name)
+        self._settings = settings
+        self._advance = advance
+        found = _status(self.path, self.name)
+        self.size_bytes = found.st_size
+        self._stamp = _stamp(found)
+
+    def rows(self, left_out: LeftOut) -> Iterator[Row]:
+        """Yield the rows that can be trained; the others go to `left_out`.
+
+        Raises:
+            BadInput: somebody changes the file meanwhile.
+        """
+        for line in self.lines():
+            try:
+                yield self._row(line)
+            except BadRow as error:
+                left_out.add(self.place(line.number), str(error))
+
+    def lines(self) -> Iterator[Line]:
+        """Yield the lines that are not blank.
+
+        Raises:
+            BadInput: somebody changes the file meanwhile.
+        """
+        with open(self.path, "rb", opener=open_without_following) as file:
+            yield from self._lines_of(file)
+            if _stamp(os.fstat(file.fileno())) != self._stamp:
+                raise BadInput(f"{self.name} was changed while it was read; nothing was written; try again")
+
+    def place(self, line: int) -> str:
+        """Return how an error names a line."""
+        return f"{self.name}:{line}"
+
+    def row_at(self, number: int) -> Row:
+        """Return the row on line `number`.
+
+        Raises:
+            BadInput: there is no such line, or it cannot be trained.
+        """
+        for line in self.lines():
+            if line.number == number:
+                try:
+                    return self._row(line)
+                except BadRow as error:
+                    raise BadInput(f"{self.place(number)}: {printable(str(error))}") from error
+        raise BadInput(f"{self.name} has no row on line {number}; lines are counted from 1, as in an editor")
+
+    def _lines_of(self, file: BinaryIO) -> Iterator[Line]:
+        done = 0
+        for line in read_lines(file, max_line_bytes=self._settings.max_line_bytes):
+            self._advance(line.offset - done)
+            done = line.offset
+            if not line.is_blank:
+                yield line
+        self._advance(self.size_bytes - done)
+
+    def _row(self, line: Line) -> Row:
+        if line.content is None:
+            raise BadRow(
+                f"the line has more than {self._settings.max_line_bytes} bytes (data.max_line_bytes)"
+            )
+        value = parse_row(line.content)
+        conversation = read_conversation(value)
+        return Row(line.number, as_line(line.content), tuple(value), conversation)
+
+
+def as_line(content: bytes) -> bytes:
+    """Return a row as it stands in its file, to be written among others: with one line end and no mark."""
+    return content.removeprefix(BYTE_ORDER_MARK).rstrip(b"\r\n") + b"\n"
+
+
+def _status(path: Path, name: str) -> os.stat_result:
+    try:
+        found = path.stat()
+    except FileNotFoundError as error:
+        raise BadInput(f"{name} is not a file; nothing was written") from error
+    if not stat.S_ISREG(found.st_mode):
+        raise BadInput(f"{name} is a folder, a pipe or a device; expected a file; nothing was written")
+    return found
+
+
+def _stamp(found: os.stat_result) -> tuple[int, int, int]:
+    return found.st_ino, found.st_size, found.st_mtime_ns

@@ -1,0 +1,179 @@
+"""Conversations in other formats: what is kept, what is counted as lost, and what is refused."""
+
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from daemon.data_tools.express import CannotExpress, Format, Loss, express, to_line
+from trainer.data.conversation import Conversation, Message
+from trainer.data.formats import read_conversation
+
+ASKED, TOLD = Message("user", "Capital of France?"), Message("assistant", "Paris.")
+MORE, THEN = Message("user", "Of Spain?"), Message("assistant", "Madrid.")
+CALL = {"type": "function", "function": {"name": "weather", "arguments": {"city": "Paris"}}}
+TOOL = {"type": "function", "function": {"name": "weather"}}
+
+
+def conversation(*messages, **beside):
+    return Conversation(tuple(messages), **beside)
+
+
+@pytest.mark.parametrize(
+    "format, row",
+    [
+        (
+            Format.MESSAGES,
+            {
+                "messages": [
+                    {"role": "user", "content": "Capital of France?"},
+                    {"role": "assistant", "content": "Paris."},
+                ]
+            },
+        ),
+        (
+            Format.SHAREGPT,
+            {
+                "conversations": [
+                    {"from": "human", "value": "Capital of France?"},
+                    {"from": "gpt", "value": "Paris."},
+                ]
+            },
+        ),
+        (Format.ALPACA, {"instruction": "Capital of France?", "input": "", "output": "Paris."}),
+        (Format.PROMPT_COMPLETION, {"prompt": "Capital of France?", "completion": "Paris."}),
+    ],
+)
+def test_question_and_answer_lose_nothing_in_any_format(format, row):
+    expressed = express(conversation(ASKED, TOLD), format)
+
+    assert (expressed.row, expressed.losses) == (row, frozenset())
+
+
+@pytest.mark.parametrize("format", Format)
+def test_metadata_is_kept_in_every_format(format):
+    expressed = express(conversation(ASKED, TOLD, metadata={"skill": "geography"}), format)
+
+    assert expressed.row["metadata"] == {"skill": "geography"}
+
+
+def test_messages_say_everything_that_a_conversation_can_hold():
+    calling = Message("assistant", "", (CALL,), is_trained=False)
+    told = Message("tool", "20 degrees", extra={"tool_call_id": "7"})
+
+    expressed = express(conversation(ASKED, calling, told, TOLD, tools=(TOOL,)), Format.MESSAGES)
+
+    assert not expressed.losses
+    assert expressed.row["tools"] == [TOOL]
+    assert expressed.row["messages"][1:3] == [
+        {"role": "assistant", "content": "", "tool_calls": [CALL], "train": False},
+        {"role": "tool", "content": "20 degrees", "tool_call_id": "7"},
+    ]
+
+
+def test_sharegpt_calls_tools_and_loses_ids():
+    told = Message("tool", "20 degrees", extra={"tool_call_id": "7"})
+
+    expressed = express(
+        conversation(Message("system", "Be brief."), ASKED, Message("assistant", "", (CALL,)), told, TOLD),
+        Format.SHAREGPT,
+    )
+
+    turns = expressed.row["conversations"]
+    assert [turn["from"] for turn in turns] == ["system", "human", "function_call", "observation", "gpt"]
+    assert json.loads(turns[2]["value"]) == CALL["function"]
+    assert expressed.losses == {Loss.FIELDS}
+
+
+def test_alpaca_keeps_system_and_history_and_loses_tools():
+    calling = Message("assistant", "", (CALL,))
+
+    expressed = express(
+        conversation(
+            *(Message("system", "Be brief."), ASKED, calling, Message("tool", "20"), TOLD, MORE, THEN),
+            tools=(TOOL,),
+        ),
+        Format.ALPACA,
+    )
+
+    assert expressed.row == {
+        "instruction": "Of Spain?",
+        "input": "",
+        "output": "Madrid.",
+        "system": "Be brief.",
+        "history": [["Capital of France?", "Paris."]],
+    }
+    assert expressed.losses == {Loss.TOOLS, Loss.TOOL_CALLS}
+
+
+def test_a_completion_makes_earlier_answers_context_and_says_so():
+    expressed = express(conversation(ASKED, TOLD, MORE, THEN, ASKED), Format.PROMPT_COMPLETION)
+
+    assert [turn["content"] for turn in expressed.row["prompt"]] == [
+        "Capital of France?",
+        "Paris.",
+        "Of Spain?",
+    ]
+    assert expressed.row["completion"] == [{"role": "assistant", "content": "Madrid."}]
+    assert expressed.losses == {Loss.EARLIER_ANSWERS, Loss.LAST_QUESTION}
+
+
+def test_answers_that_are_not_learned_may_stand_in_a_prompt():
+    context = Message("assistant", "Paris.", is_trained=False)
+
+    expressed = express(conversation(ASKED, context, MORE, THEN), Format.PROMPT_COMPLETION)
+
+    assert expressed.losses == frozenset()
+    assert "train" not in expressed.row["prompt"][1]
+
+
+@pytest.mark.parametrize("format", [Format.SHAREGPT, Format.ALPACA])
+def test_an_answer_that_is_not_to_be_learned_is_refused_where_it_would_be(format):
+    context = Message("assistant", "Paris.", is_trained=False)
+
+    with pytest.raises(CannotExpress, match=rf"messages\[1\] has train: false, which {format} cannot say"):
+        express(conversation(ASKED, context, MORE, THEN), format)
+
+
+@pytest.mark.parametrize(
+    "format, said, reason",
+    [
+        (Format.MESSAGES, conversation(Message("assistant", "A tale."), is_plain_text=True), "no turns"),
+        (Format.ALPACA, conversation(ASKED, ASKED, TOLD), "do not take turns"),
+        (Format.ALPACA, conversation(TOLD), "do not take turns"),
+        (Format.ALPACA, conversation(ASKED, Message("assistant", "", (CALL,))), "no answer"),
+        (Format.PROMPT_COMPLETION, conversation(TOLD), "speaks first"),
+        (Format.SHAREGPT, conversation(ASKED, Message("assistant", "Look:", (CALL,))), "both answers and"),
+    ],
+)
+def test_what_a_format_has_no_place_for_is_refused(format, said, reason):
+    with pytest.raises(CannotExpress, match=reason):
+        express(said, format)
+
+
+def test_a_number_that_json_does_not_know_is_refused():
+    with pytest.raises(CannotExpress, match="too large"):
+        to_line({"metadata": {"score": float("inf")}})
+
+
+def test_half_a_surrogate_pair_in_metadata_stays_what_it_is():
+    line = to_line({"metadata": {"name": "\ud800"}})
+
+    assert json.loads(line) == {"metadata": {"name": "\ud800"}}
+
+
+TURNS = st.lists(
+    st.builds(Message, st.sampled_from(["system", "user", "assistant", "tool"]), st.text(max_size=20)),
+    min_size=1,
+    max_size=6,
+)
+
+
+@given(TURNS)
+def test_messages_read_back_as_the_same_conversation(turns):
+    said = conversation(*turns, Message("assistant", "ok"))
+
+    line = to_line(express(said, Format.MESSAGES).row)
+
+    assert read_conversation(json.loads(line)) == said
