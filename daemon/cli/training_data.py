@@ -5,11 +5,13 @@ A table of contents: each group of subcommands is a module of its own.
 
 import typer
 
-from daemon.cli import training_data_files
+from daemon.cli import training_data_analyze, training_data_files, training_data_generate
 from daemon.cli.options import BaseDir, run, use_base_dir
 
 app = typer.Typer(rich_markup_mode=None, pretty_exceptions_enable=False, no_args_is_help=True)
 app.add_typer(training_data_files.app)
+app.add_typer(training_data_generate.app)
+app.add_typer(training_data_analyze.app)
 
 
 @app.callback()

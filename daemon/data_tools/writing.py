@@ -43,15 +43,15 @@ def new_file(path: Path, *, replace: bool, inputs: Collection[Path] = ()) -> Ite
     sync_directory(path.parent)
 
 
-def refuse_output(path: Path, *, replace: bool, inputs: Collection[Path] = ()) -> None:
+def refuse_output(path: Path, *, replace: bool, inputs: Collection[Path] = (), suffix: str = SUFFIX) -> None:
     """Say before any work is done that a file cannot be written.
 
     Raises:
         BadOutput: the name is taken, is that of an input, or does not fit.
     """
     shown = printable(str(path))
-    if path.suffix != SUFFIX:
-        raise BadOutput(f"{shown}: expected a name that ends in {SUFFIX}; nothing was written")
+    if path.suffix != suffix:
+        raise BadOutput(f"{shown}: expected a name that ends in {suffix}; nothing was written")
     if not path.parent.is_dir():
         raise BadOutput(f"{shown}: the folder does not exist; create it first; nothing was written")
     if not os.path.lexists(path):

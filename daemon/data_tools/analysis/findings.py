@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, kw_only=True)
 class Spread:
-    """How a number varies. All but the mean are values that occur."""
+    """How a number varies. All but the mean are values that occur. Tables show the fields in this order."""
 
     smallest: int
     percentile_5: int
@@ -42,7 +42,8 @@ class Vocabulary:
 class Topic:
     """Rows of the sample that share words."""
 
-    rows: int
+    share: float
+    """Of the rows."""
     words: tuple[str, ...]
     """What tells it from the others."""
     example_line: int

@@ -1,6 +1,7 @@
 """Group rows by the words they share: TF-IDF weights and spherical k-means.
 
-No model is asked: rows are alike if they use the same uncommon words.   Shapes: R = rows, W = words, T = topics.
+No model is asked: rows are alike if they use the same uncommon words.   Shapes: R = rows, W = words, T =
+topics.
 """
 
 from collections import Counter
@@ -48,21 +49,20 @@ def find_topics(
     weights = _weights(words, vocabulary)
     places = np.flatnonzero(weights.any(axis=1))  # a row without telling words belongs nowhere
     weights = weights[places]
-    num_topics = min(MAX_TOPICS, max(2, isqrt(len(places) // ROWS_PER_TOPIC_SQUARED)), len(places))
+    num_topics = min(MAX_TOPICS, max(2, isqrt(len(places) // ROWS_PER_TOPIC_SQUARED)))
     topics, centres = _cluster(weights, num_topics, np.random.default_rng(seed))
     found = []
-    for number in range(num_topics):
+    for number in np.unique(topics):
         members = np.flatnonzero(topics == number)
-        if len(members):
-            typical = sample[places[members[np.argmax(weights[members] @ centres[number])]]]
-            found.append(_topic(len(members), centres[number], vocabulary, typical))
-    return tuple(sorted(found, key=lambda topic: (-topic.rows, topic.example_line)))
+        typical = sample[places[members[np.argmax(weights[members] @ centres[number])]]]
+        found.append(_topic(len(members) / len(sample), centres[number], vocabulary, typical))
+    return tuple(sorted(found, key=lambda topic: (-topic.share, topic.example_line)))
 
 
-def _topic(rows: int, centre: Matrix, vocabulary: Sequence[str], typical: "SampledRow") -> Topic:
+def _topic(share: float, centre: Matrix, vocabulary: Sequence[str], typical: "SampledRow") -> Topic:
     best = [int(place) for place in np.argsort(-centre, kind="stable")[:WORDS_SHOWN] if centre[place] > 0]
     return Topic(
-        rows=rows,
+        share=share,
         words=tuple(vocabulary[place] for place in best),
         example_line=typical.line,
         example=typical.text[:EXAMPLE_CHARACTERS],
@@ -106,7 +106,10 @@ def _cluster(weights: Matrix, number: int, random: np.random.Generator) -> tuple
 
 
 def _first_centres(weights: Matrix, number: int, random: np.random.Generator) -> Matrix:
-    """Choose rows that are far from each other (k-means++: Arthur and Vassilvitskii, 2007)."""
+    """Choose rows that are far from each other (k-means++: Arthur and Vassilvitskii, 2007).
+
+    They are fewer than `number` if all rows are like these.
+    """
     chosen = [int(random.integers(len(weights)))]
     while len(chosen) < number:
         distances = np.clip(1 - (weights @ weights[chosen].T).max(axis=1), 0, None).astype(np.float64)
@@ -119,4 +122,4 @@ def _first_centres(weights: Matrix, number: int, random: np.random.Generator) ->
 
 def _of_length_1(vectors: Matrix) -> Matrix:
     lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
-    return vectors / np.where(lengths == 0, np.float32(1), lengths)
+    return (vectors / np.where(lengths == 0, 1, lengths)).astype(np.float32)

@@ -9,8 +9,10 @@ from daemon.data_tools.analysis.findings import Vocabulary
 
 # Chinese and Japanese put no spaces between words: there each character counts as one
 IDEOGRAPHS = "\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff"
+APOSTROPHE = "\N{RIGHT SINGLE QUOTATION MARK}"
 MARKS = "\u0300-\u036f\u0900-\u0dff"  # accents and vowel signs, which `\w` does not count to the letters
-WORD = re.compile(rf"[{IDEOGRAPHS}]|(?:[^\W\d_{IDEOGRAPHS}]|[{MARKS}])+(?:['’][^\W\d_{IDEOGRAPHS}]+)*")
+LETTER = rf"[^\W\d_{IDEOGRAPHS}]"
+WORD = re.compile(rf"[{IDEOGRAPHS}]|(?:{LETTER}|[{MARKS}])+(?:['{APOSTROPHE}]{LETTER}+)*")
 WORDS_SHOWN = 30
 RATIO_WORDS = 1_000  # in fewer words fewer are repeated, so ratios of other lengths cannot be compared
 
@@ -33,8 +35,8 @@ def summarize(rows: Sequence[Sequence[str]]) -> Vocabulary:
 
 
 def _type_token_ratio(words: Iterator[str]) -> float | None:
-    """Return the mean over runs of RATIO_WORDS words; a shorter one at the end counts only if it is all there is."""
-    ratios = []
+    """Return the mean over runs of RATIO_WORDS words. A shorter one counts only if it is all there is."""
+    ratios: list[float] = []
     while run := list(islice(words, RATIO_WORDS)):
         if len(run) == RATIO_WORDS or not ratios:
             ratios.append(len(set(run)) / len(run))

@@ -8,7 +8,6 @@ of one run differ, runs of two seeds have none in common, and none of this needs
 from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import cycle, islice
-from typing import Any
 from zlib import crc32
 
 from trainer.data.plan import permutation
@@ -16,7 +15,6 @@ from trainer.data.plan import permutation
 NUM_SEEDS = 10_000
 MAX_SPACE = 2**128  # the permutation mixes both halves of a number with 64 bits
 LEVELS = range(1, 6)
-SOURCE = "training_data generate"
 
 
 class TooFewPuzzles(ValueError):
@@ -49,20 +47,28 @@ class Space:
         return self.size // NUM_SEEDS
 
 
-def draw(spaces: Sequence[Space], *, key: str, seed: int, count: int) -> Iterator[Puzzle]:
+def draw(
+    spaces: Sequence[Space],
+    *,
+    key: str,
+    seed: int,
+    count: int,
+    is_wanted: Callable[[Puzzle], bool] = lambda puzzle: True,
+) -> Iterator[Puzzle]:
     """Yield up to `count` puzzles that belong to `seed`, from each space in turn.
 
     Args:
         key: chooses the order; the same for all seeds.
         seed: in range(NUM_SEEDS).
+        is_wanted: whether a puzzle may be drawn; others are passed over.
     Raises:
         TooFewPuzzles: the share of the seed is smaller than `count`. Said at once if its numbers are too few,
-            later if too many of them have no puzzle.
+            later if too many of them have no puzzle, or none that is wanted.
     """
     largest = len(spaces) * min(space.share for space in spaces)
     if count > largest:
         raise TooFewPuzzles(f"seed {seed} has {largest:,} puzzles here; expected at least {count:,}")
-    streams = [_stream(space, f"{key}:{i}", seed) for i, space in enumerate(spaces)]
+    streams = [filter(is_wanted, _stream(space, f"{key}:{i}", seed)) for i, space in enumerate(spaces)]
     return _deal(streams, seed, count)
 
 
@@ -96,20 +102,3 @@ def digits(index: int, bases: Collection[int]) -> tuple[int, ...]:
 def worded(wordings: Sequence[str], *texts: str) -> str:
     """Ask about `texts` in one of several ways, chosen by their hash: a digit of a number would be a hint."""
     return wordings[crc32(" ".join(texts).encode()) % len(wordings)].format(*texts)
-
-
-def row_of(puzzle: Puzzle, *, skill: str, difficulty: int, seed: int) -> dict[str, Any]:
-    """Return the row that teaches a puzzle."""
-    return {
-        "messages": [
-            {"role": "user", "content": puzzle.question},
-            {"role": "assistant", "content": puzzle.answer},
-        ],
-        "metadata": {
-            "skill": skill,
-            "difficulty": difficulty,
-            "source": SOURCE,
-            "seed": seed,
-            "answer": puzzle.answer,
-        },
-    }
