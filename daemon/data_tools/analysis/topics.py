@@ -28,6 +28,8 @@ MAX_SHARE = 0.4  # a word in more rows than that tells nothing
 MAX_TOPICS = 12
 ROWS_PER_TOPIC_SQUARED = 50  # 5,000 rows make 10 topics
 MAX_ROUNDS = 50
+CANDIDATES = 4  # for each further centre; the one that leaves the least is taken
+SAME = 1e-6  # rounding makes equal rows differ by less
 WORDS_SHOWN = 6
 EXAMPLE_CHARACTERS = 160
 
@@ -106,18 +108,25 @@ def _cluster(weights: Matrix, number: int, random: np.random.Generator) -> tuple
 
 
 def _first_centres(weights: Matrix, number: int, random: np.random.Generator) -> Matrix:
-    """Choose rows that are far from each other (k-means++: Arthur and Vassilvitskii, 2007).
+    """Choose rows that are far from each other (greedy k-means++: Arthur and Vassilvitskii, 2007).
 
     They are fewer than `number` if all rows are like these.
     """
     chosen = [int(random.integers(len(weights)))]
-    while len(chosen) < number:
-        distances = np.clip(1 - (weights @ weights[chosen].T).max(axis=1), 0, None).astype(np.float64)
-        distances[chosen] = 0
-        if not distances.any():
-            break
-        chosen.append(int(random.choice(len(weights), p=distances / distances.sum())))
-    return weights[chosen].copy()
+    distances = _distances(weights, chosen)[:, 0]
+    while len(chosen) < number and distances.any():
+        candidates = random.choice(len(weights), CANDIDATES, p=distances / distances.sum())
+        reached = np.minimum(distances[:, None], _distances(weights, candidates))
+        best = int(reached.sum(axis=0).argmin())
+        chosen.append(int(candidates[best]))
+        distances = reached[:, best]
+    return weights[chosen]
+
+
+def _distances(weights: Matrix, rows: Sequence[int] | Places) -> NDArray[np.float64]:
+    """Return how far each row is from some of them; 0 where it is as good as the same."""
+    distances = 1 - (weights @ weights[rows].T).astype(np.float64)
+    return np.where(distances < SAME, 0, distances)
 
 
 def _of_length_1(vectors: Matrix) -> Matrix:
