@@ -78,8 +78,8 @@ def _refuse_outputs(file: Path, html: Path | None, png: Path | None, *, replace:
 
         if not has_matplotlib():
             raise CommandFailed(
-                "--png needs matplotlib, which is not installed; install it with: "
-                "pip install 'training-daemon[plots]', or use --html; nothing was written"
+                "--png needs matplotlib, which is not installed; install it (scripts/setup plots), "
+                "or use --html; nothing was written"
             )
 
 

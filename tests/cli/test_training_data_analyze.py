@@ -75,7 +75,7 @@ def test_without_matplotlib_a_picture_is_refused_before_the_file_is_read(layout,
 
     result = run(layout, "analyze", str(tmp_path / "missing.jsonl"), "--png", str(tmp_path / "out.png"))
 
-    assert "pip install 'training-daemon[plots]'" in str(result.exception)
+    assert "install it (scripts/setup plots), or use --html" in str(result.exception)
 
 
 @pytest.mark.parametrize(
