@@ -11,14 +11,15 @@ from daemon.cli.data_files import Force, In, open_files
 from daemon.cli.options import BaseDir, CommandFailed, Json
 from daemon.data_tools.reading import DataFile, LeftOut
 from daemon.data_tools.row_format import format_of
-from daemon.data_tools.writing import BadOutput, refuse_output
-from trainer.protocol.files import write_atomically
+from daemon.data_tools.writing import BadOutput, new_file, refuse_output
 from trainer.protocol.text import printable
 
 if TYPE_CHECKING:
     from daemon.data_tools.analysis.findings import Analysis
 
 app = typer.Typer()
+
+PAGE, PICTURE = ".html", ".png"
 
 
 @app.command(
@@ -41,17 +42,19 @@ def analyze(
     """Show lengths, words, languages, topics and duplicates of a file."""
     _refuse_outputs(file, html, png, replace=force)
     left_out = LeftOut()
+    name = printable(file.name)
     with open_files([file], base_dir, as_json=as_json) as [source]:
         analysis = _survey(source, left_out)
-    name = printable(file.name)
-    if html:
-        from daemon.data_tools.analysis.page import page
+        if html:
+            from daemon.data_tools.analysis.page import page
 
-        write_atomically(html, page(name, analysis, left_out).encode(), durable=False)
-    if png:
-        from daemon.data_tools.analysis.picture import picture
+            with new_file(html, replace=force, inputs=[file], suffix=PAGE) as out:
+                out.write(page(name, analysis, left_out).encode())
+        if png:
+            from daemon.data_tools.analysis.picture import picture
 
-        write_atomically(png, picture(name, analysis), durable=False)
+            with new_file(png, replace=force, inputs=[file], suffix=PICTURE) as out:
+                out.write(picture(name, analysis))
     if as_json:
         found = dataclasses.asdict(analysis)
         print(json.dumps({"file": name, **found, "left_out": dataclasses.asdict(left_out)}))
@@ -68,7 +71,7 @@ def _refuse_outputs(file: Path, html: Path | None, png: Path | None, *, replace:
         CommandFailed: a name cannot be used, or a library is missing.
     """
     try:
-        for out, suffix in ((html, ".html"), (png, ".png")):
+        for out, suffix in ((html, PAGE), (png, PICTURE)):
             if out is not None:
                 refuse_output(out, replace=replace, inputs=[file], suffix=suffix)
     except BadOutput as error:

@@ -2,12 +2,14 @@
 
 import random
 from dataclasses import replace
+from html.parser import HTMLParser
 
 import pytest
 
 from daemon.data_tools.analysis import survey as survey_module
 from daemon.data_tools.analysis.languages import language_shares, script_shares
 from daemon.data_tools.analysis.page import page
+from daemon.data_tools.analysis.picture import picture
 from daemon.data_tools.analysis.survey import Survey
 from daemon.data_tools.analysis.text import lines_of
 from daemon.data_tools.analysis.topics import find_topics
@@ -205,6 +207,46 @@ def test_a_page_loads_nothing():
 
     assert "<svg" in written
     assert not any(word in written for word in ("<link", "<script", "src=", "href=", "url(", "@import"))
+
+
+def test_rows_without_answers_words_or_turns_of_a_person_can_be_shown():
+    analysis = survey_of(Conversation((Message("system", ""),)))
+
+    shown, written = list(lines_of("f", analysis, LeftOut())), page("f", analysis, LeftOut())
+
+    assert "words: 0, 0 of them distinct" in shown
+    assert "<h2>Characters of answers</h2>" in written
+    pytest.importorskip("matplotlib")
+    assert picture("f", analysis).startswith(b"\x89PNG")
+
+
+class Tags(HTMLParser):
+    """Notes which tags are open when one is closed."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.closed: list[tuple[str, str]] = []
+
+    def handle_starttag(self, tag, attrs):
+        if tag != "meta":
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag, attrs):
+        pass
+
+    def handle_endtag(self, tag):
+        self.closed.append((self.open.pop(), tag))
+
+
+def test_every_tag_of_a_page_is_closed():
+    tags = Tags()
+
+    tags.feed(page("f", survey_of(*two_topics()), LeftOut()))
+
+    assert all(opened == closed for opened, closed in tags.closed)
+    assert tags.closed[-1] == ("html", "html")
+    assert tags.open == []
 
 
 def test_nothing_of_a_file_is_obeyed_by_a_terminal():

@@ -5,7 +5,7 @@ from itertools import product
 ONSETS = ("bl", "br", "d", "dr", "f", "fl", "g", "gl", "k", "kr", "m", "n", "pl", "r", "sn", "t", "v", "z")
 VOWELS = ("a", "e", "i", "o", "u")
 MIDDLES = ("bb", "ck", "dd", "lv", "mb", "mp", "nd", "nk", "rb", "rg", "rv", "sk", "zz")
-ENDINGS = ("ets", "ils", "ons", "ups")
+ENDINGS = ("eebs", "ims", "oogs", "ufs")  # no noun of English has one of these after such a middle
 NOUNS = tuple("".join(parts) for parts in product(ONSETS, VOWELS, MIDDLES, ENDINGS))
 """In the plural."""
 
