@@ -6,8 +6,10 @@ A table of contents: each group of subcommands is a module of its own.
 import typer
 
 from daemon.cli import (
+    training_data_analyze,
     training_data_files,
     training_data_flag,
+    training_data_generate,
     training_data_report,
     training_data_show,
     training_data_value,
@@ -20,6 +22,8 @@ app.add_typer(training_data_report.app)
 app.add_typer(training_data_show.app)
 app.add_typer(training_data_flag.app)
 app.add_typer(training_data_value.app)
+app.add_typer(training_data_generate.app)
+app.add_typer(training_data_analyze.app)
 
 
 @app.callback()

@@ -18,16 +18,19 @@ class BadOutput(ValueError):
 
 
 @contextmanager
-def new_file(path: Path, *, replace: bool, inputs: Collection[Path] = ()) -> Iterator[BinaryIO]:
+def new_file(
+    path: Path, *, replace: bool, inputs: Collection[Path] = (), suffix: str = SUFFIX
+) -> Iterator[BinaryIO]:
     """Yield a file to write to; it gets its name when the block ends well, and is forgotten otherwise.
 
     Args:
         replace: whether a file of this name may be replaced.
         inputs: files that are never replaced.
+        suffix: what its name must end in.
     Raises:
         BadOutput: the name is taken, is that of an input, or does not fit.
     """
-    refuse_output(path, replace=replace, inputs=inputs)
+    refuse_output(path, replace=replace, inputs=inputs, suffix=suffix)
     # Same folder: a rename must not cross file systems. Told from others by its process
     partial = path.with_name(f".{shortened(path.name, LONGEST_NAME_BYTES)}.{os.getpid()}.tmp")
     try:
@@ -43,15 +46,15 @@ def new_file(path: Path, *, replace: bool, inputs: Collection[Path] = ()) -> Ite
     sync_directory(path.parent)
 
 
-def refuse_output(path: Path, *, replace: bool, inputs: Collection[Path] = ()) -> None:
+def refuse_output(path: Path, *, replace: bool, inputs: Collection[Path] = (), suffix: str = SUFFIX) -> None:
     """Say before any work is done that a file cannot be written.
 
     Raises:
         BadOutput: the name is taken, is that of an input, or does not fit.
     """
     shown = printable(str(path))
-    if path.suffix != SUFFIX:
-        raise BadOutput(f"{shown}: expected a name that ends in {SUFFIX}; nothing was written")
+    if path.suffix != suffix:
+        raise BadOutput(f"{shown}: expected a name that ends in {suffix}; nothing was written")
     if not path.parent.is_dir():
         raise BadOutput(f"{shown}: the folder does not exist; create it first; nothing was written")
     if not os.path.lexists(path):
