@@ -14,6 +14,7 @@ CAN_BE_UNLOCKED = ("model.base_model", "model.chat_template", "data.max_length")
 ALWAYS = (
     "model.base_model",
     "model.chat_template",
+    "model.grow_vocabulary",
     "training.method",
     "training.optimizer",
     "data.max_length",
@@ -26,6 +27,7 @@ OF_ADAPTERS = (
     "training.lora_rslora",
 )
 BEFORE_IT_COULD_BE_SET = {
+    "model.grow_vocabulary": False,
     "training.optimizer": "adamw",
     "training.lora_dora": False,
     "training.lora_rslora": False,

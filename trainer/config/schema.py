@@ -31,6 +31,11 @@ class ModelSettings(Section):
     for models whose own template rewrites earlier turns or adds thinking blocks, as that of Qwen3 does; the
     vocabulary must have `<|im_start|>` and `<|im_end|>`."""
 
+    grow_vocabulary: bool = False
+    """Whether the special tokens of the profile become tokens of the model, which it learns; else they are
+    ordinary text. They are those of the profile that is set before the first checkpoint, with which this is
+    locked."""
+
 
 class TrainingSettings(Section):
     """How a step is made. A change takes effect at the next job."""
@@ -198,10 +203,14 @@ class ProfileSettings(Section):
     """
 
     name: str = "plain"
-    """`plain` takes conversations as they are."""
+    """`plain` takes conversations as they are. `emoji_think` has the model think with an emoji and end with
+    another one. `regime3` marks the final answer and brings expressions into one form. `mix` hands each row
+    to one of several profiles. Or the name of a profile in an installed package, or a class in a file:
+    `path/to/profile.py:ClassName` (relative to the working directory)."""
 
     options: dict[str, JsonValue] = {}
-    """Options of the profile."""
+    """Options of the profile, which `docs/DATA.md` explains. `emoji_think` takes `direct_share` and
+    `penalties`, `regime3` takes `answer`, `mix` takes `shares` and `options`."""
 
 
 class ValidationSettings(Section):

@@ -71,6 +71,8 @@ class OpenJob:
     """Steps that are not trained."""
     counts: Counter[str] = field(default_factory=Counter)
     """Rows `truncated` and rows `without_target` in this run."""
+    warning: str | None = None
+    """What a person should know before it goes on."""
 
     def bundles(self) -> Generator[StepBundle, None, None]:
         """Yield the steps that are still to be trained.
@@ -152,6 +154,7 @@ class Means:
         renderer: of the model's tokenizer; used by the executor alone.
         executor: the one thread that reads and renders rows.
         cache: of rendered rows; None keeps none.
+        base_dir: where a relative path in `profile.name` starts.
     """
 
     renderer: ExampleRenderer
@@ -159,6 +162,7 @@ class Means:
     earlier: EarlierFiles
     budget: Budget
     cache: TokenCache | None = None
+    base_dir: Path = Path()
 
 
 def open_job(
@@ -175,7 +179,7 @@ def open_job(
     Raises:
         BadRow: the rows are not those that were checked, or not those the cursor counts.
         UnusableReplay: a file that rows are replayed from is gone or changed.
-        UnknownProfile, BadProfileOption: the profile cannot be honoured.
+        UnknownProfile, BadProfileOption, BrokenProfile: the profile cannot be honoured.
     """
     job = order.job
     if len(rows) != job.rows:
@@ -191,19 +195,40 @@ def open_job(
             f"{plan.fingerprint}; drop the file into inbox/ again to train it from the start"
         )
     files = means.earlier.take(replayed if plan.replay else (), order, settings.data.max_line_bytes)
+    profile = _make_profile(settings, means)
+    warning = _warn_of_other_code(cursor, profile) if cursor else None
     cursor = cursor or _new_cursor(job, settings, plan, replayed)
+    cursor.profile_code = profile.code
     cursor.micro_batch_tokens = _tokens_at_once(order, cursor, settings, means.budget)
     return OpenJob(
         job=job,
         settings=settings,
         plan=plan,
         rows=rows,
-        source=open_source(job, rows, plan, settings, means, partial(render_replayed, plan, files, order)),
+        source=open_source(
+            job, rows, plan, settings, means, profile, partial(render_replayed, plan, files, order)
+        ),
         cursor=cursor,
         first_step=cursor.step,
         micro_batch_tokens=cursor.micro_batch_tokens,
         budget=means.budget,
         left_out=order.left_out,
+        warning=warning,
+    )
+
+
+def _make_profile(settings: Settings, means: Means) -> DataProfile:
+    return make_profile(settings.profile.name, settings.profile.options, base_dir=means.base_dir)
+
+
+def _warn_of_other_code(cursor: Cursor, profile: DataProfile) -> str | None:
+    """Say that a job's profile was changed while it was open. It goes on: the change may be what it needs."""
+    if cursor.profile_code in (None, profile.code):
+        return None
+    return (
+        f"the code of the profile {profile.name} has changed since {cursor.name} began; expected the same "
+        f"until its end, so that it can be trained again alike; its rows from step {cursor.step + 1} on are "
+        "made by the new code"
     )
 
 
@@ -256,7 +281,8 @@ def render_ahead(
 
     def render(rows: RowFile) -> None:
         if means.cache:
-            open_source(job, rows, plan, settings, means).warm(range(first, end))
+            profile = _make_profile(settings, means)
+            open_source(job, rows, plan, settings, means, profile).warm(range(first, end))
 
     return render
 
@@ -276,14 +302,10 @@ def open_source(
     plan: Plan,
     settings: Settings,
     means: Means,
+    profile: DataProfile,
     replayed: Replayed = nothing_replayed,
 ) -> ExampleSource:
-    """Return where the steps of a job come from.
-
-    Raises:
-        UnknownProfile, BadProfileOption: the profile cannot be honoured.
-    """
-    profile = make_profile(settings.profile.name, settings.profile.options)
+    """Return where the steps of a job come from."""
     render = make_renderer(profile, means.renderer, settings)
     return ExampleSource(
         rows,
@@ -292,16 +314,17 @@ def open_source(
         executor=means.executor,
         lookahead=settings.data.prefetch_steps,
         replayed=replayed,
-        cache=_open_cache(job, settings, means),
+        cache=_open_cache(job, settings, means, profile),
     )
 
 
-def _open_cache(job: Job, settings: Settings, means: Means) -> OpenedCache | None:
+def _open_cache(job: Job, settings: Settings, means: Means, profile: DataProfile) -> OpenedCache | None:
     if means.cache is None:
         return None
     if (fingerprint := means.renderer.fingerprint) is None:
         return None
-    facts = (RENDERING_CODE, job.sha256, fingerprint, settings.profile, settings.data.max_length)
+    code = (RENDERING_CODE, profile.code)
+    facts = (*code, job.sha256, fingerprint, settings.profile, settings.data.max_length)
     key = hashlib.sha256(repr(facts).encode()).hexdigest()
     return means.cache.open(key, max_bytes=settings.data.cache_max_bytes)
 

@@ -28,6 +28,7 @@ from trainer.data.render import ExampleRenderer, Tokenizer
 from trainer.data.rows import BadRow, FileChanged
 from trainer.data.token_cache import TokenCache
 from trainer.monitoring.reporter import Reporter, finite
+from trainer.profiles.base import BrokenProfile
 from trainer.protocol.job import FaultKind, Job, JobRecord, Outcome, Window
 from trainer.protocol.manifest import Progress
 from trainer.protocol.messages import (
@@ -41,6 +42,7 @@ from trainer.protocol.messages import (
     JobSetAside,
     JobStarted,
     LoadModel,
+    Notice,
     Pause,
     PrepareJob,
     QueueEmpty,
@@ -107,6 +109,7 @@ class Session:
     Args:
         settings: in force while no job is open.
         cache: keeps tokenized rows; None to keep none.
+        base_dir: where relative paths in the settings start.
         clock: monotonic seconds.
     """
 
@@ -118,6 +121,7 @@ class Session:
         settings: Settings,
         *,
         cache: TokenCache | None = None,
+        base_dir: Path = Path(),
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._learner = learner
@@ -129,7 +133,7 @@ class Session:
         self._next_files = NextFiles()
         self._earlier_files = EarlierFiles(self._executor, reporter.tick)
         renderer = ExampleRenderer(learner.tokenizer)
-        self._means = Means(renderer, self._executor, self._earlier_files, learner.budget, cache)
+        self._means = Means(renderer, self._executor, self._earlier_files, learner.budget, cache, base_dir)
         self._order: StartJob | None = None
         self._paused = False
         self._stopping = False
@@ -262,7 +266,7 @@ class Session:
     def _train(self, order: StartJob) -> Iterator[StepBundle]:
         try:
             yield from self._train_file(order)
-        except UnusableReplay:
+        except (UnusableReplay, BrokenProfile):
             self._save(wait=True)  # else the next worker, which will stumble too, would repeat all of it
             raise
 
@@ -325,6 +329,8 @@ class Session:
             return None
         self._settings = opened.settings
         self.progress.cursors[job.id] = opened.cursor
+        if opened.warning:
+            self._reporter.event(Notice(key="profile", message=opened.warning, job_id=job.id))
         self._reporter.event(
             JobStarted(
                 job_id=job.id,
