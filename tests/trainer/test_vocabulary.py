@@ -106,9 +106,11 @@ def test_a_start_from_the_base_model_is_the_same_each_time(tmp_path, folder, tra
     assert all(torch.equal(a, b) for a, b in zip(one.parameters(), other.parameters(), strict=True))
 
 
-@pytest.mark.parametrize("training", [{"epochs": 2}, LORA | {"epochs": 2}], ids=["full", "lora"])
+@pytest.mark.parametrize("training", [{}, LORA, LORA | {"method": "qlora"}], ids=["full", "lora", "qlora"])
 def test_a_stop_changes_no_bit_where_the_vocabulary_has_grown(tmp_path, answers, folder, training):
-    settings = growing(folder, **training)
+    if training.get("method") == "qlora":
+        pytest.importorskip("bitsandbytes")
+    settings = growing(folder, **{"epochs": 2} | training)
     jobs = [(job_for(answers, id="1"), answers)]
     whole, stopped = tmp_path / "whole", tmp_path / "stopped"
 
