@@ -214,6 +214,13 @@ CHANCE = """
         return replace(conversation, metadata={"n": random.random()})"""
 
 
+def test_a_profile_may_take_its_options_out_of_what_it_is_given(tmp_path):
+    body = "    def __init__(self, options): self.word = options.pop('word')\n" + returning("conversation")
+    profile = make_profile(written(tmp_path, body), {"word": "a"}, base_dir=tmp_path)
+
+    assert profile.transform(CONVERSATION, line_number=1) == CONVERSATION
+
+
 @pytest.mark.parametrize("body", [COUNTING, CHANCE], ids=["counting", "chance"])
 def test_a_profile_that_is_not_a_function_of_the_row_is_found_out_by_its_first_rows(tmp_path, body):
     profile = make_profile(written(tmp_path, body), {}, base_dir=tmp_path)

@@ -73,8 +73,9 @@ def refuse_missing_tokens(tokenizer: Any, profile: DataProfile) -> None:
     Raises:
         BadConfig: it was trained without.
     """
-    vocabulary = tokenizer.get_vocab()
-    if missing := [token for token in profile.special_tokens if token not in vocabulary]:
+    unknown = (None, tokenizer.unk_token_id)  # cheaper than to ask for the whole vocabulary
+    tokens = profile.special_tokens
+    if missing := [token for token in tokens if tokenizer.convert_tokens_to_ids(token) in unknown]:
         raise BadConfig(
             f"the profile {profile.name} has the tokens {', '.join(missing)}, but the vocabulary grows only "
             "before the first checkpoint, and has grown without them; take a profile without them, or use "

@@ -16,6 +16,7 @@ from types import CodeType
 from typing import Any
 
 from trainer.profiles.base import BrokenProfile, DataProfile
+from trainer.protocol.text import printable
 
 GROUP = "training_daemon.profiles"
 SUFFIX = ".py"
@@ -142,6 +143,6 @@ def _class_in(found: object, name: str) -> type[DataProfile]:
 
 def _unloadable(name: str, found: str, expected: str) -> BrokenProfile:
     return BrokenProfile(
-        f'profile.name is "{name}", but loading it gave {found}; expected {expected}; correct it, or set '
-        "another profile.name"
+        f'profile.name is "{name}", but loading it gave {printable(found)}; expected {expected}; correct it, '
+        "or set another profile.name"
     )

@@ -67,12 +67,19 @@ class GuardedProfile(DataProfile):
         return self._ask(" in measure()", lambda: self._profile.measure(generated, expected=expected), dict)
 
     def _made(self) -> DataProfile:
-        return self._ask(" when it is made", self._make, DataProfile)
+        return self._ask(" when it is made", self._make, DataProfile, may_raise=BadProfileOption)
 
-    def _ask(self, place: str, call: Callable[[], Result], kind: type[Result]) -> Result:
+    def _ask(
+        self,
+        place: str,
+        call: Callable[[], Result],
+        kind: type[Result],
+        *,
+        may_raise: type[Exception] | tuple[()] = (),
+    ) -> Result:
         try:
             result = call()
-        except (BrokenProfile, BadProfileOption):
+        except may_raise:
             raise
         except Exception as error:  # what code of others raises cannot be known
             what = f"{type(error).__name__}: {error}"

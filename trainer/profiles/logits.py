@@ -28,8 +28,7 @@ class ThinkTagPenalty:
     """
 
     def __init__(self, tokenizer: Any, *, tags: Sequence[str]) -> None:
-        vocabulary = tokenizer.get_vocab()
-        self._ids = [vocabulary[tag] for tag in tags if tag in vocabulary]
+        self._ids = ids_of(tokenizer, tags)
         self._num_generated = 0
 
     def __call__(self, input_ids: Any, scores: Any) -> Any:
@@ -94,6 +93,10 @@ class PostStopPenalty:
 
 def ends_of_turn(tokenizer: Any) -> list[int]:
     """Return the ids of the tokens that end a turn."""
-    vocabulary = tokenizer.get_vocab()
-    ids = {vocabulary[text] for text in ENDS_OF_TURN if text in vocabulary}
-    return sorted(ids | ({tokenizer.eos_token_id} - {None}))
+    return sorted({*ids_of(tokenizer, ENDS_OF_TURN), tokenizer.eos_token_id} - {None})
+
+
+def ids_of(tokenizer: Any, texts: Sequence[str]) -> list[int]:
+    """Return the ids of those texts that are tokens."""
+    ids = [tokenizer.convert_tokens_to_ids(text) for text in texts]
+    return [number for number in ids if number not in (None, tokenizer.unk_token_id)]

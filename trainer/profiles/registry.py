@@ -1,5 +1,6 @@
 """Find a profile by its name: one of ours, of an installed package, or in a file."""
 
+from copy import deepcopy
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -51,4 +52,5 @@ def make_profile(name: str, options: dict[str, Any], *, base_dir: Path) -> DataP
 
 
 def _guarded(name: str, found: FoundProfile, options: dict[str, Any]) -> DataProfile:
-    return GuardedProfile(name, found.code, lambda: found.make(options))
+    # A copy each time, because a profile may take options out of what it is given
+    return GuardedProfile(name, found.code, lambda: found.make(deepcopy(options)))
