@@ -16,7 +16,8 @@ ARROWS = {
     "trainer.protocol": {"trainer.protocol"},
     "trainer.config": {"trainer.config", "trainer.protocol"},
     "trainer.data": {"trainer.data", "trainer.protocol"},
-    "trainer.profiles": {"trainer.profiles", "trainer.data.conversation"},
+    # What a profile says of a row may hold the row's text, which is made printable in one place only
+    "trainer.profiles": {"trainer.profiles", "trainer.data.conversation", "trainer.protocol.text"},
     "trainer.monitoring": {"trainer.monitoring", "trainer.protocol", "trainer.profiles.base"},
     "trainer.core": {
         "trainer",

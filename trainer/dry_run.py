@@ -193,7 +193,8 @@ def _opened(
     )
     earlier = EarlierFiles(executor, engine.reporter.tick)
     with closing(earlier), closing(open_rows(job, path, settings)) as rows:
-        means = Means(ExampleRenderer(engine.tokenizer), executor, earlier, engine.budget)
+        base_dir = Path(asked.base_dir)
+        means = Means(ExampleRenderer(engine.tokenizer), executor, earlier, engine.budget, base_dir=base_dir)
         yield open_job(order, rows, settings, None, means)
 
 

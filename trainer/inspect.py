@@ -92,12 +92,13 @@ def _empty_report(job: Job, settings: Settings, findings: list[Finding]) -> Data
 def _looked_at(order: InspectionOrder, job: Job, settings: Settings, tell: Tell) -> DataReport:
     """Render rows and look at them."""
     from trainer.core.data_checks import DataCheck, renderer_without_limit
+    from trainer.core.deep_check import open_deep_look
     from trainer.core.open_job import make_plan, make_renderer, open_rows
     from trainer.data.render import ExampleRenderer
     from trainer.data.source import ExampleSource
     from trainer.profiles.registry import make_profile
 
-    profile = make_profile(settings.profile.name, settings.profile.options)
+    profile = make_profile(settings.profile.name, settings.profile.options, base_dir=Path(order.base))
     tell("loading the tokenizer")
     renderer = ExampleRenderer(_tokenizer(order, settings))
     data = settings.data.model_copy(update={"validation": "deep" if order.deep else "standard"})
@@ -106,13 +107,13 @@ def _looked_at(order: InspectionOrder, job: Job, settings: Settings, tell: Tell)
     # All is done on this thread; a source only wants to have another one
     with ThreadPoolExecutor(1) as executor, closing(open_rows(job, Path(order.file), settings)) as rows:
         source = ExampleSource(rows, make_plan(job, settings, ()), render, executor=executor, lookahead=1)
-        wanted = len(rows) if order.deep else SAMPLED_ROWS
-        render_whole = renderer_without_limit(settings, renderer)
-        look = DataCheck(job, rows, source, render_whole, data, wanted=wanted)
-        while look.go_on():
-            if look.num_looked_at % ROWS_BETWEEN_WORDS == 0:
-                tell(f"{look.num_looked_at:,} of {look.num_wanted:,} rows")
-        return look.report()
+        render_whole = renderer_without_limit(profile, renderer, settings)
+        with open_deep_look(settings, base_dir=Path(order.base)) as deep:
+            look = DataCheck(job, rows, source, render_whole, data, wanted=SAMPLED_ROWS, deep=deep)
+            while look.go_on():
+                if look.num_looked_at % ROWS_BETWEEN_WORDS == 0:
+                    tell(f"{look.num_looked_at:,} of {look.num_wanted:,} rows")
+            return look.report()
 
 
 def _tokenizer(order: InspectionOrder, settings: Settings) -> Any:

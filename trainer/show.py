@@ -52,7 +52,7 @@ def _show(order: ShowOrder) -> Shown:
     settings = Settings.model_validate(order.settings)
     data = settings.data
     row = read_conversation(parse_row(_line(order, data.max_line_bytes)))
-    profile = make_profile(settings.profile.name, settings.profile.options)
+    profile = make_profile(settings.profile.name, settings.profile.options, base_dir=Path(order.base))
     conversation = profile.transform(row, line_number=order.row)
     tokenizer = _tokenizer(settings, Path(order.base))
     renderer = ExampleRenderer(tokenizer, remembers=False)

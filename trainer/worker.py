@@ -38,7 +38,7 @@ from trainer.core.faults import (
     is_out_of_gpu_memory,
     is_out_of_memory,
 )
-from trainer.profiles.base import BadProfileOption, UnknownProfile
+from trainer.profiles.base import BadProfileOption, BrokenProfile, UnknownProfile
 from trainer.protocol.channel import Channel, ChannelClosed
 from trainer.protocol.checkpoints import NoUsableCheckpoint
 from trainer.protocol.files import UnreadableFile
@@ -66,7 +66,8 @@ ORPHAN_GRACE_S = 60.0  # for the step after the daemon is gone; a save may take 
 LOCK_POLL_S = 0.5
 LOCK_TIMEOUT_S = 120.0  # a worker whose daemon has died may still be saving
 
-CONFIG_ERRORS = (BadConfig, LockedSetting, UnreadableFile, UnknownProfile, BadProfileOption, UnusableModel)
+PROFILE_ERRORS = (UnknownProfile, BadProfileOption, BrokenProfile)
+CONFIG_ERRORS = (BadConfig, LockedSetting, UnreadableFile, UnusableModel, *PROFILE_ERRORS)
 ENVIRONMENT_ERRORS = (ModelUnavailable, NoUsableCheckpoint, MissingDevice, UnusableReplay, Timeout, OSError)
 GPU_ERROR = "CUDA error"  # torch's words when a GPU has gone, or its driver
 

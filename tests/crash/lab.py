@@ -81,7 +81,7 @@ class Lab:
     Args:
         seed: chooses the faults.
         method: as `training.method`.
-        training: more settings of that section.
+        training, model, profile: more settings of these sections.
         background: as `checkpoints.background`.
     """
 
@@ -94,6 +94,8 @@ class Lab:
         method: str = "full",
         background: str = "never",
         training: Mapping[str, Any] = MappingProxyType({}),
+        model: Mapping[str, Any] = MappingProxyType({}),
+        profile: Mapping[str, Any] = MappingProxyType({}),
     ) -> None:
         self.layout = Layout(base)
         self.layout.create()
@@ -104,7 +106,8 @@ class Lab:
         self._may_skip = False
         self._daemon: subprocess.Popen[bytes] | None = None
         settings = SETTINGS | {
-            "model": {"base_model": str(nursery.base_model)},
+            "model": {"base_model": str(nursery.base_model)} | dict(model),
+            "profile": dict(profile),
             "training": SETTINGS["training"] | {"method": method} | dict(training),
             "checkpoints": SETTINGS["checkpoints"] | {"background": background},
         }

@@ -43,6 +43,18 @@ def test_kills_change_no_bit_whatever_the_way_of_training(make_lab, method, trai
     assert bring_to_an_end(lab) == []
 
 
+@pytest.mark.parametrize("method", ["full", "lora"])
+def test_kills_change_no_bit_of_what_profiles_and_a_grown_vocabulary_make(make_lab, method):
+    shares = {"plain": 0.3, "emoji_think": 0.4, "regime3": 0.3}
+    profile = {"name": "mix", "options": {"shares": shares}}
+    lab = make_lab(seed=7, method=method, model={"grow_vocabulary": True}, profile=profile)
+
+    for _ in rage(lab, kills=2, seed=7):
+        pass
+
+    assert bring_to_an_end(lab) == []
+
+
 def test_kills_change_no_bit_of_what_is_learned_beside_rows_of_earlier_files(make_lab):
     lab = make_lab(seed=4, training={"replay_fraction": 0.25})
     lab.drop(20)

@@ -26,7 +26,7 @@ def different(number, *, seed=0):
 
 def look(base_dir, texts, **sections):
     settings = Settings.model_validate({"data": {"validation": "deep"}, **sections})
-    with open_deep_look(settings, base_dir=base_dir, models=base_dir) as deep:
+    with open_deep_look(settings, base_dir=base_dir) as deep:
         for line, conversation in numbered(*texts):
             deep.look(line, conversation)
         return deep.findings()
@@ -91,12 +91,18 @@ def test_an_index_that_breaks_meanwhile_costs_only_what_it_would_have_told(seen)
 
 
 def test_rows_may_be_looked_at_on_another_thread(base_dir):
-    settings = Settings()
-    with open_deep_look(settings, base_dir=base_dir, models=base_dir) as deep, ThreadPoolExecutor(1) as other:
+    settings = Settings.model_validate({"data": {"validation": "deep"}})
+    with open_deep_look(settings, base_dir=base_dir) as deep, ThreadPoolExecutor(1) as other:
         for line, conversation in numbered(*different(2), *different(2)):
             other.submit(deep.look, line, conversation).result()
 
         assert deep.findings().within_file.exact == 2
+
+
+def test_a_few_repeated_rows_are_a_note_and_more_a_warning():
+    few, more = (deep_findings(numbered(*different(100), *different(n))) for n in (1, 2))
+
+    assert [found.findings[0].level for found in (few, more)] == ["note", "warning"]
 
 
 # ---- what is held out

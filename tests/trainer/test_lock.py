@@ -9,6 +9,7 @@ from trainer.protocol.manifest import Unlocked
 LOCKED = [
     ("model.base_model", "tiny", "Qwen/Qwen3-0.6B", '"Qwen/Qwen3-0.6B"', '"tiny"'),
     ("model.chat_template", "own", "chatml", '"chatml"', '"own"'),
+    ("model.grow_vocabulary", False, True, "True", "False"),
     ("training.method", "lora", "full", '"full"', '"lora"'),
     ("data.max_length", 2048, 1024, "1024", "2048"),
     ("training.lora_rank", 16, 8, "8", "16"),
@@ -73,6 +74,7 @@ def test_lora_settings_are_free_while_all_weights_are_trained():
         "model.base_model",
         "model.chat_template",
         "model.template_options",
+        "model.grow_vocabulary",
         "training.method",
         "training.optimizer",
         "data.max_length",

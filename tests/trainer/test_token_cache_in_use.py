@@ -23,6 +23,7 @@ from trainer.data.render import ExampleRenderer, RowExamples
 from trainer.data.rows import BadRow, RowFile
 from trainer.data.source import ExampleSource, PlannedStep
 from trainer.data.token_cache import CacheFile, OpenedCache, TokenCache
+from trainer.profiles.plain import PlainProfile
 from trainer.protocol.job import Cursor, EarlierFile, Job
 from trainer.protocol.messages import JobEnded, PrepareJob
 
@@ -91,9 +92,8 @@ def first_step(
         settings = settings_with(data=data)
         earlier = EarlierFiles(executor, lambda: None)
         means = Means(ExampleRenderer(tokenizer), executor, earlier, FakeBudget(), cache)
-        source = open_source(
-            job, open_rows(job, path, settings), make_plan(job, settings, ()), settings, means
-        )
+        plan, profile = make_plan(job, settings, ()), PlainProfile({})
+        source = open_source(job, open_rows(job, path, settings), plan, settings, means, profile)
         step = source.step(0)
         source.close()
         executor.submit(int).result()

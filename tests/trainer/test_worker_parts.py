@@ -4,6 +4,7 @@ import errno
 import socket
 import threading
 from collections.abc import Callable
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -23,7 +24,7 @@ from trainer.core.faults import (
     UnusableReplay,
 )
 from trainer.monitoring.reporter import Reporter
-from trainer.profiles.base import BadProfileOption, UnknownProfile
+from trainer.profiles.base import BadProfileOption, BrokenProfile, UnknownProfile
 from trainer.profiles.registry import make_profile
 from trainer.protocol.channel import Channel
 from trainer.protocol.checkpoints import NoUsableCheckpoint
@@ -46,6 +47,7 @@ WINDOW = Window(first=2, last=7)
         (UnreadableFile("models/unlocked.json"), FaultKind.BAD_CONFIG),
         (UnknownProfile("rot13"), FaultKind.BAD_CONFIG),
         (BadProfileOption("colour"), FaultKind.BAD_CONFIG),
+        (BrokenProfile("at line 3 raises KeyError"), FaultKind.BAD_CONFIG),
         (UnusableModel("no chat template"), FaultKind.BAD_CONFIG),
         (ModelUnavailable("no network"), FaultKind.ENVIRONMENT),
         (UnusableReplay("a.jsonl is gone"), FaultKind.ENVIRONMENT),
@@ -87,7 +89,7 @@ def test_a_fault_names_the_steps_to_leave_out(error, left_out):
 )
 def test_a_profile_that_cannot_be_honoured_is_a_bad_config(name, options, message):
     with pytest.raises((UnknownProfile, BadProfileOption)) as refused:
-        make_profile(name, options)
+        make_profile(name, options, base_dir=Path())
 
     assert message in str(refused.value)
     assert classify(refused.value) is FaultKind.BAD_CONFIG

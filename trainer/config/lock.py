@@ -15,6 +15,7 @@ ALWAYS = (
     "model.base_model",
     "model.chat_template",
     "model.template_options",
+    "model.grow_vocabulary",
     "training.method",
     "training.optimizer",
     "data.max_length",
@@ -28,6 +29,7 @@ OF_ADAPTERS = (
 )
 BEFORE_IT_COULD_BE_SET: dict[str, Any] = {
     "model.template_options": {},
+    "model.grow_vocabulary": False,
     "training.optimizer": "adamw",
     "training.lora_dora": False,
     "training.lora_rslora": False,

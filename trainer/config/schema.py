@@ -57,6 +57,11 @@ class ModelSettings(Section):
                 )
         return options
 
+    grow_vocabulary: bool = False
+    """Whether the special tokens of the profile become tokens of the model, which it learns; else they are
+    ordinary text. They are those of the profile that is set before the first checkpoint, with which this is
+    locked."""
+
 
 class TrainingSettings(Section):
     """How a step is made. A change takes effect at the next job."""
@@ -223,8 +228,9 @@ class DataSettings(Section):
     validation: Literal["quick", "standard", "deep"] = "standard"
     """What is looked at before the first step of a file. `quick`: whether each row can be read. `standard`:
     besides, the lengths, answers and balance of 1,000 rows spread over the file, and copies among all rows.
-    `deep`: the same of every row. What is odd is told, and a file of which too much is too long, or nothing
-    can be learned, is not trained."""
+    `deep`: every row, compared also with all rows trained before, with held-out data and with the other rows
+    of the file. What is odd is told, and a file of which too much is too long, or nothing can be learned, is
+    not trained."""
 
     max_truncated_fraction: Fraction = 0.05
     """Share of rows longer than `max_length` up to which a file is trained; beyond it the file fails before
@@ -239,10 +245,6 @@ class DataSettings(Section):
     cache_max_bytes: Annotated[int, Field(ge=0)] = 2 * 1024**3
     """Most disk space for tokenized rows, which a restart or a second epoch then need not tokenize again;
     0 keeps none."""
-
-    validation: Literal["quick", "standard", "deep"] = "standard"
-    """How closely a file is looked at before it is trained. `deep` compares every row with all rows trained
-    before, with held-out data and with the other rows of the file."""
 
     seen_rows_max: Positive = 1_000_000
     """Rows trained before that `deep` remembers, 500 bytes each, in `models/seen_rows.sqlite3`. Those of
@@ -260,10 +262,14 @@ class ProfileSettings(Section):
     """
 
     name: str = "plain"
-    """`plain` takes conversations as they are."""
+    """`plain` takes conversations as they are. `emoji_think` has the model think with an emoji and end with
+    another one. `regime3` marks the final answer and brings expressions into one form. `mix` hands each row
+    to one of several profiles. Or the name of a profile in an installed package, or a class in a file:
+    `path/to/profile.py:ClassName` (relative to the working directory)."""
 
     options: dict[str, JsonValue] = {}
-    """Options of the profile."""
+    """Options of the profile, which `docs/DATA.md` explains. `emoji_think` takes `direct_share` and
+    `penalties`, `regime3` takes `answer`, `mix` takes `shares` and `options`."""
 
 
 class ValidationSettings(Section):

@@ -4,18 +4,29 @@ What is rendered for it goes into the token cache, where training finds it.
 """
 
 import shlex
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import NamedTuple
 
 from trainer.config.schema import DataSettings, ProfileSettings, Settings
-from trainer.core.open_job import Means, OpenJob, make_plan, make_renderer, open_source, settings_of
+from trainer.core.deep_check import open_deep_look
+from trainer.core.open_job import (
+    Means,
+    OpenJob,
+    make_plan,
+    make_profile_of,
+    make_renderer,
+    open_source,
+    settings_of,
+)
+from trainer.data.deep import DeepLook
 from trainer.data.formats import read_conversation
-from trainer.data.render import Example, ExampleRenderer
+from trainer.data.render import ExampleRenderer, RowExamples
 from trainer.data.report import Limits, RowReport, SampledRow, find_duplicates, spread
 from trainer.data.rows import BadRow, RowFile
 from trainer.data.source import ExampleSource, Renderer
 from trainer.monitoring.reporter import Reporter
-from trainer.profiles.registry import make_profile
+from trainer.profiles.base import DataProfile
 from trainer.protocol.data_report import DataReport, Depth
 from trainer.protocol.job import Cursor, Job
 from trainer.protocol.messages import DataChecked
@@ -56,15 +67,16 @@ class DataChecks:
 
         def check(rows: RowFile) -> None:
             plan = make_plan(job, settings, cursor.replayed if cursor else ())
-            source = open_source(job, rows, plan, settings, self._means)
-            look = self._look(job, rows, source, settings)
+            profile = make_profile_of(settings, self._means)
+            source = open_source(job, rows, plan, settings, self._means, profile)
             try:
-                while self._wanted == job.id and self._go_on(look):
-                    pass
+                with self._look(job, rows, source, settings) as look:
+                    while self._wanted == job.id and self._go_on(look):
+                        pass
+                    if look.is_done:
+                        self._prepared[job.id] = _Prepared(settings.data, settings.profile, look.report())
             finally:
                 source.let_cache_go()
-            if look.is_done:
-                self._prepared[job.id] = _Prepared(settings.data, settings.profile, look.report())
 
         return check
 
@@ -96,15 +108,19 @@ class DataChecks:
         prepared = self._prepared.pop(opened.job.id, None)
         if prepared and prepared[:2] == (settings.data, settings.profile):
             return prepared.report
-        look = self._look(opened.job, opened.rows, opened.source, settings)
-        while self._go_on(look):
-            pass
-        return look.report()
+        with self._look(opened.job, opened.rows, opened.source, settings) as look:
+            while self._go_on(look):
+                pass
+            return look.report()
 
-    def _look(self, job: Job, rows: RowFile, source: ExampleSource, settings: Settings) -> "DataCheck":
-        wanted = len(rows) if settings.data.validation == "deep" else SAMPLED_ROWS
-        render_whole = renderer_without_limit(settings, self._means.renderer)
-        return DataCheck(job, rows, source, render_whole, settings.data, wanted=wanted)
+    @contextmanager
+    def _look(
+        self, job: Job, rows: RowFile, source: ExampleSource, settings: Settings
+    ) -> Iterator["DataCheck"]:
+        profile = make_profile_of(settings, self._means)
+        render_whole = renderer_without_limit(profile, self._means.renderer, settings)
+        with open_deep_look(settings, base_dir=self._means.base_dir) as deep:
+            yield DataCheck(job, rows, source, render_whole, settings.data, wanted=SAMPLED_ROWS, deep=deep)
 
     def _go_on(self, look: "DataCheck") -> bool:
         goes_on = self._means.executor.submit(look.go_on).result()
@@ -118,7 +134,8 @@ class DataCheck:
     Args:
         source: of the job's steps.
         render_whole: renders rows as they would be without a limit.
-        wanted: rows to be looked at.
+        wanted: rows to be looked at, if not all are.
+        deep: looks at every row for more.
     """
 
     def __init__(
@@ -130,13 +147,15 @@ class DataCheck:
         data: DataSettings,
         *,
         wanted: int,
+        deep: DeepLook | None,
     ) -> None:
         self._job = job
+        self._deep = deep
         self._rows = rows
         self._source = source
         self._render_whole = render_whole
-        self._depth: Depth = "deep" if data.validation == "deep" else "standard"
-        self._positions = spread(len(rows), wanted)
+        self._depth: Depth = "deep" if deep else "standard"
+        self._positions = spread(len(rows), len(rows) if deep else wanted)
         self.num_looked_at = 0
         limits = Limits(max_length=data.max_length, max_truncated_fraction=data.max_truncated_fraction)
         self._found = RowReport(limits)
@@ -168,6 +187,7 @@ class DataCheck:
             self._job,
             validation=self._depth,
             duplicates=[self._rows.line_number(position) for position in positions],
+            more=self._deep.findings().findings if self._deep else (),
         )
 
     def _look_at(self, positions: list[int]) -> None:
@@ -183,25 +203,21 @@ class DataCheck:
             return
         for row in sampled:
             self._found.look(row)
+            if self._deep:
+                self._deep.look(row.line, row.conversation)
 
-    def _sampled(self, position: int, known: tuple[int, Example]) -> SampledRow:
-        line, example = known
+    def _sampled(self, position: int, known: tuple[int, RowExamples]) -> SampledRow:
+        line, examples = known
         conversation = read_conversation(self._rows.read(position))
-        num_tokens = len(example.token_ids)
-        if example.is_truncated:
+        whole = examples
+        if len(examples) != 1 or examples[0].is_truncated:
             [whole] = self._render_whole([(line, conversation)])
-            num_tokens = len(whole.token_ids)
-        return SampledRow(line, conversation, (example,), num_tokens)
+        return SampledRow(line, conversation, examples, sum(len(example.token_ids) for example in whole))
 
 
-def renderer_without_limit(settings: Settings, renderer: ExampleRenderer) -> Renderer:
-    """Return what renders rows whole, which tells how long they are.
-
-    Raises:
-        UnknownProfile, BadProfileOption: the profile cannot be honoured.
-    """
-    data = settings.data.model_copy(update={"max_length": NO_LIMIT})
-    profile = make_profile(settings.profile.name, settings.profile.options)
+def renderer_without_limit(profile: DataProfile, renderer: ExampleRenderer, settings: Settings) -> Renderer:
+    """Return what renders rows whole, which tells how long they are."""
+    data = settings.data.model_copy(update={"max_length": NO_LIMIT, "overlong": "truncate_right"})
     return make_renderer(profile, renderer, settings.model_copy(update={"data": data}))
 
 

@@ -10,18 +10,22 @@ from trainer.data.deep import DeepLook
 from trainer.data.leakage import held_out_rows
 from trainer.data.row_table import RowTable
 from trainer.data.seen_rows import FILE_NAME, SeenRows
+from trainer.protocol.layout import Layout
 
 
 @contextmanager
-def open_deep_look(settings: Settings, *, base_dir: Path, models: Path) -> Iterator[DeepLook]:
-    """Open what a file's rows are compared with by `data.validation: deep`.
+def open_deep_look(settings: Settings, *, base_dir: Path) -> Iterator[DeepLook | None]:
+    """Open what a file's rows are compared with by `data.validation: deep`; None without it.
 
     Raises:
         BadConfig: a held-out file cannot be read.
     """
+    if settings.data.validation != "deep":
+        yield None
+        return
     with ExitStack() as stack:
         held_out = stack.enter_context(closing(_held_out(settings, base_dir)))
-        seen = stack.enter_context(SeenRows.open_for_reading(models / FILE_NAME))
+        seen = stack.enter_context(SeenRows.open_for_reading(Layout(base_dir).models / FILE_NAME))
         look = DeepLook(seen=seen, held_out=held_out, patterns=settings.data.private_patterns)
         yield stack.enter_context(closing(look))
 

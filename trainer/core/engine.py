@@ -4,7 +4,7 @@ import hashlib
 import json
 import logging
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass
@@ -42,10 +42,13 @@ from trainer.core.session import CommandSource, Session
 from trainer.core.shares import threads_of_each
 from trainer.core.training_state import load_state, load_way, refuse_broken, write_state
 from trainer.core.validation import load_validation_examples
+from trainer.core.vocabulary import add_tokens, added_in, refuse_missing_tokens, rows_of_tokens
 from trainer.data.check import check_file
 from trainer.data.render import Example, Tokenizer
 from trainer.data.token_cache import FOLDER, TokenCache
 from trainer.monitoring.reporter import Reporter
+from trainer.profiles.base import DataProfile
+from trainer.profiles.registry import make_profile
 from trainer.protocol.checkpoints import Checkpoint
 from trainer.protocol.job import JobRecord, Outcome
 from trainer.protocol.layout import Layout
@@ -136,9 +139,11 @@ class TrainerEngine:
             LockedSetting: a setting differs that the checkpoints depend on.
             MissingDevice: the GPU it was trained on, or that `training.device` asks for, is gone.
             BadConfig: a setting is not possible here.
+            UnknownProfile, BadProfileOption, BrokenProfile: the profile is not.
         """
         settings = self._settings
         refuse_impossible(settings.training)
+        profile = self._profile_of(settings)  # before any file is touched
         disable_progress_bar()
         if threads := threads_of_each(settings.training):
             torch.set_num_threads(threads)
@@ -152,6 +157,8 @@ class TrainerEngine:
                 refuse_missing_gpu(self._checkpoint.manifest, settings.training.device)
                 self.progress = self._checkpoint.manifest.progress.model_copy(deep=True)
             model, tokenizer = self._load_model()
+            if settings.model.grow_vocabulary:
+                refuse_missing_tokens(tokenizer, profile)
             if settings.training.compile and not compile_layers(model):
                 raise BadConfig(
                     "training.compile is true, but this model has no stack of equal layers to compile; "
@@ -208,7 +215,9 @@ class TrainerEngine:
     def run(self, commands: CommandSource) -> None:
         """Do what `commands` say until they say shut down. Everything is saved when this returns."""
         self._remember_rows(self._settings)
-        session = Session(self, commands, self.reporter, self._settings, cache=self._cache)
+        session = Session(
+            self, commands, self.reporter, self._settings, cache=self._cache, base_dir=self._base_dir
+        )
         with closing(session.bundles()) as bundles:  # else this would happen when garbage is collected
             self.trainer.feed(self._ranks.share(bundles) if self._ranks else bundles)
 
@@ -258,9 +267,12 @@ class TrainerEngine:
         """Apply a job's settings.
 
         Raises:
-            BadConfig: `validation.file` cannot be used, or the model has no positions for `data.max_length`.
+            BadConfig: `validation.file` cannot be used, the model has no positions for `data.max_length`, or
+                no tokens for the profile.
         """
         refuse_longer_rows(self.trainer.model, settings.data.max_length)
+        if settings.model.grow_vocabulary:
+            refuse_missing_tokens(self.tokenizer, self._profile_of(settings))
         self._load_validation(settings)  # now, rather than after a file was trained for nothing
         self._job_settings = settings
         self.trainer.use(settings.training)
@@ -342,7 +354,8 @@ class TrainerEngine:
             return
         path = self._base_dir / settings.validation.file
         changed_at = path.stat().st_mtime_ns if path.exists() else None
-        key = (path, changed_at, settings.data, settings.profile)
+        code = self._profile_of(settings).code
+        key = (path, changed_at, settings.data, settings.profile, code)
         if self._validation is None or self._validation[0] != key:
             self._validation = (key, load_validation_examples(settings, self._base_dir, self.tokenizer))
 
@@ -366,11 +379,24 @@ class TrainerEngine:
         )
         if settings.training.method == "qlora":
             stay_trainable(model)
+        learned = add_tokens(model, tokenizer, self._own_tokens(tokenizer))
         if not settings.training.uses_adapter:
             return model, tokenizer
         if checkpoint:
             return load_adapter(model, checkpoint.path, settings.training), tokenizer
-        return add_adapter(model, settings.training), tokenizer
+        rows = rows_of_tokens(model, learned) if learned else None
+        return add_adapter(model, settings.training, learned_rows=rows), tokenizer
+
+    def _own_tokens(self, tokenizer: PreTrainedTokenizerBase) -> Sequence[str]:
+        """Return what the vocabulary of the base model grows by: for a checkpoint, what it has grown by."""
+        if not self._settings.model.grow_vocabulary:
+            return ()
+        if self._checkpoint:
+            return added_in(self._checkpoint.path, tokenizer)
+        return self._profile_of(self._settings).special_tokens
+
+    def _profile_of(self, settings: Settings) -> DataProfile:
+        return make_profile(settings.profile.name, settings.profile.options, base_dir=self._base_dir)
 
     def _quantization(self) -> dict[str, Any]:
         training = self._settings.training

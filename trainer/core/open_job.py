@@ -78,6 +78,8 @@ class OpenJob:
     counts: Counter[str] = field(default_factory=Counter)
     """Rows `truncated`, `split`, `dropped` and `without_target` in this run, in the first of its epochs."""
     first_lines_without_target: list[int] = field(default_factory=list)
+    warning: str | None = None
+    """What a person should know before it goes on."""
 
     def bundles(self) -> Generator[StepBundle, None, None]:
         """Yield the steps that are still to be trained.
@@ -181,6 +183,7 @@ class Means:
         renderer: of the model's tokenizer; used by the executor alone.
         executor: the one thread that reads and renders rows.
         cache: of rendered rows; None keeps none.
+        base_dir: where a relative path in `profile.name` starts.
     """
 
     renderer: ExampleRenderer
@@ -188,6 +191,7 @@ class Means:
     earlier: EarlierFiles
     budget: Budget
     cache: TokenCache | None = None
+    base_dir: Path = Path()
 
 
 def open_job(
@@ -204,7 +208,7 @@ def open_job(
     Raises:
         BadRow: the rows are not those that were checked, or not those the cursor counts.
         UnusableReplay: a file that rows are replayed from is gone or changed.
-        UnknownProfile, BadProfileOption: the profile cannot be honoured.
+        UnknownProfile, BadProfileOption, BrokenProfile: the profile cannot be honoured.
     """
     job = order.job
     if len(rows) != job.rows:
@@ -220,19 +224,40 @@ def open_job(
             f"{plan.fingerprint}; drop the file into inbox/ again to train it from the start"
         )
     files = means.earlier.take(replayed if plan.replay else (), order, settings.data.max_line_bytes)
+    profile = make_profile_of(settings, means)
+    warning = _warn_of_other_code(cursor, profile) if cursor else None
     cursor = cursor or _new_cursor(job, settings, plan, replayed)
+    cursor.profile_code = profile.code
     cursor.micro_batch_tokens = _tokens_at_once(order, cursor, settings, means.budget)
     return OpenJob(
         job=job,
         settings=settings,
         plan=plan,
         rows=rows,
-        source=open_source(job, rows, plan, settings, means, partial(render_replayed, plan, files, order)),
+        source=open_source(
+            job, rows, plan, settings, means, profile, partial(render_replayed, plan, files, order)
+        ),
         cursor=cursor,
         first_step=cursor.step,
         micro_batch_tokens=cursor.micro_batch_tokens,
         budget=means.budget,
         left_out=order.left_out,
+        warning=warning,
+    )
+
+
+def make_profile_of(settings: Settings, means: Means) -> DataProfile:
+    return make_profile(settings.profile.name, settings.profile.options, base_dir=means.base_dir)
+
+
+def _warn_of_other_code(cursor: Cursor, profile: DataProfile) -> str | None:
+    """Say that a job's profile was changed while it was open. It goes on: the change may be what it needs."""
+    if cursor.profile_code in (None, profile.code):
+        return None
+    return (
+        f"the code of the profile {profile.name} has changed since {cursor.name} began; expected the same "
+        f"until its end, so that it can be trained again alike; its rows from step {cursor.step + 1} on are "
+        "made by the new code"
     )
 
 
@@ -285,7 +310,8 @@ def render_ahead(
 
     def render(rows: RowFile) -> None:
         if means.cache:
-            open_source(job, rows, plan, settings, means).warm(range(first, end))
+            profile = make_profile_of(settings, means)
+            open_source(job, rows, plan, settings, means, profile).warm(range(first, end))
 
     return render
 
@@ -305,14 +331,10 @@ def open_source(
     plan: Plan,
     settings: Settings,
     means: Means,
+    profile: DataProfile,
     replayed: Replayed = nothing_replayed,
 ) -> ExampleSource:
-    """Return where the steps of a job come from.
-
-    Raises:
-        UnknownProfile, BadProfileOption: the profile cannot be honoured.
-    """
-    profile = make_profile(settings.profile.name, settings.profile.options)
+    """Return where the steps of a job come from."""
     render = make_renderer(profile, means.renderer, settings)
     return ExampleSource(
         rows,
@@ -321,18 +343,19 @@ def open_source(
         executor=means.executor,
         lookahead=settings.data.prefetch_steps,
         replayed=replayed,
-        cache=_open_cache(job, settings, means),
+        cache=_open_cache(job, settings, means, profile),
     )
 
 
-def _open_cache(job: Job, settings: Settings, means: Means) -> OpenedCache | None:
+def _open_cache(job: Job, settings: Settings, means: Means, profile: DataProfile) -> OpenedCache | None:
     if means.cache is None:
         return None
     if (fingerprint := means.renderer.fingerprint) is None:
         return None
     data = settings.data
     way = (data.max_length, data.overlong, data.train_on)
-    facts = (RENDERING_CODE, job.sha256, fingerprint, settings.profile, way)
+    code = (RENDERING_CODE, profile.code)
+    facts = (*code, job.sha256, fingerprint, settings.profile, way)
     key = hashlib.sha256(repr(facts).encode()).hexdigest()
     return means.cache.open(key, max_bytes=data.cache_max_bytes)
 

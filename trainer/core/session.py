@@ -30,6 +30,7 @@ from trainer.data.render import ExampleRenderer, Tokenizer
 from trainer.data.rows import BadRow, FileChanged, RowFile
 from trainer.data.token_cache import TokenCache
 from trainer.monitoring.reporter import Reporter, finite
+from trainer.profiles.base import BrokenProfile
 from trainer.protocol.job import FaultKind, Job, JobRecord, Outcome, Window
 from trainer.protocol.manifest import Progress
 from trainer.protocol.messages import (
@@ -110,6 +111,7 @@ class Session:
     Args:
         settings: in force while no job is open.
         cache: keeps tokenized rows; None to keep none.
+        base_dir: where relative paths in the settings start.
         clock: monotonic seconds.
     """
 
@@ -121,6 +123,7 @@ class Session:
         settings: Settings,
         *,
         cache: TokenCache | None = None,
+        base_dir: Path = Path(),
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._learner = learner
@@ -132,7 +135,7 @@ class Session:
         self._next_files = NextFiles()
         self._earlier_files = EarlierFiles(self._executor, reporter.tick)
         renderer = ExampleRenderer(learner.tokenizer)
-        self._means = Means(renderer, self._executor, self._earlier_files, learner.budget, cache)
+        self._means = Means(renderer, self._executor, self._earlier_files, learner.budget, cache, base_dir)
         self._data_checks = DataChecks(self._means, reporter)
         self._order: StartJob | None = None
         self._paused = False
@@ -273,7 +276,7 @@ class Session:
     def _train(self, order: StartJob) -> Iterator[StepBundle]:
         try:
             yield from self._train_file(order)
-        except UnusableReplay:
+        except (UnusableReplay, BrokenProfile):
             self._save(wait=True)  # else the next worker, which will stumble too, would repeat all of it
             raise
 
@@ -338,6 +341,8 @@ class Session:
             return None
         self._settings = opened.settings
         self.progress.cursors[job.id] = opened.cursor
+        if opened.warning:
+            self._reporter.event(Notice(key="profile", message=opened.warning, job_id=job.id))
         self._reporter.event(
             JobStarted(
                 job_id=job.id,

@@ -32,7 +32,7 @@ def load_validation_examples(settings: Settings, base_dir: Path, tokenizer: Toke
         raise BadConfig(
             f"validation.file is {path}: {error.strerror}; expected a readable JSONL file"
         ) from error
-    profile = make_profile(settings.profile.name, settings.profile.options)
+    profile = make_profile(settings.profile.name, settings.profile.options, base_dir=base_dir)
     try:
         numbered = [(rows.line_number(i), read_conversation(rows.read(i))) for i in range(len(rows))]
         # A renderer of its own: that of the jobs may be rendering on another thread

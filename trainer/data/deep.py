@@ -12,9 +12,12 @@ from trainer.data.private_data import find_private_data
 from trainer.data.row_table import Match, RowTable
 from trainer.data.seen_rows import SeenRows, UnusableSeenRows
 from trainer.data.sketch import Numbered, RowSketch, sketch_row
+from trainer.protocol.data_report import Finding
 from trainer.protocol.deep import DeepFindings, Duplicates, Place, PrivateData, PrivatePattern
+from trainer.protocol.text import printable
 
 FIRST_SHOWN = 5
+DUPLICATE_LIMIT = 0.01  # up to which nobody need look
 
 
 class _Tally:
@@ -126,8 +129,8 @@ class DeepLook:
             held_out=self._leaked.found,
             private_data=self._secrets.found,
         )
-        messages = (*filter(None, [self._earlier.problem]), *_messages(found))
-        return found.model_copy(update={"messages": messages})
+        problems = [_of_unreadable(self._earlier.problem)] if self._earlier.problem else []
+        return found.model_copy(update={"findings": (*problems, *_findings(found))})
 
     def close(self) -> None:
         """Let go of what was noted; what was given stays open."""
@@ -153,39 +156,59 @@ def deep_findings(
         return look.findings()
 
 
-def _messages(findings: DeepFindings) -> Iterator[str]:
-    if findings.held_out.total:
-        yield (
-            f"{_share(findings.held_out, findings.rows)} also stand in held-out data; "
-            f"{_like(findings.held_out)}; what is measured there will look better than it is; remove them "
-            "here or there"
+def _findings(found: DeepFindings) -> Iterator[Finding]:
+    if (leaked := found.held_out).total:
+        what = "also stand in held-out data"
+        advice = "what is measured there will look better than it is; remove them here or there"
+        yield _finding("held_out", leaked, found.rows, what, advice, limit=0.0)
+    if (before := found.trained_before).total:
+        advice = "remove them, unless they are to be trained again"
+        yield _finding(
+            "trained_before", before, found.rows, "were trained before", advice, limit=DUPLICATE_LIMIT
         )
-    if findings.trained_before.total:
-        yield (
-            f"{_share(findings.trained_before, findings.rows)} were trained before; "
-            f"{_like(findings.trained_before)}; remove them, unless they are to be trained again"
-        )
-    if findings.within_file.total:
-        yield (
-            f"{_share(findings.within_file, findings.rows)} repeat another row of the file; "
-            f"{_like(findings.within_file)}; remove them, unless they are to count more"
-        )
-    for private in findings.private_data:
-        line, beginning = private.first[0]
-        yield (
-            f"{private.rows:,} of {findings.rows:,} rows hold what looks like {private.pattern}; the first: "
-            f"line {line}, beginning with {beginning}; the model may say it to anybody; remove or replace it"
-        )
+    if (within := found.within_file).total:
+        what, advice = "repeat another row of the file", "remove them, unless they are to count more"
+        yield _finding("repeated_rows", within, found.rows, what, advice, limit=DUPLICATE_LIMIT)
+    for private in found.private_data:
+        yield _of_private_data(private, found.rows)
 
 
-def _share(found: Duplicates, rows: int) -> str:
-    kinds = f"{found.exact:,} the same, {found.near:,} nearly"
-    return f"{found.total:,} of {rows:,} rows ({found.total / rows:.1%}; {kinds})"
-
-
-def _like(found: Duplicates) -> str:
-    first = found.first[0]
-    return (
-        f"the first: line {first.line} is line {first.other_line} of {first.other_file} "
-        f"(similarity {first.similarity:.2f})"
+def _finding(
+    rule: str, duplicates: Duplicates, rows: int, what: str, advice: str, *, limit: float
+) -> Finding:
+    share = duplicates.total / rows
+    kinds = f"{duplicates.exact:,} the same, {duplicates.near:,} nearly"
+    first = duplicates.first[0]
+    return Finding(
+        rule=rule,
+        level="warning" if share > limit else "note",
+        message=(
+            f"{duplicates.total:,} of {rows:,} rows ({share:.1%}; {kinds}) {what}; the first: "
+            f"line {first.line} is line {first.other_line} of {first.other_file} "
+            f"(similarity {first.similarity:.2f}); {advice}"
+        ),
+        rows=duplicates.total,
+        share=share,
+        limit=limit,
+        lines=tuple(place.line for place in duplicates.first),
     )
+
+
+def _of_private_data(private: PrivateData, rows: int) -> Finding:
+    line, beginning = private.first[0]
+    return Finding(
+        rule=private.pattern,
+        level="warning",
+        message=(
+            f"{private.rows:,} of {rows:,} rows hold what looks like {private.pattern}; the first: "
+            f"line {line}, beginning with {beginning}; the model may say it to anybody; remove or replace it"
+        ),
+        rows=private.rows,
+        share=private.rows / rows,
+        limit=0.0,
+        lines=tuple(line for line, _ in private.first),
+    )
+
+
+def _of_unreadable(problem: str) -> Finding:
+    return Finding(rule="seen_rows", level="warning", message=printable(problem), rows=0, share=0.0)

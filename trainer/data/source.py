@@ -113,7 +113,7 @@ class ExampleSource:
         """Return the examples of a step by line, in training order, without what is replayed."""
         return self.examples_at(self._plan.positions(index))
 
-    def examples_at(self, positions: Sequence[int]) -> dict[int, Example]:
+    def examples_at(self, positions: Sequence[int]) -> dict[int, RowExamples]:
         """Return the examples of some rows by line, in this order. To be called on the background thread.
 
         Raises:

@@ -1,18 +1,25 @@
 """What a data profile is."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 from trainer.data.conversation import Conversation
 
+Expected = str | int | float | None
+"""The answer that a text should have given; None where there is none."""
+
 
 class UnknownProfile(ValueError):
-    """`profile.name` is none of the registered ones."""
+    """`profile.name` is none that can be found."""
 
 
 class BadProfileOption(ValueError):
     """`profile.options` holds something the profile cannot honour."""
+
+
+class BrokenProfile(ValueError):
+    """A profile from elsewhere cannot be loaded, or does not do what a profile does."""
 
 
 @dataclass(frozen=True)
@@ -22,14 +29,14 @@ class Generation:
     Args:
         system_prompt: put before prompts that have none.
         stop_strings: generation ends with any of them.
-        logits_processors: made anew for each generated text, given the tokenizer; each is called with token
-            ids (1, T) and scores (1, V), and returns scores (1, V). Typed loosely, because profiles are
-            loaded where there is no torch.
+        logits_processors: each makes, given the tokenizer, what is called with token ids (B, T), the prompts
+            included, and scores (B, V), and returns scores (B, V). It remembers what was generated, so it is
+            made anew for each batch. Typed loosely, because profiles are loaded where there is no torch.
     """
 
     system_prompt: str | None = None
     stop_strings: tuple[str, ...] = ()
-    logits_processors: Sequence[Any] = ()
+    logits_processors: Sequence[Callable[[Any], Any]] = ()
 
 
 class DataProfile:
@@ -49,11 +56,11 @@ class DataProfile:
     special_tokens: tuple[str, ...] = ()
     """Texts that are to be one token each, where the vocabulary may grow."""
 
+    code: str = ""
+    """Hash of the profile's code, where that is no part of this program. Set by whoever loads it."""
+
     def __init__(self, options: dict[str, Any]) -> None:
-        if options:
-            raise BadProfileOption(
-                f"profile.options has {', '.join(options)}; the profile {self.name} takes none; remove them"
-            )
+        refuse_unknown_options(options, known=(), name=self.name)
 
     def transform(self, conversation: Conversation, *, line_number: int) -> Conversation:
         """Return what is trained instead of `conversation`.
@@ -63,13 +70,37 @@ class DataProfile:
         """
         return conversation
 
+    def faults(self, conversation: Conversation) -> tuple[str, ...]:
+        """Say what is wrong with a conversation as this profile sees it; for reports. It is trained anyway.
+
+        Pure, as `transform` is.
+
+        Args:
+            conversation: as it is in the file.
+        """
+        return ()
+
     def generation(self) -> Generation:
         """Return how texts are generated that show what was learned."""
         return Generation()
 
-    def measure(self, generated: str, *, expected: str | None) -> dict[str, float]:
+    def measure(self, generated: str, *, expected: Expected) -> dict[str, float]:
         """Return metrics of one generated text by name; over several texts they are averaged."""
         return {}
+
+
+def refuse_unknown_options(options: dict[str, Any], *, known: Sequence[str], name: str) -> None:
+    """Make sure that a profile takes every option it is given.
+
+    Raises:
+        BadProfileOption: it does not; all of those are named.
+    """
+    if unknown := [option for option in options if option not in known]:
+        takes = ", ".join(known) or "none"
+        raise BadProfileOption(
+            f"profile.options has {', '.join(unknown)}; the profile {name} takes {takes}; remove "
+            f"{'them' if len(unknown) > 1 else 'it'}"
+        )
 
 
 class ProfileFactory(Protocol):

@@ -2,7 +2,7 @@
 
 from typing import Literal, get_args
 
-from pydantic import BaseModel, ConfigDict
+from trainer.protocol.data_report import Finding, Plain
 
 PrivatePattern = Literal[
     "email",
@@ -20,11 +20,7 @@ PrivatePattern = Literal[
 PRIVATE_PATTERNS: tuple[PrivatePattern, ...] = get_args(PrivatePattern)
 
 
-class Finding(BaseModel):
-    model_config = ConfigDict(frozen=True)
-
-
-class Place(Finding):
+class Place(Plain):
     """A row, and one that is like it."""
 
     line: int
@@ -36,7 +32,7 @@ class Place(Finding):
     """1 for the same text."""
 
 
-class Duplicates(Finding):
+class Duplicates(Plain):
     """Rows that are like others."""
 
     exact: int = 0
@@ -50,7 +46,7 @@ class Duplicates(Finding):
         return self.exact + self.near
 
 
-class PrivateData(Finding):
+class PrivateData(Plain):
     """Rows that hold private data of one kind."""
 
     pattern: PrivatePattern
@@ -59,7 +55,7 @@ class PrivateData(Finding):
     """Line, and the beginning of what was found; the whole of it is shown nowhere."""
 
 
-class DeepFindings(Finding):
+class DeepFindings(Plain):
     """What was found in one file."""
 
     rows: int
@@ -71,5 +67,10 @@ class DeepFindings(Finding):
     held_out: Duplicates
     """Rows of files that what was learned is measured with."""
     private_data: tuple[PrivateData, ...] = ()
-    messages: tuple[str, ...] = ()
-    """What a person should know, a sentence each."""
+    findings: tuple[Finding, ...] = ()
+    """The same in the words of a report."""
+
+    @property
+    def messages(self) -> tuple[str, ...]:
+        """What a person should know, a sentence each."""
+        return tuple(finding.message for finding in self.findings)

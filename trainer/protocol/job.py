@@ -162,3 +162,6 @@ class Cursor(BaseModel):
     """Steps (as `step` counts them) that were not applied because loss or gradients were not finite."""
     replayed: tuple[EarlierFile, ...] = ()
     """The files that rows are replayed from, as they were chosen when the job first started."""
+    profile_code: str | None = None
+    """Hash of the code of a profile from elsewhere; empty where the profile is ours. None in cursors of
+    earlier releases."""
