@@ -173,7 +173,7 @@ def test_a_file_that_cannot_be_read_is_named(config_file):
         (
             {"model": {"zzz": "\x1b[2J"}},
             'config.json: unknown key "zzz" in "model" (value "\\u001b[2J"); '
-            "expected one of base_model, chat_template, grow_vocabulary, template_options",
+            "expected one of base_model, chat_template, template_options, grow_vocabulary",
         ),
         (
             {"training": {"learning_rate": 2}},
