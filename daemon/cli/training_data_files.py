@@ -1,6 +1,7 @@
 """`training_data convert | split | dedupe | sample | merge`: make new data files from those one has."""
 
 import re
+from contextlib import closing
 from pathlib import Path
 from typing import Annotated
 
@@ -11,6 +12,7 @@ from daemon.cli.options import BaseDir, CommandFailed, Json
 from daemon.data_tools import operations
 from daemon.data_tools.express import Format
 from daemon.data_tools.reading import LeftOut
+from daemon.data_tools.seen import Seen
 from daemon.data_tools.writing import SUFFIX, new_file
 from trainer.protocol.text import printable
 
@@ -107,8 +109,9 @@ def dedupe(file: In, out: Out, force: Force = False, base_dir: BaseDir = None, a
     with (
         open_files([file], base_dir, as_json=as_json) as [source],
         new_file(out, replace=force, inputs=[source.path]) as target,
+        closing(Seen()) as seen,
     ):
-        kept, dropped = operations.dedupe(source, target, left_out)
+        kept, dropped = operations.dedupe(source, target, left_out, is_new=seen.add)
         refuse_empty(kept, left_out)
     shown = printable(str(out))
     facts: dict[str, object] = {"file": shown, "rows": kept, "dropped": dropped}

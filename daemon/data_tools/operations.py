@@ -2,7 +2,7 @@
 
 import random
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import BinaryIO, Literal
 
@@ -10,7 +10,7 @@ from daemon.data_tools.express import CannotExpress, Format, Loss, express, to_l
 from daemon.data_tools.fingerprint import fingerprint, share_of
 from daemon.data_tools.reading import BadInput, DataFile, LeftOut, Row, as_line
 from daemon.data_tools.row_format import format_of, unknown_keys
-from daemon.data_tools.seen import Seen
+from trainer.data.conversation import Conversation
 
 By = Literal["hash", "random"]
 
@@ -75,16 +75,17 @@ def split(
     return counts[0], counts[1]
 
 
-def dedupe(source: DataFile, out: BinaryIO, left_out: LeftOut) -> tuple[int, int]:
-    """Write the first of all rows that say the same; return how many were written, and how many dropped."""
+def dedupe(
+    source: DataFile, out: BinaryIO, left_out: LeftOut, *, is_new: Callable[[Conversation], bool]
+) -> tuple[int, int]:
+    """Write the rows that are new; return how many were written, and how many dropped."""
     kept = dropped = 0
-    with Seen() as seen:
-        for row in source.rows(left_out):
-            if seen.add(fingerprint(row.conversation)):
-                out.write(row.content)
-                kept += 1
-            else:
-                dropped += 1
+    for row in source.rows(left_out):
+        if is_new(row.conversation):
+            out.write(row.content)
+            kept += 1
+        else:
+            dropped += 1
     return kept, dropped
 
 

@@ -8,6 +8,7 @@ import pytest
 from daemon.data_tools import operations, reading
 from daemon.data_tools.fingerprint import fingerprint, share_of
 from daemon.data_tools.reading import BadInput, DataFile, LeftOut
+from daemon.data_tools.seen import Seen
 from tests.support import row, rows, write_jsonl
 from trainer.config.schema import DataSettings
 from trainer.data.conversation import Conversation, Message
@@ -76,7 +77,7 @@ def test_dedupe_keeps_the_first_of_rows_that_say_the_same(data_file):
     source = data_file([row("Why?", "So."), row("Who?", "I."), row(" why?\n", "SO."), row("Why?", "So!")])
     out = io.BytesIO()
 
-    counts = operations.dedupe(source, out, LeftOut())
+    counts = operations.dedupe(source, out, LeftOut(), is_new=Seen().add)
 
     assert counts == (3, 1)
     answers = [json.loads(line)["messages"][1]["content"] for line in out.getvalue().splitlines()]
@@ -155,7 +156,7 @@ def test_rows_that_cannot_be_trained_are_left_out_and_named(data_file):
     bad = [{"messages": []}, "no json \x1b[31m", row("x" * 3000)]
     left_out = LeftOut()
 
-    counts = operations.dedupe(data_file([row(), *bad]), io.BytesIO(), left_out)
+    counts = operations.dedupe(data_file([row(), *bad]), io.BytesIO(), left_out, is_new=Seen().add)
 
     assert (counts, left_out.count) == ((1, 0), 3)
     assert left_out.first[0].startswith("chat.jsonl:2: messages is an empty list")
@@ -166,7 +167,7 @@ def test_rows_that_cannot_be_trained_are_left_out_and_named(data_file):
 def test_of_many_bad_rows_the_first_are_named_and_all_are_counted(data_file):
     left_out = LeftOut()
 
-    operations.dedupe(data_file(["{}"] * 30), io.BytesIO(), left_out)
+    operations.dedupe(data_file(["{}"] * 30), io.BytesIO(), left_out, is_new=Seen().add)
 
     assert (left_out.count, len(left_out.first)) == (30, reading.LEFT_OUT_SHOWN)
 
