@@ -78,6 +78,8 @@ ARROWS = {
         "trainer.data.conversation",
         "trainer.data.check",
         "trainer.data.plan",
+        "trainer.data.row_table",  # near copies of rows; numpy is loaded by one command only
+        "trainer.data.sketch",
     },
 }
 

@@ -3,7 +3,7 @@
 import re
 from contextlib import closing
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -15,6 +15,9 @@ from daemon.data_tools.reading import LeftOut
 from daemon.data_tools.seen import Seen
 from daemon.data_tools.writing import SUFFIX, new_file
 from trainer.protocol.text import printable
+
+if TYPE_CHECKING:
+    from daemon.data_tools.seen_near import SeenNear
 
 app = typer.Typer()
 
@@ -102,20 +105,42 @@ def _refuse_one_sided(counts: tuple[int, int], fraction: float, left_out: LeftOu
         )
 
 
-@app.command(epilog="Example:\n\n\b\n  training_data dedupe chat.jsonl chat-once.jsonl")
-def dedupe(file: In, out: Out, force: Force = False, base_dir: BaseDir = None, as_json: Json = False) -> None:
+@app.command(
+    epilog="Examples:\n\n\b\n"
+    "  training_data dedupe chat.jsonl chat-once.jsonl\n"
+    "  training_data dedupe chat.jsonl chat-once.jsonl --near"
+)
+def dedupe(
+    file: In,
+    out: Out,
+    near: Annotated[
+        bool, typer.Option("--near", help="Also drop rows of which four fifths are the same.")
+    ] = False,
+    force: Force = False,
+    base_dir: BaseDir = None,
+    as_json: Json = False,
+) -> None:
     """Keep the first of all rows that say the same, whatever their white space, case and metadata."""
     left_out = LeftOut()
     with (
         open_files([file], base_dir, as_json=as_json) as [source],
         new_file(out, replace=force, inputs=[source.path]) as target,
-        closing(Seen()) as seen,
+        closing(_seen(near=near)) as seen,
     ):
         kept, dropped = operations.dedupe(source, target, left_out, is_new=seen.add)
         refuse_empty(kept, left_out)
     shown = printable(str(out))
     facts: dict[str, object] = {"file": shown, "rows": kept, "dropped": dropped}
-    tell(facts, [f"wrote {kept:,} rows to {shown}; {dropped:,} said the same"], left_out, as_json=as_json)
+    same = "said nearly the same" if near else "said the same"
+    tell(facts, [f"wrote {kept:,} rows to {shown}; {dropped:,} {same}"], left_out, as_json=as_json)
+
+
+def _seen(*, near: bool) -> "Seen | SeenNear":
+    if not near:
+        return Seen()
+    from daemon.data_tools.seen_near import SeenNear  # loads numpy, which nothing else here needs
+
+    return SeenNear()
 
 
 @app.command(epilog="Example:\n\n\b\n  training_data sample chat.jsonl look.jsonl --count 100 --seed 7")

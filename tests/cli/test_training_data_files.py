@@ -104,6 +104,18 @@ def test_dedupe_counts_what_it_dropped(layout, tmp_path):
     assert result.stdout == f"wrote 2 rows to {tmp_path / 'once.jsonl'}; 1 said the same\n"
 
 
+def test_dedupe_drops_near_copies_only_if_asked(layout, tmp_path):
+    words = " ".join(f"word{i}" for i in range(100))
+    content = [row("Tell me:", words), row("Tell me:", f"{words} more"), row("Else?", words[::-1])]
+    file = write_jsonl(tmp_path / "chat.jsonl", content)
+
+    exact = run(layout, "dedupe", str(file), str(tmp_path / "exact.jsonl"), "--json").stdout
+    near = run(layout, "dedupe", str(file), str(tmp_path / "near.jsonl"), "--near", "--json").stdout
+
+    assert (json.loads(exact)["dropped"], json.loads(near)["dropped"]) == (0, 1)
+    assert lines_of(tmp_path / "near.jsonl") == [content[0], content[2]]
+
+
 def test_sample_draws_the_same_rows_for_the_same_seed(layout, chat, tmp_path):
     outs = [tmp_path / f"{name}.jsonl" for name in "abc"]
 

@@ -1,0 +1,27 @@
+"""Remember rows by sketches of their words, to know those that say nearly the same. Loads numpy."""
+
+from trainer.data.conversation import Conversation
+from trainer.data.row_table import RowTable
+from trainer.data.sketch import sketch_row
+
+
+class SeenNear:
+    """Conversations that were new. On disk, like `Seen`, and gone with the process."""
+
+    def __init__(self) -> None:
+        self._table = RowTable.temporary()
+        self._file = self._table.new_file("", "")
+        self._count = 0
+
+    def add(self, conversation: Conversation) -> bool:
+        """Remember a conversation, unless it is near one that is remembered; return whether it is new."""
+        self._count += 1
+        sketch = sketch_row(self._count, conversation)
+        if self._table.find(sketch):
+            return False
+        self._table.insert(self._file, [sketch])
+        return True
+
+    def close(self) -> None:
+        """Forget them."""
+        self._table.close()
