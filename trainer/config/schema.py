@@ -260,7 +260,7 @@ class MonitoringSettings(Section):
     max_overhead_percent: Annotated[float, Field(gt=0, le=100)] = 5.0
     """Share of the time that validation, suites and previews may take together. Where they would take more,
     their intervals are doubled, as often as needed, and come back when they have become cheap; at the end of
-    a file suites are left out. 100 leaves the intervals alone. The first of each kind is always made, and so is
+    a file suites are left out. 100 leaves the intervals alone. The first of each kind is always made, as is
     the validation loss at the end of a file."""
 
 

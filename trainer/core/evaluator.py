@@ -129,9 +129,9 @@ class Evaluator:
             is_wanted: asked before each prompt.
         """
         wanted = settings.previews
-        ends_at = self._clock() + wanted.max_seconds
         prompts = self._measures.prompts
         with self._generating() as generator:
+            ends_at = self._clock() + wanted.max_seconds
             for number, question in enumerate(prompts):
                 started = self._clock()
                 if started >= ends_at or not is_wanted():
