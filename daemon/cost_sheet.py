@@ -37,9 +37,14 @@ class CostSheet:
         self._intervals[kind] = steps
         self._has_news = True
 
-    def publish(self, at: str) -> None:
-        """Write the file, unless it says the same or was written just now."""
-        if not self._has_news or self._clock() - self._written_at < INTERVAL_S:
+    def publish(self, at: str, *, is_last: bool = False) -> None:
+        """Write the file, unless it says the same or was written just now.
+
+        Args:
+            is_last: nothing will follow, so it cannot wait.
+        """
+        is_new_enough = self._clock() - self._written_at < INTERVAL_S and not is_last
+        if not self._has_news or is_new_enough:
             return
         self._written_at = self._clock()
         sheet = MonitoringCosts(

@@ -245,4 +245,4 @@ class StatusBoard:
         self._is_urgent = False
         self.set(heartbeat_at=self.now_text(), alerts=list(self._alerts.values()))
         write_json(self._path, self._status.model_dump(mode="json", by_alias=True), durable=False)
-        self.costs.publish(self.now_text())
+        self.costs.publish(self.now_text(), is_last=self._status.status is State.STOPPED)

@@ -194,9 +194,10 @@ class Run:
         bad: Sequence[int] = (),
         on_step: Callable[[StepBundle], None] = lambda bundle: None,
         cache: TokenCache | None = None,
+        clock: FakeClock | None = None,
     ) -> None:
         self.learner = learner or FakeLearner()
-        self.clock = FakeClock()
+        self.clock = clock or FakeClock()
         self.events = [] if events is None else events
         self.trained: list[StepBundle] = []
         reporter = Reporter(self.events.append, clock=self.clock)

@@ -161,6 +161,21 @@ def test_no_answer_reaches_beyond_the_length_that_is_trained(base_dir, tiny_fold
     assert made.text == answer_of(fresh, tokenizer, PROMPT, tokens=room)
 
 
+@pytest.mark.filterwarnings("ignore:`torch.jit.script_method` is deprecated:DeprecationWarning")
+def test_to_answer_compiles_nothing(base_dir, tiny_folder):
+    previews = {"prompts": [PROMPT], "max_new_tokens": 4, "max_seconds": 600}
+    settings = settings_with(tiny_folder, training={"compile": True}, previews=previews)
+    engine = loaded(base_dir, settings)
+    counters = torch._dynamo.utils.counters
+    counters.clear()
+
+    [made] = previews_of(engine, settings)
+
+    fresh = AutoModelForCausalLM.from_pretrained(tiny_folder).eval()
+    assert made.text == answer_of(fresh, engine.trainer.processing_class, PROMPT, tokens=4)
+    assert counters["frames"]["total"] == 0
+
+
 @pytest.mark.parametrize("max_seconds, asked", [(0.5, []), (12.0, ["Say 3.", "Say 4."])])
 def test_no_round_of_previews_is_longer_than_it_may_be(base_dir, tiny_folder, max_seconds, asked):
     previews = {"prompts": ["Say 3.", "Say 4."], "max_seconds": max_seconds, "max_new_tokens": 500}
@@ -278,3 +293,26 @@ def test_a_model_that_cannot_generate_is_refused(base_dir, tiny_folder, monkeypa
 
     with pytest.raises(BadConfig, match='a model of type "qwen3" cannot generate text'):
         engine.use(settings)
+
+
+def test_a_stop_between_evaluations_changes_no_bit_of_the_result(tmp_path, seven_rows, noisy_folder):
+    settings = settings_with(noisy_folder, training={"epochs": 2}, **EVERYTHING)
+    jobs = [(job_for(seven_rows), seven_rows)]
+    for name in ("whole", "stopped"):
+        (tmp_path / name).mkdir()
+        write_files(tmp_path / name)
+
+    _, whole = train(tmp_path / "whole", settings, jobs)
+    _, before = train(tmp_path / "stopped", settings, jobs, stop_at=2)
+    _, after = train(tmp_path / "stopped", settings, jobs)
+
+    assert weights_sha256(tmp_path / "stopped") == weights_sha256(tmp_path / "whole")
+    for kind in (SuiteScored, PreviewMade):
+        expected = {event.global_step: facts(event) for event in whole.of(kind)}
+        found = {event.global_step: facts(event) for event in before.of(kind) + after.of(kind)}
+        assert expected.keys() - found.keys() == {2}, "who wants it to stop need not wait for answers"
+        assert found.items() <= expected.items()
+
+
+def facts(event):
+    return event.model_dump_json(exclude={"seconds"})
