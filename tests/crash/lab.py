@@ -83,6 +83,7 @@ class Lab:
         method: as `training.method`.
         training: more settings of that section.
         background: as `checkpoints.background`.
+        sections: more of the settings; the uninterrupted run goes without `previews`.
     """
 
     def __init__(
@@ -94,6 +95,7 @@ class Lab:
         method: str = "full",
         background: str = "never",
         training: Mapping[str, Any] = MappingProxyType({}),
+        sections: Mapping[str, Any] = MappingProxyType({}),
     ) -> None:
         self.layout = Layout(base)
         self.layout.create()
@@ -107,6 +109,7 @@ class Lab:
             "model": {"base_model": str(nursery.base_model)},
             "training": SETTINGS["training"] | {"method": method} | dict(training),
             "checkpoints": SETTINGS["checkpoints"] | {"background": background},
+            **sections,
         }
         self.layout.config_file.write_text(json.dumps(settings))
         self.kills: Counter[str] = Counter()
@@ -243,6 +246,10 @@ class Lab:
     def num_replayed(self) -> int:
         """Return how many rows of earlier files were trained among those of later ones."""
         return int(self._query("SELECT coalesce(sum(replayed), 0) FROM steps")[0][0])
+
+    def previewed_steps(self) -> list[int]:
+        """Return the steps at which prompts were answered."""
+        return [step for (step,) in self._query("SELECT global_step FROM previews ORDER BY global_step")]
 
     def order(self) -> list[str]:
         """Return the files in the order of their last steps."""
