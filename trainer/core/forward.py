@@ -63,8 +63,9 @@ class Forward:
         self._model = model
         self.way = way
         self._inner = base_of(model)
-        self._own_attention = self._inner.config._attn_implementation
+        self._own_attention: str | None = None
         if way.lays_end_to_end:
+            self._own_attention = self._inner.config._attn_implementation
             self._inner.set_attn_implementation(attention.NAME)
         self.noise_alpha: float | None = None
         """Strength of the noise on embeddings while the model is in training mode."""
@@ -74,12 +75,12 @@ class Forward:
         """Have the model attend as when it was loaded (with a cache, for example) while the block runs."""
         for positions in self._growing:
             _forget_longest(positions)
-        if self.way.lays_end_to_end:
+        if self._own_attention is not None:
             self._inner.set_attn_implementation(self._own_attention)
         try:
             yield
         finally:
-            if self.way.lays_end_to_end:
+            if self._own_attention is not None:
                 self._inner.set_attn_implementation(attention.NAME)
 
     def split(self, examples: Sequence[Example], *, max_tokens: int) -> list[list[Example]]:
