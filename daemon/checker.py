@@ -4,6 +4,7 @@ import heapq
 import json
 import os
 import threading
+import time
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -43,6 +44,7 @@ class Checked:
     check: FileCheck
     has_changed: bool
     """Somebody wrote to the file meanwhile, so the check is worth nothing."""
+    seconds: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -125,6 +127,7 @@ class Checker:
         self._on_result()
 
     def _check(self, order: CheckOrder) -> Checked:
+        started = time.monotonic()
         before = identity_of(order.path.lstat())
         with _RejectedRows(self._failed, order.path.name) as rejected:
             check = check_file(
@@ -137,7 +140,7 @@ class Checker:
             has_changed = identity_of(order.path.lstat()) != before
             if not has_changed:
                 rejected.publish()
-        return Checked(order, before, check, has_changed)
+        return Checked(order, before, check, has_changed, time.monotonic() - started)
 
 
 class _RejectedRows:

@@ -36,6 +36,7 @@ from trainer.protocol.messages import (
     CheckpointPublished,
     Continued,
     DataChecked,
+    Evaluated,
     Event,
     Faulted,
     ForgetJobs,
@@ -48,6 +49,7 @@ from trainer.protocol.messages import (
     Notice,
     Pause,
     PrepareJob,
+    PreviewMade,
     QueueEmpty,
     Resume,
     Section,
@@ -57,6 +59,7 @@ from trainer.protocol.messages import (
     StartJob,
     StepReport,
     StepsTaken,
+    SuiteScored,
     Unblocked,
     Validated,
     WorkerReady,
@@ -306,9 +309,17 @@ class Foreman:
                 self._ledger.add_steps(event.steps)
                 self._board.steps(event.steps)
                 self._show_not_applied(event.steps)
+                self._board.costs.add("training", sum(step.seconds for step in event.steps))
             case Validated():
                 self._ledger.add_validation(event)
                 self._board.validated(event)
+            case SuiteScored():
+                self._ledger.evaluations.add_scores(event)
+                self._board.suite_scored(event)
+            case PreviewMade():
+                self._ledger.evaluations.add_preview(event)
+            case Evaluated():
+                self._board.evaluated(event)
             case JobEnded():
                 self._on_job_ended(event)
             case JobSetAside():
@@ -421,6 +432,7 @@ class Foreman:
 
     def _on_checkpoint(self, event: CheckpointPublished) -> None:
         self._board.checkpoint(event.checkpoint)
+        self._board.costs.add("saving", event.stall_seconds)
         message = f"saved {event.checkpoint.path} in {event.seconds:.2f} s"
         logger.info(message)
         self._ledger.add_event("checkpoint", message)

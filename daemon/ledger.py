@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from daemon.evaluations import Evaluations
 from daemon.ledger_file import open_ledger
 from daemon.replayable import NEWEST_COMPLETED, Completed, completed, replayed_files
 from daemon.settling import Identity
@@ -82,6 +83,7 @@ class Ledger:
         self._clock = clock
         self._database = open_ledger(path)
         self._steps_since_thinning = 0
+        self.evaluations = Evaluations(self._database)
 
     def commit(self) -> None:
         """Make everything noted since the last call visible and durable against a crash of this process."""
@@ -322,6 +324,7 @@ class Ledger:
         self._database.write("DELETE FROM steps WHERE global_step > ?", (global_step,))
         self._database.write("DELETE FROM not_applied WHERE global_step > ?", (global_step,))
         self._database.write("DELETE FROM validations WHERE global_step > ?", (global_step,))
+        self.evaluations.rewind(global_step)
         self._database.write(
             f"UPDATE jobs SET rows_trained={ROWS_LEARNED}, steps={STEPS_TAKEN}"
             " WHERE id=:id AND state IN ('failed', 'skipped')",
@@ -349,6 +352,7 @@ class Ledger:
         self._database.write(
             "DELETE FROM events WHERE id <= (SELECT max(id) FROM events) - ?", (EVENTS_KEPT,)
         )
+        self.evaluations.thin()
 
     # ---- events and deaths
 

@@ -9,7 +9,7 @@ from typing import Any
 
 Parameters = Sequence[Any] | Mapping[str, Any]
 
-SCHEMA_VERSION = 3
+SCHEMA_VERSION = 4
 LOCK_TIMEOUT_S = 10.0
 DAMAGED = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
 SCHEMA = """
@@ -55,6 +55,20 @@ CREATE TABLE IF NOT EXISTS not_applied (
     lines TEXT NOT NULL            -- JSON list of line numbers
 );
 CREATE TABLE IF NOT EXISTS validations (global_step INTEGER PRIMARY KEY, loss REAL, rows INTEGER NOT NULL);
+CREATE TABLE IF NOT EXISTS suite_scores (
+    global_step INTEGER NOT NULL, suite TEXT NOT NULL,
+    difficulty TEXT NOT NULL,      -- empty for all rows together
+    rows INTEGER NOT NULL, loss REAL, exact_match REAL NOT NULL,
+    metrics TEXT NOT NULL,         -- JSON, as the data profile measures
+    PRIMARY KEY (global_step, suite, difficulty)
+);
+CREATE TABLE IF NOT EXISTS previews (
+    global_step INTEGER NOT NULL, prompt TEXT NOT NULL, text TEXT NOT NULL,
+    ended_by TEXT NOT NULL,        -- end, tokens, time
+    seconds REAL NOT NULL,
+    metrics TEXT NOT NULL,         -- JSON, as the data profile measures
+    PRIMARY KEY (global_step, prompt)
+);
 CREATE TABLE IF NOT EXISTS events (
     id INTEGER PRIMARY KEY, at TEXT NOT NULL, kind TEXT NOT NULL, job_id TEXT, message TEXT NOT NULL
 );
@@ -66,7 +80,7 @@ CREATE TABLE IF NOT EXISTS deaths (
     message TEXT NOT NULL, details TEXT
 );
 """
-# By the version that they lead away from. Version 2 came with preemption, version 3 with replay
+# By the version that they lead away from. 2 came with preemption, 3 with replay, 4 with suites and previews
 MIGRATIONS = {
     1: """
 ALTER TABLE jobs ADD COLUMN began INTEGER;
@@ -77,6 +91,7 @@ ALTER TABLE jobs ADD COLUMN left_out TEXT;
 ALTER TABLE jobs ADD COLUMN replayed TEXT;
 ALTER TABLE steps ADD COLUMN replayed INTEGER NOT NULL DEFAULT 0;
 """,
+    3: "",  # tables alone, which are created where they are missing
 }
 
 

@@ -212,6 +212,8 @@ class Reception:
             self._refuse(path, why)
         else:
             self._add(result, is_leftover=path in self._leftovers)
+        if isinstance(result, Checked):
+            self._board.costs.add("data checks", result.seconds)
         self._leftovers.discard(path)  # last: until all of it has succeeded, it must not begin anew
 
     def _accept_failure(self, path: Path, error: BaseException) -> None:

@@ -6,10 +6,27 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from daemon.cost_sheet import CostSheet
 from trainer.protocol.files import write_json
 from trainer.protocol.job import Job
-from trainer.protocol.messages import CheckpointRef, JobStarted, StepReport, Validated, WorkerReady
-from trainer.protocol.status import LastCheckpoint, LastCommand, LastError, State, TrainingStatus
+from trainer.protocol.layout import COSTS_FILE
+from trainer.protocol.messages import (
+    CheckpointRef,
+    Evaluated,
+    JobStarted,
+    StepReport,
+    SuiteScored,
+    Validated,
+    WorkerReady,
+)
+from trainer.protocol.status import (
+    LastCheckpoint,
+    LastCommand,
+    LastError,
+    State,
+    SuiteResult,
+    TrainingStatus,
+)
 from trainer.protocol.text import printable, utc_text
 
 TRAINING_INTERVAL_S = 1.0
@@ -45,6 +62,9 @@ class StatusBoard:
         self._is_urgent = False
         self._recent: deque[tuple[float, StepReport]] = deque()
         self._steps_per_epoch = 1
+        self._left_out: dict[str, str] = {}  # kinds of evaluation, with the reasons
+        self.costs = CostSheet(path.with_name(COSTS_FILE), since=self.now_text(), clock=clock)
+        """What is spent besides training; shown in a file of its own."""
 
     def now_text(self) -> str:
         """Return the present time as all status fields show it."""
@@ -165,6 +185,24 @@ class StatusBoard:
         self.set(validation_loss=result.loss)
         self._compare_losses()
 
+    def suite_scored(self, scored: SuiteScored) -> None:
+        result = SuiteResult(
+            step=scored.global_step,
+            rows=scored.overall.rows,
+            exact_match=scored.overall.exact_match,
+            loss=scored.overall.loss,
+        )
+        self.set(suite_scores={**self._status.suite_scores, printable(scored.suite): result})
+
+    def evaluated(self, event: Evaluated) -> None:
+        """Note what an evaluation has cost, and why it was left out if it was."""
+        self.costs.add(event.what, event.seconds)
+        self.costs.set_interval(event.what, event.interval_steps)
+        self._left_out.pop(event.what, None)
+        if event.left_out:
+            self._left_out[event.what] = printable(event.left_out, limit=500)
+        self.set(evaluation_left_out="; ".join(self._left_out.values()) or None)
+
     def _speed(self, last: StepReport) -> dict[str, float | None]:
         seconds = sum(step.seconds for _, step in self._recent)
         if not seconds:
@@ -207,3 +245,4 @@ class StatusBoard:
         self._is_urgent = False
         self.set(heartbeat_at=self.now_text(), alerts=list(self._alerts.values()))
         write_json(self._path, self._status.model_dump(mode="json", by_alias=True), durable=False)
+        self.costs.publish(self.now_text(), is_last=self._status.status is State.STOPPED)

@@ -110,6 +110,7 @@ def _lines(status: Status) -> list[tuple[str, str]]:
         ("global step", _number(fields.get("current_step"))),
         ("loss", f"{_decimal(fields.get('loss'))}   validation {_decimal(fields.get('validation_loss'))}"),
     ]
+    lines += _evaluation_lines(fields)
     if _is_stepping(status) and fields.get("tokens_per_sec") is not None:
         lines.append(("speed", f"{_number(fields['tokens_per_sec'])} tokens/s"))
     lines += _queue_lines(fields.get("queue") or {})
@@ -139,6 +140,16 @@ def _file_lines(status: Status) -> list[tuple[str, str]]:
     return lines
 
 
+def _evaluation_lines(fields: dict[str, Any]) -> list[tuple[str, str]]:
+    lines = []
+    if scores := fields.get("suite_scores"):
+        shown = (f"{printable(str(name))} {_percent(score)}" for name, score in scores.items())
+        lines.append(("suites", "   ".join(shown)))
+    if why := fields.get("evaluation_left_out"):
+        lines.append(("not measured", printable(str(why))))
+    return lines
+
+
 def _queue_lines(queue: dict[str, Any]) -> list[tuple[str, str]]:
     ended = {"completed": "recently_completed", "failed": "failed", "skipped": "skipped"}
     return [
@@ -159,6 +170,11 @@ def _moment(at: object) -> str:
 
 def _number(value: Any) -> str:
     return f"{value:,.0f}" if isinstance(value, int | float) else "-"
+
+
+def _percent(score: dict[str, Any]) -> str:
+    """Return how many of a suite's answers were right, and when."""
+    return f"{score.get('exact_match', 0):.0%} right at step {_number(score.get('step'))}"
 
 
 def _decimal(value: Any) -> str:

@@ -76,14 +76,25 @@ def stop(
     _ask(layout, ".stop", {"reason": reason, "now": now}, wait, as_json, is_last=now or wait is not None)
 
 
-@app.command(epilog="Examples:\n\n\b\n  training_controller status\n  training_controller status --watch")
+@app.command(
+    epilog="Examples:\n\n\b\n"
+    "  training_controller status\n"
+    "  training_controller status --watch\n"
+    "  training_controller status --previews     what the model answers to previews.prompts"
+)
 def status(
     base_dir: BaseDir = None,
     watch: Annotated[bool, typer.Option("--watch", help="Keep showing it, until Ctrl-C.")] = False,
+    previews: Annotated[
+        bool, typer.Option("--previews", help="Show the answers to fixed prompts, and how they changed.")
+    ] = False,
     as_json: Json = False,
 ) -> None:
-    """Show what the daemon is doing. Exit code 0 if it runs, 3 if not."""
+    """Show what the daemon is doing. Exit code 0 if it runs, 3 if not (but with --previews always 0)."""
     layout = layout_of(base_dir)
+    if previews:
+        _show_previews(layout, as_json)
+        return
     if watch:
         _watch(layout)
         return
@@ -100,6 +111,23 @@ def status(
         Console().print(draw(found))
     if not found.is_running:
         raise typer.Exit(NO_DAEMON_EXIT_CODE)
+
+
+def _show_previews(layout: Layout, as_json: bool) -> None:
+    from daemon.cli.previews_view import draw_previews, previews_json
+    from daemon.evaluations import read_previews
+    from daemon.ledger_reader import UnreadableLedger
+
+    try:
+        histories = read_previews(layout.ledger_file)
+    except UnreadableLedger as error:
+        raise CommandFailed(str(error)) from error
+    if as_json:
+        print(previews_json(histories))
+        return
+    from rich.console import Console
+
+    Console().print(draw_previews(histories))
 
 
 def _watch(layout: Layout) -> None:

@@ -20,7 +20,7 @@ from daemon.status_board import StatusBoard
 from tests.cli.runner import runner_of
 from tests.support import eventually
 from trainer.protocol.layout import Layout
-from trainer.protocol.status import QueueCounts, State
+from trainer.protocol.status import QueueCounts, State, SuiteResult
 
 
 @pytest.fixture
@@ -234,6 +234,20 @@ def test_the_last_error_is_shown_with_its_time_unless_it_is_the_reason_itself(la
 
     assert re.search(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d UTC, a.jsonl: it is empty", shown)
     assert sum("no such model" in line for line in lines) == 1
+
+
+def test_suites_and_what_was_not_measured_have_a_line_each(layout):
+    board = publish(layout)
+    before = drawn(layout)
+    score = SuiteResult(step=1200, rows=4, exact_match=0.75, loss=1.0)
+    board.set(suite_scores={"sums": score}, evaluation_left_out="no time was left")
+    board.publish()
+
+    lines = drawn(layout)
+
+    assert line_of(before, "suites") is None
+    assert line_of(lines, "suites") == "suites        sums 75% right at step 1,200"
+    assert line_of(lines, "not measured") == "not measured  no time was left"
 
 
 def test_the_daemon_is_named_once(layout):

@@ -83,6 +83,7 @@ class Lab:
         method: as `training.method`.
         training, model, profile: more settings of these sections.
         background: as `checkpoints.background`.
+        sections: more of the settings; the uninterrupted run goes without `previews`.
     """
 
     def __init__(
@@ -96,6 +97,7 @@ class Lab:
         training: Mapping[str, Any] = MappingProxyType({}),
         model: Mapping[str, Any] = MappingProxyType({}),
         profile: Mapping[str, Any] = MappingProxyType({}),
+        sections: Mapping[str, Any] = MappingProxyType({}),
     ) -> None:
         self.layout = Layout(base)
         self.layout.create()
@@ -110,6 +112,7 @@ class Lab:
             "profile": dict(profile),
             "training": SETTINGS["training"] | {"method": method} | dict(training),
             "checkpoints": SETTINGS["checkpoints"] | {"background": background},
+            **sections,
         }
         self.layout.config_file.write_text(json.dumps(settings))
         self.kills: Counter[str] = Counter()
@@ -246,6 +249,10 @@ class Lab:
     def num_replayed(self) -> int:
         """Return how many rows of earlier files were trained among those of later ones."""
         return int(self._query("SELECT coalesce(sum(replayed), 0) FROM steps")[0][0])
+
+    def previewed_steps(self) -> list[int]:
+        """Return the steps at which prompts were answered."""
+        return [step for (step,) in self._query("SELECT global_step FROM previews ORDER BY global_step")]
 
     def order(self) -> list[str]:
         """Return the files in the order of their last steps."""

@@ -23,6 +23,7 @@ import torch
 from safetensors.torch import load_file
 
 from trainer.config.loader import load_settings
+from trainer.config.schema import PreviewSettings
 from trainer.core.engine import TrainerEngine
 from trainer.core.tensor_tree import load_tree
 from trainer.protocol.job import EarlierFile, Job, Priority
@@ -157,7 +158,7 @@ def main() -> None:
     layout, reference = Layout(Path(sys.argv[1])), Path(sys.argv[2])
     shutil.rmtree(reference, ignore_errors=True)
     reference.mkdir()
-    settings = load_settings(layout.config_file).settings
+    settings = load_settings(layout.config_file).settings.model_copy(update={"previews": PreviewSettings()})
     engine = TrainerEngine(settings, base_dir=reference)
     engine.load()
     engine.run(Replay(layout, engine, settings.model_dump(mode="json")))

@@ -72,6 +72,19 @@ def test_kills_change_no_bit_of_what_is_learned_beside_rows_of_earlier_files(mak
     assert lab.num_replayed() > 0
 
 
+def test_kills_while_prompts_are_answered_change_no_bit_of_what_is_learned(make_lab):
+    asked = {"prompts": ["Say 3."], "interval_steps": 2, "max_new_tokens": 10, "temperature": 0.8}
+    every_time = {"max_overhead_percent": 100}
+    lab = make_lab(seed=7, sections={"previews": asked, "monitoring": every_time})
+
+    for _ in rage(lab, kills=3, seed=7):
+        pass
+
+    assert bring_to_an_end(lab) == []
+    assert set(lab.previewed_steps()) <= set(range(2, lab.num_steps() + 1, 2))
+    assert len(lab.previewed_steps()) > 3
+
+
 @pytest.mark.parametrize("method", ["full", "lora"])
 def test_a_file_that_is_overtaken_paused_and_killed_goes_on_at_its_very_next_step(make_lab, method):
     lab = make_lab(seed=5, method=method)

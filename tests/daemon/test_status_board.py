@@ -6,7 +6,17 @@ import pytest
 
 from daemon.status_board import MAX_ALERTS, StatusBoard
 from tests.support import FakeClock, job_for, rows, write_jsonl
-from trainer.protocol.messages import CheckpointRef, JobStarted, StepReport, Validated, WorkerReady
+from trainer.protocol.layout import COSTS_FILE
+from trainer.protocol.messages import (
+    CheckpointRef,
+    Evaluated,
+    JobStarted,
+    Score,
+    StepReport,
+    SuiteScored,
+    Validated,
+    WorkerReady,
+)
 from trainer.protocol.status import Gpu, Memory, QueueCounts, State
 
 PROMISED = {
@@ -31,6 +41,8 @@ PROMISED = {
     "grad_norm",
     "validation_loss",
     "val_train_gap",
+    "suite_scores",
+    "evaluation_left_out",
     "think_tag_percent",
     "tokens_per_sec",
     "samples_per_sec",
@@ -120,6 +132,7 @@ def test_what_is_not_known_is_null_and_not_invented(board, path):
     status = shown(board, path)
 
     known = {"schema_version", "status", "heartbeat_at", "daemon_pid", "queue", "memory", "gpus", "alerts"}
+    known.add("suite_scores")  # none are configured, as far as it knows
     assert {name for name in PROMISED if status[name] is not None} == known
 
 
@@ -216,6 +229,43 @@ def test_the_gap_is_validation_minus_training(board, path, job):
 
     assert before is None
     assert shown(board, path)["val_train_gap"] == 0.5
+
+
+def test_the_newest_score_of_each_suite_is_shown_with_its_name_made_printable(board, path):
+    for step, suite, exact_match in ((1, "a", 0.0), (1, "b\x1b[2J", 0.5), (2, "a", 1.0)):
+        score = Score(rows=4, loss=1.5, exact_match=exact_match)
+        board.suite_scored(SuiteScored(global_step=step, suite=suite, overall=score))
+
+    assert shown(board, path)["suite_scores"] == {
+        "a": {"step": 2, "rows": 4, "exact_match": 1.0, "loss": 1.5},
+        "b\\x1b[2J": {"step": 1, "rows": 4, "exact_match": 0.5, "loss": 1.5},
+    }
+
+
+def test_what_was_not_measured_is_said_until_it_is(board, path):
+    def evaluated(what, left_out):
+        board.evaluated(Evaluated(what=what, global_step=1, seconds=2.0, interval_steps=5, left_out=left_out))
+        return shown(board, path)["evaluation_left_out"]
+
+    told = [
+        evaluated("suites", "no time for suites"),
+        evaluated("previews", "no memory for previews"),
+        evaluated("validation", None),
+        evaluated("suites", None),
+        evaluated("previews", None),
+    ]
+
+    both = "no time for suites; no memory for previews"
+    assert told == ["no time for suites", both, both, "no memory for previews", None]
+
+
+def test_what_evaluation_costs_is_in_the_file_of_costs(board, path):
+    board.evaluated(Evaluated(what="suites", global_step=1, seconds=2.0, interval_steps=5))
+
+    board.publish()
+
+    costs = json.loads((path.parent / COSTS_FILE).read_text())["costs"]
+    assert (costs["suites"]["seconds"], costs["suites"]["interval_steps"]) == (2.0, 5)
 
 
 def test_a_loss_that_is_no_number_is_null_and_an_alert(board, path, job):

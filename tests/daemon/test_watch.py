@@ -155,7 +155,8 @@ def test_a_worker_that_computes_or_moves_data_may_take_longer(each_second, is_wo
 
 
 @pytest.mark.parametrize(
-    "section, limit_s", [("training", 120), ("evaluating", 120), ("loading", 300), ("saving", 300)]
+    "section, limit_s",
+    [("training", 120), ("previewing", 120), ("evaluating", 120), ("loading", 300), ("saving", 300)],
 )
 def test_without_heartbeats_work_counts_only_where_libraries_keep_heartbeats_back(section, limit_s):
     observed = Observed(ceiling_s=300.0)
@@ -165,6 +166,20 @@ def test_without_heartbeats_work_counts_only_where_libraries_keep_heartbeats_bac
 
     assert second == limit_s + 1
     assert f"; no heartbeat for {second} s" in sentence
+
+
+def test_a_slow_preview_is_left_alone_as_long_as_tokens_come_and_found_when_none_do():
+    observed = training()
+    begun = observed.now
+
+    def token_each_minute():
+        tokens = min((observed.now - begun) // 60, 10)
+        observed.beat("previewing", ticks=int(tokens))
+
+    second, sentence = observed.first_hang(2000, each_second=token_each_minute)
+
+    assert second > 600 + 120
+    assert "no progress in previewing" in sentence
 
 
 def test_a_ceiling_below_the_limit_does_not_lower_it():

@@ -112,6 +112,10 @@ class FakeLearner:
         if self.is_broken:
             raise BrokenModel("a weight is not finite")
 
+    @property
+    def evaluator(self) -> "FakeLearner":
+        return self
+
     def validation_loss(self, settings: Settings) -> tuple[float, int]:
         self.validated_at.append(self.progress.global_step)
         return 0.5, 7
@@ -190,9 +194,10 @@ class Run:
         bad: Sequence[int] = (),
         on_step: Callable[[StepBundle], None] = lambda bundle: None,
         cache: TokenCache | None = None,
+        clock: FakeClock | None = None,
     ) -> None:
         self.learner = learner or FakeLearner()
-        self.clock = FakeClock()
+        self.clock = clock or FakeClock()
         self.events = [] if events is None else events
         self.trained: list[StepBundle] = []
         reporter = Reporter(self.events.append, clock=self.clock)

@@ -23,7 +23,11 @@ from trainer.core.validation import load_validation_examples
 from trainer.protocol.dry_run import DryRunOrder, Planned, Refused
 from trainer.protocol.job import EarlierFile
 
-NO_MODEL: Any = SimpleNamespace(set_attn_implementation=lambda name: None, modules=list)
+NO_MODEL: Any = SimpleNamespace(
+    config=SimpleNamespace(_attn_implementation="sdpa"),
+    set_attn_implementation=lambda name: None,
+    modules=list,
+)
 PADDING = Forward(NO_MODEL, Way())
 
 RATES = {"warmup_steps": 4, "learning_rate": 1e-3}

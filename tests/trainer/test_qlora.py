@@ -23,7 +23,7 @@ from tests.trainer.engine_rig import (
 )
 from trainer.config.lock import LockedSetting
 from trainer.core.faults import UnusableModel
-from trainer.protocol.messages import Validated
+from trainer.protocol.messages import PreviewMade, Validated
 
 pytest.importorskip("bitsandbytes")
 pytestmark = pytest.mark.filterwarnings(PEFT_IS_BEHIND)
@@ -127,3 +127,14 @@ def test_a_worker_says_nothing_about_the_library_for_4_bits_when_it_loads_it():
     loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
 
     assert (loaded.returncode, loaded.stderr) == (0, "")
+
+
+def test_the_model_in_four_bits_answers_prompts_and_trains_on(tmp_path, seven_rows, tiny_folder):
+    previews = {"prompts": ["Say 3."], "interval_steps": 1, "max_new_tokens": 3, "max_seconds": 600}
+    asked = {"previews": previews, "monitoring": {"max_overhead_percent": 100}}
+    for name, sections in {"with": asked, "without": {}}.items():
+        settings = settings_with(tiny_folder, training=QLORA, **sections)
+        _, told = train(tmp_path / name, settings, [(job_for(seven_rows), seven_rows)])
+        assert len(told.of(PreviewMade)) == (3 if name == "with" else 0)
+
+    assert weights_sha256(tmp_path / "with") == weights_sha256(tmp_path / "without")

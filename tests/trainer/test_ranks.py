@@ -27,7 +27,7 @@ from trainer.config.loader import BadConfig
 from trainer.config.schema import Settings, TrainingSettings
 from trainer.core.engine import TrainerEngine
 from trainer.core.ranks import visible_gpus
-from trainer.protocol.messages import StartJob, StepReport
+from trainer.protocol.messages import PreviewMade, StartJob, StepReport, SuiteScored
 
 FITS = 100  # tokens at once: every row of six ragged ones alone, but not half of them together
 Prepare = Callable[[TrainerEngine], Any]
@@ -44,9 +44,10 @@ def steps_of(
     *files: tuple[str, Sequence[Any], dict[str, Any]],
     stop_at: int | None = None,
     prepare: Prepare = lambda engine: None,
+    told: Told | None = None,
 ) -> list[StepReport]:
     """Train files, each with its changes of the training settings; return the steps taken."""
-    told = Told()
+    told = Told() if told is None else told
     engine = TrainerEngine(settings, base_dir=base, on_event=told.append)
     engine.load()
     try:
@@ -69,7 +70,7 @@ def base(tmp_path: Path) -> Callable[[str], Path]:
     """Return a function that makes working directories."""
 
     def make(name: str) -> Path:
-        (tmp_path / name).mkdir()
+        (tmp_path / name).mkdir(exist_ok=True)
         return tmp_path / name
 
     return make
@@ -127,6 +128,25 @@ def test_a_step_without_anything_to_learn_changes_no_weight(base, tiny_folder, p
     assert (empty.rows, empty.supervised_tokens, empty.loss, empty.not_applied) == (3, 0, None, None)
     assert step.loss is not None
     assert weights_sha256(twice) == weights_sha256(once)
+
+
+def test_one_process_answers_while_the_other_waits_and_nothing_learned_is_changed(base, noisy_folder):
+    training = {"processes": 2}
+    asked = {
+        "validation": {"suites": {"sums": "sums.jsonl"}, "interval_steps": 1},
+        "previews": {"prompts": ["Say 3."], "interval_steps": 1, "max_new_tokens": 3, "max_seconds": 600},
+        "monitoring": {"max_overhead_percent": 100},
+    }
+    file = ("a", rows(9), {})
+    write_jsonl(base("with") / "sums.jsonl", rows(2))
+    told = Told()
+
+    steps_of(base("without"), settings_with(noisy_folder, training=training), file)
+    steps_of(base("with"), settings_with(noisy_folder, training=training, **asked), file, told=told)
+
+    assert [made.global_step for made in told.of(PreviewMade)] == [1, 2, 3]
+    assert [scored.global_step for scored in told.of(SuiteScored)] == [1, 2, 3]
+    assert weights_sha256(base("with")) == weights_sha256(base("without"))
 
 
 def test_two_processes_go_on_from_a_checkpoint_as_if_they_had_never_stopped(base, noisy_folder):

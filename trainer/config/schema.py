@@ -279,7 +279,57 @@ class ValidationSettings(Section):
     """A JSONL file, relative to the working directory; null turns validation off."""
 
     interval_steps: Positive = 500
-    """Optimizer steps between two validations; another one follows the last step of each file."""
+    """Optimizer steps between two validations, of file and suites; another one follows the last step of each
+    file. Costs may widen it: see `monitoring.max_overhead_percent`."""
+
+    max_rows: Positive = 1000
+    """Rows of `file` that are used; of a longer file always the same ones, spread over it."""
+
+    suites: dict[str, str] = {}
+    """Questions with known answers: names with JSONL files, relative to the working directory. The last turn
+    of the assistant, or `metadata.answer`, is the expected answer; `metadata.difficulty` may group the rows.
+    The model answers them greedily; how many it gets right, and the loss, are shown by suite."""
+
+    suite_max_rows: Positive = 100
+    """Rows of each suite that are used; of a longer one always the same ones, spread over it."""
+
+    suite_max_new_tokens: Positive = 128
+    """Tokens an answer to a suite's question may have."""
+
+
+class PreviewSettings(Section):
+    """Answers to fixed prompts, to watch how they change. A change takes effect at the next job."""
+
+    prompts: list[Annotated[str, Field(min_length=1)]] = []
+    """What the model is asked, each as a user's turn."""
+
+    file: str | None = None
+    """More of them: a JSONL file of rows like those trained, relative to the working directory. What comes
+    before the last turn of the assistant is the prompt, and that turn the expected answer."""
+
+    interval_steps: Positive = 500
+    """Optimizer steps between two rounds of previews. Costs may widen it: see
+    `monitoring.max_overhead_percent`."""
+
+    max_seconds: Annotated[float, Field(gt=0)] = 10.0
+    """Seconds after which a round ends, wherever it is; the prompts share them."""
+
+    max_new_tokens: Positive = 128
+    """Tokens of an answer."""
+
+    temperature: Annotated[float, Field(ge=0)] = 0.0
+    """0 takes the likeliest token each time. Above it tokens are drawn by chance, with a seed made of
+    `training.seed`, step and prompt."""
+
+
+class MonitoringSettings(Section):
+    """What may be spent on knowing how training goes. A change takes effect at the next job."""
+
+    max_overhead_percent: Annotated[float, Field(gt=0, le=100)] = 5.0
+    """Share of the time that validation, suites and previews may take together. Where they would take more,
+    their intervals are doubled, as often as needed, and come back when they have become cheap; at the end of
+    a file suites are left out. 100 leaves the intervals alone. The first of each kind is always made, as is
+    the validation loss at the end of a file."""
 
 
 class CheckpointSettings(Section):
@@ -375,6 +425,8 @@ class Settings(Section):
     data: DataSettings = DataSettings()
     profile: ProfileSettings = ProfileSettings()
     validation: ValidationSettings = ValidationSettings()
+    previews: PreviewSettings = PreviewSettings()
+    monitoring: MonitoringSettings = MonitoringSettings()
     checkpoints: CheckpointSettings = CheckpointSettings()
     daemon: DaemonSettings = DaemonSettings()
 

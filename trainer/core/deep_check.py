@@ -31,7 +31,10 @@ def open_deep_look(settings: Settings, *, base_dir: Path) -> Iterator[DeepLook |
 
 
 def _held_out(settings: Settings, base_dir: Path) -> RowTable:
-    files = {"validation.file": base_dir / file} if (file := settings.validation.file) else {}
+    validation = settings.validation
+    files = {f"validation.suites.{name}": base_dir / file for name, file in validation.suites.items()}
+    if validation.file:
+        files["validation.file"] = base_dir / validation.file
     try:
         return held_out_rows(files, max_line_bytes=settings.data.max_line_bytes)
     except OSError as error:

@@ -26,6 +26,7 @@ from trainer.core.abilities import refuse_impossible
 from trainer.core.adapter import add_adapter, load_adapter, save_adapter
 from trainer.core.checkpoints import CheckpointStore, Saving
 from trainer.core.compilation import compile_layers
+from trainer.core.evaluator import Evaluator
 from trainer.core.feeding_trainer import FeedingTrainer, choose_precision
 from trainer.core.fingerprint import fingerprint
 from trainer.core.fit import fit_key, measure_best_budget
@@ -41,10 +42,9 @@ from trainer.core.saver import PendingSave
 from trainer.core.session import CommandSource, Session
 from trainer.core.shares import threads_of_each
 from trainer.core.training_state import load_state, load_way, refuse_broken, write_state
-from trainer.core.validation import load_validation_examples
 from trainer.core.vocabulary import add_tokens, added_in, refuse_missing_tokens, rows_of_tokens
 from trainer.data.check import check_file
-from trainer.data.render import Example, Tokenizer
+from trainer.data.render import Tokenizer
 from trainer.data.token_cache import FOLDER, TokenCache
 from trainer.monitoring.reporter import Reporter
 from trainer.profiles.base import DataProfile
@@ -118,7 +118,11 @@ class TrainerEngine:
         self._tell_at_once = on_event
         self._ranks: Ranks | None = None
         self._cache = TokenCache(self._models / FOLDER)
-        self._validation: tuple[Any, list[Example]] | None = None
+        self.evaluator = Evaluator(
+            self._base_dir,
+            trainer=lambda: self.trainer,
+            max_tokens=lambda settings: tokens_for_new_job(settings.training, self.budget),
+        )
         self.reporter = Reporter(on_event)
         self.progress = Progress()
         self._trainer: FeedingTrainer | None = None
@@ -267,13 +271,13 @@ class TrainerEngine:
         """Apply a job's settings.
 
         Raises:
-            BadConfig: `validation.file` cannot be used, the model has no positions for `data.max_length`, or
-                no tokens for the profile.
+            BadConfig: a file to evaluate with cannot be used, the model has no positions for
+                `data.max_length`, or no tokens for the profile.
         """
         refuse_longer_rows(self.trainer.model, settings.data.max_length)
         if settings.model.grow_vocabulary:
             refuse_missing_tokens(self.tokenizer, self._profile_of(settings))
-        self._load_validation(settings)  # now, rather than after a file was trained for nothing
+        self.evaluator.load(settings)  # now, rather than after a file was trained for nothing
         self._job_settings = settings
         self.trainer.use(settings.training)
         if self._ranks:
@@ -321,14 +325,6 @@ class TrainerEngine:
         """
         refuse_broken(self.trainer)
 
-    def validation_loss(self, settings: Settings) -> tuple[float, int] | None:
-        """Return mean loss and rows of the validation file; None when there is none."""
-        if settings.validation.file is None or self._validation is None:
-            return None
-        examples = self._validation[1]  # as they were when the job started
-        max_tokens = tokens_for_new_job(settings.training, self.budget)
-        return self.trainer.mean_loss(examples, max_tokens=max_tokens), len(examples)
-
     # ---- parts
 
     def _measure_budget(self) -> int:
@@ -347,17 +343,6 @@ class TrainerEngine:
         logger.info(message)
         self.reporter.event(Notice(key="fit", message=message))
         return found.tokens
-
-    def _load_validation(self, settings: Settings) -> None:
-        """Render the validation file, again when it or what it depends on has changed."""
-        if settings.validation.file is None:
-            return
-        path = self._base_dir / settings.validation.file
-        changed_at = path.stat().st_mtime_ns if path.exists() else None
-        code = self._profile_of(settings).code
-        key = (path, changed_at, settings.data, settings.profile, code)
-        if self._validation is None or self._validation[0] != key:
-            self._validation = (key, load_validation_examples(settings, self._base_dir, self.tokenizer))
 
     def _load_model(self) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
         settings, checkpoint = self._settings, self._checkpoint

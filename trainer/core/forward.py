@@ -9,7 +9,8 @@ alone.
 
 import logging
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, cast
@@ -62,10 +63,25 @@ class Forward:
         self._model = model
         self.way = way
         self._inner = base_of(model)
+        self._own_attention: str | None = None
         if way.lays_end_to_end:
+            self._own_attention = self._inner.config._attn_implementation
             self._inner.set_attn_implementation(attention.NAME)
         self.noise_alpha: float | None = None
         """Strength of the noise on embeddings while the model is in training mode."""
+
+    @contextmanager
+    def own_attention(self) -> Iterator[None]:
+        """Have the model attend as when it was loaded (with a cache, for example) while the block runs."""
+        for positions in self._growing:
+            _forget_longest(positions)
+        if self._own_attention is not None:
+            self._inner.set_attn_implementation(self._own_attention)
+        try:
+            yield
+        finally:
+            if self._own_attention is not None:
+                self._inner.set_attn_implementation(attention.NAME)
 
     def split(self, examples: Sequence[Example], *, max_tokens: int) -> list[list[Example]]:
         """Return the micro-batches of a step's rows."""

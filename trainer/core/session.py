@@ -1,6 +1,6 @@
 """A run of jobs in one warm process: obeys commands between steps, feeds the trainer, decides when to save.
 
-    next order -> open file -> [ commands · save if due · step · record · validate if due ] …
+    next order -> open file -> [ commands · save if due · step · record · evaluate if due ] …
                -> job ended -> next order
                   saved: job's file may move
 
@@ -13,11 +13,13 @@ import math
 import time
 from collections.abc import Callable, Generator, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import Protocol
 
 from trainer.config.schema import CheckpointSettings, Settings
 from trainer.core.data_checks import DataChecks, RefusedData
+from trainer.core.evaluation import Evaluation, Measuring
 from trainer.core.faults import BrokenModel, NotFinite, UnusableReplay
 from trainer.core.feeding_trainer import StepBundle
 from trainer.core.fit_memory import Budget
@@ -29,7 +31,7 @@ from trainer.core.saver import PendingSave, Saver
 from trainer.data.render import ExampleRenderer, Tokenizer
 from trainer.data.rows import BadRow, FileChanged, RowFile
 from trainer.data.token_cache import TokenCache
-from trainer.monitoring.reporter import Reporter, finite
+from trainer.monitoring.reporter import Reporter
 from trainer.profiles.base import BrokenProfile
 from trainer.protocol.job import FaultKind, Job, JobRecord, Outcome, Window
 from trainer.protocol.manifest import Progress
@@ -55,7 +57,6 @@ from trainer.protocol.messages import (
     StartJob,
     StepReport,
     Unblocked,
-    Validated,
 )
 
 FAULTS_OF_A_FILE = (errno.ENOENT, errno.EACCES, errno.EPERM, errno.ELOOP, errno.EISDIR)
@@ -100,8 +101,9 @@ class Learner(Protocol):
         """Raise BrokenModel if something learned is not a finite number."""
         ...
 
-    def validation_loss(self, settings: Settings) -> tuple[float, int] | None:
-        """Return mean loss and rows of the validation file; None when there is none."""
+    @property
+    def evaluator(self) -> Measuring:
+        """Measures what was learned."""
         ...
 
 
@@ -144,8 +146,8 @@ class Session:
         self._skipped_job: str | None = None
         self._job_to_set_aside: str | None = None
         self._saver = Saver(learner, reporter, clock=clock)
+        self._evaluation = Evaluation(learner, reporter, clock=clock)
         self._held = False
-        self._validated_step = -1
 
     @property
     def progress(self) -> Progress:
@@ -260,13 +262,21 @@ class Session:
 
     def _may_go_on(self, job_id: str) -> bool:
         """Obey what has come in, hold while paused; False when this job gets no further step now."""
-        while (command := self._commands.get(0)) is not None:
-            self._obey(command)
+        self._obey_all()
         while self._paused and not self._must_leave(job_id):
             self._hold()
             if self._paused and not self._must_leave(job_id):  # else that came while its save waited for room
                 self._obey(self._commands.get(None))
         return not self._must_leave(job_id)
+
+    def _is_undisturbed(self, job_id: str) -> bool:
+        """Obey what has come in; False when somebody waits for what is being done besides training to end."""
+        self._obey_all()
+        return not self._paused and not self._must_leave(job_id)
+
+    def _obey_all(self) -> None:
+        while (command := self._commands.get(0)) is not None:
+            self._obey(command)
 
     def _must_leave(self, job_id: str) -> bool:
         return self._stopping or job_id in (self._skipped_job, self._job_to_set_aside)
@@ -385,22 +395,8 @@ class Session:
         if bundle.not_applied and len(bad) > BAD_STEPS_ALLOWED:
             self._reporter.flush()
             raise NotFinite(f"{opened.job.name}: {bundle.not_applied}", Window(first=bad[0], last=bad[-1]))
-        if progress.global_step % opened.settings.validation.interval_steps == 0:
-            self._validate(opened.settings)
-
-    def _validate(self, settings: Settings) -> None:
-        if settings.validation.file is None or self._validated_step == self.progress.global_step:
-            return
-        self._validated_step = self.progress.global_step
-        with self._reporter.doing("evaluating"):
-            result = self._learner.validation_loss(settings)
-        if result:
-            loss, rows = result
-            self.progress.validation_loss = finite(loss)
-            self.progress.validated_step = self.progress.global_step
-            self._reporter.event(
-                Validated(global_step=self.progress.global_step, loss=finite(loss), rows=rows)
-            )
+        is_wanted = partial(self._is_undisturbed, opened.job.id)
+        self._evaluation.after_step(opened.settings, seconds=seconds, is_wanted=is_wanted)
 
     def _tell_set_aside(self, job_id: str, *, steps: int) -> None:
         self._job_to_set_aside = None
@@ -409,7 +405,8 @@ class Session:
     def _end(self, opened: OpenJob, outcome: Outcome, message: str | None) -> None:
         self._learner.refuse_broken()  # now, while it is certain which file has done it
         if outcome is Outcome.COMPLETED:
-            self._validate(opened.settings)
+            is_wanted = partial(self._is_undisturbed, opened.job.id)
+            self._evaluation.at_end_of_file(opened.settings, is_wanted=is_wanted)
         if told := opened.told_of_rows_without_target():
             self._reporter.event(
                 Notice(key=f"nothing to learn {opened.job.id}", message=told, job_id=opened.job.id)

@@ -7,13 +7,14 @@ from trainer.config.schema import Settings
 from trainer.core.open_job import make_renderer
 from trainer.data.check import check_file
 from trainer.data.formats import read_conversation
+from trainer.data.plan import permutation
 from trainer.data.render import Example, ExampleRenderer, Tokenizer, learnable
 from trainer.data.rows import BadRow, RowFile
 from trainer.profiles.registry import make_profile
 
 
 def load_validation_examples(settings: Settings, base_dir: Path, tokenizer: Tokenizer) -> list[Example]:
-    """Render all rows of the validation file.
+    """Render the rows of the validation file, or a fixed subset of `validation.max_rows`.
 
     Raises:
         BadConfig: there is no such file, or it holds a row that cannot be used.
@@ -33,11 +34,18 @@ def load_validation_examples(settings: Settings, base_dir: Path, tokenizer: Toke
             f"validation.file is {path}: {error.strerror}; expected a readable JSONL file"
         ) from error
     profile = make_profile(settings.profile.name, settings.profile.options, base_dir=base_dir)
+    chosen = fixed_subset(len(rows), settings.validation.max_rows)
     try:
-        numbered = [(rows.line_number(i), read_conversation(rows.read(i))) for i in range(len(rows))]
+        numbered = [(rows.line_number(i), read_conversation(rows.read(i))) for i in chosen]
         # A renderer of its own: that of the jobs may be rendering on another thread
         return learnable(make_renderer(profile, ExampleRenderer(tokenizer), settings)(numbered))
     except BadRow as error:
         raise BadConfig(f"validation.file is {path}: {error}; expected rows like those trained") from error
     finally:
         rows.close()
+
+
+def fixed_subset(num_rows: int, max_rows: int) -> list[int]:
+    """Return the positions of at most `max_rows` rows, spread by chance over a file, always the same ones."""
+    shuffle = permutation(num_rows, key="subset")
+    return sorted(shuffle(index) for index in range(min(num_rows, max_rows)))

@@ -7,6 +7,7 @@ from pathlib import Path
 from trainer.protocol.job import Outcome, Priority
 
 BASE_DIR_VARIABLE = "TRAINING_BASE_DIR"
+COSTS_FILE = "monitoring_costs.json"  # beside the status file
 PRIVATE_MODE = 0o700  # weights and training data are nobody else's business
 
 

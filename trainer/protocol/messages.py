@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 
+from trainer.protocol.costs import CostKind
 from trainer.protocol.data_report import DataReport
 from trainer.protocol.job import Cursor, EarlierFile, FaultKind, Job, JobRecord, Window
 
@@ -124,7 +125,19 @@ Command = (
 
 # ---- events: worker -> daemon
 
-Section = Literal["loading", "idle", "preparing", "training", "evaluating", "saving", "paused", "blocked"]
+Section = Literal[
+    "loading",
+    "idle",
+    "preparing",
+    "training",
+    "evaluating",
+    "previewing",
+    "saving",
+    "paused",
+    "blocked",
+]
+EndedBy = Literal["end", "tokens", "time"]
+"""Why a generated text ends: the model ended it, it had all tokens it may have, or its time was over."""
 
 
 class CheckpointRef(Message):
@@ -222,6 +235,52 @@ class Validated(Message):
     global_step: int
     loss: float | None
     rows: int
+
+
+class Score(Message):
+    """How well a suite's questions, or those of one difficulty, are answered."""
+
+    rows: int
+    loss: float | None
+    """Mean over the tokens of the expected answers; null where rows hold none to be learned."""
+    exact_match: float
+    """Share of the answers that are right, from 0 to 1."""
+    metrics: dict[str, float] = {}
+    """What the data profile measures, averaged."""
+
+
+class SuiteScored(Message):
+    """A suite of questions with known answers was put to the model."""
+
+    kind: Literal["suite_scored"] = "suite_scored"
+    global_step: int
+    suite: str
+    overall: Score
+    by_difficulty: dict[str, Score] = {}
+
+
+class PreviewMade(Message):
+    """The model's answer to one of the fixed prompts."""
+
+    kind: Literal["preview_made"] = "preview_made"
+    global_step: int
+    prompt: str
+    text: str
+    ended_by: EndedBy
+    seconds: float
+    metrics: dict[str, float] = {}
+
+
+class Evaluated(Message):
+    """What one kind of evaluation has cost, or why it was left out."""
+
+    kind: Literal["evaluated"] = "evaluated"
+    what: CostKind
+    global_step: int
+    seconds: float
+    interval_steps: int
+    """Steps between two of them from now on."""
+    left_out: str | None = None
 
 
 class JobEnded(Message):
@@ -325,6 +384,9 @@ Event = (
     | JobStarted
     | StepsTaken
     | Validated
+    | SuiteScored
+    | PreviewMade
+    | Evaluated
     | JobEnded
     | JobSetAside
     | CheckpointPublished

@@ -71,6 +71,17 @@ class LastCommand(BaseModel):
     at: str
 
 
+class SuiteResult(BaseModel):
+    """How well a suite of questions was answered last."""
+
+    step: int
+    """Of the model's life."""
+    rows: int
+    exact_match: float
+    """Share of the right answers, from 0 to 1."""
+    loss: float | None
+
+
 class TrainingStatus(BaseModel):
     schema_version: int = SCHEMA_VERSION
     status: State = State.STARTING
@@ -103,6 +114,10 @@ class TrainingStatus(BaseModel):
     validation_loss: float | None = None
     val_train_gap: float | None = None
     """Validation loss minus training loss."""
+    suite_scores: dict[str, SuiteResult] = {}
+    """Of `validation.suites`, by name."""
+    evaluation_left_out: str | None = None
+    """What was not measured when it was due, and why."""
     think_tag_percent: float | None = None
 
     tokens_per_sec: float | None = None
