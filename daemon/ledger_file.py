@@ -9,7 +9,7 @@ from typing import Any
 
 Parameters = Sequence[Any] | Mapping[str, Any]
 
-SCHEMA_VERSION = 3
+SCHEMA_VERSION = 4
 LOCK_TIMEOUT_S = 10.0
 DAMAGED = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
 SCHEMA = """
@@ -34,7 +34,9 @@ CREATE TABLE IF NOT EXISTS jobs (
     began INTEGER,                 -- counts begins; files in processing/ are trained in this order
     micro_batch_tokens INTEGER,    -- what it began with under `auto`; less once memory ran out
     left_out TEXT,                 -- JSON list of [first, last]: steps, from 0, that are not trained
-    replayed TEXT                  -- JSON; files that rows are replayed from, frozen with the settings
+    replayed TEXT,                 -- JSON; files that rows are replayed from, frozen with the settings
+    format TEXT NOT NULL DEFAULT '',     -- of all rows, such as messages
+    metadata TEXT NOT NULL DEFAULT '{}'  -- JSON; how many rows have which skill, difficulty and source
 );
 CREATE INDEX IF NOT EXISTS jobs_by_state ON jobs (state, id);
 CREATE INDEX IF NOT EXISTS jobs_by_begin ON jobs (began);
@@ -66,7 +68,8 @@ CREATE TABLE IF NOT EXISTS deaths (
     message TEXT NOT NULL, details TEXT
 );
 """
-# By the version that they lead away from. Version 2 came with preemption, version 3 with replay
+# By the version that they lead away from. Version 2 came with preemption, version 3 with replay,
+# version 4 with formats
 MIGRATIONS = {
     1: """
 ALTER TABLE jobs ADD COLUMN began INTEGER;
@@ -76,6 +79,10 @@ ALTER TABLE jobs ADD COLUMN left_out TEXT;
     2: """
 ALTER TABLE jobs ADD COLUMN replayed TEXT;
 ALTER TABLE steps ADD COLUMN replayed INTEGER NOT NULL DEFAULT 0;
+""",
+    3: """
+ALTER TABLE jobs ADD COLUMN format TEXT NOT NULL DEFAULT '';
+ALTER TABLE jobs ADD COLUMN metadata TEXT NOT NULL DEFAULT '{}';
 """,
 }
 

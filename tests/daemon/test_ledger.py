@@ -37,6 +37,7 @@ def job(tmp_path):
 
 
 def test_an_open_job_comes_back_as_it_was(ledger, job):
+    job = job.model_copy(update={"format": "alpaca", "metadata": {"skill": {"reverse": 2}}})
     ledger.add_job(job, IDENTITY, "waiting")
 
     [known] = ledger.open_jobs()
@@ -384,7 +385,7 @@ def test_a_ledger_of_another_release_is_refused_and_left_alone(layout):
     database.close()
     before = layout.ledger_file.read_bytes()
 
-    with pytest.raises(UnusableLedger, match="schema version is 99; expected 3"):
+    with pytest.raises(UnusableLedger, match="schema version is 99; expected 4"):
         Ledger(layout.ledger_file, clock=FakeClock())
 
     assert list(layout.status.glob("*.corrupt-*")) == []
@@ -434,7 +435,7 @@ def test_a_ledger_of_version_1_is_brought_up_to_date_and_keeps_what_it_has(layou
     assert read(layout, "SELECT attempts, left_out FROM jobs") == [(2, "[[1, 1]]")]
     assert read(layout, "SELECT global_step FROM steps") == [(1,), (2,)]
     assert read(layout, "SELECT replayed FROM steps") == [(0,), (0,)]
-    assert read(layout, "PRAGMA user_version") == [(3,)]
+    assert read(layout, "PRAGMA user_version") == [(4,)]
 
 
 def test_an_update_that_is_cut_off_leaves_the_old_version_whole(layout, version_1, monkeypatch):
@@ -449,7 +450,7 @@ def test_an_update_that_is_cut_off_leaves_the_old_version_whole(layout, version_
     ledger.close()
 
 
-@pytest.mark.parametrize("version", [1, 2])
+@pytest.mark.parametrize("version", [1, 2, 3])
 def test_old_and_new_ledgers_have_the_same_columns(layout, version_1, version):
     database = sqlite3.connect(layout.ledger_file)
     for before in range(1, version):

@@ -186,8 +186,14 @@ class TrainerEngine:
                 "completed files; set it to 0, or let the daemon train the file"
             )
         path = Path(path).absolute()
-        check = check_file(path, max_line_bytes=self._settings.data.max_line_bytes)
-        if why := check.verdict(self._settings.data.max_bad_row_fraction):
+        data = self._settings.data
+        check = check_file(
+            path,
+            max_line_bytes=data.max_line_bytes,
+            max_unpacked_bytes=data.max_unpacked_bytes,
+            fields=data.fields,
+        )
+        if why := check.verdict(data.max_bad_row_fraction):
             raise ValueError(f"{path}: {why}")
         job_id = f"{path.name}-{check.sha256[:12]}-{self.progress.global_step}"
         job = check.to_job(id=job_id, name=path.name)
@@ -202,7 +208,8 @@ class TrainerEngine:
 
     def run(self, commands: CommandSource) -> None:
         """Do what `commands` say until they say shut down. Everything is saved when this returns."""
-        session = Session(self, commands, self.reporter, self._settings, cache=self._cache)
+        scratch = self._models / FOLDER  # on the disk that is known to be large
+        session = Session(self, commands, self.reporter, self._settings, cache=self._cache, scratch=scratch)
         with closing(session.bundles()) as bundles:  # else this would happen when garbage is collected
             self.trainer.feed(self._ranks.share(bundles) if self._ranks else bundles)
 
@@ -334,7 +341,7 @@ class TrainerEngine:
             return
         path = self._base_dir / settings.validation.file
         changed_at = path.stat().st_mtime_ns if path.exists() else None
-        key = (path, changed_at, settings.data.max_length, settings.profile)
+        key = (path, changed_at, settings.data.max_length, settings.data.fields, settings.profile)
         if self._validation is None or self._validation[0] != key:
             self._validation = (key, load_validation_examples(settings, self._base_dir, self.tokenizer))
 

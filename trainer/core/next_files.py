@@ -14,9 +14,13 @@ class NextFiles:
     """Opens and indexes files on a thread of its own.
 
     Indexing a large file takes seconds, in which the rows of another must go on being rendered.
+
+    Args:
+        scratch: as for `RowFile.open`.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, scratch: Path | None = None) -> None:
+        self._scratch = scratch
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="next-file")
         self._opened: dict[str, Future[RowFile]] = {}
 
@@ -29,7 +33,7 @@ class NextFiles:
             then: called with it once it is open, on the thread that opens files.
         """
         if job.id not in self._opened:
-            self._opened[job.id] = self._thread.submit(_open, job, path, settings, then)
+            self._opened[job.id] = self._thread.submit(self._open, job, path, settings, then)
 
     def take(self, job: Job, path: Path, settings: Settings) -> RowFile:
         """Return a job's file, open. The others that were prepared have been overtaken, and are closed.
@@ -41,7 +45,7 @@ class NextFiles:
         future = self._opened.pop(job.id, None)
         self.drop()
         if future is None or future.exception():  # such as: it had moved on before the hint was read
-            future = self._thread.submit(open_rows, job, path, settings)
+            future = self._thread.submit(open_rows, job, path, settings, self._scratch)
         return future.result()
 
     def drop(self) -> None:
@@ -56,15 +60,14 @@ class NextFiles:
         self.drop()
         self._thread.shutdown()
 
-
-def _open(job: Job, path: Path, settings: Settings, then: Callable[[RowFile], None]) -> RowFile:
-    rows = open_rows(job, path, settings)
-    try:
-        then(rows)
-    except BaseException:
-        rows.close()
-        raise
-    return rows
+    def _open(self, job: Job, path: Path, settings: Settings, then: Callable[[RowFile], None]) -> RowFile:
+        rows = open_rows(job, path, settings, self._scratch)
+        try:
+            then(rows)
+        except BaseException:
+            rows.close()
+            raise
+        return rows
 
 
 def _close(future: Future[RowFile]) -> None:

@@ -32,9 +32,9 @@ from trainer.protocol.messages import StartJob
 
 
 def hash_of_source(*folders: Path) -> str:
-    """Return a hash of the modules in some folders."""
+    """Return a hash of the modules in some folders and below."""
     digest = hashlib.sha256()
-    for path in sorted(path for folder in folders for path in folder.glob("*.py")):
+    for path in sorted(path for folder in folders for path in folder.rglob("*.py")):
         digest.update(path.read_bytes())
     return digest.hexdigest()
 
@@ -291,6 +291,7 @@ def open_source(
         render,
         executor=means.executor,
         lookahead=settings.data.prefetch_steps,
+        fields=settings.data.fields,
         replayed=replayed,
         cache=_open_cache(job, settings, means),
     )
@@ -301,14 +302,23 @@ def _open_cache(job: Job, settings: Settings, means: Means) -> OpenedCache | Non
         return None
     if (fingerprint := means.renderer.fingerprint) is None:
         return None
-    facts = (RENDERING_CODE, job.sha256, fingerprint, settings.profile, settings.data.max_length)
+    facts = (
+        RENDERING_CODE,
+        job.sha256,
+        fingerprint,
+        settings.profile,
+        settings.data.max_length,
+        settings.data.fields,
+    )
     key = hashlib.sha256(repr(facts).encode()).hexdigest()
     return means.cache.open(key, max_bytes=settings.data.cache_max_bytes)
 
 
-def open_rows(job: Job, path: Path, settings: Settings) -> RowFile:
+def open_rows(job: Job, path: Path, settings: Settings, scratch: Path | None = None) -> RowFile:
     """Open and index a job's file.
 
+    Args:
+        scratch: as for `RowFile.open`.
     Raises:
         FileChanged: it is not the file that was checked.
         OSError: it cannot be read.
@@ -318,6 +328,7 @@ def open_rows(job: Job, path: Path, settings: Settings) -> RowFile:
         sha256=job.sha256,
         rejected_lines=job.rejected_lines,
         max_line_bytes=settings.data.max_line_bytes,
+        scratch=scratch,
     )
 
 

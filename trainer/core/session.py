@@ -107,6 +107,7 @@ class Session:
     Args:
         settings: in force while no job is open.
         cache: keeps tokenized rows; None to keep none.
+        scratch: where packed files are unpacked; None takes the system's folder for temporary files.
         clock: monotonic seconds.
     """
 
@@ -118,6 +119,7 @@ class Session:
         settings: Settings,
         *,
         cache: TokenCache | None = None,
+        scratch: Path | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._learner = learner
@@ -126,8 +128,8 @@ class Session:
         self._settings = settings
         self._clock = clock
         self._executor = ThreadPoolExecutor(max_workers=1, thread_name_prefix="rows")
-        self._next_files = NextFiles()
-        self._earlier_files = EarlierFiles(self._executor, reporter.tick)
+        self._next_files = NextFiles(scratch)
+        self._earlier_files = EarlierFiles(self._executor, reporter.tick, scratch)
         renderer = ExampleRenderer(learner.tokenizer)
         self._means = Means(renderer, self._executor, self._earlier_files, learner.budget, cache)
         self._order: StartJob | None = None
