@@ -16,7 +16,8 @@ if TYPE_CHECKING:
     from zstandard import ZstdDecompressionObj
 
     class _Readable(Protocol):
-        def readinto(self, buffer: memoryview, /) -> int: ...
+        def readinto1(self, buffer: memoryview, /) -> int:
+            """Give what there is, so that the lines before an error are told apart from those after it."""
 
 
 GZIP = b"\x1f\x8b"
@@ -106,7 +107,7 @@ class _Raw(io.RawIOBase):
     """A file whose bytes are counted and shown to somebody as they pass. Closing it leaves the file open."""
 
     def __init__(self, file: BinaryIO, seen: Callable[[memoryview], object]) -> None:
-        self._file = cast("_Readable", file)
+        self._file = cast(io.FileIO, file)
         self._seen = seen
         self.num_bytes = 0
 
@@ -134,7 +135,7 @@ class _Unpacked(io.RawIOBase):
 
     def readinto(self, buffer: memoryview) -> int:  # type: ignore[override]
         try:
-            count = self._unpacked.readinto(buffer)
+            count = self._unpacked.readinto1(buffer)
         except EOFError as error:
             raise BadArchive("the archive ends too early; copy it again, whole") from error
         except (gzip.BadGzipFile, zlib.error) as error:
@@ -172,7 +173,7 @@ class _Zstd:
         self._frame: ZstdDecompressionObj | None = None
         self._ready = memoryview(b"")
 
-    def readinto(self, buffer: memoryview, /) -> int:
+    def readinto1(self, buffer: memoryview, /) -> int:
         while not self._ready:
             if not (chunk := self._next_input()):
                 return 0
