@@ -109,7 +109,10 @@ def list_files(
 
 @app.command("status", epilog="Example:\n\n\b\n  training_queue status --json")
 def show_status(base_dir: BaseDir = None, as_json: Json = False) -> None:
-    """Count the files in each folder of the queue, and by the format of their rows those to be trained."""
+    """Count the files in each folder of the queue.
+
+    Those that wait or are trained are also counted by the format of their rows.
+    """
     layout = layout_of(base_dir)
     files = queued_files(layout)
     counts = {priority.value: sum(_waits(file, priority) for file in files) for priority in Priority}

@@ -88,16 +88,3 @@ def test_the_ledger_says_which_format_and_metadata_a_file_has(rig):
     [known] = rig.until(lambda: rig.read("SELECT * FROM jobs WHERE state='completed'"))
     assert known["format"] == "prompt_completion"
     assert json.loads(known["metadata"]) == {"skill": {"math": 1}}
-
-
-@pytest.mark.parametrize(
-    "fields", [{"question": "frage"}, {"prompt": "a", "completion": "a"}, {"prompt": ""}]
-)
-def test_field_names_that_mean_nothing_are_said_before_any_file_is_touched(rig, fields):
-    rig.drop("a.jsonl")
-    rig.configure(data={"fields": fields})
-
-    rig.start()
-
-    assert rig.left() == 78
-    assert (rig.layout.inbox / "a.jsonl").exists()
