@@ -2,8 +2,9 @@
 
 import hashlib
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from io import BufferedReader
 from pathlib import Path
 
 from trainer.data.formats import Format, read_row
@@ -106,21 +107,11 @@ def check_file(
         digest.update(chunk)
 
     found = _Findings(fields, max_line_bytes, on_reject)
-    number = 0
     with open_regular(path) as file:
         text = text_of(file, seen=seen, max_unpacked_bytes=max_unpacked_bytes)
-        try:
-            found.refusal = _why_not_utf8(text.peek(BYTES_LOOKED_AT)[:BYTES_LOOKED_AT])
-            for line in read_lines(text, max_line_bytes=max_line_bytes):
-                if found.refusal:
-                    break
-                number = line.number
-                if number % CHECK_EVERY_LINES == 0 and is_cancelled():
-                    raise CheckCancelled(f"the check of {path.name} was cancelled at line {number}")
-                if not line.is_blank:
-                    found.take(line)
-        except BadArchive as error:
-            found.refusal = f"after line {number}: {error}"
+        for number in found.look_through(text):
+            if number % CHECK_EVERY_LINES == 0 and is_cancelled():
+                raise CheckCancelled(f"the check of {path.name} was cancelled at line {number}")
     if is_cancelled():
         raise CheckCancelled(f"the check of {path.name} was cancelled at its end")
     return found.file_check(digest.hexdigest(), size)
@@ -139,10 +130,24 @@ class _Findings:
         self._format: Format | None = None
         self._format_line = 0
         self._counts = MetadataCounts()
-        self.refusal: str | None = None
+        self._refusal: str | None = None
 
-    def take(self, line: Line) -> None:
-        """Check one row."""
+    def look_through(self, text: BufferedReader) -> Iterator[int]:
+        """Check all rows, or those before a reason to refuse the file; yield each line's number before."""
+        number = 0
+        try:
+            self._refusal = _why_not_utf8(text.peek(BYTES_LOOKED_AT)[:BYTES_LOOKED_AT])
+            for line in read_lines(text, max_line_bytes=self._max_line_bytes):
+                if self._refusal:
+                    return
+                number = line.number
+                yield number
+                if not line.is_blank:
+                    self._take(line)
+        except BadArchive as error:
+            self._refusal = f"after line {number}: {error}"
+
+    def _take(self, line: Line) -> None:
         try:
             if line.content is None:
                 raise BadRow(f"the line has more than {self._max_line_bytes} bytes (data.max_line_bytes)")
@@ -165,7 +170,7 @@ class _Findings:
             first_rejection=self._first_rejection,
             format=self._format.name if self._format else None,
             metadata=self._counts.summary(),
-            refusal=self.refusal,
+            refusal=self._refusal,
         )
 
     def _reject(self, line: Line, reason: str) -> None:
@@ -174,7 +179,7 @@ class _Findings:
         if (
             len(self._rejected) > MAX_REJECTED_ROWS
         ):  # memory must stay flat, and nobody wants such a file trained
-            self.refusal = (
+            self._refusal = (
                 f"more than {MAX_REJECTED_ROWS:,} rows are malformed; the first: {self._first_rejection}"
             )
         else:
@@ -184,7 +189,7 @@ class _Findings:
         if self._format is None:
             self._format, self._format_line = format, line_number
         else:
-            self.refusal = (
+            self._refusal = (
                 f"line {self._format_line} has the format {self._format.name}, but line {line_number} has "
                 f"{format.name}; expected one format in a file, so split it"
             )
