@@ -20,6 +20,7 @@ from daemon.sight import identity_of
 from trainer.data.check import FileCheck, RejectedRow, check_file
 from trainer.protocol.files import numbered, sync_file
 from trainer.protocol.job import Priority
+from trainer.protocol.row_fields import Fields
 
 MAX_SHOWN_BYTES = 1 << 20  # of a rejected row; the file itself keeps it whole
 
@@ -33,6 +34,8 @@ class CheckOrder:
     path: Path = field(compare=False)
     priority: Priority = field(compare=False)
     max_line_bytes: int = field(compare=False)
+    max_unpacked_bytes: int = field(compare=False)
+    fields: Fields = field(compare=False)
 
 
 @dataclass(frozen=True)
@@ -133,6 +136,8 @@ class Checker:
             check = check_file(
                 order.path,
                 max_line_bytes=order.max_line_bytes,
+                max_unpacked_bytes=order.max_unpacked_bytes,
+                fields=order.fields,
                 on_reject=rejected.add,
                 is_cancelled=self._cancelled.is_set,
             )

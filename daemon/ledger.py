@@ -102,12 +102,14 @@ class Ledger:
         """Note an accepted file."""
         self._database.write(
             "INSERT OR REPLACE INTO jobs (id, name, display, priority, state, sha256, rows, rejected,"
-            " size_bytes, device, inode, mtime_ns, accepted_at) VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?)",
+            " size_bytes, device, inode, mtime_ns, accepted_at, format, metadata)"
+            " VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)",
             (
                 job.id, os.fsencode(job.name), printable(job.name), job.priority.value, state,
                 job.sha256, job.rows, json.dumps(job.rejected_lines), job.size_bytes,
                 # SQLite's integers are signed
                 signed(identity.device), signed(identity.inode), identity.mtime_ns, self._now(),
+                job.format, json.dumps(job.metadata),
             ),
         )  # fmt: skip
 
@@ -395,6 +397,8 @@ def _known_job(row: sqlite3.Row) -> KnownJob:
         rows=row["rows"],
         size_bytes=row["size_bytes"],
         rejected_lines=tuple(json.loads(row["rejected"])),
+        format=row["format"],
+        metadata=json.loads(row["metadata"]),
     )
     return KnownJob(job, row["state"], identity_of_row(row), row["began"])
 

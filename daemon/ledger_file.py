@@ -34,7 +34,9 @@ CREATE TABLE IF NOT EXISTS jobs (
     began INTEGER,                 -- counts begins; files in processing/ are trained in this order
     micro_batch_tokens INTEGER,    -- what it began with under `auto`; less once memory ran out
     left_out TEXT,                 -- JSON list of [first, last]: steps, from 0, that are not trained
-    replayed TEXT                  -- JSON; files that rows are replayed from, frozen with the settings
+    replayed TEXT,                 -- JSON; files that rows are replayed from, frozen with the settings
+    format TEXT NOT NULL DEFAULT '',     -- of all rows, such as messages
+    metadata TEXT NOT NULL DEFAULT '{}'  -- JSON; how many rows have which skill, difficulty and source
 );
 CREATE INDEX IF NOT EXISTS jobs_by_state ON jobs (state, id);
 CREATE INDEX IF NOT EXISTS jobs_by_begin ON jobs (began);
@@ -80,7 +82,8 @@ CREATE TABLE IF NOT EXISTS deaths (
     message TEXT NOT NULL, details TEXT
 );
 """
-# By the version that they lead away from. 2 came with preemption, 3 with replay, 4 with suites and previews
+# By the version that they lead away from. 2 came with preemption, 3 with replay, 4 with formats, suites and
+# previews; tables are created where they are missing
 MIGRATIONS = {
     1: """
 ALTER TABLE jobs ADD COLUMN began INTEGER;
@@ -91,7 +94,10 @@ ALTER TABLE jobs ADD COLUMN left_out TEXT;
 ALTER TABLE jobs ADD COLUMN replayed TEXT;
 ALTER TABLE steps ADD COLUMN replayed INTEGER NOT NULL DEFAULT 0;
 """,
-    3: "",  # tables alone, which are created where they are missing
+    3: """
+ALTER TABLE jobs ADD COLUMN format TEXT NOT NULL DEFAULT '';
+ALTER TABLE jobs ADD COLUMN metadata TEXT NOT NULL DEFAULT '{}';
+""",
 }
 
 

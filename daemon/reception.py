@@ -11,7 +11,7 @@ from daemon.job_ids import JobIds
 from daemon.job_queue import JobQueue
 from daemon.ledger import Ledger
 from daemon.reasons import write_reason
-from daemon.settling import is_temporary, is_training_file
+from daemon.settling import TRAINING_SUFFIXES, is_temporary, is_training_file
 from daemon.status_board import StatusBoard
 from daemon.watcher import Change, Watcher
 from trainer.config.schema import DataSettings
@@ -142,7 +142,9 @@ class Reception:
             shown = ", ".join(printable(name, limit=60) for name in sorted(names)[:3])
             more = f" and {len(names) - 3} more" if len(names) > 3 else ""
             self._board.alert(
-                "ignored", f"inbox/: {shown}{more} not taken; expected readable files that end in .jsonl"
+                "ignored",
+                f"inbox/: {shown}{more} not taken; expected readable files that end in "
+                f"{', '.join(TRAINING_SUFFIXES[:-1])} or {TRAINING_SUFFIXES[-1]}",
             )
         else:
             self._board.clear_alert("ignored")
@@ -194,8 +196,17 @@ class Reception:
 
     def _check(self, path: Path) -> None:
         priority = self._waiting_folders.get(path.parent, Priority.NORMAL)
+        data = self._data()
         self._checker.submit(
-            CheckOrder(priority.rank, self._ids.next(), path, priority, self._data().max_line_bytes)
+            CheckOrder(
+                priority.rank,
+                self._ids.next(),
+                path,
+                priority,
+                data.max_line_bytes,
+                data.max_unpacked_bytes,
+                data.fields,
+            )
         )
 
     # ---- what became of a check

@@ -36,8 +36,15 @@ def completed(row: sqlite3.Row) -> Completed:
         sha256=row["sha256"],
         rows=row["rows"],
         rejected_lines=tuple(json.loads(row["rejected"])),
+        fields=tuple(_fields_of(row["settings"]).items()),
     )
     return Completed(file, os.fsdecode(row["name"]), identity_of_row(row))
+
+
+def _fields_of(settings: str | None) -> dict[str, str]:
+    """Return `data.fields` of a job's settings; earlier releases had none."""
+    fields: dict[str, str] = json.loads(settings or "{}").get("data", {}).get("fields", {})
+    return fields
 
 
 def replayed_files(text: str | None) -> tuple[EarlierFile, ...]:

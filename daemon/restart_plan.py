@@ -15,7 +15,7 @@ from daemon.settling import Identity, is_training_file
 from daemon.sight import identity_of
 from trainer.config.schema import Settings
 from trainer.data.plan import plan_of
-from trainer.data.rows import FileChanged, RowFile
+from trainer.data.rows import FileChanged, RowIndex, index_rows, open_regular
 from trainer.protocol.job import Cursor, EarlierFile, Priority
 from trainer.protocol.layout import Layout
 from trainer.protocol.manifest import Progress
@@ -179,24 +179,23 @@ def _look_into(
     frozen = cursor.settings if cursor else job.settings
     try:
         own = settings if frozen is None else Settings.model_validate(frozen)
-        rows = RowFile.open(
-            item.path,
-            sha256=job.sha256,
-            rejected_lines=job.rejected_lines,
-            max_line_bytes=own.data.max_line_bytes,
-        )
+        with open_regular(item.path) as file:
+            rows = index_rows(
+                file,
+                item.path.name,
+                sha256=job.sha256,
+                rejected_lines=job.rejected_lines,
+                max_line_bytes=own.data.max_line_bytes,
+            )
     except (OSError, FileChanged, ValidationError) as error:
         return CannotGoOn(file=place, job_id=job.id, reason=printable(str(error)))
-    try:
-        return _next_step(place, job, rows, own, cursor, cursor.replayed if cursor else replayed)
-    finally:
-        rows.close()
+    return _next_step(place, job, rows, own, cursor, cursor.replayed if cursor else replayed)
 
 
 def _next_step(
     place: str,
     job: LedgerJob,
-    rows: RowFile,
+    rows: RowIndex,
     settings: Settings,
     cursor: Cursor | None,
     replayed: Sequence[EarlierFile],

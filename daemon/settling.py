@@ -8,7 +8,11 @@ very likely is.
 from dataclasses import dataclass
 from typing import Literal
 
+from trainer.protocol.files import PACKED_SUFFIXES
+
 NEVER_TAKEN_SUFFIXES = (".part", ".partial", ".tmp", ".swp", ".swx", ".crdownload", ".filepart", "~")
+
+TRAINING_SUFFIXES = (".jsonl", *PACKED_SUFFIXES)
 
 
 @dataclass(frozen=True)
@@ -102,4 +106,4 @@ def is_temporary(name: str) -> bool:
 
 def is_training_file(name: str) -> bool:
     """Whether a name says that the file is meant for training."""
-    return name.endswith(".jsonl") and not is_temporary(name)
+    return name.endswith(TRAINING_SUFFIXES) and not is_temporary(name)

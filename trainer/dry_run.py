@@ -166,7 +166,13 @@ def _check(path: Path, settings: Settings) -> tuple[FileCheck, list[str]]:
             rejections.append(f"line {row.line}: {row.reason}")
 
     try:
-        check = check_file(path, max_line_bytes=settings.data.max_line_bytes, on_reject=on_reject)
+        check = check_file(
+            path,
+            max_line_bytes=settings.data.max_line_bytes,
+            max_unpacked_bytes=settings.data.max_unpacked_bytes,
+            fields=settings.data.fields,
+            on_reject=on_reject,
+        )
     except OSError as error:
         raise RefusedFile(f"{path}: {error.strerror}; expected a readable JSONL file") from error
     if why := check.verdict(settings.data.max_bad_row_fraction):
@@ -191,9 +197,10 @@ def _opened(
         replayed=asked.replayed,
         replay_folder=asked.replay_folder,
     )
-    earlier = EarlierFiles(executor, engine.reporter.tick)
-    with closing(earlier), closing(open_rows(job, path, settings)) as rows:
-        base_dir = Path(asked.base_dir)
+    # What is unpacked needs no name there, and there is more room than in most folders
+    scratch = base_dir = Path(asked.base_dir)
+    earlier = EarlierFiles(executor, engine.reporter.tick, scratch)
+    with closing(earlier), closing(open_rows(job, path, settings, scratch)) as rows:
         means = Means(ExampleRenderer(engine.tokenizer), executor, earlier, engine.budget, base_dir=base_dir)
         yield open_job(order, rows, settings, None, means)
 

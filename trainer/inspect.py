@@ -51,7 +51,13 @@ def inspect(order: InspectionOrder, tell: Tell) -> DataReport:
         if len(rejected) < REJECTIONS_NAMED:
             rejected.append(row)
 
-    check = check_file(path, max_line_bytes=settings.data.max_line_bytes, on_reject=on_reject)
+    check = check_file(
+        path,
+        max_line_bytes=settings.data.max_line_bytes,
+        max_unpacked_bytes=settings.data.max_unpacked_bytes,
+        fields=settings.data.fields,
+        on_reject=on_reject,
+    )
     job = check.to_job(id="inspected", name=path.name)
     findings = list(_of_rejected(rejected, check, settings.data.max_bad_row_fraction))
     if check.verdict(settings.data.max_bad_row_fraction):

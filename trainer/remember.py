@@ -86,7 +86,9 @@ def _add(file: CompletedFile, places: dict[str, list[Path]], order: RememberOrde
             continue  # another file of this name, or it has just been moved
         with closing(rows):
             _refuse_shortage(order.models, min(len(rows), order.max_rows))
-            seen.add(file.sha256, file.name, sketch_rows(readable(rows)), max_rows=order.max_rows)
+            seen.add(
+                file.sha256, file.name, sketch_rows(readable(rows, order.fields)), max_rows=order.max_rows
+            )
         return True
     return False
 

@@ -14,13 +14,14 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from trainer.config.schema import Settings
+from trainer.config.schema import DataSettings, Settings
 from trainer.data.example import IGNORED
 from trainer.data.formats import read_conversation
 from trainer.data.masks import ends_of_turns
 from trainer.data.overlong import Piece
 from trainer.data.render import ExampleRenderer, OverlongRow, UnrenderableConversation, UnusableTemplate
-from trainer.data.rows import BadRow, open_without_following, parse_row, read_lines
+from trainer.data.rows import BadRow, open_regular, parse_row, read_lines
+from trainer.data.unpacking import BadArchive, text_of
 from trainer.profiles.registry import make_profile
 from trainer.protocol.checkpoints import POINTER
 from trainer.protocol.dry_run import Refused
@@ -29,7 +30,7 @@ from trainer.protocol.layout import Layout
 from trainer.protocol.show import ShowAnswer, Shown, ShownExample, ShownToken, ShowOrder
 from trainer.worker import classify
 
-BAD_ROWS = (BadRow, UnrenderableConversation, OverlongRow)
+BAD_ROWS = (BadRow, BadArchive, UnrenderableConversation, OverlongRow)
 
 
 def answer(order: ShowOrder) -> ShowAnswer:
@@ -51,7 +52,7 @@ def answer(order: ShowOrder) -> ShowAnswer:
 def _show(order: ShowOrder) -> Shown:
     settings = Settings.model_validate(order.settings)
     data = settings.data
-    row = read_conversation(parse_row(_line(order, data.max_line_bytes)))
+    row = read_conversation(parse_row(_line(order, data)), data.fields)
     profile = make_profile(settings.profile.name, settings.profile.options, base_dir=Path(order.base))
     conversation = profile.transform(row, line_number=order.row)
     tokenizer = _tokenizer(settings, Path(order.base))
@@ -75,7 +76,7 @@ def _show(order: ShowOrder) -> Shown:
     )
 
 
-def _line(order: ShowOrder, max_line_bytes: int) -> bytes:
+def _line(order: ShowOrder, data: DataSettings) -> bytes:
     """Return one line of the file.
 
     Raises:
@@ -83,13 +84,14 @@ def _line(order: ShowOrder, max_line_bytes: int) -> bytes:
         OSError: the file cannot be read.
     """
     number = 0
-    with open(order.file, "rb", opener=open_without_following) as file:
-        for line in read_lines(file, max_line_bytes=max_line_bytes):
+    with open_regular(Path(order.file)) as file:
+        text = text_of(file, seen=len, max_unpacked_bytes=data.max_unpacked_bytes)
+        for line in read_lines(text, max_line_bytes=data.max_line_bytes):
             number = line.number
             if number != order.row:
                 continue
             if line.content is None:
-                raise BadRow(f"the line has more than {max_line_bytes} bytes (data.max_line_bytes)")
+                raise BadRow(f"the line has more than {data.max_line_bytes} bytes (data.max_line_bytes)")
             if line.is_blank:
                 raise BadRow("the line is blank; expected one JSON object")
             return line.content

@@ -26,6 +26,8 @@ class QueuedFile(NamedTuple):
     rows: int | None
     job: str | None
     """Job id; sorts by arrival."""
+    format: str | None = None
+    """Of its rows; None while it is not known."""
 
 
 class FinishedFile(NamedTuple):
@@ -106,7 +108,9 @@ def _describe(place: _Place, row: sqlite3.Row | None) -> QueuedFile:
         return QueuedFile(shown, state, place.priority, None, None)
     is_saving = place.state == "processing" and row["is_trained"]
     state = "saving" if is_saving else place.state
-    return QueuedFile(shown, state, place.priority or row["priority"], row["rows"], row["id"])
+    return QueuedFile(
+        shown, state, place.priority or row["priority"], row["rows"], row["id"], row["format"] or None
+    )
 
 
 def _matched(places: list[_Place], known: dict[bytes, list[sqlite3.Row]]) -> dict[_Place, sqlite3.Row]:
@@ -145,8 +149,10 @@ def _known_jobs(ledger_file: Path) -> dict[bytes, list[sqlite3.Row]]:
     database = sqlite3.connect(f"{ledger_file.absolute().as_uri()}?mode=ro", uri=True, timeout=5)
     try:
         database.row_factory = sqlite3.Row
+        columns = {row["name"] for row in database.execute("PRAGMA table_info(jobs)")}
+        format_column = "format" if "format" in columns else "NULL AS format"  # of an earlier release
         rows = database.execute(
-            "SELECT name, priority, state, rows, id, CASE state WHEN 'processing' THEN"
+            f"SELECT name, priority, state, rows, id, {format_column}, CASE state WHEN 'processing' THEN"
             " (SELECT ended_at IS NOT NULL AND verdict = 'completed'"
             " FROM attempts WHERE job_id = jobs.id ORDER BY number DESC LIMIT 1) END AS is_trained"
             " FROM jobs WHERE state IN ('waiting', 'processing') ORDER BY id"

@@ -3,6 +3,7 @@
 import gc
 import json
 import time
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
@@ -23,7 +24,7 @@ from daemon.cli.status_view import read_status
 from daemon.folder import REASON_SUFFIX, note_beside
 from daemon.intake import find_files
 from daemon.reasons import write_reason
-from daemon.settling import is_training_file
+from daemon.settling import TRAINING_SUFFIXES, is_training_file
 from trainer.protocol.files import UnreadableFile, copy_durably, move_durably, read_json
 from trainer.protocol.job import FaultKind, Outcome, Priority, Reason
 from trainer.protocol.layout import Layout
@@ -32,6 +33,7 @@ from trainer.protocol.text import printable, utc_text
 app = typer.Typer(rich_markup_mode=None, pretty_exceptions_enable=False, no_args_is_help=True)
 
 ROWS_SHOWN = 50
+SUFFIXES = " or ".join(TRAINING_SUFFIXES)
 
 Name = Annotated[
     str,
@@ -50,7 +52,8 @@ def _training_queue(base_dir: BaseDir = None) -> None:
 @app.command(epilog="Example:\n\n\b\n  training_queue add corrections.jsonl --priority high")
 def add(
     files: Annotated[
-        list[Path], typer.Argument(metavar="FILE...", help="JSONL files; they stay where they are.")
+        list[Path],
+        typer.Argument(metavar="FILE...", help="JSONL files, packed or not; they stay where they are."),
     ],
     priority: Annotated[Priority, typer.Option("--priority", help="How urgent they are.")] = Priority.NORMAL,
     base_dir: BaseDir = None,
@@ -62,7 +65,7 @@ def add(
         if not file.is_file():
             raise CommandFailed(f"{_shown(file)} is not a file; nothing was added")
         if not is_training_file(file.name):
-            raise CommandFailed(f"{_shown(file)}: expected a name that ends in .jsonl; nothing was added")
+            raise CommandFailed(f"{_shown(file)}: expected a name that ends in {SUFFIXES}; nothing was added")
     added = []
     for file in files:
         copy = copy_durably(file.resolve(), layout.inbox / priority.value, file.name)
@@ -107,14 +110,19 @@ def list_files(
 
 @app.command("status", epilog="Example:\n\n\b\n  training_queue status --json")
 def show_status(base_dir: BaseDir = None, as_json: Json = False) -> None:
-    """Count the files in each folder of the queue."""
+    """Count the files in each folder of the queue.
+
+    Those that wait or are trained are also counted by the format of their rows.
+    """
     layout = layout_of(base_dir)
     files = queued_files(layout)
     counts = {priority.value: sum(_waits(file, priority) for file in files) for priority in Priority}
     counts["processing"] = sum(_is_begun(file) for file in files)
     for outcome in Outcome:
         counts[layout.finished(outcome).name] = len(finished_names(layout, outcome))
-    _tell(counts, as_json, [f"{name:20} {count:,}" for name, count in counts.items()])
+    formats = Counter(f"format_{file.format}" for file in files if file.format)
+    counts |= dict(sorted(formats.items()))
+    _tell(counts, as_json, [f"{name:24} {count:,}" for name, count in counts.items()])
 
 
 @app.command("set-priority", epilog="Example:\n\n\b\n  training_queue set-priority chat.jsonl high")
@@ -312,10 +320,11 @@ def _print_reasons(files: list[FinishedFile]) -> None:
 
 def _print_table(files: list[QueuedFile]) -> None:
     width = _name_width([file.name for file in files])
-    print(f"{'FILE':{width}}  {'STATE':10}  {'PRIORITY':8}  {'ROWS':>10}")
+    print(f"{'FILE':{width}}  {'STATE':10}  {'PRIORITY':8}  {'ROWS':>10}  FORMAT")
     for file in files:
         rows = f"{file.rows:,}" if file.rows is not None else "-"
-        print(f"{file.name:{width}}  {file.state:10}  {file.priority or '-':8}  {rows:>10}")
+        place = f"{file.state:10}  {file.priority or '-':8}"
+        print(f"{file.name:{width}}  {place}  {rows:>10}  {file.format or '-'}")
 
 
 def _name_width(names: list[str]) -> int:

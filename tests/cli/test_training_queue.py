@@ -2,9 +2,11 @@
 
 import json
 import os
+import sqlite3
 import stat
 import subprocess
 import sys
+from contextlib import closing
 
 import pytest
 from typer.testing import CliRunner
@@ -97,6 +99,33 @@ def test_add_follows_a_link_that_the_user_names(layout, tmp_path):
     copy = layout.inbox / "normal" / "link.jsonl"
     assert not copy.is_symlink()
     assert copy.read_bytes() == file.read_bytes()
+
+
+def test_list_and_status_show_the_formats_of_rows(layout):
+    path = write_jsonl(layout.waiting(Priority.HIGH) / "a.jsonl", rows(2))
+    ledger = Ledger(layout.ledger_file, clock=FakeClock())
+    ledger.add_job(
+        job_for(path, priority=Priority.HIGH, format="alpaca"), identity_of(path.stat()), "waiting"
+    )
+    ledger.close()
+    write_jsonl(layout.waiting(Priority.HIGH) / "unchecked.jsonl", rows(1))
+
+    table = run(layout, "list").stdout
+    counts = json.loads(run(layout, "status", "--json").stdout)
+
+    assert listed(layout, "name", "format") == [("a.jsonl", "alpaca"), ("unchecked.jsonl", None)]
+    assert "FORMAT\n" in table
+    assert "  alpaca\n" in table
+    assert (counts["high"], counts["format_alpaca"]) == (2, 1)
+
+
+def test_list_shows_what_a_ledger_of_an_earlier_release_knows(layout):
+    path = write_jsonl(layout.waiting(Priority.HIGH) / "a.jsonl", rows(2))
+    ledger_with(layout, (path, Priority.HIGH, "waiting")).close()
+    with closing(sqlite3.connect(layout.ledger_file)) as database:
+        database.execute("ALTER TABLE jobs DROP COLUMN format")
+
+    assert listed(layout, "name", "rows", "format") == [("a.jsonl", 2, None)]
 
 
 def test_list_shows_files_in_training_order(layout):

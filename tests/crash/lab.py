@@ -1,5 +1,6 @@
 """A working directory under fire: files are dropped, processes killed; at the end everything must add up."""
 
+import gzip
 import json
 import os
 import random
@@ -17,6 +18,8 @@ from typing import Any
 
 import psutil
 
+from daemon.folder import is_users_file
+from daemon.settling import is_training_file
 from tests.crash.nursery import workers_of
 from tests.support import eventually, rows, write_jsonl
 from trainer.core.tiny import build_tiny
@@ -45,6 +48,10 @@ SETTINGS: dict[str, dict[str, Any]] = {
         "min_free_bytes": 0,
     },
 }
+
+
+def _is_dropped(name: str) -> bool:
+    return is_training_file(name) and is_users_file(name)
 
 
 class Nursery:
@@ -119,10 +126,10 @@ class Lab:
 
     # ---- the user
 
-    def drop(self, num_rows: int, folder: str = "normal", *, bad_rows: int = 0) -> str:
+    def drop(self, num_rows: int, folder: str = "normal", *, bad_rows: int = 0, packed: bool = False) -> str:
         """Put a file of its own content into the inbox, whole."""
         number = len(self._dropped)
-        name = f"file-{number}.jsonl"
+        name = f"file-{number}.jsonl" + ".gz" * packed
         content = [*rows(num_rows, start=1000 * number), *["this is no row"] * bad_rows]
         self._put(name, content, folder)
         self._dropped[name] = num_rows
@@ -137,6 +144,8 @@ class Lab:
     def _put(self, name: str, content: list[Any], folder: str) -> None:
         partial = self.layout.inbox / f".{name}.part"
         write_jsonl(partial, content)
+        if name.endswith(".gz"):
+            partial.write_bytes(gzip.compress(partial.read_bytes()))
         partial.rename(self.layout.inbox / folder / name)
 
     def skip(self) -> None:
@@ -219,7 +228,7 @@ class Lab:
         return self._files_in("skipped") if self._may_skip else set()
 
     def _files_in(self, folder: str) -> set[str]:
-        return {path.name for path in (self.layout.queue / folder).glob("*.jsonl")}
+        return {name for name in os.listdir(self.layout.queue / folder) if _is_dropped(name)}
 
     def until_up(self) -> None:
         """Wait until the daemon has read its settings and says so."""
@@ -293,8 +302,8 @@ class Lab:
     def _misplaced(self) -> list[str]:
         places: dict[str, list[str]] = {name: [] for name in [*self._dropped, *self._refused]}
         for folder in [self.layout.inbox, self.layout.queue]:
-            for path in folder.rglob("*.jsonl"):
-                if not path.name.endswith(".rejected.jsonl"):
+            for path in folder.rglob("*"):
+                if _is_dropped(path.name):
                     places.setdefault(path.name, []).append(path.parent.name)
         ends = ["recently_completed", *(["skipped"] if self._may_skip else [])]
         return [

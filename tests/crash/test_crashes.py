@@ -85,6 +85,21 @@ def test_kills_while_prompts_are_answered_change_no_bit_of_what_is_learned(make_
     assert len(lab.previewed_steps()) > 3
 
 
+def test_kills_change_no_bit_of_what_is_learned_from_packed_files(make_lab):
+    lab = make_lab(seed=5, training={"replay_fraction": 0.25})
+    for num_rows, folder in [(20, "normal"), (24, "normal"), (16, "high")]:
+        lab.drop(num_rows, folder, packed=True)
+    lab.start()
+
+    for _ in range(3):
+        lab.until_another_step()
+        lab.let_time_pass(0.3)
+        lab.kill_something()
+
+    assert bring_to_an_end(lab) == []
+    assert not list((lab.layout.models / "cache").glob("tmp*")), "what was unpacked is gone with its worker"
+
+
 @pytest.mark.parametrize("method", ["full", "lora"])
 def test_a_file_that_is_overtaken_paused_and_killed_goes_on_at_its_very_next_step(make_lab, method):
     lab = make_lab(seed=5, method=method)

@@ -11,6 +11,7 @@ from daemon.sight import identity_of
 from tests.support import eventually, rows, write_jsonl
 from trainer.data.check import CheckCancelled, check_file
 from trainer.protocol.job import Priority
+from trainer.protocol.row_fields import NO_FIELDS
 
 PATIENCE_S = 10.0
 
@@ -44,8 +45,8 @@ def gate(monkeypatch):
     opened.set()
 
 
-def order(path, *, id="1", priority=Priority.NORMAL, max_line_bytes=10_000):
-    return CheckOrder(priority.rank, id, path, priority, max_line_bytes)
+def order(path, *, id="1", priority=Priority.NORMAL, max_line_bytes=10_000, fields=NO_FIELDS):
+    return CheckOrder(priority.rank, id, path, priority, max_line_bytes, 1 << 30, fields)
 
 
 def results(checker, number=1):

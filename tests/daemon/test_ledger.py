@@ -37,6 +37,7 @@ def job(tmp_path):
 
 
 def test_an_open_job_comes_back_as_it_was(ledger, job):
+    job = job.model_copy(update={"format": "alpaca", "metadata": {"skill": {"reverse": 2}}})
     ledger.add_job(job, IDENTITY, "waiting")
 
     [known] = ledger.open_jobs()

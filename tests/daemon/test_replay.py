@@ -164,6 +164,16 @@ def test_a_job_of_an_unknown_file_is_left_to_the_worker_to_complain_about(replay
     assert held(replays) == []
 
 
+def test_a_file_is_replayed_under_the_names_it_was_trained_with(replays, complete, begun, ledger):
+    job, _ = complete(1)
+    settings = Settings.model_validate({"data": {"fields": {"prompt": "frage"}}})
+    ledger.freeze_settings(job.id, settings.model_dump(mode="json"))
+
+    [chosen] = replays.choose(begun)
+
+    assert chosen.fields == (("prompt", "frage"),)
+
+
 # ---- the whole daemon
 
 

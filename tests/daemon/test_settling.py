@@ -149,7 +149,13 @@ def test_an_unreadable_file_is_refused_with_the_way_out():
         ("sedTzBjeu", False),
         ("a.JSONL", False),
         ("a.json", False),
-        ("a.jsonl.gz", False),
+        ("a.jsonl.gz", True),
+        ("a.jsonl.zst", True),
+        (".jsonl.gz", False),
+        ("a.jsonl.gz.part", False),
+        ("a.json.gz", False),
+        ("a.gz", False),
+        ("a.jsonl.xz", False),
     ],
 )
 def test_a_name_says_whether_a_file_is_meant(name, is_meant):

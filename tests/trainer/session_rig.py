@@ -195,6 +195,7 @@ class Run:
         on_step: Callable[[StepBundle], None] = lambda bundle: None,
         cache: TokenCache | None = None,
         clock: FakeClock | None = None,
+        scratch: Path | None = None,
     ) -> None:
         self.learner = learner or FakeLearner()
         self.clock = clock or FakeClock()
@@ -203,7 +204,9 @@ class Run:
         reporter = Reporter(self.events.append, clock=self.clock)
         self.script = Script(self.clock, self.learner, deque(waiting), between or {})
         settings = settings or settings_with()
-        session = Session(self.learner, self.script, reporter, settings, cache=cache, clock=self.clock)
+        session = Session(
+            self.learner, self.script, reporter, settings, cache=cache, scratch=scratch, clock=self.clock
+        )
         for bundle in session.bundles():
             self.trained.append(bundle)
             self.clock.now += step_s

@@ -59,6 +59,7 @@ def test_a_good_file_is_counted_and_hashed(tmp_path):
         rows=3,
         rejected_lines=(),
         first_rejection=None,
+        format="messages",
     )
 
 

@@ -176,6 +176,21 @@ def test_a_file_that_cannot_be_read_is_named(config_file):
             "expected one of base_model, chat_template, template_options, grow_vocabulary",
         ),
         (
+            {"data": {"fields": {"frage": "prompt"}}},
+            'config.json: data.fields is {"frage": "prompt"}; expected keys among messages, conversations, '
+            "instruction, input, output, history, prompt, completion, text, system, tools, metadata, skill, "
+            "difficulty, source, role, content, from, value, tool_calls, train; not frage",
+        ),
+        (
+            {"data": {"fields": {"prompt": "a", "completion": "a"}}},
+            'config.json: data.fields is {"prompt": "a", "completion": "a"}; '
+            "expected a name of its own for each part of a row",
+        ),
+        (
+            {"data": {"fields": {"prompt": ""}}},
+            'config.json: data.fields.prompt is ""; expected at least 1 character',
+        ),
+        (
             {"training": {"learning_rate": 2}},
             "config.json: training.learning_rate is 2; expected a number in (0, 1)",
         ),

@@ -1,6 +1,8 @@
 """A dry run says what training would be like, by the worker's own code, and leaves everything as it is."""
 
+import gzip
 import hashlib
+import os
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -164,6 +166,28 @@ def test_a_file_that_would_fail_is_refused_before_a_model_is_loaded(tmp_path, ba
 
     assert refused == Refused(message=refused.message, is_bad_config=False)
     assert refused.message.startswith(f"{file}: {told}")
+
+
+@pytest.mark.parametrize("kind", ["pipe", "device"])
+def test_what_may_never_end_is_refused_at_once(tmp_path, base_dir, kind):
+    pipe = tmp_path / "chat.jsonl"
+    os.mkfifo(pipe)
+
+    refused = refusal(base_dir, pipe if kind == "pipe" else Path("/dev/zero"), settings_with("./gone"))
+
+    assert "it is a pipe or a device; expected a regular file" in refused.message
+
+
+def test_a_packed_file_is_planned_like_its_text(tmp_path, base_dir, tiny_folder):
+    plain = write_jsonl(tmp_path / "chat.jsonl", rows(7))
+    packed = tmp_path / "chat.jsonl.gz"
+    packed.write_bytes(gzip.compress(plain.read_bytes()))
+    settings = settings_with(tiny_folder, training=RATES)
+
+    found = [plan(base_dir, file, settings) for file in (plain, packed)]
+
+    assert len({(planned.rows, planned.tokens, planned.steps) for planned in found}) == 1
+    assert found[1].rows == 7
 
 
 def test_a_file_that_is_not_there_is_refused(tmp_path, base_dir):

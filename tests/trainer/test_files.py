@@ -12,6 +12,7 @@ import pytest
 from trainer.protocol.files import (
     UnreadableFile,
     file_sha256,
+    is_numbered_from,
     numbered,
     read_json,
     write_atomically,
@@ -116,6 +117,10 @@ def test_reading_json_that_is_not_there_is_no_unreadable_file(tmp_path):
         ("chat.jsonl", 1, "chat.jsonl"),
         ("chat.jsonl", 2, "chat-2.jsonl"),
         ("chat.tar.jsonl", 10, "chat.tar-10.jsonl"),
+        ("chat.jsonl.gz", 2, "chat-2.jsonl.gz"),
+        ("chat.jsonl.zst", 12, "chat-12.jsonl.zst"),
+        ("x" * 246 + ".jsonl.gz", 2, "x" * 244 + "-2.jsonl.gz"),
+        ("chat.json.gz", 2, "chat.json-2.gz"),
         ("chat", 2, "chat-2"),
         (".jsonl", 2, ".jsonl-2"),
         ("x" * 249 + ".jsonl", 2, "x" * 247 + "-2.jsonl"),
@@ -127,6 +132,23 @@ def test_reading_json_that_is_not_there_is_no_unreadable_file(tmp_path):
 def test_a_number_goes_before_the_extension_and_the_name_stays_possible(name, number, expected):
     assert numbered(name, number) == expected
     assert len(os.fsencode(expected)) <= 255
+
+
+@pytest.mark.parametrize(
+    "name, wanted, fits",
+    [
+        ("chat.jsonl.gz", "chat.jsonl.gz", True),
+        ("chat-2.jsonl.gz", "chat.jsonl.gz", True),
+        ("chat-13.jsonl.zst", "chat.jsonl.zst", True),
+        ("chat-2.jsonl", "chat.jsonl", True),
+        ("chat-2", "chat", True),
+        ("chat-2.jsonl", "chat.jsonl.gz", False),
+        ("chat-02.jsonl.gz", "chat.jsonl.gz", False),
+        ("other-2.jsonl.gz", "chat.jsonl.gz", False),
+    ],
+)
+def test_a_name_with_a_number_tells_which_name_was_wanted(name, wanted, fits):
+    assert is_numbered_from(name, wanted) == fits
 
 
 def test_sha256_is_that_of_the_content(tmp_path):

@@ -83,14 +83,11 @@ def test_a_line_that_is_too_long_shifts_no_line_after_it(length):
 @given(
     st.lists(st.sampled_from([b"\n", b"x", b"yy", b"\r", b"\xe2\x80\xa8"])).map(b"".join), st.integers(1, 5)
 )
-def test_every_byte_is_seen_once_and_offsets_point_at_it(content, cap):
-    seen = bytearray()
-
-    lines = list(read_lines(io.BytesIO(content), max_line_bytes=cap, seen=seen.extend))
+def test_every_line_is_yielded_once_and_offsets_point_at_it(content, cap):
+    lines = list(read_lines(io.BytesIO(content), max_line_bytes=cap))
 
     expected = content.split(b"\n") if not content.endswith(b"\n") else content.split(b"\n")[:-1]
     expected = expected if content else []
-    assert bytes(seen) == content
     assert [content[line.offset :].split(b"\n")[0] for line in lines] == expected
     assert [line.content is None for line in lines] == [len(text) > cap for text in expected]
 
@@ -252,5 +249,5 @@ def test_a_row_that_was_damaged_after_opening_is_told(tmp_path):
 def test_a_symlink_is_not_opened(tmp_path):
     (tmp_path / "a.jsonl").symlink_to(write_jsonl(tmp_path / "b.jsonl", rows(1)))
 
-    with pytest.raises(OSError, match="symbolic links"):
+    with pytest.raises(OSError, match="symbolic link; expected a regular file"):
         open_rows(tmp_path / "a.jsonl")

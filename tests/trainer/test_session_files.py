@@ -1,8 +1,11 @@
 """No file can stop a session, and the next one is made ready meanwhile."""
 
-import pytest
+import gzip
 
-from tests.support import rows, write_jsonl
+import pytest
+import zstandard
+
+from tests.support import job_for, rows, write_jsonl
 from tests.trainer.session_rig import LEAVE, FakeLearner, Run, settings_with, start
 from trainer.config.schema import Settings
 from trainer.profiles.base import UnknownProfile
@@ -14,6 +17,38 @@ from trainer.protocol.messages import (
     SkipJob,
     Validated,
 )
+
+# ---- packed files
+
+
+@pytest.mark.parametrize("pack", [gzip.compress, zstandard.compress])
+def test_a_packed_file_is_trained_like_its_text_and_leaves_nothing_behind(tmp_path, job_file, pack):
+    plain_job, plain_path = job_file("a", 6)
+    path = tmp_path / "packed"
+    path.write_bytes(pack(plain_path.read_bytes()))
+    job = job_for(path, rows=6)
+
+    run = Run([start(job, path), LEAVE], scratch=tmp_path / "cache")
+
+    trained = [text for step in run.token_ids for text in step]
+    plain = [text for step in Run([start(plain_job, plain_path), LEAVE]).token_ids for text in step]
+    assert sorted(trained) == sorted(plain)
+    assert list((tmp_path / "cache").iterdir()) == []
+
+
+def test_a_job_reads_its_rows_by_the_names_it_began_with(job_file):
+    named = [{"frage": f"Say {i}.", "antwort": f"{i} it is."} for i in range(4)]
+    job, path = job_file("a", named)
+    settings = settings_with(data={"fields": {"prompt": "frage", "completion": "antwort"}})
+    learner = FakeLearner()
+    begun = Run([start(job, path, settings), LEAVE], between={1: [LEAVE]}, learner=learner)
+
+    gone_on = Run([start(job, path), LEAVE], learner=learner)
+
+    expected = Run([start(*job_file("b", rows(4))), LEAVE])
+    trained = [text for step in begun.token_ids + gone_on.token_ids for text in step]
+    assert sorted(trained) == sorted(text for step in expected.token_ids for text in step)
+
 
 # ---- files that cannot be trained
 
@@ -39,7 +74,7 @@ def test_a_bad_row_fails_its_file_keeps_the_steps_before_and_lets_the_next_file_
     [
         (lambda path: write_jsonl(path, rows(10, start=1)), "it was changed after it was accepted"),
         (lambda path: path.unlink(), "No such file"),
-        (lambda path: path.rename(path.with_name("x")) and path.symlink_to("x"), "symbolic links"),
+        (lambda path: path.rename(path.with_name("x")) and path.symlink_to("x"), "symbolic link"),
     ],
 )
 def test_a_file_that_is_not_the_one_checked_takes_no_step_and_the_session_goes_on(job_file, spoil, message):

@@ -1,5 +1,8 @@
 """Rows of earlier files are trained among those of a later one, and always the same ones."""
 
+import gzip
+import hashlib
+import json
 import shutil
 from concurrent.futures import ThreadPoolExecutor
 
@@ -93,6 +96,21 @@ def test_replayed_rows_count_apart_from_those_of_the_file(shelf, job_file):
         bundle.num_items == sum(example.supervised_tokens for example in bundle.examples)
         for bundle in run.trained
     )
+
+
+def test_earlier_rows_are_read_as_they_were_trained_packed_and_under_their_names(shelf, job_file):
+    named = [{"frage": f"Say {i}.", "antwort": f"{i} it is."} for i in range(100, 103)]
+    content = b"".join(json.dumps(value).encode() + b"\n" for value in named)
+    (shelf.folder / "old").write_bytes(packed := gzip.compress(content))
+    fields = (("prompt", "frage"), ("completion", "antwort"))
+    sha256 = hashlib.sha256(packed).hexdigest()
+    old = EarlierFile(job_id="old", name="old.jsonl.gz", sha256=sha256, rows=3, fields=fields)
+    job, path = job_file("a", 5)
+
+    run = Run([shelf.order(job, path, old), LEAVE])
+
+    drawn = [text for _, earlier in texts(run) for text in earlier]
+    assert questions(drawn[:3]) == [100, 101, 102]
 
 
 @pytest.mark.parametrize("fraction", [0.0, 0.5])

@@ -117,6 +117,14 @@ def test_what_decides_about_tokens_has_a_cache_of_its_own(first_step, folder):
     assert len({repr(step) for step in cached}) == len(list(folder.glob("*.tokens"))) == len(ways)
 
 
+def test_rows_under_other_names_have_a_cache_of_their_own(first_step, folder):
+    first_step(cache=TokenCache(folder))
+
+    first_step(cache=TokenCache(folder), fields={"messages": "dialog"})
+
+    assert len(list(folder.glob("*.tokens"))) == 2
+
+
 @pytest.mark.parametrize("call", ["{{ strftime_now('%d %b %Y') }}", "{{ ['a', 'a'] | random }}"])
 def test_what_a_template_says_otherwise_tomorrow_is_not_kept(first_step, folder, call):
     first_step(template=call + CHATML, cache=TokenCache(folder))

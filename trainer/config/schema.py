@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationInfo, fi
 from pydantic_core import PydanticCustomError
 
 from trainer.protocol.deep import PrivatePattern
+from trainer.protocol.row_fields import OF_MESSAGES, OF_ROWS
 
 Positive = Annotated[int, Field(ge=1)]
 Seconds = Annotated[float, Field(ge=0)]
@@ -239,6 +240,14 @@ class DataSettings(Section):
     max_line_bytes: Annotated[int, Field(ge=1024)] = 8 * 1024 * 1024
     """Bytes per line; a longer line is a malformed row."""
 
+    max_unpacked_bytes: Annotated[int, Field(ge=1024**2)] = 8 * 1024**3
+    """Most bytes that a `.jsonl.gz` or `.jsonl.zst` may unpack to; a larger one fails. The worker needs as
+    much disk space below `models/` while it trains the file."""
+
+    fields: dict[str, Annotated[str, Field(min_length=1)]] = {}
+    """Other names for the parts of a row: `{"prompt": "frage", "completion": "antwort"}`, or
+    `{"messages": "dialog", "role": "speaker", "content": "words"}`. `docs/DATA.md` has the formats."""
+
     prefetch_steps: Positive = 8
     """Optimizer steps whose rows are tokenized ahead of use."""
 
@@ -253,6 +262,18 @@ class DataSettings(Section):
     private_patterns: list[PrivatePattern] = []
     """Kinds of private data that `deep` looks for: `email`, `phone`, `iban`, `credit_card`, `ipv4`,
     `private_key`, `aws_key`, `github_token`, `slack_token`, `google_key`, `jwt`."""
+
+    @field_validator("fields")
+    @classmethod
+    def _refuse_what_names_nothing(cls, fields: dict[str, str]) -> dict[str, str]:
+        if unknown := fields.keys() - {*OF_ROWS, *OF_MESSAGES}:
+            known = ", ".join([*OF_ROWS, *OF_MESSAGES])
+            raise PydanticCustomError("fields", f"keys among {known}; not {', '.join(sorted(unknown))}")
+        for level in (OF_ROWS, OF_MESSAGES):
+            names = [fields[field] for field in level if field in fields]
+            if len(set(names)) < len(names):
+                raise PydanticCustomError("fields", "a name of its own for each part of a row")
+        return fields
 
 
 class ProfileSettings(Section):

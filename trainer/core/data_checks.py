@@ -151,6 +151,7 @@ class DataCheck:
     ) -> None:
         self._job = job
         self._deep = deep
+        self._fields = data.fields
         self._rows = rows
         self._source = source
         self._render_whole = render_whole
@@ -208,7 +209,7 @@ class DataCheck:
 
     def _sampled(self, position: int, known: tuple[int, RowExamples]) -> SampledRow:
         line, examples = known
-        conversation = read_conversation(self._rows.read(position))
+        conversation = read_conversation(self._rows.read(position), self._fields)
         whole = examples
         if len(examples) != 1 or examples[0].is_truncated:
             [whole] = self._render_whole([(line, conversation)])

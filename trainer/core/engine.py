@@ -201,8 +201,14 @@ class TrainerEngine:
                 "completed files; set it to 0, or let the daemon train the file"
             )
         path = Path(path).absolute()
-        check = check_file(path, max_line_bytes=self._settings.data.max_line_bytes)
-        if why := check.verdict(self._settings.data.max_bad_row_fraction):
+        data = self._settings.data
+        check = check_file(
+            path,
+            max_line_bytes=data.max_line_bytes,
+            max_unpacked_bytes=data.max_unpacked_bytes,
+            fields=data.fields,
+        )
+        if why := check.verdict(data.max_bad_row_fraction):
             raise ValueError(f"{path}: {why}")
         self._row_memory.look_in(path.parent)
         job_id = f"{path.name}-{check.sha256[:12]}-{self.progress.global_step}"
@@ -220,7 +226,13 @@ class TrainerEngine:
         """Do what `commands` say until they say shut down. Everything is saved when this returns."""
         self._remember_rows(self._settings)
         session = Session(
-            self, commands, self.reporter, self._settings, cache=self._cache, base_dir=self._base_dir
+            self,
+            commands,
+            self.reporter,
+            self._settings,
+            cache=self._cache,
+            base_dir=self._base_dir,
+            scratch=self._models / FOLDER,  # on the disk that is known to be large
         )
         with closing(session.bundles()) as bundles:  # else this would happen when garbage is collected
             self.trainer.feed(self._ranks.share(bundles) if self._ranks else bundles)

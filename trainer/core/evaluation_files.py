@@ -90,10 +90,7 @@ class EvaluationFiles:
 
         def read() -> list[Item]:
             rows = read_question_rows(
-                path,
-                setting,
-                max_rows=settings.validation.suite_max_rows,
-                max_line_bytes=settings.data.max_line_bytes,
+                path, setting, settings.data, max_rows=settings.validation.suite_max_rows
             )
             make = QuestionMaker(settings, profile, tokenizer, setting=f"{setting} is {path}")
             try:
@@ -118,12 +115,7 @@ class EvaluationFiles:
         path = self._base_dir / wanted.file
 
         def read() -> list[Question]:
-            rows = read_question_rows(
-                path,
-                "previews.file",
-                max_rows=MOST_PROMPTS,
-                max_line_bytes=settings.data.max_line_bytes,
-            )
+            rows = read_question_rows(path, "previews.file", settings.data, max_rows=MOST_PROMPTS)
             make = QuestionMaker(settings, profile, tokenizer, setting=f"previews.file is {path}")
             return [make.of_row(row) for row in rows]
 

@@ -34,7 +34,7 @@ from trainer.protocol.messages import StartJob
 
 
 def hash_of_source(*folders: Path) -> str:
-    """Return a hash of the modules in some folders."""
+    """Return a hash of the modules in some folders and below."""
     digest = hashlib.sha256()
     for path in sorted(path for folder in folders for path in folder.rglob("*.py")):
         digest.update(path.read_bytes())
@@ -342,6 +342,7 @@ def open_source(
         render,
         executor=means.executor,
         lookahead=settings.data.prefetch_steps,
+        fields=settings.data.fields,
         replayed=replayed,
         cache=_open_cache(job, settings, means, profile),
     )
@@ -353,16 +354,18 @@ def _open_cache(job: Job, settings: Settings, means: Means, profile: DataProfile
     if (fingerprint := means.renderer.fingerprint) is None:
         return None
     data = settings.data
-    way = (data.max_length, data.overlong, data.train_on)
+    way = (data.max_length, data.overlong, data.train_on, data.fields)
     code = (RENDERING_CODE, profile.code)
     facts = (*code, job.sha256, fingerprint, settings.profile, way)
     key = hashlib.sha256(repr(facts).encode()).hexdigest()
     return means.cache.open(key, max_bytes=data.cache_max_bytes)
 
 
-def open_rows(job: Job, path: Path, settings: Settings) -> RowFile:
+def open_rows(job: Job, path: Path, settings: Settings, scratch: Path | None = None) -> RowFile:
     """Open and index a job's file.
 
+    Args:
+        scratch: as for `RowFile.open`.
     Raises:
         FileChanged: it is not the file that was checked.
         OSError: it cannot be read.
@@ -373,6 +376,7 @@ def open_rows(job: Job, path: Path, settings: Settings) -> RowFile:
         rejected_lines=job.rejected_lines,
         max_line_bytes=settings.data.max_line_bytes,
         must_hash=settings.data.validation != "quick",
+        scratch=scratch,
     )
 
 

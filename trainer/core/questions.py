@@ -13,12 +13,14 @@ from jinja2 import TemplateError
 from transformers import PreTrainedTokenizerBase
 
 from trainer.config.loader import BadConfig
-from trainer.config.schema import Settings
+from trainer.config.schema import DataSettings, Settings
 from trainer.core.validation import fixed_subset
 from trainer.data.conversation import Conversation, Message
 from trainer.data.formats import read_conversation
-from trainer.data.rows import BadRow, Line, open_without_following, parse_row, read_lines
+from trainer.data.rows import BadRow, Line, open_regular, parse_row, read_lines
+from trainer.data.unpacking import BadArchive, text_of
 from trainer.profiles.base import DataProfile
+from trainer.protocol.row_fields import Fields
 from trainer.protocol.text import printable
 
 ANSWER, DIFFICULTY = "answer", "difficulty"  # of a row's metadata
@@ -66,7 +68,7 @@ def normalised(text: str) -> str:
     return " ".join(unicodedata.normalize("NFKC", text).casefold().split())
 
 
-def read_question_rows(path: Path, setting: str, *, max_rows: int, max_line_bytes: int) -> list[QuestionRow]:
+def read_question_rows(path: Path, setting: str, data: DataSettings, *, max_rows: int) -> list[QuestionRow]:
     """Check all rows of a file of questions, and return a fixed subset.
 
     Args:
@@ -76,39 +78,40 @@ def read_question_rows(path: Path, setting: str, *, max_rows: int, max_line_byte
     """
     expected = "expected rows like those trained, which end with the answer of the assistant"
     try:
-        num_rows = sum(1 for _ in _lines_of(path, max_line_bytes))
+        num_rows = sum(1 for _ in _lines_of(path, data))
         if not num_rows:
             raise BadConfig(f"{setting} is {path}: it has no rows; {expected}")
         chosen = frozenset(fixed_subset(num_rows, max_rows))
-        found = (_read_line(line) for line in _lines_of(path, max_line_bytes))
+        found = (_read_line(line, data.fields) for line in _lines_of(path, data))
         return [row for position, row in enumerate(found) if position in chosen]
     except OSError as error:
         raise BadConfig(f"{setting} is {path}: {error.strerror}; expected a readable JSONL file") from error
-    except BadRow as error:
+    except (BadRow, BadArchive) as error:
         raise BadConfig(f"{setting} is {path}: {error}; {expected}") from error
 
 
-def _lines_of(path: Path, max_line_bytes: int) -> Iterator[Line]:
-    with open(path, "rb", opener=open_without_following) as file:
-        for line in read_lines(file, max_line_bytes=max_line_bytes):
+def _lines_of(path: Path, data: DataSettings) -> Iterator[Line]:
+    with open_regular(path) as file:
+        text = text_of(file, seen=len, max_unpacked_bytes=data.max_unpacked_bytes)
+        for line in read_lines(text, max_line_bytes=data.max_line_bytes):
             if not line.is_blank:
                 yield line
 
 
-def _read_line(line: Line) -> QuestionRow:
+def _read_line(line: Line, fields: Fields) -> QuestionRow:
     try:
         if line.content is None:
             raise BadRow("the line is longer than data.max_line_bytes")
-        return _read_row(line.number, parse_row(line.content))
+        return _read_row(line.number, parse_row(line.content), fields)
     except BadRow as error:
         raise BadRow(f"line {line.number}: {error}") from error
 
 
-def _read_row(line_number: int, row: Any) -> QuestionRow:
+def _read_row(line_number: int, row: Any, fields: Fields) -> QuestionRow:
     metadata = row.get("metadata") if isinstance(row, dict) else None
     metadata = metadata if isinstance(metadata, Mapping) else {}
     answer = _as_text(metadata.get(ANSWER))
-    conversation = read_conversation(row if answer is None else _ending_with(row, answer))
+    conversation = read_conversation(row if answer is None else _ending_with(row, answer), fields)
     last = conversation.messages[-1]
     if conversation.is_plain_text or last.role != "assistant" or not last.content:
         raise BadRow(f"the last turn is of {last.role}, and metadata has no answer")

@@ -22,11 +22,13 @@ class EarlierFiles:
     Args:
         executor: the one thread that reads rows.
         tick: called for every file that was indexed.
+        scratch: as for `RowFile.open`.
     """
 
-    def __init__(self, executor: Executor, tick: Callable[[], None]) -> None:
+    def __init__(self, executor: Executor, tick: Callable[[], None], scratch: Path | None = None) -> None:
         self._executor = executor
         self._tick = tick
+        self._scratch = scratch
         self._open: dict[EarlierFile, RowFile] = {}
 
     def take(self, wanted: Sequence[EarlierFile], order: StartJob, max_line_bytes: int) -> list[OpenFile]:
@@ -39,7 +41,7 @@ class EarlierFiles:
             self._executor.submit(self._open.pop(file).close)
         for file in wanted:
             if file not in self._open:
-                self._open[file] = _open_rows(file, order, max_line_bytes)
+                self._open[file] = _open_rows(file, order, max_line_bytes, self._scratch)
                 self._tick()
         return [(file, self._open[file]) for file in wanted]
 
@@ -67,19 +69,20 @@ def _examples(opened: OpenFile, position: int, order: StartJob, render: Renderer
     file, rows = opened
     number = rows.line_number(position)
     try:
-        [examples] = render([(number, read_conversation(rows.read(position)))])
+        [examples] = render([(number, read_conversation(rows.read(position), dict(file.fields)))])
     except BadRow as error:
         raise _unusable(file, order, f"line {number}: {error}") from error
     return examples
 
 
-def _open_rows(file: EarlierFile, order: StartJob, max_line_bytes: int) -> RowFile:
+def _open_rows(file: EarlierFile, order: StartJob, max_line_bytes: int, scratch: Path | None) -> RowFile:
     try:
         return RowFile.open(
             Path(order.replay_folder) / file.job_id,
             sha256=file.sha256,
             rejected_lines=file.rejected_lines,
             max_line_bytes=max_line_bytes,
+            scratch=scratch,
         )
     except (FileChanged, OSError) as error:
         raise _unusable(file, order, str(error)) from error

@@ -37,6 +37,7 @@ class RememberOrder(BaseModel):
     files: list[CompletedFile]
     max_rows: int
     max_line_bytes: int
+    fields: dict[str, str]
     parent_pid: int
 
 
@@ -85,6 +86,7 @@ class RowMemory:
             files=files,
             max_rows=settings.seen_rows_max,
             max_line_bytes=settings.max_line_bytes,
+            fields=settings.fields,
             parent_pid=os.getpid(),
         )
         return self._thread.submit(self._carry_out, order)

@@ -114,6 +114,7 @@ class Session:
         settings: in force while no job is open.
         cache: keeps tokenized rows; None to keep none.
         base_dir: where relative paths in the settings start.
+        scratch: where packed files are unpacked; None takes the system's folder for temporary files.
         clock: monotonic seconds.
     """
 
@@ -126,6 +127,7 @@ class Session:
         *,
         cache: TokenCache | None = None,
         base_dir: Path = Path(),
+        scratch: Path | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._learner = learner
@@ -134,8 +136,8 @@ class Session:
         self._settings = settings
         self._clock = clock
         self._executor = ThreadPoolExecutor(max_workers=1, thread_name_prefix="rows")
-        self._next_files = NextFiles()
-        self._earlier_files = EarlierFiles(self._executor, reporter.tick)
+        self._next_files = NextFiles(scratch)
+        self._earlier_files = EarlierFiles(self._executor, reporter.tick, scratch)
         renderer = ExampleRenderer(learner.tokenizer)
         self._means = Means(renderer, self._executor, self._earlier_files, learner.budget, cache, base_dir)
         self._data_checks = DataChecks(self._means, reporter)

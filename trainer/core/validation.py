@@ -20,15 +20,20 @@ def load_validation_examples(settings: Settings, base_dir: Path, tokenizer: Toke
         BadConfig: there is no such file, or it holds a row that cannot be used.
     """
     path = base_dir / Path(settings.validation.file or "")
-    limit = settings.data.max_line_bytes
+    data = settings.data
     try:
-        check = check_file(path, max_line_bytes=limit)
-        if check.rejected_lines or not check.rows:
+        check = check_file(
+            path,
+            max_line_bytes=data.max_line_bytes,
+            max_unpacked_bytes=data.max_unpacked_bytes,
+            fields=data.fields,
+        )
+        if check.refusal or check.rejected_lines or not check.rows:
             raise BadConfig(
-                f"validation.file is {path}: {check.first_rejection or 'it has no rows'}; "
+                f"validation.file is {path}: {check.refusal or check.first_rejection or 'it has no rows'}; "
                 "expected rows like those trained"
             )
-        rows = RowFile.open(path, sha256=check.sha256, max_line_bytes=limit)
+        rows = RowFile.open(path, sha256=check.sha256, max_line_bytes=data.max_line_bytes, scratch=base_dir)
     except OSError as error:
         raise BadConfig(
             f"validation.file is {path}: {error.strerror}; expected a readable JSONL file"
@@ -36,7 +41,7 @@ def load_validation_examples(settings: Settings, base_dir: Path, tokenizer: Toke
     profile = make_profile(settings.profile.name, settings.profile.options, base_dir=base_dir)
     chosen = fixed_subset(len(rows), settings.validation.max_rows)
     try:
-        numbered = [(rows.line_number(i), read_conversation(rows.read(i))) for i in chosen]
+        numbered = [(rows.line_number(i), read_conversation(rows.read(i), data.fields)) for i in chosen]
         # A renderer of its own: that of the jobs may be rendering on another thread
         return learnable(make_renderer(profile, ExampleRenderer(tokenizer), settings)(numbered))
     except BadRow as error:

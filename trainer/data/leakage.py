@@ -8,10 +8,11 @@ from trainer.data.check import check_file
 from trainer.data.row_table import RowTable
 from trainer.data.rows import RowFile
 from trainer.data.sketch import readable, sketch_rows
+from trainer.protocol.row_fields import NO_FIELDS, Fields
 from trainer.protocol.text import printable
 
 
-def held_out_rows(files: Mapping[str, Path], *, max_line_bytes: int) -> RowTable:
+def held_out_rows(files: Mapping[str, Path], *, max_line_bytes: int, fields: Fields = NO_FIELDS) -> RowTable:
     """Return the rows of held-out files, without malformed ones, which are refused where they are measured.
 
     Args:
@@ -22,7 +23,7 @@ def held_out_rows(files: Mapping[str, Path], *, max_line_bytes: int) -> RowTable
     table = RowTable.temporary()
     try:
         for setting, path in files.items():
-            check = check_file(path, max_line_bytes=max_line_bytes)
+            check = check_file(path, max_line_bytes=max_line_bytes, fields=fields)
             rows = RowFile.open(
                 path, sha256=check.sha256, rejected_lines=check.rejected_lines, max_line_bytes=max_line_bytes
             )
@@ -30,7 +31,7 @@ def held_out_rows(files: Mapping[str, Path], *, max_line_bytes: int) -> RowTable
                 # By its setting: two of them may name files of the same content
                 key = hashlib.sha256(f"{setting}:{check.sha256}".encode()).hexdigest()
                 file = table.new_file(key, printable(f"{setting} ({path.name})"))
-                table.insert(file, sketch_rows(readable(rows)))
+                table.insert(file, sketch_rows(readable(rows, fields)))
             finally:
                 rows.close()
     except BaseException:

@@ -4,16 +4,19 @@ Flat in memory, whatever the file's size. Lines end at `\\n` and nowhere else: U
 and JSON strings may hold them.
 """
 
+import errno
 import hashlib
 import json
 import os
+import stat
 from array import array
 from collections import Counter
-from collections.abc import Callable, Collection, Iterator
-from dataclasses import dataclass
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, BinaryIO, NoReturn, Self
+from typing import Any, BinaryIO, NoReturn, Self, cast
 
+from trainer.data.unpacking import BadArchive, is_packed, text_of, unpack
 from trainer.protocol.text import printable
 
 BYTE_ORDER_MARK = b"\xef\xbb\xbf"
@@ -43,27 +46,22 @@ class Line:
         return self.content is not None and not self.content.removeprefix(BYTE_ORDER_MARK).strip()
 
 
-def read_lines(
-    file: BinaryIO, *, max_line_bytes: int, seen: Callable[[bytes], object] = len
-) -> Iterator[Line]:
+def read_lines(file: BinaryIO, *, max_line_bytes: int) -> Iterator[Line]:
     """Yield the lines of `file`, blank ones included.
 
     Args:
         max_line_bytes: a longer line is passed over and yielded without its content.
-        seen: called with every byte that is read, such as a digest's `update`.
     """
     number = offset = 0
     while chunk := file.readline(max_line_bytes + 1):
         number += 1
         start = offset
         offset += len(chunk)
-        seen(chunk)
         content: bytes | None = chunk
         while len(chunk) > max_line_bytes and not chunk.endswith(b"\n"):
             content = None
             chunk = file.readline(max_line_bytes + 1)
             offset += len(chunk)
-            seen(chunk)
         yield Line(number, start, content)
 
 
@@ -81,7 +79,7 @@ def parse_row(content: bytes) -> Any:
     except UnicodeDecodeError as error:
         raise BadRow(f"byte {error.start + 1} is {content[error.start]:#04x}; expected UTF-8") from error
     try:
-        return json.loads(text, parse_constant=_refuse_constant, object_pairs_hook=_unique_keys)
+        return DECODER.decode(text)
     except RecursionError as error:
         raise BadRow("nested too deeply; expected an object with messages") from error
     except json.JSONDecodeError as error:
@@ -104,22 +102,77 @@ def _unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return row
 
 
+# Made once: `json.loads` with these arguments would make one for every row
+DECODER = json.JSONDecoder(parse_constant=_refuse_constant, object_pairs_hook=_unique_keys)
+
+
+@dataclass(frozen=True)
+class RowIndex:
+    """Where the trainable rows of one checked file stand in its text. Memory: 16 bytes a row, 24 with hashes."""
+
+    offsets: "array[int]" = field(default_factory=lambda: array("Q"))
+    numbers: "array[int]" = field(default_factory=lambda: array("Q"))
+    hashes: "array[int]" = field(default_factory=lambda: array("q"))
+    """Of each row's line, to be compared with each other only; empty where nobody asked for them."""
+
+    def __len__(self) -> int:
+        return len(self.offsets)
+
+    def line_number(self, position: int) -> int:
+        """Return where row `position` stands in the file, counted from 1."""
+        return self.numbers[position]
+
+
+def index_rows(
+    file: BinaryIO,
+    name: str,
+    *,
+    sha256: str,
+    rejected_lines: Collection[int] = (),
+    max_line_bytes: int,
+    must_hash: bool = False,
+) -> RowIndex:
+    """Index a file, packed or not, in one pass.
+
+    Args:
+        file: unbuffered.
+        sha256: of the content that was checked.
+        rejected_lines: numbers of lines to leave out; blank lines are left out anyway.
+        must_hash: hash each row's line, too.
+    Raises:
+        FileChanged: the content is another one by now.
+        OSError: it cannot be read.
+    """
+    digest = hashlib.sha256()
+    rejected = frozenset(rejected_lines)
+    index = RowIndex()
+    try:
+        for line in read_lines(text_of(file, seen=digest.update), max_line_bytes=max_line_bytes):
+            if not line.is_blank and line.number not in rejected:
+                index.offsets.append(line.offset)
+                index.numbers.append(line.number)
+                if must_hash:
+                    index.hashes.append(_hash(line))
+    except BadArchive as error:
+        raise FileChanged(f"{name}: {error}; it was whole when it was checked") from error
+    if digest.hexdigest() != sha256:
+        raise FileChanged(
+            f"{name} has SHA-256 {digest.hexdigest()[:12]}…, but {sha256[:12]}… was checked; "
+            "it was changed after it was accepted, so drop it into inbox/ again"
+        )
+    return index
+
+
 class RowFile:
     """The trainable rows of one checked file, by position. Holds the file open, so it may be moved meanwhile.
 
-    Memory: 16 bytes a row, 24 with hashes.
-
     Args:
-        hashes: of each row's line, to be compared with each other only; empty where nobody asked for them.
+        file: their text, unpacked.
     """
 
-    def __init__(
-        self, file: BinaryIO, offsets: "array[int]", numbers: "array[int]", hashes: "array[int]"
-    ) -> None:
+    def __init__(self, file: BinaryIO, index: RowIndex) -> None:
         self._file = file
-        self._offsets = offsets
-        self._numbers = numbers
-        self.hashes = hashes
+        self._index = index
         self._stamp = _stamp(file)
 
     @classmethod
@@ -131,44 +184,46 @@ class RowFile:
         rejected_lines: Collection[int] = (),
         max_line_bytes: int,
         must_hash: bool = False,
+        scratch: Path | None = None,
     ) -> Self:
-        """Index a file in one pass.
+        """Index a file, and unpack it if it is packed.
 
         Args:
-            sha256: of the content that was checked.
-            rejected_lines: numbers of lines to leave out; blank lines are left out anyway.
-            must_hash: hash each row's line, too.
+            sha256, rejected_lines, must_hash: as for `index_rows`.
+            scratch: folder on a disk with room for what is unpacked; None takes the system's.
         Raises:
             FileChanged: the content is another one by now.
-            OSError: it cannot be read.
+            OSError: it cannot be read, or there is no room to unpack it.
         """
-        file = open(path, "rb", opener=open_without_following)  # noqa: SIM115 - stays open as long as the rows are needed
+        file = open_regular(path)
         try:
-            digest = hashlib.sha256()
-            rejected = frozenset(rejected_lines)
-            offsets, numbers, hashes = array("Q"), array("Q"), array("q")
-            for line in read_lines(file, max_line_bytes=max_line_bytes, seen=digest.update):
-                if not line.is_blank and line.number not in rejected:
-                    offsets.append(line.offset)
-                    numbers.append(line.number)
-                    if must_hash:
-                        hashes.append(_hash(line))
-            if digest.hexdigest() != sha256:
-                raise FileChanged(
-                    f"{path.name} has SHA-256 {digest.hexdigest()[:12]}…, but {sha256[:12]}… was checked; "
-                    "it was changed after it was accepted, so drop it into inbox/ again"
-                )
-        except BaseException:
+            index = index_rows(
+                file,
+                path.name,
+                sha256=sha256,
+                rejected_lines=rejected_lines,
+                max_line_bytes=max_line_bytes,
+                must_hash=must_hash,
+            )
+            if not is_packed(file):
+                return cls(open(os.dup(file.fileno()), "rb"), index)
+            return cls(unpack(file, scratch), index)
+        except BadArchive as error:
+            raise FileChanged(f"{path.name}: {error}; it was whole when it was checked") from error
+        finally:
             file.close()
-            raise
-        return cls(file, offsets, numbers, hashes)
 
     def __len__(self) -> int:
-        return len(self._offsets)
+        return len(self._index)
+
+    @property
+    def hashes(self) -> "array[int]":
+        """As in `RowIndex`."""
+        return self._index.hashes
 
     def line_number(self, position: int) -> int:
         """Return where row `position` stands in the file, counted from 1."""
-        return self._numbers[position]
+        return self._index.line_number(position)
 
     def read(self, position: int) -> Any:
         """Return the JSON value of row `position`, counted from 0.
@@ -178,7 +233,7 @@ class RowFile:
         """
         if _stamp(self._file) != self._stamp:
             raise BadRow("the file was changed while it was trained; drop it into inbox/ again")
-        self._file.seek(self._offsets[position])
+        self._file.seek(self._index.offsets[position])
         return parse_row(self._file.readline())
 
     def close(self) -> None:
@@ -196,6 +251,26 @@ def _stamp(file: BinaryIO) -> tuple[int, int]:
     return found.st_size, found.st_mtime_ns
 
 
-def open_without_following(path: str, flags: int) -> int:
-    # Non-blocking: opening a named pipe would wait for its writer
-    return os.open(path, flags | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+def open_regular(path: Path) -> BinaryIO:
+    """Open a regular file, unbuffered. Links are not followed, and nothing is waited for.
+
+    Raises:
+        OSError: it cannot be opened, or is something else, such as a device that never ends.
+    """
+    file = open(path, "rb", buffering=0, opener=_open_without_following)  # noqa: SIM115 - the caller closes it
+    if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+        file.close()
+        raise OSError(errno.EINVAL, "it is a pipe or a device; expected a regular file", str(path))
+    return cast(BinaryIO, file)
+
+
+def _open_without_following(path: str, flags: int) -> int:
+    try:
+        # Non-blocking: opening a named pipe would wait for its writer
+        return os.open(path, flags | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    except OSError as error:
+        if error.errno == errno.ELOOP:
+            raise OSError(errno.ELOOP, "it is a symbolic link; expected a regular file", path) from error
+        if error.errno == errno.ENXIO:
+            raise OSError(errno.ENXIO, "it is a socket or a device; expected a regular file", path) from error
+        raise

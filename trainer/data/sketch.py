@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 from trainer.data.conversation import Conversation, Message
 from trainer.data.formats import read_conversation
 from trainer.data.rows import BadRow, RowFile
+from trainer.protocol.row_fields import NO_FIELDS, Fields
 
 PLACES = 128
 SHINGLE_WORDS = 5
@@ -56,13 +57,16 @@ class RowSketch(NamedTuple):
 
 
 def readable(
-    rows: RowFile, *, is_bad: Callable[[int, BadRow], object] = lambda line, error: None
+    rows: RowFile,
+    fields: Fields = NO_FIELDS,
+    *,
+    is_bad: Callable[[int, BadRow], object] = lambda line, error: None,
 ) -> Iterator[Numbered]:
     """Yield the rows of a file that can be read; `is_bad` hears of the others."""
     for position in range(len(rows)):
         line = rows.line_number(position)
         try:
-            yield line, read_conversation(rows.read(position))
+            yield line, read_conversation(rows.read(position), fields)
         except BadRow as error:
             is_bad(line, error)
 

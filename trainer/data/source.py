@@ -12,6 +12,7 @@ from trainer.data.formats import read_conversation
 from trainer.data.plan import Plan
 from trainer.data.rows import BadRow, RowFile
 from trainer.data.token_cache import OpenedCache
+from trainer.protocol.row_fields import NO_FIELDS, Fields
 
 logger = logging.getLogger("worker")
 
@@ -46,6 +47,7 @@ class ExampleSource:
 
     Args:
         render: profile and tokenizer at work; called on the background thread only.
+        fields: other names for the parts of a row.
         cache: has examples of the file's lines that were rendered before.
         executor: must run one call at a time, because the file has one position.
         lookahead: steps rendered before they are asked for.
@@ -60,6 +62,7 @@ class ExampleSource:
         *,
         executor: Executor,
         lookahead: int,
+        fields: Fields = NO_FIELDS,
         replayed: Replayed = nothing_replayed,
         cache: OpenedCache | None = None,
     ) -> None:
@@ -68,6 +71,7 @@ class ExampleSource:
         self._render = render
         self._executor = executor
         self._lookahead = lookahead
+        self._fields = fields
         self._replayed = replayed
         self._cache = cache
 
@@ -144,7 +148,7 @@ class ExampleSource:
 
     def _read(self, line: int, position: int) -> Conversation:
         try:
-            return read_conversation(self._rows.read(position))
+            return read_conversation(self._rows.read(position), self._fields)
         except BadRow as error:
             raise BadRow(f"line {line}: {error}") from error
 

@@ -16,6 +16,7 @@ from trainer.protocol.failpoints import failpoint
 # Errors of link(2) that mean "not here", where a rename does the same job
 NO_LINK_HERE = (errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK, errno.EACCES)
 MAX_NAME_BYTES = 255
+PACKED_SUFFIXES = (".jsonl.gz", ".jsonl.zst")
 LONGEST_EXTENSION = 32  # characters; what is longer is a part of the name that happens to follow a dot
 
 
@@ -88,11 +89,17 @@ def numbered(name: str, number: int) -> str:
     """Return `name` for the `number`-th file that wants it: `chat.jsonl`, `chat-2.jsonl`, …"""
     if number == 1:
         return name
-    stem, dot, extension = name.rpartition(".")
-    if not stem or len(extension) > LONGEST_EXTENSION:
-        stem, dot, extension = name, "", ""
-    tail = f"-{number}{dot}{extension}"
+    stem, extension = _split(name)
+    tail = f"-{number}{extension}"
     return shortened(stem, MAX_NAME_BYTES - len(os.fsencode(tail))) + tail
+
+
+def _split(name: str) -> tuple[str, str]:
+    for suffix in PACKED_SUFFIXES:
+        if name.endswith(suffix) and name != suffix:
+            return name.removesuffix(suffix), suffix
+    stem, dot, extension = name.rpartition(".")
+    return (stem, dot + extension) if stem and len(extension) <= LONGEST_EXTENSION else (name, "")
 
 
 def shortened(name: str, max_bytes: int) -> str:
@@ -106,7 +113,7 @@ def is_numbered_from(name: str, wanted: str) -> bool:
     """Whether `name` is what a file that wanted to be called `wanted` may have got."""
     if name == wanted:
         return True
-    number = re.search(r"-(\d+)(\.[^.]*)?$", name)
+    number = re.search(r"-(\d+)(\.jsonl)?(\.[^.]*)?$", name)
     return number is not None and numbered(wanted, int(number[1])) == name
 
 

@@ -100,6 +100,10 @@ class Job(BaseModel):
     size_bytes: int
     rejected_lines: tuple[int, ...] = ()
     """Numbers of the lines set aside at intake, counted from 1, ascending."""
+    format: str = ""
+    """Of all its rows, such as `messages`; empty for jobs of earlier releases."""
+    metadata: dict[str, dict[str, int]] = {}
+    """How many rows have which skill, difficulty and source. For people."""
 
 
 class JobRecord(BaseModel):
@@ -128,6 +132,8 @@ class EarlierFile(BaseModel):
     sha256: str
     rows: int
     rejected_lines: tuple[int, ...] = ()
+    fields: tuple[tuple[str, str], ...] = ()
+    """`data.fields` with which it was trained."""
 
 
 class Window(BaseModel):

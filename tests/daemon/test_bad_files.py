@@ -1,0 +1,90 @@
+"""What the daemon does with whole files that are bad, packed, mixed or under other names."""
+
+import gzip
+import json
+import os
+
+import pytest
+import zstandard
+
+from tests.corpus.cases import BAD_FILES, between
+from tests.support import row, rows
+from trainer.protocol.job import Outcome
+
+PACKERS = {".gz": gzip.compress, ".zst": zstandard.compress}
+
+
+def drop(rig, name, content):
+    """Put a file with this content in place by a rename."""
+    partial = rig.layout.logs / f".{name}.partial"
+    partial.write_bytes(content)
+    os.replace(partial, rig.layout.inbox / name)
+
+
+def text(values):
+    return b"".join(json.dumps(value).encode() + b"\n" for value in values)
+
+
+def reason_of(rig, name):
+    return json.loads((rig.layout.failed / f"{name}.reason.json").read_bytes())["message"]
+
+
+def test_every_bad_file_fails_with_its_reason_and_a_good_one_is_trained(rig):
+    cases = {f"bad-{i}.jsonl": case for i, case in enumerate(BAD_FILES.values())}
+    for name, case in cases.items():
+        drop(rig, name, case.content)
+    rig.drop("good.jsonl")
+
+    rig.start()
+
+    rig.until_in(Outcome.COMPLETED, "good.jsonl")
+    rig.until_in(Outcome.FAILED, *cases)
+    for name, case in cases.items():
+        said = "it is empty" if not case.content else case.reason
+        rig.until(lambda name=name, said=said: said in reason_of(rig, name), f"reason of {name}: {said}")
+
+
+@pytest.mark.parametrize("suffix", PACKERS)
+def test_a_packed_file_is_trained_and_keeps_its_whole_suffix_when_it_is_numbered(rig, suffix):
+    name, again = f"a.jsonl{suffix}", f"a-2.jsonl{suffix}"
+    rig.start()
+
+    for number in range(2):
+        drop(rig, name, PACKERS[suffix](text(rows(3, start=3 * number))))
+        rig.until_in(Outcome.COMPLETED, (name, again)[number])
+
+    assert sorted(path.name for path in rig.layout.finished(Outcome.COMPLETED).iterdir()) == [again, name]
+
+
+def test_rejected_rows_of_a_packed_file_are_set_aside_by_their_lines(rig):
+    rig.configure(data={"max_bad_row_fraction": 0.5})
+    drop(rig, "a.jsonl.gz", gzip.compress(between(b"no json")))
+
+    rig.start()
+
+    rig.until_in(Outcome.COMPLETED, "a.jsonl.gz")
+    note = json.loads((rig.layout.failed / "a.jsonl.gz.rejected.jsonl").read_bytes())
+    assert (note["line"], note["row"]) == (2, "no json")
+
+
+def test_more_than_is_allowed_is_not_unpacked(rig):
+    rig.configure(data={"max_unpacked_bytes": 1 << 20})
+    line = text([row(answer="x" * 5000 + str(i)) for i in range(250)])
+    drop(rig, "a.jsonl.gz", gzip.compress(line))
+
+    rig.start()
+
+    rig.until_in(Outcome.FAILED, "a.jsonl.gz")
+    rig.until(lambda: "more than 1048576 bytes (data.max_unpacked_bytes)" in reason_of(rig, "a.jsonl.gz"))
+
+
+def test_the_ledger_says_which_format_and_metadata_a_file_has(rig):
+    rig.configure(data={"fields": {"prompt": "frage", "completion": "antwort", "skill": "thema"}})
+    drop(rig, "a.jsonl", text([{"frage": "q", "antwort": "a", "thema": "math"}]))
+
+    rig.start()
+
+    rig.until_in(Outcome.COMPLETED, "a.jsonl")
+    [known] = rig.until(lambda: rig.read("SELECT * FROM jobs WHERE state='completed'"))
+    assert known["format"] == "prompt_completion"
+    assert json.loads(known["metadata"]) == {"skill": {"math": 1}}

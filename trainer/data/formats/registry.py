@@ -1,0 +1,151 @@
+"""Which format a row has, and what it says as a Conversation."""
+
+import re
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from trainer.data.conversation import Conversation, Message
+from trainer.data.formats import alpaca, messages, prompt_completion, sharegpt, text
+from trainer.data.formats.fields import renamed
+from trainer.data.formats.tools import read_tools
+from trainer.data.formats.values import kind, read_text
+from trainer.data.rows import BadRow
+from trainer.protocol.row_fields import NO_FIELDS, Fields
+from trainer.protocol.text import printable
+
+KEYS_SHOWN = 5
+TOP_LEVEL_METADATA = ("skill", "difficulty", "source")
+BRACKETS = ("[", "{", " ", "\n")  # what a conversation written as text begins with
+SERIALISED = re.compile(r"""\s*(\{\s*["'](messages|conversations)["']\s*:\s*)?\[\s*\{""")
+SERIALISED_ROLE = re.compile(r"""["'](role|from)["']\s*:\s*["'](system|user|assistant|tool|human|gpt)["']""")
+SERIALISED_CONTENT = re.compile(r"""["'](content|value)["']\s*:""")
+
+
+@dataclass(frozen=True)
+class Format:
+    """One way to write a conversation down.
+
+    Args:
+        keys: a row with all keys of one of these sets has the format.
+        read: returns the messages of such a row; raises BadRow.
+        is_plain_text: the one message is a text without a chat template around it.
+    """
+
+    name: str
+    keys: tuple[tuple[str, ...], ...]
+    read: Callable[[Mapping[str, Any]], tuple[Message, ...]]
+    is_plain_text: bool = False
+
+    def fits(self, row: Mapping[str, Any]) -> bool:
+        """Whether a row has such keys. One with the value null counts as missing."""
+        return any(_has_all(row, keys) for keys in self.keys)
+
+
+# The first that fits counts. The plain text comes last: data that was once rendered has it besides its turns
+FORMATS = (
+    Format("messages", (("messages",),), messages.read),
+    Format("sharegpt", (("conversations",),), sharegpt.read),
+    Format("alpaca", (("instruction", "output"),), alpaca.read),
+    Format("prompt_completion", prompt_completion.PAIRS, prompt_completion.read),
+    Format("text", (("text",),), text.read, is_plain_text=True),
+)
+
+
+def read_conversation(row: Any, fields: Fields = NO_FIELDS) -> Conversation:
+    """Turn the JSON value of a row into a Conversation. Keys that no format knows are left alone.
+
+    Args:
+        fields: other names, as `data.fields` gives them.
+    Raises:
+        BadRow: the row has no known format, or nothing from which something could be learned.
+    """
+    return read_row(row, fields)[1]
+
+
+def read_row(row: Any, fields: Fields = NO_FIELDS) -> tuple[Format, Conversation]:
+    """Return the format of a row besides its conversation.
+
+    Raises:
+        BadRow: as `read_conversation` does.
+    """
+    if not isinstance(row, dict):
+        raise BadRow(f'found {kind(row)}; expected an object, such as {{"messages": [...]}}')
+    if not fields:
+        return _read(row)
+    try:
+        return _read(renamed(row, fields))
+    except BadRow as error:
+        names = ", ".join(f'{field} is "{printable(name, limit=30)}"' for field, name in fields.items())
+        raise BadRow(f"{error} (by data.fields, {names})") from error
+
+
+def _read(row: dict[str, Any]) -> tuple[Format, Conversation]:
+    found = next((known for known in FORMATS if known.fits(row)), None)
+    if found is None:
+        raise BadRow(_no_format(row))
+    turns = found.read(row)
+    if len(row) == 1:
+        conversation = Conversation(turns, is_plain_text=found.is_plain_text)
+    elif found.is_plain_text:
+        conversation = Conversation(turns, is_plain_text=True, metadata=_metadata(row))
+    else:
+        tools = read_tools(row.get("tools"), "tools")
+        conversation = Conversation(_with_system(row, turns), tools, metadata=_metadata(row))
+    _refuse_unlearnable(turns)
+    return found, conversation
+
+
+def _has_all(row: Mapping[str, Any], keys: tuple[str, ...]) -> bool:
+    for key in keys:  # noqa: SIM110 - twice as fast as all(), and asked of every row
+        if row.get(key) is None:
+            return False
+    return True
+
+
+def _no_format(row: Mapping[str, Any]) -> str:
+    shown = [
+        f'"{printable(key, limit=30)}"' + (" (null)" if value is None else "") for key, value in row.items()
+    ]
+    more = f" and {len(shown) - KEYS_SHOWN} more" if len(shown) > KEYS_SHOWN else ""
+    keys = ", ".join(shown[:KEYS_SHOWN]) or "no keys"
+    expected = " or ".join(" with ".join(f'"{key}"' for key in keys) for f in FORMATS for keys in f.keys)
+    return f"found {keys}{more}; expected {expected}; data.fields can give them other names"
+
+
+def _with_system(row: Mapping[str, Any], turns: tuple[Message, ...]) -> tuple[Message, ...]:
+    """Put the row's own `system` in front."""
+    if row.get("system") in (None, ""):
+        return turns
+    if turns[0].role == "system":
+        raise BadRow("system stands beside a first message of the role system; expected only one of them")
+    return (Message("system", read_text(row["system"], "system")), *turns)
+
+
+def _metadata(row: Mapping[str, Any]) -> dict[str, Any]:
+    found = row.get("metadata")
+    metadata = dict(found) if isinstance(found, dict) else {}
+    return metadata | {key: row[key] for key in TOP_LEVEL_METADATA if row.get(key) is not None}
+
+
+def _refuse_unlearnable(turns: Iterable[Message]) -> None:
+    answers = [turn for turn in turns if turn.role == "assistant" and (turn.content or turn.tool_calls)]
+    if not answers:
+        raise BadRow("no message of the assistant has content, so there is nothing to learn")
+    is_any_trained = False
+    for answer in answers:
+        is_any_trained = is_any_trained or answer.is_trained
+        if answer.content.startswith(BRACKETS) and _is_serialised(answer.content):
+            raise BadRow(
+                "an answer is itself a list of messages written as text; expected the words of the answer, "
+                "so unpack the list into messages"
+            )
+    if not is_any_trained:
+        raise BadRow("every message of the assistant has train: false, so there is nothing to learn")
+
+
+def _is_serialised(content: str) -> bool:
+    """Whether a text is a conversation, in JSON or as Python shows one."""
+    return bool(
+        SERIALISED.match(content) and SERIALISED_ROLE.search(content) and SERIALISED_CONTENT.search(content)
+    )

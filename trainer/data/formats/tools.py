@@ -1,0 +1,66 @@
+"""Functions that the assistant may call, and its calls, in the form that chat templates expect."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from trainer.data.formats.values import kind, read_embedded, require_unicode
+from trainer.data.rows import BadRow
+
+
+def read_tools(value: Any, place: str) -> tuple[Mapping[str, Any], ...]:
+    """Return the schemas in a list, or in the JSON text of one.
+
+    Raises:
+        BadRow: it is something else.
+    """
+    if value is None or value == "":
+        return ()
+    tools = read_embedded(value, place, "a list or its JSON text") if isinstance(value, str) else value
+    if not isinstance(tools, list):
+        raise BadRow(f"{place} is {kind(tools)}; expected a list of objects")
+    for index, tool in enumerate(tools):
+        if not isinstance(tool, dict):
+            raise BadRow(
+                f"{place}[{index}] is {kind(tool)}; expected an object with the schema of a function"
+            )
+    require_unicode(tools, place)
+    return tuple(tools)
+
+
+def read_tool_calls(value: Any, place: str) -> tuple[Mapping[str, Any], ...]:
+    """Return calls as `{"type": "function", "function": {"name": …, "arguments": {…}}}`, with their ids.
+
+    A call may lack the outer object, and its arguments may be the JSON text of an object.
+
+    Raises:
+        BadRow: it is something else.
+    """
+    if value is None:
+        return ()
+    if not isinstance(value, list):
+        raise BadRow(f"{place} is {kind(value)}; expected a list of calls")
+    calls = tuple(_read_call(call, f"{place}[{index}]") for index, call in enumerate(value))
+    require_unicode(calls, place)
+    return calls
+
+
+def _read_call(call: Any, place: str) -> Mapping[str, Any]:
+    if not isinstance(call, dict):
+        raise BadRow(f'{place} is {kind(call)}; expected {{"function": {{"name": …, "arguments": {{…}}}}}}')
+    if call.get("type", "function") != "function":
+        raise BadRow(f'{place}.type is {kind(call["type"])}; expected "function"')
+    function = call.get("function", call)
+    if not isinstance(function, dict) or not isinstance(function.get("name"), str):
+        raise BadRow(f'{place} has no name of a function; expected {{"function": {{"name": …}}}}')
+    arguments = _read_arguments(function.get("arguments"), f"{place}.function.arguments")
+    read = {"type": "function", "function": {"name": function["name"], "arguments": arguments}}
+    return {"id": call["id"], **read} if isinstance(call.get("id"), str) else read
+
+
+def _read_arguments(value: Any, place: str) -> dict[str, Any]:
+    if value is None or value == "":
+        return {}
+    arguments = read_embedded(value, place, "an object or its JSON text") if isinstance(value, str) else value
+    if not isinstance(arguments, dict):
+        raise BadRow(f"{place} is {kind(value)}; expected an object or its JSON text")
+    return arguments
