@@ -80,6 +80,7 @@ ARROWS = {
         "trainer.data.plan",
         "trainer.data.row_table",  # near copies of rows; numpy is loaded by one command only
         "trainer.data.sketch",
+        "trainer.data.unpacking",  # files that tools read may be packed
     },
 }
 

@@ -9,8 +9,9 @@ from typing import BinaryIO, Literal
 from daemon.data_tools.express import CannotExpress, Format, Loss, express, to_line
 from daemon.data_tools.fingerprint import fingerprint, share_of
 from daemon.data_tools.reading import BadInput, DataFile, LeftOut, Row, as_line
-from daemon.data_tools.row_format import format_of, unknown_keys
+from daemon.data_tools.row_format import unknown_keys
 from trainer.data.conversation import Conversation
+from trainer.protocol.row_fields import Fields
 
 By = Literal["hash", "random"]
 
@@ -30,7 +31,7 @@ def convert(sources: Sequence[DataFile], out: BinaryIO, format: Format, left_out
     for source in sources:
         for row in source.rows(left_out):
             try:
-                line, losses = _converted(row, format)
+                line, losses = _converted(row, format, source.fields)
             except CannotExpress as error:
                 left_out.add(source.place(row.line), str(error))
                 continue
@@ -40,10 +41,10 @@ def convert(sources: Sequence[DataFile], out: BinaryIO, format: Format, left_out
     return done
 
 
-def _converted(row: Row, format: Format) -> tuple[bytes, set[str]]:
+def _converted(row: Row, format: Format, fields: Fields) -> tuple[bytes, set[str]]:
     expressed = express(row.conversation, format)
     losses = {loss.value for loss in expressed.losses}
-    if unknown_keys(row.keys):
+    if unknown_keys(row.keys, fields):
         losses.add(Loss.OTHER_KEYS.value)
     return to_line(expressed.row), losses
 
@@ -127,7 +128,7 @@ def merge(sources: Sequence[DataFile], out: BinaryIO, left_out: LeftOut) -> int:
     first: tuple[str, str] | None = None
     for source in sources:
         for row in source.rows(left_out):
-            found = (source.place(row.line), format_of(row))
+            found = (source.place(row.line), row.format)
             first = first or found
             if found[1] != first[1]:
                 raise BadInput(

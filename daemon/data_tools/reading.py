@@ -9,8 +9,9 @@ from typing import BinaryIO
 
 from trainer.config.schema import DataSettings
 from trainer.data.conversation import Conversation
-from trainer.data.formats import read_conversation
-from trainer.data.rows import BYTE_ORDER_MARK, BadRow, Line, open_without_following, parse_row, read_lines
+from trainer.data.formats import read_row
+from trainer.data.rows import BYTE_ORDER_MARK, BadRow, Line, open_regular, parse_row, read_lines
+from trainer.data.unpacking import BadArchive, text_of
 from trainer.protocol.text import printable
 
 LEFT_OUT_SHOWN = 20
@@ -28,6 +29,7 @@ class Row:
     """Counted from 1."""
     content: bytes
     """The line as it stands in the file, with a line end."""
+    format: str
     keys: tuple[str, ...]
     """At its top."""
     conversation: Conversation
@@ -65,6 +67,7 @@ class DataFile:
         self._settings = settings
         self._advance = advance
         found = _status(self.path, self.name)
+        self.fields = settings.fields
         self.size_bytes = found.st_size
         self._stamp = _stamp(found)
 
@@ -86,7 +89,7 @@ class DataFile:
         Raises:
             BadInput: somebody changes the file meanwhile.
         """
-        with open(self.path, "rb", opener=open_without_following) as file:
+        with open_regular(self.path) as file:
             yield from self._lines_of(file)
             if _stamp(os.fstat(file.fileno())) != self._stamp:
                 raise BadInput(f"{self.name} was changed while it was read; nothing was written; try again")
@@ -110,13 +113,14 @@ class DataFile:
         raise BadInput(f"{self.name} has no row on line {number}; lines are counted from 1, as in an editor")
 
     def _lines_of(self, file: BinaryIO) -> Iterator[Line]:
-        done = 0
-        for line in read_lines(file, max_line_bytes=self._settings.max_line_bytes):
-            self._advance(line.offset - done)
-            done = line.offset
-            if not line.is_blank:
-                yield line
-        self._advance(self.size_bytes - done)
+        limit = self._settings.max_unpacked_bytes
+        text = text_of(file, seen=lambda chunk: self._advance(len(chunk)), max_unpacked_bytes=limit)
+        try:
+            for line in read_lines(text, max_line_bytes=self._settings.max_line_bytes):
+                if not line.is_blank:
+                    yield line
+        except BadArchive as error:
+            raise BadInput(f"{self.name}: {error}; nothing was written") from error
 
     def _row(self, line: Line) -> Row:
         if line.content is None:
@@ -124,8 +128,8 @@ class DataFile:
                 f"the line has more than {self._settings.max_line_bytes} bytes (data.max_line_bytes)"
             )
         value = parse_row(line.content)
-        conversation = read_conversation(value)
-        return Row(line.number, as_line(line.content), tuple(value), conversation)
+        format, conversation = read_row(value, self._settings.fields)
+        return Row(line.number, as_line(line.content), format.name, tuple(value), conversation)
 
 
 def as_line(content: bytes) -> bytes:

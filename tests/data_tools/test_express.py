@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from daemon.data_tools.express import CannotExpress, Format, Loss, express, to_line
 from trainer.data.conversation import Conversation, Message
-from trainer.data.formats import read_conversation
+from trainer.data.formats import read_conversation, read_row
 
 ASKED, TOLD = Message("user", "Capital of France?"), Message("assistant", "Paris.")
 MORE, THEN = Message("user", "Of Spain?"), Message("assistant", "Madrid.")
@@ -183,17 +183,51 @@ def test_half_a_surrogate_pair_in_metadata_stays_what_it_is():
     assert json.loads(line) == {"metadata": {"name": "\ud800"}}
 
 
-TURNS = st.lists(
-    st.builds(Message, st.sampled_from(["system", "user", "assistant", "tool"]), st.text(max_size=20)),
-    min_size=1,
-    max_size=6,
+EXTRA = st.dictionaries(st.sampled_from(["name", "reasoning_content"]), st.text(min_size=1, max_size=5))
+CALLS = st.lists(st.just(CALL), max_size=2).map(tuple)
+TURNS = st.one_of(
+    st.builds(Message, st.sampled_from(["system", "user", "tool"]), st.text(max_size=20), extra=EXTRA),
+    st.builds(
+        Message,
+        st.just("assistant"),
+        st.text(max_size=20),
+        tool_calls=CALLS,
+        extra=EXTRA,
+        is_trained=st.booleans(),
+    ),
+)
+CONVERSATIONS = st.builds(
+    lambda turns, tools, metadata: Conversation((*turns, TOLD), tools, metadata=metadata),
+    st.lists(TURNS, max_size=5),
+    st.lists(st.just(TOOL), max_size=1).map(tuple),
+    st.dictionaries(st.sampled_from(["skill", "note"]), st.text(max_size=5), max_size=2),
 )
 
 
-@given(TURNS)
-def test_messages_read_back_as_the_same_conversation(turns):
-    said = conversation(*turns, Message("assistant", "ok"))
+@pytest.mark.parametrize("format", Format)
+@given(said=CONVERSATIONS)
+def test_what_is_said_without_loss_reads_back_as_the_same(format, said):
+    try:
+        expressed = express(said, format)
+    except CannotExpress:
+        return
 
-    line = to_line(express(said, Format.MESSAGES).row)
+    found, read = read_row(json.loads(to_line(expressed.row)))
 
-    assert read_conversation(json.loads(line)) == said
+    assert found.name == format.value.replace("-", "_")
+    if not expressed.losses:
+        assert read == said
+
+
+@pytest.mark.parametrize("format", Format)
+@given(said=CONVERSATIONS)
+def test_no_format_makes_anything_be_learned_that_was_not(format, said):
+    try:
+        expressed = express(said, format)
+    except CannotExpress:
+        return
+
+    read = read_conversation(json.loads(to_line(expressed.row)))
+
+    learned = {turn.content for turn in said.messages if turn.role == "assistant" and turn.is_trained}
+    assert {turn.content for turn in read.messages if turn.role == "assistant" and turn.is_trained} <= learned
