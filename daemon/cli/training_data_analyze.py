@@ -10,7 +10,6 @@ import typer
 from daemon.cli.data_files import Force, In, open_files
 from daemon.cli.options import BaseDir, CommandFailed, Json
 from daemon.data_tools.reading import DataFile, LeftOut
-from daemon.data_tools.row_format import format_of
 from daemon.data_tools.writing import BadOutput, new_file, refuse_output
 from trainer.protocol.text import printable
 
@@ -92,7 +91,7 @@ def _survey(source: DataFile, left_out: LeftOut) -> "Analysis":
     survey = Survey()
     rows = 0
     for row in source.rows(left_out):
-        survey.add(row.line, format_of(row), row.conversation)
+        survey.add(row.line, row.format, row.conversation)
         rows += 1
     if not rows:
         reason = left_out.first[0] if left_out.first else f"{source.name} is empty"

@@ -108,7 +108,7 @@ DECODER = json.JSONDecoder(parse_constant=_refuse_constant, object_pairs_hook=_u
 
 @dataclass(frozen=True)
 class RowIndex:
-    """Where the trainable rows of a checked file stand in its text. Memory: 16 bytes a row, 24 with hashes."""
+    """Where the trainable rows of a checked file stand in its text. Memory: 16 to 24 bytes a row."""
 
     offsets: "array[int]" = field(default_factory=lambda: array("Q"))
     numbers: "array[int]" = field(default_factory=lambda: array("Q"))
