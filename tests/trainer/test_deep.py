@@ -24,8 +24,8 @@ def different(number, *, seed=0):
     return [" ".join(words(40, seed * 1_000_000 + line)) for line in range(1, number + 1)]
 
 
-def look(base_dir, texts, **sections):
-    settings = Settings.model_validate({"data": {"validation": "deep"}, **sections})
+def look(base_dir, texts, *, data=None, **sections):
+    settings = Settings.model_validate({"data": {"validation": "deep"} | (data or {}), **sections})
     with open_deep_look(settings, base_dir=base_dir) as deep:
         for line, conversation in numbered(*texts):
             deep.look(line, conversation)
@@ -140,14 +140,16 @@ def test_malformed_rows_of_a_held_out_file_are_left_out(base_dir):
 
 
 def test_rows_trained_before_are_found_in_the_models_folder(base_dir):
-    with SeenRows.open(base_dir / FILE_NAME) as index:
+    (base_dir / "models").mkdir(exist_ok=True)
+    with SeenRows.open(base_dir / "models" / FILE_NAME) as index:
         index.add("a", "old.jsonl", sketches(2), max_rows=10)
 
     assert look(base_dir, different(1)).trained_before.exact == 1
 
 
 def test_a_damaged_index_is_reported_and_stops_nothing(base_dir):
-    (base_dir / FILE_NAME).write_bytes(b"damaged" * 1000)
+    (base_dir / "models").mkdir(exist_ok=True)
+    (base_dir / "models" / FILE_NAME).write_bytes(b"damaged" * 1000)
 
     found = look(base_dir, different(2))
 

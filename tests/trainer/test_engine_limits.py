@@ -33,7 +33,11 @@ def test_a_file_that_is_changed_while_it_is_trained_fails(tmp_path):
             seen.append(event)
             write_jsonl(file, rows(400, start=1000))
 
-    settings = Settings.model_validate({"training": {"batch_size": 2, "gradient_accumulation": 1}})
+    # All its rows would be looked at, and kept, before the first step
+    data = {"validation": "quick"}
+    settings = Settings.model_validate(
+        {"training": {"batch_size": 2, "gradient_accumulation": 1}, "data": data}
+    )
     engine = TrainerEngine(settings, base_dir=tmp_path, on_event=change_after_the_first_step)
     engine.load()
 

@@ -117,7 +117,7 @@ def test_two_processes_learn_what_one_learns_but_for_rounding(base, tiny_folder)
 def test_a_step_without_anything_to_learn_changes_no_weight(base, tiny_folder, processes):
     # With averages of earlier gradients and a decay, a gradient of zero would move the weights
     training = {"processes": processes, "weight_decay": 0.1}
-    settings = settings_with(tiny_folder, training=training, data={"max_length": 32})
+    settings = settings_with(tiny_folder, training=training, data={"max_length": 32, "validation": "quick"})
     learned = ("a", ragged(3), {})
     nothing = ("b", [row("word " * 50, "never seen")] * 3, {})
     once, twice = base("once"), base("twice")

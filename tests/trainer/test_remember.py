@@ -42,6 +42,7 @@ def order_for(models, folders, *files, **changes):
         "files": list(files),
         "max_rows": 1000,
         "max_line_bytes": 10_000,
+        "fields": {},
         "parent_pid": os.getpid(),
     }
     return RememberOrder(**(facts | changes))

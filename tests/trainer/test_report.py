@@ -225,7 +225,7 @@ def ordinary_findings(rows: Any) -> tuple[Finding, ...]:
     examples = renderer.render(conversations, max_length=2048)
     found = RowReport(Limits(max_length=2048, max_truncated_fraction=0.05))
     for line, (conversation, each) in enumerate(zip(conversations, examples, strict=True), start=1):
-        found.look(SampledRow(line, conversation, (each,), len(each.token_ids)))
+        found.look(SampledRow(line, conversation, each, sum(len(part.token_ids) for part in each)))
     job = Job(id="a", name="a", priority=Priority.NORMAL, sha256="", rows=len(examples), size_bytes=1)
     return found.report(job, validation="standard", duplicates=()).findings
 

@@ -88,8 +88,8 @@ def test_the_fast_way_of_rendering_knows_the_new_tokens(tiny_folder):
     add_tokens(model, tokenizer, (START, END))
     conversation = Conversation((Message("user", f"q {START}"), Message("assistant", f"a {START} 5 {END}")))
 
-    [slow] = render_examples([conversation], tokenizer, max_length=99)
-    [fast] = ExampleRenderer(tokenizer).render([conversation], max_length=99)
+    [[slow]] = render_examples([conversation], tokenizer, max_length=99)
+    [[fast]] = ExampleRenderer(tokenizer).render([conversation], max_length=99)
 
     assert slow == fast
     assert slow.labels.count(WORDS) == 1
