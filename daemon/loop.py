@@ -386,8 +386,8 @@ class Daemon:
     def _refresh(self) -> None:
         worker = self._foreman.worker
         check = self._reception.current_check
-        if check and not isinstance(self._foreman.state, Busy):
-            self._board.set(current_file=printable(check.name))
+        if not isinstance(self._foreman.state, Busy) and not self._board.status.current_job:
+            self._board.set(current_file=printable(check.name) if check else None)
         self._board.set(
             queue=self._queue.counts(),
             memory=read_memory(worker.pid if worker else None),

@@ -96,6 +96,14 @@ def test_a_file_removed_while_it_is_trained_harms_no_other(rig):
     assert rig.status()["last_error"] is None
 
 
+def test_a_file_that_was_refused_is_not_shown_as_the_current_one_any_more(rig):
+    rig.start()
+    write_jsonl(rig.layout.inbox / "bad.jsonl", ["no json"])
+    rig.until_in(Outcome.FAILED, "bad.jsonl")
+
+    rig.until_status("idle", current_file=None)
+
+
 def test_a_bad_file_fails_with_its_reason_and_the_next_is_trained(rig):
     rig.start()
 

@@ -251,3 +251,9 @@ def test_a_symlink_is_not_opened(tmp_path):
 
     with pytest.raises(OSError, match="symbolic link; expected a regular file"):
         open_rows(tmp_path / "a.jsonl")
+
+
+@pytest.mark.parametrize("first_line", [b"[\n", b"{\n", b'[{"messages": [],\n'])
+def test_a_document_of_several_lines_is_told_how_to_become_rows(first_line):
+    with pytest.raises(BadRow, match=r"column \d+: .*; write one row a line, such as with: jq -c"):
+        parse_row(first_line)

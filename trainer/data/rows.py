@@ -83,11 +83,22 @@ def parse_row(content: bytes) -> Any:
     except RecursionError as error:
         raise BadRow("nested too deeply; expected an object with messages") from error
     except json.JSONDecodeError as error:
-        raise BadRow(f"column {error.colno}: {error.msg}; expected one JSON object") from error
+        raise BadRow(f"column {error.colno}: {error.msg}; {_expected(text)}") from error
     except BadRow:
         raise
     except ValueError as error:  # an integer of more digits than Python converts
         raise BadRow(f"{error}; expected one JSON object") from error
+
+
+def _expected(text: str) -> str:
+    """Say what should have been there, and how a JSON document of several lines becomes one row a line."""
+    found = text.strip()
+    if found in ("[", "{") or found.startswith("[{"):
+        return (
+            "expected one JSON object a line, but this looks like the beginning of a document over several "
+            "lines; write one row a line, such as with: jq -c '.[]' FILE (or jq -c . FILE for objects)"
+        )
+    return "expected one JSON object"
 
 
 def _refuse_constant(name: str) -> NoReturn:
