@@ -12,6 +12,7 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
+import torch
 
 from tests.support import job_for, rows, write_jsonl
 from tests.trainer.engine_rig import Told, loaded, manifest_of, settings_with, train, weights_sha256
@@ -193,6 +194,11 @@ def test_a_real_worker_says_that_a_broken_profile_is_the_settings_fault(tmp_path
         (saying("\ud800"), r"returns '\\ud800' as the content"),
         (returning("1 / 0 if line_number == 7 else conversation"), "raises ZeroDivisionError"),
         (returning("(_ for _ in ()).throw(KeyError('\x1b[31m'))"), r"raises KeyError: '\\x1b\[31m'"),
+        (returning("__import__('sys').exit(3)"), "raises SystemExit: 3"),
+        (
+            returning("replace(conversation, is_plain_text=True)"),
+            "returns 2 messages for a plain text, which has one",
+        ),
     ],
 )
 def test_a_profile_that_does_not_do_what_one_does_is_told_with_its_line(tmp_path, body, message):
@@ -291,6 +297,47 @@ def test_what_a_profile_says_besides_is_looked_at_too(
 
     with pytest.raises(BrokenProfile, match=rf"in {method.partition('(')[0]}\(\) returns 3; expected a"):
         ask(profile)
+
+
+@pytest.mark.parametrize("found", ['{"x": "3"}', "{1: 2.0}"])
+def test_metrics_are_numbers_by_their_names(tmp_path, found):
+    body = f"    def measure(self, generated, *, expected): return {found}"
+    profile = make_profile(written(tmp_path, body), {}, base_dir=tmp_path)
+
+    with pytest.raises(BrokenProfile, match=r"in measure\(\) returns .*; expected numbers by their names"):
+        profile.measure("", expected=None)
+
+
+@pytest.mark.parametrize("how", ["stop_strings=(5,)", "stop_strings=('',)", "system_prompt=3"])
+def test_texts_are_generated_with_texts(tmp_path, how):
+    body = (
+        "    def generation(self):\n        from trainer.profiles.base import Generation\n"
+        f"        return Generation({how})"
+    )
+    profile = make_profile(written(tmp_path, body), {}, base_dir=tmp_path)
+
+    with pytest.raises(BrokenProfile, match=r"in generation\(\) returns .*; expected texts"):
+        profile.generation()
+
+
+@pytest.mark.parametrize(
+    "make, message",
+    [
+        ("lambda tokenizer: None", "returns None; expected what is called with ids and scores"),
+        ("lambda tokenizer: 1 / 0", "raises ZeroDivisionError"),
+        ("lambda tokenizer: lambda ids, scores: None", "returns None; expected scores of the same shape"),
+        ("lambda tokenizer: lambda ids, scores: scores.nothing", "raises AttributeError"),
+    ],
+)
+def test_a_logits_processor_that_fails_is_the_profiles_fault(tmp_path, make, message):
+    body = (
+        "    def generation(self):\n        from trainer.profiles.base import Generation\n"
+        f"        return Generation(logits_processors=({make},))"
+    )
+    [guarded] = make_profile(written(tmp_path, body), {}, base_dir=tmp_path).generation().logits_processors
+
+    with pytest.raises(BrokenProfile, match=f"in logits_processors {message}"):
+        guarded(None)(torch.zeros(1, 2), torch.zeros(1, 3))
 
 
 def test_two_packages_that_offer_one_name_are_refused(site, monkeypatch, tmp_path):

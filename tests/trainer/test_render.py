@@ -361,6 +361,29 @@ def test_a_long_plain_text_is_split_anywhere_and_every_token_is_in_one_piece(tok
     assert not any(piece.is_truncated for piece in pieces)
 
 
+def test_an_exchange_that_fits_in_no_part_of_a_split_row_is_told_as_cut_off(tokenizer):
+    row = conversation(
+        ("user", "a"), ("assistant", "b"), ("user", "much too long " * 9), ("assistant", "lost")
+    )
+
+    [examples] = render_examples([row], tokenizer, max_length=24, overlong="split")
+
+    assert [learned(example, tokenizer) for example in examples] == [["b<|im_end|>"]]
+    assert [example.is_truncated for example in examples] == [True]
+
+
+def test_an_end_of_text_is_learned_where_nothing_else_ends_a_turn():
+    ending = with_template(
+        TURNS + "{{ m['content'] }}" + END + "{{ '' if add_generation_prompt else eos_token }}"
+    )
+
+    [[example]] = render_examples(
+        [conversation(("user", "q\n"), ("assistant", "Yes."))], ending, max_length=99
+    )
+
+    assert learned(example, ending) == [f"Yes.{ending.eos_token}"]
+
+
 def test_a_long_plain_text_is_cut_off_otherwise(tokenizer):
     [[example]] = render_examples([plain("one two three four")], tokenizer, max_length=4)
 

@@ -219,6 +219,15 @@ def test_an_admitted_file_is_never_blocked(is_admitted):
     assert len(report.blocks) == 1
 
 
+@pytest.mark.parametrize("rule, can_be_trained", [("over_max_length", True), ("unrenderable", False)])
+def test_a_file_of_which_nothing_can_be_made_stays_blocked_whoever_admits_it(rule, can_be_trained):
+    [block] = report_on(cut()).blocks
+    blocked = report_on(cut()).model_copy(update={"findings": (block.model_copy(update={"rule": rule}),)})
+
+    assert blocked.can_be_admitted == can_be_trained
+    assert blocked.model_copy(update={"is_admitted": True}).is_blocked != can_be_trained
+
+
 def ordinary_findings(rows: Any) -> tuple[Finding, ...]:
     renderer = ExampleRenderer(_tokenizer())
     conversations = [read_conversation(row) for row in rows]

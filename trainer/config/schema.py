@@ -10,6 +10,7 @@ from pydantic_core import PydanticCustomError
 
 from trainer.protocol.deep import PrivatePattern
 from trainer.protocol.row_fields import OF_MESSAGES, OF_ROWS
+from trainer.protocol.text import printable
 
 Positive = Annotated[int, Field(ge=1)]
 Seconds = Annotated[float, Field(ge=0)]
@@ -268,7 +269,9 @@ class DataSettings(Section):
     def _refuse_what_names_nothing(cls, fields: dict[str, str]) -> dict[str, str]:
         if unknown := fields.keys() - {*OF_ROWS, *OF_MESSAGES}:
             known = ", ".join([*OF_ROWS, *OF_MESSAGES])
-            raise PydanticCustomError("fields", f"keys among {known}; not {', '.join(sorted(unknown))}")
+            raise PydanticCustomError(
+                "fields", f"keys among {known}; not {printable(', '.join(sorted(unknown)), limit=200)}"
+            )
         for level in (OF_ROWS, OF_MESSAGES):
             names = [fields[field] for field in level if field in fields]
             if len(set(names)) < len(names):
@@ -306,7 +309,7 @@ class ValidationSettings(Section):
     max_rows: Positive = 1000
     """Rows of `file` that are used; of a longer file always the same ones, spread over it."""
 
-    suites: dict[str, str] = {}
+    suites: dict[Annotated[str, Field(min_length=1)], str] = {}
     """Questions with known answers: names with JSONL files, relative to the working directory. The last turn
     of the assistant, or `metadata.answer`, is the expected answer; `metadata.difficulty` may group the rows.
     The model answers them greedily; how many it gets right, and the loss, are shown by suite."""

@@ -231,7 +231,9 @@ def refuse_blocked(report: DataReport) -> None:
     if not report.is_blocked:
         return
     why = "; ".join(finding.message for finding in report.blocks)
-    raise RefusedData(
-        f"{why}; change the rows or these settings, or admit the file as it is: "
-        f"training_queue retry {shlex.quote(report.file)} --admit"
-    )
+    way_out = "change the rows or these settings"
+    if report.can_be_admitted:
+        name = shlex.quote(report.file)
+        words = f"--admit -- {name}" if name.startswith("-") else f"{name} --admit"
+        way_out += f", or admit the file as it is: training_queue retry {words}"
+    raise RefusedData(f"{why}; {way_out}")

@@ -49,6 +49,10 @@ REFUSALS = (UnrenderableConversation, UnusableTemplate, OverlongRow)
 LINES_SHOWN = 10  # of rows that were set aside
 
 
+# How rows were treated by releases whose cursors do not say it
+BEFORE_IT_COULD_BE_SET = {"overlong": "truncate_right"}
+
+
 class UnreadableRows(ValueError):
     """The rest of a job's file cannot be trained; the message says why."""
 
@@ -320,7 +324,8 @@ def settings_of(cursor: Cursor | None, settings: Settings) -> Settings:
     """Return what a job is trained with: of what its cursor brings, what decides about that."""
     if cursor is None:
         return settings
-    begun = Settings.model_validate(cursor.settings)
+    data = BEFORE_IT_COULD_BE_SET | cursor.settings.get("data", {})
+    begun = Settings.model_validate(cursor.settings | {"data": data})
     kept = {name: getattr(begun, name) for name in ("training", "data", "profile")}
     return settings.model_copy(update=kept)
 

@@ -184,6 +184,8 @@ class _Reading:
         goes_on = self._turns.prompt_after(i + 1) if is_last else self._text
         shorter = through.removesuffix(self._end_of_text)
         is_of_the_turn = goes_on.startswith(through) or not goes_on.startswith(shorter)
+        if is_last and _squeezed(shorter).endswith(_squeezed(self._messages[i].content)):
+            return through  # nothing else says where the turn ends, and the model has to learn to stop
         return through if is_of_the_turn else shorter
 
     def _refuse_rewritten(self, i: int, through: str) -> None:

@@ -5,6 +5,7 @@ conversation --masks--> text, learned characters --tokens--> ids, learned tokens
 
 import hashlib
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import cached_property
 from importlib.metadata import version
 
@@ -135,6 +136,11 @@ def render_examples(
 
 
 def _examples(pieces: Sequence[Piece], max_length: int) -> RowExamples:
-    """Return the examples that have something to learn; one that has nothing if none has."""
-    examples = tuple([piece.example(max_length) for piece in pieces])
-    return tuple(learnable([examples])) or examples[:1]
+    """Return the examples that have something to learn; one that has nothing if none has.
+
+    What was cut off from one that is left out for it is told by the others.
+    """
+    examples = [piece.example(max_length) for piece in pieces]
+    kept = learnable([tuple(examples)]) or examples[:1]
+    is_cut = any(example.is_truncated for example in examples if not example.supervised_tokens)
+    return tuple(replace(example, is_truncated=True) if is_cut else example for example in kept)

@@ -78,7 +78,7 @@ def find_in_file(name: str, base_dir: Path) -> FoundProfile:
     sys.modules[spec.name] = module  # where dataclasses look for the module of a class
     try:
         spec.loader.exec_module(module)
-    except Exception as error:  # what code of others raises cannot be known
+    except (Exception, SystemExit) as error:  # what code of others raises cannot be known
         what = f"{path}: {type(error).__name__}: {error}"
         raise _unloadable(name, what, "a module that can be imported") from error
     return FoundProfile(_class_in(vars(module).get(class_name), name), code)
@@ -106,7 +106,7 @@ def _load_installed(point: EntryPoint) -> FoundProfile:
     try:
         code = _hash_of(_sources(point), f"{_owner(point)} {point.dist.version if point.dist else ''}")
         loaded = point.load()
-    except Exception as error:  # what code of others raises cannot be known
+    except (Exception, SystemExit) as error:  # what code of others raises cannot be known
         what = f"{_owner(point)} ({point.value}): {type(error).__name__}: {error}"
         raise _unloadable(name, what, "an entry point that can be loaded") from error
     return FoundProfile(_class_in(loaded, name), code)

@@ -1,8 +1,9 @@
 """A watch over profiles that are no part of this program: what one gets wrong is said with name and line."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from trainer.data.conversation import ROLES, Conversation, Message
 from trainer.profiles.base import BadProfileOption, BrokenProfile, DataProfile, Expected, Generation
@@ -61,10 +62,40 @@ class GuardedProfile(DataProfile):
         return self._ask(" in faults()", lambda: self._profile.faults(conversation), tuple)
 
     def generation(self) -> Generation:
-        return self._ask(" in generation()", self._profile.generation, Generation)
+        place = " in generation()"
+        how = self._ask(place, self._profile.generation, Generation)
+        prompt, stops = how.system_prompt, how.stop_strings
+        if not (prompt is None or isinstance(prompt, str)) or not all(
+            isinstance(stop, str) and stop for stop in (*stops, "x")
+        ):
+            raise self._broken("returns", repr(how), "texts as system prompt and stop strings", place)
+        return replace(how, logits_processors=tuple(map(self._guarded, how.logits_processors)))
+
+    def _guarded(self, make: Callable[[Any], Any]) -> Callable[[Any], Any]:
+        """Return what makes a logits processor whose errors are the profile's."""
+        place = " in logits_processors"
+
+        def made(tokenizer: Any) -> Callable[[Any, Any], Any]:
+            processor = self._ask(place, lambda: make(tokenizer), object)
+            if not callable(processor):
+                raise self._broken("returns", repr(processor), "what is called with ids and scores", place)
+
+            def process(token_ids: Any, scores: Any) -> Any:
+                result = self._ask(place, lambda: processor(token_ids, scores), object)
+                if getattr(result, "shape", None) != scores.shape:
+                    raise self._broken("returns", repr(result), "scores of the same shape", place)
+                return result
+
+            return process
+
+        return made
 
     def measure(self, generated: str, *, expected: Expected) -> dict[str, float]:
-        return self._ask(" in measure()", lambda: self._profile.measure(generated, expected=expected), dict)
+        place = " in measure()"
+        found = self._ask(place, lambda: self._profile.measure(generated, expected=expected), dict)
+        if not all(isinstance(k, str) and isinstance(v, int | float) for k, v in found.items()):
+            raise self._broken("returns", repr(found), "numbers by their names", place)
+        return found
 
     def _made(self) -> DataProfile:
         return self._ask(" when it is made", self._make, DataProfile, may_raise=BadProfileOption)
@@ -81,7 +112,7 @@ class GuardedProfile(DataProfile):
             result = call()
         except may_raise:
             raise
-        except Exception as error:  # what code of others raises cannot be known
+        except (Exception, SystemExit) as error:  # what code of others raises cannot be known
             what = f"{type(error).__name__}: {error}"
             raise self._broken("raises", what, "no error for any conversation", place) from error
         if not isinstance(result, kind):
@@ -107,6 +138,8 @@ def _why_unusable(conversation: Conversation) -> str | None:
     messages = conversation.messages
     if not isinstance(messages, tuple) or not messages:
         return f"messages {messages!r}"
+    if conversation.is_plain_text and len(messages) > 1:
+        return f"{len(messages)} messages for a plain text, which has one"
     for i, message in enumerate(messages):
         if not isinstance(message, Message):
             return f"{message!r} as messages[{i}]"

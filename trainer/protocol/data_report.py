@@ -11,6 +11,10 @@ Depth = Literal["standard", "deep"]
 """standard: a sample of the rows was rendered. deep: every row."""
 
 
+NEVER_ADMITTED = ("rows", "unrenderable")
+"""Rules about rows of which nothing can be made."""
+
+
 class Plain(BaseModel):
     model_config = ConfigDict(frozen=True)
 
@@ -91,6 +95,11 @@ class DataReport(Plain):
         return [finding for finding in self.findings if finding.level == "warning"]
 
     @property
+    def can_be_admitted(self) -> bool:
+        """Whether the file could be trained if somebody wanted it: all its rows can be read and rendered."""
+        return not any(finding.rule in NEVER_ADMITTED for finding in self.blocks)
+
+    @property
     def is_blocked(self) -> bool:
         """Whether the file must not be trained."""
-        return bool(self.blocks) and not self.is_admitted
+        return bool(self.blocks) and not (self.is_admitted and self.can_be_admitted)
