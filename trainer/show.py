@@ -11,7 +11,6 @@ from bisect import bisect_right
 from collections.abc import Sequence
 from itertools import pairwise
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 from trainer.config.schema import DataSettings, Settings
@@ -23,10 +22,8 @@ from trainer.data.render import ExampleRenderer, OverlongRow, UnrenderableConver
 from trainer.data.rows import BadRow, open_regular, parse_row, read_lines
 from trainer.data.unpacking import BadArchive, text_of
 from trainer.profiles.registry import make_profile
-from trainer.protocol.checkpoints import POINTER
 from trainer.protocol.dry_run import Refused
 from trainer.protocol.job import FaultKind
-from trainer.protocol.layout import Layout
 from trainer.protocol.show import ShowAnswer, Shown, ShownExample, ShownToken, ShowOrder
 from trainer.worker import classify
 
@@ -50,12 +47,14 @@ def answer(order: ShowOrder) -> ShowAnswer:
 
 
 def _show(order: ShowOrder) -> Shown:
-    settings = Settings.model_validate(order.settings)
+    settings, base_dir = Settings.model_validate(order.settings), Path(order.base)
     data = settings.data
     row = read_conversation(parse_row(_line(order, data)), data.fields)
-    profile = make_profile(settings.profile.name, settings.profile.options, base_dir=Path(order.base))
+    profile = make_profile(settings.profile.name, settings.profile.options, base_dir=base_dir)
     conversation = profile.transform(row, line_number=order.row)
-    tokenizer = _tokenizer(settings, Path(order.base))
+    from trainer.core.lone_tokenizer import load_lone_tokenizer  # takes seconds; a bad row need not wait
+
+    tokenizer = load_lone_tokenizer(settings, profile, base_dir=base_dir)
     renderer = ExampleRenderer(tokenizer, remembers=False)
     whole, *_ = renderer.pieces(
         conversation, max_length=sys.maxsize, overlong="truncate_right", train_on=data.train_on
@@ -96,26 +95,6 @@ def _line(order: ShowOrder, data: DataSettings) -> bytes:
                 raise BadRow("the line is blank; expected one JSON object")
             return line.content
     raise BadRow(f"the file has {number} lines; expected the number of one of them")
-
-
-def _tokenizer(settings: Settings, base: Path) -> Any:
-    """Load the tokenizer that a worker would use, from a checkpoint or the base model."""
-    from trainer.core import tiny  # takes seconds, which a bad row need not wait for
-    from trainer.core.model import load_tokenizer
-
-    models, name = Layout(base).models, settings.model.base_model
-    model: dict[str, Any] = {
-        "chat_template": settings.model.chat_template,
-        "template_options": settings.model.template_options,
-    }
-    if (models / POINTER).is_dir() and not settings.training.uses_adapter:
-        return load_tokenizer(models / POINTER, **model)
-    if name == tiny.NAME:
-        with TemporaryDirectory() as place:  # nothing is changed in the working directory
-            return load_tokenizer(tiny.build_tiny(Path(place) / tiny.NAME), **model)
-    folder = base / os.path.expanduser(name)
-    # Else it is a hub's, from which the tokenizer's files alone are fetched
-    return load_tokenizer(folder if folder.is_dir() else name, **model)
 
 
 def _example(piece: Piece, tokenizer: Any, max_length: int) -> ShownExample:

@@ -1,6 +1,7 @@
 """A file is looked at in a process of its own, by the code of a worker, and nothing is kept."""
 
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -99,13 +100,12 @@ def test_a_model_that_is_not_there_is_an_error(look):
         look(rows(1), model="./gone")
 
 
-def test_a_template_that_cannot_be_used_is_an_error(look, monkeypatch):
-    tokenizer = _tokenizer()
-    tokenizer.chat_template = "{{ messages[-1]['content'] }}"
-    monkeypatch.setattr(inspection, "_tokenizer", lambda order, settings: tokenizer)
+def test_a_template_that_cannot_be_used_is_an_error(look, tiny_folder, tmp_path):
+    folder = shutil.copytree(tiny_folder, tmp_path / "model")
+    (folder / "chat_template.jinja").write_text("{{ messages[-1]['content'] }}")
 
     with pytest.raises(BadConfig, match="chat template"):
-        look([{"messages": row()["messages"] * 2}])
+        look([{"messages": row()["messages"] * 2}], model=folder)
 
 
 def test_nothing_is_left_behind(look, base_dir):
