@@ -115,7 +115,7 @@ def _looked_at(order: InspectionOrder, job: Job, settings: Settings, tell: Tell)
         source = ExampleSource(rows, make_plan(job, settings, ()), render, executor=executor, lookahead=1)
         render_whole = renderer_without_limit(profile, renderer, settings)
         with open_deep_look(settings, base_dir=base_dir) as deep:
-            look = DataCheck(job, rows, source, render_whole, data, wanted=SAMPLED_ROWS, deep=deep)
+            look = DataCheck(job, rows, source, render_whole, data, profile, wanted=SAMPLED_ROWS, deep=deep)
             while look.go_on():
                 if look.num_looked_at % ROWS_BETWEEN_WORDS == 0:
                     tell(f"{look.num_looked_at:,} of {look.num_wanted:,} rows")

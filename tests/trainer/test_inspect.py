@@ -108,6 +108,21 @@ def test_a_template_that_cannot_be_used_is_an_error(look, tiny_folder, tmp_path)
         look([{"messages": row()["messages"] * 2}], model=folder)
 
 
+@pytest.mark.parametrize("num_odd, level", [(1, "note"), (2, "warning")])
+def test_what_the_profile_finds_odd_is_told(base_dir, tiny_folder, tmp_path, num_odd, level):
+    odd = [row("Add.", f"(add {n}") for n in range(num_odd)]
+    file = write_jsonl(tmp_path / "a.jsonl", [*rows(100 - num_odd), *odd])
+    asked = order(base_dir, file, model=tiny_folder)
+    settings = asked.settings | {"profile": {"name": "regime3", "options": {}}}
+
+    report = inspection.inspect(asked.model_copy(update={"settings": settings}), lambda words: None)
+
+    [finding] = [found for found in report.findings if found.rule == "profile_faults"]
+    assert (finding.level, finding.rows) == (level, num_odd)
+    place = f"the first: line {101 - num_odd}: messages[1]: the answer begins as an expression"
+    assert place in finding.message
+
+
 def test_nothing_is_left_behind(look, base_dir):
     look(rows(3), model="tiny")
 
