@@ -19,8 +19,8 @@ from trainer.data.formats import read_conversation
 from trainer.data.masks import ends_of_turns
 from trainer.data.overlong import Piece
 from trainer.data.render import ExampleRenderer, OverlongRow, UnrenderableConversation, UnusableTemplate
-from trainer.data.rows import BadRow, open_regular, parse_row, read_lines
-from trainer.data.unpacking import BadArchive, text_of
+from trainer.data.rows import BadRow, content_of, lines_of, parse_row
+from trainer.data.unpacking import BadArchive
 from trainer.profiles.registry import make_profile
 from trainer.protocol.dry_run import Refused
 from trainer.protocol.job import FaultKind
@@ -83,17 +83,13 @@ def _line(order: ShowOrder, data: DataSettings) -> bytes:
         OSError: the file cannot be read.
     """
     number = 0
-    with open_regular(Path(order.file)) as file:
-        text = text_of(file, seen=len, max_unpacked_bytes=data.max_unpacked_bytes)
-        for line in read_lines(text, max_line_bytes=data.max_line_bytes):
-            number = line.number
-            if number != order.row:
-                continue
-            if line.content is None:
-                raise BadRow(f"the line has more than {data.max_line_bytes} bytes (data.max_line_bytes)")
+    limits = {"max_line_bytes": data.max_line_bytes, "max_unpacked_bytes": data.max_unpacked_bytes}
+    for line in lines_of(Path(order.file), **limits):
+        number = line.number
+        if number == order.row:
             if line.is_blank:
                 raise BadRow("the line is blank; expected one JSON object")
-            return line.content
+            return content_of(line, max_line_bytes=data.max_line_bytes)
     raise BadRow(f"the file has {number} lines; expected the number of one of them")
 
 
