@@ -12,11 +12,12 @@ import sys
 import traceback
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing, suppress
+from contextlib import closing
 from pathlib import Path
 from typing import NoReturn
 
 from trainer.config.schema import Settings
+from trainer.core.answering import be_killed_first, take_standard_output
 from trainer.data.check import FileCheck, RejectedRow, check_file
 from trainer.data.report import Limits, RowReport
 from trainer.protocol.data_report import DataReport, Finding, InspectionOrder
@@ -27,7 +28,6 @@ SAMPLED_ROWS = 20_000
 REJECTIONS_NAMED = 5
 ROWS_BETWEEN_WORDS = 2_000
 BAD_CONFIG_EXIT_CODE = 78  # EX_CONFIG
-KILL_ME_FIRST = "1000"  # rather than a worker, should this process make the memory run out
 
 Tell = Callable[[str], None]
 
@@ -125,17 +125,15 @@ def _looked_at(order: InspectionOrder, job: Job, settings: Settings, tell: Tell)
 def main() -> None:
     """Read the order, write the report."""
     order = InspectionOrder.model_validate(json.load(sys.stdin.buffer))
-    with suppress(OSError):
-        Path("/proc/self/oom_score_adj").write_text(KILL_ME_FIRST)
-    output = os.dup(sys.stdout.fileno())
-    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # whatever a library prints is not the answer
+    be_killed_first()
+    output = take_standard_output()
 
     try:
         text = inspect(order, tell=lambda text: print(text, file=sys.stderr, flush=True)).model_dump_json()
     except Exception as error:
         _leave(error)
-    with os.fdopen(output, "w", encoding="utf-8") as file:
-        file.write(text)
+    with output:
+        output.write(text)
     sys.stderr.flush()
     os._exit(0)  # torch takes seconds to tidy up after itself
 

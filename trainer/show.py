@@ -4,7 +4,6 @@ python -m trainer.show <order.json >answer.json
 """
 
 import json
-import os
 import sys
 import traceback
 from bisect import bisect_right
@@ -14,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from trainer.config.schema import DataSettings, Settings
+from trainer.core.answering import be_killed_first, take_standard_output
 from trainer.data.example import IGNORED
 from trainer.data.formats import read_conversation
 from trainer.data.masks import ends_of_turns
@@ -133,11 +133,11 @@ def _turn_at(place: int, ends: Sequence[int], turns: Sequence[int]) -> int | Non
 def main() -> None:
     """Read the order, write the answer."""
     order = ShowOrder.model_validate(json.load(sys.stdin.buffer))
-    output = os.dup(sys.stdout.fileno())
-    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # whatever a library prints is not the answer
+    be_killed_first()
+    output = take_standard_output()
     text = answer(order).model_dump_json()
-    with os.fdopen(output, "w", encoding="utf-8") as file:
-        file.write(text)
+    with output:
+        output.write(text)
 
 
 if __name__ == "__main__":
