@@ -32,7 +32,9 @@ INSPECTION = "trainer.inspect"
 )
 def validate(
     file: In,
-    deep: Annotated[bool, typer.Option("--deep", help="Look at every row instead of a sample.")] = False,
+    deep: Annotated[
+        bool, typer.Option("--deep", help="Look at every row, and compare it with others.")
+    ] = False,
     auto_adjust: Annotated[
         bool, typer.Option("--auto-adjust", help="Propose a data.max_length that fits the file.")
     ] = False,
