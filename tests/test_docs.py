@@ -21,7 +21,7 @@ COMMANDS = {
     "training_health": ["check", "verify", "crashes", "unlock", "pin", "unpin"],
     "training_data": [
         *("convert", "split", "dedupe", "sample", "merge"),
-        *("validate", "report", "show", "value", "flag"),
+        *("validate", "report", "show", "value", "flag", "generate", "analyze"),
     ],
 }
 
@@ -109,6 +109,28 @@ def test_every_configuration_that_the_pages_show_is_valid(tmp_path):
 def test_completion_is_shown_for_every_command():
     for command in COMMANDS:
         assert f"{command} --install-completion" in all_text()
+
+
+def test_the_list_of_packages_has_every_module_and_nothing_else():
+    page = (ROOT / "docs" / "ARCHITECTURE.md").read_text()
+    [block] = re.findall(r"^## Packages and arrows\n\n```\n(.*?)^$", page, re.M | re.S)
+    package, listed = "", set()
+    for line in re.sub(r"\(.*?\)", "", block).splitlines():
+        [(start, names)] = re.findall(r"^(\S*) +(.*)", line)
+        package = start or package  # a line without one goes on with that of the line before
+        if package.endswith(".py"):
+            listed.add(package)
+        elif package != "daemon/cli":
+            listed |= {f"{package.rstrip('/')}/{name}.py" for name in re.findall(r"\w+", names)}
+
+    found = {
+        str(path.relative_to(ROOT))
+        for folder in ("trainer", "daemon")
+        for path in (ROOT / folder).rglob("*.py")
+        if path.name != "__init__.py" and path.parent.name != "cli"
+    }
+
+    assert listed == found
 
 
 def test_links_between_pages_lead_somewhere():

@@ -12,11 +12,12 @@ import sys
 import traceback
 from collections.abc import Callable, Iterator
 from concurrent.futures import Executor, ThreadPoolExecutor
-from contextlib import closing, contextmanager, suppress
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from trainer.config.schema import Settings
+from trainer.core.answering import be_killed_first, take_standard_output
 from trainer.core.mirror import mirror_of
 from trainer.core.schedules import learning_rate
 from trainer.data.check import FileCheck, RejectedRow, check_file
@@ -33,7 +34,6 @@ if TYPE_CHECKING:
     from trainer.core.rehearsal import Survey
 
 REJECTIONS_SHOWN = 5
-KILL_ME_FIRST = "1000"  # rather than a worker, should this process make the memory run out
 
 
 class RefusedFile(ValueError):
@@ -236,13 +236,11 @@ def _rehearsal(order: DryRunOrder, engine: "TrainerEngine", found: "Survey") -> 
 def main() -> None:
     """Read the order, write the answer."""
     order = DryRunOrder.model_validate(json.load(sys.stdin.buffer))
-    with suppress(OSError):
-        Path("/proc/self/oom_score_adj").write_text(KILL_ME_FIRST)
-    output = os.dup(sys.stdout.fileno())
-    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # whatever a library prints is not the answer
+    be_killed_first()
+    output = take_standard_output()
     text = answer(order).model_dump_json()
-    with os.fdopen(output, "w", encoding="utf-8") as file:
-        file.write(text)
+    with output:
+        output.write(text)
     sys.stderr.flush()
     os._exit(0)  # torch takes seconds to tidy up after itself
 

@@ -12,24 +12,22 @@ import sys
 import traceback
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing, suppress
+from contextlib import closing
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import NoReturn
 
 from trainer.config.schema import Settings
+from trainer.core.answering import be_killed_first, take_standard_output
 from trainer.data.check import FileCheck, RejectedRow, check_file
 from trainer.data.report import Limits, RowReport
-from trainer.protocol.checkpoints import POINTER
 from trainer.protocol.data_report import DataReport, Finding, InspectionOrder
 from trainer.protocol.job import FaultKind, Job
-from trainer.protocol.layout import Layout
 from trainer.protocol.text import printable
 
 SAMPLED_ROWS = 20_000
 REJECTIONS_NAMED = 5
 ROWS_BETWEEN_WORDS = 2_000
 BAD_CONFIG_EXIT_CODE = 78  # EX_CONFIG
-KILL_ME_FIRST = "1000"  # rather than a worker, should this process make the memory run out
 
 Tell = Callable[[str], None]
 
@@ -99,14 +97,16 @@ def _looked_at(order: InspectionOrder, job: Job, settings: Settings, tell: Tell)
     """Render rows and look at them."""
     from trainer.core.data_checks import DataCheck, renderer_without_limit
     from trainer.core.deep_check import open_deep_look
+    from trainer.core.lone_tokenizer import load_lone_tokenizer
     from trainer.core.open_job import make_plan, make_renderer, open_rows
     from trainer.data.render import ExampleRenderer
     from trainer.data.source import ExampleSource
     from trainer.profiles.registry import make_profile
 
-    profile = make_profile(settings.profile.name, settings.profile.options, base_dir=Path(order.base))
+    base_dir = Path(order.base)
+    profile = make_profile(settings.profile.name, settings.profile.options, base_dir=base_dir)
     tell("loading the tokenizer")
-    renderer = ExampleRenderer(_tokenizer(order, settings))
+    renderer = ExampleRenderer(load_lone_tokenizer(settings, profile, base_dir=base_dir))
     data = settings.data.model_copy(update={"validation": "deep" if order.deep else "standard"})
     settings = settings.model_copy(update={"data": data})
     render = make_renderer(profile, renderer, settings)
@@ -114,59 +114,26 @@ def _looked_at(order: InspectionOrder, job: Job, settings: Settings, tell: Tell)
     with ThreadPoolExecutor(1) as executor, closing(open_rows(job, Path(order.file), settings)) as rows:
         source = ExampleSource(rows, make_plan(job, settings, ()), render, executor=executor, lookahead=1)
         render_whole = renderer_without_limit(profile, renderer, settings)
-        with open_deep_look(settings, base_dir=Path(order.base)) as deep:
-            look = DataCheck(job, rows, source, render_whole, data, wanted=SAMPLED_ROWS, deep=deep)
+        with open_deep_look(settings, base_dir=base_dir) as deep:
+            look = DataCheck(job, rows, source, render_whole, data, profile, wanted=SAMPLED_ROWS, deep=deep)
             while look.go_on():
                 if look.num_looked_at % ROWS_BETWEEN_WORDS == 0:
                     tell(f"{look.num_looked_at:,} of {look.num_wanted:,} rows")
             return look.report()
 
 
-def _tokenizer(order: InspectionOrder, settings: Settings) -> Any:
-    """Return the tokenizer a worker would use: that of the newest checkpoint, or else of the base model.
-
-    Raises:
-        ModelUnavailable: there is none.
-        UnusableModel: it has no chat template.
-    """
-    from transformers import AutoTokenizer
-
-    from trainer.core.chatml import choose_template
-    from trainer.core.faults import ModelUnavailable, first_line
-    from trainer.core.mirror import mirror_of
-    from trainer.core.model import find_base_model
-
-    base = Path(order.base)
-    models = Layout(base).models
-    with mirror_of(models) as mirror:  # where `tiny` is built, if it is not there yet
-        source = models / POINTER
-        if not source.is_dir():
-            name = settings.model.base_model
-            source = find_base_model(name, base_dir=base, models=mirror, tell=lambda text: None)
-        try:
-            tokenizer = AutoTokenizer.from_pretrained(source, trust_remote_code=False)
-        except (OSError, ValueError) as error:
-            raise ModelUnavailable(
-                f"{source} has no tokenizer that can be read: {first_line(error)}"
-            ) from error
-    choose_template(tokenizer, settings.model.chat_template, str(source))
-    return tokenizer
-
-
 def main() -> None:
     """Read the order, write the report."""
     order = InspectionOrder.model_validate(json.load(sys.stdin.buffer))
-    with suppress(OSError):
-        Path("/proc/self/oom_score_adj").write_text(KILL_ME_FIRST)
-    output = os.dup(sys.stdout.fileno())
-    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # whatever a library prints is not the answer
+    be_killed_first()
+    output = take_standard_output()
 
     try:
         text = inspect(order, tell=lambda text: print(text, file=sys.stderr, flush=True)).model_dump_json()
     except Exception as error:
         _leave(error)
-    with os.fdopen(output, "w", encoding="utf-8") as file:
-        file.write(text)
+    with output:
+        output.write(text)
     sys.stderr.flush()
     os._exit(0)  # torch takes seconds to tidy up after itself
 

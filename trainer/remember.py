@@ -16,6 +16,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import closing, suppress
 from pathlib import Path
 
+from trainer.core.answering import be_killed_first
 from trainer.core.background import die_with
 from trainer.core.row_memory import CompletedFile, Remembered, RememberOrder
 from trainer.data.rows import FileChanged, RowFile
@@ -25,7 +26,6 @@ from trainer.protocol.files import numbered
 from trainer.protocol.text import printable
 
 LOWEST_PRIORITY = 19
-KILL_ME_FIRST = "1000"  # rather than a worker, should this process make the memory run out
 NAMES_TRIED = 100  # chat.jsonl, chat-2.jsonl, …
 LOOKS = 2  # a file may be on its way from one folder to the other at the first one
 
@@ -122,8 +122,7 @@ def main() -> None:
     order = RememberOrder.model_validate(json.load(sys.stdin.buffer))
     die_with(order.parent_pid, signal.SIGKILL)
     os.nice(LOWEST_PRIORITY)
-    with suppress(OSError):
-        Path("/proc/self/oom_score_adj").write_text(KILL_ME_FIRST)
+    be_killed_first()
     answer = carry_out(order)
     answer.messages = [printable(message) for message in answer.messages]
     print(answer.model_dump_json())

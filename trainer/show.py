@@ -4,29 +4,26 @@ python -m trainer.show <order.json >answer.json
 """
 
 import json
-import os
 import sys
 import traceback
 from bisect import bisect_right
 from collections.abc import Sequence
 from itertools import pairwise
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 from trainer.config.schema import DataSettings, Settings
+from trainer.core.answering import be_killed_first, take_standard_output
 from trainer.data.example import IGNORED
 from trainer.data.formats import read_conversation
 from trainer.data.masks import ends_of_turns
 from trainer.data.overlong import Piece
 from trainer.data.render import ExampleRenderer, OverlongRow, UnrenderableConversation, UnusableTemplate
-from trainer.data.rows import BadRow, open_regular, parse_row, read_lines
-from trainer.data.unpacking import BadArchive, text_of
+from trainer.data.rows import BadRow, content_of, lines_of, parse_row
+from trainer.data.unpacking import BadArchive
 from trainer.profiles.registry import make_profile
-from trainer.protocol.checkpoints import POINTER
 from trainer.protocol.dry_run import Refused
 from trainer.protocol.job import FaultKind
-from trainer.protocol.layout import Layout
 from trainer.protocol.show import ShowAnswer, Shown, ShownExample, ShownToken, ShowOrder
 from trainer.worker import classify
 
@@ -50,12 +47,14 @@ def answer(order: ShowOrder) -> ShowAnswer:
 
 
 def _show(order: ShowOrder) -> Shown:
-    settings = Settings.model_validate(order.settings)
+    settings, base_dir = Settings.model_validate(order.settings), Path(order.base)
     data = settings.data
     row = read_conversation(parse_row(_line(order, data)), data.fields)
-    profile = make_profile(settings.profile.name, settings.profile.options, base_dir=Path(order.base))
+    profile = make_profile(settings.profile.name, settings.profile.options, base_dir=base_dir)
     conversation = profile.transform(row, line_number=order.row)
-    tokenizer = _tokenizer(settings, Path(order.base))
+    from trainer.core.lone_tokenizer import load_lone_tokenizer  # takes seconds; a bad row need not wait
+
+    tokenizer = load_lone_tokenizer(settings, profile, base_dir=base_dir)
     renderer = ExampleRenderer(tokenizer, remembers=False)
     whole, *_ = renderer.pieces(
         conversation, max_length=sys.maxsize, overlong="truncate_right", train_on=data.train_on
@@ -84,38 +83,14 @@ def _line(order: ShowOrder, data: DataSettings) -> bytes:
         OSError: the file cannot be read.
     """
     number = 0
-    with open_regular(Path(order.file)) as file:
-        text = text_of(file, seen=len, max_unpacked_bytes=data.max_unpacked_bytes)
-        for line in read_lines(text, max_line_bytes=data.max_line_bytes):
-            number = line.number
-            if number != order.row:
-                continue
-            if line.content is None:
-                raise BadRow(f"the line has more than {data.max_line_bytes} bytes (data.max_line_bytes)")
+    limits = {"max_line_bytes": data.max_line_bytes, "max_unpacked_bytes": data.max_unpacked_bytes}
+    for line in lines_of(Path(order.file), **limits):
+        number = line.number
+        if number == order.row:
             if line.is_blank:
                 raise BadRow("the line is blank; expected one JSON object")
-            return line.content
+            return content_of(line, max_line_bytes=data.max_line_bytes)
     raise BadRow(f"the file has {number} lines; expected the number of one of them")
-
-
-def _tokenizer(settings: Settings, base: Path) -> Any:
-    """Load the tokenizer that a worker would use, from a checkpoint or the base model."""
-    from trainer.core import tiny  # takes seconds, which a bad row need not wait for
-    from trainer.core.model import load_tokenizer
-
-    models, name = Layout(base).models, settings.model.base_model
-    model: dict[str, Any] = {
-        "chat_template": settings.model.chat_template,
-        "template_options": settings.model.template_options,
-    }
-    if (models / POINTER).is_dir() and not settings.training.uses_adapter:
-        return load_tokenizer(models / POINTER, **model)
-    if name == tiny.NAME:
-        with TemporaryDirectory() as place:  # nothing is changed in the working directory
-            return load_tokenizer(tiny.build_tiny(Path(place) / tiny.NAME), **model)
-    folder = base / os.path.expanduser(name)
-    # Else it is a hub's, from which the tokenizer's files alone are fetched
-    return load_tokenizer(folder if folder.is_dir() else name, **model)
 
 
 def _example(piece: Piece, tokenizer: Any, max_length: int) -> ShownExample:
@@ -158,11 +133,11 @@ def _turn_at(place: int, ends: Sequence[int], turns: Sequence[int]) -> int | Non
 def main() -> None:
     """Read the order, write the answer."""
     order = ShowOrder.model_validate(json.load(sys.stdin.buffer))
-    output = os.dup(sys.stdout.fileno())
-    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # whatever a library prints is not the answer
+    be_killed_first()
+    output = take_standard_output()
     text = answer(order).model_dump_json()
-    with os.fdopen(output, "w", encoding="utf-8") as file:
-        file.write(text)
+    with output:
+        output.write(text)
 
 
 if __name__ == "__main__":

@@ -9,14 +9,11 @@ from typing import Annotated
 
 import typer
 
-from daemon.cli.options import CommandFailed
+from daemon.cli.options import CommandFailed, settings_in
 from daemon.data_tools.reading import BadInput, DataFile, LeftOut
 from daemon.data_tools.writing import BadOutput
-from trainer.config.loader import BadConfig, load_settings
-from trainer.config.schema import Settings
 from trainer.protocol.layout import Layout, find_base_dir
 
-BAD_CONFIG_EXIT_CODE = 78  # EX_CONFIG
 PROGRESS_BYTES = 1 << 20  # between two movements of the bar; drawing it must not cost more than reading
 
 In = Annotated[Path, typer.Argument(metavar="FILE", help="It stays as it is.")]
@@ -25,18 +22,6 @@ Force = Annotated[bool, typer.Option("--force", help="Replace what is written to
 Seed = Annotated[
     int, typer.Option("--seed", min=0, max=2**63 - 1, help="Another number gives another choice.")
 ]
-
-
-def settings_for(base_dir: Path | None) -> Settings:
-    """Return the settings that a daemon would read rows with; the defaults where there is no config.json.
-
-    Raises:
-        CommandFailed: they are invalid.
-    """
-    try:
-        return load_settings(Layout(find_base_dir(base_dir)).config_file).settings
-    except BadConfig as error:
-        raise CommandFailed(str(error), exit_code=BAD_CONFIG_EXIT_CODE) from error
 
 
 @contextmanager
@@ -50,7 +35,7 @@ def open_files(
     Raises:
         CommandFailed: also for what a tool finds to be wrong inside the block.
     """
-    settings = settings_for(base_dir).data
+    settings = settings_in(Layout(find_base_dir(base_dir))).settings.data
     try:
         total = passes * sum(DataFile(path, settings).size_bytes for path in paths)
         with byte_progress(total, is_shown=sys.stderr.isatty() and not as_json) as advance:

@@ -10,12 +10,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from daemon.checkup.finding import size_text
-from daemon.cli.options import CommandFailed
+from daemon.cli.options import BAD_CONFIG_EXIT_CODE, CommandFailed, settings_in
 from daemon.cli.status_view import duration_text, read_status
 from daemon.ledger_reader import UnreadableLedger, read_completed, recent_speed
 from daemon.replayable import choose
 from daemon.supervision.launcher import worker_environment
-from trainer.config.loader import BadConfig, load_settings
 from trainer.config.schema import Settings
 from trainer.protocol.dry_run import ANSWERS, Answer, DryRunOrder, Planned, Refused
 from trainer.protocol.files import file_sha256
@@ -28,7 +27,6 @@ if TYPE_CHECKING:
 
 COMMAND = [sys.executable, "-P", "-m", "trainer.dry_run"]
 LAST_WORDS = 2_000  # characters of a process that ended without an answer
-BAD_CONFIG_EXIT_CODE = 78  # EX_CONFIG
 
 
 @dataclass(frozen=True)
@@ -46,10 +44,7 @@ def dry_run(layout: Layout, file: Path, overrides: list[str]) -> tuple[Planned, 
     Raises:
         CommandFailed: it would not be trained.
     """
-    try:
-        settings = load_settings(layout.config_file, overrides=overrides).settings
-    except BadConfig as error:
-        raise CommandFailed(str(error), exit_code=BAD_CONFIG_EXIT_CODE) from error
+    settings = settings_in(layout, overrides).settings
     answer = _ask(
         DryRunOrder(
             base_dir=str(layout.base),

@@ -3,14 +3,19 @@
 import json
 import os
 import sys
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, NoReturn
+from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 from typer.exceptions import Abort, TyperException
 
 from trainer.protocol.layout import BASE_DIR_VARIABLE, Layout, find_base_dir
 
+if TYPE_CHECKING:
+    from trainer.config.loader import Effective
+
+BAD_CONFIG_EXIT_CODE = 78  # EX_CONFIG: no use in starting again
 PRIVATE_UMASK = 0o077  # notes and copies hold training data, which is nobody else's business
 
 BaseDir = Annotated[
@@ -49,6 +54,20 @@ def layout_of(base_dir: Path | None) -> Layout:
             "give one with --base-dir, or create one by starting training_daemon there"
         )
     return layout
+
+
+def settings_in(layout: Layout, overrides: Sequence[str] = ()) -> "Effective":
+    """Return the settings that a daemon would have; the defaults where there is no config.json.
+
+    Raises:
+        CommandFailed: they are invalid.
+    """
+    from trainer.config.loader import BadConfig, load_settings  # not every command needs them
+
+    try:
+        return load_settings(layout.config_file, overrides=overrides)
+    except BadConfig as error:
+        raise CommandFailed(str(error), exit_code=BAD_CONFIG_EXIT_CODE) from error
 
 
 def run(app: typer.Typer) -> NoReturn:

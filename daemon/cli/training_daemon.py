@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from daemon.cli.options import BaseDir, CommandFailed, Json, run
+from daemon.cli.options import BAD_CONFIG_EXIT_CODE, BaseDir, CommandFailed, Json, run, settings_in
 from trainer.protocol.layout import Layout, find_base_dir
 
 app = typer.Typer(rich_markup_mode=None, pretty_exceptions_enable=False)
@@ -65,7 +65,7 @@ def training_daemon(
     try:
         code = run_daemon(base, overrides=overrides, drain=once, log_format=log_format)
     except BadConfig as error:
-        raise CommandFailed(str(error), exit_code=78) from error  # EX_CONFIG: no use in starting again
+        raise CommandFailed(str(error), exit_code=BAD_CONFIG_EXIT_CODE) from error
     except (AlreadyRunning, UnusableLedger) as error:
         raise CommandFailed(str(error)) from error
     except OSError as error:
@@ -77,12 +77,7 @@ def training_daemon(
 
 def show_settings(layout: Layout, overrides: list[str], *, as_json: bool) -> None:
     """Print every setting with its value and origin."""
-    from trainer.config.loader import BadConfig, load_settings
-
-    try:
-        effective = load_settings(layout.config_file, overrides=overrides)
-    except BadConfig as error:
-        raise CommandFailed(str(error), exit_code=78) from error
+    effective = settings_in(layout, overrides)
     values = effective.settings.model_dump(mode="json")
     if as_json:
         print(json.dumps({"settings": values, "origins": dict(effective.origins)}, indent=2))

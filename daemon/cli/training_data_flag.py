@@ -10,8 +10,8 @@ from typing import Annotated
 
 import typer
 
-from daemon.cli.data_files import Force, settings_for
-from daemon.cli.options import BaseDir, CommandFailed, Json, layout_of
+from daemon.cli.data_files import Force
+from daemon.cli.options import BaseDir, CommandFailed, Json, layout_of, settings_in
 from daemon.cli.queue_view import find_named
 from daemon.data_tools.express import to_line
 from daemon.data_tools.flagged import FILE_NAME, Flagged, add_flagged, read_flagged
@@ -74,7 +74,7 @@ def _as_failures() -> Iterator[None]:
 
 def _flag(layout: Layout, name: str, line: int, note: str, *, as_json: bool) -> None:
     path = _the_file(layout, name)
-    found = DataFile(path, settings_for(layout.base).data).row_at(line)
+    found = DataFile(path, settings_in(layout).settings.data).row_at(line)
     place = printable(f"{path.parent.name}/{path.name}")
     entry = Flagged(at=utc_text(time.time()), file=place, line=line, note=note, row=json.loads(found.content))
     add_flagged(_file(layout), entry)

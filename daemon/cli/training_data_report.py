@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from daemon.cli.data_files import BAD_CONFIG_EXIT_CODE, In
-from daemon.cli.options import BaseDir, CommandFailed, Json, layout_of
+from daemon.cli.data_files import In
+from daemon.cli.options import BaseDir, CommandFailed, Json, layout_of, settings_in
 from trainer.protocol.layout import Layout
 from trainer.protocol.text import printable
 
@@ -32,7 +32,9 @@ INSPECTION = "trainer.inspect"
 )
 def validate(
     file: In,
-    deep: Annotated[bool, typer.Option("--deep", help="Look at every row instead of a sample.")] = False,
+    deep: Annotated[
+        bool, typer.Option("--deep", help="Look at every row, and compare it with others.")
+    ] = False,
     auto_adjust: Annotated[
         bool, typer.Option("--auto-adjust", help="Propose a data.max_length that fits the file.")
     ] = False,
@@ -44,7 +46,7 @@ def validate(
     if yes and not auto_adjust:
         raise CommandFailed("--yes is for --auto-adjust; give both, or neither")
     layout = layout_of(base_dir)
-    effective = _load_settings(layout)
+    effective = settings_in(layout)
     report = _inspect(layout, file, effective, deep=deep, shows_progress=sys.stderr.isatty() and not as_json)
     adjusted = _adjust(layout, report, effective, writes=yes) if auto_adjust else {}
     if as_json:
@@ -90,15 +92,6 @@ def _show(report: "DataReport") -> None:
 
     for line in report_lines(report):
         print(line)
-
-
-def _load_settings(layout: Layout) -> "Effective":
-    from trainer.config.loader import BadConfig, load_settings
-
-    try:
-        return load_settings(layout.config_file)
-    except BadConfig as error:
-        raise CommandFailed(str(error), exit_code=BAD_CONFIG_EXIT_CODE) from error
 
 
 def _inspect(

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from daemon.cli.ask_process import ask
-from daemon.cli.data_files import BAD_CONFIG_EXIT_CODE, In, settings_for
-from daemon.cli.options import BaseDir, CommandFailed, Json, layout_of
+from daemon.cli.data_files import In
+from daemon.cli.options import BAD_CONFIG_EXIT_CODE, BaseDir, CommandFailed, Json, layout_of, settings_in
 from daemon.cli.training_data_report import progress_words
 from trainer.protocol.dry_run import Refused
 from trainer.protocol.show import SHOW_ANSWERS, Shown, ShownExample, ShownToken, ShowOrder
@@ -43,7 +43,7 @@ def show(
     order = ShowOrder(
         file=str(file.resolve()),
         row=row,
-        settings=settings_for(layout.base).model_dump(mode="json"),
+        settings=settings_in(layout).settings.model_dump(mode="json"),
         base=str(layout.base),
     )
     with progress_words("loading the tokenizer", is_shown=sys.stderr.isatty() and not as_json) as tell:

@@ -10,7 +10,7 @@ from typing import BinaryIO
 from trainer.config.schema import DataSettings
 from trainer.data.conversation import Conversation
 from trainer.data.formats import read_row
-from trainer.data.rows import BYTE_ORDER_MARK, BadRow, Line, open_regular, parse_row, read_lines
+from trainer.data.rows import BYTE_ORDER_MARK, BadRow, Line, content_of, open_regular, parse_row, read_lines
 from trainer.data.unpacking import BadArchive, text_of
 from trainer.protocol.text import printable
 
@@ -123,13 +123,10 @@ class DataFile:
             raise BadInput(f"{self.name}: {error}; nothing was written") from error
 
     def _row(self, line: Line) -> Row:
-        if line.content is None:
-            raise BadRow(
-                f"the line has more than {self._settings.max_line_bytes} bytes (data.max_line_bytes)"
-            )
-        value = parse_row(line.content)
+        content = content_of(line, max_line_bytes=self._settings.max_line_bytes)
+        value = parse_row(content)
         format, conversation = read_row(value, self._settings.fields)
-        return Row(line.number, as_line(line.content), format.name, tuple(value), conversation)
+        return Row(line.number, as_line(content), format.name, tuple(value), conversation)
 
 
 def as_line(content: bytes) -> bytes:

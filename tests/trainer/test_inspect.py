@@ -1,6 +1,7 @@
 """A file is looked at in a process of its own, by the code of a worker, and nothing is kept."""
 
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -99,13 +100,27 @@ def test_a_model_that_is_not_there_is_an_error(look):
         look(rows(1), model="./gone")
 
 
-def test_a_template_that_cannot_be_used_is_an_error(look, monkeypatch):
-    tokenizer = _tokenizer()
-    tokenizer.chat_template = "{{ messages[-1]['content'] }}"
-    monkeypatch.setattr(inspection, "_tokenizer", lambda order, settings: tokenizer)
+def test_a_template_that_cannot_be_used_is_an_error(look, tiny_folder, tmp_path):
+    folder = shutil.copytree(tiny_folder, tmp_path / "model")
+    (folder / "chat_template.jinja").write_text("{{ messages[-1]['content'] }}")
 
     with pytest.raises(BadConfig, match="chat template"):
-        look([{"messages": row()["messages"] * 2}])
+        look([{"messages": row()["messages"] * 2}], model=folder)
+
+
+@pytest.mark.parametrize("num_odd, level", [(1, "note"), (2, "warning")])
+def test_what_the_profile_finds_odd_is_told(base_dir, tiny_folder, tmp_path, num_odd, level):
+    odd = [row("Add.", f"(add {n}") for n in range(num_odd)]
+    file = write_jsonl(tmp_path / "a.jsonl", [*rows(100 - num_odd), *odd])
+    asked = order(base_dir, file, model=tiny_folder)
+    settings = asked.settings | {"profile": {"name": "regime3", "options": {}}}
+
+    report = inspection.inspect(asked.model_copy(update={"settings": settings}), lambda words: None)
+
+    [finding] = [found for found in report.findings if found.rule == "profile_faults"]
+    assert (finding.level, finding.rows) == (level, num_odd)
+    place = f"the first: line {101 - num_odd}: messages[1]: the answer begins as an expression"
+    assert place in finding.message
 
 
 def test_nothing_is_left_behind(look, base_dir):

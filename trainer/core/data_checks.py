@@ -120,7 +120,9 @@ class DataChecks:
         profile = make_profile_of(settings, self._means)
         render_whole = renderer_without_limit(profile, self._means.renderer, settings)
         with open_deep_look(settings, base_dir=self._means.base_dir) as deep:
-            yield DataCheck(job, rows, source, render_whole, settings.data, wanted=SAMPLED_ROWS, deep=deep)
+            yield DataCheck(
+                job, rows, source, render_whole, settings.data, profile, wanted=SAMPLED_ROWS, deep=deep
+            )
 
     def _go_on(self, look: "DataCheck") -> bool:
         goes_on = self._means.executor.submit(look.go_on).result()
@@ -134,6 +136,7 @@ class DataCheck:
     Args:
         source: of the job's steps.
         render_whole: renders rows as they would be without a limit.
+        profile: says what is wrong with rows.
         wanted: rows to be looked at, if not all are.
         deep: looks at every row for more.
     """
@@ -145,6 +148,7 @@ class DataCheck:
         source: ExampleSource,
         render_whole: Renderer,
         data: DataSettings,
+        profile: DataProfile,
         *,
         wanted: int,
         deep: DeepLook | None,
@@ -155,6 +159,7 @@ class DataCheck:
         self._rows = rows
         self._source = source
         self._render_whole = render_whole
+        self._profile = profile
         self._depth: Depth = "deep" if deep else "standard"
         self._positions = spread(len(rows), len(rows) if deep else wanted)
         self.num_looked_at = 0
@@ -213,7 +218,8 @@ class DataCheck:
         whole = examples
         if len(examples) != 1 or examples[0].is_truncated:
             [whole] = self._render_whole([(line, conversation)])
-        return SampledRow(line, conversation, examples, sum(len(example.token_ids) for example in whole))
+        num_tokens = sum(len(example.token_ids) for example in whole)
+        return SampledRow(line, conversation, examples, num_tokens, self._profile.faults(conversation))
 
 
 def renderer_without_limit(profile: DataProfile, renderer: ExampleRenderer, settings: Settings) -> Renderer:

@@ -36,6 +36,12 @@ def _held_out(settings: Settings, base_dir: Path) -> RowTable:
     if validation.file:
         files["validation.file"] = base_dir / validation.file
     try:
-        return held_out_rows(files, max_line_bytes=settings.data.max_line_bytes, fields=settings.data.fields)
+        return held_out_rows(
+            files,
+            max_line_bytes=settings.data.max_line_bytes,
+            max_unpacked_bytes=settings.data.max_unpacked_bytes,
+            fields=settings.data.fields,
+            scratch=base_dir,
+        )
     except OSError as error:
         raise BadConfig(f"{error.filename}: {error.strerror}; expected a readable JSONL file") from error

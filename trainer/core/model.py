@@ -30,6 +30,17 @@ def find_base_model(name: str, *, base_dir: Path, models: Path, tell: Callable[[
     Raises:
         ModelUnavailable: nothing is there, or the hub cannot be reached.
     """
+    return find_local_model(name, base_dir=base_dir, models=models) or download(name, tell)
+
+
+def find_local_model(name: str, *, base_dir: Path, models: Path) -> Path | None:
+    """Return the folder that `model.base_model` means; None if it is the name of a hub's model.
+
+    Args:
+        name, base_dir, models: as for `find_base_model`.
+    Raises:
+        ModelUnavailable: nothing is there.
+    """
     if name == tiny.NAME:
         return tiny.build_tiny(models / tiny.NAME)
     path = base_dir / os.path.expanduser(name)
@@ -40,7 +51,7 @@ def find_base_model(name: str, *, base_dir: Path, models: Path, tell: Callable[[
             f'model.base_model is "{name}", but {path} is not a folder; expected "tiny", '
             'the path of a model folder, or a hub name such as "Qwen/Qwen3-0.6B"'
         )
-    return download(name, tell)
+    return None
 
 
 def load_model(

@@ -17,8 +17,8 @@ from trainer.config.schema import DataSettings, Settings
 from trainer.core.validation import fixed_subset
 from trainer.data.conversation import Conversation, Message
 from trainer.data.formats import read_conversation
-from trainer.data.rows import BadRow, Line, open_regular, parse_row, read_lines
-from trainer.data.unpacking import BadArchive, text_of
+from trainer.data.rows import BadRow, Line, content_of, lines_of, parse_row
+from trainer.data.unpacking import BadArchive
 from trainer.profiles.base import DataProfile
 from trainer.protocol.row_fields import Fields
 from trainer.protocol.text import printable
@@ -82,7 +82,7 @@ def read_question_rows(path: Path, setting: str, data: DataSettings, *, max_rows
         if not num_rows:
             raise BadConfig(f"{setting} is {path}: it has no rows; {expected}")
         chosen = frozenset(fixed_subset(num_rows, max_rows))
-        found = (_read_line(line, data.fields) for line in _lines_of(path, data))
+        found = (_read_line(line, data) for line in _lines_of(path, data))
         return [row for position, row in enumerate(found) if position in chosen]
     except OSError as error:
         raise BadConfig(f"{setting} is {path}: {error.strerror}; expected a readable JSONL file") from error
@@ -91,18 +91,14 @@ def read_question_rows(path: Path, setting: str, data: DataSettings, *, max_rows
 
 
 def _lines_of(path: Path, data: DataSettings) -> Iterator[Line]:
-    with open_regular(path) as file:
-        text = text_of(file, seen=len, max_unpacked_bytes=data.max_unpacked_bytes)
-        for line in read_lines(text, max_line_bytes=data.max_line_bytes):
-            if not line.is_blank:
-                yield line
+    limits = {"max_line_bytes": data.max_line_bytes, "max_unpacked_bytes": data.max_unpacked_bytes}
+    return (line for line in lines_of(path, **limits) if not line.is_blank)
 
 
-def _read_line(line: Line, fields: Fields) -> QuestionRow:
+def _read_line(line: Line, data: DataSettings) -> QuestionRow:
     try:
-        if line.content is None:
-            raise BadRow("the line is longer than data.max_line_bytes")
-        return _read_row(line.number, parse_row(line.content), fields)
+        content = content_of(line, max_line_bytes=data.max_line_bytes)
+        return _read_row(line.number, parse_row(content), data.fields)
     except BadRow as error:
         raise BadRow(f"line {line.number}: {error}") from error
 

@@ -22,20 +22,25 @@ def add_tokens(
     Each starts as the mean of all that were there, so that it is neither improbable nor the same by chance
     only: a restart from the base model makes the same numbers.
     """
-    vocabulary = tokenizer.get_vocab()
-    fresh = [token for token in tokens if token not in vocabulary]
-    if not fresh:
+    ids = name_tokens(tokenizer, tokens)
+    if not ids:
         return []
-    # No "special" ones, which decoding would leave out; and no other white space around them is swallowed
-    tokenizer.add_tokens([AddedToken(token, normalized=False) for token in fresh])
-    vocabulary = tokenizer.get_vocab()
-    ids = [vocabulary[token] for token in fresh]
     if max(ids) >= len(_weight(model.get_input_embeddings())):  # else there are spare rows, as in Qwen's
         model.resize_token_embeddings(max(ids) + 1, mean_resizing=False)
     for layer in (model.get_input_embeddings(), model.get_output_embeddings()):
         if layer is not None:
             _start_as_mean(layer, first=min(ids), ids=ids)
     return ids
+
+
+def name_tokens(tokenizer: PreTrainedTokenizerBase, tokens: Sequence[str]) -> list[int]:
+    """Give a tokenizer those of some tokens that it does not have; return their ids."""
+    vocabulary = tokenizer.get_vocab()
+    fresh = [token for token in tokens if token not in vocabulary]
+    # No "special" ones, which decoding would leave out; and no other white space around them is swallowed
+    tokenizer.add_tokens([AddedToken(token, normalized=False) for token in fresh])
+    vocabulary = tokenizer.get_vocab()
+    return [vocabulary[token] for token in fresh]
 
 
 @torch.no_grad()

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from trainer.data.formats import Format, read_row
 from trainer.data.metadata import MetadataCounts
-from trainer.data.rows import BadRow, Line, open_regular, parse_row, read_lines
+from trainer.data.rows import BadRow, Line, content_of, open_regular, parse_row, read_lines
 from trainer.data.unpacking import BadArchive, text_of
 from trainer.protocol.job import Job, Priority
 from trainer.protocol.row_fields import NO_FIELDS, Fields
@@ -149,9 +149,8 @@ class _Findings:
 
     def _take(self, line: Line) -> None:
         try:
-            if line.content is None:
-                raise BadRow(f"the line has more than {self._max_line_bytes} bytes (data.max_line_bytes)")
-            format, conversation = read_row(parse_row(line.content), self._fields)
+            content = content_of(line, max_line_bytes=self._max_line_bytes)
+            format, conversation = read_row(parse_row(content), self._fields)
         except BadRow as error:
             self._reject(line, str(error))
             return

@@ -26,6 +26,7 @@ LEAST_TO_COMPARE = 20  # rows, without which nothing can be said of balance
 SHORT_ANSWER = 40  # characters
 DUPLICATE_LIMIT = 0.01
 WITHOUT_TARGET_LIMIT = 0.01
+PROFILE_FAULTS_LIMIT = 0.01
 SAME_VALUE_LIMIT = 0.95
 
 
@@ -38,6 +39,8 @@ class SampledRow:
     examples: Sequence[Example]
     num_tokens: int
     """If nothing were cut."""
+    faults: Sequence[str] = ()
+    """What the profile finds wrong with it."""
 
     def is_cut(self, max_length: int) -> bool:
         """Whether a part of it would not be trained, because it is too long."""
@@ -95,6 +98,8 @@ class RowReport:
         self._without_target = Tally()
         self._unrenderable = Tally()
         self._first_error = ""
+        self._odd_for_profile = Tally()
+        self._first_fault = ""
         self._defects = {rule.name: Tally() for rule in ANSWER_RULES}
         self._short_answers: Counter[str] = Counter()
         self._classes: dict[str, Counter[str]] = {name: Counter() for name in LABELS}
@@ -111,6 +116,9 @@ class RowReport:
             self._cut.note(row.line)
         if not supervised:
             self._without_target.note(row.line)
+        if row.faults:
+            self._first_fault = self._first_fault or f"line {row.line}: {row.faults[0]}"
+            self._odd_for_profile.note(row.line)
         self._look_at_answers(row)
         for name, counter in self._classes.items():
             _count(counter, row.conversation.metadata.get(name))
@@ -187,6 +195,9 @@ class RowReport:
             yield self._finding_about_cut_rows(kind)
         if self._without_target.rows:
             yield self._finding_about_targets(kind)
+        if self._odd_for_profile.rows:
+            what, limit = f"are odd for the profile; the first: {self._first_fault}", PROFILE_FAULTS_LIMIT
+            yield self._finding("profile_faults", self._odd_for_profile, what, kind, limit=limit)
         for rule in ANSWER_RULES:
             if (tally := self._defects[rule.name]).rows:
                 yield self._finding(rule.name, tally, rule.what, kind, limit=rule.limit)

@@ -65,6 +65,29 @@ def read_lines(file: BinaryIO, *, max_line_bytes: int) -> Iterator[Line]:
         yield Line(number, start, content)
 
 
+def content_of(line: Line, *, max_line_bytes: int) -> bytes:
+    """Return the bytes of a line.
+
+    Raises:
+        BadRow: it is too long to be kept.
+    """
+    if line.content is None:
+        raise BadRow(f"the line has more than {max_line_bytes} bytes (data.max_line_bytes)")
+    return line.content
+
+
+def lines_of(path: Path, *, max_line_bytes: int, max_unpacked_bytes: int) -> Iterator[Line]:
+    """Yield the lines of a file, packed or not.
+
+    Raises:
+        BadArchive: it cannot be unpacked.
+        OSError: it cannot be read.
+    """
+    with open_regular(path) as file:
+        text = text_of(file, seen=len, max_unpacked_bytes=max_unpacked_bytes)
+        yield from read_lines(text, max_line_bytes=max_line_bytes)
+
+
 def parse_row(content: bytes) -> Any:
     """Return the JSON value on one line.
 
