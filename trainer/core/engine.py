@@ -31,6 +31,7 @@ from trainer.core.feeding_trainer import FeedingTrainer, choose_precision
 from trainer.core.fingerprint import fingerprint
 from trainer.core.fit import fit_key, measure_best_budget
 from trainer.core.fit_memory import FILE_NAME, RememberedBudget, tokens_for_new_job
+from trainer.core.learner import CommandSource
 from trainer.core.lineage import refuse_missing_gpu, refuse_other_base, unlocked_settings
 from trainer.core.model import display_name, find_base_model, load_model, refuse_longer_rows, save_tokenizer
 from trainer.core.publishing import STAGING
@@ -39,7 +40,7 @@ from trainer.core.ranks import Ranks
 from trainer.core.retention import Retention
 from trainer.core.row_memory import RowMemory
 from trainer.core.saver import PendingSave
-from trainer.core.session import CommandSource, Session
+from trainer.core.session import Session
 from trainer.core.shares import threads_of_each
 from trainer.core.training_state import load_state, load_way, refuse_broken, write_state
 from trainer.core.vocabulary import add_tokens, added_in, refuse_missing_tokens, rows_of_tokens

@@ -15,20 +15,19 @@ from collections.abc import Callable, Generator, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
-from typing import Protocol
 
 from trainer.config.schema import CheckpointSettings, Settings
 from trainer.core.data_checks import DataChecks, RefusedData
-from trainer.core.evaluation import Evaluation, Measuring
+from trainer.core.evaluation import Evaluation
 from trainer.core.faults import BrokenModel, NotFinite, UnusableReplay
 from trainer.core.feeding_trainer import StepBundle
-from trainer.core.fit_memory import Budget
+from trainer.core.learner import CommandSource, Learner
 from trainer.core.next_files import NextFiles
 from trainer.core.open_job import Means, OpenJob, UnreadableRows, open_job, render_ahead, settings_of
 from trainer.core.publishing import NoRoom
 from trainer.core.replay import EarlierFiles
-from trainer.core.saver import PendingSave, Saver
-from trainer.data.render import ExampleRenderer, Tokenizer
+from trainer.core.saver import Saver
+from trainer.data.render import ExampleRenderer
 from trainer.data.rows import BadRow, FileChanged, RowFile
 from trainer.data.token_cache import TokenCache
 from trainer.monitoring.reporter import Reporter
@@ -64,47 +63,6 @@ FINISHED_KEPT = 2_000  # ended jobs that a checkpoint remembers; the daemon file
 BAD_STEPS_ALLOWED = 3  # among so many steps of a job, until it goes back to the last checkpoint without them
 BAD_STEPS_SPAN = 50
 SAVE_RETRY_S = 5.0
-
-
-class CommandSource(Protocol):
-    """Where a session's commands come from."""
-
-    def get(self, timeout_s: float | None) -> Command | None:
-        """Return the next command, waiting up to `timeout_s` (None: for ever); None when none came."""
-        ...
-
-
-class Learner(Protocol):
-    """What a session needs of the engine."""
-
-    progress: Progress
-
-    @property
-    def tokenizer(self) -> Tokenizer:
-        """Renders the rows of a job."""
-        ...
-
-    @property
-    def budget(self) -> Budget:
-        """Knows how many tokens go through the model at once, where the settings leave it open."""
-        ...
-
-    def use(self, settings: Settings) -> None:
-        """Apply a job's settings."""
-        ...
-
-    def save(self, settings: CheckpointSettings) -> PendingSave:
-        """Begin to publish a checkpoint of weights, optimizer and progress."""
-        ...
-
-    def refuse_broken(self) -> None:
-        """Raise BrokenModel if something learned is not a finite number."""
-        ...
-
-    @property
-    def evaluator(self) -> Measuring:
-        """Measures what was learned."""
-        ...
 
 
 class Session:
