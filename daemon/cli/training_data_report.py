@@ -52,7 +52,7 @@ def validate(
             json.dumps(report.model_dump(mode="json") | {"max_length_adjusted": adjusted or None}, indent=2)
         )
     else:
-        _show(report)
+        _show(report, is_in_queue=file.resolve().is_relative_to(layout.queue.resolve()))
         for line in _adjusted_lines(adjusted):
             print(line)
     if report.is_blocked or adjusted.get("obstacle"):
@@ -82,13 +82,13 @@ def report(
     if as_json:
         print(json.dumps(found.model_dump(mode="json"), indent=2))
     else:
-        _show(found)
+        _show(found, is_in_queue=True)
 
 
-def _show(report: "DataReport") -> None:
+def _show(report: "DataReport", *, is_in_queue: bool) -> None:
     from daemon.reports import report_lines
 
-    for line in report_lines(report):
+    for line in report_lines(report, is_in_queue=is_in_queue):
         print(line)
 
 

@@ -65,6 +65,18 @@ def test_validate_ends_with_1_if_the_file_would_not_be_trained(layout, chat, ans
     assert "1 of 3 rows does not fit" in result.stdout
 
 
+@pytest.mark.parametrize("is_dropped", [True, False])
+def test_validate_says_how_this_file_is_admitted(layout, chat, answering, is_dropped):
+    answering.prepare(report("block").model_dump_json())
+    if is_dropped:
+        chat = chat.rename(layout.failed / chat.name)
+
+    shown = run(layout, "validate", str(chat)).stdout
+
+    assert "training_queue retry chat.jsonl --admit" in shown
+    assert ("drop it" in shown) == (not is_dropped)
+
+
 def test_validate_asks_for_this_file_by_the_settings_in_force(layout, chat, answering):
     layout.config_file.write_text('{"data": {"max_length": 512}}')
     answering.prepare(report().model_dump_json())

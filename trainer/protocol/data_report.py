@@ -7,6 +7,9 @@ from pydantic import BaseModel, ConfigDict
 Level = Literal["note", "warning", "block"]
 """note: within its limit. warning: somebody should look. block: not to be trained, unless it is admitted."""
 
+INTAKE_RULE = "rows"
+"""The rule whose block keeps a file from ever being taken in, which nobody can admit."""
+
 Depth = Literal["standard", "deep"]
 """standard: a sample of the rows was rendered. deep: every row."""
 
@@ -89,6 +92,11 @@ class DataReport(Plain):
     @property
     def warnings(self) -> list[Finding]:
         return [finding for finding in self.findings if finding.level == "warning"]
+
+    @property
+    def is_refused_at_intake(self) -> bool:
+        """Whether it never comes as far as its rows being looked at, so that admitting it changes nothing."""
+        return any(finding.rule == INTAKE_RULE for finding in self.blocks)
 
     @property
     def is_blocked(self) -> bool:
