@@ -84,6 +84,8 @@ def report_lines(report: DataReport, *, is_in_queue: bool) -> list[str]:
 
 def _facts(report: DataReport) -> Iterator[tuple[str, str]]:
     yield "file", printable(report.file)
+    if report.is_refused_at_intake:
+        return  # nobody looked at the rows, so a figure would say nothing of them
     yield "rows", f"{report.rows:,}, and {report.rejected_rows:,} rejected"
     yield "looked at", f"{report.sampled_rows:,} rows ({report.validation}); copies among all rows"
     if lengths := report.tokens:

@@ -101,13 +101,17 @@ def test_a_file_that_was_never_dropped_has_to_be_before_it_can_be_admitted():
     assert verdict.endswith("drop it, and after it failed: training_queue retry a.jsonl --admit")
 
 
-def test_what_is_not_even_taken_in_cannot_be_admitted():
+def test_of_what_is_not_even_taken_in_only_the_reason_is_shown_and_nobody_can_admit_it():
     refusal = finding("block", "3 of 4 rows are malformed", rule="rows")
-    report = report_with("block").model_copy(update={"findings": (refusal, finding("block"))})
+    report = report_with().model_copy(update={"findings": (refusal,)})
 
-    verdict = report_lines(report, is_in_queue=False)[-1]
-
-    assert verdict == "it is not taken in, and cannot be admitted; change what is marked x"
+    assert report_lines(report, is_in_queue=False) == [
+        "file              a.jsonl",
+        "",
+        "x 3 of 4 rows are malformed",
+        "",
+        "it is not taken in, and cannot be admitted; change what is marked x",
+    ]
 
 
 def test_the_lines_show_figures_and_findings_and_nothing_that_a_terminal_obeys():
