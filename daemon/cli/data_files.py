@@ -9,12 +9,11 @@ from typing import Annotated
 
 import typer
 
-from daemon.cli.options import CommandFailed
+from daemon.cli.options import CommandFailed, any_layout_of
 from daemon.data_tools.reading import BadInput, DataFile, LeftOut
 from daemon.data_tools.writing import BadOutput
 from trainer.config.loader import BadConfig, load_settings
 from trainer.config.schema import Settings
-from trainer.protocol.layout import Layout, find_base_dir
 
 BAD_CONFIG_EXIT_CODE = 78  # EX_CONFIG
 PROGRESS_BYTES = 1 << 20  # between two movements of the bar; drawing it must not cost more than reading
@@ -34,7 +33,7 @@ def settings_for(base_dir: Path | None) -> Settings:
         CommandFailed: they are invalid.
     """
     try:
-        return load_settings(Layout(find_base_dir(base_dir)).config_file).settings
+        return load_settings(any_layout_of(base_dir).config_file).settings
     except BadConfig as error:
         raise CommandFailed(str(error), exit_code=BAD_CONFIG_EXIT_CODE) from error
 

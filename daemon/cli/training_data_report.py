@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from daemon.cli.data_files import BAD_CONFIG_EXIT_CODE, In
-from daemon.cli.options import BaseDir, CommandFailed, Json, layout_of
+from daemon.cli.options import BaseDir, CommandFailed, Json, any_layout_of, layout_of
 from trainer.protocol.layout import Layout
 from trainer.protocol.text import printable
 
@@ -43,7 +43,7 @@ def validate(
     """Look at a file as the worker would before training it. Exit code 1 if it would not be trained."""
     if yes and not auto_adjust:
         raise CommandFailed("--yes is for --auto-adjust; give both, or neither")
-    layout = layout_of(base_dir)
+    layout = any_layout_of(base_dir)
     effective = _load_settings(layout)
     report = _inspect(layout, file, effective, deep=deep, shows_progress=sys.stderr.isatty() and not as_json)
     adjusted = _adjust(layout, report, effective, writes=yes) if auto_adjust else {}

@@ -10,7 +10,7 @@ import typer
 
 from daemon.cli.ask_process import ask
 from daemon.cli.data_files import BAD_CONFIG_EXIT_CODE, In, settings_for
-from daemon.cli.options import BaseDir, CommandFailed, Json, layout_of
+from daemon.cli.options import BaseDir, CommandFailed, Json, any_layout_of
 from daemon.cli.training_data_report import progress_words
 from trainer.protocol.dry_run import Refused
 from trainer.protocol.show import SHOW_ANSWERS, Shown, ShownExample, ShownToken, ShowOrder
@@ -37,7 +37,7 @@ def show(
     as_json: Json = False,
 ) -> None:
     """Show a row as the model sees it: what is learned, and what is only context."""
-    layout = layout_of(base_dir)
+    layout = any_layout_of(base_dir)
     if not file.is_file():
         raise CommandFailed(f"{printable(str(file))} is not a file; expected one with rows")
     order = ShowOrder(
