@@ -45,7 +45,7 @@ def convert(
     base_dir: BaseDir = None,
     as_json: Json = False,
 ) -> None:
-    """Write a file in another format, and say what that format has no place for."""
+    """Write a file in another format. Says what that format has no place for."""
     _convert([file], out, to, force=force, base_dir=base_dir, as_json=as_json)
 
 
@@ -134,7 +134,7 @@ def dedupe(
     base_dir: BaseDir = None,
     as_json: Json = False,
 ) -> None:
-    """Keep the first of all rows that say the same, whatever their white space, case and metadata."""
+    """Keep the first of all rows that say the same. White space, case and metadata do not count."""
     left_out = LeftOut()
     with (
         open_files([file], base_dir, as_json=as_json) as [source],
@@ -167,7 +167,7 @@ def sample(
     base_dir: BaseDir = None,
     as_json: Json = False,
 ) -> None:
-    """Draw rows with equal chances; they stay in the order of the file."""
+    """Draw rows with equal chances. They stay in the order of the file."""
     left_out = LeftOut()
     with (
         open_files([file], base_dir, as_json=as_json, passes=2) as [source],

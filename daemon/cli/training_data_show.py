@@ -36,7 +36,7 @@ def show(
     base_dir: BaseDir = None,
     as_json: Json = False,
 ) -> None:
-    """Show a row as the model sees it: what is learned, and what is only context."""
+    """Show a row as the model sees it. Marks what is learned; the rest is context."""
     layout = any_layout_of(base_dir)
     if not file.is_file():
         raise CommandFailed(f"{printable(str(file))} is not a file; expected one with rows")

@@ -28,7 +28,7 @@ def value(
     base_dir: BaseDir = None,
     as_json: Json = False,
 ) -> None:
-    """Show what a trained file has brought: losses before and after it, steps, tokens, time."""
+    """Show what a trained file has brought. Losses before and after it, steps, tokens, time."""
     layout = layout_of(base_dir)
     try:
         found = file_value(layout.ledger_file, name)
