@@ -82,12 +82,13 @@ def file_value(ledger_file: Path, name: str) -> FileValue:
             "SELECT * FROM jobs WHERE state <> 'removed' AND ? IN (display, id) ORDER BY id DESC LIMIT 1",
             (printable(name.rpartition("/")[2]),),
         ).fetchone()
-        if job is None:
-            raise NotInLedger(
-                f"the ledger knows no file named {printable(name)}; expected a name such as "
-                "training_queue list or the folder queue/recently_completed/ shows"
-            )
-        return _value(database, job)
+        if job is not None:
+            return _value(database, job)
+    # After the block, which takes a ValueError for damage
+    raise NotInLedger(
+        f"the ledger knows no file named {printable(name)}; expected a name such as "
+        "training_queue list or the folder queue/recently_completed/ shows"
+    )
 
 
 def _value(database: sqlite3.Connection, job: sqlite3.Row) -> FileValue:

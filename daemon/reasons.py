@@ -2,10 +2,12 @@
 
 from pathlib import Path
 
+from pydantic import ValidationError
+
 from daemon.folder import REASON_SUFFIX, is_users_file, note_beside
 from daemon.ledger import Ledger
 from daemon.sight import identity_of
-from trainer.protocol.files import write_json
+from trainer.protocol.files import UnreadableFile, read_json, write_json
 from trainer.protocol.job import FaultKind, Job, Outcome, Reason
 from trainer.protocol.layout import Layout
 from trainer.protocol.text import printable
@@ -37,6 +39,16 @@ def write_reason(path: Path, reason: Reason) -> None:
     """Write the note beside a file."""
     text = reason.model_dump(mode="json")
     write_json(note_beside(path, REASON_SUFFIX), text, durable=False)
+
+
+def refusal_at_intake(path: Path) -> str | None:
+    """Return why a file was refused before it became a job; None if it was not, or nobody knows."""
+    try:
+        reason = Reason.model_validate(read_json(note_beside(path, REASON_SUFFIX)))
+    except (FileNotFoundError, UnreadableFile, ValidationError):
+        return None
+    is_refusal = reason.kind is FaultKind.BAD_DATA and reason.job_id is None
+    return reason.message if is_refusal and reason.message != LOST else None
 
 
 def restore_reasons(layout: Layout, ledger: Ledger, *, at: str) -> None:

@@ -1,6 +1,7 @@
 """The reports on files' rows: `status/data_reports/NAME.json`, and how a person reads them."""
 
 import os
+import shlex
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -69,15 +70,22 @@ def summary(report: DataReport) -> str | None:
     return f"{report.file}: {admitted}{'; '.join(told)}"
 
 
-def report_lines(report: DataReport) -> list[str]:
-    """Return a report as lines for a terminal."""
+def report_lines(report: DataReport, *, is_in_queue: bool) -> list[str]:
+    """Return a report as lines for a terminal.
+
+    Args:
+        is_in_queue: whether `training_queue` knows the file.
+    """
     facts = [f"{name:<18}{value}" for name, value in _facts(report)]
     findings = [f"{SIGNS[finding.level]} {printable(finding.message)}" for finding in report.findings]
-    return [*facts, "", *(findings or ["nothing odd was found"]), "", _verdict(report)]
+    verdict = _verdict(report, is_in_queue=is_in_queue)
+    return [*facts, "", *(findings or ["nothing odd was found"]), "", verdict]
 
 
 def _facts(report: DataReport) -> Iterator[tuple[str, str]]:
     yield "file", printable(report.file)
+    if report.is_refused_at_intake:
+        return  # nobody looked at the rows, so a figure would say nothing of them
     yield "rows", f"{report.rows:,}, and {report.rejected_rows:,} rejected"
     yield "looked at", f"{report.sampled_rows:,} rows ({report.validation}); copies among all rows"
     if lengths := report.tokens:
@@ -92,9 +100,15 @@ def _facts(report: DataReport) -> Iterator[tuple[str, str]]:
         yield name, ", ".join([*labels[:LABELS_SHOWN], *["…"] * (len(labels) > LABELS_SHOWN)])
 
 
-def _verdict(report: DataReport) -> str:
+def _verdict(report: DataReport, *, is_in_queue: bool) -> str:
+    if report.is_refused_at_intake:
+        return "it is not taken in, and cannot be admitted; change what is marked x"
+    if not report.can_be_admitted:
+        return "it is not trained, and cannot be admitted; change what is marked x"
     if report.is_blocked:
-        return "it is not trained, unless it is admitted: training_queue retry NAME --admit"
+        retry = f"training_queue retry {shlex.quote(report.file)} --admit"
+        way = retry if is_in_queue else f"drop it, and after it failed: {retry}"
+        return f"it is not trained, unless it is admitted: {way}"
     if report.blocks:
         return "it was admitted, so it is trained whatever is marked x"
     return "it can be trained; what is marked ! is worth a look" if report.warnings else "it can be trained"

@@ -1,6 +1,7 @@
 """The documentation keeps its promises: complete, current, and its commands exist."""
 
 import json
+import os
 import re
 import subprocess
 import sys
@@ -70,6 +71,19 @@ def test_every_command_is_documented_and_explains_itself_with_an_example(command
         check=True,
     )
     assert "Example" in result.stdout
+
+
+@pytest.mark.parametrize("command", [command for command, subs in COMMANDS.items() if subs != [""]])
+def test_a_list_of_subcommands_cuts_no_description_off(command):
+    listed = subprocess.run(
+        [sys.executable, "-m", f"daemon.cli.{command}", "--help"],
+        capture_output=True,
+        text=True,
+        check=True,
+        env=os.environ | {"COLUMNS": "80", "TERMINAL_WIDTH": "80"},
+    ).stdout
+
+    assert "..." not in listed.partition("Commands:")[2]
 
 
 def test_every_option_that_the_pages_use_exists():

@@ -20,7 +20,7 @@ from trainer.config.schema import Settings
 from trainer.core.answering import be_killed_first, take_standard_output
 from trainer.data.check import FileCheck, RejectedRow, check_file
 from trainer.data.report import Limits, RowReport
-from trainer.protocol.data_report import DataReport, Finding, InspectionOrder
+from trainer.protocol.data_report import INTAKE_RULE, DataReport, Finding, InspectionOrder
 from trainer.protocol.job import FaultKind, Job
 from trainer.protocol.text import printable
 
@@ -76,7 +76,7 @@ def _of_rejected(rejected: list[RejectedRow], check: FileCheck, limit: float) ->
     message = why or f"{num_bad:,} rows are left out; the first: {check.first_rejection}"
     return [
         Finding(
-            rule="rows",
+            rule=INTAKE_RULE,
             level="block" if why else "warning",
             message=printable(message),
             rows=num_bad,

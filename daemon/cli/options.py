@@ -41,13 +41,18 @@ def use_base_dir(base_dir: Path | None) -> None:
         os.environ[BASE_DIR_VARIABLE] = str(base_dir)
 
 
+def any_layout_of(base_dir: Path | None) -> Layout:
+    """Return the folder a command is about, whether or not a daemon has ever run there."""
+    return Layout(find_base_dir(base_dir))
+
+
 def layout_of(base_dir: Path | None) -> Layout:
     """Return the working directory a command is about.
 
     Raises:
         CommandFailed: nothing looks like one there.
     """
-    layout = Layout(find_base_dir(base_dir))
+    layout = any_layout_of(base_dir)
     if not layout.queue.is_dir():
         raise CommandFailed(
             f"{layout.base} is not a working directory (it has no queue/); "

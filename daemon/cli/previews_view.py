@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from rich.console import RenderableType
 
 LONGEST = 2_000  # characters of a text that are shown to people; JSON has all
+EMPTY = "(an empty answer)"
 ENDED = {"end": "", "tokens": " (cut off at previews.max_new_tokens)", "time": " (cut off, out of time)"}
 
 
@@ -38,14 +39,18 @@ def draw_previews(histories: Sequence[PreviewHistory]) -> "RenderableType":
 def _lines(history: PreviewHistory) -> list[tuple[str, str]]:
     lines = [
         ("prompt", printable(history.prompt, limit=LONGEST)),
-        (f"step {history.global_step:,}", printable(history.text, limit=LONGEST) + ENDED[history.ended_by]),
+        (f"step {history.global_step:,}", _answer(history.text) + ENDED[history.ended_by]),
     ]
     if history.before is None:
         lines.append(("change", f"none since the first answer, at step {history.unchanged_since:,}"))
     else:
-        lines.append((f"step {history.before_step or 0:,}", printable(history.before, limit=LONGEST)))
+        lines.append((f"step {history.before_step or 0:,}", _answer(history.before)))
         lines.append(("change", f"the newer text since step {history.unchanged_since:,}"))
     if history.metrics:
         shown = (f"{printable(name)} {value:.4g}" for name, value in history.metrics.items())
         lines.append(("metrics", "   ".join(shown)))
     return lines
+
+
+def _answer(text: str) -> str:
+    return printable(text, limit=LONGEST) if text.strip(" ") else EMPTY

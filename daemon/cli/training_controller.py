@@ -127,7 +127,11 @@ def _show_previews(layout: Layout, as_json: bool) -> None:
         return
     from rich.console import Console
 
-    Console().print(draw_previews(histories))
+    console = Console()
+    with console.capture() as captured:
+        console.print(draw_previews(histories))
+    for line in captured.get().splitlines():
+        print(line.rstrip())  # a table fills its lines with blanks
 
 
 def _watch(layout: Layout) -> None:

@@ -10,7 +10,7 @@ import typer
 from daemon.cli.data_files import Force, In, Out, Seed, open_files, refuse_empty, tell
 from daemon.cli.options import BaseDir, CommandFailed, Json
 from daemon.data_tools import operations
-from daemon.data_tools.express import Format
+from daemon.data_tools.express import Format, format_named
 from daemon.data_tools.reading import LeftOut
 from daemon.data_tools.seen import Seen
 from daemon.data_tools.writing import SUFFIX, new_file
@@ -21,17 +21,31 @@ if TYPE_CHECKING:
 
 app = typer.Typer()
 
+FORMATS = "|".join(Format)
+
+
+def _to_format(name: str) -> Format:
+    try:
+        return format_named(name)
+    except ValueError as error:
+        raise typer.BadParameter(
+            f'"{printable(name)}" is no format; expected one of {", ".join(Format)}'
+        ) from error
+
 
 @app.command(epilog="Example:\n\n\b\n  training_data convert alpaca.jsonl chat.jsonl --to messages")
 def convert(
     file: In,
     out: Out,
-    to: Annotated[Format, typer.Option("--to", help="The format of the new file.")],
+    to: Annotated[
+        Format,
+        typer.Option("--to", parser=_to_format, metavar=FORMATS, help="The format of the new file."),
+    ],
     force: Force = False,
     base_dir: BaseDir = None,
     as_json: Json = False,
 ) -> None:
-    """Write a file in another format, and say what that format has no place for."""
+    """Write a file in another format. Says what that format has no place for."""
     _convert([file], out, to, force=force, base_dir=base_dir, as_json=as_json)
 
 
@@ -120,7 +134,7 @@ def dedupe(
     base_dir: BaseDir = None,
     as_json: Json = False,
 ) -> None:
-    """Keep the first of all rows that say the same, whatever their white space, case and metadata."""
+    """Keep the first of all rows that say the same. White space, case and metadata do not count."""
     left_out = LeftOut()
     with (
         open_files([file], base_dir, as_json=as_json) as [source],
@@ -153,7 +167,7 @@ def sample(
     base_dir: BaseDir = None,
     as_json: Json = False,
 ) -> None:
-    """Draw rows with equal chances; they stay in the order of the file."""
+    """Draw rows with equal chances. They stay in the order of the file."""
     left_out = LeftOut()
     with (
         open_files([file], base_dir, as_json=as_json, passes=2) as [source],
@@ -175,7 +189,13 @@ def merge(
         list[Path], typer.Argument(metavar="FILE... OUT", help="Files to read, and the new one at the end.")
     ],
     to: Annotated[
-        Format | None, typer.Option("--to", help="Convert all rows; needed where formats differ.")
+        Format | None,
+        typer.Option(
+            "--to",
+            parser=_to_format,
+            metavar=FORMATS,
+            help="Convert all rows; needed where formats differ.",
+        ),
     ] = None,
     force: Force = False,
     base_dir: BaseDir = None,

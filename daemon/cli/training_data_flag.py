@@ -49,7 +49,7 @@ def flag(
     base_dir: BaseDir = None,
     as_json: Json = False,
 ) -> None:
-    """Flag a row, with its content and a note, in status/flagged_examples.jsonl."""
+    """Flag a row for a later look. Content and note go to status/flagged_examples.jsonl."""
     layout = layout_of(base_dir)
     if (name is not None) + show_list + (export is not None) != 1:
         raise CommandFailed("give one of: NAME with --row and --note, --list, --export OUT")

@@ -47,7 +47,7 @@ def generate(
     base_dir: BaseDir = None,
     as_json: Json = False,
 ) -> None:
-    """Write puzzles with the one right answer to each; the same options give the same file."""
+    """Write puzzles, with the one right answer to each. The same options give the same file."""
     run = generation.Run(skill=skill, difficulty=difficulty, seed=seed, count=count)
     with (
         open_files(without or [], base_dir, as_json=as_json) as files,

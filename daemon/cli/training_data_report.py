@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from daemon.cli.data_files import In
-from daemon.cli.options import BaseDir, CommandFailed, Json, layout_of, settings_in
+from daemon.cli.options import BaseDir, CommandFailed, Json, any_layout_of, layout_of, settings_in
 from trainer.protocol.layout import Layout
 from trainer.protocol.text import printable
 
@@ -45,7 +45,7 @@ def validate(
     """Look at a file as the worker would before training it. Exit code 1 if it would not be trained."""
     if yes and not auto_adjust:
         raise CommandFailed("--yes is for --auto-adjust; give both, or neither")
-    layout = layout_of(base_dir)
+    layout = any_layout_of(base_dir)
     effective = settings_in(layout)
     report = _inspect(layout, file, effective, deep=deep, shows_progress=sys.stderr.isatty() and not as_json)
     adjusted = _adjust(layout, report, effective, writes=yes) if auto_adjust else {}
@@ -54,7 +54,7 @@ def validate(
             json.dumps(report.model_dump(mode="json") | {"max_length_adjusted": adjusted or None}, indent=2)
         )
     else:
-        _show(report)
+        _show(report, is_in_queue=file.resolve().is_relative_to(layout.queue.resolve()))
         for line in _adjusted_lines(adjusted):
             print(line)
     if report.is_blocked or adjusted.get("obstacle"):
@@ -84,13 +84,13 @@ def report(
     if as_json:
         print(json.dumps(found.model_dump(mode="json"), indent=2))
     else:
-        _show(found)
+        _show(found, is_in_queue=True)
 
 
-def _show(report: "DataReport") -> None:
+def _show(report: "DataReport", *, is_in_queue: bool) -> None:
     from daemon.reports import report_lines
 
-    for line in report_lines(report):
+    for line in report_lines(report, is_in_queue=is_in_queue):
         print(line)
 
 

@@ -10,7 +10,14 @@ import typer
 
 from daemon.cli.ask_process import ask
 from daemon.cli.data_files import In
-from daemon.cli.options import BAD_CONFIG_EXIT_CODE, BaseDir, CommandFailed, Json, layout_of, settings_in
+from daemon.cli.options import (
+    BAD_CONFIG_EXIT_CODE,
+    BaseDir,
+    CommandFailed,
+    Json,
+    any_layout_of,
+    settings_in,
+)
 from daemon.cli.training_data_report import progress_words
 from trainer.protocol.dry_run import Refused
 from trainer.protocol.show import SHOW_ANSWERS, Shown, ShownExample, ShownToken, ShowOrder
@@ -36,8 +43,8 @@ def show(
     base_dir: BaseDir = None,
     as_json: Json = False,
 ) -> None:
-    """Show a row as the model sees it: what is learned, and what is only context."""
-    layout = layout_of(base_dir)
+    """Show a row as the model sees it. Marks what is learned; the rest is context."""
+    layout = any_layout_of(base_dir)
     if not file.is_file():
         raise CommandFailed(f"{printable(str(file))} is not a file; expected one with rows")
     order = ShowOrder(

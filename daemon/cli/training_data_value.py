@@ -8,9 +8,13 @@ from typing import Annotated
 import typer
 
 from daemon.cli.options import BaseDir, CommandFailed, Json, layout_of
+from daemon.cli.queue_view import find_named, finished_file
 from daemon.cli.status_view import duration_text
 from daemon.file_value import FileValue, NotInLedger, Validation, file_value
 from daemon.ledger_reader import UnreadableLedger
+from trainer.protocol.job import Outcome
+from trainer.protocol.layout import Layout
+from trainer.protocol.text import printable
 
 app = typer.Typer()
 
@@ -24,11 +28,13 @@ def value(
     base_dir: BaseDir = None,
     as_json: Json = False,
 ) -> None:
-    """Show what a trained file has brought: losses before and after it, steps, tokens, time."""
+    """Show what a trained file has brought. Losses before and after it, steps, tokens, time."""
     layout = layout_of(base_dir)
     try:
         found = file_value(layout.ledger_file, name)
-    except (NotInLedger, UnreadableLedger) as error:
+    except NotInLedger as error:
+        raise CommandFailed(_why_untrained(layout, name) or str(error)) from error
+    except UnreadableLedger as error:
         raise CommandFailed(str(error)) from error
     if as_json:
         print(json.dumps({**dataclasses.asdict(found), "validation_change": found.change}, indent=2))
@@ -37,8 +43,22 @@ def value(
             print(line)
 
 
+def _why_untrained(layout: Layout, name: str) -> str | None:
+    """Say why a file that never became a job has brought nothing; None if it is not among those put aside."""
+    for outcome in (Outcome.FAILED, Outcome.SKIPPED):
+        for path in find_named([layout.finished(outcome)], name):
+            reason = finished_file(layout, outcome, path.name).reason or "nobody knows why"
+            place = printable(f"queue/{path.parent.name}/{path.name}")
+            return f"{place} was put aside before it was trained, so it has brought nothing: {reason}"
+    return None
+
+
 def _lines(found: FileValue) -> Iterator[str]:
     yield f"{found.name} (job {found.job}): {found.state}"
+    if not found.steps and found.state == Outcome.FAILED:
+        yield "it failed before its first step, so it has brought nothing"
+        yield "training_queue list --failed says why"
+        return
     if not found.steps:
         yield "it has taken no step, so it has brought nothing"
         return

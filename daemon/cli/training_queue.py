@@ -23,7 +23,7 @@ from daemon.cli.queue_view import (
 from daemon.cli.status_view import read_status
 from daemon.folder import REASON_SUFFIX, note_beside
 from daemon.intake import find_files
-from daemon.reasons import write_reason
+from daemon.reasons import refusal_at_intake, write_reason
 from daemon.settling import TRAINING_SUFFIXES, is_training_file
 from trainer.protocol.files import UnreadableFile, copy_durably, move_durably, read_json
 from trainer.protocol.job import FaultKind, Outcome, Priority, Reason
@@ -275,6 +275,11 @@ def _place(path: Path) -> str:
 def _admit(layout: Layout, path: Path) -> None:
     if path.is_symlink() or not path.is_file():  # reading a pipe would wait for its writer
         raise CommandFailed(f"{_shown(path)} is not a regular file, so it cannot be admitted; add a copy")
+    if refusal := refusal_at_intake(path):
+        raise CommandFailed(
+            f"{_place(path)} was refused before its rows were looked at, so it cannot be admitted: "
+            f"{printable(refusal)}; correct the file or the setting, then retry it without --admit"
+        )
     admit(layout, path)
 
 

@@ -21,6 +21,15 @@ class Format(StrEnum):
     PROMPT_COMPLETION = "prompt-completion"
 
 
+def format_named(name: str) -> Format:
+    """Return a format by its name, also by that which the queue and the ledger show (with `_`).
+
+    Raises:
+        ValueError: there is none.
+    """
+    return Format(name.replace("_", "-"))
+
+
 class Loss(StrEnum):
     """What a format has no place for, in words for people."""
 

@@ -58,6 +58,25 @@ def test_an_answer_that_never_changed_says_so_and_one_that_was_cut_why(layout):
     assert "none since the first answer, at step 100" in shown
 
 
+def test_an_empty_answer_is_shown_as_one(layout):
+    note(layout, "", "  ", ended_by="tokens")
+
+    shown = lines_of(run(layout, "status", "--previews"))
+
+    assert shown[1:3] == [
+        "step 200 (an empty answer) (cut off at previews.max_new_tokens)",
+        "step 100 (an empty answer)",
+    ]
+
+
+def test_no_line_ends_in_blanks(layout):
+    note(layout, "nobody", "a longer answer than the one before")
+
+    lines = run(layout, "status", "--previews").stdout.splitlines()
+
+    assert lines == [line.rstrip() for line in lines]
+
+
 def test_answers_cannot_command_the_terminal(layout):
     note(layout, "before\x1b]0;owned\x07", "[red]after\x1b[2J", prompt="a\nb\u202e")
 

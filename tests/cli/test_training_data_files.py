@@ -51,6 +51,23 @@ def test_convert_tells_of_losses_and_of_rows_left_out(layout, tmp_path):
     assert file.read_bytes() == before
 
 
+@pytest.mark.parametrize("name", ["prompt-completion", "prompt_completion"])
+def test_a_format_has_the_name_that_the_queue_shows_too(layout, chat, tmp_path, name):
+    converted, merged = tmp_path / "converted.jsonl", tmp_path / "merged.jsonl"
+
+    run(layout, "convert", str(chat), str(converted), "--to", name)
+    run(layout, "merge", str(chat), str(merged), "--to", name)
+
+    assert set(lines_of(converted)[0]) >= {"prompt", "completion"}
+    assert merged.read_bytes() == converted.read_bytes()
+
+
+def test_an_unknown_format_is_named_with_those_there_are(layout, chat, tmp_path):
+    result = run(layout, "convert", str(chat), str(tmp_path / "out.jsonl"), "--to", "nope")
+
+    assert '"nope" is no format; expected one of messages, sharegpt, alpaca, ' in result.stderr
+
+
 def test_a_program_gets_the_losses_as_json(layout, tmp_path):
     file = write_jsonl(tmp_path / "chat.jsonl", [{"messages": row()["messages"], "id": 7}, "[]"])
 

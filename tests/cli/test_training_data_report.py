@@ -65,6 +65,32 @@ def test_validate_ends_with_1_if_the_file_would_not_be_trained(layout, chat, ans
     assert "1 of 3 rows does not fit" in result.stdout
 
 
+@pytest.mark.parametrize("content, max_length", [(None, 2048), ('{"data": {"max_length": 512}}', 512)])
+def test_validate_needs_no_folder_of_a_daemon(tmp_path, chat, answering, content, max_length):
+    layout = Layout(tmp_path)
+    if content:
+        layout.config_file.write_text(content)
+    answering.prepare(report().model_dump_json())
+
+    result = run(layout, "validate", str(chat), "--auto-adjust")
+
+    assert result.exit_code == 0
+    assert answering.order["settings"]["data"]["max_length"] == max_length
+    assert not any(folder.exists() for folder in layout.folders())
+
+
+@pytest.mark.parametrize("is_dropped", [True, False])
+def test_validate_says_how_this_file_is_admitted(layout, chat, answering, is_dropped):
+    answering.prepare(report("block").model_dump_json())
+    if is_dropped:
+        chat = chat.rename(layout.failed / chat.name)
+
+    shown = run(layout, "validate", str(chat)).stdout
+
+    assert "training_queue retry chat.jsonl --admit" in shown
+    assert ("drop it" in shown) == (not is_dropped)
+
+
 def test_validate_asks_for_this_file_by_the_settings_in_force(layout, chat, answering):
     layout.config_file.write_text('{"data": {"max_length": 512}}')
     answering.prepare(report().model_dump_json())

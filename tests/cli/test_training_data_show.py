@@ -69,6 +69,15 @@ def test_without_colours_brackets_say_what_is_learned(layout, chat, answering):
     ]
 
 
+def test_no_folder_of_a_daemon_is_needed(tmp_path, chat, answering):
+    answering.prepare(row_with([PROMPT]).model_dump_json())
+
+    result = run(Layout(tmp_path), "show", str(chat), "--row", "2")
+
+    assert result.exit_code == 0
+    assert answering.order["settings"]["data"]["max_length"] == 2048
+
+
 def test_the_order_names_file_line_and_settings(layout, chat, answering):
     answering.prepare(row_with([PROMPT]).model_dump_json())
 

@@ -6,10 +6,11 @@ import pytest
 
 from daemon.cli.training_data import app
 from daemon.ledger import Ledger
+from daemon.reasons import write_reason
 from daemon.sight import identity_of
 from tests.cli.runner import runner_of
 from tests.support import FakeClock, job_for, rows, write_jsonl
-from trainer.protocol.job import JobRecord, Outcome
+from trainer.protocol.job import FaultKind, JobRecord, Outcome, Reason
 from trainer.protocol.layout import Layout
 from trainer.protocol.messages import StepReport, Validated
 
@@ -177,7 +178,40 @@ def test_the_newest_of_several_with_one_name_is_shown_and_others_by_their_job(hi
     assert first.id in by_job
 
 
-def test_a_name_that_nobody_knows_is_an_error(history):
+def test_a_name_that_nobody_knows_is_an_error_and_the_ledger_is_not_blamed(history):
     result = history.value("no\x1b.jsonl")
 
-    assert "the ledger knows no file named no\\x1b.jsonl" in str(result.exception)
+    assert str(result.exception) == (
+        "the ledger knows no file named no\\x1b.jsonl; expected a name such as training_queue list or the "
+        "folder queue/recently_completed/ shows"
+    )
+
+
+def test_a_damaged_ledger_is_named(tmp_path):
+    layout = Layout(tmp_path)
+    layout.create()
+    layout.ledger_file.write_bytes(b"no database" * 500)
+
+    result = run(layout, "value", "chat.jsonl")
+
+    assert "ledger.sqlite3: file is not a database; expected a daemon's ledger" in str(result.exception)
+
+
+def test_a_file_that_was_never_taken_in_has_brought_nothing(history):
+    path = write_jsonl(history.layout.failed / "chat.jsonl", rows(1))
+    write_reason(
+        path, Reason(kind=FaultKind.BAD_DATA, message="no rows", file="chat.jsonl", at="2026-01-01T00:00:00Z")
+    )
+
+    result = history.value("chat.jsonl")
+
+    assert str(result.exception) == (
+        "queue/failed/chat.jsonl was put aside before it was trained, so it has brought nothing: no rows"
+    )
+
+
+def test_a_file_that_failed_before_its_first_step_says_so(history):
+    job = history.job("chat.jsonl", 1)
+    history.ledger.finish_job(job, Outcome.FAILED.value, None, None)
+
+    assert "it failed before its first step" in history.value("chat.jsonl").stdout

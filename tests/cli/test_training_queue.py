@@ -13,12 +13,13 @@ from typer.testing import CliRunner
 
 from daemon.cli.training_queue import ROWS_SHOWN, app
 from daemon.ledger import Ledger
+from daemon.reasons import LOST, write_reason
 from daemon.sight import identity_of
 from daemon.status_board import StatusBoard
 from tests.cli.runner import runner_of
 from tests.support import FakeClock, job_for, rows, write_jsonl
 from trainer.protocol.files import file_sha256
-from trainer.protocol.job import Outcome, Priority
+from trainer.protocol.job import FaultKind, Outcome, Priority, Reason
 from trainer.protocol.layout import Layout
 
 
@@ -433,6 +434,41 @@ def test_what_is_no_file_is_not_admitted(layout):
     result = run(layout, "retry", "a.jsonl", "--admit")
 
     assert "a.jsonl is not a regular file" in str(result.exception)
+
+
+def fail(layout, message, **fields):
+    """Have a file lie in failed/ for this reason."""
+    path = write_jsonl(layout.failed / "a.jsonl", rows(1))
+    reason = {"kind": FaultKind.BAD_DATA, "message": message, "file": "a.jsonl", "at": "2026-01-01T00:00:00Z"}
+    write_reason(path, Reason(**(reason | fields)))
+
+
+def test_a_file_that_was_never_taken_in_is_not_admitted(layout):
+    fail(layout, "3 of 4 rows are malformed")
+
+    result = run(layout, "retry", "a.jsonl", "--admit")
+
+    assert "failed/a.jsonl was refused before its rows were looked at" in str(result.exception)
+    assert "3 of 4 rows are malformed; correct the file" in str(result.exception)
+    assert not layout.admitted.exists()
+    assert (layout.failed / "a.jsonl").exists()
+
+
+@pytest.mark.parametrize(
+    "message, fields",
+    [
+        ("all of 3 rows are too long", {"job_id": "20260101-000000-000001"}),
+        (LOST, {}),
+        ("skipped while it was checked", {"kind": FaultKind.REQUEST}),
+    ],
+)
+def test_a_file_that_was_not_refused_at_intake_is_admitted(layout, message, fields):
+    fail(layout, message, **fields)
+
+    run(layout, "retry", "a.jsonl", "--admit")
+
+    assert len(list(layout.admitted.iterdir())) == 1
+    assert (layout.waiting(Priority.NORMAL) / "a.jsonl").exists()
 
 
 @pytest.mark.parametrize("arguments", [["retry"], ["retry", "a.jsonl", "--failed"]])

@@ -249,6 +249,27 @@ def test_every_tag_of_a_page_is_closed():
     assert tags.open == []
 
 
+@pytest.mark.parametrize(
+    "formats, is_refused, leaves_texts_out",
+    [
+        (["messages"], False, False),
+        (["messages", "alpaca"], True, False),
+        (["text"], False, False),
+        (["messages", "text"], True, True),
+    ],
+)
+def test_a_file_of_several_formats_is_said_to_be_refused(formats, is_refused, leaves_texts_out):
+    survey = Survey()
+    for line, name in enumerate(formats, start=1):
+        survey.add(line, name, talk("a", "b"))
+
+    shown = "\n".join(lines_of("my chat.jsonl", survey.result(), LeftOut()))
+
+    assert ("is refused as a whole" in shown) == is_refused
+    assert ("training_data convert 'my chat.jsonl' OUT.jsonl --to messages" in shown) == is_refused
+    assert ("leaves plain texts out" in shown) == leaves_texts_out
+
+
 def test_nothing_of_a_file_is_obeyed_by_a_terminal():
     rows = [talk("\x1b[2J\u202e", f"{COOKING[i % 7]} \x1b]0;owned\x07") for i in range(40)]
 

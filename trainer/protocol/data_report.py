@@ -7,12 +7,14 @@ from pydantic import BaseModel, ConfigDict
 Level = Literal["note", "warning", "block"]
 """note: within its limit. warning: somebody should look. block: not to be trained, unless it is admitted."""
 
+INTAKE_RULE = "rows"
+"""The rule whose block keeps a file from ever being taken in, which nobody can admit."""
+
+NEVER_ADMITTED = (INTAKE_RULE, "unrenderable")
+"""Rules about rows of which nothing can be made."""
+
 Depth = Literal["standard", "deep"]
 """standard: a sample of the rows was rendered. deep: every row."""
-
-
-NEVER_ADMITTED = ("rows", "unrenderable")
-"""Rules about rows of which nothing can be made."""
 
 
 class Plain(BaseModel):
@@ -98,6 +100,11 @@ class DataReport(Plain):
     def can_be_admitted(self) -> bool:
         """Whether the file could be trained if somebody wanted it: all its rows can be read and rendered."""
         return not any(finding.rule in NEVER_ADMITTED for finding in self.blocks)
+
+    @property
+    def is_refused_at_intake(self) -> bool:
+        """Whether it never comes as far as its rows being looked at, so that admitting it changes nothing."""
+        return any(finding.rule == INTAKE_RULE for finding in self.blocks)
 
     @property
     def is_blocked(self) -> bool:

@@ -1,13 +1,16 @@
 """Show an analysis in a terminal. Everything that comes from the file is made printable."""
 
+import shlex
 from collections.abc import Iterator, Mapping
 from dataclasses import astuple
 
 from daemon.data_tools.analysis.findings import Analysis, Spread, Topic
+from daemon.data_tools.express import Format
 from daemon.data_tools.reading import LeftOut
 from trainer.protocol.text import printable
 
 BAR_WIDTH = 40
+PLAIN_TEXT = "text"  # the one format that no other can say
 SHARES_SHOWN = 6
 WORDS_SHOWN = 15
 EXAMPLE_CHARACTERS = 80
@@ -19,6 +22,7 @@ def lines_of(name: str, analysis: Analysis, left_out: LeftOut) -> Iterator[str]:
     sampled, duplicates = analysis.sampled, analysis.duplicates
     formats = ", ".join(f"{format_name}: {rows:,}" for format_name, rows in analysis.formats.items())
     yield f"{name}: {analysis.rows:,} rows ({formats}), and {left_out.count:,} that cannot be trained"
+    yield from _format_lines(name, analysis.formats)
     yield from (f"  {printable(place)}" for place in left_out.first)
     yield f"duplicates: {duplicates.extra_rows:,} rows (training_data dedupe removes them)"
     yield from (f"  {count:,} times, first on line {line:,}" for count, line in duplicates.largest_groups)
@@ -35,6 +39,16 @@ def lines_of(name: str, analysis: Analysis, left_out: LeftOut) -> Iterator[str]:
         yield "\nTOPICS"
         for topic in sampled.topics:
             yield from _topic_lines(topic)
+
+
+def _format_lines(name: str, formats: Mapping[str, int]) -> Iterator[str]:
+    """Say that training wants one format, and how to come to it, if there are several."""
+    if len(formats) < 2:
+        return
+    yield "  a file of several formats is refused as a whole; to make one of them:"
+    yield f"  training_data convert {shlex.quote(name)} OUT.jsonl --to {Format.MESSAGES}"
+    if PLAIN_TEXT in formats:
+        yield "  which leaves plain texts out: they have no turns, and need a file of their own"
 
 
 def _numbers(spread: Spread) -> str:
