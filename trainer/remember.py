@@ -85,6 +85,8 @@ def _add(file: CompletedFile, places: dict[str, list[Path]], order: RememberOrde
         except (FileChanged, OSError):
             continue  # another file of this name, or it has just been moved
         with closing(rows):
+            if next(readable(rows, order.fields), None) is None:
+                return True  # it was trained under other names of fields, which may come back
             _refuse_shortage(order.models, min(len(rows), order.max_rows))
             seen.add(
                 file.sha256, file.name, sketch_rows(readable(rows, order.fields)), max_rows=order.max_rows

@@ -191,6 +191,10 @@ def test_a_file_that_cannot_be_read_is_named(config_file):
             'config.json: data.fields.prompt is ""; expected at least 1 character',
         ),
         (
+            {"validation": {"file": "a\0b"}},
+            'config.json: validation.file is "a\\u0000b"; expected a name without NUL characters',
+        ),
+        (
             {"training": {"learning_rate": 2}},
             "config.json: training.learning_rate is 2; expected a number in (0, 1)",
         ),

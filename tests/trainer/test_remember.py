@@ -238,3 +238,15 @@ def test_what_went_wrong_is_told_and_stops_nothing(base_dir, tiny_folder, job_fi
     _, told = trained(base_dir, tiny_folder, job_file, "deep")
 
     assert Notice(key="seen rows", message="the disk is full") in told
+
+
+def test_a_file_whose_rows_have_other_names_now_is_not_taken_for_one_without_rows(models, folders):
+    content = [{"frage": f"q {number}", "antwort": f"answer {number}"} for number in range(3)]
+    path = write_jsonl(folders[1] / "a.jsonl", content)
+    file = CompletedFile(name="a.jsonl", sha256=file_sha256(path))
+
+    remember.carry_out(order_for(models, folders, file))
+    assert num_rows(models) == 0
+
+    remember.carry_out(order_for(models, folders, file, fields={"prompt": "frage", "completion": "antwort"}))
+    assert num_rows(models) == 3

@@ -257,3 +257,8 @@ def test_a_symlink_is_not_opened(tmp_path):
 def test_a_document_of_several_lines_is_told_how_to_become_rows(first_line):
     with pytest.raises(BadRow, match=r"column \d+: .*; write one row a line, such as with: jq -c"):
         parse_row(first_line)
+
+
+def test_a_number_that_no_float_can_hold_is_told():
+    with pytest.raises(BadRow, match="the number 1e999 is too large; expected one that fits a float"):
+        parse_row(b'{"difficulty": 1e999}')

@@ -5,7 +5,7 @@ The text under each field is its documentation: `docs/CONFIGURATION.md` and the 
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationInfo, field_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, JsonValue, ValidationInfo, field_validator
 from pydantic_core import PydanticCustomError
 
 from trainer.protocol.deep import PrivatePattern
@@ -15,6 +15,15 @@ from trainer.protocol.text import printable
 Positive = Annotated[int, Field(ge=1)]
 Seconds = Annotated[float, Field(ge=0)]
 Fraction = Annotated[float, Field(ge=0, le=1)]
+
+
+def _refuse_nul(path: str) -> str:
+    if "\0" in path:
+        raise PydanticCustomError("path", "a name without NUL characters")
+    return path
+
+
+FileName = Annotated[str, AfterValidator(_refuse_nul)]
 
 
 ALWAYS_GIVEN = ("messages", "tools", "documents", "add_generation_prompt")  # to a chat template
@@ -29,7 +38,7 @@ class Section(BaseModel):
 class ModelSettings(Section):
     """What is trained. A change takes effect when the worker is started again, which happens by itself."""
 
-    base_model: str = Field(default="tiny", min_length=1)
+    base_model: FileName = Field(default="tiny", min_length=1)
     """`tiny` (a small embedded model), the path of a model folder (relative to the working directory), or a
     Hugging Face hub name such as `Qwen/Qwen3-0.6B`."""
 
@@ -285,7 +294,7 @@ class ProfileSettings(Section):
     A change takes effect at the next job.
     """
 
-    name: str = "plain"
+    name: FileName = "plain"
     """`plain` takes conversations as they are. `emoji_think` has the model think with an emoji and end with
     another one. `regime3` marks the final answer and brings expressions into one form. `mix` hands each row
     to one of several profiles. Or the name of a profile in an installed package, or a class in a file:
@@ -299,7 +308,7 @@ class ProfileSettings(Section):
 class ValidationSettings(Section):
     """Loss on data that is not trained. A change takes effect at the next job."""
 
-    file: str | None = None
+    file: FileName | None = None
     """A JSONL file, relative to the working directory; null turns validation off."""
 
     interval_steps: Positive = 500
@@ -309,7 +318,7 @@ class ValidationSettings(Section):
     max_rows: Positive = 1000
     """Rows of `file` that are used; of a longer file always the same ones, spread over it."""
 
-    suites: dict[Annotated[str, Field(min_length=1)], str] = {}
+    suites: dict[Annotated[str, Field(min_length=1)], FileName] = {}
     """Questions with known answers: names with JSONL files, relative to the working directory. The last turn
     of the assistant, or `metadata.answer`, is the expected answer; `metadata.difficulty` may group the rows.
     The model answers them greedily; how many it gets right, and the loss, are shown by suite."""
@@ -327,7 +336,7 @@ class PreviewSettings(Section):
     prompts: list[Annotated[str, Field(min_length=1)]] = []
     """What the model is asked, each as a user's turn."""
 
-    file: str | None = None
+    file: FileName | None = None
     """More of them: a JSONL file of rows like those trained, relative to the working directory. What comes
     before the last turn of the assistant is the prompt, and that turn the expected answer."""
 

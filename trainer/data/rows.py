@@ -7,6 +7,7 @@ and JSON strings may hold them.
 import errno
 import hashlib
 import json
+import math
 import os
 import stat
 from array import array
@@ -136,8 +137,17 @@ def _unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return row
 
 
+def _finite(digits: str) -> float:
+    value = float(digits)
+    if math.isinf(value):
+        raise BadRow(f"the number {printable(digits, limit=40)} is too large; expected one that fits a float")
+    return value
+
+
 # Made once: `json.loads` with these arguments would make one for every row
-DECODER = json.JSONDecoder(parse_constant=_refuse_constant, object_pairs_hook=_unique_keys)
+DECODER = json.JSONDecoder(
+    parse_constant=_refuse_constant, parse_float=_finite, object_pairs_hook=_unique_keys
+)
 
 
 @dataclass(frozen=True)
