@@ -92,3 +92,24 @@ class Endings:
     def _reason(self, job: Job, kind: FaultKind, record: JobRecord) -> Reason:
         message = record.message or str(record.outcome)
         return reason_for(job, kind, message, at=self._board.now_text(), attempts=1)
+
+
+def how_it_ended(name: str, event: JobEnded, *, loss: float | None) -> str:
+    """Say in a line how a job ended.
+
+    Args:
+        loss: of the newest step.
+    """
+    record = event.record
+    line = f"{record.outcome} {name}: {record.rows_trained} rows in {record.steps} steps"
+    if record.steps and loss is not None:
+        line += f", loss {loss:.4f}"
+    for number, what in (
+        (event.truncated_rows, "cut off at data.max_length"),
+        (event.split_rows, "split at data.max_length"),
+        (event.dropped_rows, "dropped, because they are longer than data.max_length"),
+        (event.rows_without_target, "had nothing left to learn"),
+    ):
+        if number:
+            line += f"; {number} rows {what}"
+    return line

@@ -15,7 +15,7 @@ from typing import Any
 from daemon.admission import is_admitted
 from daemon.aftermath import Aftermath
 from daemon.decide import Absent, Busy, Leaving, Loading, Ready, WorkerState
-from daemon.endings import Endings
+from daemon.endings import Endings, how_it_ended
 from daemon.job_queue import JobQueue
 from daemon.ledger import Ledger
 from daemon.live_settings import needs_new_worker
@@ -28,7 +28,7 @@ from daemon.supervision.watch import Watch
 from daemon.supervision.worker_process import WorkerProcess
 from trainer.config.schema import CheckpointSettings, Settings
 from trainer.protocol.failpoints import failpoint
-from trainer.protocol.job import FaultKind, Job
+from trainer.protocol.job import FaultKind, Job, Outcome
 from trainer.protocol.layout import Layout
 from trainer.protocol.messages import (
     Blocked,
@@ -389,18 +389,9 @@ class Foreman:
         record = event.record
         job = self._jobs[record.job_id]
         self._endings.ended(job, event)
-        message = f"{record.outcome} {job.name}: {record.rows_trained} rows in {record.steps} steps"
-        if (loss := self._board.status.loss) is not None:
-            message += f", loss {loss:.4f}"
-        if event.truncated_rows:
-            message += f"; {event.truncated_rows} rows cut off at data.max_length"
-        if event.split_rows:
-            message += f"; {event.split_rows} rows split at data.max_length"
-        if event.dropped_rows:
-            message += f"; {event.dropped_rows} rows dropped, because they are longer than data.max_length"
-        if event.rows_without_target:
-            message += f"; {event.rows_without_target} rows had nothing left to learn"
-        logger.info(message, extra={"job_id": job.id})
+        message = how_it_ended(job.name, event, loss=self._board.status.loss)
+        level = logging.WARNING if record.outcome is Outcome.FAILED else logging.INFO
+        logger.log(level, message, extra={"job_id": job.id})
         self._ledger.add_event("trained", message, job.id)
         self._board.clear_alert(f"rejected {job.id}")
         self._board.clear_alert(f"data {job.id}")

@@ -2,6 +2,7 @@
 
 import json
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 
 import pytest
 
@@ -10,13 +11,20 @@ from tests.trainer.row_texts import answer, sketches, words
 from trainer.config.loader import BadConfig
 from trainer.config.schema import Settings
 from trainer.core.deep_check import open_deep_look
-from trainer.data.deep import FIRST_SHOWN, deep_findings
+from trainer.data.deep import FIRST_SHOWN, DeepLook
 from trainer.data.seen_rows import FILE_NAME, SeenRows
 from trainer.protocol.deep import DeepFindings, Duplicates, Place, PrivateData
 
 
 def numbered(*texts, first=1):
     return [(line, answer(text)) for line, text in enumerate(texts, first)]
+
+
+def deep_findings(rows, *, seen=None):
+    with closing(DeepLook(seen=seen)) as look:
+        for line, conversation in rows:
+            look.look(line, conversation)
+        return look.findings()
 
 
 def different(number, *, seed=0):

@@ -4,8 +4,7 @@ About 5,000 rows a second; memory stays flat. Nothing here keeps a file from bei
 """
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import closing
+from collections.abc import Iterator, Sequence
 
 from trainer.data.conversation import Conversation
 from trainer.data.private_data import find_private_data
@@ -135,25 +134,6 @@ class DeepLook:
     def close(self) -> None:
         """Let go of what was noted; what was given stays open."""
         self._own.close()
-
-
-def deep_findings(
-    numbered: Iterable[Numbered],
-    *,
-    seen: SeenRows | None = None,
-    held_out: RowTable | None = None,
-    patterns: Sequence[PrivatePattern] = (),
-) -> DeepFindings:
-    """Return what all rows of a file have in common with others, and the private data in them.
-
-    Args:
-        numbered: the rows, with their lines.
-        seen, held_out, patterns: as for `DeepLook`.
-    """
-    with closing(DeepLook(seen=seen, held_out=held_out, patterns=patterns)) as look:
-        for line, conversation in numbered:
-            look.look(line, conversation)
-        return look.findings()
 
 
 def _findings(found: DeepFindings) -> Iterator[Finding]:
