@@ -10,23 +10,23 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from daemon.checker import Checker
-from daemon.control import Request, read_requests
-from daemon.environment import Environment
-from daemon.foreman import Foreman
-from daemon.intake import Settling
-from daemon.job_ids import JobIds
-from daemon.job_queue import JobQueue
-from daemon.ledger import Ledger
-from daemon.live_settings import LiveSettings
+from daemon.control.control_files import Request, read_requests
+from daemon.files.probe import ignore_lease_breaks
+from daemon.intake.checker import Checker
+from daemon.intake.intake import Intake
+from daemon.intake.settling import Settling
+from daemon.intake.watcher import Watcher
+from daemon.jobs.job_ids import JobIds
+from daemon.jobs.job_queue import JobQueue
+from daemon.ledger.ledger import Ledger
 from daemon.loop import Daemon
-from daemon.reception import Reception
+from daemon.obstacles import Obstacles
 from daemon.service_manager import ServiceManager
-from daemon.sight import ignore_lease_breaks
-from daemon.status_board import StatusBoard
+from daemon.settings.live_settings import LiveSettings
+from daemon.status.board import StatusBoard
 from daemon.supervision.launcher import Launcher, LocalLauncher
+from daemon.supervision.supervisor import Supervisor
 from daemon.wake import Wake
-from daemon.watcher import Watcher
 from trainer.protocol.files import UnreadableFile, read_json, write_json
 from trainer.protocol.job import Priority
 from trainer.protocol.layout import Layout
@@ -103,19 +103,19 @@ def _run_locked(
     board.publish()
     wake = Wake()
     queue = JobQueue(layout, ledger)
-    watcher = Watcher(_watched(layout), wake)
+    watcher = Watcher(_watched(layout), wake.set)
     checker = Checker(layout.failed, on_result=wake.set)
     settling = Settling(settle_s=own.settle_s, settle_slow_s=own.settle_slow_s)
     ids = JobIds(ledger.newest_job_id())
-    reception = Reception(
+    intake = Intake(
         layout, queue, ledger, board, watcher, checker, settling, ids,
         data=lambda: settings.current.data, rescan_s=own.rescan_s,
     )  # fmt: skip
-    foreman = Foreman(layout, queue, ledger, board, launcher)
-    environment = Environment(layout, clock=time.monotonic)
+    supervisor = Supervisor(layout, queue, ledger, board, launcher)
+    environment = Obstacles(layout, clock=time.monotonic)
     service = ServiceManager(os.environ, clock=time.monotonic)
     daemon = Daemon(
-        layout, settings, queue, ledger, board, reception, foreman, wake, environment, service, drain=drain
+        layout, settings, queue, ledger, board, intake, supervisor, wake, environment, service, drain=drain
     )
     signals.pass_on(daemon.stop_soon)
     watcher.start()
@@ -129,7 +129,7 @@ def _run_locked(
     finally:
         watcher.stop()
         checker.close()
-        foreman.kill()
+        supervisor.kill()
         ledger.close()
 
 

@@ -6,6 +6,7 @@ Pure: what is known comes in as arguments, a decision goes out; nothing is touch
 from dataclasses import dataclass
 from enum import StrEnum
 
+from daemon.supervision.worker_state import Absent, Busy, Leaving, Loading, Ready, WorkerState
 from trainer.protocol.job import Priority
 
 
@@ -14,54 +15,6 @@ class Stopping(StrEnum):
 
     AFTER_FILE = "after the current file"
     NOW = "at the next step"
-
-
-# ---- what the worker is doing
-
-
-@dataclass(frozen=True)
-class Absent:
-    """There is no worker."""
-
-    not_before: float = 0.0
-    """Monotonic seconds; in the future while a restart backs off or the daemon is blocked."""
-
-
-@dataclass(frozen=True)
-class Loading:
-    """The worker is getting its model ready."""
-
-
-@dataclass(frozen=True)
-class Ready:
-    """The worker has its model and no job."""
-
-    must_restart: bool = False
-    """It was started with settings that only a new worker can change."""
-    knows_queue_is_empty: bool = False
-
-
-@dataclass(frozen=True)
-class Busy:
-    """The worker has a job."""
-
-    job_id: str
-    priority: Priority
-    prepared_job: str | None = None
-    """The job it was told to get ready for."""
-    must_set_aside: bool = False
-    """It was told to let this job wait, and has not answered yet."""
-
-
-@dataclass(frozen=True)
-class Leaving:
-    """The worker was told to save and leave."""
-
-    job_id: str | None = None
-    """The job it had, which goes on at the next start."""
-
-
-WorkerState = Absent | Loading | Ready | Busy | Leaving
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -100,7 +53,7 @@ class GiveJob:
 
 
 @dataclass(frozen=True)
-class SetAside:
+class Preempt:
     """Let the job in training wait for a more urgent one."""
 
     job_id: str
@@ -132,7 +85,7 @@ class Wait:
     """Monotonic seconds; None until something happens."""
 
 
-Decision = StartWorker | GiveJob | SetAside | PrepareNext | SayQueueIsEmpty | DismissWorker | Leave | Wait
+Decision = StartWorker | GiveJob | Preempt | PrepareNext | SayQueueIsEmpty | DismissWorker | Leave | Wait
 
 
 def next_decision(situation: Situation, *, now: float) -> Decision:
@@ -176,8 +129,8 @@ def _with_busy_worker(situation: Situation, busy: Busy) -> Decision:
     # A file that is held by a pause would never come to its end
     if situation.stopping is Stopping.NOW or (situation.stopping and situation.paused):
         return DismissWorker(f"stop {situation.stopping}")
-    if not busy.must_set_aside and _is_overtaken(situation, busy):
-        return SetAside(busy.job_id)
+    if not busy.is_being_preempted and _is_overtaken(situation, busy):
+        return Preempt(busy.job_id)
     upcoming = situation.upcoming_job
     if upcoming and upcoming != busy.prepared_job and not situation.stopping:
         return PrepareNext(upcoming)

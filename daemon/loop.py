@@ -7,37 +7,33 @@ import time
 from collections import deque
 from collections.abc import Callable, Sequence
 
-from daemon.control import FILES, Request, read_requests, remove_request
+from daemon.control.control_files import FILES, Request, read_requests, remove_request
+from daemon.control.pause_file import PauseFile
 from daemon.decide import (
-    Absent,
-    Busy,
     Decision,
     DismissWorker,
     GiveJob,
     Leave,
-    Leaving,
-    Loading,
+    Preempt,
     PrepareNext,
-    Ready,
     SayQueueIsEmpty,
-    SetAside,
     Situation,
     StartWorker,
     Stopping,
     Wait,
     next_decision,
 )
-from daemon.environment import Environment
-from daemon.foreman import Foreman
-from daemon.health import GpuReader, read_memory
-from daemon.job_queue import Ending, JobQueue
-from daemon.ledger import Ledger
-from daemon.live_settings import LiveSettings
-from daemon.pause_memory import PauseMemory
-from daemon.reasons import reason_for, restore_reasons
-from daemon.reception import Reception
+from daemon.intake.intake import Intake
+from daemon.jobs.job_queue import Ending, JobQueue
+from daemon.jobs.reasons import reason_for, restore_reasons
+from daemon.ledger.ledger import Ledger
+from daemon.obstacles import Obstacles
 from daemon.service_manager import ServiceManager
-from daemon.status_board import StatusBoard
+from daemon.settings.live_settings import LiveSettings
+from daemon.status.board import StatusBoard
+from daemon.status.machine import GpuReader, read_memory
+from daemon.supervision.supervisor import Supervisor
+from daemon.supervision.worker_state import Absent, Busy, Leaving, Loading, Ready
 from daemon.wake import Wake
 from trainer.protocol.failpoints import failpoint
 from trainer.protocol.job import FaultKind, Job, Outcome
@@ -66,10 +62,10 @@ class Daemon:
         queue: JobQueue,
         ledger: Ledger,
         board: StatusBoard,
-        reception: Reception,
-        foreman: Foreman,
+        intake: Intake,
+        supervisor: Supervisor,
         wake: Wake,
-        environment: Environment,
+        environment: Obstacles,
         service: ServiceManager,
         *,
         drain: bool = False,
@@ -80,14 +76,14 @@ class Daemon:
         self._queue = queue
         self._ledger = ledger
         self._board = board
-        self._reception = reception
-        self._foreman = foreman
+        self._intake = intake
+        self._supervisor = supervisor
         self._wake = wake
         self._environment = environment
         self._service = service
         self._drain = drain
         self._clock = clock
-        self._pause = PauseMemory(layout.pause_file)
+        self._pause = PauseFile(layout.pause_file)
         self._gpus = GpuReader()
         self._obstacle: str | None = None  # what keeps files from being begun
         self._stopping: Stopping | None = None
@@ -111,7 +107,7 @@ class Daemon:
                 self._answer(request, "too old: it was given before the daemon started")
         strangers = self._queue.recover()
         restore_reasons(self._layout, self._ledger, at=self._board.now_text())
-        self._reception.take_in(self._clock(), strangers=strangers)
+        self._intake.take_in(self._clock(), strangers=strangers)
         self._ledger.add_event("daemon_started", f"daemon {os.getpid()} started")
         self._ledger.commit()
 
@@ -120,7 +116,7 @@ class Daemon:
         while not self._turn():
             self._sleep()
         self._attempt(self._say_goodbye)
-        is_failed = self._foreman.failed_files or self._reception.refused_files or self._blocked
+        is_failed = self._supervisor.failed_files or self._intake.refused_files or self._blocked
         return 1 if self._drain and is_failed else 0
 
     def _say_goodbye(self) -> None:
@@ -144,8 +140,8 @@ class Daemon:
         """
         now = self._clock()
         self._attempt(self._follow_settings)
-        self._attempt(self._foreman.reap)
-        self._attempt(lambda: self._reception.take_in(now))
+        self._attempt(self._supervisor.reap)
+        self._attempt(lambda: self._intake.take_in(now))
         self._attempt(self._obey)
         self._attempt(lambda: self._decide(now))
         self._attempt(self._publish)
@@ -174,8 +170,8 @@ class Daemon:
             else:
                 logger.info("config.json has changed; it takes effect at the next job")
                 self._board.clear_alert("config")
-                self._foreman.use(self._settings.current.checkpoints)
-            self._foreman.retry_now()
+                self._supervisor.use(self._settings.current.checkpoints)
+            self._supervisor.retry_now()
 
     # ---- requests
 
@@ -183,7 +179,7 @@ class Daemon:
         if self._signals and self._stopping is not Stopping.NOW:
             self._stop(Stopping.NOW)
         elif self._signals > 1:
-            self._foreman.kill()
+            self._supervisor.kill()
         for request in read_requests(self._layout):
             if request not in self._unremovable:
                 failpoint("control.read")
@@ -195,11 +191,11 @@ class Daemon:
         match request.name:
             case "pause":
                 self._pause.set(request.reason, self._board.now_text())
-                self._foreman.pause()
+                self._supervisor.pause()
                 self._accept(request)
             case "resume":
                 was_paused, was_blocked = self._pause.clear(), self._blocked
-                self._foreman.resume()
+                self._supervisor.resume()
                 result = "training goes on" if was_paused else "was not paused"
                 self._answer(request, "trying again what was blocked" if was_blocked else result)
             case "skip":
@@ -217,16 +213,16 @@ class Daemon:
 
     def _skip(self, request: Request) -> None:
         job = self._current_job()
-        if isinstance(self._foreman.state, Leaving):
+        if isinstance(self._supervisor.state, Leaving):
             self._answer(request, "too late: the worker is leaving, and the file goes on at the next start")
-        elif isinstance(self._foreman.state, Busy):
-            self._foreman.skip(self._foreman.state.job_id)
-            self._accept(request, self._foreman.state.job_id)
+        elif isinstance(self._supervisor.state, Busy):
+            self._supervisor.skip(self._supervisor.state.job_id)
+            self._accept(request, self._supervisor.state.job_id)
         elif job:
             self._skip_unbegun(job)
             self._answer(request, f"skipped {job.name}")
-        elif check := self._reception.current_check:
-            self._reception.skip_check()
+        elif check := self._intake.current_check:
+            self._intake.skip_check()
             self._answer(request, f"skipped {check.name}")
         else:
             self._answer(request, "nothing to skip")
@@ -236,12 +232,12 @@ class Daemon:
         begun = self._queue.begun()
         if begun:
             return begun[0]
-        return self._queue.next() if isinstance(self._foreman.state, Loading) else None
+        return self._queue.next() if isinstance(self._supervisor.state, Loading) else None
 
     def _skip_unbegun(self, job: Job) -> None:
         reason = reason_for(job, FaultKind.REQUEST, "skipped on request", at=self._board.now_text())
         self._queue.finish([Ending(job=job, outcome=Outcome.SKIPPED, reason=reason)])
-        self._foreman.forget(job.id)
+        self._supervisor.forget(job.id)
 
     def _accept(self, request: Request, job_id: str | None = None) -> None:
         """Take the file away now and answer when the worker has obeyed."""
@@ -251,7 +247,7 @@ class Daemon:
 
     def _answer_when_done(self) -> None:
         for request, job_id in list(self._unanswered):
-            if request.name == "pause" and not (self._foreman.is_training and self._pause.is_set):
+            if request.name == "pause" and not (self._supervisor.is_training and self._pause.is_set):
                 self._answer(request, "paused" if self._pause.is_set else "was resumed before it could pause")
             elif job_id and self._is_skipped(job_id):
                 state = self._ledger.state_of(job_id)
@@ -268,7 +264,7 @@ class Daemon:
         One that the worker gave back instead of skipping it (it died, or set it aside) is put away here.
         """
         job = self._queue.find(job_id)
-        if job and (isinstance(self._foreman.state, Absent) or self._queue.is_waiting(job.id)):
+        if job and (isinstance(self._supervisor.state, Absent) or self._queue.is_waiting(job.id)):
             self._skip_unbegun(job)
             return True
         return job is None
@@ -301,13 +297,13 @@ class Daemon:
         self._decided_wait = decision
 
     def _situation(self) -> Situation:
-        self._foreman.check_settings(self._settings.current)
+        self._supervisor.check_settings(self._settings.current)
         # What was learned from a file that was begun is not known before it has been checked again
-        next_job = None if self._reception.has_leftovers else self._queue.next()
+        next_job = None if self._intake.has_leftovers else self._queue.next()
         upcoming = self._queue.upcoming()
         self._look_around(next_job)
         return Situation(
-            worker=self._foreman.state,
+            worker=self._supervisor.state,
             paused=self._pause.is_set,
             stopping=self._stopping,
             next_job=next_job.id if next_job else None,
@@ -316,13 +312,13 @@ class Daemon:
             preempt=self._settings.current.daemon.preempt,
             drain=self._drain,
             is_obstructed=self._obstacle is not None,
-            is_quiet=self._reception.is_quiet and not self._foreman.has_uncommitted,
+            is_quiet=self._intake.is_quiet and not self._supervisor.has_uncommitted,
         )
 
     def _look_around(self, next_job: Job | None) -> None:
         """Note what keeps this job from being begun. Once it is, the worker looks after itself."""
         found = None
-        if next_job and not self._pause.is_set and isinstance(self._foreman.state, Absent | Ready):
+        if next_job and not self._pause.is_set and isinstance(self._supervisor.state, Absent | Ready):
             found = self._environment.obstacle(self._settings.current.daemon.min_free_bytes)
         before, self._obstacle = self._obstacle, found
         if found and not before:
@@ -333,24 +329,24 @@ class Daemon:
     @property
     def _blocked(self) -> str | None:
         """Why nothing can be trained at the moment."""
-        return self._obstacle or self._foreman.blocked
+        return self._obstacle or self._supervisor.blocked
 
     def _act(self, decision: Decision) -> None:
         settings = self._settings.current
         match decision:
             case StartWorker():
-                self._foreman.start_worker(settings)
+                self._supervisor.start_worker(settings)
             case GiveJob():
                 if job := self._queue.next():
-                    self._foreman.give(job, settings)
-            case SetAside(job_id):
-                self._foreman.set_aside(job_id)
+                    self._supervisor.give(job, settings)
+            case Preempt(job_id):
+                self._supervisor.preempt(job_id)
             case PrepareNext(job_id):
-                self._foreman.prepare(job_id)
+                self._supervisor.prepare(job_id)
             case SayQueueIsEmpty():
-                self._foreman.say_queue_is_empty()
+                self._supervisor.say_queue_is_empty()
             case DismissWorker(reason):
-                self._foreman.dismiss(reason, settings.daemon.stop_grace_s)
+                self._supervisor.dismiss(reason, settings.daemon.stop_grace_s)
             case Leave() | Wait():
                 pass
 
@@ -365,11 +361,13 @@ class Daemon:
         self._board.publish_if_due(self._refresh)
 
     def _state(self) -> tuple[State, str | None]:
-        worker = self._foreman.state
+        worker = self._supervisor.state
         if self._stopping:
             return State.STOPPING, str(self._stopping)
-        cannot_save = self._foreman.worker and self._foreman.blocked  # which whoever pauses wants to know
-        if self._pause.is_set and not self._foreman.is_training and not cannot_save:
+        cannot_save = (
+            self._supervisor.worker and self._supervisor.blocked
+        )  # which whoever pauses wants to know
+        if self._pause.is_set and not self._supervisor.is_training and not cannot_save:
             return State.PAUSED, self._pause.reason
         if self._blocked:
             return State.BLOCKED, self._blocked
@@ -379,14 +377,14 @@ class Daemon:
             return State.TRAINING, None
         if isinstance(worker, Absent) and worker.not_before > self._clock() and len(self._queue):
             return State.LOADING, "the worker is started again after a pause, because it died"
-        if self._reception.current_check:
+        if self._intake.current_check:
             return State.CHECKING, None
         return State.IDLE, None
 
     def _refresh(self) -> None:
-        worker = self._foreman.worker
-        check = self._reception.current_check
-        if not isinstance(self._foreman.state, Busy) and not self._board.status.current_job:
+        worker = self._supervisor.worker
+        check = self._intake.current_check
+        if not isinstance(self._supervisor.state, Busy) and not self._board.status.current_job:
             self._board.set(current_file=printable(check.name) if check else None)
         self._board.set(
             queue=self._queue.counts(),
@@ -399,10 +397,10 @@ class Daemon:
     def _sleep(self) -> None:
         """Wait until something happens or is due."""
         now = self._clock()
-        due = [self._reception.due_at(), self._board.due_at(), self._service.due_at()]
+        due = [self._intake.due_at(), self._board.due_at(), self._service.due_at()]
         if self._decided_wait.until is not None:
             due.append(self._decided_wait.until)
-        if worker := self._foreman.worker:
+        if worker := self._supervisor.worker:
             # A process ends a moment after its connection does; and deadlines must be kept
             due.append(now + (1.0 if worker.is_connected else LAST_BREATH_S))
         timeout_s = max(0.0, self._failed_until - now, min(due) - now)

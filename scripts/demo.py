@@ -25,7 +25,7 @@ from rich.markup import escape
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Column, Table
 
-from daemon.cli.status_view import read_status
+from daemon.status.reader import read_status
 from trainer.protocol.layout import Layout
 from trainer.protocol.text import printable
 

@@ -11,7 +11,7 @@ import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 from transformers.utils.logging import disable_progress_bar
 
-from trainer.core.tiny import NAME, build_tiny
+from trainer.model.tiny import NAME, build_tiny
 
 MAX_NEW_TOKENS = 16
 

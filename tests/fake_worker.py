@@ -89,7 +89,7 @@ class Worker:
                     self.put_off = command["job_id"]
                 else:
                     self.skipped = command["job_id"]
-            case "set_aside_job":
+            case "preempt_job":
                 if not os.environ.get("FAKE_SLOW_TO_SKIP"):
                     self.put_off = command["job_id"]
             case "forget_jobs":
@@ -164,7 +164,7 @@ class Worker:
                 return None
             if outcome == SET_ASIDE:
                 self.save()
-                return self.tell("job_set_aside", job_id=job["id"], steps=step - 1)
+                return self.tell("job_preempted", job_id=job["id"], steps=step - 1)
             if outcome:
                 return self.end(job, outcome, step - 1, message="skipped on request", fault="request")
             self.take_step(job, step, settings)

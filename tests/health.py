@@ -4,11 +4,11 @@ import os
 from pathlib import Path
 from typing import Any
 
-from daemon.checkup.examination import examine
-from daemon.checkup.finding import Finding, Level
-from daemon.cli.status_view import read_status
-from daemon.ledger import Ledger
-from daemon.sight import identity_of
+from daemon.files.identity import identity_of
+from daemon.health.checkup import examine
+from daemon.health.finding import Finding, Level
+from daemon.ledger.ledger import Ledger
+from daemon.status.reader import read_status
 from tests.support import FakeClock, job_for
 from trainer.config.schema import Settings
 from trainer.data.plan import Plan

@@ -3,6 +3,7 @@
 import ast
 import subprocess
 import sys
+from graphlib import TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -11,76 +12,74 @@ ROOT = Path(__file__).parent.parent
 PACKAGES = ("trainer", "daemon")
 HEAVY = ("torch", "transformers", "accelerate")
 
-# importer -> what it may import of our own code; the longest matching prefix counts
-ARROWS = {
-    "trainer.protocol": {"trainer.protocol"},
-    "trainer.config": {"trainer.config", "trainer.protocol"},
-    "trainer.data": {"trainer.data", "trainer.protocol"},
-    # What a profile says of a row may hold the row's text, which is made printable in one place only
-    "trainer.profiles": {"trainer.profiles", "trainer.data.conversation", "trainer.protocol.text"},
-    "trainer.monitoring": {"trainer.monitoring", "trainer.protocol", "trainer.profiles.base"},
-    "trainer.core": {
-        "trainer",
-        "trainer.core",
-        "trainer.monitoring",
-        "trainer.data",
-        "trainer.config",
-        "trainer.protocol",
-        "trainer.profiles",
+# Each room (a folder of code) -> the rooms it may import from. Standing in a room is always allowed.
+_READ_DATA = {"trainer.data", "trainer.data.reading", "trainer.data.formats"}
+_RENDER_DATA = _READ_DATA | {"trainer.data.rendering", "trainer.data.checks"}
+_GROUND = {"trainer.protocol", "trainer.config"}
+ARROWS: dict[str, set[str]] = {
+    "trainer": set(),
+    "trainer.protocol": {"trainer"},
+    "trainer.config": {"trainer.protocol"},
+    "trainer.data": {"trainer.protocol"},
+    "trainer.data.reading": {"trainer.protocol"},
+    "trainer.data.formats": {"trainer.data", "trainer.data.reading", "trainer.protocol"},
+    "trainer.data.rendering": _READ_DATA | {"trainer.protocol"},
+    "trainer.data.checks": _READ_DATA | {"trainer.data.rendering", "trainer.protocol"},
+    "trainer.profiles": {"trainer.data", "trainer.protocol"},
+    "trainer.reporting": {"trainer.protocol"},
+    "trainer.step": {"trainer.data.rendering", *_GROUND},
+    "trainer.model": {"trainer.data.rendering", "trainer.profiles", "trainer.step", *_GROUND},
+    "trainer.distributed": {"trainer.data.rendering", "trainer.step", *_GROUND},
+    "trainer.checkpoints": {"trainer.step", *_GROUND},
+    "trainer.evaluation": {
+        *_RENDER_DATA,
+        *("trainer.profiles", "trainer.reporting", "trainer.step", "trainer.session"),
+        *_GROUND,
     },
-    "trainer.worker": {
-        "trainer.core",
-        "trainer.config",
-        "trainer.protocol",
-        "trainer.profiles.base",
+    "trainer.session": {
+        *_RENDER_DATA,
+        *("trainer", "trainer.profiles", "trainer.reporting", "trainer.step", "trainer.model"),
+        *("trainer.distributed", "trainer.checkpoints", "trainer.evaluation"),
+        *_GROUND,
     },
-    "trainer.follower": {
-        "trainer.core",
-        "trainer.config",
-        "trainer.protocol",
-        "trainer.worker",
+    "trainer.mains": {
+        *_RENDER_DATA,
+        *("trainer.profiles", "trainer.step", "trainer.model", "trainer.distributed", "trainer.session"),
+        "trainer.checkpoints",
+        *_GROUND,
     },
-    "trainer.show": {
-        "trainer.core",
-        "trainer.config",
-        "trainer.data",
-        "trainer.profiles",
-        "trainer.protocol",
-        "trainer.worker",
+    "daemon.files": {"trainer.protocol"},
+    "daemon.control": {"trainer.protocol"},
+    "daemon.checkpoints": {"trainer.protocol"},
+    "daemon.ledger": {"daemon.files", "trainer.protocol"},
+    "daemon.status": {"daemon.files", "trainer.protocol"},
+    "daemon.settings": {"daemon.checkpoints", *_GROUND},
+    "daemon.jobs": {"daemon.files", "daemon.ledger", "trainer.protocol"},
+    "daemon.intake": {
+        *("daemon.files", "daemon.jobs", "daemon.ledger", "daemon.status"),
+        *("trainer.data.checks", *_GROUND),
     },
-    "trainer.remember": {
-        "trainer.core",
-        "trainer.data",
-        "trainer.protocol",
-    },
-    "trainer.dry_run": {
-        "trainer.core",
-        "trainer.config",
-        "trainer.data",
-        "trainer.protocol",
-        "trainer.worker",
-    },
-    "trainer.inspect": {
-        "trainer.core",
-        "trainer.config",
-        "trainer.data",
-        "trainer.profiles",
-        "trainer.protocol",
-        "trainer.worker",
+    "daemon.supervision": {
+        *("daemon.jobs", "daemon.ledger", "daemon.settings", "daemon.status"),
+        *("trainer", *_GROUND),
     },
     "daemon": {
-        "daemon",
-        "trainer",
+        *("daemon.control", "daemon.files", "daemon.intake", "daemon.jobs", "daemon.ledger"),
+        *("daemon.settings", "daemon.status", "daemon.supervision"),
         "trainer.protocol",
-        "trainer.config",
-        "trainer.data.rows",
-        "trainer.data.formats",
-        "trainer.data.conversation",
-        "trainer.data.check",
-        "trainer.data.plan",
-        "trainer.data.row_table",  # near copies of rows; numpy is loaded by one command only
-        "trainer.data.sketch",
-        "trainer.data.unpacking",  # files that tools read may be packed
+    },
+    "daemon.health": {
+        *("daemon.checkpoints", "daemon.control", "daemon.files", "daemon.intake", "daemon.jobs"),
+        *("daemon.ledger", "daemon.status", "trainer.data", "trainer.data.reading", *_GROUND),
+    },
+    "daemon.client": {"daemon.cli", "daemon.supervision", "trainer.protocol"},
+    "daemon.data_tools": {*_READ_DATA, "trainer.data.checks", *_GROUND},
+    "daemon.data_tools.analysis": {"daemon.data_tools", "trainer.data", "trainer.protocol"},
+    "daemon.data_tools.puzzles": {"daemon.data_tools", "trainer.data"},
+    "daemon.cli": {
+        *("daemon", "daemon.checkpoints", "daemon.client", "daemon.data_tools", "daemon.data_tools.analysis"),
+        *("daemon.data_tools.puzzles", "daemon.files", "daemon.health", "daemon.intake", "daemon.jobs"),
+        *("daemon.ledger", "daemon.settings", "daemon.status", "daemon.supervision", *_GROUND),
     },
 }
 
@@ -94,29 +93,48 @@ def modules() -> list[tuple[str, Path]]:
     return found
 
 
+MODULES = dict(modules())
+
+
+def room_of(module: str) -> str:
+    """Return the folder that a module stands in, as a dotted name."""
+    return MODULES[module].parent.relative_to(ROOT).as_posix().replace("/", ".")
+
+
 def own_imports(path: Path) -> set[str]:
+    """Return the modules of ours that a file imports, wherever in it that is done."""
     names = set()
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.Import):
             names |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom) and node.module:
-            names.add(node.module)
+            inside = {f"{node.module}.{alias.name}" for alias in node.names} & MODULES.keys()
+            names |= inside or {node.module}
     return {name for name in names if name.partition(".")[0] in PACKAGES}
 
 
-def allowed_for(module: str) -> set[str]:
-    owner = max((prefix for prefix in ARROWS if f"{module}.".startswith(f"{prefix}.")), key=len)
-    return ARROWS[owner]
+def test_imports_run_along_the_arrows_only():
+    wrong = [
+        f"{module} imports {name}"
+        for module, path in MODULES.items()
+        for name in sorted(own_imports(path))
+        if room_of(name) not in {room_of(module), *ARROWS[room_of(module)]}
+    ]
+
+    assert wrong == []
 
 
-@pytest.mark.parametrize("module, path", [m for m in modules() if m[0] != "trainer"])
-def test_imports_run_along_the_arrows_only(module, path):
-    allowed = allowed_for(module)
+def test_every_room_has_its_arrows():
+    assert {room_of(module) for module in MODULES} == ARROWS.keys()
 
-    for name in own_imports(path):
-        is_exact = name in allowed
-        is_inside = any(name.startswith(f"{prefix}.") for prefix in allowed if prefix != "trainer")
-        assert is_exact or is_inside, f"{module} imports {name}"
+
+def test_no_arrows_make_a_circle():
+    TopologicalSorter(ARROWS).prepare()  # raises CycleError with the rooms
+
+
+@pytest.mark.parametrize("forbidden", ["daemon.cli"])
+def test_nothing_imports_what_only_draws(forbidden):
+    assert [room for room, allowed in ARROWS.items() if forbidden in allowed] == []
 
 
 def test_importing_every_module_of_the_daemon_loads_nothing_heavy():
@@ -134,8 +152,8 @@ def test_importing_every_module_of_the_daemon_loads_nothing_heavy():
         "trainer",
         "trainer.protocol.messages",
         "trainer.config.loader",
-        "trainer.data.source",
-        "trainer.remember",
+        "trainer.data.rendering.source",
+        "trainer.mains.index_rows",
     ],
 )
 def test_the_ground_floor_of_the_trainer_loads_nothing_heavy(name):

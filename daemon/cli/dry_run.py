@@ -9,11 +9,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from daemon.checkup.finding import size_text
 from daemon.cli.options import BAD_CONFIG_EXIT_CODE, CommandFailed, settings_in
-from daemon.cli.status_view import duration_text, read_status
-from daemon.ledger_reader import UnreadableLedger, read_completed, recent_speed
-from daemon.replayable import choose
+from daemon.cli.status_view import duration_text
+from daemon.health.finding import size_text
+from daemon.jobs.replay import choose
+from daemon.ledger.reader import UnreadableLedger, read_completed, recent_speed
+from daemon.status.reader import read_status
 from daemon.supervision.launcher import worker_environment
 from trainer.config.schema import Settings
 from trainer.protocol.dry_run import ANSWERS, Answer, DryRunOrder, Planned, Refused
@@ -25,7 +26,7 @@ from trainer.protocol.text import printable
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
-COMMAND = [sys.executable, "-P", "-m", "trainer.dry_run"]
+COMMAND = [sys.executable, "-P", "-m", "trainer.mains.dry_run"]
 LAST_WORDS = 2_000  # characters of a process that ended without an answer
 
 

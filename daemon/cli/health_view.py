@@ -2,10 +2,10 @@
 
 from collections.abc import Iterator, Sequence
 
-from daemon.checkpoint_review import Blocked, Reviewed, Whole, is_pinned
-from daemon.checkup.finding import Finding, Level, size_text
-from daemon.deaths import DeathGroup
-from daemon.restart_plan import CannotGoOn, GoesOn, NoPlan, RestartPlan
+from daemon.checkpoints.review import Blocked, Reviewed, Whole, is_pinned
+from daemon.health.finding import Finding, Level, size_text
+from daemon.health.restart_plan import CannotGoOn, GoesOn, NoPlan, RestartPlan
+from daemon.ledger.crashes import CrashGroup
 from trainer.protocol.text import printable
 
 LINES_SHOWN = 12
@@ -83,7 +83,7 @@ def _lines_text(numbers: Sequence[int]) -> str:
     return f"line {shown}" if len(numbers) == 1 else f"lines {shown}{more}"
 
 
-def death_lines(groups: Sequence[DeathGroup]) -> Iterator[str]:
+def death_lines(groups: Sequence[CrashGroup]) -> Iterator[str]:
     """Yield a paragraph for each kind of death."""
     if not groups:
         yield "no worker has ended out of order"

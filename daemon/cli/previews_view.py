@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING
 
-from daemon.evaluations import PreviewHistory
+from daemon.ledger.evaluations import PreviewHistory
 from trainer.protocol.text import printable
 
 if TYPE_CHECKING:

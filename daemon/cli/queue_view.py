@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from daemon.cli.options import CommandFailed
-from daemon.folder import REASON_SUFFIX, is_users_file, note_beside
+from daemon.files.notes import REASON_SUFFIX, is_users_file, note_beside
 from trainer.protocol.files import UnreadableFile, read_json
 from trainer.protocol.job import Outcome, Priority
 from trainer.protocol.layout import Layout

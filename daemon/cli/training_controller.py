@@ -9,7 +9,8 @@ from typing import Annotated, Any
 import typer
 
 from daemon.cli.options import BaseDir, CommandFailed, Json, layout_of, run, use_base_dir
-from daemon.cli.status_view import Status, draw, read_status
+from daemon.cli.status_view import draw
+from daemon.status.reader import Status, read_status
 from trainer.protocol.files import write_json
 from trainer.protocol.layout import Layout
 from trainer.protocol.text import printable
@@ -115,8 +116,8 @@ def status(
 
 def _show_previews(layout: Layout, as_json: bool) -> None:
     from daemon.cli.previews_view import draw_previews, previews_json
-    from daemon.evaluations import read_previews
-    from daemon.ledger_reader import UnreadableLedger
+    from daemon.ledger.evaluations import read_previews
+    from daemon.ledger.reader import UnreadableLedger
 
     try:
         histories = read_previews(layout.ledger_file)

@@ -59,7 +59,7 @@ def training_daemon(
         show_plan(Layout(base), dry_run, overrides, as_json=as_json)
         return
     from daemon.app import AlreadyRunning, run_daemon
-    from daemon.ledger_file import UnusableLedger
+    from daemon.ledger.database import UnusableLedger
     from trainer.config.loader import BadConfig
 
     try:

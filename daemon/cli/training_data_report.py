@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 app = typer.Typer()
 
-INSPECTION = "trainer.inspect"
+INSPECTION = "trainer.mains.inspect_file"
 
 
 @app.command(
@@ -68,7 +68,7 @@ def report(
     as_json: Json = False,
 ) -> None:
     """Show what the worker found in a file before it was trained."""
-    from daemon.reports import read_report
+    from daemon.status.data_reports import read_report
     from trainer.protocol.files import UnreadableFile
 
     layout = layout_of(base_dir)
@@ -88,7 +88,7 @@ def report(
 
 
 def _show(report: "DataReport", *, is_in_queue: bool) -> None:
-    from daemon.reports import report_lines
+    from daemon.status.data_reports import report_lines
 
     for line in report_lines(report, is_in_queue=is_in_queue):
         print(line)
@@ -97,7 +97,7 @@ def _show(report: "DataReport", *, is_in_queue: bool) -> None:
 def _inspect(
     layout: Layout, file: Path, effective: "Effective", *, deep: bool, shows_progress: bool
 ) -> "DataReport":
-    from daemon.cli.ask_process import ask
+    from daemon.client.helper_process import ask
     from trainer.protocol.data_report import DataReport, InspectionOrder
 
     if not file.is_file():
@@ -131,7 +131,7 @@ def progress_words(text: str, *, is_shown: bool) -> Iterator[Callable[[str], Non
 
 def _adjust(layout: Layout, report: "DataReport", effective: "Effective", *, writes: bool) -> dict[str, Any]:
     """Propose a length, and write it if that is wanted; return what was done as facts for programs."""
-    from daemon.fitting_length import CannotAdjust, model_limit, propose, refuse_locked, write_length
+    from daemon.settings.fitting_length import CannotAdjust, model_limit, propose, refuse_locked, write_length
 
     current = effective.settings.data.max_length
     limit = model_limit(layout, effective.settings.model.base_model)

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from daemon.cli.ask_process import ask
 from daemon.cli.data_files import In
 from daemon.cli.options import (
     BAD_CONFIG_EXIT_CODE,
@@ -19,6 +18,7 @@ from daemon.cli.options import (
     settings_in,
 )
 from daemon.cli.training_data_report import progress_words
+from daemon.client.helper_process import ask
 from trainer.protocol.dry_run import Refused
 from trainer.protocol.show import SHOW_ANSWERS, Shown, ShownExample, ShownToken, ShowOrder
 from trainer.protocol.text import printable
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 app = typer.Typer()
 
-RENDERING = "trainer.show"
+RENDERING = "trainer.mains.show_row"
 LEARNED, CONTEXT = "bold green", "dim"
 OPEN, CLOSE = "⟦", "⟧"  # seldom in data, other than plain brackets
 

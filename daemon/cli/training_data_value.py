@@ -10,8 +10,8 @@ import typer
 from daemon.cli.options import BaseDir, CommandFailed, Json, layout_of
 from daemon.cli.queue_view import find_named, finished_file
 from daemon.cli.status_view import duration_text
-from daemon.file_value import FileValue, NotInLedger, Validation, file_value
-from daemon.ledger_reader import UnreadableLedger
+from daemon.ledger.file_value import FileValue, NotInLedger, Validation, file_value
+from daemon.ledger.reader import UnreadableLedger
 from trainer.protocol.job import Outcome
 from trainer.protocol.layout import Layout
 from trainer.protocol.text import printable

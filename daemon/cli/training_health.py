@@ -15,8 +15,8 @@ from trainer.protocol.layout import Layout, find_base_dir
 from trainer.protocol.text import printable, utc_text
 
 if TYPE_CHECKING:
-    from daemon.checkpoint_review import Blocked, Reviewed, Whole
-    from daemon.restart_plan import NoPlan, RestartPlan
+    from daemon.checkpoints.review import Blocked, Reviewed, Whole
+    from daemon.health.restart_plan import NoPlan, RestartPlan
 
 app = typer.Typer(rich_markup_mode=None, pretty_exceptions_enable=False, no_args_is_help=True)
 
@@ -50,11 +50,11 @@ def check(
 ) -> None:
     """Look at everything, and say what to do. Exit code 1 if there is a problem."""
     layout = _layout_to_check(base_dir)
-    from daemon.checkup.examination import examine
-    from daemon.checkup.finding import Level
-    from daemon.checkup.repair import repair
     from daemon.cli.health_view import finding_lines
-    from daemon.cli.status_view import read_status
+    from daemon.health.checkup import examine
+    from daemon.health.finding import Level
+    from daemon.health.repair import repair
+    from daemon.status.reader import read_status
 
     repaired = repair(layout) if fix else []
     findings = examine(layout, read_status(layout), now=time.time())
@@ -80,7 +80,7 @@ def _layout_to_check(base_dir: BaseDir) -> Layout:
 def verify(base_dir: BaseDir = None, as_json: Json = False) -> None:
     """Read every checkpoint, and say what a restart would do. Exit code 1 if one is damaged, 2 if blocked."""
     layout = layout_of(base_dir)
-    from daemon.checkpoint_review import Blocked, Whole, corrupt_names, current_name, starting_point
+    from daemon.checkpoints.review import Blocked, Whole, corrupt_names, current_name, starting_point
     from daemon.cli.health_view import checkpoint_line, restart_lines
 
     current = current_name(layout.models)
@@ -104,7 +104,7 @@ def verify(base_dir: BaseDir = None, as_json: Json = False) -> None:
 
 def _verified(layout: Layout, *, shows_progress: bool) -> "Iterator[Reviewed]":
     """Read one checkpoint after the other, newest first."""
-    from daemon.checkpoint_review import list_checkpoints, review
+    from daemon.checkpoints.review import list_checkpoints, review
     from trainer.protocol.checkpoints import verify
 
     paths = list_checkpoints(layout.models)
@@ -125,8 +125,8 @@ def _progress(text: str, is_shown: bool) -> AbstractContextManager[object]:
 
 
 def _plan(layout: Layout, start: "Whole | None") -> "RestartPlan | NoPlan":
-    from daemon.ledger_reader import UnreadableLedger, read_completed, read_jobs
-    from daemon.restart_plan import NoPlan, plan_restart, processed_inodes
+    from daemon.health.restart_plan import NoPlan, plan_restart, processed_inodes
+    from daemon.ledger.reader import UnreadableLedger, read_completed, read_jobs
     from trainer.config.loader import BadConfig, load_settings
     from trainer.protocol.manifest import Progress
 
@@ -141,7 +141,7 @@ def _plan(layout: Layout, start: "Whole | None") -> "RestartPlan | NoPlan":
 
 
 def _as_json(item: "Reviewed", current: str | None) -> dict[str, Any]:
-    from daemon.checkpoint_review import Whole, is_pinned
+    from daemon.checkpoints.review import Whole, is_pinned
 
     facts = {
         "name": printable(item.path.name),
@@ -156,7 +156,7 @@ def _as_json(item: "Reviewed", current: str | None) -> dict[str, Any]:
 
 
 def _restart_as_json(start: "Whole | Blocked | None", plan: "RestartPlan | NoPlan | None") -> dict[str, Any]:
-    from daemon.checkpoint_review import Blocked
+    from daemon.checkpoints.review import Blocked
 
     if isinstance(start, Blocked):
         return {"blocked": start.reason}
@@ -181,11 +181,11 @@ def crashes(
     """Show what has ended workers so far, and what to do about it."""
     layout = layout_of(base_dir)
     from daemon.cli.health_view import death_lines
-    from daemon.deaths import read_deaths
-    from daemon.ledger_reader import UnreadableLedger
+    from daemon.ledger.crashes import read_crashes
+    from daemon.ledger.reader import UnreadableLedger
 
     try:
-        groups = read_deaths(layout.ledger_file, limit=limit)
+        groups = read_crashes(layout.ledger_file, limit=limit)
     except UnreadableLedger as error:
         raise CommandFailed(str(error)) from error
     if as_json:
@@ -206,7 +206,7 @@ def unlock(
 ) -> None:
     """Allow a locked setting to take its value in config.json."""
     layout = layout_of(base_dir)
-    from daemon.unlocking import CannotUnlock, find_change, value_text
+    from daemon.settings.unlocking import CannotUnlock, find_change, value_text
     from trainer.config.loader import BadConfig
     from trainer.protocol.files import UnreadableFile
     from trainer.protocol.permissions import give_permission
@@ -239,8 +239,8 @@ def _ask(values: str, *, as_json: bool) -> None:
 def pin(name: Name, base_dir: BaseDir = None, as_json: Json = False) -> None:
     """Keep a checkpoint for ever, whatever the rules for old ones say."""
     layout = layout_of(base_dir)
-    from daemon.pins import NoSuchCheckpoint, find_checkpoint
-    from daemon.pins import pin as keep
+    from daemon.checkpoints.pins import NoSuchCheckpoint, find_checkpoint
+    from daemon.checkpoints.pins import pin as keep
 
     try:
         path = find_checkpoint(layout.models, name)
@@ -255,8 +255,8 @@ def pin(name: Name, base_dir: BaseDir = None, as_json: Json = False) -> None:
 def unpin(name: Name, base_dir: BaseDir = None, as_json: Json = False) -> None:
     """Leave a checkpoint to the rules for old ones again."""
     layout = layout_of(base_dir)
-    from daemon.pins import NoSuchCheckpoint
-    from daemon.pins import unpin as release
+    from daemon.checkpoints.pins import NoSuchCheckpoint
+    from daemon.checkpoints.pins import unpin as release
 
     try:
         result = "is not pinned any more" if release(layout.models, name) else "was not pinned"

@@ -10,7 +10,6 @@ from typing import Annotated
 
 import typer
 
-from daemon.admission import admit
 from daemon.cli.options import BaseDir, CommandFailed, Json, layout_of, run, use_base_dir
 from daemon.cli.queue_view import (
     FinishedFile,
@@ -20,11 +19,12 @@ from daemon.cli.queue_view import (
     finished_names,
     queued_files,
 )
-from daemon.cli.status_view import read_status
-from daemon.folder import REASON_SUFFIX, note_beside
-from daemon.intake import find_files
-from daemon.reasons import refusal_at_intake, write_reason
-from daemon.settling import TRAINING_SUFFIXES, is_training_file
+from daemon.files.names import TRAINING_SUFFIXES, is_training_file
+from daemon.files.notes import REASON_SUFFIX, note_beside
+from daemon.intake.inbox import find_files
+from daemon.jobs.admission import admit
+from daemon.jobs.reasons import refusal_at_intake, write_reason
+from daemon.status.reader import read_status
 from trainer.protocol.files import UnreadableFile, copy_durably, move_durably, read_json
 from trainer.protocol.job import FaultKind, Outcome, Priority, Reason
 from trainer.protocol.layout import Layout

@@ -10,8 +10,16 @@ from typing import BinaryIO
 from trainer.config.schema import DataSettings
 from trainer.data.conversation import Conversation
 from trainer.data.formats import read_row
-from trainer.data.rows import BYTE_ORDER_MARK, BadRow, Line, content_of, open_regular, parse_row, read_lines
-from trainer.data.unpacking import BadArchive, text_of
+from trainer.data.reading.rows import (
+    BYTE_ORDER_MARK,
+    BadRow,
+    Line,
+    content_of,
+    open_regular,
+    parse_row,
+    read_lines,
+)
+from trainer.data.reading.unpacking import BadArchive, text_of
 from trainer.protocol.text import printable
 
 LEFT_OUT_SHOWN = 20

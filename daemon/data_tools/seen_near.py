@@ -1,8 +1,8 @@
 """Remember rows by sketches of their words, to know those that say nearly the same. Loads numpy."""
 
+from trainer.data.checks.minhash import sketch_row
+from trainer.data.checks.row_table import RowTable
 from trainer.data.conversation import Conversation
-from trainer.data.row_table import RowTable
-from trainer.data.sketch import sketch_row
 
 
 class SeenNear:

@@ -118,7 +118,7 @@ class LocalLauncher:
         with theirs, open_stderr(layout) as stderr:
             child = subprocess.Popen(
                 # -P: a file in the working directory must not be mistaken for a module
-                [sys.executable, "-P", "-m", "trainer.worker", *arguments],
+                [sys.executable, "-P", "-m", "trainer.mains.worker", *arguments],
                 stdin=subprocess.DEVNULL,
                 stdout=stderr,
                 stderr=stderr,

@@ -2,7 +2,7 @@
 
 import psutil
 
-from daemon.supervision.watch import Signs
+from daemon.supervision.hang_watch import Signs
 
 
 def read_signs(pid: int) -> Signs:

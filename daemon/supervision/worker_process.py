@@ -5,11 +5,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from signal import SIGKILL, SIGTERM, SIGUSR1, Signals
 
-from daemon.supervision.kernel_memory import count_oom_kills
+from daemon.supervision.hang_watch import Watch
 from daemon.supervision.launcher import SEND_TIMEOUT_S, Launcher, stderr_file
+from daemon.supervision.oom_kills import count_oom_kills
 from daemon.supervision.verdict import End, Verdict, judge
 from daemon.supervision.vital_signs import read_signs
-from daemon.supervision.watch import Watch
 from trainer.protocol.channel import Channel, ChannelClosed
 from trainer.protocol.layout import Layout
 from trainer.protocol.messages import EVENTS, Command, Event, Faulted, Leaving, ShutDown

@@ -18,8 +18,7 @@ import torch
 from transformers import TrainerCallback
 
 from trainer.config.schema import Settings
-from trainer.core.engine import TrainerEngine
-from trainer.data.check import check_file
+from trainer.data.checks.file_check import check_file
 from trainer.protocol.messages import (
     Command,
     Event,
@@ -29,6 +28,7 @@ from trainer.protocol.messages import (
     StartJob,
     StepsTaken,
 )
+from trainer.session.engine import TrainerEngine
 
 LAST_WORDS = 2000
 SAFETENSORS = "models/current_model/model.safetensors"

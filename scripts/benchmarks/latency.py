@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import Any
 
 from daemon.cli.queue_view import queued_files
-from daemon.job_queue import JobQueue
-from daemon.ledger import Ledger
-from daemon.sight import identity_of
+from daemon.files.identity import identity_of
+from daemon.jobs.job_queue import JobQueue
+from daemon.ledger.ledger import Ledger
 from scripts.benchmarks.daemon_process import DaemonProcess, running
 from scripts.benchmarks.results import Cell, Table, parser_for, percentile, publish
 from scripts.benchmarks.turns import tell

@@ -19,9 +19,9 @@ from scripts.benchmarks.results import Table, median, parser_for, publish
 from scripts.benchmarks.shapes import SHAPES, build_model
 from scripts.benchmarks.turns import tell
 from trainer.config.schema import CheckpointSettings, ModelSettings, Settings, TrainingSettings
-from trainer.core.engine import TrainerEngine
-from trainer.core.feeding_trainer import StepBundle
-from trainer.data.render import Example
+from trainer.data.rendering.render import Example
+from trainer.session.engine import TrainerEngine
+from trainer.step.feeding_trainer import StepBundle
 
 STEPS_BETWEEN = 3
 

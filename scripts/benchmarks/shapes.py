@@ -81,7 +81,7 @@ def build_model(folder: Path, shape: Shape, *, seed: int = 1) -> Path:
     import torch  # here, because a process that only compares others never needs it
     from transformers import AutoTokenizer, GenerationConfig, Qwen3Config, Qwen3ForCausalLM
 
-    from trainer.core.tiny import build_tiny
+    from trainer.model.tiny import build_tiny
 
     build_tiny(folder)
     tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)

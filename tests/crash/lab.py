@@ -18,11 +18,11 @@ from typing import Any
 
 import psutil
 
-from daemon.folder import is_users_file
-from daemon.settling import is_training_file
+from daemon.files.names import is_training_file
+from daemon.files.notes import is_users_file
 from tests.crash.nursery import workers_of
 from tests.support import eventually, rows, write_jsonl
-from trainer.core.tiny import build_tiny
+from trainer.model.tiny import build_tiny
 from trainer.protocol.files import UnreadableFile, read_json
 from trainer.protocol.layout import Layout
 

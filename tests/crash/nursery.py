@@ -139,7 +139,7 @@ def start(line: socket.socket, children: dict[int, socket.socket]) -> None:
 
 def become_worker(order: dict[str, Any], channel: int, stderr: int) -> None:
     """Do what a fresh worker process does."""
-    from trainer import worker
+    from trainer.mains import worker
     from trainer.protocol import failpoints
 
     os.dup2(stderr, 1)
@@ -159,14 +159,14 @@ def become_worker(order: dict[str, Any], channel: int, stderr: int) -> None:
 
 def wait_to_be_overtaken(at_step: int) -> None:
     """Have the session train nothing after `at_step` until it is told to set its job aside."""
-    from trainer.core.session import Session
-    from trainer.protocol.messages import SetAsideJob
+    from trainer.protocol.messages import PreemptJob
+    from trainer.session.session import Session
 
     may_go_on = Session._may_go_on
 
     def wait_first(session: Session, job_id: str) -> bool:
         if session.progress.global_step == at_step:
-            while not isinstance(command := session._commands.get(None), SetAsideJob):
+            while not isinstance(command := session._commands.get(None), PreemptJob):
                 session._obey(command)
             session._obey(command)
         return may_go_on(session, job_id)
@@ -180,8 +180,8 @@ def import_everything() -> None:
     import transformers.models.qwen3.modeling_qwen3
     from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedTokenizerFast
 
-    from trainer import worker
-    from trainer.core import engine
+    from trainer.mains import worker
+    from trainer.session import engine
 
     del peft, transformers, AutoModelForCausalLM, AutoTokenizer, PreTrainedTokenizerFast, worker, engine
 

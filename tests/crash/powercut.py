@@ -24,10 +24,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from daemon.job_queue import JobQueue
-from daemon.ledger import Ledger
-from trainer.core.checkpoints import CheckpointStore
-from trainer.core.retention import Retention
+from daemon.jobs.job_queue import JobQueue
+from daemon.ledger.ledger import Ledger
+from trainer.checkpoints.retention import Retention
+from trainer.checkpoints.store import CheckpointStore
 from trainer.protocol.files import move_durably, sync_directory, sync_file
 from trainer.protocol.job import Outcome, Priority
 from trainer.protocol.layout import Layout

@@ -22,13 +22,13 @@ from typing import Any
 import torch
 from safetensors.torch import load_file
 
+from trainer.checkpoints.tensor_tree import load_tree
 from trainer.config.loader import load_settings
 from trainer.config.schema import PreviewSettings
-from trainer.core.engine import TrainerEngine
-from trainer.core.tensor_tree import load_tree
 from trainer.protocol.job import EarlierFile, Job, Priority
 from trainer.protocol.layout import Layout
-from trainer.protocol.messages import Command, QueueEmpty, SetAsideJob, ShutDown, StartJob
+from trainer.protocol.messages import Command, PreemptJob, QueueEmpty, ShutDown, StartJob
+from trainer.session.engine import TrainerEngine
 
 
 @dataclass(frozen=True)
@@ -125,7 +125,7 @@ class Replay:
         if cursor is None or cursor.step < self._current.last_step:
             return None
         self._current = None  # it is told once
-        return SetAsideJob(job_id=job_id)
+        return PreemptJob(job_id=job_id)
 
 
 def digest(checkpoint: Path) -> dict[str, str]:

@@ -13,7 +13,7 @@ def followers_of(lab):
 
 
 def is_follower(process):
-    return "trainer.follower" in process.cmdline()
+    return "trainer.mains.follower" in process.cmdline()
 
 
 def test_kills_of_either_process_and_of_the_daemon_change_no_bit_of_what_is_learned(make_lab):

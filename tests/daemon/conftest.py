@@ -7,8 +7,8 @@ from types import SimpleNamespace
 
 import pytest
 
-from daemon.job_queue import JobQueue
-from daemon.ledger import Ledger
+from daemon.jobs.job_queue import JobQueue
+from daemon.ledger.ledger import Ledger
 from tests.daemon.rig import Rig
 from tests.support import FakeClock
 from trainer.protocol.layout import Layout
@@ -45,7 +45,7 @@ def rig(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Rig]:
     monkeypatch.setattr("daemon.app._Signals", lambda: by_hand)
     monkeypatch.setattr("daemon.app.ignore_lease_breaks", lambda: None)
     monkeypatch.setattr("daemon.app.set_up_logging", lambda *args, **kwargs: None)
-    monkeypatch.setattr("daemon.foreman.backoff_s", lambda failures, *, maximum_s: 0.0)
+    monkeypatch.setattr("daemon.supervision.supervisor.backoff_s", lambda failures, *, maximum_s: 0.0)
     yield rig
     rig.stop_if_running()
     os.umask(umask)

@@ -1,7 +1,7 @@
 """Fill a queue, empty it, and read what the ledger says of it."""
 
-from daemon.job_queue import Ending
-from daemon.sight import identity_of
+from daemon.files.identity import identity_of
+from daemon.jobs.job_queue import Ending
 from tests.support import job_for, rows, write_jsonl
 from trainer.protocol.job import Outcome, Priority
 

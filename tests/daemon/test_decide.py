@@ -7,23 +7,19 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from daemon.decide import (
-    Absent,
-    Busy,
     DismissWorker,
     GiveJob,
     Leave,
-    Leaving,
-    Loading,
+    Preempt,
     PrepareNext,
-    Ready,
     SayQueueIsEmpty,
-    SetAside,
     Situation,
     StartWorker,
     Stopping,
     Wait,
     next_decision,
 )
+from daemon.supervision.worker_state import Absent, Busy, Leaving, Loading, Ready
 from trainer.protocol.job import Priority
 
 NOW = 50.0
@@ -150,7 +146,7 @@ def test_only_a_strictly_more_urgent_file_takes_over(current, upcoming):
         (Priority.HIGH, Priority.LOW),
         (Priority.NORMAL, Priority.LOW),
     ]
-    assert decision == (SetAside("a") if takes_over else PrepareNext("b"))
+    assert decision == (Preempt("a") if takes_over else PrepareNext("b"))
 
 
 @pytest.mark.parametrize(
@@ -160,7 +156,7 @@ def test_only_a_strictly_more_urgent_file_takes_over(current, upcoming):
         {"paused": True},
         {"stopping": Stopping.AFTER_FILE},
         {"stopping": Stopping.NOW},
-        {"worker": replace(PREPARED, must_set_aside=True)},
+        {"worker": replace(PREPARED, is_being_preempted=True)},
         {"upcoming_job": None, "upcoming_priority": None},
     ],
     ids=str,
@@ -176,8 +172,8 @@ def test_nothing_takes_over_when_it_may_not_or_was_asked_for_already(hindrance):
 
     decision = next_decision(situation(**(usual | hindrance)), now=NOW)
 
-    assert before == SetAside("a")
-    assert not isinstance(decision, SetAside)
+    assert before == Preempt("a")
+    assert not isinstance(decision, Preempt)
 
 
 @given(SITUATIONS)
@@ -213,7 +209,7 @@ def test_a_worker_gets_only_what_its_state_allows(case):
     match decision:
         case GiveJob() | SayQueueIsEmpty():
             assert isinstance(case.worker, Ready)
-        case PrepareNext() | SetAside():
+        case PrepareNext() | Preempt():
             assert isinstance(case.worker, Busy)
         case StartWorker():
             assert isinstance(case.worker, Absent)

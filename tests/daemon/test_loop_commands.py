@@ -5,10 +5,10 @@ import time
 
 import pytest
 
-import daemon.checker
-from daemon.live_settings import LiveSettings
+import daemon.intake.checker
+from daemon.settings.live_settings import LiveSettings
 from tests.support import rows, write_jsonl
-from trainer.data.check import CheckCancelled, check_file
+from trainer.data.checks.file_check import CheckCancelled, check_file
 from trainer.protocol.job import Outcome, Priority
 
 
@@ -23,7 +23,7 @@ def slow_check(rig, monkeypatch):
             time.sleep(0.005)
         return check_file(path, **options)
 
-    return lambda: monkeypatch.setattr(daemon.checker, "check_file", check)
+    return lambda: monkeypatch.setattr(daemon.intake.checker, "check_file", check)
 
 
 @pytest.fixture

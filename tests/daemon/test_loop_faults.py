@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from daemon.foreman import Foreman
+from daemon.supervision.supervisor import Supervisor
 from trainer.protocol.job import Outcome, Priority
 
 
@@ -160,15 +160,15 @@ def test_a_loss_that_is_no_number_is_null_and_an_alert(rig):
 
 
 def test_a_turn_that_fails_is_shown_and_the_next_one_goes_on(rig, monkeypatch):
-    reap, failed = Foreman.reap, []
+    reap, failed = Supervisor.reap, []
 
-    def fail_once(foreman):
+    def fail_once(supervisor):
         if not failed:
             failed.append(True)
             raise RuntimeError("something nobody thought of")
-        reap(foreman)
+        reap(supervisor)
 
-    monkeypatch.setattr(Foreman, "reap", fail_once)
+    monkeypatch.setattr(Supervisor, "reap", fail_once)
     monkeypatch.setattr("daemon.loop.FAILED_TURN_WAIT_S", 0.0)
     rig.start()
 
@@ -179,12 +179,12 @@ def test_a_turn_that_fails_is_shown_and_the_next_one_goes_on(rig, monkeypatch):
 
 
 def test_the_status_lives_on_while_every_turn_fails(rig, monkeypatch):
-    def fail(foreman):
+    def fail(supervisor):
         raise RuntimeError("the disk is full")
 
     monkeypatch.setattr("daemon.loop.FAILED_TURN_WAIT_S", 0.0)
     rig.start().until_status("idle")
-    monkeypatch.setattr(Foreman, "reap", fail)
+    monkeypatch.setattr(Supervisor, "reap", fail)
     rig.command("skip")  # wakes it
 
     rig.until(lambda: (error := rig.status()["last_error"]) and error["message"] == "the disk is full")

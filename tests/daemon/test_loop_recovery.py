@@ -6,12 +6,13 @@ import sqlite3
 
 import pytest
 
-from daemon import job_queue, reception
-from daemon.foreman import Foreman
-from daemon.job_queue import JobQueue
-from daemon.ledger import Ledger
+from daemon.intake import intake
+from daemon.jobs import job_queue
+from daemon.jobs.job_queue import JobQueue
+from daemon.ledger.ledger import Ledger
 from daemon.loop import Daemon
-from daemon.status_board import StatusBoard
+from daemon.status.board import StatusBoard
+from daemon.supervision.supervisor import Supervisor
 from trainer.protocol.job import Outcome
 from trainer.protocol.messages import WorkerReady
 
@@ -47,9 +48,9 @@ def failing_once(monkeypatch, owner, name, error):
         (JobQueue, "look", DISK_FULL),
         (job_queue, "move_durably", DISK_FULL),
         (job_queue, "move_all_durably", DISK_FULL),
-        (reception, "move_all_durably", DISK_FULL),
+        (intake, "move_all_durably", DISK_FULL),
         (StatusBoard, "publish", DISK_FULL),
-        (Foreman, "give", DISK_FULL),
+        (Supervisor, "give", DISK_FULL),
     ],
     ids=lambda value: getattr(value, "__name__", str(value)),
 )
@@ -101,12 +102,12 @@ def test_a_file_that_the_checkpoint_does_not_contain_after_all_is_trained_again(
     rig.until_in(Outcome.COMPLETED, "a.jsonl")
     assert rig.stop() == 0
 
-    on_ready = Foreman._on_ready
+    on_ready = Supervisor._on_ready
 
     def with_an_older_checkpoint(self, ready: WorkerReady):
         on_ready(self, ready.model_copy(update={"global_step": 0, "finished": (), "recent_steps": ()}))
 
-    monkeypatch.setattr(Foreman, "_on_ready", with_an_older_checkpoint)
+    monkeypatch.setattr(Supervisor, "_on_ready", with_an_older_checkpoint)
     rig.start()
     rig.drop("b.jsonl")
 

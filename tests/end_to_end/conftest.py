@@ -129,7 +129,7 @@ def workers_of(base: Path) -> list[psutil.Process]:
     found = []
     for process in psutil.process_iter(["cmdline"]):
         line = process.info["cmdline"] or []
-        if "trainer.worker" in line and str(base) in line:
+        if "trainer.mains.worker" in line and str(base) in line:
             found.append(process)
     return found
 

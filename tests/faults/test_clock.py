@@ -7,12 +7,12 @@ from functools import partial
 
 import pytest
 
-from daemon.intake import Settling
-from daemon.job_ids import JobIds
-from daemon.status_board import StatusBoard
+from daemon.intake.settling import Settling
+from daemon.jobs.job_ids import JobIds
+from daemon.status.board import StatusBoard
 from tests.faults.transitions import save_checkpoint
 from tests.support import rows, write_jsonl
-from trainer.core.checkpoints import CheckpointStore
+from trainer.checkpoints.store import CheckpointStore
 from trainer.protocol.job import Outcome
 
 HOUR_S, YEAR_S = 3600.0, 365 * 86400.0

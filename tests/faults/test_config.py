@@ -5,7 +5,7 @@ import os
 
 import pytest
 
-from daemon.live_settings import LiveSettings
+from daemon.settings.live_settings import LiveSettings
 
 BEFORE = json.dumps({"training": {"epochs": 2, "seed": 7}, "daemon": {"rescan_s": 1.5}}, indent=2).encode()
 

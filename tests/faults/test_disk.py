@@ -8,7 +8,7 @@ import sys
 
 import pytest
 
-from daemon.status_board import StatusBoard
+from daemon.status.board import StatusBoard
 from tests.faults.site import ROOT, Site
 from tests.faults.small_disk import SmallDisk
 from tests.support import rows

@@ -98,4 +98,4 @@ def assert_all_ended_well(site: Site) -> None:
 def test_the_code_has_failpoints_in_every_part_of_the_daemon():
     parts = {name.partition(".")[0] for name in failpoints()}
 
-    assert {"write", "move", "intake", "queue", "ledger", "foreman", "control", "pause"} <= parts
+    assert {"write", "move", "intake", "queue", "ledger", "supervisor", "control", "pause"} <= parts

@@ -4,9 +4,9 @@ import json
 import random
 
 from tests.support import rows
-from trainer.data.check import check_file
+from trainer.data.checks.file_check import check_file
 from trainer.data.formats import read_conversation
-from trainer.data.rows import RowFile
+from trainer.data.reading.rows import RowFile
 
 SEED = 20260101
 FILES = 1000

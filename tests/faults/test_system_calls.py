@@ -6,12 +6,12 @@ import signal
 
 import pytest
 
-from daemon.job_queue import JobQueue
-from daemon.ledger import Ledger
+from daemon.jobs.job_queue import JobQueue
+from daemon.ledger.ledger import Ledger
 from tests.faults.injection import CALLS, FAULTS, Injector, require_strace
 from tests.faults.transitions import note_a_job, publish_third_checkpoint, queue_one_file, save_checkpoint
 from tests.support import rows, write_jsonl
-from trainer.core.checkpoints import CheckpointStore
+from trainer.checkpoints.store import CheckpointStore
 from trainer.protocol.files import read_json
 from trainer.protocol.job import Priority
 from trainer.protocol.layout import Layout

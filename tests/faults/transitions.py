@@ -8,12 +8,12 @@ from collections.abc import Callable
 from multiprocessing.connection import Connection
 from pathlib import Path
 
-from daemon.job_queue import Ending, JobQueue
-from daemon.ledger import Ledger
-from daemon.sight import identity_of
+from daemon.files.identity import identity_of
+from daemon.jobs.job_queue import Ending, JobQueue
+from daemon.ledger.ledger import Ledger
 from tests.support import job_for
-from trainer.core.checkpoints import CheckpointStore
-from trainer.core.retention import Retention
+from trainer.checkpoints.retention import Retention
+from trainer.checkpoints.store import CheckpointStore
 from trainer.protocol.job import FaultKind, JobRecord, Outcome, Priority, Reason
 from trainer.protocol.layout import Layout
 from trainer.protocol.manifest import Origin, Progress

@@ -4,8 +4,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from trainer.core.checkpoints import CheckpointStore, Saving
-from trainer.core.retention import Retention
+from trainer.checkpoints.retention import Retention
+from trainer.checkpoints.store import CheckpointStore, Saving
 from trainer.protocol.checkpoints import Checkpoint
 from trainer.protocol.manifest import MANIFEST_NAME, Origin, Progress
 

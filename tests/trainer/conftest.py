@@ -14,7 +14,7 @@ from trainer.config.schema import TrainingSettings
 from trainer.protocol.job import Job
 
 if TYPE_CHECKING:
-    from trainer.core.feeding_trainer import FeedingTrainer
+    from trainer.step.feeding_trainer import FeedingTrainer
 
 
 @pytest.fixture(scope="session")
@@ -22,7 +22,7 @@ def tiny_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return the folder of the embedded model."""
     import torch  # here, because tests without a model need not wait for it
 
-    from trainer.core.tiny import build_tiny
+    from trainer.model.tiny import build_tiny
 
     torch.set_num_threads(1)  # more only wait for each other with so little to do
     return build_tiny(tmp_path_factory.mktemp("base") / "tiny")
@@ -69,7 +69,7 @@ def make_trainer(noisy_folder: Path, tmp_path: Path) -> Callable[..., "FeedingTr
     """Return a function that makes a trainer of the model with dropout."""
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
-    from trainer.core.feeding_trainer import FeedingTrainer
+    from trainer.step.feeding_trainer import FeedingTrainer
 
     def make(*, global_step: int = 0, tell: Any = lambda text: None, **training: Any) -> FeedingTrainer:
         return FeedingTrainer(

@@ -11,12 +11,12 @@ import torch
 from transformers import AutoTokenizer
 
 from tests.support import PowerCut
+from trainer.checkpoints.tensor_tree import load_tree
 from trainer.config.schema import Settings
-from trainer.core.engine import TrainerEngine
-from trainer.core.feeding_trainer import FeedingTrainer
-from trainer.core.tensor_tree import load_tree
 from trainer.protocol.job import Job
 from trainer.protocol.messages import Command, Event, ShutDown, StartJob, StepReport, StepsTaken
+from trainer.session.engine import TrainerEngine
+from trainer.step.feeding_trainer import FeedingTrainer
 
 ROWS_PER_STEP = 3
 PEFT_IS_BEHIND = "ignore:`is_gradient_checkpointing` is deprecated:FutureWarning"  # it uses the old name

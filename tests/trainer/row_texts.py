@@ -3,8 +3,8 @@
 import random
 from collections.abc import Sequence
 
+from trainer.data.checks.minhash import RowSketch, sketch_row
 from trainer.data.conversation import Conversation, Message, Role
-from trainer.data.sketch import RowSketch, sketch_row
 
 WORDS = [
     f"{start}{end}" for start in ("ba", "ko", "li", "mu", "ne", "sa") for end in ("n", "r", "t", "ver", "zil")

@@ -10,15 +10,15 @@ from transformers import CharSpan
 
 from tests.support import FakeClock
 from trainer.config.schema import CheckpointSettings, Settings
-from trainer.core.faults import BrokenModel
-from trainer.core.feeding_trainer import StepBundle
-from trainer.core.session import Session
-from trainer.data.render import Tokenizer
-from trainer.data.token_cache import TokenCache
-from trainer.monitoring.reporter import Reporter
+from trainer.data.rendering.render import Tokenizer
+from trainer.data.rendering.token_cache import TokenCache
+from trainer.protocol.faults import BrokenModel
 from trainer.protocol.job import Job
 from trainer.protocol.manifest import Progress
 from trainer.protocol.messages import CheckpointRef, Command, Event, ShutDown, StartJob, StepsTaken
+from trainer.reporting.reporter import Reporter
+from trainer.session.session import Session
+from trainer.step.feeding_trainer import StepBundle
 
 LEAVE = ShutDown(reason="the test is over")
 

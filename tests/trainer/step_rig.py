@@ -1,7 +1,7 @@
 """Steps for tests of the trainer: examples of any length, and bundles of them."""
 
-from trainer.core.feeding_trainer import StepBundle
-from trainer.data.render import IGNORED, Example
+from trainer.data.rendering.render import IGNORED, Example
+from trainer.step.feeding_trainer import StepBundle
 
 
 def example(length: int = 8, first_token: int = 300) -> Example:

@@ -79,10 +79,10 @@ class SkipJob(Message):
     job_id: str
 
 
-class SetAsideJob(Message):
+class PreemptJob(Message):
     """Save at the next optimizer step and let this job wait: a more urgent one takes over."""
 
-    kind: Literal["set_aside_job"] = "set_aside_job"
+    kind: Literal["preempt_job"] = "preempt_job"
     job_id: str
 
 
@@ -116,7 +116,7 @@ Command = (
     | Pause
     | Resume
     | SkipJob
-    | SetAsideJob
+    | PreemptJob
     | ForgetJobs
     | ChangeCheckpoints
     | ShutDown
@@ -299,10 +299,10 @@ class JobEnded(Message):
     """Rows that had no supervised token within `data.max_length`, and were set aside."""
 
 
-class JobSetAside(Message):
+class JobPreempted(Message):
     """The job waits again, and a durable checkpoint contains its cursor."""
 
-    kind: Literal["job_set_aside"] = "job_set_aside"
+    kind: Literal["job_preempted"] = "job_preempted"
     job_id: str
     steps: int
     """Trained so far."""
@@ -388,7 +388,7 @@ Event = (
     | PreviewMade
     | Evaluated
     | JobEnded
-    | JobSetAside
+    | JobPreempted
     | CheckpointPublished
     | Held
     | Continued

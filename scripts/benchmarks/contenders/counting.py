@@ -4,7 +4,7 @@ from collections.abc import Callable
 from typing import Any
 
 from scripts.benchmarks.contenders.side import Side
-from trainer.data.render import IGNORED
+from trainer.data.rendering.render import IGNORED
 
 
 class CountingCollator:

@@ -12,8 +12,8 @@ from scripts.benchmarks.contenders.arithmetic import ArithmeticClock  # noqa: E4
 from scripts.benchmarks.contenders.stopwatch import Stopwatch  # noqa: E402
 from scripts.benchmarks.contenders.task import SEED  # noqa: E402
 from trainer.config.schema import Settings  # noqa: E402
-from trainer.core.engine import TrainerEngine  # noqa: E402
 from trainer.protocol.messages import CheckpointPublished, Event, StepsTaken  # noqa: E402
+from trainer.session.engine import TrainerEngine  # noqa: E402
 
 
 def note(event: Event) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 from scripts.benchmarks.contenders.task import SEED, Task
 from trainer.data.formats import read_conversation
 from trainer.data.plan import Plan
-from trainer.data.render import Example, ExampleRenderer, Tokenizer, learnable
+from trainer.data.rendering.render import Example, ExampleRenderer, Tokenizer, learnable
 
 
 def rows_in_order(task: Task) -> list[dict[str, Any]]:

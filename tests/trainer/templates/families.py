@@ -9,8 +9,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from tests.trainer.templates import jinja
-from trainer.core import chatml
 from trainer.data.conversation import Conversation, Message
+from trainer.model import chatml
 
 
 class Refused(Exception):

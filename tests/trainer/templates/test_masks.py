@@ -9,17 +9,17 @@ from tokenizers import AddedToken, Tokenizer
 from transformers import PreTrainedTokenizerFast
 
 from tests.trainer.templates.families import FAMILIES, Family, Refused
-from trainer.core.chatml import with_defaults
-from trainer.core.tiny import _tokenizer
 from trainer.data.conversation import Conversation, Message, Role
-from trainer.data.example import IGNORED
-from trainer.data.render import (
+from trainer.data.rendering.example import IGNORED
+from trainer.data.rendering.render import (
     ExampleRenderer,
     OverlongRow,
     UnrenderableConversation,
     UnusableTemplate,
     render_examples,
 )
+from trainer.model.chatml import with_defaults
+from trainer.model.tiny import _tokenizer
 
 TINY = _tokenizer().backend_tokenizer.to_str()
 MARKERS = [

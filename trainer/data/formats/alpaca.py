@@ -5,7 +5,7 @@ from typing import Any
 
 from trainer.data.conversation import Message
 from trainer.data.formats.values import kind, read_optional_text, read_text
-from trainer.data.rows import BadRow
+from trainer.data.reading.rows import BadRow
 
 
 def read(row: Mapping[str, Any]) -> tuple[Message, ...]:

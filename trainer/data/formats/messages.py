@@ -6,7 +6,7 @@ from typing import Any, cast
 from trainer.data.conversation import ROLES, Message, Role
 from trainer.data.formats.tools import read_tool_calls
 from trainer.data.formats.values import kind, read_text
-from trainer.data.rows import BadRow
+from trainer.data.reading.rows import BadRow
 
 SHOWN_BY_TEMPLATES = ("name", "tool_call_id", "reasoning_content")
 

@@ -10,7 +10,7 @@ from trainer.data.formats import alpaca, messages, prompt_completion, sharegpt, 
 from trainer.data.formats.fields import renamed
 from trainer.data.formats.tools import read_tools
 from trainer.data.formats.values import kind, read_text
-from trainer.data.rows import BadRow
+from trainer.data.reading.rows import BadRow
 from trainer.protocol.row_fields import NO_FIELDS, Fields
 from trainer.protocol.text import printable
 

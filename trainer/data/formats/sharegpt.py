@@ -7,7 +7,7 @@ from trainer.data.conversation import Message, Role
 from trainer.data.formats.messages import read_is_trained
 from trainer.data.formats.tools import read_tool_calls
 from trainer.data.formats.values import kind, read_text
-from trainer.data.rows import BadRow, parse_row
+from trainer.data.reading.rows import BadRow, parse_row
 
 ROLES: dict[str, Role] = {
     "human": "user",

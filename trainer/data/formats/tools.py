@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from trainer.data.formats.values import kind, read_embedded, require_unicode
-from trainer.data.rows import BadRow
+from trainer.data.reading.rows import BadRow
 
 
 def read_tools(value: Any, place: str) -> tuple[Mapping[str, Any], ...]:

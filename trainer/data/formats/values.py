@@ -3,7 +3,7 @@
 import json
 from typing import Any
 
-from trainer.data.rows import BadRow, parse_row
+from trainer.data.reading.rows import BadRow, parse_row
 from trainer.protocol.text import printable
 
 

@@ -1,0 +1,1 @@
+"""Everything that a person can ask of a working directory, as typed functions. Prints nothing."""

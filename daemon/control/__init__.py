@@ -1,0 +1,1 @@
+"""What a person asks of a running daemon: pause, resume, skip, stop."""

@@ -1,0 +1,1 @@
+"""Files as the daemon sees them: their identity, their names, notes beside them, and a probe."""

@@ -1,0 +1,42 @@
+"""What tells a file from another one, and from a changed one, wherever it lies and whatever it is called."""
+
+import os
+import sqlite3
+from dataclasses import dataclass
+from pathlib import Path
+
+LATEST_NS = (1 << 63) - 1  # in the year 2262; what the ledger can hold
+MASK_64 = (1 << 64) - 1
+
+
+@dataclass(frozen=True)
+class Identity:
+    """Tells whether a file is still the same, unchanged one."""
+
+    device: int
+    inode: int
+    size: int
+    mtime_ns: int
+
+
+def identity_of(found: os.stat_result) -> Identity:
+    """Return what tells a file from a changed one."""
+    return Identity(found.st_dev, found.st_ino, found.st_size, min(found.st_mtime_ns, LATEST_NS))
+
+
+def is_there(path: Path, identity: Identity) -> bool:
+    try:
+        return identity_of(path.lstat()) == identity
+    except FileNotFoundError:
+        return False
+
+
+def signed(value: int) -> int:
+    """Return the number that stands in the ledger for an inode or a device."""
+    return value - (1 << 64) if value >= 1 << 63 else value
+
+
+def identity_of_row(row: sqlite3.Row) -> Identity:
+    """Return the identity of the file of a row of the table of jobs."""
+    device, inode = row["device"] & MASK_64, row["inode"] & MASK_64
+    return Identity(device, inode, row["size_bytes"], row["mtime_ns"])

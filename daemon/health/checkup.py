@@ -1,0 +1,190 @@
+"""One whole checkup: gather what is there, and have each part judged by the module that knows it."""
+
+import os
+from collections.abc import Callable, Sequence
+from functools import partial
+
+import psutil
+
+from daemon.checkpoints.review import Reviewed, corrupt_names, newest_whole, review_sizes
+from daemon.control.control_files import read_requests
+from daemon.health.finding import Finding, ok, problem
+from daemon.health.leftovers import check_leftovers, find_leftovers
+from daemon.health.machine import (
+    check_clock,
+    check_disk,
+    check_folders,
+    check_gpu,
+    check_memory,
+    free_bytes,
+)
+from daemon.health.processes import (
+    WORKER_LOCK,
+    check_control,
+    check_daemon,
+    check_worker,
+    find_workers,
+    is_held,
+    is_process,
+)
+from daemon.health.queue_files import check_failed, check_inbox, check_ledger, check_processing
+from daemon.health.trained import check_checkpoints, check_locked
+from daemon.status.machine import GpuReader
+from daemon.status.reader import Status
+from trainer.config.loader import BadConfig, load_settings
+from trainer.config.schema import Settings
+from trainer.protocol.files import UnreadableFile
+from trainer.protocol.layout import Layout
+from trainer.protocol.manifest import Manifest
+from trainer.protocol.permissions import read_permissions
+from trainer.protocol.text import printable
+
+
+def examine(layout: Layout, status: Status, *, now: float) -> list[Finding]:
+    """Return what a look at everything shows.
+
+    Args:
+        now: Unix seconds.
+    """
+    return Examination(layout, status, now=now).findings()
+
+
+class Examination:
+    """A working directory as it is at one moment.
+
+    Args:
+        now: Unix seconds.
+    """
+
+    def __init__(self, layout: Layout, status: Status, *, now: float) -> None:
+        self._layout = layout
+        self._status = status
+        self._now = now
+        self._daemon_runs = self._worker_runs = False
+        self._settings: Settings | None = None  # what depends on invalid ones is not judged
+        self._reviewed: list[Reviewed] = []
+        self._newest: Manifest | None = None
+
+    def findings(self) -> list[Finding]:
+        """Look at one part after the other; what cannot be looked at is a finding, too."""
+        parts: list[tuple[str, Callable[[], Sequence[Finding]]]] = [
+            ("daemon", self._daemon),
+            ("worker", self._worker),
+            ("control", self._control),
+            ("folders", partial(check_folders, self._layout, uid=os.geteuid())),
+            ("config", self._config),
+            ("checkpoints", self._checkpoints),
+            ("locked settings", self._locked),
+            ("disk", self._disk),
+            ("memory", self._memory),
+            ("gpu", self._gpu),
+            ("processing", self._processing),
+            ("inbox", self._inbox),
+            ("ledger and clock", self._ledger_and_clock),
+            ("leftovers", self._leftovers),
+        ]
+        return [finding for name, look in parts for finding in _guarded(name, look)]
+
+    def _daemon(self) -> list[Finding]:
+        self._daemon_runs = is_held(self._layout.lock_file)
+        return [check_daemon(self._status, lock_is_held=self._daemon_runs)]
+
+    def _worker(self) -> list[Finding]:
+        lock_is_held = is_held(self._layout.models / WORKER_LOCK)
+        workers = find_workers(self._layout.base)
+        self._worker_runs = lock_is_held or bool(workers)
+        return [
+            check_worker(
+                self._status,
+                daemon_runs=self._daemon_runs,
+                lock_is_held=lock_is_held,
+                worker_pids=workers,
+                is_alive=is_process(self._status.fields.get("worker_pid")),
+            )
+        ]
+
+    def _control(self) -> list[Finding]:
+        requests = read_requests(self._layout)
+        return check_control(requests, self._layout.base, daemon_runs=self._daemon_runs, now=self._now)
+
+    def _config(self) -> list[Finding]:
+        try:
+            effective = load_settings(self._layout.config_file)
+        except BadConfig as error:
+            lines = [printable(line) for line in str(error).splitlines()]
+            return [
+                problem("config", line, "correct it; docs/CONFIGURATION.md explains it") for line in lines
+            ]
+        self._settings = effective.settings
+        return [ok("config", f"valid; {len(effective.origins)} settings differ from their defaults")]
+
+    def _checkpoints(self) -> list[Finding]:
+        self._reviewed = review_sizes(self._layout.models)
+        newest = newest_whole(self._reviewed)
+        self._newest = newest.manifest if newest else None
+        return check_checkpoints(self._reviewed, corrupt_names(self._layout.models))
+
+    def _locked(self) -> list[Finding]:
+        if self._newest is None or self._settings is None:
+            return []
+        try:
+            permissions = read_permissions(self._layout.models)
+        except UnreadableFile as error:
+            message, _, advice = printable(str(error)).rpartition("; ")
+            return [problem("locked settings", message, advice)]
+        return check_locked(self._newest, self._settings, permissions)
+
+    def _disk(self) -> list[Finding]:
+        folders = {
+            folder.name: free_bytes(folder)
+            for folder in (self._layout.models, self._layout.queue, self._layout.status)
+            if folder.is_dir()
+        }
+        return check_disk(
+            folders,
+            min_free_bytes=(self._settings or Settings()).daemon.min_free_bytes,
+            checkpoint_bytes=self._checkpoint_bytes(),
+        )
+
+    def _memory(self) -> list[Finding]:
+        available = psutil.virtual_memory().available
+        return [
+            check_memory(available, checkpoint_bytes=self._checkpoint_bytes(), worker_runs=self._worker_runs)
+        ]
+
+    def _gpu(self) -> list[Finding]:
+        trained_on = self._newest.device if self._newest else None
+        wanted = (self._settings or Settings()).training.device
+        return [check_gpu(GpuReader().read(), wanted=wanted, trained_on=trained_on)]
+
+    def _processing(self) -> list[Finding]:
+        begun = check_processing(self._layout.processing, daemon_runs=self._daemon_runs)
+        return [begun, check_failed(self._layout.failed)]
+
+    def _inbox(self) -> list[Finding]:
+        return check_inbox(self._layout.inbox, daemon_runs=self._daemon_runs, now=self._now)
+
+    def _ledger_and_clock(self) -> list[Finding]:
+        finding, newest_event_at = check_ledger(self._layout.ledger_file)
+        moments = {"the newest event in the ledger": newest_event_at} if newest_event_at else {}
+        if self._newest:
+            moments["the newest checkpoint"] = self._newest.written_at
+        return [finding, check_clock(moments, now=self._now)]
+
+    def _leftovers(self) -> list[Finding]:
+        runs = {"daemon_runs": self._daemon_runs, "worker_runs": self._worker_runs}
+        found = find_leftovers(self._layout, **runs)
+        return [check_leftovers(found, self._layout.base, somebody_runs=any(runs.values()))]
+
+    def _checkpoint_bytes(self) -> int:
+        return self._newest.total_bytes if self._newest else 0
+
+
+def _guarded(name: str, look: Callable[[], Sequence[Finding]]) -> Sequence[Finding]:
+    try:
+        return look()
+    except FileNotFoundError:
+        return []  # a folder is missing, which is a finding of its own
+    except OSError as error:
+        message = f"it cannot be looked at: {printable(str(error))}"
+        return [problem(name, message, "make it readable for the user who runs the daemon")]

@@ -1,0 +1,157 @@
+"""What the machine gives: folders and their permissions, disk, memory, GPU, and a clock that can be believed.
+
+Pure, apart from `check_folders`, which looks at folders, and `free_bytes`.
+"""
+
+import os
+import stat
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import datetime
+from pathlib import Path
+from typing import NamedTuple
+
+from daemon.health.finding import Finding, Level, ok, problem, size_text, warning
+from trainer.protocol.layout import PRIVATE_MODE, Layout
+from trainer.protocol.status import Gpu
+from trainer.protocol.text import printable
+
+MIN_AVAILABLE_BYTES = 512 * 1024 * 1024
+SIZES_PER_SAVE = 2  # the room the worker wants before it saves, in sizes of a checkpoint
+CLOCK_TOLERANCE_S = 60.0
+FIX = "training_health check --fix"
+
+
+def check_folders(layout: Layout, *, uid: int) -> list[Finding]:
+    """Look whether every folder is there, is ours, and is closed to others.
+
+    Args:
+        uid: the user who runs the daemon.
+    """
+    folders = layout.folders()
+    having: dict[_Defect, list[str]] = {}
+    for folder in folders:
+        name = f"{folder.relative_to(layout.base)}/"
+        for defect in _defects(folder, uid):
+            having.setdefault(defect, []).append(name)
+    findings = [
+        Finding("folders", defect.level, f"{', '.join(names)}: {defect.what}", defect.advice)
+        for defect, names in having.items()
+    ]
+    if layout.base.stat().st_mode & stat.S_IWOTH:
+        base = printable(str(layout.base))
+        message = f"{base} can be written by everybody, so anybody may replace what is in it"
+        findings.append(problem("folders", message, f"chmod o-w {base}"))
+    return findings or [ok("folders", f"all {len(folders)} are there and closed to other users")]
+
+
+class _Defect(NamedTuple):
+    level: Level
+    what: str
+    advice: str
+
+
+def _defects(folder: Path, uid: int) -> Iterator[_Defect]:
+    is_link = folder.is_symlink()
+    try:
+        found = folder.stat()
+    except FileNotFoundError:
+        advice = "remove the link; the daemon makes a folder" if is_link else f"create what is missing: {FIX}"
+        yield _Defect(Level.PROBLEM, "missing", advice)
+        return
+    if not stat.S_ISDIR(found.st_mode):
+        yield _Defect(Level.PROBLEM, "not a folder", "move it away; the daemon makes a folder")
+        return
+    if found.st_uid != uid:
+        advice = "run everything as one user, or give them to this one with chown -R"
+        yield _Defect(Level.PROBLEM, f"belongs to user {found.st_uid}; expected user {uid}", advice)
+    mode = stat.S_IMODE(found.st_mode)
+    if mode & 0o077:
+        is_writable = bool(mode & 0o022)
+        yield _Defect(
+            Level.PROBLEM if is_writable else Level.WARNING,
+            f"mode {mode:04o} lets others {'write' if is_writable else 'read'}; expected {PRIVATE_MODE:04o}",
+            f"chmod {PRIVATE_MODE:04o}, which is not done for a link" if is_link else f"close them: {FIX}",
+        )
+
+
+def check_disk(free: Mapping[str, int], *, min_free_bytes: int, checkpoint_bytes: int) -> list[Finding]:
+    """Look whether there is room for the next checkpoint, and for everything else.
+
+    Args:
+        free: folder -> free bytes for users.
+        min_free_bytes: as `daemon.min_free_bytes`.
+        checkpoint_bytes: of the newest one; 0 when there is none.
+    """
+    findings = []
+    for folder, free_bytes in free.items():
+        for_saving = SIZES_PER_SAVE * checkpoint_bytes if folder == "models" else 0
+        needed, why = max((min_free_bytes, "daemon.min_free_bytes"), (for_saving, "two checkpoints"))
+        message = f"{folder}/ has {size_text(free_bytes)} free"
+        if free_bytes < needed:
+            message += f"; expected {size_text(needed)} ({why})"
+            findings.append(problem("disk", message, "free some space; training then goes on by itself"))
+        else:
+            findings.append(ok("disk", message))
+    return findings
+
+
+def free_bytes(folder: Path) -> int:
+    """Return what an ordinary user may still write below `folder`."""
+    found = os.statvfs(folder)
+    return found.f_bavail * found.f_frsize
+
+
+def check_memory(available_bytes: int, *, checkpoint_bytes: int, worker_runs: bool) -> Finding:
+    """Look whether the model fits into memory, unless it is there already."""
+    message = f"{size_text(available_bytes)} are available"
+    needed = MIN_AVAILABLE_BYTES if worker_runs else max(MIN_AVAILABLE_BYTES, checkpoint_bytes)
+    if available_bytes >= needed:
+        return ok("memory", message)
+    reason = f"; expected {size_text(needed)}" + ("" if worker_runs else " to load the model")
+    return warning("memory", message + reason, "end other programs, or train on a machine with more memory")
+
+
+def check_gpu(gpus: Sequence[Gpu], *, wanted: str, trained_on: str | None) -> Finding:
+    """Look whether the GPU that training needs is there.
+
+    Args:
+        wanted: as `training.device`.
+        trained_on: device of the newest checkpoint; None when there is none.
+    """
+    if gpus:
+        used = "; ".join(
+            f"{printable(gpu.name)}, {size_text(gpu.used_bytes)} of {size_text(gpu.total_bytes)} used"
+            for gpu in gpus
+        )
+        return ok("gpu", used)
+    if wanted == "cuda":
+        advice = 'check nvidia-smi and the driver, or set training.device to "auto"'
+        return problem("gpu", 'none is found, but training.device is "cuda"', advice)
+    if wanted == "auto" and trained_on and trained_on.startswith("cuda"):
+        return problem(
+            "gpu",
+            "none is found, but the newest checkpoint was trained on one, so the daemon will not go on",
+            'check nvidia-smi and the driver, or set training.device to "cpu"',
+        )
+    return ok("gpu", "none is needed; the CPU computes")
+
+
+def check_clock(moments: Mapping[str, str], *, now: float) -> Finding:
+    """Look for times in the future: then the clock was wrong once, or is wrong now.
+
+    Args:
+        moments: what happened -> when (UTC, ISO 8601); what cannot be read as a time is passed over.
+        now: Unix seconds.
+    """
+    for what, at in moments.items():
+        try:
+            ahead_s = datetime.fromisoformat(at).timestamp() - now
+        except (ValueError, OverflowError):
+            continue
+        if ahead_s > CLOCK_TOLERANCE_S:
+            return warning(
+                "clock",
+                f"{what} was written {ahead_s:.0f} s in the future ({printable(at)})",
+                "set the clock (timedatectl); nothing is lost, because order never depends on it",
+            )
+    return ok("clock", "nothing was written in the future")

@@ -1,0 +1,147 @@
+"""Daemon, worker and control files: who runs, who only seems to, and who is not obeyed.
+
+Pure, apart from the three functions at the end.
+"""
+
+import fcntl
+import os
+from collections.abc import Collection, Sequence
+from pathlib import Path
+
+import psutil
+
+from daemon.control.control_files import Request
+from daemon.health.finding import Finding, ok, problem, warning
+from daemon.status.reader import Status
+from trainer.protocol.text import printable
+
+WORKER_LOCK = ".worker.lock"  # in models/; its holder is the one process that may write there
+OBEYED_WITHIN_S = 30.0  # several of the daemon's looks at the control folder, the slowest included
+
+
+def check_daemon(status: Status, *, lock_is_held: bool) -> Finding:
+    """Compare what the status file says with who really holds the lock."""
+    pid, age = status.fields.get("daemon_pid"), f"{status.age_s:.0f} s"
+    match lock_is_held, status.life:
+        case True, "running":
+            return _running(status, f"it runs (pid {pid}), last heartbeat {age} ago")
+        case True, "silent":
+            return problem(
+                "daemon",
+                f"process {pid} has given no heartbeat for {age}; expected one every few seconds",
+                f"look at logs/daemon.log; if it does not recover: kill -9 {pid}, then training_daemon",
+            )
+        case True, _:
+            return warning(
+                "daemon",
+                "a process holds status/daemon.lock, but the status file does not say that it runs",
+                "a daemon that is just starting looks like this; look again in a minute",
+            )
+        case False, "running" | "silent" | "dead":
+            return problem(
+                "daemon",
+                f"it ended without saying so: process {pid} does not hold status/daemon.lock any more",
+                "start it with training_daemon; it goes on at the newest checkpoint",
+            )
+    return ok("daemon", f"it is {status.life_text()}")
+
+
+def _running(status: Status, message: str) -> Finding:
+    if status.fields.get("status") != "blocked":
+        return ok("daemon", message)
+    reason = printable(str(status.fields.get("status_reason")))
+    return problem(
+        "daemon",
+        f"{message}, but it is blocked: {reason}",
+        "remove the cause; it tries again by itself, and at once on training_controller resume",
+    )
+
+
+def check_worker(
+    status: Status, *, daemon_runs: bool, lock_is_held: bool, worker_pids: Collection[int], is_alive: bool
+) -> Finding:
+    """Look for a worker that has died, or that has outlived its daemon.
+
+    Args:
+        lock_is_held: whether somebody may write into `models/`.
+        worker_pids: workers of this working directory that run now.
+        is_alive: whether the process that the status file names as the worker exists.
+    """
+    pid = status.fields.get("worker_pid")
+    strangers = [other for other in worker_pids if not daemon_runs or other != pid]
+    if strangers or (lock_is_held and not daemon_runs):
+        who = f"process {', '.join(map(str, strangers))}" if strangers else "some process"
+        return warning(
+            "worker",
+            f"{who} is a worker without a daemon; it saves what it has learned and leaves within two minutes",
+            "look again after that; end it with kill only if it is still there",
+        )
+    if not daemon_runs or pid is None:
+        return ok("worker", "none runs; one is started when there is something to train")
+    if not is_alive:
+        return warning(
+            "worker",
+            f"process {pid} is gone",
+            "the daemon starts another by itself; training_health crashes tells what ended earlier ones",
+        )
+    return ok("worker", f"process {pid} runs: {printable(str(status.fields.get('worker_section')))}")
+
+
+def check_control(requests: Sequence[Request], base: Path, *, daemon_runs: bool, now: float) -> list[Finding]:
+    """Look for control files that nobody has obeyed.
+
+    Args:
+        now: Unix seconds.
+    """
+    findings = []
+    for request in requests:
+        place = request.path.relative_to(base)
+        age_s = now - request.written_at
+        if not daemon_runs:
+            what = "will be obeyed" if request.is_lasting else "will be answered as too old"
+            advice = f"start training_daemon, or take it back: rm {place}"
+            findings.append(warning("control", f"{place} {what} when a daemon starts", advice))
+        elif age_s > OBEYED_WITHIN_S:
+            findings.append(
+                problem(
+                    "control",
+                    f"{place} was not obeyed for {age_s:.0f} s; expected at most {OBEYED_WITHIN_S:.0f} s",
+                    f"look at logs/daemon.log; take it back with: rm {place}",
+                )
+            )
+    return findings or [ok("control", "no control file waits to be obeyed")]
+
+
+def is_held(lock_file: Path) -> bool:
+    """Whether a process holds a lock file; it is neither created nor changed.
+
+    Raises:
+        OSError: it cannot be looked at.
+    """
+    try:
+        descriptor = os.open(lock_file, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return False
+    try:
+        # Shared, and given back at once: only a daemon that starts in these microseconds would find it taken
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    finally:
+        os.close(descriptor)
+    return False
+
+
+def is_process(pid: object) -> bool:
+    """Whether a number from a file is that of a living process."""
+    return isinstance(pid, int) and 0 < pid < 1 << 31 and psutil.pid_exists(pid)
+
+
+def find_workers(base: Path) -> list[int]:
+    """Return the process numbers of this working directory's workers, without those they have started."""
+    parents = {}
+    for process in psutil.process_iter(["cmdline", "ppid"]):
+        arguments = process.info["cmdline"] or []
+        if "trainer.mains.worker" in arguments and str(base) in arguments:
+            parents[process.pid] = process.info["ppid"]
+    return sorted(pid for pid, parent in parents.items() if parent not in parents)

@@ -1,0 +1,89 @@
+"""Files on their way, and the history of those that arrived."""
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+from daemon.files.notes import is_users_file
+from daemon.health.finding import Finding, ok, problem, warning
+from daemon.intake.inbox import find_files
+from daemon.ledger.reader import UnreadableLedger, newest_moment
+from trainer.protocol.text import printable
+
+TAKEN_WITHIN_S = 24 * 3600.0
+
+
+def check_processing(folder: Path, *, daemon_runs: bool) -> Finding:
+    """Say what happens to the files that were begun."""
+    names = [name for name in os.listdir(folder) if is_users_file(name)]
+    if not names:
+        return ok("processing", "no file has been begun")
+    shown = printable(names[0]) + (f" and {len(names) - 1} more" if len(names) > 1 else "")
+    if daemon_runs:
+        return ok("processing", f"{shown}: in the hands of the daemon")
+    advice = "training_health verify tells at which row"
+    return ok("processing", f"{shown}: goes on when a daemon starts, where the checkpoint ends; {advice}")
+
+
+def check_failed(folder: Path) -> Finding:
+    """Look for files that could not be trained."""
+    names = sorted(name for name in os.listdir(folder) if is_users_file(name))
+    if not names:
+        return ok("failed", "no file has failed")
+    shown = printable(names[0]) + (f" and {len(names) - 1} more" if len(names) > 1 else "")
+    advice = "training_queue list --failed tells why; correct it, then: training_queue retry NAME"
+    return warning("failed", f"{shown} could not be trained", advice)
+
+
+def check_inbox(inbox: Path, *, daemon_runs: bool, now: float) -> list[Finding]:
+    """Look for files that should have been taken in long ago.
+
+    Args:
+        now: Unix seconds.
+    """
+    unreadable: list[Path] = []
+    late = [path for path in find_files(inbox, on_unreadable=unreadable.append) if _is_late(path, now)]
+    findings = [
+        warning(
+            "inbox", f"{_shown(path, inbox)}/ cannot be looked into", "give its owner's rights to the daemon"
+        )
+        for path in unreadable
+    ]
+    if late:
+        findings.append(_late(late, inbox, daemon_runs=daemon_runs))
+    return findings or [ok("inbox", "no file waits there for longer than a day")]
+
+
+def _is_late(path: Path, now: float) -> bool:
+    try:
+        # The time of the last change of any kind: a copy may bring an old time of its content with it
+        return now - path.lstat().st_ctime > TAKEN_WITHIN_S
+    except FileNotFoundError:
+        return False
+
+
+def _late(late: Sequence[Path], inbox: Path, *, daemon_runs: bool) -> Finding:
+    more = f" and {len(late) - 1} more" if len(late) > 1 else ""
+    advice = (
+        "expected names that end in .jsonl, and no program that still writes; training_controller status "
+        "shows alerts"
+        if daemon_runs
+        else "start training_daemon"
+    )
+    return warning("inbox", f"{_shown(late[0], inbox)}{more}: not taken in for more than a day", advice)
+
+
+def _shown(path: Path, inbox: Path) -> str:
+    return printable(str(path.relative_to(inbox.parent)))
+
+
+def check_ledger(ledger_file: Path) -> tuple[Finding, str | None]:
+    """Look through the history; return also when its newest event was noted."""
+    if not os.path.lexists(ledger_file):
+        return ok("ledger", "there is none yet"), None
+    try:
+        moment = newest_moment(ledger_file)
+    except UnreadableLedger as error:
+        advice = "a damaged one is set aside by the next start, which needs only folders and checkpoints"
+        return problem("ledger", printable(str(error)).partition("; ")[0], advice), None
+    return ok("ledger", "it can be read from end to end"), moment

@@ -1,0 +1,56 @@
+"""The harmless repairs: folders as they should be, and left-overs of dead processes removed. Nothing else."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+from daemon.health.leftovers import find_leftovers, remove
+from daemon.health.processes import WORKER_LOCK
+from trainer.protocol.layout import PRIVATE_MODE, Layout
+from trainer.protocol.text import printable
+
+
+def repair(layout: Layout) -> list[str]:
+    """Do what can do no harm; return a sentence for each thing that was done or could not be done."""
+    done = [sentence for folder in layout.folders() for sentence in _restore(folder, layout.base)]
+    return done + _clear(layout)
+
+
+def _restore(folder: Path, base: Path) -> Iterator[str]:
+    name = f"{folder.relative_to(base)}/"
+    try:
+        if not folder.exists() and not folder.is_symlink():
+            folder.mkdir(mode=PRIVATE_MODE)
+            yield f"created {name}"
+        if folder.is_dir() and not folder.is_symlink() and folder.stat().st_mode & 0o077:
+            folder.chmod(PRIVATE_MODE)
+            yield f"closed {name} to other users"
+    except OSError as error:
+        yield f"could not repair {name}: {error.strerror}"
+
+
+def _clear(layout: Layout) -> list[str]:
+    """Remove left-overs while holding both locks, so that no process can begin to need one."""
+    if not find_leftovers(layout, daemon_runs=False, worker_runs=False):
+        return []
+    try:
+        with (
+            FileLock(layout.lock_file, blocking=False),
+            FileLock(layout.models / WORKER_LOCK, blocking=False),
+        ):
+            return [
+                _clear_one(path, layout.base)
+                for path in find_leftovers(layout, daemon_runs=False, worker_runs=False)
+            ]
+    except Timeout:
+        return ["left-overs stay where they are, because a daemon or a worker runs"]
+
+
+def _clear_one(path: Path, base: Path) -> str:
+    name = printable(str(path.relative_to(base)))
+    try:
+        remove(path)
+    except OSError as error:
+        return f"could not remove {name}: {error.strerror}"
+    return f"removed {name}"

@@ -1,0 +1,74 @@
+"""What the model has learned: can the checkpoints be used, and do the settings still fit them? Pure."""
+
+from collections.abc import Sequence
+
+from daemon.checkpoints.review import Blocked, Damaged, Reviewed, Unusable, Whole, starting_point
+from daemon.health.finding import Finding, ok, problem, size_text, warning
+from trainer.config.lock import LockedSetting, check_lock
+from trainer.config.schema import Settings
+from trainer.protocol.manifest import Manifest, Unlocked
+from trainer.protocol.text import printable
+
+
+def check_checkpoints(reviewed: Sequence[Reviewed], corrupt: Sequence[str]) -> list[Finding]:
+    """Judge the checkpoints by what a look at their sizes has shown.
+
+    Args:
+        reviewed: newest first.
+        corrupt: names of those that earlier starts have set aside.
+    """
+    start = starting_point(reviewed, has_corrupt=bool(corrupt))
+    findings = [_not_whole(item, start) for item in reviewed if not isinstance(item, Whole)]
+    match start:
+        case Blocked(reason):
+            advice = "restore one from a backup, or move them all away to start from the base model"
+            findings.append(problem("checkpoints", f"training is blocked: {reason}", advice))
+        case Whole(path, manifest):
+            count = sum(isinstance(item, Whole) for item in reviewed)
+            size = size_text(manifest.total_bytes)
+            message = (
+                f"{count} look whole; the newest is {printable(path.name)} ({size}); verify reads them all"
+            )
+            findings.append(ok("checkpoints", message))
+        case None:
+            findings.append(ok("checkpoints", "there is none yet; training starts from the base model"))
+    if isinstance(start, Blocked):
+        return findings  # the damaged ones are all there is: not to be removed
+    return findings + [
+        warning(
+            "checkpoints",
+            f"{printable(name)} was set aside as damaged and takes up space",
+            f"check the disk; when nobody needs it: rm -r models/checkpoints/{printable(name)}",
+        )
+        for name in corrupt
+    ]
+
+
+def _not_whole(item: Damaged | Unusable, start: Whole | Blocked | None) -> Finding:
+    message = f"{printable(item.path.name)}: {item.reason}"
+    if isinstance(item, Unusable):
+        return problem("checkpoints", message, "use the release that wrote it, or make it readable")
+    if isinstance(start, Whole):
+        advice = f"nothing; the next start sets it aside and can fall back on {printable(start.path.name)}"
+    else:
+        advice = "restore it from a backup"
+    return problem("checkpoints", f"damaged: {message}", advice)
+
+
+def check_locked(manifest: Manifest, settings: Settings, permissions: Sequence[Unlocked]) -> list[Finding]:
+    """Compare the settings with those that the newest checkpoint depends on."""
+    findings: list[Finding] = []
+    allowed: list[Unlocked] = []
+    for name, was in manifest.locked.items():
+        try:
+            allowed += check_lock({name: was}, settings, permissions)
+        except LockedSetting as error:
+            message, _, advice = printable(str(error)).partition("; ")
+            findings.append(problem("locked settings", message, advice))
+        except AttributeError:
+            message = f"{printable(name)} is not a setting of this release"
+            findings.append(problem("locked settings", message, "use the release that wrote the checkpoint"))
+    if allowed:
+        names = ", ".join(change.setting for change in allowed)
+        findings.append(ok("locked settings", f"{names}: changed on purpose"))
+    return findings or [ok("locked settings", "as in the newest checkpoint")]

@@ -1,0 +1,37 @@
+"""What lies in the inbox, and which priority its place there gives a file."""
+
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from daemon.files.names import is_temporary
+from trainer.protocol.job import Priority
+
+
+def find_files(
+    folder: Path, *, on_unreadable: Callable[[Path], None] = lambda folder: None
+) -> Iterator[Path]:
+    """Yield everything below the inbox that may be meant, one by one, without following links.
+
+    Args:
+        on_unreadable: told of folders that cannot be looked into.
+    """
+    try:
+        entries = os.scandir(folder)
+    except OSError:
+        on_unreadable(folder)
+        return
+    with entries:
+        for entry in entries:
+            if is_temporary(entry.name):
+                continue
+            if entry.is_dir(follow_symlinks=False):
+                yield from find_files(Path(entry.path), on_unreadable=on_unreadable)
+            else:
+                yield Path(entry.path)
+
+
+def priority_of(path: Path, inbox: Path) -> Priority:
+    """Return the priority that a file's place in the inbox gives it."""
+    first, *rest = path.relative_to(inbox).parts
+    return Priority(first) if rest and first in list(Priority) else Priority.NORMAL

@@ -1,0 +1,321 @@
+"""From a dropped file to a job: follow the folders, claim what is complete, have it checked, queue it."""
+
+import logging
+import sqlite3
+from collections.abc import Callable
+from pathlib import Path
+
+from daemon.files.names import TRAINING_SUFFIXES, is_temporary, is_training_file
+from daemon.intake.checker import Checked, Checker, CheckOrder, NotChecked
+from daemon.intake.inbox import find_files, priority_of
+from daemon.intake.settling import Settling
+from daemon.intake.watcher import Change, Watcher
+from daemon.jobs.job_ids import JobIds
+from daemon.jobs.job_queue import JobQueue
+from daemon.jobs.reasons import write_reason
+from daemon.ledger.ledger import Ledger
+from daemon.status.board import StatusBoard
+from trainer.config.schema import DataSettings
+from trainer.data.checks.file_check import CheckCancelled
+from trainer.protocol.checkpoints import POINTER, DamagedCheckpoint, NoUsableCheckpoint, read_manifest
+from trainer.protocol.failpoints import failpoint
+from trainer.protocol.files import move_all_durably
+from trainer.protocol.job import FaultKind, Outcome, Priority, Reason
+from trainer.protocol.layout import Layout
+from trainer.protocol.manifest import Progress
+from trainer.protocol.text import printable
+
+logger = logging.getLogger(__name__)
+
+
+class Intake:
+    """Takes files in.
+
+    Args:
+        data: the data settings in force at the moment.
+        rescan_s: as in `DaemonSettings`.
+    """
+
+    def __init__(
+        self,
+        layout: Layout,
+        queue: JobQueue,
+        ledger: Ledger,
+        board: StatusBoard,
+        watcher: Watcher,
+        checker: Checker,
+        settling: Settling,
+        ids: JobIds,
+        *,
+        data: Callable[[], DataSettings],
+        rescan_s: float,
+    ) -> None:
+        self._layout = layout
+        self._queue = queue
+        self._ledger = ledger
+        self._board = board
+        self._watcher = watcher
+        self._checker = checker
+        self._settling = settling
+        self._ids = ids
+        self._data = data
+        self._rescan_s = rescan_s
+        self._next_rescan = float("-inf")
+        self.refused_files = 0
+        """Files that have gone to `failed/` without ever becoming a job."""
+        self._leftovers: set[Path] = set()
+        self._waiting_folders = {layout.waiting(priority): priority for priority in Priority}
+
+    @property
+    def is_quiet(self) -> bool:
+        """No file is settling or being checked."""
+        return not len(self._settling) and not len(self._checker)
+
+    @property
+    def has_leftovers(self) -> bool:
+        """A file that was begun is still being checked, so it is not known yet what was learned from it."""
+        return any(path.exists() for path in self._leftovers)
+
+    @property
+    def current_check(self) -> Path | None:
+        """The file being checked."""
+        return self._checker.current
+
+    def due_at(self) -> float:
+        """Return when `take_in` has something to do by itself, in monotonic seconds."""
+        return min(self._next_rescan, self._settling.due_at() or self._next_rescan)
+
+    def take_in(self, now: float, *, strangers: list[Path] | None = None) -> None:
+        """Do whatever can be done at `now` (monotonic seconds).
+
+        Args:
+            strangers: files in the queue that an earlier daemon has not finished checking.
+        """
+        begun = self._remembered_names() if strangers else set()
+        for path in strangers or []:
+            self._settling.notice(path, renamed_in=False, now=now)
+            if path.parent == self._layout.processing or path.name in begun:
+                self._leftovers.add(path)
+        changes = self._watcher.drain()
+        if changes is None or now >= self._next_rescan:
+            self._rescan(now)
+        for change in changes or []:
+            self._notice(change, now)
+        self._claim_settled(now)
+        for result in self._checker.results():
+            try:
+                self._accept(result, now)
+            except (OSError, sqlite3.Error) as error:
+                self._try_later(result.order.path, error, now)
+
+    def _try_later(self, path: Path, error: Exception, now: float) -> None:
+        """The disk or the ledger is at fault, not the file: leave it where it is for a while."""
+        logger.error("%s cannot be taken in: %s; trying again", path.name, error)
+        self._board.alert("intake", f"{path.name} cannot be taken in: {error}; trying again")
+        self._settling.notice(path, renamed_in=False, now=now + self._rescan_s)
+
+    def skip_check(self) -> None:
+        """End the check that is running and put its file aside."""
+        self._checker.cancel_current()
+
+    # ---- following the folders
+
+    def _rescan(self, now: float) -> None:
+        self._next_rescan = now + self._rescan_s
+        self._layout.create()
+        self._watcher.check_folders()
+        if self._watcher.failure:
+            self._board.alert("watcher", self._watcher.failure)
+        ignored: list[str] = []
+        unreadable: list[Path] = []
+        for path in find_files(self._layout.inbox, on_unreadable=unreadable.append):
+            if is_training_file(path.name):
+                self._settling.notice_scanned(path, now=now)
+            else:
+                ignored.append(path.name)
+        for path in self._queue.look():
+            if path not in self._checker:
+                self._settling.notice_scanned(path, now=now)
+        self._show_ignored([*ignored, *(f"{folder.name}/" for folder in unreadable)])
+
+    def _show_ignored(self, names: list[str]) -> None:
+        if names:
+            shown = ", ".join(printable(name, limit=60) for name in sorted(names)[:3])
+            more = f" and {len(names) - 3} more" if len(names) > 3 else ""
+            self._board.alert(
+                "ignored",
+                f"inbox/: {shown}{more} not taken; expected readable files that end in "
+                f"{', '.join(TRAINING_SUFFIXES[:-1])} or {TRAINING_SUFFIXES[-1]}",
+            )
+        else:
+            self._board.clear_alert("ignored")
+
+    def _notice(self, change: Change, now: float) -> None:
+        path = change.path
+        if path.parent in self._waiting_folders:
+            stranger = self._queue.notice(path)
+            if stranger and stranger not in self._checker:
+                self._settling.notice(stranger, renamed_in=change.renamed_in, now=now)
+        elif self._layout.inbox in path.parents:
+            hidden = any(is_temporary(part) for part in path.relative_to(self._layout.inbox).parts)
+            if hidden:
+                return
+            if path.is_dir() and not path.is_symlink():
+                self._next_rescan = now  # what came inside a folder raised no event of its own
+            elif is_training_file(path.name):
+                self._settling.notice(path, renamed_in=change.renamed_in, now=now)
+
+    # ---- claiming
+
+    def _claim_settled(self, now: float) -> None:
+        complete, refused = self._settling.settled(now)
+        dropped = [path for path in complete if self._layout.inbox in path.parents]
+        in_queue = [path for path in complete if path not in dropped]
+        try:
+            for path in self._claim(_by_age(dropped)):
+                failpoint("intake.claimed")
+                self._check(path)
+        except OSError as error:
+            for path in dropped:
+                self._try_later(path, error, now)
+        for path in _by_age(in_queue):
+            # Noticed again: one that was being moved by hand when it was seen first is no stranger any more
+            if path.parent == self._layout.processing or self._queue.notice(path):
+                self._check(path)
+        for path, reason in refused:
+            try:
+                self._refuse(path, reason)
+            except OSError as error:
+                self._try_later(path, error, now)
+
+    def _claim(self, dropped: list[Path]) -> list[Path]:
+        """Move files from the inbox to the folders of their priorities; return where they are now."""
+        moves = [
+            (path, self._layout.waiting(priority_of(path, self._layout.inbox)), path.name) for path in dropped
+        ]
+        return [path for path in move_all_durably(moves) if path]
+
+    def _check(self, path: Path) -> None:
+        priority = self._waiting_folders.get(path.parent, Priority.NORMAL)
+        data = self._data()
+        self._checker.submit(
+            CheckOrder(
+                priority.rank,
+                self._ids.next(),
+                path,
+                priority,
+                data.max_line_bytes,
+                data.max_unpacked_bytes,
+                data.fields,
+            )
+        )
+
+    # ---- what became of a check
+
+    def _accept(self, result: Checked | NotChecked, now: float) -> None:
+        failpoint("intake.checked")
+        path = result.order.path
+        if isinstance(result, NotChecked):
+            self._accept_failure(path, result.error)
+        elif result.has_changed:
+            self._settling.notice(path, renamed_in=False, now=now)
+            return
+        elif why := result.check.verdict(self._data().max_bad_row_fraction):
+            self._refuse(path, why)
+        else:
+            self._add(result, is_leftover=path in self._leftovers)
+        if isinstance(result, Checked):
+            self._board.costs.add("data checks", result.seconds)
+        self._leftovers.discard(path)  # last: until all of it has succeeded, it must not begin anew
+
+    def _accept_failure(self, path: Path, error: BaseException) -> None:
+        if isinstance(error, CheckCancelled):
+            self._put_aside(
+                path, Outcome.SKIPPED, FaultKind.REQUEST, "skipped on request while it was checked"
+            )
+        elif isinstance(error, FileNotFoundError):
+            return  # it was moved on by hand
+        elif isinstance(error, PermissionError | IsADirectoryError):
+            self._refuse(path, f"it cannot be read: {error.strerror}")
+        elif isinstance(error, OSError):
+            raise error  # a full disk, say, is not the file's fault
+        else:
+            logger.error("the check of %s failed", path.name, exc_info=error)
+            self._refuse(path, f"its check failed: {type(error).__name__}: {error}")
+
+    def _add(self, result: Checked, *, is_leftover: bool) -> None:
+        order, check = result.order, result.check
+        job = check.to_job(
+            id=(is_leftover and self._remembered_id(order.path.name, check.sha256)) or order.job_id,
+            name=order.path.name,
+            priority=order.priority,
+        )
+        is_begun = order.path.parent == self._layout.processing
+        (self._queue.adopt if is_begun else self._queue.add)(job, order.path, result.identity)
+        failpoint("intake.accepted")
+        self._board.clear_alert("intake")
+        message = f"accepted {job.name} ({job.rows} rows, {job.priority})"
+        if check.rejected_lines:
+            message += f"; {len(check.rejected_lines)} rows set aside, the first: {check.first_rejection}"
+            self._board.alert(f"rejected {job.id}", f"{job.name}: {len(check.rejected_lines)} rows set aside")
+        logger.info(message, extra={"job_id": job.id})
+        self._ledger.add_event("accepted", message, job.id)
+
+    def _remembered_names(self) -> set[str]:
+        """Return the names of begun files that the ledger has lost, such as of those that were set aside."""
+        cursors = self._newest_progress().cursors.values()
+        return {cursor.name for cursor in cursors if not self._queue.is_open(cursor.job_id)}
+
+    def _remembered_id(self, name: str, sha256: str) -> str | None:
+        """Return the id under which the newest checkpoint knows a file that the ledger has lost."""
+        progress = self._newest_progress()
+        wanted = (name, sha256)  # the content alone may have been trained under another name
+        cursors = [
+            cursor.job_id for cursor in progress.cursors.values() if (cursor.name, cursor.sha256) == wanted
+        ]
+        ended = [item.job_id for item in reversed(progress.finished) if (item.name, item.sha256) == wanted]
+        return next((job_id for job_id in [*cursors, *ended] if not self._queue.is_open(job_id)), None)
+
+    def _newest_progress(self) -> Progress:
+        """Return what the current checkpoint says. One that is damaged is the worker's to set aside."""
+        try:
+            return read_manifest(self._layout.models / POINTER).progress
+        except (OSError, DamagedCheckpoint, NoUsableCheckpoint):
+            return Progress()
+
+    def _refuse(self, path: Path, reason: str) -> None:
+        self._put_aside(path, Outcome.FAILED, FaultKind.BAD_DATA, reason)
+        self._board.error("BadFile", reason, path.name)
+        self.refused_files += 1
+
+    def _put_aside(self, path: Path, outcome: Outcome, kind: FaultKind, message: str) -> None:
+        """Move a file that never became a job, with the reason beside it."""
+        [target] = move_all_durably([(path, self._layout.finished(outcome), path.name)])
+        if target is None:
+            return
+        failpoint("intake.put_aside")
+        priority = self._waiting_folders.get(path.parent) or (
+            priority_of(path, self._layout.inbox) if self._layout.inbox in path.parents else Priority.NORMAL
+        )
+        reason = Reason(
+            kind=kind,
+            message=message,
+            file=printable(target.name),
+            at=self._board.now_text(),
+            priority=priority,
+        )
+        write_reason(target, reason)
+        logger.warning("%s: %s: %s", outcome, target.name, message)
+        self._ledger.add_event(outcome.value, f"{target.name}: {message}")
+
+
+def _by_age(paths: list[Path]) -> list[Path]:
+    """Sort files that were found together: by time of change, then by name."""
+
+    def age(path: Path) -> tuple[int, str]:
+        try:
+            return (path.lstat().st_mtime_ns, path.name)
+        except FileNotFoundError:
+            return (0, path.name)
+
+    return sorted(paths, key=age)

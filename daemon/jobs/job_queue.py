@@ -1,0 +1,395 @@
+"""The queue: files in folders, and an index of them in memory so that choosing the next one costs nothing.
+
+Where a file stands is its state. A person may move files between the folders by hand; `look` follows. A file
+is recognised by its inode, size and time of change, so a new name or folder does not make it a new job.
+"""
+
+import heapq
+import os
+import re
+import stat
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import psutil
+
+from daemon.files.folder import Folder
+from daemon.files.identity import Identity, identity_of, is_there
+from daemon.files.names import is_temporary, is_training_file
+from daemon.jobs.queue_index import Entry, Index
+from daemon.jobs.reasons import write_reason
+from daemon.ledger.ledger import Ledger
+from trainer.protocol.failpoints import failpoint
+from trainer.protocol.files import is_numbered_from, move_all_durably, move_durably
+from trainer.protocol.job import Job, JobRecord, Outcome, Priority, Reason
+from trainer.protocol.layout import Layout
+from trainer.protocol.status import QueueCounts
+
+# The number is that of the process that wrote it
+OUR_LEFTOVERS = re.compile(r"\.(?:(\d+)\.part|.*\.rejected\.jsonl\.part|.*\.(\d+)\.tmp)")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ending:
+    """How a file is put away."""
+
+    job: Job
+    outcome: Outcome
+    record: JobRecord | None = None
+    reason: Reason | None = None
+
+
+class JobQueue:
+    """The waiting and the processed files of one working directory."""
+
+    def __init__(self, layout: Layout, ledger: Ledger) -> None:
+        self._layout = layout
+        self._ledger = ledger
+        self._waiting: dict[Priority, dict[str, Entry]] = {priority: {} for priority in Priority}
+        self._index = Index()  # of waiting jobs
+        self._heap: list[tuple[int, str, str]] = []  # rank, job id, name; outdated ones are dropped when met
+        self._processing: dict[str, Entry] = {}
+        self._ended: set[str] = set()  # trained to the end, and not yet in a checkpoint
+        self._folders = {priority: Folder(layout.waiting(priority)) for priority in Priority}
+        self._finished = {outcome: Folder(layout.finished(outcome)) for outcome in Outcome}
+
+    # ---- start
+
+    def recover(self) -> list[Path]:
+        """Take over what an earlier daemon left; return the files that must be checked (again)."""
+        self._finish_half_moves()
+        known = self._ledger.open_jobs()
+        self._index = Index(Entry(item.job, None, item.identity) for item in known)
+        begins = {item.job.id: item.began for item in known if item.state == "processing"}
+        strangers = []
+        for path in self._layout.processing.iterdir():
+            if is_temporary(path.name) or path.is_dir():
+                continue
+            identity = identity_of(path.lstat())
+            if entry := self._index.take_lost(identity, path.name):
+                job = entry.job.model_copy(update={"name": path.name})
+                self._processing[job.id] = Entry(job, path, identity, begins.get(job.id))
+                self._ledger.place_job(job, "processing")
+            elif ending := self._ledger.ending_of(identity):
+                self._put_away(path, *ending)  # a crash came between ledger and move
+            else:
+                strangers.append(path)
+        strangers += self.look()
+        for entry in self._index:
+            if entry.path is None:
+                self._index.discard(entry)
+                self._note_removed(entry.job)
+            elif entry.job.id in begins:  # put back by hand, or set aside just before the daemon died
+                self._ledger.place_job(entry.job, "waiting")
+        return strangers
+
+    def _put_away(self, path: Path, outcome: Outcome, reason: Reason | None) -> None:
+        target = move_durably(path, self._layout.finished(outcome))
+        if reason:
+            write_reason(target, reason)
+
+    def _finish_half_moves(self) -> None:
+        """A crash inside a move leaves one file under two names: the later stage is the truth."""
+        inboxes = [Path(folder) for folder, _, _ in os.walk(self._layout.inbox)]
+        stages = [
+            *(self._layout.finished(outcome) for outcome in Outcome),
+            self._layout.processing,
+            *(self._layout.waiting(priority) for priority in Priority),
+            *inboxes,  # where every other name is somebody else's
+        ]
+        moved_on: dict[tuple[int, int], set[str]] = {}  # inode -> names in later stages
+        for folder in stages:
+            for path in list(folder.iterdir()):
+                found = path.lstat()
+                if stat.S_ISDIR(found.st_mode):
+                    continue
+                if folder not in inboxes and _is_our_leftover(path.name):
+                    path.unlink()
+                    continue
+                if found.st_nlink < 2:
+                    continue
+                later = moved_on.setdefault((found.st_dev, found.st_ino), set())
+                # The name tells a half move from hard links that somebody made on purpose
+                if any(is_numbered_from(name, path.name) for name in later):
+                    path.unlink()
+                    self._ledger.add_event("moved", f"{path.name} had already moved on from {folder.name}/")
+                later.add(path.name)
+
+    # ---- following the folders
+
+    def look(self) -> list[Path]:
+        """Follow what was done to the folders by hand; return the files nobody has checked yet."""
+        try:
+            return self._look()
+        except BaseException:
+            for folder in self._folders.values():
+                folder.forget()  # so that the next look sees all of it again
+            raise
+
+    def _look(self) -> list[Path]:
+        strangers: list[Path] = []
+        missing: list[tuple[Priority, str]] = []
+        for priority, folder in self._folders.items():
+            names = folder.names_if_changed()
+            if names is None:
+                continue
+            entries = self._waiting[priority]
+            missing += [(priority, name) for name in entries.keys() - names]
+            for name in names - entries.keys():
+                strangers += filter(None, [self.notice(folder.path / name)])
+        for priority, name in missing:
+            if entry := self._waiting[priority].pop(name, None):
+                self._index.discard(entry)
+                self._note_removed(entry.job)
+        for job_id, entry in list(self._processing.items()):
+            if not entry.is_in_place() and not self._find_renamed(entry):
+                del self._processing[job_id]
+                self._note_removed(entry.job)
+        return strangers
+
+    def _find_renamed(self, entry: Entry) -> bool:
+        """Follow a begun file to the name that somebody gave it; return whether it is still there."""
+        for path in self._layout.processing.iterdir():
+            if is_there(path, entry.identity):
+                entry.path, entry.job = path, entry.job.model_copy(update={"name": path.name})
+                self._ledger.place_job(entry.job, "processing")
+                return True
+        return False
+
+    def _put_back(self, path: Path, identity: Identity) -> bool:
+        """Return a begun file that somebody moved to a queue folder: its steps have been trained already."""
+        for entry in self._processing.values():
+            if entry.identity == identity and not entry.is_in_place() and not self._find_renamed(entry):
+                entry.path = move_durably(path, self._layout.processing)
+                entry.job = entry.job.model_copy(update={"name": entry.path.name})
+                self._ledger.place_job(entry.job, "processing")
+                self._ledger.add_event("moved", f"{path.name} was begun, so it goes on at once", entry.job.id)
+                return True
+        return False
+
+    def notice(self, path: Path) -> Path | None:
+        """Follow one change; return a file to be checked.
+
+        The cost does not depend on how many files wait.
+        """
+        priority = Priority(path.parent.name)
+        if path.name in self._waiting[priority] or not is_training_file(path.name):
+            return None
+        try:
+            found = path.lstat()
+        except FileNotFoundError:
+            return None
+        if stat.S_ISDIR(found.st_mode):
+            return None
+        identity = identity_of(found)
+        entry = self._index.take_lost(identity, path.name)
+        if entry is None:
+            return None if self._put_back(path, identity) else path
+        successor = None  # another file that has taken the name this one had before
+        if entry.path:
+            self._waiting[entry.job.priority].pop(entry.path.name, None)
+            successor = entry.path if entry.path.exists() else None
+        job = entry.job
+        if (job.name, job.priority) != (path.name, priority):
+            job = job.model_copy(update={"name": path.name, "priority": priority})
+            self._ledger.place_job(job, "waiting")
+        self._insert(Entry(job, path, identity))
+        return successor
+
+    def _note_removed(self, job: Job) -> None:
+        self._ledger.place_job(job, "removed")
+        self._ledger.add_event("removed", f"{job.name} was taken out of the queue by hand", job.id)
+
+    # ---- jobs
+
+    def add(self, job: Job, path: Path, identity: Identity) -> None:
+        """Take in a checked file that lies in the folder of its priority."""
+        self._ledger.add_job(job, identity, "waiting")  # first: what the ledger does not know cannot be begun
+        self._insert(Entry(job, path, identity))
+        failpoint("queue.added")
+
+    def adopt(self, job: Job, path: Path, identity: Identity) -> None:
+        """Take in a checked file that lies in `processing/`."""
+        self._ledger.add_job(job, identity, "processing")
+        self._processing[job.id] = Entry(job, path, identity)
+
+    def _insert(self, entry: Entry) -> None:
+        job = entry.job
+        self._waiting[job.priority][job.name] = entry
+        self._index.add(entry)
+        heapq.heappush(self._heap, (job.priority.rank, job.id, job.name))
+
+    def next(self) -> Job | None:
+        """Return the job to be trained next: the one begun first, else the most urgent, else the oldest.
+
+        After a crash the begun ones are trained again in the order of their begins, so that the model becomes
+        what it would have become without the crash.
+        """
+        if begun := self.begun():
+            return begun[0]
+        upcoming = self.upcoming()
+        return upcoming[0] if upcoming else None
+
+    def upcoming(self) -> tuple[Job, Path] | None:
+        """Return the waiting job that would be begun next, with its file."""
+        while self._heap:
+            rank, job_id, name = self._heap[0]
+            entry = self._waiting[list(Priority)[rank]].get(name)
+            if entry and entry.job.id == job_id:
+                return entry.job, self._path_of(entry)
+            heapq.heappop(self._heap)
+        return None
+
+    def is_open(self, job_id: str) -> bool:
+        """Whether a job still waits or is being processed."""
+        return self.find(job_id) is not None
+
+    def is_waiting(self, job_id: str) -> bool:
+        """Whether a job waits in the folder of its priority."""
+        return self._index.find(job_id) is not None
+
+    def find(self, job_id: str) -> Job | None:
+        """Return a job that waits or is being processed."""
+        entry = self._processing.get(job_id) or self._index.find(job_id)
+        return entry.job if entry else None
+
+    def begun(self) -> list[Job]:
+        """Return the jobs that were begun and are not trained to the end, in the order of their begins."""
+        return [job for job in self.processing() if job.id not in self._ended]
+
+    def processing(self) -> list[Job]:
+        """Return the jobs whose files lie in `processing/`, in the order of their begins."""
+        return [entry.job for entry in sorted(self._processing.values(), key=Entry.order_of_begin)]
+
+    def start(self, job: Job) -> tuple[Job, Path] | None:
+        """Move a job's file to `processing/`, if it is not there, and note that it was begun.
+
+        Returns:
+            The job with the file's path; None if the file has vanished.
+        """
+        entry = self._processing.get(job.id) or self._take_up(job)
+        if entry is None:
+            return None
+        if entry.began is None:
+            entry.began = self._ledger.begin_job(entry.job)
+        return entry.job, self._path_of(entry)
+
+    def _take_up(self, job: Job) -> Entry | None:
+        entry = self._waiting[job.priority][job.name]
+        try:
+            path = move_durably(self._path_of(entry), self._layout.processing)
+        except FileNotFoundError:
+            self._forget(job)
+            self._note_removed(job)
+            return None
+        failpoint("queue.started")
+        self._forget(job)
+        job = job.model_copy(update={"name": path.name})
+        self._processing[job.id] = begun = Entry(job, path, entry.identity)
+        return begun
+
+    def preempt(self, job_id: str) -> None:
+        """Have a begun job wait again under its id: its file goes back to the folder of its priority."""
+        if entry := self._processing.get(job_id):
+            job = entry.job
+            try:
+                path = move_durably(self._path_of(entry), self._layout.waiting(job.priority))
+            except FileNotFoundError:
+                self._forget(job)
+                self._note_removed(job)
+                return
+            self._forget(job)
+            self._insert(Entry(job.model_copy(update={"name": path.name}), path, entry.identity))
+        if waiting := self._index.find(job_id):  # apart, so that what failed here can be done again
+            self._ledger.place_job(waiting.job, "waiting")
+
+    def reopen(self, job_id: str) -> str | None:
+        """Let a completed job wait again under its id; return its name, None if its file is gone."""
+        known = self._ledger.find_job(job_id)
+        if known is None:
+            return None
+        job = known.job
+        path = self._layout.finished(Outcome.COMPLETED) / job.name
+        if not is_there(path, known.identity):  # another file may have the name now
+            return None
+        try:
+            path = move_durably(path, self._layout.waiting(job.priority))
+        except FileNotFoundError:
+            return None
+        job = job.model_copy(update={"name": path.name})
+        self._insert(Entry(job, path, known.identity))
+        self._ledger.place_job(job, "waiting")
+        return job.name
+
+    def hold_until_saved(self, job_id: str) -> None:
+        """A job got its last step: it is not chosen again, and its file stays until a checkpoint has it."""
+        self._ended.add(job_id)
+
+    def release_unsaved(self) -> None:
+        """The worker is gone: what it had not saved must be trained again."""
+        self._ended.clear()
+
+    def finish(self, endings: Sequence[Ending]) -> None:
+        """Move files to the folders of their outcomes.
+
+        Those that have a reason get a `NAME.reason.json` beside them.
+        """
+        moves = []
+        # A file that was taken out of processing/ by hand has no job any more
+        endings = [ending for ending in endings if self.is_open(ending.job.id)]
+        for ending in endings:
+            path = self._path(ending.job)
+            moves.append((path, self._layout.finished(ending.outcome), path.name))
+            self._ledger.finish_job(ending.job, ending.outcome.value, ending.record, ending.reason)
+        self._ledger.commit()
+        failpoint("queue.ended")
+        moved = list(zip(endings, move_all_durably(moves), strict=True))
+        failpoint("queue.put_away")
+        for ending, target in moved:
+            self._forget(ending.job)
+            if target is None:
+                self._note_removed(ending.job)
+            elif target.name != ending.job.name:
+                self._ledger.rename_job(ending.job.id, target.name)
+        for ending, target in moved:  # last, because on a full disk this fails where a move does not
+            if target and ending.reason:
+                write_reason(target, ending.reason)
+
+    def _forget(self, job: Job) -> None:
+        self._ended.discard(job.id)
+        if self._processing.pop(job.id, None) is None:
+            entry = self._waiting[job.priority].pop(job.name)
+            self._index.discard(entry)
+
+    def _path(self, job: Job) -> Path:
+        return self._path_of(self._processing.get(job.id) or self._waiting[job.priority][job.name])
+
+    @staticmethod
+    def _path_of(entry: Entry) -> Path:
+        assert entry.path is not None, entry.job  # only entries of `recover` have none, and it resolves them
+        return entry.path
+
+    # ---- counts
+
+    def __len__(self) -> int:
+        return sum(map(len, self._waiting.values())) + len(self._processing)
+
+    def counts(self) -> QueueCounts:
+        """Return how many files lie in each folder."""
+        return QueueCounts(
+            high=len(self._waiting[Priority.HIGH]),
+            normal=len(self._waiting[Priority.NORMAL]),
+            low=len(self._waiting[Priority.LOW]),
+            processing=len(self._processing),
+            failed=self._finished[Outcome.FAILED].count_files(),
+            skipped=self._finished[Outcome.SKIPPED].count_files(),
+            recently_completed=self._finished[Outcome.COMPLETED].count_files(),
+        )
+
+
+def _is_our_leftover(name: str) -> bool:
+    """Whether a process that has died was about to rename this."""
+    ours = OUR_LEFTOVERS.fullmatch(name)
+    writer = ours and (ours[1] or ours[2])
+    return bool(ours) and not (writer and psutil.pid_exists(int(writer)))

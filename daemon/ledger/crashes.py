@@ -1,0 +1,82 @@
+"""What has ended workers so far, by kind, and what to do about each kind."""
+
+import sqlite3
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from daemon.ledger.reader import open_read_only
+from trainer.protocol.job import FaultKind
+from trainer.protocol.text import printable
+
+MESSAGE_CHARACTERS = 500
+SMALLER = "lower training.micro_batch_tokens, which does not change the result"
+ADVICE = {
+    FaultKind.OUT_OF_MEMORY: f"The machine's memory ran out: {SMALLER}, or end other programs.",
+    FaultKind.GPU_OUT_OF_MEMORY: f"The GPU's memory ran out: {SMALLER}, or train with lora.",
+    FaultKind.NAN: "Loss or gradients were not finite numbers: lower training.learning_rate, and look at the "
+    "rows of the steps that were left out.",
+    FaultKind.HANG: "The worker stood still: look at the driver (dmesg, nvidia-smi) and the disk; if it was "
+    "only slow, raise daemon.hang_after_s.",
+    FaultKind.CRASH: "Look at logs/worker.log and logs/worker.stderr; dmesg tells if the system killed it.",
+    FaultKind.ENVIRONMENT: "Something outside was missing, such as the model, the disk or the GPU: see the "
+    "message. Training goes on by itself once it is back.",
+    FaultKind.BAD_CONFIG: "Correct config.json as the message says; training then goes on by itself.",
+    FaultKind.BAD_DATA: "Correct the file as the message says, then: training_queue retry NAME.",
+    FaultKind.REQUEST: "Somebody asked for it; nothing has to be done.",
+}
+UNKNOWN = "Another release noted this; its documentation explains it."
+
+
+@dataclass(frozen=True, kw_only=True)
+class CrashGroup:
+    """All deaths of one kind, described by the newest. Every text is printable."""
+
+    kind: str
+    count: int
+    newest_at: str
+    file: str | None
+    """What was trained; None when it was nothing."""
+    global_step: int | None
+    """The last one that was reported."""
+    file_step: int | None
+    message: str
+    advice: str
+
+
+def read_crashes(ledger_file: Path, *, limit: int) -> list[CrashGroup]:
+    """Return the newest `limit` deaths by kind; the kind of the newest death comes first.
+
+    Raises:
+        UnreadableLedger: the ledger is damaged, locked or not a ledger.
+    """
+    if not ledger_file.exists():
+        return []
+    with open_read_only(ledger_file) as database:
+        is_kept = database.execute(
+            "SELECT 1 FROM sqlite_master WHERE type='table' AND name='deaths'"
+        ).fetchone()
+        if not is_kept:  # no daemon of this release has run here yet
+            return []
+        return _grouped(database.execute("SELECT * FROM deaths ORDER BY id DESC LIMIT ?", (limit,)))
+
+
+def _grouped(newest_first: Iterable[sqlite3.Row]) -> list[CrashGroup]:
+    groups: dict[str, list[sqlite3.Row]] = {}
+    for row in newest_first:
+        groups.setdefault(row["kind"], []).append(row)
+    return [_describe(kind, rows) for kind, rows in groups.items()]
+
+
+def _describe(kind: str, rows: list[sqlite3.Row]) -> CrashGroup:
+    newest = rows[0]
+    return CrashGroup(
+        kind=printable(kind),
+        count=len(rows),
+        newest_at=printable(newest["at"]),
+        file=None if newest["display"] is None else printable(newest["display"]),
+        global_step=newest["global_step"],
+        file_step=newest["file_step"],
+        message=printable(newest["message"], limit=MESSAGE_CHARACTERS),
+        advice=ADVICE[FaultKind(kind)] if kind in list(FaultKind) else UNKNOWN,
+    )

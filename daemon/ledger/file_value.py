@@ -1,0 +1,153 @@
+"""What training a file has brought, as the ledger tells: losses before and after it, steps, tokens, time."""
+
+import sqlite3
+from dataclasses import dataclass
+from pathlib import Path
+
+from daemon.ledger.reader import open_read_only
+from trainer.protocol.job import Outcome
+from trainer.protocol.text import printable
+
+# As the row of a job has them once it has ended
+SUMS = (
+    "SELECT count(*) AS steps, sum(rows) AS rows_trained, sum(tokens) AS tokens, sum(seconds) AS seconds,"
+    " (SELECT loss FROM steps WHERE job_id = :id ORDER BY file_step LIMIT 1) AS first_loss,"
+    " (SELECT loss FROM steps WHERE job_id = :id ORDER BY file_step DESC LIMIT 1) AS last_loss"
+    " FROM steps WHERE job_id = :id"
+)
+
+
+class NotInLedger(ValueError):
+    """There is nothing to say about a file; the message says why."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Validation:
+    """A loss on data that is not trained."""
+
+    global_step: int
+    loss: float | None
+    """None where it was no finite number."""
+    rows: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class FileValue:
+    """What a file has brought."""
+
+    name: str
+    """Printable."""
+    job: str
+    state: str
+    rows: int
+    rows_trained: int
+    steps: int
+    tokens: int
+    seconds: float
+    first_loss: float | None
+    last_loss: float | None
+    first_step: int | None
+    """In the model's life, counted from 1; None if it has no step."""
+    last_step: int | None
+    other_steps: int
+    """Steps of other files between these two, which had a part in what was learned meanwhile."""
+    before: Validation | None
+    """The newest validation before its first step."""
+    after: Validation | None
+    """The first validation at or after its last step, unless another file was trained in between."""
+
+    @property
+    def change(self) -> float | None:
+        """How much the validation loss has changed; None unless both were measured on as many rows."""
+        if self.before is None or self.after is None or self.before.rows != self.after.rows:
+            return None
+        if self.before.loss is None or self.after.loss is None:
+            return None
+        return self.after.loss - self.before.loss
+
+
+def file_value(ledger_file: Path, name: str) -> FileValue:
+    """Return what a file has brought; of several with that name, the one that came last.
+
+    Args:
+        name: as `training_queue list` shows it or as it is, also with its folder, or a job id.
+    Raises:
+        NotInLedger: no file of this name was ever accepted.
+        UnreadableLedger: the ledger cannot be read.
+    """
+    if not ledger_file.exists():
+        raise NotInLedger(f"{ledger_file} is not there, so nothing has been trained here yet")
+    with open_read_only(ledger_file) as database:
+        job = database.execute(
+            "SELECT * FROM jobs WHERE state <> 'removed' AND ? IN (display, id) ORDER BY id DESC LIMIT 1",
+            (printable(name.rpartition("/")[2]),),
+        ).fetchone()
+        if job is not None:
+            return _value(database, job)
+    # After the block, which takes a ValueError for damage
+    raise NotInLedger(
+        f"the ledger knows no file named {printable(name)}; expected a name such as "
+        "training_queue list or the folder queue/recently_completed/ shows"
+    )
+
+
+def _value(database: sqlite3.Connection, job: sqlite3.Row) -> FileValue:
+    # Of a job that has not ended the sums are not in its row yet; of an old one the steps are thinned out
+    sums = job if job["state"] in list(Outcome) else database.execute(SUMS, {"id": job["id"]}).fetchone()
+    first, last = _window(database, job["id"])
+    return FileValue(
+        name=job["display"],
+        job=job["id"],
+        state=job["state"],
+        rows=job["rows"],
+        rows_trained=sums["rows_trained"] or 0,
+        steps=sums["steps"],
+        tokens=sums["tokens"] or 0,
+        seconds=sums["seconds"] or 0.0,
+        first_loss=sums["first_loss"],
+        last_loss=sums["last_loss"],
+        first_step=first,
+        last_step=last,
+        other_steps=_other_steps(database, job["id"], first, last),
+        before=_before(database, first),
+        after=_after(database, job["id"], last),
+    )
+
+
+def _window(database: sqlite3.Connection, job_id: str) -> tuple[int | None, int | None]:
+    """Return the first and the last step of a job, in the model's life."""
+    first = database.execute(
+        "SELECT global_step, file_step FROM steps WHERE job_id = ? ORDER BY file_step LIMIT 1", (job_id,)
+    ).fetchone()
+    if first is None:
+        return None, None
+    [last] = database.execute("SELECT max(global_step) FROM steps WHERE job_id = ?", (job_id,)).fetchone()
+    # The steps before it are thinned out, if there were any
+    return first["global_step"] - first["file_step"] + 1, last
+
+
+def _other_steps(database: sqlite3.Connection, job_id: str, first: int | None, last: int | None) -> int:
+    [number] = database.execute(
+        "SELECT count(*) FROM steps WHERE job_id <> ? AND global_step BETWEEN ? AND ?", (job_id, first, last)
+    ).fetchone()
+    return int(number)
+
+
+def _before(database: sqlite3.Connection, first: int | None) -> Validation | None:
+    newest = "SELECT * FROM validations WHERE global_step < ? ORDER BY global_step DESC LIMIT 1"
+    return _validation(database.execute(newest, (first,)).fetchone())
+
+
+def _after(database: sqlite3.Connection, job_id: str, last: int | None) -> Validation | None:
+    next_of_others = "(SELECT min(global_step) FROM steps WHERE global_step > :last AND job_id <> :job)"
+    first = (
+        "SELECT * FROM validations WHERE global_step >= :last"
+        f" AND global_step < coalesce({next_of_others}, global_step + 1) ORDER BY global_step LIMIT 1"
+    )
+    return _validation(database.execute(first, {"last": last, "job": job_id}).fetchone())
+
+
+def _validation(row: sqlite3.Row | None) -> Validation | None:
+    if row is None:
+        return None
+    return Validation(global_step=row["global_step"], loss=row["loss"], rows=row["rows"])

@@ -1,0 +1,1 @@
+"""The settings in force, and how a person changes one."""

@@ -1,0 +1,248 @@
+"""The status as it is known, and the file that shows it. The only writer of `status/training_status.json`."""
+
+import time
+from collections import deque
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from daemon.status.overhead import Overhead
+from trainer.protocol.files import write_json
+from trainer.protocol.job import Job
+from trainer.protocol.layout import COSTS_FILE
+from trainer.protocol.messages import (
+    CheckpointRef,
+    Evaluated,
+    JobStarted,
+    StepReport,
+    SuiteScored,
+    Validated,
+    WorkerReady,
+)
+from trainer.protocol.status import (
+    LastCheckpoint,
+    LastCommand,
+    LastError,
+    State,
+    SuiteResult,
+    TrainingStatus,
+)
+from trainer.protocol.text import printable, utc_text
+
+TRAINING_INTERVAL_S = 1.0
+IDLE_INTERVAL_S = 5.0
+SPEED_WINDOW_S = 15.0
+MAX_ALERTS = 20
+
+
+class StatusBoard:
+    """Collects facts and writes them when they are due.
+
+    Args:
+        path: of the status file.
+        clock: monotonic seconds.
+        wall_clock: Unix seconds, for display.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        *,
+        daemon_pid: int,
+        clock: Callable[[], float] = time.monotonic,
+        wall_clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._path = path
+        self._clock = clock
+        self._wall_clock = wall_clock
+        self._status = TrainingStatus(daemon_pid=daemon_pid, heartbeat_at=self.now_text())
+        self._alerts: dict[str, str] = {}
+        self._written_at = float("-inf")
+        self._shown: State | None = None
+        self._is_urgent = False
+        self._recent: deque[tuple[float, StepReport]] = deque()
+        self._steps_per_epoch = 1
+        self._left_out: dict[str, str] = {}  # kinds of evaluation, with the reasons
+        self.costs = Overhead(path.with_name(COSTS_FILE), since=self.now_text(), clock=clock)
+        """What is spent besides training; shown in a file of its own."""
+
+    def now_text(self) -> str:
+        """Return the present time as all status fields show it."""
+        return utc_text(self._wall_clock())
+
+    @property
+    def status(self) -> TrainingStatus:
+        return self._status
+
+    # ---- facts
+
+    def set(self, **fields: Any) -> None:
+        """Note facts by the names of the status fields."""
+        self._status = self._status.model_copy(update=fields)
+
+    def set_state(self, state: State, reason: str | None = None) -> None:
+        """Note what the daemon is doing; a change is published at once."""
+        reason = reason and printable(reason, limit=500)
+        if (state, reason) != (self._status.status, self._status.status_reason):
+            self.set(status=state, status_reason=reason)
+            self._is_urgent = True
+
+    def alert(self, key: str, message: str) -> None:
+        """Show a message until it is cleared or replaced by another of the same key."""
+        self._is_urgent |= key not in self._alerts
+        self._alerts[key] = printable(message, limit=500)
+        while len(self._alerts) > MAX_ALERTS:
+            # About single files there may be many; they must not push out what concerns everything
+            oldest = next((known for known in self._alerts if " " in known), next(iter(self._alerts)))
+            del self._alerts[oldest]
+
+    def clear_alert(self, key: str) -> None:
+        """Take a message down."""
+        self._is_urgent |= self._alerts.pop(key, None) is not None
+
+    def error(self, error_class: str, message: str, file: str | None) -> None:
+        """Note the newest error."""
+        self._is_urgent = True
+        self.set(
+            last_error=LastError(
+                error_class=error_class,
+                message=printable(message, limit=500),
+                file=file and printable(file),
+                at=self.now_text(),
+            )
+        )
+
+    def command(self, name: str, request_id: str | None, result: str) -> None:
+        """Note that a control command was obeyed."""
+        self._is_urgent = True
+        self.set(
+            last_command=LastCommand(name=name, id=request_id, result=printable(result), at=self.now_text())
+        )
+
+    def worker_ready(self, ready: WorkerReady) -> None:
+        self.set(
+            model_name=ready.model_name,
+            method=ready.method,
+            current_step=ready.global_step,
+            tokens_seen=ready.tokens_seen,
+            samples_seen=ready.samples_seen,
+        )
+        if ready.checkpoint:
+            self.checkpoint(ready.checkpoint)
+
+    def checkpoint(self, checkpoint: CheckpointRef) -> None:
+        self._is_urgent = True
+        self.set(last_checkpoint=LastCheckpoint(**checkpoint.model_dump()))
+
+    def job_started(self, job: Job, started: JobStarted) -> None:
+        self._recent.clear()
+        self._steps_per_epoch = started.steps_per_epoch
+        self._is_urgent = True
+        self.set(
+            current_file=printable(job.name),
+            current_job=job.id,
+            priority=job.priority.value,
+            current_step=started.global_step,
+            total_steps=started.global_step + started.total_steps - started.first_step,
+            file_step=started.first_step,
+            file_total_steps=started.total_steps,
+            epoch=min(started.first_step, started.total_steps - 1) // started.steps_per_epoch + 1,
+        )
+
+    def job_ended(self) -> None:
+        """Clear what is true only while a file is trained."""
+        self._recent.clear()
+        self._is_urgent = True
+        names = "current_file current_job priority total_steps file_step file_total_steps epoch eta_s"
+        speeds = "tokens_per_sec samples_per_sec"
+        self.set(**dict.fromkeys(f"{names} {speeds}".split()))
+
+    def steps(self, steps: tuple[StepReport, ...]) -> None:
+        now = self._clock()
+        self._recent.extend((now, step) for step in steps)
+        while self._recent and now - self._recent[0][0] > SPEED_WINDOW_S:
+            self._recent.popleft()
+        last = steps[-1]
+        broken = [step.global_step for step in steps if step.loss is None and step.supervised_tokens]
+        if broken:
+            self.alert("loss", f"the loss of step {broken[-1]} is not a finite number")
+        else:
+            self.clear_alert("loss")
+        self.set(
+            current_step=last.global_step,
+            file_step=last.file_step,
+            epoch=(last.file_step - 1) // self._steps_per_epoch + 1,
+            loss=last.loss,
+            learning_rate=last.learning_rate,
+            grad_norm=last.grad_norm,
+            tokens_seen=(self._status.tokens_seen or 0) + sum(step.tokens for step in steps),
+            samples_seen=(self._status.samples_seen or 0) + sum(step.rows for step in steps),
+            **self._speed(last),
+        )
+        self._compare_losses()
+
+    def validated(self, result: Validated) -> None:
+        self.set(validation_loss=result.loss)
+        self._compare_losses()
+
+    def suite_scored(self, scored: SuiteScored) -> None:
+        result = SuiteResult(
+            step=scored.global_step,
+            rows=scored.overall.rows,
+            exact_match=scored.overall.exact_match,
+            loss=scored.overall.loss,
+        )
+        self.set(suite_scores={**self._status.suite_scores, printable(scored.suite): result})
+
+    def evaluated(self, event: Evaluated) -> None:
+        """Note what an evaluation has cost, and why it was left out if it was."""
+        self.costs.add(event.what, event.seconds)
+        self.costs.set_interval(event.what, event.interval_steps)
+        self._left_out.pop(event.what, None)
+        if event.left_out:
+            self._left_out[event.what] = printable(event.left_out, limit=500)
+        self.set(evaluation_left_out="; ".join(self._left_out.values()) or None)
+
+    def _speed(self, last: StepReport) -> dict[str, float | None]:
+        seconds = sum(step.seconds for _, step in self._recent)
+        if not seconds:
+            return {}
+        steps_left = (self._status.file_total_steps or last.file_step) - last.file_step
+        return {
+            "tokens_per_sec": round(sum(step.tokens for _, step in self._recent) / seconds, 1),
+            "samples_per_sec": round(sum(step.rows for _, step in self._recent) / seconds, 1),
+            "eta_s": round(steps_left * seconds / len(self._recent), 1),
+        }
+
+    def _compare_losses(self) -> None:
+        loss, validation_loss = self._status.loss, self._status.validation_loss
+        is_known = loss is not None and validation_loss is not None
+        self.set(val_train_gap=validation_loss - loss if is_known else None)  # type: ignore[operator]
+
+    # ---- the file
+
+    def due_at(self) -> float:
+        """Return when the file is to be written next, in monotonic seconds."""
+        if self._is_urgent:
+            return float("-inf")
+        is_busy = self._status.status in (State.TRAINING, State.CHECKING, State.LOADING)
+        return self._written_at + (TRAINING_INTERVAL_S if is_busy else IDLE_INTERVAL_S)
+
+    def publish_if_due(self, refresh: Callable[[], None]) -> None:
+        """Write the file if it is time.
+
+        Args:
+            refresh: called before, to fill in what costs something to find out.
+        """
+        if self._clock() < self.due_at():
+            return
+        refresh()
+        self.publish()
+
+    def publish(self) -> None:
+        """Write the file now."""
+        self._written_at = self._clock()
+        self._is_urgent = False
+        self.set(heartbeat_at=self.now_text(), alerts=list(self._alerts.values()))
+        write_json(self._path, self._status.model_dump(mode="json", by_alias=True), durable=False)
+        self.costs.publish(self.now_text(), is_last=self._status.status is State.STOPPED)

@@ -1,0 +1,115 @@
+"""Jobs that have ended: from the last step until a durable checkpoint contains them and their files move."""
+
+import logging
+from collections.abc import Iterable
+
+from daemon.jobs.job_queue import Ending, JobQueue
+from daemon.jobs.reasons import reason_for
+from daemon.ledger.ledger import Ledger
+from daemon.status.board import StatusBoard
+from trainer.protocol.failpoints import failpoint
+from trainer.protocol.job import FaultKind, Job, JobRecord, Outcome, Reason
+from trainer.protocol.messages import JobEnded, WorkerReady
+
+logger = logging.getLogger(__name__)
+
+
+class Completions:
+    """What ended with the present worker, and how files are put away."""
+
+    def __init__(self, queue: JobQueue, ledger: Ledger, board: StatusBoard) -> None:
+        self._queue = queue
+        self._ledger = ledger
+        self._board = board
+        self._unsaved: set[str] = set()
+        self._reasons: dict[str, Reason] = {}
+        self.failed_files = 0
+        """Files that the worker has found bad."""
+
+    @property
+    def has_unsaved(self) -> bool:
+        """A finished file waits for the checkpoint that contains it."""
+        return bool(self._unsaved)
+
+    def ended(self, job: Job, event: JobEnded) -> None:
+        """Note that a job gets no further step; its file moves now only if there is nothing to save."""
+        record = event.record
+        self._ledger.end_attempt(job.id, record.outcome.value, record.message, is_charged=False)
+        if event.fault:
+            self._reasons[job.id] = self._reason(job, event.fault, record)
+        if event.fault is FaultKind.BAD_DATA:
+            self._board.error("BadFile", record.message or "", job.name)
+        if event.durable:
+            self._put_away([(job, record)])
+        else:
+            self._queue.hold_until_saved(job.id)
+            self._unsaved.add(job.id)
+
+    def saved(self, records: Iterable[JobRecord]) -> None:
+        """Put the files away that a durable checkpoint contains."""
+        records = list(records)
+        begun = {job.id: job for job in self._queue.processing()}
+        self._put_away([(begun[record.job_id], record) for record in records if record.job_id in begun])
+        self._unsaved.difference_update(record.job_id for record in records)
+
+    def reopen_unlearned(self, ready: WorkerReady) -> None:
+        """An older checkpoint had to be taken: files whose steps it does not have must be trained again."""
+        finished = {record.job_id for record in ready.finished}
+        for job_id in self._ledger.completed_after(ready.global_step):
+            if job_id in finished:
+                continue
+            name = self._queue.reopen(job_id)
+            message = f"{name or job_id} is not in the checkpoint that had to be taken; " + (
+                "it is trained again" if name else "its file is gone, so drop it again"
+            )
+            logger.warning(message, extra={"job_id": job_id})
+            self._ledger.add_event("reopened", message, job_id)
+            self._board.alert(f"reopened {job_id}", message)
+
+    def drop_unsaved(self) -> None:
+        """The worker is gone: what it had not saved must be trained again, and may end otherwise."""
+        self._unsaved.clear()
+        self._reasons.clear()
+        self._queue.release_unsaved()
+
+    def _put_away(self, ended: list[tuple[Job, JobRecord]]) -> None:
+        endings = []
+        for job, record in ended:
+            reason = self._reasons.get(job.id)
+            if reason is None and record.outcome is not Outcome.COMPLETED:
+                kind = FaultKind.REQUEST if record.outcome is Outcome.SKIPPED else FaultKind.BAD_DATA
+                reason = self._reason(job, kind, record)
+            endings.append(Ending(job=job, outcome=record.outcome, record=record, reason=reason))
+        if endings:
+            failpoint("supervisor.saved")
+            self._queue.finish(endings)
+            failpoint("supervisor.put_away")
+        for ending in endings:  # only now: had it failed, it would be tried again
+            self._reasons.pop(ending.job.id, None)
+            self._unsaved.discard(ending.job.id)
+            self.failed_files += ending.outcome is Outcome.FAILED
+
+    def _reason(self, job: Job, kind: FaultKind, record: JobRecord) -> Reason:
+        message = record.message or str(record.outcome)
+        return reason_for(job, kind, message, at=self._board.now_text(), attempts=1)
+
+
+def how_it_ended(name: str, event: JobEnded, *, loss: float | None) -> str:
+    """Say in a line how a job ended.
+
+    Args:
+        loss: of the newest step.
+    """
+    record = event.record
+    line = f"{record.outcome} {name}: {record.rows_trained} rows in {record.steps} steps"
+    if record.steps and loss is not None:
+        line += f", loss {loss:.4f}"
+    for number, what in (
+        (event.truncated_rows, "cut off at data.max_length"),
+        (event.split_rows, "split at data.max_length"),
+        (event.dropped_rows, "dropped, because they are longer than data.max_length"),
+        (event.rows_without_target, "had nothing left to learn"),
+    ):
+        if number:
+            line += f"; {number} rows {what}"
+    return line

@@ -1,0 +1,13 @@
+"""What tests of several commands need."""
+
+import pytest
+
+from daemon.client import helper_process as ask_process
+from tests.daemon.cli.answering import Answering
+
+
+@pytest.fixture
+def answering(monkeypatch, tmp_path):
+    found = Answering(tmp_path / "answering")
+    monkeypatch.setattr(ask_process, "command_of", found.command_of)
+    return found

@@ -1,0 +1,233 @@
+"""`training_daemon --dry-run`, with another process in place of the one that loads torch, and once with."""
+
+import json
+import os
+import sys
+from typing import Any
+
+import pytest
+from typer.testing import CliRunner
+
+from daemon.cli import dry_run
+from daemon.cli.options import CommandFailed
+from daemon.cli.training_daemon import app
+from daemon.files.identity import identity_of
+from daemon.ledger.ledger import Ledger
+from daemon.status.board import StatusBoard
+from tests.support import job_for, rows, write_jsonl
+from trainer.protocol.dry_run import DryRunOrder, Planned, Refused, Rehearsal
+from trainer.protocol.job import Outcome
+from trainer.protocol.layout import Layout
+from trainer.protocol.messages import CheckpointRef, StepReport
+
+PLANNED = Planned(
+    file="/somewhere/chat.jsonl",
+    model_name="tiny",
+    method="lora",
+    device="cpu",
+    checkpoint=None,
+    rows=1500,
+    rejected_rows=2,
+    first_rejections=("line 3: no \x1b[31mrow",),
+    truncated_rows=4,
+    rows_without_target=5,
+    tokens=60_000,
+    supervised_tokens=30_000,
+    epochs=2,
+    steps=188,
+    rows_per_step=16,
+    micro_batch_tokens=8192,
+    micro_batches_per_step=1.25,
+    padding_fraction=0.125,
+    first_learning_rate=1e-4,
+    last_learning_rate=2e-5,
+    rehearsal=Rehearsal(steps=3, tokens_per_s=1000.0, peak_bytes=2_500_000_000),
+    notices=("something is odd",),
+)
+AFTER_A_CHECKPOINT = PLANNED.model_copy(
+    update={"checkpoint": CheckpointRef(path="checkpoints/step-000000007", step=7, at="now")}
+)
+BESIDE_A_WORKER = PLANNED.model_copy(update={"rehearsal": None, "device": "cuda", "micro_batch_tokens": None})
+
+
+@pytest.fixture
+def base(tmp_path):
+    return tmp_path / "base"
+
+
+@pytest.fixture
+def answering(monkeypatch, tmp_path):
+    """Return a function that prepares the answer; the question is in `order.json` then."""
+
+    def prepare(answer: Any) -> None:
+        code = (
+            "import pathlib, sys; order, answer = map(pathlib.Path, sys.argv[1:]);"
+            "order.write_bytes(sys.stdin.buffer.read()); print(answer.read_text())"
+        )
+        (tmp_path / "answer.json").write_text(answer.model_dump_json())
+        files = [str(tmp_path / "order.json"), str(tmp_path / "answer.json")]
+        monkeypatch.setattr(dry_run, "COMMAND", [sys.executable, "-c", code, *files])
+
+    return prepare
+
+
+def run(base, *arguments):
+    return CliRunner().invoke(app, ["--dry-run", "chat.jsonl", "--base-dir", str(base), *arguments])
+
+
+def note_steps(layout, *, tokens, seconds):
+    layout.create()
+    ledger = Ledger(layout.ledger_file, clock=lambda: 1_000_000_000.0)
+    facts = {
+        "job_id": "1",
+        "rows": 1,
+        "supervised_tokens": 1,
+        "loss": 1.0,
+        "learning_rate": 1.0,
+        "grad_norm": 1.0,
+    }
+    ledger.add_steps(
+        [
+            StepReport(global_step=step, file_step=step, tokens=tokens, seconds=seconds, **facts)
+            for step in (1, 2, 3)
+        ]
+    )
+    ledger.close()
+
+
+def test_a_person_sees_everything(answering, base):
+    answering(PLANNED)
+
+    shown = " ".join(run(base).output.replace("│", " ").split())
+
+    for part in (
+        "plan for chat.jsonl", "tiny (lora, on cpu)", "goes on from the base model", "1,500, and 2 rejected",
+        r"line 3: no \x1b[31mrow", "60,000 an epoch, 30,000 of them learned",
+        "4 rows, 0 split, 0 dropped; without anything to learn: 5", "188 of 16 rows, 2 x over the file",
+        "1.2 a step, of at most 8,192 tokens, 12.5% padding", "0.0001 at first, 2e-05 at last",
+        "2.5 GB of memory at most", "2 min 00 s at 1,000 tokens/s (measured in 3 steps just now)",
+        "a start says something is odd",
+    ):  # fmt: skip
+        assert part in shown
+
+
+def test_a_program_gets_json(answering, base):
+    answering(PLANNED)
+
+    result = json.loads(run(base, "--json").output)
+
+    assert (result["steps"], result["seconds"], result["tokens_per_s"]) == (188, 120.0, 1000.0)
+    assert result["rehearsal"]["peak_bytes"] == 2_500_000_000
+
+
+@pytest.mark.parametrize("answer, tokens_per_s", [(AFTER_A_CHECKPOINT, 50.0), (PLANNED, 1000.0)])
+def test_the_speed_of_this_models_own_steps_comes_first(answering, base, answer, tokens_per_s):
+    note_steps(Layout(base), tokens=100, seconds=2.0)
+    answering(answer)
+
+    assert json.loads(run(base, "--json").output)["tokens_per_s"] == tokens_per_s
+
+
+def test_a_ledger_that_cannot_be_read_does_not_matter(answering, base):
+    Layout(base).create()
+    Layout(base).ledger_file.write_bytes(b"no ledger" * 1000)
+    answering(AFTER_A_CHECKPOINT)
+
+    assert json.loads(run(base, "--json").output)["tokens_per_s"] == 1000.0
+
+
+def test_what_is_not_known_is_said(answering, base):
+    answering(BESIDE_A_WORKER)
+
+    shown = " ".join(run(base).output.replace("│", " ").split())
+
+    assert "micro-batches found when training starts" in shown
+    assert "memory not measured, because a daemon runs here" in shown
+    assert "time unknown: this model has taken no steps yet" in shown
+    assert json.loads(run(base, "--json").output)["seconds"] is None
+
+
+@pytest.mark.parametrize("runs", [True, False])
+def test_the_process_is_told_the_settings_and_whether_a_daemon_runs(
+    answering, base, tmp_path, monkeypatch, runs
+):
+    layout = Layout(base)
+    layout.create()
+    if runs:
+        StatusBoard(layout.status_file, daemon_pid=os.getpid()).publish()
+    monkeypatch.chdir(tmp_path)
+    answering(PLANNED)
+
+    run(base, "--set", "training.epochs=3")
+
+    order = DryRunOrder.model_validate_json((tmp_path / "order.json").read_text())
+    assert (order.file, order.base_dir) == (str(tmp_path / "chat.jsonl"), str(base))
+    assert order.settings["training"]["epochs"] == 3
+    assert order.daemon_runs == runs
+
+
+def test_the_process_is_told_what_a_daemon_would_replay(answering, base, tmp_path, monkeypatch):
+    layout = Layout(base)
+    layout.create()
+    ledger = Ledger(layout.ledger_file, clock=lambda: 1_000_000_000.0)
+    for name, start in (("old.jsonl", 10), ("chat.jsonl", 0)):  # the second has what is asked about
+        path = write_jsonl(layout.finished(Outcome.COMPLETED) / name, rows(3, start=start))
+        ledger.add_job(job_for(path, id=name[:3]), identity_of(path.stat()), "completed")
+    ledger.close()
+    write_jsonl(tmp_path / "chat.jsonl", rows(3))
+    monkeypatch.chdir(tmp_path)
+    answering(PLANNED)
+    asked = []
+
+    for fraction in (0.5, 0):
+        run(base, "--set", f"training.replay_fraction={fraction}")
+        asked.append(DryRunOrder.model_validate_json((tmp_path / "order.json").read_text()))
+
+    assert [[file.job_id for file in order.replayed] for order in asked] == [["old.jsonl"], []]
+    assert asked[0].replay_folder == str(layout.finished(Outcome.COMPLETED))
+
+
+@pytest.mark.parametrize("is_bad_config, exit_code", [(True, 78), (False, 1)])
+def test_a_refusal_is_the_commands_error(answering, base, is_bad_config, exit_code):
+    answering(Refused(message="no", is_bad_config=is_bad_config))
+
+    with pytest.raises(CommandFailed, match=r"^no$") as refused:
+        dry_run.dry_run(Layout(base), base / "chat.jsonl", [])
+
+    assert refused.value.exit_code == exit_code
+
+
+def test_bad_settings_are_refused_as_by_the_daemon_and_nothing_is_started(base, monkeypatch):
+    monkeypatch.setattr(dry_run, "COMMAND", ["/no/such/command"])
+
+    with pytest.raises(CommandFailed, match=r"training\.epochs is 0; expected a number") as refused:
+        dry_run.dry_run(Layout(base), base / "chat.jsonl", ["training.epochs=0"])
+
+    assert refused.value.exit_code == 78
+
+
+@pytest.mark.parametrize(
+    "code, told",
+    [
+        ("import os, signal; os.kill(os.getpid(), signal.SIGKILL)", "probably for its memory"),
+        ("raise SystemExit('its last words')", "ended with code 1: its last words"),
+    ],
+)
+def test_a_process_that_ends_without_an_answer_is_told(base, monkeypatch, code, told):
+    monkeypatch.setattr(dry_run, "COMMAND", [sys.executable, "-c", code])
+
+    with pytest.raises(CommandFailed, match=told):
+        dry_run.dry_run(Layout(base), base / "chat.jsonl", [])
+
+
+def test_the_real_process_plans_a_file_where_no_daemon_has_ever_run(base, tmp_path):
+    file = write_jsonl(tmp_path / "chat.jsonl", rows(5))
+    overrides = ["training.batch_size=2", "training.gradient_accumulation=1", "training.cpu_threads=1"]
+
+    planned, speed = dry_run.dry_run(Layout(base), file, overrides)
+
+    assert (planned.rows, planned.steps, planned.model_name) == (5, 3, "tiny")
+    assert planned.tokens > planned.supervised_tokens > 0
+    assert speed is not None
+    assert speed.tokens_per_s > 0
+    assert not base.exists()

@@ -1,0 +1,279 @@
+"""The command training_controller, with a status file and a thread in the daemon's place."""
+
+import io
+import json
+import os
+import re
+import subprocess
+import sys
+import threading
+
+import pytest
+from rich.console import Console
+from typer.testing import CliRunner
+
+from daemon.cli import training_queue
+from daemon.cli.status_view import draw
+from daemon.cli.training_controller import NO_DAEMON_EXIT_CODE, app
+from daemon.control.control_files import read_requests
+from daemon.status.board import StatusBoard
+from daemon.status.reader import SILENT_AFTER_S, read_status
+from tests.daemon.cli.runner import runner_of
+from tests.support import eventually
+from trainer.protocol.layout import Layout
+from trainer.protocol.status import QueueCounts, State, SuiteResult
+
+
+@pytest.fixture
+def layout(tmp_path):
+    layout = Layout(tmp_path)
+    layout.create()
+    return layout
+
+
+def publish(layout, state=State.IDLE, *, pid=None, **clock):
+    board = StatusBoard(layout.status_file, daemon_pid=os.getpid() if pid is None else pid, **clock)
+    board.set_state(state)
+    board.publish()
+    return board
+
+
+def pid_of_a_process_that_has_ended():
+    process = subprocess.Popen([sys.executable, "-c", ""])
+    process.wait()
+    return process.pid
+
+
+run = runner_of(app)
+
+
+def answering_daemon(layout, board, result="paused"):
+    """Start a thread that obeys one request as the daemon does."""
+
+    def obey():
+        [request] = eventually(lambda: read_requests(layout), timeout_s=5, what="a request")
+        board.command(request.name, request.id, result)
+        board.publish()
+        request.path.unlink()
+
+    thread = threading.Thread(target=obey)
+    thread.start()
+    return thread
+
+
+@pytest.mark.parametrize("command", ["pause", "resume", "skip"])
+def test_a_command_returns_with_the_daemons_answer(layout, command):
+    thread = answering_daemon(layout, publish(layout), result="as you wish")
+
+    result = run(layout, command, "--reason", "because")
+
+    thread.join()
+    assert (result.exit_code, result.stdout) == (0, "as you wish\n")
+
+
+def test_json_carries_the_answer_for_programs(layout):
+    thread = answering_daemon(layout, publish(layout), result="paused")
+
+    result = run(layout, "pause", "--json")
+
+    thread.join()
+    assert json.loads(result.stdout) == {"result": "paused", "status": "idle"}
+
+
+def test_a_daemon_that_does_not_obey_in_time_is_reported(layout):
+    publish(layout)
+
+    result = run(layout, "pause", "--wait", "0")
+
+    assert result.exit_code == 1
+    assert "has not obeyed within 0 s" in str(result.exception)
+
+
+@pytest.mark.parametrize("command", ["pause", "resume", "skip", "stop"])
+@pytest.mark.parametrize("state", ["never", "stopped", "dead"])
+def test_without_a_daemon_nothing_is_left_behind_and_the_message_says_so(layout, command, state):
+    if state == "stopped":
+        publish(layout, State.STOPPED)
+    if state == "dead":
+        publish(layout, pid=pid_of_a_process_that_has_ended())
+
+    result = run(layout, command)
+
+    assert result.exception.exit_code == NO_DAEMON_EXIT_CODE
+    assert "training_daemon" in str(result.exception)
+    assert read_requests(layout) == []
+
+
+@pytest.mark.parametrize(
+    "age_s, life", [(0, "running"), (SILENT_AFTER_S, "running"), (SILENT_AFTER_S + 0.1, "silent")]
+)
+def test_a_daemon_is_believed_only_while_its_heart_beats(layout, age_s, life):
+    publish(layout, wall_clock=lambda: 1_000_000.0)
+
+    status = read_status(layout, now=1_000_000.0 + age_s)
+
+    assert status.life == life
+
+
+def test_status_of_a_silent_daemon_says_not_running_and_exits_accordingly(layout):
+    publish(layout, State.TRAINING, wall_clock=lambda: 1_000_000.0)
+
+    result = run(layout, "status")
+
+    assert result.exit_code == NO_DAEMON_EXIT_CODE
+    assert "not running" in result.stdout
+
+
+def test_status_shows_hostile_names_harmlessly(layout):
+    board = publish(layout, State.TRAINING)
+    board.set(current_file="\x1b]0;owned\x07[/red].jsonl", priority="high", file_step=3, file_total_steps=9)
+    board.alert("x", "[bold]\x1b[31mred")
+    board.publish()
+
+    result = run(layout, "status")
+
+    assert result.exit_code == 0
+    assert "\x1b]0" not in result.stdout
+    assert "[/red].jsonl" in result.stdout
+    assert "step 3 of 9" in result.stdout
+
+
+def test_status_json_is_the_file_and_how_alive_the_daemon_is(layout):
+    publish(layout)
+
+    result = run(layout, "status", "--json")
+
+    fields = json.loads(result.stdout)
+    assert (fields["status"], fields["daemon"]) == ("idle", "running")
+
+
+@pytest.mark.parametrize("content", ["", "{", "[]", '{"heartbeat_at": 5}', '{"heartbeat_at": "soon"}'])
+def test_a_status_file_that_makes_no_sense_counts_as_no_daemon(layout, content):
+    layout.status_file.write_text(content)
+
+    assert read_status(layout).life == "never started"
+
+
+def test_the_base_dir_may_stand_before_the_subcommand(layout, monkeypatch):
+    monkeypatch.setenv("TRAINING_BASE_DIR", "/nowhere")
+    publish(layout)
+
+    result = CliRunner().invoke(app, ["--base-dir", str(layout.base), "status", "--json"])
+
+    assert json.loads(result.stdout)["daemon"] == "running"
+
+
+def drawn(layout, width=80):
+    """Return the lines of the panel as a terminal of this width shows them."""
+    console = Console(width=width, file=io.StringIO(), force_terminal=True, color_system=None)
+    console.print(draw(read_status(layout)))
+    return console.file.getvalue().splitlines()
+
+
+def line_of(lines, name):
+    return next((line.strip("│ ") for line in lines if line.startswith(f"│ {name}")), None)
+
+
+def board_at_work(layout, state, reason=None):
+    board = publish(layout, state)
+    board.set_state(state, reason)
+    board.set(current_file="a.jsonl", priority="high", file_step=30, file_total_steps=90)
+    board.set(eta_s=60.0, tokens_per_sec=500.0)
+    board.publish()
+    return board
+
+
+@pytest.mark.parametrize("width", [80, 100, 120])
+def test_every_alert_has_lines_of_its_own_below_the_bar(layout, width):
+    board = board_at_work(layout, State.TRAINING)
+    board.alert("a", "the first thing")
+    board.alert("b", "the second thing")
+    board.publish()
+
+    lines = drawn(layout, width)
+
+    assert all(len(line) == width for line in lines)
+    [bar] = [line for line in lines if "━" in line]
+    assert bar.strip("│ ━╺╸") == ""
+    assert [line.strip("│ ") for line in lines if "alert" in line] == [
+        "alert        the first thing",
+        "alert        the second thing",
+    ]
+
+
+@pytest.mark.parametrize(
+    "state, moves", [(State.TRAINING, True), (State.PAUSED, False), (State.BLOCKED, False)]
+)
+def test_speed_and_time_left_are_shown_only_while_steps_are_taken(layout, state, moves):
+    board_at_work(layout, state)
+
+    lines = drawn(layout)
+
+    assert (line_of(lines, "speed") is not None) == moves
+    assert ("1 min 00 s left" in line_of(lines, "progress")) == moves
+    assert "a.jsonl (high)" in line_of(lines, "file")
+
+
+def test_a_begun_file_is_mentioned_while_nothing_is_trained(layout):
+    board = publish(layout, State.PAUSED)
+    board.set(queue=QueueCounts(processing=1))
+    board.publish()
+
+    assert "1 in queue/processing/" in line_of(drawn(layout), "file")
+
+
+def test_the_last_error_is_shown_with_its_time_unless_it_is_the_reason_itself(layout):
+    board = publish(layout)
+    board.error("BadFile", "it is empty", "a.jsonl")
+    board.publish()
+    shown = line_of(drawn(layout), "last error")
+    board.error("Blocked", "no such model", None)
+    board.set_state(State.BLOCKED, "no such model")
+    board.publish()
+
+    lines = drawn(layout)
+
+    assert re.search(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d UTC, a.jsonl: it is empty", shown)
+    assert sum("no such model" in line for line in lines) == 1
+
+
+def test_suites_and_what_was_not_measured_have_a_line_each(layout):
+    board = publish(layout)
+    before = drawn(layout)
+    score = SuiteResult(step=1200, rows=4, exact_match=0.75, loss=1.0)
+    board.set(suite_scores={"sums": score}, evaluation_left_out="no time was left")
+    board.publish()
+
+    lines = drawn(layout)
+
+    assert line_of(before, "suites") is None
+    assert line_of(lines, "suites") == "suites        sums 75% right at step 1,200"
+    assert line_of(lines, "not measured") == "not measured  no time was left"
+
+
+def test_the_daemon_is_named_once(layout):
+    publish(layout)
+
+    assert line_of(drawn(layout), "daemon") == f"daemon       running (pid {os.getpid()})"
+
+
+@pytest.mark.parametrize(
+    "arguments, exit_code", [(["pause"], NO_DAEMON_EXIT_CODE), (["status", "--nope"], 2)]
+)
+def test_with_json_an_error_is_json_on_standard_output(layout, arguments, exit_code):
+    command = [sys.executable, "-m", "daemon.cli.training_controller", *arguments, "--json"]
+    environment = os.environ | {"TRAINING_BASE_DIR": str(layout.base)}
+
+    result = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
+
+    assert result.returncode == exit_code
+    assert list(json.loads(result.stdout)) == ["error"]
+
+
+@pytest.mark.parametrize("command", [app, training_queue.app])
+def test_no_summary_is_cut_in_the_help_of_a_narrow_terminal(command):
+    result = CliRunner().invoke(command, ["--help"], env={"COLUMNS": "80"})
+
+    commands = result.stdout.partition("Commands:")[2]
+    assert commands
+    assert "..." not in commands

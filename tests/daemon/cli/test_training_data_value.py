@@ -1,0 +1,217 @@
+"""training_data value: what the ledger says a file has brought."""
+
+import json
+
+import pytest
+
+from daemon.cli.training_data import app
+from daemon.files.identity import identity_of
+from daemon.jobs.reasons import write_reason
+from daemon.ledger.ledger import Ledger
+from tests.daemon.cli.runner import runner_of
+from tests.support import FakeClock, job_for, rows, write_jsonl
+from trainer.protocol.job import FaultKind, JobRecord, Outcome, Reason
+from trainer.protocol.layout import Layout
+from trainer.protocol.messages import StepReport, Validated
+
+run = runner_of(app)
+
+
+class History:
+    """A ledger that is written as the daemon would."""
+
+    def __init__(self, layout):
+        self.layout = layout
+        self.ledger = Ledger(layout.ledger_file, clock=FakeClock())
+        self.step = 0
+
+    def job(self, name, number):
+        path = write_jsonl(self.layout.processing / name, rows(number))
+        job = job_for(path, id=f"20260101-000000-00000{number}")
+        self.ledger.add_job(job, identity_of(path.stat()), "processing")
+        return job
+
+    def steps(self, job, *losses, file_step=0):
+        for number, loss in enumerate(losses, start=file_step + 1):
+            self.step += 1
+            self.ledger.add_steps(
+                [
+                    StepReport(
+                        job_id=job.id, global_step=self.step, file_step=number, loss=loss, rows=2, tokens=100,
+                        supervised_tokens=1, learning_rate=1.0, grad_norm=1.0, seconds=1.5,
+                    )
+                ]
+            )  # fmt: skip
+
+    def validate(self, loss, rows=10):
+        self.ledger.add_validation(Validated(global_step=self.step, loss=loss, rows=rows))
+
+    def complete(self, job, *, steps):
+        outcome = Outcome.COMPLETED
+        record = JobRecord(
+            job_id=job.id, sha256=job.sha256, outcome=outcome, rows_trained=2 * steps, steps=steps
+        )
+        self.ledger.finish_job(job, outcome.value, record, None)
+
+    def value(self, name, *options):
+        self.ledger.commit()
+        return run(self.layout, "value", name, *options)
+
+
+@pytest.fixture
+def history(tmp_path):
+    layout = Layout(tmp_path)
+    layout.create()
+    history = History(layout)
+    yield history
+    history.ledger.close()
+
+
+def test_a_trained_file_shows_losses_before_and_after(history):
+    first, second = history.job("first.jsonl", 1), history.job("second.jsonl", 2)
+    history.steps(first, 9.0)
+    history.validate(2.0)
+    history.steps(second, 3.0, 2.5, 2.0)
+    history.validate(1.5)
+    history.complete(second, steps=3)
+
+    assert history.value("second.jsonl").stdout.splitlines() == [
+        f"second.jsonl (job {second.id}): completed",
+        "6 rows trained in 3 steps, 300 tokens, 4 s",
+        "training loss: 3.0000 in its first step, 2.0000 in its last",
+        "validation loss: 2.0000 (step 1) before it, 1.5000 (step 4) after it: 0.5000 lower",
+    ]
+
+
+def test_a_program_gets_everything(history):
+    job = history.job("chat.jsonl", 1)
+    history.steps(job, 3.0, 2.0)
+    history.validate(1.5)
+
+    found = json.loads(history.value("chat.jsonl", "--json").stdout)
+
+    assert (found["job"], found["steps"], found["tokens"], found["seconds"]) == (job.id, 2, 200, 3.0)
+    assert (found["first_step"], found["last_step"], found["first_loss"], found["last_loss"]) == (
+        1,
+        2,
+        3.0,
+        2.0,
+    )
+    assert found["before"] is None
+    assert found["after"] == {"global_step": 2, "loss": 1.5, "rows": 10}
+    assert found["validation_change"] is None
+
+
+def test_it_says_clearly_that_there_was_no_validation(history):
+    history.steps(history.job("chat.jsonl", 1), 3.0)
+
+    shown = history.value("chat.jsonl").stdout
+
+    assert "validation loss: none was measured; name a file in validation.file" in shown
+
+
+def test_a_validation_after_the_next_file_is_not_ascribed_to_this_one(history):
+    first, second = history.job("first.jsonl", 1), history.job("second.jsonl", 2)
+    history.validate(2.0)
+    history.steps(first, 3.0)
+    history.steps(second, 3.0)
+    history.validate(1.0)
+
+    shown = history.value("first.jsonl").stdout
+
+    assert "2.0000 (step 0) before it, none measured after it yet" in shown
+
+
+def test_validations_of_different_rows_are_not_compared(history):
+    history.validate(2.0, rows=10)
+    history.steps(history.job("chat.jsonl", 1), 3.0)
+    history.validate(1.0, rows=20)
+
+    assert "not to be compared" in history.value("chat.jsonl").stdout
+
+
+@pytest.mark.parametrize(
+    "after, verdict", [(2.5, "0.5000 HIGHER"), (2.0, "no change"), (None, "no finite number")]
+)
+def test_a_loss_that_did_not_fall_is_no_secret(history, after, verdict):
+    history.validate(2.0)
+    history.steps(history.job("chat.jsonl", 1), 3.0)
+    history.validate(after)
+
+    assert verdict in history.value("chat.jsonl").stdout
+
+
+def test_a_file_that_another_interrupted_says_so(history):
+    slow, urgent = history.job("slow.jsonl", 1), history.job("urgent.jsonl", 2)
+    history.steps(slow, 3.0)
+    history.steps(urgent, 2.0, 2.0)
+    history.steps(slow, 1.0, file_step=1)
+
+    assert "between its steps other files took 2" in history.value("slow.jsonl").stdout
+
+
+def test_of_an_old_file_whose_first_steps_are_thinned_out_the_beginning_is_still_known(history):
+    history.validate(2.0)
+    job = history.job("chat.jsonl", 1)
+    history.step = 99
+    history.steps(job, 3.0, file_step=99)
+    history.complete(job, steps=100)
+
+    found = json.loads(history.value("chat.jsonl", "--json").stdout)
+
+    assert (found["first_step"], found["steps"]) == (1, 100)
+    assert found["before"]["global_step"] == 0
+
+
+def test_a_file_that_has_taken_no_step_has_brought_nothing(history):
+    history.job("chat.jsonl", 1)
+
+    assert "it has taken no step" in history.value("chat.jsonl").stdout
+
+
+def test_the_newest_of_several_with_one_name_is_shown_and_others_by_their_job(history):
+    first, second = history.job("chat.jsonl", 1), history.job("chat.jsonl", 2)
+
+    by_name, by_job = history.value("chat.jsonl").stdout, history.value(first.id).stdout
+
+    assert second.id in by_name
+    assert first.id in by_job
+
+
+def test_a_name_that_nobody_knows_is_an_error_and_the_ledger_is_not_blamed(history):
+    result = history.value("no\x1b.jsonl")
+
+    assert str(result.exception) == (
+        "the ledger knows no file named no\\x1b.jsonl; expected a name such as training_queue list or the "
+        "folder queue/recently_completed/ shows"
+    )
+
+
+def test_a_damaged_ledger_is_named(tmp_path):
+    layout = Layout(tmp_path)
+    layout.create()
+    layout.ledger_file.write_bytes(b"no database" * 500)
+
+    result = run(layout, "value", "chat.jsonl")
+
+    assert "ledger.sqlite3: file is not a database; expected a daemon's ledger" in str(result.exception)
+
+
+def test_a_file_that_was_never_taken_in_has_brought_nothing(history):
+    path = write_jsonl(history.layout.failed / "chat.jsonl", rows(1))
+    write_reason(
+        path, Reason(kind=FaultKind.BAD_DATA, message="no rows", file="chat.jsonl", at="2026-01-01T00:00:00Z")
+    )
+
+    result = history.value("chat.jsonl")
+
+    assert str(result.exception) == (
+        "queue/failed/chat.jsonl was put aside before it was trained, so it has brought nothing: no rows"
+    )
+
+
+def test_a_file_that_failed_before_its_first_step_says_so(history):
+    job = history.job("chat.jsonl", 1)
+    history.ledger.finish_job(job, Outcome.FAILED.value, None, None)
+
+    assert "it failed before its first step" in history.value("chat.jsonl").stdout

@@ -1,0 +1,346 @@
+"""The command training_health, run as a person runs it, without a daemon."""
+
+import json
+import os
+import shutil
+import sqlite3
+import subprocess
+import sys
+
+import pytest
+from typer.testing import CliRunner
+
+from daemon.cli import training_health
+from daemon.cli.training_health import BLOCKED_EXIT_CODE, DAMAGED_EXIT_CODE, app
+from daemon.ledger.ledger import Crash, Ledger
+from daemon.status.board import StatusBoard
+from tests.daemon.cli.runner import runner_of
+from tests.health import NOW, cursor_of, damage, note_jobs, plan_of, publish, tree
+from tests.support import FakeClock, rows, write_jsonl
+from trainer.config.schema import Settings
+from trainer.protocol.files import write_json
+from trainer.protocol.job import FaultKind, Priority
+from trainer.protocol.layout import Layout
+from trainer.protocol.manifest import Progress
+
+
+@pytest.fixture
+def layout(tmp_path):
+    layout = Layout(tmp_path / "base")
+    layout.create()
+    return layout
+
+
+run = runner_of(app)
+
+
+def run_as_a_process(base, *arguments):
+    """Run the command with everything around it: exit code and both outputs."""
+    command = [sys.executable, "-m", "daemon.cli.training_health", *arguments, "--base-dir", str(base)]
+    return subprocess.run(command, capture_output=True, text=True, check=False)
+
+
+# ---- check
+
+
+def test_a_check_of_a_new_working_directory_is_all_ok(layout):
+    result = run(layout, "check")
+
+    assert result.exit_code == 0
+    assert "problems: 0, warnings: 0" in result.stdout
+
+
+def test_warnings_alone_do_not_change_the_exit_code(layout):
+    layout.models.chmod(0o750)
+
+    result = run(layout, "check")
+
+    assert result.exit_code == 0
+    assert "warnings: 1" in result.stdout
+
+
+def test_a_problem_is_shown_with_what_to_do_and_exit_code_1(layout):
+    layout.logs.rmdir()
+
+    result = run(layout, "check")
+
+    assert result.exit_code == 1
+    lines = result.stdout.splitlines()
+    [number] = [number for number, line in enumerate(lines) if line.startswith("problem ")]
+    assert lines[number + 1].strip() == "-> create what is missing: training_health check --fix"
+
+
+def test_a_silent_daemon_is_a_problem(layout):
+    StatusBoard(layout.status_file, daemon_pid=os.getpid(), wall_clock=lambda: NOW - 1e9).publish()
+
+    result = run(layout, "check", "--json")
+
+    daemon = json.loads(result.stdout)["findings"][0]
+    assert (daemon["name"], daemon["level"], result.exit_code) == ("daemon", "problem", 1)
+
+
+def test_fix_repairs_first_and_says_what_it_did(layout):
+    layout.logs.rmdir()
+
+    result = run(layout, "check", "--fix", "--json")
+
+    assert result.exit_code == 0
+    assert json.loads(result.stdout)["repaired"] == ["created logs/"]
+
+
+def test_a_working_directory_that_lacks_folders_can_be_checked_and_repaired(layout):
+    shutil.rmtree(layout.queue)
+    shutil.rmtree(layout.status)
+
+    before = run(layout, "check")
+    after = run(layout, "check", "--fix")
+
+    assert (before.exit_code, after.exit_code) == (1, 0)
+    assert "queue/, queue/high/" in before.stdout
+
+
+@pytest.mark.parametrize("command", ["check", "verify", "crashes"])
+def test_a_folder_that_is_no_working_directory_is_one_clear_line(tmp_path, command):
+    result = run_as_a_process(tmp_path, command)
+
+    assert result.returncode == 1
+    assert len(result.stderr.splitlines()) == 1
+    assert "is not a working directory" in result.stderr
+
+
+# ---- verify
+
+
+def test_verify_without_checkpoints_begins_with_the_base_model(layout):
+    result = run(layout, "verify")
+
+    assert result.exit_code == 0
+    assert "base model" in result.stdout
+
+
+def test_verify_shows_checkpoints_newest_first_with_pins_and_the_current_one(layout):
+    old = publish(layout, 1, step=10)
+    old.with_name(f"{old.name}.pin").touch()
+    publish(layout, 2, step=20)
+
+    result = run(layout, "verify")
+
+    assert result.exit_code == 0
+    newest, oldest = result.stdout.splitlines()[:2]
+    assert newest.startswith("step-000000020-2  ok, current: step 20,")
+    assert oldest.startswith("step-000000010-1  ok, pinned: step 10,")
+
+
+def test_verify_reads_every_byte_and_says_which_checkpoint_would_be_taken(layout):
+    publish(layout, 1, step=10)
+    damage(publish(layout, 2, step=20))
+
+    result = run(layout, "verify")
+
+    assert result.exit_code == DAMAGED_EXIT_CODE
+    assert "step-000000020-2  damaged, current: model.safetensors has another SHA-256" in result.stdout
+    assert "would load step-000000010-1 and go on after global step 10" in result.stdout
+
+
+def test_verify_says_blocked_when_no_checkpoint_is_whole(layout):
+    damage(publish(layout, 1, step=10))
+
+    result = run(layout, "verify")
+
+    assert result.exit_code == BLOCKED_EXIT_CODE
+    assert "would be blocked" in result.stdout
+
+
+def test_verify_names_file_step_and_lines_that_come_next(layout):
+    settings = Settings()
+    path = write_jsonl(layout.processing / "chat.jsonl", rows(40))
+    [job] = note_jobs(layout, (path, Priority.NORMAL))
+    cursor = cursor_of(job, settings, step=2)
+    publish(layout, 1, progress=Progress(global_step=7, cursors={job.id: cursor}))
+
+    shown = run(layout, "verify").stdout
+    restart = json.loads(run(layout, "verify", "--json").stdout)["restart"]
+
+    lines = [position + 1 for position in plan_of(job, settings).positions(2)]
+    assert (restart["global_step"], restart["files"]["first"]["lines"]) == (7, lines)
+    assert f"queue/processing/chat.jsonl at step 3 of 3, whose rows are lines {lines[0]}, " in shown
+
+
+def test_verify_mentions_a_pause_that_outlives_a_restart(layout):
+    write_json(layout.pause_file, {}, durable=False)
+
+    assert "stay paused" in run(layout, "verify").stdout
+
+
+def test_verify_changes_nothing(layout):
+    path = write_jsonl(layout.processing / "chat.jsonl", rows(3))
+    note_jobs(layout, (path, Priority.NORMAL))
+    damage(publish(layout, 1))
+    before = tree(layout)
+
+    run(layout, "verify")
+
+    assert tree(layout) == before
+
+
+def test_verify_reads_the_ledger_beside_a_daemon_that_writes_it(layout):
+    path = write_jsonl(layout.waiting(Priority.HIGH) / "chat.jsonl", rows(3))
+    note_jobs(layout, (path, Priority.HIGH))
+    ledger = Ledger(layout.ledger_file, clock=FakeClock())
+    ledger.add_event("something", "not committed yet")
+
+    result = run(layout, "verify")
+
+    ledger.close()
+    assert result.exit_code == 0
+    assert "queue/high/chat.jsonl at step 1" in result.stdout
+
+
+@pytest.mark.parametrize("file", ["status/ledger.sqlite3", "config.json"])
+def test_verify_with_a_damaged_ledger_or_config_still_judges_the_checkpoints(layout, file):
+    publish(layout, 1, step=10)
+    (layout.base / file).write_bytes(b"nonsense" * 100)
+
+    shown = run(layout, "verify")
+    restart = json.loads(run(layout, "verify", "--json").stdout)["restart"]
+
+    assert shown.exit_code == 0
+    assert "step-000000010-1  ok" in shown.stdout
+    assert "with which file cannot be said" in shown.stdout
+    assert file in restart["files"]["reason"]
+
+
+def test_verify_of_an_incomplete_working_directory_says_what_is_missing(layout):
+    layout.processing.rmdir()
+
+    result = run(layout, "verify")
+
+    assert result.exit_code == 0
+    assert "No such file or directory" in result.stdout
+
+
+def test_verify_skips_a_checkpoint_that_retention_removes_meanwhile(layout, monkeypatch):
+    publish(layout, 1, step=10)
+    publish(layout, 2, step=20)
+    read = training_health._progress
+
+    def progress(text, is_shown):
+        if "step-000000010" in text:
+            shutil.rmtree(layout.models / "checkpoints" / "step-000000010-1")
+        return read(text, is_shown)
+
+    monkeypatch.setattr(training_health, "_progress", progress)
+
+    result = run(layout, "verify")
+
+    assert result.exit_code == 0
+    assert "step-000000010" not in result.stdout
+
+
+def test_hostile_names_are_shown_harmlessly(layout):
+    path = publish(layout, 1, step=10)
+    path.rename(path.with_name("step-\x1b]0;owned\x07"))
+
+    result = run(layout, "verify")
+
+    assert "step-\\x1b]0;owned\\x07" in result.stdout
+    assert "\x1b" not in result.stdout
+
+
+# ---- crashes
+
+
+def note_deaths(layout, *deaths):
+    ledger = Ledger(layout.ledger_file, clock=FakeClock(NOW))
+    for kind, message in deaths:
+        ledger.add_crash(
+            Crash(
+                kind=kind, message=message, details=None, job_id="j", display="chat.jsonl", global_step=1500,
+                file_step=12,
+            )
+        )  # fmt: skip
+    ledger.close()
+
+
+def test_without_deaths_there_is_nothing_to_show(layout):
+    assert run(layout, "crashes").stdout == "no worker has ended out of order\n"
+
+
+def test_a_ledger_of_an_older_release_has_no_deaths(layout):
+    database = sqlite3.connect(layout.ledger_file)
+    database.execute("CREATE TABLE jobs (id TEXT)")
+    database.close()
+
+    assert json.loads(run(layout, "crashes", "--json").stdout) == []
+
+
+def test_deaths_are_counted_by_kind_and_described_by_the_newest(layout):
+    note_deaths(
+        layout,
+        (FaultKind.CRASH, "killed by SIGSEGV"),
+        (FaultKind.OUT_OF_MEMORY, "older"),
+        (FaultKind.OUT_OF_MEMORY, "newer"),
+    )
+
+    groups = json.loads(run(layout, "crashes", "--json").stdout)
+    shown = run(layout, "crashes").stdout
+
+    assert [(group["kind"], group["count"], group["message"]) for group in groups] == [
+        ("out_of_memory", 2, "newer"),
+        ("crash", 1, "killed by SIGSEGV"),
+    ]
+    assert "file: chat.jsonl, at step 12 of it" in shown
+    assert "last global step: 1,500" in shown
+    assert "training.micro_batch_tokens" in shown
+
+
+def test_the_limit_leaves_older_deaths_out(layout):
+    note_deaths(layout, (FaultKind.CRASH, "old"), (FaultKind.HANG, "new"))
+
+    groups = json.loads(run(layout, "crashes", "--limit", "1", "--json").stdout)
+
+    assert [group["kind"] for group in groups] == ["hang"]
+
+
+@pytest.mark.parametrize("kind", list(FaultKind))
+def test_every_kind_has_advice_of_its_own(layout, kind):
+    note_deaths(layout, (kind, "what happened"))
+
+    [group] = json.loads(run(layout, "crashes", "--json").stdout)
+
+    assert group["advice"]
+    assert "Another release" not in group["advice"]
+
+
+def test_a_death_of_an_unknown_kind_is_shown_harmlessly(layout):
+    note_deaths(layout, (FaultKind.CRASH, "m"))
+    database = sqlite3.connect(layout.ledger_file)
+    database.execute("UPDATE deaths SET kind='\x1b[2J', message='\x1b[31m', display=NULL, file_step=NULL")
+    database.commit()
+    database.close()
+
+    result = run(layout, "crashes")
+
+    assert result.exit_code == 0
+    assert "1 x \\x1b[2J" in result.stdout
+    assert "\x1b" not in result.stdout
+
+
+# ---- all of them
+
+
+def test_the_command_loads_what_it_needs_only_when_it_needs_it():
+    dear = ("psutil", "rich", "sqlite3", "trainer.config.schema")
+    code = f"import sys, daemon.cli.training_health; print([m for m in {dear} if m in sys.modules])"
+
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+
+    assert result.stdout.strip() == "[]"
+
+
+def test_no_summary_is_cut_in_the_help_of_a_narrow_terminal():
+    result = CliRunner().invoke(app, ["--help"], env={"COLUMNS": "80"})
+
+    commands = result.stdout.partition("Commands:")[2]
+    assert "unlock" in commands
+    assert "..." not in commands

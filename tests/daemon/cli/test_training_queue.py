@@ -1,0 +1,495 @@
+"""The command training_queue, run as a person runs it, without a daemon."""
+
+import json
+import os
+import sqlite3
+import stat
+import subprocess
+import sys
+from contextlib import closing
+
+import pytest
+from typer.testing import CliRunner
+
+from daemon.cli.training_queue import ROWS_SHOWN, app
+from daemon.files.identity import identity_of
+from daemon.jobs.reasons import LOST, write_reason
+from daemon.ledger.ledger import Ledger
+from daemon.status.board import StatusBoard
+from tests.daemon.cli.runner import runner_of
+from tests.support import FakeClock, job_for, rows, write_jsonl
+from trainer.protocol.files import file_sha256
+from trainer.protocol.job import FaultKind, Outcome, Priority, Reason
+from trainer.protocol.layout import Layout
+
+
+@pytest.fixture
+def layout(tmp_path):
+    layout = Layout(tmp_path / "work")
+    layout.create()
+    return layout
+
+
+run = runner_of(app)
+
+
+def run_as_a_process(layout, *arguments):
+    """Run the command with everything around it: exit code, both outputs, the process's umask."""
+    command = [sys.executable, "-m", "daemon.cli.training_queue", *arguments, "--base-dir", str(layout.base)]
+    return subprocess.run(command, capture_output=True, text=True, check=False)
+
+
+def ledger_with(layout, *known):
+    """Write a ledger of jobs (path, priority, state) that arrived in this order, and return it, open."""
+    ledger = Ledger(layout.ledger_file, clock=FakeClock())
+    for number, (path, priority, state) in enumerate(known):
+        job = job_for(path, id=f"20260101-000000-00000{number}", priority=priority)
+        ledger.add_job(job, identity_of(path.stat()), state)
+    ledger.commit()
+    return ledger
+
+
+def listed(layout, *keys):
+    files = json.loads(run(layout, "list", "--json").stdout)
+    return [tuple(file[key] for key in keys) for file in files]
+
+
+def running_daemon(layout):
+    StatusBoard(layout.status_file, daemon_pid=os.getpid()).publish()
+
+
+def test_add_copies_and_leaves_the_users_file_alone(layout, tmp_path):
+    file = write_jsonl(tmp_path / "chat.jsonl", rows(3))
+
+    result = run(layout, "add", str(file), "--priority", "high")
+
+    copy = layout.inbox / "high" / "chat.jsonl"
+    assert result.exit_code == 0
+    assert copy.read_bytes() == file.read_bytes()
+    assert copy.stat().st_ino != file.stat().st_ino
+
+
+def test_add_never_overwrites_a_file_of_the_same_name(layout, tmp_path):
+    (layout.inbox / "normal" / "chat.jsonl").write_text("first")
+    file = write_jsonl(tmp_path / "chat.jsonl", rows(1))
+
+    result = run(layout, "add", str(file), "--json")
+
+    assert (layout.inbox / "normal" / "chat.jsonl").read_text() == "first"
+    assert json.loads(result.stdout)[0]["added_as"] == "chat-2.jsonl"
+
+
+@pytest.mark.parametrize("name", ["notes.txt", ".hidden.jsonl", "chat.jsonl.part"])
+def test_add_refuses_names_that_would_never_be_taken_and_adds_nothing(layout, tmp_path, name):
+    good = write_jsonl(tmp_path / "good.jsonl", rows(1))
+    bad = write_jsonl(tmp_path / name, rows(1))
+
+    result = run(layout, "add", str(good), str(bad))
+
+    assert result.exit_code != 0
+    assert "expected a name that ends in .jsonl" in str(result.exception)
+    assert not list(layout.inbox.rglob("*.jsonl"))
+
+
+def test_add_follows_a_link_that_the_user_names(layout, tmp_path):
+    file = write_jsonl(tmp_path / "real.jsonl", rows(1))
+    (tmp_path / "link.jsonl").symlink_to(file)
+
+    run(layout, "add", str(tmp_path / "link.jsonl"))
+
+    copy = layout.inbox / "normal" / "link.jsonl"
+    assert not copy.is_symlink()
+    assert copy.read_bytes() == file.read_bytes()
+
+
+def test_list_and_status_show_the_formats_of_rows(layout):
+    path = write_jsonl(layout.waiting(Priority.HIGH) / "a.jsonl", rows(2))
+    ledger = Ledger(layout.ledger_file, clock=FakeClock())
+    ledger.add_job(
+        job_for(path, priority=Priority.HIGH, format="alpaca"), identity_of(path.stat()), "waiting"
+    )
+    ledger.close()
+    write_jsonl(layout.waiting(Priority.HIGH) / "unchecked.jsonl", rows(1))
+
+    table = run(layout, "list").stdout
+    counts = json.loads(run(layout, "status", "--json").stdout)
+
+    assert listed(layout, "name", "format") == [("a.jsonl", "alpaca"), ("unchecked.jsonl", None)]
+    assert "FORMAT\n" in table
+    assert "  alpaca\n" in table
+    assert (counts["high"], counts["format_alpaca"]) == (2, 1)
+
+
+def test_list_shows_what_a_ledger_of_an_earlier_release_knows(layout):
+    path = write_jsonl(layout.waiting(Priority.HIGH) / "a.jsonl", rows(2))
+    ledger_with(layout, (path, Priority.HIGH, "waiting")).close()
+    with closing(sqlite3.connect(layout.ledger_file)) as database:
+        database.execute("ALTER TABLE jobs DROP COLUMN format")
+
+    assert listed(layout, "name", "rows", "format") == [("a.jsonl", 2, None)]
+
+
+def test_list_shows_files_in_training_order(layout):
+    ledger = Ledger(layout.ledger_file, clock=FakeClock())
+    for number, (name, priority) in enumerate(
+        [("late.jsonl", Priority.LOW), ("b.jsonl", Priority.HIGH), ("a.jsonl", Priority.HIGH)]
+    ):
+        path = write_jsonl(layout.waiting(priority) / name, rows(2))
+        job = job_for(path, id=f"20260101-000000-00000{number}", priority=priority)
+        ledger.add_job(job, identity_of(path.stat()), "waiting")
+    ledger.close()
+    write_jsonl(layout.waiting(Priority.HIGH) / "unchecked.jsonl", rows(1))
+
+    result = run(layout, "list", "--json")
+
+    assert [(file["name"], file["state"]) for file in json.loads(result.stdout)] == [
+        ("b.jsonl", "waiting"),
+        ("a.jsonl", "waiting"),
+        ("unchecked.jsonl", "checking"),
+        ("late.jsonl", "waiting"),
+    ]
+
+
+def test_list_is_short_unless_all_is_wanted(layout):
+    for number in range(ROWS_SHOWN + 3):
+        (layout.waiting(Priority.LOW) / f"{number:03}.jsonl").write_text("{}\n")
+
+    short, whole = run(layout, "list"), run(layout, "list", "--all")
+
+    assert "and 3 more" in short.stdout
+    assert short.stdout.count(".jsonl") == ROWS_SHOWN
+    assert whole.stdout.count(".jsonl") == ROWS_SHOWN + 3
+
+
+def test_names_cannot_talk_to_the_terminal(layout):
+    (layout.waiting(Priority.LOW) / "\x1b]0;owned\x07[red].jsonl").write_text("{}\n")
+    os.close(os.open(os.fsencode(layout.waiting(Priority.LOW)) + b"/\xff\n.jsonl", os.O_CREAT))
+
+    result = run(layout, "list")
+
+    assert result.exit_code == 0
+    assert "\x1b" not in result.stdout
+    assert "\\x1b]0;owned\\x07[red].jsonl" in result.stdout
+    assert "\\xff\\n.jsonl" in result.stdout
+
+
+def test_status_counts_every_folder(layout):
+    write_jsonl(layout.waiting(Priority.LOW) / "a.jsonl", rows(1))
+    write_jsonl(layout.failed / "b.jsonl", rows(1))
+    (layout.failed / "b.jsonl.reason.json").write_text("{}")
+
+    result = run(layout, "status", "--json")
+
+    assert json.loads(result.stdout) == {
+        "high": 0, "normal": 0, "low": 1, "processing": 0, "recently_completed": 0, "failed": 1, "skipped": 0
+    }  # fmt: skip
+
+
+def test_set_priority_moves_the_file(layout):
+    write_jsonl(layout.waiting(Priority.LOW) / "a.jsonl", rows(1))
+
+    result = run(layout, "set-priority", "a.jsonl", "high")
+
+    assert result.exit_code == 0
+    assert (layout.waiting(Priority.HIGH) / "a.jsonl").exists()
+    assert not (layout.waiting(Priority.LOW) / "a.jsonl").exists()
+
+
+def test_after_a_move_without_a_daemon_the_list_says_what_the_folders_say(layout):
+    path = write_jsonl(layout.waiting(Priority.LOW) / "a.jsonl", rows(2))
+    ledger_with(layout, (path, Priority.LOW, "waiting")).close()
+
+    run(layout, "set-priority", "a.jsonl", "high")
+
+    assert listed(layout, "name", "state", "priority", "rows") == [("a.jsonl", "waiting", "high", 2)]
+    assert json.loads(run(layout, "status", "--json").stdout)["high"] == 1
+
+
+def test_files_of_one_name_are_listed_with_their_own_rows(layout):
+    low = write_jsonl(layout.waiting(Priority.LOW) / "a.jsonl", rows(2))
+    high = write_jsonl(layout.waiting(Priority.HIGH) / "a.jsonl", rows(5))
+    begun = write_jsonl(layout.processing / "a.jsonl", rows(7))
+    ledger_with(
+        layout,
+        (low, Priority.LOW, "waiting"),
+        (high, Priority.HIGH, "waiting"),
+        (begun, Priority.HIGH, "processing"),
+    ).close()
+    write_jsonl(layout.waiting(Priority.NORMAL) / "a.jsonl", rows(1))
+
+    assert listed(layout, "state", "priority", "rows") == [
+        ("processing", "high", 7),
+        ("waiting", "high", 5),
+        ("checking", "normal", None),
+        ("waiting", "low", 2),
+    ]
+
+
+@pytest.mark.parametrize(
+    "verdict, state", [("completed", "saving"), ("interrupted", "processing"), (None, "processing")]
+)
+def test_a_trained_file_is_listed_as_saving_until_its_checkpoint_is_there(layout, verdict, state):
+    path = write_jsonl(layout.processing / "a.jsonl", rows(1))
+    ledger = ledger_with(layout, (path, Priority.NORMAL, "processing"))
+    job = ledger.open_jobs()[0].job
+    ledger.start_attempt(job.id)
+    ledger.end_attempt(job.id, "completed", None, is_charged=False)  # then its worker died unsaved
+    ledger.start_attempt(job.id)
+    if verdict:
+        ledger.end_attempt(job.id, verdict, None, is_charged=False)
+    ledger.close()
+
+    assert listed(layout, "state") == [(state,)]
+    assert json.loads(run(layout, "status", "--json").stdout)["processing"] == 1
+
+
+def test_a_damaged_ledger_is_an_error_that_names_it(layout):
+    layout.ledger_file.write_text("not a database, and long enough to be read as one" * 50)
+
+    result = run(layout, "list")
+
+    assert "ledger.sqlite3" in str(result.exception)
+
+
+@pytest.mark.parametrize("command", [["remove"], ["set-priority", "high"]])
+def test_a_name_of_two_files_is_refused_until_the_folder_is_given(layout, command):
+    for priority in (Priority.HIGH, Priority.LOW):
+        write_jsonl(layout.waiting(priority) / "a.jsonl", rows(1))
+    subcommand, *rest = command
+
+    refused = run(layout, subcommand, "a.jsonl", *rest)
+    accepted = run(layout, subcommand, "low/a.jsonl", *rest)
+
+    assert "high/a.jsonl and low/a.jsonl" in str(refused.exception)
+    assert accepted.exit_code == 0
+    assert not (layout.waiting(Priority.LOW) / "a.jsonl").exists()
+
+
+def test_retry_takes_the_file_of_the_folder_that_is_given(layout):
+    for folder in ("failed", "skipped"):
+        write_jsonl(layout.queue / folder / "a.jsonl", rows(1))
+
+    refused = run(layout, "retry", "a.jsonl")
+    run(layout, "retry", "skipped/a.jsonl")
+
+    assert "failed/a.jsonl and skipped/a.jsonl" in str(refused.exception)
+    assert (layout.failed / "a.jsonl").exists()
+    assert not (layout.queue / "skipped" / "a.jsonl").exists()
+
+
+def test_only_the_file_in_training_gets_the_advice_to_skip_it(layout):
+    running_daemon(layout)
+    paths = [
+        write_jsonl(layout.processing / name, rows(1)) for name in ("done.jsonl", "now.jsonl", "next.jsonl")
+    ]
+    ledger = ledger_with(layout, *[(path, Priority.NORMAL, "processing") for path in paths])
+    job = ledger.open_jobs()[0].job
+    ledger.start_attempt(job.id)
+    ledger.end_attempt(job.id, "completed", None, is_charged=False)
+    ledger.close()
+
+    messages = {path.name: str(run(layout, "remove", path.name).exception) for path in paths}
+
+    assert "waits for its checkpoint" in messages["done.jsonl"]
+    assert "training_controller skip" in messages["now.jsonl"]
+    assert "goes on after now.jsonl" in messages["next.jsonl"]
+    assert all(path.exists() for path in paths)
+
+
+def test_without_a_daemon_a_begun_file_is_said_to_go_on_when_one_runs(layout):
+    write_jsonl(layout.processing / "a.jsonl", rows(1))
+
+    result = run(layout, "remove", "a.jsonl")
+
+    assert "goes on when a daemon runs" in str(result.exception)
+    assert (layout.processing / "a.jsonl").exists()
+
+
+@pytest.mark.parametrize(
+    "folder, advice",
+    [
+        ("failed", "training_queue retry failed/a.jsonl"),
+        ("skipped", "training_queue retry skipped/a.jsonl"),
+        ("recently_completed", "queue/recently_completed/a.jsonl"),
+    ],
+)
+@pytest.mark.parametrize("command", [["remove", "a.jsonl"], ["set-priority", "a.jsonl", "high"]])
+def test_a_file_that_does_not_wait_any_more_is_found_and_can_be_retried(layout, command, folder, advice):
+    write_jsonl(layout.queue / folder / "a.jsonl", rows(1))
+
+    result = run(layout, *command)
+
+    assert advice in str(result.exception)
+    assert (layout.queue / folder / "a.jsonl").exists()
+
+
+def test_retry_says_where_a_file_waits_already(layout):
+    write_jsonl(layout.waiting(Priority.LOW) / "a.jsonl", rows(1))
+
+    assert "low/a.jsonl waits already" in str(run(layout, "retry", "a.jsonl").exception)
+
+
+def test_list_shows_failed_and_skipped_files_with_their_reasons(layout):
+    write_jsonl(layout.waiting(Priority.LOW) / "a.jsonl", rows(1))
+    run(layout, "remove", "a.jsonl")
+    write_jsonl(layout.failed / "b.jsonl", rows(1))
+
+    failed, skipped = run(layout, "list", "--failed"), run(layout, "list", "--skipped")
+    both = run(layout, "list", "--failed", "--skipped", "--json")
+
+    assert "b.jsonl" in failed.stdout
+    assert "a.jsonl" not in failed.stdout
+    assert "removed with training_queue" in skipped.stdout
+    assert [(file["name"], file["state"]) for file in json.loads(both.stdout)] == [
+        ("b.jsonl", "failed"),
+        ("a.jsonl", "skipped"),
+    ]
+
+
+def test_notes_and_copies_are_readable_by_their_owner_alone(layout, tmp_path):
+    file = write_jsonl(tmp_path / "a.jsonl", rows(1))
+    write_jsonl(layout.waiting(Priority.HIGH) / "b.jsonl", rows(1))
+
+    run_as_a_process(layout, "add", str(file))
+    run_as_a_process(layout, "remove", "b.jsonl")
+
+    note = layout.finished(Outcome.SKIPPED) / "b.jsonl.reason.json"
+    copy = layout.inbox / "normal" / "a.jsonl"
+    assert [stat.S_IMODE(path.stat().st_mode) for path in (note, copy)] == [0o600, 0o600]
+
+
+@pytest.mark.parametrize(
+    "arguments, exit_code",
+    [(["remove", "nope.jsonl"], 1), (["remove"], 2), (["set-priority", "a.jsonl", "urgent"], 2)],
+)
+def test_with_json_an_error_is_json_on_standard_output(layout, arguments, exit_code):
+    result = run_as_a_process(layout, *arguments, "--json")
+
+    assert result.returncode == exit_code
+    assert list(json.loads(result.stdout)) == ["error"]
+    assert result.stderr == ""
+
+
+def test_a_wrong_priority_is_named_with_those_that_exist(layout):
+    result = run_as_a_process(layout, "set-priority", "a.jsonl", "urgent")
+
+    assert (result.returncode, result.stdout) == (2, "")
+    assert "'urgent' is not one of 'high', 'normal', 'low'" in result.stderr
+    assert "Value error" not in result.stderr
+
+
+def test_remove_keeps_the_file_and_says_why_it_lies_there(layout):
+    write_jsonl(layout.waiting(Priority.HIGH) / "a.jsonl", rows(1))
+
+    run(layout, "remove", "a.jsonl")
+
+    skipped = layout.queue / "skipped"
+    assert (skipped / "a.jsonl").exists()
+    assert json.loads((skipped / "a.jsonl.reason.json").read_text())["kind"] == "request"
+
+
+def test_retry_puts_a_file_back_where_it_came_from(layout):
+    write_jsonl(layout.waiting(Priority.HIGH) / "a.jsonl", rows(1))
+    run(layout, "remove", "a.jsonl")
+
+    run(layout, "retry", "a.jsonl")
+
+    assert (layout.waiting(Priority.HIGH) / "a.jsonl").exists()
+    assert not (layout.queue / "skipped" / "a.jsonl.reason.json").exists()
+
+
+def test_retry_failed_takes_every_failed_file_and_no_notes(layout):
+    for name in ("a.jsonl", "b.jsonl", "b.jsonl.rejected.jsonl", "b.jsonl.reason.json"):
+        (layout.failed / name).write_text("{}\n")
+
+    run(layout, "retry", "--failed")
+
+    assert sorted(path.name for path in layout.waiting(Priority.NORMAL).iterdir()) == ["a.jsonl", "b.jsonl"]
+
+
+def test_retry_admits_a_content_only_if_it_is_told_to(layout):
+    for name, number in (("a.jsonl", 1), ("b.jsonl", 2)):
+        write_jsonl(layout.failed / name, rows(number))
+
+    run(layout, "retry", "a.jsonl", "--admit")
+    run(layout, "retry", "b.jsonl")
+
+    back = {path.name: file_sha256(path) for path in layout.waiting(Priority.NORMAL).iterdir()}
+    assert [path.name for path in layout.admitted.iterdir()] == [back["a.jsonl"]]
+    assert "b.jsonl" in back
+
+
+def test_retry_does_not_admit_all_that_failed(layout):
+    write_jsonl(layout.failed / "a.jsonl", rows(1))
+
+    result = run(layout, "retry", "--failed", "--admit")
+
+    assert "--admit needs a NAME" in str(result.exception)
+    assert (layout.failed / "a.jsonl").exists()
+
+
+def test_what_is_no_file_is_not_admitted(layout):
+    os.mkfifo(layout.failed / "a.jsonl")
+
+    result = run(layout, "retry", "a.jsonl", "--admit")
+
+    assert "a.jsonl is not a regular file" in str(result.exception)
+
+
+def fail(layout, message, **fields):
+    """Have a file lie in failed/ for this reason."""
+    path = write_jsonl(layout.failed / "a.jsonl", rows(1))
+    reason = {"kind": FaultKind.BAD_DATA, "message": message, "file": "a.jsonl", "at": "2026-01-01T00:00:00Z"}
+    write_reason(path, Reason(**(reason | fields)))
+
+
+def test_a_file_that_was_never_taken_in_is_not_admitted(layout):
+    fail(layout, "3 of 4 rows are malformed")
+
+    result = run(layout, "retry", "a.jsonl", "--admit")
+
+    assert "failed/a.jsonl was refused before its rows were looked at" in str(result.exception)
+    assert "3 of 4 rows are malformed; correct the file" in str(result.exception)
+    assert not layout.admitted.exists()
+    assert (layout.failed / "a.jsonl").exists()
+
+
+@pytest.mark.parametrize(
+    "message, fields",
+    [
+        ("all of 3 rows are too long", {"job_id": "20260101-000000-000001"}),
+        (LOST, {}),
+        ("skipped while it was checked", {"kind": FaultKind.REQUEST}),
+    ],
+)
+def test_a_file_that_was_not_refused_at_intake_is_admitted(layout, message, fields):
+    fail(layout, message, **fields)
+
+    run(layout, "retry", "a.jsonl", "--admit")
+
+    assert len(list(layout.admitted.iterdir())) == 1
+    assert (layout.waiting(Priority.NORMAL) / "a.jsonl").exists()
+
+
+@pytest.mark.parametrize("arguments", [["retry"], ["retry", "a.jsonl", "--failed"]])
+def test_retry_wants_either_a_name_or_all(layout, arguments):
+    result = run(layout, *arguments)
+
+    assert "either a NAME or --failed" in str(result.exception)
+
+
+@pytest.mark.parametrize(
+    "arguments", [["remove", "nope.jsonl"], ["set-priority", "nope.jsonl", "high"], ["retry", "nope.jsonl"]]
+)
+def test_an_unknown_name_is_named_in_the_error(layout, arguments):
+    result = run(layout, *arguments)
+
+    assert result.exit_code != 0
+    assert "nope.jsonl" in str(result.exception)
+
+
+def test_a_folder_that_is_no_working_directory_is_refused(tmp_path):
+    result = CliRunner().invoke(app, ["list", "--base-dir", str(tmp_path)])
+
+    assert "is not a working directory" in str(result.exception)
+    assert not list(tmp_path.iterdir())

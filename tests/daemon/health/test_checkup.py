@@ -1,0 +1,318 @@
+"""What a checkup finds, and what it only would have found."""
+
+import os
+import sqlite3
+import subprocess
+import sys
+
+import pytest
+from filelock import FileLock
+
+from daemon.control.control_files import read_requests
+from daemon.health.finding import Level
+from daemon.health.machine import (
+    MIN_AVAILABLE_BYTES,
+    check_clock,
+    check_disk,
+    check_folders,
+    check_gpu,
+    check_memory,
+)
+from daemon.health.processes import (
+    OBEYED_WITHIN_S,
+    check_control,
+    check_daemon,
+    check_worker,
+    find_workers,
+    is_held,
+    is_process,
+)
+from daemon.health.queue_files import TAKEN_WITHIN_S, check_inbox, check_processing
+from daemon.ledger.ledger import Ledger
+from daemon.status.reader import Status
+from tests.health import NOW, found, level
+from tests.support import FakeClock
+from trainer.protocol.status import Gpu
+from trainer.protocol.text import utc_text
+
+GONE = 2**22 + 1  # above the highest process number of Linux
+
+
+def status(life, **fields):
+    return Status({"daemon_pid": 7, **fields}, life, 3.0)
+
+
+# ---- daemon and worker
+
+
+@pytest.mark.parametrize(
+    "lock_is_held, life, expected",
+    [
+        (True, "running", Level.OK),
+        (True, "silent", Level.PROBLEM),
+        (True, "dead", Level.WARNING),
+        (True, "stopped", Level.WARNING),
+        (True, "never started", Level.WARNING),
+        (False, "running", Level.PROBLEM),
+        (False, "silent", Level.PROBLEM),
+        (False, "dead", Level.PROBLEM),
+        (False, "stopped", Level.OK),
+        (False, "never started", Level.OK),
+    ],
+)
+def test_a_daemon_is_well_when_lock_and_status_agree(lock_is_held, life, expected):
+    assert check_daemon(status(life), lock_is_held=lock_is_held).level is expected
+
+
+def test_a_blocked_daemon_is_a_problem_with_its_reason():
+    blocked = status("running", status="blocked", status_reason="no\x1b model")
+
+    finding = check_daemon(blocked, lock_is_held=True)
+
+    assert finding.level is Level.PROBLEM
+    assert "no\\x1b model" in finding.message
+
+
+@pytest.mark.parametrize(
+    "daemon_runs, lock_is_held, worker_pids, is_alive, expected",
+    [
+        (True, True, [8], True, Level.OK),
+        (True, False, [], False, Level.WARNING),
+        (True, True, [8, 9], True, Level.WARNING),
+        (False, True, [], False, Level.WARNING),
+        (False, False, [8], True, Level.WARNING),
+        (False, False, [], False, Level.OK),
+    ],
+)
+def test_a_worker_is_well_as_long_as_it_lives_and_has_a_daemon(
+    daemon_runs, lock_is_held, worker_pids, is_alive, expected
+):
+    finding = check_worker(
+        status("running", worker_pid=8),
+        daemon_runs=daemon_runs,
+        lock_is_held=lock_is_held,
+        worker_pids=worker_pids,
+        is_alive=is_alive,
+    )
+
+    assert finding.level is expected
+
+
+def test_a_lock_is_seen_without_being_touched(tmp_path):
+    path = tmp_path / "a.lock"
+    before = is_held(path)
+    with FileLock(path):
+        held = is_held(path)
+
+    assert (before, held, is_held(path)) == (False, True, False)
+
+
+def test_looking_at_a_lock_does_not_create_it(tmp_path):
+    is_held(tmp_path / "a.lock")
+
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("pid", [None, "7", -1, 0, 2**70, GONE])
+def test_what_is_no_process_number_is_no_process(pid):
+    assert not is_process(pid)
+
+
+def test_workers_of_this_working_directory_are_found_and_no_others(layout):
+    code = "import sys; print('up', flush=True); sys.stdin.read()"
+
+    def started(base):
+        command = [sys.executable, "-c", code, "trainer.mains.worker", "--base-dir", str(base)]
+        process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+        process.stdout.readline()
+        return process
+
+    with started(layout.base) as ours, started(layout.base / "other") as other:
+        seen = find_workers(layout.base)
+        ours.stdin.close()
+        other.stdin.close()
+
+    assert seen == [ours.pid]
+
+
+@pytest.mark.parametrize(
+    "daemon_runs, age_s, expected",
+    [
+        (True, OBEYED_WITHIN_S, Level.OK),
+        (True, OBEYED_WITHIN_S + 1, Level.PROBLEM),
+        (False, 0, Level.WARNING),
+    ],
+)
+def test_a_control_file_must_be_obeyed_in_time(layout, daemon_runs, age_s, expected):
+    (layout.control / ".pause").touch()
+    os.utime(layout.control / ".pause", (NOW - age_s, NOW - age_s))
+
+    [finding] = check_control(read_requests(layout), layout.base, daemon_runs=daemon_runs, now=NOW)
+
+    assert finding.level is expected
+
+
+# ---- the machine
+
+
+def test_folders_as_the_daemon_makes_them_are_well(layout):
+    [finding] = check_folders(layout, uid=os.geteuid())
+
+    assert finding.level is Level.OK
+
+
+@pytest.mark.parametrize(
+    "mode, expected",
+    [(0o700, Level.OK), (0o750, Level.WARNING), (0o770, Level.PROBLEM), (0o702, Level.PROBLEM)],
+)
+def test_a_folder_must_be_closed_to_others(layout, mode, expected):
+    layout.models.chmod(mode)
+
+    [finding] = check_folders(layout, uid=os.geteuid())
+
+    assert finding.level is expected
+
+
+def test_a_working_directory_that_everybody_can_write_is_a_problem(layout):
+    layout.base.chmod(0o777)
+
+    [finding] = check_folders(layout, uid=os.geteuid())
+
+    assert "chmod o-w" in finding.advice
+
+
+def test_folders_of_another_user_are_one_finding(layout):
+    [finding] = check_folders(layout, uid=os.geteuid() + 1)
+
+    assert finding.level is Level.PROBLEM
+    assert "inbox/" in finding.message
+    assert "logs/" in finding.message
+
+
+def test_missing_folders_files_and_broken_links_in_their_place_are_problems(layout):
+    layout.logs.rmdir()
+    layout.control.rmdir()
+    layout.control.touch()
+    layout.failed.rmdir()
+    layout.failed.symlink_to("nowhere")
+
+    findings = check_folders(layout, uid=os.geteuid())
+
+    assert {(finding.level, finding.message) for finding in findings} == {
+        (Level.PROBLEM, "logs/: missing"),
+        (Level.PROBLEM, "control/: not a folder"),
+        (Level.PROBLEM, "queue/failed/: missing"),
+    }
+
+
+@pytest.mark.parametrize("free, expected", [(1999, Level.PROBLEM), (2000, Level.OK)])
+def test_two_more_checkpoints_must_fit(free, expected):
+    [finding] = check_disk({"models": free}, min_free_bytes=100, checkpoint_bytes=1000)
+
+    assert finding.level is expected
+
+
+@pytest.mark.parametrize("free, expected", [(99, Level.PROBLEM), (100, Level.OK)])
+def test_the_least_free_space_must_be_there_in_every_folder(free, expected):
+    [finding] = check_disk({"status": free}, min_free_bytes=100, checkpoint_bytes=1000)
+
+    assert finding.level is expected
+
+
+@pytest.mark.parametrize(
+    "available, worker_runs, expected",
+    [
+        (MIN_AVAILABLE_BYTES - 1, True, Level.WARNING),
+        (MIN_AVAILABLE_BYTES, True, Level.OK),
+        (3 * MIN_AVAILABLE_BYTES - 1, False, Level.WARNING),
+        (3 * MIN_AVAILABLE_BYTES, False, Level.OK),
+    ],
+)
+def test_memory_must_hold_the_model_unless_it_is_there_already(available, worker_runs, expected):
+    finding = check_memory(available, checkpoint_bytes=3 * MIN_AVAILABLE_BYTES, worker_runs=worker_runs)
+
+    assert finding.level is expected
+
+
+@pytest.mark.parametrize(
+    "has_gpu, wanted, trained_on, expected",
+    [
+        (False, "auto", None, Level.OK),
+        (False, "auto", "cpu", Level.OK),
+        (False, "auto", "cuda", Level.PROBLEM),
+        (False, "cpu", "cuda", Level.OK),
+        (False, "cuda", None, Level.PROBLEM),
+        (True, "auto", "cuda", Level.OK),
+    ],
+)
+def test_a_gpu_must_be_there_if_training_needs_it(has_gpu, wanted, trained_on, expected):
+    gpu = Gpu(name="G", used_bytes=1, total_bytes=2, utilization_percent=None, temperature_c=None)
+
+    assert check_gpu([gpu] * has_gpu, wanted=wanted, trained_on=trained_on).level is expected
+
+
+@pytest.mark.parametrize("ahead_s, expected", [(60, Level.OK), (61, Level.WARNING)])
+def test_nothing_may_have_been_written_in_the_future(ahead_s, expected):
+    assert check_clock({"it": utc_text(NOW + ahead_s)}, now=NOW).level is expected
+
+
+@pytest.mark.parametrize("moment", ["", "soon", "0001-01-01T00:00:00+23:59"])
+def test_a_time_that_makes_no_sense_does_not_stop_the_checkup(moment):
+    assert check_clock({"it": moment}, now=NOW).level is Level.OK
+
+
+# ---- the files
+
+
+@pytest.mark.parametrize("age_s, expected", [(TAKEN_WITHIN_S, Level.OK), (TAKEN_WITHIN_S + 1, Level.WARNING)])
+def test_a_file_must_be_taken_in_within_a_day(layout, age_s, expected):
+    path = layout.inbox / "high" / "chat.jsonl"
+    path.touch()
+
+    [finding] = check_inbox(layout.inbox, daemon_runs=False, now=path.stat().st_ctime + age_s)
+
+    assert finding.level is expected
+
+
+def test_a_hostile_name_in_the_inbox_is_shown_harmlessly(layout):
+    (layout.inbox / "\x1b]0;owned\x07.jsonl").touch()
+
+    [finding] = check_inbox(layout.inbox, daemon_runs=True, now=NOW + 1e9)
+
+    assert "\\x1b]0;owned\\x07" in finding.message
+
+
+@pytest.mark.parametrize(
+    "daemon_runs, words", [(True, "in the hands of the daemon"), (False, "goes on when a daemon starts")]
+)
+def test_begun_files_are_no_problem_and_it_is_said_what_becomes_of_them(layout, daemon_runs, words):
+    (layout.processing / "chat.jsonl").touch()
+
+    finding = check_processing(layout.processing, daemon_runs=daemon_runs)
+
+    assert finding.level is Level.OK
+    assert words in finding.message
+
+
+def test_a_damaged_ledger_is_a_problem_and_a_whole_one_is_not(layout):
+    Ledger(layout.ledger_file, clock=FakeClock()).close()
+    whole = level(layout, "ledger")
+    layout.ledger_file.write_bytes(b"not a database at all" * 100)
+
+    assert (whole, level(layout, "ledger")) == (Level.OK, Level.PROBLEM)
+
+
+def test_a_locked_ledger_is_a_finding(layout, monkeypatch):
+    monkeypatch.setattr("daemon.ledger.reader.TIMEOUT_S", 0)
+    ledger = Ledger(layout.ledger_file, clock=FakeClock())
+    ledger.close()
+    holder = sqlite3.connect(layout.ledger_file)
+    holder.execute("PRAGMA locking_mode=EXCLUSIVE")
+    holder.execute("BEGIN EXCLUSIVE")
+    try:
+        [finding] = found(layout, "ledger")
+    finally:
+        holder.close()
+
+    assert finding.level is Level.PROBLEM
+    assert "locked" in finding.message

@@ -1,0 +1,298 @@
+"""What a new daemon makes of the queue that an old one left, wherever that one was cut off."""
+
+import os
+
+import pytest
+
+from daemon.jobs.job_queue import Ending, JobQueue
+from daemon.ledger.ledger import Ledger
+from tests.daemon.filled_queue import events, put, states
+from tests.support import FakeClock, PowerCut, rows, write_jsonl
+from trainer.protocol.files import move_durably
+from trainer.protocol.job import FaultKind, Outcome, Priority, Reason
+
+
+def restarted(layout, ledger):
+    """Return the queue of a new daemon with the files it must check."""
+    ledger.commit()
+    queue = JobQueue(layout, ledger)
+    return queue, queue.recover()
+
+
+def all_files(layout):
+    """Return where users' files lie: name -> folders."""
+    found = {}
+    folders = [layout.inbox, layout.processing]
+    folders += [layout.waiting(priority) for priority in Priority]
+    folders += [layout.finished(outcome) for outcome in Outcome]
+    for folder in folders:
+        for path in folder.glob("*.jsonl"):
+            found.setdefault(path.name, []).append(folder.name)
+    return found
+
+
+def test_waiting_files_wait_again_in_the_same_order(queue, layout, ledger):
+    put(queue, layout, "b.jsonl", id="1")
+    put(queue, layout, "a.jsonl", id="2")
+    put(queue, layout, "c.jsonl", id="3", priority=Priority.HIGH)
+
+    after, strangers = restarted(layout, ledger)
+
+    assert strangers == []
+    assert after.next().id == "3"
+    assert after.counts().normal == 2
+
+
+def test_a_file_in_processing_is_trained_first(queue, layout, ledger):
+    put(queue, layout, "a.jsonl", id="1", priority=Priority.LOW)
+    queue.start(queue.next())
+    put(queue, layout, "b.jsonl", id="2", priority=Priority.HIGH)
+
+    after, strangers = restarted(layout, ledger)
+
+    assert strangers == []
+    assert after.next().id == "1"
+    assert [job.id for job in after.begun()] == ["1"]
+
+
+def test_begun_files_come_again_in_the_order_of_their_begins(queue, layout, ledger):
+    put(queue, layout, "a.jsonl", id="1")
+    put(queue, layout, "b.jsonl", id="2", priority=Priority.HIGH)
+    put(queue, layout, "c.jsonl", id="3")
+    for id in ("2", "3", "1"):
+        queue.start(queue.find(id))
+
+    after, _ = restarted(layout, ledger)
+
+    assert [job.id for job in after.begun()] == ["2", "3", "1"]
+
+
+def test_a_file_that_was_begun_but_not_noted_comes_after_those_that_were(queue, layout, ledger, monkeypatch):
+    put(queue, layout, "a.jsonl", id="1")
+    put(queue, layout, "b.jsonl", id="2")
+    queue.start(queue.find("1"))
+    queue.preempt("1")
+    queue.start(queue.find("2"))
+
+    def cut(*arguments):
+        raise PowerCut
+
+    with monkeypatch.context() as patch:
+        patch.setattr(ledger, "begin_job", cut)
+        with pytest.raises(PowerCut):
+            queue.start(queue.find("1"))
+    after, _ = restarted(layout, ledger)
+
+    assert [job.id for job in after.begun()] == ["2", "1"]
+
+
+@pytest.mark.parametrize("is_linked", [True, False])
+def test_a_cut_while_a_file_was_set_aside_leaves_it_once(queue, layout, ledger, is_linked):
+    put(queue, layout, "a.jsonl", id="1")
+    _, path = queue.start(queue.next())
+    os.link(path, layout.waiting(Priority.NORMAL) / "a.jsonl")
+    if not is_linked:
+        path.unlink()
+
+    after, strangers = restarted(layout, ledger)
+
+    assert all_files(layout) == {"a.jsonl": ["processing" if is_linked else "normal"]}
+    assert strangers == []
+    assert states(ledger) == {"1": "processing" if is_linked else "waiting"}
+    assert after.next().id == "1"
+
+
+def test_files_moved_by_hand_while_no_daemon_ran_are_followed(queue, layout, ledger):
+    path = put(queue, layout, "a.jsonl", id="1", priority=Priority.LOW)
+    path.rename(layout.waiting(Priority.HIGH) / "z.jsonl")
+
+    after, strangers = restarted(layout, ledger)
+
+    assert strangers == []
+    assert (after.next().id, after.next().name, after.next().priority) == ("1", "z.jsonl", Priority.HIGH)
+
+
+def test_a_file_put_back_from_processing_by_hand_waits_again(queue, layout, ledger):
+    put(queue, layout, "a.jsonl", id="1")
+    _, path = queue.start(queue.next())
+    path.rename(layout.waiting(Priority.HIGH) / "a.jsonl")
+
+    after, strangers = restarted(layout, ledger)
+
+    assert strangers == []
+    assert after.begun() == []
+    assert states(ledger) == {"1": "waiting"}
+
+
+def test_files_removed_while_no_daemon_ran_are_noted(queue, layout, ledger):
+    put(queue, layout, "b.jsonl", id="2")
+    _, path = queue.start(queue.next())
+    path.unlink()
+    put(queue, layout, "a.jsonl", id="1").unlink()
+
+    after, strangers = restarted(layout, ledger)
+
+    assert (len(after), strangers) == (0, [])
+    assert states(ledger) == {"1": "removed", "2": "removed"}
+
+
+def test_a_changed_file_is_a_stranger_to_be_checked_again(queue, layout, ledger):
+    path = put(queue, layout, "a.jsonl", id="1")
+    write_jsonl(path, rows(5))
+
+    after, strangers = restarted(layout, ledger)
+
+    assert strangers == [path]
+    assert len(after) == 0
+
+
+def test_without_its_ledger_every_file_is_checked_again_and_none_is_lost(queue, layout, ledger, tmp_path):
+    waiting = put(queue, layout, "a.jsonl", id="1")
+    put(queue, layout, "b.jsonl", id="2", priority=Priority.HIGH)
+    _, begun = queue.start(queue.next())
+
+    after, strangers = restarted(layout, Ledger(tmp_path / "new.sqlite3", clock=FakeClock()))
+
+    assert set(strangers) == {waiting, begun}
+    assert after.next() is None
+
+
+# ---- a cut in the middle of a move
+
+
+@pytest.mark.parametrize("survivor", ["processing", "waiting"])
+def test_a_cut_while_a_file_was_begun_leaves_it_once(queue, layout, ledger, survivor):
+    path = put(queue, layout, "a.jsonl", id="1")
+    os.link(path, layout.processing / "a.jsonl")  # the new name is there, the old one not yet gone
+    if survivor == "waiting":
+        (layout.processing / "a.jsonl").unlink()
+
+    after, strangers = restarted(layout, ledger)
+
+    expected = "processing" if survivor == "processing" else "normal"
+    assert all_files(layout) == {"a.jsonl": [expected]}
+    assert strangers == []
+    assert after.next().id == "1"
+
+
+def test_a_cut_while_a_file_was_claimed_from_the_inbox_leaves_it_once(queue, layout, ledger):
+    dropped = write_jsonl(layout.inbox / "high" / "a.jsonl", rows(2))
+    claimed = layout.waiting(Priority.HIGH) / "a.jsonl"
+    os.link(dropped, claimed)
+
+    _, strangers = restarted(layout, ledger)
+
+    assert not dropped.exists()
+    assert strangers == [claimed]
+
+
+def test_a_cut_while_a_file_was_put_away_leaves_it_once(queue, layout, ledger):
+    put(queue, layout, "a.jsonl", id="1")
+    job, path = queue.start(queue.next())
+    ledger.finish_job(job, "completed", None, None)
+    os.link(path, layout.finished(Outcome.COMPLETED) / "a.jsonl")
+
+    after, strangers = restarted(layout, ledger)
+
+    assert all_files(layout) == {"a.jsonl": ["recently_completed"]}
+    assert strangers == []
+    assert len(after) == 0
+
+
+@pytest.mark.parametrize("outcome", Outcome)
+def test_a_cut_between_ledger_and_move_puts_the_file_away_as_the_ledger_says(
+    queue, layout, ledger, outcome, monkeypatch
+):
+    put(queue, layout, "a.jsonl", id="1")
+    job, _ = queue.start(queue.next())
+
+    def cut(*arguments):
+        raise PowerCut
+
+    monkeypatch.setattr("daemon.jobs.job_queue.move_all_durably", cut)
+    with pytest.raises(PowerCut):
+        queue.finish([Ending(job=job, outcome=outcome)])
+    after, strangers = restarted(layout, ledger)
+
+    assert all_files(layout) == {"a.jsonl": [layout.finished(outcome).name]}
+    assert strangers == []
+    assert after.next() is None
+
+
+def test_the_reason_is_there_even_after_a_cut_between_ledger_and_move(queue, layout, ledger, monkeypatch):
+    put(queue, layout, "a.jsonl", id="1")
+    job, _ = queue.start(queue.next())
+    reason = Reason(kind=FaultKind.CRASH, message="it crashed", file="a.jsonl", at="now", attempts=3)
+
+    def cut(*arguments):
+        raise PowerCut
+
+    monkeypatch.setattr("daemon.jobs.job_queue.move_all_durably", cut)
+    with pytest.raises(PowerCut):
+        queue.finish([Ending(job=job, outcome=Outcome.FAILED, reason=reason)])
+    restarted(layout, ledger)
+
+    note = layout.failed / "a.jsonl.reason.json"
+    assert Reason.model_validate_json(note.read_text()) == reason
+
+
+def test_recovering_twice_changes_nothing_more(queue, layout, ledger):
+    put(queue, layout, "a.jsonl", id="1")
+    queue.start(queue.next())
+    os.link(layout.processing / "a.jsonl", layout.waiting(Priority.NORMAL) / "a.jsonl")
+
+    restarted(layout, ledger)
+    before = all_files(layout)
+    after, strangers = restarted(layout, ledger)
+
+    assert all_files(layout) == before == {"a.jsonl": ["processing"]}
+    assert strangers == []
+    assert after.next().id == "1"
+    assert len(events(ledger, "moved")) == 1
+
+
+def test_leftovers_of_writes_that_were_cut_off_are_swept_away_and_users_files_are_not(queue, layout, ledger):
+    ours = [
+        layout.failed / ".a.jsonl.reason.json.123.tmp",
+        layout.failed / ".a.jsonl.rejected.jsonl.part",
+        layout.waiting(Priority.HIGH) / ".4711.part",
+    ]
+    users = [layout.inbox / ".a.jsonl.gCT2xx", layout.inbox / "a.part", layout.inbox / ".upload.part"]
+    for path in ours + users:
+        path.write_text("partial")
+
+    restarted(layout, ledger)
+
+    assert [path for path in ours if path.exists()] == []
+    assert [path for path in users if not path.exists()] == []
+
+
+def test_a_folder_in_processing_is_left_alone(queue, layout, ledger):
+    (layout.processing / "folder.jsonl").mkdir()
+
+    after, strangers = restarted(layout, ledger)
+
+    assert strangers == []
+    assert after.next() is None
+
+
+def test_a_users_second_link_to_a_file_elsewhere_stays(queue, layout, ledger, tmp_path):
+    original = write_jsonl(tmp_path / "original.jsonl", rows(1))
+    os.link(original, layout.inbox / "linked.jsonl")
+
+    restarted(layout, ledger)
+
+    assert original.exists()
+    assert (layout.inbox / "linked.jsonl").exists()
+
+
+def test_a_finished_file_that_is_moved_back_by_hand_is_a_new_stranger(queue, layout, ledger):
+    put(queue, layout, "a.jsonl", id="1")
+    job, _ = queue.start(queue.next())
+    queue.finish([Ending(job=job, outcome=Outcome.COMPLETED)])
+
+    back = move_durably(layout.finished(Outcome.COMPLETED) / "a.jsonl", layout.waiting(Priority.NORMAL))
+    after, strangers = restarted(layout, ledger)
+
+    assert strangers == [back]
+    assert after.next() is None

@@ -1,0 +1,143 @@
+"""Reports on files' rows are kept, bounded, and readable."""
+
+import os
+
+import pytest
+
+from daemon.jobs.admission import admit, is_admitted
+from daemon.status import data_reports as reports
+from daemon.status.data_reports import read_report, report_file, report_lines, summary, write_report
+from tests.support import rows, write_jsonl
+from trainer.protocol.data_report import DataReport, Finding, TokenLengths
+from trainer.protocol.files import UnreadableFile, file_sha256
+
+
+def finding(level, message="1 of 2 rows is odd", rule="r"):
+    return Finding(rule=rule, level=level, message=message, rows=1, share=0.5)
+
+
+def report_with(*levels, file="a.jsonl", is_admitted=False):
+    return DataReport(
+        file=file,
+        sha256="ab",
+        validation="standard",
+        rows=2,
+        rejected_rows=1,
+        sampled_rows=2,
+        max_length=100,
+        tokens=TokenLengths(min=1, median=5, p95=7, p99=8, max=1200),
+        over_max_length=0.5,
+        supervised_share=0.25,
+        rows_without_target=0,
+        duplicate_rows=0,
+        classes={"skill": {"a\x1b[31m": 2}},
+        findings=[finding(level) for level in levels],
+        is_admitted=is_admitted,
+    )
+
+
+def test_a_report_is_found_by_the_name_of_its_file(layout):
+    written = report_with("warning", file="new\\x1b[2J.jsonl")
+
+    write_report(layout, written)
+
+    assert read_report(layout, "new\x1b[2J.jsonl") == written
+    assert read_report(layout, "new\\x1b[2J.jsonl") == written
+
+
+def test_only_the_newest_reports_stay(layout, monkeypatch):
+    monkeypatch.setattr(reports, "KEPT", 2)
+    for age, name in enumerate(["new", "old", "older"]):
+        write_report(layout, report_with(file=name))
+        os.utime(report_file(layout, name), ns=(0, 10**18 - age))
+
+    write_report(layout, report_with(file="newest"))
+
+    assert {path.stem for path in layout.data_reports.iterdir()} == {"newest", "new"}
+
+
+def test_a_file_that_is_no_report_is_named(layout):
+    layout.data_reports.mkdir()
+    report_file(layout, "a.jsonl").write_text("{}")
+
+    with pytest.raises(UnreadableFile, match=r"a\.jsonl\.json: expected the report"):
+        read_report(layout, "a.jsonl")
+
+
+@pytest.mark.parametrize(
+    "report, line",
+    [
+        (report_with(), None),
+        (report_with("note"), None),
+        (report_with("note", "warning"), "a.jsonl: 1 of 2 rows is odd"),
+        (report_with("warning", "block"), "a.jsonl: 1 of 2 rows is odd; 1 of 2 rows is odd"),
+        (report_with("block", is_admitted=True), "a.jsonl: admitted although 1 of 2 rows is odd"),
+        (report_with("warning", is_admitted=True), "a.jsonl: 1 of 2 rows is odd"),
+    ],
+)
+def test_one_line_tells_what_is_beyond_its_limit(report, line):
+    assert summary(report) == line
+
+
+@pytest.mark.parametrize(
+    "report, verdict",
+    [
+        (report_with("note"), "it can be trained"),
+        (report_with("warning"), "it can be trained; what is marked ! is worth a look"),
+        (
+            report_with("block", file="a b.jsonl"),
+            "it is not trained, unless it is admitted: training_queue retry 'a b.jsonl' --admit",
+        ),
+        (report_with("block", is_admitted=True), "it was admitted, so it is trained whatever is marked x"),
+    ],
+)
+def test_the_lines_end_with_what_follows_from_the_report(report, verdict):
+    assert report_lines(report, is_in_queue=True)[-1] == verdict
+
+
+def test_a_file_that_was_never_dropped_has_to_be_before_it_can_be_admitted():
+    verdict = report_lines(report_with("block"), is_in_queue=False)[-1]
+
+    assert verdict.endswith("drop it, and after it failed: training_queue retry a.jsonl --admit")
+
+
+def test_of_what_is_not_even_taken_in_only_the_reason_is_shown_and_nobody_can_admit_it():
+    refusal = finding("block", "3 of 4 rows are malformed", rule="rows")
+    report = report_with().model_copy(update={"findings": (refusal,)})
+
+    assert report_lines(report, is_in_queue=False) == [
+        "file              a.jsonl",
+        "",
+        "x 3 of 4 rows are malformed",
+        "",
+        "it is not taken in, and cannot be admitted; change what is marked x",
+    ]
+
+
+def test_the_lines_show_figures_and_findings_and_nothing_that_a_terminal_obeys():
+    lines = report_lines(report_with("block"), is_in_queue=True)
+
+    assert "tokens per row    min 1, median 5, p95 7, p99 8, max 1,200" in lines
+    assert "x 1 of 2 rows is odd" in lines
+    assert not any("\x1b" in line for line in lines)
+
+
+def test_a_content_is_admitted_whatever_its_name_and_no_other_is(layout, tmp_path):
+    file, other = write_jsonl(tmp_path / "a", rows(1)), write_jsonl(tmp_path / "b", rows(2))
+
+    admit(layout, file)
+
+    copy = write_jsonl(tmp_path / "copy", rows(1))
+    assert is_admitted(layout, file_sha256(copy))
+    assert not is_admitted(layout, file_sha256(other))
+
+
+def test_only_so_many_contents_stay_admitted(layout, tmp_path, monkeypatch):
+    monkeypatch.setattr("daemon.jobs.admission.KEPT", 1)
+    first, second = write_jsonl(tmp_path / "a", rows(1)), write_jsonl(tmp_path / "b", rows(2))
+    admit(layout, first)
+    os.utime(layout.admitted / file_sha256(first), ns=(0, 0))
+
+    admit(layout, second)
+
+    assert [path.name for path in layout.admitted.iterdir()] == [file_sha256(second)]

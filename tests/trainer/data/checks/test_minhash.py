@@ -1,0 +1,115 @@
+"""Equal rows have one identity, similar ones similar sketches, and different ones neither."""
+
+import random
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tests.trainer.row_texts import answer, sketched, talk, words
+from trainer.data.checks.minhash import NEAR, similarity
+from trainer.data.conversation import Conversation, Message
+
+CALL = {"type": "function", "function": {"name": "weather", "arguments": '{"place": "Rome"}'}}
+
+
+def likeness(one, other):
+    return similarity(sketched(one).sketch, sketched(other).sketch)
+
+
+# ---- identity
+
+
+@pytest.mark.parametrize(
+    "other", [answer("It  is\tRome.\n"), answer("it is ROME."), answer("\u2003It\u00a0is Rome.")]
+)
+def test_rows_that_differ_in_spaces_and_case_only_are_the_same(other):
+    assert sketched(answer("It is Rome.")).identity == sketched(other).identity
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        answer("It is Rom."),
+        talk(("assistant", "Tell me."), ("user", "It is Rome.")),
+        talk(("user", "Tell me. It is"), ("assistant", "Rome.")),
+        talk(("system", "Be brief."), ("user", "Tell me."), ("assistant", "It is Rome.")),
+        Conversation((Message("user", "Tell me."), Message("assistant", "It is Rome.", tool_calls=(CALL,)))),
+    ],
+)
+def test_rows_that_differ_in_a_word_a_role_or_a_call_are_not_the_same(other):
+    assert sketched(answer("It is Rome.")).identity != sketched(other).identity
+
+
+def test_what_is_kept_on_disk_is_the_same_for_ever():
+    row = sketched(answer("The quick brown fox jumps over the lazy dog."))
+
+    assert (row.identity, row.sketch[:8].hex()) == (4117891359866716985, "3a12a23f1fd5d545")
+
+
+# ---- similarity
+
+
+@given(number=st.integers(100, 400), seed=st.integers(0, 10_000), place=st.floats(0, 1))
+def test_a_row_with_few_words_changed_is_near(number, seed, place):
+    text = words(number, seed)
+    first = int(place * (number - 1))
+    changed = text.copy()
+    for index in range(first, min(first + number // 100, number)):
+        changed[index] = "another"
+
+    assert likeness(answer(text), answer(changed)) >= NEAR
+
+
+@given(number=st.integers(1, 400), seed=st.integers(0, 10_000))
+def test_a_different_row_is_not_near(number, seed):
+    assert likeness(answer(words(number, seed)), answer(words(number, seed + 20_000))) < NEAR
+
+
+@given(seed=st.integers(0, 10_000), kept=st.floats(0, 1))
+def test_the_similarity_is_about_the_share_of_common_shingles(seed, kept):
+    """400 words of which the first ones are kept: 396 shingles a row, besides the ones with the question."""
+    number = round(400 * kept)
+    one, other = words(400, seed), words(400, seed)[:number] + words(400 - number, seed + 20_000)
+    common = max(0, number - 4)
+    jaccard = common / (2 * 400 - common)
+
+    assert likeness(answer(one), answer(other)) == pytest.approx(jaccard, abs=0.16)
+
+
+def test_a_short_row_with_one_changed_word_is_near():
+    text = words(30, 1)
+
+    changed = [*text[:15], "another", *text[16:]]
+
+    assert likeness(answer(text), answer(changed)) >= NEAR
+
+
+def test_rows_under_the_same_long_system_prompt_are_not_near():
+    prompt = " ".join(words(500, 1))
+
+    one = talk(("system", prompt), ("user", "What is the capital of Italy?"), ("assistant", "Rome."))
+    other = talk(("system", prompt), ("user", "Who wrote the play of Hamlet?"), ("assistant", "Shakespeare."))
+
+    assert likeness(one, other) < NEAR
+
+
+def test_a_text_without_spaces_is_compared_by_its_characters():
+    chance = random.Random(1)
+    signs = [chr(chance.randrange(0x4E00, 0x9FFF)) for _ in range(120)]
+
+    one, other, different = "".join(signs), "".join([*signs[:60], "人", *signs[61:]]), "".join(signs[::-1])
+
+    assert likeness(answer(one), answer(other)) >= NEAR
+    assert likeness(answer(one), answer(different)) < NEAR
+
+
+def test_a_row_without_words_has_nothing_to_compare():
+    assert sketched(talk(("user", " "), ("assistant", "\n"))).sketch == b""
+
+
+def test_a_very_long_row_has_the_sketch_of_its_set_of_shingles():
+    """More shingles than are hashed at once; a repeated text has the same set but for its seam."""
+    text = words(3000, 1)
+
+    assert likeness(answer(text), answer(text * 2)) > 0.95

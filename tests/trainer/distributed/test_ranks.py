@@ -1,0 +1,261 @@
+"""Several processes share each step, and learn what one process would have learned."""
+
+import math
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+import torch
+
+from tests.support import job_for, row, rows, write_jsonl
+from tests.trainer.engine_rig import (
+    LEAVE,
+    Commands,
+    SmallMemory,
+    Told,
+    manifest_of,
+    optimizer_state,
+    settings_with,
+    weights_sha256,
+)
+from trainer.config.loader import BadConfig
+from trainer.config.schema import Settings, TrainingSettings
+from trainer.distributed.ranks import visible_gpus
+from trainer.protocol.messages import PreviewMade, StartJob, StepReport, SuiteScored
+from trainer.session.engine import TrainerEngine
+
+FITS = 100  # tokens at once: every row of six ragged ones alone, but not half of them together
+Prepare = Callable[[TrainerEngine], Any]
+
+
+def ragged(number: int) -> list[dict[str, Any]]:
+    """Return rows of very different lengths."""
+    return [row("Say " + "word " * (7 * i % 23), f"{i} it is. " * (1 + i % 9)) for i in range(number)]
+
+
+def steps_of(
+    base: Path,
+    settings: Settings,
+    *files: tuple[str, Sequence[Any], dict[str, Any]],
+    stop_at: int | None = None,
+    prepare: Prepare = lambda engine: None,
+    told: Told | None = None,
+) -> list[StepReport]:
+    """Train files, each with its changes of the training settings; return the steps taken."""
+    told = Told() if told is None else told
+    engine = TrainerEngine(settings, base_dir=base, on_event=told.append)
+    engine.load()
+    try:
+        prepare(engine)
+        orders = [_order(base, settings, *file) for file in files]
+        engine.run(Commands(engine, [*orders, LEAVE], stop_at))
+    finally:
+        engine.close()
+    return told.steps
+
+
+def _order(base: Path, settings: Settings, name: str, content: Sequence[Any], changes: Any) -> StartJob:
+    path = write_jsonl(base / f"{name}.jsonl", content)
+    changed = settings.model_copy(update={"training": settings.training.model_copy(update=changes)})
+    return StartJob(job=job_for(path, id=name), path=str(path), settings=changed.model_dump(mode="json"))
+
+
+@pytest.fixture
+def base(tmp_path: Path) -> Callable[[str], Path]:
+    """Return a function that makes working directories."""
+
+    def make(name: str) -> Path:
+        (tmp_path / name).mkdir(exist_ok=True)
+        return tmp_path / name
+
+    return make
+
+
+def losses(steps: Sequence[StepReport]) -> list[float | None]:
+    return [step.loss for step in steps]
+
+
+def followers() -> list[psutil.Process]:
+    """Return the processes that this one has started to share its steps."""
+    return [child for child in psutil.Process().children() if "trainer.mains.follower" in words_of(child)]
+
+
+def words_of(process: psutil.Process) -> list[str]:
+    """Return how a process was started; nothing once it has ended."""
+    try:
+        return process.cmdline()
+    except psutil.NoSuchProcess:
+        return []
+
+
+def test_two_processes_learn_what_one_learns_but_for_rounding(base, tiny_folder):
+    # The last step of each file has a single row, of which one process gets nothing
+    files = ("a", ragged(10), {}), ("b", ragged(4), {"learning_rate": 3e-3, "warmup_steps": 0})
+    one, two = (
+        settings_with(tiny_folder, training={"processes": number, "micro_batch_tokens": 128})
+        for number in (1, 2)
+    )
+
+    expected = steps_of(base("one"), one, *files)
+    found = steps_of(base("two"), two, *files)
+
+    assert losses(found) == pytest.approx(losses(expected), abs=1e-5)
+    assert [step.grad_norm for step in found] == pytest.approx(
+        [step.grad_norm for step in expected], rel=1e-4
+    )
+    told = [(step.rows, step.tokens, step.supervised_tokens, step.learning_rate) for step in found]
+    assert told == [(step.rows, step.tokens, step.supervised_tokens, step.learning_rate) for step in expected]
+    assert followers() == []
+
+
+@pytest.mark.parametrize("processes", [1, 2])
+def test_a_step_without_anything_to_learn_changes_no_weight(base, tiny_folder, processes):
+    # With averages of earlier gradients and a decay, a gradient of zero would move the weights
+    training = {"processes": processes, "weight_decay": 0.1}
+    settings = settings_with(tiny_folder, training=training, data={"max_length": 32, "validation": "quick"})
+    learned = ("a", ragged(3), {})
+    nothing = ("b", [row("word " * 50, "never seen")] * 3, {})
+    once, twice = base("once"), base("twice")
+
+    [step] = steps_of(once, settings, learned)
+    _, empty = steps_of(twice, settings, learned, nothing)
+
+    assert (empty.rows, empty.supervised_tokens, empty.loss, empty.not_applied) == (3, 0, None, None)
+    assert step.loss is not None
+    assert weights_sha256(twice) == weights_sha256(once)
+
+
+def test_one_process_answers_while_the_other_waits_and_nothing_learned_is_changed(base, noisy_folder):
+    training = {"processes": 2}
+    asked = {
+        "validation": {"suites": {"sums": "sums.jsonl"}, "interval_steps": 1},
+        "previews": {"prompts": ["Say 3."], "interval_steps": 1, "max_new_tokens": 3, "max_seconds": 600},
+        "monitoring": {"max_overhead_percent": 100},
+    }
+    file = ("a", rows(9), {})
+    write_jsonl(base("with") / "sums.jsonl", rows(2))
+    told = Told()
+
+    steps_of(base("without"), settings_with(noisy_folder, training=training), file)
+    steps_of(base("with"), settings_with(noisy_folder, training=training, **asked), file, told=told)
+
+    assert [made.global_step for made in told.of(PreviewMade)] == [1, 2, 3]
+    assert [scored.global_step for scored in told.of(SuiteScored)] == [1, 2, 3]
+    assert weights_sha256(base("with")) == weights_sha256(base("without"))
+
+
+def test_two_processes_go_on_from_a_checkpoint_as_if_they_had_never_stopped(base, noisy_folder):
+    settings = settings_with(noisy_folder, training={"processes": 2})
+    file = ("a", rows(18), {})
+    interrupted, whole = base("interrupted"), base("whole")
+
+    steps_of(whole, settings, file)
+    steps_of(interrupted, settings, file, stop_at=3)
+    steps_of(interrupted, settings, file)
+
+    assert weights_sha256(interrupted) == weights_sha256(whole)
+    assert manifest_of(whole)["progress"]["global_step"] == 6
+    moments = [optimizer_state(folder)["state"] for folder in (interrupted, whole)]
+    assert all(torch.equal(moments[0][i]["exp_avg"], moments[1][i]["exp_avg"]) for i in moments[1])
+
+
+def test_another_number_of_processes_goes_on_from_the_same_checkpoint(base, tiny_folder):
+    one, two = (settings_with(tiny_folder, training={"processes": number}) for number in (1, 2))
+    file = ("a", ragged(12), {})
+    mixed = base("mixed")
+
+    expected = steps_of(base("one"), one, file)
+    found = steps_of(mixed, two, file, stop_at=2) + steps_of(mixed, one, file)
+
+    assert losses(found) == pytest.approx(losses(expected), abs=1e-5)
+
+
+def test_a_step_that_is_not_finite_in_one_process_is_applied_by_none(base, tiny_folder):
+    one, two = (settings_with(tiny_folder, training={"processes": number}) for number in (1, 2))
+
+    def spoil_second_step(engine: TrainerEngine) -> None:
+        def spoil(module: Any, arguments: Any, output: Any) -> None:
+            if engine.progress.global_step == 1:
+                output.last_hidden_state = output.last_hidden_state * math.nan
+
+        engine.trainer.model.get_decoder().register_forward_hook(spoil)
+
+    file = ("a", rows(12), {})
+    expected = steps_of(base("one"), one, file, prepare=spoil_second_step)
+    found = steps_of(base("two"), two, file, prepare=spoil_second_step)
+
+    assert [step.not_applied is None for step in found] == [True, False, True, True]
+    assert losses(found)[2:] == pytest.approx(losses(expected)[2:], abs=1e-5)
+
+
+def test_a_process_whose_memory_is_too_small_repeats_its_share_alone(base, tiny_folder):
+    one, two = (
+        settings_with(tiny_folder, training={"processes": number, "batch_size": 6}) for number in (1, 2)
+    )
+    file = ("a", ragged(6), {})
+    memories = []
+
+    def limit(engine: TrainerEngine) -> None:
+        memories.append(SmallMemory(engine.trainer, fits=FITS))
+
+    expected = steps_of(base("one"), one, file)
+    found = steps_of(base("two"), two, file, prepare=limit)
+
+    assert losses(found) == pytest.approx(losses(expected), abs=1e-5)
+    assert max(memories[0].asked) > FITS, "memory was never too small"
+
+
+LEADER = """
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+from trainer.config.schema import Settings
+from trainer.distributed.ranks import Ranks
+settings = Settings.model_validate({"training": {"processes": 2, "cpu_threads": 1}})
+say = lambda event: print(event.message, flush=True)
+ranks = Ranks(settings.training, base_dir=Path(sys.argv[1]), tell=say)
+ranks.join(settings, SimpleNamespace(path="/no/checkpoint"), None)
+"""
+
+
+def test_when_a_process_cannot_go_on_the_first_says_why_and_ends(tmp_path):
+    ended = subprocess.run(
+        [sys.executable, "-c", LEADER, str(tmp_path)], capture_output=True, text=True, timeout=120
+    )
+
+    assert ended.returncode == 1
+    assert "MANIFEST.json cannot be read" in ended.stdout
+
+
+@pytest.mark.parametrize("device", ["auto", "cuda"])
+def test_more_processes_than_gpus_are_refused(monkeypatch, device):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+
+    with pytest.raises(BadConfig, match=r"training.processes is 3, but GPUs that can be used: 2; expected"):
+        visible_gpus(TrainingSettings(processes=3, device=device))
+
+
+@pytest.mark.parametrize(
+    "variable, gpus", [(None, ["0", "1"]), ("5,7", ["5", "7"]), ("GPU-a,GPU-b", ["GPU-a", "GPU-b"])]
+)
+def test_each_process_gets_a_gpu_of_those_this_one_may_use(monkeypatch, variable, gpus):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    if variable:
+        monkeypatch.setitem(os.environ, "CUDA_VISIBLE_DEVICES", variable)
+
+    assert visible_gpus(TrainingSettings(processes=2)) == gpus
+
+
+def test_processes_on_the_cpu_are_not_limited_by_gpus(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+
+    assert visible_gpus(TrainingSettings(processes=8, device="cpu")) == []

@@ -1,0 +1,19 @@
+"""What a job is trained with, once it has begun."""
+
+import pytest
+
+from trainer.config.schema import Settings
+from trainer.protocol.job import Cursor
+from trainer.session.open_job import settings_of
+
+
+def cursor(**data: str) -> Cursor:
+    return Cursor(job_id="a", sha256="", plan="", step=1, rows_trained=1, settings={"data": data})
+
+
+@pytest.mark.parametrize(
+    "begun, expected",
+    [(cursor(), "truncate_right"), (cursor(overlong="drop"), "drop"), (None, "truncate_left_turns")],
+)
+def test_a_job_that_an_earlier_release_began_has_its_long_rows_cut_as_before(begun, expected):
+    assert settings_of(begun, Settings()).data.overlong == expected

@@ -1,0 +1,1 @@
+"""Publish checkpoints, verify and retain them, and say which of them fit the settings."""

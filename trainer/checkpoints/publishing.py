@@ -1,0 +1,258 @@
+"""Make a folder of files a checkpoint: hashed, listed, durable, and then there by one rename. Knows no torch.
+
+Runs in the worker, or beside it in a process of its own (`trainer.checkpoints.background`).
+"""
+
+import errno
+import fcntl
+import hashlib
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from trainer.checkpoints.retention import Candidate, Retention, choose_removals, least_bytes
+from trainer.protocol.checkpoints import (
+    FOLDER,
+    PIN_SUFFIX,
+    POINTER,
+    UNREADABLE,
+    Checkpoint,
+    DamagedCheckpoint,
+    NoUsableCheckpoint,
+    published,
+    read_manifest,
+    sequence_of,
+    verify,
+)
+from trainer.protocol.failpoints import failpoint
+from trainer.protocol.files import sync_directory, write_json
+from trainer.protocol.manifest import CHECKSUM, MANIFEST_NAME, FileEntry, Manifest, checksum
+
+STAGING = ".staging"
+TRASH_PREFIX = ".trash-"
+CHUNK_BYTES = 1 << 20
+ROOM_FACTOR = 2  # free space wanted before a save, in sizes of a checkpoint
+
+
+class NoRoom(OSError):
+    """A checkpoint would not fit; nothing was written."""
+
+    def __str__(self) -> str:
+        return str(self.strerror)
+
+
+def publish_folder(models: Path, source: Path, draft: Manifest) -> Checkpoint:
+    """Publish the files in `source` and point `current_model` at them. On return everything is durable.
+
+    Args:
+        source: `models/.staging` itself, or a folder elsewhere, from which the files are copied there.
+        draft: the manifest without its files.
+    Raises:
+        OSError: it cannot be written; checkpoints and pointer are as before.
+    """
+    staging, folder = models / STAGING, models / FOLDER
+    if source != staging:
+        shutil.rmtree(staging, ignore_errors=True)
+        staging.mkdir(mode=0o700)
+    files = {name: _take(source / name, staging / name) for name in names_in(source)}
+    manifest = draft.model_copy(update={"files": files})
+    failpoint("checkpoint.staged")
+    content = manifest.model_dump(mode="json")
+    write_json(staging / MANIFEST_NAME, content | {CHECKSUM: checksum(content)}, durable=True)
+    failpoint("checkpoint.listed")
+    for parent in sorted({(staging / name).parent for name in files}, reverse=True):  # the deepest first
+        sync_directory(parent)
+    folder.mkdir(mode=0o700, exist_ok=True)
+    sync_directory(models)
+    failpoint("checkpoint.synced")
+    path = _free_path(folder, manifest)
+    os.rename(staging, path)
+    try:
+        failpoint("checkpoint.renamed")
+        sync_directory(folder)
+        failpoint("checkpoint.durable")
+        point_to(models, path)
+    except OSError:
+        os.rename(path, staging)  # else every try would leave one more
+        raise
+    return Checkpoint(path, manifest)
+
+
+def point_to(models: Path, path: Path) -> None:
+    """Let `current_model` name this checkpoint, durably."""
+    pointer = models / POINTER
+    target = os.path.join(FOLDER, path.name)
+    if pointer.is_symlink() and os.readlink(pointer) == target:
+        return
+    if pointer.is_dir() and not pointer.is_symlink():
+        move_aside(pointer)  # as a backup that was unpacked may leave it
+    fresh = models / f".{POINTER}.tmp"
+    fresh.unlink(missing_ok=True)
+    fresh.symlink_to(target)
+    failpoint("pointer.linked")
+    os.replace(fresh, pointer)
+    failpoint("pointer.replaced")
+    sync_directory(models)
+
+
+def move_aside(path: Path) -> Path:
+    """Give something of a person's another name; return it."""
+    number = 2
+    while (aside := path.with_name(f"{path.name}-{number}")).exists():
+        number += 1
+    os.rename(path, aside)
+    return aside
+
+
+def names_in(folder: Path) -> list[str]:
+    """Return the files below `folder` by their relative names, sorted."""
+    return sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file())
+
+
+def _take(source: Path, target: Path) -> FileEntry:
+    """Bring one file to its place, durable, and return its entry; it may be there already."""
+    digest, size = hashlib.sha256(), 0
+    if source == target:
+        with source.open("rb") as reader:
+            while chunk := reader.read(CHUNK_BYTES):
+                digest.update(chunk)
+                size += len(chunk)
+            os.fsync(reader.fileno())
+        return FileEntry(bytes=size, sha256=digest.hexdigest())
+    target.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    with source.open("rb") as reader, target.open("xb") as writer:
+        while chunk := reader.read(CHUNK_BYTES):
+            digest.update(chunk)
+            writer.write(chunk)
+            size += len(chunk)
+        writer.flush()
+        os.fsync(writer.fileno())
+    return FileEntry(bytes=size, sha256=digest.hexdigest())
+
+
+def _free_path(folder: Path, manifest: Manifest) -> Path:
+    path = folder / f"step-{manifest.progress.global_step:09d}"
+    # A file that fails or ends exactly at an interval checkpoint is recorded without a new step
+    return path.with_name(f"{path.name}-{manifest.sequence}") if path.exists() else path
+
+
+# ---- what may go
+
+
+def tidy_up(models: Path, rules: Retention, verified: set[str]) -> str | None:
+    """Do as `retain`, but return what went wrong: a new checkpoint is there, whatever becomes of old ones."""
+    try:
+        retain(models, rules, verified)
+    except (OSError, NoUsableCheckpoint) as error:
+        return f"old checkpoints could not be removed: {error}"
+    return None
+
+
+def retain(models: Path, rules: Retention, verified: set[str]) -> None:
+    """Remove the checkpoints that the rules do not keep.
+
+    Args:
+        verified: names of those known to be whole; more are added as they are checked.
+    """
+    folder = models / FOLDER
+    # At first by what is known already: reading whole checkpoints is dear, and seldom anything is to go
+    if choose_removals(_candidates(models, assume=True, verified=verified), rules):
+        _verify_newest(folder, verified)
+        for name in choose_removals(_candidates(models, assume=False, verified=verified), rules):
+            with _unused(folder / name) as is_unused:
+                if is_unused:  # renamed first: a half-removed one must not look whole
+                    os.rename(folder / name, folder / f"{TRASH_PREFIX}{name}")
+            failpoint("retention.renamed")
+    for trash in folder.glob(f"{TRASH_PREFIX}*"):
+        sync_directory(folder)
+        shutil.rmtree(trash, ignore_errors=True)
+        failpoint("retention.removed")
+
+
+def _verify_newest(folder: Path, verified: set[str]) -> None:
+    """Look at the newest ones until two are known to be whole: what is removed relies on them."""
+    whole = 0
+    for path in published(folder):
+        if path.name not in verified:
+            try:
+                verify(path)
+            except DamagedCheckpoint:
+                continue  # it is set aside at the next start
+            verified.add(path.name)
+        whole += 1
+        if whole == 2:
+            return
+
+
+def _candidates(models: Path, *, assume: bool, verified: set[str]) -> list[Candidate]:
+    current = os.path.basename(os.readlink(models / POINTER)) if (models / POINTER).is_symlink() else None
+    found = []
+    for path in published(models / FOLDER):
+        if sequence_of(path) == UNREADABLE:
+            continue  # takes nobody's place, and is left to be set aside at the next start
+        manifest = read_manifest(path)
+        found.append(
+            Candidate(
+                name=path.name,
+                sequence=manifest.sequence,
+                num_bytes=manifest.total_bytes,
+                is_verified=assume or path.name in verified,
+                is_held=path.name == current or is_pinned(path) or is_in_use(path),
+                validation_loss=manifest.progress.loss_of_these_weights,
+            )
+        )
+    return found
+
+
+def is_pinned(path: Path) -> bool:
+    """Whether somebody wants to keep this checkpoint for ever."""
+    return path.with_name(path.name + PIN_SUFFIX).exists()
+
+
+def is_in_use(path: Path) -> bool:
+    """Whether a program holds this checkpoint: it has a shared `flock` on its manifest."""
+    with _unused(path) as is_unused:
+        return not is_unused
+
+
+@contextmanager
+def _unused(path: Path) -> Iterator[bool]:
+    """Say whether nobody holds a checkpoint; then nobody can until the block ends."""
+    with (path / MANIFEST_NAME).open("rb") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            is_unused = True
+        except OSError:  # held, or on a file system where nobody can tell
+            is_unused = False
+        yield is_unused
+
+
+def require_room(models: Path, rules: Retention, *, expected_bytes: int) -> None:
+    """Look whether a checkpoint of `expected_bytes` can be written.
+
+    Raises:
+        NoRoom: the disk or the limit of `checkpoints.max_bytes` leaves too little.
+    """
+    found = os.statvfs(models)
+    free_bytes = found.f_bavail * found.f_frsize
+    if free_bytes < ROOM_FACTOR * expected_bytes:
+        raise NoRoom(
+            errno.ENOSPC,
+            f"{models}: {_mib(free_bytes)} MiB are free; expected {_mib(ROOM_FACTOR * expected_bytes) + 1} "
+            "MiB, twice the size of a checkpoint; free some space",
+        )
+    if rules.max_bytes is None:
+        return
+    needed = least_bytes(_candidates(models, assume=True, verified=set())) + expected_bytes
+    if needed > rules.max_bytes:
+        raise NoRoom(
+            errno.EDQUOT,
+            f"checkpoints.max_bytes is {rules.max_bytes}; expected at least {needed} for the newest two and "
+            "those that are pinned or in use; raise it, or unpin some",
+        )
+
+
+def _mib(num_bytes: int) -> int:
+    return num_bytes >> 20

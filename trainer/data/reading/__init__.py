@@ -1,0 +1,1 @@
+"""From a file, packed or not, to its rows."""

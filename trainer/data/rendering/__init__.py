@@ -1,0 +1,1 @@
+"""From conversations to token ids and the loss mask, and what makes it fast."""

@@ -1,0 +1,146 @@
+"""From conversations to token ids and the loss mask; each part of the way is a module of its own.
+
+conversation --masks--> text, learned characters --tokens--> ids, learned tokens --overlong--> examples
+"""
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import replace
+from functools import cached_property
+from importlib.metadata import version
+
+from tokenizers import Tokenizer as FastTokenizer
+
+from trainer.data.conversation import Conversation
+from trainer.data.rendering.chat_template import Tokenizer, UnrenderableConversation, UnusableTemplate
+from trainer.data.rendering.example import IGNORED, Example, RowExamples, example_of, learnable
+from trainer.data.rendering.masks import TrainOn, mark, render_text
+from trainer.data.rendering.overlong import Overlong, OverlongRow, Piece, pieces_of, whole
+from trainer.data.rendering.template_cache import TurnShapes
+from trainer.data.rendering.tokens import TextTokenizer, Tokens
+from trainer.data.rendering.word_memo import WordMemo
+
+UNSTEADY = ("strftime_now", "random", "lipsum")  # what templates can call that answers otherwise each time
+
+__all__ = [
+    "IGNORED",
+    "Example",
+    "ExampleRenderer",
+    "OverlongRow",
+    "RowExamples",
+    "Tokenizer",
+    "UnrenderableConversation",
+    "UnusableTemplate",
+    "example_of",
+    "learnable",
+    "render_examples",
+]
+
+
+class ExampleRenderer:
+    """Renders conversations, and remembers what it has learned of template and words, which changes nothing.
+
+    Because it learns, only one thread may have it render; any may ask for its fingerprint.
+
+    Args:
+        remembers: false to run the template for every turn of every row.
+    """
+
+    def __init__(self, tokenizer: Tokenizer, *, remembers: bool = True) -> None:
+        self._tokenizer = tokenizer
+        self._template = getattr(tokenizer, "chat_template", None)
+        self._shapes = TurnShapes(
+            lambda conversation, train_on: render_text(conversation, tokenizer, train_on),
+            self._template if remembers else None,
+        )
+        self._tokens = TextTokenizer(tokenizer, WordMemo.of(tokenizer) if remembers else None)
+
+    @cached_property
+    def fingerprint(self) -> str | None:
+        """Equal for tokenizers and templates that render the same; None where that cannot be told.
+
+        It cannot with a template that might call for the date or for chance; such a name in it is enough.
+        """
+        backend = getattr(self._tokenizer, "backend_tokenizer", None)
+        if not isinstance(backend, FastTokenizer) or any(name in repr(self._template) for name in UNSTEADY):
+            return None
+        facts = [
+            backend.to_str(),
+            self._template,
+            getattr(self._tokenizer, "special_tokens_map", None),
+            [version(name) for name in ("tokenizers", "transformers", "jinja2")],
+        ]
+        return hashlib.sha256(repr(facts).encode()).hexdigest()
+
+    def render(
+        self,
+        conversations: Sequence[Conversation],
+        *,
+        max_length: int,
+        overlong: Overlong = "truncate_left_turns",
+        train_on: TrainOn = "assistant",
+    ) -> list[RowExamples]:
+        """Render conversations, each to the examples of a row.
+
+        Raises:
+            UnrenderableConversation: the chat template refuses one, or leaves out what it says.
+            UnusableTemplate: what is learned cannot be told from the rest.
+            OverlongRow: one is too long, and `overlong` is `fail`.
+        """
+        marked = [mark(conversation, train_on) for conversation in conversations]
+        return [
+            (example_of(tokens.ids, tokens.spans, is_truncated=False),)
+            if len(tokens.ids) <= max_length
+            else _examples(self._cut(whole(one, tokens), max_length, overlong, train_on), max_length)
+            for one, tokens in zip(marked, self._tokenize(marked, train_on), strict=True)
+        ]
+
+    def pieces(
+        self, conversation: Conversation, *, max_length: int, overlong: Overlong, train_on: TrainOn
+    ) -> list[Piece]:
+        """Return the parts of one conversation that `render` would make examples of.
+
+        Raises:
+            UnrenderableConversation, UnusableTemplate, OverlongRow: as `render` does.
+        """
+        marked = mark(conversation, train_on)
+        [tokens] = self._tokenize([marked], train_on)
+        row = whole(marked, tokens)
+        return [row] if len(tokens.ids) <= max_length else self._cut(row, max_length, overlong, train_on)
+
+    def _cut(self, row: Piece, max_length: int, overlong: Overlong, train_on: TrainOn) -> list[Piece]:
+        def tokenize(conversation: Conversation) -> Tokens:
+            return self._tokenize([conversation], train_on)[0]
+
+        return pieces_of(row, max_length=max_length, overlong=overlong, tokenize=tokenize)
+
+    def _tokenize(self, marked: Sequence[Conversation], train_on: TrainOn) -> list[Tokens]:
+        return self._tokens.tokenize([self._shapes.render(conversation, train_on) for conversation in marked])
+
+
+def render_examples(
+    conversations: Sequence[Conversation],
+    tokenizer: Tokenizer,
+    *,
+    max_length: int,
+    overlong: Overlong = "truncate_left_turns",
+    train_on: TrainOn = "assistant",
+) -> list[RowExamples]:
+    """Render conversations without remembering anything.
+
+    Raises:
+        UnrenderableConversation, UnusableTemplate, OverlongRow: as `ExampleRenderer.render` does.
+    """
+    renderer = ExampleRenderer(tokenizer, remembers=False)
+    return renderer.render(conversations, max_length=max_length, overlong=overlong, train_on=train_on)
+
+
+def _examples(pieces: Sequence[Piece], max_length: int) -> RowExamples:
+    """Return the examples that have something to learn; one that has nothing if none has.
+
+    What was cut off from one that is left out for it is told by the others.
+    """
+    examples = [piece.example(max_length) for piece in pieces]
+    kept = learnable([tuple(examples)]) or examples[:1]
+    is_cut = any(example.is_truncated for example in examples if not example.supervised_tokens)
+    return tuple(replace(example, is_truncated=True) if is_cut else example for example in kept)

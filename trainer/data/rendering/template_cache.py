@@ -1,0 +1,106 @@
+"""The text of a conversation, put together without running its chat template again.
+
+With a template that only shows what messages say (see `template_analysis`), conversations with the same roles
+have the same text around their words. So the template is run once per sequence of roles, on words that can be
+found again, by the very code that renders rows one by one.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from trainer.data.conversation import Conversation, Message, Role
+from trainer.data.rendering.chat_template import UnrenderableConversation, UnusableTemplate
+from trainer.data.rendering.masks import RenderedText, TrainOn
+from trainer.data.rendering.template_analysis import only_shows_content
+
+SHAPES_KEPT = 4096  # as many sequences of roles are remembered
+
+
+@dataclass(frozen=True, slots=True)
+class _Shape:
+    """What stands around the words of conversations with the same roles."""
+
+    around: tuple[str, ...]
+    """Before each content, and after the last one."""
+    spans: tuple[tuple[int, int, int], ...]
+    """Per turn of the assistant: which content, and how many characters before and after it belong to it."""
+
+    def fill(self, messages: Sequence[Message]) -> RenderedText:
+        """Return the text with the words of these messages, and what is learned of the assistant's."""
+        parts: list[str] = []
+        starts: list[int] = []
+        position = 0
+        for before, message in zip(self.around, messages, strict=False):
+            position += len(before)
+            starts.append(position)
+            position += len(message.content)
+            parts += (before, message.content)
+        spans = [
+            (starts[i] - head, starts[i] + len(messages[i].content) + tail)
+            for i, head, tail in self.spans
+            if messages[i].is_trained
+        ]
+        return "".join(parts) + self.around[-1], spans
+
+
+class TurnShapes:
+    """Renders conversations by their shape.
+
+    Args:
+        render: renders one by one, running the template.
+    """
+
+    def __init__(self, render: Callable[[Conversation, TrainOn], RenderedText], template: object) -> None:
+        self._render = render
+        self._can_be_known = isinstance(template, str) and only_shows_content(template)
+        self._shapes: dict[tuple[Role, ...], _Shape | None] = {}
+
+    def render(self, conversation: Conversation, train_on: TrainOn) -> RenderedText:
+        """Return a marked conversation's text and what is learned of it, as `render` would.
+
+        Raises:
+            Whatever `render` does.
+        """
+        messages = conversation.messages
+        if not self._can_be_known or not _is_of_a_shape(conversation):
+            return self._render(conversation, train_on)
+        roles = tuple([message.role for message in messages])
+        if roles not in self._shapes:
+            if len(self._shapes) >= SHAPES_KEPT:
+                self._shapes.clear()
+            self._shapes[roles] = self._learn(roles)
+        shape = self._shapes[roles]
+        if shape is None:
+            return self._render(conversation, train_on)
+        text, answers = shape.fill(messages)
+        if train_on != "all":
+            return text, answers
+        if not all([message.is_trained for message in messages]):
+            return self._render(conversation, train_on)
+        return text, [(0, len(text))]
+
+    def _learn(self, roles: tuple[Role, ...]) -> _Shape | None:
+        """Look at one conversation; None when the words of others could not be put into its text."""
+        words = [f"words-of-turn-{i}." for i in range(len(roles))]
+        try:
+            text, spans = self._render(Conversation(tuple(map(Message, roles, words))), "assistant")
+        except (UnrenderableConversation, UnusableTemplate):
+            return None  # of the row itself it may be said better why, and not all turns need be learned
+        starts = [text.find(word) for word in words]
+        if starts != sorted(starts) or any(text.count(word) != 1 for word in words):
+            return None
+        ends = [start + len(word) for start, word in zip(starts, words, strict=True)]
+        around = tuple(text[a:b] for a, b in zip([0, *ends], [*starts, len(text)], strict=True))
+        turns = [i for i, role in enumerate(roles) if role == "assistant"]
+        known = tuple((i, starts[i] - a, b - ends[i]) for i, (a, b) in zip(turns, spans, strict=True))
+        # Where nothing follows the words, white space at their end decides where the turn ends
+        return _Shape(around, known) if all(tail > 0 for _, _, tail in known) else None
+
+
+def _is_of_a_shape(conversation: Conversation) -> bool:
+    """Return whether the template sees roles and words only, and where it puts them is a matter of roles."""
+    messages = conversation.messages
+    if conversation.tools or conversation.is_plain_text or messages[0].role == "assistant":
+        return False  # what a template says before a first turn is no matter of roles alone
+    # Nor is what it says of an empty turn
+    return all([m.content and not m.tool_calls and not m.extra for m in messages])

@@ -1,0 +1,97 @@
+"""From text with stretches of characters to token ids with stretches of tokens."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from trainer.data.rendering.chat_template import Tokenizer
+from trainer.data.rendering.example import Span
+from trainer.data.rendering.masks import RenderedText
+from trainer.data.rendering.word_memo import WordMemo
+
+
+class Encodings(Protocol):
+    """What a fast tokenizer returns for several texts."""
+
+    input_ids: list[list[int]]
+
+    def char_to_token(self, batch_or_char_index: int, char_index: int) -> int | None: ...
+
+    def token_to_chars(self, batch_or_token_index: int, token_index: int) -> Any: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Tokens:
+    """A text as tokens, however many."""
+
+    ids: list[int]
+    spans: list[Span]
+    """Of tokens that are learned."""
+
+
+class TextTokenizer:
+    """Tokenizes texts, those that need no care by looking words up.
+
+    Args:
+        memo: of the tokenizer's words; None to ask the tokenizer each time.
+    """
+
+    def __init__(self, tokenizer: Tokenizer, memo: WordMemo | None) -> None:
+        self._tokenizer = tokenizer
+        self._memo = memo
+
+    def tokenize(self, rendered: Sequence[RenderedText]) -> list[Tokens]:
+        """Return the tokens of texts. A token is learned if it begins within a stretch that is."""
+        found = [self._from_memo(text, spans) for text, spans in rendered]
+        missing = [each for each, tokens in zip(rendered, found, strict=True) if tokens is None]
+        others = iter(self._tokenized(missing))
+        return [tokens or next(others) for tokens in found]
+
+    def _from_memo(self, text: str, spans: list[Span]) -> Tokens | None:
+        borders = [border for span in spans for border in span]
+        if self._memo is None or borders != sorted(borders):
+            return None
+        found = self._memo.encode(text, borders)
+        if found is None:
+            return None
+        ids, counts = found
+        return Tokens(ids, list(zip(counts[::2], counts[1::2], strict=True)))
+
+    def _tokenized(self, rendered: Sequence[RenderedText]) -> list[Tokens]:
+        """Ask the tokenizer, for all together because that is how tokenizers are fast."""
+        if not rendered:
+            return []
+        encodings = self._tokenizer([text for text, _ in rendered], add_special_tokens=False)
+        return [
+            Tokens(encodings.input_ids[i], _token_spans(encodings, i, spans))
+            for i, (_, spans) in enumerate(rendered)
+        ]
+
+
+def _token_spans(encodings: Encodings, row: int, spans: list[Span]) -> list[Span]:
+    """Turn spans of characters into spans of tokens.
+
+    A token belongs to the span that it begins in.
+    """
+    token_spans = []
+    for start, end in spans:
+        first = _first_token(encodings, row, range(start, end))
+        last = _first_token(encodings, row, range(end - 1, start - 1, -1))
+        if first is None or last is None:
+            continue
+        if start > 0 and encodings.char_to_token(row, start - 1) == first:
+            first += 1
+        # A token of nothing but spaces may have been left without characters, and was not found by any
+        while first > 0 and encodings.token_to_chars(row, first - 1).start > start:
+            first -= 1
+        # A character may take several tokens, an emoji for example, and only the first of them was found
+        while (chars := encodings.token_to_chars(row, last + 1)) is not None and chars.start < end:
+            last += 1
+        token_spans.append((first, last + 1))
+    return token_spans
+
+
+def _first_token(encodings: Encodings, row: int, places: Iterable[int]) -> int | None:
+    """Return the token of the first character that has one; spaces before a word may have none."""
+    tokens = (encodings.char_to_token(row, place) for place in places)
+    return next((token for token in tokens if token is not None), None)

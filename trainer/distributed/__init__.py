@@ -1,0 +1,1 @@
+"""Several processes share each optimizer step."""

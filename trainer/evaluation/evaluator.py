@@ -1,0 +1,204 @@
+"""Measure what the model can do: the loss of rows it does not train, its answers to questions and prompts.
+
+Nothing here changes a weight, or a random number that training depends on.
+"""
+
+import hashlib
+import time
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+from trainer.config.schema import Settings
+from trainer.evaluation.evaluation_files import EvaluationFiles, Item, Measures
+from trainer.evaluation.generation import Limits, TextGenerator, generating
+from trainer.evaluation.questions import Question
+from trainer.protocol.messages import PreviewMade, Score, SuiteScored
+from trainer.reporting.reporter import finite
+from trainer.step.feeding_trainer import FeedingTrainer
+from trainer.step.forward import base_of
+
+EXACT_MATCH = "exact_match"
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What was measured of one answer to a suite's question.
+
+    Args:
+        loss: of the expected answer, summed over its tokens.
+    """
+
+    difficulty: str | None
+    metrics: dict[str, float]
+    loss: float
+    tokens: int
+
+
+class Evaluator:
+    """Puts questions to the model that is being trained.
+
+    Args:
+        base_dir: relative paths in the settings start here.
+        trainer: returns what holds the model, which is loaded later.
+        max_tokens: returns how many tokens may go through the model at once under some settings.
+        clock: monotonic seconds.
+    """
+
+    def __init__(
+        self,
+        base_dir: Path,
+        *,
+        trainer: Callable[[], FeedingTrainer],
+        max_tokens: Callable[[Settings], int],
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._files = EvaluationFiles(base_dir)
+        self._trainer_of = trainer
+        self._max_tokens = max_tokens
+        self._clock = clock
+        self._loaded: Measures | None = None
+
+    @property
+    def _trainer(self) -> FeedingTrainer:
+        return self._trainer_of()
+
+    @property
+    def _measures(self) -> Measures:
+        assert self._loaded is not None, "nothing is measured before it is loaded"
+        return self._loaded
+
+    def load(self, settings: Settings) -> None:
+        """Read and render what the settings name: now, rather than after a file was trained for nothing.
+
+        Raises:
+            BadConfig: something of it cannot be used.
+        """
+        trainer = self._trainer
+        self._loaded = self._files.load(settings, base_of(trainer.model), trainer.processing_class)
+
+    def validation_loss(self, settings: Settings) -> tuple[float, int] | None:
+        """Return mean loss and rows of the validation file; None when there is none."""
+        examples = self._measures.validation
+        if not examples:
+            return None
+        return self._trainer.mean_loss(examples, max_tokens=self._max_tokens(settings)), len(examples)
+
+    def suite_scores(
+        self, settings: Settings, *, global_step: int, is_wanted: Callable[[], bool]
+    ) -> Iterator[SuiteScored]:
+        """Yield the scores of one suite after the other, until nobody wants them any more.
+
+        Args:
+            is_wanted: asked before each question; a suite without all of its answers has no score.
+        """
+        for name, items in self._measures.suites.items():
+            answers: list[Answer] = []
+            with self._generating() as generator:
+                for item in items:
+                    if not is_wanted():
+                        return
+                    answers.append(self._answer(generator, item, settings))
+            yield SuiteScored(
+                global_step=global_step,
+                suite=name,
+                overall=score_of(answers),
+                by_difficulty={
+                    difficulty: score_of([answer for answer in answers if answer.difficulty == difficulty])
+                    for difficulty in sorted({answer.difficulty for answer in answers if answer.difficulty})
+                },
+            )
+
+    def _answer(self, generator: TextGenerator, item: Item, settings: Settings) -> Answer:
+        question, examples = item
+        limits = Limits(self._room(question, settings.validation.suite_max_new_tokens, settings), self._tick)
+        text = generator.generate(question.token_ids, limits).text
+        tokens = sum(example.supervised_tokens for example in examples)
+        mean = self._trainer.mean_loss(examples, max_tokens=self._max_tokens(settings)) if tokens else 0.0
+        return Answer(question.difficulty, self._metrics(question, text), mean * tokens, tokens)
+
+    def previews(
+        self, settings: Settings, *, global_step: int, is_wanted: Callable[[], bool]
+    ) -> Iterator[PreviewMade]:
+        """Yield the answers to the prompts, until the time is over or nobody wants them any more.
+
+        Args:
+            is_wanted: asked before each prompt.
+        """
+        wanted = settings.previews
+        prompts = self._measures.prompts
+        with self._generating() as generator:
+            ends_at = self._clock() + wanted.max_seconds
+            for number, question in enumerate(prompts):
+                started = self._clock()
+                if started >= ends_at or not is_wanted():
+                    return
+                until = started + (ends_at - started) / (len(prompts) - number)
+                generated = generator.generate(
+                    question.token_ids,
+                    Limits(
+                        self._room(question, wanted.max_new_tokens, settings), partial(self._has_time, until)
+                    ),
+                    temperature=wanted.temperature,
+                    seed=seed_of(settings.training.seed, global_step, number),
+                )
+                yield PreviewMade(
+                    global_step=global_step,
+                    prompt=question.shown,
+                    text=generated.text,
+                    ended_by=generated.ended_by,
+                    seconds=self._clock() - started,
+                    metrics=self._metrics(question, generated.text),
+                )
+
+    def free_memory(self) -> None:
+        """Let go of what is not needed any more, after memory ran out."""
+        self._trainer.free_memory(self._trainer.model)
+
+    # ---- parts
+
+    def _generating(self) -> AbstractContextManager[TextGenerator]:
+        return generating(self._trainer, self._measures.profile.generation())
+
+    def _room(self, question: Question, tokens: int, settings: Settings) -> int:
+        """Return how many tokens an answer may have: none beyond the length that is trained."""
+        return min(tokens, settings.data.max_length - len(question.token_ids))
+
+    def _tick(self) -> bool:
+        self._trainer.tick()
+        return True
+
+    def _has_time(self, until: float) -> bool:
+        return self._tick() and self._clock() < until
+
+    def _metrics(self, question: Question, text: str) -> dict[str, float]:
+        """Return what is measured of an answer. What the profile calls an exact match takes ours's place."""
+        measured = self._measures.profile.measure(text, expected=question.answer)
+        known = {name: value for name, value in measured.items() if finite(value) is not None}
+        own = {} if question.answer is None else {EXACT_MATCH: float(question.is_answered_by(text))}
+        return own | known
+
+
+def score_of(answers: Sequence[Answer]) -> Score:
+    """Return what is told of some answers: means over them, or over the tokens of the expected ones."""
+    tokens = sum(answer.tokens for answer in answers)
+    metrics: dict[str, list[float]] = defaultdict(list)
+    for answer in answers:
+        for name, value in answer.metrics.items():
+            metrics[name].append(value)
+    means = {name: sum(values) / len(values) for name, values in metrics.items()}
+    return Score(
+        rows=len(answers),
+        loss=finite(sum(answer.loss for answer in answers) / tokens) if tokens else None,
+        exact_match=means.pop(EXACT_MATCH),
+        metrics=means,
+    )
+
+
+def seed_of(seed: int, global_step: int, number: int) -> int:
+    """Return the seed of one preview: 63 bits that depend on nothing else."""
+    text = f"preview:{seed}:{global_step}:{number}"
+    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "little") >> 1

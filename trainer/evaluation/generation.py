@@ -1,0 +1,180 @@
+"""Generate text with the model that is being trained, as it would come from its checkpoint.
+
+Training computes in ways of its own (rows end to end, half precision, compiled layers). For as long as texts
+are generated they are put aside; the weights, and the random numbers that training depends on, stay as they
+are. Shapes: T = tokens so far, V = vocabulary.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import dataclass
+from typing import Any, cast
+
+import torch
+from torch import Tensor
+from transformers import (
+    GenerationConfig,
+    LogitsProcessorList,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+    StoppingCriteria,
+    StoppingCriteriaList,
+)
+
+from trainer.profiles.base import Generation
+from trainer.protocol.messages import EndedBy
+from trainer.step.feeding_trainer import FeedingTrainer
+from trainer.step.forward import base_of
+
+TAIL_TOKENS = 32  # of the newest, in which a stop string is looked for
+
+
+@dataclass(frozen=True)
+class Limits:
+    """When generation ends at the latest.
+
+    Args:
+        may_go_on: asked after every token.
+    """
+
+    max_new_tokens: int
+    may_go_on: Callable[[], bool] = lambda: True
+
+
+@dataclass(frozen=True)
+class Generated:
+    """A text and why it ends."""
+
+    text: str
+    ended_by: EndedBy
+
+
+class TextGenerator:
+    """Generates texts; made by `generating`, and valid inside of it.
+
+    Args:
+        how: as the data profile says.
+    """
+
+    def __init__(
+        self, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, how: Generation, ends: Sequence[int]
+    ) -> None:
+        self._model = model
+        self._tokenizer = tokenizer
+        self._how = how
+        self._ends = ends
+
+    def generate(
+        self, token_ids: list[int], limits: Limits, *, temperature: float = 0.0, seed: int = 0
+    ) -> Generated:
+        """Go on after a prompt: with the likeliest token each time or, by chance, at a temperature above 0.
+
+        Args:
+            seed: for the choice by chance; what it draws from is put back as it was.
+        """
+        prompt = torch.tensor([token_ids], device=self._model.device)
+        stop = _Stop(self._tokenizer, self._how.stop_strings, limits, len(token_ids))
+        processors = [make(self._tokenizer) for make in self._how.logits_processors]
+        config = {"do_sample": True, "temperature": temperature} if temperature else {"do_sample": False}
+        with _own_random_numbers(self._model.device, seed) if temperature else nullcontext():
+            generate = cast(Any, self._model).generate
+            output = generate(
+                prompt,
+                attention_mask=torch.ones_like(prompt),
+                max_new_tokens=limits.max_new_tokens,
+                logits_processor=LogitsProcessorList(processors),
+                stopping_criteria=StoppingCriteriaList([stop]),
+                **config,
+            )
+        new = output[0, len(token_ids) :].tolist()
+        has_ended = bool(new) and new[-1] in self._ends
+        kept = new[:-1] if has_ended else new
+        ended_by: EndedBy = "end" if has_ended or stop.has_seen_string else "tokens"
+        if stop.is_cut and not has_ended:
+            ended_by = "time"
+        return Generated(str(self._tokenizer.decode(kept, clean_up_tokenization_spaces=False)), ended_by)
+
+
+class _Stop(StoppingCriteria):
+    """Ends generation at a stop string, or when it may not go on."""
+
+    def __init__(
+        self, tokenizer: PreTrainedTokenizerBase, strings: Sequence[str], limits: Limits, prompt_tokens: int
+    ) -> None:
+        self._tokenizer = tokenizer
+        self._strings = strings
+        self._limits = limits
+        self._prompt_tokens = prompt_tokens
+        self.has_seen_string = False
+        self.is_cut = False
+
+    def __call__(self, input_ids: Tensor, scores: Any, **kwargs: Any) -> Tensor:
+        if self._strings:
+            first = max(self._prompt_tokens, input_ids.shape[1] - self._longest_in_tokens())
+            tail = str(self._tokenizer.decode(input_ids[0, first:]))
+            self.has_seen_string = any(string in tail for string in self._strings)
+        if not self.has_seen_string:
+            self.is_cut = not self._limits.may_go_on()
+        return torch.tensor([self.has_seen_string or self.is_cut], device=input_ids.device)
+
+    def _longest_in_tokens(self) -> int:
+        return max(TAIL_TOKENS, *(4 * len(string) for string in self._strings))
+
+
+@contextmanager
+def generating(trainer: FeedingTrainer, how: Generation) -> Iterator[TextGenerator]:
+    """Put aside, for as long as the block runs, what is there for training alone."""
+    model, tokenizer = base_of(trainer.model), trainer.processing_class
+    own_config = model.generation_config
+    ends = end_tokens(model, tokenizer)
+    padding = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else ends[0] if ends else 0
+    trainer.model.eval()
+    # One of ours, as the model's own may repeat, penalise or choose by chance
+    model.generation_config = GenerationConfig(eos_token_id=ends or None, pad_token_id=padding)
+    try:
+        with (
+            torch.no_grad(),
+            trainer.forward.own_attention(),
+            _not_compiled(model),
+            _without_autocast(model),
+        ):
+            yield TextGenerator(model, tokenizer, how, ends)
+    finally:
+        model.generation_config = own_config
+        trainer.model.train()
+
+
+def end_tokens(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> list[int]:
+    """Return the tokens with which the model's texts end."""
+    own = getattr(model.generation_config, "eos_token_id", None)
+    found = [*(own if isinstance(own, list) else [own]), tokenizer.eos_token_id]
+    return sorted({token for token in found if token is not None})
+
+
+@contextmanager
+def _own_random_numbers(device: torch.device, seed: int) -> Iterator[None]:
+    devices = [] if device.type == "cpu" else [device]
+    with torch.random.fork_rng(devices=devices, device_type="cuda" if devices else "cpu"):
+        torch.manual_seed(seed)
+        yield
+
+
+def _not_compiled(model: PreTrainedModel) -> AbstractContextManager[Any]:
+    """Leave compiled layers alone: each length of a text would be compiled anew."""
+    if any(getattr(module, "_compiled_call_impl", None) for module in model.modules()):
+        return cast(AbstractContextManager[Any], torch.compiler.set_stance("force_eager"))
+    return nullcontext()
+
+
+@contextmanager
+def _without_autocast(model: PreTrainedModel) -> Iterator[None]:
+    """Compute in the precision of the weights. Training wraps the model's forward in autocast for good."""
+    original = vars(model).get("_original_forward")
+    if original is None:
+        yield
+        return
+    wrapped, model.forward = model.forward, original
+    try:
+        yield
+    finally:
+        model.forward = wrapped

@@ -1,0 +1,171 @@
+"""Decide when to evaluate, what it may cost, and tell what came of it.
+
+How long something takes differs from run to run, so what is measured, and at which steps, must never change
+what is learned.
+"""
+
+import time
+from collections.abc import Callable, Iterator
+from typing import Protocol
+
+from trainer.config.schema import Settings
+from trainer.evaluation.cadence import stretched
+from trainer.protocol.costs import EVALUATION, CostBook, CostKind
+from trainer.protocol.faults import is_out_of_memory
+from trainer.protocol.manifest import Progress
+from trainer.protocol.messages import Evaluated, PreviewMade, SuiteScored, Validated
+from trainer.reporting.reporter import Reporter, finite
+
+NEWEST_STEP = 0.05  # weight of one step in the average of how long steps take
+
+
+class Measuring(Protocol):
+    """Measures the model; see `Evaluator`."""
+
+    def validation_loss(self, settings: Settings) -> tuple[float, int] | None: ...
+
+    def suite_scores(
+        self, settings: Settings, *, global_step: int, is_wanted: Callable[[], bool]
+    ) -> Iterator[SuiteScored]: ...
+
+    def previews(
+        self, settings: Settings, *, global_step: int, is_wanted: Callable[[], bool]
+    ) -> Iterator[PreviewMade]: ...
+
+    def free_memory(self) -> None: ...
+
+
+class Measured(Protocol):
+    """What is evaluated."""
+
+    progress: Progress
+
+    @property
+    def evaluator(self) -> Measuring:
+        """Measures it."""
+        ...
+
+
+class Evaluation:
+    """Evaluates one session's model between its steps.
+
+    Args:
+        clock: monotonic seconds.
+    """
+
+    def __init__(
+        self, learner: Measured, reporter: Reporter, *, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._learner = learner
+        self._reporter = reporter
+        self._clock = clock
+        self._book = CostBook(clock)
+        self._costs: dict[CostKind, float] = {}  # seconds, when it was done last
+        self._done_at: dict[CostKind, int] = {}  # steps of the model's life
+        self._step_s: float | None = None
+
+    def after_step(self, settings: Settings, *, seconds: float, is_wanted: Callable[[], bool]) -> None:
+        """Do what is due after a step.
+
+        Args:
+            seconds: that the step took.
+            is_wanted: asked again and again whether there is still time for this.
+        """
+        self._book.add("training", seconds)
+        before = seconds if self._step_s is None else self._step_s
+        self._step_s = before + NEWEST_STEP * (seconds - before)
+        for kind, interval in self._intervals(settings).items():
+            if self._learner.progress.global_step % interval == 0:
+                self._do(kind, settings, is_wanted)
+
+    def at_end_of_file(self, settings: Settings, *, is_wanted: Callable[[], bool]) -> None:
+        """Measure the validation loss, and put the suites to the model if there is time left for such."""
+        for kind in wanted_intervals(settings):
+            if kind == "previews" or self._done_at.get(kind) == self._learner.progress.global_step:
+                continue
+            if kind == "validation" or self._is_affordable(kind, settings):
+                self._do(kind, settings, is_wanted)
+            else:
+                limit = settings.monitoring.max_overhead_percent
+                why = f"no time was left for {kind} at the end of the file (monitoring.max_overhead_percent "
+                self._tell(kind, settings, 0.0, left_out=f"{why}is {limit:g})")
+
+    # ---- what it may cost
+
+    def _intervals(self, settings: Settings) -> dict[CostKind, int]:
+        return stretched(
+            wanted_intervals(settings),
+            self._costs,
+            step_s=self._step_s or 0.0,
+            max_share=settings.monitoring.max_overhead_percent / 100,
+        )
+
+    def _is_affordable(self, kind: CostKind, settings: Settings) -> bool:
+        if kind not in self._costs:
+            return True  # it has to be measured first
+        expected_s = self._costs[kind]
+        spent_s = self._book.last_hour(*EVALUATION) + expected_s
+        limit_s = settings.monitoring.max_overhead_percent / 100 * (self._book.last_hour() + expected_s)
+        return spent_s <= limit_s
+
+    # ---- doing it
+
+    def _do(self, kind: CostKind, settings: Settings, is_wanted: Callable[[], bool]) -> None:
+        started = self._clock()
+        self._done_at[kind] = self._learner.progress.global_step
+        left_out = None
+        with self._reporter.doing("previewing" if kind == "previews" else "evaluating"):
+            try:
+                self._measure(kind, settings, is_wanted)
+            except (RuntimeError, MemoryError) as error:
+                if not is_out_of_memory(error):
+                    raise
+                left_out = f"memory was too small for {kind}; training goes on without"
+        if left_out:
+            self._learner.evaluator.free_memory()  # out here, where the exception no longer holds the tensors
+        seconds = self._clock() - started
+        self._book.add(kind, seconds)
+        self._costs[kind] = seconds
+        self._tell(kind, settings, seconds, left_out=left_out)
+
+    def _measure(self, kind: CostKind, settings: Settings, is_wanted: Callable[[], bool]) -> None:
+        evaluator, step = self._learner.evaluator, self._learner.progress.global_step
+        if kind == "validation":
+            self._validate(settings)
+            return
+        measure = evaluator.suite_scores if kind == "suites" else evaluator.previews
+        for found in measure(settings, global_step=step, is_wanted=is_wanted):
+            self._reporter.event(found)
+
+    def _validate(self, settings: Settings) -> None:
+        result = self._learner.evaluator.validation_loss(settings)
+        if result:
+            loss, rows = result
+            progress = self._learner.progress
+            progress.validation_loss = finite(loss)
+            progress.validated_step = progress.global_step
+            self._reporter.event(Validated(global_step=progress.global_step, loss=finite(loss), rows=rows))
+
+    def _tell(self, kind: CostKind, settings: Settings, seconds: float, *, left_out: str | None) -> None:
+        self._reporter.event(
+            Evaluated(
+                what=kind,
+                global_step=self._learner.progress.global_step,
+                seconds=seconds,
+                interval_steps=self._intervals(settings)[kind],
+                left_out=left_out,
+            )
+        )
+
+
+def wanted_intervals(settings: Settings) -> dict[CostKind, int]:
+    """Return what is to be evaluated, with the steps between two times, as the settings say."""
+    validation, previews = settings.validation, settings.previews
+    wanted: dict[CostKind, int] = {}
+    if validation.file is not None:
+        wanted["validation"] = validation.interval_steps
+    if validation.suites:
+        wanted["suites"] = validation.interval_steps
+    if previews.prompts or previews.file is not None:
+        wanted["previews"] = previews.interval_steps
+    return wanted

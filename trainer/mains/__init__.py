@@ -1,0 +1,1 @@
+"""One file per process: the worker, its followers, and helpers that carry out one order and end."""

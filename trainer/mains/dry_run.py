@@ -1,0 +1,249 @@
+"""Say what training a file would be like. A process of its own, because it loads torch; nothing is kept.
+
+    python -m trainer.mains.dry_run <order.json >answer.json
+
+The model is loaded by the code that a worker uses, from a folder of links in place of `models/`.
+"""
+
+import itertools
+import json
+import os
+import sys
+import traceback
+from collections.abc import Callable, Iterator
+from concurrent.futures import Executor, ThreadPoolExecutor
+from contextlib import closing, contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from trainer.config.schema import Settings
+from trainer.data.checks.file_check import FileCheck, RejectedRow, check_file
+from trainer.data.reading.rows import BadRow, FileChanged
+from trainer.mains.one_shot import be_killed_first, take_standard_output
+from trainer.mains.worker import classify
+from trainer.model.linked_models import mirror_of
+from trainer.protocol.dry_run import ANSWERS, Answer, DryRunOrder, Planned, Refused, Rehearsal
+from trainer.protocol.job import FaultKind
+from trainer.protocol.layout import Layout
+from trainer.protocol.messages import Event, Notice, StartJob
+from trainer.step.schedules import learning_rate
+
+if TYPE_CHECKING:
+    from trainer.session.engine import TrainerEngine
+    from trainer.session.open_job import OpenJob
+    from trainer.session.trial_steps import Survey
+
+REJECTIONS_SHOWN = 5
+
+
+class RefusedFile(ValueError):
+    """The file would not be trained."""
+
+
+def answer(order: DryRunOrder) -> Answer:
+    """Return what training the file would be like, or why it would not be trained."""
+    models = Layout(Path(order.base_dir)).models
+    with mirror_of(models) as mirror:
+        found = _plan_or_refusal(order, mirror)
+    # Errors and notices may name the folder of links; people know the other one
+    text = found.model_dump_json().replace(str(mirror), json.dumps(str(models))[1:-1])
+    return ANSWERS.validate_json(text)
+
+
+def _plan_or_refusal(order: DryRunOrder, models: Path) -> Answer:
+    try:
+        return _plan(order, models)
+    except (RefusedFile, BadRow, FileChanged) as error:
+        return Refused(message=str(error), is_bad_config=False)
+    except Exception as error:
+        fault = classify(error)
+        if fault is FaultKind.CRASH:
+            traceback.print_exc()
+        message = str(error) or type(error).__name__
+        return Refused(message=message, is_bad_config=fault is FaultKind.BAD_CONFIG)
+
+
+def _plan(order: DryRunOrder, models: Path) -> Planned:
+    settings, path = Settings.model_validate(order.settings), Path(order.file)
+    check, rejections = _check(path, settings)
+    notices: list[str] = []
+
+    def hear(event: Event) -> None:
+        if isinstance(event, Notice):
+            notices.append(event.message)
+
+    engine = _engine(order, settings, models, hear)
+    ready = engine.load()
+    engine.use(settings)
+    is_fit_known = settings.training.micro_batch_tokens != "auto" or engine.budget.is_known
+    if not is_fit_known:
+        settings = _with_few_tokens(settings)
+    with ThreadPoolExecutor(1) as executor, _opened(engine, order, check, settings, executor) as opened:
+        found = _survey(opened, engine)
+        if not found.supervised_tokens:
+            raise RefusedFile(
+                opened.told_of_rows_without_target()
+                or f"{path}: all rows are dropped, being longer than data.max_length; raise it, or set "
+                "data.overlong to another way"
+            )
+        planned = Planned(
+            file=order.file,
+            model_name=ready.model_name,
+            method=ready.method,
+            device=engine.trainer.args.device.type,
+            checkpoint=ready.checkpoint,
+            rows=check.rows,
+            rejected_rows=len(check.rejected_lines),
+            first_rejections=tuple(rejections),
+            truncated_rows=opened.counts["truncated"],
+            split_rows=opened.counts["split"],
+            dropped_rows=opened.counts["dropped"],
+            rows_without_target=opened.counts["without_target"],
+            tokens=found.tokens,
+            supervised_tokens=found.supervised_tokens,
+            epochs=settings.training.epochs,
+            steps=opened.plan.num_steps,
+            rows_per_step=settings.training.rows_per_step,
+            micro_batch_tokens=opened.micro_batch_tokens if is_fit_known else None,
+            micro_batches_per_step=found.micro_batches_per_step if is_fit_known else None,
+            padding_fraction=found.padding_fraction if is_fit_known else None,
+            first_learning_rate=engine.trainer.learning_rate,
+            last_learning_rate=_last_learning_rate(settings, ready.global_step, opened.plan.num_steps),
+            rehearsal=None,
+        )
+    rehearsal = _rehearsal(order, engine, found)
+    told = (*ready.notices, *notices, *_reservations(settings, is_fit_known=is_fit_known))
+    return planned.model_copy(update={"rehearsal": rehearsal, "notices": told})
+
+
+def _engine(
+    order: DryRunOrder, settings: Settings, models: Path, hear: Callable[[Event], None]
+) -> "TrainerEngine":
+    from trainer.distributed.ranks import visible_gpus
+    from trainer.session.engine import TrainerEngine  # takes seconds, which a bad file need not wait for
+
+    visible_gpus(settings.training)  # too few are refused, though one process is enough here
+    return TrainerEngine(
+        settings,
+        base_dir=Path(order.base_dir),
+        models=models,
+        on_event=hear,
+        is_alone=True,  # followers would work in the real models/
+        may_measure=not order.daemon_runs,
+    )
+
+
+def _with_few_tokens(settings: Settings) -> Settings:
+    """Return settings by which a step needs little memory, so that no worker beside this one goes short."""
+    from trainer.session.batch_size_finder import FIRST_TOKENS
+
+    training = settings.training.model_copy(update={"micro_batch_tokens": FIRST_TOKENS})
+    return settings.model_copy(update={"training": training})
+
+
+def _reservations(settings: Settings, *, is_fit_known: bool) -> Iterator[str]:
+    """Say in what respect training will differ from what was tried."""
+    training = settings.training
+    if not is_fit_known:
+        yield (
+            'training.micro_batch_tokens is "auto": the best number is found when training starts, and not '
+            f"beside a running daemon; {training.micro_batch_tokens} were tried here, and training will "
+            "be faster and take more memory"
+        )
+    if training.processes > 1:
+        yield (
+            f"training.processes is {training.processes}, but one was tried here: expect up to "
+            f"{training.processes} times its speed; each needs as much memory"
+        )
+
+
+def _check(path: Path, settings: Settings) -> tuple[FileCheck, list[str]]:
+    """Check every row; return what was found and the first reasons for rejecting one."""
+    rejections: list[str] = []
+
+    def on_reject(row: RejectedRow) -> None:
+        if len(rejections) < REJECTIONS_SHOWN:
+            rejections.append(f"line {row.line}: {row.reason}")
+
+    try:
+        check = check_file(
+            path,
+            max_line_bytes=settings.data.max_line_bytes,
+            max_unpacked_bytes=settings.data.max_unpacked_bytes,
+            fields=settings.data.fields,
+            on_reject=on_reject,
+        )
+    except OSError as error:
+        raise RefusedFile(f"{path}: {error.strerror}; expected a readable JSONL file") from error
+    if why := check.verdict(settings.data.max_bad_row_fraction):
+        raise RefusedFile(f"{path}: {why}")
+    return check, rejections
+
+
+@contextmanager
+def _opened(
+    engine: "TrainerEngine", asked: DryRunOrder, check: FileCheck, settings: Settings, executor: Executor
+) -> Iterator["OpenJob"]:
+    from trainer.data.rendering.render import ExampleRenderer
+    from trainer.session.open_job import Means, open_job, open_rows
+    from trainer.session.replay import EarlierFiles
+
+    path = Path(asked.file)
+    job = check.to_job(id="dry run", name=path.name)
+    order = StartJob(
+        job=job,
+        path=asked.file,
+        settings=settings.model_dump(mode="json"),
+        replayed=asked.replayed,
+        replay_folder=asked.replay_folder,
+    )
+    # What is unpacked needs no name there, and there is more room than in most folders
+    scratch = base_dir = Path(asked.base_dir)
+    earlier = EarlierFiles(executor, engine.reporter.tick, scratch)
+    with closing(earlier), closing(open_rows(job, path, settings, scratch)) as rows:
+        means = Means(ExampleRenderer(engine.tokenizer), executor, earlier, engine.budget, base_dir=base_dir)
+        yield open_job(order, rows, settings, None, means)
+
+
+def _survey(opened: "OpenJob", engine: "TrainerEngine") -> "Survey":
+    """Look at all steps of one epoch."""
+    from trainer.session.open_job import UnreadableRows
+    from trainer.session.trial_steps import survey
+
+    try:
+        with closing(opened.bundles()) as bundles:
+            return survey(itertools.islice(bundles, opened.plan.steps_per_epoch), engine.trainer.forward)
+    except UnreadableRows as error:
+        raise RefusedFile(f"{opened.job.name}: {error}") from error
+
+
+def _last_learning_rate(settings: Settings, global_step: int, num_steps: int) -> float:
+    last = num_steps - 1
+    return learning_rate(settings.training, global_step=global_step + last, step=last, num_steps=num_steps)
+
+
+def _rehearsal(order: DryRunOrder, engine: "TrainerEngine", found: "Survey") -> Rehearsal | None:
+    """Take a few steps; None where they could harm a worker."""
+    from trainer.session.trial_steps import rehearse
+    from trainer.step.device_memory import meter_for
+
+    device = engine.trainer.args.device
+    if order.daemon_runs and device.type == "cuda":
+        return None  # a worker whose GPU is full would split its steps further, for good
+    return rehearse(engine.trainer, found, meter=meter_for(device))
+
+
+def main() -> None:
+    """Read the order, write the answer."""
+    order = DryRunOrder.model_validate(json.load(sys.stdin.buffer))
+    be_killed_first()
+    output = take_standard_output()
+    text = answer(order).model_dump_json()
+    with output:
+        output.write(text)
+    sys.stderr.flush()
+    os._exit(0)  # torch takes seconds to tidy up after itself
+
+
+if __name__ == "__main__":
+    main()

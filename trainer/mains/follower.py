@@ -1,0 +1,104 @@
+"""The main of a process that shares the worker's steps: loads what it is told, then takes step after step.
+
+    python -P -m trainer.mains.follower --base-dir DIR --rank R --num-ranks N --line-fd FD --store-fd FD …
+
+Started by the worker only (`trainer/distributed/ranks.py`), with which it dies. Writes nothing to the disk.
+"""
+
+import argparse
+import faulthandler
+import logging
+import os
+import signal
+import socket
+from collections.abc import Iterator
+from contextlib import suppress
+from functools import partial
+from pathlib import Path
+
+from trainer.config.schema import Settings, TrainingSettings
+from trainer.distributed.gradient_sum import RankLost, add_up, join_ranks
+from trainer.distributed.sharding import ORDERS, LoadShare, Order, TakeStep, UseSettings
+from trainer.mains.worker import describe
+from trainer.protocol.channel import Channel, ChannelClosed
+from trainer.protocol.checkpoints import Checkpoint, read_manifest
+from trainer.protocol.child_process import die_with
+from trainer.session.engine import TrainerEngine
+from trainer.step.feeding_trainer import FeedingTrainer, StepBundle
+
+
+def main() -> None:
+    """Follow until the worker is gone."""
+    parser = argparse.ArgumentParser(description="Share the worker's steps. Started by the worker only.")
+    parser.add_argument("--base-dir", type=Path, required=True)
+    for name in ("rank", "num-ranks", "line-fd", "store-fd", "parent-pid"):
+        parser.add_argument(f"--{name}", type=int, required=True)
+    arguments = parser.parse_args()
+    die_with(arguments.parent_pid, signal.SIGKILL)
+    os.umask(0o077)
+    faulthandler.enable()
+    # The worker's to answer: it needs this process until it has saved, and ends it then
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        signal.signal(number, signal.SIG_IGN)
+    logging.basicConfig(format=f"process {arguments.rank} of {arguments.num_ranks}: %(message)s")
+    line = Channel(socket.socket(fileno=arguments.line_fd), ORDERS)
+    try:
+        follow(line, arguments)
+    except (ChannelClosed, RankLost):
+        pass  # the worker sees for itself who is gone
+    except Exception as error:
+        with suppress(ChannelClosed):
+            line.send(describe(error, None))
+    # If this process left by itself, the others' trouble with that might become the last word
+    with suppress(ChannelClosed):
+        for _ in each(line):
+            pass
+
+
+def follow(line: Channel[Order], arguments: argparse.Namespace) -> None:
+    """Load the model, meet the others and take the steps that come.
+
+    Raises:
+        ChannelClosed: the worker is gone.
+    """
+    orders = each(line)
+    order = next(orders)
+    assert isinstance(order, LoadShare)
+    trainer = load(order, arguments.base_dir, line)
+    device = trainer.args.device
+    join_ranks(arguments.store_fd, rank=arguments.rank, num_ranks=arguments.num_ranks, device=device)
+    trainer.add_up = partial(add_up, trainer.model)
+    trainer.feed(shares(orders, trainer))
+
+
+def load(order: LoadShare, base_dir: Path, line: Channel[Order]) -> FeedingTrainer:
+    """Load what the worker has loaded, and say that it is there."""
+    path = Path(order.checkpoint) if order.checkpoint else None
+    engine = TrainerEngine(
+        Settings.model_validate(order.settings),
+        base_dir=base_dir,
+        find_checkpoint=lambda: Checkpoint(path, read_manifest(path)) if path else None,
+        may_measure=False,  # the worker does, and says with each step how many tokens go at once
+    )
+    line.send(engine.load())
+    return engine.trainer
+
+
+def each(line: Channel[Order]) -> Iterator[Order]:
+    """Yield orders as they come. To wait for one costs no processor time, and may take days."""
+    while True:
+        yield from line.receive(None)
+
+
+def shares(orders: Iterator[Order], trainer: FeedingTrainer) -> Iterator[StepBundle]:
+    """Yield this process's share of every step, which is then taken by the settings in force."""
+    for order in orders:
+        match order:
+            case UseSettings():
+                trainer.use(TrainingSettings.model_validate(order.training))
+            case TakeStep():
+                yield order.share()
+
+
+if __name__ == "__main__":
+    main()

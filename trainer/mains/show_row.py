@@ -1,0 +1,149 @@
+"""Show one row as the model would see it. A process of its own, because it loads a tokenizer, but no model.
+
+python -m trainer.mains.show_row <order.json >answer.json
+"""
+
+import json
+import sys
+import traceback
+from bisect import bisect_right
+from collections.abc import Sequence
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+from trainer.config.schema import DataSettings, Settings
+from trainer.data.formats import read_conversation
+from trainer.data.reading.rows import BadRow, content_of, lines_of, parse_row
+from trainer.data.reading.unpacking import BadArchive
+from trainer.data.rendering.example import IGNORED
+from trainer.data.rendering.masks import ends_of_turns
+from trainer.data.rendering.overlong import Piece
+from trainer.data.rendering.render import (
+    ExampleRenderer,
+    OverlongRow,
+    UnrenderableConversation,
+    UnusableTemplate,
+)
+from trainer.mains.one_shot import be_killed_first, take_standard_output
+from trainer.mains.worker import classify
+from trainer.profiles.registry import make_profile
+from trainer.protocol.dry_run import Refused
+from trainer.protocol.job import FaultKind
+from trainer.protocol.show import ShowAnswer, Shown, ShownExample, ShownToken, ShowOrder
+
+BAD_ROWS = (BadRow, BadArchive, UnrenderableConversation, OverlongRow)
+
+
+def answer(order: ShowOrder) -> ShowAnswer:
+    """Return the row as it would be trained, or why it would not be."""
+    try:
+        return _show(order)
+    except BAD_ROWS as error:
+        return Refused(message=f"{order.file}:{order.row}: {error}", is_bad_config=False)
+    except UnusableTemplate as error:
+        return Refused(message=f"{order.file}:{order.row}: {error}", is_bad_config=True)
+    except Exception as error:
+        fault = classify(error)
+        if fault is FaultKind.CRASH:
+            traceback.print_exc()
+        message = str(error) or type(error).__name__
+        return Refused(message=message, is_bad_config=fault is FaultKind.BAD_CONFIG)
+
+
+def _show(order: ShowOrder) -> Shown:
+    settings, base_dir = Settings.model_validate(order.settings), Path(order.base)
+    data = settings.data
+    row = read_conversation(parse_row(_line(order, data)), data.fields)
+    profile = make_profile(settings.profile.name, settings.profile.options, base_dir=base_dir)
+    conversation = profile.transform(row, line_number=order.row)
+    from trainer.model.tokenizer_only import load_lone_tokenizer  # takes seconds; a bad row need not wait
+
+    tokenizer = load_lone_tokenizer(settings, profile, base_dir=base_dir)
+    renderer = ExampleRenderer(tokenizer, remembers=False)
+    whole, *_ = renderer.pieces(
+        conversation, max_length=sys.maxsize, overlong="truncate_right", train_on=data.train_on
+    )
+    pieces = renderer.pieces(
+        conversation, max_length=data.max_length, overlong=data.overlong, train_on=data.train_on
+    )
+    used = {turn for piece in pieces for turn in piece.turns}
+    return Shown(
+        file=order.file,
+        row=order.row,
+        max_length=data.max_length,
+        overlong=data.overlong,
+        train_on=data.train_on,
+        row_tokens=len(whole.tokens.ids),
+        examples=tuple(_example(piece, tokenizer, data.max_length) for piece in pieces),
+        missing_turns=tuple(turn for turn in whole.turns if turn not in used),
+    )
+
+
+def _line(order: ShowOrder, data: DataSettings) -> bytes:
+    """Return one line of the file.
+
+    Raises:
+        BadRow: there is none of that number, or it cannot be a row.
+        OSError: the file cannot be read.
+    """
+    number = 0
+    limits = {"max_line_bytes": data.max_line_bytes, "max_unpacked_bytes": data.max_unpacked_bytes}
+    for line in lines_of(Path(order.file), **limits):
+        number = line.number
+        if number == order.row:
+            if line.is_blank:
+                raise BadRow("the line is blank; expected one JSON object")
+            return content_of(line, max_line_bytes=data.max_line_bytes)
+    raise BadRow(f"the file has {number} lines; expected the number of one of them")
+
+
+def _example(piece: Piece, tokenizer: Any, max_length: int) -> ShownExample:
+    example = piece.example(max_length)
+    text, ends = ends_of_turns(piece.conversation, tokenizer)
+    encoding = tokenizer(text, add_special_tokens=False, return_offsets_mapping=True)
+    first = piece.first_token
+    offsets = encoding["offset_mapping"][first : first + len(example.token_ids)]
+    texts = _texts_of(text, offsets, begins=offsets[0][0] if first and offsets else 0)
+    return ShownExample(
+        tokens=tuple(
+            ShownToken(
+                id=token, text=shown, trained=label != IGNORED, turn=_turn_at(start, ends, piece.turns)
+            )
+            for token, label, shown, (start, _) in zip(
+                example.token_ids, example.labels, texts, offsets, strict=True
+            )
+        ),
+        supervised_tokens=example.supervised_tokens,
+        turns=piece.turns,
+        cut_tokens=len(piece.tokens.ids) - len(example.token_ids),
+        is_truncated=example.is_truncated,
+    )
+
+
+def _texts_of(text: str, offsets: Sequence[tuple[int, int]], *, begins: int) -> list[str]:
+    """Return what each token adds to the text, so that all together are the text without a gap."""
+    ends = [begins]
+    for _, end in offsets:
+        ends.append(max(ends[-1], end))
+    return [text[start:end] for start, end in pairwise(ends)]
+
+
+def _turn_at(place: int, ends: Sequence[int], turns: Sequence[int]) -> int | None:
+    """Return which turn of the row a character belongs to."""
+    found = bisect_right(ends, place)
+    return turns[found] if found < len(ends) else None
+
+
+def main() -> None:
+    """Read the order, write the answer."""
+    order = ShowOrder.model_validate(json.load(sys.stdin.buffer))
+    be_killed_first()
+    output = take_standard_output()
+    text = answer(order).model_dump_json()
+    with output:
+        output.write(text)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,41 @@
+"""The tokenizer that a worker would train with, for processes that load no model. Leaves `models/` alone."""
+
+from pathlib import Path
+
+from transformers import PreTrainedTokenizerBase
+
+from trainer.config.schema import Settings
+from trainer.model.linked_models import mirror_of
+from trainer.model.loading import find_local_model, load_tokenizer
+from trainer.model.vocabulary import name_tokens
+from trainer.profiles.base import DataProfile
+from trainer.protocol.checkpoints import POINTER
+from trainer.protocol.layout import Layout
+
+
+def load_lone_tokenizer(
+    settings: Settings, profile: DataProfile, *, base_dir: Path
+) -> PreTrainedTokenizerBase:
+    """Load the tokenizer of the newest checkpoint, or else of the base model.
+
+    Args:
+        profile: whose tokens it gets if the vocabulary is to grow.
+    Raises:
+        ModelUnavailable: there is none.
+        UnusableModel: it has no chat template, or needs code of its own.
+    """
+    models = Layout(base_dir).models
+    wanted = settings.model
+    with mirror_of(models) as mirror:  # where `tiny` is built, if it is not there yet
+        source: Path | str = models / POINTER
+        is_begun = (models / POINTER).is_dir()
+        if not is_begun:
+            # Of a hub's model the tokenizer's files alone are fetched
+            found = find_local_model(wanted.base_model, base_dir=base_dir, models=mirror)
+            source = found or wanted.base_model
+        tokenizer = load_tokenizer(
+            source, chat_template=wanted.chat_template, template_options=wanted.template_options
+        )
+    if wanted.grow_vocabulary and not is_begun:
+        name_tokens(tokenizer, profile.special_tokens)
+    return tokenizer

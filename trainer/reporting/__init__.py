@@ -1,0 +1,1 @@
+"""What happens in a session, on its way to the daemon."""

@@ -1,0 +1,135 @@
+"""Have rows of completed files remembered by a process of its own, so that training goes on undisturbed."""
+
+import json
+import logging
+import os
+import subprocess
+import sys
+import tempfile
+from collections import deque
+from collections.abc import Iterable
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+
+from pydantic import BaseModel
+
+from trainer.config.schema import DataSettings
+from trainer.protocol.child_process import own_environment
+from trainer.protocol.job import JobRecord, Outcome
+
+logger = logging.getLogger("worker")
+
+
+class CompletedFile(BaseModel):
+    """A file whose rows were trained."""
+
+    name: str
+    """As the file system had it; it may have got a number since."""
+    sha256: str
+
+
+class RememberOrder(BaseModel):
+    """What is to be remembered."""
+
+    models: Path
+    folders: list[str]
+    """Where the files may be; in the order in which they move from one to the other."""
+    files: list[CompletedFile]
+    max_rows: int
+    max_line_bytes: int
+    fields: dict[str, str]
+    parent_pid: int
+
+
+class Remembered(BaseModel):
+    """What came of it."""
+
+    done: list[str]
+    """SHA-256 of the files that need not be tried again."""
+    messages: list[str]
+    """What a person should know."""
+
+
+class RowMemory:
+    """Gives completed files to the process that remembers their rows, one order after another.
+
+    Args:
+        folders: where completed files may be found.
+    """
+
+    def __init__(self, models: Path, folders: Iterable[Path]) -> None:
+        self._models = models
+        self._folders = list(folders)
+        self._given: set[str] = set()
+        self._messages: deque[str] = deque()
+        # The process dies with the thread that started it, so this one lives as long as we do
+        self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="row-memory")
+
+    def look_in(self, folder: Path) -> None:
+        """Expect completed files in another folder, too."""
+        if folder not in self._folders:
+            self._folders.append(folder)
+
+    def remember(self, finished: Iterable[JobRecord], settings: DataSettings) -> Future[None] | None:
+        """Begin to remember the rows of completed files among `finished`; None if all were given before."""
+        files = [
+            CompletedFile(name=record.name, sha256=record.sha256)
+            for record in finished
+            if record.outcome is Outcome.COMPLETED and record.name and record.sha256 not in self._given
+        ]
+        if not files:
+            return None
+        self._given |= {file.sha256 for file in files}
+        order = RememberOrder(
+            models=self._models,
+            folders=[str(folder) for folder in self._folders],
+            files=files,
+            max_rows=settings.seen_rows_max,
+            max_line_bytes=settings.max_line_bytes,
+            fields=settings.fields,
+            parent_pid=os.getpid(),
+        )
+        return self._thread.submit(self._carry_out, order)
+
+    def take_messages(self) -> list[str]:
+        """Return what a person should know since the last call."""
+        return [self._messages.popleft() for _ in range(len(self._messages))]
+
+    def close(self) -> None:
+        """Wait until everything given is remembered."""
+        self._thread.shutdown()
+
+    def _carry_out(self, order: RememberOrder) -> None:
+        try:
+            remembered = ask(order)
+        except (OSError, ValueError) as error:  # the latter if its answer cannot be understood
+            remembered = Remembered(done=[], messages=[str(error)])
+        for message in remembered.messages:
+            logger.warning("rows trained before: %s", message)
+        self._messages.extend(remembered.messages)
+        # The others are tried again with the next checkpoint
+        self._given -= {file.sha256 for file in order.files} - set(remembered.done)
+
+
+def ask(order: RememberOrder) -> Remembered:
+    """Carry out an order in a process of its own.
+
+    Raises:
+        OSError: the process could not be started, or died.
+    """
+    with tempfile.TemporaryFile() as paper:
+        # In ASCII: names of files need not be UTF-8
+        paper.write(json.dumps(order.model_dump(mode="json")).encode())
+        paper.seek(0)
+        result = subprocess.run(
+            [sys.executable, "-P", "-m", "trainer.mains.index_rows"],
+            stdin=paper,
+            stdout=subprocess.PIPE,
+            env=own_environment() | {"OPENBLAS_NUM_THREADS": "1"},
+            check=False,
+        )
+    if result.returncode:
+        raise OSError(
+            f"the process that remembers rows ended with code {result.returncode}; it is tried again"
+        )
+    return Remembered.model_validate_json(result.stdout)

@@ -1,0 +1,1 @@
+"""One optimizer step, fast: forward pass, loss, micro-batches, optimizers, schedules, the Trainer class."""
