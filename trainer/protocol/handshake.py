@@ -71,12 +71,14 @@ def take_secret(file: Path | None) -> bytes:
     Never from the command line, which every user of a machine can read.
 
     Raises:
-        UnusableSecret: there is none, it is short, or others can read the file.
+        UnusableSecret: there is none, it is short, or the file is open to others.
         OSError: the file cannot be read.
     """
     if file:
         if (mode := file.stat().st_mode & 0o777) & 0o077:
-            raise UnusableSecret(f"{file}: its mode is {mode:o}, so others can read it; chmod 600 {file}")
+            raise UnusableSecret(
+                f"{file}: its mode is {mode:o}; expected one for its owner only; chmod 600 {file}"
+            )
         place, secret = str(file), file.read_bytes().strip()
     else:
         place, secret = SECRET_VARIABLE, os.environb.pop(SECRET_VARIABLE.encode(), b"")

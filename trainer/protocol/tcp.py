@@ -51,7 +51,10 @@ class Listener:
         deadline = time.monotonic() + timeout_s
         while (left_s := deadline - time.monotonic()) > 0:
             self._socket.settimeout(left_s)
-            connection, _ = self._socket.accept()
+            try:
+                connection, _ = self._socket.accept()
+            except TimeoutError:
+                break
             with suppress(OSError):
                 challenge(connection, self._secret, timeout_s=min(left_s, HANDSHAKE_S))
                 connection.settimeout(None)
