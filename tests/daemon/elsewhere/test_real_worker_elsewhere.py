@@ -10,7 +10,7 @@ from trainer.protocol.job import Outcome
 from trainer.protocol.messages import CONNECTION_LOST
 
 PATIENCE_S = 240.0  # it imports torch, twice, on a machine that may be busy
-NUM_ROWS = 400
+NUM_ROWS = 200
 TRAINING = {"batch_size": 2, "gradient_accumulation": 1, "cpu_threads": 1}
 
 
