@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from daemon.cli.options import BAD_CONFIG_EXIT_CODE, CommandFailed, settings_in
 from daemon.cli.status_view import duration_text
-from daemon.health.finding import size_text
+from daemon.health.check_result import size_text
 from daemon.jobs.replay import choose
 from daemon.ledger.reader import UnreadableLedger, read_completed, recent_speed
 from daemon.status.reader import read_status

@@ -2,8 +2,8 @@
 
 from collections.abc import Iterator, Sequence
 
-from daemon.checkpoints.review import Blocked, Reviewed, Whole, is_pinned
-from daemon.health.finding import Finding, Level, size_text
+from daemon.checkpoints.review import BlockedRestart, Reviewed, Whole, is_pinned
+from daemon.health.check_result import CheckResult, Severity, size_text
 from daemon.health.restart_plan import CannotGoOn, GoesOn, NoPlan, RestartPlan
 from daemon.ledger.crashes import CrashGroup
 from trainer.protocol.text import printable
@@ -11,15 +11,15 @@ from trainer.protocol.text import printable
 LINES_SHOWN = 12
 
 
-def finding_lines(findings: Sequence[Finding]) -> Iterator[str]:
+def finding_lines(findings: Sequence[CheckResult]) -> Iterator[str]:
     """Yield a line for each finding, one more for what to do, and the sum."""
     width = max(len(finding.name) for finding in findings)
     for finding in findings:
         yield f"{finding.level:8} {finding.name:{width}}  {finding.message}"
         if finding.advice:
             yield f"{'':8} {'':{width}}  -> {finding.advice}"
-    counts = {level: sum(finding.level is level for finding in findings) for level in Level}
-    yield f"problems: {counts[Level.PROBLEM]}, warnings: {counts[Level.WARNING]}, ok: {counts[Level.OK]}"
+    counts = {level: sum(finding.level is level for finding in findings) for level in Severity}
+    yield f"problems: {counts[Severity.PROBLEM]}, warnings: {counts[Severity.WARNING]}, ok: {counts[Severity.OK]}"
 
 
 def checkpoint_line(item: Reviewed, *, current: str | None) -> str:
@@ -35,11 +35,11 @@ def checkpoint_line(item: Reviewed, *, current: str | None) -> str:
 
 
 def restart_lines(
-    start: Whole | Blocked | None, plan: RestartPlan | NoPlan | None, *, is_paused: bool
+    start: Whole | BlockedRestart | None, plan: RestartPlan | NoPlan | None, *, is_paused: bool
 ) -> Iterator[str]:
     """Yield what a restart would do, in its order."""
     match start:
-        case Blocked(reason):
+        case BlockedRestart(reason):
             yield f"a restart would be blocked: {reason}"
             yield "restore a checkpoint from a backup, or move them all away to start from the base model"
             return

@@ -15,7 +15,7 @@ from trainer.protocol.layout import Layout, find_base_dir
 from trainer.protocol.text import printable, utc_text
 
 if TYPE_CHECKING:
-    from daemon.checkpoints.review import Blocked, Reviewed, Whole
+    from daemon.checkpoints.review import BlockedRestart, Reviewed, Whole
     from daemon.health.restart_plan import NoPlan, RestartPlan
 
 app = typer.Typer(rich_markup_mode=None, pretty_exceptions_enable=False, no_args_is_help=True)
@@ -51,8 +51,8 @@ def check(
     """Look at everything, and say what to do. Exit code 1 if there is a problem."""
     layout = _layout_to_check(base_dir)
     from daemon.cli.health_view import finding_lines
+    from daemon.health.check_result import Severity
     from daemon.health.checkup import examine
-    from daemon.health.finding import Level
     from daemon.health.repair import repair
     from daemon.status.reader import read_status
 
@@ -63,7 +63,7 @@ def check(
         print(json.dumps({"repaired": repaired, "findings": listed}, indent=2))
     else:
         _print([*repaired, *finding_lines(findings)])
-    if any(finding.level is Level.PROBLEM for finding in findings):
+    if any(finding.level is Severity.PROBLEM for finding in findings):
         raise typer.Exit(1)
 
 
@@ -80,7 +80,7 @@ def _layout_to_check(base_dir: BaseDir) -> Layout:
 def verify(base_dir: BaseDir = None, as_json: Json = False) -> None:
     """Read every checkpoint, and say what a restart would do. Exit code 1 if one is damaged, 2 if blocked."""
     layout = layout_of(base_dir)
-    from daemon.checkpoints.review import Blocked, Whole, corrupt_names, current_name, starting_point
+    from daemon.checkpoints.review import BlockedRestart, Whole, corrupt_names, current_name, starting_point
     from daemon.cli.health_view import checkpoint_line, restart_lines
 
     current = current_name(layout.models)
@@ -90,13 +90,13 @@ def verify(base_dir: BaseDir = None, as_json: Json = False) -> None:
         if not as_json:
             print(checkpoint_line(item, current=current), flush=True)
     start = starting_point(reviewed, has_corrupt=bool(corrupt_names(layout.models)))
-    plan = None if isinstance(start, Blocked) else _plan(layout, start)
+    plan = None if isinstance(start, BlockedRestart) else _plan(layout, start)
     if as_json:
         checkpoints = [_as_json(item, current) for item in reviewed]
         print(json.dumps({"checkpoints": checkpoints, "restart": _restart_as_json(start, plan)}, indent=2))
     else:
         _print(restart_lines(start, plan, is_paused=layout.pause_file.exists()))
-    if isinstance(start, Blocked):
+    if isinstance(start, BlockedRestart):
         raise typer.Exit(BLOCKED_EXIT_CODE)
     if not all(isinstance(item, Whole) for item in reviewed):
         raise typer.Exit(DAMAGED_EXIT_CODE)
@@ -155,10 +155,12 @@ def _as_json(item: "Reviewed", current: str | None) -> dict[str, Any]:
     return facts | {"global_step": step, "written_at": at, "bytes": item.manifest.total_bytes}
 
 
-def _restart_as_json(start: "Whole | Blocked | None", plan: "RestartPlan | NoPlan | None") -> dict[str, Any]:
-    from daemon.checkpoints.review import Blocked
+def _restart_as_json(
+    start: "Whole | BlockedRestart | None", plan: "RestartPlan | NoPlan | None"
+) -> dict[str, Any]:
+    from daemon.checkpoints.review import BlockedRestart
 
-    if isinstance(start, Blocked):
+    if isinstance(start, BlockedRestart):
         return {"blocked": start.reason}
     return {
         "checkpoint": printable(start.path.name) if start else None,

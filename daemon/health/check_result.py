@@ -1,40 +1,40 @@
-"""The noun Finding: one thing that was looked at, how it is, and what to do about it."""
+"""The noun CheckResult: one thing that was looked at, how it is, and what to do about it."""
 
 from dataclasses import dataclass
 from enum import StrEnum
 
 
-class Level(StrEnum):
+class Severity(StrEnum):
     OK = "ok"
     WARNING = "warning"
     PROBLEM = "problem"
 
 
 @dataclass(frozen=True)
-class Finding:
+class CheckResult:
     """What one look has shown. Both texts are printable."""
 
     name: str
     """What was looked at, such as `daemon` or `disk`."""
-    level: Level
+    level: Severity
     message: str
     advice: str = ""
     """What to do; empty when nothing has to be done."""
 
 
-def ok(name: str, message: str) -> Finding:
+def ok(name: str, message: str) -> CheckResult:
     """Return that something is well."""
-    return Finding(name, Level.OK, message)
+    return CheckResult(name, Severity.OK, message)
 
 
-def warning(name: str, message: str, advice: str) -> Finding:
+def warning(name: str, message: str, advice: str) -> CheckResult:
     """Return that something may become a problem, or clears up by itself."""
-    return Finding(name, Level.WARNING, message, advice)
+    return CheckResult(name, Severity.WARNING, message, advice)
 
 
-def problem(name: str, message: str, advice: str) -> Finding:
+def problem(name: str, message: str, advice: str) -> CheckResult:
     """Return that something keeps training from going on, or endangers what was learned."""
-    return Finding(name, Level.PROBLEM, message, advice)
+    return CheckResult(name, Severity.PROBLEM, message, advice)
 
 
 def size_text(num_bytes: float) -> str:
