@@ -1,4 +1,4 @@
-"""The noun CheckResult: one thing that was looked at, how it is, and what to do about it."""
+"""The noun CheckResult: one thing that was checked, how it is, and what to do about it."""
 
 from dataclasses import dataclass
 from enum import StrEnum
@@ -12,10 +12,10 @@ class Severity(StrEnum):
 
 @dataclass(frozen=True)
 class CheckResult:
-    """What one look has shown. Both texts are printable."""
+    """What one check has shown. Both texts are printable."""
 
     name: str
-    """What was looked at, such as `daemon` or `disk`."""
+    """What was checked, such as `daemon` or `disk`."""
     level: Severity
     message: str
     advice: str = ""
@@ -33,14 +33,5 @@ def warning(name: str, message: str, advice: str) -> CheckResult:
 
 
 def problem(name: str, message: str, advice: str) -> CheckResult:
-    """Return that something keeps training from going on, or endangers what was learned."""
+    """Return that something keeps training from going on, or endangers what was trained."""
     return CheckResult(name, Severity.PROBLEM, message, advice)
-
-
-def size_text(num_bytes: float) -> str:
-    """Return a number of bytes as people write it."""
-    for unit in ("bytes", "KB", "MB"):
-        if num_bytes < 1000:
-            return f"{num_bytes:.0f} {unit}"
-        num_bytes /= 1000
-    return f"{num_bytes:,.1f} GB"

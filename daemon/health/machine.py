@@ -10,10 +10,10 @@ from datetime import datetime
 from pathlib import Path
 from typing import NamedTuple
 
-from daemon.health.check_result import CheckResult, Severity, ok, problem, size_text, warning
+from daemon.health.check_result import CheckResult, Severity, ok, problem, warning
 from trainer.protocol.layout import PRIVATE_MODE, Layout
 from trainer.protocol.status import Gpu
-from trainer.protocol.text import printable
+from trainer.protocol.text import printable, size_text
 
 MIN_AVAILABLE_BYTES = 512 * 1024 * 1024
 SIZES_PER_SAVE = 2  # the room the worker wants before it saves, in sizes of a checkpoint

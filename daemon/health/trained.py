@@ -3,11 +3,11 @@
 from collections.abc import Sequence
 
 from daemon.checkpoints.review import BlockedRestart, Damaged, Reviewed, Unusable, Whole, starting_point
-from daemon.health.check_result import CheckResult, ok, problem, size_text, warning
+from daemon.health.check_result import CheckResult, ok, problem, warning
 from trainer.config.lock import LockedSetting, check_lock
 from trainer.config.schema import Settings
 from trainer.protocol.manifest import Manifest, Unlocked
-from trainer.protocol.text import printable
+from trainer.protocol.text import printable, size_text
 
 
 def check_checkpoints(reviewed: Sequence[Reviewed], corrupt: Sequence[str]) -> list[CheckResult]:
