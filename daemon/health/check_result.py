@@ -21,6 +21,10 @@ class CheckResult:
     advice: str = ""
     """What to do; empty when nothing has to be done."""
 
+    @property
+    def is_problem(self) -> bool:
+        return self.level is Severity.PROBLEM
+
 
 def ok(name: str, message: str) -> CheckResult:
     """Return that something is well."""
