@@ -76,4 +76,6 @@ def _memory(planned: "Planned") -> str:
 def _time(found: "DryRun") -> str:
     if found.speed is None:
         return "unknown: this model has taken no steps yet, and none could be tried beside a running daemon"
-    return f"{duration_text(found.seconds)} at {found.speed.tokens_per_s:,.0f} tokens/s ({found.speed.source})"
+    return (
+        f"{duration_text(found.seconds)} at {found.speed.tokens_per_s:,.0f} tokens/s ({found.speed.source})"
+    )

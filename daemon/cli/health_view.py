@@ -1,12 +1,20 @@
-"""What a health check shows, checkpoints and crashes as text for people. What comes in is printable already."""
+"""Text for people: what a health check shows, checkpoints, crashes. What comes in is printable already."""
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
 
-from daemon.client.checkpoints import BrokenCheckpoint, ImpossibleRestart, Restart, WholeCheckpoint
-from daemon.health.check_result import CheckResult
-from daemon.health.restart_plan import CannotGoOn, GoesOn, NoPlan, RestartPlan
-from daemon.ledger.crashes import CrashGroup
+from daemon.client.results import (
+    BrokenCheckpoint,
+    CannotGoOn,
+    CheckResult,
+    CrashGroup,
+    GoesOn,
+    ImpossibleRestart,
+    NoPlan,
+    Restart,
+    RestartPlan,
+    WholeCheckpoint,
+)
 from trainer.protocol.text import printable, size_text
 
 LINES_SHOWN = 12

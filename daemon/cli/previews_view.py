@@ -10,7 +10,7 @@ from trainer.protocol.text import printable
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
-    from daemon.ledger.evaluation_records import PreviewHistory
+    from daemon.client.results import PreviewHistory
 
 LONGEST = 2_000  # characters of a text that are shown to people; JSON has all
 EMPTY = "(an empty answer)"

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from daemon.jobs.listing import FinishedFile, QueuedFile
+    from daemon.client.results import FinishedFile, QueuedFile
 
 ROWS_SHOWN = 50
 WIDEST_NAME = 60

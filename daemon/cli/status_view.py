@@ -8,7 +8,7 @@ from trainer.protocol.text import printable
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
-    from daemon.status.reader import Status
+    from daemon.client.results import Status
 
 BAR_WIDTH = 40  # columns; fits beside the names on the narrowest terminal
 

@@ -13,8 +13,8 @@ from daemon.cli.options import BaseDir, CommandFailed, Json, client_of, run, use
 from trainer.protocol.text import printable
 
 if TYPE_CHECKING:
-    from daemon.checkpoints.review import Reviewed
     from daemon.client.checkpoints import Checkpoints
+    from daemon.client.results import Reviewed
 
 app = typer.Typer(rich_markup_mode=None, pretty_exceptions_enable=False, no_args_is_help=True)
 

@@ -68,7 +68,7 @@ def list_files(
         finished, number = queue.finished(outcomes, limit=limit)
         _show([file._asdict() for file in finished], as_json, finished_lines(finished, number))
         return
-    files = queue.list()
+    files = queue.files()
     if as_json:
         print(json.dumps([file._asdict() for file in files]))
         return

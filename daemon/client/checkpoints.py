@@ -52,8 +52,8 @@ class BrokenCheckpoint:
     name: str
     """Printable."""
     state: Literal["damaged", "unusable"]
-    """damaged: the next start quarantines it and takes the one before. unusable: this release cannot judge it,
-    so the next start is blocked."""
+    """damaged: the next start quarantines it and takes the one before. unusable: this release cannot judge
+    it, so the next start is blocked."""
     is_current: bool
     is_pinned: bool
     reason: str

@@ -40,7 +40,7 @@ class Client:
         clock: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
-        self.any_layout = Layout(find_base_dir(base_dir and Path(base_dir).expanduser()))
+        self.any_layout = Layout(find_base_dir(Path(base_dir).expanduser() if base_dir else None))
         """The folder it is about, whether or not a daemon has ever run there."""
         self._clock = clock
         self._sleep = sleep

@@ -1,4 +1,4 @@
-"""Files as training data: what is in them, what a row looks like to the model, what training would be like."""
+"""Files as training data: what is in them, how the model sees a row, what training would be like."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -79,6 +79,10 @@ class Data:
                 "data.validation is quick; to look at one now: training_data validate FILE"
             ) from error
 
+    def is_in_queue(self, file: Path) -> bool:
+        """Whether a file lies in the queue, so that it can be named by its name alone."""
+        return file.resolve().is_relative_to(self._layout.queue.resolve())
+
     def inspect(
         self, file: Path, *, deep: bool = False, on_progress: Callable[[str], object] = _nobody
     ) -> "DataReport":
@@ -107,9 +111,7 @@ class Data:
             ask(INSPECTION, order.model_dump(mode="json"), tell=on_progress)
         )
 
-    def show(
-        self, file: Path, row: int, *, on_progress: Callable[[str], object] = _nobody
-    ) -> "Shown":
+    def show(self, file: Path, row: int, *, on_progress: Callable[[str], object] = _nobody) -> "Shown":
         """Return the tokens of a row as the model sees them.
 
         Args:

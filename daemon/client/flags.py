@@ -40,12 +40,16 @@ class Flags:
         with _translated():
             found = DataFile(path, self._settings.effective().settings.data).row_at(line)
             entry = Flagged(
-                at=utc_text(time.time()), file=place_of(path), line=line, note=note, row=json.loads(found.content)
+                at=utc_text(time.time()),
+                file=place_of(path),
+                line=line,
+                note=note,
+                row=json.loads(found.content),
             )
             add_flagged(self._file, entry)
         return entry
 
-    def list(self) -> "list[Flagged]":
+    def entries(self) -> list[Flagged]:
         """Return all flagged rows, oldest first.
 
         Raises:
@@ -55,7 +59,7 @@ class Flags:
             return list(read_flagged(self._file))
 
     def export(self, out: Path, *, replace: bool = False) -> int:
-        """Write the rows as they were, each with what was noted under `flagged`, which training does not read.
+        """Write the rows as they were, each with its note under `flagged`, which training does not read.
 
         Returns:
             How many there are.

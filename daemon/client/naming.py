@@ -1,4 +1,4 @@
-"""Which file in the queue a person means, and what can be done instead if it is not where it is looked for."""
+"""Which file in the queue a person means, and what can be done instead if it stands elsewhere."""
 
 from collections.abc import Sequence
 from pathlib import Path

@@ -75,7 +75,7 @@ class Queue:
 
     # ---- what is there
 
-    def list(self) -> list[QueuedFile]:
+    def files(self) -> list[QueuedFile]:
         """Return the files that wait or are processed, in the order in which they will be trained.
 
         Raises:
@@ -85,8 +85,8 @@ class Queue:
             return queued_files(self._layout)
 
     def finished(
-        self, outcomes: "Sequence[Outcome]", *, limit: int | None = None
-    ) -> "tuple[list[FinishedFile], int]":
+        self, outcomes: Sequence[Outcome], *, limit: int | None = None
+    ) -> tuple[list[FinishedFile], int]:
         """Return the files in the folders of these outcomes, each with its reason, and how many there are.
 
         Args:
@@ -107,7 +107,7 @@ class Queue:
         Raises:
             UnreadableHistory: the ledger cannot be read.
         """
-        files = self.list()
+        files = self.files()
         waiting = Counter(file.priority for file in files if not is_started(file))
         finished = {outcome: len(finished_names(self._layout, outcome)) for outcome in Outcome}
         return FolderCounts(
@@ -132,9 +132,7 @@ class Queue:
         [added] = self.add_all([Path(file)], priority=priority)
         return added
 
-    def add_all(
-        self, files: "Sequence[Path]", *, priority: Priority = Priority.NORMAL
-    ) -> "list[AddedFile]":
+    def add_all(self, files: Sequence[Path], *, priority: Priority = Priority.NORMAL) -> list[AddedFile]:
         """Copy files into the inbox as `add` does: all of them, or none if one cannot be meant."""
         for file in files:
             if not file.is_file():
@@ -188,7 +186,7 @@ class Queue:
             self._admit(path)
         return self._put_back(path)
 
-    def retry_failed(self) -> "list[str]":
+    def retry_failed(self) -> list[str]:
         """Put every file back that failed; return their names then, printable."""
         folder = self._layout.finished(Outcome.FAILED)
         return [self._put_back(folder / name) for name in finished_names(self._layout, Outcome.FAILED)]

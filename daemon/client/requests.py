@@ -32,9 +32,7 @@ class Requests:
         sleep: waits for so many seconds.
     """
 
-    def __init__(
-        self, layout: Layout, *, clock: Callable[[], float], sleep: Callable[[float], None]
-    ) -> None:
+    def __init__(self, layout: Layout, *, clock: Callable[[], float], sleep: Callable[[float], None]) -> None:
         self._layout = layout
         self._clock = clock
         self._sleep = sleep

@@ -111,9 +111,7 @@ def _describe(place: _Place, row: OpenJob | None) -> QueuedFile:
         return QueuedFile(shown, state, place.priority, None, None)
     is_saving = place.state == "processing" and row.is_trained
     state = "saving" if is_saving else place.state
-    return QueuedFile(
-        shown, state, place.priority or row.priority, row.rows, row.id, row.format or None
-    )
+    return QueuedFile(shown, state, place.priority or row.priority, row.rows, row.id, row.format or None)
 
 
 def _matched(places: list[_Place], known: dict[bytes, list[OpenJob]]) -> dict[_Place, OpenJob]:
@@ -139,7 +137,6 @@ def _matched(places: list[_Place], known: dict[bytes, list[OpenJob]]) -> dict[_P
 
 def _is_of(row: OpenJob, place: _Place) -> bool:
     return row.state == place.state and place.priority in (None, row.priority)
-
 
 
 def is_started(file: QueuedFile) -> bool:

@@ -1,4 +1,4 @@
-"""Read what evaluation has found: validation losses, scores of suites, and answers to fixed prompts over time."""
+"""Read what evaluation has found: validation losses, scores of suites, answers to fixed prompts."""
 
 import json
 import sqlite3

@@ -1,4 +1,4 @@
-"""What training a file has brought, as the ledger reports: losses before and after it, steps, tokens, time."""
+"""What training a file has brought, as the ledger has it: losses before and after it, steps, tokens, time."""
 
 import sqlite3
 from dataclasses import dataclass
@@ -129,4 +129,3 @@ def _after(database: sqlite3.Connection, job_id: str, last: int | None) -> Valid
     )
     row = database.execute(first, {"last": last, "job": job_id}).fetchone()
     return validation_of(row) if row else None
-

@@ -67,7 +67,7 @@ def open_read_only(path: Path) -> Iterator[sqlite3.Connection]:
 
 
 def has_table(database: sqlite3.Connection, name: str) -> bool:
-    """Whether a table is there; a ledger that no daemon of this release has opened yet lacks the newest ones."""
+    """Whether a table is there; a ledger that no daemon of this release has opened yet lacks some."""
     return database.execute("SELECT 1 FROM sqlite_master WHERE name = ?", (name,)).fetchone() is not None
 
 

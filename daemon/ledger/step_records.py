@@ -95,7 +95,7 @@ def _step(row: sqlite3.Row) -> RecordedStep:
 def read_step_buckets(path: Path, *, max_points: int, job_id: str | None) -> list[StepBucket]:
     """Return all steps, summed up to at most `max_points` stretches of equal length.
 
-    Takes memory for the points only, whatever the number of steps: each is one query over a range of an index.
+    Takes memory for the points only, however many steps there are: each is one query over a range.
 
     Args:
         job_id: only steps of this job; None for all.

@@ -258,9 +258,7 @@ def test_the_daemon_is_named_once(layout):
     assert line_of(drawn(layout), "daemon") == f"daemon       running (pid {os.getpid()})"
 
 
-@pytest.mark.parametrize(
-    "arguments, exit_code", [(["pause"], NoDaemon.exit_code), (["status", "--nope"], 2)]
-)
+@pytest.mark.parametrize("arguments, exit_code", [(["pause"], NoDaemon.exit_code), (["status", "--nope"], 2)])
 def test_with_json_an_error_is_json_on_standard_output(layout, arguments, exit_code):
     command = [sys.executable, "-m", "daemon.cli.training_controller", *arguments, "--json"]
     environment = os.environ | {"TRAINING_BASE_DIR": str(layout.base)}
