@@ -12,7 +12,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from daemon.cli.queue_view import queued_files
+from daemon.jobs.listing import queued_files
 from daemon.files.identity import identity_of
 from daemon.jobs.job_queue import JobQueue
 from daemon.ledger.ledger import Ledger
