@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
-from daemon.health.finding import Finding, ok, warning
+from daemon.health.check_result import CheckResult, ok, warning
 from daemon.health.machine import FIX
 from daemon.health.processes import is_process
 from trainer.protocol.checkpoints import FOLDER, POINTER
@@ -41,7 +41,7 @@ def _half_written(folder: Path) -> Iterator[Path]:
                 yield path
 
 
-def check_leftovers(leftovers: list[Path], base: Path, *, somebody_runs: bool) -> Finding:
+def check_leftovers(leftovers: list[Path], base: Path, *, somebody_runs: bool) -> CheckResult:
     """Say how many there are, and how they go."""
     if not leftovers:
         return ok("leftovers", "none")
