@@ -9,7 +9,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
-from signal import SIGKILL, Signals
+from signal import Signals
 from typing import Any
 
 from daemon.supervision.hang_watch import NO_SIGNS, Signs
@@ -18,6 +18,7 @@ from tests.daemon.elsewhere.agent import FOREIGN
 from tests.daemon.rig import FAKE_WORKER
 from trainer.protocol.handshake import SECRET_VARIABLE
 from trainer.protocol.layout import Layout
+from trainer.protocol.messages import CONNECTION_LOST
 from trainer.protocol.tcp import Listener, connect
 
 FAKE = (sys.executable, "-I", "-S", str(FAKE_WORKER))
@@ -109,7 +110,7 @@ class FarProcess:
 
     def _lose(self) -> None:
         """Count a worker as ended that nobody answers for; when its connection is closed, it leaves."""
-        self.end = {"exit_code": -SIGKILL, "oom_kills": 0, "words": ""}
+        self.end = {"exit_code": CONNECTION_LOST, "oom_kills": 0, "words": ""}
 
 
 class FarLauncher:

@@ -132,10 +132,10 @@ def test_a_worker_that_the_network_has_cut_off_leaves_and_the_next_goes_on_at_no
     assert charged(rig) == 0
     assert [row["file_step"] for row in rig.read("SELECT * FROM steps ORDER BY global_step")] == [1, 2, 3]
     [message] = rig.events("worker_ended")
-    assert message == "the connection to the worker was lost, so it saved what it could and left"
+    assert "it was cut off from the daemon" in message
 
 
-def test_a_machine_that_is_gone_blocks_and_costs_the_file_an_attempt_at_most(rig, far):
+def test_a_machine_that_is_gone_blocks_and_costs_the_file_nothing(rig, far):
     far.environment = {"FAKE_HOLD": "a.jsonl:2"}
     rig.start().drop("a.jsonl")
     rig.until_training("a.jsonl")
@@ -145,5 +145,5 @@ def test_a_machine_that_is_gone_blocks_and_costs_the_file_an_attempt_at_most(rig
 
     shown = rig.until_status("blocked")
     assert shown["status_reason"].startswith("the worker cannot be started: ")
-    assert charged(rig) <= 1
+    assert charged(rig) == 0
     eventually(lambda: not worker.is_running(), timeout_s=PATIENCE_S)
