@@ -14,7 +14,7 @@ from trainer.config.loader import load_settings
 from trainer.config.schema import sections
 
 ROOT = Path(__file__).parent.parent
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 COMMANDS = {
     "training_daemon": [""],
     "training_controller": ["pause", "resume", "stop", "skip", "status"],
