@@ -54,18 +54,19 @@ ARROWS: dict[str, set[str]] = {
     "daemon.ledger": {"daemon.files", "trainer.protocol"},
     "daemon.status": {"daemon.files", "trainer.protocol"},
     "daemon.settings": {"daemon.checkpoints", *_GROUND},
-    "daemon.jobs": {"daemon.files", "daemon.ledger", "trainer.protocol"},
+    "daemon.journal": {"daemon.ledger", "daemon.status", "trainer.protocol"},
+    "daemon.jobs": {"daemon.files", "daemon.journal", "daemon.ledger", "trainer.protocol"},
     "daemon.intake": {
-        *("daemon.files", "daemon.jobs", "daemon.ledger", "daemon.status"),
+        *("daemon.files", "daemon.jobs", "daemon.journal", "daemon.ledger", "daemon.status"),
         *("trainer.data.checks", *_GROUND),
     },
     "daemon.supervision": {
-        *("daemon.jobs", "daemon.ledger", "daemon.settings", "daemon.status"),
+        *("daemon.jobs", "daemon.journal", "daemon.ledger", "daemon.settings", "daemon.status"),
         *("trainer", *_GROUND),
     },
     "daemon": {
-        *("daemon.control", "daemon.files", "daemon.intake", "daemon.jobs", "daemon.ledger"),
-        *("daemon.settings", "daemon.status", "daemon.supervision"),
+        *("daemon.control", "daemon.files", "daemon.intake", "daemon.jobs", "daemon.journal"),
+        *("daemon.ledger", "daemon.settings", "daemon.status", "daemon.supervision"),
         "trainer.protocol",
     },
     "daemon.health": {
