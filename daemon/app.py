@@ -27,7 +27,8 @@ from daemon.obstacles import Obstacles
 from daemon.service_manager import ServiceManager
 from daemon.settings.live_settings import LiveSettings
 from daemon.status.board import StatusBoard
-from daemon.supervision.launcher import Launcher, LocalLauncher
+from daemon.supervision.launcher import Launcher
+from daemon.supervision.local_launcher import LocalLauncher
 from daemon.supervision.supervisor import Supervisor
 from daemon.wake import Wake
 from trainer.protocol.files import UnreadableFile, read_json, write_json

@@ -280,7 +280,7 @@ class Daemon:
             self._board.set(current_file=printable(check.name) if check else None)
         self._board.set(
             queue=self._queue.counts(),
-            memory=read_memory(worker.pid if worker else None),
+            memory=read_memory(worker.memory_bytes() if worker else None),
             gpus=self._gpus.read(),
         )
 
