@@ -365,9 +365,9 @@ class MonitoringSettings(Section):
 
     max_overhead_percent: Annotated[float, Field(gt=0, le=100)] = 5.0
     """Percentage of the time that validation, suites and previews may take together. If they would take more,
-    their intervals are doubled as often as needed, and suites are left out at the end of a file. The intervals
-    return to normal when evaluations become cheap again. 100 never changes the intervals. The first evaluation
-    of each kind always runs, and so does the validation loss at the end of a file."""
+    their intervals are doubled as often as needed, and suites are left out at the end of a file. The
+    intervals return to normal when evaluations become cheap again. 100 never changes the intervals. The first
+    evaluation of each kind always runs, and so does the validation loss at the end of a file."""
 
 
 class CheckpointSettings(Section):
