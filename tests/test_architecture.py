@@ -53,11 +53,11 @@ ARROWS: dict[str, set[str]] = {
     "daemon.checkpoints": {"trainer.protocol"},
     "daemon.ledger": {"daemon.files", "trainer.protocol"},
     "daemon.status": {"daemon.files", "trainer.protocol"},
-    "daemon.settings": {"daemon.checkpoints", *_GROUND},
     "daemon.journal": {"daemon.ledger", "daemon.status", "trainer.protocol"},
+    "daemon.settings": {"daemon.checkpoints", *_GROUND},
     "daemon.jobs": {"daemon.files", "daemon.journal", "daemon.ledger", "trainer.protocol"},
     "daemon.intake": {
-        *("daemon.files", "daemon.jobs", "daemon.journal", "daemon.ledger", "daemon.status"),
+        *("daemon.files", "daemon.jobs", "daemon.journal", "daemon.status"),
         *("trainer.data.checks", *_GROUND),
     },
     "daemon.supervision": {
@@ -65,8 +65,15 @@ ARROWS: dict[str, set[str]] = {
         *("trainer", *_GROUND),
     },
     "daemon": {
-        *("daemon.control", "daemon.files", "daemon.intake", "daemon.jobs", "daemon.journal"),
-        *("daemon.ledger", "daemon.settings", "daemon.status", "daemon.supervision"),
+        *(
+            "daemon.control",
+            "daemon.files",
+            "daemon.intake",
+            "daemon.jobs",
+            "daemon.journal",
+            "daemon.ledger",
+        ),
+        *("daemon.settings", "daemon.status", "daemon.supervision"),
         "trainer.protocol",
     },
     "daemon.health": {

@@ -6,7 +6,7 @@ import pytest
 
 from daemon.files.identity import Identity
 from daemon.ledger.database import MIGRATIONS, UnusableLedger
-from daemon.ledger.ledger import Crash, Ledger, Lessons
+from daemon.ledger.ledger import Crash, Ledger, RetryHints
 from tests.support import FakeClock, job_for, rows, write_jsonl
 from trainer.protocol.job import EarlierFile, FaultKind, JobRecord, Outcome, Reason, Window
 from trainer.protocol.messages import StepReport, Validated
@@ -228,7 +228,7 @@ def test_an_event_is_one_safe_line_with_its_time(ledger, layout):
 def test_a_job_begins_without_lessons(ledger, job):
     ledger.add_job(job, IDENTITY, "waiting")
 
-    assert ledger.lessons("1") == ledger.lessons("unknown") == Lessons(None, ())
+    assert ledger.retry_hints("1") == ledger.retry_hints("unknown") == RetryHints(None, ())
 
 
 def test_lessons_add_up_and_stay(ledger, layout, job):
@@ -241,7 +241,7 @@ def test_lessons_add_up_and_stay(ledger, layout, job):
     ledger.commit()
 
     after = Ledger(layout.ledger_file, clock=FakeClock())
-    assert after.lessons("1") == Lessons(2048, (Window(first=0, last=3), Window(first=9, last=9)))
+    assert after.retry_hints("1") == RetryHints(2048, (Window(first=0, last=3), Window(first=9, last=9)))
     after.close()
 
 
@@ -249,13 +249,13 @@ def test_every_begin_has_a_higher_number(ledger, job):
     other = job.model_copy(update={"id": "0"})
     for item in (job, other):
         ledger.add_job(item, IDENTITY, "waiting")
-    before = [known.began for known in ledger.open_jobs()]
+    before = [known.start_number for known in ledger.open_jobs()]
 
-    numbers = [ledger.begin_job(item) for item in (job, other, job)]
+    numbers = [ledger.note_start(item) for item in (job, other, job)]
 
     assert before == [None, None]
     assert numbers == [1, 2, 3]
-    assert [(known.state, known.began) for known in ledger.open_jobs()] == [
+    assert [(known.state, known.start_number) for known in ledger.open_jobs()] == [
         ("processing", 2),
         ("processing", 3),
     ]
@@ -431,7 +431,7 @@ def test_a_ledger_of_version_1_is_brought_up_to_date_and_keeps_what_it_has(layou
     [known] = ledger.open_jobs()
     ledger.close()
 
-    assert (known.job.name, known.state, known.began) == ("a.jsonl", "processing", None)
+    assert (known.job.name, known.state, known.start_number) == ("a.jsonl", "processing", None)
     assert read(layout, "SELECT attempts, left_out FROM jobs") == [(2, "[[1, 1]]")]
     assert read(layout, "SELECT global_step FROM steps") == [(1,), (2,)]
     assert read(layout, "SELECT replayed FROM steps") == [(0,), (0,)]
