@@ -53,9 +53,11 @@ def read_crashes(ledger_file: Path, *, limit: int) -> list[CrashGroup]:
     if not ledger_file.exists():
         return []
     with open_read_only(ledger_file) as database:
-        if not has_table(database, "deaths"):
-            return []
-        return _grouped(database.execute("SELECT * FROM deaths ORDER BY id DESC LIMIT ?", (limit,)))
+        for table in ("crashes", "deaths"):  # its name until version 5
+            if has_table(database, table):
+                rows = database.execute(f"SELECT * FROM {table} ORDER BY id DESC LIMIT ?", (limit,))
+                return _grouped(rows)
+        return []
 
 
 def _grouped(newest_first: Iterable[sqlite3.Row]) -> list[CrashGroup]:
