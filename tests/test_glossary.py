@@ -54,6 +54,7 @@ EXCEPTIONS = {
     ("*", "begun_at"): "a column of the ledger, which people query",
     ("batch_size_store", "Fit"): "the content of `models/fit.json`",
     ("batch_size_store", "_fit"): "the content of `models/fit.json`",
+    ("data", "fit_max_length"): "to fit a length to a file",
     ("evaluator", "means"): "averages",
 }
 
