@@ -1,21 +1,15 @@
 """The types of the client's answers, wherever they are made; for annotations and for `match`."""
 
 from daemon.checkpoints.review import Reviewed
-from daemon.client.checkpoints import (
-    BrokenCheckpoint,
-    ImpossibleRestart,
-    Restart,
-    Verification,
-    WholeCheckpoint,
-)
+from daemon.client.checkpoints import BrokenCheckpoint, Verification, WholeCheckpoint
 from daemon.client.data import FittingLength, ProposedLength
 from daemon.client.queue import AddedFile, FolderCounts
 from daemon.client.requests import Obeyed
+from daemon.client.restart import CannotGoOn, GoesOn, ImpossibleRestart, NoPlan, Restart, RestartPlan
 from daemon.client.settings import LockedChange
 from daemon.client.waiting import EndedFile
 from daemon.data_tools.flagged import Flagged
 from daemon.health.check_result import CheckResult, Severity
-from daemon.health.restart_plan import CannotGoOn, GoesOn, NoPlan, RestartPlan
 from daemon.jobs.listing import FinishedFile, QueuedFile
 from daemon.ledger.crashes import CrashGroup
 from daemon.ledger.evaluation_records import PreviewHistory, RecordedScore, Validation
