@@ -13,9 +13,9 @@ from daemon.health.check_result import CheckResult, Severity
 from daemon.jobs.listing import FinishedFile, QueuedFile
 from daemon.ledger.crashes import CrashGroup
 from daemon.ledger.evaluation_records import PreviewHistory, RecordedScore, Validation
+from daemon.ledger.event_stream import RecordedEvent
 from daemon.ledger.file_value import FileValue
 from daemon.ledger.job_records import RecordedJob
-from daemon.ledger.reader import Event
 from daemon.ledger.step_records import RecordedStep, StepBucket
 from daemon.status.reader import Status
 
@@ -26,7 +26,6 @@ __all__ = [
     "CheckResult",
     "CrashGroup",
     "EndedFile",
-    "Event",
     "FileValue",
     "FinishedFile",
     "FittingLength",
@@ -40,6 +39,7 @@ __all__ = [
     "PreviewHistory",
     "ProposedLength",
     "QueuedFile",
+    "RecordedEvent",
     "RecordedJob",
     "RecordedScore",
     "RecordedStep",
