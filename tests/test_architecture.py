@@ -80,14 +80,17 @@ ARROWS: dict[str, set[str]] = {
         *("daemon.checkpoints", "daemon.control", "daemon.files", "daemon.intake", "daemon.jobs"),
         *("daemon.ledger", "daemon.status", "trainer.data", "trainer.data.reading", *_GROUND),
     },
-    "daemon.client": {"daemon.cli", "daemon.supervision", "trainer.protocol"},
+    "daemon.client": {
+        *("daemon.checkpoints", "daemon.data_tools", "daemon.files", "daemon.health", "daemon.intake"),
+        *("daemon.jobs", "daemon.journal", "daemon.ledger", "daemon.settings", "daemon.status"),
+        *("daemon.supervision", *_GROUND),
+    },
     "daemon.data_tools": {*_READ_DATA, "trainer.data.checks", *_GROUND},
     "daemon.data_tools.analysis": {"daemon.data_tools", "trainer.data", "trainer.protocol"},
     "daemon.data_tools.puzzles": {"daemon.data_tools", "trainer.data"},
     "daemon.cli": {
-        *("daemon", "daemon.checkpoints", "daemon.client", "daemon.data_tools", "daemon.data_tools.analysis"),
-        *("daemon.data_tools.puzzles", "daemon.files", "daemon.health", "daemon.intake", "daemon.jobs"),
-        *("daemon.ledger", "daemon.settings", "daemon.status", "daemon.supervision", *_GROUND),
+        *("daemon", "daemon.client", "daemon.data_tools", "daemon.data_tools.analysis"),
+        *("daemon.data_tools.puzzles", *_GROUND),
     },
 }
 

@@ -74,6 +74,10 @@ class NoSuchCheckpoint(ClientError):
     """No checkpoint has this name."""
 
 
+class NoSuchFollower(ClientError):
+    """No installed package offers a follower of this name."""
+
+
 class CannotUnlock(ClientError):
     """There is no change of a locked setting that could be allowed."""
 
