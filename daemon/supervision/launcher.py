@@ -29,7 +29,8 @@ class Process(Protocol):
     """A worker that runs or has run, wherever that is.
 
     The daemon's loop waits for each answer, so none but `wait` may take longer than a moment. None raises:
-    what cannot be found out is unknown. One that is out of reach for good counts as ended.
+    what cannot be found out is unknown. One that is out of reach for good counts as ended, with the exit code
+    CONNECTION_LOST; should it live on, the lock of the models folder keeps the next from writing beside it.
     """
 
     @property

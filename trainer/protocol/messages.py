@@ -371,7 +371,7 @@ class Faulted(Message):
 
 
 CONNECTION_LOST = 75
-"""The exit code of a worker that nobody could tell anything any more, or hear. As sysexits' EX_TEMPFAIL."""
+"""The exit code of a worker that was cut off from its daemon. In sysexits' words: a temporary failure."""
 
 
 class Leaving(Message):
