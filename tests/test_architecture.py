@@ -53,18 +53,28 @@ ARROWS: dict[str, set[str]] = {
     "daemon.checkpoints": {"trainer.protocol"},
     "daemon.ledger": {"daemon.files", "trainer.protocol"},
     "daemon.status": {"daemon.files", "trainer.protocol"},
-    "daemon.journal": {"daemon.ledger", "daemon.status", "trainer.protocol"},
+    "daemon.journal.events": {"trainer.protocol"},
+    "daemon.journal": {"daemon.journal.events", "daemon.ledger", "daemon.status", "trainer.protocol"},
     "daemon.settings": {"daemon.checkpoints", *_GROUND},
-    "daemon.jobs": {"daemon.files", "daemon.journal", "daemon.ledger", "trainer.protocol"},
+    "daemon.jobs": {
+        "daemon.journal.events",
+        "daemon.files",
+        "daemon.journal",
+        "daemon.ledger",
+        "trainer.protocol",
+    },
     "daemon.intake": {
+        "daemon.journal.events",
         *("daemon.files", "daemon.jobs", "daemon.journal", "daemon.status"),
         *("trainer.data.checks", *_GROUND),
     },
     "daemon.supervision": {
+        "daemon.journal.events",
         *("daemon.jobs", "daemon.journal", "daemon.ledger", "daemon.settings", "daemon.status"),
         *("trainer", *_GROUND),
     },
     "daemon": {
+        "daemon.journal.events",
         *(
             "daemon.control",
             "daemon.files",
