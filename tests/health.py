@@ -98,7 +98,7 @@ def note_jobs(layout: Layout, *known: tuple[Path, Priority]) -> list[Job]:
         job = job_for(path, id=f"20260101-000000-00000{number}", priority=priority)
         ledger.add_job(job, identity_of(path.stat()), "waiting")
         if path.parent == layout.processing:
-            ledger.begin_job(job)
+            ledger.note_start(job)
         jobs.append(job)
     ledger.close()
     return jobs

@@ -82,11 +82,11 @@ def next_batch(ledger_file: Path, position: Position | None, *, limit: int) -> B
 def follow(
     follower: Follower, layout: Layout, *, wait: Callable[[], bool], report: Callable[[str], None]
 ) -> None:
-    """Pass events on as they come, until told to end.
+    """Pass events on as they come, until asked to end.
 
     Args:
         wait: called when there is nothing to pass on; whether to look again.
-        report: told of events that are lost, and of a ledger that cannot be read.
+        report: called with events that are lost, and of a ledger that cannot be read.
     """
     problem = None
     while True:

@@ -27,8 +27,8 @@ class LedgerJob:
 
     id: str
     is_ended: bool
-    began: int | None
-    """Its number in the order of begins; None while it waits."""
+    start_number: int | None
+    """Its number in the order of starts; None while it waits."""
     name: str
     """As the system has it; not printable."""
     priority: Priority
@@ -107,7 +107,7 @@ def _job(row: sqlite3.Row) -> LedgerJob:
     return LedgerJob(
         id=row["id"],
         is_ended=row["state"] in list(Outcome),
-        began=row["began"] if is_new and row["state"] == "processing" else None,
+        start_number=row["began"] if is_new and row["state"] == "processing" else None,
         name=os.fsdecode(row["name"]),
         priority=Priority(row["priority"]),
         sha256=row["sha256"],
