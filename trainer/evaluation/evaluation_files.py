@@ -13,9 +13,9 @@ from trainer.data.reading.rows import BadRow
 from trainer.data.rendering.render import Example, ExampleRenderer, learnable
 from trainer.evaluation.questions import Question, QuestionMaker, read_question_rows
 from trainer.evaluation.validation import load_validation_examples
+from trainer.pipeline.rendering import make_renderer
 from trainer.profiles.base import DataProfile
 from trainer.profiles.registry import make_profile
-from trainer.session.open_job import make_renderer
 
 MOST_PROMPTS = 100  # of previews.file; a round of previews has seconds
 

@@ -185,8 +185,9 @@ def _opened(
     engine: "TrainerEngine", asked: DryRunOrder, check: FileCheck, settings: Settings, executor: Executor
 ) -> Iterator["OpenJob"]:
     from trainer.data.rendering.render import ExampleRenderer
-    from trainer.session.open_job import Means, open_job, open_rows
-    from trainer.session.replay import EarlierFiles
+    from trainer.pipeline.example_pipeline import ExamplePipeline, open_rows
+    from trainer.pipeline.replay import EarlierFiles
+    from trainer.session.open_job import SessionResources, open_job
 
     path = Path(asked.file)
     job = check.to_job(id="dry run", name=path.name)
@@ -201,8 +202,9 @@ def _opened(
     scratch = base_dir = Path(asked.base_dir)
     earlier = EarlierFiles(executor, engine.reporter.tick, scratch)
     with closing(earlier), closing(open_rows(job, path, settings, scratch)) as rows:
-        means = Means(ExampleRenderer(engine.tokenizer), executor, earlier, engine.budget, base_dir=base_dir)
-        yield open_job(order, rows, settings, None, means)
+        pipeline = ExamplePipeline(ExampleRenderer(engine.tokenizer), executor, base_dir=base_dir)
+        resources = SessionResources(pipeline, earlier, engine.budget)
+        yield open_job(order, rows, settings, None, resources)
 
 
 def _survey(opened: "OpenJob", engine: "TrainerEngine") -> "Survey":

@@ -18,7 +18,7 @@ from typing import NoReturn
 
 from trainer.config.schema import Settings
 from trainer.data.checks.file_check import FileCheck, RejectedRow, check_file
-from trainer.data.checks.report import Limits, RowReport
+from trainer.data.checks.report import ReportLimits, RowReport
 from trainer.mains.one_shot import be_killed_first, take_standard_output
 from trainer.protocol.data_report import INTAKE_RULE, DataReport, Finding, InspectionOrder
 from trainer.protocol.job import FaultKind, Job
@@ -89,7 +89,7 @@ def _of_rejected(rejected: list[RejectedRow], check: FileCheck, limit: float) ->
 
 def _empty_report(job: Job, settings: Settings, findings: list[Finding]) -> DataReport:
     data = settings.data
-    limits = Limits(max_length=data.max_length, max_truncated_fraction=data.max_truncated_fraction)
+    limits = ReportLimits(max_length=data.max_length, max_truncated_fraction=data.max_truncated_fraction)
     return RowReport(limits).report(job, validation="standard", duplicates=(), more=findings)
 
 
@@ -98,10 +98,12 @@ def _looked_at(order: InspectionOrder, job: Job, settings: Settings, tell: Tell)
     from trainer.data.rendering.render import ExampleRenderer
     from trainer.data.rendering.source import ExampleSource
     from trainer.model.tokenizer_only import load_lone_tokenizer
+    from trainer.pipeline.deep_inspection import open_deep_inspection
+    from trainer.pipeline.example_pipeline import open_rows
+    from trainer.pipeline.inspection import FileInspection
+    from trainer.pipeline.job_plan import make_plan
+    from trainer.pipeline.rendering import make_renderer, renderer_without_limit
     from trainer.profiles.registry import make_profile
-    from trainer.session.data_checks import DataCheck, renderer_without_limit
-    from trainer.session.deep_check import open_deep_look
-    from trainer.session.open_job import make_plan, make_renderer, open_rows
 
     base_dir = Path(order.base)
     profile = make_profile(settings.profile.name, settings.profile.options, base_dir=base_dir)
@@ -114,12 +116,14 @@ def _looked_at(order: InspectionOrder, job: Job, settings: Settings, tell: Tell)
     with ThreadPoolExecutor(1) as executor, closing(open_rows(job, Path(order.file), settings)) as rows:
         source = ExampleSource(rows, make_plan(job, settings, ()), render, executor=executor, lookahead=1)
         render_whole = renderer_without_limit(profile, renderer, settings)
-        with open_deep_look(settings, base_dir=base_dir) as deep:
-            look = DataCheck(job, rows, source, render_whole, data, profile, wanted=SAMPLED_ROWS, deep=deep)
-            while look.go_on():
-                if look.num_looked_at % ROWS_BETWEEN_WORDS == 0:
-                    tell(f"{look.num_looked_at:,} of {look.num_wanted:,} rows")
-            return look.report()
+        with open_deep_inspection(settings, base_dir=base_dir) as deep:
+            inspection = FileInspection(
+                job, rows, source, render_whole, data, profile, wanted=SAMPLED_ROWS, deep=deep
+            )
+            while inspection.go_on():
+                if inspection.num_inspected % ROWS_BETWEEN_WORDS == 0:
+                    tell(f"{inspection.num_inspected:,} of {inspection.num_wanted:,} rows")
+            return inspection.report()
 
 
 def main() -> None:

@@ -22,6 +22,9 @@ from trainer.data.reading.rows import BadRow, FileChanged, RowFile
 from trainer.data.rendering.render import ExampleRenderer
 from trainer.data.rendering.token_cache import TokenCache
 from trainer.evaluation.scheduling import Evaluation
+from trainer.pipeline.example_pipeline import ExamplePipeline
+from trainer.pipeline.job_plan import job_settings
+from trainer.pipeline.replay import EarlierFiles
 from trainer.profiles.base import BrokenProfile
 from trainer.protocol.faults import BrokenModel, NotFinite, UnusableReplay
 from trainer.protocol.job import FaultKind, Job, JobRecord, Outcome, Window
@@ -53,8 +56,7 @@ from trainer.reporting.reporter import Reporter
 from trainer.session.data_checks import DataChecks, RefusedData
 from trainer.session.interfaces import CommandSource, Learner
 from trainer.session.next_files import NextFiles
-from trainer.session.open_job import Means, OpenJob, UnreadableRows, open_job, render_ahead, settings_of
-from trainer.session.replay import EarlierFiles
+from trainer.session.open_job import OpenJob, SessionResources, UnreadableRows, open_job
 from trainer.session.saver import Saver
 from trainer.step.feeding_trainer import StepBundle
 
@@ -97,8 +99,9 @@ class Session:
         self._next_files = NextFiles(scratch)
         self._earlier_files = EarlierFiles(self._executor, reporter.tick, scratch)
         renderer = ExampleRenderer(learner.tokenizer)
-        self._means = Means(renderer, self._executor, self._earlier_files, learner.budget, cache, base_dir)
-        self._data_checks = DataChecks(self._means, reporter)
+        self._pipeline = ExamplePipeline(renderer, self._executor, cache, base_dir)
+        self._resources = SessionResources(self._pipeline, self._earlier_files, learner.budget)
+        self._data_checks = DataChecks(self._pipeline, reporter)
         self._order: StartJob | None = None
         self._paused = False
         self._stopping = False
@@ -185,7 +188,7 @@ class Session:
 
     def _prepare(self, command: PrepareJob) -> None:
         job, cursor = command.job, self.progress.cursors.get(command.job.id)
-        render = render_ahead(job, self._settings, cursor, self._means)
+        render = self._pipeline.render_ahead(job, self._settings, cursor)
         check = self._data_checks.ahead(job, self._settings, cursor)
 
         def make_ready(rows: RowFile) -> None:
@@ -298,8 +301,8 @@ class Session:
         try:
             rows = self._next_files.take(job, Path(order.path), settings)
             try:
-                self._learner.use(settings_of(cursor, settings))
-                opened = open_job(order, rows, settings, cursor, self._means)
+                self._learner.use(job_settings(cursor, settings))
+                opened = open_job(order, rows, settings, cursor, self._resources)
                 self._data_checks.check(opened, is_admitted=order.admitted)
             except BaseException:
                 rows.close()

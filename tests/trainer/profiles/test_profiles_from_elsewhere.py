@@ -20,6 +20,7 @@ from tests.trainer.session_rig import LEAVE, FakeLearner, Run, start
 from tests.trainer.session_rig import settings_with as session_settings
 from tests.trainer.worker_rig import START_TIMEOUT_S, Worker
 from trainer.data.conversation import Conversation, Message
+from trainer.pipeline.job_plan import make_plan
 from trainer.profiles.base import BadProfileOption, BrokenProfile, DataProfile, Generation
 from trainer.profiles.guard import CHECKED_ROWS
 from trainer.profiles.registry import make_profile
@@ -36,7 +37,6 @@ from trainer.protocol.messages import (
     StartJob,
     WorkerReady,
 )
-from trainer.session.open_job import make_plan
 
 PAGE = (Path(__file__).parents[3] / "docs" / "DATA.md").read_text()
 CONVERSATION = Conversation((Message("user", "Say 3."), Message("assistant", "3")))

@@ -178,8 +178,10 @@ def prepared_run(job_file: Any, tmp_path: Path, settings: Settings, then: Any, *
 
 def test_the_next_file_is_looked_at_while_the_current_one_trains(job_file, tmp_path, monkeypatch):
     made: list[Any] = []
-    original = data_checks.DataCheck.report
-    monkeypatch.setattr(data_checks.DataCheck, "report", lambda self: made.append(original(self)) or made[-1])
+    original = data_checks.FileInspection.report
+    monkeypatch.setattr(
+        data_checks.FileInspection, "report", lambda self: made.append(original(self)) or made[-1]
+    )
     settings = settings_with(training={"batch_size": 1}, data={"validation": "standard"})
 
     def once_ready() -> None:

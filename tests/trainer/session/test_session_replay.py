@@ -10,10 +10,10 @@ import pytest
 
 from tests.support import rows, write_jsonl
 from tests.trainer.session_rig import LEAVE, FakeLearner, Run, settings_with, start
+from trainer.pipeline.replay import EarlierFiles
 from trainer.protocol.faults import UnusableReplay
 from trainer.protocol.job import EarlierFile
 from trainer.protocol.messages import JobEnded, JobStarted
-from trainer.session.replay import EarlierFiles
 
 SAVES_LATE = {"group_commit_s": 1e9}
 MIXED = settings_with(

@@ -1,4 +1,4 @@
-"""Look at every row of a file for what a sample cannot show: duplicates, leaks and private data.
+"""Inspect every row of a file for what a sample cannot show: duplicates, leaks and private data.
 
 About 5,000 rows a second; memory stays flat. Nothing here keeps a file from being trained.
 """
@@ -16,7 +16,7 @@ from trainer.protocol.deep import DeepFindings, Duplicates, Place, PrivateData, 
 from trainer.protocol.text import printable
 
 FIRST_SHOWN = 5
-DUPLICATE_LIMIT = 0.01  # up to which nobody need look
+DUPLICATE_LIMIT = 0.01  # up to which it is only a note
 
 
 class _Tally:
@@ -53,7 +53,7 @@ class _Secrets:
         self._rows: Counter[PrivatePattern] = Counter()
         self._first: dict[PrivatePattern, list[tuple[int, str]]] = {}
 
-    def look_at(self, numbered: Numbered) -> None:
+    def note(self, numbered: Numbered) -> None:
         line, conversation = numbered
         for pattern, beginning in find_private_data(conversation, self._patterns):
             self._rows[pattern] += 1
@@ -85,7 +85,7 @@ class _Earlier:
             return None
 
 
-class DeepLook:
+class DeepInspection:
     """Takes in the rows of a file one by one, and says at the end what was found. For one thread at a time.
 
     Args:
@@ -109,14 +109,14 @@ class DeepLook:
         self._num_rows = 0
         self._before, self._within, self._leaked = _Tally(), _Tally(), _Tally()
 
-    def look(self, line: int, conversation: Conversation) -> None:
+    def note(self, line: int, conversation: Conversation) -> None:
         """Take note of a row; rows come in the order of the file."""
         row = sketch_row(line, conversation)
         self._before.note(self._earlier.find(row))
         self._leaked.note(self._held_out.find(row) if self._held_out else None)
         self._within.note(self._own.find(row))
         self._own.insert(self._file, [row])
-        self._secrets.look_at((line, conversation))
+        self._secrets.note((line, conversation))
         self._num_rows += 1
 
     def findings(self) -> DeepFindings:

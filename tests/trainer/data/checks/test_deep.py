@@ -10,10 +10,10 @@ from tests.support import row, rows, write_jsonl
 from tests.trainer.row_texts import answer, sketches, words
 from trainer.config.loader import BadConfig
 from trainer.config.schema import Settings
-from trainer.data.checks.deep import FIRST_SHOWN, DeepLook
+from trainer.data.checks.deep import FIRST_SHOWN, DeepInspection
 from trainer.data.checks.seen_rows import FILE_NAME, SeenRows
+from trainer.pipeline.deep_inspection import open_deep_inspection
 from trainer.protocol.deep import DeepFindings, Duplicates, Place, PrivateData
-from trainer.session.deep_check import open_deep_look
 
 
 def numbered(*texts, first=1):
@@ -21,10 +21,10 @@ def numbered(*texts, first=1):
 
 
 def deep_findings(rows, *, seen=None):
-    with closing(DeepLook(seen=seen)) as look:
+    with closing(DeepInspection(seen=seen)) as inspection:
         for line, conversation in rows:
-            look.look(line, conversation)
-        return look.findings()
+            inspection.note(line, conversation)
+        return inspection.findings()
 
 
 def different(number, *, seed=0):
@@ -34,9 +34,9 @@ def different(number, *, seed=0):
 
 def look(base_dir, texts, *, data=None, **sections):
     settings = Settings.model_validate({"data": {"validation": "deep"} | (data or {}), **sections})
-    with open_deep_look(settings, base_dir=base_dir) as deep:
+    with open_deep_inspection(settings, base_dir=base_dir) as deep:
         for line, conversation in numbered(*texts):
-            deep.look(line, conversation)
+            deep.note(line, conversation)
         return deep.findings()
 
 
@@ -100,7 +100,7 @@ def test_an_index_that_breaks_meanwhile_costs_only_what_it_would_have_told(seen)
 
 def test_rows_may_be_looked_at_on_another_thread(base_dir):
     settings = Settings.model_validate({"data": {"validation": "deep"}})
-    with open_deep_look(settings, base_dir=base_dir) as deep, ThreadPoolExecutor(1) as other:
+    with open_deep_inspection(settings, base_dir=base_dir) as deep, ThreadPoolExecutor(1) as other:
         for line, conversation in numbered(*different(2), *different(2)):
             other.submit(deep.look, line, conversation).result()
 
