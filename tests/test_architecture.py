@@ -73,7 +73,7 @@ ARROWS: dict[str, set[str]] = {
         *("daemon.checkpoints", "daemon.control", "daemon.files", "daemon.intake", "daemon.jobs"),
         *("daemon.ledger", "daemon.status", "trainer.data", "trainer.data.reading", *_GROUND),
     },
-    "daemon.client": {"daemon.cli", "daemon.supervision", "trainer.protocol"},
+    "daemon.client": {"daemon.supervision", "trainer.protocol"},
     "daemon.data_tools": {*_READ_DATA, "trainer.data.checks", *_GROUND},
     "daemon.data_tools.analysis": {"daemon.data_tools", "trainer.data", "trainer.protocol"},
     "daemon.data_tools.puzzles": {"daemon.data_tools", "trainer.data"},

@@ -1,23 +1,19 @@
 """Ask a process that may load torch what training a file would be like, and show it. Changes nothing."""
 
-import json
-import signal
-import subprocess
-import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from daemon.cli.options import BAD_CONFIG_EXIT_CODE, CommandFailed, settings_in
+from daemon.cli.options import CommandFailed, settings_in
 from daemon.cli.status_view import duration_text
+from daemon.client.helper_process import HelperFailed, ask
 from daemon.health.finding import size_text
 from daemon.jobs.replay import choose
 from daemon.ledger.reader import UnreadableLedger, read_completed, recent_speed
 from daemon.status.reader import read_status
-from daemon.supervision.launcher import worker_environment
 from trainer.config.schema import Settings
-from trainer.protocol.dry_run import ANSWERS, Answer, DryRunOrder, Planned, Refused
+from trainer.protocol.dry_run import DryRunOrder, Planned
 from trainer.protocol.files import file_sha256
 from trainer.protocol.job import EarlierFile, Outcome
 from trainer.protocol.layout import Layout
@@ -26,8 +22,7 @@ from trainer.protocol.text import printable
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
-COMMAND = [sys.executable, "-P", "-m", "trainer.mains.dry_run"]
-LAST_WORDS = 2_000  # characters of a process that ended without an answer
+PLANNING = "trainer.mains.dry_run"
 
 
 @dataclass(frozen=True)
@@ -46,19 +41,19 @@ def dry_run(layout: Layout, file: Path, overrides: list[str]) -> tuple[Planned, 
         CommandFailed: it would not be trained.
     """
     settings = settings_in(layout, overrides).settings
-    answer = _ask(
-        DryRunOrder(
-            base_dir=str(layout.base),
-            file=str(file.resolve()),
-            settings=settings.model_dump(mode="json"),
-            daemon_runs=read_status(layout).is_running,
-            replayed=_replayed(layout, file, settings),
-            replay_folder=str(layout.finished(Outcome.COMPLETED)),
-        )
+    order = DryRunOrder(
+        base_dir=str(layout.base),
+        file=str(file.resolve()),
+        settings=settings.model_dump(mode="json"),
+        daemon_runs=read_status(layout).is_running,
+        replayed=_replayed(layout, file, settings),
+        replay_folder=str(layout.finished(Outcome.COMPLETED)),
     )
-    if isinstance(answer, Refused):
-        raise CommandFailed(answer.message, exit_code=BAD_CONFIG_EXIT_CODE if answer.is_bad_config else 1)
-    return answer, _speed(layout, answer)
+    try:
+        planned = ask(PLANNING, order, Planned)
+    except HelperFailed as error:
+        raise CommandFailed(str(error), exit_code=error.exit_code) from error
+    return planned, _speed(layout, planned)
 
 
 def _replayed(layout: Layout, file: Path, settings: Settings) -> tuple[EarlierFile, ...]:
@@ -71,17 +66,6 @@ def _replayed(layout: Layout, file: Path, settings: Settings) -> tuple[EarlierFi
     except (UnreadableLedger, OSError):
         return ()  # a damaged ledger is begun anew, and a file that cannot be read is refused
     return tuple(item.file.model_copy(update={"job_id": item.name}) for item in chosen)
-
-
-def _ask(order: DryRunOrder) -> Answer:
-    text = json.dumps(order.model_dump(mode="json"))  # in ASCII: names of files need not be UTF-8
-    result = subprocess.run(COMMAND, input=text.encode(), capture_output=True, env=worker_environment())
-    if result.stdout:
-        return ANSWERS.validate_json(result.stdout)
-    if result.returncode == -signal.SIGKILL:
-        raise CommandFailed("the dry run was killed, probably for its memory; stop what else runs here")
-    last_words = result.stderr.decode(errors="replace")[-LAST_WORDS:]
-    raise CommandFailed(f"the dry run ended with code {result.returncode}: {last_words.strip()}")
 
 
 def _speed(layout: Layout, planned: Planned) -> Speed | None:

@@ -97,7 +97,7 @@ def _show(report: "DataReport", *, is_in_queue: bool) -> None:
 def _inspect(
     layout: Layout, file: Path, effective: "Effective", *, deep: bool, shows_progress: bool
 ) -> "DataReport":
-    from daemon.client.helper_process import ask
+    from daemon.client.helper_process import HelperFailed, ask
     from trainer.protocol.data_report import DataReport, InspectionOrder
 
     if not file.is_file():
@@ -109,8 +109,10 @@ def _inspect(
         deep=deep,
     )
     with progress_words(f"looking at {printable(file.name)}", is_shown=shows_progress) as tell:
-        answer = ask(INSPECTION, order.model_dump(mode="json"), tell=tell)
-    return DataReport.model_validate_json(answer)
+        try:
+            return ask(INSPECTION, order, DataReport, tell=tell)
+        except HelperFailed as error:
+            raise CommandFailed(str(error), exit_code=error.exit_code) from error
 
 
 @contextmanager

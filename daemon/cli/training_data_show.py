@@ -10,7 +10,6 @@ import typer
 
 from daemon.cli.data_files import In
 from daemon.cli.options import (
-    BAD_CONFIG_EXIT_CODE,
     BaseDir,
     CommandFailed,
     Json,
@@ -18,9 +17,8 @@ from daemon.cli.options import (
     settings_in,
 )
 from daemon.cli.training_data_report import progress_words
-from daemon.client.helper_process import ask
-from trainer.protocol.dry_run import Refused
-from trainer.protocol.show import SHOW_ANSWERS, Shown, ShownExample, ShownToken, ShowOrder
+from daemon.client.helper_process import HelperFailed, ask
+from trainer.protocol.show import Shown, ShownExample, ShownToken, ShowOrder
 from trainer.protocol.text import printable
 
 if TYPE_CHECKING:
@@ -54,10 +52,10 @@ def show(
         base=str(layout.base),
     )
     with progress_words("loading the tokenizer", is_shown=sys.stderr.isatty() and not as_json) as tell:
-        answer = SHOW_ANSWERS.validate_json(ask(RENDERING, order.model_dump(mode="json"), tell=tell))
-    if isinstance(answer, Refused):
-        exit_code = BAD_CONFIG_EXIT_CODE if answer.is_bad_config else 1
-        raise CommandFailed(printable(answer.message), exit_code=exit_code)
+        try:
+            answer = ask(RENDERING, order, Shown, tell=tell)
+        except HelperFailed as error:
+            raise CommandFailed(str(error), exit_code=error.exit_code) from error
     if as_json:
         print(json.dumps(answer.model_dump(mode="json"), indent=2))
         return

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Protocol
 
 from trainer.checkpoints import ram_folder as memory_folder
-from trainer.checkpoints.background import WriteOrder, Writer
+from trainer.checkpoints.background import WriteOrder, Writer, Written
 from trainer.checkpoints.publishing import STAGING, point_to, publish_folder, require_room, tidy_up
 from trainer.checkpoints.retention import Retention
 from trainer.protocol.checkpoints import (
@@ -175,14 +175,13 @@ class CheckpointStore:
             draft=draft,
             rules=rules,
             verified=sorted(self._verified),
-            parent_pid=os.getpid(),
         )
         return _Beside(Writer(order), self)
 
-    def take(self, name: str, notice: str | None) -> Checkpoint:
+    def take(self, written: Written) -> Checkpoint:
         """Take note of a checkpoint that another process has published for us."""
-        self._tell(notice)
-        path = self._folder / name
+        self._tell(written.notice)
+        path = self._folder / written.name
         checkpoint = Checkpoint(path, read_manifest(path))
         self._note(checkpoint)
         return checkpoint
@@ -229,7 +228,7 @@ class _Beside:
     def result(self) -> Checkpoint:
         if self._checkpoint is None:
             try:
-                self._checkpoint = self._store.take(*self._writer.result())
+                self._checkpoint = self._store.take(self._writer.result())
             finally:
                 self._store.clean_up()
         return self._checkpoint

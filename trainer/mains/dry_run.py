@@ -6,10 +6,6 @@ The model is loaded by the code that a worker uses, from a folder of links in pl
 """
 
 import itertools
-import json
-import os
-import sys
-import traceback
 from collections.abc import Callable, Iterator
 from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import closing, contextmanager
@@ -19,13 +15,13 @@ from typing import TYPE_CHECKING
 from trainer.config.schema import Settings
 from trainer.data.checks.file_check import FileCheck, RejectedRow, check_file
 from trainer.data.reading.rows import BadRow, FileChanged
-from trainer.mains.one_shot import be_killed_first, take_standard_output
-from trainer.mains.worker import classify
+from trainer.mains.one_shot import refusal_of, serve
 from trainer.model.linked_models import mirror_of
-from trainer.protocol.dry_run import ANSWERS, Answer, DryRunOrder, Planned, Refused, Rehearsal
+from trainer.protocol.dry_run import DryRunOrder, Planned, Rehearsal
 from trainer.protocol.job import FaultKind
 from trainer.protocol.layout import Layout
 from trainer.protocol.messages import Event, Notice, StartJob
+from trainer.protocol.one_shot import OrderRefused
 from trainer.step.schedules import learning_rate
 
 if TYPE_CHECKING:
@@ -40,27 +36,26 @@ class RefusedFile(ValueError):
     """The file would not be trained."""
 
 
-def answer(order: DryRunOrder) -> Answer:
-    """Return what training the file would be like, or why it would not be trained."""
+def dry_run(order: DryRunOrder) -> Planned:
+    """Return what training the file would be like.
+
+    Raises:
+        OrderRefused: it would not be trained.
+    """
     models = Layout(Path(order.base_dir)).models
     with mirror_of(models) as mirror:
-        found = _plan_or_refusal(order, mirror)
-    # Errors and notices may name the folder of links; people know the other one
-    text = found.model_dump_json().replace(str(mirror), json.dumps(str(models))[1:-1])
-    return ANSWERS.validate_json(text)
-
-
-def _plan_or_refusal(order: DryRunOrder, models: Path) -> Answer:
-    try:
-        return _plan(order, models)
-    except (RefusedFile, BadRow, FileChanged) as error:
-        return Refused(message=str(error), is_bad_config=False)
-    except Exception as error:
-        fault = classify(error)
-        if fault is FaultKind.CRASH:
-            traceback.print_exc()
-        message = str(error) or type(error).__name__
-        return Refused(message=message, is_bad_config=fault is FaultKind.BAD_CONFIG)
+        try:
+            planned = _plan(order, mirror)
+        except (RefusedFile, BadRow, FileChanged) as error:
+            refused = OrderRefused(str(error), FaultKind.BAD_DATA)
+        except Exception as error:
+            refused = refusal_of(error)
+        else:
+            # Errors and notices may name the folder of links; people know the other one
+            notices = tuple(notice.replace(str(mirror), str(models)) for notice in planned.notices)
+            return planned.model_copy(update={"notices": notices})
+        message = str(refused).replace(str(mirror), str(models))
+        raise OrderRefused(message, refused.fault, refused.errno)
 
 
 def _plan(order: DryRunOrder, models: Path) -> Planned:
@@ -235,17 +230,5 @@ def _rehearsal(order: DryRunOrder, engine: "TrainerEngine", found: "Survey") -> 
     return rehearse(engine.trainer, found, meter=meter_for(device))
 
 
-def main() -> None:
-    """Read the order, write the answer."""
-    order = DryRunOrder.model_validate(json.load(sys.stdin.buffer))
-    be_killed_first()
-    output = take_standard_output()
-    text = answer(order).model_dump_json()
-    with output:
-        output.write(text)
-    sys.stderr.flush()
-    os._exit(0)  # torch takes seconds to tidy up after itself
-
-
 if __name__ == "__main__":
-    main()
+    serve(DryRunOrder, lambda order, tell: dry_run(order))

@@ -19,10 +19,11 @@ from pathlib import Path
 from trainer.config.schema import Settings, TrainingSettings
 from trainer.distributed.gradient_sum import RankLost, add_up, join_ranks
 from trainer.distributed.sharding import ORDERS, LoadShare, Order, TakeStep, UseSettings
-from trainer.mains.worker import describe
+from trainer.mains.fault_kind import describe
 from trainer.protocol.channel import Channel, ChannelClosed
 from trainer.protocol.checkpoints import Checkpoint, read_manifest
 from trainer.protocol.child_process import die_with
+from trainer.protocol.layout import PRIVATE_UMASK
 from trainer.session.engine import TrainerEngine
 from trainer.step.feeding_trainer import FeedingTrainer, StepBundle
 
@@ -35,7 +36,7 @@ def main() -> None:
         parser.add_argument(f"--{name}", type=int, required=True)
     arguments = parser.parse_args()
     die_with(arguments.parent_pid, signal.SIGKILL)
-    os.umask(0o077)
+    os.umask(PRIVATE_UMASK)
     faulthandler.enable()
     # The worker's to answer: it needs this process until it has saved, and ends it then
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):

@@ -5,12 +5,9 @@
 It dies with the worker that ordered it. A file it did not get to is ordered again.
 """
 
-import json
 import os
 import shutil
-import signal
 import sqlite3
-import sys
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from contextlib import closing, suppress
@@ -19,8 +16,7 @@ from pathlib import Path
 from trainer.data.checks.minhash import readable, sketch_rows
 from trainer.data.checks.seen_rows import BYTES_PER_ROW, FILE_NAME, SeenRows, UnusableSeenRows
 from trainer.data.reading.rows import FileChanged, RowFile
-from trainer.mains.one_shot import be_killed_first
-from trainer.protocol.child_process import die_with
+from trainer.mains.one_shot import serve
 from trainer.protocol.files import numbered
 from trainer.protocol.text import printable
 from trainer.session.row_indexing import CompletedFile, Remembered, RememberOrder
@@ -49,7 +45,7 @@ def carry_out(order: RememberOrder) -> Remembered:
                 )
     except UnusableSeenRows as error:
         messages = [str(error)]
-    return Remembered(done=done, messages=messages)
+    return Remembered(done=done, messages=[printable(message) for message in messages])
 
 
 def _add_all(order: RememberOrder, seen: SeenRows) -> Iterator[str]:
@@ -118,17 +114,5 @@ def _refuse_shortage(models: Path, num_rows: int) -> None:
         )
 
 
-def main() -> None:
-    """Carry out one order."""
-    os.umask(0o077)
-    order = RememberOrder.model_validate(json.load(sys.stdin.buffer))
-    die_with(order.parent_pid, signal.SIGKILL)
-    os.nice(LOWEST_PRIORITY)
-    be_killed_first()
-    answer = carry_out(order)
-    answer.messages = [printable(message) for message in answer.messages]
-    print(answer.model_dump_json())
-
-
 if __name__ == "__main__":
-    main()
+    serve(RememberOrder, lambda order, tell: carry_out(order), niceness=LOWEST_PRIORITY)

@@ -1,35 +1,25 @@
-"""Look at a file as a worker would before training it. A process of its own, because it loads transformers.
+"""Inspect a file as a worker would before training it. A process of its own, because it loads transformers.
 
     python -m trainer.mains.inspect_file <order.json >report.json
 
-Nothing is trained, no model is loaded, and nothing is kept. The standard error output tells how far it is;
-what cannot be answered at all, such as a model that is not there, is an error there, and an exit code.
+Nothing is trained, no model is loaded, and nothing is kept.
 """
 
-import json
-import os
-import sys
-import traceback
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
-from typing import NoReturn
 
 from trainer.config.schema import Settings
 from trainer.data.checks.file_check import FileCheck, RejectedRow, check_file
 from trainer.data.checks.report import ReportLimits, RowReport
-from trainer.mains.one_shot import be_killed_first, take_standard_output
+from trainer.mains.one_shot import Tell, serve
 from trainer.protocol.data_report import INTAKE_RULE, DataReport, Finding, InspectionOrder
-from trainer.protocol.job import FaultKind, Job
+from trainer.protocol.job import Job
 from trainer.protocol.text import printable
 
 SAMPLED_ROWS = 20_000
 REJECTIONS_NAMED = 5
 ROWS_BETWEEN_WORDS = 2_000
-BAD_CONFIG_EXIT_CODE = 78  # EX_CONFIG
-
-Tell = Callable[[str], None]
 
 
 def inspect(order: InspectionOrder, tell: Tell) -> DataReport:
@@ -61,7 +51,7 @@ def inspect(order: InspectionOrder, tell: Tell) -> DataReport:
     if check.verdict(settings.data.max_bad_row_fraction):
         report = _empty_report(job, settings, findings)
     else:
-        report = _looked_at(order, job, settings, tell)
+        report = _inspected(order, job, settings, tell)
         report = report.model_copy(update={"findings": (*findings, *report.findings)})
     return report.model_copy(update={"job_id": None})
 
@@ -93,8 +83,8 @@ def _empty_report(job: Job, settings: Settings, findings: list[Finding]) -> Data
     return RowReport(limits).report(job, validation="standard", duplicates=(), more=findings)
 
 
-def _looked_at(order: InspectionOrder, job: Job, settings: Settings, tell: Tell) -> DataReport:
-    """Render rows and look at them."""
+def _inspected(order: InspectionOrder, job: Job, settings: Settings, tell: Tell) -> DataReport:
+    """Render rows and inspect them."""
     from trainer.data.rendering.render import ExampleRenderer
     from trainer.data.rendering.source import ExampleSource
     from trainer.model.tokenizer_only import load_lone_tokenizer
@@ -126,32 +116,5 @@ def _looked_at(order: InspectionOrder, job: Job, settings: Settings, tell: Tell)
             return inspection.report()
 
 
-def main() -> None:
-    """Read the order, write the report."""
-    order = InspectionOrder.model_validate(json.load(sys.stdin.buffer))
-    be_killed_first()
-    output = take_standard_output()
-
-    try:
-        text = inspect(order, tell=lambda text: print(text, file=sys.stderr, flush=True)).model_dump_json()
-    except Exception as error:
-        _leave(error)
-    with output:
-        output.write(text)
-    sys.stderr.flush()
-    os._exit(0)  # torch takes seconds to tidy up after itself
-
-
-def _leave(error: Exception) -> NoReturn:
-    """Say why there is no report, and whose fault that is, as far as it is known."""
-    from trainer.mains.worker import classify
-
-    fault = classify(error)
-    if fault is FaultKind.CRASH:
-        traceback.print_exc()
-    print(str(error) or type(error).__name__, file=sys.stderr, flush=True)
-    os._exit(BAD_CONFIG_EXIT_CODE if fault is FaultKind.BAD_CONFIG else 1)
-
-
 if __name__ == "__main__":
-    main()
+    serve(InspectionOrder, inspect)

@@ -17,39 +17,23 @@ import socket
 import sys
 import threading
 import time
-import traceback
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from filelock import FileLock, Timeout
 
-from trainer.config.loader import BadConfig
-from trainer.config.lock import LockedSetting
 from trainer.config.schema import Settings
-from trainer.profiles.base import BadProfileOption, BrokenProfile, UnknownProfile
+from trainer.mains.fault_kind import describe
 from trainer.protocol.channel import Channel, ChannelClosed
-from trainer.protocol.checkpoints import NoUsableCheckpoint
 from trainer.protocol.child_process import die_with
-from trainer.protocol.faults import (
-    BrokenModel,
-    MissingDevice,
-    ModelUnavailable,
-    NotFinite,
-    UnusableModel,
-    UnusableReplay,
-    is_out_of_gpu_memory,
-    is_out_of_memory,
-)
-from trainer.protocol.files import UnreadableFile
 from trainer.protocol.job import FaultKind
-from trainer.protocol.layout import Layout
+from trainer.protocol.layout import PRIVATE_UMASK, Layout
 from trainer.protocol.logs import set_up_logging
 from trainer.protocol.messages import (
     COMMANDS,
     Command,
     Event,
-    Faulted,
     Heartbeat,
     JobEnded,
     JobStarted,
@@ -65,11 +49,6 @@ HEARTBEAT_INTERVAL_S = 1.0
 ORPHAN_GRACE_S = 60.0  # for the step after the daemon is gone; a save may take as long as it takes
 LOCK_POLL_S = 0.5
 LOCK_TIMEOUT_S = 120.0  # a worker whose daemon has died may still be saving
-
-PROFILE_ERRORS = (UnknownProfile, BadProfileOption, BrokenProfile)
-CONFIG_ERRORS = (BadConfig, LockedSetting, UnreadableFile, UnusableModel, *PROFILE_ERRORS)
-ENVIRONMENT_ERRORS = (ModelUnavailable, NoUsableCheckpoint, MissingDevice, UnusableReplay, Timeout, OSError)
-GPU_ERROR = "CUDA error"  # torch's words when a GPU has gone, or its driver
 
 logger = logging.getLogger("worker")
 
@@ -161,7 +140,7 @@ def main() -> int:
     parser.add_argument("--channel-fd", type=int, required=True)
     parser.add_argument("--parent-pid", type=int, default=os.getppid())
     arguments = parser.parse_args()
-    os.umask(0o077)
+    os.umask(PRIVATE_UMASK)
     faulthandler.enable()
     faulthandler.register(signal.SIGUSR1, all_threads=True)  # what the daemon asks of a worker that hangs
     # Ctrl-C and a closing terminal are the daemon's to answer: it tells the worker to save
@@ -179,7 +158,7 @@ def main() -> int:
     settings = Settings.model_validate(command.settings)
     set_up_logging(layout.logs / "worker.log", form=settings.daemon.log_format)
     try:
-        with wait_for_lock(FileLock(layout.models / ".worker.lock"), line):
+        with wait_for_lock(FileLock(layout.worker_lock_file), line):
             work(layout, settings, line)
     except Exception as error:
         fault = describe(error, line.job_id)
@@ -244,33 +223,6 @@ def beat(line: Line, stop: threading.Event, engine: "TrainerEngine | None" = Non
 
     while not stop.wait(HEARTBEAT_INTERVAL_S):
         line.beat(look)
-
-
-def describe(error: Exception, job_id: str | None) -> Faulted:
-    """Say whose fault an exception is. What is not known for certain counts as a crash."""
-    return Faulted(
-        fault=classify(error),
-        error_class=type(error).__name__,
-        message=str(error),
-        traceback=traceback.format_exc(),
-        job_id=job_id,
-        left_out=error.window if isinstance(error, NotFinite) else None,
-    )
-
-
-def classify(error: Exception) -> FaultKind:
-    """Return the kind of fault an exception stands for."""
-    if isinstance(error, CONFIG_ERRORS):
-        return FaultKind.BAD_CONFIG
-    if isinstance(error, NotFinite | BrokenModel):
-        return FaultKind.NAN
-    if is_out_of_gpu_memory(error):
-        return FaultKind.GPU_OUT_OF_MEMORY
-    if is_out_of_memory(error):
-        return FaultKind.OUT_OF_MEMORY
-    if isinstance(error, ENVIRONMENT_ERRORS) or GPU_ERROR in str(error):
-        return FaultKind.ENVIRONMENT
-    return FaultKind.CRASH
 
 
 if __name__ == "__main__":

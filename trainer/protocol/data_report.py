@@ -4,6 +4,8 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict
 
+from trainer.protocol.one_shot import OneShotOrder
+
 Level = Literal["note", "warning", "block"]
 """note: within its limit. warning: somebody should look. block: not to be trained, unless it is admitted."""
 
@@ -21,8 +23,8 @@ class Plain(BaseModel):
     model_config = ConfigDict(frozen=True)
 
 
-class InspectionOrder(Plain):
-    """Look at a file as a worker would before training it."""
+class InspectionOrder(OneShotOrder):
+    """Inspect a file as a worker would before training it."""
 
     file: str
     settings: dict[str, Any]

@@ -1,17 +1,16 @@
-"""What a dry run is asked and what it answers, each as one JSON document."""
+"""What a dry run is asked and what it answers."""
 
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
+from pydantic import BaseModel, ConfigDict
 
 from trainer.protocol.job import EarlierFile
 from trainer.protocol.messages import CheckpointRef
+from trainer.protocol.one_shot import OneShotOrder
 
 
-class DryRunOrder(BaseModel):
+class DryRunOrder(OneShotOrder):
     """Say what training this file would be like."""
-
-    model_config = ConfigDict(frozen=True)
 
     base_dir: str
     file: str
@@ -70,18 +69,3 @@ class Planned(BaseModel):
     rehearsal: Rehearsal | None
     """None when a worker holds the GPU."""
     notices: tuple[str, ...] = ()
-
-
-class Refused(BaseModel):
-    """The file would not be trained."""
-
-    model_config = ConfigDict(frozen=True)
-
-    kind: Literal["refused"] = "refused"
-    message: str
-    is_bad_config: bool
-    """Whether the settings are at fault."""
-
-
-Answer = Planned | Refused
-ANSWERS: TypeAdapter[Answer] = TypeAdapter(Annotated[Answer, Field(discriminator="kind")])

@@ -1,16 +1,14 @@
-"""What it is asked to show a row as the model sees it, and what it answers, each as one JSON document."""
+"""What is asked to see a row as the model sees it, and what is answered."""
 
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
+from pydantic import BaseModel, ConfigDict
 
-from trainer.protocol.dry_run import Refused
+from trainer.protocol.one_shot import OneShotOrder
 
 
-class ShowOrder(BaseModel):
+class ShowOrder(OneShotOrder):
     """Show one row of a file as it would be trained."""
-
-    model_config = ConfigDict(frozen=True)
 
     file: str
     row: int
@@ -66,7 +64,3 @@ class Shown(BaseModel):
     """None if the row is dropped."""
     missing_turns: tuple[int, ...]
     """Messages that are in no example."""
-
-
-ShowAnswer = Shown | Refused
-SHOW_ANSWERS: TypeAdapter[ShowAnswer] = TypeAdapter(Annotated[ShowAnswer, Field(discriminator="kind")])

@@ -1,11 +1,6 @@
 """Have rows of completed files remembered by a process of its own, so that training goes on undisturbed."""
 
-import json
 import logging
-import os
-import subprocess
-import sys
-import tempfile
 from collections import deque
 from collections.abc import Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -14,8 +9,11 @@ from pathlib import Path
 from pydantic import BaseModel
 
 from trainer.config.schema import DataSettings
+from trainer.protocol import one_shot
 from trainer.protocol.child_process import own_environment
 from trainer.protocol.job import JobRecord, Outcome
+
+MODULE = "trainer.mains.index_rows"
 
 logger = logging.getLogger("worker")
 
@@ -28,7 +26,7 @@ class CompletedFile(BaseModel):
     sha256: str
 
 
-class RememberOrder(BaseModel):
+class RememberOrder(one_shot.OneShotOrder):
     """What is to be remembered."""
 
     models: Path
@@ -38,7 +36,6 @@ class RememberOrder(BaseModel):
     max_rows: int
     max_line_bytes: int
     fields: dict[str, str]
-    parent_pid: int
 
 
 class Remembered(BaseModel):
@@ -87,7 +84,6 @@ class RowMemory:
             max_rows=settings.seen_rows_max,
             max_line_bytes=settings.max_line_bytes,
             fields=settings.fields,
-            parent_pid=os.getpid(),
         )
         return self._thread.submit(self._carry_out, order)
 
@@ -101,7 +97,7 @@ class RowMemory:
 
     def _carry_out(self, order: RememberOrder) -> None:
         try:
-            remembered = ask(order)
+            remembered = run_indexing(order)
         except (OSError, ValueError) as error:  # the latter if its answer cannot be understood
             remembered = Remembered(done=[], messages=[str(error)])
         for message in remembered.messages:
@@ -111,25 +107,18 @@ class RowMemory:
         self._given -= {file.sha256 for file in order.files} - set(remembered.done)
 
 
-def ask(order: RememberOrder) -> Remembered:
+def run_indexing(order: RememberOrder) -> Remembered:
     """Carry out an order in a process of its own.
 
     Raises:
         OSError: the process could not be started, or died.
     """
-    with tempfile.TemporaryFile() as paper:
-        # In ASCII: names of files need not be UTF-8
-        paper.write(json.dumps(order.model_dump(mode="json")).encode())
-        paper.seek(0)
-        result = subprocess.run(
-            [sys.executable, "-P", "-m", "trainer.mains.index_rows"],
-            stdin=paper,
-            stdout=subprocess.PIPE,
-            env=own_environment() | {"OPENBLAS_NUM_THREADS": "1"},
-            check=False,
-        )
-    if result.returncode:
+    environment = own_environment() | {"OPENBLAS_NUM_THREADS": "1"}
+    try:
+        return one_shot.ask(MODULE, order, Remembered, environment=environment)
+    except one_shot.OrderRefused as refused:
         raise OSError(
-            f"the process that remembers rows ended with code {result.returncode}; it is tried again"
-        )
-    return Remembered.model_validate_json(result.stdout)
+            f"the rows of completed files were not remembered: {refused}; it is tried again"
+        ) from refused
+    except one_shot.NoAnswer as error:
+        raise OSError(f"the process that remembers rows {error}; it is tried again") from error

@@ -60,7 +60,6 @@ def order_for(models, source, **changes):
         ),
         "rules": Retention(),
         "verified": [],
-        "parent_pid": os.getpid(),
     }
     return WriteOrder(**(facts | changes))
 
@@ -196,7 +195,7 @@ def test_a_writer_whose_worker_is_gone_writes_nothing(models, tmp_path):
 
 def test_the_writer_is_another_process_and_loads_no_torch():
     loaded = subprocess.run(
-        [sys.executable, "-c", "import sys, trainer.checkpoints.background; print('torch' in sys.modules)"],
+        [sys.executable, "-c", "import sys, trainer.mains.write_checkpoint; print('torch' in sys.modules)"],
         capture_output=True,
         text=True,
         check=True,

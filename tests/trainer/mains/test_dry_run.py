@@ -17,8 +17,9 @@ from tests.trainer.step_rig import bundle, example
 from trainer.config.schema import Settings
 from trainer.evaluation.validation import load_validation_examples
 from trainer.mains import dry_run
-from trainer.protocol.dry_run import DryRunOrder, Planned, Refused
-from trainer.protocol.job import EarlierFile
+from trainer.protocol.dry_run import DryRunOrder, Planned
+from trainer.protocol.job import EarlierFile, FaultKind
+from trainer.protocol.one_shot import OrderRefused, Refused
 from trainer.session import engine as engine_module
 from trainer.session.batch_size_finder import Choice
 from trainer.session.engine import TrainerEngine
@@ -45,15 +46,13 @@ def order(base_dir: Path, file: Path, settings: Settings, *, daemon_runs: bool =
 
 
 def refusal(base_dir: Path, file: Path, settings: Settings) -> Refused:
-    answer = dry_run.answer(order(base_dir, file, settings))
-    assert isinstance(answer, Refused)
-    return answer
+    with pytest.raises(OrderRefused) as refused:
+        dry_run.dry_run(order(base_dir, file, settings))
+    return refused.value.as_message
 
 
 def plan(base_dir: Path, file: Path, settings: Settings) -> Planned:
-    answer = dry_run.answer(order(base_dir, file, settings))
-    assert isinstance(answer, Planned), answer
-    return answer
+    return dry_run.dry_run(order(base_dir, file, settings))
 
 
 def everything_in(folder: Path) -> dict[str, tuple[int, str]]:
@@ -135,7 +134,7 @@ def test_settings_are_refused_as_by_a_worker(tmp_path, base_dir, tiny_folder):
     locked = refusal(base_dir, file, settings_with(tiny_folder, data={"max_length": 64}))
     missing = refusal(base_dir, file, settings_with(tiny_folder, validation={"file": "gone.jsonl"}))
 
-    assert (locked.is_bad_config, missing.is_bad_config) == (True, True)
+    assert locked.fault is missing.fault is FaultKind.BAD_CONFIG
     assert locked.message.startswith("data.max_length is 64, but the checkpoints in models/")
     assert missing.message.startswith(f"validation.file is {base_dir / 'gone.jsonl'}: No such file")
 
@@ -146,7 +145,7 @@ def test_what_cannot_be_loaded_is_nobodys_setting_and_named_by_its_place(tmp_pat
 
     refused = refusal(base_dir, file, settings_with(tiny_folder))
 
-    assert not refused.is_bad_config
+    assert refused.fault is FaultKind.ENVIRONMENT
     assert (
         f"none of the checkpoints in {base_dir / 'models' / 'checkpoints'} can be trusted" in refused.message
     )
@@ -164,7 +163,7 @@ def test_a_file_that_would_fail_is_refused_before_a_model_is_loaded(tmp_path, ba
 
     refused = refusal(base_dir, file, settings_with("./gone"))
 
-    assert refused == Refused(message=refused.message, is_bad_config=False)
+    assert refused == Refused(message=refused.message, fault=FaultKind.BAD_DATA)
     assert refused.message.startswith(f"{file}: {told}")
 
 
@@ -224,7 +223,7 @@ def test_more_processes_than_gpus_are_refused_as_by_a_worker(tmp_path, base_dir,
 
     refused = refusal(base_dir, file, settings_with(tiny_folder, training={"processes": 2}))
 
-    assert refused.is_bad_config
+    assert refused.fault is FaultKind.BAD_CONFIG
     assert refused.message.startswith("training.processes is 2, but GPUs that can be used: 1; expected")
 
 
@@ -233,9 +232,8 @@ def test_nothing_is_measured_beside_a_daemon(tmp_path, base_dir, tiny_folder, mo
     settings = settings_with(tiny_folder, training=RATES | {"micro_batch_tokens": "auto"})
     file = write_jsonl(tmp_path / "chat.jsonl", rows(7))
 
-    planned = dry_run.answer(order(base_dir, file, settings, daemon_runs=True))
+    planned = dry_run.dry_run(order(base_dir, file, settings, daemon_runs=True))
 
-    assert isinstance(planned, Planned), planned
     assert (planned.micro_batch_tokens, planned.micro_batches_per_step, planned.padding_fraction) == (
         None,
     ) * 3
@@ -250,9 +248,8 @@ def test_what_a_worker_has_found_is_used_beside_it(tmp_path, base_dir, tiny_fold
     TrainerEngine(settings, base_dir=base_dir).load()
     file = write_jsonl(tmp_path / "chat.jsonl", rows(7))
 
-    planned = dry_run.answer(order(base_dir, file, settings, daemon_runs=True))
+    planned = dry_run.dry_run(order(base_dir, file, settings, daemon_runs=True))
 
-    assert isinstance(planned, Planned), planned
     assert (planned.micro_batch_tokens, planned.notices) == (40, ())
 
 
@@ -267,9 +264,8 @@ def test_replayed_rows_are_counted(tmp_path, base_dir, tiny_folder):
         update={"replayed": (replayed,), "replay_folder": str(tmp_path)}
     )
 
-    alone, mixed = plan(base_dir, file, without), dry_run.answer(asked)
+    alone, mixed = plan(base_dir, file, without), dry_run.dry_run(asked)
 
-    assert isinstance(mixed, Planned), mixed
     assert (alone.steps, mixed.steps) == (2, 3)  # of three rows each, of which one is replayed
     assert mixed.tokens > alone.tokens
 

@@ -1,6 +1,5 @@
 """Rows of completed files are remembered by another process, which finds them wherever they have got to."""
 
-import os
 import shutil
 import signal
 import subprocess
@@ -18,7 +17,7 @@ from trainer.protocol.files import file_sha256
 from trainer.protocol.job import JobRecord, Outcome
 from trainer.protocol.messages import Notice
 from trainer.session import row_indexing as row_memory
-from trainer.session.row_indexing import CompletedFile, Remembered, RememberOrder, RowMemory, ask
+from trainer.session.row_indexing import CompletedFile, Remembered, RememberOrder, RowMemory, run_indexing
 
 
 @pytest.fixture
@@ -43,7 +42,6 @@ def order_for(models, folders, *files, **changes):
         "max_rows": 1000,
         "max_line_bytes": 10_000,
         "fields": {},
-        "parent_pid": os.getpid(),
     }
     return RememberOrder(**(facts | changes))
 
@@ -63,7 +61,7 @@ def record(file, outcome=Outcome.COMPLETED):
 def test_another_process_remembers_the_rows_of_files_in_both_folders(models, folders):
     files = [completed(folders[0]), completed(folders[1], 4, name="\udcff.jsonl", start=10)]
 
-    remembered = ask(order_for(models, folders, *files))
+    remembered = run_indexing(order_for(models, folders, *files))
 
     assert remembered == Remembered(done=[file.sha256 for file in files], messages=[])
     assert num_rows(models) == 7
@@ -132,7 +130,7 @@ def test_a_damaged_index_is_told_of_and_begun_anew(models, folders):
     (models / FILE_NAME).write_bytes(b"damaged" * 1000)
     file = completed(folders[1])
 
-    remembered = ask(order_for(models, folders, file))
+    remembered = run_indexing(order_for(models, folders, file))
 
     assert remembered.done == [file.sha256]
     assert "it was set aside as seen_rows.sqlite3.corrupt" in remembered.messages[0]
@@ -153,7 +151,7 @@ def test_a_process_whose_worker_is_gone_remembers_nothing(models, folders):
     gone.wait()
 
     with pytest.raises(OSError, match=f"ended with code {-signal.SIGKILL}"):
-        ask(order_for(models, folders, completed(folders[1]), parent_pid=gone.pid))
+        run_indexing(order_for(models, folders, completed(folders[1]), parent_pid=gone.pid))
 
     assert not (models / FILE_NAME).exists()
 
@@ -171,7 +169,7 @@ def asked_of(memory, monkeypatch, *answers):
             raise answer
         return answer
 
-    monkeypatch.setattr(row_memory, "ask", answer_next)
+    monkeypatch.setattr(row_memory, "run_indexing", answer_next)
     return orders
 
 

@@ -15,7 +15,8 @@ from tests.support import eventually
 from trainer.config.loader import BadConfig
 from trainer.config.lock import LockedSetting
 from trainer.mains import worker as worker_module
-from trainer.mains.worker import ORPHAN_GRACE_S, Line, beat, classify, describe
+from trainer.mains.fault_kind import classify, describe
+from trainer.mains.worker import ORPHAN_GRACE_S, Line, beat
 from trainer.profiles.base import BadProfileOption, BrokenProfile, UnknownProfile
 from trainer.profiles.registry import make_profile
 from trainer.protocol.channel import Channel
