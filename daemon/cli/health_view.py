@@ -2,10 +2,11 @@
 
 from collections.abc import Iterator, Sequence
 
-from daemon.checkpoints.review import Blocked, Reviewed, Whole, is_pinned
+from daemon.checkpoints.review import Blocked, Reviewed, Whole
 from daemon.health.finding import Finding, Level, size_text
 from daemon.health.restart_plan import CannotGoOn, GoesOn, NoPlan, RestartPlan
 from daemon.ledger.crashes import CrashGroup
+from trainer.protocol.pins import is_pinned
 from trainer.protocol.text import printable
 
 LINES_SHOWN = 12

@@ -141,7 +141,8 @@ def _plan(layout: Layout, start: "Whole | None") -> "RestartPlan | NoPlan":
 
 
 def _as_json(item: "Reviewed", current: str | None) -> dict[str, Any]:
-    from daemon.checkpoints.review import Whole, is_pinned
+    from daemon.checkpoints.review import Whole
+    from trainer.protocol.pins import is_pinned
 
     facts = {
         "name": printable(item.path.name),
@@ -240,7 +241,7 @@ def pin(name: Name, base_dir: BaseDir = None, as_json: Json = False) -> None:
     """Keep a checkpoint for ever, whatever the rules for old ones say."""
     layout = layout_of(base_dir)
     from daemon.checkpoints.pins import NoSuchCheckpoint, find_checkpoint
-    from daemon.checkpoints.pins import pin as keep
+    from trainer.protocol.pins import pin as keep
 
     try:
         path = find_checkpoint(layout.models, name)

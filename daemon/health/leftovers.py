@@ -8,8 +8,8 @@ from pathlib import Path
 
 from daemon.health.finding import Finding, ok, warning
 from daemon.health.machine import FIX
-from daemon.health.processes import is_process
 from trainer.protocol.checkpoints import FOLDER, POINTER
+from trainer.protocol.child_process import is_running
 from trainer.protocol.layout import Layout
 from trainer.protocol.text import printable
 
@@ -37,7 +37,7 @@ def _half_written(folder: Path) -> Iterator[Path]:
     with suppress(OSError):  # what is wrong with a folder is found where folders are looked at
         for path in folder.iterdir():
             writer = WRITTEN_BY.fullmatch(path.name)
-            if writer and not is_process(int(writer[1])):
+            if writer and not is_running(int(writer[1])):
                 yield path
 
 

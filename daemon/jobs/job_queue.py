@@ -12,14 +12,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import psutil
-
 from daemon.files.folder import Folder
 from daemon.files.identity import Identity, identity_of, is_there
 from daemon.files.names import is_temporary, is_training_file
 from daemon.jobs.queue_index import Entry, Index
 from daemon.jobs.reasons import write_reason
 from daemon.ledger.ledger import Ledger
+from trainer.protocol.child_process import is_running
 from trainer.protocol.failpoints import failpoint
 from trainer.protocol.files import is_numbered_from, move_all_durably, move_durably
 from trainer.protocol.job import Job, JobRecord, Outcome, Priority, Reason
@@ -392,4 +391,4 @@ def _is_our_leftover(name: str) -> bool:
     """Whether a process that has died was about to rename this."""
     ours = OUR_LEFTOVERS.fullmatch(name)
     writer = ours and (ours[1] or ours[2])
-    return bool(ours) and not (writer and psutil.pid_exists(int(writer)))
+    return bool(ours) and not (writer and is_running(int(writer)))

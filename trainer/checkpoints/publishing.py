@@ -15,7 +15,6 @@ from pathlib import Path
 from trainer.checkpoints.retention import Candidate, Retention, choose_removals, least_bytes
 from trainer.protocol.checkpoints import (
     FOLDER,
-    PIN_SUFFIX,
     POINTER,
     UNREADABLE,
     Checkpoint,
@@ -29,6 +28,7 @@ from trainer.protocol.checkpoints import (
 from trainer.protocol.failpoints import failpoint
 from trainer.protocol.files import sync_directory, write_json
 from trainer.protocol.manifest import CHECKSUM, MANIFEST_NAME, FileEntry, Manifest, checksum
+from trainer.protocol.pins import is_pinned
 
 STAGING = ".staging"
 TRASH_PREFIX = ".trash-"
@@ -204,11 +204,6 @@ def _candidates(models: Path, *, assume: bool, verified: set[str]) -> list[Candi
             )
         )
     return found
-
-
-def is_pinned(path: Path) -> bool:
-    """Whether somebody wants to keep this checkpoint for ever."""
-    return path.with_name(path.name + PIN_SUFFIX).exists()
 
 
 def is_in_use(path: Path) -> bool:

@@ -1,7 +1,7 @@
 """Published checkpoints as anybody may read them. Changes nothing, and knows no torch.
 
 models/checkpoints/step-N/      published and immutable
-models/checkpoints/step-N.pin   keeps it for ever; made by a plain `touch`
+models/checkpoints/step-N.pin   keeps it for ever; see `trainer.protocol.pins`
 models/current_model            symbolic link to the newest one
 """
 
@@ -15,7 +15,6 @@ from trainer.protocol.manifest import CHECKSUM, MANIFEST_NAME, READABLE_FORMATS,
 
 FOLDER = "checkpoints"
 POINTER = "current_model"
-PIN_SUFFIX = ".pin"
 UNREADABLE = float("inf")  # comes before every sequence number
 
 
