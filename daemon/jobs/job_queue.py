@@ -17,6 +17,8 @@ from daemon.files.identity import Identity, identity_of, is_there
 from daemon.files.names import is_temporary, is_training_file
 from daemon.jobs.queue_index import Entry, Index
 from daemon.jobs.reasons import write_reason
+from daemon.journal.events import FileMoved, FileRemoved
+from daemon.journal.journal import Journal
 from daemon.ledger.ledger import Ledger
 from trainer.protocol.child_process import is_running
 from trainer.protocol.failpoints import failpoint
@@ -42,9 +44,10 @@ class Ending:
 class JobQueue:
     """The waiting and the processed files of one working directory."""
 
-    def __init__(self, layout: Layout, ledger: Ledger) -> None:
+    def __init__(self, layout: Layout, ledger: Ledger, journal: Journal) -> None:
         self._layout = layout
         self._ledger = ledger
+        self._journal = journal
         self._waiting: dict[Priority, dict[str, Entry]] = {priority: {} for priority in Priority}
         self._index = Index()  # of waiting jobs
         self._heap: list[tuple[int, str, str]] = []  # rank, job id, name; outdated ones are dropped when met
@@ -61,7 +64,7 @@ class JobQueue:
         known = self._ledger.open_jobs()
         self._index = Index(Entry(item.job, None, item.identity) for item in known)
         begins = {item.job.id: item.began for item in known if item.state == "processing"}
-        strangers = []
+        unchecked = []
         for path in self._layout.processing.iterdir():
             if is_temporary(path.name) or path.is_dir():
                 continue
@@ -73,15 +76,15 @@ class JobQueue:
             elif ending := self._ledger.ending_of(identity):
                 self._put_away(path, *ending)  # a crash came between ledger and move
             else:
-                strangers.append(path)
-        strangers += self.look()
+                unchecked.append(path)
+        unchecked += self.look()
         for entry in self._index:
             if entry.path is None:
                 self._index.discard(entry)
                 self._note_removed(entry.job)
             elif entry.job.id in begins:  # put back by hand, or set aside just before the daemon died
                 self._ledger.place_job(entry.job, "waiting")
-        return strangers
+        return unchecked
 
     def _put_away(self, path: Path, outcome: Outcome, reason: Reason | None) -> None:
         target = move_durably(path, self._layout.finished(outcome))
@@ -112,7 +115,8 @@ class JobQueue:
                 # The name tells a half move from hard links that somebody made on purpose
                 if any(is_numbered_from(name, path.name) for name in later):
                     path.unlink()
-                    self._ledger.add_event("moved", f"{path.name} had already moved on from {folder.name}/")
+                    what = f"had already moved on from {folder.name}/"
+                    self._journal.record(FileMoved(file=path.name, what=what))
                 later.add(path.name)
 
     # ---- following the folders
@@ -127,7 +131,7 @@ class JobQueue:
             raise
 
     def _look(self) -> list[Path]:
-        strangers: list[Path] = []
+        unchecked: list[Path] = []
         missing: list[tuple[Priority, str]] = []
         for priority, folder in self._folders.items():
             names = folder.names_if_changed()
@@ -136,7 +140,7 @@ class JobQueue:
             entries = self._waiting[priority]
             missing += [(priority, name) for name in entries.keys() - names]
             for name in names - entries.keys():
-                strangers += filter(None, [self.notice(folder.path / name)])
+                unchecked += filter(None, [self.notice(folder.path / name)])
         for priority, name in missing:
             if entry := self._waiting[priority].pop(name, None):
                 self._index.discard(entry)
@@ -145,7 +149,7 @@ class JobQueue:
             if not entry.is_in_place() and not self._find_renamed(entry):
                 del self._processing[job_id]
                 self._note_removed(entry.job)
-        return strangers
+        return unchecked
 
     def _find_renamed(self, entry: Entry) -> bool:
         """Follow a begun file to the name that somebody gave it; return whether it is still there."""
@@ -163,7 +167,8 @@ class JobQueue:
                 entry.path = move_durably(path, self._layout.processing)
                 entry.job = entry.job.model_copy(update={"name": entry.path.name})
                 self._ledger.place_job(entry.job, "processing")
-                self._ledger.add_event("moved", f"{path.name} was begun, so it goes on at once", entry.job.id)
+                what = "was started before, so it continues at once"
+                self._journal.record(FileMoved(job_id=entry.job.id, file=path.name, what=what))
                 return True
         return False
 
@@ -198,7 +203,7 @@ class JobQueue:
 
     def _note_removed(self, job: Job) -> None:
         self._ledger.place_job(job, "removed")
-        self._ledger.add_event("removed", f"{job.name} was taken out of the queue by hand", job.id)
+        self._journal.record(FileRemoved(job_id=job.id, file=job.name))
 
     # ---- jobs
 
@@ -225,8 +230,8 @@ class JobQueue:
         After a crash the begun ones are trained again in the order of their begins, so that the model becomes
         what it would have become without the crash.
         """
-        if begun := self.begun():
-            return begun[0]
+        if started := self.started():
+            return started[0]
         upcoming = self.upcoming()
         return upcoming[0] if upcoming else None
 
@@ -253,7 +258,7 @@ class JobQueue:
         entry = self._processing.get(job_id) or self._index.find(job_id)
         return entry.job if entry else None
 
-    def begun(self) -> list[Job]:
+    def started(self) -> list[Job]:
         """Return the jobs that were begun and are not trained to the end, in the order of their begins."""
         return [job for job in self.processing() if job.id not in self._ended]
 

@@ -9,7 +9,7 @@ events, and of older steps every hundredth.
 import json
 import os
 import sqlite3
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -355,32 +355,38 @@ class Ledger:
         )
         self.evaluations.thin()
 
-    # ---- events and deaths
+    # ---- events and crashes
 
-    def add_event(self, kind: str, message: str, job_id: str | None = None) -> None:
-        """Note that something happened."""
+    def add_event(
+        self, kind: str, message: str, job_id: str | None = None, data: Mapping[str, Any] | None = None
+    ) -> None:
+        """Note that something happened.
+
+        Args:
+            data: its facts as JSON values.
+        """
         self._database.write(
-            "INSERT INTO events (at, kind, job_id, message) VALUES (?,?,?,?)",
-            (self._now(), kind, job_id, printable(message)),
+            "INSERT INTO events (at, kind, job_id, message, data) VALUES (?,?,?,?,?)",
+            (self._now(), kind, job_id, printable(message), json.dumps(data or {})),
         )
 
-    def add_crash(self, death: Crash) -> None:
+    def add_crash(self, crash: Crash) -> None:
         """Note that a worker has ended, and drop what is too long ago."""
         self._database.write(
-            "INSERT INTO deaths (at, kind, job_id, display, global_step, file_step, message, details)"
+            "INSERT INTO crashes (at, kind, job_id, display, global_step, file_step, message, details)"
             " VALUES (?,?,?,?,?,?,?,?)",
             (
-                self._now(), death.kind.value, death.job_id, death.display, death.global_step,
-                death.file_step, printable(death.message, limit=MESSAGE_KEPT), _storable(death.details),
+                self._now(), crash.kind.value, crash.job_id, crash.display, crash.global_step,
+                crash.file_step, printable(crash.message, limit=MESSAGE_KEPT), _storable(crash.details),
             ),
         )  # fmt: skip
         self._database.write(
-            "DELETE FROM deaths WHERE id <= (SELECT max(id) FROM deaths) - ?", (CRASHES_KEPT,)
+            "DELETE FROM crashes WHERE id <= (SELECT max(id) FROM crashes) - ?", (CRASHES_KEPT,)
         )
 
     def crashes(self, limit: int) -> list[tuple[str, Crash]]:
-        """Return the newest deaths with their times, newest first."""
-        rows = self._database.read("SELECT * FROM deaths ORDER BY id DESC LIMIT ?", (limit,))
+        """Return the newest crashes with their times, newest first."""
+        rows = self._database.read("SELECT * FROM crashes ORDER BY id DESC LIMIT ?", (limit,))
         return [(row["at"], _crash(row)) for row in rows]
 
     def _now(self) -> str:

@@ -4,7 +4,7 @@ import signal
 from dataclasses import dataclass
 
 from trainer.protocol.job import FaultKind, Window
-from trainer.protocol.messages import Faulted, Leaving
+from trainer.protocol.messages import CONNECTION_LOST, Faulted, Leaving
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,6 +60,9 @@ def judge(end: End) -> Verdict:
             return Verdict(word.fault, message, word.traceback, word.message, left_out=word.left_out)
         case Leaving() as word if end.exit_code == 0 or end.killed_because:  # everything is saved either way
             return Verdict(None, word.reason, was_preempted=not end.was_dismissed)
+    if end.exit_code == CONNECTION_LOST:
+        message = "the connection to the worker was lost, so it saved what it could and left"
+        return Verdict(None, message, was_preempted=True)
     if end.killed_because:
         return Verdict(None if end.was_given_up else FaultKind.CRASH, end.killed_because, details)
     if end.exit_code == -signal.SIGTERM:

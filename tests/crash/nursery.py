@@ -19,7 +19,10 @@ from typing import Any
 
 import psutil
 
-from daemon.supervision.launcher import SEND_TIMEOUT_S, Launched, open_stderr
+from daemon.supervision.hang_watch import Signs
+from daemon.supervision.launcher import Launched
+from daemon.supervision.local_launcher import open_stderr, stderr_file
+from daemon.supervision.vital_signs import read_rss, read_signs
 from trainer.protocol.layout import Layout
 
 CHUNK_BYTES = 65536
@@ -37,7 +40,6 @@ class NurseryLauncher:
 
     def launch(self, layout: Layout) -> Launched:
         ours, theirs = socket.socketpair()
-        ours.settimeout(SEND_TIMEOUT_S)
         line = socket.socket(socket.AF_UNIX)
         line.connect(str(self._address))
         with theirs, open_stderr(layout) as stderr:
@@ -50,7 +52,7 @@ class NurseryLauncher:
             )
             socket.send_fds(line, [order.encode()], [theirs.fileno(), stderr.fileno()])
             pid = int(line.recv(CHUNK_BYTES))
-        return Launched(NurseryProcess(pid, line), ours)
+        return Launched(NurseryProcess(pid, line, stderr_file(layout)), ours)
 
     @staticmethod
     def _failpoint(layout: Layout) -> str:
@@ -79,6 +81,7 @@ class NurseryProcess:
 
     pid: int
     line: socket.socket
+    stderr: Path
     code: int | None = None
 
     def poll(self) -> int | None:
@@ -95,6 +98,18 @@ class NurseryProcess:
             self.code = int(said) if said else -SIGKILL  # the nursery itself is gone
             self.line.close()
         return self.code
+
+    def signs(self) -> Signs:
+        return read_signs(self.pid)
+
+    def memory_bytes(self) -> int | None:
+        return read_rss(self.pid)
+
+    def oom_kills(self) -> int:
+        return 0
+
+    def last_words(self, max_bytes: int) -> str:
+        return self.stderr.read_bytes()[-max_bytes:].decode("utf-8", "replace").strip()
 
 
 # ---- the process

@@ -3,7 +3,6 @@
 import pytest
 
 from daemon.ledger.ledger import Lessons
-from daemon.status.board import StatusBoard
 from daemon.supervision.retry import Retries
 from daemon.supervision.verdict import Verdict
 from tests.daemon.filled_queue import put, states
@@ -14,13 +13,8 @@ NOTHING = Lessons()
 
 
 @pytest.fixture
-def board(layout):
-    return StatusBoard(layout.status_file, daemon_pid=1)
-
-
-@pytest.fixture
-def retries(queue, ledger, board):
-    return Retries(queue, ledger, board)
+def retries(queue, ledger, journal):
+    return Retries(queue, ledger, journal)
 
 
 @pytest.fixture
@@ -113,7 +107,7 @@ def test_what_a_job_began_with_is_halved_where_the_settings_leave_it_open(retrie
     assert (unknown, ledger.lessons("1").micro_batch_tokens) == (None, 40)
     noted = ledger._database.read("SELECT message FROM events WHERE kind='micro_batch'").fetchall()
     assert [row["message"] for row in noted] == [
-        "a.jsonl: memory ran out before its first step; the next try begins in the same way",
+        "a.jsonl: memory ran out before its first step; the next try starts in the same way",
         "a.jsonl: the next try has 40 instead of 80 tokens at once",
     ]
 
@@ -154,7 +148,7 @@ def test_windows_are_left_out_twice_and_the_third_ends_the_job(retries, ledger, 
     assert "the loss is nan (steps 8 to 10); left out before: steps 1 to 2, step 5" in note
 
 
-def test_the_lines_of_the_steps_are_named(retries, ledger, board, job):
+def test_the_lines_of_the_steps_are_named(retries, ledger, job):
     ledger.add_steps([not_applied(3, lines=(30, 7)), not_applied(4, lines=(8,)), not_applied(5, lines=(9,))])
 
     retries.settle(job, not_finite(2, 3), may_blame_file=True, max_attempts=1)
@@ -183,32 +177,3 @@ def not_applied(file_step, *, lines):
         global_step=file_step, job_id="1", file_step=file_step, rows=1, tokens=1, supervised_tokens=1,
         loss=None, learning_rate=1e-4, grad_norm=None, seconds=0.1, not_applied="nan", lines=lines,
     )  # fmt: skip
-
-
-# ---- the record
-
-
-@pytest.mark.parametrize("kind", FaultKind)
-def test_a_death_is_recorded_with_its_place(retries, ledger, board, job, kind):
-    board.set(current_step=12, file_step=2)
-
-    retries.record(Verdict(kind, "it ended", "last words"), job)
-
-    [(_, death)] = ledger.crashes(10)
-    assert (death.kind, death.message, death.details) == (kind, "it ended", "last words")
-    assert (death.job_id, death.display, death.global_step, death.file_step) == ("1", "a.jsonl", 12, 2)
-
-
-def test_a_worker_without_a_file_dies_without_one(retries, ledger, board):
-    board.set(file_step=2)
-
-    retries.record(Verdict(FaultKind.CRASH, "it ended"), None)
-
-    [(_, death)] = ledger.crashes(10)
-    assert (death.job_id, death.display, death.file_step) == (None, None, None)
-
-
-def test_an_orderly_end_is_no_death(retries, ledger, job):
-    retries.record(Verdict(None, "told to"), job)
-
-    assert ledger.crashes(10) == []
