@@ -75,14 +75,16 @@ def _speed(layout: Layout, planned: Planned) -> Speed | None:
             return Speed(known, "as in the last steps of this model")
     except UnreadableLedger:
         pass  # training would go on without it, too
-    if planned.rehearsal:
-        return Speed(planned.rehearsal.tokens_per_s, f"measured in {planned.rehearsal.steps} steps just now")
+    if planned.trial_steps:
+        return Speed(
+            planned.trial_steps.tokens_per_s, f"measured in {planned.trial_steps.steps} steps just now"
+        )
     return None
 
 
 def as_json(planned: Planned, speed: Speed | None) -> dict[str, object]:
     """Return everything for programs."""
-    return planned.model_dump(mode="json", exclude={"kind"}) | {
+    return planned.model_dump(mode="json", by_alias=True, exclude={"kind"}) | {
         "tokens_per_s": speed.tokens_per_s if speed else None,
         "speed_source": speed.source if speed else None,
         "seconds": _seconds(planned, speed) if speed else None,
@@ -136,10 +138,10 @@ def _micro_batches(planned: Planned) -> str:
 
 
 def _memory(planned: Planned) -> str:
-    if planned.rehearsal is None:
+    if planned.trial_steps is None:
         return "not measured, because a daemon runs here and its worker needs the GPU"
     place = "GPU memory" if planned.device == "cuda" else "memory"
-    return f"{size_text(planned.rehearsal.peak_bytes)} of {place} at most"
+    return f"{size_text(planned.trial_steps.peak_bytes)} of {place} at most"
 
 
 def _time(planned: Planned, speed: Speed | None) -> str:

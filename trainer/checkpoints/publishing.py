@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from trainer.checkpoints.retention import Candidate, Retention, choose_removals, least_bytes
+from trainer.checkpoints.retention import Retention, RetentionCandidate, choose_removals, least_bytes
 from trainer.protocol.checkpoints import (
     FOLDER,
     POINTER,
@@ -186,7 +186,7 @@ def _verify_newest(folder: Path, verified: set[str]) -> None:
             return
 
 
-def _candidates(models: Path, *, assume: bool, verified: set[str]) -> list[Candidate]:
+def _candidates(models: Path, *, assume: bool, verified: set[str]) -> list[RetentionCandidate]:
     current = os.path.basename(os.readlink(models / POINTER)) if (models / POINTER).is_symlink() else None
     found = []
     for path in published(models / FOLDER):
@@ -194,7 +194,7 @@ def _candidates(models: Path, *, assume: bool, verified: set[str]) -> list[Candi
             continue  # takes nobody's place, and is left to be set aside at the next start
         manifest = read_manifest(path)
         found.append(
-            Candidate(
+            RetentionCandidate(
                 name=path.name,
                 sequence=manifest.sequence,
                 num_bytes=manifest.total_bytes,

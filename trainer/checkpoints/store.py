@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from trainer.checkpoints import ram_folder as memory_folder
+from trainer.checkpoints import ram_folder
 from trainer.checkpoints.background import WriteOrder, Writer, Written
 from trainer.checkpoints.publishing import STAGING, point_to, publish_folder, require_room, tidy_up
 from trainer.checkpoints.retention import Retention
@@ -89,7 +89,7 @@ class CheckpointStore:
             NoUsableCheckpoint: some exist, but none verifies. Starting from zero is not ours to decide.
         """
         shutil.rmtree(self._models / STAGING, ignore_errors=True)
-        memory_folder.remove(self._models)
+        ram_folder.remove(self._models)
         search = find_newest(self._folder)
         for path, error in search.damaged.items():
             aside = self._set_aside(path)
@@ -139,7 +139,7 @@ class CheckpointStore:
         # Fresh memory is not faster than the disk everywhere: what was measured decides
         limit_s = max(WORTH_A_PROCESS_S, self._seconds_to_copy)
         pays = background == "always" or (background == "auto" and self._seconds_to_write > limit_s)
-        if pays and (folder := memory_folder.create(self._models, room_bytes=expected_bytes)):
+        if pays and (folder := ram_folder.create(self._models, room_bytes=expected_bytes)):
             return self._save_beside(write, folder, draft, rules)
         return self._save_here(write, draft, rules)
 
@@ -166,7 +166,7 @@ class CheckpointStore:
         try:
             write(folder)
         except BaseException:
-            memory_folder.remove(self._models)
+            ram_folder.remove(self._models)
             raise
         self._seconds_to_copy = time.monotonic() - started
         order = WriteOrder(
@@ -193,7 +193,7 @@ class CheckpointStore:
     def clean_up(self) -> None:
         """Remove what a save that failed has left."""
         shutil.rmtree(self._models / STAGING, ignore_errors=True)
-        memory_folder.remove(self._models)
+        ram_folder.remove(self._models)
 
     def _next_sequence(self) -> int:
         # From the disk: a save that failed late may have left a checkpoint that nobody took note of

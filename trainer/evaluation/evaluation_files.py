@@ -19,17 +19,17 @@ from trainer.profiles.registry import make_profile
 
 MOST_PROMPTS = 100  # of previews.file; a round of previews has seconds
 
-Item = tuple[Question, list[Example]]
+SuiteItem = tuple[Question, list[Example]]
 """A question, and the examples that its expected answer is learned from."""
 
 
 @dataclass(frozen=True)
-class Measures:
+class EvaluationSet:
     """What a job's model is measured with."""
 
     profile: DataProfile
     validation: list[Example] = field(default_factory=list)
-    suites: Mapping[str, list[Item]] = field(default_factory=dict)
+    suites: Mapping[str, list[SuiteItem]] = field(default_factory=dict)
     prompts: list[Question] = field(default_factory=list)
 
 
@@ -46,7 +46,7 @@ class EvaluationFiles:
 
     def load(
         self, settings: Settings, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase
-    ) -> Measures:
+    ) -> EvaluationSet:
         """Return what `settings` want to be measured.
 
         Raises:
@@ -64,7 +64,7 @@ class EvaluationFiles:
         def validation() -> list[Example]:
             return load_validation_examples(settings, self._base_dir, tokenizer)
 
-        return Measures(
+        return EvaluationSet(
             profile,
             self._remember("validation.file", wanted.file, settings, profile, validation)
             if wanted.file
@@ -83,12 +83,12 @@ class EvaluationFiles:
         settings: Settings,
         profile: DataProfile,
         tokenizer: PreTrainedTokenizerBase,
-    ) -> list[Item]:
+    ) -> list[SuiteItem]:
         path = self._base_dir / file
         # A renderer of its own: that of the jobs may be rendering on another thread
         render = make_renderer(profile, ExampleRenderer(tokenizer), settings)
 
-        def read() -> list[Item]:
+        def read() -> list[SuiteItem]:
             rows = read_question_rows(
                 path, setting, settings.data, max_rows=settings.validation.suite_max_rows
             )
@@ -101,7 +101,7 @@ class EvaluationFiles:
             except BadRow as error:
                 raise BadConfig(f"{setting} is {path}: {error}; expected rows like those trained") from error
 
-        found: list[Item] = self._remember(setting, file, settings, profile, read)
+        found: list[SuiteItem] = self._remember(setting, file, settings, profile, read)
         return found
 
     def _prompts(

@@ -17,7 +17,7 @@ from trainer.data.checks.file_check import FileCheck, RejectedRow, check_file
 from trainer.data.reading.rows import BadRow, FileChanged
 from trainer.mains.one_shot import refusal_of, serve
 from trainer.model.linked_models import mirror_of
-from trainer.protocol.dry_run import DryRunOrder, Planned, Rehearsal
+from trainer.protocol.dry_run import DryRunOrder, Planned, TrialSteps
 from trainer.protocol.job import FaultKind
 from trainer.protocol.layout import Layout
 from trainer.protocol.messages import Event, Notice, StartJob
@@ -27,7 +27,7 @@ from trainer.step.schedules import learning_rate
 if TYPE_CHECKING:
     from trainer.session.engine import TrainerEngine
     from trainer.session.open_job import OpenJob
-    from trainer.session.trial_steps import Survey
+    from trainer.session.trial_steps import StepStatistics
 
 REJECTIONS_SHOWN = 5
 
@@ -70,11 +70,11 @@ def _plan(order: DryRunOrder, models: Path) -> Planned:
     engine = _engine(order, settings, models, hear)
     ready = engine.load()
     engine.use(settings)
-    is_fit_known = settings.training.micro_batch_tokens != "auto" or engine.budget.is_known
-    if not is_fit_known:
+    is_batch_size_known = settings.training.micro_batch_tokens != "auto" or engine.batch_sizes.is_known
+    if not is_batch_size_known:
         settings = _with_few_tokens(settings)
     with ThreadPoolExecutor(1) as executor, _opened(engine, order, check, settings, executor) as opened:
-        found = _survey(opened, engine)
+        found = _collect_statistics(opened, engine)
         if not found.supervised_tokens:
             raise RefusedFile(
                 opened.told_of_rows_without_target()
@@ -99,16 +99,16 @@ def _plan(order: DryRunOrder, models: Path) -> Planned:
             epochs=settings.training.epochs,
             steps=opened.plan.num_steps,
             rows_per_step=settings.training.rows_per_step,
-            micro_batch_tokens=opened.micro_batch_tokens if is_fit_known else None,
-            micro_batches_per_step=found.micro_batches_per_step if is_fit_known else None,
-            padding_fraction=found.padding_fraction if is_fit_known else None,
+            micro_batch_tokens=opened.micro_batch_tokens if is_batch_size_known else None,
+            micro_batches_per_step=found.micro_batches_per_step if is_batch_size_known else None,
+            padding_fraction=found.padding_fraction if is_batch_size_known else None,
             first_learning_rate=engine.trainer.learning_rate,
             last_learning_rate=_last_learning_rate(settings, ready.global_step, opened.plan.num_steps),
-            rehearsal=None,
+            trial_steps=None,
         )
-    rehearsal = _rehearsal(order, engine, found)
-    told = (*ready.notices, *notices, *_reservations(settings, is_fit_known=is_fit_known))
-    return planned.model_copy(update={"rehearsal": rehearsal, "notices": told})
+    trial_steps = _take_trial_steps(order, engine, found)
+    told = (*ready.notices, *notices, *_reservations(settings, is_batch_size_known=is_batch_size_known))
+    return planned.model_copy(update={"trial_steps": trial_steps, "notices": told})
 
 
 def _engine(
@@ -136,10 +136,10 @@ def _with_few_tokens(settings: Settings) -> Settings:
     return settings.model_copy(update={"training": training})
 
 
-def _reservations(settings: Settings, *, is_fit_known: bool) -> Iterator[str]:
+def _reservations(settings: Settings, *, is_batch_size_known: bool) -> Iterator[str]:
     """Say in what respect training will differ from what was tried."""
     training = settings.training
-    if not is_fit_known:
+    if not is_batch_size_known:
         yield (
             'training.micro_batch_tokens is "auto": the best number is found when training starts, and not '
             f"beside a running daemon; {training.micro_batch_tokens} were tried here, and training will "
@@ -198,18 +198,20 @@ def _opened(
     earlier = EarlierFiles(executor, engine.reporter.tick, scratch)
     with closing(earlier), closing(open_rows(job, path, settings, scratch)) as rows:
         pipeline = ExamplePipeline(ExampleRenderer(engine.tokenizer), executor, base_dir=base_dir)
-        resources = SessionResources(pipeline, earlier, engine.budget)
+        resources = SessionResources(pipeline, earlier, engine.batch_sizes)
         yield open_job(order, rows, settings, None, resources)
 
 
-def _survey(opened: "OpenJob", engine: "TrainerEngine") -> "Survey":
+def _collect_statistics(opened: "OpenJob", engine: "TrainerEngine") -> "StepStatistics":
     """Look at all steps of one epoch."""
     from trainer.session.open_job import UnreadableRows
-    from trainer.session.trial_steps import survey
+    from trainer.session.trial_steps import collect_statistics
 
     try:
         with closing(opened.bundles()) as bundles:
-            return survey(itertools.islice(bundles, opened.plan.steps_per_epoch), engine.trainer.forward)
+            return collect_statistics(
+                itertools.islice(bundles, opened.plan.steps_per_epoch), engine.trainer.forward
+            )
     except UnreadableRows as error:
         raise RefusedFile(f"{opened.job.name}: {error}") from error
 
@@ -219,15 +221,17 @@ def _last_learning_rate(settings: Settings, global_step: int, num_steps: int) ->
     return learning_rate(settings.training, global_step=global_step + last, step=last, num_steps=num_steps)
 
 
-def _rehearsal(order: DryRunOrder, engine: "TrainerEngine", found: "Survey") -> Rehearsal | None:
+def _take_trial_steps(
+    order: DryRunOrder, engine: "TrainerEngine", found: "StepStatistics"
+) -> TrialSteps | None:
     """Take a few steps; None where they could harm a worker."""
-    from trainer.session.trial_steps import rehearse
+    from trainer.session.trial_steps import take_trial_steps
     from trainer.step.device_memory import meter_for
 
     device = engine.trainer.args.device
     if order.daemon_runs and device.type == "cuda":
         return None  # a worker whose GPU is full would split its steps further, for good
-    return rehearse(engine.trainer, found, meter=meter_for(device))
+    return take_trial_steps(engine.trainer, found, meter=meter_for(device))
 
 
 if __name__ == "__main__":

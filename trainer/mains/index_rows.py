@@ -13,13 +13,13 @@ from collections.abc import Iterable, Iterator
 from contextlib import closing, suppress
 from pathlib import Path
 
-from trainer.data.checks.minhash import readable, sketch_rows
+from trainer.data.checks.minhash import minhash_rows, readable
 from trainer.data.checks.seen_rows import BYTES_PER_ROW, FILE_NAME, SeenRows, UnusableSeenRows
 from trainer.data.reading.rows import FileChanged, RowFile
 from trainer.mains.one_shot import serve
 from trainer.protocol.files import numbered
 from trainer.protocol.text import printable
-from trainer.session.row_indexing import CompletedFile, Remembered, RememberOrder
+from trainer.session.row_indexing import CompletedFile, Indexed, IndexOrder
 
 LOWEST_PRIORITY = 19
 NAMES_TRIED = 100  # chat.jsonl, chat-2.jsonl, …
@@ -30,7 +30,7 @@ class NoRoomForRows(OSError):
     """The rows would take space that checkpoints may need."""
 
 
-def carry_out(order: RememberOrder) -> Remembered:
+def carry_out(order: IndexOrder) -> Indexed:
     """Add the rows of all files that are found to those trained before."""
     done: list[str] = []
     try:
@@ -45,10 +45,10 @@ def carry_out(order: RememberOrder) -> Remembered:
                 )
     except UnusableSeenRows as error:
         messages = [str(error)]
-    return Remembered(done=done, messages=[printable(message) for message in messages])
+    return Indexed(done=done, messages=[printable(message) for message in messages])
 
 
-def _add_all(order: RememberOrder, seen: SeenRows) -> Iterator[str]:
+def _add_all(order: IndexOrder, seen: SeenRows) -> Iterator[str]:
     """Add what is missing; yield the SHA-256 of every file that needs no other try."""
     left = order.files
     for _ in range(LOOKS):
@@ -72,7 +72,7 @@ def _list(folders: Iterable[str]) -> dict[str, list[Path]]:
     return places
 
 
-def _add(file: CompletedFile, places: dict[str, list[Path]], order: RememberOrder, seen: SeenRows) -> bool:
+def _add(file: CompletedFile, places: dict[str, list[Path]], order: IndexOrder, seen: SeenRows) -> bool:
     """Add one file's rows; False if it is not found."""
     names = (numbered(file.name, number) for number in range(1, NAMES_TRIED + 1))
     for path in _newest_first(path for name in names for path in places.get(name, [])):
@@ -85,7 +85,7 @@ def _add(file: CompletedFile, places: dict[str, list[Path]], order: RememberOrde
                 return True  # it was trained under other names of fields, which may come back
             _refuse_shortage(order.models, min(len(rows), order.max_rows))
             seen.add(
-                file.sha256, file.name, sketch_rows(readable(rows, order.fields)), max_rows=order.max_rows
+                file.sha256, file.name, minhash_rows(readable(rows, order.fields)), max_rows=order.max_rows
             )
         return True
     return False
@@ -115,4 +115,4 @@ def _refuse_shortage(models: Path, num_rows: int) -> None:
 
 
 if __name__ == "__main__":
-    serve(RememberOrder, lambda order, tell: carry_out(order), niceness=LOWEST_PRIORITY)
+    serve(IndexOrder, lambda order, tell: carry_out(order), niceness=LOWEST_PRIORITY)

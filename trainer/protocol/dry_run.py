@@ -1,8 +1,8 @@
 """What a dry run is asked and what it answers."""
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
 from trainer.protocol.job import EarlierFile
 from trainer.protocol.messages import CheckpointRef
@@ -22,7 +22,7 @@ class DryRunOrder(OneShotOrder):
     replay_folder: str = ""
 
 
-class Rehearsal(BaseModel):
+class TrialSteps(BaseModel):
     """A few steps that were taken for the sake of their numbers, and forgotten."""
 
     model_config = ConfigDict(frozen=True)
@@ -36,7 +36,7 @@ class Rehearsal(BaseModel):
 class Planned(BaseModel):
     """What training the file would be like."""
 
-    model_config = ConfigDict(frozen=True)
+    model_config = ConfigDict(frozen=True, populate_by_name=True)
 
     kind: Literal["planned"] = "planned"
     file: str
@@ -66,6 +66,6 @@ class Planned(BaseModel):
     padding_fraction: float | None
     first_learning_rate: float
     last_learning_rate: float
-    rehearsal: Rehearsal | None
+    trial_steps: Annotated[TrialSteps | None, Field(alias="rehearsal")]
     """None when a worker holds the GPU."""
     notices: tuple[str, ...] = ()

@@ -16,7 +16,7 @@ from trainer.pipeline.replay import EarlierFiles, render_replayed
 from trainer.profiles.base import DataProfile
 from trainer.protocol.job import Cursor, EarlierFile, Job, JobRecord, Outcome, Window
 from trainer.protocol.messages import StartJob
-from trainer.session.batch_size_store import Budget
+from trainer.session.batch_size_store import BatchSizeStore
 from trainer.step.feeding_trainer import StepBundle
 
 LINES_SHOWN = 10  # of untrainable rows
@@ -34,7 +34,7 @@ class OpenJob:
         settings: those the job started with.
         first_step: steps that an earlier run has already trained.
         micro_batch_tokens: what the next step may have at once.
-        budget: asked only where the settings leave the tokens of a micro-batch open.
+        batch_sizes: asked only where the settings leave the tokens of a micro-batch open.
     """
 
     job: Job
@@ -45,7 +45,7 @@ class OpenJob:
     cursor: Cursor
     first_step: int
     micro_batch_tokens: int
-    budget: Budget
+    batch_sizes: BatchSizeStore
     left_out: tuple[Window, ...] = ()
     """Steps that are not trained."""
     counts: Counter[str] = field(default_factory=Counter)
@@ -83,7 +83,7 @@ class OpenJob:
             replayed=len(planned.replayed),
             examples=examples,
             num_items=sum(example.supervised_tokens for example in examples),
-            micro_batch_tokens=self.budget.limited(self.micro_batch_tokens)
+            micro_batch_tokens=self.batch_sizes.limited(self.micro_batch_tokens)
             if self.is_auto
             else self.micro_batch_tokens,
         )
@@ -125,7 +125,7 @@ class OpenJob:
         if bundle.micro_batch_tokens < self.micro_batch_tokens:
             self.micro_batch_tokens = self.cursor.micro_batch_tokens = bundle.micro_batch_tokens
             if self.is_auto:
-                self.budget.learn(bundle.micro_batch_tokens)
+                self.batch_sizes.note_out_of_memory(bundle.micro_batch_tokens)
 
     def bad_steps(self, *, since: int) -> list[int]:
         """Return the steps after `since` that were not applied, but for those already given up."""
@@ -158,7 +158,7 @@ class SessionResources:
 
     pipeline: ExamplePipeline
     earlier: EarlierFiles
-    budget: Budget
+    batch_sizes: BatchSizeStore
 
 
 def open_job(
@@ -195,7 +195,7 @@ def open_job(
     warning = _warn_of_other_code(cursor, profile) if cursor else None
     cursor = cursor or _new_cursor(job, settings, plan, replayed)
     cursor.profile_code = profile.code
-    cursor.micro_batch_tokens = _tokens_at_once(order, cursor, settings, resources.budget)
+    cursor.micro_batch_tokens = _tokens_at_once(order, cursor, settings, resources.batch_sizes)
     return OpenJob(
         job=job,
         settings=settings,
@@ -207,7 +207,7 @@ def open_job(
         cursor=cursor,
         first_step=cursor.step,
         micro_batch_tokens=cursor.micro_batch_tokens,
-        budget=resources.budget,
+        batch_sizes=resources.batch_sizes,
         left_out=order.left_out,
         warning=warning,
     )
@@ -224,12 +224,12 @@ def _warn_of_other_code(cursor: Cursor, profile: DataProfile) -> str | None:
     )
 
 
-def _tokens_at_once(order: StartJob, cursor: Cursor, settings: Settings, budget: Budget) -> int:
+def _tokens_at_once(order: StartJob, cursor: Cursor, settings: Settings, batch_sizes: BatchSizeStore) -> int:
     """Return the least that settings, checkpoint and the daemon know; what is best here if none knows any."""
     given = settings.training.micro_batch_tokens
     limits = [order.micro_batch_tokens, cursor.micro_batch_tokens, None if given == "auto" else given]
     known = [tokens for tokens in limits if tokens]
-    return min(known) if known else budget.for_new_job()
+    return min(known) if known else batch_sizes.for_new_job()
 
 
 def _new_cursor(job: Job, settings: Settings, plan: Plan, replayed: tuple[EarlierFile, ...]) -> Cursor:

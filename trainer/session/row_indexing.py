@@ -26,7 +26,7 @@ class CompletedFile(BaseModel):
     sha256: str
 
 
-class RememberOrder(one_shot.OneShotOrder):
+class IndexOrder(one_shot.OneShotOrder):
     """What is to be remembered."""
 
     models: Path
@@ -38,7 +38,7 @@ class RememberOrder(one_shot.OneShotOrder):
     fields: dict[str, str]
 
 
-class Remembered(BaseModel):
+class Indexed(BaseModel):
     """What came of it."""
 
     done: list[str]
@@ -47,7 +47,7 @@ class Remembered(BaseModel):
     """What a person should know."""
 
 
-class RowMemory:
+class RowIndexer:
     """Gives completed files to the process that remembers their rows, one order after another.
 
     Args:
@@ -77,7 +77,7 @@ class RowMemory:
         if not files:
             return None
         self._given |= {file.sha256 for file in files}
-        order = RememberOrder(
+        order = IndexOrder(
             models=self._models,
             folders=[str(folder) for folder in self._folders],
             files=files,
@@ -95,11 +95,11 @@ class RowMemory:
         """Wait until everything given is remembered."""
         self._thread.shutdown()
 
-    def _carry_out(self, order: RememberOrder) -> None:
+    def _carry_out(self, order: IndexOrder) -> None:
         try:
             remembered = run_indexing(order)
         except (OSError, ValueError) as error:  # the latter if its answer cannot be understood
-            remembered = Remembered(done=[], messages=[str(error)])
+            remembered = Indexed(done=[], messages=[str(error)])
         for message in remembered.messages:
             logger.warning("rows trained before: %s", message)
         self._messages.extend(remembered.messages)
@@ -107,7 +107,7 @@ class RowMemory:
         self._given -= {file.sha256 for file in order.files} - set(remembered.done)
 
 
-def run_indexing(order: RememberOrder) -> Remembered:
+def run_indexing(order: IndexOrder) -> Indexed:
     """Carry out an order in a process of its own.
 
     Raises:
@@ -115,7 +115,7 @@ def run_indexing(order: RememberOrder) -> Remembered:
     """
     environment = own_environment() | {"OPENBLAS_NUM_THREADS": "1"}
     try:
-        return one_shot.ask(MODULE, order, Remembered, environment=environment)
+        return one_shot.ask(MODULE, order, Indexed, environment=environment)
     except one_shot.OrderRefused as refused:
         raise OSError(
             f"the rows of completed files were not remembered: {refused}; it is tried again"

@@ -21,7 +21,7 @@ from trainer.config.schema import CheckpointSettings, Settings
 from trainer.data.reading.rows import BadRow, FileChanged, RowFile
 from trainer.data.rendering.render import ExampleRenderer
 from trainer.data.rendering.token_cache import TokenCache
-from trainer.evaluation.scheduling import Evaluation
+from trainer.evaluation.scheduling import EvaluationSchedule
 from trainer.pipeline.example_pipeline import ExamplePipeline
 from trainer.pipeline.job_plan import job_settings
 from trainer.pipeline.replay import EarlierFiles
@@ -54,7 +54,7 @@ from trainer.protocol.messages import (
 )
 from trainer.reporting.reporter import Reporter
 from trainer.session.data_checks import DataChecks, RefusedData
-from trainer.session.interfaces import CommandSource, Learner
+from trainer.session.interfaces import CommandSource, SessionEngine
 from trainer.session.next_files import NextFiles
 from trainer.session.open_job import OpenJob, SessionResources, UnreadableRows, open_job
 from trainer.session.saver import Saver
@@ -80,7 +80,7 @@ class Session:
 
     def __init__(
         self,
-        learner: Learner,
+        engine: SessionEngine,
         commands: CommandSource,
         reporter: Reporter,
         settings: Settings,
@@ -90,7 +90,7 @@ class Session:
         scratch: Path | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._learner = learner
+        self._engine = engine
         self._commands = commands
         self._reporter = reporter
         self._settings = settings
@@ -98,9 +98,9 @@ class Session:
         self._executor = ThreadPoolExecutor(max_workers=1, thread_name_prefix="rows")
         self._next_files = NextFiles(scratch)
         self._earlier_files = EarlierFiles(self._executor, reporter.tick, scratch)
-        renderer = ExampleRenderer(learner.tokenizer)
+        renderer = ExampleRenderer(engine.tokenizer)
         self._pipeline = ExamplePipeline(renderer, self._executor, cache, base_dir)
-        self._resources = SessionResources(self._pipeline, self._earlier_files, learner.budget)
+        self._resources = SessionResources(self._pipeline, self._earlier_files, engine.batch_sizes)
         self._data_checks = DataChecks(self._pipeline, reporter)
         self._order: StartJob | None = None
         self._paused = False
@@ -108,13 +108,13 @@ class Session:
         self._queue_is_empty = False
         self._skipped_job: str | None = None
         self._job_to_set_aside: str | None = None
-        self._saver = Saver(learner, reporter, clock=clock)
-        self._evaluation = Evaluation(learner, reporter, clock=clock)
+        self._saver = Saver(engine, reporter, clock=clock)
+        self._evaluations = EvaluationSchedule(engine, reporter, clock=clock)
         self._held = False
 
     @property
     def progress(self) -> Progress:
-        return self._learner.progress
+        return self._engine.progress
 
     def bundles(self) -> Generator[StepBundle, None, None]:
         """Yield the steps of the whole session; it ends when told to shut down, with everything saved."""
@@ -279,7 +279,7 @@ class Session:
                     return (Outcome.SKIPPED, "skipped on request") if is_skipped else None
                 self._save_if_due()
                 self._reporter.section = "training"
-                bundle.noise_seed = noise_seed(opened.settings.training.seed, self.progress.global_step)
+                bundle.step_seed = step_seed(opened.settings.training.seed, self.progress.global_step)
                 started = self._clock()
                 yield bundle
                 self._record(opened, bundle, self._clock() - started)
@@ -301,7 +301,7 @@ class Session:
         try:
             rows = self._next_files.take(job, Path(order.path), settings)
             try:
-                self._learner.use(job_settings(cursor, settings))
+                self._engine.use(job_settings(cursor, settings))
                 opened = open_job(order, rows, settings, cursor, self._resources)
                 self._data_checks.check(opened, is_admitted=order.admitted)
             except BaseException:
@@ -359,17 +359,17 @@ class Session:
             self._reporter.flush()
             raise NotFinite(f"{opened.job.name}: {bundle.not_applied}", Window(first=bad[0], last=bad[-1]))
         is_wanted = partial(self._is_undisturbed, opened.job.id)
-        self._evaluation.after_step(opened.settings, seconds=seconds, is_wanted=is_wanted)
+        self._evaluations.after_step(opened.settings, seconds=seconds, is_wanted=is_wanted)
 
     def _tell_set_aside(self, job_id: str, *, steps: int) -> None:
         self._job_to_set_aside = None
         self._reporter.event(JobPreempted(job_id=job_id, steps=steps))
 
     def _end(self, opened: OpenJob, outcome: Outcome, message: str | None) -> None:
-        self._learner.refuse_broken()  # now, while it is certain which file has done it
+        self._engine.refuse_broken()  # now, while it is certain which file has done it
         if outcome is Outcome.COMPLETED:
             is_wanted = partial(self._is_undisturbed, opened.job.id)
-            self._evaluation.at_end_of_file(opened.settings, is_wanted=is_wanted)
+            self._evaluations.at_end_of_file(opened.settings, is_wanted=is_wanted)
         if told := opened.told_of_rows_without_target():
             self._reporter.event(
                 Notice(key=f"nothing to learn {opened.job.id}", message=told, job_id=opened.job.id)
@@ -458,6 +458,6 @@ def why_not_saved(error: OSError) -> str:
     return f"no checkpoint can be saved: {error}; expected to write to models/; it is tried again by itself"
 
 
-def noise_seed(seed: int, global_step: int) -> int:
+def step_seed(seed: int, global_step: int) -> int:
     """Return the seed of one step's dropout noise: 63 bits that depend on nothing else."""
     return int.from_bytes(hashlib.sha256(f"noise:{seed}:{global_step}".encode()).digest()[:8], "little") >> 1

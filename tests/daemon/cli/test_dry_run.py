@@ -14,7 +14,7 @@ from daemon.ledger.ledger import Ledger
 from daemon.status.board import StatusBoard
 from tests.support import job_for, rows, write_jsonl
 from trainer.protocol import one_shot
-from trainer.protocol.dry_run import DryRunOrder, Planned, Rehearsal
+from trainer.protocol.dry_run import DryRunOrder, Planned, TrialSteps
 from trainer.protocol.job import FaultKind, Outcome
 from trainer.protocol.layout import Layout
 from trainer.protocol.messages import CheckpointRef, StepReport
@@ -41,13 +41,15 @@ PLANNED = Planned(
     padding_fraction=0.125,
     first_learning_rate=1e-4,
     last_learning_rate=2e-5,
-    rehearsal=Rehearsal(steps=3, tokens_per_s=1000.0, peak_bytes=2_500_000_000),
+    trial_steps=TrialSteps(steps=3, tokens_per_s=1000.0, peak_bytes=2_500_000_000),
     notices=("something is odd",),
 )
 AFTER_A_CHECKPOINT = PLANNED.model_copy(
     update={"checkpoint": CheckpointRef(path="checkpoints/step-000000007", step=7, at="now")}
 )
-BESIDE_A_WORKER = PLANNED.model_copy(update={"rehearsal": None, "device": "cuda", "micro_batch_tokens": None})
+BESIDE_A_WORKER = PLANNED.model_copy(
+    update={"trial_steps": None, "device": "cuda", "micro_batch_tokens": None}
+)
 
 
 @pytest.fixture

@@ -16,8 +16,8 @@ from trainer.mains import index_rows as remember
 from trainer.protocol.files import file_sha256
 from trainer.protocol.job import JobRecord, Outcome
 from trainer.protocol.messages import Notice
-from trainer.session import row_indexing as row_memory
-from trainer.session.row_indexing import CompletedFile, Remembered, RememberOrder, RowMemory, run_indexing
+from trainer.session import row_indexing as row_indexer
+from trainer.session.row_indexing import CompletedFile, Indexed, IndexOrder, RowIndexer, run_indexing
 
 
 @pytest.fixture
@@ -43,7 +43,7 @@ def order_for(models, folders, *files, **changes):
         "max_line_bytes": 10_000,
         "fields": {},
     }
-    return RememberOrder(**(facts | changes))
+    return IndexOrder(**(facts | changes))
 
 
 def num_rows(models):
@@ -63,7 +63,7 @@ def test_another_process_remembers_the_rows_of_files_in_both_folders(models, fol
 
     remembered = run_indexing(order_for(models, folders, *files))
 
-    assert remembered == Remembered(done=[file.sha256 for file in files], messages=[])
+    assert remembered == Indexed(done=[file.sha256 for file in files], messages=[])
     assert num_rows(models) == 7
 
 
@@ -100,7 +100,7 @@ def test_a_file_that_somebody_removed_or_changed_is_not_asked_for_again(models, 
 
     remembered = remember.carry_out(order_for(models, folders, gone, changed))
 
-    assert remembered == Remembered(done=[gone.sha256, changed.sha256], messages=[])
+    assert remembered == Indexed(done=[gone.sha256, changed.sha256], messages=[])
     assert num_rows(models) == 0
 
 
@@ -169,15 +169,15 @@ def asked_of(memory, monkeypatch, *answers):
             raise answer
         return answer
 
-    monkeypatch.setattr(row_memory, "run_indexing", answer_next)
+    monkeypatch.setattr(row_indexer, "run_indexing", answer_next)
     return orders
 
 
 def test_a_completed_file_is_given_once_and_one_that_failed_again(models, monkeypatch):
     one, two = (CompletedFile(name=name, sha256=name) for name in ("one", "two"))
-    memory = RowMemory(models, [])
-    done = Remembered(done=["one"], messages=["it is told"])
-    orders = asked_of(memory, monkeypatch, done, OSError("no memory"), Remembered(done=["two"], messages=[]))
+    memory = RowIndexer(models, [])
+    done = Indexed(done=["one"], messages=["it is told"])
+    orders = asked_of(memory, monkeypatch, done, OSError("no memory"), Indexed(done=["two"], messages=[]))
 
     for _ in range(3):
         memory.remember([record(one), record(two)], DataSettings()).result()
@@ -192,7 +192,7 @@ def test_a_completed_file_is_given_once_and_one_that_failed_again(models, monkey
 def test_only_completed_files_are_remembered(models, outcome):
     file = CompletedFile(name="one", sha256="one")
 
-    assert RowMemory(models, []).remember([record(file, outcome)], DataSettings()) is None
+    assert RowIndexer(models, []).remember([record(file, outcome)], DataSettings()) is None
 
 
 # ---- the engine
@@ -209,7 +209,7 @@ def trained(base_dir, tiny_folder, job_file, validation):
 
 def test_a_completed_file_is_remembered_once_a_checkpoint_has_it(base_dir, tiny_folder, job_file):
     engine, _ = trained(base_dir, tiny_folder, job_file, "deep")
-    engine._row_memory.close()
+    engine._row_indexer.close()
 
     assert num_rows(base_dir / "models") == 7
 
@@ -218,20 +218,20 @@ def test_a_completed_file_is_remembered_once_a_checkpoint_has_it(base_dir, tiny_
 def test_nothing_is_remembered_unless_the_look_is_deep(base_dir, tiny_folder, job_file, validation):
     engine, _ = trained(base_dir, tiny_folder, job_file, validation)
 
-    assert engine._row_memory._given == set()
+    assert engine._row_indexer._given == set()
 
 
 def test_a_file_that_was_not_remembered_is_when_the_next_run_begins(base_dir, tiny_folder, job_file):
     trained(base_dir, tiny_folder, job_file, "standard")
 
     engine, _ = train(base_dir, settings_with(tiny_folder, data={"validation": "deep"}), [])
-    engine._row_memory.close()
+    engine._row_indexer.close()
 
     assert num_rows(base_dir / "models") == 7
 
 
 def test_what_went_wrong_is_told_and_stops_nothing(base_dir, tiny_folder, job_file, monkeypatch):
-    monkeypatch.setattr(RowMemory, "take_messages", lambda memory: ["the disk is full"])
+    monkeypatch.setattr(RowIndexer, "take_messages", lambda memory: ["the disk is full"])
 
     _, told = trained(base_dir, tiny_folder, job_file, "deep")
 

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from tests.support import eventually, rows
-from tests.trainer.session_rig import LEAVE, FakeLearner, Run, settings_with, start
+from tests.trainer.session_rig import LEAVE, FakeEngine, Run, settings_with, start
 from trainer.config.schema import Settings
 from trainer.data.conversation import Conversation
 from trainer.data.plan import Plan
@@ -155,9 +155,9 @@ def test_counts_of_cut_rows_and_rows_without_target_come_out_of_the_cache(job_fi
     settings = settings_with(data={"max_length": 12})
 
     def run() -> JobEnded:
-        learner = FakeLearner()
-        learner.tokenizer = _tokenizer()
-        [ended] = Run([start(job, path, settings), LEAVE], learner=learner, cache=TokenCache(folder)).told(
+        engine = FakeEngine()
+        engine.tokenizer = _tokenizer()
+        [ended] = Run([start(job, path, settings), LEAVE], engine=engine, cache=TokenCache(folder)).told(
             JobEnded
         )
         return ended
@@ -182,8 +182,8 @@ def test_the_first_steps_of_the_next_file_are_rendered_before_it_begins(job_file
     settings = settings_with(data={"prefetch_steps": 3})
     job, path = job_file("a", 2)
     next_job, next_path = job_file("b", rows(10, start=50))
-    learner = FakeLearner()
-    learner.tokenizer = _tokenizer()
+    engine = FakeEngine()
+    engine.tokenizer = _tokenizer()
     cache = CountingCache(folder)
 
     def refuse(rows: RowFile, position: int) -> None:
@@ -196,7 +196,7 @@ def test_the_first_steps_of_the_next_file_are_rendered_before_it_begins(job_file
     run = Run(
         [start(job, path, settings), once_rendered, start(next_job, next_path, settings), LEAVE],
         between={0: [PrepareJob(job=next_job, path=str(next_path))]},
-        learner=learner,
+        engine=engine,
         settings=settings,
         cache=cache,
     )
@@ -211,11 +211,11 @@ def test_a_file_that_was_made_ready_for_other_settings_is_rendered_again(job_fil
     next_job, next_path = job_file("b", 6)
 
     def run(cache: TokenCache | None) -> list[list[list[int]]]:
-        learner = FakeLearner()
-        learner.tokenizer = _tokenizer()
+        engine = FakeEngine()
+        engine.tokenizer = _tokenizer()
         orders = [start(job, path), start(next_job, next_path, settings_with(data={"max_length": 8})), LEAVE]
         hint = PrepareJob(job=next_job, path=str(next_path))
-        return Run(orders, between={0: [hint]}, learner=learner, cache=cache).token_ids
+        return Run(orders, between={0: [hint]}, engine=engine, cache=cache).token_ids
 
     assert run(TokenCache(folder)) == run(None)
 

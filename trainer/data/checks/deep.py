@@ -6,7 +6,7 @@ About 5,000 rows a second; memory stays flat. Nothing here keeps a file from bei
 from collections import Counter
 from collections.abc import Iterator, Sequence
 
-from trainer.data.checks.minhash import Numbered, RowSketch, sketch_row
+from trainer.data.checks.minhash import Numbered, RowMinHash, minhash_row
 from trainer.data.checks.private_data import find_private_data
 from trainer.data.checks.row_table import Match, RowTable
 from trainer.data.checks.seen_rows import SeenRows, UnusableSeenRows
@@ -77,7 +77,7 @@ class _Earlier:
         self._seen = seen
         self.problem = seen.notice if seen else None
 
-    def find(self, row: RowSketch) -> Match | None:
+    def find(self, row: RowMinHash) -> Match | None:
         try:
             return self._seen.find(row) if self._seen else None
         except UnusableSeenRows as error:
@@ -111,7 +111,7 @@ class DeepInspection:
 
     def note(self, line: int, conversation: Conversation) -> None:
         """Take note of a row; rows come in the order of the file."""
-        row = sketch_row(line, conversation)
+        row = minhash_row(line, conversation)
         self._before.note(self._earlier.find(row))
         self._leaked.note(self._held_out.find(row) if self._held_out else None)
         self._within.note(self._own.find(row))

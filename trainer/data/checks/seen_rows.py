@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Self
 from urllib.parse import quote
 
-from trainer.data.checks.minhash import RowSketch
+from trainer.data.checks.minhash import RowMinHash
 from trainer.data.checks.row_table import CACHE_KIB, SCHEMA, VERSION, Match, RowTable, temporary_database
 from trainer.protocol.text import printable
 
@@ -78,7 +78,7 @@ class SeenRows:
                 database.close()  # it is just being created
         return cls(temporary_database(), notice=notice)
 
-    def add(self, sha256: str, name: str, rows: Iterable[RowSketch], *, max_rows: int) -> int:
+    def add(self, sha256: str, name: str, rows: Iterable[RowMinHash], *, max_rows: int) -> int:
         """Add a file's rows, unless it is known; return how many. The rows of the oldest files make room.
 
         Args:
@@ -104,7 +104,7 @@ class SeenRows:
         found = self._database.execute("SELECT 1 FROM files WHERE sha256 = ?", (sha256,)).fetchone()
         return found is not None
 
-    def find(self, row: RowSketch) -> Match | None:
+    def find(self, row: RowMinHash) -> Match | None:
         """Return the row trained before that is most like `row`, the oldest of several; None if none is near.
 
         Raises:

@@ -13,11 +13,11 @@ from trainer.data.rendering.chat_template import UnrenderableConversation, Unusa
 from trainer.data.rendering.masks import RenderedText, TrainOn
 from trainer.data.rendering.template_analysis import only_shows_content
 
-SHAPES_KEPT = 4096  # as many sequences of roles are remembered
+SEQUENCES_KEPT = 4096  # as many sequences of roles are remembered
 
 
 @dataclass(frozen=True, slots=True)
-class _Shape:
+class _TextAroundTurns:
     """What stands around the words of conversations with the same roles."""
 
     around: tuple[str, ...]
@@ -43,7 +43,7 @@ class _Shape:
         return "".join(parts) + self.around[-1], spans
 
 
-class TurnShapes:
+class TemplateCache:
     """Renders conversations by their shape.
 
     Args:
@@ -53,7 +53,7 @@ class TurnShapes:
     def __init__(self, render: Callable[[Conversation, TrainOn], RenderedText], template: object) -> None:
         self._render = render
         self._can_be_known = isinstance(template, str) and only_shows_content(template)
-        self._shapes: dict[tuple[Role, ...], _Shape | None] = {}
+        self._shapes: dict[tuple[Role, ...], _TextAroundTurns | None] = {}
 
     def render(self, conversation: Conversation, train_on: TrainOn) -> RenderedText:
         """Return a marked conversation's text and what is learned of it, as `render` would.
@@ -62,13 +62,13 @@ class TurnShapes:
             Whatever `render` does.
         """
         messages = conversation.messages
-        if not self._can_be_known or not _is_of_a_shape(conversation):
+        if not self._can_be_known or not _depends_on_roles_alone(conversation):
             return self._render(conversation, train_on)
         roles = tuple([message.role for message in messages])
         if roles not in self._shapes:
-            if len(self._shapes) >= SHAPES_KEPT:
+            if len(self._shapes) >= SEQUENCES_KEPT:
                 self._shapes.clear()
-            self._shapes[roles] = self._learn(roles)
+            self._shapes[roles] = self._run_template(roles)
         shape = self._shapes[roles]
         if shape is None:
             return self._render(conversation, train_on)
@@ -79,7 +79,7 @@ class TurnShapes:
             return self._render(conversation, train_on)
         return text, [(0, len(text))]
 
-    def _learn(self, roles: tuple[Role, ...]) -> _Shape | None:
+    def _run_template(self, roles: tuple[Role, ...]) -> _TextAroundTurns | None:
         """Look at one conversation; None when the words of others could not be put into its text."""
         words = [f"words-of-turn-{i}." for i in range(len(roles))]
         try:
@@ -94,10 +94,10 @@ class TurnShapes:
         turns = [i for i, role in enumerate(roles) if role == "assistant"]
         known = tuple((i, starts[i] - a, b - ends[i]) for i, (a, b) in zip(turns, spans, strict=True))
         # Where nothing follows the words, white space at their end decides where the turn ends
-        return _Shape(around, known) if all(tail > 0 for _, _, tail in known) else None
+        return _TextAroundTurns(around, known) if all(tail > 0 for _, _, tail in known) else None
 
 
-def _is_of_a_shape(conversation: Conversation) -> bool:
+def _depends_on_roles_alone(conversation: Conversation) -> bool:
     """Return whether the template sees roles and words only, and where it puts them is a matter of roles."""
     messages = conversation.messages
     if conversation.tools or conversation.is_plain_text or messages[0].role == "assistant":

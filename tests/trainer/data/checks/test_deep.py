@@ -7,7 +7,7 @@ from contextlib import closing
 import pytest
 
 from tests.support import row, rows, write_jsonl
-from tests.trainer.row_texts import answer, sketches, words
+from tests.trainer.row_texts import answer, minhashes, words
 from trainer.config.loader import BadConfig
 from trainer.config.schema import Settings
 from trainer.data.checks.deep import FIRST_SHOWN, DeepInspection
@@ -28,7 +28,7 @@ def deep_findings(rows, *, seen=None):
 
 
 def different(number, *, seed=0):
-    """Return texts that have nothing in common: those of `sketches`."""
+    """Return texts that have nothing in common: those of `minhashes`."""
     return [" ".join(words(40, seed * 1_000_000 + line)) for line in range(1, number + 1)]
 
 
@@ -43,7 +43,7 @@ def look(base_dir, texts, *, data=None, **sections):
 @pytest.fixture
 def seen(tmp_path):
     with SeenRows.open(tmp_path / FILE_NAME) as index:
-        index.add("a", "old.jsonl", sketches(10), max_rows=100)
+        index.add("a", "old.jsonl", minhashes(10), max_rows=100)
         yield index
 
 
@@ -150,7 +150,7 @@ def test_malformed_rows_of_a_held_out_file_are_left_out(base_dir):
 def test_rows_trained_before_are_found_in_the_models_folder(base_dir):
     (base_dir / "models").mkdir(exist_ok=True)
     with SeenRows.open(base_dir / "models" / FILE_NAME) as index:
-        index.add("a", "old.jsonl", sketches(2), max_rows=10)
+        index.add("a", "old.jsonl", minhashes(2), max_rows=10)
 
     assert look(base_dir, different(1)).trained_before.exact == 1
 
