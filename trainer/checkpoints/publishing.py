@@ -1,6 +1,6 @@
 """Make a folder of files a checkpoint: hashed, listed, durable, and then there by one rename. Knows no torch.
 
-Runs in the worker, or beside it in a process of its own (`trainer.checkpoints.background`).
+Runs in the worker, or beside it in a process of its own (`trainer.mains.write_checkpoint`).
 """
 
 import errno
@@ -172,14 +172,14 @@ def retain(models: Path, rules: Retention, verified: set[str]) -> None:
 
 
 def _verify_newest(folder: Path, verified: set[str]) -> None:
-    """Look at the newest ones until two are known to be whole: what is removed relies on them."""
+    """Verify the newest ones until two are known to be whole: what is removed relies on them."""
     whole = 0
     for path in published(folder):
         if path.name not in verified:
             try:
                 verify(path)
             except DamagedCheckpoint:
-                continue  # it is set aside at the next start
+                continue  # it is quarantined at the next start
             verified.add(path.name)
         whole += 1
         if whole == 2:
@@ -191,7 +191,7 @@ def _candidates(models: Path, *, assume: bool, verified: set[str]) -> list[Reten
     found = []
     for path in published(models / FOLDER):
         if sequence_of(path) == UNREADABLE:
-            continue  # takes nobody's place, and is left to be set aside at the next start
+            continue  # takes nobody's place, and is left to be quarantined at the next start
         manifest = read_manifest(path)
         found.append(
             RetentionCandidate(
@@ -225,7 +225,7 @@ def _unused(path: Path) -> Iterator[bool]:
 
 
 def require_room(models: Path, rules: Retention, *, expected_bytes: int) -> None:
-    """Look whether a checkpoint of `expected_bytes` can be written.
+    """Make sure that a checkpoint of `expected_bytes` can be written.
 
     Raises:
         NoRoom: the disk or the limit of `checkpoints.max_bytes` leaves too little.

@@ -34,7 +34,7 @@ def choose_removals(candidates: Sequence[RetentionCandidate], rules: Retention) 
     """Return the names of the checkpoints to remove, oldest first.
 
     The newest verified ones and those that somebody holds stay, whatever the rules say. Order is by
-    sequence number: no clock is looked at.
+    sequence number: no clock is read.
     """
     newest_first = sorted(candidates, key=lambda candidate: candidate.sequence, reverse=True)
     untouchable = _untouchable(newest_first)

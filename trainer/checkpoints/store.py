@@ -80,10 +80,10 @@ class CheckpointStore:
         self._seconds_to_write = 0.0
         self._seconds_to_copy = 0.0
         self.notices: list[str] = []
-        """What a person should know about, such as a damaged checkpoint that was set aside."""
+        """What a person should know about, such as a damaged checkpoint that was quarantined."""
 
     def newest_verified(self) -> Checkpoint | None:
-        """Return the newest checkpoint that is what its manifest says; set damaged newer ones aside.
+        """Return the newest checkpoint that is what its manifest says; quarantine damaged newer ones.
 
         Raises:
             NoUsableCheckpoint: some exist, but none verifies. Starting from zero is not ours to decide.
@@ -92,7 +92,7 @@ class CheckpointStore:
         ram_folder.remove(self._models)
         search = find_newest(self._folder)
         for path, error in search.damaged.items():
-            aside = self._set_aside(path)
+            aside = self._quarantine(path)
             self.notices.append(f"checkpoint {path.name} is damaged and was renamed {aside.name}: {error}")
         if search.newest is None and (search.damaged or any(self._folder.glob("corrupt-*"))):
             raise NoUsableCheckpoint(
@@ -204,7 +204,7 @@ class CheckpointStore:
         self._newest = checkpoint
         self._verified.add(checkpoint.path.name)
 
-    def _set_aside(self, path: Path) -> Path:
+    def _quarantine(self, path: Path) -> Path:
         aside, number = path.with_name(f"corrupt-{path.name}"), 1
         while aside.exists():
             number += 1

@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, JsonValue, ValidationInfo, field_validator
 from pydantic_core import PydanticCustomError
 
-from trainer.protocol.deep import PrivatePattern
+from trainer.protocol.deep_findings import PrivatePattern
 from trainer.protocol.row_fields import OF_MESSAGES, OF_ROWS
 from trainer.protocol.text import printable
 
@@ -48,7 +48,7 @@ class ModelSettings(Section):
     vocabulary must have `<|im_start|>` and `<|im_end|>`."""
 
     template_options: dict[str, JsonValue] = {}
-    """What the model's own chat template is to be told besides the conversation, such as
+    """What the model's own chat template is given besides the conversation, such as
     `{"enable_thinking": false}` for Qwen3. Whoever loads a checkpoint has the same template with these as
     defaults. Locked with the first checkpoint."""
 
@@ -64,12 +64,12 @@ class ModelSettings(Section):
             if name in ALWAYS_GIVEN or not name.isidentifier() or name.endswith("_token"):
                 raise PydanticCustomError(
                     "template_options",
-                    "names that a template may look for and nobody else sets, such as enable_thinking",
+                    "names that a template may ask for and nobody else sets, such as enable_thinking",
                 )
         return options
 
     grow_vocabulary: bool = False
-    """Whether the special tokens of the profile become tokens of the model, which it learns; else they are
+    """Whether the special tokens of the profile become tokens of the model, which are trained; else they are
     ordinary text. They are those of the profile that is set before the first checkpoint, with which this is
     locked."""
 
@@ -97,7 +97,7 @@ class TrainingSettings(Section):
     `["q_proj", "v_proj"]`. Locked with the first checkpoint."""
 
     lora_dora: bool = False
-    """Whether those matrices learn a direction, with a magnitude of its own (DoRA). Locked with the first
+    """Whether those matrices train a direction, with a magnitude of its own (DoRA). Locked with the first
     checkpoint."""
 
     lora_rslora: bool = False
@@ -124,7 +124,7 @@ class TrainingSettings(Section):
     """Most tokens, padding included, that go through the model at once. Changes speed and memory,
     and the result only by rounding and by the noise of dropout and NEFTune. A longer row goes alone.
     `auto`: what is fastest here and fits into memory, found by measuring when the first worker starts, and
-    remembered in `models/fit.json`."""
+    kept in `models/fit.json`."""
 
     replay_fraction: Annotated[float, Field(ge=0, le=0.9)] = 0.0
     """Share of each step's rows that is drawn from files completed earlier, against forgetting: at least one
@@ -229,19 +229,19 @@ class DataSettings(Section):
     system message; a plain text is cut anywhere. `drop`: it is not trained. `fail`: the whole file fails."""
 
     train_on: Literal["assistant", "last_assistant", "all"] = "assistant"
-    """What is learned of a conversation. `assistant`: the turns of the assistant, each with its end.
+    """Which part of a conversation is trained. `assistant`: the turns of the assistant, each with its end.
     `last_assistant`: the last of them. `all`: every token, those of the chat template included. Turns that a
-    row itself excludes are not learned in any case."""
+    row itself excludes are not trained in any case."""
 
     max_bad_row_fraction: Fraction = 0.01
     """Share of malformed rows up to which a file is trained without them; beyond it the whole file fails."""
 
     validation: Literal["quick", "standard", "deep"] = "standard"
-    """What is looked at before the first step of a file. `quick`: whether each row can be read. `standard`:
+    """What is inspected before the first step of a file. `quick`: whether each row can be read. `standard`:
     besides, the lengths, answers and balance of 1,000 rows spread over the file, and copies among all rows.
     `deep`: every row, compared also with all rows trained before, with held-out data and with the other rows
-    of the file. What is odd is told, and a file of which too much is too long, or nothing can be learned, is
-    not trained."""
+    of the file. What is odd is reported, and a file of which too much is too long, or nothing can be trained,
+    is not trained."""
 
     max_truncated_fraction: Fraction = 0.05
     """Share of rows longer than `max_length` up to which a file is trained; beyond it the file fails before
@@ -266,11 +266,11 @@ class DataSettings(Section):
     0 keeps none."""
 
     seen_rows_max: Positive = 1_000_000
-    """Rows trained before that `deep` remembers, 500 bytes each, in `models/seen_rows.sqlite3`. Those of
+    """Rows trained before that `deep` keeps, 500 bytes each, in `models/seen_rows.sqlite3`. Those of
     old files make room for new ones."""
 
     private_patterns: list[PrivatePattern] = []
-    """Kinds of private data that `deep` looks for: `email`, `phone`, `iban`, `credit_card`, `ipv4`,
+    """Kinds of private data that `deep` searches for: `email`, `phone`, `iban`, `credit_card`, `ipv4`,
     `private_key`, `aws_key`, `github_token`, `slack_token`, `google_key`, `jwt`."""
 
     @field_validator("fields")
@@ -366,7 +366,7 @@ class MonitoringSettings(Section):
 
 
 class CheckpointSettings(Section):
-    """When what was learned is made durable. A change takes effect at once."""
+    """When what was trained is made durable. A change takes effect at once."""
 
     interval_s: Seconds = 600.0
     """Seconds of training after which a checkpoint is saved, besides the ones at the ends of files. Both this
@@ -406,7 +406,7 @@ class DaemonSettings(Section):
     """
 
     rescan_s: Annotated[float, Field(gt=0)] = 5.0
-    """Seconds between two looks at the folders. File system events make it react sooner;
+    """Seconds between two scans of the folders. File system events make it react sooner;
     this is the safety net."""
 
     settle_s: Seconds = 0.2
@@ -438,7 +438,7 @@ class DaemonSettings(Section):
     """The same for a worker that shows signs of life (it computes or reads and writes) without progress."""
 
     min_free_bytes: Annotated[int, Field(ge=0)] = 512 * 1024 * 1024
-    """Free disk space below which no file is begun."""
+    """Free disk space below which no file is started."""
 
     stop_grace_s: Seconds = 120.0
     """Seconds the worker gets to save when the daemon stops; after that it is killed."""

@@ -12,13 +12,13 @@ from pydantic import Field, TypeAdapter
 
 from trainer.config.schema import TrainingSettings
 from trainer.data.rendering.render import Example
-from trainer.protocol.messages import Event, Faulted, Message, WorkerReady
+from trainer.protocol.messages import Event, Faulted, ProtocolMessage, WorkerReady
 from trainer.step.feeding_trainer import StepBundle
 
 RESULTS = {"learning_rate", "loss", "grad_norm", "not_applied"}  # of a step that was taken
 
 
-class LoadReplica(Message):
+class LoadReplica(ProtocolMessage):
     """Load the same model from the same checkpoint, and join the others. Always the first order."""
 
     kind: Literal["load_replica"] = "load_replica"
@@ -27,14 +27,14 @@ class LoadReplica(Message):
     """The folder; None for the base model itself."""
 
 
-class UseSettings(Message):
+class UseSettings(ProtocolMessage):
     """Take the next steps by these settings."""
 
     kind: Literal["use_settings"] = "use_settings"
     training: dict[str, Any]
 
 
-class TakeStep(Message):
+class TakeStep(ProtocolMessage):
     """Compute this shard of a step, and take the step."""
 
     kind: Literal["take_step"] = "take_step"
@@ -76,7 +76,7 @@ def shard_step(bundle: StepBundle, num_ranks: int) -> list[StepBundle]:
 
 
 def rank_seed(step_seed: int, rank: int) -> int:
-    """Return the seed of one process's noise in a step: 63 bits, different in all of them."""
+    """Return the seed of one process's random numbers in a step: 63 bits, different in all of them."""
     return int.from_bytes(hashlib.sha256(f"{step_seed}:{rank}".encode()).digest()[:8], "little") >> 1
 
 

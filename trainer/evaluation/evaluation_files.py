@@ -20,7 +20,7 @@ from trainer.profiles.registry import make_profile
 MOST_PROMPTS = 100  # of previews.file; a round of previews has seconds
 
 SuiteItem = tuple[Question, list[Example]]
-"""A question, and the examples that its expected answer is learned from."""
+"""A question, and the examples that its expected answer would be trained by."""
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,7 @@ class EvaluationFiles:
 
     def __init__(self, base_dir: Path) -> None:
         self._base_dir = base_dir
-        self._remembered: dict[str, tuple[Any, Any]] = {}
+        self._cached: dict[str, tuple[Any, Any]] = {}
 
     def load(
         self, settings: Settings, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase
@@ -66,7 +66,7 @@ class EvaluationFiles:
 
         return EvaluationSet(
             profile,
-            self._remember("validation.file", wanted.file, settings, profile, validation)
+            self._read_once("validation.file", wanted.file, settings, profile, validation)
             if wanted.file
             else [],
             {
@@ -101,7 +101,7 @@ class EvaluationFiles:
             except BadRow as error:
                 raise BadConfig(f"{setting} is {path}: {error}; expected rows like those trained") from error
 
-        found: list[SuiteItem] = self._remember(setting, file, settings, profile, read)
+        found: list[SuiteItem] = self._read_once(setting, file, settings, profile, read)
         return found
 
     def _prompts(
@@ -119,15 +119,15 @@ class EvaluationFiles:
             make = QuestionMaker(settings, profile, tokenizer, setting=f"previews.file is {path}")
             return [make.of_row(row) for row in rows]
 
-        rows: list[Question] = self._remember("previews.file", wanted.file, settings, profile, read)
+        rows: list[Question] = self._read_once("previews.file", wanted.file, settings, profile, read)
         return texts + rows
 
-    def _remember(
+    def _read_once(
         self, setting: str, file: str, settings: Settings, profile: DataProfile, read: Callable[[], Any]
     ) -> Any:
         path = self._base_dir / file
         changed_at = path.stat().st_mtime_ns if path.exists() else None
         key = (path, changed_at, settings.data, settings.profile, profile.code, settings.validation)
-        if setting not in self._remembered or self._remembered[setting][0] != key:
-            self._remembered[setting] = (key, read())
-        return self._remembered[setting][1]
+        if setting not in self._cached or self._cached[setting][0] != key:
+            self._cached[setting] = (key, read())
+        return self._cached[setting][1]

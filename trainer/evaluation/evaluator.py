@@ -185,7 +185,7 @@ class Evaluator:
 
 
 def score_of(answers: Sequence[ScoredAnswer]) -> Score:
-    """Return what is told of some answers: means over them, or over the tokens of the expected ones."""
+    """Return the score of some answers: means over them, or over the tokens of the expected ones."""
     tokens = sum(answer.tokens for answer in answers)
     metrics: dict[str, list[float]] = defaultdict(list)
     for answer in answers:

@@ -1,7 +1,7 @@
-"""Decide when to evaluate, what it may cost, and tell what came of it.
+"""Decide when to evaluate and what it may cost, and report what came of it.
 
 How long something takes differs from run to run, so what is measured, and at which steps, must never change
-what is learned.
+what is trained.
 """
 
 import time

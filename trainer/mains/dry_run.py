@@ -77,7 +77,7 @@ def _plan(order: DryRunOrder, models: Path) -> Planned:
         found = _collect_statistics(opened, engine)
         if not found.supervised_tokens:
             raise RefusedFile(
-                opened.told_of_rows_without_target()
+                opened.report_of_untrainable_rows()
                 or f"{path}: all rows are dropped, being longer than data.max_length; raise it, or set "
                 "data.overlong to another way"
             )
@@ -107,8 +107,12 @@ def _plan(order: DryRunOrder, models: Path) -> Planned:
             trial_steps=None,
         )
     trial_steps = _take_trial_steps(order, engine, found)
-    told = (*ready.notices, *notices, *_reservations(settings, is_batch_size_known=is_batch_size_known))
-    return planned.model_copy(update={"trial_steps": trial_steps, "notices": told})
+    all_notices = (
+        *ready.notices,
+        *notices,
+        *_reservations(settings, is_batch_size_known=is_batch_size_known),
+    )
+    return planned.model_copy(update={"trial_steps": trial_steps, "notices": all_notices})
 
 
 def _engine(

@@ -1,4 +1,4 @@
-"""Remember the rows of completed files. A process of its own, of the lowest priority, that loads no torch.
+"""Index the rows of completed files. A process of its own, of the lowest priority, that loads no torch.
 
     python -P -m trainer.mains.index_rows <order.json >answer.json
 
@@ -40,9 +40,7 @@ def carry_out(order: IndexOrder) -> Indexed:
                 for sha256 in _add_all(order, seen):
                     done.append(sha256)
             except (OSError, sqlite3.Error) as error:
-                messages.append(
-                    f"the rows of completed files were not remembered: {error}; it is tried again"
-                )
+                messages.append(f"the rows of completed files were not indexed: {error}; it is tried again")
     except UnusableSeenRows as error:
         messages = [str(error)]
     return Indexed(done=done, messages=[printable(message) for message in messages])

@@ -26,7 +26,7 @@ def inspect(order: InspectionOrder, tell: Tell) -> DataReport:
     """Return the report on a file; one that could not even be taken in is blocked by that.
 
     Args:
-        tell: told how far it is.
+        tell: called with how far it is.
     Raises:
         OSError: the file cannot be read.
         Exception: whatever keeps a worker from loading its tokenizer, or from rendering by these settings.
@@ -88,7 +88,7 @@ def _inspected(order: InspectionOrder, job: Job, settings: Settings, tell: Tell)
     from trainer.data.rendering.render import ExampleRenderer
     from trainer.data.rendering.source import ExampleSource
     from trainer.model.tokenizer_only import load_lone_tokenizer
-    from trainer.pipeline.deep_inspection import open_deep_inspection
+    from trainer.pipeline.comparisons import open_deep_inspection
     from trainer.pipeline.example_pipeline import open_rows
     from trainer.pipeline.inspection import FileInspection
     from trainer.pipeline.job_plan import make_plan

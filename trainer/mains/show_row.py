@@ -55,7 +55,7 @@ def _show(order: ShowOrder) -> Shown:
     from trainer.model.tokenizer_only import load_lone_tokenizer  # takes seconds; a bad row need not wait
 
     tokenizer = load_lone_tokenizer(settings, profile, base_dir=base_dir)
-    renderer = ExampleRenderer(tokenizer, remembers=False)
+    renderer = ExampleRenderer(tokenizer, caches=False)
     whole, *_ = renderer.pieces(
         conversation, max_length=sys.maxsize, overlong="truncate_right", train_on=data.train_on
     )

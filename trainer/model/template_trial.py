@@ -42,7 +42,7 @@ class TemplateResult(BaseModel):
     """Whether it showed a few words with little memory and few characters."""
 
 
-def refuse_bomb(template: str, source: str) -> None:
+def refuse_costly_template(template: str, source: str) -> None:
     """Make sure that a template shows a few words with little effort.
 
     Raises:

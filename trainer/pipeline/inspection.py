@@ -1,7 +1,7 @@
 """Inspect one file's rows as training would see them, a few at a time. Nothing is trained or refused here."""
 
 from trainer.config.schema import DataSettings
-from trainer.data.checks.deep import DeepInspection
+from trainer.data.checks.deep_inspection import DeepInspection
 from trainer.data.checks.report import InspectedRow, ReportLimits, RowReport, find_duplicates, spread
 from trainer.data.formats import read_conversation
 from trainer.data.reading.rows import BadRow, RowFile

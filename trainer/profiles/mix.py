@@ -14,7 +14,7 @@ from trainer.profiles.base import (
     Generation,
     refuse_unknown_options,
 )
-from trainer.profiles.chance import chance_of
+from trainer.profiles.row_random import random_of
 
 EXAMPLE = '{"plain": 0.5, "emoji_think": 0.5}'
 
@@ -72,7 +72,7 @@ class MixProfile(DataProfile):
         }
 
     def _part_for(self, conversation: Conversation) -> DataProfile:
-        place = chance_of(conversation, self.name).random()
+        place = random_of(conversation, self.name).random()
         name = next((name for bound, name in self._bounds if place < bound), self._bounds[-1][1])
         return self._parts[name]
 

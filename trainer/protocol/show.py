@@ -27,7 +27,7 @@ class ShownToken(BaseModel):
     text: str
     """What it adds to the text; empty where it is a later part of a character. It may hold anything."""
     trained: bool
-    """Whether it is learned."""
+    """Whether it is supervised."""
     turn: int | None
     """Which message of the row it belongs to, counted from 0; None where that cannot be told."""
 
@@ -39,7 +39,7 @@ class ShownExample(BaseModel):
 
     tokens: tuple[ShownToken, ...]
     supervised_tokens: int
-    """Learned tokens that something predicts; an example without any is not trained."""
+    """Supervised tokens that something predicts; an example without any is not trained."""
     turns: tuple[int, ...]
     """The messages of the row that it was made of, counted from 0."""
     cut_tokens: int

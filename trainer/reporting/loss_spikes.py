@@ -1,4 +1,4 @@
-"""Notice a loss that jumps. Pure: numbers go in, an answer comes out."""
+"""Detect a loss that spikes. Pure: numbers go in, an answer comes out."""
 
 import math
 
@@ -25,7 +25,7 @@ class LossSpikeDetector:
         limit = max(LEAST_RATIO * self._mean, self._mean + SPREADS * math.sqrt(self._variance))
         was_high = self._is_high
         self._is_high = self._seen >= WARM_UP_STEPS and loss > limit
-        # A spike moves the average by what would just have been normal: a lasting change is learned in time
+        # A spike moves the average by what would just have been normal: a lasting change becomes so in time
         self._update(min(loss, limit) if self._is_high else loss)
         return self._is_high and not was_high
 

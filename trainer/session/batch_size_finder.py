@@ -161,7 +161,7 @@ def measure_best_batch_size(
 
     Args:
         processes: those that will share each step; this one measures alone.
-        tell: told each number before it is tried.
+        tell: called with each number before it is tried.
     """
     model, device = trainer.model, trainer.args.device
     before, was_training = random_state(), model.training
@@ -188,7 +188,7 @@ def _longest_row(trainer: FeedingTrainer, max_length: int) -> int:
 
 
 def made_up_step(trainer: FeedingTrainer, *, length: int, rows: int) -> StepBundle:
-    """Return a step of one micro-batch of equal rows, every token of which is learned."""
+    """Return a step of one micro-batch of equal rows, every token of which is supervised."""
     vocabulary = len(trainer.processing_class)
     token_ids = [index % vocabulary for index in range(1, length + 1)]
     example = Example(token_ids, token_ids, length - 1, is_truncated=False)

@@ -11,7 +11,7 @@ from typing import NamedTuple
 from trainer.config.schema import DataSettings, ProfileSettings, Settings
 from trainer.data.reading.rows import RowFile
 from trainer.data.rendering.source import ExampleSource
-from trainer.pipeline.deep_inspection import open_deep_inspection
+from trainer.pipeline.comparisons import open_deep_inspection
 from trainer.pipeline.example_pipeline import ExamplePipeline
 from trainer.pipeline.inspection import FileInspection
 from trainer.pipeline.job_plan import job_settings, make_plan

@@ -1,4 +1,4 @@
-"""TrainerEngine: one model, loaded once, that learns file after file. The library's public face."""
+"""TrainerEngine: one model, loaded once, that is trained on file after file. The library's public face."""
 
 import hashlib
 import json
@@ -98,7 +98,7 @@ class TrainerEngine:
         settings: of the session.
         base_dir: relative paths in the settings start here; `models/` lies below it.
         models: where it lies instead.
-        on_event: told what happens; called from the thread that trains, but for the `Faulted` of another of
+        on_event: called with what happens, from the thread that trains, but for the `Faulted` of another of
             `training.processes`, with which this process ends.
         find_checkpoint: finds the one to go on from; None takes the newest in `models/` that verifies.
         is_alone: takes whole steps itself, whatever `training.processes` says, to see what they are like.
@@ -226,7 +226,7 @@ class TrainerEngine:
         )
         if why := check.verdict(data.max_bad_row_fraction):
             raise ValueError(f"{path}: {why}")
-        self._row_indexer.look_in(path.parent)
+        self._row_indexer.search_in(path.parent)
         job_id = f"{path.name}-{check.sha256[:12]}-{self.progress.global_step}"
         job = check.to_job(id=job_id, name=path.name)
         seen: list[Event] = []
@@ -240,7 +240,7 @@ class TrainerEngine:
 
     def run(self, commands: CommandSource) -> None:
         """Do what `commands` say until they say shut down. Everything is saved when this returns."""
-        self._index_rows(self._settings)
+        self._index_completed(self._settings)
         session = Session(
             self,
             commands,
@@ -342,11 +342,11 @@ class TrainerEngine:
         self._checkpoint = checkpoint
         for notice in self._take_notices():
             self.reporter.event(Notice(key="checkpoint", message=notice))
-        self._index_rows(self._job_settings)
+        self._index_completed(self._job_settings)
         return self._reference(checkpoint)
 
     def refuse_broken(self) -> None:
-        """Make sure that everything learned is a finite number.
+        """Make sure that weights and optimizer are finite numbers.
 
         Raises:
             BrokenModel: something is not.
@@ -374,10 +374,10 @@ class TrainerEngine:
 
     def _load_model(self) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
         settings, checkpoint = self._settings, self._checkpoint
-        template, told = settings.model.chat_template, settings.model.template_options
+        template, options = settings.model.chat_template, settings.model.template_options
         if checkpoint and not settings.training.uses_adapter:
             self._base_sha256 = checkpoint.manifest.base_sha256
-            return load_model(checkpoint.path, chat_template=template, template_options=told)
+            return load_model(checkpoint.path, chat_template=template, template_options=options)
         base = find_base_model(
             settings.model.base_model,
             base_dir=self._base_dir,
@@ -388,17 +388,17 @@ class TrainerEngine:
         if checkpoint:
             refuse_other_base(checkpoint.manifest, self._base_sha256)
         model, tokenizer = load_model(
-            base, chat_template=template, template_options=told, options=self._quantization()
+            base, chat_template=template, template_options=options, options=self._quantization()
         )
         if settings.training.method == "qlora":
             stay_trainable(model)
-        learned = add_tokens(model, tokenizer, self._own_tokens(tokenizer))
+        added = add_tokens(model, tokenizer, self._own_tokens(tokenizer))
         if not settings.training.uses_adapter:
             return model, tokenizer
         if checkpoint:
             return load_adapter(model, checkpoint.path, settings.training), tokenizer
-        rows = rows_of_tokens(model, learned) if learned else None
-        return add_adapter(model, settings.training, learned_rows=rows), tokenizer
+        rows = rows_of_tokens(model, added) if added else None
+        return add_adapter(model, settings.training, trained_rows=rows), tokenizer
 
     def _own_tokens(self, tokenizer: PreTrainedTokenizerBase) -> Sequence[str]:
         """Return what the vocabulary of the base model grows by: for a checkpoint, what it has grown by."""
@@ -467,10 +467,10 @@ class TrainerEngine:
             notices=self._take_notices(),
         )
 
-    def _index_rows(self, settings: Settings) -> None:
-        """Have the rows of files remembered that the newest checkpoint says are completed."""
+    def _index_completed(self, settings: Settings) -> None:
+        """Have the rows of files indexed that the newest checkpoint says are completed."""
         if self._checkpoint and settings.data.validation == "deep":
-            self._row_indexer.remember(self._checkpoint.manifest.progress.finished, settings.data)
+            self._row_indexer.index(self._checkpoint.manifest.progress.finished, settings.data)
         for message in self._row_indexer.take_messages():
             self.reporter.event(Notice(key="seen rows", message=message))
 

@@ -98,16 +98,16 @@ class OpenJob:
                 if len(self.first_lines_without_target) < LINES_SHOWN:
                     self.first_lines_without_target.append(line)
 
-    def told_of_rows_without_target(self) -> str | None:
-        """Say for a person which rows were set aside; None if none was."""
+    def report_of_untrainable_rows(self) -> str | None:
+        """Say for a person which rows were untrainable; None if none was."""
         if not (number := self.counts["without_target"]):
             return None
         more = [] if number == len(self.first_lines_without_target) else ["…"]
         lines = ", ".join([*map(str, self.first_lines_without_target), *more])
         return (
-            f"{self.job.name}: {number} rows had nothing left to learn and were set aside: lines {lines}; "
-            f"expected a turn to learn among the first {self.settings.data.max_length} tokens "
-            "(data.max_length); look at their roles and lengths"
+            f"{self.job.name}: {number} rows were untrainable, having no supervised token: lines {lines}; "
+            f"expected a turn to train among the first {self.settings.data.max_length} tokens "
+            "(data.max_length); check their roles and lengths"
         )
 
     @property
@@ -116,7 +116,7 @@ class OpenJob:
         return self.settings.training.micro_batch_tokens == "auto"
 
     def advance(self, bundle: StepBundle) -> None:
-        """Note that a step was trained, and what it has taught about memory."""
+        """Note that a step was trained, and how much fitted into memory."""
         self.cursor.step = bundle.index + 1
         if bundle.not_applied:
             self.cursor.bad_steps = (*self.cursor.bad_steps, bundle.index)
@@ -136,7 +136,7 @@ class OpenJob:
         return Window(first=self.first_step, last=max(self.first_step, self.cursor.step - 1))
 
     def record(self, outcome: Outcome, message: str | None = None) -> JobRecord:
-        """Return what is to be remembered of the job."""
+        """Return what a checkpoint keeps of the job."""
         return JobRecord(
             job_id=self.job.id,
             name=self.job.name,
@@ -218,7 +218,7 @@ def _warn_of_other_code(cursor: Cursor, profile: DataProfile) -> str | None:
     if cursor.profile_code in (None, profile.code):
         return None
     return (
-        f"the code of the profile {profile.name} has changed since {cursor.name} began; expected the same "
+        f"the code of the profile {profile.name} has changed since {cursor.name} started; expected the same "
         f"until its end, so that it can be trained again alike; its rows from step {cursor.step + 1} on are "
         "made by the new code"
     )

@@ -1,4 +1,4 @@
-"""Have rows of completed files remembered by a process of its own, so that training goes on undisturbed."""
+"""Have rows of completed files indexed by a process of its own, so that training goes on undisturbed."""
 
 import logging
 from collections import deque
@@ -27,7 +27,7 @@ class CompletedFile(BaseModel):
 
 
 class IndexOrder(one_shot.OneShotOrder):
-    """What is to be remembered."""
+    """What is to be indexed."""
 
     models: Path
     folders: list[str]
@@ -48,7 +48,7 @@ class Indexed(BaseModel):
 
 
 class RowIndexer:
-    """Gives completed files to the process that remembers their rows, one order after another.
+    """Gives completed files to the process that indexes their rows, one order after another.
 
     Args:
         folders: where completed files may be found.
@@ -62,13 +62,13 @@ class RowIndexer:
         # The process dies with the thread that started it, so this one lives as long as we do
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="row-memory")
 
-    def look_in(self, folder: Path) -> None:
+    def search_in(self, folder: Path) -> None:
         """Expect completed files in another folder, too."""
         if folder not in self._folders:
             self._folders.append(folder)
 
-    def remember(self, finished: Iterable[JobRecord], settings: DataSettings) -> Future[None] | None:
-        """Begin to remember the rows of completed files among `finished`; None if all were given before."""
+    def index(self, finished: Iterable[JobRecord], settings: DataSettings) -> Future[None] | None:
+        """Start to index the rows of completed files among `finished`; None if all were given before."""
         files = [
             CompletedFile(name=record.name, sha256=record.sha256)
             for record in finished
@@ -92,19 +92,19 @@ class RowIndexer:
         return [self._messages.popleft() for _ in range(len(self._messages))]
 
     def close(self) -> None:
-        """Wait until everything given is remembered."""
+        """Wait until everything given is indexed."""
         self._thread.shutdown()
 
     def _carry_out(self, order: IndexOrder) -> None:
         try:
-            remembered = run_indexing(order)
+            indexed = run_indexing(order)
         except (OSError, ValueError) as error:  # the latter if its answer cannot be understood
-            remembered = Indexed(done=[], messages=[str(error)])
-        for message in remembered.messages:
+            indexed = Indexed(done=[], messages=[str(error)])
+        for message in indexed.messages:
             logger.warning("rows trained before: %s", message)
-        self._messages.extend(remembered.messages)
+        self._messages.extend(indexed.messages)
         # The others are tried again with the next checkpoint
-        self._given -= {file.sha256 for file in order.files} - set(remembered.done)
+        self._given -= {file.sha256 for file in order.files} - set(indexed.done)
 
 
 def run_indexing(order: IndexOrder) -> Indexed:
@@ -118,7 +118,7 @@ def run_indexing(order: IndexOrder) -> Indexed:
         return one_shot.ask(MODULE, order, Indexed, environment=environment)
     except one_shot.OrderRefused as refused:
         raise OSError(
-            f"the rows of completed files were not remembered: {refused}; it is tried again"
+            f"the rows of completed files were not indexed: {refused}; it is tried again"
         ) from refused
     except one_shot.NoAnswer as error:
-        raise OSError(f"the process that remembers rows {error}; it is tried again") from error
+        raise OSError(f"the process that indexes rows {error}; it is tried again") from error

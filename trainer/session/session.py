@@ -61,7 +61,7 @@ from trainer.session.saver import Saver
 from trainer.step.feeding_trainer import StepBundle
 
 FAULTS_OF_A_FILE = (errno.ENOENT, errno.EACCES, errno.EPERM, errno.ELOOP, errno.EISDIR)
-FINISHED_KEPT = 2_000  # ended jobs that a checkpoint remembers; the daemon files them away within seconds
+FINISHED_KEPT = 2_000  # ended jobs that a checkpoint keeps; the daemon files them away within seconds
 BAD_STEPS_ALLOWED = 3  # among so many steps of a job, until it goes back to the last checkpoint without them
 BAD_STEPS_SPAN = 50
 SAVE_RETRY_S = 5.0
@@ -107,7 +107,7 @@ class Session:
         self._stopping = False
         self._queue_is_empty = False
         self._skipped_job: str | None = None
-        self._job_to_set_aside: str | None = None
+        self._job_to_preempt: str | None = None
         self._saver = Saver(engine, reporter, clock=clock)
         self._evaluations = EvaluationSchedule(engine, reporter, clock=clock)
         self._held = False
@@ -117,7 +117,7 @@ class Session:
         return self._engine.progress
 
     def bundles(self) -> Generator[StepBundle, None, None]:
-        """Yield the steps of the whole session; it ends when told to shut down, with everything saved."""
+        """Yield the steps of the whole session; it ends on `ShutDown`, with everything saved."""
         try:
             while (order := self._next_order()) is not None:
                 yield from self._train(order)
@@ -160,7 +160,7 @@ class Session:
             case StartJob():
                 self._order = command
                 self._queue_is_empty = False
-                self._job_to_set_aside = None  # what was asked for before came too late
+                self._job_to_preempt = None  # what was asked for before came too late
             case PrepareJob():
                 self._prepare(command)
             case QueueEmpty():
@@ -173,7 +173,7 @@ class Session:
                 self._skipped_job = command.job_id
                 self._drop_order(command.job_id)
             case PreemptJob():
-                self._job_to_set_aside = command.job_id
+                self._job_to_preempt = command.job_id
                 self._return_order(command.job_id)
             case ForgetJobs():
                 for job_id in command.job_ids:
@@ -198,17 +198,17 @@ class Session:
         self._next_files.prepare(job, Path(command.path), self._settings, then=make_ready)
 
     def _drop_order(self, job_id: str) -> None:
-        """A job that was ordered but not begun (as while paused) is skipped without a step."""
+        """Skip a job without a step that was ordered but not started (as while paused)."""
         if self._order and self._order.job.id == job_id:
             job, self._order = self._order.job, None
             self._end_unopened(job, Outcome.SKIPPED, "skipped on request", FaultKind.REQUEST)
 
     def _return_order(self, job_id: str) -> None:
-        """A job that was ordered but not begun is set aside at once."""
+        """Preempt a job at once that was ordered but not started."""
         if self._order and self._order.job.id == job_id:
             self._order = None
             cursor = self.progress.cursors.get(job_id)
-            self._tell_set_aside(job_id, steps=cursor.step if cursor else 0)
+            self._report_preempted(job_id, steps=cursor.step if cursor else 0)
 
     def _hold(self) -> None:
         if not self._held:
@@ -242,7 +242,7 @@ class Session:
             self._obey(command)
 
     def _must_leave(self, job_id: str) -> bool:
-        return self._stopping or job_id in (self._skipped_job, self._job_to_set_aside)
+        return self._stopping or job_id in (self._skipped_job, self._job_to_preempt)
 
     # ---- one job
 
@@ -264,7 +264,7 @@ class Session:
             else:
                 self._save(wait=True)  # with its cursor: after a crash nothing may run in another order
                 if not self._stopping:
-                    self._tell_set_aside(opened.job.id, steps=opened.cursor.step)
+                    self._report_preempted(opened.job.id, steps=opened.cursor.step)
         except BrokenModel as error:
             raise NotFinite(str(error), opened.trained_here()) from error
 
@@ -361,8 +361,8 @@ class Session:
         is_wanted = partial(self._is_undisturbed, opened.job.id)
         self._evaluations.after_step(opened.settings, seconds=seconds, is_wanted=is_wanted)
 
-    def _tell_set_aside(self, job_id: str, *, steps: int) -> None:
-        self._job_to_set_aside = None
+    def _report_preempted(self, job_id: str, *, steps: int) -> None:
+        self._job_to_preempt = None
         self._reporter.event(JobPreempted(job_id=job_id, steps=steps))
 
     def _end(self, opened: OpenJob, outcome: Outcome, message: str | None) -> None:
@@ -370,9 +370,9 @@ class Session:
         if outcome is Outcome.COMPLETED:
             is_wanted = partial(self._is_undisturbed, opened.job.id)
             self._evaluations.at_end_of_file(opened.settings, is_wanted=is_wanted)
-        if told := opened.told_of_rows_without_target():
+        if message := opened.report_of_untrainable_rows():
             self._reporter.event(
-                Notice(key=f"nothing to learn {opened.job.id}", message=told, job_id=opened.job.id)
+                Notice(key=f"nothing to learn {opened.job.id}", message=message, job_id=opened.job.id)
             )
         self.progress.cursors.pop(opened.job.id, None)
         record = opened.record(outcome, message)
@@ -403,7 +403,7 @@ class Session:
         self._note_end(JobEnded(record=record, fault=fault, durable=record.steps == 0))
 
     def _note_end(self, event: JobEnded) -> None:
-        self._skipped_job = self._job_to_set_aside = None
+        self._skipped_job = self._job_to_preempt = None
         if not event.durable:
             self.progress.finished = [*self.progress.finished, event.record][-FINISHED_KEPT:]
             self._saver.job_ended(event.record)
@@ -431,7 +431,7 @@ class Session:
         """Keep everything in memory until it can be saved.
 
         Raises:
-            OSError: told to leave meanwhile, and it still cannot be saved.
+            OSError: it is to leave meanwhile, and it still cannot be saved.
         """
         with self._reporter.doing("blocked"):
             self._reporter.event(Blocked(reason=why_not_saved(error)))
@@ -459,5 +459,5 @@ def why_not_saved(error: OSError) -> str:
 
 
 def step_seed(seed: int, global_step: int) -> int:
-    """Return the seed of one step's dropout noise: 63 bits that depend on nothing else."""
+    """Return the seed of one step's dropout and NEFTune: 63 bits that depend on nothing else."""
     return int.from_bytes(hashlib.sha256(f"noise:{seed}:{global_step}".encode()).digest()[:8], "little") >> 1

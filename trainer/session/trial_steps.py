@@ -83,10 +83,10 @@ def take_trial_steps(
     meter.reset()
 
     def bundles() -> Iterator[StepBundle]:
-        began = clock()
+        started_at = clock()
         for number, bundle in enumerate([*found.largest, *found.largest, *found.ordinary]):
             started = clock()
-            if number >= 2 and started - began > TIME_LIMIT_S:
+            if number >= 2 and started - started_at > TIME_LIMIT_S:
                 return
             yield bundle
             taken.append((tokens_of(bundle), clock() - started))

@@ -66,7 +66,7 @@ class StepBundle:
     replayed: int = 0
     """Rows of earlier files whose examples are among them."""
     step_seed: int = 0
-    """Seeds dropout and NEFTune for this step alone, so that noise does not depend on what ran before it."""
+    """Seeds dropout and NEFTune for this step alone, so that they do not depend on what ran before it."""
     learning_rate: float = 0.0
     """This and what follows is valid once the step has been taken."""
     loss: Tensor = field(default_factory=lambda: torch.tensor(0.0))

@@ -220,7 +220,7 @@ def test_a_file_that_was_made_ready_for_other_settings_is_rendered_again(job_fil
     assert run(TokenCache(folder)) == run(None)
 
 
-def test_a_file_that_was_set_aside_is_rendered_ahead_without_the_rows_it_replays(
+def test_a_file_that_was_preempted_is_rendered_ahead_without_the_rows_it_replays(
     job_file, folder, executor, caplog
 ):
     job, path = job_file("a", 10)

@@ -158,7 +158,7 @@ def test_without_news_nothing_is_saved(rig):
     rig.saver.save(settings_with(), wait=True)
 
     assert rig.engine.saved == []
-    assert not rig.saver.has_news
+    assert not rig.saver.has_unsaved
 
 
 def test_a_job_that_ended_without_a_step_is_news_too(rig):
@@ -186,7 +186,7 @@ def test_training_goes_on_while_a_checkpoint_is_written_and_it_is_told_when_it_i
     assert rig.finished() == [["a"]]
     [event] = rig.published
     assert (event.checkpoint.step, event.seconds, event.stall_seconds) == (1, 10.0, 2.0)
-    assert rig.saver.has_news  # the step that was trained meanwhile is in no checkpoint yet
+    assert rig.saver.has_unsaved  # the step that was trained meanwhile is in no checkpoint yet
 
 
 def test_what_is_written_beside_training_costs_its_share_of_the_cores(rig, monkeypatch):
@@ -222,7 +222,7 @@ def test_an_idle_session_does_not_wait_while_a_checkpoint_is_on_its_way(rig):
     rig.saver.save(settings_with(), wait=False)
 
     assert rig.saver.seconds_to_commit(settings_with()) == 0.0
-    assert rig.saver.has_news
+    assert rig.saver.has_unsaved
 
 
 def test_who_waits_gets_one_that_is_on_its_way_first(rig):

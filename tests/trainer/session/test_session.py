@@ -93,7 +93,7 @@ def test_truncated_rows_and_rows_without_target_are_counted_once_however_many_ep
     assert (ended.record.rows_trained, ended.record.steps) == (6, 4)
 
 
-def test_rows_without_target_are_set_aside_and_their_lines_told(job_file):
+def test_untrainable_rows_are_left_out_and_their_lines_reported(job_file):
     job, path = job_file("a", [row("q" * 100, "yes"), row("q", "yes"), *[row("q" * 100, "no")] * 11])
 
     run = Run([start(job, path, settings_with(data={"max_length": 60})), LEAVE])
@@ -102,7 +102,7 @@ def test_rows_without_target_are_set_aside_and_their_lines_told(job_file):
     [told] = run.told(Notice)
     before, _, rest = told.message.partition("lines ")
     lines, _, after = rest.partition(", …")
-    assert before == "a.jsonl: 12 rows had nothing left to learn and were set aside: "
+    assert before == "a.jsonl: 12 rows were untrainable, having no supervised token: "
     assert after.startswith("; expected a turn to learn among the first 60 tokens (data.max_length)")
     assert len(set(lines.split(", ")) - {"2"}) == 10
     assert told.job_id == "a"

@@ -88,7 +88,7 @@ def test_a_file_of_which_nothing_would_be_learned_is_blocked(job_file):
 
     [ended] = run.told(JobEnded)
     assert (ended.record.outcome, ended.record.steps) == (Outcome.FAILED, 0)
-    assert ended.record.message.startswith("5 of 5 rows (100 %, limit 1 %) have nothing to learn within")
+    assert ended.record.message.startswith("5 of 5 rows (100 %, limit 1 %) have nothing to train within")
 
 
 def test_a_row_that_could_not_be_trained_is_found_before_the_first_step(job_file):

@@ -70,7 +70,7 @@ def test_a_job_that_has_no_step_yet_has_nothing_to_save(job_file):
     assert run.engine.saved == []
 
 
-def test_a_paused_job_is_set_aside_and_the_pause_stays(job_file):
+def test_a_paused_job_is_preempted_and_the_pause_stays(job_file):
     run = Run(
         [start(*job_file("a")), SET_ASIDE, start(*job_file("b", 2)), Resume(), LEAVE],
         between={2: [Pause()]},
@@ -105,7 +105,7 @@ def test_a_request_that_came_too_late_does_not_stop_the_same_job_when_it_is_give
     assert [event.record.outcome for event in run.told(JobEnded)] == [Outcome.COMPLETED] * 2
 
 
-def test_who_asks_to_skip_and_to_set_aside_gets_the_skip(job_file):
+def test_who_asks_to_skip_and_to_preempt_gets_the_skip(job_file):
     run = Run([start(*job_file("a")), LEAVE], between={2: [SET_ASIDE, SkipJob(job_id="a")]})
 
     assert run.told(JobPreempted) == []

@@ -210,7 +210,7 @@ class RowReport:
         return self._finding("over_max_length", self._cut, what, kind, limit=limit, over="block")
 
     def _finding_about_targets(self, kind: str) -> Finding:
-        what = f"have nothing to learn within data.max_length ({self._limits.max_length:,} tokens)"
+        what = f"have nothing to train within data.max_length ({self._limits.max_length:,} tokens)"
         is_all = self._without_target.rows == self._num_rows
         over: Level = "block" if is_all else "warning"
         limit = WITHOUT_TARGET_LIMIT

@@ -47,7 +47,7 @@ class SeenRows:
 
     @classmethod
     def open(cls, path: Path) -> Self:
-        """Return the index for writing. It is created if need be; a damaged one is set aside and begun anew.
+        """Return the index for writing. Created if need be; a damaged one is quarantined and started anew.
 
         Raises:
             UnusableSeenRows: it is whole, but not to be used.
@@ -56,7 +56,7 @@ class SeenRows:
         try:
             database = _create(path)
         except DamagedSeenRows as error:
-            notice = f"{error}; it was set aside as {_set_aside(path).name}, and a new one was begun"
+            notice = f"{error}; it was quarantined as {_quarantine(path).name}, and a new one was started"
             database = _create(path)
         return cls(database, notice=notice)
 
@@ -202,7 +202,7 @@ def _version(database: sqlite3.Connection) -> int:
     return int(version)
 
 
-def _set_aside(path: Path) -> Path:
+def _quarantine(path: Path) -> Path:
     aside = path.with_name(f"{path.name}.corrupt")  # the last one is enough
     for suffix in ("-wal", "-shm"):
         path.with_name(path.name + suffix).unlink(missing_ok=True)

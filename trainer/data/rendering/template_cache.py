@@ -13,7 +13,7 @@ from trainer.data.rendering.chat_template import UnrenderableConversation, Unusa
 from trainer.data.rendering.masks import RenderedText, TrainOn
 from trainer.data.rendering.template_analysis import only_shows_content
 
-SEQUENCES_KEPT = 4096  # as many sequences of roles are remembered
+SEQUENCES_KEPT = 4096  # as many sequences of roles are cached
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,7 +26,7 @@ class _TextAroundTurns:
     """Per turn of the assistant: which content, and how many characters before and after it belong to it."""
 
     def fill(self, messages: Sequence[Message]) -> RenderedText:
-        """Return the text with the words of these messages, and what is learned of the assistant's."""
+        """Return the text with the words of these messages, and what is supervised of the assistant's."""
         parts: list[str] = []
         starts: list[int] = []
         position = 0
@@ -44,7 +44,7 @@ class _TextAroundTurns:
 
 
 class TemplateCache:
-    """Renders conversations by their shape.
+    """Renders conversations by the text that the template puts around their words.
 
     Args:
         render: renders one by one, running the template.
@@ -52,27 +52,27 @@ class TemplateCache:
 
     def __init__(self, render: Callable[[Conversation, TrainOn], RenderedText], template: object) -> None:
         self._render = render
-        self._can_be_known = isinstance(template, str) and only_shows_content(template)
-        self._shapes: dict[tuple[Role, ...], _TextAroundTurns | None] = {}
+        self._is_cacheable = isinstance(template, str) and only_shows_content(template)
+        self._cached: dict[tuple[Role, ...], _TextAroundTurns | None] = {}
 
     def render(self, conversation: Conversation, train_on: TrainOn) -> RenderedText:
-        """Return a marked conversation's text and what is learned of it, as `render` would.
+        """Return a marked conversation's text and what is supervised of it, as `render` would.
 
         Raises:
             Whatever `render` does.
         """
         messages = conversation.messages
-        if not self._can_be_known or not _depends_on_roles_alone(conversation):
+        if not self._is_cacheable or not _depends_on_roles_alone(conversation):
             return self._render(conversation, train_on)
         roles = tuple([message.role for message in messages])
-        if roles not in self._shapes:
-            if len(self._shapes) >= SEQUENCES_KEPT:
-                self._shapes.clear()
-            self._shapes[roles] = self._run_template(roles)
-        shape = self._shapes[roles]
-        if shape is None:
+        if roles not in self._cached:
+            if len(self._cached) >= SEQUENCES_KEPT:
+                self._cached.clear()
+            self._cached[roles] = self._run_template(roles)
+        around = self._cached[roles]
+        if around is None:
             return self._render(conversation, train_on)
-        text, answers = shape.fill(messages)
+        text, answers = around.fill(messages)
         if train_on != "all":
             return text, answers
         if not all([message.is_trained for message in messages]):
@@ -80,12 +80,12 @@ class TemplateCache:
         return text, [(0, len(text))]
 
     def _run_template(self, roles: tuple[Role, ...]) -> _TextAroundTurns | None:
-        """Look at one conversation; None when the words of others could not be put into its text."""
+        """Run the template on one conversation; None when other words could not replace its own."""
         words = [f"words-of-turn-{i}." for i in range(len(roles))]
         try:
             text, spans = self._render(Conversation(tuple(map(Message, roles, words))), "assistant")
         except (UnrenderableConversation, UnusableTemplate):
-            return None  # of the row itself it may be said better why, and not all turns need be learned
+            return None  # of the row itself it may be said better why, and not all turns need be supervised
         starts = [text.find(word) for word in words]
         if starts != sorted(starts) or any(text.count(word) != 1 for word in words):
             return None

@@ -190,13 +190,13 @@ def test_an_error_between_two_inserts_leaves_the_file_out(path):
 
 
 @pytest.mark.parametrize("content", [b"no database at all" * 100, b"SQLite format 3\x00" + b"\xff" * 5000])
-def test_a_damaged_index_is_set_aside_and_a_new_one_is_begun(path, content):
+def test_a_damaged_index_is_quarantined_and_a_new_one_is_started(path, content):
     path.write_bytes(content)
 
     with SeenRows.open(path) as seen:
         seen.add("a", "a.jsonl", minhashes(1), max_rows=10)
 
-        assert "was set aside as seen_rows.sqlite3.corrupt" in seen.notice
+        assert "was quarantined as seen_rows.sqlite3.corrupt" in seen.notice
     assert path.with_name("seen_rows.sqlite3.corrupt").read_bytes() == content
     assert found_in(path, minhashes(1))[0] is not None
 
@@ -213,13 +213,13 @@ def test_pages_that_do_not_fit_together_are_noticed_when_it_is_opened(path):
             assert (seen.num_rows, seen.notice is None) == (0, False)
 
 
-def test_an_index_of_another_release_is_set_aside(path):
+def test_an_index_of_another_release_is_quarantined(path):
     add(path, "a", minhashes(1))
     with closing(sqlite3.connect(path)) as database:
         database.execute("PRAGMA user_version=99")
 
     with SeenRows.open(path) as seen:
-        assert "version is 99; expected 1; it was set aside" in seen.notice
+        assert "version is 99; expected 1; it was quarantined" in seen.notice
 
 
 def test_a_reader_leaves_a_damaged_index_as_it_is(path):

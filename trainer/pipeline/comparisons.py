@@ -6,7 +6,7 @@ from pathlib import Path
 
 from trainer.config.loader import BadConfig
 from trainer.config.schema import Settings
-from trainer.data.checks.deep import DeepInspection
+from trainer.data.checks.deep_inspection import DeepInspection
 from trainer.data.checks.leakage import held_out_rows
 from trainer.data.checks.row_table import RowTable
 from trainer.data.checks.seen_rows import FILE_NAME, SeenRows

@@ -10,10 +10,10 @@ from tests.support import row, rows, write_jsonl
 from tests.trainer.row_texts import answer, minhashes, words
 from trainer.config.loader import BadConfig
 from trainer.config.schema import Settings
-from trainer.data.checks.deep import FIRST_SHOWN, DeepInspection
+from trainer.data.checks.deep_inspection import FIRST_SHOWN, DeepInspection
 from trainer.data.checks.seen_rows import FILE_NAME, SeenRows
-from trainer.pipeline.deep_inspection import open_deep_inspection
-from trainer.protocol.deep import DeepFindings, Duplicates, Place, PrivateData
+from trainer.pipeline.comparisons import open_deep_inspection
+from trainer.protocol.deep_findings import DeepFindings, Duplicates, Place, PrivateData
 
 
 def numbered(*texts, first=1):
@@ -98,11 +98,11 @@ def test_an_index_that_breaks_meanwhile_costs_only_what_it_would_have_told(seen)
     assert found.messages == ("Cannot operate on a closed database.; rows trained before are not recognised",)
 
 
-def test_rows_may_be_looked_at_on_another_thread(base_dir):
+def test_rows_may_be_inspected_on_another_thread(base_dir):
     settings = Settings.model_validate({"data": {"validation": "deep"}})
     with open_deep_inspection(settings, base_dir=base_dir) as deep, ThreadPoolExecutor(1) as other:
         for line, conversation in numbered(*different(2), *different(2)):
-            other.submit(deep.look, line, conversation).result()
+            other.submit(deep.note, line, conversation).result()
 
         assert deep.findings().within_file.exact == 2
 

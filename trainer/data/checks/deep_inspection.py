@@ -12,7 +12,7 @@ from trainer.data.checks.row_table import Match, RowTable
 from trainer.data.checks.seen_rows import SeenRows, UnusableSeenRows
 from trainer.data.conversation import Conversation
 from trainer.protocol.data_report import Finding
-from trainer.protocol.deep import DeepFindings, Duplicates, Place, PrivateData, PrivatePattern
+from trainer.protocol.deep_findings import DeepFindings, Duplicates, Place, PrivateData, PrivatePattern
 from trainer.protocol.text import printable
 
 FIRST_SHOWN = 5
@@ -91,7 +91,7 @@ class DeepInspection:
     Args:
         seen: rows trained before; None if there are none.
         held_out: rows that should not be trained.
-        patterns: the kinds of private data to look for.
+        patterns: the kinds of private data to search for.
     """
 
     def __init__(
