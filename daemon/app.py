@@ -2,7 +2,6 @@
 
 import logging
 import os
-import re
 import signal
 import time
 from collections.abc import Callable, Sequence
@@ -13,6 +12,7 @@ from filelock import FileLock, Timeout
 from daemon.commands import Commands
 from daemon.control.control_files import Request, read_requests
 from daemon.control.pause_file import PauseFile
+from daemon.files.leftovers import is_half_written
 from daemon.files.probe import ignore_lease_breaks
 from daemon.intake.checker import Checker
 from daemon.intake.intake import Intake
@@ -21,6 +21,7 @@ from daemon.intake.watcher import Watcher
 from daemon.jobs.job_ids import JobIds
 from daemon.jobs.job_queue import JobQueue
 from daemon.journal.journal import Journal, LedgerRows, LogLines, StatusChanges
+from daemon.ledger.database import UnusableLedger as UnusableLedger  # for those who start a daemon
 from daemon.ledger.ledger import Ledger
 from daemon.loop import Daemon
 from daemon.obstacles import Obstacles
@@ -38,7 +39,6 @@ from trainer.protocol.logs import set_up_logging
 
 logger = logging.getLogger(__name__)
 
-UNFINISHED = re.compile(r"\..+\.\d+\.tmp")  # as `write_atomically` names them
 STARTER_CONFIG = {"model": {"base_model": "tiny"}}
 
 
@@ -54,7 +54,7 @@ def run_daemon(
     log_format: str | None = None,
     launcher: Launcher | None = None,
 ) -> int:
-    """Run a daemon in the foreground until it is told to stop; return the exit code.
+    """Run a daemon in the foreground until it is asked to stop; return the exit code.
 
     Args:
         overrides: `--set` texts.
@@ -64,6 +64,7 @@ def run_daemon(
     Raises:
         AlreadyRunning: there is one already.
         BadConfig: the settings are invalid.
+        UnusableLedger: another release wrote the ledger, or another process holds it.
         OSError: the working directory cannot be used.
     """
     started_at = time.time()
@@ -175,7 +176,7 @@ def _remove_leftovers(layout: Layout) -> None:
     """Remove what a daemon that died was about to rename. No other one runs: we hold the lock."""
     for folder in (layout.base, layout.status):
         for path in folder.iterdir():
-            if UNFINISHED.fullmatch(path.name):
+            if is_half_written(path.name):
                 path.unlink(missing_ok=True)
 
 

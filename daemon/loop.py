@@ -187,7 +187,7 @@ class Daemon:
 
     def _situation(self) -> Situation:
         self._supervisor.check_settings(self._settings.current)
-        # What was learned from a file that was begun is not known before it has been checked again
+        # What was trained of a file that was started is not known before it has been checked again
         next_job = None if self._intake.has_leftovers else self._queue.next()
         upcoming = self._queue.upcoming()
         self._look_around(next_job)
@@ -205,7 +205,7 @@ class Daemon:
         )
 
     def _look_around(self, next_job: Job | None) -> None:
-        """Note what keeps this job from being begun. Once it is, the worker looks after itself."""
+        """Note what keeps this job from being started. Once it is, the worker looks after itself."""
         found = None
         if (
             next_job

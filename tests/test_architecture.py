@@ -54,18 +54,26 @@ ARROWS: dict[str, set[str]] = {
     "daemon.checkpoints": {"trainer.protocol"},
     "daemon.ledger": {"daemon.files", "trainer.protocol"},
     "daemon.status": {"daemon.files", "trainer.protocol"},
+    "daemon.journal": {"daemon.ledger", "daemon.status", "trainer.protocol"},
     "daemon.settings": {"daemon.checkpoints", *_GROUND},
-    "daemon.jobs": {"daemon.files", "daemon.ledger", "trainer.protocol"},
+    "daemon.jobs": {"daemon.files", "daemon.journal", "daemon.ledger", "trainer.protocol"},
     "daemon.intake": {
-        *("daemon.files", "daemon.jobs", "daemon.ledger", "daemon.status"),
+        *("daemon.files", "daemon.jobs", "daemon.journal", "daemon.status"),
         *("trainer.data.checks", *_GROUND),
     },
     "daemon.supervision": {
-        *("daemon.jobs", "daemon.ledger", "daemon.settings", "daemon.status"),
+        *("daemon.jobs", "daemon.journal", "daemon.ledger", "daemon.settings", "daemon.status"),
         *("trainer", *_GROUND),
     },
     "daemon": {
-        *("daemon.control", "daemon.files", "daemon.intake", "daemon.jobs", "daemon.ledger"),
+        *(
+            "daemon.control",
+            "daemon.files",
+            "daemon.intake",
+            "daemon.jobs",
+            "daemon.journal",
+            "daemon.ledger",
+        ),
         *("daemon.settings", "daemon.status", "daemon.supervision"),
         "trainer.protocol",
     },
@@ -73,14 +81,17 @@ ARROWS: dict[str, set[str]] = {
         *("daemon.checkpoints", "daemon.control", "daemon.files", "daemon.intake", "daemon.jobs"),
         *("daemon.ledger", "daemon.status", "trainer.data", "trainer.data.reading", *_GROUND),
     },
-    "daemon.client": {"daemon.supervision", "trainer.protocol"},
+    "daemon.client": {
+        *("daemon.checkpoints", "daemon.data_tools", "daemon.files", "daemon.health", "daemon.intake"),
+        *("daemon.jobs", "daemon.journal", "daemon.ledger", "daemon.settings", "daemon.status"),
+        *("daemon.supervision", *_GROUND),
+    },
     "daemon.data_tools": {*_READ_DATA, "trainer.data.checks", *_GROUND},
     "daemon.data_tools.analysis": {"daemon.data_tools", "trainer.data", "trainer.protocol"},
     "daemon.data_tools.puzzles": {"daemon.data_tools", "trainer.data"},
     "daemon.cli": {
-        *("daemon", "daemon.checkpoints", "daemon.client", "daemon.data_tools", "daemon.data_tools.analysis"),
-        *("daemon.data_tools.puzzles", "daemon.files", "daemon.health", "daemon.intake", "daemon.jobs"),
-        *("daemon.ledger", "daemon.settings", "daemon.status", "daemon.supervision", *_GROUND),
+        *("daemon", "daemon.client", "daemon.data_tools", "daemon.data_tools.analysis"),
+        *("daemon.data_tools.puzzles", *_GROUND),
     },
 }
 

@@ -9,6 +9,7 @@ from typing import TypeVar
 
 from pydantic import BaseModel
 
+from daemon.client.errors import FileRefused, HelperFailed
 from daemon.supervision.launcher import worker_environment
 from trainer.protocol import one_shot
 from trainer.protocol.job import FaultKind
@@ -18,18 +19,6 @@ LAST_WORDS = 20  # lines of a process that ended without an answer
 TRACEBACK = "Traceback (most recent call last):"
 
 Answer = TypeVar("Answer", bound=BaseModel)
-
-
-class HelperFailed(RuntimeError):
-    """There is no answer; the message is all a person needs.
-
-    Args:
-        exit_code: with which a command should end for it.
-    """
-
-    def __init__(self, message: str, *, exit_code: int = 1) -> None:
-        super().__init__(message)
-        self.exit_code = exit_code
 
 
 def ask(
@@ -45,7 +34,8 @@ def ask(
         module: such as `trainer.mains.inspect_file`.
         tell: called with each line that says how far it is, printable.
     Raises:
-        HelperFailed: it refuses, or ended without an answer.
+        FileRefused: the file, the settings or this machine do not allow it.
+        HelperFailed: it failed for a reason that nobody expected, or ended without an answer.
     """
     words: deque[str] = deque(maxlen=LAST_WORDS)
     # A file, because a full pipe would be waited for while only the words are read
@@ -62,16 +52,16 @@ def ask(
         try:
             return one_shot.read_answer(process.returncode, answer.read(), answer_type)
         except one_shot.OrderRefused as refused:
-            raise HelperFailed(_why_refused(refused, words), exit_code=refused.exit_code) from refused
+            if refused.fault is FaultKind.CRASH:
+                raise HelperFailed(_traceback_in(words) or _shown(refused)) from refused
+            is_bad_config = refused.fault is FaultKind.BAD_CONFIG
+            raise FileRefused(_shown(refused), is_bad_config=is_bad_config) from refused
         except one_shot.NoAnswer as error:
-            raise HelperFailed(
-                _why_no_answer(words, error.exit_code), exit_code=max(1, error.exit_code)
-            ) from error
+            message = _why_no_answer(words, error.exit_code)
+            raise HelperFailed(message, exit_code=max(1, error.exit_code)) from error
 
 
-def _why_refused(refused: one_shot.OrderRefused, words: deque[str]) -> str:
-    if refused.fault is FaultKind.CRASH and (trace := _traceback_in(words)):
-        return trace
+def _shown(refused: one_shot.OrderRefused) -> str:
     return "\n".join(map(printable, str(refused).splitlines()))
 
 

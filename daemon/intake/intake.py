@@ -74,7 +74,7 @@ class Intake:
 
     @property
     def has_leftovers(self) -> bool:
-        """A file that was begun is still being checked, so it is not known yet what was learned from it."""
+        """A file that was started is still being checked, so it is not known yet what was trained of it."""
         return any(path.exists() for path in self._leftovers)
 
     @property
@@ -265,7 +265,7 @@ class Intake:
         )
 
     def _remembered_names(self) -> set[str]:
-        """Return the names of begun files that the ledger has lost, such as of those that were set aside."""
+        """Return the names of started files that the ledger has lost, such as preempted ones."""
         cursors = self._newest_progress().cursors.values()
         return {cursor.name for cursor in cursors if not self._queue.is_open(cursor.job_id)}
 
@@ -280,7 +280,7 @@ class Intake:
         return next((job_id for job_id in [*cursors, *ended] if not self._queue.is_open(job_id)), None)
 
     def _newest_progress(self) -> Progress:
-        """Return what the current checkpoint says. One that is damaged is the worker's to set aside."""
+        """Return what the current checkpoint says. One that is damaged is the worker's to quarantine."""
         try:
             return read_manifest(self._layout.models / POINTER).progress
         except (OSError, DamagedCheckpoint, NoUsableCheckpoint):

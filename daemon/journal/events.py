@@ -49,6 +49,11 @@ class JournalEvent:
         return {name: _plain(value) for name, value in facts if value is not None and name != "job_id"}
 
 
+@dataclass(frozen=True, kw_only=True)
+class FileEvent(JournalEvent):
+    """Something that happened to a file, and to its job if it has one."""
+
+
 def _plain(value: Any) -> Any:
     if isinstance(value, str):
         return printable(value, limit=500)
@@ -219,7 +224,7 @@ class TrainingUnblocked(JournalEvent):
 
 
 @dataclass(frozen=True, kw_only=True)
-class FileAccepted(JournalEvent):
+class FileAccepted(FileEvent):
     """A file was checked and became a job."""
 
     kind = "accepted"
@@ -247,7 +252,7 @@ class FileAccepted(JournalEvent):
 
 
 @dataclass(frozen=True, kw_only=True)
-class FileRefused(JournalEvent):
+class FileRefused(FileEvent):
     """A file was moved to `failed/` without ever becoming a job."""
 
     kind = "failed"
@@ -264,7 +269,7 @@ class FileRefused(JournalEvent):
 
 
 @dataclass(frozen=True, kw_only=True)
-class FileSkipped(JournalEvent):
+class FileSkipped(FileEvent):
     """A file was moved to `skipped/` on request, before it became a job."""
 
     kind = "skipped"
@@ -277,7 +282,7 @@ class FileSkipped(JournalEvent):
 
 
 @dataclass(frozen=True, kw_only=True)
-class IntakeDelayed(JournalEvent):
+class IntakeDelayed(FileEvent):
     """Disk or ledger failed while a file was taken in. It stays where it is and is tried again."""
 
     kind = "intake_delayed"
@@ -294,7 +299,7 @@ class IntakeDelayed(JournalEvent):
 
 
 @dataclass(frozen=True, kw_only=True)
-class FileMoved(JournalEvent):
+class FileMoved(FileEvent):
     """A file was not where it had been left: a crash came in the middle of a move, or a person moved it."""
 
     kind = "moved"
@@ -306,7 +311,7 @@ class FileMoved(JournalEvent):
 
 
 @dataclass(frozen=True, kw_only=True)
-class FileRemoved(JournalEvent):
+class FileRemoved(FileEvent):
     """A job's file was taken out of the queue by hand."""
 
     kind = "removed"
@@ -320,7 +325,7 @@ class FileRemoved(JournalEvent):
 
 
 @dataclass(frozen=True, kw_only=True)
-class RowsInspected(JournalEvent):
+class RowsInspected(FileEvent):
     """Something is odd about a file's rows."""
 
     kind = "data_report"
@@ -337,7 +342,7 @@ class RowsInspected(JournalEvent):
 
 
 @dataclass(frozen=True, kw_only=True)
-class TrainingStarted(JournalEvent):
+class TrainingStarted(FileEvent):
     """The worker has opened a job; its next step comes now."""
 
     kind = "started"
@@ -352,7 +357,7 @@ class TrainingStarted(JournalEvent):
 
 
 @dataclass(frozen=True, kw_only=True)
-class StepNotApplied(JournalEvent):
+class StepNotApplied(FileEvent):
     """A step changed no weight, because its loss or gradient was not finite."""
 
     kind = "not_applied"
@@ -370,7 +375,7 @@ class StepNotApplied(JournalEvent):
 
 
 @dataclass(frozen=True, kw_only=True)
-class StepsLeftOut(JournalEvent):
+class StepsLeftOut(FileEvent):
     """The worker crashed because steps were not finite. The next one leaves them out."""
 
     kind = "left_out"
@@ -388,7 +393,7 @@ class StepsLeftOut(JournalEvent):
 
 
 @dataclass(frozen=True, kw_only=True)
-class MicroBatchHalved(JournalEvent):
+class MicroBatchHalved(FileEvent):
     """Memory ran out, so the next attempt puts fewer tokens through the model at once."""
 
     kind = "micro_batch"
@@ -405,7 +410,7 @@ class MicroBatchHalved(JournalEvent):
 
 
 @dataclass(frozen=True, kw_only=True)
-class TrainingPreempted(JournalEvent):
+class TrainingPreempted(FileEvent):
     """A job was saved and waits again, because a more urgent file has come."""
 
     kind = "preempted"
@@ -417,8 +422,8 @@ class TrainingPreempted(JournalEvent):
 
 
 @dataclass(frozen=True, kw_only=True)
-class TrainingEnded(JournalEvent):
-    """A job gets no further step. Its file moves when a checkpoint contains it."""
+class TrainingEnded(FileEvent):
+    """A job gets no further step: completed, or skipped. Its file moves once a checkpoint contains it."""
 
     kind = "trained"
     outcome: str
@@ -453,7 +458,7 @@ class TrainingFailed(TrainingEnded):
 
 
 @dataclass(frozen=True, kw_only=True)
-class JobGivenUp(JournalEvent):
+class JobGivenUp(FileEvent):
     """A job failed for good: it crashed the worker too often, or cannot be trained."""
 
     kind = "given_up"
@@ -467,7 +472,7 @@ class JobGivenUp(JournalEvent):
 
 
 @dataclass(frozen=True, kw_only=True)
-class JobReopened(JournalEvent):
+class JobReopened(FileEvent):
     """An older checkpoint had to be taken, which does not contain this completed job."""
 
     kind = "reopened"
@@ -547,8 +552,8 @@ class CheckpointSaved(JournalEvent):
 
 
 @dataclass(frozen=True, kw_only=True)
-class WorkerLeft(JournalEvent):
-    """A worker ended in good order."""
+class WorkerLeft(FileEvent):
+    """A worker ended in good order, and says why."""
 
     kind = "worker_ended"
     reason: str

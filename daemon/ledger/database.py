@@ -1,4 +1,4 @@
-"""The ledger's file: its tables, and how it is opened, brought up to date, and set aside if damaged."""
+"""The ledger's file: its tables, and how it is opened, brought up to date, and quarantined if damaged."""
 
 import os
 import sqlite3
@@ -31,8 +31,8 @@ CREATE TABLE IF NOT EXISTS jobs (
     rows_trained INTEGER NOT NULL DEFAULT 0,
     steps INTEGER NOT NULL DEFAULT 0,
     tokens INTEGER, seconds REAL, first_loss REAL, last_loss REAL,
-    began INTEGER,                 -- counts begins; files in processing/ are trained in this order
-    micro_batch_tokens INTEGER,    -- what it began with under `auto`; less once memory ran out
+    began INTEGER,                 -- counts starts; files in processing/ are trained in this order
+    micro_batch_tokens INTEGER,    -- what it started with under `auto`; less once memory ran out
     left_out TEXT,                 -- JSON list of [first, last]: steps, from 0, that are not trained
     replayed TEXT,                 -- JSON; files that rows are replayed from, frozen with the settings
     format TEXT NOT NULL DEFAULT '',     -- of all rows, such as messages
@@ -83,7 +83,7 @@ CREATE TABLE IF NOT EXISTS crashes (
     message TEXT NOT NULL, details TEXT
 );
 CREATE VIEW IF NOT EXISTS deaths AS SELECT * FROM crashes;  -- the name until version 5
-CREATE TABLE IF NOT EXISTS identity (ledger TEXT NOT NULL);  -- tells followers that it was begun anew
+CREATE TABLE IF NOT EXISTS identity (ledger TEXT NOT NULL);  -- tells followers that it was started anew
 INSERT INTO identity SELECT lower(hex(randomblob(16))) WHERE NOT EXISTS (SELECT 1 FROM identity);
 """
 # By the version that they lead away from. 2 came with preemption, 3 with replay, 4 with formats, suites and
@@ -187,7 +187,7 @@ class Database:
 
 
 def open_ledger(path: Path) -> Database:
-    """Return the ledger in `path`: created, brought up to date, or begun anew beside a damaged one.
+    """Return the ledger in `path`: created, brought up to date, or started anew beside a damaged one.
 
     Raises:
         UnusableLedger: it is whole, but not to be used.

@@ -43,16 +43,16 @@ class KnownJob:
     job: Job
     state: str
     identity: Identity
-    began: int | None
-    """Its number in the order of begins; None before the first."""
+    start_number: int | None
+    """Its number in the order of starts; None before the first."""
 
 
 @dataclass(frozen=True)
-class Lessons:
+class RetryHints:
     """What earlier workers have found out about a job, by training it or by their ends."""
 
     micro_batch_tokens: int | None = None
-    """What it began with where the settings say `auto`; less, once a worker has died for want of memory."""
+    """What it started with where the settings say `auto`; less, once memory ran out."""
     left_out: tuple[Window, ...] = ()
 
 
@@ -217,26 +217,26 @@ class Ledger:
         """Return the completed files that may be replayed, newest first."""
         return [completed(row) for row in self._database.read(NEWEST_COMPLETED)]
 
-    def begin_job(self, job: Job) -> int:
-        """Note that a job's file was moved to `processing/`; return its number in the order of begins."""
+    def note_start(self, job: Job) -> int:
+        """Note that a job's file was moved to `processing/`; return its number in the order of starts."""
         self.place_job(job, "processing")
         self._database.write(
             "UPDATE jobs SET began=(SELECT coalesce(max(began), 0) + 1 FROM jobs) WHERE id=?", (job.id,)
         )
-        [began] = self._database.read("SELECT began FROM jobs WHERE id=?", (job.id,)).fetchone()
-        return int(began)
+        [start_number] = self._database.read("SELECT began FROM jobs WHERE id=?", (job.id,)).fetchone()
+        return int(start_number)
 
-    # ---- what was learned about a job
+    # ---- what is known about a job
 
-    def lessons(self, job_id: str) -> Lessons:
-        """Return what is to be told to the next worker that gets a job."""
+    def retry_hints(self, job_id: str) -> RetryHints:
+        """Return what the next worker is to know that gets a job."""
         row = self._database.read(
             "SELECT micro_batch_tokens, left_out FROM jobs WHERE id=?", (job_id,)
         ).fetchone()
         if row is None:
-            return Lessons()
+            return RetryHints()
         left_out = [Window(first=first, last=last) for first, last in json.loads(row["left_out"] or "[]")]
-        return Lessons(row["micro_batch_tokens"], tuple(left_out))
+        return RetryHints(row["micro_batch_tokens"], tuple(left_out))
 
     def limit_micro_batch(self, job_id: str, tokens: int | None) -> None:
         """Note how many tokens at once a job may be trained with from now on; None forgets it."""
@@ -244,7 +244,7 @@ class Ledger:
 
     def leave_out(self, job_id: str, window: Window) -> None:
         """Note steps of a job that are not trained from now on."""
-        windows = [*self.lessons(job_id).left_out, window]
+        windows = [*self.retry_hints(job_id).left_out, window]
         text = json.dumps([[window.first, window.last] for window in windows])
         self._database.write("UPDATE jobs SET left_out=? WHERE id=?", (text, job_id))
 

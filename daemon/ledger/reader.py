@@ -27,8 +27,8 @@ class LedgerJob:
 
     id: str
     is_ended: bool
-    began: int | None
-    """Its number in the order of begins; None while it waits."""
+    start_number: int | None
+    """Its number in the order of starts; None while it waits."""
     name: str
     """As the system has it; not printable."""
     priority: Priority
@@ -64,6 +64,11 @@ def open_read_only(path: Path) -> Iterator[sqlite3.Connection]:
         raise UnreadableLedger(
             f"{path}: {error}; expected a daemon's ledger; the next start sets a damaged one aside"
         ) from error
+
+
+def has_table(database: sqlite3.Connection, name: str) -> bool:
+    """Whether a table is there; a ledger that no daemon of this release has opened yet lacks some."""
+    return database.execute("SELECT 1 FROM sqlite_master WHERE name = ?", (name,)).fetchone() is not None
 
 
 def read_jobs(path: Path, *, inodes: Collection[int]) -> list[LedgerJob]:
@@ -102,7 +107,7 @@ def _job(row: sqlite3.Row) -> LedgerJob:
     return LedgerJob(
         id=row["id"],
         is_ended=row["state"] in list(Outcome),
-        began=row["began"] if is_new and row["state"] == "processing" else None,
+        start_number=row["began"] if is_new and row["state"] == "processing" else None,
         name=os.fsdecode(row["name"]),
         priority=Priority(row["priority"]),
         sha256=row["sha256"],

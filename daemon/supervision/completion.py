@@ -44,8 +44,8 @@ class Completions:
     def saved(self, records: Iterable[JobRecord]) -> None:
         """Put the files away that a durable checkpoint contains."""
         records = list(records)
-        begun = {job.id: job for job in self._queue.processing()}
-        self._put_away([(begun[record.job_id], record) for record in records if record.job_id in begun])
+        started = {job.id: job for job in self._queue.processing()}
+        self._put_away([(started[record.job_id], record) for record in records if record.job_id in started])
         self._unsaved.difference_update(record.job_id for record in records)
 
     def reopen_untrained(self, ready: WorkerReady) -> None:

@@ -1,7 +1,7 @@
 """The seam between the daemon and its worker's machine: how one is started, and what is asked of it then.
 
 The daemon knows a worker by two things only. The *connection*: over it both say what is to be trained and
-what was learned. It is a connected stream socket, a socket pair or TCP alike. And the *process*: it says
+what was trained. It is a connected stream socket, a socket pair or TCP alike. And the *process*: it says
 whether it runs, how it ended, what it uses. Neither has to be on this machine. A worker elsewhere needs the
 connection, the working directory at the same path, and something on its machine that answers for its process.
 
@@ -78,7 +78,7 @@ class Launched:
     """Our end of the connection to it: a connected stream socket of any kind."""
     outlives_connection_s: float = FAREWELL_S
     """Seconds the process may live on after its connection has ended. A worker that a network has cut off
-    saves what it has learned and leaves by itself; one elsewhere needs as long as a step and a save take."""
+    saves what it has trained and leaves by itself; one elsewhere needs as long as a step and a save take."""
 
 
 class Launcher(Protocol):

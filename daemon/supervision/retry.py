@@ -44,7 +44,7 @@ class Retries:
 
     def _leave_out(self, job: Job, verdict: Verdict) -> None:
         """Have the next worker leave out the steps that were not finite; give up when they are too many."""
-        earlier = self._ledger.lessons(job.id).left_out
+        earlier = self._ledger.retry_hints(job.id).left_out
         window = verdict.left_out
         if window is None or len(earlier) >= WINDOWS_LEFT_OUT:
             message = self._why_hopeless(job, verdict, earlier)
@@ -72,7 +72,7 @@ class Retries:
 
     def _halve_micro_batch(self, job: Job) -> None:
         frozen = Settings.model_validate(self._ledger.frozen_settings(job.id) or {})
-        tokens = self._ledger.lessons(job.id).micro_batch_tokens or frozen.training.micro_batch_tokens
+        tokens = self._ledger.retry_hints(job.id).micro_batch_tokens or frozen.training.micro_batch_tokens
         halved = None
         if tokens != "auto":  # else it crashed before it had a number, so there is none to halve
             halved = max(1, tokens // 2)

@@ -175,7 +175,7 @@ class Supervisor:
         failpoint("supervisor.attempted")
         self._worker.jobs[job.id] = job
         self._worker.cursors.discard(job.id)
-        lessons = self._ledger.lessons(job.id)
+        lessons = self._ledger.retry_hints(job.id)
         self._process.send(
             StartJob(
                 job=job,

@@ -16,7 +16,7 @@ class End:
     last_word: Faulted | Leaving | None = None
     """What it said itself before it went."""
     was_dismissed: bool = False
-    """It was told to leave."""
+    """It was asked to leave."""
     hang: str | None = None
     """How it hung, if that is why it was ended."""
     killed_because: str | None = None
@@ -36,7 +36,7 @@ class Verdict:
     """How a worker ended."""
 
     kind: FaultKind | None
-    """None when it left because it was told to."""
+    """None when it left because it was asked to."""
     message: str
     details: str | None = None
     """Traceback, or its last words."""
@@ -45,7 +45,7 @@ class Verdict:
     left_out: Window | None = None
     """The steps that the job must leave out to go on."""
     was_preempted: bool = False
-    """Somebody other than the daemon told it to leave."""
+    """Somebody other than the daemon asked it to leave."""
 
 
 def judge(end: End) -> Verdict:

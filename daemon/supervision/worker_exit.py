@@ -46,7 +46,7 @@ def plan_next_start(verdict: Verdict, *, has_job: bool, failures: int, settings:
     """
     match verdict.kind:
         case None:
-            # Whoever told it to leave may be about to end the daemon, too
+            # Whoever asked it to leave may be about to end the daemon, too
             is_short = verdict.was_preempted
             return NextStart(wait_s=backoff_s(1, maximum_s=settings.backoff_max_s) if is_short else 0.0)
         case FaultKind.ENVIRONMENT | FaultKind.BAD_CONFIG:

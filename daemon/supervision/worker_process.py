@@ -129,7 +129,7 @@ class WorkerProcess:
     def dismiss_by(self, deadline: float) -> None:
         """Let it go on until `deadline` (monotonic seconds); after that it is ended by force."""
         grace_s = deadline - self._clock()
-        why = f"had not left {grace_s:.0f} s after it was told to"
+        why = f"had not left {grace_s:.0f} s after it was asked to"
         self._plan(deadline, SIGKILL, why, spares_a_save=True)
 
     def ended(self) -> Verdict | None:

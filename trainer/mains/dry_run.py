@@ -16,7 +16,7 @@ from trainer.config.schema import Settings
 from trainer.data.checks.file_check import FileCheck, RejectedRow, check_file
 from trainer.data.reading.rows import BadRow, FileChanged
 from trainer.mains.one_shot import refusal_of, serve
-from trainer.model.linked_models import mirror_of
+from trainer.model.linked_models import linked_models_of
 from trainer.protocol.dry_run import DryRunOrder, Planned, TrialSteps
 from trainer.protocol.job import FaultKind
 from trainer.protocol.layout import Layout
@@ -43,18 +43,18 @@ def dry_run(order: DryRunOrder) -> Planned:
         OrderRefused: it would not be trained.
     """
     models = Layout(Path(order.base_dir)).models
-    with mirror_of(models) as mirror:
+    with linked_models_of(models) as linked:
         try:
-            planned = _plan(order, mirror)
+            planned = _plan(order, linked)
         except (RefusedFile, BadRow, FileChanged) as error:
             refused = OrderRefused(str(error), FaultKind.BAD_DATA)
         except Exception as error:
             refused = refusal_of(error)
         else:
             # Errors and notices may name the folder of links; people know the other one
-            notices = tuple(notice.replace(str(mirror), str(models)) for notice in planned.notices)
+            notices = tuple(notice.replace(str(linked), str(models)) for notice in planned.notices)
             return planned.model_copy(update={"notices": notices})
-        message = str(refused).replace(str(mirror), str(models))
+        message = str(refused).replace(str(linked), str(models))
         raise OrderRefused(message, refused.fault, refused.errno)
 
 

@@ -87,7 +87,7 @@ def _inspected(order: InspectionOrder, job: Job, settings: Settings, tell: Tell)
     """Render rows and inspect them."""
     from trainer.data.rendering.render import ExampleRenderer
     from trainer.data.rendering.source import ExampleSource
-    from trainer.model.tokenizer_only import load_lone_tokenizer
+    from trainer.model.tokenizer_only import load_tokenizer_only
     from trainer.pipeline.comparisons import open_deep_inspection
     from trainer.pipeline.example_pipeline import open_rows
     from trainer.pipeline.inspection import FileInspection
@@ -98,7 +98,7 @@ def _inspected(order: InspectionOrder, job: Job, settings: Settings, tell: Tell)
     base_dir = Path(order.base)
     profile = make_profile(settings.profile.name, settings.profile.options, base_dir=base_dir)
     tell("loading the tokenizer")
-    renderer = ExampleRenderer(load_lone_tokenizer(settings, profile, base_dir=base_dir))
+    renderer = ExampleRenderer(load_tokenizer_only(settings, profile, base_dir=base_dir))
     data = settings.data.model_copy(update={"validation": "deep" if order.deep else "standard"})
     settings = settings.model_copy(update={"data": data})
     render = make_renderer(profile, renderer, settings)

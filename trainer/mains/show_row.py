@@ -52,9 +52,9 @@ def _show(order: ShowOrder) -> Shown:
     row = read_conversation(parse_row(_line(order, data)), data.fields)
     profile = make_profile(settings.profile.name, settings.profile.options, base_dir=base_dir)
     conversation = profile.transform(row, line_number=order.row)
-    from trainer.model.tokenizer_only import load_lone_tokenizer  # takes seconds; a bad row need not wait
+    from trainer.model.tokenizer_only import load_tokenizer_only  # takes seconds; a bad row need not wait
 
-    tokenizer = load_lone_tokenizer(settings, profile, base_dir=base_dir)
+    tokenizer = load_tokenizer_only(settings, profile, base_dir=base_dir)
     renderer = ExampleRenderer(tokenizer, caches=False)
     whole, *_ = renderer.pieces(
         conversation, max_length=sys.maxsize, overlong="truncate_right", train_on=data.train_on

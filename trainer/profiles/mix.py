@@ -100,9 +100,9 @@ def _options_of_each(value: Any, shares: dict[str, float]) -> dict[str, dict[str
             f"profile.options.options is {value!r}; expected the options of each profile under its name; "
             "change it"
         )
-    if strangers := [name for name in value if name not in shares]:
+    if unknown := [name for name in value if name not in shares]:
         raise BadProfileOption(
-            f"profile.options.options has {', '.join(strangers)}; expected some of {', '.join(shares)}, "
+            f"profile.options.options has {', '.join(unknown)}; expected some of {', '.join(shares)}, "
             "which have shares; remove it, or give it a share"
         )
     return value

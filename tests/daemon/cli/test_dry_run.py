@@ -6,9 +6,9 @@ import os
 import pytest
 from typer.testing import CliRunner
 
-from daemon.cli import dry_run
-from daemon.cli.options import CommandFailed
 from daemon.cli.training_daemon import app
+from daemon.client import Client
+from daemon.client.errors import FileRefused, InvalidSettings
 from daemon.files.identity import identity_of
 from daemon.ledger.ledger import Ledger
 from daemon.status.board import StatusBoard
@@ -177,8 +177,8 @@ def test_the_process_is_told_what_a_daemon_would_replay(answering, base, tmp_pat
 def test_a_refusal_is_the_commands_error(answering, base, fault, exit_code):
     answering.prepare(Refused(message="no", fault=fault).model_dump_json(), code=exit_code)
 
-    with pytest.raises(CommandFailed, match=r"^no$") as refused:
-        dry_run.dry_run(Layout(base), base / "chat.jsonl", [])
+    with pytest.raises(FileRefused, match=r"^no$") as refused:
+        Client(base).data.dry_run(base / "chat.jsonl")
 
     assert refused.value.exit_code == exit_code
 
@@ -186,8 +186,8 @@ def test_a_refusal_is_the_commands_error(answering, base, fault, exit_code):
 def test_bad_settings_are_refused_as_by_the_daemon_and_nothing_is_started(base, monkeypatch):
     monkeypatch.setattr(one_shot, "command_of", lambda module: ["/no/such/command"])
 
-    with pytest.raises(CommandFailed, match=r"training\.epochs is 0; expected a number") as refused:
-        dry_run.dry_run(Layout(base), base / "chat.jsonl", ["training.epochs=0"])
+    with pytest.raises(InvalidSettings, match=r"training\.epochs is 0; expected a number") as refused:
+        Client(base).data.dry_run(base / "chat.jsonl", ["training.epochs=0"])
 
     assert refused.value.exit_code == 78
 
@@ -196,8 +196,9 @@ def test_the_real_process_plans_a_file_where_no_daemon_has_ever_run(base, tmp_pa
     file = write_jsonl(tmp_path / "chat.jsonl", rows(5))
     overrides = ["training.batch_size=2", "training.gradient_accumulation=1", "training.cpu_threads=1"]
 
-    planned, speed = dry_run.dry_run(Layout(base), file, overrides)
+    found = Client(base).data.dry_run(file, overrides)
 
+    planned, speed = found.planned, found.speed
     assert (planned.rows, planned.steps, planned.model_name) == (5, 3, "tiny")
     assert planned.tokens > planned.supervised_tokens > 0
     assert speed is not None

@@ -79,7 +79,7 @@ def test_a_file_that_was_begun_but_not_noted_comes_after_those_that_were(queue, 
         raise PowerCut
 
     with monkeypatch.context() as patch:
-        patch.setattr(ledger, "begin_job", cut)
+        patch.setattr(ledger, "note_start", cut)
         with pytest.raises(PowerCut):
             queue.start(queue.find("1"))
     after, _ = restarted(layout, ledger)

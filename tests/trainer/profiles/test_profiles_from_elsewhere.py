@@ -38,7 +38,7 @@ from trainer.protocol.messages import (
     WorkerReady,
 )
 
-PAGE = (Path(__file__).parents[3] / "docs" / "DATA.md").read_text()
+PAGE = (Path(__file__).parents[3] / "docs" / "data" / "profiles.md").read_text()
 CONVERSATION = Conversation((Message("user", "Say 3."), Message("assistant", "3")))
 
 

@@ -165,13 +165,13 @@ def _pack(line: int, examples: RowExamples, seed: int) -> bytes:
 
 def _borders(labels: list[int]) -> list[int]:
     """Return where the supervised tokens begin and end, in turns."""
-    is_learned = bytes(map(IGNORED.__ne__, labels))
+    is_supervised = bytes(map(IGNORED.__ne__, labels))
     borders: list[int] = []
-    first = is_learned.find(1)
+    first = is_supervised.find(1)
     while first >= 0:
-        end = is_learned.find(0, first)
+        end = is_supervised.find(0, first)
         borders += (first, end if end >= 0 else len(labels))
-        first = is_learned.find(1, borders[-1])
+        first = is_supervised.find(1, borders[-1])
     return borders
 
 

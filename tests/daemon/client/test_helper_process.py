@@ -5,7 +5,8 @@ import sys
 import pytest
 from pydantic import BaseModel
 
-from daemon.client.helper_process import HelperFailed, ask
+from daemon.client.errors import FileRefused, HelperFailed
+from daemon.client.helper_process import ask
 from trainer.protocol import one_shot
 from trainer.protocol.job import FaultKind
 from trainer.protocol.one_shot import OneShotOrder, Refused
@@ -37,26 +38,27 @@ def test_the_answer_comes_back_and_the_words_are_told_printable(answering):
     assert answering.module == "trainer.mains.inspect_file"
 
 
-@pytest.mark.parametrize(
-    "fault, words, code, message",
-    [
-        (FaultKind.BAD_CONFIG, "reading\n", 78, "data.max_length is \\x1b7\nor so"),
-        (FaultKind.BAD_DATA, "", 1, "data.max_length is \\x1b7\nor so"),
-        (FaultKind.CRASH, "", 1, "data.max_length is \\x1b7\nor so"),
-        (FaultKind.CRASH, f"reading\n{TRACEBACK}\n", 1, TRACEBACK),
-    ],
-)
-def test_a_refusal_is_a_failure_and_an_unexpected_one_shows_where_it_came_from(
-    answering, fault, words, code, message
-):
+@pytest.mark.parametrize("fault, code", [(FaultKind.BAD_CONFIG, 78), (FaultKind.BAD_DATA, 1)])
+def test_a_refusal_is_told_line_by_line_and_ends_a_command_by_whose_fault_it_is(answering, fault, code):
     refused = Refused(message="data.max_length is \x1b7\nor so", fault=fault)
-    answering.prepare(refused.model_dump_json(), words=words, code=code)
+    answering.prepare(refused.model_dump_json(), code=code)
+
+    with pytest.raises(FileRefused) as failure:
+        asked()
+
+    assert str(failure.value) == "data.max_length is \\x1b7\nor so"
+    assert failure.value.exit_code == code
+
+
+@pytest.mark.parametrize("words, message", [("", "'x'"), (f"reading\n{TRACEBACK}\n", TRACEBACK)])
+def test_what_nobody_expected_shows_where_it_came_from(answering, words, message):
+    refused = Refused(message="'x'", fault=FaultKind.CRASH)
+    answering.prepare(refused.model_dump_json(), words=words, code=1)
 
     with pytest.raises(HelperFailed) as failure:
         asked()
 
     assert str(failure.value) == message
-    assert failure.value.exit_code == code
 
 
 @pytest.mark.parametrize(
