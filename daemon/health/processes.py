@@ -67,9 +67,9 @@ def check_worker(
         is_alive: whether the process that the status file names as the worker exists.
     """
     pid = status.fields.get("worker_pid")
-    strangers = [other for other in worker_pids if not daemon_runs or other != pid]
-    if strangers or (lock_is_held and not daemon_runs):
-        who = f"process {', '.join(map(str, strangers))}" if strangers else "some process"
+    without_daemon = [other for other in worker_pids if not daemon_runs or other != pid]
+    if without_daemon or (lock_is_held and not daemon_runs):
+        who = f"process {', '.join(map(str, without_daemon))}" if without_daemon else "some process"
         return warning(
             "worker",
             f"{who} is a worker without a daemon; it saves what it has learned and leaves within two minutes",
