@@ -1,4 +1,4 @@
-"""Several processes share each step, and learn what one process would have learned."""
+"""Several processes share each step, and train what one process would have trained."""
 
 import math
 import os
@@ -201,7 +201,7 @@ def test_a_step_that_is_not_finite_in_one_process_is_applied_by_none(base, tiny_
     assert losses(found)[2:] == pytest.approx(losses(expected)[2:], abs=1e-5)
 
 
-def test_a_process_whose_memory_is_too_small_repeats_its_share_alone(base, tiny_folder):
+def test_a_process_whose_memory_is_too_small_repeats_its_shard_alone(base, tiny_folder):
     one, two = (
         settings_with(tiny_folder, training={"processes": number, "batch_size": 6}) for number in (1, 2)
     )
