@@ -6,14 +6,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from daemon.checkpoints.pins import NoSuchCheckpoint as Unknown
-from daemon.checkpoints.pins import find_checkpoint, pin, unpin
+from daemon.checkpoints.pins import find_checkpoint, unpin
 from daemon.checkpoints.review import (
     Reviewed,
     Unusable,
     Whole,
     corrupt_names,
     current_name,
-    is_pinned,
     list_checkpoints,
     review,
     starting_point,
@@ -21,6 +20,7 @@ from daemon.checkpoints.review import (
 from daemon.client.errors import NoSuchCheckpoint, raising
 from trainer.protocol.checkpoints import verify
 from trainer.protocol.layout import Layout
+from trainer.protocol.pins import is_pinned, pin
 from trainer.protocol.text import printable
 
 if TYPE_CHECKING:

@@ -95,7 +95,7 @@ class FileRefused(ClientError):
 
 
 class HelperFailed(ClientError):
-    """A process that was asked has ended without an answer.
+    """A process that was asked has failed, or ended without an answer.
 
     Args:
         exit_code: with which it ended.

@@ -19,13 +19,11 @@ from daemon.health.machine import (
     free_bytes,
 )
 from daemon.health.processes import (
-    WORKER_LOCK,
     check_control,
     check_daemon,
     check_worker,
     find_workers,
     is_held,
-    is_process,
 )
 from daemon.health.queue_files import check_failed, check_inbox, check_ledger, check_processing
 from daemon.health.trained import check_checkpoints, check_locked
@@ -33,6 +31,7 @@ from daemon.status.machine import GpuReader
 from daemon.status.reader import Status
 from trainer.config.loader import BadConfig, load_settings
 from trainer.config.schema import Settings
+from trainer.protocol.child_process import is_running
 from trainer.protocol.files import UnreadableFile
 from trainer.protocol.layout import Layout
 from trainer.protocol.manifest import Manifest
@@ -90,7 +89,7 @@ class Examination:
         return [check_daemon(self._status, lock_is_held=self._daemon_runs)]
 
     def _worker(self) -> list[CheckResult]:
-        lock_is_held = is_held(self._layout.models / WORKER_LOCK)
+        lock_is_held = is_held(self._layout.worker_lock_file)
         workers = find_workers(self._layout.base)
         self._worker_runs = lock_is_held or bool(workers)
         return [
@@ -99,7 +98,7 @@ class Examination:
                 daemon_runs=self._daemon_runs,
                 lock_is_held=lock_is_held,
                 worker_pids=workers,
-                is_alive=is_process(self._status.fields.get("worker_pid")),
+                is_alive=is_running(self._status.fields.get("worker_pid")),
             )
         ]
 

@@ -1,6 +1,6 @@
 """Daemon, worker and control files: who runs, who only seems to, and who is not obeyed.
 
-Pure, apart from the three functions at the end.
+Pure, apart from the two functions at the end.
 """
 
 import fcntl
@@ -15,7 +15,6 @@ from daemon.health.check_result import CheckResult, ok, problem, warning
 from daemon.status.reader import Status
 from trainer.protocol.text import printable
 
-WORKER_LOCK = ".worker.lock"  # in models/; its holder is the one process that may write there
 OBEYED_WITHIN_S = 30.0  # several of the daemon's looks at the control folder, the slowest included
 
 
@@ -132,11 +131,6 @@ def is_held(lock_file: Path) -> bool:
     finally:
         os.close(descriptor)
     return False
-
-
-def is_process(pid: object) -> bool:
-    """Whether a number from a file is that of a living process."""
-    return isinstance(pid, int) and 0 < pid < 1 << 31 and psutil.pid_exists(pid)
 
 
 def find_workers(base: Path) -> list[int]:

@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, JsonValue, ValidationInfo, field_validator
 from pydantic_core import PydanticCustomError
 
-from trainer.protocol.deep import PrivatePattern
+from trainer.protocol.deep_findings import PrivatePattern
 from trainer.protocol.row_fields import OF_MESSAGES, OF_ROWS
 from trainer.protocol.text import printable
 
