@@ -185,5 +185,5 @@ def _guarded(name: str, look: Callable[[], Sequence[CheckResult]]) -> Sequence[C
     except FileNotFoundError:
         return []  # a folder is missing, which is a finding of its own
     except OSError as error:
-        message = f"it cannot be looked at: {printable(str(error))}"
+        message = f"it cannot be checked: {printable(str(error))}"
         return [problem(name, message, "make it readable for the user who runs the daemon")]
