@@ -61,11 +61,12 @@ def _described(schema: JsonSchemaValue, kind: type) -> JsonSchemaValue:
     for part in reversed([*getattr(kind, "__orig_bases__", ()), *kind.__mro__]):
         if getattr(part, "__module__", "").partition(".")[0] in ("daemon", "trainer"):
             meanings |= _meanings(part)
+    fields = {field.alias: name for name, field in getattr(kind, "model_fields", {}).items() if field.alias}
     for key, facts in schema["properties"].items():
         facts.pop("title", None)
         facts.pop("default", None)
-        if key in meanings:
-            facts["description"] = meanings[key]
+        if (name := fields.get(key, key)) in meanings:
+            facts["description"] = meanings[name]
     if schema.get("additionalProperties") is False:
         del schema["additionalProperties"]  # other releases may print more
     return schema

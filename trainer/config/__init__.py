@@ -1,1 +1,1 @@
-"""Settings: their schema, and how the effective ones are put together."""
+"""Settings: their schema, and how the effective ones are put together. Acts on none of them."""

@@ -1,4 +1,4 @@
-"""A models folder of links, to look without touching: what is renamed or replaced there is only a link."""
+"""A models folder of links, to be used without touching `models/`: what is renamed there is only a link."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager

@@ -1,4 +1,4 @@
-"""Turn rows into examples: first the data profile, then the chat template; name the line that cannot be."""
+"""Turn rows into examples: first the data profile, then the chat template. Errors name the line."""
 
 import hashlib
 from collections.abc import Sequence

@@ -1,1 +1,1 @@
-"""Data profiles: how a conversation is changed before it is rendered."""
+"""Data profiles: how a conversation is changed before it is rendered. Functions of the row alone."""

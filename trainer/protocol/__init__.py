@@ -1,1 +1,4 @@
-"""Ground floor: what daemon and worker share. Standard library and pydantic only."""
+"""Ground floor: what daemon and worker share, on disk and between processes.
+
+Standard library and pydantic only; decides nothing.
+"""

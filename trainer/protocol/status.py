@@ -11,6 +11,8 @@ SCHEMA_VERSION = 1
 
 
 class State(StrEnum):
+    """What the daemon is doing."""
+
     STARTING = "starting"
     IDLE = "idle"
     CHECKING = "checking"
@@ -35,18 +37,24 @@ class QueueCounts(BaseModel):
 
 
 class LastCheckpoint(BaseModel):
+    """The checkpoint that was published most recently."""
+
     path: str
     step: int
     at: str
 
 
 class Memory(BaseModel):
+    """Memory of the machine, and what our processes use of it."""
+
     daemon_rss_bytes: int | None = None
     worker_rss_bytes: int | None = None
     system_available_bytes: int | None = None
 
 
 class Gpu(BaseModel):
+    """One GPU of the machine."""
+
     name: str
     used_bytes: int
     total_bytes: int
@@ -55,6 +63,8 @@ class Gpu(BaseModel):
 
 
 class LastError(BaseModel):
+    """What went wrong most recently."""
+
     error_class: str = Field(serialization_alias="class")
     message: str
     file: str | None
@@ -83,6 +93,8 @@ class SuiteResult(BaseModel):
 
 
 class TrainingStatus(BaseModel):
+    """The content of `status/training_status.json`."""
+
     schema_version: int = SCHEMA_VERSION
     status: State = State.STARTING
     status_reason: str | None = None

@@ -1,1 +1,1 @@
-"""Collect what happens in a session and send it to the daemon."""
+"""Collect what happens in a session and send it to the daemon. Never makes a step wait."""

@@ -4,7 +4,8 @@
                -> job ended -> next order
                   saved: job's file may move
 
-Everything happens at step boundaries, where the weights are those after a whole optimizer step.
+Everything happens at step boundaries, where the weights are those after a whole optimizer step. So a pause,
+too, lets the step in progress end; then everything is saved, and nothing is trained until it is resumed.
 """
 
 import errno

@@ -1,4 +1,4 @@
-"""What rows have in common, told from a few bytes of each: a hash for equal ones, a MinHash for similar ones.
+"""What rows have in common, from a few bytes of each: a hash for equal ones, a MinHash for similar ones.
 
 A signature stands for the set of all runs of a few words (shingles) in a row. The share of places in which
 two signatures agree is about the share of shingles that the sets have in common (MinHash: Broder, "On the

@@ -1,1 +1,1 @@
-"""Turn conversations into token ids and a loss mask, fast."""
+"""Turn conversations into token ids and a loss mask, fast. Knows no profiles, and no job."""
