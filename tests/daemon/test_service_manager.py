@@ -84,7 +84,7 @@ def test_a_service_manager_that_is_gone_stops_nothing(tmp_path, caplog):
 
     service.ready()
 
-    assert "cannot be told READY=1" in caplog.text
+    assert "cannot be given READY=1" in caplog.text
 
 
 def test_a_service_manager_that_does_not_listen_holds_nobody_up(manager, caplog):
@@ -95,4 +95,4 @@ def test_a_service_manager_that_does_not_listen_holds_nobody_up(manager, caplog)
         if caplog.text:
             break
 
-    assert "cannot be told READY=1" in caplog.text
+    assert "cannot be given READY=1" in caplog.text
