@@ -3,9 +3,12 @@
 import hashlib
 import json
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+
+import pytest
 
 from trainer.protocol.job import Job, Priority
 
@@ -66,3 +69,37 @@ def eventually(condition: Callable[[], Any], *, timeout_s: float, what: str = "t
             raise AssertionError(f"{what} did not hold within {timeout_s} s")
         time.sleep(0.01)
     return value
+
+
+class Cases:
+    """Many small cases in one test: each is tried, and all that failed are named at the end.
+
+    with every_case() as cases:
+        for number in range(1000):
+            with cases.case(f"number {number}"):
+                assert is_fine(number)
+    """
+
+    def __init__(self) -> None:
+        self.number = 0
+        self.failures: list[str] = []
+
+    @contextmanager
+    def case(self, name: str) -> Iterator[None]:
+        """Try one case; the next is tried whatever comes of it."""
+        self.number += 1
+        try:
+            yield
+        except (Exception, pytest.fail.Exception) as error:
+            self.failures.append(f"---- {name}: {type(error).__name__}: {error}")
+
+
+@contextmanager
+def every_case() -> Iterator[Cases]:
+    """Fail at the end with every case that failed, or when there was none."""
+    cases = Cases()
+    yield cases
+    assert cases.number, "no case was tried"
+    if cases.failures:
+        failed = "\n".join(cases.failures)
+        pytest.fail(f"{len(cases.failures)} of {cases.number} cases failed\n{failed}", pytrace=False)
