@@ -9,9 +9,11 @@ import signal
 import sqlite3
 import subprocess
 import sys
+import tempfile
 import time
 from collections import Counter
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -20,7 +22,7 @@ import psutil
 
 from daemon.files.names import is_training_file
 from daemon.files.notes import is_users_file
-from tests.crash.nursery import workers_of
+from tests.crash.nursery import fork, workers_of
 from tests.support import eventually, rows, write_jsonl
 from trainer.model.tiny import build_tiny
 from trainer.protocol.files import UnreadableFile, read_json
@@ -72,12 +74,28 @@ class Nursery:
         if self.process.stdout.readline() != b"ready\n":
             raise RuntimeError("the nursery did not start")
 
-    def workers(self) -> list[psutil.Process]:
-        return [worker for worker in workers_of(self.process.pid) if worker.status() != psutil.STATUS_ZOMBIE]
+    def workers(self, base: Path) -> list[psutil.Process]:
+        """Return those that it has forked for one working directory."""
+        found = []
+        for process in workers_of(base):
+            with suppress(psutil.NoSuchProcess):
+                if process.ppid() == self.process.pid:
+                    found.append(process)
+        return found
+
+    def run(self, module: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+        """Run a module in a process that has loaded torch already, and wait for its end."""
+        with tempfile.TemporaryFile("w+") as output, tempfile.TemporaryFile("w+") as errors:
+            descriptors = {1: output.fileno(), 2: errors.fileno()}
+            code = fork(self.address, module, [*arguments], descriptors).wait(None)
+            assert code is not None
+            said = [file.seek(0) or file.read() for file in (output, errors)]
+        return subprocess.CompletedProcess([module, *arguments], code, *said)
 
     def close(self) -> None:
-        for worker in self.workers():
-            worker.kill()
+        with suppress(psutil.NoSuchProcess):
+            for child in psutil.Process(self.process.pid).children():
+                child.kill()
         self.process.kill()
         self.process.communicate()
 
@@ -181,11 +199,11 @@ class Lab:
             self._daemon = None
 
     def kill_workers(self) -> None:
-        for worker in self._nursery.workers():
+        for worker in self.workers():
             worker.kill()
 
     def workers(self) -> list[psutil.Process]:
-        return self._nursery.workers()
+        return self._nursery.workers(self.layout.base)
 
     def daemon_process(self) -> psutil.Process | None:
         try:
@@ -210,7 +228,7 @@ class Lab:
         self.until_up()
         daemon.send_signal(signal.SIGTERM)
         code = daemon.wait(PATIENCE_S)
-        eventually(lambda: not self._nursery.workers(), timeout_s=PATIENCE_S, what="the worker's end")
+        eventually(lambda: not self.workers(), timeout_s=PATIENCE_S, what="the worker's end")
         return code
 
     # ---- waiting
@@ -335,10 +353,8 @@ class Lab:
 
     def _different_weights(self) -> list[str]:
         reference = self.layout.base.with_name(f"{self.layout.base.name}-reference")
-        answer = subprocess.run(
-            [sys.executable, "-m", "tests.crash.replay", str(self.layout.base), str(reference)],
-            cwd=ROOT, capture_output=True, text=True, check=True,
-        )  # fmt: skip
+        answer = self._nursery.run("tests.crash.replay", str(self.layout.base), str(reference))
+        assert answer.returncode == 0, answer.stderr
         ours, uninterrupted = json.loads(answer.stdout.splitlines()[-1])
         shutil.rmtree(reference)
         return [

@@ -1,28 +1,134 @@
-"""Start real workers in a tenth of the time: a process that has imported torch once forks them.
+"""Start what loads torch in a tenth of the time: a process that has imported it once forks the others.
 
     python -m tests.crash.nursery SOCKET
 
 It must never compute anything itself: a fork does not bring the threads of torch along.
 """
 
+import fcntl
 import json
 import os
+import runpy
 import select
 import signal
 import socket
+import subprocess
 import sys
+import traceback
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from signal import SIGKILL, Signals
+from types import SimpleNamespace
 from typing import Any
 
 import psutil
 
-from daemon.supervision.launcher import SEND_TIMEOUT_S, Launched, open_stderr
+from daemon.supervision.launcher import SEND_TIMEOUT_S, Launched, open_stderr, worker_environment
 from trainer.protocol.layout import Layout
 
 CHUNK_BYTES = 65536
+MOST_DESCRIPTORS = 8
+FREE_DESCRIPTORS = 300  # from here on a child puts descriptors aside while it gives others their numbers
+
+
+@dataclass
+class NurseryProcess:
+    """A child of the nursery, which tells how it ended."""
+
+    pid: int
+    line: socket.socket
+    code: int | None = None
+
+    def poll(self) -> int | None:
+        return self.wait(0)
+
+    def signal(self, number: Signals) -> None:
+        if self.code is None:
+            with suppress(ProcessLookupError):
+                os.killpg(self.pid, number) if number is SIGKILL else os.kill(self.pid, number)
+
+    def wait(self, timeout_s: float | None) -> int | None:
+        if self.code is None and select.select([self.line], [], [], timeout_s)[0]:
+            said = self.line.recv(CHUNK_BYTES)
+            self.code = int(said) if said else -SIGKILL  # the nursery itself is gone
+            self.line.close()
+        return self.code
+
+
+def fork(
+    address: Path,
+    module: str,
+    arguments: list[str],
+    descriptors: dict[int, int],
+    *,
+    environment: dict[str, str] | None = None,
+    **wishes: Any,
+) -> NurseryProcess:
+    """Have the nursery at `address` do what `python -P -m module arguments` does, in a session of its own.
+
+    Args:
+        arguments: the number behind `--parent-pid` becomes the nursery's.
+        descriptors: of this process, by the numbers they get in the other one; without 0 it reads nothing.
+        environment: None for that of this process.
+        wishes: `failpoint` where it is to die, and the step `overtaken_at` which it waits to be overtaken.
+    """
+    order = {
+        "module": module,
+        "arguments": arguments,
+        "descriptors": list(descriptors),
+        "environment": dict(os.environ) if environment is None else environment,
+        "folder": str(Path.cwd()),
+        **wishes,
+    }
+    line = socket.socket(socket.AF_UNIX)
+    line.connect(str(address))
+    with line.makefile("wb") as whole:
+        socket.send_fds(line, [b"."], list(descriptors.values()))
+        whole.write(json.dumps(order).encode() + b"\n")
+    return NurseryProcess(int(line.recv(CHUNK_BYTES)), line)
+
+
+class ForkedPopen:
+    """As much of `subprocess.Popen` as our launchers use, for `python -P -m module arguments`."""
+
+    def __init__(self, address: Path, command: list[str], *, pass_fds: list[int], **how: Any) -> None:
+        if command[:3] != [sys.executable, "-P", "-m"]:
+            raise ValueError(f"{command} is no module that a nursery can run")
+        standard = {
+            number: how[name] if isinstance(how[name], int) else how[name].fileno()
+            for number, name in ((1, "stdout"), (2, "stderr"))
+            if name in how
+        }
+        descriptors = {number: number for number in [1, 2, *pass_fds]} | standard
+        self._process = fork(address, command[3], command[4:], descriptors, environment=how.get("env"))
+        self.pid = self._process.pid
+        self.args = command
+
+    @property
+    def returncode(self) -> int | None:
+        return self._process.code
+
+    def poll(self) -> int | None:
+        return self._process.poll()
+
+    def wait(self, timeout: float | None = None) -> int:
+        code = self._process.wait(timeout)
+        if code is None:
+            raise subprocess.TimeoutExpired(self.args, timeout or 0.0)
+        return code
+
+    def kill(self) -> None:
+        self._process.signal(SIGKILL)
+
+
+def subprocess_of(address: Path) -> SimpleNamespace:
+    """Return what a module can have in place of `subprocess`, so that the nursery forks what it starts."""
+
+    def popen(command: list[str], **how: Any) -> ForkedPopen:
+        return ForkedPopen(address, command, **how)
+
+    return SimpleNamespace(**vars(subprocess) | {"Popen": popen})
 
 
 class NurseryLauncher:
@@ -38,19 +144,19 @@ class NurseryLauncher:
     def launch(self, layout: Layout) -> Launched:
         ours, theirs = socket.socketpair()
         ours.settimeout(SEND_TIMEOUT_S)
-        line = socket.socket(socket.AF_UNIX)
-        line.connect(str(self._address))
+        number = theirs.fileno()
+        arguments = ["--base-dir", str(layout.base), "--channel-fd", str(number), "--parent-pid", "0"]
         with theirs, open_stderr(layout) as stderr:
-            order = json.dumps(
-                {
-                    "base": str(layout.base),
-                    "failpoint": self._failpoint(layout),
-                    "overtaken_at": self._overtaken_at(layout),
-                }
+            process = fork(
+                self._address,
+                "trainer.mains.worker",
+                arguments,
+                {number: number, 1: stderr.fileno(), 2: stderr.fileno()},
+                environment=worker_environment(),
+                failpoint=self._failpoint(layout),
+                overtaken_at=self._overtaken_at(layout),
             )
-            socket.send_fds(line, [order.encode()], [theirs.fileno(), stderr.fileno()])
-            pid = int(line.recv(CHUNK_BYTES))
-        return Launched(NurseryProcess(pid, line), ours)
+        return Launched(process, ours)
 
     @staticmethod
     def _failpoint(layout: Layout) -> str:
@@ -73,28 +179,15 @@ class NurseryLauncher:
         return step
 
 
-@dataclass
-class NurseryProcess:
-    """A worker that is a child of the nursery, which tells how it ended."""
-
-    pid: int
-    line: socket.socket
-    code: int | None = None
-
-    def poll(self) -> int | None:
-        return self.wait(0)
-
-    def signal(self, number: Signals) -> None:
-        if self.code is None:
-            with suppress(ProcessLookupError):
-                os.killpg(self.pid, number) if number is SIGKILL else os.kill(self.pid, number)
-
-    def wait(self, timeout_s: float) -> int | None:
-        if self.code is None and select.select([self.line], [], [], timeout_s)[0]:
-            said = self.line.recv(CHUNK_BYTES)
-            self.code = int(said) if said else -SIGKILL  # the nursery itself is gone
-            self.line.close()
-        return self.code
+def workers_of(base: Path) -> list[psutil.Process]:
+    """Return the processes of a working directory's workers, however these were started."""
+    logs = str(base.resolve() / "logs" / "worker.stderr")
+    found = []
+    for pid in psutil.pids():
+        with suppress(OSError, psutil.NoSuchProcess):
+            if os.readlink(f"/proc/{pid}/fd/2").startswith(logs):
+                found.append(psutil.Process(pid))
+    return found
 
 
 # ---- the process
@@ -111,7 +204,7 @@ def main() -> None:
     while True:
         if select.select([server], [], [], 0.01)[0]:
             line, _ = server.accept()
-            start(line, children)
+            start(line, server, children)
         while children and (ended := os.waitpid(-1, os.WNOHANG)) and ended[0]:
             line = children.pop(ended[0])
             with suppress(OSError):  # its daemon may be gone
@@ -119,42 +212,77 @@ def main() -> None:
             line.close()
 
 
-def start(line: socket.socket, children: dict[int, socket.socket]) -> None:
-    """Fork one worker."""
+def start(line: socket.socket, server: socket.socket, children: dict[int, socket.socket]) -> None:
+    """Fork one process."""
     message, descriptors = b"", []
     with suppress(OSError):
-        message, descriptors, _, _ = socket.recv_fds(line, CHUNK_BYTES, 2)
-    if not message:
-        return
-    pid = os.fork()
-    if pid == 0:
-        os.setsid()
-        become_worker(json.loads(message), *descriptors)
+        message, descriptors, _, _ = socket.recv_fds(line, 1, MOST_DESCRIPTORS)
+        with line.makefile("rb") as whole:
+            message = whole.readline()
+    if message.endswith(b"\n"):
+        pid = os.fork()
+        if pid == 0:
+            for ours in (line, server, *children.values()):
+                ours.close()
+            os.setsid()
+            become(json.loads(message), descriptors)
+        children[pid] = line
+        with suppress(OSError):  # who ordered it may have been killed meanwhile
+            line.sendall(str(pid).encode())
     for descriptor in descriptors:
         os.close(descriptor)
-    children[pid] = line
-    with suppress(OSError):  # the daemon may have been killed meanwhile
-        line.sendall(str(pid).encode())
 
 
-def become_worker(order: dict[str, Any], channel: int, stderr: int) -> None:
-    """Do what a fresh worker process does."""
-    from trainer.mains import worker
+def become(order: dict[str, Any], descriptors: list[int]) -> None:
+    """Do what a fresh process of `order` does."""
     from trainer.protocol import failpoints
 
-    os.dup2(stderr, 1)
-    os.dup2(stderr, 2)
-    failpoints.arm(order["failpoint"])
-    if order["overtaken_at"] is not None:
+    give_numbers(dict(zip(order["descriptors"], descriptors, strict=True)))
+    os.environ.clear()
+    os.environ.update(order["environment"])
+    os.chdir(order["folder"])
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    if order.get("failpoint"):
+        failpoints.arm(order["failpoint"])
+    if order.get("overtaken_at") is not None:
         wait_to_be_overtaken(order["overtaken_at"])
-    sys.argv = ["worker", "--base-dir", order["base"], "--channel-fd", str(channel)]
-    sys.argv += ["--parent-pid", str(os.getppid())]
-    code = 1
+    arguments = order["arguments"]
+    if "--parent-pid" in arguments:
+        arguments[arguments.index("--parent-pid") + 1] = str(os.getppid())
+    sys.argv = [order["module"], *arguments]
+    os._exit(code_of(order["module"]))
+
+
+def code_of(module: str) -> int:
+    """Run a module as the main one; return its exit code."""
     try:
-        code = worker.main()
+        sys.modules.pop(module, None)  # as in a fresh process, where the main one has another name
+        runpy.run_module(module, run_name="__main__", alter_sys=True)
+        return 0
+    except SystemExit as end:
+        return end.code if isinstance(end.code, int) else int(end.code is not None)
+    except BaseException:
+        traceback.print_exc()
+        return 1
     finally:
-        sys.stderr.flush()
-        os._exit(code)
+        with suppress(OSError, ValueError):
+            sys.stdout.flush()
+            sys.stderr.flush()
+
+
+def give_numbers(received: dict[int, int]) -> None:
+    """Give descriptors their numbers; without a 0 there is nothing to be read there."""
+    if 0 not in received:
+        received = {0: os.open(os.devnull, os.O_RDONLY)} | received
+    apart = {
+        number: fcntl.fcntl(descriptor, fcntl.F_DUPFD, FREE_DESCRIPTORS)
+        for number, descriptor in received.items()
+    }
+    for descriptor in received.values():
+        os.close(descriptor)
+    for number, descriptor in apart.items():
+        os.dup2(descriptor, number)
+        os.close(descriptor)
 
 
 def wait_to_be_overtaken(at_step: int) -> None:
@@ -184,14 +312,6 @@ def import_everything() -> None:
     from trainer.session import engine
 
     del peft, transformers, AutoModelForCausalLM, AutoTokenizer, PreTrainedTokenizerFast, worker, engine
-
-
-def workers_of(nursery_pid: int) -> list[psutil.Process]:
-    """Return the workers that live."""
-    try:
-        return psutil.Process(nursery_pid).children()
-    except psutil.NoSuchProcess:
-        return []
 
 
 if __name__ == "__main__":
