@@ -12,6 +12,9 @@ import pytest
 
 from trainer.protocol.job import Job, Priority
 
+PATIENCE_S = 300.0
+"""For what another process or thread does: a busy machine takes its time. Whoever waits goes on at once."""
+
 
 class FakeClock:
     """A clock that stands still until it is told the time."""
@@ -61,7 +64,9 @@ def job_for(path: Path, *, id: str = "20260101-000000-000001", **fields: Any) ->
     return Job(**(facts | fields))
 
 
-def eventually(condition: Callable[[], Any], *, timeout_s: float, what: str = "the condition") -> Any:
+def eventually(
+    condition: Callable[[], Any], *, timeout_s: float = PATIENCE_S, what: str = "the condition"
+) -> Any:
     """Return the first true value of `condition`, failing after `timeout_s`."""
     deadline = time.monotonic() + timeout_s
     while not (value := condition()):

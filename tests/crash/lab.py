@@ -23,13 +23,12 @@ import psutil
 from daemon.files.names import is_training_file
 from daemon.files.notes import is_users_file
 from tests.crash.nursery import fork, workers_of
-from tests.support import eventually, rows, write_jsonl
+from tests.support import PATIENCE_S, eventually, rows, write_jsonl
 from trainer.model.tiny import build_tiny
 from trainer.protocol.files import UnreadableFile, read_json
 from trainer.protocol.layout import Layout
 
 ROOT = Path(__file__).parent.parent.parent
-PATIENCE_S = 120.0
 DROPOUT = 0.1
 SETTINGS: dict[str, dict[str, Any]] = {
     "training": {

@@ -14,13 +14,12 @@ import psutil
 
 from tests.daemon.rig import QUICK
 from tests.faults.run_daemon import WORKER
-from tests.support import eventually, write_jsonl
+from tests.support import PATIENCE_S, eventually, write_jsonl
 from trainer.protocol.files import read_json
 from trainer.protocol.job import Outcome
 from trainer.protocol.layout import Layout
 
 ROOT = Path(__file__).parent.parent.parent
-PATIENCE_S = 20.0
 
 
 class Site:

@@ -4,12 +4,10 @@ from contextlib import suppress
 from typing import Any
 
 from daemon.supervision.launcher import Launched, LocalLauncher
-from tests.support import eventually
+from tests.support import PATIENCE_S, eventually
 from trainer.protocol.channel import Channel, ChannelClosed
 from trainer.protocol.layout import Layout
 from trainer.protocol.messages import EVENTS, Event
-
-START_TIMEOUT_S = 60.0  # importing torch takes seconds, more on a busy machine
 
 
 class Worker:
@@ -22,7 +20,7 @@ class Worker:
 
     def first(self, kind: type[Any]) -> Any:
         """Return the first event of a kind, waiting for it."""
-        return eventually(lambda: self._heard(kind), timeout_s=START_TIMEOUT_S, what=kind.__name__)
+        return eventually(lambda: self._heard(kind), timeout_s=PATIENCE_S, what=kind.__name__)
 
     def _heard(self, kind: type[Any]) -> Any:
         with suppress(ChannelClosed):  # what it said before it went has been received
@@ -30,6 +28,6 @@ class Worker:
         return next((event for event in self.said if isinstance(event, kind)), None)
 
     def exit_code(self) -> int:
-        exit_code = self.launched.process.wait(START_TIMEOUT_S)
+        exit_code = self.launched.process.wait(PATIENCE_S)
         assert exit_code is not None
         return exit_code

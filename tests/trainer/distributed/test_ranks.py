@@ -12,7 +12,7 @@ import psutil
 import pytest
 import torch
 
-from tests.support import job_for, row, rows, write_jsonl
+from tests.support import PATIENCE_S, job_for, row, rows, write_jsonl
 from tests.trainer.engine_rig import (
     LEAVE,
     Commands,
@@ -225,7 +225,7 @@ ranks.join(settings, SimpleNamespace(path="/no/checkpoint"), None)
 
 def test_when_a_process_cannot_go_on_the_first_says_why_and_ends(tmp_path):
     ended = subprocess.run(
-        [sys.executable, "-c", LEADER, str(tmp_path)], capture_output=True, text=True, timeout=120
+        [sys.executable, "-c", LEADER, str(tmp_path)], capture_output=True, text=True, timeout=PATIENCE_S
     )
 
     assert ended.returncode == 1

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from tests.support import job_for, rows, write_jsonl
-from tests.trainer.worker_rig import START_TIMEOUT_S, Worker
+from tests.support import PATIENCE_S, job_for, rows, write_jsonl
+from tests.trainer.worker_rig import Worker
 from trainer.config.schema import Settings
 from trainer.protocol.job import FaultKind
 from trainer.protocol.layout import Layout
@@ -41,7 +41,7 @@ def worker(layout: Layout) -> Iterator[Worker]:
     worker = Worker(layout)
     yield worker
     worker.launched.process.signal(signal.SIGKILL)
-    worker.launched.process.wait(START_TIMEOUT_S)
+    worker.launched.process.wait(PATIENCE_S)
     worker.channel.close()
 
 

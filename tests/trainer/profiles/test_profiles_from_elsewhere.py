@@ -14,11 +14,11 @@ from pathlib import Path
 import pytest
 import torch
 
-from tests.support import job_for, rows, write_jsonl
+from tests.support import PATIENCE_S, job_for, rows, write_jsonl
 from tests.trainer.engine_rig import Told, loaded, manifest_of, settings_with, train, weights_sha256
 from tests.trainer.session_rig import LEAVE, FakeLearner, Run, start
 from tests.trainer.session_rig import settings_with as session_settings
-from tests.trainer.worker_rig import START_TIMEOUT_S, Worker
+from tests.trainer.worker_rig import Worker
 from trainer.data.conversation import Conversation, Message
 from trainer.profiles.base import BadProfileOption, BrokenProfile, DataProfile, Generation
 from trainer.profiles.guard import CHECKED_ROWS
@@ -140,7 +140,7 @@ def test_a_real_worker_trains_what_an_installed_profile_makes(tmp_path, site, mo
     with ExitStack() as stack:
         worker = Worker(layout)
         stack.callback(worker.channel.close)
-        stack.callback(worker.launched.process.wait, START_TIMEOUT_S)
+        stack.callback(worker.launched.process.wait, PATIENCE_S)
         stack.callback(worker.launched.process.signal, signal.SIGKILL)
 
         worker.channel.send(LoadModel(settings=settings))
@@ -169,7 +169,7 @@ def test_a_real_worker_says_that_a_broken_profile_is_the_settings_fault(tmp_path
     with ExitStack() as stack:
         worker = Worker(layout)
         stack.callback(worker.channel.close)
-        stack.callback(worker.launched.process.wait, START_TIMEOUT_S)
+        stack.callback(worker.launched.process.wait, PATIENCE_S)
         stack.callback(worker.launched.process.signal, signal.SIGKILL)
 
         worker.channel.send(LoadModel(settings=settings))
