@@ -2,7 +2,6 @@
 
 import logging
 import os
-import re
 import signal
 import time
 from collections.abc import Callable, Sequence
@@ -10,7 +9,10 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
+from daemon.commands import Commands
 from daemon.control.control_files import Request, read_requests
+from daemon.control.pause_file import PauseFile
+from daemon.files.leftovers import is_half_written
 from daemon.files.probe import ignore_lease_breaks
 from daemon.intake.checker import Checker
 from daemon.intake.intake import Intake
@@ -18,13 +20,15 @@ from daemon.intake.settling import Settling
 from daemon.intake.watcher import Watcher
 from daemon.jobs.job_ids import JobIds
 from daemon.jobs.job_queue import JobQueue
+from daemon.journal.journal import Journal, LedgerRows, LogLines, StatusChanges
 from daemon.ledger.ledger import Ledger
 from daemon.loop import Daemon
 from daemon.obstacles import Obstacles
 from daemon.service_manager import ServiceManager
 from daemon.settings.live_settings import LiveSettings
 from daemon.status.board import StatusBoard
-from daemon.supervision.launcher import Launcher, LocalLauncher
+from daemon.supervision.launcher import Launcher
+from daemon.supervision.local_launcher import LocalLauncher
 from daemon.supervision.supervisor import Supervisor
 from daemon.wake import Wake
 from trainer.protocol.files import UnreadableFile, read_json, write_json
@@ -34,7 +38,6 @@ from trainer.protocol.logs import set_up_logging
 
 logger = logging.getLogger(__name__)
 
-UNFINISHED = re.compile(r"\..+\.\d+\.tmp")  # as `write_atomically` names them
 STARTER_CONFIG = {"model": {"base_model": "tiny"}}
 
 
@@ -50,7 +53,7 @@ def run_daemon(
     log_format: str | None = None,
     launcher: Launcher | None = None,
 ) -> int:
-    """Run a daemon in the foreground until it is told to stop; return the exit code.
+    """Run a daemon in the foreground until it is asked to stop; return the exit code.
 
     Args:
         overrides: `--set` texts.
@@ -101,22 +104,27 @@ def _run_locked(
     ledger = Ledger(layout.ledger_file, clock=time.time)
     board = StatusBoard(layout.status_file, daemon_pid=os.getpid())
     board.publish()
+    rows = LedgerRows(ledger)
+    journal = Journal([LogLines(), StatusChanges(board), rows])
     wake = Wake()
-    queue = JobQueue(layout, ledger)
+    queue = JobQueue(layout, ledger, journal)
     watcher = Watcher(_watched(layout), wake.set)
     checker = Checker(layout.failed, on_result=wake.set)
     settling = Settling(settle_s=own.settle_s, settle_slow_s=own.settle_slow_s)
     ids = JobIds(ledger.newest_job_id())
     intake = Intake(
-        layout, queue, ledger, board, watcher, checker, settling, ids,
+        layout, queue, journal, board, watcher, checker, settling, ids,
         data=lambda: settings.current.data, rescan_s=own.rescan_s,
     )  # fmt: skip
-    supervisor = Supervisor(layout, queue, ledger, board, launcher)
-    environment = Obstacles(layout, clock=time.monotonic)
+    supervisor = Supervisor(layout, queue, ledger, journal, board, launcher)
+    pause = PauseFile(layout.pause_file)
+    commands = Commands(layout, queue, ledger, journal, intake, supervisor, pause)
+    obstacles = Obstacles(layout, clock=time.monotonic)
     service = ServiceManager(os.environ, clock=time.monotonic)
     daemon = Daemon(
-        layout, settings, queue, ledger, board, intake, supervisor, wake, environment, service, drain=drain
-    )
+        layout, settings, queue, ledger, journal, rows, board, intake, supervisor, commands,
+        wake, obstacles, service, drain=drain,
+    )  # fmt: skip
     signals.pass_on(daemon.stop_soon)
     watcher.start()
     if watcher.failure:
@@ -166,7 +174,7 @@ def _remove_leftovers(layout: Layout) -> None:
     """Remove what a daemon that died was about to rename. No other one runs: we hold the lock."""
     for folder in (layout.base, layout.status):
         for path in folder.iterdir():
-            if UNFINISHED.fullmatch(path.name):
+            if is_half_written(path.name):
                 path.unlink(missing_ok=True)
 
 

@@ -25,7 +25,7 @@ class Situation:
     paused: bool
     stopping: Stopping | None
     next_job: str | None
-    """Id of the job that is to be trained next; one already begun comes first."""
+    """Id of the job that is to be trained next; one already started comes first."""
     upcoming_job: str | None
     """Id of the waiting job that will probably be next."""
     upcoming_priority: Priority | None
@@ -34,7 +34,7 @@ class Situation:
     drain: bool
     """Leave when everything is trained."""
     is_obstructed: bool
-    """Something outside keeps files from being begun, such as a full disk."""
+    """Something outside keeps files from being started, such as a full disk."""
     is_quiet: bool
     """No file is settling, being checked or waiting for its checkpoint."""
 

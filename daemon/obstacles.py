@@ -25,7 +25,7 @@ class Obstacles:
         self._found: str | None = None
 
     def obstacle(self, min_free_bytes: int) -> str | None:
-        """Return why no file can be begun now; None if nothing is in the way."""
+        """Return why no file can be started now; None if nothing is in the way."""
         now = self._clock()
         if now - self._looked_at >= LOOK_INTERVAL_S or min_free_bytes != self._looked_for_bytes:
             self._looked_at, self._looked_for_bytes = now, min_free_bytes

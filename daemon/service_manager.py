@@ -1,4 +1,4 @@
-"""Tell a service manager such as systemd how the daemon is; without one, nobody is told.
+"""Tell a service manager such as systemd how the daemon is; without one, it does nothing.
 
 The messages are those of sd_notify(3).
 """
@@ -47,7 +47,7 @@ class ServiceManager:
         return self._told_alive_at + self._interval_s
 
     def stopping(self) -> None:
-        """Say that the end has begun."""
+        """Say that the end has started."""
         self._tell("STOPPING=1")
 
     def _tell(self, message: str) -> None:
@@ -59,7 +59,7 @@ class ServiceManager:
                 sender.setblocking(False)  # one that does not listen must not stop the training
                 sender.sendto(message.encode("utf-8", "replace"), address)
         except OSError as error:
-            logger.warning("the service manager cannot be told %s: %s", message, error)
+            logger.warning("the service manager cannot be given %s: %s", message, error)
 
 
 def _watchdog_interval_s(environment: Mapping[str, str]) -> float:

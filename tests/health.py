@@ -5,8 +5,8 @@ from pathlib import Path
 from typing import Any
 
 from daemon.files.identity import identity_of
+from daemon.health.check_result import CheckResult, Severity
 from daemon.health.checkup import examine
-from daemon.health.finding import Finding, Level
 from daemon.ledger.ledger import Ledger
 from daemon.status.reader import read_status
 from tests.support import FakeClock, job_for
@@ -98,20 +98,20 @@ def note_jobs(layout: Layout, *known: tuple[Path, Priority]) -> list[Job]:
         job = job_for(path, id=f"20260101-000000-00000{number}", priority=priority)
         ledger.add_job(job, identity_of(path.stat()), "waiting")
         if path.parent == layout.processing:
-            ledger.begin_job(job)
+            ledger.note_start(job)
         jobs.append(job)
     ledger.close()
     return jobs
 
 
-def found(layout: Layout, name: str) -> list[Finding]:
+def found(layout: Layout, name: str) -> list[CheckResult]:
     """Return the findings of one name that a whole checkup has."""
     return [item for item in examine(layout, read_status(layout), now=NOW) if item.name == name]
 
 
-def level(layout: Layout, name: str) -> Level:
+def level(layout: Layout, name: str) -> Severity:
     """Return the worst level of the findings of one name."""
-    return max((item.level for item in found(layout, name)), key=list(Level).index)
+    return max((item.level for item in found(layout, name)), key=list(Severity).index)
 
 
 def tree(layout: Layout) -> dict[str, tuple[int, int]]:

@@ -47,7 +47,7 @@ Reviewed = Whole | Damaged | Unusable
 
 
 @dataclass(frozen=True)
-class Blocked:
+class BlockedRestart:
     """A restart would not train anything."""
 
     reason: str
@@ -106,7 +106,7 @@ def review_sizes(models: Path) -> list[Reviewed]:
     return [reviewed for reviewed in found if reviewed]
 
 
-def starting_point(reviewed: Sequence[Reviewed], *, has_corrupt: bool) -> Whole | Blocked | None:
+def starting_point(reviewed: Sequence[Reviewed], *, has_corrupt: bool) -> Whole | BlockedRestart | None:
     """Return what the next worker would load; None for the base model.
 
     Args:
@@ -118,11 +118,11 @@ def starting_point(reviewed: Sequence[Reviewed], *, has_corrupt: bool) -> Whole 
             case Whole():
                 return item
             case Unusable():
-                return Blocked(f"{item.path.name}: {item.reason}")
+                return BlockedRestart(f"{item.path.name}: {item.reason}")
             case Damaged():
                 continue
     if reviewed or has_corrupt:
-        return Blocked("none of the checkpoints in models/ can be trusted")
+        return BlockedRestart("none of the checkpoints in models/ can be trusted")
     return None
 
 

@@ -9,10 +9,10 @@ from typing import Annotated
 
 import typer
 
-from daemon.cli.options import CommandFailed, settings_in
+from daemon.cli.options import CommandFailed, client_of
+from daemon.client.errors import raising
 from daemon.data_tools.reading import BadInput, DataFile, LeftOut
 from daemon.data_tools.writing import BadOutput
-from trainer.protocol.layout import Layout, find_base_dir
 
 PROGRESS_BYTES = 1 << 20  # between two movements of the bar; drawing it must not cost more than reading
 
@@ -35,18 +35,16 @@ def open_files(
     Raises:
         CommandFailed: also for what a tool finds to be wrong inside the block.
     """
-    settings = settings_in(Layout(find_base_dir(base_dir))).settings.data
-    try:
+    settings = client_of(base_dir).settings.effective().settings.data
+    with raising(CommandFailed, BadInput, BadOutput):
         total = passes * sum(DataFile(path, settings).size_bytes for path in paths)
         with byte_progress(total, is_shown=sys.stderr.isatty() and not as_json) as advance:
             yield [DataFile(path, settings, advance=advance) for path in paths]
-    except (BadInput, BadOutput) as error:
-        raise CommandFailed(str(error)) from error
 
 
 @contextmanager
 def byte_progress(total: int, *, is_shown: bool) -> Iterator[Callable[[int], None]]:
-    """Yield a function that is told of bytes that were read, and moves a bar."""
+    """Yield a function that takes how many bytes were read, and moves a bar."""
     if not is_shown:
         yield lambda num_bytes: None
         return
@@ -67,7 +65,7 @@ def byte_progress(total: int, *, is_shown: bool) -> Iterator[Callable[[int], Non
         yield advance
 
 
-def tell(facts: dict[str, object], lines: Sequence[str], left_out: LeftOut, *, as_json: bool) -> None:
+def show_result(facts: dict[str, object], lines: Sequence[str], left_out: LeftOut, *, as_json: bool) -> None:
     """Say what was done, and which rows were left out."""
     if as_json:
         print(json.dumps({**facts, "left_out": left_out.count, "first_left_out": left_out.first}))

@@ -1,59 +1,62 @@
-"""Findings, checkpoints and ends of workers as text for people. What comes in is printable already."""
+"""Text for people: what a health check shows, checkpoints, crashes. What comes in is printable already."""
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 
-from daemon.checkpoints.review import Blocked, Reviewed, Whole, is_pinned
-from daemon.health.finding import Finding, Level, size_text
-from daemon.health.restart_plan import CannotGoOn, GoesOn, NoPlan, RestartPlan
-from daemon.ledger.crashes import CrashGroup
-from trainer.protocol.text import printable
+from daemon.client.results import (
+    BrokenCheckpoint,
+    CannotGoOn,
+    CheckResult,
+    CrashGroup,
+    GoesOn,
+    ImpossibleRestart,
+    NoPlan,
+    Restart,
+    RestartPlan,
+    WholeCheckpoint,
+)
+from trainer.protocol.text import printable, size_text
 
 LINES_SHOWN = 12
 
 
-def finding_lines(findings: Sequence[Finding]) -> Iterator[str]:
+def finding_lines(findings: Sequence[CheckResult]) -> Iterator[str]:
     """Yield a line for each finding, one more for what to do, and the sum."""
     width = max(len(finding.name) for finding in findings)
     for finding in findings:
         yield f"{finding.level:8} {finding.name:{width}}  {finding.message}"
         if finding.advice:
             yield f"{'':8} {'':{width}}  -> {finding.advice}"
-    counts = {level: sum(finding.level is level for finding in findings) for level in Level}
-    yield f"problems: {counts[Level.PROBLEM]}, warnings: {counts[Level.WARNING]}, ok: {counts[Level.OK]}"
+    counts = Counter(finding.level.value for finding in findings)
+    yield f"problems: {counts['problem']}, warnings: {counts['warning']}, ok: {counts['ok']}"
 
 
-def checkpoint_line(item: Reviewed, *, current: str | None) -> str:
+def checkpoint_line(found: WholeCheckpoint | BrokenCheckpoint) -> str:
     """Return the line of one checkpoint."""
-    name = printable(item.path.name)
-    marks = "".join([", current" * (item.path.name == current), ", pinned" * is_pinned(item.path)])
-    if not isinstance(item, Whole):
-        return f"{name}  {type(item).__name__.lower()}{marks}: {item.reason}"
-    manifest = item.manifest
-    at = printable(manifest.written_at)
-    step = f"step {manifest.progress.global_step:,}"
-    return f"{name}  ok{marks}: {step}, {size_text(manifest.total_bytes)}, written {at}"
+    marks = ", current" * found.is_current + ", pinned" * found.is_pinned
+    start = f"{found.name}  {found.state}{marks}"
+    if isinstance(found, BrokenCheckpoint):
+        return f"{start}: {found.reason}"
+    step, size = f"step {found.global_step:,}", size_text(found.bytes)
+    return f"{start}: {step}, {size}, written {printable(found.written_at)}"
 
 
-def restart_lines(
-    start: Whole | Blocked | None, plan: RestartPlan | NoPlan | None, *, is_paused: bool
-) -> Iterator[str]:
+def restart_lines(found: Restart | ImpossibleRestart, *, is_paused: bool) -> Iterator[str]:
     """Yield what a restart would do, in its order."""
-    match start:
-        case Blocked(reason):
-            yield f"a restart would be blocked: {reason}"
-            yield "restore a checkpoint from a backup, or move them all away to start from the base model"
-            return
-        case Whole(path, manifest):
-            step = manifest.progress.global_step
-            yield f"a restart would load {printable(path.name)} and go on after global step {step:,}"
-        case None:
-            yield "a restart would begin with the base model, at global step 0"
+    if isinstance(found, ImpossibleRestart):
+        yield f"a restart would be blocked: {found.blocked}"
+        yield "restore a checkpoint from a backup, or move them all away to start from the base model"
+        return
+    if found.checkpoint is None:
+        yield "a restart would begin with the base model, at global step 0"
+    else:
+        yield f"a restart would load {found.checkpoint} and go on after global step {found.global_step:,}"
     if is_paused:
         yield "it would stay paused until: training_controller resume"
-    if isinstance(plan, NoPlan):
-        yield f"with which file cannot be said: {plan.reason}"
-    elif plan:
-        yield from _file_lines(plan)
+    if isinstance(found.files, NoPlan):
+        yield f"with which file cannot be said: {found.files.reason}"
+    else:
+        yield from _file_lines(found.files)
 
 
 def _file_lines(plan: RestartPlan) -> Iterator[str]:
@@ -83,8 +86,8 @@ def _lines_text(numbers: Sequence[int]) -> str:
     return f"line {shown}" if len(numbers) == 1 else f"lines {shown}{more}"
 
 
-def death_lines(groups: Sequence[CrashGroup]) -> Iterator[str]:
-    """Yield a paragraph for each kind of death."""
+def crash_lines(groups: Sequence[CrashGroup]) -> Iterator[str]:
+    """Yield a paragraph for each kind of crash."""
     if not groups:
         yield "no worker has ended out of order"
     for group in groups:

@@ -5,23 +5,24 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING
 
-from daemon.ledger.evaluations import PreviewHistory
 from trainer.protocol.text import printable
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
+
+    from daemon.client.results import PreviewHistory
 
 LONGEST = 2_000  # characters of a text that are shown to people; JSON has all
 EMPTY = "(an empty answer)"
 ENDED = {"end": "", "tokens": " (cut off at previews.max_new_tokens)", "time": " (cut off, out of time)"}
 
 
-def previews_json(histories: Sequence[PreviewHistory]) -> str:
+def previews_json(histories: Sequence["PreviewHistory"]) -> str:
     """Return everything for programs."""
     return json.dumps([asdict(history) for history in histories], indent=2)
 
 
-def draw_previews(histories: Sequence[PreviewHistory]) -> "RenderableType":
+def draw_previews(histories: Sequence["PreviewHistory"]) -> "RenderableType":
     """Return a table for people, with everything a terminal could obey escaped."""
     from rich.table import Table
     from rich.text import Text
@@ -36,7 +37,7 @@ def draw_previews(histories: Sequence[PreviewHistory]) -> "RenderableType":
     return table
 
 
-def _lines(history: PreviewHistory) -> list[tuple[str, str]]:
+def _lines(history: "PreviewHistory") -> list[tuple[str, str]]:
     lines = [
         ("prompt", printable(history.prompt, limit=LONGEST)),
         (f"step {history.global_step:,}", _answer(history.text) + ENDED[history.ended_by]),

@@ -1,169 +1,53 @@
-"""Read the queue for people and programs: the folders say what is there, the ledger what is known of it."""
+"""Files of the queue as text for people. What comes in is printable already."""
 
-import os
-import sqlite3
-from collections.abc import Sequence
-from pathlib import Path
-from typing import NamedTuple
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
 
-from daemon.cli.options import CommandFailed
-from daemon.files.notes import REASON_SUFFIX, is_users_file, note_beside
-from trainer.protocol.files import UnreadableFile, read_json
-from trainer.protocol.job import Outcome, Priority
-from trainer.protocol.layout import Layout
-from trainer.protocol.text import printable
+if TYPE_CHECKING:
+    from daemon.client.results import FinishedFile, QueuedFile
+
+ROWS_SHOWN = 50
+WIDEST_NAME = 60
 
 
-class QueuedFile(NamedTuple):
-    """A file in the queue."""  # a tuple, because there may be a hundred thousand of them
-
-    name: str
-    """Printable."""
-    state: str
-    """processing, saving (trained, and waiting for its checkpoint), waiting, or checking while it is not
-    known yet whether it can be trained."""
-    priority: str | None
-    rows: int | None
-    job: str | None
-    """Job id; sorts by arrival."""
-    format: str | None = None
-    """Of its rows; None while it is not known."""
-
-
-class FinishedFile(NamedTuple):
-    """A file in failed/ or skipped/."""
-
-    name: str
-    """Printable."""
-    state: str
-    """failed or skipped."""
-    reason: str | None
-    """None if nothing is written beside it, as for a file that was moved there by hand."""
-
-
-class _Place(NamedTuple):
-    state: str
-    """processing or waiting."""
-    priority: str | None
-    """None in processing/."""
-    name: str
-
-
-def queued_files(layout: Layout) -> list[QueuedFile]:
-    """Return the files in the queue, in the order in which they will be trained."""
-    stages = [[_Place("processing", None, name) for name in _names(layout.processing)]]
-    for priority in Priority:
-        folder = layout.waiting(priority)
-        stages.append([_Place("waiting", priority.value, name) for name in _names(folder)])
-    rows = _matched([place for stage in stages for place in stage], _known_jobs(layout.ledger_file))
-    files = []
-    for stage in stages:
-        described = [_describe(place, rows.get(place)) for place in stage]
-        files += sorted(described, key=lambda file: (file.job is None, file.job or ""))
-    return files
-
-
-def finished_names(layout: Layout, outcome: Outcome) -> list[str]:
-    """Return the names in the folder of an outcome, as the file system has them, sorted."""
-    return sorted(_names(layout.finished(outcome)))
-
-
-def finished_file(layout: Layout, outcome: Outcome, name: str) -> FinishedFile:
-    """Return what is known of a file that has failed or was skipped."""
-    note = note_beside(layout.finished(outcome) / name, REASON_SUFFIX)
-    try:
-        reason = printable(str(read_json(note)["message"]))
-    except (OSError, UnreadableFile, KeyError, TypeError):
-        reason = None
-    return FinishedFile(printable(name), outcome.value, reason)
-
-
-def find_named(folders: Sequence[Path], name: str) -> list[Path]:
-    """Return the files that a person may mean by `name`.
+def queued_lines(files: "Sequence[QueuedFile]", number: int) -> Iterator[str]:
+    """Yield a table of files that wait or are processed.
 
     Args:
-        name: as `list` shows it or as it is; with a folder in front, such as `high/chat.jsonl`, or without.
+        number: how many there are; those that are not shown are counted.
     """
-    folder_name, _, file_name = name.removeprefix("queue/").rpartition("/")
-    return [
-        folder / found
-        for folder in folders
-        if folder_name in ("", folder.name)
-        for found in _matching(_names(folder), file_name)
-    ]
+    if not files:
+        yield "the queue is empty"
+        return
+    width = _name_width([file.name for file in files])
+    yield f"{'FILE':{width}}  {'STATE':10}  {'PRIORITY':8}  {'ROWS':>10}  FORMAT"
+    for file in files:
+        rows = f"{file.rows:,}" if file.rows is not None else "-"
+        place = f"{file.state:10}  {file.priority or '-':8}"
+        yield f"{file.name:{width}}  {place}  {rows:>10}  {file.format or '-'}"
+    yield from _more(number - len(files))
 
 
-def _matching(names: list[str], wanted: str) -> list[str]:
-    return [wanted] if wanted in names else [name for name in names if printable(name) == wanted]
+def finished_lines(files: "Sequence[FinishedFile]", number: int) -> Iterator[str]:
+    """Yield a table of files that failed or were skipped, with their reasons.
 
-
-def _names(folder: Path) -> list[str]:
-    return [name for name in os.listdir(folder) if is_users_file(name)]
-
-
-def _describe(place: _Place, row: sqlite3.Row | None) -> QueuedFile:
-    shown = printable(place.name)
-    if row is None:
-        state = "checking" if place.state == "waiting" else place.state
-        return QueuedFile(shown, state, place.priority, None, None)
-    is_saving = place.state == "processing" and row["is_trained"]
-    state = "saving" if is_saving else place.state
-    return QueuedFile(
-        shown, state, place.priority or row["priority"], row["rows"], row["id"], row["format"] or None
-    )
-
-
-def _matched(places: list[_Place], known: dict[bytes, list[sqlite3.Row]]) -> dict[_Place, sqlite3.Row]:
-    """Return what the ledger knows of each place.
-
-    A file that was moved while no daemon ran is known under the place it had before, so what fits exactly is
-    given away first, and then what has the same name.
+    Args:
+        number: how many there are; those that are not shown are counted.
     """
-    found: dict[_Place, sqlite3.Row] = {}
-    unmatched = []
-    for place in places:
-        rows = known.get(os.fsencode(place.name), [])
-        if row := next((row for row in rows if _is_of(row, place)), None):
-            found[place] = row
-            rows.remove(row)
-        else:
-            unmatched.append(place)
-    for place in unmatched:
-        if rows := known.get(os.fsencode(place.name), []):
-            found[place] = rows.pop(0)
-    return found
+    if not files:
+        yield "there are none"
+        return
+    width = _name_width([file.name for file in files])
+    yield f"{'FILE':{width}}  {'STATE':7}  REASON"
+    for file in files:
+        yield f"{file.name:{width}}  {file.state:7}  {file.reason or '-'}"
+    yield from _more(number - len(files))
 
 
-def _is_of(row: sqlite3.Row, place: _Place) -> bool:
-    return row["state"] == place.state and place.priority in (None, row["priority"])
+def _more(number: int) -> Iterator[str]:
+    if number:
+        yield f"… and {number:,} more (--all shows them)"
 
 
-def _known_jobs(ledger_file: Path) -> dict[bytes, list[sqlite3.Row]]:
-    """Return what the ledger says of open jobs, by name.
-
-    Raises:
-        CommandFailed: the ledger cannot be read.
-    """
-    if not ledger_file.exists():
-        return {}
-    database = sqlite3.connect(f"{ledger_file.absolute().as_uri()}?mode=ro", uri=True, timeout=5)
-    try:
-        database.row_factory = sqlite3.Row
-        columns = {row["name"] for row in database.execute("PRAGMA table_info(jobs)")}
-        format_column = "format" if "format" in columns else "NULL AS format"  # of an earlier release
-        rows = database.execute(
-            f"SELECT name, priority, state, rows, id, {format_column}, CASE state WHEN 'processing' THEN"
-            " (SELECT ended_at IS NOT NULL AND verdict = 'completed'"
-            " FROM attempts WHERE job_id = jobs.id ORDER BY number DESC LIMIT 1) END AS is_trained"
-            " FROM jobs WHERE state IN ('waiting', 'processing') ORDER BY id"
-        )
-        known: dict[bytes, list[sqlite3.Row]] = {}
-        for row in rows:
-            known.setdefault(row["name"], []).append(row)
-        return known
-    except sqlite3.Error as error:
-        raise CommandFailed(
-            f"{ledger_file}: {error}; expected a daemon's ledger; the next start sets a damaged one aside"
-        ) from error
-    finally:
-        database.close()
+def _name_width(names: Sequence[str]) -> int:
+    return min(WIDEST_NAME, max(len("FILE"), *map(len, names)))

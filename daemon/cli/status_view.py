@@ -2,16 +2,18 @@
 
 from typing import TYPE_CHECKING, Any
 
-from daemon.status.reader import Status
+from daemon.cli.text import duration_text
 from trainer.protocol.text import printable
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
+    from daemon.client.results import Status
+
 BAR_WIDTH = 40  # columns; fits beside the names on the narrowest terminal
 
 
-def draw(status: Status) -> "RenderableType":
+def draw(status: "Status") -> "RenderableType":
     """Return a panel that shows the status to a person."""
     from rich.panel import Panel
     from rich.progress_bar import ProgressBar
@@ -32,7 +34,7 @@ def draw(status: Status) -> "RenderableType":
     return Panel(table, title=Text(printable(state), style=f"bold {colour}"), border_style=colour)
 
 
-def _lines(status: Status) -> list[tuple[str, str]]:
+def _lines(status: "Status") -> list[tuple[str, str]]:
     fields = status.fields
     lines = [("daemon", status.life_text())]
     reason = fields.get("status_reason")
@@ -60,7 +62,7 @@ def _lines(status: Status) -> list[tuple[str, str]]:
     return lines
 
 
-def _file_lines(status: Status) -> list[tuple[str, str]]:
+def _file_lines(status: "Status") -> list[tuple[str, str]]:
     fields = status.fields
     current, total = fields.get("current_file"), fields.get("file_total_steps")
     begun = (fields.get("queue") or {}).get("processing") or 0
@@ -93,7 +95,7 @@ def _queue_lines(queue: dict[str, Any]) -> list[tuple[str, str]]:
     ]
 
 
-def _is_stepping(status: Status) -> bool:
+def _is_stepping(status: "Status") -> bool:
     """Whether steps are being taken, so that speed and time left mean something."""
     return status.is_running and status.fields.get("status") in ("training", "stopping")
 
@@ -114,18 +116,3 @@ def _percent(score: dict[str, Any]) -> str:
 
 def _decimal(value: Any) -> str:
     return f"{value:.4f}" if isinstance(value, int | float) else "-"
-
-
-def duration_text(value: Any) -> str:
-    """Return seconds as people say them."""
-    if not isinstance(value, int | float):
-        return "-"
-    minutes, seconds = divmod(int(value), 60)
-    hours, minutes = divmod(minutes, 60)
-    return (
-        f"{hours} h {minutes:02} min"
-        if hours
-        else f"{minutes} min {seconds:02} s"
-        if minutes
-        else f"{seconds} s"
-    )

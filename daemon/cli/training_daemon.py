@@ -6,8 +6,9 @@ from typing import Annotated
 
 import typer
 
-from daemon.cli.options import BAD_CONFIG_EXIT_CODE, BaseDir, CommandFailed, Json, run, settings_in
-from trainer.protocol.layout import Layout, find_base_dir
+from daemon.cli.options import BaseDir, CommandFailed, Json, client_of, run
+from daemon.client import Client
+from daemon.client.errors import InvalidSettings, raising
 
 app = typer.Typer(rich_markup_mode=None, pretty_exceptions_enable=False)
 
@@ -51,23 +52,21 @@ def training_daemon(
 ) -> None:
     """Watch inbox/ and train what is dropped there. Stop it with Ctrl-C or training_controller stop."""
     overrides = set_ or []
-    base = find_base_dir(base_dir)
+    client = client_of(base_dir)
     if check_config:
-        show_settings(Layout(base), overrides, as_json=as_json)
+        show_settings(client, overrides, as_json=as_json)
         return
     if dry_run:
-        show_plan(Layout(base), dry_run, overrides, as_json=as_json)
+        show_plan(client, dry_run, overrides, as_json=as_json)
         return
     from daemon.app import AlreadyRunning, run_daemon
     from daemon.ledger.database import UnusableLedger
     from trainer.config.loader import BadConfig
 
+    base = client.any_layout.base
     try:
-        code = run_daemon(base, overrides=overrides, drain=once, log_format=log_format)
-    except BadConfig as error:
-        raise CommandFailed(str(error), exit_code=BAD_CONFIG_EXIT_CODE) from error
-    except (AlreadyRunning, UnusableLedger) as error:
-        raise CommandFailed(str(error)) from error
+        with raising(InvalidSettings, BadConfig), raising(CommandFailed, AlreadyRunning, UnusableLedger):
+            code = run_daemon(base, overrides=overrides, drain=once, log_format=log_format)
     except OSError as error:
         raise CommandFailed(
             f"{base} cannot be used: {error}; expected a folder with free space to write to; put that right"
@@ -75,9 +74,9 @@ def training_daemon(
     raise typer.Exit(code)
 
 
-def show_settings(layout: Layout, overrides: list[str], *, as_json: bool) -> None:
+def show_settings(client: Client, overrides: list[str], *, as_json: bool) -> None:
     """Print every setting with its value and origin."""
-    effective = settings_in(layout, overrides)
+    effective = client.settings.effective(overrides)
     values = effective.settings.model_dump(mode="json")
     if as_json:
         print(json.dumps({"settings": values, "origins": dict(effective.origins)}, indent=2))
@@ -89,18 +88,19 @@ def show_settings(layout: Layout, overrides: list[str], *, as_json: bool) -> Non
             print(f"  {key:24} {json.dumps(value, ensure_ascii=False):24} {origin}")
 
 
-def show_plan(layout: Layout, file: Path, overrides: list[str], *, as_json: bool) -> None:
-    """Print what training a file would be like. Nothing is trained, and nothing in `layout` is changed."""
-    from daemon.cli import dry_run
+def show_plan(client: Client, file: Path, overrides: list[str], *, as_json: bool) -> None:
+    """Print what training a file would be like. Nothing is trained, and nothing is changed."""
+    from daemon.cli.dry_run_view import as_json as document
+    from daemon.cli.dry_run_view import draw
 
     if as_json:
-        print(json.dumps(dry_run.as_json(*dry_run.dry_run(layout, file, overrides)), indent=2))
+        print(json.dumps(document(client.data.dry_run(file, overrides)), indent=2))
         return
     from rich.console import Console
 
     with Console(stderr=True).status("loading the model, reading every row, trying a few steps"):
-        planned, speed = dry_run.dry_run(layout, file, overrides)
-    Console().print(dry_run.draw(planned, speed))
+        found = client.data.dry_run(file, overrides)
+    Console().print(draw(found))
 
 
 def main() -> None:

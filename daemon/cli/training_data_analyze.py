@@ -9,6 +9,7 @@ import typer
 
 from daemon.cli.data_files import Force, In, open_files
 from daemon.cli.options import BaseDir, CommandFailed, Json
+from daemon.client.errors import raising
 from daemon.data_tools.reading import DataFile, LeftOut
 from daemon.data_tools.writing import BadOutput, new_file, refuse_output
 from trainer.protocol.text import printable
@@ -69,12 +70,10 @@ def _refuse_outputs(file: Path, html: Path | None, png: Path | None, *, replace:
     Raises:
         CommandFailed: a name cannot be used, or a library is missing.
     """
-    try:
+    with raising(CommandFailed, BadOutput):
         for out, suffix in ((html, PAGE), (png, PICTURE)):
             if out is not None:
                 refuse_output(out, replace=replace, inputs=[file], suffix=suffix)
-    except BadOutput as error:
-        raise CommandFailed(str(error)) from error
     if png is not None:
         from daemon.data_tools.analysis.picture import has_matplotlib
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from daemon.cli.data_files import Force, In, Out, Seed, open_files, refuse_empty, tell
+from daemon.cli.data_files import Force, In, Out, Seed, open_files, refuse_empty, show_result
 from daemon.cli.options import BaseDir, CommandFailed, Json
 from daemon.data_tools import operations
 from daemon.data_tools.express import Format, format_named
@@ -62,7 +62,7 @@ def _convert(
     facts: dict[str, object] = {"file": printable(str(out)), "rows": done.rows, "losses": dict(done.losses)}
     lines = [f"wrote {done.rows:,} rows to {printable(str(out))}"]
     lines += [f"lost in {count:,} rows: {loss}" for loss, count in done.losses.most_common()]
-    tell(facts, lines, left_out, as_json=as_json)
+    show_result(facts, lines, left_out, as_json=as_json)
 
 
 @app.command(
@@ -106,7 +106,7 @@ def split(
         for side, name, count in zip(("training", "validation"), names, counts, strict=True)
     }
     lines = [f"wrote {count:,} rows to {name}" for name, count in zip(names, counts, strict=True)]
-    tell(facts, lines, left_out, as_json=as_json)
+    show_result(facts, lines, left_out, as_json=as_json)
 
 
 def _refuse_one_sided(counts: tuple[int, int], fraction: float, left_out: LeftOut) -> None:
@@ -146,7 +146,7 @@ def dedupe(
     shown = printable(str(out))
     facts: dict[str, object] = {"file": shown, "rows": kept, "dropped": dropped}
     same = "said nearly the same" if near else "said the same"
-    tell(facts, [f"wrote {kept:,} rows to {shown}; {dropped:,} {same}"], left_out, as_json=as_json)
+    show_result(facts, [f"wrote {kept:,} rows to {shown}; {dropped:,} {same}"], left_out, as_json=as_json)
 
 
 def _seen(*, near: bool) -> "Seen | SeenNear":
@@ -176,7 +176,7 @@ def sample(
         num_rows = operations.sample(source, target, left_out, count=count, seed=seed)
     shown = printable(str(out))
     facts: dict[str, object] = {"file": shown, "rows": count, "of": num_rows}
-    tell(facts, [f"wrote {count:,} of {num_rows:,} rows to {shown}"], left_out, as_json=as_json)
+    show_result(facts, [f"wrote {count:,} of {num_rows:,} rows to {shown}"], left_out, as_json=as_json)
 
 
 @app.command(
@@ -219,4 +219,4 @@ def merge(
         refuse_empty(count, left_out)
     shown = printable(str(out))
     facts: dict[str, object] = {"file": shown, "rows": count, "files": len(inputs)}
-    tell(facts, [f"wrote {count:,} rows to {shown}"], left_out, as_json=as_json)
+    show_result(facts, [f"wrote {count:,} rows to {shown}"], left_out, as_json=as_json)

@@ -1,26 +1,18 @@
-"""`training_data flag`: note rows that somebody should look at, list them, take them out to correct them."""
+"""`training_data flag`: note rows that somebody should inspect, list them, take them out to correct them."""
 
-import dataclasses
 import json
-import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from daemon.cli.data_files import Force
-from daemon.cli.options import BaseDir, CommandFailed, Json, layout_of, settings_in
-from daemon.cli.queue_view import find_named
-from daemon.data_tools.express import to_line
-from daemon.data_tools.flagged import FILE_NAME, Flagged, add_flagged, read_flagged
-from daemon.data_tools.reading import BadInput, DataFile
-from daemon.data_tools.writing import BadOutput, new_file
-from trainer.protocol.files import UnreadableFile
-from trainer.protocol.job import Outcome, Priority
-from trainer.protocol.layout import Layout
-from trainer.protocol.text import printable, utc_text
+from daemon.cli.options import BaseDir, CommandFailed, Json, client_of
+from trainer.protocol.text import printable
+
+if TYPE_CHECKING:
+    from daemon.client.flags import Flags
 
 app = typer.Typer()
 
@@ -50,81 +42,28 @@ def flag(
     as_json: Json = False,
 ) -> None:
     """Flag a row for a later look. Content and note go to status/flagged_examples.jsonl."""
-    layout = layout_of(base_dir)
+    flags = client_of(base_dir).flags
     if (name is not None) + show_list + (export is not None) != 1:
         raise CommandFailed("give one of: NAME with --row and --note, --list, --export OUT")
-    with _as_failures():
-        if show_list:
-            _list(layout, as_json=as_json)
-        elif export is not None:
-            _export(layout, export, force=force, as_json=as_json)
-        elif name is None or row is None or note is None:
-            raise CommandFailed("--row or --note is missing; expected both beside NAME")
-        else:
-            _flag(layout, name, row, note, as_json=as_json)
+    if show_list:
+        _list(flags, as_json=as_json)
+    elif export is not None:
+        count, shown = flags.export(export, replace=force), printable(str(export))
+        print(json.dumps({"file": shown, "rows": count}) if as_json else f"wrote {count:,} rows to {shown}")
+    elif name is None or row is None or note is None:
+        raise CommandFailed("--row or --note is missing; expected both beside NAME")
+    else:
+        entry = flags.add(name, row, note)
+        shown = f"{entry.file}:{entry.line}"
+        print(json.dumps({"flagged": shown}) if as_json else f"flagged {shown}; training goes on as before")
 
 
-@contextmanager
-def _as_failures() -> Iterator[None]:
-    try:
-        yield
-    except (BadInput, BadOutput, UnreadableFile) as error:
-        raise CommandFailed(str(error)) from error
-
-
-def _flag(layout: Layout, name: str, line: int, note: str, *, as_json: bool) -> None:
-    path = _the_file(layout, name)
-    found = DataFile(path, settings_in(layout).settings.data).row_at(line)
-    place = printable(f"{path.parent.name}/{path.name}")
-    entry = Flagged(at=utc_text(time.time()), file=place, line=line, note=note, row=json.loads(found.content))
-    add_flagged(_file(layout), entry)
-    shown = f"{place}:{line}"
-    print(json.dumps({"flagged": shown}) if as_json else f"flagged {shown}; training goes on as before")
-
-
-def _the_file(layout: Layout, name: str) -> Path:
-    """Return the one file in the queue that is meant.
-
-    Raises:
-        CommandFailed: there is none, or there are several.
-    """
-    folders = [layout.processing, *map(layout.waiting, Priority), *map(layout.finished, Outcome)]
-    found = find_named(folders, name)
-    places = [printable(f"{path.parent.name}/{path.name}") for path in found]
-    if not found:
-        raise CommandFailed(
-            f"no file in the queue is named {printable(name)}; training_queue list shows them"
-        )
-    if len(found) > 1:
-        raise CommandFailed(f"{printable(name)} may be {' or '.join(places)}; say which, such as {places[0]}")
-    return found[0]
-
-
-def _list(layout: Layout, *, as_json: bool) -> None:
-    entries = list(read_flagged(_file(layout)))
+def _list(flags: "Flags", *, as_json: bool) -> None:
+    entries = flags.entries()
     if as_json:
-        print(json.dumps([dataclasses.asdict(entry) for entry in entries]))
+        print(json.dumps([asdict(entry) for entry in entries]))
     elif not entries:
         print("nothing has been flagged")
-    else:
-        for entry in entries:
-            note = printable(entry.note, limit=NOTE_SHOWN)
-            print(f"{entry.at}  {printable(entry.file)}:{entry.line}  {note}")
-
-
-def _export(layout: Layout, out: Path, *, force: bool, as_json: bool) -> None:
-    """Write the rows as they were, each with what was noted under `flagged`, which training does not read."""
-    count = 0
-    with new_file(out, replace=force, inputs=[_file(layout)]) as target:
-        for entry in read_flagged(_file(layout)):
-            count += 1
-            noted = {"at": entry.at, "file": entry.file, "line": entry.line, "note": entry.note}
-            target.write(to_line(entry.row | {"flagged": noted}))
-        if not count:
-            raise CommandFailed("nothing has been flagged, so there is nothing to write")
-    shown = printable(str(out))
-    print(json.dumps({"file": shown, "rows": count}) if as_json else f"wrote {count:,} rows to {shown}")
-
-
-def _file(layout: Layout) -> Path:
-    return layout.status / FILE_NAME
+    for entry in [] if as_json else entries:
+        note = printable(entry.note, limit=NOTE_SHOWN)
+        print(f"{entry.at}  {printable(entry.file)}:{entry.line}  {note}")

@@ -4,23 +4,20 @@ import json
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from daemon.cli.data_files import In
-from daemon.cli.options import BaseDir, CommandFailed, Json, any_layout_of, layout_of, settings_in
-from trainer.protocol.layout import Layout
+from daemon.cli.options import BaseDir, CommandFailed, Json, client_of
 from trainer.protocol.text import printable
 
 if TYPE_CHECKING:
-    from trainer.config.loader import Effective
+    from daemon.client.results import FittingLength, ProposedLength
     from trainer.protocol.data_report import DataReport
 
 app = typer.Typer()
-
-INSPECTION = "trainer.mains.inspect_file"
 
 
 @app.command(
@@ -45,19 +42,19 @@ def validate(
     """Look at a file as the worker would before training it. Exit code 1 if it would not be trained."""
     if yes and not auto_adjust:
         raise CommandFailed("--yes is for --auto-adjust; give both, or neither")
-    layout = any_layout_of(base_dir)
-    effective = settings_in(layout)
-    report = _inspect(layout, file, effective, deep=deep, shows_progress=sys.stderr.isatty() and not as_json)
-    adjusted = _adjust(layout, report, effective, writes=yes) if auto_adjust else {}
+    client = client_of(base_dir)
+    text, is_shown = f"looking at {printable(file.name)}", sys.stderr.isatty() and not as_json
+    with progress_words(text, is_shown=is_shown) as advance:
+        report = client.data.inspect(file, deep=deep, on_progress=advance)
+    adjusted = client.data.fit_max_length(report, writes=yes) if auto_adjust else None
     if as_json:
-        print(
-            json.dumps(report.model_dump(mode="json") | {"max_length_adjusted": adjusted or None}, indent=2)
-        )
+        length = asdict(adjusted) if adjusted else None
+        print(json.dumps(report.model_dump(mode="json") | {"max_length_adjusted": length}, indent=2))
     else:
-        _show(report, is_in_queue=file.resolve().is_relative_to(layout.queue.resolve()))
+        _show(report, is_in_queue=client.data.is_in_queue(file))
         for line in _adjusted_lines(adjusted):
             print(line)
-    if report.is_blocked or adjusted.get("obstacle"):
+    if report.is_blocked or (adjusted and adjusted.obstacle):
         raise typer.Exit(1)
 
 
@@ -68,19 +65,9 @@ def report(
     as_json: Json = False,
 ) -> None:
     """Show what the worker found in a file before it was trained."""
-    from daemon.status.data_reports import read_report
-    from trainer.protocol.files import UnreadableFile
-
-    layout = layout_of(base_dir)
-    try:
-        found = read_report(layout, name.rpartition("/")[2])
-    except FileNotFoundError as error:
-        raise CommandFailed(
-            f"there is no report on {printable(name)}; a file has one once its turn has come, unless "
-            "data.validation is quick; to look at one now: training_data validate FILE"
-        ) from error
-    except UnreadableFile as error:
-        raise CommandFailed(str(error)) from error
+    client = client_of(base_dir)
+    _ = client.layout  # there are no reports where no daemon has ever run
+    found = client.data.report(name)
     if as_json:
         print(json.dumps(found.model_dump(mode="json"), indent=2))
     else:
@@ -88,34 +75,15 @@ def report(
 
 
 def _show(report: "DataReport", *, is_in_queue: bool) -> None:
-    from daemon.status.data_reports import report_lines
+    from daemon.cli.report_view import report_lines
 
     for line in report_lines(report, is_in_queue=is_in_queue):
         print(line)
 
 
-def _inspect(
-    layout: Layout, file: Path, effective: "Effective", *, deep: bool, shows_progress: bool
-) -> "DataReport":
-    from daemon.client.helper_process import ask
-    from trainer.protocol.data_report import DataReport, InspectionOrder
-
-    if not file.is_file():
-        raise CommandFailed(f"{printable(str(file))} is not a file; expected one with rows")
-    order = InspectionOrder(
-        file=str(file.resolve()),
-        settings=effective.settings.model_dump(mode="json"),
-        base=str(layout.base),
-        deep=deep,
-    )
-    with progress_words(f"looking at {printable(file.name)}", is_shown=shows_progress) as tell:
-        answer = ask(INSPECTION, order.model_dump(mode="json"), tell=tell)
-    return DataReport.model_validate_json(answer)
-
-
 @contextmanager
 def progress_words(text: str, *, is_shown: bool) -> Iterator[Callable[[str], None]]:
-    """Yield a function that is told in words how far something is."""
+    """Yield a function that takes words on how far something is, and shows them."""
     if not is_shown:
         yield lambda words: None
         return
@@ -129,38 +97,17 @@ def progress_words(text: str, *, is_shown: bool) -> Iterator[Callable[[str], Non
 # ---- data.max_length
 
 
-def _adjust(layout: Layout, report: "DataReport", effective: "Effective", *, writes: bool) -> dict[str, Any]:
-    """Propose a length, and write it if that is wanted; return what was done as facts for programs."""
-    from daemon.settings.fitting_length import CannotAdjust, model_limit, propose, refuse_locked, write_length
-
-    current = effective.settings.data.max_length
-    limit = model_limit(layout, effective.settings.model.base_model)
-    proposal = propose(report.tokens, current=current, model_limit=limit) if report.tokens else None
-    facts: dict[str, Any] = {"current": current, "proposed": None, "is_written": False, "obstacle": None}
-    if proposal is None:
-        return facts
-    facts |= {"proposed": proposal.length, "reason": proposal.reason}
-    try:
-        refuse_locked(layout, proposal.length)
-        if writes:
-            write_length(layout, effective, proposal.length)
-            facts["is_written"] = True
-    except CannotAdjust as error:
-        facts["obstacle"] = str(error)
-    return facts
-
-
-def _adjusted_lines(facts: dict[str, Any]) -> Iterator[str]:
-    if not facts:
+def _adjusted_lines(found: "FittingLength | ProposedLength | None") -> Iterator[str]:
+    if found is None:
         return
     yield ""
-    if facts["proposed"] is None:
-        yield f"data.max_length is {facts['current']:,}, which fits; nothing to change"
+    if found.proposed is None:
+        yield f"data.max_length is {found.current:,}, which fits; nothing to change"
         return
-    yield f"data.max_length: {facts['current']:,} -> {facts['proposed']:,} would fit: {facts['reason']}"
-    if facts["obstacle"]:
-        yield f"not written: {facts['obstacle']}"
-    elif facts["is_written"]:
+    yield f"data.max_length: {found.current:,} -> {found.proposed:,} would fit: {found.reason}"
+    if found.obstacle:
+        yield f"not written: {found.obstacle}"
+    elif found.is_written:
         yield "written to config.json; it is in force from the next file on"
     else:
         yield "add --yes to write it into config.json"

@@ -9,28 +9,19 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from daemon.cli.data_files import In
-from daemon.cli.options import (
-    BAD_CONFIG_EXIT_CODE,
-    BaseDir,
-    CommandFailed,
-    Json,
-    any_layout_of,
-    settings_in,
-)
+from daemon.cli.options import BaseDir, Json, client_of
 from daemon.cli.training_data_report import progress_words
-from daemon.client.helper_process import ask
-from trainer.protocol.dry_run import Refused
-from trainer.protocol.show import SHOW_ANSWERS, Shown, ShownExample, ShownToken, ShowOrder
 from trainer.protocol.text import printable
 
 if TYPE_CHECKING:
     from rich.console import Console
     from rich.text import Text
 
+    from trainer.protocol.show import Shown, ShownExample, ShownToken
+
 app = typer.Typer()
 
-RENDERING = "trainer.mains.show_row"
-LEARNED, CONTEXT = "bold green", "dim"
+TRAINED, CONTEXT = "bold green", "dim"
 OPEN, CLOSE = "⟦", "⟧"  # seldom in data, other than plain brackets
 
 
@@ -44,20 +35,9 @@ def show(
     as_json: Json = False,
 ) -> None:
     """Show a row as the model sees it. Marks what is learned; the rest is context."""
-    layout = any_layout_of(base_dir)
-    if not file.is_file():
-        raise CommandFailed(f"{printable(str(file))} is not a file; expected one with rows")
-    order = ShowOrder(
-        file=str(file.resolve()),
-        row=row,
-        settings=settings_in(layout).settings.model_dump(mode="json"),
-        base=str(layout.base),
-    )
-    with progress_words("loading the tokenizer", is_shown=sys.stderr.isatty() and not as_json) as tell:
-        answer = SHOW_ANSWERS.validate_json(ask(RENDERING, order.model_dump(mode="json"), tell=tell))
-    if isinstance(answer, Refused):
-        exit_code = BAD_CONFIG_EXIT_CODE if answer.is_bad_config else 1
-        raise CommandFailed(printable(answer.message), exit_code=exit_code)
+    client = client_of(base_dir)
+    with progress_words("loading the tokenizer", is_shown=sys.stderr.isatty() and not as_json) as advance:
+        answer = client.data.show(file, row, on_progress=advance)
     if as_json:
         print(json.dumps(answer.model_dump(mode="json"), indent=2))
         return
@@ -66,7 +46,7 @@ def show(
     _draw(Console(highlight=False), answer)
 
 
-def _draw(console: "Console", shown: Shown) -> None:
+def _draw(console: "Console", shown: "Shown") -> None:
     from rich.text import Text
 
     has_colour = console.is_terminal and not console.no_color
@@ -86,35 +66,35 @@ def _legend(*, has_colour: bool) -> "Text":
 
     if not has_colour:
         return Text(f"{OPEN}learned{CLOSE} context\n")
-    return Text.assemble(("learned", LEARNED), " ", ("context", CONTEXT), "\n")
+    return Text.assemble(("learned", TRAINED), " ", ("context", CONTEXT), "\n")
 
 
-def _text(example: ShownExample, *, has_colour: bool) -> "Text":
+def _text(example: "ShownExample", *, has_colour: bool) -> "Text":
     from rich.text import Text
 
     text = Text()
     for trained, words in _runs(example.tokens):
         if has_colour:
-            text.append(words, style=LEARNED if trained else CONTEXT)
+            text.append(words, style=TRAINED if trained else CONTEXT)
         else:
             text.append(f"{OPEN}{words}{CLOSE}" if trained else words)
     return text
 
 
-def _runs(tokens: Sequence[ShownToken]) -> Iterator[tuple[bool, str]]:
+def _runs(tokens: Sequence["ShownToken"]) -> Iterator[tuple[bool, str]]:
     """Yield stretches of tokens that are all learned or all not, as text that is safe for a terminal."""
     for trained, together in groupby(tokens, key=lambda token: token.trained):
         lines = "".join(token.text for token in together).split("\n")
         yield trained, "\\n\n".join(map(printable, lines))
 
 
-def _counts(example: ShownExample) -> str:
+def _counts(example: "ShownExample") -> str:
     total, trained = len(example.tokens), sum(token.trained for token in example.tokens)
     cut = f"; {example.cut_tokens:,} more were cut off" if example.cut_tokens else ""
     return f"\n{total:,} tokens, {trained:,} of them learned ({trained / max(1, total):.1%}){cut}"
 
 
-def _left_out(shown: Shown) -> Iterator[str]:
+def _left_out(shown: "Shown") -> Iterator[str]:
     """Say what of the row is not trained, and by which settings."""
     rule = f"data.max_length is {shown.max_length:,}, data.overlong is {shown.overlong}"
     if not shown.examples:

@@ -1,20 +1,18 @@
 """`training_data value`: what training a file has brought."""
 
-import dataclasses
 import json
 from collections.abc import Iterator
-from typing import Annotated
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from daemon.cli.options import BaseDir, CommandFailed, Json, layout_of
-from daemon.cli.queue_view import find_named, finished_file
-from daemon.cli.status_view import duration_text
-from daemon.ledger.file_value import FileValue, NotInLedger, Validation, file_value
-from daemon.ledger.reader import UnreadableLedger
+from daemon.cli.options import BaseDir, Json, client_of
+from daemon.cli.text import duration_text
 from trainer.protocol.job import Outcome
-from trainer.protocol.layout import Layout
-from trainer.protocol.text import printable
+
+if TYPE_CHECKING:
+    from daemon.client.results import FileValue, Validation
 
 app = typer.Typer()
 
@@ -29,31 +27,15 @@ def value(
     as_json: Json = False,
 ) -> None:
     """Show what a trained file has brought. Losses before and after it, steps, tokens, time."""
-    layout = layout_of(base_dir)
-    try:
-        found = file_value(layout.ledger_file, name)
-    except NotInLedger as error:
-        raise CommandFailed(_why_untrained(layout, name) or str(error)) from error
-    except UnreadableLedger as error:
-        raise CommandFailed(str(error)) from error
+    found = client_of(base_dir).history.value_of(name)
     if as_json:
-        print(json.dumps({**dataclasses.asdict(found), "validation_change": found.change}, indent=2))
+        print(json.dumps({**asdict(found), "validation_change": found.change}, indent=2))
     else:
         for line in _lines(found):
             print(line)
 
 
-def _why_untrained(layout: Layout, name: str) -> str | None:
-    """Say why a file that never became a job has brought nothing; None if it is not among those put aside."""
-    for outcome in (Outcome.FAILED, Outcome.SKIPPED):
-        for path in find_named([layout.finished(outcome)], name):
-            reason = finished_file(layout, outcome, path.name).reason or "nobody knows why"
-            place = printable(f"queue/{path.parent.name}/{path.name}")
-            return f"{place} was put aside before it was trained, so it has brought nothing: {reason}"
-    return None
-
-
-def _lines(found: FileValue) -> Iterator[str]:
+def _lines(found: "FileValue") -> Iterator[str]:
     yield f"{found.name} (job {found.job}): {found.state}"
     if not found.steps and found.state == Outcome.FAILED:
         yield "it failed before its first step, so it has brought nothing"
@@ -71,7 +53,7 @@ def _lines(found: FileValue) -> Iterator[str]:
         yield f"between its steps other files took {found.other_steps:,}, which had a part in it"
 
 
-def _validation_text(found: FileValue) -> str:
+def _validation_text(found: "FileValue") -> str:
     before, after = found.before, found.after
     if before is None and after is None:
         return (
@@ -92,7 +74,7 @@ def _validation_text(found: FileValue) -> str:
     return f"{_measured(before)} before it, {_measured(after)} after it: {verdict}"
 
 
-def _measured(found: Validation | None) -> str:
+def _measured(found: "Validation | None") -> str:
     return f"{_loss(found.loss)} (step {found.global_step:,})" if found else "none"
 
 

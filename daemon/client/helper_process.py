@@ -9,7 +9,7 @@ from collections import deque
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from daemon.cli.options import CommandFailed
+from daemon.client.errors import HelperFailed
 from daemon.supervision.launcher import worker_environment
 from trainer.protocol.text import printable
 
@@ -30,7 +30,7 @@ def ask(module: str, order: Mapping[str, Any], *, tell: Callable[[str], object])
         module: such as `trainer.mains.inspect_file`.
         tell: called with each line that says how far it is, printable.
     Raises:
-        CommandFailed: there is no answer; the message is what the process has said last.
+        HelperFailed: there is no answer; the message is what the process has said last.
     """
     words: deque[str] = deque(maxlen=LAST_WORDS)
     # Files, because a full pipe would be waited for while only the words are read
@@ -49,7 +49,7 @@ def ask(module: str, order: Mapping[str, Any], *, tell: Callable[[str], object])
                 words.append(printable(line.decode(errors="replace").rstrip()))
                 tell(words[-1])
         if code := process.returncode:
-            raise CommandFailed(_why(words, code), exit_code=max(1, code))
+            raise HelperFailed(_why(words, code), exit_code=max(1, code))
         answer.seek(0)
         return answer.read()
 

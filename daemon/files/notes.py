@@ -1,4 +1,4 @@
-"""Notes of ours beside the files of users: what they are called, and how a file is told from one."""
+"""Notes of ours beside the files of users: what they are called, and how to tell a file from one."""
 
 from pathlib import Path
 

@@ -8,7 +8,7 @@ import psutil
 
 from daemon.checkpoints.review import Reviewed, corrupt_names, newest_whole, review_sizes
 from daemon.control.control_files import read_requests
-from daemon.health.finding import Finding, ok, problem
+from daemon.health.check_result import CheckResult, ok, problem
 from daemon.health.leftovers import check_leftovers, find_leftovers
 from daemon.health.machine import (
     check_clock,
@@ -40,7 +40,7 @@ from trainer.protocol.permissions import read_permissions
 from trainer.protocol.text import printable
 
 
-def examine(layout: Layout, status: Status, *, now: float) -> list[Finding]:
+def examine(layout: Layout, status: Status, *, now: float) -> list[CheckResult]:
     """Return what a look at everything shows.
 
     Args:
@@ -65,9 +65,9 @@ class Examination:
         self._reviewed: list[Reviewed] = []
         self._newest: Manifest | None = None
 
-    def findings(self) -> list[Finding]:
+    def findings(self) -> list[CheckResult]:
         """Look at one part after the other; what cannot be looked at is a finding, too."""
-        parts: list[tuple[str, Callable[[], Sequence[Finding]]]] = [
+        parts: list[tuple[str, Callable[[], Sequence[CheckResult]]]] = [
             ("daemon", self._daemon),
             ("worker", self._worker),
             ("control", self._control),
@@ -85,11 +85,11 @@ class Examination:
         ]
         return [finding for name, look in parts for finding in _guarded(name, look)]
 
-    def _daemon(self) -> list[Finding]:
+    def _daemon(self) -> list[CheckResult]:
         self._daemon_runs = is_held(self._layout.lock_file)
         return [check_daemon(self._status, lock_is_held=self._daemon_runs)]
 
-    def _worker(self) -> list[Finding]:
+    def _worker(self) -> list[CheckResult]:
         lock_is_held = is_held(self._layout.models / WORKER_LOCK)
         workers = find_workers(self._layout.base)
         self._worker_runs = lock_is_held or bool(workers)
@@ -103,11 +103,11 @@ class Examination:
             )
         ]
 
-    def _control(self) -> list[Finding]:
+    def _control(self) -> list[CheckResult]:
         requests = read_requests(self._layout)
         return check_control(requests, self._layout.base, daemon_runs=self._daemon_runs, now=self._now)
 
-    def _config(self) -> list[Finding]:
+    def _config(self) -> list[CheckResult]:
         try:
             effective = load_settings(self._layout.config_file)
         except BadConfig as error:
@@ -118,13 +118,13 @@ class Examination:
         self._settings = effective.settings
         return [ok("config", f"valid; {len(effective.origins)} settings differ from their defaults")]
 
-    def _checkpoints(self) -> list[Finding]:
+    def _checkpoints(self) -> list[CheckResult]:
         self._reviewed = review_sizes(self._layout.models)
         newest = newest_whole(self._reviewed)
         self._newest = newest.manifest if newest else None
         return check_checkpoints(self._reviewed, corrupt_names(self._layout.models))
 
-    def _locked(self) -> list[Finding]:
+    def _locked(self) -> list[CheckResult]:
         if self._newest is None or self._settings is None:
             return []
         try:
@@ -134,7 +134,7 @@ class Examination:
             return [problem("locked settings", message, advice)]
         return check_locked(self._newest, self._settings, permissions)
 
-    def _disk(self) -> list[Finding]:
+    def _disk(self) -> list[CheckResult]:
         folders = {
             folder.name: free_bytes(folder)
             for folder in (self._layout.models, self._layout.queue, self._layout.status)
@@ -146,32 +146,32 @@ class Examination:
             checkpoint_bytes=self._checkpoint_bytes(),
         )
 
-    def _memory(self) -> list[Finding]:
+    def _memory(self) -> list[CheckResult]:
         available = psutil.virtual_memory().available
         return [
             check_memory(available, checkpoint_bytes=self._checkpoint_bytes(), worker_runs=self._worker_runs)
         ]
 
-    def _gpu(self) -> list[Finding]:
+    def _gpu(self) -> list[CheckResult]:
         trained_on = self._newest.device if self._newest else None
         wanted = (self._settings or Settings()).training.device
         return [check_gpu(GpuReader().read(), wanted=wanted, trained_on=trained_on)]
 
-    def _processing(self) -> list[Finding]:
+    def _processing(self) -> list[CheckResult]:
         begun = check_processing(self._layout.processing, daemon_runs=self._daemon_runs)
         return [begun, check_failed(self._layout.failed)]
 
-    def _inbox(self) -> list[Finding]:
+    def _inbox(self) -> list[CheckResult]:
         return check_inbox(self._layout.inbox, daemon_runs=self._daemon_runs, now=self._now)
 
-    def _ledger_and_clock(self) -> list[Finding]:
+    def _ledger_and_clock(self) -> list[CheckResult]:
         finding, newest_event_at = check_ledger(self._layout.ledger_file)
         moments = {"the newest event in the ledger": newest_event_at} if newest_event_at else {}
         if self._newest:
             moments["the newest checkpoint"] = self._newest.written_at
         return [finding, check_clock(moments, now=self._now)]
 
-    def _leftovers(self) -> list[Finding]:
+    def _leftovers(self) -> list[CheckResult]:
         runs = {"daemon_runs": self._daemon_runs, "worker_runs": self._worker_runs}
         found = find_leftovers(self._layout, **runs)
         return [check_leftovers(found, self._layout.base, somebody_runs=any(runs.values()))]
@@ -180,7 +180,7 @@ class Examination:
         return self._newest.total_bytes if self._newest else 0
 
 
-def _guarded(name: str, look: Callable[[], Sequence[Finding]]) -> Sequence[Finding]:
+def _guarded(name: str, look: Callable[[], Sequence[CheckResult]]) -> Sequence[CheckResult]:
     try:
         return look()
     except FileNotFoundError:

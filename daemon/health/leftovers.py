@@ -1,23 +1,19 @@
-"""What processes that died have left half-done. None of it is ever read again."""
+"""What crashed processes have left half-done. None of it is ever read again."""
 
-import re
 import shutil
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
-from daemon.health.finding import Finding, ok, warning
+from daemon.files.leftovers import is_abandoned
+from daemon.health.check_result import CheckResult, ok, warning
 from daemon.health.machine import FIX
-from daemon.health.processes import is_process
 from trainer.protocol.checkpoints import FOLDER, POINTER
 from trainer.protocol.layout import Layout
 from trainer.protocol.text import printable
 
-# .NAME.PID.tmp and .PID.part: written beside their target and renamed onto it
-WRITTEN_BY = re.compile(r"\.(?:.+\.)?(\d+)\.(?:tmp|part)")
 # One process makes each of these, so without it nobody needs them
 OF_WORKER = ("models/.staging", f"models/.{POINTER}.tmp", f"models/{FOLDER}/.trash-*")
-OF_DAEMON = ("queue/failed/.*.rejected.jsonl.part",)
 
 
 def find_leftovers(layout: Layout, *, daemon_runs: bool, worker_runs: bool) -> list[Path]:
@@ -25,23 +21,22 @@ def find_leftovers(layout: Layout, *, daemon_runs: bool, worker_runs: bool) -> l
 
     The inbox is left out: whatever lies there is somebody else's.
     """
-    unneeded = (() if worker_runs else OF_WORKER) + (() if daemon_runs else OF_DAEMON)
+    unneeded = () if worker_runs else OF_WORKER
     found = [path for pattern in unneeded for path in layout.base.glob(pattern)]
     folders = [folder for folder in layout.folders() if layout.inbox not in (folder, folder.parent)]
     for folder in [layout.base, *folders]:
-        found += _half_written(folder)
+        found += _half_written(folder, daemon_runs)
     return sorted(found)
 
 
-def _half_written(folder: Path) -> Iterator[Path]:
+def _half_written(folder: Path, daemon_runs: bool) -> Iterator[Path]:
     with suppress(OSError):  # what is wrong with a folder is found where folders are looked at
         for path in folder.iterdir():
-            writer = WRITTEN_BY.fullmatch(path.name)
-            if writer and not is_process(int(writer[1])):
+            if is_abandoned(path.name, daemon_runs=daemon_runs):
                 yield path
 
 
-def check_leftovers(leftovers: list[Path], base: Path, *, somebody_runs: bool) -> Finding:
+def check_leftovers(leftovers: list[Path], base: Path, *, somebody_runs: bool) -> CheckResult:
     """Say how many there are, and how they go."""
     if not leftovers:
         return ok("leftovers", "none")

@@ -10,10 +10,10 @@ from datetime import datetime
 from pathlib import Path
 from typing import NamedTuple
 
-from daemon.health.finding import Finding, Level, ok, problem, size_text, warning
+from daemon.health.check_result import CheckResult, Severity, ok, problem, warning
 from trainer.protocol.layout import PRIVATE_MODE, Layout
 from trainer.protocol.status import Gpu
-from trainer.protocol.text import printable
+from trainer.protocol.text import printable, size_text
 
 MIN_AVAILABLE_BYTES = 512 * 1024 * 1024
 SIZES_PER_SAVE = 2  # the room the worker wants before it saves, in sizes of a checkpoint
@@ -21,7 +21,7 @@ CLOCK_TOLERANCE_S = 60.0
 FIX = "training_health check --fix"
 
 
-def check_folders(layout: Layout, *, uid: int) -> list[Finding]:
+def check_folders(layout: Layout, *, uid: int) -> list[CheckResult]:
     """Look whether every folder is there, is ours, and is closed to others.
 
     Args:
@@ -34,7 +34,7 @@ def check_folders(layout: Layout, *, uid: int) -> list[Finding]:
         for defect in _defects(folder, uid):
             having.setdefault(defect, []).append(name)
     findings = [
-        Finding("folders", defect.level, f"{', '.join(names)}: {defect.what}", defect.advice)
+        CheckResult("folders", defect.level, f"{', '.join(names)}: {defect.what}", defect.advice)
         for defect, names in having.items()
     ]
     if layout.base.stat().st_mode & stat.S_IWOTH:
@@ -45,7 +45,7 @@ def check_folders(layout: Layout, *, uid: int) -> list[Finding]:
 
 
 class _Defect(NamedTuple):
-    level: Level
+    level: Severity
     what: str
     advice: str
 
@@ -56,25 +56,25 @@ def _defects(folder: Path, uid: int) -> Iterator[_Defect]:
         found = folder.stat()
     except FileNotFoundError:
         advice = "remove the link; the daemon makes a folder" if is_link else f"create what is missing: {FIX}"
-        yield _Defect(Level.PROBLEM, "missing", advice)
+        yield _Defect(Severity.PROBLEM, "missing", advice)
         return
     if not stat.S_ISDIR(found.st_mode):
-        yield _Defect(Level.PROBLEM, "not a folder", "move it away; the daemon makes a folder")
+        yield _Defect(Severity.PROBLEM, "not a folder", "move it away; the daemon makes a folder")
         return
     if found.st_uid != uid:
         advice = "run everything as one user, or give them to this one with chown -R"
-        yield _Defect(Level.PROBLEM, f"belongs to user {found.st_uid}; expected user {uid}", advice)
+        yield _Defect(Severity.PROBLEM, f"belongs to user {found.st_uid}; expected user {uid}", advice)
     mode = stat.S_IMODE(found.st_mode)
     if mode & 0o077:
         is_writable = bool(mode & 0o022)
         yield _Defect(
-            Level.PROBLEM if is_writable else Level.WARNING,
+            Severity.PROBLEM if is_writable else Severity.WARNING,
             f"mode {mode:04o} lets others {'write' if is_writable else 'read'}; expected {PRIVATE_MODE:04o}",
             f"chmod {PRIVATE_MODE:04o}, which is not done for a link" if is_link else f"close them: {FIX}",
         )
 
 
-def check_disk(free: Mapping[str, int], *, min_free_bytes: int, checkpoint_bytes: int) -> list[Finding]:
+def check_disk(free: Mapping[str, int], *, min_free_bytes: int, checkpoint_bytes: int) -> list[CheckResult]:
     """Look whether there is room for the next checkpoint, and for everything else.
 
     Args:
@@ -101,7 +101,7 @@ def free_bytes(folder: Path) -> int:
     return found.f_bavail * found.f_frsize
 
 
-def check_memory(available_bytes: int, *, checkpoint_bytes: int, worker_runs: bool) -> Finding:
+def check_memory(available_bytes: int, *, checkpoint_bytes: int, worker_runs: bool) -> CheckResult:
     """Look whether the model fits into memory, unless it is there already."""
     message = f"{size_text(available_bytes)} are available"
     needed = MIN_AVAILABLE_BYTES if worker_runs else max(MIN_AVAILABLE_BYTES, checkpoint_bytes)
@@ -111,7 +111,7 @@ def check_memory(available_bytes: int, *, checkpoint_bytes: int, worker_runs: bo
     return warning("memory", message + reason, "end other programs, or train on a machine with more memory")
 
 
-def check_gpu(gpus: Sequence[Gpu], *, wanted: str, trained_on: str | None) -> Finding:
+def check_gpu(gpus: Sequence[Gpu], *, wanted: str, trained_on: str | None) -> CheckResult:
     """Look whether the GPU that training needs is there.
 
     Args:
@@ -136,7 +136,7 @@ def check_gpu(gpus: Sequence[Gpu], *, wanted: str, trained_on: str | None) -> Fi
     return ok("gpu", "none is needed; the CPU computes")
 
 
-def check_clock(moments: Mapping[str, str], *, now: float) -> Finding:
+def check_clock(moments: Mapping[str, str], *, now: float) -> CheckResult:
     """Look for times in the future: then the clock was wrong once, or is wrong now.
 
     Args:

@@ -11,7 +11,7 @@ from pathlib import Path
 import psutil
 
 from daemon.control.control_files import Request
-from daemon.health.finding import Finding, ok, problem, warning
+from daemon.health.check_result import CheckResult, ok, problem, warning
 from daemon.status.reader import Status
 from trainer.protocol.text import printable
 
@@ -19,7 +19,7 @@ WORKER_LOCK = ".worker.lock"  # in models/; its holder is the one process that m
 OBEYED_WITHIN_S = 30.0  # several of the daemon's looks at the control folder, the slowest included
 
 
-def check_daemon(status: Status, *, lock_is_held: bool) -> Finding:
+def check_daemon(status: Status, *, lock_is_held: bool) -> CheckResult:
     """Compare what the status file says with who really holds the lock."""
     pid, age = status.fields.get("daemon_pid"), f"{status.age_s:.0f} s"
     match lock_is_held, status.life:
@@ -46,7 +46,7 @@ def check_daemon(status: Status, *, lock_is_held: bool) -> Finding:
     return ok("daemon", f"it is {status.life_text()}")
 
 
-def _running(status: Status, message: str) -> Finding:
+def _running(status: Status, message: str) -> CheckResult:
     if status.fields.get("status") != "blocked":
         return ok("daemon", message)
     reason = printable(str(status.fields.get("status_reason")))
@@ -59,7 +59,7 @@ def _running(status: Status, message: str) -> Finding:
 
 def check_worker(
     status: Status, *, daemon_runs: bool, lock_is_held: bool, worker_pids: Collection[int], is_alive: bool
-) -> Finding:
+) -> CheckResult:
     """Look for a worker that has died, or that has outlived its daemon.
 
     Args:
@@ -87,7 +87,9 @@ def check_worker(
     return ok("worker", f"process {pid} runs: {printable(str(status.fields.get('worker_section')))}")
 
 
-def check_control(requests: Sequence[Request], base: Path, *, daemon_runs: bool, now: float) -> list[Finding]:
+def check_control(
+    requests: Sequence[Request], base: Path, *, daemon_runs: bool, now: float
+) -> list[CheckResult]:
     """Look for control files that nobody has obeyed.
 
     Args:

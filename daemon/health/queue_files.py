@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from daemon.files.notes import is_users_file
-from daemon.health.finding import Finding, ok, problem, warning
+from daemon.health.check_result import CheckResult, ok, problem, warning
 from daemon.intake.inbox import find_files
 from daemon.ledger.reader import UnreadableLedger, newest_moment
 from trainer.protocol.text import printable
@@ -13,7 +13,7 @@ from trainer.protocol.text import printable
 TAKEN_WITHIN_S = 24 * 3600.0
 
 
-def check_processing(folder: Path, *, daemon_runs: bool) -> Finding:
+def check_processing(folder: Path, *, daemon_runs: bool) -> CheckResult:
     """Say what happens to the files that were begun."""
     names = [name for name in os.listdir(folder) if is_users_file(name)]
     if not names:
@@ -25,7 +25,7 @@ def check_processing(folder: Path, *, daemon_runs: bool) -> Finding:
     return ok("processing", f"{shown}: goes on when a daemon starts, where the checkpoint ends; {advice}")
 
 
-def check_failed(folder: Path) -> Finding:
+def check_failed(folder: Path) -> CheckResult:
     """Look for files that could not be trained."""
     names = sorted(name for name in os.listdir(folder) if is_users_file(name))
     if not names:
@@ -35,7 +35,7 @@ def check_failed(folder: Path) -> Finding:
     return warning("failed", f"{shown} could not be trained", advice)
 
 
-def check_inbox(inbox: Path, *, daemon_runs: bool, now: float) -> list[Finding]:
+def check_inbox(inbox: Path, *, daemon_runs: bool, now: float) -> list[CheckResult]:
     """Look for files that should have been taken in long ago.
 
     Args:
@@ -62,7 +62,7 @@ def _is_late(path: Path, now: float) -> bool:
         return False
 
 
-def _late(late: Sequence[Path], inbox: Path, *, daemon_runs: bool) -> Finding:
+def _late(late: Sequence[Path], inbox: Path, *, daemon_runs: bool) -> CheckResult:
     more = f" and {len(late) - 1} more" if len(late) > 1 else ""
     advice = (
         "expected names that end in .jsonl, and no program that still writes; training_controller status "
@@ -77,7 +77,7 @@ def _shown(path: Path, inbox: Path) -> str:
     return printable(str(path.relative_to(inbox.parent)))
 
 
-def check_ledger(ledger_file: Path) -> tuple[Finding, str | None]:
+def check_ledger(ledger_file: Path) -> tuple[CheckResult, str | None]:
     """Look through the history; return also when its newest event was noted."""
     if not os.path.lexists(ledger_file):
         return ok("ledger", "there is none yet"), None

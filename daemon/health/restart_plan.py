@@ -89,8 +89,8 @@ class _Found:
 
     def order(self) -> tuple[int, float, str]:
         """Sort as the daemon chooses: in the order of begins, then the most urgent, then the oldest."""
-        began = math.inf if self.job.began is None else self.job.began
-        return (0, began, self.job.id) if self.is_begun else (1, self.rank, self.job.id)
+        number = math.inf if self.job.start_number is None else self.job.start_number
+        return (0, number, self.job.id) if self.is_begun else (1, self.rank, self.job.id)
 
 
 def plan_restart(

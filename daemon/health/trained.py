@@ -2,15 +2,15 @@
 
 from collections.abc import Sequence
 
-from daemon.checkpoints.review import Blocked, Damaged, Reviewed, Unusable, Whole, starting_point
-from daemon.health.finding import Finding, ok, problem, size_text, warning
+from daemon.checkpoints.review import BlockedRestart, Damaged, Reviewed, Unusable, Whole, starting_point
+from daemon.health.check_result import CheckResult, ok, problem, warning
 from trainer.config.lock import LockedSetting, check_lock
 from trainer.config.schema import Settings
 from trainer.protocol.manifest import Manifest, Unlocked
-from trainer.protocol.text import printable
+from trainer.protocol.text import printable, size_text
 
 
-def check_checkpoints(reviewed: Sequence[Reviewed], corrupt: Sequence[str]) -> list[Finding]:
+def check_checkpoints(reviewed: Sequence[Reviewed], corrupt: Sequence[str]) -> list[CheckResult]:
     """Judge the checkpoints by what a look at their sizes has shown.
 
     Args:
@@ -20,7 +20,7 @@ def check_checkpoints(reviewed: Sequence[Reviewed], corrupt: Sequence[str]) -> l
     start = starting_point(reviewed, has_corrupt=bool(corrupt))
     findings = [_not_whole(item, start) for item in reviewed if not isinstance(item, Whole)]
     match start:
-        case Blocked(reason):
+        case BlockedRestart(reason):
             advice = "restore one from a backup, or move them all away to start from the base model"
             findings.append(problem("checkpoints", f"training is blocked: {reason}", advice))
         case Whole(path, manifest):
@@ -32,7 +32,7 @@ def check_checkpoints(reviewed: Sequence[Reviewed], corrupt: Sequence[str]) -> l
             findings.append(ok("checkpoints", message))
         case None:
             findings.append(ok("checkpoints", "there is none yet; training starts from the base model"))
-    if isinstance(start, Blocked):
+    if isinstance(start, BlockedRestart):
         return findings  # the damaged ones are all there is: not to be removed
     return findings + [
         warning(
@@ -44,7 +44,7 @@ def check_checkpoints(reviewed: Sequence[Reviewed], corrupt: Sequence[str]) -> l
     ]
 
 
-def _not_whole(item: Damaged | Unusable, start: Whole | Blocked | None) -> Finding:
+def _not_whole(item: Damaged | Unusable, start: Whole | BlockedRestart | None) -> CheckResult:
     message = f"{printable(item.path.name)}: {item.reason}"
     if isinstance(item, Unusable):
         return problem("checkpoints", message, "use the release that wrote it, or make it readable")
@@ -55,9 +55,11 @@ def _not_whole(item: Damaged | Unusable, start: Whole | Blocked | None) -> Findi
     return problem("checkpoints", f"damaged: {message}", advice)
 
 
-def check_locked(manifest: Manifest, settings: Settings, permissions: Sequence[Unlocked]) -> list[Finding]:
+def check_locked(
+    manifest: Manifest, settings: Settings, permissions: Sequence[Unlocked]
+) -> list[CheckResult]:
     """Compare the settings with those that the newest checkpoint depends on."""
-    findings: list[Finding] = []
+    findings: list[CheckResult] = []
     allowed: list[Unlocked] = []
     for name, was in manifest.locked.items():
         try:

@@ -61,7 +61,7 @@ class Checker:
     """Runs checks in order of urgency.
 
     Args:
-        failed: folder for the rows that are set aside.
+        failed: folder for the rows that are rejected.
         on_result: called from the thread when `results` has something.
     """
 

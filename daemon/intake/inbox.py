@@ -14,7 +14,7 @@ def find_files(
     """Yield everything below the inbox that may be meant, one by one, without following links.
 
     Args:
-        on_unreadable: told of folders that cannot be looked into.
+        on_unreadable: called with folders that cannot be looked into.
     """
     try:
         entries = os.scandir(folder)

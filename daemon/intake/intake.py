@@ -13,7 +13,8 @@ from daemon.intake.watcher import Change, Watcher
 from daemon.jobs.job_ids import JobIds
 from daemon.jobs.job_queue import JobQueue
 from daemon.jobs.reasons import write_reason
-from daemon.ledger.ledger import Ledger
+from daemon.journal.events import FileAccepted, FileRefused, FileSkipped, IntakeDelayed
+from daemon.journal.journal import Journal
 from daemon.status.board import StatusBoard
 from trainer.config.schema import DataSettings
 from trainer.data.checks.file_check import CheckCancelled
@@ -40,7 +41,7 @@ class Intake:
         self,
         layout: Layout,
         queue: JobQueue,
-        ledger: Ledger,
+        journal: Journal,
         board: StatusBoard,
         watcher: Watcher,
         checker: Checker,
@@ -52,7 +53,7 @@ class Intake:
     ) -> None:
         self._layout = layout
         self._queue = queue
-        self._ledger = ledger
+        self._journal = journal
         self._board = board
         self._watcher = watcher
         self._checker = checker
@@ -73,7 +74,7 @@ class Intake:
 
     @property
     def has_leftovers(self) -> bool:
-        """A file that was begun is still being checked, so it is not known yet what was learned from it."""
+        """A file that was started is still being checked, so it is not known yet what was trained of it."""
         return any(path.exists() for path in self._leftovers)
 
     @property
@@ -85,16 +86,16 @@ class Intake:
         """Return when `take_in` has something to do by itself, in monotonic seconds."""
         return min(self._next_rescan, self._settling.due_at() or self._next_rescan)
 
-    def take_in(self, now: float, *, strangers: list[Path] | None = None) -> None:
+    def take_in(self, now: float, *, unchecked: list[Path] | None = None) -> None:
         """Do whatever can be done at `now` (monotonic seconds).
 
         Args:
-            strangers: files in the queue that an earlier daemon has not finished checking.
+            unchecked: files in the queue that an earlier daemon has not finished checking.
         """
-        begun = self._remembered_names() if strangers else set()
-        for path in strangers or []:
+        started = self._remembered_names() if unchecked else set()
+        for path in unchecked or []:
             self._settling.notice(path, renamed_in=False, now=now)
-            if path.parent == self._layout.processing or path.name in begun:
+            if path.parent == self._layout.processing or path.name in started:
                 self._leftovers.add(path)
         changes = self._watcher.drain()
         if changes is None or now >= self._next_rescan:
@@ -110,8 +111,7 @@ class Intake:
 
     def _try_later(self, path: Path, error: Exception, now: float) -> None:
         """The disk or the ledger is at fault, not the file: leave it where it is for a while."""
-        logger.error("%s cannot be taken in: %s; trying again", path.name, error)
-        self._board.alert("intake", f"{path.name} cannot be taken in: {error}; trying again")
+        self._journal.record(IntakeDelayed(file=path.name, problem=str(error)))
         self._settling.notice(path, renamed_in=False, now=now + self._rescan_s)
 
     def skip_check(self) -> None:
@@ -153,9 +153,9 @@ class Intake:
     def _notice(self, change: Change, now: float) -> None:
         path = change.path
         if path.parent in self._waiting_folders:
-            stranger = self._queue.notice(path)
-            if stranger and stranger not in self._checker:
-                self._settling.notice(stranger, renamed_in=change.renamed_in, now=now)
+            unchecked = self._queue.notice(path)
+            if unchecked and unchecked not in self._checker:
+                self._settling.notice(unchecked, renamed_in=change.renamed_in, now=now)
         elif self._layout.inbox in path.parents:
             hidden = any(is_temporary(part) for part in path.relative_to(self._layout.inbox).parts)
             if hidden:
@@ -179,7 +179,7 @@ class Intake:
             for path in dropped:
                 self._try_later(path, error, now)
         for path in _by_age(in_queue):
-            # Noticed again: one that was being moved by hand when it was seen first is no stranger any more
+            # Noticed again: one that was being moved by hand when it was seen first may be known by now
             if path.parent == self._layout.processing or self._queue.notice(path):
                 self._check(path)
         for path, reason in refused:
@@ -253,16 +253,19 @@ class Intake:
         is_begun = order.path.parent == self._layout.processing
         (self._queue.adopt if is_begun else self._queue.add)(job, order.path, result.identity)
         failpoint("intake.accepted")
-        self._board.clear_alert("intake")
-        message = f"accepted {job.name} ({job.rows} rows, {job.priority})"
-        if check.rejected_lines:
-            message += f"; {len(check.rejected_lines)} rows set aside, the first: {check.first_rejection}"
-            self._board.alert(f"rejected {job.id}", f"{job.name}: {len(check.rejected_lines)} rows set aside")
-        logger.info(message, extra={"job_id": job.id})
-        self._ledger.add_event("accepted", message, job.id)
+        self._journal.record(
+            FileAccepted(
+                job_id=job.id,
+                file=job.name,
+                rows=job.rows,
+                priority=job.priority.value,
+                rejected_rows=len(check.rejected_lines),
+                first_rejection=check.first_rejection,
+            )
+        )
 
     def _remembered_names(self) -> set[str]:
-        """Return the names of begun files that the ledger has lost, such as of those that were set aside."""
+        """Return the names of started files that the ledger has lost, such as preempted ones."""
         cursors = self._newest_progress().cursors.values()
         return {cursor.name for cursor in cursors if not self._queue.is_open(cursor.job_id)}
 
@@ -277,7 +280,7 @@ class Intake:
         return next((job_id for job_id in [*cursors, *ended] if not self._queue.is_open(job_id)), None)
 
     def _newest_progress(self) -> Progress:
-        """Return what the current checkpoint says. One that is damaged is the worker's to set aside."""
+        """Return what the current checkpoint says. One that is damaged is the worker's to quarantine."""
         try:
             return read_manifest(self._layout.models / POINTER).progress
         except (OSError, DamagedCheckpoint, NoUsableCheckpoint):
@@ -285,7 +288,6 @@ class Intake:
 
     def _refuse(self, path: Path, reason: str) -> None:
         self._put_aside(path, Outcome.FAILED, FaultKind.BAD_DATA, reason)
-        self._board.error("BadFile", reason, path.name)
         self.refused_files += 1
 
     def _put_aside(self, path: Path, outcome: Outcome, kind: FaultKind, message: str) -> None:
@@ -301,12 +303,12 @@ class Intake:
             kind=kind,
             message=message,
             file=printable(target.name),
-            at=self._board.now_text(),
+            at=self._journal.now_text(),
             priority=priority,
         )
         write_reason(target, reason)
-        logger.warning("%s: %s: %s", outcome, target.name, message)
-        self._ledger.add_event(outcome.value, f"{target.name}: {message}")
+        event = FileRefused if outcome is Outcome.FAILED else FileSkipped
+        self._journal.record(event(file=target.name, reason=message))
 
 
 def _by_age(paths: list[Path]) -> list[Path]:

@@ -144,6 +144,6 @@ def _observer() -> BaseObserver:
     if sys.platform == "linux":
         from watchdog.observers.inotify import InotifyObserver
 
-        # Full events: a file moved in from elsewhere is then told from one that is being written in place
+        # Full events: they distinguish a file moved in from elsewhere from one that is being written in place
         return InotifyObserver(generate_full_events=True)
     return Observer()

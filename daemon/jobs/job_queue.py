@@ -6,28 +6,25 @@ is recognised by its inode, size and time of change, so a new name or folder doe
 
 import heapq
 import os
-import re
 import stat
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import psutil
-
 from daemon.files.folder import Folder
 from daemon.files.identity import Identity, identity_of, is_there
+from daemon.files.leftovers import is_abandoned
 from daemon.files.names import is_temporary, is_training_file
 from daemon.jobs.queue_index import Entry, Index
 from daemon.jobs.reasons import write_reason
+from daemon.journal.events import FileMoved, FileRemoved
+from daemon.journal.journal import Journal
 from daemon.ledger.ledger import Ledger
 from trainer.protocol.failpoints import failpoint
 from trainer.protocol.files import is_numbered_from, move_all_durably, move_durably
 from trainer.protocol.job import Job, JobRecord, Outcome, Priority, Reason
 from trainer.protocol.layout import Layout
 from trainer.protocol.status import QueueCounts
-
-# The number is that of the process that wrote it
-OUR_LEFTOVERS = re.compile(r"\.(?:(\d+)\.part|.*\.rejected\.jsonl\.part|.*\.(\d+)\.tmp)")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,9 +40,10 @@ class Ending:
 class JobQueue:
     """The waiting and the processed files of one working directory."""
 
-    def __init__(self, layout: Layout, ledger: Ledger) -> None:
+    def __init__(self, layout: Layout, ledger: Ledger, journal: Journal) -> None:
         self._layout = layout
         self._ledger = ledger
+        self._journal = journal
         self._waiting: dict[Priority, dict[str, Entry]] = {priority: {} for priority in Priority}
         self._index = Index()  # of waiting jobs
         self._heap: list[tuple[int, str, str]] = []  # rank, job id, name; outdated ones are dropped when met
@@ -61,28 +59,28 @@ class JobQueue:
         self._finish_half_moves()
         known = self._ledger.open_jobs()
         self._index = Index(Entry(item.job, None, item.identity) for item in known)
-        begins = {item.job.id: item.began for item in known if item.state == "processing"}
-        strangers = []
+        starts = {item.job.id: item.start_number for item in known if item.state == "processing"}
+        unchecked = []
         for path in self._layout.processing.iterdir():
             if is_temporary(path.name) or path.is_dir():
                 continue
             identity = identity_of(path.lstat())
             if entry := self._index.take_lost(identity, path.name):
                 job = entry.job.model_copy(update={"name": path.name})
-                self._processing[job.id] = Entry(job, path, identity, begins.get(job.id))
+                self._processing[job.id] = Entry(job, path, identity, starts.get(job.id))
                 self._ledger.place_job(job, "processing")
             elif ending := self._ledger.ending_of(identity):
                 self._put_away(path, *ending)  # a crash came between ledger and move
             else:
-                strangers.append(path)
-        strangers += self.look()
+                unchecked.append(path)
+        unchecked += self.look()
         for entry in self._index:
             if entry.path is None:
                 self._index.discard(entry)
                 self._note_removed(entry.job)
-            elif entry.job.id in begins:  # put back by hand, or set aside just before the daemon died
+            elif entry.job.id in starts:  # put back by hand, or preempted just before the daemon died
                 self._ledger.place_job(entry.job, "waiting")
-        return strangers
+        return unchecked
 
     def _put_away(self, path: Path, outcome: Outcome, reason: Reason | None) -> None:
         target = move_durably(path, self._layout.finished(outcome))
@@ -104,7 +102,7 @@ class JobQueue:
                 found = path.lstat()
                 if stat.S_ISDIR(found.st_mode):
                     continue
-                if folder not in inboxes and _is_our_leftover(path.name):
+                if folder not in inboxes and is_abandoned(path.name, daemon_runs=False):
                     path.unlink()
                     continue
                 if found.st_nlink < 2:
@@ -113,7 +111,8 @@ class JobQueue:
                 # The name tells a half move from hard links that somebody made on purpose
                 if any(is_numbered_from(name, path.name) for name in later):
                     path.unlink()
-                    self._ledger.add_event("moved", f"{path.name} had already moved on from {folder.name}/")
+                    what = f"had already moved on from {folder.name}/"
+                    self._journal.record(FileMoved(file=path.name, what=what))
                 later.add(path.name)
 
     # ---- following the folders
@@ -128,7 +127,7 @@ class JobQueue:
             raise
 
     def _look(self) -> list[Path]:
-        strangers: list[Path] = []
+        unchecked: list[Path] = []
         missing: list[tuple[Priority, str]] = []
         for priority, folder in self._folders.items():
             names = folder.names_if_changed()
@@ -137,7 +136,7 @@ class JobQueue:
             entries = self._waiting[priority]
             missing += [(priority, name) for name in entries.keys() - names]
             for name in names - entries.keys():
-                strangers += filter(None, [self.notice(folder.path / name)])
+                unchecked += filter(None, [self.notice(folder.path / name)])
         for priority, name in missing:
             if entry := self._waiting[priority].pop(name, None):
                 self._index.discard(entry)
@@ -146,10 +145,10 @@ class JobQueue:
             if not entry.is_in_place() and not self._find_renamed(entry):
                 del self._processing[job_id]
                 self._note_removed(entry.job)
-        return strangers
+        return unchecked
 
     def _find_renamed(self, entry: Entry) -> bool:
-        """Follow a begun file to the name that somebody gave it; return whether it is still there."""
+        """Follow a started file to the name that somebody gave it; return whether it is still there."""
         for path in self._layout.processing.iterdir():
             if is_there(path, entry.identity):
                 entry.path, entry.job = path, entry.job.model_copy(update={"name": path.name})
@@ -158,13 +157,14 @@ class JobQueue:
         return False
 
     def _put_back(self, path: Path, identity: Identity) -> bool:
-        """Return a begun file that somebody moved to a queue folder: its steps have been trained already."""
+        """Return a started file that somebody moved to a queue folder: it has been trained in part."""
         for entry in self._processing.values():
             if entry.identity == identity and not entry.is_in_place() and not self._find_renamed(entry):
                 entry.path = move_durably(path, self._layout.processing)
                 entry.job = entry.job.model_copy(update={"name": entry.path.name})
                 self._ledger.place_job(entry.job, "processing")
-                self._ledger.add_event("moved", f"{path.name} was begun, so it goes on at once", entry.job.id)
+                what = "was started before, so it continues at once"
+                self._journal.record(FileMoved(job_id=entry.job.id, file=path.name, what=what))
                 return True
         return False
 
@@ -199,13 +199,13 @@ class JobQueue:
 
     def _note_removed(self, job: Job) -> None:
         self._ledger.place_job(job, "removed")
-        self._ledger.add_event("removed", f"{job.name} was taken out of the queue by hand", job.id)
+        self._journal.record(FileRemoved(job_id=job.id, file=job.name))
 
     # ---- jobs
 
     def add(self, job: Job, path: Path, identity: Identity) -> None:
         """Take in a checked file that lies in the folder of its priority."""
-        self._ledger.add_job(job, identity, "waiting")  # first: what the ledger does not know cannot be begun
+        self._ledger.add_job(job, identity, "waiting")
         self._insert(Entry(job, path, identity))
         failpoint("queue.added")
 
@@ -221,18 +221,18 @@ class JobQueue:
         heapq.heappush(self._heap, (job.priority.rank, job.id, job.name))
 
     def next(self) -> Job | None:
-        """Return the job to be trained next: the one begun first, else the most urgent, else the oldest.
+        """Return the job to be trained next: the one started first, else the most urgent, else the oldest.
 
-        After a crash the begun ones are trained again in the order of their begins, so that the model becomes
-        what it would have become without the crash.
+        After a crash the started ones are trained again in the order of their starts, so that the model
+        becomes what it would have become without the crash.
         """
-        if begun := self.begun():
-            return begun[0]
+        if started := self.started():
+            return started[0]
         upcoming = self.upcoming()
         return upcoming[0] if upcoming else None
 
     def upcoming(self) -> tuple[Job, Path] | None:
-        """Return the waiting job that would be begun next, with its file."""
+        """Return the waiting job that would be started next, with its file."""
         while self._heap:
             rank, job_id, name = self._heap[0]
             entry = self._waiting[list(Priority)[rank]].get(name)
@@ -254,16 +254,16 @@ class JobQueue:
         entry = self._processing.get(job_id) or self._index.find(job_id)
         return entry.job if entry else None
 
-    def begun(self) -> list[Job]:
-        """Return the jobs that were begun and are not trained to the end, in the order of their begins."""
+    def started(self) -> list[Job]:
+        """Return the jobs that were started and are not trained to the end, in the order of their starts."""
         return [job for job in self.processing() if job.id not in self._ended]
 
     def processing(self) -> list[Job]:
-        """Return the jobs whose files lie in `processing/`, in the order of their begins."""
-        return [entry.job for entry in sorted(self._processing.values(), key=Entry.order_of_begin)]
+        """Return the jobs whose files lie in `processing/`, in the order in which they were started."""
+        return [entry.job for entry in sorted(self._processing.values(), key=Entry.start_key)]
 
     def start(self, job: Job) -> tuple[Job, Path] | None:
-        """Move a job's file to `processing/`, if it is not there, and note that it was begun.
+        """Move a job's file to `processing/`, if it is not there, and note that it was started.
 
         Returns:
             The job with the file's path; None if the file has vanished.
@@ -271,8 +271,8 @@ class JobQueue:
         entry = self._processing.get(job.id) or self._take_up(job)
         if entry is None:
             return None
-        if entry.began is None:
-            entry.began = self._ledger.begin_job(entry.job)
+        if entry.start_number is None:
+            entry.start_number = self._ledger.note_start(entry.job)
         return entry.job, self._path_of(entry)
 
     def _take_up(self, job: Job) -> Entry | None:
@@ -286,11 +286,11 @@ class JobQueue:
         failpoint("queue.started")
         self._forget(job)
         job = job.model_copy(update={"name": path.name})
-        self._processing[job.id] = begun = Entry(job, path, entry.identity)
-        return begun
+        self._processing[job.id] = started = Entry(job, path, entry.identity)
+        return started
 
     def preempt(self, job_id: str) -> None:
-        """Have a begun job wait again under its id: its file goes back to the folder of its priority."""
+        """Have a started job wait again under its id: its file goes back to the folder of its priority."""
         if entry := self._processing.get(job_id):
             job = entry.job
             try:
@@ -386,10 +386,3 @@ class JobQueue:
             skipped=self._finished[Outcome.SKIPPED].count_files(),
             recently_completed=self._finished[Outcome.COMPLETED].count_files(),
         )
-
-
-def _is_our_leftover(name: str) -> bool:
-    """Whether a process that has died was about to rename this."""
-    ours = OUR_LEFTOVERS.fullmatch(name)
-    writer = ours and (ours[1] or ours[2])
-    return bool(ours) and not (writer and psutil.pid_exists(int(writer)))

@@ -15,11 +15,11 @@ class Entry:
     path: Path | None
     """None while the file has not been found."""
     identity: Identity
-    began: int | None = None
-    """Number in the order of begins; None while it waits, and until it is given to a worker."""
+    start_number: int | None = None
+    """Number in the order of starts; None while it waits, and until it is given to a worker."""
 
-    def order_of_begin(self) -> tuple[float, str]:
-        return (math.inf if self.began is None else self.began, self.job.id)
+    def start_key(self) -> tuple[float, str]:
+        return (math.inf if self.start_number is None else self.start_number, self.job.id)
 
     def is_in_place(self) -> bool:
         return self.path is not None and is_there(self.path, self.identity)

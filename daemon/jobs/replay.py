@@ -61,7 +61,7 @@ class Replays:
         return True
 
     def note_cursors(self, cursors: Iterable[Cursor]) -> None:
-        """Note what the jobs in the checkpoint replay, which a ledger that was begun anew does not know."""
+        """Note what the jobs in the checkpoint replay, which a ledger that was started anew does not know."""
         self._of_cursors = {cursor.job_id: cursor.replayed for cursor in cursors}
 
     def release(self) -> None:

@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from daemon.ledger.reader import open_read_only
+from daemon.ledger.reader import has_table, open_read_only
 from trainer.protocol.job import FaultKind
 from trainer.protocol.text import printable
 
@@ -30,7 +30,7 @@ UNKNOWN = "Another release noted this; its documentation explains it."
 
 @dataclass(frozen=True, kw_only=True)
 class CrashGroup:
-    """All deaths of one kind, described by the newest. Every text is printable."""
+    """All crashes of one kind, described by the newest. Every text is printable."""
 
     kind: str
     count: int
@@ -45,7 +45,7 @@ class CrashGroup:
 
 
 def read_crashes(ledger_file: Path, *, limit: int) -> list[CrashGroup]:
-    """Return the newest `limit` deaths by kind; the kind of the newest death comes first.
+    """Return the newest `limit` crashes by kind; the kind of the newest one comes first.
 
     Raises:
         UnreadableLedger: the ledger is damaged, locked or not a ledger.
@@ -53,12 +53,11 @@ def read_crashes(ledger_file: Path, *, limit: int) -> list[CrashGroup]:
     if not ledger_file.exists():
         return []
     with open_read_only(ledger_file) as database:
-        is_kept = database.execute(
-            "SELECT 1 FROM sqlite_master WHERE type='table' AND name='deaths'"
-        ).fetchone()
-        if not is_kept:  # no daemon of this release has run here yet
-            return []
-        return _grouped(database.execute("SELECT * FROM deaths ORDER BY id DESC LIMIT ?", (limit,)))
+        for table in ("crashes", "deaths"):  # its name until version 5
+            if has_table(database, table):
+                rows = database.execute(f"SELECT * FROM {table} ORDER BY id DESC LIMIT ?", (limit,))
+                return _grouped(rows)
+        return []
 
 
 def _grouped(newest_first: Iterable[sqlite3.Row]) -> list[CrashGroup]:

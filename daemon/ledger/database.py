@@ -1,4 +1,4 @@
-"""The ledger's file: its tables, and how it is opened, brought up to date, and set aside if damaged."""
+"""The ledger's file: its tables, and how it is opened, brought up to date, and quarantined if damaged."""
 
 import os
 import sqlite3
@@ -9,7 +9,7 @@ from typing import Any
 
 Parameters = Sequence[Any] | Mapping[str, Any]
 
-SCHEMA_VERSION = 4
+SCHEMA_VERSION = 5
 LOCK_TIMEOUT_S = 10.0
 DAMAGED = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
 SCHEMA = """
@@ -31,8 +31,8 @@ CREATE TABLE IF NOT EXISTS jobs (
     rows_trained INTEGER NOT NULL DEFAULT 0,
     steps INTEGER NOT NULL DEFAULT 0,
     tokens INTEGER, seconds REAL, first_loss REAL, last_loss REAL,
-    began INTEGER,                 -- counts begins; files in processing/ are trained in this order
-    micro_batch_tokens INTEGER,    -- what it began with under `auto`; less once memory ran out
+    began INTEGER,                 -- counts starts; files in processing/ are trained in this order
+    micro_batch_tokens INTEGER,    -- what it started with under `auto`; less once memory ran out
     left_out TEXT,                 -- JSON list of [first, last]: steps, from 0, that are not trained
     replayed TEXT,                 -- JSON; files that rows are replayed from, frozen with the settings
     format TEXT NOT NULL DEFAULT '',     -- of all rows, such as messages
@@ -72,18 +72,22 @@ CREATE TABLE IF NOT EXISTS previews (
     PRIMARY KEY (global_step, prompt)
 );
 CREATE TABLE IF NOT EXISTS events (
-    id INTEGER PRIMARY KEY, at TEXT NOT NULL, kind TEXT NOT NULL, job_id TEXT, message TEXT NOT NULL
+    id INTEGER PRIMARY KEY, at TEXT NOT NULL, kind TEXT NOT NULL, job_id TEXT, message TEXT NOT NULL,
+    data TEXT NOT NULL DEFAULT '{}'  -- JSON; the facts, as docs/EVENTS.md lists them
 );
-CREATE TABLE IF NOT EXISTS deaths (
+CREATE TABLE IF NOT EXISTS crashes (
     id INTEGER PRIMARY KEY, at TEXT NOT NULL,
     kind TEXT NOT NULL,            -- why the worker ended
     job_id TEXT, display TEXT,     -- the file it had, if it had one
     global_step INTEGER, file_step INTEGER,
     message TEXT NOT NULL, details TEXT
 );
+CREATE VIEW IF NOT EXISTS deaths AS SELECT * FROM crashes;  -- the name until version 5
+CREATE TABLE IF NOT EXISTS identity (ledger TEXT NOT NULL);  -- tells followers that it was started anew
+INSERT INTO identity SELECT lower(hex(randomblob(16))) WHERE NOT EXISTS (SELECT 1 FROM identity);
 """
 # By the version that they lead away from. 2 came with preemption, 3 with replay, 4 with formats, suites and
-# previews; tables are created where they are missing
+# previews, 5 with the journal; tables are created where they are missing
 MIGRATIONS = {
     1: """
 ALTER TABLE jobs ADD COLUMN began INTEGER;
@@ -97,6 +101,17 @@ ALTER TABLE steps ADD COLUMN replayed INTEGER NOT NULL DEFAULT 0;
     3: """
 ALTER TABLE jobs ADD COLUMN format TEXT NOT NULL DEFAULT '';
 ALTER TABLE jobs ADD COLUMN metadata TEXT NOT NULL DEFAULT '{}';
+""",
+    4: """
+CREATE TABLE IF NOT EXISTS events (
+    id INTEGER PRIMARY KEY, at TEXT NOT NULL, kind TEXT NOT NULL, job_id TEXT, message TEXT NOT NULL
+);
+ALTER TABLE events ADD COLUMN data TEXT NOT NULL DEFAULT '{}';
+CREATE TABLE IF NOT EXISTS deaths (
+    id INTEGER PRIMARY KEY, at TEXT NOT NULL, kind TEXT NOT NULL, job_id TEXT, display TEXT,
+    global_step INTEGER, file_step INTEGER, message TEXT NOT NULL, details TEXT
+);
+ALTER TABLE deaths RENAME TO crashes;
 """,
 }
 
@@ -172,7 +187,7 @@ class Database:
 
 
 def open_ledger(path: Path) -> Database:
-    """Return the ledger in `path`: created, brought up to date, or begun anew beside a damaged one.
+    """Return the ledger in `path`: created, brought up to date, or started anew beside a damaged one.
 
     Raises:
         UnusableLedger: it is whole, but not to be used.

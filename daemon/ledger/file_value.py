@@ -1,34 +1,17 @@
-"""What training a file has brought, as the ledger tells: losses before and after it, steps, tokens, time."""
+"""What training a file has brought, as the ledger has it: losses before and after it, steps, tokens, time."""
 
 import sqlite3
 from dataclasses import dataclass
 from pathlib import Path
 
+from daemon.ledger.evaluation_records import Validation, validation_of
+from daemon.ledger.job_records import sums_of
 from daemon.ledger.reader import open_read_only
-from trainer.protocol.job import Outcome
 from trainer.protocol.text import printable
-
-# As the row of a job has them once it has ended
-SUMS = (
-    "SELECT count(*) AS steps, sum(rows) AS rows_trained, sum(tokens) AS tokens, sum(seconds) AS seconds,"
-    " (SELECT loss FROM steps WHERE job_id = :id ORDER BY file_step LIMIT 1) AS first_loss,"
-    " (SELECT loss FROM steps WHERE job_id = :id ORDER BY file_step DESC LIMIT 1) AS last_loss"
-    " FROM steps WHERE job_id = :id"
-)
 
 
 class NotInLedger(ValueError):
     """There is nothing to say about a file; the message says why."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Validation:
-    """A loss on data that is not trained."""
-
-    global_step: int
-    loss: float | None
-    """None where it was no finite number."""
-    rows: int
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,7 +33,7 @@ class FileValue:
     """In the model's life, counted from 1; None if it has no step."""
     last_step: int | None
     other_steps: int
-    """Steps of other files between these two, which had a part in what was learned meanwhile."""
+    """Steps of other files between these two, which had a part in the change."""
     before: Validation | None
     """The newest validation before its first step."""
     after: Validation | None
@@ -92,8 +75,7 @@ def file_value(ledger_file: Path, name: str) -> FileValue:
 
 
 def _value(database: sqlite3.Connection, job: sqlite3.Row) -> FileValue:
-    # Of a job that has not ended the sums are not in its row yet; of an old one the steps are thinned out
-    sums = job if job["state"] in list(Outcome) else database.execute(SUMS, {"id": job["id"]}).fetchone()
+    sums = sums_of(database, job)
     first, last = _window(database, job["id"])
     return FileValue(
         name=job["display"],
@@ -135,7 +117,8 @@ def _other_steps(database: sqlite3.Connection, job_id: str, first: int | None, l
 
 def _before(database: sqlite3.Connection, first: int | None) -> Validation | None:
     newest = "SELECT * FROM validations WHERE global_step < ? ORDER BY global_step DESC LIMIT 1"
-    return _validation(database.execute(newest, (first,)).fetchone())
+    row = database.execute(newest, (first,)).fetchone()
+    return validation_of(row) if row else None
 
 
 def _after(database: sqlite3.Connection, job_id: str, last: int | None) -> Validation | None:
@@ -144,10 +127,5 @@ def _after(database: sqlite3.Connection, job_id: str, last: int | None) -> Valid
         "SELECT * FROM validations WHERE global_step >= :last"
         f" AND global_step < coalesce({next_of_others}, global_step + 1) ORDER BY global_step LIMIT 1"
     )
-    return _validation(database.execute(first, {"last": last, "job": job_id}).fetchone())
-
-
-def _validation(row: sqlite3.Row | None) -> Validation | None:
-    if row is None:
-        return None
-    return Validation(global_step=row["global_step"], loss=row["loss"], rows=row["rows"])
+    row = database.execute(first, {"last": last, "job": job_id}).fetchone()
+    return validation_of(row) if row else None

@@ -9,7 +9,7 @@ events, and of older steps every hundredth.
 import json
 import os
 import sqlite3
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -43,16 +43,16 @@ class KnownJob:
     job: Job
     state: str
     identity: Identity
-    began: int | None
-    """Its number in the order of begins; None before the first."""
+    start_number: int | None
+    """Its number in the order of starts; None before the first."""
 
 
 @dataclass(frozen=True)
-class Lessons:
+class RetryHints:
     """What earlier workers have found out about a job, by training it or by their ends."""
 
     micro_batch_tokens: int | None = None
-    """What it began with where the settings say `auto`; less, once a worker has died for want of memory."""
+    """What it started with where the settings say `auto`; less, once memory ran out."""
     left_out: tuple[Window, ...] = ()
 
 
@@ -217,26 +217,26 @@ class Ledger:
         """Return the completed files that may be replayed, newest first."""
         return [completed(row) for row in self._database.read(NEWEST_COMPLETED)]
 
-    def begin_job(self, job: Job) -> int:
-        """Note that a job's file was moved to `processing/`; return its number in the order of begins."""
+    def note_start(self, job: Job) -> int:
+        """Note that a job's file was moved to `processing/`; return its number in the order of starts."""
         self.place_job(job, "processing")
         self._database.write(
             "UPDATE jobs SET began=(SELECT coalesce(max(began), 0) + 1 FROM jobs) WHERE id=?", (job.id,)
         )
-        [began] = self._database.read("SELECT began FROM jobs WHERE id=?", (job.id,)).fetchone()
-        return int(began)
+        [start_number] = self._database.read("SELECT began FROM jobs WHERE id=?", (job.id,)).fetchone()
+        return int(start_number)
 
-    # ---- what was learned about a job
+    # ---- what is known about a job
 
-    def lessons(self, job_id: str) -> Lessons:
-        """Return what is to be told to the next worker that gets a job."""
+    def retry_hints(self, job_id: str) -> RetryHints:
+        """Return what the next worker is to know that gets a job."""
         row = self._database.read(
             "SELECT micro_batch_tokens, left_out FROM jobs WHERE id=?", (job_id,)
         ).fetchone()
         if row is None:
-            return Lessons()
+            return RetryHints()
         left_out = [Window(first=first, last=last) for first, last in json.loads(row["left_out"] or "[]")]
-        return Lessons(row["micro_batch_tokens"], tuple(left_out))
+        return RetryHints(row["micro_batch_tokens"], tuple(left_out))
 
     def limit_micro_batch(self, job_id: str, tokens: int | None) -> None:
         """Note how many tokens at once a job may be trained with from now on; None forgets it."""
@@ -244,7 +244,7 @@ class Ledger:
 
     def leave_out(self, job_id: str, window: Window) -> None:
         """Note steps of a job that are not trained from now on."""
-        windows = [*self.lessons(job_id).left_out, window]
+        windows = [*self.retry_hints(job_id).left_out, window]
         text = json.dumps([[window.first, window.last] for window in windows])
         self._database.write("UPDATE jobs SET left_out=? WHERE id=?", (text, job_id))
 
@@ -355,32 +355,38 @@ class Ledger:
         )
         self.evaluations.thin()
 
-    # ---- events and deaths
+    # ---- events and crashes
 
-    def add_event(self, kind: str, message: str, job_id: str | None = None) -> None:
-        """Note that something happened."""
+    def add_event(
+        self, kind: str, message: str, job_id: str | None = None, data: Mapping[str, Any] | None = None
+    ) -> None:
+        """Note that something happened.
+
+        Args:
+            data: its facts as JSON values.
+        """
         self._database.write(
-            "INSERT INTO events (at, kind, job_id, message) VALUES (?,?,?,?)",
-            (self._now(), kind, job_id, printable(message)),
+            "INSERT INTO events (at, kind, job_id, message, data) VALUES (?,?,?,?,?)",
+            (self._now(), kind, job_id, printable(message), json.dumps(data or {})),
         )
 
-    def add_crash(self, death: Crash) -> None:
+    def add_crash(self, crash: Crash) -> None:
         """Note that a worker has ended, and drop what is too long ago."""
         self._database.write(
-            "INSERT INTO deaths (at, kind, job_id, display, global_step, file_step, message, details)"
+            "INSERT INTO crashes (at, kind, job_id, display, global_step, file_step, message, details)"
             " VALUES (?,?,?,?,?,?,?,?)",
             (
-                self._now(), death.kind.value, death.job_id, death.display, death.global_step,
-                death.file_step, printable(death.message, limit=MESSAGE_KEPT), _storable(death.details),
+                self._now(), crash.kind.value, crash.job_id, crash.display, crash.global_step,
+                crash.file_step, printable(crash.message, limit=MESSAGE_KEPT), _storable(crash.details),
             ),
         )  # fmt: skip
         self._database.write(
-            "DELETE FROM deaths WHERE id <= (SELECT max(id) FROM deaths) - ?", (CRASHES_KEPT,)
+            "DELETE FROM crashes WHERE id <= (SELECT max(id) FROM crashes) - ?", (CRASHES_KEPT,)
         )
 
     def crashes(self, limit: int) -> list[tuple[str, Crash]]:
-        """Return the newest deaths with their times, newest first."""
-        rows = self._database.read("SELECT * FROM deaths ORDER BY id DESC LIMIT ?", (limit,))
+        """Return the newest crashes with their times, newest first."""
+        rows = self._database.read("SELECT * FROM crashes ORDER BY id DESC LIMIT ?", (limit,))
         return [(row["at"], _crash(row)) for row in rows]
 
     def _now(self) -> str:

@@ -27,8 +27,8 @@ class LedgerJob:
 
     id: str
     is_ended: bool
-    began: int | None
-    """Its number in the order of begins; None while it waits."""
+    start_number: int | None
+    """Its number in the order of starts; None while it waits."""
     name: str
     """As the system has it; not printable."""
     priority: Priority
@@ -66,6 +66,11 @@ def open_read_only(path: Path) -> Iterator[sqlite3.Connection]:
         ) from error
 
 
+def has_table(database: sqlite3.Connection, name: str) -> bool:
+    """Whether a table is there; a ledger that no daemon of this release has opened yet lacks some."""
+    return database.execute("SELECT 1 FROM sqlite_master WHERE name = ?", (name,)).fetchone() is not None
+
+
 def read_jobs(path: Path, *, inodes: Collection[int]) -> list[LedgerJob]:
     """Return the open jobs, and the ended ones whose files have these inodes; none if there is no ledger.
 
@@ -95,6 +100,59 @@ def read_completed(path: Path) -> list[Completed]:
         return [completed(row) for row in database.execute(NEWEST_COMPLETED)]
 
 
+@dataclass(frozen=True, kw_only=True)
+class Event:
+    """Something that happened."""
+
+    id: int
+    """Counts up; a reader that keeps the last one it has seen misses none."""
+    at: str
+    """UTC, ISO 8601."""
+    kind: str
+    job_id: str | None
+    message: str
+    """For a person; printable."""
+    data: dict[str, Any] | None = None
+    """Its facts for programs; None for events of releases that noted none."""
+
+
+def read_events(path: Path, *, after: int, limit: int) -> list[Event]:
+    """Return the first `limit` events after the one numbered `after`; none if there is no ledger.
+
+    Raises:
+        UnreadableLedger: it cannot be read.
+    """
+    if not path.exists():
+        return []
+    with open_read_only(path) as database:
+        rows = database.execute("SELECT * FROM events WHERE id > ? ORDER BY id LIMIT ?", (after, limit))
+        return [_event(row) for row in rows]
+
+
+def newest_event_id(path: Path) -> int:
+    """Return the number of the newest event; 0 without one.
+
+    Raises:
+        UnreadableLedger: it cannot be read.
+    """
+    if not path.exists():
+        return 0
+    with open_read_only(path) as database:
+        return int(database.execute("SELECT coalesce(max(id), 0) FROM events").fetchone()[0])
+
+
+def _event(row: sqlite3.Row) -> Event:
+    data = row["data"] if "data" in row.keys() else None  # noqa: SIM118  a row holds values
+    return Event(
+        id=row["id"],
+        at=row["at"],
+        kind=row["kind"],
+        job_id=row["job_id"],
+        message=row["message"],
+        data=json.loads(data) if data else None,
+    )
+
+
 def _job(row: sqlite3.Row) -> LedgerJob:
     columns = row.keys()
     is_new = "began" in columns
@@ -102,7 +160,7 @@ def _job(row: sqlite3.Row) -> LedgerJob:
     return LedgerJob(
         id=row["id"],
         is_ended=row["state"] in list(Outcome),
-        began=row["began"] if is_new and row["state"] == "processing" else None,
+        start_number=row["began"] if is_new and row["state"] == "processing" else None,
         name=os.fsdecode(row["name"]),
         priority=Priority(row["priority"]),
         sha256=row["sha256"],

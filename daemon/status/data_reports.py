@@ -1,8 +1,6 @@
-"""The reports on files' rows: `status/data_reports/NAME.json`, and how a person reads them."""
+"""The reports on files' rows: `status/data_reports/NAME.json`."""
 
 import os
-import shlex
-from collections.abc import Iterator
 from pathlib import Path
 
 from pydantic import ValidationError
@@ -11,12 +9,9 @@ from daemon.files.notes import note_beside
 from trainer.protocol.data_report import DataReport
 from trainer.protocol.files import UnreadableFile, read_json, write_json
 from trainer.protocol.layout import PRIVATE_MODE, Layout
-from trainer.protocol.text import printable
 
 SUFFIX = ".json"
 KEPT = 200  # reports; the newest
-LABELS_SHOWN = 5
-SIGNS = {"note": " ", "warning": "!", "block": "x"}
 
 
 def report_file(layout: Layout, name: str) -> Path:
@@ -68,47 +63,3 @@ def summary(report: DataReport) -> str | None:
         return None
     admitted = "admitted although " if report.blocks and report.is_admitted else ""
     return f"{report.file}: {admitted}{'; '.join(told)}"
-
-
-def report_lines(report: DataReport, *, is_in_queue: bool) -> list[str]:
-    """Return a report as lines for a terminal.
-
-    Args:
-        is_in_queue: whether `training_queue` knows the file.
-    """
-    facts = [f"{name:<18}{value}" for name, value in _facts(report)]
-    findings = [f"{SIGNS[finding.level]} {printable(finding.message)}" for finding in report.findings]
-    verdict = _verdict(report, is_in_queue=is_in_queue)
-    return [*facts, "", *(findings or ["nothing odd was found"]), "", verdict]
-
-
-def _facts(report: DataReport) -> Iterator[tuple[str, str]]:
-    yield "file", printable(report.file)
-    if report.is_refused_at_intake:
-        return  # nobody looked at the rows, so a figure would say nothing of them
-    yield "rows", f"{report.rows:,}, and {report.rejected_rows:,} rejected"
-    yield "looked at", f"{report.sampled_rows:,} rows ({report.validation}); copies among all rows"
-    if lengths := report.tokens:
-        shown = ", ".join(f"{name} {value:,}" for name, value in lengths.model_dump().items())
-        yield "tokens per row", shown
-    yield "too long", f"{report.over_max_length:.1%} have more than data.max_length ({report.max_length:,})"
-    yield "learned", f"{report.supervised_share:.1%} of the tokens"
-    yield "without target", f"{report.rows_without_target:,} rows"
-    yield "copies", f"{report.duplicate_rows:,} rows"
-    for name, values in report.classes.items():
-        labels = [f"{printable(value)} {times:,}" for value, times in values.items()]
-        yield name, ", ".join([*labels[:LABELS_SHOWN], *["…"] * (len(labels) > LABELS_SHOWN)])
-
-
-def _verdict(report: DataReport, *, is_in_queue: bool) -> str:
-    if report.is_refused_at_intake:
-        return "it is not taken in, and cannot be admitted; change what is marked x"
-    if not report.can_be_admitted:
-        return "it is not trained, and cannot be admitted; change what is marked x"
-    if report.is_blocked:
-        retry = f"training_queue retry {shlex.quote(report.file)} --admit"
-        way = retry if is_in_queue else f"drop it, and after it failed: {retry}"
-        return f"it is not trained, unless it is admitted: {way}"
-    if report.blocks:
-        return "it was admitted, so it is trained whatever is marked x"
-    return "it can be trained; what is marked ! is worth a look" if report.warnings else "it can be trained"

@@ -7,31 +7,17 @@ import psutil
 from trainer.protocol.status import Gpu, Memory
 
 
-def read_memory(worker_pid: int | None) -> Memory:
-    """Return what daemon, worker and machine use."""
+def read_memory(worker_rss_bytes: int | None) -> Memory:
+    """Return what daemon, worker and this machine use.
+
+    Args:
+        worker_rss_bytes: what its `Process` says, wherever it runs; None without a worker.
+    """
     return Memory(
         daemon_rss_bytes=psutil.Process().memory_info().rss,
-        worker_rss_bytes=_rss(worker_pid) if worker_pid else None,
+        worker_rss_bytes=worker_rss_bytes,
         system_available_bytes=psutil.virtual_memory().available,
     )
-
-
-def _rss(pid: int) -> int | None:
-    """Return what a process and those it has started use together."""
-    try:
-        worker = psutil.Process(pid)
-        own: int = worker.memory_info().rss
-        children = worker.children(recursive=True)
-    except psutil.Error:
-        return None  # it has just ended
-    return own + sum(_rss_or_nothing(child) for child in children)
-
-
-def _rss_or_nothing(process: psutil.Process) -> int:
-    try:
-        return int(process.memory_info().rss)
-    except psutil.Error:
-        return 0  # it has just ended
 
 
 class GpuReader:

@@ -1,26 +1,24 @@
-"""Jobs that have ended: from the last step until a durable checkpoint contains them and their files move."""
+"""Completion of a job: from its last step until a durable checkpoint contains it and its file moves."""
 
-import logging
 from collections.abc import Iterable
 
 from daemon.jobs.job_queue import Ending, JobQueue
 from daemon.jobs.reasons import reason_for
+from daemon.journal.events import JobReopened, TrainingEnded, TrainingFailed
+from daemon.journal.journal import Journal
 from daemon.ledger.ledger import Ledger
-from daemon.status.board import StatusBoard
 from trainer.protocol.failpoints import failpoint
 from trainer.protocol.job import FaultKind, Job, JobRecord, Outcome, Reason
 from trainer.protocol.messages import JobEnded, WorkerReady
-
-logger = logging.getLogger(__name__)
 
 
 class Completions:
     """What ended with the present worker, and how files are put away."""
 
-    def __init__(self, queue: JobQueue, ledger: Ledger, board: StatusBoard) -> None:
+    def __init__(self, queue: JobQueue, ledger: Ledger, journal: Journal) -> None:
         self._queue = queue
         self._ledger = ledger
-        self._board = board
+        self._journal = journal
         self._unsaved: set[str] = set()
         self._reasons: dict[str, Reason] = {}
         self.failed_files = 0
@@ -37,8 +35,6 @@ class Completions:
         self._ledger.end_attempt(job.id, record.outcome.value, record.message, is_charged=False)
         if event.fault:
             self._reasons[job.id] = self._reason(job, event.fault, record)
-        if event.fault is FaultKind.BAD_DATA:
-            self._board.error("BadFile", record.message or "", job.name)
         if event.durable:
             self._put_away([(job, record)])
         else:
@@ -48,23 +44,18 @@ class Completions:
     def saved(self, records: Iterable[JobRecord]) -> None:
         """Put the files away that a durable checkpoint contains."""
         records = list(records)
-        begun = {job.id: job for job in self._queue.processing()}
-        self._put_away([(begun[record.job_id], record) for record in records if record.job_id in begun])
+        started = {job.id: job for job in self._queue.processing()}
+        self._put_away([(started[record.job_id], record) for record in records if record.job_id in started])
         self._unsaved.difference_update(record.job_id for record in records)
 
-    def reopen_unlearned(self, ready: WorkerReady) -> None:
+    def reopen_untrained(self, ready: WorkerReady) -> None:
         """An older checkpoint had to be taken: files whose steps it does not have must be trained again."""
         finished = {record.job_id for record in ready.finished}
         for job_id in self._ledger.completed_after(ready.global_step):
             if job_id in finished:
                 continue
             name = self._queue.reopen(job_id)
-            message = f"{name or job_id} is not in the checkpoint that had to be taken; " + (
-                "it is trained again" if name else "its file is gone, so drop it again"
-            )
-            logger.warning(message, extra={"job_id": job_id})
-            self._ledger.add_event("reopened", message, job_id)
-            self._board.alert(f"reopened {job_id}", message)
+            self._journal.record(JobReopened(job_id=job_id, file=name, is_there=name is not None))
 
     def drop_unsaved(self) -> None:
         """The worker is gone: what it had not saved must be trained again, and may end otherwise."""
@@ -91,25 +82,31 @@ class Completions:
 
     def _reason(self, job: Job, kind: FaultKind, record: JobRecord) -> Reason:
         message = record.message or str(record.outcome)
-        return reason_for(job, kind, message, at=self._board.now_text(), attempts=1)
+        return reason_for(job, kind, message, at=self._journal.now_text(), attempts=1)
 
 
-def how_it_ended(name: str, event: JobEnded, *, loss: float | None) -> str:
-    """Say in a line how a job ended.
+def ended_event(job: Job, event: JobEnded, *, loss: float | None) -> TrainingEnded:
+    """Return the event that says how a job ended.
 
     Args:
         loss: of the newest step.
     """
     record = event.record
-    line = f"{record.outcome} {name}: {record.rows_trained} rows in {record.steps} steps"
-    if record.steps and loss is not None:
-        line += f", loss {loss:.4f}"
-    for number, what in (
+    counts = (
         (event.truncated_rows, "cut off at data.max_length"),
         (event.split_rows, "split at data.max_length"),
         (event.dropped_rows, "dropped, because they are longer than data.max_length"),
-        (event.rows_without_target, "had nothing left to learn"),
-    ):
-        if number:
-            line += f"; {number} rows {what}"
-    return line
+        (event.rows_without_target, "untrainable: no supervised token within data.max_length"),
+    )
+    ended = TrainingEnded(
+        job_id=job.id,
+        file=job.name,
+        outcome=record.outcome.value,
+        rows=record.rows_trained,
+        steps=record.steps,
+        loss=loss,
+        remarks=tuple(f"{number} rows {what}" for number, what in counts if number),
+    )
+    if record.outcome is not Outcome.FAILED:
+        return ended
+    return TrainingFailed(**vars(ended), reason=record.message or "")

@@ -31,6 +31,9 @@ class Signs:
     """In psutil's words: `running`, `sleeping`, `stopped`, `disk-sleep`, …"""
 
 
+NO_SIGNS = Signs(cpu_s=0.0, io_bytes=0, state="unknown")  # of a process that cannot be seen
+
+
 class Watch:
     """Watches one worker, from its start to its end.
 

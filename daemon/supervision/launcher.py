@@ -1,32 +1,41 @@
-"""Start a worker process.
+"""The seam between the daemon and its worker's machine: how one is started, and what is asked of it then.
 
-Whatever starts one is given data only, so that it may as well be another machine.
+The daemon knows a worker by two things only. The *connection*: over it both say what is to be trained and
+what was trained. It is a connected stream socket, a socket pair or TCP alike. And the *process*: it says
+whether it runs, how it ended, what it uses. Neither has to be on this machine. A worker elsewhere needs the
+connection, the working directory at the same path, and something on its machine that answers for its process.
+
+`LocalLauncher` (`local_launcher.py`) starts workers here; `run_daemon(launcher=...)` takes any other.
 """
 
 import os
 import socket
-import subprocess
-import sys
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from signal import SIGKILL, Signals
-from typing import BinaryIO, Protocol
+from signal import Signals
+from typing import Protocol
 
 import trainer
+from daemon.supervision.hang_watch import Signs
 from trainer.protocol.layout import Layout
 
-SEND_TIMEOUT_S = 20.0  # a worker that reads nothing for so long must not hold up the daemon
+FAREWELL_S = 10.0  # until one has ended that has said its last word or, on this machine, has hung up
 
 # How a service manager speaks with the daemon; a worker that answered would speak in its name
 NOT_FOR_WORKERS = ("NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID")
 
 
 class Process(Protocol):
-    """A worker that runs or has run, wherever that is."""
+    """A worker that runs or has run, wherever that is.
+
+    The daemon's loop waits for each answer, so none but `wait` may take longer than a moment. None raises:
+    what cannot be found out is unknown. One that is out of reach for good counts as ended.
+    """
 
     @property
-    def pid(self) -> int: ...
+    def pid(self) -> int:
+        """Its number where it runs, for people to read. The daemon looks nothing up by it."""
+        ...
 
     def poll(self) -> int | None:
         """Return its exit code, negative for a signal; None while it runs.
@@ -43,6 +52,22 @@ class Process(Protocol):
         """Wait for its end; return its exit code, or None if it still runs after `timeout_s`."""
         ...
 
+    def signs(self) -> Signs:
+        """Return what it and everything it has started have used so far; `NO_SIGNS` when that is unknown."""
+        ...
+
+    def memory_bytes(self) -> int | None:
+        """Return the memory that it and everything it has started hold; None when that is unknown."""
+        ...
+
+    def oom_kills(self) -> int:
+        """Return how many processes the kernel there has killed since the start because memory ran out."""
+        ...
+
+    def last_words(self, max_bytes: int) -> str:
+        """Return the end of what it has written to its standard error so far."""
+        ...
+
 
 @dataclass(frozen=True)
 class Launched:
@@ -50,96 +75,22 @@ class Launched:
 
     process: Process
     endpoint: socket.socket
-    """Our end of the connection to it."""
+    """Our end of the connection to it: a connected stream socket of any kind."""
+    outlives_connection_s: float = FAREWELL_S
+    """Seconds the process may live on after its connection has ended. A worker that a network has cut off
+    saves what it has trained and leaves by itself; one elsewhere needs as long as a step and a save take."""
 
 
 class Launcher(Protocol):
     """Starts workers for one working directory."""
 
     def launch(self, layout: Layout) -> Launched:
-        """Start a worker.
+        """Start a worker. The daemon does nothing else meanwhile, so this takes seconds at most.
 
         Raises:
-            OSError: the process cannot be started.
+            OSError: the process cannot be started, or has not connected.
         """
         ...
-
-
-class LocalProcess:
-    """A child process on this machine.
-
-    Args:
-        child: was started in a session of its own, so that it leads a process group.
-    """
-
-    def __init__(self, child: subprocess.Popen[bytes]) -> None:
-        self._child = child
-
-    @property
-    def pid(self) -> int:
-        return self._child.pid
-
-    def poll(self) -> int | None:
-        if self._child.returncode is None and self._has_ended():
-            self._kill_group()
-        return self._child.poll()
-
-    def signal(self, number: Signals) -> None:
-        if number is SIGKILL:
-            self._kill_group()
-        elif self._child.returncode is None:
-            os.kill(self.pid, number)
-
-    def wait(self, timeout_s: float) -> int | None:
-        with suppress(subprocess.TimeoutExpired):
-            self._child.wait(timeout_s)
-        return self.poll()
-
-    def _has_ended(self) -> bool:
-        """Whether it has, without taking note of it: until then its number is nobody else's."""
-        with suppress(ChildProcessError):
-            return os.waitid(os.P_PID, self.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
-        return False
-
-    def _kill_group(self) -> None:
-        if self._child.returncode is None:
-            with suppress(ProcessLookupError):
-                os.killpg(self.pid, SIGKILL)
-
-
-class LocalLauncher:
-    """Starts the worker as a child process on this machine."""
-
-    def launch(self, layout: Layout) -> Launched:
-        ours, theirs = socket.socketpair()
-        ours.settimeout(SEND_TIMEOUT_S)
-        arguments = ["--base-dir", str(layout.base), "--channel-fd", str(theirs.fileno())]
-        arguments += ["--parent-pid", str(os.getpid())]
-        with theirs, open_stderr(layout) as stderr:
-            child = subprocess.Popen(
-                # -P: a file in the working directory must not be mistaken for a module
-                [sys.executable, "-P", "-m", "trainer.mains.worker", *arguments],
-                stdin=subprocess.DEVNULL,
-                stdout=stderr,
-                stderr=stderr,
-                pass_fds=[theirs.fileno()],
-                env=worker_environment(),
-                start_new_session=True,  # Ctrl-C in the daemon's terminal is not meant for the worker
-            )
-        return Launched(LocalProcess(child), ours)
-
-
-def stderr_file(layout: Layout) -> Path:
-    """Return where the last words of the newest worker are."""
-    return layout.logs / "worker.stderr"
-
-
-def open_stderr(layout: Layout) -> BinaryIO:
-    """Open that file for a new worker; the words of the one before stay in `worker.stderr.1`."""
-    path = stderr_file(layout)
-    with suppress(FileNotFoundError):
-        path.replace(path.with_name(f"{path.name}.1"))
-    return path.open("wb")
 
 
 def worker_environment() -> dict[str, str]:

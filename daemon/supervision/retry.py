@@ -1,17 +1,13 @@
-"""What the end of a worker means for its job: who pays, what the next worker is told, when to give up."""
-
-import logging
+"""Retry after a crash: which job is charged, what the next attempt does differently, when to give up."""
 
 from daemon.jobs.job_queue import Ending, JobQueue
 from daemon.jobs.reasons import reason_for
-from daemon.ledger.ledger import Crash, Ledger
-from daemon.status.board import StatusBoard
+from daemon.journal.events import JobGivenUp, MicroBatchHalved, StepsLeftOut
+from daemon.journal.journal import Journal
+from daemon.ledger.ledger import Ledger
 from daemon.supervision.verdict import Verdict
 from trainer.config.schema import Settings
 from trainer.protocol.job import FaultKind, Job, Outcome, Window
-from trainer.protocol.text import printable
-
-logger = logging.getLogger(__name__)
 
 WINDOWS_LEFT_OUT = 2  # a file with not-finite losses in more places than that is at fault as a whole
 LINES_NAMED = 20
@@ -20,29 +16,12 @@ LINES_NAMED = 20
 class Retries:
     """Settles with the queue and the ledger what the ends of workers mean."""
 
-    def __init__(self, queue: JobQueue, ledger: Ledger, board: StatusBoard) -> None:
+    def __init__(self, queue: JobQueue, ledger: Ledger, journal: Journal) -> None:
         self._queue = queue
         self._ledger = ledger
-        self._board = board
+        self._journal = journal
         self.failed_files = 0
         """Files that were given up."""
-
-    def record(self, verdict: Verdict, job: Job | None) -> None:
-        """Note an end that was not in order, with the place the worker had got to."""
-        if verdict.kind is None:
-            return
-        reached = self._board.status
-        self._ledger.add_crash(
-            Crash(
-                kind=verdict.kind,
-                message=verdict.message,
-                details=verdict.details,
-                job_id=job.id if job else None,
-                display=printable(job.name) if job else None,
-                global_step=reached.current_step,
-                file_step=reached.file_step if job else None,
-            )
-        )
 
     def settle(self, job: Job, verdict: Verdict, *, may_blame_file: bool, max_attempts: int) -> None:
         """End the attempt, and have the job pay for it if it is to blame.
@@ -65,17 +44,16 @@ class Retries:
 
     def _leave_out(self, job: Job, verdict: Verdict) -> None:
         """Have the next worker leave out the steps that were not finite; give up when they are too many."""
-        earlier = self._ledger.lessons(job.id).left_out
+        earlier = self._ledger.retry_hints(job.id).left_out
         window = verdict.left_out
         if window is None or len(earlier) >= WINDOWS_LEFT_OUT:
             message = self._why_hopeless(job, verdict, earlier)
             self._give_up(job, FaultKind.NAN, verdict, message, attempts=len(earlier) + 1)
             return
         self._ledger.leave_out(job.id, window)
-        message = f"{job.name}: {self._name(job, window)} left out: {verdict.message}"
-        logger.error(message, extra={"job_id": job.id})
-        self._ledger.add_event("left_out", message, job.id)
-        self._board.alert(f"left_out {job.id}", message)
+        self._journal.record(
+            StepsLeftOut(job_id=job.id, file=job.name, steps=self._name(job, window), reason=verdict.message)
+        )
 
     def _why_hopeless(self, job: Job, verdict: Verdict, earlier: tuple[Window, ...]) -> str:
         text = verdict.message
@@ -94,22 +72,22 @@ class Retries:
 
     def _halve_micro_batch(self, job: Job) -> None:
         frozen = Settings.model_validate(self._ledger.frozen_settings(job.id) or {})
-        tokens = self._ledger.lessons(job.id).micro_batch_tokens or frozen.training.micro_batch_tokens
-        if tokens == "auto":  # a job tells its number before its first step, so there is none to halve
-            message = f"{job.name}: memory ran out before its first step; the next try begins in the same way"
-        else:
+        tokens = self._ledger.retry_hints(job.id).micro_batch_tokens or frozen.training.micro_batch_tokens
+        halved = None
+        if tokens != "auto":  # else it crashed before it had a number, so there is none to halve
             halved = max(1, tokens // 2)
             self._ledger.limit_micro_batch(job.id, halved)
-            message = f"{job.name}: the next try has {halved} instead of {tokens} tokens at once"
-        logger.warning(message, extra={"job_id": job.id})
-        self._ledger.add_event("micro_batch", message, job.id)
+        before = None if halved is None else int(tokens)
+        self._journal.record(
+            MicroBatchHalved(job_id=job.id, file=job.name, before_tokens=before, tokens=halved)
+        )
 
     def _give_up(self, job: Job, kind: FaultKind, verdict: Verdict, message: str, attempts: int) -> None:
-        at = self._board.now_text()
+        at = self._journal.now_text()
         reason = reason_for(job, kind, message, at=at, attempts=attempts, details=verdict.details)
         self._queue.finish([Ending(job=job, outcome=Outcome.FAILED, reason=reason)])
         self.failed_files += 1
-        logger.error("gave up on %s after %d attempts", job.name, attempts, extra={"job_id": job.id})
+        self._journal.record(JobGivenUp(job_id=job.id, file=job.name, attempts=attempts, reason=message))
 
 
 def _steps(window: Window) -> str:

@@ -4,7 +4,7 @@ import signal
 from dataclasses import dataclass
 
 from trainer.protocol.job import FaultKind, Window
-from trainer.protocol.messages import Faulted, Leaving
+from trainer.protocol.messages import CONNECTION_LOST, Faulted, Leaving
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -16,7 +16,7 @@ class End:
     last_word: Faulted | Leaving | None = None
     """What it said itself before it went."""
     was_dismissed: bool = False
-    """It was told to leave."""
+    """It was asked to leave."""
     hang: str | None = None
     """How it hung, if that is why it was ended."""
     killed_because: str | None = None
@@ -36,7 +36,7 @@ class Verdict:
     """How a worker ended."""
 
     kind: FaultKind | None
-    """None when it left because it was told to."""
+    """None when it left because it was asked to."""
     message: str
     details: str | None = None
     """Traceback, or its last words."""
@@ -45,7 +45,7 @@ class Verdict:
     left_out: Window | None = None
     """The steps that the job must leave out to go on."""
     was_preempted: bool = False
-    """Somebody other than the daemon told it to leave."""
+    """Somebody other than the daemon asked it to leave."""
 
 
 def judge(end: End) -> Verdict:
@@ -60,6 +60,9 @@ def judge(end: End) -> Verdict:
             return Verdict(word.fault, message, word.traceback, word.message, left_out=word.left_out)
         case Leaving() as word if end.exit_code == 0 or end.killed_because:  # everything is saved either way
             return Verdict(None, word.reason, was_preempted=not end.was_dismissed)
+    if end.exit_code == CONNECTION_LOST:
+        message = "the connection to the worker was lost, so it saved what it could and left"
+        return Verdict(None, message, was_preempted=True)
     if end.killed_because:
         return Verdict(None if end.was_given_up else FaultKind.CRASH, end.killed_because, details)
     if end.exit_code == -signal.SIGTERM:

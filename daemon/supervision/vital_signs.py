@@ -1,8 +1,8 @@
-"""Read from the system whether a process computes, reads or writes."""
+"""Read from this machine's system whether a process computes, reads or writes, and how much memory it has."""
 
 import psutil
 
-from daemon.supervision.hang_watch import Signs
+from daemon.supervision.hang_watch import NO_SIGNS, Signs
 
 
 def read_signs(pid: int) -> Signs:
@@ -12,8 +12,26 @@ def read_signs(pid: int) -> Signs:
         family = [process, *process.children(recursive=True)]
         state = str(process.status())
     except psutil.Error:
-        return Signs(cpu_s=0.0, io_bytes=0, state="unknown")
+        return NO_SIGNS
     return Signs(sum(map(_cpu_s, family)), sum(map(_io_bytes, family)), state)
+
+
+def read_rss(pid: int) -> int | None:
+    """Return what a process and those it has started use together, in bytes; None once it has ended."""
+    try:
+        process = psutil.Process(pid)
+        own: int = process.memory_info().rss
+        children = process.children(recursive=True)
+    except psutil.Error:
+        return None
+    return own + sum(_rss_or_nothing(child) for child in children)
+
+
+def _rss_or_nothing(process: psutil.Process) -> int:
+    try:
+        return int(process.memory_info().rss)
+    except psutil.Error:
+        return 0  # it has just ended
 
 
 def _cpu_s(process: psutil.Process) -> float:

@@ -1,4 +1,7 @@
-"""The worker as the daemon sees it: a process, a connection, and how much time it has left."""
+"""The worker as the daemon sees it: a process, a connection, and how much time it has left.
+
+Where the process runs, only its launcher knows.
+"""
 
 import logging
 from collections.abc import Callable
@@ -6,11 +9,9 @@ from dataclasses import dataclass
 from signal import SIGKILL, SIGTERM, SIGUSR1, Signals
 
 from daemon.supervision.hang_watch import Watch
-from daemon.supervision.launcher import SEND_TIMEOUT_S, Launcher, stderr_file
-from daemon.supervision.oom_kills import count_oom_kills
+from daemon.supervision.launcher import FAREWELL_S, Launcher
 from daemon.supervision.verdict import End, Verdict, judge
-from daemon.supervision.vital_signs import read_signs
-from trainer.protocol.channel import Channel, ChannelClosed
+from trainer.protocol.channel import Channel, ChannelClosed, NotRead
 from trainer.protocol.layout import Layout
 from trainer.protocol.messages import EVENTS, Command, Event, Faulted, Leaving, ShutDown
 from trainer.protocol.text import printable
@@ -18,7 +19,7 @@ from trainer.protocol.text import printable
 TAIL_BYTES = 16384  # the stacks of all threads fit
 STACKS_S = 2.0  # time to write them
 SAVE_S = 10.0  # time for one that hung to save after all, if it can
-FAREWELL_S = 10.0  # time to end after it has said its last word
+SEND_TIMEOUT_S = 20.0  # a worker that reads nothing for so long must not hold up the daemon
 KILL_WAIT_S = 10.0  # one that waits for a broken disk does not even die of SIGKILL
 MOST_CHUNKS = 256  # read in one go, so that a talkative worker does not keep the daemon from its other work
 
@@ -46,11 +47,10 @@ class WorkerProcess:
     def __init__(
         self, launcher: Launcher, layout: Layout, watch: Watch, *, clock: Callable[[], float]
     ) -> None:
-        self._oom_kills_before = count_oom_kills()
         launched = launcher.launch(layout)
         self._process = launched.process
-        self._channel: Channel[Event] = Channel(launched.endpoint, EVENTS)
-        self._layout = layout
+        self._outlives_connection_s = launched.outlives_connection_s
+        self._channel: Channel[Event] = Channel(launched.endpoint, EVENTS, send_timeout_s=SEND_TIMEOUT_S)
         self._watch = watch
         self._clock = clock
         self._unheard: list[Event] = []
@@ -64,7 +64,12 @@ class WorkerProcess:
 
     @property
     def pid(self) -> int:
+        """Its number where it runs, for people to read."""
         return self._process.pid
+
+    def memory_bytes(self) -> int | None:
+        """Return the memory that it and everything it has started hold; None when that is unknown."""
+        return self._process.memory_bytes()
 
     def fileno(self) -> int:
         """Return the descriptor to wait for."""
@@ -84,9 +89,10 @@ class WorkerProcess:
         self._was_dismissed |= isinstance(command, ShutDown)
         try:
             self._channel.send(command)
-        except ChannelClosed as error:
-            if isinstance(error.__cause__, TimeoutError):
-                self._kill(f"the worker read nothing for {SEND_TIMEOUT_S:.0f} s, so it was killed")
+        except NotRead:
+            self._kill(f"the worker read nothing for {SEND_TIMEOUT_S:.0f} s, so it was killed")
+        except ChannelClosed:
+            return
 
     def events(self) -> list[Event]:
         """Return what it has said since the last call."""
@@ -103,7 +109,7 @@ class WorkerProcess:
                 self._hear(self._channel.receive(0))
         except ChannelClosed:
             self._is_connected = False
-            self._expect_end("closed its connection")
+            self._expect_end("closed its connection", self._outlives_connection_s)
         except (ValueError, RecursionError) as error:
             self._is_connected = False
             words = printable(str(error), limit=500)
@@ -116,14 +122,14 @@ class WorkerProcess:
             self._watch.hear(event, self._clock())
             if isinstance(event, Faulted | Leaving):
                 self._last_word = event
-                self._expect_end("said its last word")
+                self._expect_end("said its last word", FAREWELL_S)
 
     # ---- ending
 
     def dismiss_by(self, deadline: float) -> None:
         """Let it go on until `deadline` (monotonic seconds); after that it is ended by force."""
         grace_s = deadline - self._clock()
-        why = f"had not left {grace_s:.0f} s after it was told to"
+        why = f"had not left {grace_s:.0f} s after it was asked to"
         self._plan(deadline, SIGKILL, why, spares_a_save=True)
 
     def ended(self) -> Verdict | None:
@@ -148,7 +154,7 @@ class WorkerProcess:
         self._process.wait(KILL_WAIT_S)
 
     def _supervise(self, now: float) -> None:
-        if self._hang is None:
+        if self._hang is None and self._is_connected:  # else it cannot be heard, and its time is set already
             self._look_for_hang(now)
         while self._ladder and self._ladder[0].at <= now:
             rung = self._ladder.pop(0)
@@ -161,7 +167,7 @@ class WorkerProcess:
 
     def _look_for_hang(self, now: float) -> None:
         if self._watch.wants_signs(now):
-            self._watch.see(read_signs(self.pid), now)
+            self._watch.see(self._process.signs(), now)
         self._hang = self._watch.hang(now)
         if self._hang:
             logger.error("the worker hangs: %s; it is ended", self._hang)
@@ -169,9 +175,9 @@ class WorkerProcess:
             self._plan(now + STACKS_S, SIGTERM, "hung")
             self._plan(now + STACKS_S + SAVE_S, SIGKILL, "hung")
 
-    def _expect_end(self, what_it_did: str) -> None:
-        why = f"{what_it_did} and had not ended {FAREWELL_S:.0f} s later"
-        self._plan(self._clock() + FAREWELL_S, SIGKILL, why)
+    def _expect_end(self, what_it_did: str, within_s: float) -> None:
+        why = f"{what_it_did} and had not ended {within_s:.0f} s later"
+        self._plan(self._clock() + within_s, SIGKILL, why)
 
     def _plan(self, at: float, number: Signals, why: str, *, spares_a_save: bool = False) -> None:
         self._ladder.append(Rung(at, number, why, spares_a_save))
@@ -182,7 +188,7 @@ class WorkerProcess:
         self._process.signal(SIGKILL)
 
     def _judge(self, exit_code: int) -> Verdict:
-        tail = self._stderr_tail()
+        tail = self._process.last_words(TAIL_BYTES)
         if self._hang:
             for line in tail.splitlines():
                 logger.error("the worker that hung: %s", line)
@@ -194,17 +200,8 @@ class WorkerProcess:
                 hang=self._hang,
                 killed_because=self._killed_because,
                 was_given_up=self._was_given_up,
-                oom_kills=count_oom_kills() - self._oom_kills_before,
+                oom_kills=self._process.oom_kills(),
                 was_saving=self._watch.section == "saving",
                 stderr_tail=tail,
             )
         )
-
-    def _stderr_tail(self) -> str:
-        path = stderr_file(self._layout)
-        try:
-            with path.open("rb") as file:
-                file.seek(max(0, path.stat().st_size - TAIL_BYTES))
-                return file.read().decode("utf-8", "replace").strip()
-        except OSError:
-            return ""

@@ -34,14 +34,14 @@ class Busy:
     job_id: str
     priority: Priority
     prepared_job: str | None = None
-    """The job it was told to get ready for."""
+    """The job it was asked to prepare."""
     is_being_preempted: bool = False
-    """It was told to let this job wait, and has not answered yet."""
+    """It was asked to let this job wait, and has not answered yet."""
 
 
 @dataclass(frozen=True)
 class Leaving:
-    """The worker was told to save and leave."""
+    """The worker was asked to save and leave."""
 
     job_id: str | None = None
     """The job it had, which goes on at the next start."""

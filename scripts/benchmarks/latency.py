@@ -12,9 +12,9 @@ import time
 from pathlib import Path
 from typing import Any
 
-from daemon.cli.queue_view import queued_files
 from daemon.files.identity import identity_of
 from daemon.jobs.job_queue import JobQueue
+from daemon.jobs.listing import queued_files
 from daemon.ledger.ledger import Ledger
 from scripts.benchmarks.daemon_process import DaemonProcess, running
 from scripts.benchmarks.results import Cell, Table, parser_for, percentile, publish

@@ -15,16 +15,16 @@ import socket
 import subprocess
 import sys
 import traceback
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
 from signal import SIGKILL, Signals
-from types import SimpleNamespace
 from typing import Any
 
 import psutil
 
-from daemon.supervision.launcher import SEND_TIMEOUT_S, Launched, open_stderr, worker_environment
+from daemon.supervision.launcher import Launched, worker_environment
+from daemon.supervision.local_launcher import LocalProcess, open_stderr, stderr_file
 from trainer.protocol.layout import Layout
 
 CHUNK_BYTES = 65536
@@ -32,103 +32,91 @@ MOST_DESCRIPTORS = 8
 FREE_DESCRIPTORS = 300  # from here on a child puts descriptors aside while it gives others their numbers
 
 
-@dataclass
-class NurseryProcess:
-    """A child of the nursery, which tells how it ended."""
+class Forked:
+    """A child of the nursery: as much of `subprocess.Popen` as our launchers use."""
 
-    pid: int
-    line: socket.socket
-    code: int | None = None
+    def __init__(self, pid: int, line: socket.socket) -> None:
+        self.pid = pid
+        self.returncode: int | None = None
+        self._line = line  # by which the nursery tells how it ended
 
     def poll(self) -> int | None:
-        return self.wait(0)
+        return self._wait(0)
 
-    def signal(self, number: Signals) -> None:
-        if self.code is None:
+    def wait(self, timeout: float | None = None) -> int:
+        code = self._wait(timeout)
+        if code is None:
+            raise subprocess.TimeoutExpired(f"process {self.pid}", timeout or 0.0)
+        return code
+
+    def kill(self) -> None:
+        if self.poll() is None:
             with suppress(ProcessLookupError):
-                os.killpg(self.pid, number) if number is SIGKILL else os.kill(self.pid, number)
+                os.kill(self.pid, SIGKILL)
 
-    def wait(self, timeout_s: float | None) -> int | None:
-        if self.code is None and select.select([self.line], [], [], timeout_s)[0]:
-            said = self.line.recv(CHUNK_BYTES)
-            self.code = int(said) if said else -SIGKILL  # the nursery itself is gone
-            self.line.close()
-        return self.code
+    def _wait(self, timeout_s: float | None) -> int | None:
+        if self.returncode is None and select.select([self._line], [], [], timeout_s)[0]:
+            said = self._line.recv(CHUNK_BYTES)
+            self.returncode = int(said) if said else -SIGKILL  # the nursery itself is gone
+            self._line.close()
+        return self.returncode
 
 
 def fork(
     address: Path,
     module: str,
-    arguments: list[str],
-    descriptors: dict[int, int],
+    arguments: Sequence[str],
+    descriptors: Mapping[int, int],
     *,
-    environment: dict[str, str] | None = None,
-    **wishes: Any,
-) -> NurseryProcess:
+    environment: Mapping[str, str] | None = None,
+    failpoint: str = "",
+    overtaken_at: int | None = None,
+) -> Forked:
     """Have the nursery at `address` do what `python -P -m module arguments` does, in a session of its own.
 
     Args:
         arguments: the number behind `--parent-pid` becomes the nursery's.
         descriptors: of this process, by the numbers they get in the other one; without 0 it reads nothing.
         environment: None for that of this process.
-        wishes: `failpoint` where it is to die, and the step `overtaken_at` which it waits to be overtaken.
+        failpoint: where it is to die.
+        overtaken_at: the step at which it waits to be overtaken.
     """
     order = {
         "module": module,
-        "arguments": arguments,
-        "descriptors": list(descriptors),
-        "environment": dict(os.environ) if environment is None else environment,
+        "arguments": [*arguments],
+        "descriptors": [*descriptors],
+        "environment": dict(os.environ if environment is None else environment),
         "folder": str(Path.cwd()),
-        **wishes,
+        "failpoint": failpoint,
+        "overtaken_at": overtaken_at,
     }
     line = socket.socket(socket.AF_UNIX)
     line.connect(str(address))
     with line.makefile("wb") as whole:
-        socket.send_fds(line, [b"."], list(descriptors.values()))
+        socket.send_fds(line, [b"."], [*descriptors.values()])
         whole.write(json.dumps(order).encode() + b"\n")
-    return NurseryProcess(int(line.recv(CHUNK_BYTES)), line)
+    return Forked(int(line.recv(CHUNK_BYTES)), line)
 
 
-class ForkedPopen:
-    """As much of `subprocess.Popen` as our launchers use, for `python -P -m module arguments`."""
+def forked_popen(address: Path) -> Callable[..., Forked]:
+    """Return what a module can have for `subprocess.Popen`, so that the nursery forks what it starts."""
 
-    def __init__(self, address: Path, command: list[str], *, pass_fds: list[int], **how: Any) -> None:
-        if command[:3] != [sys.executable, "-P", "-m"]:
-            raise ValueError(f"{command} is no module that a nursery can run")
-        standard = {
-            number: how[name] if isinstance(how[name], int) else how[name].fileno()
-            for number, name in ((1, "stdout"), (2, "stderr"))
-            if name in how
-        }
-        descriptors = {number: number for number in [1, 2, *pass_fds]} | standard
-        self._process = fork(address, command[3], command[4:], descriptors, environment=how.get("env"))
-        self.pid = self._process.pid
-        self.args = command
+    def popen(command: list[str], *, pass_fds: Sequence[int], env: Mapping[str, str], **how: Any) -> Forked:
+        python, isolation, is_module, module, *arguments = command
+        assert [python, isolation, is_module] == [sys.executable, "-P", "-m"], command
+        assert how.keys() <= {"stdin"}, f"{how.keys()} are not known here"
+        descriptors = {number: number for number in (1, 2, *pass_fds)}
+        return fork(address, module, arguments, descriptors, environment=env)
 
-    @property
-    def returncode(self) -> int | None:
-        return self._process.code
-
-    def poll(self) -> int | None:
-        return self._process.poll()
-
-    def wait(self, timeout: float | None = None) -> int:
-        code = self._process.wait(timeout)
-        if code is None:
-            raise subprocess.TimeoutExpired(self.args, timeout or 0.0)
-        return code
-
-    def kill(self) -> None:
-        self._process.signal(SIGKILL)
+    return popen
 
 
-def subprocess_of(address: Path) -> SimpleNamespace:
-    """Return what a module can have in place of `subprocess`, so that the nursery forks what it starts."""
+class ForkedWorker(LocalProcess):
+    """A worker that is a child of the nursery, which may have taken note of its end before anybody here."""
 
-    def popen(command: list[str], **how: Any) -> ForkedPopen:
-        return ForkedPopen(address, command, **how)
-
-    return SimpleNamespace(**vars(subprocess) | {"Popen": popen})
+    def signal(self, number: Signals) -> None:
+        with suppress(ProcessLookupError):
+            super().signal(number)
 
 
 class NurseryLauncher:
@@ -143,11 +131,10 @@ class NurseryLauncher:
 
     def launch(self, layout: Layout) -> Launched:
         ours, theirs = socket.socketpair()
-        ours.settimeout(SEND_TIMEOUT_S)
         number = theirs.fileno()
         arguments = ["--base-dir", str(layout.base), "--channel-fd", str(number), "--parent-pid", "0"]
         with theirs, open_stderr(layout) as stderr:
-            process = fork(
+            child = fork(
                 self._address,
                 "trainer.mains.worker",
                 arguments,
@@ -156,7 +143,7 @@ class NurseryLauncher:
                 failpoint=self._failpoint(layout),
                 overtaken_at=self._overtaken_at(layout),
             )
-        return Launched(process, ours)
+        return Launched(ForkedWorker(child, stderr_file(layout)), ours)  # type: ignore[arg-type]
 
     @staticmethod
     def _failpoint(layout: Layout) -> str:
@@ -242,9 +229,8 @@ def become(order: dict[str, Any], descriptors: list[int]) -> None:
     os.environ.update(order["environment"])
     os.chdir(order["folder"])
     signal.signal(signal.SIGINT, signal.default_int_handler)
-    if order.get("failpoint"):
-        failpoints.arm(order["failpoint"])
-    if order.get("overtaken_at") is not None:
+    failpoints.arm(order["failpoint"])
+    if order["overtaken_at"] is not None:
         wait_to_be_overtaken(order["overtaken_at"])
     arguments = order["arguments"]
     if "--parent-pid" in arguments:

@@ -25,6 +25,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from daemon.jobs.job_queue import JobQueue
+from daemon.journal.journal import Journal
 from daemon.ledger.ledger import Ledger
 from trainer.checkpoints.retention import Retention
 from trainer.checkpoints.store import CheckpointStore
@@ -147,7 +148,7 @@ def examine(base: Path, before: Announced) -> list[str]:
     if not before.waiting:
         return problems
     ledger = Ledger(layout.ledger_file, clock=time.time)
-    JobQueue(layout, ledger).recover()
+    JobQueue(layout, ledger, Journal([])).recover()
     ledger.close()
     for number in range(1, before.waiting + 1):
         places = [path for path in layout.queue.rglob(f"{number}.jsonl")]

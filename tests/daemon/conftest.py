@@ -8,6 +8,7 @@ from types import SimpleNamespace
 import pytest
 
 from daemon.jobs.job_queue import JobQueue
+from daemon.journal.journal import Journal, LedgerRows
 from daemon.ledger.ledger import Ledger
 from tests.daemon.rig import Rig
 from tests.support import FakeClock
@@ -29,8 +30,13 @@ def ledger(layout: Layout) -> Iterator[Ledger]:
 
 
 @pytest.fixture
-def queue(layout: Layout, ledger: Ledger) -> JobQueue:
-    queue = JobQueue(layout, ledger)
+def journal(ledger: Ledger) -> Journal:
+    return Journal([LedgerRows(ledger)], clock=FakeClock(1_000_000_000.0))
+
+
+@pytest.fixture
+def queue(layout: Layout, ledger: Ledger, journal: Journal) -> JobQueue:
+    queue = JobQueue(layout, ledger, journal)
     queue.recover()
     return queue
 
@@ -45,7 +51,7 @@ def rig(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Rig]:
     monkeypatch.setattr("daemon.app._Signals", lambda: by_hand)
     monkeypatch.setattr("daemon.app.ignore_lease_breaks", lambda: None)
     monkeypatch.setattr("daemon.app.set_up_logging", lambda *args, **kwargs: None)
-    monkeypatch.setattr("daemon.supervision.supervisor.backoff_s", lambda failures, *, maximum_s: 0.0)
+    monkeypatch.setattr("daemon.supervision.worker_exit.backoff_s", lambda failures, *, maximum_s: 0.0)
     yield rig
     rig.stop_if_running()
     os.umask(umask)

@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from daemon.app import run_daemon
-from daemon.supervision.launcher import Launched, LocalProcess, open_stderr
+from daemon.supervision.launcher import Launched
+from daemon.supervision.local_launcher import LocalProcess, open_stderr, stderr_file
 from tests.support import PATIENCE_S, eventually, rows, write_jsonl
 from trainer.protocol.job import Outcome
 from trainer.protocol.layout import Layout
@@ -46,7 +47,7 @@ class FakeLauncher:
                 start_new_session=True,
             )
         self.launched.append(process)
-        return Launched(LocalProcess(process), ours)
+        return Launched(LocalProcess(process, stderr_file(layout)), ours)
 
 
 class Rig:
@@ -55,7 +56,7 @@ class Rig:
     def __init__(self, base: Path) -> None:
         self.layout = Layout(base)
         self.layout.create()
-        self.launcher = FakeLauncher()
+        self.launcher: Any = FakeLauncher()
         self.exit_code: int | None = None
         self.stop_soon: Callable[[], None] = lambda: None
         self._thread: threading.Thread | None = None

@@ -8,7 +8,7 @@ from tests.daemon.rig import Rig
 from trainer.protocol.job import Outcome, Priority
 from trainer.protocol.manifest import CHECKSUM, Manifest, Progress, checksum
 
-SET_ASIDE = "set aside low.jsonl after 1 steps: a more urgent file comes first"
+PREEMPTED = "preempted low.jsonl after 1 steps: a more urgent file comes first"
 
 
 @pytest.fixture
@@ -45,8 +45,8 @@ def test_a_file_that_was_set_aside_waits_under_its_id_and_pays_nothing(overtaken
 
     assert (low["state"], low["attempts"]) == ("waiting", 0)
     assert (overtaken.layout.waiting(Priority.LOW) / "low.jsonl").exists()
-    assert [row["verdict"] for row in overtaken.read("SELECT * FROM attempts")] == ["set_aside", None]
-    assert overtaken.events("set_aside") == [SET_ASIDE]
+    assert [row["verdict"] for row in overtaken.read("SELECT * FROM attempts")] == ["preempted", None]
+    assert overtaken.events("preempted") == [PREEMPTED]
 
 
 def test_nothing_takes_over_if_the_settings_forbid_it(rig):
@@ -61,7 +61,7 @@ def test_nothing_takes_over_if_the_settings_forbid_it(rig):
     rig.go()
 
     rig.until_in(Outcome.COMPLETED, "low.jsonl", "high.jsonl")
-    assert rig.events("set_aside") == []
+    assert rig.events("preempted") == []
 
 
 def test_a_file_that_ends_before_it_is_set_aside_has_simply_ended(rig):
@@ -75,7 +75,7 @@ def test_a_file_that_ends_before_it_is_set_aside_has_simply_ended(rig):
     rig.go()
 
     rig.until_in(Outcome.COMPLETED, "low.jsonl", "high.jsonl")
-    assert rig.events("set_aside") == []
+    assert rig.events("preempted") == []
     assert len(rig.read("SELECT * FROM attempts")) == 2
 
 
@@ -95,7 +95,7 @@ def test_a_skip_that_crosses_the_setting_aside_is_not_lost(rig):
     assert rig.until_answered("skip") == "skipped"
     rig.until_in(Outcome.SKIPPED, "low.jsonl", "low.jsonl.reason.json")
     rig.until_in(Outcome.COMPLETED, "high.jsonl")
-    assert rig.events("set_aside") == [SET_ASIDE]
+    assert rig.events("preempted") == [PREEMPTED]
     assert cursors(rig) == []
 
 
@@ -167,7 +167,7 @@ def test_a_file_made_more_urgent_while_it_is_set_aside_goes_on_where_it_was(over
 
     overtaken.until_in(Outcome.COMPLETED, "low.jsonl", "high.jsonl")
     assert steps(overtaken) == TAKEN_OVER
-    assert overtaken.events("set_aside") == [SET_ASIDE]
+    assert overtaken.events("preempted") == [PREEMPTED]
 
 
 def test_without_its_ledger_a_file_that_was_set_aside_still_goes_on_where_it_was(overtaken):

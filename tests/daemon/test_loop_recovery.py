@@ -10,9 +10,9 @@ from daemon.intake import intake
 from daemon.jobs import job_queue
 from daemon.jobs.job_queue import JobQueue
 from daemon.ledger.ledger import Ledger
-from daemon.loop import Daemon
 from daemon.status.board import StatusBoard
 from daemon.supervision.supervisor import Supervisor
+from daemon.supervision.worker_reports import WorkerReports
 from trainer.protocol.job import Outcome
 from trainer.protocol.messages import WorkerReady
 
@@ -86,7 +86,7 @@ def test_a_request_whose_file_cannot_be_removed_is_obeyed_once(rig, monkeypatch)
     def refuse(request):
         raise OSError(errno.EROFS, "Read-only file system")
 
-    monkeypatch.setattr(Daemon, "_remove", staticmethod(refuse))
+    monkeypatch.setattr("daemon.commands.remove_request", refuse)
     rig.start()
 
     rig.command("stop")
@@ -102,12 +102,12 @@ def test_a_file_that_the_checkpoint_does_not_contain_after_all_is_trained_again(
     rig.until_in(Outcome.COMPLETED, "a.jsonl")
     assert rig.stop() == 0
 
-    on_ready = Supervisor._on_ready
+    on_ready = WorkerReports._on_ready
 
     def with_an_older_checkpoint(self, ready: WorkerReady):
         on_ready(self, ready.model_copy(update={"global_step": 0, "finished": (), "recent_steps": ()}))
 
-    monkeypatch.setattr(Supervisor, "_on_ready", with_an_older_checkpoint)
+    monkeypatch.setattr(WorkerReports, "_on_ready", with_an_older_checkpoint)
     rig.start()
     rig.drop("b.jsonl")
 

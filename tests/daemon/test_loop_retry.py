@@ -75,7 +75,7 @@ def test_a_file_that_does_not_fit_into_memory_is_tried_with_half_as_many_tokens_
     rig.until_in(Outcome.COMPLETED, "a.jsonl")
     [job] = rig.read("SELECT * FROM jobs")
     assert (job["attempts"], job["micro_batch_tokens"]) == (2, 25)
-    assert [row["kind"] for row in rig.read("SELECT * FROM deaths")] == ["gpu_out_of_memory"] * 2
+    assert [row["kind"] for row in rig.read("SELECT * FROM crashes")] == ["gpu_out_of_memory"] * 2
 
 
 def test_a_file_that_never_fits_fails_after_its_attempts(rig):
@@ -130,7 +130,7 @@ def test_a_worker_that_cannot_save_shows_as_blocked_until_it_can_and_loses_nothi
     rig.until(lambda: "no space left" not in rig.status()["alerts"], "the end of the alert")
     assert "no space left" in shown["alerts"]
     assert is_still_there
-    assert rig.events("blocked") == ["no space left"]
+    assert rig.events("blocked") == ["blocked: no space left"]
     assert len(rig.launcher.launched) == 1
 
 
@@ -171,18 +171,18 @@ def test_a_notice_is_shown_and_noted(rig):
     rig.until(lambda: rig.events("notice") == ["the loss jumped"], "the event")
 
 
-# ---- deaths
+# ---- crashes
 
 
-def test_every_death_is_noted_with_the_place_it_happened_at(rig):
+def test_every_crash_is_noted_with_the_place_it_happened_at(rig):
     rig.launcher.environment = {"FAKE_CRASH": "a.jsonl:3"}
     rig.start()
 
     rig.drop("a.jsonl")
 
     reason_of(rig)
-    rig.until(lambda: len(rig.read("SELECT * FROM deaths")) == 3, "three deaths")
-    [first, *_] = rig.read("SELECT * FROM deaths ORDER BY id")
+    rig.until(lambda: len(rig.read("SELECT * FROM crashes")) == 3, "three crashes")
+    [first, *_] = rig.read("SELECT * FROM crashes ORDER BY id")
     assert (first["kind"], first["display"], first["file_step"]) == ("crash", "a.jsonl", 2)
     assert first["message"] == "the worker exited with code 13"
     assert first["details"] == "segmentation fault at a.jsonl:3"
@@ -196,4 +196,4 @@ def test_a_worker_that_leaves_as_told_has_not_died(rig):
     rig.stop()
 
     assert len(rig.events("worker_ended")) == 1
-    assert rig.read("SELECT * FROM deaths") == []
+    assert rig.read("SELECT * FROM crashes") == []

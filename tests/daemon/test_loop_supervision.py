@@ -35,7 +35,7 @@ def test_a_worker_that_somebody_sent_away_costs_the_file_nothing(rig):
     rig.until_in(Outcome.COMPLETED, "a.jsonl")
     [job] = rig.read("SELECT * FROM jobs")
     assert job["attempts"] == 0
-    assert "the worker was killed by SIGTERM" in rig.events("worker_ended")
+    assert "worker left: the worker was killed by SIGTERM" in rig.events("worker_ended")
     assert rig.status()["last_error"] is None
 
 
@@ -60,7 +60,7 @@ def test_a_missing_folder_blocks_before_anything_is_begun_and_clears_by_itself(r
     rig.until_in(Outcome.COMPLETED, "a.jsonl")
     assert shown["status_reason"].startswith(f"{models_away}: is missing;")
     assert launched == 0
-    assert rig.events("blocked") == [shown["status_reason"]]
+    assert rig.events("blocked") == [f"blocked: {shown['status_reason']}"]
 
 
 def test_a_file_that_cannot_be_begun_stays_in_its_folder(rig, models_away):

@@ -4,12 +4,13 @@ python -m tests.end_to_end.run_command SOCKET ARGUMENTS…
 """
 
 import sys
+from functools import partial
 from pathlib import Path
 
+from daemon import app
 from daemon.cli.training_daemon import main
-from daemon.supervision import launcher
-from tests.crash.nursery import subprocess_of
+from tests.crash.nursery import NurseryLauncher
 
 if __name__ == "__main__":
-    launcher.subprocess = subprocess_of(Path(sys.argv.pop(1)))  # type: ignore[assignment]
+    app.LocalLauncher = partial(NurseryLauncher, Path(sys.argv.pop(1)))  # type: ignore[assignment,misc]
     main()

@@ -7,6 +7,7 @@ import signal
 import pytest
 
 from daemon.jobs.job_queue import JobQueue
+from daemon.journal.journal import Journal
 from daemon.ledger.ledger import Ledger
 from tests.faults.injection import CALLS, FAULTS, Injector, require_strace
 from tests.faults.transitions import note_a_job, publish_third_checkpoint, queue_one_file, save_checkpoint
@@ -52,7 +53,7 @@ def test_a_file_on_its_way_through_the_queue_is_always_in_one_place(injector, tm
     for base in sabotaged(injector, tmp_path, queue_one_file, base_with_a_file, call, fault):
         layout = Layout(base)
         ledger = Ledger(layout.ledger_file, clock=lambda: 2e9)
-        strangers = JobQueue(layout, ledger).recover()
+        strangers = JobQueue(layout, ledger, Journal([])).recover()
 
         [job] = ledger._database.read("SELECT * FROM jobs")
         [path] = layout.base.rglob("a.jsonl")

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from daemon.files.identity import identity_of
 from daemon.jobs.job_queue import Ending, JobQueue
+from daemon.journal.journal import Journal
 from daemon.ledger.ledger import Ledger
 from tests.support import job_for
 from trainer.checkpoints.retention import Retention
@@ -41,7 +42,7 @@ def queue_one_file(base: Path) -> Transition:
     """Have the file of `base` begun, and put away as failed, with the reason beside it."""
     layout = Layout(base)
     ledger = Ledger(layout.ledger_file, clock=lambda: 1e9)
-    queue = JobQueue(layout, ledger)
+    queue = JobQueue(layout, ledger, Journal([]))
     queue.recover()
     path = layout.waiting(Priority.NORMAL) / "a.jsonl"
     queue.add(job_for(path), path, identity_of(path.lstat()))

@@ -3,7 +3,8 @@
 from contextlib import suppress
 from typing import Any
 
-from daemon.supervision.launcher import Launched, LocalLauncher
+from daemon.supervision.launcher import Launched
+from daemon.supervision.local_launcher import LocalLauncher
 from tests.support import PATIENCE_S, eventually
 from trainer.protocol.channel import Channel, ChannelClosed
 from trainer.protocol.layout import Layout

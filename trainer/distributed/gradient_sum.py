@@ -7,6 +7,7 @@ Here one may have run out of memory and begun again, and another have no rows.
 import os
 from collections.abc import Iterator, Sequence
 from datetime import timedelta
+from pathlib import Path
 
 import torch
 from torch import Tensor, distributed, nn
@@ -19,16 +20,15 @@ class RankLost(RuntimeError):
     """Another process that shares the steps is gone."""
 
 
-def join_ranks(store: int, *, rank: int, num_ranks: int, device: torch.device) -> None:
+def join_ranks(meeting_file: Path, *, rank: int, num_ranks: int, device: torch.device) -> None:
     """Meet the other processes; return when all are there.
 
     Args:
-        store: descriptor of a file that all of them have open, and nobody else.
+        meeting_file: that all of them can open, and nobody else.
     """
-    # All are here, whatever the name of this machine resolves to
+    # All are here, whatever the name of this machine resolves to; who starts some elsewhere says otherwise
     os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo")
-    path = f"/proc/self/fd/{store}"
-    meeting = distributed.FileStore(path, num_ranks)  # type: ignore[attr-defined]  # not in its `__all__`
+    meeting = distributed.FileStore(str(meeting_file), num_ranks)  # type: ignore[attr-defined]  # not in its `__all__`
     meeting.set_timeout(PATIENCE)
     backend = "nccl" if device.type == "cuda" else "gloo"
     distributed.init_process_group(backend, store=meeting, rank=rank, world_size=num_ranks, timeout=PATIENCE)

@@ -1,17 +1,14 @@
 """The other processes that share each step with this one: start them, deal the rows, and end with them.
 
 This process, the worker, is rank 0. It alone talks to the daemon, reads files and saves. The others
-(`trainer/mains/follower.py`) hold the same model and optimizer. Each waits on a socket of its own for its
+(`trainer/mains/follower.py`) hold the same model and optimizer. Each waits on a connection of its own for its
 share of a step, adds its gradient to those of all others, and takes the same step. They die with this
-process, and it with them.
+process, and it with them. Where they run, only their launcher knows (`followers.py`).
 """
 
 import logging
 import os
 import queue
-import socket
-import subprocess
-import sys
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -24,6 +21,7 @@ from torch import Tensor, distributed
 
 from trainer.config.loader import BadConfig
 from trainer.config.schema import Settings, TrainingSettings
+from trainer.distributed.followers import FollowerLauncher, FollowerProcess, LocalFollowers
 from trainer.distributed.gradient_sum import RankLost, add_up, join_ranks
 from trainer.distributed.sharding import (
     ANSWERS,
@@ -36,7 +34,6 @@ from trainer.distributed.sharding import (
 )
 from trainer.protocol.channel import Channel, ChannelClosed
 from trainer.protocol.checkpoints import Checkpoint
-from trainer.protocol.child_process import own_environment
 from trainer.protocol.messages import Event, Faulted, WorkerReady
 from trainer.step.feeding_trainer import FeedingTrainer, StepBundle
 
@@ -50,7 +47,7 @@ class Follower:
     """Another process, and the line to it."""
 
     rank: int
-    process: subprocess.Popen[bytes]
+    process: FollowerProcess
     line: Channel[Event]
 
 
@@ -60,33 +57,30 @@ class Ranks:
     Args:
         training: says how many there are, and where they compute.
         tell: told why a rank cannot go on, just before this process ends with it; called from a thread.
+        launcher: starts them; None starts them on this machine.
     Raises:
         BadConfig: there are fewer GPUs.
     """
 
-    def __init__(self, training: TrainingSettings, *, base_dir: Path, tell: Callable[[Event], None]) -> None:
+    def __init__(
+        self,
+        training: TrainingSettings,
+        *,
+        base_dir: Path,
+        tell: Callable[[Event], None],
+        launcher: FollowerLauncher | None = None,
+    ) -> None:
         self._num_ranks = training.processes
         self._tell = tell
         self._is_closing = False
         self._ready: queue.SimpleQueue[WorkerReady] = queue.SimpleQueue()
-        gpus = visible_gpus(training)
+        self._launcher = launcher or LocalFollowers(visible_gpus(training))
         self._watchers: list[threading.Thread] = []
-        self._store = os.memfd_create("ranks")
-        self._followers = [self._start(rank, base_dir, gpus) for rank in range(1, self._num_ranks)]
+        self._followers = [self._start(rank, base_dir) for rank in range(1, self._num_ranks)]
 
-    def _start(self, rank: int, base_dir: Path, gpus: list[str]) -> Follower:
-        ours, theirs = socket.socketpair()
-        arguments = ["--base-dir", str(base_dir), "--rank", str(rank), "--num-ranks", str(self._num_ranks)]
-        arguments += ["--line-fd", str(theirs.fileno()), "--store-fd", str(self._store)]
-        arguments += ["--parent-pid", str(os.getpid())]
-        with theirs:
-            process = subprocess.Popen(
-                [sys.executable, "-P", "-m", "trainer.mains.follower", *arguments],
-                stdin=subprocess.DEVNULL,
-                pass_fds=[theirs.fileno(), self._store],
-                env=own_environment() | ({"CUDA_VISIBLE_DEVICES": gpus[rank]} if gpus else {}),
-            )
-        follower = Follower(rank, process, Channel(ours, ANSWERS))
+    def _start(self, rank: int, base_dir: Path) -> Follower:
+        started = self._launcher.start(rank, num_ranks=self._num_ranks, base_dir=base_dir)
+        follower = Follower(rank, started.process, Channel(started.endpoint, ANSWERS))
         watcher = threading.Thread(target=self._watch, args=[follower], name=f"rank {rank}", daemon=True)
         self._watchers.append(watcher)
         watcher.start()
@@ -100,7 +94,8 @@ class Ranks:
         self._order_all(LoadShare(settings=theirs.model_dump(mode="json"), checkpoint=source))
         for _ in self._followers:
             self._ready.get()
-        join_ranks(self._store, rank=0, num_ranks=self._num_ranks, device=trainer.args.device)
+        meeting = self._launcher.meeting_file
+        join_ranks(meeting, rank=0, num_ranks=self._num_ranks, device=trainer.args.device)
         trainer.add_up = partial(self._add_up, trainer)
 
     def use(self, training: TrainingSettings) -> None:
@@ -129,7 +124,7 @@ class Ranks:
             follower.line.close()
         if distributed.is_initialized():
             distributed.destroy_process_group()
-        os.close(self._store)
+        self._launcher.close()
 
     # ---- parts
 

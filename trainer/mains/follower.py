@@ -1,6 +1,8 @@
 """The main of a process that shares the worker's steps: loads what it is told, then takes step after step.
 
-    python -P -m trainer.mains.follower --base-dir DIR --rank R --num-ranks N --line-fd FD --store-fd FD …
+    python -P -m trainer.mains.follower --base-dir DIR --rank R --num-ranks N --meeting-file FILE …
+    … --channel-fd N
+    … --connect HOST:PORT
 
 Started by the worker only (`trainer/distributed/ranks.py`), with which it dies. Writes nothing to the disk.
 """
@@ -9,8 +11,9 @@ import argparse
 import faulthandler
 import logging
 import os
+import select
 import signal
-import socket
+import threading
 from collections.abc import Iterator
 from contextlib import suppress
 from functools import partial
@@ -19,10 +22,10 @@ from pathlib import Path
 from trainer.config.schema import Settings, TrainingSettings
 from trainer.distributed.gradient_sum import RankLost, add_up, join_ranks
 from trainer.distributed.sharding import ORDERS, LoadShare, Order, TakeStep, UseSettings
+from trainer.mains.connection import add_connection_options, end_with_parent, open_connection
 from trainer.mains.worker import describe
 from trainer.protocol.channel import Channel, ChannelClosed
 from trainer.protocol.checkpoints import Checkpoint, read_manifest
-from trainer.protocol.child_process import die_with
 from trainer.session.engine import TrainerEngine
 from trainer.step.feeding_trainer import FeedingTrainer, StepBundle
 
@@ -31,17 +34,21 @@ def main() -> None:
     """Follow until the worker is gone."""
     parser = argparse.ArgumentParser(description="Share the worker's steps. Started by the worker only.")
     parser.add_argument("--base-dir", type=Path, required=True)
-    for name in ("rank", "num-ranks", "line-fd", "store-fd", "parent-pid"):
+    for name in ("rank", "num-ranks"):
         parser.add_argument(f"--{name}", type=int, required=True)
+    parser.add_argument("--meeting-file", type=Path, required=True)
+    add_connection_options(parser)
     arguments = parser.parse_args()
-    die_with(arguments.parent_pid, signal.SIGKILL)
+    end_with_parent(arguments, signal.SIGKILL)
     os.umask(0o077)
     faulthandler.enable()
     # The worker's to answer: it needs this process until it has saved, and ends it then
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
     logging.basicConfig(format=f"process {arguments.rank} of {arguments.num_ranks}: %(message)s")
-    line = Channel(socket.socket(fileno=arguments.line_fd), ORDERS)
+    line = Channel(open_connection(arguments), ORDERS)
+    if arguments.parent_pid is None:
+        threading.Thread(target=end_with, args=[line], name="connection", daemon=True).start()
     try:
         follow(line, arguments)
     except (ChannelClosed, RankLost):
@@ -66,7 +73,8 @@ def follow(line: Channel[Order], arguments: argparse.Namespace) -> None:
     assert isinstance(order, LoadShare)
     trainer = load(order, arguments.base_dir, line)
     device = trainer.args.device
-    join_ranks(arguments.store_fd, rank=arguments.rank, num_ranks=arguments.num_ranks, device=device)
+    meeting = arguments.meeting_file
+    join_ranks(meeting, rank=arguments.rank, num_ranks=arguments.num_ranks, device=device)
     trainer.add_up = partial(add_up, trainer.model)
     trainer.feed(shares(orders, trainer))
 
@@ -88,6 +96,14 @@ def each(line: Channel[Order]) -> Iterator[Order]:
     """Yield orders as they come. To wait for one costs no processor time, and may take days."""
     while True:
         yield from line.receive(None)
+
+
+def end_with(line: Channel[Order]) -> None:
+    """End this process when the connection to the worker ends, also while it waits for the other ranks."""
+    poll = select.poll()
+    poll.register(line, select.POLLRDHUP)
+    poll.poll()
+    os._exit(1)
 
 
 def shares(orders: Iterator[Order], trainer: FeedingTrainer) -> Iterator[StepBundle]:

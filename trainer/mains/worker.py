@@ -1,9 +1,10 @@
 """The worker's main: commands in, engine calls, events out. Only it and those it starts import torch.
 
     python -m trainer.mains.worker --base-dir DIR --channel-fd N
+    python -m trainer.mains.worker --base-dir DIR --connect HOST:PORT
 
 It exits 0 when it was told to leave and everything is saved, 1 after it has reported why it cannot go on.
-When the daemon goes away it saves at the next step boundary and leaves by itself.
+When the daemon goes away it saves at the next step boundary and leaves by itself, with CONNECTION_LOST.
 """
 
 import argparse
@@ -13,7 +14,6 @@ import logging
 import os
 import queue
 import signal
-import socket
 import sys
 import threading
 import time
@@ -27,10 +27,10 @@ from filelock import FileLock, Timeout
 from trainer.config.loader import BadConfig
 from trainer.config.lock import LockedSetting
 from trainer.config.schema import Settings
+from trainer.mains.connection import add_connection_options, end_with_parent, open_connection
 from trainer.profiles.base import BadProfileOption, BrokenProfile, UnknownProfile
 from trainer.protocol.channel import Channel, ChannelClosed
 from trainer.protocol.checkpoints import NoUsableCheckpoint
-from trainer.protocol.child_process import die_with
 from trainer.protocol.faults import (
     BrokenModel,
     MissingDevice,
@@ -42,11 +42,13 @@ from trainer.protocol.faults import (
     is_out_of_memory,
 )
 from trainer.protocol.files import UnreadableFile
+from trainer.protocol.handshake import UnusableSecret
 from trainer.protocol.job import FaultKind
 from trainer.protocol.layout import Layout
 from trainer.protocol.logs import set_up_logging
 from trainer.protocol.messages import (
     COMMANDS,
+    CONNECTION_LOST,
     Command,
     Event,
     Faulted,
@@ -57,6 +59,7 @@ from trainer.protocol.messages import (
     LoadModel,
     ShutDown,
 )
+from trainer.protocol.tcp import BadAddress
 
 if TYPE_CHECKING:
     from trainer.session.engine import TrainerEngine
@@ -84,6 +87,8 @@ class Line:
         self._reason_to_leave = "told to"
         self.is_leaving = False
         """Somebody has said shut down, whether or not it has been read yet."""
+        self.is_lost = False
+        """The daemon is gone, or out of reach."""
         self.job_id: str | None = None
         """The job in training, for the report of a fault."""
         self.is_saving: Callable[[], bool] = lambda: False
@@ -92,6 +97,11 @@ class Line:
     @property
     def reason_to_leave(self) -> str:
         return self._reason_to_leave
+
+    def take_leave(self) -> int:
+        """Say that everything is saved, if anybody hears it; return the exit code."""
+        self.tell(Leaving(reason=self._reason_to_leave))
+        return CONNECTION_LOST if self.is_lost else 0
 
     def get(self, timeout_s: float | None) -> Command | None:
         """Return the next command, waiting up to `timeout_s` (None: for ever); None when none came."""
@@ -140,6 +150,7 @@ class Line:
                     self.is_leaving |= isinstance(command, ShutDown)
                     self._commands.put(command)
         except ChannelClosed:
+            self.is_lost = True
             self.leave("the daemon is gone")
         except ValueError as error:  # of another release, perhaps; deaf, it would train on for ever
             self.leave(f"the daemon said something that cannot be understood: {error}")
@@ -151,15 +162,14 @@ class Line:
         while left_s > 0 or self.is_saving():
             time.sleep(HEARTBEAT_INTERVAL_S)
             left_s -= HEARTBEAT_INTERVAL_S
-        os._exit(1)
+        os._exit(CONNECTION_LOST if self.is_lost else 1)
 
 
 def main() -> int:
     """Run until told to leave; return the exit code."""
     parser = argparse.ArgumentParser(description="Train what the daemon says. Started by the daemon only.")
     parser.add_argument("--base-dir", type=Path, required=True)
-    parser.add_argument("--channel-fd", type=int, required=True)
-    parser.add_argument("--parent-pid", type=int, default=os.getppid())
+    add_connection_options(parser)
     arguments = parser.parse_args()
     os.umask(0o077)
     faulthandler.enable()
@@ -167,14 +177,17 @@ def main() -> int:
     # Ctrl-C and a closing terminal are the daemon's to answer: it tells the worker to save
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
-    line = Line(Channel(socket.socket(fileno=arguments.channel_fd), COMMANDS))
+    try:
+        line = Line(Channel(open_connection(arguments), COMMANDS))
+    except (OSError, BadAddress, UnusableSecret) as error:
+        print(f"the daemon cannot be reached: {error}", file=sys.stderr)
+        return 1
     signal.signal(signal.SIGTERM, lambda *_: line.leave("SIGTERM"))
     # Besides the closed connection: that one needs a thread of ours to be noticed
-    die_with(arguments.parent_pid, signal.SIGTERM)
+    end_with_parent(arguments, signal.SIGTERM)
     command = line.get(None)
     if not isinstance(command, LoadModel):
-        line.tell(Leaving(reason=line.reason_to_leave))
-        return 0
+        return line.take_leave()
     layout = Layout(arguments.base_dir)
     settings = Settings.model_validate(command.settings)
     set_up_logging(layout.logs / "worker.log", form=settings.daemon.log_format)
@@ -188,8 +201,7 @@ def main() -> int:
         line.tell(fault)
         return 1
     logger.info("left: %s", line.reason_to_leave)
-    line.tell(Leaving(reason=line.reason_to_leave))
-    return 0
+    return line.take_leave()
 
 
 def wait_for_lock(lock: FileLock, line: Line) -> FileLock:

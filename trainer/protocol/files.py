@@ -200,7 +200,7 @@ def _give_name(source: Path, folder: Path, name: str) -> Path | None:
                 return copy
             if error.errno not in NO_LINK_HERE:
                 raise
-            return _claim_name(source, folder, name)  # needs rights to the folders only, not to the file
+            return rename_durably(source, folder, name)  # needs rights to the folders only, not to the file
 
 
 def keep_durably(source: Path, folder: Path, *, name: str) -> None:
@@ -227,7 +227,7 @@ def copy_durably(source: Path, folder: Path, name: str) -> Path:
         OSError: `source` is a symbolic link, or the copy reads back differently from what was read.
     """
     with _verified_copy(source, folder) as copy:
-        return _claim_name(copy, folder, name)
+        return rename_durably(copy, folder, name)
 
 
 @contextmanager
@@ -251,8 +251,8 @@ def _open_without_following(path: str, flags: int) -> int:
     return os.open(path, flags | os.O_NOFOLLOW | os.O_NONBLOCK)
 
 
-def _claim_name(partial: Path, folder: Path, name: str) -> Path:
-    """Rename onto the first free name, durably."""
+def rename_durably(partial: Path, folder: Path, name: str) -> Path:
+    """Rename a file that nobody looks at yet onto the first free name in `folder`; return its new path."""
     number = 1
     while True:
         target = folder / numbered(name, number)

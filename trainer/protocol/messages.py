@@ -370,6 +370,10 @@ class Faulted(Message):
     """With NaN: the steps that must be left out for the job to go on from the last checkpoint."""
 
 
+CONNECTION_LOST = 75
+"""The exit code of a worker that nobody could tell anything any more, or hear. As sysexits' EX_TEMPFAIL."""
+
+
 class Leaving(Message):
     """Everything is saved; the worker exits 0."""
 

@@ -32,3 +32,12 @@ def _escape(char: str) -> str:
 def utc_text(unix_s: float) -> str:
     """Return a Unix time as UTC in ISO 8601 with milliseconds, the form every file of ours uses."""
     return datetime.fromtimestamp(unix_s, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def size_text(num_bytes: float) -> str:
+    """Return a number of bytes as people write it."""
+    for unit in ("bytes", "KB", "MB"):
+        if num_bytes < 1000:
+            return f"{num_bytes:.0f} {unit}"
+        num_bytes /= 1000
+    return f"{num_bytes:,.1f} GB"

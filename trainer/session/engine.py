@@ -30,6 +30,7 @@ from trainer.config.schema import CheckpointSettings, Settings
 from trainer.data.checks.file_check import check_file
 from trainer.data.rendering.render import Tokenizer
 from trainer.data.rendering.token_cache import FOLDER, TokenCache
+from trainer.distributed.followers import FollowerLauncher
 from trainer.distributed.ranks import Ranks
 from trainer.distributed.sharding import threads_of_each
 from trainer.evaluation.evaluator import Evaluator
@@ -102,6 +103,7 @@ class TrainerEngine:
         find_checkpoint: finds the one to go on from; None takes the newest in `models/` that verifies.
         is_alone: takes whole steps itself, whatever `training.processes` says, to see what they are like.
         may_measure: finds the best micro-batch when it loads, if the settings leave that open.
+        followers: starts the others of `training.processes`; None starts them on this machine.
     """
 
     def __init__(
@@ -114,6 +116,7 @@ class TrainerEngine:
         find_checkpoint: Callable[[], Checkpoint | None] | None = None,
         is_alone: bool = False,
         may_measure: bool = True,
+        followers: FollowerLauncher | None = None,
     ) -> None:
         self._settings = self._job_settings = settings
         self._base_dir = base_dir.absolute()
@@ -122,6 +125,7 @@ class TrainerEngine:
         self._find_checkpoint = find_checkpoint or self._store.newest_verified
         self._is_alone = is_alone
         self._may_measure = may_measure
+        self._follower_launcher = followers
         self._tell_at_once = on_event
         self._ranks: Ranks | None = None
         self._cache = TokenCache(self._models / FOLDER)
@@ -159,7 +163,12 @@ class TrainerEngine:
         if threads := threads_of_each(settings.training):
             torch.set_num_threads(threads)
         if settings.training.processes > 1 and not self._is_alone:
-            self._ranks = Ranks(settings.training, base_dir=self._base_dir, tell=self._tell_at_once)
+            self._ranks = Ranks(
+                settings.training,
+                base_dir=self._base_dir,
+                tell=self._tell_at_once,
+                launcher=self._follower_launcher,
+            )
         self._models.mkdir(mode=0o700, parents=True, exist_ok=True)
         with self.reporter.doing("loading"):
             self._checkpoint = self._find_checkpoint()

@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
-from daemon.cli import dry_run
-from daemon.cli.options import CommandFailed
 from daemon.cli.training_daemon import app
+from daemon.client import Client, dry_run
+from daemon.client.errors import FileRefused, HelperFailed, InvalidSettings
 from daemon.files.identity import identity_of
 from daemon.ledger.ledger import Ledger
 from daemon.status.board import StatusBoard
@@ -191,8 +191,8 @@ def test_the_process_is_told_what_a_daemon_would_replay(answering, base, tmp_pat
 def test_a_refusal_is_the_commands_error(answering, base, is_bad_config, exit_code):
     answering(Refused(message="no", is_bad_config=is_bad_config))
 
-    with pytest.raises(CommandFailed, match=r"^no$") as refused:
-        dry_run.dry_run(Layout(base), base / "chat.jsonl", [])
+    with pytest.raises(FileRefused, match=r"^no$") as refused:
+        Client(base).data.dry_run(base / "chat.jsonl")
 
     assert refused.value.exit_code == exit_code
 
@@ -200,8 +200,8 @@ def test_a_refusal_is_the_commands_error(answering, base, is_bad_config, exit_co
 def test_bad_settings_are_refused_as_by_the_daemon_and_nothing_is_started(base, monkeypatch):
     monkeypatch.setattr(dry_run, "COMMAND", ["/no/such/command"])
 
-    with pytest.raises(CommandFailed, match=r"training\.epochs is 0; expected a number") as refused:
-        dry_run.dry_run(Layout(base), base / "chat.jsonl", ["training.epochs=0"])
+    with pytest.raises(InvalidSettings, match=r"training\.epochs is 0; expected a number") as refused:
+        Client(base).data.dry_run(base / "chat.jsonl", ["training.epochs=0"])
 
     assert refused.value.exit_code == 78
 
@@ -216,16 +216,17 @@ def test_bad_settings_are_refused_as_by_the_daemon_and_nothing_is_started(base, 
 def test_a_process_that_ends_without_an_answer_is_told(base, monkeypatch, code, told):
     monkeypatch.setattr(dry_run, "COMMAND", [sys.executable, "-c", code])
 
-    with pytest.raises(CommandFailed, match=told):
-        dry_run.dry_run(Layout(base), base / "chat.jsonl", [])
+    with pytest.raises(HelperFailed, match=told):
+        Client(base).data.dry_run(base / "chat.jsonl")
 
 
 def test_the_real_process_plans_a_file_where_no_daemon_has_ever_run(base, tmp_path):
     file = write_jsonl(tmp_path / "chat.jsonl", rows(5))
     overrides = ["training.batch_size=2", "training.gradient_accumulation=1", "training.cpu_threads=1"]
 
-    planned, speed = dry_run.dry_run(Layout(base), file, overrides)
+    found = Client(base).data.dry_run(file, overrides)
 
+    planned, speed = found.planned, found.speed
     assert (planned.rows, planned.steps, planned.model_name) == (5, 3, "tiny")
     assert planned.tokens > planned.supervised_tokens > 0
     assert speed is not None

@@ -14,7 +14,8 @@ from typer.testing import CliRunner
 
 from daemon.cli import training_queue
 from daemon.cli.status_view import draw
-from daemon.cli.training_controller import NO_DAEMON_EXIT_CODE, app
+from daemon.cli.training_controller import app
+from daemon.client.errors import NoDaemon
 from daemon.control.control_files import read_requests
 from daemon.status.board import StatusBoard
 from daemon.status.reader import SILENT_AFTER_S, read_status
@@ -99,7 +100,7 @@ def test_without_a_daemon_nothing_is_left_behind_and_the_message_says_so(layout,
 
     result = run(layout, command)
 
-    assert result.exception.exit_code == NO_DAEMON_EXIT_CODE
+    assert result.exception.exit_code == NoDaemon.exit_code
     assert "training_daemon" in str(result.exception)
     assert read_requests(layout) == []
 
@@ -120,7 +121,7 @@ def test_status_of_a_silent_daemon_says_not_running_and_exits_accordingly(layout
 
     result = run(layout, "status")
 
-    assert result.exit_code == NO_DAEMON_EXIT_CODE
+    assert result.exit_code == NoDaemon.exit_code
     assert "not running" in result.stdout
 
 
@@ -257,9 +258,7 @@ def test_the_daemon_is_named_once(layout):
     assert line_of(drawn(layout), "daemon") == f"daemon       running (pid {os.getpid()})"
 
 
-@pytest.mark.parametrize(
-    "arguments, exit_code", [(["pause"], NO_DAEMON_EXIT_CODE), (["status", "--nope"], 2)]
-)
+@pytest.mark.parametrize("arguments, exit_code", [(["pause"], NoDaemon.exit_code), (["status", "--nope"], 2)])
 def test_with_json_an_error_is_json_on_standard_output(layout, arguments, exit_code):
     command = [sys.executable, "-m", "daemon.cli.training_controller", *arguments, "--json"]
     environment = os.environ | {"TRAINING_BASE_DIR": str(layout.base)}

@@ -250,9 +250,9 @@ def test_hostile_names_are_shown_harmlessly(layout):
 # ---- crashes
 
 
-def note_deaths(layout, *deaths):
+def note_crashes(layout, *crashes):
     ledger = Ledger(layout.ledger_file, clock=FakeClock(NOW))
-    for kind, message in deaths:
+    for kind, message in crashes:
         ledger.add_crash(
             Crash(
                 kind=kind, message=message, details=None, job_id="j", display="chat.jsonl", global_step=1500,
@@ -262,11 +262,11 @@ def note_deaths(layout, *deaths):
     ledger.close()
 
 
-def test_without_deaths_there_is_nothing_to_show(layout):
+def test_without_crashes_there_is_nothing_to_show(layout):
     assert run(layout, "crashes").stdout == "no worker has ended out of order\n"
 
 
-def test_a_ledger_of_an_older_release_has_no_deaths(layout):
+def test_a_ledger_of_an_older_release_has_no_crashes(layout):
     database = sqlite3.connect(layout.ledger_file)
     database.execute("CREATE TABLE jobs (id TEXT)")
     database.close()
@@ -274,8 +274,8 @@ def test_a_ledger_of_an_older_release_has_no_deaths(layout):
     assert json.loads(run(layout, "crashes", "--json").stdout) == []
 
 
-def test_deaths_are_counted_by_kind_and_described_by_the_newest(layout):
-    note_deaths(
+def test_crashes_are_counted_by_kind_and_described_by_the_newest(layout):
+    note_crashes(
         layout,
         (FaultKind.CRASH, "killed by SIGSEGV"),
         (FaultKind.OUT_OF_MEMORY, "older"),
@@ -294,8 +294,8 @@ def test_deaths_are_counted_by_kind_and_described_by_the_newest(layout):
     assert "training.micro_batch_tokens" in shown
 
 
-def test_the_limit_leaves_older_deaths_out(layout):
-    note_deaths(layout, (FaultKind.CRASH, "old"), (FaultKind.HANG, "new"))
+def test_the_limit_leaves_older_crashes_out(layout):
+    note_crashes(layout, (FaultKind.CRASH, "old"), (FaultKind.HANG, "new"))
 
     groups = json.loads(run(layout, "crashes", "--limit", "1", "--json").stdout)
 
@@ -304,7 +304,7 @@ def test_the_limit_leaves_older_deaths_out(layout):
 
 @pytest.mark.parametrize("kind", list(FaultKind))
 def test_every_kind_has_advice_of_its_own(layout, kind):
-    note_deaths(layout, (kind, "what happened"))
+    note_crashes(layout, (kind, "what happened"))
 
     [group] = json.loads(run(layout, "crashes", "--json").stdout)
 
@@ -312,10 +312,10 @@ def test_every_kind_has_advice_of_its_own(layout, kind):
     assert "Another release" not in group["advice"]
 
 
-def test_a_death_of_an_unknown_kind_is_shown_harmlessly(layout):
-    note_deaths(layout, (FaultKind.CRASH, "m"))
+def test_a_crash_of_an_unknown_kind_is_shown_harmlessly(layout):
+    note_crashes(layout, (FaultKind.CRASH, "m"))
     database = sqlite3.connect(layout.ledger_file)
-    database.execute("UPDATE deaths SET kind='\x1b[2J', message='\x1b[31m', display=NULL, file_step=NULL")
+    database.execute("UPDATE crashes SET kind='\x1b[2J', message='\x1b[31m', display=NULL, file_step=NULL")
     database.commit()
     database.close()
 

@@ -11,7 +11,8 @@ from contextlib import closing
 import pytest
 from typer.testing import CliRunner
 
-from daemon.cli.training_queue import ROWS_SHOWN, app
+from daemon.cli.queue_view import ROWS_SHOWN
+from daemon.cli.training_queue import app
 from daemon.files.identity import identity_of
 from daemon.jobs.reasons import LOST, write_reason
 from daemon.ledger.ledger import Ledger

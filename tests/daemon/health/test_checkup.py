@@ -9,7 +9,7 @@ import pytest
 from filelock import FileLock
 
 from daemon.control.control_files import read_requests
-from daemon.health.finding import Level
+from daemon.health.check_result import Severity
 from daemon.health.machine import (
     MIN_AVAILABLE_BYTES,
     check_clock,
@@ -48,16 +48,16 @@ def status(life, **fields):
 @pytest.mark.parametrize(
     "lock_is_held, life, expected",
     [
-        (True, "running", Level.OK),
-        (True, "silent", Level.PROBLEM),
-        (True, "dead", Level.WARNING),
-        (True, "stopped", Level.WARNING),
-        (True, "never started", Level.WARNING),
-        (False, "running", Level.PROBLEM),
-        (False, "silent", Level.PROBLEM),
-        (False, "dead", Level.PROBLEM),
-        (False, "stopped", Level.OK),
-        (False, "never started", Level.OK),
+        (True, "running", Severity.OK),
+        (True, "silent", Severity.PROBLEM),
+        (True, "dead", Severity.WARNING),
+        (True, "stopped", Severity.WARNING),
+        (True, "never started", Severity.WARNING),
+        (False, "running", Severity.PROBLEM),
+        (False, "silent", Severity.PROBLEM),
+        (False, "dead", Severity.PROBLEM),
+        (False, "stopped", Severity.OK),
+        (False, "never started", Severity.OK),
     ],
 )
 def test_a_daemon_is_well_when_lock_and_status_agree(lock_is_held, life, expected):
@@ -69,19 +69,19 @@ def test_a_blocked_daemon_is_a_problem_with_its_reason():
 
     finding = check_daemon(blocked, lock_is_held=True)
 
-    assert finding.level is Level.PROBLEM
+    assert finding.level is Severity.PROBLEM
     assert "no\\x1b model" in finding.message
 
 
 @pytest.mark.parametrize(
     "daemon_runs, lock_is_held, worker_pids, is_alive, expected",
     [
-        (True, True, [8], True, Level.OK),
-        (True, False, [], False, Level.WARNING),
-        (True, True, [8, 9], True, Level.WARNING),
-        (False, True, [], False, Level.WARNING),
-        (False, False, [8], True, Level.WARNING),
-        (False, False, [], False, Level.OK),
+        (True, True, [8], True, Severity.OK),
+        (True, False, [], False, Severity.WARNING),
+        (True, True, [8, 9], True, Severity.WARNING),
+        (False, True, [], False, Severity.WARNING),
+        (False, False, [8], True, Severity.WARNING),
+        (False, False, [], False, Severity.OK),
     ],
 )
 def test_a_worker_is_well_as_long_as_it_lives_and_has_a_daemon(
@@ -138,9 +138,9 @@ def test_workers_of_this_working_directory_are_found_and_no_others(layout):
 @pytest.mark.parametrize(
     "daemon_runs, age_s, expected",
     [
-        (True, OBEYED_WITHIN_S, Level.OK),
-        (True, OBEYED_WITHIN_S + 1, Level.PROBLEM),
-        (False, 0, Level.WARNING),
+        (True, OBEYED_WITHIN_S, Severity.OK),
+        (True, OBEYED_WITHIN_S + 1, Severity.PROBLEM),
+        (False, 0, Severity.WARNING),
     ],
 )
 def test_a_control_file_must_be_obeyed_in_time(layout, daemon_runs, age_s, expected):
@@ -158,12 +158,12 @@ def test_a_control_file_must_be_obeyed_in_time(layout, daemon_runs, age_s, expec
 def test_folders_as_the_daemon_makes_them_are_well(layout):
     [finding] = check_folders(layout, uid=os.geteuid())
 
-    assert finding.level is Level.OK
+    assert finding.level is Severity.OK
 
 
 @pytest.mark.parametrize(
     "mode, expected",
-    [(0o700, Level.OK), (0o750, Level.WARNING), (0o770, Level.PROBLEM), (0o702, Level.PROBLEM)],
+    [(0o700, Severity.OK), (0o750, Severity.WARNING), (0o770, Severity.PROBLEM), (0o702, Severity.PROBLEM)],
 )
 def test_a_folder_must_be_closed_to_others(layout, mode, expected):
     layout.models.chmod(mode)
@@ -184,7 +184,7 @@ def test_a_working_directory_that_everybody_can_write_is_a_problem(layout):
 def test_folders_of_another_user_are_one_finding(layout):
     [finding] = check_folders(layout, uid=os.geteuid() + 1)
 
-    assert finding.level is Level.PROBLEM
+    assert finding.level is Severity.PROBLEM
     assert "inbox/" in finding.message
     assert "logs/" in finding.message
 
@@ -199,20 +199,20 @@ def test_missing_folders_files_and_broken_links_in_their_place_are_problems(layo
     findings = check_folders(layout, uid=os.geteuid())
 
     assert {(finding.level, finding.message) for finding in findings} == {
-        (Level.PROBLEM, "logs/: missing"),
-        (Level.PROBLEM, "control/: not a folder"),
-        (Level.PROBLEM, "queue/failed/: missing"),
+        (Severity.PROBLEM, "logs/: missing"),
+        (Severity.PROBLEM, "control/: not a folder"),
+        (Severity.PROBLEM, "queue/failed/: missing"),
     }
 
 
-@pytest.mark.parametrize("free, expected", [(1999, Level.PROBLEM), (2000, Level.OK)])
+@pytest.mark.parametrize("free, expected", [(1999, Severity.PROBLEM), (2000, Severity.OK)])
 def test_two_more_checkpoints_must_fit(free, expected):
     [finding] = check_disk({"models": free}, min_free_bytes=100, checkpoint_bytes=1000)
 
     assert finding.level is expected
 
 
-@pytest.mark.parametrize("free, expected", [(99, Level.PROBLEM), (100, Level.OK)])
+@pytest.mark.parametrize("free, expected", [(99, Severity.PROBLEM), (100, Severity.OK)])
 def test_the_least_free_space_must_be_there_in_every_folder(free, expected):
     [finding] = check_disk({"status": free}, min_free_bytes=100, checkpoint_bytes=1000)
 
@@ -222,10 +222,10 @@ def test_the_least_free_space_must_be_there_in_every_folder(free, expected):
 @pytest.mark.parametrize(
     "available, worker_runs, expected",
     [
-        (MIN_AVAILABLE_BYTES - 1, True, Level.WARNING),
-        (MIN_AVAILABLE_BYTES, True, Level.OK),
-        (3 * MIN_AVAILABLE_BYTES - 1, False, Level.WARNING),
-        (3 * MIN_AVAILABLE_BYTES, False, Level.OK),
+        (MIN_AVAILABLE_BYTES - 1, True, Severity.WARNING),
+        (MIN_AVAILABLE_BYTES, True, Severity.OK),
+        (3 * MIN_AVAILABLE_BYTES - 1, False, Severity.WARNING),
+        (3 * MIN_AVAILABLE_BYTES, False, Severity.OK),
     ],
 )
 def test_memory_must_hold_the_model_unless_it_is_there_already(available, worker_runs, expected):
@@ -237,12 +237,12 @@ def test_memory_must_hold_the_model_unless_it_is_there_already(available, worker
 @pytest.mark.parametrize(
     "has_gpu, wanted, trained_on, expected",
     [
-        (False, "auto", None, Level.OK),
-        (False, "auto", "cpu", Level.OK),
-        (False, "auto", "cuda", Level.PROBLEM),
-        (False, "cpu", "cuda", Level.OK),
-        (False, "cuda", None, Level.PROBLEM),
-        (True, "auto", "cuda", Level.OK),
+        (False, "auto", None, Severity.OK),
+        (False, "auto", "cpu", Severity.OK),
+        (False, "auto", "cuda", Severity.PROBLEM),
+        (False, "cpu", "cuda", Severity.OK),
+        (False, "cuda", None, Severity.PROBLEM),
+        (True, "auto", "cuda", Severity.OK),
     ],
 )
 def test_a_gpu_must_be_there_if_training_needs_it(has_gpu, wanted, trained_on, expected):
@@ -251,20 +251,22 @@ def test_a_gpu_must_be_there_if_training_needs_it(has_gpu, wanted, trained_on, e
     assert check_gpu([gpu] * has_gpu, wanted=wanted, trained_on=trained_on).level is expected
 
 
-@pytest.mark.parametrize("ahead_s, expected", [(60, Level.OK), (61, Level.WARNING)])
+@pytest.mark.parametrize("ahead_s, expected", [(60, Severity.OK), (61, Severity.WARNING)])
 def test_nothing_may_have_been_written_in_the_future(ahead_s, expected):
     assert check_clock({"it": utc_text(NOW + ahead_s)}, now=NOW).level is expected
 
 
 @pytest.mark.parametrize("moment", ["", "soon", "0001-01-01T00:00:00+23:59"])
 def test_a_time_that_makes_no_sense_does_not_stop_the_checkup(moment):
-    assert check_clock({"it": moment}, now=NOW).level is Level.OK
+    assert check_clock({"it": moment}, now=NOW).level is Severity.OK
 
 
 # ---- the files
 
 
-@pytest.mark.parametrize("age_s, expected", [(TAKEN_WITHIN_S, Level.OK), (TAKEN_WITHIN_S + 1, Level.WARNING)])
+@pytest.mark.parametrize(
+    "age_s, expected", [(TAKEN_WITHIN_S, Severity.OK), (TAKEN_WITHIN_S + 1, Severity.WARNING)]
+)
 def test_a_file_must_be_taken_in_within_a_day(layout, age_s, expected):
     path = layout.inbox / "high" / "chat.jsonl"
     path.touch()
@@ -290,7 +292,7 @@ def test_begun_files_are_no_problem_and_it_is_said_what_becomes_of_them(layout, 
 
     finding = check_processing(layout.processing, daemon_runs=daemon_runs)
 
-    assert finding.level is Level.OK
+    assert finding.level is Severity.OK
     assert words in finding.message
 
 
@@ -299,7 +301,7 @@ def test_a_damaged_ledger_is_a_problem_and_a_whole_one_is_not(layout):
     whole = level(layout, "ledger")
     layout.ledger_file.write_bytes(b"not a database at all" * 100)
 
-    assert (whole, level(layout, "ledger")) == (Level.OK, Level.PROBLEM)
+    assert (whole, level(layout, "ledger")) == (Severity.OK, Severity.PROBLEM)
 
 
 def test_a_locked_ledger_is_a_finding(layout, monkeypatch):
@@ -314,5 +316,5 @@ def test_a_locked_ledger_is_a_finding(layout, monkeypatch):
     finally:
         holder.close()
 
-    assert finding.level is Level.PROBLEM
+    assert finding.level is Severity.PROBLEM
     assert "locked" in finding.message

@@ -5,7 +5,7 @@ import os
 import pytest
 
 from daemon.checkpoints.review import (
-    Blocked,
+    BlockedRestart,
     Damaged,
     Unusable,
     Whole,
@@ -14,8 +14,8 @@ from daemon.checkpoints.review import (
     review_sizes,
     starting_point,
 )
+from daemon.health.check_result import Severity
 from daemon.health.checkup import examine
-from daemon.health.finding import Level
 from daemon.status.reader import read_status
 from tests.health import NOW, damage, found, level, publish, shorten, write_manifest
 from trainer.protocol.checkpoints import DamagedCheckpoint, verify
@@ -63,7 +63,7 @@ def test_a_checkpoint_of_another_release_blocks_and_is_not_called_damaged(layout
     reviewed = review_sizes(layout.models)
 
     assert isinstance(reviewed[0], Unusable)
-    assert isinstance(starting_point(reviewed, has_corrupt=False), Blocked)
+    assert isinstance(starting_point(reviewed, has_corrupt=False), BlockedRestart)
 
 
 def test_a_restart_passes_over_damaged_checkpoints_by_sequence(layout):
@@ -76,7 +76,7 @@ def test_a_restart_passes_over_damaged_checkpoints_by_sequence(layout):
     assert start.path == second
 
 
-@pytest.mark.parametrize("has_corrupt, expected", [(True, Blocked), (False, type(None))])
+@pytest.mark.parametrize("has_corrupt, expected", [(True, BlockedRestart), (False, type(None))])
 def test_with_nothing_but_damaged_ones_set_aside_a_restart_is_blocked(has_corrupt, expected):
     assert isinstance(starting_point([], has_corrupt=has_corrupt), expected)
 
@@ -84,7 +84,7 @@ def test_with_nothing_but_damaged_ones_set_aside_a_restart_is_blocked(has_corrup
 def test_whole_checkpoints_are_well(layout):
     publish(layout, 1)
 
-    assert level(layout, "checkpoints") is Level.OK
+    assert level(layout, "checkpoints") is Severity.OK
 
 
 @pytest.mark.parametrize("content", ["", "{}", "[]", "nonsense"])
@@ -94,7 +94,7 @@ def test_a_manifest_that_makes_no_sense_is_a_problem(layout, content):
 
     findings = found(layout, "checkpoints")
 
-    assert findings[0].level is Level.PROBLEM
+    assert findings[0].level is Severity.PROBLEM
     assert "can fall back on step-000000010-1" in findings[0].advice
 
 
@@ -102,7 +102,7 @@ def test_a_checkpoint_that_was_set_aside_is_mentioned(layout):
     path = publish(layout, 1)
     path.with_name("corrupt-step-9").mkdir()
 
-    assert level(layout, "checkpoints") is Level.WARNING
+    assert level(layout, "checkpoints") is Severity.WARNING
 
 
 def test_a_setting_that_differs_from_a_locked_one_names_both_values_and_the_way_out(layout):
@@ -111,7 +111,7 @@ def test_a_setting_that_differs_from_a_locked_one_names_both_values_and_the_way_
 
     [finding] = found(layout, "locked settings")
 
-    assert finding.level is Level.PROBLEM
+    assert finding.level is Severity.PROBLEM
     assert "1024" in finding.message
     assert "512" in finding.message
     assert "training_health unlock data.max_length" in finding.advice
@@ -122,13 +122,13 @@ def test_a_setting_that_was_unlocked_on_purpose_is_well(layout):
     write_json(layout.config_file, {"data": {"max_length": 1024}}, durable=False)
     give_permission(layout.models, "data.max_length", 512, 1024, at=utc_text(NOW))
 
-    assert level(layout, "locked settings") is Level.OK
+    assert level(layout, "locked settings") is Severity.OK
 
 
 def test_a_locked_setting_that_this_release_does_not_have_is_a_problem(layout):
     publish(layout, 1, locked={"data.no_such": 512})
 
-    assert level(layout, "locked settings") is Level.PROBLEM
+    assert level(layout, "locked settings") is Severity.PROBLEM
 
 
 def test_invalid_settings_are_a_problem_and_nothing_is_concluded_from_them(layout):
@@ -137,4 +137,4 @@ def test_invalid_settings_are_a_problem_and_nothing_is_concluded_from_them(layou
 
     findings = examine(layout, read_status(layout), now=NOW)
 
-    assert [item.name for item in findings if item.level is Level.PROBLEM] == ["config"]
+    assert [item.name for item in findings if item.level is Severity.PROBLEM] == ["config"]

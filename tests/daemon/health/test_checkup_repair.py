@@ -8,8 +8,8 @@ from filelock import FileLock
 from daemon.checkpoints.review import (
     list_checkpoints,
 )
+from daemon.health.check_result import Severity
 from daemon.health.checkup import examine
-from daemon.health.finding import Level
 from daemon.health.leftovers import find_leftovers
 from daemon.health.repair import repair
 from daemon.ledger.ledger import Ledger
@@ -43,7 +43,7 @@ def test_what_dead_processes_have_left_is_found(layout):
     left = leave_behind(layout)
 
     assert find_leftovers(layout, daemon_runs=False, worker_runs=False) == left
-    assert level(layout, "leftovers") is Level.WARNING
+    assert level(layout, "leftovers") is Severity.WARNING
 
 
 def test_what_living_processes_are_writing_is_no_left_over(layout):
@@ -77,7 +77,7 @@ def test_a_repair_leaves_a_working_directory_in_which_all_is_well(layout):
     done = repair(layout)
 
     findings = examine(layout, read_status(layout), now=NOW)
-    assert [item for item in findings if item.level is not Level.OK] == []
+    assert [item for item in findings if item.level is not Severity.OK] == []
     assert done[:2] == ["closed models/ to other users", "created logs/"]
     assert len(done) == 2 + len(left)
 
@@ -126,7 +126,7 @@ def test_a_folder_that_is_a_link_is_left_to_its_owner(layout, tmp_path):
 def test_a_new_working_directory_is_well(layout):
     findings = examine(layout, read_status(layout), now=NOW)
 
-    assert [item for item in findings if item.level is not Level.OK] == []
+    assert [item for item in findings if item.level is not Severity.OK] == []
 
 
 def test_a_checkup_changes_nothing(layout):
@@ -143,7 +143,9 @@ def test_a_checkup_changes_nothing(layout):
 def test_a_folder_that_is_missing_is_found_once(layout):
     layout.processing.rmdir()
 
-    problems = [item for item in examine(layout, read_status(layout), now=NOW) if item.level is Level.PROBLEM]
+    problems = [
+        item for item in examine(layout, read_status(layout), now=NOW) if item.level is Severity.PROBLEM
+    ]
 
     assert [item.message for item in problems] == ["queue/processing/: missing"]
 

@@ -10,6 +10,7 @@ import daemon.files.folder
 from daemon.files.identity import identity_of
 from daemon.jobs.job_queue import Ending, JobQueue
 from daemon.jobs.queue_index import Entry
+from daemon.journal.journal import Journal
 from tests.daemon.filled_queue import order_of, put, states
 from tests.support import job_for, rows, write_jsonl
 from trainer.protocol.job import FaultKind, JobRecord, Outcome, Priority, Reason
@@ -161,7 +162,7 @@ def test_a_trained_file_is_not_chosen_again_while_it_waits_for_its_checkpoint(qu
     queue.hold_until_saved("1")
 
     assert queue.next().id == "2"
-    assert queue.begun() == []
+    assert queue.started() == []
     assert queue.is_open("1")
     assert (layout.processing / "a.jsonl").exists()
 
@@ -203,7 +204,7 @@ def test_a_file_that_is_set_aside_waits_again_under_its_id_before_later_ones(que
 
     assert (layout.waiting(Priority.LOW) / "a.jsonl").exists()
     assert list(layout.processing.iterdir()) == []
-    assert (queue.is_waiting("1"), queue.begun()) == (True, [])
+    assert (queue.is_waiting("1"), queue.started()) == (True, [])
     assert states(ledger) == {"1": "waiting", "2": "waiting"}
     assert order_of(queue) == ["a.jsonl", "b.jsonl"]
 
@@ -257,7 +258,7 @@ def test_begun_files_come_in_the_order_of_their_last_begins(queue, layout):
     queue.start(queue.find("3"))
     queue.start(queue.find("1"))  # as after a crash: not another begin
 
-    assert [job.id for job in queue.begun()] == ["1", "2", "3"]
+    assert [job.id for job in queue.started()] == ["1", "2", "3"]
     assert queue.next().id == "1"
 
 
@@ -330,7 +331,7 @@ def test_the_sums_of_a_finished_job_stand_in_the_ledger(queue, layout, ledger):
 def test_a_restart_finds_nothing_new_in_an_orderly_queue(queue, layout, ledger):
     put(queue, layout, "a.jsonl", id="1")
 
-    after = JobQueue(layout, ledger)
+    after = JobQueue(layout, ledger, Journal([]))
 
     assert after.recover() == []
     assert after.next().id == "1"

@@ -154,7 +154,7 @@ def test_a_begun_file_that_is_renamed_stays_the_job_it_is(queue, layout, ledger)
     strangers = queue.look()
 
     assert strangers == []
-    assert [(job.id, job.name) for job in queue.begun()] == [("1", "z.jsonl")]
+    assert [(job.id, job.name) for job in queue.started()] == [("1", "z.jsonl")]
     queue.finish([Ending(job=begun, outcome=Outcome.COMPLETED)])
     assert (layout.finished(Outcome.COMPLETED) / "z.jsonl").exists()
 
@@ -169,7 +169,7 @@ def test_a_begun_file_that_is_moved_back_goes_on_where_it_was(queue, layout, led
     strangers = queue.look() if sees == "rescan" else [queue.notice(target)]
 
     assert not any(strangers)
-    assert [job.id for job in queue.begun()] == ["1"]
+    assert [job.id for job in queue.started()] == ["1"]
     assert path.exists()
     assert not target.exists()
     assert states(ledger) == {"1": "processing"}

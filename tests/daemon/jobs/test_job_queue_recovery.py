@@ -5,6 +5,7 @@ import os
 import pytest
 
 from daemon.jobs.job_queue import Ending, JobQueue
+from daemon.journal.journal import Journal, LedgerRows
 from daemon.ledger.ledger import Ledger
 from tests.daemon.filled_queue import events, put, states
 from tests.support import FakeClock, PowerCut, rows, write_jsonl
@@ -15,7 +16,7 @@ from trainer.protocol.job import FaultKind, Outcome, Priority, Reason
 def restarted(layout, ledger):
     """Return the queue of a new daemon with the files it must check."""
     ledger.commit()
-    queue = JobQueue(layout, ledger)
+    queue = JobQueue(layout, ledger, Journal([LedgerRows(ledger)]))
     return queue, queue.recover()
 
 
@@ -52,7 +53,7 @@ def test_a_file_in_processing_is_trained_first(queue, layout, ledger):
 
     assert strangers == []
     assert after.next().id == "1"
-    assert [job.id for job in after.begun()] == ["1"]
+    assert [job.id for job in after.started()] == ["1"]
 
 
 def test_begun_files_come_again_in_the_order_of_their_begins(queue, layout, ledger):
@@ -64,7 +65,7 @@ def test_begun_files_come_again_in_the_order_of_their_begins(queue, layout, ledg
 
     after, _ = restarted(layout, ledger)
 
-    assert [job.id for job in after.begun()] == ["2", "3", "1"]
+    assert [job.id for job in after.started()] == ["2", "3", "1"]
 
 
 def test_a_file_that_was_begun_but_not_noted_comes_after_those_that_were(queue, layout, ledger, monkeypatch):
@@ -78,12 +79,12 @@ def test_a_file_that_was_begun_but_not_noted_comes_after_those_that_were(queue, 
         raise PowerCut
 
     with monkeypatch.context() as patch:
-        patch.setattr(ledger, "begin_job", cut)
+        patch.setattr(ledger, "note_start", cut)
         with pytest.raises(PowerCut):
             queue.start(queue.find("1"))
     after, _ = restarted(layout, ledger)
 
-    assert [job.id for job in after.begun()] == ["2", "1"]
+    assert [job.id for job in after.started()] == ["2", "1"]
 
 
 @pytest.mark.parametrize("is_linked", [True, False])
@@ -120,7 +121,7 @@ def test_a_file_put_back_from_processing_by_hand_waits_again(queue, layout, ledg
     after, strangers = restarted(layout, ledger)
 
     assert strangers == []
-    assert after.begun() == []
+    assert after.started() == []
     assert states(ledger) == {"1": "waiting"}
 
 

@@ -219,7 +219,7 @@ def test_a_file_that_cannot_be_replayed_blocks_until_it_is_back_and_costs_no_att
 
     rig.until_in(Outcome.COMPLETED, "b.jsonl")
     assert "b.jsonl replays rows of a.jsonl, which is gone" in shown["status_reason"]
-    assert [row["kind"] for row in rig.read("SELECT kind FROM deaths")] == ["crash", "environment"]
+    assert [row["kind"] for row in rig.read("SELECT kind FROM crashes")] == ["crash", "environment"]
 
 
 def test_a_job_that_cannot_go_on_without_what_it_replays_can_be_skipped(rig):

@@ -4,7 +4,8 @@ import sqlite3
 
 import pytest
 
-from daemon.ledger.evaluations import OVERALL, PREVIEWS_KEPT, read_previews
+from daemon.ledger.evaluation_records import read_previews
+from daemon.ledger.evaluations import OVERALL, PREVIEWS_KEPT
 from daemon.ledger.ledger import Ledger
 from tests.support import FakeClock
 from trainer.protocol.messages import PreviewMade, Score, SuiteScored

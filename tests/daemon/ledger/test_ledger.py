@@ -6,7 +6,7 @@ import pytest
 
 from daemon.files.identity import Identity
 from daemon.ledger.database import MIGRATIONS, UnusableLedger
-from daemon.ledger.ledger import Crash, Ledger, Lessons
+from daemon.ledger.ledger import Crash, Ledger, RetryHints
 from tests.support import FakeClock, job_for, rows, write_jsonl
 from trainer.protocol.job import EarlierFile, FaultKind, JobRecord, Outcome, Reason, Window
 from trainer.protocol.messages import StepReport, Validated
@@ -228,7 +228,7 @@ def test_an_event_is_one_safe_line_with_its_time(ledger, layout):
 def test_a_job_begins_without_lessons(ledger, job):
     ledger.add_job(job, IDENTITY, "waiting")
 
-    assert ledger.lessons("1") == ledger.lessons("unknown") == Lessons(None, ())
+    assert ledger.retry_hints("1") == ledger.retry_hints("unknown") == RetryHints(None, ())
 
 
 def test_lessons_add_up_and_stay(ledger, layout, job):
@@ -241,7 +241,7 @@ def test_lessons_add_up_and_stay(ledger, layout, job):
     ledger.commit()
 
     after = Ledger(layout.ledger_file, clock=FakeClock())
-    assert after.lessons("1") == Lessons(2048, (Window(first=0, last=3), Window(first=9, last=9)))
+    assert after.retry_hints("1") == RetryHints(2048, (Window(first=0, last=3), Window(first=9, last=9)))
     after.close()
 
 
@@ -249,13 +249,13 @@ def test_every_begin_has_a_higher_number(ledger, job):
     other = job.model_copy(update={"id": "0"})
     for item in (job, other):
         ledger.add_job(item, IDENTITY, "waiting")
-    before = [known.began for known in ledger.open_jobs()]
+    before = [known.start_number for known in ledger.open_jobs()]
 
-    numbers = [ledger.begin_job(item) for item in (job, other, job)]
+    numbers = [ledger.note_start(item) for item in (job, other, job)]
 
     assert before == [None, None]
     assert numbers == [1, 2, 3]
-    assert [(known.state, known.began) for known in ledger.open_jobs()] == [
+    assert [(known.state, known.start_number) for known in ledger.open_jobs()] == [
         ("processing", 2),
         ("processing", 3),
     ]
@@ -280,39 +280,39 @@ def test_lines_are_found_by_their_steps_as_a_plan_counts_them(ledger, first, las
     assert ledger.lines_not_applied("other", Window(first=first, last=last)) == []
 
 
-# ---- deaths
+# ---- crashes
 
 
-def death(message="it crashed", details=None):
+def crash(message="it crashed", details=None):
     return Crash(
         kind=FaultKind.CRASH, message=message, details=details, job_id="1", display="a.jsonl",
         global_step=7, file_step=3,
     )  # fmt: skip
 
 
-def test_deaths_come_newest_first_with_their_times(ledger):
+def test_crashes_come_newest_first_with_their_times(ledger):
     for message in ("first", "second", "third"):
-        ledger.add_crash(death(message))
+        ledger.add_crash(crash(message))
 
     newest = ledger.crashes(2)
 
     assert newest == [
-        ("2001-09-09T01:46:40.000Z", death("third")),
-        ("2001-09-09T01:46:40.000Z", death("second")),
+        ("2001-09-09T01:46:40.000Z", crash("third")),
+        ("2001-09-09T01:46:40.000Z", crash("second")),
     ]
 
 
-def test_only_the_newest_deaths_are_kept(ledger, monkeypatch):
+def test_only_the_newest_crashes_are_kept(ledger, monkeypatch):
     monkeypatch.setattr("daemon.ledger.ledger.CRASHES_KEPT", 3)
 
     for number in range(9):
-        ledger.add_crash(death(f"number {number}"))
+        ledger.add_crash(crash(f"number {number}"))
 
     assert [found.message for _, found in ledger.crashes(99)] == ["number 8", "number 7", "number 6"]
 
 
 def test_of_long_last_words_the_end_is_kept_and_anything_can_be_stored(ledger):
-    ledger.add_crash(death("a\x1b[31m\udcff", details="x" * 10_000 + "the end \udcff"))
+    ledger.add_crash(crash("a\x1b[31m\udcff", details="x" * 10_000 + "the end \udcff"))
 
     [(_, kept)] = ledger.crashes(1)
     assert kept.message.isprintable()
@@ -385,7 +385,7 @@ def test_a_ledger_of_another_release_is_refused_and_left_alone(layout):
     database.close()
     before = layout.ledger_file.read_bytes()
 
-    with pytest.raises(UnusableLedger, match="schema version is 99; expected 4"):
+    with pytest.raises(UnusableLedger, match="schema version is 99; expected 5"):
         Ledger(layout.ledger_file, clock=FakeClock())
 
     assert list(layout.status.glob("*.corrupt-*")) == []
@@ -427,15 +427,15 @@ def test_a_ledger_of_version_1_is_brought_up_to_date_and_keeps_what_it_has(layou
 
     ledger.leave_out("1", Window(first=1, last=1))
     ledger.add_steps([step(2, not_applied="nan")])
-    ledger.add_crash(death())
+    ledger.add_crash(crash())
     [known] = ledger.open_jobs()
     ledger.close()
 
-    assert (known.job.name, known.state, known.began) == ("a.jsonl", "processing", None)
+    assert (known.job.name, known.state, known.start_number) == ("a.jsonl", "processing", None)
     assert read(layout, "SELECT attempts, left_out FROM jobs") == [(2, "[[1, 1]]")]
     assert read(layout, "SELECT global_step FROM steps") == [(1,), (2,)]
     assert read(layout, "SELECT replayed FROM steps") == [(0,), (0,)]
-    assert read(layout, "PRAGMA user_version") == [(4,)]
+    assert read(layout, "PRAGMA user_version") == [(5,)]
 
 
 def test_an_update_that_is_cut_off_leaves_the_old_version_whole(layout, version_1, monkeypatch):
@@ -496,3 +496,10 @@ def test_replayed_rows_are_not_counted_as_rows_of_the_file(layout, ledger, job):
 
     assert read(layout, "SELECT rows_trained, steps FROM jobs") == [(2, 2)]
     assert read(layout, "SELECT sum(rows), sum(replayed) FROM steps") == [(2, 4)]
+
+
+def test_the_name_that_crashes_had_before_still_answers_for_a_release(layout, ledger):
+    ledger.add_crash(crash("once"))
+    ledger.commit()
+
+    assert read(layout, "SELECT message FROM deaths") == [("once",)]

@@ -2,25 +2,19 @@
 
 import pytest
 
-from daemon.ledger.ledger import Lessons
-from daemon.status.board import StatusBoard
+from daemon.ledger.ledger import RetryHints
 from daemon.supervision.retry import Retries
 from daemon.supervision.verdict import Verdict
 from tests.daemon.filled_queue import put, states
 from trainer.protocol.job import FaultKind, Window
 from trainer.protocol.messages import StepReport
 
-NOTHING = Lessons()
+NOTHING = RetryHints()
 
 
 @pytest.fixture
-def board(layout):
-    return StatusBoard(layout.status_file, daemon_pid=1)
-
-
-@pytest.fixture
-def retries(queue, ledger, board):
-    return Retries(queue, ledger, board)
+def retries(queue, ledger, journal):
+    return Retries(queue, ledger, journal)
 
 
 @pytest.fixture
@@ -79,7 +73,7 @@ def test_a_file_pays_nothing_for_a_worker_that_was_leaving(retries, ledger, job,
     retries.settle(job, verdict, may_blame_file=False, max_attempts=1)
 
     assert attempts(ledger) == 0
-    assert ledger.lessons("1") == NOTHING
+    assert ledger.retry_hints("1") == NOTHING
     assert states(ledger) == {"1": "processing"}
 
 
@@ -97,7 +91,7 @@ def test_the_last_attempt_ends_the_job(retries, ledger, job, kind):
 def test_only_a_lack_of_memory_makes_the_next_try_smaller(retries, ledger, job, kind):
     retries.settle(job, Verdict(kind, "it ended"), may_blame_file=True, max_attempts=3)
 
-    lessons = ledger.lessons("1")
+    lessons = ledger.retry_hints("1")
     assert lessons.micro_batch_tokens == (50 if kind.is_out_of_memory else None)
 
 
@@ -106,14 +100,14 @@ def test_what_a_job_began_with_is_halved_where_the_settings_leave_it_open(retrie
     verdict = Verdict(FaultKind.OUT_OF_MEMORY, "it ended")
 
     retries.settle(job, verdict, may_blame_file=True, max_attempts=9)
-    unknown = ledger.lessons("1").micro_batch_tokens
+    unknown = ledger.retry_hints("1").micro_batch_tokens
     ledger.limit_micro_batch("1", 80)  # as when it says that it has begun
     retries.settle(job, verdict, may_blame_file=True, max_attempts=9)
 
-    assert (unknown, ledger.lessons("1").micro_batch_tokens) == (None, 40)
+    assert (unknown, ledger.retry_hints("1").micro_batch_tokens) == (None, 40)
     noted = ledger._database.read("SELECT message FROM events WHERE kind='micro_batch'").fetchall()
     assert [row["message"] for row in noted] == [
-        "a.jsonl: memory ran out before its first step; the next try begins in the same way",
+        "a.jsonl: memory ran out before its first step; the next try starts in the same way",
         "a.jsonl: the next try has 40 instead of 80 tokens at once",
     ]
 
@@ -124,7 +118,7 @@ def test_the_next_try_never_has_less_than_one_token_at_once(retries, ledger, job
     for _ in range(8):
         verdict = Verdict(FaultKind.GPU_OUT_OF_MEMORY, "it ended")
         retries.settle(job, verdict, may_blame_file=True, max_attempts=99)
-        limits.append(ledger.lessons("1").micro_batch_tokens)
+        limits.append(ledger.retry_hints("1").micro_batch_tokens)
 
     assert limits == [50, 25, 12, 6, 3, 1, 1, 1]
 
@@ -147,14 +141,14 @@ def test_windows_are_left_out_twice_and_the_third_ends_the_job(retries, ledger, 
 
     for window in [(0, 1), (4, 4), (7, 9)]:
         retries.settle(job, not_finite(*window), may_blame_file=True, max_attempts=1)
-        known.append((states(ledger)["1"], len(ledger.lessons("1").left_out)))
+        known.append((states(ledger)["1"], len(ledger.retry_hints("1").left_out)))
 
     assert known == [("processing", 1), ("processing", 2), ("failed", 2)]
     note = (layout.failed / "a.jsonl.reason.json").read_text()
     assert "the loss is nan (steps 8 to 10); left out before: steps 1 to 2, step 5" in note
 
 
-def test_the_lines_of_the_steps_are_named(retries, ledger, board, job):
+def test_the_lines_of_the_steps_are_named(retries, ledger, job):
     ledger.add_steps([not_applied(3, lines=(30, 7)), not_applied(4, lines=(8,)), not_applied(5, lines=(9,))])
 
     retries.settle(job, not_finite(2, 3), may_blame_file=True, max_attempts=1)
@@ -183,32 +177,3 @@ def not_applied(file_step, *, lines):
         global_step=file_step, job_id="1", file_step=file_step, rows=1, tokens=1, supervised_tokens=1,
         loss=None, learning_rate=1e-4, grad_norm=None, seconds=0.1, not_applied="nan", lines=lines,
     )  # fmt: skip
-
-
-# ---- the record
-
-
-@pytest.mark.parametrize("kind", FaultKind)
-def test_a_death_is_recorded_with_its_place(retries, ledger, board, job, kind):
-    board.set(current_step=12, file_step=2)
-
-    retries.record(Verdict(kind, "it ended", "last words"), job)
-
-    [(_, death)] = ledger.crashes(10)
-    assert (death.kind, death.message, death.details) == (kind, "it ended", "last words")
-    assert (death.job_id, death.display, death.global_step, death.file_step) == ("1", "a.jsonl", 12, 2)
-
-
-def test_a_worker_without_a_file_dies_without_one(retries, ledger, board):
-    board.set(file_step=2)
-
-    retries.record(Verdict(FaultKind.CRASH, "it ended"), None)
-
-    [(_, death)] = ledger.crashes(10)
-    assert (death.job_id, death.display, death.file_step) == (None, None, None)
-
-
-def test_an_orderly_end_is_no_death(retries, ledger, job):
-    retries.record(Verdict(None, "told to"), job)
-
-    assert ledger.crashes(10) == []

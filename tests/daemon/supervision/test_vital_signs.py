@@ -9,7 +9,7 @@ import psutil
 import pytest
 
 from daemon.supervision.hang_watch import Signs
-from daemon.supervision.vital_signs import read_signs
+from daemon.supervision.vital_signs import read_rss, read_signs
 from tests.support import PATIENCE_S, eventually
 
 
@@ -69,3 +69,35 @@ def test_a_system_that_does_not_count_bytes_still_tells_the_rest(monkeypatch):
 
     assert signs.io_bytes == 0
     assert signs.cpu_s > 0
+
+
+def test_what_a_process_has_started_counts_as_its_memory():
+    alone = read_rss(os.getpid())
+    code = "print(flush=True); input()"
+    with subprocess.Popen(
+        [sys.executable, "-S", "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    ) as child:
+        child.stdout.readline()  # before, it may not have become another program yet
+        child_bytes = read_rss(child.pid)
+
+        together = read_rss(os.getpid())
+        child.communicate()
+
+    assert child_bytes > 100_000
+    assert together > alone > 1_000_000
+
+
+def test_a_process_that_has_just_ended_has_no_memory():
+    process = subprocess.Popen([sys.executable, "-S", "-c", ""])
+    process.wait()
+
+    assert read_rss(process.pid) is None
+
+
+def test_a_child_that_has_just_ended_does_not_hide_the_memory_of_its_parent(monkeypatch):
+    with subprocess.Popen([sys.executable, "-S", "-c", "input()"], stdin=subprocess.PIPE) as child:
+        children = psutil.Process().children()
+        child.communicate()
+    monkeypatch.setattr(psutil.Process, "children", lambda worker, recursive: children)
+
+    assert read_rss(os.getpid()) > 1_000_000

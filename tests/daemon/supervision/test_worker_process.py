@@ -3,13 +3,15 @@
 import os
 import signal
 import textwrap
+from dataclasses import replace
 
 import psutil
 import pytest
 
 from daemon.supervision.hang_watch import Watch
-from daemon.supervision.launcher import stderr_file
-from daemon.supervision.worker_process import FAREWELL_S, SAVE_S, STACKS_S, TAIL_BYTES, WorkerProcess
+from daemon.supervision.launcher import FAREWELL_S
+from daemon.supervision.local_launcher import stderr_file
+from daemon.supervision.worker_process import SAVE_S, STACKS_S, TAIL_BYTES, WorkerProcess
 from tests.daemon.rig import FakeLauncher
 from tests.support import PATIENCE_S, FakeClock, eventually
 from trainer.protocol.job import FaultKind
@@ -165,13 +167,8 @@ def test_last_words_are_heard_though_a_command_found_nobody(start):
 
 
 def test_a_worker_that_does_not_read_is_killed_and_holds_nobody_up_again(start, monkeypatch):
-    class Impatient(FakeLauncher):
-        def launch(self, layout):
-            launched = super().launch(layout)
-            launched.endpoint.settimeout(0.01)
-            return launched
-
-    worker = start("time.sleep(60)", launcher=Impatient)
+    monkeypatch.setattr("daemon.supervision.worker_process.SEND_TIMEOUT_S", 0.01)
+    worker = start("time.sleep(60)")
 
     worker.send(LoadModel(settings={"text": "x" * 10_000_000}))
     monkeypatch.setattr(worker._channel, "send", lambda _: pytest.fail("it was waited for again"))
@@ -180,7 +177,7 @@ def test_a_worker_that_does_not_read_is_killed_and_holds_nobody_up_again(start, 
     verdict = verdict_on(worker)
     assert (verdict.kind, verdict.message) == (
         FaultKind.CRASH,
-        "the worker read nothing for 20 s, so it was killed",
+        "the worker read nothing for 0 s, so it was killed",
     )
 
 
@@ -257,6 +254,29 @@ def test_a_worker_that_is_done_and_does_not_end_is_killed(start, lines, kind, me
 
     assert early is None
     assert (verdict.kind, verdict.message) == (kind, message)
+
+
+@pytest.mark.parametrize("late_s, is_killed", [(-0.1, False), (0.0, True)])
+def test_a_worker_that_a_network_has_cut_off_is_given_the_time_its_launcher_says(start, late_s, is_killed):
+    class Patient(FakeLauncher):
+        def launch(self, layout):
+            return replace(super().launch(layout), outlives_connection_s=600.0)
+
+    clock = FakeClock()
+    worker = start("channel.close(); time.sleep(60)", clock, Patient)
+    eventually(lambda: worker.events() or not worker.is_connected, timeout_s=PATIENCE_S)
+
+    for _ in range(60):  # it is not watched for hangs: nothing it did could be heard
+        clock.now += 9.99
+        assert worker.ended() is None
+    clock.now = 1600.0 + late_s
+    worker.ended()
+
+    if is_killed:
+        message = "the worker closed its connection and had not ended 600 s later, so it was killed"
+        assert verdict_on(worker).message == message
+    else:
+        assert worker.ended() is None
 
 
 @pytest.mark.parametrize("how", ["deadline", "kill", "by itself"])
@@ -421,7 +441,7 @@ def test_a_dismissed_worker_that_hangs_has_no_more_time_than_it_was_given(start)
 
 def test_a_worker_that_the_kernel_killed_for_memory_is_told_from_a_crash(start, monkeypatch):
     counts = iter([3, 4])
-    monkeypatch.setattr("daemon.supervision.worker_process.count_oom_kills", lambda: next(counts, 4))
+    monkeypatch.setattr("daemon.supervision.local_launcher.count_oom_kills", lambda: next(counts, 4))
     worker = start("hear()")
 
     os.kill(worker.pid, signal.SIGKILL)

@@ -14,6 +14,7 @@ from trainer.config.schema import Settings
 from trainer.protocol.job import FaultKind
 from trainer.protocol.layout import Layout
 from trainer.protocol.messages import (
+    CONNECTION_LOST,
     CheckpointPublished,
     Faulted,
     Heartbeat,
@@ -85,7 +86,7 @@ def test_a_worker_whose_daemon_is_gone_saves_where_it_is_and_leaves_by_itself(la
     trained = worker.first(StepsTaken).steps[-1].global_step
     worker.channel.close()
 
-    assert worker.exit_code() == 0
+    assert worker.exit_code() == CONNECTION_LOST
     progress = manifest_of(layout)["progress"]
     assert progress["cursors"][job.id]["step"] == progress["global_step"] >= trained
     assert progress["finished"] == []

@@ -157,5 +157,5 @@ def test_a_worker_without_its_daemon_is_given_a_minute_but_its_save_is_never_cut
 
     assert ORPHAN_GRACE_S == 60.0
     assert sum(slept) == lives_for_s
-    assert (line.is_leaving, line.get(0).reason) == (True, "the daemon is gone")
+    assert (line.is_leaving, line.is_lost, line.get(0).reason) == (True, True, "the daemon is gone")
     theirs.close()

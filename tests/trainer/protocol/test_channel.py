@@ -1,14 +1,16 @@
 """Messages between daemon and worker over one socket."""
 
+import errno
 import json
 import os
 import socket
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from tests.support import job_for, rows, write_jsonl
-from trainer.protocol.channel import CHUNK_BYTES, Channel, ChannelClosed
+from tests.support import eventually, job_for, rows, write_jsonl
+from trainer.protocol.channel import CHUNK_BYTES, Channel, ChannelClosed, NotRead
 from trainer.protocol.messages import (
     COMMANDS,
     EVENTS,
@@ -23,6 +25,8 @@ from trainer.protocol.messages import (
     StartJob,
     Validated,
 )
+
+PATIENCE_S = 10.0
 
 
 @pytest.fixture
@@ -172,3 +176,98 @@ def test_numbers_and_tuples_keep_their_values(daemon, worker):
 
 def test_the_descriptor_is_the_one_of_the_socket(daemon, ends):
     assert daemon.fileno() == ends[0].fileno()
+
+
+# ---- between machines
+
+
+@pytest.fixture
+def far_ends() -> Iterator[tuple[socket.socket, socket.socket]]:
+    """Both ends of a TCP connection."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        left = socket.create_connection(server.getsockname())
+        right, _ = server.accept()
+    yield left, right
+    left.close()
+    right.close()
+
+
+def all_from(channel: Channel[Event], number: int) -> list[Event]:
+    """Return so many messages, however many reads they take."""
+    received: list[Event] = []
+    while len(received) < number:
+        received += channel.receive(PATIENCE_S)
+    return received
+
+
+def test_messages_between_machines_arrive_whole_whatever_pieces_they_travel_in(far_ends):
+    channel: Channel[Event] = Channel(far_ends[0], EVENTS)
+    reason = "x" * (3 * CHUNK_BYTES)
+    raw = line("idle") + f'{{"kind": "leaving", "reason": "{reason}"}}\n'.encode() + line("saving")
+
+    with ThreadPoolExecutor() as pool:
+
+        def send() -> None:
+            for start in range(0, len(raw), 1009):
+                far_ends[1].sendall(raw[start : start + 1009])
+
+        pool.submit(send)
+        received = all_from(channel, 3)
+
+    assert received == [Heartbeat(section="idle"), Leaving(reason=reason), Heartbeat(section="saving")]
+
+
+def test_a_channel_between_machines_notices_when_the_other_one_vanishes(far_ends):
+    Channel(far_ends[0], EVENTS)
+
+    assert far_ends[0].getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE) == 1
+
+
+@pytest.mark.parametrize("has_unread", [False, True])
+def test_the_end_of_a_process_on_another_machine_is_noticed(far_ends, has_unread):
+    here: Channel[Event] = Channel(far_ends[0], EVENTS)
+    there: Channel[Command] = Channel(far_ends[1], COMMANDS)
+    if has_unread:
+        here.send(Pause())
+        assert there.wait(PATIENCE_S)
+    there.close()
+
+    with pytest.raises(ChannelClosed):
+        here.receive(PATIENCE_S)
+
+    def is_told() -> bool:
+        try:
+            here.send(Pause())  # the first may find nobody without knowing it yet
+        except NotRead:
+            return False
+        except ChannelClosed:
+            return True
+        return False
+
+    eventually(is_told, timeout_s=PATIENCE_S)
+
+
+@pytest.mark.parametrize("kind", ["ends", "far_ends"])
+def test_an_end_that_reads_nothing_is_told_from_one_that_is_gone(request, kind):
+    ours, _ = request.getfixturevalue(kind)
+    channel: Channel[Event] = Channel(ours, EVENTS, send_timeout_s=0.05)
+
+    with pytest.raises(NotRead):
+        channel.send(Leaving(reason="x" * 20_000_000))
+
+
+def test_a_machine_that_has_vanished_is_not_taken_for_one_that_reads_nothing():
+    class Vanished:
+        """A socket whose other machine has not answered for too long."""
+
+        family = socket.AF_UNIX
+
+        def settimeout(self, timeout_s: float | None) -> None: ...
+
+        def sendall(self, data: bytes) -> None:
+            raise OSError(errno.ETIMEDOUT, "Connection timed out")
+
+    with pytest.raises(ChannelClosed) as raised:
+        Channel(Vanished(), EVENTS, send_timeout_s=1.0).send(Pause())
+
+    assert not isinstance(raised.value, NotRead)

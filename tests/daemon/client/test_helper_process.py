@@ -4,8 +4,8 @@ import sys
 
 import pytest
 
-from daemon.cli.options import CommandFailed
-from daemon.client import helper_process as ask_process
+from daemon.client import helper_process
+from daemon.client.errors import HelperFailed
 from daemon.client.helper_process import ask
 
 
@@ -40,7 +40,7 @@ def test_the_answer_comes_back_and_the_words_are_told_printable(answering):
 def test_a_process_without_an_answer_is_a_failure_with_its_last_words(answering, words, code, message):
     answering.prepare(words=words, code=code)
 
-    with pytest.raises(CommandFailed) as failure:
+    with pytest.raises(HelperFailed) as failure:
         asked()
 
     assert str(failure.value) == message
@@ -49,9 +49,9 @@ def test_a_process_without_an_answer_is_a_failure_with_its_last_words(answering,
 
 def test_a_process_that_was_killed_is_explained(monkeypatch):
     code = "import os, signal; os.kill(os.getpid(), signal.SIGKILL)"
-    monkeypatch.setattr(ask_process, "command_of", lambda module: [sys.executable, "-S", "-c", code])
+    monkeypatch.setattr(helper_process, "command_of", lambda module: [sys.executable, "-S", "-c", code])
 
-    with pytest.raises(CommandFailed, match="killed, probably for its memory") as failure:
+    with pytest.raises(HelperFailed, match="killed, probably for its memory") as failure:
         asked()
 
     assert failure.value.exit_code == 1

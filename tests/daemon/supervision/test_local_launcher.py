@@ -8,7 +8,8 @@ from contextlib import ExitStack
 import psutil
 import pytest
 
-from daemon.supervision.launcher import LocalLauncher, LocalProcess
+from daemon.supervision.hang_watch import NO_SIGNS
+from daemon.supervision.local_launcher import LocalLauncher, LocalProcess
 from tests.support import PATIENCE_S, eventually
 
 WITH_A_CHILD = """
@@ -21,7 +22,7 @@ print(child.pid, flush=True)
 
 
 @pytest.fixture
-def start():
+def start(tmp_path):
     """Start a process that runs the given lines."""
     with ExitStack() as stack:
 
@@ -34,7 +35,7 @@ def start():
             )
             stack.enter_context(child)
             stack.callback(child.kill)
-            return child, LocalProcess(child)
+            return child, LocalProcess(child, tmp_path / "stderr")
 
         yield start
 
@@ -105,3 +106,34 @@ def test_a_worker_does_not_inherit_the_line_to_the_service_manager(layout, monke
     assert launched.process.wait(PATIENCE_S) == -signal.SIGKILL
     assert variables["MARK"] == "inherited"
     assert not {"NOTIFY_SOCKET", "WATCHDOG_USEC"} & variables.keys()
+
+
+def test_a_process_that_runs_tells_what_it_uses_and_one_that_has_ended_nothing(start):
+    child, process = start("import sys; sys.stdin.readline()")
+
+    before = process.signs().state, process.memory_bytes()
+    child.stdin.close()
+    process.wait(PATIENCE_S)
+
+    assert before[0] in ("running", "sleeping", "idle", "disk-sleep")
+    assert before[1] > 100_000
+    assert (process.signs(), process.memory_bytes()) == (NO_SIGNS, None)
+
+
+def test_the_last_words_are_the_end_of_what_was_written_so_far(start, tmp_path):
+    _, process = start("")
+    before = process.last_words(5)
+
+    (tmp_path / "stderr").write_bytes(b"first words, last\xff\n")
+
+    assert before == ""
+    assert process.last_words(5) == "ast\N{REPLACEMENT CHARACTER}"
+
+
+def test_only_processes_killed_for_memory_since_its_start_count(start, monkeypatch):
+    counts = iter([3, 5])
+    monkeypatch.setattr("daemon.supervision.local_launcher.count_oom_kills", lambda: next(counts))
+
+    _, process = start("")
+
+    assert process.oom_kills() == 2

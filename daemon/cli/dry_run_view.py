@@ -1,0 +1,81 @@
+"""Draw what training a file would be like."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from daemon.cli.text import duration_text
+from trainer.protocol.text import printable, size_text
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+
+    from daemon.client.dry_run import DryRun
+    from trainer.protocol.dry_run import Planned
+
+
+def as_json(found: "DryRun") -> dict[str, object]:
+    """Return everything for programs."""
+    return found.planned.model_dump(mode="json", exclude={"kind"}) | {
+        "tokens_per_s": found.speed.tokens_per_s if found.speed else None,
+        "speed_source": found.speed.source if found.speed else None,
+        "seconds": found.seconds,
+    }
+
+
+def draw(found: "DryRun") -> "RenderableType":
+    """Return a panel that shows the plan to a person."""
+    from rich.panel import Panel
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table.grid(padding=(0, 2))
+    for name, value in _lines(found):
+        table.add_row(Text(name, style="dim"), Text(printable(value)))
+    return Panel(table, title=Text(f"plan for {printable(Path(found.planned.file).name)}", style="bold"))
+
+
+def _lines(found: "DryRun") -> Iterator[tuple[str, str]]:
+    planned = found.planned
+    start = planned.checkpoint
+    yield "model", f"{planned.model_name} ({planned.method}, on {planned.device})"
+    yield "goes on from", f"{start.path}, step {start.step:,}" if start else "the base model"
+    yield "rows", f"{planned.rows:,}, and {planned.rejected_rows:,} rejected"
+    for rejection in planned.first_rejections:
+        yield "", rejection
+    yield "tokens", f"{planned.tokens:,} an epoch, {planned.supervised_tokens:,} of them learned"
+    without = f"without anything to learn: {planned.rows_without_target:,}"
+    cut = f"{planned.truncated_rows:,} rows, {planned.split_rows:,} split, {planned.dropped_rows:,} dropped"
+    yield "truncated", f"{cut}; {without}"
+    yield "steps", f"{planned.steps:,} of {planned.rows_per_step} rows, {planned.epochs} x over the file"
+    yield "micro-batches", _micro_batches(planned)
+    rates = (planned.first_learning_rate, planned.last_learning_rate)
+    yield "learning rate", " at first, ".join(f"{rate:.3g}" for rate in rates) + " at last"
+    yield "memory", _memory(planned)
+    yield "time", _time(found)
+    for notice in planned.notices:
+        yield "a start says", notice
+
+
+def _micro_batches(planned: "Planned") -> str:
+    if planned.micro_batch_tokens is None:
+        return "found when training starts"
+    return (
+        f"{planned.micro_batches_per_step:.1f} a step, of at most {planned.micro_batch_tokens:,} tokens, "
+        f"{planned.padding_fraction:.1%} padding"
+    )
+
+
+def _memory(planned: "Planned") -> str:
+    if planned.rehearsal is None:
+        return "not measured, because a daemon runs here and its worker needs the GPU"
+    place = "GPU memory" if planned.device == "cuda" else "memory"
+    return f"{size_text(planned.rehearsal.peak_bytes)} of {place} at most"
+
+
+def _time(found: "DryRun") -> str:
+    if found.speed is None:
+        return "unknown: this model has taken no steps yet, and none could be tried beside a running daemon"
+    return (
+        f"{duration_text(found.seconds)} at {found.speed.tokens_per_s:,.0f} tokens/s ({found.speed.source})"
+    )

@@ -1,0 +1,190 @@
+"""The checkpoints: verify them, say what a restart would do, keep one for ever. Loads no weights."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from daemon.checkpoints.pins import NoSuchCheckpoint as Unknown
+from daemon.checkpoints.pins import find_checkpoint, pin, unpin
+from daemon.checkpoints.review import (
+    BlockedRestart,
+    Reviewed,
+    Unusable,
+    Whole,
+    corrupt_names,
+    current_name,
+    is_pinned,
+    list_checkpoints,
+    review,
+    starting_point,
+)
+from daemon.client.errors import NoSuchCheckpoint, raising
+from trainer.protocol.checkpoints import verify
+from trainer.protocol.layout import Layout
+from trainer.protocol.text import printable
+
+if TYPE_CHECKING:
+    from daemon.health.restart_plan import NoPlan, RestartPlan
+
+
+@dataclass(frozen=True, kw_only=True)
+class WholeCheckpoint:
+    """A checkpoint that is what its manifest says."""
+
+    name: str
+    """Printable."""
+    state: Literal["ok"] = "ok"
+    is_current: bool
+    """Whether `models/current_model` is this one."""
+    is_pinned: bool
+    """Whether it is kept for ever."""
+    global_step: int
+    written_at: str
+    """UTC, ISO 8601."""
+    bytes: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class BrokenCheckpoint:
+    """A checkpoint that cannot be used."""
+
+    name: str
+    """Printable."""
+    state: Literal["damaged", "unusable"]
+    """damaged: the next start quarantines it and takes the one before. unusable: this release cannot judge
+    it, so the next start is blocked."""
+    is_current: bool
+    is_pinned: bool
+    reason: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Restart:
+    """What a restart would do."""
+
+    checkpoint: str | None
+    """What it would go on from; None for the base model."""
+    global_step: int
+    files: "RestartPlan | NoPlan"
+
+
+@dataclass(frozen=True)
+class ImpossibleRestart:
+    """A restart would train nothing."""
+
+    blocked: str
+    """Why."""
+
+
+@dataclass(frozen=True)
+class Verification:
+    """All checkpoints, newest first, and what follows from them."""
+
+    checkpoints: tuple[WholeCheckpoint | BrokenCheckpoint, ...]
+    restart: Restart | ImpossibleRestart
+
+
+class Checkpoints:
+    """The checkpoints of one working directory, beside a worker that may publish and remove some."""
+
+    def __init__(self, layout: Layout) -> None:
+        self._layout = layout
+
+    # ---- verify
+
+    def verify_all(self) -> Verification:
+        """Read every checkpoint from end to end, and say what a restart would do."""
+        reviewed = [item for item in map(self.verify, self.paths()) if item]
+        return Verification(tuple(map(self.describe, reviewed)), self.restart(reviewed))
+
+    def paths(self) -> list[Path]:
+        """Return all checkpoints, newest first."""
+        return list_checkpoints(self._layout.models)
+
+    def verify(self, path: Path) -> Reviewed | None:
+        """Read one checkpoint from end to end; None if it has been removed meanwhile."""
+        return review(path, verify)
+
+    def describe(self, item: Reviewed) -> WholeCheckpoint | BrokenCheckpoint:
+        """Return what a person wants to know of a checkpoint that was verified."""
+        name, is_current = printable(item.path.name), item.path.name == current_name(self._layout.models)
+        if not isinstance(item, Whole):
+            return BrokenCheckpoint(
+                name=name,
+                state="unusable" if isinstance(item, Unusable) else "damaged",
+                is_current=is_current,
+                is_pinned=is_pinned(item.path),
+                reason=item.reason,
+            )
+        return WholeCheckpoint(
+            name=name,
+            is_current=is_current,
+            is_pinned=is_pinned(item.path),
+            global_step=item.manifest.progress.global_step,
+            written_at=item.manifest.written_at,
+            bytes=item.manifest.total_bytes,
+        )
+
+    # ---- a restart
+
+    def restart(self, reviewed: Sequence[Reviewed]) -> Restart | ImpossibleRestart:
+        """Return what a restart would do.
+
+        Args:
+            reviewed: all checkpoints, newest first.
+        """
+        start = starting_point(reviewed, has_corrupt=bool(corrupt_names(self._layout.models)))
+        if isinstance(start, BlockedRestart):
+            return ImpossibleRestart(start.reason)
+        return Restart(
+            checkpoint=printable(start.path.name) if start else None,
+            global_step=start.manifest.progress.global_step if start else 0,
+            files=self._plan(start),
+        )
+
+    @property
+    def is_paused(self) -> bool:
+        """Whether a restart would stay paused."""
+        return self._layout.pause_file.exists()
+
+    def _plan(self, start: Whole | None) -> "RestartPlan | NoPlan":
+        from daemon.health.restart_plan import NoPlan, plan_restart, processed_inodes
+        from daemon.ledger.reader import UnreadableLedger, read_completed, read_jobs
+        from trainer.config.loader import BadConfig, load_settings
+        from trainer.protocol.manifest import Progress
+
+        layout = self._layout
+        try:
+            settings = load_settings(layout.config_file).settings
+            jobs = read_jobs(layout.ledger_file, inodes=processed_inodes(layout))
+            completed = read_completed(layout.ledger_file) if settings.training.replay_fraction else ()
+            progress = start.manifest.progress if start else Progress()
+            return plan_restart(layout, jobs, progress, settings, completed=completed)
+        except (BadConfig, UnreadableLedger, OSError) as error:
+            return NoPlan(printable(str(error)))
+
+    # ---- pins
+
+    def pin(self, name: str) -> tuple[str, bool]:
+        """Keep a checkpoint for ever.
+
+        Args:
+            name: of its folder, or `current`.
+        Returns:
+            Its name, printable, and whether it was not kept already.
+        Raises:
+            NoSuchCheckpoint: there is none.
+        """
+        with raising(NoSuchCheckpoint, Unknown):
+            path = find_checkpoint(self._layout.models, name)
+        return printable(path.name), pin(path)
+
+    def unpin(self, name: str) -> bool:
+        """Leave a checkpoint to the rules for old ones again; return whether it was pinned.
+
+        Raises:
+            NoSuchCheckpoint: neither a checkpoint nor a pin has this name.
+        """
+        with raising(NoSuchCheckpoint, Unknown):
+            return unpin(self._layout.models, name)

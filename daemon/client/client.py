@@ -1,0 +1,177 @@
+"""The client: one working directory, and all that can be asked of it. A table of contents."""
+
+import time
+from collections.abc import Callable
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from daemon.client.errors import NotAWorkingDirectory
+from trainer.protocol.layout import Layout, find_base_dir
+
+if TYPE_CHECKING:
+    from daemon.client.checkpoints import Checkpoints
+    from daemon.client.data import Data
+    from daemon.client.flags import Flags
+    from daemon.client.health import Health
+    from daemon.client.history import History
+    from daemon.client.queue import AddedFile, Queue
+    from daemon.client.requests import Obeyed, Requests
+    from daemon.client.settings import ClientSettings
+    from daemon.client.waiting import EndedFile
+    from daemon.status.reader import Status
+
+DEFAULT_WAIT_S = 30.0
+
+
+class Client:
+    """Asks things of one working directory. Needs no daemon, except for what only a daemon can do.
+
+    Args:
+        base_dir: the working directory; None takes TRAINING_BASE_DIR, else the current folder.
+        clock: monotonic seconds.
+        sleep: waits for so many seconds.
+    """
+
+    def __init__(
+        self,
+        base_dir: Path | str | None = None,
+        *,
+        clock: Callable[[], float] = time.monotonic,
+        sleep: Callable[[float], None] = time.sleep,
+    ) -> None:
+        self.any_layout = Layout(find_base_dir(Path(base_dir).expanduser() if base_dir else None))
+        """The folder it is about, whether or not a daemon has ever run there."""
+        self._clock = clock
+        self._sleep = sleep
+
+    @property
+    def layout(self) -> Layout:
+        """The working directory.
+
+        Raises:
+            NotAWorkingDirectory: nothing looks like one there.
+        """
+        if not self.any_layout.queue.is_dir():
+            raise NotAWorkingDirectory(
+                f"{self.any_layout.base} is not a working directory (it has no queue/); "
+                "give one with --base-dir, or create one by starting training_daemon there"
+            )
+        return self.any_layout
+
+    # ---- parts, each loaded when it is first used
+
+    @cached_property
+    def queue(self) -> "Queue":
+        """The files: list, add, move."""
+        from daemon.client.queue import Queue
+
+        return Queue(self.layout)
+
+    @cached_property
+    def history(self) -> "History":
+        """What the ledger knows: events, jobs, steps, evaluations, crashes."""
+        from daemon.client.history import History
+
+        return History(self.layout)
+
+    @cached_property
+    def checkpoints(self) -> "Checkpoints":
+        """The checkpoints: verify, pin, and what a restart would do."""
+        from daemon.client.checkpoints import Checkpoints
+
+        return Checkpoints(self.layout)
+
+    @cached_property
+    def health(self) -> "Health":
+        """Is all well? The folder may lack any of its parts, but not all."""
+        from daemon.client.health import Health
+
+        is_there = any(folder.exists() for folder in self.any_layout.folders())
+        return Health(self.any_layout if is_there else self.layout)
+
+    @cached_property
+    def settings(self) -> "ClientSettings":
+        """The settings in force, and which locked one may change. Needs no working directory."""
+        from daemon.client.settings import ClientSettings
+
+        return ClientSettings(self.any_layout)
+
+    @cached_property
+    def data(self) -> "Data":
+        """Files as training data: inspect, show, dry run, reports. Needs no working directory."""
+        from daemon.client.data import Data
+
+        return Data(self.any_layout, self.settings)
+
+    @cached_property
+    def flags(self) -> "Flags":
+        """Rows that somebody should inspect."""
+        from daemon.client.flags import Flags
+
+        return Flags(self.layout, self.settings)
+
+    # ---- the daemon
+
+    def status(self) -> "Status":
+        """Return what the status file says, and whether somebody is behind it."""
+        from daemon.status.reader import read_status
+
+        return read_status(self.layout)
+
+    def pause(self, reason: str | None = None, *, wait_s: float = DEFAULT_WAIT_S) -> "Obeyed":
+        """Hold training at the next optimizer step; only `resume` ends that, not a restart.
+
+        Args:
+            wait_s: for the answer, as for the other requests.
+        Raises:
+            NoDaemon: none runs, as for the other requests.
+            NotObeyed: it did not answer in time.
+        """
+        return self._requests.send(".pause", {"reason": reason}, wait_s=wait_s)
+
+    def resume(self, reason: str | None = None, *, wait_s: float = DEFAULT_WAIT_S) -> "Obeyed":
+        """Go on with the step after the pause."""
+        return self._requests.send(".resume", {"reason": reason}, wait_s=wait_s)
+
+    def skip(self, reason: str | None = None, *, wait_s: float = DEFAULT_WAIT_S) -> "Obeyed":
+        """Move the current file to `queue/skipped/` and go on with the next."""
+        return self._requests.send(".skip", {"reason": reason}, wait_s=wait_s)
+
+    def stop(
+        self,
+        reason: str | None = None,
+        *,
+        now: bool = False,
+        until_gone: bool = False,
+        wait_s: float = DEFAULT_WAIT_S,
+    ) -> "Obeyed":
+        """Stop the daemon.
+
+        Args:
+            now: at the next step, instead of after the current file.
+            until_gone: wait until it has left, not only until it has understood.
+        """
+        request = {"reason": reason, "now": now}
+        return self._requests.send(".stop", request, wait_s=wait_s, until_gone=until_gone)
+
+    @cached_property
+    def _requests(self) -> "Requests":
+        from daemon.client.requests import Requests
+
+        return Requests(self.layout, clock=self._clock, sleep=self._sleep)
+
+    # ---- files
+
+    def wait_for(self, file: "AddedFile | str", *, timeout_s: float) -> "EndedFile":
+        """Wait until a file's job has ended; return its record.
+
+        Args:
+            file: what `queue.add` returned, a name, or a job id.
+        Raises:
+            NotEnded: it has not ended in time.
+            NoSuchFile: nobody knows a file of this name.
+        """
+        from daemon.client.waiting import wait_for
+
+        return wait_for(self.layout, file, timeout_s=timeout_s, clock=self._clock, sleep=self._sleep)

@@ -1,0 +1,194 @@
+"""Files as training data: what is in them, how the model sees a row, what training would be like."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from daemon.client.errors import FileRefused, NoReport, NotATrainingFile, UnreadableReport, raising
+from daemon.client.settings import ClientSettings
+from trainer.protocol.layout import Layout
+from trainer.protocol.text import printable
+
+if TYPE_CHECKING:
+    from daemon.client.dry_run import DryRun
+    from trainer.protocol.data_report import DataReport
+    from trainer.protocol.show import Shown
+
+INSPECTION = "trainer.mains.inspect_file"
+RENDERING = "trainer.mains.show_row"
+
+
+@dataclass(frozen=True, kw_only=True)
+class FittingLength:
+    """`data.max_length` fits, so nothing is proposed."""
+
+    current: int
+    proposed: None = None
+    is_written: Literal[False] = False
+    obstacle: None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class ProposedLength:
+    """Another `data.max_length` that would fit."""
+
+    current: int
+    proposed: int
+    is_written: bool
+    """Whether it stands in config.json now."""
+    obstacle: str | None
+    """Why it was not, or would not be, written; None if nothing is in the way."""
+    reason: str
+    """Why this length."""
+
+
+def _nobody(words: str) -> None:
+    """Listen to nothing."""
+
+
+class Data:
+    """Inspects files by the settings of one working directory, or by the defaults where there is none.
+
+    Args:
+        layout: where a daemon may never have run.
+    """
+
+    def __init__(self, layout: Layout, settings: ClientSettings) -> None:
+        self._layout = layout
+        self._settings = settings
+
+    def report(self, name: str) -> "DataReport":
+        """Return what the worker found in a file before it was trained.
+
+        Args:
+            name: of the file, as it is or as it is shown, with its folder or without.
+        Raises:
+            NoReport: there is none.
+            UnreadableReport: it is none of ours.
+        """
+        from daemon.status.data_reports import read_report
+        from trainer.protocol.files import UnreadableFile
+
+        try:
+            with raising(UnreadableReport, UnreadableFile):
+                return read_report(self._layout, name.rpartition("/")[2])
+        except FileNotFoundError as error:
+            raise NoReport(
+                f"there is no report on {printable(name)}; a file has one once its turn has come, unless "
+                "data.validation is quick; to look at one now: training_data validate FILE"
+            ) from error
+
+    def is_in_queue(self, file: Path) -> bool:
+        """Whether a file lies in the queue, so that it can be named by its name alone."""
+        return file.resolve().is_relative_to(self._layout.queue.resolve())
+
+    def inspect(
+        self, file: Path, *, deep: bool = False, on_progress: Callable[[str], object] = _nobody
+    ) -> "DataReport":
+        """Inspect a file as the worker would before training it.
+
+        Args:
+            deep: every row, and compare it with others.
+            on_progress: called with words on how far it is.
+        Raises:
+            InvalidSettings: they are invalid.
+            NotATrainingFile: it is no file.
+            HelperFailed: the process that inspects has ended without an answer.
+        """
+        from daemon.client.helper_process import ask
+        from trainer.protocol.data_report import DataReport, InspectionOrder
+
+        settings = self._settings.effective().settings
+        _refuse_what_is_no_file(file)
+        order = InspectionOrder(
+            file=str(file.resolve()),
+            settings=settings.model_dump(mode="json"),
+            base=str(self._layout.base),
+            deep=deep,
+        )
+        return DataReport.model_validate_json(
+            ask(INSPECTION, order.model_dump(mode="json"), tell=on_progress)
+        )
+
+    def show(self, file: Path, row: int, *, on_progress: Callable[[str], object] = _nobody) -> "Shown":
+        """Return the tokens of a row as the model sees them.
+
+        Args:
+            row: number of its line, counted from 1.
+            on_progress: called with words on how far it is.
+        Raises:
+            NotATrainingFile: it is no file.
+            FileRefused: the row cannot be trained.
+            InvalidSettings, HelperFailed: as for `inspect`.
+        """
+        from daemon.client.helper_process import ask
+        from trainer.protocol.dry_run import Refused
+        from trainer.protocol.show import SHOW_ANSWERS, ShowOrder
+
+        _refuse_what_is_no_file(file)
+        order = ShowOrder(
+            file=str(file.resolve()),
+            row=row,
+            settings=self._settings.effective().settings.model_dump(mode="json"),
+            base=str(self._layout.base),
+        )
+        answer = SHOW_ANSWERS.validate_json(ask(RENDERING, order.model_dump(mode="json"), tell=on_progress))
+        if isinstance(answer, Refused):
+            raise FileRefused(printable(answer.message), is_bad_config=answer.is_bad_config)
+        return answer
+
+    def dry_run(self, file: Path, overrides: Sequence[str] = ()) -> "DryRun":
+        """Return what training a file would be like; nothing is trained or changed.
+
+        Args:
+            overrides: `SECTION.KEY=VALUE` texts.
+        Raises:
+            FileRefused: it would not be trained.
+            InvalidSettings, HelperFailed: as for `inspect`.
+        """
+        from daemon.client.dry_run import dry_run
+
+        return dry_run(self._layout, self._settings, file, overrides)
+
+    def fit_max_length(self, report: "DataReport", *, writes: bool = False) -> FittingLength | ProposedLength:
+        """Propose a `data.max_length` that fits a file.
+
+        Args:
+            writes: write it into config.json, if nothing is in the way.
+        Raises:
+            InvalidSettings: they are invalid.
+        """
+        from daemon.settings.fitting_length import (
+            CannotAdjust,
+            model_limit,
+            propose,
+            refuse_locked,
+            write_length,
+        )
+
+        effective = self._settings.effective()
+        current = effective.settings.data.max_length
+        limit = model_limit(self._layout, effective.settings.model.base_model)
+        proposal = propose(report.tokens, current=current, model_limit=limit) if report.tokens else None
+        if proposal is None:
+            return FittingLength(current=current)
+        obstacle = None
+        try:
+            refuse_locked(self._layout, proposal.length)
+            if writes:
+                write_length(self._layout, effective, proposal.length)
+        except CannotAdjust as error:
+            obstacle = str(error)
+        return ProposedLength(
+            current=current,
+            proposed=proposal.length,
+            is_written=writes and obstacle is None,
+            obstacle=obstacle,
+            reason=proposal.reason,
+        )
+
+
+def _refuse_what_is_no_file(file: Path) -> None:
+    if not file.is_file():
+        raise NotATrainingFile(f"{printable(str(file))} is not a file; expected one with rows")

@@ -1,0 +1,111 @@
+"""What may go wrong when something is asked of a working directory: one class for each, under one roof.
+
+Every message says place, value, expectation and way out, so that a person needs nothing else.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+
+class ClientError(RuntimeError):
+    """What was asked cannot be done; the message says why, and what to do."""
+
+    exit_code = 1
+    """With which a command ends that meets it."""
+
+
+class NotAWorkingDirectory(ClientError):
+    """Nothing looks like a working directory there."""
+
+
+class InvalidSettings(ClientError):
+    """`config.json`, the environment or an override holds what is no setting."""
+
+    exit_code = 78  # EX_CONFIG: no use in starting again
+
+
+class NoDaemon(ClientError):
+    """No daemon runs here that could obey."""
+
+    exit_code = 3
+
+
+class NotObeyed(ClientError):
+    """The daemon has not answered a request in time; it may still obey."""
+
+
+class NotEnded(ClientError):
+    """A file's job has not ended in time; it goes on."""
+
+
+class NoSuchFile(ClientError):
+    """No file is meant by this name."""
+
+
+class AmbiguousName(ClientError):
+    """Several files may be meant by this name."""
+
+
+class WrongPlace(ClientError):
+    """The file stands where this cannot be done to it."""
+
+
+class NotATrainingFile(ClientError):
+    """What is given is no file, or its name says that it is not meant for training."""
+
+
+class CannotAdmit(ClientError):
+    """The file can be trained under no circumstances as it is."""
+
+
+class UnreadableHistory(ClientError):
+    """The ledger is damaged, locked or not a ledger."""
+
+
+class UnreadableReport(ClientError):
+    """What lies in the place of a report or of notes is none of ours."""
+
+
+class NoReport(ClientError):
+    """There is no report on this file."""
+
+
+class NoSuchCheckpoint(ClientError):
+    """No checkpoint has this name."""
+
+
+class CannotUnlock(ClientError):
+    """There is no change of a locked setting that could be allowed."""
+
+
+class FileRefused(ClientError):
+    """The file, or the row, would not be trained.
+
+    Args:
+        is_bad_config: whether the settings are at fault.
+    """
+
+    def __init__(self, message: str, *, is_bad_config: bool) -> None:
+        super().__init__(message)
+        self.exit_code = InvalidSettings.exit_code if is_bad_config else ClientError.exit_code
+
+
+class HelperFailed(ClientError):
+    """A process that was asked has ended without an answer.
+
+    Args:
+        exit_code: with which it ended.
+    """
+
+    def __init__(self, message: str, *, exit_code: int = 1) -> None:
+        super().__init__(message)
+        self.exit_code = exit_code
+
+
+@contextmanager
+def raising(kind: type[ClientError], *causes: type[Exception]) -> Iterator[None]:
+    """Turn errors of a part of the daemon into one of the client, with the same message."""
+    try:
+        yield
+    except causes as error:
+        raise kind(str(error)) from error

@@ -1,0 +1,24 @@
+"""Is all well? Check a working directory, and repair what can be repaired without any risk."""
+
+import time
+
+from daemon.health.check_result import CheckResult
+from daemon.health.checkup import examine
+from daemon.health.repair import repair
+from daemon.status.reader import read_status
+from trainer.protocol.layout import Layout
+
+
+class Health:
+    """The health of one working directory, with a daemon or without."""
+
+    def __init__(self, layout: Layout) -> None:
+        self._layout = layout
+
+    def check(self) -> list[CheckResult]:
+        """Return how each part is, and what to do about it."""
+        return examine(self._layout, read_status(self._layout), now=time.time())
+
+    def repair(self) -> list[str]:
+        """Create missing folders, close open ones, remove left-overs; return a sentence for each."""
+        return repair(self._layout)

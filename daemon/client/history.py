@@ -1,0 +1,149 @@
+"""What the ledger knows, beside a running daemon or without one. Changes nothing."""
+
+from typing import TYPE_CHECKING
+
+from daemon.client.errors import NoSuchFile, UnreadableHistory, raising
+from daemon.ledger.reader import Event, UnreadableLedger, newest_event_id, read_events
+from trainer.protocol.job import Outcome
+from trainer.protocol.layout import Layout
+from trainer.protocol.text import printable
+
+if TYPE_CHECKING:
+    from daemon.ledger.crashes import CrashGroup
+    from daemon.ledger.evaluation_records import PreviewHistory, RecordedScore, Validation
+    from daemon.ledger.file_value import FileValue
+    from daemon.ledger.job_records import RecordedJob
+    from daemon.ledger.step_records import RecordedStep, StepBucket
+
+PAGE = 1_000
+PICTURE_POINTS = 500
+CRASHES_READ = 1_000
+
+
+class History:
+    """The ledger of one working directory. Where there is none yet, everything is empty.
+
+    All of it raises UnreadableHistory if the ledger cannot be read.
+    """
+
+    def __init__(self, layout: Layout) -> None:
+        self._layout = layout
+        self._ledger = layout.ledger_file
+
+    # ---- what happened
+
+    def events(self, *, after: int = 0, limit: int = PAGE) -> list[Event]:
+        """Return the first events after the one numbered `after`, oldest first.
+
+        Who keeps the number of the last one misses none and gets none twice, across restarts, too. If
+        `newest_event_id` is less than that number, the ledger has been started anew.
+        """
+        with raising(UnreadableHistory, UnreadableLedger):
+            return read_events(self._ledger, after=after, limit=limit)
+
+    def newest_event_id(self) -> int:
+        """Return the number of the newest event; 0 without one."""
+        with raising(UnreadableHistory, UnreadableLedger):
+            return newest_event_id(self._ledger)
+
+    def crashes(self, *, limit: int = CRASHES_READ) -> "list[CrashGroup]":
+        """Return the newest `limit` crashes of workers by kind; the kind of the newest one comes first."""
+        from daemon.ledger.crashes import read_crashes
+
+        with raising(UnreadableHistory, UnreadableLedger):
+            return read_crashes(self._ledger, limit=limit)
+
+    # ---- what was trained
+
+    def jobs(
+        self, *, before: str | None = None, limit: int = PAGE, state: str | None = None
+    ) -> "list[RecordedJob]":
+        """Return jobs, the newest first.
+
+        Args:
+            before: id of the last job of the page before; None for the first page.
+            state: only jobs in it; None for all.
+        """
+        from daemon.ledger.job_records import read_page_of_jobs
+
+        with raising(UnreadableHistory, UnreadableLedger):
+            return read_page_of_jobs(self._ledger, before=before, limit=limit, state=state)
+
+    def job(self, job_id: str) -> "RecordedJob | None":
+        """Return a job by its id; None if the ledger does not know it."""
+        from daemon.ledger.job_records import find_job
+
+        with raising(UnreadableHistory, UnreadableLedger):
+            return find_job(self._ledger, job_id)
+
+    def value_of(self, name: str) -> "FileValue":
+        """Return what training a file has brought.
+
+        Args:
+            name: as a list of the queue shows it, also with its folder, or a job id.
+        Raises:
+            NoSuchFile: it never became a job.
+        """
+        from daemon.ledger.file_value import NotInLedger, file_value
+
+        try:
+            with raising(UnreadableHistory, UnreadableLedger):
+                return file_value(self._ledger, name)
+        except NotInLedger as error:
+            raise NoSuchFile(self._why_untrained(name) or str(error)) from error
+
+    def _why_untrained(self, name: str) -> str | None:
+        """Say why a file that never became a job has brought nothing; None if it did not fail either."""
+        from daemon.jobs.listing import find_named, finished_file
+
+        for outcome in (Outcome.FAILED, Outcome.SKIPPED):
+            for path in find_named([self._layout.finished(outcome)], name):
+                reason = finished_file(self._layout, outcome, path.name).reason or "nobody knows why"
+                place = printable(f"queue/{path.parent.name}/{path.name}")
+                return f"{place} was put aside before it was trained, so it has brought nothing: {reason}"
+        return None
+
+    # ---- steps
+
+    def steps(self, *, after: int = 0, limit: int = PAGE, job_id: str | None = None) -> "list[RecordedStep]":
+        """Return the first steps after the global step `after`.
+
+        Args:
+            job_id: only steps of this job; None for all.
+        """
+        from daemon.ledger.step_records import read_steps
+
+        with raising(UnreadableHistory, UnreadableLedger):
+            return read_steps(self._ledger, after=after, limit=limit, job_id=job_id)
+
+    def steps_for_picture(
+        self, max_points: int = PICTURE_POINTS, *, job_id: str | None = None
+    ) -> "list[StepBucket]":
+        """Return all steps, summed up to at most `max_points` stretches, with least and greatest losses."""
+        from daemon.ledger.step_records import read_step_buckets
+
+        with raising(UnreadableHistory, UnreadableLedger):
+            return read_step_buckets(self._ledger, max_points=max_points, job_id=job_id)
+
+    # ---- evaluations
+
+    def validations(self, *, after: int = 0, limit: int = PAGE) -> "list[Validation]":
+        """Return the first validation losses after the global step `after`."""
+        from daemon.ledger.evaluation_records import read_validations
+
+        with raising(UnreadableHistory, UnreadableLedger):
+            return read_validations(self._ledger, after=after, limit=limit)
+
+    def suite_scores(self, *, after: int = 0, limit: int = PAGE) -> "list[RecordedScore]":
+        """Return the first scores of suites after the global step `after`."""
+        from daemon.ledger.evaluation_records import read_scores
+
+        with raising(UnreadableHistory, UnreadableLedger):
+            return read_scores(self._ledger, after=after, limit=limit)
+
+    def previews(self) -> "list[PreviewHistory]":
+        """Return what the model answers to each fixed prompt, the one answered last first."""
+        from daemon.ledger.evaluation_records import read_previews
+
+        with raising(UnreadableHistory, UnreadableLedger):
+            return read_previews(self._ledger)

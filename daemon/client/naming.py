@@ -1,0 +1,68 @@
+"""Which file in the queue a person means, and what can be done instead if it stands elsewhere."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from daemon.client.errors import AmbiguousName, NoSuchFile, UnreadableHistory, WrongPlace, raising
+from daemon.jobs.listing import find_named, is_started, queued_files
+from daemon.ledger.reader import UnreadableLedger
+from daemon.status.reader import read_status
+from trainer.protocol.job import Outcome, Priority
+from trainer.protocol.layout import Layout
+from trainer.protocol.text import printable
+
+
+def the_file(layout: Layout, folders: Sequence[Path], name: str) -> Path:
+    """Return the one file in `folders` that is meant by `name`.
+
+    Raises:
+        NoSuchFile: there is none.
+        AmbiguousName: there are several.
+        WrongPlace: it is in another folder of the queue.
+    """
+    found = find_named(folders, name)
+    if len(found) == 1:
+        return found[0]
+    if found:
+        places = " and ".join(map(place_of, found))
+        raise AmbiguousName(f"{printable(name)} may be {places}; say which, such as {place_of(found[0])}")
+    waiting = [layout.waiting(priority) for priority in Priority]
+    finished = [layout.finished(outcome) for outcome in (Outcome.FAILED, Outcome.SKIPPED, Outcome.COMPLETED)]
+    if elsewhere := find_named([layout.processing, *waiting, *finished], name):
+        raise WrongPlace(_what_to_do(layout, elsewhere[0]))
+    places = ", ".join(f"queue/{folder.name}/" for folder in folders)
+    raise NoSuchFile(f"no file is named {printable(name)} in {places}; training_queue list shows them")
+
+
+def place_of(path: Path) -> str:
+    """Return a file's folder and name, as a person would give them."""
+    return printable(f"{path.parent.name}/{path.name}")
+
+
+def _what_to_do(layout: Layout, path: Path) -> str:
+    """Say why a request cannot be carried out on the file in this place, and what can be."""
+    place = place_of(path)
+    if path.parent == layout.processing:
+        with raising(UnreadableHistory, UnreadableLedger):
+            return _what_to_do_while_processed(layout, path)
+    if path.parent == layout.finished(Outcome.COMPLETED):
+        return (
+            f"{place} has been trained; to retry it, add a copy: "
+            f"training_queue add {layout.base}/queue/{place}"
+        )
+    if path.parent in (layout.finished(Outcome.FAILED), layout.finished(Outcome.SKIPPED)):
+        return f"{place} does not wait any more; to put it back: training_queue retry {place}"
+    return f"{place} waits already; nothing was changed"
+
+
+def _what_to_do_while_processed(layout: Layout, path: Path) -> str:
+    shown = printable(path.name)
+    if not read_status(layout).is_running:
+        return f"{shown} has been begun, and goes on when a daemon runs; start one with: training_daemon"
+    started = [file for file in queued_files(layout) if is_started(file)]
+    if any(file.name == shown and file.state == "saving" for file in started):
+        return f"{shown} is trained to its end and waits for its checkpoint; wait for it"
+    in_training = next((file.name for file in started if file.state == "processing"), None)
+    if shown == in_training:
+        return f"{shown} is being trained; to put it aside: training_controller skip"
+    return f"{shown} has been begun, and goes on after {in_training}; wait until it is its turn"

@@ -1,0 +1,75 @@
+"""The settings that a daemon would have, and which locked one may change."""
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from daemon.client.errors import CannotUnlock, InvalidSettings, raising
+from trainer.protocol.layout import Layout
+
+if TYPE_CHECKING:
+    from trainer.config.loader import Effective
+
+
+@dataclass(frozen=True)
+class LockedChange:
+    """A locked setting that has another value in config.json than in the newest checkpoint."""
+
+    setting: str
+    """Such as data.max_length."""
+    was: Any
+    becomes: Any
+    text: str
+    """The same for a person; printable."""
+
+
+class ClientSettings:
+    """The settings of one working directory; the defaults where it has no config.json."""
+
+    def __init__(self, layout: Layout) -> None:
+        self._layout = layout
+
+    def effective(self, overrides: Sequence[str] = ()) -> "Effective":
+        """Return all settings, and where each came from.
+
+        Args:
+            overrides: `SECTION.KEY=VALUE` texts.
+        Raises:
+            InvalidSettings: they are invalid.
+        """
+        from trainer.config.loader import BadConfig, load_settings  # not every command needs them
+
+        with raising(InvalidSettings, BadConfig):
+            return load_settings(self._layout.config_file, overrides=overrides)
+
+    def locked_change(self, setting: str) -> LockedChange:
+        """Return which change of a locked setting would be allowed by `unlock`.
+
+        Raises:
+            CannotUnlock: there is none.
+        """
+        from daemon.settings.unlocking import CannotUnlock as NothingToUnlock
+        from daemon.settings.unlocking import find_change, value_text
+        from trainer.config.loader import BadConfig
+        from trainer.protocol.files import UnreadableFile
+
+        with raising(CannotUnlock, NothingToUnlock, BadConfig, UnreadableFile):
+            was, becomes = find_change(self._layout, setting)
+        text = f"{setting}: from {value_text(was)} to {value_text(becomes)}"
+        return LockedChange(setting, was, becomes, text)
+
+    def unlock(self, change: LockedChange) -> bool:
+        """Allow a locked setting to take its value in config.json; return whether it was not allowed yet.
+
+        Raises:
+            CannotUnlock: what has been allowed so far cannot be read.
+        """
+        from trainer.protocol.files import UnreadableFile
+        from trainer.protocol.permissions import give_permission
+        from trainer.protocol.text import utc_text
+
+        with raising(CannotUnlock, UnreadableFile):
+            return give_permission(
+                self._layout.models, change.setting, change.was, change.becomes, at=utc_text(time.time())
+            )

@@ -1,0 +1,191 @@
+"""Wait until a file has been trained, or has failed: its job's record is what the ledger says then."""
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from daemon.client.errors import NoSuchFile, NotEnded, UnreadableHistory, raising
+from daemon.client.queue import AddedFile
+from daemon.files.identity import Identity, is_there
+from daemon.intake.inbox import find_files
+from daemon.jobs.listing import find_named, finished_file
+from daemon.ledger.job_records import RecordedJob, find_job, find_job_named, find_job_of
+from daemon.ledger.reader import UnreadableLedger
+from daemon.status.reader import read_status
+from trainer.protocol.job import Outcome, Priority
+from trainer.protocol.layout import Layout
+from trainer.protocol.text import printable
+
+JOB_ID = re.compile(r"\d{8}-\d{6}-\d{6}")
+FIRST_INTERVAL_S = 0.05
+LONGEST_INTERVAL_S = 1.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class EndedFile:
+    """How a file's training ended."""
+
+    name: str
+    """As the queue has it; printable."""
+    job: str | None
+    """Job id; None for a file that was refused before it became a job."""
+    state: str
+    """completed, failed, skipped, or removed by hand."""
+    rows_trained: int
+    steps: int
+    first_loss: float | None
+    """Of its first step; None without one, or where it was no finite number."""
+    last_loss: float | None
+    reason: str | None
+    """Why it failed or was skipped; printable."""
+
+
+def wait_for(
+    layout: Layout,
+    file: AddedFile | str,
+    *,
+    timeout_s: float,
+    clock: Callable[[], float],
+    sleep: Callable[[float], None],
+) -> EndedFile:
+    """Wait until a file's job has ended; return its record.
+
+    Args:
+        file: what was added, a name, or a job id.
+        clock: monotonic seconds.
+        sleep: waits for so many seconds.
+    Raises:
+        NotEnded: it has not ended in time.
+        NoSuchFile: nobody knows a file of this name.
+        UnreadableHistory: the ledger cannot be read.
+    """
+    search = _of_added(layout, file) if isinstance(file, AddedFile) else _of_name(layout, file)
+    deadline, interval_s = clock() + timeout_s, FIRST_INTERVAL_S
+    with raising(UnreadableHistory, UnreadableLedger):
+        while (ended := search.ended()) is None:
+            if (left_s := deadline - clock()) <= 0:
+                raise NotEnded(_state_of(search.name, timeout_s, layout))
+            sleep(min(interval_s, left_s))
+            interval_s = min(2 * interval_s, LONGEST_INTERVAL_S)
+    return ended
+
+
+def _state_of(name: str, timeout_s: float, layout: Layout) -> str:
+    return (
+        f"{name} has not ended within {timeout_s:g} s; the daemon is {read_status(layout).life_text()}; "
+        "training_queue list shows where the file stands"
+    )
+
+
+class _Search:
+    """Follows one file. Once it has become a job, only that job counts, whatever else bears its name.
+
+    Args:
+        name: printable.
+        find: looks for the file's job, or for a file that failed without one; None as long as it is open.
+    """
+
+    def __init__(
+        self, layout: Layout, name: str, find: Callable[[], "RecordedJob | EndedFile | None"]
+    ) -> None:
+        self.name = name
+        self._layout = layout
+        self._find = find
+        self._job_id: str | None = None
+
+    def ended(self) -> EndedFile | None:
+        """Return how it ended; None if it has not."""
+        job = find_job(self._layout.ledger_file, self._job_id) if self._job_id else None
+        found = job or self._find()
+        if not isinstance(found, RecordedJob):
+            return found
+        self._job_id = found.id
+        return None if found.state in ("waiting", "processing") else _record(found)
+
+
+def _record(job: RecordedJob) -> EndedFile:
+    return EndedFile(
+        name=job.name,
+        job=job.id,
+        state=job.state,
+        rows_trained=job.rows_trained,
+        steps=job.steps,
+        first_loss=job.first_loss,
+        last_loss=job.last_loss,
+        reason=job.reason,
+    )
+
+
+# ---- a file that was added
+
+
+def _of_added(layout: Layout, file: AddedFile) -> _Search:
+    def find() -> RecordedJob | EndedFile | None:
+        return find_job_of(layout.ledger_file, file.identity) or _refused(layout, file.identity)
+
+    return _Search(layout, file.added_as, find)
+
+
+def _refused(layout: Layout, identity: Identity) -> EndedFile | None:
+    """Return a file that was put away without having become a job."""
+    for outcome in (Outcome.FAILED, Outcome.SKIPPED):
+        folder = layout.finished(outcome)
+        if path := next((path for path in folder.iterdir() if is_there(path, identity)), None):
+            return _without_job(layout, outcome, path.name)
+    return None
+
+
+def _without_job(layout: Layout, outcome: Outcome, name: str) -> EndedFile:
+    found = finished_file(layout, outcome, name)
+    return EndedFile(
+        name=found.name,
+        job=None,
+        state=found.state,
+        rows_trained=0,
+        steps=0,
+        first_loss=None,
+        last_loss=None,
+        reason=found.reason,
+    )
+
+
+# ---- a name
+
+
+def _of_name(layout: Layout, name: str) -> _Search:
+    if JOB_ID.fullmatch(name):
+        return _Search(layout, name, lambda: _job_with_id(layout, name))
+    return _Search(layout, printable(name), lambda: _named(layout, name))
+
+
+def _job_with_id(layout: Layout, job_id: str) -> RecordedJob:
+    if job := find_job(layout.ledger_file, job_id):
+        return job
+    raise NoSuchFile(f"the ledger knows no job {job_id}; expected an id such as training_queue list shows")
+
+
+def _named(layout: Layout, name: str) -> RecordedJob | EndedFile | None:
+    """Return the newest job of this name, unless another file of this name is still to become one."""
+    file_name = name.rpartition("/")[2]
+    job = find_job_named(layout.ledger_file, file_name)
+    if job and job.state in ("waiting", "processing"):
+        return job
+    if _is_coming(layout, name, file_name):
+        return None
+    if job:
+        return job
+    for outcome in (Outcome.FAILED, Outcome.SKIPPED):
+        for path in find_named([layout.finished(outcome)], file_name):
+            return _without_job(layout, outcome, path.name)
+    raise NoSuchFile(
+        f"no file is named {printable(name)} in inbox/ or queue/, and the ledger knows none; "
+        "add it with: training_queue add"
+    )
+
+
+def _is_coming(layout: Layout, name: str, file_name: str) -> bool:
+    waiting: list[Path] = [layout.processing, *(layout.waiting(priority) for priority in Priority)]
+    if find_named(waiting, name):
+        return True
+    return any(file_name in (path.name, printable(path.name)) for path in find_files(layout.inbox))

@@ -1,0 +1,169 @@
+"""Carry out what people ask by control files and signals: pause, resume, skip, stop."""
+
+from collections import deque
+from collections.abc import Sequence
+
+from daemon.control.control_files import FILES, Request, read_requests, remove_request
+from daemon.control.pause_file import PauseFile
+from daemon.decide import Stopping
+from daemon.intake.intake import Intake
+from daemon.jobs.job_queue import Ending, JobQueue
+from daemon.jobs.reasons import reason_for
+from daemon.journal.events import CommandAnswered, RequestNotRemoved, StopRequested
+from daemon.journal.journal import Journal
+from daemon.ledger.ledger import Ledger
+from daemon.supervision.supervisor import Supervisor
+from daemon.supervision.worker_state import Absent, Busy, Leaving, Loading
+from trainer.protocol.failpoints import failpoint
+from trainer.protocol.job import FaultKind, Job, Outcome
+from trainer.protocol.layout import Layout
+
+
+class Commands:
+    """What was asked, and what has become of it.
+
+    Args:
+        pause: holds across restarts.
+    """
+
+    def __init__(
+        self,
+        layout: Layout,
+        queue: JobQueue,
+        ledger: Ledger,
+        journal: Journal,
+        intake: Intake,
+        supervisor: Supervisor,
+        pause: PauseFile,
+    ) -> None:
+        self._layout = layout
+        self._queue = queue
+        self._ledger = ledger
+        self._journal = journal
+        self._intake = intake
+        self._supervisor = supervisor
+        self.pause = pause
+        self._signals = 0
+        self._unanswered: list[tuple[Request, str | None]] = []  # with the job it is about
+        self._unremovable: deque[Request] = deque(maxlen=len(FILES))  # carried out, and still there
+        self.stopping: Stopping | None = None
+        """How the daemon was asked to end."""
+
+    def signal_stop(self) -> None:
+        """Save at the next step and leave; asked again, leave without saving. Safe in a signal handler."""
+        self._signals += 1
+
+    def stop(self, how: Stopping) -> None:
+        """Have the daemon end."""
+        self.stopping = how
+        self._journal.record(StopRequested(when=str(how)))
+
+    def refuse_old(self, found: Sequence[Request]) -> None:
+        """Answer requests that lay there before the daemon started, but for those that hold for ever."""
+        for request in read_requests(self._layout):
+            if request in found and not request.is_lasting:
+                self._answer(request, "too old: it was given before the daemon started")
+
+    def carry_out(self, *, is_blocked: bool) -> None:
+        """Do what was asked since the last call, and answer what has been done by now."""
+        if self._signals and self.stopping is not Stopping.NOW:
+            self.stop(Stopping.NOW)
+        elif self._signals > 1:
+            self._supervisor.kill()
+        for request in read_requests(self._layout):
+            if request not in self._unremovable:
+                failpoint("control.read")
+                self._take(request, is_blocked)
+                failpoint("control.taken")
+        self._answer_when_done()
+
+    def _take(self, request: Request, is_blocked: bool) -> None:
+        match request.name:
+            case "pause":
+                self.pause.set(request.reason, self._journal.now_text())
+                self._supervisor.pause()
+                self._accept(request)
+            case "resume":
+                was_paused = self.pause.clear()
+                self._supervisor.resume()
+                result = "training goes on" if was_paused else "was not paused"
+                self._answer(request, "trying again what was blocked" if is_blocked else result)
+            case "skip":
+                self._skip(request)
+            case "stop":
+                self.stop(self.stopping or Stopping.AFTER_FILE)
+                self._answer(request, "stopping after the current file")
+            case "stop_now":
+                self.stop(Stopping.NOW)
+                self._answer(request, "stopping at the next step")
+
+    def _skip(self, request: Request) -> None:
+        job, state = self._current_job(), self._supervisor.state
+        if isinstance(state, Leaving):
+            self._answer(request, "too late: the worker is leaving, and the file goes on at the next start")
+        elif isinstance(state, Busy):
+            self._supervisor.skip(state.job_id)
+            self._accept(request, state.job_id)
+        elif job:
+            self._put_away(job)
+            self._answer(request, f"skipped {job.name}")
+        elif check := self._intake.current_check:
+            self._intake.skip_check()
+            self._answer(request, f"skipped {check.name}")
+        else:
+            self._answer(request, "nothing to skip")
+
+    def _current_job(self) -> Job | None:
+        """Return what a person means by the current file: started, or the one that the worker loads for."""
+        started = self._queue.started()
+        if started:
+            return started[0]
+        return self._queue.next() if isinstance(self._supervisor.state, Loading) else None
+
+    def _put_away(self, job: Job) -> None:
+        reason = reason_for(job, FaultKind.REQUEST, "skipped on request", at=self._journal.now_text())
+        self._queue.finish([Ending(job=job, outcome=Outcome.SKIPPED, reason=reason)])
+        self._supervisor.forget(job.id)
+
+    # ---- answering
+
+    def _accept(self, request: Request, job_id: str | None = None) -> None:
+        """Take the file away now, and answer when the worker has obeyed."""
+        failpoint("control.accepted")
+        self._remove(request)
+        self._unanswered.append((request, job_id))
+
+    def _answer_when_done(self) -> None:
+        for request, job_id in list(self._unanswered):
+            if request.name == "pause" and not (self._supervisor.is_training and self.pause.is_set):
+                self._answer(request, "paused" if self.pause.is_set else "was resumed before it could pause")
+            elif job_id and self._is_skipped(job_id):
+                state = self._ledger.state_of(job_id)
+                is_skipped = state == Outcome.SKIPPED
+                self._answer(request, "skipped" if is_skipped else f"too late: it was {state} already")
+            else:
+                continue
+            self._unanswered.remove((request, job_id))
+
+    def _is_skipped(self, job_id: str) -> bool:
+        """Whether a job's file has left.
+
+        One that the worker gave back instead of skipping it (it died, or was preempted) is put away here.
+        """
+        job = self._queue.find(job_id)
+        if job and (isinstance(self._supervisor.state, Absent) or self._queue.is_waiting(job.id)):
+            self._put_away(job)
+            return True
+        return job is None
+
+    def _answer(self, request: Request, result: str) -> None:
+        self._journal.record(CommandAnswered(name=request.name, request_id=request.id, result=result))
+        failpoint("control.answered")
+        self._remove(request)
+
+    def _remove(self, request: Request) -> None:
+        try:
+            remove_request(request)
+        except OSError as error:
+            self._journal.record(RequestNotRemoved(path=str(request.path), problem=str(error)))
+            self._unremovable.append(request)

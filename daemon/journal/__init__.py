@@ -1,0 +1,1 @@
+"""What happened, recorded once: typed events, and their subscribers (log, status, ledger, followers)."""

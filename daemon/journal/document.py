@@ -1,0 +1,56 @@
+"""Write `docs/EVENTS.md` from the events themselves.
+
+python -m daemon.journal.document
+"""
+
+import inspect
+import logging
+from dataclasses import fields
+from pathlib import Path
+
+from daemon.journal import events
+from daemon.journal.events import FileEvent, JournalEvent
+
+PAGE = Path("docs") / "EVENTS.md"
+HEAD = """# Events
+
+<!-- Made from daemon/journal/events.py by: python -m daemon.journal.document -->
+
+What happens is recorded once, in the journal. Each event becomes a line of the log and a row of the table
+`events` in `status/ledger.sqlite3`: `id`, `at`, `kind`, `job_id`, `message`, and its facts as JSON in `data`.
+Some also show an alert or an error in the status.
+
+Read them with `SELECT * FROM events` or `Client.events(after=N)`, or follow them from a process of your own.
+`training follow json_lines` appends each event as a line of JSON to `logs/events.jsonl`. A follower of yours
+is a class with two methods, offered by an entry point: `daemon/journal/followers.py` says how. No event is
+missed and none repeated, whenever the follower or the daemon is killed.
+
+| kind | what happened | facts | level |
+|---|---|---|---|
+"""
+
+
+def event_types() -> list[type[JournalEvent]]:
+    """Return every kind of event, in the order of the file."""
+    found = [item for _, item in inspect.getmembers(events, inspect.isclass)]
+    kinds = [
+        item for item in found if issubclass(item, JournalEvent) and item not in (JournalEvent, FileEvent)
+    ]
+    return sorted(kinds, key=lambda item: inspect.getsourcelines(item)[1])
+
+
+def page() -> str:
+    """Return the whole page."""
+    return HEAD + "".join(f"{_row(item)}\n" for item in event_types())
+
+
+def _row(item: type[JournalEvent]) -> str:
+    hidden = {"job_id"} if issubclass(item, FileEvent) else {"job_id", "file"}
+    own = [field.name for field in fields(item) if field.name not in hidden]
+    what = " ".join((item.__doc__ or "").split())
+    facts = ", ".join(f"`{name}`" for name in own)
+    return f"| `{item.kind}` | {what} | {facts} | {logging.getLevelName(item.level).lower()} |"
+
+
+if __name__ == "__main__":
+    PAGE.write_text(page())

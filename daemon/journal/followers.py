@@ -1,0 +1,123 @@
+"""Follow the journal from another process: all events of the ledger in order, none missed, none repeated.
+
+A follower keeps its own position: the ledger it reads, and the last event it has taken. One that stores the
+position together with what it makes of the events (in one write, one transaction) repeats nothing, whenever
+it is killed; `daemon.journal.json_lines` is such a follower, and an example to start from.
+
+A package offers one by an entry point:
+
+    [project.entry-points."training_daemon.followers"]
+    my_tracker = "my_package:MyTracker"       # called with the working directory as a Path
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from importlib.metadata import EntryPoint, entry_points
+from pathlib import Path
+from typing import Protocol
+
+from daemon.ledger.event_stream import RecordedEvent, read_stretch
+from daemon.ledger.reader import UnreadableLedger
+from trainer.protocol.layout import Layout
+
+GROUP = "training_daemon.followers"
+OWN = [EntryPoint("json_lines", "daemon.journal.json_lines:JsonLines", GROUP)]
+BATCH = 1_000  # events read at once
+
+
+class UnknownFollower(ValueError):
+    """No installed package offers a follower of that name."""
+
+
+@dataclass(frozen=True)
+class Position:
+    """How far a follower has come."""
+
+    ledger: str
+    """The identity of the ledger. A damaged one is replaced by another, which counts its events from 1."""
+    event_id: int
+    """The last event taken."""
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Events that come one after the other."""
+
+    events: Sequence[RecordedEvent]
+    position: Position
+    """After the last of them."""
+    num_lost: int = 0
+    """Events between the follower's position and these that the ledger no longer has."""
+
+
+class Follower(Protocol):
+    """Takes in what happens."""
+
+    def position(self) -> Position | None:
+        """Return how far it has come, as it was stored; None before its first event."""
+        ...
+
+    def take(self, batch: Batch) -> None:
+        """Take in events, and store the position after them: best in one step."""
+        ...
+
+
+def next_batch(ledger_file: Path, position: Position | None, *, limit: int) -> Batch | None:
+    """Return the events after a position; None if there are none.
+
+    Raises:
+        UnreadableLedger: it cannot be read.
+    """
+    found = read_stretch(ledger_file, after=position.event_id if position else 0, limit=limit)
+    if found is None:
+        return None
+    if position and position.ledger != found.ledger:
+        return next_batch(ledger_file, None, limit=limit)
+    if not found.events:
+        return None
+    num_lost = found.events[0].id - position.event_id - 1 if position else 0
+    return Batch(found.events, Position(found.ledger, found.events[-1].id), num_lost)
+
+
+def follow(
+    follower: Follower, layout: Layout, *, wait: Callable[[], bool], report: Callable[[str], None]
+) -> None:
+    """Pass events on as they come, until asked to end.
+
+    Args:
+        wait: called when there is nothing to pass on; whether to look again.
+        report: called with events that are lost, and of a ledger that cannot be read.
+    """
+    problem = None
+    while True:
+        try:
+            batch = next_batch(layout.ledger_file, follower.position(), limit=BATCH)
+        except UnreadableLedger as error:
+            if str(error) != problem:
+                report(str(error))
+            problem, batch = str(error), None
+        if batch is None:
+            if not wait():
+                return
+            continue
+        problem = None
+        if batch.num_lost:
+            report(f"{batch.num_lost} events are lost: the ledger keeps only the newest ones")
+        follower.take(batch)
+
+
+def load_follower(name: str, layout: Layout) -> Follower:
+    """Return a follower by its name.
+
+    Raises:
+        UnknownFollower: no installed package offers it.
+    """
+    offered = [*OWN, *entry_points(group=GROUP)]
+    found = {entry.name: entry for entry in offered}
+    if name not in found:
+        known = ", ".join(sorted(found)) or "none"
+        raise UnknownFollower(
+            f"no follower is named {name!r}; installed: {known}; install the package that offers it"
+        )
+    follower: Follower = found[name].load()(layout.base)
+    return follower

@@ -1,0 +1,96 @@
+"""The journal: events come in, subscribers hear of each once and in order."""
+
+import logging
+import sqlite3
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from typing import Protocol
+
+from daemon.journal.events import CommandAnswered, JournalEvent, TurnFailed
+from daemon.ledger.ledger import Ledger
+from daemon.status.board import StatusBoard
+from trainer.protocol.text import utc_text
+
+logger = logging.getLogger("daemon")
+
+
+class Subscriber(Protocol):
+    """Hears of every event. It must not raise: what happened has happened."""
+
+    def on_event(self, event: JournalEvent) -> None: ...
+
+
+class Journal:
+    """Records what happens.
+
+    Args:
+        clock: Unix seconds.
+    """
+
+    def __init__(self, subscribers: Sequence[Subscriber], *, clock: Callable[[], float] = time.time) -> None:
+        self._subscribers = subscribers
+        self._clock = clock
+
+    def record(self, event: JournalEvent) -> None:
+        """Tell every subscriber."""
+        for subscriber in self._subscribers:
+            subscriber.on_event(event)
+
+    def now_text(self) -> str:
+        """Return the present time as all files of ours show it."""
+        return utc_text(self._clock())
+
+
+class LogLines:
+    """Writes a line of the log for each event."""
+
+    def on_event(self, event: JournalEvent) -> None:
+        is_exception = isinstance(event, TurnFailed)  # recorded while it is being handled
+        logger.log(event.level, event.message, extra={"job_id": event.job_id}, exc_info=is_exception)
+
+
+class StatusChanges:
+    """Shows errors, alerts and answers in the status."""
+
+    def __init__(self, board: StatusBoard) -> None:
+        self._board = board
+
+    def on_event(self, event: JournalEvent) -> None:
+        for key in event.cleared_alerts:
+            self._board.clear_alert(key)
+        if event.alert:
+            self._board.alert(*event.alert)
+        if event.error:
+            self._board.error(*event.error, event.file)
+        if isinstance(event, CommandAnswered):
+            self._board.command(event.name, event.request_id, event.result)
+
+
+class LedgerRows:
+    """Writes a row of the ledger's table `events` for each event.
+
+    One that the ledger cannot take, because the disk is full for instance, is kept and written later.
+    """
+
+    def __init__(self, ledger: Ledger) -> None:
+        self._ledger = ledger
+        self._unwritten: deque[JournalEvent] = deque()
+
+    def on_event(self, event: JournalEvent) -> None:
+        self._unwritten.append(event)
+        try:
+            self.write()
+        except sqlite3.Error as error:
+            logger.error("the ledger cannot take an event: %s; it is written later", error)
+
+    def write(self) -> None:
+        """Write what could not be written before.
+
+        Raises:
+            sqlite3.Error: it cannot be written yet.
+        """
+        while self._unwritten:
+            event = self._unwritten[0]
+            self._ledger.add_event(event.kind, event.message, event.job_id, event.data())
+            self._unwritten.popleft()

@@ -1,0 +1,67 @@
+"""The ledger's events, in order, for readers that follow them."""
+
+import json
+import sqlite3
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from daemon.ledger.reader import open_read_only
+
+
+@dataclass(frozen=True, kw_only=True)
+class RecordedEvent:
+    """Something that happened."""
+
+    id: int
+    """Counts up; a reader that keeps the last one it has seen misses none."""
+    at: str
+    """UTC, ISO 8601."""
+    kind: str
+    job_id: str | None
+    message: str
+    """For a person; printable."""
+    data: dict[str, Any] | None = None
+    """Its facts; None for events of releases that noted none."""
+
+
+@dataclass(frozen=True)
+class Stretch:
+    """Events that come one after the other, and the ledger that has them."""
+
+    ledger: str
+    """Its identity. A damaged ledger is replaced by another one, which counts its events from 1."""
+    events: list[RecordedEvent]
+
+
+def read_stretch(path: Path, *, after: int, limit: int) -> Stretch | None:
+    """Return the first `limit` events after the one numbered `after`.
+
+    Returns:
+        None if there is no ledger, or no daemon of this release has opened it yet.
+    Raises:
+        UnreadableLedger: it cannot be read.
+    """
+    if not path.exists():
+        return None
+    with open_read_only(path) as database:
+        database.execute("BEGIN")  # both answers must be about one ledger
+        tables = database.execute("SELECT 1 FROM sqlite_master WHERE name='identity'").fetchone()
+        identity = tables and database.execute("SELECT ledger FROM identity").fetchone()
+        if not identity:
+            return None
+        rows = database.execute("SELECT * FROM events WHERE id > ? ORDER BY id LIMIT ?", (after, limit))
+        return Stretch(identity["ledger"], [recorded_event(row) for row in rows])
+
+
+def recorded_event(row: sqlite3.Row) -> RecordedEvent:
+    """Return the event of a row of the table `events`, also of an older release's."""
+    data = row["data"] if "data" in row.keys() else None  # noqa: SIM118  a row iterates over its values
+    return RecordedEvent(
+        id=row["id"],
+        at=row["at"],
+        kind=row["kind"],
+        job_id=row["job_id"],
+        message=row["message"],
+        data=json.loads(data) if data else None,
+    )

@@ -1,0 +1,190 @@
+"""Read what the ledger knows of jobs: those in the queue, one by its file, or all of them page by page."""
+
+import json
+import sqlite3
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+from daemon.files.identity import Identity, signed
+from daemon.ledger.reader import open_read_only
+from trainer.protocol.job import Outcome
+from trainer.protocol.text import printable
+
+OPEN = "('waiting', 'processing')"
+# As the row of a job has them once it has ended
+SUMS = (
+    "SELECT count(*) AS steps, sum(rows) AS rows_trained, sum(tokens) AS tokens, sum(seconds) AS seconds,"
+    " (SELECT loss FROM steps WHERE job_id = :id ORDER BY file_step LIMIT 1) AS first_loss,"
+    " (SELECT loss FROM steps WHERE job_id = :id ORDER BY file_step DESC LIMIT 1) AS last_loss"
+    " FROM steps WHERE job_id = :id"
+)
+
+
+class OpenJob(NamedTuple):
+    """A job that waits or is being processed."""  # a tuple, because there may be a hundred thousand of them
+
+    name: bytes
+    """As the file system has it."""
+    priority: str
+    state: str
+    rows: int
+    id: str
+    format: str
+    """Empty while it is not known."""
+    is_trained: int | None
+    """1 if it is trained to its end and waits for its checkpoint; None while it waits."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class RecordedJob:
+    """A job as the ledger has it."""
+
+    id: str
+    """Sorts by arrival."""
+    name: str
+    """Of its file; printable."""
+    state: str
+    """waiting, processing, completed, failed, skipped, or removed by hand."""
+    priority: str
+    rows: int
+    """Rows that can be trained."""
+    rows_trained: int
+    steps: int
+    tokens: int
+    seconds: float
+    first_loss: float | None
+    """Of its first step; None without one, or where it was no finite number."""
+    last_loss: float | None
+    accepted_at: str
+    """UTC, ISO 8601, as the next two."""
+    started_at: str | None
+    finished_at: str | None
+    attempts: int
+    """Those that it was charged with."""
+    format: str | None
+    """Of its rows; None where it is not known."""
+    reason: str | None
+    """Why it failed or was skipped; printable."""
+
+
+def read_open_jobs(path: Path) -> dict[bytes, list[OpenJob]]:
+    """Return the jobs that wait or are processed, by the names of their files, in order of arrival.
+
+    Raises:
+        UnreadableLedger: it cannot be read.
+    """
+    if not path.exists():
+        return {}
+    with open_read_only(path) as database:
+        columns = {row["name"] for row in database.execute("PRAGMA table_info(jobs)")}
+        format_column = "format" if "format" in columns else "''"  # of an earlier release
+        database.row_factory = None
+        rows = database.execute(
+            f"SELECT name, priority, state, rows, id, {format_column}, CASE state WHEN 'processing' THEN"
+            " (SELECT ended_at IS NOT NULL AND verdict = 'completed'"
+            " FROM attempts WHERE job_id = jobs.id ORDER BY number DESC LIMIT 1) END"
+            f" FROM jobs WHERE state IN {OPEN} ORDER BY id"
+        )
+        known: dict[bytes, list[OpenJob]] = {}
+        for job in map(OpenJob._make, rows):
+            known.setdefault(job.name, []).append(job)
+        return known
+
+
+def read_page_of_jobs(path: Path, *, before: str | None, limit: int, state: str | None) -> list[RecordedJob]:
+    """Return jobs, the newest first; none if there is no ledger.
+
+    Args:
+        before: id of the last job of the page before; None for the first page.
+        state: only jobs in it; None for all.
+    Raises:
+        UnreadableLedger: it cannot be read.
+    """
+    if not path.exists():
+        return []
+    with open_read_only(path) as database:
+        rows = database.execute(
+            "SELECT * FROM jobs WHERE (:before IS NULL OR id < :before)"
+            " AND (:state IS NULL OR state = :state) ORDER BY id DESC LIMIT :limit",
+            {"before": before, "state": state, "limit": limit},
+        ).fetchall()
+        return [_recorded(database, row) for row in rows]
+
+
+def find_job(path: Path, job_id: str) -> RecordedJob | None:
+    """Return a job by its id; None if the ledger does not know it.
+
+    Raises:
+        UnreadableLedger: it cannot be read.
+    """
+    return _find(path, "id = ?", (job_id,))
+
+
+def find_job_named(path: Path, name: str) -> RecordedJob | None:
+    """Return the newest job whose file has this name, as it is or as it is shown; None if there is none.
+
+    Raises:
+        UnreadableLedger: it cannot be read.
+    """
+    return _find(path, "display = ?", (printable(name),))
+
+
+def find_job_of(path: Path, identity: Identity) -> RecordedJob | None:
+    """Return the newest job with this very file; None if there is none.
+
+    Raises:
+        UnreadableLedger: it cannot be read.
+    """
+    values = (signed(identity.inode), signed(identity.device), identity.size, identity.mtime_ns)
+    return _find(path, "inode = ? AND device = ? AND size_bytes = ? AND mtime_ns = ?", values)
+
+
+def _find(path: Path, condition: str, values: tuple[str | int, ...]) -> RecordedJob | None:
+    if not path.exists():
+        return None
+    with open_read_only(path) as database:
+        row = database.execute(
+            f"SELECT * FROM jobs WHERE {condition} ORDER BY id DESC LIMIT 1", values
+        ).fetchone()
+        return _recorded(database, row) if row else None
+
+
+def sums_of(database: sqlite3.Connection, row: sqlite3.Row) -> sqlite3.Row:
+    """Return what has `steps`, `rows_trained`, `tokens`, `seconds` and the losses of a job.
+
+    Of one that has not ended they are not in its row yet; of an old one the steps are thinned out.
+    """
+    if row["state"] in list(Outcome):
+        return row
+    found: sqlite3.Row = database.execute(SUMS, {"id": row["id"]}).fetchone()
+    return found
+
+
+def _recorded(database: sqlite3.Connection, row: sqlite3.Row) -> RecordedJob:
+    sums = sums_of(database, row)
+    columns = row.keys()
+    return RecordedJob(
+        id=row["id"],
+        name=row["display"],
+        state=row["state"],
+        priority=row["priority"],
+        rows=row["rows"],
+        rows_trained=sums["rows_trained"] or 0,
+        steps=sums["steps"],
+        tokens=sums["tokens"] or 0,
+        seconds=sums["seconds"] or 0.0,
+        first_loss=sums["first_loss"],
+        last_loss=sums["last_loss"],
+        accepted_at=row["accepted_at"],
+        started_at=row["started_at"],
+        finished_at=row["finished_at"],
+        attempts=row["attempts"],
+        format=(row["format"] or None) if "format" in columns else None,
+        reason=_message(row["reason"]),
+    )
+
+
+def _message(reason: str | None) -> str | None:
+    """Return the sentence in the column `reason`."""
+    return printable(str(json.loads(reason)["message"])) if reason else None

@@ -1,0 +1,210 @@
+"""What follows from what the worker reports: history, status, and files that a checkpoint now contains.
+
+A file leaves `processing/` only when the worker has reported that a durable checkpoint contains it.
+"""
+
+from daemon.jobs.job_queue import JobQueue
+from daemon.jobs.replay import Replays
+from daemon.journal.events import (
+    CheckpointSaved,
+    ModelLoaded,
+    RowsInspected,
+    StepNotApplied,
+    TrainingPreempted,
+    TrainingStarted,
+    TrainingUnblocked,
+    WorkerBlocked,
+    WorkerNotice,
+)
+from daemon.journal.journal import Journal
+from daemon.ledger.ledger import Ledger
+from daemon.status.board import StatusBoard
+from daemon.status.data_reports import summary, write_report
+from daemon.supervision.completion import Completions, ended_event
+from daemon.supervision.worker_record import WorkerRecord
+from daemon.supervision.worker_state import Busy, Leaving, Ready
+from trainer.protocol.job import Job
+from trainer.protocol.layout import Layout
+from trainer.protocol.messages import (
+    Blocked,
+    CheckpointPublished,
+    Continued,
+    DataChecked,
+    Evaluated,
+    Event,
+    Faulted,
+    Heartbeat,
+    Held,
+    JobEnded,
+    JobPreempted,
+    JobStarted,
+    Notice,
+    PreviewMade,
+    StepReport,
+    StepsTaken,
+    SuiteScored,
+    Unblocked,
+    Validated,
+    WorkerReady,
+)
+from trainer.protocol.messages import Leaving as LeavingEvent
+
+
+class WorkerReports:
+    """Takes in the worker's events, one by one. One that fails changes nothing that cannot be done again."""
+
+    def __init__(
+        self,
+        layout: Layout,
+        queue: JobQueue,
+        ledger: Ledger,
+        journal: Journal,
+        board: StatusBoard,
+        completions: Completions,
+        replays: Replays,
+        record: WorkerRecord,
+    ) -> None:
+        self._layout = layout
+        self._queue = queue
+        self._ledger = ledger
+        self._journal = journal
+        self._board = board
+        self._completions = completions
+        self._replays = replays
+        self._worker = record
+
+    def take(self, event: Event) -> None:
+        """Do what follows from one event.
+
+        Raises:
+            OSError, sqlite3.Error: disk or ledger failed; the same event is to be taken again.
+        """
+        match event:
+            case WorkerReady():
+                self._on_ready(event)
+            case Heartbeat():
+                self._worker.loading_detail = event.detail or self._worker.loading_detail
+                self._board.set(worker_section=event.section)
+            case DataChecked():
+                self._on_data_checked(event)
+            case JobStarted():
+                self._on_job_started(event)
+            case StepsTaken():
+                self._on_steps(event.steps)
+            case Validated():
+                self._ledger.add_validation(event)
+                self._board.validated(event)
+            case SuiteScored():
+                self._ledger.evaluations.add_scores(event)
+                self._board.suite_scored(event)
+            case PreviewMade():
+                self._ledger.evaluations.add_preview(event)
+            case Evaluated():
+                self._board.evaluated(event)
+            case JobEnded():
+                self._on_job_ended(event)
+            case JobPreempted():
+                self._on_preempted(event)
+            case CheckpointPublished():
+                self._on_checkpoint(event)
+            case Held():
+                self._worker.is_holding = True
+            case Continued():
+                self._worker.is_holding = False
+            case Blocked():
+                self._worker.blocked = event.reason
+                self._journal.record(WorkerBlocked(reason=event.reason))
+            case Unblocked():
+                self._worker.blocked = None
+                self._journal.record(TrainingUnblocked())
+            case Notice():
+                self._journal.record(WorkerNotice(key=event.key, text=event.message, job_id=event.job_id))
+            case Faulted() | LeavingEvent():
+                pass  # its last word; how it ended is asked of its process
+
+    def _on_ready(self, ready: WorkerReady) -> None:
+        if not isinstance(self._worker.state, Leaving):
+            self._worker.state = Ready()
+        self._worker.progress.global_step = ready.global_step
+        self._board.worker_ready(ready)
+        if ready.checkpoint is None and (steps := self._ledger.newest_step()):
+            text = f"there is no checkpoint, so the model starts anew; {steps} steps had been trained before"
+            self._journal.record(WorkerNotice(key="checkpoint", text=text))
+        self._completions.reopen_untrained(ready)
+        self._ledger.rewind(ready.global_step)
+        self._ledger.add_steps(ready.recent_steps)  # a daemon that died may not have noted them
+        for notice in ready.notices:
+            self._journal.record(WorkerNotice(key="checkpoint", text=notice))
+        self._completions.saved(ready.finished)
+        self._replays.note_cursors(ready.cursors)
+        self._replays.release()
+        self._worker.cursors = {cursor.job_id for cursor in ready.cursors}
+        self._journal.record(ModelLoaded(model_name=ready.model_name, global_step=ready.global_step))
+
+    def _on_data_checked(self, event: DataChecked) -> None:
+        write_report(self._layout, event.report)
+        if text := summary(event.report):
+            self._journal.record(RowsInspected(job_id=event.job_id, summary=text))
+
+    def _on_job_started(self, event: JobStarted) -> None:
+        job = self._worker.jobs[event.job_id]
+        if event.micro_batch_tokens:
+            self._ledger.limit_micro_batch(job.id, event.micro_batch_tokens)
+        self._worker.started_at_step = event.global_step
+        self._worker.progress.file_step = event.first_step
+        self._board.job_started(job, event)
+        self._journal.record(
+            TrainingStarted(
+                job_id=job.id, file=job.name, first_step=event.first_step, total_steps=event.total_steps
+            )
+        )
+
+    def _on_steps(self, steps: tuple[StepReport, ...]) -> None:
+        self._worker.failures = 0
+        self._ledger.add_steps(steps)
+        self._worker.progress.note(steps[-1])
+        self._board.steps(steps)
+        self._board.costs.add("training", sum(step.seconds for step in steps))
+        for step in steps:
+            if step.not_applied:
+                self._journal.record(
+                    StepNotApplied(
+                        job_id=step.job_id,
+                        file=self._worker.jobs[step.job_id].name,
+                        file_step=step.file_step,
+                        reason=step.not_applied,
+                    )
+                )
+
+    def _on_job_ended(self, event: JobEnded) -> None:
+        job = self._worker.jobs[event.record.job_id]
+        self._completions.ended(job, event)
+        self._journal.record(ended_event(job, event, loss=self._worker.progress.loss))
+        self._take_back(job)
+
+    def _on_preempted(self, event: JobPreempted) -> None:
+        job = self._worker.jobs[event.job_id]
+        self._queue.preempt(job.id)
+        self._ledger.end_attempt(job.id, "preempted", None, is_charged=False)
+        self._journal.record(TrainingPreempted(job_id=job.id, file=job.name, steps=event.steps))
+        self._worker.cursors.add(job.id)
+        self._take_back(job)
+
+    def _take_back(self, job: Job) -> None:
+        del self._worker.jobs[job.id]
+        self._board.job_ended()
+        self._worker.progress.file_step = None
+        self._worker.state = Leaving() if isinstance(self._worker.state, Leaving) else Ready()
+
+    def _on_checkpoint(self, event: CheckpointPublished) -> None:
+        saved = event.checkpoint
+        self._board.checkpoint(saved)
+        self._board.costs.add("saving", event.stall_seconds)
+        self._completions.saved(event.finished)
+        self._replays.release()
+        busy = self._worker.state
+        if isinstance(busy, Busy) and saved.step > self._worker.started_at_step:
+            self._ledger.forgive(busy.job_id)  # it has got on since, so it is not what crashes the workers
+        self._journal.record(
+            CheckpointSaved(path=saved.path, global_step=saved.step, seconds=round(event.seconds, 3))
+        )

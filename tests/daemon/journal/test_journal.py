@@ -1,0 +1,203 @@
+"""What is recorded once reaches the log, the status and the ledger."""
+
+import ast
+import json
+import logging
+import sqlite3
+from pathlib import Path
+
+import pytest
+
+from daemon.journal.document import PAGE, event_types, page
+from daemon.journal.events import (
+    CommandAnswered,
+    FileAccepted,
+    FileRefused,
+    TrainingBlocked,
+    TrainingEnded,
+    TrainingFailed,
+    TurnFailed,
+    WorkerCrashed,
+)
+from daemon.journal.journal import Journal, LedgerRows, LogLines, StatusChanges
+from daemon.status.board import StatusBoard
+
+ROOT = Path(__file__).parents[3]
+CRASHED = WorkerCrashed(job_id="1", file="a.jsonl", reason="it crashed", fault="crash", restart_in_s=4.0)
+ACCEPTED = FileAccepted(
+    job_id="1", file="a.jsonl", rows=8, priority="high", rejected_rows=2, first_rejection="line 3: no"
+)
+
+
+@pytest.fixture
+def board(layout):
+    return StatusBoard(layout.status_file, daemon_pid=1, wall_clock=lambda: 1e9)
+
+
+def shown(board):
+    board.publish()
+    return board.status
+
+
+def rows(ledger):
+    return [dict(row) for row in ledger._database.read("SELECT * FROM events ORDER BY id")]
+
+
+def test_every_subscriber_hears_of_every_event_in_order():
+    heard = []
+
+    class Subscriber:
+        def on_event(self, event):
+            heard.append((self, event))
+
+    first, second = Subscriber(), Subscriber()
+    journal = Journal([first, second])
+
+    journal.record(ACCEPTED)
+    journal.record(CRASHED)
+
+    assert heard == [(first, ACCEPTED), (second, ACCEPTED), (first, CRASHED), (second, CRASHED)]
+
+
+def test_the_log_has_a_line_with_level_and_job(caplog):
+    caplog.set_level(logging.INFO)
+
+    LogLines().on_event(CRASHED)
+
+    [record] = caplog.records
+    assert (record.levelname, record.getMessage(), record.job_id) == (
+        "ERROR",
+        "it crashed; starting again in 4 s",
+        "1",
+    )
+
+
+def test_a_turn_that_failed_is_logged_with_its_traceback(caplog):
+    try:
+        raise OSError("disk is full")
+    except OSError:
+        LogLines().on_event(TurnFailed(exception="OSError", problem="disk is full"))
+
+    assert "Traceback" in caplog.text
+
+
+def test_the_ledger_has_a_row_with_the_facts(ledger):
+    LedgerRows(ledger).on_event(ACCEPTED)
+
+    [row] = rows(ledger)
+    assert (row["kind"], row["job_id"]) == ("accepted", "1")
+    assert row["message"] == "accepted a.jsonl (8 rows, high); 2 rows rejected, the first: line 3: no"
+    assert json.loads(row["data"]) == {
+        "file": "a.jsonl",
+        "rows": 8,
+        "priority": "high",
+        "rejected_rows": 2,
+        "first_rejection": "line 3: no",
+    }
+
+
+def test_facts_are_printable_whatever_a_file_is_called(ledger):
+    LedgerRows(ledger).on_event(FileRefused(file="a\x1b[31m\udcff.jsonl", reason="no\nrows"))
+
+    [row] = rows(ledger)
+    assert all(text.isprintable() for text in json.loads(row["data"]).values())
+
+
+def test_what_the_ledger_cannot_take_is_written_later_in_order(ledger, monkeypatch):
+    subscriber = LedgerRows(ledger)
+    add_event = ledger.add_event
+
+    def full(*arguments):
+        raise sqlite3.OperationalError("database or disk is full")
+
+    monkeypatch.setattr(ledger, "add_event", full)
+    subscriber.on_event(ACCEPTED)
+    monkeypatch.setattr(ledger, "add_event", add_event)
+    subscriber.on_event(CRASHED)
+
+    assert [row["kind"] for row in rows(ledger)] == ["accepted", "worker_ended"]
+
+
+def test_while_the_ledger_takes_nothing_writing_says_so(ledger, monkeypatch):
+    def full(*arguments):
+        raise sqlite3.OperationalError("database or disk is full")
+
+    monkeypatch.setattr(ledger, "add_event", full)
+    subscriber = LedgerRows(ledger)
+
+    subscriber.on_event(ACCEPTED)
+
+    with pytest.raises(sqlite3.OperationalError):
+        subscriber.write()
+
+
+def test_errors_and_alerts_are_shown_until_they_are_no_longer_true(board):
+    status = StatusChanges(board)
+
+    status.on_event(CRASHED)
+    status.on_event(ACCEPTED)
+    before = shown(board).alerts
+    status.on_event(TrainingEnded(job_id="1", file="a.jsonl", outcome="completed", rows=8, steps=4, loss=0.5))
+
+    assert before == ["it crashed", "a.jsonl: 2 rows rejected"]
+    assert shown(board).alerts == ["it crashed"]
+    assert (board.status.last_error.error_class, board.status.last_error.file) == ("WorkerCrash", "a.jsonl")
+
+
+def test_an_answer_is_shown_with_the_id_of_its_request(board):
+    StatusChanges(board).on_event(CommandAnswered(name="pause", request_id="7", result="paused"))
+
+    assert (shown(board).last_command.id, board.status.last_command.result) == ("7", "paused")
+
+
+def test_what_blocks_is_the_last_error(board):
+    StatusChanges(board).on_event(TrainingBlocked(reason="no space left"))
+
+    assert shown(board).last_error.message == "no space left"
+
+
+def test_a_job_that_failed_says_why_in_the_status_and_what_it_did_in_the_history(board):
+    failed = TrainingFailed(
+        job_id="1", file="a.jsonl", outcome="failed", rows=2, steps=1, loss=0.25, reason="line 3 is cut off"
+    )
+
+    StatusChanges(board).on_event(failed)
+
+    assert failed.message == "failed a.jsonl: 2 rows in 1 steps, loss 0.2500"
+    assert shown(board).last_error.message == "line 3 is cut off"
+
+
+# ---- the list of events
+
+
+def test_the_committed_page_lists_the_events_of_the_code():
+    assert (ROOT / PAGE).read_text() == page(), "run: python -m daemon.journal.document"
+
+
+def test_every_event_says_when_it_happens_and_can_be_shown():
+    for item in event_types():
+        assert item.__doc__, item
+        assert item.kind, item
+        assert item.message is not event_types()[0].__mro__[1].message, f"{item} has no message"
+
+
+def test_nothing_but_the_journal_writes_events_or_alerts_of_events():
+    calls = [
+        f"{path.relative_to(ROOT)}:{node.lineno}"
+        for path in sorted((ROOT / "daemon").rglob("*.py"))
+        if path.parent.name != "journal"
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.Call) and ast.unparse(node.func).endswith((".add_event", "board.error"))
+    ]
+
+    assert calls == []
+
+
+def test_no_decision_is_read_back_from_the_status():
+    readers = [
+        str(path.relative_to(ROOT))
+        for path in sorted((ROOT / "daemon").rglob("*.py"))
+        if "board.status." in path.read_text() or "._board.status" in path.read_text()
+    ]
+
+    assert readers == []

@@ -1,0 +1,112 @@
+"""Connections between machines, here from this one to itself."""
+
+import socket
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+from trainer.protocol import tcp
+from trainer.protocol.handshake import GREETING, NONCE_BYTES, NotAuthenticated
+from trainer.protocol.tcp import BadAddress, Listener, connect, notice_lost_peer
+
+SECRET = b"a secret of some length"
+OTHER_SECRET = b"a secret that is another"
+PATIENCE_S = 10.0
+
+
+@pytest.fixture
+def listener() -> Iterator[Listener]:
+    listener = Listener("127.0.0.1", SECRET)
+    yield listener
+    listener.close()
+
+
+@pytest.fixture
+def pool() -> Iterator[ThreadPoolExecutor]:
+    with ThreadPoolExecutor() as pool:
+        yield pool
+
+
+def test_a_process_that_knows_the_secret_is_connected(listener, pool):
+    accepted = pool.submit(listener.accept, PATIENCE_S)
+
+    with connect(listener.address, SECRET) as there, accepted.result(PATIENCE_S) as here:
+        there.sendall(b"said")
+
+        assert here.recv(4, socket.MSG_WAITALL) == b"said"
+        assert (here.gettimeout(), there.gettimeout()) == (None, None)
+
+
+def test_strangers_are_sent_away_and_whoever_comes_after_them_is_heard(listener, pool, monkeypatch):
+    monkeypatch.setattr(tcp, "HANDSHAKE_S", 0.05)
+    host, port = listener.address.split(":")
+    with socket.create_connection((host, int(port))) as silent:
+        accepted = pool.submit(listener.accept, PATIENCE_S)
+
+        with pytest.raises(OSError, match=r"closed the connection|reset"):
+            connect(listener.address, OTHER_SECRET)
+        with connect(listener.address, SECRET), accepted.result(PATIENCE_S):
+            silent.settimeout(PATIENCE_S)
+            said = b""
+            while chunk := silent.recv(1024):
+                said += chunk
+
+    assert len(said) == len(GREETING) + NONCE_BYTES
+
+
+def test_nobody_is_waited_for_longer_than_told(listener):
+    with pytest.raises(TimeoutError):
+        listener.accept(0.01)
+
+
+def test_a_listener_that_does_not_know_the_secret_is_not_talked_to(pool):
+    impostor = Listener("127.0.0.1", OTHER_SECRET)
+    accepted = pool.submit(impostor.accept, PATIENCE_S)
+
+    with pytest.raises((NotAuthenticated, ConnectionResetError)):
+        connect(impostor.address, SECRET)
+
+    with connect(impostor.address, OTHER_SECRET), accepted.result(PATIENCE_S):
+        impostor.close()
+
+
+def test_an_address_where_nobody_listens_is_an_error_of_the_system(listener):
+    listener.close()
+
+    with pytest.raises(OSError, match="refused"):
+        connect("127.0.0.1:1", SECRET)
+
+
+@pytest.mark.parametrize(
+    "address", ["", "host", "host:", ":80", "host:0", "host:65536", "host:x", "host:-1", "::1:80", "host:²"]
+)
+def test_what_is_no_address_is_named(address):
+    with pytest.raises(BadAddress, match=f'the address is "{address}"; expected HOST:PORT'):
+        connect(address, SECRET)
+
+
+@pytest.mark.skipif(not socket.has_dualstack_ipv6(), reason="this machine has no IPv6")
+def test_addresses_of_the_new_kind_are_understood(pool):
+    try:
+        listener = Listener("::1", SECRET)
+    except OSError:
+        pytest.skip("this machine has no IPv6 address of its own")
+    accepted = pool.submit(listener.accept, PATIENCE_S)
+
+    with connect(listener.address, SECRET), accepted.result(PATIENCE_S):
+        assert listener.address.startswith("[::1]:")
+    listener.close()
+
+
+def test_the_system_ends_a_connection_whose_other_machine_has_vanished():
+    with socket.socket() as connection:
+        notice_lost_peer(connection)
+
+        def option(number: int) -> int:
+            return connection.getsockopt(socket.IPPROTO_TCP, number)
+
+        assert connection.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE) == 1
+        assert option(socket.TCP_USER_TIMEOUT) == 45_000
+        probing_s = option(socket.TCP_KEEPCNT) * option(socket.TCP_KEEPINTVL)
+        assert option(socket.TCP_KEEPIDLE) + probing_s == 45

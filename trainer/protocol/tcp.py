@@ -1,0 +1,107 @@
+"""Make a connection between processes on different machines, both of which know a secret."""
+
+import socket
+import time
+from contextlib import suppress
+
+from trainer.protocol.handshake import answer, challenge
+
+HANDSHAKE_S = 5.0  # of one that connects; a stranger who says nothing holds up the others for so long
+CONNECT_S = 20.0
+
+# So long may the other machine be out of reach; then the connection counts as lost, which no FIN says
+IDLE_S = 15
+PROBE_INTERVAL_S = 5
+PROBES = 6
+UNREACHABLE_S = IDLE_S + PROBE_INTERVAL_S * PROBES
+
+
+class BadAddress(ValueError):
+    """A text is no HOST:PORT."""
+
+
+class Listener:
+    """Waits for connections of processes that know the secret.
+
+    Args:
+        host: whose interface to listen on; IPv6 addresses without brackets.
+        port: 0 takes a free one.
+    Raises:
+        OSError: the address cannot be listened on.
+    """
+
+    def __init__(self, host: str, secret: bytes, *, port: int = 0) -> None:
+        self._host = host
+        self._secret = secret
+        family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        self._socket = socket.create_server((host, port), family=family)
+
+    @property
+    def address(self) -> str:
+        """HOST:PORT, as `connect` takes it."""
+        host = f"[{self._host}]" if ":" in self._host else self._host
+        return f"{host}:{self._socket.getsockname()[1]}"
+
+    def accept(self, timeout_s: float) -> socket.socket:
+        """Return the first connection of a process that knows the secret; others are closed.
+
+        Raises:
+            TimeoutError: none has come within `timeout_s`.
+        """
+        deadline = time.monotonic() + timeout_s
+        while (left_s := deadline - time.monotonic()) > 0:
+            self._socket.settimeout(left_s)
+            try:
+                connection, _ = self._socket.accept()
+            except TimeoutError:
+                break
+            with suppress(OSError):
+                challenge(connection, self._secret, timeout_s=min(left_s, HANDSHAKE_S))
+                connection.settimeout(None)
+                return connection
+            connection.close()
+        raise TimeoutError(f"no process that knows the secret has connected within {timeout_s:.0f} s")
+
+    def close(self) -> None:
+        """Listen no longer. Connections that were accepted stay."""
+        self._socket.close()
+
+
+def connect(address: str, secret: bytes, *, timeout_s: float = CONNECT_S) -> socket.socket:
+    """Connect to a listener that knows the secret.
+
+    Args:
+        address: HOST:PORT; an IPv6 address in brackets.
+    Raises:
+        BadAddress: it is something else.
+        OSError: nobody answers there within `timeout_s`, or (`NotAuthenticated`) one without the secret.
+    """
+    connection = socket.create_connection(_parse(address), timeout_s)
+    try:
+        answer(connection, secret, timeout_s=timeout_s)
+    except BaseException:
+        connection.close()
+        raise
+    connection.settimeout(None)
+    return connection
+
+
+def notice_lost_peer(connection: socket.socket) -> None:
+    """Have the system end a connection whose other machine has vanished without a word."""
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    for option, value in (
+        (socket.TCP_KEEPIDLE, IDLE_S),
+        (socket.TCP_KEEPINTVL, PROBE_INTERVAL_S),
+        (socket.TCP_KEEPCNT, PROBES),
+        (socket.TCP_USER_TIMEOUT, UNREACHABLE_S * 1000),  # while sent data waits, there are no probes
+        (socket.TCP_NODELAY, 1),  # messages are small, and somebody waits for each
+    ):
+        connection.setsockopt(socket.IPPROTO_TCP, option, value)
+
+
+def _parse(address: str) -> tuple[str, int]:
+    host, _, port = address.rpartition(":")
+    is_bare_ipv6 = ":" in host and not (host.startswith("[") and host.endswith("]"))
+    if not host or is_bare_ipv6 or not (port.isascii() and port.isdigit() and 0 < int(port) < 1 << 16):
+        raise BadAddress(f'the address is "{address}"; expected HOST:PORT, an IPv6 address in brackets')
+    return host.removeprefix("[").removesuffix("]"), int(port)
