@@ -23,7 +23,13 @@ if TYPE_CHECKING:
 
 ROOT = Path(__file__).parent.parent.parent
 CONFIG = {
-    "training": {"learning_rate": 1e-3, "warmup_steps": 5, "batch_size": 2, "gradient_accumulation": 1},
+    "training": {
+        "learning_rate": 1e-3,
+        "warmup_steps": 5,
+        "batch_size": 2,
+        "gradient_accumulation": 1,
+        "cpu_threads": 1,
+    },
     "checkpoints": {"group_commit_s": 1.0},
     "daemon": {"rescan_s": 1.0, "blocked_retry_s": 1.0},
 }
