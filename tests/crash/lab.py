@@ -9,7 +9,6 @@ import signal
 import sqlite3
 import subprocess
 import sys
-import tempfile
 import time
 from collections import Counter
 from collections.abc import Mapping
@@ -22,7 +21,7 @@ import psutil
 
 from daemon.files.names import is_training_file
 from daemon.files.notes import is_users_file
-from tests.crash.nursery import fork, workers_of
+from tests.crash.nursery import ForkServer, workers_of
 from tests.support import PATIENCE_S, eventually, rows, write_jsonl
 from trainer.model.tiny import build_tiny
 from trainer.protocol.files import UnreadableFile, read_json
@@ -55,23 +54,14 @@ def _is_dropped(name: str) -> bool:
     return is_training_file(name) and is_users_file(name)
 
 
-class Nursery:
+class Nursery(ForkServer):
     """The process that forks workers; one serves many labs."""
 
     def __init__(self, folder: Path) -> None:
-        self.address = folder / "nursery"
+        super().__init__(folder / "nursery")
         self.base_model = build_tiny(folder / "base")
         config = self.base_model / "config.json"
         config.write_text(json.dumps(json.loads(config.read_text()) | {"attention_dropout": DROPOUT}))
-        self.process = subprocess.Popen(
-            [sys.executable, "-m", "tests.crash.nursery", str(self.address)],
-            cwd=ROOT,
-            stdout=subprocess.PIPE,
-            env={**os.environ, "TOKENIZERS_PARALLELISM": "false"},
-        )
-        assert self.process.stdout
-        if self.process.stdout.readline() != b"ready\n":
-            raise RuntimeError("the nursery did not start")
 
     def workers(self, base: Path) -> list[psutil.Process]:
         """Return those that it has forked for one working directory."""
@@ -81,22 +71,6 @@ class Nursery:
                 if process.ppid() == self.process.pid:
                     found.append(process)
         return found
-
-    def run(self, module: str, *arguments: str) -> subprocess.CompletedProcess[str]:
-        """Run a module in a process that has loaded torch already, and wait for its end."""
-        with tempfile.TemporaryFile("w+") as output, tempfile.TemporaryFile("w+") as errors:
-            descriptors = {1: output.fileno(), 2: errors.fileno()}
-            code = fork(self.address, module, [*arguments], descriptors).wait(None)
-            assert code is not None
-            said = [file.seek(0) or file.read() for file in (output, errors)]
-        return subprocess.CompletedProcess([module, *arguments], code, *said)
-
-    def close(self) -> None:
-        with suppress(psutil.NoSuchProcess):
-            for child in psutil.Process(self.process.pid).children():
-                child.kill()
-        self.process.kill()
-        self.process.communicate()
 
 
 class Lab:

@@ -1,6 +1,6 @@
-"""Start what loads torch in a tenth of the time: a process that has imported it once forks the others.
+"""Start processes in a tenth of the time: one that has imported everything once forks the others.
 
-    python -m tests.crash.nursery SOCKET
+    python -m tests.crash.nursery SOCKET [MODULE …]    what to import; without any, what a worker needs
 
 It must never compute anything itself: a fork does not bring the threads of torch along.
 """
@@ -14,9 +14,11 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import traceback
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
+from contextlib import ExitStack, suppress
+from importlib import import_module
 from pathlib import Path
 from signal import SIGKILL, Signals
 from typing import Any
@@ -27,13 +29,58 @@ from daemon.supervision.launcher import Launched, worker_environment
 from daemon.supervision.local_launcher import LocalProcess, open_stderr, stderr_file
 from trainer.protocol.layout import Layout
 
+ROOT = Path(__file__).parent.parent.parent
 CHUNK_BYTES = 65536
 MOST_DESCRIPTORS = 8
 FREE_DESCRIPTORS = 300  # from here on a child puts descriptors aside while it gives others their numbers
 
 
+class ForkServer:
+    """The process that forks.
+
+    Args:
+        address: of its socket, which must not exist yet.
+        modules: what it imports; none stands for what a worker needs.
+    """
+
+    def __init__(self, address: Path, *modules: str) -> None:
+        self.address = address
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "tests.crash.nursery", str(address), *modules],
+            cwd=ROOT,
+            stdout=subprocess.PIPE,
+            env={**os.environ, "TOKENIZERS_PARALLELISM": "false"},
+        )
+        assert self.process.stdout
+        if self.process.stdout.readline() != b"ready\n":
+            raise RuntimeError("the nursery did not start")
+
+    def run(self, module: str, *arguments: str, asked: str = "") -> subprocess.CompletedProcess[str]:
+        """Do what `python -P -m module arguments` does, and wait for its end; `asked` is its input."""
+        with ExitStack() as stack:
+            files = [stack.enter_context(tempfile.TemporaryFile("w+")) for _ in range(3)]
+            files[0].write(asked)
+            files[0].seek(0)
+            code = self.fork(module, arguments, {n: file.fileno() for n, file in enumerate(files)}).wait()
+            said = [file.seek(0) or file.read() for file in files[1:]]
+        return subprocess.CompletedProcess([module, *arguments], code, *said)
+
+    def fork(
+        self, module: str, arguments: Sequence[str], descriptors: Mapping[int, int], **how: Any
+    ) -> "Forked":
+        """Start a module; the rest as in `fork`."""
+        return fork(self.address, module, arguments, descriptors, **how)
+
+    def close(self) -> None:
+        with suppress(psutil.NoSuchProcess):
+            for child in psutil.Process(self.process.pid).children():
+                child.kill()
+        self.process.kill()
+        self.process.communicate()
+
+
 class Forked:
-    """A child of the nursery: as much of `subprocess.Popen` as our launchers use."""
+    """A child of the nursery: as much of `subprocess.Popen` as we use."""
 
     def __init__(self, pid: int, line: socket.socket) -> None:
         self.pid = pid
@@ -50,9 +97,12 @@ class Forked:
         return code
 
     def kill(self) -> None:
+        self.send_signal(SIGKILL)
+
+    def send_signal(self, number: int) -> None:
         if self.poll() is None:
             with suppress(ProcessLookupError):
-                os.kill(self.pid, SIGKILL)
+                os.kill(self.pid, number)
 
     def _wait(self, timeout_s: float | None) -> int | None:
         if self.returncode is None and select.select([self._line], [], [], timeout_s)[0]:
@@ -182,9 +232,13 @@ def workers_of(base: Path) -> list[psutil.Process]:
 
 def main() -> None:
     """Serve orders for ever."""
-    import_everything()
+    _, address, *modules = sys.argv
+    for module in modules:
+        import_module(module)
+    if not modules:
+        import_everything()
     server = socket.socket(socket.AF_UNIX)
-    server.bind(sys.argv[1])
+    server.bind(address)
     server.listen(16)
     print("ready", flush=True)
     children: dict[int, socket.socket] = {}
@@ -229,7 +283,7 @@ def become(order: dict[str, Any], descriptors: list[int]) -> None:
     os.environ.update(order["environment"])
     os.chdir(order["folder"])
     signal.signal(signal.SIGINT, signal.default_int_handler)
-    failpoints.arm(order["failpoint"])
+    failpoints.arm(order["failpoint"] or os.environ.get(failpoints.VARIABLE, ""))
     if order["overtaken_at"] is not None:
         wait_to_be_overtaken(order["overtaken_at"])
     arguments = order["arguments"]
