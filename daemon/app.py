@@ -21,6 +21,7 @@ from daemon.intake.watcher import Watcher
 from daemon.jobs.job_ids import JobIds
 from daemon.jobs.job_queue import JobQueue
 from daemon.journal.journal import Journal, LedgerRows, LogLines, StatusChanges
+from daemon.ledger.database import UnusableLedger as UnusableLedger  # for those who start a daemon
 from daemon.ledger.ledger import Ledger
 from daemon.loop import Daemon
 from daemon.obstacles import Obstacles
@@ -63,6 +64,7 @@ def run_daemon(
     Raises:
         AlreadyRunning: there is one already.
         BadConfig: the settings are invalid.
+        UnusableLedger: another release wrote the ledger, or another process holds it.
         OSError: the working directory cannot be used.
     """
     started_at = time.time()

@@ -1,6 +1,7 @@
 """A worker that speaks the protocol and learns nothing. Standard library only, so that it starts in 20 ms.
 
     python -I -S tests/fake_worker.py --base-dir DIR --channel-fd N
+    python -I -S tests/fake_worker.py --base-dir DIR --connect HOST:PORT
 
 A row is a step. What it has "learned" lies in DIR/models/fake_progress.json.
 Environment variables make it misbehave:
@@ -20,27 +21,33 @@ Environment variables make it misbehave:
     FAKE_HOLD=load | NAME:STEP,…  wait there until DIR/go exists; at a step commands are obeyed meanwhile
     FAKE_NAN=1                  have no finite loss
     FAKE_DEAF=1                 do not leave when told to
+    FAKE_STUBBORN=1             write the stacks on SIGUSR1, and ignore SIGTERM
+    FAKE_WORDS=TEXT             write this to standard error at the start
 """
 
+import faulthandler
 import json
 import os
 import select
+import signal
 import socket
 import sys
 import time
+from pathlib import Path
 
+CONNECTION_LOST = 75
 STOP_AT_ONCE = "stop at once"
 SET_ASIDE = "set aside"
 
 
 class Worker:
-    def __init__(self, base, descriptor):
-        self.base = base
-        self.socket = socket.socket(fileno=descriptor)
+    def __init__(self, options):
+        self.base = base = options["--base-dir"]
+        self.socket = connection_by(options)
         self.unread = b""
         self.commands = []
         self.order = None
-        self.paused = self.held = self.stopping = self.queue_is_empty = False
+        self.paused = self.held = self.stopping = self.is_lost = self.queue_is_empty = False
         self.skipped = self.put_off = None
         self.uncommitted = []
         self.memory = os.path.join(base, "models", "fake_progress.json")
@@ -62,7 +69,7 @@ class Worker:
                 return None
             chunk = self.socket.recv(65536)
             if not chunk:
-                self.stopping = True
+                self.stopping = self.is_lost = True
                 return None
             *lines, self.unread = (self.unread + chunk).split(b"\n")
             self.commands += [json.loads(line) for line in lines]
@@ -101,6 +108,11 @@ class Worker:
     # ---- working
 
     def load(self):
+        sys.stderr.write(os.environ.get("FAKE_WORDS", ""))
+        sys.stderr.flush()
+        if os.environ.get("FAKE_STUBBORN"):
+            faulthandler.register(signal.SIGUSR1)
+            signal.signal(signal.SIGTERM, signal.SIG_IGN)
         assert self.listen(None)["kind"] == "load_model"
         while os.environ.get("FAKE_HOLD") == "load" and not self.may_go():
             time.sleep(0.005)
@@ -288,9 +300,24 @@ class Worker:
         return os.path.exists(os.path.join(self.base, "go"))
 
 
-if __name__ == "__main__":
-    options = dict(zip(sys.argv[1::2], sys.argv[2::2], strict=True))
+def connection_by(options):
+    if "--channel-fd" in options:
+        return socket.socket(fileno=int(options["--channel-fd"]))
+    sys.path.append(str(Path(__file__).parent.parent))  # it runs isolated
+    from trainer.protocol.handshake import take_secret
+    from trainer.protocol.tcp import connect
+
+    return connect(options["--connect"], take_secret(None))
+
+
+def run(worker):
+    """Run a worker; return its exit code."""
     try:
-        Worker(options["--base-dir"], int(options["--channel-fd"])).run()
-    except BrokenPipeError:
-        sys.exit(0)
+        worker.run()
+    except (BrokenPipeError, ConnectionResetError):
+        return CONNECTION_LOST
+    return CONNECTION_LOST if worker.is_lost else 0
+
+
+if __name__ == "__main__":
+    sys.exit(run(Worker(dict(zip(sys.argv[1::2], sys.argv[2::2], strict=True)))))

@@ -12,12 +12,15 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
+from scripts.document_tree import PAGE as TREE_PAGE
+from scripts.document_tree import page as tree_page
+from tests.test_architecture import ARROWS, PACKAGES
 from trainer.config.document import MARKDOWN_FILE, SCHEMA_FILE, json_schema, markdown
 from trainer.config.loader import load_settings
 from trainer.config.schema import sections
 
 ROOT = Path(__file__).parent.parent
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 COMMANDS = {
     "training_daemon": [""],
     "training_controller": ["pause", "resume", "stop", "skip", "status"],
@@ -27,8 +30,12 @@ COMMANDS = {
         *("convert", "split", "dedupe", "sample", "merge"),
         *("validate", "report", "show", "value", "flag", "generate", "analyze"),
     ],
+    "training": ["daemon", "controller status", "queue add", "health check", "data validate", "follow"],
 }
 NARROW = {"COLUMNS": "80", "TERMINAL_WIDTH": "80"}
+
+
+OF_ONE_NAME = ["daemon", "controller", "queue", "health", "data"]
 
 
 def all_text() -> str:
@@ -66,7 +73,7 @@ def test_the_readme_is_short():
 def help_of(command: str, subcommand: str = "") -> str:
     """Return what a command says of itself."""
     app = import_module(f"daemon.cli.{command}").app
-    asked = [*([subcommand] if subcommand else []), "--help"]
+    asked = [*subcommand.split(), "--help"]
     result = CliRunner().invoke(app, asked, env=NARROW, catch_exceptions=False)
     assert result.exit_code == 0, f"{command} {subcommand}: {result.output}"
     return result.output
@@ -110,8 +117,12 @@ def test_a_list_of_subcommands_cuts_no_description_off(command):
 
 def test_every_option_that_the_pages_use_exists():
     unknown = []
+    # A line of prose may begin with the word "training", too
+    commands = [name if name != "training" else r"training(?= (?:follow)\b)" for name in COMMANDS]
+    one_name = re.findall(rf"^training ({'|'.join(OF_ONE_NAME)}) (.*)$", all_text(), re.MULTILINE)
+    text = "\n".join([all_text(), *(f"training_{name} {rest}" for name, rest in one_name)])
     for command, subcommand, rest in re.findall(
-        rf"^({'|'.join(COMMANDS)}) ?([a-z-]*)(.*)$", all_text(), re.MULTILINE
+        rf"^({'|'.join(commands)}) ?([a-z-]*)(.*)$", text, re.MULTILINE
     ):
         is_subcommand = subcommand and not subcommand.startswith("-")
         options = re.findall(
@@ -138,26 +149,53 @@ def test_completion_is_shown_for_every_command():
         assert f"{command} --install-completion" in all_text()
 
 
-def test_the_list_of_packages_has_every_module_and_nothing_else():
-    page = (ROOT / "docs" / "ARCHITECTURE.md").read_text()
-    [block] = re.findall(r"^## Packages and arrows\n\n```\n(.*?)^$", page, re.M | re.S)
-    package, listed = "", set()
-    for line in re.sub(r"\(.*?\)", "", block).splitlines():
-        [(start, names)] = re.findall(r"^(\S*) +(.*)", line)
-        package = start or package  # a line without one goes on with that of the line before
-        if package.endswith(".py"):
-            listed.add(package)
-        elif package != "daemon/cli":
-            listed |= {f"{package.rstrip('/')}/{name}.py" for name in re.findall(r"\w+", names)}
+def test_the_committed_tree_is_that_of_the_docstrings():
+    assert TREE_PAGE.read_text() == tree_page(), "run: python -m scripts.document_tree"
 
-    found = {
-        str(path.relative_to(ROOT))
-        for folder in ("trainer", "daemon")
-        for path in (ROOT / folder).rglob("*.py")
-        if path.name != "__init__.py" and path.parent.name != "cli"
+
+def rooms_of_the_picture() -> dict[str, int]:
+    """Return how deep each room stands in the picture of the architecture; marked ones end in an asterisk."""
+    page = (ROOT / "docs" / "ARCHITECTURE.md").read_text()
+    [picture] = re.findall(r"<!-- rooms -->\n```\n(.*?)```\n<!-- end of rooms -->", page, re.S)
+    found: dict[str, int] = {}
+    depth = [0, 0]
+    for line in picture.splitlines():
+        for column, part in enumerate(re.split("[║╫]", line, maxsplit=1)):
+            depth[column] += "──" in part
+            for room in re.findall(rf"\b(?:{'|'.join(PACKAGES)})\b(?:\.\w+)*(?: \*)?", part):
+                assert room not in found, f"{room} is drawn twice"
+                found[room] = depth[column]
+    return found
+
+
+def test_the_picture_of_the_rooms_agrees_with_their_arrows():
+    drawn = {room.removesuffix(" *"): depth for room, depth in rooms_of_the_picture().items()}
+
+    assert drawn.keys() == ARROWS.keys()
+    assert [
+        f"{room} imports {other}, which does not stand below it"
+        for room, others in ARROWS.items()
+        for other in sorted(others)
+        if other.partition(".")[0] == room.partition(".")[0] and drawn[other] <= drawn[room]
+    ] == []
+
+
+def test_the_picture_marks_what_the_daemon_may_import():
+    marked = {room.removesuffix(" *") for room in rooms_of_the_picture() if room.endswith("*")}
+
+    assert marked == {
+        other
+        for room, others in ARROWS.items()
+        for other in others
+        if room.startswith("daemon") and other.startswith("trainer")
     }
 
-    assert listed == found
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_the_files_of_code_that_a_page_names_exist(page):
+    named = re.findall(r"`((?:trainer|daemon|tests|scripts)/[\w/.-]+)`", page.read_text())
+
+    assert [name for name in named if not (ROOT / name).exists()] == []
 
 
 def test_links_between_pages_lead_somewhere():
@@ -165,6 +203,16 @@ def test_links_between_pages_lead_somewhere():
         for target in re.findall(r"\]\(([^)#\s]+)", page.read_text()):
             if not target.startswith(("http://", "https://")):
                 assert (page.parent / target).exists(), f"{page.name}: {target}"
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_links_to_a_heading_lead_to_one(page):
+    for target, anchor in re.findall(r"\]\(([^)#\s:]*)#([^)\s]+)\)", page.read_text()):
+        headings = re.findall(r"^#+ (.*)$", (page.parent / target if target else page).read_text(), re.M)
+
+        anchors = {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+        assert anchor in anchors, f"{page.name}: {target}#{anchor}"
 
 
 def test_every_script_the_readme_names_exists():

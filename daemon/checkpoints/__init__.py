@@ -1,1 +1,1 @@
-"""Checkpoints as a person sees them, beside a worker that may publish and remove some."""
+"""Show and pin checkpoints while a worker may publish and remove some."""

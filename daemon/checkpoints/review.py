@@ -11,7 +11,6 @@ from pathlib import Path
 
 from trainer.protocol.checkpoints import (
     FOLDER,
-    PIN_SUFFIX,
     POINTER,
     UNREADABLE,
     DamagedCheckpoint,
@@ -134,16 +133,6 @@ def newest_whole(reviewed: Iterable[Reviewed]) -> Whole | None:
 def corrupt_names(models: Path) -> list[str]:
     """Return the names of damaged checkpoints that were set aside."""
     return sorted(path.name for path in (models / FOLDER).glob("corrupt-*"))
-
-
-def pin_file(path: Path) -> Path:
-    """Return the file that keeps a checkpoint for ever."""
-    return path.with_name(path.name + PIN_SUFFIX)
-
-
-def is_pinned(path: Path) -> bool:
-    """Whether a checkpoint is kept for ever."""
-    return pin_file(path).exists()
 
 
 def current_name(models: Path) -> str | None:

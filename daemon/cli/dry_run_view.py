@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 def as_json(found: "DryRun") -> dict[str, object]:
     """Return everything for programs."""
-    return found.planned.model_dump(mode="json", exclude={"kind"}) | {
+    return found.planned.model_dump(mode="json", by_alias=True, exclude={"kind"}) | {
         "tokens_per_s": found.speed.tokens_per_s if found.speed else None,
         "speed_source": found.speed.source if found.speed else None,
         "seconds": found.seconds,
@@ -67,10 +67,10 @@ def _micro_batches(planned: "Planned") -> str:
 
 
 def _memory(planned: "Planned") -> str:
-    if planned.rehearsal is None:
+    if planned.trial_steps is None:
         return "not measured, because a daemon runs here and its worker needs the GPU"
     place = "GPU memory" if planned.device == "cuda" else "memory"
-    return f"{size_text(planned.rehearsal.peak_bytes)} of {place} at most"
+    return f"{size_text(planned.trial_steps.peak_bytes)} of {place} at most"
 
 
 def _time(found: "DryRun") -> str:

@@ -59,8 +59,7 @@ def training_daemon(
     if dry_run:
         show_plan(client, dry_run, overrides, as_json=as_json)
         return
-    from daemon.app import AlreadyRunning, run_daemon
-    from daemon.ledger.database import UnusableLedger
+    from daemon.app import AlreadyRunning, UnusableLedger, run_daemon
     from trainer.config.loader import BadConfig
 
     base = client.any_layout.base

@@ -67,8 +67,10 @@ def check(
 def verify(base_dir: BaseDir = None, as_json: Json = False) -> None:
     """Read every checkpoint, and say what a restart would do. Exit code 1 if one is damaged, 2 if blocked."""
     checkpoints = client_of(base_dir).checkpoints
-    from daemon.cli.health_view import checkpoint_line, restart_lines
-    from daemon.client.checkpoints import ImpossibleRestart, Verification
+    from daemon.cli.health_view import checkpoint_line
+    from daemon.cli.restart_view import restart_lines
+    from daemon.client.checkpoints import Verification
+    from daemon.client.restart import ImpossibleRestart
 
     reviewed, described = [], []
     for item in _verified(checkpoints, shows_progress=sys.stdout.isatty() and not as_json):

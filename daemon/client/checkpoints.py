@@ -6,15 +6,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from daemon.checkpoints.pins import NoSuchCheckpoint as Unknown
-from daemon.checkpoints.pins import find_checkpoint, pin, unpin
+from daemon.checkpoints.pins import find_checkpoint, unpin
 from daemon.checkpoints.review import (
-    BlockedRestart,
     Reviewed,
     Unusable,
     Whole,
     corrupt_names,
     current_name,
-    is_pinned,
     list_checkpoints,
     review,
     starting_point,
@@ -22,10 +20,11 @@ from daemon.checkpoints.review import (
 from daemon.client.errors import NoSuchCheckpoint, raising
 from trainer.protocol.checkpoints import verify
 from trainer.protocol.layout import Layout
+from trainer.protocol.pins import is_pinned, pin
 from trainer.protocol.text import printable
 
 if TYPE_CHECKING:
-    from daemon.health.restart_plan import NoPlan, RestartPlan
+    from daemon.client.restart import ImpossibleRestart, Restart
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,30 +58,12 @@ class BrokenCheckpoint:
     reason: str
 
 
-@dataclass(frozen=True, kw_only=True)
-class Restart:
-    """What a restart would do."""
-
-    checkpoint: str | None
-    """What it would go on from; None for the base model."""
-    global_step: int
-    files: "RestartPlan | NoPlan"
-
-
-@dataclass(frozen=True)
-class ImpossibleRestart:
-    """A restart would train nothing."""
-
-    blocked: str
-    """Why."""
-
-
 @dataclass(frozen=True)
 class Verification:
     """All checkpoints, newest first, and what follows from them."""
 
     checkpoints: tuple[WholeCheckpoint | BrokenCheckpoint, ...]
-    restart: Restart | ImpossibleRestart
+    restart: "Restart | ImpossibleRestart"
 
 
 class Checkpoints:
@@ -128,41 +109,21 @@ class Checkpoints:
 
     # ---- a restart
 
-    def restart(self, reviewed: Sequence[Reviewed]) -> Restart | ImpossibleRestart:
+    def restart(self, reviewed: Sequence[Reviewed]) -> "Restart | ImpossibleRestart":
         """Return what a restart would do.
 
         Args:
             reviewed: all checkpoints, newest first.
         """
+        from daemon.client.restart import restart_from
+
         start = starting_point(reviewed, has_corrupt=bool(corrupt_names(self._layout.models)))
-        if isinstance(start, BlockedRestart):
-            return ImpossibleRestart(start.reason)
-        return Restart(
-            checkpoint=printable(start.path.name) if start else None,
-            global_step=start.manifest.progress.global_step if start else 0,
-            files=self._plan(start),
-        )
+        return restart_from(self._layout, start)
 
     @property
     def is_paused(self) -> bool:
         """Whether a restart would stay paused."""
         return self._layout.pause_file.exists()
-
-    def _plan(self, start: Whole | None) -> "RestartPlan | NoPlan":
-        from daemon.health.restart_plan import NoPlan, plan_restart, processed_inodes
-        from daemon.ledger.reader import UnreadableLedger, read_completed, read_jobs
-        from trainer.config.loader import BadConfig, load_settings
-        from trainer.protocol.manifest import Progress
-
-        layout = self._layout
-        try:
-            settings = load_settings(layout.config_file).settings
-            jobs = read_jobs(layout.ledger_file, inodes=processed_inodes(layout))
-            completed = read_completed(layout.ledger_file) if settings.training.replay_fraction else ()
-            progress = start.manifest.progress if start else Progress()
-            return plan_restart(layout, jobs, progress, settings, completed=completed)
-        except (BadConfig, UnreadableLedger, OSError) as error:
-            return NoPlan(printable(str(error)))
 
     # ---- pins
 

@@ -6,7 +6,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from daemon.client.errors import NotAWorkingDirectory
+from daemon.client.errors import NoSuchFollower, NotAWorkingDirectory, raising
 from trainer.protocol.layout import Layout, find_base_dir
 
 if TYPE_CHECKING:
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from daemon.client.requests import Obeyed, Requests
     from daemon.client.settings import ClientSettings
     from daemon.client.waiting import EndedFile
+    from daemon.ledger.event_stream import RecordedEvent
     from daemon.status.reader import Status
 
 DEFAULT_WAIT_S = 30.0
@@ -160,6 +161,32 @@ class Client:
         from daemon.client.requests import Requests
 
         return Requests(self.layout, clock=self._clock, sleep=self._sleep)
+
+    # ---- what happens
+
+    def events(self, *, after: int = 0, limit: int = 1_000) -> "list[RecordedEvent]":
+        """Return the first events after the one numbered `after`, oldest first.
+
+        Raises:
+            UnreadableHistory: the ledger cannot be read.
+        """
+        return self.history.events(after=after, limit=limit)
+
+    def follow(self, name: str, *, wait: Callable[[], bool], report: Callable[[str], None]) -> None:
+        """Pass events on to a follower as they come: none is missed, none repeated.
+
+        Args:
+            name: under which an installed package offers it.
+            wait: called when there is nothing to pass on; whether to go on.
+            report: called with what went wrong, such as events that are lost.
+        Raises:
+            NoSuchFollower: no package offers one of that name.
+        """
+        from daemon.journal.followers import UnknownFollower, follow, load_follower
+
+        with raising(NoSuchFollower, UnknownFollower):
+            follower = load_follower(name, self.layout)
+        follow(follower, self.layout, wait=wait, report=report)
 
     # ---- files
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from daemon.client.errors import FileRefused, NoReport, NotATrainingFile, UnreadableReport, raising
+from daemon.client.errors import NoReport, NotATrainingFile, UnreadableReport, raising
 from daemon.client.settings import ClientSettings
 from trainer.protocol.layout import Layout
 from trainer.protocol.text import printable
@@ -94,6 +94,7 @@ class Data:
         Raises:
             InvalidSettings: they are invalid.
             NotATrainingFile: it is no file.
+            FileRefused: it cannot be read, or the settings or this machine do not allow it.
             HelperFailed: the process that inspects has ended without an answer.
         """
         from daemon.client.helper_process import ask
@@ -107,9 +108,7 @@ class Data:
             base=str(self._layout.base),
             deep=deep,
         )
-        return DataReport.model_validate_json(
-            ask(INSPECTION, order.model_dump(mode="json"), tell=on_progress)
-        )
+        return ask(INSPECTION, order, DataReport, tell=on_progress)
 
     def show(self, file: Path, row: int, *, on_progress: Callable[[str], object] = _nobody) -> "Shown":
         """Return the tokens of a row as the model sees them.
@@ -123,8 +122,7 @@ class Data:
             InvalidSettings, HelperFailed: as for `inspect`.
         """
         from daemon.client.helper_process import ask
-        from trainer.protocol.dry_run import Refused
-        from trainer.protocol.show import SHOW_ANSWERS, ShowOrder
+        from trainer.protocol.show import Shown, ShowOrder
 
         _refuse_what_is_no_file(file)
         order = ShowOrder(
@@ -133,10 +131,7 @@ class Data:
             settings=self._settings.effective().settings.model_dump(mode="json"),
             base=str(self._layout.base),
         )
-        answer = SHOW_ANSWERS.validate_json(ask(RENDERING, order.model_dump(mode="json"), tell=on_progress))
-        if isinstance(answer, Refused):
-            raise FileRefused(printable(answer.message), is_bad_config=answer.is_bad_config)
-        return answer
+        return ask(RENDERING, order, Shown, tell=on_progress)
 
     def dry_run(self, file: Path, overrides: Sequence[str] = ()) -> "DryRun":
         """Return what training a file would be like; nothing is trained or changed.

@@ -1,27 +1,21 @@
 """Ask a process that may load torch what training a file would be like. Changes nothing."""
 
-import json
-import signal
-import subprocess
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from daemon.client.errors import FileRefused, HelperFailed
+from daemon.client.helper_process import ask
 from daemon.client.settings import ClientSettings
 from daemon.jobs.replay import choose
 from daemon.ledger.reader import UnreadableLedger, read_completed, recent_speed
 from daemon.status.reader import read_status
-from daemon.supervision.launcher import worker_environment
 from trainer.config.schema import Settings
-from trainer.protocol.dry_run import ANSWERS, Answer, DryRunOrder, Planned, Refused
+from trainer.protocol.dry_run import DryRunOrder, Planned
 from trainer.protocol.files import file_sha256
 from trainer.protocol.job import EarlierFile, Outcome
 from trainer.protocol.layout import Layout
 
-COMMAND = [sys.executable, "-P", "-m", "trainer.mains.dry_run"]
-LAST_WORDS = 2_000  # characters of a process that ended without an answer
+PLANNING = "trainer.mains.dry_run"
 
 
 @dataclass(frozen=True)
@@ -56,19 +50,16 @@ def dry_run(layout: Layout, settings: ClientSettings, file: Path, overrides: Seq
         HelperFailed: the process has ended without an answer.
     """
     effective = settings.effective(overrides).settings
-    answer = _ask(
-        DryRunOrder(
-            base_dir=str(layout.base),
-            file=str(file.resolve()),
-            settings=effective.model_dump(mode="json"),
-            daemon_runs=read_status(layout).is_running,
-            replayed=_replayed(layout, file, effective),
-            replay_folder=str(layout.finished(Outcome.COMPLETED)),
-        )
+    order = DryRunOrder(
+        base_dir=str(layout.base),
+        file=str(file.resolve()),
+        settings=effective.model_dump(mode="json"),
+        daemon_runs=read_status(layout).is_running,
+        replayed=_replayed(layout, file, effective),
+        replay_folder=str(layout.finished(Outcome.COMPLETED)),
     )
-    if isinstance(answer, Refused):
-        raise FileRefused(answer.message, is_bad_config=answer.is_bad_config)
-    return DryRun(answer, _speed(layout, answer))
+    planned = ask(PLANNING, order, Planned)
+    return DryRun(planned, _speed(layout, planned))
 
 
 def _replayed(layout: Layout, file: Path, settings: Settings) -> tuple[EarlierFile, ...]:
@@ -83,17 +74,6 @@ def _replayed(layout: Layout, file: Path, settings: Settings) -> tuple[EarlierFi
     return tuple(item.file.model_copy(update={"job_id": item.name}) for item in chosen)
 
 
-def _ask(order: DryRunOrder) -> Answer:
-    text = json.dumps(order.model_dump(mode="json"))  # in ASCII: names of files need not be UTF-8
-    result = subprocess.run(COMMAND, input=text.encode(), capture_output=True, env=worker_environment())
-    if result.stdout:
-        return ANSWERS.validate_json(result.stdout)
-    if result.returncode == -signal.SIGKILL:
-        raise HelperFailed("the dry run was killed, probably for its memory; stop what else runs here")
-    last_words = result.stderr.decode(errors="replace")[-LAST_WORDS:]
-    raise HelperFailed(f"the dry run ended with code {result.returncode}: {last_words.strip()}")
-
-
 def _speed(layout: Layout, planned: Planned) -> Speed | None:
     try:
         # Without a checkpoint the ledger's steps, if it has any, are another model's
@@ -101,6 +81,6 @@ def _speed(layout: Layout, planned: Planned) -> Speed | None:
             return Speed(known, "as in the last steps of this model")
     except UnreadableLedger:
         pass  # training would go on without it, too
-    if planned.rehearsal:
-        return Speed(planned.rehearsal.tokens_per_s, f"measured in {planned.rehearsal.steps} steps just now")
+    if trial := planned.trial_steps:
+        return Speed(trial.tokens_per_s, f"measured in {trial.steps} steps just now")
     return None

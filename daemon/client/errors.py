@@ -74,6 +74,10 @@ class NoSuchCheckpoint(ClientError):
     """No checkpoint has this name."""
 
 
+class NoSuchFollower(ClientError):
+    """No installed package offers a follower of this name."""
+
+
 class CannotUnlock(ClientError):
     """There is no change of a locked setting that could be allowed."""
 
@@ -91,7 +95,7 @@ class FileRefused(ClientError):
 
 
 class HelperFailed(ClientError):
-    """A process that was asked has ended without an answer.
+    """A process that was asked has failed, or ended without an answer.
 
     Args:
         exit_code: with which it ended.

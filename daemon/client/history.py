@@ -3,7 +3,8 @@
 from typing import TYPE_CHECKING
 
 from daemon.client.errors import NoSuchFile, UnreadableHistory, raising
-from daemon.ledger.reader import Event, UnreadableLedger, newest_event_id, read_events
+from daemon.ledger.event_stream import RecordedEvent, newest_event_id, read_events
+from daemon.ledger.reader import UnreadableLedger
 from trainer.protocol.job import Outcome
 from trainer.protocol.layout import Layout
 from trainer.protocol.text import printable
@@ -32,11 +33,11 @@ class History:
 
     # ---- what happened
 
-    def events(self, *, after: int = 0, limit: int = PAGE) -> list[Event]:
+    def events(self, *, after: int = 0, limit: int = PAGE) -> list[RecordedEvent]:
         """Return the first events after the one numbered `after`, oldest first.
 
-        Who keeps the number of the last one misses none and gets none twice, across restarts, too. If
-        `newest_event_id` is less than that number, the ledger has been started anew.
+        Who keeps the number of the last one gets none twice, across restarts, too. A damaged ledger is
+        replaced by one that counts from 1; `daemon.journal.followers` notices that, and what was lost.
         """
         with raising(UnreadableHistory, UnreadableLedger):
             return read_events(self._ledger, after=after, limit=limit)

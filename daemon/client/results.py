@@ -1,27 +1,21 @@
 """The types of the client's answers, wherever they are made; for annotations and for `match`."""
 
 from daemon.checkpoints.review import Reviewed
-from daemon.client.checkpoints import (
-    BrokenCheckpoint,
-    ImpossibleRestart,
-    Restart,
-    Verification,
-    WholeCheckpoint,
-)
+from daemon.client.checkpoints import BrokenCheckpoint, Verification, WholeCheckpoint
 from daemon.client.data import FittingLength, ProposedLength
 from daemon.client.queue import AddedFile, FolderCounts
 from daemon.client.requests import Obeyed
+from daemon.client.restart import CannotGoOn, GoesOn, ImpossibleRestart, NoPlan, Restart, RestartPlan
 from daemon.client.settings import LockedChange
 from daemon.client.waiting import EndedFile
 from daemon.data_tools.flagged import Flagged
 from daemon.health.check_result import CheckResult, Severity
-from daemon.health.restart_plan import CannotGoOn, GoesOn, NoPlan, RestartPlan
 from daemon.jobs.listing import FinishedFile, QueuedFile
 from daemon.ledger.crashes import CrashGroup
 from daemon.ledger.evaluation_records import PreviewHistory, RecordedScore, Validation
+from daemon.ledger.event_stream import RecordedEvent
 from daemon.ledger.file_value import FileValue
 from daemon.ledger.job_records import RecordedJob
-from daemon.ledger.reader import Event
 from daemon.ledger.step_records import RecordedStep, StepBucket
 from daemon.status.reader import Status
 
@@ -32,7 +26,6 @@ __all__ = [
     "CheckResult",
     "CrashGroup",
     "EndedFile",
-    "Event",
     "FileValue",
     "FinishedFile",
     "FittingLength",
@@ -46,6 +39,7 @@ __all__ = [
     "PreviewHistory",
     "ProposedLength",
     "QueuedFile",
+    "RecordedEvent",
     "RecordedJob",
     "RecordedScore",
     "RecordedStep",

@@ -1,6 +1,6 @@
-"""Remember rows by sketches of their words, to know those that say nearly the same. Loads numpy."""
+"""Remember rows by signatures of their words, to know those that say nearly the same. Loads numpy."""
 
-from trainer.data.checks.minhash import sketch_row
+from trainer.data.checks.minhash import minhash_row
 from trainer.data.checks.row_table import RowTable
 from trainer.data.conversation import Conversation
 
@@ -16,10 +16,10 @@ class SeenNear:
     def add(self, conversation: Conversation) -> bool:
         """Remember a conversation, unless it is near one that is remembered; return whether it is new."""
         self._count += 1
-        sketch = sketch_row(self._count, conversation)
-        if self._table.find(sketch):
+        row = minhash_row(self._count, conversation)
+        if self._table.find(row):
             return False
-        self._table.insert(self._file, [sketch])
+        self._table.insert(self._file, [row])
         return True
 
     def close(self) -> None:

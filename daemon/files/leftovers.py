@@ -2,7 +2,7 @@
 
 import re
 
-import psutil
+from trainer.protocol.child_process import is_running
 
 # .NAME.PID.tmp and .PID.part, written beside their target and renamed onto it; and rows that a check rejects
 HALF_WRITTEN = re.compile(r"\.(?:(?:.+\.)?(?P<pid>\d+)\.(?:tmp|part)|.+\.rejected\.jsonl\.part)")
@@ -22,4 +22,4 @@ def is_abandoned(name: str, *, daemon_runs: bool) -> bool:
     found = HALF_WRITTEN.fullmatch(name)
     if found is None:
         return False
-    return not psutil.pid_exists(int(found["pid"])) if found["pid"] else not daemon_runs
+    return not is_running(int(found["pid"])) if found["pid"] else not daemon_runs

@@ -1,6 +1,6 @@
 """Daemon, worker and control files: who runs, who only seems to, and who is not obeyed.
 
-Pure, apart from the three functions at the end.
+Pure, apart from the two functions at the end.
 """
 
 import fcntl
@@ -15,7 +15,6 @@ from daemon.health.check_result import CheckResult, ok, problem, warning
 from daemon.status.reader import Status
 from trainer.protocol.text import printable
 
-WORKER_LOCK = ".worker.lock"  # in models/; its holder is the one process that may write there
 OBEYED_WITHIN_S = 30.0  # several of the daemon's looks at the control folder, the slowest included
 
 
@@ -68,9 +67,9 @@ def check_worker(
         is_alive: whether the process that the status file names as the worker exists.
     """
     pid = status.fields.get("worker_pid")
-    strangers = [other for other in worker_pids if not daemon_runs or other != pid]
-    if strangers or (lock_is_held and not daemon_runs):
-        who = f"process {', '.join(map(str, strangers))}" if strangers else "some process"
+    without_daemon = [other for other in worker_pids if not daemon_runs or other != pid]
+    if without_daemon or (lock_is_held and not daemon_runs):
+        who = f"process {', '.join(map(str, without_daemon))}" if without_daemon else "some process"
         return warning(
             "worker",
             f"{who} is a worker without a daemon; it saves what it has learned and leaves within two minutes",
@@ -132,11 +131,6 @@ def is_held(lock_file: Path) -> bool:
     finally:
         os.close(descriptor)
     return False
-
-
-def is_process(pid: object) -> bool:
-    """Whether a number from a file is that of a living process."""
-    return isinstance(pid, int) and 0 < pid < 1 << 31 and psutil.pid_exists(pid)
 
 
 def find_workers(base: Path) -> list[int]:

@@ -6,7 +6,6 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from daemon.health.leftovers import find_leftovers, remove
-from daemon.health.processes import WORKER_LOCK
 from trainer.protocol.layout import PRIVATE_MODE, Layout
 from trainer.protocol.text import printable
 
@@ -37,7 +36,7 @@ def _clear(layout: Layout) -> list[str]:
     try:
         with (
             FileLock(layout.lock_file, blocking=False),
-            FileLock(layout.models / WORKER_LOCK, blocking=False),
+            FileLock(layout.worker_lock_file, blocking=False),
         ):
             return [
                 _clear_one(path, layout.base)

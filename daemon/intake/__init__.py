@@ -1,1 +1,1 @@
-"""From a dropped file to a job: watch the inbox, wait until a file is complete, claim it, check its rows."""
+"""Turn a dropped file into a job: watch the inbox, wait until it is complete, claim it, check its rows."""

@@ -11,10 +11,12 @@ from pathlib import Path
 from daemon.journal import events
 from daemon.journal.events import FileEvent, JournalEvent
 
+NAMES = ("of_the_daemon", "of_files", "of_jobs", "of_the_worker")
+SECTIONS = [f"daemon.journal.events.{name}" for name in NAMES]
 PAGE = Path("docs") / "EVENTS.md"
 HEAD = """# Events
 
-<!-- Made from daemon/journal/events.py by: python -m daemon.journal.document -->
+<!-- Made from daemon/journal/events/ by: python -m daemon.journal.document -->
 
 What happens is recorded once, in the journal. Each event becomes a line of the log and a row of the table
 `events` in `status/ledger.sqlite3`: `id`, `at`, `kind`, `job_id`, `message`, and its facts as JSON in `data`.
@@ -31,12 +33,12 @@ missed and none repeated, whenever the follower or the daemon is killed.
 
 
 def event_types() -> list[type[JournalEvent]]:
-    """Return every kind of event, in the order of the file."""
+    """Return every kind of event, in the order of a file's life."""
     found = [item for _, item in inspect.getmembers(events, inspect.isclass)]
     kinds = [
         item for item in found if issubclass(item, JournalEvent) and item not in (JournalEvent, FileEvent)
     ]
-    return sorted(kinds, key=lambda item: inspect.getsourcelines(item)[1])
+    return sorted(kinds, key=lambda item: (SECTIONS.index(item.__module__), inspect.getsourcelines(item)[1]))
 
 
 def page() -> str:

@@ -25,6 +25,7 @@ ADVICE = {
     FaultKind.BAD_DATA: "Correct the file as the message says, then: training_queue retry NAME.",
     FaultKind.REQUEST: "Somebody asked for it; nothing has to be done.",
 }
+TABLES = ("crashes", "deaths")  # the second in ledgers of earlier releases
 UNKNOWN = "Another release noted this; its documentation explains it."
 
 
@@ -53,11 +54,10 @@ def read_crashes(ledger_file: Path, *, limit: int) -> list[CrashGroup]:
     if not ledger_file.exists():
         return []
     with open_read_only(ledger_file) as database:
-        for table in ("crashes", "deaths"):  # its name until version 5
-            if has_table(database, table):
-                rows = database.execute(f"SELECT * FROM {table} ORDER BY id DESC LIMIT ?", (limit,))
-                return _grouped(rows)
-        return []
+        table = next((name for name in TABLES if has_table(database, name)), None)
+        if table is None:
+            return []
+        return _grouped(database.execute(f"SELECT * FROM {table} ORDER BY id DESC LIMIT ?", (limit,)))
 
 
 def _grouped(newest_first: Iterable[sqlite3.Row]) -> list[CrashGroup]:

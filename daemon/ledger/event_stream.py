@@ -34,6 +34,31 @@ class Stretch:
     events: list[RecordedEvent]
 
 
+def read_events(path: Path, *, after: int, limit: int) -> list[RecordedEvent]:
+    """Return the first `limit` events after the one numbered `after`, also of an older release's ledger.
+
+    Raises:
+        UnreadableLedger: it cannot be read.
+    """
+    if not path.exists():
+        return []
+    with open_read_only(path) as database:
+        rows = database.execute("SELECT * FROM events WHERE id > ? ORDER BY id LIMIT ?", (after, limit))
+        return [recorded_event(row) for row in rows]
+
+
+def newest_event_id(path: Path) -> int:
+    """Return the number of the newest event; 0 without one.
+
+    Raises:
+        UnreadableLedger: it cannot be read.
+    """
+    if not path.exists():
+        return 0
+    with open_read_only(path) as database:
+        return int(database.execute("SELECT coalesce(max(id), 0) FROM events").fetchone()[0])
+
+
 def read_stretch(path: Path, *, after: int, limit: int) -> Stretch | None:
     """Return the first `limit` events after the one numbered `after`.
 

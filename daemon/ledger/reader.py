@@ -100,59 +100,6 @@ def read_completed(path: Path) -> list[Completed]:
         return [completed(row) for row in database.execute(NEWEST_COMPLETED)]
 
 
-@dataclass(frozen=True, kw_only=True)
-class Event:
-    """Something that happened."""
-
-    id: int
-    """Counts up; a reader that keeps the last one it has seen misses none."""
-    at: str
-    """UTC, ISO 8601."""
-    kind: str
-    job_id: str | None
-    message: str
-    """For a person; printable."""
-    data: dict[str, Any] | None = None
-    """Its facts for programs; None for events of releases that noted none."""
-
-
-def read_events(path: Path, *, after: int, limit: int) -> list[Event]:
-    """Return the first `limit` events after the one numbered `after`; none if there is no ledger.
-
-    Raises:
-        UnreadableLedger: it cannot be read.
-    """
-    if not path.exists():
-        return []
-    with open_read_only(path) as database:
-        rows = database.execute("SELECT * FROM events WHERE id > ? ORDER BY id LIMIT ?", (after, limit))
-        return [_event(row) for row in rows]
-
-
-def newest_event_id(path: Path) -> int:
-    """Return the number of the newest event; 0 without one.
-
-    Raises:
-        UnreadableLedger: it cannot be read.
-    """
-    if not path.exists():
-        return 0
-    with open_read_only(path) as database:
-        return int(database.execute("SELECT coalesce(max(id), 0) FROM events").fetchone()[0])
-
-
-def _event(row: sqlite3.Row) -> Event:
-    data = row["data"] if "data" in row.keys() else None  # noqa: SIM118  a row holds values
-    return Event(
-        id=row["id"],
-        at=row["at"],
-        kind=row["kind"],
-        job_id=row["job_id"],
-        message=row["message"],
-        data=json.loads(data) if data else None,
-    )
-
-
 def _job(row: sqlite3.Row) -> LedgerJob:
     columns = row.keys()
     is_new = "began" in columns

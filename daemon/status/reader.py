@@ -1,15 +1,14 @@
 """Read the status file, and say honestly whether anybody keeps it up to date."""
 
-import os
 import time
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Literal
 
+from trainer.protocol.child_process import is_running
 from trainer.protocol.files import UnreadableFile, read_json
 from trainer.protocol.layout import Layout
 
-LARGEST_PID = 2**31 - 1  # a file may say anything
 SILENT_AFTER_S = 15.0  # three times the daemon's longest interval between two writes
 
 Life = Literal["running", "stopped", "silent", "dead", "never started"]
@@ -54,18 +53,6 @@ def read_status(layout: Layout, *, now: float | None = None) -> Status:
     age_s = max(0.0, (time.time() if now is None else now) - heartbeat_at)
     if fields.get("status") == "stopped":
         return Status(fields, "stopped", age_s)
-    if not _is_alive(fields.get("daemon_pid")):
+    if not is_running(fields.get("daemon_pid")):
         return Status(fields, "dead", age_s)
     return Status(fields, "silent" if age_s > SILENT_AFTER_S else "running", age_s)
-
-
-def _is_alive(pid: object) -> bool:
-    if not isinstance(pid, int) or not 0 < pid <= LARGEST_PID:
-        return False
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True  # somebody else's, but alive
-    return True

@@ -23,12 +23,9 @@ class RememberingWorker(fake_worker.Worker):
 
 
 if __name__ == "__main__":
-    options = dict(zip(sys.argv[1::2], sys.argv[2::2], strict=True))
-    worker = RememberingWorker(options["--base-dir"], int(options["--channel-fd"]))
+    worker = RememberingWorker(dict(zip(sys.argv[1::2], sys.argv[2::2], strict=True)))
     try:
-        worker.run()
-    except BrokenPipeError:
-        sys.exit(0)
+        sys.exit(fake_worker.run(worker))
     except OSError as error:
         worker.tell("faulted", fault="environment", error_class="OSError", message=str(error))
         sys.exit(1)

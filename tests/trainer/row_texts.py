@@ -3,7 +3,7 @@
 import random
 from collections.abc import Sequence
 
-from trainer.data.checks.minhash import RowSketch, sketch_row
+from trainer.data.checks.minhash import RowMinHash, minhash_row
 from trainer.data.conversation import Conversation, Message, Role
 
 WORDS = [
@@ -24,10 +24,10 @@ def answer(text: str | Sequence[str], *, question: str = "Tell me.") -> Conversa
     return talk(("user", question), ("assistant", text))
 
 
-def sketched(conversation: Conversation, line: int = 1) -> RowSketch:
-    return sketch_row(line, conversation)
+def minhashed(conversation: Conversation, line: int = 1) -> RowMinHash:
+    return minhash_row(line, conversation)
 
 
-def sketches(number: int, *, seed: int = 0) -> list[RowSketch]:
+def minhashes(number: int, *, seed: int = 0) -> list[RowMinHash]:
     """Return rows that have nothing in common, of consecutive lines from 1."""
-    return [sketched(answer(words(40, seed * 1_000_000 + line)), line) for line in range(1, number + 1)]
+    return [minhashed(answer(words(40, seed * 1_000_000 + line)), line) for line in range(1, number + 1)]

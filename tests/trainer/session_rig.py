@@ -65,7 +65,7 @@ class FakeSave:
         return self.checkpoint
 
 
-class FakeBudget:
+class FakeBatchSizes:
     """Finds always the same number, and remembers what it was taught."""
 
     def __init__(self) -> None:
@@ -81,13 +81,13 @@ class FakeBudget:
         self.learned.append(tokens)
 
 
-class FakeLearner:
+class FakeEngine:
     """Remembers what it was asked to do."""
 
     def __init__(self, progress: Progress | None = None) -> None:
         self.progress = (progress or Progress()).model_copy(deep=True)
         self.tokenizer: Tokenizer = CharTokenizer()
-        self.budget = FakeBudget()
+        self.batch_sizes = FakeBatchSizes()
         self.saved: list[Progress] = []
         self.saved_with: list[CheckpointSettings] = []
         self.used: list[Settings] = []
@@ -113,7 +113,7 @@ class FakeLearner:
             raise BrokenModel("a weight is not finite")
 
     @property
-    def evaluator(self) -> "FakeLearner":
+    def evaluator(self) -> "FakeEngine":
         return self
 
     def validation_loss(self, settings: Settings) -> tuple[float, int]:
@@ -145,7 +145,7 @@ class Script:
     """Commands as they come: some while the session waits, some found between steps."""
 
     clock: FakeClock
-    learner: FakeLearner
+    engine: FakeEngine
     waiting: deque[Command | Pass | After | Callable[[], None]]
     between: dict[int, list[Command]]
     """Number of steps taken -> commands found then."""
@@ -154,7 +154,7 @@ class Script:
 
     def get(self, timeout_s: float | None) -> Command | None:
         if timeout_s == 0:
-            pending = self.between.get(self.learner.progress.global_step)
+            pending = self.between.get(self.engine.progress.global_step)
             return pending.pop(0) if pending else None
         assert self.waiting, "the session waits for ever"
         item = self.waiting.popleft()
@@ -187,7 +187,7 @@ class Run:
         waiting: Sequence[Any],
         *,
         between: dict[int, list[Command]] | None = None,
-        learner: FakeLearner | None = None,
+        engine: FakeEngine | None = None,
         settings: Settings | None = None,
         step_s: float = 0.0,
         events: list[Event] | None = None,
@@ -197,15 +197,15 @@ class Run:
         clock: FakeClock | None = None,
         scratch: Path | None = None,
     ) -> None:
-        self.learner = learner or FakeLearner()
+        self.engine = engine or FakeEngine()
         self.clock = clock or FakeClock()
         self.events = [] if events is None else events
         self.trained: list[StepBundle] = []
         reporter = Reporter(self.events.append, clock=self.clock)
-        self.script = Script(self.clock, self.learner, deque(waiting), between or {})
+        self.script = Script(self.clock, self.engine, deque(waiting), between or {})
         settings = settings or settings_with()
         session = Session(
-            self.learner, self.script, reporter, settings, cache=cache, scratch=scratch, clock=self.clock
+            self.engine, self.script, reporter, settings, cache=cache, scratch=scratch, clock=self.clock
         )
         for bundle in session.bundles():
             self.trained.append(bundle)

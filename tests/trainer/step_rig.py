@@ -9,11 +9,11 @@ def example(length: int = 8, first_token: int = 300) -> Example:
     return Example(token_ids, [IGNORED, *token_ids[1:]], length - 1, is_truncated=False)
 
 
-def bundle(*examples: Example, noise_seed: int = 0, micro_batch_tokens: int = 4096) -> StepBundle:
+def bundle(*examples: Example, step_seed: int = 0, micro_batch_tokens: int = 4096) -> StepBundle:
     examples = examples or (example(),)
     return StepBundle(
         examples=list(examples),
         num_items=sum(one.supervised_tokens for one in examples),
         micro_batch_tokens=micro_batch_tokens,
-        noise_seed=noise_seed,
+        step_seed=step_seed,
     )

@@ -1,6 +1,6 @@
 """Make a folder of files a checkpoint: hashed, listed, durable, and then there by one rename. Knows no torch.
 
-Runs in the worker, or beside it in a process of its own (`trainer.checkpoints.background`).
+Runs in the worker, or beside it in a process of its own (`trainer.mains.write_checkpoint`).
 """
 
 import errno
@@ -12,10 +12,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from trainer.checkpoints.retention import Candidate, Retention, choose_removals, least_bytes
+from trainer.checkpoints.retention import Retention, RetentionCandidate, choose_removals, least_bytes
 from trainer.protocol.checkpoints import (
     FOLDER,
-    PIN_SUFFIX,
     POINTER,
     UNREADABLE,
     Checkpoint,
@@ -29,6 +28,7 @@ from trainer.protocol.checkpoints import (
 from trainer.protocol.failpoints import failpoint
 from trainer.protocol.files import sync_directory, write_json
 from trainer.protocol.manifest import CHECKSUM, MANIFEST_NAME, FileEntry, Manifest, checksum
+from trainer.protocol.pins import is_pinned
 
 STAGING = ".staging"
 TRASH_PREFIX = ".trash-"
@@ -172,29 +172,29 @@ def retain(models: Path, rules: Retention, verified: set[str]) -> None:
 
 
 def _verify_newest(folder: Path, verified: set[str]) -> None:
-    """Look at the newest ones until two are known to be whole: what is removed relies on them."""
+    """Verify the newest ones until two are known to be whole: what is removed relies on them."""
     whole = 0
     for path in published(folder):
         if path.name not in verified:
             try:
                 verify(path)
             except DamagedCheckpoint:
-                continue  # it is set aside at the next start
+                continue  # it is quarantined at the next start
             verified.add(path.name)
         whole += 1
         if whole == 2:
             return
 
 
-def _candidates(models: Path, *, assume: bool, verified: set[str]) -> list[Candidate]:
+def _candidates(models: Path, *, assume: bool, verified: set[str]) -> list[RetentionCandidate]:
     current = os.path.basename(os.readlink(models / POINTER)) if (models / POINTER).is_symlink() else None
     found = []
     for path in published(models / FOLDER):
         if sequence_of(path) == UNREADABLE:
-            continue  # takes nobody's place, and is left to be set aside at the next start
+            continue  # takes nobody's place, and is left to be quarantined at the next start
         manifest = read_manifest(path)
         found.append(
-            Candidate(
+            RetentionCandidate(
                 name=path.name,
                 sequence=manifest.sequence,
                 num_bytes=manifest.total_bytes,
@@ -204,11 +204,6 @@ def _candidates(models: Path, *, assume: bool, verified: set[str]) -> list[Candi
             )
         )
     return found
-
-
-def is_pinned(path: Path) -> bool:
-    """Whether somebody wants to keep this checkpoint for ever."""
-    return path.with_name(path.name + PIN_SUFFIX).exists()
 
 
 def is_in_use(path: Path) -> bool:
@@ -230,7 +225,7 @@ def _unused(path: Path) -> Iterator[bool]:
 
 
 def require_room(models: Path, rules: Retention, *, expected_bytes: int) -> None:
-    """Look whether a checkpoint of `expected_bytes` can be written.
+    """Make sure that a checkpoint of `expected_bytes` can be written.
 
     Raises:
         NoRoom: the disk or the limit of `checkpoints.max_bytes` leaves too little.

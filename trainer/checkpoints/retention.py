@@ -17,7 +17,7 @@ class Retention:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Candidate:
+class RetentionCandidate:
     """What decides about one checkpoint."""
 
     name: str
@@ -30,11 +30,11 @@ class Candidate:
     validation_loss: float | None = None
 
 
-def choose_removals(candidates: Sequence[Candidate], rules: Retention) -> list[str]:
+def choose_removals(candidates: Sequence[RetentionCandidate], rules: Retention) -> list[str]:
     """Return the names of the checkpoints to remove, oldest first.
 
     The newest verified ones and those that somebody holds stay, whatever the rules say. Order is by
-    sequence number: no clock is looked at.
+    sequence number: no clock is read.
     """
     newest_first = sorted(candidates, key=lambda candidate: candidate.sequence, reverse=True)
     untouchable = _untouchable(newest_first)
@@ -48,7 +48,7 @@ def choose_removals(candidates: Sequence[Candidate], rules: Retention) -> list[s
     return [candidate.name for candidate in reversed(newest_first) if candidate.name not in wanted]
 
 
-def least_bytes(candidates: Sequence[Candidate]) -> int:
+def least_bytes(candidates: Sequence[RetentionCandidate]) -> int:
     """Return what the checkpoints need that no rule may remove, once another one has been published."""
     newest_first = sorted(candidates, key=lambda candidate: candidate.sequence, reverse=True)
     verified = [candidate for candidate in newest_first if candidate.is_verified]
@@ -56,7 +56,7 @@ def least_bytes(candidates: Sequence[Candidate]) -> int:
     return sum(item.num_bytes for item in newest_first if item.name in stay or item.is_held)
 
 
-def _untouchable(newest_first: Sequence[Candidate]) -> set[str]:
+def _untouchable(newest_first: Sequence[RetentionCandidate]) -> set[str]:
     verified = [candidate.name for candidate in newest_first if candidate.is_verified]
     if len(verified) < ALWAYS_KEPT:
         return {
@@ -65,7 +65,7 @@ def _untouchable(newest_first: Sequence[Candidate]) -> set[str]:
     return {*verified[:ALWAYS_KEPT], *(candidate.name for candidate in newest_first if candidate.is_held)}
 
 
-def _wanted(newest_first: Sequence[Candidate], rules: Retention) -> set[str]:
+def _wanted(newest_first: Sequence[RetentionCandidate], rules: Retention) -> set[str]:
     wanted = {candidate.name for candidate in newest_first[: rules.keep_last]}
     if rules.keep_every:
         wanted |= {item.name for item in newest_first if item.sequence % rules.keep_every == 0}

@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from trainer.checkpoints import ram_folder as memory_folder
-from trainer.checkpoints.background import WriteOrder, Writer
+from trainer.checkpoints import ram_folder
+from trainer.checkpoints.background import WriteOrder, Writer, Written
 from trainer.checkpoints.publishing import STAGING, point_to, publish_folder, require_room, tidy_up
 from trainer.checkpoints.retention import Retention
 from trainer.protocol.checkpoints import (
@@ -80,19 +80,19 @@ class CheckpointStore:
         self._seconds_to_write = 0.0
         self._seconds_to_copy = 0.0
         self.notices: list[str] = []
-        """What a person should know about, such as a damaged checkpoint that was set aside."""
+        """What a person should know about, such as a damaged checkpoint that was quarantined."""
 
     def newest_verified(self) -> Checkpoint | None:
-        """Return the newest checkpoint that is what its manifest says; set damaged newer ones aside.
+        """Return the newest checkpoint that is what its manifest says; quarantine damaged newer ones.
 
         Raises:
             NoUsableCheckpoint: some exist, but none verifies. Starting from zero is not ours to decide.
         """
         shutil.rmtree(self._models / STAGING, ignore_errors=True)
-        memory_folder.remove(self._models)
+        ram_folder.remove(self._models)
         search = find_newest(self._folder)
         for path, error in search.damaged.items():
-            aside = self._set_aside(path)
+            aside = self._quarantine(path)
             self.notices.append(f"checkpoint {path.name} is damaged and was renamed {aside.name}: {error}")
         if search.newest is None and (search.damaged or any(self._folder.glob("corrupt-*"))):
             raise NoUsableCheckpoint(
@@ -139,7 +139,7 @@ class CheckpointStore:
         # Fresh memory is not faster than the disk everywhere: what was measured decides
         limit_s = max(WORTH_A_PROCESS_S, self._seconds_to_copy)
         pays = background == "always" or (background == "auto" and self._seconds_to_write > limit_s)
-        if pays and (folder := memory_folder.create(self._models, room_bytes=expected_bytes)):
+        if pays and (folder := ram_folder.create(self._models, room_bytes=expected_bytes)):
             return self._save_beside(write, folder, draft, rules)
         return self._save_here(write, draft, rules)
 
@@ -166,7 +166,7 @@ class CheckpointStore:
         try:
             write(folder)
         except BaseException:
-            memory_folder.remove(self._models)
+            ram_folder.remove(self._models)
             raise
         self._seconds_to_copy = time.monotonic() - started
         order = WriteOrder(
@@ -175,14 +175,13 @@ class CheckpointStore:
             draft=draft,
             rules=rules,
             verified=sorted(self._verified),
-            parent_pid=os.getpid(),
         )
         return _Beside(Writer(order), self)
 
-    def take(self, name: str, notice: str | None) -> Checkpoint:
+    def take(self, written: Written) -> Checkpoint:
         """Take note of a checkpoint that another process has published for us."""
-        self._tell(notice)
-        path = self._folder / name
+        self._tell(written.notice)
+        path = self._folder / written.name
         checkpoint = Checkpoint(path, read_manifest(path))
         self._note(checkpoint)
         return checkpoint
@@ -194,7 +193,7 @@ class CheckpointStore:
     def clean_up(self) -> None:
         """Remove what a save that failed has left."""
         shutil.rmtree(self._models / STAGING, ignore_errors=True)
-        memory_folder.remove(self._models)
+        ram_folder.remove(self._models)
 
     def _next_sequence(self) -> int:
         # From the disk: a save that failed late may have left a checkpoint that nobody took note of
@@ -205,7 +204,7 @@ class CheckpointStore:
         self._newest = checkpoint
         self._verified.add(checkpoint.path.name)
 
-    def _set_aside(self, path: Path) -> Path:
+    def _quarantine(self, path: Path) -> Path:
         aside, number = path.with_name(f"corrupt-{path.name}"), 1
         while aside.exists():
             number += 1
@@ -229,7 +228,7 @@ class _Beside:
     def result(self) -> Checkpoint:
         if self._checkpoint is None:
             try:
-                self._checkpoint = self._store.take(*self._writer.result())
+                self._checkpoint = self._store.take(self._writer.result())
             finally:
                 self._store.clean_up()
         return self._checkpoint

@@ -19,11 +19,11 @@ from trainer.checkpoints.tensor_tree import all_finite, load_tree, save_tree
 from trainer.protocol.faults import BrokenModel
 from trainer.protocol.messages import StepReport
 from trainer.step.feeding_trainer import FeedingTrainer
-from trainer.step.forward import Way
+from trainer.step.forward import ForwardStrategy
 
 STATE = "state"  # .safetensors and .json
 STEPS_FILE = "steps.json"
-WAY_FILE = "way.json"
+FORWARD_STRATEGY_FILE = "way.json"
 FIRST_RELEASE_OPTIMIZER = "optimizer.pt"
 
 
@@ -36,14 +36,14 @@ def write_state(trainer: FeedingTrainer, steps: Iterable[StepReport], folder: Pa
         "random": random_state(),
     }
     save_tree(state, folder, STATE)
-    (folder / WAY_FILE).write_text(json.dumps(asdict(trainer.forward.way)))
+    (folder / FORWARD_STRATEGY_FILE).write_text(json.dumps(asdict(trainer.forward.strategy)))
     (folder / STEPS_FILE).write_text(json.dumps([step.model_dump(mode="json") for step in steps]))
 
 
-def load_way(folder: Path) -> Way | None:
+def load_forward_strategy(folder: Path) -> ForwardStrategy | None:
     """Return how rows went through the model; None where a checkpoint of an earlier release does not say."""
-    path = folder / WAY_FILE
-    return Way(**json.loads(path.read_text())) if path.exists() else None
+    path = folder / FORWARD_STRATEGY_FILE
+    return ForwardStrategy(**json.loads(path.read_text())) if path.exists() else None
 
 
 def load_state(trainer: FeedingTrainer, folder: Path) -> list[StepReport]:
@@ -106,7 +106,7 @@ def refuse_broken(trainer: FeedingTrainer) -> None:
     broken = next(name for name, tensor in tensors if not torch.isfinite(tensor).all())
     raise BrokenModel(
         f"{broken} holds numbers that are not finite, so nothing was saved and the checkpoint "
-        "before stays the newest; lower training.learning_rate, and look at the newest rows"
+        "before stays the newest; lower training.learning_rate, and check the newest rows"
     )
 
 

@@ -1,1 +1,1 @@
-"""Settings: their schema, and how the effective ones come about."""
+"""Settings: their schema, and how the effective ones are put together."""

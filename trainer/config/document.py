@@ -16,23 +16,22 @@ SCHEMA_FILE = "config.schema.json"
 INTRODUCTION = """\
 # Configuration
 
-`config.json` in the working directory holds all settings. Everything is optional; what is not given has the
-default below. For a value, the last of these counts:
+`config.json` in the working directory contains all settings. All of them are optional. For each setting, the
+last of these sources counts:
 
-1. the default,
+1. the default in the tables below,
 2. `config.json`: `{"training": {"learning_rate": 1e-4}}`,
 3. the environment: `TRAINING__TRAINING__LEARNING_RATE=1e-4` (section and key, each after two underscores),
 4. the command line: `training_daemon --set training.learning_rate=1e-4`.
 
-`training_daemon --check-config` prints the effective settings and where each came from. A key that does not
-exist, a wrong type or a value out of range is an error that names the place, the key, the value and what
-was expected.
+`training_daemon --check-config` prints the effective settings and the source of each. An unknown key, a wrong
+type or a value out of range is an error that names the place, the key, the value and what was expected.
 
-A running job keeps the settings it started with, across restarts too. A changed `config.json` takes effect at
-the next job; an invalid one changes nothing and is shown as an alert in the status. With
+A running job keeps the settings with which it started, even across restarts. A changed `config.json` takes
+effect at the next job. An invalid one changes nothing and appears as an alert in the status. With
 `"$schema": "./docs/config.schema.json"` in the file, editors complete keys and check values while you type.
 
-This page is made from the schema by `python -m trainer.config.document`.
+This page is generated from the schema by `python -m trainer.config.document`.
 """
 
 

@@ -1,4 +1,4 @@
-"""How the effective settings come about: defaults < config.json < environment < --set.
+"""Put the effective settings together: defaults < config.json < environment < --set.
 
 Reads, never writes.
 """

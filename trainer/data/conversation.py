@@ -19,7 +19,7 @@ class Message:
     extra: Mapping[str, Any] = field(default_factory=dict)
     """What else a template may show, such as `name` and `tool_call_id` of a tool's answer."""
     is_trained: bool = True
-    """Whether a turn of the assistant is learned; others never are, unless everything is."""
+    """Whether a turn of the assistant is supervised; others never are, unless everything is."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,7 +1,7 @@
 """Add up loss and gradient over the processes that share a step, so that all take the same step.
 
 Not by `DistributedDataParallel`: it sums while the gradient is computed, and expects one of every process.
-Here one may have run out of memory and begun again, and another have no rows.
+Here one may have run out of memory and started again, and another have no rows.
 """
 
 import os

@@ -1,8 +1,8 @@
-"""The other processes that share each step with this one: start them, deal the rows, and end with them.
+"""The other processes that share each step with this one: start them, deal the rows out, and end with them.
 
 This process, the worker, is rank 0. It alone talks to the daemon, reads files and saves. The others
 (`trainer/mains/follower.py`) hold the same model and optimizer. Each waits on a connection of its own for its
-share of a step, adds its gradient to those of all others, and takes the same step. They die with this
+shard of a step, adds its gradient to those of all others, and takes the same step. They die with this
 process, and it with them. Where they run, only their launcher knows (`followers.py`).
 """
 
@@ -25,11 +25,11 @@ from trainer.distributed.followers import FollowerLauncher, FollowerProcess, Loc
 from trainer.distributed.gradient_sum import RankLost, add_up, join_ranks
 from trainer.distributed.sharding import (
     ANSWERS,
-    LoadShare,
-    Order,
+    LoadReplica,
+    RankOrder,
     TakeStep,
     UseSettings,
-    deal,
+    shard_step,
     threads_of_each,
 )
 from trainer.protocol.channel import Channel, ChannelClosed
@@ -44,11 +44,11 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Follower:
-    """Another process, and the line to it."""
+    """Another process, and the connection to it."""
 
     rank: int
     process: FollowerProcess
-    line: Channel[Event]
+    channel: Channel[Event]
 
 
 class Ranks:
@@ -56,7 +56,7 @@ class Ranks:
 
     Args:
         training: says how many there are, and where they compute.
-        tell: told why a rank cannot go on, just before this process ends with it; called from a thread.
+        tell: called with why a rank cannot go on, just before this process ends with it; from a thread.
         launcher: starts them; None starts them on this machine.
     Raises:
         BadConfig: there are fewer GPUs.
@@ -91,7 +91,7 @@ class Ranks:
         training = {"processes": 1, "cpu_threads": threads_of_each(settings.training)}
         theirs = settings.model_copy(update={"training": settings.training.model_copy(update=training)})
         source = str(checkpoint.path) if checkpoint else None
-        self._order_all(LoadShare(settings=theirs.model_dump(mode="json"), checkpoint=source))
+        self._order_all(LoadReplica(settings=theirs.model_dump(mode="json"), checkpoint=source))
         for _ in self._followers:
             self._ready.get()
         meeting = self._launcher.meeting_file
@@ -102,14 +102,14 @@ class Ranks:
         """Take the next steps by these settings."""
         self._order_all(UseSettings(training=training.model_dump(mode="json")))
 
-    def share(self, bundles: Iterator[StepBundle]) -> Iterator[StepBundle]:
+    def shard(self, bundles: Iterator[StepBundle]) -> Iterator[StepBundle]:
         """Yield each step with this process's rows only, while the others have theirs."""
         for bundle in bundles:
             all_rows = bundle.examples
-            own, *others = deal(bundle, self._num_ranks)
-            for follower, share in zip(self._followers, others, strict=True):
-                self._order(follower, TakeStep.of(share))
-            bundle.examples, bundle.noise_seed = own.examples, own.noise_seed
+            own, *others = shard_step(bundle, self._num_ranks)
+            for follower, shard in zip(self._followers, others, strict=True):
+                self._order(follower, TakeStep.of(shard))
+            bundle.examples, bundle.step_seed = own.examples, own.step_seed
             yield bundle
             bundle.examples = all_rows
 
@@ -121,20 +121,20 @@ class Ranks:
         for watcher in self._watchers:
             watcher.join()
         for follower in self._followers:
-            follower.line.close()
+            follower.channel.close()
         if distributed.is_initialized():
             distributed.destroy_process_group()
         self._launcher.close()
 
     # ---- parts
 
-    def _order_all(self, order: Order) -> None:
+    def _order_all(self, order: RankOrder) -> None:
         for follower in self._followers:
             self._order(follower, order)
 
-    def _order(self, follower: Follower, order: Order) -> None:
+    def _order(self, follower: Follower, order: RankOrder) -> None:
         try:
-            follower.line.send(order)
+            follower.channel.send(order)
         except ChannelClosed as error:
             self._wait_for_the_end()
             raise RankLost(f"process {follower.rank} of {self._num_ranks} does not listen") from error
@@ -150,7 +150,7 @@ class Ranks:
         """Note when a rank is ready, and end this process with it."""
         try:
             while True:
-                for answer in follower.line.receive(None):
+                for answer in follower.channel.receive(None):
                     if isinstance(answer, WorkerReady):
                         self._ready.put(answer)
                     elif isinstance(answer, Faulted):

@@ -1,4 +1,4 @@
-"""Shares of an optimizer step, one for each process, and the words in which they travel.
+"""Shard an optimizer step, one shard for each process; and the messages in which shards travel.
 
 Pure, apart from the last function, which asks the machine for its cores.
 """
@@ -12,56 +12,56 @@ from pydantic import Field, TypeAdapter
 
 from trainer.config.schema import TrainingSettings
 from trainer.data.rendering.render import Example
-from trainer.protocol.messages import Event, Faulted, Message, WorkerReady
+from trainer.protocol.messages import Event, Faulted, ProtocolMessage, WorkerReady
 from trainer.step.feeding_trainer import StepBundle
 
 RESULTS = {"learning_rate", "loss", "grad_norm", "not_applied"}  # of a step that was taken
 
 
-class LoadShare(Message):
+class LoadReplica(ProtocolMessage):
     """Load the same model from the same checkpoint, and join the others. Always the first order."""
 
-    kind: Literal["load_share"] = "load_share"
+    kind: Literal["load_replica"] = "load_replica"
     settings: dict[str, Any]
     checkpoint: str | None
     """The folder; None for the base model itself."""
 
 
-class UseSettings(Message):
+class UseSettings(ProtocolMessage):
     """Take the next steps by these settings."""
 
     kind: Literal["use_settings"] = "use_settings"
     training: dict[str, Any]
 
 
-class TakeStep(Message):
-    """Compute this share of a step, and take the step."""
+class TakeStep(ProtocolMessage):
+    """Compute this shard of a step, and take the step."""
 
     kind: Literal["take_step"] = "take_step"
     bundle: dict[str, Any]
 
     @classmethod
-    def of(cls, share: StepBundle) -> "TakeStep":
-        """Put a share into words."""
-        names = [field.name for field in fields(share) if field.name not in RESULTS]
-        return cls(bundle={name: getattr(share, name) for name in names})
+    def of(cls, shard: StepBundle) -> "TakeStep":
+        """Make a message of a shard."""
+        names = [field.name for field in fields(shard) if field.name not in RESULTS]
+        return cls(bundle={name: getattr(shard, name) for name in names})
 
-    def share(self) -> StepBundle:
-        """Return the share again."""
+    def shard(self) -> StepBundle:
+        """Return the shard again."""
         examples = [Example(**example) for example in self.bundle["examples"]]
         return StepBundle(**self.bundle | {"examples": examples, "lines": tuple(self.bundle["lines"])})
 
 
-Order = LoadShare | UseSettings | TakeStep
-ORDERS: TypeAdapter[Order] = TypeAdapter(Annotated[Order, Field(discriminator="kind")])
+RankOrder = LoadReplica | UseSettings | TakeStep
+ORDERS: TypeAdapter[RankOrder] = TypeAdapter(Annotated[RankOrder, Field(discriminator="kind")])
 ANSWERS: TypeAdapter[Event] = TypeAdapter(Annotated[WorkerReady | Faulted, Field(discriminator="kind")])
 
 
-def deal(bundle: StepBundle, num_ranks: int) -> list[StepBundle]:
+def shard_step(bundle: StepBundle, num_ranks: int) -> list[StepBundle]:
     """Give each row, the longest first, to the process that has the fewest tokens so far.
 
-    A process may get none. The supervised tokens stay those of the whole step, so that the shares' losses and
-    gradients add up to the step's.
+    A process may get none. The supervised tokens stay those of the whole step, so that the losses and the
+    gradients of the shards add up to the step's.
     """
     hands: list[list[Example]] = [[] for _ in range(num_ranks)]
     tokens = [0] * num_ranks
@@ -70,14 +70,14 @@ def deal(bundle: StepBundle, num_ranks: int) -> list[StepBundle]:
         hands[rank].append(example)
         tokens[rank] += len(example.token_ids)
     return [
-        replace(bundle, examples=hand, noise_seed=noise_seed_of(bundle.noise_seed, rank))
+        replace(bundle, examples=hand, step_seed=rank_seed(bundle.step_seed, rank))
         for rank, hand in enumerate(hands)
     ]
 
 
-def noise_seed_of(noise_seed: int, rank: int) -> int:
-    """Return the seed of one process's noise in a step: 63 bits, different in all of them."""
-    return int.from_bytes(hashlib.sha256(f"{noise_seed}:{rank}".encode()).digest()[:8], "little") >> 1
+def rank_seed(step_seed: int, rank: int) -> int:
+    """Return the seed of one process's random numbers in a step: 63 bits, different in all of them."""
+    return int.from_bytes(hashlib.sha256(f"{step_seed}:{rank}".encode()).digest()[:8], "little") >> 1
 
 
 def threads_of_each(training: TrainingSettings) -> int | None:

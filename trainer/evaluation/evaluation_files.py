@@ -13,23 +13,23 @@ from trainer.data.reading.rows import BadRow
 from trainer.data.rendering.render import Example, ExampleRenderer, learnable
 from trainer.evaluation.questions import Question, QuestionMaker, read_question_rows
 from trainer.evaluation.validation import load_validation_examples
+from trainer.pipeline.rendering import make_renderer
 from trainer.profiles.base import DataProfile
 from trainer.profiles.registry import make_profile
-from trainer.session.open_job import make_renderer
 
 MOST_PROMPTS = 100  # of previews.file; a round of previews has seconds
 
-Item = tuple[Question, list[Example]]
-"""A question, and the examples that its expected answer is learned from."""
+SuiteItem = tuple[Question, list[Example]]
+"""A question, and the examples that its expected answer would be trained by."""
 
 
 @dataclass(frozen=True)
-class Measures:
+class EvaluationSet:
     """What a job's model is measured with."""
 
     profile: DataProfile
     validation: list[Example] = field(default_factory=list)
-    suites: Mapping[str, list[Item]] = field(default_factory=dict)
+    suites: Mapping[str, list[SuiteItem]] = field(default_factory=dict)
     prompts: list[Question] = field(default_factory=list)
 
 
@@ -42,11 +42,11 @@ class EvaluationFiles:
 
     def __init__(self, base_dir: Path) -> None:
         self._base_dir = base_dir
-        self._remembered: dict[str, tuple[Any, Any]] = {}
+        self._cached: dict[str, tuple[Any, Any]] = {}
 
     def load(
         self, settings: Settings, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase
-    ) -> Measures:
+    ) -> EvaluationSet:
         """Return what `settings` want to be measured.
 
         Raises:
@@ -64,9 +64,9 @@ class EvaluationFiles:
         def validation() -> list[Example]:
             return load_validation_examples(settings, self._base_dir, tokenizer)
 
-        return Measures(
+        return EvaluationSet(
             profile,
-            self._remember("validation.file", wanted.file, settings, profile, validation)
+            self._read_once("validation.file", wanted.file, settings, profile, validation)
             if wanted.file
             else [],
             {
@@ -83,12 +83,12 @@ class EvaluationFiles:
         settings: Settings,
         profile: DataProfile,
         tokenizer: PreTrainedTokenizerBase,
-    ) -> list[Item]:
+    ) -> list[SuiteItem]:
         path = self._base_dir / file
         # A renderer of its own: that of the jobs may be rendering on another thread
         render = make_renderer(profile, ExampleRenderer(tokenizer), settings)
 
-        def read() -> list[Item]:
+        def read() -> list[SuiteItem]:
             rows = read_question_rows(
                 path, setting, settings.data, max_rows=settings.validation.suite_max_rows
             )
@@ -101,7 +101,7 @@ class EvaluationFiles:
             except BadRow as error:
                 raise BadConfig(f"{setting} is {path}: {error}; expected rows like those trained") from error
 
-        found: list[Item] = self._remember(setting, file, settings, profile, read)
+        found: list[SuiteItem] = self._read_once(setting, file, settings, profile, read)
         return found
 
     def _prompts(
@@ -119,15 +119,15 @@ class EvaluationFiles:
             make = QuestionMaker(settings, profile, tokenizer, setting=f"previews.file is {path}")
             return [make.of_row(row) for row in rows]
 
-        rows: list[Question] = self._remember("previews.file", wanted.file, settings, profile, read)
+        rows: list[Question] = self._read_once("previews.file", wanted.file, settings, profile, read)
         return texts + rows
 
-    def _remember(
+    def _read_once(
         self, setting: str, file: str, settings: Settings, profile: DataProfile, read: Callable[[], Any]
     ) -> Any:
         path = self._base_dir / file
         changed_at = path.stat().st_mtime_ns if path.exists() else None
         key = (path, changed_at, settings.data, settings.profile, profile.code, settings.validation)
-        if setting not in self._remembered or self._remembered[setting][0] != key:
-            self._remembered[setting] = (key, read())
-        return self._remembered[setting][1]
+        if setting not in self._cached or self._cached[setting][0] != key:
+            self._cached[setting] = (key, read())
+        return self._cached[setting][1]

@@ -13,8 +13,8 @@ from functools import partial
 from pathlib import Path
 
 from trainer.config.schema import Settings
-from trainer.evaluation.evaluation_files import EvaluationFiles, Item, Measures
-from trainer.evaluation.generation import Limits, TextGenerator, generating
+from trainer.evaluation.evaluation_files import EvaluationFiles, EvaluationSet, SuiteItem
+from trainer.evaluation.generation import GenerationLimits, TextGenerator, generating
 from trainer.evaluation.questions import Question
 from trainer.protocol.messages import PreviewMade, Score, SuiteScored
 from trainer.reporting.reporter import finite
@@ -25,7 +25,7 @@ EXACT_MATCH = "exact_match"
 
 
 @dataclass(frozen=True)
-class Answer:
+class ScoredAnswer:
     """What was measured of one answer to a suite's question.
 
     Args:
@@ -60,14 +60,14 @@ class Evaluator:
         self._trainer_of = trainer
         self._max_tokens = max_tokens
         self._clock = clock
-        self._loaded: Measures | None = None
+        self._loaded: EvaluationSet | None = None
 
     @property
     def _trainer(self) -> FeedingTrainer:
         return self._trainer_of()
 
     @property
-    def _measures(self) -> Measures:
+    def _measures(self) -> EvaluationSet:
         assert self._loaded is not None, "nothing is measured before it is loaded"
         return self._loaded
 
@@ -96,7 +96,7 @@ class Evaluator:
             is_wanted: asked before each question; a suite without all of its answers has no score.
         """
         for name, items in self._measures.suites.items():
-            answers: list[Answer] = []
+            answers: list[ScoredAnswer] = []
             with self._generating() as generator:
                 for item in items:
                     if not is_wanted():
@@ -112,13 +112,15 @@ class Evaluator:
                 },
             )
 
-    def _answer(self, generator: TextGenerator, item: Item, settings: Settings) -> Answer:
+    def _answer(self, generator: TextGenerator, item: SuiteItem, settings: Settings) -> ScoredAnswer:
         question, examples = item
-        limits = Limits(self._room(question, settings.validation.suite_max_new_tokens, settings), self._tick)
+        limits = GenerationLimits(
+            self._room(question, settings.validation.suite_max_new_tokens, settings), self._tick
+        )
         text = generator.generate(question.token_ids, limits).text
         tokens = sum(example.supervised_tokens for example in examples)
         mean = self._trainer.mean_loss(examples, max_tokens=self._max_tokens(settings)) if tokens else 0.0
-        return Answer(question.difficulty, self._metrics(question, text), mean * tokens, tokens)
+        return ScoredAnswer(question.difficulty, self._metrics(question, text), mean * tokens, tokens)
 
     def previews(
         self, settings: Settings, *, global_step: int, is_wanted: Callable[[], bool]
@@ -139,7 +141,7 @@ class Evaluator:
                 until = started + (ends_at - started) / (len(prompts) - number)
                 generated = generator.generate(
                     question.token_ids,
-                    Limits(
+                    GenerationLimits(
                         self._room(question, wanted.max_new_tokens, settings), partial(self._has_time, until)
                     ),
                     temperature=wanted.temperature,
@@ -182,8 +184,8 @@ class Evaluator:
         return own | known
 
 
-def score_of(answers: Sequence[Answer]) -> Score:
-    """Return what is told of some answers: means over them, or over the tokens of the expected ones."""
+def score_of(answers: Sequence[ScoredAnswer]) -> Score:
+    """Return the score of some answers: means over them, or over the tokens of the expected ones."""
     tokens = sum(answer.tokens for answer in answers)
     metrics: dict[str, list[float]] = defaultdict(list)
     for answer in answers:

@@ -30,7 +30,7 @@ TAIL_TOKENS = 32  # of the newest, in which a stop string is looked for
 
 
 @dataclass(frozen=True)
-class Limits:
+class GenerationLimits:
     """When generation ends at the latest.
 
     Args:
@@ -65,7 +65,7 @@ class TextGenerator:
         self._ends = ends
 
     def generate(
-        self, token_ids: list[int], limits: Limits, *, temperature: float = 0.0, seed: int = 0
+        self, token_ids: list[int], limits: GenerationLimits, *, temperature: float = 0.0, seed: int = 0
     ) -> Generated:
         """Go on after a prompt: with the likeliest token each time or, by chance, at a temperature above 0.
 
@@ -99,7 +99,11 @@ class _Stop(StoppingCriteria):
     """Ends generation at a stop string, or when it may not go on."""
 
     def __init__(
-        self, tokenizer: PreTrainedTokenizerBase, strings: Sequence[str], limits: Limits, prompt_tokens: int
+        self,
+        tokenizer: PreTrainedTokenizerBase,
+        strings: Sequence[str],
+        limits: GenerationLimits,
+        prompt_tokens: int,
     ) -> None:
         self._tokenizer = tokenizer
         self._strings = strings

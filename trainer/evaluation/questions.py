@@ -49,7 +49,7 @@ class Question:
         shown: the prompt as people see it.
         token_ids: the prompt as the model sees it, up to where its answer begins.
         answer: the expected one, as the row has it; None where nobody knows.
-        right: texts that are right: the answer, and the turn that is learned from it.
+        right: texts that are right: the answer, and the turn that would be trained for it.
     """
 
     shown: str
@@ -160,9 +160,9 @@ class QuestionMaker:
         Raises:
             BadConfig: it cannot be rendered, or leaves no room for an answer.
         """
-        learned = self._profile.transform(row.conversation, line_number=row.line_number)
-        *before, answer = learned.messages
-        prompt = replace(learned, messages=tuple(before))
+        transformed = self._profile.transform(row.conversation, line_number=row.line_number)
+        *before, answer = transformed.messages
+        prompt = replace(transformed, messages=tuple(before))
         return Question(
             _shown(row.conversation.messages[:-1]),
             self._token_ids(prompt, f"line {row.line_number}"),
@@ -180,8 +180,8 @@ class QuestionMaker:
             BadConfig: as `of_row`.
         """
         conversation = Conversation((Message("user", text),))
-        learned = self._profile.transform(conversation, line_number=number)
-        return Question(text, self._token_ids(learned, f"prompt {number}"))
+        transformed = self._profile.transform(conversation, line_number=number)
+        return Question(text, self._token_ids(transformed, f"prompt {number}"))
 
     def _token_ids(self, conversation: Conversation, place: str) -> list[int]:
         text = self._render(conversation, place)

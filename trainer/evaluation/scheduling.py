@@ -1,7 +1,7 @@
-"""Decide when to evaluate, what it may cost, and tell what came of it.
+"""Decide when to evaluate and what it may cost, and report what came of it.
 
 How long something takes differs from run to run, so what is measured, and at which steps, must never change
-what is learned.
+what is trained.
 """
 
 import time
@@ -19,8 +19,8 @@ from trainer.reporting.reporter import Reporter, finite
 NEWEST_STEP = 0.05  # weight of one step in the average of how long steps take
 
 
-class Measuring(Protocol):
-    """Measures the model; see `Evaluator`."""
+class ModelEvaluator(Protocol):
+    """EvaluationSet the model; see `Evaluator`."""
 
     def validation_loss(self, settings: Settings) -> tuple[float, int] | None: ...
 
@@ -35,18 +35,18 @@ class Measuring(Protocol):
     def free_memory(self) -> None: ...
 
 
-class Measured(Protocol):
+class HasEvaluator(Protocol):
     """What is evaluated."""
 
     progress: Progress
 
     @property
-    def evaluator(self) -> Measuring:
-        """Measures it."""
+    def evaluator(self) -> ModelEvaluator:
+        """EvaluationSet it."""
         ...
 
 
-class Evaluation:
+class EvaluationSchedule:
     """Evaluates one session's model between its steps.
 
     Args:
@@ -54,9 +54,9 @@ class Evaluation:
     """
 
     def __init__(
-        self, learner: Measured, reporter: Reporter, *, clock: Callable[[], float] = time.monotonic
+        self, engine: HasEvaluator, reporter: Reporter, *, clock: Callable[[], float] = time.monotonic
     ) -> None:
-        self._learner = learner
+        self._engine = engine
         self._reporter = reporter
         self._clock = clock
         self._book = CostBook(clock)
@@ -75,13 +75,13 @@ class Evaluation:
         before = seconds if self._step_s is None else self._step_s
         self._step_s = before + NEWEST_STEP * (seconds - before)
         for kind, interval in self._intervals(settings).items():
-            if self._learner.progress.global_step % interval == 0:
+            if self._engine.progress.global_step % interval == 0:
                 self._do(kind, settings, is_wanted)
 
     def at_end_of_file(self, settings: Settings, *, is_wanted: Callable[[], bool]) -> None:
         """Measure the validation loss, and put the suites to the model if there is time left for such."""
         for kind in wanted_intervals(settings):
-            if kind == "previews" or self._done_at.get(kind) == self._learner.progress.global_step:
+            if kind == "previews" or self._done_at.get(kind) == self._engine.progress.global_step:
                 continue
             if kind == "validation" or self._is_affordable(kind, settings):
                 self._do(kind, settings, is_wanted)
@@ -112,7 +112,7 @@ class Evaluation:
 
     def _do(self, kind: CostKind, settings: Settings, is_wanted: Callable[[], bool]) -> None:
         started = self._clock()
-        self._done_at[kind] = self._learner.progress.global_step
+        self._done_at[kind] = self._engine.progress.global_step
         left_out = None
         with self._reporter.doing("previewing" if kind == "previews" else "evaluating"):
             try:
@@ -122,14 +122,14 @@ class Evaluation:
                     raise
                 left_out = f"memory was too small for {kind}; training goes on without"
         if left_out:
-            self._learner.evaluator.free_memory()  # out here, where the exception no longer holds the tensors
+            self._engine.evaluator.free_memory()  # out here, where the exception no longer holds the tensors
         seconds = self._clock() - started
         self._book.add(kind, seconds)
         self._costs[kind] = seconds
         self._tell(kind, settings, seconds, left_out=left_out)
 
     def _measure(self, kind: CostKind, settings: Settings, is_wanted: Callable[[], bool]) -> None:
-        evaluator, step = self._learner.evaluator, self._learner.progress.global_step
+        evaluator, step = self._engine.evaluator, self._engine.progress.global_step
         if kind == "validation":
             self._validate(settings)
             return
@@ -138,10 +138,10 @@ class Evaluation:
             self._reporter.event(found)
 
     def _validate(self, settings: Settings) -> None:
-        result = self._learner.evaluator.validation_loss(settings)
+        result = self._engine.evaluator.validation_loss(settings)
         if result:
             loss, rows = result
-            progress = self._learner.progress
+            progress = self._engine.progress
             progress.validation_loss = finite(loss)
             progress.validated_step = progress.global_step
             self._reporter.event(Validated(global_step=progress.global_step, loss=finite(loss), rows=rows))
@@ -150,7 +150,7 @@ class Evaluation:
         self._reporter.event(
             Evaluated(
                 what=kind,
-                global_step=self._learner.progress.global_step,
+                global_step=self._engine.progress.global_step,
                 seconds=seconds,
                 interval_steps=self._intervals(settings)[kind],
                 left_out=left_out,

@@ -9,8 +9,8 @@ from trainer.data.formats import read_conversation
 from trainer.data.plan import permutation
 from trainer.data.reading.rows import BadRow, RowFile
 from trainer.data.rendering.render import Example, ExampleRenderer, Tokenizer, learnable
+from trainer.pipeline.rendering import make_renderer
 from trainer.profiles.registry import make_profile
-from trainer.session.open_job import make_renderer
 
 
 def load_validation_examples(settings: Settings, base_dir: Path, tokenizer: Tokenizer) -> list[Example]:

@@ -6,10 +6,6 @@ The model is loaded by the code that a worker uses, from a folder of links in pl
 """
 
 import itertools
-import json
-import os
-import sys
-import traceback
 from collections.abc import Callable, Iterator
 from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import closing, contextmanager
@@ -19,19 +15,19 @@ from typing import TYPE_CHECKING
 from trainer.config.schema import Settings
 from trainer.data.checks.file_check import FileCheck, RejectedRow, check_file
 from trainer.data.reading.rows import BadRow, FileChanged
-from trainer.mains.one_shot import be_killed_first, take_standard_output
-from trainer.mains.worker import classify
-from trainer.model.linked_models import mirror_of
-from trainer.protocol.dry_run import ANSWERS, Answer, DryRunOrder, Planned, Refused, Rehearsal
+from trainer.mains.one_shot import refusal_of, serve
+from trainer.model.linked_models import linked_models_of
+from trainer.protocol.dry_run import DryRunOrder, Planned, TrialSteps
 from trainer.protocol.job import FaultKind
 from trainer.protocol.layout import Layout
 from trainer.protocol.messages import Event, Notice, StartJob
+from trainer.protocol.one_shot import OrderRefused
 from trainer.step.schedules import learning_rate
 
 if TYPE_CHECKING:
     from trainer.session.engine import TrainerEngine
     from trainer.session.open_job import OpenJob
-    from trainer.session.trial_steps import Survey
+    from trainer.session.trial_steps import StepStatistics
 
 REJECTIONS_SHOWN = 5
 
@@ -40,27 +36,26 @@ class RefusedFile(ValueError):
     """The file would not be trained."""
 
 
-def answer(order: DryRunOrder) -> Answer:
-    """Return what training the file would be like, or why it would not be trained."""
+def dry_run(order: DryRunOrder) -> Planned:
+    """Return what training the file would be like.
+
+    Raises:
+        OrderRefused: it would not be trained.
+    """
     models = Layout(Path(order.base_dir)).models
-    with mirror_of(models) as mirror:
-        found = _plan_or_refusal(order, mirror)
-    # Errors and notices may name the folder of links; people know the other one
-    text = found.model_dump_json().replace(str(mirror), json.dumps(str(models))[1:-1])
-    return ANSWERS.validate_json(text)
-
-
-def _plan_or_refusal(order: DryRunOrder, models: Path) -> Answer:
-    try:
-        return _plan(order, models)
-    except (RefusedFile, BadRow, FileChanged) as error:
-        return Refused(message=str(error), is_bad_config=False)
-    except Exception as error:
-        fault = classify(error)
-        if fault is FaultKind.CRASH:
-            traceback.print_exc()
-        message = str(error) or type(error).__name__
-        return Refused(message=message, is_bad_config=fault is FaultKind.BAD_CONFIG)
+    with linked_models_of(models) as linked:
+        try:
+            planned = _plan(order, linked)
+        except (RefusedFile, BadRow, FileChanged) as error:
+            refused = OrderRefused(str(error), FaultKind.BAD_DATA)
+        except Exception as error:
+            refused = refusal_of(error)
+        else:
+            # Errors and notices may name the folder of links; people know the other one
+            notices = tuple(notice.replace(str(linked), str(models)) for notice in planned.notices)
+            return planned.model_copy(update={"notices": notices})
+        message = str(refused).replace(str(linked), str(models))
+        raise OrderRefused(message, refused.fault, refused.errno)
 
 
 def _plan(order: DryRunOrder, models: Path) -> Planned:
@@ -75,14 +70,14 @@ def _plan(order: DryRunOrder, models: Path) -> Planned:
     engine = _engine(order, settings, models, hear)
     ready = engine.load()
     engine.use(settings)
-    is_fit_known = settings.training.micro_batch_tokens != "auto" or engine.budget.is_known
-    if not is_fit_known:
+    is_batch_size_known = settings.training.micro_batch_tokens != "auto" or engine.batch_sizes.is_known
+    if not is_batch_size_known:
         settings = _with_few_tokens(settings)
     with ThreadPoolExecutor(1) as executor, _opened(engine, order, check, settings, executor) as opened:
-        found = _survey(opened, engine)
+        found = _collect_statistics(opened, engine)
         if not found.supervised_tokens:
             raise RefusedFile(
-                opened.told_of_rows_without_target()
+                opened.report_of_untrainable_rows()
                 or f"{path}: all rows are dropped, being longer than data.max_length; raise it, or set "
                 "data.overlong to another way"
             )
@@ -104,16 +99,20 @@ def _plan(order: DryRunOrder, models: Path) -> Planned:
             epochs=settings.training.epochs,
             steps=opened.plan.num_steps,
             rows_per_step=settings.training.rows_per_step,
-            micro_batch_tokens=opened.micro_batch_tokens if is_fit_known else None,
-            micro_batches_per_step=found.micro_batches_per_step if is_fit_known else None,
-            padding_fraction=found.padding_fraction if is_fit_known else None,
+            micro_batch_tokens=opened.micro_batch_tokens if is_batch_size_known else None,
+            micro_batches_per_step=found.micro_batches_per_step if is_batch_size_known else None,
+            padding_fraction=found.padding_fraction if is_batch_size_known else None,
             first_learning_rate=engine.trainer.learning_rate,
             last_learning_rate=_last_learning_rate(settings, ready.global_step, opened.plan.num_steps),
-            rehearsal=None,
+            trial_steps=None,
         )
-    rehearsal = _rehearsal(order, engine, found)
-    told = (*ready.notices, *notices, *_reservations(settings, is_fit_known=is_fit_known))
-    return planned.model_copy(update={"rehearsal": rehearsal, "notices": told})
+    trial_steps = _take_trial_steps(order, engine, found)
+    all_notices = (
+        *ready.notices,
+        *notices,
+        *_reservations(settings, is_batch_size_known=is_batch_size_known),
+    )
+    return planned.model_copy(update={"trial_steps": trial_steps, "notices": all_notices})
 
 
 def _engine(
@@ -141,10 +140,10 @@ def _with_few_tokens(settings: Settings) -> Settings:
     return settings.model_copy(update={"training": training})
 
 
-def _reservations(settings: Settings, *, is_fit_known: bool) -> Iterator[str]:
+def _reservations(settings: Settings, *, is_batch_size_known: bool) -> Iterator[str]:
     """Say in what respect training will differ from what was tried."""
     training = settings.training
-    if not is_fit_known:
+    if not is_batch_size_known:
         yield (
             'training.micro_batch_tokens is "auto": the best number is found when training starts, and not '
             f"beside a running daemon; {training.micro_batch_tokens} were tried here, and training will "
@@ -185,8 +184,9 @@ def _opened(
     engine: "TrainerEngine", asked: DryRunOrder, check: FileCheck, settings: Settings, executor: Executor
 ) -> Iterator["OpenJob"]:
     from trainer.data.rendering.render import ExampleRenderer
-    from trainer.session.open_job import Means, open_job, open_rows
-    from trainer.session.replay import EarlierFiles
+    from trainer.pipeline.example_pipeline import ExamplePipeline, open_rows
+    from trainer.pipeline.replay import EarlierFiles
+    from trainer.session.open_job import SessionResources, open_job
 
     path = Path(asked.file)
     job = check.to_job(id="dry run", name=path.name)
@@ -201,18 +201,21 @@ def _opened(
     scratch = base_dir = Path(asked.base_dir)
     earlier = EarlierFiles(executor, engine.reporter.tick, scratch)
     with closing(earlier), closing(open_rows(job, path, settings, scratch)) as rows:
-        means = Means(ExampleRenderer(engine.tokenizer), executor, earlier, engine.budget, base_dir=base_dir)
-        yield open_job(order, rows, settings, None, means)
+        pipeline = ExamplePipeline(ExampleRenderer(engine.tokenizer), executor, base_dir=base_dir)
+        resources = SessionResources(pipeline, earlier, engine.batch_sizes)
+        yield open_job(order, rows, settings, None, resources)
 
 
-def _survey(opened: "OpenJob", engine: "TrainerEngine") -> "Survey":
+def _collect_statistics(opened: "OpenJob", engine: "TrainerEngine") -> "StepStatistics":
     """Look at all steps of one epoch."""
     from trainer.session.open_job import UnreadableRows
-    from trainer.session.trial_steps import survey
+    from trainer.session.trial_steps import collect_statistics
 
     try:
         with closing(opened.bundles()) as bundles:
-            return survey(itertools.islice(bundles, opened.plan.steps_per_epoch), engine.trainer.forward)
+            return collect_statistics(
+                itertools.islice(bundles, opened.plan.steps_per_epoch), engine.trainer.forward
+            )
     except UnreadableRows as error:
         raise RefusedFile(f"{opened.job.name}: {error}") from error
 
@@ -222,28 +225,18 @@ def _last_learning_rate(settings: Settings, global_step: int, num_steps: int) ->
     return learning_rate(settings.training, global_step=global_step + last, step=last, num_steps=num_steps)
 
 
-def _rehearsal(order: DryRunOrder, engine: "TrainerEngine", found: "Survey") -> Rehearsal | None:
+def _take_trial_steps(
+    order: DryRunOrder, engine: "TrainerEngine", found: "StepStatistics"
+) -> TrialSteps | None:
     """Take a few steps; None where they could harm a worker."""
-    from trainer.session.trial_steps import rehearse
+    from trainer.session.trial_steps import take_trial_steps
     from trainer.step.device_memory import meter_for
 
     device = engine.trainer.args.device
     if order.daemon_runs and device.type == "cuda":
         return None  # a worker whose GPU is full would split its steps further, for good
-    return rehearse(engine.trainer, found, meter=meter_for(device))
-
-
-def main() -> None:
-    """Read the order, write the answer."""
-    order = DryRunOrder.model_validate(json.load(sys.stdin.buffer))
-    be_killed_first()
-    output = take_standard_output()
-    text = answer(order).model_dump_json()
-    with output:
-        output.write(text)
-    sys.stderr.flush()
-    os._exit(0)  # torch takes seconds to tidy up after itself
+    return take_trial_steps(engine.trainer, found, meter=meter_for(device))
 
 
 if __name__ == "__main__":
-    main()
+    serve(DryRunOrder, lambda order, tell: dry_run(order))

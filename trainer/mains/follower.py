@@ -1,4 +1,4 @@
-"""The main of a process that shares the worker's steps: loads what it is told, then takes step after step.
+"""The main of a process that shares the worker's steps: loads the same model, then takes step after step.
 
     python -P -m trainer.mains.follower --base-dir DIR --rank R --num-ranks N --meeting-file FILE …
     … --channel-fd N
@@ -21,11 +21,12 @@ from pathlib import Path
 
 from trainer.config.schema import Settings, TrainingSettings
 from trainer.distributed.gradient_sum import RankLost, add_up, join_ranks
-from trainer.distributed.sharding import ORDERS, LoadShare, Order, TakeStep, UseSettings
+from trainer.distributed.sharding import ORDERS, LoadReplica, RankOrder, TakeStep, UseSettings
 from trainer.mains.connection import add_connection_options, end_with_parent, open_connection
-from trainer.mains.worker import describe
+from trainer.mains.fault_kind import describe
 from trainer.protocol.channel import Channel, ChannelClosed
 from trainer.protocol.checkpoints import Checkpoint, read_manifest
+from trainer.protocol.layout import PRIVATE_UMASK
 from trainer.session.engine import TrainerEngine
 from trainer.step.feeding_trainer import FeedingTrainer, StepBundle
 
@@ -40,46 +41,46 @@ def main() -> None:
     add_connection_options(parser)
     arguments = parser.parse_args()
     end_with_parent(arguments, signal.SIGKILL)
-    os.umask(0o077)
+    os.umask(PRIVATE_UMASK)
     faulthandler.enable()
     # The worker's to answer: it needs this process until it has saved, and ends it then
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
     logging.basicConfig(format=f"process {arguments.rank} of {arguments.num_ranks}: %(message)s")
-    line = Channel(open_connection(arguments), ORDERS)
+    channel = Channel(open_connection(arguments), ORDERS)
     if arguments.parent_pid is None:
-        threading.Thread(target=end_with, args=[line], name="connection", daemon=True).start()
+        threading.Thread(target=end_with, args=[channel], name="connection", daemon=True).start()
     try:
-        follow(line, arguments)
+        follow(channel, arguments)
     except (ChannelClosed, RankLost):
         pass  # the worker sees for itself who is gone
     except Exception as error:
         with suppress(ChannelClosed):
-            line.send(describe(error, None))
+            channel.send(describe(error, None))
     # If this process left by itself, the others' trouble with that might become the last word
     with suppress(ChannelClosed):
-        for _ in each(line):
+        for _ in each(channel):
             pass
 
 
-def follow(line: Channel[Order], arguments: argparse.Namespace) -> None:
+def follow(channel: Channel[RankOrder], arguments: argparse.Namespace) -> None:
     """Load the model, meet the others and take the steps that come.
 
     Raises:
         ChannelClosed: the worker is gone.
     """
-    orders = each(line)
+    orders = each(channel)
     order = next(orders)
-    assert isinstance(order, LoadShare)
-    trainer = load(order, arguments.base_dir, line)
+    assert isinstance(order, LoadReplica)
+    trainer = load(order, arguments.base_dir, channel)
     device = trainer.args.device
     meeting = arguments.meeting_file
     join_ranks(meeting, rank=arguments.rank, num_ranks=arguments.num_ranks, device=device)
     trainer.add_up = partial(add_up, trainer.model)
-    trainer.feed(shares(orders, trainer))
+    trainer.feed(shards(orders, trainer))
 
 
-def load(order: LoadShare, base_dir: Path, line: Channel[Order]) -> FeedingTrainer:
+def load(order: LoadReplica, base_dir: Path, channel: Channel[RankOrder]) -> FeedingTrainer:
     """Load what the worker has loaded, and say that it is there."""
     path = Path(order.checkpoint) if order.checkpoint else None
     engine = TrainerEngine(
@@ -88,32 +89,32 @@ def load(order: LoadShare, base_dir: Path, line: Channel[Order]) -> FeedingTrain
         find_checkpoint=lambda: Checkpoint(path, read_manifest(path)) if path else None,
         may_measure=False,  # the worker does, and says with each step how many tokens go at once
     )
-    line.send(engine.load())
+    channel.send(engine.load())
     return engine.trainer
 
 
-def each(line: Channel[Order]) -> Iterator[Order]:
+def each(channel: Channel[RankOrder]) -> Iterator[RankOrder]:
     """Yield orders as they come. To wait for one costs no processor time, and may take days."""
     while True:
-        yield from line.receive(None)
+        yield from channel.receive(None)
 
 
-def end_with(line: Channel[Order]) -> None:
+def end_with(channel: Channel[RankOrder]) -> None:
     """End this process when the connection to the worker ends, also while it waits for the other ranks."""
     poll = select.poll()
-    poll.register(line, select.POLLRDHUP)
+    poll.register(channel, select.POLLRDHUP)
     poll.poll()
     os._exit(1)
 
 
-def shares(orders: Iterator[Order], trainer: FeedingTrainer) -> Iterator[StepBundle]:
-    """Yield this process's share of every step, which is then taken by the settings in force."""
+def shards(orders: Iterator[RankOrder], trainer: FeedingTrainer) -> Iterator[StepBundle]:
+    """Yield this process's shard of every step, which is then taken by the settings in force."""
     for order in orders:
         match order:
             case UseSettings():
                 trainer.use(TrainingSettings.model_validate(order.training))
             case TakeStep():
-                yield order.share()
+                yield order.shard()
 
 
 if __name__ == "__main__":

@@ -1,29 +1,25 @@
-"""Remember the rows of completed files. A process of its own, of the lowest priority, that loads no torch.
+"""Index the rows of completed files. A process of its own, of the lowest priority, that loads no torch.
 
     python -P -m trainer.mains.index_rows <order.json >answer.json
 
 It dies with the worker that ordered it. A file it did not get to is ordered again.
 """
 
-import json
 import os
 import shutil
-import signal
 import sqlite3
-import sys
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from contextlib import closing, suppress
 from pathlib import Path
 
-from trainer.data.checks.minhash import readable, sketch_rows
+from trainer.data.checks.minhash import minhash_rows, readable
 from trainer.data.checks.seen_rows import BYTES_PER_ROW, FILE_NAME, SeenRows, UnusableSeenRows
 from trainer.data.reading.rows import FileChanged, RowFile
-from trainer.mains.one_shot import be_killed_first
-from trainer.protocol.child_process import die_with
+from trainer.mains.one_shot import serve
 from trainer.protocol.files import numbered
 from trainer.protocol.text import printable
-from trainer.session.row_indexing import CompletedFile, Remembered, RememberOrder
+from trainer.session.row_indexing import CompletedFile, Indexed, IndexOrder
 
 LOWEST_PRIORITY = 19
 NAMES_TRIED = 100  # chat.jsonl, chat-2.jsonl, …
@@ -34,7 +30,7 @@ class NoRoomForRows(OSError):
     """The rows would take space that checkpoints may need."""
 
 
-def carry_out(order: RememberOrder) -> Remembered:
+def carry_out(order: IndexOrder) -> Indexed:
     """Add the rows of all files that are found to those trained before."""
     done: list[str] = []
     try:
@@ -44,15 +40,13 @@ def carry_out(order: RememberOrder) -> Remembered:
                 for sha256 in _add_all(order, seen):
                     done.append(sha256)
             except (OSError, sqlite3.Error) as error:
-                messages.append(
-                    f"the rows of completed files were not remembered: {error}; it is tried again"
-                )
+                messages.append(f"the rows of completed files were not indexed: {error}; it is tried again")
     except UnusableSeenRows as error:
         messages = [str(error)]
-    return Remembered(done=done, messages=messages)
+    return Indexed(done=done, messages=[printable(message) for message in messages])
 
 
-def _add_all(order: RememberOrder, seen: SeenRows) -> Iterator[str]:
+def _add_all(order: IndexOrder, seen: SeenRows) -> Iterator[str]:
     """Add what is missing; yield the SHA-256 of every file that needs no other try."""
     left = order.files
     for _ in range(LOOKS):
@@ -76,7 +70,7 @@ def _list(folders: Iterable[str]) -> dict[str, list[Path]]:
     return places
 
 
-def _add(file: CompletedFile, places: dict[str, list[Path]], order: RememberOrder, seen: SeenRows) -> bool:
+def _add(file: CompletedFile, places: dict[str, list[Path]], order: IndexOrder, seen: SeenRows) -> bool:
     """Add one file's rows; False if it is not found."""
     names = (numbered(file.name, number) for number in range(1, NAMES_TRIED + 1))
     for path in _newest_first(path for name in names for path in places.get(name, [])):
@@ -89,7 +83,7 @@ def _add(file: CompletedFile, places: dict[str, list[Path]], order: RememberOrde
                 return True  # it was trained under other names of fields, which may come back
             _refuse_shortage(order.models, min(len(rows), order.max_rows))
             seen.add(
-                file.sha256, file.name, sketch_rows(readable(rows, order.fields)), max_rows=order.max_rows
+                file.sha256, file.name, minhash_rows(readable(rows, order.fields)), max_rows=order.max_rows
             )
         return True
     return False
@@ -118,17 +112,5 @@ def _refuse_shortage(models: Path, num_rows: int) -> None:
         )
 
 
-def main() -> None:
-    """Carry out one order."""
-    os.umask(0o077)
-    order = RememberOrder.model_validate(json.load(sys.stdin.buffer))
-    die_with(order.parent_pid, signal.SIGKILL)
-    os.nice(LOWEST_PRIORITY)
-    be_killed_first()
-    answer = carry_out(order)
-    answer.messages = [printable(message) for message in answer.messages]
-    print(answer.model_dump_json())
-
-
 if __name__ == "__main__":
-    main()
+    serve(IndexOrder, lambda order, tell: carry_out(order), niceness=LOWEST_PRIORITY)

@@ -1,42 +1,32 @@
-"""Look at a file as a worker would before training it. A process of its own, because it loads transformers.
+"""Inspect a file as a worker would before training it. A process of its own, because it loads transformers.
 
     python -m trainer.mains.inspect_file <order.json >report.json
 
-Nothing is trained, no model is loaded, and nothing is kept. The standard error output tells how far it is;
-what cannot be answered at all, such as a model that is not there, is an error there, and an exit code.
+Nothing is trained, no model is loaded, and nothing is kept.
 """
 
-import json
-import os
-import sys
-import traceback
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
-from typing import NoReturn
 
 from trainer.config.schema import Settings
 from trainer.data.checks.file_check import FileCheck, RejectedRow, check_file
-from trainer.data.checks.report import Limits, RowReport
-from trainer.mains.one_shot import be_killed_first, take_standard_output
+from trainer.data.checks.report import ReportLimits, RowReport
+from trainer.mains.one_shot import Tell, serve
 from trainer.protocol.data_report import INTAKE_RULE, DataReport, Finding, InspectionOrder
-from trainer.protocol.job import FaultKind, Job
+from trainer.protocol.job import Job
 from trainer.protocol.text import printable
 
 SAMPLED_ROWS = 20_000
 REJECTIONS_NAMED = 5
 ROWS_BETWEEN_WORDS = 2_000
-BAD_CONFIG_EXIT_CODE = 78  # EX_CONFIG
-
-Tell = Callable[[str], None]
 
 
 def inspect(order: InspectionOrder, tell: Tell) -> DataReport:
     """Return the report on a file; one that could not even be taken in is blocked by that.
 
     Args:
-        tell: told how far it is.
+        tell: called with how far it is.
     Raises:
         OSError: the file cannot be read.
         Exception: whatever keeps a worker from loading its tokenizer, or from rendering by these settings.
@@ -61,7 +51,7 @@ def inspect(order: InspectionOrder, tell: Tell) -> DataReport:
     if check.verdict(settings.data.max_bad_row_fraction):
         report = _empty_report(job, settings, findings)
     else:
-        report = _looked_at(order, job, settings, tell)
+        report = _inspected(order, job, settings, tell)
         report = report.model_copy(update={"findings": (*findings, *report.findings)})
     return report.model_copy(update={"job_id": None})
 
@@ -89,24 +79,26 @@ def _of_rejected(rejected: list[RejectedRow], check: FileCheck, limit: float) ->
 
 def _empty_report(job: Job, settings: Settings, findings: list[Finding]) -> DataReport:
     data = settings.data
-    limits = Limits(max_length=data.max_length, max_truncated_fraction=data.max_truncated_fraction)
+    limits = ReportLimits(max_length=data.max_length, max_truncated_fraction=data.max_truncated_fraction)
     return RowReport(limits).report(job, validation="standard", duplicates=(), more=findings)
 
 
-def _looked_at(order: InspectionOrder, job: Job, settings: Settings, tell: Tell) -> DataReport:
-    """Render rows and look at them."""
+def _inspected(order: InspectionOrder, job: Job, settings: Settings, tell: Tell) -> DataReport:
+    """Render rows and inspect them."""
     from trainer.data.rendering.render import ExampleRenderer
     from trainer.data.rendering.source import ExampleSource
-    from trainer.model.tokenizer_only import load_lone_tokenizer
+    from trainer.model.tokenizer_only import load_tokenizer_only
+    from trainer.pipeline.comparisons import open_deep_inspection
+    from trainer.pipeline.example_pipeline import open_rows
+    from trainer.pipeline.inspection import FileInspection
+    from trainer.pipeline.job_plan import make_plan
+    from trainer.pipeline.rendering import make_renderer, renderer_without_limit
     from trainer.profiles.registry import make_profile
-    from trainer.session.data_checks import DataCheck, renderer_without_limit
-    from trainer.session.deep_check import open_deep_look
-    from trainer.session.open_job import make_plan, make_renderer, open_rows
 
     base_dir = Path(order.base)
     profile = make_profile(settings.profile.name, settings.profile.options, base_dir=base_dir)
     tell("loading the tokenizer")
-    renderer = ExampleRenderer(load_lone_tokenizer(settings, profile, base_dir=base_dir))
+    renderer = ExampleRenderer(load_tokenizer_only(settings, profile, base_dir=base_dir))
     data = settings.data.model_copy(update={"validation": "deep" if order.deep else "standard"})
     settings = settings.model_copy(update={"data": data})
     render = make_renderer(profile, renderer, settings)
@@ -114,40 +106,15 @@ def _looked_at(order: InspectionOrder, job: Job, settings: Settings, tell: Tell)
     with ThreadPoolExecutor(1) as executor, closing(open_rows(job, Path(order.file), settings)) as rows:
         source = ExampleSource(rows, make_plan(job, settings, ()), render, executor=executor, lookahead=1)
         render_whole = renderer_without_limit(profile, renderer, settings)
-        with open_deep_look(settings, base_dir=base_dir) as deep:
-            look = DataCheck(job, rows, source, render_whole, data, profile, wanted=SAMPLED_ROWS, deep=deep)
-            while look.go_on():
-                if look.num_looked_at % ROWS_BETWEEN_WORDS == 0:
-                    tell(f"{look.num_looked_at:,} of {look.num_wanted:,} rows")
-            return look.report()
-
-
-def main() -> None:
-    """Read the order, write the report."""
-    order = InspectionOrder.model_validate(json.load(sys.stdin.buffer))
-    be_killed_first()
-    output = take_standard_output()
-
-    try:
-        text = inspect(order, tell=lambda text: print(text, file=sys.stderr, flush=True)).model_dump_json()
-    except Exception as error:
-        _leave(error)
-    with output:
-        output.write(text)
-    sys.stderr.flush()
-    os._exit(0)  # torch takes seconds to tidy up after itself
-
-
-def _leave(error: Exception) -> NoReturn:
-    """Say why there is no report, and whose fault that is, as far as it is known."""
-    from trainer.mains.worker import classify
-
-    fault = classify(error)
-    if fault is FaultKind.CRASH:
-        traceback.print_exc()
-    print(str(error) or type(error).__name__, file=sys.stderr, flush=True)
-    os._exit(BAD_CONFIG_EXIT_CODE if fault is FaultKind.BAD_CONFIG else 1)
+        with open_deep_inspection(settings, base_dir=base_dir) as deep:
+            inspection = FileInspection(
+                job, rows, source, render_whole, data, profile, wanted=SAMPLED_ROWS, deep=deep
+            )
+            while inspection.go_on():
+                if inspection.num_inspected % ROWS_BETWEEN_WORDS == 0:
+                    tell(f"{inspection.num_inspected:,} of {inspection.num_wanted:,} rows")
+            return inspection.report()
 
 
 if __name__ == "__main__":
-    main()
+    serve(InspectionOrder, inspect)

@@ -1,12 +1,67 @@
-"""What processes have in common that read one order, answer it and end."""
+"""What processes have in common that carry out one order and end; `trainer.protocol.one_shot` starts them."""
 
+import json
 import os
+import signal
 import sys
+import traceback
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
-from typing import TextIO
+from typing import NoReturn, TextIO, TypeVar
+
+from pydantic import BaseModel
+
+from trainer.protocol.child_process import die_with
+from trainer.protocol.job import FaultKind
+from trainer.protocol.layout import PRIVATE_UMASK
+from trainer.protocol.one_shot import OneShotOrder, OrderRefused, as_json
 
 KILL_ME_FIRST = "1000"
+
+Order = TypeVar("Order", bound=OneShotOrder)
+Tell = Callable[[str], None]
+"""Says for a person how far it is."""
+
+
+def serve(
+    order_type: type[Order], carry_out: Callable[[Order, Tell], BaseModel], *, niceness: int = 0
+) -> NoReturn:
+    """Read the order, carry it out, write the answer or why there is none, and end the process.
+
+    Args:
+        niceness: how far this process stands back for others, up to 19.
+    """
+    os.umask(PRIVATE_UMASK)
+    order = order_type.model_validate(json.load(sys.stdin.buffer))
+    if order.parent_pid is not None:
+        die_with(order.parent_pid, signal.SIGKILL)
+    os.nice(niceness)
+    be_killed_first()
+    output = take_standard_output()
+    answer: BaseModel
+    try:
+        answer, exit_code = carry_out(order, _tell), 0
+    except Exception as error:
+        refused = refusal_of(error)
+        answer, exit_code = refused.as_message, refused.exit_code
+    with output:
+        output.write(as_json(answer).decode("ascii"))
+    sys.stderr.flush()
+    os._exit(exit_code)  # torch takes seconds to tidy up after itself
+
+
+def refusal_of(error: Exception) -> OrderRefused:
+    """Say why an order was not carried out, and whose fault that is, as far as it is known."""
+    if isinstance(error, OrderRefused):
+        return error
+    from trainer.mains.fault_kind import classify  # knows many modules, which few orders need
+
+    fault = classify(error)
+    if fault is FaultKind.CRASH:
+        traceback.print_exception(error)
+    errno = error.errno if isinstance(error, OSError) else None
+    return OrderRefused(str(error) or type(error).__name__, fault, errno)
 
 
 def be_killed_first() -> None:
@@ -20,3 +75,7 @@ def take_standard_output() -> TextIO:
     output = os.dup(sys.stdout.fileno())
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
     return os.fdopen(output, "w", encoding="utf-8")
+
+
+def _tell(words: str) -> None:
+    print(words, file=sys.stderr, flush=True)

@@ -3,9 +3,7 @@
 python -m trainer.mains.show_row <order.json >answer.json
 """
 
-import json
 import sys
-import traceback
 from bisect import bisect_right
 from collections.abc import Sequence
 from itertools import pairwise
@@ -25,30 +23,27 @@ from trainer.data.rendering.render import (
     UnrenderableConversation,
     UnusableTemplate,
 )
-from trainer.mains.one_shot import be_killed_first, take_standard_output
-from trainer.mains.worker import classify
+from trainer.mains.one_shot import serve
 from trainer.profiles.registry import make_profile
-from trainer.protocol.dry_run import Refused
 from trainer.protocol.job import FaultKind
-from trainer.protocol.show import ShowAnswer, Shown, ShownExample, ShownToken, ShowOrder
+from trainer.protocol.one_shot import OrderRefused
+from trainer.protocol.show import Shown, ShownExample, ShownToken, ShowOrder
 
 BAD_ROWS = (BadRow, BadArchive, UnrenderableConversation, OverlongRow)
 
 
-def answer(order: ShowOrder) -> ShowAnswer:
-    """Return the row as it would be trained, or why it would not be."""
+def show(order: ShowOrder) -> Shown:
+    """Return the row as it would be trained.
+
+    Raises:
+        OrderRefused: it would not be.
+        Exception: whatever keeps a worker from loading its tokenizer.
+    """
     try:
         return _show(order)
-    except BAD_ROWS as error:
-        return Refused(message=f"{order.file}:{order.row}: {error}", is_bad_config=False)
-    except UnusableTemplate as error:
-        return Refused(message=f"{order.file}:{order.row}: {error}", is_bad_config=True)
-    except Exception as error:
-        fault = classify(error)
-        if fault is FaultKind.CRASH:
-            traceback.print_exc()
-        message = str(error) or type(error).__name__
-        return Refused(message=message, is_bad_config=fault is FaultKind.BAD_CONFIG)
+    except (*BAD_ROWS, UnusableTemplate) as error:
+        fault = FaultKind.BAD_CONFIG if isinstance(error, UnusableTemplate) else FaultKind.BAD_DATA
+        raise OrderRefused(f"{order.file}:{order.row}: {error}", fault) from error
 
 
 def _show(order: ShowOrder) -> Shown:
@@ -57,10 +52,10 @@ def _show(order: ShowOrder) -> Shown:
     row = read_conversation(parse_row(_line(order, data)), data.fields)
     profile = make_profile(settings.profile.name, settings.profile.options, base_dir=base_dir)
     conversation = profile.transform(row, line_number=order.row)
-    from trainer.model.tokenizer_only import load_lone_tokenizer  # takes seconds; a bad row need not wait
+    from trainer.model.tokenizer_only import load_tokenizer_only  # takes seconds; a bad row need not wait
 
-    tokenizer = load_lone_tokenizer(settings, profile, base_dir=base_dir)
-    renderer = ExampleRenderer(tokenizer, remembers=False)
+    tokenizer = load_tokenizer_only(settings, profile, base_dir=base_dir)
+    renderer = ExampleRenderer(tokenizer, caches=False)
     whole, *_ = renderer.pieces(
         conversation, max_length=sys.maxsize, overlong="truncate_right", train_on=data.train_on
     )
@@ -135,15 +130,5 @@ def _turn_at(place: int, ends: Sequence[int], turns: Sequence[int]) -> int | Non
     return turns[found] if found < len(ends) else None
 
 
-def main() -> None:
-    """Read the order, write the answer."""
-    order = ShowOrder.model_validate(json.load(sys.stdin.buffer))
-    be_killed_first()
-    output = take_standard_output()
-    text = answer(order).model_dump_json()
-    with output:
-        output.write(text)
-
-
 if __name__ == "__main__":
-    main()
+    serve(ShowOrder, lambda order, tell: show(order))

@@ -3,7 +3,7 @@
     python -m trainer.mains.worker --base-dir DIR --channel-fd N
     python -m trainer.mains.worker --base-dir DIR --connect HOST:PORT
 
-It exits 0 when it was told to leave and everything is saved, 1 after it has reported why it cannot go on.
+It exits 0 when it was to leave and everything is saved, 1 after it has reported why it cannot go on.
 When the daemon goes away it saves at the next step boundary and leaves by itself, with CONNECTION_LOST.
 """
 
@@ -17,41 +17,25 @@ import signal
 import sys
 import threading
 import time
-import traceback
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from filelock import FileLock, Timeout
 
-from trainer.config.loader import BadConfig
-from trainer.config.lock import LockedSetting
 from trainer.config.schema import Settings
 from trainer.mains.connection import add_connection_options, end_with_parent, open_connection
-from trainer.profiles.base import BadProfileOption, BrokenProfile, UnknownProfile
+from trainer.mains.fault_kind import describe
 from trainer.protocol.channel import Channel, ChannelClosed
-from trainer.protocol.checkpoints import NoUsableCheckpoint
-from trainer.protocol.faults import (
-    BrokenModel,
-    MissingDevice,
-    ModelUnavailable,
-    NotFinite,
-    UnusableModel,
-    UnusableReplay,
-    is_out_of_gpu_memory,
-    is_out_of_memory,
-)
-from trainer.protocol.files import UnreadableFile
 from trainer.protocol.handshake import UnusableSecret
 from trainer.protocol.job import FaultKind
-from trainer.protocol.layout import Layout
+from trainer.protocol.layout import PRIVATE_UMASK, Layout
 from trainer.protocol.logs import set_up_logging
 from trainer.protocol.messages import (
     COMMANDS,
     CONNECTION_LOST,
     Command,
     Event,
-    Faulted,
     Heartbeat,
     JobEnded,
     JobStarted,
@@ -69,16 +53,11 @@ ORPHAN_GRACE_S = 60.0  # for the step after the daemon is gone; a save may take 
 LOCK_POLL_S = 0.5
 LOCK_TIMEOUT_S = 120.0  # a worker whose daemon has died may still be saving
 
-PROFILE_ERRORS = (UnknownProfile, BadProfileOption, BrokenProfile)
-CONFIG_ERRORS = (BadConfig, LockedSetting, UnreadableFile, UnusableModel, *PROFILE_ERRORS)
-ENVIRONMENT_ERRORS = (ModelUnavailable, NoUsableCheckpoint, MissingDevice, UnusableReplay, Timeout, OSError)
-GPU_ERROR = "CUDA error"  # torch's words when a GPU has gone, or its driver
-
 logger = logging.getLogger("worker")
 
 
-class Line:
-    """The worker's end of the connection: commands queue up, events go out from any thread."""
+class DaemonLink:
+    """The worker's end of the connection to the daemon: commands queue up, events go out from any thread."""
 
     def __init__(self, channel: Channel[Command]) -> None:
         self._channel = channel
@@ -128,14 +107,14 @@ class Line:
         with self._sending:
             self._send(event)
 
-    def beat(self, look: Callable[[], Heartbeat]) -> None:
+    def beat(self, observe: Callable[[], Heartbeat]) -> None:
         """Send a heartbeat.
 
         Args:
-            look: asked while nobody else can speak, so that it is not older than what was said before.
+            observe: asked while nobody else can speak, so that it is not older than what was said before.
         """
         with self._sending:
-            self._send(look())
+            self._send(observe())
 
     def _send(self, event: Event) -> None:
         try:
@@ -166,45 +145,45 @@ class Line:
 
 
 def main() -> int:
-    """Run until told to leave; return the exit code."""
+    """Run until it is to leave; return the exit code."""
     parser = argparse.ArgumentParser(description="Train what the daemon says. Started by the daemon only.")
     parser.add_argument("--base-dir", type=Path, required=True)
     add_connection_options(parser)
     arguments = parser.parse_args()
-    os.umask(0o077)
+    os.umask(PRIVATE_UMASK)
     faulthandler.enable()
     faulthandler.register(signal.SIGUSR1, all_threads=True)  # what the daemon asks of a worker that hangs
     # Ctrl-C and a closing terminal are the daemon's to answer: it tells the worker to save
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
     try:
-        line = Line(Channel(open_connection(arguments), COMMANDS))
+        link = DaemonLink(Channel(open_connection(arguments), COMMANDS))
     except (OSError, BadAddress, UnusableSecret) as error:
         print(f"the daemon cannot be reached: {error}", file=sys.stderr)
         return 1
-    signal.signal(signal.SIGTERM, lambda *_: line.leave("SIGTERM"))
+    signal.signal(signal.SIGTERM, lambda *_: link.leave("SIGTERM"))
     # Besides the closed connection: that one needs a thread of ours to be noticed
     end_with_parent(arguments, signal.SIGTERM)
-    command = line.get(None)
+    command = link.get(None)
     if not isinstance(command, LoadModel):
-        return line.take_leave()
+        return link.take_leave()
     layout = Layout(arguments.base_dir)
     settings = Settings.model_validate(command.settings)
     set_up_logging(layout.logs / "worker.log", form=settings.daemon.log_format)
     try:
-        with wait_for_lock(FileLock(layout.models / ".worker.lock"), line):
-            work(layout, settings, line)
+        with wait_for_lock(FileLock(layout.worker_lock_file), link):
+            work(layout, settings, link)
     except Exception as error:
-        fault = describe(error, line.job_id)
+        fault = describe(error, link.job_id)
         is_unexpected = fault.fault is FaultKind.CRASH
-        logger.error("cannot go on: %s", error, exc_info=is_unexpected, extra={"job_id": line.job_id})
-        line.tell(fault)
+        logger.error("cannot go on: %s", error, exc_info=is_unexpected, extra={"job_id": link.job_id})
+        link.tell(fault)
         return 1
-    logger.info("left: %s", line.reason_to_leave)
-    return line.take_leave()
+    logger.info("left: %s", link.reason_to_leave)
+    return link.take_leave()
 
 
-def wait_for_lock(lock: FileLock, line: Line) -> FileLock:
+def wait_for_lock(lock: FileLock, link: DaemonLink) -> FileLock:
     """Acquire the lock of the models folder, which a worker whose daemon died may hold until it has saved.
 
     Raises:
@@ -216,73 +195,46 @@ def wait_for_lock(lock: FileLock, line: Line) -> FileLock:
             lock.acquire(timeout=LOCK_POLL_S)
             break
         except Timeout:
-            if line.is_leaving or time.monotonic() > deadline:
+            if link.is_leaving or time.monotonic() > deadline:
                 raise
             detail = "waiting for an earlier worker to save"
-            line.tell(Heartbeat(section="loading", detail=detail, ticks=tries))
+            link.tell(Heartbeat(section="loading", detail=detail, ticks=tries))
     return lock
 
 
-def work(layout: Layout, settings: Settings, line: Line) -> None:
-    """Load the model, say where it stands, and train what is ordered until told to leave."""
+def work(layout: Layout, settings: Settings, link: DaemonLink) -> None:
+    """Load the model, say where it stands, and train what is ordered until it is to leave."""
     stop_beating = threading.Event()
-    threading.Thread(target=beat, args=[line, stop_beating], name="heartbeat", daemon=True).start()
-    engine = _load(layout, settings, line)
+    threading.Thread(target=beat, args=[link, stop_beating], name="heartbeat", daemon=True).start()
+    engine = _load(layout, settings, link)
     stop_beating.set()
-    line.is_saving = lambda: engine.reporter.section == "saving"
+    link.is_saving = lambda: engine.reporter.section == "saving"
     threading.Thread(
-        target=beat, args=[line, threading.Event(), engine], name="heartbeat", daemon=True
+        target=beat, args=[link, threading.Event(), engine], name="heartbeat", daemon=True
     ).start()
-    engine.run(line)
+    engine.run(link)
 
 
-def _load(layout: Layout, settings: Settings, line: Line) -> "TrainerEngine":
+def _load(layout: Layout, settings: Settings, link: DaemonLink) -> "TrainerEngine":
     from trainer.session.engine import TrainerEngine  # takes seconds, during which heartbeats already go out
 
-    engine = TrainerEngine(settings, base_dir=layout.base, on_event=line.tell)
+    engine = TrainerEngine(settings, base_dir=layout.base, on_event=link.tell)
     ready = engine.load()
     logger.info("model %s is ready at step %d", ready.model_name, ready.global_step)
-    line.tell(ready)
+    link.tell(ready)
     return engine
 
 
-def beat(line: Line, stop: threading.Event, engine: "TrainerEngine | None" = None) -> None:
+def beat(link: DaemonLink, stop: threading.Event, engine: "TrainerEngine | None" = None) -> None:
     """Say every second that this process lives and what it does."""
 
-    def look() -> Heartbeat:
+    def observe() -> Heartbeat:
         if engine is None:
             return Heartbeat(section="loading")
         return Heartbeat(section=engine.reporter.section, ticks=engine.reporter.ticks)
 
     while not stop.wait(HEARTBEAT_INTERVAL_S):
-        line.beat(look)
-
-
-def describe(error: Exception, job_id: str | None) -> Faulted:
-    """Say whose fault an exception is. What is not known for certain counts as a crash."""
-    return Faulted(
-        fault=classify(error),
-        error_class=type(error).__name__,
-        message=str(error),
-        traceback=traceback.format_exc(),
-        job_id=job_id,
-        left_out=error.window if isinstance(error, NotFinite) else None,
-    )
-
-
-def classify(error: Exception) -> FaultKind:
-    """Return the kind of fault an exception stands for."""
-    if isinstance(error, CONFIG_ERRORS):
-        return FaultKind.BAD_CONFIG
-    if isinstance(error, NotFinite | BrokenModel):
-        return FaultKind.NAN
-    if is_out_of_gpu_memory(error):
-        return FaultKind.GPU_OUT_OF_MEMORY
-    if is_out_of_memory(error):
-        return FaultKind.OUT_OF_MEMORY
-    if isinstance(error, ENVIRONMENT_ERRORS) or GPU_ERROR in str(error):
-        return FaultKind.ENVIRONMENT
-    return FaultKind.CRASH
+        link.beat(observe)
 
 
 if __name__ == "__main__":

@@ -22,12 +22,12 @@ LAYERS = (nn.Linear, nn.Embedding, nn.Conv1d, Conv1D)  # the kinds that can have
 
 
 def add_adapter(
-    base: PreTrainedModel, settings: TrainingSettings, *, learned_rows: dict[str, list[int]] | None = None
+    base: PreTrainedModel, settings: TrainingSettings, *, trained_rows: dict[str, list[int]] | None = None
 ) -> PreTrainedModel:
     """Return the model with fresh matrices, which change nothing yet. The base is frozen.
 
     Args:
-        learned_rows: rows of embedding layers that are learned beside the matrices, by the layers' names.
+        trained_rows: rows of embedding layers that are trained beside the matrices, by the layers' names.
     Raises:
         BadConfig: `training.lora_targets` names something that is no layer of this model.
     """
@@ -40,7 +40,7 @@ def add_adapter(
         target_modules=settings.lora_targets,
         use_dora=settings.lora_dora,
         use_rslora=settings.lora_rslora,
-        trainable_token_indices=learned_rows or None,
+        trainable_token_indices=trained_rows or None,
     )
     torch.manual_seed(settings.seed)  # the matrices start at random; after a crash they must start the same
     try:

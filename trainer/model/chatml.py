@@ -5,12 +5,12 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any
 
-from trainer.model.template_trial import names_asked_for, refuse_bomb
+from trainer.model.template_trial import names_asked_for, refuse_costly_template
 from trainer.protocol.faults import UnusableModel
 
 MARKERS = ("<|im_start|>", "<|im_end|>")
 
-# ChatML. The markers around the assistant's part tell other tools which tokens are to be learned.
+# ChatML. The markers around the assistant's part tell other tools which tokens are supervised.
 CHATML = """\
 {%- for message in messages -%}
 {%- if message['role'] == 'assistant' -%}
@@ -59,12 +59,12 @@ def choose_template(
 
 
 def _usable(template: str, options: Mapping[str, Any], source: str) -> str:
-    refuse_bomb(template, source)
+    refuse_costly_template(template, source)
     return with_defaults(template, options)
 
 
 def with_defaults(template: str, options: Mapping[str, Any]) -> str:
-    """Return a template that takes `options` for given unless it is told otherwise.
+    """Return a template that takes `options` for given unless others are given.
 
     As a part of the template, they go with it into checkpoints and to whoever generates text.
 

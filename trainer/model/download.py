@@ -18,7 +18,7 @@ def download(name: str, tell: Callable[[str], None]) -> Path:
     """Return the local folder of a hub model, fetching what is not cached yet.
 
     Args:
-        tell: told now and then what is being fetched and how much of it is there.
+        tell: called now and then with what is being fetched and how much of it is there.
     Raises:
         ModelUnavailable: the hub has no such model, or cannot be reached.
     """

@@ -9,14 +9,14 @@ from trainer.protocol.checkpoints import FOLDER, POINTER, published
 
 
 @contextmanager
-def mirror_of(models: Path) -> Iterator[Path]:
+def linked_models_of(models: Path) -> Iterator[Path]:
     """Yield a folder elsewhere that can be used like `models`, which is left alone and may be missing."""
     with TemporaryDirectory(prefix="dry-run-") as place:
-        mirror = Path(place) / "models"
-        (mirror / FOLDER).mkdir(parents=True)
+        linked = Path(place) / "models"
+        (linked / FOLDER).mkdir(parents=True)
         for path in models.iterdir() if models.is_dir() else ():
             if path.name not in (FOLDER, POINTER) and not path.name.startswith("."):
-                (mirror / path.name).symlink_to(path)
+                (linked / path.name).symlink_to(path)
         for path in [*published(models / FOLDER), *(models / FOLDER).glob("corrupt-*")]:
-            (mirror / FOLDER / path.name).symlink_to(path)
-        yield mirror
+            (linked / FOLDER / path.name).symlink_to(path)
+        yield linked

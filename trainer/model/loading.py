@@ -26,7 +26,7 @@ def find_base_model(name: str, *, base_dir: Path, models: Path, tell: Callable[[
     Args:
         name: `tiny`, a path (relative to `base_dir`), or a hub name.
         models: where `tiny` is built.
-        tell: told how far a download has come.
+        tell: called with how far a download has come.
     Raises:
         ModelUnavailable: nothing is there, or the hub cannot be reached.
     """
@@ -65,7 +65,7 @@ def load_model(
 
     Args:
         chat_template, template_options: as in `model`.
-        options: what else `from_pretrained` is told.
+        options: what else `from_pretrained` is given.
     Raises:
         ModelUnavailable: the folder holds no model in a format we load.
         UnusableModel: it needs code of its own, or has no chat template.
@@ -88,7 +88,7 @@ def load_model(
     if missing := sorted(report["missing_keys"]):
         raise UnusableModel(
             f'base model "{source}" lacks {len(missing)} of its tensors, such as {missing[0]}, '
-            "and noise would take their place; use a complete copy"
+            "and random numbers would take their place; use a complete copy"
         )
     return model, tokenizer
 

@@ -11,7 +11,7 @@ COMPUTED_IN = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.floa
 
 
 def in_four_bits(*, precision: str, use_gpu: bool) -> dict[str, Any]:
-    """Return what `from_pretrained` is told to load linear layers as 4-bit NormalFloat, twice quantized.
+    """Return the options of `from_pretrained` that load linear layers as 4-bit NormalFloat, twice quantized.
 
     Nothing of it is saved: from the same files the same 4-bit weights are made again.
 

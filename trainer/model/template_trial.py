@@ -1,14 +1,10 @@
 """Try a chat template before it is used: it is a program that came with a model, and may never end.
 
-    python -m trainer.model.template_trial <template
-
-A process of its own renders a few words with little memory and time, and without the trainer's libraries.
+A process of its own (`trainer.mains.try_template`) renders a few words with little memory and time.
 """
 
 import json
 import resource
-import subprocess
-import sys
 from contextlib import suppress
 from typing import Any
 
@@ -16,24 +12,37 @@ from jinja2 import TemplateError
 from jinja2.ext import loopcontrols
 from jinja2.meta import find_undeclared_variables
 from jinja2.sandbox import ImmutableSandboxedEnvironment
+from pydantic import BaseModel
 
 from trainer.data.rendering.chat_template import OF_PYTHON
 from trainer.data.rendering.template_analysis import GenerationBlock, only_shows_content
-from trainer.protocol.child_process import own_environment
 from trainer.protocol.faults import UnusableModel
+from trainer.protocol.one_shot import NoAnswer, OneShotOrder, OrderRefused, TimedOut, ask
 
-COMMAND = [sys.executable, "-P", "-m", "trainer.model.template_trial"]
+MODULE = "trainer.mains.try_template"
 CPU_S = 10
 PATIENCE_S = 120.0  # on a machine that does much else; the limit above counts work only
 MEMORY_BYTES = 2**30
 MOST_CHARACTERS = 1_000_000
-TOO_MUCH = 3  # the exit code
 
 USER, ANSWER = {"role": "user", "content": "a question"}, {"role": "assistant", "content": "an answer"}
 CONVERSATIONS = ([USER, ANSWER], [{"role": "system", "content": "a rule"}, USER, ANSWER, USER])
 
 
-def refuse_bomb(template: str, source: str) -> None:
+class TemplateOrder(OneShotOrder):
+    """Try this template."""
+
+    template: str
+
+
+class TemplateResult(BaseModel):
+    """What came of it."""
+
+    is_modest: bool
+    """Whether it showed a few words with little memory and few characters."""
+
+
+def refuse_costly_template(template: str, source: str) -> None:
     """Make sure that a template shows a few words with little effort.
 
     Raises:
@@ -41,16 +50,14 @@ def refuse_bomb(template: str, source: str) -> None:
     """
     if only_shows_content(template):
         return  # nothing in it could take long
+    needed = f"more than {CPU_S} seconds, {MEMORY_BYTES >> 20} MiB or {MOST_CHARACTERS:,} characters"
     try:
-        result = subprocess.run(
-            COMMAND, input=template.encode(), capture_output=True, timeout=PATIENCE_S, env=own_environment()
-        )
-    except subprocess.TimeoutExpired:
-        needed = f"more than {PATIENCE_S:.0f} seconds"
-    else:
-        if result.returncode == 0:
+        if ask(MODULE, TemplateOrder(template=template), TemplateResult, timeout_s=PATIENCE_S).is_modest:
             return
-        needed = f"more than {CPU_S} seconds, {MEMORY_BYTES >> 20} MiB or {MOST_CHARACTERS:,} characters"
+    except TimedOut:
+        needed = f"more than {PATIENCE_S:.0f} seconds"
+    except (NoAnswer, OrderRefused):
+        pass  # ended by the system at one of these limits, or stumbled over it
     raise UnusableModel(
         f'the chat template of base model "{source}" needs {needed} to show four short turns; expected next '
         'to nothing; set model.chat_template to "chatml", or use another copy of the model'
@@ -66,19 +73,22 @@ def names_asked_for(template: str) -> set[str]:
         return set()
 
 
-def main() -> int:
-    """Render a few words; return the exit code."""
+def limit_resources() -> None:
+    """Have the system end this process if it takes much."""
     resource.setrlimit(resource.RLIMIT_AS, (MEMORY_BYTES, MEMORY_BYTES))
     resource.setrlimit(resource.RLIMIT_CPU, (CPU_S, CPU_S))
-    template = sys.stdin.buffer.read().decode()
+
+
+def try_template(order: TemplateOrder) -> TemplateResult:
+    """Render a few words."""
     try:
         for messages in CONVERSATIONS:
             with suppress(TemplateError, *OF_PYTHON):  # which rows it refuses is another question
-                if _length(template, messages) > MOST_CHARACTERS:
-                    return TOO_MUCH
+                if _length(order.template, messages) > MOST_CHARACTERS:
+                    return TemplateResult(is_modest=False)
     except MemoryError:
-        return TOO_MUCH
-    return 0
+        return TemplateResult(is_modest=False)
+    return TemplateResult(is_modest=True)
 
 
 def _length(template: str, messages: list[dict[str, str]]) -> int:
@@ -103,7 +113,3 @@ def _environment() -> ImmutableSandboxedEnvironment:
 
 def _refuse(message: Any) -> None:
     raise TemplateError(str(message))
-
-
-if __name__ == "__main__":
-    sys.exit(main())

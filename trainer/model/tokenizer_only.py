@@ -5,7 +5,7 @@ from pathlib import Path
 from transformers import PreTrainedTokenizerBase
 
 from trainer.config.schema import Settings
-from trainer.model.linked_models import mirror_of
+from trainer.model.linked_models import linked_models_of
 from trainer.model.loading import find_local_model, load_tokenizer
 from trainer.model.vocabulary import name_tokens
 from trainer.profiles.base import DataProfile
@@ -13,7 +13,7 @@ from trainer.protocol.checkpoints import POINTER
 from trainer.protocol.layout import Layout
 
 
-def load_lone_tokenizer(
+def load_tokenizer_only(
     settings: Settings, profile: DataProfile, *, base_dir: Path
 ) -> PreTrainedTokenizerBase:
     """Load the tokenizer of the newest checkpoint, or else of the base model.
@@ -26,16 +26,16 @@ def load_lone_tokenizer(
     """
     models = Layout(base_dir).models
     wanted = settings.model
-    with mirror_of(models) as mirror:  # where `tiny` is built, if it is not there yet
+    with linked_models_of(models) as linked:  # where `tiny` is built, if it is not there yet
         source: Path | str = models / POINTER
-        is_begun = (models / POINTER).is_dir()
-        if not is_begun:
+        is_started = (models / POINTER).is_dir()
+        if not is_started:
             # Of a hub's model the tokenizer's files alone are fetched
-            found = find_local_model(wanted.base_model, base_dir=base_dir, models=mirror)
+            found = find_local_model(wanted.base_model, base_dir=base_dir, models=linked)
             source = found or wanted.base_model
         tokenizer = load_tokenizer(
             source, chat_template=wanted.chat_template, template_options=wanted.template_options
         )
-    if wanted.grow_vocabulary and not is_begun:
+    if wanted.grow_vocabulary and not is_started:
         name_tokens(tokenizer, profile.special_tokens)
     return tokenizer

@@ -1,1 +1,1 @@
-"""Data profiles: what is done to a conversation before it is rendered."""
+"""Data profiles: how a conversation is changed before it is rendered."""

@@ -30,7 +30,7 @@ class Generation:
         system_prompt: put before prompts that have none.
         stop_strings: generation ends with any of them.
         logits_processors: each makes, given the tokenizer, what is called with token ids (B, T), the prompts
-            included, and scores (B, V), and returns scores (B, V). It remembers what was generated, so it is
+            included, and scores (B, V), and returns scores (B, V). It keeps what was generated, so it is
             made anew for each batch. Typed loosely, because profiles are loaded where there is no torch.
     """
 
@@ -40,7 +40,7 @@ class Generation:
 
 
 class DataProfile:
-    """Turns rows into what the model should learn. By itself it changes nothing; profiles inherit from it.
+    """Turns rows into what the model is trained on. By itself it changes nothing; profiles inherit from it.
 
     Pure: the same conversation gives the same result, always, and nothing outside is touched, no global
     source of randomness either.
@@ -81,7 +81,7 @@ class DataProfile:
         return ()
 
     def generation(self) -> Generation:
-        """Return how texts are generated that show what was learned."""
+        """Return how texts are generated that show what the model can do."""
         return Generation()
 
     def measure(self, generated: str, *, expected: Expected) -> dict[str, float]:

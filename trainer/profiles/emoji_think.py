@@ -19,8 +19,8 @@ from trainer.profiles.base import (
     Generation,
     refuse_unknown_options,
 )
-from trainer.profiles.chance import chance_of
 from trainer.profiles.logits import PostStopPenalty, ThinkTagPenalty
+from trainer.profiles.row_random import random_of
 
 THINK_TAGS = ("<think>", "</think>")
 THINK_EMOJIS = ("🤔", "💭", "🧠", "💡", "🎯", "🔍", "🤨", "🧐", "⚡", "✨")
@@ -53,7 +53,7 @@ class EmojiThinkProfile(DataProfile):
     def transform(self, conversation: Conversation, *, line_number: int) -> Conversation:
         if conversation.is_plain_text:
             return conversation
-        chance = chance_of(conversation, self.name)
+        chance = random_of(conversation, self.name)
         is_direct = chance.random() < self._direct_share
         think, num_think = chance.choice(THINK_EMOJIS), chance.randint(min(THINK_COUNTS), max(THINK_COUNTS))
         stop, num_stop = chance.choice(STOP_EMOJIS), chance.randint(min(STOP_COUNTS), max(STOP_COUNTS))

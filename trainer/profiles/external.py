@@ -75,7 +75,7 @@ def find_in_file(name: str, base_dir: Path) -> FoundProfile:
     assert spec is not None
     module = module_from_spec(spec)
     assert spec.loader is not None
-    sys.modules[spec.name] = module  # where dataclasses look for the module of a class
+    sys.modules[spec.name] = module  # where dataclasses search for the module of a class
     try:
         spec.loader.exec_module(module)
     except (Exception, SystemExit) as error:  # what code of others raises cannot be known

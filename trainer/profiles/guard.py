@@ -1,4 +1,4 @@
-"""A watch over profiles that are no part of this program: what one gets wrong is said with name and line."""
+"""Check what profiles from elsewhere return, and say what one gets wrong, with its name and the line."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -16,7 +16,7 @@ Result = TypeVar("Result")
 
 
 class GuardedProfile(DataProfile):
-    """Does what another profile does, and looks at what it returns.
+    """Does what another profile does, and checks what it returns.
 
     Args:
         name: under which it was found.

@@ -14,7 +14,7 @@ from trainer.profiles.base import (
     Generation,
     refuse_unknown_options,
 )
-from trainer.profiles.chance import chance_of
+from trainer.profiles.row_random import random_of
 
 EXAMPLE = '{"plain": 0.5, "emoji_think": 0.5}'
 
@@ -72,7 +72,7 @@ class MixProfile(DataProfile):
         }
 
     def _part_for(self, conversation: Conversation) -> DataProfile:
-        place = chance_of(conversation, self.name).random()
+        place = random_of(conversation, self.name).random()
         name = next((name for bound, name in self._bounds if place < bound), self._bounds[-1][1])
         return self._parts[name]
 
@@ -100,9 +100,9 @@ def _options_of_each(value: Any, shares: dict[str, float]) -> dict[str, dict[str
             f"profile.options.options is {value!r}; expected the options of each profile under its name; "
             "change it"
         )
-    if strangers := [name for name in value if name not in shares]:
+    if unknown := [name for name in value if name not in shares]:
         raise BadProfileOption(
-            f"profile.options.options has {', '.join(strangers)}; expected some of {', '.join(shares)}, "
+            f"profile.options.options has {', '.join(unknown)}; expected some of {', '.join(shares)}, "
             "which have shares; remove it, or give it a share"
         )
     return value

@@ -1,7 +1,7 @@
 """Published checkpoints as anybody may read them. Changes nothing, and knows no torch.
 
 models/checkpoints/step-N/      published and immutable
-models/checkpoints/step-N.pin   keeps it for ever; made by a plain `touch`
+models/checkpoints/step-N.pin   keeps it for ever; see `trainer.protocol.pins`
 models/current_model            symbolic link to the newest one
 """
 
@@ -15,7 +15,6 @@ from trainer.protocol.manifest import CHECKSUM, MANIFEST_NAME, READABLE_FORMATS,
 
 FOLDER = "checkpoints"
 POINTER = "current_model"
-PIN_SUFFIX = ".pin"
 UNREADABLE = float("inf")  # comes before every sequence number
 
 
@@ -37,7 +36,7 @@ class Checkpoint:
 
 @dataclass(frozen=True)
 class Search:
-    """What a look for the newest verified checkpoint has found."""
+    """What a search for the newest verified checkpoint has found."""
 
     newest: Checkpoint | None
     damaged: dict[Path, DamagedCheckpoint] = field(default_factory=dict)
@@ -92,11 +91,11 @@ def verify(path: Path) -> Manifest:
 
 
 def read_manifest(path: Path) -> Manifest:
-    """Return the manifest of a checkpoint without looking at its files.
+    """Return the manifest of a checkpoint without reading its files.
 
     Raises:
         DamagedCheckpoint: there is none, or it cannot be understood.
-        NoUsableCheckpoint: another release wrote it, so it is not damaged and must not be set aside.
+        NoUsableCheckpoint: another release wrote it, so it is not damaged and must not be quarantined.
     """
     try:
         content = read_json(path / MANIFEST_NAME)
@@ -104,7 +103,7 @@ def read_manifest(path: Path) -> Manifest:
         raise DamagedCheckpoint(f"{MANIFEST_NAME} cannot be read: {error}") from error
     if not isinstance(content, dict) or content.pop(CHECKSUM, None) != checksum(content):
         raise DamagedCheckpoint(f"{MANIFEST_NAME} has another content than when it was written")
-    # Before the other fields are looked at: another format may have other ones
+    # Before the other fields are read: another format may have other ones
     if (found := content.get("format")) not in READABLE_FORMATS:
         expected = " or ".join(map(str, READABLE_FORMATS))
         raise NoUsableCheckpoint(

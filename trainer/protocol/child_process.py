@@ -1,4 +1,4 @@
-"""A process of ours that another one starts: it finds the same packages, and ends with its parent."""
+"""Processes of ours: how one that another starts finds the same packages and ends with it, and who runs."""
 
 import ctypes
 import os
@@ -8,6 +8,7 @@ from pathlib import Path
 import trainer
 
 PR_SET_PDEATHSIG = 1  # prctl(2)
+LARGEST_PID = 2**31 - 1
 
 
 def own_environment() -> dict[str, str]:
@@ -21,3 +22,25 @@ def die_with(parent_pid: int, number: signal.Signals) -> None:
     ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, number)
     if os.getppid() != parent_pid:
         os.kill(os.getpid(), number)  # it had ended before we asked
+
+
+def is_running(pid: object) -> bool:
+    """Whether a number from a file, which may say anything, is that of a process that runs."""
+    if not isinstance(pid, int) or not 0 < pid <= LARGEST_PID:
+        return False
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        pass  # somebody else's, but there
+    return not _is_thread(pid)
+
+
+def _is_thread(number: int) -> bool:
+    """Whether a number is that of a thread inside a process, which can be sent a signal, too."""
+    try:
+        lines = Path(f"/proc/{number}/status").read_text(errors="replace").splitlines()
+    except OSError:
+        return False
+    return f"Tgid:\t{number}" not in lines

@@ -4,6 +4,8 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict
 
+from trainer.protocol.one_shot import OneShotOrder
+
 Level = Literal["note", "warning", "block"]
 """note: within its limit. warning: somebody should look. block: not to be trained, unless it is admitted."""
 
@@ -17,12 +19,12 @@ Depth = Literal["standard", "deep"]
 """standard: a sample of the rows was rendered. deep: every row."""
 
 
-class Plain(BaseModel):
+class FrozenModel(BaseModel):
     model_config = ConfigDict(frozen=True)
 
 
-class InspectionOrder(Plain):
-    """Look at a file as a worker would before training it."""
+class InspectionOrder(OneShotOrder):
+    """Inspect a file as a worker would before training it."""
 
     file: str
     settings: dict[str, Any]
@@ -32,7 +34,7 @@ class InspectionOrder(Plain):
     """Render every row instead of a sample."""
 
 
-class TokenLengths(Plain):
+class TokenLengths(FrozenModel):
     """Tokens of the sampled rows, whole, whatever `data.max_length` is."""
 
     min: int
@@ -42,7 +44,7 @@ class TokenLengths(Plain):
     max: int
 
 
-class Finding(Plain):
+class Finding(FrozenModel):
     """What one rule has found, with its figure and its limit."""
 
     rule: str
@@ -52,14 +54,14 @@ class Finding(Plain):
     rows: int
     """How many rows it concerns."""
     share: float
-    """Of the rows looked at."""
+    """Of the rows inspected."""
     limit: float | None = None
     """The share up to which it is only a note; None where there is no such share."""
     lines: tuple[int, ...] = ()
     """Numbers of the first lines, counted from 1."""
 
 
-class DataReport(Plain):
+class DataReport(FrozenModel):
     """What a file looks like as training data."""
 
     file: str
@@ -77,7 +79,7 @@ class DataReport(Plain):
     over_max_length: float
     """Share of the sampled rows."""
     supervised_share: float
-    """Part of the tokens that is learned."""
+    """Part of the tokens that is supervised."""
     rows_without_target: int
     """Among the sampled rows."""
     duplicate_rows: int
@@ -103,7 +105,7 @@ class DataReport(Plain):
 
     @property
     def is_refused_at_intake(self) -> bool:
-        """Whether it never comes as far as its rows being looked at, so that admitting it changes nothing."""
+        """Whether it never comes as far as its rows being inspected, so that admitting it changes nothing."""
         return any(finding.rule == INTAKE_RULE for finding in self.blocks)
 
     @property

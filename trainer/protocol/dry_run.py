@@ -1,17 +1,16 @@
-"""What a dry run is asked and what it answers, each as one JSON document."""
+"""What a dry run is asked and what it answers."""
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
+from pydantic import BaseModel, ConfigDict, Field
 
 from trainer.protocol.job import EarlierFile
 from trainer.protocol.messages import CheckpointRef
+from trainer.protocol.one_shot import OneShotOrder
 
 
-class DryRunOrder(BaseModel):
+class DryRunOrder(OneShotOrder):
     """Say what training this file would be like."""
-
-    model_config = ConfigDict(frozen=True)
 
     base_dir: str
     file: str
@@ -23,7 +22,7 @@ class DryRunOrder(BaseModel):
     replay_folder: str = ""
 
 
-class Rehearsal(BaseModel):
+class TrialSteps(BaseModel):
     """A few steps that were taken for the sake of their numbers, and forgotten."""
 
     model_config = ConfigDict(frozen=True)
@@ -37,7 +36,7 @@ class Rehearsal(BaseModel):
 class Planned(BaseModel):
     """What training the file would be like."""
 
-    model_config = ConfigDict(frozen=True)
+    model_config = ConfigDict(frozen=True, populate_by_name=True)
 
     kind: Literal["planned"] = "planned"
     file: str
@@ -67,21 +66,6 @@ class Planned(BaseModel):
     padding_fraction: float | None
     first_learning_rate: float
     last_learning_rate: float
-    rehearsal: Rehearsal | None
+    trial_steps: Annotated[TrialSteps | None, Field(alias="rehearsal")]
     """None when a worker holds the GPU."""
     notices: tuple[str, ...] = ()
-
-
-class Refused(BaseModel):
-    """The file would not be trained."""
-
-    model_config = ConfigDict(frozen=True)
-
-    kind: Literal["refused"] = "refused"
-    message: str
-    is_bad_config: bool
-    """Whether the settings are at fault."""
-
-
-Answer = Planned | Refused
-ANSWERS: TypeAdapter[Answer] = TypeAdapter(Annotated[Answer, Field(discriminator="kind")])

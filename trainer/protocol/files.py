@@ -232,7 +232,7 @@ def copy_durably(source: Path, folder: Path, name: str) -> Path:
 
 @contextmanager
 def _verified_copy(source: Path, folder: Path) -> Iterator[Path]:
-    """Yield a copy under a name that nobody looks at; what is not renamed inside the block is removed."""
+    """Yield a copy under a name that nobody reads; what is not renamed inside the block is removed."""
     partial = folder / f".{os.getpid()}.part"
     partial.unlink(missing_ok=True)  # left by a crash; in a container every daemon has the same number
     try:

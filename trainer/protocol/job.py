@@ -99,7 +99,7 @@ class Job(BaseModel):
     """Rows that will be trained; rejected ones are not counted."""
     size_bytes: int
     rejected_lines: tuple[int, ...] = ()
-    """Numbers of the lines set aside at intake, counted from 1, ascending."""
+    """Numbers of the lines rejected at intake, counted from 1, ascending."""
     format: str = ""
     """Of all its rows, such as `messages`; empty for jobs of earlier releases."""
     metadata: dict[str, dict[str, int]] = {}

@@ -9,6 +9,7 @@ from trainer.protocol.job import Outcome, Priority
 BASE_DIR_VARIABLE = "TRAINING_BASE_DIR"
 COSTS_FILE = "monitoring_costs.json"  # beside the status file
 PRIVATE_MODE = 0o700  # weights and training data are nobody else's business
+PRIVATE_UMASK = 0o077
 
 
 @dataclass(frozen=True)
@@ -101,6 +102,11 @@ class Layout:
     @property
     def models(self) -> Path:
         return self.base / "models"
+
+    @property
+    def worker_lock_file(self) -> Path:
+        """Its holder is the one process that may write to `models`."""
+        return self.models / ".worker.lock"
 
     @property
     def logs(self) -> Path:

@@ -1,4 +1,4 @@
-"""MANIFEST.json: what a checkpoint contains and what the model had learned by then."""
+"""MANIFEST.json: what a checkpoint contains and how far the model was trained by then."""
 
 import hashlib
 import json
@@ -12,7 +12,7 @@ MANIFEST_NAME = "MANIFEST.json"
 FORMAT = 2
 READABLE_FORMATS = (1, 2)  # what 2 has beyond 1 has a default here
 CHECKSUM = "checksum"
-"""Stands beside the fields below in every format, so that a changed manifest is told from a newer one."""
+"""Stands beside the fields below in every format, so that a changed manifest is not taken for a newer one."""
 
 
 class FileEntry(BaseModel):
@@ -25,7 +25,7 @@ class FileEntry(BaseModel):
 
 
 class Progress(BaseModel):
-    """What the model has learned, apart from its tensors."""
+    """How far the model is trained, apart from its tensors."""
 
     global_step: int = 0
     """Optimizer steps over the model's life; never resets."""

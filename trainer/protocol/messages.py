@@ -12,21 +12,21 @@ from trainer.protocol.data_report import DataReport
 from trainer.protocol.job import Cursor, EarlierFile, FaultKind, Job, JobRecord, Window
 
 
-class Message(BaseModel):
+class ProtocolMessage(BaseModel):
     model_config = ConfigDict(frozen=True)
 
 
 # ---- commands: daemon -> worker
 
 
-class LoadModel(Message):
+class LoadModel(ProtocolMessage):
     """Load model and newest checkpoint, then say `WorkerReady`. Always the first command."""
 
     kind: Literal["load_model"] = "load_model"
     settings: dict[str, Any]
 
 
-class StartJob(Message):
+class StartJob(ProtocolMessage):
     """Train this file, from its cursor if there is one."""
 
     kind: Literal["start_job"] = "start_job"
@@ -34,8 +34,8 @@ class StartJob(Message):
     path: str
     settings: dict[str, Any]
     micro_batch_tokens: int | None = None
-    """What an earlier worker's end has taught about memory, or what the job began with where the settings
-    say `auto`; the smaller of this and what the job has reached counts."""
+    """What fits into memory, as known from an earlier worker's end, or what the job started with where the
+    settings say `auto`; the smaller of this and what the job has reached counts."""
     left_out: tuple[Window, ...] = ()
     """Steps that are not trained, because their loss was not finite again and again."""
     replayed: tuple[EarlierFile, ...] = ()
@@ -46,7 +46,7 @@ class StartJob(Message):
     """Somebody wants it trained, whatever the report on its data says."""
 
 
-class PrepareJob(Message):
+class PrepareJob(ProtocolMessage):
     """A hint: this file will probably be next, so index it while the current one trains."""
 
     kind: Literal["prepare_job"] = "prepare_job"
@@ -54,46 +54,46 @@ class PrepareJob(Message):
     path: str
 
 
-class QueueEmpty(Message):
+class QueueEmpty(ProtocolMessage):
     """Nothing else waits: do not hold a finished job back for the sake of a group commit."""
 
     kind: Literal["queue_empty"] = "queue_empty"
 
 
-class Pause(Message):
+class Pause(ProtocolMessage):
     """Hold at the next optimizer step."""
 
     kind: Literal["pause"] = "pause"
 
 
-class Resume(Message):
+class Resume(ProtocolMessage):
     """Go on with the following step."""
 
     kind: Literal["resume"] = "resume"
 
 
-class SkipJob(Message):
-    """End this job at the next optimizer step and keep what was learned."""
+class SkipJob(ProtocolMessage):
+    """End this job at the next optimizer step and keep what was trained."""
 
     kind: Literal["skip_job"] = "skip_job"
     job_id: str
 
 
-class PreemptJob(Message):
+class PreemptJob(ProtocolMessage):
     """Save at the next optimizer step and let this job wait: a more urgent one takes over."""
 
     kind: Literal["preempt_job"] = "preempt_job"
     job_id: str
 
 
-class ForgetJobs(Message):
+class ForgetJobs(ProtocolMessage):
     """Drop the cursors of jobs that will not come back."""
 
     kind: Literal["forget_jobs"] = "forget_jobs"
     job_ids: tuple[str, ...]
 
 
-class ChangeCheckpoints(Message):
+class ChangeCheckpoints(ProtocolMessage):
     """Save by these settings from now on."""
 
     kind: Literal["change_checkpoints"] = "change_checkpoints"
@@ -101,7 +101,7 @@ class ChangeCheckpoints(Message):
     """As `CheckpointSettings`."""
 
 
-class ShutDown(Message):
+class ShutDown(ProtocolMessage):
     """Save at the next optimizer step and exit 0."""
 
     kind: Literal["shut_down"] = "shut_down"
@@ -140,7 +140,7 @@ EndedBy = Literal["end", "tokens", "time"]
 """Why a generated text ends: the model ended it, it had all tokens it may have, or its time was over."""
 
 
-class CheckpointRef(Message):
+class CheckpointRef(ProtocolMessage):
     """A published checkpoint."""
 
     path: str
@@ -149,7 +149,7 @@ class CheckpointRef(Message):
     at: str
 
 
-class StepReport(Message):
+class StepReport(ProtocolMessage):
     """One optimizer step that was taken."""
 
     global_step: int
@@ -174,7 +174,7 @@ class StepReport(Message):
     """Rows of earlier files, besides `rows`; tokens and loss are those of both."""
 
 
-class WorkerReady(Message):
+class WorkerReady(ProtocolMessage):
     """The model is loaded; this is where it stands."""
 
     kind: Literal["worker_ready"] = "worker_ready"
@@ -189,10 +189,10 @@ class WorkerReady(Message):
     recent_steps: tuple[StepReport, ...] = ()
     """The last steps in the checkpoint, which a daemon that died may not have noted."""
     notices: tuple[str, ...] = ()
-    """What a person should know about the load, such as a damaged checkpoint that was set aside."""
+    """What a person should know about the load, such as a damaged checkpoint that was quarantined."""
 
 
-class Heartbeat(Message):
+class Heartbeat(ProtocolMessage):
     """The worker lives, and does this."""
 
     kind: Literal["heartbeat"] = "heartbeat"
@@ -202,15 +202,15 @@ class Heartbeat(Message):
     """Counts what the working thread has got done; in one that hangs it stands still."""
 
 
-class DataChecked(Message):
-    """A job's rows were looked at, before its first step."""
+class DataChecked(ProtocolMessage):
+    """A job's rows were inspected, before its first step."""
 
     kind: Literal["data_checked"] = "data_checked"
     job_id: str
     report: DataReport
 
 
-class JobStarted(Message):
+class JobStarted(ProtocolMessage):
     kind: Literal["job_started"] = "job_started"
     job_id: str
     first_step: int
@@ -223,33 +223,33 @@ class JobStarted(Message):
     """Tokens that go through the model at once, where the settings leave it open."""
 
 
-class StepsTaken(Message):
+class StepsTaken(ProtocolMessage):
     """Steps since the last such message, oldest first."""
 
     kind: Literal["steps_taken"] = "steps_taken"
     steps: tuple[StepReport, ...]
 
 
-class Validated(Message):
+class Validated(ProtocolMessage):
     kind: Literal["validated"] = "validated"
     global_step: int
     loss: float | None
     rows: int
 
 
-class Score(Message):
+class Score(ProtocolMessage):
     """How well a suite's questions, or those of one difficulty, are answered."""
 
     rows: int
     loss: float | None
-    """Mean over the tokens of the expected answers; null where rows hold none to be learned."""
+    """Mean over the tokens of the expected answers; null where rows hold none to be trained."""
     exact_match: float
     """Share of the answers that are right, from 0 to 1."""
     metrics: dict[str, float] = {}
     """What the data profile measures, averaged."""
 
 
-class SuiteScored(Message):
+class SuiteScored(ProtocolMessage):
     """A suite of questions with known answers was put to the model."""
 
     kind: Literal["suite_scored"] = "suite_scored"
@@ -259,7 +259,7 @@ class SuiteScored(Message):
     by_difficulty: dict[str, Score] = {}
 
 
-class PreviewMade(Message):
+class PreviewMade(ProtocolMessage):
     """The model's answer to one of the fixed prompts."""
 
     kind: Literal["preview_made"] = "preview_made"
@@ -271,7 +271,7 @@ class PreviewMade(Message):
     metrics: dict[str, float] = {}
 
 
-class Evaluated(Message):
+class Evaluated(ProtocolMessage):
     """What one kind of evaluation has cost, or why it was left out."""
 
     kind: Literal["evaluated"] = "evaluated"
@@ -283,7 +283,7 @@ class Evaluated(Message):
     left_out: str | None = None
 
 
-class JobEnded(Message):
+class JobEnded(ProtocolMessage):
     """The job will get no further step. Its file may move once a checkpoint contains it."""
 
     kind: Literal["job_ended"] = "job_ended"
@@ -296,10 +296,10 @@ class JobEnded(Message):
     split_rows: int = 0
     dropped_rows: int = 0
     rows_without_target: int = 0
-    """Rows that had no supervised token within `data.max_length`, and were set aside."""
+    """Rows that had no supervised token within `data.max_length`, and so are untrainable."""
 
 
-class JobPreempted(Message):
+class JobPreempted(ProtocolMessage):
     """The job waits again, and a durable checkpoint contains its cursor."""
 
     kind: Literal["job_preempted"] = "job_preempted"
@@ -308,7 +308,7 @@ class JobPreempted(Message):
     """Trained so far."""
 
 
-class CheckpointPublished(Message):
+class CheckpointPublished(ProtocolMessage):
     kind: Literal["checkpoint_published"] = "checkpoint_published"
     checkpoint: CheckpointRef
     finished: tuple[JobRecord, ...]
@@ -318,36 +318,36 @@ class CheckpointPublished(Message):
     """The part of `seconds` in which no step could be taken."""
 
 
-class Held(Message):
+class Held(ProtocolMessage):
     """Pause was obeyed."""
 
     kind: Literal["held"] = "held"
     global_step: int
 
 
-class Continued(Message):
+class Continued(ProtocolMessage):
     """Resume was obeyed."""
 
     kind: Literal["continued"] = "continued"
 
 
-class Blocked(Message):
+class Blocked(ProtocolMessage):
     """Something outside has to change, such as the free disk space, before training can go on.
 
-    Everything learned so far is kept in memory meanwhile.
+    Everything trained so far is kept in memory meanwhile.
     """
 
     kind: Literal["blocked"] = "blocked"
     reason: str
 
 
-class Unblocked(Message):
+class Unblocked(ProtocolMessage):
     """What blocked has gone."""
 
     kind: Literal["unblocked"] = "unblocked"
 
 
-class Notice(Message):
+class Notice(ProtocolMessage):
     """Something a person should know: it is shown as an alert and noted in the ledger."""
 
     kind: Literal["notice"] = "notice"
@@ -357,7 +357,7 @@ class Notice(Message):
     job_id: str | None = None
 
 
-class Faulted(Message):
+class Faulted(ProtocolMessage):
     """The worker cannot go on and will exit."""
 
     kind: Literal["faulted"] = "faulted"
@@ -371,10 +371,10 @@ class Faulted(Message):
 
 
 CONNECTION_LOST = 75
-"""The exit code of a worker that nobody could tell anything any more, or hear. As sysexits' EX_TEMPFAIL."""
+"""The exit code of a worker that was cut off from its daemon. In sysexits' words: a temporary failure."""
 
 
-class Leaving(Message):
+class Leaving(ProtocolMessage):
     """Everything is saved; the worker exits 0."""
 
     kind: Literal["leaving"] = "leaving"

@@ -1,16 +1,14 @@
-"""What it is asked to show a row as the model sees it, and what it answers, each as one JSON document."""
+"""What is asked to see a row as the model sees it, and what is answered."""
 
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
+from pydantic import BaseModel, ConfigDict
 
-from trainer.protocol.dry_run import Refused
+from trainer.protocol.one_shot import OneShotOrder
 
 
-class ShowOrder(BaseModel):
+class ShowOrder(OneShotOrder):
     """Show one row of a file as it would be trained."""
-
-    model_config = ConfigDict(frozen=True)
 
     file: str
     row: int
@@ -29,7 +27,7 @@ class ShownToken(BaseModel):
     text: str
     """What it adds to the text; empty where it is a later part of a character. It may hold anything."""
     trained: bool
-    """Whether it is learned."""
+    """Whether it is supervised."""
     turn: int | None
     """Which message of the row it belongs to, counted from 0; None where that cannot be told."""
 
@@ -41,7 +39,7 @@ class ShownExample(BaseModel):
 
     tokens: tuple[ShownToken, ...]
     supervised_tokens: int
-    """Learned tokens that something predicts; an example without any is not trained."""
+    """Supervised tokens that something predicts; an example without any is not trained."""
     turns: tuple[int, ...]
     """The messages of the row that it was made of, counted from 0."""
     cut_tokens: int
@@ -66,7 +64,3 @@ class Shown(BaseModel):
     """None if the row is dropped."""
     missing_turns: tuple[int, ...]
     """Messages that are in no example."""
-
-
-ShowAnswer = Shown | Refused
-SHOW_ANSWERS: TypeAdapter[ShowAnswer] = TypeAdapter(Annotated[ShowAnswer, Field(discriminator="kind")])

@@ -1,1 +1,1 @@
-"""What happens in a session, on its way to the daemon."""
+"""Collect what happens in a session and send it to the daemon."""

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from typing import SupportsFloat
 
 from trainer.protocol.messages import Event, Heartbeat, Notice, Section, StepReport, StepsTaken
-from trainer.reporting.loss_jumps import SpikeGuard
+from trainer.reporting.loss_spikes import LossSpikeDetector
 
 FLUSH_INTERVAL_S = 0.25
 STEPS_REMEMBERED = 2_000  # more than can be on their way when the daemon dies
@@ -30,7 +30,7 @@ class Reporter:
         """The last steps passed on. A checkpoint carries them, in case nobody was left to hear of them."""
         self.section: Section = "loading"
         """What is being done right now; read by the thread that sends heartbeats."""
-        self._guard = SpikeGuard()
+        self._spikes = LossSpikeDetector()
         self.ticks = 0
         """Counts what was got done, so that a working thread is told from one that hangs."""
 
@@ -67,8 +67,8 @@ class Reporter:
             self._watch(report)
 
     def _watch(self, report: StepReport) -> None:
-        usual = self._guard.usual_loss
-        if report.loss is not None and self._guard.looks_like_spike(report.loss):
+        usual = self._spikes.usual_loss
+        if report.loss is not None and self._spikes.is_new_spike(report.loss):
             message = f"at step {report.global_step} the loss jumped from {usual:.4g} to {report.loss:.4g}"
             self.emit(Notice(key="loss spike", message=message, job_id=report.job_id))
 

@@ -33,7 +33,7 @@ Speeds = Mapping[int, float]
 
 
 @dataclass(frozen=True)
-class DoesNotPay:
+class NotWorthwhile:
     """So many tokens are not to be used."""
 
     reason: str
@@ -41,14 +41,16 @@ class DoesNotPay:
 
 
 @dataclass(frozen=True)
-class Choice:
+class BatchSizeChoice:
     """The number of tokens that was found."""
 
     tokens: int
     reason: str
 
 
-def choose_budget(attempt: Callable[[int], Speeds | DoesNotPay], *, most_tokens: int) -> Choice:
+def choose_batch_size(
+    attempt: Callable[[int], Speeds | NotWorthwhile], *, most_tokens: int
+) -> BatchSizeChoice:
     """Double the tokens for as long as that makes training faster.
 
     Args:
@@ -56,17 +58,17 @@ def choose_budget(attempt: Callable[[int], Speeds | DoesNotPay], *, most_tokens:
     """
     best = tokens = FIRST_TOKENS
     best_speeds = attempt(tokens)
-    if isinstance(best_speeds, DoesNotPay):
-        return Choice(best, f"even {best:,} {best_speeds.reason}")
+    if isinstance(best_speeds, NotWorthwhile):
+        return BatchSizeChoice(best, f"even {best:,} {best_speeds.reason}")
     while (tokens := 2 * tokens) <= most_tokens:
         speeds = attempt(tokens)
-        if isinstance(speeds, DoesNotPay):
-            return Choice(best, f"{tokens:,} {speeds.reason}")
+        if isinstance(speeds, NotWorthwhile):
+            return BatchSizeChoice(best, f"{tokens:,} {speeds.reason}")
         if _gain(speeds, best_speeds) > WORTHWHILE_GAIN:
             best, best_speeds = tokens, speeds
         elif tokens > 2 * best:  # once may be chance, on a machine that has other things to do
-            return Choice(best, f"{tokens:,} are not faster")
-    return Choice(best, "more are not tried")
+            return BatchSizeChoice(best, f"{tokens:,} are not faster")
+    return BatchSizeChoice(best, "more are not tried")
 
 
 def _gain(speeds: Speeds, before: Speeds) -> float:
@@ -104,21 +106,21 @@ class Probe:
         self._bytes_per_token = 0.0
         self._seconds_per_token = 0.0
 
-    def attempt(self, tokens: int) -> Speeds | DoesNotPay:
+    def attempt(self, tokens: int) -> Speeds | NotWorthwhile:
         """Return the speeds with `tokens` at once, unless that would take too much memory or time."""
         lengths = [length for length in self._lengths if length <= tokens] or self._lengths[:1]
         needed = self._bytes_per_token * tokens + self._optimizer_to_come()
         if needed > self._safe_share * self._meter.room_bytes():
-            return DoesNotPay(f"would take {needed / 2**30:.1f} GiB more memory than is safe to take")
+            return NotWorthwhile(f"would take {needed / 2**30:.1f} GiB more memory than is safe to take")
         if self._clock() + self._seconds_per_token * tokens * len(lengths) > self._deadline:
-            return DoesNotPay("would take too long to measure")
+            return NotWorthwhile("would take too long to measure")
         try:
             return {length: self._speed(length, tokens // length) for length in lengths}
         except (RuntimeError, MemoryError) as error:
             if not is_out_of_memory(error):
                 raise
         self._trainer.free_memory(self._trainer.model)
-        return DoesNotPay("do not fit into memory")
+        return NotWorthwhile("do not fit into memory")
 
     def _speed(self, length: int, rows: int) -> float:
         bundle = made_up_step(self._trainer, length=length, rows=max(1, rows))
@@ -148,31 +150,31 @@ class Probe:
         return AVERAGES_OF_OPTIMIZER * sum(weight.nbytes for weight in weights)
 
 
-def measure_best_budget(
+def measure_best_batch_size(
     trainer: FeedingTrainer,
     *,
     max_length: int,
     processes: int = 1,
     tell: Callable[[int], None] = lambda tokens: None,
-) -> Choice:
+) -> BatchSizeChoice:
     """Return the number of tokens that trains fastest here. Leaves everything as it was.
 
     Args:
         processes: those that will share each step; this one measures alone.
-        tell: told each number before it is tried.
+        tell: called with each number before it is tried.
     """
     model, device = trainer.model, trainer.args.device
     before, was_training = random_state(), model.training
     longest = _longest_row(trainer, max_length)
     probe = Probe(trainer, max_length=longest, meter=meter_for(device), processes=processes)
 
-    def attempt(tokens: int) -> Speeds | DoesNotPay:
+    def attempt(tokens: int) -> Speeds | NotWorthwhile:
         tell(tokens)
         return probe.attempt(tokens)
 
     model.train()
     try:
-        return choose_budget(attempt, most_tokens=MOST_TOKENS[device.type])
+        return choose_batch_size(attempt, most_tokens=MOST_TOKENS[device.type])
     finally:
         model.train(was_training)
         trainer.free_memory(model)
@@ -186,7 +188,7 @@ def _longest_row(trainer: FeedingTrainer, max_length: int) -> int:
 
 
 def made_up_step(trainer: FeedingTrainer, *, length: int, rows: int) -> StepBundle:
-    """Return a step of one micro-batch of equal rows, every token of which is learned."""
+    """Return a step of one micro-batch of equal rows, every token of which is supervised."""
     vocabulary = len(trainer.processing_class)
     token_ids = [index % vocabulary for index in range(1, length + 1)]
     example = Example(token_ids, token_ids, length - 1, is_truncated=False)
@@ -195,7 +197,7 @@ def made_up_step(trainer: FeedingTrainer, *, length: int, rows: int) -> StepBund
     )
 
 
-def fit_key(trainer: FeedingTrainer, settings: Settings) -> Key:
+def batch_size_key(trainer: FeedingTrainer, settings: Settings) -> Key:
     """Return everything that a number found by measuring depends on."""
     training = settings.training
     return {

@@ -1,4 +1,4 @@
-"""Remember in `models/fit.json` how many tokens at once were found to be best. Knows no torch.
+"""Keep in `models/fit.json` how many tokens at once were found to be best. Knows no torch.
 
 A number belongs to one combination of model, machine and settings (its key). Where training has run out of
 memory since, the smaller number stands beside it with the step from which it holds. So the number in force
@@ -19,7 +19,7 @@ Key = dict[str, str | int | bool | None]
 Tokens = Annotated[int, Field(ge=1)]
 
 
-class Lesson(BaseModel):
+class MemoryLimit(BaseModel):
     """Memory ran out, and this fitted."""
 
     model_config = ConfigDict(frozen=True, strict=True)
@@ -29,60 +29,62 @@ class Lesson(BaseModel):
     tokens: Tokens
 
 
-class Fit(BaseModel):
+class FoundBatchSize(BaseModel):
     """What was found for one key."""
 
-    model_config = ConfigDict(frozen=True)
+    model_config = ConfigDict(frozen=True, populate_by_name=True)
 
     key: Key
     tokens: Tokens
     """As measured."""
-    lessons: tuple[Lesson, ...] = ()
+    memory_limits: Annotated[tuple[MemoryLimit, ...], Field(alias="lessons")] = ()
 
     def tokens_at(self, step: int) -> int:
-        """Return the number in force for a file that begins at `step`."""
+        """Return the number in force for a file that starts at `step`."""
         return self.limited(self.tokens, step)
 
     def limited(self, tokens: int, step: int) -> int:
         """Return `tokens`, or less where memory has run out up to `step`."""
-        return min([tokens, *(lesson.tokens for lesson in self.lessons if lesson.step <= step)])
+        return min([tokens, *(limit.tokens for limit in self.memory_limits if limit.step <= step)])
 
 
 class _File(BaseModel):
+    """The content of the file; its keys are those of the first release that wrote one."""
+
     format: Literal[1] = 1
-    fits: tuple[Fit, ...] = ()
+    fits: tuple[FoundBatchSize, ...] = ()
 
 
-class Budget(Protocol):
+class BatchSizeStore(Protocol):
     """How many tokens go through the model at once, where the settings leave it open."""
 
     def for_new_job(self) -> int:
-        """Return the number for a file that begins now; it is measured if nothing is remembered."""
+        """Return the number for a file that starts now; it is measured if none is known."""
         ...
 
     def limited(self, tokens: int) -> int:
         """Return `tokens`, or less if memory has run out with so many."""
         ...
 
-    def learn(self, tokens: int) -> None:
+    def note_out_of_memory(self, tokens: int) -> None:
         """Note durably that memory ran out in the step just taken, and that `tokens` fitted."""
         ...
 
 
-def tokens_for_new_job(settings: TrainingSettings, budget: Budget) -> int:
+def tokens_for_new_job(settings: TrainingSettings, batch_sizes: BatchSizeStore) -> int:
     """Return the number a file starts with: what the settings say, or what is best here."""
     given = settings.micro_batch_tokens
-    return budget.for_new_job() if given == "auto" else given
+    return batch_sizes.for_new_job() if given == "auto" else given
 
 
-class RememberedBudget:
-    """The budget of one key, kept in a file.
+class BatchSizeFile:
+    """The batch size of one key, kept in a file.
 
     Args:
         file: `models/fit.json`. One that is damaged or not ours is moved aside.
         steps_taken: steps the model has had in its life.
-        measure: called when nothing is remembered.
-        tell: told that the file was damaged.
+        measure: called when none is known.
+        tell: called with a message if the file was damaged.
     """
 
     def __init__(
@@ -99,40 +101,40 @@ class RememberedBudget:
         self._steps_taken = steps_taken
         self._measure = measure
         fits = _read(file, tell)
-        self._others = [fit for fit in fits if fit.key != key]
-        self._fit = next((fit for fit in fits if fit.key == key), None)
+        self._others = [found for found in fits if found.key != key]
+        self._own = next((found for found in fits if found.key == key), None)
 
     @property
     def is_known(self) -> bool:
-        """Whether a number is remembered, so that nothing need be measured."""
-        return self._fit is not None
+        """Whether a number is known, so that nothing need be measured."""
+        return self._own is not None
 
     def for_new_job(self) -> int:
         return self._found().tokens_at(self._steps_taken())
 
     def limited(self, tokens: int) -> int:
-        return self._fit.limited(tokens, self._steps_taken()) if self._fit else tokens
+        return self._own.limited(tokens, self._steps_taken()) if self._own else tokens
 
-    def learn(self, tokens: int) -> None:
-        fit = self._found()
-        lesson = Lesson(step=self._steps_taken() - 1, tokens=tokens)
-        if fit.tokens_at(lesson.step) > tokens:
-            self._remember(fit.model_copy(update={"lessons": (*fit.lessons, lesson)}))
+    def note_out_of_memory(self, tokens: int) -> None:
+        found = self._found()
+        limit = MemoryLimit(step=self._steps_taken() - 1, tokens=tokens)
+        if found.tokens_at(limit.step) > tokens:
+            self._write(found.model_copy(update={"memory_limits": (*found.memory_limits, limit)}))
 
-    def _found(self) -> Fit:
-        return self._fit or self._remember(Fit(key=self._key, tokens=self._measure()))
+    def _found(self) -> FoundBatchSize:
+        return self._own or self._write(FoundBatchSize(key=self._key, tokens=self._measure()))
 
-    def _remember(self, fit: Fit) -> Fit:
-        content = _File(fits=(*self._others, fit)).model_dump(mode="json")
+    def _write(self, found: FoundBatchSize) -> FoundBatchSize:
+        content = _File(fits=(*self._others, found)).model_dump(mode="json", by_alias=True)
         try:
             write_json(self._file, content, durable=True)  # before a step depends on it
         except OSError as error:
             raise OSError(f"{self._file} cannot be written: {error}; make room, or allow it") from error
-        self._fit = fit
-        return fit
+        self._own = found
+        return found
 
 
-def _read(file: Path, tell: Callable[[str], None]) -> tuple[Fit, ...]:
+def _read(file: Path, tell: Callable[[str], None]) -> tuple[FoundBatchSize, ...]:
     try:
         return _File.model_validate(read_json(file)).fits
     except (FileNotFoundError, IsADirectoryError):

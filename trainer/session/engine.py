@@ -1,4 +1,4 @@
-"""TrainerEngine: one model, loaded once, that learns file after file. The library's public face."""
+"""TrainerEngine: one model, loaded once, that is trained on file after file. The library's public face."""
 
 import hashlib
 import json
@@ -23,7 +23,7 @@ from trainer.checkpoints.compatibility import refuse_missing_gpu, refuse_other_b
 from trainer.checkpoints.publishing import STAGING
 from trainer.checkpoints.retention import Retention
 from trainer.checkpoints.store import CheckpointStore, Saving
-from trainer.checkpoints.training_state import load_state, load_way, refuse_broken, write_state
+from trainer.checkpoints.training_state import load_forward_strategy, load_state, refuse_broken, write_state
 from trainer.config.loader import BadConfig
 from trainer.config.lock import locked_values
 from trainer.config.schema import CheckpointSettings, Settings
@@ -66,11 +66,11 @@ from trainer.protocol.messages import (
     WorkerReady,
 )
 from trainer.reporting.reporter import Reporter
-from trainer.session.batch_size_finder import fit_key, measure_best_budget
-from trainer.session.batch_size_store import FILE_NAME, RememberedBudget, tokens_for_new_job
+from trainer.session.batch_size_finder import batch_size_key, measure_best_batch_size
+from trainer.session.batch_size_store import FILE_NAME, BatchSizeFile, tokens_for_new_job
 from trainer.session.interfaces import CommandSource
 from trainer.session.requirements import refuse_impossible
-from trainer.session.row_indexing import RowMemory
+from trainer.session.row_indexing import RowIndexer
 from trainer.session.saver import PendingSave
 from trainer.session.session import Session
 from trainer.step.feeding_trainer import FeedingTrainer, choose_precision
@@ -98,7 +98,7 @@ class TrainerEngine:
         settings: of the session.
         base_dir: relative paths in the settings start here; `models/` lies below it.
         models: where it lies instead.
-        on_event: told what happens; called from the thread that trains, but for the `Faulted` of another of
+        on_event: called with what happens, from the thread that trains, but for the `Faulted` of another of
             `training.processes`, with which this process ends.
         find_checkpoint: finds the one to go on from; None takes the newest in `models/` that verifies.
         is_alone: takes whole steps itself, whatever `training.processes` says, to see what they are like.
@@ -132,7 +132,7 @@ class TrainerEngine:
         self.evaluator = Evaluator(
             self._base_dir,
             trainer=lambda: self.trainer,
-            max_tokens=lambda settings: tokens_for_new_job(settings.training, self.budget),
+            max_tokens=lambda settings: tokens_for_new_job(settings.training, self.batch_sizes),
         )
         self.reporter = Reporter(on_event)
         self.progress = Progress()
@@ -141,7 +141,7 @@ class TrainerEngine:
         self._base_sha256: str | None = None
         self._unlocked: tuple[Unlocked, ...] = ()
         layout = Layout(self._base_dir)
-        self._row_memory = RowMemory(self._models, [layout.processing, layout.finished(Outcome.COMPLETED)])
+        self._row_indexer = RowIndexer(self._models, [layout.processing, layout.finished(Outcome.COMPLETED)])
 
     # ---- the library's face
 
@@ -190,7 +190,7 @@ class TrainerEngine:
                 settings.training,
                 scratch=self._models / STAGING,
                 global_step=self.progress.global_step,
-                way=load_way(self._checkpoint.path) if self._checkpoint else None,
+                strategy=load_forward_strategy(self._checkpoint.path) if self._checkpoint else None,
                 tell=lambda text: self.reporter.event(Notice(key="memory", message=text)),
                 tick=self.reporter.tick,
             )
@@ -200,7 +200,7 @@ class TrainerEngine:
             if self._ranks:
                 self._ranks.join(settings, self._checkpoint, self._trainer)
             if settings.training.micro_batch_tokens == "auto" and self._may_measure:
-                logger.info("micro-batches have up to %d tokens", self.budget.for_new_job())
+                logger.info("micro-batches have up to %d tokens", self.batch_sizes.for_new_job())
         return self._ready()
 
     def run_job(self, path: Path | str) -> JobResult:
@@ -226,7 +226,7 @@ class TrainerEngine:
         )
         if why := check.verdict(data.max_bad_row_fraction):
             raise ValueError(f"{path}: {why}")
-        self._row_memory.look_in(path.parent)
+        self._row_indexer.search_in(path.parent)
         job_id = f"{path.name}-{check.sha256[:12]}-{self.progress.global_step}"
         job = check.to_job(id=job_id, name=path.name)
         seen: list[Event] = []
@@ -240,7 +240,7 @@ class TrainerEngine:
 
     def run(self, commands: CommandSource) -> None:
         """Do what `commands` say until they say shut down. Everything is saved when this returns."""
-        self._remember_rows(self._settings)
+        self._index_completed(self._settings)
         session = Session(
             self,
             commands,
@@ -251,7 +251,7 @@ class TrainerEngine:
             scratch=self._models / FOLDER,  # on the disk that is known to be large
         )
         with closing(session.bundles()) as bundles:  # else this would happen when garbage is collected
-            self.trainer.feed(self._ranks.share(bundles) if self._ranks else bundles)
+            self.trainer.feed(self._ranks.shard(bundles) if self._ranks else bundles)
 
     def close(self) -> None:
         """End the other processes, if `training.processes` asked for some. They end with this one anyway."""
@@ -285,13 +285,13 @@ class TrainerEngine:
         return cast(Tokenizer, self.trainer.processing_class)
 
     @cached_property
-    def budget(self) -> RememberedBudget:
+    def batch_sizes(self) -> BatchSizeFile:
         """Reads and writes `models/fit.json`, so no follower may ask for it."""
-        return RememberedBudget(
+        return BatchSizeFile(
             self._models / FILE_NAME,
-            fit_key(self.trainer, self._settings),
+            batch_size_key(self.trainer, self._settings),
             steps_taken=lambda: self.progress.global_step,
-            measure=self._measure_budget,
+            measure=self._measure_batch_size,
             tell=lambda text: self.reporter.event(Notice(key="fit", message=text)),
         )
 
@@ -342,11 +342,11 @@ class TrainerEngine:
         self._checkpoint = checkpoint
         for notice in self._take_notices():
             self.reporter.event(Notice(key="checkpoint", message=notice))
-        self._remember_rows(self._job_settings)
+        self._index_completed(self._job_settings)
         return self._reference(checkpoint)
 
     def refuse_broken(self) -> None:
-        """Make sure that everything learned is a finite number.
+        """Make sure that weights and optimizer are finite numbers.
 
         Raises:
             BrokenModel: something is not.
@@ -355,13 +355,13 @@ class TrainerEngine:
 
     # ---- parts
 
-    def _measure_budget(self) -> int:
+    def _measure_batch_size(self) -> int:
         def tell(tokens: int) -> None:  # each is progress, so nobody takes this for a worker that hangs
             detail = f"measuring micro-batches of {tokens:,} tokens"
             section, ticks = self.reporter.section, self.reporter.ticks
             self.reporter.event(Heartbeat(section=section, detail=detail, ticks=ticks))
 
-        found = measure_best_budget(
+        found = measure_best_batch_size(
             self.trainer,
             max_length=self._settings.data.max_length,
             processes=self._settings.training.processes,
@@ -374,10 +374,10 @@ class TrainerEngine:
 
     def _load_model(self) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
         settings, checkpoint = self._settings, self._checkpoint
-        template, told = settings.model.chat_template, settings.model.template_options
+        template, options = settings.model.chat_template, settings.model.template_options
         if checkpoint and not settings.training.uses_adapter:
             self._base_sha256 = checkpoint.manifest.base_sha256
-            return load_model(checkpoint.path, chat_template=template, template_options=told)
+            return load_model(checkpoint.path, chat_template=template, template_options=options)
         base = find_base_model(
             settings.model.base_model,
             base_dir=self._base_dir,
@@ -388,17 +388,17 @@ class TrainerEngine:
         if checkpoint:
             refuse_other_base(checkpoint.manifest, self._base_sha256)
         model, tokenizer = load_model(
-            base, chat_template=template, template_options=told, options=self._quantization()
+            base, chat_template=template, template_options=options, options=self._quantization()
         )
         if settings.training.method == "qlora":
             stay_trainable(model)
-        learned = add_tokens(model, tokenizer, self._own_tokens(tokenizer))
+        added = add_tokens(model, tokenizer, self._own_tokens(tokenizer))
         if not settings.training.uses_adapter:
             return model, tokenizer
         if checkpoint:
             return load_adapter(model, checkpoint.path, settings.training), tokenizer
-        rows = rows_of_tokens(model, learned) if learned else None
-        return add_adapter(model, settings.training, learned_rows=rows), tokenizer
+        rows = rows_of_tokens(model, added) if added else None
+        return add_adapter(model, settings.training, trained_rows=rows), tokenizer
 
     def _own_tokens(self, tokenizer: PreTrainedTokenizerBase) -> Sequence[str]:
         """Return what the vocabulary of the base model grows by: for a checkpoint, what it has grown by."""
@@ -467,11 +467,11 @@ class TrainerEngine:
             notices=self._take_notices(),
         )
 
-    def _remember_rows(self, settings: Settings) -> None:
-        """Have the rows of files remembered that the newest checkpoint says are completed."""
+    def _index_completed(self, settings: Settings) -> None:
+        """Have the rows of files indexed that the newest checkpoint says are completed."""
         if self._checkpoint and settings.data.validation == "deep":
-            self._row_memory.remember(self._checkpoint.manifest.progress.finished, settings.data)
-        for message in self._row_memory.take_messages():
+            self._row_indexer.index(self._checkpoint.manifest.progress.finished, settings.data)
+        for message in self._row_indexer.take_messages():
             self.reporter.event(Notice(key="seen rows", message=message))
 
     def _take_notices(self) -> tuple[str, ...]:

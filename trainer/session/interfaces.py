@@ -1,13 +1,13 @@
-"""What a session needs of others: where its commands come from, and who learns."""
+"""What a session needs of others: where its commands come from, and the engine that holds the model."""
 
 from typing import Protocol
 
 from trainer.config.schema import CheckpointSettings, Settings
 from trainer.data.rendering.render import Tokenizer
-from trainer.evaluation.scheduling import Measuring
+from trainer.evaluation.scheduling import ModelEvaluator
 from trainer.protocol.manifest import Progress
 from trainer.protocol.messages import Command
-from trainer.session.batch_size_store import Budget
+from trainer.session.batch_size_store import BatchSizeStore
 from trainer.session.saver import PendingSave
 
 
@@ -19,7 +19,7 @@ class CommandSource(Protocol):
         ...
 
 
-class Learner(Protocol):
+class SessionEngine(Protocol):
     """What a session needs of the engine."""
 
     progress: Progress
@@ -30,8 +30,8 @@ class Learner(Protocol):
         ...
 
     @property
-    def budget(self) -> Budget:
-        """Knows how many tokens go through the model at once, where the settings leave it open."""
+    def batch_sizes(self) -> BatchSizeStore:
+        """Says how many tokens go through the model at once, where the settings leave it open."""
         ...
 
     def use(self, settings: Settings) -> None:
@@ -39,14 +39,14 @@ class Learner(Protocol):
         ...
 
     def save(self, settings: CheckpointSettings) -> PendingSave:
-        """Begin to publish a checkpoint of weights, optimizer and progress."""
+        """Start to publish a checkpoint of weights, optimizer and progress."""
         ...
 
     def refuse_broken(self) -> None:
-        """Raise BrokenModel if something learned is not a finite number."""
+        """Raise BrokenModel if a weight or the optimizer is not finite."""
         ...
 
     @property
-    def evaluator(self) -> Measuring:
-        """Measures what was learned."""
+    def evaluator(self) -> ModelEvaluator:
+        """Measures the model."""
         ...

@@ -6,8 +6,8 @@ from pathlib import Path
 
 from trainer.config.schema import Settings
 from trainer.data.reading.rows import RowFile
+from trainer.pipeline.example_pipeline import open_rows
 from trainer.protocol.job import Job
-from trainer.session.open_job import open_rows
 
 
 class NextFiles:

@@ -23,7 +23,7 @@ def refuse_impossible(training: TrainingSettings) -> None:
     """
     if training.device == "cuda" and not torch.cuda.is_available():
         raise MissingDevice(
-            'training.device is "cuda", but no GPU can be used now; look at nvidia-smi, or set it to "cpu"'
+            'training.device is "cuda", but no GPU can be used now; check nvidia-smi, or set it to "cpu"'
         )
     has_gpu = training.device != "cpu" and torch.cuda.is_available()
     _refuse_missing_library(training)

@@ -1,11 +1,6 @@
-"""Have rows of completed files remembered by a process of its own, so that training goes on undisturbed."""
+"""Have rows of completed files indexed by a process of its own, so that training goes on undisturbed."""
 
-import json
 import logging
-import os
-import subprocess
-import sys
-import tempfile
 from collections import deque
 from collections.abc import Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -14,8 +9,11 @@ from pathlib import Path
 from pydantic import BaseModel
 
 from trainer.config.schema import DataSettings
+from trainer.protocol import one_shot
 from trainer.protocol.child_process import own_environment
 from trainer.protocol.job import JobRecord, Outcome
+
+MODULE = "trainer.mains.index_rows"
 
 logger = logging.getLogger("worker")
 
@@ -28,8 +26,8 @@ class CompletedFile(BaseModel):
     sha256: str
 
 
-class RememberOrder(BaseModel):
-    """What is to be remembered."""
+class IndexOrder(one_shot.OneShotOrder):
+    """What is to be indexed."""
 
     models: Path
     folders: list[str]
@@ -38,10 +36,9 @@ class RememberOrder(BaseModel):
     max_rows: int
     max_line_bytes: int
     fields: dict[str, str]
-    parent_pid: int
 
 
-class Remembered(BaseModel):
+class Indexed(BaseModel):
     """What came of it."""
 
     done: list[str]
@@ -50,8 +47,8 @@ class Remembered(BaseModel):
     """What a person should know."""
 
 
-class RowMemory:
-    """Gives completed files to the process that remembers their rows, one order after another.
+class RowIndexer:
+    """Gives completed files to the process that indexes their rows, one order after another.
 
     Args:
         folders: where completed files may be found.
@@ -65,13 +62,13 @@ class RowMemory:
         # The process dies with the thread that started it, so this one lives as long as we do
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="row-memory")
 
-    def look_in(self, folder: Path) -> None:
+    def search_in(self, folder: Path) -> None:
         """Expect completed files in another folder, too."""
         if folder not in self._folders:
             self._folders.append(folder)
 
-    def remember(self, finished: Iterable[JobRecord], settings: DataSettings) -> Future[None] | None:
-        """Begin to remember the rows of completed files among `finished`; None if all were given before."""
+    def index(self, finished: Iterable[JobRecord], settings: DataSettings) -> Future[None] | None:
+        """Start to index the rows of completed files among `finished`; None if all were given before."""
         files = [
             CompletedFile(name=record.name, sha256=record.sha256)
             for record in finished
@@ -80,14 +77,13 @@ class RowMemory:
         if not files:
             return None
         self._given |= {file.sha256 for file in files}
-        order = RememberOrder(
+        order = IndexOrder(
             models=self._models,
             folders=[str(folder) for folder in self._folders],
             files=files,
             max_rows=settings.seen_rows_max,
             max_line_bytes=settings.max_line_bytes,
             fields=settings.fields,
-            parent_pid=os.getpid(),
         )
         return self._thread.submit(self._carry_out, order)
 
@@ -96,40 +92,33 @@ class RowMemory:
         return [self._messages.popleft() for _ in range(len(self._messages))]
 
     def close(self) -> None:
-        """Wait until everything given is remembered."""
+        """Wait until everything given is indexed."""
         self._thread.shutdown()
 
-    def _carry_out(self, order: RememberOrder) -> None:
+    def _carry_out(self, order: IndexOrder) -> None:
         try:
-            remembered = ask(order)
+            indexed = run_indexing(order)
         except (OSError, ValueError) as error:  # the latter if its answer cannot be understood
-            remembered = Remembered(done=[], messages=[str(error)])
-        for message in remembered.messages:
+            indexed = Indexed(done=[], messages=[str(error)])
+        for message in indexed.messages:
             logger.warning("rows trained before: %s", message)
-        self._messages.extend(remembered.messages)
+        self._messages.extend(indexed.messages)
         # The others are tried again with the next checkpoint
-        self._given -= {file.sha256 for file in order.files} - set(remembered.done)
+        self._given -= {file.sha256 for file in order.files} - set(indexed.done)
 
 
-def ask(order: RememberOrder) -> Remembered:
+def run_indexing(order: IndexOrder) -> Indexed:
     """Carry out an order in a process of its own.
 
     Raises:
         OSError: the process could not be started, or died.
     """
-    with tempfile.TemporaryFile() as paper:
-        # In ASCII: names of files need not be UTF-8
-        paper.write(json.dumps(order.model_dump(mode="json")).encode())
-        paper.seek(0)
-        result = subprocess.run(
-            [sys.executable, "-P", "-m", "trainer.mains.index_rows"],
-            stdin=paper,
-            stdout=subprocess.PIPE,
-            env=own_environment() | {"OPENBLAS_NUM_THREADS": "1"},
-            check=False,
-        )
-    if result.returncode:
+    environment = own_environment() | {"OPENBLAS_NUM_THREADS": "1"}
+    try:
+        return one_shot.ask(MODULE, order, Indexed, environment=environment)
+    except one_shot.OrderRefused as refused:
         raise OSError(
-            f"the process that remembers rows ended with code {result.returncode}; it is tried again"
-        )
-    return Remembered.model_validate_json(result.stdout)
+            f"the rows of completed files were not indexed: {refused}; it is tried again"
+        ) from refused
+    except one_shot.NoAnswer as error:
+        raise OSError(f"the process that indexes rows {error}; it is tried again") from error

@@ -63,8 +63,8 @@ class Saver:
         self._saved_step = savable.progress.global_step
 
     @property
-    def has_news(self) -> bool:
-        """Something was learned, or ended, that no published checkpoint contains."""
+    def has_unsaved(self) -> bool:
+        """Something was trained, or ended, that no published checkpoint contains."""
         return bool(
             self._uncommitted or self._pending or self._savable.progress.global_step != self._saved_step
         )
@@ -114,10 +114,10 @@ class Saver:
             wait: until it is durable; else it may be written while training goes on.
         Raises:
             OSError: it cannot be written. Nothing is lost: the next save contains everything.
-            BrokenModel: what was learned must not be saved.
+            BrokenModel: what was trained must not be saved.
         """
         self.finish()
-        if self.has_news:
+        if self.has_unsaved:
             self._begin(settings)
         if self._pending and (wait or self._pending.is_done()):
             self.finish()

@@ -21,7 +21,10 @@ from trainer.config.schema import CheckpointSettings, Settings
 from trainer.data.reading.rows import BadRow, FileChanged, RowFile
 from trainer.data.rendering.render import ExampleRenderer
 from trainer.data.rendering.token_cache import TokenCache
-from trainer.evaluation.scheduling import Evaluation
+from trainer.evaluation.scheduling import EvaluationSchedule
+from trainer.pipeline.example_pipeline import ExamplePipeline
+from trainer.pipeline.job_plan import job_settings
+from trainer.pipeline.replay import EarlierFiles
 from trainer.profiles.base import BrokenProfile
 from trainer.protocol.faults import BrokenModel, NotFinite, UnusableReplay
 from trainer.protocol.job import FaultKind, Job, JobRecord, Outcome, Window
@@ -51,15 +54,14 @@ from trainer.protocol.messages import (
 )
 from trainer.reporting.reporter import Reporter
 from trainer.session.data_checks import DataChecks, RefusedData
-from trainer.session.interfaces import CommandSource, Learner
+from trainer.session.interfaces import CommandSource, SessionEngine
 from trainer.session.next_files import NextFiles
-from trainer.session.open_job import Means, OpenJob, UnreadableRows, open_job, render_ahead, settings_of
-from trainer.session.replay import EarlierFiles
+from trainer.session.open_job import OpenJob, SessionResources, UnreadableRows, open_job
 from trainer.session.saver import Saver
 from trainer.step.feeding_trainer import StepBundle
 
 FAULTS_OF_A_FILE = (errno.ENOENT, errno.EACCES, errno.EPERM, errno.ELOOP, errno.EISDIR)
-FINISHED_KEPT = 2_000  # ended jobs that a checkpoint remembers; the daemon files them away within seconds
+FINISHED_KEPT = 2_000  # ended jobs that a checkpoint keeps; the daemon files them away within seconds
 BAD_STEPS_ALLOWED = 3  # among so many steps of a job, until it goes back to the last checkpoint without them
 BAD_STEPS_SPAN = 50
 SAVE_RETRY_S = 5.0
@@ -78,7 +80,7 @@ class Session:
 
     def __init__(
         self,
-        learner: Learner,
+        engine: SessionEngine,
         commands: CommandSource,
         reporter: Reporter,
         settings: Settings,
@@ -88,7 +90,7 @@ class Session:
         scratch: Path | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._learner = learner
+        self._engine = engine
         self._commands = commands
         self._reporter = reporter
         self._settings = settings
@@ -96,25 +98,26 @@ class Session:
         self._executor = ThreadPoolExecutor(max_workers=1, thread_name_prefix="rows")
         self._next_files = NextFiles(scratch)
         self._earlier_files = EarlierFiles(self._executor, reporter.tick, scratch)
-        renderer = ExampleRenderer(learner.tokenizer)
-        self._means = Means(renderer, self._executor, self._earlier_files, learner.budget, cache, base_dir)
-        self._data_checks = DataChecks(self._means, reporter)
+        renderer = ExampleRenderer(engine.tokenizer)
+        self._pipeline = ExamplePipeline(renderer, self._executor, cache, base_dir)
+        self._resources = SessionResources(self._pipeline, self._earlier_files, engine.batch_sizes)
+        self._data_checks = DataChecks(self._pipeline, reporter)
         self._order: StartJob | None = None
         self._paused = False
         self._stopping = False
         self._queue_is_empty = False
         self._skipped_job: str | None = None
-        self._job_to_set_aside: str | None = None
-        self._saver = Saver(learner, reporter, clock=clock)
-        self._evaluation = Evaluation(learner, reporter, clock=clock)
+        self._job_to_preempt: str | None = None
+        self._saver = Saver(engine, reporter, clock=clock)
+        self._evaluations = EvaluationSchedule(engine, reporter, clock=clock)
         self._held = False
 
     @property
     def progress(self) -> Progress:
-        return self._learner.progress
+        return self._engine.progress
 
     def bundles(self) -> Generator[StepBundle, None, None]:
-        """Yield the steps of the whole session; it ends when told to shut down, with everything saved."""
+        """Yield the steps of the whole session; it ends on `ShutDown`, with everything saved."""
         try:
             while (order := self._next_order()) is not None:
                 yield from self._train(order)
@@ -157,7 +160,7 @@ class Session:
             case StartJob():
                 self._order = command
                 self._queue_is_empty = False
-                self._job_to_set_aside = None  # what was asked for before came too late
+                self._job_to_preempt = None  # what was asked for before came too late
             case PrepareJob():
                 self._prepare(command)
             case QueueEmpty():
@@ -170,7 +173,7 @@ class Session:
                 self._skipped_job = command.job_id
                 self._drop_order(command.job_id)
             case PreemptJob():
-                self._job_to_set_aside = command.job_id
+                self._job_to_preempt = command.job_id
                 self._return_order(command.job_id)
             case ForgetJobs():
                 for job_id in command.job_ids:
@@ -185,7 +188,7 @@ class Session:
 
     def _prepare(self, command: PrepareJob) -> None:
         job, cursor = command.job, self.progress.cursors.get(command.job.id)
-        render = render_ahead(job, self._settings, cursor, self._means)
+        render = self._pipeline.render_ahead(job, self._settings, cursor)
         check = self._data_checks.ahead(job, self._settings, cursor)
 
         def make_ready(rows: RowFile) -> None:
@@ -195,17 +198,17 @@ class Session:
         self._next_files.prepare(job, Path(command.path), self._settings, then=make_ready)
 
     def _drop_order(self, job_id: str) -> None:
-        """A job that was ordered but not begun (as while paused) is skipped without a step."""
+        """Skip a job without a step that was ordered but not started (as while paused)."""
         if self._order and self._order.job.id == job_id:
             job, self._order = self._order.job, None
             self._end_unopened(job, Outcome.SKIPPED, "skipped on request", FaultKind.REQUEST)
 
     def _return_order(self, job_id: str) -> None:
-        """A job that was ordered but not begun is set aside at once."""
+        """Preempt a job at once that was ordered but not started."""
         if self._order and self._order.job.id == job_id:
             self._order = None
             cursor = self.progress.cursors.get(job_id)
-            self._tell_set_aside(job_id, steps=cursor.step if cursor else 0)
+            self._report_preempted(job_id, steps=cursor.step if cursor else 0)
 
     def _hold(self) -> None:
         if not self._held:
@@ -239,7 +242,7 @@ class Session:
             self._obey(command)
 
     def _must_leave(self, job_id: str) -> bool:
-        return self._stopping or job_id in (self._skipped_job, self._job_to_set_aside)
+        return self._stopping or job_id in (self._skipped_job, self._job_to_preempt)
 
     # ---- one job
 
@@ -261,7 +264,7 @@ class Session:
             else:
                 self._save(wait=True)  # with its cursor: after a crash nothing may run in another order
                 if not self._stopping:
-                    self._tell_set_aside(opened.job.id, steps=opened.cursor.step)
+                    self._report_preempted(opened.job.id, steps=opened.cursor.step)
         except BrokenModel as error:
             raise NotFinite(str(error), opened.trained_here()) from error
 
@@ -276,7 +279,7 @@ class Session:
                     return (Outcome.SKIPPED, "skipped on request") if is_skipped else None
                 self._save_if_due()
                 self._reporter.section = "training"
-                bundle.noise_seed = noise_seed(opened.settings.training.seed, self.progress.global_step)
+                bundle.step_seed = step_seed(opened.settings.training.seed, self.progress.global_step)
                 started = self._clock()
                 yield bundle
                 self._record(opened, bundle, self._clock() - started)
@@ -298,8 +301,8 @@ class Session:
         try:
             rows = self._next_files.take(job, Path(order.path), settings)
             try:
-                self._learner.use(settings_of(cursor, settings))
-                opened = open_job(order, rows, settings, cursor, self._means)
+                self._engine.use(job_settings(cursor, settings))
+                opened = open_job(order, rows, settings, cursor, self._resources)
                 self._data_checks.check(opened, is_admitted=order.admitted)
             except BaseException:
                 rows.close()
@@ -356,20 +359,20 @@ class Session:
             self._reporter.flush()
             raise NotFinite(f"{opened.job.name}: {bundle.not_applied}", Window(first=bad[0], last=bad[-1]))
         is_wanted = partial(self._is_undisturbed, opened.job.id)
-        self._evaluation.after_step(opened.settings, seconds=seconds, is_wanted=is_wanted)
+        self._evaluations.after_step(opened.settings, seconds=seconds, is_wanted=is_wanted)
 
-    def _tell_set_aside(self, job_id: str, *, steps: int) -> None:
-        self._job_to_set_aside = None
+    def _report_preempted(self, job_id: str, *, steps: int) -> None:
+        self._job_to_preempt = None
         self._reporter.event(JobPreempted(job_id=job_id, steps=steps))
 
     def _end(self, opened: OpenJob, outcome: Outcome, message: str | None) -> None:
-        self._learner.refuse_broken()  # now, while it is certain which file has done it
+        self._engine.refuse_broken()  # now, while it is certain which file has done it
         if outcome is Outcome.COMPLETED:
             is_wanted = partial(self._is_undisturbed, opened.job.id)
-            self._evaluation.at_end_of_file(opened.settings, is_wanted=is_wanted)
-        if told := opened.told_of_rows_without_target():
+            self._evaluations.at_end_of_file(opened.settings, is_wanted=is_wanted)
+        if message := opened.report_of_untrainable_rows():
             self._reporter.event(
-                Notice(key=f"nothing to learn {opened.job.id}", message=told, job_id=opened.job.id)
+                Notice(key=f"nothing to learn {opened.job.id}", message=message, job_id=opened.job.id)
             )
         self.progress.cursors.pop(opened.job.id, None)
         record = opened.record(outcome, message)
@@ -400,7 +403,7 @@ class Session:
         self._note_end(JobEnded(record=record, fault=fault, durable=record.steps == 0))
 
     def _note_end(self, event: JobEnded) -> None:
-        self._skipped_job = self._job_to_set_aside = None
+        self._skipped_job = self._job_to_preempt = None
         if not event.durable:
             self.progress.finished = [*self.progress.finished, event.record][-FINISHED_KEPT:]
             self._saver.job_ended(event.record)
@@ -428,7 +431,7 @@ class Session:
         """Keep everything in memory until it can be saved.
 
         Raises:
-            OSError: told to leave meanwhile, and it still cannot be saved.
+            OSError: it is to leave meanwhile, and it still cannot be saved.
         """
         with self._reporter.doing("blocked"):
             self._reporter.event(Blocked(reason=why_not_saved(error)))
@@ -455,6 +458,6 @@ def why_not_saved(error: OSError) -> str:
     return f"no checkpoint can be saved: {error}; expected to write to models/; it is tried again by itself"
 
 
-def noise_seed(seed: int, global_step: int) -> int:
-    """Return the seed of one step's dropout noise: 63 bits that depend on nothing else."""
+def step_seed(seed: int, global_step: int) -> int:
+    """Return the seed of one step's dropout and NEFTune: 63 bits that depend on nothing else."""
     return int.from_bytes(hashlib.sha256(f"noise:{seed}:{global_step}".encode()).digest()[:8], "little") >> 1

@@ -1,10 +1,10 @@
-"""Look through the steps of a file, and take a few of them to see how fast they are and what they need."""
+"""Count what the steps of a file hold, and take a few of them to measure their speed and memory."""
 
 import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 
-from trainer.protocol.dry_run import Rehearsal
+from trainer.protocol.dry_run import TrialSteps
 from trainer.step.device_memory import Meter
 from trainer.step.feeding_trainer import FeedingTrainer, StepBundle
 from trainer.step.forward import Forward
@@ -14,8 +14,8 @@ TIME_LIMIT_S = 20.0
 
 
 @dataclass
-class Survey:
-    """What was found in the steps of a file, each looked at once."""
+class StepStatistics:
+    """What the steps of a file hold."""
 
     forward: Forward
     """Splits a step into micro-batches."""
@@ -32,7 +32,7 @@ class Survey:
     largest_tokens: int = 0
 
     def add(self, bundle: StepBundle) -> None:
-        """Look at one more step."""
+        """Count one more step."""
         groups = self.forward.split(bundle.examples, max_tokens=bundle.micro_batch_tokens)
         sizes = [self.forward.size_of(group) for group in groups]
         self.steps += 1
@@ -54,9 +54,9 @@ class Survey:
         return self.micro_batches / self.steps
 
 
-def survey(bundles: Iterable[StepBundle], forward: Forward) -> Survey:
-    """Look at all steps. Memory stays flat."""
-    found = Survey(forward)
+def collect_statistics(bundles: Iterable[StepBundle], forward: Forward) -> StepStatistics:
+    """Count all steps. Memory stays flat."""
+    found = StepStatistics(forward)
     for bundle in bundles:
         found.add(bundle)
     return found
@@ -67,13 +67,13 @@ def tokens_of(bundle: StepBundle) -> int:
     return sum(len(example.token_ids) for example in bundle.examples)
 
 
-def rehearse(
+def take_trial_steps(
     trainer: FeedingTrainer,
-    found: Survey,
+    found: StepStatistics,
     *,
     meter: Meter,
     clock: Callable[[], float] = time.perf_counter,
-) -> Rehearsal:
+) -> TrialSteps:
     """Take the largest step twice, then ordinary ones for a while. The trainer is of no use afterwards.
 
     The first step creates the optimizer's state, and the second has its peak beside it. The speed is that of
@@ -83,17 +83,17 @@ def rehearse(
     meter.reset()
 
     def bundles() -> Iterator[StepBundle]:
-        began = clock()
+        started_at = clock()
         for number, bundle in enumerate([*found.largest, *found.largest, *found.ordinary]):
             started = clock()
-            if number >= 2 and started - began > TIME_LIMIT_S:
+            if number >= 2 and started - started_at > TIME_LIMIT_S:
                 return
             yield bundle
             taken.append((tokens_of(bundle), clock() - started))
 
     trainer.feed(bundles())
     counted = taken[2:] or taken[1:]
-    return Rehearsal(
+    return TrialSteps(
         steps=len(counted),
         tokens_per_s=sum(tokens for tokens, _ in counted) / sum(seconds for _, seconds in counted),
         peak_bytes=meter.peak_bytes(),

@@ -33,14 +33,14 @@ from trainer.config.loader import BadConfig
 from trainer.config.schema import TrainingSettings
 from trainer.data.rendering.render import Example
 from trainer.protocol.faults import is_out_of_memory
-from trainer.step.forward import Forward, Way, find_way
+from trainer.step.forward import Forward, ForwardStrategy, choose_forward_strategy
 from trainer.step.loss_scale import LossScale
 from trainer.step.norms import speed_up_norms
 from trainer.step.optimizers import STOCK_NAMES, muon_with_adamw
 from trainer.step.schedules import learning_rate
 
 ENDLESS = 10**12  # optimizer steps; the feeder decides when to stop
-COLLECT_EVERY = 1000  # steps of a job between two looks for garbage in cycles
+COLLECT_EVERY = 1000  # steps of a job between two collections of garbage in cycles
 
 
 AddUp = Callable[[Tensor, int], tuple[Tensor, int]]
@@ -65,8 +65,8 @@ class StepBundle:
     """The rows' numbers in their file, without replayed ones. A row may give no example, or several."""
     replayed: int = 0
     """Rows of earlier files whose examples are among them."""
-    noise_seed: int = 0
-    """Seeds dropout and NEFTune for this step alone, so that noise does not depend on what ran before it."""
+    step_seed: int = 0
+    """Seeds dropout and NEFTune for this step alone, so that they do not depend on what ran before it."""
     learning_rate: float = 0.0
     """This and what follows is valid once the step has been taken."""
     loss: Tensor = field(default_factory=lambda: torch.tensor(0.0))
@@ -84,8 +84,8 @@ class FeedingTrainer(Trainer):
         settings: of the session; what may change from file to file is changed by `use`.
         scratch: a folder the stock class insists on; nothing is written there.
         global_step: steps the model has already had in its life.
-        way: in which rows go through the model; None takes the fastest.
-        tell: told what a person should know.
+        strategy: by which rows go through the model; None takes the fastest.
+        tell: called with what a person should know.
         tick: called whenever something has been got done.
     """
 
@@ -103,7 +103,7 @@ class FeedingTrainer(Trainer):
         *,
         scratch: Path,
         global_step: int,
-        way: Way | None = None,
+        strategy: ForwardStrategy | None = None,
         tell: Callable[[str], None] = lambda text: None,
         tick: Callable[[], None] = lambda: None,
     ) -> None:
@@ -120,7 +120,7 @@ class FeedingTrainer(Trainer):
         if not settings.compile:  # else the compiler does that
             speed_up_norms(model)
         with self._autocast():
-            self.forward = Forward(model, way or find_way(model))
+            self.forward = Forward(model, strategy or choose_forward_strategy(model))
         self.create_optimizer()
         self._trained = [weight for weight in model.parameters() if weight.requires_grad]
         for group in self.optimizer.param_groups:
@@ -138,7 +138,7 @@ class FeedingTrainer(Trainer):
         *with_decay, _ = self.optimizer.param_groups  # biases and norms are the last group
         for group in with_decay:
             group["weight_decay"] = settings.weight_decay
-        self.forward.noise_alpha = settings.neftune_noise_alpha
+        self.forward.neftune_alpha = settings.neftune_noise_alpha
         if settings.activation_checkpointing != "auto":
             self.checkpoint_activations(settings.activation_checkpointing == "on")
 
@@ -173,7 +173,7 @@ class FeedingTrainer(Trainer):
         """
         self._bundles = bundles
         self.model.train()
-        gc.freeze()  # what is there by now stays; looking through it took longer than many a step
+        gc.freeze()  # what is there by now stays; searching it took longer than many a step
         gc.disable()
         try:
             self.train()
@@ -241,7 +241,7 @@ class FeedingTrainer(Trainer):
 
     def gradient(self, model: nn.Module, bundle: StepBundle) -> Tensor:
         """Add up the gradient of all rows; return their loss."""
-        self._seed(bundle.noise_seed)
+        self._seed(bundle.step_seed)
         total = torch.zeros((), device=self.args.device)
         for rows in self.forward.split(bundle.examples, max_tokens=bundle.micro_batch_tokens):
             # By the tokens of the whole step, so that it does not matter how its rows are split
@@ -252,7 +252,7 @@ class FeedingTrainer(Trainer):
         return total
 
     def _seed(self, seed: int) -> None:
-        """Seed what this step's noise is drawn from. `torch.manual_seed` looks at every kind of device."""
+        """Seed what this step draws from. `torch.manual_seed` goes through every kind of device."""
         torch.default_generator.manual_seed(seed)
         if self.args.device.type != "cpu":
             torch.get_device_module(self.args.device).manual_seed(seed)
@@ -263,7 +263,7 @@ class FeedingTrainer(Trainer):
 
     @torch.no_grad()
     def mean_loss(self, examples: list[Example], *, max_tokens: int) -> float:
-        """Return the mean cross entropy over all supervised tokens of `examples`; nothing is learned."""
+        """Return the mean cross entropy over all supervised tokens of `examples`; nothing is trained."""
         num_items = sum(example.supervised_tokens for example in examples)
         total = torch.zeros((), device=self.args.device)
         self.model.eval()
@@ -276,7 +276,7 @@ class FeedingTrainer(Trainer):
         return float(total) / max(1, num_items)
 
     def _can_need_less(self, bundle: StepBundle) -> bool:
-        return self._smaller_budget(bundle) is not None or self._may_checkpoint_activations()
+        return self._smaller_micro_batch(bundle) is not None or self._may_checkpoint_activations()
 
     def _may_checkpoint_activations(self) -> bool:
         is_left_open = self._settings.activation_checkpointing == "auto"
@@ -285,7 +285,7 @@ class FeedingTrainer(Trainer):
 
     def _need_less(self, bundle: StepBundle) -> None:
         """Have the step repeated in smaller parts or, where each is one row, without keeping activations."""
-        tokens, smaller = bundle.micro_batch_tokens, self._smaller_budget(bundle)
+        tokens, smaller = bundle.micro_batch_tokens, self._smaller_micro_batch(bundle)
         if smaller is None:
             self.checkpoint_activations(True)
             self._tell("memory was too small for a single row; from now on activations are computed again")
@@ -295,8 +295,8 @@ class FeedingTrainer(Trainer):
             f"memory was too small for micro-batches of {tokens} tokens; the step is repeated with {smaller}"
         )
 
-    def _smaller_budget(self, bundle: StepBundle) -> int | None:
-        """Return a budget that splits the step's rows further; None when every row goes alone already."""
+    def _smaller_micro_batch(self, bundle: StepBundle) -> int | None:
+        """Return a number of tokens that splits the step further; None when every row goes alone already."""
         groups = self.forward.split(bundle.examples, max_tokens=bundle.micro_batch_tokens)
         sizes = [self.forward.size_of(rows) for rows in groups if len(rows) > 1]
         return max(1, max(sizes) // 2) if sizes else None
@@ -313,7 +313,7 @@ class FeedingTrainer(Trainer):
         return [name for name in super().get_decay_parameter_names(model) if "lora_magnitude" not in name]
 
     def _autocast(self) -> AbstractContextManager[Any]:
-        """Compute in fp16 if that is wanted. The stock class is not told of it, as it would skip steps."""
+        """Compute in fp16 if that is wanted. The stock class does not know of it, as it would skip steps."""
         if self.loss_scale:
             return torch.autocast(self.args.device.type, dtype=torch.float16)
         return cast(AbstractContextManager[Any], self.accelerator.autocast())
@@ -326,11 +326,11 @@ class FeedingTrainer(Trainer):
             torch.cuda.empty_cache()
 
     def _clip_grad_norm(self, model: nn.Module) -> Tensor:
-        """Clip as the stock class does, without looking for the weights in all modules."""
+        """Clip as the stock class does, without searching all modules for the weights."""
         return nn.utils.clip_grad_norm_(self._trained, self.args.max_grad_norm)
 
     def _get_grad_norm(self, model: nn.Module, grad_norm: Any = None) -> Any:
-        """Look at the gradient before it is applied. What is not finite is dropped: nothing is applied then.
+        """Inspect the gradient before it is applied. What is not finite is dropped: nothing is applied then.
 
         This is the one place in a step where the GPU is waited for.
         """

@@ -1,10 +1,10 @@
-"""The way micro-batches take through a model: the fastest one that is shown to compute the same.
+"""How micro-batches go through a model: by the fastest strategy that is shown to compute the same.
 
 Two things are saved where a model allows it: padding, by laying rows end to end, and the logits of positions
-where nothing is learned, by calling decoder and head one after the other. Models differ (attention with
+where nothing is supervised, by calling decoder and head one after the other. Models differ (attention with
 features of their own, state that runs from token to token, logits that are scaled), and no list of them would
-stay true. So each way is tried on a few made-up rows, and taken only if all logits come out as for the row
-alone.
+stay true. So each strategy is tried on a few made-up rows, and taken only if all logits come out as for the
+row alone.
 """
 
 import logging
@@ -31,7 +31,7 @@ from trainer.step.micro_batches import (
     split_end_to_end,
     split_padded,
 )
-from trainer.step.neftune import add_noise
+from trainer.step.neftune import add_neftune_noise
 
 PROBE_LENGTHS = (7, 12, 12, 5)  # two of equal length, which attention takes at once
 EXACT = 0.0
@@ -43,8 +43,8 @@ logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class Way:
-    """How rows go through a model. Another way rounds otherwise, so a checkpoint remembers it."""
+class ForwardStrategy:
+    """How rows go through a model. Another strategy rounds differently, so a checkpoint keeps it."""
 
     lays_end_to_end: bool = False
     """Whether rows lie end to end in one sequence; else each is a padded sequence."""
@@ -56,19 +56,19 @@ class Forward:
     """Computes the loss of rows.
 
     Args:
-        model: perhaps wrapped by PEFT. Its attention is replaced if that is part of the way.
+        model: perhaps wrapped by PEFT. Its attention is replaced if that is part of the strategy.
     """
 
-    def __init__(self, model: PreTrainedModel, way: Way) -> None:
+    def __init__(self, model: PreTrainedModel, strategy: ForwardStrategy) -> None:
         self._model = model
-        self.way = way
+        self.strategy = strategy
         self._inner = base_of(model)
         self._own_attention: str | None = None
-        if way.lays_end_to_end:
+        if strategy.lays_end_to_end:
             self._own_attention = self._inner.config._attn_implementation
             self._inner.set_attn_implementation(attention.NAME)
-        self.noise_alpha: float | None = None
-        """Strength of the noise on embeddings while the model is in training mode."""
+        self.neftune_alpha: float | None = None
+        """Strength of NEFTune's noise on embeddings while the model is in training mode."""
 
     @contextmanager
     def own_attention(self) -> Iterator[None]:
@@ -85,7 +85,7 @@ class Forward:
 
     def split(self, examples: Sequence[Example], *, max_tokens: int) -> list[list[Example]]:
         """Return the micro-batches of a step's rows."""
-        split = split_end_to_end if self.way.lays_end_to_end else split_padded
+        split = split_end_to_end if self.strategy.lays_end_to_end else split_padded
         together = [row for row in examples if len(row.token_ids) <= self._longest_together]
         alone = [row for row in examples if len(row.token_ids) > self._longest_together]
         return split(together, max_tokens=max_tokens) + [[row] for row in alone]
@@ -93,12 +93,12 @@ class Forward:
     def size_of(self, examples: Sequence[Example]) -> int:
         """Return the tokens that go through the model for one micro-batch, padding included."""
         lengths = [len(example.token_ids) for example in examples]
-        return sum(lengths) if self.way.lays_end_to_end else len(lengths) * max(lengths)
+        return sum(lengths) if self.strategy.lays_end_to_end else len(lengths) * max(lengths)
 
     def summed_loss(self, examples: Sequence[Example]) -> Tensor:
         """Return the sum of the cross entropies of one micro-batch's supervised tokens."""
         batch = self._to_tensors(examples)
-        if self.way.calls_head_apart:
+        if self.strategy.calls_head_apart:
             hidden = _rows_of(self._hidden(batch), batch.predicting)
             head = cast(nn.Linear, self._inner.get_output_embeddings())
             return summed_cross_entropy(hidden, head, batch.targets)
@@ -106,7 +106,7 @@ class Forward:
         return cross_entropy(logits.float(), batch.targets, reduction="sum")
 
     def _to_tensors(self, examples: Sequence[Example]) -> MicroBatch:
-        to_tensors = end_to_end if self.way.lays_end_to_end else padded
+        to_tensors = end_to_end if self.strategy.lays_end_to_end else padded
         return to_tensors(examples, self._model.device)
 
     def _hidden(self, batch: MicroBatch) -> Tensor:
@@ -131,12 +131,12 @@ class Forward:
         return [module for module in self._model.modules() if _keeps_longest(module)]
 
     def _inputs(self, batch: MicroBatch) -> dict[str, Tensor]:
-        if self.noise_alpha is None or not self._model.training:
+        if self.neftune_alpha is None or not self._model.training:
             return {"input_ids": batch.token_ids}
         embeddings = self._inner.get_input_embeddings()(batch.token_ids)
-        return {"inputs_embeds": add_noise(embeddings, batch.row_lengths, self.noise_alpha)}
+        return {"inputs_embeds": add_neftune_noise(embeddings, batch.row_lengths, self.neftune_alpha)}
 
-    # ---- trying a way
+    # ---- trying a strategy
 
     @property
     def has_plain_head(self) -> bool:
@@ -147,7 +147,7 @@ class Forward:
     def logits(self, examples: Sequence[Example]) -> Tensor:
         """Return the logits of all positions of rows that are not padded, one behind the other."""
         batch = self._to_tensors(examples)
-        if self.way.calls_head_apart:
+        if self.strategy.calls_head_apart:
             head = cast(nn.Linear, self._inner.get_output_embeddings())
             return cast(Tensor, head(self._hidden(batch))).flatten(0, 1)
         return self._logits(batch).flatten(0, 1)
@@ -184,8 +184,8 @@ def _rows_of(tensor: Tensor, positions: Tensor) -> Tensor:
 
 
 @torch.no_grad()
-def find_way(model: PreTrainedModel) -> Way:
-    """Return the fastest way through `model` that computes the same as one row after the other.
+def choose_forward_strategy(model: PreTrainedModel) -> ForwardStrategy:
+    """Return the fastest strategy for `model` that computes the same as one row after the other.
 
     Call it under the autocast of training.
     """
@@ -193,22 +193,24 @@ def find_way(model: PreTrainedModel) -> Way:
     model.eval()
     try:
         examples = _made_up_rows(model)
-        plain = Forward(model, Way())
+        plain = Forward(model, ForwardStrategy())
         expected = torch.cat([plain.logits([example]) for example in examples])
-        apart = Forward(model, Way(calls_head_apart=plain.has_plain_head))
+        apart = Forward(model, ForwardStrategy(calls_head_apart=plain.has_plain_head))
         # To the bit: logits that are cut off softly differ by very little as long as they are small
         if not _agrees(lambda: torch.cat([apart.logits([row]) for row in examples]), expected, EXACT):
             apart = plain
-        joined = replace(apart.way, lays_end_to_end=True)
-        return joined if _may_join(model, joined, examples, expected) else apart.way
+        joined = replace(apart.strategy, lays_end_to_end=True)
+        return joined if _may_join(model, joined, examples, expected) else apart.strategy
     finally:
         model.train(was_training)
 
 
-def _may_join(model: PreTrainedModel, way: Way, examples: list[Example], expected: Tensor) -> bool:
+def _may_join(
+    model: PreTrainedModel, strategy: ForwardStrategy, examples: list[Example], expected: Tensor
+) -> bool:
     inner = base_of(model)
     before = inner.config._attn_implementation
-    joined = Forward(model, way)
+    joined = Forward(model, strategy)
     has_taken = inner.config._attn_implementation == attention.NAME
     may = has_taken and _agrees(lambda: joined.logits(examples), expected, ROUNDING[expected.dtype])
     if not may:
@@ -221,7 +223,7 @@ def _agrees(compute: Callable[[], Tensor], expected: Tensor, tolerance: float) -
     try:
         found = compute()
     except REFUSALS as error:
-        logger.info("a faster way through the model was refused: %s", error)
+        logger.info("a faster strategy was refused by the model: %s", error)
         return False
     return bool((found - expected).abs().max() <= tolerance * expected.abs().max())
 

@@ -14,7 +14,7 @@ from torch import Tensor
 from trainer.data.rendering.render import IGNORED, Example
 from trainer.step.attention import RowBounds
 
-PADDING = 0  # a token that is never looked at
+PADDING = 0  # a token that is never used
 A_PASS_COSTS = 128  # tokens that could go through the model in the time that each further pass takes
 
 

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 
-def add_noise(embeddings: Tensor, row_lengths: Sequence[int], alpha: float) -> Tensor:
+def add_neftune_noise(embeddings: Tensor, row_lengths: Sequence[int], alpha: float) -> Tensor:
     """Return embeddings with uniform noise of strength alpha / sqrt(length of the row x E).
 
     Args:

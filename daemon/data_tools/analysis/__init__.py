@@ -1,1 +1,1 @@
-"""What a data file consists of, as figures and charts. Loads numpy, so import it only where it is needed."""
+"""Describe what a data file contains, in figures and charts. Loads numpy; import it only where needed."""

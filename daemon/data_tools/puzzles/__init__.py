@@ -1,1 +1,1 @@
-"""Puzzles whose answers are computed, not guessed: each kind is a numbered space to draw from."""
+"""Puzzles with computed answers: each kind is a numbered space to draw from."""

@@ -2,12 +2,12 @@
 
 import pytest
 
-from daemon.client import helper_process
 from tests.daemon.cli.answering import Answering
+from trainer.protocol import one_shot
 
 
 @pytest.fixture
 def answering(monkeypatch, tmp_path):
     found = Answering(tmp_path / "answering")
-    monkeypatch.setattr(helper_process, "command_of", found.command_of)
+    monkeypatch.setattr(one_shot, "command_of", found.command_of)
     return found

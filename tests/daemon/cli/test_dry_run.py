@@ -2,23 +2,23 @@
 
 import json
 import os
-import sys
-from typing import Any
 
 import pytest
 from typer.testing import CliRunner
 
 from daemon.cli.training_daemon import app
-from daemon.client import Client, dry_run
-from daemon.client.errors import FileRefused, HelperFailed, InvalidSettings
+from daemon.client import Client
+from daemon.client.errors import FileRefused, InvalidSettings
 from daemon.files.identity import identity_of
 from daemon.ledger.ledger import Ledger
 from daemon.status.board import StatusBoard
 from tests.support import job_for, rows, write_jsonl
-from trainer.protocol.dry_run import DryRunOrder, Planned, Refused, Rehearsal
-from trainer.protocol.job import Outcome
+from trainer.protocol import one_shot
+from trainer.protocol.dry_run import DryRunOrder, Planned, TrialSteps
+from trainer.protocol.job import FaultKind, Outcome
 from trainer.protocol.layout import Layout
 from trainer.protocol.messages import CheckpointRef, StepReport
+from trainer.protocol.one_shot import Refused
 
 PLANNED = Planned(
     file="/somewhere/chat.jsonl",
@@ -41,34 +41,20 @@ PLANNED = Planned(
     padding_fraction=0.125,
     first_learning_rate=1e-4,
     last_learning_rate=2e-5,
-    rehearsal=Rehearsal(steps=3, tokens_per_s=1000.0, peak_bytes=2_500_000_000),
+    trial_steps=TrialSteps(steps=3, tokens_per_s=1000.0, peak_bytes=2_500_000_000),
     notices=("something is odd",),
 )
 AFTER_A_CHECKPOINT = PLANNED.model_copy(
     update={"checkpoint": CheckpointRef(path="checkpoints/step-000000007", step=7, at="now")}
 )
-BESIDE_A_WORKER = PLANNED.model_copy(update={"rehearsal": None, "device": "cuda", "micro_batch_tokens": None})
+BESIDE_A_WORKER = PLANNED.model_copy(
+    update={"trial_steps": None, "device": "cuda", "micro_batch_tokens": None}
+)
 
 
 @pytest.fixture
 def base(tmp_path):
     return tmp_path / "base"
-
-
-@pytest.fixture
-def answering(monkeypatch, tmp_path):
-    """Return a function that prepares the answer; the question is in `order.json` then."""
-
-    def prepare(answer: Any) -> None:
-        code = (
-            "import pathlib, sys; order, answer = map(pathlib.Path, sys.argv[1:]);"
-            "order.write_bytes(sys.stdin.buffer.read()); print(answer.read_text())"
-        )
-        (tmp_path / "answer.json").write_text(answer.model_dump_json())
-        files = [str(tmp_path / "order.json"), str(tmp_path / "answer.json")]
-        monkeypatch.setattr(dry_run, "COMMAND", [sys.executable, "-c", code, *files])
-
-    return prepare
 
 
 def run(base, *arguments):
@@ -96,7 +82,7 @@ def note_steps(layout, *, tokens, seconds):
 
 
 def test_a_person_sees_everything(answering, base):
-    answering(PLANNED)
+    answering.prepare(PLANNED.model_dump_json())
 
     shown = " ".join(run(base).output.replace("│", " ").split())
 
@@ -112,7 +98,7 @@ def test_a_person_sees_everything(answering, base):
 
 
 def test_a_program_gets_json(answering, base):
-    answering(PLANNED)
+    answering.prepare(PLANNED.model_dump_json())
 
     result = json.loads(run(base, "--json").output)
 
@@ -123,7 +109,7 @@ def test_a_program_gets_json(answering, base):
 @pytest.mark.parametrize("answer, tokens_per_s", [(AFTER_A_CHECKPOINT, 50.0), (PLANNED, 1000.0)])
 def test_the_speed_of_this_models_own_steps_comes_first(answering, base, answer, tokens_per_s):
     note_steps(Layout(base), tokens=100, seconds=2.0)
-    answering(answer)
+    answering.prepare(answer.model_dump_json())
 
     assert json.loads(run(base, "--json").output)["tokens_per_s"] == tokens_per_s
 
@@ -131,13 +117,13 @@ def test_the_speed_of_this_models_own_steps_comes_first(answering, base, answer,
 def test_a_ledger_that_cannot_be_read_does_not_matter(answering, base):
     Layout(base).create()
     Layout(base).ledger_file.write_bytes(b"no ledger" * 1000)
-    answering(AFTER_A_CHECKPOINT)
+    answering.prepare(AFTER_A_CHECKPOINT.model_dump_json())
 
     assert json.loads(run(base, "--json").output)["tokens_per_s"] == 1000.0
 
 
 def test_what_is_not_known_is_said(answering, base):
-    answering(BESIDE_A_WORKER)
+    answering.prepare(BESIDE_A_WORKER.model_dump_json())
 
     shown = " ".join(run(base).output.replace("│", " ").split())
 
@@ -156,11 +142,11 @@ def test_the_process_is_told_the_settings_and_whether_a_daemon_runs(
     if runs:
         StatusBoard(layout.status_file, daemon_pid=os.getpid()).publish()
     monkeypatch.chdir(tmp_path)
-    answering(PLANNED)
+    answering.prepare(PLANNED.model_dump_json())
 
     run(base, "--set", "training.epochs=3")
 
-    order = DryRunOrder.model_validate_json((tmp_path / "order.json").read_text())
+    order = DryRunOrder.model_validate(answering.order)
     assert (order.file, order.base_dir) == (str(tmp_path / "chat.jsonl"), str(base))
     assert order.settings["training"]["epochs"] == 3
     assert order.daemon_runs == runs
@@ -176,20 +162,20 @@ def test_the_process_is_told_what_a_daemon_would_replay(answering, base, tmp_pat
     ledger.close()
     write_jsonl(tmp_path / "chat.jsonl", rows(3))
     monkeypatch.chdir(tmp_path)
-    answering(PLANNED)
+    answering.prepare(PLANNED.model_dump_json())
     asked = []
 
     for fraction in (0.5, 0):
         run(base, "--set", f"training.replay_fraction={fraction}")
-        asked.append(DryRunOrder.model_validate_json((tmp_path / "order.json").read_text()))
+        asked.append(DryRunOrder.model_validate(answering.order))
 
     assert [[file.job_id for file in order.replayed] for order in asked] == [["old.jsonl"], []]
     assert asked[0].replay_folder == str(layout.finished(Outcome.COMPLETED))
 
 
-@pytest.mark.parametrize("is_bad_config, exit_code", [(True, 78), (False, 1)])
-def test_a_refusal_is_the_commands_error(answering, base, is_bad_config, exit_code):
-    answering(Refused(message="no", is_bad_config=is_bad_config))
+@pytest.mark.parametrize("fault, exit_code", [(FaultKind.BAD_CONFIG, 78), (FaultKind.BAD_DATA, 1)])
+def test_a_refusal_is_the_commands_error(answering, base, fault, exit_code):
+    answering.prepare(Refused(message="no", fault=fault).model_dump_json(), code=exit_code)
 
     with pytest.raises(FileRefused, match=r"^no$") as refused:
         Client(base).data.dry_run(base / "chat.jsonl")
@@ -198,26 +184,12 @@ def test_a_refusal_is_the_commands_error(answering, base, is_bad_config, exit_co
 
 
 def test_bad_settings_are_refused_as_by_the_daemon_and_nothing_is_started(base, monkeypatch):
-    monkeypatch.setattr(dry_run, "COMMAND", ["/no/such/command"])
+    monkeypatch.setattr(one_shot, "command_of", lambda module: ["/no/such/command"])
 
     with pytest.raises(InvalidSettings, match=r"training\.epochs is 0; expected a number") as refused:
         Client(base).data.dry_run(base / "chat.jsonl", ["training.epochs=0"])
 
     assert refused.value.exit_code == 78
-
-
-@pytest.mark.parametrize(
-    "code, told",
-    [
-        ("import os, signal; os.kill(os.getpid(), signal.SIGKILL)", "probably for its memory"),
-        ("raise SystemExit('its last words')", "ended with code 1: its last words"),
-    ],
-)
-def test_a_process_that_ends_without_an_answer_is_told(base, monkeypatch, code, told):
-    monkeypatch.setattr(dry_run, "COMMAND", [sys.executable, "-c", code])
-
-    with pytest.raises(HelperFailed, match=told):
-        Client(base).data.dry_run(base / "chat.jsonl")
 
 
 def test_the_real_process_plans_a_file_where_no_daemon_has_ever_run(base, tmp_path):

@@ -11,7 +11,9 @@ from tests.health import publish
 from tests.support import rows, write_jsonl
 from trainer.config.loader import load_settings
 from trainer.protocol.data_report import DataReport, Finding, TokenLengths
+from trainer.protocol.job import FaultKind
 from trainer.protocol.layout import Layout
+from trainer.protocol.one_shot import Refused
 
 run = runner_of(app)
 
@@ -113,7 +115,8 @@ def test_a_program_gets_the_report(layout, chat, answering):
 
 
 def test_what_keeps_the_process_from_answering_is_the_error(layout, chat, answering):
-    answering.prepare(words="loading the tokenizer\nmodel.base_model is gone\n", code=78)
+    refused = Refused(message="model.base_model is gone", fault=FaultKind.BAD_CONFIG)
+    answering.prepare(refused.model_dump_json(), words="loading the tokenizer\n", code=78)
 
     failure = run(layout, "validate", str(chat)).exception
 

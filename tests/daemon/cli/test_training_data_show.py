@@ -9,8 +9,9 @@ from daemon.cli import training_data_show
 from daemon.cli.training_data import app
 from tests.daemon.cli.runner import runner_of
 from tests.support import rows, write_jsonl
-from trainer.protocol.dry_run import Refused
+from trainer.protocol.job import FaultKind
 from trainer.protocol.layout import Layout
+from trainer.protocol.one_shot import Refused
 from trainer.protocol.show import Shown, ShownExample, ShownToken
 
 run = runner_of(app)
@@ -145,10 +146,10 @@ def test_what_was_cut_off_or_left_out_is_told():
     assert "left out: messages[1], messages[2]; the row has 99 tokens (data.max_length is 64," in text
 
 
-@pytest.mark.parametrize("is_bad_config, code", [(True, 78), (False, 1)])
-def test_a_row_that_cannot_be_trained_is_an_error(layout, chat, answering, is_bad_config, code):
-    refused = Refused(message="chat.jsonl:1: no \x1b[31mrow", is_bad_config=is_bad_config)
-    answering.prepare(refused.model_dump_json())
+@pytest.mark.parametrize("fault, code", [(FaultKind.BAD_CONFIG, 78), (FaultKind.BAD_DATA, 1)])
+def test_a_row_that_cannot_be_trained_is_an_error(layout, chat, answering, fault, code):
+    refused = Refused(message="chat.jsonl:1: no \x1b[31mrow", fault=fault)
+    answering.prepare(refused.model_dump_json(), code=code)
 
     failure = run(layout, "show", str(chat), "--row", "1").exception
 

@@ -4,7 +4,7 @@ import pytest
 
 from daemon.supervision.verdict import End, Verdict, backoff_s, judge
 from trainer.protocol.job import FaultKind, Window
-from trainer.protocol.messages import Faulted, Leaving
+from trainer.protocol.messages import CONNECTION_LOST, Faulted, Leaving
 
 LEAVING = Leaving(reason="told to")
 LAST_WORDS = "last words"
@@ -62,6 +62,19 @@ def test_every_other_end_is_a_crash(exit_code, last_word, message):
 
 def test_without_last_words_there_are_no_details():
     assert judge(End(exit_code=1)).details is None
+
+
+# ---- cut off
+
+
+def test_a_worker_that_was_cut_off_has_no_fault():
+    verdict = judge(End(exit_code=CONNECTION_LOST, stderr_tail=LAST_WORDS))
+
+    assert verdict == Verdict(None, "it was cut off from the daemon", was_preempted=True)
+
+
+def test_a_fault_that_was_still_heard_counts_more_than_being_cut_off():
+    assert judge(End(exit_code=CONNECTION_LOST, last_word=faulted(FaultKind.NAN))).kind is FaultKind.NAN
 
 
 # ---- preempted

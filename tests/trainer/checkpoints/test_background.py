@@ -21,7 +21,7 @@ from tests.trainer.checkpoint_rig import (
     store_in,
     write_files,
 )
-from trainer.checkpoints import ram_folder as memory_folder
+from trainer.checkpoints import ram_folder
 from trainer.checkpoints import store as checkpoints
 from trainer.checkpoints.background import WriteOrder, Writer
 from trainer.checkpoints.retention import Retention
@@ -34,7 +34,7 @@ def memory(tmp_path, monkeypatch):
     """Let an ordinary folder stand in for the memory, so that what is left there can be seen."""
     folder = tmp_path / "memory"
     folder.mkdir()
-    monkeypatch.setattr(memory_folder, "MEMORY", folder)
+    monkeypatch.setattr(ram_folder, "MEMORY", folder)
     return folder
 
 
@@ -58,7 +58,6 @@ def order_for(models, source, **changes):
         ),
         "rules": Retention(),
         "verified": [],
-        "parent_pid": os.getpid(),
     }
     return WriteOrder(**(facts | changes))
 
@@ -194,7 +193,7 @@ def test_a_writer_whose_worker_is_gone_writes_nothing(models, tmp_path):
 
 def test_the_writer_is_another_process_and_loads_no_torch():
     loaded = subprocess.run(
-        [sys.executable, "-c", "import sys, trainer.checkpoints.background; print('torch' in sys.modules)"],
+        [sys.executable, "-c", "import sys, trainer.mains.write_checkpoint; print('torch' in sys.modules)"],
         capture_output=True,
         text=True,
         check=True,
@@ -207,7 +206,7 @@ def test_the_writer_is_another_process_and_loads_no_torch():
 
 
 def test_what_a_crash_left_in_memory_is_removed_at_the_start(models, memory):
-    folder = memory_folder.create(models, room_bytes=1)
+    folder = ram_folder.create(models, room_bytes=1)
     (folder / "model.safetensors").write_bytes(b"left over")
 
     store_in(models).newest_verified()
@@ -218,21 +217,21 @@ def test_what_a_crash_left_in_memory_is_removed_at_the_start(models, memory):
 def test_two_models_folders_do_not_share_their_memory(models, tmp_path, memory):
     other = tmp_path / "other"
 
-    folders = {memory_folder.create(models, room_bytes=1), memory_folder.create(other, room_bytes=1)}
-    memory_folder.remove(models)
+    folders = {ram_folder.create(models, room_bytes=1), ram_folder.create(other, room_bytes=1)}
+    ram_folder.remove(models)
 
     assert len(folders) == 2
     assert len(names_in(memory)) == 1
 
 
 def test_a_link_in_its_place_is_neither_followed_nor_used(models, tmp_path, memory):
-    mine = memory_folder.create(models, room_bytes=1)
+    mine = ram_folder.create(models, room_bytes=1)
     mine.rmdir()
     (tmp_path / "precious").mkdir()
     (tmp_path / "precious" / "file").touch()
     mine.symlink_to(tmp_path / "precious")
 
-    assert memory_folder.create(models, room_bytes=1) is None
+    assert ram_folder.create(models, room_bytes=1) is None
     assert (tmp_path / "precious" / "file").exists()
 
 
@@ -240,7 +239,7 @@ def test_a_link_in_its_place_is_neither_followed_nor_used(models, tmp_path, memo
 def test_the_copy_must_fit_with_some_room_to_spare(models, monkeypatch, free, fits):
     monkeypatch.setattr(os, "statvfs", lambda path: SimpleNamespace(f_bavail=free, f_frsize=1))
 
-    assert (memory_folder.create(models, room_bytes=100) is not None) == fits
+    assert (ram_folder.create(models, room_bytes=100) is not None) == fits
 
 
 @pytest.mark.parametrize("cause", ["no such file system", "full"])
@@ -248,7 +247,7 @@ def test_without_room_in_memory_the_checkpoint_is_written_here(models, monkeypat
     store = store_in(models)
     publish(store, 1)
     if cause == "full":
-        monkeypatch.setattr(memory_folder, "_free_bytes", lambda: TOTAL_BYTES)
+        monkeypatch.setattr(ram_folder, "_free_bytes", lambda: TOTAL_BYTES)
     else:
         memory.rmdir()
     monkeypatch.setattr(checkpoints, "Writer", lambda order: pytest.fail("a process was started"))

@@ -70,11 +70,11 @@ def test_when_no_checkpoint_verifies_none_is_invented(models, how):
         store_in(models).newest_verified()
 
     with pytest.raises(NoUsableCheckpoint, match="all are damaged"):
-        store_in(models).newest_verified()  # also when they were set aside by an earlier start
+        store_in(models).newest_verified()  # also when they were quarantined by an earlier start
     assert names_in(models / "checkpoints") == ["corrupt-step-000000004", "corrupt-step-000000008"]
 
 
-def test_damaged_checkpoints_of_one_name_are_set_aside_side_by_side(models):
+def test_damaged_checkpoints_of_one_name_are_quarantined_side_by_side(models):
     store = store_in(models)
     publish(store, 4)
     for _ in range(2):
@@ -88,7 +88,7 @@ def test_damaged_checkpoints_of_one_name_are_set_aside_side_by_side(models):
     ]
 
 
-def test_a_manifest_of_a_future_format_is_refused_and_not_set_aside(models):
+def test_a_manifest_of_a_future_format_is_refused_and_not_quarantined(models):
     store = store_in(models)
     publish(store, 4)
     newer = publish(store, 8)

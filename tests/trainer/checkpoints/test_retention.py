@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from tests.trainer.checkpoint_rig import damage, names_in, publish, steps_in, store_in, zeroed
 from trainer.checkpoints.publishing import retain
-from trainer.checkpoints.retention import Candidate, Retention, choose_removals, least_bytes
+from trainer.checkpoints.retention import Retention, RetentionCandidate, choose_removals, least_bytes
 from trainer.protocol.checkpoints import read_manifest, verify
 from trainer.protocol.manifest import MANIFEST_NAME
 
@@ -19,7 +19,7 @@ def candidates(number, **of_sequence):
     held, unverified = of_sequence.get("held", ()), of_sequence.get("unverified", ())
     losses = of_sequence.get("losses", {})
     return [
-        Candidate(
+        RetentionCandidate(
             name=str(sequence),
             sequence=sequence,
             num_bytes=10,
@@ -97,7 +97,7 @@ def test_nothing_needs_no_room():
 
 CANDIDATES = st.lists(
     st.builds(
-        Candidate,
+        RetentionCandidate,
         name=st.just(""),
         sequence=st.just(0),
         num_bytes=st.integers(0, 100),
@@ -109,7 +109,7 @@ CANDIDATES = st.lists(
 ).flatmap(
     lambda found: st.permutations(range(1, len(found) + 1)).map(
         lambda order: [
-            Candidate(**{**vars(item), "name": f"step-{number}", "sequence": number})
+            RetentionCandidate(**{**vars(item), "name": f"step-{number}", "sequence": number})
             for item, number in zip(found, order, strict=True)
         ]
     )

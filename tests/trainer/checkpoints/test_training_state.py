@@ -11,7 +11,7 @@ from tests.trainer.engine_rig import assert_same_state, current, loaded, setting
 from trainer.checkpoints.tensor_tree import load_tree
 from trainer.checkpoints.training_state import random_state, restore_random
 from trainer.config.schema import CheckpointSettings
-from trainer.mains.worker import classify
+from trainer.mains.fault_kind import classify
 from trainer.protocol.faults import BrokenModel
 
 

@@ -49,7 +49,7 @@ def test_some_answers_may_be_empty_but_not_all():
     empty = {"role": "assistant", "content": ""}
 
     assert len(read_conversation(messages(empty, ANSWER)).messages) == 2
-    with pytest.raises(BadRow, match="nothing to learn"):
+    with pytest.raises(BadRow, match="nothing to train"):
         read_conversation(messages(empty, empty))
 
 
@@ -105,7 +105,7 @@ def test_some_answers_may_be_empty_but_not_all():
         (messages(ANSWER | {"name": 3}), "messages[0].name is 3; expected a text"),
         (
             messages(ANSWER | {"train": False}, ANSWER | {"weight": 0}),
-            "every message of the assistant has train: false, so there is nothing to learn",
+            "every message of the assistant has train: false, so there is nothing to train",
         ),
         (row() | {"tools": {}}, "tools is an object; expected a list of objects"),
         (row() | {"tools": ["f"]}, 'tools[0] is "f"; expected an object with the schema of a function'),
@@ -129,7 +129,7 @@ def test_some_answers_may_be_empty_but_not_all():
         ),
         (
             messages({"role": "user", "content": "a"}),
-            "no message of the assistant has content, so there is nothing to learn",
+            "no message of the assistant has content, so there is nothing to train",
         ),
     ],
 )
@@ -312,7 +312,7 @@ def test_nothing_in_a_prompt_of_messages_is_learned():
             "completion is an empty list; expected a list with at least one message",
         ),
         ({"text": ["t"]}, 'text[0] is "t"; expected {"type": "text", "text": …}'),
-        ({"text": ""}, "no message of the assistant has content, so there is nothing to learn"),
+        ({"text": ""}, "no message of the assistant has content, so there is nothing to train"),
     ],
 )
 def test_a_row_of_another_format_says_where_what_and_what_was_expected(value, told):

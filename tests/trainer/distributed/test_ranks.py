@@ -1,7 +1,9 @@
-"""Several processes share each step, and learn what one process would have learned."""
+"""Several processes share each step, and train what one process would have trained."""
 
 import math
 import os
+import secrets
+import signal
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
@@ -28,10 +30,15 @@ from tests.trainer.engine_rig import (
 )
 from trainer.config.loader import BadConfig
 from trainer.config.schema import Settings, TrainingSettings
+from trainer.distributed.followers import FollowerLauncher, StartedFollower
 from trainer.distributed.ranks import visible_gpus
+from trainer.protocol.child_process import own_environment
+from trainer.protocol.handshake import SECRET_VARIABLE
 from trainer.protocol.messages import PreviewMade, StartJob, StepReport, SuiteScored
+from trainer.protocol.tcp import Listener
 from trainer.session.engine import TrainerEngine
 
+FOLLOWER_STARTS_S = 240.0  # it imports torch before it connects, on a machine that may be busy
 FITS = 100  # tokens at once: every row of six ragged ones alone, but not half of them together
 Prepare = Callable[[TrainerEngine], Any]
 
@@ -48,10 +55,11 @@ def steps_of(
     stop_at: int | None = None,
     prepare: Prepare = lambda engine: None,
     told: Told | None = None,
+    followers: FollowerLauncher | None = None,
 ) -> list[StepReport]:
     """Train files, each with its changes of the training settings; return the steps taken."""
     told = Told() if told is None else told
-    engine = TrainerEngine(settings, base_dir=base, on_event=told.append)
+    engine = TrainerEngine(settings, base_dir=base, on_event=told.append, followers=followers)
     engine.load()
     try:
         prepare(engine)
@@ -209,7 +217,7 @@ def test_a_step_that_is_not_finite_in_one_process_is_applied_by_none(base, tiny_
 
 
 @pytest.mark.usefixtures("forked_followers")
-def test_a_process_whose_memory_is_too_small_repeats_its_share_alone(base, tiny_folder):
+def test_a_process_whose_memory_is_too_small_repeats_its_shard_alone(base, tiny_folder):
     one, two = (
         settings_with(tiny_folder, training={"processes": number, "batch_size": 6}) for number in (1, 2)
     )
@@ -224,6 +232,56 @@ def test_a_process_whose_memory_is_too_small_repeats_its_share_alone(base, tiny_
 
     assert losses(found) == pytest.approx(losses(expected), abs=1e-5)
     assert max(memories[0].asked) > FITS, "memory was never too small"
+
+
+class FarFollowers:
+    """Starts followers that inherit nothing and share TCP and a folder with the worker."""
+
+    def __init__(self, folder: Path) -> None:
+        self.secret = secrets.token_hex(32)
+        self.meeting_file = folder / "meeting"
+        self.started: list[subprocess.Popen[bytes]] = []
+
+    def start(self, rank: int, *, num_ranks: int, base_dir: Path) -> StartedFollower:
+        self.meeting_file.touch(mode=0o600)
+        listener = Listener("127.0.0.1", self.secret.encode())
+        options = ["--base-dir", str(base_dir), "--rank", str(rank), "--num-ranks", str(num_ranks)]
+        options += ["--meeting-file", str(self.meeting_file), "--connect", listener.address]
+        process = subprocess.Popen(
+            [sys.executable, "-P", "-m", "trainer.mains.follower", *options],
+            stdin=subprocess.DEVNULL,
+            env={**own_environment(), SECRET_VARIABLE: self.secret},
+            start_new_session=True,
+        )
+        endpoint = listener.accept(FOLLOWER_STARTS_S)
+        listener.close()
+        self.started.append(process)
+        return StartedFollower(process, endpoint)
+
+    def close(self) -> None:
+        self.meeting_file.unlink(missing_ok=True)
+
+
+def test_a_process_that_shares_only_a_connection_and_a_folder_learns_the_very_same(base, tiny_folder):
+    settings = settings_with(tiny_folder, training={"processes": 2})
+    file = ("a", ragged(10), {})
+    far = FarFollowers(base("meeting"))
+
+    expected = steps_of(base("here"), settings, file)
+    found = steps_of(base("elsewhere"), settings, file, followers=far)
+
+    assert losses(found) == losses(expected)
+    assert weights_sha256(base("elsewhere")) == weights_sha256(base("here"))
+    assert [process.returncode for process in far.started] == [-signal.SIGKILL]
+
+
+def test_a_process_elsewhere_ends_when_its_connection_does(base):
+    far = FarFollowers(base("meeting"))
+    started = far.start(1, num_ranks=2, base_dir=base("work"))
+
+    started.endpoint.close()
+
+    assert far.started[0].wait(FOLLOWER_STARTS_S) in (0, 1)
 
 
 LEADER = """

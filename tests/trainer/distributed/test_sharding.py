@@ -6,7 +6,7 @@ import pytest
 
 from tests.trainer.step_rig import bundle, example
 from trainer.config.schema import TrainingSettings
-from trainer.distributed.sharding import ORDERS, TakeStep, deal, threads_of_each
+from trainer.distributed.sharding import ORDERS, TakeStep, shard_step, threads_of_each
 
 
 @pytest.mark.parametrize(
@@ -23,34 +23,34 @@ def test_the_longest_row_left_goes_to_who_has_the_fewest_tokens(lengths, num_ran
     step = bundle(example(5))
     step.examples = [example(length) for length in lengths]
 
-    shares = deal(step, num_ranks)
+    shards = shard_step(step, num_ranks)
 
-    assert [[len(one.token_ids) for one in share.examples] for share in shares] == dealt
+    assert [[len(one.token_ids) for one in shard.examples] for shard in shards] == dealt
 
 
-def test_every_share_counts_the_supervised_tokens_of_the_whole_step():
+def test_every_shard_counts_the_supervised_tokens_of_the_whole_step():
     step = bundle(example(5), example(9))
 
-    assert [share.num_items for share in deal(step, 2)] == [12, 12]
+    assert [shard.num_items for shard in shard_step(step, 2)] == [12, 12]
 
 
 def test_every_process_has_noise_of_its_own_that_depends_on_the_steps_seed_alone():
-    first, again, other = (deal(bundle(noise_seed=seed), 3) for seed in (7, 7, 8))
+    first, again, other = (shard_step(bundle(step_seed=seed), 3) for seed in (7, 7, 8))
 
-    seeds = [share.noise_seed for share in first]
+    seeds = [shard.step_seed for shard in first]
 
-    assert seeds == [share.noise_seed for share in again]
-    assert len({*seeds, *(share.noise_seed for share in other)}) == 6
+    assert seeds == [shard.step_seed for shard in again]
+    assert len({*seeds, *(shard.step_seed for shard in other)}) == 6
     assert all(0 <= seed < 2**63 for seed in seeds)
 
 
-def test_a_share_is_the_same_after_its_way_to_another_process():
-    share = deal(bundle(example(5), example(9), example(4), noise_seed=3, micro_batch_tokens=12), 2)[1]
+def test_a_shard_is_the_same_after_its_way_to_another_process():
+    shard = shard_step(bundle(example(5), example(9), example(4), step_seed=3, micro_batch_tokens=12), 2)[1]
 
-    as_json = TakeStep.of(share).model_dump(mode="json")
+    as_json = TakeStep.of(shard).model_dump(mode="json")
     received = ORDERS.validate_python(as_json)
 
-    assert received.share() == share
+    assert received.shard() == shard
 
 
 @pytest.mark.parametrize(

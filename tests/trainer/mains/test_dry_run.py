@@ -17,20 +17,21 @@ from tests.trainer.step_rig import bundle, example
 from trainer.config.schema import Settings
 from trainer.evaluation.validation import load_validation_examples
 from trainer.mains import dry_run
-from trainer.protocol.dry_run import DryRunOrder, Planned, Refused
-from trainer.protocol.job import EarlierFile
+from trainer.protocol.dry_run import DryRunOrder, Planned
+from trainer.protocol.job import EarlierFile, FaultKind
+from trainer.protocol.one_shot import OrderRefused, Refused
 from trainer.session import engine as engine_module
-from trainer.session.batch_size_finder import Choice
+from trainer.session.batch_size_finder import BatchSizeChoice
 from trainer.session.engine import TrainerEngine
-from trainer.session.trial_steps import TIME_LIMIT_S, Survey, rehearse, survey
-from trainer.step.forward import Forward, Way
+from trainer.session.trial_steps import TIME_LIMIT_S, StepStatistics, collect_statistics, take_trial_steps
+from trainer.step.forward import Forward, ForwardStrategy
 
 NO_MODEL: Any = SimpleNamespace(
     config=SimpleNamespace(_attn_implementation="sdpa"),
     set_attn_implementation=lambda name: None,
     modules=list,
 )
-PADDING = Forward(NO_MODEL, Way())
+PADDING = Forward(NO_MODEL, ForwardStrategy())
 
 RATES = {"warmup_steps": 4, "learning_rate": 1e-3}
 
@@ -45,15 +46,13 @@ def order(base_dir: Path, file: Path, settings: Settings, *, daemon_runs: bool =
 
 
 def refusal(base_dir: Path, file: Path, settings: Settings) -> Refused:
-    answer = dry_run.answer(order(base_dir, file, settings))
-    assert isinstance(answer, Refused)
-    return answer
+    with pytest.raises(OrderRefused) as refused:
+        dry_run.dry_run(order(base_dir, file, settings))
+    return refused.value.as_message
 
 
 def plan(base_dir: Path, file: Path, settings: Settings) -> Planned:
-    answer = dry_run.answer(order(base_dir, file, settings))
-    assert isinstance(answer, Planned), answer
-    return answer
+    return dry_run.dry_run(order(base_dir, file, settings))
 
 
 def everything_in(folder: Path) -> dict[str, tuple[int, str]]:
@@ -89,8 +88,10 @@ def test_the_numbers_are_those_of_the_file(tmp_path, base_dir, tiny_folder):
     assert planned.micro_batches_per_step == 1
     assert (planned.first_learning_rate, planned.last_learning_rate) == (2e-4, 1e-3)
     assert planned.checkpoint is None
-    assert planned.rehearsal is not None
-    assert planned.rehearsal.peak_bytes > 3 * 4 * 1_100_000  # weights, gradients and the optimizer's averages
+    assert planned.trial_steps is not None
+    assert (
+        planned.trial_steps.peak_bytes > 3 * 4 * 1_100_000
+    )  # weights, gradients and the optimizer's averages
 
 
 def test_nothing_in_the_working_directory_is_touched(tmp_path, base_dir, tiny_folder):
@@ -135,7 +136,7 @@ def test_settings_are_refused_as_by_a_worker(tmp_path, base_dir, tiny_folder):
     locked = refusal(base_dir, file, settings_with(tiny_folder, data={"max_length": 64}))
     missing = refusal(base_dir, file, settings_with(tiny_folder, validation={"file": "gone.jsonl"}))
 
-    assert (locked.is_bad_config, missing.is_bad_config) == (True, True)
+    assert locked.fault is missing.fault is FaultKind.BAD_CONFIG
     assert locked.message.startswith("data.max_length is 64, but the checkpoints in models/")
     assert missing.message.startswith(f"validation.file is {base_dir / 'gone.jsonl'}: No such file")
 
@@ -146,7 +147,7 @@ def test_what_cannot_be_loaded_is_nobodys_setting_and_named_by_its_place(tmp_pat
 
     refused = refusal(base_dir, file, settings_with(tiny_folder))
 
-    assert not refused.is_bad_config
+    assert refused.fault is FaultKind.ENVIRONMENT
     assert (
         f"none of the checkpoints in {base_dir / 'models' / 'checkpoints'} can be trusted" in refused.message
     )
@@ -164,7 +165,7 @@ def test_a_file_that_would_fail_is_refused_before_a_model_is_loaded(tmp_path, ba
 
     refused = refusal(base_dir, file, settings_with("./gone"))
 
-    assert refused == Refused(message=refused.message, is_bad_config=False)
+    assert refused == Refused(message=refused.message, fault=FaultKind.BAD_DATA)
     assert refused.message.startswith(f"{file}: {told}")
 
 
@@ -209,7 +210,7 @@ def test_several_processes_are_tried_as_one_and_no_other_is_started(
 
     planned = plan(base_dir, file, settings_with(tiny_folder, training=RATES | {"processes": 2}))
 
-    assert planned.rehearsal is not None
+    assert planned.trial_steps is not None
     assert planned.notices == (
         "training.processes is 2, but one was tried here: expect up to 2 times its speed; each needs as much "
         "memory",
@@ -224,35 +225,35 @@ def test_more_processes_than_gpus_are_refused_as_by_a_worker(tmp_path, base_dir,
 
     refused = refusal(base_dir, file, settings_with(tiny_folder, training={"processes": 2}))
 
-    assert refused.is_bad_config
+    assert refused.fault is FaultKind.BAD_CONFIG
     assert refused.message.startswith("training.processes is 2, but GPUs that can be used: 1; expected")
 
 
 def test_nothing_is_measured_beside_a_daemon(tmp_path, base_dir, tiny_folder, monkeypatch):
-    monkeypatch.setattr(engine_module, "measure_best_budget", refuse)
+    monkeypatch.setattr(engine_module, "measure_best_batch_size", refuse)
     settings = settings_with(tiny_folder, training=RATES | {"micro_batch_tokens": "auto"})
     file = write_jsonl(tmp_path / "chat.jsonl", rows(7))
 
-    planned = dry_run.answer(order(base_dir, file, settings, daemon_runs=True))
+    planned = dry_run.dry_run(order(base_dir, file, settings, daemon_runs=True))
 
-    assert isinstance(planned, Planned), planned
     assert (planned.micro_batch_tokens, planned.micro_batches_per_step, planned.padding_fraction) == (
         None,
     ) * 3
-    assert planned.rehearsal is not None
+    assert planned.trial_steps is not None
     [notice] = planned.notices
     assert "the best number is found when training starts" in notice
 
 
 def test_what_a_worker_has_found_is_used_beside_it(tmp_path, base_dir, tiny_folder, monkeypatch):
-    monkeypatch.setattr(engine_module, "measure_best_budget", lambda *_, **__: Choice(40, "it is"))
+    monkeypatch.setattr(
+        engine_module, "measure_best_batch_size", lambda *_, **__: BatchSizeChoice(40, "it is")
+    )
     settings = settings_with(tiny_folder, training=RATES | {"micro_batch_tokens": "auto"})
     TrainerEngine(settings, base_dir=base_dir).load()
     file = write_jsonl(tmp_path / "chat.jsonl", rows(7))
 
-    planned = dry_run.answer(order(base_dir, file, settings, daemon_runs=True))
+    planned = dry_run.dry_run(order(base_dir, file, settings, daemon_runs=True))
 
-    assert isinstance(planned, Planned), planned
     assert (planned.micro_batch_tokens, planned.notices) == (40, ())
 
 
@@ -267,9 +268,8 @@ def test_replayed_rows_are_counted(tmp_path, base_dir, tiny_folder):
         update={"replayed": (replayed,), "replay_folder": str(tmp_path)}
     )
 
-    alone, mixed = plan(base_dir, file, without), dry_run.answer(asked)
+    alone, mixed = plan(base_dir, file, without), dry_run.dry_run(asked)
 
-    assert isinstance(mixed, Planned), mixed
     assert (alone.steps, mixed.steps) == (2, 3)  # of three rows each, of which one is replayed
     assert mixed.tokens > alone.tokens
 
@@ -279,7 +279,7 @@ def test_a_worker_is_not_robbed_of_its_gpu(base_dir):
     engine: Any = SimpleNamespace(trainer=trainer)
     asked = order(base_dir, base_dir, Settings(), daemon_runs=True)
 
-    assert dry_run._rehearsal(asked, engine, Survey(PADDING)) is None
+    assert dry_run._take_trial_steps(asked, engine, StepStatistics(PADDING)) is None
 
 
 # ---- parts
@@ -288,7 +288,7 @@ def test_a_worker_is_not_robbed_of_its_gpu(base_dir):
 def test_rows_end_to_end_have_no_padding():
     rows = bundle(example(4), example(5), micro_batch_tokens=10)
 
-    found = survey([rows], Forward(NO_MODEL, Way(lays_end_to_end=True)))
+    found = collect_statistics([rows], Forward(NO_MODEL, ForwardStrategy(lays_end_to_end=True)))
 
     assert (found.padding_fraction, found.largest_tokens) == (0.0, 9)
 
@@ -297,7 +297,7 @@ def test_padding_micro_batches_and_the_largest_step_are_counted():
     small = bundle(example(4), example(5), micro_batch_tokens=10)  # 2 x 5, of which 9 are no padding
     large = bundle(example(6), example(7), micro_batch_tokens=10)  # 6 and 7
 
-    found = survey([small, large], PADDING)
+    found = collect_statistics([small, large], PADDING)
 
     assert (found.micro_batches_per_step, found.padding_fraction) == (1.5, pytest.approx(1 / 23))
     assert found.largest == [small]
@@ -323,9 +323,9 @@ def test_the_largest_step_is_taken_twice_and_others_as_long_as_there_is_time(ste
     trainer: Any = FakeTrainer(clock, step_s)
     meter: Any = SimpleNamespace(reset=lambda: None, peak_bytes=lambda: 7)
     large, small = bundle(example(8)), bundle(example(5))
-    found = Survey(PADDING, largest=[large], ordinary=[small, small])
+    found = StepStatistics(PADDING, largest=[large], ordinary=[small, small])
 
-    rehearsal = rehearse(trainer, found, meter=meter, clock=clock)
+    trial = take_trial_steps(trainer, found, meter=meter, clock=clock)
 
     assert trainer.taken[:2] == [large, large]
-    assert (rehearsal.steps, rehearsal.tokens_per_s, rehearsal.peak_bytes) == (steps, tokens_per_s, 7)
+    assert (trial.steps, trial.tokens_per_s, trial.peak_bytes) == (steps, tokens_per_s, 7)

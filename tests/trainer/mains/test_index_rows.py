@@ -1,6 +1,5 @@
 """Rows of completed files are remembered by another process, which finds them wherever they have got to."""
 
-import os
 import shutil
 import signal
 import subprocess
@@ -13,12 +12,12 @@ from tests.support import rows, write_jsonl
 from tests.trainer.engine_rig import settings_with, train
 from trainer.config.schema import DataSettings
 from trainer.data.checks.seen_rows import FILE_NAME, SeenRows
-from trainer.mains import index_rows as remember
+from trainer.mains import index_rows
 from trainer.protocol.files import file_sha256
 from trainer.protocol.job import JobRecord, Outcome
 from trainer.protocol.messages import Notice
-from trainer.session import row_indexing as row_memory
-from trainer.session.row_indexing import CompletedFile, Remembered, RememberOrder, RowMemory, ask
+from trainer.session import row_indexing
+from trainer.session.row_indexing import CompletedFile, Indexed, IndexOrder, RowIndexer, run_indexing
 
 
 @pytest.fixture
@@ -43,9 +42,8 @@ def order_for(models, folders, *files, **changes):
         "max_rows": 1000,
         "max_line_bytes": 10_000,
         "fields": {},
-        "parent_pid": os.getpid(),
     }
-    return RememberOrder(**(facts | changes))
+    return IndexOrder(**(facts | changes))
 
 
 def num_rows(models):
@@ -63,9 +61,9 @@ def record(file, outcome=Outcome.COMPLETED):
 def test_another_process_remembers_the_rows_of_files_in_both_folders(models, folders):
     files = [completed(folders[0]), completed(folders[1], 4, name="\udcff.jsonl", start=10)]
 
-    remembered = ask(order_for(models, folders, *files))
+    remembered = run_indexing(order_for(models, folders, *files))
 
-    assert remembered == Remembered(done=[file.sha256 for file in files], messages=[])
+    assert remembered == Indexed(done=[file.sha256 for file in files], messages=[])
     assert num_rows(models) == 7
 
 
@@ -73,7 +71,7 @@ def test_a_file_that_got_a_number_is_found_among_others(models, folders):
     completed(folders[1], 5, start=100)
     file = completed(folders[1], as_name="chat-7.jsonl")
 
-    remembered = remember.carry_out(order_for(models, folders, file))
+    remembered = index_rows.carry_out(order_for(models, folders, file))
 
     assert remembered.done == [file.sha256]
     assert num_rows(models) == 3
@@ -81,7 +79,7 @@ def test_a_file_that_got_a_number_is_found_among_others(models, folders):
 
 def test_a_file_that_moves_on_meanwhile_is_found_at_the_second_look(models, folders, monkeypatch):
     file = completed(folders[0])
-    names = remember._list
+    names = index_rows._list
 
     def list_and_move(listed):
         found = names(listed)
@@ -89,9 +87,9 @@ def test_a_file_that_moves_on_meanwhile_is_found_at_the_second_look(models, fold
             (folders[0] / file.name).rename(folders[1] / file.name)
         return found
 
-    monkeypatch.setattr(remember, "_list", list_and_move)
+    monkeypatch.setattr(index_rows, "_list", list_and_move)
 
-    remember.carry_out(order_for(models, folders, file))
+    index_rows.carry_out(order_for(models, folders, file))
 
     assert num_rows(models) == 3
 
@@ -100,16 +98,16 @@ def test_a_file_that_somebody_removed_or_changed_is_not_asked_for_again(models, 
     gone, changed = CompletedFile(name="gone.jsonl", sha256="0" * 64), completed(folders[1])
     write_jsonl(folders[1] / changed.name, rows(3, start=50))
 
-    remembered = remember.carry_out(order_for(models, folders, gone, changed))
+    remembered = index_rows.carry_out(order_for(models, folders, gone, changed))
 
-    assert remembered == Remembered(done=[gone.sha256, changed.sha256], messages=[])
+    assert remembered == Indexed(done=[gone.sha256, changed.sha256], messages=[])
     assert num_rows(models) == 0
 
 
 def test_malformed_rows_are_passed_over(models, folders):
     path = write_jsonl(folders[1] / "a.jsonl", [*rows(2), "no json", *rows(2, start=5)])
 
-    remember.carry_out(order_for(models, folders, CompletedFile(name="a.jsonl", sha256=file_sha256(path))))
+    index_rows.carry_out(order_for(models, folders, CompletedFile(name="a.jsonl", sha256=file_sha256(path))))
 
     assert num_rows(models) == 4
 
@@ -118,11 +116,11 @@ def test_rows_are_not_remembered_where_checkpoints_need_the_room(models, folders
     monkeypatch.setattr(shutil, "disk_usage", lambda path: SimpleNamespace(free=5_000))
     file = completed(folders[1])
 
-    remembered = remember.carry_out(order_for(models, folders, file))
+    remembered = index_rows.carry_out(order_for(models, folders, file))
 
     assert remembered.done == []
     assert remembered.messages[0].startswith(
-        "the rows of completed files were not remembered: 3 rows need up to "
+        "the rows of completed files were not indexed: 3 rows need up to "
     )
     assert "but 5,000 are free" in remembered.messages[0]
     assert num_rows(models) == 0
@@ -132,17 +130,17 @@ def test_a_damaged_index_is_told_of_and_begun_anew(models, folders):
     (models / FILE_NAME).write_bytes(b"damaged" * 1000)
     file = completed(folders[1])
 
-    remembered = ask(order_for(models, folders, file))
+    remembered = run_indexing(order_for(models, folders, file))
 
     assert remembered.done == [file.sha256]
-    assert "it was set aside as seen_rows.sqlite3.corrupt" in remembered.messages[0]
+    assert "it was quarantined as seen_rows.sqlite3.corrupt" in remembered.messages[0]
     assert num_rows(models) == 3
 
 
 def test_an_index_that_cannot_be_opened_is_told_of_and_the_files_are_asked_for_again(models, folders):
     (models / FILE_NAME).mkdir()
 
-    remembered = remember.carry_out(order_for(models, folders, completed(folders[1])))
+    remembered = index_rows.carry_out(order_for(models, folders, completed(folders[1])))
 
     assert remembered.done == []
     assert "unable to open database file" in remembered.messages[0]
@@ -153,7 +151,7 @@ def test_a_process_whose_worker_is_gone_remembers_nothing(models, folders):
     gone.wait()
 
     with pytest.raises(OSError, match=f"ended with code {-signal.SIGKILL}"):
-        ask(order_for(models, folders, completed(folders[1]), parent_pid=gone.pid))
+        run_indexing(order_for(models, folders, completed(folders[1]), parent_pid=gone.pid))
 
     assert not (models / FILE_NAME).exists()
 
@@ -161,7 +159,7 @@ def test_a_process_whose_worker_is_gone_remembers_nothing(models, folders):
 # ---- what the worker keeps of it
 
 
-def asked_of(memory, monkeypatch, *answers):
+def asked_of(indexer, monkeypatch, *answers):
     orders, answers = [], iter(answers)
 
     def answer_next(order):
@@ -171,30 +169,30 @@ def asked_of(memory, monkeypatch, *answers):
             raise answer
         return answer
 
-    monkeypatch.setattr(row_memory, "ask", answer_next)
+    monkeypatch.setattr(row_indexing, "run_indexing", answer_next)
     return orders
 
 
 def test_a_completed_file_is_given_once_and_one_that_failed_again(models, monkeypatch):
     one, two = (CompletedFile(name=name, sha256=name) for name in ("one", "two"))
-    memory = RowMemory(models, [])
-    done = Remembered(done=["one"], messages=["it is told"])
-    orders = asked_of(memory, monkeypatch, done, OSError("no memory"), Remembered(done=["two"], messages=[]))
+    indexer = RowIndexer(models, [])
+    done = Indexed(done=["one"], messages=["it is told"])
+    orders = asked_of(indexer, monkeypatch, done, OSError("no memory"), Indexed(done=["two"], messages=[]))
 
     for _ in range(3):
-        memory.remember([record(one), record(two)], DataSettings()).result()
+        indexer.index([record(one), record(two)], DataSettings()).result()
 
-    assert memory.remember([record(one), record(two)], DataSettings()) is None
+    assert indexer.index([record(one), record(two)], DataSettings()) is None
     assert orders == [["one", "two"], ["two"], ["two"]]
-    assert memory.take_messages() == ["it is told", "no memory"]
-    assert memory.take_messages() == []
+    assert indexer.take_messages() == ["it is told", "no memory"]
+    assert indexer.take_messages() == []
 
 
 @pytest.mark.parametrize("outcome", [Outcome.FAILED, Outcome.SKIPPED])
 def test_only_completed_files_are_remembered(models, outcome):
     file = CompletedFile(name="one", sha256="one")
 
-    assert RowMemory(models, []).remember([record(file, outcome)], DataSettings()) is None
+    assert RowIndexer(models, []).index([record(file, outcome)], DataSettings()) is None
 
 
 # ---- the engine
@@ -211,7 +209,7 @@ def trained(base_dir, tiny_folder, job_file, validation):
 
 def test_a_completed_file_is_remembered_once_a_checkpoint_has_it(base_dir, tiny_folder, job_file):
     engine, _ = trained(base_dir, tiny_folder, job_file, "deep")
-    engine._row_memory.close()
+    engine._row_indexer.close()
 
     assert num_rows(base_dir / "models") == 7
 
@@ -220,20 +218,20 @@ def test_a_completed_file_is_remembered_once_a_checkpoint_has_it(base_dir, tiny_
 def test_nothing_is_remembered_unless_the_look_is_deep(base_dir, tiny_folder, job_file, validation):
     engine, _ = trained(base_dir, tiny_folder, job_file, validation)
 
-    assert engine._row_memory._given == set()
+    assert engine._row_indexer._given == set()
 
 
 def test_a_file_that_was_not_remembered_is_when_the_next_run_begins(base_dir, tiny_folder, job_file):
     trained(base_dir, tiny_folder, job_file, "standard")
 
     engine, _ = train(base_dir, settings_with(tiny_folder, data={"validation": "deep"}), [])
-    engine._row_memory.close()
+    engine._row_indexer.close()
 
     assert num_rows(base_dir / "models") == 7
 
 
 def test_what_went_wrong_is_told_and_stops_nothing(base_dir, tiny_folder, job_file, monkeypatch):
-    monkeypatch.setattr(RowMemory, "take_messages", lambda memory: ["the disk is full"])
+    monkeypatch.setattr(RowIndexer, "take_messages", lambda indexer: ["the disk is full"])
 
     _, told = trained(base_dir, tiny_folder, job_file, "deep")
 
@@ -245,8 +243,10 @@ def test_a_file_whose_rows_have_other_names_now_is_not_taken_for_one_without_row
     path = write_jsonl(folders[1] / "a.jsonl", content)
     file = CompletedFile(name="a.jsonl", sha256=file_sha256(path))
 
-    remember.carry_out(order_for(models, folders, file))
+    index_rows.carry_out(order_for(models, folders, file))
     assert num_rows(models) == 0
 
-    remember.carry_out(order_for(models, folders, file, fields={"prompt": "frage", "completion": "antwort"}))
+    index_rows.carry_out(
+        order_for(models, folders, file, fields={"prompt": "frage", "completion": "antwort"})
+    )
     assert num_rows(models) == 3

@@ -1,5 +1,6 @@
-"""A file is looked at in a process of its own, by the code of a worker, and nothing is kept."""
+"""A file is inspected in a process of its own, by the code of a worker, and nothing is kept."""
 
+import errno
 import json
 import shutil
 import subprocess
@@ -16,6 +17,8 @@ from trainer.mains import inspect_file as inspection
 from trainer.model.tiny import _tokenizer
 from trainer.protocol.data_report import DataReport, InspectionOrder
 from trainer.protocol.faults import ModelUnavailable
+from trainer.protocol.job import FaultKind
+from trainer.protocol.one_shot import Refused
 
 
 def order(base: Path, file: Path, *, deep: bool = False, model: Any = "tiny", **data: Any) -> InspectionOrder:
@@ -150,11 +153,12 @@ def test_the_process_says_why_there_is_no_report(base_dir, tmp_path, seven_rows)
     bad_profile["settings"]["profile"]["name"] = "rot13"
     bad_settings = run_as_a_process(InspectionOrder.model_validate(bad_profile))
 
-    assert (no_file.returncode, no_file.stdout) == (1, "")
-    assert "gone.jsonl" in no_file.stderr
+    found = [Refused.model_validate_json(result.stdout) for result in (no_file, bad_settings)]
+    assert [result.returncode for result in (no_file, bad_settings)] == [1, 78]
+    assert [refused.fault for refused in found] == [FaultKind.ENVIRONMENT, FaultKind.BAD_CONFIG]
+    assert (found[0].errno, "gone.jsonl" in found[0].message) == (errno.ENOENT, True)
+    assert 'profile.name is "rot13"' in found[1].message
     assert "Traceback" not in no_file.stderr
-    assert (bad_settings.returncode, bad_settings.stdout) == (78, "")
-    assert 'profile.name is "rot13"' in bad_settings.stderr
 
 
 def test_an_order_and_a_report_are_plain_json(look):

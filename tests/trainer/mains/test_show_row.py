@@ -1,8 +1,5 @@
 """A row is shown token by token, as it would be trained, without loading a model."""
 
-import json
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -10,9 +7,10 @@ import pytest
 
 from tests.support import row, write_jsonl
 from trainer.config.schema import Settings
-from trainer.mains.show_row import answer
-from trainer.protocol.dry_run import Refused
-from trainer.protocol.show import SHOW_ANSWERS, Shown, ShownExample, ShowOrder
+from trainer.mains import show_row
+from trainer.protocol.job import FaultKind
+from trainer.protocol.one_shot import OrderRefused, ask
+from trainer.protocol.show import Shown, ShownExample, ShowOrder
 
 QUESTIONS = ["one", "two", "three"]
 LONG_ROW = {
@@ -34,9 +32,7 @@ def order(file: Path, line: int, tiny_folder: Path, **data: Any) -> ShowOrder:
 
 
 def show(file: Path, line: int, tiny_folder: Path, **data: Any) -> Shown:
-    shown = answer(order(file, line, tiny_folder, **data))
-    assert isinstance(shown, Shown), shown
-    return shown
+    return show_row.show(order(file, line, tiny_folder, **data))
 
 
 def text_of(example: ShownExample, *turns: int | None, trained: bool | None = None) -> str:
@@ -111,25 +107,17 @@ def test_a_row_that_would_not_be_trained_is_refused_naming_its_line(
 ):
     file = write_jsonl(tmp_path / "a.jsonl", [row(), {"messages": 3}])
 
-    refused = answer(order(file, line, tiny_folder, **data))
+    with pytest.raises(OrderRefused) as refused:
+        show(file, line, tiny_folder, **data)
 
-    assert isinstance(refused, Refused)
-    assert refused.message.startswith(f"{file}:{line}: ")
-    assert message in refused.message
-    assert not refused.is_bad_config
+    assert str(refused.value).startswith(f"{file}:{line}: ")
+    assert message in str(refused.value)
+    assert refused.value.fault is FaultKind.BAD_DATA
 
 
-def test_the_process_answers_in_json(tmp_path, tiny_folder):
+def test_the_process_answers(tmp_path, tiny_folder):
     file = write_jsonl(tmp_path / "a.jsonl", [row("Say 1.", "1")])
-    asked = json.dumps(order(file, 1, tiny_folder).model_dump(mode="json"))
 
-    result = subprocess.run(
-        [sys.executable, "-P", "-m", "trainer.mains.show_row"],
-        input=asked.encode(),
-        capture_output=True,
-        check=True,
-    )
+    shown = ask("trainer.mains.show_row", order(file, 1, tiny_folder), Shown)
 
-    shown = SHOW_ANSWERS.validate_json(result.stdout)
-    assert isinstance(shown, Shown)
     assert text_of(shown.examples[0], trained=True) == "1<|im_end|>"

@@ -15,7 +15,8 @@ from tests.support import eventually
 from trainer.config.loader import BadConfig
 from trainer.config.lock import LockedSetting
 from trainer.mains import worker as worker_module
-from trainer.mains.worker import ORPHAN_GRACE_S, Line, beat, classify, describe
+from trainer.mains.fault_kind import classify, describe
+from trainer.mains.worker import ORPHAN_GRACE_S, DaemonLink, beat
 from trainer.profiles.base import BadProfileOption, BrokenProfile, UnknownProfile
 from trainer.profiles.registry import make_profile
 from trainer.protocol.channel import Channel
@@ -99,14 +100,14 @@ def test_a_profile_that_cannot_be_honoured_is_a_bad_config(name, options, messag
 
 
 class Beats:
-    """Stands in for the line: notes what is told, and ends the beating after so many."""
+    """Stands in for the link to the daemon: notes what is told, and ends the beating after so many."""
 
     def __init__(self, number: int) -> None:
         self.told: list[Heartbeat] = []
         self._number = number
 
-    def beat(self, look: Callable[[], Heartbeat]) -> None:
-        self.told.append(look())
+    def beat(self, observe: Callable[[], Heartbeat]) -> None:
+        self.told.append(observe())
 
     def wait(self, timeout_s: float) -> bool:
         return len(self.told) == self._number
@@ -116,7 +117,7 @@ def test_heartbeats_tell_what_is_done_and_how_much_of_it(monkeypatch):
     beats = Beats(2)
     reporter = Reporter(lambda event: None)
     reporter.section = "training"
-    monkeypatch.setattr(beats, "beat", lambda look: (beats.told.append(look()), reporter.tick()))
+    monkeypatch.setattr(beats, "beat", lambda observe: (beats.told.append(observe()), reporter.tick()))
 
     beat(beats, beats, SimpleNamespace(reporter=reporter))
 
@@ -148,8 +149,8 @@ def test_a_worker_without_its_daemon_is_given_a_minute_but_its_save_is_never_cut
     monkeypatch.setattr(worker_module, "time", SimpleNamespace(sleep=sleep))
     monkeypatch.setattr(worker_module, "os", SimpleNamespace(_exit=lambda code: ended.set()))
     ours, theirs = socket.socketpair()
-    line = Line(Channel(theirs, COMMANDS))
-    line.is_saving = lambda: sum(slept) < saves_for_s
+    link = DaemonLink(Channel(theirs, COMMANDS))
+    link.is_saving = lambda: sum(slept) < saves_for_s
 
     ours.close()
     begun.set()
@@ -157,5 +158,5 @@ def test_a_worker_without_its_daemon_is_given_a_minute_but_its_save_is_never_cut
 
     assert ORPHAN_GRACE_S == 60.0
     assert sum(slept) == lives_for_s
-    assert (line.is_leaving, line.is_lost, line.get(0).reason) == (True, True, "the daemon is gone")
+    assert (link.is_leaving, link.is_lost, link.get(0).reason) == (True, True, "the daemon is gone")
     theirs.close()

@@ -8,9 +8,9 @@ from pydantic import ValidationError
 
 from trainer.config.lock import LockedSetting
 from trainer.config.schema import CheckpointSettings, Settings
-from trainer.model import template_trial
 from trainer.model.chatml import CHATML, choose_template, with_defaults
 from trainer.model.tiny import _tokenizer
+from trainer.protocol import one_shot
 from trainer.protocol.faults import UnusableModel
 from trainer.session.engine import TrainerEngine
 
@@ -148,9 +148,10 @@ def test_a_template_that_would_take_all_memory_is_refused_when_the_model_is_load
 
 def test_a_template_that_never_ends_is_refused(monkeypatch):
     code = (
-        "from trainer.model import template_trial as trial; trial.CPU_S = 1; raise SystemExit(trial.main())"
+        "import runpy; from trainer.model import template_trial as trial; trial.CPU_S = 1;"
+        "runpy.run_module(trial.MODULE, run_name='__main__')"
     )
-    monkeypatch.setattr(template_trial, "COMMAND", [sys.executable, "-P", "-c", code])
+    monkeypatch.setattr(one_shot, "command_of", lambda module: [sys.executable, "-P", "-c", code])
     tokenizer = _tokenizer()
     tokenizer.chat_template = "{% for i in range(99999) %}{% for j in range(99999) %}{% endfor %}{% endfor %}"
 

@@ -4,7 +4,7 @@ import pytest
 
 from trainer.config.schema import Settings
 from trainer.model import tokenizer_only as lone_tokenizer
-from trainer.model.tokenizer_only import load_lone_tokenizer
+from trainer.model.tokenizer_only import load_tokenizer_only
 from trainer.profiles.registry import make_profile
 from trainer.protocol.faults import ModelUnavailable, UnusableModel
 
@@ -13,7 +13,7 @@ MARKER = "<<ANS_START>>"
 
 def load(base_dir, **model):
     settings = Settings.model_validate({"model": model, "profile": {"name": "regime3"}})
-    return load_lone_tokenizer(settings, make_profile("regime3", {}, base_dir=base_dir), base_dir=base_dir)
+    return load_tokenizer_only(settings, make_profile("regime3", {}, base_dir=base_dir), base_dir=base_dir)
 
 
 def test_tiny_is_built_elsewhere(base_dir):

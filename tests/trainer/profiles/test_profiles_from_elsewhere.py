@@ -16,10 +16,11 @@ import torch
 
 from tests.support import PATIENCE_S, job_for, rows, write_jsonl
 from tests.trainer.engine_rig import Told, loaded, manifest_of, settings_with, train, weights_sha256
-from tests.trainer.session_rig import LEAVE, FakeLearner, Run, start
+from tests.trainer.session_rig import LEAVE, FakeEngine, Run, start
 from tests.trainer.session_rig import settings_with as session_settings
 from tests.trainer.worker_rig import Worker
 from trainer.data.conversation import Conversation, Message
+from trainer.pipeline.job_plan import make_plan
 from trainer.profiles.base import BadProfileOption, BrokenProfile, DataProfile, Generation
 from trainer.profiles.guard import CHECKED_ROWS
 from trainer.profiles.registry import make_profile
@@ -36,9 +37,8 @@ from trainer.protocol.messages import (
     StartJob,
     WorkerReady,
 )
-from trainer.session.open_job import make_plan
 
-PAGE = (Path(__file__).parents[3] / "docs" / "DATA.md").read_text()
+PAGE = (Path(__file__).parents[3] / "docs" / "data" / "profiles.md").read_text()
 CONVERSATION = Conversation((Message("user", "Say 3."), Message("assistant", "3")))
 
 
@@ -445,13 +445,13 @@ def test_what_was_trained_before_a_profile_broke_is_saved(job_file, tmp_path, mo
     last_step = make_plan(job, settings, ()).num_steps - 1
     last_line = make_plan(job, settings, ()).positions(last_step)[0] + 1
     written(tmp_path, returning(f"conversation if line_number != {last_line} else None"))
-    learner = FakeLearner()
+    engine = FakeEngine()
 
     with pytest.raises(BrokenProfile, match=f"at line {last_line} returns None"):
-        Run([start(job, path, settings), LEAVE], learner=learner)
+        Run([start(job, path, settings), LEAVE], engine=engine)
 
-    assert learner.saved_steps == [last_step]
-    assert learner.progress.cursors["a"].step == last_step > 0
+    assert engine.saved_steps == [last_step]
+    assert engine.progress.cursors["a"].step == last_step > 0
 
 
 def test_a_profile_that_breaks_while_the_next_file_is_made_ready_waits_for_its_turn(job_file, tmp_path):
@@ -465,4 +465,4 @@ def test_a_profile_that_breaks_while_the_next_file_is_made_ready_waits_for_its_t
         settings=session_settings(profile={"name": "no_such_file.py:P"}),
     )
 
-    assert run.learner.progress.global_step > 0
+    assert run.engine.progress.global_step > 0

@@ -11,12 +11,12 @@ from trainer.checkpoints.training_state import random_state
 from trainer.config.schema import Settings
 from trainer.session import batch_size_finder as fit
 from trainer.session.batch_size_finder import (
-    Choice,
-    DoesNotPay,
+    BatchSizeChoice,
+    NotWorthwhile,
     Probe,
-    choose_budget,
-    fit_key,
-    measure_best_budget,
+    batch_size_key,
+    choose_batch_size,
+    measure_best_batch_size,
 )
 
 MIB = 1 << 20
@@ -31,35 +31,35 @@ def attempts(speeds: dict[int, Any]) -> Any:
 def test_more_tokens_are_taken_only_where_that_is_worth_it(gain, chosen):
     speeds = {256: {64: 100.0}} | {tokens: {64: 100.0 * gain} for tokens in (512, 1024, 2048)}
 
-    choice = choose_budget(attempts(speeds), most_tokens=4096)
+    choice = choose_batch_size(attempts(speeds), most_tokens=4096)
 
-    assert choice == Choice(chosen, f"{4 * chosen:,} are not faster")
+    assert choice == BatchSizeChoice(chosen, f"{4 * chosen:,} are not faster")
 
 
 def test_one_measurement_that_was_disturbed_does_not_end_the_search():
     speeds = {256: {64: 100.0}, 512: {64: 90.0}, 1024: {64: 150.0}}
 
-    assert choose_budget(attempts(speeds), most_tokens=1024).tokens == 1024
+    assert choose_batch_size(attempts(speeds), most_tokens=1024).tokens == 1024
 
 
 def test_tokens_that_do_not_fit_are_not_chosen():
-    speeds = {256: {64: 100.0}, 512: {64: 200.0}, 1024: DoesNotPay("do not fit into memory")}
+    speeds = {256: {64: 100.0}, 512: {64: 200.0}, 1024: NotWorthwhile("do not fit into memory")}
 
-    choice = choose_budget(attempts(speeds), most_tokens=4096)
+    choice = choose_batch_size(attempts(speeds), most_tokens=4096)
 
-    assert choice == Choice(512, "1,024 do not fit into memory")
+    assert choice == BatchSizeChoice(512, "1,024 do not fit into memory")
 
 
 def test_the_fewest_are_chosen_when_not_even_they_fit():
-    choice = choose_budget(attempts({256: DoesNotPay("do not fit into memory")}), most_tokens=4096)
+    choice = choose_batch_size(attempts({256: NotWorthwhile("do not fit into memory")}), most_tokens=4096)
 
-    assert choice == Choice(256, "even 256 do not fit into memory")
+    assert choice == BatchSizeChoice(256, "even 256 do not fit into memory")
 
 
 def test_no_more_than_the_ceiling_is_tried():
     speeds = {256: {64: 100.0}, 512: {64: 200.0}}
 
-    assert choose_budget(attempts(speeds), most_tokens=1023) == Choice(512, "more are not tried")
+    assert choose_batch_size(attempts(speeds), most_tokens=1023) == BatchSizeChoice(512, "more are not tried")
 
 
 def test_rows_of_all_lengths_that_were_measured_before_count_alike():
@@ -70,7 +70,7 @@ def test_rows_of_all_lengths_that_were_measured_before_count_alike():
         2048: {64: 1, 512: 1},
     }
 
-    assert choose_budget(attempts(speeds), most_tokens=2048).tokens == 1024
+    assert choose_batch_size(attempts(speeds), most_tokens=2048).tokens == 1024
 
 
 # ---- with a model
@@ -122,8 +122,8 @@ def test_what_would_take_more_than_half_of_the_free_memory_is_not_tried(make_tra
     monkeypatch.setattr(fit, "AVERAGES_OF_OPTIMIZER", 0)
     probe = probe_of(trainer, clock=Ticking(), room_bytes=3 * MIB, peak_bytes=MIB)
 
-    assert not isinstance(probe.attempt(256), DoesNotPay)
-    assert probe.attempt(512) == DoesNotPay("would take 0.0 GiB more memory than is safe to take")
+    assert not isinstance(probe.attempt(256), NotWorthwhile)
+    assert probe.attempt(512) == NotWorthwhile("would take 0.0 GiB more memory than is safe to take")
 
 
 def test_room_is_left_for_an_optimizer_that_has_taken_no_step(make_trainer):
@@ -133,8 +133,8 @@ def test_room_is_left_for_an_optimizer_that_has_taken_no_step(make_trainer):
     refused = probe_of(trainer, room_bytes=2 * moments - 2).attempt(256)
     tried = probe_of(trainer, room_bytes=2 * moments + 2, clock=Ticking()).attempt(256)
 
-    assert isinstance(refused, DoesNotPay)
-    assert not isinstance(tried, DoesNotPay)
+    assert isinstance(refused, NotWorthwhile)
+    assert not isinstance(tried, NotWorthwhile)
 
 
 @pytest.mark.parametrize("processes, is_tried", [(1, True), (2, True), (3, False)])
@@ -144,7 +144,7 @@ def test_processes_on_a_cpu_share_its_memory(make_trainer, processes, is_tried):
     meter = FakeMeter(room_bytes=2 * 2 * moments + 4)
     probe = Probe(trainer, max_length=128, meter=meter, processes=processes, clock=Ticking())
 
-    assert isinstance(probe.attempt(256), DoesNotPay) != is_tried
+    assert isinstance(probe.attempt(256), NotWorthwhile) != is_tried
 
 
 def test_what_would_take_too_long_is_not_tried(make_trainer):
@@ -153,7 +153,7 @@ def test_what_would_take_too_long_is_not_tried(make_trainer):
     probe.attempt(256)
     clock.now += fit.TIME_LIMIT_S["cpu"]
 
-    assert probe.attempt(512) == DoesNotPay("would take too long to measure")
+    assert probe.attempt(512) == NotWorthwhile("would take too long to measure")
 
 
 @pytest.mark.parametrize("error", [torch.OutOfMemoryError("CUDA out of memory."), MemoryError()])
@@ -165,7 +165,7 @@ def test_running_out_of_memory_is_an_answer(make_trainer, monkeypatch, error):
 
     monkeypatch.setattr(trainer.model.get_decoder(), "forward", fail)
 
-    assert probe_of(trainer).attempt(256) == DoesNotPay("do not fit into memory")
+    assert probe_of(trainer).attempt(256) == NotWorthwhile("do not fit into memory")
 
 
 def test_other_errors_are_passed_on(make_trainer, monkeypatch):
@@ -183,7 +183,7 @@ def test_measuring_changes_no_bit(make_trainer, monkeypatch):
     before = copy.deepcopy((trainer.model.state_dict(), trainer.optimizer.state_dict(), random_state()))
     told: list[int] = []
 
-    choice = measure_best_budget(trainer, max_length=128, tell=told.append)
+    choice = measure_best_batch_size(trainer, max_length=128, tell=told.append)
 
     weights, optimizer, random = before
     assert choice.tokens in (256, 512)
@@ -198,7 +198,7 @@ def test_measuring_changes_no_bit(make_trainer, monkeypatch):
 def test_the_key_names_what_speed_and_memory_depend_on(make_trainer):
     trainer = make_trainer(device="cpu")
     keys = [
-        fit_key(trainer, Settings.model_validate(sections))
+        batch_size_key(trainer, Settings.model_validate(sections))
         for sections in (
             {},
             {"data": {"max_length": 64}},
@@ -209,6 +209,6 @@ def test_the_key_names_what_speed_and_memory_depend_on(make_trainer):
     ]
 
     trainer.model.lm_head.weight.requires_grad_(False)
-    keys.append(fit_key(trainer, Settings()))
+    keys.append(batch_size_key(trainer, Settings()))
 
     assert len({repr(key) for key in keys}) == 6

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from trainer.session.batch_size_store import FILE_NAME, RememberedBudget
+from trainer.session.batch_size_store import FILE_NAME, BatchSizeFile
 
 KEY = {"model": "abc", "threads": 2}
 
@@ -20,12 +20,12 @@ class Model:
         self.told: list[str] = []
         self._file = file
 
-    def budget(self, *, finds: int = 4096, **key: str) -> RememberedBudget:
+    def batch_sizes(self, *, finds: int = 4096, **key: str) -> BatchSizeFile:
         def measure() -> int:
             self.measured += 1
             return finds
 
-        return RememberedBudget(
+        return BatchSizeFile(
             self._file,
             KEY | key,
             steps_taken=lambda: self.step,
@@ -45,23 +45,26 @@ def model(file: Path) -> Model:
 
 
 def test_only_the_first_start_measures(model):
-    first, again = model.budget().for_new_job(), model.budget(finds=8192).for_new_job()
+    first, again = model.batch_sizes().for_new_job(), model.batch_sizes(finds=8192).for_new_job()
 
     assert (first, again, model.measured) == (4096, 4096, 1)
 
 
 def test_a_number_is_known_once_it_was_measured(model):
-    before = model.budget()
-    model.budget().for_new_job()
+    before = model.batch_sizes()
+    model.batch_sizes().for_new_job()
 
-    assert (before.is_known, model.budget().is_known) == (False, True)
+    assert (before.is_known, model.batch_sizes().is_known) == (False, True)
 
 
 def test_another_model_or_machine_is_measured_for_itself_and_both_are_remembered(model):
-    model.budget().for_new_job()
-    model.budget(finds=512, device="another").for_new_job()
+    model.batch_sizes().for_new_job()
+    model.batch_sizes(finds=512, device="another").for_new_job()
 
-    assert (model.budget().for_new_job(), model.budget(device="another").for_new_job()) == (4096, 512)
+    assert (model.batch_sizes().for_new_job(), model.batch_sizes(device="another").for_new_job()) == (
+        4096,
+        512,
+    )
     assert model.measured == 2
 
 
@@ -81,12 +84,12 @@ def senseless(content: bytes) -> bytes:
 def test_a_damaged_or_foreign_file_is_moved_aside_and_measured_again(
     model: Model, file: Path, spoil: Callable[[bytes], bytes]
 ):
-    model.budget().for_new_job()
+    model.batch_sizes().for_new_job()
     file.write_bytes(spoil(file.read_bytes()))
     content = file.read_bytes()
 
-    assert model.budget(finds=1024).for_new_job() == 1024
-    assert model.budget().for_new_job() == 1024
+    assert model.batch_sizes(finds=1024).for_new_job() == 1024
+    assert model.batch_sizes().for_new_job() == 1024
     assert model.measured == 2
     assert file.with_name("fit.json.damaged").read_bytes() == content
     [told] = model.told
@@ -96,16 +99,16 @@ def test_a_damaged_or_foreign_file_is_moved_aside_and_measured_again(
 def test_what_was_moved_aside_before_stays(model: Model, file: Path):
     for content in ("first", "second"):
         file.write_text(content)
-        model.budget()
+        model.batch_sizes()
 
     assert {path.read_text() for path in file.parent.glob("fit.json*damaged")} == {"first", "second"}
 
 
 def test_a_file_that_cannot_be_written_is_nobodys_fault_but_its_own(tmp_path):
-    budget = Model(tmp_path / "gone" / FILE_NAME).budget
+    batch_sizes = Model(tmp_path / "gone" / FILE_NAME).batch_sizes
 
     with pytest.raises(OSError, match=r"fit\.json.*make room, or allow it") as refused:
-        budget().learn(5)
+        batch_sizes().learn(5)
 
     assert refused.value.errno is None  # so it is not taken for a fault of the file in training
 
@@ -113,27 +116,30 @@ def test_a_file_that_cannot_be_written_is_nobodys_fault_but_its_own(tmp_path):
 @pytest.mark.parametrize("step, tokens", [(0, 4096), (9, 4096), (10, 1024), (99, 1024)])
 def test_what_a_step_has_taught_holds_from_that_step_on(model, step, tokens):
     model.step = 11  # ten steps, and the one that ran out of memory
-    model.budget().learn(1024)
+    model.batch_sizes().learn(1024)
     model.step = step
 
-    budget = model.budget()
+    batch_sizes = model.batch_sizes()
 
-    assert (budget.limited(8192), budget.for_new_job()) == (min(8192, tokens) if step > 9 else 8192, tokens)
+    assert (batch_sizes.limited(8192), batch_sizes.for_new_job()) == (
+        min(8192, tokens) if step > 9 else 8192,
+        tokens,
+    )
 
 
 def test_nothing_is_learned_from_what_is_known(model, file):
     model.step = 1
-    model.budget().learn(1024)
+    model.batch_sizes().learn(1024)
     content = file.read_bytes()
 
     for tokens in (1024, 2048, 4096, 8192):
-        model.budget().learn(tokens)
+        model.batch_sizes().learn(tokens)
 
     assert file.read_bytes() == content
 
 
 def test_nothing_is_limited_before_anything_was_measured(model):
-    assert model.budget().limited(123) == 123
+    assert model.batch_sizes().limited(123) == 123
     assert model.measured == 0
 
 
@@ -141,4 +147,4 @@ def test_a_folder_in_its_place_is_told_from_a_fault_of_the_files_in_training(mod
     file.mkdir()
 
     with pytest.raises(OSError, match=r"fit\.json.*cannot be written"):
-        model.budget().for_new_job()
+        model.batch_sizes().for_new_job()

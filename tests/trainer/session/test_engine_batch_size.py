@@ -1,4 +1,4 @@
-"""An engine that finds its budget by measuring keeps to it, and a crash at any time changes no bit."""
+"""An engine that finds its batch_sizes by measuring keeps to it, and a crash at any time changes no bit."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -11,7 +11,7 @@ from tests.trainer.engine_rig import LEAVE, Commands, SmallMemory, Told, setting
 from trainer.protocol.files import read_json
 from trainer.protocol.messages import Heartbeat, Notice, StartJob
 from trainer.session import engine as engine_module
-from trainer.session.batch_size_finder import Choice
+from trainer.session.batch_size_finder import BatchSizeChoice
 from trainer.session.batch_size_store import FILE_NAME
 from trainer.session.engine import TrainerEngine
 
@@ -28,7 +28,9 @@ def train(noisy_folder: Path, job_file: Any, monkeypatch: Any) -> Callable[..., 
 
     def run(base: Path, *, finds: int, crash_at: int | None = None, limited_at: int | None = None) -> Told:
         told = Told()
-        monkeypatch.setattr(engine_module, "measure_best_budget", lambda *_, **__: Choice(finds, "it is"))
+        monkeypatch.setattr(
+            engine_module, "measure_best_batch_size", lambda *_, **__: BatchSizeChoice(finds, "it is")
+        )
         engine = TrainerEngine(settings, base_dir=base, on_event=told.append)
         engine.load()
         SmallMemory(

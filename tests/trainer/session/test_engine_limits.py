@@ -5,7 +5,7 @@ import torch
 
 from tests.support import rows, write_jsonl
 from trainer.config.schema import CheckpointSettings, Settings
-from trainer.mains.worker import classify
+from trainer.mains.fault_kind import classify
 from trainer.protocol.faults import BrokenModel
 from trainer.session.engine import TrainerEngine
 

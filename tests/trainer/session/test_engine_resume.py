@@ -16,7 +16,7 @@ from tests.trainer.engine_rig import (
 from trainer.config.lock import LockedSetting
 from trainer.session.engine import TrainerEngine
 from trainer.step import feeding_trainer
-from trainer.step.forward import Way
+from trainer.step.forward import ForwardStrategy
 
 # ---- stop and go on
 
@@ -104,12 +104,14 @@ def test_another_base_model_is_refused_while_checkpoints_continue_the_first(
 
 
 def test_rows_go_on_through_the_model_in_the_way_they_began(monkeypatch, base_dir, seven_rows, tiny_folder):
-    way = Way(lays_end_to_end=False, calls_head_apart=True)
-    monkeypatch.setattr(feeding_trainer, "find_way", lambda model: way)
+    strategy = ForwardStrategy(lays_end_to_end=False, calls_head_apart=True)
+    monkeypatch.setattr(feeding_trainer, "choose_forward_strategy", lambda model: strategy)
     settings = settings_with(tiny_folder)
     train(base_dir, settings, [(job_for(seven_rows), seven_rows)])
-    monkeypatch.setattr(feeding_trainer, "find_way", lambda model: Way(lays_end_to_end=True))
+    monkeypatch.setattr(
+        feeding_trainer, "choose_forward_strategy", lambda model: ForwardStrategy(lays_end_to_end=True)
+    )
 
     engine = loaded(base_dir, settings)
 
-    assert engine.trainer.forward.way == way
+    assert engine.trainer.forward.strategy == strategy

@@ -23,8 +23,8 @@ from trainer.config.schema import Settings
 from trainer.data.formats import read_conversation
 from trainer.data.rendering.render import Example, learnable, render_examples
 from trainer.model.adapter import add_adapter
+from trainer.pipeline.job_plan import make_plan
 from trainer.protocol.job import Job
-from trainer.session.open_job import make_plan
 
 pytestmark = pytest.mark.filterwarnings(PEFT_IS_BEHIND)
 

@@ -5,7 +5,7 @@ import os
 import pytest
 
 from tests.support import FakeClock
-from tests.trainer.session_rig import FakeLearner, FakeSave
+from tests.trainer.session_rig import FakeEngine, FakeSave
 from trainer.config.schema import CheckpointSettings
 from trainer.protocol.job import JobRecord, Outcome
 from trainer.protocol.messages import CheckpointPublished
@@ -16,7 +16,7 @@ from trainer.session.saver import MAX_SHARE, Saver
 FULL = OSError(28, "No space left on device")
 
 
-class Learner(FakeLearner):
+class SessionEngine(FakeEngine):
     """Saves take a while, and may be written beside training."""
 
     def __init__(self, clock):
@@ -37,12 +37,12 @@ class Learner(FakeLearner):
 class Rig:
     def __init__(self):
         self.clock = FakeClock()
-        self.learner = Learner(self.clock)
+        self.engine = SessionEngine(self.clock)
         self.events = []
-        self.saver = Saver(self.learner, Reporter(self.events.append, clock=self.clock), clock=self.clock)
+        self.saver = Saver(self.engine, Reporter(self.events.append, clock=self.clock), clock=self.clock)
 
     def train(self, *, steps=1, seconds=0.0):
-        self.learner.progress.global_step += steps
+        self.engine.progress.global_step += steps
         self.clock.now += seconds
 
     def end_job(self, id):
@@ -97,7 +97,7 @@ def test_steps_are_counted_from_the_last_save(rig):
 
 @pytest.mark.parametrize("save_s, wait_s", [(0.0, 600.0), (21.0, 600.0), (35.0, 1000.0)])
 def test_time_between_saves_is_stretched_until_saving_costs_no_more_than_its_share(rig, save_s, wait_s):
-    rig.learner.save_s = save_s
+    rig.engine.save_s = save_s
     rig.train()
     rig.saver.save(settings_with(), wait=True)
 
@@ -111,7 +111,7 @@ def test_time_between_saves_is_stretched_until_saving_costs_no_more_than_its_sha
 
 @pytest.mark.parametrize("save_s, wait_s", [(0.0, 5.0), (0.7, 20.0)])
 def test_the_group_commit_is_stretched_in_the_same_way(rig, save_s, wait_s):
-    rig.learner.save_s = save_s
+    rig.engine.save_s = save_s
     rig.train()
     rig.saver.save(settings_with(), wait=True)
 
@@ -157,8 +157,8 @@ def test_so_many_ended_jobs_that_one_could_be_forgotten_make_it_due(rig, monkeyp
 def test_without_news_nothing_is_saved(rig):
     rig.saver.save(settings_with(), wait=True)
 
-    assert rig.learner.saved == []
-    assert not rig.saver.has_news
+    assert rig.engine.saved == []
+    assert not rig.saver.has_unsaved
 
 
 def test_a_job_that_ended_without_a_step_is_news_too(rig):
@@ -171,7 +171,7 @@ def test_a_job_that_ended_without_a_step_is_news_too(rig):
 
 
 def test_training_goes_on_while_a_checkpoint_is_written_and_it_is_told_when_it_is_there(rig):
-    rig.learner.beside, rig.learner.save_s = True, 2.0
+    rig.engine.beside, rig.engine.save_s = True, 2.0
     rig.train()
     rig.end_job("a")
 
@@ -179,23 +179,23 @@ def test_training_goes_on_while_a_checkpoint_is_written_and_it_is_told_when_it_i
     rig.saver.finish_if_done()
     told_early = list(rig.published)
     rig.train(seconds=8.0)
-    rig.learner.saves[0].is_there = True
+    rig.engine.saves[0].is_there = True
     rig.saver.finish_if_done()
 
     assert told_early == []
     assert rig.finished() == [["a"]]
     [event] = rig.published
     assert (event.checkpoint.step, event.seconds, event.stall_seconds) == (1, 10.0, 2.0)
-    assert rig.saver.has_news  # the step that was trained meanwhile is in no checkpoint yet
+    assert rig.saver.has_unsaved  # the step that was trained meanwhile is in no checkpoint yet
 
 
 def test_what_is_written_beside_training_costs_its_share_of_the_cores(rig, monkeypatch):
     monkeypatch.setattr(os, "cpu_count", lambda: 4)
-    rig.learner.beside, rig.learner.save_s = True, 7.0
+    rig.engine.beside, rig.engine.save_s = True, 7.0
     rig.train()
     rig.saver.save(settings_with(), wait=False)
     rig.train(seconds=56.0)
-    rig.learner.saves[0].is_there = True
+    rig.engine.saves[0].is_there = True
     rig.saver.finish_if_done()
 
     rig.train(seconds=(7.0 + 56.0 / 4) / 0.035 - 0.1)
@@ -206,7 +206,7 @@ def test_what_is_written_beside_training_costs_its_share_of_the_cores(rig, monke
 
 
 def test_a_job_that_ends_while_a_checkpoint_is_written_waits_for_the_next(rig):
-    rig.learner.beside = True
+    rig.engine.beside = True
     rig.end_job("a")
     rig.saver.save(settings_with(), wait=False)
     rig.end_job("b")
@@ -217,23 +217,23 @@ def test_a_job_that_ends_while_a_checkpoint_is_written_waits_for_the_next(rig):
 
 
 def test_an_idle_session_does_not_wait_while_a_checkpoint_is_on_its_way(rig):
-    rig.learner.beside = True
+    rig.engine.beside = True
     rig.train()
     rig.saver.save(settings_with(), wait=False)
 
     assert rig.saver.seconds_to_commit(settings_with()) == 0.0
-    assert rig.saver.has_news
+    assert rig.saver.has_unsaved
 
 
 def test_who_waits_gets_one_that_is_on_its_way_first(rig):
-    rig.learner.beside = True
+    rig.engine.beside = True
     rig.train()
     rig.saver.save(settings_with(), wait=False)
 
     rig.saver.save(settings_with(), wait=True)
 
     assert [event.checkpoint.step for event in rig.published] == [1]
-    assert len(rig.learner.saved) == 1
+    assert len(rig.engine.saved) == 1
 
 
 # ---- when it fails
@@ -242,11 +242,11 @@ def test_who_waits_gets_one_that_is_on_its_way_first(rig):
 def test_a_save_that_cannot_begin_loses_no_ended_job(rig):
     rig.train()
     rig.end_job("a")
-    rig.learner.save_error = FULL
+    rig.engine.save_error = FULL
 
     with pytest.raises(OSError, match="No space left"):
         rig.saver.save(settings_with(), wait=True)
-    rig.learner.save_error = None
+    rig.engine.save_error = None
     rig.end_job("b")
     rig.saver.save(settings_with(), wait=True)
 
@@ -255,13 +255,13 @@ def test_a_save_that_cannot_begin_loses_no_ended_job(rig):
 
 @pytest.mark.parametrize("trained_meanwhile", [0, 3])
 def test_a_save_that_fails_on_its_way_gives_its_jobs_back_to_the_next(rig, trained_meanwhile):
-    rig.learner.beside = True
+    rig.engine.beside = True
     rig.train()
     rig.end_job("a")
     rig.saver.save(settings_with(), wait=False)
     rig.end_job("b")
     rig.train(steps=trained_meanwhile)
-    rig.learner.saves[0].error, rig.learner.saves[0].is_there = FULL, True
+    rig.engine.saves[0].error, rig.engine.saves[0].is_there = FULL, True
 
     with pytest.raises(OSError, match="No space left"):
         rig.saver.finish_if_done()
@@ -274,10 +274,10 @@ def test_a_save_that_fails_on_its_way_gives_its_jobs_back_to_the_next(rig, train
 
 
 def test_a_save_that_failed_on_its_way_without_a_job_is_made_up_for(rig):
-    rig.learner.beside = True
+    rig.engine.beside = True
     rig.train()
     rig.saver.save(settings_with(), wait=False)
-    rig.learner.saves[0].error = FULL
+    rig.engine.saves[0].error = FULL
 
     with pytest.raises(OSError, match="No space left"):
         rig.saver.save(settings_with(), wait=True)

@@ -5,7 +5,7 @@ from collections import deque
 import pytest
 
 from tests.support import FakeClock, row
-from tests.trainer.session_rig import LEAVE, FakeLearner, FakeSave, Run, Script, settings_with, start
+from tests.trainer.session_rig import LEAVE, FakeEngine, FakeSave, Run, Script, settings_with, start
 from trainer.protocol.job import FaultKind, JobRecord, Outcome
 from trainer.protocol.manifest import Progress
 from trainer.protocol.messages import (
@@ -47,24 +47,24 @@ def test_a_file_is_trained_row_by_row_and_finished_by_a_checkpoint(job_file):
     ]
     assert run.told(JobEnded) == [JobEnded(record=record, durable=False)]
     assert run.told(CheckpointPublished)[0].finished == (record,)
-    [saved] = run.learner.saved
+    [saved] = run.engine.saved
     assert (saved.global_step, saved.samples_seen, saved.finished) == (3, 5, [record])
     assert saved.cursors == {}
 
 
 def test_every_step_is_reported_with_its_place_in_the_file_and_in_the_models_life(job_file):
     job, path = job_file("a", 3)
-    learner = FakeLearner(Progress(global_step=10, tokens_seen=1000, samples_seen=100))
+    engine = FakeEngine(Progress(global_step=10, tokens_seen=1000, samples_seen=100))
 
-    run = Run([start(job, path), LEAVE], learner=learner)
+    run = Run([start(job, path), LEAVE], engine=engine)
 
     tokens = [sum(map(len, step)) for step in run.token_ids]
     assert [(step.global_step, step.file_step, step.rows) for step in run.steps] == [(11, 1, 2), (12, 2, 1)]
     assert [step.tokens for step in run.steps] == tokens
     assert [step.supervised_tokens for step in run.steps] == [bundle.num_items for bundle in run.trained]
     assert [(step.loss, step.learning_rate, step.grad_norm) for step in run.steps] == [(0.5, 0.25, None)] * 2
-    assert learner.progress.tokens_seen == 1000 + sum(tokens)
-    assert learner.progress.samples_seen == 103
+    assert engine.progress.tokens_seen == 1000 + sum(tokens)
+    assert engine.progress.samples_seen == 103
 
 
 def test_noise_is_seeded_by_the_steps_number_alone(job_file):
@@ -75,10 +75,10 @@ def test_noise_is_seeded_by_the_steps_number_alone(job_file):
     second = Run([start(other_job, other_path), LEAVE])
     reseeded = Run([start(job, path, settings_with(training={"seed": 43})), LEAVE])
 
-    seeds = [bundle.noise_seed for bundle in first.trained]
+    seeds = [bundle.step_seed for bundle in first.trained]
     assert len(set(seeds)) == 4
-    assert [bundle.noise_seed for bundle in second.trained] == seeds
-    assert set(seeds).isdisjoint(bundle.noise_seed for bundle in reseeded.trained)
+    assert [bundle.step_seed for bundle in second.trained] == seeds
+    assert set(seeds).isdisjoint(bundle.step_seed for bundle in reseeded.trained)
 
 
 def test_truncated_rows_and_rows_without_target_are_counted_once_however_many_epochs(job_file):
@@ -93,7 +93,7 @@ def test_truncated_rows_and_rows_without_target_are_counted_once_however_many_ep
     assert (ended.record.rows_trained, ended.record.steps) == (6, 4)
 
 
-def test_rows_without_target_are_set_aside_and_their_lines_told(job_file):
+def test_untrainable_rows_are_left_out_and_their_lines_reported(job_file):
     job, path = job_file("a", [row("q" * 100, "yes"), row("q", "yes"), *[row("q" * 100, "no")] * 11])
 
     run = Run([start(job, path, settings_with(data={"max_length": 60})), LEAVE])
@@ -102,7 +102,7 @@ def test_rows_without_target_are_set_aside_and_their_lines_told(job_file):
     [told] = run.told(Notice)
     before, _, rest = told.message.partition("lines ")
     lines, _, after = rest.partition(", …")
-    assert before == "a.jsonl: 12 rows had nothing left to learn and were set aside: "
+    assert before == "a.jsonl: 12 rows were untrainable, having no supervised token: "
     assert after.startswith("; expected a turn to learn among the first 60 tokens (data.max_length)")
     assert len(set(lines.split(", ")) - {"2"}) == 10
     assert told.job_id == "a"
@@ -132,7 +132,7 @@ def test_what_becomes_of_long_rows_is_counted_and_rows_stay_rows(job_file, overl
     assert (ended.truncated_rows, ended.split_rows, ended.dropped_rows) == counted
     assert [len(step) for step in run.token_ids] == [examples]
     assert [step.rows for step in run.steps] == [2]
-    assert (ended.record.rows_trained, run.learner.progress.samples_seen) == (2, 2)
+    assert (ended.record.rows_trained, run.engine.progress.samples_seen) == (2, 2)
 
 
 def test_a_long_row_may_fail_its_file_naming_its_line(job_file):
@@ -169,8 +169,8 @@ def test_pause_holds_between_two_steps_and_saves_until_resume(job_file):
     assert kinds == [StepsTaken, Held, Continued, StepsTaken, JobEnded]
     assert [len(event.steps) for event in run.told(StepsTaken)] == [2, 3]
     assert run.told(Held) == [Held(global_step=2)]
-    assert run.learner.saved_steps == [2, 5]  # whoever pauses may switch the machine off
-    assert run.learner.saved[0].cursors["a"].step == 2
+    assert run.engine.saved_steps == [2, 5]  # whoever pauses may switch the machine off
+    assert run.engine.saved[0].cursors["a"].step == 2
 
 
 def test_a_pause_before_the_first_step_of_a_model_has_nothing_to_save(job_file):
@@ -179,7 +179,7 @@ def test_a_pause_before_the_first_step_of_a_model_has_nothing_to_save(job_file):
     run = Run([start(job, path), Resume(), LEAVE], between={0: [Pause()]})
 
     assert run.told(Held) == [Held(global_step=0)]
-    assert run.learner.saved_steps == [5]
+    assert run.engine.saved_steps == [5]
 
 
 def test_pause_while_idle_is_told_once_and_holds_the_next_file_back(job_file):
@@ -231,9 +231,9 @@ def test_skip_ends_the_job_at_the_next_step_and_keeps_what_was_learned(job_file)
     )
     assert not skipped.durable
     assert (completed.record.job_id, completed.record.outcome) == ("b", Outcome.COMPLETED)
-    assert run.learner.saved_steps == [2, 3]  # at once: somebody waits to see the file leave
-    assert run.learner.saved[0].finished == [skipped.record]
-    assert run.learner.saved[0].cursors == {}
+    assert run.engine.saved_steps == [2, 3]  # at once: somebody waits to see the file leave
+    assert run.engine.saved[0].finished == [skipped.record]
+    assert run.engine.saved[0].cursors == {}
 
 
 def test_skip_while_paused_ends_the_job_and_stays_paused(job_file):
@@ -258,22 +258,22 @@ def test_a_job_skipped_before_it_began_takes_no_step_and_needs_no_checkpoint(job
     [ended] = run.told(JobEnded)
     assert (ended.record.outcome, ended.record.steps, ended.durable) == (Outcome.SKIPPED, 0, True)
     assert run.trained == []
-    assert run.learner.saved == []
+    assert run.engine.saved == []
 
 
 def test_a_job_skipped_before_it_went_on_needs_a_checkpoint_that_has_forgotten_its_cursor(job_file):
     job, path = job_file("a")
-    stopped = Run([start(job, path), LEAVE], between={2: [LEAVE]}).learner
+    stopped = Run([start(job, path), LEAVE], between={2: [LEAVE]}).engine
 
     run = Run(
         [Pause(), start(job, path), SkipJob(job_id="a"), LEAVE],
-        learner=FakeLearner(stopped.progress),
+        engine=FakeEngine(stopped.progress),
     )
 
     [ended] = run.told(JobEnded)
     assert (ended.record.steps, ended.record.rows_trained, ended.durable) == (2, 4, False)
-    assert run.learner.saved[-1].cursors == {}
-    assert run.learner.saved[-1].finished == [ended.record]
+    assert run.engine.saved[-1].cursors == {}
+    assert run.engine.saved[-1].finished == [ended.record]
 
 
 def test_a_skip_that_names_another_job_does_not_touch_this_one(job_file):
@@ -290,12 +290,12 @@ def test_a_skip_that_names_another_job_does_not_touch_this_one(job_file):
 
 def test_the_section_tells_what_is_being_done(job_file):
     seen: dict[str, str] = {}
-    learner = FakeLearner()
+    engine = FakeEngine()
     reporter = Reporter(lambda event: None, clock=FakeClock())
-    learner.save = lambda settings: (  # type: ignore[method-assign]
+    engine.save = lambda settings: (  # type: ignore[method-assign]
         seen.update(save=reporter.section) or FakeSave(CheckpointRef(path="", step=0, at=""))
     )
-    learner.validation_loss = lambda settings: seen.update(validation=reporter.section)  # type: ignore[method-assign]
+    engine.validation_loss = lambda settings: seen.update(validation=reporter.section)  # type: ignore[method-assign]
     waiting = deque(
         [
             lambda: seen.update(before=reporter.section),
@@ -305,9 +305,9 @@ def test_the_section_tells_what_is_being_done(job_file):
             LEAVE,
         ]
     )
-    script = Script(FakeClock(), learner, waiting, {1: [Pause()]})
+    script = Script(FakeClock(), engine, waiting, {1: [Pause()]})
 
-    for _ in Session(learner, script, reporter, settings_with(), clock=FakeClock()).bundles():
+    for _ in Session(engine, script, reporter, settings_with(), clock=FakeClock()).bundles():
         seen["step"] = reporter.section
 
     assert seen == {

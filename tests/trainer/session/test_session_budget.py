@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.trainer.session_rig import LEAVE, FakeLearner, Run, settings_with, start
+from tests.trainer.session_rig import LEAVE, FakeEngine, Run, settings_with, start
 from trainer.protocol.messages import JobStarted
 from trainer.step.feeding_trainer import StepBundle
 
@@ -22,16 +22,16 @@ def test_a_job_says_and_saves_the_number_it_begins_with(job_file):
     run = Run([start(*job_file("a"), AUTO)], between={2: [LEAVE]})
 
     assert budgets(run) == [1000, 1000]
-    assert run.learner.saved[-1].cursors["a"].micro_batch_tokens == 1000
+    assert run.engine.saved[-1].cursors["a"].micro_batch_tokens == 1000
     assert [event.micro_batch_tokens for event in run.told(JobStarted)] == [1000]
 
 
 def test_a_job_that_has_begun_keeps_its_number_whatever_would_be_found_by_now(job_file):
     path = job_file("a")
-    saved = Run([start(*path, AUTO)], between={2: [LEAVE]}).learner.saved[-1]
+    saved = Run([start(*path, AUTO)], between={2: [LEAVE]}).engine.saved[-1]
     saved.cursors["a"].micro_batch_tokens = 3000
 
-    with_checkpoint = Run([start(*path, AUTO), LEAVE], learner=FakeLearner(saved))
+    with_checkpoint = Run([start(*path, AUTO), LEAVE], engine=FakeEngine(saved))
     without = Run([start(*path, AUTO, micro_batch_tokens=2000), LEAVE])
 
     assert set(budgets(with_checkpoint)) == {3000}
@@ -39,22 +39,22 @@ def test_a_job_that_has_begun_keeps_its_number_whatever_would_be_found_by_now(jo
 
 
 def test_what_a_step_learned_about_memory_holds_for_later_jobs(job_file):
-    learner = FakeLearner()
+    engine = FakeEngine()
 
-    Run([start(*job_file("a"), AUTO), LEAVE], learner=learner, on_step=run_out_of_memory)
-    later = Run([start(*job_file("b"), AUTO), LEAVE], learner=learner)
+    Run([start(*job_file("a"), AUTO), LEAVE], engine=engine, on_step=run_out_of_memory)
+    later = Run([start(*job_file("b"), AUTO), LEAVE], engine=engine)
 
-    assert learner.budget.learned == [100]
+    assert engine.batch_sizes.learned == [100]
     assert set(budgets(later)) == {100}
 
 
 def test_a_number_in_the_settings_asks_nobody_and_teaches_nobody(job_file):
-    learner = FakeLearner()
-    learner.budget.learned = [7]
+    engine = FakeEngine()
+    engine.batch_sizes.learned = [7]
 
-    run = Run([start(*job_file("a")), LEAVE], learner=learner, on_step=run_out_of_memory)
+    run = Run([start(*job_file("a")), LEAVE], engine=engine, on_step=run_out_of_memory)
 
-    assert (learner.budget.learned, set(budgets(run))) == ([7], {100})
+    assert (engine.batch_sizes.learned, set(budgets(run))) == ([7], {100})
     assert [event.micro_batch_tokens for event in run.told(JobStarted)] == [None]
 
 
@@ -69,9 +69,9 @@ def test_what_the_daemon_knows_never_exceeds_the_settings(job_file, known, used)
 
 def test_settings_that_were_changed_meanwhile_do_not_touch_a_job_that_has_begun(job_file):
     path = job_file("a")
-    saved = Run([start(*path, AUTO)], between={2: [LEAVE]}).learner.saved[-1]
+    saved = Run([start(*path, AUTO)], between={2: [LEAVE]}).engine.saved[-1]
     changed = settings_with(training={"micro_batch_tokens": 7})
 
-    run = Run([start(*path, changed), LEAVE], learner=FakeLearner(saved))
+    run = Run([start(*path, changed), LEAVE], engine=FakeEngine(saved))
 
     assert set(budgets(run)) == {1000}

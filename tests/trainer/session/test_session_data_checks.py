@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from tests.support import eventually, row, rows
-from tests.trainer.session_rig import LEAVE, FakeLearner, Run, settings_with, start
+from tests.trainer.session_rig import LEAVE, FakeEngine, Run, settings_with, start
 from trainer.config.loader import BadConfig
 from trainer.config.schema import Settings
 from trainer.data.reading.rows import RowFile
@@ -88,7 +88,7 @@ def test_a_file_of_which_nothing_would_be_learned_is_blocked(job_file):
 
     [ended] = run.told(JobEnded)
     assert (ended.record.outcome, ended.record.steps) == (Outcome.FAILED, 0)
-    assert ended.record.message.startswith("5 of 5 rows (100 %, limit 1 %) have nothing to learn within")
+    assert ended.record.message.startswith("5 of 5 rows (100 %, limit 1 %) have nothing to train within")
 
 
 def test_a_row_that_could_not_be_trained_is_found_before_the_first_step(job_file):
@@ -124,7 +124,7 @@ def test_a_job_that_goes_on_is_not_looked_at_again(job_file, steps, num_reports)
 embedded_tokenizer = cache(_tokenizer)  # making it takes a second
 
 
-class EmbeddedLearner(FakeLearner):
+class EmbeddedLearner(FakeEngine):
     """Has a tokenizer that keeps what it rendered."""
 
     def __init__(self) -> None:
@@ -144,7 +144,7 @@ def test_nothing_is_rendered_twice_and_nothing_stays_open(job_file, tmp_path, mo
     monkeypatch.setattr(ExampleRenderer, "render", render)
     token_cache = TokenCache(tmp_path / "cache")
 
-    run = Run([start(job, path, standard()), LEAVE], learner=EmbeddedLearner(), cache=token_cache)
+    run = Run([start(job, path, standard()), LEAVE], engine=EmbeddedLearner(), cache=token_cache)
 
     assert sum(rendered) == 20
     assert len(run.trained) == 10
@@ -155,7 +155,7 @@ def test_a_blocked_file_leaves_no_cache_open(job_file, tmp_path):
     token_cache = TokenCache(tmp_path / "cache")
     settings = standard(max_length=8)
 
-    run = Run([start(*job_file(), settings), LEAVE], learner=EmbeddedLearner(), cache=token_cache)
+    run = Run([start(*job_file(), settings), LEAVE], engine=EmbeddedLearner(), cache=token_cache)
 
     assert run.told(JobEnded)[0].record.outcome is Outcome.FAILED
     assert token_cache._opened == {}
@@ -170,7 +170,7 @@ def prepared_run(job_file: Any, tmp_path: Path, settings: Settings, then: Any, *
     return Run(
         [start(job, path, hint), then, start(next_job, next_path, settings), LEAVE],
         between={1: [PrepareJob(job=next_job, path=str(next_path))]},
-        learner=EmbeddedLearner(),
+        engine=EmbeddedLearner(),
         settings=hint,
         cache=TokenCache(tmp_path / "cache"),
     )
@@ -178,8 +178,10 @@ def prepared_run(job_file: Any, tmp_path: Path, settings: Settings, then: Any, *
 
 def test_the_next_file_is_looked_at_while_the_current_one_trains(job_file, tmp_path, monkeypatch):
     made: list[Any] = []
-    original = data_checks.DataCheck.report
-    monkeypatch.setattr(data_checks.DataCheck, "report", lambda self: made.append(original(self)) or made[-1])
+    original = data_checks.FileInspection.report
+    monkeypatch.setattr(
+        data_checks.FileInspection, "report", lambda self: made.append(original(self)) or made[-1]
+    )
     settings = settings_with(training={"batch_size": 1}, data={"validation": "standard"})
 
     def once_ready() -> None:
@@ -228,7 +230,7 @@ def test_a_look_ahead_is_given_up_for_a_file_that_overtakes(job_file, tmp_path, 
             LEAVE,
         ],
         between={1: [PrepareJob(job=late, path=str(late_path))]},
-        learner=EmbeddedLearner(),
+        engine=EmbeddedLearner(),
         settings=settings,
     )
 
@@ -237,14 +239,14 @@ def test_a_look_ahead_is_given_up_for_a_file_that_overtakes(job_file, tmp_path, 
 
 
 def test_a_template_that_cannot_be_used_is_said_before_the_first_step(job_file):
-    learner = EmbeddedLearner()
-    learner.tokenizer = _tokenizer()
-    learner.tokenizer.chat_template = "{{ messages[-1]['content'] }}"  # type: ignore[attr-defined]
+    engine = EmbeddedLearner()
+    engine.tokenizer = _tokenizer()
+    engine.tokenizer.chat_template = "{{ messages[-1]['content'] }}"  # type: ignore[attr-defined]
 
     twice = {"messages": [*row()["messages"], *row()["messages"]]}
 
     with pytest.raises(BadConfig, match="chat template"):
-        Run([start(*job_file("a", [twice]), standard()), LEAVE], learner=learner)
+        Run([start(*job_file("a", [twice]), standard()), LEAVE], engine=engine)
 
 
 def test_a_pause_comes_before_the_look(job_file):

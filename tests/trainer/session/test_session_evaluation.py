@@ -3,7 +3,7 @@
 import pytest
 
 from tests.support import FakeClock, job_for, rows, write_jsonl
-from tests.trainer.session_rig import LEAVE, FakeLearner, Run, settings_with, start
+from tests.trainer.session_rig import LEAVE, FakeEngine, Run, settings_with, start
 from trainer.protocol.job import Outcome
 from trainer.protocol.messages import (
     Evaluated,
@@ -21,7 +21,7 @@ from trainer.protocol.messages import (
 OUT_OF_MEMORY = RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 4 bytes")
 
 
-class Busy(FakeLearner):
+class Busy(FakeEngine):
     """Takes its time to evaluate.
 
     Args:
@@ -68,8 +68,8 @@ def make_job(tmp_path):
     return make
 
 
-def run_of(learner, *orders, **named):
-    return Run([*orders, LEAVE], learner=learner, clock=learner.clock, step_s=1.0, **named)
+def run_of(engine, *orders, **named):
+    return Run([*orders, LEAVE], engine=engine, clock=engine.clock, step_s=1.0, **named)
 
 
 def suites(interval_steps, **monitoring):
@@ -108,13 +108,13 @@ def test_dear_previews_come_less_often(make_job):
 
 
 def test_previews_that_have_become_cheap_come_as_often_as_wanted_again(make_job):
-    learner = Busy(preview_s=0.2)
+    engine = Busy(preview_s=0.2)
 
     def cheaper(bundle):
-        if learner.progress.global_step >= 10:
-            learner.preview_s = 0.0
+        if engine.progress.global_step >= 10:
+            engine.preview_s = 0.0
 
-    run = run_of(learner, start(*make_job("a", 20), previews(2)), on_step=cheaper)
+    run = run_of(engine, start(*make_job("a", 20), previews(2)), on_step=cheaper)
 
     assert steps_of(run.told(PreviewMade)) == [2, 8, 16, 18, 20]
 
@@ -142,11 +142,11 @@ def test_suites_at_the_end_of_files_are_back_when_there_was_enough_training(make
 
 @pytest.mark.parametrize("command", [Pause(), SkipJob(job_id="a")])
 def test_whoever_waits_for_the_next_step_need_not_wait_for_the_suites(make_job, command):
-    learner = Busy()
+    engine = Busy()
     commands = {2: [command]}
     session = [start(*make_job("a", 4), suites(2)), *([Resume()] if command == Pause() else []), LEAVE]
 
-    run = Run(session, learner=learner, between=commands, step_s=1.0)
+    run = Run(session, engine=engine, between=commands, step_s=1.0)
 
     assert 2 not in steps_of(run.told(SuiteScored))
     if command == Pause():
@@ -157,20 +157,20 @@ def test_whoever_waits_for_the_next_step_need_not_wait_for_the_suites(make_job, 
 
 
 def test_previews_that_memory_is_too_small_for_cost_no_training(make_job):
-    learner = Busy()
-    learner.error = OUT_OF_MEMORY
+    engine = Busy()
+    engine.error = OUT_OF_MEMORY
 
-    run = run_of(learner, start(*make_job("a", 3), previews(2)))
+    run = run_of(engine, start(*make_job("a", 3), previews(2)))
 
     assert len(run.trained) == 3
-    assert learner.freed == 1
+    assert engine.freed == 1
     [told] = run.told(Evaluated)
     assert told.left_out == "memory was too small for previews; training goes on without"
 
 
 def test_another_fault_of_an_evaluation_is_not_hidden(make_job):
-    learner = Busy()
-    learner.error = RuntimeError("shapes do not match")
+    engine = Busy()
+    engine.error = RuntimeError("shapes do not match")
 
     with pytest.raises(RuntimeError, match="shapes do not match"):
-        run_of(learner, start(*make_job("a", 3), previews(2)))
+        run_of(engine, start(*make_job("a", 3), previews(2)))

@@ -6,7 +6,7 @@ import pytest
 import zstandard
 
 from tests.support import job_for, rows, write_jsonl
-from tests.trainer.session_rig import LEAVE, FakeLearner, Run, settings_with, start
+from tests.trainer.session_rig import LEAVE, FakeEngine, Run, settings_with, start
 from trainer.config.schema import Settings
 from trainer.profiles.base import UnknownProfile
 from trainer.protocol.job import FaultKind, Outcome
@@ -40,10 +40,10 @@ def test_a_job_reads_its_rows_by_the_names_it_began_with(job_file):
     named = [{"frage": f"Say {i}.", "antwort": f"{i} it is."} for i in range(4)]
     job, path = job_file("a", named)
     settings = settings_with(data={"fields": {"prompt": "frage", "completion": "antwort"}})
-    learner = FakeLearner()
-    begun = Run([start(job, path, settings), LEAVE], between={1: [LEAVE]}, learner=learner)
+    engine = FakeEngine()
+    begun = Run([start(job, path, settings), LEAVE], between={1: [LEAVE]}, engine=engine)
 
-    gone_on = Run([start(job, path), LEAVE], learner=learner)
+    gone_on = Run([start(job, path), LEAVE], engine=engine)
 
     expected = Run([start(*job_file("b", rows(4))), LEAVE])
     trained = [text for step in begun.token_ids + gone_on.token_ids for text in step]
@@ -65,7 +65,7 @@ def test_a_bad_row_fails_its_file_keeps_the_steps_before_and_lets_the_next_file_
     assert (failed.record.outcome, failed.fault) == (Outcome.FAILED, FaultKind.BAD_DATA)
     assert failed.record.message.startswith("line 4: messages is an empty list")
     assert 0 < failed.record.steps == failed.record.rows_trained < 20
-    assert run.learner.saved[0].finished == [failed.record]
+    assert run.engine.saved[0].finished == [failed.record]
     assert completed.record.outcome is Outcome.COMPLETED
 
 
@@ -92,8 +92,8 @@ def test_a_file_that_is_not_the_one_checked_takes_no_step_and_the_session_goes_o
     )
     assert message in failed.record.message
     assert failed.durable  # nothing was learned, so there is nothing to wait for
-    assert run.learner.saved_steps == [1]
-    assert run.learner.saved[0].finished == [completed.record]
+    assert run.engine.saved_steps == [1]
+    assert run.engine.saved[0].finished == [completed.record]
 
 
 def test_fewer_rows_than_were_checked_fail_the_file(job_file):
@@ -105,12 +105,12 @@ def test_fewer_rows_than_were_checked_fail_the_file(job_file):
 
 
 def test_a_profile_nobody_knows_is_the_settings_fault_and_ends_no_job(job_file):
-    learner = FakeLearner()
+    engine = FakeEngine()
 
     with pytest.raises(UnknownProfile, match=r'profile\.name is "rot13"; expected one of plain'):
-        Run([start(*job_file(), settings_with(profile={"name": "rot13"})), LEAVE], learner=learner)
+        Run([start(*job_file(), settings_with(profile={"name": "rot13"})), LEAVE], engine=engine)
 
-    assert learner.progress == Progress()
+    assert engine.progress == Progress()
 
 
 # ---- the next file is made ready
@@ -173,23 +173,23 @@ def validated_every(interval_steps: int) -> Settings:
 def test_validation_comes_every_few_steps_and_once_at_the_end_of_a_file(job_file, interval_steps, at):
     run = Run([start(*job_file(), validated_every(interval_steps)), LEAVE])
 
-    assert run.learner.validated_at == at
+    assert run.engine.validated_at == at
     assert run.told(Validated) == [Validated(global_step=step, loss=0.5, rows=7) for step in at]
 
 
 def test_validation_counts_steps_of_the_models_life(job_file):
     run = Run([start(*job_file(name, 6), validated_every(4)) for name in "ab"] + [LEAVE])
 
-    assert run.learner.validated_at == [3, 4, 6]
+    assert run.engine.validated_at == [3, 4, 6]
 
 
 def test_without_a_validation_file_nothing_is_validated(job_file):
     run = Run([start(*job_file()), LEAVE])
 
-    assert run.learner.validated_at == []
+    assert run.engine.validated_at == []
 
 
 def test_a_skipped_file_is_not_validated(job_file):
     run = Run([start(*job_file(), validated_every(500)), LEAVE], between={2: [SkipJob(job_id="a")]})
 
-    assert run.learner.validated_at == []
+    assert run.engine.validated_at == []

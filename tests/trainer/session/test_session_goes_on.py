@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.trainer.session_rig import LEAVE, FakeLearner, Run, settings_with, start
+from tests.trainer.session_rig import LEAVE, FakeEngine, Run, settings_with, start
 from trainer.protocol.job import Cursor, Outcome
 from trainer.protocol.manifest import Progress
 from trainer.protocol.messages import (
@@ -23,7 +23,7 @@ def test_shut_down_in_the_middle_of_a_file_saves_its_cursor_and_ends_no_job(job_
 
     assert len(run.trained) == 2
     assert run.told(JobEnded) == []
-    [saved] = run.learner.saved
+    [saved] = run.engine.saved
     assert (saved.global_step, saved.cursors["a"].step, saved.cursors["a"].rows_trained) == (2, 2, 4)
     assert run.told(CheckpointPublished)[0].finished == ()
 
@@ -33,14 +33,14 @@ def test_shut_down_while_paused_does_not_save_twice(job_file):
 
     run = Run([start(job, path), LEAVE], between={2: [Pause()]})
 
-    assert run.learner.saved_steps == [2]
+    assert run.engine.saved_steps == [2]
     assert run.told(JobEnded) == []
 
 
 def test_shut_down_without_any_step_saves_nothing():
     run = Run([LEAVE])
 
-    assert run.learner.saved == []
+    assert run.engine.saved == []
 
 
 @pytest.mark.parametrize(
@@ -52,14 +52,14 @@ def test_a_stopped_file_goes_on_with_the_row_and_the_noise_that_were_next(job_fi
     whole = Run([start(job, path, settings), LEAVE])
     before = Run([start(job, path, settings)], between={stop_after: [LEAVE]})
 
-    after = Run([start(job, path, settings), LEAVE], learner=FakeLearner(before.learner.saved[-1]))
+    after = Run([start(job, path, settings), LEAVE], engine=FakeEngine(before.engine.saved[-1]))
 
     assert after.told(JobStarted)[0].first_step == stop_after
     assert before.token_ids + after.token_ids == whole.token_ids
-    seeds = [bundle.noise_seed for bundle in before.trained + after.trained]
-    assert seeds == [bundle.noise_seed for bundle in whole.trained]
+    seeds = [bundle.step_seed for bundle in before.trained + after.trained]
+    assert seeds == [bundle.step_seed for bundle in whole.trained]
     assert after.told(JobEnded)[0].record == whole.told(JobEnded)[0].record
-    assert after.learner.progress == whole.learner.progress
+    assert after.engine.progress == whole.engine.progress
 
 
 def test_every_row_is_trained_exactly_once_an_epoch(job_file):
@@ -81,9 +81,9 @@ def test_a_job_goes_on_with_the_settings_it_began_with(job_file):
     by_now = settings_with(training={"learning_rate": 0.1, "batch_size": 3})
     before = Run([start(job, path, began_with)], between={1: [LEAVE]})
 
-    after = Run([start(job, path, by_now), LEAVE], learner=FakeLearner(before.learner.saved[-1]))
+    after = Run([start(job, path, by_now), LEAVE], engine=FakeEngine(before.engine.saved[-1]))
 
-    assert after.learner.used == [began_with]
+    assert after.engine.used == [began_with]
     assert [len(bundle.examples) for bundle in after.trained] == [2, 2]
 
 
@@ -95,10 +95,10 @@ def test_the_job_after_one_that_went_on_has_its_own_settings(job_file):
 
     after = Run(
         [start(job, path, by_now), start(next_job, next_path, by_now), LEAVE],
-        learner=FakeLearner(before.learner.saved[-1]),
+        engine=FakeEngine(before.engine.saved[-1]),
     )
 
-    assert after.learner.used == [began_with, by_now]
+    assert after.engine.used == [began_with, by_now]
     assert [len(bundle.examples) for bundle in after.trained] == [2, 3]
 
 
@@ -113,13 +113,13 @@ def test_a_cursor_of_another_plan_is_not_applied(job_file):
         settings=settings_with().model_dump(mode="json"),
     )
 
-    run = Run([start(job, path), LEAVE], learner=FakeLearner(Progress(global_step=2, cursors={"a": cursor})))
+    run = Run([start(job, path), LEAVE], engine=FakeEngine(Progress(global_step=2, cursors={"a": cursor})))
 
     [ended] = run.told(JobEnded)
     assert ended.record.outcome is Outcome.FAILED
     assert "the checkpoint counts steps of plan another" in ended.record.message
     assert run.trained == []
-    assert run.learner.saved[-1].cursors == {}
+    assert run.engine.saved[-1].cursors == {}
 
 
 def test_forgotten_jobs_lose_their_cursors_in_the_next_checkpoint(job_file):
@@ -127,8 +127,6 @@ def test_forgotten_jobs_lose_their_cursors_in_the_next_checkpoint(job_file):
     old = Cursor(job_id="x", sha256="", plan="", step=1, rows_trained=1, settings={})
     progress = Progress(cursors={"x": old, "y": old.model_copy(update={"job_id": "y"})})
 
-    run = Run(
-        [ForgetJobs(job_ids=("x", "unheard of")), start(job, path), LEAVE], learner=FakeLearner(progress)
-    )
+    run = Run([ForgetJobs(job_ids=("x", "unheard of")), start(job, path), LEAVE], engine=FakeEngine(progress))
 
-    assert list(run.learner.saved[-1].cursors) == ["y"]
+    assert list(run.engine.saved[-1].cursors) == ["y"]

@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.trainer.session_rig import LEAVE, FakeLearner, Run, settings_with, start
+from tests.trainer.session_rig import LEAVE, FakeEngine, Run, settings_with, start
 from trainer.protocol.faults import NotFinite
 from trainer.protocol.job import Window
 from trainer.protocol.messages import JobEnded, JobStarted, QueueEmpty, StartJob, StepsTaken
@@ -11,7 +11,7 @@ from trainer.protocol.messages import JobEnded, JobStarted, QueueEmpty, StartJob
 def test_a_step_that_was_not_applied_is_remembered_and_reported_with_its_rows(job_file):
     run = Run([start(*job_file("a")), LEAVE], between={4: [LEAVE]}, bad=[1])
 
-    cursor = run.learner.saved[-1].cursors["a"]
+    cursor = run.engine.saved[-1].cursors["a"]
     assert (cursor.bad_steps, cursor.step, cursor.rows_trained) == ((1,), 4, 6)
     assert [step.not_applied for step in run.steps] == [None, "the loss is nan", None, None]
     assert [step.lines for step in run.steps] == [(), run.trained[1].lines, (), ()]
@@ -56,7 +56,7 @@ def test_steps_counted_before_a_restart_still_count(job_file):
     before = Run([start(*path)], between={5: [LEAVE]}, bad=[1, 3])
 
     with pytest.raises(NotFinite) as refused:
-        Run([start(*path), LEAVE], learner=FakeLearner(before.learner.saved[-1]), bad=[6, 8])
+        Run([start(*path), LEAVE], engine=FakeEngine(before.engine.saved[-1]), bad=[6, 8])
 
     assert refused.value.window == Window(first=1, last=8)
 
@@ -79,7 +79,7 @@ def test_what_is_left_out_takes_no_step(job_file, windows, trained):
     assert [step.file_step for step in run.steps] == [index + 1 for index in trained]
     [ended] = run.told(JobEnded)
     assert ended.record.rows_trained == 2 * len(trained)
-    assert run.learner.progress.global_step == len(trained)
+    assert run.engine.progress.global_step == len(trained)
 
 
 def test_steps_already_left_out_do_not_count_again(job_file):
@@ -87,7 +87,7 @@ def test_steps_already_left_out_do_not_count_again(job_file):
     before = Run([start(*path)], between={4: [LEAVE]}, bad=[1, 2])
     order = start(*path, left_out=(Window(first=1, last=5),))
 
-    run = Run([order, LEAVE], learner=FakeLearner(before.learner.saved[-1]), bad=[6, 7, 8])
+    run = Run([order, LEAVE], engine=FakeEngine(before.engine.saved[-1]), bad=[6, 7, 8])
 
     assert run.told(JobStarted)[0].first_step == 4
     assert [bundle.index for bundle in run.trained] == [6, 7, 8, 9]
@@ -104,31 +104,31 @@ def test_a_new_window_after_an_old_one_holds_only_the_new_steps(job_file):
 
 
 def test_a_broken_model_at_the_end_of_a_job_is_its_fault_and_nothing_is_saved(job_file):
-    learner = FakeLearner()
+    engine = FakeEngine()
     events = []
 
     def spoil(bundle):
-        learner.is_broken = bundle.index == 4
+        engine.is_broken = bundle.index == 4
 
     with pytest.raises(NotFinite, match="a weight is not finite") as refused:
-        Run([start(*job_file("a")), LEAVE], learner=learner, on_step=spoil, events=events)
+        Run([start(*job_file("a")), LEAVE], engine=engine, on_step=spoil, events=events)
 
     assert refused.value.window == Window(first=0, last=4)
-    assert learner.saved == []
+    assert engine.saved == []
     assert [event for event in events if isinstance(event, JobEnded)] == []
 
 
 def test_a_model_that_broke_in_this_run_is_blamed_on_the_steps_of_this_run_alone(job_file):
     path = job_file("a")
     before = Run([start(*path)], between={2: [LEAVE]})
-    learner = FakeLearner(before.learner.saved[-1])
+    engine = FakeEngine(before.engine.saved[-1])
     settings = settings_with(checkpoints={"interval_s": 1.0})
 
     def spoil(bundle):
-        learner.is_broken = True
+        engine.is_broken = True
 
     with pytest.raises(NotFinite) as refused:
-        Run([start(*path, settings), LEAVE], learner=learner, on_step=spoil, step_s=2.0)
+        Run([start(*path, settings), LEAVE], engine=engine, on_step=spoil, step_s=2.0)
 
     assert refused.value.window == Window(first=2, last=2)
 
@@ -147,9 +147,9 @@ def test_what_a_step_learned_about_memory_holds_for_the_rest_of_the_job_and_afte
         bundle.micro_batch_tokens = min(bundle.micro_batch_tokens, 100)
 
     before = Run([start(*path)], between={2: [LEAVE]}, on_step=run_out)
-    after = Run([start(*path), LEAVE], learner=FakeLearner(before.learner.saved[-1]))
+    after = Run([start(*path), LEAVE], engine=FakeEngine(before.engine.saved[-1]))
 
-    assert before.learner.saved[-1].cursors["a"].micro_batch_tokens == 100
+    assert before.engine.saved[-1].cursors["a"].micro_batch_tokens == 100
     assert bundles_budgets(after) == [100, 100, 100]
 
 
@@ -158,10 +158,10 @@ def test_what_a_step_learned_about_memory_holds_for_the_rest_of_the_job_and_afte
 )
 def test_the_smaller_budget_of_order_and_cursor_counts(job_file, ordered, in_cursor, used):
     path = job_file("a")
-    learner = FakeLearner(Run([start(*path)], between={2: [LEAVE]}).learner.saved[-1])
-    learner.progress.cursors["a"].micro_batch_tokens = in_cursor
+    engine = FakeEngine(Run([start(*path)], between={2: [LEAVE]}).engine.saved[-1])
+    engine.progress.cursors["a"].micro_batch_tokens = in_cursor
 
     order: StartJob = start(*path, micro_batch_tokens=ordered)
-    run = Run([order, LEAVE], learner=learner)
+    run = Run([order, LEAVE], engine=engine)
 
     assert set(bundles_budgets(run)) == {used}

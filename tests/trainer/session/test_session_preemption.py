@@ -1,6 +1,6 @@
 """A job gives way to a more urgent one at a step, and later goes on as if nothing had been."""
 
-from tests.trainer.session_rig import LEAVE, FakeLearner, Run, settings_with, start
+from tests.trainer.session_rig import LEAVE, FakeEngine, Run, settings_with, start
 from trainer.protocol.job import FaultKind, Outcome
 from trainer.protocol.messages import (
     CheckpointPublished,
@@ -25,7 +25,7 @@ def test_its_cursor_is_durable_before_it_is_told(job_file):
     events = run.told(CheckpointPublished, JobPreempted, JobEnded)
     assert [type(event) for event in events] == [CheckpointPublished, JobPreempted]
     assert run.told(JobPreempted) == [JobPreempted(job_id="a", steps=2)]
-    [saved] = run.learner.saved
+    [saved] = run.engine.saved
     assert (saved.cursors["a"].step, saved.cursors["a"].rows_trained) == (2, 4)
 
 
@@ -67,10 +67,10 @@ def test_a_job_that_has_no_step_yet_has_nothing_to_save(job_file):
 
     assert run.told(JobPreempted) == [JobPreempted(job_id="a", steps=0)]
     assert run.trained == []
-    assert run.learner.saved == []
+    assert run.engine.saved == []
 
 
-def test_a_paused_job_is_set_aside_and_the_pause_stays(job_file):
+def test_a_paused_job_is_preempted_and_the_pause_stays(job_file):
     run = Run(
         [start(*job_file("a")), SET_ASIDE, start(*job_file("b", 2)), Resume(), LEAVE],
         between={2: [Pause()]},
@@ -78,7 +78,7 @@ def test_a_paused_job_is_set_aside_and_the_pause_stays(job_file):
 
     events = run.told(Held, JobPreempted, Continued, JobStarted)
     assert [type(event) for event in events] == [JobStarted, Held, JobPreempted, Continued, JobStarted]
-    assert run.learner.saved_steps[0] == 2
+    assert run.engine.saved_steps[0] == 2
 
 
 def test_a_request_that_comes_after_the_jobs_end_touches_nothing(job_file):
@@ -105,7 +105,7 @@ def test_a_request_that_came_too_late_does_not_stop_the_same_job_when_it_is_give
     assert [event.record.outcome for event in run.told(JobEnded)] == [Outcome.COMPLETED] * 2
 
 
-def test_who_asks_to_skip_and_to_set_aside_gets_the_skip(job_file):
+def test_who_asks_to_skip_and_to_preempt_gets_the_skip(job_file):
     run = Run([start(*job_file("a")), LEAVE], between={2: [SET_ASIDE, SkipJob(job_id="a")]})
 
     assert run.told(JobPreempted) == []
@@ -113,7 +113,7 @@ def test_who_asks_to_skip_and_to_set_aside_gets_the_skip(job_file):
 
 
 def test_a_session_told_to_leave_as_well_leaves_the_job_to_its_cursor(job_file):
-    run = Run([start(*job_file("a"))], between={2: [SET_ASIDE, LEAVE]}, learner=FakeLearner())
+    run = Run([start(*job_file("a"))], between={2: [SET_ASIDE, LEAVE]}, engine=FakeEngine())
 
     assert run.told(JobPreempted) == []
-    assert run.learner.saved[-1].cursors["a"].step == 2
+    assert run.engine.saved[-1].cursors["a"].step == 2

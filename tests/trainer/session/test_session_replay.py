@@ -9,11 +9,11 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from tests.support import rows, write_jsonl
-from tests.trainer.session_rig import LEAVE, FakeLearner, Run, settings_with, start
+from tests.trainer.session_rig import LEAVE, FakeEngine, Run, settings_with, start
+from trainer.pipeline.replay import EarlierFiles
 from trainer.protocol.faults import UnusableReplay
 from trainer.protocol.job import EarlierFile
 from trainer.protocol.messages import JobEnded, JobStarted
-from trainer.session.replay import EarlierFiles
 
 SAVES_LATE = {"group_commit_s": 1e9}
 MIXED = settings_with(
@@ -91,7 +91,7 @@ def test_replayed_rows_count_apart_from_those_of_the_file(shelf, job_file):
 
     assert [(step.rows, step.replayed) for step in run.steps] == [(2, 2), (2, 2), (1, 2)] * 2
     assert run.told(JobEnded)[0].record.rows_trained == 10
-    assert run.learner.progress.samples_seen == 22, "as tokens_seen, of everything that was trained"
+    assert run.engine.progress.samples_seen == 22, "as tokens_seen, of everything that was trained"
     assert all(
         bundle.num_items == sum(example.supervised_tokens for example in bundle.examples)
         for bundle in run.trained
@@ -164,7 +164,7 @@ def test_a_stopped_file_goes_on_with_the_very_rows_that_were_next_whatever_was_c
     whole = Run([shelf.order(job, path, old), LEAVE])
     before = Run([shelf.order(job, path, old)], between={stop_after: [LEAVE]})
 
-    after = Run([shelf.order(job, path, newer, old), LEAVE], learner=FakeLearner(before.learner.saved[-1]))
+    after = Run([shelf.order(job, path, newer, old), LEAVE], engine=FakeEngine(before.engine.saved[-1]))
 
     assert after.told(JobStarted)[0].first_step == stop_after
     assert before.token_ids + after.token_ids == whole.token_ids
@@ -188,19 +188,19 @@ def test_a_file_that_cannot_be_replayed_is_named_and_nothing_is_lost(shelf, job_
     job, path = job_file("a", 5)
     whole = Run([first, shelf.order(job, path, old), LEAVE])
     kept = (shelf.folder / "old").read_bytes()
-    learner = FakeLearner()
+    engine = FakeEngine()
     spoil(shelf.folder / "old", how)
 
     with pytest.raises(
         UnusableReplay, match=r"a\.jsonl replays rows of old\.jsonl, but .*put it back as .*/old"
     ):
-        Run([first, shelf.order(job, path, old)], learner=learner)
+        Run([first, shelf.order(job, path, old)], engine=engine)
 
-    [saved] = learner.saved
+    [saved] = engine.saved
     assert [record.job_id for record in saved.finished] == ["first"], "what had ended before is saved"
     assert saved.cursors == {}
     (shelf.folder / "old").write_bytes(kept)
-    after = Run([shelf.order(job, path, old), LEAVE], learner=FakeLearner(saved))
+    after = Run([shelf.order(job, path, old), LEAVE], engine=FakeEngine(saved))
     assert after.token_ids == whole.token_ids[1:]
 
 
@@ -209,19 +209,19 @@ def test_a_file_that_is_changed_while_it_is_replayed_stops_the_job_where_it_is(s
     job, path = job_file("a", 5)
     whole = Run([shelf.order(job, path, old), LEAVE])
     held = shelf.folder / "old"
-    kept, learner, events = held.read_bytes(), FakeLearner(), []
+    kept, engine, events = held.read_bytes(), FakeEngine(), []
 
     def change(bundle):
         if bundle.index == 1:
             held.write_bytes(kept + b"\n")
 
     with pytest.raises(UnusableReplay, match="the file was changed while it was trained"):
-        Run([shelf.order(job, path, old)], learner=learner, events=events, on_step=change)
+        Run([shelf.order(job, path, old)], engine=engine, events=events, on_step=change)
 
     assert not [event for event in events if isinstance(event, JobEnded)]
-    [saved] = learner.saved
+    [saved] = engine.saved
     held.write_bytes(kept)
-    after = Run([shelf.order(job, path, old), LEAVE], learner=FakeLearner(saved))
+    after = Run([shelf.order(job, path, old), LEAVE], engine=FakeEngine(saved))
     trained = saved.cursors["a"].step
     assert trained >= 2
     assert after.token_ids == whole.token_ids[trained:]

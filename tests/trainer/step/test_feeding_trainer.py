@@ -176,7 +176,7 @@ def test_the_weights_at_a_step_boundary_contain_the_whole_step(make_trainer):
 def test_the_norm_before_clipping_is_reported(make_trainer, max_grad_norm, is_clipped):
     trainer, watch = make_trainer(learning_rate=UNMOVED, max_grad_norm=max_grad_norm), Watch()
     trainer.add_callback(watch)
-    taken = bundle(noise_seed=5)
+    taken = bundle(step_seed=5)
 
     trainer.feed(iter([taken]))
 
@@ -188,9 +188,9 @@ def test_the_norm_before_clipping_is_reported(make_trainer, max_grad_norm, is_cl
 
 
 def test_dropout_noise_depends_on_the_steps_seed_alone(make_trainer):
-    same, other = bundle(noise_seed=7), bundle(noise_seed=8)
-    make_trainer(learning_rate=UNMOVED).feed(iter([bundle(noise_seed=1), bundle(noise_seed=2), same, other]))
-    alone = bundle(noise_seed=7)
+    same, other = bundle(step_seed=7), bundle(step_seed=8)
+    make_trainer(learning_rate=UNMOVED).feed(iter([bundle(step_seed=1), bundle(step_seed=2), same, other]))
+    alone = bundle(step_seed=7)
 
     torch.manual_seed(12345)  # whatever ran before
     make_trainer(learning_rate=UNMOVED).feed(iter([alone]))

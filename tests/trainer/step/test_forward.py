@@ -1,4 +1,4 @@
-"""Each model gets the fastest way through it that computes the same, and no other."""
+"""Each model gets the fastest strategy that computes the same, and no other."""
 
 import pytest
 import torch
@@ -10,7 +10,7 @@ from tests.trainer.engine_rig import PEFT_IS_BEHIND
 from trainer.data.rendering.render import Example
 from trainer.step import attention, forward
 from trainer.step.attention import RowBounds, UnsupportedAttention, attend
-from trainer.step.forward import Forward, Way, find_way
+from trainer.step.forward import Forward, ForwardStrategy, choose_forward_strategy
 
 SIZE = {"vocab_size": 99, "hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4}
 DECODER = SIZE | {"intermediate_size": 64, "num_key_value_heads": 2, "pad_token_id": 0}
@@ -43,9 +43,9 @@ def test_a_way_is_taken_if_the_model_computes_the_same_on_it(
     model = build(kind, **settings).eval()
     before = model.config._attn_implementation
 
-    way = find_way(model)
+    strategy = choose_forward_strategy(model)
 
-    assert (way.lays_end_to_end, way.calls_head_apart) == (lays_end_to_end, calls_head_apart)
+    assert (strategy.lays_end_to_end, strategy.calls_head_apart) == (lays_end_to_end, calls_head_apart)
     assert model.config._attn_implementation == before
     assert model.training is False  # as it was
 
@@ -55,10 +55,10 @@ def test_a_model_with_an_adapter_takes_the_same_ways(tiny_folder):
     base = AutoModelForCausalLM.from_pretrained(tiny_folder)
     model = get_peft_model(base, LoraConfig(task_type="CAUSAL_LM", target_modules="all-linear")).train()
 
-    way = find_way(model)
+    strategy = choose_forward_strategy(model)
 
-    assert way.lays_end_to_end
-    assert way.calls_head_apart
+    assert strategy.lays_end_to_end
+    assert strategy.calls_head_apart
     assert model.training
 
 
@@ -68,14 +68,14 @@ def test_rows_that_see_each_other_are_found_out(monkeypatch, tiny_folder):
 
     monkeypatch.setitem(attention.AttentionInterface._global_mapping, attention.NAME, leak)
 
-    way = find_way(AutoModelForCausalLM.from_pretrained(tiny_folder))
+    strategy = choose_forward_strategy(AutoModelForCausalLM.from_pretrained(tiny_folder))
 
-    assert not way.lays_end_to_end
+    assert not strategy.lays_end_to_end
 
 
 def test_the_name_of_the_attention_stays_out_of_what_is_saved(tiny_folder, tmp_path):
     model = AutoModelForCausalLM.from_pretrained(tiny_folder)
-    Forward(model, Way(lays_end_to_end=True))
+    Forward(model, ForwardStrategy(lays_end_to_end=True))
 
     model.save_pretrained(tmp_path)
 
@@ -124,13 +124,13 @@ def test_the_probe_has_rows_of_equal_and_of_different_length():
 def test_what_long_rows_did_to_a_model_is_forgotten_with_them():
     rope = {"rope_type": "dynamic", "factor": 4.0, "rope_theta": 10000.0}
     model = build("llama", **DECODER, max_position_embeddings=8, rope_parameters=rope).eval()
-    way = Forward(model, find_way(model))
+    forward = Forward(model, choose_forward_strategy(model))
     long, longer = ([Example([5] * length, [5] * length, length - 1, False)] for length in (20, 40))
-    before = way.summed_loss(long)
+    before = forward.summed_loss(long)
 
-    way.summed_loss(longer)
+    forward.summed_loss(longer)
 
-    assert torch.equal(way.summed_loss(long), before)
+    assert torch.equal(forward.summed_loss(long), before)
 
 
 def test_a_row_that_would_change_the_positions_of_others_goes_alone():
@@ -138,7 +138,7 @@ def test_a_row_that_would_change_the_positions_of_others_goes_alone():
     model = build("llama", **DECODER, max_position_embeddings=8, rope_parameters=rope)
     rows = [Example([5] * length, [5] * length, length - 1, False) for length in (20, 3, 8, 9)]
 
-    groups = Forward(model, Way(lays_end_to_end=True)).split(rows, max_tokens=1000)
+    groups = Forward(model, ForwardStrategy(lays_end_to_end=True)).split(rows, max_tokens=1000)
 
     assert [[len(row.token_ids) for row in group] for group in groups] == [[3, 8], [20], [9]]
 
@@ -147,4 +147,4 @@ def test_a_row_that_would_change_the_positions_of_others_goes_alone():
 def test_a_model_without_a_decoder_of_its_own_is_called_as_a_whole():
     model = build("llama4_text", **DECODER, head_dim=8, intermediate_size_mlp=64, num_local_experts=2).eval()
 
-    assert not find_way(model).calls_head_apart
+    assert not choose_forward_strategy(model).calls_head_apart

@@ -10,7 +10,7 @@ from tests.support import row
 from trainer.data.formats import read_conversation
 from trainer.data.rendering.render import IGNORED, Example, learnable, render_examples
 from trainer.step import loss as loss_module
-from trainer.step.forward import Forward, Way
+from trainer.step.forward import Forward, ForwardStrategy
 from trainer.step.loss import summed_cross_entropy
 
 TOLERANCE = 1e-6
@@ -26,27 +26,27 @@ def examples(tiny_folder) -> list[Example]:
 
 
 @pytest.fixture(params=["plain", "head apart", "end to end"])
-def way(request, tiny_folder) -> Forward:
+def forward(request, tiny_folder) -> Forward:
     """Return each way through a fresh model."""
     model = AutoModelForCausalLM.from_pretrained(tiny_folder)
     match request.param:
         case "plain":
-            return Forward(model, Way())
+            return Forward(model, ForwardStrategy())
         case "head apart":
-            return Forward(model, Way(calls_head_apart=True))
+            return Forward(model, ForwardStrategy(calls_head_apart=True))
         case _:
-            return Forward(model, Way(lays_end_to_end=True, calls_head_apart=True))
+            return Forward(model, ForwardStrategy(lays_end_to_end=True, calls_head_apart=True))
 
 
-def step(way: Forward, groups: list[list[Example]], num_items: int) -> tuple[float, list[Tensor]]:
+def step(forward: Forward, groups: list[list[Example]], num_items: int) -> tuple[float, list[Tensor]]:
     """Return loss and gradients of one optimizer step made of `groups`."""
-    way._model.zero_grad()
+    forward._model.zero_grad()
     total = 0.0
     for group in groups:
-        loss = way.summed_loss(group) / num_items
+        loss = forward.summed_loss(group) / num_items
         loss.backward()
         total += loss.item()
-    return total, [parameter.grad.clone() for parameter in way._model.parameters()]
+    return total, [parameter.grad.clone() for parameter in forward._model.parameters()]
 
 
 def assert_close(found: tuple[float, list[Tensor]], expected: tuple[float, list[Tensor]]) -> None:
@@ -74,39 +74,39 @@ def library_step(model: PreTrainedModel, examples: list[Example]) -> tuple[float
 
 
 @pytest.mark.parametrize("max_tokens", [1, 150, 400, 10**6])
-def test_a_step_is_the_librarys_own_however_its_rows_are_split(way, examples, max_tokens):
+def test_a_step_is_the_librarys_own_however_its_rows_are_split(forward, examples, max_tokens):
     num_items = sum(example.supervised_tokens for example in examples)
-    groups = way.split(examples, max_tokens=max_tokens)
+    groups = forward.split(examples, max_tokens=max_tokens)
 
-    found = step(way, groups, num_items)
+    found = step(forward, groups, num_items)
 
-    assert_close(found, library_step(way._model, examples))
+    assert_close(found, library_step(forward._model, examples))
     assert (len(groups) == len(examples)) == (max_tokens == 1)
 
 
-def test_a_row_beside_others_has_the_loss_it_has_alone(way, examples):
+def test_a_row_beside_others_has_the_loss_it_has_alone(forward, examples):
     with torch.no_grad():
-        alone = [way.summed_loss([example]).item() for example in examples]
-        together = way.summed_loss(examples).item()
+        alone = [forward.summed_loss([example]).item() for example in examples]
+        together = forward.summed_loss(examples).item()
 
     assert together == pytest.approx(sum(alone), rel=1e-6)
 
 
-def test_what_a_row_says_changes_no_loss_of_its_neighbours(way, examples):
+def test_what_a_row_says_changes_no_loss_of_its_neighbours(forward, examples):
     first, second, third = examples[0], examples[1], examples[2]
     silent = Example(second.token_ids, [IGNORED] * len(second.token_ids), 0, is_truncated=False)
     other = Example([7] * len(second.token_ids), silent.labels, 0, is_truncated=False)
 
     with torch.no_grad():
-        losses = [way.summed_loss([first, middle, third]).item() for middle in (silent, other)]
+        losses = [forward.summed_loss([first, middle, third]).item() for middle in (silent, other)]
 
     assert losses[0] == pytest.approx(losses[1], rel=1e-6)
 
 
-def test_rows_without_anything_to_learn_give_a_loss_of_zero_and_no_gradient(way, examples):
+def test_rows_without_anything_to_learn_give_a_loss_of_zero_and_no_gradient(forward, examples):
     nothing = Example(examples[0].token_ids, [IGNORED] * len(examples[0].token_ids), 0, is_truncated=True)
 
-    loss, gradients = step(way, [[nothing]], num_items=1)
+    loss, gradients = step(forward, [[nothing]], num_items=1)
 
     assert loss == 0.0
     assert all(gradient.count_nonzero() == 0 for gradient in gradients)

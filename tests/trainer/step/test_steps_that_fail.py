@@ -56,7 +56,7 @@ def test_a_step_that_is_not_finite_changes_no_bit(make_trainer, spoil, factor, r
     states = []
 
     def bundles():
-        yield bundle(noise_seed=1)
+        yield bundle(step_seed=1)
         states.append(state_of(trainer))
         stop = spoil(trainer, factor)
         yield bad
@@ -71,18 +71,18 @@ def test_a_step_that_is_not_finite_changes_no_bit(make_trainer, spoil, factor, r
 
 def test_the_steps_after_one_that_was_dropped_are_as_if_it_had_not_been(make_trainer):
     with_bad, without = (make_trainer(learning_rate=1e-3, warmup_steps=0) for _ in range(2))
-    good = [bundle(noise_seed=seed) for seed in (1, 2, 3)]
+    good = [bundle(step_seed=seed) for seed in (1, 2, 3)]
 
     def bundles():
         yield good[0]
         stop = spoil_loss(with_bad, math.nan)
-        yield bundle(noise_seed=9)
+        yield bundle(step_seed=9)
         stop()
         yield good[1]
         yield good[2]
 
     with_bad.feed(bundles())
-    without.feed(iter([bundle(noise_seed=seed) for seed in (1, 2, 3)]))
+    without.feed(iter([bundle(step_seed=seed) for seed in (1, 2, 3)]))
 
     assert is_same(state_of(with_bad), state_of(without))
     assert [one.not_applied for one in good] == [None, None, None]

@@ -18,14 +18,14 @@ from tests.trainer.step_rig import bundle, example
 from trainer.config.loader import BadConfig
 from trainer.config.schema import TrainingSettings
 from trainer.model.compilation import compile_layers
-from trainer.step.neftune import add_noise
+from trainer.step.neftune import add_neftune_noise
 
 TORCH_IS_BEHIND = "ignore:`torch.jit.script_method` is deprecated:DeprecationWarning"  # its compiler uses it
 UNMOVED = 1e-30  # a learning rate under which float32 weights stay what they are
 
 
-def first_loss(trainer, noise_seed=1):
-    step = bundle(noise_seed=noise_seed)
+def first_loss(trainer, step_seed=1):
+    step = bundle(step_seed=step_seed)
     trainer.feed(iter([step]))
     return float(step.loss)
 
@@ -82,8 +82,8 @@ def test_a_rows_noise_is_that_of_its_own_length_however_it_is_laid_out():
     nothing = torch.zeros(1, 1_000_000, 1)
     torch.manual_seed(1)
 
-    joined = add_noise(nothing, (250_000, 750_000), alpha=3.0)[0]
-    padded = add_noise(nothing.view(2, -1, 1), (250_000, 500_000), alpha=3.0)
+    joined = add_neftune_noise(nothing, (250_000, 750_000), alpha=3.0)[0]
+    padded = add_neftune_noise(nothing.view(2, -1, 1), (250_000, 500_000), alpha=3.0)
 
     for noise, length in [
         (joined[:250_000], 250_000),
@@ -161,7 +161,7 @@ def test_activations_computed_again_make_the_same_weights(make_trainer):
     )
 
     for trainer in (kept, again):
-        trainer.feed(iter([bundle(noise_seed=seed) for seed in range(3)]))
+        trainer.feed(iter([bundle(step_seed=seed) for seed in range(3)]))
 
     assert all(map(torch.equal, kept.model.parameters(), again.model.parameters()))
 

@@ -1,7 +1,7 @@
-"""Tell answers that nobody would want to be learned: empty, repetitive, wrongly decoded, or echoes. Pure.
+"""Find answers that nobody would want to train: empty, repetitive, wrongly decoded, or echoes. Pure.
 
 Every rule has to hold for ordinary data, such as code, tables, lists and poems in any language, so each asks
-for much: what it finds is worth a look.
+for much: what it finds is worth reading.
 """
 
 import re
@@ -28,7 +28,7 @@ CONTROL = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x84\x86-\x9f]")  # neithe
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """A turn that is learned, with the turn before it."""
+    """A turn that is supervised, with the turn before it."""
 
     text: str
     prompt: str
@@ -50,7 +50,7 @@ class AnswerRule:
 
 
 def answers_of(conversation: Conversation) -> list[Answer]:
-    """Return the turns of a conversation that are learned, but for those that only call tools."""
+    """Return the turns of a conversation that are supervised, but for those that only call tools."""
     messages = conversation.messages
     if conversation.is_plain_text:
         return [Answer(message.content, "") for message in messages]

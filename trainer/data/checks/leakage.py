@@ -1,11 +1,11 @@
-"""The rows of files that are held out to measure what was learned: nothing of them should be trained."""
+"""The rows of files that are held out to measure the model with: nothing of them should be trained."""
 
 import hashlib
 from collections.abc import Mapping
 from pathlib import Path
 
 from trainer.data.checks.file_check import MAX_UNPACKED_BYTES, check_file
-from trainer.data.checks.minhash import readable, sketch_rows
+from trainer.data.checks.minhash import minhash_rows, readable
 from trainer.data.checks.row_table import RowTable
 from trainer.data.reading.rows import RowFile
 from trainer.protocol.row_fields import NO_FIELDS, Fields
@@ -47,7 +47,7 @@ def held_out_rows(
                 # By its setting: two of them may name files of the same content
                 key = hashlib.sha256(f"{setting}:{check.sha256}".encode()).hexdigest()
                 file = table.new_file(key, printable(f"{setting} ({path.name})"))
-                table.insert(file, sketch_rows(readable(rows, fields)))
+                table.insert(file, minhash_rows(readable(rows, fields)))
             finally:
                 rows.close()
     except BaseException:

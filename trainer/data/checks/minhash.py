@@ -1,12 +1,12 @@
-"""What rows have in common, told from a few bytes of each: a hash for equal ones, a sketch for similar ones.
+"""What rows have in common, told from a few bytes of each: a hash for equal ones, a MinHash for similar ones.
 
-A sketch stands for the set of all runs of a few words (shingles) in a row. The share of places in which two
-sketches agree is about the share of shingles that the sets have in common (MinHash: Broder, "On the
+A signature stands for the set of all runs of a few words (shingles) in a row. The share of places in which
+two signatures agree is about the share of shingles that the sets have in common (MinHash: Broder, "On the
 Resemblance and Containment of Documents", 1997), and eight bits of each place are enough to tell (Li and
-König, "b-Bit Minwise Hashing", 2010). Sketches are kept on disk, so a row must have the same for ever: a
+König, "b-Bit Minwise Hashing", 2010). Signatures are kept on disk, so a row must have the same for ever: a
 change needs another `row_table.VERSION`.
 
-Shapes: W = words of a row, S = its shingles, P = places of a sketch.
+Shapes: W = words of a row, S = its shingles, P = places of a signature.
 """
 
 import hashlib
@@ -46,13 +46,13 @@ Numbered = tuple[int, Conversation]
 """A row's line, counted from 1, and what it says."""
 
 
-class RowSketch(NamedTuple):
-    """What is remembered of one row."""
+class RowMinHash(NamedTuple):
+    """What is kept of one row."""
 
     line: int
     identity: int
     """Equal for rows that say the same but for spaces and case."""
-    sketch: bytes
+    signature: bytes
     """Empty where there are no words to compare."""
 
 
@@ -71,21 +71,21 @@ def readable(
             is_bad(line, error)
 
 
-def sketch_rows(numbered: Iterable[Numbered]) -> Iterator[RowSketch]:
-    """Yield what is remembered of each row."""
-    return (sketch_row(line, conversation) for line, conversation in numbered)
+def minhash_rows(numbered: Iterable[Numbered]) -> Iterator[RowMinHash]:
+    """Yield what is kept of each row."""
+    return (minhash_row(line, conversation) for line, conversation in numbered)
 
 
-def sketch_row(line: int, conversation: Conversation) -> RowSketch:
-    """Return what is remembered of a row."""
+def minhash_row(line: int, conversation: Conversation) -> RowMinHash:
+    """Return what is kept of a row."""
     turns = [(message.role, normalised(said_in(message))) for message in conversation.messages]
     identity = hashlib.blake2b(
         "\x1e".join(f"{role}\x1f{text}" for role, text in turns).encode(), digest_size=8
     )
     # Without the system prompt, which is often longer than all else and the same in every row of a file
     compared = [f"\x1f{role} {text}" for role, text in turns if role != "system"]
-    return RowSketch(
-        line, int.from_bytes(identity.digest(), "little", signed=True), _sketch(" ".join(compared))
+    return RowMinHash(
+        line, int.from_bytes(identity.digest(), "little", signed=True), _signature(" ".join(compared))
     )
 
 
@@ -107,12 +107,12 @@ def normalised(text: str) -> str:
 
 
 def similarity(one: bytes, other: bytes) -> float:
-    """Return the share of their shingles that two rows have in common, as their sketches tell."""
+    """Return the share of their shingles that two rows have in common, as their signatures tell."""
     agreeing: float = sum(map(eq, one, other)) / PLACES
     return max(0.0, (agreeing - AGREE_BY_CHANCE) / (1 - AGREE_BY_CHANCE))
 
 
-def _sketch(text: str) -> bytes:
+def _signature(text: str) -> bytes:
     if not text.isascii():
         text = UNSPACED.sub(r" \1 ", text)
     words = text.encode().split()

@@ -7,7 +7,7 @@ from ipaddress import IPv4Address
 
 from trainer.data.checks.minhash import as_text, said_in
 from trainer.data.conversation import Conversation
-from trainer.protocol.deep import PRIVATE_PATTERNS, PrivatePattern
+from trainer.protocol.deep_findings import PRIVATE_PATTERNS, PrivatePattern
 from trainer.protocol.text import printable
 
 SHOWN_CHARACTERS = 3

@@ -1,6 +1,6 @@
-"""Look at rows before they are trained, and say what is odd. Pure, and flat in memory whatever their number.
+"""Inspect rows before they are trained, and report what is odd. Pure, and flat in memory.
 
-sampled rows, one after another -> RowReport -> DataReport
+rows, one after another -> RowReport -> DataReport
 """
 
 from array import array
@@ -31,7 +31,7 @@ SAME_VALUE_LIMIT = 0.95
 
 
 @dataclass(frozen=True, slots=True)
-class SampledRow:
+class InspectedRow:
     """A row as it stands in the file, and as it would be trained."""
 
     line: int
@@ -49,7 +49,7 @@ class SampledRow:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Limits:
+class ReportLimits:
     """As in `DataSettings`."""
 
     max_length: int
@@ -90,7 +90,7 @@ def find_duplicates(hashes: "array[int]") -> list[int]:
 class RowReport:
     """Takes in rows one by one, and says at the end what they are like."""
 
-    def __init__(self, limits: Limits) -> None:
+    def __init__(self, limits: ReportLimits) -> None:
         self._limits = limits
         self._lengths = array("I")
         self._trained_tokens = self._supervised_tokens = 0
@@ -106,7 +106,7 @@ class RowReport:
 
     # ---- rows
 
-    def look(self, row: SampledRow) -> None:
+    def note(self, row: InspectedRow) -> None:
         """Take note of a row."""
         supervised = sum(example.supervised_tokens for example in row.examples)
         self._lengths.append(row.num_tokens)
@@ -119,16 +119,16 @@ class RowReport:
         if row.faults:
             self._first_fault = self._first_fault or f"line {row.line}: {row.faults[0]}"
             self._odd_for_profile.note(row.line)
-        self._look_at_answers(row)
+        self._note_answers(row)
         for name, counter in self._classes.items():
             _count(counter, row.conversation.metadata.get(name))
 
-    def look_at_unrenderable(self, line: int, error: str) -> None:
+    def note_unrenderable(self, line: int, error: str) -> None:
         """Take note of a row that cannot be trained."""
         self._first_error = self._first_error or error
         self._unrenderable.note(line)
 
-    def _look_at_answers(self, row: SampledRow) -> None:
+    def _note_answers(self, row: InspectedRow) -> None:
         answers = answers_of(row.conversation)
         for rule in ANSWER_RULES:
             if any(map(rule.is_broken_by, answers)):
@@ -144,7 +144,7 @@ class RowReport:
         """Return what was found.
 
         Args:
-            validation: how it was looked at.
+            validation: how it was inspected.
             duplicates: lines of the file that are copies of earlier ones.
             more: findings of others.
         """
@@ -210,7 +210,7 @@ class RowReport:
         return self._finding("over_max_length", self._cut, what, kind, limit=limit, over="block")
 
     def _finding_about_targets(self, kind: str) -> Finding:
-        what = f"have nothing to learn within data.max_length ({self._limits.max_length:,} tokens)"
+        what = f"have nothing to train within data.max_length ({self._limits.max_length:,} tokens)"
         is_all = self._without_target.rows == self._num_rows
         over: Level = "block" if is_all else "warning"
         limit = WITHOUT_TARGET_LIMIT

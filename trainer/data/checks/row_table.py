@@ -1,6 +1,6 @@
-"""Sketches of rows in SQLite, found again by what they have in common. For the rows of any number of files.
+"""MinHash signatures of rows in SQLite, found again by what they have in common; for any number of files.
 
-A sketch is cut into bands. Rows that share the whole of a band are compared, all others are not (locality
+A signature is cut into bands. Rows that share the whole of a band are compared, all others are not (locality
 sensitive hashing: Leskovec, Rajaraman and Ullman, "Mining of Massive Datasets", chapter 3). Of the pairs with
 80 % of their shingles in common 95 % are compared, of those with 85 % more than 99 %.
 """
@@ -12,10 +12,10 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import Self
 
-from trainer.data.checks.minhash import NEAR, PLACES, RowSketch, similarity
+from trainer.data.checks.minhash import NEAR, PLACES, RowMinHash, similarity
 
 VERSION = 1
-"""Of the tables and of what sketches mean."""
+"""Of the tables and of what signatures mean."""
 SCHEMA = f"""
 CREATE TABLE IF NOT EXISTS files (
     id INTEGER PRIMARY KEY,        -- in the order in which they were added
@@ -55,7 +55,7 @@ WHERE rows.id IN (SELECT row FROM bands WHERE key IN ({", ".join("?" * NUM_BANDS
 
 @dataclass(frozen=True, slots=True)
 class Match:
-    """A row, and the one most like it among those looked through."""
+    """A row, and the one most like it among those compared."""
 
     line: int
     other_file: str
@@ -87,7 +87,7 @@ class RowTable:
         assert cursor.lastrowid is not None
         return cursor.lastrowid
 
-    def insert(self, file: int, rows: Iterable[RowSketch]) -> int:
+    def insert(self, file: int, rows: Iterable[RowMinHash]) -> int:
         """Add rows of a file; return how many."""
         rows, count = iter(rows), 0
         [first] = self._database.execute("SELECT ifnull(max(id), 0) + 1 FROM rows").fetchone()
@@ -97,15 +97,15 @@ class RowTable:
         self._database.execute("UPDATE files SET rows = rows + ? WHERE id = ?", (count, file))
         return count
 
-    def _insert(self, file: int, rows: list[RowSketch], first: int) -> None:
+    def _insert(self, file: int, rows: list[RowMinHash], first: int) -> None:
         self._database.executemany(
             "INSERT INTO rows VALUES (?, ?, ?, ?, ?)",
-            [(id, file, row.line, row.identity, row.sketch) for id, row in enumerate(rows, first)],
+            [(id, file, row.line, row.identity, row.signature) for id, row in enumerate(rows, first)],
         )
         bands = [(key, id % SLOTS, id) for id, row in enumerate(rows, first) for key in _keys(row)]
         self._database.executemany("INSERT OR IGNORE INTO bands VALUES (?, ?, ?)", sorted(bands))
 
-    def find(self, row: RowSketch) -> Match | None:
+    def find(self, row: RowMinHash) -> Match | None:
         """Return the row most like `row`, the oldest of several; None if none is near."""
         if same := self._database.execute(SAME, (row.identity,)).fetchone():
             name, line = same
@@ -114,8 +114,8 @@ class RowTable:
         if not keys:
             return None
         near = [
-            (similarity(row.sketch, sketch), name, line)
-            for name, line, sketch in self._database.execute(SIMILAR, keys)
+            (similarity(row.signature, signature), name, line)
+            for name, line, signature in self._database.execute(SIMILAR, keys)
         ]
         likeness, name, line = max(near, key=lambda found: found[0], default=(0.0, "", 0))
         return Match(row.line, name, line, likeness, is_exact=False) if likeness >= NEAR else None
@@ -137,8 +137,8 @@ def temporary_database() -> sqlite3.Connection:
     return database
 
 
-def _keys(row: RowSketch) -> list[int]:
+def _keys(row: RowMinHash) -> list[int]:
     """Return the keys of a row's bands; none for a row without words."""
-    if not row.sketch:
+    if not row.signature:
         return []
-    return [places ^ key for places, key in zip(BANDS.unpack(row.sketch), BAND_KEYS, strict=True)]
+    return [places ^ key for places, key in zip(BANDS.unpack(row.signature), BAND_KEYS, strict=True)]

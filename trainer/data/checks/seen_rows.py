@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Self
 from urllib.parse import quote
 
-from trainer.data.checks.minhash import RowSketch
+from trainer.data.checks.minhash import RowMinHash
 from trainer.data.checks.row_table import CACHE_KIB, SCHEMA, VERSION, Match, RowTable, temporary_database
 from trainer.protocol.text import printable
 
@@ -47,7 +47,7 @@ class SeenRows:
 
     @classmethod
     def open(cls, path: Path) -> Self:
-        """Return the index for writing. It is created if need be; a damaged one is set aside and begun anew.
+        """Return the index for writing. Created if need be; a damaged one is quarantined and started anew.
 
         Raises:
             UnusableSeenRows: it is whole, but not to be used.
@@ -56,7 +56,7 @@ class SeenRows:
         try:
             database = _create(path)
         except DamagedSeenRows as error:
-            notice = f"{error}; it was set aside as {_set_aside(path).name}, and a new one was begun"
+            notice = f"{error}; it was quarantined as {_quarantine(path).name}, and a new one was started"
             database = _create(path)
         return cls(database, notice=notice)
 
@@ -78,7 +78,7 @@ class SeenRows:
                 database.close()  # it is just being created
         return cls(temporary_database(), notice=notice)
 
-    def add(self, sha256: str, name: str, rows: Iterable[RowSketch], *, max_rows: int) -> int:
+    def add(self, sha256: str, name: str, rows: Iterable[RowMinHash], *, max_rows: int) -> int:
         """Add a file's rows, unless it is known; return how many. The rows of the oldest files make room.
 
         Args:
@@ -104,7 +104,7 @@ class SeenRows:
         found = self._database.execute("SELECT 1 FROM files WHERE sha256 = ?", (sha256,)).fetchone()
         return found is not None
 
-    def find(self, row: RowSketch) -> Match | None:
+    def find(self, row: RowMinHash) -> Match | None:
         """Return the row trained before that is most like `row`, the oldest of several; None if none is near.
 
         Raises:
@@ -202,7 +202,7 @@ def _version(database: sqlite3.Connection) -> int:
     return int(version)
 
 
-def _set_aside(path: Path) -> Path:
+def _quarantine(path: Path) -> Path:
     aside = path.with_name(f"{path.name}.corrupt")  # the last one is enough
     for suffix in ("-wal", "-shm"):
         path.with_name(path.name + suffix).unlink(missing_ok=True)

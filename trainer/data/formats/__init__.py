@@ -1,4 +1,4 @@
-"""From the JSON value of a row to a Conversation. One function a format, behind one small registry."""
+"""Turn the JSON value of a row into a Conversation. One function per format, behind a small registry."""
 
 from trainer.data.formats.registry import FORMATS, Format, read_conversation, read_row
 

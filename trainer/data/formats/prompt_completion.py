@@ -12,7 +12,7 @@ PAIRS = (("prompt", "completion"), ("prompt", "response"), ("question", "answer"
 
 
 def read(row: Mapping[str, Any]) -> tuple[Message, ...]:
-    """Return prompt and completion, each a text or a list of messages. Nothing in the prompt is learned.
+    """Return prompt and completion, each a text or a list of messages. Nothing in the prompt is supervised.
 
     Raises:
         BadRow: they are something else.

@@ -58,7 +58,7 @@ def read_conversation(row: Any, fields: Fields = NO_FIELDS) -> Conversation:
     Args:
         fields: other names, as `data.fields` gives them.
     Raises:
-        BadRow: the row has no known format, or nothing from which something could be learned.
+        BadRow: the row has no known format, or nothing from which something could be supervised.
     """
     return read_row(row, fields)[1]
 
@@ -131,7 +131,7 @@ def _metadata(row: Mapping[str, Any]) -> dict[str, Any]:
 def _refuse_unlearnable(turns: Iterable[Message]) -> None:
     answers = [turn for turn in turns if turn.role == "assistant" and (turn.content or turn.tool_calls)]
     if not answers:
-        raise BadRow("no message of the assistant has content, so there is nothing to learn")
+        raise BadRow("no message of the assistant has content, so there is nothing to train")
     is_any_trained = False
     for answer in answers:
         is_any_trained = is_any_trained or answer.is_trained
@@ -141,7 +141,7 @@ def _refuse_unlearnable(turns: Iterable[Message]) -> None:
                 "so unpack the list into messages"
             )
     if not is_any_trained:
-        raise BadRow("every message of the assistant has train: false, so there is nothing to learn")
+        raise BadRow("every message of the assistant has train: false, so there is nothing to train")
 
 
 def _is_serialised(content: str) -> bool:

@@ -1,4 +1,4 @@
-"""`{"text": …}`: a text that is learned whole, without a chat template around it."""
+"""`{"text": …}`: a text that is trained whole, without a chat template around it."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -8,7 +8,7 @@ from trainer.data.formats.values import read_text
 
 
 def read(row: Mapping[str, Any]) -> tuple[Message, ...]:
-    """Return the text as the one message, of the assistant because it is learned.
+    """Return the text as the one message, of the assistant because it is supervised.
 
     Raises:
         BadRow: it is something else.

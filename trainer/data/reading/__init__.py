@@ -1,1 +1,1 @@
-"""From a file, packed or not, to its rows."""
+"""Read a file row by row, compressed or not."""

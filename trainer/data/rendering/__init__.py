@@ -1,1 +1,1 @@
-"""From conversations to token ids and the loss mask, and what makes it fast."""
+"""Turn conversations into token ids and a loss mask, fast."""

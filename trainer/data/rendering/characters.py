@@ -12,7 +12,7 @@ from functools import cache
 
 LOOKED_AT = (*range(0x80, 0xD800), *range(0xE000, 0x10000), *range(0x1F000, 0x1FB00))  # the last are emoji
 WHITE_SPACE = (0x85, 0xA0, 0x1680, *range(0x2000, 0x200B), 0x2028, 0x2029, 0x202F, 0x205F, 0x3000)
-FOLDED_INTO_ASCII = (0x17F, 0x212A)  # equal s and k when case is not looked at
+FOLDED_INTO_ASCII = (0x17F, 0x212A)  # equal s and k when case does not count
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""What the model is given: token ids, and which of them are learned. Shapes: T = tokens of one example."""
+"""What the model is given: token ids, and which of them are supervised. Shapes: T = tokens of one example."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -16,7 +16,7 @@ class Example:
     token_ids: list[int]
     """(T,)"""
     labels: list[int]
-    """(T,) the token itself where it is learned, else IGNORED."""
+    """(T,) the token itself where it is supervised, else IGNORED."""
     supervised_tokens: int
     """Labels that count: not IGNORED, and not at position 0, which nothing predicts."""
     is_truncated: bool
@@ -25,14 +25,14 @@ class Example:
 
 RowExamples = tuple[Example, ...]
 """What one row becomes: none where a row that is too long is dropped, several where it is split. A row from
-which nothing can be learned has one, without supervised tokens."""
+which nothing can be supervised has one, without supervised tokens."""
 
 
 def example_of(token_ids: list[int], spans: Iterable[Span], *, is_truncated: bool) -> Example:
     """Return the example of these tokens.
 
     Args:
-        spans: tokens [first, end) that are learned; they may reach beyond the last token.
+        spans: tokens [first, end) that are supervised; they may reach beyond the last token.
     """
     labels = [IGNORED] * len(token_ids)
     for first, end in spans:
@@ -42,5 +42,5 @@ def example_of(token_ids: list[int], spans: Iterable[Span], *, is_truncated: boo
 
 
 def learnable(rows: Iterable[RowExamples]) -> list[Example]:
-    """Return the examples of rows from which something can be learned."""
+    """Return the examples of rows from which something can be supervised."""
     return [example for row in rows for example in row if example.supervised_tokens]

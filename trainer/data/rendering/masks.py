@@ -1,4 +1,4 @@
-"""From a conversation to its text, and the characters in it that are learned.
+"""From a conversation to its text, and the characters in it that are supervised.
 
 What the assistant has to produce is known from rendering the conversation turn by turn, not from searching
 the text or the tokens for markers; so a prompt that quotes a marker changes nothing.
@@ -22,7 +22,7 @@ from trainer.protocol.text import printable
 TrainOn = Literal["assistant", "last_assistant", "all"]
 
 RenderedText = tuple[str, list[Span]]
-"""A conversation's text, and the stretches of characters [start, end) that are learned."""
+"""A conversation's text, and the stretches of characters [start, end) that are supervised."""
 
 REASONING_KEYS = ("reasoning_content", "thinking", "reasoning")  # of a message, as transformers reads them
 SHOWN_BEFORE, SHOWN_AFTER = 20, 30  # characters around the place where two texts differ
@@ -46,18 +46,18 @@ def mark(conversation: Conversation, train_on: TrainOn) -> Conversation:
 
 
 def render_text(conversation: Conversation, tokenizer: Tokenizer, train_on: TrainOn) -> RenderedText:
-    """Return a marked conversation's text and what is learned of it, by running the template for every turn.
+    """Return a marked conversation's text and what is supervised of it, running the template for every turn.
 
     Raises:
         UnrenderableConversation: the chat template refuses it, or leaves out what it says.
-        UnusableTemplate: what is learned cannot be told from the rest.
+        UnusableTemplate: what is supervised cannot be told from the rest.
     """
     if conversation.is_plain_text:
         return _plain_text(conversation, tokenizer)
     turns = ShownTurns(conversation, tokenizer)
     text = turns.first(len(conversation.messages))
     _refuse_hidden_tools(conversation, text)
-    reading = _Reading(conversation, turns, text, getattr(tokenizer, "eos_token", None) or "")
+    reading = _RenderedTurns(conversation, turns, text, getattr(tokenizer, "eos_token", None) or "")
     if train_on == "all":
         return text, reading.all_but_untrained()
     answers = [
@@ -77,7 +77,7 @@ def ends_of_turns(conversation: Conversation, tokenizer: Tokenizer) -> tuple[str
     text, _ = render_text(conversation, tokenizer, "all")
     if conversation.is_plain_text:
         return text, [len(text)]
-    reading = _Reading(
+    reading = _RenderedTurns(
         conversation, ShownTurns(conversation, tokenizer), text, getattr(tokenizer, "eos_token", None) or ""
     )
     ends: list[int] = []
@@ -88,7 +88,7 @@ def ends_of_turns(conversation: Conversation, tokenizer: Tokenizer) -> tuple[str
 
 
 def _plain_text(conversation: Conversation, tokenizer: Tokenizer) -> RenderedText:
-    """Put the tokenizer's marks around a text as they were around those that the base model learned from."""
+    """Put the tokenizer's marks around a text as they were when the base model was trained."""
     end = getattr(tokenizer, "eos_token", None)
     if not end:
         raise UnusableTemplate(
@@ -104,7 +104,7 @@ def _plain_text(conversation: Conversation, tokenizer: Tokenizer) -> RenderedTex
     return text, [(0, len(text))] if message.is_trained else []
 
 
-class _Reading:
+class _RenderedTurns:
     """One conversation, and where its turns stand in its text.
 
     Args:
@@ -136,7 +136,7 @@ class _Reading:
         return len(before), len(through.rstrip())
 
     def all_but_untrained(self) -> list[Span]:
-        """Return everything but the turns that are not to be learned, with all that is put around them.
+        """Return everything but the turns that are not to be supervised, with all that is put around them.
 
         Raises:
             UnrenderableConversation, UnusableTemplate: as `render_text` does.
@@ -149,7 +149,7 @@ class _Reading:
             if _squeezed(message.content) not in _squeezed(self._text[first:end]):
                 raise UnusableTemplate(
                     f"the chat template does not show messages[{i}] in a place of its own, so it cannot be "
-                    'left out of what is learned; set data.train_on to "assistant", and data.overlong to '
+                    'left out of what is supervised; set data.train_on to "assistant", and data.overlong to '
                     "another way than split"
                 )
             spans.append((start, first))
@@ -190,7 +190,7 @@ class _Reading:
         shorter = through.removesuffix(self._end_of_text)
         is_of_the_turn = goes_on.startswith(through) or not goes_on.startswith(shorter)
         if is_last and _squeezed(shorter).endswith(_squeezed(self._messages[i].content)):
-            return through  # nothing else says where the turn ends, and the model has to learn to stop
+            return through  # nothing else says where the turn ends, and the model has to be trained to stop
         return through if is_of_the_turn else shorter
 
     def _refuse_rewritten(self, i: int, through: str) -> None:
@@ -246,7 +246,7 @@ def _refuse_other_words(message: Message, produced: str, i: int) -> None:
     place = _difference(message.content.strip(), produced.lstrip())
     raise UnusableTemplate(
         f"the chat template puts something of its own before the words of messages[{i}]: {place}, which "
-        f"would be learned, too; {WAY_OUT}"
+        f"would be supervised, too; {WAY_OUT}"
     )
 
 

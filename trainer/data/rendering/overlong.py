@@ -113,7 +113,7 @@ def _parts(row: Piece, max_length: int, tokenize: Tokenize) -> list[Piece]:
 
 
 def _part(row: Piece, head: range, turns: range, tokenize: Tokenize) -> Piece:
-    """Return some turns of a row behind its head, which is learned once at most."""
+    """Return some turns of a row behind its head, which is supervised once at most."""
     messages = row.conversation.messages
     is_first = turns.start == len(head)
     kept_head = [messages[i] if is_first else replace(messages[i], is_trained=False) for i in head]

@@ -1,6 +1,6 @@
 """From conversations to token ids and the loss mask; each part of the way is a module of its own.
 
-conversation --masks--> text, learned characters --tokens--> ids, learned tokens --overlong--> examples
+conversation --masks--> text, supervised characters --tokens--> ids, supervised tokens --overlong--> examples
 """
 
 import hashlib
@@ -16,7 +16,7 @@ from trainer.data.rendering.chat_template import Tokenizer, UnrenderableConversa
 from trainer.data.rendering.example import IGNORED, Example, RowExamples, example_of, learnable
 from trainer.data.rendering.masks import TrainOn, mark, render_text
 from trainer.data.rendering.overlong import Overlong, OverlongRow, Piece, pieces_of, whole
-from trainer.data.rendering.template_cache import TurnShapes
+from trainer.data.rendering.template_cache import TemplateCache
 from trainer.data.rendering.tokens import TextTokenizer, Tokens
 from trainer.data.rendering.word_memo import WordMemo
 
@@ -38,22 +38,22 @@ __all__ = [
 
 
 class ExampleRenderer:
-    """Renders conversations, and remembers what it has learned of template and words, which changes nothing.
+    """Renders conversations, and caches what template and tokenizer make of them, which changes nothing.
 
-    Because it learns, only one thread may have it render; any may ask for its fingerprint.
+    Because of its caches, only one thread may have it render; any may ask for its fingerprint.
 
     Args:
-        remembers: false to run the template for every turn of every row.
+        caches: false to run the template for every turn of every row.
     """
 
-    def __init__(self, tokenizer: Tokenizer, *, remembers: bool = True) -> None:
+    def __init__(self, tokenizer: Tokenizer, *, caches: bool = True) -> None:
         self._tokenizer = tokenizer
         self._template = getattr(tokenizer, "chat_template", None)
-        self._shapes = TurnShapes(
+        self._texts = TemplateCache(
             lambda conversation, train_on: render_text(conversation, tokenizer, train_on),
-            self._template if remembers else None,
+            self._template if caches else None,
         )
-        self._tokens = TextTokenizer(tokenizer, WordMemo.of(tokenizer) if remembers else None)
+        self._tokens = TextTokenizer(tokenizer, WordMemo.of(tokenizer) if caches else None)
 
     @cached_property
     def fingerprint(self) -> str | None:
@@ -84,7 +84,7 @@ class ExampleRenderer:
 
         Raises:
             UnrenderableConversation: the chat template refuses one, or leaves out what it says.
-            UnusableTemplate: what is learned cannot be told from the rest.
+            UnusableTemplate: what is supervised cannot be told from the rest.
             OverlongRow: one is too long, and `overlong` is `fail`.
         """
         marked = [mark(conversation, train_on) for conversation in conversations]
@@ -115,7 +115,7 @@ class ExampleRenderer:
         return pieces_of(row, max_length=max_length, overlong=overlong, tokenize=tokenize)
 
     def _tokenize(self, marked: Sequence[Conversation], train_on: TrainOn) -> list[Tokens]:
-        return self._tokens.tokenize([self._shapes.render(conversation, train_on) for conversation in marked])
+        return self._tokens.tokenize([self._texts.render(conversation, train_on) for conversation in marked])
 
 
 def render_examples(
@@ -126,17 +126,17 @@ def render_examples(
     overlong: Overlong = "truncate_left_turns",
     train_on: TrainOn = "assistant",
 ) -> list[RowExamples]:
-    """Render conversations without remembering anything.
+    """Render conversations without caching anything.
 
     Raises:
         UnrenderableConversation, UnusableTemplate, OverlongRow: as `ExampleRenderer.render` does.
     """
-    renderer = ExampleRenderer(tokenizer, remembers=False)
+    renderer = ExampleRenderer(tokenizer, caches=False)
     return renderer.render(conversations, max_length=max_length, overlong=overlong, train_on=train_on)
 
 
 def _examples(pieces: Sequence[Piece], max_length: int) -> RowExamples:
-    """Return the examples that have something to learn; one that has nothing if none has.
+    """Return the examples that have something to train; one that has nothing if none has.
 
     What was cut off from one that is left out for it is told by the others.
     """

@@ -37,11 +37,11 @@ def only_shows_content(template: str) -> bool:
         tree = Environment(extensions=[GenerationBlock]).parse(template)
     except (TemplateSyntaxError, RecursionError):
         return False
-    return _Reading().are_plain(tree.body)
+    return _TemplateAnalysis().are_plain(tree.body)
 
 
-class _Reading:
-    """One look at a template, from the outside in."""
+class _TemplateAnalysis:
+    """The analysis of one template, from the outside in."""
 
     def __init__(self) -> None:
         self._message_names: set[str] = set()

@@ -13,11 +13,11 @@ from trainer.data.rendering.chat_template import UnrenderableConversation, Unusa
 from trainer.data.rendering.masks import RenderedText, TrainOn
 from trainer.data.rendering.template_analysis import only_shows_content
 
-SHAPES_KEPT = 4096  # as many sequences of roles are remembered
+SEQUENCES_KEPT = 4096  # as many sequences of roles are cached
 
 
 @dataclass(frozen=True, slots=True)
-class _Shape:
+class _TextAroundTurns:
     """What stands around the words of conversations with the same roles."""
 
     around: tuple[str, ...]
@@ -26,7 +26,7 @@ class _Shape:
     """Per turn of the assistant: which content, and how many characters before and after it belong to it."""
 
     def fill(self, messages: Sequence[Message]) -> RenderedText:
-        """Return the text with the words of these messages, and what is learned of the assistant's."""
+        """Return the text with the words of these messages, and what is supervised of the assistant's."""
         parts: list[str] = []
         starts: list[int] = []
         position = 0
@@ -43,8 +43,8 @@ class _Shape:
         return "".join(parts) + self.around[-1], spans
 
 
-class TurnShapes:
-    """Renders conversations by their shape.
+class TemplateCache:
+    """Renders conversations by the text that the template puts around their words.
 
     Args:
         render: renders one by one, running the template.
@@ -52,40 +52,40 @@ class TurnShapes:
 
     def __init__(self, render: Callable[[Conversation, TrainOn], RenderedText], template: object) -> None:
         self._render = render
-        self._can_be_known = isinstance(template, str) and only_shows_content(template)
-        self._shapes: dict[tuple[Role, ...], _Shape | None] = {}
+        self._is_cacheable = isinstance(template, str) and only_shows_content(template)
+        self._cached: dict[tuple[Role, ...], _TextAroundTurns | None] = {}
 
     def render(self, conversation: Conversation, train_on: TrainOn) -> RenderedText:
-        """Return a marked conversation's text and what is learned of it, as `render` would.
+        """Return a marked conversation's text and what is supervised of it, as `render` would.
 
         Raises:
             Whatever `render` does.
         """
         messages = conversation.messages
-        if not self._can_be_known or not _is_of_a_shape(conversation):
+        if not self._is_cacheable or not _depends_on_roles_alone(conversation):
             return self._render(conversation, train_on)
         roles = tuple([message.role for message in messages])
-        if roles not in self._shapes:
-            if len(self._shapes) >= SHAPES_KEPT:
-                self._shapes.clear()
-            self._shapes[roles] = self._learn(roles)
-        shape = self._shapes[roles]
-        if shape is None:
+        if roles not in self._cached:
+            if len(self._cached) >= SEQUENCES_KEPT:
+                self._cached.clear()
+            self._cached[roles] = self._run_template(roles)
+        around = self._cached[roles]
+        if around is None:
             return self._render(conversation, train_on)
-        text, answers = shape.fill(messages)
+        text, answers = around.fill(messages)
         if train_on != "all":
             return text, answers
         if not all([message.is_trained for message in messages]):
             return self._render(conversation, train_on)
         return text, [(0, len(text))]
 
-    def _learn(self, roles: tuple[Role, ...]) -> _Shape | None:
-        """Look at one conversation; None when the words of others could not be put into its text."""
+    def _run_template(self, roles: tuple[Role, ...]) -> _TextAroundTurns | None:
+        """Run the template on one conversation; None when other words could not replace its own."""
         words = [f"words-of-turn-{i}." for i in range(len(roles))]
         try:
             text, spans = self._render(Conversation(tuple(map(Message, roles, words))), "assistant")
         except (UnrenderableConversation, UnusableTemplate):
-            return None  # of the row itself it may be said better why, and not all turns need be learned
+            return None  # of the row itself it may be said better why, and not all turns need be supervised
         starts = [text.find(word) for word in words]
         if starts != sorted(starts) or any(text.count(word) != 1 for word in words):
             return None
@@ -94,10 +94,10 @@ class TurnShapes:
         turns = [i for i, role in enumerate(roles) if role == "assistant"]
         known = tuple((i, starts[i] - a, b - ends[i]) for i, (a, b) in zip(turns, spans, strict=True))
         # Where nothing follows the words, white space at their end decides where the turn ends
-        return _Shape(around, known) if all(tail > 0 for _, _, tail in known) else None
+        return _TextAroundTurns(around, known) if all(tail > 0 for _, _, tail in known) else None
 
 
-def _is_of_a_shape(conversation: Conversation) -> bool:
+def _depends_on_roles_alone(conversation: Conversation) -> bool:
     """Return whether the template sees roles and words only, and where it puts them is a matter of roles."""
     messages = conversation.messages
     if conversation.tools or conversation.is_plain_text or messages[0].role == "assistant":

@@ -5,7 +5,7 @@ wrong with a file, from a torn end to a flipped bit, means that a row is rendere
 another token. What is in the cache changes how fast training is, and nothing else.
 
 Record (little endian): line, numbers that follow, their checksum | checksum of all this | per example of the
-row: tokens, spans, cut off | token ids | spans of learned tokens.
+row: tokens, spans, cut off | token ids | spans of supervised tokens.
 """
 
 import logging
@@ -164,14 +164,14 @@ def _pack(line: int, examples: RowExamples, seed: int) -> bytes:
 
 
 def _borders(labels: list[int]) -> list[int]:
-    """Return where the learned tokens begin and end, in turns."""
-    is_learned = bytes(map(IGNORED.__ne__, labels))
+    """Return where the supervised tokens begin and end, in turns."""
+    is_supervised = bytes(map(IGNORED.__ne__, labels))
     borders: list[int] = []
-    first = is_learned.find(1)
+    first = is_supervised.find(1)
     while first >= 0:
-        end = is_learned.find(0, first)
+        end = is_supervised.find(0, first)
         borders += (first, end if end >= 0 else len(labels))
-        first = is_learned.find(1, borders[-1])
+        first = is_supervised.find(1, borders[-1])
     return borders
 
 

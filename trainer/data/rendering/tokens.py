@@ -26,7 +26,7 @@ class Tokens:
 
     ids: list[int]
     spans: list[Span]
-    """Of tokens that are learned."""
+    """Of tokens that are supervised."""
 
 
 class TextTokenizer:
@@ -41,7 +41,7 @@ class TextTokenizer:
         self._memo = memo
 
     def tokenize(self, rendered: Sequence[RenderedText]) -> list[Tokens]:
-        """Return the tokens of texts. A token is learned if it begins within a stretch that is."""
+        """Return the tokens of texts. A token is supervised if it begins within a stretch that is."""
         found = [self._from_memo(text, spans) for text, spans in rendered]
         missing = [each for each, tokens in zip(rendered, found, strict=True) if tokens is None]
         others = iter(self._tokenized(missing))

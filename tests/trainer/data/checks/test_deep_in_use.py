@@ -23,8 +23,8 @@ def learn(base_dir, tiny_folder, job_file):
         settings = settings_with(tiny_folder, data={"validation": look}, validation={"file": held_out})
         engine, told = train(base_dir, settings, [(job, path)])
         shutil.copy(path, done)
-        engine._remember_rows(settings)
-        engine._row_memory.close()
+        engine._index_completed(settings)
+        engine._row_indexer.close()
         return [
             {finding.rule: finding.lines for finding in event.report.findings}
             for event in told.of(DataChecked)

@@ -7,10 +7,10 @@ import pytest
 
 from tests.support import row, write_jsonl
 from trainer.data.checks.leakage import held_out_rows
-from trainer.data.checks.minhash import sketch_row
+from trainer.data.checks.minhash import minhash_row
 from trainer.data.formats import read_conversation
 
-KNOWN = sketch_row(7, read_conversation(row()))
+KNOWN = minhash_row(7, read_conversation(row()))
 
 
 @pytest.mark.parametrize("cut_bytes, is_found", [(0, True), (4, False)])

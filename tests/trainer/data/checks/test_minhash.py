@@ -1,4 +1,4 @@
-"""Equal rows have one identity, similar ones similar sketches, and different ones neither."""
+"""Equal rows have one identity, similar ones similar signatures, and different ones neither."""
 
 import random
 
@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.trainer.row_texts import answer, sketched, talk, words
+from tests.trainer.row_texts import answer, minhashed, talk, words
 from trainer.data.checks.minhash import NEAR, similarity
 from trainer.data.conversation import Conversation, Message
 
@@ -14,7 +14,7 @@ CALL = {"type": "function", "function": {"name": "weather", "arguments": '{"plac
 
 
 def likeness(one, other):
-    return similarity(sketched(one).sketch, sketched(other).sketch)
+    return similarity(minhashed(one).signature, minhashed(other).signature)
 
 
 # ---- identity
@@ -24,7 +24,7 @@ def likeness(one, other):
     "other", [answer("It  is\tRome.\n"), answer("it is ROME."), answer("\u2003It\u00a0is Rome.")]
 )
 def test_rows_that_differ_in_spaces_and_case_only_are_the_same(other):
-    assert sketched(answer("It is Rome.")).identity == sketched(other).identity
+    assert minhashed(answer("It is Rome.")).identity == minhashed(other).identity
 
 
 @pytest.mark.parametrize(
@@ -38,13 +38,13 @@ def test_rows_that_differ_in_spaces_and_case_only_are_the_same(other):
     ],
 )
 def test_rows_that_differ_in_a_word_a_role_or_a_call_are_not_the_same(other):
-    assert sketched(answer("It is Rome.")).identity != sketched(other).identity
+    assert minhashed(answer("It is Rome.")).identity != minhashed(other).identity
 
 
 def test_what_is_kept_on_disk_is_the_same_for_ever():
-    row = sketched(answer("The quick brown fox jumps over the lazy dog."))
+    row = minhashed(answer("The quick brown fox jumps over the lazy dog."))
 
-    assert (row.identity, row.sketch[:8].hex()) == (4117891359866716985, "3a12a23f1fd5d545")
+    assert (row.identity, row.signature[:8].hex()) == (4117891359866716985, "3a12a23f1fd5d545")
 
 
 # ---- similarity
@@ -105,10 +105,10 @@ def test_a_text_without_spaces_is_compared_by_its_characters():
 
 
 def test_a_row_without_words_has_nothing_to_compare():
-    assert sketched(talk(("user", " "), ("assistant", "\n"))).sketch == b""
+    assert minhashed(talk(("user", " "), ("assistant", "\n"))).signature == b""
 
 
-def test_a_very_long_row_has_the_sketch_of_its_set_of_shingles():
+def test_a_very_long_row_has_the_signature_of_its_set_of_shingles():
     """More shingles than are hashed at once; a repeated text has the same set but for its seam."""
     text = words(3000, 1)
 

@@ -5,7 +5,7 @@ import pytest
 from tests.trainer.row_texts import answer, talk
 from trainer.data.checks.private_data import find_private_data, masked
 from trainer.data.conversation import Conversation, Message
-from trainer.protocol.deep import PRIVATE_PATTERNS
+from trainer.protocol.deep_findings import PRIVATE_PATTERNS
 
 # Put together here, so that nobody takes this file for one that holds secrets
 JWT = ".".join(["eyJhbGciOiJIUzI1NiJ9", "eyJzdWIiOiIxMjM0NTYifQ", "c2lnbmF0dXJlLW9mLWl0"])

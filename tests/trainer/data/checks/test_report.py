@@ -10,7 +10,14 @@ from hypothesis import strategies as st
 
 from scripts.benchmarks.workload import make_rows
 from scripts.demo import puzzles
-from trainer.data.checks.report import LINES_NAMED, Limits, RowReport, SampledRow, find_duplicates, spread
+from trainer.data.checks.report import (
+    LINES_NAMED,
+    InspectedRow,
+    ReportLimits,
+    RowReport,
+    find_duplicates,
+    spread,
+)
 from trainer.data.conversation import Conversation, Message
 from trainer.data.formats import read_conversation
 from trainer.data.rendering.render import Example, ExampleRenderer, example_of
@@ -33,22 +40,24 @@ def sampled(
     *examples: Example,
     num_tokens: int | None = None,
     **metadata: Any,
-) -> SampledRow:
+) -> InspectedRow:
     conversation = Conversation((Message("user", "hm?"), Message("assistant", answer)), metadata=metadata)
     examples = examples or (example(),)
     if num_tokens is None:
         num_tokens = sum(len(each.token_ids) for each in examples)
-    return SampledRow(line, conversation, examples, num_tokens)
+    return InspectedRow(line, conversation, examples, num_tokens)
 
 
-def cut(line: int = 1, num_tokens: int = 25) -> SampledRow:
+def cut(line: int = 1, num_tokens: int = 25) -> InspectedRow:
     return sampled(line, LONG_ANSWER, example(MAX_LENGTH, is_truncated=True), num_tokens=num_tokens)
 
 
-def report_on(*rows: SampledRow, duplicates: tuple[int, ...] = (), num_rows: int | None = None) -> DataReport:
-    found = RowReport(Limits(max_length=MAX_LENGTH, max_truncated_fraction=0.05))
+def report_on(
+    *rows: InspectedRow, duplicates: tuple[int, ...] = (), num_rows: int | None = None
+) -> DataReport:
+    found = RowReport(ReportLimits(max_length=MAX_LENGTH, max_truncated_fraction=0.05))
     for row in rows:
-        found.look(row)
+        found.note(row)
     job = Job(
         id="a",
         name="a.jsonl",
@@ -110,7 +119,7 @@ def test_a_long_row_that_is_split_is_not_cut():
 def test_a_long_row_that_is_left_out_counts_as_cut():
     row = sampled(num_tokens=20)
 
-    report = report_on(SampledRow(1, row.conversation, (), 20), sampled(2))
+    report = report_on(InspectedRow(1, row.conversation, (), 20), sampled(2))
 
     assert levels(report)["over_max_length"] == "block"
 
@@ -126,9 +135,9 @@ def test_rows_with_nothing_to_learn_are_told_and_block_when_all_are(empty, level
 
 
 def test_a_row_that_cannot_be_trained_blocks_with_its_line_and_error():
-    found = RowReport(Limits(max_length=10, max_truncated_fraction=0.05))
-    found.look(sampled())
-    found.look_at_unrenderable(4, "it \x1b[31m fails")
+    found = RowReport(ReportLimits(max_length=10, max_truncated_fraction=0.05))
+    found.note(sampled())
+    found.note_unrenderable(4, "it \x1b[31m fails")
     job = Job(id="a", name="a", priority=Priority.NORMAL, sha256="", rows=2, size_bytes=1)
 
     [finding] = found.report(job, validation="standard", duplicates=()).blocks
@@ -152,7 +161,7 @@ def test_a_row_that_cannot_be_trained_blocks_with_its_line_and_error():
 def test_degenerate_answers_are_warned_of_beyond_one_percent(rule, answer, bad, level):
     broken = sampled(3, answer)
     prompt = Message("user", "hm? Please tell me more")
-    broken = SampledRow(3, Conversation((prompt, broken.conversation.messages[1])), broken.examples, 4)
+    broken = InspectedRow(3, Conversation((prompt, broken.conversation.messages[1])), broken.examples, 4)
 
     report = report_on(*[broken] * bad, *[sampled(n, str(n)) for n in range(100 - bad)])
 
@@ -232,9 +241,9 @@ def ordinary_findings(rows: Any) -> tuple[Finding, ...]:
     renderer = ExampleRenderer(_tokenizer())
     conversations = [read_conversation(row) for row in rows]
     examples = renderer.render(conversations, max_length=2048)
-    found = RowReport(Limits(max_length=2048, max_truncated_fraction=0.05))
+    found = RowReport(ReportLimits(max_length=2048, max_truncated_fraction=0.05))
     for line, (conversation, each) in enumerate(zip(conversations, examples, strict=True), start=1):
-        found.look(SampledRow(line, conversation, each, sum(len(part.token_ids) for part in each)))
+        found.note(InspectedRow(line, conversation, each, sum(len(part.token_ids) for part in each)))
     job = Job(id="a", name="a", priority=Priority.NORMAL, sha256="", rows=len(examples), size_bytes=1)
     return found.report(job, validation="standard", duplicates=()).findings
 

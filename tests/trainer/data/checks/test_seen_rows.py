@@ -9,7 +9,7 @@ from contextlib import closing
 
 import pytest
 
-from tests.trainer.row_texts import answer, sketched, sketches, words
+from tests.trainer.row_texts import answer, minhashed, minhashes, words
 from trainer.data.checks.row_table import Match, RowTable
 from trainer.data.checks.seen_rows import FILES_REMEMBERED, SeenRows, UnusableSeenRows
 
@@ -38,50 +38,50 @@ def num_bands(path):
 
 
 def test_the_same_row_is_found_with_its_file_and_line(path):
-    add(path, "a", sketches(3))
+    add(path, "a", minhashes(3))
 
-    [match] = found_in(path, [sketched(answer(words(40, 2)), 77)])
+    [match] = found_in(path, [minhashed(answer(words(40, 2)), 77)])
 
     assert match == Match(77, "chat.jsonl", 2, 1.0, is_exact=True)
 
 
 def test_a_row_with_a_word_changed_is_found_as_near(path):
     text = words(100, 1)
-    add(path, "a", [*sketches(3), sketched(answer(text), 4)])
+    add(path, "a", [*minhashes(3), minhashed(answer(text), 4)])
 
-    [match] = found_in(path, [sketched(answer([*text[:50], "another", *text[51:]]), 9)])
+    [match] = found_in(path, [minhashed(answer([*text[:50], "another", *text[51:]]), 9)])
 
     assert (match.line, match.other_line, match.is_exact) == (9, 4, False)
     assert 0.8 <= match.similarity < 1
 
 
 def test_a_different_row_is_not_found(path):
-    add(path, "a", sketches(300))
+    add(path, "a", minhashes(300))
 
-    assert found_in(path, sketches(300, seed=1)) == [None] * 300
+    assert found_in(path, minhashes(300, seed=1)) == [None] * 300
 
 
 def test_the_oldest_of_equal_rows_is_found(path):
-    add(path, "a", sketches(2), name="old.jsonl")
-    add(path, "b", sketches(2), name="new.jsonl")
+    add(path, "a", minhashes(2), name="old.jsonl")
+    add(path, "b", minhashes(2), name="new.jsonl")
 
-    assert [match.other_file for match in found_in(path, sketches(2))] == ["old.jsonl", "old.jsonl"]
+    assert [match.other_file for match in found_in(path, minhashes(2))] == ["old.jsonl", "old.jsonl"]
 
 
 def test_of_several_near_rows_the_most_similar_is_found(path):
     text = words(200, 1)
     worse, better = [*text[:190], *words(10, 2)], [*text[:199], "another"]
-    add(path, "a", [sketched(answer(worse), 1), sketched(answer(better), 2)])
+    add(path, "a", [minhashed(answer(worse), 1), minhashed(answer(better), 2)])
 
-    [match] = found_in(path, [sketched(answer(text))])
+    [match] = found_in(path, [minhashed(answer(text))])
 
     assert match.other_line == 2
 
 
 def test_rows_without_words_are_the_same_and_near_to_none(path):
-    add(path, "a", [sketched(answer(" "), 1)])
+    add(path, "a", [minhashed(answer(" "), 1)])
 
-    same, other = found_in(path, [sketched(answer("\n")), sketched(answer("word", question=" "))])
+    same, other = found_in(path, [minhashed(answer("\n")), minhashed(answer("word", question=" "))])
 
     assert same is not None
     assert other is None
@@ -91,20 +91,20 @@ def test_a_pattern_of_many_rows_takes_a_few_places_of_each_band_only():
     """Else each of them would be compared with all."""
     text = words(200, 1)
     with closing(RowTable.temporary()) as table:
-        rows = [sketched(answer([*text[:-1], str(line)]), line) for line in range(1, 301)]
+        rows = [minhashed(answer([*text[:-1], str(line)]), line) for line in range(1, 301)]
         table.insert(table.new_file("a", "a.jsonl"), rows)
 
         [most] = table._database.execute("SELECT max(n) FROM (SELECT count(*) n FROM bands GROUP BY key)")
 
         assert most[0] == 4
-        assert table.find(sketched(answer(text))) is not None
+        assert table.find(minhashed(answer(text))) is not None
 
 
 # ---- adding
 
 
 def test_a_file_is_added_once(path):
-    assert [add(path, "a", sketches(3)), add(path, "a", sketches(3))] == [3, 0]
+    assert [add(path, "a", minhashes(3)), add(path, "a", minhashes(3))] == [3, 0]
 
     with SeenRows.open(path) as seen:
         assert seen.num_rows == 3
@@ -112,35 +112,35 @@ def test_a_file_is_added_once(path):
 
 def test_the_oldest_files_make_room(path):
     for seed, sha256 in enumerate("abc"):
-        add(path, sha256, sketches(10, seed=seed), max_rows=25)
+        add(path, sha256, minhashes(10, seed=seed), max_rows=25)
 
     with SeenRows.open(path) as seen:
         assert seen.num_rows == 20
-        assert [bool(seen.find(sketches(1, seed=seed)[0])) for seed in range(3)] == [False, True, True]
+        assert [bool(seen.find(minhashes(1, seed=seed)[0])) for seed in range(3)] == [False, True, True]
     assert num_bands(path) == 20 * 16
 
 
 def test_a_file_that_made_room_does_not_come_back_as_new(path):
-    add(path, "a", sketches(10), max_rows=10)
-    add(path, "b", sketches(10, seed=1), max_rows=10)
+    add(path, "a", minhashes(10), max_rows=10)
+    add(path, "b", minhashes(10, seed=1), max_rows=10)
 
-    assert add(path, "a", sketches(10), max_rows=10) == 0
+    assert add(path, "a", minhashes(10), max_rows=10) == 0
 
 
 def test_of_a_file_longer_than_the_limit_the_first_rows_are_kept(path):
-    add(path, "a", sketches(5), max_rows=20)
+    add(path, "a", minhashes(5), max_rows=20)
 
-    add(path, "b", sketches(50, seed=1), max_rows=20)
+    add(path, "b", minhashes(50, seed=1), max_rows=20)
 
     with SeenRows.open(path) as seen:
         assert seen.num_rows == 20
-        assert [bool(seen.find(row)) for row in sketches(21, seed=1)] == [True] * 20 + [False]
+        assert [bool(seen.find(row)) for row in minhashes(21, seed=1)] == [True] * 20 + [False]
 
 
 def test_names_of_files_long_gone_are_forgotten(path, monkeypatch):
     monkeypatch.setattr("trainer.data.checks.seen_rows.FILES_REMEMBERED", 2)
     for seed, sha256 in enumerate("abcde"):
-        add(path, sha256, sketches(1, seed=seed), max_rows=1)
+        add(path, sha256, minhashes(1, seed=seed), max_rows=1)
 
     with SeenRows.open(path) as seen:
         assert [seen.knows(sha256) for sha256 in "abcde"] == [False, False, True, True, True]
@@ -148,9 +148,9 @@ def test_names_of_files_long_gone_are_forgotten(path, monkeypatch):
 
 
 def test_a_name_is_made_printable(path):
-    add(path, "a", sketches(1), name="a\x1b[2J\udcff.jsonl")
+    add(path, "a", minhashes(1), name="a\x1b[2J\udcff.jsonl")
 
-    [match] = found_in(path, sketches(1))
+    [match] = found_in(path, minhashes(1))
 
     assert match.other_file == "a\\x1b[2J\\xff.jsonl"
 
@@ -159,12 +159,12 @@ def test_a_name_is_made_printable(path):
 
 
 def test_a_crash_between_two_inserts_leaves_the_file_out_and_the_next_try_adds_it(path):
-    add(path, "a", sketches(3))
+    add(path, "a", minhashes(3))
     code = (
         "import os, signal, sys; from itertools import chain; from pathlib import Path\n"
-        "from tests.trainer.row_texts import sketches; from trainer.data.checks.seen_rows import SeenRows\n"
+        "from tests.trainer.row_texts import minhashes; from trainer.data.checks.seen_rows import SeenRows\n"
         "def rows():\n"
-        "    yield from sketches(2500, seed=1)\n"
+        "    yield from minhashes(2500, seed=1)\n"
         "    os.kill(os.getpid(), signal.SIGKILL)\n"
         "SeenRows.open(Path(sys.argv[1])).add('b', 'b.jsonl', rows(), max_rows=9999)\n"
     )
@@ -174,12 +174,12 @@ def test_a_crash_between_two_inserts_leaves_the_file_out_and_the_next_try_adds_i
     assert killed.returncode == -signal.SIGKILL
     with SeenRows.open(path) as seen:
         assert (seen.notice, seen.num_rows, seen.knows("b")) == (None, 3, False)
-        assert seen.add("b", "b.jsonl", sketches(2500, seed=1), max_rows=9999) == 2500
+        assert seen.add("b", "b.jsonl", minhashes(2500, seed=1), max_rows=9999) == 2500
 
 
 def test_an_error_between_two_inserts_leaves_the_file_out(path):
     def torn():
-        yield from sketches(2500)
+        yield from minhashes(2500)
         raise OSError("the file went away")
 
     with pytest.raises(OSError, match="went away"):
@@ -190,19 +190,19 @@ def test_an_error_between_two_inserts_leaves_the_file_out(path):
 
 
 @pytest.mark.parametrize("content", [b"no database at all" * 100, b"SQLite format 3\x00" + b"\xff" * 5000])
-def test_a_damaged_index_is_set_aside_and_a_new_one_is_begun(path, content):
+def test_a_damaged_index_is_quarantined_and_a_new_one_is_started(path, content):
     path.write_bytes(content)
 
     with SeenRows.open(path) as seen:
-        seen.add("a", "a.jsonl", sketches(1), max_rows=10)
+        seen.add("a", "a.jsonl", minhashes(1), max_rows=10)
 
-        assert "was set aside as seen_rows.sqlite3.corrupt" in seen.notice
+        assert "was quarantined as seen_rows.sqlite3.corrupt" in seen.notice
     assert path.with_name("seen_rows.sqlite3.corrupt").read_bytes() == content
-    assert found_in(path, sketches(1))[0] is not None
+    assert found_in(path, minhashes(1))[0] is not None
 
 
 def test_pages_that_do_not_fit_together_are_noticed_when_it_is_opened(path):
-    add(path, "a", sketches(500))
+    add(path, "a", minhashes(500))
     spoiled = bytearray(path.read_bytes())
     for page in range(2, len(spoiled) // 4096):
         spoiled[page * 4096 : page * 4096 + 100] = b"\xaa" * 100
@@ -213,20 +213,20 @@ def test_pages_that_do_not_fit_together_are_noticed_when_it_is_opened(path):
             assert (seen.num_rows, seen.notice is None) == (0, False)
 
 
-def test_an_index_of_another_release_is_set_aside(path):
-    add(path, "a", sketches(1))
+def test_an_index_of_another_release_is_quarantined(path):
+    add(path, "a", minhashes(1))
     with closing(sqlite3.connect(path)) as database:
         database.execute("PRAGMA user_version=99")
 
     with SeenRows.open(path) as seen:
-        assert "version is 99; expected 1; it was set aside" in seen.notice
+        assert "version is 99; expected 1; it was quarantined" in seen.notice
 
 
 def test_a_reader_leaves_a_damaged_index_as_it_is(path):
     path.write_bytes(b"no database at all" * 100)
 
     with SeenRows.open_for_reading(path) as seen:
-        assert seen.find(sketches(1)[0]) is None
+        assert seen.find(minhashes(1)[0]) is None
         assert "not a database; expected the rows trained before; until the next file" in seen.notice
 
     assert path.read_bytes() == b"no database at all" * 100
@@ -246,15 +246,15 @@ def test_there_is_nothing_to_read_before_something_was_added(path, make):
     make(path)
 
     with SeenRows.open_for_reading(path) as seen:
-        assert (seen.find(sketches(1)[0]), seen.notice) == (None, None)
+        assert (seen.find(minhashes(1)[0]), seen.notice) == (None, None)
 
 
 def test_a_reader_goes_on_while_a_file_is_being_added(path):
-    add(path, "a", sketches(1))
+    add(path, "a", minhashes(1))
 
     def rows():
-        assert found_in(path, sketches(1))[0] is not None
-        yield from sketches(5, seed=1)
+        assert found_in(path, minhashes(1))[0] is not None
+        yield from minhashes(5, seed=1)
 
     assert add(path, "b", rows()) == 5
 
@@ -264,6 +264,6 @@ def test_a_full_disk_leaves_the_file_out(path):
         seen._database.execute("PRAGMA max_page_count=1")  # SQLite's own word for a full disk
 
         with pytest.raises(sqlite3.OperationalError, match="full"):
-            seen.add("a", "a.jsonl", sketches(2000), max_rows=9999)
+            seen.add("a", "a.jsonl", minhashes(2000), max_rows=9999)
 
         assert (seen.num_rows, seen.knows("a")) == (0, False)

@@ -7,7 +7,7 @@ from random import Random
 from trainer.data.conversation import Conversation
 
 
-def chance_of(conversation: Conversation, purpose: str) -> Random:
+def random_of(conversation: Conversation, purpose: str) -> Random:
     """Return a generator of its own for a row. What rows say of themselves (metadata) has no part in it.
 
     Args:

@@ -3,8 +3,8 @@
 import pytest
 
 from trainer.config.schema import Settings
+from trainer.pipeline.job_plan import job_settings
 from trainer.protocol.job import Cursor
-from trainer.session.open_job import settings_of
 
 
 def cursor(**data: str) -> Cursor:
@@ -16,4 +16,4 @@ def cursor(**data: str) -> Cursor:
     [(cursor(), "truncate_right"), (cursor(overlong="drop"), "drop"), (None, "truncate_left_turns")],
 )
 def test_a_job_that_an_earlier_release_began_has_its_long_rows_cut_as_before(begun, expected):
-    assert settings_of(begun, Settings()).data.overlong == expected
+    assert job_settings(begun, Settings()).data.overlong == expected

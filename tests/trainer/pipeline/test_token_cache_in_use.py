@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from tests.support import eventually, rows
-from tests.trainer.session_rig import LEAVE, FakeBudget, FakeLearner, Run, settings_with, start
+from tests.trainer.session_rig import LEAVE, FakeEngine, Run, settings_with, start
 from trainer.config.schema import Settings
 from trainer.data.conversation import Conversation
 from trainer.data.plan import Plan
@@ -20,12 +20,12 @@ from trainer.data.rendering.source import ExampleSource, PlannedStep
 from trainer.data.rendering.token_cache import CacheFile, OpenedCache, TokenCache
 from trainer.model.chatml import CHATML
 from trainer.model.tiny import _tokenizer
+from trainer.pipeline import example_pipeline, rendering
+from trainer.pipeline.example_pipeline import ExamplePipeline, open_rows
+from trainer.pipeline.job_plan import make_plan
 from trainer.profiles.plain import PlainProfile
 from trainer.protocol.job import Cursor, EarlierFile, Job
 from trainer.protocol.messages import JobEnded, PrepareJob
-from trainer.session import open_job
-from trainer.session.open_job import Means, make_plan, open_rows, open_source, render_ahead
-from trainer.session.replay import EarlierFiles
 
 PLENTY = 10**9
 
@@ -90,10 +90,9 @@ def first_step(
         tokenizer = _tokenizer()
         tokenizer.chat_template = template
         settings = settings_with(data=data)
-        earlier = EarlierFiles(executor, lambda: None)
-        means = Means(ExampleRenderer(tokenizer), executor, earlier, FakeBudget(), cache)
+        pipeline = ExamplePipeline(ExampleRenderer(tokenizer), executor, cache)
         plan, profile = make_plan(job, settings, ()), PlainProfile({})
-        source = open_source(job, open_rows(job, path, settings), plan, settings, means, profile)
+        source = pipeline.open_source(job, open_rows(job, path, settings), plan, settings, profile)
         step = source.step(0)
         source.close()
         executor.submit(int).result()
@@ -134,7 +133,7 @@ def test_what_a_template_says_otherwise_tomorrow_is_not_kept(first_step, folder,
 
 def test_examples_of_other_code_are_not_believed(first_step, folder, monkeypatch):
     first_step(cache=TokenCache(folder))
-    monkeypatch.setattr(open_job, "RENDERING_CODE", "of another release")
+    monkeypatch.setattr(example_pipeline, "RENDERING_CODE", "of another release")
 
     first_step(cache=TokenCache(folder))
 
@@ -144,11 +143,11 @@ def test_examples_of_other_code_are_not_believed(first_step, folder, monkeypatch
 def test_the_code_counts_as_other_when_a_module_changes(tmp_path):
     module = tmp_path / "render.py"
     module.write_text("END = '.'")
-    before = open_job.hash_of_source(tmp_path)
+    before = rendering.hash_of_source(tmp_path)
 
     module.write_text("END = ''")
 
-    assert open_job.hash_of_source(tmp_path) != before
+    assert rendering.hash_of_source(tmp_path) != before
 
 
 def test_counts_of_cut_rows_and_rows_without_target_come_out_of_the_cache(job_file, folder):
@@ -156,9 +155,9 @@ def test_counts_of_cut_rows_and_rows_without_target_come_out_of_the_cache(job_fi
     settings = settings_with(data={"max_length": 12})
 
     def run() -> JobEnded:
-        learner = FakeLearner()
-        learner.tokenizer = _tokenizer()
-        [ended] = Run([start(job, path, settings), LEAVE], learner=learner, cache=TokenCache(folder)).told(
+        engine = FakeEngine()
+        engine.tokenizer = _tokenizer()
+        [ended] = Run([start(job, path, settings), LEAVE], engine=engine, cache=TokenCache(folder)).told(
             JobEnded
         )
         return ended
@@ -183,8 +182,8 @@ def test_the_first_steps_of_the_next_file_are_rendered_before_it_begins(job_file
     settings = settings_with(data={"prefetch_steps": 3})
     job, path = job_file("a", 2)
     next_job, next_path = job_file("b", rows(10, start=50))
-    learner = FakeLearner()
-    learner.tokenizer = _tokenizer()
+    engine = FakeEngine()
+    engine.tokenizer = _tokenizer()
     cache = CountingCache(folder)
 
     def refuse(rows: RowFile, position: int) -> None:
@@ -197,7 +196,7 @@ def test_the_first_steps_of_the_next_file_are_rendered_before_it_begins(job_file
     run = Run(
         [start(job, path, settings), once_rendered, start(next_job, next_path, settings), LEAVE],
         between={0: [PrepareJob(job=next_job, path=str(next_path))]},
-        learner=learner,
+        engine=engine,
         settings=settings,
         cache=cache,
     )
@@ -212,16 +211,16 @@ def test_a_file_that_was_made_ready_for_other_settings_is_rendered_again(job_fil
     next_job, next_path = job_file("b", 6)
 
     def run(cache: TokenCache | None) -> list[list[list[int]]]:
-        learner = FakeLearner()
-        learner.tokenizer = _tokenizer()
+        engine = FakeEngine()
+        engine.tokenizer = _tokenizer()
         orders = [start(job, path), start(next_job, next_path, settings_with(data={"max_length": 8})), LEAVE]
         hint = PrepareJob(job=next_job, path=str(next_path))
-        return Run(orders, between={0: [hint]}, learner=learner, cache=cache).token_ids
+        return Run(orders, between={0: [hint]}, engine=engine, cache=cache).token_ids
 
     assert run(TokenCache(folder)) == run(None)
 
 
-def test_a_file_that_was_set_aside_is_rendered_ahead_without_the_rows_it_replays(
+def test_a_file_that_was_preempted_is_rendered_ahead_without_the_rows_it_replays(
     job_file, folder, executor, caplog
 ):
     job, path = job_file("a", 10)
@@ -237,11 +236,10 @@ def test_a_file_that_was_set_aside_is_rendered_ahead_without_the_rows_it_replays
         replayed=(EarlierFile(job_id="old", name="old.jsonl", sha256="b", rows=3),),
     )
     cache = CountingCache(folder)
-    earlier = EarlierFiles(executor, lambda: None)
-    means = Means(ExampleRenderer(_tokenizer()), executor, earlier, FakeBudget(), cache)
+    pipeline = ExamplePipeline(ExampleRenderer(_tokenizer()), executor, cache)
 
     with caplog.at_level(logging.DEBUG, logger="worker"), closing(open_rows(job, path, settings)) as row_file:
-        render_ahead(job, settings, cursor, means)(row_file)
+        pipeline.render_ahead(job, settings, cursor)(row_file)
         executor.submit(int).result()  # after all of it
 
     assert cache.num_steps == 3

@@ -1,8 +1,8 @@
-"""What a deep look at a file's rows finds: duplicates of several kinds, and private data."""
+"""What a deep inspection of a file's rows finds: duplicates of several kinds, and private data."""
 
 from typing import Literal, get_args
 
-from trainer.protocol.data_report import Finding, Plain
+from trainer.protocol.data_report import Finding, FrozenModel
 
 PrivatePattern = Literal[
     "email",
@@ -20,7 +20,7 @@ PrivatePattern = Literal[
 PRIVATE_PATTERNS: tuple[PrivatePattern, ...] = get_args(PrivatePattern)
 
 
-class Place(Plain):
+class Place(FrozenModel):
     """A row, and one that is like it."""
 
     line: int
@@ -32,7 +32,7 @@ class Place(Plain):
     """1 for the same text."""
 
 
-class Duplicates(Plain):
+class Duplicates(FrozenModel):
     """Rows that are like others."""
 
     exact: int = 0
@@ -46,7 +46,7 @@ class Duplicates(Plain):
         return self.exact + self.near
 
 
-class PrivateData(Plain):
+class PrivateData(FrozenModel):
     """Rows that hold private data of one kind."""
 
     pattern: PrivatePattern
@@ -55,17 +55,17 @@ class PrivateData(Plain):
     """Line, and the beginning of what was found; the whole of it is shown nowhere."""
 
 
-class DeepFindings(Plain):
+class DeepFindings(FrozenModel):
     """What was found in one file."""
 
     rows: int
-    """That were looked at."""
+    """That were inspected."""
     trained_before: Duplicates
     """Rows of files that were trained before."""
     within_file: Duplicates
     """Rows that are like an earlier one of the same file."""
     held_out: Duplicates
-    """Rows of files that what was learned is measured with."""
+    """Rows of files that the model is measured with."""
     private_data: tuple[PrivateData, ...] = ()
     findings: tuple[Finding, ...] = ()
     """The same in the words of a report."""

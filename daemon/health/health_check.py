@@ -1,4 +1,4 @@
-"""One whole checkup: gather what is there, and have each part judged by the module that knows it."""
+"""One whole health check: gather what is there, and have each part judged by the module that knows it."""
 
 import os
 from collections.abc import Callable, Sequence
@@ -19,13 +19,11 @@ from daemon.health.machine import (
     free_bytes,
 )
 from daemon.health.processes import (
-    WORKER_LOCK,
     check_control,
     check_daemon,
     check_worker,
     find_workers,
     is_held,
-    is_process,
 )
 from daemon.health.queue_files import check_failed, check_inbox, check_ledger, check_processing
 from daemon.health.trained import check_checkpoints, check_locked
@@ -33,6 +31,7 @@ from daemon.status.machine import GpuReader
 from daemon.status.reader import Status
 from trainer.config.loader import BadConfig, load_settings
 from trainer.config.schema import Settings
+from trainer.protocol.child_process import is_running
 from trainer.protocol.files import UnreadableFile
 from trainer.protocol.layout import Layout
 from trainer.protocol.manifest import Manifest
@@ -41,7 +40,7 @@ from trainer.protocol.text import printable
 
 
 def examine(layout: Layout, status: Status, *, now: float) -> list[CheckResult]:
-    """Return what a look at everything shows.
+    """Return how everything is.
 
     Args:
         now: Unix seconds.
@@ -66,7 +65,7 @@ class Examination:
         self._newest: Manifest | None = None
 
     def findings(self) -> list[CheckResult]:
-        """Look at one part after the other; what cannot be looked at is a finding, too."""
+        """Check one part after the other; that one cannot be checked is a finding, too."""
         parts: list[tuple[str, Callable[[], Sequence[CheckResult]]]] = [
             ("daemon", self._daemon),
             ("worker", self._worker),
@@ -90,7 +89,7 @@ class Examination:
         return [check_daemon(self._status, lock_is_held=self._daemon_runs)]
 
     def _worker(self) -> list[CheckResult]:
-        lock_is_held = is_held(self._layout.models / WORKER_LOCK)
+        lock_is_held = is_held(self._layout.worker_lock_file)
         workers = find_workers(self._layout.base)
         self._worker_runs = lock_is_held or bool(workers)
         return [
@@ -99,7 +98,7 @@ class Examination:
                 daemon_runs=self._daemon_runs,
                 lock_is_held=lock_is_held,
                 worker_pids=workers,
-                is_alive=is_process(self._status.fields.get("worker_pid")),
+                is_alive=is_running(self._status.fields.get("worker_pid")),
             )
         ]
 
@@ -158,8 +157,8 @@ class Examination:
         return [check_gpu(GpuReader().read(), wanted=wanted, trained_on=trained_on)]
 
     def _processing(self) -> list[CheckResult]:
-        begun = check_processing(self._layout.processing, daemon_runs=self._daemon_runs)
-        return [begun, check_failed(self._layout.failed)]
+        processing = check_processing(self._layout.processing, daemon_runs=self._daemon_runs)
+        return [processing, check_failed(self._layout.failed)]
 
     def _inbox(self) -> list[CheckResult]:
         return check_inbox(self._layout.inbox, daemon_runs=self._daemon_runs, now=self._now)

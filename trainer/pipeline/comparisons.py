@@ -1,4 +1,4 @@
-"""A deep look at a file, beside what the working directory has: rows trained before, and held-out files."""
+"""Open what a deep inspection compares a file with: rows trained before, and held-out files."""
 
 from collections.abc import Iterator
 from contextlib import ExitStack, closing, contextmanager
@@ -6,7 +6,7 @@ from pathlib import Path
 
 from trainer.config.loader import BadConfig
 from trainer.config.schema import Settings
-from trainer.data.checks.deep import DeepLook
+from trainer.data.checks.deep_inspection import DeepInspection
 from trainer.data.checks.leakage import held_out_rows
 from trainer.data.checks.row_table import RowTable
 from trainer.data.checks.seen_rows import FILE_NAME, SeenRows
@@ -14,7 +14,7 @@ from trainer.protocol.layout import Layout
 
 
 @contextmanager
-def open_deep_look(settings: Settings, *, base_dir: Path) -> Iterator[DeepLook | None]:
+def open_deep_inspection(settings: Settings, *, base_dir: Path) -> Iterator[DeepInspection | None]:
     """Open what a file's rows are compared with by `data.validation: deep`; None without it.
 
     Raises:
@@ -26,8 +26,8 @@ def open_deep_look(settings: Settings, *, base_dir: Path) -> Iterator[DeepLook |
     with ExitStack() as stack:
         held_out = stack.enter_context(closing(_held_out(settings, base_dir)))
         seen = stack.enter_context(SeenRows.open_for_reading(Layout(base_dir).models / FILE_NAME))
-        look = DeepLook(seen=seen, held_out=held_out, patterns=settings.data.private_patterns)
-        yield stack.enter_context(closing(look))
+        inspection = DeepInspection(seen=seen, held_out=held_out, patterns=settings.data.private_patterns)
+        yield stack.enter_context(closing(inspection))
 
 
 def _held_out(settings: Settings, base_dir: Path) -> RowTable:

@@ -7,13 +7,13 @@ from contextlib import closing
 import pytest
 
 from tests.support import row, rows, write_jsonl
-from tests.trainer.row_texts import answer, sketches, words
+from tests.trainer.row_texts import answer, minhashes, words
 from trainer.config.loader import BadConfig
 from trainer.config.schema import Settings
-from trainer.data.checks.deep import FIRST_SHOWN, DeepLook
+from trainer.data.checks.deep_inspection import FIRST_SHOWN, DeepInspection
 from trainer.data.checks.seen_rows import FILE_NAME, SeenRows
-from trainer.protocol.deep import DeepFindings, Duplicates, Place, PrivateData
-from trainer.session.deep_check import open_deep_look
+from trainer.pipeline.comparisons import open_deep_inspection
+from trainer.protocol.deep_findings import DeepFindings, Duplicates, Place, PrivateData
 
 
 def numbered(*texts, first=1):
@@ -21,29 +21,29 @@ def numbered(*texts, first=1):
 
 
 def deep_findings(rows, *, seen=None):
-    with closing(DeepLook(seen=seen)) as look:
+    with closing(DeepInspection(seen=seen)) as inspection:
         for line, conversation in rows:
-            look.look(line, conversation)
-        return look.findings()
+            inspection.note(line, conversation)
+        return inspection.findings()
 
 
 def different(number, *, seed=0):
-    """Return texts that have nothing in common: those of `sketches`."""
+    """Return texts that have nothing in common: those of `minhashes`."""
     return [" ".join(words(40, seed * 1_000_000 + line)) for line in range(1, number + 1)]
 
 
 def look(base_dir, texts, *, data=None, **sections):
     settings = Settings.model_validate({"data": {"validation": "deep"} | (data or {}), **sections})
-    with open_deep_look(settings, base_dir=base_dir) as deep:
+    with open_deep_inspection(settings, base_dir=base_dir) as deep:
         for line, conversation in numbered(*texts):
-            deep.look(line, conversation)
+            deep.note(line, conversation)
         return deep.findings()
 
 
 @pytest.fixture
 def seen(tmp_path):
     with SeenRows.open(tmp_path / FILE_NAME) as index:
-        index.add("a", "old.jsonl", sketches(10), max_rows=100)
+        index.add("a", "old.jsonl", minhashes(10), max_rows=100)
         yield index
 
 
@@ -98,11 +98,11 @@ def test_an_index_that_breaks_meanwhile_costs_only_what_it_would_have_told(seen)
     assert found.messages == ("Cannot operate on a closed database.; rows trained before are not recognised",)
 
 
-def test_rows_may_be_looked_at_on_another_thread(base_dir):
+def test_rows_may_be_inspected_on_another_thread(base_dir):
     settings = Settings.model_validate({"data": {"validation": "deep"}})
-    with open_deep_look(settings, base_dir=base_dir) as deep, ThreadPoolExecutor(1) as other:
+    with open_deep_inspection(settings, base_dir=base_dir) as deep, ThreadPoolExecutor(1) as other:
         for line, conversation in numbered(*different(2), *different(2)):
-            other.submit(deep.look, line, conversation).result()
+            other.submit(deep.note, line, conversation).result()
 
         assert deep.findings().within_file.exact == 2
 
@@ -150,7 +150,7 @@ def test_malformed_rows_of_a_held_out_file_are_left_out(base_dir):
 def test_rows_trained_before_are_found_in_the_models_folder(base_dir):
     (base_dir / "models").mkdir(exist_ok=True)
     with SeenRows.open(base_dir / "models" / FILE_NAME) as index:
-        index.add("a", "old.jsonl", sketches(2), max_rows=10)
+        index.add("a", "old.jsonl", minhashes(2), max_rows=10)
 
     assert look(base_dir, different(1)).trained_before.exact == 1
 

@@ -1,4 +1,4 @@
-"""What a checkup finds, and what it only would have found."""
+"""What a health check finds, and what it only would have found."""
 
 import os
 import sqlite3
@@ -25,7 +25,6 @@ from daemon.health.processes import (
     check_worker,
     find_workers,
     is_held,
-    is_process,
 )
 from daemon.health.queue_files import TAKEN_WITHIN_S, check_inbox, check_processing
 from daemon.ledger.ledger import Ledger
@@ -111,11 +110,6 @@ def test_looking_at_a_lock_does_not_create_it(tmp_path):
     is_held(tmp_path / "a.lock")
 
     assert list(tmp_path.iterdir()) == []
-
-
-@pytest.mark.parametrize("pid", [None, "7", -1, 0, 2**70, GONE])
-def test_what_is_no_process_number_is_no_process(pid):
-    assert not is_process(pid)
 
 
 def test_workers_of_this_working_directory_are_found_and_no_others(layout):
@@ -257,7 +251,7 @@ def test_nothing_may_have_been_written_in_the_future(ahead_s, expected):
 
 
 @pytest.mark.parametrize("moment", ["", "soon", "0001-01-01T00:00:00+23:59"])
-def test_a_time_that_makes_no_sense_does_not_stop_the_checkup(moment):
+def test_a_time_that_makes_no_sense_does_not_stop_the_check(moment):
     assert check_clock({"it": moment}, now=NOW).level is Severity.OK
 
 

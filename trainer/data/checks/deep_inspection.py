@@ -1,4 +1,4 @@
-"""Look at every row of a file for what a sample cannot show: duplicates, leaks and private data.
+"""Inspect every row of a file for what a sample cannot show: duplicates, leaks and private data.
 
 About 5,000 rows a second; memory stays flat. Nothing here keeps a file from being trained.
 """
@@ -6,17 +6,17 @@ About 5,000 rows a second; memory stays flat. Nothing here keeps a file from bei
 from collections import Counter
 from collections.abc import Iterator, Sequence
 
-from trainer.data.checks.minhash import Numbered, RowSketch, sketch_row
+from trainer.data.checks.minhash import Numbered, RowMinHash, minhash_row
 from trainer.data.checks.private_data import find_private_data
 from trainer.data.checks.row_table import Match, RowTable
 from trainer.data.checks.seen_rows import SeenRows, UnusableSeenRows
 from trainer.data.conversation import Conversation
 from trainer.protocol.data_report import Finding
-from trainer.protocol.deep import DeepFindings, Duplicates, Place, PrivateData, PrivatePattern
+from trainer.protocol.deep_findings import DeepFindings, Duplicates, Place, PrivateData, PrivatePattern
 from trainer.protocol.text import printable
 
 FIRST_SHOWN = 5
-DUPLICATE_LIMIT = 0.01  # up to which nobody need look
+DUPLICATE_LIMIT = 0.01  # up to which it is only a note
 
 
 class _Tally:
@@ -53,7 +53,7 @@ class _Secrets:
         self._rows: Counter[PrivatePattern] = Counter()
         self._first: dict[PrivatePattern, list[tuple[int, str]]] = {}
 
-    def look_at(self, numbered: Numbered) -> None:
+    def note(self, numbered: Numbered) -> None:
         line, conversation = numbered
         for pattern, beginning in find_private_data(conversation, self._patterns):
             self._rows[pattern] += 1
@@ -77,7 +77,7 @@ class _Earlier:
         self._seen = seen
         self.problem = seen.notice if seen else None
 
-    def find(self, row: RowSketch) -> Match | None:
+    def find(self, row: RowMinHash) -> Match | None:
         try:
             return self._seen.find(row) if self._seen else None
         except UnusableSeenRows as error:
@@ -85,13 +85,13 @@ class _Earlier:
             return None
 
 
-class DeepLook:
+class DeepInspection:
     """Takes in the rows of a file one by one, and says at the end what was found. For one thread at a time.
 
     Args:
         seen: rows trained before; None if there are none.
         held_out: rows that should not be trained.
-        patterns: the kinds of private data to look for.
+        patterns: the kinds of private data to search for.
     """
 
     def __init__(
@@ -109,14 +109,14 @@ class DeepLook:
         self._num_rows = 0
         self._before, self._within, self._leaked = _Tally(), _Tally(), _Tally()
 
-    def look(self, line: int, conversation: Conversation) -> None:
+    def note(self, line: int, conversation: Conversation) -> None:
         """Take note of a row; rows come in the order of the file."""
-        row = sketch_row(line, conversation)
+        row = minhash_row(line, conversation)
         self._before.note(self._earlier.find(row))
         self._leaked.note(self._held_out.find(row) if self._held_out else None)
         self._within.note(self._own.find(row))
         self._own.insert(self._file, [row])
-        self._secrets.look_at((line, conversation))
+        self._secrets.note((line, conversation))
         self._num_rows += 1
 
     def findings(self) -> DeepFindings:

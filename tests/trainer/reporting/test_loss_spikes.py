@@ -4,13 +4,13 @@ import random
 
 import pytest
 
-from trainer.reporting.loss_jumps import STEPS_TO_LEARN, SpikeGuard
+from trainer.reporting.loss_spikes import WARM_UP_STEPS, LossSpikeDetector
 
 
-def learned(level: float = 2.0, noise: float = 0.1, steps: int = 200) -> SpikeGuard:
-    guard, chance = SpikeGuard(), random.Random(7)
+def learned(level: float = 2.0, noise: float = 0.1, steps: int = 200) -> LossSpikeDetector:
+    guard, chance = LossSpikeDetector(), random.Random(7)
     for _ in range(steps):
-        assert not guard.looks_like_spike(chance.gauss(level, noise))
+        assert not guard.is_new_spike(chance.gauss(level, noise))
     return guard
 
 
@@ -20,38 +20,38 @@ def learned(level: float = 2.0, noise: float = 0.1, steps: int = 200) -> SpikeGu
 def test_only_a_loss_far_above_the_usual_is_a_spike(loss, is_spike):
     guard = learned()
 
-    assert guard.looks_like_spike(loss) == is_spike
+    assert guard.is_new_spike(loss) == is_spike
 
 
 def test_a_spike_of_several_steps_is_told_once():
     guard = learned()
 
-    assert [guard.looks_like_spike(loss) for loss in (9.0, 9.5, 8.0)] == [True, False, False]
+    assert [guard.is_new_spike(loss) for loss in (9.0, 9.5, 8.0)] == [True, False, False]
 
 
 def test_a_second_spike_after_a_return_to_normal_is_told_again():
     guard = learned()
 
-    assert [guard.looks_like_spike(loss) for loss in (9.0, 2.0, 9.0)] == [True, False, True]
+    assert [guard.is_new_spike(loss) for loss in (9.0, 2.0, 9.0)] == [True, False, True]
 
 
 def test_the_first_steps_are_never_spikes():
-    guard = SpikeGuard()
+    guard = LossSpikeDetector()
 
-    assert not any(guard.looks_like_spike(loss) for loss in [1.0] * (STEPS_TO_LEARN - 1) + [100.0])
+    assert not any(guard.is_new_spike(loss) for loss in [1.0] * (WARM_UP_STEPS - 1) + [100.0])
 
 
 @pytest.mark.parametrize("loss, is_spike", [(3.9, False), (4.1, True)])
 def test_a_very_steady_loss_may_ripple(loss, is_spike):
     guard = learned(noise=0.0)
 
-    assert guard.looks_like_spike(loss) == is_spike
+    assert guard.is_new_spike(loss) == is_spike
 
 
 def test_a_new_level_that_lasts_becomes_the_usual_one():
     guard = learned()
 
     for _ in range(300):
-        guard.looks_like_spike(6.0)
+        guard.is_new_spike(6.0)
 
     assert guard.usual_loss == pytest.approx(6.0, abs=0.1)

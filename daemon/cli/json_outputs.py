@@ -1,0 +1,309 @@
+"""What each command prints with `--json`: the types of the documents. Loaded only to describe them.
+
+Most are what the client returns; the others are put together by a command, and declared here.
+"""
+
+from dataclasses import dataclass
+from types import GenericAlias
+from typing import Any, ClassVar, Literal, get_type_hints
+
+from pydantic import BaseModel, ConfigDict, Field
+from typing_extensions import TypedDict  # pydantic wants it before Python 3.12
+
+from daemon.client.results import (
+    BrokenCheckpoint,
+    CheckResult,
+    CrashGroup,
+    FileValue,
+    FinishedFile,
+    FittingLength,
+    Flagged,
+    ImpossibleRestart,
+    Obeyed,
+    PreviewHistory,
+    ProposedLength,
+    QueuedFile,
+    Restart,
+    WholeCheckpoint,
+)
+from daemon.data_tools.analysis.findings import Analysis
+from daemon.data_tools.reading import LeftOut
+from trainer.protocol.data_report import DataReport
+from trainer.protocol.dry_run import Planned
+from trainer.protocol.job import Priority
+from trainer.protocol.show import Shown
+from trainer.protocol.status import TrainingStatus
+
+# ---- training_controller
+
+
+class StatusOfDaemon(TrainingStatus):
+    """The status file, and whether somebody is behind it."""
+
+    daemon: Literal["running", "stopped", "silent", "dead"]
+    heartbeat_age_s: float
+    """Seconds since the last heartbeat."""
+
+
+class StatusOfNobody(TypedDict):
+    """The status where no daemon has ever run."""
+
+    daemon: Literal["never started"]
+    heartbeat_age_s: float
+
+
+# ---- training_queue
+
+
+class Added(TypedDict):
+    """A file that was copied into the inbox."""
+
+    file: str
+    """The one it was copied from; printable."""
+    added_as: str
+    """The copy's name; printable."""
+    priority: Priority
+
+
+class QueueStatus(BaseModel):
+    """Files in each folder of the queue; and `format_NAME`: those that wait or are processed, by format."""
+
+    model_config = ConfigDict(extra="allow")
+    __pydantic_extra__: dict[str, int] = Field(init=False)
+
+    high: int
+    normal: int
+    low: int
+    processing: int
+    recently_completed: int
+    failed: int
+    skipped: int
+
+
+def _list_of(kind: Any) -> Any:
+    """Return a list of the objects that named tuples are printed as."""
+    make: Any = TypedDict
+    found = make(kind.__name__, get_type_hints(kind))
+    found.described_by = kind
+    return GenericAlias(list, (found,))
+
+
+class PrioritySet(TypedDict):
+    """A file whose priority was set."""
+
+    name: str
+    """As the queue has it now; printable."""
+    priority: Priority
+
+
+class Removed(TypedDict):
+    """A file that was taken out of the queue."""
+
+    name: str
+    """As the folder has it now; printable."""
+    moved_to: str
+
+
+# ---- training_health
+
+
+class HealthCheck(TypedDict):
+    """How everything is."""
+
+    repaired: list[str]
+    """A sentence for each thing that `--fix` has done or could not do."""
+    findings: list[CheckResult]
+
+
+class VerifiedCheckpoints(TypedDict):
+    """All checkpoints, newest first, and what follows from them."""
+
+    checkpoints: list[WholeCheckpoint | BrokenCheckpoint]
+    restart: Restart | ImpossibleRestart
+
+
+class Unlocked(TypedDict):
+    """A locked setting that may change."""
+
+    setting: str
+    was: Any
+    becomes: Any
+    result: str
+    """In words."""
+
+
+class Pinned(TypedDict):
+    """A checkpoint that was pinned or unpinned."""
+
+    name: str
+    """Printable."""
+    result: str
+    """In words."""
+
+
+# ---- training_daemon
+
+
+class SettingsInForce(TypedDict):
+    """All settings, as docs/config.schema.json describes them."""
+
+    settings: dict[str, dict[str, Any]]
+    """By section and key."""
+    origins: dict[str, str]
+    """Where a setting comes from that has not its default, by its name, such as training.epochs."""
+
+
+class DryRunPlan(Planned):
+    """What training the file would be like."""
+
+    not_shown: ClassVar = ("kind",)
+
+    tokens_per_s: float | None
+    """None where it cannot be said; so are the next two."""
+    speed_source: str | None
+    """Where that is known from."""
+    seconds: float | None
+    """That training would take."""
+
+
+# ---- training_data
+
+
+class InspectedFile(DataReport):
+    """The report on a file, and what `--auto-adjust` says."""
+
+    max_length_adjusted: FittingLength | ProposedLength | None
+    """None without `--auto-adjust`."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ValueOfFile(FileValue):
+    """What training a file has brought."""
+
+    validation_change: float | None
+    """How much the validation loss has changed; None unless both were measured on as many rows."""
+
+
+class RowFlagged(TypedDict):
+    """A row that was flagged."""
+
+    flagged: str
+    """Folder, file and line; printable."""
+
+
+class WrittenFile(TypedDict):
+    """A file that was written."""
+
+    file: str
+    """Printable."""
+    rows: int
+
+
+class LeftOutRows(TypedDict):
+    """Rows that a tool could not use."""
+
+    left_out: int
+    first_left_out: list[str]
+    """Place and reason of the first ones; printable."""
+
+
+class Converted(WrittenFile, LeftOutRows):
+    """A file that was written in another format."""
+
+    losses: dict[str, int]
+    """What the new format has no place for: how many rows had it."""
+
+
+class Parted(LeftOutRows):
+    """A file that was parted in two."""
+
+    training: WrittenFile
+    validation: WrittenFile
+
+
+class Deduplicated(WrittenFile, LeftOutRows):
+    """A file in which nothing is said twice."""
+
+    dropped: int
+    """Rows that said the same as an earlier one."""
+
+
+class SampledRows(WrittenFile, LeftOutRows):
+    """A file of rows that were drawn."""
+
+    of: int
+    """Rows that they were drawn from."""
+
+
+class Merged(WrittenFile, LeftOutRows):
+    """A file with the rows of several."""
+
+    files: int
+
+
+class Generated(WrittenFile):
+    """A file of puzzles."""
+
+    skill: str
+    difficulty: int
+    seed: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class AnalyzedFile(Analysis):
+    """Everything about one file."""
+
+    file: str
+    """Printable."""
+    left_out: LeftOut
+
+
+class Failure(TypedDict):
+    """Why a command could not do what was asked; its exit code is not 0."""
+
+    error: str
+
+
+_FINISHED = _list_of(FinishedFile)
+
+OUTPUTS: dict[str, Any] = {
+    "training_daemon --check-config": SettingsInForce,
+    "training_daemon --dry-run": DryRunPlan,
+    "training_controller pause": Obeyed,
+    "training_controller resume": Obeyed,
+    "training_controller skip": Obeyed,
+    "training_controller stop": Obeyed,
+    "training_controller status": StatusOfDaemon | StatusOfNobody,
+    "training_controller status --previews": list[PreviewHistory],
+    "training_queue add": list[Added],
+    "training_queue list": _list_of(QueuedFile),
+    "training_queue list --failed": _FINISHED,
+    "training_queue list --skipped": _FINISHED,
+    "training_queue status": QueueStatus,
+    "training_queue set-priority": PrioritySet,
+    "training_queue retry": list[str],
+    "training_queue remove": Removed,
+    "training_health check": HealthCheck,
+    "training_health verify": VerifiedCheckpoints,
+    "training_health crashes": list[CrashGroup],
+    "training_health unlock": Unlocked,
+    "training_health pin": Pinned,
+    "training_health unpin": Pinned,
+    "training_data validate": InspectedFile,
+    "training_data report": DataReport,
+    "training_data show": Shown,
+    "training_data value": ValueOfFile,
+    "training_data flag": RowFlagged,
+    "training_data flag --list": list[Flagged],
+    "training_data flag --export": WrittenFile,
+    "training_data convert": Converted,
+    "training_data split": Parted,
+    "training_data dedupe": Deduplicated,
+    "training_data sample": SampledRows,
+    "training_data merge": Merged,
+    "training_data merge --to": Converted,
+    "training_data generate": Generated,
+    "training_data analyze": AnalyzedFile,
+    "any command that fails": Failure,
+}
+"""The document of each command; `training queue list` prints what `training_queue list` does."""

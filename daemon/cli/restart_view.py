@@ -1,0 +1,52 @@
+"""What a restart would do as text for people. What comes in is printable already."""
+
+from collections.abc import Iterator, Sequence
+
+from daemon.client.restart import CannotGoOn, GoesOn, ImpossibleRestart, NoPlan, Restart, RestartPlan
+
+LINES_SHOWN = 12
+
+
+def restart_lines(found: Restart | ImpossibleRestart, *, is_paused: bool) -> Iterator[str]:
+    """Yield what a restart would do, in its order."""
+    if isinstance(found, ImpossibleRestart):
+        yield f"a restart would be blocked: {found.blocked}"
+        yield "restore a checkpoint from a backup, or move them all away to start from the base model"
+        return
+    if found.checkpoint is None:
+        yield "a restart would begin with the base model, at global step 0"
+    else:
+        yield f"a restart would load {found.checkpoint} and go on after global step {found.global_step:,}"
+    if is_paused:
+        yield "it would stay paused until: training_controller resume"
+    if isinstance(found.files, NoPlan):
+        yield f"with which file cannot be said: {found.files.reason}"
+    else:
+        yield from _file_lines(found.files)
+
+
+def _file_lines(plan: RestartPlan) -> Iterator[str]:
+    for place in plan.put_away:
+        yield f"{place} is trained to its end and would only be put away"
+    for place in plan.checked[:LINES_SHOWN]:
+        yield f"{place} is not known to the ledger and would be checked first"
+    if len(plan.checked) > LINES_SHOWN:
+        yield f"… and {len(plan.checked) - LINES_SHOWN:,} more to be checked"
+    match plan.first:
+        case GoesOn() as first:
+            step = f"step {first.step:,} of {first.total_steps:,}"
+            yield f"it would go on with {first.file} at {step}, whose rows are {_lines_text(first.lines)}"
+        case CannotGoOn() as first:
+            yield f"{first.file} would come first, but cannot go on: {first.reason}"
+        case None:
+            yield "no file is ready to be trained"
+    if plan.overtaken_by:
+        yield f"after a step of it the more urgent {plan.overtaken_by} would take over"
+    if plan.others:
+        yield f"{plan.others:,} more would follow"
+
+
+def _lines_text(numbers: Sequence[int]) -> str:
+    shown = ", ".join(f"{number}" for number in numbers[:LINES_SHOWN])
+    more = f" and {len(numbers) - LINES_SHOWN} more" if len(numbers) > LINES_SHOWN else ""
+    return f"line {shown}" if len(numbers) == 1 else f"lines {shown}{more}"

@@ -1,0 +1,110 @@
+"""The command `training`: all other commands under one name, each loaded only when it is used."""
+
+import sys
+import time
+from importlib import import_module
+from typing import Annotated, Any
+
+import typer
+from typer.core import TyperGroup
+from typer.main import get_command
+
+from daemon.cli.options import BaseDir, client_of, run, use_base_dir
+
+MODULES = {
+    "daemon": "daemon.cli.training_daemon",
+    "controller": "daemon.cli.training_controller",
+    "queue": "daemon.cli.training_queue",
+    "health": "daemon.cli.training_health",
+    "data": "daemon.cli.training_data",
+}
+OF_ONE_NAME = ("install_completion", "show_completion")  # they would work for a command called `queue`
+LOOK_INTERVAL_S = 0.5
+
+
+class LoadedWhenUsed(TyperGroup):
+    """Takes what is needed to list a command from here, and the command itself from its module."""
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> tuple[str | None, Any, list[str]]:
+        """Return the command that is meant, and what is left for it."""
+        name, command, rest = super().resolve_command(ctx, args)
+        if name in MODULES:
+            command = get_command(import_module(MODULES[name]).app)
+            command.params = [option for option in command.params if option.name not in OF_ONE_NAME]
+        return name, command, rest
+
+
+app = typer.Typer(
+    cls=LoadedWhenUsed,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    no_args_is_help=True,
+    epilog="Examples:\n\n\b\n"
+    "  training daemon --base-dir ~/training     the same as training_daemon\n"
+    "  training queue add chat.jsonl             the same as training_queue add\n"
+    "  training controller status --watch\n"
+    "  training follow json_lines",
+)
+
+
+@app.callback()
+def _training(base_dir: BaseDir = None) -> None:
+    """Train from files: all commands under one name."""
+    use_base_dir(base_dir)
+
+
+@app.command()
+def daemon() -> None:
+    """Watch inbox/ and train what is dropped there."""
+
+
+@app.command()
+def controller() -> None:
+    """Tell a running daemon what to do, or ask how it is."""
+
+
+@app.command()
+def queue() -> None:
+    """Put files into the queue, see them, and move them about."""
+
+
+@app.command()
+def health() -> None:
+    """Is all well, what would a restart do, and what went wrong?"""
+
+
+@app.command()
+def data() -> None:
+    """Look at data files, prepare them, and ask what they brought."""
+
+
+@app.command(epilog="Example:\n\n\b\n  training follow json_lines")
+def follow(
+    name: Annotated[
+        str, typer.Argument(metavar="NAME", help="Of a follower; json_lines writes logs/events.jsonl.")
+    ],
+    once: Annotated[
+        bool, typer.Option("--once", help="Pass on what has happened so far, then leave.")
+    ] = False,
+    base_dir: BaseDir = None,
+) -> None:
+    """Pass events on to a follower, until Ctrl-C. None is missed and none repeated."""
+
+    def wait() -> bool:
+        if not once:
+            time.sleep(LOOK_INTERVAL_S)
+        return not once
+
+    try:
+        client_of(base_dir).follow(name, wait=wait, report=lambda problem: print(problem, file=sys.stderr))
+    except KeyboardInterrupt:
+        return
+
+
+def main() -> None:
+    """Entry point."""
+    run(app)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,104 @@
+"""Events of files, until they are jobs and when people move them."""
+
+import logging
+from dataclasses import dataclass
+
+from daemon.journal.events.base import FileEvent
+
+
+@dataclass(frozen=True, kw_only=True)
+class FileAccepted(FileEvent):
+    """A file was checked and became a job."""
+
+    kind = "accepted"
+    rows: int
+    priority: str
+    rejected_rows: int = 0
+    first_rejection: str | None = None
+
+    @property
+    def message(self) -> str:
+        accepted = f"accepted {self.file} ({self.rows} rows, {self.priority})"
+        if not self.rejected_rows:
+            return accepted
+        return f"{accepted}; {self.rejected_rows} rows rejected, the first: {self.first_rejection}"
+
+    @property
+    def alert(self) -> tuple[str, str] | None:
+        if not self.rejected_rows:
+            return None
+        return (f"rejected {self.job_id}", f"{self.file}: {self.rejected_rows} rows rejected")
+
+    @property
+    def cleared_alerts(self) -> tuple[str, ...]:
+        return ("intake",)
+
+
+@dataclass(frozen=True, kw_only=True)
+class FileRefused(FileEvent):
+    """A file was moved to `failed/` without ever becoming a job."""
+
+    kind = "failed"
+    level = logging.WARNING
+    reason: str
+
+    @property
+    def message(self) -> str:
+        return f"{self.file}: {self.reason}"
+
+    @property
+    def error(self) -> tuple[str, str]:
+        return ("BadFile", self.reason)
+
+
+@dataclass(frozen=True, kw_only=True)
+class FileSkipped(FileEvent):
+    """A file was moved to `skipped/` on request, before it became a job."""
+
+    kind = "skipped"
+    level = logging.WARNING
+    reason: str
+
+    @property
+    def message(self) -> str:
+        return f"{self.file}: {self.reason}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class IntakeDelayed(FileEvent):
+    """Disk or ledger failed while a file was taken in. It stays where it is and is tried again."""
+
+    kind = "intake_delayed"
+    level = logging.ERROR
+    problem: str
+
+    @property
+    def message(self) -> str:
+        return f"{self.file} cannot be taken in: {self.problem}; trying again"
+
+    @property
+    def alert(self) -> tuple[str, str]:
+        return ("intake", self.message)
+
+
+@dataclass(frozen=True, kw_only=True)
+class FileMoved(FileEvent):
+    """A file was not where it had been left: a crash came in the middle of a move, or a person moved it."""
+
+    kind = "moved"
+    what: str
+
+    @property
+    def message(self) -> str:
+        return f"{self.file} {self.what}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class FileRemoved(FileEvent):
+    """A job's file was taken out of the queue by hand."""
+
+    kind = "removed"
+
+    @property
+    def message(self) -> str:
+        return f"{self.file} was taken out of the queue by hand"

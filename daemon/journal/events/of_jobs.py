@@ -1,0 +1,172 @@
+"""Events of jobs in training, from the first step to the last."""
+
+import logging
+from dataclasses import dataclass
+
+from daemon.journal.events.base import FileEvent
+
+
+@dataclass(frozen=True, kw_only=True)
+class RowsInspected(FileEvent):
+    """Something is odd about a file's rows."""
+
+    kind = "data_report"
+    level = logging.WARNING
+    summary: str
+
+    @property
+    def message(self) -> str:
+        return self.summary
+
+    @property
+    def alert(self) -> tuple[str, str]:
+        return (f"data {self.job_id}", self.message)
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainingStarted(FileEvent):
+    """The worker has opened a job; its next step comes now."""
+
+    kind = "started"
+    first_step: int
+    """From 0; more than 0 for a job that continues."""
+    total_steps: int
+
+    @property
+    def message(self) -> str:
+        at = f"continues at step {self.first_step + 1} of" if self.first_step else "starts with"
+        return f"training {self.file}: {at} {self.total_steps} steps"
+
+
+@dataclass(frozen=True, kw_only=True)
+class StepNotApplied(FileEvent):
+    """A step changed no weight, because its loss or gradient was not finite."""
+
+    kind = "not_applied"
+    level = logging.WARNING
+    file_step: int
+    reason: str
+
+    @property
+    def message(self) -> str:
+        return f"{self.file}: step {self.file_step} was not applied: {self.reason}"
+
+    @property
+    def alert(self) -> tuple[str, str]:
+        return (f"not_applied {self.job_id}", self.message)
+
+
+@dataclass(frozen=True, kw_only=True)
+class StepsLeftOut(FileEvent):
+    """The worker crashed because steps were not finite. The next one leaves them out."""
+
+    kind = "left_out"
+    level = logging.ERROR
+    steps: str
+    reason: str
+
+    @property
+    def message(self) -> str:
+        return f"{self.file}: {self.steps} left out: {self.reason}"
+
+    @property
+    def alert(self) -> tuple[str, str]:
+        return (f"left_out {self.job_id}", self.message)
+
+
+@dataclass(frozen=True, kw_only=True)
+class MicroBatchHalved(FileEvent):
+    """Memory ran out, so the next attempt puts fewer tokens through the model at once."""
+
+    kind = "micro_batch"
+    level = logging.WARNING
+    before_tokens: int | None
+    """None if memory ran out before the job had a number."""
+    tokens: int | None
+
+    @property
+    def message(self) -> str:
+        if self.tokens is None:
+            return f"{self.file}: memory ran out before its first step; the next try starts in the same way"
+        return f"{self.file}: the next try has {self.tokens} instead of {self.before_tokens} tokens at once"
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainingPreempted(FileEvent):
+    """A job was saved and waits again, because a more urgent file has come."""
+
+    kind = "preempted"
+    steps: int
+
+    @property
+    def message(self) -> str:
+        return f"preempted {self.file} after {self.steps} steps: a more urgent file comes first"
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainingEnded(FileEvent):
+    """A job gets no further step: completed, or skipped. Its file moves once a checkpoint contains it."""
+
+    kind = "trained"
+    outcome: str
+    """`completed`, `failed` or `skipped`."""
+    rows: int
+    steps: int
+    loss: float | None
+    remarks: tuple[str, ...] = ()
+    """What became of rows that were not trained as they are."""
+
+    @property
+    def message(self) -> str:
+        loss = f", loss {self.loss:.4f}" if self.steps and self.loss is not None else ""
+        counts = f"{self.outcome} {self.file}: {self.rows} rows in {self.steps} steps{loss}"
+        return "; ".join([counts, *self.remarks])
+
+    @property
+    def cleared_alerts(self) -> tuple[str, ...]:
+        return (f"rejected {self.job_id}", f"data {self.job_id}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainingFailed(TrainingEnded):
+    """A job gets no further step, because its rows cannot be trained."""
+
+    level = logging.WARNING
+    reason: str
+
+    @property
+    def error(self) -> tuple[str, str]:
+        return ("BadFile", self.reason)
+
+
+@dataclass(frozen=True, kw_only=True)
+class JobGivenUp(FileEvent):
+    """A job failed for good: it crashed the worker too often, or cannot be trained."""
+
+    kind = "given_up"
+    level = logging.ERROR
+    attempts: int
+    reason: str
+
+    @property
+    def message(self) -> str:
+        return f"gave up on {self.file} after {self.attempts} attempts: {self.reason}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class JobReopened(FileEvent):
+    """An older checkpoint had to be taken, which does not contain this completed job."""
+
+    kind = "reopened"
+    level = logging.WARNING
+    is_there: bool
+    """The file still is where it was put, so that it can be trained again."""
+
+    @property
+    def message(self) -> str:
+        what = "it is trained again" if self.is_there else "its file is gone, so drop it again"
+        return f"{self.file or self.job_id} is not in the checkpoint that had to be taken; {what}"
+
+    @property
+    def alert(self) -> tuple[str, str]:
+        return (f"reopened {self.job_id}", self.message)

@@ -1,0 +1,163 @@
+"""Events of the daemon itself: starts, stops, commands, settings, and what blocks training."""
+
+import logging
+from dataclasses import dataclass
+
+from daemon.journal.events.base import JournalEvent
+
+
+@dataclass(frozen=True, kw_only=True)
+class DaemonStarted(JournalEvent):
+    """A daemon takes over the working directory."""
+
+    kind = "daemon_started"
+    pid: int
+
+    @property
+    def message(self) -> str:
+        return f"daemon {self.pid} started"
+
+
+@dataclass(frozen=True, kw_only=True)
+class DaemonStopped(JournalEvent):
+    """A daemon ends in good order. One that was killed leaves no such event."""
+
+    kind = "daemon_stopped"
+    pid: int
+
+    @property
+    def message(self) -> str:
+        return f"daemon {self.pid} stopped"
+
+
+@dataclass(frozen=True, kw_only=True)
+class StopRequested(JournalEvent):
+    """The daemon was asked to stop."""
+
+    kind = "stopping"
+    when: str
+    """`after the current file` or `at the next step`."""
+
+    @property
+    def message(self) -> str:
+        return f"stopping {self.when}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class CommandAnswered(JournalEvent):
+    """A control command was carried out, or could not be."""
+
+    kind = "command"
+    name: str
+    result: str
+    request_id: str | None = None
+
+    @property
+    def message(self) -> str:
+        return f"{self.name}: {self.result}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class RequestNotRemoved(JournalEvent):
+    """A control file cannot be removed. It is not carried out a second time."""
+
+    kind = "request_not_removed"
+    level = logging.ERROR
+    path: str
+    problem: str
+
+    @property
+    def message(self) -> str:
+        return f"{self.path} cannot be removed: {self.problem}; it is not obeyed again"
+
+
+@dataclass(frozen=True, kw_only=True)
+class SettingsChanged(JournalEvent):
+    """`config.json` has changed and is valid."""
+
+    kind = "settings_changed"
+
+    @property
+    def message(self) -> str:
+        return "config.json has changed; it takes effect at the next job"
+
+    @property
+    def cleared_alerts(self) -> tuple[str, ...]:
+        return ("config",)
+
+
+@dataclass(frozen=True, kw_only=True)
+class SettingsRefused(JournalEvent):
+    """`config.json` has changed and is invalid; the settings before stay in force."""
+
+    kind = "settings_refused"
+    level = logging.ERROR
+    problem: str
+
+    @property
+    def message(self) -> str:
+        return self.problem
+
+    @property
+    def alert(self) -> tuple[str, str]:
+        return ("config", self.message)
+
+
+@dataclass(frozen=True, kw_only=True)
+class TurnFailed(JournalEvent):
+    """A part of a turn of the daemon's loop failed. It is tried again."""
+
+    kind = "turn_failed"
+    level = logging.ERROR
+    exception: str
+    """Name of its class."""
+    problem: str
+
+    @property
+    def message(self) -> str:
+        return f"a part of this turn failed; it is tried again: {self.exception}: {self.problem}"
+
+    @property
+    def error(self) -> tuple[str, str]:
+        return (self.exception, self.problem)
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainingBlocked(JournalEvent):
+    """Nothing can be trained until something outside changes, such as a full disk."""
+
+    kind = "blocked"
+    level = logging.ERROR
+    reason: str
+
+    @property
+    def message(self) -> str:
+        return f"blocked: {self.reason}"
+
+    @property
+    def error(self) -> tuple[str, str]:
+        return ("Blocked", self.reason)
+
+
+@dataclass(frozen=True, kw_only=True)
+class WorkerBlocked(TrainingBlocked):
+    """The worker waits in the middle of its work, for room to save for instance."""
+
+    @property
+    def alert(self) -> tuple[str, str]:
+        return ("blocked", self.reason)
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainingUnblocked(JournalEvent):
+    """What kept training from going on is over."""
+
+    kind = "unblocked"
+
+    @property
+    def message(self) -> str:
+        return "no longer blocked"
+
+    @property
+    def cleared_alerts(self) -> tuple[str, ...]:
+        return ("blocked",)

@@ -1,0 +1,198 @@
+"""What every command prints with --json is what the committed schema says."""
+
+import importlib
+import json
+import os
+import threading
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from daemon.cli.document import MARKDOWN_FILE, SCHEMA_FILE, json_schema, markdown
+from daemon.cli.json_outputs import OUTPUTS
+from daemon.client.results import Obeyed
+from daemon.control.control_files import read_requests
+from daemon.files.identity import identity_of
+from daemon.jobs.reasons import write_reason
+from daemon.ledger.ledger import Crash, Ledger
+from daemon.status.board import StatusBoard
+from daemon.status.data_reports import write_report
+from tests.daemon.cli.test_dry_run import PLANNED
+from tests.daemon.cli.test_training_data_report import report
+from tests.daemon.cli.test_training_data_show import ANSWER, PROMPT, row_with
+from tests.health import damage, publish
+from tests.json_schema import violations
+from tests.support import FakeClock, eventually, job_for, rows, write_jsonl
+from trainer.protocol.job import FaultKind, JobRecord, Outcome, Priority, Reason
+from trainer.protocol.layout import Layout
+from trainer.protocol.messages import PreviewMade, StepReport, SuiteScored, Validated
+from trainer.protocol.status import SuiteResult
+
+DOCS = Path(__file__).parents[3] / "docs"
+DEFINITIONS = json_schema()["$defs"]
+GENERATED = "syllo --count 3 --difficulty 1 --seed 1 --out puzzles.jsonl"
+
+# The command as it is documented -> what else is typed
+TYPED = {
+    "training_daemon --dry-run": "chat.jsonl",
+    "training_queue add": "chat.jsonl",
+    "training_queue set-priority": "waits.jsonl high",
+    "training_queue retry": "--failed",
+    "training_queue remove": "waits.jsonl",
+    "training_health unlock": "data.max_length --yes",
+    "training_health pin": "current",
+    "training_health unpin": "current",
+    "training_data validate": "chat.jsonl --auto-adjust",
+    "training_data report": "chat.jsonl",
+    "training_data show": "chat.jsonl --row 1",
+    "training_data value": "done.jsonl",
+    "training_data flag": "waits.jsonl --row 1 --note odd",
+    "training_data flag --export": "out.jsonl",
+    "training_data convert": "chat.jsonl out.jsonl --to sharegpt",
+    "training_data split": "chat.jsonl --validation 0.5",
+    "training_data dedupe": "chat.jsonl out.jsonl",
+    "training_data sample": "chat.jsonl out.jsonl --count 2",
+    "training_data merge": "chat.jsonl chat.jsonl out.jsonl",
+    "training_data merge --to": "messages chat.jsonl chat.jsonl out.jsonl",
+    "training_data generate": GENERATED,
+    "training_data analyze": "chat.jsonl",
+}
+
+
+@pytest.fixture
+def layout(tmp_path, monkeypatch):
+    """A working directory in which there is something of everything."""
+    monkeypatch.chdir(tmp_path)
+    layout = Layout(tmp_path / "work")
+    layout.create()
+    write_jsonl(tmp_path / "chat.jsonl", rows(8))
+    layout.config_file.write_text('{"data": {"max_length": 512}, "training": {"replay_fraction": 0.1}}')
+    damage(publish(layout, 1, step=2))
+    publish(layout, 2, step=9, locked={"data.max_length": 2048})
+    failed = write_jsonl(layout.failed / "chat.jsonl", rows(2))
+    write_reason(failed, Reason(kind=FaultKind.BAD_DATA, message="odd", file="chat.jsonl", at="now"))
+    write_jsonl(layout.finished(Outcome.SKIPPED) / "chat.jsonl", rows(2))
+    write_report(layout, report("warning"))
+    _fill_ledger(layout)
+    return layout
+
+
+def _fill_ledger(layout):
+    ledger = Ledger(layout.ledger_file, clock=FakeClock(1_000_000_000.0))
+    waits = write_jsonl(layout.waiting(Priority.NORMAL) / "waits.jsonl", rows(2))
+    ledger.add_job(job_for(waits, id="20260101-000000-000002"), identity_of(waits.stat()), "waiting")
+    path = write_jsonl(layout.finished(Outcome.COMPLETED) / "done.jsonl", rows(2))
+    done = job_for(path, id="20260101-000000-000001", format="messages")
+    ledger.add_job(done, identity_of(path.stat()), "completed")
+    step = StepReport(
+        global_step=1, job_id=done.id, file_step=1, rows=2, tokens=9, supervised_tokens=5, loss=1.5,
+        learning_rate=0.1, grad_norm=1.0, seconds=0.5,
+    )  # fmt: skip
+    ledger.add_steps([step])
+    record = JobRecord(job_id=done.id, sha256="", outcome=Outcome.COMPLETED, rows_trained=2, steps=1)
+    ledger.finish_job(done, "completed", record, None)
+    for number in (0, 1):
+        ledger.add_validation(Validated(global_step=number, loss=2.0 - number, rows=4))
+    ledger.evaluations.add_scores(
+        SuiteScored(global_step=1, suite="sums", overall={"rows": 2, "loss": 1.0, "exact_match": 0.5})
+    )
+    for number, text in ((1, "he"), (2, "she")):
+        ledger.evaluations.add_preview(
+            PreviewMade(global_step=number, prompt="Who?", text=text, ended_by="end", seconds=0.5)
+        )
+    ledger.add_crash(
+        Crash(
+            kind=FaultKind.HANG, message="still", details=None, job_id=None, display=None, global_step=None,
+            file_step=None,
+        )
+    )  # fmt: skip
+    ledger.close()
+
+
+@pytest.fixture
+def daemon(layout):
+    """Show a running daemon, which obeys one request."""
+    board = StatusBoard(layout.status_file, daemon_pid=os.getpid())
+    board.error("BadFile", "it is empty", "a.jsonl")
+    board.set(suite_scores={"sums": SuiteResult(step=1, rows=2, exact_match=0.5, loss=None)})
+    board.publish()
+
+    def obey():
+        [request] = eventually(lambda: read_requests(layout), timeout_s=10, what="a request")
+        board.command(request.name, request.id, "done")
+        board.publish()
+        request.path.unlink()
+
+    thread = threading.Thread(target=obey)
+    return thread
+
+
+def printed(command, layout):
+    """Run a command as it is documented, with --json; return its document."""
+    program, *words = [*command.split(), *TYPED.get(command, "").split()]
+    app = importlib.import_module(f"daemon.cli.{program}").app
+    result = CliRunner().invoke(app, [*words, "--json", "--base-dir", str(layout.base)])
+    assert result.stdout, result.exception
+    return json.loads(result.stdout)
+
+
+def test_every_document_is_checked():
+    commands = [command for command in OUTPUTS if command.startswith("training_")]
+
+    assert TYPED.keys() <= set(commands)
+    assert len(commands) == len(OUTPUTS) - 1
+
+
+@pytest.mark.parametrize("command", [command for command in OUTPUTS if command.startswith("training_")])
+def test_what_a_command_prints_is_what_the_schema_says(layout, daemon, answering, monkeypatch, command):
+    monkeypatch.setattr("daemon.client.dry_run._ask", lambda order: PLANNED)
+    shown = row_with([PROMPT, ANSWER])
+    answering.prepare((shown if "show" in command else report("warning")).model_dump_json())
+    if command.startswith("training_data flag --"):
+        printed("training_data flag", layout)
+    if OUTPUTS[command] is Obeyed:
+        daemon.start()
+
+    document = printed(command, layout)
+
+    if daemon.is_alive():
+        daemon.join()
+    assert document
+    assert violations(document, DEFINITIONS[command], DEFINITIONS) == []
+
+
+def test_so_is_the_status_where_no_daemon_has_ever_run(tmp_path):
+    layout = Layout(tmp_path)
+    layout.create()
+
+    document = printed("training_controller status", layout)
+
+    assert violations(document, DEFINITIONS["training_controller status"], DEFINITIONS) == []
+
+
+def test_so_is_a_restart_that_would_be_blocked(tmp_path):
+    layout = Layout(tmp_path)
+    layout.create()
+    damage(publish(layout, 1, step=2))
+
+    document = printed("training_health verify", layout)
+
+    assert document["restart"].keys() == {"blocked"}
+    assert violations(document, DEFINITIONS["training_health verify"], DEFINITIONS) == []
+
+
+def test_a_document_with_another_key_is_not_what_the_schema_says(layout):
+    document = printed("training_queue status", layout) | {"unheard_of": "yes"}
+
+    assert violations(document, DEFINITIONS["training_queue status"], DEFINITIONS) != []
+
+
+def test_the_committed_schema_is_that_of_the_code():
+    committed = json.loads((DOCS / SCHEMA_FILE).read_text())
+
+    assert committed == json_schema(), "run: python -m daemon.cli.document"
+
+
+def test_the_committed_page_is_that_of_the_code():
+    assert (DOCS / MARKDOWN_FILE).read_text() == markdown(), "run: python -m daemon.cli.document"

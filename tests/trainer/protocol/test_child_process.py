@@ -1,0 +1,37 @@
+"""A number from a file is that of a process that runs, or it is not."""
+
+import os
+import threading
+
+import pytest
+
+from trainer.protocol.child_process import is_running
+
+GONE = 2**22 + 1  # above the highest process number of Linux
+
+
+@pytest.mark.parametrize("pid", [None, "7", 7.0, -1, 0, 2**70, GONE])
+def test_what_is_no_process_number_is_no_process(pid):
+    assert not is_running(pid)
+
+
+def test_this_process_runs_and_so_does_one_of_somebody_else(monkeypatch):
+    def refuse(pid: int, number: int) -> None:
+        raise PermissionError
+
+    own = is_running(os.getpid())
+    monkeypatch.setattr(os, "kill", refuse)
+
+    assert (own, is_running(os.getpid())) == (True, True)
+
+
+def test_a_thread_inside_a_process_is_no_process():
+    ends = threading.Event()
+    thread = threading.Thread(target=ends.wait)
+    thread.start()
+
+    try:
+        assert not is_running(thread.native_id)
+    finally:
+        ends.set()
+        thread.join()

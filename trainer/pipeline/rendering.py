@@ -1,0 +1,67 @@
+"""Turn rows into examples: first the data profile, then the chat template; name the line that cannot be."""
+
+import hashlib
+from collections.abc import Sequence
+from pathlib import Path
+
+from trainer import data, pipeline, profiles
+from trainer.config.loader import BadConfig
+from trainer.config.schema import Settings
+from trainer.data.conversation import Conversation
+from trainer.data.reading.rows import BadRow
+from trainer.data.rendering.render import (
+    ExampleRenderer,
+    OverlongRow,
+    RowExamples,
+    UnrenderableConversation,
+    UnusableTemplate,
+)
+from trainer.data.rendering.source import Renderer
+from trainer.profiles.base import DataProfile
+
+REFUSALS = (UnrenderableConversation, UnusableTemplate, OverlongRow)
+NO_LIMIT = 2**40  # tokens
+
+
+def hash_of_source(*folders: Path) -> str:
+    """Return a hash of the modules in some folders and below."""
+    digest = hashlib.sha256()
+    for path in sorted(path for folder in folders for path in folder.rglob("*.py")):
+        digest.update(path.read_bytes())
+    return digest.hexdigest()
+
+
+# Everything that decides how a row is rendered; a part of every key of the token cache. Taken when the code
+# is loaded: the files of a worker that waits may be replaced by those of another release
+RENDERING_CODE = hash_of_source(*(Path(package.__path__[0]) for package in (data, profiles, pipeline)))
+
+
+def make_renderer(profile: DataProfile, renderer: ExampleRenderer, settings: Settings) -> Renderer:
+    """Return what turns conversations into examples.
+
+    The renderer raises BadRow, naming the line, for a row that the profile or the template cannot render,
+    and BadConfig for a template that cannot be used at all.
+    """
+    data = settings.data
+
+    def render(numbered: Sequence[tuple[int, Conversation]]) -> list[RowExamples]:
+        transformed = [
+            profile.transform(conversation, line_number=number) for number, conversation in numbered
+        ]
+        try:
+            return renderer.render(
+                transformed, max_length=data.max_length, overlong=data.overlong, train_on=data.train_on
+            )
+        except REFUSALS as error:
+            if len(numbered) > 1:  # together they are faster, but alone they say which one it is
+                return [examples for one in numbered for examples in render([one])]
+            message = f"line {numbered[0][0]}: {error}"
+            raise (BadConfig if isinstance(error, UnusableTemplate) else BadRow)(message) from error
+
+    return render
+
+
+def renderer_without_limit(profile: DataProfile, renderer: ExampleRenderer, settings: Settings) -> Renderer:
+    """Return what renders rows whole, which tells how long they are."""
+    data = settings.data.model_copy(update={"max_length": NO_LIMIT, "overlong": "truncate_right"})
+    return make_renderer(profile, renderer, settings.model_copy(update={"data": data}))
