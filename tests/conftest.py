@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING
 import pytest
 from hypothesis import settings
 
+from tests.quick import Quick
+
 if TYPE_CHECKING:
     from tests.crash.lab import Nursery
 
@@ -22,3 +24,12 @@ def nursery(tmp_path_factory: pytest.TempPathFactory) -> Iterator["Nursery"]:
     running = Nursery(tmp_path_factory.mktemp("nursery"))
     yield running
     running.close()
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--quick", action="store_true", help="only tests that load no torch; see tests/quick.py")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    if config.getoption("--quick"):
+        config.pluginmanager.register(Quick())

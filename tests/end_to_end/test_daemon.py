@@ -7,6 +7,7 @@ import subprocess
 import sys
 
 import psutil
+import pytest
 
 from tests.crash.nursery import workers_of
 from tests.crash.replay import digest
@@ -15,6 +16,7 @@ from tests.support import PATIENCE_S, eventually, rows, write_jsonl
 TORCH_FREE_RSS_BYTES = 60 * 1024 * 1024
 
 
+@pytest.mark.loads_torch
 def test_a_walk_through_everything_a_user_does(daemon_as_users_have_it):
     daemon = daemon_as_users_have_it
     daemon.start()

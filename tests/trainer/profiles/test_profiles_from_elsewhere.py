@@ -131,6 +131,7 @@ def test_a_mix_takes_profiles_from_elsewhere_and_counts_their_code():
     assert not make_profile("mix", {"shares": {"plain": 1}}, base_dir=Path()).code
 
 
+@pytest.mark.loads_torch
 def test_a_real_worker_trains_what_an_installed_profile_makes(tmp_path, site, monkeypatch):
     monkeypatch.setenv("PYTHONPATH", f"{site}:{Path(__file__).parents[3]}")
     layout = Layout(tmp_path / "base")
@@ -160,6 +161,7 @@ def test_a_real_worker_trains_what_an_installed_profile_makes(tmp_path, site, mo
     assert tokens == engine.progress.tokens_seen
 
 
+@pytest.mark.loads_torch
 def test_a_real_worker_says_that_a_broken_profile_is_the_settings_fault(tmp_path):
     layout = Layout(tmp_path / "base")
     layout.create()
