@@ -1,7 +1,35 @@
 """Make every run of the tests the same, on a busy machine too."""
 
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+import pytest
 from hypothesis import settings
+
+from tests.quick import Quick
+
+if TYPE_CHECKING:
+    from tests.crash.lab import Nursery
 
 # No deadline: how long an example takes says more about the machine than about the code
 settings.register_profile("steady", derandomize=True, deadline=None)
 settings.load_profile("steady")
+
+
+@pytest.fixture(scope="session")
+def nursery(tmp_path_factory: pytest.TempPathFactory) -> Iterator["Nursery"]:
+    """The process that has loaded torch and forks those that need it."""
+    from tests.crash.lab import Nursery  # here, because tests without torch need not wait for it
+
+    running = Nursery(tmp_path_factory.mktemp("nursery"))
+    yield running
+    running.close()
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--quick", action="store_true", help="only tests that load no torch; see tests/quick.py")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    if config.getoption("--quick"):
+        config.pluginmanager.register(Quick())

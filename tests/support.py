@@ -3,11 +3,17 @@
 import hashlib
 import json
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from trainer.protocol.job import Job, Priority
+
+PATIENCE_S = 300.0
+"""For what another process or thread does: a busy machine takes its time. Whoever waits goes on at once."""
 
 
 class FakeClock:
@@ -58,7 +64,9 @@ def job_for(path: Path, *, id: str = "20260101-000000-000001", **fields: Any) ->
     return Job(**(facts | fields))
 
 
-def eventually(condition: Callable[[], Any], *, timeout_s: float, what: str = "the condition") -> Any:
+def eventually(
+    condition: Callable[[], Any], *, timeout_s: float = PATIENCE_S, what: str = "the condition"
+) -> Any:
     """Return the first true value of `condition`, failing after `timeout_s`."""
     deadline = time.monotonic() + timeout_s
     while not (value := condition()):
@@ -66,3 +74,37 @@ def eventually(condition: Callable[[], Any], *, timeout_s: float, what: str = "t
             raise AssertionError(f"{what} did not hold within {timeout_s} s")
         time.sleep(0.01)
     return value
+
+
+class Cases:
+    """Many small cases in one test: each is tried, and all that failed are named at the end.
+
+    with every_case() as cases:
+        for number in range(1000):
+            with cases.case(f"number {number}"):
+                assert is_fine(number)
+    """
+
+    def __init__(self) -> None:
+        self.number = 0
+        self.failures: list[str] = []
+
+    @contextmanager
+    def case(self, name: str) -> Iterator[None]:
+        """Try one case; the next is tried whatever comes of it."""
+        self.number += 1
+        try:
+            yield
+        except (Exception, pytest.fail.Exception) as error:
+            self.failures.append(f"---- {name}: {type(error).__name__}: {error}")
+
+
+@contextmanager
+def every_case() -> Iterator[Cases]:
+    """Fail at the end with every case that failed, or when there was none."""
+    cases = Cases()
+    yield cases
+    assert cases.number, "no case was tried"
+    if cases.failures:
+        failed = "\n".join(cases.failures)
+        pytest.fail(f"{len(cases.failures)} of {cases.number} cases failed\n{failed}", pytrace=False)

@@ -4,6 +4,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.support import PATIENCE_S
+
 ROOT = Path(__file__).parents[2]
 COMMANDS = (
     *("throughput", "many_files", "large_vocab", "big_file", "overhead", "latency", "save", "gpu"),
@@ -15,7 +17,7 @@ COMMANDS = (
 def test_every_command_explains_itself(name):
     command = [sys.executable, "-m", f"scripts.benchmarks.{name}", "--help"]
 
-    result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120)
+    result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=PATIENCE_S)
 
     assert result.returncode == 0, result.stderr
     assert f"python -m scripts.benchmarks.{name}" in result.stdout

@@ -1,15 +1,8 @@
-"""One nursery serves all tests; each gets a lab of its own."""
+"""One nursery serves all tests; each of these gets a lab of its own."""
 
 import pytest
 
-from tests.crash.lab import Lab, Nursery
-
-
-@pytest.fixture(scope="session")
-def nursery(tmp_path_factory):
-    running = Nursery(tmp_path_factory.mktemp("nursery"))
-    yield running
-    running.close()
+from tests.crash.lab import Lab
 
 
 @pytest.fixture

@@ -12,6 +12,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -20,14 +21,13 @@ import psutil
 
 from daemon.files.names import is_training_file
 from daemon.files.notes import is_users_file
-from tests.crash.nursery import workers_of
-from tests.support import eventually, rows, write_jsonl
+from tests.crash.nursery import ForkServer, workers_of
+from tests.support import PATIENCE_S, eventually, rows, write_jsonl
 from trainer.model.tiny import build_tiny
 from trainer.protocol.files import UnreadableFile, read_json
 from trainer.protocol.layout import Layout
 
 ROOT = Path(__file__).parent.parent.parent
-PATIENCE_S = 120.0
 DROPOUT = 0.1
 SETTINGS: dict[str, dict[str, Any]] = {
     "training": {
@@ -54,32 +54,23 @@ def _is_dropped(name: str) -> bool:
     return is_training_file(name) and is_users_file(name)
 
 
-class Nursery:
+class Nursery(ForkServer):
     """The process that forks workers; one serves many labs."""
 
     def __init__(self, folder: Path) -> None:
-        self.address = folder / "nursery"
+        super().__init__(folder / "nursery")
         self.base_model = build_tiny(folder / "base")
         config = self.base_model / "config.json"
         config.write_text(json.dumps(json.loads(config.read_text()) | {"attention_dropout": DROPOUT}))
-        self.process = subprocess.Popen(
-            [sys.executable, "-m", "tests.crash.nursery", str(self.address)],
-            cwd=ROOT,
-            stdout=subprocess.PIPE,
-            env={**os.environ, "TOKENIZERS_PARALLELISM": "false"},
-        )
-        assert self.process.stdout
-        if self.process.stdout.readline() != b"ready\n":
-            raise RuntimeError("the nursery did not start")
 
-    def workers(self) -> list[psutil.Process]:
-        return [worker for worker in workers_of(self.process.pid) if worker.status() != psutil.STATUS_ZOMBIE]
-
-    def close(self) -> None:
-        for worker in self.workers():
-            worker.kill()
-        self.process.kill()
-        self.process.communicate()
+    def workers(self, base: Path) -> list[psutil.Process]:
+        """Return those that it has forked for one working directory."""
+        found = []
+        for process in workers_of(base):
+            with suppress(psutil.NoSuchProcess):
+                if process.ppid() == self.process.pid:
+                    found.append(process)
+        return found
 
 
 class Lab:
@@ -181,11 +172,11 @@ class Lab:
             self._daemon = None
 
     def kill_workers(self) -> None:
-        for worker in self._nursery.workers():
+        for worker in self.workers():
             worker.kill()
 
     def workers(self) -> list[psutil.Process]:
-        return self._nursery.workers()
+        return self._nursery.workers(self.layout.base)
 
     def daemon_process(self) -> psutil.Process | None:
         try:
@@ -210,7 +201,7 @@ class Lab:
         self.until_up()
         daemon.send_signal(signal.SIGTERM)
         code = daemon.wait(PATIENCE_S)
-        eventually(lambda: not self._nursery.workers(), timeout_s=PATIENCE_S, what="the worker's end")
+        eventually(lambda: not self.workers(), timeout_s=PATIENCE_S, what="the worker's end")
         return code
 
     # ---- waiting
@@ -335,10 +326,8 @@ class Lab:
 
     def _different_weights(self) -> list[str]:
         reference = self.layout.base.with_name(f"{self.layout.base.name}-reference")
-        answer = subprocess.run(
-            [sys.executable, "-m", "tests.crash.replay", str(self.layout.base), str(reference)],
-            cwd=ROOT, capture_output=True, text=True, check=True,
-        )  # fmt: skip
+        answer = self._nursery.run("tests.crash.replay", str(self.layout.base), str(reference))
+        assert answer.returncode == 0, answer.stderr
         ours, uninterrupted = json.loads(answer.stdout.splitlines()[-1])
         shutil.rmtree(reference)
         return [

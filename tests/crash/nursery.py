@@ -1,31 +1,172 @@
-"""Start real workers in a tenth of the time: a process that has imported torch once forks them.
+"""Start processes in a tenth of the time: one that has imported everything once forks the others.
 
-    python -m tests.crash.nursery SOCKET
+    python -m tests.crash.nursery SOCKET [MODULE …]    what to import; without any, what a worker needs
 
 It must never compute anything itself: a fork does not bring the threads of torch along.
 """
 
+import fcntl
 import json
 import os
+import runpy
 import select
 import signal
 import socket
+import subprocess
 import sys
-from contextlib import suppress
-from dataclasses import dataclass
+import tempfile
+import traceback
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack, suppress
+from importlib import import_module
 from pathlib import Path
 from signal import SIGKILL, Signals
 from typing import Any
 
 import psutil
 
-from daemon.supervision.hang_watch import Signs
-from daemon.supervision.launcher import Launched
-from daemon.supervision.local_launcher import open_stderr, stderr_file
-from daemon.supervision.vital_signs import read_rss, read_signs
+from daemon.supervision.launcher import Launched, worker_environment
+from daemon.supervision.local_launcher import LocalProcess, open_stderr, stderr_file
 from trainer.protocol.layout import Layout
 
+ROOT = Path(__file__).parent.parent.parent
 CHUNK_BYTES = 65536
+MOST_DESCRIPTORS = 8
+FREE_DESCRIPTORS = 300  # from here on a child puts descriptors aside while it gives others their numbers
+
+
+class ForkServer:
+    """The process that forks.
+
+    Args:
+        address: of its socket, which must not exist yet.
+        modules: what it imports; none stands for what a worker needs.
+    """
+
+    def __init__(self, address: Path, *modules: str) -> None:
+        self.address = address
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "tests.crash.nursery", str(address), *modules],
+            cwd=ROOT,
+            stdout=subprocess.PIPE,
+            env={**os.environ, "TOKENIZERS_PARALLELISM": "false"},
+        )
+        assert self.process.stdout
+        if self.process.stdout.readline() != b"ready\n":
+            raise RuntimeError("the nursery did not start")
+
+    def run(self, module: str, *arguments: str, asked: str = "") -> subprocess.CompletedProcess[str]:
+        """Do what `python -P -m module arguments` does, and wait for its end; `asked` is its input."""
+        with ExitStack() as stack:
+            files = [stack.enter_context(tempfile.TemporaryFile("w+")) for _ in range(3)]
+            files[0].write(asked)
+            files[0].seek(0)
+            code = self.fork(module, arguments, {n: file.fileno() for n, file in enumerate(files)}).wait()
+            said = [file.seek(0) or file.read() for file in files[1:]]
+        return subprocess.CompletedProcess([module, *arguments], code, *said)
+
+    def fork(
+        self, module: str, arguments: Sequence[str], descriptors: Mapping[int, int], **how: Any
+    ) -> "Forked":
+        """Start a module; the rest as in `fork`."""
+        return fork(self.address, module, arguments, descriptors, **how)
+
+    def close(self) -> None:
+        with suppress(psutil.NoSuchProcess):
+            for child in psutil.Process(self.process.pid).children():
+                child.kill()
+        self.process.kill()
+        self.process.communicate()
+
+
+class Forked:
+    """A child of the nursery: as much of `subprocess.Popen` as we use."""
+
+    def __init__(self, pid: int, line: socket.socket) -> None:
+        self.pid = pid
+        self.returncode: int | None = None
+        self._line = line  # by which the nursery tells how it ended
+
+    def poll(self) -> int | None:
+        return self._wait(0)
+
+    def wait(self, timeout: float | None = None) -> int:
+        code = self._wait(timeout)
+        if code is None:
+            raise subprocess.TimeoutExpired(f"process {self.pid}", timeout or 0.0)
+        return code
+
+    def kill(self) -> None:
+        self.send_signal(SIGKILL)
+
+    def send_signal(self, number: int) -> None:
+        if self.poll() is None:
+            with suppress(ProcessLookupError):
+                os.kill(self.pid, number)
+
+    def _wait(self, timeout_s: float | None) -> int | None:
+        if self.returncode is None and select.select([self._line], [], [], timeout_s)[0]:
+            said = self._line.recv(CHUNK_BYTES)
+            self.returncode = int(said) if said else -SIGKILL  # the nursery itself is gone
+            self._line.close()
+        return self.returncode
+
+
+def fork(
+    address: Path,
+    module: str,
+    arguments: Sequence[str],
+    descriptors: Mapping[int, int],
+    *,
+    environment: Mapping[str, str] | None = None,
+    failpoint: str = "",
+    overtaken_at: int | None = None,
+) -> Forked:
+    """Have the nursery at `address` do what `python -P -m module arguments` does, in a session of its own.
+
+    Args:
+        arguments: the number behind `--parent-pid` becomes the nursery's.
+        descriptors: of this process, by the numbers they get in the other one; without 0 it reads nothing.
+        environment: None for that of this process.
+        failpoint: where it is to die.
+        overtaken_at: the step at which it waits to be overtaken.
+    """
+    order = {
+        "module": module,
+        "arguments": [*arguments],
+        "descriptors": [*descriptors],
+        "environment": dict(os.environ if environment is None else environment),
+        "folder": str(Path.cwd()),
+        "failpoint": failpoint,
+        "overtaken_at": overtaken_at,
+    }
+    line = socket.socket(socket.AF_UNIX)
+    line.connect(str(address))
+    with line.makefile("wb") as whole:
+        socket.send_fds(line, [b"."], [*descriptors.values()])
+        whole.write(json.dumps(order).encode() + b"\n")
+    return Forked(int(line.recv(CHUNK_BYTES)), line)
+
+
+def forked_popen(address: Path) -> Callable[..., Forked]:
+    """Return what a module can have for `subprocess.Popen`, so that the nursery forks what it starts."""
+
+    def popen(command: list[str], *, pass_fds: Sequence[int], env: Mapping[str, str], **how: Any) -> Forked:
+        python, isolation, is_module, module, *arguments = command
+        assert [python, isolation, is_module] == [sys.executable, "-P", "-m"], command
+        assert how.keys() <= {"stdin"}, f"{how.keys()} are not known here"
+        descriptors = {number: number for number in (1, 2, *pass_fds)}
+        return fork(address, module, arguments, descriptors, environment=env)
+
+    return popen
+
+
+class ForkedWorker(LocalProcess):
+    """A worker that is a child of the nursery, which may have taken note of its end before anybody here."""
+
+    def signal(self, number: Signals) -> None:
+        with suppress(ProcessLookupError):
+            super().signal(number)
 
 
 class NurseryLauncher:
@@ -40,19 +181,19 @@ class NurseryLauncher:
 
     def launch(self, layout: Layout) -> Launched:
         ours, theirs = socket.socketpair()
-        line = socket.socket(socket.AF_UNIX)
-        line.connect(str(self._address))
+        number = theirs.fileno()
+        arguments = ["--base-dir", str(layout.base), "--channel-fd", str(number), "--parent-pid", "0"]
         with theirs, open_stderr(layout) as stderr:
-            order = json.dumps(
-                {
-                    "base": str(layout.base),
-                    "failpoint": self._failpoint(layout),
-                    "overtaken_at": self._overtaken_at(layout),
-                }
+            child = fork(
+                self._address,
+                "trainer.mains.worker",
+                arguments,
+                {number: number, 1: stderr.fileno(), 2: stderr.fileno()},
+                environment=worker_environment(),
+                failpoint=self._failpoint(layout),
+                overtaken_at=self._overtaken_at(layout),
             )
-            socket.send_fds(line, [order.encode()], [theirs.fileno(), stderr.fileno()])
-            pid = int(line.recv(CHUNK_BYTES))
-        return Launched(NurseryProcess(pid, line, stderr_file(layout)), ours)
+        return Launched(ForkedWorker(child, stderr_file(layout)), ours)  # type: ignore[arg-type]
 
     @staticmethod
     def _failpoint(layout: Layout) -> str:
@@ -75,41 +216,15 @@ class NurseryLauncher:
         return step
 
 
-@dataclass
-class NurseryProcess:
-    """A worker that is a child of the nursery, which tells how it ended."""
-
-    pid: int
-    line: socket.socket
-    stderr: Path
-    code: int | None = None
-
-    def poll(self) -> int | None:
-        return self.wait(0)
-
-    def signal(self, number: Signals) -> None:
-        if self.code is None:
-            with suppress(ProcessLookupError):
-                os.killpg(self.pid, number) if number is SIGKILL else os.kill(self.pid, number)
-
-    def wait(self, timeout_s: float) -> int | None:
-        if self.code is None and select.select([self.line], [], [], timeout_s)[0]:
-            said = self.line.recv(CHUNK_BYTES)
-            self.code = int(said) if said else -SIGKILL  # the nursery itself is gone
-            self.line.close()
-        return self.code
-
-    def signs(self) -> Signs:
-        return read_signs(self.pid)
-
-    def memory_bytes(self) -> int | None:
-        return read_rss(self.pid)
-
-    def oom_kills(self) -> int:
-        return 0
-
-    def last_words(self, max_bytes: int) -> str:
-        return self.stderr.read_bytes()[-max_bytes:].decode("utf-8", "replace").strip()
+def workers_of(base: Path) -> list[psutil.Process]:
+    """Return the processes of a working directory's workers, however these were started."""
+    logs = str(base.resolve() / "logs" / "worker.stderr")
+    found = []
+    for pid in psutil.pids():
+        with suppress(OSError, psutil.NoSuchProcess):
+            if os.readlink(f"/proc/{pid}/fd/2").startswith(logs):
+                found.append(psutil.Process(pid))
+    return found
 
 
 # ---- the process
@@ -117,16 +232,20 @@ class NurseryProcess:
 
 def main() -> None:
     """Serve orders for ever."""
-    import_everything()
+    _, address, *modules = sys.argv
+    for module in modules:
+        import_module(module)
+    if not modules:
+        import_everything()
     server = socket.socket(socket.AF_UNIX)
-    server.bind(sys.argv[1])
+    server.bind(address)
     server.listen(16)
     print("ready", flush=True)
     children: dict[int, socket.socket] = {}
     while True:
         if select.select([server], [], [], 0.01)[0]:
             line, _ = server.accept()
-            start(line, children)
+            start(line, server, children)
         while children and (ended := os.waitpid(-1, os.WNOHANG)) and ended[0]:
             line = children.pop(ended[0])
             with suppress(OSError):  # its daemon may be gone
@@ -134,42 +253,76 @@ def main() -> None:
             line.close()
 
 
-def start(line: socket.socket, children: dict[int, socket.socket]) -> None:
-    """Fork one worker."""
+def start(line: socket.socket, server: socket.socket, children: dict[int, socket.socket]) -> None:
+    """Fork one process."""
     message, descriptors = b"", []
     with suppress(OSError):
-        message, descriptors, _, _ = socket.recv_fds(line, CHUNK_BYTES, 2)
-    if not message:
-        return
-    pid = os.fork()
-    if pid == 0:
-        os.setsid()
-        become_worker(json.loads(message), *descriptors)
+        message, descriptors, _, _ = socket.recv_fds(line, 1, MOST_DESCRIPTORS)
+        with line.makefile("rb") as whole:
+            message = whole.readline()
+    if message.endswith(b"\n"):
+        pid = os.fork()
+        if pid == 0:
+            for ours in (line, server, *children.values()):
+                ours.close()
+            os.setsid()
+            become(json.loads(message), descriptors)
+        children[pid] = line
+        with suppress(OSError):  # who ordered it may have been killed meanwhile
+            line.sendall(str(pid).encode())
     for descriptor in descriptors:
         os.close(descriptor)
-    children[pid] = line
-    with suppress(OSError):  # the daemon may have been killed meanwhile
-        line.sendall(str(pid).encode())
 
 
-def become_worker(order: dict[str, Any], channel: int, stderr: int) -> None:
-    """Do what a fresh worker process does."""
-    from trainer.mains import worker
+def become(order: dict[str, Any], descriptors: list[int]) -> None:
+    """Do what a fresh process of `order` does."""
     from trainer.protocol import failpoints
 
-    os.dup2(stderr, 1)
-    os.dup2(stderr, 2)
-    failpoints.arm(order["failpoint"])
+    give_numbers(dict(zip(order["descriptors"], descriptors, strict=True)))
+    os.environ.clear()
+    os.environ.update(order["environment"])
+    os.chdir(order["folder"])
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    failpoints.arm(order["failpoint"] or os.environ.get(failpoints.VARIABLE, ""))
     if order["overtaken_at"] is not None:
         wait_to_be_overtaken(order["overtaken_at"])
-    sys.argv = ["worker", "--base-dir", order["base"], "--channel-fd", str(channel)]
-    sys.argv += ["--parent-pid", str(os.getppid())]
-    code = 1
+    arguments = order["arguments"]
+    if "--parent-pid" in arguments:
+        arguments[arguments.index("--parent-pid") + 1] = str(os.getppid())
+    sys.argv = [order["module"], *arguments]
+    os._exit(code_of(order["module"]))
+
+
+def code_of(module: str) -> int:
+    """Run a module as the main one; return its exit code."""
     try:
-        code = worker.main()
+        sys.modules.pop(module, None)  # as in a fresh process, where the main one has another name
+        runpy.run_module(module, run_name="__main__", alter_sys=True)
+        return 0
+    except SystemExit as end:
+        return end.code if isinstance(end.code, int) else int(end.code is not None)
+    except BaseException:
+        traceback.print_exc()
+        return 1
     finally:
-        sys.stderr.flush()
-        os._exit(code)
+        with suppress(OSError, ValueError):
+            sys.stdout.flush()
+            sys.stderr.flush()
+
+
+def give_numbers(received: dict[int, int]) -> None:
+    """Give descriptors their numbers; without a 0 there is nothing to be read there."""
+    if 0 not in received:
+        received = {0: os.open(os.devnull, os.O_RDONLY)} | received
+    apart = {
+        number: fcntl.fcntl(descriptor, fcntl.F_DUPFD, FREE_DESCRIPTORS)
+        for number, descriptor in received.items()
+    }
+    for descriptor in received.values():
+        os.close(descriptor)
+    for number, descriptor in apart.items():
+        os.dup2(descriptor, number)
+        os.close(descriptor)
 
 
 def wait_to_be_overtaken(at_step: int) -> None:
@@ -199,14 +352,6 @@ def import_everything() -> None:
     from trainer.session import engine
 
     del peft, transformers, AutoModelForCausalLM, AutoTokenizer, PreTrainedTokenizerFast, worker, engine
-
-
-def workers_of(nursery_pid: int) -> list[psutil.Process]:
-    """Return the workers that live."""
-    try:
-        return psutil.Process(nursery_pid).children()
-    except psutil.NoSuchProcess:
-        return []
 
 
 if __name__ == "__main__":

@@ -21,6 +21,7 @@ import psutil
 
 from tests.crash.chaos import FOLDERS, ROWS, bring_to_an_end
 from tests.crash.lab import ROOT, Lab, Nursery
+from tests.support import PATIENCE_S
 
 MEASURE_EVERY_S = 20.0
 GARBAGE = (b"", b"\x00\xff\xfe", b'{"id": ', b'["pause"]', b'{"id": {"a": 1}}' + b" " * 10_000)
@@ -131,7 +132,7 @@ class Soak:
             "--base-dir",
             str(self._lab.layout.base),
         ]
-        second = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60)
+        second = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=PATIENCE_S)
         if "already running" not in second.stderr:
             raise AssertionError(f"a second daemon was not refused: {second.stderr[-500:]}")
 

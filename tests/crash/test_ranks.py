@@ -3,9 +3,7 @@
 import psutil
 
 from tests.crash.chaos import bring_to_an_end
-from tests.support import eventually
-
-PATIENCE_S = 20.0
+from tests.support import PATIENCE_S, eventually
 
 
 def followers_of(lab):

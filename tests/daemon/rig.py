@@ -14,13 +14,12 @@ from typing import Any
 from daemon.app import run_daemon
 from daemon.supervision.launcher import Launched
 from daemon.supervision.local_launcher import LocalProcess, open_stderr, stderr_file
-from tests.support import eventually, rows, write_jsonl
+from tests.support import PATIENCE_S, eventually, rows, write_jsonl
 from trainer.protocol.job import Outcome
 from trainer.protocol.layout import Layout
 
 FAKE_WORKER = Path(__file__).parent.parent / "fake_worker.py"
 QUICK = {"settle_s": 0, "settle_slow_s": 0, "rescan_s": 0.5}
-PATIENCE_S = 10.0
 
 
 class FakeLauncher:

@@ -280,4 +280,4 @@ def test_the_ledger_is_whole_after_the_daemon_has_left(rig):
     database = sqlite3.connect(rig.layout.ledger_file)
     assert database.execute("PRAGMA integrity_check").fetchone() == ("ok",)
     database.close()
-    assert eventually(lambda: rig.events("daemon_stopped"), timeout_s=1)
+    assert eventually(lambda: rig.events("daemon_stopped"))

@@ -12,11 +12,10 @@ import pytest
 
 from tests.daemon.rig import QUICK
 from tests.daemon.service_socket import ServiceSocket
-from tests.support import eventually, rows, write_jsonl
+from tests.support import PATIENCE_S, eventually, rows, write_jsonl
 from trainer.protocol.files import read_json
 
 ROOT = Path(__file__).parent.parent.parent
-PATIENCE_S = 20.0
 RUN = """
 import sys
 from pathlib import Path

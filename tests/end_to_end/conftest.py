@@ -6,48 +6,72 @@ import signal
 import sqlite3
 import subprocess
 import sys
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import psutil
 import pytest
 
-from tests.support import eventually, rows, write_jsonl
+from tests.crash.nursery import workers_of
+from tests.support import PATIENCE_S, eventually, rows, write_jsonl
 from trainer.protocol.files import UnreadableFile, read_json
 from trainer.protocol.layout import Layout
 
-START_TIMEOUT_S = 240.0  # a worker imports torch and transformers, on a machine that may be busy
+if TYPE_CHECKING:
+    from tests.crash.lab import Nursery
+
+ROOT = Path(__file__).parent.parent.parent
 CONFIG = {
-    "training": {"learning_rate": 1e-3, "warmup_steps": 5, "batch_size": 2, "gradient_accumulation": 1},
+    "training": {
+        "learning_rate": 1e-3,
+        "warmup_steps": 5,
+        "batch_size": 2,
+        "gradient_accumulation": 1,
+        "cpu_threads": 1,
+    },
     "checkpoints": {"group_commit_s": 1.0},
     "daemon": {"rescan_s": 1.0, "blocked_retry_s": 1.0},
 }
 
 
 class RunningDaemon:
-    """A daemon process and the folders it works in."""
+    """A daemon process and the folders it works in.
 
-    def __init__(self, base: Path) -> None:
+    Args:
+        nursery: the address of the process that forks its workers; None to have them started as ever.
+    """
+
+    def __init__(self, base: Path, nursery: Path | None = None) -> None:
         self.layout = Layout(base)
+        self._command = [sys.executable, "-m", "daemon.cli.training_daemon"]
+        if nursery:
+            self._command = [sys.executable, "-m", "tests.end_to_end.run_command", str(nursery)]
         self.layout.create()
         self.layout.config_file.write_text(json.dumps(CONFIG))
         self.process: subprocess.Popen[bytes] | None = None
 
     def start(self, *arguments: str) -> subprocess.Popen[bytes]:
-        command = [sys.executable, "-m", "daemon.cli.training_daemon", "--base-dir", str(self.layout.base)]
+        command = [*self._command, "--base-dir", str(self.layout.base), *arguments]
         with (self.layout.base / "output.txt").open("ab") as output:
-            self.process = subprocess.Popen([*command, *arguments], stdout=output, stderr=output)
+            self.process = subprocess.Popen(command, cwd=ROOT, stdout=output, stderr=output)
         return self.process
 
     def run(self, *arguments: str) -> int:
         """Start it and wait until it leaves; return its exit code."""
-        return self.start(*arguments).wait(timeout=400)
+        return self.start(*arguments).wait(timeout=PATIENCE_S)
 
     def stop(self) -> int:
         """Ask it politely; return its exit code."""
         assert self.process
         self.process.send_signal(signal.SIGTERM)
-        return self.process.wait(timeout=200)
+        return self.process.wait(timeout=PATIENCE_S)
+
+    def end(self) -> None:
+        """Pull the plug of it and its worker."""
+        self.kill()
+        for worker in workers_of(self.layout.base):
+            worker.kill()
 
     def kill(self) -> None:
         """Pull its plug. The worker is not touched."""
@@ -62,7 +86,7 @@ class RunningDaemon:
             [sys.executable, "-m", f"daemon.cli.{name}", *rest, "--base-dir", str(self.layout.base)],
             capture_output=True,
             text=True,
-            timeout=240,
+            timeout=PATIENCE_S,
         )
         assert result.returncode == 0, result.stderr
         return result.stdout
@@ -73,7 +97,7 @@ class RunningDaemon:
         except (FileNotFoundError, UnreadableFile):
             return {}
 
-    def wait_for(self, what: str, condition: Any, timeout_s: float = START_TIMEOUT_S) -> Any:
+    def wait_for(self, what: str, condition: Any, timeout_s: float = PATIENCE_S) -> Any:
         return eventually(
             lambda: condition(self.status()), timeout_s=timeout_s, what=f"{what}; {self.tail()}"
         )
@@ -81,7 +105,7 @@ class RunningDaemon:
     def wait_for_step(self, step: int) -> None:
         self.wait_for(f"step {step}", lambda status: (status.get("current_step") or 0) >= step)
 
-    def wait_for_completed(self, number: int, timeout_s: float = START_TIMEOUT_S) -> None:
+    def wait_for_completed(self, number: int, timeout_s: float = PATIENCE_S) -> None:
         self.wait_for(
             f"{number} completed files",
             lambda status: (status.get("queue") or {}).get("recently_completed", 0) >= number,
@@ -124,34 +148,28 @@ class RunningDaemon:
         return (self.layout.models / "current_model" / "model.safetensors").read_bytes()
 
 
-def workers_of(base: Path) -> list[psutil.Process]:
-    """Return the worker processes of a working directory, whoever their parent is."""
-    found = []
-    for process in psutil.process_iter(["cmdline"]):
-        line = process.info["cmdline"] or []
-        if "trainer.mains.worker" in line and str(base) in line:
-            found.append(process)
-    return found
+@pytest.fixture
+def make_daemon(tmp_path: Path, nursery: "Nursery") -> Iterator[Callable[[str], RunningDaemon]]:
+    """Make several daemons, each in its own folder."""
+    with ExitStack() as stack:
+
+        def make(name: str) -> RunningDaemon:
+            running = RunningDaemon(tmp_path / name, nursery.address)
+            stack.callback(running.end)
+            return running
+
+        yield make
 
 
 @pytest.fixture
-def daemon(tmp_path):
+def daemon(make_daemon: Callable[[str], RunningDaemon]) -> RunningDaemon:
+    """A daemon whose workers start quickly."""
+    return make_daemon("work")
+
+
+@pytest.fixture
+def daemon_as_users_have_it(tmp_path: Path) -> Iterator[RunningDaemon]:
+    """One whose workers are processes of their own from the first line on."""
     running = RunningDaemon(tmp_path / "work")
     yield running
-    running.kill()
-    for worker in workers_of(running.layout.base):
-        worker.kill()
-
-
-@pytest.fixture
-def make_daemon(tmp_path):
-    """Make several daemons, each in its own folder."""
-    made = []
-
-    def make(name: str) -> RunningDaemon:
-        made.append(RunningDaemon(tmp_path / name))
-        return made[-1]
-
-    yield make
-    for running in made:
-        running.kill()
+    running.end()

@@ -4,11 +4,18 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
+from tests.support import PATIENCE_S
+
 DEMO = Path(__file__).parent.parent.parent / "scripts" / "demo.py"
 
 
+@pytest.mark.loads_torch
 def test_the_demonstration_shows_a_model_that_learns():
-    shown = subprocess.run([sys.executable, str(DEMO)], capture_output=True, text=True, timeout=900)
+    shown = subprocess.run(
+        [sys.executable, str(DEMO)], capture_output=True, text=True, timeout=3 * PATIENCE_S
+    )
 
     assert shown.returncode == 0, shown.stdout[-3000:] + shown.stderr[-3000:]
     assert "0% before" in shown.stdout

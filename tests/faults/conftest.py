@@ -1,5 +1,16 @@
-"""What these tests share with the daemon's: a daemon in this process."""
+"""What these tests share: a daemon in this process, and one from which others are forked."""
 
+import pytest
+
+from tests.crash.nursery import ForkServer
 from tests.daemon.conftest import rig
 
-__all__ = ["rig"]
+__all__ = ["fork_server", "rig"]
+
+
+@pytest.fixture(scope="session")
+def fork_server(tmp_path_factory):
+    """The process that has imported what a daemon needs."""
+    server = ForkServer(tmp_path_factory.mktemp("server") / "server", "tests.faults.run_daemon")
+    yield server
+    server.close()

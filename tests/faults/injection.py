@@ -12,13 +12,13 @@ import pytest
 
 from tests.faults import transitions
 from tests.faults.transitions import Transition
+from tests.support import PATIENCE_S
 
 CALLS = (
     "openat", "write", "pwrite64", "ftruncate", "fsync", "fdatasync", "rename", "renameat", "renameat2",
     "link", "linkat", "symlink", "symlinkat", "unlink", "unlinkat", "mkdir", "mkdirat", "rmdir",
 )  # fmt: skip
 FAULTS = {"KILL": "signal=KILL", "EIO": "error=EIO", "ENOSPC": "error=ENOSPC"}
-PATIENCE_S = 30.0
 
 
 @dataclass(frozen=True)

@@ -12,15 +12,15 @@ from typing import Any
 
 import psutil
 
+from tests.crash.nursery import Forked, ForkServer
 from tests.daemon.rig import QUICK
 from tests.faults.run_daemon import WORKER
-from tests.support import eventually, write_jsonl
+from tests.support import PATIENCE_S, eventually, write_jsonl
 from trainer.protocol.files import read_json
 from trainer.protocol.job import Outcome
 from trainer.protocol.layout import Layout
 
 ROOT = Path(__file__).parent.parent.parent
-PATIENCE_S = 20.0
 
 
 class Site:
@@ -30,17 +30,25 @@ class Site:
         output: where the daemon's standard output and error go.
         seen_by_daemon: the directory's path for the daemon, where that is another one.
         enter: words before the daemon's command line, such as those that enter a namespace.
+        server: forks the daemon, which is then there at once; None starts it as a process of its own.
     """
 
     def __init__(
-        self, base: Path, output: Path, *, seen_by_daemon: Path | None = None, enter: tuple[str, ...] = ()
+        self,
+        base: Path,
+        output: Path,
+        *,
+        seen_by_daemon: Path | None = None,
+        enter: tuple[str, ...] = (),
+        server: ForkServer | None = None,
     ) -> None:
         self.layout = Layout(base)
         self.output = output
-        self.process: subprocess.Popen[bytes] | None = None
+        self.process: subprocess.Popen[bytes] | Forked | None = None
         self.contents: dict[str, bytes] = {}
         self._seen_by_daemon = seen_by_daemon or base
         self._enter = enter
+        self._server = server
         self.layout.create()
         self.configure()
 
@@ -55,11 +63,15 @@ class Site:
 
     def start(self, *words: str, **variables: str) -> None:
         """Start a daemon; `words` and `variables` as in tests/faults/run_daemon.py."""
-        command = [sys.executable, "-m", "tests.faults.run_daemon", str(self._seen_by_daemon), *words]
+        module, arguments = "tests.faults.run_daemon", [str(self._seen_by_daemon), *words]
+        environment = os.environ | variables
         with self.output.open("ab") as output:
-            self.process = subprocess.Popen(
-                [*self._enter, *command], cwd=ROOT, env=os.environ | variables, stdout=output, stderr=output
-            )
+            if self._server:
+                both = dict.fromkeys((1, 2), output.fileno())
+                self.process = self._server.fork(module, arguments, both, environment=environment)
+                return
+            command = [*self._enter, sys.executable, "-m", module, *arguments]
+            self.process = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=output, stderr=output)
 
     @property
     def is_running(self) -> bool:

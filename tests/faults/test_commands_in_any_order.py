@@ -105,7 +105,7 @@ class Game:
         (self.layout.base / "go").touch()
         self.rounds = []
         lay_down(self.layout.base, Command("stop", "now", 0), self.time + 10)
-        eventually(self.daemon._turn, timeout_s=10, what="the end")
+        eventually(self.daemon._turn, what="the end")
 
 
 def kept_folders(base):

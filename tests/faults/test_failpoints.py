@@ -28,8 +28,8 @@ def failpoints() -> list[str]:
 
 
 @pytest.fixture
-def site(tmp_path):
-    site = Site(tmp_path / "base", tmp_path / "output.txt")
+def site(tmp_path, fork_server):
+    site = Site(tmp_path / "base", tmp_path / "output.txt", server=fork_server)
     yield site
     site.kill()
 

@@ -9,8 +9,8 @@ import sys
 import pytest
 from filelock import FileLock
 
-from tests.faults.site import PATIENCE_S, ROOT
-from tests.support import eventually
+from tests.faults.site import ROOT
+from tests.support import PATIENCE_S, eventually
 from trainer.protocol.files import read_json
 from trainer.protocol.layout import Layout
 
@@ -49,9 +49,7 @@ def is_running(layout, process):
 def test_exactly_one_of_many_runs_and_the_others_say_so_in_one_line(layout, start, number):
     processes = [start() for _ in range(number)]
 
-    eventually(
-        lambda: sum(process.poll() is None for process in processes) <= 1, timeout_s=60, what="one left"
-    )
+    eventually(lambda: sum(process.poll() is None for process in processes) <= 1, what="one left")
 
     [winner] = [process for process in processes if process.returncode is None]
     eventually(lambda: is_running(layout, winner), timeout_s=PATIENCE_S, what="its status")

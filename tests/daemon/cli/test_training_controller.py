@@ -52,7 +52,7 @@ def answering_daemon(layout, board, result="paused"):
     """Start a thread that obeys one request as the daemon does."""
 
     def obey():
-        [request] = eventually(lambda: read_requests(layout), timeout_s=5, what="a request")
+        [request] = eventually(lambda: read_requests(layout), what="a request")
         board.command(request.name, request.id, result)
         board.publish()
         request.path.unlink()

@@ -2,9 +2,8 @@
 
 from itertools import combinations_with_replacement, product
 
-import pytest
-
 from daemon.data_tools.puzzles.logic import MOODS, Statement, follows, is_consistent
+from tests.support import every_case
 
 # Mood and figure of the fifteen forms that are valid though groups may be empty
 VALID = {
@@ -37,15 +36,18 @@ def holds(statement: Statement, world) -> bool:
     }[statement.mood]
 
 
-@pytest.mark.parametrize("form", [f"{''.join(m)}-{f}" for m in product(MOODS, repeat=3) for f in FIGURES])
-def test_each_of_the_256_forms_is_decided_as_tradition_and_all_small_worlds_do(form):
-    premises, conclusion = syllogism(form)
+def test_each_of_the_256_forms_is_decided_as_tradition_and_all_small_worlds_do():
+    forms = [f"{''.join(moods)}-{figure}" for moods in product(MOODS, repeat=3) for figure in FIGURES]
+    decided = {form: follows(syllogism(form)[1], syllogism(form)[0], 3) for form in forms}
 
-    verdict = follows(conclusion, premises, 3)
-
-    models = [world for world in WORLDS if all(holds(premise, world) for premise in premises)]
-    assert verdict == all(holds(conclusion, world) for world in models)
-    assert verdict == (form in VALID)
+    with every_case() as cases:
+        for form, verdict in decided.items():
+            premises, conclusion = syllogism(form)
+            models = [world for world in WORLDS if all(holds(premise, world) for premise in premises)]
+            with cases.case(form):
+                assert verdict == all(holds(conclusion, world) for world in models)
+                assert verdict == (form in VALID)
+    assert len(forms) == 256
 
 
 def test_a_contradiction_is_found():

@@ -23,6 +23,7 @@ def far_with_torch(rig, far, monkeypatch):
     return far
 
 
+@pytest.mark.loads_torch
 def test_a_file_is_trained_elsewhere_and_every_row_once_though_the_network_fails(rig, far_with_torch):
     rig.start().drop("a.jsonl", NUM_ROWS)
     rig.until(lambda: (rig.status()["current_step"] or 0) >= 3, "three steps")

@@ -8,12 +8,10 @@ import pytest
 import daemon.intake.checker as module
 from daemon.files.identity import identity_of
 from daemon.intake.checker import Checked, Checker, CheckOrder, NotChecked
-from tests.support import eventually, rows, write_jsonl
+from tests.support import PATIENCE_S, eventually, rows, write_jsonl
 from trainer.data.checks.file_check import CheckCancelled, check_file
 from trainer.protocol.job import Priority
 from trainer.protocol.row_fields import NO_FIELDS
-
-PATIENCE_S = 10.0
 
 
 @pytest.fixture
@@ -133,7 +131,7 @@ def test_cancelling_while_nothing_is_checked_does_not_cancel_the_next(checker, t
 
 def test_a_check_that_is_cancelled_while_it_runs_has_no_result(checker, tmp_path, monkeypatch):
     def check_once_cancelled(path, *, is_cancelled, **options):
-        eventually(is_cancelled, timeout_s=10)
+        eventually(is_cancelled)
         return check_file(path, is_cancelled=is_cancelled, **options)
 
     monkeypatch.setattr(module, "check_file", check_once_cancelled)

@@ -9,9 +9,7 @@ import pytest
 from daemon.intake import watcher as module
 from daemon.intake.watcher import Change, Watcher
 from daemon.wake import Wake
-from tests.support import eventually, rows, write_jsonl
-
-PATIENCE_S = 10.0
+from tests.support import PATIENCE_S, eventually, rows, write_jsonl
 
 
 @pytest.fixture

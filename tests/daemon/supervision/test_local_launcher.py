@@ -10,9 +10,8 @@ import pytest
 
 from daemon.supervision.hang_watch import NO_SIGNS
 from daemon.supervision.local_launcher import LocalLauncher, LocalProcess
-from tests.support import eventually
+from tests.support import PATIENCE_S, eventually
 
-PATIENCE_S = 10.0
 WITH_A_CHILD = """
 import subprocess, sys, time
 lines = "import time; time.sleep(60)"
@@ -100,7 +99,7 @@ def test_a_worker_does_not_inherit_the_line_to_the_service_manager(layout, monke
     monkeypatch.setenv("MARK", "inherited")
 
     launched = LocalLauncher().launch(layout)
-    variables = psutil.Process(launched.process.pid).environ()
+    variables = eventually(psutil.Process(launched.process.pid).environ)  # at first it has none
     launched.process.signal(signal.SIGKILL)
     launched.endpoint.close()
 

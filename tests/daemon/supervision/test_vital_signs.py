@@ -10,9 +10,7 @@ import pytest
 
 from daemon.supervision.hang_watch import Signs
 from daemon.supervision.vital_signs import read_rss, read_signs
-from tests.support import eventually
-
-PATIENCE_S = 10.0
+from tests.support import PATIENCE_S, eventually
 
 
 @pytest.fixture

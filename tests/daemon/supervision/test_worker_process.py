@@ -13,11 +13,10 @@ from daemon.supervision.launcher import FAREWELL_S
 from daemon.supervision.local_launcher import stderr_file
 from daemon.supervision.worker_process import SAVE_S, STACKS_S, TAIL_BYTES, WorkerProcess
 from tests.daemon.rig import FakeLauncher
-from tests.support import FakeClock, eventually
+from tests.support import PATIENCE_S, FakeClock, eventually
 from trainer.protocol.job import FaultKind
 from trainer.protocol.messages import Heartbeat, Leaving, LoadModel, Pause, ShutDown
 
-PATIENCE_S = 10.0
 HANG_AFTER_S = 120.0
 PREAMBLE = """
 import ctypes, faulthandler, json, os, signal, socket, subprocess, sys, time

@@ -28,8 +28,6 @@ from trainer.checkpoints.retention import Retention
 from trainer.protocol.checkpoints import verify
 from trainer.protocol.manifest import Manifest, Progress
 
-ENDS_IN_S = 30.0
-
 
 @pytest.fixture(autouse=True)
 def memory(tmp_path, monkeypatch):
@@ -97,7 +95,7 @@ def test_it_is_done_without_being_waited_for_and_gives_its_result_twice(models):
 
     saving = beside(store, 2)
 
-    eventually(saving.is_done, timeout_s=ENDS_IN_S, what="the writer ends")
+    eventually(saving.is_done, what="the writer ends")
     assert saving.result() == saving.result()
     assert publish(store, 3).manifest.parent == "step-000000002"
 

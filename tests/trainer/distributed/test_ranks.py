@@ -8,13 +8,16 @@ import subprocess
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import psutil
 import pytest
 import torch
 
-from tests.support import job_for, row, rows, write_jsonl
+from tests.crash.lab import Nursery
+from tests.crash.nursery import forked_popen
+from tests.support import PATIENCE_S, job_for, row, rows, write_jsonl
 from tests.trainer.engine_rig import (
     LEAVE,
     Commands,
@@ -84,6 +87,13 @@ def base(tmp_path: Path) -> Callable[[str], Path]:
     return make
 
 
+@pytest.fixture
+def forked_followers(nursery: Nursery, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have other processes come from one that has loaded everything already."""
+    forking = SimpleNamespace(Popen=forked_popen(nursery.address), DEVNULL=subprocess.DEVNULL)
+    monkeypatch.setattr("trainer.distributed.followers.subprocess", forking)
+
+
 def losses(steps: Sequence[StepReport]) -> list[float | None]:
     return [step.loss for step in steps]
 
@@ -121,6 +131,7 @@ def test_two_processes_learn_what_one_learns_but_for_rounding(base, tiny_folder)
     assert followers() == []
 
 
+@pytest.mark.usefixtures("forked_followers")
 @pytest.mark.parametrize("processes", [1, 2])
 def test_a_step_without_anything_to_learn_changes_no_weight(base, tiny_folder, processes):
     # With averages of earlier gradients and a decay, a gradient of zero would move the weights
@@ -138,6 +149,7 @@ def test_a_step_without_anything_to_learn_changes_no_weight(base, tiny_folder, p
     assert weights_sha256(twice) == weights_sha256(once)
 
 
+@pytest.mark.usefixtures("forked_followers")
 def test_one_process_answers_while_the_other_waits_and_nothing_learned_is_changed(base, noisy_folder):
     training = {"processes": 2}
     asked = {
@@ -157,6 +169,7 @@ def test_one_process_answers_while_the_other_waits_and_nothing_learned_is_change
     assert weights_sha256(base("with")) == weights_sha256(base("without"))
 
 
+@pytest.mark.usefixtures("forked_followers")
 def test_two_processes_go_on_from_a_checkpoint_as_if_they_had_never_stopped(base, noisy_folder):
     settings = settings_with(noisy_folder, training={"processes": 2})
     file = ("a", rows(18), {})
@@ -172,6 +185,7 @@ def test_two_processes_go_on_from_a_checkpoint_as_if_they_had_never_stopped(base
     assert all(torch.equal(moments[0][i]["exp_avg"], moments[1][i]["exp_avg"]) for i in moments[1])
 
 
+@pytest.mark.usefixtures("forked_followers")
 def test_another_number_of_processes_goes_on_from_the_same_checkpoint(base, tiny_folder):
     one, two = (settings_with(tiny_folder, training={"processes": number}) for number in (1, 2))
     file = ("a", ragged(12), {})
@@ -183,6 +197,7 @@ def test_another_number_of_processes_goes_on_from_the_same_checkpoint(base, tiny
     assert losses(found) == pytest.approx(losses(expected), abs=1e-5)
 
 
+@pytest.mark.usefixtures("forked_followers")
 def test_a_step_that_is_not_finite_in_one_process_is_applied_by_none(base, tiny_folder):
     one, two = (settings_with(tiny_folder, training={"processes": number}) for number in (1, 2))
 
@@ -201,6 +216,7 @@ def test_a_step_that_is_not_finite_in_one_process_is_applied_by_none(base, tiny_
     assert losses(found)[2:] == pytest.approx(losses(expected)[2:], abs=1e-5)
 
 
+@pytest.mark.usefixtures("forked_followers")
 def test_a_process_whose_memory_is_too_small_repeats_its_shard_alone(base, tiny_folder):
     one, two = (
         settings_with(tiny_folder, training={"processes": number, "batch_size": 6}) for number in (1, 2)
@@ -283,7 +299,7 @@ ranks.join(settings, SimpleNamespace(path="/no/checkpoint"), None)
 
 def test_when_a_process_cannot_go_on_the_first_says_why_and_ends(tmp_path):
     ended = subprocess.run(
-        [sys.executable, "-c", LEADER, str(tmp_path)], capture_output=True, text=True, timeout=120
+        [sys.executable, "-c", LEADER, str(tmp_path)], capture_output=True, text=True, timeout=PATIENCE_S
     )
 
     assert ended.returncode == 1

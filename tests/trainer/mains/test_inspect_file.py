@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from tests.support import row, rows, write_jsonl
+from tests.support import PATIENCE_S, row, rows, write_jsonl
 from trainer.config.loader import BadConfig
 from trainer.config.schema import Settings
 from trainer.mains import inspect_file as inspection
@@ -134,7 +134,9 @@ def test_nothing_is_left_behind(look, base_dir):
 
 def run_as_a_process(asked: InspectionOrder) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-P", "-m", "trainer.mains.inspect_file"]
-    return subprocess.run(command, input=asked.model_dump_json(), capture_output=True, text=True, timeout=60)
+    return subprocess.run(
+        command, input=asked.model_dump_json(), capture_output=True, text=True, timeout=PATIENCE_S
+    )
 
 
 def test_the_process_answers_with_nothing_but_the_report(base_dir, tiny_folder, seven_rows):

@@ -8,8 +8,9 @@ from typing import Any
 
 import pytest
 
-from tests.support import job_for, rows, write_jsonl
-from tests.trainer.worker_rig import START_TIMEOUT_S, Worker
+from tests.crash.nursery import ForkServer, NurseryLauncher
+from tests.support import PATIENCE_S, job_for, rows, write_jsonl
+from tests.trainer.worker_rig import Worker
 from trainer.config.schema import Settings
 from trainer.protocol.job import FaultKind
 from trainer.protocol.layout import Layout
@@ -38,11 +39,23 @@ def layout(tmp_path: Path) -> Layout:
 
 
 @pytest.fixture
-def worker(layout: Layout) -> Iterator[Worker]:
+def worker(layout: Layout, nursery: ForkServer) -> Iterator[Worker]:
+    """A worker that has loaded torch already."""
+    worker = Worker(layout, NurseryLauncher(nursery.address))
+    yield worker
+    end(worker)
+
+
+@pytest.fixture
+def worker_from_its_first_line(layout: Layout) -> Iterator[Worker]:
     worker = Worker(layout)
     yield worker
+    end(worker)
+
+
+def end(worker: Worker) -> None:
     worker.launched.process.signal(signal.SIGKILL)
-    worker.launched.process.wait(START_TIMEOUT_S)
+    worker.launched.process.wait(PATIENCE_S)
     worker.channel.close()
 
 
@@ -55,7 +68,9 @@ def manifest_of(layout: Layout) -> dict[str, Any]:
     return json.loads((layout.models / "current_model" / "MANIFEST.json").read_text())
 
 
-def test_a_worker_loads_trains_a_file_publishes_and_leaves(layout, worker):
+@pytest.mark.loads_torch
+def test_a_worker_loads_trains_a_file_publishes_and_leaves(layout, worker_from_its_first_line):
+    worker = worker_from_its_first_line
     path = write_jsonl(layout.processing / "a.jsonl", rows(4))
     settings = settings_with()
 

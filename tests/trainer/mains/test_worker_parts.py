@@ -154,7 +154,7 @@ def test_a_worker_without_its_daemon_is_given_a_minute_but_its_save_is_never_cut
 
     ours.close()
     begun.set()
-    eventually(ended.is_set, timeout_s=10.0, what="the worker ends itself")
+    eventually(ended.is_set, what="the worker ends itself")
 
     assert ORPHAN_GRACE_S == 60.0
     assert sum(slept) == lives_for_s

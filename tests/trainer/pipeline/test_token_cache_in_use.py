@@ -190,7 +190,7 @@ def test_the_first_steps_of_the_next_file_are_rendered_before_it_begins(job_file
         raise BadRow("it was to be rendered before")
 
     def once_rendered() -> None:
-        eventually(lambda: cache.num_steps == 1 + 3, timeout_s=30)
+        eventually(lambda: cache.num_steps == 1 + 3)
         monkeypatch.setattr(RowFile, "read", refuse)
 
     run = Run(

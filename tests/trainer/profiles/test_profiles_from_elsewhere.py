@@ -14,11 +14,11 @@ from pathlib import Path
 import pytest
 import torch
 
-from tests.support import job_for, rows, write_jsonl
+from tests.support import PATIENCE_S, job_for, rows, write_jsonl
 from tests.trainer.engine_rig import Told, loaded, manifest_of, settings_with, train, weights_sha256
 from tests.trainer.session_rig import LEAVE, FakeEngine, Run, start
 from tests.trainer.session_rig import settings_with as session_settings
-from tests.trainer.worker_rig import START_TIMEOUT_S, Worker
+from tests.trainer.worker_rig import Worker
 from trainer.data.conversation import Conversation, Message
 from trainer.pipeline.job_plan import make_plan
 from trainer.profiles.base import BadProfileOption, BrokenProfile, DataProfile, Generation
@@ -131,6 +131,7 @@ def test_a_mix_takes_profiles_from_elsewhere_and_counts_their_code():
     assert not make_profile("mix", {"shares": {"plain": 1}}, base_dir=Path()).code
 
 
+@pytest.mark.loads_torch
 def test_a_real_worker_trains_what_an_installed_profile_makes(tmp_path, site, monkeypatch):
     monkeypatch.setenv("PYTHONPATH", f"{site}:{Path(__file__).parents[3]}")
     layout = Layout(tmp_path / "base")
@@ -140,7 +141,7 @@ def test_a_real_worker_trains_what_an_installed_profile_makes(tmp_path, site, mo
     with ExitStack() as stack:
         worker = Worker(layout)
         stack.callback(worker.channel.close)
-        stack.callback(worker.launched.process.wait, START_TIMEOUT_S)
+        stack.callback(worker.launched.process.wait, PATIENCE_S)
         stack.callback(worker.launched.process.signal, signal.SIGKILL)
 
         worker.channel.send(LoadModel(settings=settings))
@@ -160,6 +161,7 @@ def test_a_real_worker_trains_what_an_installed_profile_makes(tmp_path, site, mo
     assert tokens == engine.progress.tokens_seen
 
 
+@pytest.mark.loads_torch
 def test_a_real_worker_says_that_a_broken_profile_is_the_settings_fault(tmp_path):
     layout = Layout(tmp_path / "base")
     layout.create()
@@ -169,7 +171,7 @@ def test_a_real_worker_says_that_a_broken_profile_is_the_settings_fault(tmp_path
     with ExitStack() as stack:
         worker = Worker(layout)
         stack.callback(worker.channel.close)
-        stack.callback(worker.launched.process.wait, START_TIMEOUT_S)
+        stack.callback(worker.launched.process.wait, PATIENCE_S)
         stack.callback(worker.launched.process.signal, signal.SIGKILL)
 
         worker.channel.send(LoadModel(settings=settings))

@@ -185,7 +185,7 @@ def test_the_next_file_is_looked_at_while_the_current_one_trains(job_file, tmp_p
     settings = settings_with(training={"batch_size": 1}, data={"validation": "standard"})
 
     def once_ready() -> None:
-        eventually(lambda: [report.file for report in made] == ["a.jsonl", "b.jsonl"], timeout_s=30)
+        eventually(lambda: [report.file for report in made] == ["a.jsonl", "b.jsonl"])
         monkeypatch.setattr(RowFile, "read", None)  # nothing needs to be read any more
 
     run = prepared_run(job_file, tmp_path, settings, once_ready, hint=settings)

@@ -2,12 +2,14 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from itertools import product
 from typing import Any
 
 import pytest
 from tokenizers import AddedToken, Tokenizer
 from transformers import PreTrainedTokenizerFast
 
+from tests.support import every_case
 from tests.trainer.templates.families import FAMILIES, Family, Refused
 from trainer.data.conversation import Conversation, Message, Role
 from trainer.data.rendering.example import IGNORED
@@ -219,9 +221,6 @@ def expect_row(
     return [one for one in found if one.has_target] or found[:1]
 
 
-CASES = [(family, shape) for family in FAMILIES for shape in SHAPES]
-
-
 def outcome(find: Callable[[], Any]) -> Any:
     """Return what is found, or which error says why not."""
     try:
@@ -236,40 +235,55 @@ def shown(rows: Sequence[Sequence[Any]]) -> list[Expected]:
     return [Expected(example.token_ids, example.labels) for example in rows[0]]
 
 
-@pytest.mark.parametrize("train_on", MODES)
-@pytest.mark.parametrize("family, shape", CASES, ids=[f"{family.name}, {shape}" for family, shape in CASES])
-def test_text_and_mask_are_what_the_family_says(family, shape, train_on):
-    row, tokenizer = SHAPES[shape], TOKENIZERS[family.name]
+EACH_FAMILY = pytest.mark.parametrize("family", FAMILIES, ids=[family.name for family in FAMILIES])
+CASES = list(product(SHAPES.items(), MODES))
+
+
+@EACH_FAMILY
+def test_text_and_mask_are_what_the_family_says(family):
+    with every_case() as cases:
+        for (shape, row), train_on in CASES:
+            with cases.case(f"{shape}, {train_on}"):
+                assert_rendered(family, row, train_on)
+
+
+def assert_rendered(family: Family, row: Conversation, train_on: str) -> None:
+    """Check a row, rendered by itself and with what is remembered of earlier ones."""
     ways: dict[str, Any] = {"max_length": 10_000, "train_on": train_on}
 
     expected = outcome(lambda: [expect(family, row, train_on)])
 
-    assert outcome(lambda: shown(render_examples([row], tokenizer, **ways))) == expected
+    assert outcome(lambda: shown(render_examples([row], TOKENIZERS[family.name], **ways))) == expected
     assert outcome(lambda: shown(RENDERERS[family.name].render([row], **ways))) == expected
 
 
-@pytest.mark.parametrize("train_on", MODES)
-@pytest.mark.parametrize("family, shape", CASES, ids=[f"{family.name}, {shape}" for family, shape in CASES])
-def test_a_row_that_is_too_long_is_cut_where_the_family_says(family, shape, train_on):
-    row = SHAPES[shape]
-    if isinstance(whole := outcome(lambda: expect(family, row, train_on)), type):
-        return  # refused at any length, as the test above sees
-    for overlong in POLICIES:
-        for part in (0.4, 0.8):
-            max_length = int(part * len(whole.ids))
-            ways: dict[str, Any] = {"max_length": max_length, "overlong": overlong, "train_on": train_on}
-            if overlong == "fail":
-                with pytest.raises(OverlongRow, match=f"the row has {len(whole.ids)} tokens"):
-                    RENDERERS[family.name].render([row], **ways)
-                continue
+@EACH_FAMILY
+def test_a_row_that_is_too_long_is_cut_where_the_family_says(family):
+    with every_case() as cases:
+        for (shape, row), train_on in CASES:
+            whole = outcome(lambda row=row, train_on=train_on: expect(family, row, train_on))
+            if isinstance(whole, type):
+                continue  # refused at any length, as the test above sees
+            for overlong, part in product(POLICIES, (0.4, 0.8)):
+                max_length = int(part * len(whole.ids))
+                with cases.case(f"{shape}, {train_on}, {overlong} at {max_length} tokens"):
+                    assert_cut(family, row, train_on, overlong, max_length, len(whole.ids))
 
-            found = outcome(lambda ways=ways: shown(RENDERERS[family.name].render([row], **ways)))
 
-            assert found == outcome(
-                lambda overlong=overlong, max_length=max_length: expect_row(
-                    family, row, train_on, overlong, max_length
-                )
-            )
+def assert_cut(
+    family: Family, row: Conversation, train_on: str, overlong: str, max_length: int, length: int
+) -> None:
+    """Check what becomes of a row of `length` tokens, more than `max_length`."""
+    renderer = RENDERERS[family.name]
+    ways: dict[str, Any] = {"max_length": max_length, "overlong": overlong, "train_on": train_on}
+    if overlong == "fail":
+        with pytest.raises(OverlongRow, match=f"the row has {length} tokens"):
+            renderer.render([row], **ways)
+        return
+
+    found = outcome(lambda: shown(renderer.render([row], **ways)))
+
+    assert found == outcome(lambda: expect_row(family, row, train_on, overlong, max_length))
 
 
 def test_every_family_shows_a_plain_conversation_of_one_exchange_or_says_why_not():

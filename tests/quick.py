@@ -1,0 +1,57 @@
+"""`pytest --quick`: only the tests that load no torch, in this process or in any that it starts.
+
+Nobody lists them. In a quick run torch and what builds on it cannot be imported here: a module or a test that
+tries to is skipped at that moment. A test that starts another process which loads torch says so:
+
+    @pytest.mark.loads_torch
+
+If it does not, it fails in a quick run with the words below.
+"""
+
+import os
+import sys
+import tempfile
+from collections.abc import Sequence
+from importlib.abc import Loader, MetaPathFinder
+from importlib.machinery import ModuleSpec
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+HEAVY = ("torch", "transformers", "accelerate", "peft", "bitsandbytes")
+NOT_HERE = """\
+raise ImportError("a test of a quick run starts a process that loads torch; give it @pytest.mark.loads_torch")
+"""
+
+
+class Refusal(MetaPathFinder, Loader):
+    """Skips whoever imports something heavy."""
+
+    def find_spec(
+        self, name: str, path: Sequence[str] | None, target: ModuleType | None = None
+    ) -> ModuleSpec | None:
+        return ModuleSpec(name, self) if name.partition(".")[0] in HEAVY else None
+
+    def create_module(self, spec: ModuleSpec) -> ModuleType | None:
+        pytest.skip(f"{spec.name} is not loaded in a quick run", allow_module_level=True)
+
+
+class Quick:
+    """The plugin that a quick run has more."""
+
+    def __init__(self) -> None:
+        self._folder = tempfile.TemporaryDirectory(prefix="without-torch-")
+        for name in HEAVY:
+            Path(self._folder.name, f"{name}.py").write_text(NOT_HERE)
+        found = os.environ.get("PYTHONPATH")
+        os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [self._folder.name, found]))
+        sys.meta_path.insert(0, Refusal())
+
+    def pytest_collection_modifyitems(self, config: pytest.Config, items: list[pytest.Item]) -> None:
+        marked = [item for item in items if item.get_closest_marker("loads_torch")]
+        items[:] = [item for item in items if item not in set(marked)]
+        config.hook.pytest_deselected(items=marked)
+
+    def pytest_unconfigure(self) -> None:
+        self._folder.cleanup()
