@@ -1,7 +1,7 @@
 """`pytest --quick`: without the folders that break things for minutes, and without whatever loads torch.
 
-Nobody lists the others. In a quick run torch and what builds on it cannot be imported here: a module or a test
-that tries to is skipped at that moment. A test that starts another process which loads torch says so:
+Nobody lists the others. In a quick run torch and what builds on it cannot be imported here: a module or a
+test that tries to is skipped at that moment. A test that starts another process which loads torch says so:
 
     @pytest.mark.loads_torch
 
