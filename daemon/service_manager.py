@@ -23,34 +23,34 @@ class ServiceManager:
         self._address = environment.get("NOTIFY_SOCKET", "")
         self._interval_s = _watchdog_interval_s(environment) if self._address else float("inf")
         self._clock = clock
-        self._told_alive_at = clock()
+        self._reported_alive_at = clock()
         self._status = ""
 
     def ready(self) -> None:
         """Say that the start is over."""
-        self._tell("READY=1")
+        self._send("READY=1")
 
     def status(self, text: str) -> None:
         """Say in one line what is being done, if that is news."""
         if text != self._status:
             self._status = text
-            self._tell(f"STATUS={text}")
+            self._send(f"STATUS={text}")
 
     def alive(self) -> None:
         """Say that the loop still turns, when it is due."""
         if self._clock() >= self.due_at():
-            self._told_alive_at = self._clock()
-            self._tell("WATCHDOG=1")
+            self._reported_alive_at = self._clock()
+            self._send("WATCHDOG=1")
 
     def due_at(self) -> float:
         """Return when `alive` is to be called next, in monotonic seconds."""
-        return self._told_alive_at + self._interval_s
+        return self._reported_alive_at + self._interval_s
 
     def stopping(self) -> None:
         """Say that the end has started."""
-        self._tell("STOPPING=1")
+        self._send("STOPPING=1")
 
-    def _tell(self, message: str) -> None:
+    def _send(self, message: str) -> None:
         if not self._address:
             return
         address = f"\0{self._address[1:]}" if self._address.startswith("@") else self._address

@@ -6,7 +6,7 @@ from typing import Any
 
 from daemon.files.identity import identity_of
 from daemon.health.check_result import CheckResult, Severity
-from daemon.health.checkup import examine
+from daemon.health.health_check import examine
 from daemon.ledger.ledger import Ledger
 from daemon.status.reader import read_status
 from tests.support import FakeClock, job_for
@@ -105,7 +105,7 @@ def note_jobs(layout: Layout, *known: tuple[Path, Priority]) -> list[Job]:
 
 
 def found(layout: Layout, name: str) -> list[CheckResult]:
-    """Return the findings of one name that a whole checkup has."""
+    """Return the findings of one name that a whole health check has."""
     return [item for item in examine(layout, read_status(layout), now=NOW) if item.name == name]
 
 

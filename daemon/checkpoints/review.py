@@ -1,7 +1,7 @@
-"""Look at every checkpoint without changing one, while a worker may publish and remove some.
+"""Review every checkpoint without changing one, while a worker may publish and remove some.
 
 Whole      is what its manifest says
-Damaged    is not; the next start sets it aside and takes the one before
+Damaged    is not; the next start quarantines it and takes the one before
 Unusable   cannot be judged by this program; the next start is blocked by it
 """
 
@@ -82,7 +82,7 @@ def review(path: Path, examine: Callable[[Path], Manifest]) -> Reviewed | None:
 
 
 def compare_sizes(path: Path) -> Manifest:
-    """Return the manifest of a checkpoint after a look at the sizes of its files only.
+    """Return the manifest of a checkpoint after a check of the sizes of its files only.
 
     Raises:
         DamagedCheckpoint: one is missing or has another size.
@@ -131,7 +131,7 @@ def newest_whole(reviewed: Iterable[Reviewed]) -> Whole | None:
 
 
 def corrupt_names(models: Path) -> list[str]:
-    """Return the names of damaged checkpoints that were set aside."""
+    """Return the names of damaged checkpoints that were quarantined."""
     return sorted(path.name for path in (models / FOLDER).glob("corrupt-*"))
 
 

@@ -56,7 +56,7 @@ class _Describing(GenerateJsonSchema):
 def _described(schema: JsonSchemaValue, kind: type) -> JsonSchemaValue:
     kind = getattr(kind, "described_by", kind)
     schema["title"] = kind.__name__
-    schema["description"] = inspect.getdoc(kind) or ""
+    schema["description"] = inspect.cleandoc(kind.__dict__.get("__doc__") or "")
     meanings: dict[str, str] = {}
     for part in reversed([*getattr(kind, "__orig_bases__", ()), *kind.__mro__]):
         if getattr(part, "__module__", "").partition(".")[0] in ("daemon", "trainer"):

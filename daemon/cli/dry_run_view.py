@@ -43,7 +43,7 @@ def _lines(found: "DryRun") -> Iterator[tuple[str, str]]:
     yield "rows", f"{planned.rows:,}, and {planned.rejected_rows:,} rejected"
     for rejection in planned.first_rejections:
         yield "", rejection
-    yield "tokens", f"{planned.tokens:,} an epoch, {planned.supervised_tokens:,} of them learned"
+    yield "tokens", f"{planned.tokens:,} an epoch, {planned.supervised_tokens:,} of them supervised"
     without = f"without anything to learn: {planned.rows_without_target:,}"
     cut = f"{planned.truncated_rows:,} rows, {planned.split_rows:,} split, {planned.dropped_rows:,} dropped"
     yield "truncated", f"{cut}; {without}"

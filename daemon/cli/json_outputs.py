@@ -107,7 +107,7 @@ class Removed(TypedDict):
 # ---- training_health
 
 
-class Checkup(TypedDict):
+class HealthCheck(TypedDict):
     """How everything is."""
 
     repaired: list[str]
@@ -283,7 +283,7 @@ OUTPUTS: dict[str, Any] = {
     "training_queue set-priority": PrioritySet,
     "training_queue retry": list[str],
     "training_queue remove": Removed,
-    "training_health check": Checkup,
+    "training_health check": HealthCheck,
     "training_health verify": VerifiedCheckpoints,
     "training_health crashes": list[CrashGroup],
     "training_health unlock": Unlocked,

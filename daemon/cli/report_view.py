@@ -25,14 +25,14 @@ def report_lines(report: DataReport, *, is_in_queue: bool) -> list[str]:
 def _facts(report: DataReport) -> Iterator[tuple[str, str]]:
     yield "file", printable(report.file)
     if report.is_refused_at_intake:
-        return  # nobody looked at the rows, so a figure would say nothing of them
+        return  # nobody inspected the rows, so a figure would say nothing of them
     yield "rows", f"{report.rows:,}, and {report.rejected_rows:,} rejected"
-    yield "looked at", f"{report.sampled_rows:,} rows ({report.validation}); copies among all rows"
+    yield "inspected", f"{report.sampled_rows:,} rows ({report.validation}); copies among all rows"
     if lengths := report.tokens:
         shown = ", ".join(f"{name} {value:,}" for name, value in lengths.model_dump().items())
         yield "tokens per row", shown
     yield "too long", f"{report.over_max_length:.1%} have more than data.max_length ({report.max_length:,})"
-    yield "learned", f"{report.supervised_share:.1%} of the tokens"
+    yield "supervised", f"{report.supervised_share:.1%} of the tokens"
     yield "without target", f"{report.rows_without_target:,} rows"
     yield "copies", f"{report.duplicate_rows:,} rows"
     for name, values in report.classes.items():

@@ -14,7 +14,7 @@ def restart_lines(found: Restart | ImpossibleRestart, *, is_paused: bool) -> Ite
         yield "restore a checkpoint from a backup, or move them all away to start from the base model"
         return
     if found.checkpoint is None:
-        yield "a restart would begin with the base model, at global step 0"
+        yield "a restart would start from the base model, at global step 0"
     else:
         yield f"a restart would load {found.checkpoint} and go on after global step {found.global_step:,}"
     if is_paused:

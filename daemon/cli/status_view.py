@@ -65,10 +65,10 @@ def _lines(status: "Status") -> list[tuple[str, str]]:
 def _file_lines(status: "Status") -> list[tuple[str, str]]:
     fields = status.fields
     current, total = fields.get("current_file"), fields.get("file_total_steps")
-    begun = (fields.get("queue") or {}).get("processing") or 0
+    started = (fields.get("queue") or {}).get("processing") or 0
     if not current:
-        is_held = begun and (not status.is_running or fields.get("status") in ("paused", "blocked"))
-        return [("file", f"{begun:,} in queue/processing/, to go on later")] if is_held else []
+        is_held = started and (not status.is_running or fields.get("status") in ("paused", "blocked"))
+        return [("file", f"{started:,} in queue/processing/, to go on later")] if is_held else []
     lines = [("file", f"{printable(str(current))} ({fields.get('priority') or 'being checked'})")]
     if total:
         is_known = _is_stepping(status) and fields.get("eta_s") is not None

@@ -60,7 +60,7 @@ def daemon() -> None:
 
 @app.command()
 def controller() -> None:
-    """Tell a running daemon what to do, or ask how it is."""
+    """Ask something of a running daemon, or show its status."""
 
 
 @app.command()
@@ -75,7 +75,7 @@ def health() -> None:
 
 @app.command()
 def data() -> None:
-    """Look at data files, prepare them, and ask what they brought."""
+    """Inspect data files, prepare them, and ask what they brought."""
 
 
 @app.command(epilog="Example:\n\n\b\n  training follow json_lines")

@@ -33,7 +33,7 @@ Wait = Annotated[
 
 @app.callback()
 def _training_controller(base_dir: BaseDir = None) -> None:
-    """Tell a running daemon what to do, or ask how it is."""
+    """Ask something of a running daemon, or show its status."""
     use_base_dir(base_dir)
 
 

@@ -94,5 +94,5 @@ def _survey(source: DataFile, left_out: LeftOut) -> "Analysis":
         rows += 1
     if not rows:
         reason = left_out.first[0] if left_out.first else f"{source.name} is empty"
-        raise CommandFailed(f"there is no row to look at: {reason}; expected one JSON object per line")
+        raise CommandFailed(f"there is no row to analyze: {reason}; expected one JSON object per line")
     return survey.result()

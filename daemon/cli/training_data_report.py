@@ -30,7 +30,7 @@ app = typer.Typer()
 def validate(
     file: In,
     deep: Annotated[
-        bool, typer.Option("--deep", help="Look at every row, and compare it with others.")
+        bool, typer.Option("--deep", help="Inspect every row, and compare it with others.")
     ] = False,
     auto_adjust: Annotated[
         bool, typer.Option("--auto-adjust", help="Propose a data.max_length that fits the file.")
@@ -39,11 +39,11 @@ def validate(
     base_dir: BaseDir = None,
     as_json: Json = False,
 ) -> None:
-    """Look at a file as the worker would before training it. Exit code 1 if it would not be trained."""
+    """Inspect a file as the worker would before training it. Exit code 1 if it would not be trained."""
     if yes and not auto_adjust:
         raise CommandFailed("--yes is for --auto-adjust; give both, or neither")
     client = client_of(base_dir)
-    text, is_shown = f"looking at {printable(file.name)}", sys.stderr.isatty() and not as_json
+    text, is_shown = f"inspecting {printable(file.name)}", sys.stderr.isatty() and not as_json
     with progress_words(text, is_shown=is_shown) as advance:
         report = client.data.inspect(file, deep=deep, on_progress=advance)
     adjusted = client.data.fit_max_length(report, writes=yes) if auto_adjust else None
@@ -60,7 +60,9 @@ def validate(
 
 @app.command(epilog="Example:\n\n\b\n  training_data report chat.jsonl")
 def report(
-    name: Annotated[str, typer.Argument(metavar="NAME", help="A file that was begun, or was refused.")],
+    name: Annotated[
+        str, typer.Argument(metavar="NAME", help="A file whose training has started, or that was refused.")
+    ],
     base_dir: BaseDir = None,
     as_json: Json = False,
 ) -> None:

@@ -1,4 +1,4 @@
-"""`training_data show`: the tokens of one row as the model sees them, and which of them are learned."""
+"""`training_data show`: the tokens of one row as the model sees them, and which of them are supervised."""
 
 import json
 import sys
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 app = typer.Typer()
 
-TRAINED, CONTEXT = "bold green", "dim"
+SUPERVISED, CONTEXT = "bold green", "dim"
 OPEN, CLOSE = "⟦", "⟧"  # seldom in data, other than plain brackets
 
 
@@ -34,7 +34,7 @@ def show(
     base_dir: BaseDir = None,
     as_json: Json = False,
 ) -> None:
-    """Show a row as the model sees it. Marks what is learned; the rest is context."""
+    """Show a row as the model sees it. Marks what is supervised; the rest is context."""
     client = client_of(base_dir)
     with progress_words("loading the tokenizer", is_shown=sys.stderr.isatty() and not as_json) as advance:
         answer = client.data.show(file, row, on_progress=advance)
@@ -57,7 +57,7 @@ def _draw(console: "Console", shown: "Shown") -> None:
             console.print(Text(f"\nexample {number} of {len(shown.examples)}", style="bold"))
         console.print(_text(example, has_colour=has_colour), soft_wrap=True)
         console.print(_counts(example), soft_wrap=True)
-    for line in _left_out(shown):
+    for line in _untrained_lines(shown):
         console.print(Text(line), soft_wrap=True)
 
 
@@ -65,8 +65,8 @@ def _legend(*, has_colour: bool) -> "Text":
     from rich.text import Text
 
     if not has_colour:
-        return Text(f"{OPEN}learned{CLOSE} context\n")
-    return Text.assemble(("learned", TRAINED), " ", ("context", CONTEXT), "\n")
+        return Text(f"{OPEN}supervised{CLOSE} context\n")
+    return Text.assemble(("supervised", SUPERVISED), " ", ("context", CONTEXT), "\n")
 
 
 def _text(example: "ShownExample", *, has_colour: bool) -> "Text":
@@ -75,14 +75,14 @@ def _text(example: "ShownExample", *, has_colour: bool) -> "Text":
     text = Text()
     for trained, words in _runs(example.tokens):
         if has_colour:
-            text.append(words, style=TRAINED if trained else CONTEXT)
+            text.append(words, style=SUPERVISED if trained else CONTEXT)
         else:
             text.append(f"{OPEN}{words}{CLOSE}" if trained else words)
     return text
 
 
 def _runs(tokens: Sequence["ShownToken"]) -> Iterator[tuple[bool, str]]:
-    """Yield stretches of tokens that are all learned or all not, as text that is safe for a terminal."""
+    """Yield stretches of tokens that are all supervised or all not, as text that is safe for a terminal."""
     for trained, together in groupby(tokens, key=lambda token: token.trained):
         lines = "".join(token.text for token in together).split("\n")
         yield trained, "\\n\n".join(map(printable, lines))
@@ -91,10 +91,10 @@ def _runs(tokens: Sequence["ShownToken"]) -> Iterator[tuple[bool, str]]:
 def _counts(example: "ShownExample") -> str:
     total, trained = len(example.tokens), sum(token.trained for token in example.tokens)
     cut = f"; {example.cut_tokens:,} more were cut off" if example.cut_tokens else ""
-    return f"\n{total:,} tokens, {trained:,} of them learned ({trained / max(1, total):.1%}){cut}"
+    return f"\n{total:,} tokens, {trained:,} of them supervised ({trained / max(1, total):.1%}){cut}"
 
 
-def _left_out(shown: "Shown") -> Iterator[str]:
+def _untrained_lines(shown: "Shown") -> Iterator[str]:
     """Say what of the row is not trained, and by which settings."""
     rule = f"data.max_length is {shown.max_length:,}, data.overlong is {shown.overlong}"
     if not shown.examples:

@@ -126,7 +126,7 @@ def retry(
     if failed == (name is not None):
         raise CommandFailed("give either a NAME or --failed")
     if must_admit and name is None:
-        raise CommandFailed("--admit needs a NAME; admit files one by one, so that each was looked at")
+        raise CommandFailed("--admit needs a NAME; admit files one by one, so that each was inspected")
     back = queue.retry_failed() if name is None else [queue.retry(name, must_admit=must_admit)]
     _show(back, as_json, [f"{shown} waits again" for shown in back] or ["nothing to do"])
 

@@ -76,7 +76,7 @@ class Data:
         except FileNotFoundError as error:
             raise NoReport(
                 f"there is no report on {printable(name)}; a file has one once its turn has come, unless "
-                "data.validation is quick; to look at one now: training_data validate FILE"
+                "data.validation is quick; to inspect one now: training_data validate FILE"
             ) from error
 
     def is_in_queue(self, file: Path) -> bool:

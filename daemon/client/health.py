@@ -3,7 +3,7 @@
 import time
 
 from daemon.health.check_result import CheckResult
-from daemon.health.checkup import examine
+from daemon.health.health_check import examine
 from daemon.health.repair import repair
 from daemon.status.reader import read_status
 from trainer.protocol.layout import Layout

@@ -58,11 +58,11 @@ def _what_to_do(layout: Layout, path: Path) -> str:
 def _what_to_do_while_processed(layout: Layout, path: Path) -> str:
     shown = printable(path.name)
     if not read_status(layout).is_running:
-        return f"{shown} has been begun, and goes on when a daemon runs; start one with: training_daemon"
+        return f"{shown} has been started, and continues when a daemon runs; start one with: training_daemon"
     started = [file for file in queued_files(layout) if is_started(file)]
     if any(file.name == shown and file.state == "saving" for file in started):
         return f"{shown} is trained to its end and waits for its checkpoint; wait for it"
     in_training = next((file.name for file in started if file.state == "processing"), None)
     if shown == in_training:
         return f"{shown} is being trained; to put it aside: training_controller skip"
-    return f"{shown} has been begun, and goes on after {in_training}; wait until it is its turn"
+    return f"{shown} has been started, and continues after {in_training}; wait until it is its turn"

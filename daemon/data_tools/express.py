@@ -138,14 +138,14 @@ def _alpaca(conversation: Conversation) -> Expressed:
         losses |= {Loss.SYSTEM}
         turns = [message for message in turns if message.role != "system"]
     pairs = list(zip(turns[::2], turns[1::2], strict=False))
-    if len(turns) % 2 or any((asked.role, told.role) != ("user", "assistant") for asked, told in pairs):
+    if len(turns) % 2 or any((asked.role, given.role) != ("user", "assistant") for asked, given in pairs):
         raise CannotExpress("user and assistant do not take turns; expected user, assistant, user, …")
     *earlier, (question, answer) = pairs
     row: dict[str, Any] = {"instruction": question.content, "input": "", "output": answer.content}
     if system and system.content:
         row["system"] = system.content
     if earlier:
-        row["history"] = [[asked.content, told.content] for asked, told in earlier]
+        row["history"] = [[asked.content, given.content] for asked, given in earlier]
     if conversation.metadata:
         row["metadata"] = dict(conversation.metadata)
     return Expressed(row, frozenset(losses | cut))

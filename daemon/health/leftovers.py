@@ -30,7 +30,7 @@ def find_leftovers(layout: Layout, *, daemon_runs: bool, worker_runs: bool) -> l
 
 
 def _half_written(folder: Path, daemon_runs: bool) -> Iterator[Path]:
-    with suppress(OSError):  # what is wrong with a folder is found where folders are looked at
+    with suppress(OSError):  # what is wrong with a folder is found where folders are checked
         for path in folder.iterdir():
             if is_abandoned(path.name, daemon_runs=daemon_runs):
                 yield path

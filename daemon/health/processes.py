@@ -28,7 +28,7 @@ def check_daemon(status: Status, *, lock_is_held: bool) -> CheckResult:
             return problem(
                 "daemon",
                 f"process {pid} has given no heartbeat for {age}; expected one every few seconds",
-                f"look at logs/daemon.log; if it does not recover: kill -9 {pid}, then training_daemon",
+                f"read logs/daemon.log; if it does not recover: kill -9 {pid}, then training_daemon",
             )
         case True, _:
             return warning(
@@ -67,12 +67,12 @@ def check_worker(
         is_alive: whether the process that the status file names as the worker exists.
     """
     pid = status.fields.get("worker_pid")
-    strangers = [other for other in worker_pids if not daemon_runs or other != pid]
-    if strangers or (lock_is_held and not daemon_runs):
-        who = f"process {', '.join(map(str, strangers))}" if strangers else "some process"
+    without_daemon = [other for other in worker_pids if not daemon_runs or other != pid]
+    if without_daemon or (lock_is_held and not daemon_runs):
+        who = f"process {', '.join(map(str, without_daemon))}" if without_daemon else "some process"
         return warning(
             "worker",
-            f"{who} is a worker without a daemon; it saves what it has learned and leaves within two minutes",
+            f"{who} is a worker without a daemon; it saves what it has trained and leaves within two minutes",
             "look again after that; end it with kill only if it is still there",
         )
     if not daemon_runs or pid is None:
@@ -81,7 +81,7 @@ def check_worker(
         return warning(
             "worker",
             f"process {pid} is gone",
-            "the daemon starts another by itself; training_health crashes tells what ended earlier ones",
+            "the daemon starts another by itself; training_health crashes shows what ended earlier ones",
         )
     return ok("worker", f"process {pid} runs: {printable(str(status.fields.get('worker_section')))}")
 
@@ -107,7 +107,7 @@ def check_control(
                 problem(
                     "control",
                     f"{place} was not obeyed for {age_s:.0f} s; expected at most {OBEYED_WITHIN_S:.0f} s",
-                    f"look at logs/daemon.log; take it back with: rm {place}",
+                    f"read logs/daemon.log; take it back with: rm {place}",
                 )
             )
     return findings or [ok("control", "no control file waits to be obeyed")]
@@ -117,7 +117,7 @@ def is_held(lock_file: Path) -> bool:
     """Whether a process holds a lock file; it is neither created nor changed.
 
     Raises:
-        OSError: it cannot be looked at.
+        OSError: it cannot be read.
     """
     try:
         descriptor = os.open(lock_file, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)

@@ -14,14 +14,14 @@ TAKEN_WITHIN_S = 24 * 3600.0
 
 
 def check_processing(folder: Path, *, daemon_runs: bool) -> CheckResult:
-    """Say what happens to the files that were begun."""
+    """Say what happens to the files whose training has started."""
     names = [name for name in os.listdir(folder) if is_users_file(name)]
     if not names:
-        return ok("processing", "no file has been begun")
+        return ok("processing", "no file has been started")
     shown = printable(names[0]) + (f" and {len(names) - 1} more" if len(names) > 1 else "")
     if daemon_runs:
         return ok("processing", f"{shown}: in the hands of the daemon")
-    advice = "training_health verify tells at which row"
+    advice = "training_health verify shows at which row"
     return ok("processing", f"{shown}: goes on when a daemon starts, where the checkpoint ends; {advice}")
 
 
@@ -31,7 +31,7 @@ def check_failed(folder: Path) -> CheckResult:
     if not names:
         return ok("failed", "no file has failed")
     shown = printable(names[0]) + (f" and {len(names) - 1} more" if len(names) > 1 else "")
-    advice = "training_queue list --failed tells why; correct it, then: training_queue retry NAME"
+    advice = "training_queue list --failed shows why; correct it, then: training_queue retry NAME"
     return warning("failed", f"{shown} could not be trained", advice)
 
 
@@ -44,9 +44,7 @@ def check_inbox(inbox: Path, *, daemon_runs: bool, now: float) -> list[CheckResu
     unreadable: list[Path] = []
     late = [path for path in find_files(inbox, on_unreadable=unreadable.append) if _is_late(path, now)]
     findings = [
-        warning(
-            "inbox", f"{_shown(path, inbox)}/ cannot be looked into", "give its owner's rights to the daemon"
-        )
+        warning("inbox", f"{_shown(path, inbox)}/ cannot be read", "give its owner's rights to the daemon")
         for path in unreadable
     ]
     if late:
@@ -78,12 +76,12 @@ def _shown(path: Path, inbox: Path) -> str:
 
 
 def check_ledger(ledger_file: Path) -> tuple[CheckResult, str | None]:
-    """Look through the history; return also when its newest event was noted."""
+    """Read the whole history; return also when its newest event was noted."""
     if not os.path.lexists(ledger_file):
         return ok("ledger", "there is none yet"), None
     try:
         moment = newest_moment(ledger_file)
     except UnreadableLedger as error:
-        advice = "a damaged one is set aside by the next start, which needs only folders and checkpoints"
+        advice = "the next start quarantines a damaged one; it needs only folders and checkpoints"
         return problem("ledger", printable(str(error)).partition("; ")[0], advice), None
     return ok("ledger", "it can be read from end to end"), moment

@@ -79,18 +79,18 @@ class _Found:
     path: Path
 
     @property
-    def is_begun(self) -> bool:
+    def is_started(self) -> bool:
         return self.path.parent.name == PROCESSING
 
     @property
     def rank(self) -> int:
         """How urgent it is; the folder of a waiting file says so, whatever the ledger says."""
-        return self.job.priority.rank if self.is_begun else Priority(self.path.parent.name).rank
+        return self.job.priority.rank if self.is_started else Priority(self.path.parent.name).rank
 
     def order(self) -> tuple[int, float, str]:
         """Sort as the daemon chooses: in the order of begins, then the most urgent, then the oldest."""
         number = math.inf if self.job.start_number is None else self.job.start_number
-        return (0, number, self.job.id) if self.is_begun else (1, self.rank, self.job.id)
+        return (0, number, self.job.id) if self.is_started else (1, self.rank, self.job.id)
 
 
 def plan_restart(
@@ -106,12 +106,12 @@ def plan_restart(
     Args:
         jobs: the open ones, and those that have ended with a file of `processed_inodes`.
         progress: of the checkpoint that would be loaded.
-        settings: those for a job that has not begun.
+        settings: those for a job that has not started.
         completed: files that such a job may replay rows from.
     """
-    found, strangers = _match(layout, jobs)
+    found, unknown = _match(layout, jobs)
     ended = {record.job_id for record in progress.finished}
-    put_away = [item for item in found if item.is_begun and (item.job.is_ended or item.job.id in ended)]
+    put_away = [item for item in found if item.is_started and (item.job.is_ended or item.job.id in ended)]
     coming = sorted((item for item in found if item not in put_away), key=_Found.order)
     first = None
     if coming:
@@ -121,7 +121,7 @@ def plan_restart(
         first = _look_into(coming[0], layout, progress.cursors.get(job.id), settings, replayed)
     return RestartPlan(
         put_away=tuple(_place(item.path, layout) for item in put_away),
-        checked=tuple(_place(path, layout) for path in strangers),
+        checked=tuple(_place(path, layout) for path in unknown),
         first=first,
         overtaken_by=_overtaking(coming, layout) if settings.daemon.preempt else None,
         others=max(0, len(coming) - 1),
@@ -134,7 +134,7 @@ def processed_inodes(layout: Layout) -> set[int]:
 
 
 def _overtaking(coming: Sequence[_Found], layout: Layout) -> str | None:
-    waiting = next((item for item in coming if not item.is_begun), None)
+    waiting = next((item for item in coming if not item.is_started), None)
     return _place(waiting.path, layout) if waiting and waiting.rank < coming[0].rank else None
 
 
@@ -143,20 +143,20 @@ def _match(layout: Layout, jobs: Collection[LedgerJob]) -> tuple[list[_Found], l
     by_identity: dict[Identity, list[LedgerJob]] = {}
     for job in jobs:
         by_identity.setdefault(job.identity, []).append(job)
-    found, strangers = [], []
+    found, unknown = [], []
     for path, identity in _files(layout):
         known = by_identity.get(identity, [])
         is_processed = path.parent == layout.processing
         candidates = [job for job in known if is_processed or not job.is_ended]
         if not candidates:
-            strangers.append(path)
+            unknown.append(path)
             continue
         job = min(
             candidates, key=lambda job: (job.is_ended, job.name != path.name)
         )  # hard links share a file
         known.remove(job)
         found.append(_Found(job, path))
-    return found, strangers
+    return found, unknown
 
 
 def _files(layout: Layout) -> Iterator[tuple[Path, Identity]]:

@@ -1,4 +1,4 @@
-"""What the model has learned: can the checkpoints be used, and do the settings still fit them? Pure."""
+"""What was trained: can the checkpoints be used, and do the settings still fit them? Pure."""
 
 from collections.abc import Sequence
 
@@ -11,11 +11,11 @@ from trainer.protocol.text import printable, size_text
 
 
 def check_checkpoints(reviewed: Sequence[Reviewed], corrupt: Sequence[str]) -> list[CheckResult]:
-    """Judge the checkpoints by what a look at their sizes has shown.
+    """Judge the checkpoints by what their sizes have shown.
 
     Args:
         reviewed: newest first.
-        corrupt: names of those that earlier starts have set aside.
+        corrupt: names of those that earlier starts have quarantined.
     """
     start = starting_point(reviewed, has_corrupt=bool(corrupt))
     findings = [_not_whole(item, start) for item in reviewed if not isinstance(item, Whole)]
@@ -37,7 +37,7 @@ def check_checkpoints(reviewed: Sequence[Reviewed], corrupt: Sequence[str]) -> l
     return findings + [
         warning(
             "checkpoints",
-            f"{printable(name)} was set aside as damaged and takes up space",
+            f"{printable(name)} was quarantined as damaged and takes up space",
             f"check the disk; when nobody needs it: rm -r models/checkpoints/{printable(name)}",
         )
         for name in corrupt
@@ -49,7 +49,7 @@ def _not_whole(item: Damaged | Unusable, start: Whole | BlockedRestart | None) -
     if isinstance(item, Unusable):
         return problem("checkpoints", message, "use the release that wrote it, or make it readable")
     if isinstance(start, Whole):
-        advice = f"nothing; the next start sets it aside and can fall back on {printable(start.path.name)}"
+        advice = f"nothing; the next start quarantines it and can fall back on {printable(start.path.name)}"
     else:
         advice = "restore it from a backup"
     return problem("checkpoints", f"damaged: {message}", advice)

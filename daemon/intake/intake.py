@@ -250,8 +250,8 @@ class Intake:
             name=order.path.name,
             priority=order.priority,
         )
-        is_begun = order.path.parent == self._layout.processing
-        (self._queue.adopt if is_begun else self._queue.add)(job, order.path, result.identity)
+        is_started = order.path.parent == self._layout.processing
+        (self._queue.adopt if is_started else self._queue.add)(job, order.path, result.identity)
         failpoint("intake.accepted")
         self._journal.record(
             FileAccepted(

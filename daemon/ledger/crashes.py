@@ -14,11 +14,11 @@ SMALLER = "lower training.micro_batch_tokens, which does not change the result"
 ADVICE = {
     FaultKind.OUT_OF_MEMORY: f"The machine's memory ran out: {SMALLER}, or end other programs.",
     FaultKind.GPU_OUT_OF_MEMORY: f"The GPU's memory ran out: {SMALLER}, or train with lora.",
-    FaultKind.NAN: "Loss or gradients were not finite numbers: lower training.learning_rate, and look at the "
+    FaultKind.NAN: "Loss or gradients were not finite numbers: lower training.learning_rate, and inspect the "
     "rows of the steps that were left out.",
-    FaultKind.HANG: "The worker stood still: look at the driver (dmesg, nvidia-smi) and the disk; if it was "
+    FaultKind.HANG: "The worker stood still: check the driver (dmesg, nvidia-smi) and the disk; if it was "
     "only slow, raise daemon.hang_after_s.",
-    FaultKind.CRASH: "Look at logs/worker.log and logs/worker.stderr; dmesg tells if the system killed it.",
+    FaultKind.CRASH: "Read logs/worker.log and logs/worker.stderr; dmesg shows if the system killed it.",
     FaultKind.ENVIRONMENT: "Something outside was missing, such as the model, the disk or the GPU: see the "
     "message. Training goes on by itself once it is back.",
     FaultKind.BAD_CONFIG: "Correct config.json as the message says; training then goes on by itself.",

@@ -24,7 +24,7 @@ from trainer.protocol.messages import StepReport, Validated
 from trainer.protocol.text import printable, utc_text
 
 # Of a job, as its steps tell
-ROWS_LEARNED = (
+ROWS_TRAINED = (
     "(SELECT coalesce(sum(rows), 0) FROM steps WHERE job_id=:id"
     " AND global_step NOT IN (SELECT global_step FROM not_applied))"
 )
@@ -171,7 +171,7 @@ class Ledger:
         self._database.write(
             "UPDATE jobs SET finished_at=:now, reason=:reason,"
             # Without a record (put aside while it waited) what its steps say is all there is
-            f" rows_trained=coalesce(:rows, {ROWS_LEARNED}), steps=coalesce(:steps, {STEPS_TAKEN}),"
+            f" rows_trained=coalesce(:rows, {ROWS_TRAINED}), steps=coalesce(:steps, {STEPS_TAKEN}),"
             " tokens=(SELECT sum(tokens) FROM steps WHERE job_id=:id),"
             " seconds=(SELECT sum(seconds) FROM steps WHERE job_id=:id),"
             " first_loss=(SELECT loss FROM steps WHERE job_id=:id ORDER BY file_step LIMIT 1),"
@@ -327,7 +327,7 @@ class Ledger:
         self._database.write("DELETE FROM validations WHERE global_step > ?", (global_step,))
         self.evaluations.rewind(global_step)
         self._database.write(
-            f"UPDATE jobs SET rows_trained={ROWS_LEARNED}, steps={STEPS_TAKEN}"
+            f"UPDATE jobs SET rows_trained={ROWS_TRAINED}, steps={STEPS_TAKEN}"
             " WHERE id=:id AND state IN ('failed', 'skipped')",
             *given_up,
         )

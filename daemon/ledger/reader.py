@@ -62,7 +62,7 @@ def open_read_only(path: Path) -> Iterator[sqlite3.Connection]:
             database.close()
     except (sqlite3.Error, ValueError, TypeError, KeyError, IndexError) as error:
         raise UnreadableLedger(
-            f"{path}: {error}; expected a daemon's ledger; the next start sets a damaged one aside"
+            f"{path}: {error}; expected a daemon's ledger; the next start quarantines a damaged one"
         ) from error
 
 
@@ -134,7 +134,7 @@ def recent_speed(path: Path) -> float | None:
 
 
 def newest_moment(path: Path) -> str | None:
-    """Return when the newest event was noted; None without one. Looks through the whole file for damage.
+    """Return when the newest event was noted; None without one. Checks the whole file for damage.
 
     Raises:
         UnreadableLedger: it is damaged, locked or not a ledger.

@@ -58,8 +58,8 @@ def read_report(layout: Layout, name: str) -> DataReport:
 
 def summary(report: DataReport) -> str | None:
     """Return what a person should know of a file in one line; None if there is nothing."""
-    told = [finding.message for finding in (*report.blocks, *report.warnings)]
-    if not told:
+    messages = [finding.message for finding in (*report.blocks, *report.warnings)]
+    if not messages:
         return None
     admitted = "admitted although " if report.blocks and report.is_admitted else ""
-    return f"{report.file}: {admitted}{'; '.join(told)}"
+    return f"{report.file}: {admitted}{'; '.join(messages)}"

@@ -1,8 +1,8 @@
 """The seam between the daemon and its worker's machine: how one is started, and what is asked of it then.
 
-The daemon knows a worker by two things only. The *connection*: over it both say what is to be trained and
-what was trained. It is a connected stream socket, a socket pair or TCP alike. And the *process*: it says
-whether it runs, how it ended, what it uses. Neither has to be on this machine. A worker elsewhere needs the
+The daemon knows a worker by two things only. The *connection*: commands go out over it, and events come back.
+It is a connected stream socket, a socket pair or TCP alike. And the *process*: it says whether the worker
+runs, how it ended, what it uses. Neither has to be on this machine. A worker elsewhere needs the
 connection, the working directory at the same path, and something on its machine that answers for its process.
 
 `LocalLauncher` (`local_launcher.py`) starts workers here; `run_daemon(launcher=...)` takes any other.

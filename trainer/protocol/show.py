@@ -29,7 +29,7 @@ class ShownToken(BaseModel):
     trained: bool
     """Whether it is supervised."""
     turn: int | None
-    """Which message of the row it belongs to, counted from 0; None where that cannot be told."""
+    """Which message of the row it belongs to, counted from 0; None where that is not known."""
 
 
 class ShownExample(BaseModel):

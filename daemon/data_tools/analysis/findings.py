@@ -58,7 +58,7 @@ class Sampled:
 
     rows: int
     characters_per_row: int
-    """No more of a row was looked at."""
+    """No more of a row was inspected."""
     vocabulary: Vocabulary
     scripts: dict[str, float]
     """Share of letters."""

@@ -88,7 +88,7 @@ def test_a_person_sees_everything(answering, base):
 
     for part in (
         "plan for chat.jsonl", "tiny (lora, on cpu)", "goes on from the base model", "1,500, and 2 rejected",
-        r"line 3: no \x1b[31mrow", "60,000 an epoch, 30,000 of them learned",
+        r"line 3: no \x1b[31mrow", "60,000 an epoch, 30,000 of them supervised",
         "4 rows, 0 split, 0 dropped; without anything to learn: 5", "188 of 16 rows, 2 x over the file",
         "1.2 a step, of at most 8,192 tokens, 12.5% padding", "0.0001 at first, 2e-05 at last",
         "2.5 GB of memory at most", "2 min 00 s at 1,000 tokens/s (measured in 3 steps just now)",

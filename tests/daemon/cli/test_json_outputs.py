@@ -145,10 +145,9 @@ def test_every_document_is_checked():
 
 
 @pytest.mark.parametrize("command", [command for command in OUTPUTS if command.startswith("training_")])
-def test_what_a_command_prints_is_what_the_schema_says(layout, daemon, answering, monkeypatch, command):
-    monkeypatch.setattr("daemon.client.dry_run._ask", lambda order: PLANNED)
-    shown = row_with([PROMPT, ANSWER])
-    answering.prepare((shown if "show" in command else report("warning")).model_dump_json())
+def test_what_a_command_prints_is_what_the_schema_says(layout, daemon, answering, command):
+    answers = {"training_daemon --dry-run": PLANNED, "training_data show": row_with([PROMPT, ANSWER])}
+    answering.prepare(answers.get(command, report("warning")).model_dump_json())
     if command.startswith("training_data flag --"):
         printed("training_data flag", layout)
     if OUTPUTS[command] is Obeyed:

@@ -61,12 +61,12 @@ def test_without_colours_brackets_say_what_is_learned(layout, chat, answering):
     result = run(layout, "show", str(chat), "--row", "2")
 
     assert result.stdout.splitlines() == [
-        "⟦learned⟧ context",
+        "⟦supervised⟧ context",
         "",
         "<user>\\n",
         "Hi⟦Ho\\x1b[31m!⟧<end>",
         "",
-        "4 tokens, 2 of them learned (50.0%)",
+        "4 tokens, 2 of them supervised (50.0%)",
     ]
 
 
@@ -123,8 +123,8 @@ def test_each_of_several_examples_is_counted(layout, chat, answering):
     shown = run(layout, "show", str(chat), "--row", "1").stdout
 
     assert "example 1 of 2" in shown
-    assert "2 tokens, 1 of them learned (50.0%)" in shown
-    assert "1 tokens, 0 of them learned (0.0%)" in shown
+    assert "2 tokens, 1 of them supervised (50.0%)" in shown
+    assert "1 tokens, 0 of them supervised (0.0%)" in shown
 
 
 def test_a_row_that_gives_no_example_says_by_which_rule(layout, chat, answering):
@@ -142,7 +142,7 @@ def test_what_was_cut_off_or_left_out_is_told():
 
     text = drawn(cut)
 
-    assert "2 tokens, 1 of them learned (50.0%); 5 more were cut off" in text
+    assert "2 tokens, 1 of them supervised (50.0%); 5 more were cut off" in text
     assert "left out: messages[1], messages[2]; the row has 99 tokens (data.max_length is 64," in text
 
 

@@ -293,16 +293,16 @@ def test_only_the_file_in_training_gets_the_advice_to_skip_it(layout):
 
     assert "waits for its checkpoint" in messages["done.jsonl"]
     assert "training_controller skip" in messages["now.jsonl"]
-    assert "goes on after now.jsonl" in messages["next.jsonl"]
+    assert "continues after now.jsonl" in messages["next.jsonl"]
     assert all(path.exists() for path in paths)
 
 
-def test_without_a_daemon_a_begun_file_is_said_to_go_on_when_one_runs(layout):
+def test_without_a_daemon_a_started_file_is_said_to_continue_when_one_runs(layout):
     write_jsonl(layout.processing / "a.jsonl", rows(1))
 
     result = run(layout, "remove", "a.jsonl")
 
-    assert "goes on when a daemon runs" in str(result.exception)
+    assert "continues when a daemon runs" in str(result.exception)
     assert (layout.processing / "a.jsonl").exists()
 
 
@@ -449,7 +449,7 @@ def test_a_file_that_was_never_taken_in_is_not_admitted(layout):
 
     result = run(layout, "retry", "a.jsonl", "--admit")
 
-    assert "failed/a.jsonl was refused before its rows were looked at" in str(result.exception)
+    assert "failed/a.jsonl was refused before its rows were inspected" in str(result.exception)
     assert "3 of 4 rows are malformed; correct the file" in str(result.exception)
     assert not layout.admitted.exists()
     assert (layout.failed / "a.jsonl").exists()

@@ -110,7 +110,8 @@ def test_a_worker_does_not_inherit_the_line_to_the_service_manager(layout, monke
 
 
 def test_a_process_that_runs_tells_what_it_uses_and_one_that_has_ended_nothing(start):
-    child, process = start("import sys; sys.stdin.readline()")
+    child, process = start("import sys; print(flush=True); sys.stdin.readline()")
+    child.stdout.readline()  # before, it may not have become another program yet
 
     before = process.signs().state, process.memory_bytes()
     child.stdin.close()

@@ -1,4 +1,4 @@
-"""One whole checkup: gather what is there, and have each part judged by the module that knows it."""
+"""One whole health check: gather what is there, and have each part judged by the module that knows it."""
 
 import os
 from collections.abc import Callable, Sequence
@@ -40,7 +40,7 @@ from trainer.protocol.text import printable
 
 
 def examine(layout: Layout, status: Status, *, now: float) -> list[CheckResult]:
-    """Return what a look at everything shows.
+    """Return how everything is.
 
     Args:
         now: Unix seconds.
@@ -65,7 +65,7 @@ class Examination:
         self._newest: Manifest | None = None
 
     def findings(self) -> list[CheckResult]:
-        """Look at one part after the other; what cannot be looked at is a finding, too."""
+        """Check one part after the other; that one cannot be checked is a finding, too."""
         parts: list[tuple[str, Callable[[], Sequence[CheckResult]]]] = [
             ("daemon", self._daemon),
             ("worker", self._worker),
@@ -157,8 +157,8 @@ class Examination:
         return [check_gpu(GpuReader().read(), wanted=wanted, trained_on=trained_on)]
 
     def _processing(self) -> list[CheckResult]:
-        begun = check_processing(self._layout.processing, daemon_runs=self._daemon_runs)
-        return [begun, check_failed(self._layout.failed)]
+        processing = check_processing(self._layout.processing, daemon_runs=self._daemon_runs)
+        return [processing, check_failed(self._layout.failed)]
 
     def _inbox(self) -> list[CheckResult]:
         return check_inbox(self._layout.inbox, daemon_runs=self._daemon_runs, now=self._now)
@@ -185,5 +185,5 @@ def _guarded(name: str, look: Callable[[], Sequence[CheckResult]]) -> Sequence[C
     except FileNotFoundError:
         return []  # a folder is missing, which is a finding of its own
     except OSError as error:
-        message = f"it cannot be looked at: {printable(str(error))}"
+        message = f"it cannot be checked: {printable(str(error))}"
         return [problem(name, message, "make it readable for the user who runs the daemon")]

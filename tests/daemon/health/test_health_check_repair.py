@@ -9,7 +9,7 @@ from daemon.checkpoints.review import (
     list_checkpoints,
 )
 from daemon.health.check_result import Severity
-from daemon.health.checkup import examine
+from daemon.health.health_check import examine
 from daemon.health.leftovers import find_leftovers
 from daemon.health.repair import repair
 from daemon.ledger.ledger import Ledger
@@ -129,7 +129,7 @@ def test_a_new_working_directory_is_well(layout):
     assert [item for item in findings if item.level is not Severity.OK] == []
 
 
-def test_a_checkup_changes_nothing(layout):
+def test_a_health_check_changes_nothing(layout):
     publish(layout, 1, locked={"data.max_length": 512})
     Ledger(layout.ledger_file, clock=FakeClock()).close()
     leave_behind(layout)

@@ -1,4 +1,4 @@
-"""What a checkup finds, and what it only would have found."""
+"""What a health check finds, and what it only would have found."""
 
 import os
 import sqlite3
@@ -251,7 +251,7 @@ def test_nothing_may_have_been_written_in_the_future(ahead_s, expected):
 
 
 @pytest.mark.parametrize("moment", ["", "soon", "0001-01-01T00:00:00+23:59"])
-def test_a_time_that_makes_no_sense_does_not_stop_the_checkup(moment):
+def test_a_time_that_makes_no_sense_does_not_stop_the_check(moment):
     assert check_clock({"it": moment}, now=NOW).level is Severity.OK
 
 

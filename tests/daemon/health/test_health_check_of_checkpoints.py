@@ -15,7 +15,7 @@ from daemon.checkpoints.review import (
     starting_point,
 )
 from daemon.health.check_result import Severity
-from daemon.health.checkup import examine
+from daemon.health.health_check import examine
 from daemon.status.reader import read_status
 from tests.health import NOW, damage, found, level, publish, shorten, write_manifest
 from trainer.protocol.checkpoints import DamagedCheckpoint, verify
