@@ -268,7 +268,7 @@ class Daemon:
         if isinstance(worker, Busy):
             return State.TRAINING, None
         if isinstance(worker, Absent) and worker.not_before > self._clock() and len(self._queue):
-            return State.LOADING, "the worker is started again after a pause, because it died"
+            return State.LOADING, "the worker is restarted after a delay, because it crashed"
         if self._intake.current_check:
             return State.CHECKING, None
         return State.IDLE, None

@@ -46,12 +46,15 @@ def _folders_of_queue(layout: Layout) -> list[Path]:
 
 def _unusable(folder: Path) -> str | None:
     if not folder.is_dir():
-        return f"{folder}: is missing; expected a folder; create it, or mount what belongs there"
+        return f"{folder}: is missing; expected a folder; create it, or mount its file system"
     if os.statvfs(folder).f_flag & os.ST_RDONLY:
-        return f"{folder}: the file system is mounted read-only; expected to write there; mount it read-write"
+        return f"{folder}: the file system is mounted read-only; expected to write to it; mount it read-write"
     if not os.access(folder, os.R_OK | os.W_OK | os.X_OK):
         mode, user = folder.stat().st_mode & 0o7777, os.geteuid()
-        return f"{folder}: has mode {mode:04o}; expected user {user} to read and write there; change that"
+        return (
+            f"{folder}: has mode {mode:04o}; expected user {user} to have read and write access; "
+            "change the mode or the owner"
+        )
     return None
 
 

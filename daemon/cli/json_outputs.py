@@ -178,7 +178,7 @@ class InspectedFile(DataReport):
 
 @dataclass(frozen=True, kw_only=True)
 class ValueOfFile(FileValue):
-    """What training a file has brought."""
+    """What training a file achieved."""
 
     validation_change: float | None
     """How much the validation loss has changed; None unless both were measured on as many rows."""

@@ -132,7 +132,7 @@ class Client:
         return self._requests.send(".pause", {"reason": reason}, wait_s=wait_s)
 
     def resume(self, reason: str | None = None, *, wait_s: float = DEFAULT_WAIT_S) -> "Obeyed":
-        """Go on with the step after the pause."""
+        """Continue training with the next step."""
         return self._requests.send(".resume", {"reason": reason}, wait_s=wait_s)
 
     def skip(self, reason: str | None = None, *, wait_s: float = DEFAULT_WAIT_S) -> "Obeyed":

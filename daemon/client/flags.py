@@ -95,7 +95,7 @@ class Flags:
             )
         if len(found) > 1:
             raise AmbiguousName(
-                f"{printable(name)} may be {' or '.join(places)}; say which, such as {places[0]}"
+                f"{printable(name)} is ambiguous: {' or '.join(places)}; say which, such as {places[0]}"
             )
         return found[0]
 

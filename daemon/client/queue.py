@@ -222,7 +222,7 @@ class Queue:
             raise CannotAdmit(f"{_shown(path)} is not a regular file, so it cannot be admitted; add a copy")
         if refusal := refusal_at_intake(path):
             raise CannotAdmit(
-                f"{place_of(path)} was refused before its rows were inspected, so it cannot be admitted: "
+                f"{place_of(path)} was refused before its rows were checked, so it cannot be admitted: "
                 f"{printable(refusal)}; correct the file or the setting, then retry it without --admit"
             )
         admit(self._layout, path)

@@ -219,7 +219,7 @@ def _next_step(
     ahead = range(cursor.step if cursor else 0, plan.num_steps)
     step = next((step for step in ahead if not any(step in window for window in job.left_out)), None)
     if step is None:
-        return CannotGoOn(file=place, job_id=job.id, reason="none of its steps is left to be trained")
+        return CannotGoOn(file=place, job_id=job.id, reason="it has no steps left to train")
     return GoesOn(
         file=place,
         job_id=job.id,

@@ -144,7 +144,7 @@ class Intake:
             more = f" and {len(names) - 3} more" if len(names) > 3 else ""
             self._board.alert(
                 "ignored",
-                f"inbox/: {shown}{more} not taken; expected readable files that end in "
+                f"inbox/: {shown}{more} not accepted; expected readable files that end in "
                 f"{', '.join(TRAINING_SUFFIXES[:-1])} or {TRAINING_SUFFIXES[-1]}",
             )
         else:
@@ -231,7 +231,7 @@ class Intake:
     def _accept_failure(self, path: Path, error: BaseException) -> None:
         if isinstance(error, CheckCancelled):
             self._put_aside(
-                path, Outcome.SKIPPED, FaultKind.REQUEST, "skipped on request while it was checked"
+                path, Outcome.SKIPPED, FaultKind.REQUEST, "skipped on request while it was being checked"
             )
         elif isinstance(error, FileNotFoundError):
             return  # it was moved on by hand

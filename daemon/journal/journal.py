@@ -82,7 +82,7 @@ class LedgerRows:
         try:
             self.write()
         except sqlite3.Error as error:
-            logger.error("the ledger cannot take an event: %s; it is written later", error)
+            logger.error("the ledger cannot store an event now: %s; it is written later", error)
 
     def write(self) -> None:
         """Write what could not be written before.

@@ -53,5 +53,5 @@ def refuse_missing_gpu(manifest: Manifest, device: str) -> None:
     if manifest.device == "cuda" and device == "auto" and not torch.cuda.is_available():
         raise MissingDevice(
             "the model was trained on a GPU, but none can be used now; check nvidia-smi, or set "
-            'training.device to "cpu" to go on without'
+            'training.device to "cpu" to continue without one'
         )

@@ -79,7 +79,7 @@ def _plan(order: DryRunOrder, models: Path) -> Planned:
             raise RefusedFile(
                 opened.report_of_untrainable_rows()
                 or f"{path}: all rows are dropped, being longer than data.max_length; raise it, or set "
-                "data.overlong to another way"
+                "data.overlong to another value"
             )
         planned = Planned(
             file=order.file,
@@ -145,7 +145,8 @@ def _reservations(settings: Settings, *, is_batch_size_known: bool) -> Iterator[
     training = settings.training
     if not is_batch_size_known:
         yield (
-            'training.micro_batch_tokens is "auto": the best number is found when training starts, and not '
+            'training.micro_batch_tokens is "auto": the best number is measured when training starts, '
+            "and not "
             f"beside a running daemon; {training.micro_batch_tokens} were tried here, and training will "
             "be faster and take more memory"
         )

@@ -61,7 +61,7 @@ class Planned(BaseModel):
     """Of all epochs."""
     rows_per_step: int
     micro_batch_tokens: int | None
-    """None where it is found when training starts; so are the next two."""
+    """None where it is measured when training starts; so are the next two."""
     micro_batches_per_step: float | None
     padding_fraction: float | None
     first_learning_rate: float

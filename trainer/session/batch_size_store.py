@@ -129,7 +129,9 @@ class BatchSizeFile:
         try:
             write_json(self._file, content, durable=True)  # before a step depends on it
         except OSError as error:
-            raise OSError(f"{self._file} cannot be written: {error}; make room, or allow it") from error
+            raise OSError(
+                f"{self._file} cannot be written: {error}; free some space, or give write permission"
+            ) from error
         self._own = found
         return found
 
@@ -142,7 +144,7 @@ def _read(file: Path, tell: Callable[[str], None]) -> tuple[FoundBatchSize, ...]
     except (UnreadableFile, ValidationError):
         aside = move_durably(file, file.parent, name=f"{file.name}.damaged")
         tell(
-            f"{file} was damaged and is {aside.name} now; expected what was found about memory, which is "
-            "found again; steps that are trained a second time may be split otherwise"
+            f"{file} was damaged and is {aside.name} now; expected the batch sizes that fit, which are "
+            "measured again; steps that are trained a second time may be split differently"
         )
         return ()

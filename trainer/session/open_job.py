@@ -105,7 +105,8 @@ class OpenJob:
         more = [] if number == len(self.first_lines_without_target) else ["…"]
         lines = ", ".join([*map(str, self.first_lines_without_target), *more])
         return (
-            f"{self.job.name}: {number} rows were untrainable, having no supervised token: lines {lines}; "
+            f"{self.job.name}: {number} rows are untrainable, because they have no supervised token: "
+            f"lines {lines}; "
             f"expected a turn to train among the first {self.settings.data.max_length} tokens "
             "(data.max_length); check their roles and lengths"
         )

@@ -456,7 +456,9 @@ def why_not_saved(error: OSError) -> str:
     """Return for a person why everything waits."""
     if isinstance(error, NoRoom):
         return str(error)
-    return f"no checkpoint can be saved: {error}; expected to write to models/; it is tried again by itself"
+    return (
+        f"no checkpoint can be saved: {error}; expected to write to models/; it is tried again automatically"
+    )
 
 
 def step_seed(seed: int, global_step: int) -> int:

@@ -214,7 +214,7 @@ def _may_join(
     has_taken = inner.config._attn_implementation == attention.NAME
     may = has_taken and _agrees(lambda: joined.logits(examples), expected, ROUNDING[expected.dtype])
     if not may:
-        logger.info("rows of this model are padded: its attention cannot take them end to end")
+        logger.info("rows of this model are padded: its attention cannot process them end to end")
     inner.set_attn_implementation(before)
     return may
 

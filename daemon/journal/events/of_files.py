@@ -74,7 +74,7 @@ class IntakeDelayed(FileEvent):
 
     @property
     def message(self) -> str:
-        return f"{self.file} cannot be taken in: {self.problem}; trying again"
+        return f"{self.file} cannot be accepted: {self.problem}; trying again"
 
     @property
     def alert(self) -> tuple[str, str]:

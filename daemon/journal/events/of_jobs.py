@@ -87,7 +87,7 @@ class MicroBatchHalved(FileEvent):
     @property
     def message(self) -> str:
         if self.tokens is None:
-            return f"{self.file}: memory ran out before its first step; the next try starts in the same way"
+            return f"{self.file}: memory ran out before its first step; the next try starts the same way"
         return f"{self.file}: the next try has {self.tokens} instead of {self.before_tokens} tokens at once"
 
 
@@ -165,7 +165,7 @@ class JobReopened(FileEvent):
     @property
     def message(self) -> str:
         what = "it is trained again" if self.is_there else "its file is gone, so drop it again"
-        return f"{self.file or self.job_id} is not in the checkpoint that had to be taken; {what}"
+        return f"{self.file or self.job_id} is not in the checkpoint that had to be used; {what}"
 
     @property
     def alert(self) -> tuple[str, str]:

@@ -88,7 +88,7 @@ class SettingsChanged(JournalEvent):
 
 @dataclass(frozen=True, kw_only=True)
 class SettingsRefused(JournalEvent):
-    """`config.json` has changed and is invalid; the settings before stay in force."""
+    """`config.json` has changed and is invalid; the previous settings stay in force."""
 
     kind = "settings_refused"
     level = logging.ERROR
@@ -115,7 +115,7 @@ class TurnFailed(JournalEvent):
 
     @property
     def message(self) -> str:
-        return f"a part of this turn failed; it is tried again: {self.exception}: {self.problem}"
+        return f"part of this turn failed and is tried again: {self.exception}: {self.problem}"
 
     @property
     def error(self) -> tuple[str, str]:

@@ -73,7 +73,7 @@ class WorkerLeft(FileEvent):
 
     @property
     def message(self) -> str:
-        return f"worker left: {self.reason}"
+        return f"worker exited: {self.reason}"
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -88,7 +88,7 @@ def test_steps_that_are_not_finite_are_left_out_at_once_if_there_is_a_job_to_lea
 
 @pytest.mark.parametrize("was_preempted, wait_s", [(False, 0), (True, 1)])
 def test_a_worker_that_somebody_else_sent_away_is_not_replaced_at_once(was_preempted, wait_s):
-    verdict = Verdict(None, "told to", was_preempted=was_preempted)
+    verdict = Verdict(None, "on request", was_preempted=was_preempted)
 
     start = plan_next_start(verdict, has_job=True, failures=3, settings=SETTINGS)
 
@@ -117,10 +117,10 @@ def test_a_worker_without_a_file_crashes_without_one(exit_, record, ledger):
 
 
 def test_an_orderly_end_is_no_crash(exit_, ledger, events):
-    exit_.carry_out(Verdict(None, "told to"))
+    exit_.carry_out(Verdict(None, "on request"))
 
     assert ledger.crashes(10) == []
-    assert events == [WorkerLeft(reason="told to")]
+    assert events == [WorkerLeft(reason="on request")]
 
 
 @pytest.mark.parametrize(

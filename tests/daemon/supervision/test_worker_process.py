@@ -192,7 +192,9 @@ def test_a_worker_that_is_not_understood_is_killed_and_what_it_said_shown(start,
     verdict = verdict_on(worker)
 
     assert verdict.kind is FaultKind.CRASH
-    assert verdict.message.startswith("the worker said something that is not understood, so it was killed: ")
+    assert verdict.message.startswith(
+        "the worker sent something that cannot be understood, so it was killed: "
+    )
     assert len(verdict.message) < 600
     assert worker.events() == []
 

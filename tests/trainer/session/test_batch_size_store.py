@@ -107,7 +107,7 @@ def test_what_was_moved_aside_before_stays(model: Model, file: Path):
 def test_a_file_that_cannot_be_written_is_nobodys_fault_but_its_own(tmp_path):
     batch_sizes = Model(tmp_path / "gone" / FILE_NAME).batch_sizes
 
-    with pytest.raises(OSError, match=r"fit\.json.*make room, or allow it") as refused:
+    with pytest.raises(OSError, match=r"fit\.json.*free some space, or give write permission") as refused:
         batch_sizes().note_out_of_memory(5)
 
     assert refused.value.errno is None  # so it is not taken for a fault of the file in training

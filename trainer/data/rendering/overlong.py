@@ -59,7 +59,7 @@ def pieces_of(row: Piece, *, max_length: int, overlong: Overlong, tokenize: Toke
         case "fail":
             raise OverlongRow(
                 f'the row has {len(row.tokens.ids)} tokens, and data.overlong is "fail"; expected at most '
-                f"{max_length} (data.max_length); shorten the row, or set data.overlong to another way"
+                f"{max_length} (data.max_length); shorten the row, or set data.overlong to another value"
             )
         case "drop":
             return []
