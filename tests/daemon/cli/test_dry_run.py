@@ -87,7 +87,8 @@ def test_a_person_sees_everything(answering, base):
     shown = " ".join(run(base).output.replace("│", " ").split())
 
     for part in (
-        "plan for chat.jsonl", "tiny (lora, on cpu)", "continues from the " "base model", "1,500, and 2 rejected",
+        "plan for chat.jsonl", "tiny (lora, on cpu)", "continues from the base model",
+        "1,500, and 2 rejected",
         r"line 3: no \x1b[31mrow", "60,000 per epoch, 30,000 of them supervised",
         "4 rows, 0 split, 0 dropped; without anything to learn: 5", "188 of 16 rows each, 2 epochs",
         "1.2 per step, at most 8,192 tokens each, 12.5% padding", "0.0001 at first, 2e-05 at the end",

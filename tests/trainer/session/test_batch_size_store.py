@@ -93,7 +93,7 @@ def test_a_damaged_or_foreign_file_is_moved_aside_and_measured_again(
     assert model.measured == 2
     assert file.with_name("fit.json.damaged").read_bytes() == content
     [told] = model.told
-    assert told.startswith(f"{file} was damaged and is fit.json.damaged now; expected what was found")
+    assert told.startswith(f"{file} was damaged, so it is fit.json.damaged now; expected")
 
 
 def test_what_was_moved_aside_before_stays(model: Model, file: Path):
