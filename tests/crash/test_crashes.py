@@ -108,7 +108,7 @@ def test_a_file_that_is_overtaken_paused_and_killed_goes_on_at_its_very_next_ste
     lab.start()
     lab.until(lambda: lab.status().get("current_job"), "the first file to be trained")
     lab.drop(120, "high")
-    lab.until(lambda: lab.times_set_aside() == 1, "the file to be overtaken")
+    lab.until(lambda: lab.times_preempted() == 1, "the file to be overtaken")
 
     lab.kill_workers()
     lab.until_step(lab.num_steps() + 3)
@@ -126,7 +126,7 @@ def worker_failpoints() -> list[str]:
     """Return every failpoint of the worker, as the source has them."""
     return sorted(
         str(node.args[0].value)
-        for path in (ROOT / "trainer" / "core").glob("*.py")
+        for path in (ROOT / "trainer" / "checkpoints").glob("*.py")
         for node in ast.walk(ast.parse(path.read_text()))
         if isinstance(node, ast.Call)
         and isinstance(node.func, ast.Name)
