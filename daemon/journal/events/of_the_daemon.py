@@ -143,6 +143,8 @@ class TrainingBlocked(JournalEvent):
 class WorkerBlocked(TrainingBlocked):
     """The worker waits in the middle of its work, for room to save for instance."""
 
+    kind = "worker_blocked"
+
     @property
     def alert(self) -> tuple[str, str]:
         return ("blocked", self.reason)
