@@ -1,4 +1,4 @@
-"""Look at all rows of a file once, and sum up.
+"""Read all rows of a file once, and sum them up.
 
 Memory: about 40 bytes a row, and a sample of bounded size.
 """
@@ -28,7 +28,7 @@ ANSWER_CHARACTERS, ANSWER_WORDS = "characters an answer", "words an answer"
 
 @dataclass(frozen=True, slots=True)
 class SampledRow:
-    """A row that was drawn to be looked at closely."""
+    """A row that was drawn to be inspected closely."""
 
     line: int
     text: str
