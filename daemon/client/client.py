@@ -1,4 +1,4 @@
-"""The client: one working directory, and all that can be asked of it. A table of contents."""
+"""The client: one working directory, and everything you can ask of it. A table of contents."""
 
 import time
 from collections.abc import Callable
@@ -136,7 +136,7 @@ class Client:
         return self._requests.send(".resume", {"reason": reason}, wait_s=wait_s)
 
     def skip(self, reason: str | None = None, *, wait_s: float = DEFAULT_WAIT_S) -> "Obeyed":
-        """Move the current file to `queue/skipped/` and go on with the next."""
+        """Move the current file to `queue/skipped/` and continue with the next."""
         return self._requests.send(".skip", {"reason": reason}, wait_s=wait_s)
 
     def stop(
@@ -177,7 +177,7 @@ class Client:
 
         Args:
             name: under which an installed package offers it.
-            wait: called when there is nothing to pass on; whether to go on.
+            wait: called when there is nothing to pass on; returns whether to continue.
             report: called with what went wrong, such as events that are lost.
         Raises:
             FollowerUnusable: no package offers one of that name, or it cannot work.

@@ -1,4 +1,4 @@
-"""Which file in the queue a person means, and what can be done instead if it stands elsewhere."""
+"""Which file in the queue a person means, and what to do instead if it is elsewhere."""
 
 from collections.abc import Sequence
 from pathlib import Path

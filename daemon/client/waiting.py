@@ -128,7 +128,7 @@ def _of_added(layout: Layout, file: AddedFile) -> _Search:
 
 
 def _refused(layout: Layout, identity: Identity) -> EndedFile | None:
-    """Return a file that was put away without having become a job."""
+    """Return a file that failed or was skipped without having become a job."""
     for outcome in (Outcome.FAILED, Outcome.SKIPPED):
         folder = layout.finished(outcome)
         if path := next((path for path in folder.iterdir() if is_there(path, identity)), None):

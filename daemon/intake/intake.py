@@ -83,7 +83,7 @@ class Intake:
         return self._checker.current
 
     def due_at(self) -> float:
-        """Return when `take_in` has something to do by itself, in monotonic seconds."""
+        """Return when `take_in` has something to do on its own, in monotonic seconds."""
         return min(self._next_rescan, self._settling.due_at() or self._next_rescan)
 
     def take_in(self, now: float, *, unchecked: list[Path] | None = None) -> None:

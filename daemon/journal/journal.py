@@ -1,4 +1,4 @@
-"""The journal: events come in, subscribers hear of each once and in order."""
+"""The journal: events come in, subscribers receive each once and in order."""
 
 import logging
 import sqlite3

@@ -1,4 +1,4 @@
-"""What the daemon knows of its one worker. Facts only: orders, reports and exits change them."""
+"""What the daemon knows about its one worker. Facts only: orders, reports and exits change them."""
 
 from dataclasses import dataclass, field
 

@@ -1,4 +1,4 @@
-"""Every event of the journal: what happens is recorded once, and log, status and ledger follow from it.
+"""Every event of the journal: what happens is recorded once, and log, status and ledger follow.
 
 An event has facts. Its class says what else it means: the word for it in the ledger (`kind`), how serious it
 is, and which alert it shows or clears. `docs/EVENTS.md` is made from this file.

@@ -66,7 +66,7 @@ class CheckpointSaved(JournalEvent):
 
 @dataclass(frozen=True, kw_only=True)
 class WorkerLeft(FileEvent):
-    """A worker ended in good order, and says why."""
+    """A worker exited normally, and says why."""
 
     kind = "worker_left"
     reason: str
@@ -89,7 +89,7 @@ class WorkerFailed(WorkerLeft):
 
 @dataclass(frozen=True, kw_only=True)
 class WorkerCrashed(WorkerLeft):
-    """A worker ended otherwise than it should. Another one is started."""
+    """A worker ended other than it should. Another one is started."""
 
     kind = "worker_crashed"
     level = logging.ERROR
