@@ -86,8 +86,8 @@ class Commands:
             case "resume":
                 was_paused = self.pause.clear()
                 self._supervisor.resume()
-                result = "training goes on" if was_paused else "was not paused"
-                self._answer(request, "trying again what was blocked" if is_blocked else result)
+                result = "training continues" if was_paused else "was not paused"
+                self._answer(request, "retrying what was blocked" if is_blocked else result)
             case "skip":
                 self._skip(request)
             case "stop":
@@ -100,7 +100,7 @@ class Commands:
     def _skip(self, request: Request) -> None:
         job, state = self._current_job(), self._supervisor.state
         if isinstance(state, Leaving):
-            self._answer(request, "too late: the worker is leaving, and the file goes on at the next start")
+            self._answer(request, "too late: the worker is exiting, and the next start continues the file")
         elif isinstance(state, Busy):
             self._supervisor.skip(state.job_id)
             self._accept(request, state.job_id)
@@ -140,7 +140,7 @@ class Commands:
             elif job_id and self._is_skipped(job_id):
                 state = self._ledger.state_of(job_id)
                 is_skipped = state == Outcome.SKIPPED
-                self._answer(request, "skipped" if is_skipped else f"too late: it was {state} already")
+                self._answer(request, "skipped" if is_skipped else f"too late: it was already {state}")
             else:
                 continue
             self._unanswered.remove((request, job_id))
@@ -148,7 +148,7 @@ class Commands:
     def _is_skipped(self, job_id: str) -> bool:
         """Whether a job's file has left.
 
-        One that the worker gave back instead of skipping it (it died, or was preempted) is put away here.
+        One that the worker gave back instead of skipping it (it died, or was preempted) is skipped here.
         """
         job = self._queue.find(job_id)
         if job and (isinstance(self._supervisor.state, Absent) or self._queue.is_waiting(job.id)):

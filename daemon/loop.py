@@ -30,6 +30,7 @@ from daemon.journal.events import (
     SettingsChanged,
     SettingsRefused,
     TrainingBlocked,
+    TrainingUnblocked,
     TurnFailed,
 )
 from daemon.journal.journal import Journal, LedgerRows
@@ -201,7 +202,7 @@ class Daemon:
             preempt=self._settings.current.daemon.preempt,
             drain=self._drain,
             is_obstructed=self._obstacle is not None,
-            is_quiet=self._intake.is_quiet and not self._supervisor.has_uncommitted,
+            is_quiet=self._intake.is_quiet and not self._supervisor.has_unsaved,
         )
 
     def _look_around(self, next_job: Job | None) -> None:
@@ -216,6 +217,8 @@ class Daemon:
         before, self._obstacle = self._obstacle, found
         if found and not before:
             self._journal.record(TrainingBlocked(reason=found))
+        elif before and not found:
+            self._journal.record(TrainingUnblocked())
 
     @property
     def _blocked(self) -> str | None:
@@ -268,7 +271,7 @@ class Daemon:
         if isinstance(worker, Busy):
             return State.TRAINING, None
         if isinstance(worker, Absent) and worker.not_before > self._clock() and len(self._queue):
-            return State.LOADING, "the worker is started again after a pause, because it died"
+            return State.LOADING, "the worker is restarted after a delay, because it crashed"
         if self._intake.current_check:
             return State.CHECKING, None
         return State.IDLE, None

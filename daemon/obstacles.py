@@ -1,4 +1,4 @@
-"""Look whether files can be trained here at all: folders, rights, space. Changes nothing on disk."""
+"""Check whether files can be trained here at all: folders, permissions, space. Changes nothing on disk."""
 
 import os
 from collections.abc import Callable
@@ -11,7 +11,7 @@ MIB = 1024 * 1024
 
 
 class Obstacles:
-    """What stands in the way, looked at no more than once a second unless the settings change.
+    """What stands in the way, checked no more than once a second unless the settings change.
 
     Args:
         clock: monotonic seconds.
@@ -46,12 +46,15 @@ def _folders_of_queue(layout: Layout) -> list[Path]:
 
 def _unusable(folder: Path) -> str | None:
     if not folder.is_dir():
-        return f"{folder}: is missing; expected a folder; create it, or mount what belongs there"
+        return f"{folder}: is missing; expected a folder; create it, or mount its file system"
     if os.statvfs(folder).f_flag & os.ST_RDONLY:
-        return f"{folder}: the file system is mounted read-only; expected to write there; mount it read-write"
+        return f"{folder}: the file system is mounted read-only; expected to write to it; mount it read-write"
     if not os.access(folder, os.R_OK | os.W_OK | os.X_OK):
         mode, user = folder.stat().st_mode & 0o7777, os.geteuid()
-        return f"{folder}: has mode {mode:04o}; expected user {user} to read and write there; change that"
+        return (
+            f"{folder}: has mode {mode:04o}; expected user {user} to have read and write access; "
+            "change the mode or the owner"
+        )
     return None
 
 

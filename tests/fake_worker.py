@@ -143,7 +143,7 @@ class Worker:
                     self.save()
                 self.obey(None)
         self.save()
-        self.tell("leaving", reason="told to")
+        self.tell("leaving", reason="on request")
 
     def train(self, order):
         job, settings = order["job"], order["settings"]

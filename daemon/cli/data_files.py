@@ -1,4 +1,4 @@
-"""What subcommands of `training_data` share: opened files, a bar of progress, a word on what was left out."""
+"""What subcommands of `training_data` share: opened files, a progress bar, a note on what was left out."""
 
 import json
 import sys
@@ -16,11 +16,11 @@ from daemon.data_tools.writing import BadOutput
 
 PROGRESS_BYTES = 1 << 20  # between two movements of the bar; drawing it must not cost more than reading
 
-In = Annotated[Path, typer.Argument(metavar="FILE", help="It stays as it is.")]
+In = Annotated[Path, typer.Argument(metavar="FILE", help="It is never changed.")]
 Out = Annotated[Path, typer.Argument(metavar="OUT", help="A new file; its name ends in .jsonl.")]
-Force = Annotated[bool, typer.Option("--force", help="Replace what is written to, if it exists.")]
+Force = Annotated[bool, typer.Option("--force", help="Replace the output file if it exists.")]
 Seed = Annotated[
-    int, typer.Option("--seed", min=0, max=2**63 - 1, help="Another number gives another choice.")
+    int, typer.Option("--seed", min=0, max=2**63 - 1, help="A different number selects different rows.")
 ]
 
 
@@ -86,4 +86,4 @@ def refuse_empty(num_rows: int, left_out: LeftOut) -> None:
     """
     if not num_rows:
         reason = f"; {left_out.first[0]}" if left_out.first else "; expected one JSON object per line"
-        raise CommandFailed(f"no row is left to be written{reason}; nothing was written")
+        raise CommandFailed(f"there are no rows to write{reason}; nothing was written")

@@ -1,4 +1,4 @@
-"""Draw what training a file would be like."""
+"""Draw the plan for training a file."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -39,43 +39,44 @@ def _lines(found: "DryRun") -> Iterator[tuple[str, str]]:
     planned = found.planned
     start = planned.checkpoint
     yield "model", f"{planned.model_name} ({planned.method}, on {planned.device})"
-    yield "goes on from", f"{start.path}, step {start.step:,}" if start else "the base model"
+    yield "continues from", f"{start.path}, step {start.step:,}" if start else "the base model"
     yield "rows", f"{planned.rows:,}, and {planned.rejected_rows:,} rejected"
     for rejection in planned.first_rejections:
         yield "", rejection
-    yield "tokens", f"{planned.tokens:,} an epoch, {planned.supervised_tokens:,} of them supervised"
-    without = f"without anything to learn: {planned.rows_without_target:,}"
+    yield "tokens", f"{planned.tokens:,} per epoch, {planned.supervised_tokens:,} of them supervised"
+    without = f"untrainable: {planned.rows_without_target:,}"
     cut = f"{planned.truncated_rows:,} rows, {planned.split_rows:,} split, {planned.dropped_rows:,} dropped"
     yield "truncated", f"{cut}; {without}"
-    yield "steps", f"{planned.steps:,} of {planned.rows_per_step} rows, {planned.epochs} x over the file"
+    epochs = f"{planned.epochs} epoch" + "s" * (planned.epochs != 1)
+    yield "steps", f"{planned.steps:,} of {planned.rows_per_step} rows each, {epochs}"
     yield "micro-batches", _micro_batches(planned)
     rates = (planned.first_learning_rate, planned.last_learning_rate)
-    yield "learning rate", " at first, ".join(f"{rate:.3g}" for rate in rates) + " at last"
+    yield "learning rate", " at first, ".join(f"{rate:.3g}" for rate in rates) + " at the end"
     yield "memory", _memory(planned)
     yield "time", _time(found)
     for notice in planned.notices:
-        yield "a start says", notice
+        yield "note", notice
 
 
 def _micro_batches(planned: "Planned") -> str:
     if planned.micro_batch_tokens is None:
-        return "found when training starts"
+        return "measured when training starts"
     return (
-        f"{planned.micro_batches_per_step:.1f} a step, of at most {planned.micro_batch_tokens:,} tokens, "
+        f"{planned.micro_batches_per_step:.1f} per step, at most {planned.micro_batch_tokens:,} tokens each, "
         f"{planned.padding_fraction:.1%} padding"
     )
 
 
 def _memory(planned: "Planned") -> str:
     if planned.trial_steps is None:
-        return "not measured, because a daemon runs here and its worker needs the GPU"
+        return "not measured, because a daemon is running and its worker needs the GPU"
     place = "GPU memory" if planned.device == "cuda" else "memory"
-    return f"{size_text(planned.trial_steps.peak_bytes)} of {place} at most"
+    return f"at most {size_text(planned.trial_steps.peak_bytes)} of {place}"
 
 
 def _time(found: "DryRun") -> str:
     if found.speed is None:
-        return "unknown: this model has taken no steps yet, and none could be tried beside a running daemon"
+        return "unknown: this model has taken no steps yet, and none can be tried while a daemon is running"
     return (
         f"{duration_text(found.seconds)} at {found.speed.tokens_per_s:,.0f} tokens/s ({found.speed.source})"
     )

@@ -34,9 +34,9 @@ def checkpoint_line(found: "WholeCheckpoint | BrokenCheckpoint") -> str:
 def crash_lines(groups: Sequence["CrashGroup"]) -> Iterator[str]:
     """Yield a paragraph for each kind of crash."""
     if not groups:
-        yield "no worker has ended out of order"
+        yield "no worker has crashed"
     for group in groups:
-        yield f"{group.count:,} x {printable(group.kind)}, the last at {group.newest_at}"
+        yield f"{group.count:,} x {printable(group.kind)}, most recently at {group.newest_at}"
         if group.file is not None:
             yield f"    file: {group.file}, at step {_step(group.file_step)} of it"
         yield f"    last global step: {_step(group.global_step)}"

@@ -1,4 +1,4 @@
-"""Options that several commands have, and how a command ends when something is wrong."""
+"""Options shared by several commands, and how a command exits when something is wrong."""
 
 import json
 import os
@@ -17,7 +17,7 @@ PRIVATE_UMASK = 0o077  # notes and copies hold training data, which is nobody el
 BaseDir = Annotated[
     Path | None,
     typer.Option(
-        "--base-dir", help=f"Working directory. [default: ${BASE_DIR_VARIABLE}, else the current folder]"
+        "--base-dir", help=f"Working directory. [default: ${BASE_DIR_VARIABLE}, otherwise the current folder]"
     ),
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for programs instead of text for people.")]
@@ -51,7 +51,7 @@ def run(app: typer.Typer) -> NoReturn:
             sys.exit(error.exit_code)
         _fail(error.format_message(), error.exit_code, as_json=as_json)
     except Abort:
-        _fail("given up", 1, as_json=as_json)
+        _fail("aborted", 1, as_json=as_json)
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or Python complains when it ends
         sys.exit(1)

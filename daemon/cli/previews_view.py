@@ -43,10 +43,10 @@ def _lines(history: "PreviewHistory") -> list[tuple[str, str]]:
         (f"step {history.global_step:,}", _answer(history.text) + ENDED[history.ended_by]),
     ]
     if history.before is None:
-        lines.append(("change", f"none since the first answer, at step {history.unchanged_since:,}"))
+        lines.append(("change", f"unchanged since the first answer, at step {history.unchanged_since:,}"))
     else:
         lines.append((f"step {history.before_step or 0:,}", _answer(history.before)))
-        lines.append(("change", f"the newer text since step {history.unchanged_since:,}"))
+        lines.append(("change", f"changed at step {history.unchanged_since:,}"))
     if history.metrics:
         shown = (f"{printable(name)} {value:.4g}" for name, value in history.metrics.items())
         lines.append(("metrics", "   ".join(shown)))

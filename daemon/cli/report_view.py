@@ -19,7 +19,7 @@ def report_lines(report: DataReport, *, is_in_queue: bool) -> list[str]:
     facts = [f"{name:<18}{value}" for name, value in _facts(report)]
     findings = [f"{SIGNS[finding.level]} {printable(finding.message)}" for finding in report.findings]
     verdict = _verdict(report, is_in_queue=is_in_queue)
-    return [*facts, "", *(findings or ["nothing odd was found"]), "", verdict]
+    return [*facts, "", *(findings or ["nothing unusual was found"]), "", verdict]
 
 
 def _facts(report: DataReport) -> Iterator[tuple[str, str]]:
@@ -42,13 +42,13 @@ def _facts(report: DataReport) -> Iterator[tuple[str, str]]:
 
 def _verdict(report: DataReport, *, is_in_queue: bool) -> str:
     if report.is_refused_at_intake:
-        return "it is not taken in, and cannot be admitted; change what is marked x"
+        return "it would be refused, and cannot be admitted; fix what is marked x"
     if not report.can_be_admitted:
-        return "it is not trained, and cannot be admitted; change what is marked x"
+        return "it would not be trained, and cannot be admitted; fix what is marked x"
     if report.is_blocked:
         retry = f"training_queue retry {shlex.quote(report.file)} --admit"
-        way = retry if is_in_queue else f"drop it, and after it failed: {retry}"
-        return f"it is not trained, unless it is admitted: {way}"
+        way = retry if is_in_queue else f"drop it into inbox/, and once it has failed: {retry}"
+        return f"it would not be trained unless it is admitted: {way}"
     if report.blocks:
-        return "it was admitted, so it is trained whatever is marked x"
-    return "it can be trained; what is marked ! is worth a look" if report.warnings else "it can be trained"
+        return "it was admitted, so it is trained despite what is marked x"
+    return "it can be trained; check what is marked !" if report.warnings else "it can be trained"

@@ -16,32 +16,32 @@ def restart_lines(found: Restart | ImpossibleRestart, *, is_paused: bool) -> Ite
     if found.checkpoint is None:
         yield "a restart would start from the base model, at global step 0"
     else:
-        yield f"a restart would load {found.checkpoint} and go on after global step {found.global_step:,}"
+        yield f"a restart would load {found.checkpoint} and continue after global step {found.global_step:,}"
     if is_paused:
         yield "it would stay paused until: training_controller resume"
     if isinstance(found.files, NoPlan):
-        yield f"with which file cannot be said: {found.files.reason}"
+        yield f"cannot tell which file would come first: {found.files.reason}"
     else:
         yield from _file_lines(found.files)
 
 
 def _file_lines(plan: RestartPlan) -> Iterator[str]:
     for place in plan.put_away:
-        yield f"{place} is trained to its end and would only be put away"
+        yield f"{place} is fully trained and would just be moved"
     for place in plan.checked[:LINES_SHOWN]:
-        yield f"{place} is not known to the ledger and would be checked first"
+        yield f"{place} is unknown to the ledger and would be checked first"
     if len(plan.checked) > LINES_SHOWN:
-        yield f"… and {len(plan.checked) - LINES_SHOWN:,} more to be checked"
+        yield f"… and {len(plan.checked) - LINES_SHOWN:,} more would be checked"
     match plan.first:
         case GoesOn() as first:
             step = f"step {first.step:,} of {first.total_steps:,}"
-            yield f"it would go on with {first.file} at {step}, whose rows are {_lines_text(first.lines)}"
+            yield f"it would continue with {first.file} at {step}, which trains {_lines_text(first.lines)}"
         case CannotGoOn() as first:
-            yield f"{first.file} would come first, but cannot go on: {first.reason}"
+            yield f"{first.file} would come first, but cannot continue: {first.reason}"
         case None:
             yield "no file is ready to be trained"
     if plan.overtaken_by:
-        yield f"after a step of it the more urgent {plan.overtaken_by} would take over"
+        yield f"after one step, the more urgent {plan.overtaken_by} would preempt it"
     if plan.others:
         yield f"{plan.others:,} more would follow"
 

@@ -68,7 +68,7 @@ def _file_lines(status: "Status") -> list[tuple[str, str]]:
     started = (fields.get("queue") or {}).get("processing") or 0
     if not current:
         is_held = started and (not status.is_running or fields.get("status") in ("paused", "blocked"))
-        return [("file", f"{started:,} in queue/processing/, to go on later")] if is_held else []
+        return [("file", f"{started:,} in queue/processing/, to be continued")] if is_held else []
     lines = [("file", f"{printable(str(current))} ({fields.get('priority') or 'being checked'})")]
     if total:
         is_known = _is_stepping(status) and fields.get("eta_s") is not None
@@ -111,7 +111,7 @@ def _number(value: Any) -> str:
 
 def _percent(score: dict[str, Any]) -> str:
     """Return how many of a suite's answers were right, and when."""
-    return f"{score.get('exact_match', 0):.0%} right at step {_number(score.get('step'))}"
+    return f"{score.get('exact_match', 0):.0%} correct at step {_number(score.get('step'))}"
 
 
 def _decimal(value: Any) -> str:

@@ -60,35 +60,35 @@ def daemon() -> None:
 
 @app.command()
 def controller() -> None:
-    """Ask something of a running daemon, or show its status."""
+    """Control a running daemon, or show its status."""
 
 
 @app.command()
 def queue() -> None:
-    """Put files into the queue, see them, and move them about."""
+    """Add files to the queue, list them, and move them."""
 
 
 @app.command()
 def health() -> None:
-    """Is all well, what would a restart do, and what went wrong?"""
+    """Check everything, preview a restart, and see what went wrong."""
 
 
 @app.command()
 def data() -> None:
-    """Inspect data files, prepare them, and ask what they brought."""
+    """Inspect data files, prepare them, and see what they achieved."""
 
 
 @app.command(epilog="Example:\n\n\b\n  training follow json_lines")
 def follow(
     name: Annotated[
-        str, typer.Argument(metavar="NAME", help="Of a follower; json_lines writes logs/events.jsonl.")
+        str, typer.Argument(metavar="NAME", help="Name of a follower; json_lines writes logs/events.jsonl.")
     ],
     once: Annotated[
-        bool, typer.Option("--once", help="Pass on what has happened so far, then leave.")
+        bool, typer.Option("--once", help="Pass on what has happened so far, then exit.")
     ] = False,
     base_dir: BaseDir = None,
 ) -> None:
-    """Pass events on to a follower, until Ctrl-C. None is missed and none repeated."""
+    """Pass events on to a follower until Ctrl-C. None is missed and none is repeated."""
 
     def wait() -> bool:
         if not once:

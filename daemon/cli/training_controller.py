@@ -1,4 +1,4 @@
-"""The command `training_controller`: ask something of a running daemon, or show its status."""
+"""The command `training_controller`: control a running daemon, or show its status."""
 
 import json
 import time
@@ -26,32 +26,32 @@ Reason = Annotated[
 Wait = Annotated[
     float | None,
     typer.Option(
-        "--wait", metavar="SECONDS", min=0, help="Seconds to wait until it is obeyed. [default: 30]"
+        "--wait", metavar="SECONDS", min=0, help="Seconds to wait for the daemon to obey. [default: 30]"
     ),
 ]
 
 
 @app.callback()
 def _training_controller(base_dir: BaseDir = None) -> None:
-    """Ask something of a running daemon, or show its status."""
+    """Control a running daemon, or show its status."""
     use_base_dir(base_dir)
 
 
 @app.command(epilog="Example:\n\n\b\n  training_controller pause --reason 'the GPU is needed for a demo'")
 def pause(base_dir: BaseDir = None, reason: Reason = None, wait: Wait = None, as_json: Json = False) -> None:
-    """Hold training at the next optimizer step. Only resume ends the pause, not a restart."""
+    """Pause training at the next optimizer step. The pause lasts until resume, even across restarts."""
     _show(client_of(base_dir).pause(reason, wait_s=_seconds(wait)), as_json)
 
 
 @app.command(epilog="Example:\n\n\b\n  training_controller resume")
 def resume(base_dir: BaseDir = None, reason: Reason = None, wait: Wait = None, as_json: Json = False) -> None:
-    """Go on with the step after the pause."""
+    """Continue training with the next step."""
     _show(client_of(base_dir).resume(reason, wait_s=_seconds(wait)), as_json)
 
 
 @app.command(epilog="Example:\n\n\b\n  training_controller skip --reason 'wrong export'")
 def skip(base_dir: BaseDir = None, reason: Reason = None, wait: Wait = None, as_json: Json = False) -> None:
-    """Put the current file aside and go on with the next. It is moved to queue/skipped/."""
+    """Skip the current file and continue with the next one. It is moved to queue/skipped/."""
     _show(client_of(base_dir).skip(reason, wait_s=_seconds(wait)), as_json)
 
 
@@ -64,13 +64,13 @@ def skip(base_dir: BaseDir = None, reason: Reason = None, wait: Wait = None, as_
 def stop(
     base_dir: BaseDir = None,
     now: Annotated[
-        bool, typer.Option("--now", help="Do not finish the file; it goes on at the next start.")
+        bool, typer.Option("--now", help="Do not finish the file; the next start continues it.")
     ] = False,
     reason: Reason = None,
     wait: Wait = None,
     as_json: Json = False,
 ) -> None:
-    """Stop the daemon. Returns when it has understood; with --now or --wait, when it has gone."""
+    """Stop the daemon. Returns once it has accepted; with --now or --wait, once it has exited."""
     until_gone = now or wait is not None
     answer = client_of(base_dir).stop(reason, now=now, until_gone=until_gone, wait_s=_seconds(wait))
     _show(answer, as_json)
@@ -84,13 +84,13 @@ def stop(
 )
 def status(
     base_dir: BaseDir = None,
-    watch: Annotated[bool, typer.Option("--watch", help="Keep showing it, until Ctrl-C.")] = False,
+    watch: Annotated[bool, typer.Option("--watch", help="Refresh until Ctrl-C.")] = False,
     previews: Annotated[
         bool, typer.Option("--previews", help="Show the answers to fixed prompts, and how they changed.")
     ] = False,
     as_json: Json = False,
 ) -> None:
-    """Show what the daemon is doing. Exit code 0 if it runs, 3 if not (but with --previews always 0)."""
+    """Show what the daemon is doing. Exit code 0 if it is running, 3 if not (with --previews always 0)."""
     client = client_of(base_dir)
     if previews:
         _show_previews(client, as_json)

@@ -18,10 +18,10 @@ Examples:
 \b
   training_daemon                                  run here until stopped
   training_daemon --base-dir ~/training            run in another working directory
-  training_daemon --once                           train everything that is queued, then leave
+  training_daemon --once                           train everything that is queued, then exit
   training_daemon --set training.learning_rate=1e-4
-  training_daemon --check-config                   show every setting and where it came from
-  training_daemon --dry-run chat.jsonl             say what training this file would be like; train nothing
+  training_daemon --check-config                   show every setting and its source
+  training_daemon --dry-run chat.jsonl             show the plan for this file without training it
 """
 
 
@@ -32,11 +32,11 @@ def training_daemon(
         bool,
         typer.Option(
             "--once",
-            help="Train what is queued, then leave; exit 1 if a file failed or it is blocked.",
+            help="Train what is queued, then exit; exit code 1 if a file failed or training is blocked.",
         ),
     ] = False,
     check_config: Annotated[
-        bool, typer.Option("--check-config", help="Print the effective settings and where each came from.")
+        bool, typer.Option("--check-config", help="Print the effective settings and the source of each.")
     ] = False,
     dry_run: Annotated[
         Path | None,
@@ -46,7 +46,7 @@ def training_daemon(
         list[str] | None, typer.Option("--set", metavar="SECTION.KEY=VALUE", help="Override a setting.")
     ] = None,
     log_format: Annotated[
-        str | None, typer.Option("--log-format", help="text or json, instead of daemon.log_format.")
+        str | None, typer.Option("--log-format", help="text or json; overrides daemon.log_format.")
     ] = None,
     as_json: Json = False,
 ) -> None:
@@ -68,7 +68,8 @@ def training_daemon(
             code = run_daemon(base, overrides=overrides, drain=once, log_format=log_format)
     except OSError as error:
         raise CommandFailed(
-            f"{base} cannot be used: {error}; expected a folder with free space to write to; put that right"
+            f"{base} cannot be used: {error}; expected a writable folder with free space; fix this or "
+            "choose another --base-dir"
         ) from error
     raise typer.Exit(code)
 

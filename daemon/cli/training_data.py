@@ -1,4 +1,4 @@
-"""The command `training_data`: inspect data files, prepare them, and ask what they brought. Needs no daemon.
+"""The command `training_data`: inspect data files, prepare them, and see what they achieved. Needs no daemon.
 
 A table of contents: each group of subcommands is a module of its own.
 """
@@ -28,7 +28,7 @@ app.add_typer(training_data_analyze.app)
 
 @app.callback()
 def _training_data(base_dir: BaseDir = None) -> None:
-    """Inspect data files, prepare them, and ask what they brought. Your files are only read."""
+    """Inspect data files, prepare them, and see what they achieved. Your files are never changed."""
     use_base_dir(base_dir)
 
 

@@ -30,7 +30,7 @@ PAGE, PICTURE = ".html", ".png"
 def analyze(
     file: In,
     html: Annotated[
-        Path | None, typer.Option("--html", metavar="OUT", help="Also write a page that needs nothing else.")
+        Path | None, typer.Option("--html", metavar="OUT", help="Also write a self-contained HTML page.")
     ] = None,
     png: Annotated[
         Path | None, typer.Option("--png", metavar="OUT", help="Also draw a picture (needs matplotlib).")
@@ -94,5 +94,5 @@ def _survey(source: DataFile, left_out: LeftOut) -> "Analysis":
         rows += 1
     if not rows:
         reason = left_out.first[0] if left_out.first else f"{source.name} is empty"
-        raise CommandFailed(f"there is no row to analyze: {reason}; expected one JSON object per line")
+        raise CommandFailed(f"there are no rows to analyze: {reason}; expected one JSON object per line")
     return survey.result()

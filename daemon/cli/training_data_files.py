@@ -1,4 +1,4 @@
-"""`training_data convert | split | dedupe | sample | merge`: make new data files from those one has."""
+"""`training_data convert | split | dedupe | sample | merge`: make new data files from existing ones."""
 
 import re
 from contextlib import closing
@@ -29,7 +29,7 @@ def _to_format(name: str) -> Format:
         return format_named(name)
     except ValueError as error:
         raise typer.BadParameter(
-            f'"{printable(name)}" is no format; expected one of {", ".join(Format)}'
+            f'"{printable(name)}" is not a format; expected one of {", ".join(Format)}'
         ) from error
 
 
@@ -45,7 +45,7 @@ def convert(
     base_dir: BaseDir = None,
     as_json: Json = False,
 ) -> None:
-    """Write a file in another format. Says what that format has no place for."""
+    """Write a file in another format. Reports what that format cannot represent."""
     _convert([file], out, to, force=force, base_dir=base_dir, as_json=as_json)
 
 
@@ -77,7 +77,9 @@ def split(
     ],
     by: Annotated[
         operations.By,
-        typer.Option("--by", help="hash: equal rows land on the same side, in every file. random: by place."),
+        typer.Option(
+            "--by", help="hash: the same row lands on the same side in every file. random: by position."
+        ),
     ] = "hash",
     seed: Seed = 0,
     into: Annotated[
@@ -87,7 +89,7 @@ def split(
     base_dir: BaseDir = None,
     as_json: Json = False,
 ) -> None:
-    """Part a file into NAME.train.jsonl and NAME.validation.jsonl."""
+    """Split a file into NAME.train.jsonl and NAME.validation.jsonl."""
     if not 0 < validation < 1:
         raise CommandFailed(f"--validation is {validation:g}; expected a share between 0 and 1, such as 0.02")
     stem = re.sub(rf"\{SUFFIX}(\.\w+)?$", "", file.name)  # also where it is compressed
@@ -114,7 +116,8 @@ def _refuse_one_sided(counts: tuple[int, int], fraction: float, left_out: LeftOu
     if not all(counts):
         side = "training" if counts[1] else "validation"
         raise CommandFailed(
-            f"none of {sum(counts):,} rows fell to {side} at --validation {fraction:g}; give another share, "
+            f"none of the {sum(counts):,} rows would go to {side} with --validation {fraction:g}; give a "
+            "different share, "
             "or another --seed; nothing was written"
         )
 
@@ -128,13 +131,13 @@ def dedupe(
     file: In,
     out: Out,
     near: Annotated[
-        bool, typer.Option("--near", help="Also drop rows of which four fifths are the same.")
+        bool, typer.Option("--near", help="Also drop rows that are at least four fifths the same.")
     ] = False,
     force: Force = False,
     base_dir: BaseDir = None,
     as_json: Json = False,
 ) -> None:
-    """Keep the first of all rows that say the same. White space, case and metadata do not count."""
+    """Keep the first of all rows with the same content. White space, case and metadata are ignored."""
     left_out = LeftOut()
     with (
         open_files([file], base_dir, as_json=as_json) as [source],
@@ -145,8 +148,10 @@ def dedupe(
         refuse_empty(kept, left_out)
     shown = printable(str(out))
     facts: dict[str, object] = {"file": shown, "rows": kept, "dropped": dropped}
-    same = "said nearly the same" if near else "said the same"
-    show_result(facts, [f"wrote {kept:,} rows to {shown}; {dropped:,} {same}"], left_out, as_json=as_json)
+    same = "exact and near duplicates" if near else "duplicates"
+    show_result(
+        facts, [f"wrote {kept:,} rows to {shown}; {same} dropped: {dropped:,}"], left_out, as_json=as_json
+    )
 
 
 def _seen(*, near: bool) -> "Seen | SeenNear":
@@ -167,7 +172,7 @@ def sample(
     base_dir: BaseDir = None,
     as_json: Json = False,
 ) -> None:
-    """Draw rows with equal chances. They stay in the order of the file."""
+    """Draw a random sample of rows, in the order of the file."""
     left_out = LeftOut()
     with (
         open_files([file], base_dir, as_json=as_json, passes=2) as [source],
@@ -186,7 +191,7 @@ def sample(
 )
 def merge(
     files: Annotated[
-        list[Path], typer.Argument(metavar="FILE... OUT", help="Files to read, and the new one at the end.")
+        list[Path], typer.Argument(metavar="FILE... OUT", help="Files to read, then the new file.")
     ],
     to: Annotated[
         Format | None,
@@ -194,7 +199,7 @@ def merge(
             "--to",
             parser=_to_format,
             metavar=FORMATS,
-            help="Convert all rows; needed where formats differ.",
+            help="Convert all rows; needed if the formats differ.",
         ),
     ] = None,
     force: Force = False,
@@ -204,9 +209,7 @@ def merge(
     """Write the rows of several files into one, file after file."""
     *inputs, out = files
     if not inputs:
-        raise CommandFailed(
-            f"only {printable(str(out))} was given; expected files to read, and OUT at the end"
-        )
+        raise CommandFailed(f"only {printable(str(out))} was given; expected files to read, then OUT")
     if to:
         _convert(inputs, out, to, force=force, base_dir=base_dir, as_json=as_json)
         return

@@ -1,4 +1,4 @@
-"""`training_data flag`: note rows that somebody should inspect, list them, take them out to correct them."""
+"""`training_data flag`: flag rows to inspect, list them, export them to correct them."""
 
 import json
 from dataclasses import asdict
@@ -41,7 +41,7 @@ def flag(
     base_dir: BaseDir = None,
     as_json: Json = False,
 ) -> None:
-    """Flag a row for a later look. Content and note go to status/flagged_examples.jsonl."""
+    """Flag a row to inspect later. Content and note go to status/flagged_examples.jsonl."""
     flags = client_of(base_dir).flags
     if (name is not None) + show_list + (export is not None) != 1:
         raise CommandFailed("give one of: NAME with --row and --note, --list, --export OUT")
@@ -51,11 +51,11 @@ def flag(
         count, shown = flags.export(export, replace=force), printable(str(export))
         print(json.dumps({"file": shown, "rows": count}) if as_json else f"wrote {count:,} rows to {shown}")
     elif name is None or row is None or note is None:
-        raise CommandFailed("--row or --note is missing; expected both beside NAME")
+        raise CommandFailed("--row or --note is missing; expected both with NAME")
     else:
         entry = flags.add(name, row, note)
         shown = f"{entry.file}:{entry.line}"
-        print(json.dumps({"flagged": shown}) if as_json else f"flagged {shown}; training goes on as before")
+        print(json.dumps({"flagged": shown}) if as_json else f"flagged {shown}; training is not affected")
 
 
 def _list(flags: "Flags", *, as_json: bool) -> None:

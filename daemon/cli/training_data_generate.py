@@ -36,18 +36,20 @@ def generate(
     ],
     seed: Annotated[
         int,
-        typer.Option("--seed", min=0, max=NUM_SEEDS - 1, help="Files of two seeds have no puzzle in common."),
+        typer.Option(
+            "--seed", min=0, max=NUM_SEEDS - 1, help="Files with different seeds have no puzzle in common."
+        ),
     ],
     out: Annotated[Path, typer.Option("--out", help="A new file; its name ends in .jsonl.")],
     without: Annotated[
         list[Path] | None,
-        typer.Option("--without", metavar="FILE", help="Leave out what is asked there; may be repeated."),
+        typer.Option("--without", metavar="FILE", help="Leave out the questions in FILE; may be repeated."),
     ] = None,
     force: Force = False,
     base_dir: BaseDir = None,
     as_json: Json = False,
 ) -> None:
-    """Write puzzles, with the one right answer to each. The same options give the same file."""
+    """Write puzzles, each with its one correct answer. The same options give the same file."""
     run = generation.Run(skill=skill, difficulty=difficulty, seed=seed, count=count)
     with (
         open_files(without or [], base_dir, as_json=as_json) as files,
@@ -61,7 +63,7 @@ def generate(
         except TooFewPuzzles as error:
             raise CommandFailed(
                 f"{skill} at difficulty {difficulty}: {error}; give a smaller --count or another "
-                "--difficulty, or put the files of several seeds together; nothing was written"
+                "--difficulty, or combine files of several seeds; nothing was written"
             ) from error
     facts: dict[str, object] = {
         "file": printable(str(out)),
@@ -79,7 +81,8 @@ def _questions_in(files: list[DataFile]) -> set[bytes]:
     questions = generation.questions_in(files, unread)
     if unread.count:
         raise CommandFailed(
-            f"{unread.first[0]}; correct or remove this row, for what it asks cannot be left out; "
+            f"{unread.first[0]}; correct or remove this row, because its question cannot be left out "
+            "otherwise; "
             "nothing was written"
         )
     return questions

@@ -1,4 +1,4 @@
-"""`training_data validate | report`: what a file looks like as training data, in the queue or before."""
+"""`training_data validate | report`: what a file looks like as training data, in the queue or outside."""
 
 import json
 import sys
@@ -39,7 +39,7 @@ def validate(
     base_dir: BaseDir = None,
     as_json: Json = False,
 ) -> None:
-    """Inspect a file as the worker would before training it. Exit code 1 if it would not be trained."""
+    """Check a file as the worker would before training it. Exit code 1 if it would not be trained."""
     if yes and not auto_adjust:
         raise CommandFailed("--yes is for --auto-adjust; give both, or neither")
     client = client_of(base_dir)
@@ -60,9 +60,7 @@ def validate(
 
 @app.command(epilog="Example:\n\n\b\n  training_data report chat.jsonl")
 def report(
-    name: Annotated[
-        str, typer.Argument(metavar="NAME", help="A file whose training has started, or that was refused.")
-    ],
+    name: Annotated[str, typer.Argument(metavar="NAME", help="A file that was started or refused.")],
     base_dir: BaseDir = None,
     as_json: Json = False,
 ) -> None:
@@ -110,6 +108,6 @@ def _adjusted_lines(found: "FittingLength | ProposedLength | None") -> Iterator[
     if found.obstacle:
         yield f"not written: {found.obstacle}"
     elif found.is_written:
-        yield "written to config.json; it is in force from the next file on"
+        yield "written to config.json; it takes effect at the next file"
     else:
         yield "add --yes to write it into config.json"

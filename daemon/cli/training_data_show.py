@@ -34,7 +34,7 @@ def show(
     base_dir: BaseDir = None,
     as_json: Json = False,
 ) -> None:
-    """Show a row as the model sees it. Marks what is supervised; the rest is context."""
+    """Show a row as the model sees it. Marks the supervised tokens; the rest is context."""
     client = client_of(base_dir)
     with progress_words("loading the tokenizer", is_shown=sys.stderr.isatty() and not as_json) as advance:
         answer = client.data.show(file, row, on_progress=advance)

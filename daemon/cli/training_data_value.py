@@ -1,4 +1,4 @@
-"""`training_data value`: what training a file has brought."""
+"""`training_data value`: what training a file achieved."""
 
 import json
 from collections.abc import Iterator
@@ -26,7 +26,7 @@ def value(
     base_dir: BaseDir = None,
     as_json: Json = False,
 ) -> None:
-    """Show what a trained file has brought. Losses before and after it, steps, tokens, time."""
+    """Show what training a file achieved. Losses before and after it, steps, tokens, time."""
     found = client_of(base_dir).history.value_of(name)
     if as_json:
         print(json.dumps({**asdict(found), "validation_change": found.change}, indent=2))
@@ -38,11 +38,11 @@ def value(
 def _lines(found: "FileValue") -> Iterator[str]:
     yield f"{found.name} (job {found.job}): {found.state}"
     if not found.steps and found.state == Outcome.FAILED:
-        yield "it failed before its first step, so it has brought nothing"
-        yield "training_queue list --failed says why"
+        yield "it failed before its first step"
+        yield "training_queue list --failed shows why"
         return
     if not found.steps:
-        yield "it has taken no step, so it has brought nothing"
+        yield "it has taken no step"
         return
     trained = f"{found.rows_trained:,} rows trained in {found.steps:,} steps"
     yield f"{trained}, {found.tokens:,} tokens, {duration_text(found.seconds)}"
@@ -50,28 +50,25 @@ def _lines(found: "FileValue") -> Iterator[str]:
     yield f"training loss: {first} in its first step, {last} in its last"
     yield f"validation loss: {_validation_text(found)}"
     if found.other_steps:
-        yield f"between its steps other files took {found.other_steps:,}, which had a part in it"
+        yield f"other files took {found.other_steps:,} steps in between, which also affected the result"
 
 
 def _validation_text(found: "FileValue") -> str:
     before, after = found.before, found.after
     if before is None and after is None:
-        return (
-            "none was measured; name a file in validation.file in config.json, and it is measured "
-            "at the end of each file from then on"
-        )
+        return "not measured; set validation.file in config.json to measure it at the end of each file"
     if after is None:
-        return f"{_measured(before)} before it, none measured after it yet"
+        return f"{_measured(before)} before, not measured since"
     if before is None:
-        return f"none measured before it, {_measured(after)} after it"
+        return f"not measured before, {_measured(after)} after"
     change = found.change
     if change is None:
-        verdict = "not to be compared: they are of different rows, or no finite number"
+        verdict = "not comparable: measured on different rows, or not finite"
     elif change == 0:
         verdict = "no change"
     else:
         verdict = f"{abs(change):.4f} {'lower' if change < 0 else 'HIGHER'}"
-    return f"{_measured(before)} before it, {_measured(after)} after it: {verdict}"
+    return f"{_measured(before)} before, {_measured(after)} after: {verdict}"
 
 
 def _measured(found: "Validation | None") -> str:

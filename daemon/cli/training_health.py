@@ -1,4 +1,4 @@
-"""The command `training_health`: is all well, what would a restart do, what went wrong. Needs no daemon."""
+"""The command `training_health`: check everything, preview a restart, see what went wrong."""
 
 import json
 import sys
@@ -29,19 +29,19 @@ Name = Annotated[
 
 @app.callback()
 def _training_health(base_dir: BaseDir = None) -> None:
-    """Is all well, what would a restart do, and what went wrong?"""
+    """Check everything, preview a restart, and see what went wrong."""
     use_base_dir(base_dir)
 
 
 @app.command(
     epilog="Examples:\n\n\b\n"
     "  training_health check\n"
-    "  training_health check --fix               repair what can be repaired without any risk"
+    "  training_health check --fix               repair what can be repaired without risk"
 )
 def check(
     fix: Annotated[
         bool,
-        typer.Option("--fix", help="First create missing folders, close open ones, remove left-overs."),
+        typer.Option("--fix", help="First create missing folders, close open ones, and remove leftovers."),
     ] = False,
     base_dir: BaseDir = None,
     as_json: Json = False,
@@ -114,12 +114,12 @@ def _progress(text: str, is_shown: bool) -> AbstractContextManager[object]:
 @app.command(epilog="Example:\n\n\b\n  training_health crashes --limit 100")
 def crashes(
     limit: Annotated[
-        int, typer.Option("--limit", metavar="N", min=1, help="Look at the newest N only.")
+        int, typer.Option("--limit", metavar="N", min=1, help="Show only the newest N.")
     ] = CRASHES_READ,
     base_dir: BaseDir = None,
     as_json: Json = False,
 ) -> None:
-    """Show what has ended workers so far, and what to do about it."""
+    """Show why workers crashed, and what to do about it."""
     groups = client_of(base_dir).history.crashes(limit=limit)
     from daemon.cli.health_view import crash_lines
 
@@ -139,41 +139,41 @@ def unlock(
     base_dir: BaseDir = None,
     as_json: Json = False,
 ) -> None:
-    """Allow a locked setting to take its value in config.json."""
+    """Allow a locked setting to change to its value in config.json."""
     client = client_of(base_dir)
     _ = client.layout  # there is nothing to unlock where no daemon has ever run
     change = client.settings.locked_change(setting)
     if not yes:
         _ask(change.text, as_json=as_json)
-    result = "allowed" if client.settings.unlock(change) else "was allowed already"
+    result = "allowed" if client.settings.unlock(change) else "was already allowed"
     _show(
         {"setting": setting, "was": change.was, "becomes": change.becomes, "result": result},
-        f"{change.text}: {result}; a blocked daemon goes on by itself, "
-        "at once with: training_controller resume",
+        f"{change.text}: {result}; a blocked daemon continues on its own; "
+        "to continue immediately: training_controller resume",
         as_json=as_json,
     )
 
 
 def _ask(values: str, *, as_json: bool) -> None:
     if as_json:
-        raise CommandFailed("with --json nobody is asked; give --yes, too; nothing was changed")
+        raise CommandFailed("--json does not ask; add --yes; nothing was changed")
     print(values)
-    typer.confirm("The model has been trained with the old value. Change it nevertheless?", abort=True)
+    typer.confirm("The model has been trained with the old value. Change it anyway?", abort=True)
 
 
 @app.command(epilog="Examples:\n\n\b\n  training_health pin current\n  training_health pin step-000001200")
 def pin(name: Name, base_dir: BaseDir = None, as_json: Json = False) -> None:
-    """Keep a checkpoint for ever, whatever the rules for old ones say."""
+    """Keep a checkpoint forever."""
     shown, is_new = client_of(base_dir).checkpoints.pin(name)
-    result = "pinned" if is_new else "was pinned already"
+    result = "pinned" if is_new else "was already pinned"
     _show({"name": shown, "result": result}, f"{shown} {result}", as_json=as_json)
 
 
 @app.command(epilog="Example:\n\n\b\n  training_health unpin step-000001200")
 def unpin(name: Name, base_dir: BaseDir = None, as_json: Json = False) -> None:
-    """Leave a checkpoint to the rules for old ones again."""
+    """Let the retention settings decide about a checkpoint again."""
     was_pinned = client_of(base_dir).checkpoints.unpin(name)
-    shown, result = printable(name), "is not pinned any more" if was_pinned else "was not pinned"
+    shown, result = printable(name), "is no longer pinned" if was_pinned else "was not pinned"
     _show({"name": shown, "result": result}, f"{shown} {result}", as_json=as_json)
 
 

@@ -1,4 +1,4 @@
-"""The command `training_queue`: put files into the queue, see them, move them. Needs no daemon."""
+"""The command `training_queue`: add files to the queue, list them, and move them. Needs no daemon."""
 
 import gc
 import json
@@ -18,14 +18,14 @@ app = typer.Typer(rich_markup_mode=None, pretty_exceptions_enable=False, no_args
 Name = Annotated[
     str,
     typer.Argument(
-        metavar="NAME", help="As `training_queue list` shows it; high/NAME if several files are called so."
+        metavar="NAME", help="As `training_queue list` shows it; high/NAME if several files have this name."
     ),
 ]
 
 
 @app.callback()
 def _training_queue(base_dir: BaseDir = None) -> None:
-    """Put files into the queue, see them, and move them about."""
+    """Add files to the queue, list them, and move them."""
     use_base_dir(base_dir)
 
 
@@ -33,7 +33,7 @@ def _training_queue(base_dir: BaseDir = None) -> None:
 def add(
     files: Annotated[
         list[Path],
-        typer.Argument(metavar="FILE...", help="JSONL files, packed or not; they stay where they are."),
+        typer.Argument(metavar="FILE...", help="JSONL files, compressed or not; they stay where they are."),
     ],
     priority: Annotated[Priority, typer.Option("--priority", help="How urgent they are.")] = Priority.NORMAL,
     base_dir: BaseDir = None,
@@ -82,7 +82,7 @@ def list_files(
 def show_status(base_dir: BaseDir = None, as_json: Json = False) -> None:
     """Count the files in each folder of the queue.
 
-    Those that wait or are trained are also counted by the format of their rows.
+    Those waiting or in training are also counted by the format of their rows.
     """
     counts = asdict(client_of(base_dir).queue.counts())
     formats = counts.pop("formats")
@@ -116,26 +116,26 @@ def retry(
     failed: Annotated[bool, typer.Option("--failed", help="Every file in failed/.")] = False,
     must_admit: Annotated[
         bool,
-        typer.Option("--admit", help="Train it although too much of it is too long, or nothing to learn."),
+        typer.Option("--admit", help="Train it even if the check of its rows would block it."),
     ] = False,
     base_dir: BaseDir = None,
     as_json: Json = False,
 ) -> None:
-    """Put files back that failed or were skipped. They are trained from their first row."""
+    """Queue failed or skipped files again. They are trained from their first row."""
     queue = client_of(base_dir).queue
     if failed == (name is not None):
         raise CommandFailed("give either a NAME or --failed")
     if must_admit and name is None:
-        raise CommandFailed("--admit needs a NAME; admit files one by one, so that each was inspected")
+        raise CommandFailed("--admit needs a NAME; admit files one by one, after inspecting each")
     back = queue.retry_failed() if name is None else [queue.retry(name, must_admit=must_admit)]
-    _show(back, as_json, [f"{shown} waits again" for shown in back] or ["nothing to do"])
+    _show(back, as_json, [f"{shown} is queued again" for shown in back] or ["nothing to do"])
 
 
 @app.command(epilog="Example:\n\n\b\n  training_queue remove chat.jsonl")
 def remove(name: Name, base_dir: BaseDir = None, as_json: Json = False) -> None:
     """Take a waiting file out of the queue. It is moved to queue/skipped/, not deleted."""
     shown = client_of(base_dir).queue.remove(name)
-    _show({"name": shown, "moved_to": "queue/skipped"}, as_json, [f"{shown} is in queue/skipped/ now"])
+    _show({"name": shown, "moved_to": "queue/skipped"}, as_json, [f"{shown} is now in queue/skipped/"])
 
 
 def _show(value: object, as_json: bool, lines: Iterable[str]) -> None:

@@ -36,7 +36,7 @@ class ProposedLength:
     current: int
     proposed: int
     is_written: bool
-    """Whether it stands in config.json now."""
+    """Whether it is in config.json now."""
     obstacle: str | None
     """Why it was not, or would not be, written; None if nothing is in the way."""
     reason: str
@@ -75,7 +75,7 @@ class Data:
                 return read_report(self._layout, name.rpartition("/")[2])
         except FileNotFoundError as error:
             raise NoReport(
-                f"there is no report on {printable(name)}; a file has one once its turn has come, unless "
+                f"there is no report on {printable(name)}; it is made when the file's turn comes, unless "
                 "data.validation is quick; to inspect one now: training_data validate FILE"
             ) from error
 

@@ -24,7 +24,7 @@ class Speed:
 
     tokens_per_s: float
     source: str
-    """Where that is known from."""
+    """How that is known."""
 
 
 @dataclass(frozen=True)
@@ -78,9 +78,9 @@ def _speed(layout: Layout, planned: Planned) -> Speed | None:
     try:
         # Without a checkpoint the ledger's steps, if it has any, are another model's
         if planned.checkpoint and (known := recent_speed(layout.ledger_file)):
-            return Speed(known, "as in the last steps of this model")
+            return Speed(known, "the speed of this model's last steps")
     except UnreadableLedger:
         pass  # training would go on without it, too
     if trial := planned.trial_steps:
-        return Speed(trial.tokens_per_s, f"measured in {trial.steps} steps just now")
+        return Speed(trial.tokens_per_s, f"measured over {trial.steps} steps just now")
     return None

@@ -1,4 +1,4 @@
-"""Rows that somebody should inspect: flag them, list them, take them out to correct them."""
+"""Rows that a person should inspect: flag them, list them, export them to correct them."""
 
 import json
 import time
@@ -95,7 +95,7 @@ class Flags:
             )
         if len(found) > 1:
             raise AmbiguousName(
-                f"{printable(name)} may be {' or '.join(places)}; say which, such as {places[0]}"
+                f"{printable(name)} is ambiguous: {' or '.join(places)}; say which, such as {places[0]}"
             )
         return found[0]
 

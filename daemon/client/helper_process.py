@@ -67,9 +67,9 @@ def _shown(refused: one_shot.OrderRefused) -> str:
 
 def _why_no_answer(words: deque[str], code: int) -> str:
     if code == -signal.SIGKILL:
-        return "the process was killed, probably for its memory; stop what else runs here"
+        return "the process was killed, probably because memory ran out; stop other programs and try again"
     if not words:
-        return f"the process ended with code {code} and said nothing"
+        return f"the process exited with code {code} and no message"
     return _traceback_in(words) or words[-1]
 
 

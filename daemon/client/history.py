@@ -78,7 +78,7 @@ class History:
             return find_job(self._ledger, job_id)
 
     def value_of(self, name: str) -> "FileValue":
-        """Return what training a file has brought.
+        """Return what training a file achieved.
 
         Args:
             name: as a list of the queue shows it, also with its folder, or a job id.
@@ -99,9 +99,9 @@ class History:
 
         for outcome in (Outcome.FAILED, Outcome.SKIPPED):
             for path in find_named([self._layout.finished(outcome)], name):
-                reason = finished_file(self._layout, outcome, path.name).reason or "nobody knows why"
+                reason = finished_file(self._layout, outcome, path.name).reason or "the reason is unknown"
                 place = printable(f"queue/{path.parent.name}/{path.name}")
-                return f"{place} was put aside before it was trained, so it has brought nothing: {reason}"
+                return f"{place} was never trained: {reason}"
         return None
 
     # ---- steps

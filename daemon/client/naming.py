@@ -1,4 +1,4 @@
-"""Which file in the queue a person means, and what can be done instead if it stands elsewhere."""
+"""Which file in the queue a person means, and what to do instead if it is elsewhere."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -25,7 +25,9 @@ def the_file(layout: Layout, folders: Sequence[Path], name: str) -> Path:
         return found[0]
     if found:
         places = " and ".join(map(place_of, found))
-        raise AmbiguousName(f"{printable(name)} may be {places}; say which, such as {place_of(found[0])}")
+        raise AmbiguousName(
+            f"{printable(name)} is ambiguous: {places}; say which, such as {place_of(found[0])}"
+        )
     waiting = [layout.waiting(priority) for priority in Priority]
     finished = [layout.finished(outcome) for outcome in (Outcome.FAILED, Outcome.SKIPPED, Outcome.COMPLETED)]
     if elsewhere := find_named([layout.processing, *waiting, *finished], name):
@@ -47,22 +49,22 @@ def _what_to_do(layout: Layout, path: Path) -> str:
             return _what_to_do_while_processed(layout, path)
     if path.parent == layout.finished(Outcome.COMPLETED):
         return (
-            f"{place} has been trained; to retry it, add a copy: "
+            f"{place} has been trained; to train it again, add a copy: "
             f"training_queue add {layout.base}/queue/{place}"
         )
     if path.parent in (layout.finished(Outcome.FAILED), layout.finished(Outcome.SKIPPED)):
-        return f"{place} does not wait any more; to put it back: training_queue retry {place}"
-    return f"{place} waits already; nothing was changed"
+        return f"{place} is no longer waiting; to queue it again: training_queue retry {place}"
+    return f"{place} is already waiting; nothing was changed"
 
 
 def _what_to_do_while_processed(layout: Layout, path: Path) -> str:
     shown = printable(path.name)
     if not read_status(layout).is_running:
-        return f"{shown} has been started, and continues when a daemon runs; start one with: training_daemon"
+        return f"{shown} has been started, and continues once a daemon runs; start one with: training_daemon"
     started = [file for file in queued_files(layout) if is_started(file)]
     if any(file.name == shown and file.state == "saving" for file in started):
-        return f"{shown} is trained to its end and waits for its checkpoint; wait for it"
+        return f"{shown} is fully trained and waits for its checkpoint; please wait"
     in_training = next((file.name for file in started if file.state == "processing"), None)
     if shown == in_training:
-        return f"{shown} is being trained; to put it aside: training_controller skip"
-    return f"{shown} has been started, and continues after {in_training}; wait until it is its turn"
+        return f"{shown} is being trained; to skip it: training_controller skip"
+    return f"{shown} has been started, and continues after {in_training}; wait for its turn"

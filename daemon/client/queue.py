@@ -1,4 +1,4 @@
-"""The files of the queue: list them, add some, move them about. Needs no daemon; one that runs follows."""
+"""The files of the queue: list them, add some, move them. Needs no daemon; a running one follows."""
 
 import os
 import threading
@@ -96,7 +96,7 @@ class Queue:
         return [finished_file(self._layout, outcome, name) for outcome, name in names[:limit]], len(names)
 
     def count_dropped(self) -> int:
-        """Return how many files in the inbox have not been taken in yet."""
+        """Return how many files in the inbox have not been accepted yet."""
         from daemon.intake.inbox import find_files
 
         return sum(is_training_file(path.name) for path in find_files(self._layout.inbox))
@@ -222,7 +222,7 @@ class Queue:
             raise CannotAdmit(f"{_shown(path)} is not a regular file, so it cannot be admitted; add a copy")
         if refusal := refusal_at_intake(path):
             raise CannotAdmit(
-                f"{place_of(path)} was refused before its rows were inspected, so it cannot be admitted: "
+                f"{place_of(path)} was refused before its rows were checked, so it cannot be admitted: "
                 f"{printable(refusal)}; correct the file or the setting, then retry it without --admit"
             )
         admit(self._layout, path)

@@ -1,4 +1,4 @@
-"""Ask something of a running daemon, and wait for its answer."""
+"""Send a request to a running daemon, and wait for its answer."""
 
 import os
 import time
@@ -70,7 +70,7 @@ class Requests:
         while not condition(found := read_status(self._layout)):
             if self._clock() >= deadline:
                 raise NotObeyed(
-                    f"the daemon has not obeyed within {wait_s:g} s; it will when the current step is done"
+                    f"the daemon has not obeyed within {wait_s:g} s; it will do so after the current step"
                 )
             self._sleep(POLL_INTERVAL_S)
         return found

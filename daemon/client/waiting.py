@@ -128,7 +128,7 @@ def _of_added(layout: Layout, file: AddedFile) -> _Search:
 
 
 def _refused(layout: Layout, identity: Identity) -> EndedFile | None:
-    """Return a file that was put away without having become a job."""
+    """Return a file that failed or was skipped without having become a job."""
     for outcome in (Outcome.FAILED, Outcome.SKIPPED):
         folder = layout.finished(outcome)
         if path := next((path for path in folder.iterdir() if is_there(path, identity)), None):
@@ -162,7 +162,7 @@ def _of_name(layout: Layout, name: str) -> _Search:
 def _job_with_id(layout: Layout, job_id: str) -> RecordedJob:
     if job := find_job(layout.ledger_file, job_id):
         return job
-    raise NoSuchFile(f"the ledger knows no job {job_id}; expected an id such as training_queue list shows")
+    raise NoSuchFile(f"the ledger has no job {job_id}; expected an id such as training_queue list shows")
 
 
 def _named(layout: Layout, name: str) -> RecordedJob | EndedFile | None:
@@ -179,8 +179,7 @@ def _named(layout: Layout, name: str) -> RecordedJob | EndedFile | None:
         for path in find_named([layout.finished(outcome)], file_name):
             return _without_job(layout, outcome, path.name)
     raise NoSuchFile(
-        f"no file is named {printable(name)} in inbox/ or queue/, and the ledger knows none; "
-        "add it with: training_queue add"
+        f"no file is named {printable(name)} in inbox/, queue/ or the ledger; add it with: training_queue add"
     )
 
 

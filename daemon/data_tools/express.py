@@ -1,6 +1,6 @@
-"""Say a conversation in another format, and what is lost by it. Pure. One function a format.
+"""Express a conversation in another format, and report what is lost. Pure. One function per format.
 
-What would change what is learned is never lost in silence: either it is counted, or the row is refused.
+What would change what is trained is never lost silently: either it is counted, or the row is refused.
 """
 
 import json
@@ -120,7 +120,7 @@ def _sharegpt_turn(message: Message) -> dict[str, Any]:
     turn: dict[str, Any] = {"from": SPEAKERS[message.role], "value": message.content}
     if message.tool_calls:
         if message.content:
-            raise CannotExpress("one turn both says something and calls a tool; expected one or the other")
+            raise CannotExpress("one turn both has text and calls a tool; expected one or the other")
         calls = message.tool_calls if len(message.tool_calls) > 1 else message.tool_calls[0]
         turn = {"from": "function_call", "value": json.dumps(calls, ensure_ascii=False)}
     return turn if message.is_trained else turn | {"train": False}
@@ -139,7 +139,7 @@ def _alpaca(conversation: Conversation) -> Expressed:
         turns = [message for message in turns if message.role != "system"]
     pairs = list(zip(turns[::2], turns[1::2], strict=False))
     if len(turns) % 2 or any((asked.role, given.role) != ("user", "assistant") for asked, given in pairs):
-        raise CannotExpress("user and assistant do not take turns; expected user, assistant, user, …")
+        raise CannotExpress("user and assistant do not alternate; expected user, assistant, user, …")
     *earlier, (question, answer) = pairs
     row: dict[str, Any] = {"instruction": question.content, "input": "", "output": answer.content}
     if system and system.content:
@@ -190,7 +190,7 @@ def _prompt_completion(conversation: Conversation) -> Expressed:
     messages, losses = _up_to_last_answer(conversation.messages)
     *prompt, completion = messages
     if not completion.is_trained:
-        raise CannotExpress("the last answer has train: false; a completion is always learned")
+        raise CannotExpress("the last answer has train: false; a completion is always supervised")
     if not prompt:
         raise CannotExpress("the assistant speaks first; expected a prompt before the completion")
     if any(message.role == "assistant" and message.is_trained for message in prompt):
@@ -217,8 +217,8 @@ def _refuse_untrained(messages: Sequence[Message]) -> None:
     for place, message in enumerate(messages):
         if message.role == "assistant" and not message.is_trained:
             raise CannotExpress(
-                f"messages[{place}] has train: false, which {Format.ALPACA} cannot say; "
-                f"it would be learned; expected another format, such as {Format.MESSAGES}"
+                f"messages[{place}] has train: false, which {Format.ALPACA} cannot represent; "
+                f"it would be supervised; expected another format, such as {Format.MESSAGES}"
             )
 
 

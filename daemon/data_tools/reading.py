@@ -100,7 +100,9 @@ class DataFile:
         with open_regular(self.path) as file:
             yield from self._lines_of(file)
             if _stamp(os.fstat(file.fileno())) != self._stamp:
-                raise BadInput(f"{self.name} was changed while it was read; nothing was written; try again")
+                raise BadInput(
+                    f"{self.name} was changed while it was being read; nothing was written; try again"
+                )
 
     def place(self, line: int) -> str:
         """Return how an error names a line."""

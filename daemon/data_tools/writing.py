@@ -1,4 +1,4 @@
-"""Write a new file that appears whole or not at all, and replaces nothing unless somebody wants it to."""
+"""Write a new file that appears whole or not at all, and replaces nothing unless asked to."""
 
 import os
 from collections.abc import Collection, Iterator
@@ -60,7 +60,7 @@ def refuse_output(path: Path, *, replace: bool, inputs: Collection[Path] = (), s
     if not os.path.lexists(path):
         return
     if any(path.exists() and path.samefile(source) for source in inputs):
-        raise BadOutput(f"{shown} is what is read; give another name for what is written")
+        raise BadOutput(f"{shown} is the input; give another name for the output")
     if path.is_dir():
         raise BadOutput(f"{shown} is a folder; expected the name of a file; nothing was written")
     if not replace:
@@ -68,10 +68,10 @@ def refuse_output(path: Path, *, replace: bool, inputs: Collection[Path] = (), s
 
 
 def _claim(path: Path) -> None:
-    """Take a name that nobody has had since we looked."""
+    """Take a name that nobody has taken since it was checked."""
     try:
         os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
     except FileExistsError as error:
         raise BadOutput(
-            f"{printable(str(path))} has just been created by somebody else; try again"
+            f"{printable(str(path))} has just been created by another process; try again"
         ) from error

@@ -1,4 +1,4 @@
-"""One whole health check: gather what is there, and have each part judged by the module that knows it."""
+"""One complete health check: collect the facts, and have each part judged by the module that knows it."""
 
 import os
 from collections.abc import Callable, Sequence
@@ -186,4 +186,4 @@ def _guarded(name: str, look: Callable[[], Sequence[CheckResult]]) -> Sequence[C
         return []  # a folder is missing, which is a finding of its own
     except OSError as error:
         message = f"it cannot be checked: {printable(str(error))}"
-        return [problem(name, message, "make it readable for the user who runs the daemon")]
+        return [problem(name, message, "make it readable by the user who runs the daemon")]

@@ -45,7 +45,7 @@ def check_leftovers(leftovers: list[Path], base: Path, *, somebody_runs: bool) -
     advice = f"they only take up space; remove them with: {FIX}"
     if somebody_runs:
         advice += ", once the daemon is stopped"
-    return warning("leftovers", f"a process that died has left {shown}{more}", advice)
+    return warning("leftovers", f"a dead process has left {shown}{more} behind", advice)
 
 
 def remove(path: Path) -> None:

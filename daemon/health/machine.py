@@ -1,6 +1,6 @@
-"""What the machine gives: folders and their permissions, disk, memory, GPU, and a clock that can be believed.
+"""What the machine provides: folders and their permissions, disk, memory, GPU, and a plausible clock.
 
-Pure, apart from `check_folders`, which looks at folders, and `free_bytes`.
+Pure, apart from `check_folders`, which reads folders, and `free_bytes`.
 """
 
 import os
@@ -22,7 +22,7 @@ FIX = "training_health check --fix"
 
 
 def check_folders(layout: Layout, *, uid: int) -> list[CheckResult]:
-    """Look whether every folder is there, is ours, and is closed to others.
+    """Check that every folder exists, is ours, and is closed to others.
 
     Args:
         uid: the user who runs the daemon.
@@ -39,9 +39,9 @@ def check_folders(layout: Layout, *, uid: int) -> list[CheckResult]:
     ]
     if layout.base.stat().st_mode & stat.S_IWOTH:
         base = printable(str(layout.base))
-        message = f"{base} can be written by everybody, so anybody may replace what is in it"
+        message = f"{base} can be written by everybody, so anyone can replace its contents"
         findings.append(problem("folders", message, f"chmod o-w {base}"))
-    return findings or [ok("folders", f"all {len(folders)} are there and closed to other users")]
+    return findings or [ok("folders", f"all {len(folders)} exist and are closed to other users")]
 
 
 class _Defect(NamedTuple):
@@ -55,11 +55,13 @@ def _defects(folder: Path, uid: int) -> Iterator[_Defect]:
     try:
         found = folder.stat()
     except FileNotFoundError:
-        advice = "remove the link; the daemon makes a folder" if is_link else f"create what is missing: {FIX}"
+        advice = (
+            "remove the link; the daemon creates the folder" if is_link else f"create what is missing: {FIX}"
+        )
         yield _Defect(Severity.PROBLEM, "missing", advice)
         return
     if not stat.S_ISDIR(found.st_mode):
-        yield _Defect(Severity.PROBLEM, "not a folder", "move it away; the daemon makes a folder")
+        yield _Defect(Severity.PROBLEM, "not a folder", "move it away; the daemon creates the folder")
         return
     if found.st_uid != uid:
         advice = "run everything as one user, or give them to this one with chown -R"
@@ -70,12 +72,14 @@ def _defects(folder: Path, uid: int) -> Iterator[_Defect]:
         yield _Defect(
             Severity.PROBLEM if is_writable else Severity.WARNING,
             f"mode {mode:04o} lets others {'write' if is_writable else 'read'}; expected {PRIVATE_MODE:04o}",
-            f"chmod {PRIVATE_MODE:04o}, which is not done for a link" if is_link else f"close them: {FIX}",
+            f"chmod {PRIVATE_MODE:04o}, which --fix does not do for a link"
+            if is_link
+            else f"close them: {FIX}",
         )
 
 
 def check_disk(free: Mapping[str, int], *, min_free_bytes: int, checkpoint_bytes: int) -> list[CheckResult]:
-    """Look whether there is room for the next checkpoint, and for everything else.
+    """Check that there is room for the next checkpoint, and for everything else.
 
     Args:
         free: folder -> free bytes for users.
@@ -89,7 +93,7 @@ def check_disk(free: Mapping[str, int], *, min_free_bytes: int, checkpoint_bytes
         message = f"{folder}/ has {size_text(free_bytes)} free"
         if free_bytes < needed:
             message += f"; expected {size_text(needed)} ({why})"
-            findings.append(problem("disk", message, "free some space; training then goes on by itself"))
+            findings.append(problem("disk", message, "free some space; training then continues on its own"))
         else:
             findings.append(ok("disk", message))
     return findings
@@ -108,7 +112,7 @@ def check_memory(available_bytes: int, *, checkpoint_bytes: int, worker_runs: bo
     if available_bytes >= needed:
         return ok("memory", message)
     reason = f"; expected {size_text(needed)}" + ("" if worker_runs else " to load the model")
-    return warning("memory", message + reason, "end other programs, or train on a machine with more memory")
+    return warning("memory", message + reason, "stop other programs, or train on a machine with more memory")
 
 
 def check_gpu(gpus: Sequence[Gpu], *, wanted: str, trained_on: str | None) -> CheckResult:
@@ -126,14 +130,14 @@ def check_gpu(gpus: Sequence[Gpu], *, wanted: str, trained_on: str | None) -> Ch
         return ok("gpu", used)
     if wanted == "cuda":
         advice = 'check nvidia-smi and the driver, or set training.device to "auto"'
-        return problem("gpu", 'none is found, but training.device is "cuda"', advice)
+        return problem("gpu", 'none found, but training.device is "cuda"', advice)
     if wanted == "auto" and trained_on and trained_on.startswith("cuda"):
         return problem(
             "gpu",
-            "none is found, but the newest checkpoint was trained on one, so the daemon will not go on",
+            "none found, but the newest checkpoint was trained on one, so the daemon will not continue",
             'check nvidia-smi and the driver, or set training.device to "cpu"',
         )
-    return ok("gpu", "none is needed; the CPU computes")
+    return ok("gpu", "none needed; training runs on the CPU")
 
 
 def check_clock(moments: Mapping[str, str], *, now: float) -> CheckResult:
@@ -154,4 +158,4 @@ def check_clock(moments: Mapping[str, str], *, now: float) -> CheckResult:
                 f"{what} was written {ahead_s:.0f} s in the future ({printable(at)})",
                 "set the clock (timedatectl); nothing is lost, because order never depends on it",
             )
-    return ok("clock", "nothing was written in the future")
+    return ok("clock", "no time stamp is in the future")

@@ -1,4 +1,4 @@
-"""Daemon, worker and control files: who runs, who only seems to, and who is not obeyed.
+"""Daemon, worker and control files: which run, which only seem to, and which are not obeyed.
 
 Pure, apart from the two functions at the end.
 """
@@ -23,24 +23,24 @@ def check_daemon(status: Status, *, lock_is_held: bool) -> CheckResult:
     pid, age = status.fields.get("daemon_pid"), f"{status.age_s:.0f} s"
     match lock_is_held, status.life:
         case True, "running":
-            return _running(status, f"it runs (pid {pid}), last heartbeat {age} ago")
+            return _running(status, f"running (pid {pid}), last heartbeat {age} ago")
         case True, "silent":
             return problem(
                 "daemon",
-                f"process {pid} has given no heartbeat for {age}; expected one every few seconds",
+                f"process {pid} has sent no heartbeat for {age}; expected one every few seconds",
                 f"read logs/daemon.log; if it does not recover: kill -9 {pid}, then training_daemon",
             )
         case True, _:
             return warning(
                 "daemon",
-                "a process holds status/daemon.lock, but the status file does not say that it runs",
-                "a daemon that is just starting looks like this; look again in a minute",
+                "a process holds status/daemon.lock, but the status file does not show it as running",
+                "a daemon that is just starting looks like this; check again in a minute",
             )
         case False, "running" | "silent" | "dead":
             return problem(
                 "daemon",
-                f"it ended without saying so: process {pid} does not hold status/daemon.lock any more",
-                "start it with training_daemon; it goes on at the newest checkpoint",
+                f"it ended without a trace: process {pid} no longer holds status/daemon.lock",
+                "start it with training_daemon; it continues from the newest checkpoint",
             )
     return ok("daemon", f"it is {status.life_text()}")
 
@@ -52,7 +52,7 @@ def _running(status: Status, message: str) -> CheckResult:
     return problem(
         "daemon",
         f"{message}, but it is blocked: {reason}",
-        "remove the cause; it tries again by itself, and at once on training_controller resume",
+        "remove the cause; it tries again on its own, and immediately on training_controller resume",
     )
 
 
@@ -72,18 +72,18 @@ def check_worker(
         who = f"process {', '.join(map(str, without_daemon))}" if without_daemon else "some process"
         return warning(
             "worker",
-            f"{who} is a worker without a daemon; it saves what it has trained and leaves within two minutes",
-            "look again after that; end it with kill only if it is still there",
+            f"{who} is a worker without a daemon; it saves and exits within two minutes",
+            "check again after that; kill it only if it is still there",
         )
     if not daemon_runs or pid is None:
-        return ok("worker", "none runs; one is started when there is something to train")
+        return ok("worker", "none is running; one starts when there is something to train")
     if not is_alive:
         return warning(
             "worker",
             f"process {pid} is gone",
-            "the daemon starts another by itself; training_health crashes shows what ended earlier ones",
+            "the daemon starts another one; training_health crashes shows what crashed earlier ones",
         )
-    return ok("worker", f"process {pid} runs: {printable(str(status.fields.get('worker_section')))}")
+    return ok("worker", f"process {pid} is running: {printable(str(status.fields.get('worker_section')))}")
 
 
 def check_control(
@@ -100,17 +100,18 @@ def check_control(
         age_s = now - request.written_at
         if not daemon_runs:
             what = "will be obeyed" if request.is_lasting else "will be answered as too old"
-            advice = f"start training_daemon, or take it back: rm {place}"
+            advice = f"start training_daemon, or withdraw it: rm {place}"
             findings.append(warning("control", f"{place} {what} when a daemon starts", advice))
         elif age_s > OBEYED_WITHIN_S:
             findings.append(
                 problem(
                     "control",
-                    f"{place} was not obeyed for {age_s:.0f} s; expected at most {OBEYED_WITHIN_S:.0f} s",
-                    f"read logs/daemon.log; take it back with: rm {place}",
+                    f"{place} has not been obeyed for {age_s:.0f} s; expected at most "
+                    f"{OBEYED_WITHIN_S:.0f} s",
+                    f"read logs/daemon.log; withdraw it with: rm {place}",
                 )
             )
-    return findings or [ok("control", "no control file waits to be obeyed")]
+    return findings or [ok("control", "no control file is pending")]
 
 
 def is_held(lock_file: Path) -> bool:

@@ -20,9 +20,9 @@ def check_processing(folder: Path, *, daemon_runs: bool) -> CheckResult:
         return ok("processing", "no file has been started")
     shown = printable(names[0]) + (f" and {len(names) - 1} more" if len(names) > 1 else "")
     if daemon_runs:
-        return ok("processing", f"{shown}: in the hands of the daemon")
+        return ok("processing", f"{shown}: being handled by the daemon")
     advice = "training_health verify shows at which row"
-    return ok("processing", f"{shown}: goes on when a daemon starts, where the checkpoint ends; {advice}")
+    return ok("processing", f"{shown}: continues when a daemon starts, where the checkpoint ends; {advice}")
 
 
 def check_failed(folder: Path) -> CheckResult:
@@ -31,12 +31,12 @@ def check_failed(folder: Path) -> CheckResult:
     if not names:
         return ok("failed", "no file has failed")
     shown = printable(names[0]) + (f" and {len(names) - 1} more" if len(names) > 1 else "")
-    advice = "training_queue list --failed shows why; correct it, then: training_queue retry NAME"
+    advice = "training_queue list --failed shows why; fix the cause, then: training_queue retry NAME"
     return warning("failed", f"{shown} could not be trained", advice)
 
 
 def check_inbox(inbox: Path, *, daemon_runs: bool, now: float) -> list[CheckResult]:
-    """Look for files that should have been taken in long ago.
+    """Look for files that should have been accepted long ago.
 
     Args:
         now: Unix seconds.
@@ -44,12 +44,12 @@ def check_inbox(inbox: Path, *, daemon_runs: bool, now: float) -> list[CheckResu
     unreadable: list[Path] = []
     late = [path for path in find_files(inbox, on_unreadable=unreadable.append) if _is_late(path, now)]
     findings = [
-        warning("inbox", f"{_shown(path, inbox)}/ cannot be read", "give its owner's rights to the daemon")
+        warning("inbox", f"{_shown(path, inbox)}/ cannot be read", "give the daemon's user access to it")
         for path in unreadable
     ]
     if late:
         findings.append(_late(late, inbox, daemon_runs=daemon_runs))
-    return findings or [ok("inbox", "no file waits there for longer than a day")]
+    return findings or [ok("inbox", "no file has been waiting there for more than a day")]
 
 
 def _is_late(path: Path, now: float) -> bool:
@@ -63,12 +63,12 @@ def _is_late(path: Path, now: float) -> bool:
 def _late(late: Sequence[Path], inbox: Path, *, daemon_runs: bool) -> CheckResult:
     more = f" and {len(late) - 1} more" if len(late) > 1 else ""
     advice = (
-        "expected names that end in .jsonl, and no program that still writes; training_controller status "
+        "expected names that end in .jsonl, and no program still writing to them; training_controller status "
         "shows alerts"
         if daemon_runs
         else "start training_daemon"
     )
-    return warning("inbox", f"{_shown(late[0], inbox)}{more}: not taken in for more than a day", advice)
+    return warning("inbox", f"{_shown(late[0], inbox)}{more}: not accepted for more than a day", advice)
 
 
 def _shown(path: Path, inbox: Path) -> str:
@@ -84,4 +84,4 @@ def check_ledger(ledger_file: Path) -> tuple[CheckResult, str | None]:
     except UnreadableLedger as error:
         advice = "the next start quarantines a damaged one; it needs only folders and checkpoints"
         return problem("ledger", printable(str(error)).partition("; ")[0], advice), None
-    return ok("ledger", "it can be read from end to end"), moment
+    return ok("ledger", "readable from end to end"), moment

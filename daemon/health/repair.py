@@ -1,4 +1,4 @@
-"""The harmless repairs: folders as they should be, and left-overs of dead processes removed. Nothing else."""
+"""The harmless repairs: folders as they should be, and leftovers of dead processes removed. Nothing else."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -43,7 +43,7 @@ def _clear(layout: Layout) -> list[str]:
                 for path in find_leftovers(layout, daemon_runs=False, worker_runs=False)
             ]
     except Timeout:
-        return ["left-overs stay where they are, because a daemon or a worker runs"]
+        return ["leftovers were not removed, because a daemon or a worker is running"]
 
 
 def _clear_one(path: Path, base: Path) -> str:

@@ -27,7 +27,8 @@ def check_checkpoints(reviewed: Sequence[Reviewed], corrupt: Sequence[str]) -> l
             count = sum(isinstance(item, Whole) for item in reviewed)
             size = size_text(manifest.total_bytes)
             message = (
-                f"{count} look whole; the newest is {printable(path.name)} ({size}); verify reads them all"
+                f"{count} appear complete; the newest is {printable(path.name)} ({size}); training_health "
+                "verify reads them all"
             )
             findings.append(ok("checkpoints", message))
         case None:
@@ -38,7 +39,7 @@ def check_checkpoints(reviewed: Sequence[Reviewed], corrupt: Sequence[str]) -> l
         warning(
             "checkpoints",
             f"{printable(name)} was quarantined as damaged and takes up space",
-            f"check the disk; when nobody needs it: rm -r models/checkpoints/{printable(name)}",
+            f"check the disk; when you no longer need it: rm -r models/checkpoints/{printable(name)}",
         )
         for name in corrupt
     ]

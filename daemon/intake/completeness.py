@@ -1,4 +1,4 @@
-"""When is a dropped file complete? Pure: what was seen of a file comes in, a verdict goes out.
+"""Decide when a dropped file is complete. Pure: probes of a file come in, a verdict goes out.
 
 Nobody can know for certain that a writer is done. What is known: a file that was renamed into place is
 complete; a file that somebody has open for writing is not; a file that stays unchanged for a while
@@ -57,7 +57,7 @@ def judge(
     if seen.kind != "file":
         return Refuse(f"it is a {seen.kind}; expected a regular file, so copy the content instead")
     if not seen.is_readable:
-        return Refuse("the daemon may not read it; give it read permission and drop it again")
+        return Refuse("the daemon is not allowed to read it; give it read permission and drop it again")
     is_unchanged = candidate.identity == seen.identity
     since = candidate.since if is_unchanged else now
     again = Candidate(identity=seen.identity, since=since, renamed_in=candidate.renamed_in)

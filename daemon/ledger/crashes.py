@@ -1,4 +1,4 @@
-"""What has ended workers so far, by kind, and what to do about each kind."""
+"""What has crashed workers so far, by kind, and what to do about each kind."""
 
 import sqlite3
 from collections.abc import Iterable
@@ -12,21 +12,21 @@ from trainer.protocol.text import printable
 MESSAGE_CHARACTERS = 500
 SMALLER = "lower training.micro_batch_tokens, which does not change the result"
 ADVICE = {
-    FaultKind.OUT_OF_MEMORY: f"The machine's memory ran out: {SMALLER}, or end other programs.",
+    FaultKind.OUT_OF_MEMORY: f"The machine's memory ran out: {SMALLER}, or stop other programs.",
     FaultKind.GPU_OUT_OF_MEMORY: f"The GPU's memory ran out: {SMALLER}, or train with lora.",
     FaultKind.NAN: "Loss or gradients were not finite numbers: lower training.learning_rate, and inspect the "
     "rows of the steps that were left out.",
-    FaultKind.HANG: "The worker stood still: check the driver (dmesg, nvidia-smi) and the disk; if it was "
+    FaultKind.HANG: "The worker hung: check the driver (dmesg, nvidia-smi) and the disk; if it was "
     "only slow, raise daemon.hang_after_s.",
-    FaultKind.CRASH: "Read logs/worker.log and logs/worker.stderr; dmesg shows if the system killed it.",
+    FaultKind.CRASH: "Read logs/worker.log and logs/worker.stderr; dmesg shows whether the system killed it.",
     FaultKind.ENVIRONMENT: "Something outside was missing, such as the model, the disk or the GPU: see the "
-    "message. Training goes on by itself once it is back.",
-    FaultKind.BAD_CONFIG: "Correct config.json as the message says; training then goes on by itself.",
+    "message. Training continues on its own once it is back.",
+    FaultKind.BAD_CONFIG: "Correct config.json as the message says; training then continues on its own.",
     FaultKind.BAD_DATA: "Correct the file as the message says, then: training_queue retry NAME.",
-    FaultKind.REQUEST: "Somebody asked for it; nothing has to be done.",
+    FaultKind.REQUEST: "It was requested; nothing has to be done.",
 }
 TABLES = ("crashes", "deaths")  # the second in ledgers of earlier releases
-UNKNOWN = "Another release noted this; its documentation explains it."
+UNKNOWN = "Another release recorded this; its documentation explains it."
 
 
 @dataclass(frozen=True, kw_only=True)

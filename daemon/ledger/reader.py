@@ -62,7 +62,7 @@ def open_read_only(path: Path) -> Iterator[sqlite3.Connection]:
             database.close()
     except (sqlite3.Error, ValueError, TypeError, KeyError, IndexError) as error:
         raise UnreadableLedger(
-            f"{path}: {error}; expected a daemon's ledger; the next start quarantines a damaged one"
+            f"{path}: {error}; expected a ledger; the next start quarantines a damaged one"
         ) from error
 
 

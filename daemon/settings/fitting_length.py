@@ -42,10 +42,10 @@ def propose(lengths: TokenLengths, *, current: int, model_limit: int | None) -> 
     fitting = math.ceil(lengths.p99 / ROUNDED_TO) * ROUNDED_TO
     reason = f"99 of 100 rows have at most {lengths.p99:,} tokens"
     if model_limit is None:
-        reason += "; how many the model can take is not known here"
+        reason += "; how many the model accepts is not known here"
     elif fitting > model_limit:
         fitting = model_limit
-        reason += f", but the model takes {model_limit:,} at most"
+        reason += f", but the model accepts at most {model_limit:,}"
     return Proposal(length=fitting, reason=reason) if lengths.p99 > current < fitting else None
 
 
@@ -74,7 +74,7 @@ def refuse_locked(layout: Layout, length: int) -> None:
     locked = newest.manifest.locked.get(SETTING) if newest else None
     if newest and locked not in (None, length):
         raise CannotAdjust(
-            f"{SETTING} is locked at {locked} by {printable(newest.path.name)}; to change it nevertheless, "
+            f"{SETTING} is locked at {locked} by {printable(newest.path.name)}; to change it anyway, "
             f"set it to {length} in config.json and allow it: training_health unlock {SETTING}"
         )
 
@@ -89,7 +89,7 @@ def write_length(layout: Layout, effective: Effective, length: int) -> None:
     origin = effective.origins.get(SETTING, layout.config_file.name)
     if origin != layout.config_file.name:
         raise CannotAdjust(
-            f"{SETTING} comes from the {origin}, which overrules config.json; set it to {length} there"
+            f"{SETTING} comes from the {origin}, which overrides config.json; set it to {length} there"
         )
     path = layout.config_file.resolve()  # a link of one's own stays one
     content = path.read_bytes() if path.exists() else b""

@@ -54,7 +54,7 @@ class LiveSettings:
             self.current = load_settings(self._config_file, overrides=self._overrides).settings
             self.problem = None
         except BadConfig as error:
-            self.problem = f"{error}; the settings before stay in force"
+            self.problem = f"{error}; the previous settings stay in force"
         return True
 
     def _read_signature(self) -> tuple[int, int, int] | None:

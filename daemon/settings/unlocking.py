@@ -25,7 +25,7 @@ def find_change(layout: Layout, setting: str) -> tuple[Any, Any]:
     newest = newest_whole(review_sizes(layout.models))
     if newest is None:
         raise CannotUnlock(
-            f"{layout.models}: there is no whole checkpoint, so nothing is locked; set it in config.json"
+            f"{layout.models}: there is no complete checkpoint, so nothing is locked; set it in config.json"
         )
     locked = newest.manifest.locked
     if setting not in locked:

@@ -114,7 +114,7 @@ class WorkerProcess:
             self._is_connected = False
             words = printable(str(error), limit=500)
             # What else it meant to say is lost, so there is no going on with it
-            self._kill(f"the worker said something that is not understood, so it was killed: {words}")
+            self._kill(f"the worker sent something that cannot be understood, so it was killed: {words}")
 
     def _hear(self, events: list[Event]) -> None:
         self._unheard += events
@@ -122,14 +122,14 @@ class WorkerProcess:
             self._watch.hear(event, self._clock())
             if isinstance(event, Faulted | Leaving):
                 self._last_word = event
-                self._expect_end("said its last word", FAREWELL_S)
+                self._expect_end("sent its last message", FAREWELL_S)
 
     # ---- ending
 
     def dismiss_by(self, deadline: float) -> None:
-        """Let it go on until `deadline` (monotonic seconds); after that it is ended by force."""
+        """Let it run until `deadline` (monotonic seconds); after that it is ended by force."""
         grace_s = deadline - self._clock()
-        why = f"had not left {grace_s:.0f} s after it was asked to"
+        why = f"had not exited {grace_s:.0f} s after it was asked to"
         self._plan(deadline, SIGKILL, why, spares_a_save=True)
 
     def ended(self) -> Verdict | None:
@@ -150,7 +150,7 @@ class WorkerProcess:
     def kill(self) -> None:
         """End it and everything it started, now."""
         self._was_given_up = True
-        self._kill("the worker was killed because the daemon does not wait for it any longer")
+        self._kill("the worker was killed because the daemon no longer waits for it")
         self._process.wait(KILL_WAIT_S)
 
     def _supervise(self, now: float) -> None:
@@ -170,7 +170,7 @@ class WorkerProcess:
             self._watch.see(self._process.signs(), now)
         self._hang = self._watch.hang(now)
         if self._hang:
-            logger.error("the worker hangs: %s; it is ended", self._hang)
+            logger.error("the worker hangs: %s; it is stopped", self._hang)
             self._plan(now, SIGUSR1, "hung")  # it writes the stacks of its threads
             self._plan(now + STACKS_S, SIGTERM, "hung")
             self._plan(now + STACKS_S + SAVE_S, SIGKILL, "hung")

@@ -96,7 +96,7 @@ def test_nothing_is_trained_while_paused_and_everything_after_a_resume(rig, brin
 
     rig.until_in(Outcome.COMPLETED, "a.jsonl", "b.jsonl")
     assert trained_meanwhile == []
-    assert_noted(rig, "resume", "training goes on")
+    assert_noted(rig, "resume", "training continues")
 
 
 def test_a_held_file_goes_on_where_it_was_held(rig, bring_to):

@@ -72,7 +72,8 @@ def test_a_folder_that_may_not_be_written_is_in_the_way(layout, monkeypatch):
 
     user = os.geteuid()
     assert found == (
-        f"{layout.processing}: has mode 0500; expected user {user} to read and write there; change that"
+        f"{layout.processing}: has mode 0500; expected user {user} to have read and write access; change "
+        "the mode or the owner"
     )
 
 

@@ -37,7 +37,7 @@ def test_a_walk_through_everything_a_user_does(daemon_as_users_have_it):
     daemon.wait_for("three waiting files", lambda s: (s["queue"]["high"], s["queue"]["low"]) == (2, 1))
     assert daemon.status()["current_step"] == held["current_step"], "nothing is trained during a pause"
 
-    assert daemon.command("training_controller", "resume") == "training goes on\n"
+    assert daemon.command("training_controller", "resume") == "training continues\n"
     daemon.wait_for("the unwanted file", lambda s: s["current_file"] == "unwanted.jsonl" and s["file_step"])
     assert daemon.command("training_controller", "skip", "--wait", "200").startswith("skipped")
     assert daemon.files_in("skipped") == ["unwanted.jsonl"]

@@ -1,4 +1,4 @@
-"""config.json is damaged in any way while the daemon runs: the settings before stay in force."""
+"""config.json is damaged in any way while the daemon runs: the previous settings stay in force."""
 
 import json
 import os
@@ -19,7 +19,7 @@ def path(tmp_path):
 
 def assert_before_is_in_force(live):
     assert live.reload_if_changed()
-    assert "the settings before stay in force" in live.problem
+    assert "the previous settings stay in force" in live.problem
     assert (live.current.training.epochs, live.current.training.seed) == (2, 7)
 
 

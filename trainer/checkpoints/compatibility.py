@@ -31,7 +31,7 @@ def unlocked_settings(manifest: Manifest, settings: Settings, models: Path) -> t
 
 
 def refuse_other_base(manifest: Manifest, found: str) -> None:
-    """Make sure that an adapter goes on beside the very base model it was trained beside.
+    """Make sure that an adapter continues beside the very base model it was trained beside.
 
     Raises:
         UnusableModel: the base model's files have changed.
@@ -53,5 +53,5 @@ def refuse_missing_gpu(manifest: Manifest, device: str) -> None:
     if manifest.device == "cuda" and device == "auto" and not torch.cuda.is_available():
         raise MissingDevice(
             "the model was trained on a GPU, but none can be used now; check nvidia-smi, or set "
-            'training.device to "cpu" to go on without'
+            'training.device to "cpu" to continue without one'
         )

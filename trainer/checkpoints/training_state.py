@@ -105,8 +105,8 @@ def refuse_broken(trainer: FeedingTrainer) -> None:
         return
     broken = next(name for name, tensor in tensors if not torch.isfinite(tensor).all())
     raise BrokenModel(
-        f"{broken} holds numbers that are not finite, so nothing was saved and the checkpoint "
-        "before stays the newest; lower training.learning_rate, and check the newest rows"
+        f"{broken} holds numbers that are not finite, so nothing was saved and the previous "
+        "checkpoint stays the newest; lower training.learning_rate, and check the newest rows"
     )
 
 

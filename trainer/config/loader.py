@@ -108,7 +108,7 @@ def _unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     content: dict[str, Any] = {}
     for key, value in pairs:
         if key in content:
-            raise ValueError(f'key "{printable(key)}" stands twice')
+            raise ValueError(f'key "{printable(key)}" appears twice')
         content[key] = value
     return content
 
@@ -159,7 +159,7 @@ def _refuse_section(section: str, place: str) -> None:
         return
     owners = [name for name, kind in sections().items() if section in kind.model_fields]
     if owners:
-        raise BadConfig(f'{place}: "{section}" stands at the top; it belongs in "{owners[0]}"')
+        raise BadConfig(f'{place}: "{section}" is at the top level; it belongs in "{owners[0]}"')
     raise BadConfig(f'{place}: unknown section "{printable(section)}"' + _nearest(section, known))
 
 

@@ -76,7 +76,7 @@ def read_question_rows(path: Path, setting: str, data: DataSettings, *, max_rows
     Raises:
         BadConfig: there is no such file, or it holds a row that is no question.
     """
-    expected = "expected rows like those trained, which end with the answer of the assistant"
+    expected = "expected rows like those trained, which end with the assistant's answer"
     try:
         num_rows = sum(1 for _ in _lines_of(path, data))
         if not num_rows:

@@ -1,4 +1,4 @@
-"""Decide when to evaluate and what it may cost, and report what came of it.
+"""Decide when to evaluate and what it may cost, and report the results.
 
 How long something takes differs from run to run, so what is measured, and at which steps, must never change
 what is trained.
@@ -120,7 +120,7 @@ class EvaluationSchedule:
             except (RuntimeError, MemoryError) as error:
                 if not is_out_of_memory(error):
                     raise
-                left_out = f"memory was too small for {kind}; training goes on without"
+                left_out = f"memory was too small for {kind}; training continues without it"
         if left_out:
             self._engine.evaluator.free_memory()  # out here, where the exception no longer holds the tensors
         seconds = self._clock() - started

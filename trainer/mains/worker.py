@@ -3,7 +3,7 @@
     python -m trainer.mains.worker --base-dir DIR --channel-fd N
     python -m trainer.mains.worker --base-dir DIR --connect HOST:PORT
 
-It exits 0 when it was to leave and everything is saved, 1 after it has reported why it cannot go on.
+It exits 0 when it was to leave and everything is saved, 1 after it has reported why it cannot continue.
 When the daemon goes away it saves at the next step boundary and leaves by itself, with CONNECTION_LOST.
 """
 
@@ -63,7 +63,7 @@ class DaemonLink:
         self._channel = channel
         self._commands: queue.SimpleQueue[Command] = queue.SimpleQueue()
         self._sending = threading.Lock()
-        self._reason_to_leave = "told to"
+        self._reason_to_leave = "on request"
         self.is_leaving = False
         """Somebody has said shut down, whether or not it has been read yet."""
         self.is_lost = False
@@ -120,7 +120,7 @@ class DaemonLink:
         try:
             self._channel.send(event)
         except ChannelClosed:
-            logger.debug("nobody hears of %s", event.kind)
+            logger.debug("nobody receives %s", event.kind)
 
     def _listen(self) -> None:
         try:
@@ -132,7 +132,7 @@ class DaemonLink:
             self.is_lost = True
             self.leave("the daemon is gone")
         except ValueError as error:  # of another release, perhaps; deaf, it would train on for ever
-            self.leave(f"the daemon said something that cannot be understood: {error}")
+            self.leave(f"the daemon sent something that cannot be understood: {error}")
         self._leave_in_time()
 
     def _leave_in_time(self) -> None:
@@ -146,7 +146,7 @@ class DaemonLink:
 
 def main() -> int:
     """Run until it is to leave; return the exit code."""
-    parser = argparse.ArgumentParser(description="Train what the daemon says. Started by the daemon only.")
+    parser = argparse.ArgumentParser(description="Train what the daemon orders. Started by the daemon only.")
     parser.add_argument("--base-dir", type=Path, required=True)
     add_connection_options(parser)
     arguments = parser.parse_args()
@@ -176,10 +176,10 @@ def main() -> int:
     except Exception as error:
         fault = describe(error, link.job_id)
         is_unexpected = fault.fault is FaultKind.CRASH
-        logger.error("cannot go on: %s", error, exc_info=is_unexpected, extra={"job_id": link.job_id})
+        logger.error("cannot continue: %s", error, exc_info=is_unexpected, extra={"job_id": link.job_id})
         link.tell(fault)
         return 1
-    logger.info("left: %s", link.reason_to_leave)
+    logger.info("exited: %s", link.reason_to_leave)
     return link.take_leave()
 
 

@@ -1,4 +1,4 @@
-"""Fetch a base model from the Hugging Face hub, saying how far it has come."""
+"""Download a base model from the Hugging Face hub, reporting the progress."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -27,7 +27,7 @@ def download(name: str, tell: Callable[[str], None]) -> Path:
         return Path(snapshot_download(name, allow_patterns=PATTERNS, tqdm_class=_telling_bar(tell)))
     except (OSError, HTTPError, ValueError) as error:
         raise ModelUnavailable(
-            f'model.base_model is "{name}", which is no folder here and cannot be downloaded: '
+            f'model.base_model is "{name}", which is not a folder here and cannot be downloaded: '
             f"{first_line(error)}"
         ) from error
 

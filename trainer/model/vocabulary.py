@@ -83,6 +83,6 @@ def refuse_missing_tokens(tokenizer: Any, profile: DataProfile) -> None:
     if missing := [token for token in tokens if tokenizer.convert_tokens_to_ids(token) in unknown]:
         raise BadConfig(
             f"the profile {profile.name} has the tokens {', '.join(missing)}, but the vocabulary grows only "
-            "before the first checkpoint, and has grown without them; take a profile without them, or use "
+            "before the first checkpoint, and has grown without them; use a profile without them, or use "
             "another working directory (--base-dir)"
         )

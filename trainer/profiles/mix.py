@@ -78,19 +78,21 @@ class MixProfile(DataProfile):
 
 
 def _shares(value: Any) -> dict[str, float]:
-    expected = f"expected names and shares that are together 1, such as {EXAMPLE}"
+    expected = f"expected names and shares that add up to 1, such as {EXAMPLE}"
     if not isinstance(value, dict) or not value:
         raise BadProfileOption(f"profile.options.shares is {value!r}; {expected}; set it")
     for name, share in value.items():
         if isinstance(share, bool) or not isinstance(share, int | float) or not 0 < share <= 1:
             raise BadProfileOption(
-                f"profile.options.shares.{name} is {share!r}; expected a number over 0, and 1 at most; "
+                f"profile.options.shares.{name} is {share!r}; expected a number above 0, and at most 1; "
                 "change it, or remove the name"
             )
     if "mix" in value:
-        raise BadProfileOption("profile.options.shares has mix itself; expected other profiles; remove it")
+        raise BadProfileOption(
+            "profile.options.shares contains mix itself; expected other profiles; remove it"
+        )
     if not math.isclose(total := math.fsum(value.values()), 1.0, abs_tol=1e-9):
-        raise BadProfileOption(f"profile.options.shares are together {total:g}; {expected}; change them")
+        raise BadProfileOption(f"profile.options.shares add up to {total:g}; {expected}; change them")
     return value
 
 

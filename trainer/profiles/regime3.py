@@ -101,7 +101,7 @@ class Regime3Profile(DataProfile):
         if content.count(START) > 1 or content.count(END) > 1:
             return f"several answers are marked; expected one {START} and one {END}"
         if START in content and content.find(END) in range(content.find(START)):
-            return f"{END} stands before {START}; expected it behind"
+            return f"{END} comes before {START}; expected it after"
         try:
             canonical(self._answer(content))
         except MalformedExpression as error:

@@ -1,4 +1,4 @@
-"""Published checkpoints as anybody may read them. Changes nothing, and knows no torch.
+"""Published checkpoints as any process may read them. Changes nothing, and knows no torch.
 
 models/checkpoints/step-N/      published and immutable
 models/checkpoints/step-N.pin   keeps it for ever; see `trainer.protocol.pins`
@@ -86,7 +86,7 @@ def verify(path: Path) -> Manifest:
         if (size := file.stat().st_size) != entry.bytes:
             raise DamagedCheckpoint(f"{name} has {size} bytes instead of {entry.bytes}")
         if file_sha256(file) != entry.sha256:
-            raise DamagedCheckpoint(f"{name} has another SHA-256 than when it was written")
+            raise DamagedCheckpoint(f"{name} has a different SHA-256 than when it was written")
     return manifest
 
 
@@ -102,7 +102,7 @@ def read_manifest(path: Path) -> Manifest:
     except (FileNotFoundError, UnreadableFile) as error:  # not every OSError: the disk may be at fault
         raise DamagedCheckpoint(f"{MANIFEST_NAME} cannot be read: {error}") from error
     if not isinstance(content, dict) or content.pop(CHECKSUM, None) != checksum(content):
-        raise DamagedCheckpoint(f"{MANIFEST_NAME} has another content than when it was written")
+        raise DamagedCheckpoint(f"{MANIFEST_NAME} has different content than when it was written")
     # Before the other fields are read: another format may have other ones
     if (found := content.get("format")) not in READABLE_FORMATS:
         expected = " or ".join(map(str, READABLE_FORMATS))

@@ -69,7 +69,7 @@ class Origin(BaseModel):
     locked: dict[str, Any] = {}
     """Settings that cannot change any more, by their names, with their values."""
     unlocked: tuple[Unlocked, ...] = ()
-    """Those that were changed nevertheless, oldest first."""
+    """Those that were changed anyway, oldest first."""
     base_sha256: str | None = None
     """Fingerprint of the base model's files."""
     device: str = "cpu"

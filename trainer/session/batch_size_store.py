@@ -1,4 +1,4 @@
-"""Keep in `models/fit.json` how many tokens at once were found to be best. Knows no torch.
+"""Keep in `models/fit.json` how many tokens at once were measured to be best. Knows no torch.
 
 A number belongs to one combination of model, machine and settings (its key). Where training has run out of
 memory since, the smaller number stands beside it with the step from which it holds. So the number in force
@@ -129,7 +129,9 @@ class BatchSizeFile:
         try:
             write_json(self._file, content, durable=True)  # before a step depends on it
         except OSError as error:
-            raise OSError(f"{self._file} cannot be written: {error}; make room, or allow it") from error
+            raise OSError(
+                f"{self._file} cannot be written: {error}; free some space, or give write permission"
+            ) from error
         self._own = found
         return found
 
@@ -142,7 +144,7 @@ def _read(file: Path, tell: Callable[[str], None]) -> tuple[FoundBatchSize, ...]
     except (UnreadableFile, ValidationError):
         aside = move_durably(file, file.parent, name=f"{file.name}.damaged")
         tell(
-            f"{file} was damaged and is {aside.name} now; expected what was found about memory, which is "
-            "found again; steps that are trained a second time may be split otherwise"
+            f"{file} was damaged, so it is {aside.name} now; expected the batch sizes that fit, which are "
+            "measured again; steps that are trained a second time may be split differently"
         )
         return ()

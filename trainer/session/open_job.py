@@ -52,7 +52,7 @@ class OpenJob:
     """Rows `truncated`, `split`, `dropped` and `without_target` in this run, in the first of its epochs."""
     first_lines_without_target: list[int] = field(default_factory=list)
     warning: str | None = None
-    """What a person should know before it goes on."""
+    """What a person should know before it continues."""
 
     def bundles(self) -> Generator[StepBundle, None, None]:
         """Yield the steps that are still to be trained.
@@ -105,7 +105,8 @@ class OpenJob:
         more = [] if number == len(self.first_lines_without_target) else ["…"]
         lines = ", ".join([*map(str, self.first_lines_without_target), *more])
         return (
-            f"{self.job.name}: {number} rows were untrainable, having no supervised token: lines {lines}; "
+            f"{self.job.name}: {number} rows are untrainable, because they have no supervised token: "
+            f"lines {lines}; "
             f"expected a turn to train among the first {self.settings.data.max_length} tokens "
             "(data.max_length); check their roles and lengths"
         )

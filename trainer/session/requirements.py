@@ -35,7 +35,7 @@ def refuse_impossible(training: TrainingSettings) -> None:
     if training.precision == "fp16" and training.processes > 1:
         raise BadConfig(
             f'training.precision is "fp16", but training.processes is {training.processes}, each of which '
-            'would scale its loss in a way of its own; use "bf16" or "fp32", or one process'
+            'would scale its loss differently; use "bf16" or "fp32", or one process'
         )
     if training.tf32 and has_gpu and not is_torch_tf32_available():
         raise BadConfig(

@@ -270,7 +270,7 @@ class Session:
             raise NotFinite(str(error), opened.trained_here()) from error
 
     def _take_steps(self, opened: OpenJob) -> Generator[StepBundle, None, tuple[Outcome, str | None] | None]:
-        """Yield the job's steps; return how it ended, None when it is to go on another time."""
+        """Yield the job's steps; return how it ended, None when it is to continue another time."""
         bundles = opened.bundles()
         try:
             self._reporter.section = "training"
@@ -456,7 +456,9 @@ def why_not_saved(error: OSError) -> str:
     """Return for a person why everything waits."""
     if isinstance(error, NoRoom):
         return str(error)
-    return f"no checkpoint can be saved: {error}; expected to write to models/; it is tried again by itself"
+    return (
+        f"no checkpoint can be saved: {error}; expected to write to models/; it is tried again automatically"
+    )
 
 
 def step_seed(seed: int, global_step: int) -> int:

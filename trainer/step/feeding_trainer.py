@@ -1,4 +1,4 @@
-"""A Trainer that is fed optimizer steps by somebody else, for as long as they come.
+"""A Trainer that is fed optimizer steps from outside, for as long as they come.
 
 One `train()` call lasts a whole session, however many files it sees. What the stock class would do between
 steps (loaders, epochs, logging, saving) is done by the session that feeds it; what happens inside a step
@@ -155,7 +155,7 @@ class FeedingTrainer(Trainer):
         else:
             raise BadConfig(
                 f'training.activation_checkpointing is "{self._settings.activation_checkpointing}", but '
-                f'models of type "{self.model.config.model_type}" cannot compute activations again; use "off"'
+                f'models of type "{self.model.config.model_type}" cannot recompute activations; use "off"'
             )
 
     @property
@@ -288,7 +288,7 @@ class FeedingTrainer(Trainer):
         tokens, smaller = bundle.micro_batch_tokens, self._smaller_micro_batch(bundle)
         if smaller is None:
             self.checkpoint_activations(True)
-            self._tell("memory was too small for a single row; from now on activations are computed again")
+            self._tell("memory was too small for a single row; from now on activations are recomputed")
             return
         bundle.micro_batch_tokens = smaller
         self._tell(

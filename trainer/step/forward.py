@@ -1,4 +1,4 @@
-"""How micro-batches go through a model: by the fastest strategy that is shown to compute the same.
+"""How micro-batches go through a model: by the fastest strategy shown to compute the same result.
 
 Two things are saved where a model allows it: padding, by laying rows end to end, and the logits of positions
 where nothing is supervised, by calling decoder and head one after the other. Models differ (attention with
@@ -214,7 +214,7 @@ def _may_join(
     has_taken = inner.config._attn_implementation == attention.NAME
     may = has_taken and _agrees(lambda: joined.logits(examples), expected, ROUNDING[expected.dtype])
     if not may:
-        logger.info("rows of this model are padded: its attention cannot take them end to end")
+        logger.info("rows of this model are padded: its attention cannot process them end to end")
     inner.set_attn_implementation(before)
     return may
 

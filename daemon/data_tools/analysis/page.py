@@ -47,7 +47,7 @@ def page(name: str, analysis: Analysis, left_out: LeftOut) -> str:
         _lengths(analysis),
         "<h2>Characters of answers</h2>",
         _chart(analysis.answer_lengths),
-        "<h2>Messages a row</h2>",
+        "<h2>Messages per row</h2>",
         _chart({str(turns): rows for turns, rows in islice(analysis.turns.items(), TURNS_SHOWN)}),
         _duplicates(analysis.duplicates),
         _sampled(analysis.sampled),
@@ -80,7 +80,7 @@ def _lengths(analysis: Analysis) -> str:
 def _duplicates(duplicates: Duplicates) -> str:
     rows = [(f"{count:,}", f"{line:,}") for count, line in duplicates.largest_groups]
     table = _table(("times", "first on line"), rows) if rows else ""
-    return f"<h2>Duplicates</h2><p>{duplicates.extra_rows:,} rows say what an earlier one says.</p>{table}"
+    return f"<h2>Duplicates</h2><p>{duplicates.extra_rows:,} rows repeat an earlier one.</p>{table}"
 
 
 def _sampled(sampled: Sampled) -> str:

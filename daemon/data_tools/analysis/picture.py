@@ -33,7 +33,7 @@ def picture(name: str, analysis: Analysis) -> bytes:
     figure.suptitle(title, parse_math=False)
     answers, turns, languages, topics = figure.subplots(2, 2).flat
     _bars(answers, "Characters of answers", analysis.answer_lengths)
-    _bars(turns, "Messages a row", dict(islice(analysis.turns.items(), TURNS_SHOWN)))
+    _bars(turns, "Messages per row", dict(islice(analysis.turns.items(), TURNS_SHOWN)))
     _bars(languages, "Languages of rows (guessed)", analysis.sampled.languages)
     sizes = enumerate((topic.share for topic in analysis.sampled.topics), start=1)
     _bars(topics, "Share of each topic", dict(sizes))

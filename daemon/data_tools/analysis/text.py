@@ -45,7 +45,7 @@ def _format_lines(name: str, formats: Mapping[str, int]) -> Iterator[str]:
     """Say that training wants one format, and how to come to it, if there are several."""
     if len(formats) < 2:
         return
-    yield "  a file of several formats is refused as a whole; to make one of them:"
+    yield "  a file of several formats is refused as a whole; to convert it to one:"
     yield f"  training_data convert {shlex.quote(name)} OUT.jsonl --to {Format.MESSAGES}"
     if PLAIN_TEXT in formats:
         yield "  which leaves plain texts out: they have no turns, and need a file of their own"

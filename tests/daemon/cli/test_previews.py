@@ -44,7 +44,7 @@ def test_the_newest_answer_is_shown_with_the_one_before(layout):
         "prompt Who?",
         "step 300 she",
         "step 100 nobody",
-        "change the newer text since step 200",
+        "change changed at step 200",
         "metrics exact_match 1",
     ]
 
@@ -55,7 +55,7 @@ def test_an_answer_that_never_changed_says_so_and_one_that_was_cut_why(layout):
     shown = run(layout, "status", "--previews").stdout
 
     assert "she and (cut off, out of time)" in shown
-    assert "none since the first answer, at step 100" in shown
+    assert "unchanged since the first answer, at step 100" in shown
 
 
 def test_an_empty_answer_is_shown_as_one(layout):

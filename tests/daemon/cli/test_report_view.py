@@ -10,12 +10,15 @@ from tests.daemon.status.test_data_reports import finding, report_with
     "report, verdict",
     [
         (report_with("note"), "it can be trained"),
-        (report_with("warning"), "it can be trained; what is marked ! is worth a look"),
+        (report_with("warning"), "it can be trained; check what is marked !"),
         (
             report_with("block", file="a b.jsonl"),
-            "it is not trained, unless it is admitted: training_queue retry 'a b.jsonl' --admit",
+            "it would not be trained unless it is admitted: training_queue retry 'a b.jsonl' --admit",
         ),
-        (report_with("block", is_admitted=True), "it was admitted, so it is trained whatever is marked x"),
+        (
+            report_with("block", is_admitted=True),
+            "it was admitted, so it is trained despite what is marked x",
+        ),
     ],
 )
 def test_the_lines_end_with_what_follows_from_the_report(report, verdict):
@@ -25,7 +28,9 @@ def test_the_lines_end_with_what_follows_from_the_report(report, verdict):
 def test_a_file_that_was_never_dropped_has_to_be_before_it_can_be_admitted():
     verdict = report_lines(report_with("block"), is_in_queue=False)[-1]
 
-    assert verdict.endswith("drop it, and after it failed: training_queue retry a.jsonl --admit")
+    assert verdict.endswith(
+        "drop it into inbox/, and once it has failed: training_queue retry a.jsonl --admit"
+    )
 
 
 def test_of_what_is_not_even_taken_in_only_the_reason_is_shown_and_nobody_can_admit_it():
@@ -37,7 +42,7 @@ def test_of_what_is_not_even_taken_in_only_the_reason_is_shown_and_nobody_can_ad
         "",
         "x 3 of 4 rows are malformed",
         "",
-        "it is not taken in, and cannot be admitted; change what is marked x",
+        "it would be refused, and cannot be admitted; fix what is marked x",
     ]
 
 

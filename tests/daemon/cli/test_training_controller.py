@@ -248,7 +248,7 @@ def test_suites_and_what_was_not_measured_have_a_line_each(layout):
     lines = drawn(layout)
 
     assert line_of(before, "suites") is None
-    assert line_of(lines, "suites") == "suites        sums 75% right at step 1,200"
+    assert line_of(lines, "suites") == "suites        sums 75% correct at step 1,200"
     assert line_of(lines, "not measured") == "not measured  no time was left"
 
 

@@ -65,7 +65,7 @@ def test_a_format_has_the_name_that_the_queue_shows_too(layout, chat, tmp_path, 
 def test_an_unknown_format_is_named_with_those_there_are(layout, chat, tmp_path):
     result = run(layout, "convert", str(chat), str(tmp_path / "out.jsonl"), "--to", "nope")
 
-    assert '"nope" is no format; expected one of messages, sharegpt, alpaca, ' in result.stderr
+    assert '"nope" is not a format; expected one of messages, sharegpt, alpaca, ' in result.stderr
 
 
 def test_a_program_gets_the_losses_as_json(layout, tmp_path):
@@ -109,7 +109,7 @@ def test_a_side_without_rows_is_refused_and_nothing_is_written(layout, tmp_path)
 
     result = run(layout, "split", str(file), "--validation", "0.000001", "--into", str(tmp_path))
 
-    assert "none of 2 rows fell to validation" in str(result.exception)
+    assert "none of the 2 rows would go to validation" in str(result.exception)
     assert os.listdir(tmp_path) == ["chat.jsonl"]
 
 
@@ -118,7 +118,7 @@ def test_dedupe_counts_what_it_dropped(layout, tmp_path):
 
     result = run(layout, "dedupe", str(file), str(tmp_path / "once.jsonl"))
 
-    assert result.stdout == f"wrote 2 rows to {tmp_path / 'once.jsonl'}; 1 said the same\n"
+    assert result.stdout == f"wrote 2 rows to {tmp_path / 'once.jsonl'}; duplicates dropped: 1\n"
 
 
 def test_dedupe_drops_near_copies_only_if_asked(layout, tmp_path):
@@ -171,7 +171,7 @@ def test_a_file_without_a_good_row_writes_nothing(layout, tmp_path):
 
     result = run(layout, "dedupe", str(file), str(tmp_path / "out.jsonl"))
 
-    assert "no row is left to be written; chat.jsonl:1: found no keys" in str(result.exception)
+    assert "there are no rows to write; chat.jsonl:1: found no keys" in str(result.exception)
     assert os.listdir(tmp_path) == ["chat.jsonl"]
 
 

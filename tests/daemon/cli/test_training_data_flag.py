@@ -37,7 +37,7 @@ def test_a_flagged_row_is_kept_with_its_content(layout, chat):
     result = flag(layout, 4)
 
     [entry] = json.loads(run(layout, "flag", "--list", "--json").stdout)
-    assert result.stdout == "flagged high/chat.jsonl:4; training goes on as before\n"
+    assert result.stdout == "flagged high/chat.jsonl:4; training is not affected\n"
     assert (entry["file"], entry["line"], entry["note"]) == ("high/chat.jsonl", 4, "the answer is wrong")
     assert entry["row"] == row("Last?") | {"id": 7}
     assert chat.read_bytes() == before
@@ -87,7 +87,7 @@ def test_a_name_that_several_files_have_needs_its_folder(layout, chat):
 
     unclear, clear = flag(layout, 1), flag(layout, 1, name="failed/chat.jsonl")
 
-    assert "may be high/chat.jsonl or failed/chat.jsonl; say which" in str(unclear.exception)
+    assert "is ambiguous: high/chat.jsonl or failed/chat.jsonl; say which" in str(unclear.exception)
     assert clear.stdout.startswith("flagged failed/chat.jsonl:1")
 
 

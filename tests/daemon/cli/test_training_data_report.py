@@ -153,7 +153,7 @@ def test_with_yes_the_length_is_written_and_nothing_else_changes(layout, chat, a
 
     result = run(layout, "validate", str(chat), "--auto-adjust", "--yes")
 
-    assert "written to config.json; it is in force from the next file on" in result.stdout
+    assert "written to config.json; it takes effect at the next file" in result.stdout
     assert result.exit_code == 0
     assert length_in(layout) == 3008
     content = json.loads(layout.config_file.read_text())
@@ -200,7 +200,7 @@ def test_a_length_from_the_environment_is_not_written_over(layout, chat, answeri
 
     adjusted = facts["max_length_adjusted"]
     assert (adjusted["current"], adjusted["proposed"], adjusted["is_written"]) == (1024, 3008, False)
-    assert "comes from the environment, which overrules config.json" in adjusted["obstacle"]
+    assert "comes from the environment, which overrides config.json" in adjusted["obstacle"]
     assert not layout.config_file.exists()
 
 

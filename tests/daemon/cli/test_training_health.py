@@ -138,8 +138,8 @@ def test_verify_reads_every_byte_and_says_which_checkpoint_would_be_taken(layout
     result = run(layout, "verify")
 
     assert result.exit_code == DAMAGED_EXIT_CODE
-    assert "step-000000020-2  damaged, current: model.safetensors has another SHA-256" in result.stdout
-    assert "would load step-000000010-1 and go on after global step 10" in result.stdout
+    assert "step-000000020-2  damaged, current: model.safetensors has a different SHA-256" in result.stdout
+    assert "would load step-000000010-1 and continue after global step 10" in result.stdout
 
 
 def test_verify_says_blocked_when_no_checkpoint_is_whole(layout):
@@ -163,7 +163,7 @@ def test_verify_names_file_step_and_lines_that_come_next(layout):
 
     lines = [position + 1 for position in plan_of(job, settings).positions(2)]
     assert (restart["global_step"], restart["files"]["first"]["lines"]) == (7, lines)
-    assert f"queue/processing/chat.jsonl at step 3 of 3, whose rows are lines {lines[0]}, " in shown
+    assert f"queue/processing/chat.jsonl at step 3 of 3, which trains lines {lines[0]}, " in shown
 
 
 def test_verify_mentions_a_pause_that_outlives_a_restart(layout):
@@ -206,7 +206,7 @@ def test_verify_with_a_damaged_ledger_or_config_still_judges_the_checkpoints(lay
 
     assert shown.exit_code == 0
     assert "step-000000010-1  ok" in shown.stdout
-    assert "with which file cannot be said" in shown.stdout
+    assert "cannot tell which file would come first" in shown.stdout
     assert file in restart["files"]["reason"]
 
 
@@ -263,7 +263,7 @@ def note_crashes(layout, *crashes):
 
 
 def test_without_crashes_there_is_nothing_to_show(layout):
-    assert run(layout, "crashes").stdout == "no worker has ended out of order\n"
+    assert run(layout, "crashes").stdout == "no worker has crashed\n"
 
 
 def test_a_ledger_of_an_older_release_has_no_crashes(layout):

@@ -60,7 +60,7 @@ def test_with_json_nobody_is_asked(layout):
 
     result = run(layout, "unlock", "data.max_length", "--json")
 
-    assert "give --yes" in str(result.exception)
+    assert "add --yes" in str(result.exception)
     assert not (layout.models / "unlocked.json").exists()
 
 
@@ -71,14 +71,14 @@ def test_unlocking_twice_gives_one_permission_and_another_value_another_one(layo
     write_json(layout.config_file, {"data": {"max_length": 2048}}, durable=False)
     run(layout, "unlock", "data.max_length", "--yes")
 
-    assert "was allowed already" in again.stdout
+    assert "was already allowed" in again.stdout
     assert [permission.becomes for permission in permissions(layout)] == [1024, 2048]
 
 
 def test_unlock_is_refused_without_a_checkpoint(layout):
     result = run(layout, "unlock", "data.max_length", "--yes")
 
-    assert "there is no whole checkpoint" in str(result.exception)
+    assert "there is no complete checkpoint" in str(result.exception)
 
 
 @pytest.mark.parametrize(
@@ -123,7 +123,7 @@ def test_a_checkpoint_is_pinned_by_its_name_or_as_the_current_one(layout, name):
     second = run(layout, "pin", name)
 
     assert first.stdout == "step-000000010-1 pinned\n"
-    assert second.stdout == "step-000000010-1 was pinned already\n"
+    assert second.stdout == "step-000000010-1 was already pinned\n"
     assert pins(layout) == ["step-000000010-1.pin"]
 
 
@@ -134,7 +134,7 @@ def test_unpin_removes_the_pin(layout):
     first = run(layout, "unpin", "current")
     second = run(layout, "unpin", "current")
 
-    assert "is not pinned any more" in first.stdout
+    assert "is no longer pinned" in first.stdout
     assert "was not pinned" in second.stdout
     assert pins(layout) == []
 

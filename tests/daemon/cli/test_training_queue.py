@@ -302,7 +302,7 @@ def test_without_a_daemon_a_started_file_is_said_to_continue_when_one_runs(layou
 
     result = run(layout, "remove", "a.jsonl")
 
-    assert "continues when a daemon runs" in str(result.exception)
+    assert "continues once a daemon runs" in str(result.exception)
     assert (layout.processing / "a.jsonl").exists()
 
 
@@ -327,7 +327,7 @@ def test_a_file_that_does_not_wait_any_more_is_found_and_can_be_retried(layout, 
 def test_retry_says_where_a_file_waits_already(layout):
     write_jsonl(layout.waiting(Priority.LOW) / "a.jsonl", rows(1))
 
-    assert "low/a.jsonl waits already" in str(run(layout, "retry", "a.jsonl").exception)
+    assert "low/a.jsonl is already waiting" in str(run(layout, "retry", "a.jsonl").exception)
 
 
 def test_list_shows_failed_and_skipped_files_with_their_reasons(layout):
@@ -449,7 +449,7 @@ def test_a_file_that_was_never_taken_in_is_not_admitted(layout):
 
     result = run(layout, "retry", "a.jsonl", "--admit")
 
-    assert "failed/a.jsonl was refused before its rows were inspected" in str(result.exception)
+    assert "failed/a.jsonl was refused before its rows were checked" in str(result.exception)
     assert "3 of 4 rows are malformed; correct the file" in str(result.exception)
     assert not layout.admitted.exists()
     assert (layout.failed / "a.jsonl").exists()

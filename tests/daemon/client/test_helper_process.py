@@ -65,7 +65,7 @@ def test_what_nobody_expected_shows_where_it_came_from(answering, words, message
     "words, code, message",
     [
         ("reading\nits last words\n", 1, "its last words"),
-        ("", 3, "the process ended with code 3 and said nothing"),
+        ("", 3, "the process exited with code 3 and no message"),
         (f"reading\n{TRACEBACK}\n", 1, TRACEBACK),
     ],
 )
@@ -83,7 +83,7 @@ def test_a_process_that_was_killed_is_explained(monkeypatch):
     code = "import os, signal; os.kill(os.getpid(), signal.SIGKILL)"
     monkeypatch.setattr(one_shot, "command_of", lambda module: [sys.executable, "-S", "-c", code])
 
-    with pytest.raises(HelperFailed, match="killed, probably for its memory") as failure:
+    with pytest.raises(HelperFailed, match="killed, probably because memory ran out") as failure:
         asked()
 
     assert failure.value.exit_code == 1

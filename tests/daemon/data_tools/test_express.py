@@ -131,7 +131,7 @@ def test_answers_that_are_not_learned_may_stand_in_a_prompt():
 def test_an_answer_that_is_not_to_be_learned_is_refused_where_it_would_be():
     context = Message("assistant", "Paris.", is_trained=False)
 
-    with pytest.raises(CannotExpress, match=r"messages\[1\] has train: false, which alpaca cannot say"):
+    with pytest.raises(CannotExpress, match=r"messages\[1\] has train: false, which alpaca cannot represent"):
         express(conversation(ASKED, context, MORE, THEN), Format.ALPACA)
 
 
@@ -160,11 +160,11 @@ def test_alpaca_has_room_for_one_system_message_that_says_something(turns):
     "format, said, reason",
     [
         (Format.MESSAGES, conversation(Message("assistant", "A tale."), is_plain_text=True), "no turns"),
-        (Format.ALPACA, conversation(ASKED, ASKED, TOLD), "do not take turns"),
-        (Format.ALPACA, conversation(TOLD), "do not take turns"),
+        (Format.ALPACA, conversation(ASKED, ASKED, TOLD), "do not alternate"),
+        (Format.ALPACA, conversation(TOLD), "do not alternate"),
         (Format.ALPACA, conversation(ASKED, Message("assistant", "", (CALL,))), "no answer"),
         (Format.PROMPT_COMPLETION, conversation(TOLD), "speaks first"),
-        (Format.SHAREGPT, conversation(ASKED, Message("assistant", "Look:", (CALL,))), "says something and"),
+        (Format.SHAREGPT, conversation(ASKED, Message("assistant", "Look:", (CALL,))), "has text and"),
     ],
 )
 def test_what_a_format_has_no_place_for_is_refused(format, said, reason):

@@ -178,7 +178,7 @@ def test_a_file_that_changes_while_it_is_read_is_given_up(data_file):
     next(lines)
     source.path.write_bytes(source.path.read_bytes() + b"{}\n")
 
-    with pytest.raises(BadInput, match="was changed while it was read"):
+    with pytest.raises(BadInput, match="was changed while it was being read"):
         list(lines)
 
 

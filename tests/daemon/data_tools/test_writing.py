@@ -69,7 +69,7 @@ def test_the_input_is_never_replaced_under_another_name_either(tmp_path, replace
     link = tmp_path / "out.jsonl"
     link.symlink_to(source)
 
-    with pytest.raises(BadOutput, match="is what is read"), new_file(link, replace=replace, inputs=[source]):
+    with pytest.raises(BadOutput, match="is the input"), new_file(link, replace=replace, inputs=[source]):
         pass
 
     assert source.read_bytes() == b"precious"

@@ -132,7 +132,7 @@ def test_a_worker_that_the_network_has_cut_off_leaves_and_the_next_goes_on_at_no
     assert charged(rig) == 0
     assert [row["file_step"] for row in rig.read("SELECT * FROM steps ORDER BY global_step")] == [1, 2, 3]
     [message] = rig.events("worker_ended")
-    assert "it was cut off from the daemon" in message
+    assert "it lost its connection to the daemon" in message
 
 
 def test_a_machine_that_is_gone_blocks_and_costs_the_file_nothing(rig, far):

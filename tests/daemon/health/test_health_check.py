@@ -279,7 +279,7 @@ def test_a_hostile_name_in_the_inbox_is_shown_harmlessly(layout):
 
 
 @pytest.mark.parametrize(
-    "daemon_runs, words", [(True, "in the hands of the daemon"), (False, "goes on when a daemon starts")]
+    "daemon_runs, words", [(True, "being handled by the daemon"), (False, "continues when a daemon starts")]
 )
 def test_begun_files_are_no_problem_and_it_is_said_what_becomes_of_them(layout, daemon_runs, words):
     (layout.processing / "chat.jsonl").touch()

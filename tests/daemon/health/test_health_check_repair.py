@@ -97,7 +97,7 @@ def test_a_repair_removes_nothing_while_somebody_holds_a_lock(layout, lock):
         done = repair(layout)
 
     assert all(os.path.lexists(path) for path in left)
-    assert "runs" in done[0]
+    assert "is running" in done[0]
 
 
 def test_a_repair_removes_a_link_and_not_what_it_points_to(layout, tmp_path):

@@ -60,7 +60,7 @@ def test_an_invalid_file_leaves_the_settings_before_in_force(path, content):
 
     assert live.reload_if_changed() is True
     assert live.current.training.epochs == 2
-    assert "the settings before stay in force" in live.problem
+    assert "the previous settings stay in force" in live.problem
 
 
 def test_a_corrected_file_takes_the_problem_away(path):

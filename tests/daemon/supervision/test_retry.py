@@ -107,7 +107,7 @@ def test_what_a_job_began_with_is_halved_where_the_settings_leave_it_open(retrie
     assert (unknown, ledger.retry_hints("1").micro_batch_tokens) == (None, 40)
     noted = ledger._database.read("SELECT message FROM events WHERE kind='micro_batch'").fetchall()
     assert [row["message"] for row in noted] == [
-        "a.jsonl: memory ran out before its first step; the next try starts in the same way",
+        "a.jsonl: memory ran out before its first step; the next try starts the same way",
         "a.jsonl: the next try has 40 instead of 80 tokens at once",
     ]
 

@@ -6,7 +6,7 @@ from daemon.supervision.verdict import End, Verdict, backoff_s, judge
 from trainer.protocol.job import FaultKind, Window
 from trainer.protocol.messages import CONNECTION_LOST, Faulted, Leaving
 
-LEAVING = Leaving(reason="told to")
+LEAVING = Leaving(reason="on request")
 LAST_WORDS = "last words"
 
 
@@ -16,13 +16,13 @@ def faulted(kind=FaultKind.CRASH, **fields):
 
 
 def test_a_worker_that_left_as_told_has_no_fault():
-    assert judge(End(exit_code=0, last_word=LEAVING, was_dismissed=True)) == Verdict(None, "told to")
+    assert judge(End(exit_code=0, last_word=LEAVING, was_dismissed=True)) == Verdict(None, "on request")
 
 
 def test_a_worker_that_left_as_told_has_no_fault_even_if_its_exit_had_to_be_forced():
     end = End(exit_code=-9, last_word=LEAVING, was_dismissed=True, killed_because="it was slow")
 
-    assert judge(end) == Verdict(None, "told to")
+    assert judge(end) == Verdict(None, "on request")
 
 
 @pytest.mark.parametrize("kind", FaultKind)
@@ -70,7 +70,7 @@ def test_without_last_words_there_are_no_details():
 def test_a_worker_that_was_cut_off_has_no_fault():
     verdict = judge(End(exit_code=CONNECTION_LOST, stderr_tail=LAST_WORDS))
 
-    assert verdict == Verdict(None, "it was cut off from the daemon", was_preempted=True)
+    assert verdict == Verdict(None, "it lost its connection to the daemon", was_preempted=True)
 
 
 def test_a_fault_that_was_still_heard_counts_more_than_being_cut_off():

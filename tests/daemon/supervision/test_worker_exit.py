@@ -24,7 +24,8 @@ CRASHED = Verdict(FaultKind.CRASH, "it crashed")
 class Recorded(list):
     """A subscriber that keeps the events."""
 
-    on_event = list.append
+    def on_event(self, event, at):
+        self.append(event)
 
 
 @pytest.fixture
@@ -88,7 +89,7 @@ def test_steps_that_are_not_finite_are_left_out_at_once_if_there_is_a_job_to_lea
 
 @pytest.mark.parametrize("was_preempted, wait_s", [(False, 0), (True, 1)])
 def test_a_worker_that_somebody_else_sent_away_is_not_replaced_at_once(was_preempted, wait_s):
-    verdict = Verdict(None, "told to", was_preempted=was_preempted)
+    verdict = Verdict(None, "on request", was_preempted=was_preempted)
 
     start = plan_next_start(verdict, has_job=True, failures=3, settings=SETTINGS)
 
@@ -117,10 +118,10 @@ def test_a_worker_without_a_file_crashes_without_one(exit_, record, ledger):
 
 
 def test_an_orderly_end_is_no_crash(exit_, ledger, events):
-    exit_.carry_out(Verdict(None, "told to"))
+    exit_.carry_out(Verdict(None, "on request"))
 
     assert ledger.crashes(10) == []
-    assert events == [WorkerLeft(reason="told to")]
+    assert events == [WorkerLeft(reason="on request")]
 
 
 @pytest.mark.parametrize(
@@ -159,3 +160,26 @@ def test_a_part_that_fails_is_done_again_and_those_before_it_are_not(exit_, reco
     assert len(ledger.crashes(10)) == 1
     assert record.state == Absent(1001.0)
     assert record.failures == 1
+
+
+def test_a_fault_without_words_still_blocks_and_is_named():
+    from daemon.supervision.verdict import End, judge
+    from trainer.protocol.messages import Faulted
+
+    word = Faulted(fault=FaultKind.ENVIRONMENT, error_class="TimeoutError", message="", traceback=None)
+
+    verdict = judge(End(exit_code=1, last_word=word))
+
+    start = plan_next_start(verdict, has_job=True, failures=0, settings=SETTINGS)
+    assert (start.blocked, start.wait_s) == ("TimeoutError", 30)
+
+
+def test_the_place_of_one_crash_is_not_that_of_the_next(exit_, record, ledger, job):
+    record.state, record.jobs["1"] = Busy("1", Priority.NORMAL), job
+    record.progress.file_step = 77
+    exit_.carry_out(CRASHED)
+    record.state, record.jobs["1"] = Busy("1", Priority.NORMAL), job
+
+    exit_.carry_out(CRASHED)
+
+    assert [crash.file_step for _, crash in ledger.crashes(10)] == [None, 77]

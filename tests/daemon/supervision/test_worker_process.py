@@ -192,7 +192,9 @@ def test_a_worker_that_is_not_understood_is_killed_and_what_it_said_shown(start,
     verdict = verdict_on(worker)
 
     assert verdict.kind is FaultKind.CRASH
-    assert verdict.message.startswith("the worker said something that is not understood, so it was killed: ")
+    assert verdict.message.startswith(
+        "the worker sent something that cannot be understood, so it was killed: "
+    )
     assert len(verdict.message) < 600
     assert worker.events() == []
 
@@ -216,7 +218,7 @@ def test_a_worker_is_killed_only_when_its_time_is_up(start, late_s, is_killed):
     if is_killed:
         assert (
             verdict_on(worker).message
-            == "the worker had not left 10 s after it was asked to, so it was killed"
+            == "the worker had not exited 10 s after it was asked to, so it was killed"
         )
     else:
         assert worker.ended() is None

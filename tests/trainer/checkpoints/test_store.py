@@ -82,7 +82,7 @@ def test_files_in_subfolders_are_part_of_the_checkpoint(models):
     published = publish(store_in(models), 1, write=write)
     (published.path / "adapter" / "adapter.safetensors").write_bytes(b"adaptor")
 
-    with pytest.raises(DamagedCheckpoint, match=r"adapter/adapter\.safetensors has another SHA-256"):
+    with pytest.raises(DamagedCheckpoint, match=r"adapter/adapter\.safetensors has a different SHA-256"):
         verify(published.path)
 
 

@@ -164,7 +164,7 @@ def test_a_file_that_cannot_be_read_is_named(config_file):
         ([], 'config.json: found []; expected a JSON object with sections such as "training"'),
         ({"training": 3}, "config.json: training is 3; expected a JSON object"),
         ({"trainig": {}}, 'config.json: unknown section "trainig"; did you mean "training"?'),
-        ({"learning_rate": 1}, 'config.json: "learning_rate" stands at the top; it belongs in "training"'),
+        ({"learning_rate": 1}, 'config.json: "learning_rate" is at the top level; it belongs in "training"'),
         (
             {"training": {"lerning_rate": 1e-4}},
             'config.json: unknown key "lerning_rate" in "training" (value 0.0001); '
@@ -219,7 +219,7 @@ def test_an_unknown_section_without_a_near_one_lists_them_all(config_file):
             'unknown key "epoch" in "training" (value "x"); did you mean "epochs"?',
         ),
         ("TRAINING__DAEMONS__RESCAN_S", 'unknown section "daemons"; did you mean "daemon"?'),
-        ("TRAINING__EPOCHS", '"epochs" stands at the top; it belongs in "training"'),
+        ("TRAINING__EPOCHS", '"epochs" is at the top level; it belongs in "training"'),
     ],
 )
 def test_an_error_in_the_environment_names_the_variable(config_file, variable, message):

@@ -85,7 +85,7 @@ def test_some_answers_may_be_empty_but_not_all():
         ),
         (
             messages({"role": "assistant"}),
-            "messages[0].content is missing or null; expected a text",
+            "messages[0].content is missing or null; expected text",
         ),
         (
             messages({"role": "assistant", "content": ["a"]}),
@@ -97,12 +97,12 @@ def test_some_answers_may_be_empty_but_not_all():
         ),
         (
             messages({"role": "user", "content": [{"type": "text"}]}),
-            "messages[0].content[0].text is missing or null; expected a text",
+            "messages[0].content[0].text is missing or null; expected text",
         ),
-        (messages({"role": "user", "content": []}), "messages[0].content is an empty list; expected a text"),
+        (messages({"role": "user", "content": []}), "messages[0].content is an empty list; expected text"),
         (messages(ANSWER | {"train": "no"}), 'messages[0].train is "no"; expected true or false'),
         (messages(ANSWER | {"weight": 0.5}), "messages[0].weight is 0.5; expected 0 or 1"),
-        (messages(ANSWER | {"name": 3}), "messages[0].name is 3; expected a text"),
+        (messages(ANSWER | {"name": 3}), "messages[0].name is 3; expected text"),
         (
             messages(ANSWER | {"train": False}, ANSWER | {"weight": 0}),
             "every message of the assistant has train: false, so there is nothing to train",
@@ -117,12 +117,12 @@ def test_some_answers_may_be_empty_but_not_all():
             row() | {"tools": [{"name": "\ud800"}]},
             "tools holds half of a surrogate pair; expected valid Unicode",
         ),
-        (row() | {"system": 3}, "system is 3; expected a text"),
+        (row() | {"system": 3}, "system is 3; expected text"),
         (
             messages({"role": "system", "content": "s"}, ANSWER) | {"system": "t"},
             "system stands beside a first message of the role system; expected only one of them",
         ),
-        (messages({"role": "assistant", "content": True}), "messages[0].content is True; expected a text"),
+        (messages({"role": "assistant", "content": True}), "messages[0].content is True; expected text"),
         (
             messages(ANSWER, {"role": "user", "content": "\ud83d"}),
             "messages[1].content holds half of a surrogate pair; expected valid Unicode",
@@ -213,7 +213,7 @@ def test_a_call_that_cannot_be_shown_says_where_what_and_what_was_expected(calls
 def test_only_the_assistant_calls_functions():
     call = {"function": {"name": "f"}}
 
-    with pytest.raises(BadRow, match="tool_calls stands with the role user"):
+    with pytest.raises(BadRow, match="tool_calls is given with the role user"):
         read_conversation(messages({"role": "user", "content": "a", "tool_calls": [call]}, ANSWER))
 
 
@@ -295,9 +295,9 @@ def test_nothing_in_a_prompt_of_messages_is_learned():
             "conversations[0].from is a list; expected one of human, user, gpt, assistant, chatgpt, bing, "
             "system, tool, observation, function_call",
         ),
-        ({"conversations": [{"from": "gpt"}]}, "conversations[0].value is missing or null; expected a text"),
-        ({"instruction": 1, "output": "o"}, "instruction is 1; expected a text"),
-        ({"instruction": "i", "input": 2, "output": "o"}, "input is 2; expected a text"),
+        ({"conversations": [{"from": "gpt"}]}, "conversations[0].value is missing or null; expected text"),
+        ({"instruction": 1, "output": "o"}, "instruction is 1; expected text"),
+        ({"instruction": "i", "input": 2, "output": "o"}, "input is 2; expected text"),
         (
             {"instruction": "i", "output": "o", "history": "h"},
             'history is "h"; expected a list of [question, answer]',
@@ -306,7 +306,7 @@ def test_nothing_in_a_prompt_of_messages_is_learned():
             {"instruction": "i", "output": "o", "history": [["q"]]},
             "history[0] is a list; expected [question, answer]",
         ),
-        ({"question": "q", "answer": 42}, "answer is 42; expected a text"),
+        ({"question": "q", "answer": 42}, "answer is 42; expected text"),
         (
             {"prompt": "p", "completion": []},
             "completion is an empty list; expected a list with at least one message",

@@ -241,7 +241,7 @@ def test_nothing_is_measured_beside_a_daemon(tmp_path, base_dir, tiny_folder, mo
     ) * 3
     assert planned.trial_steps is not None
     [notice] = planned.notices
-    assert "the best number is found when training starts" in notice
+    assert "the best number is measured when training starts" in notice
 
 
 def test_what_a_worker_has_found_is_used_beside_it(tmp_path, base_dir, tiny_folder, monkeypatch):

@@ -116,7 +116,7 @@ def test_a_worker_without_its_base_model_blames_the_environment(layout, worker):
     assert (fault.fault, fault.error_class, fault.job_id) == (FaultKind.ENVIRONMENT, "ModelUnavailable", None)
     assert 'model.base_model is "./gone"' in fault.message
     assert "find_base_model" in fault.traceback
-    assert "cannot go on" in (layout.logs / "worker.log").read_text()
+    assert "cannot continue" in (layout.logs / "worker.log").read_text()
 
 
 def test_a_worker_that_hears_what_it_cannot_understand_saves_and_leaves(layout, worker):
@@ -130,5 +130,5 @@ def test_a_worker_that_hears_what_it_cannot_understand_saves_and_leaves(layout, 
     leaving = worker.first(Leaving)
 
     assert worker.exit_code() == 0
-    assert leaving.reason.startswith("the daemon said something that cannot be understood: ")
+    assert leaving.reason.startswith("the daemon sent something that cannot be understood: ")
     assert manifest_of(layout)["progress"]["global_step"] > 0

@@ -124,7 +124,7 @@ def test_a_download_that_fails_makes_the_model_unavailable(monkeypatch, error, r
         download("some/model", lambda text: None)
 
     assert str(unavailable.value) == (
-        f'model.base_model is "some/model", which is no folder here and cannot be downloaded: {reason}'
+        f'model.base_model is "some/model", which is not a folder here and cannot be downloaded: {reason}'
     )
 
 

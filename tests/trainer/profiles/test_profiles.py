@@ -134,7 +134,7 @@ def test_a_mix_tells_the_faults_that_the_rows_own_profile_sees():
 @pytest.mark.parametrize(
     "options, message",
     [
-        ({}, r"shares is None; expected names and shares that are together 1"),
+        ({}, r"shares is None; expected names and shares that add up to 1"),
         ({"shares": {}}, r"shares is \{\}; expected names"),
         ({"shares": {"plain": 0.5, "regime3": 0.4}}, "shares are together 0.9; expected .* together 1"),
         ({"shares": {"plain": 1.5}}, r"shares.plain is 1.5; expected a number over 0, and 1 at most"),

@@ -71,7 +71,7 @@ def test_every_answer_in_words_is_marked_and_no_other_turn():
         ("(add 2 3)", None),
         ("(add 2 3", 'the answer begins as an expression, but found no end; expected ")"'),
         (f"So {START} (add 2, 3) {END}", "the answer begins as an expression, but found"),
-        (f"{END} 5 {START}", f"{END} stands before {START}; expected it behind"),
+        (f"{END} 5 {START}", f"{END} comes before {START}; expected it after"),
         (f"{START} 5 {END} {START} 6 {END}", "several answers are marked; expected one"),
     ],
 )

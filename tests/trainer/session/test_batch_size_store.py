@@ -93,7 +93,7 @@ def test_a_damaged_or_foreign_file_is_moved_aside_and_measured_again(
     assert model.measured == 2
     assert file.with_name("fit.json.damaged").read_bytes() == content
     [told] = model.told
-    assert told.startswith(f"{file} was damaged and is fit.json.damaged now; expected what was found")
+    assert told.startswith(f"{file} was damaged, so it is fit.json.damaged now; expected")
 
 
 def test_what_was_moved_aside_before_stays(model: Model, file: Path):
@@ -107,7 +107,7 @@ def test_what_was_moved_aside_before_stays(model: Model, file: Path):
 def test_a_file_that_cannot_be_written_is_nobodys_fault_but_its_own(tmp_path):
     batch_sizes = Model(tmp_path / "gone" / FILE_NAME).batch_sizes
 
-    with pytest.raises(OSError, match=r"fit\.json.*make room, or allow it") as refused:
+    with pytest.raises(OSError, match=r"fit\.json.*free some space, or give write permission") as refused:
         batch_sizes().note_out_of_memory(5)
 
     assert refused.value.errno is None  # so it is not taken for a fault of the file in training

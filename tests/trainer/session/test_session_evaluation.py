@@ -165,7 +165,7 @@ def test_previews_that_memory_is_too_small_for_cost_no_training(make_job):
     assert len(run.trained) == 3
     assert engine.freed == 1
     [told] = run.told(Evaluated)
-    assert told.left_out == "memory was too small for previews; training goes on without"
+    assert told.left_out == "memory was too small for previews; training continues without it"
 
 
 def test_another_fault_of_an_evaluation_is_not_hidden(make_job):

@@ -112,7 +112,7 @@ def test_activations_are_computed_again_once_a_single_row_does_not_fit(make_trai
 
     trainer.feed(iter([taken]))
 
-    assert told[-1] == "memory was too small for a single row; from now on activations are computed again"
+    assert told[-1] == "memory was too small for a single row; from now on activations are recomputed"
     assert taken.micro_batch_tokens == 8
     assert float(taken.loss) > 0
 

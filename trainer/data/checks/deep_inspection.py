@@ -138,7 +138,7 @@ class DeepInspection:
 
 def _findings(found: DeepFindings) -> Iterator[Finding]:
     if (leaked := found.held_out).total:
-        what = "also stand in held-out data"
+        what = "also appear in held-out data"
         advice = "what is measured there will look better than it is; remove them here or there"
         yield _finding("held_out", leaked, found.rows, what, advice, limit=0.0)
     if (before := found.trained_before).total:
@@ -181,7 +181,8 @@ def _of_private_data(private: PrivateData, rows: int) -> Finding:
         level="warning",
         message=(
             f"{private.rows:,} of {rows:,} rows hold what looks like {private.pattern}; the first: "
-            f"line {line}, beginning with {beginning}; the model may say it to anybody; remove or replace it"
+            f"line {line}, beginning with {beginning}; the model may repeat it to anyone; remove or "
+            "replace it"
         ),
         rows=private.rows,
         share=private.rows / rows,

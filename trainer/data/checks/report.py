@@ -1,4 +1,4 @@
-"""Inspect rows before they are trained, and report what is odd. Pure, and flat in memory.
+"""Inspect rows before they are trained, and report what is unusual. Pure, and flat in memory.
 
 rows, one after another -> RowReport -> DataReport
 """
@@ -196,7 +196,7 @@ class RowReport:
         if self._without_target.rows:
             yield self._finding_about_targets(kind)
         if self._odd_for_profile.rows:
-            what, limit = f"are odd for the profile; the first: {self._first_fault}", PROFILE_FAULTS_LIMIT
+            what, limit = f"are unusual for the profile; the first: {self._first_fault}", PROFILE_FAULTS_LIMIT
             yield self._finding("profile_faults", self._odd_for_profile, what, kind, limit=limit)
         for rule in ANSWER_RULES:
             if (tally := self._defects[rule.name]).rows:

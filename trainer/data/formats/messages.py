@@ -48,7 +48,7 @@ def _read_any_message(item: Any, place: str) -> Message:
     role = cast(Role, role)
     calls = read_tool_calls(item.get("tool_calls"), f"{place}.tool_calls")
     if calls and role != "assistant":
-        raise BadRow(f"{place}.tool_calls stands with the role {role}; only the assistant calls functions")
+        raise BadRow(f"{place}.tool_calls is given with the role {role}; only the assistant calls functions")
     text = "" if content is None and calls else read_text(content, f"{place}.content")
     extra = {key: read_text(item[key], f"{place}.{key}") for key in SHOWN_BY_TEMPLATES if item.get(key)}
     return Message(role, text, calls, extra, read_is_trained(item, place))

@@ -31,7 +31,7 @@ def read_text(value: Any, place: str) -> str:
     if isinstance(value, list) and value:
         return "".join(_read_part(part, f"{place}[{i}]") for i, part in enumerate(value))
     if not isinstance(value, str):
-        raise BadRow(f"{place} is {kind(value)}; expected a text")
+        raise BadRow(f"{place} is {kind(value)}; expected text")
     if not value.isascii() and not _is_unicode(value):
         raise BadRow(f"{place} holds half of a surrogate pair; expected valid Unicode")
     return value
@@ -45,7 +45,7 @@ def _read_part(part: Any, place: str) -> str:
             f'{place}.type is {kind(part.get("type"))}; expected "text", the only kind that is trained'
         )
     if isinstance(part.get("text"), list):
-        raise BadRow(f"{place}.text is a list; expected a text")
+        raise BadRow(f"{place}.text is a list; expected text")
     return read_text(part.get("text"), f"{place}.text")
 
 

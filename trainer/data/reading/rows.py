@@ -119,8 +119,8 @@ def _expected(text: str) -> str:
     found = text.strip()
     if found in ("[", "{") or found.startswith("[{"):
         return (
-            "expected one JSON object a line, but this looks like the beginning of a document over several "
-            "lines; write one row a line, such as with: jq -c '.[]' FILE (or jq -c . FILE for objects)"
+            "expected one JSON object per line, but this looks like the start of a document over several "
+            "lines; write one row per line, such as with: jq -c '.[]' FILE (or jq -c . FILE for objects)"
         )
     return "expected one JSON object"
 
@@ -133,7 +133,9 @@ def _unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     row = dict(pairs)
     if len(row) != len(pairs):
         twice = next(key for key, times in Counter(key for key, _ in pairs).items() if times > 1)
-        raise BadRow(f'key "{printable(twice, limit=40)}" stands twice in one object; expected each key once')
+        raise BadRow(
+            f'key "{printable(twice, limit=40)}" appears twice in one object; expected each key once'
+        )
     return row
 
 
@@ -198,7 +200,7 @@ def index_rows(
                 if must_hash:
                     index.hashes.append(_hash(line))
     except BadArchive as error:
-        raise FileChanged(f"{name}: {error}; it was whole when it was checked") from error
+        raise FileChanged(f"{name}: {error}; it was intact when it was checked") from error
     if digest.hexdigest() != sha256:
         raise FileChanged(
             f"{name} has SHA-256 {digest.hexdigest()[:12]}…, but {sha256[:12]}… was checked; "
@@ -253,7 +255,7 @@ class RowFile:
                 return cls(open(os.dup(file.fileno()), "rb"), index)
             return cls(unpack(file, scratch), index)
         except BadArchive as error:
-            raise FileChanged(f"{path.name}: {error}; it was whole when it was checked") from error
+            raise FileChanged(f"{path.name}: {error}; it was intact when it was checked") from error
         finally:
             file.close()
 
@@ -276,7 +278,7 @@ class RowFile:
             BadRow: the line is not what was checked, or somebody has written to the file since.
         """
         if _stamp(self._file) != self._stamp:
-            raise BadRow("the file was changed while it was trained; drop it into inbox/ again")
+            raise BadRow("the file was changed while it was being trained; drop it into inbox/ again")
         self._file.seek(self._index.offsets[position])
         return parse_row(self._file.readline())
 

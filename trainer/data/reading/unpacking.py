@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     class _Readable(Protocol):
         def readinto1(self, buffer: memoryview, /) -> int:
-            """Give what there is, so that the lines before an error are told apart from those after it."""
+            """Give what there is, so that the lines before an error are separated from those after it."""
 
 
 GZIP = b"\x1f\x8b"
@@ -137,7 +137,7 @@ class _Unpacked(io.RawIOBase):
         try:
             count = self._unpacked.readinto1(buffer)
         except EOFError as error:
-            raise BadArchive("the archive ends too early; copy it again, whole") from error
+            raise BadArchive("the archive ends too early; copy it again completely") from error
         except (gzip.BadGzipFile, zlib.error) as error:
             raise BadArchive(f"the archive is damaged: {error}; pack it again") from error
         self._num_bytes += count
@@ -149,12 +149,12 @@ class _Unpacked(io.RawIOBase):
         if self._num_bytes > max_bytes:
             raise BadArchive(
                 f"the archive unpacks to more than {max_bytes} bytes (data.max_unpacked_bytes); split it, or "
-                "raise that"
+                "raise the limit"
             )
         if self._num_bytes > UNPACKED_WITHOUT_RATIO + MAX_RATIO * self._raw.num_bytes:
             raise BadArchive(
                 f"the archive unpacks to more than {MAX_RATIO} times its size, like one made to fill a disk; "
-                "if it is meant, unpack it yourself"
+                "if that is intended, unpack it yourself"
             )
 
 

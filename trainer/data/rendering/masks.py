@@ -50,7 +50,7 @@ def render_text(conversation: Conversation, tokenizer: Tokenizer, train_on: Trai
 
     Raises:
         UnrenderableConversation: the chat template refuses it, or leaves out what it says.
-        UnusableTemplate: what is supervised cannot be told from the rest.
+        UnusableTemplate: what is supervised cannot be separated from the rest.
     """
     if conversation.is_plain_text:
         return _plain_text(conversation, tokenizer)
@@ -69,7 +69,7 @@ def render_text(conversation: Conversation, tokenizer: Tokenizer, train_on: Trai
 
 
 def ends_of_turns(conversation: Conversation, tokenizer: Tokenizer) -> tuple[str, list[int]]:
-    """Return a conversation's text, and after how many characters its turns end, for as many as can be told.
+    """Return a conversation's text, and after how many characters its turns end, for as many as can be found.
 
     Raises:
         UnrenderableConversation, UnusableTemplate: as `render_text` does.
@@ -92,7 +92,7 @@ def _plain_text(conversation: Conversation, tokenizer: Tokenizer) -> RenderedTex
     end = getattr(tokenizer, "eos_token", None)
     if not end:
         raise UnusableTemplate(
-            "the tokenizer has no end-of-text token, by which plain texts are told apart; name one as "
+            "the tokenizer has no end-of-text token, which separates plain texts; name one as "
             '"eos_token" in its tokenizer_config.json'
         )
     bos = getattr(tokenizer, "bos_token", None)
@@ -127,8 +127,8 @@ class _RenderedTurns:
         before, through = self._before(i), self._through(i)
         if not through.startswith(before):
             raise UnusableTemplate(
-                f"the chat template begins messages[{i}] in another way than it asks for it: "
-                f"{_difference(before, through)}, so the assistant's part cannot be told; {WAY_OUT}"
+                f"the chat template begins messages[{i}] differently from how it asks for it: "
+                f"{_difference(before, through)}, so the assistant's part cannot be identified; {WAY_OUT}"
             )
         self._refuse_rewritten(i, through)
         _refuse_other_words(self._messages[i], through[len(before) :], i)
@@ -150,7 +150,7 @@ class _RenderedTurns:
                 raise UnusableTemplate(
                     f"the chat template does not show messages[{i}] in a place of its own, so it cannot be "
                     'left out of what is supervised; set data.train_on to "assistant", and data.overlong to '
-                    "another way than split"
+                    "another value than split"
                 )
             spans.append((start, first))
             start = end
@@ -197,7 +197,8 @@ class _RenderedTurns:
         if not self._text.startswith(through):
             raise UnusableTemplate(
                 f"the chat template rewrites messages[{i}] or what stands before it once later turns follow: "
-                f"{_difference(through, self._text)}, so the assistant's part cannot be told; {ONLY_LAST}"
+                f"{_difference(through, self._text)}, so the assistant's part cannot be identified; "
+                f"{ONLY_LAST}"
             )
 
 
@@ -240,12 +241,12 @@ def _refuse_other_words(message: Message, produced: str, i: int) -> None:
         return
     if message.tool_calls:
         raise UnrenderableConversation(
-            f"the chat template leaves out the words of messages[{i}], because it calls tools, too; "
+            f"the chat template leaves out the words of messages[{i}], because it also calls tools; "
             "remove the words, or make them a turn of their own"
         )
     place = _difference(message.content.strip(), produced.lstrip())
     raise UnusableTemplate(
-        f"the chat template puts something of its own before the words of messages[{i}]: {place}, which "
+        f"the chat template adds something of its own before the words of messages[{i}]: {place}, which "
         f"would be supervised, too; {WAY_OUT}"
     )
 

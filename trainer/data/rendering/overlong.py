@@ -1,4 +1,4 @@
-"""What is done with a row that has more tokens than an example may have.
+"""What happens to a row with more tokens than an example may have.
 
 Turns are kept or left out whole, because half a question has no answer. What is kept begins with a turn of
 the user, and system messages at the head of the row stay before it.
@@ -59,7 +59,7 @@ def pieces_of(row: Piece, *, max_length: int, overlong: Overlong, tokenize: Toke
         case "fail":
             raise OverlongRow(
                 f'the row has {len(row.tokens.ids)} tokens, and data.overlong is "fail"; expected at most '
-                f"{max_length} (data.max_length); shorten the row, or set data.overlong to another way"
+                f"{max_length} (data.max_length); shorten the row, or set data.overlong to another value"
             )
         case "drop":
             return []

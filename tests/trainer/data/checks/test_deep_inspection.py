@@ -128,7 +128,7 @@ def test_a_row_that_also_stands_in_the_validation_file_is_named_with_both_lines(
         line=2, other_file="validation.file (held.jsonl)", other_line=5, similarity=1.0
     )
     assert "2 of 3 rows" in found.messages[0]
-    assert "also stand in held-out data; the first: line 2 is line 5 of validation.file" in found.messages[0]
+    assert "also appear in held-out data; the first: line 2 is line 5 of validation.file" in found.messages[0]
 
 
 def test_a_held_out_file_that_cannot_be_read_is_the_settings_fault(base_dir):
@@ -178,7 +178,7 @@ def test_private_data_is_counted_by_rows_and_never_shown_in_full(base_dir):
     assert found.private_data == (PrivateData(pattern="email", rows=2, first=((1, "jan…"), (3, "bob…"))),)
     assert found.messages == (
         "2 of 3 rows hold what looks like email; the first: line 1, beginning with jan…; "
-        "the model may say it to anybody; remove or replace it",
+        "the model may repeat it to anyone; remove or replace it",
     )
     assert "example.org" not in found.model_dump_json()
 

@@ -145,8 +145,8 @@ def test_a_json_value_is_read(content, value):
         (b'{"a": "\xed\xa0\x80"}', "byte 8 is 0xed; expected UTF-8"),
         (b'{"a": NaN}', "the number NaN is not JSON"),
         (b'{"a": -Infinity}', "the number -Infinity is not JSON"),
-        (b'{"a": 1, "b": 2, "a": 3}', 'key "a" stands twice in one object'),
-        (b'{"x": {"a\\u001b": 1, "a\\u001b": 1}}', r'key "a\\x1b" stands twice'),
+        (b'{"a": 1, "b": 2, "a": 3}', 'key "a" appears twice in one object'),
+        (b'{"x": {"a\\u001b": 1, "a\\u001b": 1}}', r'key "a\\x1b" appears twice'),
         (b'{"a": ' + b"9" * 5000 + b"}", "digits.*; expected one JSON object"),
         (b"[" * 100_000, "nested too deeply"),
         (b'{"a":' * 100_000, "nested too deeply"),
@@ -163,7 +163,7 @@ def test_a_key_given_twice_is_found_at_once_among_very_many():
     keys = ",".join(f'"k{i}":0' for i in range(60_000))
     started = time.process_time()
 
-    with pytest.raises(BadRow, match='key "z" stands twice'):
+    with pytest.raises(BadRow, match='key "z" appears twice'):
         parse_row(f'{{{keys},"z":0,"z":0}}'.encode())
 
     assert time.process_time() - started < 5  # comparing all keys with all takes minutes
@@ -255,7 +255,7 @@ def test_a_symlink_is_not_opened(tmp_path):
 
 @pytest.mark.parametrize("first_line", [b"[\n", b"{\n", b'[{"messages": [],\n'])
 def test_a_document_of_several_lines_is_told_how_to_become_rows(first_line):
-    with pytest.raises(BadRow, match=r"column \d+: .*; write one row a line, such as with: jq -c"):
+    with pytest.raises(BadRow, match=r"column \d+: .*; write one row per line, such as with: jq -c"):
         parse_row(first_line)
 
 
