@@ -107,6 +107,7 @@ def follow(
         is_ending: asked between batches.
     Raises:
         UnreadableLedger: it could not be read when it was time to end.
+        OSError: the follower could not take events when it was time to end.
     """
     problem: UnreadableLedger | None = None
     while not is_ending():
@@ -126,7 +127,12 @@ def follow(
             continue
         if batch.notice:
             report(batch.notice)
-        follower.take(batch)
+        try:
+            follower.take(batch)
+        except OSError as error:  # a full disk, say
+            report(f"the events after {batch.events[0].id - 1} cannot be passed on: {error}; trying again")
+            if not wait():
+                raise
 
 
 def load_follower(name: str, layout: Layout) -> Follower:
