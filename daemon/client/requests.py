@@ -1,6 +1,7 @@
 """Ask something of a running daemon, and wait for its answer."""
 
 import os
+import secrets
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -55,7 +56,7 @@ class Requests:
                 f"the daemon is {before.life_text()}; "
                 f"start one with: training_daemon --base-dir {self._layout.base}"
             )
-        request_id = f"{os.getpid()}-{time.time_ns()}"
+        request_id = f"{os.getpid()}-{time.time_ns()}-{secrets.token_hex(4)}"
         write_json(self._layout.control / file_name, {"id": request_id, **request}, durable=False)
 
         def is_answered(status: Status) -> bool:
