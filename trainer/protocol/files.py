@@ -49,8 +49,7 @@ def write_atomically(path: Path, content: bytes, *, durable: bool) -> None:
     Args:
         durable: whether the new content must survive a power cut when this returns.
     """
-    # Same folder: a rename must not cross file systems. Shortened: `path` may have the longest name there is
-    partial = path.with_name(f".{shortened(path.name, 200)}.{_writer()}.tmp")
+    partial = _partial(path)
     try:
         with partial.open("wb") as file:
             file.write(content)
@@ -67,6 +66,11 @@ def write_atomically(path: Path, content: bytes, *, durable: bool) -> None:
         sync_directory(path.parent)
 
 
+def _partial(path: Path) -> Path:
+    # Same folder: a rename must not cross file systems. Shortened: `path` may have the longest name there is
+    return path.with_name(f".{shortened(path.name, 200)}.{_writer()}.tmp")
+
+
 def _writer() -> str:
     """Return what no other thread bears that writes now: the process's number, behind a thread's own.
 
@@ -81,6 +85,21 @@ def write_json(path: Path, value: Any, *, durable: bool) -> None:
     """Replace `path` by `value` as JSON. NaN is refused: it is not JSON."""
     text = json.dumps(value, ensure_ascii=False, indent=2, allow_nan=False) + "\n"
     write_atomically(path, text.encode("utf-8", "backslashreplace"), durable=durable)
+
+
+def create_json(path: Path, value: Any) -> None:
+    """Write `value` as JSON where nothing is yet; it appears whole. Not durable.
+
+    Raises:
+        FileExistsError: something is there.
+        OSError: it cannot be written, or this file system has no links.
+    """
+    partial = _partial(path)
+    try:
+        write_json(partial, value, durable=False)
+        os.link(partial, path)
+    finally:
+        partial.unlink(missing_ok=True)
 
 
 def read_json(path: Path) -> Any:

@@ -14,6 +14,7 @@ import pytest
 from trainer.protocol import files
 from trainer.protocol.files import (
     UnreadableFile,
+    create_json,
     file_sha256,
     is_numbered_from,
     numbered,
@@ -72,6 +73,17 @@ def test_threads_that_replace_one_file_do_not_meet_in_its_temporary_name(tmp_pat
     assert all(
         name.endswith(f".{os.getpid()}.tmp") for name in seen - {".pause"}
     )  # by which it is told whose it is
+
+
+def test_a_file_is_created_only_where_nothing_is(tmp_path):
+    path = tmp_path / ".pause"
+
+    create_json(path, "first")
+    with pytest.raises(FileExistsError):
+        create_json(path, "second")
+
+    assert read_json(path) == "first"
+    assert names(tmp_path) == [".pause"]
 
 
 def test_write_that_fails_leaves_the_old_content_and_no_partial_file(tmp_path, monkeypatch):
