@@ -13,7 +13,7 @@ from daemon.client.errors import (
     WrongPlace,
     raising,
 )
-from daemon.client.naming import place_of, the_file
+from daemon.client.finding import place_of, the_file
 from daemon.files.identity import Identity, identity_of
 from daemon.files.names import TRAINING_SUFFIXES, is_training_file
 from daemon.files.notes import REASON_SUFFIX, note_beside
@@ -173,7 +173,7 @@ class Queue:
             CannotAdmit: nothing can be made of its rows.
         """
         folders = [self._layout.finished(outcome) for outcome in (Outcome.FAILED, Outcome.SKIPPED)]
-        path = the_file(self._layout, folders, name)
+        path = the_file(self._layout, name, folders)
         if must_admit:
             self._admit(path)
         return self._put_back(path)
@@ -204,7 +204,7 @@ class Queue:
         return printable(target.name)
 
     def _waiting_file(self, name: str) -> Path:
-        return the_file(self._layout, [self._layout.waiting(priority) for priority in Priority], name)
+        return the_file(self._layout, name, [self._layout.waiting(priority) for priority in Priority])
 
     def _admit(self, path: Path) -> None:
         from daemon.jobs.admission import admit
