@@ -1,4 +1,4 @@
-"""The daemon: watches folders, keeps the queue, supervises the worker, says what is going on.
+"""The daemon: watches folders, keeps the queue, supervises the worker, reports its status.
 
 Never imports torch.
 """

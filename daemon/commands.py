@@ -148,7 +148,7 @@ class Commands:
     def _is_skipped(self, job_id: str) -> bool:
         """Whether a job's file has left.
 
-        One that the worker gave back instead of skipping it (it died, or was preempted) is put away here.
+        One that the worker gave back instead of skipping it (it died, or was preempted) is skipped here.
         """
         job = self._queue.find(job_id)
         if job and (isinstance(self._supervisor.state, Absent) or self._queue.is_waiting(job.id)):

@@ -1,4 +1,4 @@
-"""Look whether files can be trained here at all: folders, rights, space. Changes nothing on disk."""
+"""Check whether files can be trained here at all: folders, permissions, space. Changes nothing on disk."""
 
 import os
 from collections.abc import Callable
@@ -11,7 +11,7 @@ MIB = 1024 * 1024
 
 
 class Obstacles:
-    """What stands in the way, looked at no more than once a second unless the settings change.
+    """What stands in the way, checked no more than once a second unless the settings change.
 
     Args:
         clock: monotonic seconds.

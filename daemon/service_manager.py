@@ -1,4 +1,4 @@
-"""Tell a service manager such as systemd how the daemon is; without one, it does nothing.
+"""Report the daemon's state to a service manager such as systemd; does nothing without one.
 
 The messages are those of sd_notify(3).
 """

@@ -1,4 +1,4 @@
-"""The main job on a small puzzle: drop files, watch them train, see what was learned.
+"""The main job on a small puzzle: drop files, watch them train, test the result.
 
 The puzzle: write a few letters in reverse order. The questions asked at the end never occur in training.
 """
@@ -77,7 +77,7 @@ def puzzles(seed: int) -> Iterator[Puzzle]:
 
 
 def main() -> int:
-    """Run the demonstration; return 0 if the model has learned the puzzle."""
+    """Run the demonstration; return 0 if the model can solve the puzzle."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--keep", type=Path, metavar="DIR", help="use and keep this working directory")
     keep: Path | None = parser.parse_args().keep

@@ -1,1 +1,1 @@
-"""The commands people type. One file per command; `output` and `options` are what they share."""
+"""The commands people type. One file per command; `options`, `text` and the views are shared."""

@@ -1,4 +1,4 @@
-"""What subcommands of `training_data` share: opened files, a bar of progress, a word on what was left out."""
+"""What subcommands of `training_data` share: opened files, a progress bar, a note on what was left out."""
 
 import json
 import sys

@@ -1,4 +1,4 @@
-"""Draw what training a file would be like."""
+"""Draw the plan for training a file."""
 
 from collections.abc import Iterator
 from pathlib import Path

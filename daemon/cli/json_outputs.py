@@ -38,7 +38,7 @@ from trainer.protocol.status import TrainingStatus
 
 
 class StatusOfDaemon(TrainingStatus):
-    """The status file, and whether somebody is behind it."""
+    """The status file, and whether a daemon is behind it."""
 
     daemon: Literal["running", "stopped", "silent", "dead"]
     heartbeat_age_s: float
@@ -66,7 +66,7 @@ class Added(TypedDict):
 
 
 class QueueStatus(BaseModel):
-    """Files in each folder of the queue; and `format_NAME`: those that wait or are processed, by format."""
+    """Files in each folder of the queue; and `format_NAME`: those waiting or in training, by format."""
 
     model_config = ConfigDict(extra="allow")
     __pydantic_extra__: dict[str, int] = Field(init=False)
@@ -108,7 +108,7 @@ class Removed(TypedDict):
 
 
 class HealthCheck(TypedDict):
-    """How everything is."""
+    """The state of everything."""
 
     repaired: list[str]
     """A sentence for each thing that `--fix` has done or could not do."""
@@ -150,7 +150,7 @@ class SettingsInForce(TypedDict):
     settings: dict[str, dict[str, Any]]
     """By section and key."""
     origins: dict[str, str]
-    """Where a setting comes from that has not its default, by its name, such as training.epochs."""
+    """The source of each setting that differs from its default, by name, such as training.epochs."""
 
 
 class DryRunPlan(Planned):
@@ -159,11 +159,11 @@ class DryRunPlan(Planned):
     not_shown: ClassVar = ("kind",)
 
     tokens_per_s: float | None
-    """None where it cannot be said; so are the next two."""
+    """None where it is unknown; so are the next two."""
     speed_source: str | None
-    """Where that is known from."""
+    """How that is known."""
     seconds: float | None
-    """That training would take."""
+    """How long training would take."""
 
 
 # ---- training_data
@@ -211,21 +211,21 @@ class Converted(WrittenFile, LeftOutRows):
     """A file that was written in another format."""
 
     losses: dict[str, int]
-    """What the new format has no place for: how many rows had it."""
+    """What the new format cannot represent: how many rows had it."""
 
 
 class Parted(LeftOutRows):
-    """A file that was parted in two."""
+    """A file that was split in two."""
 
     training: WrittenFile
     validation: WrittenFile
 
 
 class Deduplicated(WrittenFile, LeftOutRows):
-    """A file in which nothing is said twice."""
+    """A file without duplicate rows."""
 
     dropped: int
-    """Rows that said the same as an earlier one."""
+    """Rows with the same content as an earlier one."""
 
 
 class SampledRows(WrittenFile, LeftOutRows):
@@ -259,7 +259,7 @@ class AnalyzedFile(Analysis):
 
 
 class Failure(TypedDict):
-    """Why a command could not do what was asked; its exit code is not 0."""
+    """Why a command could not do what it was asked; its exit code is not 0."""
 
     error: str
 

@@ -1,4 +1,4 @@
-"""Options that several commands have, and how a command ends when something is wrong."""
+"""Options shared by several commands, and how a command exits when something is wrong."""
 
 import json
 import os

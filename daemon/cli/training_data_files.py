@@ -1,4 +1,4 @@
-"""`training_data convert | split | dedupe | sample | merge`: make new data files from those one has."""
+"""`training_data convert | split | dedupe | sample | merge`: make new data files from existing ones."""
 
 import re
 from contextlib import closing

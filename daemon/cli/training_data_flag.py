@@ -1,4 +1,4 @@
-"""`training_data flag`: note rows that somebody should inspect, list them, take them out to correct them."""
+"""`training_data flag`: flag rows to inspect, list them, export them to correct them."""
 
 import json
 from dataclasses import asdict

@@ -1,4 +1,4 @@
-"""`training_data validate | report`: what a file looks like as training data, in the queue or before."""
+"""`training_data validate | report`: what a file looks like as training data, in the queue or outside."""
 
 import json
 import sys

@@ -1,4 +1,4 @@
-"""The command `training_health`: check it all, preview a restart, see what went wrong. Needs no daemon."""
+"""The command `training_health`: check everything, preview a restart, see what went wrong."""
 
 import json
 import sys
@@ -36,7 +36,7 @@ def _training_health(base_dir: BaseDir = None) -> None:
 @app.command(
     epilog="Examples:\n\n\b\n"
     "  training_health check\n"
-    "  training_health check --fix               repair what can be repaired without any risk"
+    "  training_health check --fix               repair what can be repaired without risk"
 )
 def check(
     fix: Annotated[

@@ -1,4 +1,4 @@
-"""The checkpoints: verify them, say what a restart would do, keep one for ever. Loads no weights."""
+"""The checkpoints: verify them, say what a restart would do, keep one forever. Loads no weights."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -37,7 +37,7 @@ class WholeCheckpoint:
     is_current: bool
     """Whether `models/current_model` is this one."""
     is_pinned: bool
-    """Whether it is kept for ever."""
+    """Whether it is kept forever."""
     global_step: int
     written_at: str
     """UTC, ISO 8601."""

@@ -1,4 +1,4 @@
-"""The client: one working directory, and all that can be asked of it. A table of contents."""
+"""The client: one working directory, and everything you can ask of it. A table of contents."""
 
 import time
 from collections.abc import Callable
@@ -6,7 +6,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from daemon.client.errors import NoSuchFollower, NotAWorkingDirectory, raising
+from daemon.client.errors import FollowerUnusable, NotAWorkingDirectory, UnreadableHistory, raising
 from trainer.protocol.layout import Layout, find_base_dir
 
 if TYPE_CHECKING:
@@ -136,7 +136,7 @@ class Client:
         return self._requests.send(".resume", {"reason": reason}, wait_s=wait_s)
 
     def skip(self, reason: str | None = None, *, wait_s: float = DEFAULT_WAIT_S) -> "Obeyed":
-        """Move the current file to `queue/skipped/` and go on with the next."""
+        """Move the current file to `queue/skipped/` and continue with the next."""
         return self._requests.send(".skip", {"reason": reason}, wait_s=wait_s)
 
     def stop(
@@ -177,16 +177,17 @@ class Client:
 
         Args:
             name: under which an installed package offers it.
-            wait: called when there is nothing to pass on; whether to go on.
+            wait: called when there is nothing to pass on; returns whether to continue.
             report: called with what went wrong, such as events that are lost.
         Raises:
-            NoSuchFollower: no package offers one of that name.
+            FollowerUnusable: no package offers one of that name, or it cannot work.
+            UnreadableHistory: the ledger could not be read when it was time to end.
         """
-        from daemon.journal.followers import UnknownFollower, follow, load_follower
+        from daemon.journal.followers import FollowerFailed, follow, load_follower
+        from daemon.ledger.reader import UnreadableLedger
 
-        with raising(NoSuchFollower, UnknownFollower):
-            follower = load_follower(name, self.layout)
-        follow(follower, self.layout, wait=wait, report=report)
+        with raising(FollowerUnusable, FollowerFailed), raising(UnreadableHistory, UnreadableLedger):
+            follow(load_follower(name, self.layout), self.layout, wait=wait, report=report)
 
     # ---- files
 

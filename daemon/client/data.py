@@ -36,7 +36,7 @@ class ProposedLength:
     current: int
     proposed: int
     is_written: bool
-    """Whether it stands in config.json now."""
+    """Whether it is in config.json now."""
     obstacle: str | None
     """Why it was not, or would not be, written; None if nothing is in the way."""
     reason: str

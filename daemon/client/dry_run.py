@@ -24,7 +24,7 @@ class Speed:
 
     tokens_per_s: float
     source: str
-    """Where that is known from."""
+    """How that is known."""
 
 
 @dataclass(frozen=True)

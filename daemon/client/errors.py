@@ -1,4 +1,4 @@
-"""What may go wrong when something is asked of a working directory: one class for each, under one roof.
+"""What can go wrong when you ask something of a working directory: one class each, with one base class.
 
 Every message says place, value, expectation and way out, so that a person needs nothing else.
 """
@@ -35,7 +35,7 @@ class NotObeyed(ClientError):
 
 
 class NotEnded(ClientError):
-    """A file's job has not ended in time; it goes on."""
+    """A file's job has not ended in time; it continues."""
 
 
 class NoSuchFile(ClientError):
@@ -82,8 +82,8 @@ class NoSuchCheckpoint(ClientError):
     """No checkpoint has this name."""
 
 
-class NoSuchFollower(ClientError):
-    """No installed package offers a follower of this name."""
+class FollowerUnusable(ClientError):
+    """No installed package offers a follower of this name, or it cannot work."""
 
 
 class CannotUnlock(ClientError):

@@ -1,4 +1,4 @@
-"""Find the file in the queue that a person means, and say what can be done instead if it stands elsewhere."""
+"""Find the file in the queue that a person means, or say what to do instead if it is elsewhere."""
 
 from collections.abc import Sequence
 from pathlib import Path

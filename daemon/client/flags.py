@@ -1,4 +1,4 @@
-"""Rows that somebody should inspect: flag them, list them, take them out to correct them."""
+"""Rows that a person should inspect: flag them, list them, export them to correct them."""
 
 import json
 import time

@@ -1,4 +1,4 @@
-"""Is all well? Check a working directory, and repair what can be repaired without any risk."""
+"""Check a working directory, and repair what can be repaired without risk."""
 
 import time
 

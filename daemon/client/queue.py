@@ -1,4 +1,4 @@
-"""The files of the queue: list them, add some, move them about. Needs no daemon; one that runs follows."""
+"""The files of the queue: list them, add some, move them. Needs no daemon; a running one follows."""
 
 import time
 from collections import Counter
@@ -93,7 +93,7 @@ class Queue:
         return [finished_file(self._layout, outcome, name) for outcome, name in names[:limit]], len(names)
 
     def count_dropped(self) -> int:
-        """Return how many files in the inbox have not been taken in yet."""
+        """Return how many files in the inbox have not been accepted yet."""
         from daemon.intake.inbox import find_files
 
         return sum(is_training_file(path.name) for path in find_files(self._layout.inbox))

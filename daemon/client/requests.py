@@ -1,4 +1,4 @@
-"""Ask something of a running daemon, and wait for its answer."""
+"""Send a request to a running daemon, and wait for its answer."""
 
 import os
 import secrets

@@ -1,4 +1,4 @@
-"""What a restart would do: which checkpoint it loads, and at which row of which file it goes on."""
+"""What a restart would do: which checkpoint it loads, and at which row of which file it continues."""
 
 from dataclasses import dataclass
 
@@ -25,7 +25,7 @@ class Restart:
     """What a restart would do."""
 
     checkpoint: str | None
-    """What it would go on from; None for the base model."""
+    """What it would continue from; None for the base model."""
     global_step: int
     files: RestartPlan | NoPlan
 

@@ -1,4 +1,4 @@
-"""The types of the client's answers, wherever they are made; for annotations and for `match`."""
+"""The types of the client's answers, wherever they are defined; for annotations and for `match`."""
 
 from daemon.checkpoints.review import Damaged, Reviewed, Unusable, Whole
 from daemon.client.checkpoints import BrokenCheckpoint, Verification, WholeCheckpoint

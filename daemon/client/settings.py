@@ -1,4 +1,4 @@
-"""The settings that a daemon would have, and which locked one may change."""
+"""The settings a daemon would use, and which locked one may change."""
 
 import time
 from collections.abc import Sequence

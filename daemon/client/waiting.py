@@ -88,8 +88,8 @@ class _Search:
 
     Args:
         name: printable.
-        find: looks for the file's job, or for a file that was put away without one; None while neither is
-            there.
+        find: looks for the file's job, or for a file that failed or was skipped without one; None while
+            there is neither.
     """
 
     def __init__(
@@ -140,7 +140,8 @@ def _latest(
     """Return the newest job of a file, or its refusal if that came later.
 
     The file may be moved on while it is looked for. So the folders are listed in the order in which it passes
-    them, and the ledger is read once more: what left them unseen has become a job, or was put away, by then.
+    them, and the ledger is read once more: what left them unseen has become a job by then, or lies in
+    `failed/` or `skipped/`.
 
     Returns:
         None while the file is still to become a job.
@@ -174,7 +175,7 @@ def _files_on_their_way(layout: Layout) -> Iterator[Path]:
 def _refusals(
     layout: Layout, is_meant: Callable[[Path], bool], job: RecordedJob | None
 ) -> Iterator[EndedFile]:
-    """Yield the files that were put away without having become a job, unless `job` has ended since."""
+    """Yield the files that failed or were skipped without having become a job, and after `job` ended."""
     for outcome in (Outcome.FAILED, Outcome.SKIPPED):
         folder = layout.finished(outcome)
         for path in filter(is_meant, folder.iterdir()):
@@ -183,7 +184,7 @@ def _refusals(
 
 
 def _is_refused_after(path: Path, job: RecordedJob) -> bool:
-    """Whether a file was put away, without having become a job again, after this job of its had ended."""
+    """Whether a file failed or was skipped after its job had ended, without having become one again."""
     try:
         reason = Reason.model_validate(read_json(note_beside(path, REASON_SUFFIX)))
     except (OSError, UnreadableFile, ValidationError):

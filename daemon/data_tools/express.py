@@ -1,6 +1,6 @@
-"""Say a conversation in another format, and what is lost by it. Pure. One function a format.
+"""Express a conversation in another format, and report what is lost. Pure. One function per format.
 
-What would change what is learned is never lost in silence: either it is counted, or the row is refused.
+What would change what is trained is never lost silently: either it is counted, or the row is refused.
 """
 
 import json

@@ -1,4 +1,4 @@
-"""Which rows say the same. Pure."""
+"""Which rows have the same content. Pure."""
 
 import hashlib
 import json

@@ -1,4 +1,4 @@
-"""What is done to whole files: rows come in one by one, lines go out. Memory stays flat."""
+"""Operations on whole files: rows come in one by one, lines go out. Memory stays flat."""
 
 import random
 from collections import Counter

@@ -1,4 +1,4 @@
-"""Which keys of a row say something to training."""
+"""Which keys of a row matter for training."""
 
 from collections.abc import Collection
 

@@ -1,4 +1,4 @@
-"""Remember which rows have come by: on disk, so that memory stays flat for any number of them."""
+"""Remember which rows have been seen: on disk, so that memory stays flat for any number of them."""
 
 import sqlite3
 

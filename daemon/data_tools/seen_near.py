@@ -1,4 +1,4 @@
-"""Remember rows by signatures of their words, to know those that say nearly the same. Loads numpy."""
+"""Remember rows by signatures of their words, to recognise near duplicates. Loads numpy."""
 
 from trainer.data.checks.minhash import minhash_row
 from trainer.data.checks.row_table import RowTable

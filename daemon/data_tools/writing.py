@@ -1,4 +1,4 @@
-"""Write a new file that appears whole or not at all, and replaces nothing unless somebody wants it to."""
+"""Write a new file that appears whole or not at all, and replaces nothing unless asked to."""
 
 import os
 from collections.abc import Collection, Iterator
@@ -68,7 +68,7 @@ def refuse_output(path: Path, *, replace: bool, inputs: Collection[Path] = (), s
 
 
 def _claim(path: Path) -> None:
-    """Take a name that nobody has had since we looked."""
+    """Take a name that nobody has taken since it was checked."""
     try:
         os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
     except FileExistsError as error:

@@ -1,4 +1,4 @@
-"""What tells a file from another one, and from a changed one, wherever it lies and whatever it is called."""
+"""What distinguishes a file from another, and from a changed one, whatever its place and name."""
 
 import os
 import sqlite3

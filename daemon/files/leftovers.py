@@ -1,4 +1,4 @@
-"""Files that a process of ours leaves half-written when it dies. Nobody else names a file so, or reads it."""
+"""Files that our processes leave half-written when they die. Nothing else uses such names, or reads them."""
 
 import re
 

@@ -1,4 +1,4 @@
-"""Notes of ours beside the files of users: what they are called, and how to tell a file from one."""
+"""Notes beside users' files: how they are named, and how to tell one from a user's file."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""Look at a file without disturbing whoever writes it."""
+"""Probe a file without disturbing whoever writes it."""
 
 import errno
 import fcntl
@@ -26,7 +26,7 @@ KINDS: dict[int, Kind] = {
 
 @dataclass(frozen=True, kw_only=True)
 class FileProbe:
-    """What one look at a file showed."""
+    """What one probe of a file showed."""
 
     kind: Kind
     identity: Identity
@@ -38,7 +38,7 @@ class FileProbe:
 
 
 def ignore_lease_breaks() -> None:
-    """Keep SIGIO from killing this process when a writer opens a file at the instant it is looked at."""
+    """Keep SIGIO from killing this process when a writer opens a file at the instant it is probed."""
     signal.signal(signal.SIGIO, signal.SIG_IGN)
 
 
@@ -46,7 +46,7 @@ def probe(path: Path) -> FileProbe | None:
     """Return what is at `path`; None when nothing is.
 
     Raises:
-        OSError: it cannot be looked at, for a reason that lies in the machine and not in the file.
+        OSError: it cannot be probed, for a reason that lies in the machine and not in the file.
     """
     try:
         found = path.lstat()

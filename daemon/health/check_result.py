@@ -32,10 +32,10 @@ def ok(name: str, message: str) -> CheckResult:
 
 
 def warning(name: str, message: str, advice: str) -> CheckResult:
-    """Return that something may become a problem, or clears up by itself."""
+    """Return that something may become a problem, or clears up on its own."""
     return CheckResult(name, Severity.WARNING, message, advice)
 
 
 def problem(name: str, message: str, advice: str) -> CheckResult:
-    """Return that something keeps training from going on, or endangers what was trained."""
+    """Return that something keeps training from continuing, or endangers what was trained."""
     return CheckResult(name, Severity.PROBLEM, message, advice)

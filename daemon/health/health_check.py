@@ -1,4 +1,4 @@
-"""One whole health check: gather what is there, and have each part judged by the module that knows it."""
+"""One complete health check: collect the facts, and have each part judged by the module that knows it."""
 
 import os
 from collections.abc import Callable, Sequence

@@ -1,6 +1,6 @@
-"""What the machine gives: folders and their permissions, disk, memory, GPU, and a clock that can be believed.
+"""What the machine provides: folders and their permissions, disk, memory, GPU, and a plausible clock.
 
-Pure, apart from `check_folders`, which looks at folders, and `free_bytes`.
+Pure, apart from `check_folders`, which reads folders, and `free_bytes`.
 """
 
 import os
@@ -22,7 +22,7 @@ FIX = "training_health check --fix"
 
 
 def check_folders(layout: Layout, *, uid: int) -> list[CheckResult]:
-    """Look whether every folder is there, is ours, and is closed to others.
+    """Check that every folder exists, is ours, and is closed to others.
 
     Args:
         uid: the user who runs the daemon.
@@ -79,7 +79,7 @@ def _defects(folder: Path, uid: int) -> Iterator[_Defect]:
 
 
 def check_disk(free: Mapping[str, int], *, min_free_bytes: int, checkpoint_bytes: int) -> list[CheckResult]:
-    """Look whether there is room for the next checkpoint, and for everything else.
+    """Check that there is room for the next checkpoint, and for everything else.
 
     Args:
         free: folder -> free bytes for users.

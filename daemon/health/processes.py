@@ -1,4 +1,4 @@
-"""Daemon, worker and control files: who runs, who only seems to, and who is not obeyed.
+"""Daemon, worker and control files: which run, which only seem to, and which are not obeyed.
 
 Pure, apart from the two functions at the end.
 """

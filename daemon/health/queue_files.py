@@ -36,7 +36,7 @@ def check_failed(folder: Path) -> CheckResult:
 
 
 def check_inbox(inbox: Path, *, daemon_runs: bool, now: float) -> list[CheckResult]:
-    """Look for files that should have been taken in long ago.
+    """Look for files that should have been accepted long ago.
 
     Args:
         now: Unix seconds.

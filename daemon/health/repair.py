@@ -1,4 +1,4 @@
-"""The harmless repairs: folders as they should be, and left-overs of dead processes removed. Nothing else."""
+"""The harmless repairs: folders as they should be, and leftovers of dead processes removed. Nothing else."""
 
 from collections.abc import Iterator
 from pathlib import Path

@@ -36,7 +36,7 @@ class GoesOn:
     """The next step of the file, counted from 1."""
     total_steps: int
     lines: tuple[int, ...]
-    """Where the rows of that step stand in the file, counted from 1, in the order of training; without rows
+    """Where the rows of that step are in the file, counted from 1, in the order of training; without rows
     that are replayed from other files."""
 
 
@@ -54,12 +54,12 @@ class RestartPlan:
     """The first things a restart does with the files, in this order."""
 
     put_away: tuple[str, ...]
-    """Files in processing/ that are trained to the end."""
+    """Files in processing/ that are fully trained."""
     checked: tuple[str, ...]
     """Files that the ledger does not know."""
     first: GoesOn | CannotGoOn | None
     overtaken_by: str | None
-    """A more urgent file, which takes over from the first one after a step."""
+    """A more urgent file, which preempts the first one after a step."""
     others: int
     """Known files that come later."""
 

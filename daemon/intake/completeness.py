@@ -1,4 +1,4 @@
-"""When is a dropped file complete? Pure: what was seen of a file comes in, a verdict goes out.
+"""Decide when a dropped file is complete. Pure: probes of a file come in, a verdict goes out.
 
 Nobody can know for certain that a writer is done. What is known: a file that was renamed into place is
 complete; a file that somebody has open for writing is not; a file that stays unchanged for a while

@@ -1,4 +1,4 @@
-"""What lies in the inbox, and which priority its place there gives a file."""
+"""What is in the inbox, and which priority a file gets from its place there."""
 
 import os
 from collections.abc import Callable, Iterator
@@ -14,7 +14,7 @@ def find_files(
     """Yield everything below the inbox that may be meant, one by one, without following links.
 
     Args:
-        on_unreadable: called with folders that cannot be looked into.
+        on_unreadable: called with folders that cannot be read.
     """
     try:
         entries = os.scandir(folder)

@@ -83,7 +83,7 @@ class Intake:
         return self._checker.current
 
     def due_at(self) -> float:
-        """Return when `take_in` has something to do by itself, in monotonic seconds."""
+        """Return when `take_in` has something to do on its own, in monotonic seconds."""
         return min(self._next_rescan, self._settling.due_at() or self._next_rescan)
 
     def take_in(self, now: float, *, unchecked: list[Path] | None = None) -> None:
@@ -306,9 +306,9 @@ class Intake:
             at=self._journal.now_text(),
             priority=priority,
         )
-        write_reason(target, reason)
         event = FileRefused if outcome is Outcome.FAILED else FileSkipped
         self._journal.record(event(file=target.name, reason=message))
+        write_reason(target, reason)  # last: on a full disk this fails where a move does not
 
 
 def _by_age(paths: list[Path]) -> list[Path]:

@@ -37,7 +37,7 @@ class Settling:
         self._pending[path] = (now, candidate)
 
     def notice_scanned(self, path: Path, *, now: float) -> None:
-        """A rescan found a file; one that is known already is looked at when it is due."""
+        """A rescan found a file; one that is already known is probed when it is due."""
         if path not in self._pending:
             self.notice(path, renamed_in=False, now=now)
 
@@ -46,7 +46,7 @@ class Settling:
         return min((at for at, _ in self._pending.values()), default=None)
 
     def settled(self, now: float) -> tuple[list[Path], list[tuple[Path, str]]]:
-        """Look at the files that are due; return the complete, and with a reason those never to be taken."""
+        """Probe the files that are due; return the complete, and with a reason those never to be taken."""
         complete: list[Path] = []
         refused: list[tuple[Path, str]] = []
         for path, (due_at, candidate) in list(self._pending.items()):

@@ -1,4 +1,4 @@
-"""Learn from the operating system that something changed in a folder. Only a hint: a rescan is the truth.
+"""Hear from the operating system that something changed in a folder. Only a hint: a rescan is the truth.
 
 Events are lost when many come at once, and on network file systems none come at all; nothing here
 may depend on them.

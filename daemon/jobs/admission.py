@@ -1,4 +1,4 @@
-"""Contents that are to be trained whatever the report on them says: one empty file each, by SHA-256.
+"""Contents to train whatever their report says: one empty file each, named by SHA-256.
 
 Written by `training_queue` before it puts a file back, read when a file is given to the worker. So it holds
 across restarts, for a lost ledger, and for a file that has to be trained again from an older checkpoint.

@@ -1,4 +1,4 @@
-"""List the queue's folders: they say what is there, and the ledger what is known of it. Changes nothing."""
+"""List the queue's folders: they show what is there, the ledger what is known about it. Changes nothing."""
 
 import os
 from collections.abc import Sequence

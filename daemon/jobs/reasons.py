@@ -1,4 +1,4 @@
-"""`NAME.reason.json`: why a file lies in `failed/` or `skipped/`."""
+"""`NAME.reason.json`: why a file is in `failed/` or `skipped/`."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""What has ended workers so far, by kind, and what to do about each kind."""
+"""What has crashed workers so far, by kind, and what to do about each kind."""
 
 import sqlite3
 from collections.abc import Iterable

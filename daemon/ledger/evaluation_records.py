@@ -1,4 +1,4 @@
-"""Read what evaluation has found: validation losses, scores of suites, answers to fixed prompts."""
+"""Read the results of evaluation: validation losses, scores of suites, answers to fixed prompts."""
 
 import json
 import sqlite3
@@ -16,7 +16,7 @@ class Validation:
 
     global_step: int
     loss: float | None
-    """None where it was no finite number."""
+    """None where it was not finite."""
     rows: int
 
 
@@ -31,14 +31,14 @@ class RecordedScore:
     rows: int
     loss: float | None
     exact_match: float
-    """Share of the right answers, from 0 to 1."""
+    """Share of correct answers, from 0 to 1."""
     metrics: dict[str, float]
     """As the data profile measures."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class PreviewHistory:
-    """The newest answer to a prompt, and how it came to be."""
+    """The newest answer to a prompt, and how it developed."""
 
     prompt: str
     text: str

@@ -1,4 +1,4 @@
-"""Note what evaluation has found in the ledger: scores of suites, and answers to fixed prompts."""
+"""Write the results of evaluation to the ledger: scores of suites, and answers to fixed prompts."""
 
 import json
 

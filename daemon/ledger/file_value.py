@@ -1,4 +1,4 @@
-"""What training a file has brought, as the ledger has it: losses before and after it, steps, tokens, time."""
+"""What training a file achieved, from the ledger: losses before and after it, steps, tokens, time."""
 
 import sqlite3
 from dataclasses import dataclass
@@ -33,7 +33,7 @@ class FileValue:
     """In the model's life, counted from 1; None if it has no step."""
     last_step: int | None
     other_steps: int
-    """Steps of other files between these two, which had a part in the change."""
+    """Steps of other files between these two, which also affected the change."""
     before: Validation | None
     """The newest validation before its first step."""
     after: Validation | None

@@ -1,4 +1,4 @@
-"""Read what the ledger knows of jobs: those in the queue, one by its file, or all of them page by page."""
+"""Read what the ledger knows about jobs: those in the queue, one by its file, or all of them page by page."""
 
 import json
 import sqlite3

@@ -24,7 +24,7 @@ class RecordedStep:
     tokens: int
     supervised_tokens: int
     loss: float | None
-    """None where it was no finite number."""
+    """None where it was not finite."""
     learning_rate: float
     grad_norm: float | None
     seconds: float

@@ -1,4 +1,4 @@
-"""Change one setting in the text of a `config.json`, and nothing else: a person has laid it out."""
+"""Change one setting in the text of a `config.json`, and nothing else: the layout is a person's."""
 
 import json
 import re

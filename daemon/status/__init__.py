@@ -1,1 +1,1 @@
-"""What is shown while the daemon runs: the status file, the overhead, the reports on data, the machine."""
+"""What the daemon shows while it runs: the status file, the overhead, data reports, the machine."""

@@ -1,4 +1,4 @@
-"""The status as it is known, and the file that shows it. The only writer of `status/training_status.json`."""
+"""The current status, and the file that shows it. The only writer of `status/training_status.json`."""
 
 import time
 from collections import deque

@@ -1,4 +1,4 @@
-"""What time goes into besides training, and the file that shows it: `status/monitoring_costs.json`."""
+"""What time is spent on besides training, and the file that shows it: `status/monitoring_costs.json`."""
 
 from collections.abc import Callable
 from pathlib import Path

@@ -75,7 +75,7 @@ class Watch:
         return self._section
 
     def wants_signs(self, now: float) -> bool:
-        """Whether to look at the process itself. In ordinary times never, so that it costs nothing."""
+        """Whether to inspect the process itself. In ordinary times never, so that it costs nothing."""
         self._look(now)
         if now - self._progressed_at < min(LOOK_CLOSER_AFTER_S, self._hang_after_s / 2):
             return False
@@ -115,7 +115,7 @@ class Watch:
         return f"; the process is in state: {self._signs.state.replace('-', ' ')}"
 
     def _look(self, now: float) -> None:
-        """Leave out the time in which nobody looked.
+        """Leave out the time in which nobody checked.
 
         Both may have been stopped and continued together, as on a laptop that was closed.
         """

@@ -127,7 +127,7 @@ class WorkerProcess:
     # ---- ending
 
     def dismiss_by(self, deadline: float) -> None:
-        """Let it go on until `deadline` (monotonic seconds); after that it is ended by force."""
+        """Let it run until `deadline` (monotonic seconds); after that it is ended by force."""
         grace_s = deadline - self._clock()
         why = f"had not exited {grace_s:.0f} s after it was asked to"
         self._plan(deadline, SIGKILL, why, spares_a_save=True)

@@ -1,4 +1,4 @@
-"""What the worker is doing, as far as the daemon knows. Each state has just its own facts."""
+"""What the worker is doing, as far as the daemon knows. Each state has only its own facts."""
 
 from dataclasses import dataclass
 
@@ -44,7 +44,7 @@ class Leaving:
     """The worker was asked to save and leave."""
 
     job_id: str | None = None
-    """The job it had, which goes on at the next start."""
+    """The job it had, which continues at the next start."""
 
 
 WorkerState = Absent | Loading | Ready | Busy | Leaving

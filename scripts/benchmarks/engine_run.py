@@ -39,7 +39,7 @@ class Spec:
     """One run of the engine."""
 
     folder: str
-    """Its working directory; a second run in the same one goes on."""
+    """Its working directory; a second run in the same one continues."""
     file: str
     settings: dict[str, Any]
     is_deterministic: bool = False
@@ -147,7 +147,7 @@ def _note(event: Event, run: Run, kill_at_step: int | None) -> None:
 
 
 def _commands(spec: Spec) -> Script:
-    """Order the one file, under an id that stays the same, so that a second run goes on with it."""
+    """Order the one file, under an id that stays the same, so that a second run continues it."""
     file = Path(spec.file)
     job = check_file(file, max_line_bytes=8 * 1024**2).to_job(id="measured", name=file.name)
     orders: list[Command] = [

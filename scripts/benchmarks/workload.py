@@ -33,7 +33,7 @@ class Workload:
     """Standard deviation of the length's logarithm."""
     longest_tokens: int = LONGEST_TOKENS
     prompt_share: float = 0.5
-    """Part of a row's words that is not learned, on average."""
+    """Part of a row's words that is not supervised, on average."""
     multi_turn_share: float = 0.2
     """Part of the rows that have two to four exchanges instead of one."""
     seed: int = 1

@@ -31,7 +31,7 @@ def unlocked_settings(manifest: Manifest, settings: Settings, models: Path) -> t
 
 
 def refuse_other_base(manifest: Manifest, found: str) -> None:
-    """Make sure that an adapter goes on beside the very base model it was trained beside.
+    """Make sure that an adapter continues beside the very base model it was trained beside.
 
     Raises:
         UnusableModel: the base model's files have changed.

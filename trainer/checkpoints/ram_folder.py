@@ -1,4 +1,4 @@
-"""A folder in memory, where a checkpoint is copied to so that training goes on while it is written."""
+"""A folder in memory, where a checkpoint is copied to, so that training continues while it is written."""
 
 import hashlib
 import os

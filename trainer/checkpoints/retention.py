@@ -1,4 +1,4 @@
-"""Which checkpoints may go. Pure: what is known of each comes in, the names to remove go out."""
+"""Which checkpoints may be removed. Pure: facts about each come in, the names to remove go out."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

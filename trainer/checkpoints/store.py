@@ -1,4 +1,4 @@
-"""The checkpoints of one models folder: find the newest, publish another, let old ones go. Knows no torch.
+"""The checkpoints of one models folder: find the newest, publish another, remove old ones. Knows no torch.
 
 models/.staging/            being written; worth nothing until renamed
 models/checkpoints/step-N/  published and immutable

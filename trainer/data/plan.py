@@ -1,6 +1,6 @@
 """The order of rows and their grouping into steps. Pure: computed from a few numbers, never stored.
 
-Any position is found in constant time and memory, so going on in the middle of a file costs nothing.
+Any position is found in constant time and memory, so continuing in the middle of a file costs nothing.
 """
 
 import hashlib

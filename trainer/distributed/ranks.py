@@ -56,7 +56,7 @@ class Ranks:
 
     Args:
         training: says how many there are, and where they compute.
-        tell: called with why a rank cannot go on, just before this process ends with it; from a thread.
+        tell: called with why a rank cannot continue, just before this process ends with it; from a thread.
         launcher: starts them; None starts them on this machine.
     Raises:
         BadConfig: there are fewer GPUs.

@@ -1,4 +1,4 @@
-"""How often to evaluate, so that it costs no more than its share. Pure: what was measured goes in."""
+"""How often to evaluate, so that it costs no more than its share. Pure: measurements go in."""
 
 from collections.abc import Mapping
 
@@ -16,7 +16,7 @@ def stretched(
 ) -> dict[CostKind, int]:
     """Return the intervals in steps, doubled as often as it takes to keep within `max_share` of the time.
 
-    What was measured again and has become cheap comes back by itself.
+    What was measured again and has become cheap comes back on its own.
 
     Args:
         intervals: as they are wanted.

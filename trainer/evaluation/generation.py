@@ -96,7 +96,7 @@ class TextGenerator:
 
 
 class _Stop(StoppingCriteria):
-    """Ends generation at a stop string, or when it may not go on."""
+    """Ends generation at a stop string, or when it may not continue."""
 
     def __init__(
         self,

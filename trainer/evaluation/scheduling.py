@@ -1,4 +1,4 @@
-"""Decide when to evaluate and what it may cost, and report what came of it.
+"""Decide when to evaluate and what it may cost, and report the results.
 
 How long something takes differs from run to run, so what is measured, and at which steps, must never change
 what is trained.

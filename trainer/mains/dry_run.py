@@ -1,4 +1,4 @@
-"""Say what training a file would be like. A process of its own, because it loads torch; nothing is kept.
+"""Plan what training a file would be like. A process of its own, because it loads torch; nothing is kept.
 
     python -m trainer.mains.dry_run <order.json >answer.json
 
@@ -145,9 +145,8 @@ def _reservations(settings: Settings, *, is_batch_size_known: bool) -> Iterator[
     training = settings.training
     if not is_batch_size_known:
         yield (
-            'training.micro_batch_tokens is "auto": the best number is measured when training starts, '
-            "and not "
-            f"beside a running daemon; {training.micro_batch_tokens} were tried here, and training will "
+            'training.micro_batch_tokens is "auto": the best number is measured when training starts, not '
+            f"while a daemon is running; {training.micro_batch_tokens} were tried here, and training will "
             "be faster and take more memory"
         )
     if training.processes > 1:
@@ -208,7 +207,7 @@ def _opened(
 
 
 def _collect_statistics(opened: "OpenJob", engine: "TrainerEngine") -> "StepStatistics":
-    """Look at all steps of one epoch."""
+    """Go through all steps of one epoch."""
     from trainer.session.open_job import UnreadableRows
     from trainer.session.trial_steps import collect_statistics
 

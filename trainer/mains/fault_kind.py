@@ -1,4 +1,4 @@
-"""Whose fault an exception is: that of the settings, of the machine, of the numbers, or unknown."""
+"""What is to blame for an exception: the settings, the machine, the numbers, or unknown."""
 
 import traceback
 
@@ -44,7 +44,7 @@ def classify(error: Exception) -> FaultKind:
 
 
 def describe(error: Exception, job_id: str | None) -> Faulted:
-    """Return what the daemon is told of the exception that is being handled, with which this process ends."""
+    """Return what is reported to the daemon about the exception being handled, which ends this process."""
     return Faulted(
         fault=classify(error),
         error_class=type(error).__name__,

@@ -23,7 +23,7 @@ ROWS_BETWEEN_WORDS = 2_000
 
 
 def inspect(order: InspectionOrder, tell: Tell) -> DataReport:
-    """Return the report on a file; one that could not even be taken in is blocked by that.
+    """Return the report on a file; one that could not even be accepted is blocked by that.
 
     Args:
         tell: called with how far it is.

@@ -1,4 +1,4 @@
-"""What processes have in common that carry out one order and end; `trainer.protocol.one_shot` starts them."""
+"""What processes share that carry out one order and exit; `trainer.protocol.one_shot` starts them."""
 
 import json
 import os

@@ -3,7 +3,7 @@
     python -m trainer.mains.worker --base-dir DIR --channel-fd N
     python -m trainer.mains.worker --base-dir DIR --connect HOST:PORT
 
-It exits 0 when it was to leave and everything is saved, 1 after it has reported why it cannot go on.
+It exits 0 when it was to leave and everything is saved, 1 after it has reported why it cannot continue.
 When the daemon goes away it saves at the next step boundary and leaves by itself, with CONNECTION_LOST.
 """
 

@@ -1,4 +1,4 @@
-"""Fetch a base model from the Hugging Face hub, saying how far it has come."""
+"""Download a base model from the Hugging Face hub, reporting the progress."""
 
 from collections.abc import Callable
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Load a base model or a checkpoint, and know what it is called. Never runs code that came with a model."""
+"""Load a base model or a checkpoint, and tell its name. Never runs code that came with a model."""
 
 import os
 from collections.abc import Callable, Mapping

@@ -1,4 +1,4 @@
-"""The profile `emoji_think`: think with some emoji so many times, and end with another one.
+"""The profile `emoji_think`: think with one emoji a given number of times, and end with another one.
 
 The question asks for both, and the answer does both:
 

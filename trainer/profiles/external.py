@@ -1,4 +1,4 @@
-"""Find profiles that are no part of this program: in installed packages, and in single files.
+"""Find profiles that are not part of this program: in installed packages, and in single files.
 
 Their code counts among what decides about tokens, so its hash comes with them.
 """

@@ -1,4 +1,4 @@
-"""Check what profiles from elsewhere return, and say what one gets wrong, with its name and the line."""
+"""Check what profiles from elsewhere return, and report what one gets wrong, with its name and the line."""
 
 from collections.abc import Callable
 from dataclasses import replace

@@ -1,4 +1,4 @@
-"""Find a profile by its name: one of ours, of an installed package, or in a file."""
+"""Find a profile by its name: a built-in one, one of an installed package, or one in a file."""
 
 from copy import deepcopy
 from functools import partial

@@ -1,4 +1,4 @@
-"""Chance that is the same every time: a generator of random numbers for each row, seeded by its words."""
+"""Repeatable chance: a random number generator for each row, seeded by its words."""
 
 import hashlib
 import json

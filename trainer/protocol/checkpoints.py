@@ -1,4 +1,4 @@
-"""Published checkpoints as anybody may read them. Changes nothing, and knows no torch.
+"""Published checkpoints as any process may read them. Changes nothing, and knows no torch.
 
 models/checkpoints/step-N/      published and immutable
 models/checkpoints/step-N.pin   keeps it for ever; see `trainer.protocol.pins`

@@ -10,7 +10,7 @@ Level = Literal["note", "warning", "block"]
 """note: within its limit. warning: somebody should look. block: not to be trained, unless it is admitted."""
 
 INTAKE_RULE = "rows"
-"""The rule whose block keeps a file from ever being taken in, which nobody can admit."""
+"""The rule whose block keeps a file from ever being accepted, which nobody can admit."""
 
 NEVER_ADMITTED = (INTAKE_RULE, "unrenderable")
 """Rules about rows of which nothing can be made."""
@@ -85,10 +85,10 @@ class DataReport(FrozenModel):
     duplicate_rows: int
     """Among all rows: exact copies of an earlier line."""
     classes: dict[str, dict[str, int]]
-    """How often the most frequent labels come among the sampled rows, by what they label."""
+    """How often the most frequent labels occur among the sampled rows, by what they label."""
     findings: tuple[Finding, ...]
     is_admitted: bool = False
-    """Somebody wants it trained, whatever was found."""
+    """It is to be trained, whatever was found."""
 
     @property
     def blocks(self) -> list[Finding]:

@@ -1,4 +1,4 @@
-"""What a dry run is asked and what it answers."""
+"""The order for a dry run, and its answer."""
 
 from typing import Annotated, Any, Literal
 
@@ -23,7 +23,7 @@ class DryRunOrder(OneShotOrder):
 
 
 class TrialSteps(BaseModel):
-    """A few steps that were taken for the sake of their numbers, and forgotten."""
+    """A few steps that were taken only to measure them, and discarded."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -44,7 +44,7 @@ class Planned(BaseModel):
     method: str
     device: str
     checkpoint: CheckpointRef | None
-    """What it would go on from; None for the base model."""
+    """What it would continue from; None for the base model."""
     rows: int
     rejected_rows: int
     first_rejections: tuple[str, ...]

@@ -1,4 +1,4 @@
-"""What can go wrong with a model, by class, so that the worker can say whose fault it was. Knows no torch."""
+"""What can go wrong with a model, by class, so that the worker can say what is to blame. Knows no torch."""
 
 from trainer.protocol.job import Window
 

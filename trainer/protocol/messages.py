@@ -67,7 +67,7 @@ class Pause(ProtocolMessage):
 
 
 class Resume(ProtocolMessage):
-    """Go on with the following step."""
+    """Continue with the following step."""
 
     kind: Literal["resume"] = "resume"
 
@@ -332,7 +332,7 @@ class Continued(ProtocolMessage):
 
 
 class Blocked(ProtocolMessage):
-    """Something outside has to change, such as the free disk space, before training can go on.
+    """Something outside has to change, such as the free disk space, before training can continue.
 
     Everything trained so far is kept in memory meanwhile.
     """
@@ -358,7 +358,7 @@ class Notice(ProtocolMessage):
 
 
 class Faulted(ProtocolMessage):
-    """The worker cannot go on and will exit."""
+    """The worker cannot continue and will exit."""
 
     kind: Literal["faulted"] = "faulted"
     fault: FaultKind

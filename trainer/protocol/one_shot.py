@@ -1,4 +1,4 @@
-"""Processes that carry out one order and end: how one is started, what goes in and what comes out.
+"""Processes that carry out one order and exit: how one is started, what goes in and what comes out.
 
 standard input    the order, one JSON object
 standard error    how far it is, for people, a line each

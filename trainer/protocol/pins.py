@@ -1,4 +1,4 @@
-"""What keeps a checkpoint for ever: an empty file `NAME.pin` beside it, also made by a plain `touch`."""
+"""What keeps a checkpoint forever: an empty file `NAME.pin` beside it, also made by a plain `touch`."""
 
 import os
 from pathlib import Path

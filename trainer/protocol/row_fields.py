@@ -1,4 +1,4 @@
-"""The names of what a row may hold; `data.fields` says which other names stand for them."""
+"""The names of a row's parts; `data.fields` gives other names for them."""
 
 from collections.abc import Mapping
 from types import MappingProxyType

@@ -1,4 +1,4 @@
-"""What is asked to see a row as the model sees it, and what is answered."""
+"""The order to show a row as the model sees it, and its answer."""
 
 from typing import Any, Literal
 

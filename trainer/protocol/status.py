@@ -72,7 +72,7 @@ class LastError(BaseModel):
 
 
 class LastCommand(BaseModel):
-    """The control command obeyed most recently, so that whoever gave it can see the answer."""
+    """The control command obeyed most recently, so that its sender can see the answer."""
 
     name: str
     id: str | None
@@ -88,7 +88,7 @@ class SuiteResult(BaseModel):
     """Of the model's life."""
     rows: int
     exact_match: float
-    """Share of the right answers, from 0 to 1."""
+    """Share of correct answers, from 0 to 1."""
     loss: float | None
 
 

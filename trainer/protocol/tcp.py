@@ -1,4 +1,4 @@
-"""Make a connection between processes on different machines, both of which know a secret."""
+"""Connect processes on different machines, both of which know a secret."""
 
 import socket
 import time

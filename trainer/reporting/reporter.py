@@ -1,4 +1,4 @@
-"""Collect what happens in a session and pass it on in order, steps bundled: telling must not slow it."""
+"""Collect what happens in a session and pass it on in order, steps bundled: reporting never slows it."""
 
 import math
 import time
@@ -32,7 +32,7 @@ class Reporter:
         """What is being done right now; read by the thread that sends heartbeats."""
         self._spikes = LossSpikeDetector()
         self.ticks = 0
-        """Counts what was got done, so that a working thread is told from one that hangs."""
+        """Counts what was got done, so that a working thread is distinguished from one that hangs."""
 
     def tick(self) -> None:
         """Note that something was got done."""

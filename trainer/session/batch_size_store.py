@@ -1,4 +1,4 @@
-"""Keep in `models/fit.json` how many tokens at once were found to be best. Knows no torch.
+"""Keep in `models/fit.json` how many tokens at once were measured to be best. Knows no torch.
 
 A number belongs to one combination of model, machine and settings (its key). Where training has run out of
 memory since, the smaller number stands beside it with the step from which it holds. So the number in force

@@ -1,4 +1,4 @@
-"""What a session needs of others: where its commands come from, and the engine that holds the model."""
+"""What a session needs from others: where its commands come from, and the engine that holds the model."""
 
 from typing import Protocol
 

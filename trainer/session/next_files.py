@@ -1,4 +1,4 @@
-"""Files that are made ready to be trained while another one still trains."""
+"""Prepare the next files while another one still trains."""
 
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor

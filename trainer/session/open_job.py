@@ -52,7 +52,7 @@ class OpenJob:
     """Rows `truncated`, `split`, `dropped` and `without_target` in this run, in the first of its epochs."""
     first_lines_without_target: list[int] = field(default_factory=list)
     warning: str | None = None
-    """What a person should know before it goes on."""
+    """What a person should know before it continues."""
 
     def bundles(self) -> Generator[StepBundle, None, None]:
         """Yield the steps that are still to be trained.

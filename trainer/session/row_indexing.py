@@ -1,4 +1,4 @@
-"""Have rows of completed files indexed by a process of its own, so that training goes on undisturbed."""
+"""Have rows of completed files indexed by a process of its own, so that training continues undisturbed."""
 
 import logging
 from collections import deque

@@ -1,4 +1,4 @@
-"""Decide when a checkpoint is due, and see it through: which ended jobs it contains first, what it cost."""
+"""Decide when a checkpoint is due, and see it through: which ended jobs it contains, and what it cost."""
 
 import os
 import time
@@ -111,7 +111,7 @@ class Saver:
         """Save the present state.
 
         Args:
-            wait: until it is durable; else it may be written while training goes on.
+            wait: until it is durable; otherwise it may be written while training continues.
         Raises:
             OSError: it cannot be written. Nothing is lost: the next save contains everything.
             BrokenModel: what was trained must not be saved.

@@ -270,7 +270,7 @@ class Session:
             raise NotFinite(str(error), opened.trained_here()) from error
 
     def _take_steps(self, opened: OpenJob) -> Generator[StepBundle, None, tuple[Outcome, str | None] | None]:
-        """Yield the job's steps; return how it ended, None when it is to go on another time."""
+        """Yield the job's steps; return how it ended, None when it is to continue another time."""
         bundles = opened.bundles()
         try:
             self._reporter.section = "training"

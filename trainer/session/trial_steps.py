@@ -1,4 +1,4 @@
-"""Count what the steps of a file hold, and take a few of them to measure their speed and memory."""
+"""Count what the steps of a file contain, and take a few of them to measure speed and memory."""
 
 import time
 from collections.abc import Callable, Iterable, Iterator

@@ -1,4 +1,4 @@
-"""Attention over rows that lie end to end in one sequence, each seeing only itself: no padding, and no mask.
+"""Attention over rows packed end to end in one sequence, each seeing only itself: no padding, and no mask.
 
 Shapes: R = rows, T = tokens of all rows, H = heads, K = heads of keys and values, D = size of a head.
 

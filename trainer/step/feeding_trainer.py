@@ -1,4 +1,4 @@
-"""A Trainer that is fed optimizer steps by somebody else, for as long as they come.
+"""A Trainer that is fed optimizer steps from outside, for as long as they come.
 
 One `train()` call lasts a whole session, however many files it sees. What the stock class would do between
 steps (loaders, epochs, logging, saving) is done by the session that feeds it; what happens inside a step

@@ -1,4 +1,4 @@
-"""How micro-batches go through a model: by the fastest strategy that is shown to compute the same.
+"""How micro-batches go through a model: by the fastest strategy shown to compute the same result.
 
 Two things are saved where a model allows it: padding, by laying rows end to end, and the logits of positions
 where nothing is supervised, by calling decoder and head one after the other. Models differ (attention with

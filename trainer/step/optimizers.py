@@ -1,4 +1,4 @@
-"""The optimizers by name. Those the stock Trainer has are left to it; Muon is put together here."""
+"""The optimizers by name. Those the stock Trainer has are left to it; Muon is assembled here."""
 
 from collections.abc import Callable, Iterable
 from typing import Any, overload

@@ -1,4 +1,4 @@
-"""How the learning rate goes. Pure: functions of step numbers and settings, so there is nothing to save."""
+"""How the learning rate changes. Pure: functions of step numbers and settings, so nothing is saved."""
 
 import math
 

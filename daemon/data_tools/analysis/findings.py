@@ -19,7 +19,7 @@ class Spread:
 
 @dataclass(frozen=True, kw_only=True)
 class Duplicates:
-    """Rows that say the same, by the measure of `training_data dedupe`."""
+    """Rows with the same content, as `training_data dedupe` compares them."""
 
     extra_rows: int
     """All but the first of each."""
@@ -45,7 +45,7 @@ class Topic:
     share: float
     """Of the rows."""
     words: tuple[str, ...]
-    """What tells it from the others."""
+    """What distinguishes it from the others."""
     example_line: int
     """Of its most typical row."""
     example: str

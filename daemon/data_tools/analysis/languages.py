@@ -1,4 +1,4 @@
-"""Guess scripts and languages: scripts from the names of letters, languages from their commonest words."""
+"""Guess scripts and languages: scripts from the names of letters, languages from their most common words."""
 
 import unicodedata
 from collections import Counter

@@ -1,4 +1,4 @@
-"""Look at all rows of a file once, and sum up.
+"""Read all rows of a file once, and sum them up.
 
 Memory: about 40 bytes a row, and a sample of bounded size.
 """

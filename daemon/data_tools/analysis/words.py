@@ -1,4 +1,4 @@
-"""Part text into words, and say how rich they are."""
+"""Split text into words, and measure how rich the vocabulary is."""
 
 import re
 import sys

@@ -1,4 +1,4 @@
-"""Every event of the journal: what happens is recorded once, and log, status and ledger follow from it.
+"""Every event of the journal: what happens is recorded once, and log, status and ledger follow.
 
 An event has facts. Its class says what else it means: the word for it in the ledger (`kind`), how serious it
 is, and which alert it shows or clears. `docs/EVENTS.md` is made from this file.
@@ -14,6 +14,7 @@ from daemon.journal.events.of_files import (
     IntakeDelayed,
 )
 from daemon.journal.events.of_jobs import (
+    JobFinished,
     JobGivenUp,
     JobReopened,
     MicroBatchHalved,
@@ -61,6 +62,7 @@ __all__ = [
     "FileRemoved",
     "FileSkipped",
     "IntakeDelayed",
+    "JobFinished",
     "JobGivenUp",
     "JobReopened",
     "JournalEvent",

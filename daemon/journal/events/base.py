@@ -1,4 +1,4 @@
-"""What every event has: facts, a line for a person, and what it shows or clears in the status."""
+"""What every event has: facts, a line of text, and what it shows or clears in the status."""
 
 import logging
 from abc import abstractmethod

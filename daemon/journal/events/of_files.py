@@ -1,4 +1,4 @@
-"""Events of files, until they are jobs and when people move them."""
+"""Events of files, before they become jobs and when people move them."""
 
 import logging
 from dataclasses import dataclass
@@ -66,7 +66,7 @@ class FileSkipped(FileEvent):
 
 @dataclass(frozen=True, kw_only=True)
 class IntakeDelayed(FileEvent):
-    """Disk or ledger failed while a file was taken in. It stays where it is and is tried again."""
+    """Disk or ledger failed while a file was being accepted. It stays where it is and is tried again."""
 
     kind = "intake_delayed"
     level = logging.ERROR
@@ -83,7 +83,7 @@ class IntakeDelayed(FileEvent):
 
 @dataclass(frozen=True, kw_only=True)
 class FileMoved(FileEvent):
-    """A file was not where it had been left: a crash came in the middle of a move, or a person moved it."""
+    """A file was not where it had been left: a crash interrupted a move, or a person moved it."""
 
     kind = "moved"
     what: str

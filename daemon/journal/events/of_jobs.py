@@ -8,7 +8,7 @@ from daemon.journal.events.base import FileEvent
 
 @dataclass(frozen=True, kw_only=True)
 class RowsInspected(FileEvent):
-    """Something is odd about a file's rows."""
+    """Something is unusual about a file's rows."""
 
     kind = "data_report"
     level = logging.WARNING
@@ -25,7 +25,7 @@ class RowsInspected(FileEvent):
 
 @dataclass(frozen=True, kw_only=True)
 class TrainingStarted(FileEvent):
-    """The worker has opened a job; its next step comes now."""
+    """The worker has opened a job; its next step follows."""
 
     kind = "started"
     first_step: int
@@ -93,7 +93,7 @@ class MicroBatchHalved(FileEvent):
 
 @dataclass(frozen=True, kw_only=True)
 class TrainingPreempted(FileEvent):
-    """A job was saved and waits again, because a more urgent file has come."""
+    """A job was saved and waits again, because a more urgent file arrived."""
 
     kind = "preempted"
     steps: int
@@ -105,7 +105,7 @@ class TrainingPreempted(FileEvent):
 
 @dataclass(frozen=True, kw_only=True)
 class TrainingEnded(FileEvent):
-    """A job gets no further step: completed, or skipped. Its file moves once a checkpoint contains it."""
+    """A job took its last step. It is finished once a checkpoint contains it; a crash may undo it."""
 
     kind = "trained"
     outcome: str
@@ -114,7 +114,7 @@ class TrainingEnded(FileEvent):
     steps: int
     loss: float | None
     remarks: tuple[str, ...] = ()
-    """What became of rows that were not trained as they are."""
+    """What happened to rows that were not trained as they are."""
 
     @property
     def message(self) -> str:
@@ -131,12 +131,31 @@ class TrainingEnded(FileEvent):
 class TrainingFailed(TrainingEnded):
     """A job gets no further step, because its rows cannot be trained."""
 
+    kind = "training_failed"
     level = logging.WARNING
     reason: str
 
     @property
     def error(self) -> tuple[str, str]:
         return ("BadFile", self.reason)
+
+
+@dataclass(frozen=True, kw_only=True)
+class JobFinished(FileEvent):
+    """A job is over: a checkpoint contains it, or it failed or was skipped. Recorded exactly once."""
+
+    kind = "finished"
+    outcome: str
+    """`completed`, `failed` or `skipped`."""
+    rows: int | None
+    """Trained; None for a job that never reached the worker, or was given up."""
+    steps: int | None
+    reason: str | None
+    """Why it was not completed."""
+
+    @property
+    def message(self) -> str:
+        return f"{self.outcome} {self.file}" + (f": {self.reason}" if self.reason else "")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -155,12 +174,12 @@ class JobGivenUp(FileEvent):
 
 @dataclass(frozen=True, kw_only=True)
 class JobReopened(FileEvent):
-    """An older checkpoint had to be taken, which does not contain this completed job."""
+    """An older checkpoint had to be used, which does not contain this completed job."""
 
     kind = "reopened"
     level = logging.WARNING
     is_there: bool
-    """The file still is where it was put, so that it can be trained again."""
+    """The file is still where it was put, so it can be trained again."""
 
     @property
     def message(self) -> str:

@@ -20,7 +20,7 @@ class DaemonStarted(JournalEvent):
 
 @dataclass(frozen=True, kw_only=True)
 class DaemonStopped(JournalEvent):
-    """A daemon ends in good order. One that was killed leaves no such event."""
+    """A daemon exits normally. One that was killed leaves no such event."""
 
     kind = "daemon_stopped"
     pid: int
@@ -105,7 +105,7 @@ class SettingsRefused(JournalEvent):
 
 @dataclass(frozen=True, kw_only=True)
 class TurnFailed(JournalEvent):
-    """A part of a turn of the daemon's loop failed. It is tried again."""
+    """Part of a turn of the daemon's loop failed. It is tried again."""
 
     kind = "turn_failed"
     level = logging.ERROR
@@ -141,7 +141,9 @@ class TrainingBlocked(JournalEvent):
 
 @dataclass(frozen=True, kw_only=True)
 class WorkerBlocked(TrainingBlocked):
-    """The worker waits in the middle of its work, for room to save for instance."""
+    """The worker is waiting in the middle of its work, for instance for room to save."""
+
+    kind = "worker_blocked"
 
     @property
     def alert(self) -> tuple[str, str]:
@@ -150,7 +152,7 @@ class WorkerBlocked(TrainingBlocked):
 
 @dataclass(frozen=True, kw_only=True)
 class TrainingUnblocked(JournalEvent):
-    """What kept training from going on is over."""
+    """What kept training from continuing is over."""
 
     kind = "unblocked"
 

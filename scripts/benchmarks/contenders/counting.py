@@ -1,4 +1,4 @@
-"""Count what a peer really trains: tokens that are not padding, and tokens that are learned."""
+"""Count what a peer really trains: tokens that are not padding, and tokens that are supervised."""
 
 from collections.abc import Callable
 from typing import Any

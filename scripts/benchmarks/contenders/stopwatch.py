@@ -11,7 +11,7 @@ from scripts.benchmarks.contenders.side import Side
 class Stopwatch(TrainerCallback):
     """Times turns from the begin of one step to the begin of another, so that fetching rows is included.
 
-    Between two turns it waits until it is told to go on.
+    Between two turns it waits until it may continue.
     """
 
     def __init__(self, side: Side) -> None:

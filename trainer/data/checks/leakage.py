@@ -1,4 +1,4 @@
-"""The rows of files that are held out to measure the model with: nothing of them should be trained."""
+"""The rows of files that are held out to measure the model with: none of them should be trained."""
 
 import hashlib
 from collections.abc import Mapping

@@ -1,4 +1,4 @@
-"""Inspect rows before they are trained, and report what is odd. Pure, and flat in memory.
+"""Inspect rows before they are trained, and report what is unusual. Pure, and flat in memory.
 
 rows, one after another -> RowReport -> DataReport
 """

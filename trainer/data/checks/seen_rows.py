@@ -1,4 +1,4 @@
-"""The rows of all files trained before, in one SQLite file. A help for people: training never depends on it.
+"""The rows of all files trained before, in one SQLite file. For people only: training never depends on it.
 
 One process writes it, any number read it meanwhile. A file's rows are in it all together or not at all.
 """

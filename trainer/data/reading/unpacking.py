@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     class _Readable(Protocol):
         def readinto1(self, buffer: memoryview, /) -> int:
-            """Give what there is, so that the lines before an error are told apart from those after it."""
+            """Give what there is, so that the lines before an error are separated from those after it."""
 
 
 GZIP = b"\x1f\x8b"

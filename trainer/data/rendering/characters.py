@@ -1,4 +1,4 @@
-"""Which characters are letters, numbers and white space, as far as everybody agrees about it.
+"""Which characters are letters, numbers and white space, as far as all tokenizers agree on it.
 
 Every library has the Unicode tables of its year. A character counts as certain if it has been what it is
 since Unicode 3.2, the oldest table at hand, or is a sign or symbol; so every library sees the same in it.

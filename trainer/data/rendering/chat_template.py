@@ -32,7 +32,7 @@ class UnrenderableConversation(ValueError):
 
 
 class UnusableTemplate(ValueError):
-    """The chat template does not show a conversation in a way from which its turns can be told apart."""
+    """The chat template does not show a conversation in a way from which its turns can be separated."""
 
 
 class ShownTurns:

@@ -1,4 +1,4 @@
-"""What the model is given: token ids, and which of them are supervised. Shapes: T = tokens of one example."""
+"""What the model receives: token ids, and which of them are supervised. Shapes: T = tokens of one example."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass

@@ -50,7 +50,7 @@ def render_text(conversation: Conversation, tokenizer: Tokenizer, train_on: Trai
 
     Raises:
         UnrenderableConversation: the chat template refuses it, or leaves out what it says.
-        UnusableTemplate: what is supervised cannot be told from the rest.
+        UnusableTemplate: what is supervised cannot be separated from the rest.
     """
     if conversation.is_plain_text:
         return _plain_text(conversation, tokenizer)
@@ -69,7 +69,7 @@ def render_text(conversation: Conversation, tokenizer: Tokenizer, train_on: Trai
 
 
 def ends_of_turns(conversation: Conversation, tokenizer: Tokenizer) -> tuple[str, list[int]]:
-    """Return a conversation's text, and after how many characters its turns end, for as many as can be told.
+    """Return a conversation's text, and after how many characters its turns end, for as many as can be found.
 
     Raises:
         UnrenderableConversation, UnusableTemplate: as `render_text` does.

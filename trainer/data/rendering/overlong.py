@@ -1,4 +1,4 @@
-"""What is done with a row that has more tokens than an example may have.
+"""What happens to a row with more tokens than an example may have.
 
 Turns are kept or left out whole, because half a question has no answer. What is kept begins with a turn of
 the user, and system messages at the head of the row stay before it.

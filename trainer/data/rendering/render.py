@@ -1,4 +1,4 @@
-"""From conversations to token ids and the loss mask; each part of the way is a module of its own.
+"""From conversations to token ids and the loss mask; each stage is a module of its own.
 
 conversation --masks--> text, supervised characters --tokens--> ids, supervised tokens --overlong--> examples
 """
@@ -57,7 +57,7 @@ class ExampleRenderer:
 
     @cached_property
     def fingerprint(self) -> str | None:
-        """Equal for tokenizers and templates that render the same; None where that cannot be told.
+        """Equal for tokenizers and templates that render the same; None where that is unknown.
 
         It cannot with a template that might call for the date or for chance; such a name in it is enough.
         """
@@ -84,7 +84,7 @@ class ExampleRenderer:
 
         Raises:
             UnrenderableConversation: the chat template refuses one, or leaves out what it says.
-            UnusableTemplate: what is supervised cannot be told from the rest.
+            UnusableTemplate: what is supervised cannot be separated from the rest.
             OverlongRow: one is too long, and `overlong` is `fail`.
         """
         marked = [mark(conversation, train_on) for conversation in conversations]

@@ -1,4 +1,4 @@
-"""Tell whether a chat template only shows what messages say, and never looks into it. Renders nothing.
+"""Tell whether a chat template only shows the content of messages, and never inspects it. Renders nothing.
 
 Where such a template puts the words does not depend on the words: seen once, it is known for every row with
 the same roles. One that trims, compares or searches content, or asks for the date, has to be run each time.
