@@ -1,7 +1,7 @@
-"""`pytest --quick`: only the tests that load no torch, in this process or in any that it starts.
+"""`pytest --quick`: without the folders that break things for minutes, and without whatever loads torch.
 
-Nobody lists them. In a quick run torch and what builds on it cannot be imported here: a module or a test that
-tries to is skipped at that moment. A test that starts another process which loads torch says so:
+Nobody lists the others. In a quick run torch and what builds on it cannot be imported here: a module or a
+test that tries to is skipped at that moment. A test that starts another process which loads torch says so:
 
     @pytest.mark.loads_torch
 
@@ -19,6 +19,8 @@ from types import ModuleType
 
 import pytest
 
+TESTS = Path(__file__).parent
+LONG = ("crash", "end_to_end", "faults")
 HEAVY = ("torch", "transformers", "accelerate", "peft", "bitsandbytes")
 NOT_HERE = """\
 raise ImportError("a test of a quick run starts a process that loads torch; give it @pytest.mark.loads_torch")
@@ -36,6 +38,9 @@ class Refusal(MetaPathFinder, Loader):
     def create_module(self, spec: ModuleSpec) -> ModuleType | None:
         pytest.skip(f"{spec.name} is not loaded in a quick run", allow_module_level=True)
 
+    def exec_module(self, module: ModuleType) -> None:
+        """Never called: there is no module."""
+
 
 class Quick:
     """The plugin that a quick run has more."""
@@ -47,6 +52,9 @@ class Quick:
         found = os.environ.get("PYTHONPATH")
         os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [self._folder.name, found]))
         sys.meta_path.insert(0, Refusal())
+
+    def pytest_ignore_collect(self, collection_path: Path) -> bool | None:
+        return True if collection_path.parent == TESTS and collection_path.name in LONG else None
 
     def pytest_collection_modifyitems(self, config: pytest.Config, items: list[pytest.Item]) -> None:
         marked = [item for item in items if item.get_closest_marker("loads_torch")]

@@ -154,6 +154,12 @@ def test_no_arrows_make_a_circle():
     TopologicalSorter(ARROWS).prepare()  # raises CycleError with the rooms
 
 
+def test_no_modules_of_a_room_import_each_other():
+    imports = {module: own_imports(path) & MODULES.keys() for module, path in MODULES.items()}
+
+    TopologicalSorter({module: names - {module} for module, names in imports.items()}).prepare()
+
+
 @pytest.mark.parametrize("forbidden", ["daemon.cli"])
 def test_nothing_imports_what_only_draws(forbidden):
     assert [room for room, allowed in ARROWS.items() if forbidden in allowed] == []

@@ -1,4 +1,4 @@
-"""The command `training_health`: check everything, preview a restart, see what went wrong."""
+"""The command `training_health`: check it all, preview a restart, see what went wrong. Needs no daemon."""
 
 import json
 import sys

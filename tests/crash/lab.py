@@ -242,9 +242,9 @@ class Lab:
     def num_checkpoints(self) -> int:
         return len(list((self.layout.models / "checkpoints").glob("step-*")))
 
-    def times_set_aside(self) -> int:
+    def times_preempted(self) -> int:
         """Return how often a file was overtaken."""
-        return int(self._query("SELECT count(*) FROM attempts WHERE verdict = 'set_aside'")[0][0])
+        return int(self._query("SELECT count(*) FROM attempts WHERE verdict = 'preempted'")[0][0])
 
     def num_replayed(self) -> int:
         """Return how many rows of earlier files were trained among those of later ones."""

@@ -326,7 +326,7 @@ def give_numbers(received: dict[int, int]) -> None:
 
 
 def wait_to_be_overtaken(at_step: int) -> None:
-    """Have the session train nothing after `at_step` until it is told to set its job aside."""
+    """Have the session train nothing after `at_step` until its job is to be preempted."""
     from trainer.protocol.messages import PreemptJob
     from trainer.session.session import Session
 

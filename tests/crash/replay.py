@@ -83,7 +83,7 @@ def replayed_files(layout: Layout) -> dict[str, tuple[EarlierFile, ...]]:
 
 
 class Replay:
-    """The commands that lead to the same order: each job is set aside where it was."""
+    """The commands that lead to the same order: each job is preempted where it was."""
 
     def __init__(self, layout: Layout, engine: TrainerEngine, settings: dict[str, Any]) -> None:
         self._engine = engine

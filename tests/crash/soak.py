@@ -125,6 +125,7 @@ class Soak:
         self._lab.start()
 
     def start_second_daemon(self) -> None:
+        self._lab.until_up()  # one that is just starting might come second
         command = [
             sys.executable,
             "-m",

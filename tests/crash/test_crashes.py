@@ -108,7 +108,7 @@ def test_a_file_that_is_overtaken_paused_and_killed_goes_on_at_its_very_next_ste
     lab.start()
     lab.until(lambda: lab.status().get("current_job"), "the first file to be trained")
     lab.drop(120, "high")
-    lab.until(lambda: lab.times_set_aside() == 1, "the file to be overtaken")
+    lab.until(lambda: lab.times_preempted() == 1, "the file to be overtaken")
 
     lab.kill_workers()
     lab.until_step(lab.num_steps() + 3)

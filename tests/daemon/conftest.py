@@ -51,6 +51,7 @@ def rig(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Rig]:
     monkeypatch.setattr("daemon.app._Signals", lambda: by_hand)
     monkeypatch.setattr("daemon.app.ignore_lease_breaks", lambda: None)
     monkeypatch.setattr("daemon.app.set_up_logging", lambda *args, **kwargs: None)
+    monkeypatch.setattr("daemon.loop.FAILED_TURN_WAIT_S", 0.02)
     monkeypatch.setattr("daemon.supervision.worker_exit.backoff_s", lambda failures, *, maximum_s: 0.0)
     yield rig
     rig.stop_if_running()

@@ -7,7 +7,7 @@ from trainer.protocol.job import Outcome, Priority
 
 
 def put(queue, layout, name, *, id, priority=Priority.NORMAL):
-    """Take a checked file in, as the reception does."""
+    """Take a checked file in, as the intake does."""
     path = write_jsonl(layout.waiting(priority) / name, [*rows(2), {"id": id}])
     job = job_for(path, id=id, priority=priority)
     queue.add(job, path, identity_of(path.lstat()))

@@ -183,6 +183,7 @@ def test_the_status_lives_on_while_every_turn_fails(rig, monkeypatch):
         raise RuntimeError("the disk is full")
 
     monkeypatch.setattr("daemon.loop.FAILED_TURN_WAIT_S", 0.0)
+    monkeypatch.setattr("daemon.status.board.IDLE_INTERVAL_S", 0.05)
     rig.start().until_status("idle")
     monkeypatch.setattr(Supervisor, "reap", fail)
     rig.command("skip")  # wakes it

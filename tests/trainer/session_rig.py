@@ -66,19 +66,19 @@ class FakeSave:
 
 
 class FakeBatchSizes:
-    """Finds always the same number, and remembers what it was taught."""
+    """Finds always the same number, and keeps what did not fit."""
 
     def __init__(self) -> None:
-        self.learned: list[int] = []
+        self.limits: list[int] = []
 
     def for_new_job(self) -> int:
         return self.limited(1000)
 
     def limited(self, tokens: int) -> int:
-        return min([tokens, *self.learned])
+        return min([tokens, *self.limits])
 
-    def learn(self, tokens: int) -> None:
-        self.learned.append(tokens)
+    def note_out_of_memory(self, tokens: int) -> None:
+        self.limits.append(tokens)
 
 
 class FakeEngine:

@@ -144,7 +144,7 @@ def _read(file: Path, tell: Callable[[str], None]) -> tuple[FoundBatchSize, ...]
     except (UnreadableFile, ValidationError):
         aside = move_durably(file, file.parent, name=f"{file.name}.damaged")
         tell(
-            f"{file} was damaged and is {aside.name} now; expected the batch sizes that fit, which are "
+            f"{file} was damaged, so it is {aside.name} now; expected the batch sizes that fit, which are "
             "measured again; steps that are trained a second time may be split differently"
         )
         return ()

@@ -371,9 +371,9 @@ class Session:
         if outcome is Outcome.COMPLETED:
             is_wanted = partial(self._is_undisturbed, opened.job.id)
             self._evaluations.at_end_of_file(opened.settings, is_wanted=is_wanted)
-        if message := opened.report_of_untrainable_rows():
+        if untrainable := opened.report_of_untrainable_rows():
             self._reporter.event(
-                Notice(key=f"nothing to learn {opened.job.id}", message=message, job_id=opened.job.id)
+                Notice(key=f"nothing to learn {opened.job.id}", message=untrainable, job_id=opened.job.id)
             )
         self.progress.cursors.pop(opened.job.id, None)
         record = opened.record(outcome, message)

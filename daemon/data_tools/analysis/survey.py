@@ -6,13 +6,12 @@ Memory: about 40 bytes a row, and a sample of bounded size.
 import random
 from array import array
 from collections import Counter
-from dataclasses import dataclass
 
 import numpy as np
 
 from daemon.data_tools.analysis.findings import Analysis, Duplicates, Sampled, Spread
 from daemon.data_tools.analysis.languages import language_shares, script_shares
-from daemon.data_tools.analysis.topics import find_topics
+from daemon.data_tools.analysis.topics import SampledRow, find_topics
 from daemon.data_tools.analysis.words import summarize, words_of
 from daemon.data_tools.fingerprint import fingerprint
 from trainer.data.conversation import Conversation
@@ -24,14 +23,6 @@ HASH_BYTES = 8
 
 CHARACTERS, WORDS, MESSAGES = "characters a row", "words a row", "messages a row"
 ANSWER_CHARACTERS, ANSWER_WORDS = "characters an answer", "words an answer"
-
-
-@dataclass(frozen=True, slots=True)
-class SampledRow:
-    """A row that was drawn to be inspected closely."""
-
-    line: int
-    text: str
 
 
 class Survey:

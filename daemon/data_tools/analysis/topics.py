@@ -6,22 +6,19 @@ topics.
 
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import dataclass
 from itertools import chain
 from math import isqrt
-from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from daemon.data_tools.analysis.findings import Topic
 
-if TYPE_CHECKING:
-    from daemon.data_tools.analysis.survey import SampledRow
-
 Matrix = NDArray[np.float32]
 Places = NDArray[np.intp]
 
-ROWS_LOOKED_AT = 5_000
+ROWS_GROUPED = 5_000
 LEAST_ROWS = 20  # fewer can be read by a person
 MAX_WORDS = 2_000
 MAX_SHARE = 0.4  # a word in more rows than that tells nothing
@@ -34,8 +31,16 @@ WORDS_SHOWN = 6
 EXAMPLE_CHARACTERS = 160
 
 
+@dataclass(frozen=True, slots=True)
+class SampledRow:
+    """A row that was drawn to be read closely."""
+
+    line: int
+    text: str
+
+
 def find_topics(
-    sample: Sequence["SampledRow"], words: Sequence[Sequence[str]], *, seed: int
+    sample: Sequence[SampledRow], words: Sequence[Sequence[str]], *, seed: int
 ) -> tuple[Topic, ...]:
     """Return the topics of some rows, the largest first; none if there are too few rows.
 
@@ -43,7 +48,7 @@ def find_topics(
         words: of each row.
         seed: chooses the first centres.
     """
-    step = -(-len(sample) // ROWS_LOOKED_AT) or 1
+    step = -(-len(sample) // ROWS_GROUPED) or 1
     sample, words = sample[::step], words[::step]
     vocabulary = _telling_words(words)
     if len(sample) < LEAST_ROWS or not vocabulary:
@@ -61,7 +66,7 @@ def find_topics(
     return tuple(sorted(found, key=lambda topic: (-topic.share, topic.example_line)))
 
 
-def _topic(share: float, centre: Matrix, vocabulary: Sequence[str], typical: "SampledRow") -> Topic:
+def _topic(share: float, centre: Matrix, vocabulary: Sequence[str], typical: SampledRow) -> Topic:
     best = [int(place) for place in np.argsort(-centre, kind="stable")[:WORDS_SHOWN] if centre[place] > 0]
     return Topic(
         share=share,

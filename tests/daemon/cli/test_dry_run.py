@@ -193,6 +193,7 @@ def test_bad_settings_are_refused_as_by_the_daemon_and_nothing_is_started(base, 
     assert refused.value.exit_code == 78
 
 
+@pytest.mark.loads_torch
 def test_the_real_process_plans_a_file_where_no_daemon_has_ever_run(base, tmp_path):
     file = write_jsonl(tmp_path / "chat.jsonl", rows(5))
     overrides = ["training.batch_size=2", "training.gradient_accumulation=1", "training.cpu_threads=1"]

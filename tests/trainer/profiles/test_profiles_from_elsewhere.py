@@ -427,7 +427,7 @@ def test_a_profile_that_changes_in_the_middle_of_a_file_is_an_alert(tmp_path, ti
     assert len(alerts) == is_changed
     if is_changed:
         assert alerts[0].job_id == "1"
-        assert "p.py:P has changed since a.jsonl began" in alerts[0].message
+        assert "p.py:P has changed since a.jsonl started" in alerts[0].message
         assert "rows from step 2 on" in alerts[0].message
 
 

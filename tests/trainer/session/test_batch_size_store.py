@@ -93,7 +93,7 @@ def test_a_damaged_or_foreign_file_is_moved_aside_and_measured_again(
     assert model.measured == 2
     assert file.with_name("fit.json.damaged").read_bytes() == content
     [told] = model.told
-    assert told.startswith(f"{file} was damaged and is fit.json.damaged now; expected what was found")
+    assert told.startswith(f"{file} was damaged, so it is fit.json.damaged now; expected")
 
 
 def test_what_was_moved_aside_before_stays(model: Model, file: Path):
@@ -108,7 +108,7 @@ def test_a_file_that_cannot_be_written_is_nobodys_fault_but_its_own(tmp_path):
     batch_sizes = Model(tmp_path / "gone" / FILE_NAME).batch_sizes
 
     with pytest.raises(OSError, match=r"fit\.json.*free some space, or give write permission") as refused:
-        batch_sizes().learn(5)
+        batch_sizes().note_out_of_memory(5)
 
     assert refused.value.errno is None  # so it is not taken for a fault of the file in training
 
@@ -116,7 +116,7 @@ def test_a_file_that_cannot_be_written_is_nobodys_fault_but_its_own(tmp_path):
 @pytest.mark.parametrize("step, tokens", [(0, 4096), (9, 4096), (10, 1024), (99, 1024)])
 def test_what_a_step_has_taught_holds_from_that_step_on(model, step, tokens):
     model.step = 11  # ten steps, and the one that ran out of memory
-    model.batch_sizes().learn(1024)
+    model.batch_sizes().note_out_of_memory(1024)
     model.step = step
 
     batch_sizes = model.batch_sizes()
@@ -127,15 +127,28 @@ def test_what_a_step_has_taught_holds_from_that_step_on(model, step, tokens):
     )
 
 
-def test_nothing_is_learned_from_what_is_known(model, file):
+def test_what_is_known_changes_nothing(model, file):
     model.step = 1
-    model.batch_sizes().learn(1024)
+    model.batch_sizes().note_out_of_memory(1024)
     content = file.read_bytes()
 
     for tokens in (1024, 2048, 4096, 8192):
-        model.batch_sizes().learn(tokens)
+        model.batch_sizes().note_out_of_memory(tokens)
 
     assert file.read_bytes() == content
+
+
+def test_a_file_of_an_earlier_release_counts_and_its_keys_stay(model, file):
+    known = {"key": KEY, "tokens": 4096, "lessons": [{"step": 3, "tokens": 512}]}
+    file.write_text(json.dumps({"format": 1, "fits": [known]}))
+    model.step = 9
+
+    found = model.batch_sizes().for_new_job()
+    model.batch_sizes().note_out_of_memory(256)
+
+    [fit] = json.loads(file.read_text())["fits"]
+    assert found == 512
+    assert fit == known | {"lessons": [*known["lessons"], {"step": 8, "tokens": 256}]}
 
 
 def test_nothing_is_limited_before_anything_was_measured(model):

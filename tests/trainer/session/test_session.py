@@ -103,7 +103,7 @@ def test_untrainable_rows_are_left_out_and_their_lines_reported(job_file):
     before, _, rest = told.message.partition("lines ")
     lines, _, after = rest.partition(", …")
     assert before == "a.jsonl: 12 rows are untrainable, because they have no supervised token: "
-    assert after.startswith("; expected a turn to learn among the first 60 tokens (data.max_length)")
+    assert after.startswith("; expected a turn to train among the first 60 tokens (data.max_length)")
     assert len(set(lines.split(", ")) - {"2"}) == 10
     assert told.job_id == "a"
 

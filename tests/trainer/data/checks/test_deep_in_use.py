@@ -13,7 +13,7 @@ from trainer.protocol.messages import DataChecked
 
 
 @pytest.fixture
-def learn(base_dir, tiny_folder, job_file):
+def train_file(base_dir, tiny_folder, job_file):
     """Return a function that trains a file until it is remembered, and gives the lines each rule names."""
 
     def run(name, *, look="deep", start=0, held_out=None):
@@ -33,30 +33,30 @@ def learn(base_dir, tiny_folder, job_file):
     return run
 
 
-def test_a_file_with_rows_trained_before_is_told_of_when_it_comes(learn):
-    first = learn("a")
+def test_a_file_with_rows_trained_before_is_told_of_when_it_comes(train_file):
+    first = train_file("a")
 
-    second = learn("b", start=5)
+    second = train_file("b", start=5)
 
     assert [found.get("trained_before") for found in (*first, *second)] == [None, (1, 2)]
 
 
-def test_a_row_of_the_validation_file_is_told_of_before_it_is_trained(learn, base_dir):
+def test_a_row_of_the_validation_file_is_told_of_before_it_is_trained(train_file, base_dir):
     write_jsonl(base_dir / "held.jsonl", rows(1, 3))
 
-    [found] = learn("a", held_out="held.jsonl")
+    [found] = train_file("a", held_out="held.jsonl")
 
     assert found["held_out"] == (4,)
 
 
-def test_what_is_remembered_changes_nothing_of_what_is_learned(learn, base_dir):
-    learn("a")
-    learn("b", start=5)
+def test_what_is_remembered_changes_nothing_of_what_is_learned(train_file, base_dir):
+    train_file("a")
+    train_file("b", start=5)
     deep = weights_sha256(base_dir)
     shutil.rmtree(base_dir / "models")
 
-    learn("a", look="quick")
-    learn("b", start=5, look="quick")
+    train_file("a", look="quick")
+    train_file("b", start=5, look="quick")
 
     assert not (base_dir / "models" / FILE_NAME).exists()
     assert weights_sha256(base_dir) == deep

@@ -44,17 +44,17 @@ def test_what_a_step_learned_about_memory_holds_for_later_jobs(job_file):
     Run([start(*job_file("a"), AUTO), LEAVE], engine=engine, on_step=run_out_of_memory)
     later = Run([start(*job_file("b"), AUTO), LEAVE], engine=engine)
 
-    assert engine.batch_sizes.learned == [100]
+    assert engine.batch_sizes.limits == [100]
     assert set(budgets(later)) == {100}
 
 
 def test_a_number_in_the_settings_asks_nobody_and_teaches_nobody(job_file):
     engine = FakeEngine()
-    engine.batch_sizes.learned = [7]
+    engine.batch_sizes.limits = [7]
 
     run = Run([start(*job_file("a")), LEAVE], engine=engine, on_step=run_out_of_memory)
 
-    assert (engine.batch_sizes.learned, set(budgets(run))) == ([7], {100})
+    assert (engine.batch_sizes.limits, set(budgets(run))) == ([7], {100})
     assert [event.micro_batch_tokens for event in run.told(JobStarted)] == [None]
 
 
