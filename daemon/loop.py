@@ -30,6 +30,7 @@ from daemon.journal.events import (
     SettingsChanged,
     SettingsRefused,
     TrainingBlocked,
+    TrainingUnblocked,
     TurnFailed,
 )
 from daemon.journal.journal import Journal, LedgerRows
@@ -201,7 +202,7 @@ class Daemon:
             preempt=self._settings.current.daemon.preempt,
             drain=self._drain,
             is_obstructed=self._obstacle is not None,
-            is_quiet=self._intake.is_quiet and not self._supervisor.has_uncommitted,
+            is_quiet=self._intake.is_quiet and not self._supervisor.has_unsaved,
         )
 
     def _look_around(self, next_job: Job | None) -> None:
@@ -216,6 +217,8 @@ class Daemon:
         before, self._obstacle = self._obstacle, found
         if found and not before:
             self._journal.record(TrainingBlocked(reason=found))
+        elif before and not found:
+            self._journal.record(TrainingUnblocked())
 
     @property
     def _blocked(self) -> str | None:

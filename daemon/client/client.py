@@ -6,7 +6,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from daemon.client.errors import NoSuchFollower, NotAWorkingDirectory, raising
+from daemon.client.errors import FollowerUnusable, NotAWorkingDirectory, UnreadableHistory, raising
 from trainer.protocol.layout import Layout, find_base_dir
 
 if TYPE_CHECKING:
@@ -180,13 +180,14 @@ class Client:
             wait: called when there is nothing to pass on; returns whether to continue.
             report: called with what went wrong, such as events that are lost.
         Raises:
-            NoSuchFollower: no package offers one of that name.
+            FollowerUnusable: no package offers one of that name, or it cannot work.
+            UnreadableHistory: the ledger could not be read when it was time to end.
         """
-        from daemon.journal.followers import UnknownFollower, follow, load_follower
+        from daemon.journal.followers import FollowerFailed, follow, load_follower
+        from daemon.ledger.reader import UnreadableLedger
 
-        with raising(NoSuchFollower, UnknownFollower):
-            follower = load_follower(name, self.layout)
-        follow(follower, self.layout, wait=wait, report=report)
+        with raising(FollowerUnusable, FollowerFailed), raising(UnreadableHistory, UnreadableLedger):
+            follow(load_follower(name, self.layout), self.layout, wait=wait, report=report)
 
     # ---- files
 

@@ -74,8 +74,8 @@ class NoSuchCheckpoint(ClientError):
     """No checkpoint has this name."""
 
 
-class NoSuchFollower(ClientError):
-    """No installed package offers a follower of this name."""
+class FollowerUnusable(ClientError):
+    """No installed package offers a follower of this name, or it cannot work."""
 
 
 class CannotUnlock(ClientError):

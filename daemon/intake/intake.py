@@ -306,9 +306,9 @@ class Intake:
             at=self._journal.now_text(),
             priority=priority,
         )
-        write_reason(target, reason)
         event = FileRefused if outcome is Outcome.FAILED else FileSkipped
         self._journal.record(event(file=target.name, reason=message))
+        write_reason(target, reason)  # last: on a full disk this fails where a move does not
 
 
 def _by_age(paths: list[Path]) -> list[Path]:

@@ -17,7 +17,7 @@ from daemon.files.leftovers import is_abandoned
 from daemon.files.names import is_temporary, is_training_file
 from daemon.jobs.queue_index import Entry, Index
 from daemon.jobs.reasons import write_reason
-from daemon.journal.events import FileMoved, FileRemoved
+from daemon.journal.events import FileMoved, FileRemoved, JobFinished
 from daemon.journal.journal import Journal
 from daemon.ledger.ledger import Ledger
 from trainer.protocol.failpoints import failpoint
@@ -308,6 +308,9 @@ class JobQueue:
 
     def reopen(self, job_id: str) -> str | None:
         """Let a completed job wait again under its id; return its name, None if its file is gone."""
+        if waiting := self._index.find(job_id):  # it has moved, and noting that failed
+            self._ledger.place_job(waiting.job, "waiting")
+            return waiting.job.name
         known = self._ledger.find_job(job_id)
         if known is None:
             return None
@@ -343,8 +346,11 @@ class JobQueue:
         for ending in endings:
             path = self._path(ending.job)
             moves.append((path, self._layout.finished(ending.outcome), path.name))
+            is_known = self._ledger.state_of(ending.job.id) == ending.outcome  # noted before a failed commit
             self._ledger.finish_job(ending.job, ending.outcome.value, ending.record, ending.reason)
-        self._ledger.commit()
+            if not is_known:
+                self._journal.record(_finished_event(ending))
+        self._ledger.commit()  # states and events in one transaction
         failpoint("queue.ended")
         moved = list(zip(endings, move_all_durably(moves), strict=True))
         failpoint("queue.put_away")
@@ -388,3 +394,15 @@ class JobQueue:
             skipped=self._finished[Outcome.SKIPPED].count_files(),
             recently_completed=self._finished[Outcome.COMPLETED].count_files(),
         )
+
+
+def _finished_event(ending: Ending) -> JobFinished:
+    record = ending.record
+    return JobFinished(
+        job_id=ending.job.id,
+        file=ending.job.name,
+        outcome=ending.outcome.value,
+        rows=record.rows_trained if record else None,
+        steps=record.steps if record else None,
+        reason=ending.reason.message if ending.reason else None,
+    )

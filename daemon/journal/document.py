@@ -20,7 +20,7 @@ HEAD = """# Events
 
 What happens is recorded once, in the journal. Each event becomes a line of the log and a row of the table
 `events` in `status/ledger.sqlite3`: `id`, `at`, `kind`, `job_id`, `message`, and its facts as JSON in `data`.
-Some also show an alert or an error in the status.
+`level` is that of the log line. Some also show an alert or an error in the status.
 
 Read them with `SELECT * FROM events` or `Client.events(after=N)`, or follow them from a process of your own.
 `training follow json_lines` appends each event as a line of JSON to `logs/events.jsonl`. A follower of yours

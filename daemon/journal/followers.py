@@ -11,7 +11,7 @@ A package offers one by an entry point:
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from typing import Protocol
@@ -25,7 +25,11 @@ OWN = [EntryPoint("json_lines", "daemon.journal.json_lines:JsonLines", GROUP)]
 BATCH = 1_000  # events read at once
 
 
-class UnknownFollower(ValueError):
+class FollowerFailed(RuntimeError):
+    """A follower cannot work; the message says why, and what to do."""
+
+
+class UnknownFollower(FollowerFailed):
     """No installed package offers a follower of that name."""
 
 
@@ -46,8 +50,8 @@ class Batch:
     events: Sequence[RecordedEvent]
     position: Position
     """After the last of them."""
-    num_lost: int = 0
-    """Events between the follower's position and these that the ledger no longer has."""
+    notice: str | None = None
+    """What a person should know: events that the ledger no longer has."""
 
 
 class Follower(Protocol):
@@ -65,6 +69,9 @@ class Follower(Protocol):
 def next_batch(ledger_file: Path, position: Position | None, *, limit: int) -> Batch | None:
     """Return the events after a position; None if there are none.
 
+    A ledger that was replaced by another one is followed from its first event. One that was replaced by an
+    older copy of itself is followed from its newest event on.
+
     Raises:
         UnreadableLedger: it cannot be read.
     """
@@ -72,37 +79,53 @@ def next_batch(ledger_file: Path, position: Position | None, *, limit: int) -> B
     if found is None:
         return None
     if position and position.ledger != found.ledger:
-        return next_batch(ledger_file, None, limit=limit)
+        batch = next_batch(ledger_file, None, limit=limit)
+        return batch and replace(batch, notice="the ledger is another one; what the old one had left is lost")
+    if position and found.newest < position.event_id:
+        notice = "the ledger was replaced by an older copy; following from its newest event on"
+        return Batch([], Position(found.ledger, found.newest), notice)
     if not found.events:
         return None
-    num_lost = found.events[0].id - position.event_id - 1 if position else 0
-    return Batch(found.events, Position(found.ledger, found.events[-1].id), num_lost)
+    num_lost = found.events[0].id - (position.event_id if position else 0) - 1
+    lost = f"{num_lost} events are lost: the ledger keeps only the newest ones" if num_lost else None
+    return Batch(found.events, Position(found.ledger, found.events[-1].id), lost)
 
 
 def follow(
-    follower: Follower, layout: Layout, *, wait: Callable[[], bool], report: Callable[[str], None]
+    follower: Follower,
+    layout: Layout,
+    *,
+    wait: Callable[[], bool],
+    report: Callable[[str], None],
+    is_ending: Callable[[], bool] = lambda: False,
 ) -> None:
     """Pass events on as they come, until asked to end.
 
     Args:
         wait: called when there is nothing to pass on; whether to look again.
-        report: called with events that are lost, and of a ledger that cannot be read.
+        report: called with what was lost, and with why the ledger cannot be read.
+        is_ending: asked between batches.
+    Raises:
+        UnreadableLedger: it could not be read when it was time to end.
     """
-    problem = None
-    while True:
+    problem: UnreadableLedger | None = None
+    while not is_ending():
         try:
             batch = next_batch(layout.ledger_file, follower.position(), limit=BATCH)
         except UnreadableLedger as error:
-            if str(error) != problem:
+            if str(error) != str(problem):
                 report(str(error))
-            problem, batch = str(error), None
+            problem = error
+            if not wait():
+                raise
+            continue
+        problem = None
         if batch is None:
             if not wait():
                 return
             continue
-        problem = None
-        if batch.num_lost:
-            report(f"{batch.num_lost} events are lost: the ledger keeps only the newest ones")
+        if batch.notice:
+            report(batch.notice)
         follower.take(batch)
 
 

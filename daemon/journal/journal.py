@@ -16,9 +16,9 @@ logger = logging.getLogger("daemon")
 
 
 class Subscriber(Protocol):
-    """Hears of every event. It must not raise: what happened has happened."""
+    """Hears of every event, and when it happened (UTC). It must not raise: what happened has happened."""
 
-    def on_event(self, event: JournalEvent) -> None: ...
+    def on_event(self, event: JournalEvent, at: str) -> None: ...
 
 
 class Journal:
@@ -33,9 +33,10 @@ class Journal:
         self._clock = clock
 
     def record(self, event: JournalEvent) -> None:
-        """Tell every subscriber."""
+        """Pass an event on to every subscriber, in order. Never raises."""
+        at = self.now_text()
         for subscriber in self._subscribers:
-            subscriber.on_event(event)
+            subscriber.on_event(event, at)
 
     def now_text(self) -> str:
         """Return the present time as all files of ours show it."""
@@ -45,7 +46,7 @@ class Journal:
 class LogLines:
     """Writes a line of the log for each event."""
 
-    def on_event(self, event: JournalEvent) -> None:
+    def on_event(self, event: JournalEvent, at: str) -> None:
         is_exception = isinstance(event, TurnFailed)  # recorded while it is being handled
         logger.log(event.level, event.message, extra={"job_id": event.job_id}, exc_info=is_exception)
 
@@ -56,7 +57,7 @@ class StatusChanges:
     def __init__(self, board: StatusBoard) -> None:
         self._board = board
 
-    def on_event(self, event: JournalEvent) -> None:
+    def on_event(self, event: JournalEvent, at: str) -> None:
         for key in event.cleared_alerts:
             self._board.clear_alert(key)
         if event.alert:
@@ -75,10 +76,10 @@ class LedgerRows:
 
     def __init__(self, ledger: Ledger) -> None:
         self._ledger = ledger
-        self._unwritten: deque[JournalEvent] = deque()
+        self._unwritten: deque[tuple[JournalEvent, str]] = deque()
 
-    def on_event(self, event: JournalEvent) -> None:
-        self._unwritten.append(event)
+    def on_event(self, event: JournalEvent, at: str) -> None:
+        self._unwritten.append((event, at))
         try:
             self.write()
         except sqlite3.Error as error:
@@ -91,6 +92,7 @@ class LedgerRows:
             sqlite3.Error: it cannot be written yet.
         """
         while self._unwritten:
-            event = self._unwritten[0]
-            self._ledger.add_event(event.kind, event.message, event.job_id, event.data())
+            event, at = self._unwritten[0]
+            level = logging.getLevelName(event.level).lower()
+            self._ledger.add_event(event.kind, event.message, event.job_id, event.data(), at=at, level=level)
             self._unwritten.popleft()

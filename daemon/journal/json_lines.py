@@ -1,19 +1,28 @@
 """A follower that writes each event as a line of JSON to `logs/events.jsonl`, for log collectors and scripts.
 
 Every line says which event it is, so that the last whole line is the position: nothing is missed or repeated,
-whenever this process or the daemon is killed.
+whenever this process or the daemon is killed. If the file is moved away, it starts anew with the first event.
 """
 
+import fcntl
 import json
 import os
 from dataclasses import asdict
 from pathlib import Path
 
-from daemon.journal.followers import Batch, Position
+from daemon.journal.followers import Batch, FollowerFailed, Position
 from trainer.protocol.layout import Layout
 
 FILE_NAME = "events.jsonl"
-TAIL_BYTES = 1 << 16  # more than the longest line
+BLOCK_BYTES = 1 << 16
+
+
+class AlreadyFollowed(FollowerFailed):
+    """Another process writes the same file."""
+
+
+class UnusableFile(FollowerFailed):
+    """The last line of the file is not one of ours."""
 
 
 class JsonLines:
@@ -21,11 +30,20 @@ class JsonLines:
 
     Args:
         base_dir: the working directory.
+    Raises:
+        AlreadyFollowed: another process does so.
+        UnusableFile: the position cannot be read from it.
     """
 
     def __init__(self, base_dir: Path) -> None:
         self._path = Layout(base_dir).logs / FILE_NAME
-        self._descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        flags = os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC | os.O_NOFOLLOW
+        self._descriptor = os.open(self._path, flags, 0o600)
+        try:
+            fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            os.close(self._descriptor)
+            raise AlreadyFollowed(f"{self._path} is written by another process; stop it first") from None
         self._position = self._recover()
 
     def position(self) -> Position | None:
@@ -43,13 +61,26 @@ class JsonLines:
 
     def _recover(self) -> Position | None:
         """Cut off a last line that a kill left half-written; return the position after the one before it."""
-        size = os.fstat(self._descriptor).st_size
-        tail = os.pread(self._descriptor, TAIL_BYTES, max(0, size - TAIL_BYTES))
-        half = len(tail) - (tail.rfind(b"\n") + 1)
-        os.ftruncate(self._descriptor, size - half)
-        os.lseek(self._descriptor, 0, os.SEEK_END)
-        whole = tail[: len(tail) - half].splitlines()
-        if not whole:
+        end = self._last_newline(os.fstat(self._descriptor).st_size) + 1
+        os.ftruncate(self._descriptor, end)
+        if not end:
             return None
-        last = json.loads(whole[-1])
-        return Position(last["ledger"], last["id"])
+        start = self._last_newline(end - 1) + 1
+        line = os.pread(self._descriptor, end - start, start)
+        try:
+            last = json.loads(line)
+            return Position(last["ledger"], last["id"])
+        except (ValueError, KeyError, TypeError):
+            raise UnusableFile(
+                f"{self._path}: the last line is {line[:60]!r}; expected an event; move the file away"
+            ) from None
+
+    def _last_newline(self, before: int) -> int:
+        """Return where the last newline before a place is; -1 if there is none."""
+        while before > 0:
+            start = max(0, before - BLOCK_BYTES)
+            found = os.pread(self._descriptor, before - start, start).rfind(b"\n")
+            if found >= 0:
+                return start + found
+            before = start
+        return -1

@@ -73,7 +73,8 @@ CREATE TABLE IF NOT EXISTS previews (
 );
 CREATE TABLE IF NOT EXISTS events (
     id INTEGER PRIMARY KEY, at TEXT NOT NULL, kind TEXT NOT NULL, job_id TEXT, message TEXT NOT NULL,
-    data TEXT NOT NULL DEFAULT '{}'  -- JSON; the facts, as docs/EVENTS.md lists them
+    data TEXT NOT NULL DEFAULT '{}',  -- JSON; the facts, as docs/EVENTS.md lists them
+    level TEXT                        -- info, warning, error; null for events of older releases
 );
 CREATE TABLE IF NOT EXISTS crashes (
     id INTEGER PRIMARY KEY, at TEXT NOT NULL,
@@ -107,6 +108,7 @@ CREATE TABLE IF NOT EXISTS events (
     id INTEGER PRIMARY KEY, at TEXT NOT NULL, kind TEXT NOT NULL, job_id TEXT, message TEXT NOT NULL
 );
 ALTER TABLE events ADD COLUMN data TEXT NOT NULL DEFAULT '{}';
+ALTER TABLE events ADD COLUMN level TEXT;
 CREATE TABLE IF NOT EXISTS deaths (
     id INTEGER PRIMARY KEY, at TEXT NOT NULL, kind TEXT NOT NULL, job_id TEXT, display TEXT,
     global_step INTEGER, file_step INTEGER, message TEXT NOT NULL, details TEXT

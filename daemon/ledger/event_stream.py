@@ -23,6 +23,8 @@ class RecordedEvent:
     """For a person; printable."""
     data: dict[str, Any] | None = None
     """Its facts; None for events of releases that noted none."""
+    level: str | None = None
+    """info, warning or error; None for events of releases that noted none."""
 
 
 @dataclass(frozen=True)
@@ -32,6 +34,8 @@ class Stretch:
     ledger: str
     """Its identity. A damaged ledger is replaced by another one, which counts its events from 1."""
     events: list[RecordedEvent]
+    newest: int
+    """The number of the ledger's newest event; 0 if it has none."""
 
 
 def read_events(path: Path, *, after: int, limit: int) -> list[RecordedEvent]:
@@ -76,12 +80,15 @@ def read_stretch(path: Path, *, after: int, limit: int) -> Stretch | None:
         if not identity:
             return None
         rows = database.execute("SELECT * FROM events WHERE id > ? ORDER BY id LIMIT ?", (after, limit))
-        return Stretch(identity["ledger"], [recorded_event(row) for row in rows])
+        events = [recorded_event(row) for row in rows]
+        [newest] = database.execute("SELECT coalesce(max(id), 0) FROM events").fetchone()
+        return Stretch(identity["ledger"], events, newest)
 
 
 def recorded_event(row: sqlite3.Row) -> RecordedEvent:
     """Return the event of a row of the table `events`, also of an older release's."""
-    data = row["data"] if "data" in row.keys() else None  # noqa: SIM118  a row iterates over its values
+    known = row.keys()
+    data = row["data"] if "data" in known else None
     return RecordedEvent(
         id=row["id"],
         at=row["at"],
@@ -89,4 +96,5 @@ def recorded_event(row: sqlite3.Row) -> RecordedEvent:
         job_id=row["job_id"],
         message=row["message"],
         data=json.loads(data) if data else None,
+        level=row["level"] if "level" in known else None,
     )

@@ -81,7 +81,7 @@ class Ledger:
     def __init__(self, path: Path, *, clock: Callable[[], float]) -> None:
         self._clock = clock
         self._database = open_ledger(path)
-        self._steps_since_thinning = 0
+        self._rows_since_thinning = 0
         self.evaluations = Evaluations(self._database)
 
     def commit(self) -> None:
@@ -303,7 +303,7 @@ class Ledger:
             if step.not_applied
         ]
         self._database.write("INSERT OR REPLACE INTO not_applied VALUES (?,?,?,?,?)", *not_applied)
-        self._steps_since_thinning += len(rows)
+        self._rows_since_thinning += len(rows)
 
     def add_validation(self, result: Validated) -> None:
         """Note a validation loss."""
@@ -342,9 +342,9 @@ class Ledger:
 
     def thin(self, keep: int) -> None:
         """Drop old steps but every hundredth, and old events; cheap unless there is much to drop."""
-        if self._steps_since_thinning < keep // 10:
+        if self._rows_since_thinning < keep // 10:
             return
-        self._steps_since_thinning = 0
+        self._rows_since_thinning = 0
         self._database.write(
             "DELETE FROM steps WHERE global_step % ? <> 0"
             " AND global_step <= (SELECT global_step FROM steps ORDER BY global_step DESC LIMIT 1 OFFSET ?)",
@@ -358,17 +358,30 @@ class Ledger:
     # ---- events and crashes
 
     def add_event(
-        self, kind: str, message: str, job_id: str | None = None, data: Mapping[str, Any] | None = None
+        self,
+        kind: str,
+        message: str,
+        job_id: str | None = None,
+        data: Mapping[str, Any] | None = None,
+        *,
+        at: str | None = None,
+        level: str = "info",
     ) -> None:
         """Note that something happened.
 
         Args:
             data: its facts as JSON values.
+            at: when, in UTC; None takes the present.
+            level: as in the log.
         """
         self._database.write(
-            "INSERT INTO events (at, kind, job_id, message, data) VALUES (?,?,?,?,?)",
-            (self._now(), kind, job_id, printable(message), json.dumps(data or {})),
-        )
+            "INSERT INTO events (at, kind, job_id, message, data, level) VALUES (?,?,?,?,?,?)",
+            (
+                at or self._now(), kind, job_id, printable(message, limit=MESSAGE_KEPT),
+                json.dumps(data or {}), level,
+            ),
+        )  # fmt: skip
+        self._rows_since_thinning += 1
 
     def add_crash(self, crash: Crash) -> None:
         """Note that a worker has ended, and drop what is too long ago."""

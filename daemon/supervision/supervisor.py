@@ -129,7 +129,7 @@ class Supervisor:
         return bool(self._worker.jobs)
 
     @property
-    def has_uncommitted(self) -> bool:
+    def has_unsaved(self) -> bool:
         """A finished file waits for the checkpoint that contains it."""
         return self._completions.has_unsaved
 
@@ -152,6 +152,7 @@ class Supervisor:
         except OSError as error:
             self._worker.state = Absent(self._clock() + own.blocked_retry_s)
             self._worker.blocked = f"the worker cannot be started: {error}"
+            self._worker.has_been_blocked = True
             self._journal.record(TrainingBlocked(reason=self._worker.blocked))
             return
         self._process = process
@@ -175,14 +176,15 @@ class Supervisor:
         failpoint("supervisor.attempted")
         self._worker.jobs[job.id] = job
         self._worker.cursors.discard(job.id)
-        lessons = self._ledger.retry_hints(job.id)
+        self._worker.progress.file_step = None
+        hints = self._ledger.retry_hints(job.id)
         self._process.send(
             StartJob(
                 job=job,
                 path=str(path),
                 settings=wanted | {name: frozen[name] for name in FROZEN},
-                micro_batch_tokens=lessons.micro_batch_tokens,
-                left_out=lessons.left_out,
+                micro_batch_tokens=hints.micro_batch_tokens,
+                left_out=hints.left_out,
                 replayed=replayed,
                 replay_folder=str(self._replays.folder),
                 admitted=is_admitted(self._layout, job.sha256),

@@ -57,7 +57,8 @@ def judge(end: End) -> Verdict:
     match end.last_word:
         case Faulted() as word:
             message = f"{word.error_class}: {word.message}"
-            return Verdict(word.fault, message, word.traceback, word.message, left_out=word.left_out)
+            reason = word.message or word.error_class
+            return Verdict(word.fault, message, word.traceback, reason, left_out=word.left_out)
         case Leaving() as word if end.exit_code == 0 or end.killed_because:  # everything is saved either way
             return Verdict(None, word.reason, was_preempted=not end.was_dismissed)
     if end.exit_code == CONNECTION_LOST:

@@ -144,7 +144,8 @@ class WorkerExit:
         self._worker.failures += start.is_failure
         self._worker.state = Absent(self._clock() + start.wait_s if start.wait_s else 0.0)
         self._worker.blocked = start.blocked
-        if start.blocked:
+        if start.blocked is not None:
+            self._worker.has_been_blocked = True
             self._journal.record(TrainingBlocked(reason=start.blocked))
 
 
@@ -152,7 +153,7 @@ def _exit_event(verdict: Verdict, job: Job | None, start: NextStart) -> JournalE
     job_id, file = (job.id, job.name) if job else (None, None)
     if verdict.kind is None:
         return WorkerLeft(job_id=job_id, file=file, reason=verdict.message)
-    if start.blocked:
+    if start.blocked is not None:
         return WorkerFailed(job_id=job_id, file=file, reason=verdict.message)
     kind = WorkerCrashed if start.is_failure else WorkerNotFinite
     return kind(

@@ -32,6 +32,8 @@ class WorkerRecord:
     """It has stopped between two steps because of a pause."""
     blocked: str | None = None
     """Why nothing can be trained at the moment."""
+    has_been_blocked: bool = False
+    """Since the last worker that was ready, training was blocked."""
     loading_detail: str | None = None
     """How far it is with loading."""
     jobs: dict[str, Job] = field(default_factory=dict)
@@ -56,3 +58,4 @@ class WorkerRecord:
         self.is_holding = False
         self.blocked = None
         self.loading_detail = None
+        self.progress.file_step = None

@@ -51,7 +51,10 @@ from trainer.protocol.messages import Leaving as LeavingEvent
 
 
 class WorkerReports:
-    """Takes in the worker's events, one by one. One that fails changes nothing that cannot be done again."""
+    """Takes in the worker's events, one by one.
+
+    Whatever can fail comes first and may be done again; counting and recording come last, to happen once.
+    """
 
     def __init__(
         self,
@@ -123,22 +126,27 @@ class WorkerReports:
                 pass  # its last word; how it ended is asked of its process
 
     def _on_ready(self, ready: WorkerReady) -> None:
-        if not isinstance(self._worker.state, Leaving):
-            self._worker.state = Ready()
-        self._worker.progress.global_step = ready.global_step
-        self._board.worker_ready(ready)
-        if ready.checkpoint is None and (steps := self._ledger.newest_step()):
-            text = f"there is no checkpoint, so the model starts anew; {steps} steps had been trained before"
-            self._journal.record(WorkerNotice(key="checkpoint", text=text))
+        steps_before = self._ledger.newest_step()
         self._completions.reopen_untrained(ready)
         self._ledger.rewind(ready.global_step)
         self._ledger.add_steps(ready.recent_steps)  # a daemon that died may not have noted them
-        for notice in ready.notices:
-            self._journal.record(WorkerNotice(key="checkpoint", text=notice))
         self._completions.saved(ready.finished)
         self._replays.note_cursors(ready.cursors)
         self._replays.release()
         self._worker.cursors = {cursor.job_id for cursor in ready.cursors}
+        self._worker.progress.global_step = ready.global_step
+        self._board.worker_ready(ready)
+        if not isinstance(self._worker.state, Leaving):
+            self._worker.state = Ready()
+        notices = list(ready.notices)
+        if ready.checkpoint is None and steps_before:
+            trained = f"{steps_before} steps had been trained before"
+            notices.insert(0, f"there is no checkpoint, so the model starts anew; {trained}")
+        for notice in notices:
+            self._journal.record(WorkerNotice(key="checkpoint", text=notice))
+        if self._worker.has_been_blocked:
+            self._worker.has_been_blocked = False
+            self._journal.record(TrainingUnblocked())
         self._journal.record(ModelLoaded(model_name=ready.model_name, global_step=ready.global_step))
 
     def _on_data_checked(self, event: DataChecked) -> None:
@@ -152,6 +160,7 @@ class WorkerReports:
             self._ledger.limit_micro_batch(job.id, event.micro_batch_tokens)
         self._worker.started_at_step = event.global_step
         self._worker.progress.file_step = event.first_step
+        self._worker.progress.loss = None  # that of the file before
         self._board.job_started(job, event)
         self._journal.record(
             TrainingStarted(
@@ -198,13 +207,13 @@ class WorkerReports:
 
     def _on_checkpoint(self, event: CheckpointPublished) -> None:
         saved = event.checkpoint
-        self._board.checkpoint(saved)
-        self._board.costs.add("saving", event.stall_seconds)
         self._completions.saved(event.finished)
         self._replays.release()
         busy = self._worker.state
         if isinstance(busy, Busy) and saved.step > self._worker.started_at_step:
             self._ledger.forgive(busy.job_id)  # it has got on since, so it is not what crashes the workers
+        self._board.checkpoint(saved)
+        self._board.costs.add("saving", event.stall_seconds)
         self._journal.record(
             CheckpointSaved(path=saved.path, global_step=saved.step, seconds=round(event.seconds, 3))
         )

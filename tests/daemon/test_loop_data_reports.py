@@ -54,7 +54,7 @@ def test_an_admitted_file_is_trained_also_by_a_worker_that_begins_again(rig):
         app, ["retry", "a.jsonl", "--admit", "--base-dir", str(rig.layout.base)], catch_exceptions=False
     )
 
-    rig.until(lambda: len(rig.events("worker_ended")) >= 2, "a worker that died")
+    rig.until(lambda: len(rig.events("worker_crashed")) >= 2, "a worker that died")
     rig.launcher.environment = {"FAKE_REPORT": "a.jsonl:block"}
     rig.until_in(Outcome.COMPLETED, "a.jsonl")
     assert result.exit_code == 0

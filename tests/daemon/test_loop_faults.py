@@ -36,7 +36,7 @@ def test_a_file_that_crashes_once_is_trained_in_the_end(rig):
     rig.start()
     rig.drop("a.jsonl")
 
-    rig.until(lambda: rig.events("worker_ended"))
+    rig.until(lambda: rig.events("worker_crashed"))
     rig.launcher.environment = {}
 
     rig.until_in(Outcome.COMPLETED, "a.jsonl")
@@ -65,7 +65,7 @@ def test_a_worker_that_dies_while_it_loads_blames_no_file(rig):
     rig.launcher.environment = {"FAKE_DIE_LOADING": "1"}
     rig.start()
     rig.drop("a.jsonl")
-    rig.until(lambda: len(rig.events("worker_ended")) >= 4, "four workers that died")
+    rig.until(lambda: len(rig.events("worker_crashed")) >= 4, "four workers that died")
 
     rig.launcher.environment = {}
 

@@ -130,7 +130,7 @@ def test_a_worker_that_cannot_save_shows_as_blocked_until_it_can_and_loses_nothi
     rig.until(lambda: "no space left" not in rig.status()["alerts"], "the end of the alert")
     assert "no space left" in shown["alerts"]
     assert is_still_there
-    assert rig.events("blocked") == ["blocked: no space left"]
+    assert rig.events("worker_blocked") == ["blocked: no space left"]
     assert len(rig.launcher.launched) == 1
 
 
@@ -195,5 +195,5 @@ def test_a_worker_that_leaves_as_told_has_not_died(rig):
 
     rig.stop()
 
-    assert len(rig.events("worker_ended")) == 1
+    assert len(rig.events("worker_crashed")) == 1
     assert rig.read("SELECT * FROM crashes") == []

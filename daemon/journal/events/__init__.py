@@ -14,6 +14,7 @@ from daemon.journal.events.of_files import (
     IntakeDelayed,
 )
 from daemon.journal.events.of_jobs import (
+    JobFinished,
     JobGivenUp,
     JobReopened,
     MicroBatchHalved,
@@ -61,6 +62,7 @@ __all__ = [
     "FileRemoved",
     "FileSkipped",
     "IntakeDelayed",
+    "JobFinished",
     "JobGivenUp",
     "JobReopened",
     "JournalEvent",

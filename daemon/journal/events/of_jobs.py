@@ -105,7 +105,7 @@ class TrainingPreempted(FileEvent):
 
 @dataclass(frozen=True, kw_only=True)
 class TrainingEnded(FileEvent):
-    """A job gets no further step: completed, or skipped. Its file moves once a checkpoint contains it."""
+    """A job took its last step. It is finished once a checkpoint contains it; a crash may undo it."""
 
     kind = "trained"
     outcome: str
@@ -131,12 +131,31 @@ class TrainingEnded(FileEvent):
 class TrainingFailed(TrainingEnded):
     """A job gets no further step, because its rows cannot be trained."""
 
+    kind = "training_failed"
     level = logging.WARNING
     reason: str
 
     @property
     def error(self) -> tuple[str, str]:
         return ("BadFile", self.reason)
+
+
+@dataclass(frozen=True, kw_only=True)
+class JobFinished(FileEvent):
+    """A job is over: a checkpoint contains it, or it failed or was skipped. Recorded exactly once."""
+
+    kind = "finished"
+    outcome: str
+    """`completed`, `failed` or `skipped`."""
+    rows: int | None
+    """Trained; None for a job that never reached the worker, or was given up."""
+    steps: int | None
+    reason: str | None
+    """Why it was not completed."""
+
+    @property
+    def message(self) -> str:
+        return f"{self.outcome} {self.file}" + (f": {self.reason}" if self.reason else "")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -143,6 +143,8 @@ class TrainingBlocked(JournalEvent):
 class WorkerBlocked(TrainingBlocked):
     """The worker is waiting in the middle of its work, for instance for room to save."""
 
+    kind = "worker_blocked"
+
     @property
     def alert(self) -> tuple[str, str]:
         return ("blocked", self.reason)

@@ -68,7 +68,7 @@ class CheckpointSaved(JournalEvent):
 class WorkerLeft(FileEvent):
     """A worker exited normally, and says why."""
 
-    kind = "worker_ended"
+    kind = "worker_left"
     reason: str
 
     @property
@@ -80,7 +80,7 @@ class WorkerLeft(FileEvent):
 class WorkerFailed(WorkerLeft):
     """A worker ended because something outside is wrong; the event `blocked` says what."""
 
-    level = logging.ERROR
+    kind = "worker_failed"
 
     @property
     def message(self) -> str:
@@ -91,6 +91,7 @@ class WorkerFailed(WorkerLeft):
 class WorkerCrashed(WorkerLeft):
     """A worker ended other than it should. Another one is started."""
 
+    kind = "worker_crashed"
     level = logging.ERROR
     fault: str
     """Its class, such as `crash`, `hang` or `out_of_memory`."""
@@ -113,6 +114,8 @@ class WorkerCrashed(WorkerLeft):
 @dataclass(frozen=True, kw_only=True)
 class WorkerNotFinite(WorkerCrashed):
     """A worker gave up on steps that were not finite. Another one is started at once."""
+
+    kind = "worker_not_finite"
 
     @property
     def alert(self) -> None:  # type: ignore[override]

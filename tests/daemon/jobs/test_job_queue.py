@@ -2,6 +2,7 @@
 
 import json
 import os
+import sqlite3
 import time
 
 import pytest
@@ -11,7 +12,7 @@ from daemon.files.identity import identity_of
 from daemon.jobs.job_queue import Ending, JobQueue
 from daemon.jobs.queue_index import Entry
 from daemon.journal.journal import Journal
-from tests.daemon.filled_queue import order_of, put, states
+from tests.daemon.filled_queue import events, order_of, put, states
 from tests.support import job_for, rows, write_jsonl
 from trainer.protocol.job import FaultKind, JobRecord, Outcome, Priority, Reason
 
@@ -335,3 +336,42 @@ def test_a_restart_finds_nothing_new_in_an_orderly_queue(queue, layout, ledger):
 
     assert after.recover() == []
     assert after.next().id == "1"
+
+
+def test_that_a_job_is_finished_is_recorded_once_with_its_state(queue, layout, ledger, monkeypatch):
+    put(queue, layout, "a.jsonl", id="1")
+    job, _ = queue.start(queue.next())
+    commit = ledger._database.commit
+
+    def full():
+        ledger._database._connection.rollback()
+        ledger._database._is_taken_back = True
+        raise sqlite3.OperationalError("database or disk is full")
+
+    monkeypatch.setattr(ledger._database, "commit", full)
+    with pytest.raises(sqlite3.OperationalError):
+        queue.finish([Ending(job=job, outcome=Outcome.COMPLETED)])
+    monkeypatch.setattr(ledger._database, "commit", commit)
+
+    queue.finish([Ending(job=job, outcome=Outcome.COMPLETED)])
+
+    assert states(ledger) == {"1": "completed"}
+    assert events(ledger, "finished") == ["completed a.jsonl"]
+
+
+def test_a_file_that_was_reopened_but_not_noted_is_not_called_gone(queue, layout, ledger, monkeypatch):
+    put(queue, layout, "a.jsonl", id="1")
+    job, _ = queue.start(queue.next())
+    queue.finish([Ending(job=job, outcome=Outcome.COMPLETED)])
+    place_job = ledger.place_job
+
+    def full(*arguments):
+        raise sqlite3.OperationalError("database or disk is full")
+
+    monkeypatch.setattr(ledger, "place_job", full)
+    with pytest.raises(sqlite3.OperationalError):
+        queue.reopen("1")
+    monkeypatch.setattr(ledger, "place_job", place_job)
+
+    assert queue.reopen("1") == "a.jsonl"
+    assert states(ledger) == {"1": "waiting"}

@@ -10,8 +10,9 @@ from pathlib import Path
 import pytest
 
 from daemon.journal.followers import GROUP, Position, UnknownFollower, follow, load_follower, next_batch
-from daemon.journal.json_lines import JsonLines
+from daemon.journal.json_lines import AlreadyFollowed, JsonLines, UnusableFile
 from daemon.ledger.ledger import Ledger
+from daemon.ledger.reader import UnreadableLedger
 from tests.faults.site import Site
 from tests.support import FakeClock, rows
 from trainer.protocol.failpoints import VARIABLE
@@ -94,7 +95,8 @@ def test_a_ledger_that_cannot_be_read_is_reported_once_and_waited_for(layout):
     layout.ledger_file.write_bytes(b"no ledger at all" * 100)
     reports, looks = [], iter([True, True, False])
 
-    follow(JsonLines(layout.base), layout, wait=lambda: next(looks), report=reports.append)
+    with pytest.raises(UnreadableLedger):  # so that whoever asked for one look knows
+        follow(JsonLines(layout.base), layout, wait=lambda: next(looks), report=reports.append)
 
     assert len(reports) == 1
 
@@ -133,6 +135,50 @@ def test_a_line_that_was_cut_off_is_written_again(layout, torn):
 
     assert follower.position() == Position("x", 2)
     assert path.read_text().endswith('"id": 2}\n')
+
+
+def test_a_last_line_longer_than_any_block_is_found_whole(layout):
+    path = layout.logs / "events.jsonl"
+    long = json.dumps({"ledger": "x", "id": 2, "message": "m" * 200_000})
+    path.write_text(
+        '{"ledger": "x", "id": 1}\n' + long + "\n" + '{"ledger": "x", "id": 3, "mess' + "m" * 200_000
+    )
+
+    assert JsonLines(layout.base).position() == Position("x", 2)
+    assert path.read_text().endswith(long + "\n")
+
+
+def test_a_file_of_somebody_else_is_refused_and_left_alone(layout):
+    path = layout.logs / "events.jsonl"
+    path.write_text("not an event\n")
+
+    with pytest.raises(UnusableFile, match="the last line is b'not an event"):
+        JsonLines(layout.base)
+
+    assert path.read_text() == "not an event\n"
+
+
+def test_two_processes_do_not_write_one_file(layout):
+    first = JsonLines(layout.base)
+
+    with pytest.raises(AlreadyFollowed, match="stop it first"):
+        JsonLines(layout.base)
+
+    assert first.position() is None
+
+
+def test_an_older_copy_of_the_ledger_is_followed_from_its_newest_event(layout, ledger):
+    record(ledger, *["accepted"] * 5)
+    position = next_batch(layout.ledger_file, None, limit=9).position
+    ledger._database.write("DELETE FROM events WHERE id > ?", (2,))  # as if a backup had been put back
+    ledger.commit()
+    back = next_batch(layout.ledger_file, position, limit=9)
+    record(ledger, "started")
+
+    after = next_batch(layout.ledger_file, back.position, limit=9)
+
+    assert "older copy" in back.notice
+    assert [(event.id, event.kind) for event in after.events] == [(3, "started")]
 
 
 def test_what_was_written_is_for_the_owner_alone(layout):

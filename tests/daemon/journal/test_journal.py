@@ -22,6 +22,7 @@ from daemon.journal.events import (
 from daemon.journal.journal import Journal, LedgerRows, LogLines, StatusChanges
 from daemon.status.board import StatusBoard
 
+AT = "2026-11-21T12:00:00.000Z"
 ROOT = Path(__file__).parents[3]
 CRASHED = WorkerCrashed(job_id="1", file="a.jsonl", reason="it crashed", fault="crash", restart_in_s=4.0)
 ACCEPTED = FileAccepted(
@@ -47,7 +48,7 @@ def test_every_subscriber_hears_of_every_event_in_order():
     heard = []
 
     class Subscriber:
-        def on_event(self, event):
+        def on_event(self, event, at):
             heard.append((self, event))
 
     first, second = Subscriber(), Subscriber()
@@ -62,7 +63,7 @@ def test_every_subscriber_hears_of_every_event_in_order():
 def test_the_log_has_a_line_with_level_and_job(caplog):
     caplog.set_level(logging.INFO)
 
-    LogLines().on_event(CRASHED)
+    LogLines().on_event(CRASHED, AT)
 
     [record] = caplog.records
     assert (record.levelname, record.getMessage(), record.job_id) == (
@@ -76,13 +77,13 @@ def test_a_turn_that_failed_is_logged_with_its_traceback(caplog):
     try:
         raise OSError("disk is full")
     except OSError:
-        LogLines().on_event(TurnFailed(exception="OSError", problem="disk is full"))
+        LogLines().on_event(TurnFailed(exception="OSError", problem="disk is full"), AT)
 
     assert "Traceback" in caplog.text
 
 
 def test_the_ledger_has_a_row_with_the_facts(ledger):
-    LedgerRows(ledger).on_event(ACCEPTED)
+    LedgerRows(ledger).on_event(ACCEPTED, AT)
 
     [row] = rows(ledger)
     assert (row["kind"], row["job_id"]) == ("accepted", "1")
@@ -97,7 +98,7 @@ def test_the_ledger_has_a_row_with_the_facts(ledger):
 
 
 def test_facts_are_printable_whatever_a_file_is_called(ledger):
-    LedgerRows(ledger).on_event(FileRefused(file="a\x1b[31m\udcff.jsonl", reason="no\nrows"))
+    LedgerRows(ledger).on_event(FileRefused(file="a\x1b[31m\udcff.jsonl", reason="no\nrows"), AT)
 
     [row] = rows(ledger)
     assert all(text.isprintable() for text in json.loads(row["data"]).values())
@@ -107,25 +108,25 @@ def test_what_the_ledger_cannot_take_is_written_later_in_order(ledger, monkeypat
     subscriber = LedgerRows(ledger)
     add_event = ledger.add_event
 
-    def full(*arguments):
+    def full(*arguments, **options):
         raise sqlite3.OperationalError("database or disk is full")
 
     monkeypatch.setattr(ledger, "add_event", full)
-    subscriber.on_event(ACCEPTED)
+    subscriber.on_event(ACCEPTED, AT)
     monkeypatch.setattr(ledger, "add_event", add_event)
-    subscriber.on_event(CRASHED)
+    subscriber.on_event(CRASHED, AT)
 
-    assert [row["kind"] for row in rows(ledger)] == ["accepted", "worker_ended"]
+    assert [row["kind"] for row in rows(ledger)] == ["accepted", "worker_crashed"]
 
 
 def test_while_the_ledger_takes_nothing_writing_says_so(ledger, monkeypatch):
-    def full(*arguments):
+    def full(*arguments, **options):
         raise sqlite3.OperationalError("database or disk is full")
 
     monkeypatch.setattr(ledger, "add_event", full)
     subscriber = LedgerRows(ledger)
 
-    subscriber.on_event(ACCEPTED)
+    subscriber.on_event(ACCEPTED, AT)
 
     with pytest.raises(sqlite3.OperationalError):
         subscriber.write()
@@ -134,10 +135,12 @@ def test_while_the_ledger_takes_nothing_writing_says_so(ledger, monkeypatch):
 def test_errors_and_alerts_are_shown_until_they_are_no_longer_true(board):
     status = StatusChanges(board)
 
-    status.on_event(CRASHED)
-    status.on_event(ACCEPTED)
+    status.on_event(CRASHED, AT)
+    status.on_event(ACCEPTED, AT)
     before = shown(board).alerts
-    status.on_event(TrainingEnded(job_id="1", file="a.jsonl", outcome="completed", rows=8, steps=4, loss=0.5))
+    status.on_event(
+        TrainingEnded(job_id="1", file="a.jsonl", outcome="completed", rows=8, steps=4, loss=0.5), AT
+    )
 
     assert before == ["it crashed", "a.jsonl: 2 rows rejected"]
     assert shown(board).alerts == ["it crashed"]
@@ -145,13 +148,13 @@ def test_errors_and_alerts_are_shown_until_they_are_no_longer_true(board):
 
 
 def test_an_answer_is_shown_with_the_id_of_its_request(board):
-    StatusChanges(board).on_event(CommandAnswered(name="pause", request_id="7", result="paused"))
+    StatusChanges(board).on_event(CommandAnswered(name="pause", request_id="7", result="paused"), AT)
 
     assert (shown(board).last_command.id, board.status.last_command.result) == ("7", "paused")
 
 
 def test_what_blocks_is_the_last_error(board):
-    StatusChanges(board).on_event(TrainingBlocked(reason="no space left"))
+    StatusChanges(board).on_event(TrainingBlocked(reason="no space left"), AT)
 
     assert shown(board).last_error.message == "no space left"
 
@@ -161,7 +164,7 @@ def test_a_job_that_failed_says_why_in_the_status_and_what_it_did_in_the_history
         job_id="1", file="a.jsonl", outcome="failed", rows=2, steps=1, loss=0.25, reason="line 3 is cut off"
     )
 
-    StatusChanges(board).on_event(failed)
+    StatusChanges(board).on_event(failed, AT)
 
     assert failed.message == "failed a.jsonl: 2 rows in 1 steps, loss 0.2500"
     assert shown(board).last_error.message == "line 3 is cut off"

@@ -24,7 +24,8 @@ CRASHED = Verdict(FaultKind.CRASH, "it crashed")
 class Recorded(list):
     """A subscriber that keeps the events."""
 
-    on_event = list.append
+    def on_event(self, event, at):
+        self.append(event)
 
 
 @pytest.fixture
@@ -159,3 +160,26 @@ def test_a_part_that_fails_is_done_again_and_those_before_it_are_not(exit_, reco
     assert len(ledger.crashes(10)) == 1
     assert record.state == Absent(1001.0)
     assert record.failures == 1
+
+
+def test_a_fault_without_words_still_blocks_and_is_named():
+    from daemon.supervision.verdict import End, judge
+    from trainer.protocol.messages import Faulted
+
+    word = Faulted(fault=FaultKind.ENVIRONMENT, error_class="TimeoutError", message="", traceback=None)
+
+    verdict = judge(End(exit_code=1, last_word=word))
+
+    start = plan_next_start(verdict, has_job=True, failures=0, settings=SETTINGS)
+    assert (start.blocked, start.wait_s) == ("TimeoutError", 30)
+
+
+def test_the_place_of_one_crash_is_not_that_of_the_next(exit_, record, ledger, job):
+    record.state, record.jobs["1"] = Busy("1", Priority.NORMAL), job
+    record.progress.file_step = 77
+    exit_.carry_out(CRASHED)
+    record.state, record.jobs["1"] = Busy("1", Priority.NORMAL), job
+
+    exit_.carry_out(CRASHED)
+
+    assert [crash.file_step for _, crash in ledger.crashes(10)] == [None, 77]

@@ -218,7 +218,7 @@ def test_a_worker_is_killed_only_when_its_time_is_up(start, late_s, is_killed):
     if is_killed:
         assert (
             verdict_on(worker).message
-            == "the worker had not left 10 s after it was asked to, so it was killed"
+            == "the worker had not exited 10 s after it was asked to, so it was killed"
         )
     else:
         assert worker.ended() is None
