@@ -136,7 +136,7 @@ def test_a_mix_tells_the_faults_that_the_rows_own_profile_sees():
     [
         ({}, r"shares is None; expected names and shares that add up to 1"),
         ({"shares": {}}, r"shares is \{\}; expected names"),
-        ({"shares": {"plain": 0.5, "regime3": 0.4}}, "shares are together 0.9; expected .* together 1"),
+        ({"shares": {"plain": 0.5, "regime3": 0.4}}, "shares add up to 0.9; expected .* add up to 1"),
         ({"shares": {"plain": 1.5}}, r"shares.plain is 1.5; expected a number above 0, and at most 1"),
         ({"shares": {"plain": True}}, "shares.plain is True; expected a number"),
         ({"shares": {"plain": 1, "regime3": 0}}, "shares.regime3 is 0; expected a number above 0"),
