@@ -23,17 +23,19 @@ QUICK = {"settle_s": 0, "settle_slow_s": 0, "rescan_s": 0.5}
 
 
 class FakeLauncher:
-    """Starts fake workers; `environment` says how the next one misbehaves."""
+    """Starts fake workers; `environment` says how they misbehave, and `once` how the very next one does."""
 
     def __init__(self, script: Path = FAKE_WORKER, **environment: str) -> None:
         self.script = script
         self.environment = environment
+        self.once: dict[str, str] = {}
         self.launched: list[subprocess.Popen[bytes]] = []
         self.failure: OSError | None = None
 
     def launch(self, layout: Layout) -> Launched:
         if self.failure:
             raise self.failure
+        environment, self.once = self.environment | self.once, {}
         ours, theirs = socket.socketpair()
         arguments = ["--base-dir", str(layout.base), "--channel-fd", str(theirs.fileno())]
         with theirs, open_stderr(layout) as stderr:
@@ -43,7 +45,7 @@ class FakeLauncher:
                 stdout=stderr,
                 stderr=stderr,
                 pass_fds=[theirs.fileno()],
-                env=self.environment,
+                env=environment,
                 start_new_session=True,
             )
         self.launched.append(process)
