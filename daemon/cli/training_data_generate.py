@@ -15,7 +15,7 @@ from daemon.data_tools.puzzles.skills import Skill
 from daemon.data_tools.puzzles.space import LEVELS, NUM_SEEDS, TooFewPuzzles
 from daemon.data_tools.reading import DataFile, LeftOut
 from daemon.data_tools.writing import new_file
-from trainer.protocol.text import printable
+from trainer.protocol.text import num_of, printable
 
 app = typer.Typer()
 
@@ -72,7 +72,7 @@ def generate(
         "difficulty": difficulty,
         "seed": seed,
     }
-    print(json.dumps(facts) if as_json else f"wrote {count:,} rows to {printable(str(out))}")
+    print(json.dumps(facts) if as_json else f"wrote {num_of(count, 'row')} to {printable(str(out))}")
 
 
 def _questions_in(files: list[DataFile]) -> set[bytes]:
