@@ -27,7 +27,7 @@ NOTE_SHOWN = 80  # characters
 )
 def flag(
     name: Annotated[
-        str | None, typer.Argument(metavar="[NAME]", help="A file in the queue, or FOLDER/NAME.")
+        str | None, typer.Argument(metavar="NAME", help="A file in the queue, or FOLDER/NAME.")
     ] = None,
     row: Annotated[
         int | None, typer.Option("--row", metavar="N", min=1, help="Its line in the file, counted from 1.")

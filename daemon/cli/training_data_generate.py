@@ -32,15 +32,20 @@ def generate(
     ],
     count: Annotated[int, typer.Option("--count", metavar="N", min=1, help="How many rows.")],
     difficulty: Annotated[
-        int, typer.Option("--difficulty", min=LEVELS[0], max=LEVELS[-1], help="1 is the easiest.")
+        int,
+        typer.Option("--difficulty", metavar="N", min=LEVELS[0], max=LEVELS[-1], help="1 is the easiest."),
     ],
     seed: Annotated[
         int,
         typer.Option(
-            "--seed", min=0, max=NUM_SEEDS - 1, help="Files with different seeds have no puzzle in common."
+            "--seed",
+            metavar="N",
+            min=0,
+            max=NUM_SEEDS - 1,
+            help="Files with different seeds have no puzzle in common.",
         ),
     ],
-    out: Annotated[Path, typer.Option("--out", help="A new file; its name ends in .jsonl.")],
+    out: Annotated[Path, typer.Option("--out", metavar="OUT", help="A new file; its name ends in .jsonl.")],
     without: Annotated[
         list[Path] | None,
         typer.Option("--without", metavar="FILE", help="Leave out the questions in FILE; may be repeated."),
