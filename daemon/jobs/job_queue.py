@@ -210,9 +210,7 @@ class JobQueue:
         failpoint("queue.added")
 
     def adopt(self, job: Job, path: Path, identity: Identity) -> None:
-        """Take in a checked file that lies in `processing/`, with the priority it had if its job is known."""
-        if known := self._ledger.find_job(job.id):
-            job = job.model_copy(update={"priority": known.job.priority})
+        """Take in a checked file that lies in `processing/`."""
         self._ledger.add_job(job, identity, "processing")
         self._processing[job.id] = Entry(job, path, identity)
 

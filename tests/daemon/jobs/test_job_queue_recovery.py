@@ -4,7 +4,6 @@ import os
 
 import pytest
 
-from daemon.files.identity import identity_of
 from daemon.jobs.job_queue import Ending, JobQueue
 from daemon.journal.journal import Journal, LedgerRows
 from daemon.ledger.ledger import Ledger
@@ -298,17 +297,3 @@ def test_a_finished_file_that_is_moved_back_by_hand_is_a_new_stranger(queue, lay
 
     assert strangers == [back]
     assert after.next() is None
-
-
-def test_a_started_file_moved_with_its_folder_to_another_disk_keeps_its_priority(queue, layout, ledger):
-    put(queue, layout, "a.jsonl", id="1", priority=Priority.HIGH)
-    job, path = queue.start(queue.next())
-    copy = path.with_name("copy")
-    copy.write_bytes(path.read_bytes())
-    os.replace(copy, path)  # another inode, as after a move
-    after, unchecked = restarted(layout, ledger)
-
-    after.adopt(job.model_copy(update={"priority": Priority.NORMAL}), path, identity_of(path.stat()))
-
-    assert unchecked == [path]
-    assert [(item.id, item.priority) for item in after.started()] == [("1", Priority.HIGH)]
