@@ -1,4 +1,4 @@
-"""Follow the journal from another process: all events of the ledger in order, none missed, none repeated.
+"""Follow the journal from another process: all events of the ledger in order, none missed or repeated.
 
 A follower keeps its own position: the ledger it reads, and the last event it has taken. One that stores the
 position together with what it makes of the events (in one write, one transaction) repeats nothing, whenever
@@ -19,6 +19,7 @@ from typing import Protocol
 from daemon.ledger.event_stream import RecordedEvent, read_stretch
 from daemon.ledger.reader import UnreadableLedger
 from trainer.protocol.layout import Layout
+from trainer.protocol.text import num_of
 
 GROUP = "training_daemon.followers"
 OWN = [EntryPoint("json_lines", "daemon.journal.json_lines:JsonLines", GROUP)]
@@ -87,7 +88,7 @@ def next_batch(ledger_file: Path, position: Position | None, *, limit: int) -> B
     if not found.events:
         return None
     num_lost = found.events[0].id - (position.event_id if position else 0) - 1
-    lost = f"{num_lost} events are lost: the ledger keeps only the newest ones" if num_lost else None
+    lost = f"{num_of(num_lost, 'event')} lost: the ledger keeps only the newest ones" if num_lost else None
     return Batch(found.events, Position(found.ledger, found.events[-1].id), lost)
 
 

@@ -88,7 +88,7 @@ def test_events_that_the_ledger_no_longer_has_are_counted_as_lost(layout, ledger
 
     follow(follower, layout, wait=never, report=reports.append)
 
-    assert reports == ["2 events are lost: the ledger keeps only the newest ones"]
+    assert reports == ["2 events lost: the ledger keeps only the newest ones"]
     assert [line["id"] for line in written(layout)] == [1, 4, 5]
 
 
