@@ -66,7 +66,10 @@ def situation(worker, **facts):
         (situation(Loading(), next_job="a"), Wait()),
         (situation(Loading(), next_job="a", paused=True), Wait()),
         (situation(Loading(), drain=True), Wait()),
-        (situation(Loading(), stopping=Stopping.AFTER_FILE), DismissWorker("asked to stop after the current file")),
+        (
+            situation(Loading(), stopping=Stopping.AFTER_FILE),
+            DismissWorker("asked to stop after the current file"),
+        ),
         (situation(Loading(), stopping=Stopping.NOW), DismissWorker("asked to stop at the next step")),
         # the worker is ready
         (situation(Ready(), next_job="a"), GiveJob("a")),
@@ -93,7 +96,10 @@ def situation(worker, **facts):
         (situation(PREPARED, next_job="a", upcoming_job="b"), Wait()),
         (situation(PREPARED, next_job="a", upcoming_job="c"), PrepareNext("c")),
         (situation(BUSY, next_job="a", upcoming_job="b", stopping=Stopping.AFTER_FILE), Wait()),
-        (situation(BUSY, next_job="a", stopping=Stopping.NOW), DismissWorker("asked to stop at the next step")),
+        (
+            situation(BUSY, next_job="a", stopping=Stopping.NOW),
+            DismissWorker("asked to stop at the next step"),
+        ),
         (situation(BUSY, next_job="a", drain=True), Wait()),
         (situation(BUSY, next_job="a", paused=True), Wait()),
         # a held file would never come to its end
