@@ -98,7 +98,7 @@ def next_decision(situation: Situation, *, now: float) -> Decision:
         case Busy() as busy:
             return _with_busy_worker(situation, busy)
         case Loading() if situation.stopping:
-            return DismissWorker(f"stop {situation.stopping}")
+            return DismissWorker(f"asked to stop {situation.stopping}")
         case Loading() | Leaving():
             return Wait()
 
@@ -113,7 +113,7 @@ def _without_worker(situation: Situation, not_before: float, now: float) -> Deci
 
 def _with_idle_worker(situation: Situation, ready: Ready) -> Decision:
     if situation.stopping:
-        return DismissWorker(f"stop {situation.stopping}")
+        return DismissWorker(f"asked to stop {situation.stopping}")
     if ready.must_restart:
         return DismissWorker("the settings of the model have changed")
     if situation.next_job and not situation.paused and not situation.is_obstructed:
@@ -128,7 +128,7 @@ def _with_idle_worker(situation: Situation, ready: Ready) -> Decision:
 def _with_busy_worker(situation: Situation, busy: Busy) -> Decision:
     # A file that is held by a pause would never come to its end
     if situation.stopping is Stopping.NOW or (situation.stopping and situation.paused):
-        return DismissWorker(f"stop {situation.stopping}")
+        return DismissWorker(f"asked to stop {situation.stopping}")
     if not busy.is_being_preempted and _is_overtaken(situation, busy):
         return Preempt(busy.job_id)
     upcoming = situation.upcoming_job

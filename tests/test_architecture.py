@@ -92,9 +92,9 @@ ARROWS: dict[str, set[str]] = {
         *("daemon.ledger", "daemon.status", "trainer.data", "trainer.data.reading", *_GROUND),
     },
     "daemon.client": {
-        *("daemon.checkpoints", "daemon.data_tools", "daemon.files", "daemon.health", "daemon.intake"),
-        *("daemon.jobs", "daemon.journal", "daemon.ledger", "daemon.settings", "daemon.status"),
-        *("daemon.supervision", *_GROUND),
+        *("daemon.checkpoints", "daemon.control", "daemon.data_tools", "daemon.files", "daemon.health"),
+        *("daemon.intake", "daemon.jobs", "daemon.journal", "daemon.ledger", "daemon.settings"),
+        *("daemon.status", "daemon.supervision", *_GROUND),
     },
     "daemon.data_tools": {*_READ_DATA, "trainer.data.checks", *_GROUND},
     "daemon.data_tools.analysis": {"daemon.data_tools", "trainer.data", "trainer.protocol"},

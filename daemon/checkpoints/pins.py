@@ -31,12 +31,17 @@ def find_checkpoint(models: Path, name: str) -> Path:
     raise NoSuchCheckpoint(f"no checkpoint is named {printable(name)}; there are: {there}")
 
 
-def unpin(models: Path, name: str) -> bool:
-    """Leave a checkpoint to the rules of retention; return whether it was pinned.
+def unpin(models: Path, name: str) -> tuple[str, bool]:
+    """Leave a checkpoint to the rules of retention.
 
+    Args:
+        name: of its folder, or `current`.
+    Returns:
+        The name of its folder, and whether it was pinned.
     Raises:
         NoSuchCheckpoint: neither a checkpoint nor a pin has this name.
     """
     pinned = {path.name for path in (models / FOLDER).glob(f"*{PIN_SUFFIX}")}
     has_pin = name + PIN_SUFFIX in pinned
-    return pins.unpin(models / FOLDER / name if has_pin else find_checkpoint(models, name))
+    checkpoint = models / FOLDER / name if has_pin else find_checkpoint(models, name)
+    return checkpoint.name, pins.unpin(checkpoint)

@@ -1,1 +1,1 @@
-"""The commands people type. One file per command; `options`, `text` and the views are shared."""
+"""The commands people type, and the views that print what the client returns."""

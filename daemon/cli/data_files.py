@@ -20,7 +20,10 @@ In = Annotated[Path, typer.Argument(metavar="FILE", help="It is never changed.")
 Out = Annotated[Path, typer.Argument(metavar="OUT", help="A new file; its name ends in .jsonl.")]
 Force = Annotated[bool, typer.Option("--force", help="Replace the output file if it exists.")]
 Seed = Annotated[
-    int, typer.Option("--seed", min=0, max=2**63 - 1, help="A different number selects different rows.")
+    int,
+    typer.Option(
+        "--seed", metavar="N", min=0, max=2**63 - 1, help="A different number selects different rows."
+    ),
 ]
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from daemon.cli.text import duration_text
-from trainer.protocol.text import printable, size_text
+from trainer.protocol.text import num_of, printable, size_text
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -45,10 +45,11 @@ def _lines(found: "DryRun") -> Iterator[tuple[str, str]]:
         yield "", rejection
     yield "tokens", f"{planned.tokens:,} per epoch, {planned.supervised_tokens:,} of them supervised"
     without = f"untrainable: {planned.rows_without_target:,}"
-    cut = f"{planned.truncated_rows:,} rows, {planned.split_rows:,} split, {planned.dropped_rows:,} dropped"
+    truncated = num_of(planned.truncated_rows, "row")
+    cut = f"{truncated}, {planned.split_rows:,} split, {planned.dropped_rows:,} dropped"
     yield "truncated", f"{cut}; {without}"
-    epochs = f"{planned.epochs} epoch" + "s" * (planned.epochs != 1)
-    yield "steps", f"{planned.steps:,} of {planned.rows_per_step} rows each, {epochs}"
+    rows = num_of(planned.rows_per_step, "row")
+    yield "steps", f"{planned.steps:,} of {rows} each, {num_of(planned.epochs, 'epoch')}"
     yield "micro-batches", _micro_batches(planned)
     rates = (planned.first_learning_rate, planned.last_learning_rate)
     yield "learning rate", " at first, ".join(f"{rate:.3g}" for rate in rates) + " at the end"
@@ -70,8 +71,8 @@ def _micro_batches(planned: "Planned") -> str:
 def _memory(planned: "Planned") -> str:
     if planned.trial_steps is None:
         return "not measured, because a daemon is running and its worker needs the GPU"
-    place = "GPU memory" if planned.device == "cuda" else "memory"
-    return f"at most {size_text(planned.trial_steps.peak_bytes)} of {place}"
+    place = " of GPU memory" if planned.device == "cuda" else ""
+    return f"{size_text(planned.trial_steps.peak_bytes)}{place} at most"
 
 
 def _time(found: "DryRun") -> str:

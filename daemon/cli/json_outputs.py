@@ -46,7 +46,7 @@ class StatusOfDaemon(TrainingStatus):
 
 
 class StatusOfNobody(TypedDict):
-    """The status where no daemon has ever run."""
+    """The status if no daemon has ever run."""
 
     daemon: Literal["never started"]
     heartbeat_age_s: float
@@ -150,7 +150,7 @@ class SettingsInForce(TypedDict):
     settings: dict[str, dict[str, Any]]
     """By section and key."""
     origins: dict[str, str]
-    """The source of each setting that differs from its default, by name, such as training.epochs."""
+    """The source of every setting that is set explicitly, by name, such as training.epochs."""
 
 
 class DryRunPlan(Planned):
@@ -159,7 +159,7 @@ class DryRunPlan(Planned):
     not_shown: ClassVar = ("kind",)
 
     tokens_per_s: float | None
-    """None where it is unknown; so are the next two."""
+    """None if it is unknown; the same holds for the next two."""
     speed_source: str | None
     """How that is known."""
     seconds: float | None
@@ -214,7 +214,7 @@ class Converted(WrittenFile, LeftOutRows):
     """What the new format cannot represent: how many rows had it."""
 
 
-class Parted(LeftOutRows):
+class SplitFile(LeftOutRows):
     """A file that was split in two."""
 
     training: WrittenFile
@@ -297,7 +297,7 @@ OUTPUTS: dict[str, Any] = {
     "training_data flag --list": list[Flagged],
     "training_data flag --export": WrittenFile,
     "training_data convert": Converted,
-    "training_data split": Parted,
+    "training_data split": SplitFile,
     "training_data dedupe": Deduplicated,
     "training_data sample": SampledRows,
     "training_data merge": Merged,

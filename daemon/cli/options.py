@@ -4,9 +4,10 @@ import json
 import os
 import sys
 from pathlib import Path
-from typing import Annotated, NoReturn
+from typing import Annotated, Any, NoReturn
 
 import typer
+from typer.core import TyperArgument
 from typer.exceptions import Abort, TyperException
 
 from daemon.client import Client, ClientError
@@ -17,10 +18,20 @@ PRIVATE_UMASK = 0o077  # notes and copies hold training data, which is nobody el
 BaseDir = Annotated[
     Path | None,
     typer.Option(
-        "--base-dir", help=f"Working directory. [default: ${BASE_DIR_VARIABLE}, otherwise the current folder]"
+        "--base-dir",
+        metavar="FOLDER",
+        help=f"Working directory. [default: ${BASE_DIR_VARIABLE}, otherwise the current folder]",
     ),
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for programs instead of text for people.")]
+
+
+def _choices(argument: TyperArgument, ctx: Any) -> str | None:
+    """Return what `--help` shows beside an argument: no Python type, such as `list[Path]`."""
+    return argument.display_type(ctx) if argument.type_descriptor.is_choice else None
+
+
+TyperArgument.display_type_rich = _choices  # type: ignore[method-assign, assignment]
 
 
 class CommandFailed(ClientError):

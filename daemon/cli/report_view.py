@@ -4,7 +4,7 @@ import shlex
 from collections.abc import Iterator
 
 from trainer.protocol.data_report import DataReport
-from trainer.protocol.text import printable
+from trainer.protocol.text import num_of, printable
 
 LABELS_SHOWN = 5
 SIGNS = {"note": " ", "warning": "!", "block": "x"}
@@ -27,14 +27,14 @@ def _facts(report: DataReport) -> Iterator[tuple[str, str]]:
     if report.is_refused_at_intake:
         return  # nobody inspected the rows, so a figure would say nothing of them
     yield "rows", f"{report.rows:,}, and {report.rejected_rows:,} rejected"
-    yield "inspected", f"{report.sampled_rows:,} rows ({report.validation}); copies among all rows"
+    yield "inspected", f"{num_of(report.sampled_rows, 'row')} ({report.validation}); copies among all rows"
     if lengths := report.tokens:
         shown = ", ".join(f"{name} {value:,}" for name, value in lengths.model_dump().items())
         yield "tokens per row", shown
     yield "too long", f"{report.over_max_length:.1%} have more than data.max_length ({report.max_length:,})"
     yield "supervised", f"{report.supervised_share:.1%} of the tokens"
-    yield "without target", f"{report.rows_without_target:,} rows"
-    yield "copies", f"{report.duplicate_rows:,} rows"
+    yield "without target", num_of(report.rows_without_target, "row")
+    yield "copies", num_of(report.duplicate_rows, "row")
     for name, values in report.classes.items():
         labels = [f"{printable(value)} {times:,}" for value, times in values.items()]
         yield name, ", ".join([*labels[:LABELS_SHOWN], *["…"] * (len(labels) > LABELS_SHOWN)])
@@ -42,9 +42,9 @@ def _facts(report: DataReport) -> Iterator[tuple[str, str]]:
 
 def _verdict(report: DataReport, *, is_in_queue: bool) -> str:
     if report.is_refused_at_intake:
-        return "it would be refused, and cannot be admitted; fix what is marked x"
+        return "it would be refused, and --admit cannot change that; fix what is marked x"
     if not report.can_be_admitted:
-        return "it would not be trained, and cannot be admitted; fix what is marked x"
+        return "it would not be trained, and --admit cannot change that; fix what is marked x"
     if report.is_blocked:
         retry = f"training_queue retry {shlex.quote(report.file)} --admit"
         way = retry if is_in_queue else f"drop it into inbox/, and once it has failed: {retry}"

@@ -10,6 +10,7 @@ from typer.core import TyperGroup
 from typer.main import get_command
 
 from daemon.cli.options import BaseDir, client_of, run, use_base_dir
+from trainer.protocol.text import printable
 
 MODULES = {
     "daemon": "daemon.cli.training_daemon",
@@ -88,15 +89,24 @@ def follow(
     ] = False,
     base_dir: BaseDir = None,
 ) -> None:
-    """Pass events on to a follower until Ctrl-C. None is missed and none is repeated."""
+    """Pass events on to a follower until Ctrl-C. No event is missed or repeated."""
 
     def wait() -> bool:
         if not once:
             time.sleep(LOOK_INTERVAL_S)
         return not once
 
+    client = client_of(base_dir)
+
+    def say(text: str) -> None:
+        print(text, file=sys.stderr)  # standard output belongs to the follower
+
+    def started() -> None:
+        where = printable(str(client.layout.logs / "events.jsonl")) if name == "json_lines" else name
+        say(f"passing events on to {where}" + ("" if once else " until Ctrl-C"))
+
     try:
-        client_of(base_dir).follow(name, wait=wait, report=lambda problem: print(problem, file=sys.stderr))
+        client.follow(name, wait=wait, report=say, started=started)
     except KeyboardInterrupt:
         return
 

@@ -21,7 +21,8 @@ app = typer.Typer(rich_markup_mode=None, pretty_exceptions_enable=False, no_args
 WATCH_INTERVAL_S = 0.5
 
 Reason = Annotated[
-    str | None, typer.Option("--reason", help="Why; shown in the status and kept in the history.")
+    str | None,
+    typer.Option("--reason", metavar="TEXT", help="Why; shown in the status and kept in the history."),
 ]
 Wait = Annotated[
     float | None,
@@ -70,7 +71,7 @@ def stop(
     wait: Wait = None,
     as_json: Json = False,
 ) -> None:
-    """Stop the daemon. Returns once it has accepted; with --now or --wait, once it has exited."""
+    """Stop the daemon. Returns once the daemon has accepted it; with --now or --wait, once it has exited."""
     until_gone = now or wait is not None
     answer = client_of(base_dir).stop(reason, now=now, until_gone=until_gone, wait_s=_seconds(wait))
     _show(answer, as_json)

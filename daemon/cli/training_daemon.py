@@ -46,7 +46,8 @@ def training_daemon(
         list[str] | None, typer.Option("--set", metavar="SECTION.KEY=VALUE", help="Override a setting.")
     ] = None,
     log_format: Annotated[
-        str | None, typer.Option("--log-format", help="text or json; overrides daemon.log_format.")
+        str | None,
+        typer.Option("--log-format", metavar="text|json", help="text or json; overrides daemon.log_format."),
     ] = None,
     as_json: Json = False,
 ) -> None:

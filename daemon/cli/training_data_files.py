@@ -14,7 +14,7 @@ from daemon.data_tools.express import Format, format_named
 from daemon.data_tools.reading import LeftOut
 from daemon.data_tools.seen import Seen
 from daemon.data_tools.writing import SUFFIX, new_file
-from trainer.protocol.text import printable
+from trainer.protocol.text import num_of, printable
 
 if TYPE_CHECKING:
     from daemon.data_tools.seen_near import SeenNear
@@ -60,8 +60,8 @@ def _convert(
         done = operations.convert(sources, target, to, left_out)
         refuse_empty(done.rows, left_out)
     facts: dict[str, object] = {"file": printable(str(out)), "rows": done.rows, "losses": dict(done.losses)}
-    lines = [f"wrote {done.rows:,} rows to {printable(str(out))}"]
-    lines += [f"lost in {count:,} rows: {loss}" for loss, count in done.losses.most_common()]
+    lines = [f"wrote {num_of(done.rows, 'row')} to {printable(str(out))}"]
+    lines += [f"lost in {num_of(count, 'row')}: {loss}" for loss, count in done.losses.most_common()]
     show_result(facts, lines, left_out, as_json=as_json)
 
 
@@ -107,7 +107,7 @@ def split(
         side: {"file": name, "rows": count}
         for side, name, count in zip(("training", "validation"), names, counts, strict=True)
     }
-    lines = [f"wrote {count:,} rows to {name}" for name, count in zip(names, counts, strict=True)]
+    lines = [f"wrote {num_of(count, 'row')} to {name}" for name, count in zip(names, counts, strict=True)]
     show_result(facts, lines, left_out, as_json=as_json)
 
 
@@ -116,9 +116,8 @@ def _refuse_one_sided(counts: tuple[int, int], fraction: float, left_out: LeftOu
     if not all(counts):
         side = "training" if counts[1] else "validation"
         raise CommandFailed(
-            f"none of the {sum(counts):,} rows would go to {side} with --validation {fraction:g}; give a "
-            "different share, "
-            "or another --seed; nothing was written"
+            f"none of the {num_of(sum(counts), 'row')} would go to {side} with --validation {fraction:g}; "
+            "give a different share, or another --seed; nothing was written"
         )
 
 
@@ -149,9 +148,8 @@ def dedupe(
     shown = printable(str(out))
     facts: dict[str, object] = {"file": shown, "rows": kept, "dropped": dropped}
     same = "exact and near duplicates" if near else "duplicates"
-    show_result(
-        facts, [f"wrote {kept:,} rows to {shown}; {same} dropped: {dropped:,}"], left_out, as_json=as_json
-    )
+    line = f"wrote {num_of(kept, 'row')} to {shown}; {same} dropped: {dropped:,}"
+    show_result(facts, [line], left_out, as_json=as_json)
 
 
 def _seen(*, near: bool) -> "Seen | SeenNear":
@@ -181,7 +179,8 @@ def sample(
         num_rows = operations.sample(source, target, left_out, count=count, seed=seed)
     shown = printable(str(out))
     facts: dict[str, object] = {"file": shown, "rows": count, "of": num_rows}
-    show_result(facts, [f"wrote {count:,} of {num_rows:,} rows to {shown}"], left_out, as_json=as_json)
+    line = f"wrote {count:,} of {num_of(num_rows, 'row')} to {shown}"
+    show_result(facts, [line], left_out, as_json=as_json)
 
 
 @app.command(
@@ -222,4 +221,4 @@ def merge(
         refuse_empty(count, left_out)
     shown = printable(str(out))
     facts: dict[str, object] = {"file": shown, "rows": count, "files": len(inputs)}
-    show_result(facts, [f"wrote {count:,} rows to {shown}"], left_out, as_json=as_json)
+    show_result(facts, [f"wrote {num_of(count, 'row')} to {shown}"], left_out, as_json=as_json)

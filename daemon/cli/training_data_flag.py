@@ -9,7 +9,7 @@ import typer
 
 from daemon.cli.data_files import Force
 from daemon.cli.options import BaseDir, CommandFailed, Json, client_of
-from trainer.protocol.text import printable
+from trainer.protocol.text import num_of, printable
 
 if TYPE_CHECKING:
     from daemon.client.flags import Flags
@@ -27,7 +27,7 @@ NOTE_SHOWN = 80  # characters
 )
 def flag(
     name: Annotated[
-        str | None, typer.Argument(metavar="[NAME]", help="A file in the queue, or FOLDER/NAME.")
+        str | None, typer.Argument(metavar="NAME", help="A file in the queue, or FOLDER/NAME.")
     ] = None,
     row: Annotated[
         int | None, typer.Option("--row", metavar="N", min=1, help="Its line in the file, counted from 1.")
@@ -49,7 +49,8 @@ def flag(
         _list(flags, as_json=as_json)
     elif export is not None:
         count, shown = flags.export(export, replace=force), printable(str(export))
-        print(json.dumps({"file": shown, "rows": count}) if as_json else f"wrote {count:,} rows to {shown}")
+        line = f"wrote {num_of(count, 'row')} to {shown}"
+        print(json.dumps({"file": shown, "rows": count}) if as_json else line)
     elif name is None or row is None or note is None:
         raise CommandFailed("--row or --note is missing; expected both with NAME")
     else:

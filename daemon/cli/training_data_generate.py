@@ -15,7 +15,7 @@ from daemon.data_tools.puzzles.skills import Skill
 from daemon.data_tools.puzzles.space import LEVELS, NUM_SEEDS, TooFewPuzzles
 from daemon.data_tools.reading import DataFile, LeftOut
 from daemon.data_tools.writing import new_file
-from trainer.protocol.text import printable
+from trainer.protocol.text import num_of, printable
 
 app = typer.Typer()
 
@@ -32,15 +32,20 @@ def generate(
     ],
     count: Annotated[int, typer.Option("--count", metavar="N", min=1, help="How many rows.")],
     difficulty: Annotated[
-        int, typer.Option("--difficulty", min=LEVELS[0], max=LEVELS[-1], help="1 is the easiest.")
+        int,
+        typer.Option("--difficulty", metavar="N", min=LEVELS[0], max=LEVELS[-1], help="1 is the easiest."),
     ],
     seed: Annotated[
         int,
         typer.Option(
-            "--seed", min=0, max=NUM_SEEDS - 1, help="Files with different seeds have no puzzle in common."
+            "--seed",
+            metavar="N",
+            min=0,
+            max=NUM_SEEDS - 1,
+            help="Files with different seeds have no puzzle in common.",
         ),
     ],
-    out: Annotated[Path, typer.Option("--out", help="A new file; its name ends in .jsonl.")],
+    out: Annotated[Path, typer.Option("--out", metavar="OUT", help="A new file; its name ends in .jsonl.")],
     without: Annotated[
         list[Path] | None,
         typer.Option("--without", metavar="FILE", help="Leave out the questions in FILE; may be repeated."),
@@ -72,7 +77,7 @@ def generate(
         "difficulty": difficulty,
         "seed": seed,
     }
-    print(json.dumps(facts) if as_json else f"wrote {count:,} rows to {printable(str(out))}")
+    print(json.dumps(facts) if as_json else f"wrote {num_of(count, 'row')} to {printable(str(out))}")
 
 
 def _questions_in(files: list[DataFile]) -> set[bytes]:

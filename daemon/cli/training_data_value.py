@@ -10,6 +10,7 @@ import typer
 from daemon.cli.options import BaseDir, Json, client_of
 from daemon.cli.text import duration_text
 from trainer.protocol.job import Outcome
+from trainer.protocol.text import num_of
 
 if TYPE_CHECKING:
     from daemon.client.results import FileValue, Validation
@@ -44,13 +45,14 @@ def _lines(found: "FileValue") -> Iterator[str]:
     if not found.steps:
         yield "it has taken no step"
         return
-    trained = f"{found.rows_trained:,} rows trained in {found.steps:,} steps"
+    trained = f"{num_of(found.rows_trained, 'row')} trained in {num_of(found.steps, 'step')}"
     yield f"{trained}, {found.tokens:,} tokens, {duration_text(found.seconds)}"
     first, last = _loss(found.first_loss), _loss(found.last_loss)
     yield f"training loss: {first} in its first step, {last} in its last"
     yield f"validation loss: {_validation_text(found)}"
     if found.other_steps:
-        yield f"other files took {found.other_steps:,} steps in between, which also affected the result"
+        steps = num_of(found.other_steps, "step")
+        yield f"other files took {steps} in between, which also affected the result"
 
 
 def _validation_text(found: "FileValue") -> str:

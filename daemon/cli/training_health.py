@@ -172,8 +172,8 @@ def pin(name: Name, base_dir: BaseDir = None, as_json: Json = False) -> None:
 @app.command(epilog="Example:\n\n\b\n  training_health unpin step-000001200")
 def unpin(name: Name, base_dir: BaseDir = None, as_json: Json = False) -> None:
     """Let the retention settings decide about a checkpoint again."""
-    was_pinned = client_of(base_dir).checkpoints.unpin(name)
-    shown, result = printable(name), "is no longer pinned" if was_pinned else "was not pinned"
+    shown, was_pinned = client_of(base_dir).checkpoints.unpin(name)
+    result = "is no longer pinned" if was_pinned else "was not pinned"
     _show({"name": shown, "result": result}, f"{shown} {result}", as_json=as_json)
 
 

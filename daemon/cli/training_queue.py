@@ -33,7 +33,7 @@ def _training_queue(base_dir: BaseDir = None) -> None:
 def add(
     files: Annotated[
         list[Path],
-        typer.Argument(metavar="FILE...", help="JSONL files, compressed or not; they stay where they are."),
+        typer.Argument(metavar="FILE", help="JSONL files, compressed or not; they stay where they are."),
     ],
     priority: Annotated[Priority, typer.Option("--priority", help="How urgent they are.")] = Priority.NORMAL,
     base_dir: BaseDir = None,
@@ -111,7 +111,7 @@ def set_priority(
 def retry(
     name: Annotated[
         str | None,
-        typer.Argument(metavar="[NAME]", help="A file in failed/ or skipped/; or failed/NAME."),
+        typer.Argument(metavar="NAME", help="A file in failed/ or skipped/; or failed/NAME."),
     ] = None,
     failed: Annotated[bool, typer.Option("--failed", help="Every file in failed/.")] = False,
     must_admit: Annotated[

@@ -141,11 +141,16 @@ class Checkpoints:
             path = find_checkpoint(self._layout.models, name)
         return printable(path.name), pin(path)
 
-    def unpin(self, name: str) -> bool:
-        """Leave a checkpoint to the rules for old ones again; return whether it was pinned.
+    def unpin(self, name: str) -> tuple[str, bool]:
+        """Leave a checkpoint to the rules for old ones again.
 
+        Args:
+            name: of its folder, or `current`.
+        Returns:
+            Its name, printable, and whether it was pinned.
         Raises:
             NoSuchCheckpoint: neither a checkpoint nor a pin has this name.
         """
         with raising(NoSuchCheckpoint, Unknown):
-            return unpin(self._layout.models, name)
+            found, was_pinned = unpin(self._layout.models, name)
+        return printable(found), was_pinned

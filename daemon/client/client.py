@@ -172,13 +172,21 @@ class Client:
         """
         return self.history.events(after=after, limit=limit)
 
-    def follow(self, name: str, *, wait: Callable[[], bool], report: Callable[[str], None]) -> None:
-        """Pass events on to a follower as they come: none is missed, none repeated.
+    def follow(
+        self,
+        name: str,
+        *,
+        wait: Callable[[], bool],
+        report: Callable[[str], None],
+        started: Callable[[], None] = lambda: None,
+    ) -> None:
+        """Pass events on to a follower as they come: none is missed or repeated.
 
         Args:
             name: under which an installed package offers it.
             wait: called when there is nothing to pass on; returns whether to continue.
             report: called with what went wrong, such as events that are lost.
+            started: called once the follower can work.
         Raises:
             FollowerUnusable: no package offers one of that name, or it cannot work.
             UnreadableHistory: the ledger could not be read when it was time to end.
@@ -187,7 +195,9 @@ class Client:
         from daemon.ledger.reader import UnreadableLedger
 
         with raising(FollowerUnusable, FollowerFailed), raising(UnreadableHistory, UnreadableLedger):
-            follow(load_follower(name, self.layout), self.layout, wait=wait, report=report)
+            follower = load_follower(name, self.layout)
+            started()
+            follow(follower, self.layout, wait=wait, report=report)
 
     # ---- files
 

@@ -108,7 +108,7 @@ class Data:
             base=str(self._layout.base),
             deep=deep,
         )
-        return ask(INSPECTION, order, DataReport, tell=on_progress)
+        return ask(INSPECTION, order, DataReport, on_progress=on_progress)
 
     def show(self, file: Path, row: int, *, on_progress: Callable[[str], object] = _nobody) -> "Shown":
         """Return the tokens of a row as the model sees them.
@@ -131,7 +131,7 @@ class Data:
             settings=self._settings.effective().settings.model_dump(mode="json"),
             base=str(self._layout.base),
         )
-        return ask(RENDERING, order, Shown, tell=on_progress)
+        return ask(RENDERING, order, Shown, on_progress=on_progress)
 
     def dry_run(self, file: Path, overrides: Sequence[str] = ()) -> "DryRun":
         """Return what training a file would be like; nothing is trained or changed.

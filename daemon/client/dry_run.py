@@ -14,6 +14,7 @@ from trainer.protocol.dry_run import DryRunOrder, Planned
 from trainer.protocol.files import file_sha256
 from trainer.protocol.job import EarlierFile, Outcome
 from trainer.protocol.layout import Layout
+from trainer.protocol.text import num_of
 
 PLANNING = "trainer.mains.dry_run"
 
@@ -82,5 +83,5 @@ def _speed(layout: Layout, planned: Planned) -> Speed | None:
     except UnreadableLedger:
         pass  # training would go on without it, too
     if trial := planned.trial_steps:
-        return Speed(trial.tokens_per_s, f"measured over {trial.steps} steps just now")
+        return Speed(trial.tokens_per_s, f"measured over {num_of(trial.steps, 'step')} just now")
     return None

@@ -50,6 +50,14 @@ class WrongPlace(ClientError):
     """The file stands where this cannot be done to it."""
 
 
+class NoSuchRow(ClientError):
+    """The file has no row on this line, or none that can be trained."""
+
+
+class CannotWrite(ClientError):
+    """No file can be written there, or it would replace one."""
+
+
 class NotATrainingFile(ClientError):
     """What is given is no file, or its name says that it is not meant for training."""
 

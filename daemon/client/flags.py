@@ -2,22 +2,18 @@
 
 import json
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
-from daemon.client.errors import AmbiguousName, NoSuchFile, UnreadableReport
-from daemon.client.naming import place_of
+from daemon.client.errors import CannotWrite, NoSuchFile, NoSuchRow, UnreadableReport, raising
+from daemon.client.finding import place_of, the_file
 from daemon.client.settings import ClientSettings
 from daemon.data_tools.express import to_line
 from daemon.data_tools.flagged import FILE_NAME, Flagged, add_flagged, read_flagged
 from daemon.data_tools.reading import BadInput, DataFile
 from daemon.data_tools.writing import BadOutput, new_file
-from daemon.jobs.listing import find_named
 from trainer.protocol.files import UnreadableFile
-from trainer.protocol.job import Outcome, Priority
 from trainer.protocol.layout import Layout
-from trainer.protocol.text import printable, utc_text
+from trainer.protocol.text import utc_text
 
 
 class Flags:
@@ -34,19 +30,16 @@ class Flags:
             line: its number, counted from 1.
         Raises:
             NoSuchFile, AmbiguousName: no one file in the queue is meant.
-            UnreadableReport: there is no such row, or nothing can be noted.
+            NoSuchRow: there is no such row, or it cannot be trained.
+            OSError: nothing can be noted.
         """
-        path = self._the_file(name)
-        with _translated():
+        path = the_file(self._layout, name)
+        with raising(NoSuchRow, BadInput):
             found = DataFile(path, self._settings.effective().settings.data).row_at(line)
-            entry = Flagged(
-                at=utc_text(time.time()),
-                file=place_of(path),
-                line=line,
-                note=note,
-                row=json.loads(found.content),
-            )
-            add_flagged(self._file, entry)
+        entry = Flagged(
+            at=utc_text(time.time()), file=place_of(path), line=line, note=note, row=json.loads(found.content)
+        )
+        add_flagged(self._file, entry)
         return entry
 
     def entries(self) -> list[Flagged]:
@@ -55,7 +48,7 @@ class Flags:
         Raises:
             UnreadableReport: they cannot be read.
         """
-        with _translated():
+        with raising(UnreadableReport, UnreadableFile):
             return list(read_flagged(self._file))
 
     def export(self, out: Path, *, replace: bool = False) -> int:
@@ -65,10 +58,15 @@ class Flags:
             How many there are.
         Raises:
             NoSuchFile: nothing has been flagged.
-            UnreadableReport: they cannot be read, or `out` cannot be written.
+            UnreadableReport: they cannot be read.
+            CannotWrite: `out` cannot be written, or is there already.
         """
         count = 0
-        with _translated(), new_file(out, replace=replace, inputs=[self._file]) as target:
+        with (
+            raising(CannotWrite, BadOutput),
+            raising(UnreadableReport, UnreadableFile),
+            new_file(out, replace=replace, inputs=[self._file]) as target,
+        ):
             for entry in read_flagged(self._file):
                 count += 1
                 noted = {"at": entry.at, "file": entry.file, "line": entry.line, "note": entry.note}
@@ -80,29 +78,3 @@ class Flags:
     @property
     def _file(self) -> Path:
         return self._layout.status / FILE_NAME
-
-    def _the_file(self, name: str) -> Path:
-        folders = [
-            self._layout.processing,
-            *map(self._layout.waiting, Priority),
-            *map(self._layout.finished, Outcome),
-        ]
-        found = find_named(folders, name)
-        places = [place_of(path) for path in found]
-        if not found:
-            raise NoSuchFile(
-                f"no file in the queue is named {printable(name)}; training_queue list shows them"
-            )
-        if len(found) > 1:
-            raise AmbiguousName(
-                f"{printable(name)} is ambiguous: {' or '.join(places)}; say which, such as {places[0]}"
-            )
-        return found[0]
-
-
-@contextmanager
-def _translated() -> Iterator[None]:
-    try:
-        yield
-    except (BadInput, BadOutput, UnreadableFile) as error:
-        raise UnreadableReport(str(error)) from error

@@ -1,8 +1,6 @@
 """Ask a process that may load torch or transformers: one order goes in, one answer comes out."""
 
 import signal
-import subprocess
-import tempfile
 from collections import deque
 from collections.abc import Callable
 from typing import TypeVar
@@ -26,50 +24,43 @@ def ask(
     order: one_shot.OneShotOrder,
     answer_type: type[Answer],
     *,
-    tell: Callable[[str], object] = lambda words: None,
+    on_progress: Callable[[str], object] = lambda words: None,
 ) -> Answer:
-    """Return what a process answers to an order.
+    """Return what a process answers to an order, as `one_shot.ask` does, with errors for a person.
 
     Args:
         module: such as `trainer.mains.inspect_file`.
-        tell: called with each line that says how far it is, printable.
+        on_progress: called with each line that says how far it is, printable.
     Raises:
         FileRefused: the file, the settings or this machine do not allow it.
         HelperFailed: it failed for a reason that nobody expected, or ended without an answer.
     """
     words: deque[str] = deque(maxlen=LAST_WORDS)
-    # A file, because a full pipe would be waited for while only the words are read
-    with tempfile.TemporaryFile() as answer:
-        environment = worker_environment()
-        process = one_shot.start(
-            module, order, stdout=answer, stderr=subprocess.PIPE, environment=environment
-        )
-        with process:
-            for line in process.stderr or ():
-                words.append(printable(line.decode(errors="replace").rstrip()))
-                tell(words[-1])
-        answer.seek(0)
-        try:
-            return one_shot.read_answer(process.returncode, answer.read(), answer_type)
-        except one_shot.OrderRefused as refused:
-            if refused.fault is FaultKind.CRASH:
-                raise HelperFailed(_traceback_in(words) or _shown(refused)) from refused
-            is_bad_config = refused.fault is FaultKind.BAD_CONFIG
-            raise FileRefused(_shown(refused), is_bad_config=is_bad_config) from refused
-        except one_shot.NoAnswer as error:
-            message = _why_no_answer(words, error.exit_code)
-            raise HelperFailed(message, exit_code=max(1, error.exit_code)) from error
+
+    def hear(line: str) -> None:
+        words.append(printable(line))
+        on_progress(words[-1])
+
+    try:
+        return one_shot.ask(module, order, answer_type, environment=worker_environment(), on_progress=hear)
+    except one_shot.OrderRefused as refused:
+        if refused.fault is FaultKind.CRASH:
+            raise HelperFailed(_traceback_in(words) or _shown(refused)) from refused
+        is_bad_config = refused.fault is FaultKind.BAD_CONFIG
+        raise FileRefused(_shown(refused), is_bad_config=is_bad_config) from refused
+    except one_shot.NoAnswer as error:
+        raise HelperFailed(_why_no_answer(words, error), exit_code=max(1, error.exit_code)) from error
 
 
 def _shown(refused: one_shot.OrderRefused) -> str:
     return "\n".join(map(printable, str(refused).splitlines()))
 
 
-def _why_no_answer(words: deque[str], code: int) -> str:
-    if code == -signal.SIGKILL:
+def _why_no_answer(words: deque[str], error: one_shot.NoAnswer) -> str:
+    if error.exit_code == -signal.SIGKILL:
         return "the process was killed, probably because memory ran out; stop other programs and try again"
-    if not words:
-        return f"the process exited with code {code} and no message"
+    if error.exit_code == 0 or not words:
+        return f"the process {error}; it has left no message that says why; try again"
     return _traceback_in(words) or words[-1]
 
 

@@ -1,7 +1,5 @@
 """The files of the queue: list them, add some, move them. Needs no daemon; a running one follows."""
 
-import os
-import threading
 import time
 from collections import Counter
 from collections.abc import Sequence
@@ -15,7 +13,7 @@ from daemon.client.errors import (
     WrongPlace,
     raising,
 )
-from daemon.client.naming import place_of, the_file
+from daemon.client.finding import place_of, the_file
 from daemon.files.identity import Identity, identity_of
 from daemon.files.names import TRAINING_SUFFIXES, is_training_file
 from daemon.files.notes import REASON_SUFFIX, note_beside
@@ -28,13 +26,12 @@ from daemon.jobs.listing import (
     queued_files,
 )
 from daemon.ledger.reader import UnreadableLedger
-from trainer.protocol.files import UnreadableFile, copy_durably, move_durably, read_json, rename_durably
+from trainer.protocol.files import UnreadableFile, move_durably, read_json, rename_durably, verified_copy
 from trainer.protocol.job import FaultKind, Outcome, Priority, Reason
 from trainer.protocol.layout import Layout
 from trainer.protocol.text import printable, utc_text
 
 SUFFIXES = " or ".join(TRAINING_SUFFIXES)
-ADDING = threading.Lock()  # copies of one process take turns: their temporary names bear its number
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -145,15 +142,10 @@ class Queue:
 
     def _add(self, file: Path, priority: Priority) -> AddedFile:
         folder = self._layout.inbox / priority.value
-        with ADDING:
-            # Under a name that the daemon passes over: once it sees a file, it moves it on at once
-            hidden = copy_durably(file.resolve(), folder, f".{os.getpid()}.added.part")
-            try:
-                identity = identity_of(hidden.lstat())
-                copy = rename_durably(hidden, folder, file.name)
-            except BaseException:
-                hidden.unlink(missing_ok=True)
-                raise
+        # First under a name that the daemon passes over: once it sees a file, it moves it on at once
+        with verified_copy(file.resolve(), folder) as hidden:
+            identity = identity_of(hidden.lstat())
+            copy = rename_durably(hidden, folder, file.name)
         return AddedFile(
             file=_shown(file), added_as=printable(copy.name), priority=priority, path=copy, identity=identity
         )
@@ -181,7 +173,7 @@ class Queue:
             CannotAdmit: nothing can be made of its rows.
         """
         folders = [self._layout.finished(outcome) for outcome in (Outcome.FAILED, Outcome.SKIPPED)]
-        path = the_file(self._layout, folders, name)
+        path = the_file(self._layout, name, folders)
         if must_admit:
             self._admit(path)
         return self._put_back(path)
@@ -212,7 +204,7 @@ class Queue:
         return printable(target.name)
 
     def _waiting_file(self, name: str) -> Path:
-        return the_file(self._layout, [self._layout.waiting(priority) for priority in Priority], name)
+        return the_file(self._layout, name, [self._layout.waiting(priority) for priority in Priority])
 
     def _admit(self, path: Path) -> None:
         from daemon.jobs.admission import admit

@@ -1,17 +1,25 @@
 """Send a request to a running daemon, and wait for its answer."""
 
 import os
+import secrets
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
+from pathlib import Path
 
 from daemon.client.errors import NoDaemon, NotObeyed
+from daemon.control.control_files import FILES, Request, read_requests
+from daemon.ledger.event_stream import RecordedEvent, newest_event_id, read_events
+from daemon.ledger.reader import UnreadableLedger
 from daemon.status.reader import Status, read_status
-from trainer.protocol.files import write_json
+from trainer.protocol.files import create_json, write_json
 from trainer.protocol.layout import Layout
 from trainer.protocol.text import printable
 
 POLL_INTERVAL_S = 0.02
+COURTESY_S = 1.0  # so long somebody else's control file is not replaced, which the daemon reads at once
+PAGE = 1_000
 
 
 @dataclass(frozen=True)
@@ -22,6 +30,16 @@ class Obeyed:
     """In words; printable."""
     status: str | None
     """What the daemon was doing then, as in the status file."""
+
+
+@dataclass(frozen=True)
+class _Answer:
+    """What the daemon has said to a request."""
+
+    request_id: str | None
+    result: str
+    at: str
+    """UTC, ISO 8601."""
 
 
 class Requests:
@@ -42,11 +60,15 @@ class Requests:
     ) -> Obeyed:
         """Write a request and return the answer.
 
+        Another one of the same kind is not replaced, but for one that lies there for longer than
+        `COURTESY_S`. If ours is replaced before it was answered, the answer to the one that replaced it
+        counts as its own: the same was asked for.
+
         Args:
             file_name: of the control file, such as `.pause`.
             until_gone: wait until no daemon runs any more.
         Raises:
-            NoDaemon: none runs; nothing is written then.
+            NoDaemon: none runs, and nothing was written; or it has ended without an answer.
             NotObeyed: it did not answer in time.
         """
         before = read_status(self._layout)
@@ -55,26 +77,108 @@ class Requests:
                 f"the daemon is {before.life_text()}; "
                 f"start one with: training_daemon --base-dir {self._layout.base}"
             )
-        request_id = f"{os.getpid()}-{time.time_ns()}"
-        write_json(self._layout.control / file_name, {"id": request_id, **request}, durable=False)
-
-        def is_answered(status: Status) -> bool:
-            return not status.is_running if until_gone else _last_command(status).get("id") == request_id
-
-        found = self._status_when(is_answered, wait_s)
-        result = "the daemon has stopped" if until_gone else str(_last_command(found).get("result"))
-        return Obeyed(printable(result), found.fields.get("status"))
-
-    def _status_when(self, condition: Callable[[Status], bool], wait_s: float) -> Status:
+        request_id = f"{os.getpid()}-{time.time_ns()}-{secrets.token_hex(4)}"
+        path = self._layout.control / file_name
+        answers = _Answers(self._layout, path, request_id)
         deadline = self._clock() + wait_s
-        while not condition(found := read_status(self._layout)):
+        self._write(path, {"id": request_id, **request}, min(deadline, self._clock() + COURTESY_S))
+
+        def look() -> Obeyed | None:
+            status = read_status(self._layout)
+            if until_gone:
+                return _obeyed("the daemon has stopped", status) if _is_gone(status) else None
+            if answer := answers.find(status):
+                # A moment later, the status shows what the answer has changed
+                is_shown = _is_gone(status) or status.fields["heartbeat_at"] >= answer.at
+                return _obeyed(answer.result, status) if is_shown or self._clock() >= deadline else None
+            if _is_gone(status):
+                raise NoDaemon(_why_unanswered(answers.request_there(), request_id, path, status))
+            return None
+
+        while not (obeyed := look()):
             if self._clock() >= deadline:
                 raise NotObeyed(
                     f"the daemon has not obeyed within {wait_s:g} s; it will do so after the current step"
                 )
             self._sleep(POLL_INTERVAL_S)
-        return found
+        return obeyed
+
+    def _write(self, path: Path, request: Mapping[str, object], replace_at: float) -> None:
+        """Write a control file.
+
+        Args:
+            replace_at: when somebody else's, which the daemon has not read, is replaced.
+        """
+        with suppress(OSError):  # no links here: nothing but replacing is left
+            while self._clock() < replace_at:
+                try:
+                    return create_json(path, request)
+                except FileExistsError:
+                    self._sleep(POLL_INTERVAL_S)
+        write_json(path, request, durable=False)
 
 
-def _last_command(status: Status) -> Mapping[str, object]:
-    return status.fields.get("last_command") or {}
+def _obeyed(result: str, status: Status) -> Obeyed:
+    return Obeyed(printable(result), status.fields.get("status"))
+
+
+def _is_gone(status: Status) -> bool:
+    """Whether no daemon runs; one that is silent for a while may go on."""
+    return status.life not in ("running", "silent")
+
+
+def _why_unanswered(there: Request | None, request_id: str, path: Path, status: Status) -> str:
+    if there is None or there.id != request_id:
+        what = (
+            "it had taken the request, and may have obeyed: training_controller status shows it once it runs"
+        )
+    elif there.is_lasting:
+        what = f"control/{path.name} still lies there and holds at the next start"
+    else:
+        what = (
+            f"control/{path.name} still lies there, but the next start refuses it as too old; ask again then"
+        )
+    return f"the daemon is {status.life_text()}, and did not answer; {what}"
+
+
+class _Answers:
+    """Finds the answer to a request that is about to be written.
+
+    In the ledger, too: the status has only the newest answer, which may be one to somebody else.
+    """
+
+    def __init__(self, layout: Layout, path: Path, request_id: str) -> None:
+        self._layout = layout
+        self._path = path
+        self._ids: set[str | None] = {request_id}  # and of those that have replaced it
+        self._recorded: list[_Answer] = []
+        self._last_event: int | None = None
+        with suppress(UnreadableLedger):  # then the status must do
+            self._last_event = newest_event_id(layout.ledger_file)
+
+    def find(self, status: Status) -> _Answer | None:
+        """Return the answer; None while there is none."""
+        if there := self.request_there():
+            self._ids.add(there.id)
+        shown = status.fields.get("last_command")
+        if shown and shown["id"] is not None and shown["id"] in self._ids:
+            return _Answer(shown["id"], shown["result"], shown["at"])
+        with suppress(UnreadableLedger):
+            self._read_ledger()
+        return next((answer for answer in self._recorded if answer.request_id in self._ids), None)
+
+    def request_there(self) -> Request | None:
+        """Return what lies in the place of the request."""
+        return next((item for item in read_requests(self._layout) if item.path == self._path), None)
+
+    def _read_ledger(self) -> None:
+        while self._last_event is not None and (events := self._events(self._last_event)):
+            for event in events:
+                data = event.data or {}
+                # Of somebody who gave no id, only the kind is known; stop_now is one of stop
+                if event.kind == "command" and data["name"].startswith(FILES[self._path.name]):
+                    self._recorded.append(_Answer(data["request_id"], data["result"], event.at))
+            self._last_event = events[-1].id
+
+    def _events(self, after: int) -> list[RecordedEvent]:
+        return read_events(self._layout.ledger_file, after=after, limit=PAGE)

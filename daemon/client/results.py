@@ -1,8 +1,9 @@
 """The types of the client's answers, wherever they are defined; for annotations and for `match`."""
 
-from daemon.checkpoints.review import Reviewed
+from daemon.checkpoints.review import Damaged, Reviewed, Unusable, Whole
 from daemon.client.checkpoints import BrokenCheckpoint, Verification, WholeCheckpoint
 from daemon.client.data import FittingLength, ProposedLength
+from daemon.client.dry_run import DryRun, Speed
 from daemon.client.queue import AddedFile, FolderCounts
 from daemon.client.requests import Obeyed
 from daemon.client.restart import CannotGoOn, GoesOn, ImpossibleRestart, NoPlan, Restart, RestartPlan
@@ -18,6 +19,9 @@ from daemon.ledger.file_value import FileValue
 from daemon.ledger.job_records import RecordedJob
 from daemon.ledger.step_records import RecordedStep, StepBucket
 from daemon.status.reader import Status
+from trainer.config.loader import Effective
+from trainer.protocol.data_report import DataReport
+from trainer.protocol.show import Shown
 
 __all__ = [
     "AddedFile",
@@ -25,6 +29,10 @@ __all__ = [
     "CannotGoOn",
     "CheckResult",
     "CrashGroup",
+    "Damaged",
+    "DataReport",
+    "DryRun",
+    "Effective",
     "EndedFile",
     "FileValue",
     "FinishedFile",
@@ -47,9 +55,13 @@ __all__ = [
     "RestartPlan",
     "Reviewed",
     "Severity",
+    "Shown",
+    "Speed",
     "Status",
     "StepBucket",
+    "Unusable",
     "Validation",
     "Verification",
+    "Whole",
     "WholeCheckpoint",
 ]

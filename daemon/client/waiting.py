@@ -1,19 +1,24 @@
 """Wait until a file has been trained, or has failed: its job's record is what the ledger says then."""
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from pydantic import ValidationError
+
 from daemon.client.errors import NoSuchFile, NotEnded, UnreadableHistory, raising
 from daemon.client.queue import AddedFile
-from daemon.files.identity import Identity, is_there
+from daemon.files.identity import is_there
+from daemon.files.notes import REASON_SUFFIX, is_users_file, note_beside
 from daemon.intake.inbox import find_files
-from daemon.jobs.listing import find_named, finished_file
+from daemon.jobs.listing import finished_file
 from daemon.ledger.job_records import RecordedJob, find_job, find_job_named, find_job_of
 from daemon.ledger.reader import UnreadableLedger
 from daemon.status.reader import read_status
-from trainer.protocol.job import Outcome, Priority
+from trainer.protocol.files import UnreadableFile, read_json
+from trainer.protocol.job import Outcome, Priority, Reason
 from trainer.protocol.layout import Layout
 from trainer.protocol.text import printable
 
@@ -83,7 +88,8 @@ class _Search:
 
     Args:
         name: printable.
-        find: looks for the file's job, or for a file that failed without one; None as long as it is open.
+        find: looks for the file's job, or for a file that failed or was skipped without one; None while
+            there is neither.
     """
 
     def __init__(
@@ -101,7 +107,11 @@ class _Search:
         if not isinstance(found, RecordedJob):
             return found
         self._job_id = found.id
-        return None if found.state in ("waiting", "processing") else _record(found)
+        return None if _is_open(found) else _record(found)
+
+
+def _is_open(job: RecordedJob) -> bool:
+    return job.state in ("waiting", "processing")
 
 
 def _record(job: RecordedJob) -> EndedFile:
@@ -117,23 +127,69 @@ def _record(job: RecordedJob) -> EndedFile:
     )
 
 
-# ---- a file that was added
+# ---- where a file stands
 
 
-def _of_added(layout: Layout, file: AddedFile) -> _Search:
-    def find() -> RecordedJob | EndedFile | None:
-        return find_job_of(layout.ledger_file, file.identity) or _refused(layout, file.identity)
-
-    return _Search(layout, file.added_as, find)
+class _Nowhere(Exception):
+    """A file is neither there nor known."""
 
 
-def _refused(layout: Layout, identity: Identity) -> EndedFile | None:
-    """Return a file that failed or was skipped without having become a job."""
+def _latest(
+    layout: Layout, find: Callable[[], RecordedJob | None], is_meant: Callable[[Path], bool]
+) -> RecordedJob | EndedFile | None:
+    """Return the newest job of a file, or its refusal if that came later.
+
+    The file may be moved on while it is looked for. So the folders are listed in the order in which it passes
+    them, and the ledger is read once more: what left them unseen has become a job by then, or lies in
+    `failed/` or `skipped/`.
+
+    Returns:
+        None while the file is still to become a job.
+    Raises:
+        _Nowhere: no such file is there, and the ledger knows none.
+    """
+    known = find()
+    if known and _is_open(known):
+        return known
+    is_coming = any(map(is_meant, _files_on_their_way(layout)))
+    job = find()
+    if job and (_is_open(job) or known is None or job.id != known.id):
+        return job
+    if is_coming:
+        return None
+    if refused := next(_refusals(layout, is_meant, job), None):
+        return refused
+    if job is None:
+        raise _Nowhere
+    return job
+
+
+def _files_on_their_way(layout: Layout) -> Iterator[Path]:
+    waiting = [layout.waiting(priority) for priority in Priority]
+    yield from find_files(layout.inbox)
+    # Twice: a file changes from one to the other with its priority, and returns to them when it is preempted
+    for folder in (*waiting, layout.processing, *waiting):
+        yield from (path for path in folder.iterdir() if is_users_file(path.name))
+
+
+def _refusals(
+    layout: Layout, is_meant: Callable[[Path], bool], job: RecordedJob | None
+) -> Iterator[EndedFile]:
+    """Yield the files that failed or were skipped without having become a job, and after `job` ended."""
     for outcome in (Outcome.FAILED, Outcome.SKIPPED):
         folder = layout.finished(outcome)
-        if path := next((path for path in folder.iterdir() if is_there(path, identity)), None):
-            return _without_job(layout, outcome, path.name)
-    return None
+        for path in filter(is_meant, folder.iterdir()):
+            if is_users_file(path.name) and (job is None or _is_refused_after(path, job)):
+                yield _without_job(layout, outcome, path.name)
+
+
+def _is_refused_after(path: Path, job: RecordedJob) -> bool:
+    """Whether a file failed or was skipped after its job had ended, without having become one again."""
+    try:
+        reason = Reason.model_validate(read_json(note_beside(path, REASON_SUFFIX)))
+    except (OSError, UnreadableFile, ValidationError):
+        return False
+    return reason.job_id is None and job.state in list(Outcome) and reason.at >= (job.finished_at or "")
 
 
 def _without_job(layout: Layout, outcome: Outcome, name: str) -> EndedFile:
@@ -148,6 +204,26 @@ def _without_job(layout: Layout, outcome: Outcome, name: str) -> EndedFile:
         last_loss=None,
         reason=found.reason,
     )
+
+
+# ---- a file that was added
+
+
+def _of_added(layout: Layout, file: AddedFile) -> _Search:
+    def find_it() -> RecordedJob | None:
+        return find_job_of(layout.ledger_file, file.identity)
+
+    def is_it(path: Path) -> bool:
+        return is_there(path, file.identity)
+
+    def find() -> RecordedJob | EndedFile | None:
+        if find_it() is None:  # no earlier job of its to tell from the next one
+            return next(_refusals(layout, is_it, None), None)
+        with suppress(_Nowhere):  # the ledger has just been replaced
+            return _latest(layout, find_it, is_it)
+        return None
+
+    return _Search(layout, file.added_as, find)
 
 
 # ---- a name
@@ -168,23 +244,19 @@ def _job_with_id(layout: Layout, job_id: str) -> RecordedJob:
 def _named(layout: Layout, name: str) -> RecordedJob | EndedFile | None:
     """Return the newest job of this name, unless another file of this name is still to become one."""
     file_name = name.rpartition("/")[2]
-    job = find_job_named(layout.ledger_file, file_name)
-    if job and job.state in ("waiting", "processing"):
-        return job
-    if _is_coming(layout, name, file_name):
-        return None
-    if job:
-        return job
-    for outcome in (Outcome.FAILED, Outcome.SKIPPED):
-        for path in find_named([layout.finished(outcome)], file_name):
-            return _without_job(layout, outcome, path.name)
-    raise NoSuchFile(
-        f"no file is named {printable(name)} in inbox/, queue/ or the ledger; add it with: training_queue add"
-    )
 
+    def is_meant(path: Path) -> bool:
+        return file_name in (path.name, printable(path.name))
 
-def _is_coming(layout: Layout, name: str, file_name: str) -> bool:
-    waiting: list[Path] = [layout.processing, *(layout.waiting(priority) for priority in Priority)]
-    if find_named(waiting, name):
-        return True
-    return any(file_name in (path.name, printable(path.name)) for path in find_files(layout.inbox))
+    def look() -> RecordedJob | EndedFile | None:
+        return _latest(layout, lambda: find_job_named(layout.ledger_file, file_name), is_meant)
+
+    with suppress(_Nowhere):
+        return look()
+    try:
+        return look()  # once more: it may have been put back from failed/ meanwhile
+    except _Nowhere as error:
+        raise NoSuchFile(
+            f"no file is named {printable(name)} in inbox/, queue/ or the ledger; "
+            "add it with: training_queue add"
+        ) from error

@@ -12,6 +12,7 @@ from daemon.data_tools.reading import BadInput, DataFile, LeftOut, Row, as_line
 from daemon.data_tools.row_format import unknown_keys
 from trainer.data.conversation import Conversation
 from trainer.protocol.row_fields import Fields
+from trainer.protocol.text import num_of
 
 By = Literal["hash", "random"]
 
@@ -99,7 +100,8 @@ def sample(source: DataFile, out: BinaryIO, left_out: LeftOut, *, count: int, se
     # Only their numbers are kept, so that memory stays flat: the file is read a second time
     chosen, num_rows = _reservoir((row.line for row in source.rows(left_out)), count, random.Random(seed))
     if num_rows < count:
-        raise BadInput(f"{source.name} has {num_rows:,} rows, fewer than {count:,}; nothing was written")
+        there = num_of(num_rows, "row")
+        raise BadInput(f"{source.name} has {there}, fewer than {count:,}; nothing was written")
     for line in source.lines():
         if line.number in chosen and line.content is not None:
             out.write(as_line(line.content))

@@ -1,5 +1,7 @@
 """Notes beside users' files: how they are named, and how to tell one from a user's file."""
 
+import hashlib
+import os
 from pathlib import Path
 
 from trainer.protocol.text import printable
@@ -7,12 +9,20 @@ from trainer.protocol.text import printable
 REASON_SUFFIX = ".reason.json"
 REJECTED_SUFFIX = ".rejected.jsonl"
 NOTE_NAME_BYTES = 200  # of the file's name in the name of a note; a file name has 255 at most
+HASH_DIGITS = 12
 
 
 def note_beside(path: Path, suffix: str) -> Path:
-    """Return the path of a note of ours about a file: the file's name made printable, cut to what fits."""
-    shown = printable(path.name).encode()[:NOTE_NAME_BYTES].decode("utf-8", "ignore")
-    return path.with_name(shown + suffix)
+    """Return the path of a note of ours about a file: the file's name made printable.
+
+    A long name is cut to what fits, with a hash of the whole, so that no two files share a note.
+    """
+    shown = printable(path.name).encode()
+    if len(shown) <= NOTE_NAME_BYTES:
+        return path.with_name(shown.decode() + suffix)
+    whole = hashlib.sha256(os.fsencode(path.name)).hexdigest()[:HASH_DIGITS]
+    start = shown[: NOTE_NAME_BYTES - HASH_DIGITS - 1].decode("utf-8", "ignore")
+    return path.with_name(f"{start}~{whole}{suffix}")
 
 
 def is_users_file(name: str) -> bool:

@@ -36,7 +36,7 @@ from trainer.protocol.files import UnreadableFile
 from trainer.protocol.layout import Layout
 from trainer.protocol.manifest import Manifest
 from trainer.protocol.permissions import read_permissions
-from trainer.protocol.text import printable
+from trainer.protocol.text import num_of, printable
 
 
 def examine(layout: Layout, status: Status, *, now: float) -> list[CheckResult]:
@@ -115,7 +115,7 @@ class Examination:
                 problem("config", line, "correct it; docs/CONFIGURATION.md explains it") for line in lines
             ]
         self._settings = effective.settings
-        return [ok("config", f"valid; {len(effective.origins)} settings differ from their defaults")]
+        return [ok("config", f"valid; set explicitly: {num_of(len(effective.origins), 'setting')}")]
 
     def _checkpoints(self) -> list[CheckResult]:
         self._reviewed = review_sizes(self._layout.models)

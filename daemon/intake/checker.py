@@ -1,4 +1,4 @@
-"""Check files row by row, one at a time on a thread of its own, so that the daemon keeps answering."""
+"""Check files and reject malformed rows, one file at a time on a thread: the daemon keeps answering."""
 
 import heapq
 import json

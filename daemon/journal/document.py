@@ -10,6 +10,7 @@ from pathlib import Path
 
 from daemon.journal import events
 from daemon.journal.events import FileEvent, JournalEvent
+from daemon.ledger.event_stream import RecordedEvent
 
 NAMES = ("of_the_daemon", "of_files", "of_jobs", "of_the_worker")
 SECTIONS = [f"daemon.journal.events.{name}" for name in NAMES]
@@ -20,12 +21,15 @@ HEAD = """# Events
 
 What happens is recorded once, in the journal. Each event becomes a line of the log and a row of the table
 `events` in `status/ledger.sqlite3`: `id`, `at`, `kind`, `job_id`, `message`, and its facts as JSON in `data`.
-`level` is that of the log line. Some also show an alert or an error in the status.
+A fact that is null is left out of `data`. `level` is that of the log line. Some events also show an alert or
+an error in the status.
 
 Read them with `SELECT * FROM events` or `Client.events(after=N)`, or follow them from a process of your own.
-`training follow json_lines` appends each event as a line of JSON to `logs/events.jsonl`. A follower of yours
-is a class with two methods, offered by an entry point: `daemon/journal/followers.py` says how. No event is
-missed and none repeated, whenever the follower or the daemon is killed.
+`training follow json_lines` appends each event as a line of JSON to `logs/events.jsonl`, with the keys
+LINE_KEYS. `ledger` tells a ledger
+from one that replaced it. A follower of your own is a class with two methods, offered by an entry point:
+`daemon/journal/followers.py` says how. No event is missed or repeated, no matter when the follower or the
+daemon is killed.
 
 | kind | what happened | facts | level |
 |---|---|---|---|
@@ -43,7 +47,12 @@ def event_types() -> list[type[JournalEvent]]:
 
 def page() -> str:
     """Return the whole page."""
-    return HEAD + "".join(f"{_row(item)}\n" for item in event_types())
+    return HEAD.replace("LINE_KEYS", _line_keys()) + "".join(f"{_row(item)}\n" for item in event_types())
+
+
+def _line_keys() -> str:
+    names = ["ledger", *(field.name for field in fields(RecordedEvent))]
+    return ", ".join(f"`{name}`" for name in names)
 
 
 def _row(item: type[JournalEvent]) -> str:

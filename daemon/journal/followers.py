@@ -1,4 +1,4 @@
-"""Follow the journal from another process: all events of the ledger in order, none missed, none repeated.
+"""Follow the journal from another process: all events of the ledger in order, none missed or repeated.
 
 A follower keeps its own position: the ledger it reads, and the last event it has taken. One that stores the
 position together with what it makes of the events (in one write, one transaction) repeats nothing, whenever
@@ -19,6 +19,7 @@ from typing import Protocol
 from daemon.ledger.event_stream import RecordedEvent, read_stretch
 from daemon.ledger.reader import UnreadableLedger
 from trainer.protocol.layout import Layout
+from trainer.protocol.text import num_of
 
 GROUP = "training_daemon.followers"
 OWN = [EntryPoint("json_lines", "daemon.journal.json_lines:JsonLines", GROUP)]
@@ -87,7 +88,7 @@ def next_batch(ledger_file: Path, position: Position | None, *, limit: int) -> B
     if not found.events:
         return None
     num_lost = found.events[0].id - (position.event_id if position else 0) - 1
-    lost = f"{num_lost} events are lost: the ledger keeps only the newest ones" if num_lost else None
+    lost = f"{num_of(num_lost, 'event')} lost: the ledger keeps only the newest ones" if num_lost else None
     return Batch(found.events, Position(found.ledger, found.events[-1].id), lost)
 
 
@@ -107,6 +108,7 @@ def follow(
         is_ending: asked between batches.
     Raises:
         UnreadableLedger: it could not be read when it was time to end.
+        OSError: the follower could not take events when it was time to end.
     """
     problem: UnreadableLedger | None = None
     while not is_ending():
@@ -126,7 +128,12 @@ def follow(
             continue
         if batch.notice:
             report(batch.notice)
-        follower.take(batch)
+        try:
+            follower.take(batch)
+        except OSError as error:  # a full disk, say
+            report(f"the events after {batch.events[0].id - 1} cannot be passed on: {error}; trying again")
+            if not wait():
+                raise
 
 
 def load_follower(name: str, layout: Layout) -> Follower:

@@ -51,12 +51,21 @@ class JsonLines:
         return self._position
 
     def take(self, batch: Batch) -> None:
-        """Append a line for each event."""
+        """Append a line for each event.
+
+        Raises:
+            OSError: the disk is full, say; the file is then as it was before.
+        """
+        size = os.fstat(self._descriptor).st_size
         ledger = batch.position.ledger
         lines = (json.dumps({"ledger": ledger, **asdict(event)}) for event in batch.events)
         data = "".join(f"{line}\n" for line in lines).encode()
-        while data:
-            data = data[os.write(self._descriptor, data) :]
+        try:
+            while data:
+                data = data[os.write(self._descriptor, data) :]
+        except OSError:
+            os.ftruncate(self._descriptor, size)  # or half a line would stand in the middle
+            raise
         self._position = batch.position
 
     def _recover(self) -> Position | None:

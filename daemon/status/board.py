@@ -89,8 +89,9 @@ class StatusBoard:
 
     def alert(self, key: str, message: str) -> None:
         """Show a message until it is cleared or replaced by another of the same key."""
-        self._is_urgent |= key not in self._alerts
-        self._alerts[key] = printable(message, limit=500)
+        message = printable(message, limit=500)
+        self._is_urgent |= self._alerts.get(key) != message
+        self._alerts[key] = message
         while len(self._alerts) > MAX_ALERTS:
             # About single files there may be many; they must not push out what concerns everything
             oldest = next((known for known in self._alerts if " " in known), next(iter(self._alerts)))

@@ -1,4 +1,4 @@
-"""Read the status file, and say honestly whether a process keeps it up to date."""
+"""Read the status file, and say whether it is still being updated."""
 
 import time
 from dataclasses import dataclass

@@ -10,6 +10,7 @@ from daemon.ledger.ledger import Ledger
 from trainer.protocol.failpoints import failpoint
 from trainer.protocol.job import FaultKind, Job, JobRecord, Outcome, Reason
 from trainer.protocol.messages import JobEnded, WorkerReady
+from trainer.protocol.text import num_of
 
 
 class Completions:
@@ -95,7 +96,7 @@ def ended_event(job: Job, event: JobEnded, *, loss: float | None) -> TrainingEnd
     counts = (
         (event.truncated_rows, "cut off at data.max_length"),
         (event.split_rows, "split at data.max_length"),
-        (event.dropped_rows, "dropped, because they are longer than data.max_length"),
+        (event.dropped_rows, "dropped for being longer than data.max_length"),
         (event.rows_without_target, "untrainable: no supervised token within data.max_length"),
     )
     ended = TrainingEnded(
@@ -105,7 +106,7 @@ def ended_event(job: Job, event: JobEnded, *, loss: float | None) -> TrainingEnd
         rows=record.rows_trained,
         steps=record.steps,
         loss=loss,
-        remarks=tuple(f"{number} rows {what}" for number, what in counts if number),
+        remarks=tuple(f"{num_of(number, 'row')} {what}" for number, what in counts if number),
     )
     if record.outcome is not Outcome.FAILED:
         return ended

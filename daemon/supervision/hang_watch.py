@@ -1,4 +1,4 @@
-"""Tell a worker that hangs from one that is busy.
+"""Tell a stalled worker, one that hangs, from one that is busy.
 
 Pure: what it says, signs of its process and the time come in as arguments; out comes a sentence, or nothing.
 """

@@ -48,6 +48,7 @@ from trainer.protocol.messages import (
     WorkerReady,
 )
 from trainer.protocol.messages import Leaving as LeavingEvent
+from trainer.protocol.text import num_of
 
 
 class WorkerReports:
@@ -140,7 +141,7 @@ class WorkerReports:
             self._worker.state = Ready()
         notices = list(ready.notices)
         if ready.checkpoint is None and steps_before:
-            trained = f"{steps_before} steps had been trained before"
+            trained = f"trained before: {num_of(steps_before, 'step')}"
             notices.insert(0, f"there is no checkpoint, so the model starts anew; {trained}")
         for notice in notices:
             self._journal.record(WorkerNotice(key="checkpoint", text=notice))

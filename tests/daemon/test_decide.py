@@ -25,6 +25,8 @@ from trainer.protocol.job import Priority
 NOW = 50.0
 KNOWS = Ready(knows_queue_is_empty=True)
 BUSY = Busy("a", Priority.LOW)
+STOP_AFTER_FILE = DismissWorker("asked to stop after the current file")
+STOP_NOW = DismissWorker("asked to stop at the next step")
 PREPARED = replace(BUSY, prepared_job="b")
 
 
@@ -66,8 +68,11 @@ def situation(worker, **facts):
         (situation(Loading(), next_job="a"), Wait()),
         (situation(Loading(), next_job="a", paused=True), Wait()),
         (situation(Loading(), drain=True), Wait()),
-        (situation(Loading(), stopping=Stopping.AFTER_FILE), DismissWorker("stop after the current file")),
-        (situation(Loading(), stopping=Stopping.NOW), DismissWorker("stop at the next step")),
+        (
+            situation(Loading(), stopping=Stopping.AFTER_FILE),
+            STOP_AFTER_FILE,
+        ),
+        (situation(Loading(), stopping=Stopping.NOW), STOP_NOW),
         # the worker is ready
         (situation(Ready(), next_job="a"), GiveJob("a")),
         (situation(Ready(), next_job="a", paused=True), Wait()),
@@ -85,7 +90,7 @@ def situation(worker, **facts):
         (situation(KNOWS, drain=True, is_quiet=False), Wait()),
         (
             situation(Ready(), next_job="a", stopping=Stopping.AFTER_FILE),
-            DismissWorker("stop after the current file"),
+            STOP_AFTER_FILE,
         ),
         # the worker has a job
         (situation(BUSY, next_job="a"), Wait()),
@@ -93,13 +98,16 @@ def situation(worker, **facts):
         (situation(PREPARED, next_job="a", upcoming_job="b"), Wait()),
         (situation(PREPARED, next_job="a", upcoming_job="c"), PrepareNext("c")),
         (situation(BUSY, next_job="a", upcoming_job="b", stopping=Stopping.AFTER_FILE), Wait()),
-        (situation(BUSY, next_job="a", stopping=Stopping.NOW), DismissWorker("stop at the next step")),
+        (
+            situation(BUSY, next_job="a", stopping=Stopping.NOW),
+            STOP_NOW,
+        ),
         (situation(BUSY, next_job="a", drain=True), Wait()),
         (situation(BUSY, next_job="a", paused=True), Wait()),
         # a held file would never come to its end
         (
             situation(BUSY, next_job="a", paused=True, stopping=Stopping.AFTER_FILE),
-            DismissWorker("stop after the current file"),
+            STOP_AFTER_FILE,
         ),
         # the worker leaves
         (situation(Leaving(), next_job="a"), Wait()),

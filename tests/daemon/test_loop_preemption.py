@@ -8,7 +8,7 @@ from tests.daemon.rig import Rig
 from trainer.protocol.job import Outcome, Priority
 from trainer.protocol.manifest import CHECKSUM, Manifest, Progress, checksum
 
-PREEMPTED = "preempted low.jsonl after 1 steps: a more urgent file comes first"
+PREEMPTED = "preempted low.jsonl after 1 step: a more urgent file comes first"
 
 
 @pytest.fixture

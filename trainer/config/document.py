@@ -16,8 +16,8 @@ SCHEMA_FILE = "config.schema.json"
 INTRODUCTION = """\
 # Configuration
 
-`config.json` in the working directory contains all settings. All of them are optional. For each setting, the
-last of these sources counts:
+All settings can be set in `config.json` in the working directory. All of them are optional. For each setting,
+the last of these sources counts:
 
 1. the default in the tables below,
 2. `config.json`: `{"training": {"learning_rate": 1e-4}}`,

@@ -29,7 +29,7 @@ class BadConfig(ValueError):
 
 @dataclass(frozen=True)
 class Effective:
-    """Settings, and where each that differs from its default came from."""
+    """Settings, and where each that is set explicitly came from."""
 
     settings: Settings
     origins: Mapping[str, str]

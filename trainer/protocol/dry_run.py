@@ -54,14 +54,14 @@ class Planned(BaseModel):
     """Because they are longer than `data.max_length`."""
     rows_without_target: int
     tokens: int
-    """Of one epoch, as what follows."""
+    """For one epoch, like supervised_tokens."""
     supervised_tokens: int
     epochs: int
     steps: int
     """Of all epochs."""
     rows_per_step: int
     micro_batch_tokens: int | None
-    """None where it is measured when training starts; so are the next two."""
+    """None if it is measured only when training starts; the same holds for the next two."""
     micro_batches_per_step: float | None
     padding_fraction: float | None
     first_learning_rate: float

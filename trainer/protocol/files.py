@@ -6,6 +6,7 @@ import json
 import os
 import re
 import shutil
+import threading
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -48,8 +49,7 @@ def write_atomically(path: Path, content: bytes, *, durable: bool) -> None:
     Args:
         durable: whether the new content must survive a power cut when this returns.
     """
-    # Same folder: a rename must not cross file systems. Shortened: `path` may have the longest name there is
-    partial = path.with_name(f".{shortened(path.name, 200)}.{os.getpid()}.tmp")
+    partial = _partial(path)
     try:
         with partial.open("wb") as file:
             file.write(content)
@@ -66,10 +66,40 @@ def write_atomically(path: Path, content: bytes, *, durable: bool) -> None:
         sync_directory(path.parent)
 
 
+def _partial(path: Path) -> Path:
+    # Same folder: a rename must not cross file systems. Shortened: `path` may have the longest name there is
+    return path.with_name(f".{shortened(path.name, 200)}.{_writer()}.tmp")
+
+
+def _writer() -> str:
+    """Return what no other thread bears that writes now: the process's number, behind a thread's own.
+
+    The main thread bears that of the process alone, so that it overwrites what it left when it died and its
+    number came back, as it does in a container.
+    """
+    thread, process = threading.get_native_id(), os.getpid()
+    return str(process) if thread == process else f"{thread}.{process}"
+
+
 def write_json(path: Path, value: Any, *, durable: bool) -> None:
     """Replace `path` by `value` as JSON. NaN is refused: it is not JSON."""
     text = json.dumps(value, ensure_ascii=False, indent=2, allow_nan=False) + "\n"
     write_atomically(path, text.encode("utf-8", "backslashreplace"), durable=durable)
+
+
+def create_json(path: Path, value: Any) -> None:
+    """Write `value` as JSON where nothing is yet; it appears whole. Not durable.
+
+    Raises:
+        FileExistsError: something is there.
+        OSError: it cannot be written, or this file system has no links.
+    """
+    partial = _partial(path)
+    try:
+        write_json(partial, value, durable=False)
+        os.link(partial, path)
+    finally:
+        partial.unlink(missing_ok=True)
 
 
 def read_json(path: Path) -> Any:
@@ -215,7 +245,7 @@ def keep_durably(source: Path, folder: Path, *, name: str) -> None:
     except OSError as error:
         if error.errno not in (errno.EXDEV, *NO_LINK_HERE):
             raise
-        with _verified_copy(source, folder) as copy:
+        with verified_copy(source, folder) as copy:
             _claim(copy, folder / name)
     sync_directory(folder)
 
@@ -226,14 +256,18 @@ def copy_durably(source: Path, folder: Path, name: str) -> Path:
     Raises:
         OSError: `source` is a symbolic link, or the copy reads back differently from what was read.
     """
-    with _verified_copy(source, folder) as copy:
+    with verified_copy(source, folder) as copy:
         return rename_durably(copy, folder, name)
 
 
 @contextmanager
-def _verified_copy(source: Path, folder: Path) -> Iterator[Path]:
-    """Yield a copy under a name that nobody reads; what is not renamed inside the block is removed."""
-    partial = folder / f".{os.getpid()}.part"
+def verified_copy(source: Path, folder: Path) -> Iterator[Path]:
+    """Yield a copy under a name that nobody reads; what is not renamed inside the block is removed.
+
+    Raises:
+        OSError: `source` is a symbolic link, or the copy reads back differently from what was read.
+    """
+    partial = folder / f".{_writer()}.part"
     partial.unlink(missing_ok=True)  # left by a crash; in a container every daemon has the same number
     try:
         with open(source, "rb", opener=_open_without_following) as reader, partial.open("xb") as writer:

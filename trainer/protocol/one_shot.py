@@ -10,10 +10,13 @@ The other side is `trainer.mains.one_shot`.
 
 import json
 import os
+import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Mapping
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import IO, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict
@@ -67,14 +70,15 @@ class OrderRefused(RuntimeError):
 
 
 class NoAnswer(RuntimeError):
-    """A process died before it had answered.
+    """A process died before it had answered, or its answer cannot be read. No file is at fault.
 
     Args:
         exit_code: negative for a signal.
+        what: is wrong with the answer.
     """
 
-    def __init__(self, exit_code: int) -> None:
-        super().__init__(f"ended with code {exit_code}")
+    def __init__(self, exit_code: int, what: str | None = None) -> None:
+        super().__init__(f"ended with code {exit_code}" + (f", and {what}" if what else ""))
         self.exit_code = exit_code
 
 
@@ -129,22 +133,58 @@ def ask(
     *,
     timeout_s: float | None = None,
     environment: Mapping[str, str] | None = None,
+    on_progress: Callable[[str], object] | None = None,
 ) -> Answer:
-    """Have a process carry out an order, and return its answer.
+    """Have a process carry out an order, and return its answer. It is killed by whatever is raised here.
 
+    Args:
+        on_progress: called with each line that it says on standard error; None leaves them to ours.
     Raises:
         OrderRefused: it says no.
         TimedOut: it took longer than `timeout_s`.
         NoAnswer: it died.
         OSError: it could not be started.
     """
-    with start(module, order, environment=environment) as process:
-        try:
-            said, _ = process.communicate(timeout=timeout_s)
-        except subprocess.TimeoutExpired as error:
-            process.kill()
-            raise TimedOut(process.wait()) from error
-    return read_answer(process.returncode, said, answer_type)
+    words = None if on_progress is None else subprocess.PIPE
+    # A file, because a full pipe would be waited for while only the words are read
+    with tempfile.TemporaryFile() as answer:
+        with start(module, order, stdout=answer, stderr=words, environment=environment) as process:
+            is_late = threading.Event()
+            try:
+                with _limited(process, timeout_s, is_late):
+                    if on_progress and process.stderr:
+                        for line in process.stderr:
+                            on_progress(line.decode(errors="replace").rstrip())
+                    exit_code = process.wait()
+            except BaseException:
+                process.kill()
+                raise
+        if is_late.is_set() and exit_code == -signal.SIGKILL:
+            raise TimedOut(exit_code)
+        answer.seek(0)
+        return read_answer(exit_code, answer.read(), answer_type)
+
+
+@contextmanager
+def _limited(
+    process: subprocess.Popen[bytes], timeout_s: float | None, is_late: threading.Event
+) -> Iterator[None]:
+    """Kill a process that takes longer than the block may, and say so."""
+    if timeout_s is None:
+        yield
+        return
+
+    def end() -> None:
+        is_late.set()
+        process.kill()
+
+    timer = threading.Timer(timeout_s, end)
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
 
 
 def read_answer(exit_code: int, said: bytes, answer_type: type[Answer]) -> Answer:
@@ -152,12 +192,15 @@ def read_answer(exit_code: int, said: bytes, answer_type: type[Answer]) -> Answe
 
     Raises:
         OrderRefused: it says no.
-        NoAnswer: it died.
+        NoAnswer: it died, or what it said is cut off or no answer.
     """
     if exit_code not in (0, REFUSED_EXIT_CODE, BAD_CONFIG_EXIT_CODE) or not said:
         raise NoAnswer(exit_code)
-    content = json.loads(said)
-    if exit_code:
-        refused = Refused.model_validate(content)
-        raise OrderRefused(refused.message, refused.fault, refused.errno)
-    return answer_type.model_validate(content)
+    try:
+        content = json.loads(said)
+        answer = Refused.model_validate(content) if exit_code else answer_type.model_validate(content)
+    except (ValueError, RecursionError) as error:
+        raise NoAnswer(exit_code, "its answer is cut off, or none") from error
+    if isinstance(answer, Refused):
+        raise OrderRefused(answer.message, answer.fault, answer.errno)
+    return answer

@@ -61,6 +61,6 @@ class Shown(BaseModel):
     row_tokens: int
     """Of the whole row, before anything was left out."""
     examples: tuple[ShownExample, ...]
-    """None if the row is dropped."""
+    """Empty if the row is dropped."""
     missing_turns: tuple[int, ...]
     """Messages that are in no example."""

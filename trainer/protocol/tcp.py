@@ -47,6 +47,8 @@ class Listener:
 
         Raises:
             TimeoutError: none has come within `timeout_s`.
+            OSError: nothing can be accepted: the listener is closed (EBADF), or this process or the machine
+                has no file or memory left for a connection (EMFILE, ENFILE, ENOBUFS, ENOMEM).
         """
         deadline = time.monotonic() + timeout_s
         while (left_s := deadline - time.monotonic()) > 0:
@@ -74,11 +76,16 @@ def connect(address: str, secret: bytes, *, timeout_s: float = CONNECT_S) -> soc
         address: HOST:PORT; an IPv6 address in brackets.
     Raises:
         BadAddress: it is something else.
-        OSError: nobody answers there within `timeout_s`, or (`NotAuthenticated`) one without the secret.
+        OSError: nobody answers there, or is not done with proving who it is, within `timeout_s` in all; or
+            (`NotAuthenticated`) one without the secret.
     """
+    deadline = time.monotonic() + timeout_s
     connection = socket.create_connection(_parse(address), timeout_s)
     try:
-        answer(connection, secret, timeout_s=timeout_s)
+        left_s = deadline - time.monotonic()
+        if left_s <= 0:
+            raise TimeoutError(f"{address} took all of {timeout_s:g} s to be reached")
+        answer(connection, secret, timeout_s=left_s)
     except BaseException:
         connection.close()
         raise

@@ -34,6 +34,11 @@ def utc_text(unix_s: float) -> str:
     return datetime.fromtimestamp(unix_s, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
+def num_of(count: int, noun: str) -> str:
+    """Return a count with what is counted: `1 row`, `2 rows`, `1,000 rows`; only the last word changes."""
+    return f"{count:,} {noun}" + "s" * (count != 1)
+
+
 def size_text(num_bytes: float) -> str:
     """Return a number of bytes as people write it."""
     for unit in ("bytes", "KB", "MB"):

@@ -16,6 +16,7 @@ from trainer.pipeline.replay import EarlierFiles, render_replayed
 from trainer.profiles.base import DataProfile
 from trainer.protocol.job import Cursor, EarlierFile, Job, JobRecord, Outcome, Window
 from trainer.protocol.messages import StartJob
+from trainer.protocol.text import num_of
 from trainer.session.batch_size_store import BatchSizeStore
 from trainer.step.feeding_trainer import StepBundle
 
@@ -105,8 +106,8 @@ class OpenJob:
         more = [] if number == len(self.first_lines_without_target) else ["…"]
         lines = ", ".join([*map(str, self.first_lines_without_target), *more])
         return (
-            f"{self.job.name}: {number} rows are untrainable, because they have no supervised token: "
-            f"lines {lines}; "
+            f"{self.job.name}: {num_of(number, 'untrainable row')} without a supervised token: "
+            f"{'line' if number == 1 else 'lines'} {lines}; "
             f"expected a turn to train among the first {self.settings.data.max_length} tokens "
             "(data.max_length); check their roles and lengths"
         )

@@ -1,4 +1,4 @@
-"""A run of jobs in one warm process: obeys commands between steps, feeds the trainer, decides when to save.
+"""A run of jobs in one warm process: pauses and obeys between steps, feeds the trainer, decides when to save.
 
     next order -> open file -> [ commands · save if due · step · record · evaluate if due ] …
                -> job ended -> next order

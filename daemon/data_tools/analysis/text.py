@@ -7,7 +7,7 @@ from dataclasses import astuple
 from daemon.data_tools.analysis.findings import Analysis, Spread, Topic
 from daemon.data_tools.express import Format
 from daemon.data_tools.reading import LeftOut
-from trainer.protocol.text import printable
+from trainer.protocol.text import num_of, printable
 
 BAR_WIDTH = 40
 PLAIN_TEXT = "text"  # the one format that no other can say
@@ -21,10 +21,10 @@ def lines_of(name: str, analysis: Analysis, left_out: LeftOut) -> Iterator[str]:
     """Yield what is printed."""
     sampled, duplicates = analysis.sampled, analysis.duplicates
     formats = ", ".join(f"{format_name}: {rows:,}" for format_name, rows in analysis.formats.items())
-    yield f"{name}: {analysis.rows:,} rows ({formats}), and {left_out.count:,} that cannot be trained"
+    yield f"{name}: {num_of(analysis.rows, 'row')} ({formats}), and {left_out.count:,} that cannot be trained"
     yield from _format_lines(name, analysis.formats)
     yield from (f"  {printable(place)}" for place in left_out.first)
-    yield f"duplicates: {duplicates.extra_rows:,} rows (training_data dedupe removes them)"
+    yield f"duplicates: {num_of(duplicates.extra_rows, 'row')} (training_data dedupe removes them)"
     yield from (f"  {count:,} times, first on line {line:,}" for count, line in duplicates.largest_groups)
     yield "messages: " + ", ".join(f"{count:,} {role}" for role, count in analysis.roles.items())
     yield f"\n{'LENGTHS':22}" + "".join(f"{column:>10}" for column in COLUMNS)

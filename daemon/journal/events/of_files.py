@@ -4,6 +4,7 @@ import logging
 from dataclasses import dataclass
 
 from daemon.journal.events.base import FileEvent
+from trainer.protocol.text import num_of
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -18,16 +19,16 @@ class FileAccepted(FileEvent):
 
     @property
     def message(self) -> str:
-        accepted = f"accepted {self.file} ({self.rows} rows, {self.priority})"
+        accepted = f"accepted {self.file} ({num_of(self.rows, 'row')}, {self.priority})"
         if not self.rejected_rows:
             return accepted
-        return f"{accepted}; {self.rejected_rows} rows rejected, the first: {self.first_rejection}"
+        return f"{accepted}; {num_of(self.rejected_rows, 'row')} rejected, the first: {self.first_rejection}"
 
     @property
     def alert(self) -> tuple[str, str] | None:
         if not self.rejected_rows:
             return None
-        return (f"rejected {self.job_id}", f"{self.file}: {self.rejected_rows} rows rejected")
+        return (f"rejected {self.job_id}", f"{self.file}: {num_of(self.rejected_rows, 'row')} rejected")
 
     @property
     def cleared_alerts(self) -> tuple[str, ...]:
@@ -95,10 +96,10 @@ class FileMoved(FileEvent):
 
 @dataclass(frozen=True, kw_only=True)
 class FileRemoved(FileEvent):
-    """A job's file was taken out of the queue by hand."""
+    """A job's file was taken out of the queue."""
 
     kind = "removed"
 
     @property
     def message(self) -> str:
-        return f"{self.file} was taken out of the queue by hand"
+        return f"{self.file} was taken out of the queue"

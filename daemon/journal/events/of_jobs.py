@@ -4,6 +4,7 @@ import logging
 from dataclasses import dataclass
 
 from daemon.journal.events.base import FileEvent
+from trainer.protocol.text import num_of
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,7 +36,7 @@ class TrainingStarted(FileEvent):
     @property
     def message(self) -> str:
         at = f"continues at step {self.first_step + 1} of" if self.first_step else "starts with"
-        return f"training {self.file}: {at} {self.total_steps} steps"
+        return f"training {self.file}: {at} {num_of(self.total_steps, 'step')}"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -100,7 +101,7 @@ class TrainingPreempted(FileEvent):
 
     @property
     def message(self) -> str:
-        return f"preempted {self.file} after {self.steps} steps: a more urgent file comes first"
+        return f"preempted {self.file} after {num_of(self.steps, 'step')}: a more urgent file comes first"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -119,8 +120,8 @@ class TrainingEnded(FileEvent):
     @property
     def message(self) -> str:
         loss = f", loss {self.loss:.4f}" if self.steps and self.loss is not None else ""
-        counts = f"{self.outcome} {self.file}: {self.rows} rows in {self.steps} steps{loss}"
-        return "; ".join([counts, *self.remarks])
+        counts = f"{num_of(self.rows, 'row')} in {num_of(self.steps, 'step')}{loss}"
+        return "; ".join([f"{self.outcome} {self.file}: {counts}", *self.remarks])
 
     @property
     def cleared_alerts(self) -> tuple[str, ...]:
@@ -169,7 +170,7 @@ class JobGivenUp(FileEvent):
 
     @property
     def message(self) -> str:
-        return f"gave up on {self.file} after {self.attempts} attempts: {self.reason}"
+        return f"gave up on {self.file} after {num_of(self.attempts, 'attempt')}: {self.reason}"
 
 
 @dataclass(frozen=True, kw_only=True)

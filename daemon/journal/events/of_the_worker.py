@@ -89,7 +89,7 @@ class WorkerFailed(WorkerLeft):
 
 @dataclass(frozen=True, kw_only=True)
 class WorkerCrashed(WorkerLeft):
-    """A worker ended other than it should. Another one is started."""
+    """A worker ended unexpectedly. Another one is started."""
 
     kind = "worker_crashed"
     level = logging.ERROR

@@ -107,7 +107,8 @@ def test_completion_is_offered_for_the_one_name_only():
 def test_events_are_passed_on_to_a_follower(layout, monkeypatch):
     asked = []
 
-    def follow(self, name, *, wait, report):
+    def follow(self, name, *, wait, report, started):
+        started()
         asked.append((name, wait()))
         report("2 events are lost")
 
@@ -116,4 +117,5 @@ def test_events_are_passed_on_to_a_follower(layout, monkeypatch):
     result = CliRunner().invoke(app, ["follow", "json_lines", "--once", "--base-dir", str(layout.base)])
 
     assert asked == [("json_lines", False)]
-    assert "2 events are lost" in result.stderr
+    where = f"passing events on to {layout.logs / 'events.jsonl'}"
+    assert result.stderr.splitlines() == [where, "2 events are lost"]

@@ -42,8 +42,8 @@ def test_convert_tells_of_losses_and_of_rows_left_out(layout, tmp_path):
     *told, last = result.stdout.splitlines()
     assert told == [
         f"wrote 2 rows to {out}",
-        "lost in 1 rows: keys of rows that no format knows",
-        "lost in 1 rows: learning earlier answers: they become context",
+        "lost in 1 row: keys of rows that no format knows",
+        "lost in 1 row: learning earlier answers: they become context",
         "left out chat.jsonl:3: the assistant speaks first; expected a prompt before the completion",
     ]
     assert last.startswith("left out chat.jsonl:4: found no keys")

@@ -97,7 +97,7 @@ def test_a_name_that_several_files_have_needs_its_folder(layout, chat):
         ((), "give one of"),
         (("chat.jsonl", "--list"), "give one of"),
         (("chat.jsonl", "--row", "1"), "--row or --note is missing"),
-        (("no.jsonl", "--row", "1", "--note", "x"), "no file in the queue is named no.jsonl"),
+        (("no.jsonl", "--row", "1", "--note", "x"), "no file is named no.jsonl in queue/"),
     ],
 )
 def test_a_command_that_cannot_be_meant_is_refused(layout, chat, arguments, reason):

@@ -134,8 +134,8 @@ def test_unpin_removes_the_pin(layout):
     first = run(layout, "unpin", "current")
     second = run(layout, "unpin", "current")
 
-    assert "is no longer pinned" in first.stdout
-    assert "was not pinned" in second.stdout
+    assert first.stdout == "step-000000010-1 is no longer pinned\n"
+    assert second.stdout == "step-000000010-1 was not pinned\n"
     assert pins(layout) == []
 
 

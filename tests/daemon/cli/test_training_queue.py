@@ -261,7 +261,7 @@ def test_a_name_of_two_files_is_refused_until_the_folder_is_given(layout, comman
     refused = run(layout, subcommand, "a.jsonl", *rest)
     accepted = run(layout, subcommand, "low/a.jsonl", *rest)
 
-    assert "high/a.jsonl and low/a.jsonl" in str(refused.exception)
+    assert "high/a.jsonl or low/a.jsonl" in str(refused.exception)
     assert accepted.exit_code == 0
     assert not (layout.waiting(Priority.LOW) / "a.jsonl").exists()
 
@@ -273,7 +273,7 @@ def test_retry_takes_the_file_of_the_folder_that_is_given(layout):
     refused = run(layout, "retry", "a.jsonl")
     run(layout, "retry", "skipped/a.jsonl")
 
-    assert "failed/a.jsonl and skipped/a.jsonl" in str(refused.exception)
+    assert "failed/a.jsonl or skipped/a.jsonl" in str(refused.exception)
     assert (layout.failed / "a.jsonl").exists()
     assert not (layout.queue / "skipped" / "a.jsonl").exists()
 

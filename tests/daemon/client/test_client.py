@@ -24,9 +24,13 @@ def board(layout):
     return board
 
 
-def answer(layout, board, result):
+def answer(layout, board, result, ledger=None):
     """Obey what lies in the control folder, as a daemon does."""
     for request in read_requests(layout):
+        if ledger:
+            data = {"name": request.name, "request_id": request.id, "result": result}
+            ledger.add_event("command", result, data=data)
+            ledger.commit()
         board.command(request.name, request.id, result)
         board.publish()
         request.path.unlink()
@@ -82,6 +86,95 @@ def test_a_request_returns_with_the_answer_that_bears_its_id(client, layout, boa
     [request] = written
     assert request.pop("id")
     assert request == content
+
+
+def test_an_answer_that_another_one_has_pushed_out_of_the_status_is_found_in_the_ledger(
+    client, layout, board, ledger, sleeper
+):
+    def obey():
+        answer(layout, board, "paused", ledger)
+        board.command("skip", "another", "skipped")
+        board.publish()
+
+    sleeper.during = obey
+
+    assert client.pause().result == "paused"
+
+
+def test_a_request_of_somebody_else_is_not_replaced(client, layout, board, sleeper):
+    other = layout.control / ".pause"
+    other.write_text('{"id": "another"}')
+    obeyed = []
+
+    def obey():
+        obeyed.extend(request.id for request in read_requests(layout))
+        answer(layout, board, f"paused {len(obeyed)}")
+
+    sleeper.during = obey
+
+    assert client.pause().result == "paused 2"
+    assert obeyed[0] == "another"
+
+
+def test_a_request_that_nobody_reads_is_replaced_in_the_end(client, layout, board, sleeper):
+    other = layout.control / ".pause"
+    other.write_text('{"id": "another"}')
+
+    with pytest.raises(NotObeyed):
+        client.pause("mine", wait_s=5)
+
+    assert json.loads(other.read_text())["reason"] == "mine"
+
+
+@pytest.mark.parametrize("content", ['{"id": "another"}', ""])
+def test_the_answer_to_a_request_that_replaced_ours_is_ours(client, layout, board, ledger, sleeper, content):
+    replaced = layout.control / ".pause"
+
+    def replace():
+        replaced.write_text(content)
+        sleeper.during = lambda: answer(layout, board, "paused", ledger)
+
+    sleeper.during = replace
+
+    assert client.pause().result == "paused"
+
+
+@pytest.mark.parametrize(
+    "ask, taken, message",
+    [
+        (
+            lambda client: client.pause(),
+            False,
+            r"control/\.pause still lies there and holds at the next start",
+        ),
+        (lambda client: client.skip(), False, r"control/\.skip still lies there, but .* too old; ask again"),
+        (lambda client: client.pause(), True, "it had taken the request, and may have obeyed"),
+    ],
+)
+def test_a_daemon_that_ends_without_an_answer_is_waited_for_no_longer(
+    client, layout, board, sleeper, ask, taken, message
+):
+    def end():
+        for request in read_requests(layout) if taken else ():
+            request.path.unlink()
+        board.set_state(State.STOPPED)
+        board.publish()
+
+    sleeper.during = end
+
+    with pytest.raises(NoDaemon, match=message):
+        ask(client)
+
+    assert sleeper.clock.now < 1
+
+
+def test_a_daemon_that_is_silent_has_not_stopped(client, layout, board, sleeper, monkeypatch):
+    monkeypatch.setattr(
+        sleeper, "during", lambda: monkeypatch.setattr("daemon.status.reader.SILENT_AFTER_S", -1)
+    )
+
+    with pytest.raises(NotObeyed):
+        client.stop(until_gone=True, wait_s=5)
 
 
 def test_an_answer_to_somebody_else_is_none(client, board, sleeper):

@@ -30,7 +30,7 @@ def test_the_answer_comes_back_and_the_words_are_told_printable(answering):
     answering.prepare(Answer(text="x" * 200_000).model_dump_json(), words="reading\n\x1b[31mrows\n")
     told = []
 
-    answer = asked(tell=told.append)
+    answer = asked(on_progress=told.append)
 
     assert answer == Answer(text="x" * 200_000)
     assert told == ["reading", "\\x1b[31mrows"]
@@ -65,7 +65,7 @@ def test_what_nobody_expected_shows_where_it_came_from(answering, words, message
     "words, code, message",
     [
         ("reading\nits last words\n", 1, "its last words"),
-        ("", 3, "the process exited with code 3 and no message"),
+        ("", 3, "the process ended with code 3; it has left no message that says why; try again"),
         (f"reading\n{TRACEBACK}\n", 1, TRACEBACK),
     ],
 )
@@ -77,6 +77,13 @@ def test_a_process_without_an_answer_is_a_failure_with_its_last_words(answering,
 
     assert str(failure.value) == message
     assert failure.value.exit_code == code
+
+
+def test_an_answer_that_is_cut_off_is_none(answering):
+    answering.prepare('{"text": "xx', words="reading\n")
+
+    with pytest.raises(HelperFailed, match="ended with code 0, and its answer is cut off"):
+        asked()
 
 
 def test_a_process_that_was_killed_is_explained(monkeypatch):

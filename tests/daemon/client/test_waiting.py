@@ -1,6 +1,7 @@
 """Waiting for a file: until its job has ended, whatever it is called by then, and not a moment longer."""
 
 import os
+import time
 
 import pytest
 
@@ -11,6 +12,7 @@ from daemon.jobs.reasons import write_reason
 from tests.support import job_for, rows, write_jsonl
 from trainer.protocol.job import FaultKind, JobRecord, Outcome, Priority, Reason
 from trainer.protocol.messages import StepReport
+from trainer.protocol.text import utc_text
 
 IDS = iter(f"20260101-000000-{number:06}" for number in range(1, 1000))
 
@@ -43,7 +45,16 @@ class Daemon:
         record = JobRecord(job_id=job.id, sha256="", outcome=outcome, rows_trained=2, steps=2)
         self.ledger.finish_job(job, outcome.value, record, reason)
         self.ledger.commit()
-        os.rename(path, self.layout.finished(outcome) / path.name)
+        target = self.layout.finished(outcome) / path.name
+        os.rename(path, target)
+        if reason:
+            write_reason(target, reason)
+
+    def refuse(self, path, why):
+        """Put a file away that does not become a job."""
+        target = self.layout.failed / path.name
+        os.rename(path, target)
+        write_reason(target, refusal(why))
 
 
 @pytest.fixture
@@ -54,6 +65,27 @@ def daemon(layout, ledger):
 @pytest.fixture
 def chat(tmp_path):
     return write_jsonl(tmp_path / "chat.jsonl", rows(2))
+
+
+def refusal(why):
+    return Reason(kind=FaultKind.BAD_DATA, message=why, file="chat.jsonl", at=utc_text(time.time()))
+
+
+def at_listing(monkeypatch, number, act):
+    """Do something just before the folder with this number is listed, counted from 0."""
+    listed = []
+
+    def counting(list_folder):
+        def listing(folder):
+            listed.append(folder)
+            if len(listed) == number + 1:
+                act()
+            return list_folder(folder)
+
+        return listing
+
+    for name in ("listdir", "scandir"):
+        monkeypatch.setattr(os, name, counting(getattr(os, name)))
 
 
 def after(sleeper, *acts):
@@ -137,6 +169,65 @@ def test_a_file_that_was_put_back_is_waited_for_again(client, daemon, chat):
 
     with pytest.raises(NotEnded):
         client.wait_for("chat.jsonl", timeout_s=1)
+
+
+@pytest.mark.parametrize("by_name", [True, False])
+def test_a_file_that_was_put_back_and_refused_then_does_not_show_its_earlier_job(
+    client, daemon, layout, chat, by_name
+):
+    added = client.queue.add(chat)
+    job, path = daemon.take_in(added.path)
+    daemon.end(job, path, Outcome.FAILED, refusal("diverged").model_copy(update={"job_id": job.id}))
+    client.queue.retry("chat.jsonl")
+    daemon.refuse(layout.waiting(Priority.NORMAL) / "chat.jsonl", "no rows")
+
+    ended = client.wait_for("chat.jsonl" if by_name else added, timeout_s=0)
+
+    assert (ended.job, ended.reason) == (None, "no rows")
+
+
+MOMENTS = range(14)
+"""Listings of folders before which something happens; there are no more of them in one look."""
+
+
+@pytest.mark.parametrize("moment", MOMENTS)
+def test_a_file_that_is_being_moved_is_coming(client, daemon, chat, monkeypatch, moment):
+    added = client.queue.add(chat)
+    waiting = daemon.layout.waiting(Priority.NORMAL) / "chat.jsonl"
+    at_listing(monkeypatch, moment, lambda: os.rename(added.path, waiting))
+
+    with pytest.raises(NotEnded):
+        client.wait_for("chat.jsonl", timeout_s=0)
+
+
+@pytest.mark.parametrize("moment", MOMENTS)
+@pytest.mark.parametrize("by_name", [True, False])
+def test_a_file_that_was_put_back_never_shows_its_earlier_job(
+    client, daemon, chat, monkeypatch, moment, by_name
+):
+    added = client.queue.add(chat)
+    daemon.end(*daemon.take_in(added.path), Outcome.FAILED)
+    client.queue.retry("chat.jsonl")
+    waiting = daemon.layout.waiting(Priority.NORMAL) / "chat.jsonl"
+
+    def start():
+        daemon.take_in(waiting)
+        os.rename(waiting, daemon.layout.processing / "chat.jsonl")
+
+    at_listing(monkeypatch, moment, start)
+
+    with pytest.raises(NotEnded):
+        client.wait_for("chat.jsonl" if by_name else added, timeout_s=0)
+
+
+@pytest.mark.parametrize("moment", MOMENTS)
+def test_a_file_whose_priority_changes_is_coming(client, daemon, chat, monkeypatch, moment):
+    added = client.queue.add(chat)
+    os.rename(added.path, daemon.layout.waiting(Priority.LOW) / "chat.jsonl")
+    at_listing(monkeypatch, moment, lambda: client.queue.set_priority("chat.jsonl", Priority.HIGH))
+
+    with pytest.raises(NotEnded):
+        client.wait_for("chat.jsonl", timeout_s=0)
 
 
 def test_it_looks_ever_less_often_and_never_past_the_end(client, chat, sleeper):

@@ -7,6 +7,7 @@ import os
 import pytest
 import zstandard
 
+from daemon.files.notes import REASON_SUFFIX, REJECTED_SUFFIX, is_users_file, note_beside
 from tests.corpus.cases import BAD_FILES, between
 from tests.support import row, rows
 from trainer.protocol.job import Outcome
@@ -89,3 +90,20 @@ def test_the_ledger_says_which_format_and_metadata_a_file_has(rig):
     [known] = rig.until(lambda: rig.read("SELECT * FROM jobs WHERE state='completed'"))
     assert known["format"] == "prompt_completion"
     assert json.loads(known["metadata"]) == {"skill": {"math": 1}}
+
+
+def test_two_bad_files_of_one_very_long_name_each_get_their_notes(rig):
+    rig.start()
+    name = "y" * 235 + ".jsonl"
+    for _ in range(2):
+        drop(rig, name, text([{}]))
+        rig.until(lambda: not (rig.layout.inbox / name).exists(), "the file to be taken")
+
+    drop(rig, "good.jsonl", text([row()]))
+
+    rig.until_in(Outcome.COMPLETED, "good.jsonl")
+    bad = [path for path in rig.layout.failed.iterdir() if is_users_file(path.name)]
+    rig.until(lambda: all(note_beside(path, REASON_SUFFIX).exists() for path in bad), "the reasons")
+    notes = {note_beside(path, REJECTED_SUFFIX).name for path in bad}
+    assert len(bad) == len(notes) == 2
+    assert all((rig.layout.failed / note).exists() for note in notes)

@@ -101,7 +101,7 @@ def test_a_file_removed_by_hand_is_forgotten_and_noted(queue, layout, ledger):
     assert queue.next().id == "2"
     assert len(queue) == 1
     assert states(ledger)["1"] == "removed"
-    assert events(ledger, "removed") == ["a.jsonl was taken out of the queue by hand"]
+    assert events(ledger, "removed") == ["a.jsonl was taken out of the queue"]
 
 
 def test_a_file_that_vanished_unnoticed_is_passed_over_when_its_turn_comes(queue, layout, ledger):

@@ -1,5 +1,6 @@
 """Whoever follows the journal misses nothing and repeats nothing, whoever is killed and when."""
 
+import errno
 import json
 import os
 import signal
@@ -87,7 +88,7 @@ def test_events_that_the_ledger_no_longer_has_are_counted_as_lost(layout, ledger
 
     follow(follower, layout, wait=never, report=reports.append)
 
-    assert reports == ["2 events are lost: the ledger keeps only the newest ones"]
+    assert reports == ["2 events lost: the ledger keeps only the newest ones"]
     assert [line["id"] for line in written(layout)] == [1, 4, 5]
 
 
@@ -179,6 +180,25 @@ def test_an_older_copy_of_the_ledger_is_followed_from_its_newest_event(layout, l
 
     assert "older copy" in back.notice
     assert [(event.id, event.kind) for event in after.events] == [(3, "started")]
+
+
+def test_on_a_full_disk_a_follower_waits_and_nothing_is_half_written(layout, ledger, monkeypatch):
+    record(ledger, "accepted", "started")
+    follower, reports, write, failures = JsonLines(layout.base), [], os.write, iter([10])
+
+    def full_once(descriptor, data):
+        for num_bytes in failures:
+            write(descriptor, data[:num_bytes])
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return write(descriptor, data)
+
+    monkeypatch.setattr("daemon.journal.json_lines.os.write", full_once)
+    looks = iter([True, False])
+
+    follow(follower, layout, wait=lambda: next(looks), report=reports.append)
+
+    assert [line["id"] for line in written(layout)] == [1, 2]
+    assert len(reports) == 1
 
 
 def test_what_was_written_is_for_the_owner_alone(layout):

@@ -166,7 +166,7 @@ def test_a_job_that_failed_says_why_in_the_status_and_what_it_did_in_the_history
 
     StatusChanges(board).on_event(failed, AT)
 
-    assert failed.message == "failed a.jsonl: 2 rows in 1 steps, loss 0.2500"
+    assert failed.message == "failed a.jsonl: 2 rows in 1 step, loss 0.2500"
     assert shown(board).last_error.message == "line 3 is cut off"
 
 

@@ -368,11 +368,12 @@ def test_a_reason_that_is_shown_differently_is_no_change_each_time(board, reason
         lambda board: board.error("X", "y", None),
         lambda board: board.command("pause", None, "paused"),
         lambda board: board.alert("new", "text"),
+        lambda board: board.alert("old", "another text"),
         lambda board: board.clear_alert("old"),
         lambda board: board.job_ended(),
         lambda board: board.checkpoint(CheckpointRef(path="p", step=1, at="now")),
     ],
-    ids=["error", "command", "alert", "alert cleared", "job ended", "checkpoint"],
+    ids=["error", "command", "alert", "alert replaced", "alert cleared", "job ended", "checkpoint"],
 )
 def test_what_somebody_waits_for_is_written_at_once(board, happens):
     board.alert("old", "text")
@@ -383,11 +384,11 @@ def test_what_somebody_waits_for_is_written_at_once(board, happens):
     assert due(board)
 
 
-def test_an_alert_that_only_changes_its_words_waits_its_turn(board):
+def test_an_alert_that_says_the_same_again_waits_its_turn(board):
     board.alert("loss", "the loss of step 1 is not a finite number")
     due(board)
 
-    board.alert("loss", "the loss of step 2 is not a finite number")
+    board.alert("loss", "the loss of step 1 is not a finite number")
     board.clear_alert("absent")
 
     assert not due(board)

@@ -132,9 +132,9 @@ def test_a_hang_stays_one_however_the_worker_ends(exit_code, last_word):
 
 
 def test_a_worker_that_we_killed_says_why():
-    verdict = judge(End(exit_code=-9, killed_because="the worker had not left, so it was killed"))
+    verdict = judge(End(exit_code=-9, killed_because="the worker had not exited, so it was killed"))
 
-    assert (verdict.kind, verdict.message) == (FaultKind.CRASH, "the worker had not left, so it was killed")
+    assert (verdict.kind, verdict.message) == (FaultKind.CRASH, "the worker had not exited, so it was killed")
 
 
 def test_what_a_worker_said_before_we_killed_it_counts_more():

@@ -109,6 +109,28 @@ def test_a_process_that_takes_too_long_is_killed():
         asked("threading.Event().wait()", timeout_s=0.1)
 
 
+def test_a_process_is_killed_when_nobody_wants_its_answer_any_more():
+    def interrupt(words):
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        asked("threading.Event().wait()", on_progress=interrupt)
+
+
+def test_a_process_that_takes_too_long_is_killed_whatever_it_says():
+    told = []
+
+    with pytest.raises(TimedOut):
+        asked("threading.Event().wait()", timeout_s=0.1, on_progress=told.append)
+
+
+@pytest.mark.parametrize("said", [b'{"text": "xx', b"\xff", b'{"other": 1}', b"[" * 100_000])
+@pytest.mark.parametrize("exit_code", [0, 1, 78])
+def test_what_is_cut_off_or_something_else_is_no_answer(said, exit_code):
+    with pytest.raises(NoAnswer, match=f"ended with code {exit_code}, and its answer is cut off, or none"):
+        one_shot.read_answer(exit_code, said, Answer)
+
+
 def test_a_process_whose_parent_is_gone_does_nothing():
     gone = subprocess.Popen([sys.executable, "-S", "-c", ""])
     gone.wait()

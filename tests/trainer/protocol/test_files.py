@@ -3,14 +3,18 @@
 import errno
 import os
 import stat
+import threading
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from trainer.protocol import files
 from trainer.protocol.files import (
     UnreadableFile,
+    create_json,
     file_sha256,
     is_numbered_from,
     numbered,
@@ -48,6 +52,38 @@ def test_write_replaces_the_old_content_and_leaves_nothing_beside_it(tmp_path, d
 
     assert path.read_bytes() == b"new"
     assert names(tmp_path) == ["status.json"]
+
+
+def test_threads_that_replace_one_file_do_not_meet_in_its_temporary_name(tmp_path, monkeypatch):
+    both, seen = threading.Barrier(2, timeout=60), set()
+
+    def meet(name):
+        if name == "write.synced":
+            seen.update(names(tmp_path))
+            both.wait()
+
+    monkeypatch.setattr(files, "failpoint", meet)
+    with ThreadPoolExecutor() as pool:
+        written = [pool.submit(write_json, tmp_path / ".pause", text, durable=False) for text in "ab"]
+        for item in written:
+            item.result()
+
+    assert read_json(tmp_path / ".pause") in ("a", "b")
+    assert names(tmp_path) == [".pause"]
+    assert all(
+        name.endswith(f".{os.getpid()}.tmp") for name in seen - {".pause"}
+    )  # by which it is told whose it is
+
+
+def test_a_file_is_created_only_where_nothing_is(tmp_path):
+    path = tmp_path / ".pause"
+
+    create_json(path, "first")
+    with pytest.raises(FileExistsError):
+        create_json(path, "second")
+
+    assert read_json(path) == "first"
+    assert names(tmp_path) == [".pause"]
 
 
 def test_write_that_fails_leaves_the_old_content_and_no_partial_file(tmp_path, monkeypatch):

@@ -2,6 +2,8 @@
 
 import errno
 import os
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -180,6 +182,27 @@ def test_a_copy_that_reads_back_differently_is_thrown_away(inbox, queue, monkeyp
 
     assert source.exists()
     assert names(queue) == []
+
+
+def test_threads_that_copy_into_one_folder_do_not_meet_in_a_temporary_name(inbox, queue, monkeypatch):
+    both, hash_of = threading.Barrier(2, timeout=60), files.file_sha256
+
+    def meet(path):
+        both.wait()
+        return hash_of(path)
+
+    monkeypatch.setattr(files, "file_sha256", meet)
+    with ThreadPoolExecutor() as pool:
+        copied = [
+            pool.submit(copy_durably, drop(inbox, name, name), queue, name) for name in ("a.jsonl", "b.jsonl")
+        ]
+        for item in copied:
+            item.result()
+
+    assert {path.name: path.read_text() for path in queue.iterdir()} == {
+        "a.jsonl": "a.jsonl",
+        "b.jsonl": "b.jsonl",
+    }
 
 
 def test_a_copy_is_not_stopped_by_what_a_crashed_copy_left(inbox, queue):

@@ -3,9 +3,12 @@
 import socket
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
+from types import SimpleNamespace
 
 import pytest
 
+from tests.support import FakeClock
 from trainer.protocol import tcp
 from trainer.protocol.handshake import GREETING, NONCE_BYTES, NotAuthenticated
 from trainer.protocol.tcp import BadAddress, Listener, connect, notice_lost_peer
@@ -76,6 +79,31 @@ def test_an_address_where_nobody_listens_is_an_error_of_the_system(listener):
 
     with pytest.raises(OSError, match="refused"):
         connect("127.0.0.1:1", SECRET)
+
+
+@pytest.mark.parametrize("reached_after_s, left_s", [(3.0, 2.0), (4.5, 0.5), (5.0, None)])
+def test_reaching_a_listener_and_proving_who_it_is_share_one_limit(monkeypatch, reached_after_s, left_s):
+    now, given = FakeClock(0.0), []
+    here, there = socket.socketpair()
+
+    def reach(address, timeout_s):
+        now.now += reached_after_s
+        return here
+
+    monkeypatch.setattr(tcp, "time", SimpleNamespace(monotonic=now))
+    monkeypatch.setattr(socket, "create_connection", reach)
+    monkeypatch.setattr(tcp, "answer", lambda connection, secret, *, timeout_s: given.append(timeout_s))
+    with here, there, nullcontext() if left_s else pytest.raises(TimeoutError, match="took all of 5 s"):
+        connect("host:1", SECRET, timeout_s=5.0)
+
+    assert given == ([left_s] if left_s else [])
+
+
+def test_a_listener_that_is_closed_accepts_nobody(listener):
+    listener.close()
+
+    with pytest.raises(OSError, match="Bad file descriptor"):
+        listener.accept(PATIENCE_S)
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from trainer.protocol.text import printable, utc_text
+from trainer.protocol.text import num_of, printable, utc_text
+
+
+@pytest.mark.parametrize("count, text", [(0, "0 rows"), (1, "1 row"), (2, "2 rows"), (1_000, "1,000 rows")])
+def test_a_count_has_its_noun_in_the_singular_only_for_one(count, text):
+    assert num_of(count, "row") == text
 
 
 @pytest.mark.parametrize(

@@ -102,7 +102,7 @@ def test_untrainable_rows_are_left_out_and_their_lines_reported(job_file):
     [told] = run.told(Notice)
     before, _, rest = told.message.partition("lines ")
     lines, _, after = rest.partition(", …")
-    assert before == "a.jsonl: 12 rows are untrainable, because they have no supervised token: "
+    assert before == "a.jsonl: 12 untrainable rows without a supervised token: "
     assert after.startswith("; expected a turn to train among the first 60 tokens (data.max_length)")
     assert len(set(lines.split(", ")) - {"2"}) == 10
     assert told.job_id == "a"

@@ -1,4 +1,4 @@
-"""Check a file row by row before it is accepted: one streaming pass that also counts and hashes it."""
+"""Check a file before it is accepted, and reject malformed rows: one pass that also counts and hashes."""
 
 import hashlib
 import json

@@ -1,4 +1,4 @@
-"""Which file in the queue a person means, and what to do instead if it is elsewhere."""
+"""Find the file in the queue that a person means, or say what to do instead if it is elsewhere."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,27 +12,32 @@ from trainer.protocol.layout import Layout
 from trainer.protocol.text import printable
 
 
-def the_file(layout: Layout, folders: Sequence[Path], name: str) -> Path:
-    """Return the one file in `folders` that is meant by `name`.
+def the_file(layout: Layout, name: str, folders: Sequence[Path] | None = None) -> Path:
+    """Return the one file that is meant by `name`.
 
+    Args:
+        folders: of the queue, where it is expected; None for all.
     Raises:
         NoSuchFile: there is none.
         AmbiguousName: there are several.
         WrongPlace: it is in another folder of the queue.
     """
-    found = find_named(folders, name)
+    everywhere = [
+        layout.processing,
+        *map(layout.waiting, Priority),
+        *map(layout.finished, (Outcome.FAILED, Outcome.SKIPPED, Outcome.COMPLETED)),
+    ]
+    found = find_named(everywhere if folders is None else folders, name)
     if len(found) == 1:
         return found[0]
     if found:
-        places = " and ".join(map(place_of, found))
+        places = " or ".join(map(place_of, found))
         raise AmbiguousName(
             f"{printable(name)} is ambiguous: {places}; say which, such as {place_of(found[0])}"
         )
-    waiting = [layout.waiting(priority) for priority in Priority]
-    finished = [layout.finished(outcome) for outcome in (Outcome.FAILED, Outcome.SKIPPED, Outcome.COMPLETED)]
-    if elsewhere := find_named([layout.processing, *waiting, *finished], name):
+    if elsewhere := find_named(everywhere, name):
         raise WrongPlace(_what_to_do(layout, elsewhere[0]))
-    places = ", ".join(f"queue/{folder.name}/" for folder in folders)
+    places = ", ".join(f"queue/{folder.name}/" for folder in folders or ()) or "queue/"
     raise NoSuchFile(f"no file is named {printable(name)} in {places}; training_queue list shows them")
 
 
