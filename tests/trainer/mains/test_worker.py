@@ -105,7 +105,7 @@ def test_a_worker_whose_daemon_is_gone_saves_where_it_is_and_leaves_by_itself(la
     progress = manifest_of(layout)["progress"]
     assert progress["cursors"][job.id]["step"] == progress["global_step"] >= trained
     assert progress["finished"] == []
-    assert "left: the daemon is gone" in (layout.logs / "worker.log").read_text()
+    assert "exited: the daemon is gone" in (layout.logs / "worker.log").read_text()
 
 
 def test_a_worker_without_its_base_model_blames_the_environment(layout, worker):

@@ -41,5 +41,5 @@ def test_a_file_that_is_changed_while_it_is_trained_fails(tmp_path):
     engine = TrainerEngine(settings, base_dir=tmp_path, on_event=change_after_the_first_step)
     engine.load()
 
-    with pytest.raises(ValueError, match="changed while it was trained"):
+    with pytest.raises(ValueError, match="changed while it was being trained"):
         engine.run_job(file)

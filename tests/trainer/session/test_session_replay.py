@@ -215,7 +215,7 @@ def test_a_file_that_is_changed_while_it_is_replayed_stops_the_job_where_it_is(s
         if bundle.index == 1:
             held.write_bytes(kept + b"\n")
 
-    with pytest.raises(UnusableReplay, match="the file was changed while it was trained"):
+    with pytest.raises(UnusableReplay, match="the file was changed while it was being trained"):
         Run([shelf.order(job, path, old)], engine=engine, events=events, on_step=change)
 
     assert not [event for event in events if isinstance(event, JobEnded)]
