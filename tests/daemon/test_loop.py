@@ -156,7 +156,7 @@ def test_a_model_setting_that_changes_restarts_the_worker_between_two_files(rig)
 
     rig.configure(training={"precision": "fp32"})
 
-    rig.until(lambda: rig.events("worker_ended"))
+    rig.until(lambda: rig.events("worker_left"))
     rig.drop("b.jsonl")
     rig.until_in(Outcome.COMPLETED, "b.jsonl")
     assert len(rig.launcher.launched) == 2

@@ -195,5 +195,5 @@ def test_a_worker_that_leaves_as_told_has_not_died(rig):
 
     rig.stop()
 
-    assert len(rig.events("worker_crashed")) == 1
+    assert len(rig.events("worker_left")) == 1
     assert rig.read("SELECT * FROM crashes") == []

@@ -131,7 +131,7 @@ def test_a_worker_that_the_network_has_cut_off_leaves_and_the_next_goes_on_at_no
     assert second.poll() is None
     assert charged(rig) == 0
     assert [row["file_step"] for row in rig.read("SELECT * FROM steps ORDER BY global_step")] == [1, 2, 3]
-    [message] = rig.events("worker_ended")
+    [message] = rig.events("worker_left")
     assert "it lost its connection to the daemon" in message
 
 

@@ -241,7 +241,7 @@ def test_a_row_that_was_damaged_after_opening_is_told(tmp_path):
     row_file = open_rows(path)
     path.write_bytes(b"\0" * path.stat().st_size)
 
-    with pytest.raises(BadRow, match="changed while it was trained"):
+    with pytest.raises(BadRow, match="changed while it was being trained"):
         row_file.read(1)
     row_file.close()
 
