@@ -235,5 +235,6 @@ def _bring_up_to_date(database: sqlite3.Connection, path: Path) -> None:
     if health != "ok":
         raise DamagedLedger(health)
     migration = "".join(text for before, text in MIGRATIONS.items() if 0 < version <= before)
-    # In one transaction: a column that is there already could not be added again after a crash
-    database.executescript(f"BEGIN;{migration}{SCHEMA}PRAGMA user_version={SCHEMA_VERSION};COMMIT;")
+    # In one transaction: a column that is there already could not be added again after a crash. Immediate:
+    # one that reads before it writes gives up at once where another process has the lock, instead of waiting
+    database.executescript(f"BEGIN IMMEDIATE;{migration}{SCHEMA}PRAGMA user_version={SCHEMA_VERSION};COMMIT;")
