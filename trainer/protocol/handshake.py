@@ -10,6 +10,7 @@ import os
 import secrets
 import socket
 import time
+from contextlib import suppress
 from pathlib import Path
 
 SECRET_VARIABLE = "TRAINING_CHANNEL_SECRET"
@@ -17,6 +18,7 @@ MIN_SECRET_BYTES = 16
 GREETING = b"training channel 1\n"  # whoever waits for something else, another release say, is told at once
 NONCE_BYTES = 32
 PROOF_BYTES = 32  # SHA-256
+CLOSED_TOO_EARLY = "the other end closed the connection before it had proved who it is"
 
 
 class NotAuthenticated(ConnectionError):
@@ -27,22 +29,40 @@ class UnusableSecret(ValueError):
     """There is no secret, or one that others may know."""
 
 
-def challenge(connection: socket.socket, secret: bytes, *, timeout_s: float) -> None:
-    """Have the other end of a connection that was accepted prove itself, then prove this one.
+class Challenge:
+    """Has the other end of a connection that was accepted prove itself, without ever waiting for it.
 
     Raises:
-        NotAuthenticated: it does not know the secret.
-        OSError: it is gone, or not done after `timeout_s`.
+        OSError: it is gone.
     """
-    deadline = time.monotonic() + timeout_s
-    own_nonce = secrets.token_bytes(NONCE_BYTES)
-    connection.settimeout(timeout_s)
-    connection.sendall(GREETING + own_nonce)
-    other_nonce = _read(connection, NONCE_BYTES, deadline)
-    proof = _read(connection, PROOF_BYTES, deadline)
-    if not hmac.compare_digest(proof, _proof(secret, b"connects", own_nonce, other_nonce)):
-        raise NotAuthenticated("the process that connected does not know the secret")
-    connection.sendall(_proof(secret, b"accepts", own_nonce, other_nonce))
+
+    def __init__(self, connection: socket.socket, secret: bytes) -> None:
+        self._connection = connection
+        self._secret = secret
+        self._own_nonce = secrets.token_bytes(NONCE_BYTES)
+        self._heard = b""
+        connection.setblocking(False)
+        connection.sendall(GREETING + self._own_nonce)  # a fresh connection has room for it
+
+    def is_met(self) -> bool:
+        """Take in what has arrived; return whether the other end has proved itself. Then so has this one.
+
+        Raises:
+            NotAuthenticated: it does not know the secret.
+            OSError: it is gone.
+        """
+        with suppress(BlockingIOError):
+            chunk = self._connection.recv(NONCE_BYTES + PROOF_BYTES - len(self._heard))
+            if not chunk:
+                raise ConnectionResetError(CLOSED_TOO_EARLY)
+            self._heard += chunk
+        if len(self._heard) < NONCE_BYTES + PROOF_BYTES:
+            return False
+        other_nonce, proof = self._heard[:NONCE_BYTES], self._heard[NONCE_BYTES:]
+        if not hmac.compare_digest(proof, _proof(self._secret, b"connects", self._own_nonce, other_nonce)):
+            raise NotAuthenticated("the process that connected does not know the secret")
+        self._connection.sendall(_proof(self._secret, b"accepts", self._own_nonce, other_nonce))
+        return True
 
 
 def answer(connection: socket.socket, secret: bytes, *, timeout_s: float) -> None:
@@ -103,6 +123,6 @@ def _read(connection: socket.socket, number: int, deadline: float) -> bytes:
         connection.settimeout(left_s)
         chunk = connection.recv(number - len(data))
         if not chunk:
-            raise ConnectionResetError("the other end closed the connection before it had proved who it is")
+            raise ConnectionResetError(CLOSED_TOO_EARLY)
         data += chunk
     return data

@@ -1,12 +1,14 @@
 """Connect processes on different machines, both of which know a secret."""
 
+import selectors
 import socket
 import time
-from contextlib import suppress
+from dataclasses import dataclass
 
-from trainer.protocol.handshake import answer, challenge
+from trainer.protocol.handshake import Challenge, answer
 
-HANDSHAKE_S = 5.0  # of one that connects; a stranger who says nothing holds up the others for so long
+HANDSHAKE_S = 5.0  # of one that connects
+MAX_STRANGERS = 64  # who have not proved yet who they are; one more, and the oldest is sent away
 CONNECT_S = 20.0
 
 # So long may the other machine be out of reach; then the connection counts as lost, which no FIN says
@@ -20,8 +22,14 @@ class BadAddress(ValueError):
     """A text is no HOST:PORT."""
 
 
+@dataclass(frozen=True)
+class _Stranger:
+    challenge: Challenge
+    deadline: float  # monotonic seconds
+
+
 class Listener:
-    """Waits for connections of processes that know the secret.
+    """Waits for connections of processes that know the secret. Whoever says nothing holds up nobody else.
 
     Args:
         host: whose interface to listen on; IPv6 addresses without brackets.
@@ -35,6 +43,8 @@ class Listener:
         self._secret = secret
         family = socket.AF_INET6 if ":" in host else socket.AF_INET
         self._socket = socket.create_server((host, port), family=family)
+        self._socket.setblocking(False)
+        self._strangers: dict[socket.socket, _Stranger] = {}  # the oldest first
 
     @property
     def address(self) -> str:
@@ -43,7 +53,9 @@ class Listener:
         return f"{host}:{self._socket.getsockname()[1]}"
 
     def accept(self, timeout_s: float) -> socket.socket:
-        """Return the first connection of a process that knows the secret; others are closed.
+        """Return the first connection of a process that knows the secret; strangers are sent away.
+
+        Those who are not done with proving who they are may be so at the next call.
 
         Raises:
             TimeoutError: none has come within `timeout_s`.
@@ -52,21 +64,62 @@ class Listener:
         """
         deadline = time.monotonic() + timeout_s
         while (left_s := deadline - time.monotonic()) > 0:
-            self._socket.settimeout(left_s)
-            try:
-                connection, _ = self._socket.accept()
-            except TimeoutError:
-                break
-            with suppress(OSError):
-                challenge(connection, self._secret, timeout_s=min(left_s, HANDSHAKE_S))
-                connection.settimeout(None)
-                return connection
-            connection.close()
+            self._let_in()
+            for stranger in self._wait(left_s):
+                if self._has_proved_itself(stranger):
+                    return stranger
+            self._send_away_overdue()
         raise TimeoutError(f"no process that knows the secret has connected within {timeout_s:.0f} s")
 
     def close(self) -> None:
         """Listen no longer. Connections that were accepted stay."""
         self._socket.close()
+        for stranger in list(self._strangers):
+            self._send_away(stranger)
+
+    def _wait(self, timeout_s: float) -> list[socket.socket]:
+        """Wait until somebody comes or says something; return the strangers of whom there is news."""
+        due = [stranger.deadline - time.monotonic() for stranger in self._strangers.values()]
+        with selectors.DefaultSelector() as selector:
+            for waiting in [self._socket, *self._strangers]:
+                selector.register(waiting, selectors.EVENT_READ, data=waiting)
+            ready = [key.data for key, _ in selector.select(max(0.0, min([timeout_s, *due])))]
+        return [waiting for waiting in ready if waiting is not self._socket]
+
+    def _let_in(self) -> None:
+        try:
+            connection, _ = self._socket.accept()
+        except BlockingIOError:
+            return  # nobody is there, or no longer
+        if len(self._strangers) >= MAX_STRANGERS:
+            self._send_away(next(iter(self._strangers)))
+        try:
+            challenge = Challenge(connection, self._secret)
+        except OSError:
+            connection.close()
+        else:
+            self._strangers[connection] = _Stranger(challenge, time.monotonic() + HANDSHAKE_S)
+
+    def _has_proved_itself(self, connection: socket.socket) -> bool:
+        try:
+            if not self._strangers[connection].challenge.is_met():
+                return False
+        except OSError:
+            self._send_away(connection)
+            return False
+        del self._strangers[connection]
+        connection.settimeout(None)
+        return True
+
+    def _send_away_overdue(self) -> None:
+        now = time.monotonic()
+        for connection, stranger in list(self._strangers.items()):
+            if stranger.deadline <= now:
+                self._send_away(connection)
+
+    def _send_away(self, connection: socket.socket) -> None:
+        del self._strangers[connection]
+        connection.close()
 
 
 def connect(address: str, secret: bytes, *, timeout_s: float = CONNECT_S) -> socket.socket:

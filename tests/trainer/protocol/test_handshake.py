@@ -1,5 +1,6 @@
 """Both ends of a connection prove that they know a secret, and a stranger learns and holds up nothing."""
 
+import select
 import socket
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -11,10 +12,10 @@ from trainer.protocol.handshake import (
     NONCE_BYTES,
     PROOF_BYTES,
     SECRET_VARIABLE,
+    Challenge,
     NotAuthenticated,
     UnusableSecret,
     answer,
-    challenge,
     take_secret,
 )
 
@@ -45,6 +46,15 @@ def run() -> Iterator[Run]:
             return pool.submit(part, end, secret, timeout_s=PATIENCE_S)
 
         yield run
+
+
+def challenge(end: socket.socket, secret: bytes, *, timeout_s: float) -> None:
+    """Do what a listener does with one that has connected."""
+    posed = Challenge(end, secret)
+    while not posed.is_met():
+        if not select.select([end], [], [], timeout_s)[0]:
+            raise TimeoutError
+    end.setblocking(True)
 
 
 def read(end: socket.socket, number: int) -> bytes:
@@ -125,18 +135,31 @@ def test_of_one_that_never_stops_talking_only_so_much_is_read(ends, run):
 
     with pytest.raises(NotAuthenticated):
         challenge(accepting, SECRET, timeout_s=PATIENCE_S)
+    accepting.setblocking(True)
 
     assert read(accepting, 16) == b"GET / HTTP/1.1\r\n"  # 64 bytes are gone
 
 
 @pytest.mark.parametrize("first_bytes", [b"", b"G"])
-@pytest.mark.parametrize("part", [challenge, answer])
-def test_one_that_says_too_little_is_not_waited_for(ends, part, first_bytes):
+def test_one_that_listens_and_says_too_little_is_not_waited_for(ends, first_bytes):
     accepting, connecting = ends
-    connecting.sendall(first_bytes)
+    accepting.sendall(first_bytes)
 
     with pytest.raises(TimeoutError):
-        part(accepting, SECRET, timeout_s=SHORT_S)
+        answer(connecting, SECRET, timeout_s=SHORT_S)
+
+
+def test_one_that_connects_is_never_waited_for(ends, run):
+    accepting, connecting = ends
+    posed = Challenge(accepting, SECRET)
+    while_silent = posed.is_met()
+    connecting.sendall(b"\0" * NONCE_BYTES)
+
+    assert (while_silent, posed.is_met()) == (False, False)
+    read(connecting, len(GREETING) + NONCE_BYTES)  # closing with something unread is a reset
+    connecting.close()
+    with pytest.raises(ConnectionResetError, match="before it had proved who it is"):
+        posed.is_met()
 
 
 def test_one_that_speaks_another_language_is_named(ends, run):

@@ -3,7 +3,7 @@
 import socket
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import nullcontext
+from contextlib import ExitStack, nullcontext
 from types import SimpleNamespace
 
 import pytest
@@ -11,7 +11,7 @@ import pytest
 from tests.support import FakeClock
 from trainer.protocol import tcp
 from trainer.protocol.handshake import GREETING, NONCE_BYTES, NotAuthenticated
-from trainer.protocol.tcp import BadAddress, Listener, connect, notice_lost_peer
+from trainer.protocol.tcp import MAX_STRANGERS, BadAddress, Listener, connect, notice_lost_peer
 
 SECRET = b"a secret of some length"
 OTHER_SECRET = b"a secret that is another"
@@ -31,6 +31,19 @@ def pool() -> Iterator[ThreadPoolExecutor]:
         yield pool
 
 
+def stranger_of(listener: Listener) -> socket.socket:
+    host, port = listener.address.split(":")
+    return socket.create_connection((host, int(port)), PATIENCE_S)
+
+
+def everything_said_to(stranger: socket.socket) -> bytes:
+    """Return what it hears until it is sent away."""
+    said = b""
+    while chunk := stranger.recv(1024):
+        said += chunk
+    return said
+
+
 def test_a_process_that_knows_the_secret_is_connected(listener, pool):
     accepted = pool.submit(listener.accept, PATIENCE_S)
 
@@ -41,21 +54,43 @@ def test_a_process_that_knows_the_secret_is_connected(listener, pool):
         assert (here.gettimeout(), there.gettimeout()) == (None, None)
 
 
-def test_strangers_are_sent_away_and_whoever_comes_after_them_is_heard(listener, pool, monkeypatch):
+def test_a_stranger_is_sent_away_at_once_or_when_the_time_is_over(listener, pool, monkeypatch):
     monkeypatch.setattr(tcp, "HANDSHAKE_S", 0.05)
-    host, port = listener.address.split(":")
-    with socket.create_connection((host, int(port))) as silent:
+    with stranger_of(listener) as silent:
         accepted = pool.submit(listener.accept, PATIENCE_S)
 
         with pytest.raises(OSError, match=r"closed the connection|reset"):
             connect(listener.address, OTHER_SECRET)
+        told = everything_said_to(silent)
         with connect(listener.address, SECRET), accepted.result(PATIENCE_S):
-            silent.settimeout(PATIENCE_S)
-            said = b""
-            while chunk := silent.recv(1024):
-                said += chunk
+            pass
 
-    assert len(said) == len(GREETING) + NONCE_BYTES
+    assert len(told) == len(GREETING) + NONCE_BYTES
+
+
+def test_silent_strangers_hold_up_nobody_and_only_so_many_may_stay(listener, pool, monkeypatch):
+    monkeypatch.setattr(tcp, "HANDSHAKE_S", 1e6)
+    with ExitStack() as strangers:
+        silent = [strangers.enter_context(stranger_of(listener)) for _ in range(MAX_STRANGERS + 9)]
+        accepted = pool.submit(listener.accept, PATIENCE_S)
+
+        with connect(listener.address, SECRET), accepted.result(PATIENCE_S):
+            sent_away = [everything_said_to(stranger) for stranger in silent[:10]]
+            stays = silent[10]
+            listener.close()
+
+        assert [len(told) for told in sent_away] == [len(GREETING) + NONCE_BYTES] * 10
+        assert len(everything_said_to(stays)) == len(GREETING) + NONCE_BYTES
+
+
+def test_of_processes_that_come_together_each_is_accepted(listener, pool):
+    coming = [pool.submit(connect, listener.address, SECRET) for _ in range(4)]
+
+    accepted = [listener.accept(PATIENCE_S) for _ in coming]
+
+    for there, here in zip([done.result(PATIENCE_S) for done in coming], accepted, strict=True):
+        there.close()
+        here.close()
 
 
 def test_nobody_is_waited_for_longer_than_told(listener):
