@@ -110,7 +110,7 @@ def _run_locked(
     journal = Journal([LogLines(), StatusChanges(board), rows])
     wake = Wake()
     queue = JobQueue(layout, ledger, journal)
-    watcher = Watcher(_watched(layout), wake.set)
+    watcher = Watcher(_watched(layout), journal, wake.set)
     checker = Checker(layout.failed, on_result=wake.set)
     settling = Settling(settle_s=own.settle_s, settle_slow_s=own.settle_slow_s)
     ids = JobIds(ledger.newest_job_id())
@@ -122,15 +122,13 @@ def _run_locked(
     pause = PauseFile(layout.pause_file)
     commands = Commands(layout, queue, ledger, journal, intake, supervisor, pause)
     obstacles = Obstacles(layout, clock=time.monotonic)
-    service = ServiceManager(os.environ, clock=time.monotonic)
+    service = ServiceManager(os.environ, journal, clock=time.monotonic)
     daemon = Daemon(
         layout, settings, queue, ledger, journal, rows, board, intake, supervisor, commands,
         wake, obstacles, service, drain=drain,
     )  # fmt: skip
     signals.pass_on(daemon.stop_soon)
     watcher.start()
-    if watcher.failure:
-        board.alert("watcher", watcher.failure)
     try:
         daemon.start(found=found)
         logger.info("daemon %d is ready in %s", os.getpid(), layout.base)

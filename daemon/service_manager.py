@@ -3,12 +3,12 @@
 The messages are those of sd_notify(3).
 """
 
-import logging
 import os
 import socket
 from collections.abc import Callable, Mapping
 
-logger = logging.getLogger(__name__)
+from daemon.journal.events import ServiceManagerFound, ServiceManagerLost
+from daemon.journal.journal import Journal
 
 
 class ServiceManager:
@@ -16,15 +16,20 @@ class ServiceManager:
 
     Args:
         environment: the process's variables.
+        journal: where it is recorded that it hears nothing.
         clock: monotonic seconds.
     """
 
-    def __init__(self, environment: Mapping[str, str], *, clock: Callable[[], float]) -> None:
+    def __init__(
+        self, environment: Mapping[str, str], journal: Journal, *, clock: Callable[[], float]
+    ) -> None:
         self._address = environment.get("NOTIFY_SOCKET", "")
         self._interval_s = _watchdog_interval_s(environment) if self._address else float("inf")
         self._clock = clock
         self._reported_alive_at = clock()
+        self._journal = journal
         self._status = ""
+        self._is_lost = False
 
     def ready(self) -> None:
         """Say that the start is over."""
@@ -59,7 +64,13 @@ class ServiceManager:
                 sender.setblocking(False)  # one that does not listen must not stop the training
                 sender.sendto(message.encode("utf-8", "replace"), address)
         except OSError as error:
-            logger.warning("the service manager cannot be given %s: %s", message, error)
+            if not self._is_lost:
+                self._journal.record(ServiceManagerLost(word=message, problem=str(error)))
+            self._is_lost = True
+        else:
+            if self._is_lost:
+                self._journal.record(ServiceManagerFound())
+            self._is_lost = False
 
 
 def _watchdog_interval_s(environment: Mapping[str, str]) -> float:

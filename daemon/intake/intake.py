@@ -1,6 +1,5 @@
 """From a dropped file to a job: follow the folders, claim what is complete, have it checked, queue it."""
 
-import logging
 import sqlite3
 from collections.abc import Callable
 from pathlib import Path
@@ -13,7 +12,15 @@ from daemon.intake.watcher import Change, Watcher
 from daemon.jobs.job_ids import JobIds
 from daemon.jobs.job_queue import JobQueue
 from daemon.jobs.reasons import write_reason
-from daemon.journal.events import FileAccepted, FileRefused, FileSkipped, IntakeDelayed
+from daemon.journal.events import (
+    CheckFailed,
+    FileAccepted,
+    FileRefused,
+    FilesIgnored,
+    FileSkipped,
+    IntakeDelayed,
+    NoFilesIgnored,
+)
 from daemon.journal.journal import Journal
 from daemon.status.board import StatusBoard
 from trainer.config.schema import DataSettings
@@ -26,7 +33,7 @@ from trainer.protocol.layout import Layout
 from trainer.protocol.manifest import Progress
 from trainer.protocol.text import printable
 
-logger = logging.getLogger(__name__)
+MAX_IGNORED_SHOWN = 3
 
 
 class Intake:
@@ -65,6 +72,7 @@ class Intake:
         self.refused_files = 0
         """Files that have gone to `failed/` without ever becoming a job."""
         self._leftovers: set[Path] = set()
+        self._ignored: FilesIgnored | None = None
         self._waiting_folders = {layout.waiting(priority): priority for priority in Priority}
 
     @property
@@ -124,8 +132,6 @@ class Intake:
         self._next_rescan = now + self._rescan_s
         self._layout.create()
         self._watcher.check_folders()
-        if self._watcher.failure:
-            self._board.alert("watcher", self._watcher.failure)
         ignored: list[str] = []
         unreadable: list[Path] = []
         for path in find_files(self._layout.inbox, on_unreadable=unreadable.append):
@@ -139,16 +145,12 @@ class Intake:
         self._show_ignored([*ignored, *(f"{folder.name}/" for folder in unreadable)])
 
     def _show_ignored(self, names: list[str]) -> None:
-        if names:
-            shown = ", ".join(printable(name, limit=60) for name in sorted(names)[:3])
-            more = f" and {len(names) - 3} more" if len(names) > 3 else ""
-            self._board.alert(
-                "ignored",
-                f"inbox/: {shown}{more} not accepted; expected readable files that end in "
-                f"{', '.join(TRAINING_SUFFIXES[:-1])} or {TRAINING_SUFFIXES[-1]}",
-            )
-        else:
-            self._board.clear_alert("ignored")
+        shown = tuple(printable(name, limit=60) for name in sorted(names)[:MAX_IGNORED_SHOWN])
+        more = len(names) - len(shown)
+        ignored = FilesIgnored(names=shown, more=more, suffixes=TRAINING_SUFFIXES) if names else None
+        before, self._ignored = self._ignored, ignored
+        if ignored != before:
+            self._journal.record(ignored or NoFilesIgnored())
 
     def _notice(self, change: Change, now: float) -> None:
         path = change.path
@@ -240,8 +242,15 @@ class Intake:
         elif isinstance(error, OSError):
             raise error  # a full disk, say, is not the file's fault
         else:
-            logger.error("the check of %s failed", path.name, exc_info=error)
+            self._note_failed_check(path, error)
             self._refuse(path, f"its check failed: {type(error).__name__}: {error}")
+
+    def _note_failed_check(self, path: Path, error: BaseException) -> None:
+        exception = type(error).__name__
+        try:
+            raise error
+        except BaseException:  # it was raised in another thread, and the log is to have its traceback
+            self._journal.record(CheckFailed(file=path.name, exception=exception, problem=str(error)))
 
     def _add(self, result: Checked, *, is_leftover: bool) -> None:
         order, check = result.order, result.check

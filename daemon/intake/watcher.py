@@ -4,7 +4,6 @@ Events are lost when many come at once, and on network file systems none come at
 may depend on them.
 """
 
-import logging
 import os
 import sys
 from collections import deque
@@ -23,7 +22,8 @@ from watchdog.events import (
 from watchdog.observers import Observer
 from watchdog.observers.api import BaseObserver, ObservedWatch
 
-logger = logging.getLogger(__name__)
+from daemon.journal.events import WatcherFailed
+from daemon.journal.journal import Journal
 
 RELEVANT = (EVENT_TYPE_CREATED, EVENT_TYPE_MOVED, EVENT_TYPE_CLOSED, EVENT_TYPE_DELETED)
 MANY = 10_000  # changes that are not worth telling apart: a rescan is cheaper
@@ -43,22 +43,22 @@ class Watcher:
 
     Args:
         folders: folder -> whether its subfolders are watched too.
+        journal: where it is recorded that nothing can be heard.
     """
 
-    def __init__(self, folders: dict[Path, bool], wake: Callable[[], None]) -> None:
+    def __init__(self, folders: dict[Path, bool], journal: Journal, wake: Callable[[], None]) -> None:
         self._folders = folders
+        self._journal = journal
         self._wake = wake
         self._changes: deque[Change] = deque(maxlen=MANY)
         self._watched: dict[Path, tuple[tuple[int, int], ObservedWatch]] = {}
         self._gone: set[Path] = set()  # removed since; a new folder may well get the same inode number
-        self._observer: BaseObserver | None = None
-        self.failure: str | None = None
-        """Why there are no events; then only the rescan finds files."""
+        self._observer: BaseObserver | None = None  # None: only the rescan finds files
 
     def start(self) -> None:
         """Start watching.
 
-        Where that is impossible, `failure` says why and everything still works, only later.
+        Where that is impossible, it is recorded, and everything still works, only later.
         """
         try:
             self._observer = _observer()
@@ -112,10 +112,7 @@ class Watcher:
             self._observer = None
 
     def _give_up(self, error: OSError) -> None:
-        self.failure = (
-            f"no file system events ({error}); new files are found by rescans only (daemon.rescan_s)"
-        )
-        logger.warning(self.failure)
+        self._journal.record(WatcherFailed(problem=str(error)))
         self.stop()
 
 

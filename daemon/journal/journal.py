@@ -7,7 +7,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
-from daemon.journal.events import CommandAnswered, JournalEvent, TurnFailed
+from daemon.journal.events import CommandAnswered, JournalEvent
 from daemon.ledger.ledger import Ledger
 from daemon.status.board import StatusBoard
 from trainer.protocol.text import utc_text
@@ -47,8 +47,7 @@ class LogLines:
     """Writes a line of the log for each event."""
 
     def on_event(self, event: JournalEvent, at: str) -> None:
-        is_exception = isinstance(event, TurnFailed)  # recorded while it is being handled
-        logger.log(event.level, event.message, extra={"job_id": event.job_id}, exc_info=is_exception)
+        logger.log(event.level, event.message, extra={"job_id": event.job_id}, exc_info=event.has_traceback)
 
 
 class StatusChanges:
@@ -83,6 +82,7 @@ class LedgerRows:
         try:
             self.write()
         except sqlite3.Error as error:
+            # No event: it would be one more that the ledger cannot store
             logger.error("the ledger cannot store an event now: %s; it is written later", error)
 
     def write(self) -> None:

@@ -164,12 +164,6 @@ class StatusBoard:
         while self._recent and now - self._recent[0][0] > SPEED_WINDOW_S:
             self._recent.popleft()
         last = steps[-1]
-        self.clear_alert("worker")  # it trains again
-        broken = [step.global_step for step in steps if step.loss is None and step.supervised_tokens]
-        if broken:
-            self.alert("loss", f"the loss of step {broken[-1]} is not a finite number")
-        else:
-            self.clear_alert("loss")
         self.set(
             current_step=last.global_step,
             file_step=last.file_step,

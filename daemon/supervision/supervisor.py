@@ -148,7 +148,7 @@ class Supervisor:
             now=self._clock(),
         )
         try:
-            process = WorkerProcess(self._launcher, self._layout, watch, clock=self._clock)
+            process = WorkerProcess(self._launcher, self._layout, watch, self._journal, clock=self._clock)
         except OSError as error:
             self._worker.state = Absent(self._clock() + own.blocked_retry_s)
             self._worker.blocked = f"the worker cannot be started: {error}"

@@ -8,6 +8,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from signal import SIGKILL, SIGTERM, SIGUSR1, Signals
 
+from daemon.journal.events import WorkerHung
+from daemon.journal.journal import Journal
 from daemon.supervision.hang_watch import Watch
 from daemon.supervision.launcher import FAREWELL_S, Launcher
 from daemon.supervision.verdict import End, Verdict, judge
@@ -41,17 +43,25 @@ class WorkerProcess:
 
     Args:
         watch: tells whether it hangs.
+        journal: where that is recorded.
         clock: monotonic seconds.
     """
 
     def __init__(
-        self, launcher: Launcher, layout: Layout, watch: Watch, *, clock: Callable[[], float]
+        self,
+        launcher: Launcher,
+        layout: Layout,
+        watch: Watch,
+        journal: Journal,
+        *,
+        clock: Callable[[], float],
     ) -> None:
         launched = launcher.launch(layout)
         self._process = launched.process
         self._outlives_connection_s = launched.outlives_connection_s
         self._channel: Channel[Event] = Channel(launched.endpoint, EVENTS, send_timeout_s=SEND_TIMEOUT_S)
         self._watch = watch
+        self._journal = journal
         self._clock = clock
         self._unheard: list[Event] = []
         self._last_word: Faulted | Leaving | None = None
@@ -170,7 +180,7 @@ class WorkerProcess:
             self._watch.see(self._process.signs(), now)
         self._hang = self._watch.hang(now)
         if self._hang:
-            logger.error("the worker hangs: %s; it is stopped", self._hang)
+            self._journal.record(WorkerHung(problem=self._hang))
             self._plan(now, SIGUSR1, "hung")  # it writes the stacks of its threads
             self._plan(now + STACKS_S, SIGTERM, "hung")
             self._plan(now + STACKS_S + SAVE_S, SIGKILL, "hung")
@@ -190,7 +200,7 @@ class WorkerProcess:
     def _judge(self, exit_code: int) -> Verdict:
         tail = self._process.last_words(TAIL_BYTES)
         if self._hang:
-            for line in tail.splitlines():
+            for line in tail.splitlines():  # no event: the ledger has them with the crash
                 logger.error("the worker that hung: %s", line)
         return judge(
             End(

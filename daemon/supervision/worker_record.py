@@ -42,6 +42,8 @@ class WorkerRecord:
     """Ids of jobs not in its hands that it knows to be trained in part."""
     failures: int = 0
     """Crashes in a row."""
+    is_loss_finite: bool = True
+    """At the last steps that were reported."""
     started_at_step: int = 0
     """Of the model's life, when the present job was started or continued."""
     progress: Progress = field(default_factory=Progress)

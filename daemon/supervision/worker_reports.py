@@ -7,6 +7,8 @@ from daemon.jobs.job_queue import JobQueue
 from daemon.jobs.replay import Replays
 from daemon.journal.events import (
     CheckpointSaved,
+    LossFinite,
+    LossNotFinite,
     ModelLoaded,
     RowsInspected,
     StepNotApplied,
@@ -15,6 +17,7 @@ from daemon.journal.events import (
     TrainingUnblocked,
     WorkerBlocked,
     WorkerNotice,
+    WorkerRecovered,
 )
 from daemon.journal.journal import Journal
 from daemon.ledger.ledger import Ledger
@@ -170,11 +173,14 @@ class WorkerReports:
         )
 
     def _on_steps(self, steps: tuple[StepReport, ...]) -> None:
-        self._worker.failures = 0
         self._ledger.add_steps(steps)
         self._worker.progress.note(steps[-1])
         self._board.steps(steps)
         self._board.costs.add("training", sum(step.seconds for step in steps))
+        if self._worker.failures:
+            self._worker.failures = 0
+            self._journal.record(WorkerRecovered())
+        self._watch_loss(steps)
         for step in steps:
             if step.not_applied:
                 self._journal.record(
@@ -185,6 +191,16 @@ class WorkerReports:
                         reason=step.not_applied,
                     )
                 )
+
+    def _watch_loss(self, steps: tuple[StepReport, ...]) -> None:
+        """Record when the loss ceases to be a finite number, and when it is one again."""
+        was_finite = self._worker.is_loss_finite
+        broken = [step for step in steps if step.loss is None and step.supervised_tokens]
+        self._worker.is_loss_finite = not broken
+        if self._worker.is_loss_finite != was_finite:
+            kind, step = (LossNotFinite, broken[0]) if broken else (LossFinite, steps[0])
+            job = self._worker.jobs[step.job_id]
+            self._journal.record(kind(job_id=job.id, file=job.name, global_step=step.global_step))
 
     def _on_job_ended(self, event: JobEnded) -> None:
         job = self._worker.jobs[event.record.job_id]

@@ -8,6 +8,7 @@ from types import SimpleNamespace
 import pytest
 
 from daemon.jobs.job_queue import JobQueue
+from daemon.journal.events import JournalEvent
 from daemon.journal.journal import Journal, LedgerRows
 from daemon.ledger.ledger import Ledger
 from tests.daemon.rig import Rig
@@ -27,6 +28,18 @@ def ledger(layout: Layout) -> Iterator[Ledger]:
     ledger = Ledger(layout.ledger_file, clock=FakeClock(1_000_000_000.0))
     yield ledger
     ledger.close()
+
+
+@pytest.fixture
+def recorded() -> list[JournalEvent]:
+    """What `listening` has recorded."""
+    return []
+
+
+@pytest.fixture
+def listening(recorded: list[JournalEvent]) -> Journal:
+    """A journal without a ledger, for tests that want to know what is recorded."""
+    return Journal([SimpleNamespace(on_event=lambda event, at: recorded.append(event))])
 
 
 @pytest.fixture

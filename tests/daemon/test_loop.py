@@ -6,6 +6,7 @@ import sqlite3
 import pytest
 
 from tests.support import eventually, rows, write_jsonl
+from trainer.data.checks.file_check import check_file
 from trainer.protocol.job import Outcome, Priority
 
 
@@ -129,6 +130,42 @@ def test_a_file_the_worker_calls_bad_fails_at_once(rig):
     rig.until_in(Outcome.COMPLETED, "good.jsonl")
     reason = json.loads((rig.layout.failed / "bad.jsonl.reason.json").read_text())
     assert (reason["kind"], reason["message"]) == ("bad_data", "line 1 cannot be rendered")
+
+
+def test_files_that_are_not_accepted_are_told_once_and_when_they_have_gone(rig):
+    (rig.layout.inbox / "notes.txt").touch()
+    rig.start()
+    shown = rig.until(lambda: rig.status()["alerts"], "the alert")
+
+    rig.drop("a.jsonl")
+    rig.until_in(Outcome.COMPLETED, "a.jsonl")
+    (rig.layout.inbox / "notes.txt").unlink()
+
+    rig.until(lambda: rig.events("no_files_ignored"), "the end")
+    assert shown == rig.events("files_ignored")
+    assert shown[0].startswith("inbox/: notes.txt not accepted; expected readable files that end in .jsonl")
+    rig.until(lambda: rig.status()["alerts"] == [], "no alert")
+
+
+def test_a_check_that_breaks_is_told_with_its_traceback_and_the_next_file_is_trained(
+    rig, monkeypatch, caplog
+):
+    def breaks_at_a(path, **limits):
+        if path.name == "a.jsonl":
+            raise ZeroDivisionError("a bug")
+        return check_file(path, **limits)
+
+    monkeypatch.setattr("daemon.intake.checker.check_file", breaks_at_a)
+    rig.start()
+
+    rig.drop("a.jsonl")
+    rig.drop("b.jsonl")
+
+    rig.until_in(Outcome.COMPLETED, "b.jsonl")
+    rig.until_in(Outcome.FAILED, "a.jsonl")
+    assert rig.events("check_failed") == ["the check of a.jsonl failed"]
+    assert "a.jsonl: its check failed: ZeroDivisionError: a bug" in rig.events("failed")
+    assert "in breaks_at_a" in caplog.text
 
 
 def test_nothing_odd_in_inbox_or_queue_stops_the_daemon(rig, tmp_path):

@@ -157,6 +157,17 @@ def test_a_loss_that_is_no_number_is_null_and_an_alert(rig):
     assert shown["alerts"] == ["the loss of step 1 is not a finite number"]
 
 
+def test_a_worker_that_trains_again_after_a_crash_takes_the_alert_down(rig):
+    rig.launcher.once = {"FAKE_CRASH": "a.jsonl:2"}
+    rig.start()
+
+    rig.drop("a.jsonl")
+
+    rig.until_in(Outcome.COMPLETED, "a.jsonl")
+    assert rig.events("worker_recovered") == ["the worker trains again"]
+    rig.until(lambda: not any("code 13" in alert for alert in rig.status()["alerts"]), "no alert")
+
+
 def test_a_turn_that_fails_is_shown_and_the_next_one_goes_on(rig, monkeypatch):
     reap, failed = Supervisor.reap, []
 

@@ -61,6 +61,19 @@ def test_a_step_that_was_not_applied_is_noted_with_its_lines_and_shown(rig):
     rig.until(lambda: message in rig.status()["alerts"], "the alert")
 
 
+def test_a_loss_that_is_not_finite_is_recorded_once_when_it_begins_and_once_when_it_ends(rig):
+    rig.launcher.environment = {"FAKE_NOT_APPLIED": "a.jsonl:2"}
+    rig.start()
+
+    rig.drop("a.jsonl", 5)
+
+    rig.until_in(Outcome.COMPLETED, "a.jsonl")
+    rig.until(lambda: rig.events("loss_finite"), "the end")
+    assert rig.events("loss_not_finite") == ["the loss of step 2 is not a finite number"]
+    assert rig.events("loss_finite") == ["the loss is a finite number again at step 3"]
+    assert not any("not a finite number" in alert for alert in rig.status()["alerts"])
+
+
 # ---- memory
 
 

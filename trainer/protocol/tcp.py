@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from trainer.protocol.handshake import Challenge, answer
 
 HANDSHAKE_S = 5.0  # of one that connects
-MAX_STRANGERS = 64  # who have not proved yet who they are; one more, and the oldest is sent away
+MAX_UNPROVEN = 64  # who have not proved yet who they are; one more, and the oldest is sent away
 CONNECT_S = 20.0
 
 # So long may the other machine be out of reach; then the connection counts as lost, which no FIN says
@@ -23,7 +23,7 @@ class BadAddress(ValueError):
 
 
 @dataclass(frozen=True)
-class _Stranger:
+class _Unproven:
     challenge: Challenge
     deadline: float  # monotonic seconds
 
@@ -44,7 +44,7 @@ class Listener:
         family = socket.AF_INET6 if ":" in host else socket.AF_INET
         self._socket = socket.create_server((host, port), family=family)
         self._socket.setblocking(False)
-        self._strangers: dict[socket.socket, _Stranger] = {}  # the oldest first
+        self._unproven: dict[socket.socket, _Unproven] = {}  # the oldest first
 
     @property
     def address(self) -> str:
@@ -65,23 +65,23 @@ class Listener:
         deadline = time.monotonic() + timeout_s
         while (left_s := deadline - time.monotonic()) > 0:
             self._let_in()
-            for stranger in self._wait(left_s):
-                if self._has_proved_itself(stranger):
-                    return stranger
+            for connection in self._wait(left_s):
+                if self._has_proved_itself(connection):
+                    return connection
             self._send_away_overdue()
         raise TimeoutError(f"no process that knows the secret has connected within {timeout_s:.0f} s")
 
     def close(self) -> None:
         """Listen no longer. Connections that were accepted stay."""
         self._socket.close()
-        for stranger in list(self._strangers):
-            self._send_away(stranger)
+        for connection in list(self._unproven):
+            self._send_away(connection)
 
     def _wait(self, timeout_s: float) -> list[socket.socket]:
         """Wait until somebody comes or says something; return the strangers of whom there is news."""
-        due = [stranger.deadline - time.monotonic() for stranger in self._strangers.values()]
+        due = [unproven.deadline - time.monotonic() for unproven in self._unproven.values()]
         with selectors.DefaultSelector() as selector:
-            for waiting in [self._socket, *self._strangers]:
+            for waiting in [self._socket, *self._unproven]:
                 selector.register(waiting, selectors.EVENT_READ, data=waiting)
             ready = [key.data for key, _ in selector.select(max(0.0, min([timeout_s, *due])))]
         return [waiting for waiting in ready if waiting is not self._socket]
@@ -91,34 +91,34 @@ class Listener:
             connection, _ = self._socket.accept()
         except BlockingIOError:
             return  # nobody is there, or no longer
-        if len(self._strangers) >= MAX_STRANGERS:
-            self._send_away(next(iter(self._strangers)))
+        if len(self._unproven) >= MAX_UNPROVEN:
+            self._send_away(next(iter(self._unproven)))
         try:
             challenge = Challenge(connection, self._secret)
         except OSError:
             connection.close()
         else:
-            self._strangers[connection] = _Stranger(challenge, time.monotonic() + HANDSHAKE_S)
+            self._unproven[connection] = _Unproven(challenge, time.monotonic() + HANDSHAKE_S)
 
     def _has_proved_itself(self, connection: socket.socket) -> bool:
         try:
-            if not self._strangers[connection].challenge.is_met():
+            if not self._unproven[connection].challenge.is_met():
                 return False
         except OSError:
             self._send_away(connection)
             return False
-        del self._strangers[connection]
+        del self._unproven[connection]
         connection.settimeout(None)
         return True
 
     def _send_away_overdue(self) -> None:
         now = time.monotonic()
-        for connection, stranger in list(self._strangers.items()):
-            if stranger.deadline <= now:
+        for connection, unproven in list(self._unproven.items()):
+            if unproven.deadline <= now:
                 self._send_away(connection)
 
     def _send_away(self, connection: socket.socket) -> None:
-        del self._strangers[connection]
+        del self._unproven[connection]
         connection.close()
 
 

@@ -14,6 +14,8 @@ class JournalEvent:
 
     kind: ClassVar[str]
     level: ClassVar[int] = logging.INFO
+    has_traceback: ClassVar[bool] = False
+    """Recorded while an exception is being handled, whose traceback belongs in the log."""
 
     job_id: str | None = None
     file: str | None = None

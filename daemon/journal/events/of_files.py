@@ -3,7 +3,7 @@
 import logging
 from dataclasses import dataclass
 
-from daemon.journal.events.base import FileEvent
+from daemon.journal.events.base import FileEvent, JournalEvent
 from trainer.protocol.text import num_of
 
 
@@ -80,6 +80,63 @@ class IntakeDelayed(FileEvent):
     @property
     def alert(self) -> tuple[str, str]:
         return ("intake", self.message)
+
+
+@dataclass(frozen=True, kw_only=True)
+class CheckFailed(FileEvent):
+    """The check of a file failed because of the checker, not of its rows. The file is refused."""
+
+    kind = "check_failed"
+    level = logging.ERROR
+    has_traceback = True
+    exception: str
+    """Name of its class."""
+    problem: str
+
+    @property
+    def message(self) -> str:
+        return f"the check of {self.file} failed"
+
+
+@dataclass(frozen=True, kw_only=True)
+class FilesIgnored(JournalEvent):
+    """There are files in `inbox/` that are not accepted, or others than before."""
+
+    kind = "files_ignored"
+    level = logging.WARNING
+    names: tuple[str, ...]
+    """The first of them."""
+    more: int
+    """Those that are not named."""
+    suffixes: tuple[str, ...]
+    """One of which the name of an accepted file has."""
+
+    @property
+    def message(self) -> str:
+        more = f" and {self.more} more" if self.more else ""
+        return (
+            f"inbox/: {', '.join(self.names)}{more} not accepted; expected readable files that end in "
+            f"{', '.join(self.suffixes[:-1])} or {self.suffixes[-1]}"
+        )
+
+    @property
+    def alert(self) -> tuple[str, str]:
+        return ("ignored", self.message)
+
+
+@dataclass(frozen=True, kw_only=True)
+class NoFilesIgnored(JournalEvent):
+    """The files in `inbox/` that were not accepted are gone."""
+
+    kind = "no_files_ignored"
+
+    @property
+    def message(self) -> str:
+        return "inbox/: every file is accepted again"
+
+    @property
+    def cleared_alerts(self) -> tuple[str, ...]:
+        return ("ignored",)
 
 
 @dataclass(frozen=True, kw_only=True)

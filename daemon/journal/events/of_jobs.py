@@ -58,6 +58,39 @@ class StepNotApplied(FileEvent):
 
 
 @dataclass(frozen=True, kw_only=True)
+class LossNotFinite(FileEvent):
+    """The loss of a step is infinite or not a number, after one that was finite."""
+
+    kind = "loss_not_finite"
+    level = logging.WARNING
+    global_step: int
+
+    @property
+    def message(self) -> str:
+        return f"the loss of step {self.global_step} is not a finite number"
+
+    @property
+    def alert(self) -> tuple[str, str]:
+        return ("loss", self.message)
+
+
+@dataclass(frozen=True, kw_only=True)
+class LossFinite(FileEvent):
+    """The loss is a finite number again."""
+
+    kind = "loss_finite"
+    global_step: int
+
+    @property
+    def message(self) -> str:
+        return f"the loss is a finite number again at step {self.global_step}"
+
+    @property
+    def cleared_alerts(self) -> tuple[str, ...]:
+        return ("loss",)
+
+
+@dataclass(frozen=True, kw_only=True)
 class StepsLeftOut(FileEvent):
     """The worker crashed because steps were not finite. The next one leaves them out."""
 

@@ -109,6 +109,7 @@ class TurnFailed(JournalEvent):
 
     kind = "turn_failed"
     level = logging.ERROR
+    has_traceback = True
     exception: str
     """Name of its class."""
     problem: str
@@ -120,6 +121,51 @@ class TurnFailed(JournalEvent):
     @property
     def error(self) -> tuple[str, str]:
         return (self.exception, self.problem)
+
+
+@dataclass(frozen=True, kw_only=True)
+class WatcherFailed(JournalEvent):
+    """The operating system no longer says when a file comes. Files are found by looking, so later."""
+
+    kind = "watcher_failed"
+    level = logging.WARNING
+    problem: str
+
+    @property
+    def message(self) -> str:
+        return (
+            f"no file system events ({self.problem}); new files are found by rescans only (daemon.rescan_s)"
+        )
+
+    @property
+    def alert(self) -> tuple[str, str]:
+        return ("watcher", self.message)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ServiceManagerLost(JournalEvent):
+    """The service manager, such as systemd, cannot be reached. It may end the daemon for that."""
+
+    kind = "service_manager_lost"
+    level = logging.WARNING
+    word: str
+    """What it could not be given."""
+    problem: str
+
+    @property
+    def message(self) -> str:
+        return f"the service manager cannot be given {self.word}: {self.problem}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class ServiceManagerFound(JournalEvent):
+    """The service manager can be reached again."""
+
+    kind = "service_manager_found"
+
+    @property
+    def message(self) -> str:
+        return "the service manager can be reached again"
 
 
 @dataclass(frozen=True, kw_only=True)

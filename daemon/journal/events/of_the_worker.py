@@ -65,6 +65,34 @@ class CheckpointSaved(JournalEvent):
 
 
 @dataclass(frozen=True, kw_only=True)
+class WorkerHung(JournalEvent):
+    """A worker makes no progress any more. It is asked to save and leave, then killed."""
+
+    kind = "worker_hung"
+    level = logging.ERROR
+    problem: str
+
+    @property
+    def message(self) -> str:
+        return f"the worker hangs: {self.problem}; it is stopped"
+
+
+@dataclass(frozen=True, kw_only=True)
+class WorkerRecovered(JournalEvent):
+    """The worker trains again after a crash."""
+
+    kind = "worker_recovered"
+
+    @property
+    def message(self) -> str:
+        return "the worker trains again"
+
+    @property
+    def cleared_alerts(self) -> tuple[str, ...]:
+        return ("worker",)
+
+
+@dataclass(frozen=True, kw_only=True)
 class WorkerLeft(FileEvent):
     """A worker exited normally, and says why."""
 

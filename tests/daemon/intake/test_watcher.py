@@ -19,8 +19,8 @@ def folder(tmp_path):
 
 
 @pytest.fixture
-def watcher(folder):
-    watcher = Watcher({folder: True}, Wake().set)
+def watcher(folder, listening):
+    watcher = Watcher({folder: True}, listening, Wake().set)
     watcher.start()
     yield watcher
     watcher.stop()
@@ -95,9 +95,9 @@ def test_a_name_that_is_not_utf8_is_told_as_it_is(folder, told):
     assert told(path)
 
 
-def test_a_change_wakes_the_loop(folder, tmp_path):
+def test_a_change_wakes_the_loop(folder, listening):
     wake = Wake()
-    watcher = Watcher({folder: True}, wake.set)
+    watcher = Watcher({folder: True}, listening, wake.set)
     watcher.start()
 
     (folder / "a.jsonl").touch()
@@ -122,7 +122,7 @@ def test_a_folder_that_was_replaced_is_watched_again(folder, watcher, told):
     assert told(folder / "a.jsonl")
 
 
-def test_a_folder_that_comes_back_is_watched_again(folder, watcher, told):
+def test_a_folder_that_comes_back_is_watched_again(folder, watcher, told, recorded):
     folder.rmdir()
     told(folder)
     folder.mkdir()
@@ -131,7 +131,7 @@ def test_a_folder_that_comes_back_is_watched_again(folder, watcher, told):
     (folder / "a.jsonl").touch()
 
     assert told(folder / "a.jsonl")
-    assert watcher.failure is None
+    assert recorded == []
 
 
 def test_a_folder_that_is_still_the_same_is_not_watched_twice(folder, watcher):
@@ -142,23 +142,29 @@ def test_a_folder_that_is_still_the_same_is_not_watched_twice(folder, watcher):
     assert watcher._watched == before
 
 
-def test_without_events_from_the_system_the_reason_is_told_and_nothing_fails(folder, monkeypatch):
+def test_without_events_from_the_system_the_reason_is_recorded_once_and_nothing_fails(
+    folder, listening, recorded, monkeypatch
+):
     def refuse():
         raise OSError(errno.EMFILE, "inotify instance limit reached")
 
     monkeypatch.setattr(module, "_observer", refuse)
-    watcher = Watcher({folder: True}, Wake().set)
+    watcher = Watcher({folder: True}, listening, Wake().set)
 
     watcher.start()
 
-    assert "inotify instance limit reached" in watcher.failure
-    assert "daemon.rescan_s" in watcher.failure
     watcher.check_folders()
     assert watcher.drain() == []
+    [failed] = recorded
+    assert failed.alert == (
+        "watcher",
+        "no file system events ([Errno 24] inotify instance limit reached); "
+        "new files are found by rescans only (daemon.rescan_s)",
+    )
     watcher.stop()
 
 
-def test_a_folder_that_cannot_be_watched_gives_up_with_the_reason(folder, watcher, monkeypatch):
+def test_a_folder_that_cannot_be_watched_gives_up_with_the_reason(folder, watcher, recorded, monkeypatch):
     def refuse(*arguments, **options):
         raise OSError(errno.ENOSPC, "inotify watch limit reached")
 
@@ -168,7 +174,8 @@ def test_a_folder_that_cannot_be_watched_gives_up_with_the_reason(folder, watche
 
     watcher.check_folders()
 
-    assert "inotify watch limit reached" in watcher.failure
+    [failed] = recorded
+    assert "inotify watch limit reached" in failed.message
 
 
 def test_too_many_changes_are_told_as_none_and_then_it_starts_anew(folder, watcher, monkeypatch):

@@ -8,6 +8,7 @@ from dataclasses import replace
 import psutil
 import pytest
 
+from daemon.journal.events import WorkerHung
 from daemon.supervision.hang_watch import Watch
 from daemon.supervision.launcher import FAREWELL_S
 from daemon.supervision.local_launcher import stderr_file
@@ -30,7 +31,7 @@ def hear():
 
 
 @pytest.fixture
-def start(layout, tmp_path):
+def start(layout, tmp_path, listening):
     """Start a worker that runs the given lines."""
     started = []
 
@@ -39,7 +40,7 @@ def start(layout, tmp_path):
         script.write_text(PREAMBLE + textwrap.dedent(lines))
         clock = clock or FakeClock()
         watch = Watch({}, hang_after_s=HANG_AFTER_S, ceiling_s=3600.0, now=clock())
-        worker = WorkerProcess(launcher(script), layout, watch, clock=clock)
+        worker = WorkerProcess(launcher(script), layout, watch, listening, clock=clock)
         started.append(worker)
         return worker
 
@@ -358,7 +359,7 @@ SAVING_WHEN_TOLD = """
 
 
 @pytest.mark.parametrize("lines", [SLEEPING, SAVING_WHEN_TOLD], ids=["dies", "saves"])
-def test_a_worker_that_hangs_shows_its_stacks_and_leaves_on_sigterm(start, layout, caplog, lines):
+def test_a_worker_that_hangs_shows_its_stacks_and_leaves_on_sigterm(start, layout, caplog, recorded, lines):
     clock = FakeClock()
     worker = start(lines, clock)
     heard(worker)
@@ -374,6 +375,7 @@ def test_a_worker_that_hangs_shows_its_stacks_and_leaves_on_sigterm(start, layou
     )
     assert "worker.py" in verdict.details
     assert "the worker that hung:   File" in caplog.text
+    assert recorded == [WorkerHung(problem=verdict.reason)]
 
 
 def test_a_worker_that_holds_the_interpreter_shows_its_stacks_and_is_killed(start, layout):

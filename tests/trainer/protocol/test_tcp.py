@@ -11,7 +11,7 @@ import pytest
 from tests.support import FakeClock
 from trainer.protocol import tcp
 from trainer.protocol.handshake import GREETING, NONCE_BYTES, NotAuthenticated
-from trainer.protocol.tcp import MAX_STRANGERS, BadAddress, Listener, connect, notice_lost_peer
+from trainer.protocol.tcp import MAX_UNPROVEN, BadAddress, Listener, connect, notice_lost_peer
 
 SECRET = b"a secret of some length"
 OTHER_SECRET = b"a secret that is another"
@@ -71,7 +71,7 @@ def test_a_stranger_is_sent_away_at_once_or_when_the_time_is_over(listener, pool
 def test_silent_strangers_hold_up_nobody_and_only_so_many_may_stay(listener, pool, monkeypatch):
     monkeypatch.setattr(tcp, "HANDSHAKE_S", 1e6)
     with ExitStack() as strangers:
-        silent = [strangers.enter_context(stranger_of(listener)) for _ in range(MAX_STRANGERS + 9)]
+        silent = [strangers.enter_context(stranger_of(listener)) for _ in range(MAX_UNPROVEN + 9)]
         accepted = pool.submit(listener.accept, PATIENCE_S)
 
         with connect(listener.address, SECRET), accepted.result(PATIENCE_S):
