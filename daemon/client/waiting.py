@@ -14,6 +14,7 @@ from daemon.files.identity import is_there
 from daemon.files.notes import REASON_SUFFIX, is_users_file, note_beside
 from daemon.intake.inbox import find_files
 from daemon.jobs.listing import finished_file
+from daemon.ledger.event_stream import find_copy
 from daemon.ledger.job_records import RecordedJob, find_job, find_job_named, find_job_of
 from daemon.ledger.reader import UnreadableLedger
 from daemon.status.reader import read_status
@@ -210,13 +211,15 @@ def _without_job(layout: Layout, outcome: Outcome, name: str) -> EndedFile:
 
 
 def _of_added(layout: Layout, file: AddedFile) -> _Search:
-    def find_it() -> RecordedJob | None:
-        return find_job_of(layout.ledger_file, file.identity)
-
-    def is_it(path: Path) -> bool:
-        return is_there(path, file.identity)
-
     def find() -> RecordedJob | EndedFile | None:
+        identity = find_copy(layout.ledger_file, file.identity) or file.identity
+
+        def find_it() -> RecordedJob | None:
+            return find_job_of(layout.ledger_file, identity)
+
+        def is_it(path: Path) -> bool:
+            return is_there(path, identity)
+
         if find_it() is None:  # no earlier job of its to tell from the next one
             return next(_refusals(layout, is_it, None), None)
         with suppress(_Nowhere):  # the ledger has just been replaced

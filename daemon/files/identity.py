@@ -4,6 +4,7 @@ import os
 import sqlite3
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Self
 
 LATEST_NS = (1 << 63) - 1  # in the year 2262; what the ledger can hold
 MASK_64 = (1 << 64) - 1
@@ -17,6 +18,15 @@ class Identity:
     inode: int
     size: int
     mtime_ns: int
+
+    def __str__(self) -> str:
+        """Return it as events name it."""
+        return f"{self.device}:{self.inode}:{self.size}:{self.mtime_ns}"
+
+    @classmethod
+    def from_text(cls, text: str) -> Self:
+        """Return the one that an event names."""
+        return cls(*map(int, text.split(":")))
 
 
 def identity_of(found: os.stat_result) -> Identity:

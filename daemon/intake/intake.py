@@ -4,6 +4,7 @@ import sqlite3
 from collections.abc import Callable
 from pathlib import Path
 
+from daemon.files.identity import Identity, identity_of
 from daemon.files.names import TRAINING_SUFFIXES, is_temporary, is_training_file
 from daemon.intake.checker import Checked, Checker, CheckOrder, NotChecked
 from daemon.intake.inbox import find_files, priority_of
@@ -15,6 +16,7 @@ from daemon.jobs.reasons import write_reason
 from daemon.journal.events import (
     CheckFailed,
     FileAccepted,
+    FileCopied,
     FileRefused,
     FilesIgnored,
     FileSkipped,
@@ -192,10 +194,23 @@ class Intake:
 
     def _claim(self, dropped: list[Path]) -> list[Path]:
         """Move files from the inbox to the folders of their priorities; return where they are now."""
+        present = [(path, identity) for path in dropped if (identity := _identity_at(path))]
         moves = [
-            (path, self._layout.waiting(priority_of(path, self._layout.inbox)), path.name) for path in dropped
+            (path, self._layout.waiting(priority_of(path, self._layout.inbox)), path.name)
+            for path, _ in present
         ]
-        return [path for path in move_all_durably(moves) if path]
+        claimed = []
+        for path, (_, dropped_as) in zip(move_all_durably(moves), present, strict=True):
+            if path:
+                self._note_copy(path, dropped_as)
+                claimed.append(path)
+        return claimed
+
+    def _note_copy(self, path: Path, dropped_as: Identity) -> None:
+        """Record which file this one is a copy of, if it is one, for those who wait for that file."""
+        found = _identity_at(path)
+        if found and (found.device, found.inode) != (dropped_as.device, dropped_as.inode):
+            self._journal.record(FileCopied(file=path.name, dropped=str(dropped_as), copy=str(found)))
 
     def _check(self, path: Path) -> None:
         priority = self._waiting_folders.get(path.parent, Priority.NORMAL)
@@ -318,6 +333,13 @@ class Intake:
         event = FileRefused if outcome is Outcome.FAILED else FileSkipped
         self._journal.record(event(file=target.name, reason=message))
         write_reason(target, reason)  # last: on a full disk this fails where a move does not
+
+
+def _identity_at(path: Path) -> Identity | None:
+    try:
+        return identity_of(path.lstat())
+    except FileNotFoundError:
+        return None
 
 
 def _by_age(paths: list[Path]) -> list[Path]:

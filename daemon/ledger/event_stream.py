@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from daemon.files.identity import Identity
 from daemon.ledger.reader import open_read_only
 
 
@@ -49,6 +50,22 @@ def read_events(path: Path, *, after: int, limit: int) -> list[RecordedEvent]:
     with open_read_only(path) as database:
         rows = database.execute("SELECT * FROM events WHERE id > ? ORDER BY id LIMIT ?", (after, limit))
         return [recorded_event(row) for row in rows]
+
+
+def find_copy(path: Path, dropped: Identity) -> Identity | None:
+    """Return the identity of the copy that was taken of a dropped file; None if none is known.
+
+    Raises:
+        UnreadableLedger: it cannot be read.
+    """
+    if not path.exists():
+        return None
+    with open_read_only(path) as database:
+        rows = database.execute("SELECT * FROM events WHERE kind = 'copied' ORDER BY id DESC")
+        facts = (recorded_event(row).data or {} for row in rows)
+        copies = (fact["copy"] for fact in facts if fact.get("dropped") == str(dropped))
+        copy = next(copies, None)
+    return Identity.from_text(copy) if copy else None
 
 
 def newest_event_id(path: Path) -> int:

@@ -8,6 +8,7 @@ from daemon.journal.events.base import FileEvent, JournalEvent
 from daemon.journal.events.of_files import (
     CheckFailed,
     FileAccepted,
+    FileCopied,
     FileMoved,
     FileRefused,
     FileRemoved,
@@ -67,6 +68,7 @@ __all__ = [
     "DaemonStarted",
     "DaemonStopped",
     "FileAccepted",
+    "FileCopied",
     "FileEvent",
     "FileMoved",
     "FileRefused",

@@ -36,6 +36,21 @@ class FileAccepted(FileEvent):
 
 
 @dataclass(frozen=True, kw_only=True)
+class FileCopied(FileEvent):
+    """A dropped file lay on another file system than the queue, so a copy of it was taken."""
+
+    kind = "copied"
+    dropped: str
+    """Device, inode, size and time of change of the file that was dropped."""
+    copy: str
+    """The same of its copy, by which its job is recognised."""
+
+    @property
+    def message(self) -> str:
+        return f"{self.file} came from another file system, so it was copied"
+
+
+@dataclass(frozen=True, kw_only=True)
 class FileRefused(FileEvent):
     """A file was moved to `failed/` without ever becoming a job."""
 

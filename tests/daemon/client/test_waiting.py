@@ -1,15 +1,17 @@
 """Waiting for a file: until its job has ended, whatever it is called by then, and not a moment longer."""
 
+import errno
 import os
 import time
 
 import pytest
 
+from daemon.client import Client
 from daemon.client.errors import NoSuchFile, NotEnded
 from daemon.client.waiting import LONGEST_INTERVAL_S
 from daemon.files.identity import identity_of
 from daemon.jobs.reasons import write_reason
-from tests.support import job_for, rows, write_jsonl
+from tests.support import PATIENCE_S, job_for, rows, write_jsonl
 from trainer.protocol.job import FaultKind, JobRecord, Outcome, Priority, Reason
 from trainer.protocol.messages import StepReport
 from trainer.protocol.text import utc_text
@@ -109,6 +111,43 @@ def test_what_was_added_is_recognised_under_another_name(client, daemon, chat, s
     assert (ended.name, ended.state, ended.job) == ("chat-2.jsonl", "completed", taken[0].id)
     assert (ended.steps, ended.rows_trained, ended.first_loss, ended.last_loss) == (2, 2, 1.0, 0.5)
     assert len(sleeper.slept) == 3
+
+
+def refuse_links_out_of(monkeypatch, folder):
+    """Behave as if this folder were on another file system."""
+    link = os.link
+
+    def refuse(source, target, **options):
+        if folder in source.parents:
+            raise OSError(errno.EXDEV, os.strerror(errno.EXDEV))
+        link(source, target, **options)
+
+    monkeypatch.setattr(os, "link", refuse)
+
+
+def test_what_was_added_is_recognised_on_another_file_system(rig, chat, monkeypatch):
+    refuse_links_out_of(monkeypatch, rig.layout.inbox)
+    client = Client(rig.layout.base)
+    first, second = client.queue.add(chat), client.queue.add(chat)
+
+    rig.start()
+    ended = [client.wait_for(added, timeout_s=PATIENCE_S) for added in (second, first)]
+
+    assert [file.name for file in ended] == ["chat-2.jsonl", "chat.jsonl"]
+    assert sorted(rig.events("copied")) == [
+        f"{name} came from another file system, so it was copied" for name in ("chat-2.jsonl", "chat.jsonl")
+    ]
+
+
+def test_what_was_added_on_another_file_system_and_refused_has_ended_too(rig, tmp_path, monkeypatch):
+    refuse_links_out_of(monkeypatch, rig.layout.inbox)
+    client = Client(rig.layout.base)
+    added = client.queue.add(write_jsonl(tmp_path / "bad.jsonl", [{"what": "is this"}]))
+
+    rig.start()
+    ended = client.wait_for(added, timeout_s=PATIENCE_S)
+
+    assert (ended.name, ended.state, ended.job) == ("bad.jsonl", "failed", None)
 
 
 def test_an_earlier_job_of_the_same_name_is_not_mistaken_for_it(client, daemon, chat, sleeper):
