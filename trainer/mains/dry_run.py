@@ -74,13 +74,7 @@ def _plan(order: DryRunOrder, models: Path) -> Planned:
     if not is_batch_size_known:
         settings = _with_few_tokens(settings)
     with ThreadPoolExecutor(1) as executor, _opened(engine, order, check, settings, executor) as opened:
-        found = _collect_statistics(opened, engine)
-        if not found.supervised_tokens:
-            raise RefusedFile(
-                opened.report_of_untrainable_rows()
-                or f"{path}: all rows are dropped, being longer than data.max_length; raise it, or set "
-                "data.overlong to another value"
-            )
+        found = _collect_statistics(opened, engine, path)
         planned = Planned(
             file=order.file,
             model_name=ready.model_name,
@@ -206,18 +200,29 @@ def _opened(
         yield open_job(order, rows, settings, None, resources)
 
 
-def _collect_statistics(opened: "OpenJob", engine: "TrainerEngine") -> "StepStatistics":
-    """Go through all steps of one epoch."""
+def _collect_statistics(opened: "OpenJob", engine: "TrainerEngine", path: Path) -> "StepStatistics":
+    """Go through all steps of one epoch.
+
+    Raises:
+        RefusedFile: there is nothing to be learned from the file.
+    """
     from trainer.session.open_job import UnreadableRows
     from trainer.session.trial_steps import collect_statistics
 
     try:
         with closing(opened.bundles()) as bundles:
-            return collect_statistics(
+            found = collect_statistics(
                 itertools.islice(bundles, opened.plan.steps_per_epoch), engine.trainer.forward
             )
     except UnreadableRows as error:
         raise RefusedFile(f"{opened.job.name}: {error}") from error
+    if not found.supervised_tokens:
+        raise RefusedFile(
+            opened.report_of_untrainable_rows()
+            or f"{path}: all rows are dropped, being longer than data.max_length; raise it, or set "
+            "data.overlong to another value"
+        )
+    return found
 
 
 def _last_learning_rate(settings: Settings, global_step: int, num_steps: int) -> float:

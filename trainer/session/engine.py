@@ -4,22 +4,21 @@ import hashlib
 import json
 import logging
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass
 from functools import cached_property
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, cast
+from typing import cast
 
 import torch
 from safetensors import SafetensorError
-from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from transformers.utils.logging import disable_progress_bar
 
 from trainer import __version__
-from trainer.checkpoints.compatibility import refuse_missing_gpu, refuse_other_base, unlocked_settings
+from trainer.checkpoints.compatibility import refuse_missing_gpu, unlocked_settings
 from trainer.checkpoints.publishing import STAGING
 from trainer.checkpoints.retention import Retention
 from trainer.checkpoints.store import CheckpointStore, Saving
@@ -34,18 +33,9 @@ from trainer.distributed.followers import FollowerLauncher
 from trainer.distributed.ranks import Ranks
 from trainer.distributed.sharding import threads_of_each
 from trainer.evaluation.evaluator import Evaluator
-from trainer.model.adapter import add_adapter, load_adapter, save_adapter
-from trainer.model.compilation import compile_layers
-from trainer.model.fingerprint import fingerprint
-from trainer.model.loading import (
-    display_name,
-    find_base_model,
-    load_model,
-    refuse_longer_rows,
-    save_tokenizer,
-)
-from trainer.model.quantization import in_four_bits, stay_trainable
-from trainer.model.vocabulary import add_tokens, added_in, refuse_missing_tokens, rows_of_tokens
+from trainer.model.adapter import save_adapter
+from trainer.model.loading import display_name, refuse_longer_rows, save_tokenizer
+from trainer.model.vocabulary import refuse_missing_tokens
 from trainer.profiles.base import DataProfile
 from trainer.profiles.registry import make_profile
 from trainer.protocol.checkpoints import Checkpoint
@@ -73,7 +63,8 @@ from trainer.session.requirements import refuse_impossible
 from trainer.session.row_indexing import RowIndexer
 from trainer.session.saver import PendingSave
 from trainer.session.session import Session
-from trainer.step.feeding_trainer import FeedingTrainer, choose_precision
+from trainer.session.starting_model import load_starting_model
+from trainer.step.feeding_trainer import FeedingTrainer
 
 SIZE_WITH_OPTIMIZER = 3  # the weights, and AdamW's two averages of each
 
@@ -176,17 +167,18 @@ class TrainerEngine:
                 self._unlocked = unlocked_settings(self._checkpoint.manifest, settings, self._models)
                 refuse_missing_gpu(self._checkpoint.manifest, settings.training.device)
                 self.progress = self._checkpoint.manifest.progress.model_copy(deep=True)
-            model, tokenizer = self._load_model()
-            if settings.model.grow_vocabulary:
-                refuse_missing_tokens(tokenizer, profile)
-            if settings.training.compile and not compile_layers(model):
-                raise BadConfig(
-                    "training.compile is true, but this model has no stack of equal layers to compile; "
-                    "set it to false"
-                )
+            loaded = load_starting_model(
+                settings,
+                self._checkpoint,
+                profile,
+                base_dir=self._base_dir,
+                models=self._models,
+                tell=lambda text: self.reporter.event(Heartbeat(section="loading", detail=text)),
+            )
+            self._base_sha256 = loaded.base_sha256
             self._trainer = FeedingTrainer(
-                model,
-                tokenizer,
+                loaded.model,
+                loaded.tokenizer,
                 settings.training,
                 scratch=self._models / STAGING,
                 global_step=self.progress.global_step,
@@ -372,51 +364,8 @@ class TrainerEngine:
         self.reporter.event(Notice(key="fit", message=message))
         return found.tokens
 
-    def _load_model(self) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
-        settings, checkpoint = self._settings, self._checkpoint
-        template, options = settings.model.chat_template, settings.model.template_options
-        if checkpoint and not settings.training.uses_adapter:
-            self._base_sha256 = checkpoint.manifest.base_sha256
-            return load_model(checkpoint.path, chat_template=template, template_options=options)
-        base = find_base_model(
-            settings.model.base_model,
-            base_dir=self._base_dir,
-            models=self._models,
-            tell=lambda text: self.reporter.event(Heartbeat(section="loading", detail=text)),
-        )
-        self._base_sha256 = fingerprint(base)
-        if checkpoint:
-            refuse_other_base(checkpoint.manifest, self._base_sha256)
-        model, tokenizer = load_model(
-            base, chat_template=template, template_options=options, options=self._quantization()
-        )
-        if settings.training.method == "qlora":
-            stay_trainable(model)
-        added = add_tokens(model, tokenizer, self._own_tokens(tokenizer))
-        if not settings.training.uses_adapter:
-            return model, tokenizer
-        if checkpoint:
-            return load_adapter(model, checkpoint.path, settings.training), tokenizer
-        rows = rows_of_tokens(model, added) if added else None
-        return add_adapter(model, settings.training, trained_rows=rows), tokenizer
-
-    def _own_tokens(self, tokenizer: PreTrainedTokenizerBase) -> Sequence[str]:
-        """Return what the vocabulary of the base model grows by: for a checkpoint, what it has grown by."""
-        if not self._settings.model.grow_vocabulary:
-            return ()
-        if self._checkpoint:
-            return added_in(self._checkpoint.path, tokenizer)
-        return self._profile_of(self._settings).special_tokens
-
     def _profile_of(self, settings: Settings) -> DataProfile:
         return make_profile(settings.profile.name, settings.profile.options, base_dir=self._base_dir)
-
-    def _quantization(self) -> dict[str, Any]:
-        training = self._settings.training
-        if training.method != "qlora":
-            return {}
-        use_gpu = training.device != "cpu" and torch.cuda.is_available()
-        return in_four_bits(precision=choose_precision(training), use_gpu=use_gpu)
 
     def _write(self, folder: Path) -> None:
         try:

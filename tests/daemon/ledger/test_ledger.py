@@ -5,30 +5,14 @@ import sqlite3
 import pytest
 
 from daemon.files.identity import Identity
-from daemon.ledger.database import MIGRATIONS, UnusableLedger
-from daemon.ledger.ledger import Crash, Ledger, RetryHints
+from daemon.ledger.database import UnusableLedger
+from daemon.ledger.ledger import Ledger, RetryHints
+from tests.daemon.ledger.entries import crash, read, step
 from tests.support import FakeClock, job_for, rows, write_jsonl
 from trainer.protocol.job import EarlierFile, FaultKind, JobRecord, Outcome, Reason, Window
-from trainer.protocol.messages import StepReport, Validated
+from trainer.protocol.messages import Validated
 
 IDENTITY = Identity(device=1, inode=2, size=200, mtime_ns=4)
-
-
-def step(number, *, job_id="1", loss=1.0, tokens=10, not_applied=None, lines=()):
-    return StepReport(
-        global_step=number, job_id=job_id, file_step=number, rows=1, tokens=tokens, supervised_tokens=5,
-        loss=loss, learning_rate=1e-4, grad_norm=None, seconds=0.5,
-        not_applied=not_applied, lines=lines,
-    )  # fmt: skip
-
-
-def read(layout, query):
-    """Read committed rows as another program does."""
-    database = sqlite3.connect(f"file:{layout.ledger_file}?mode=ro", uri=True, timeout=0)
-    try:
-        return database.execute(query).fetchall()
-    finally:
-        database.close()
 
 
 @pytest.fixture
@@ -283,13 +267,6 @@ def test_lines_are_found_by_their_steps_as_a_plan_counts_them(ledger, first, las
 # ---- crashes
 
 
-def crash(message="it crashed", details=None):
-    return Crash(
-        kind=FaultKind.CRASH, message=message, details=details, job_id="1", display="a.jsonl",
-        global_step=7, file_step=3,
-    )  # fmt: skip
-
-
 def test_crashes_come_newest_first_with_their_times(ledger):
     for message in ("first", "second", "third"):
         ledger.add_crash(crash(message))
@@ -379,96 +356,6 @@ def test_a_ledger_that_is_only_locked_is_not_set_aside(layout, job, monkeypatch)
     first.close()
 
 
-def test_a_ledger_of_another_release_is_refused_and_left_alone(layout):
-    database = sqlite3.connect(layout.ledger_file)
-    database.execute("PRAGMA user_version=99")
-    database.close()
-    before = layout.ledger_file.read_bytes()
-
-    with pytest.raises(UnusableLedger, match="schema version is 99; expected 5"):
-        Ledger(layout.ledger_file, clock=FakeClock())
-
-    assert list(layout.status.glob("*.corrupt-*")) == []
-    assert layout.ledger_file.read_bytes()[:16] == before[:16]
-
-
-VERSION_1 = """
-CREATE TABLE jobs (
-    id TEXT PRIMARY KEY, name BLOB NOT NULL, display TEXT NOT NULL, priority TEXT NOT NULL,
-    state TEXT NOT NULL, sha256 TEXT NOT NULL, rows INTEGER NOT NULL,
-    rejected TEXT NOT NULL, size_bytes INTEGER NOT NULL,
-    device INTEGER NOT NULL, inode INTEGER NOT NULL, mtime_ns INTEGER NOT NULL,
-    accepted_at TEXT NOT NULL, started_at TEXT, finished_at TEXT, attempts INTEGER NOT NULL DEFAULT 0,
-    settings TEXT, reason TEXT, rows_trained INTEGER NOT NULL DEFAULT 0, steps INTEGER NOT NULL DEFAULT 0,
-    tokens INTEGER, seconds REAL, first_loss REAL, last_loss REAL
-);
-CREATE TABLE steps (
-    global_step INTEGER PRIMARY KEY, job_id TEXT NOT NULL, file_step INTEGER NOT NULL, rows INTEGER NOT NULL,
-    tokens INTEGER NOT NULL, supervised_tokens INTEGER NOT NULL, loss REAL, learning_rate REAL NOT NULL,
-    grad_norm REAL, seconds REAL NOT NULL
-);
-INSERT INTO jobs (id, name, display, priority, state, sha256, rows, rejected, size_bytes, device, inode,
-    mtime_ns, accepted_at, attempts)
-    VALUES ('1', 'a.jsonl', 'a.jsonl', 'low', 'processing', 'abc', 2, '[]', 200, 1, 2, 4, '2026-01-01', 2);
-INSERT INTO steps VALUES (1, '1', 1, 1, 10, 5, 0.5, 1e-4, NULL, 0.1);
-PRAGMA user_version=1;
-"""
-
-
-@pytest.fixture
-def version_1(layout):
-    database = sqlite3.connect(layout.ledger_file)
-    database.executescript(VERSION_1)
-    database.close()
-
-
-def test_a_ledger_of_version_1_is_brought_up_to_date_and_keeps_what_it_has(layout, version_1):
-    ledger = Ledger(layout.ledger_file, clock=FakeClock())
-
-    ledger.leave_out("1", Window(first=1, last=1))
-    ledger.add_steps([step(2, not_applied="nan")])
-    ledger.add_crash(crash())
-    [known] = ledger.open_jobs()
-    ledger.close()
-
-    assert (known.job.name, known.state, known.start_number) == ("a.jsonl", "processing", None)
-    assert read(layout, "SELECT attempts, left_out FROM jobs") == [(2, "[[1, 1]]")]
-    assert read(layout, "SELECT global_step FROM steps") == [(1,), (2,)]
-    assert read(layout, "SELECT replayed FROM steps") == [(0,), (0,)]
-    assert read(layout, "PRAGMA user_version") == [(5,)]
-
-
-def test_an_update_that_is_cut_off_leaves_the_old_version_whole(layout, version_1, monkeypatch):
-    monkeypatch.setattr(
-        "daemon.ledger.database.SCHEMA", "CREATE TABLE jobs (id TEXT);"
-    )  # there is one already
-    with pytest.raises(UnusableLedger, match="already exists"):
-        Ledger(layout.ledger_file, clock=FakeClock())
-    monkeypatch.undo()
-
-    ledger = Ledger(layout.ledger_file, clock=FakeClock())
-
-    assert [known.job.id for known in ledger.open_jobs()] == ["1"]
-    ledger.close()
-
-
-@pytest.mark.parametrize("version", [1, 2, 3])
-def test_old_and_new_ledgers_have_the_same_columns(layout, version_1, version):
-    database = sqlite3.connect(layout.ledger_file)
-    for before in range(1, version):
-        database.executescript(f"{MIGRATIONS[before]}PRAGMA user_version={before + 1};")
-    database.close()
-    Ledger(layout.ledger_file, clock=FakeClock()).close()
-    migrated = [read(layout, f"SELECT name FROM pragma_table_info('{table}')") for table in ("jobs", "steps")]
-
-    layout.ledger_file.unlink()
-    Ledger(layout.ledger_file, clock=FakeClock()).close()
-
-    assert migrated == [
-        read(layout, f"SELECT name FROM pragma_table_info('{table}')") for table in ("jobs", "steps")
-    ]
-
-
 # ---- rows of earlier files
 
 
@@ -496,10 +383,3 @@ def test_replayed_rows_are_not_counted_as_rows_of_the_file(layout, ledger, job):
 
     assert read(layout, "SELECT rows_trained, steps FROM jobs") == [(2, 2)]
     assert read(layout, "SELECT sum(rows), sum(replayed) FROM steps") == [(2, 4)]
-
-
-def test_the_name_that_crashes_had_before_still_answers_for_a_release(layout, ledger):
-    ledger.add_crash(crash("once"))
-    ledger.commit()
-
-    assert read(layout, "SELECT message FROM deaths") == [("once",)]
