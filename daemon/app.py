@@ -106,8 +106,7 @@ def _run_locked(
     ledger = Ledger(layout.ledger_file, clock=time.time)
     board = StatusBoard(layout.status_file, daemon_pid=os.getpid())
     board.publish()
-    rows = LedgerRows(ledger)
-    journal = Journal([LogLines(), StatusChanges(board), rows])
+    journal = Journal([LogLines(), StatusChanges(board), LedgerRows(ledger)])
     wake = Wake()
     queue = JobQueue(layout, ledger, journal)
     watcher = Watcher(_watched(layout), journal, wake.set)
@@ -124,7 +123,7 @@ def _run_locked(
     obstacles = Obstacles(layout, clock=time.monotonic)
     service = ServiceManager(os.environ, journal, clock=time.monotonic)
     daemon = Daemon(
-        layout, settings, queue, ledger, journal, rows, board, intake, supervisor, commands,
+        layout, settings, queue, ledger, journal, board, intake, supervisor, commands,
         wake, obstacles, service, drain=drain,
     )  # fmt: skip
     signals.pass_on(daemon.stop_soon)

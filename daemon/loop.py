@@ -33,7 +33,7 @@ from daemon.journal.events import (
     TrainingUnblocked,
     TurnFailed,
 )
-from daemon.journal.journal import Journal, LedgerRows
+from daemon.journal.journal import Journal
 from daemon.ledger.ledger import Ledger
 from daemon.obstacles import Obstacles
 from daemon.service_manager import ServiceManager
@@ -67,7 +67,6 @@ class Daemon:
         queue: JobQueue,
         ledger: Ledger,
         journal: Journal,
-        rows: LedgerRows,
         board: StatusBoard,
         intake: Intake,
         supervisor: Supervisor,
@@ -84,7 +83,6 @@ class Daemon:
         self._queue = queue
         self._ledger = ledger
         self._journal = journal
-        self._rows = rows
         self._board = board
         self._intake = intake
         self._supervisor = supervisor
@@ -251,7 +249,7 @@ class Daemon:
         self._board.set_state(state, reason)
         self._service.status(f"{state}: {reason}" if reason else state)
         self._ledger.thin(self._settings.current.daemon.step_rows_kept)
-        self._rows.write()
+        self._journal.flush()
         self._ledger.commit()
         self._board.publish_if_due(self._refresh)
 

@@ -16,9 +16,18 @@ logger = logging.getLogger("daemon")
 
 
 class Subscriber(Protocol):
-    """Hears of every event, and when it happened (UTC). It must not raise: what happened has happened."""
+    """Hears of every event, and when it happened (UTC)."""
 
-    def on_event(self, event: JournalEvent, at: str) -> None: ...
+    def on_event(self, event: JournalEvent, at: str) -> None:
+        """Take an event in. It must not raise: what happened has happened."""
+
+    def flush(self) -> None:
+        """Make up for what it could not do with events before; most subscribers have nothing to make up for.
+
+        Raises:
+            sqlite3.Error: it cannot be done yet.
+        """
+        return
 
 
 class Journal:
@@ -38,19 +47,28 @@ class Journal:
         for subscriber in self._subscribers:
             subscriber.on_event(event, at)
 
+    def flush(self) -> None:
+        """Have subscribers make up for what they could not do with events before.
+
+        Raises:
+            sqlite3.Error: one cannot yet.
+        """
+        for subscriber in self._subscribers:
+            subscriber.flush()
+
     def now_text(self) -> str:
         """Return the present time as all files of ours show it."""
         return utc_text(self._clock())
 
 
-class LogLines:
+class LogLines(Subscriber):
     """Writes a line of the log for each event."""
 
     def on_event(self, event: JournalEvent, at: str) -> None:
         logger.log(event.level, event.message, extra={"job_id": event.job_id}, exc_info=event.has_traceback)
 
 
-class StatusChanges:
+class StatusChanges(Subscriber):
     """Shows errors, alerts and answers in the status."""
 
     def __init__(self, board: StatusBoard) -> None:
@@ -67,7 +85,7 @@ class StatusChanges:
             self._board.command(event.name, event.request_id, event.result)
 
 
-class LedgerRows:
+class LedgerRows(Subscriber):
     """Writes a row of the ledger's table `events` for each event.
 
     One that the ledger cannot take, because the disk is full for instance, is kept and written later.
@@ -80,17 +98,12 @@ class LedgerRows:
     def on_event(self, event: JournalEvent, at: str) -> None:
         self._unwritten.append((event, at))
         try:
-            self.write()
+            self.flush()
         except sqlite3.Error as error:
             # No event: it would be one more that the ledger cannot store
             logger.error("the ledger cannot store an event now: %s; it is written later", error)
 
-    def write(self) -> None:
-        """Write what could not be written before.
-
-        Raises:
-            sqlite3.Error: it cannot be written yet.
-        """
+    def flush(self) -> None:
         while self._unwritten:
             event, at = self._unwritten[0]
             level = logging.getLevelName(event.level).lower()

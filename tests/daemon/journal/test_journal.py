@@ -120,17 +120,17 @@ def test_what_the_ledger_cannot_take_is_written_later_in_order(ledger, monkeypat
     assert [row["kind"] for row in rows(ledger)] == ["accepted", "worker_crashed"]
 
 
-def test_while_the_ledger_takes_nothing_writing_says_so(ledger, monkeypatch):
+def test_while_the_ledger_takes_nothing_flushing_says_so(ledger, monkeypatch):
     def full(*arguments, **options):
         raise sqlite3.OperationalError("database or disk is full")
 
     monkeypatch.setattr(ledger, "add_event", full)
-    subscriber = LedgerRows(ledger)
+    journal = Journal([LogLines(), LedgerRows(ledger)])
 
-    subscriber.on_event(ACCEPTED, AT)
+    journal.record(ACCEPTED)
 
     with pytest.raises(sqlite3.OperationalError):
-        subscriber.write()
+        journal.flush()
 
 
 def test_errors_and_alerts_are_shown_until_they_are_no_longer_true(board):
