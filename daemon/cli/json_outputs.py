@@ -46,9 +46,9 @@ class StatusOfDaemon(TrainingStatus):
 
 
 class StatusOfNobody(TypedDict):
-    """The status if no daemon has ever run."""
+    """The status if no daemon has ever run, or if the status file is unreadable."""
 
-    daemon: Literal["never started"]
+    daemon: Literal["never started", "unreadable"]
     heartbeat_age_s: float
 
 

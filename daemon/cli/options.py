@@ -1,5 +1,6 @@
 """Options shared by several commands, and how a command exits when something is wrong."""
 
+import io
 import json
 import os
 import sys
@@ -52,6 +53,9 @@ def client_of(base_dir: Path | None) -> Client:
 def run(app: typer.Typer) -> NoReturn:
     """Run a command line and end the process; an expected failure is one message and an exit code."""
     os.umask(PRIVATE_UMASK)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # not every terminal can show every character
     as_json = "--json" in sys.argv[1:]  # also where the command line cannot be understood
     try:
         sys.exit(app(standalone_mode=False))

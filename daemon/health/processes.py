@@ -30,6 +30,12 @@ def check_daemon(status: Status, *, lock_is_held: bool) -> CheckResult:
                 f"process {pid} has sent no heartbeat for {age}; expected one every few seconds",
                 f"read logs/daemon.log; if it does not recover: kill -9 {pid}, then training_daemon",
             )
+        case _, "unreadable":
+            return problem(
+                "daemon",
+                f"it is {status.life_text()}",
+                "a daemon that runs writes the file anew within seconds; if none does, start training_daemon",
+            )
         case True, _:
             return warning(
                 "daemon",

@@ -1,17 +1,22 @@
 """Read the status file, and say whether it is still being updated."""
 
+import json
 import time
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Literal
 
+from pydantic import ValidationError
+
 from trainer.protocol.child_process import is_running
-from trainer.protocol.files import UnreadableFile, read_json
+from trainer.protocol.files import read_json
 from trainer.protocol.layout import Layout
+from trainer.protocol.status import TrainingStatus
+from trainer.protocol.text import printable
 
 SILENT_AFTER_S = 15.0  # three times the daemon's longest interval between two writes
 
-Life = Literal["running", "stopped", "silent", "dead", "never started"]
+Life = Literal["running", "stopped", "silent", "dead", "never started", "unreadable"]
 
 
 @dataclass(frozen=True)
@@ -22,6 +27,8 @@ class Status:
     life: Life
     age_s: float
     """Seconds since the last heartbeat."""
+    problem: str = ""
+    """Why the file is unreadable; printable."""
 
     @property
     def is_running(self) -> bool:
@@ -36,6 +43,7 @@ class Status:
             "silent": f"NOT RUNNING properly: no heartbeat from process {pid} for {age}",
             "dead": f"NOT RUNNING: process {pid} is gone, last heartbeat {age} ago",
             "never started": "not running (none has ever run here)",
+            "unreadable": f"in an unknown state ({self.problem})",
         }[self.life]
 
 
@@ -47,12 +55,25 @@ def read_status(layout: Layout, *, now: float | None = None) -> Status:
     """
     try:
         fields = read_json(layout.status_file)
+        TrainingStatus.model_validate_json(json.dumps(fields), strict=True)
         heartbeat_at = datetime.fromisoformat(fields["heartbeat_at"]).timestamp()
-    except (OSError, UnreadableFile, KeyError, TypeError, ValueError):
+    except FileNotFoundError:
         return Status({}, "never started", 0.0)
+    except (OSError, ValueError, OverflowError) as error:
+        return Status({}, "unreadable", 0.0, _problem(layout, error))
     age_s = max(0.0, (time.time() if now is None else now) - heartbeat_at)
     if fields.get("status") == "stopped":
         return Status(fields, "stopped", age_s)
     if not is_running(fields.get("daemon_pid")):
         return Status(fields, "dead", age_s)
     return Status(fields, "silent" if age_s > SILENT_AFTER_S else "running", age_s)
+
+
+def _problem(layout: Layout, error: Exception) -> str:
+    place = str(layout.status_file.relative_to(layout.base))
+    if isinstance(error, ValidationError):
+        first = error.errors(include_url=False)[0]
+        value = printable(repr(first["input"]), limit=60)
+        field = ".".join(map(str, first["loc"])) or "the document"
+        return f"{place}: {printable(field)} is {value}; expected what a daemon writes"
+    return f"{place} cannot be read: {printable(str(error), limit=200)}"

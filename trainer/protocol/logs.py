@@ -4,6 +4,7 @@ import json
 import logging
 import logging.handlers
 import sys
+from contextlib import suppress
 from pathlib import Path
 from typing import Literal
 
@@ -36,17 +37,32 @@ class _JsonLine(logging.Formatter):
         return json.dumps({name: value for name, value in fields.items() if value is not None})
 
 
+class _LogFile(logging.handlers.RotatingFileHandler):
+    """A log that complains once, not for each line, while it cannot be written: on a full disk, say."""
+
+    _is_failing = False
+
+    def emit(self, record: logging.LogRecord) -> None:
+        was_failing, self._is_failing = self._is_failing, False
+        super().emit(record)
+        if self._is_failing and not was_failing:
+            with suppress(OSError, ValueError):  # standard error may be on the same disk
+                print(f"the log cannot be written: {self._problem}", file=sys.stderr)
+
+    def handleError(self, record: logging.LogRecord) -> None:
+        self._is_failing, self._problem = True, sys.exc_info()[1]
+
+
 def set_up_logging(path: Path, *, form: Literal["text", "json"], also_stderr: bool = False) -> None:
     """Send every log line of this process to `path`, and to the terminal if asked."""
     formatter = _JsonLine() if form == "json" else _TextLine()
     handlers: list[logging.Handler] = [
-        logging.handlers.RotatingFileHandler(
-            path, maxBytes=LOG_BYTES, backupCount=LOG_FILES_KEPT, encoding="utf-8"
-        )
+        _LogFile(path, maxBytes=LOG_BYTES, backupCount=LOG_FILES_KEPT, encoding="utf-8")
     ]
     if also_stderr:
         handlers.append(logging.StreamHandler(sys.stderr))
     for handler in handlers:
         handler.setFormatter(formatter)
+    logging.raiseExceptions = False  # a terminal that is gone is no reason for a traceback on it
     # force: an imported library may have set up logging of its own, which would leave our file empty
     logging.basicConfig(level=logging.INFO, handlers=handlers, force=True)

@@ -5,7 +5,7 @@ Unknown is null, never invented.
 
 from enum import StrEnum
 
-from pydantic import BaseModel, Field
+from pydantic import AliasChoices, BaseModel, Field
 
 SCHEMA_VERSION = 1
 
@@ -65,7 +65,9 @@ class Gpu(BaseModel):
 class LastError(BaseModel):
     """What went wrong most recently."""
 
-    error_class: str = Field(serialization_alias="class")
+    error_class: str = Field(
+        validation_alias=AliasChoices("class", "error_class"), serialization_alias="class"
+    )
     message: str
     file: str | None
     at: str

@@ -152,7 +152,45 @@ def test_status_json_is_the_file_and_how_alive_the_daemon_is(layout):
 def test_a_status_file_that_makes_no_sense_counts_as_no_daemon(layout, content):
     layout.status_file.write_text(content)
 
-    assert read_status(layout).life == "never started"
+    found = read_status(layout)
+
+    assert (found.life, found.is_running, found.fields) == ("unreadable", False, {})
+
+
+@pytest.mark.parametrize(
+    "name, value",
+    [
+        ("loss", "low"),
+        ("queue", [1]),
+        ("queue", {"high": "many"}),
+        ("last_checkpoint", "step-1"),
+        ("last_error", {"class": 7}),
+        ("last_command", {"id": "7"}),
+        ("suite_scores", {"sums": 1}),
+        ("gpus", {"name": "H200"}),
+        ("file_total_steps", "all"),
+        ("alerts", 7),
+    ],
+)
+def test_a_status_file_with_a_value_of_the_wrong_kind_is_one_sentence(layout, name, value):
+    publish(layout)
+    fields = json.loads(layout.status_file.read_bytes())
+    layout.status_file.write_text(json.dumps({**fields, name: value}))
+
+    shown, as_json, paused = (run(layout, *words) for words in (["status"], ["status", "--json"], ["pause"]))
+
+    assert (shown.exit_code, as_json.exit_code) == (3, 3)
+    assert json.loads(as_json.stdout)["daemon"] == "unreadable"
+    assert f"in an unknown state (status/training_status.json: {name}" in str(paused.exception)
+
+
+def test_a_status_with_an_error_and_an_answer_is_read(layout):
+    board = publish(layout)
+    board.error("BadFile", "it is empty", "a.jsonl")
+    board.command("pause", "7", "paused")
+    board.publish()
+
+    assert read_status(layout).is_running
 
 
 def test_the_base_dir_may_stand_before_the_subcommand(layout, monkeypatch):

@@ -57,6 +57,8 @@ def status(life, **fields):
         (False, "dead", Severity.PROBLEM),
         (False, "stopped", Severity.OK),
         (False, "never started", Severity.OK),
+        (True, "unreadable", Severity.PROBLEM),
+        (False, "unreadable", Severity.PROBLEM),
     ],
 )
 def test_a_daemon_is_well_when_lock_and_status_agree(lock_is_held, life, expected):
