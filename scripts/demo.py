@@ -30,7 +30,7 @@ from trainer.protocol.layout import Layout
 from trainer.protocol.text import printable
 
 LETTERS = "abcdefghijklmnopqrstuvwxyz"
-ROWS = {"lesson-1.jsonl": 7000, "lesson-2.jsonl": 5000, "urgent.jsonl": 4000}
+ROWS = {"lesson-1.jsonl": 4000, "lesson-2.jsonl": 3200, "urgent.jsonl": 2400}
 STEPS_BEFORE_URGENT = 100
 ORDER = ["urgent.jsonl", "lesson-1.jsonl", "lesson-2.jsonl"]  # of their ends
 NUM_QUESTIONS = 200
@@ -40,7 +40,7 @@ STOP_LIMIT_S = 120.0
 NUM_SHOWN_BEFORE = 3
 CONFIG = {
     "model": {"base_model": "tiny"},
-    "training": {"batch_size": 16, "gradient_accumulation": 1, "learning_rate": 1.5e-3, "warmup_steps": 50},
+    "training": {"batch_size": 16, "gradient_accumulation": 1, "learning_rate": 2.5e-3, "warmup_steps": 50},
     "checkpoints": {"group_commit_s": 2.0},
 }
 

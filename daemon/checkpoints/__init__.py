@@ -1,1 +1,1 @@
-"""Show and pin checkpoints while a worker may publish and remove some."""
+"""Show checkpoints, and find the one to pin, while a worker may publish and remove some."""

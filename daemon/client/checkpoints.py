@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from daemon.checkpoints.pins import NoSuchCheckpoint as Unknown
-from daemon.checkpoints.pins import find_checkpoint, unpin
+from daemon.checkpoints.find_checkpoint import NoSuchCheckpoint as Unknown
+from daemon.checkpoints.find_checkpoint import find_checkpoint, unpin
 from daemon.checkpoints.review import (
     Reviewed,
     Unusable,

@@ -1,4 +1,4 @@
-"""Ask a process that may load torch what training a file would be like. Changes nothing."""
+"""Ask for a dry run, in a process that may load torch. Changes nothing."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

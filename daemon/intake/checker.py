@@ -1,4 +1,4 @@
-"""Check files and reject malformed rows, one file at a time on a thread: the daemon keeps answering."""
+"""Have files checked one at a time on a thread, so that the daemon keeps answering."""
 
 import heapq
 import json

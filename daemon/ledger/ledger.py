@@ -1,4 +1,4 @@
-"""The history: jobs, attempts, steps, events in one SQLite file.
+"""Write the history, jobs, attempts, steps and events, to one SQLite file.
 
 Follows the folders and checkpoints, never leads them. Written by the daemon alone; anybody may read it at any
 time (write-ahead logging keeps readers and writer apart). A row per job stays for

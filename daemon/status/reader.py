@@ -1,4 +1,4 @@
-"""Read the status file, and say whether it is still being updated."""
+"""Read the status file, as a monitor or a backup would, and say whether it is still being updated."""
 
 import json
 import time

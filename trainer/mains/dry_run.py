@@ -1,4 +1,6 @@
-"""Plan what training a file would be like. A process of its own, because it loads torch; nothing is kept.
+"""The dry run: plan what training a file would be like, and keep nothing.
+
+A process of its own, because it loads torch.
 
     python -m trainer.mains.dry_run <order.json >answer.json
 

@@ -1,4 +1,4 @@
 """Load a model and its tokenizer: base models, adapters, vocabulary, 4 bits. Never run code from a model.
 
-A chat template, which is code, is judged by `template_trial` before it is used. Nothing here trains or saves.
+A chat template is code, too: `template_trial` refuses one that costs too much. Nothing here trains or saves.
 """

@@ -1,4 +1,4 @@
-"""Try a chat template before it is used: it is a program that came with a model, and may never end.
+"""Refuse a chat template that takes too much time or memory: it is a program that came with a model.
 
 A process of its own (`trainer.mains.try_template`) renders a few words with little memory and time.
 """

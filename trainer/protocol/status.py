@@ -1,4 +1,4 @@
-"""The status JSON that people and tools read: `status/training_status.json`.
+"""The fields of the status JSON, `status/training_status.json`; `daemon.status.reader` reads it.
 
 Unknown is null, never invented.
 """

@@ -1,4 +1,4 @@
-"""Render a conversation with its template, judge the template by it, and find the supervised characters.
+"""Judge a chat template by rendering a conversation turn by turn, and find the supervised characters.
 
 What the assistant has to produce is known from rendering the conversation turn by turn, not from searching
 the text or the tokens for markers; so a prompt that quotes a marker changes nothing.
