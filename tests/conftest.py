@@ -1,6 +1,6 @@
 """Make every run of the tests the same, on a busy machine too."""
 
-from collections.abc import Iterator
+import os
 from typing import TYPE_CHECKING
 
 import pytest
@@ -17,13 +17,15 @@ settings.load_profile("steady")
 
 
 @pytest.fixture(scope="session")
-def nursery(tmp_path_factory: pytest.TempPathFactory) -> Iterator["Nursery"]:
-    """The process that has loaded torch and forks those that need it."""
+def nursery(tmp_path_factory: pytest.TempPathFactory) -> "Nursery":
+    """The process that has loaded torch and forks those that need it; one for all processes of this run."""
     from tests.crash.lab import Nursery  # here, because tests without torch need not wait for it
 
-    running = Nursery(tmp_path_factory.mktemp("nursery"))
-    yield running
-    running.close()
+    is_one_of_many = "PYTEST_XDIST_WORKER" in os.environ
+    folder = tmp_path_factory.getbasetemp()
+    folder = (folder.parent if is_one_of_many else folder) / "nursery"
+    folder.mkdir(exist_ok=True)
+    return Nursery(folder, patron=os.getppid() if is_one_of_many else None)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -18,10 +18,11 @@ from types import MappingProxyType
 from typing import Any
 
 import psutil
+from filelock import FileLock
 
 from daemon.files.names import is_training_file
 from daemon.files.notes import is_users_file
-from tests.crash.nursery import ForkServer, workers_of
+from tests.crash.nursery import Forked, ForkServer, workers_of
 from tests.support import PATIENCE_S, eventually, rows, write_jsonl
 from trainer.model.tiny import build_tiny
 from trainer.protocol.files import UnreadableFile, read_json
@@ -55,22 +56,30 @@ def _is_dropped(name: str) -> bool:
 
 
 class Nursery(ForkServer):
-    """The process that forks workers; one serves many labs."""
+    """The process that forks workers and daemons; one serves many labs."""
 
-    def __init__(self, folder: Path) -> None:
-        super().__init__(folder / "nursery")
-        self.base_model = build_tiny(folder / "base")
-        config = self.base_model / "config.json"
-        config.write_text(json.dumps(json.loads(config.read_text()) | {"attention_dropout": DROPOUT}))
+    def __init__(self, folder: Path, *, patron: int | None = None) -> None:
+        super().__init__(folder / "nursery", patron=patron)
+        self.base_model = folder / "base"
+        with FileLock(folder / "base.lock"):
+            if not self.base_model.exists():
+                _build_base_model(self.base_model)
 
     def workers(self, base: Path) -> list[psutil.Process]:
         """Return those that it has forked for one working directory."""
         found = []
         for process in workers_of(base):
             with suppress(psutil.NoSuchProcess):
-                if process.ppid() == self.process.pid:
+                if process.ppid() == self.pid:
                     found.append(process)
         return found
+
+
+def _build_base_model(folder: Path) -> None:
+    partial = build_tiny(folder.with_name("base-without-dropout"))
+    config = partial / "config.json"
+    config.write_text(json.dumps(json.loads(config.read_text()) | {"attention_dropout": DROPOUT}))
+    partial.rename(folder)
 
 
 class Lab:
@@ -82,6 +91,7 @@ class Lab:
         training, model, profile: more settings of these sections.
         background: as `checkpoints.background`.
         sections: more of the settings; the uninterrupted run goes without `previews`.
+        forks_daemon: false to have the daemon, too, be as large as it is at a user's.
     """
 
     def __init__(
@@ -96,15 +106,17 @@ class Lab:
         model: Mapping[str, Any] = MappingProxyType({}),
         profile: Mapping[str, Any] = MappingProxyType({}),
         sections: Mapping[str, Any] = MappingProxyType({}),
+        forks_daemon: bool = True,
     ) -> None:
         self.layout = Layout(base)
         self.layout.create()
         self._nursery = nursery
+        self._forks_daemon = forks_daemon
         self._chance = random.Random(seed)
         self._dropped: dict[str, int] = {}
         self._refused: set[str] = set()
         self._may_skip = False
-        self._daemon: subprocess.Popen[bytes] | None = None
+        self._daemon: subprocess.Popen[bytes] | Forked | None = None
         settings = SETTINGS | {
             "model": {"base_model": str(nursery.base_model)} | dict(model),
             "profile": dict(profile),
@@ -159,11 +171,14 @@ class Lab:
     # ---- processes
 
     def start(self) -> None:
-        command = [sys.executable, "-m", "tests.crash.run_daemon", str(self.layout.base)]
+        module, arguments = "tests.crash.run_daemon", [str(self.layout.base), str(self._nursery.address)]
         with (self.layout.base / "output.txt").open("ab") as output:
-            self._daemon = subprocess.Popen(
-                [*command, str(self._nursery.address)], cwd=ROOT, stdout=output, stderr=output
-            )
+            if self._forks_daemon:
+                both = dict.fromkeys((1, 2), output.fileno())
+                self._daemon = self._nursery.fork(module, arguments, both)
+            else:
+                command = [sys.executable, "-m", module, *arguments]
+                self._daemon = subprocess.Popen(command, cwd=ROOT, stdout=output, stderr=output)
 
     def kill_daemon(self) -> None:
         if self._daemon:

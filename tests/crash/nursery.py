@@ -1,6 +1,9 @@
 """Start processes in a tenth of the time: one that has imported everything once forks the others.
 
-    python -m tests.crash.nursery SOCKET [MODULE …]    what to import; without any, what a worker needs
+    python -m tests.crash.nursery SOCKET PATRON [MODULE …]
+
+PATRON is the process with which it ends, together with all that it has forked. Without modules to import it
+takes what a worker and a daemon need.
 
 It must never compute anything itself: a fork does not bring the threads of torch along.
 """
@@ -24,6 +27,7 @@ from signal import SIGKILL, Signals
 from typing import Any
 
 import psutil
+from filelock import FileLock
 
 from daemon.supervision.launcher import Launched, worker_environment
 from daemon.supervision.local_launcher import LocalProcess, open_stderr, stderr_file
@@ -36,24 +40,36 @@ FREE_DESCRIPTORS = 300  # from here on a child puts descriptors aside while it g
 
 
 class ForkServer:
-    """The process that forks.
+    """The process that forks. Whoever names the same address shares one.
 
     Args:
-        address: of its socket, which must not exist yet.
-        modules: what it imports; none stands for what a worker needs.
+        address: of its socket.
+        modules: what it imports; none stands for what a worker and a daemon need.
+        patron: the process with which it ends at the latest; None for this one.
     """
 
-    def __init__(self, address: Path, *modules: str) -> None:
+    def __init__(self, address: Path, *modules: str, patron: int | None = None) -> None:
         self.address = address
-        self.process = subprocess.Popen(
-            [sys.executable, "-m", "tests.crash.nursery", str(address), *modules],
+        pid_file = address.with_suffix(".pid")
+        with FileLock(address.with_suffix(".lock")):
+            if not pid_file.exists():
+                pid_file.write_text(str(self._start(patron or os.getpid(), modules)))
+        self.pid = int(pid_file.read_text())
+
+    def _start(self, patron: int, modules: Sequence[str]) -> int:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "tests.crash.nursery", str(self.address), str(patron), *modules],
             cwd=ROOT,
             stdout=subprocess.PIPE,
             env={**os.environ, "TOKENIZERS_PARALLELISM": "false"},
+            start_new_session=True,
         )
-        assert self.process.stdout
-        if self.process.stdout.readline() != b"ready\n":
-            raise RuntimeError("the nursery did not start")
+        assert process.stdout
+        with process.stdout:
+            if process.stdout.readline() != b"ready\n":
+                raise RuntimeError("the nursery did not start")
+        process.returncode = 0  # nobody waits for it: it may serve others for longer
+        return process.pid
 
     def run(self, module: str, *arguments: str, asked: str = "") -> subprocess.CompletedProcess[str]:
         """Do what `python -P -m module arguments` does, and wait for its end; `asked` is its input."""
@@ -70,13 +86,6 @@ class ForkServer:
     ) -> "Forked":
         """Start a module; the rest as in `fork`."""
         return fork(self.address, module, arguments, descriptors, **how)
-
-    def close(self) -> None:
-        with suppress(psutil.NoSuchProcess):
-            for child in psutil.Process(self.process.pid).children():
-                child.kill()
-        self.process.kill()
-        self.process.communicate()
 
 
 class Forked:
@@ -232,7 +241,7 @@ def workers_of(base: Path) -> list[psutil.Process]:
 
 def main() -> None:
     """Serve orders for ever."""
-    _, address, *modules = sys.argv
+    _, address, patron, *modules = sys.argv
     for module in modules:
         import_module(module)
     if not modules:
@@ -242,8 +251,12 @@ def main() -> None:
     server.listen(16)
     print("ready", flush=True)
     children: dict[int, socket.socket] = {}
+    patrons_end = os.pidfd_open(int(patron))
     while True:
-        if select.select([server], [], [], 0.01)[0]:
+        ready = select.select([server, patrons_end], [], [], 0.01)[0]
+        if patrons_end in ready:
+            break
+        if ready:
             line, _ = server.accept()
             start(line, server, children)
         while children and (ended := os.waitpid(-1, os.WNOHANG)) and ended[0]:
@@ -251,6 +264,8 @@ def main() -> None:
             with suppress(OSError):  # its daemon may be gone
                 line.sendall(str(os.waitstatus_to_exitcode(ended[1])).encode())
             line.close()
+    for child in children:
+        os.kill(child, SIGKILL)
 
 
 def start(line: socket.socket, server: socket.socket, children: dict[int, socket.socket]) -> None:
@@ -343,15 +358,16 @@ def wait_to_be_overtaken(at_step: int) -> None:
 
 
 def import_everything() -> None:
-    """Import what a worker imports in its first seconds."""
+    """Import what a worker imports in its first seconds, and a daemon."""
     import peft
     import transformers.models.qwen3.modeling_qwen3
     from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedTokenizerFast
 
+    from daemon import app
     from trainer.mains import worker
     from trainer.session import engine
 
-    del peft, transformers, AutoModelForCausalLM, AutoTokenizer, PreTrainedTokenizerFast, worker, engine
+    del app, peft, transformers, AutoModelForCausalLM, AutoTokenizer, PreTrainedTokenizerFast, worker, engine
 
 
 if __name__ == "__main__":

@@ -188,14 +188,13 @@ def main() -> int:
     print(f"seed {wanted.seed}", flush=True)
     with tempfile.TemporaryDirectory(prefix="soak-") as folder:
         nursery = Nursery(Path(folder))
-        lab = Lab(Path(folder) / "lab", nursery, seed=wanted.seed, method=wanted.method)
+        lab = Lab(Path(folder) / "lab", nursery, seed=wanted.seed, method=wanted.method, forks_daemon=False)
         soak = Soak(lab, wanted.seed)
         try:
             soak.run(wanted.minutes * 60)
             problems = bring_to_an_end(lab)
         finally:
             lab.close()
-            nursery.close()
         print(table(soak, lab, problems))
         print(json.dumps({"seed": wanted.seed, "problems": problems, "acts": soak.acts}))
     return 1 if problems else 0

@@ -7,7 +7,7 @@ from tests.crash.soak import Soak
 
 
 def test_a_second_daemon_is_started_only_when_the_first_is_up_however_long_that_takes(make_lab, monkeypatch):
-    lab = make_lab(seed=1)
+    lab = make_lab(seed=1, forks_daemon=False)
     lab.start()
     first = lab.daemon_process()
     first.send_signal(signal.SIGSTOP)  # long before it takes the lock

@@ -11,6 +11,4 @@ __all__ = ["fork_server", "rig"]
 @pytest.fixture(scope="session")
 def fork_server(tmp_path_factory):
     """The process that has imported what a daemon needs."""
-    server = ForkServer(tmp_path_factory.mktemp("server") / "server", "tests.faults.run_daemon")
-    yield server
-    server.close()
+    return ForkServer(tmp_path_factory.mktemp("server") / "server", "tests.faults.run_daemon")

@@ -132,26 +132,25 @@ def test_nothing_is_left_behind(look, base_dir):
     assert list(base_dir.iterdir()) == []
 
 
-def run_as_a_process(asked: InspectionOrder) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-P", "-m", "trainer.mains.inspect_file"]
-    return subprocess.run(
-        command, input=asked.model_dump_json(), capture_output=True, text=True, timeout=PATIENCE_S
-    )
-
-
 def test_the_process_answers_with_nothing_but_the_report(base_dir, tiny_folder, seven_rows):
-    result = run_as_a_process(order(base_dir, seven_rows, model=tiny_folder))
+    command = [sys.executable, "-P", "-m", "trainer.mains.inspect_file"]
+    asked = order(base_dir, seven_rows, model=tiny_folder).model_dump_json()
+
+    result = subprocess.run(command, input=asked, capture_output=True, text=True, timeout=PATIENCE_S)
 
     assert result.returncode == 0
     assert DataReport.model_validate_json(result.stdout).sampled_rows == 7
     assert "reading every row" in result.stderr
 
 
-def test_the_process_says_why_there_is_no_report(base_dir, tmp_path, seven_rows):
-    no_file = run_as_a_process(order(base_dir, tmp_path / "gone.jsonl"))
+def test_the_process_says_why_there_is_no_report(nursery, base_dir, tmp_path, seven_rows):
     bad_profile = order(base_dir, seven_rows).model_dump()
     bad_profile["settings"]["profile"]["name"] = "rot13"
-    bad_settings = run_as_a_process(InspectionOrder.model_validate(bad_profile))
+    orders = order(base_dir, tmp_path / "gone.jsonl"), InspectionOrder.model_validate(bad_profile)
+
+    no_file, bad_settings = [
+        nursery.run("trainer.mains.inspect_file", asked=asked.model_dump_json()) for asked in orders
+    ]
 
     found = [Refused.model_validate_json(result.stdout) for result in (no_file, bad_settings)]
     assert [result.returncode for result in (no_file, bad_settings)] == [1, 78]

@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from tests.crash.nursery import NurseryLauncher
 from tests.support import PATIENCE_S, job_for, rows, write_jsonl
 from tests.trainer.engine_rig import Told, loaded, manifest_of, settings_with, train, weights_sha256
 from tests.trainer.session_rig import LEAVE, FakeEngine, Run, start
@@ -162,14 +163,14 @@ def test_a_real_worker_trains_what_an_installed_profile_makes(tmp_path, site, mo
 
 
 @pytest.mark.loads_torch
-def test_a_real_worker_says_that_a_broken_profile_is_the_settings_fault(tmp_path):
+def test_a_real_worker_says_that_a_broken_profile_is_the_settings_fault(tmp_path, nursery):
     layout = Layout(tmp_path / "base")
     layout.create()
     name = written(layout.base, returning("None"))
     path = write_jsonl(layout.processing / "a.jsonl", rows(4))
     settings = settings_with("tiny", profile={"name": name}).model_dump(mode="json")
     with ExitStack() as stack:
-        worker = Worker(layout)
+        worker = Worker(layout, NurseryLauncher(nursery.address))
         stack.callback(worker.channel.close)
         stack.callback(worker.launched.process.wait, PATIENCE_S)
         stack.callback(worker.launched.process.signal, signal.SIGKILL)
