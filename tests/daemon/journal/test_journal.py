@@ -179,10 +179,11 @@ def test_the_committed_page_lists_the_events_of_the_code():
 
 
 def test_every_event_says_when_it_happens_and_can_be_shown():
-    for item in event_types():
+    types = event_types()
+    for item in types:
         assert item.__doc__, item
         assert item.kind, item
-        assert item.message is not event_types()[0].__mro__[1].message, f"{item} has no message"
+        assert item.message is not types[0].__mro__[1].message, f"{item} has no message"
 
 
 def test_nothing_but_the_journal_writes_events_or_shows_errors_and_alerts():

@@ -16,7 +16,7 @@ import pytest
 import torch
 
 from tests.crash.lab import Nursery
-from tests.crash.nursery import forked_popen
+from tests.crash.nursery import Forked, forked_popen
 from tests.support import PATIENCE_S, job_for, row, rows, write_jsonl
 from tests.trainer.engine_rig import (
     LEAVE,
@@ -237,35 +237,34 @@ def test_a_process_whose_memory_is_too_small_repeats_its_shard_alone(base, tiny_
 class FarFollowers:
     """Starts followers that inherit nothing and share TCP and a folder with the worker."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, nursery: Nursery) -> None:
+        self._nursery = nursery
         self.secret = secrets.token_hex(32)
         self.meeting_file = folder / "meeting"
-        self.started: list[subprocess.Popen[bytes]] = []
+        self.started: list[Forked] = []
 
     def start(self, rank: int, *, num_ranks: int, base_dir: Path) -> StartedFollower:
         self.meeting_file.touch(mode=0o600)
         listener = Listener("127.0.0.1", self.secret.encode())
         options = ["--base-dir", str(base_dir), "--rank", str(rank), "--num-ranks", str(num_ranks)]
         options += ["--meeting-file", str(self.meeting_file), "--connect", listener.address]
-        process = subprocess.Popen(
-            [sys.executable, "-P", "-m", "trainer.mains.follower", *options],
-            stdin=subprocess.DEVNULL,
-            env={**own_environment(), SECRET_VARIABLE: self.secret},
-            start_new_session=True,
-        )
+        environment = {**own_environment(), SECRET_VARIABLE: self.secret}
+        process = self._nursery.fork("trainer.mains.follower", options, {2: 2}, environment=environment)
         endpoint = listener.accept(FOLLOWER_STARTS_S)
         listener.close()
         self.started.append(process)
-        return StartedFollower(process, endpoint)
+        return StartedFollower(process, endpoint)  # type: ignore[arg-type]
 
     def close(self) -> None:
         self.meeting_file.unlink(missing_ok=True)
 
 
-def test_a_process_that_shares_only_a_connection_and_a_folder_learns_the_very_same(base, tiny_folder):
+def test_a_process_that_shares_only_a_connection_and_a_folder_learns_the_very_same(
+    base, tiny_folder, nursery
+):
     settings = settings_with(tiny_folder, training={"processes": 2})
     file = ("a", ragged(10), {})
-    far = FarFollowers(base("meeting"))
+    far = FarFollowers(base("meeting"), nursery)
 
     expected = steps_of(base("here"), settings, file)
     found = steps_of(base("elsewhere"), settings, file, followers=far)
@@ -275,8 +274,8 @@ def test_a_process_that_shares_only_a_connection_and_a_folder_learns_the_very_sa
     assert [process.returncode for process in far.started] == [-signal.SIGKILL]
 
 
-def test_a_process_elsewhere_ends_when_its_connection_does(base):
-    far = FarFollowers(base("meeting"))
+def test_a_process_elsewhere_ends_when_its_connection_does(base, nursery):
+    far = FarFollowers(base("meeting"), nursery)
     started = far.start(1, num_ranks=2, base_dir=base("work"))
 
     started.endpoint.close()
