@@ -1,11 +1,13 @@
-"""`pytest --quick`: without the folders that break things for minutes, and without whatever loads torch.
+"""`pytest --quick`: without what takes long, and without whatever loads torch.
 
 Nobody lists the others. In a quick run torch and what builds on it cannot be imported here: a module or a
 test that tries to is skipped at that moment. A test that starts another process which loads torch says so:
 
     @pytest.mark.loads_torch
 
-If it does not, it fails in a quick run with the words below.
+If it does not, it fails in a quick run with the words below. What takes seconds for another reason is marked
+
+    @pytest.mark.long
 """
 
 import os
@@ -21,6 +23,7 @@ import pytest
 
 TESTS = Path(__file__).parent
 LONG = ("crash", "end_to_end", "faults")
+MARKS = ("loads_torch", "long")
 HEAVY = ("torch", "transformers", "accelerate", "peft", "bitsandbytes")
 NOT_HERE = """\
 raise ImportError("a test of a quick run starts a process that loads torch; give it @pytest.mark.loads_torch")
@@ -57,7 +60,7 @@ class Quick:
         return True if collection_path.parent == TESTS and collection_path.name in LONG else None
 
     def pytest_collection_modifyitems(self, config: pytest.Config, items: list[pytest.Item]) -> None:
-        marked = [item for item in items if item.get_closest_marker("loads_torch")]
+        marked = [item for item in items if any(map(item.get_closest_marker, MARKS))]
         items[:] = [item for item in items if item not in set(marked)]
         config.hook.pytest_deselected(items=marked)
 

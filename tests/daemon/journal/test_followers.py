@@ -207,6 +207,7 @@ def test_what_was_written_is_for_the_owner_alone(layout):
     assert (layout.logs / "events.jsonl").stat().st_mode & 0o777 == 0o600
 
 
+@pytest.mark.long
 def test_a_follower_killed_in_the_middle_of_any_write_misses_and_repeats_nothing(layout, ledger):
     record(ledger, *["accepted", "started", "trained"] * 5)
     for number in (1, 2, 1, 3):
@@ -218,6 +219,7 @@ def test_a_follower_killed_in_the_middle_of_any_write_misses_and_repeats_nothing
     assert [line["id"] for line in written(layout)] == list(range(1, 16))
 
 
+@pytest.mark.long
 def test_killed_daemons_and_followers_leave_every_event_once(tmp_path):
     site = Site(tmp_path / "base", tmp_path / "output.txt")
     for number in range(6):

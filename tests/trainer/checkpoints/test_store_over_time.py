@@ -179,6 +179,7 @@ class StoreOverTime(RuleBasedStateMachine):
 
 
 TestStoreOverTime = StoreOverTime.TestCase
+TestStoreOverTime.pytestmark = [pytest.mark.long]
 TestStoreOverTime.settings = settings(max_examples=25, stateful_step_count=25)
 
 
