@@ -23,8 +23,8 @@ from filelock import FileLock
 from daemon.files.names import is_training_file
 from daemon.files.notes import is_users_file
 from tests.crash.nursery import Forked, ForkServer, workers_of
+from tests.shallow import build_shallow
 from tests.support import PATIENCE_S, eventually, rows, write_jsonl
-from trainer.model.tiny import build_tiny
 from trainer.protocol.files import UnreadableFile, read_json
 from trainer.protocol.layout import Layout
 
@@ -63,7 +63,7 @@ class Nursery(ForkServer):
         self.base_model = folder / "base"
         with FileLock(folder / "base.lock"):
             if not self.base_model.exists():
-                _build_base_model(self.base_model)
+                build_shallow(self.base_model, dropout=DROPOUT)
 
     def workers(self, base: Path) -> list[psutil.Process]:
         """Return those that it has forked for one working directory."""
@@ -73,13 +73,6 @@ class Nursery(ForkServer):
                 if process.ppid() == self.pid:
                     found.append(process)
         return found
-
-
-def _build_base_model(folder: Path) -> None:
-    partial = build_tiny(folder.with_name("base-without-dropout"))
-    config = partial / "config.json"
-    config.write_text(json.dumps(json.loads(config.read_text()) | {"attention_dropout": DROPOUT}))
-    partial.rename(folder)
 
 
 class Lab:

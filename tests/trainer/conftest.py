@@ -19,13 +19,13 @@ if TYPE_CHECKING:
 
 @pytest.fixture(scope="session")
 def tiny_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return the folder of the embedded model."""
+    """Return the folder of a model."""
     import torch  # here, because tests without a model need not wait for it
 
-    from trainer.model.tiny import build_tiny
+    from tests.shallow import build_shallow
 
     torch.set_num_threads(1)  # more only wait for each other with so little to do
-    return build_tiny(tmp_path_factory.mktemp("base") / "tiny")
+    return build_shallow(tmp_path_factory.mktemp("base") / "tiny")
 
 
 @pytest.fixture(scope="session")

@@ -6,6 +6,7 @@ from safetensors import safe_open
 from transformers import AutoModelForCausalLM
 
 from tests.support import rows, write_jsonl
+from tests.shallow import LAYERS
 from tests.trainer.engine_rig import PEFT_IS_BEHIND, current, loaded, manifest_of, prompt_in, settings_with
 from trainer.checkpoints.tensor_tree import load_tree
 from trainer.config.loader import BadConfig
@@ -45,7 +46,7 @@ def test_a_checkpoint_holds_the_matrices_alone_and_is_small(trained, tiny_folder
         rank = {min(file.get_tensor(name).shape) for name in names}
 
     assert all(".lora_A." in name or ".lora_B." in name for name in names)
-    assert (len(names), rank) == (4 * 7 * 2, {4})  # 4 blocks of 7 linear layers with two matrices each
+    assert (len(names), rank) == (LAYERS * 7 * 2, {4})  # in each block 7 linear layers with two matrices each
     assert not (folder / "model.safetensors").exists()
     assert not (folder / "README.md").exists()
     assert (folder / "tokenizer.json").exists()
@@ -85,9 +86,9 @@ def test_a_restart_has_the_dropout_of_the_settings_and_goes_on_training(
 
     modules = engine.trainer.model.named_modules()
     layers = [module for name, module in modules if name.endswith("lora_dropout.default")]
-    assert [layer.p for layer in layers] == [now] * (4 * 7)
+    assert [layer.p for layer in layers] == [now] * (LAYERS * 7)
     trainable = [name for name, weight in engine.trainer.model.named_parameters() if weight.requires_grad]
-    assert len(trainable) == 4 * 7 * 2
+    assert len(trainable) == LAYERS * 7 * 2
     assert all("lora_" in name for name in trainable)
 
 
@@ -102,7 +103,7 @@ def test_fresh_matrices_are_the_same_each_time_and_change_nothing(tmp_path, tiny
 
     assert all(torch.equal(a, b) for a, b in zip(first.parameters(), second.parameters(), strict=True))
     trainable = [name for name, weight in first.named_parameters() if weight.requires_grad]
-    assert len(trainable) == 4 * 2 * 2
+    assert len(trainable) == LAYERS * 2 * 2
     assert all("q_proj" in name or "v_proj" in name for name in trainable)
 
 
@@ -148,6 +149,6 @@ def test_what_dora_learns_is_kept_and_rslora_scales_by_the_root_of_the_rank(
     layer = trainer.model.base_model.model.model.layers[0].self_attn.q_proj
 
     assert [weight.dim() for weight in trainer.optimizer.param_groups[-1]["params"]] == [1] * len(magnitudes)
-    assert len(magnitudes) == 4 * 7
+    assert len(magnitudes) == LAYERS * 7
     assert layer.scaling["default"] == 8 / 4**0.5
     assert layer.use_dora["default"]

@@ -263,7 +263,7 @@ def disk_of(num_bytes: int) -> Iterator[None]:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
-@pytest.mark.parametrize("num_bytes", [1_000_000, 6_000_000])  # the weights, the optimizer
+@pytest.mark.parametrize("num_bytes", [1_000_000, 4_000_000])  # the weights, the optimizer
 def test_a_full_disk_is_no_crash_and_leaves_the_checkpoint_before(
     base_dir, seven_rows, tiny_folder, num_bytes
 ):

@@ -183,7 +183,7 @@ def test_the_norm_before_clipping_is_reported(make_trainer, max_grad_norm, is_cl
     torch.manual_seed(5)
     (trainer.forward.summed_loss(taken.examples) / taken.num_items).backward()
     expected = norm_of(trainer.model)
-    assert float(taken.grad_norm) == pytest.approx(expected, rel=1e-5)
+    assert float(taken.grad_norm) == pytest.approx(expected, rel=1e-4)
     assert watch.norms == [pytest.approx(1e-3 if is_clipped else expected, rel=1e-2)]
 
 
