@@ -5,8 +5,8 @@ import torch
 from safetensors import safe_open
 from transformers import AutoModelForCausalLM
 
-from tests.support import rows, write_jsonl
 from tests.shallow import LAYERS
+from tests.support import rows, write_jsonl
 from tests.trainer.engine_rig import PEFT_IS_BEHIND, current, loaded, manifest_of, prompt_in, settings_with
 from trainer.checkpoints.tensor_tree import load_tree
 from trainer.config.loader import BadConfig
