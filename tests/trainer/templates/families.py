@@ -38,6 +38,9 @@ class Family:
     """Whether some of the turns that are to be learned are not shown as they are asked for."""
     options: Mapping[str, Any] = field(default_factory=dict)
     shows_tools: bool = False
+    shows_thoughts: bool = False
+    ends_turns: bool = True
+    """Whether a token of the vocabulary ends what the model produces."""
     rewrites: bool = False
     """Whether an answer looks another way once more turns follow."""
     merges_system: bool = False
@@ -82,7 +85,7 @@ class Turns:
             if message.role != "assistant":
                 yield Part(head + content + end, i)
                 continue
-            asks = head if self.asks is None or i == 0 else self.asks  # nobody asks for a first turn
+            asks = head if self.asks is None else self.asks
             yield Part(asks, i)
             yield Part(head[len(asks) :] + content + end, i, is_produced=True)
             yield Part(self.behind, i)
@@ -257,8 +260,7 @@ def falcon(conversation: Conversation) -> Iterator[Part]:
     for i, message in enumerate(conversation.messages):
         name = {"system": "System:", "user": "User:", "assistant": "Falcon:"}[message.role]
         is_answer = message.role == "assistant"
-        # Without a turn before it, all that comes before the words counts as given
-        asked = name if is_answer and i else f"{name} "
+        asked = name if is_answer else f"{name} "
         yield Part(("\n" if i else "") + asked, i)
         yield Part(f"{name} "[len(asked) :] + message.content, i, is_produced=is_answer)
 
@@ -337,6 +339,7 @@ FAMILIES = [
         eos="<|im_end|>",
         hidden=hidden_in_qwen_3,
         shows_tools=True,
+        shows_thoughts=True,
         rewrites=True,
     ),
     Family(
@@ -347,6 +350,7 @@ FAMILIES = [
         options={"enable_thinking": False},
         hidden=hidden_in_qwen_3_without_thoughts,
         shows_tools=True,
+        shows_thoughts=True,
         rewrites=True,
     ),
     Family(
@@ -398,7 +402,7 @@ FAMILIES = [
             behind="\n\n",
         ),
     ),
-    Family("falcon", jinja.FALCON, falcon),
+    Family("falcon", jinja.FALCON, falcon, ends_turns=False),
     Family(
         "tulu",
         jinja.TULU,

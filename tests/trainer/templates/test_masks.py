@@ -145,6 +145,7 @@ def expect(family: Family, conversation: Conversation, train_on: str) -> Expecte
     learned = learned_turns(conversation, train_on)
     if conversation.tools and not family.shows_tools:
         raise Refused
+    is_whole = train_on == "all"
     parts = list(family.parts(conversation))
     if train_on == "all":
         is_rewritten = family.rewrites and any(
@@ -152,8 +153,14 @@ def expect(family: Family, conversation: Conversation, train_on: str) -> Expecte
         )
         if is_rewritten or (0 in untrained and family.merges_system):
             raise CannotBeTold
-    elif family.hidden(conversation, learned):
+    elif family.hidden(conversation, learned) or (learned and not family.ends_turns):
         raise CannotBeTold
+    turns = range(len(conversation.messages)) if is_whole else learned
+    trained = [conversation.messages[i] for i in turns if i not in untrained]
+    if not family.shows_thoughts and any(message.extra.get("reasoning_content") for message in trained):
+        raise Refused
+    if any(message.content.strip() not in "".join(part.text for part in parts) for message in trained):
+        raise Refused
     text, is_learned = "", []
     for part in parts:
         text += part.text
@@ -294,4 +301,4 @@ def test_every_family_shows_a_plain_conversation_of_one_exchange_or_says_why_not
     ]
 
     assert len(FAMILIES) >= 20
-    assert refused == ["qwen 3", "deepseek r1"]
+    assert refused == ["qwen 3", "deepseek r1", "falcon"]

@@ -1,6 +1,8 @@
 """Run a chat template on turns of a conversation."""
 
+import json
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Any, Protocol
 
 from jinja2 import TemplateError
@@ -63,19 +65,34 @@ class ShownTurns:
         """
         return self._show(self._messages[:number], add_generation_prompt=True)
 
+    def first_with_answer(self, number: int, words: str) -> str:
+        """Return the text of the first turns and an answer of these words."""
+        return self._show([*self._messages[:number], {"role": "assistant", "content": words}])
+
+    def followed_by_question(self) -> str:
+        """Return the text of all turns and one more question."""
+        return self._show([*self._messages, {"role": "user", "content": "?"}])
+
     def lone_answer(self, words: str) -> str:
         """Return the text of a conversation that consists of an answer only."""
         return self._show([{"role": "assistant", "content": words}])
 
     def _show(self, messages: Sequence[dict[str, Any]], *, add_generation_prompt: bool = False) -> str:
         try:
-            shown = self._tokenizer.apply_chat_template(
-                list(messages), tokenize=False, add_generation_prompt=add_generation_prompt, **self._tools
-            )
+            return self._run(messages, add_generation_prompt)
         except FAILURES as error:
+            if any("tool_calls" in message for message in messages):
+                with suppress(*FAILURES):  # DeepSeek's, for example, wants arguments as the text of JSON
+                    return self._run([_with_arguments_as_text(m) for m in messages], add_generation_prompt)
             reason = printable(str(error) or type(error).__name__, limit=REASON_SHOWN)
             raise UnrenderableConversation(f"the chat template refuses the conversation: {reason}") from error
-        return str(shown)
+
+    def _run(self, messages: Sequence[dict[str, Any]], add_generation_prompt: bool) -> str:
+        return str(
+            self._tokenizer.apply_chat_template(
+                list(messages), tokenize=False, add_generation_prompt=add_generation_prompt, **self._tools
+            )
+        )
 
 
 def _as_template_sees_it(message: Message) -> dict[str, Any]:
@@ -83,3 +100,13 @@ def _as_template_sees_it(message: Message) -> dict[str, Any]:
     if message.tool_calls:
         shown["tool_calls"] = [dict(call) for call in message.tool_calls]
     return shown
+
+
+def _with_arguments_as_text(message: dict[str, Any]) -> dict[str, Any]:
+    if "tool_calls" not in message:
+        return message
+    calls = []
+    for call in message["tool_calls"]:
+        text = json.dumps(call["function"]["arguments"], ensure_ascii=False)
+        calls.append({**call, "function": {**call["function"], "arguments": text}})
+    return {**message, "tool_calls": calls}

@@ -5,6 +5,7 @@ the text or the tokens for markers; so a prompt that quotes a marker changes not
 """
 
 import os
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import replace
 from typing import Literal
@@ -17,6 +18,8 @@ from trainer.data.rendering.chat_template import (
     UnusableTemplate,
 )
 from trainer.data.rendering.example import Span
+from trainer.data.rendering.parts import CALLS, TOOLS, LostPart, PartsCheck, reasoning_of, squeezed
+from trainer.data.rendering.turn_end import TurnEnd
 from trainer.protocol.text import printable
 
 TrainOn = Literal["assistant", "last_assistant", "all"]
@@ -24,12 +27,13 @@ TrainOn = Literal["assistant", "last_assistant", "all"]
 RenderedText = tuple[str, list[Span]]
 """A conversation's text, and the stretches of characters [start, end) that are supervised."""
 
-REASONING_KEYS = ("reasoning_content", "thinking", "reasoning")  # of a message, as transformers reads them
 SHOWN_BEFORE, SHOWN_AFTER = 20, 30  # characters around the place where two texts differ
 WAY_OUT = (
     'set model.chat_template to "chatml", or give the template what it asks for in model.template_options '
     '(that of Qwen3: {"enable_thinking": false})'
 )
+USE_ANOTHER_TEMPLATE = "use a model whose template does, or another model.chat_template"
+PROBE = "zq0zq"  # words that no template knows
 ONLY_LAST = 'set data.train_on to "last_assistant", or model.chat_template to "chatml"'
 
 
@@ -45,27 +49,38 @@ def mark(conversation: Conversation, train_on: TrainOn) -> Conversation:
     return replace(conversation, messages=tuple(marked))
 
 
-def render_text(conversation: Conversation, tokenizer: Tokenizer, train_on: TrainOn) -> RenderedText:
+def render_text(
+    conversation: Conversation, tokenizer: Tokenizer, train_on: TrainOn, parts: PartsCheck | None = None
+) -> RenderedText:
     """Return a marked conversation's text and what is supervised of it, running the template for every turn.
 
+    Args:
+        parts: finds what is not shown, and takes note of what may be lost because it is only context.
     Raises:
         UnrenderableConversation: the chat template refuses it, or leaves out what it says.
         UnusableTemplate: what is supervised cannot be separated from the rest.
     """
     if conversation.is_plain_text:
         return _plain_text(conversation, tokenizer)
+    parts = parts or PartsCheck(tokenizer)
     turns = ShownTurns(conversation, tokenizer)
     text = turns.first(len(conversation.messages))
-    _refuse_hidden_tools(conversation, text)
-    reading = _RenderedTurns(conversation, turns, text, getattr(tokenizer, "eos_token", None) or "")
+    lost = parts.lost(conversation, text)
+    _refuse_hidden_tools(lost)
+    reading = _RenderedTurns(conversation, turns, text, tokenizer)
     if train_on == "all":
-        return text, reading.all_but_untrained()
-    answers = [
-        i
-        for i, message in enumerate(conversation.messages)
-        if message.role == "assistant" and message.is_trained
-    ]
-    return text, [reading.answer(i) for i in answers]
+        spans = reading.all_but_untrained()
+        trained = {i for i, message in enumerate(conversation.messages) if message.is_trained}
+    else:
+        trained = {
+            i
+            for i, message in enumerate(conversation.messages)
+            if message.role == "assistant" and message.is_trained
+        }
+        spans = [reading.answer(i) for i in sorted(trained)]
+    _refuse_lost([part for part in lost if part.turn in trained])
+    parts.notice([part for part in lost if part.turn not in trained])
+    return reading.text, spans
 
 
 def ends_of_turns(conversation: Conversation, tokenizer: Tokenizer) -> tuple[str, list[int]]:
@@ -77,9 +92,7 @@ def ends_of_turns(conversation: Conversation, tokenizer: Tokenizer) -> tuple[str
     text, _ = render_text(conversation, tokenizer, "all")
     if conversation.is_plain_text:
         return text, [len(text)]
-    reading = _RenderedTurns(
-        conversation, ShownTurns(conversation, tokenizer), text, getattr(tokenizer, "eos_token", None) or ""
-    )
+    reading = _RenderedTurns(conversation, ShownTurns(conversation, tokenizer), text, tokenizer)
     ends: list[int] = []
     with suppress(UnrenderableConversation, UnusableTemplate):
         for number in range(1, len(conversation.messages)):
@@ -109,14 +122,18 @@ class _RenderedTurns:
 
     Args:
         text: of the whole conversation.
-        end_of_text: the tokenizer's own marker, which may follow the last turn.
     """
 
-    def __init__(self, conversation: Conversation, turns: ShownTurns, text: str, end_of_text: str) -> None:
+    def __init__(
+        self, conversation: Conversation, turns: ShownTurns, text: str, tokenizer: Tokenizer
+    ) -> None:
         self._messages = conversation.messages
         self._turns = turns
+        self.text = text
+        """With the token that ends the last turn, if the template leaves that to the next one."""
         self._text = text
-        self._end_of_text = end_of_text
+        self._end_of_text = getattr(tokenizer, "eos_token", None) or ""  # may follow the last turn
+        self._turn_end = TurnEnd(tokenizer)
 
     def answer(self, i: int) -> Span:
         """Return what the model has to produce in turn `i`.
@@ -131,9 +148,43 @@ class _RenderedTurns:
                 f"{_difference(before, through)}, so the assistant's part cannot be identified; {WAY_OUT}"
             )
         self._refuse_rewritten(i, through)
+        self._refuse_additions(i, before)
         _refuse_other_words(self._messages[i], through[len(before) :], i)
-        # Line ends after the end-of-turn marker are the template's, not the model's to produce
-        return len(before), len(through.rstrip())
+        return len(before), self._end_of_answer(i, before, through)
+
+    def _refuse_additions(self, i: int, before: str) -> None:
+        """Make sure that nothing of the template's own would stand before the words of a turn that has none.
+
+        Where a turn calls tools, its words and calls cannot tell. So it is tried with words alone.
+        """
+        message = self._messages[i]
+        if (message.content.strip() and not message.tool_calls) or reasoning_of(message):
+            return
+        shown = self._turns.first_with_answer(i, PROBE)
+        if shown.startswith(before):
+            _refuse_other_words(Message("assistant", PROBE), shown[len(before) :], i)
+
+    def _end_of_answer(self, i: int, before: str, through: str) -> int:
+        """Return where turn `i` ends, with the token by which the model says so.
+
+        Raises:
+            UnusableTemplate: there is none.
+        """
+        end = self._turn_end.within(through[len(before) :], self._messages[i])
+        if end is not None:
+            return len(before) + end
+        ended = through.rstrip()
+        is_last = i + 1 == len(self._messages)
+        following = (self._turns.followed_by_question() if is_last else self._text)[len(ended) :]
+        token = self._turn_end.token_at(following)
+        if token is None:
+            raise UnusableTemplate(
+                f"the chat template ends messages[{i}] with no token of the vocabulary, so the model would "
+                f"never learn to stop; {WAY_OUT}"
+            )
+        if is_last:  # the next turn's token ends this one, GLM's for example
+            self.text = ended + token
+        return len(ended) + len(token)
 
     def all_but_untrained(self) -> list[Span]:
         """Return everything but the turns that are not to be supervised, with all that is put around them.
@@ -146,7 +197,7 @@ class _RenderedTurns:
             if message.is_trained:
                 continue
             first, end = self.end_of_first(i), self.end_of_first(i + 1)
-            if _squeezed(message.content) not in _squeezed(self._text[first:end]):
+            if squeezed(message.content) not in squeezed(self._text[first:end]):
                 raise UnusableTemplate(
                     f"the chat template does not show messages[{i}] in a place of its own, so it cannot be "
                     'left out of what is supervised; set data.train_on to "assistant", and data.overlong to '
@@ -174,7 +225,8 @@ class _RenderedTurns:
         if i > 0:
             return self._turns.prompt_after(i)
         # Templates cannot show no message at all, but what they put before a content is the same for any
-        return os.path.commonprefix([self._turns.lone_answer(words) for words in ("a", "b")])  # noqa: RUF071 - of texts, not of paths
+        shown = os.path.commonprefix([self._turns.lone_answer(words) for words in ("a", "b")])  # noqa: RUF071 - of texts, not of paths
+        return shown.rstrip(" ")  # in many vocabularies a space is a part of the word behind it
 
     def _through(self, i: int) -> str:
         """Return the text up to the end of turn `i`, without what ends a conversation and not the turn.
@@ -189,7 +241,7 @@ class _RenderedTurns:
         goes_on = self._turns.prompt_after(i + 1) if is_last else self._text
         shorter = through.removesuffix(self._end_of_text)
         is_of_the_turn = goes_on.startswith(through) or not goes_on.startswith(shorter)
-        if is_last and _squeezed(shorter).endswith(_squeezed(self._messages[i].content)):
+        if is_last and squeezed(shorter).endswith(squeezed(self._messages[i].content)):
             return through  # nothing else says where the turn ends, and the model has to be trained to stop
         return through if is_of_the_turn else shorter
 
@@ -202,30 +254,31 @@ class _RenderedTurns:
             )
 
 
-def _refuse_hidden_tools(conversation: Conversation, text: str) -> None:
+def _refuse_hidden_tools(lost: Sequence[LostPart]) -> None:
     """Make sure that the template shows the tools of a conversation, and what is called.
 
     Raises:
         UnrenderableConversation: it does not.
     """
-    hidden = [name for name in map(_name_of, conversation.tools) if name not in text]
-    if hidden:
-        raise UnrenderableConversation(
-            f'the chat template does not show the tool "{printable(hidden[0], limit=40)}"; use a model whose '
-            'template knows tools, or remove "tools" from the row'
-        )
-    for i, message in enumerate(conversation.messages):
-        if any(_name_of(call) not in text for call in message.tool_calls):
+    for part in lost:
+        if part.what in (TOOLS, CALLS):
             raise UnrenderableConversation(
-                f"the chat template does not show the tool_calls of messages[{i}]; use a model whose "
-                "template knows tools"
+                f"the chat template does not show {part.place}; {USE_ANOTHER_TEMPLATE}, or remove them from "
+                "the row"
             )
 
 
-def _name_of(tool: object) -> str:
-    """Return the name of a tool or a call in one of the usual forms; empty, which every text has, if none."""
-    inner = tool.get("function", tool) if isinstance(tool, dict) else {}
-    return str(inner.get("name", "")) if isinstance(inner, dict) else ""
+def _refuse_lost(lost: Sequence[LostPart]) -> None:
+    """Make sure that nothing is lost of what is to be supervised.
+
+    Raises:
+        UnrenderableConversation: something is.
+    """
+    for part in lost:
+        raise UnrenderableConversation(
+            f"the chat template does not show {part.place}, at least not in its place or not all of it; "
+            f"{USE_ANOTHER_TEMPLATE}, or remove the {part.what} from the row"
+        )
 
 
 def _refuse_other_words(message: Message, produced: str, i: int) -> None:
@@ -234,9 +287,9 @@ def _refuse_other_words(message: Message, produced: str, i: int) -> None:
     White space is the template's to set. Around thoughts and calls that the row has, the template may put its
     marks.
     """
-    said, content = _squeezed(produced), _squeezed(message.content)
-    thoughts = next((message.extra[key] for key in REASONING_KEYS if message.extra.get(key)), None)
-    has_marks = bool(message.tool_calls) or (isinstance(thoughts, str) and _squeezed(thoughts) in said)
+    said, content = squeezed(produced), squeezed(message.content)
+    thoughts = reasoning_of(message)
+    has_marks = bool(message.tool_calls) or bool(thoughts and squeezed(thoughts) in said)
     if said.startswith(content) or (has_marks and content in said):
         return
     if message.tool_calls:
@@ -249,10 +302,6 @@ def _refuse_other_words(message: Message, produced: str, i: int) -> None:
         f"the chat template adds something of its own before the words of messages[{i}]: {place}, which "
         f"would be supervised, too; {WAY_OUT}"
     )
-
-
-def _squeezed(text: str) -> str:
-    return "".join(text.split())
 
 
 def _difference(expected: str, found: str) -> str:

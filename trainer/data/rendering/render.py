@@ -16,6 +16,7 @@ from trainer.data.rendering.chat_template import Tokenizer, UnrenderableConversa
 from trainer.data.rendering.example import IGNORED, Example, RowExamples, example_of, learnable
 from trainer.data.rendering.masks import TrainOn, mark, render_text
 from trainer.data.rendering.overlong import Overlong, OverlongRow, Piece, pieces_of, whole
+from trainer.data.rendering.parts import PartsCheck
 from trainer.data.rendering.template_cache import TemplateCache
 from trainer.data.rendering.tokens import TextTokenizer, Tokens
 from trainer.data.rendering.word_memo import WordMemo
@@ -49,8 +50,9 @@ class ExampleRenderer:
     def __init__(self, tokenizer: Tokenizer, *, caches: bool = True) -> None:
         self._tokenizer = tokenizer
         self._template = getattr(tokenizer, "chat_template", None)
+        self._parts = PartsCheck(tokenizer)
         self._texts = TemplateCache(
-            lambda conversation, train_on: render_text(conversation, tokenizer, train_on),
+            lambda conversation, train_on: render_text(conversation, tokenizer, train_on, self._parts),
             self._template if caches else None,
         )
         self._tokens = TextTokenizer(tokenizer, WordMemo.of(tokenizer) if caches else None)

@@ -15,7 +15,6 @@ from tests.trainer.data.rendering.test_render import (
     DEFAULT_SYSTEM,
     FORGETFUL,
     NO_LINE_END,
-    NO_MARKER,
     REFUSING,
     TRICKY,
     conversation,
@@ -59,7 +58,7 @@ QWEN_2_5 = """\
 TRIMMING = NO_LINE_END.replace("m['content']", "m['content'] | trim")
 INSPECTING = NO_LINE_END.replace("m['content']", "('!' if 'a' in m['content'] else '?') + m['content']")
 LATE_LOOK = NO_LINE_END + "{%- if add_generation_prompt and messages[0].content == 'a' -%}x{%- endif -%}"
-SHOWING = [CHATML, QWEN_2_5, NO_LINE_END, NO_MARKER, BARE, DEFAULT_SYSTEM]
+SHOWING = [CHATML, QWEN_2_5, NO_LINE_END, BARE, DEFAULT_SYSTEM]
 LOOKING = [TRIMMING, INSPECTING, LATE_LOOK, REFUSING]
 SPLIT = {"type": "Split", "behavior": "Isolated", "invert": False}
 BYTES = {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": False, "use_regex": False}
@@ -181,11 +180,7 @@ def test_a_template_that_only_shows_content_is_run_once_for_the_same_roles(templ
     [expected] = render_examples([again], tokenizer, max_length=60)
     tokenizer.chat_template = "{{ raise_exception('not again') }}"
 
-    known = [] if template == NO_MARKER else [expected]  # there the end of the words is the end of the turn
-
-    assert outcome(lambda rows: renderer.render(rows, max_length=60), again) == (
-        known or UnrenderableConversation
-    )
+    assert outcome(lambda rows: renderer.render(rows, max_length=60), again) == [expected]
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,230 @@
+"""Find what a chat template does not show of a conversation, by putting unmistakable words in every place.
+
+A word that the conversation also says elsewhere proves nothing: "add 2 and 3" shows the name of the function
+`add`, though its call may be lost. So a copy of the conversation is rendered in which every part says
+something that is said nowhere else, and each must be found where it belongs.
+"""
+
+import json
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from itertools import count
+from typing import Any
+
+from trainer.data.conversation import Conversation, Message
+from trainer.data.rendering.chat_template import ShownTurns, Tokenizer, UnrenderableConversation
+
+REASONING_KEYS = ("reasoning_content", "thinking", "reasoning")  # of a message, as transformers reads them
+STRUCTURES_KEPT = 4096
+DEEPEST = 32  # levels of arguments in which every value is marked
+
+WORDS, REASONING, CALLS, RESULT = "words", "reasoning", "tool_calls", "tool result"
+TOOLS, SCHEMA = "tools", "schema of the tools"
+
+
+@dataclass(frozen=True, slots=True)
+class LostPart:
+    """What is not shown, or not where it belongs."""
+
+    what: str
+    turn: int | None
+    """None for the tools, which belong to no turn."""
+
+    @property
+    def place(self) -> str:
+        """Words for a message."""
+        return f"the {self.what}" if self.turn is None else f"the {self.what} of messages[{self.turn}]"
+
+
+@dataclass(frozen=True, slots=True)
+class _Mark:
+    word: str
+    part: LostPart
+    is_bound: bool
+    """Whether it must stand behind the turns before; what the system says may stand anywhere."""
+
+
+class PartsCheck:
+    """Finds lost parts with one tokenizer's template; conversations of the same structure are tried once."""
+
+    def __init__(self, tokenizer: Tokenizer) -> None:
+        self._tokenizer = tokenizer
+        self._known: dict[str, tuple[LostPart, ...] | None] = {}
+        self._noticed: Counter[str] = Counter()
+
+    def notice(self, lost: Iterable[LostPart]) -> None:
+        """Take note of what a conversation may lose, because it is only context."""
+        self._noticed.update({part.what for part in lost})
+
+    def take_noticed(self) -> Counter[str]:
+        """Return in how many conversations which part was lost since the last call."""
+        noticed, self._noticed = self._noticed, Counter()
+        return noticed
+
+    def lost(self, conversation: Conversation, text: str) -> list[LostPart]:
+        """Return what is not shown of a conversation.
+
+        Args:
+            text: what the template makes of it.
+        """
+        lost = list(self._lost_of_structure(conversation))
+        found = {part.turn for part in lost if part.what in (WORDS, RESULT)}
+        return [*lost, *(part for part in _words_not_in(text, conversation) if part.turn not in found)]
+
+    def _lost_of_structure(self, conversation: Conversation) -> tuple[LostPart, ...]:
+        marked, marks = _Marking().of(conversation)
+        key = repr((marked.messages, marked.tools))
+        if key not in self._known:
+            if len(self._known) >= STRUCTURES_KEPT:
+                self._known.clear()
+            self._known[key] = self._try(marked, marks)
+        lost = self._known[key]
+        if lost is None:
+            raise UnrenderableConversation(
+                "the chat template shows the conversation, but not one that says other words in the same "
+                "places, so nobody can tell whether it shows all of it"
+            )
+        return lost
+
+    def _try(self, marked: Conversation, marks: list[_Mark]) -> tuple[LostPart, ...] | None:
+        try:
+            text = ShownTurns(marked, self._tokenizer).first(len(marked.messages))
+        except UnrenderableConversation:
+            return None
+        return tuple(dict.fromkeys(_out_of_place(text, marks)))
+
+
+class _Marking:
+    """Makes a copy of a conversation that says a word of its own in every place."""
+
+    def __init__(self) -> None:
+        self._numbers = count(1)
+        self._marks: list[_Mark] = []
+        self._part = LostPart(TOOLS, None)
+        self._is_bound = False
+        self._names: dict[str, str] = {}
+
+    def of(self, conversation: Conversation) -> tuple[Conversation, list[_Mark]]:
+        tools = tuple(self._tool(tool) for tool in conversation.tools)
+        messages = tuple(self._message(i, message) for i, message in enumerate(conversation.messages))
+        return Conversation(messages, tools=tools), self._marks
+
+    def _word(self) -> str:
+        word = f"zq{next(self._numbers)}zq"
+        self._marks.append(_Mark(word, self._part, self._is_bound))
+        return word
+
+    def _tool(self, tool: Mapping[str, Any]) -> dict[str, Any]:
+        function = tool.get("function")
+        if isinstance(function, Mapping):
+            return {**tool, "function": self._schema(function)}
+        return self._schema(tool)
+
+    def _schema(self, function: Mapping[str, Any]) -> dict[str, Any]:
+        schema = {**function}
+        self._part = LostPart(TOOLS, None)
+        if isinstance(function.get("name"), str):
+            schema["name"] = self._word()
+        self._part = LostPart(SCHEMA, None)
+        if isinstance(function.get("description"), str) and function["description"].strip():
+            schema["description"] = self._word()
+        parameters = function.get("parameters")
+        if isinstance(parameters, Mapping) and isinstance(parameters.get("properties"), Mapping):
+            names = {name: self._word() for name in parameters["properties"]}
+            properties = {names[name]: value for name, value in parameters["properties"].items()}
+            required = parameters.get("required")
+            schema["parameters"] = {**parameters, "properties": properties}
+            if isinstance(required, list):
+                schema["parameters"]["required"] = [names.get(str(name), name) for name in required]
+        return schema
+
+    def _message(self, i: int, message: Message) -> Message:
+        self._is_bound = message.role != "system"
+        extra = dict(message.extra)
+        for key in REASONING_KEYS:
+            if isinstance(extra.get(key), str) and extra[key].strip():
+                self._part = LostPart(REASONING, i)
+                extra[key] = self._word()
+        content = message.content
+        if content.strip():
+            self._part = LostPart(RESULT if message.role == "tool" else WORDS, i)
+            content = self._word()
+        self._part = LostPart(CALLS, i)
+        calls = tuple(self._call(call) for call in message.tool_calls)
+        if message.role == "tool" and extra.get("name") in self._names:
+            extra["name"] = self._names[extra["name"]]
+        return replace(message, content=content, tool_calls=calls, extra=extra, is_trained=True)
+
+    def _call(self, call: Mapping[str, Any]) -> dict[str, Any]:
+        function = call["function"]
+        name = self._names[function["name"]] = self._word()
+        # One without arguments gets one: only so can its call be told from a result that shows its name
+        arguments = self._value(function["arguments"] or {"": ""}, 0)
+        return {**call, "function": {**function, "name": name, "arguments": arguments}}
+
+    def _value(self, value: Any, depth: int) -> Any:
+        match value:
+            case _ if depth > DEEPEST:
+                return value
+            case Mapping():
+                return {self._word(): self._value(item, depth + 1) for item in value.values()}
+            case list():
+                return [self._value(item, depth + 1) for item in value]
+            case str():
+                return self._word()
+            case _:
+                return value  # true is said in many places; its key was marked
+
+
+def _out_of_place(text: str, marks: list[_Mark]) -> Iterator[LostPart]:
+    """Yield the parts of which a mark is missing, or stands before one of an earlier turn."""
+    text = text.lower()
+    reached = 0  # where the words of the earlier turns end
+    end_of_turn, turn = 0, -1
+    for mark in marks:
+        place = text.find(mark.word)
+        if place < 0:
+            yield mark.part
+            continue
+        if not mark.is_bound or mark.part.turn is None:
+            continue
+        if mark.part.turn != turn:
+            reached, turn = end_of_turn, mark.part.turn
+        if place < reached and text.rfind(mark.word) < reached:
+            yield mark.part
+        else:
+            end_of_turn = max(end_of_turn, place)
+
+
+def _words_not_in(text: str, conversation: Conversation) -> Iterator[LostPart]:
+    """Yield the turns whose own words cannot be found in the text, behind those of the turns before."""
+    text = squeezed(text)
+    reached = 0
+    for i, message in enumerate(conversation.messages):
+        what = RESULT if message.role == "tool" else WORDS
+        for said, kind in [(reasoning_of(message), REASONING), (message.content, what)]:
+            words = squeezed(said)
+            start = 0 if message.role == "system" else reached
+            forms = (words, *_escaped(said)) if words else ()
+            places = [place for form in forms if (place := text.find(form, start)) >= 0]
+            if places and message.role != "system" and kind != REASONING:
+                reached = min(places)
+            if forms and not places:
+                yield LostPart(kind, i)
+
+
+def reasoning_of(message: Message) -> str:
+    """Return the thoughts of a message; empty if it has none."""
+    return next((str(message.extra[key]) for key in REASONING_KEYS if message.extra.get(key)), "")
+
+
+def _escaped(words: str) -> Iterator[str]:
+    """Yield how a template may write words inside of JSON."""
+    for is_ascii in (False, True):
+        yield squeezed(json.dumps(words.strip(), ensure_ascii=is_ascii)[1:-1])
+
+
+def squeezed(text: str) -> str:
+    """Return a text without white space, which is the template's to set."""
+    return "".join(text.split())

@@ -1,0 +1,54 @@
+"""Find where the assistant's turn ends, which the model has to learn, too: it must know when to stop."""
+
+from collections.abc import Iterable
+
+from trainer.data.conversation import Message
+from trainer.data.rendering.chat_template import Tokenizer
+from trainer.data.rendering.parts import squeezed
+
+
+class TurnEnd:
+    """The tokens with which turns may end, as far as the tokenizer knows them."""
+
+    def __init__(self, tokenizer: Tokenizer) -> None:
+        self._end_of_text: str = getattr(tokenizer, "eos_token", None) or ""
+        added: Iterable[str] = getattr(tokenizer, "get_added_vocab", dict)()
+        # </tool_call> closes a call, not a turn; </s> is the end of text of many models
+        self._tokens = {t for t in added if not t.startswith("</")} | {self._end_of_text} - {""}
+        self.is_known = bool(self._tokens)
+
+    def within(self, produced: str, message: Message) -> int | None:
+        """Return after how many characters a turn ends; None if what is said of it names no end.
+
+        What follows the end, such as the next prompt, is not the model's to produce.
+        """
+        ended = produced.rstrip()
+        start = _start_of_tail(ended, message)
+        if self._end_of_text and (found := ended.find(self._end_of_text, start)) >= 0:
+            return found + len(self._end_of_text)
+        has_end = len(ended) > start and ended.endswith(tuple(self._tokens))
+        return len(ended) if has_end or not self.is_known else None
+
+    def token_at(self, following: str) -> str | None:
+        """Return the token that a text begins with, and any white space before it."""
+        stripped = following.lstrip()
+        found = max((t for t in self._tokens if stripped.startswith(t)), key=len, default=None)
+        return following[: len(following) - len(stripped)] + found if found else None
+
+
+def _start_of_tail(produced: str, message: Message) -> int:
+    """Return where the words and the calls of a turn are over at the earliest."""
+    words = message.content.strip()
+    start = max(0, produced.find(words)) + len(words) if words and words in produced else 0
+    if words and not start:
+        start = _after_squeezed(produced, squeezed(words))
+    return max(start, produced.rfind("}") + 1) if message.tool_calls else start
+
+
+def _after_squeezed(text: str, words: str) -> int:
+    """Return the place behind words of which the text differs in white space."""
+    place = squeezed(text).find(words) + len(words)
+    if place < len(words):
+        return 0
+    seen: Iterable[int] = (i + 1 for i, letter in enumerate(text) if not letter.isspace())
+    return next((end for number, end in enumerate(seen, start=1) if number == place), 0)
