@@ -236,6 +236,12 @@ class DataSettings(Section):
     end. `last_assistant`: only the last one. `all`: every token, including those of the chat template. Turns
     that a row itself excludes are never supervised."""
 
+    hidden_parts: Literal["refuse", "report"] = "report"
+    """What happens to a row of which the chat template does not show some context: a tool result, a late
+    system message, the reasoning of an earlier turn. `report`: it is trained without, and the file's report
+    says so. `refuse`: the row cannot be trained. A part that would be supervised is never lost: such a row is
+    always refused."""
+
     max_bad_row_fraction: Fraction = 0.01
     """Maximum share of malformed rows. Up to it, a file is trained without them; above it, the file fails."""
 

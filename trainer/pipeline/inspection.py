@@ -7,6 +7,7 @@ from trainer.data.formats import read_conversation
 from trainer.data.reading.rows import BadRow, RowFile
 from trainer.data.rendering.render import RowExamples
 from trainer.data.rendering.source import ExampleSource, Renderer
+from trainer.pipeline.rendering import Hidden
 from trainer.profiles.base import DataProfile
 from trainer.protocol.data_report import DataReport, Depth
 from trainer.protocol.job import Job
@@ -20,6 +21,7 @@ class FileInspection:
     Args:
         source: of the job's steps.
         render_whole: renders rows as they would be without a limit.
+        hidden: says in words which parts of a row the chat template does not show.
         profile: says what is wrong with rows.
         wanted: rows to be inspected, if not all are.
         deep: inspects every row for more.
@@ -31,6 +33,7 @@ class FileInspection:
         rows: RowFile,
         source: ExampleSource,
         render_whole: Renderer,
+        hidden: Hidden,
         data: DataSettings,
         profile: DataProfile,
         *,
@@ -43,6 +46,7 @@ class FileInspection:
         self._rows = rows
         self._source = source
         self._render_whole = render_whole
+        self._hidden = hidden
         self._profile = profile
         self._depth: Depth = "deep" if deep else "standard"
         self._positions = spread(len(rows), len(rows) if deep else wanted)
@@ -103,4 +107,7 @@ class FileInspection:
         if len(examples) != 1 or examples[0].is_truncated:
             [whole] = self._render_whole([(line, conversation)])
         num_tokens = sum(len(example.token_ids) for example in whole)
-        return InspectedRow(line, conversation, examples, num_tokens, self._profile.faults(conversation))
+        faults = self._profile.faults(conversation)
+        return InspectedRow(
+            line, conversation, examples, num_tokens, faults, self._hidden(line, conversation)
+        )

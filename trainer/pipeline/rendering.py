@@ -1,12 +1,12 @@
 """Turn rows into examples: first the data profile, then the chat template. Errors name the line."""
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from trainer import data, pipeline, profiles
 from trainer.config.loader import BadConfig
-from trainer.config.schema import Settings
+from trainer.config.schema import DataSettings, Settings
 from trainer.data.conversation import Conversation
 from trainer.data.reading.rows import BadRow
 from trainer.data.rendering.render import (
@@ -19,6 +19,7 @@ from trainer.data.rendering.render import (
 from trainer.data.rendering.source import Renderer
 from trainer.profiles.base import DataProfile
 
+Hidden = Callable[[int, Conversation], Sequence[str]]
 REFUSALS = (UnrenderableConversation, UnusableTemplate, OverlongRow)
 NO_LIMIT = 2**40  # tokens
 
@@ -49,6 +50,8 @@ def make_renderer(profile: DataProfile, renderer: ExampleRenderer, settings: Set
             profile.transform(conversation, line_number=number) for number, conversation in numbered
         ]
         try:
+            if data.hidden_parts == "refuse":
+                _refuse_lost_context(transformed, renderer, data)
             return renderer.render(
                 transformed, max_length=data.max_length, overlong=data.overlong, train_on=data.train_on
             )
@@ -59,6 +62,27 @@ def make_renderer(profile: DataProfile, renderer: ExampleRenderer, settings: Set
             raise (BadConfig if isinstance(error, UnusableTemplate) else BadRow)(message) from error
 
     return render
+
+
+def finder_of_lost_context(profile: DataProfile, renderer: ExampleRenderer, settings: Settings) -> Hidden:
+    """Return what says in words which parts of a row the chat template does not show."""
+
+    def find(line: int, conversation: Conversation) -> Sequence[str]:
+        transformed = profile.transform(conversation, line_number=line)
+        return renderer.lost_context(transformed, train_on=settings.data.train_on)
+
+    return find
+
+
+def _refuse_lost_context(
+    conversations: Sequence[Conversation], renderer: ExampleRenderer, data: DataSettings
+) -> None:
+    for conversation in conversations:
+        for place in renderer.lost_context(conversation, train_on=data.train_on):
+            raise UnrenderableConversation(
+                f"the chat template does not show {place}, which data.hidden_parts refuses; remove it from "
+                "the row, or set data.hidden_parts to report"
+            )
 
 
 def renderer_without_limit(profile: DataProfile, renderer: ExampleRenderer, settings: Settings) -> Renderer:

@@ -41,6 +41,8 @@ class InspectedRow:
     """If nothing were cut."""
     faults: Sequence[str] = ()
     """What the profile finds wrong with it."""
+    hidden: Sequence[str] = ()
+    """Parts that the chat template does not show, in words."""
 
     def is_cut(self, max_length: int) -> bool:
         """Whether a part of it would not be trained, because it is too long."""
@@ -100,6 +102,8 @@ class RowReport:
         self._first_error = ""
         self._odd_for_profile = Tally()
         self._first_fault = ""
+        self._hidden = Tally()
+        self._first_hidden = ""
         self._defects = {rule.name: Tally() for rule in ANSWER_RULES}
         self._short_answers: Counter[str] = Counter()
         self._classes: dict[str, Counter[str]] = {name: Counter() for name in LABELS}
@@ -119,6 +123,9 @@ class RowReport:
         if row.faults:
             self._first_fault = self._first_fault or f"line {row.line}: {row.faults[0]}"
             self._odd_for_profile.note(row.line)
+        if row.hidden:
+            self._first_hidden = self._first_hidden or row.hidden[0]
+            self._hidden.note(row.line)
         self._note_answers(row)
         for name, counter in self._classes.items():
             _count(counter, row.conversation.metadata.get(name))
@@ -198,6 +205,9 @@ class RowReport:
         if self._odd_for_profile.rows:
             what, limit = f"are unusual for the profile; the first: {self._first_fault}", PROFILE_FAULTS_LIMIT
             yield self._finding("profile_faults", self._odd_for_profile, what, kind, limit=limit)
+        if self._hidden.rows:
+            what = f"lose context that the chat template does not show, first {self._first_hidden}"
+            yield self._finding("hidden_parts", self._hidden, what, kind, limit=0.0)
         for rule in ANSWER_RULES:
             if (tally := self._defects[rule.name]).rows:
                 yield self._finding(rule.name, tally, rule.what, kind, limit=rule.limit)

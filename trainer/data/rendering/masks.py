@@ -55,7 +55,7 @@ def render_text(
     """Return a marked conversation's text and what is supervised of it, running the template for every turn.
 
     Args:
-        parts: finds what is not shown, and takes note of what may be lost because it is only context.
+        parts: finds what is not shown.
     Raises:
         UnrenderableConversation: the chat template refuses it, or leaves out what it says.
         UnusableTemplate: what is supervised cannot be separated from the rest.
@@ -68,19 +68,31 @@ def render_text(
     lost = parts.lost(conversation, text)
     _refuse_hidden_tools(lost)
     reading = _RenderedTurns(conversation, turns, text, tokenizer)
-    if train_on == "all":
-        spans = reading.all_but_untrained()
-        trained = {i for i, message in enumerate(conversation.messages) if message.is_trained}
-    else:
-        trained = {
-            i
-            for i, message in enumerate(conversation.messages)
-            if message.role == "assistant" and message.is_trained
-        }
-        spans = [reading.answer(i) for i in sorted(trained)]
+    trained = _trained_turns(conversation, train_on)
+    spans = reading.all_but_untrained() if train_on == "all" else [reading.answer(i) for i in trained]
     _refuse_lost([part for part in lost if part.turn in trained])
-    parts.notice([part for part in lost if part.turn not in trained])
     return reading.text, spans
+
+
+def lost_context(
+    conversation: Conversation, tokenizer: Tokenizer, train_on: TrainOn, parts: PartsCheck
+) -> list[LostPart]:
+    """Return what is not shown of a marked conversation, but would not be supervised anyway.
+
+    Raises:
+        UnrenderableConversation: the chat template refuses it.
+    """
+    text = ShownTurns(conversation, tokenizer).first(len(conversation.messages))
+    trained = _trained_turns(conversation, train_on)
+    return [part for part in parts.lost(conversation, text) if part.turn not in trained]
+
+
+def _trained_turns(conversation: Conversation, train_on: TrainOn) -> list[int]:
+    return [
+        i
+        for i, message in enumerate(conversation.messages)
+        if message.is_trained and (train_on == "all" or message.role == "assistant")
+    ]
 
 
 def ends_of_turns(conversation: Conversation, tokenizer: Tokenizer) -> tuple[str, list[int]]:

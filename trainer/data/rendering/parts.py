@@ -6,8 +6,7 @@ something that is said nowhere else, and each must be found where it belongs.
 """
 
 import json
-from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import count
 from typing import Any
@@ -51,16 +50,6 @@ class PartsCheck:
     def __init__(self, tokenizer: Tokenizer) -> None:
         self._tokenizer = tokenizer
         self._known: dict[str, tuple[LostPart, ...] | None] = {}
-        self._noticed: Counter[str] = Counter()
-
-    def notice(self, lost: Iterable[LostPart]) -> None:
-        """Take note of what a conversation may lose, because it is only context."""
-        self._noticed.update({part.what for part in lost})
-
-    def take_noticed(self) -> Counter[str]:
-        """Return in how many conversations which part was lost since the last call."""
-        noticed, self._noticed = self._noticed, Counter()
-        return noticed
 
     def lost(self, conversation: Conversation, text: str) -> list[LostPart]:
         """Return what is not shown of a conversation.
@@ -68,9 +57,8 @@ class PartsCheck:
         Args:
             text: what the template makes of it.
         """
-        lost = list(self._lost_of_structure(conversation))
-        found = {part.turn for part in lost if part.what in (WORDS, RESULT)}
-        return [*lost, *(part for part in _words_not_in(text, conversation) if part.turn not in found)]
+        lost = self._lost_of_structure(conversation)
+        return [*lost, *_words_not_in(text, conversation, besides=lost)]
 
     def _lost_of_structure(self, conversation: Conversation) -> tuple[LostPart, ...]:
         marked, marks = _Marking().of(conversation)
@@ -114,6 +102,11 @@ class _Marking:
         word = f"zq{next(self._numbers)}zq"
         self._marks.append(_Mark(word, self._part, self._is_bound))
         return word
+
+    def _number(self) -> int:
+        number = 90_000_000_009 + 10 * next(self._numbers)
+        self._marks.append(_Mark(str(number), self._part, self._is_bound))
+        return number
 
     def _tool(self, tool: Mapping[str, Any]) -> dict[str, Any]:
         function = tool.get("function")
@@ -173,8 +166,10 @@ class _Marking:
                 return [self._value(item, depth + 1) for item in value]
             case str():
                 return self._word()
+            case bool() | None:
+                return value  # said in many places; its key was marked
             case _:
-                return value  # true is said in many places; its key was marked
+                return self._number()
 
 
 def _out_of_place(text: str, marks: list[_Mark]) -> Iterator[LostPart]:
@@ -197,20 +192,28 @@ def _out_of_place(text: str, marks: list[_Mark]) -> Iterator[LostPart]:
             end_of_turn = max(end_of_turn, place)
 
 
-def _words_not_in(text: str, conversation: Conversation) -> Iterator[LostPart]:
-    """Yield the turns whose own words cannot be found in the text, behind those of the turns before."""
+def _words_not_in(
+    text: str, conversation: Conversation, *, besides: Sequence[LostPart]
+) -> Iterator[LostPart]:
+    """Yield the parts whose own words cannot be found in the text, behind those of the turns before.
+
+    Args:
+        besides: parts that are known to be lost.
+    """
     text = squeezed(text)
     reached = 0
     for i, message in enumerate(conversation.messages):
         what = RESULT if message.role == "tool" else WORDS
         for said, kind in [(reasoning_of(message), REASONING), (message.content, what)]:
             words = squeezed(said)
+            if not words or LostPart(kind, i) in besides:
+                continue
             start = 0 if message.role == "system" else reached
-            forms = (words, *_escaped(said)) if words else ()
+            forms = (words, *_escaped(said))
             places = [place for form in forms if (place := text.find(form, start)) >= 0]
             if places and message.role != "system" and kind != REASONING:
                 reached = min(places)
-            if forms and not places:
+            if not places:
                 yield LostPart(kind, i)
 
 

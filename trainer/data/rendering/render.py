@@ -14,7 +14,7 @@ from tokenizers import Tokenizer as FastTokenizer
 from trainer.data.conversation import Conversation
 from trainer.data.rendering.chat_template import Tokenizer, UnrenderableConversation, UnusableTemplate
 from trainer.data.rendering.example import IGNORED, Example, RowExamples, example_of, learnable
-from trainer.data.rendering.masks import TrainOn, mark, render_text
+from trainer.data.rendering.masks import TrainOn, lost_context, mark, render_text
 from trainer.data.rendering.overlong import Overlong, OverlongRow, Piece, pieces_of, whole
 from trainer.data.rendering.parts import PartsCheck
 from trainer.data.rendering.template_cache import TemplateCache
@@ -109,6 +109,17 @@ class ExampleRenderer:
         [tokens] = self._tokenize([marked], train_on)
         row = whole(marked, tokens)
         return [row] if len(tokens.ids) <= max_length else self._cut(row, max_length, overlong, train_on)
+
+    def lost_context(self, conversation: Conversation, *, train_on: TrainOn) -> list[str]:
+        """Return in words which parts of a conversation the model would not see, none of them supervised.
+
+        Raises:
+            UnrenderableConversation: the chat template refuses it.
+        """
+        if conversation.is_plain_text or self._texts.shows_all_of(conversation):
+            return []
+        marked = mark(conversation, train_on)
+        return [part.place for part in lost_context(marked, self._tokenizer, train_on, self._parts)]
 
     def _cut(self, row: Piece, max_length: int, overlong: Overlong, train_on: TrainOn) -> list[Piece]:
         def tokenize(conversation: Conversation) -> Tokens:

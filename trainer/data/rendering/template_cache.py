@@ -55,6 +55,10 @@ class TemplateCache:
         self._is_cacheable = isinstance(template, str) and only_shows_content(template)
         self._cached: dict[tuple[Role, ...], _TextAroundTurns | None] = {}
 
+    def shows_all_of(self, conversation: Conversation) -> bool:
+        """Return whether the template certainly shows every word."""
+        return self._around(conversation) is not None
+
     def render(self, conversation: Conversation, train_on: TrainOn) -> RenderedText:
         """Return a marked conversation's text and what is supervised of it, as `render` would.
 
@@ -62,14 +66,7 @@ class TemplateCache:
             Whatever `render` does.
         """
         messages = conversation.messages
-        if not self._is_cacheable or not _depends_on_roles_alone(conversation):
-            return self._render(conversation, train_on)
-        roles = tuple([message.role for message in messages])
-        if roles not in self._cached:
-            if len(self._cached) >= SEQUENCES_KEPT:
-                self._cached.clear()
-            self._cached[roles] = self._run_template(roles)
-        around = self._cached[roles]
+        around = self._around(conversation)
         if around is None:
             return self._render(conversation, train_on)
         text, answers = around.fill(messages)
@@ -78,6 +75,16 @@ class TemplateCache:
         if not all([message.is_trained for message in messages]):
             return self._render(conversation, train_on)
         return text, [(0, len(text))]
+
+    def _around(self, conversation: Conversation) -> _TextAroundTurns | None:
+        if not self._is_cacheable or not _depends_on_roles_alone(conversation):
+            return None
+        roles = tuple([message.role for message in conversation.messages])
+        if roles not in self._cached:
+            if len(self._cached) >= SEQUENCES_KEPT:
+                self._cached.clear()
+            self._cached[roles] = self._run_template(roles)
+        return self._cached[roles]
 
     def _run_template(self, roles: tuple[Role, ...]) -> _TextAroundTurns | None:
         """Run the template on one conversation; None when other words could not replace its own."""
