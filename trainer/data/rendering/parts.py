@@ -6,6 +6,7 @@ something that is said nowhere else, and each must be found where it belongs.
 """
 
 import json
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import count
@@ -15,6 +16,7 @@ from trainer.data.conversation import Conversation, Message
 from trainer.data.rendering.chat_template import ShownTurns, Tokenizer, UnrenderableConversation
 
 REASONING_KEYS = ("reasoning_content", "thinking", "reasoning")  # of a message, as transformers reads them
+MARKS = re.compile(r"zq[0-9]+zq|9[0-9]{9}9(?=\D|$)")
 STRUCTURES_KEPT = 4096
 DEEPEST = 32  # levels of arguments in which every value is marked
 
@@ -174,19 +176,23 @@ class _Marking:
 
 def _out_of_place(text: str, marks: list[_Mark]) -> Iterator[LostPart]:
     """Yield the parts of which a mark is missing, or stands before one of an earlier turn."""
-    text = text.lower()
+    first: dict[str, int] = {}
+    last: dict[str, int] = {}
+    for found in MARKS.finditer(text.lower()):
+        first.setdefault(found[0], found.start())
+        last[found[0]] = found.start()
     reached = 0  # where the words of the earlier turns end
     end_of_turn, turn = 0, -1
     for mark in marks:
-        place = text.find(mark.word)
-        if place < 0:
+        place = first.get(mark.word)
+        if place is None:
             yield mark.part
             continue
         if not mark.is_bound or mark.part.turn is None:
             continue
         if mark.part.turn != turn:
             reached, turn = end_of_turn, mark.part.turn
-        if place < reached and text.rfind(mark.word) < reached:
+        if last[mark.word] < reached:
             yield mark.part
         else:
             end_of_turn = max(end_of_turn, place)

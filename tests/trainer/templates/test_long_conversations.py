@@ -1,0 +1,98 @@
+"""A long conversation is rendered in stretches, and nothing but the time it takes is different."""
+
+from dataclasses import replace
+
+import pytest
+
+from tests.support import every_case
+from tests.trainer.templates.test_masks import EACH_FAMILY, MODES, TOKENIZERS, TOOL, outcome, said, shown
+from trainer.data.conversation import Conversation, Message
+from trainer.data.rendering.render import UnusableTemplate, render_examples
+from trainer.model.tiny import _tokenizer
+
+
+def talk(num_turns: int, *, system: bool = False) -> Conversation:
+    turns = [("system", "Be brief.")] * system
+    for number in range(num_turns):
+        turns += [("user", f"ask {number} <|im_end|>"), ("assistant", f"answer {number}\n")]
+    return said(*turns[:num_turns])
+
+
+def agent(num_turns: int) -> Conversation:
+    """Return a conversation with few questions, and many calls behind each."""
+    messages = [Message("user", "go")]
+    for number in range(num_turns // 2):
+        call = {"type": "function", "function": {"name": "weather", "arguments": {"city": f"B{number}"}}}
+        extra = {"name": "weather", "tool_call_id": "abcdefghi"}
+        messages += [Message("assistant", "", tool_calls=(call,)), Message("tool", f"r{number}", extra=extra)]
+        if number % 9 == 8:
+            messages += [Message("assistant", "done"), Message("user", "more")]
+    return Conversation(tuple(messages), tools=(TOOL,))
+
+
+def with_untrained(conversation: Conversation) -> Conversation:
+    messages = [replace(m, is_trained=i % 3 > 0) for i, m in enumerate(conversation.messages)]
+    return replace(conversation, messages=tuple(messages))
+
+
+LONG = {
+    "an even number": talk(30),
+    "an odd number": talk(31),
+    "a system message": talk(61, system=True),
+    "untrained turns": with_untrained(talk(31, system=True)),
+    "calls": agent(60),
+}
+
+
+@EACH_FAMILY
+def test_stretches_show_what_the_whole_shows(family, monkeypatch):
+    def rendered(row: Conversation, train_on: str) -> object:
+        ways = {"max_length": 10**6, "train_on": train_on}
+        return outcome(lambda: shown(render_examples([row], TOKENIZERS[family.name], **ways)))
+
+    with every_case() as cases:
+        for name, row in LONG.items():
+            for train_on in MODES:
+                with cases.case(f"{name}, {train_on}"):
+                    monkeypatch.setattr("trainer.data.rendering.masks.MANY_TURNS", 10**6)
+                    expected = rendered(row, train_on)
+                    monkeypatch.setattr("trainer.data.rendering.masks.MANY_TURNS", 4)
+                    assert rendered(row, train_on) == expected
+
+
+def tokenizer_that_counts(template: str) -> tuple[object, list[int]]:
+    tokenizer, counts = _tokenizer(), []
+    tokenizer.chat_template = template
+    run = tokenizer.apply_chat_template
+
+    def counted(messages, **how):
+        counts.append(len(messages))
+        return run(messages, **how)
+
+    tokenizer.apply_chat_template = counted
+    return tokenizer, counts
+
+
+TURN = "{{ '<|im_start|>' + m.role + '\n' + m.content | trim + '<|im_end|>' }}"
+ASK = "{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}"
+
+
+def test_ten_times_the_turns_take_ten_times_the_work():
+    template = "{% for m in messages %}" + TURN + "{% endfor %}" + ASK
+    shown_turns = []
+    for num_turns in (200, 2000):
+        tokenizer, counts = tokenizer_that_counts(template)
+        render_examples([talk(num_turns)], tokenizer, max_length=10**6)
+        shown_turns.append(sum(counts))
+
+    assert shown_turns[1] < 12 * shown_turns[0]
+    assert shown_turns[1] < 30 * 2000
+
+
+def test_a_template_that_looks_far_away_is_refused():
+    far = "{% if messages | length > 100 and loop.index == 30 %}{{ '(long)' }}{% endif %}"
+    template = "{% for m in messages %}" + far + TURN + "{% endfor %}" + ASK
+    tokenizer, _ = tokenizer_that_counts(template)
+
+    with pytest.raises(UnusableTemplate, match="differently when they stand alone|rewrites"):
+        render_examples([talk(120)], tokenizer, max_length=10**6)

@@ -1,0 +1,135 @@
+"""Find the turns of a long conversation without rendering it anew for each of them.
+
+What stands around a turn depends on the turns beside it. So short stretches of the conversation are rendered
+turn by turn, and what they show must be what the whole conversation shows, letter for letter.
+"""
+
+from dataclasses import replace
+
+from trainer.data.conversation import Conversation
+from trainer.data.rendering.chat_template import ShownTurns, Tokenizer, UnusableTemplate
+from trainer.data.rendering.example import Span
+from trainer.data.rendering.rendered_turns import RenderedTurns
+
+MANY_TURNS = 48  # up to so many, each is found by rendering all that comes before it
+STRETCH = 12
+OVERLAP = 4
+CHECKED_WHOLE = (0.25, 0.5, 0.75)  # of the turns: whether later ones rewrite these
+
+
+class _Stretch:
+    """Some turns of a conversation, rendered by themselves behind its system messages and a question.
+
+    Args:
+        turns: which of the conversation's; the last so many of them follow each other.
+    """
+
+    def __init__(self, conversation: Conversation, turns: list[int], tokenizer: Tokenizer) -> None:
+        part = replace(conversation, messages=tuple(conversation.messages[i] for i in turns))
+        self.text = ShownTurns(part, tokenizer).first(len(turns))
+        self._reading = RenderedTurns(part, self.text, tokenizer)
+        self._place_of = {turn: place for place, turn in enumerate(turns)}
+        self.offset = 0
+        """Of its characters in the whole text."""
+
+    def end_of(self, turn: int) -> int:
+        return self.offset + self._reading.end_of_first(self._place_of[turn] + 1)
+
+    def answer(self, turn: int) -> Span:
+        first, end = self._reading.answer(self._place_of[turn])
+        return self.offset + first, self.offset + end
+
+    @property
+    def added(self) -> str:
+        """The token that ends the last turn, if the template leaves that to the next one."""
+        shown = self.text.rstrip()
+        return "" if self._reading.text == self.text else self._reading.text[len(shown) :]
+
+    def segment(self, first: int, end: int) -> str:
+        """Return the text between two places of the whole text."""
+        return self.text[first - self.offset : end - self.offset]
+
+
+class LongConversation:
+    """Where the turns of one conversation stand in its text.
+
+    Args:
+        text: of the whole conversation.
+    Raises:
+        UnrenderableConversation, UnusableTemplate: as `render_text` does.
+    """
+
+    def __init__(self, conversation: Conversation, text: str, tokenizer: Tokenizer) -> None:
+        self._conversation = conversation
+        self._tokenizer = tokenizer
+        self._whole = text
+        self._num_turns = len(conversation.messages)
+        self._stretch_of: list[_Stretch] = []
+        self._refuse_rewritten()
+        self._read()
+
+    @property
+    def text(self) -> str:
+        """With the token that ends the last turn, if the template leaves that to the next one."""
+        added = self._stretch_of[-1].added
+        return self._whole.rstrip() + added if added else self._whole
+
+    def answer(self, i: int) -> Span:
+        """Return what the model has to produce in turn `i`."""
+        return self._stretch_of[i].answer(i)
+
+    def end_of_first(self, number: int) -> int:
+        """Return after how many characters the first turns end."""
+        return self._stretch_of[number - 1].end_of(number - 1) if number else 0
+
+    def _read(self) -> None:
+        """Render stretch after stretch, and compare each with the whole."""
+        first = 0
+        while len(self._stretch_of) < self._num_turns:
+            end, following = self._end_of_stretch(first)
+            turns = [*self._lead(first), *range(first, end)]
+            stretch = _Stretch(self._conversation, turns, self._tokenizer)
+            if first:
+                stretch.offset = self._stretch_of[first].end_of(first) - stretch.end_of(first)
+            self._compare(stretch, first, end)
+            self._stretch_of += [stretch] * (following + 1 - len(self._stretch_of))
+            first = following
+
+    def _end_of_stretch(self, first: int) -> tuple[int, int]:
+        """Return where a stretch ends, and which turn the next one begins with.
+
+        It begins with an answer, which has a question before it in any case.
+        """
+        length = STRETCH
+        while (end := first + length) < self._num_turns:
+            for following in range(end - OVERLAP, first, -1):
+                if self._answers(following):
+                    return end, following
+            length *= 2
+        return self._num_turns, self._num_turns - 1
+
+    def _answers(self, turn: int) -> bool:
+        messages = self._conversation.messages
+        return messages[turn].role == "assistant" and messages[turn - 1].role in ("user", "tool")
+
+    def _lead(self, first: int) -> list[int]:
+        """Return the turns that a stretch needs before it: the system's, and a question."""
+        roles = [message.role for message in self._conversation.messages[:first]]
+        head = next((i for i, role in enumerate(roles) if role != "system"), 0)
+        question = max((i for i, role in enumerate(roles) if role == "user"), default=None)
+        return [*range(head), *([] if question is None else [question])]
+
+    def _compare(self, stretch: _Stretch, first: int, end: int) -> None:
+        start = stretch.end_of(first) if first else 0
+        stop = stretch.end_of(end - 2) if end < self._num_turns else len(self._whole)
+        if stretch.segment(start, stop) != self._whole[start:stop]:
+            raise UnusableTemplate(
+                f"the chat template shows messages[{first}] to messages[{end - 1}] differently when they "
+                "stand alone, so the assistant's parts cannot be identified; shorten the conversation to "
+                f"{MANY_TURNS} turns, or use another model.chat_template"
+            )
+
+    def _refuse_rewritten(self) -> None:
+        reading = RenderedTurns(self._conversation, self._whole, self._tokenizer)
+        for share in CHECKED_WHOLE:
+            reading.end_of_first(int(share * self._num_turns))

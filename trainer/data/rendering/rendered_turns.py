@@ -1,0 +1,167 @@
+"""One conversation as its template shows it, and where its turns stand in the text."""
+
+import os
+
+from trainer.data.conversation import Conversation, Message
+from trainer.data.rendering.chat_template import (
+    ShownTurns,
+    Tokenizer,
+    UnrenderableConversation,
+    UnusableTemplate,
+)
+from trainer.data.rendering.example import Span
+from trainer.data.rendering.parts import reasoning_of, squeezed
+from trainer.data.rendering.turn_end import TurnEnd
+from trainer.protocol.text import printable
+
+SHOWN_BEFORE, SHOWN_AFTER = 20, 30  # characters around the place where two texts differ
+WAY_OUT = (
+    'set model.chat_template to "chatml", or give the template what it asks for in model.template_options '
+    '(that of Qwen3: {"enable_thinking": false})'
+)
+PROBE = "zq0zq"  # words that no template knows
+ONLY_LAST = 'set data.train_on to "last_assistant", or model.chat_template to "chatml"'
+
+
+class RenderedTurns:
+    """One conversation, and where its turns stand in its text.
+
+    Args:
+        text: of the whole conversation.
+    """
+
+    def __init__(self, conversation: Conversation, text: str, tokenizer: Tokenizer) -> None:
+        self._messages = conversation.messages
+        self._turns = ShownTurns(conversation, tokenizer)
+        self.text = text
+        """With the token that ends the last turn, if the template leaves that to the next one."""
+        self._text = text
+        self._end_of_text = getattr(tokenizer, "eos_token", None) or ""  # may follow the last turn
+        self._turn_end = TurnEnd(tokenizer)
+
+    def answer(self, i: int) -> Span:
+        """Return what the model has to produce in turn `i`.
+
+        Raises:
+            UnrenderableConversation, UnusableTemplate: as `render_text` does.
+        """
+        before, through = self._before(i), self._through(i)
+        if not through.startswith(before):
+            raise UnusableTemplate(
+                f"the chat template begins messages[{i}] differently from how it asks for it: "
+                f"{_difference(before, through)}, so the assistant's part cannot be identified; {WAY_OUT}"
+            )
+        self._refuse_rewritten(i, through)
+        self._refuse_additions(i, before)
+        _refuse_other_words(self._messages[i], through[len(before) :], i)
+        return len(before), self._end_of_answer(i, before, through)
+
+    def _refuse_additions(self, i: int, before: str) -> None:
+        """Make sure that nothing of the template's own would stand before the words of a turn that has none.
+
+        Where a turn calls tools, its words and calls cannot tell. So it is tried with words alone.
+        """
+        message = self._messages[i]
+        if (message.content.strip() and not message.tool_calls) or reasoning_of(message):
+            return
+        shown = self._turns.first_with_answer(i, PROBE)
+        if shown.startswith(before):
+            _refuse_other_words(Message("assistant", PROBE), shown[len(before) :], i)
+
+    def _end_of_answer(self, i: int, before: str, through: str) -> int:
+        """Return where turn `i` ends, with the token by which the model says so.
+
+        Raises:
+            UnusableTemplate: there is none.
+        """
+        end = self._turn_end.within(through[len(before) :], self._messages[i])
+        if end is not None:
+            return len(before) + end
+        ended = through.rstrip()
+        is_last = i + 1 == len(self._messages)
+        following = (self._turns.followed_by_question() if is_last else self._text)[len(ended) :]
+        token = self._turn_end.token_at(following)
+        if token is None:
+            raise UnusableTemplate(
+                f"the chat template ends messages[{i}] with no token of the vocabulary, so the model would "
+                f"never learn to stop; {WAY_OUT}"
+            )
+        if is_last:  # the next turn's token ends this one, GLM's for example
+            self.text = ended + token
+        return len(ended) + len(token)
+
+    def end_of_first(self, number: int) -> int:
+        """Return after how many characters the first turns end.
+
+        Raises:
+            UnrenderableConversation, UnusableTemplate: as `render_text` does.
+        """
+        if number == 0:
+            return 0
+        through = self._through(number - 1)
+        self._refuse_rewritten(number - 1, through)
+        return len(through)
+
+    def _before(self, i: int) -> str:
+        """Return what the model is given before it produces turn `i`."""
+        if i > 0:
+            return self._turns.prompt_after(i)
+        # Templates cannot show no message at all, but what they put before a content is the same for any
+        shown = os.path.commonprefix([self._turns.lone_answer(words) for words in ("a", "b")])  # noqa: RUF071 - of texts, not of paths
+        return shown.rstrip(" ")  # in many vocabularies a space is a part of the word behind it
+
+    def _through(self, i: int) -> str:
+        """Return the text up to the end of turn `i`, without what ends a conversation and not the turn.
+
+        Phi-3, for example, puts an end of text behind the last turn, whoever has it, unless it asks for an
+        answer.
+        """
+        is_last = i + 1 == len(self._messages)
+        through = self._text if is_last else self._turns.first(i + 1)
+        if not self._end_of_text or not through.endswith(self._end_of_text):
+            return through
+        goes_on = self._turns.prompt_after(i + 1) if is_last else self._text
+        shorter = through.removesuffix(self._end_of_text)
+        is_of_the_turn = goes_on.startswith(through) or not goes_on.startswith(shorter)
+        if is_last and squeezed(shorter).endswith(squeezed(self._messages[i].content)):
+            return through  # nothing else says where the turn ends, and the model has to be trained to stop
+        return through if is_of_the_turn else shorter
+
+    def _refuse_rewritten(self, i: int, through: str) -> None:
+        if not self._text.startswith(through):
+            raise UnusableTemplate(
+                f"the chat template rewrites messages[{i}] or what stands before it once later turns follow: "
+                f"{_difference(through, self._text)}, so the assistant's part cannot be identified; "
+                f"{ONLY_LAST}"
+            )
+
+
+def _refuse_other_words(message: Message, produced: str, i: int) -> None:
+    """Make sure that what the model has to produce in a turn is what the row says, and nothing before it.
+
+    White space is the template's to set. Around thoughts and calls that the row has, the template may put its
+    marks.
+    """
+    said, content = squeezed(produced), squeezed(message.content)
+    thoughts = reasoning_of(message)
+    has_marks = bool(message.tool_calls) or bool(thoughts and squeezed(thoughts) in said)
+    if said.startswith(content) or (has_marks and content in said):
+        return
+    if message.tool_calls:
+        raise UnrenderableConversation(
+            f"the chat template leaves out the words of messages[{i}], because it also calls tools; "
+            "remove the words, or make them a turn of their own"
+        )
+    place = _difference(message.content.strip(), produced.lstrip())
+    raise UnusableTemplate(
+        f"the chat template adds something of its own before the words of messages[{i}]: {place}, which "
+        f"would be supervised, too; {WAY_OUT}"
+    )
+
+
+def _difference(expected: str, found: str) -> str:
+    """Describe for a person where two texts part."""
+    place = len(os.path.commonprefix([expected, found]))  # noqa: RUF071 - of texts, not of paths
+    begin, end = max(0, place - SHOWN_BEFORE), place + SHOWN_AFTER
+    shown = [printable(text[begin:end]) if text[begin:end] else "nothing" for text in (expected, found)]
+    return f'at character {place + 1} expected "{shown[0]}", found "{shown[1]}"'
