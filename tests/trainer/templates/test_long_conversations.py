@@ -94,5 +94,5 @@ def test_a_template_that_looks_far_away_is_refused():
     template = "{% for m in messages %}" + far + TURN + "{% endfor %}" + ASK
     tokenizer, _ = tokenizer_that_counts(template)
 
-    with pytest.raises(UnusableTemplate, match="differently when they stand alone|rewrites"):
+    with pytest.raises(UnusableTemplate, match=r"(differently when they stand alone|rewrites)"):
         render_examples([talk(120)], tokenizer, max_length=10**6)
