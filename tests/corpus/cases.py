@@ -63,7 +63,9 @@ BAD_LINES = {
     "double-wrapped": BadLine(
         message(json.dumps(json.dumps(row()["messages"]))), "an answer is itself a list of messages"
     ),
-    "unknown format": BadLine(b'{"chosen": "a", "rejected": "b"}', 'found "chosen", "rejected"; expected'),
+    "unknown format": BadLine(
+        b'{"chosen": "a", "rejected": "b"}', 'found "chosen" with "rejected": preference pairs'
+    ),
     "no JSON": BadLine(b"Hello!", "column 1: Expecting value"),
     "torn": BadLine(GOOD[:-20], "column 81"),
     "two rows on a line": BadLine(GOOD + GOOD, "Extra data"),

@@ -262,6 +262,24 @@ def test_the_reason_why_a_file_fails_names_the_key_and_the_way_out_once(tmp_path
     assert len(why) < 400
 
 
+def test_a_key_beside_the_trained_text_is_refused_in_every_format_that_has_no_place_for_it():
+    chats: list[dict[str, Any]] = [
+        {"messages": [SAID]},
+        {"conversations": [SAID]},
+        {"conversation": [SAID]},
+        PAIR,
+        ALPACA,
+    ]
+
+    with every_case() as cases:
+        for value in [*chats, {"text": "t"}]:
+            with cases.case(f"a picture beside {value}"):
+                assert 'found "image"' in refusal(value | PICTURE)
+        for value in chats:
+            with cases.case(f"a label beside {value}"):
+                assert "(KTO)" in refusal(value | {"label": True})
+
+
 # ---- inside a message
 
 
