@@ -51,7 +51,7 @@ BAD_LINES = {
     "NaN": BadLine(b'{"score": NaN, ' + GOOD[1:], "the number NaN is not JSON"),
     "key twice": BadLine(b'{"messages": [], ' + GOOD[1:], 'key "messages" appears twice'),
     "very long integer": BadLine(b'{"id": ' + b"7" * 5000 + b", " + GOOD[1:], "5000 digits"),
-    "deep nesting": BadLine(b'{"messages": ' + b"[" * 100_000, "nested too deeply"),
+    "deep nesting": BadLine(b'{"messages": ' + b"[" * 100_000, "nested more than 64 levels deep"),
     "line too long": BadLine(message(json.dumps("x" * MAX_LINE_BYTES)), "more than 400000 bytes"),
     "number as content": BadLine(message("42"), "messages[0].content is 42; expected text"),
     "object as content": BadLine(message('{"a": 1}'), "messages[0].content is an object; expected text"),
@@ -63,7 +63,9 @@ BAD_LINES = {
     "double-wrapped": BadLine(
         message(json.dumps(json.dumps(row()["messages"]))), "an answer is itself a list of messages"
     ),
-    "unknown format": BadLine(b'{"chosen": "a", "rejected": "b"}', 'found "chosen", "rejected"; expected'),
+    "unknown format": BadLine(
+        b'{"chosen": "a", "rejected": "b"}', 'found "chosen" with "rejected": preference pairs'
+    ),
     "no JSON": BadLine(b"Hello!", "column 1: Expecting value"),
     "torn": BadLine(GOOD[:-20], "column 81"),
     "two rows on a line": BadLine(GOOD + GOOD, "Extra data"),

@@ -6,6 +6,8 @@ from typing import Any, Literal, get_args
 
 Role = Literal["system", "user", "assistant", "tool"]
 ROLES: tuple[Role, ...] = get_args(Role)
+REASONING_KEYS = ("reasoning_content", "thinking", "reasoning")
+"""What data calls the thoughts before an answer; each is kept in `Message.extra` under its own name."""
 
 
 @dataclass(frozen=True, slots=True)

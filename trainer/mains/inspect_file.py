@@ -104,7 +104,8 @@ def _inspected(order: InspectionOrder, job: Job, settings: Settings, tell: Tell)
     render = make_renderer(profile, renderer, settings)
     # All is done on this thread; a source only wants to have another one
     with ThreadPoolExecutor(1) as executor, closing(open_rows(job, Path(order.file), settings)) as rows:
-        source = ExampleSource(rows, make_plan(job, settings, ()), render, executor=executor, lookahead=1)
+        plan = make_plan(job, settings, ())
+        source = ExampleSource(rows, plan, render, executor=executor, lookahead=1, fields=data.fields)
         render_whole = renderer_without_limit(profile, renderer, settings)
         hidden = finder_of_lost_context(profile, renderer, settings)
         with open_deep_inspection(settings, base_dir=base_dir) as deep:

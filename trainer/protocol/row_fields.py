@@ -4,8 +4,8 @@ from collections.abc import Mapping
 from types import MappingProxyType
 
 OF_ROWS = (
-    "messages", "conversations", "instruction", "input", "output", "history", "prompt", "completion", "text",
-    "system", "tools", "metadata", "skill", "difficulty", "source",
+    "messages", "conversations", "instruction", "input", "output", "history", "prompt", "completion",
+    "context", "text", "system", "tools", "metadata", "skill", "difficulty", "source",
 )  # fmt: skip
 OF_MESSAGES = ("role", "content", "from", "value", "tool_calls", "train")
 

@@ -178,8 +178,8 @@ def test_a_file_that_cannot_be_read_is_named(config_file):
         (
             {"data": {"fields": {"frage": "prompt"}}},
             'config.json: data.fields is {"frage": "prompt"}; expected keys among messages, conversations, '
-            "instruction, input, output, history, prompt, completion, text, system, tools, metadata, skill, "
-            "difficulty, source, role, content, from, value, tool_calls, train; not frage",
+            "instruction, input, output, history, prompt, completion, context, text, system, tools, "
+            "metadata, skill, difficulty, source, role, content, from, value, tool_calls, train; not frage",
         ),
         (
             {"data": {"fields": {"prompt": "a", "completion": "a"}}},

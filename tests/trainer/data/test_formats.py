@@ -12,7 +12,7 @@ from trainer.data.reading.rows import BadRow
 
 NO_FORMAT = (
     'expected "messages" or "conversations" or "instruction" with "output" or "prompt" with "completion" or '
-    '"prompt" with "response" or "question" with "answer" or "input" with "output" or "text"; '
+    '"conversation" or "text"; '
     "data.fields can give them other names"
 )
 NO_OBJECT = 'expected an object, such as {"messages": [...]}'
@@ -293,7 +293,7 @@ def test_nothing_in_a_prompt_of_messages_is_learned():
         (
             {"conversations": [{"from": ["gpt"], "value": "a"}]},
             "conversations[0].from is a list; expected one of human, user, gpt, assistant, chatgpt, bing, "
-            "system, tool, observation, function_call",
+            "system, developer, tool, observation, function_call",
         ),
         ({"conversations": [{"from": "gpt"}]}, "conversations[0].value is missing or null; expected text"),
         ({"instruction": 1, "output": "o"}, "instruction is 1; expected text"),

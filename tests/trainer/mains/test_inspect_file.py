@@ -55,6 +55,15 @@ def test_a_whole_file_is_looked_at_whatever_the_settings_say_of_jobs(look):
     assert told == ["reading every row", "loading the tokenizer"]
 
 
+@pytest.mark.parametrize("deep", [False, True])
+def test_rows_under_other_names_are_looked_at_as_they_are_trained(look, deep):
+    asked = [{"frage": f"What is {n}?", "antwort": f"It is {n}."} for n in range(3)]
+
+    report, _ = look(asked, deep=deep, fields={"prompt": "frage", "completion": "antwort"})
+
+    assert (report.sampled_rows, report.is_blocked) == (3, False)
+
+
 @pytest.mark.parametrize("deep, looked_at", [(False, 32), (True, 100)])
 def test_rows_beyond_a_sample_are_rendered_only_when_deep(look, monkeypatch, deep, looked_at):
     monkeypatch.setattr(inspection, "SAMPLED_ROWS", 32)

@@ -4,7 +4,7 @@ from typing import Any
 
 from trainer.protocol.row_fields import OF_MESSAGES, OF_ROWS, Fields
 
-HOLD_MESSAGES = ("messages", "conversations", "prompt", "completion")
+HOLD_MESSAGES = ("messages", "conversations", "conversation", "prompt", "completion")
 
 
 def renamed(row: dict[str, Any], fields: Fields) -> dict[str, Any]:

@@ -6,15 +6,19 @@ from dataclasses import dataclass
 from typing import Any
 
 from trainer.data.conversation import Conversation, Message
-from trainer.data.formats import alpaca, messages, prompt_completion, sharegpt, text
+from trainer.data.formats import question_answer, text
 from trainer.data.formats.fields import renamed
-from trainer.data.formats.tools import read_tools
+from trainer.data.formats.tools import Calls, read_tools
+from trainer.data.formats.turns import read_conversations, read_messages, read_pairs
+from trainer.data.formats.unsupported import refuse_unsupported
 from trainer.data.formats.values import kind, read_text
 from trainer.data.reading.rows import BadRow
 from trainer.protocol.row_fields import NO_FIELDS, Fields
 from trainer.protocol.text import printable
 
 KEYS_SHOWN = 5
+MAX_TURNS = 2_000  # in a row; rendering takes time by their square, and for these ten seconds and more
+SYSTEM_KEYS, TOOLS_KEYS = ("system", "system_prompt"), ("tools", "functions")
 TOP_LEVEL_METADATA = ("skill", "difficulty", "source")
 BRACKETS = ("[", "{", " ", "\n")  # what a conversation written as text begins with
 SERIALISED = re.compile(r"""\s*(\{\s*["'](messages|conversations)["']\s*:\s*)?\[\s*\{""")
@@ -37,17 +41,24 @@ class Format:
     read: Callable[[Mapping[str, Any]], tuple[Message, ...]]
     is_plain_text: bool = False
 
-    def fits(self, row: Mapping[str, Any]) -> bool:
-        """Whether a row has such keys. One with the value null counts as missing."""
-        return any(_has_all(row, keys) for keys in self.keys)
+    def keys_in(self, row: Mapping[str, Any]) -> tuple[str, ...]:
+        """Return the first of these sets of keys that a row has, if any. What is null counts as missing."""
+        for keys in self.keys:  # faster than next() and all(), and asked of every row
+            for key in keys:
+                if row.get(key) is None:
+                    break
+            else:
+                return keys
+        return ()
 
 
 # The first that fits counts. The plain text comes last: data that was once rendered has it besides its turns
 FORMATS = (
-    Format("messages", (("messages",),), messages.read),
-    Format("sharegpt", (("conversations",),), sharegpt.read),
-    Format("alpaca", (("instruction", "output"),), alpaca.read),
-    Format("prompt_completion", prompt_completion.PAIRS, prompt_completion.read),
+    Format("messages", (("messages",),), read_messages),
+    Format("sharegpt", (("conversations",),), read_conversations),
+    Format("alpaca", question_answer.INSTRUCTIONS, question_answer.read),
+    Format("prompt_completion", question_answer.QUESTIONS, question_answer.read),
+    Format("conversation", (("conversation",),), read_pairs),
     Format("text", (("text",),), text.read, is_plain_text=True),
 )
 
@@ -74,33 +85,35 @@ def read_row(row: Any, fields: Fields = NO_FIELDS) -> tuple[Format, Conversation
     if not fields:
         return _read(row)
     try:
-        return _read(renamed(row, fields))
+        return _read(renamed(row, fields), fields)
     except BadRow as error:
         names = ", ".join(f'{field} is "{printable(name, limit=30)}"' for field, name in fields.items())
         raise BadRow(f"{error} (by data.fields, {names})") from error
 
 
-def _read(row: dict[str, Any]) -> tuple[Format, Conversation]:
-    found = next((known for known in FORMATS if known.fits(row)), None)
-    if found is None:
-        raise BadRow(_no_format(row))
+def _read(row: dict[str, Any], fields: Fields = NO_FIELDS) -> tuple[Format, Conversation]:
+    found, own = _format_of(row, fields)
     turns = found.read(row)
-    if len(row) == 1:
+    if len(turns) > MAX_TURNS:
+        raise BadRow(f"it has {len(turns):,} turns; expected at most {MAX_TURNS:,}, so split it into rows")
+    if len(row) == len(own):
         conversation = Conversation(turns, is_plain_text=found.is_plain_text)
     elif found.is_plain_text:
         conversation = Conversation(turns, is_plain_text=True, metadata=_metadata(row))
     else:
-        tools = read_tools(row.get("tools"), "tools")
-        conversation = Conversation(_with_system(row, turns), tools, metadata=_metadata(row))
+        conversation = Conversation(_with_system(row, turns), _tools(row), metadata=_metadata(row))
     _refuse_unlearnable(turns)
     return found, conversation
 
 
-def _has_all(row: Mapping[str, Any], keys: tuple[str, ...]) -> bool:
-    for key in keys:  # noqa: SIM110 - twice as fast as all(), and asked of every row
-        if row.get(key) is None:
-            return False
-    return True
+def _format_of(row: dict[str, Any], fields: Fields) -> tuple[Format, tuple[str, ...]]:
+    for known in FORMATS:
+        if own := known.keys_in(row):
+            if len(row) > len(own):
+                refuse_unsupported(row, known.name, own, fields)
+            return known, own
+    refuse_unsupported(row, "", (), fields)
+    raise BadRow(_no_format(row))
 
 
 def _no_format(row: Mapping[str, Any]) -> str:
@@ -109,17 +122,36 @@ def _no_format(row: Mapping[str, Any]) -> str:
     ]
     more = f" and {len(shown) - KEYS_SHOWN} more" if len(shown) > KEYS_SHOWN else ""
     keys = ", ".join(shown[:KEYS_SHOWN]) or "no keys"
-    expected = " or ".join(" with ".join(f'"{key}"' for key in keys) for f in FORMATS for keys in f.keys)
+    expected = " or ".join(" with ".join(f'"{key}"' for key in known.keys[0]) for known in FORMATS)
     return f"found {keys}{more}; expected {expected}; data.fields can give them other names"
 
 
 def _with_system(row: Mapping[str, Any], turns: tuple[Message, ...]) -> tuple[Message, ...]:
-    """Put the row's own `system` in front."""
-    if row.get("system") in (None, ""):
+    """Put the row's own system turn in front."""
+    key, value = _either(row, SYSTEM_KEYS)
+    if value in (None, ""):
         return turns
-    if turns[0].role == "system":
-        raise BadRow("system stands beside a first message of the role system; expected only one of them")
-    return (Message("system", read_text(row["system"], "system")), *turns)
+    system = Message("system", read_text(value, key))
+    if turns[0].role != "system":
+        return (system, *turns)
+    if turns[0].content != system.content:
+        raise BadRow(f"{key} stands beside a first message of the role system; expected only one of them")
+    return turns
+
+
+def _tools(row: Mapping[str, Any]) -> Calls:
+    key, value = _either(row, TOOLS_KEYS)
+    return read_tools(value, key)
+
+
+def _either(row: Mapping[str, Any], keys: tuple[str, str]) -> tuple[str, Any]:
+    """Return which of two keys for the same thing a row has, and its value."""
+    first, second = (row.get(key) for key in keys)
+    if not second or first == second:
+        return keys[0], first
+    if first:
+        raise BadRow(f"{keys[1]} differs from {keys[0]}; expected only one of them")
+    return keys[1], second
 
 
 def _metadata(row: Mapping[str, Any]) -> dict[str, Any]:

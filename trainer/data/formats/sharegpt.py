@@ -1,12 +1,12 @@
-"""ShareGPT: `{"conversations": [{"from": "human", "value": …}, {"from": "gpt", "value": …}]}`."""
+"""`{"from": "human", "value": …}`: a turn as in ShareGPT."""
 
-from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from trainer.data.conversation import Message, Role
-from trainer.data.formats.messages import read_is_trained
-from trainer.data.formats.tools import read_tool_calls
-from trainer.data.formats.values import kind, read_text
+from trainer.data.formats.messages import message_of
+from trainer.data.formats.tools import Calls, read_tool_calls
+from trainer.data.formats.values import kind
 from trainer.data.reading.rows import BadRow, parse_row
 
 ROLES: dict[str, Role] = {
@@ -17,39 +17,32 @@ ROLES: dict[str, Role] = {
     "chatgpt": "assistant",
     "bing": "assistant",
     "system": "system",
+    "developer": "system",
     "tool": "tool",
     "observation": "tool",
     "function_call": "assistant",
 }
 
 
-def read(row: Mapping[str, Any]) -> tuple[Message, ...]:
-    """Return the turns of a row.
+def read_turn(turn: Any, place: str) -> Message:
+    """Return a message from an object with from and value.
 
     Raises:
-        BadRow: they are not such turns.
+        BadRow: it is something else.
     """
-    turns = row["conversations"]
-    if not isinstance(turns, list) or not turns:
-        raise BadRow(f"conversations is {kind(turns)}; expected a list with at least one turn")
-    return tuple(_read_turn(turn, f"conversations[{i}]") for i, turn in enumerate(turns))
-
-
-def _read_turn(turn: Any, place: str) -> Message:
     if not isinstance(turn, dict):
         raise BadRow(f"{place} is {kind(turn)}; expected an object with from and value")
     speaker = turn.get("from")
     role = ROLES.get(speaker) if isinstance(speaker, str) else None
     if role is None:
         raise BadRow(f"{place}.from is {kind(speaker)}; expected one of {', '.join(ROLES)}")
-    text = read_text(turn.get("value"), f"{place}.value")
-    is_trained = read_is_trained(turn, place)
-    if speaker == "function_call" and (calls := _calls_in(text, f"{place}.value")):
-        return Message(role, "", calls, is_trained=is_trained)
-    return Message(role, text, is_trained=is_trained)
+    message = message_of(role, turn, "value", place)
+    if speaker == "function_call" and (calls := _calls_in(message.content, f"{place}.value")):
+        return replace(message, content="", tool_calls=(*message.tool_calls, *calls))
+    return message
 
 
-def _calls_in(text: str, place: str) -> tuple[Mapping[str, Any], ...]:
+def _calls_in(text: str, place: str) -> Calls:
     """Return the calls that a text is the JSON of; none if it is something else, which is then a text."""
     try:
         value = parse_row(text.encode())

@@ -6,6 +6,9 @@ from typing import Any
 from trainer.data.formats.values import kind, read_embedded, require_unicode
 from trainer.data.reading.rows import BadRow
 
+Calls = tuple[Mapping[str, Any], ...]
+"""What the assistant calls, as `Message.tool_calls` has it."""
+
 
 def read_tools(value: Any, place: str) -> tuple[Mapping[str, Any], ...]:
     """Return the schemas in a list, or in the JSON text of one.
@@ -27,7 +30,7 @@ def read_tools(value: Any, place: str) -> tuple[Mapping[str, Any], ...]:
     return tuple(tools)
 
 
-def read_tool_calls(value: Any, place: str) -> tuple[Mapping[str, Any], ...]:
+def read_tool_calls(value: Any, place: str) -> Calls:
     """Return calls as `{"type": "function", "function": {"name": …, "arguments": {…}}}`, with their ids.
 
     A call may lack the outer object, and its arguments may be the JSON text of an object.
@@ -42,6 +45,19 @@ def read_tool_calls(value: Any, place: str) -> tuple[Mapping[str, Any], ...]:
     calls = tuple(_read_call(call, f"{place}[{index}]") for index, call in enumerate(value))
     require_unicode(calls, place)
     return calls
+
+
+def read_function_call(value: Any, place: str) -> Calls:
+    """Return the one call `{"name": …, "arguments": "…"}` that older data has beside the content, if any.
+
+    Raises:
+        BadRow: it is something else.
+    """
+    if value is None or value == "":
+        return ()
+    call = _read_call(value, place)
+    require_unicode(call, place)
+    return (call,)
 
 
 def _read_call(call: Any, place: str) -> Mapping[str, Any]:

@@ -21,6 +21,10 @@ from trainer.data.reading.unpacking import BadArchive, is_packed, text_of, unpac
 from trainer.protocol.text import printable
 
 BYTE_ORDER_MARK = b"\xef\xbb\xbf"
+MAX_NESTING = 64  # levels of lists and objects; chat templates give up at about 150
+
+
+TOO_DEEP = f"nested more than {MAX_NESTING} levels deep; expected fewer"
 
 
 class BadRow(ValueError):
@@ -103,15 +107,29 @@ def parse_row(content: bytes) -> Any:
     except UnicodeDecodeError as error:
         raise BadRow(f"byte {error.start + 1} is {content[error.start]:#04x}; expected UTF-8") from error
     try:
-        return DECODER.decode(text)
+        value = DECODER.decode(text)
     except RecursionError as error:
-        raise BadRow("nested too deeply; expected an object with messages") from error
+        raise BadRow(TOO_DEEP) from error
     except json.JSONDecodeError as error:
         raise BadRow(f"column {error.colno}: {error.msg}; {_expected(text)}") from error
     except BadRow:
         raise
     except ValueError as error:  # an integer of more digits than Python converts
         raise BadRow(f"{error}; expected one JSON object") from error
+    if text.count("{") + text.count("[") > MAX_NESTING and _is_too_deep(value):
+        raise BadRow(TOO_DEEP)
+    return value
+
+
+def _is_too_deep(value: Any) -> bool:
+    """Whether a value has more levels than are allowed. Without recursion, which has a limit of its own."""
+    level = [value] if isinstance(value, list | dict) else []
+    for _ in range(MAX_NESTING):
+        items = (item for found in level for item in (found.values() if isinstance(found, dict) else found))
+        level = [item for item in items if isinstance(item, list | dict)]
+        if not level:
+            return False
+    return True
 
 
 def _expected(text: str) -> str:

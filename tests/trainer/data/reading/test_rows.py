@@ -148,8 +148,8 @@ def test_a_json_value_is_read(content, value):
         (b'{"a": 1, "b": 2, "a": 3}', 'key "a" appears twice in one object'),
         (b'{"x": {"a\\u001b": 1, "a\\u001b": 1}}', r'key "a\\x1b" appears twice'),
         (b'{"a": ' + b"9" * 5000 + b"}", "digits.*; expected one JSON object"),
-        (b"[" * 100_000, "nested too deeply"),
-        (b'{"a":' * 100_000, "nested too deeply"),
+        (b"[" * 100_000, "nested more than 64 levels deep"),
+        (b'{"a":' * 100_000, "nested more than 64 levels deep"),
     ],
 )
 def test_what_is_not_one_json_value_in_utf8_is_told(content, told):

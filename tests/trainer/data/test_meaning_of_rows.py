@@ -1,0 +1,366 @@
+"""A row is trained as what its author meant, or refused; and no word of it is lost on reading."""
+
+import json
+from typing import Any
+
+import pytest
+
+from tests.support import every_case, row, write_jsonl
+from trainer.data import conversation as conversations
+from trainer.data.checks.file_check import check_file
+from trainer.data.conversation import Message
+from trainer.data.formats import read_conversation, read_row
+from trainer.data.formats.registry import MAX_TURNS
+from trainer.data.formats.unsupported import UNSUPPORTED, UNSUPPORTED_IN_MESSAGES
+from trainer.data.reading.rows import MAX_NESTING, BadRow, parse_row
+from trainer.data.rendering import masks
+
+PAIR = {"prompt": "p", "completion": "c"}
+ALPACA = {"instruction": "i", "output": "o"}
+SAID = {"role": "assistant", "content": "a"}
+PICTURE = {"image": "cat.png"}
+
+
+def refusal(value: Any, **options: Any) -> str:
+    with pytest.raises(BadRow) as caught:
+        read_conversation(value, **options)
+    return str(caught.value)
+
+
+def beside(**more: Any) -> Message:
+    """Return an answer as it is read with these keys beside its role and content."""
+    return read_conversation({"messages": [SAID | more]}).messages[0]
+
+
+READ: list[tuple[dict[str, Any], str, list[tuple[str, str]]]] = [
+    ({"question": "q", "context": "c", "answer": "a"}, "prompt_completion", [("user", "q\n\nc")]),
+    ({"question": "q", "context": "", "answer": "a"}, "prompt_completion", [("user", "q")]),
+    (
+        {"instruction": "i", "context": "c", "response": "a", "category": "k"},
+        "alpaca",
+        [("user", "i\n\nc")],
+    ),
+    ({"instruction": "i", "context": "c", "output": "a"}, "alpaca", [("user", "i\n\nc")]),
+    ({"instruction": "i c", "input": "c", "output": "a"}, "alpaca", [("user", "i c\n\nc")]),
+    ({"instruction": "i", "context": "c", "input": "n", "output": "a"}, "alpaca", [("user", "i\n\nc\n\nn")]),
+    ({"instruction": "i", "response": "a"}, "alpaca", [("user", "i")]),
+    ({"prompt": "p", "context": "c", "response": "a"}, "prompt_completion", [("user", "p\n\nc")]),
+    ({"prompt": "of c: p", "context": "c", "response": "a"}, "prompt_completion", [("user", "of c: p")]),
+    (
+        {"system_prompt": "s", "question": "q", "response": "a", "id": "niv.1"},
+        "prompt_completion",
+        [("system", "s"), ("user", "q")],
+    ),
+    ({"input": "q", "output": "a", "system_prompt": ""}, "prompt_completion", [("user", "q")]),
+    (
+        {"prompt": "p", "response": "a", "history": [["x", "y"]]},
+        "prompt_completion",
+        [("user", "x"), ("assistant", "y"), ("user", "p")],
+    ),
+    ({"query": "q", "response": "a", "type": "GSM"}, "prompt_completion", [("user", "q")]),
+    ({"problem": "q", "solution": "a", "answer": "42"}, "prompt_completion", [("user", "q")]),
+    ({"question": "q", "solution": "a", "answer": "42"}, "prompt_completion", [("user", "q")]),
+    ({"inputs": "q", "targets": "a"}, "prompt_completion", [("user", "q")]),
+    ({"human": "q", "assistant": "a"}, "prompt_completion", [("user", "q")]),
+    ({"conversation": [{"input": "q", "output": "a"}]}, "conversation", [("user", "q")]),
+    (
+        {"conversation": [{"system": "s", "human": "q", "assistant": "b"}, {"human": "r", "assistant": "a"}]},
+        "conversation",
+        [("system", "s"), ("user", "q"), ("assistant", "b"), ("user", "r")],
+    ),
+    ({"conversation": [{"role": "user", "content": "q"}, SAID]}, "conversation", [("user", "q")]),
+    ({"conversations": [{"role": "user", "content": "q"}, SAID]}, "sharegpt", [("user", "q")]),
+    (
+        {"messages": [{"from": "human", "value": "q"}, {"from": "gpt", "value": "a"}]},
+        "messages",
+        [("user", "q")],
+    ),
+    (
+        {"messages": [{"role": "developer", "content": "s"}, {"role": "human", "content": "q"}, SAID]},
+        "messages",
+        [("system", "s"), ("user", "q")],
+    ),
+    (
+        {"messages": [{"role": "system", "content": "s"}, SAID], "system_prompt": "s"},
+        "messages",
+        [("system", "s")],
+    ),
+    ({"messages": [SAID], "prompt": "p", "answer": "z", "solution": "y"}, "messages", []),
+    ({"messages": [SAID], "completions": ["a", "b"], "rejected": None, "images": []}, "messages", []),
+    (
+        {"input": [{"role": "user", "content": "q"}], "output": "a", "reasoning": "on"},
+        "prompt_completion",
+        [("user", "q")],
+    ),
+    ({"prompt": [{"type": "text", "text": "p"}], "completion": "a"}, "prompt_completion", [("user", "p")]),
+]
+
+
+def test_published_schemas_are_read_as_their_authors_meant_them():
+    with every_case() as cases:
+        for value, format, turns in READ:
+            with cases.case(json.dumps(value)):
+                found, conversation = read_row(value)
+
+                assert found.name == format
+                read = [(message.role, message.content) for message in conversation.messages]
+                assert read == [*turns, ("assistant", "a")]
+
+
+@pytest.mark.parametrize("key", ["reasoning_content", "thinking"])
+def test_thoughts_beside_an_answer_are_those_of_the_answer(key):
+    conversation = read_conversation(PAIR | {key: "Let us see."})
+
+    assert conversation.messages == (
+        Message("user", "p"),
+        Message("assistant", "c", extra={key: "Let us see."}),
+    )
+
+
+def test_functions_are_tools_by_their_older_name():
+    tools = [{"name": "add"}]
+
+    assert read_conversation(row() | {"functions": tools}) == read_conversation(row() | {"tools": tools})
+    assert "functions differs from tools" in refusal(row() | {"functions": tools, "tools": [{"name": "b"}]})
+
+
+# ---- what is refused
+
+REFUSED: list[tuple[dict[str, Any], str]] = [
+    (
+        {"prompt": "p", "chosen": "a", "rejected": "b"},
+        'found "chosen" with "rejected": preference pairs (DPO)',
+    ),
+    ({"chosen": [SAID], "rejected": [SAID]}, 'found "chosen" with "rejected": preference pairs (DPO)'),
+    (row() | {"chosen": "a", "rejected": "b"}, 'found "chosen" with "rejected": preference pairs (DPO)'),
+    (PAIR | {"rejected": "b"}, 'found "rejected": preference pairs (DPO)'),
+    (row() | {"rejected_response": "b"}, 'found "rejected_response": preference pairs (DPO)'),
+    ({"prompt": "p", "completion_a": "a", "completion_b": "b"}, 'found "completion_a" with "completion_b"'),
+    (PAIR | {"label": False}, 'found "label": answers labelled good or bad (KTO)'),
+    (PAIR | {"label": True}, 'found "label": answers labelled good or bad (KTO)'),
+    (row() | {"label": 0}, 'found "label": answers labelled good or bad (KTO)'),
+    (
+        {"prompt": "p", "completions": ["a"], "labels": [True]},
+        'found "completions" with "labels": steps with',
+    ),
+    ({"prompt": "p", "completions": ["a", "b"]}, 'found "completions": several answers'),
+    (
+        {"message_id": "1", "parent_id": None, "text": "t", "role": "prompter"},
+        'found "role" with "text" with "message_id": single messages of a tree',
+    ),
+    (row() | {"images": ["a.png"]}, 'found "images": images, sound and video'),
+    (PAIR | PICTURE, 'found "image": images, sound and video'),
+    ({"text": "t", "label": 0}, 'found "label": a text with a label'),
+    ({"text": "t", "summary": "s"}, 'found "summary": a text with an answer'),
+    (PAIR | {"suffix": "s"}, 'found "suffix": filling in a middle'),
+    ({"question": "q", "choices": ["a", "b"], "answer": "a"}, 'found "choices": the choices of a question'),
+    ({"question": "q", "passage": "Two words", "answer": "a"}, 'found "passage": a passage beside'),
+    (row() | {"documents": [{"title": "t"}]}, 'found "documents": documents beside'),
+    (row() | {"history": [["a", "b"]]}, 'found "history": earlier turns'),
+    (PAIR | {"reasoning": "Let us see."}, 'found "reasoning": it may be the thoughts'),
+    ({"question": "q", "answer": "a", "response": "b"}, 'found "answer" with "response": two answers'),
+    (PAIR | {"context": {"a": "b"}}, "context is an object; expected text"),
+    ({"prompt": [SAID], "completion": "c", "context": "d"}, "context stands beside a list in prompt"),
+    ({"prompt": "p", "completion": [SAID], "thinking": "a b"}, "thinking stands beside a list in completion"),
+    (PAIR | {"thinking": "a b", "reasoning_content": "c d"}, "reasoning_content and thinking differ"),
+    (PAIR | {"system": "s", "system_prompt": "t"}, "system_prompt differs from system"),
+    (
+        {"conversation": [{"input": "q", "output": "a"}, 3]},
+        "conversation[1] is 3; expected an object with input",
+    ),
+    ({"messages": [SAID | {"function_call": 3}]}, "messages[0].function_call is 3; expected"),
+    (
+        {"messages": [SAID | {"function_call": {"name": "f"}, "tool_calls": [{"name": "f"}]}]},
+        "messages[0].function_call stands beside tool_calls",
+    ),
+    (
+        {"messages": [{"role": "user", "content": "q", "function_call": {"name": "f"}}]},
+        "messages[0].function_call is given with the role user",
+    ),
+    (
+        {"messages": [{"role": "assistant", "content": None, "refusal": "No."}]},
+        "found messages[0].refusal, which would be lost",
+    ),
+    (
+        {"messages": [SAID | {"thinking": "a", "reasoning": "b"}]},
+        "messages[0] has thinking and reasoning that differ; expected the thoughts once",
+    ),
+    ({"messages": [SAID | {"reasoning_details": [{"text": "a"}]}]}, "found messages[0].reasoning_details"),
+    ({"messages": [SAID | {"loss_weight": 0.5}]}, "messages[0].loss_weight is 0.5; expected 0 or 1"),
+    (
+        {"conversations": [{"from": "gpt", "value": "a"} | PICTURE]},
+        "found conversations[0].image, which would",
+    ),
+]
+
+
+def test_a_row_that_means_something_else_is_refused_with_its_key():
+    with every_case() as cases:
+        for value, told in REFUSED:
+            with cases.case(json.dumps(value)):
+                assert refusal(value).startswith(told)
+
+
+def test_each_kind_of_row_says_what_was_expected_in_a_few_words():
+    with every_case() as cases:
+        for kind in UNSUPPORTED:
+            with cases.case(kind.what):
+                assert kind.instead.startswith("expected ")
+                assert len(kind.what + kind.instead) < 260
+        for key, way_out in UNSUPPORTED_IN_MESSAGES.items():
+            with cases.case(key):
+                assert key in refusal({"messages": [SAID | {key: "words"}]})
+                assert len(way_out) < 120
+
+
+def test_keys_with_nothing_in_them_and_keys_of_bookkeeping_change_nothing():
+    nothing: list[Any] = [None, "", [], {}]
+    harmless = {
+        "id": 7, "score": 0.5, "category": "math", "date": "2026-01-01", "label": "math", "chosen": "yes",
+        "rejected": False, "video": 3, "reasoning": "on", "options": "a or b", "url": "u", "labels": "a",
+    }  # fmt: skip
+
+    with every_case() as cases:
+        for key in {key for kind in UNSUPPORTED for keys in kind.keys for key in keys} - PAIR.keys():
+            for value in nothing:
+                with cases.case(f"{key}: {value}"):
+                    assert read_conversation(PAIR | {key: value}) == read_conversation(PAIR)
+        for key, value in harmless.items():
+            with cases.case(key):
+                assert read_conversation(PAIR | {key: value}) == read_conversation(PAIR)
+
+
+@pytest.mark.parametrize(
+    "value, fields, answer",
+    [
+        ({"prompt": "p", "chosen": "a", "rejected": "b"}, {"completion": "chosen"}, "a"),
+        ({"prompt": "p", "chosen": [SAID], "rejected": [SAID]}, {"messages": "chosen"}, "a"),
+        (
+            {"question": "q", "answer": "a", "response": "b"},
+            {"completion": "response", "prompt": "question"},
+            "b",
+        ),
+        ({"text": "t", "label": "spam"}, {"prompt": "text", "completion": "label"}, "spam"),
+        ({"question": "q", "passage": "two words", "answer": "a"}, {"context": "passage"}, "a"),
+    ],
+)
+def test_what_data_fields_names_is_meant_so(value, fields, answer):
+    assert read_conversation(value, fields).messages[-1].content == answer
+
+
+def test_the_reason_why_a_file_fails_names_the_key_and_the_way_out_once(tmp_path):
+    pair = {"prompt": "p", "chosen": "a", "rejected": "b"}
+    path = write_jsonl(tmp_path / "dpo.jsonl", [pair] * 3)
+
+    why = check_file(path, max_line_bytes=1024).verdict(0.01) or ""
+
+    assert why.endswith(
+        'the first: line 1: found "chosen" with "rejected": preference pairs (DPO) are not trained; expected '
+        'one answer; remove the worse one and rename the better one to "completion" (a whole conversation: '
+        'to "messages"), or name it in data.fields, such as {"completion": "chosen"}'
+    )
+    assert len(why) < 400
+
+
+def test_a_key_beside_the_trained_text_is_refused_in_every_format_that_has_no_place_for_it():
+    chats: list[dict[str, Any]] = [
+        {"messages": [SAID]},
+        {"conversations": [SAID]},
+        {"conversation": [SAID]},
+        PAIR,
+        ALPACA,
+    ]
+
+    with every_case() as cases:
+        for value in [*chats, {"text": "t"}]:
+            with cases.case(f"a picture beside {value}"):
+                assert 'found "image"' in refusal(value | PICTURE)
+        for value in chats:
+            with cases.case(f"a label beside {value}"):
+                assert "(KTO)" in refusal(value | {"label": True})
+
+
+# ---- inside a message
+
+
+@pytest.mark.parametrize("key", conversations.REASONING_KEYS)
+def test_thoughts_are_kept_under_the_key_that_the_row_used(key):
+    assert beside(**{key: "Let us see."}) == Message("assistant", "a", extra={key: "Let us see."})
+
+
+def test_the_same_thoughts_under_two_keys_are_kept_under_both():
+    thoughts = {"reasoning_content": "t", "reasoning": "t"}
+
+    assert beside(**thoughts, reasoning_details=[{"text": "t"}]).extra == thoughts
+
+
+def test_rendering_knows_the_same_names_of_thoughts():
+    assert masks.REASONING_KEYS == conversations.REASONING_KEYS
+
+
+@pytest.mark.parametrize("content", [None, "a"])
+def test_a_call_of_a_function_as_it_once_was_is_a_tool_call(content):
+    call = {"name": "add", "arguments": '{"a": 1}'}
+    asked = {"role": "assistant", "content": content, "function_call": call}
+
+    conversation = read_conversation(
+        {"messages": [asked, {"role": "function", "name": "add", "content": "2"}]}
+    )
+
+    function = {"name": "add", "arguments": {"a": 1}}
+    assert conversation.messages == (
+        Message("assistant", content or "", ({"type": "function", "function": function},)),
+        Message("tool", "2", extra={"name": "add"}),
+    )
+
+
+def test_a_turn_of_sharegpt_keeps_what_stands_beside_it():
+    turn = {"from": "gpt", "value": "a", "thinking": "t", "tool_calls": [{"name": "f"}], "loss": False}
+
+    [message, _] = read_conversation({"conversations": [turn, {"from": "gpt", "value": "b"}]}).messages
+
+    assert (message.content, message.extra, len(message.tool_calls)) == ("a", {"thinking": "t"}, 1)
+    assert not message.is_trained
+
+
+@pytest.mark.parametrize("flag", [{"loss": False}, {"training": False}, {"loss_weight": 0}])
+def test_a_message_may_say_by_other_keys_that_it_is_not_learned(flag):
+    [message, _] = read_conversation({"messages": [SAID | flag, SAID]}).messages
+
+    assert not message.is_trained
+
+
+def test_bookkeeping_of_a_message_is_left_alone():
+    bookkeeping = {"id": 3, "timestamp": 1.5, "annotations": [{"url": "u"}], "loss": 0.0, "thinking": True}
+
+    assert beside(**bookkeeping, refusal=None, audio=None) == Message("assistant", "a")
+
+
+# ---- limits
+
+
+def test_a_row_has_a_most_of_turns():
+    turns = [SAID] * MAX_TURNS
+
+    assert len(read_conversation({"messages": turns}).messages) == MAX_TURNS
+    assert refusal({"messages": [*turns, SAID]}) == (
+        "it has 2,001 turns; expected at most 2,000, so split it into rows"
+    )
+
+
+def nested(levels: int) -> str:
+    return "[" * levels + "]" * levels
+
+
+def test_a_row_is_nested_only_so_deep():
+    assert parse_row(nested(MAX_NESTING).encode())
+    assert parse_row(json.dumps([{}] * 100).encode())
+    for levels in (MAX_NESTING + 1, 100_000):
+        with pytest.raises(BadRow, match="nested more than 64 levels deep; expected fewer"):
+            parse_row(nested(levels).encode())
+
+
+def test_arguments_in_a_text_are_nested_only_so_deep():
+    call = {"name": "f", "arguments": f'{{"a": {nested(MAX_NESTING)}}}'}
+
+    assert "(nested more than 64 levels deep)" in refusal({"messages": [SAID | {"tool_calls": [call]}]})
