@@ -13,7 +13,6 @@ from trainer.data.formats import read_conversation, read_row
 from trainer.data.formats.registry import MAX_TURNS
 from trainer.data.formats.unsupported import UNSUPPORTED, UNSUPPORTED_IN_MESSAGES
 from trainer.data.reading.rows import MAX_NESTING, BadRow, parse_row
-from trainer.data.rendering import masks
 
 PAIR = {"prompt": "p", "completion": "c"}
 ALPACA = {"instruction": "i", "output": "o"}
@@ -294,10 +293,6 @@ def test_the_same_thoughts_under_two_keys_are_kept_under_both():
     assert beside(**thoughts, reasoning_details=[{"text": "t"}]).extra == thoughts
 
 
-def test_rendering_knows_the_same_names_of_thoughts():
-    assert masks.REASONING_KEYS == conversations.REASONING_KEYS
-
-
 @pytest.mark.parametrize("content", [None, "a"])
 def test_a_call_of_a_function_as_it_once_was_is_a_tool_call(content):
     call = {"name": "add", "arguments": '{"a": 1}'}
@@ -344,7 +339,7 @@ def test_a_row_has_a_most_of_turns():
 
     assert len(read_conversation({"messages": turns}).messages) == MAX_TURNS
     assert refusal({"messages": [*turns, SAID]}) == (
-        "it has 2,001 turns; expected at most 2,000, so split it into rows"
+        "it has 10,001 turns; expected at most 10,000, so split it into rows"
     )
 
 

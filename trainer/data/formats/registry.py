@@ -17,7 +17,7 @@ from trainer.protocol.row_fields import NO_FIELDS, Fields
 from trainer.protocol.text import printable
 
 KEYS_SHOWN = 5
-MAX_TURNS = 2_000  # in a row; rendering takes time by their square, and for these ten seconds and more
+MAX_TURNS = 10_000  # in a row; so many are rendered in a few seconds
 SYSTEM_KEYS, TOOLS_KEYS = ("system", "system_prompt"), ("tools", "functions")
 TOP_LEVEL_METADATA = ("skill", "difficulty", "source")
 BRACKETS = ("[", "{", " ", "\n")  # what a conversation written as text begins with

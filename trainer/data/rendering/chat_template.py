@@ -1,13 +1,14 @@
 """Run a chat template on turns of a conversation."""
 
 import json
-from collections.abc import Sequence
+import re
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from typing import Any, Protocol
 
 from jinja2 import TemplateError
 
-from trainer.data.conversation import Conversation, Message
+from trainer.data.conversation import REASONING_KEYS, Conversation, Message
 from trainer.protocol.text import printable
 
 REASON_SHOWN = 300  # characters of what a template says when it refuses; it may quote the conversation
@@ -45,7 +46,8 @@ class ShownTurns:
     """
 
     def __init__(self, conversation: Conversation, tokenizer: Tokenizer) -> None:
-        self._messages = [_as_template_sees_it(message) for message in conversation.messages]
+        names = _names_of_thoughts(getattr(tokenizer, "chat_template", None))
+        self._messages = [_as_template_sees_it(message, names) for message in conversation.messages]
         self._tools = {"tools": [dict(tool) for tool in conversation.tools]} if conversation.tools else {}
         self._tokenizer = tokenizer
 
@@ -95,8 +97,19 @@ class ShownTurns:
         )
 
 
-def _as_template_sees_it(message: Message) -> dict[str, Any]:
+def _names_of_thoughts(template: object) -> dict[str, str]:
+    """Return by which name a template reads thoughts that the data gives by one that it does not know."""
+    known = [
+        key for key in REASONING_KEYS if isinstance(template, str) and re.search(rf"\b{key}\b", template)
+    ]
+    return {key: known[0] for key in REASONING_KEYS if known and key not in known}
+
+
+def _as_template_sees_it(message: Message, names: Mapping[str, str]) -> dict[str, Any]:
     shown = {**message.extra, "role": message.role, "content": message.content}
+    for ours, theirs in names.items():
+        if ours in shown and theirs not in shown:
+            shown[theirs] = shown.pop(ours)
     if message.tool_calls:
         shown["tool_calls"] = [dict(call) for call in message.tool_calls]
     return shown

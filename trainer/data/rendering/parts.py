@@ -12,10 +12,9 @@ from dataclasses import dataclass, replace
 from itertools import count
 from typing import Any
 
-from trainer.data.conversation import Conversation, Message
+from trainer.data.conversation import REASONING_KEYS, Conversation, Message
 from trainer.data.rendering.chat_template import ShownTurns, Tokenizer, UnrenderableConversation
 
-REASONING_KEYS = ("reasoning_content", "thinking", "reasoning")  # of a message, as transformers reads them
 MARKS = re.compile(r"zq[0-9]+zq|9[0-9]{9}9(?=\D|$)")
 STRUCTURES_KEPT = 4096
 DEEPEST = 32  # levels of arguments in which every value is marked

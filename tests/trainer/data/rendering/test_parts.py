@@ -146,3 +146,12 @@ def test_rows_of_the_same_structure_are_tried_once():
     ours.render([WHOLE, talk(ASKED, other, RESULT, ANSWERED, tools=(ADD,))], max_length=1000)
 
     assert len(ours._parts._known) == 1
+
+
+def test_thoughts_are_shown_by_the_name_that_the_template_knows():
+    thinks = COMPLETE.replace(WORDS, "{{ m.reasoning_content or '' }}" + WORDS)
+    thought = talk(ASKED, Message("assistant", "5", extra={"thinking": "2 and 3 is 5."}))
+
+    [[example]] = renderer(thinks).render([thought], max_length=1000)
+
+    assert "2 and 3 is 5.5<|im_end|>" in _tokenizer().decode(example.token_ids)
