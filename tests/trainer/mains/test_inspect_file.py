@@ -173,3 +173,23 @@ def test_an_order_and_a_report_are_plain_json(look):
     report, _ = look(rows(3))
 
     assert DataReport.model_validate(json.loads(report.model_dump_json())) == report
+
+
+def thoughtful(answer: str) -> dict[str, Any]:
+    """Return a row in which only an earlier answer, which is context, has thoughts."""
+    [question, reply] = row("Say 1.", answer)["messages"]
+    return {"messages": [question, reply | {"reasoning_content": f"Why not {answer}?"}, question, reply]}
+
+
+def test_context_that_the_template_does_not_show_is_reported_or_refused(look):
+    content = [*rows(30), thoughtful("1")]
+
+    reported, _ = look(content, train_on="last_assistant")
+    refused, _ = look(content, train_on="last_assistant", hidden_parts="refuse")
+
+    [finding] = reported.findings
+    assert (finding.rule, finding.level, finding.rows, finding.lines) == ("hidden_parts", "warning", 1, (31,))
+    assert "first the reasoning of messages[1]" in finding.message
+    [finding] = refused.findings
+    assert (finding.rule, finding.level) == ("unrenderable", "block")
+    assert "line 31: the chat template does not show the reasoning of messages[1], which" in finding.message
