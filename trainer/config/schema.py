@@ -242,6 +242,11 @@ class DataSettings(Section):
     says so. `refuse`: the row cannot be trained. A part that would be supervised is never lost: such a row is
     always refused."""
 
+    quoted_control_tokens: Literal["text", "tokens"] = "text"
+    """What a control token becomes that somebody quotes in a row, such as `<|im_end|>` in an answer about
+    templates. `text`: the tokens of its letters, if the tokenizer has them. `tokens`: the control token
+    itself, which ends the turn for the model. The file's report names such rows in any case."""
+
     max_bad_row_fraction: Fraction = 0.01
     """Maximum share of malformed rows. Up to it, a file is trained without them; above it, the file fails."""
 

@@ -92,7 +92,7 @@ def _inspected(order: InspectionOrder, job: Job, settings: Settings, tell: Tell)
     from trainer.pipeline.example_pipeline import open_rows
     from trainer.pipeline.inspection import FileInspection
     from trainer.pipeline.job_plan import make_plan
-    from trainer.pipeline.rendering import finder_of_lost_context, make_renderer, renderer_without_limit
+    from trainer.pipeline.rendering import finder_of_oddities, make_renderer, renderer_without_limit
     from trainer.profiles.registry import make_profile
 
     base_dir = Path(order.base)
@@ -107,10 +107,10 @@ def _inspected(order: InspectionOrder, job: Job, settings: Settings, tell: Tell)
         plan = make_plan(job, settings, ())
         source = ExampleSource(rows, plan, render, executor=executor, lookahead=1, fields=data.fields)
         render_whole = renderer_without_limit(profile, renderer, settings)
-        hidden = finder_of_lost_context(profile, renderer, settings)
+        find_oddities = finder_of_oddities(profile, renderer, settings)
         with open_deep_inspection(settings, base_dir=base_dir) as deep:
             inspection = FileInspection(
-                job, rows, source, render_whole, hidden, data, profile, wanted=SAMPLED_ROWS, deep=deep
+                job, rows, source, render_whole, find_oddities, data, profile, wanted=SAMPLED_ROWS, deep=deep
             )
             while inspection.go_on():
                 if inspection.num_inspected % ROWS_BETWEEN_WORDS == 0:

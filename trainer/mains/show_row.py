@@ -57,10 +57,18 @@ def _show(order: ShowOrder) -> Shown:
     tokenizer = load_tokenizer_only(settings, profile, base_dir=base_dir)
     renderer = ExampleRenderer(tokenizer, caches=False)
     whole, *_ = renderer.pieces(
-        conversation, max_length=sys.maxsize, overlong="truncate_right", train_on=data.train_on
+        conversation,
+        max_length=sys.maxsize,
+        overlong="truncate_right",
+        train_on=data.train_on,
+        quotes=data.quoted_control_tokens,
     )
     pieces = renderer.pieces(
-        conversation, max_length=data.max_length, overlong=data.overlong, train_on=data.train_on
+        conversation,
+        max_length=data.max_length,
+        overlong=data.overlong,
+        train_on=data.train_on,
+        quotes=data.quoted_control_tokens,
     )
     used = {turn for piece in pieces for turn in piece.turns}
     return Shown(

@@ -7,7 +7,7 @@ from trainer.data.formats import read_conversation
 from trainer.data.reading.rows import BadRow, RowFile
 from trainer.data.rendering.render import RowExamples
 from trainer.data.rendering.source import ExampleSource, Renderer
-from trainer.pipeline.rendering import Hidden
+from trainer.pipeline.rendering import FindOddities
 from trainer.profiles.base import DataProfile
 from trainer.protocol.data_report import DataReport, Depth
 from trainer.protocol.job import Job
@@ -21,7 +21,7 @@ class FileInspection:
     Args:
         source: of the job's steps.
         render_whole: renders rows as they would be without a limit.
-        hidden: says in words which parts of a row the chat template does not show.
+        find_oddities: says what the template does not show of a row, and whether it quotes control tokens.
         profile: says what is wrong with rows.
         wanted: rows to be inspected, if not all are.
         deep: inspects every row for more.
@@ -33,7 +33,7 @@ class FileInspection:
         rows: RowFile,
         source: ExampleSource,
         render_whole: Renderer,
-        hidden: Hidden,
+        find_oddities: FindOddities,
         data: DataSettings,
         profile: DataProfile,
         *,
@@ -46,7 +46,7 @@ class FileInspection:
         self._rows = rows
         self._source = source
         self._render_whole = render_whole
-        self._hidden = hidden
+        self._find_oddities = find_oddities
         self._profile = profile
         self._depth: Depth = "deep" if deep else "standard"
         self._positions = spread(len(rows), len(rows) if deep else wanted)
@@ -108,6 +108,5 @@ class FileInspection:
             [whole] = self._render_whole([(line, conversation)])
         num_tokens = sum(len(example.token_ids) for example in whole)
         faults = self._profile.faults(conversation)
-        return InspectedRow(
-            line, conversation, examples, num_tokens, faults, self._hidden(line, conversation)
-        )
+        hidden, quotes = self._find_oddities(line, conversation)
+        return InspectedRow(line, conversation, examples, num_tokens, faults, hidden, quotes)

@@ -19,7 +19,9 @@ from trainer.data.rendering.render import (
 from trainer.data.rendering.source import Renderer
 from trainer.profiles.base import DataProfile
 
-Hidden = Callable[[int, Conversation], Sequence[str]]
+FindOddities = Callable[[int, Conversation], tuple[Sequence[str], bool]]
+"""Says of a row, and its line, what the chat template does not show, and whether it quotes control tokens."""
+
 REFUSALS = (UnrenderableConversation, UnusableTemplate, OverlongRow)
 NO_LIMIT = 2**40  # tokens
 
@@ -53,7 +55,11 @@ def make_renderer(profile: DataProfile, renderer: ExampleRenderer, settings: Set
             if data.hidden_parts == "refuse":
                 _refuse_lost_context(transformed, renderer, data)
             return renderer.render(
-                transformed, max_length=data.max_length, overlong=data.overlong, train_on=data.train_on
+                transformed,
+                max_length=data.max_length,
+                overlong=data.overlong,
+                train_on=data.train_on,
+                quotes=data.quoted_control_tokens,
             )
         except REFUSALS as error:
             if len(numbered) > 1:  # together they are faster, but alone they say which one it is
@@ -64,12 +70,13 @@ def make_renderer(profile: DataProfile, renderer: ExampleRenderer, settings: Set
     return render
 
 
-def finder_of_lost_context(profile: DataProfile, renderer: ExampleRenderer, settings: Settings) -> Hidden:
-    """Return what says in words which parts of a row the chat template does not show."""
+def finder_of_oddities(profile: DataProfile, renderer: ExampleRenderer, settings: Settings) -> FindOddities:
+    """Return what says of a row which parts it loses, and whether it quotes control tokens."""
 
-    def find(line: int, conversation: Conversation) -> Sequence[str]:
+    def find(line: int, conversation: Conversation) -> tuple[Sequence[str], bool]:
         transformed = profile.transform(conversation, line_number=line)
-        return renderer.lost_context(transformed, train_on=settings.data.train_on)
+        lost = renderer.lost_context(transformed, train_on=settings.data.train_on)
+        return lost, renderer.quotes_control_tokens(transformed)
 
     return find
 

@@ -15,7 +15,7 @@ from trainer.pipeline.comparisons import open_deep_inspection
 from trainer.pipeline.example_pipeline import ExamplePipeline
 from trainer.pipeline.inspection import FileInspection
 from trainer.pipeline.job_plan import job_settings, make_plan
-from trainer.pipeline.rendering import finder_of_lost_context, renderer_without_limit
+from trainer.pipeline.rendering import finder_of_oddities, renderer_without_limit
 from trainer.protocol.data_report import DataReport
 from trainer.protocol.job import Cursor, Job
 from trainer.protocol.messages import DataChecked
@@ -110,14 +110,14 @@ class DataChecks:
     ) -> Iterator[FileInspection]:
         profile = self._pipeline.profile_of(settings)
         render_whole = renderer_without_limit(profile, self._pipeline.renderer, settings)
-        hidden = finder_of_lost_context(profile, self._pipeline.renderer, settings)
+        find_oddities = finder_of_oddities(profile, self._pipeline.renderer, settings)
         with open_deep_inspection(settings, base_dir=self._pipeline.base_dir) as deep:
             yield FileInspection(
                 job,
                 rows,
                 source,
                 render_whole,
-                hidden,
+                find_oddities,
                 settings.data,
                 profile,
                 wanted=SAMPLED_ROWS,

@@ -193,3 +193,10 @@ def test_context_that_the_template_does_not_show_is_reported_or_refused(look):
     [finding] = refused.findings
     assert (finding.rule, finding.level) == ("unrenderable", "block")
     assert "line 31: the chat template does not show the reasoning of messages[1], which" in finding.message
+
+
+def test_rows_that_quote_control_tokens_are_named(look):
+    report, _ = look([*rows(30), row("What ends a turn?", "It is <|im_end|>.")])
+
+    [finding] = report.findings
+    assert (finding.rule, finding.rows, finding.lines) == ("quoted_control_tokens", 1, (31,))

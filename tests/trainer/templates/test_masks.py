@@ -170,7 +170,33 @@ def expect(family: Family, conversation: Conversation, train_on: str) -> Expecte
         is_learned += [counts] * len(part.text)
     found = TOKENIZERS[family.name](text, add_special_tokens=False, return_offsets_mapping=True)
     ids, starts = found["input_ids"], [start for start, _ in found["offset_mapping"]]
+    ids, starts = with_quotes_as_text(TOKENIZERS[family.name], conversation, text, ids, starts)
     return Expected(ids, [i if is_learned[start] else IGNORED for i, start in zip(ids, starts, strict=True)])
+
+
+def with_quotes_as_text(
+    tokenizer: PreTrainedTokenizerFast,
+    conversation: Conversation,
+    text: str,
+    ids: list[int],
+    starts: list[int],
+) -> tuple[list[int], list[int]]:
+    """Spell the control tokens that somebody quotes."""
+    quoted, reached = set(), 0
+    for message in conversation.messages:
+        words = message.content.strip()
+        reached = max(text.find(words, reached), reached)
+        quoted |= set(range(reached, reached + len(words)))
+    spelled = []
+    for token, start in zip(ids, starts, strict=True):
+        is_quoted = start in quoted and token in tokenizer.all_special_ids + [
+            tokenizer.convert_tokens_to_ids(marker) for marker in MARKERS
+        ]
+        letters = tokenizer(
+            tokenizer.convert_ids_to_tokens(token), add_special_tokens=False, split_special_tokens=True
+        )
+        spelled += [(letter, start) for letter in (letters.input_ids if is_quoted else [token])]
+    return [token for token, _ in spelled], [start for _, start in spelled]
 
 
 def exchanges(conversation: Conversation) -> tuple[list[int], list[int]]:

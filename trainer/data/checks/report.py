@@ -43,6 +43,7 @@ class InspectedRow:
     """What the profile finds wrong with it."""
     hidden: Sequence[str] = ()
     """Parts that the chat template does not show, in words."""
+    quotes_control_tokens: bool = False
 
     def is_cut(self, max_length: int) -> bool:
         """Whether a part of it would not be trained, because it is too long."""
@@ -102,7 +103,7 @@ class RowReport:
         self._first_error = ""
         self._odd_for_profile = Tally()
         self._first_fault = ""
-        self._hidden = Tally()
+        self._hidden, self._quoting = Tally(), Tally()
         self._first_hidden = ""
         self._defects = {rule.name: Tally() for rule in ANSWER_RULES}
         self._short_answers: Counter[str] = Counter()
@@ -126,6 +127,8 @@ class RowReport:
         if row.hidden:
             self._first_hidden = self._first_hidden or row.hidden[0]
             self._hidden.note(row.line)
+        if row.quotes_control_tokens:
+            self._quoting.note(row.line)
         self._note_answers(row)
         for name, counter in self._classes.items():
             _count(counter, row.conversation.metadata.get(name))
@@ -208,6 +211,9 @@ class RowReport:
         if self._hidden.rows:
             what = f"lose context that the chat template does not show, first {self._first_hidden}"
             yield self._finding("hidden_parts", self._hidden, what, kind, limit=0.0)
+        if self._quoting.rows:
+            what = "quote control tokens of the model (data.quoted_control_tokens says what becomes of them)"
+            yield self._finding("quoted_control_tokens", self._quoting, what, kind, limit=0.0)
         for rule in ANSWER_RULES:
             if (tally := self._defects[rule.name]).rows:
                 yield self._finding(rule.name, tally, rule.what, kind, limit=rule.limit)

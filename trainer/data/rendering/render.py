@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from functools import cached_property
 from importlib.metadata import version
+from typing import Literal
 
 from tokenizers import Tokenizer as FastTokenizer
 
@@ -17,10 +18,12 @@ from trainer.data.rendering.example import IGNORED, Example, RowExamples, exampl
 from trainer.data.rendering.masks import TrainOn, lost_context, mark, render_text
 from trainer.data.rendering.overlong import Overlong, OverlongRow, Piece, pieces_of, whole
 from trainer.data.rendering.parts import PartsCheck
+from trainer.data.rendering.quoted_tokens import QuotedTokens
 from trainer.data.rendering.template_cache import TemplateCache
 from trainer.data.rendering.tokens import TextTokenizer, Tokens
 from trainer.data.rendering.word_memo import WordMemo
 
+Quotes = Literal["text", "tokens"]
 UNSTEADY = ("strftime_now", "random", "lipsum")  # what templates can call that answers otherwise each time
 
 __all__ = [
@@ -51,6 +54,7 @@ class ExampleRenderer:
         self._tokenizer = tokenizer
         self._template = getattr(tokenizer, "chat_template", None)
         self._parts = PartsCheck(tokenizer)
+        self._quoted = QuotedTokens(tokenizer)
         self._texts = TemplateCache(
             lambda conversation, train_on: render_text(conversation, tokenizer, train_on, self._parts),
             self._template if caches else None,
@@ -81,9 +85,12 @@ class ExampleRenderer:
         max_length: int,
         overlong: Overlong = "truncate_left_turns",
         train_on: TrainOn = "assistant",
+        quotes: Quotes = "text",
     ) -> list[RowExamples]:
         """Render conversations, each to the examples of a row.
 
+        Args:
+            quotes: what control tokens become that somebody quotes.
         Raises:
             UnrenderableConversation: the chat template refuses one, or leaves out what it says.
             UnusableTemplate: what is supervised cannot be separated from the rest.
@@ -93,12 +100,18 @@ class ExampleRenderer:
         return [
             (example_of(tokens.ids, tokens.spans, is_truncated=False),)
             if len(tokens.ids) <= max_length
-            else _examples(self._cut(whole(one, tokens), max_length, overlong, train_on), max_length)
-            for one, tokens in zip(marked, self._tokenize(marked, train_on), strict=True)
+            else _examples(self._cut(whole(one, tokens), max_length, overlong, train_on, quotes), max_length)
+            for one, tokens in zip(marked, self._tokenize(marked, train_on, quotes), strict=True)
         ]
 
     def pieces(
-        self, conversation: Conversation, *, max_length: int, overlong: Overlong, train_on: TrainOn
+        self,
+        conversation: Conversation,
+        *,
+        max_length: int,
+        overlong: Overlong,
+        train_on: TrainOn,
+        quotes: Quotes = "text",
     ) -> list[Piece]:
         """Return the parts of one conversation that `render` would make examples of.
 
@@ -106,9 +119,10 @@ class ExampleRenderer:
             UnrenderableConversation, UnusableTemplate, OverlongRow: as `render` does.
         """
         marked = mark(conversation, train_on)
-        [tokens] = self._tokenize([marked], train_on)
+        [tokens] = self._tokenize([marked], train_on, quotes)
         row = whole(marked, tokens)
-        return [row] if len(tokens.ids) <= max_length else self._cut(row, max_length, overlong, train_on)
+        fits = len(tokens.ids) <= max_length
+        return [row] if fits else self._cut(row, max_length, overlong, train_on, quotes)
 
     def lost_context(self, conversation: Conversation, *, train_on: TrainOn) -> list[str]:
         """Return in words which parts of a conversation the model would not see, none of them supervised.
@@ -121,14 +135,28 @@ class ExampleRenderer:
         marked = mark(conversation, train_on)
         return [part.place for part in lost_context(marked, self._tokenizer, train_on, self._parts)]
 
-    def _cut(self, row: Piece, max_length: int, overlong: Overlong, train_on: TrainOn) -> list[Piece]:
+    def _cut(
+        self, row: Piece, max_length: int, overlong: Overlong, train_on: TrainOn, quotes: Quotes
+    ) -> list[Piece]:
         def tokenize(conversation: Conversation) -> Tokens:
-            return self._tokenize([conversation], train_on)[0]
+            return self._tokenize([conversation], train_on, quotes)[0]
 
         return pieces_of(row, max_length=max_length, overlong=overlong, tokenize=tokenize)
 
-    def _tokenize(self, marked: Sequence[Conversation], train_on: TrainOn) -> list[Tokens]:
-        return self._tokens.tokenize([self._texts.render(conversation, train_on) for conversation in marked])
+    def quotes_control_tokens(self, conversation: Conversation) -> bool:
+        """Return whether somebody quotes a control token, such as `<|im_end|>`, in a conversation."""
+        return self._quoted.are_in(conversation)
+
+    def _tokenize(self, marked: Sequence[Conversation], train_on: TrainOn, quotes: Quotes) -> list[Tokens]:
+        rendered = [self._texts.render(conversation, train_on) for conversation in marked]
+        if quotes == "tokens":
+            return self._tokens.tokenize(rendered)
+        quoted = {
+            i: self._quoted.places(conversation, rendered[i][0])
+            for i, conversation in enumerate(marked)
+            if self._quoted.are_in(conversation)
+        }
+        return self._tokens.tokenize(rendered, quoted)
 
 
 def render_examples(

@@ -1,7 +1,8 @@
 """From text with stretches of characters to token ids with stretches of tokens."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any, Protocol
 
 from trainer.data.rendering.chat_template import Tokenizer
@@ -40,12 +41,21 @@ class TextTokenizer:
         self._tokenizer = tokenizer
         self._memo = memo
 
-    def tokenize(self, rendered: Sequence[RenderedText]) -> list[Tokens]:
-        """Return the tokens of texts. A token is supervised if it begins within a stretch that is."""
-        found = [self._from_memo(text, spans) for text, spans in rendered]
-        missing = [each for each, tokens in zip(rendered, found, strict=True) if tokens is None]
-        others = iter(self._tokenized(missing))
-        return [tokens or next(others) for tokens in found]
+    def tokenize(
+        self, rendered: Sequence[RenderedText], quotes: Mapping[int, Sequence[int]] = MappingProxyType({})
+    ) -> list[Tokens]:
+        """Return the tokens of texts. A token is supervised if it begins within a stretch that is.
+
+        Args:
+            quotes: by the number of a text, the characters at which control tokens stand that are only text.
+        """
+        found = [
+            None if i in quotes else self._from_memo(text, spans) for i, (text, spans) in enumerate(rendered)
+        ]
+        missing = [i for i, tokens in enumerate(found) if tokens is None]
+        others = self._tokenized([rendered[i] for i in missing], [quotes.get(i, ()) for i in missing])
+        remaining = iter(others)
+        return [tokens or next(remaining) for tokens in found]
 
     def _from_memo(self, text: str, spans: list[Span]) -> Tokens | None:
         borders = [border for span in spans for border in span]
@@ -57,15 +67,43 @@ class TextTokenizer:
         ids, counts = found
         return Tokens(ids, list(zip(counts[::2], counts[1::2], strict=True)))
 
-    def _tokenized(self, rendered: Sequence[RenderedText]) -> list[Tokens]:
+    def _tokenized(self, rendered: Sequence[RenderedText], quotes: Sequence[Sequence[int]]) -> list[Tokens]:
         """Ask the tokenizer, for all together because that is how tokenizers are fast."""
         if not rendered:
             return []
         encodings = self._tokenizer([text for text, _ in rendered], add_special_tokens=False)
         return [
-            Tokens(encodings.input_ids[i], _token_spans(encodings, i, spans))
-            for i, (_, spans) in enumerate(rendered)
+            self._with_quotes_as_text(
+                Tokens(encodings.input_ids[i], _token_spans(encodings, i, spans)), encodings, i, text, quoted
+            )
+            for i, ((text, spans), quoted) in enumerate(zip(rendered, quotes, strict=True))
         ]
+
+    def _with_quotes_as_text(
+        self, tokens: Tokens, encodings: Encodings, row: int, text: str, quoted: Sequence[int]
+    ) -> Tokens:
+        """Replace each quoted control token by the tokens that its letters have."""
+        if not quoted:
+            return tokens
+        letters_of: dict[int, list[int]] = {}
+        for character in quoted:
+            place = encodings.char_to_token(row, character)
+            if place is not None:
+                span = encodings.token_to_chars(row, place)
+                letters_of[place] = self._as_letters(text[span.start : span.end], tokens.ids[place])
+        ids: list[int] = []
+        moved = []  # old place -> new one
+        for place, token_id in enumerate(tokens.ids):
+            moved.append(len(ids))
+            ids += letters_of.get(place, [token_id])
+        moved.append(len(ids))
+        return Tokens(ids, [(moved[first], moved[end]) for first, end in tokens.spans])
+
+    def _as_letters(self, quoted: str, token_id: int) -> list[int]:
+        """Return the tokens of a control token's letters; its own where the tokenizer knows no others."""
+        [letters] = self._tokenizer([quoted], add_special_tokens=False, split_special_tokens=True).input_ids
+        is_exact = self._tokenizer.decode(letters) == quoted
+        return list(letters) if is_exact and token_id not in letters else [token_id]
 
 
 def _token_spans(encodings: Encodings, row: int, spans: list[Span]) -> list[Span]:

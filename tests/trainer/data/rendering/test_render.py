@@ -14,6 +14,7 @@ from trainer.data.conversation import Conversation, Message, Role
 from trainer.data.rendering.render import (
     IGNORED,
     Example,
+    ExampleRenderer,
     UnrenderableConversation,
     UnusableTemplate,
     render_examples,
@@ -173,11 +174,14 @@ def test_tokens_and_mask_are_those_of_transformers(tokenizer, turns):
 
     example = render(conversation(*turns), tokenizer)
 
-    assert example.token_ids == reference["input_ids"]
-    assert [int(label != IGNORED) for label in example.labels] == reference["assistant_masks"]
     assert all(
         label in (IGNORED, token) for label, token in zip(example.labels, example.token_ids, strict=True)
     )
+    if any(token in content for _, content in turns for token in ("<|im_end|>", "<|im_start|>")):
+        assert tokenizer.decode(example.token_ids) == tokenizer.decode(reference["input_ids"])
+        return  # transformers takes what is quoted for the tokens themselves
+    assert example.token_ids == reference["input_ids"]
+    assert [int(label != IGNORED) for label in example.labels] == reference["assistant_masks"]
     assert example.supervised_tokens == sum(reference["assistant_masks"])
     assert not example.is_truncated
 
@@ -228,6 +232,30 @@ def test_the_first_token_does_not_count_because_nothing_predicts_it():
 
     assert example.labels == [tokenizer.eos_token_id]
     assert example.supervised_tokens == 0
+
+
+# ---- quoted control tokens
+
+
+@pytest.mark.parametrize("words", ["Write <|im_end|> there.", "<|im_end|>", "<|im_start|>user\nno<|im_end|>"])
+def test_a_quoted_control_token_is_text_and_ends_no_turn(tokenizer, words):
+    row = conversation(("user", words), ("assistant", words))
+
+    example = render(row, tokenizer)
+
+    ends = [token for token in example.token_ids if token == tokenizer.eos_token_id]
+    assert len(ends) == 2, "one for each turn"
+    assert learned(example, tokenizer) == [f"{words}<|im_end|>"]
+
+
+def test_quoted_control_tokens_can_be_allowed(tokenizer):
+    row = conversation(("user", "q"), ("assistant", "a<|im_end|>b"))
+
+    [[as_text]] = ExampleRenderer(tokenizer).render([row], max_length=100)
+    [[as_tokens]] = ExampleRenderer(tokenizer).render([row], max_length=100, quotes="tokens")
+
+    assert as_text.token_ids.count(tokenizer.eos_token_id) == 2
+    assert as_tokens.token_ids.count(tokenizer.eos_token_id) == 3
 
 
 # ---- other templates
