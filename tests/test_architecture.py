@@ -67,7 +67,7 @@ ARROWS: dict[str, set[str]] = {
     "daemon.intake": {
         "daemon.journal.events",
         *("daemon.files", "daemon.jobs", "daemon.journal", "daemon.status"),
-        *("trainer.data.checks", *_GROUND),
+        *("trainer.data.checks", "trainer.data.reading", *_GROUND),
     },
     "daemon.supervision": {
         "daemon.journal.events",
