@@ -63,6 +63,8 @@ class Added(TypedDict):
     added_as: str
     """The copy's name; printable."""
     priority: Priority
+    converted_rows: int | None
+    """Rows that were converted to JSON Lines; null if the file was copied as it is."""
 
 
 class QueueStatus(BaseModel):

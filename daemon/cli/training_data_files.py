@@ -33,20 +33,48 @@ def _to_format(name: str) -> Format:
         ) from error
 
 
-@app.command(epilog="Example:\n\n\b\n  training_data convert alpaca.jsonl chat.jsonl --to messages")
+@app.command(
+    epilog="Examples:\n\n\b\n"
+    "  training_data convert alpaca.jsonl chat.jsonl --to messages\n"
+    "  training_data convert table.csv rows.jsonl       the columns become the keys of the rows"
+)
 def convert(
     file: In,
     out: Out,
     to: Annotated[
-        Format,
-        typer.Option("--to", parser=_to_format, metavar=FORMATS, help="The format of the new file."),
-    ],
+        Format | None,
+        typer.Option(
+            "--to",
+            parser=_to_format,
+            metavar=FORMATS,
+            help="The format of the new file. Without it, rows keep their keys.",
+        ),
+    ] = None,
     force: Force = False,
     base_dir: BaseDir = None,
     as_json: Json = False,
 ) -> None:
-    """Write a file in another format. Reports what that format cannot represent."""
+    """Write a file in another format, or a table as JSON Lines. Reports what a format cannot represent.
+
+    Reads JSON Lines, CSV, TSV, a JSON array, Parquet, Arrow, and a folder that datasets has saved.
+    """
+    if to is None:
+        _copy_rows(file, out, force=force, base_dir=base_dir, as_json=as_json)
+        return
     _convert([file], out, to, force=force, base_dir=base_dir, as_json=as_json)
+
+
+def _copy_rows(file: Path, out: Path, *, force: bool, base_dir: Path | None, as_json: bool) -> None:
+    left_out = LeftOut()
+    with (
+        open_files([file], base_dir, as_json=as_json) as [source],
+        new_file(out, replace=force, inputs=[source.path]) as target,
+    ):
+        count = operations.copy_rows(source, target, left_out)
+        refuse_empty(count, left_out)
+    shown = printable(str(out))
+    facts: dict[str, object] = {"file": shown, "rows": count, "losses": {}}
+    show_result(facts, [f"wrote {num_of(count, 'row')} to {shown}"], left_out, as_json=as_json)
 
 
 def _convert(

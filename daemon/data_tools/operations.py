@@ -11,6 +11,7 @@ from daemon.data_tools.fingerprint import fingerprint, share_of
 from daemon.data_tools.reading import BadInput, DataFile, LeftOut, Row, as_line
 from daemon.data_tools.row_format import unknown_keys
 from trainer.data.conversation import Conversation
+from trainer.data.reading.rows import BadRow
 from trainer.protocol.row_fields import Fields
 from trainer.protocol.text import num_of
 
@@ -40,6 +41,22 @@ def convert(sources: Sequence[DataFile], out: BinaryIO, format: Format, left_out
             done.rows += 1
             done.losses.update(losses)
     return done
+
+
+def copy_rows(source: DataFile, out: BinaryIO, left_out: LeftOut) -> int:
+    """Write every row with the keys that it has, whatever it says; return how many.
+
+    What is no JSON object goes to `left_out`.
+    """
+    count = 0
+    for line in source.lines():
+        try:
+            out.write(source.object_on(line))
+        except BadRow as error:
+            left_out.add(source.place(line.number), str(error))
+            continue
+        count += 1
+    return count
 
 
 def _converted(row: Row, format: Format, fields: Fields) -> tuple[bytes, set[str]]:

@@ -252,3 +252,44 @@ def test_how_far_it_is_goes_to_standard_error(capfd, monkeypatch, is_shown, show
     assert shown in output.err
     assert bool(output.err) == is_shown
     assert output.out == ""
+
+
+# ---- tables
+
+
+def test_a_table_becomes_rows_with_the_same_keys(layout, tmp_path):
+    (tmp_path / "table.csv").write_text("prompt,completion,id\n1 + 1?,2,007\n")
+
+    result = run(layout, "convert", str(tmp_path / "table.csv"), str(tmp_path / "out.jsonl"))
+
+    assert result.stdout == f"wrote 1 row to {tmp_path / 'out.jsonl'}\n"
+    assert lines_of(tmp_path / "out.jsonl") == [{"prompt": "1 + 1?", "completion": "2", "id": "007"}]
+
+
+def test_a_table_becomes_another_format_at_once(layout, tmp_path):
+    (tmp_path / "table.csv").write_text('prompt,completion\n1 + 1?,2\n"a\nb",\n')
+
+    out = tmp_path / "out.jsonl"
+    result = run(layout, "convert", str(tmp_path / "table.csv"), str(out), "--to", "messages")
+
+    assert "left out table.csv:3: " in result.stdout
+    assert [item["messages"][1]["content"] for item in lines_of(out)] == ["2"]
+
+
+@pytest.mark.parametrize("content", ["prompt,completion\n", "prompt,completion"])
+def test_a_table_without_rows_writes_nothing(layout, tmp_path, content):
+    (tmp_path / "table.csv").write_text(content)
+
+    result = run(layout, "convert", str(tmp_path / "table.csv"), str(tmp_path / "out.jsonl"))
+
+    assert "there are no rows to write; expected at least one" in str(result.exception)
+    assert os.listdir(tmp_path) == ["table.csv"]
+
+
+def test_binary_garbage_writes_nothing(layout, tmp_path):
+    (tmp_path / "garbage.bin").write_bytes(bytes(range(128, 256)) * 9)
+
+    result = run(layout, "convert", str(tmp_path / "garbage.bin"), str(tmp_path / "out.jsonl"))
+
+    assert "garbage.bin:1: byte 1 is 0x80; expected UTF-8" in str(result.exception)
+    assert os.listdir(tmp_path) == ["garbage.bin"]

@@ -143,7 +143,7 @@ class _Findings:
         """Check all rows, or those before a reason to refuse the file; yield each line's number before."""
         number = 0
         try:
-            self._look_at_start(text.peek(BYTES_LOOKED_AT))
+            self._inspect_start(text.peek(BYTES_LOOKED_AT))
             for line in read_lines(text, max_line_bytes=self._max_line_bytes):
                 if self._refusal:
                     return
@@ -154,7 +154,7 @@ class _Findings:
         except BadArchive as error:
             self._refusal = f"after line {number}: {error}"
 
-    def _look_at_start(self, start: bytes) -> None:
+    def _inspect_start(self, start: bytes) -> None:
         self._refusal = _why_not_utf8(start[:BYTES_OF_ENCODING])
         if not self._refusal and (kind := kind_of(start)):
             self._kind, self._refusal = kind, what_it_is(kind, str(self._path))

@@ -126,7 +126,8 @@ def _is_array_of_rows(text: str) -> bool:
         _, end = json.JSONDecoder().raw_decode(text)
     except (ValueError, RecursionError):
         return True  # it goes on after what was looked at, or is faulty somewhere, as arrays are
-    return not text[end:].strip()
+    rest = text[end:].lstrip(" \t\r")
+    return not (rest.startswith("\n") and rest.strip())
 
 
 def _first_key(text: str) -> str:
