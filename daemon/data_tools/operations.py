@@ -2,7 +2,7 @@
 
 import random
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import BinaryIO, Literal
 
@@ -13,7 +13,7 @@ from daemon.data_tools.row_format import unknown_keys
 from trainer.data.conversation import Conversation
 from trainer.data.reading.rows import BadRow
 from trainer.protocol.row_fields import Fields
-from trainer.protocol.text import num_of
+from trainer.protocol.text import num_of, printable
 
 By = Literal["hash", "random"]
 
@@ -95,17 +95,33 @@ def split(
 
 
 def dedupe(
-    source: DataFile, out: BinaryIO, left_out: LeftOut, *, is_new: Callable[[Conversation], bool]
+    source: DataFile, out: BinaryIO, left_out: LeftOut, *, is_new: Callable[[int, Conversation], bool]
 ) -> tuple[int, int]:
-    """Write the rows that are new; return how many were written, and how many dropped."""
+    """Write the rows that are new; return how many were written, and how many dropped.
+
+    Args:
+        is_new: called with the line of each row and what it says.
+    """
     kept = dropped = 0
     for row in source.rows(left_out):
-        if is_new(row.conversation):
+        if is_new(row.line, row.conversation):
             out.write(row.content)
             kept += 1
         else:
             dropped += 1
     return kept, dropped
+
+
+def beginnings(source: DataFile, lines: Collection[int], *, length: int) -> dict[int, str]:
+    """Return how the rows on these lines begin, printable, without their system prompts."""
+    found: dict[int, str] = {}
+    for row in source.rows(LeftOut()):
+        if row.line in lines:
+            turns = [turn for turn in row.conversation.messages if turn.role != "system"]
+            found[row.line] = printable(" ".join(turns[0].content.split()), limit=length) if turns else ""
+        if len(found) == len(lines):
+            break
+    return found
 
 
 def sample(source: DataFile, out: BinaryIO, left_out: LeftOut, *, count: int, seed: int) -> int:

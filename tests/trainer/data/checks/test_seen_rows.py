@@ -91,7 +91,7 @@ def test_a_pattern_of_many_rows_takes_a_few_places_of_each_band_only():
     """Else each of them would be compared with all."""
     text = words(200, 1)
     with closing(RowTable.temporary()) as table:
-        rows = [minhashed(answer([*text[:-1], str(line)]), line) for line in range(1, 301)]
+        rows = [minhashed(answer([*text[:-1], "x" * line]), line) for line in range(1, 301)]
         table.insert(table.new_file("a", "a.jsonl"), rows)
 
         [most] = table._database.execute("SELECT max(n) FROM (SELECT count(*) n FROM bands GROUP BY key)")
@@ -219,7 +219,7 @@ def test_an_index_of_another_release_is_quarantined(path):
         database.execute("PRAGMA user_version=99")
 
     with SeenRows.open(path) as seen:
-        assert "version is 99; expected 1; it was quarantined" in seen.notice
+        assert "version is 99; expected 2; it was quarantined" in seen.notice
 
 
 def test_a_reader_leaves_a_damaged_index_as_it_is(path):
