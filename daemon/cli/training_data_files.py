@@ -21,7 +21,6 @@ from trainer.protocol.text import num_of, printable
 if TYPE_CHECKING:
     from daemon.cli.json_outputs import NearPair
     from daemon.data_tools.seen_near import SeenNear
-    from trainer.data.checks.row_table import Match
 
 app = typer.Typer()
 
@@ -200,7 +199,7 @@ def dedupe(
     ):
         kept, dropped = operations.dedupe(source, target, left_out, is_new=seen.add)
         refuse_empty(kept, left_out)
-        pairs = [] if isinstance(seen, Seen) else _pairs(source, seen.pairs)
+        pairs = [] if isinstance(seen, Seen) else _pairs(source, seen)
     found: dict[str, object] = {"rows": kept, "dropped": dropped}
     if near:
         found |= {"similarity": similarity, "pairs": pairs}
@@ -230,9 +229,9 @@ def _seen(*, near: bool, threshold: float) -> "Seen | SeenNear":
     return SeenNear(threshold=threshold)
 
 
-def _pairs(source: DataFile, matches: "Sequence[Match]") -> "list[NearPair]":
+def _pairs(source: DataFile, seen: "SeenNear") -> "list[NearPair]":
     """Return the first pairs of near rows, each with its texts."""
-    lines = {line for match in matches for line in (match.line, match.other_line)}
+    lines = {line for match in seen.pairs for line in (match.line, match.other_line)}
     texts = operations.beginnings(source, lines, length=TEXT_SHOWN) if lines else {}
     return [
         {
@@ -242,7 +241,7 @@ def _pairs(source: DataFile, matches: "Sequence[Match]") -> "list[NearPair]":
             "text": texts.get(match.line, ""),
             "other_text": texts.get(match.other_line, ""),
         }
-        for match in matches
+        for match in seen.pairs
     ]
 
 

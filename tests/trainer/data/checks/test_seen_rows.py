@@ -11,7 +11,7 @@ import pytest
 
 from tests.trainer.row_texts import answer, minhashed, minhashes, words
 from trainer.data.checks.row_table import Match, RowTable
-from trainer.data.checks.seen_rows import FILES_REMEMBERED, SeenRows, UnusableSeenRows
+from trainer.data.checks.seen_rows import FILE_NAME, FILES_REMEMBERED, SeenRows, UnusableSeenRows
 
 
 @pytest.fixture
@@ -267,3 +267,16 @@ def test_a_full_disk_leaves_the_file_out(path):
             seen.add("a", "a.jsonl", minhashes(2000), max_rows=9999)
 
         assert (seen.num_rows, seen.knows("a")) == (0, False)
+
+
+def test_an_index_of_the_first_version_still_recognises_the_same_rows(tmp_path):
+    path = tmp_path / FILE_NAME
+    with SeenRows.open(path) as index:
+        index.add("a", "old.jsonl", minhashes(3), max_rows=10)
+    with closing(sqlite3.connect(path)) as database:
+        database.execute("PRAGMA user_version=1")
+
+    for opened in (SeenRows.open_for_reading, SeenRows.open):
+        with opened(path) as index:
+            assert index.notice is None
+            assert index.find(minhashes(2)[1]).is_exact
