@@ -67,7 +67,7 @@ ARROWS: dict[str, set[str]] = {
     "daemon.intake": {
         "daemon.journal.events",
         *("daemon.files", "daemon.jobs", "daemon.journal", "daemon.status"),
-        *("trainer.data.checks", *_GROUND),
+        *("trainer.data.checks", "trainer.data.reading", *_GROUND),
     },
     "daemon.supervision": {
         "daemon.journal.events",
@@ -93,10 +93,12 @@ ARROWS: dict[str, set[str]] = {
     },
     "daemon.client": {
         *("daemon.checkpoints", "daemon.control", "daemon.data_tools", "daemon.files", "daemon.health"),
+        *("daemon.data_tools.tables", "trainer.data.reading"),
         *("daemon.intake", "daemon.jobs", "daemon.journal", "daemon.ledger", "daemon.settings"),
         *("daemon.status", "daemon.supervision", *_GROUND),
     },
-    "daemon.data_tools": {*_READ_DATA, "trainer.data.checks", *_GROUND},
+    "daemon.data_tools.tables": {"trainer.data.reading", "trainer.protocol"},
+    "daemon.data_tools": {"daemon.data_tools.tables", *_READ_DATA, "trainer.data.checks", *_GROUND},
     "daemon.data_tools.analysis": {"daemon.data_tools", "trainer.data", "trainer.protocol"},
     "daemon.data_tools.puzzles": {"daemon.data_tools", "trainer.data"},
     "daemon.cli": {

@@ -88,5 +88,5 @@ def refuse_empty(num_rows: int, left_out: LeftOut) -> None:
         CommandFailed: there are none.
     """
     if not num_rows:
-        reason = f"; {left_out.first[0]}" if left_out.first else "; expected one JSON object per line"
+        reason = f"; {left_out.first[0]}" if left_out.first else "; expected at least one"
         raise CommandFailed(f"there are no rows to write{reason}; nothing was written")

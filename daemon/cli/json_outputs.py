@@ -5,10 +5,16 @@ Most are what the client returns; the others are put together by a command, and 
 
 from dataclasses import dataclass
 from types import GenericAlias
-from typing import Any, ClassVar, Literal, get_type_hints
+from typing import (
+    Any,
+    ClassVar,
+    Literal,
+    NotRequired,  # pydantic wants it before Python 3.12
+    get_type_hints,
+)
 
 from pydantic import BaseModel, ConfigDict, Field
-from typing_extensions import TypedDict  # pydantic wants it before Python 3.12
+from typing_extensions import TypedDict
 
 from daemon.client.results import (
     BrokenCheckpoint,
@@ -63,6 +69,8 @@ class Added(TypedDict):
     added_as: str
     """The copy's name; printable."""
     priority: Priority
+    converted_rows: int | None
+    """Rows that were converted to JSON Lines; null if the file was copied as it is."""
 
 
 class QueueStatus(BaseModel):
@@ -221,11 +229,36 @@ class SplitFile(LeftOutRows):
     validation: WrittenFile
 
 
-class Deduplicated(WrittenFile, LeftOutRows):
+class NearPair(TypedDict):
+    """A row that is dropped because an earlier one is nearly the same."""
+
+    line: int
+    other_line: int
+    """Of the row that is kept."""
+    similarity: float
+    text: str
+    """How the row begins; printable."""
+    other_text: str
+
+
+class _Dropped(LeftOutRows):
+    dropped: int
+    """Rows with the same content as an earlier one, or nearly the same."""
+    similarity: NotRequired[float]
+    """From which rows are nearly the same; with `--near`."""
+    pairs: NotRequired[list[NearPair]]
+    """The first rows that are nearly the same; with `--near`."""
+
+
+class Deduplicated(WrittenFile, _Dropped):
     """A file without duplicate rows."""
 
-    dropped: int
-    """Rows with the same content as an earlier one."""
+
+class DuplicatesFound(_Dropped):
+    """What would be dropped."""
+
+    rows: int
+    """Those that would be kept."""
 
 
 class SampledRows(WrittenFile, LeftOutRows):
@@ -299,6 +332,7 @@ OUTPUTS: dict[str, Any] = {
     "training_data convert": Converted,
     "training_data split": SplitFile,
     "training_data dedupe": Deduplicated,
+    "training_data dedupe --dry-run": DuplicatesFound,
     "training_data sample": SampledRows,
     "training_data merge": Merged,
     "training_data merge --to": Converted,

@@ -1,9 +1,11 @@
 """`training_data convert | split | dedupe | sample | merge`: make new data files from existing ones."""
 
+import os
 import re
-from contextlib import closing
+from collections.abc import Iterator, Sequence
+from contextlib import closing, contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, BinaryIO
 
 import typer
 
@@ -11,15 +13,20 @@ from daemon.cli.data_files import Force, In, Out, Seed, open_files, refuse_empty
 from daemon.cli.options import BaseDir, CommandFailed, Json
 from daemon.data_tools import operations
 from daemon.data_tools.express import Format, format_named
-from daemon.data_tools.reading import LeftOut
+from daemon.data_tools.reading import DataFile, LeftOut
 from daemon.data_tools.seen import Seen
 from daemon.data_tools.writing import SUFFIX, new_file
 from trainer.protocol.text import num_of, printable
 
 if TYPE_CHECKING:
+    from daemon.cli.json_outputs import NearPair
     from daemon.data_tools.seen_near import SeenNear
 
 app = typer.Typer()
+
+DEFAULT_SIMILARITY = 0.8  # as in the deep check
+LEAST_SIMILARITY = 0.7  # below it hardly any pair would be found
+TEXT_SHOWN = 90  # characters of a row
 
 FORMATS = "|".join(Format)
 
@@ -33,20 +40,48 @@ def _to_format(name: str) -> Format:
         ) from error
 
 
-@app.command(epilog="Example:\n\n\b\n  training_data convert alpaca.jsonl chat.jsonl --to messages")
+@app.command(
+    epilog="Examples:\n\n\b\n"
+    "  training_data convert alpaca.jsonl chat.jsonl --to messages\n"
+    "  training_data convert table.csv rows.jsonl       the columns become the keys of the rows"
+)
 def convert(
     file: In,
     out: Out,
     to: Annotated[
-        Format,
-        typer.Option("--to", parser=_to_format, metavar=FORMATS, help="The format of the new file."),
-    ],
+        Format | None,
+        typer.Option(
+            "--to",
+            parser=_to_format,
+            metavar=FORMATS,
+            help="The format of the new file. Without it, rows keep their keys.",
+        ),
+    ] = None,
     force: Force = False,
     base_dir: BaseDir = None,
     as_json: Json = False,
 ) -> None:
-    """Write a file in another format. Reports what that format cannot represent."""
+    """Write a file in another format, or a table as JSON Lines. Reports what a format cannot represent.
+
+    Reads JSON Lines, CSV, TSV, a JSON array, Parquet, Arrow, and a folder that datasets has saved.
+    """
+    if to is None:
+        _copy_rows(file, out, force=force, base_dir=base_dir, as_json=as_json)
+        return
     _convert([file], out, to, force=force, base_dir=base_dir, as_json=as_json)
+
+
+def _copy_rows(file: Path, out: Path, *, force: bool, base_dir: Path | None, as_json: bool) -> None:
+    left_out = LeftOut()
+    with (
+        open_files([file], base_dir, as_json=as_json) as [source],
+        new_file(out, replace=force, inputs=[source.path]) as target,
+    ):
+        count = operations.copy_rows(source, target, left_out)
+        refuse_empty(count, left_out)
+    shown = printable(str(out))
+    facts: dict[str, object] = {"file": shown, "rows": count, "losses": {}}
+    show_result(facts, [f"wrote {num_of(count, 'row')} to {shown}"], left_out, as_json=as_json)
 
 
 def _convert(
@@ -124,40 +159,98 @@ def _refuse_one_sided(counts: tuple[int, int], fraction: float, left_out: LeftOu
 @app.command(
     epilog="Examples:\n\n\b\n"
     "  training_data dedupe chat.jsonl chat-once.jsonl\n"
-    "  training_data dedupe chat.jsonl chat-once.jsonl --near"
+    "  training_data dedupe chat.jsonl --near --dry-run      show pairs, write nothing\n"
+    "  training_data dedupe chat.jsonl chat-once.jsonl --near --similarity 0.9"
 )
 def dedupe(
     file: In,
-    out: Out,
+    out: Annotated[
+        Path | None,
+        typer.Argument(metavar="[OUT]", help="A new file; its name ends in .jsonl. Not with --dry-run."),
+    ] = None,
     near: Annotated[
-        bool, typer.Option("--near", help="Also drop rows that are at least four fifths the same.")
+        bool, typer.Option("--near", help="Also drop rows that are nearly the same, with the same answers.")
+    ] = False,
+    similarity: Annotated[
+        float,
+        typer.Option(
+            "--similarity",
+            metavar="SHARE",
+            min=LEAST_SIMILARITY,
+            max=1.0,
+            help="How much of their wording near rows share.",
+        ),
+    ] = DEFAULT_SIMILARITY,
+    is_dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Show what would be dropped, and write nothing.")
     ] = False,
     force: Force = False,
     base_dir: BaseDir = None,
     as_json: Json = False,
 ) -> None:
     """Keep the first of all rows with the same content. White space, case and metadata are ignored."""
+    if (out is None) != is_dry_run:
+        raise CommandFailed("give either OUT, the name of a new file, or --dry-run")
     left_out = LeftOut()
     with (
         open_files([file], base_dir, as_json=as_json) as [source],
-        new_file(out, replace=force, inputs=[source.path]) as target,
-        closing(_seen(near=near)) as seen,
+        _target(out, source.path, replace=force) as target,
+        closing(_seen(near=near, threshold=similarity)) as seen,
     ):
         kept, dropped = operations.dedupe(source, target, left_out, is_new=seen.add)
         refuse_empty(kept, left_out)
-    shown = printable(str(out))
-    facts: dict[str, object] = {"file": shown, "rows": kept, "dropped": dropped}
-    same = "exact and near duplicates" if near else "duplicates"
-    line = f"wrote {num_of(kept, 'row')} to {shown}; {same} dropped: {dropped:,}"
-    show_result(facts, [line], left_out, as_json=as_json)
+        pairs = [] if isinstance(seen, Seen) else _pairs(source, seen)
+    found: dict[str, object] = {"rows": kept, "dropped": dropped}
+    if near:
+        found |= {"similarity": similarity, "pairs": pairs}
+    written = {} if out is None else {"file": printable(str(out))}
+    same = f"exact and near duplicates (similarity {similarity:g} or more)" if near else "duplicates"
+    line = f"wrote {num_of(kept, 'row')} to {printable(str(out))}; {same} dropped: {dropped:,}"
+    if out is None:
+        line = f"would keep {num_of(kept, 'row')}; {same} that would be dropped: {dropped:,}"
+    show_result(written | found, [*_pair_lines(source.name, pairs), line], left_out, as_json=as_json)
 
 
-def _seen(*, near: bool) -> "Seen | SeenNear":
+@contextmanager
+def _target(out: Path | None, source: Path, *, replace: bool) -> Iterator[BinaryIO]:
+    if out is None:
+        with open(os.devnull, "wb") as nowhere:
+            yield nowhere
+        return
+    with new_file(out, replace=replace, inputs=[source]) as target:
+        yield target
+
+
+def _seen(*, near: bool, threshold: float) -> "Seen | SeenNear":
     if not near:
         return Seen()
     from daemon.data_tools.seen_near import SeenNear  # loads numpy, which nothing else here needs
 
-    return SeenNear()
+    return SeenNear(threshold=threshold)
+
+
+def _pairs(source: DataFile, seen: "SeenNear") -> "list[NearPair]":
+    """Return the first pairs of near rows, each with its texts."""
+    lines = {line for match in seen.pairs for line in (match.line, match.other_line)}
+    texts = operations.beginnings(source, lines, length=TEXT_SHOWN) if lines else {}
+    return [
+        {
+            "line": match.line,
+            "other_line": match.other_line,
+            "similarity": round(match.similarity, 2),
+            "text": texts.get(match.line, ""),
+            "other_text": texts.get(match.other_line, ""),
+        }
+        for match in seen.pairs
+    ]
+
+
+def _pair_lines(name: str, pairs: "Sequence[NearPair]") -> Iterator[str]:
+    for pair in pairs:
+        places = f"{name}:{pair['line']} is nearly {name}:{pair['other_line']}"
+        yield f"{places} (similarity {pair['similarity']:.2f})"
+        yield f"    {pair['text']}"
+        yield f"    {pair['other_text']}"
 
 
 @app.command(epilog="Example:\n\n\b\n  training_data sample chat.jsonl look.jsonl --count 100 --seed 7")

@@ -5,13 +5,17 @@ import json
 from collections.abc import Iterable
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from daemon.cli.options import BaseDir, CommandFailed, Json, client_of, run, use_base_dir
 from daemon.cli.queue_view import ROWS_SHOWN, finished_lines, queued_lines
 from trainer.protocol.job import Outcome, Priority
+from trainer.protocol.text import num_of
+
+if TYPE_CHECKING:
+    from daemon.client.queue import AddedFile
 
 app = typer.Typer(rich_markup_mode=None, pretty_exceptions_enable=False, no_args_is_help=True)
 
@@ -29,20 +33,43 @@ def _training_queue(base_dir: BaseDir = None) -> None:
     use_base_dir(base_dir)
 
 
-@app.command(epilog="Example:\n\n\b\n  training_queue add corrections.jsonl --priority high")
+@app.command(
+    epilog="Examples:\n\n\b\n"
+    "  training_queue add corrections.jsonl --priority high\n"
+    "  training_queue add table.csv             becomes table.jsonl"
+)
 def add(
     files: Annotated[
         list[Path],
-        typer.Argument(metavar="FILE", help="JSONL files, compressed or not; they stay where they are."),
+        typer.Argument(
+            metavar="FILE", help="JSONL files or tables, compressed or not; they stay where they are."
+        ),
     ],
     priority: Annotated[Priority, typer.Option("--priority", help="How urgent they are.")] = Priority.NORMAL,
     base_dir: BaseDir = None,
     as_json: Json = False,
 ) -> None:
-    """Copy files into the inbox. Your own copies are never touched."""
+    """Copy files into the inbox. Your own copies are never touched.
+
+    CSV, TSV, JSON arrays, NDJSON, Parquet, Arrow and folders that datasets has saved become JSON Lines.
+    """
     added = client_of(base_dir).queue.add_all(files, priority=priority)
-    facts = [{"file": file.file, "added_as": file.added_as, "priority": file.priority} for file in added]
-    _show(facts, as_json, [f"added {file.added_as} ({priority.value})" for file in added])
+    facts = [
+        {
+            "file": file.file,
+            "added_as": file.added_as,
+            "priority": file.priority,
+            "converted_rows": file.converted_rows,
+        }
+        for file in added
+    ]
+    _show(facts, as_json, [f"added {file.added_as} ({priority.value}){_origin(file)}" for file in added])
+
+
+def _origin(file: "AddedFile") -> str:
+    if file.converted_rows is None:
+        return ""
+    return f", {num_of(file.converted_rows, 'row')} converted from {file.file}"
 
 
 @app.command(

@@ -67,7 +67,7 @@ class Client:
         """The files: list, add, move."""
         from daemon.client.queue import Queue
 
-        return Queue(self.layout)
+        return Queue(self.layout, self.settings)
 
     @cached_property
     def history(self) -> "History":

@@ -3,19 +3,22 @@
 import time
 from collections import Counter
 from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+from daemon.client.converted_copy import HiddenFile, converted, is_converted
 from daemon.client.errors import (
     CannotAdmit,
-    NotATrainingFile,
     UnreadableHistory,
     WrongPlace,
     raising,
 )
 from daemon.client.finding import place_of, the_file
+from daemon.client.settings import ClientSettings
 from daemon.files.identity import Identity, identity_of
-from daemon.files.names import TRAINING_SUFFIXES, is_training_file
+from daemon.files.names import is_training_file
 from daemon.files.notes import REASON_SUFFIX, note_beside
 from daemon.jobs.listing import (
     FinishedFile,
@@ -31,7 +34,8 @@ from trainer.protocol.job import FaultKind, Outcome, Priority, Reason
 from trainer.protocol.layout import Layout
 from trainer.protocol.text import printable, utc_text
 
-SUFFIXES = " or ".join(TRAINING_SUFFIXES)
+if TYPE_CHECKING:
+    from trainer.config.schema import DataSettings
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,6 +51,8 @@ class AddedFile:
     """Where the copy lay first; the daemon moves it on."""
     identity: Identity
     """By which its job is recognised, wherever it lies."""
+    converted_rows: int | None = None
+    """Rows that the copy has if it was converted to JSON Lines; None if it is the same as the file."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,8 +73,9 @@ class FolderCounts:
 class Queue:
     """The queue of one working directory."""
 
-    def __init__(self, layout: Layout) -> None:
+    def __init__(self, layout: Layout, settings: ClientSettings) -> None:
         self._layout = layout
+        self._settings = settings
 
     # ---- what is there
 
@@ -123,32 +130,53 @@ class Queue:
     def add(self, file: Path | str, *, priority: Priority = Priority.NORMAL) -> AddedFile:
         """Copy a file into the inbox, where it appears whole; a taken name gets a number.
 
+        A table, such as CSV or Parquet, becomes JSON Lines on the way.
+
         Raises:
-            NotATrainingFile: it is no file, or its name is not that of one to be trained.
+            NotATrainingFile: it is no file, its name is not that of one to be trained, or it cannot be
+                converted.
         """
         [added] = self.add_all([Path(file)], priority=priority)
         return added
 
     def add_all(self, files: Sequence[Path], *, priority: Priority = Priority.NORMAL) -> list[AddedFile]:
         """Copy files into the inbox as `add` does: all of them, or none if one cannot be meant."""
-        for file in files:
-            if not file.is_file():
-                raise NotATrainingFile(f"{_shown(file)} is not a file; nothing was added")
-            if not is_training_file(file.name):
-                raise NotATrainingFile(
-                    f"{_shown(file)}: expected a name that ends in {SUFFIXES}; nothing was added"
-                )
-        return [self._add(file, priority) for file in files]
-
-    def _add(self, file: Path, priority: Priority) -> AddedFile:
         folder = self._layout.inbox / priority.value
+        tables = [number for number, file in enumerate(files) if is_converted(file)]
+        with ExitStack() as hidden:
+            # All are converted before the first file appears: only then is it known whether they can be
+            ready = {
+                number: hidden.enter_context(
+                    converted(files[number], folder, self._data_settings(), number=number)
+                )
+                for number in tables
+            }
+            return [self._publish(file, priority, ready.get(number)) for number, file in enumerate(files)]
+
+    def _publish(self, file: Path, priority: Priority, table: HiddenFile | None) -> AddedFile:
+        """Let a file appear in the inbox, copied or converted."""
+        if table:
+            return self._appear(file, priority, table.path, table.name, rows=table.rows)
         # First under a name that the daemon passes over: once it sees a file, it moves it on at once
-        with verified_copy(file.resolve(), folder) as hidden:
-            identity = identity_of(hidden.lstat())
-            copy = rename_durably(hidden, folder, file.name)
+        with verified_copy(file.resolve(), self._layout.inbox / priority.value) as hidden:
+            return self._appear(file, priority, hidden, file.name)
+
+    def _appear(
+        self, file: Path, priority: Priority, hidden: Path, name: str, *, rows: int | None = None
+    ) -> AddedFile:
+        identity = identity_of(hidden.lstat())
+        copy = rename_durably(hidden, self._layout.inbox / priority.value, name)
         return AddedFile(
-            file=_shown(file), added_as=printable(copy.name), priority=priority, path=copy, identity=identity
+            file=_shown(file),
+            added_as=printable(copy.name),
+            priority=priority,
+            path=copy,
+            identity=identity,
+            converted_rows=rows,
         )
+
+    def _data_settings(self) -> "DataSettings":
+        return self._settings.effective().settings.data
 
     # ---- files are moved
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
+from daemon.data_tools.tables import numbered_rows
 from trainer.data.conversation import Conversation, Message, Role
 
 
@@ -72,13 +73,9 @@ def to_line(row: Mapping[str, Any]) -> bytes:
         CannotExpress: it holds a number that JSON has no word for.
     """
     try:
-        text = json.dumps(row, ensure_ascii=False, allow_nan=False)
+        return numbered_rows.to_line(row)
     except ValueError as error:
         raise CannotExpress("a number is too large for JSON; expected a finite one") from error
-    try:
-        return text.encode() + b"\n"
-    except UnicodeEncodeError:  # half of a surrogate pair, which metadata may hold
-        return json.dumps(row).encode() + b"\n"
 
 
 def _messages(conversation: Conversation) -> Expressed:

@@ -2,7 +2,7 @@
 
 import random
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import BinaryIO, Literal
 
@@ -11,8 +11,9 @@ from daemon.data_tools.fingerprint import fingerprint, share_of
 from daemon.data_tools.reading import BadInput, DataFile, LeftOut, Row, as_line
 from daemon.data_tools.row_format import unknown_keys
 from trainer.data.conversation import Conversation
+from trainer.data.reading.rows import BadRow
 from trainer.protocol.row_fields import Fields
-from trainer.protocol.text import num_of
+from trainer.protocol.text import num_of, printable
 
 By = Literal["hash", "random"]
 
@@ -40,6 +41,22 @@ def convert(sources: Sequence[DataFile], out: BinaryIO, format: Format, left_out
             done.rows += 1
             done.losses.update(losses)
     return done
+
+
+def copy_rows(source: DataFile, out: BinaryIO, left_out: LeftOut) -> int:
+    """Write every row with the keys that it has, whatever it says; return how many.
+
+    What is no JSON object goes to `left_out`.
+    """
+    count = 0
+    for line in source.lines():
+        try:
+            out.write(source.object_on(line))
+        except BadRow as error:
+            left_out.add(source.place(line.number), str(error))
+            continue
+        count += 1
+    return count
 
 
 def _converted(row: Row, format: Format, fields: Fields) -> tuple[bytes, set[str]]:
@@ -78,17 +95,33 @@ def split(
 
 
 def dedupe(
-    source: DataFile, out: BinaryIO, left_out: LeftOut, *, is_new: Callable[[Conversation], bool]
+    source: DataFile, out: BinaryIO, left_out: LeftOut, *, is_new: Callable[[int, Conversation], bool]
 ) -> tuple[int, int]:
-    """Write the rows that are new; return how many were written, and how many dropped."""
+    """Write the rows that are new; return how many were written, and how many dropped.
+
+    Args:
+        is_new: called with the line of each row and what it says.
+    """
     kept = dropped = 0
     for row in source.rows(left_out):
-        if is_new(row.conversation):
+        if is_new(row.line, row.conversation):
             out.write(row.content)
             kept += 1
         else:
             dropped += 1
     return kept, dropped
+
+
+def beginnings(source: DataFile, lines: Collection[int], *, length: int) -> dict[int, str]:
+    """Return how the rows on these lines begin, printable, without their system prompts."""
+    found: dict[int, str] = {}
+    for row in source.rows(LeftOut()):
+        if row.line in lines:
+            turns = [turn for turn in row.conversation.messages if turn.role != "system"]
+            found[row.line] = printable(" ".join(turns[0].content.split()), limit=length) if turns else ""
+        if len(found) == len(lines):
+            break
+    return found
 
 
 def sample(source: DataFile, out: BinaryIO, left_out: LeftOut, *, count: int, seed: int) -> int:

@@ -1,15 +1,24 @@
-"""Read a data file row by row, as training would. Memory stays flat, whatever the file's size."""
+"""Read a data file row by row, as training would, and a table as if it were one.
+
+Memory stays flat, whatever the file's size.
+"""
 
 import os
 import stat
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
+from io import BufferedReader
 from pathlib import Path
 from typing import BinaryIO
 
+from daemon.data_tools.tables.dataset_folder import arrow_files
+from daemon.data_tools.tables.numbered_rows import BadTable
+from daemon.data_tools.tables.opening import rows_of_table, table_kind
 from trainer.config.schema import DataSettings
 from trainer.data.conversation import Conversation
 from trainer.data.formats import read_row
+from trainer.data.reading.file_kinds import BYTES_LOOKED_AT
 from trainer.data.reading.rows import (
     BYTE_ORDER_MARK,
     BadRow,
@@ -74,10 +83,11 @@ class DataFile:
         self.name = printable(path.name)
         self._settings = settings
         self._advance = advance
-        found = _status(self.path, self.name)
         self.fields = settings.fields
-        self.size_bytes = found.st_size
-        self._stamp = _stamp(found)
+        self._parts = _parts(self.path, self.name)
+        found = [_status(part, self.name) for part in self._parts]
+        self.size_bytes = sum(part.st_size for part in found)
+        self._stamps = [_stamp(part) for part in found]
 
     def rows(self, left_out: LeftOut) -> Iterator[Row]:
         """Yield the rows that can be trained; the others go to `left_out`.
@@ -97,12 +107,27 @@ class DataFile:
         Raises:
             BadInput: somebody changes the file meanwhile.
         """
-        with open_regular(self.path) as file:
-            yield from self._lines_of(file)
-            if _stamp(os.fstat(file.fileno())) != self._stamp:
-                raise BadInput(
-                    f"{self.name} was changed while it was being read; nothing was written; try again"
-                )
+        number = 0
+        for part, stamp in zip(self._parts, self._stamps, strict=True):
+            with open_regular(part) as file:
+                for line in self._lines_of(part, file, after=number):
+                    yield line
+                    number = line.number
+                if _stamp(os.fstat(file.fileno())) != stamp:
+                    raise BadInput(
+                        f"{self.name} was changed while it was being read; nothing was written; try again"
+                    )
+
+    def object_on(self, line: Line) -> bytes:
+        """Return a line that holds an object, to be written among others.
+
+        Raises:
+            BadRow: it holds something else.
+        """
+        content = content_of(line, max_line_bytes=self._settings.max_line_bytes)
+        if not isinstance(parse_row(content), dict):
+            raise BadRow('found no object; expected a row such as {"prompt": …, "completion": …}')
+        return as_line(content)
 
     def place(self, line: int) -> str:
         """Return how an error names a line."""
@@ -122,14 +147,33 @@ class DataFile:
                     raise BadInput(f"{self.place(number)}: {printable(str(error))}") from error
         raise BadInput(f"{self.name} has no row on line {number}; lines are counted from 1, as in an editor")
 
-    def _lines_of(self, file: BinaryIO) -> Iterator[Line]:
-        limit = self._settings.max_unpacked_bytes
-        text = text_of(file, seen=lambda chunk: self._advance(len(chunk)), max_unpacked_bytes=limit)
-        try:
-            for line in read_lines(text, max_line_bytes=self._settings.max_line_bytes):
+    def _lines_of(self, path: Path, file: BinaryIO, *, after: int) -> Iterator[Line]:
+        limit = self._settings.max_line_bytes
+        with self._naming():
+            text = self._text_of(file)
+            if kind := table_kind(text.peek(BYTES_LOOKED_AT), path):
+                table = rows_of_table(
+                    text, file, kind, path, fields=self.fields, max_row_bytes=limit, start=after
+                )
+                for row in table:
+                    yield Line(row.number, 0, row.content if len(row.content) <= limit else None)
+                return
+            for line in read_lines(text, max_line_bytes=limit):
                 if not line.is_blank:
                     yield line
-        except BadArchive as error:
+
+    def _text_of(self, file: BinaryIO) -> BufferedReader:
+        return text_of(
+            file,
+            seen=lambda chunk: self._advance(len(chunk)),
+            max_unpacked_bytes=self._settings.max_unpacked_bytes,
+        )
+
+    @contextmanager
+    def _naming(self) -> Iterator[None]:
+        try:
+            yield
+        except (BadArchive, BadTable) as error:
             raise BadInput(f"{self.name}: {error}; nothing was written") from error
 
     def _row(self, line: Line) -> Row:
@@ -142,6 +186,16 @@ class DataFile:
 def as_line(content: bytes) -> bytes:
     """Return a row as it stands in its file, to be written among others: with one line end and no mark."""
     return content.removeprefix(BYTE_ORDER_MARK).rstrip(b"\r\n") + b"\n"
+
+
+def _parts(path: Path, name: str) -> list[Path]:
+    """Return the files that rows are read from."""
+    if not path.is_dir():
+        return [path]
+    try:
+        return arrow_files(path)
+    except BadTable as error:
+        raise BadInput(f"{name}: {error}; nothing was written") from error
 
 
 def _status(path: Path, name: str) -> os.stat_result:

@@ -17,8 +17,8 @@ class Seen:
         self._database.execute("CREATE TABLE seen (mark BLOB PRIMARY KEY) WITHOUT ROWID")
         self._database.execute("BEGIN")
 
-    def add(self, conversation: Conversation) -> bool:
-        """Remember a conversation; return whether it is new."""
+    def add(self, line: int, conversation: Conversation) -> bool:
+        """Remember a conversation, on whatever line it is; return whether it is new."""
         mark = fingerprint(conversation)
         return self._database.execute("INSERT OR IGNORE INTO seen VALUES (?)", (mark,)).rowcount == 1
 

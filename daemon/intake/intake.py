@@ -7,6 +7,7 @@ from pathlib import Path
 from daemon.files.identity import Identity, identity_of
 from daemon.files.names import TRAINING_SUFFIXES, is_temporary, is_training_file
 from daemon.intake.checker import Checked, Checker, CheckOrder, NotChecked
+from daemon.intake.ignored import hint_for
 from daemon.intake.inbox import find_files, priority_of
 from daemon.intake.settling import Settling
 from daemon.intake.watcher import Change, Watcher
@@ -27,6 +28,7 @@ from daemon.journal.journal import Journal
 from daemon.status.board import StatusBoard
 from trainer.config.schema import DataSettings
 from trainer.data.checks.file_check import CheckCancelled
+from trainer.data.reading.file_kinds import FileKind, what_it_is
 from trainer.protocol.checkpoints import POINTER, DamagedCheckpoint, NoUsableCheckpoint, read_manifest
 from trainer.protocol.failpoints import failpoint
 from trainer.protocol.files import move_all_durably
@@ -134,25 +136,31 @@ class Intake:
         self._next_rescan = now + self._rescan_s
         self._layout.create()
         self._watcher.check_folders()
-        ignored: list[str] = []
+        ignored: list[Path] = []
         unreadable: list[Path] = []
         for path in find_files(self._layout.inbox, on_unreadable=unreadable.append):
             if is_training_file(path.name):
                 self._settling.notice_scanned(path, now=now)
             else:
-                ignored.append(path.name)
+                ignored.append(path)
         for path in self._queue.look():
             if path not in self._checker:
                 self._settling.notice_scanned(path, now=now)
-        self._show_ignored([*ignored, *(f"{folder.name}/" for folder in unreadable)])
+        self._show_ignored(ignored, unreadable)
 
-    def _show_ignored(self, names: list[str]) -> None:
-        shown = tuple(printable(name, limit=60) for name in sorted(names)[:MAX_IGNORED_SHOWN])
-        more = len(names) - len(shown)
-        ignored = FilesIgnored(names=shown, more=more, suffixes=TRAINING_SUFFIXES) if names else None
-        before, self._ignored = self._ignored, ignored
-        if ignored != before:
-            self._journal.record(ignored or NoFilesIgnored())
+    def _show_ignored(self, files: list[Path], folders: list[Path]) -> None:
+        named = [(path.name, path) for path in files] + [(f"{folder.name}/", folder) for folder in folders]
+        first = sorted(named)[:MAX_IGNORED_SHOWN]
+        hints = [hint_for(path, self._layout.base) for _, path in first]
+        ignored = FilesIgnored(
+            names=tuple(printable(name, limit=60) for name, _ in first),
+            more=len(named) - len(first),
+            suffixes=TRAINING_SUFFIXES,
+            hints=tuple(hint for hint in hints if hint),
+        )
+        before, self._ignored = self._ignored, ignored if named else None
+        if self._ignored != before:
+            self._journal.record(self._ignored or NoFilesIgnored())
 
     def _notice(self, change: Change, now: float) -> None:
         path = change.path
@@ -238,7 +246,7 @@ class Intake:
             self._settling.notice(path, renamed_in=False, now=now)
             return
         elif why := result.check.verdict(self._data().max_bad_row_fraction):
-            self._refuse(path, why)
+            self._refuse(path, result.check.kind or why)
         else:
             self._add(result, is_leftover=path in self._leftovers)
         if isinstance(result, Checked):
@@ -310,16 +318,23 @@ class Intake:
         except (OSError, DamagedCheckpoint, NoUsableCheckpoint):
             return Progress()
 
-    def _refuse(self, path: Path, reason: str) -> None:
+    def _refuse(self, path: Path, reason: str | FileKind) -> None:
         self._put_aside(path, Outcome.FAILED, FaultKind.BAD_DATA, reason)
         self.refused_files += 1
 
-    def _put_aside(self, path: Path, outcome: Outcome, kind: FaultKind, message: str) -> None:
-        """Move a file that never became a job, with the reason beside it."""
+    def _put_aside(self, path: Path, outcome: Outcome, kind: FaultKind, why: str | FileKind) -> None:
+        """Move a file that never became a job, with the reason beside it.
+
+        Args:
+            why: what it is instead of JSON Lines, if that is the reason.
+        """
         [target] = move_all_durably([(path, self._layout.finished(outcome), path.name)])
         if target is None:
             return
         failpoint("intake.put_aside")
+        # Only now is it known what to type, because a name that is taken gets a number
+        place = str(target.relative_to(self._layout.base))
+        message = what_it_is(why, place) if isinstance(why, FileKind) else why
         priority = self._waiting_folders.get(path.parent) or (
             priority_of(path, self._layout.inbox) if self._layout.inbox in path.parents else Priority.NORMAL
         )

@@ -125,13 +125,16 @@ class FilesIgnored(JournalEvent):
     """Those that are not named."""
     suffixes: tuple[str, ...]
     """One of which the name of an accepted file has."""
+    hints: tuple[str, ...] = ()
+    """What is in the first of them, and the command with which it can be trained; a sentence each."""
 
     @property
     def message(self) -> str:
         more = f" and {self.more} more" if self.more else ""
+        hints = "".join(f"; {hint}" for hint in self.hints)
         return (
             f"inbox/: {', '.join(self.names)}{more} not accepted; expected readable files that end in "
-            f"{', '.join(self.suffixes[:-1])} or {self.suffixes[-1]}"
+            f"{', '.join(self.suffixes[:-1])} or {self.suffixes[-1]}{hints}"
         )
 
     @property

@@ -121,16 +121,60 @@ def test_dedupe_counts_what_it_dropped(layout, tmp_path):
     assert result.stdout == f"wrote 2 rows to {tmp_path / 'once.jsonl'}; duplicates dropped: 1\n"
 
 
+NAMES = [f"word{chr(97 + i // 26)}{chr(97 + i % 26)}" for i in range(100)]
+QUESTION = " ".join(NAMES)
+EDITED = " ".join([*NAMES[:50], "another", *NAMES[51:]])
+
+
 def test_dedupe_drops_near_copies_only_if_asked(layout, tmp_path):
-    words = " ".join(f"word{i}" for i in range(100))
-    content = [row("Tell me:", words), row("Tell me:", f"{words} more"), row("Else?", words[::-1])]
+    content = [
+        row(QUESTION, "Rome."),
+        row(EDITED, "Rome"),
+        row(EDITED, "Paris."),
+        row(f"7 {QUESTION}", "Rome."),
+    ]
     file = write_jsonl(tmp_path / "chat.jsonl", content)
 
     exact = run(layout, "dedupe", str(file), str(tmp_path / "exact.jsonl"), "--json").stdout
     near = run(layout, "dedupe", str(file), str(tmp_path / "near.jsonl"), "--near", "--json").stdout
 
     assert (json.loads(exact)["dropped"], json.loads(near)["dropped"]) == (0, 1)
-    assert lines_of(tmp_path / "near.jsonl") == [content[0], content[2]]
+    assert lines_of(tmp_path / "near.jsonl") == [content[0], *content[2:]]
+
+
+def test_sums_of_one_pattern_are_not_near(layout, tmp_path):
+    question = "A shop has {} apples in one box and {} pears in another box. How many pieces is that?"
+    sums = [row(question.format(a, b), str(a + b)) for a in range(12, 32) for b in range(12, 32)]
+    file = write_jsonl(tmp_path / "sums.jsonl", sums)
+
+    told = run(layout, "dedupe", str(file), "--near", "--dry-run", "--json").stdout
+
+    assert json.loads(told)["dropped"] == 0
+
+
+def test_a_dry_run_shows_the_first_pairs_and_writes_nothing(layout, tmp_path):
+    content = [row(QUESTION, f"City {'x' * i}") for i in range(12)]
+    content += [row(EDITED, f"City {'x' * i}") for i in range(12)]
+    file = write_jsonl(tmp_path / "chat.jsonl", content)
+
+    out = run(layout, "dedupe", str(file), "--near", "--dry-run", "--similarity", "0.85").stdout
+
+    first, text, other, *_, last = out.splitlines()
+    assert first.startswith("chat.jsonl:13 is nearly chat.jsonl:1 (similarity 0.9")
+    assert text.startswith("    wordaa wordab")
+    assert other.startswith("    wordaa wordab")
+    assert out.count(" is nearly ") == 10
+    assert last == (
+        "would keep 12 rows; exact and near duplicates (similarity 0.85 or more) that would be dropped: 12"
+    )
+    assert os.listdir(tmp_path) == ["chat.jsonl"]
+
+
+@pytest.mark.parametrize("options", [[], ["out.jsonl", "--dry-run"]])
+def test_dedupe_needs_a_place_to_write_to_or_a_dry_run(layout, chat, options):
+    result = run(layout, "dedupe", str(chat), *options)
+
+    assert "give either OUT, the name of a new file, or --dry-run" in str(result.exception)
 
 
 def test_sample_draws_the_same_rows_for_the_same_seed(layout, chat, tmp_path):
@@ -252,3 +296,44 @@ def test_how_far_it_is_goes_to_standard_error(capfd, monkeypatch, is_shown, show
     assert shown in output.err
     assert bool(output.err) == is_shown
     assert output.out == ""
+
+
+# ---- tables
+
+
+def test_a_table_becomes_rows_with_the_same_keys(layout, tmp_path):
+    (tmp_path / "table.csv").write_text("prompt,completion,id\n1 + 1?,2,007\n")
+
+    result = run(layout, "convert", str(tmp_path / "table.csv"), str(tmp_path / "out.jsonl"))
+
+    assert result.stdout == f"wrote 1 row to {tmp_path / 'out.jsonl'}\n"
+    assert lines_of(tmp_path / "out.jsonl") == [{"prompt": "1 + 1?", "completion": "2", "id": "007"}]
+
+
+def test_a_table_becomes_another_format_at_once(layout, tmp_path):
+    (tmp_path / "table.csv").write_text('prompt,completion\n1 + 1?,2\n"a\nb",\n')
+
+    out = tmp_path / "out.jsonl"
+    result = run(layout, "convert", str(tmp_path / "table.csv"), str(out), "--to", "messages")
+
+    assert "left out table.csv:3: " in result.stdout
+    assert [item["messages"][1]["content"] for item in lines_of(out)] == ["2"]
+
+
+@pytest.mark.parametrize("content", ["prompt,completion\n", "prompt,completion"])
+def test_a_table_without_rows_writes_nothing(layout, tmp_path, content):
+    (tmp_path / "table.csv").write_text(content)
+
+    result = run(layout, "convert", str(tmp_path / "table.csv"), str(tmp_path / "out.jsonl"))
+
+    assert "there are no rows to write; expected at least one" in str(result.exception)
+    assert os.listdir(tmp_path) == ["table.csv"]
+
+
+def test_binary_garbage_writes_nothing(layout, tmp_path):
+    (tmp_path / "garbage.bin").write_bytes(bytes(range(128, 256)) * 9)
+
+    result = run(layout, "convert", str(tmp_path / "garbage.bin"), str(tmp_path / "out.jsonl"))
+
+    assert "garbage.bin:1: byte 1 is 0x80; expected UTF-8" in str(result.exception)
+    assert os.listdir(tmp_path) == ["garbage.bin"]

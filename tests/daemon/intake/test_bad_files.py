@@ -46,6 +46,42 @@ def test_every_bad_file_fails_with_its_reason_and_a_good_one_is_trained(rig):
         rig.until(lambda name=name, said=said: said in reason_of(rig, name), f"reason of {name}: {said}")
 
 
+def test_a_table_under_the_name_of_json_lines_is_told_with_the_command_that_converts_it(rig):
+    drop(rig, "data.jsonl", b"prompt,completion\n1 + 1?,2\n")
+    drop(rig, "list.jsonl", json.dumps(rows(2)).encode())
+    rig.start()
+
+    rig.until_in(Outcome.FAILED, "data.jsonl", "list.jsonl")
+
+    for name, what in (("data", "a table of comma-separated values (CSV)"), ("list", "one JSON array")):
+        way_out = f"convert and add it: training_queue add queue/failed/{name}.jsonl"
+        said = f"it is {what}, not JSON Lines; {way_out}"
+        rig.until(lambda name=name, said=said: reason_of(rig, f"{name}.jsonl") == said, said)
+
+
+def test_the_command_names_the_file_by_the_name_that_it_has_now(rig):
+    for name in ("data.jsonl", "data-2.jsonl"):
+        drop(rig, "data.jsonl", b"prompt,completion\n1 + 1?,2\n")
+        rig.start() if name == "data.jsonl" else None
+        rig.until_in(Outcome.FAILED, name)
+
+    rig.until(lambda: reason_of(rig, "data-2.jsonl").endswith("add queue/failed/data-2.jsonl"), "the name")
+
+
+def test_what_is_in_a_file_that_is_not_accepted_is_told_in_the_alert(rig):
+    drop(rig, "data.csv", b"prompt,completion\n1 + 1?,2\n")
+    drop(rig, "rows.ndjson", text(rows(2)))
+    drop(rig, "zipped.bin", gzip.compress(text(rows(2))))
+
+    rig.start()
+
+    [alert] = rig.until(lambda: rig.status()["alerts"], "the alert")
+    assert "data.csv: it is a table of comma-separated values (CSV), not JSON Lines; " in alert
+    assert "convert and add it: training_queue add inbox/data.csv" in alert
+    assert "it looks like JSON Lines; rename it: mv inbox/rows.ndjson inbox/rows.jsonl" in alert
+    assert "mv inbox/zipped.bin inbox/zipped.jsonl.gz" in alert
+
+
 @pytest.mark.parametrize("suffix", PACKERS)
 def test_a_packed_file_is_trained_and_keeps_its_whole_suffix_when_it_is_numbered(rig, suffix):
     name, again = f"a.jsonl{suffix}", f"a-2.jsonl{suffix}"

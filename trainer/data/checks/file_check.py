@@ -9,6 +9,7 @@ from pathlib import Path
 
 from trainer.data.checks.metadata import MetadataCounts
 from trainer.data.formats import Format, read_row
+from trainer.data.reading.file_kinds import BYTES_LOOKED_AT, FileKind, kind_of, what_it_is
 from trainer.data.reading.rows import BadRow, Line, content_of, open_regular, parse_row, read_lines
 from trainer.data.reading.unpacking import BadArchive, text_of
 from trainer.protocol.job import Job, Priority
@@ -17,7 +18,7 @@ from trainer.protocol.row_fields import NO_FIELDS, Fields
 MAX_REJECTED_ROWS = 1_000_000  # after that a check gives up on the file
 CHECK_EVERY_LINES = 64  # how often a check looks whether it was cancelled
 MAX_UNPACKED_BYTES = 8 * 1024**3
-BYTES_LOOKED_AT = 64  # to tell the encoding; a multiple of what a character has in any
+BYTES_OF_ENCODING = 64  # to tell the encoding; a multiple of what a character has in any
 
 
 class CheckCancelled(Exception):
@@ -52,6 +53,8 @@ class FileCheck:
     """How many rows have which skill, difficulty and source."""
     refusal: str | None = None
     """Why the file is refused whatever its rows are; the rest then holds for its beginning only."""
+    kind: FileKind | None = None
+    """What it is if it is not JSON Lines; it is refused then."""
 
     def to_job(self, *, id: str, name: str, priority: Priority = Priority.NORMAL) -> Job:
         """Return the job that the file becomes when it is accepted."""
@@ -106,7 +109,7 @@ def check_file(
         size += len(chunk)
         digest.update(chunk)
 
-    found = _Findings(fields, max_line_bytes, on_reject)
+    found = _Findings(path, fields, max_line_bytes, on_reject)
     with open_regular(path) as file:
         text = text_of(file, seen=seen, max_unpacked_bytes=max_unpacked_bytes)
         for number in found.look_through(text):
@@ -120,7 +123,10 @@ def check_file(
 class _Findings:
     """What the rows of one file are, as far as it was read."""
 
-    def __init__(self, fields: Fields, max_line_bytes: int, on_reject: Callable[[RejectedRow], None]) -> None:
+    def __init__(
+        self, path: Path, fields: Fields, max_line_bytes: int, on_reject: Callable[[RejectedRow], None]
+    ) -> None:
+        self._path = path
         self._fields = fields
         self._max_line_bytes = max_line_bytes
         self._on_reject = on_reject
@@ -131,12 +137,13 @@ class _Findings:
         self._format_line = 0
         self._counts = MetadataCounts()
         self._refusal: str | None = None
+        self._kind: FileKind | None = None
 
     def look_through(self, text: BufferedReader) -> Iterator[int]:
         """Check all rows, or those before a reason to refuse the file; yield each line's number before."""
         number = 0
         try:
-            self._refusal = _why_not_utf8(text.peek(BYTES_LOOKED_AT)[:BYTES_LOOKED_AT])
+            self._inspect_start(text.peek(BYTES_LOOKED_AT))
             for line in read_lines(text, max_line_bytes=self._max_line_bytes):
                 if self._refusal:
                     return
@@ -146,6 +153,11 @@ class _Findings:
                     self._take(line)
         except BadArchive as error:
             self._refusal = f"after line {number}: {error}"
+
+    def _inspect_start(self, start: bytes) -> None:
+        self._refusal = _why_not_utf8(start[:BYTES_OF_ENCODING])
+        if not self._refusal and (kind := kind_of(start)):
+            self._kind, self._refusal = kind, what_it_is(kind, str(self._path))
 
     def _take(self, line: Line) -> None:
         try:
@@ -170,6 +182,7 @@ class _Findings:
             format=self._format.name if self._format else None,
             metadata=self._counts.summary(),
             refusal=self._refusal,
+            kind=self._kind,
         )
 
     def _reject(self, line: Line, reason: str) -> None:

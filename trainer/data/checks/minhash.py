@@ -6,6 +6,9 @@ Resemblance and Containment of Documents", 1997), and eight bits of each place a
 König, "b-Bit Minwise Hashing", 2010). Signatures are kept on disk, so a row must have the same for ever: a
 change needs another `row_table.VERSION`.
 
+Rows made from one pattern share nearly all of their shingles, and yet each says something else: "12 + 7 is
+19", "13 + 7 is 20". So signatures are salted with what near rows must have in common to the letter.
+
 Shapes: W = words of a row, S = its shingles, P = places of a signature.
 """
 
@@ -31,6 +34,10 @@ SHORT_SHINGLE_WORDS = 3
 SHORT_ROW_WORDS = 50  # below it one changed word would touch too many of the longer shingles
 NEAR = 0.8
 """Share of their shingles that two rows have in common to be near duplicates."""
+
+SHORT_ANSWER_WORDS = 20  # so short an answer is another one if any word of it is
+NUMBER = re.compile(r"\d+(?:[.,:/]\d+)*")
+END_OF_SENTENCE = " .!?"
 
 AT_ONCE = 1024  # shingles; their products with all places then fit into a processor's cache
 MULTIPLIER = np.uint64(0x9E3779B97F4A7C15)  # 2^64 divided by the golden ratio: spreads all bits
@@ -76,17 +83,44 @@ def minhash_rows(numbered: Iterable[Numbered]) -> Iterator[RowMinHash]:
     return (minhash_row(line, conversation) for line, conversation in numbered)
 
 
-def minhash_row(line: int, conversation: Conversation) -> RowMinHash:
-    """Return what is kept of a row."""
+def minhash_row(line: int, conversation: Conversation, *, must_answer_same: bool = False) -> RowMinHash:
+    """Return what is kept of a row.
+
+    Args:
+        must_answer_same: let it be near only to rows with the same answers, however long these are.
+    """
     turns = [(message.role, normalised(said_in(message))) for message in conversation.messages]
     identity = hashlib.blake2b(
         "\x1e".join(f"{role}\x1f{text}" for role, text in turns).encode(), digest_size=8
     )
     # Without the system prompt, which is often longer than all else and the same in every row of a file
-    compared = [f"\x1f{role} {text}" for role, text in turns if role != "system"]
+    said = [(role, text) for role, text in turns if role != "system"]
+    signature = _signature(" ".join(f"\x1f{role} {text}" for role, text in said))
+    longest = None if must_answer_same else SHORT_ANSWER_WORDS
+    exact = _exact_parts(said, longest=0 if conversation.is_plain_text else longest)
     return RowMinHash(
-        line, int.from_bytes(identity.digest(), "little", signed=True), _signature(" ".join(compared))
+        line, int.from_bytes(identity.digest(), "little", signed=True), _salted(signature, exact)
     )
+
+
+def _exact_parts(turns: Sequence[tuple[str, str]], *, longest: int | None) -> str:
+    """Return what near rows have in common to the letter: their numbers, and their answers.
+
+    Args:
+        longest: words of an answer that is among them; None for any number.
+    """
+    numbers = [number for _, text in turns for number in NUMBER.findall(text)]
+    answers = [text.rstrip(END_OF_SENTENCE) for role, text in turns if role == "assistant"]
+    short = [text for text in answers if longest is None or len(_words(text)) <= longest]
+    return "\x1e".join(["\x1f".join(numbers), *short]) if numbers or short else ""
+
+
+def _salted(signature: bytes, exact: str) -> bytes:
+    """Return a signature that agrees only by chance with those of rows whose exact parts are others."""
+    if not signature or not exact:
+        return signature
+    salt = hashlib.shake_256(exact.encode()).digest(PLACES)
+    return bytes(place ^ other for place, other in zip(signature, salt, strict=True))
 
 
 def said_in(message: Message) -> str:
@@ -113,9 +147,7 @@ def similarity(one: bytes, other: bytes) -> float:
 
 
 def _signature(text: str) -> bytes:
-    if not text.isascii():
-        text = UNSPACED.sub(r" \1 ", text)
-    words = text.encode().split()
+    words = _words(text)
     if not any(not word.startswith(b"\x1f") for word in words):
         return b""
     least = np.full(PLACES, np.iinfo(np.uint32).max, dtype=np.uint32)
@@ -125,6 +157,11 @@ def _signature(text: str) -> bytes:
         hashes += ADDENDS
         np.minimum(least, hashes.min(axis=1), out=least)
     return least.astype(np.uint8).tobytes()
+
+
+def _words(text: str) -> list[bytes]:
+    # As bytes, which the marks of the roles do not separate
+    return (text if text.isascii() else UNSPACED.sub(r" \1 ", text)).encode().split()
 
 
 def _shingles(words: NDArray[np.uint64]) -> NDArray[np.uint32]:

@@ -14,8 +14,10 @@ from typing import Self
 
 from trainer.data.checks.minhash import NEAR, PLACES, RowMinHash, similarity
 
-VERSION = 1
+VERSION = 2
 """Of the tables and of what signatures mean."""
+READABLE_VERSIONS = (1, VERSION)
+"""Version 1 salted no signatures: its rows are recognised as the same, and hardly ever as nearly the same."""
 SCHEMA = f"""
 CREATE TABLE IF NOT EXISTS files (
     id INTEGER PRIMARY KEY,        -- in the order in which they were added
@@ -105,8 +107,12 @@ class RowTable:
         bands = [(key, id % SLOTS, id) for id, row in enumerate(rows, first) for key in _keys(row)]
         self._database.executemany("INSERT OR IGNORE INTO bands VALUES (?, ?, ?)", sorted(bands))
 
-    def find(self, row: RowMinHash) -> Match | None:
-        """Return the row most like `row`, the oldest of several; None if none is near."""
+    def find(self, row: RowMinHash, *, threshold: float = NEAR) -> Match | None:
+        """Return the row most like `row`, the oldest of several; None if none is near.
+
+        Args:
+            threshold: similarity from which rows are near. Below NEAR many pairs are not even compared.
+        """
         if same := self._database.execute(SAME, (row.identity,)).fetchone():
             name, line = same
             return Match(row.line, name, line, 1.0, is_exact=True)
@@ -118,7 +124,7 @@ class RowTable:
             for name, line, signature in self._database.execute(SIMILAR, keys)
         ]
         likeness, name, line = max(near, key=lambda found: found[0], default=(0.0, "", 0))
-        return Match(row.line, name, line, likeness, is_exact=False) if likeness >= NEAR else None
+        return Match(row.line, name, line, likeness, is_exact=False) if likeness >= threshold else None
 
     def close(self) -> None:
         """Let the database go."""

@@ -13,7 +13,15 @@ from typing import Self
 from urllib.parse import quote
 
 from trainer.data.checks.minhash import RowMinHash
-from trainer.data.checks.row_table import CACHE_KIB, SCHEMA, VERSION, Match, RowTable, temporary_database
+from trainer.data.checks.row_table import (
+    CACHE_KIB,
+    READABLE_VERSIONS,
+    SCHEMA,
+    VERSION,
+    Match,
+    RowTable,
+    temporary_database,
+)
 from trainer.protocol.text import printable
 
 FILE_NAME = "seen_rows.sqlite3"
@@ -73,7 +81,7 @@ class SeenRows:
             except UnusableSeenRows as error:
                 notice = f"{error}; until the next file is completed, rows trained before are not recognised"
             else:
-                if _version(database) == VERSION:
+                if _version(database) in READABLE_VERSIONS:
                     return cls(database)
                 database.close()  # it is just being created
         return cls(temporary_database(), notice=notice)
@@ -178,7 +186,7 @@ def _check(database: sqlite3.Connection, path: Path) -> None:
     [health] = database.execute("PRAGMA quick_check(1)").fetchone()
     if health != "ok":
         raise DamagedSeenRows(f"{path}: {health}")
-    if (version := _version(database)) not in (EMPTY, VERSION):
+    if (version := _version(database)) not in (EMPTY, *READABLE_VERSIONS):
         raise DamagedSeenRows(f"{path}: version is {version}; expected {VERSION}")
 
 

@@ -29,6 +29,9 @@ ZSTD_INPUT_BYTES = 1024  # at a time: what comes of it at once is then 32 MiB at
 ZSTD_MAX_WINDOW_BYTES = 1 << 27  # what the command zstd takes without being asked
 MAX_RATIO = 200  # text packs 3 to 30 times
 UNPACKED_WITHOUT_RATIO = 16 << 20  # few bytes that repeat themselves may well pack better
+LINES_WITHOUT_ROWS = 1_000_000  # a second's work
+SHORTEST_ROW = 2  # signs: `{}`
+BLANKS = b" \t\r\n"
 PRIVATE_FOLDER_MODE = 0o700
 
 
@@ -129,6 +132,8 @@ class _Unpacked(io.RawIOBase):
         self._raw = raw
         self._max_bytes = max_bytes
         self._num_bytes = 0
+        self._num_lines = 0
+        self._num_signs = 0
 
     def readable(self) -> bool:
         return True
@@ -143,7 +148,18 @@ class _Unpacked(io.RawIOBase):
         self._num_bytes += count
         if self._max_bytes is not None:
             self._refuse_too_much(self._max_bytes)
+            self._refuse_blank(bytes(buffer[:count]))
         return count
+
+    def _refuse_blank(self, chunk: bytes) -> None:
+        """Refuse what is made of blank lines: millions fit into a few bytes, and each one takes time."""
+        self._num_lines += chunk.count(b"\n")
+        self._num_signs += len(chunk.translate(None, BLANKS))
+        if self._num_lines > LINES_WITHOUT_ROWS and self._num_signs < SHORTEST_ROW * self._num_lines:
+            raise BadArchive(
+                f"the archive unpacks to {self._num_lines} lines, nearly all of them blank, like one made to "
+                "keep a reader busy; leave them out, and pack it again"
+            )
 
     def _refuse_too_much(self, max_bytes: int) -> None:
         if self._num_bytes > max_bytes:

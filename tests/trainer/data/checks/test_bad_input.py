@@ -22,6 +22,7 @@ from tests.corpus.cases import (
 )
 from tests.support import row, rows, write_jsonl
 from trainer.data.checks.file_check import MAX_UNPACKED_BYTES, FileCheck, check_file
+from trainer.data.reading import unpacking
 from trainer.data.reading.rows import FileChanged, RowFile
 from trainer.protocol.files import file_sha256
 
@@ -206,6 +207,26 @@ def test_a_bomb_is_refused_early_and_in_little_memory(tmp_path):
     tracemalloc.stop()
     assert "200 times its size" in found.refusal
     assert peak_bytes < 128 << 20
+
+
+@pytest.mark.parametrize("blank", [b"\n", b"\r\n", b"  \t\n"])
+def test_a_bomb_of_blank_lines_is_refused_after_a_second_of_them(tmp_path, packer, blank, monkeypatch):
+    monkeypatch.setattr(unpacking, "LINES_WITHOUT_ROWS", 1000)
+    path = tmp_path / "a.packed"
+    path.write_bytes(packed(b'{"text": "a"}\n' + blank * 1_000_000, packer))
+
+    refusal = check(path).refusal
+
+    assert "lines, nearly all of them blank, like one made to keep a reader busy" in refusal
+    assert int(refusal.removeprefix("after line ").partition(":")[0]) <= 2 * unpacking.BUFFER_BYTES
+
+
+def test_a_packed_file_may_have_blank_lines_between_short_rows(tmp_path, packer, monkeypatch):
+    monkeypatch.setattr(unpacking, "LINES_WITHOUT_ROWS", 1000)
+    path = tmp_path / "a.packed"
+    path.write_bytes(packed(b'{"text": "a"}\n\n\n' * 5000, packer))
+
+    assert check(path).verdict(0.0) is None
 
 
 def test_rows_of_a_packed_file_are_read_in_any_order(tmp_path, packer):

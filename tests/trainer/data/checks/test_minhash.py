@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.trainer.row_texts import answer, minhashed, talk, words
-from trainer.data.checks.minhash import NEAR, similarity
+from trainer.data.checks.minhash import NEAR, minhash_row, similarity
 from trainer.data.conversation import Conversation, Message
 
 CALL = {"type": "function", "function": {"name": "weather", "arguments": '{"place": "Rome"}'}}
@@ -44,7 +44,7 @@ def test_rows_that_differ_in_a_word_a_role_or_a_call_are_not_the_same(other):
 def test_what_is_kept_on_disk_is_the_same_for_ever():
     row = minhashed(answer("The quick brown fox jumps over the lazy dog."))
 
-    assert (row.identity, row.signature[:8].hex()) == (4117891359866716985, "3a12a23f1fd5d545")
+    assert (row.identity, row.signature[:8].hex()) == (4117891359866716985, "528d8228dc3c5800")
 
 
 # ---- similarity
@@ -113,3 +113,54 @@ def test_a_very_long_row_has_the_signature_of_its_set_of_shingles():
     text = words(3000, 1)
 
     assert likeness(answer(text), answer(text * 2)) > 0.95
+
+
+# ---- rows of one pattern
+
+
+def test_rows_that_differ_in_a_number_are_not_near():
+    text = words(100, 1)
+
+    one, other = ([*text[:50], number, *text[50:]] for number in ("12", "13"))
+
+    assert likeness(answer(one), answer(other)) < NEAR
+
+
+def test_rows_with_different_short_answers_are_not_near():
+    question = " ".join(words(100, 1))
+
+    assert likeness(answer("Rome.", question=question), answer("Paris.", question=question)) < NEAR
+
+
+@pytest.mark.parametrize("other", ["rome", "Rome!", "Rome. "])
+def test_an_edited_question_with_the_same_short_answer_is_near(other):
+    text = words(40, 1)
+    changed = [*text[:20], "another", *text[21:]]
+
+    one, edited = (answer(said, question=" ".join(q)) for said, q in (("Rome.", text), (other, changed)))
+
+    assert likeness(one, edited) >= NEAR - 0.05
+
+
+def test_long_answers_must_be_the_same_only_if_that_is_asked():
+    text = words(100, 1)
+    pair = (answer(text), answer([*text[:50], "another", *text[51:]]))
+
+    loose, strict = (
+        [minhash_row(1, row, must_answer_same=must).signature for row in pair] for must in (False, True)
+    )
+
+    assert similarity(*loose) >= NEAR
+    assert similarity(*strict) < NEAR
+
+
+def test_plain_texts_have_no_answers_that_must_be_the_same():
+    text = words(12, 1)
+
+    one, other = (
+        Conversation((Message("assistant", " ".join(said)),), is_plain_text=True)
+        for said in (text, [*text, "more"])
+    )
+
+    signatures = [minhash_row(1, row, must_answer_same=True).signature for row in (one, other)]
+    assert similarity(*signatures) > 0.5

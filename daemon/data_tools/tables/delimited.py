@@ -1,0 +1,114 @@
+"""Read CSV and TSV, quoted as Python's module csv does. Cells stay text, whatever they look like.
+
+Flat in memory: a cell that never ends, because a quote is missing, is refused at the limit for lines.
+"""
+
+import csv
+import io
+import json
+from collections import Counter
+from collections.abc import Collection, Iterator, Sequence
+from typing import Any
+
+from daemon.data_tools.tables.numbered_rows import BadTable, TableRow, to_line
+from trainer.data.reading.file_kinds import BYTES_LOOKED_AT, delimiter_of
+from trainer.protocol.text import num_of, printable
+
+UTF_16_MARKS = (b"\xff\xfe", b"\xfe\xff")
+NAME_SHOWN = 40
+COLUMNS_SHOWN = 5
+
+
+def rows_of_delimited(
+    text: io.BufferedReader,
+    *,
+    delimiter: str | None = None,
+    json_columns: Collection[str] = (),
+    max_cell_chars: int,
+) -> Iterator[TableRow]:
+    """Yield the rows below the header.
+
+    Args:
+        delimiter: what separates cells; None takes what the header has most of.
+        json_columns: names of columns whose cells are JSON if they begin like a list.
+        max_cell_chars: a longer cell is refused.
+    Raises:
+        BadTable: it is not a table with a header, in UTF-8, whose rows all have as many cells.
+    """
+    start = text.peek(BYTES_LOOKED_AT)[:BYTES_LOOKED_AT]
+    _refuse_utf_16(start)
+    delimiter = delimiter or delimiter_of(start.decode("utf-8-sig", "ignore"))
+    csv.field_size_limit(max_cell_chars)  # for the whole process, which reads tables with no other limit
+    lines = io.TextIOWrapper(text, encoding="utf-8-sig", newline="")
+    table = csv.reader(lines, delimiter=delimiter, strict=True)
+    try:
+        header = _header(next(_filled(table), (1, [])))
+        for number, cells in _filled(table):
+            yield TableRow(number, to_line(_row(number, header, cells, json_columns)))
+    except csv.Error as error:
+        raise BadTable(
+            f"line {table.line_num}: {error}; expected cells as spreadsheets write them, with quotes doubled "
+            "inside quotes"
+        ) from error
+    except UnicodeDecodeError as error:
+        raise BadTable(
+            f"after line {table.line_num}: found the byte {error.object[error.start]:#04x}; expected UTF-8; "
+            "convert it: iconv -f WINDOWS-1252 -t UTF-8 (or whatever encoding it has)"
+        ) from error
+    finally:
+        lines.detach()  # it would close the file, which belongs to the caller
+
+
+def _filled(table: Any) -> Iterator[tuple[int, list[str]]]:
+    """Yield the rows that are not blank, each with the line on which it begins."""
+    begins = table.line_num + 1
+    for cells in table:
+        if cells:
+            yield begins, cells
+        begins = table.line_num + 1
+
+
+def _refuse_utf_16(start: bytes) -> None:
+    if start.startswith(UTF_16_MARKS):
+        raise BadTable("line 1: the file is UTF-16; expected UTF-8; convert it: iconv -f UTF-16 -t UTF-8")
+
+
+def _header(found: tuple[int, Sequence[str]]) -> list[str]:
+    number, cells = found
+    if not cells:
+        raise BadTable("it is empty; expected a header with the names of the columns")
+    names = [cell.strip() for cell in cells]
+    if "" in names:
+        raise BadTable(
+            f"line {number}: column {names.index('') + 1} has no name; expected one for each column"
+        )
+    if twice := [name for name, times in Counter(names).items() if times > 1]:
+        shown = printable(twice[0], limit=NAME_SHOWN)
+        raise BadTable(f'line {number}: two columns are named "{shown}"; expected each name once')
+    return names
+
+
+def _row(
+    number: int, header: Sequence[str], cells: Sequence[str], json_columns: Collection[str]
+) -> dict[str, Any]:
+    if len(cells) != len(header):
+        names = printable(", ".join(header[:COLUMNS_SHOWN])) + ", …" * (len(header) > COLUMNS_SHOWN)
+        raise BadTable(
+            f"line {number}: found {num_of(len(cells), 'cell')}; expected {len(header)} as in the header "
+            f"({names}); put cells in quotes that hold separators or line ends"
+        )
+    row: dict[str, Any] = dict(zip(header, cells, strict=True))
+    for name in json_columns:
+        if name in row and row[name].lstrip().startswith("["):
+            row[name] = _parsed(number, name, row[name])
+    return row
+
+
+def _parsed(number: int, name: str, cell: str) -> Any:
+    try:
+        return json.loads(cell)
+    except (ValueError, RecursionError) as error:
+        raise BadTable(
+            f'line {number}: column "{printable(name, limit=NAME_SHOWN)}" begins like a list, but is not '
+            f'JSON: {error}; expected messages such as [{{"role": "user", "content": "Hello."}}, …]'
+        ) from error

@@ -1,0 +1,130 @@
+"""Read a JSON array of objects, on one line or on many, element by element. Flat in memory."""
+
+import codecs
+import io
+import json
+from collections.abc import Iterator
+from typing import Any
+
+from daemon.data_tools.tables.numbered_rows import BadTable, TableRow, to_line
+from trainer.data.reading.rows import DECODER, BadRow
+from trainer.protocol.text import printable
+
+CHUNK_BYTES = 1 << 17
+BLANKS = " \t\r\n"
+LONGEST_SIGN = 16  # more than a word of JSON or an escape has
+FAULT_SHOWN = 20
+SCANNER = json.JSONDecoder()  # takes what rows must not hold, too, to find where an element ends
+
+
+def rows_of_array(text: io.BufferedReader, *, max_row_chars: int) -> Iterator[TableRow]:
+    """Yield the elements of an array.
+
+    An element that no row may be, such as one with NaN, is passed on as it stands: its reader says why.
+
+    Args:
+        max_row_chars: a longer element is refused.
+    Raises:
+        BadTable: it is not one array of objects, in UTF-8.
+    """
+    source = _Source(text)
+    source.expect("[", "the beginning: expected [")
+    number = 0
+    while (sign := source.next_sign()) != "]":
+        number += 1
+        if number > 1:
+            source.expect(",", f"element {number}: expected a comma before it, or ] at the end")
+            sign = source.next_sign()
+        if sign != "{":
+            raise BadTable(f"element {number}: found {sign or 'the end of the file'}; expected an object")
+        yield TableRow(number, source.element(number, max_row_chars))
+    source.expect("]", "the end: expected ]")
+    if sign := source.next_sign():
+        raise BadTable(f"found {sign} after the end of the array; expected one array in a file")
+
+
+class _Source:
+    """The text that is not used yet, as far as it was read."""
+
+    def __init__(self, text: io.BufferedReader) -> None:
+        self._text = text
+        self._decoder = codecs.getincrementaldecoder("utf-8-sig")()
+        self._ready = ""
+        self._at = 0
+        self._has_ended = False
+
+    def next_sign(self) -> str:
+        """Pass over white space, and return what follows without using it; nothing at the end."""
+        while True:
+            while self._at < len(self._ready) and self._ready[self._at] in BLANKS:
+                self._at += 1
+            if self._at < len(self._ready):
+                return self._ready[self._at]
+            if not self._read_more():
+                return ""
+
+    def expect(self, sign: str, what: str) -> None:
+        """Use `sign`, which must follow."""
+        if (found := self.next_sign()) != sign:
+            raise BadTable(f"{what}; found {found or 'the end of the file'}")
+        self._at += 1
+
+    def element(self, number: int, max_chars: int) -> bytes:
+        """Use the object that follows, and return it as a line."""
+        while True:
+            try:
+                value, end = self._decoded()
+            except RecursionError as error:
+                raise BadTable(f"element {number}: nested too deeply; expected a row") from error
+            except json.JSONDecodeError as error:
+                self._refuse_faulty(number, error)
+                if len(self._ready) - self._at > max_chars:
+                    raise BadTable(_too_long(number, max_chars)) from error
+                self._read_more()
+                continue
+            except ValueError as error:  # an integer of more digits than Python converts
+                raise BadTable(f"element {number}: {error}; expected a JSON object") from error
+            raw, self._at = self._ready[self._at : end], end
+            if len(raw) > max_chars:
+                raise BadTable(_too_long(number, max_chars))
+            return raw.translate(LINE_ENDS).encode() + b"\n" if value is None else to_line(value)
+
+    def _decoded(self) -> tuple[Any, int]:
+        """Return the next value, or None if no row may be that, and where it ends."""
+        try:
+            return DECODER.raw_decode(self._ready, self._at)
+        except BadRow:
+            return None, SCANNER.raw_decode(self._ready, self._at)[1]
+
+    def _refuse_faulty(self, number: int, error: json.JSONDecodeError) -> None:
+        """Refuse an element for good if it is not just that the rest of it has not been read yet."""
+        is_cut = error.msg.startswith("Unterminated") or error.pos > len(self._ready) - LONGEST_SIGN
+        if self._has_ended or not is_cut:
+            found = printable(self._ready[error.pos : error.pos + FAULT_SHOWN]) or "the end of the file"
+            raise BadTable(f"element {number}: {error.msg}, but found {found}; correct it") from error
+
+    def _read_more(self) -> bool:
+        """Read as much again as is there already, so that a long element is not decoded for every chunk."""
+        rest = self._ready[self._at :]
+        chunk = self._text.read(max(CHUNK_BYTES, len(rest)))
+        self._has_ended = not chunk
+        try:
+            self._ready = rest + self._decoder.decode(chunk, final=self._has_ended)
+        except UnicodeDecodeError as error:
+            raise BadTable(
+                f"found the byte {error.object[error.start]:#04x}; expected UTF-8; convert it: "
+                "iconv -f WINDOWS-1252 -t UTF-8 (or whatever encoding it has)"
+            ) from error
+        self._at = 0
+        return not self._has_ended
+
+
+# Inside of texts JSON has none, so that nothing is lost
+LINE_ENDS = str.maketrans("\r\n", "  ")
+
+
+def _too_long(number: int, max_chars: int) -> str:
+    return (
+        f"element {number} does not end within {max_chars} bytes (data.max_line_bytes); "
+        "expected an array of objects, each with all its brackets"
+    )

@@ -1,0 +1,66 @@
+"""Say what is in a file of the inbox whose name says that it is not meant, and how it can be trained."""
+
+import json
+import os
+import shlex
+from pathlib import Path
+
+from trainer.data.reading.file_kinds import (
+    BYTE_ORDER_MARK,
+    BYTES_LOOKED_AT,
+    COLUMNAR,
+    FileKind,
+    kind_of,
+    what_it_is,
+)
+from trainer.data.reading.rows import open_regular
+from trainer.data.reading.unpacking import GZIP, BadArchive, is_packed, text_of
+from trainer.protocol.text import printable
+
+DATASET_NOTES = "state.json"  # beside the Arrow files of a folder that the library datasets has saved
+
+
+def hint_for(path: Path, base: Path) -> str | None:
+    """Return a sentence on what is in a file, or None if nobody can tell.
+
+    Args:
+        base: the working directory, in which commands are typed.
+    """
+    try:
+        start, packed_as = _start_of(path)
+    except (OSError, BadArchive):
+        return None
+    place = str(path.relative_to(base))
+    if kind := kind_of(start):
+        return f"{printable(place)}: {what_it_is(kind, _to_add(path, place, kind))}"
+    if not _begins_with_an_object(start):
+        return None
+    suffix = f".jsonl{packed_as}"
+    # Without the old suffixes: data.ndjson.gz becomes data.jsonl.gz
+    target = Path(place).with_name(path.name.split(".", 1)[0] + suffix)
+    command = f"mv {shlex.quote(printable(place))} {shlex.quote(printable(str(target)))}"
+    return f"{printable(place)}: it looks like JSON Lines; rename it: {command}"
+
+
+def _start_of(path: Path) -> tuple[bytes, str]:
+    """Return the first bytes of a file, unpacked, and the suffix of what it is packed with."""
+    with open_regular(path) as file:
+        if is_packed(file):
+            packed_as = ".gz" if os.pread(file.fileno(), len(GZIP), 0) == GZIP else ".zst"
+        else:
+            packed_as = ""
+        return text_of(file, seen=len).peek(BYTES_LOOKED_AT), packed_as
+
+
+def _to_add(path: Path, place: str, kind: FileKind) -> str:
+    """Return what to add: the whole of a folder that belongs together."""
+    is_part = kind in COLUMNAR and path.with_name(DATASET_NOTES).is_file()
+    return str(Path(place).parent) if is_part else place
+
+
+def _begins_with_an_object(start: bytes) -> bool:
+    first, _, _ = start.removeprefix(BYTE_ORDER_MARK).partition(b"\n")
+    try:
+        return isinstance(json.loads(first), dict)
+    except (ValueError, RecursionError):
+        return False

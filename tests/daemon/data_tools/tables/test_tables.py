@@ -1,0 +1,229 @@
+"""Every kind of table that people have gives the same rows; what is wrong with one is said with its place."""
+
+import csv
+import datetime
+import gzip
+import io
+import json
+import sqlite3
+import sys
+import tracemalloc
+
+import pytest
+
+from daemon.data_tools.operations import copy_rows
+from daemon.data_tools.reading import BadInput, DataFile, LeftOut
+from tests.daemon.data_tools.tables.table_files import (
+    COLUMNS,
+    CSV,
+    ROWS,
+    write_arrow,
+    write_dataset,
+    write_parquet,
+)
+from tests.support import every_case
+from trainer.config.schema import DataSettings
+
+
+def converted(path, left_out=None, **settings):
+    out = io.BytesIO()
+    copy_rows(DataFile(path, DataSettings(**settings)), out, left_out or LeftOut())
+    return [json.loads(line) for line in out.getvalue().split(b"\n") if line]
+
+
+def written(path, content):
+    path.write_bytes(content if isinstance(content, bytes) else content.encode())
+    return path
+
+
+def refusal(path, **settings):
+    with pytest.raises(BadInput) as error:
+        converted(path, **settings)
+    return str(error.value)
+
+
+# ---- what becomes of good ones
+
+
+def test_every_kind_of_table_gives_the_same_rows(tmp_path):
+    tsv = io.StringIO(newline="")
+    csv.writer(tsv, dialect="excel-tab").writerows([COLUMNS, *zip(*COLUMNS.values(), strict=True)])
+    semicolons = io.StringIO(newline="")
+    csv.writer(semicolons, delimiter=";").writerows([COLUMNS, *zip(*COLUMNS.values(), strict=True)])
+    files = [
+        written(tmp_path / "a.csv", CSV),
+        written(tmp_path / "mark.csv", b"\xef\xbb\xbf" + CSV),
+        written(tmp_path / "lf.csv", CSV.replace(b"\r\n", b"\n")),
+        written(tmp_path / "blank.csv", CSV + b"\r\n\r\n"),
+        written(tmp_path / "semicolons.csv", semicolons.getvalue()),
+        written(tmp_path / "a.csv.gz", gzip.compress(CSV)),
+        written(tmp_path / "renamed.jsonl", CSV),
+        written(tmp_path / "a.tsv", tsv.getvalue()),
+        written(tmp_path / "line.json", json.dumps(ROWS)),
+        written(tmp_path / "lines.json", "\ufeff" + json.dumps(ROWS, indent=2)),
+        written(tmp_path / "a.ndjson", "\n".join(map(json.dumps, ROWS))),
+        write_parquet(tmp_path / "a.parquet"),
+        write_parquet(tmp_path / "parquet.jsonl"),
+        write_arrow(tmp_path / "a.arrow"),
+        write_arrow(tmp_path / "stream.arrow", as_stream=True),
+    ]
+
+    with every_case() as cases:
+        for file in files:
+            with cases.case(file.name):
+                assert converted(file) == ROWS
+
+
+def test_a_folder_that_datasets_has_saved_gives_the_rows_of_all_its_files(tmp_path):
+    assert converted(write_dataset(tmp_path / "set", parts=3)) == ROWS * 3
+
+
+def test_a_link_to_a_table_is_as_good_as_the_table(tmp_path):
+    (tmp_path / "link.csv").symlink_to(written(tmp_path / "a.csv", CSV))
+
+    assert converted(tmp_path / "link.csv") == ROWS
+
+
+def test_cells_of_a_csv_stay_text_but_lists_of_messages_are_parsed(tmp_path):
+    messages = [{"role": "user", "content": "Hi, you."}]
+    out = io.StringIO(newline="")
+    csv.writer(out).writerows([["messages", "id", "tags"], [json.dumps(messages), "007", "[1]"]])
+
+    [row] = converted(written(tmp_path / "a.csv", out.getvalue()))
+
+    assert row == {"messages": messages, "id": "007", "tags": "[1]"}
+
+
+def test_lists_of_messages_keep_their_form_in_parquet(tmp_path):
+    messages = [[{"role": "user", "content": "Hi."}, {"role": "assistant", "content": None}]]
+
+    assert converted(write_parquet(tmp_path / "a.parquet", {"messages": messages})) == [
+        {"messages": messages[0]}
+    ]
+
+
+def test_dates_become_text(tmp_path):
+    path = write_parquet(tmp_path / "a.parquet", {"text": ["a"], "day": [datetime.date(2026, 1, 2)]})
+
+    assert converted(path) == [{"text": "a", "day": "2026-01-02"}]
+
+
+def test_an_element_that_no_row_may_be_is_left_out_with_its_number(tmp_path):
+    left_out = LeftOut()
+    content = '[{"a": 1},\n {"a":\n NaN}, {"a": 1, "a": 2}, {"a": 4}]'
+
+    rows = converted(written(tmp_path / "a.json", content), left_out)
+
+    assert rows == [{"a": 1}, {"a": 4}]
+    assert left_out.first[0].startswith("a.json:2: the number NaN is not JSON")
+    assert left_out.first[1].startswith('a.json:3: key "a" appears twice')
+
+
+@pytest.mark.parametrize("name", ["big.csv", "big.json"])
+def test_memory_stays_flat(tmp_path, name):
+    cell = "x" * 1000
+    rows = [{"prompt": cell, "completion": "y"}] * 20_000
+    with (tmp_path / name).open("w") as file:
+        if name.endswith("json"):
+            json.dump(rows, file)
+        else:
+            file.write("prompt,completion\n" + f"{cell},y\n" * len(rows))
+    tracemalloc.start()
+
+    count = sum(1 for _ in DataFile(tmp_path / name, DataSettings()).lines())
+
+    peak_bytes = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert count == len(rows)
+    assert peak_bytes < 4 << 20
+
+
+# ---- what is wrong with others
+
+
+def test_what_is_wrong_with_a_table_is_said_with_its_place(tmp_path):
+    cases = {
+        "empty.csv": (b"", "it is empty; expected a header"),
+        "mark.csv": (b"\xef\xbb\xbf", "it is empty; expected a header"),
+        "unnamed.csv": (b"prompt,,x\na,b,c\n", "line 1: column 2 has no name"),
+        "twice.csv": (b"prompt,prompt\na,b\n", 'line 1: two columns are named "prompt"'),
+        "more.csv": (
+            b'prompt,completion\n"a\nb",c\nd,e,f\n',
+            "line 4: found 3 cells; expected 2 as in the header (prompt, completion)",
+        ),
+        "fewer.csv": (b"prompt,completion\na,b\nc\n", "line 3: found 1 cell; expected 2"),
+        "quote.csv": (b'prompt,completion\n"a"b,c\n', "line 2: ',' expected after '\"'"),
+        "open.csv": (b'prompt,completion\n"a,b\n', "line 2: unexpected end of data"),
+        "latin.csv": (
+            "prompt,completion\nä,b\n".encode("latin-1"),
+            "0xe4; expected UTF-8; convert it",
+        ),
+        "utf16.csv": ("prompt,completion\na,b\n".encode("utf-16"), "the file is UTF-16; expected UTF-8"),
+        "python.csv": (
+            b"messages,id\n\"[{'role': 'user'}]\",1\n",
+            'line 2: column "messages" begins like a list, but is not JSON',
+        ),
+        "long.csv": (b"prompt,completion\na," + b"x" * 2000, "line 2: field larger than field limit (1024)"),
+        "cut.json": (b'[{"a": 1}, {"a": ', "element 2: Expecting value"),
+        "open.json": (b'[{"a": 1}', "element 2: expected a comma before it, or ] at the end"),
+        "fault.json": (b'[{"a": 1}, {"a" 1}]' + b" " * 500_000, "element 2: Expecting ':' delimiter"),
+        "rest.json": (b'[{"a": 1}] x', "found x after the end of the array"),
+        "list.json": (b'[{"a": 1}, 7]', "element 2: found 7; expected an object"),
+        "latin.json": ('[{"a": "ä"}]'.encode("latin-1"), "0xe4; expected UTF-8"),
+        "long.json": (b'[{"a": "' + b"x" * 500_000, "element 1 does not end within 1024 bytes"),
+        "deep.json": (b'[{"a": ' + b"[" * 100_000, "element 1: nested too deeply"),
+        "bad.parquet": (b"PAR1" + bytes(range(256)), "it is damaged"),
+        "bad.arrow": (b"ARROW1\x00\x00" + bytes(range(256)), "it is damaged"),
+        "twice.parquet.gz": (gzip.compress(b"PAR1" + bytes(99)), "packed once more; unpack it first"),
+    }
+
+    with every_case() as tried:
+        for name, (content, said) in cases.items():
+            with tried.case(name):
+                message = refusal(written(tmp_path / name, content), max_line_bytes=1024)
+                assert message.startswith(f"{name}: ")
+                assert said in message
+
+
+def test_what_json_has_no_word_for_is_refused_with_its_row_and_column(tmp_path):
+    cases = {"pictures": b"\x89PNG", "score": float("nan")}
+
+    with every_case() as tried:
+        for name, value in cases.items():
+            with tried.case(name):
+                path = write_parquet(tmp_path / "a.parquet", {"text": ["a", "b"], name: [None, value]})
+                assert f'row 2: column "{name}" holds ' in refusal(path)
+
+
+def test_a_database_is_refused_with_the_command_that_exports_it(tmp_path):
+    with sqlite3.connect(tmp_path / "a.csv") as database:
+        database.execute("CREATE TABLE t (a)")
+    database.close()
+
+    assert "databases are not converted; export the table that you mean: sqlite3 -header" in refusal(
+        tmp_path / "a.csv"
+    )
+
+
+def test_a_folder_that_is_no_data_set_is_refused(tmp_path):
+    splits = tmp_path / "splits"
+    write_dataset(splits / "train")
+    (splits / "dataset_dict.json").write_text('{"splits": ["train"]}')
+
+    assert "it is a folder; expected a file, or a folder that datasets has saved" in refusal(tmp_path)
+    assert f"has the splits train; expected one of them, such as {splits / 'train'}" in refusal(splits)
+
+
+def test_a_data_set_reads_nothing_outside_of_its_folder(tmp_path):
+    folder = write_dataset(tmp_path / "set")
+    write_arrow(tmp_path / "secret.arrow")
+    (folder / "state.json").write_text('{"_data_files": [{"filename": "../secret.arrow"}]}')
+
+    assert "is not a file" in refusal(folder)
+
+
+def test_without_pyarrow_the_extra_is_named(tmp_path, monkeypatch):
+    path = write_parquet(tmp_path / "a.parquet")
+    monkeypatch.setitem(sys.modules, "pyarrow", None)
+
+    assert "install the extra `tables`: scripts/setup tables" in refusal(path)

@@ -1,0 +1,97 @@
+"""A file is known by its content, whatever it is called; what may be JSON Lines is never taken for else."""
+
+import io
+import json
+import sqlite3
+import tarfile
+import zipfile
+
+import pytest
+
+from tests.support import every_case, rows
+from trainer.data.reading.file_kinds import BYTES_LOOKED_AT, FileKind, kind_of, what_it_is
+
+ROWS = rows(3)
+
+
+def a_database(tmp_path):
+    path = tmp_path / "a"
+    with sqlite3.connect(path) as database:
+        database.execute("CREATE TABLE t (a)")
+    database.close()
+    return path.read_bytes()
+
+
+def a_tar():
+    out = io.BytesIO()
+    with tarfile.open(fileobj=out, mode="w") as archive:
+        archive.addfile(tarfile.TarInfo("a.jsonl"))
+    return out.getvalue()
+
+
+def a_zip():
+    out = io.BytesIO()
+    with zipfile.ZipFile(out, "w") as archive:
+        archive.writestr("a.jsonl", "{}")
+    return out.getvalue()
+
+
+def test_what_is_not_json_lines_is_recognised_by_its_content(tmp_path):
+    cases = {
+        "CSV": (b"prompt,completion\n1 + 1?,2\n", FileKind.CSV),
+        "CSV with CRLF and a mark": (b"\xef\xbb\xbfprompt,completion\r\n1 + 1?,2\r\n", FileKind.CSV),
+        "CSV with quotes and line ends": (b'prompt,completion\n"a, ""b""\n{c","d"\n', FileKind.CSV),
+        "CSV with semicolons": (b"frage;antwort\n1,5?;2\n", FileKind.CSV),
+        "CSV that is cut off": (b"prompt,completion\n" + b"1,2\n" * BYTES_LOOKED_AT, FileKind.CSV),
+        "TSV": (b"prompt\tcompletion\n1 + 1?\t2\n", FileKind.TSV),
+        "array on one line": (json.dumps(ROWS).encode(), FileKind.JSON_ARRAY),
+        "array over lines": (json.dumps(ROWS, indent=1).encode(), FileKind.JSON_ARRAY),
+        "array with a mark": (b"\xef\xbb\xbf" + json.dumps(ROWS).encode(), FileKind.JSON_ARRAY),
+        "array that is cut off": (json.dumps(ROWS * 9999).encode()[:BYTES_LOOKED_AT], FileKind.JSON_ARRAY),
+        "Parquet": (b"PAR1\x15\x04", FileKind.PARQUET),
+        "Arrow": (b"ARROW1\x00\x00\xff\xff\xff\xff", FileKind.ARROW_FILE),
+        "Arrow stream": (b"\xff\xff\xff\xff\x78\x00\x00\x00\x10", FileKind.ARROW_STREAM),
+        "SQLite": (a_database(tmp_path), FileKind.SQLITE),
+        "ZIP": (a_zip(), FileKind.ZIP),
+        "tar": (a_tar(), FileKind.TAR),
+    }
+
+    with every_case() as tried:
+        for name, (content, kind) in cases.items():
+            with tried.case(name):
+                assert kind_of(content) is kind
+
+
+def test_what_may_be_json_lines_is_nothing_else():
+    row = json.dumps(ROWS[0])
+    cases = {
+        "rows": f"{row}\n{row}\n",
+        "a bad line first": f"no, json\n{row}\n",
+        "a faulty row": '{"prompt": "a", "completion"\n',
+        "an object over lines": json.dumps(ROWS[0], indent=1),
+        "one row that is a list of messages": json.dumps(ROWS[0]["messages"]),
+        "rows that are lists": '[{"a": 1}]\n[{"a": 2}]\n',
+        "lists of no objects": "[1, 2]\n",
+        "words": "Hello, world.\nIt is me, you know.\n",
+        "numbers": "1,2\n3,4\n",
+        "nothing": "",
+        "blank lines": "\n\n",
+        "an open quote": '"a,b\nc,d\n',
+    }
+
+    with every_case() as tried:
+        for name, text in cases.items():
+            with tried.case(name):
+                assert kind_of(text.encode()) is None
+
+
+def test_random_bytes_are_nothing_that_is_known():
+    assert kind_of(bytes(range(128, 256)) * 99) is None
+
+
+@pytest.mark.parametrize("kind", FileKind)
+def test_every_kind_has_a_way_out_that_names_the_file(kind):
+    said = what_it_is(kind, "inbox/my data.jsonl")
+
+    assert said.startswith(f"it is {kind.value}, not JSON Lines; ")
+    assert "'inbox/my data.jsonl'" in said

@@ -1,0 +1,162 @@
+"""Tell from a file's first bytes what it is when it is not JSON Lines. Pure; never looks at a name.
+
+Knows no formats of rows. What it does not recognise is taken for JSON Lines, and judged line by line.
+"""
+
+import csv
+import io
+import json
+import re
+import shlex
+from collections.abc import Sequence
+from enum import Enum
+from itertools import islice
+
+from trainer.protocol.text import printable
+
+BYTE_ORDER_MARK = b"\xef\xbb\xbf"
+BYTES_LOOKED_AT = 1 << 16
+LONGEST_COLUMN_NAME = 60
+COLUMN_NAME = re.compile(r"[^\W\d][\w .-]*")
+DELIMITERS = ",\t;"
+PARTS_OF_A_CONVERSATION = {"role", "from"}  # a list of such objects is one row, not a list of rows
+
+
+class FileKind(Enum):
+    """What a file is, in words for people."""
+
+    CSV = "a table of comma-separated values (CSV)"
+    TSV = "a table of tab-separated values (TSV)"
+    JSON_ARRAY = "one JSON array"
+    PARQUET = "a Parquet file"
+    ARROW_FILE = "an Arrow file"
+    ARROW_STREAM = "an Arrow stream, as the library datasets saves it"
+    SQLITE = "an SQLite database"
+    ZIP = "a ZIP archive or an Excel file"
+    TAR = "a tar archive"
+    XZ = "an xz archive"
+    BZIP2 = "a bzip2 archive"
+
+
+TABLES = frozenset(
+    {
+        *(FileKind.CSV, FileKind.TSV, FileKind.JSON_ARRAY),
+        *(FileKind.PARQUET, FileKind.ARROW_FILE, FileKind.ARROW_STREAM),
+    }
+)
+"""What can be converted to JSON Lines."""
+COLUMNAR = frozenset({FileKind.PARQUET, FileKind.ARROW_FILE, FileKind.ARROW_STREAM})
+
+MAGIC: dict[bytes, FileKind] = {
+    b"PAR1": FileKind.PARQUET,
+    b"ARROW1\x00\x00": FileKind.ARROW_FILE,
+    b"SQLite format 3\x00": FileKind.SQLITE,
+    b"PK\x03\x04": FileKind.ZIP,
+    b"PK\x05\x06": FileKind.ZIP,  # an empty one
+    b"\xfd7zXZ\x00": FileKind.XZ,
+    b"BZh": FileKind.BZIP2,
+}
+TAR_MAGIC_AT = 257
+ARROW_STREAM_MARK = b"\xff\xff\xff\xff"  # then the length of the schema
+MAX_ARROW_SCHEMA_BYTES = 1 << 26
+
+WAYS_OUT = {
+    FileKind.SQLITE: "databases are not converted; export the table that you mean: "
+    "sqlite3 -header -csv {file} 'SELECT * FROM NAME' > NAME.csv",
+    FileKind.ZIP: "unpack it: unzip {file}; if it is an Excel file, save its table as CSV",
+    FileKind.TAR: "unpack it: tar -xf {file}",
+    FileKind.XZ: "unpack it: xz -dc {file} > NAME.jsonl",
+    FileKind.BZIP2: "unpack it: bzip2 -dc {file} > NAME.jsonl",
+}
+
+
+def what_it_is(kind: FileKind, file: str) -> str:
+    """Say what a file is, and the command that makes JSON Lines of it.
+
+    Args:
+        file: where it is, as one would type it.
+    """
+    shown = shlex.quote(printable(file))
+    way_out = WAYS_OUT.get(kind, "convert and add it: training_queue add {file}").format(file=shown)
+    return f"it is {kind.value}, not JSON Lines; {way_out}"
+
+
+def kind_of(start: bytes) -> FileKind | None:
+    """Return what a file is that begins like this, or None if it may be JSON Lines.
+
+    Args:
+        start: of its unpacked content; up to BYTES_LOOKED_AT are looked at.
+    """
+    start = start[:BYTES_LOOKED_AT]
+    return _binary_kind(start) or _text_kind(start)
+
+
+def _binary_kind(start: bytes) -> FileKind | None:
+    for magic, kind in MAGIC.items():
+        if start.startswith(magic):
+            return kind
+    if start[TAR_MAGIC_AT:].startswith(b"ustar"):
+        return FileKind.TAR
+    schema_bytes = int.from_bytes(start[4:8], "little")
+    if start.startswith(ARROW_STREAM_MARK) and 0 < schema_bytes < MAX_ARROW_SCHEMA_BYTES:
+        return FileKind.ARROW_STREAM
+    return None
+
+
+def _text_kind(start: bytes) -> FileKind | None:
+    # What is cut off at the end may be a part of a character
+    text = start.removeprefix(BYTE_ORDER_MARK).decode("utf-8", "ignore").lstrip()
+    if text.startswith("["):
+        return FileKind.JSON_ARRAY if _is_array_of_rows(text) else None
+    if text.startswith("{"):
+        return None
+    delimiter = delimiter_of(text)
+    if not _is_table(text, delimiter):
+        return None
+    return FileKind.TSV if delimiter == "\t" else FileKind.CSV
+
+
+def _is_array_of_rows(text: str) -> bool:
+    """Whether a text that begins with `[` is an array of rows, and not rows that are lists themselves."""
+    if not text[1:].lstrip().startswith("{"):
+        return False
+    if _first_key(text) in PARTS_OF_A_CONVERSATION:
+        return False
+    try:
+        _, end = json.JSONDecoder().raw_decode(text)
+    except (ValueError, RecursionError):
+        return True  # it goes on after what was looked at, or is faulty somewhere, as arrays are
+    rest = text[end:].lstrip(" \t\r")
+    return not (rest.startswith("\n") and rest.strip())
+
+
+def _first_key(text: str) -> str:
+    found = re.match(r'\[\s*\{\s*"([^"\\]*)"', text)
+    return found[1] if found else ""
+
+
+def delimiter_of(text: str) -> str:
+    """Return what separates the cells of a table: what its header has most of, by default commas."""
+    header = re.sub('"[^"]*"', "", text.split("\n", 1)[0])
+    return max(DELIMITERS, key=header.count)
+
+
+def _is_table(text: str, delimiter: str) -> bool:
+    """Whether a text has a header of names, and then a row of as many cells."""
+    try:
+        rows = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
+        first = list(islice((row for row in rows if row), 2))
+    except csv.Error:
+        return False
+    if len(first) < 2 or not _are_names(first[0]):
+        return False
+    return len(first[0]) == len(first[1]) and not first[1][0].lstrip().startswith("{")
+
+
+def _are_names(header: Sequence[str]) -> bool:
+    """Whether these may be names of columns, and not the parts of a sentence."""
+    return (
+        len(header) > 1
+        and len(set(header)) == len(header)
+        and all(len(name) <= LONGEST_COLUMN_NAME and COLUMN_NAME.fullmatch(name) for name in header)
+    )
