@@ -104,8 +104,8 @@ class ExamplePipeline:
         if self.cache is None or (fingerprint := self.renderer.fingerprint) is None:
             return None
         data = settings.data
-        way = (data.max_length, data.overlong, data.train_on, data.hidden_parts)
-        way = (*way, data.quoted_control_tokens, data.fields)
+        choices = (data.overlong, data.train_on, data.hidden_parts, data.quoted_control_tokens)
+        way = (data.max_length, *choices, data.fields)
         code = (RENDERING_CODE, profile.code)
         facts = (*code, job.sha256, fingerprint, settings.profile, way)
         key = hashlib.sha256(repr(facts).encode()).hexdigest()
