@@ -1,6 +1,8 @@
 """Which chat template a model is trained with."""
 
+import os
 import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -8,8 +10,9 @@ from pydantic import ValidationError
 
 from trainer.config.lock import LockedSetting
 from trainer.config.schema import CheckpointSettings, Settings
-from trainer.model.chatml import CHATML, choose_template, with_defaults
+from trainer.model.chatml import CHATML, MOST_BYTES, choose_template, locate_template, with_defaults
 from trainer.model.tiny import _tokenizer
+from trainer.model.training_templates import BY_NAME, IN_USE, TemplateInUse, sha256_of
 from trainer.protocol import one_shot
 from trainer.protocol.faults import UnusableModel
 from trainer.session.engine import TrainerEngine
@@ -63,6 +66,78 @@ def test_a_model_keeps_the_template_it_was_trained_with(tmp_path):
         LockedSetting, match=r'model\.chat_template is "chatml", but the checkpoints .* "own"'
     ):
         TrainerEngine(other, base_dir=tmp_path).load()
+
+
+# ---- the template of a file, and training templates
+
+
+def test_a_template_can_be_a_file_beside_the_settings_with_options(tmp_path):
+    (tmp_path / "mine.jinja").write_text(THINKING, encoding="utf-8")
+    tokenizer = _tokenizer()
+
+    choose_template(tokenizer, locate_template("mine.jinja", tmp_path), "a model", {"tail": "é"})
+
+    assert tokenizer.chat_template == with_defaults(THINKING, {"tail": "é"})
+    assert getattr(tokenizer, IN_USE) == TemplateInUse(sha256_of(THINKING))
+
+
+@pytest.mark.parametrize(
+    "make, told",
+    [
+        (lambda path: None, "No such file"),
+        (Path.mkdir, "not a regular file"),
+        (os.mkfifo, "not a regular file"),
+        (lambda path: path.write_bytes(b"\xff"), "can't decode"),
+        (lambda path: path.write_text("x" * (MOST_BYTES + 1)), "1,000,001 bytes; expected at most 1,000,000"),
+        (lambda path: path.write_text("{{ 'a' * 10**12 }}"), "needs more than .*; use another template"),
+    ],
+)
+def test_a_file_that_is_no_harmless_template_is_refused(tmp_path, make, told):
+    make(tmp_path / "mine.jinja")
+
+    with pytest.raises(UnusableModel, match=rf"mine\.jinja.*{told}"):
+        choose_template(_tokenizer(), str(tmp_path / "mine.jinja"), "a model")
+
+
+@pytest.mark.parametrize("wanted", ["", "qwen-3", "template.txt", "a\0.jinja"])
+def test_a_setting_that_names_no_template_is_refused(wanted):
+    with pytest.raises(ValidationError, match=r"path of a \.jinja file|without NUL"):
+        Settings.model_validate({"model": {"chat_template": wanted}})
+
+
+def thinking_tokenizer():
+    tokenizer = _tokenizer()
+    tokenizer.add_tokens(["<think>", "</think>"])
+    return tokenizer
+
+
+def test_a_training_template_is_trained_with_and_the_own_one_kept_for_others():
+    tokenizer = thinking_tokenizer()
+    tokenizer.chat_template = THINKING
+
+    choose_template(tokenizer, "qwen3", "a model", {"enable_thinking": False})
+
+    trained = BY_NAME["qwen3"].text
+    assert tokenizer.chat_template == with_defaults(trained, {"enable_thinking": False})
+    assert getattr(tokenizer, IN_USE) == TemplateInUse(
+        sha256_of(trained), for_inference=with_defaults(THINKING, {"enable_thinking": False})
+    )
+
+
+def test_a_training_template_for_other_models_is_refused_naming_the_one_that_fits():
+    tokenizer = thinking_tokenizer()
+    tokenizer.chat_template = None
+
+    with pytest.raises(UnusableModel, match=r'has no \[INST\] and .*; use "own", or "qwen3", which fits'):
+        choose_template(tokenizer, "mistral", "a model")
+
+
+def test_a_model_without_a_template_is_told_which_one_fits():
+    tokenizer = thinking_tokenizer()
+    tokenizer.chat_template = None
+
+    with pytest.raises(UnusableModel, match=r'set model\.chat_template to "qwen3"'):
+        choose_template(tokenizer, "own", "a model")
 
 
 # ---- options, and templates that must not be run
