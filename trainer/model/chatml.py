@@ -23,8 +23,15 @@ MARKERS = CHATML_MARKERS
 FILE_SUFFIX = ".jinja"
 MOST_BYTES = 1_000_000  # of a template's file; the longest that come with models have 30,000
 
-# ChatML. The markers around the assistant's part tell other tools which tokens are supervised.
-CHATML = """\
+MOST_RESULTS = 8  # of the calls of one turn, in rows that do not list their tools
+
+_FOLLOWS_CALLS = " or ".join(
+    f"(loop.index0 >= {back} and messages[loop.index0 - {back}].tool_calls)"
+    for back in range(1, MOST_RESULTS + 1)
+)
+
+# Without tools. The markers around the assistant's part tell other tools which tokens are supervised.
+PLAIN_CHATML = """\
 {%- for message in messages -%}
 {%- if message['role'] == 'assistant' -%}
 {{- '<|im_start|>assistant\\n' -}}
@@ -35,6 +42,51 @@ CHATML = """\
 {%- endif -%}
 {%- endfor -%}
 {%- if add_generation_prompt -%}{{- '<|im_start|>assistant\\n' -}}{%- endif -%}"""
+
+# The same text for rows without tools; tools and calls are shown as Hermes and Qwen 2.5 show them. It keeps to
+# what `template_analysis` understands, so that rows without tools are rendered fast.
+CHATML = (
+    """\
+{%- if tools -%}
+{{- '<|im_start|>system\\n' -}}
+{%- if messages[0]['role'] == 'system' -%}{{- messages[0]['content'] + '\\n\\n' -}}{%- endif -%}
+{{- '# Tools\\n\\nYou may call one or more functions to assist with the user query.\\n\\n' -}}
+{{- 'You are provided with function signatures within <tools></tools> XML tags:\\n<tools>' -}}
+{%- for tool in tools -%}{{- '\\n' + (tool | tojson) -}}{%- endfor -%}
+{{- '\\n</tools>\\n\\nFor each function call, return a json object with function name and arguments ' -}}
+{{- 'within <tool_call></tool_call> XML tags:\\n<tool_call>\\n{"name": <function-name>, "arguments": ' -}}
+{{- '<args-json-object>}\\n</tool_call><|im_end|>\\n' -}}
+{%- endif -%}
+{%- for message in messages -%}
+{%- if tools and loop.first and message['role'] == 'system' -%}
+{%- elif message['role'] == 'assistant' -%}
+{{- '<|im_start|>assistant\\n' -}}
+{%- generation -%}
+{%- if message.tool_calls -%}
+{{- message['content'] -}}
+{%- for call in message.tool_calls -%}
+{%- set called = call.function or call -%}
+{{- '\\n' if message['content'] or not loop.first else '' -}}
+{{- '<tool_call>\\n{"name": "' + called.name + '", "arguments": ' -}}
+{{- called.arguments if called.arguments is string else called.arguments | tojson -}}
+{{- '}\\n</tool_call>' -}}
+{%- endfor -%}
+{{- '<|im_end|>' -}}
+{%- else -%}
+{{- message['content'] + '<|im_end|>' -}}
+{%- endif -%}
+{%- endgeneration -%}
+{{- '\\n' -}}
+{%- elif message['role'] == 'tool' and (tools or FOLLOWS_CALLS) -%}
+{{- '<|im_start|>user' if loop.first or messages[loop.index0 - 1]['role'] != 'tool' else '' -}}
+{{- '\\n<tool_response>\\n' + message['content'] + '\\n</tool_response>' -}}
+{{- '<|im_end|>\\n' if loop.last or messages[loop.index0 + 1]['role'] != 'tool' else '' -}}
+{%- else -%}
+{{- '<|im_start|>' + message['role'] + '\\n' + message['content'] + '<|im_end|>\\n' -}}
+{%- endif -%}
+{%- endfor -%}
+{%- if add_generation_prompt -%}{{- '<|im_start|>assistant\\n' -}}{%- endif -%}"""
+).replace("FOLLOWS_CALLS", _FOLLOWS_CALLS)
 
 
 def locate_template(wanted: str, base_dir: Path) -> str:

@@ -2,15 +2,30 @@
 
 import os
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 from pydantic import ValidationError
 
+from tests.trainer.templates import jinja
+from tests.trainer.templates.originals import with_real_words
+from tests.trainer.templates.test_masks import said
+from tests.trainer.templates.test_training_templates import ALL_SHAPES, MORE_SHAPES
 from trainer.config.lock import LockedSetting
 from trainer.config.schema import CheckpointSettings, Settings
-from trainer.model.chatml import CHATML, MOST_BYTES, choose_template, locate_template, with_defaults
+from trainer.data.conversation import Conversation, Message
+from trainer.data.rendering.chat_template import ShownTurns
+from trainer.data.rendering.template_analysis import only_shows_content
+from trainer.model.chatml import (
+    CHATML,
+    MOST_BYTES,
+    PLAIN_CHATML,
+    choose_template,
+    locate_template,
+    with_defaults,
+)
 from trainer.model.tiny import _tokenizer
 from trainer.model.training_templates import BY_NAME, IN_USE, TemplateInUse, sha256_of
 from trainer.protocol import one_shot
@@ -35,6 +50,47 @@ def test_chatml_takes_the_place_of_any_template_and_ends_turns_with_its_marker()
 
     assert tokenizer.chat_template == CHATML
     assert tokenizer.eos_token == "<|im_end|>"
+
+
+def test_rows_without_tools_look_as_they_did_before_chatml_knew_tools():
+    rows = [conversation for name, conversation in ALL_SHAPES.items() if not conversation.tools]
+    rows = [row for row in rows if not any(message.tool_calls for message in row.messages)]
+    rows.append(said(("user", "q"), ("assistant", "<tool_call>"), ("tool", "42"), ("assistant", "a")))
+
+    for row in rows:
+        for asks in (False, True):
+            assert shown_by(CHATML, row, asks=asks) == shown_by(PLAIN_CHATML, row, asks=asks)
+    assert len(rows) > 20
+    assert only_shows_content(CHATML)
+
+
+def test_tools_look_as_in_qwen_2_5():
+    own = with_real_words(jinja.QWEN_2_5)
+    rows = [row for row in ALL_SHAPES.values() if row.tools]
+
+    for row in rows:
+        system = () if row.messages[0].role == "system" else (Message("system", "You are Qwen."),)
+        spoken = replace(row, messages=(*system, *row.messages))
+        assert shown_by(CHATML, spoken, asks=True) == shown_by(own, spoken, asks=True)
+    assert len(rows) > 5
+
+
+def test_results_of_calls_are_shown_as_such_even_if_the_row_does_not_list_its_tools():
+    row = MORE_SHAPES["calls"]
+
+    without = shown_by(CHATML, replace(row, tools=()), asks=False)
+
+    assert shown_by(CHATML, row, asks=False).endswith(without)
+    assert (
+        without.count("<|im_start|>user\n<tool_response>\n42\n</tool_response>\n<tool_response>\nnone\n") == 1
+    )
+
+
+def shown_by(template: str, row: Conversation, *, asks: bool) -> str:
+    tokenizer = _tokenizer()
+    tokenizer.chat_template = template
+    turns = ShownTurns(row, tokenizer)
+    return turns.prompt_after(len(row.messages)) if asks else turns.first(len(row.messages))
 
 
 def test_a_vocabulary_without_the_markers_is_refused_naming_them():
