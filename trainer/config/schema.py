@@ -27,7 +27,9 @@ def _refuse_nul(path: str) -> str:
 FileName = Annotated[str, AfterValidator(_refuse_nul)]
 
 
-TRAINING_TEMPLATES = ("qwen3", "llama-3", "gemma", "mistral")
+TRAINING_TEMPLATES = (
+    *("qwen3", "llama-3", "gemma", "mistral", "deepseek-r1", "harmony", "glm-4.5", "glm-4", "phi-4", "phi-3"),
+)
 """Built-in chat templates for `model.chat_template`, as `trainer.model.training_templates` has them."""
 
 
@@ -58,10 +60,11 @@ class ModelSettings(Section):
     chat_template: Annotated[FileName, AfterValidator(_refuse_unknown_template)] = "own"
     """How conversations become text. `own`: with the template of the model's tokenizer. `chatml`: with plain
     ChatML, for models whose own template rewrites earlier turns or adds thinking blocks; the vocabulary must
-    have `<|im_start|>` and `<|im_end|>`. `qwen3`, `llama-3`, `gemma`, `mistral`: a training template, which
-    shows what the own template of such models shows, but never changes earlier turns; checkpoints keep the
-    own template for generating. Or the path of a `.jinja` file (relative to the working directory), which
-    checkpoints get. Locked with the first checkpoint."""
+    have `<|im_start|>` and `<|im_end|>`. `qwen3`, `llama-3`, `gemma`, `mistral`, `deepseek-r1`, `harmony`,
+    `glm-4.5`, `glm-4`, `phi-4`, `phi-3`: a training template, which shows what the own template of such
+    models shows, but never changes earlier turns; checkpoints keep the own template for generating. Or the
+    path of a `.jinja` file (relative to the working directory), which checkpoints get. Locked with the first
+    checkpoint."""
 
     template_options: dict[str, JsonValue] = {}
     """Options that the chat template gets along with the conversation, such as

@@ -43,8 +43,8 @@ PLAIN_CHATML = """\
 {%- endfor -%}
 {%- if add_generation_prompt -%}{{- '<|im_start|>assistant\\n' -}}{%- endif -%}"""
 
-# The same text for rows without tools; tools and calls are shown as Hermes and Qwen 2.5 show them. It keeps to
-# what `template_analysis` understands, so that rows without tools are rendered fast.
+# The same text for rows without tools; tools and calls are shown as Hermes and Qwen 2.5 show them. It keeps
+# to what `template_analysis` understands, so that rows without tools are rendered fast.
 CHATML = (
     """\
 {%- if tools -%}

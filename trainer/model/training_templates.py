@@ -95,6 +95,61 @@ TRAINING_TEMPLATES = (
         difference="system message and tools stand at the first question instead of the last",
         own_shows=("[INST] ", "[AVAILABLE_TOOLS] "),
     ),
+    TrainingTemplate(
+        name="deepseek-r1",
+        models="DeepSeek R1 and its distilled models",
+        markers=("<｜User｜>", "<｜Assistant｜>", "<｜end▁of▁sentence｜>"),
+        end_of_turn="<｜end▁of▁sentence｜>",
+        difference="thoughts stay in every turn, and the model writes their first mark itself; no tools",
+        own_shows=("<｜User｜>", "</think>"),
+        own_never_shows=("thinking",),
+    ),
+    TrainingTemplate(
+        name="harmony",
+        models="gpt-oss",
+        markers=("<|start|>", "<|channel|>", "<|message|>", "<|end|>", "<|return|>", "<|call|>"),
+        end_of_turn="<|return|>",
+        difference="thoughts (`analysis`) stay in every turn; every answer ends with `<|return|>`, also an "
+        'earlier one; the date is always "2025-08-05", or the option `current_date`',
+        own_shows=("<|channel|>",),
+    ),
+    TrainingTemplate(
+        name="glm-4.5",
+        models="GLM 4.5 and 4.6",
+        markers=("[gMASK]", "<sop>", "<|user|>", "<|assistant|>", "<|observation|>", "<think>", "</think>"),
+        end_of_turn="<|user|>",
+        difference="thoughts stay in earlier turns; an answer ends with `<|user|>`, and one that calls tools "
+        "with `<|observation|>`, also the last one",
+        own_shows=("[gMASK]<sop>", "<arg_key>", "</think>"),
+        own_never_shows=("<tool_response>' +",),
+    ),
+    TrainingTemplate(
+        name="glm-4",
+        models="GLM 4 (9B of 2024, 9B and 32B 0414)",
+        markers=("[gMASK]", "<sop>", "<|user|>", "<|assistant|>", "<|observation|>"),
+        end_of_turn="<|user|>",
+        difference="an answer ends with `<|user|>`, also the last one; no tools",
+        own_shows=("[gMASK]<sop>",),
+        own_never_shows=("</think>",),
+    ),
+    TrainingTemplate(
+        name="phi-4",
+        models="Phi 4 (14B)",
+        markers=("<|im_start|>", "<|im_sep|>", "<|im_end|>"),
+        end_of_turn="<|im_end|>",
+        difference="none",
+        own_shows=("<|im_sep|>",),
+        own_never_shows=("<think>",),
+    ),
+    TrainingTemplate(
+        name="phi-3",
+        models="Phi 3 and 3.5",
+        markers=("<|system|>", "<|user|>", "<|assistant|>", "<|end|>", "<|endoftext|>"),
+        end_of_turn="<|end|>",
+        difference="no `<|endoftext|>` stands behind the last turn",
+        own_shows=("<|user|>", "<|end|>"),
+        own_never_shows=("<|tool|>",),
+    ),
 )
 BY_NAME = {template.name: template for template in TRAINING_TEMPLATES}
 
