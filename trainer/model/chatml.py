@@ -1,6 +1,7 @@
 """Which chat template a model is trained with: its own, ChatML, a training template, or the one of a file."""
 
 import json
+import os
 import stat
 from collections.abc import Mapping
 from pathlib import Path
@@ -11,6 +12,7 @@ from trainer.model.template_trial import names_asked_for, refuse_costly_template
 from trainer.model.training_templates import (
     BY_NAME,
     CHATML_MARKERS,
+    FITTING,
     IN_USE,
     TemplateInUse,
     TrainingTemplate,
@@ -91,7 +93,7 @@ CHATML = (
 
 def locate_template(wanted: str, base_dir: Path) -> str:
     """Return the value of `model.chat_template` with the path of a file, if it is one, made absolute."""
-    return str(base_dir / Path(wanted).expanduser()) if wanted.endswith(FILE_SUFFIX) else wanted
+    return str(base_dir / os.path.expanduser(wanted)) if wanted.endswith(FILE_SUFFIX) else wanted
 
 
 def choose_template(
@@ -117,18 +119,31 @@ def choose_template(
         refuse_costly_template(template, f'the chat template "{wanted}"')
         tokenizer.chat_template = with_defaults(template, options)
         setattr(tokenizer, IN_USE, TemplateInUse(sha256_of(template)))
-    elif not tokenizer.chat_template:
-        raise UnusableModel(
-            f'base model "{source}" has no chat template, so conversations cannot be rendered; '
-            f"{_advice(tokenizer)}, or use an instruction-tuned variant"
-        )
     else:
-        templates = tokenizer.chat_template
-        if isinstance(templates, dict):  # by name: some models have one for tools
-            whole = {name: _usable(one, options, source, tokenizer) for name, one in templates.items()}
-            tokenizer.chat_template = whole
-        else:
-            tokenizer.chat_template = _usable(templates, options, source, tokenizer)
+        _use_own(tokenizer, source, options)
+
+
+def _use_own(tokenizer: Any, source: str, options: Mapping[str, Any]) -> None:
+    """Train with the model's own template, and note which other one would fit."""
+    fitting = fitting_template(tokenizer)
+    advice = f'set model.chat_template to "{fitting or "chatml"}"'
+    own = tokenizer.chat_template
+    if not own:
+        raise UnusableModel(
+            f'base model "{source}" has no chat template, so conversations cannot be rendered; {advice}, or '
+            "use an instruction-tuned variant"
+        )
+
+    def usable(template: str) -> str:
+        way_out = f"{advice}, or use another copy of the model"
+        refuse_costly_template(template, f'the chat template of base model "{source}"', way_out)
+        return with_defaults(template, options)
+
+    if isinstance(own, dict):  # by name: some models have one for tools
+        tokenizer.chat_template = {name: usable(one) for name, one in own.items()}
+    else:
+        tokenizer.chat_template = usable(own)
+    setattr(tokenizer, FITTING, fitting)
 
 
 def read_template(path: Path) -> str:
@@ -171,22 +186,12 @@ def _refuse_missing_markers(tokenizer: Any, name: str, markers: tuple[str, ...],
     if not missing:
         return
     fitting = fitting_template(tokenizer)
-    instead = (
-        f'"{fitting}", which fits this model' if fitting else f"a model with {_NAMES.get(name, name)} markers"
-    )
+    markers_of = "ChatML" if name == "chatml" else name
+    instead = f'"{fitting}", which fits this model' if fitting else f"a model with {markers_of} markers"
     raise UnusableModel(
         f'model.chat_template is "{name}", but the vocabulary of "{source}" has no '
         f'{" and no ".join(missing)}; use "own", or {instead}'
     )
-
-
-_NAMES = {"chatml": "ChatML"}
-
-
-def _advice(tokenizer: Any) -> str:
-    """Return which other template to choose."""
-    fitting = fitting_template(tokenizer)
-    return f'set model.chat_template to "{fitting or "chatml"}"'
 
 
 def _with_known_options(own: Any, options: Mapping[str, Any]) -> Any:
@@ -197,12 +202,6 @@ def _with_known_options(own: Any, options: Mapping[str, Any]) -> Any:
         return None
     asked_for = names_asked_for(own) if options else set()
     return with_defaults(own, {name: value for name, value in options.items() if name in asked_for})
-
-
-def _usable(template: str, options: Mapping[str, Any], source: str, tokenizer: Any) -> str:
-    place = f'the chat template of base model "{source}"'
-    refuse_costly_template(template, place, f"{_advice(tokenizer)}, or use another copy of the model")
-    return with_defaults(template, options)
 
 
 def with_defaults(template: str, options: Mapping[str, Any]) -> str:

@@ -5,14 +5,17 @@ difference that is stated here. Which of them fits a model is read from the toke
 """
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Container
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 FOLDER = Path(__file__).parent / "templates"
 CHATML_MARKERS = ("<|im_start|>", "<|im_end|>")
-IN_USE = "training_template_in_use"  # the attribute of a tokenizer
+
+# Attributes of a tokenizer, by which rooms that know no models can tell
+IN_USE = "training_template_in_use"  # a `TemplateInUse`
+FITTING = "fitting_template"  # what `fitting_template` returned, if the own template is in use
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,7 +41,7 @@ class TrainingTemplate:
         """The template itself."""
         return (FOLDER / f"{self.name}.jinja").read_text(encoding="utf-8")
 
-    def fits(self, vocabulary: Iterable[str], own: str) -> bool:
+    def fits(self, vocabulary: Container[str], own: str) -> bool:
         """Return whether a model of these tokens, and with this template of its own, if any, is meant.
 
         Args:
@@ -46,7 +49,7 @@ class TrainingTemplate:
         """
         is_known = not own or all(text in own for text in self.own_shows)
         is_similar = any(text in own for text in self.own_never_shows)
-        return set(self.markers) <= set(vocabulary) and is_known and not is_similar
+        return is_known and not is_similar and all(marker in vocabulary for marker in self.markers)
 
 
 @dataclass(frozen=True)

@@ -27,7 +27,7 @@ from trainer.model.chatml import (
     with_defaults,
 )
 from trainer.model.tiny import _tokenizer
-from trainer.model.training_templates import BY_NAME, IN_USE, TemplateInUse, sha256_of
+from trainer.model.training_templates import BY_NAME, FITTING, IN_USE, TemplateInUse, sha256_of
 from trainer.protocol import one_shot
 from trainer.protocol.faults import UnusableModel
 from trainer.session.engine import TrainerEngine
@@ -194,6 +194,17 @@ def test_a_model_without_a_template_is_told_which_one_fits():
 
     with pytest.raises(UnusableModel, match=r'set model\.chat_template to "qwen3"'):
         choose_template(tokenizer, "own", "a model")
+
+
+def test_whoever_refuses_the_own_template_later_can_tell_which_one_fits():
+    tokenizer = thinking_tokenizer()
+
+    choose_template(tokenizer, "own", "a model")
+
+    assert getattr(tokenizer, FITTING) == "chatml"  # the own one of the embedded model is none of Qwen3's
+    tokenizer.chat_template = "{{ '<|im_start|>' }}{# </think> <tool_call> #}"
+    choose_template(tokenizer, "own", "a model")
+    assert getattr(tokenizer, FITTING) == "qwen3"
 
 
 # ---- options, and templates that must not be run
