@@ -5,7 +5,7 @@ from pathlib import Path
 import torch
 
 from trainer.config.loader import BadConfig
-from trainer.config.lock import check_lock
+from trainer.config.lock import LockedSetting, check_lock
 from trainer.config.schema import Settings
 from trainer.protocol.faults import MissingDevice, UnusableModel
 from trainer.protocol.files import UnreadableFile
@@ -42,6 +42,26 @@ def refuse_other_base(manifest: Manifest, found: str) -> None:
             f"{(manifest.base_sha256 or '')[:16]}, beside which the checkpoints were trained; "
             "restore its files, or use another working directory (--base-dir)"
         )
+
+
+def refuse_other_template(manifest: Manifest, settings: Settings, found: str | None) -> None:
+    """Make sure that the file with the chat template has not changed.
+
+    A built-in one may, with a release of this program; the manifest of the next checkpoint says so.
+
+    Args:
+        found: SHA-256 of the template that is in use, if it is a file or built in.
+    Raises:
+        LockedSetting: it has.
+    """
+    name, trained = settings.model.chat_template, manifest.chat_template_sha256
+    if not name.endswith(".jinja") or manifest.chat_template != name or trained in (None, found):
+        return  # another name is another value of a locked setting
+    raise LockedSetting(
+        f'model.chat_template is "{name}", whose text has the SHA-256 {(found or "")[:16]}; expected '
+        f"{(trained or '')[:16]}, with which the checkpoints were trained; restore the file, or give the new "
+        "one another name and allow it: training_health unlock model.chat_template"
+    )
 
 
 def refuse_missing_gpu(manifest: Manifest, device: str) -> None:

@@ -27,6 +27,20 @@ def _refuse_nul(path: str) -> str:
 FileName = Annotated[str, AfterValidator(_refuse_nul)]
 
 
+TRAINING_TEMPLATES = (
+    *("qwen3", "llama-3", "gemma", "mistral", "deepseek-r1", "harmony", "glm-4.5", "glm-4", "phi-4", "phi-3"),
+)
+"""Built-in chat templates for `model.chat_template`, as `trainer.model.training_templates` has them."""
+
+
+def _refuse_unknown_template(wanted: str) -> str:
+    known = ("own", "chatml", *TRAINING_TEMPLATES)
+    if wanted not in known and not wanted.endswith(".jinja"):
+        names = ", ".join(f'"{name}"' for name in known)
+        raise PydanticCustomError("chat_template", f"one of {names}, or the path of a .jinja file")
+    return wanted
+
+
 ALWAYS_GIVEN = ("messages", "tools", "documents", "add_generation_prompt")  # to a chat template
 
 
@@ -43,13 +57,17 @@ class ModelSettings(Section):
     """`tiny` (a small embedded model), the path of a model folder (relative to the working directory), or a
     Hugging Face Hub name such as `Qwen/Qwen3-0.6B`."""
 
-    chat_template: Literal["own", "chatml"] = "own"
+    chat_template: Annotated[FileName, AfterValidator(_refuse_unknown_template)] = "own"
     """How conversations become text. `own`: with the template of the model's tokenizer. `chatml`: with plain
-    ChatML, for models whose own template rewrites earlier turns or adds thinking blocks, as the template of
-    Qwen3 does; the vocabulary must have `<|im_start|>` and `<|im_end|>`."""
+    ChatML, for models whose own template rewrites earlier turns or adds thinking blocks; the vocabulary must
+    have `<|im_start|>` and `<|im_end|>`. `qwen3`, `llama-3`, `gemma`, `mistral`, `deepseek-r1`, `harmony`,
+    `glm-4.5`, `glm-4`, `phi-4`, `phi-3`: a training template, which shows what the own template of such
+    models shows, but never changes earlier turns; checkpoints keep the own template for generating. Or the
+    path of a `.jinja` file (relative to the working directory), which checkpoints get. Locked with the first
+    checkpoint."""
 
     template_options: dict[str, JsonValue] = {}
-    """Options that the model's own chat template gets along with the conversation, such as
+    """Options that the chat template gets along with the conversation, such as
     `{"enable_thinking": false}` for Qwen3. They become defaults in the template of every checkpoint. Locked
     with the first checkpoint."""
 

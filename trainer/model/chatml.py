@@ -1,17 +1,39 @@
-"""The ChatML chat template, and how a model is made to use it."""
+"""Which chat template a model is trained with: its own, ChatML, a training template, or the one of a file."""
 
 import json
+import os
+import stat
 from collections.abc import Mapping
+from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
 from trainer.model.template_trial import names_asked_for, refuse_costly_template
+from trainer.model.training_templates import (
+    BY_NAME,
+    CHATML_MARKERS,
+    FITTING,
+    IN_USE,
+    TemplateInUse,
+    TrainingTemplate,
+    fitting_template,
+    sha256_of,
+)
 from trainer.protocol.faults import UnusableModel
 
-MARKERS = ("<|im_start|>", "<|im_end|>")
+MARKERS = CHATML_MARKERS
+FILE_SUFFIX = ".jinja"
+MOST_BYTES = 1_000_000  # of a template's file; the longest that come with models have 30,000
 
-# ChatML. The markers around the assistant's part tell other tools which tokens are supervised.
-CHATML = """\
+MOST_RESULTS = 8  # of the calls of one turn, in rows that do not list their tools
+
+_FOLLOWS_CALLS = " or ".join(
+    f"(loop.index0 >= {back} and messages[loop.index0 - {back}].tool_calls)"
+    for back in range(1, MOST_RESULTS + 1)
+)
+
+# Without tools. The markers around the assistant's part tell other tools which tokens are supervised.
+PLAIN_CHATML = """\
 {%- for message in messages -%}
 {%- if message['role'] == 'assistant' -%}
 {{- '<|im_start|>assistant\\n' -}}
@@ -23,6 +45,56 @@ CHATML = """\
 {%- endfor -%}
 {%- if add_generation_prompt -%}{{- '<|im_start|>assistant\\n' -}}{%- endif -%}"""
 
+# The same text for rows without tools; tools and calls are shown as Hermes and Qwen 2.5 show them. It keeps
+# to what `template_analysis` understands, so that rows without tools are rendered fast.
+CHATML = (
+    """\
+{%- if tools -%}
+{{- '<|im_start|>system\\n' -}}
+{%- if messages[0]['role'] == 'system' -%}{{- messages[0]['content'] + '\\n\\n' -}}{%- endif -%}
+{{- '# Tools\\n\\nYou may call one or more functions to assist with the user query.\\n\\n' -}}
+{{- 'You are provided with function signatures within <tools></tools> XML tags:\\n<tools>' -}}
+{%- for tool in tools -%}{{- '\\n' + (tool | tojson) -}}{%- endfor -%}
+{{- '\\n</tools>\\n\\nFor each function call, return a json object with function name and arguments ' -}}
+{{- 'within <tool_call></tool_call> XML tags:\\n<tool_call>\\n{"name": <function-name>, "arguments": ' -}}
+{{- '<args-json-object>}\\n</tool_call><|im_end|>\\n' -}}
+{%- endif -%}
+{%- for message in messages -%}
+{%- if tools and loop.first and message['role'] == 'system' -%}
+{%- elif message['role'] == 'assistant' -%}
+{{- '<|im_start|>assistant\\n' -}}
+{%- generation -%}
+{%- if message.tool_calls -%}
+{{- message['content'] -}}
+{%- for call in message.tool_calls -%}
+{%- set called = call.function or call -%}
+{{- '\\n' if message['content'] or not loop.first else '' -}}
+{{- '<tool_call>\\n{"name": "' + called.name + '", "arguments": ' -}}
+{{- called.arguments if called.arguments is string else called.arguments | tojson -}}
+{{- '}\\n</tool_call>' -}}
+{%- endfor -%}
+{{- '<|im_end|>' -}}
+{%- else -%}
+{{- message['content'] + '<|im_end|>' -}}
+{%- endif -%}
+{%- endgeneration -%}
+{{- '\\n' -}}
+{%- elif message['role'] == 'tool' and (tools or FOLLOWS_CALLS) -%}
+{{- '<|im_start|>user' if loop.first or messages[loop.index0 - 1]['role'] != 'tool' else '' -}}
+{{- '\\n<tool_response>\\n' + message['content'] + '\\n</tool_response>' -}}
+{{- '<|im_end|>\\n' if loop.last or messages[loop.index0 + 1]['role'] != 'tool' else '' -}}
+{%- else -%}
+{{- '<|im_start|>' + message['role'] + '\\n' + message['content'] + '<|im_end|>\\n' -}}
+{%- endif -%}
+{%- endfor -%}
+{%- if add_generation_prompt -%}{{- '<|im_start|>assistant\\n' -}}{%- endif -%}"""
+).replace("FOLLOWS_CALLS", _FOLLOWS_CALLS)
+
+
+def locate_template(wanted: str, base_dir: Path) -> str:
+    """Return the value of `model.chat_template` with the path of a file, if it is one, made absolute."""
+    return str(base_dir / os.path.expanduser(wanted)) if wanted.endswith(FILE_SUFFIX) else wanted
+
 
 def choose_template(
     tokenizer: Any, wanted: str, source: str, options: Mapping[str, Any] = MappingProxyType({})
@@ -30,37 +102,106 @@ def choose_template(
     """Give a tokenizer the template that `model.chat_template` asks for.
 
     Args:
-        wanted: `own` or `chatml`.
+        wanted: `own`, `chatml`, the name of a training template, or the path of a file.
         source: what was loaded, for the message.
-        options: `model.template_options`, which become defaults in the model's own template.
+        options: `model.template_options`, which become defaults in the template.
     Raises:
         UnusableModel: there is no template, or none that could be honoured.
     """
     if wanted == "chatml":
-        missing = [marker for marker in MARKERS if marker not in tokenizer.get_vocab()]
-        if missing:
-            raise UnusableModel(
-                f'model.chat_template is "chatml", but the vocabulary of "{source}" has no '
-                f'{" and no ".join(missing)}; use "own", or a model with ChatML markers'
-            )
+        _refuse_missing_markers(tokenizer, "chatml", MARKERS, source)
         tokenizer.chat_template = CHATML
         tokenizer.eos_token = MARKERS[1]  # where the assistant's turn ends, generation must end
-    elif not tokenizer.chat_template:
-        raise UnusableModel(
-            f'base model "{source}" has no chat template, so conversations cannot be rendered; set '
-            'model.chat_template to "chatml", or use an instruction-tuned variant'
-        )
+    elif wanted in BY_NAME:
+        _use_training_template(tokenizer, BY_NAME[wanted], source, options)
+    elif wanted.endswith(FILE_SUFFIX):
+        template = read_template(Path(wanted))
+        refuse_costly_template(template, f'the chat template "{wanted}"')
+        tokenizer.chat_template = with_defaults(template, options)
+        setattr(tokenizer, IN_USE, TemplateInUse(sha256_of(template)))
     else:
-        templates = tokenizer.chat_template
-        if isinstance(templates, dict):  # by name: some models have one for tools
-            tokenizer.chat_template = {name: _usable(one, options, source) for name, one in templates.items()}
-        else:
-            tokenizer.chat_template = _usable(templates, options, source)
+        _use_own(tokenizer, source, options)
 
 
-def _usable(template: str, options: Mapping[str, Any], source: str) -> str:
-    refuse_costly_template(template, source)
-    return with_defaults(template, options)
+def _use_own(tokenizer: Any, source: str, options: Mapping[str, Any]) -> None:
+    """Train with the model's own template, and note which other one would fit."""
+    fitting = fitting_template(tokenizer)
+    advice = f'set model.chat_template to "{fitting or "chatml"}"'
+    own = tokenizer.chat_template
+    if not own:
+        raise UnusableModel(
+            f'base model "{source}" has no chat template, so conversations cannot be rendered; {advice}, or '
+            "use an instruction-tuned variant"
+        )
+
+    def usable(template: str) -> str:
+        way_out = f"{advice}, or use another copy of the model"
+        refuse_costly_template(template, f'the chat template of base model "{source}"', way_out)
+        return with_defaults(template, options)
+
+    if isinstance(own, dict):  # by name: some models have one for tools
+        tokenizer.chat_template = {name: usable(one) for name, one in own.items()}
+    else:
+        tokenizer.chat_template = usable(own)
+    setattr(tokenizer, FITTING, fitting)
+
+
+def read_template(path: Path) -> str:
+    """Return the template in a file.
+
+    Raises:
+        UnusableModel: it cannot be read, or is none.
+    """
+    way_out = 'expected a UTF-8 text file; correct the path, or set model.chat_template to "own"'
+    try:
+        found = path.stat()
+        if not stat.S_ISREG(found.st_mode):  # a pipe would never end
+            raise UnusableModel(f"model.chat_template is {path}, which is not a regular file; {way_out}")
+        if found.st_size > MOST_BYTES:
+            raise UnusableModel(
+                f"model.chat_template is {path}, which has {found.st_size:,} bytes; "
+                f"expected at most {MOST_BYTES:,}; use a shorter template"
+            )
+        return path.read_text(encoding="utf-8")
+    except OSError as error:
+        raise UnusableModel(f"model.chat_template is {path}: {error.strerror}; {way_out}") from error
+    except UnicodeDecodeError as error:
+        raise UnusableModel(f"model.chat_template is {path}: {error}; {way_out}") from error
+
+
+def _use_training_template(
+    tokenizer: Any, template: TrainingTemplate, source: str, options: Mapping[str, Any]
+) -> None:
+    """Train with a template of ours, and keep the model's own for whoever generates text."""
+    _refuse_missing_markers(tokenizer, template.name, template.markers, source)
+    own = _with_known_options(tokenizer.chat_template, options)
+    tokenizer.chat_template = with_defaults(template.text, options)
+    tokenizer.eos_token = template.end_of_turn
+    setattr(tokenizer, IN_USE, TemplateInUse(sha256_of(template.text), for_inference=own))
+
+
+def _refuse_missing_markers(tokenizer: Any, name: str, markers: tuple[str, ...], source: str) -> None:
+    vocabulary = tokenizer.get_vocab()
+    missing = [marker for marker in markers if marker not in vocabulary]
+    if not missing:
+        return
+    fitting = fitting_template(tokenizer)
+    markers_of = "ChatML" if name == "chatml" else name
+    instead = f'"{fitting}", which fits this model' if fitting else f"a model with {markers_of} markers"
+    raise UnusableModel(
+        f'model.chat_template is "{name}", but the vocabulary of "{source}" has no '
+        f'{" and no ".join(missing)}; use "own", or {instead}'
+    )
+
+
+def _with_known_options(own: Any, options: Mapping[str, Any]) -> Any:
+    """Return a model's own template with those options that it asks for."""
+    if isinstance(own, dict):
+        return {name: _with_known_options(one, options) for name, one in own.items()}
+    if not own:
+        return None
+    asked_for = names_asked_for(own) if options else set()
+    return with_defaults(own, {name: value for name, value in options.items() if name in asked_for})
 
 
 def with_defaults(template: str, options: Mapping[str, Any]) -> str:

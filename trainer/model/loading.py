@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Callable, Mapping
+from copy import copy
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -15,6 +16,7 @@ from trainer.config.loader import BadConfig
 from trainer.model import tiny
 from trainer.model.chatml import choose_template
 from trainer.model.download import download
+from trainer.model.training_templates import template_in_use
 from trainer.protocol.faults import ModelUnavailable, UnusableModel, first_line
 
 SPARE_POSITIONS = 2  # of a table, as in OPT
@@ -141,11 +143,15 @@ def refuse_longer_rows(model: PreTrainedModel, max_length: int) -> None:
 
 
 def save_tokenizer(tokenizer: PreTrainedTokenizerBase, folder: Path) -> None:
-    """Write the tokenizer's files into `folder`.
+    """Write the tokenizer's files into `folder`, with the chat template that is meant for generating text.
 
     Raises:
         OSError: they cannot be written.
     """
+    in_use = template_in_use(tokenizer)
+    if in_use and in_use.for_inference:
+        tokenizer = copy(tokenizer)  # rows may be rendered meanwhile
+        tokenizer.chat_template = in_use.for_inference
     try:
         tokenizer.save_pretrained(folder)
     except Exception as error:

@@ -42,9 +42,13 @@ class TemplateResult(BaseModel):
     """Whether it showed a few words with little memory and few characters."""
 
 
-def refuse_costly_template(template: str, source: str) -> None:
+def refuse_costly_template(
+    template: str, place: str, way_out: str = "use another template, or have this one do less"
+) -> None:
     """Make sure that a template shows a few words with little effort.
 
+    Args:
+        place: which template it is, and `way_out`: what to do about it, for the message.
     Raises:
         UnusableModel: it does not.
     """
@@ -59,8 +63,7 @@ def refuse_costly_template(template: str, source: str) -> None:
     except (NoAnswer, OrderRefused):
         pass  # ended by the system at one of these limits, or stumbled over it
     raise UnusableModel(
-        f'the chat template of base model "{source}" needs {needed} to show four short turns; expected next '
-        'to nothing; set model.chat_template to "chatml", or use another copy of the model'
+        f"{place} needs {needed} to show four short turns; expected next to nothing; {way_out}"
     )
 
 

@@ -7,7 +7,7 @@ import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import GenerationConfig, PreTrainedTokenizerFast, Qwen3Config, Qwen3ForCausalLM
 
-from trainer.model.chatml import CHATML
+from trainer.model.chatml import PLAIN_CHATML
 from trainer.protocol.files import sync_directory, sync_file
 
 NAME = "tiny"
@@ -70,7 +70,7 @@ def _tokenizer() -> PreTrainedTokenizerFast:
     bpe.train_from_iterator([TEXT, *([f"{LETTERS} {LETTERS.upper()}"] * 8)], trainer)
     return PreTrainedTokenizerFast(
         tokenizer_object=bpe,
-        chat_template=CHATML,
+        chat_template=PLAIN_CHATML,  # another text would make another model
         eos_token=END_OF_TURN,
         pad_token=PADDING,
         clean_up_tokenization_spaces=False,

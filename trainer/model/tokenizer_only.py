@@ -5,6 +5,7 @@ from pathlib import Path
 from transformers import PreTrainedTokenizerBase
 
 from trainer.config.schema import Settings
+from trainer.model.chatml import locate_template
 from trainer.model.linked_models import linked_models_of
 from trainer.model.loading import find_local_model, load_tokenizer
 from trainer.model.vocabulary import name_tokens
@@ -34,7 +35,9 @@ def load_tokenizer_only(
             found = find_local_model(wanted.base_model, base_dir=base_dir, models=linked)
             source = found or wanted.base_model
         tokenizer = load_tokenizer(
-            source, chat_template=wanted.chat_template, template_options=wanted.template_options
+            source,
+            chat_template=locate_template(wanted.chat_template, base_dir),
+            template_options=wanted.template_options,
         )
     if wanted.grow_vocabulary and not is_started:
         name_tokens(tokenizer, profile.special_tokens)

@@ -66,6 +66,8 @@ class Origin(BaseModel):
     method: str
     chat_template: str = "own"
     """As `model.chat_template`."""
+    chat_template_sha256: str | None = None
+    """Of the training template, or the file, that it was trained with; None for `own` and `chatml`."""
     locked: dict[str, Any] = {}
     """Settings that cannot change any more, by their names, with their values."""
     unlocked: tuple[Unlocked, ...] = ()

@@ -35,6 +35,7 @@ from trainer.distributed.sharding import threads_of_each
 from trainer.evaluation.evaluator import Evaluator
 from trainer.model.adapter import save_adapter
 from trainer.model.loading import display_name, refuse_longer_rows, save_tokenizer
+from trainer.model.training_templates import template_in_use
 from trainer.model.vocabulary import refuse_missing_tokens
 from trainer.profiles.base import DataProfile
 from trainer.profiles.registry import make_profile
@@ -388,10 +389,12 @@ class TrainerEngine:
         settings = self._settings
         as_json = settings.model_dump(mode="json")
         before = self._checkpoint.manifest.unlocked if self._checkpoint else ()
+        in_use = template_in_use(self.trainer.processing_class)
         return Origin(
             base_model=settings.model.base_model,
             method=settings.training.method,
             chat_template=settings.model.chat_template,
+            chat_template_sha256=in_use.sha256 if in_use else None,
             locked=locked_values(settings),
             unlocked=(*before, *(change for change in self._unlocked if change not in before)),
             base_sha256=self._base_sha256,

@@ -8,14 +8,16 @@ from typing import Any
 import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from trainer.checkpoints.compatibility import refuse_other_base
+from trainer.checkpoints.compatibility import refuse_other_base, refuse_other_template
 from trainer.config.loader import BadConfig
 from trainer.config.schema import Settings, TrainingSettings
 from trainer.model.adapter import add_adapter, load_adapter
+from trainer.model.chatml import locate_template
 from trainer.model.compilation import compile_layers
 from trainer.model.fingerprint import fingerprint
 from trainer.model.loading import find_base_model, load_model
 from trainer.model.quantization import in_four_bits, stay_trainable
+from trainer.model.training_templates import template_in_use
 from trainer.model.vocabulary import add_tokens, added_in, refuse_missing_tokens, rows_of_tokens
 from trainer.profiles.base import DataProfile
 from trainer.protocol.checkpoints import Checkpoint
@@ -48,8 +50,12 @@ def load_starting_model(
     Raises:
         ModelUnavailable, UnusableModel: the base model cannot be used.
         BadConfig: the model lacks tokens of the profile, or cannot be compiled as the settings ask for.
+        LockedSetting: the file with the chat template says something else than it did.
     """
     loaded = _load(settings, checkpoint, profile, base_dir=base_dir, models=models, tell=tell)
+    if checkpoint:
+        in_use = template_in_use(loaded.tokenizer)
+        refuse_other_template(checkpoint.manifest, settings, in_use.sha256 if in_use else None)
     if settings.model.grow_vocabulary:
         refuse_missing_tokens(loaded.tokenizer, profile)
     if settings.training.compile and not compile_layers(loaded.model):
@@ -70,7 +76,10 @@ def _load(
     tell: Callable[[str], None],
 ) -> StartingModel:
     training = settings.training
-    template, options = settings.model.chat_template, settings.model.template_options
+    template, options = (
+        locate_template(settings.model.chat_template, base_dir),
+        settings.model.template_options,
+    )
     if checkpoint and not training.uses_adapter:
         model, tokenizer = load_model(checkpoint.path, chat_template=template, template_options=options)
         return StartingModel(model, tokenizer, checkpoint.manifest.base_sha256)

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from tests.support import job_for, rows, write_jsonl
 from tests.trainer.engine_rig import (
@@ -22,6 +23,7 @@ from trainer.checkpoints.tensor_tree import load_tree
 from trainer.config.lock import LockedSetting
 from trainer.model import fingerprint as fingerprint_module
 from trainer.model.fingerprint import fingerprint
+from trainer.model.training_templates import BY_NAME, sha256_of
 from trainer.protocol.faults import MissingDevice, UnusableModel
 from trainer.protocol.manifest import CHECKSUM, Manifest, Progress, checksum
 
@@ -99,6 +101,63 @@ def test_a_checkpoint_of_the_first_release_goes_on(
         assert engine.progress.global_step == 3
         engine.run_job(write_jsonl(tmp_path / "b.jsonl", rows(3)))
         assert (manifest_of(base_dir)["format"], manifest_of(base_dir)["progress"]["global_step"]) == (2, 4)
+
+
+# ---- the chat template
+
+
+TEMPLATE = """\
+{%- for message in messages -%}
+{{- message.role + ': ' -}}
+{%- generation -%}{{- message.content + eos_token -}}{%- endgeneration -%}
+{{- '\\n' -}}
+{%- endfor -%}
+{%- if add_generation_prompt -%}{{- 'assistant: ' -}}{%- endif -%}"""
+
+
+def thinking_model(tiny_folder: Path, tmp_path: Path) -> Path:
+    """Return a copy of the model that has tokens for thoughts."""
+    folder = Path(shutil.copytree(tiny_folder, tmp_path / "thinking"))
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    tokenizer.add_tokens(["<think>", "</think>"])
+    tokenizer.save_pretrained(folder)
+    model = AutoModelForCausalLM.from_pretrained(folder)
+    model.resize_token_embeddings(len(tokenizer))
+    model.save_pretrained(folder)
+    return folder
+
+
+@pytest.mark.parametrize("method", ["full", "lora"])
+def test_checkpoints_keep_the_own_template_and_go_on_with_the_training_template(
+    base_dir, tmp_path, seven_rows, tiny_folder, method
+):
+    base = thinking_model(tiny_folder, tmp_path)
+    settings = settings_with(
+        base, model={"base_model": str(base), "chat_template": "qwen3"}, training={"method": method}
+    )
+
+    train(base_dir, settings, [(job_for(seven_rows), seven_rows)])
+    engine = loaded(base_dir, settings)
+
+    own = AutoTokenizer.from_pretrained(base).chat_template
+    assert AutoTokenizer.from_pretrained(current(base_dir)).chat_template == own
+    assert engine.tokenizer.chat_template == BY_NAME["qwen3"].text
+    assert manifest_of(base_dir)["chat_template"] == "qwen3"
+    assert manifest_of(base_dir)["chat_template_sha256"] == sha256_of(BY_NAME["qwen3"].text)
+
+
+def test_a_file_whose_template_has_changed_is_noticed(base_dir, tmp_path, seven_rows, tiny_folder):
+    file = tmp_path / "mine.jinja"
+    file.write_text(TEMPLATE)
+    settings = settings_with(tiny_folder, model={"base_model": str(tiny_folder), "chat_template": str(file)})
+    train(base_dir, settings, [(job_for(seven_rows), seven_rows)])
+
+    assert AutoTokenizer.from_pretrained(current(base_dir)).chat_template == TEMPLATE
+    file.write_text("x" + TEMPLATE)
+    with pytest.raises(LockedSetting, match=r"mine\.jinja\", whose text has .*; restore the file, or"):
+        loaded(base_dir, settings)
+    file.write_text(TEMPLATE)
+    assert loaded(base_dir, settings).progress.global_step == 3
 
 
 # ---- the base model beside an adapter

@@ -1,15 +1,33 @@
 """Which chat template a model is trained with."""
 
+import os
 import sys
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
 from pydantic import ValidationError
 
+from tests.trainer.templates import jinja
+from tests.trainer.templates.originals import with_real_words
+from tests.trainer.templates.test_masks import said
+from tests.trainer.templates.test_training_templates import ALL_SHAPES, MORE_SHAPES
 from trainer.config.lock import LockedSetting
 from trainer.config.schema import CheckpointSettings, Settings
-from trainer.model.chatml import CHATML, choose_template, with_defaults
+from trainer.data.conversation import Conversation, Message
+from trainer.data.rendering.chat_template import ShownTurns
+from trainer.data.rendering.template_analysis import only_shows_content
+from trainer.model.chatml import (
+    CHATML,
+    MOST_BYTES,
+    PLAIN_CHATML,
+    choose_template,
+    locate_template,
+    with_defaults,
+)
 from trainer.model.tiny import _tokenizer
+from trainer.model.training_templates import BY_NAME, FITTING, IN_USE, TemplateInUse, sha256_of
 from trainer.protocol import one_shot
 from trainer.protocol.faults import UnusableModel
 from trainer.session.engine import TrainerEngine
@@ -32,6 +50,47 @@ def test_chatml_takes_the_place_of_any_template_and_ends_turns_with_its_marker()
 
     assert tokenizer.chat_template == CHATML
     assert tokenizer.eos_token == "<|im_end|>"
+
+
+def test_rows_without_tools_look_as_they_did_before_chatml_knew_tools():
+    rows = [conversation for name, conversation in ALL_SHAPES.items() if not conversation.tools]
+    rows = [row for row in rows if not any(message.tool_calls for message in row.messages)]
+    rows.append(said(("user", "q"), ("assistant", "<tool_call>"), ("tool", "42"), ("assistant", "a")))
+
+    for row in rows:
+        for asks in (False, True):
+            assert shown_by(CHATML, row, asks=asks) == shown_by(PLAIN_CHATML, row, asks=asks)
+    assert len(rows) > 20
+    assert only_shows_content(CHATML)
+
+
+def test_tools_look_as_in_qwen_2_5():
+    own = with_real_words(jinja.QWEN_2_5)
+    rows = [row for row in ALL_SHAPES.values() if row.tools]
+
+    for row in rows:
+        system = () if row.messages[0].role == "system" else (Message("system", "You are Qwen."),)
+        spoken = replace(row, messages=(*system, *row.messages))
+        assert shown_by(CHATML, spoken, asks=True) == shown_by(own, spoken, asks=True)
+    assert len(rows) > 5
+
+
+def test_results_of_calls_are_shown_as_such_even_if_the_row_does_not_list_its_tools():
+    row = MORE_SHAPES["calls"]
+
+    without = shown_by(CHATML, replace(row, tools=()), asks=False)
+
+    assert shown_by(CHATML, row, asks=False).endswith(without)
+    assert (
+        without.count("<|im_start|>user\n<tool_response>\n42\n</tool_response>\n<tool_response>\nnone\n") == 1
+    )
+
+
+def shown_by(template: str, row: Conversation, *, asks: bool) -> str:
+    tokenizer = _tokenizer()
+    tokenizer.chat_template = template
+    turns = ShownTurns(row, tokenizer)
+    return turns.prompt_after(len(row.messages)) if asks else turns.first(len(row.messages))
 
 
 def test_a_vocabulary_without_the_markers_is_refused_naming_them():
@@ -63,6 +122,89 @@ def test_a_model_keeps_the_template_it_was_trained_with(tmp_path):
         LockedSetting, match=r'model\.chat_template is "chatml", but the checkpoints .* "own"'
     ):
         TrainerEngine(other, base_dir=tmp_path).load()
+
+
+# ---- the template of a file, and training templates
+
+
+def test_a_template_can_be_a_file_beside_the_settings_with_options(tmp_path):
+    (tmp_path / "mine.jinja").write_text(THINKING, encoding="utf-8")
+    tokenizer = _tokenizer()
+
+    choose_template(tokenizer, locate_template("mine.jinja", tmp_path), "a model", {"tail": "é"})
+
+    assert tokenizer.chat_template == with_defaults(THINKING, {"tail": "é"})
+    assert getattr(tokenizer, IN_USE) == TemplateInUse(sha256_of(THINKING))
+
+
+@pytest.mark.parametrize(
+    "make, told",
+    [
+        (lambda path: None, "No such file"),
+        (Path.mkdir, "not a regular file"),
+        (os.mkfifo, "not a regular file"),
+        (lambda path: path.write_bytes(b"\xff"), "can't decode"),
+        (lambda path: path.write_text("x" * (MOST_BYTES + 1)), "1,000,001 bytes; expected at most 1,000,000"),
+        (lambda path: path.write_text("{{ 'a' * 10**12 }}"), "needs more than .*; use another template"),
+    ],
+)
+def test_a_file_that_is_no_harmless_template_is_refused(tmp_path, make, told):
+    make(tmp_path / "mine.jinja")
+
+    with pytest.raises(UnusableModel, match=rf"mine\.jinja.*{told}"):
+        choose_template(_tokenizer(), str(tmp_path / "mine.jinja"), "a model")
+
+
+@pytest.mark.parametrize("wanted", ["", "qwen-3", "template.txt", "a\0.jinja"])
+def test_a_setting_that_names_no_template_is_refused(wanted):
+    with pytest.raises(ValidationError, match=r"path of a \.jinja file|without NUL"):
+        Settings.model_validate({"model": {"chat_template": wanted}})
+
+
+def thinking_tokenizer():
+    tokenizer = _tokenizer()
+    tokenizer.add_tokens(["<think>", "</think>"])
+    return tokenizer
+
+
+def test_a_training_template_is_trained_with_and_the_own_one_kept_for_others():
+    tokenizer = thinking_tokenizer()
+    tokenizer.chat_template = THINKING
+
+    choose_template(tokenizer, "qwen3", "a model", {"enable_thinking": False})
+
+    trained = BY_NAME["qwen3"].text
+    assert tokenizer.chat_template == with_defaults(trained, {"enable_thinking": False})
+    assert getattr(tokenizer, IN_USE) == TemplateInUse(
+        sha256_of(trained), for_inference=with_defaults(THINKING, {"enable_thinking": False})
+    )
+
+
+def test_a_training_template_for_other_models_is_refused_naming_the_one_that_fits():
+    tokenizer = thinking_tokenizer()
+    tokenizer.chat_template = None
+
+    with pytest.raises(UnusableModel, match=r'has no \[INST\] and .*; use "own", or "qwen3", which fits'):
+        choose_template(tokenizer, "mistral", "a model")
+
+
+def test_a_model_without_a_template_is_told_which_one_fits():
+    tokenizer = thinking_tokenizer()
+    tokenizer.chat_template = None
+
+    with pytest.raises(UnusableModel, match=r'set model\.chat_template to "qwen3"'):
+        choose_template(tokenizer, "own", "a model")
+
+
+def test_whoever_refuses_the_own_template_later_can_tell_which_one_fits():
+    tokenizer = thinking_tokenizer()
+
+    choose_template(tokenizer, "own", "a model")
+
+    assert getattr(tokenizer, FITTING) == "chatml"  # the own one of the embedded model is none of Qwen3's
+    tokenizer.chat_template = "{{ '<|im_start|>' }}{# </think> <tool_call> #}"
+    choose_template(tokenizer, "own", "a model")
+    assert getattr(tokenizer, FITTING) == "qwen3"
 
 
 # ---- options, and templates that must not be run

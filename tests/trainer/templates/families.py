@@ -229,6 +229,33 @@ def with_calls(message: Message) -> str:
     return "\n".join([message.content, *calls] if message.content else calls)
 
 
+def chatml_with_tools(conversation: Conversation) -> Iterator[Part]:
+    """Rows with tools as Hermes shows them, with the words of Qwen 2.5; others as plain ChatML."""
+    messages = conversation.messages
+    if not conversation.tools:
+        yield from CHATML_TURNS(conversation)
+        return
+    system = messages[0].content + "\n\n" if messages[0].role == "system" else ""
+    tools = "".join("\n" + json.dumps(tool, ensure_ascii=False) for tool in conversation.tools)
+    yield Part(
+        f"<|im_start|>system\n{system}# Tools\n\nYou may call one or more functions to assist with the user "
+        "query.\n\nYou are provided with function signatures within <tools></tools> XML tags:\n"
+        f"<tools>{tools}\n</tools>\n\nFor each function call, return a json object with function name and "
+        "arguments within <tool_call></tool_call> XML tags:\n<tool_call>\n"
+        '{"name": <function-name>, "arguments": <args-json-object>}\n</tool_call><|im_end|>\n',
+        0,
+    )
+    for i, message in enumerate(messages):
+        if message.role == "tool":
+            yield Part(
+                f"<|im_start|>user\n<tool_response>\n{message.content}\n</tool_response><|im_end|>\n", i
+            )
+        elif message.role != "system":
+            yield Part(f"<|im_start|>{message.role}\n", i)
+            yield Part(f"{with_calls(message)}<|im_end|>", i, is_produced=message.role == "assistant")
+            yield Part("\n", i)
+
+
 def hidden_in_qwen_3(conversation: Conversation, learned: list[int]) -> bool:
     """Only the last turn shows thoughts, and always; nobody asks for what a conversation begins with."""
     last = len(conversation.messages) - 1
@@ -272,7 +299,8 @@ def llama_3(conversation: Conversation) -> Iterator[Part]:
 
 FAMILIES = [
     Family("chatml", jinja.CHATML, CHATML_TURNS, eos="<|im_end|>"),
-    Family("chatml with markers", chatml.CHATML, CHATML_TURNS, eos="<|im_end|>"),
+    Family("chatml with markers", chatml.CHATML, chatml_with_tools, eos="<|im_end|>", shows_tools=True),
+    Family("chatml of the embedded model", chatml.PLAIN_CHATML, CHATML_TURNS, eos="<|im_end|>"),
     Family(
         "smollm",
         jinja.SMOLLM,
