@@ -15,12 +15,7 @@ from trainer.data.rendering.turn_end import TurnEnd
 from trainer.protocol.text import printable
 
 SHOWN_BEFORE, SHOWN_AFTER = 20, 30  # characters around the place where two texts differ
-WAY_OUT = (
-    'set model.chat_template to "chatml", or give the template what it asks for in model.template_options '
-    '(that of Qwen3: {"enable_thinking": false})'
-)
 PROBE = "zq0zq"  # words that no template knows
-ONLY_LAST = 'set data.train_on to "last_assistant", or model.chat_template to "chatml"'
 
 
 class RenderedTurns:
@@ -38,6 +33,15 @@ class RenderedTurns:
         self._text = text
         self._end_of_text = getattr(tokenizer, "eos_token", None) or ""  # may follow the last turn
         self._turn_end = TurnEnd(tokenizer)
+        fitting = getattr(tokenizer, "fitting_template", None) or "chatml"
+        self._only_last = f'set data.train_on to "last_assistant", or model.chat_template to "{fitting}"'
+        self._way_out = (
+            f'set model.chat_template to "{fitting}", or give the template what it asks for in '
+            'model.template_options (that of Qwen3: {"enable_thinking": false})'
+        )
+        in_use = getattr(tokenizer, "training_template_in_use", None)
+        # What one of ours puts before words, the model has to produce: <|channel|>final<|message|> is such
+        self._may_begin_with_marks = in_use is not None and in_use.for_inference is not None
 
     def answer(self, i: int) -> Span:
         """Return what the model has to produce in turn `i`.
@@ -49,11 +53,12 @@ class RenderedTurns:
         if not through.startswith(before):
             raise UnusableTemplate(
                 f"the chat template begins messages[{i}] differently from how it asks for it: "
-                f"{_difference(before, through)}, so the assistant's part cannot be identified; {WAY_OUT}"
+                f"{_difference(before, through)}, so the assistant's part cannot be identified; "
+                f"{self._way_out}"
             )
         self._refuse_rewritten(i, through)
         self._refuse_additions(i, before)
-        _refuse_other_words(self._messages[i], through[len(before) :], i)
+        self._refuse_other_words(self._messages[i], through[len(before) :], i)
         return len(before), self._end_of_answer(i, before, through)
 
     def _refuse_additions(self, i: int, before: str) -> None:
@@ -62,11 +67,35 @@ class RenderedTurns:
         Where a turn calls tools, its words and calls cannot tell. So it is tried with words alone.
         """
         message = self._messages[i]
-        if (message.content.strip() and not message.tool_calls) or reasoning_of(message):
+        has_words_alone = bool(message.content.strip()) and not message.tool_calls
+        if has_words_alone or reasoning_of(message) or self._may_begin_with_marks:
             return
         shown = self._turns.first_with_answer(i, PROBE)
         if shown.startswith(before):
-            _refuse_other_words(Message("assistant", PROBE), shown[len(before) :], i)
+            self._refuse_other_words(Message("assistant", PROBE), shown[len(before) :], i)
+
+    def _refuse_other_words(self, message: Message, produced: str, i: int) -> None:
+        """Make sure that what the model has to produce in a turn is what the row says, and nothing before it.
+
+        White space is the template's to set. Around thoughts and calls that the row has, the template may put
+        its marks.
+        """
+        said, content = squeezed(produced), squeezed(message.content)
+        thoughts = reasoning_of(message)
+        has_marks = bool(message.tool_calls) or bool(thoughts and squeezed(thoughts) in said)
+        has_marks = has_marks or self._may_begin_with_marks
+        if said.startswith(content) or (has_marks and content in said):
+            return
+        if message.tool_calls:
+            raise UnrenderableConversation(
+                f"the chat template leaves out the words of messages[{i}], because it also calls tools; "
+                "remove the words, or make them a turn of their own"
+            )
+        place = _difference(message.content.strip(), produced.lstrip())
+        raise UnusableTemplate(
+            f"the chat template adds something of its own before the words of messages[{i}]: {place}, which "
+            f"would be supervised, too; {self._way_out}"
+        )
 
     def _end_of_answer(self, i: int, before: str, through: str) -> int:
         """Return where turn `i` ends, with the token by which the model says so.
@@ -84,7 +113,7 @@ class RenderedTurns:
         if token is None:
             raise UnusableTemplate(
                 f"the chat template ends messages[{i}] with no token of the vocabulary, so the model would "
-                f"never learn to stop; {WAY_OUT}"
+                f"never learn to stop; {self._way_out}"
             )
         if is_last:  # the next turn's token ends this one, GLM's for example
             self.text = ended + token
@@ -132,31 +161,8 @@ class RenderedTurns:
             raise UnusableTemplate(
                 f"the chat template rewrites messages[{i}] or what stands before it once later turns follow: "
                 f"{_difference(through, self._text)}, so the assistant's part cannot be identified; "
-                f"{ONLY_LAST}"
+                f"{self._only_last}"
             )
-
-
-def _refuse_other_words(message: Message, produced: str, i: int) -> None:
-    """Make sure that what the model has to produce in a turn is what the row says, and nothing before it.
-
-    White space is the template's to set. Around thoughts and calls that the row has, the template may put its
-    marks.
-    """
-    said, content = squeezed(produced), squeezed(message.content)
-    thoughts = reasoning_of(message)
-    has_marks = bool(message.tool_calls) or bool(thoughts and squeezed(thoughts) in said)
-    if said.startswith(content) or (has_marks and content in said):
-        return
-    if message.tool_calls:
-        raise UnrenderableConversation(
-            f"the chat template leaves out the words of messages[{i}], because it also calls tools; "
-            "remove the words, or make them a turn of their own"
-        )
-    place = _difference(message.content.strip(), produced.lstrip())
-    raise UnusableTemplate(
-        f"the chat template adds something of its own before the words of messages[{i}]: {place}, which "
-        f"would be supervised, too; {WAY_OUT}"
-    )
 
 
 def _difference(expected: str, found: str) -> str:

@@ -20,6 +20,7 @@ from trainer.data.rendering.render import (
     render_examples,
 )
 from trainer.model.tiny import _tokenizer
+from trainer.model.training_templates import TemplateInUse
 
 TURNS = "{%- for m in messages -%}"
 END = "{%- endfor -%}"
@@ -275,6 +276,25 @@ def test_templates_may_end_a_turn_as_they_like(template, answer, expected, quest
     example = render(conversation(*question, ("assistant", answer), ("user", "r")), tokenizer)
 
     assert learned(example, tokenizer) == [expected]
+
+
+def test_the_marks_of_a_training_template_are_learned_and_those_of_any_other_are_refused():
+    tokenizer = with_template(NO_LINE_END.replace("m['content']", "'final: ' + m['content']"))
+    row = conversation(("user", "q"), ("assistant", "a"))
+
+    with pytest.raises(UnusableTemplate, match=r"of its own before the words of messages\[1\]"):
+        render(row, tokenizer)
+    tokenizer.training_template_in_use = TemplateInUse("0" * 64, for_inference=NO_LINE_END)
+
+    assert learned(render(row, tokenizer), tokenizer) == ["final: a<|im_end|>"]
+
+
+def test_a_refusal_names_the_training_template_that_fits():
+    tokenizer = with_template(NO_MARKER)
+    tokenizer.fitting_template = "gemma"
+
+    with pytest.raises(UnusableTemplate, match=r'set model\.chat_template to "gemma"'):
+        render(conversation(("user", "q"), ("assistant", "a"), ("user", "r")), tokenizer)
 
 
 def test_a_template_from_which_nobody_could_learn_to_stop_is_refused():
