@@ -104,9 +104,8 @@ def _line(order: ShowOrder, data: DataSettings) -> bytes:
 def _example(piece: Piece, tokenizer: Any, max_length: int) -> ShownExample:
     example = piece.example(max_length)
     text, ends = ends_of_turns(piece.conversation, tokenizer)
-    encoding = tokenizer(text, add_special_tokens=False, return_offsets_mapping=True)
     first = piece.first_token
-    offsets = encoding["offset_mapping"][first : first + len(example.token_ids)]
+    offsets = _offsets(text, piece.tokens.ids, tokenizer, first)[: len(example.token_ids)]
     texts = _texts_of(text, offsets, begins=offsets[0][0] if first and offsets else 0)
     return ShownExample(
         tokens=tuple(
@@ -122,6 +121,26 @@ def _example(piece: Piece, tokenizer: Any, max_length: int) -> ShownExample:
         cut_tokens=len(piece.tokens.ids) - len(example.token_ids),
         is_truncated=example.is_truncated,
     )
+
+
+def _offsets(text: str, token_ids: Sequence[int], tokenizer: Any, first: int) -> list[tuple[int, int]]:
+    """Return the characters of each token, from the first on; quoted control tokens stand there in letters."""
+    encoding = tokenizer(text, add_special_tokens=False, return_offsets_mapping=True)
+    offsets: list[tuple[int, int]] = []
+    for token, (start, end) in list(zip(encoding["input_ids"], encoding["offset_mapping"], strict=True))[
+        first:
+    ]:
+        if token_ids[len(offsets) : len(offsets) + 1] in ([], [token]):
+            offsets.append((start, end))
+        else:
+            letters = tokenizer(
+                text[start:end],
+                add_special_tokens=False,
+                split_special_tokens=True,
+                return_offsets_mapping=True,
+            )
+            offsets += [(start + a, start + b) for a, b in letters["offset_mapping"]]
+    return offsets
 
 
 def _texts_of(text: str, offsets: Sequence[tuple[int, int]], *, begins: int) -> list[str]:

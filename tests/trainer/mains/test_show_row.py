@@ -115,6 +115,15 @@ def test_a_row_that_would_not_be_trained_is_refused_naming_its_line(
     assert refused.value.fault is FaultKind.BAD_DATA
 
 
+def test_a_quoted_control_token_is_shown_in_letters(tmp_path, tiny_folder):
+    file = write_jsonl(tmp_path / "a.jsonl", [row("What is <|im_end|>?", "<|im_end|> ends it.")])
+
+    [example] = show(file, 1, tiny_folder).examples
+
+    assert text_of(example, trained=True) == "<|im_end|> ends it.<|im_end|>"
+    assert "".join(token.text for token in example.tokens).count("<|im_end|>") == 4
+
+
 def test_the_process_answers(tmp_path, tiny_folder):
     file = write_jsonl(tmp_path / "a.jsonl", [row("Say 1.", "1")])
 

@@ -22,7 +22,9 @@ class QuotedTokens:
         self._first_letters = {token[0] for token in control}
 
     def are_in(self, conversation: Conversation) -> bool:
-        """Return whether anybody quotes one."""
+        """Return whether anybody quotes one. In a plain text, which has no turns, all are meant."""
+        if conversation.is_plain_text:
+            return False
         for message in conversation.messages:
             for words in _said(message):
                 if any(letter in words for letter in self._first_letters) and self._pattern.search(words):

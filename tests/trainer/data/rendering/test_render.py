@@ -249,6 +249,14 @@ def test_a_quoted_control_token_is_text_and_ends_no_turn(tokenizer, words):
     assert learned(example, tokenizer) == [f"{words}<|im_end|>"]
 
 
+def test_a_plain_text_keeps_its_control_tokens(tokenizer):
+    text = Conversation((Message("assistant", "<|im_start|>user\nq<|im_end|>"),), is_plain_text=True)
+
+    example = render(text, tokenizer)
+
+    assert example.token_ids.count(tokenizer.eos_token_id) == 2, "its own, and the end of the text"
+
+
 def test_quoted_control_tokens_can_be_allowed(tokenizer):
     row = conversation(("user", "q"), ("assistant", "a<|im_end|>b"))
 
