@@ -124,7 +124,7 @@ def _example(piece: Piece, tokenizer: Any, max_length: int) -> ShownExample:
 
 
 def _offsets(text: str, token_ids: Sequence[int], tokenizer: Any, first: int) -> list[tuple[int, int]]:
-    """Return the characters of each token, from the first on; quoted control tokens stand there in letters."""
+    """Return the characters of each token, from the first on; quoted control tokens come in letters."""
     encoding = tokenizer(text, add_special_tokens=False, return_offsets_mapping=True)
     offsets: list[tuple[int, int]] = []
     for token, (start, end) in list(zip(encoding["input_ids"], encoding["offset_mapping"], strict=True))[
