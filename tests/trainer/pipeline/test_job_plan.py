@@ -17,3 +17,11 @@ def cursor(**data: str) -> Cursor:
 )
 def test_a_job_that_an_earlier_release_began_has_its_long_rows_cut_as_before(begun, expected):
     assert job_settings(begun, Settings()).data.overlong == expected
+
+
+@pytest.mark.parametrize(
+    "begun, expected",
+    [(cursor(), "tokens"), (cursor(quoted_control_tokens="text"), "text"), (None, "text")],
+)
+def test_a_job_that_an_earlier_release_began_keeps_its_quoted_control_tokens(begun, expected):
+    assert job_settings(begun, Settings()).data.quoted_control_tokens == expected
