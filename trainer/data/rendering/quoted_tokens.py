@@ -19,16 +19,24 @@ class QuotedTokens:
         added: Mapping[int, Any] = getattr(tokenizer, "added_tokens_decoder", {})
         control = sorted({token.content for token in added.values() if token.special}, key=len, reverse=True)
         self._pattern = re.compile("|".join(map(re.escape, control)))
-        self._first_letters = {token[0] for token in control}
+        self._beginnings = tuple({token[:2] for token in control})
 
     def are_in(self, conversation: Conversation) -> bool:
         """Return whether anybody quotes one. In a plain text, which has no turns, all are meant."""
         if conversation.is_plain_text:
             return False
         for message in conversation.messages:
-            for words in _said(message):
-                if any(letter in words for letter in self._first_letters) and self._pattern.search(words):
+            if message.extra or message.tool_calls:
+                if any(map(self._is_in, _said(message))):
                     return True
+            elif self._is_in(message.content):
+                return True
+        return False
+
+    def _is_in(self, words: str) -> bool:
+        for beginning in self._beginnings:  # asked of every row, and far quicker than the search
+            if beginning in words:
+                return self._pattern.search(words) is not None
         return False
 
     def places(self, conversation: Conversation, text: str) -> list[int]:

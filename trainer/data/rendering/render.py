@@ -151,11 +151,8 @@ class ExampleRenderer:
         rendered = [self._texts.render(conversation, train_on) for conversation in marked]
         if quotes == "tokens":
             return self._tokens.tokenize(rendered)
-        quoted = {
-            i: self._quoted.places(conversation, rendered[i][0])
-            for i, conversation in enumerate(marked)
-            if self._quoted.are_in(conversation)
-        }
+        quoting = [i for i, conversation in enumerate(marked) if self._quoted.are_in(conversation)]
+        quoted = {i: self._quoted.places(marked[i], rendered[i][0]) for i in quoting}
         return self._tokens.tokenize(rendered, quoted)
 
 
