@@ -187,15 +187,14 @@ def with_quotes_as_text(
         words = message.content.strip()
         reached = max(text.find(words, reached), reached)
         quoted |= set(range(reached, reached + len(words)))
+    control = {tokenizer.convert_tokens_to_ids(marker) for marker in MARKERS} | set(tokenizer.all_special_ids)
     spelled = []
     for token, start in zip(ids, starts, strict=True):
-        is_quoted = start in quoted and token in tokenizer.all_special_ids + [
-            tokenizer.convert_tokens_to_ids(marker) for marker in MARKERS
-        ]
-        letters = tokenizer(
-            tokenizer.convert_ids_to_tokens(token), add_special_tokens=False, split_special_tokens=True
-        )
-        spelled += [(letter, start) for letter in (letters.input_ids if is_quoted else [token])]
+        letters = [token]
+        if start in quoted and token in control:
+            word = tokenizer.convert_ids_to_tokens(token)
+            letters = tokenizer(word, add_special_tokens=False, split_special_tokens=True).input_ids
+        spelled += [(letter, start) for letter in letters]
     return [token for token, _ in spelled], [start for _, start in spelled]
 
 
