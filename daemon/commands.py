@@ -13,7 +13,7 @@ from daemon.journal.events import CommandAnswered, RequestNotRemoved, StopReques
 from daemon.journal.journal import Journal
 from daemon.ledger.ledger import Ledger
 from daemon.supervision.supervisor import Supervisor
-from daemon.supervision.worker_state import Absent, Busy, Leaving, Loading
+from daemon.supervision.worker_state import Absent, Busy, Loading, ShuttingDown
 from trainer.protocol.failpoints import failpoint
 from trainer.protocol.job import FaultKind, Job, Outcome
 from trainer.protocol.layout import Layout
@@ -99,7 +99,7 @@ class Commands:
 
     def _skip(self, request: Request) -> None:
         job, state = self._current_job(), self._supervisor.state
-        if isinstance(state, Leaving):
+        if isinstance(state, ShuttingDown):
             self._answer(request, "too late: the worker is exiting, and the next start continues the file")
         elif isinstance(state, Busy):
             self._supervisor.skip(state.job_id)

@@ -6,7 +6,7 @@ Pure: what is known comes in as arguments, a decision goes out; nothing is touch
 from dataclasses import dataclass
 from enum import StrEnum
 
-from daemon.supervision.worker_state import Absent, Busy, Leaving, Loading, Ready, WorkerState
+from daemon.supervision.worker_state import Absent, Busy, Loading, Ready, ShuttingDown, WorkerState
 from trainer.protocol.job import Priority
 
 
@@ -99,7 +99,7 @@ def next_decision(situation: Situation, *, now: float) -> Decision:
             return _with_busy_worker(situation, busy)
         case Loading() if situation.stopping:
             return DismissWorker(f"asked to stop {situation.stopping}")
-        case Loading() | Leaving():
+        case Loading() | ShuttingDown():
             return Wait()
 
 

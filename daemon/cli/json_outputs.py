@@ -5,16 +5,10 @@ Most are what the client returns; the others are put together by a command, and 
 
 from dataclasses import dataclass
 from types import GenericAlias
-from typing import (
-    Any,
-    ClassVar,
-    Literal,
-    NotRequired,  # pydantic wants it before Python 3.12
-    get_type_hints,
-)
+from typing import Any, ClassVar, Literal, NotRequired, get_type_hints
 
 from pydantic import BaseModel, ConfigDict, Field
-from typing_extensions import TypedDict
+from typing_extensions import TypedDict  # pydantic wants it before Python 3.12
 
 from daemon.client.results import (
     BrokenCheckpoint,

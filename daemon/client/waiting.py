@@ -212,7 +212,9 @@ def _without_job(layout: Layout, outcome: Outcome, name: str) -> EndedFile:
 
 def _of_added(layout: Layout, file: AddedFile) -> _Search:
     def find() -> RecordedJob | EndedFile | None:
-        identity = find_copy(layout.ledger_file, file.identity) or file.identity
+        identity = file.identity
+        if find_job_of(layout.ledger_file, identity) is None:  # else the events need not be searched
+            identity = find_copy(layout.ledger_file, identity) or identity
 
         def find_it() -> RecordedJob | None:
             return find_job_of(layout.ledger_file, identity)

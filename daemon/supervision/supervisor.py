@@ -26,7 +26,7 @@ from daemon.supervision.worker_exit import WorkerExit
 from daemon.supervision.worker_process import WorkerProcess
 from daemon.supervision.worker_record import WorkerRecord
 from daemon.supervision.worker_reports import WorkerReports
-from daemon.supervision.worker_state import Absent, Busy, Leaving, Loading, Ready, WorkerState
+from daemon.supervision.worker_state import Absent, Busy, Loading, Ready, ShuttingDown, WorkerState
 from trainer.config.schema import CheckpointSettings, Settings
 from trainer.protocol.failpoints import failpoint
 from trainer.protocol.job import Job
@@ -251,7 +251,7 @@ class Supervisor:
         if self._process:
             self._process.send(ShutDown(reason=reason))
             self._process.dismiss_by(self._clock() + grace_s)
-            self._worker.state = Leaving(self.state.job_id if isinstance(self.state, Busy) else None)
+            self._worker.state = ShuttingDown(self.state.job_id if isinstance(self.state, Busy) else None)
 
     def kill(self) -> None:
         """End the worker now. What it had not saved is trained again at the next start."""

@@ -21,7 +21,7 @@ from daemon.supervision.completion import Completions
 from daemon.supervision.retry import Retries
 from daemon.supervision.verdict import Verdict, backoff_s
 from daemon.supervision.worker_record import WorkerRecord
-from daemon.supervision.worker_state import Absent, Busy, Leaving
+from daemon.supervision.worker_state import Absent, Busy, ShuttingDown
 from trainer.config.schema import DaemonSettings
 from trainer.protocol.job import FaultKind, Job
 from trainer.protocol.text import printable
@@ -99,7 +99,7 @@ class WorkerExit:
 
     def _parts_of(self, verdict: Verdict) -> list[Callable[[], object]]:
         before = self._worker.state
-        busy_with = before.job_id if isinstance(before, Busy | Leaving) else None
+        busy_with = before.job_id if isinstance(before, Busy | ShuttingDown) else None
         job = self._worker.jobs.get(busy_with) if busy_with else None
         own = self._worker.settings.daemon
         start = plan_next_start(

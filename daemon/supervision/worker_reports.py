@@ -25,7 +25,7 @@ from daemon.status.board import StatusBoard
 from daemon.status.data_reports import summary, write_report
 from daemon.supervision.completion import Completions, ended_event
 from daemon.supervision.worker_record import WorkerRecord
-from daemon.supervision.worker_state import Busy, Leaving, Ready
+from daemon.supervision.worker_state import Busy, Ready, ShuttingDown
 from trainer.protocol.job import Job
 from trainer.protocol.layout import Layout
 from trainer.protocol.messages import (
@@ -41,6 +41,7 @@ from trainer.protocol.messages import (
     JobEnded,
     JobPreempted,
     JobStarted,
+    Leaving,
     Notice,
     PreviewMade,
     StepReport,
@@ -50,7 +51,6 @@ from trainer.protocol.messages import (
     Validated,
     WorkerReady,
 )
-from trainer.protocol.messages import Leaving as LeavingEvent
 from trainer.protocol.text import num_of
 
 
@@ -126,7 +126,7 @@ class WorkerReports:
                 self._journal.record(TrainingUnblocked())
             case Notice():
                 self._journal.record(WorkerNotice(key=event.key, text=event.message, job_id=event.job_id))
-            case Faulted() | LeavingEvent():
+            case Faulted() | Leaving():
                 pass  # its last word; how it ended is asked of its process
 
     def _on_ready(self, ready: WorkerReady) -> None:
@@ -140,7 +140,7 @@ class WorkerReports:
         self._worker.cursors = {cursor.job_id for cursor in ready.cursors}
         self._worker.progress.global_step = ready.global_step
         self._board.worker_ready(ready)
-        if not isinstance(self._worker.state, Leaving):
+        if not isinstance(self._worker.state, ShuttingDown):
             self._worker.state = Ready()
         notices = list(ready.notices)
         if ready.checkpoint is None and steps_before:
@@ -220,7 +220,7 @@ class WorkerReports:
         del self._worker.jobs[job.id]
         self._board.job_ended()
         self._worker.progress.file_step = None
-        self._worker.state = Leaving() if isinstance(self._worker.state, Leaving) else Ready()
+        self._worker.state = ShuttingDown() if isinstance(self._worker.state, ShuttingDown) else Ready()
 
     def _on_checkpoint(self, event: CheckpointPublished) -> None:
         saved = event.checkpoint

@@ -40,11 +40,11 @@ class Busy:
 
 
 @dataclass(frozen=True)
-class Leaving:
+class ShuttingDown:
     """The worker was asked to save and leave."""
 
     job_id: str | None = None
     """The job it had, which continues at the next start."""
 
 
-WorkerState = Absent | Loading | Ready | Busy | Leaving
+WorkerState = Absent | Loading | Ready | Busy | ShuttingDown

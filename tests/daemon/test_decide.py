@@ -19,7 +19,7 @@ from daemon.decide import (
     Wait,
     next_decision,
 )
-from daemon.supervision.worker_state import Absent, Busy, Leaving, Loading, Ready
+from daemon.supervision.worker_state import Absent, Busy, Loading, Ready, ShuttingDown
 from trainer.protocol.job import Priority
 
 NOW = 50.0
@@ -110,9 +110,9 @@ def situation(worker, **facts):
             STOP_AFTER_FILE,
         ),
         # the worker leaves
-        (situation(Leaving(), next_job="a"), Wait()),
-        (situation(Leaving(), next_job="a", stopping=Stopping.NOW), Wait()),
-        (situation(Leaving(), drain=True), Wait()),
+        (situation(ShuttingDown(), next_job="a"), Wait()),
+        (situation(ShuttingDown(), next_job="a", stopping=Stopping.NOW), Wait()),
+        (situation(ShuttingDown(), drain=True), Wait()),
     ],
 )
 def test_every_situation_has_its_one_act(case, expected):
@@ -125,7 +125,7 @@ WORKERS = st.one_of(
     st.just(Loading()),
     st.builds(Ready, st.booleans(), st.booleans()),
     st.builds(Busy, st.just("a"), st.sampled_from(Priority), JOBS, st.booleans()),
-    st.just(Leaving()),
+    st.just(ShuttingDown()),
 )
 SITUATIONS = st.builds(
     Situation,

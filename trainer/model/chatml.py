@@ -8,12 +8,11 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
+from trainer.data.rendering.chat_template import FITTING, IN_USE
 from trainer.model.template_trial import names_asked_for, refuse_costly_template
 from trainer.model.training_templates import (
     BY_NAME,
     CHATML_MARKERS,
-    FITTING,
-    IN_USE,
     TemplateInUse,
     TrainingTemplate,
     fitting_template,

@@ -10,12 +10,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from trainer.data.rendering.chat_template import IN_USE
+
 FOLDER = Path(__file__).parent / "templates"
 CHATML_MARKERS = ("<|im_start|>", "<|im_end|>")
-
-# Attributes of a tokenizer, by which rooms that know no models can tell
-IN_USE = "training_template_in_use"  # a `TemplateInUse`
-FITTING = "fitting_template"  # what `fitting_template` returned, if the own template is in use
 
 
 @dataclass(frozen=True, kw_only=True)

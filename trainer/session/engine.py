@@ -64,7 +64,7 @@ from trainer.session.requirements import refuse_impossible
 from trainer.session.row_indexing import RowIndexer
 from trainer.session.saver import PendingSave
 from trainer.session.session import Session
-from trainer.session.starting_model import load_starting_model
+from trainer.session.starting_model import StartingModel, load_starting_model
 from trainer.step.feeding_trainer import FeedingTrainer
 
 SIZE_WITH_OPTIMIZER = 3  # the weights, and AdamW's two averages of each
@@ -177,16 +177,7 @@ class TrainerEngine:
                 tell=lambda text: self.reporter.event(Heartbeat(section="loading", detail=text)),
             )
             self._base_sha256 = loaded.base_sha256
-            self._trainer = FeedingTrainer(
-                loaded.model,
-                loaded.tokenizer,
-                settings.training,
-                scratch=self._models / STAGING,
-                global_step=self.progress.global_step,
-                strategy=load_forward_strategy(self._checkpoint.path) if self._checkpoint else None,
-                tell=lambda text: self.reporter.event(Notice(key="memory", message=text)),
-                tick=self.reporter.tick,
-            )
+            self._trainer = self._trainer_of(loaded)
             if self._checkpoint:
                 self.reporter.recent_steps.extend(load_state(self._trainer, self._checkpoint.path))
                 self._trainer.use(settings.training)  # the file holds the weight decay of back then
@@ -195,6 +186,18 @@ class TrainerEngine:
             if settings.training.micro_batch_tokens == "auto" and self._may_measure:
                 logger.info("micro-batches have up to %d tokens", self.batch_sizes.for_new_job())
         return self._ready()
+
+    def _trainer_of(self, loaded: StartingModel) -> FeedingTrainer:
+        return FeedingTrainer(
+            loaded.model,
+            loaded.tokenizer,
+            self._settings.training,
+            scratch=self._models / STAGING,
+            global_step=self.progress.global_step,
+            strategy=load_forward_strategy(self._checkpoint.path) if self._checkpoint else None,
+            tell=lambda text: self.reporter.event(Notice(key="memory", message=text)),
+            tick=self.reporter.tick,
+        )
 
     def run_job(self, path: Path | str) -> JobResult:
         """Train one JSONL file and make the result durable.

@@ -7,6 +7,7 @@ import pytest
 from daemon.ledger.evaluation_records import read_previews
 from daemon.ledger.evaluations import OVERALL, PREVIEWS_KEPT
 from daemon.ledger.ledger import Ledger
+from tests.daemon.ledger.entries import read
 from tests.support import FakeClock
 from trainer.protocol.messages import PreviewMade, Score, SuiteScored
 
@@ -20,14 +21,6 @@ def preview(step, text, prompt="Who?", **fields):
 def scored(step, exact_match):
     score = Score(rows=4, loss=1.5, exact_match=exact_match, metrics={"length": 3.0})
     return SuiteScored(global_step=step, suite="sums", overall=score, by_difficulty={"easy": score})
-
-
-def read(layout, query):
-    database = sqlite3.connect(f"file:{layout.ledger_file}?mode=ro", uri=True, timeout=0)
-    try:
-        return database.execute(query).fetchall()
-    finally:
-        database.close()
 
 
 def test_what_is_measured_again_at_a_step_replaces_what_was_there(ledger, layout):

@@ -16,7 +16,7 @@ from tests.trainer.templates.test_training_templates import ALL_SHAPES, MORE_SHA
 from trainer.config.lock import LockedSetting
 from trainer.config.schema import CheckpointSettings, Settings
 from trainer.data.conversation import Conversation, Message
-from trainer.data.rendering.chat_template import ShownTurns
+from trainer.data.rendering.chat_template import FITTING, IN_USE, ShownTurns
 from trainer.data.rendering.template_analysis import only_shows_content
 from trainer.model.chatml import (
     CHATML,
@@ -27,7 +27,7 @@ from trainer.model.chatml import (
     with_defaults,
 )
 from trainer.model.tiny import _tokenizer
-from trainer.model.training_templates import BY_NAME, FITTING, IN_USE, TemplateInUse, sha256_of
+from trainer.model.training_templates import BY_NAME, TemplateInUse, sha256_of
 from trainer.protocol import one_shot
 from trainer.protocol.faults import UnusableModel
 from trainer.session.engine import TrainerEngine

@@ -11,6 +11,10 @@ from jinja2 import TemplateError
 from trainer.data.conversation import REASONING_KEYS, Conversation, Message
 from trainer.protocol.text import printable
 
+# Attributes that a tokenizer is given with its template, by those who load models
+FITTING = "fitting_template"  # the `model.chat_template` that fits the model, if its own template is in use
+IN_USE = "training_template_in_use"  # which training template it has; `for_inference` is what it had before
+
 REASON_SHOWN = 300  # characters of what a template says when it refuses; it may quote the conversation
 
 # Whatever a program may raise that somebody else wrote

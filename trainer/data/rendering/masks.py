@@ -60,17 +60,21 @@ def render_text(
     _refuse_hidden_tools(lost)
     trained = _trained_turns(conversation, train_on)
     wanted = len(conversation.messages) - len(trained) if train_on == "all" else len(trained)
-    reading: RenderedTurns | LongConversation
-    if wanted > MANY_TURNS:
-        reading = LongConversation(conversation, text, tokenizer)
-    else:
-        reading = RenderedTurns(conversation, text, tokenizer)
+    reading = _read(conversation, text, tokenizer, wanted=wanted)
     if train_on == "all":
         spans = _all_but_untrained(conversation, reading)
     else:
         spans = [reading.answer(i) for i in trained]
     _refuse_lost([part for part in lost if part.turn in trained])
     return reading.text, spans
+
+
+def _read(
+    conversation: Conversation, text: str, tokenizer: Tokenizer, *, wanted: int
+) -> RenderedTurns | LongConversation:
+    """Return where the turns stand in a text, in the way that is quickest if so many are asked for."""
+    kind = LongConversation if wanted > MANY_TURNS else RenderedTurns
+    return kind(conversation, text, tokenizer)
 
 
 def lost_context(
@@ -103,9 +107,9 @@ def ends_of_turns(conversation: Conversation, tokenizer: Tokenizer) -> tuple[str
     text, _ = render_text(conversation, tokenizer, "all")
     if conversation.is_plain_text:
         return text, [len(text)]
-    reading = RenderedTurns(conversation, text, tokenizer)
     ends: list[int] = []
     with suppress(UnrenderableConversation, UnusableTemplate):
+        reading = _read(conversation, text, tokenizer, wanted=len(conversation.messages))
         for number in range(1, len(conversation.messages)):
             ends.append(reading.end_of_first(number))
     return text, [*ends, len(text)] if len(ends) + 1 == len(conversation.messages) else ends

@@ -4,6 +4,8 @@ import os
 
 from trainer.data.conversation import Conversation, Message
 from trainer.data.rendering.chat_template import (
+    FITTING,
+    IN_USE,
     ShownTurns,
     Tokenizer,
     UnrenderableConversation,
@@ -33,13 +35,13 @@ class RenderedTurns:
         self._text = text
         self._end_of_text = getattr(tokenizer, "eos_token", None) or ""  # may follow the last turn
         self._turn_end = TurnEnd(tokenizer)
-        fitting = getattr(tokenizer, "fitting_template", None) or "chatml"
+        fitting = getattr(tokenizer, FITTING, None) or "chatml"
         self._only_last = f'set data.train_on to "last_assistant", or model.chat_template to "{fitting}"'
         self._way_out = (
             f'set model.chat_template to "{fitting}", or give the template what it asks for in '
             'model.template_options (that of Qwen3: {"enable_thinking": false})'
         )
-        in_use = getattr(tokenizer, "training_template_in_use", None)
+        in_use = getattr(tokenizer, IN_USE, None)
         # What one of ours puts before words, the model has to produce: <|channel|>final<|message|> is such
         self._may_begin_with_marks = in_use is not None and in_use.for_inference is not None
 
@@ -82,8 +84,8 @@ class RenderedTurns:
         """
         said, content = squeezed(produced), squeezed(message.content)
         thoughts = reasoning_of(message)
-        has_marks = bool(message.tool_calls) or bool(thoughts and squeezed(thoughts) in said)
-        has_marks = has_marks or self._may_begin_with_marks
+        shows_thoughts = bool(thoughts) and squeezed(thoughts) in said
+        has_marks = bool(message.tool_calls) or shows_thoughts or self._may_begin_with_marks
         if said.startswith(content) or (has_marks and content in said):
             return
         if message.tool_calls:

@@ -4,7 +4,7 @@ from collections.abc import Iterable
 
 from trainer.data.conversation import Message
 from trainer.data.rendering.chat_template import Tokenizer
-from trainer.data.rendering.parts import squeezed
+from trainer.data.rendering.parts import reasoning_of, squeezed
 
 
 class TurnEnd:
@@ -38,10 +38,10 @@ class TurnEnd:
 
 def _start_of_tail(produced: str, message: Message) -> int:
     """Return where the words and the calls of a turn are over at the earliest."""
-    words = message.content.strip()
-    start = max(0, produced.find(words)) + len(words) if words and words in produced else 0
-    if words and not start:
-        start = _after_squeezed(produced, squeezed(words))
+    start = 0
+    for said in filter(None, map(str.strip, (reasoning_of(message), message.content))):
+        found = produced.find(said, start)
+        start = found + len(said) if found >= 0 else max(start, _after_squeezed(produced, squeezed(said)))
     return max(start, produced.rfind("}") + 1) if message.tool_calls else start
 
 

@@ -328,6 +328,15 @@ def test_what_follows_the_end_of_turn_is_not_learned():
     assert learned(example, tokenizer) == ["a<|im_end|>"]
 
 
+def test_thoughts_may_name_the_end_of_a_turn_and_the_words_too():
+    tokenizer = with_template(NO_LINE_END.replace("m['content']", "(m.thinking or '') + m['content']"))
+    thinks = Message("assistant", "So <|im_end|> it is.", extra={"thinking": "So <|im_end|>, or not?"})
+
+    example = render(Conversation((Message("user", "q"), thinks)), tokenizer)
+
+    assert learned(example, tokenizer) == ["So <|im_end|>, or not?So <|im_end|> it is.<|im_end|>"]
+
+
 def test_a_space_before_the_first_words_belongs_to_them():
     tokenizer = with_template(SPACED)
 
