@@ -87,6 +87,11 @@ class ShownTurns:
         """Return the text of a conversation that consists of an answer only."""
         return self._show([{"role": "assistant", "content": words}])
 
+    def head_of_answer(self) -> str:
+        """Return what the template asks for an answer with, behind a question."""
+        question = [{"role": "user", "content": "?"}]
+        return self._show(question, add_generation_prompt=True).removeprefix(self._show(question))
+
     def _show(self, messages: Sequence[dict[str, Any]], *, add_generation_prompt: bool = False) -> str:
         try:
             return self._run(messages, add_generation_prompt)

@@ -139,6 +139,9 @@ class RenderedTurns:
             return self._turns.prompt_after(i)
         # Templates cannot show no message at all, but what they put before a content is the same for any
         shown = os.path.commonprefix([self._turns.lone_answer(words) for words in ("a", "b")])  # noqa: RUF071 - of texts, not of paths
+        if self._may_begin_with_marks:
+            head = self._turns.head_of_answer()
+            shown = shown[: shown.rindex(head) + len(head)] if head in shown else shown
         return shown.rstrip(" ")  # in many vocabularies a space is a part of the word behind it
 
     def _through(self, i: int) -> str:
@@ -154,9 +157,15 @@ class RenderedTurns:
         goes_on = self._turns.prompt_after(i + 1) if is_last else self._text
         shorter = through.removesuffix(self._end_of_text)
         is_of_the_turn = goes_on.startswith(through) or not goes_on.startswith(shorter)
-        if is_last and squeezed(shorter).endswith(squeezed(self._messages[i].content)):
-            return through  # nothing else says where the turn ends, and the model has to be trained to stop
+        if is_last and self._has_no_other_end(i, shorter):
+            return through  # the model has to be trained to stop
         return through if is_of_the_turn else shorter
+
+    def _has_no_other_end(self, i: int, text: str) -> bool:
+        """Return whether nothing stands behind the words of the last turn."""
+        words = squeezed(self._messages[i].content)
+        shown = squeezed(text)
+        return shown.endswith(words) if words else shown == squeezed(self._before(i))
 
     def _refuse_rewritten(self, i: int, through: str) -> None:
         if not self._text.startswith(through):
