@@ -4,6 +4,7 @@ import json
 import re
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from functools import lru_cache
 from typing import Any, Protocol
 
 from jinja2 import TemplateError
@@ -54,10 +55,12 @@ class ShownTurns:
     """
 
     def __init__(self, conversation: Conversation, tokenizer: Tokenizer) -> None:
-        names = _names_of_thoughts(getattr(tokenizer, "chat_template", None))
+        template = getattr(tokenizer, "chat_template", None)
+        names = _names_of_thoughts(template) if isinstance(template, str) else {}
         self._messages = [_as_template_sees_it(message, names) for message in conversation.messages]
         self._tools = {"tools": [dict(tool) for tool in conversation.tools]} if conversation.tools else {}
         self._tokenizer = tokenizer
+        self._first: dict[int, str] = {}
 
     def first(self, number: int) -> str:
         """Return the text of the first turns.
@@ -65,7 +68,9 @@ class ShownTurns:
         Raises:
             UnrenderableConversation: the template refuses them.
         """
-        return self._show(self._messages[:number])
+        if number not in self._first:
+            self._first[number] = self._show(self._messages[:number])
+        return self._first[number]
 
     def prompt_after(self, number: int) -> str:
         """Return what the model is given after the first turns, to produce the next one.
@@ -110,11 +115,10 @@ class ShownTurns:
         )
 
 
-def _names_of_thoughts(template: object) -> dict[str, str]:
+@lru_cache(maxsize=8)
+def _names_of_thoughts(template: str) -> Mapping[str, str]:
     """Return by which name a template reads thoughts that the data gives by one that it does not know."""
-    known = [
-        key for key in REASONING_KEYS if isinstance(template, str) and re.search(rf"\b{key}\b", template)
-    ]
+    known = [key for key in REASONING_KEYS if re.search(rf"\b{key}\b", template)]
     return {key: known[0] for key in REASONING_KEYS if known and key not in known}
 
 

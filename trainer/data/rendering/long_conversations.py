@@ -114,9 +114,9 @@ class LongConversation:
 
     def _lead(self, first: int) -> list[int]:
         """Return the turns that a stretch needs before it: the system's, and a question."""
-        roles = [message.role for message in self._conversation.messages[:first]]
-        head = next((i for i, role in enumerate(roles) if role != "system"), 0)
-        question = max((i for i, role in enumerate(roles) if role == "user"), default=None)
+        messages = self._conversation.messages
+        head = next((i for i in range(first) if messages[i].role != "system"), 0)
+        question = next((i for i in reversed(range(first)) if messages[i].role == "user"), None)
         return [*range(head), *([] if question is None else [question])]
 
     def _compare(self, stretch: _Stretch, first: int, end: int) -> None:

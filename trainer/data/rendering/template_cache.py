@@ -5,6 +5,7 @@ have the same text around their words. So the template is run once per sequence 
 found again, by the very code that renders rows one by one.
 """
 
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -14,6 +15,7 @@ from trainer.data.rendering.masks import RenderedText, TrainOn
 from trainer.data.rendering.template_analysis import only_shows_content
 
 SEQUENCES_KEPT = 4096  # as many sequences of roles are cached
+WORDS = re.compile(r"words-of-turn-[0-9]+\.")
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,9 +95,10 @@ class TemplateCache:
             text, spans = self._render(Conversation(tuple(map(Message, roles, words))), "assistant")
         except (UnrenderableConversation, UnusableTemplate):
             return None  # of the row itself it may be said better why, and not all turns need be supervised
-        starts = [text.find(word) for word in words]
-        if starts != sorted(starts) or any(text.count(word) != 1 for word in words):
+        found = list(WORDS.finditer(text))
+        if [match[0] for match in found] != words:
             return None
+        starts = [match.start() for match in found]
         ends = [start + len(word) for start, word in zip(starts, words, strict=True)]
         around = tuple(text[a:b] for a, b in zip([0, *ends], [*starts, len(text)], strict=True))
         turns = [i for i, role in enumerate(roles) if role == "assistant"]
