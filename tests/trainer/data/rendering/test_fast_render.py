@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from tokenizers import Tokenizer
 from transformers import PreTrainedTokenizerFast
 
-from tests.trainer.data.rendering.test_render import (
+from tests.trainer.data.rendering.small_templates import (
     BARE,
     DEFAULT_SYSTEM,
     FORGETFUL,
