@@ -221,6 +221,11 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
     (row() | {"train": False}, 'found "train": a row is trained unless it is left out'),
     (row() | {"chat_template_kwargs": {"enable_thinking": False}}, 'found "chat_template_kwargs": options'),
     (
+        row() | {"tools": [{"function": {"parameters": {"properties": {"a": {}, "b": None}}}}]},
+        'tools[0] has the parameter "b", which is null; expected its schema or no such parameter; if the '
+        "library datasets has filled it in, there and in the calls, remove what is null: jq -c 'del(..",
+    ),
+    (
         {"messages": [SAID | {"channel": "analysis"}, SAID]},
         'messages[0].channel is "analysis", so it is no answer; expected thoughts as "reasoning_content"',
     ),
