@@ -238,6 +238,10 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
         "messages is a list written as text; expected the list itself; unpack it, such as with: "
         "jq -c '.messages |= fromjson' FILE",
     ),
+    (
+        {"messages": "[{'role': 'user'}]"},
+        "messages is \"[{'role': 'user'}]\"; expected a list with at least one message (column 3: ",
+    ),
     ({"messages": {"role": ["user"], "content": ["q", "a"]}}, "messages is an object; expected a list with"),
     ({"messages": {"role": "user", "content": "q"}}, "messages is an object; expected a list with at least"),
     (PAIR | {"context": {"a": "b"}}, "context is an object; expected text"),
@@ -363,7 +367,8 @@ WAYS_OUT: list[tuple[dict[str, Any], str]] = [
     ),
     ({"prompt": ["p", "q"], "completion": ["a", "b"]}, 'to_json(FILE, orient="records", lines=True)'),
     ({"frage": "f", "antwort": "a"}, "data.fields can give them other names"),
-    ({"topics": [{"name": "t"}], "x": [PAIR, PAIR]} | {"data set": [PAIR]}, "jq -c '.x[]' FILE"),
+    ({"question": "q", "answers": {"text": ["a"]}}, "data.fields can give them other names"),
+    ({"data": [{"title": "t"}], "rows": [1], "train": []}, "data.fields can give them other names"),
 ]
 
 

@@ -7,7 +7,7 @@ from trainer.data.conversation import ROLES, Message
 from trainer.data.formats.messages import read_is_trained, read_message, read_thoughts
 from trainer.data.formats.sharegpt import read_turn
 from trainer.data.formats.unsupported import refuse_lost_words
-from trainer.data.formats.values import kind, read_text
+from trainer.data.formats.values import kind, read_embedded, read_text
 from trainer.data.reading.rows import BadRow
 
 PAIRS = (("input", "output"), ("human", "assistant"), ("user", "assistant"))
@@ -62,6 +62,7 @@ def _listed(items: Any, place: str, noun: str) -> list[Any]:
     if isinstance(items, dict) and (turns := turns_in_columns(items)):
         return turns
     if isinstance(items, str) and items.lstrip().startswith("["):
+        read_embedded(items, place, f"a list with at least one {noun}")
         raise BadRow(
             f"{place} is a list written as text; expected the list itself; unpack it, such as with: "
             f"jq -c '.{place} |= fromjson' FILE"

@@ -1,14 +1,16 @@
 """Say what to do with a row that no format fits: rows inside it, columns, keys in another case. Pure."""
 
 import json
-import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from trainer.protocol.text import printable
 
 NAME_SHOWN = 30
-PLAIN_KEY = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+HOLD_ROWS = (
+    *("data", "dataset", "rows", "row", "records", "items", "examples", "samples", "body"),
+    *("train", "test", "validation"),
+)
 CAN_BE_RENAMED = "data.fields can give them other names"
 
 KeySets = Sequence[tuple[str, ...]]
@@ -39,9 +41,10 @@ def columns_instead_of_rows(row: Mapping[str, Any]) -> str:
 
 def _path_to_rows(row: Mapping[str, Any], known: Sequence[tuple[KeySets, tuple[str, ...]]]) -> str:
     """Return where jq finds the rows that one key holds; nothing if none does."""
-    for key, value in row.items():
+    for key in HOLD_ROWS:
+        value = row.get(key)
         inner = value[0] if isinstance(value, list) and value else value
-        if isinstance(inner, dict) and PLAIN_KEY.fullmatch(key):
+        if isinstance(inner, dict):
             path = f".{key}[]" if isinstance(value, list) else f".{key}"
             if _has_format(inner, known):
                 return path
