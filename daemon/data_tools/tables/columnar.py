@@ -65,6 +65,7 @@ def _batches(pyarrow: Any, file: BinaryIO, kind: FileKind) -> Iterator[Any]:
 
 def _slices(batch: Any) -> Iterator[Any]:
     """Yield a batch in parts: as Python's objects it takes many times its size."""
+    batch.validate(full=True)  # a damaged one would end the process
     for first in range(0, batch.num_rows, ROWS_AT_ONCE):
         yield batch.slice(first, ROWS_AT_ONCE)
 
@@ -73,7 +74,7 @@ def _slices(batch: Any) -> Iterator[Any]:
 def _naming_damage(pyarrow: Any) -> Iterator[None]:
     try:
         yield
-    except (pyarrow.ArrowException, OSError) as error:
+    except (pyarrow.ArrowException, OSError, UnicodeDecodeError, MemoryError) as error:
         shown = printable(str(error), limit=200)
         raise BadTable(f"it is damaged: {shown}; expected a whole file; copy it again") from error
 

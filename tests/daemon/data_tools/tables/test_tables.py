@@ -249,6 +249,23 @@ def test_what_json_has_no_word_for_is_refused_with_its_row_and_column(tmp_path):
                 assert f'row 2: column "{name}" holds {what}; expected text' in refusal(path)
 
 
+def test_a_damaged_arrow_file_is_refused_wherever_it_is_damaged(tmp_path):
+    whole = write_arrow(tmp_path / "a.arrow").read_bytes()
+    places = [place for place in range(8, len(whole)) if whole[place]][::7]
+    count = len(ROWS).to_bytes(8, "little")
+    places += [place + 7 for place in range(len(whole)) if whole[place:].startswith(count)]  # its sign
+
+    with every_case() as tried:
+        for place in places:
+            with tried.case(f"byte {place}"):
+                damaged = written(tmp_path / "b.arrow", whole[:place] + b"\xff" + whole[place + 1 :])
+                try:
+                    rows = converted(damaged)
+                except BadInput:
+                    continue
+                assert len(rows) == len(ROWS)
+
+
 def test_a_column_that_cannot_be_read_is_refused_by_name(tmp_path):
     latin = pyarrow.array([b"caf\xe9"]).view(pyarrow.string())
     far = pyarrow.array([2**60], pyarrow.timestamp("ms"))
