@@ -10,7 +10,7 @@ from enum import StrEnum
 from typing import Any
 
 from daemon.data_tools.tables import numbered_rows
-from trainer.data.conversation import Conversation, Message, Role
+from trainer.data.conversation import REASONING_KEYS, Conversation, Message, Role
 
 
 class Format(StrEnum):
@@ -36,6 +36,7 @@ class Loss(StrEnum):
 
     TOOLS = "the list of tools"
     TOOL_CALLS = "calls of tools, with their answers"
+    THOUGHTS = "thoughts before answers"
     FIELDS = "further fields of messages, such as name and tool_call_id"
     SYSTEM = "system messages that are empty or not the first"
     EARLIER_ANSWERS = "learning earlier answers: they become context"
@@ -109,7 +110,7 @@ SPEAKERS: dict[Role, str] = {"system": "system", "user": "human", "assistant": "
 
 def _sharegpt(conversation: Conversation) -> Expressed:
     turns = [_sharegpt_turn(message) for message in conversation.messages]
-    losses = {Loss.FIELDS} if any(message.extra for message in conversation.messages) else set()
+    losses = _lost_beside_words(conversation.messages) - {Loss.THOUGHTS}
     return Expressed({"conversations": turns} | _beside(conversation), frozenset(losses))
 
 
@@ -120,7 +121,15 @@ def _sharegpt_turn(message: Message) -> dict[str, Any]:
             raise CannotExpress("one turn both has text and calls a tool; expected one or the other")
         calls = message.tool_calls if len(message.tool_calls) > 1 else message.tool_calls[0]
         turn = {"from": "function_call", "value": json.dumps(calls, ensure_ascii=False)}
+    turn |= {key: message.extra[key] for key in REASONING_KEYS if key in message.extra}
     return turn if message.is_trained else turn | {"train": False}
+
+
+def _lost_beside_words(messages: Sequence[Message]) -> set[Loss]:
+    """Return what is lost where a turn has only its words."""
+    keys = {key for message in messages for key in message.extra}
+    losses = {Loss.THOUGHTS} if not keys.isdisjoint(REASONING_KEYS) else set()
+    return losses | {Loss.FIELDS} if keys.difference(REASONING_KEYS) else losses
 
 
 # ---- alpaca
@@ -149,11 +158,9 @@ def _alpaca(conversation: Conversation) -> Expressed:
 
 
 def _without_tools(conversation: Conversation) -> tuple[list[Message], set[Loss]]:
-    losses = set()
+    losses = _lost_beside_words(conversation.messages)
     if conversation.tools:
         losses.add(Loss.TOOLS)
-    if any(message.extra for message in conversation.messages):
-        losses.add(Loss.FIELDS)
     messages = list(conversation.messages)
     if any(message.tool_calls or message.role == "tool" for message in messages):
         losses.add(Loss.TOOL_CALLS)

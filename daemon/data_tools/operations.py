@@ -62,7 +62,7 @@ def copy_rows(source: DataFile, out: BinaryIO, left_out: LeftOut) -> int:
 def _converted(row: Row, format: Format, fields: Fields) -> tuple[bytes, set[str]]:
     expressed = express(row.conversation, format)
     losses = {loss.value for loss in expressed.losses}
-    if unknown_keys(row.keys, fields):
+    if unknown_keys(row.keys, row.format, fields):
         losses.add(Loss.OTHER_KEYS.value)
     return to_line(expressed.row), losses
 

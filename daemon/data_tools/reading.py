@@ -48,7 +48,7 @@ class Row:
     """The line as it stands in the file, with a line end."""
     format: str
     keys: tuple[str, ...]
-    """At its top."""
+    """At its top, without those whose value is null."""
     conversation: Conversation
 
 
@@ -180,7 +180,8 @@ class DataFile:
         content = content_of(line, max_line_bytes=self._settings.max_line_bytes)
         value = parse_row(content)
         format, conversation = read_row(value, self._settings.fields)
-        return Row(line.number, as_line(content), format.name, tuple(value), conversation)
+        keys = tuple(key for key, found in value.items() if found is not None)
+        return Row(line.number, as_line(content), format.name, keys, conversation)
 
 
 def as_line(content: bytes) -> bytes:

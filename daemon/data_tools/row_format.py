@@ -3,15 +3,26 @@
 from collections.abc import Collection
 
 from trainer.data.formats import FORMATS
+from trainer.data.formats.question_answer import THOUGHTS
+from trainer.data.formats.registry import SYSTEM_KEYS, TOOLS_KEYS
+from trainer.data.formats.unsupported import PAIRS
 from trainer.protocol.row_fields import OF_ROWS, Fields
 
-OF_FORMATS = {key for format in FORMATS for keys in format.keys for key in keys}
+KNOWN = frozenset(
+    {
+        *OF_ROWS,
+        *SYSTEM_KEYS,
+        *TOOLS_KEYS,
+        *(key for format in FORMATS for keys in format.keys for key in keys),
+    }
+)
 
 
-def unknown_keys(keys: Collection[str], fields: Fields) -> set[str]:
+def unknown_keys(keys: Collection[str], format: str, fields: Fields) -> set[str]:
     """Return the keys at the top of a row that are no part of any format.
 
     Args:
+        format: that of the row; thoughts stand beside an answer, and not beside a list of turns.
         fields: other names, as `data.fields` gives them.
     """
-    return set(keys) - OF_FORMATS.union(OF_ROWS, fields.values())
+    return set(keys) - KNOWN.union(THOUGHTS if format in PAIRS else (), fields.values())

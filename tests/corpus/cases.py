@@ -96,6 +96,8 @@ BAD_FILES = {
     "blank": BadFile(b"\n \r\n", "no rows"),
     "only a byte order mark": BadFile(b"\xef\xbb\xbf", "no rows"),
     "UTF-16": BadFile(_TEXT.encode("utf-16"), "line 1: the file is UTF-16; expected UTF-8"),
+    "UTF-16 table": BadFile("prompt\tcompletion\na\tb\n".encode("utf-16"), "line 1: the file is UTF-16;"),
+    "UTF-16 array without mark": BadFile("[{}]".encode("utf-16-le"), "line 1: the file is UTF-16-LE"),
     "UTF-16 big-endian": BadFile(
         b"\xfe\xff" + _TEXT.encode("utf-16-be"), "line 1: the file is UTF-16; expected UTF-8"
     ),

@@ -1,6 +1,7 @@
 """Read Parquet and Arrow through pyarrow, batch by batch. pyarrow is optional, and imported here only."""
 
-from collections.abc import Iterator
+import math
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import date, time
 from typing import Any, BinaryIO
@@ -11,6 +12,8 @@ from trainer.protocol.text import printable
 
 ROWS_AT_ONCE = 1024
 NAME_SHOWN = 40
+
+Convert = Callable[[Any], Any]
 
 
 def rows_of_columns(file: BinaryIO, kind: FileKind, *, start: int = 0) -> Iterator[TableRow]:
@@ -25,9 +28,12 @@ def rows_of_columns(file: BinaryIO, kind: FileKind, *, start: int = 0) -> Iterat
     with _naming_damage(pyarrow := _pyarrow()):
         for batch in _batches(pyarrow, file, kind):
             _refuse_equal_names(batch.schema.names)
-            for row in batch.to_pylist():
+            converters = {field.name: _converter(pyarrow.types, field.type) for field in batch.schema}
+            others = {name: convert for name, convert in converters.items() if convert is not _as_it_is}
+            for row in _rows_of(batch, after=number):
                 number += 1
-                yield TableRow(number, _line(number, row))
+                converted = {name: _unless_null(convert, row[name]) for name, convert in others.items()}
+                yield TableRow(number, _line(number, row | converted))
 
 
 def _pyarrow() -> Any:
@@ -59,6 +65,7 @@ def _batches(pyarrow: Any, file: BinaryIO, kind: FileKind) -> Iterator[Any]:
 
 def _slices(batch: Any) -> Iterator[Any]:
     """Yield a batch in parts: as Python's objects it takes many times its size."""
+    batch.validate(full=True)  # a damaged one would end the process
     for first in range(0, batch.num_rows, ROWS_AT_ONCE):
         yield batch.slice(first, ROWS_AT_ONCE)
 
@@ -67,9 +74,27 @@ def _slices(batch: Any) -> Iterator[Any]:
 def _naming_damage(pyarrow: Any) -> Iterator[None]:
     try:
         yield
-    except (pyarrow.ArrowException, OSError) as error:
+    except (pyarrow.ArrowException, OSError, UnicodeDecodeError, MemoryError) as error:
         shown = printable(str(error), limit=200)
         raise BadTable(f"it is damaged: {shown}; expected a whole file; copy it again") from error
+
+
+def _rows_of(batch: Any, *, after: int) -> Any:
+    """Return the rows of a batch, or say which column cannot be read, such as dates beyond all calendars."""
+    try:
+        return batch.to_pylist()
+    except (ValueError, OverflowError):
+        pass
+    for name, column in zip(batch.schema.names, batch.columns, strict=True):
+        try:
+            column.to_pylist()
+        except (ValueError, OverflowError) as error:
+            shown = printable(str(error), limit=200)
+            raise BadTable(
+                f'rows {after + 1} to {after + batch.num_rows}: column "{printable(name, limit=NAME_SHOWN)}" '
+                f"cannot be read: {shown}; leave the column out"
+            ) from error
+    raise BadTable(f"rows {after + 1} to {after + batch.num_rows} cannot be read; write the file again")
 
 
 def _refuse_equal_names(names: list[str]) -> None:
@@ -78,28 +103,65 @@ def _refuse_equal_names(names: list[str]) -> None:
         raise BadTable(f'two columns are named "{shown}"; expected each name once')
 
 
-def _line(number: int, row: dict[str, Any]) -> bytes:
-    try:
-        return to_line(row)
-    except (TypeError, ValueError):
-        pass  # a date is text in JSON, and with anything else the message names the column
-    return to_line({name: _as_json(number, name, value) for name, value in row.items()})
+def _converter(types: Any, type: Any) -> Convert:
+    """Return what makes JSON of the values of a type: dates become text, maps objects.
+
+    A null inside of an object is left out. It says no more than that the object lacks a key which another one
+    of the column has.
+    """
+    if types.is_dictionary(type):
+        return _converter(types, type.value_type)
+    if types.is_temporal(type):
+        return lambda value: value.isoformat() if isinstance(value, date | time) else value
+    if types.is_map(type):
+        convert = _converter(types, type.item_type)
+        return lambda value: {str(key): _unless_null(convert, inner) for key, inner in value}
+    if types.is_struct(type):
+        fields = [type.field(place) for place in range(type.num_fields)]
+        return _of_objects({field.name: _converter(types, field.type) for field in fields})
+    if types.is_nested(type) and type.num_fields == 1:
+        convert = _converter(types, type.field(0).type)
+        return _as_it_is if convert is _as_it_is else _of_lists(convert)
+    return _as_it_is
 
 
-def _as_json(number: int, name: str, value: object) -> object:
-    if isinstance(value, date | time):
-        return value.isoformat()
-    try:
-        to_line({name: value})
-    except (TypeError, ValueError) as error:
-        raise BadTable(
-            f'row {number}: column "{printable(name, limit=NAME_SHOWN)}" holds {_kind(value)}; expected '
-            "text, finite numbers, lists and objects; leave the column out"
-        ) from error
+def _as_it_is(value: Any) -> Any:
     return value
 
 
-def _kind(value: object) -> str:
-    return (
-        "NaN or an infinite number" if isinstance(value, float) else f"a value of type {type(value).__name__}"
-    )
+def _unless_null(convert: Convert, value: Any) -> Any:
+    return None if value is None else convert(value)
+
+
+def _of_lists(convert: Convert) -> Convert:
+    return lambda value: [_unless_null(convert, inner) for inner in value]
+
+
+def _of_objects(converters: dict[str, Convert]) -> Convert:
+    return lambda value: {key: converters[key](inner) for key, inner in value.items() if inner is not None}
+
+
+def _line(number: int, row: dict[str, Any]) -> bytes:
+    try:
+        return to_line(row)
+    except (TypeError, ValueError) as error:
+        name, what = next((name, what) for name, value in row.items() if (what := _unwritable(value)))
+        raise BadTable(
+            f'row {number}: column "{printable(name, limit=NAME_SHOWN)}" holds {what}; expected text, '
+            "finite numbers, lists and objects; leave the column out"
+        ) from error
+
+
+def _unwritable(value: Any) -> str:
+    """Say what in a value JSON has no word for; nothing if it has words for all."""
+    match value:
+        case dict():
+            return next(filter(None, map(_unwritable, value.values())), "")
+        case list():
+            return next(filter(None, map(_unwritable, value)), "")
+        case float():
+            return "" if math.isfinite(value) else "NaN or an infinite number"
+        case None | str() | int():
+            return ""
+        case _:
+            return f"a value of type {type(value).__name__}"

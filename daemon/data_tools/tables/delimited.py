@@ -5,16 +5,18 @@ Flat in memory: a cell that never ends, because a quote is missing, is refused a
 
 import csv
 import io
-import json
+import re
 from collections import Counter
 from collections.abc import Collection, Iterator, Sequence
 from typing import Any
 
 from daemon.data_tools.tables.numbered_rows import BadTable, TableRow, to_line
-from trainer.data.reading.file_kinds import BYTES_LOOKED_AT, delimiter_of
+from trainer.data.reading.file_kinds import BYTES_LOOKED_AT, INDEX_COLUMN, delimiter_of
+from trainer.data.reading.rows import BadRow, parse_row
 from trainer.protocol.text import num_of, printable
 
 UTF_16_MARKS = (b"\xff\xfe", b"\xfe\xff")
+SEPARATOR_LINE = re.compile(r"sep=(.)\r?\n")  # what Excel writes above the header to say what separates cells
 NAME_SHOWN = 40
 COLUMNS_SHOWN = 5
 
@@ -37,13 +39,18 @@ def rows_of_delimited(
     """
     start = text.peek(BYTES_LOOKED_AT)[:BYTES_LOOKED_AT]
     _refuse_utf_16(start)
-    delimiter = delimiter or delimiter_of(start.decode("utf-8-sig", "ignore"))
+    beginning = start.decode("utf-8-sig", "ignore")
+    separator = SEPARATOR_LINE.match(beginning)
+    delimiter = separator[1] if separator else delimiter or delimiter_of(beginning)
     csv.field_size_limit(max_cell_chars)  # for the whole process, which reads tables with no other limit
     lines = io.TextIOWrapper(text, encoding="utf-8-sig", newline="")
     table = csv.reader(lines, delimiter=delimiter, strict=True)
     try:
-        header = _header(next(_filled(table), (1, [])))
-        for number, cells in _filled(table):
+        filled = _filled(table)
+        if separator:
+            next(filled, None)
+        header = _header(next(filled, (1, [])))
+        for number, cells in filled:
             yield TableRow(number, to_line(_row(number, header, cells, json_columns)))
     except csv.Error as error:
         raise BadTable(
@@ -78,11 +85,8 @@ def _header(found: tuple[int, Sequence[str]]) -> list[str]:
     if not cells:
         raise BadTable("it is empty; expected a header with the names of the columns")
     names = [cell.strip() for cell in cells]
-    if "" in names:
-        raise BadTable(
-            f"line {number}: column {names.index('') + 1} has no name; expected one for each column"
-        )
-    if twice := [name for name, times in Counter(names).items() if times > 1]:
+    names[0] = names[0] or INDEX_COLUMN
+    if twice := [name for name, times in Counter(names).items() if name and times > 1]:
         shown = printable(twice[0], limit=NAME_SHOWN)
         raise BadTable(f'line {number}: two columns are named "{shown}"; expected each name once')
     return names
@@ -98,17 +102,31 @@ def _row(
             f"({names}); put cells in quotes that hold separators or line ends"
         )
     row: dict[str, Any] = dict(zip(header, cells, strict=True))
+    if "" in row:
+        _refuse_nameless(number, header, cells)
+        del row[""]
     for name in json_columns:
         if name in row and row[name].lstrip().startswith("["):
             row[name] = _parsed(number, name, row[name])
     return row
 
 
+def _refuse_nameless(number: int, header: Sequence[str], cells: Sequence[str]) -> None:
+    """Allow columns without a name only as long as they are empty, as spreadsheets leave them at the edge."""
+    for place, (name, cell) in enumerate(zip(header, cells, strict=True), start=1):
+        if cell and not name:
+            shown = printable(cell, limit=NAME_SHOWN)
+            raise BadTable(
+                f'line {number}: column {place} holds "{shown}", but has no name in the header; expected one'
+            )
+
+
 def _parsed(number: int, name: str, cell: str) -> Any:
     try:
-        return json.loads(cell)
-    except (ValueError, RecursionError) as error:
+        return parse_row(cell.encode())
+    except BadRow as error:
+        what = str(error).partition("; expected")[0]
         raise BadTable(
             f'line {number}: column "{printable(name, limit=NAME_SHOWN)}" begins like a list, but is not '
-            f'JSON: {error}; expected messages such as [{{"role": "user", "content": "Hello."}}, …]'
+            f'JSON: {what}; expected messages such as [{{"role": "user", "content": "Hello."}}, …]'
         ) from error

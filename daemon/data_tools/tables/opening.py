@@ -24,7 +24,7 @@ from trainer.protocol.text import printable
 
 SUFFIXES = {".csv": FileKind.CSV, ".tsv": FileKind.TSV}
 PACKED = (".gz", ".zst")
-MESSAGES = ("messages", "conversations")  # columns whose cells are lists of messages
+MESSAGES = ("messages", "conversations", "conversation")  # columns whose cells are lists of messages
 
 
 def table_kind(start: bytes, path: Path) -> FileKind | None:

@@ -86,6 +86,20 @@ def test_sharegpt_calls_tools_and_loses_ids():
     assert expressed.losses == {Loss.FIELDS}
 
 
+def test_thoughts_are_kept_or_counted():
+    thinking = Message("assistant", "Paris.", extra={"thinking": "Which city?"})
+
+    in_sharegpt = express(conversation(ASKED, thinking), Format.SHAREGPT)
+    in_alpaca = express(conversation(ASKED, thinking), Format.ALPACA)
+
+    assert in_sharegpt.row["conversations"][1] == {
+        "from": "gpt",
+        "value": "Paris.",
+        "thinking": "Which city?",
+    }
+    assert (in_sharegpt.losses, in_alpaca.losses) == (frozenset(), {Loss.THOUGHTS})
+
+
 def test_alpaca_keeps_system_and_history_and_loses_tools():
     calling = Message("assistant", "", (CALL,))
 

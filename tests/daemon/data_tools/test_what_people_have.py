@@ -7,10 +7,10 @@ import json
 import pytest
 
 from daemon.data_tools import operations
-from daemon.data_tools.express import Format
+from daemon.data_tools.express import Format, Loss
 from daemon.data_tools.reading import BadInput, DataFile, LeftOut
 from daemon.data_tools.seen import Seen
-from tests.support import row, rows, write_jsonl
+from tests.support import every_case, row, rows, write_jsonl
 from trainer.config.schema import DataSettings
 
 ALPACA = {"instruction": "Reverse:", "input": "a b", "output": "b a"}
@@ -44,6 +44,24 @@ def test_names_of_ones_own_are_understood_and_no_loss(tmp_path):
     done = operations.convert([source], io.BytesIO(), Format.ALPACA, LeftOut())
 
     assert (done.rows, done.losses) == (1, {})
+
+
+def test_only_keys_that_no_format_reads_are_counted_as_lost(tmp_path):
+    chat, said = row(), {"prompt": "Why?", "completion": "So."}
+    read = [
+        *(chat | {key: "Be brief."} for key in ("system", "system_prompt")),
+        *(chat | {key: [{"name": "add"}]} for key in ("tools", "functions")),
+        *(said | {key: "Let us see."} for key in ("thinking", "reasoning_content")),
+        said | {"context": "c", "history": [["a", "b"]], "metadata": {"a": 1}, "source": "s", "id": None},
+    ]
+    ignored = [chat | {"id": 7}, said | {"score": 0.5}, chat | {"thinking": "Let us see."}]
+
+    with every_case() as cases:
+        for value in [*read, *ignored]:
+            with cases.case(json.dumps(value)):
+                source = data_file(write_jsonl(tmp_path / "a.jsonl", [value]))
+                losses = operations.convert([source], io.BytesIO(), Format.MESSAGES, LeftOut()).losses
+                assert dict(losses) == ({Loss.OTHER_KEYS: 1} if value in ignored else {})
 
 
 def test_files_of_two_formats_are_not_merged(tmp_path):

@@ -293,7 +293,7 @@ def test_nothing_in_a_prompt_of_messages_is_learned():
         (
             {"conversations": [{"from": ["gpt"], "value": "a"}]},
             "conversations[0].from is a list; expected one of human, user, gpt, assistant, chatgpt, bing, "
-            "system, developer, tool, observation, function_call",
+            "system, developer, tool, function, observation, function_call",
         ),
         ({"conversations": [{"from": "gpt"}]}, "conversations[0].value is missing or null; expected text"),
         ({"instruction": 1, "output": "o"}, "instruction is 1; expected text"),
@@ -312,7 +312,10 @@ def test_nothing_in_a_prompt_of_messages_is_learned():
             "completion is an empty list; expected a list with at least one message",
         ),
         ({"text": ["t"]}, 'text[0] is "t"; expected {"type": "text", "text": …}'),
-        ({"text": ""}, "no message of the assistant has content, so there is nothing to train"),
+        (
+            {"text": ""},
+            "the text is empty, so there is nothing to train; expected words, so leave out such rows",
+        ),
     ],
 )
 def test_a_row_of_another_format_says_where_what_and_what_was_expected(value, told):

@@ -92,6 +92,43 @@ READ: list[tuple[dict[str, Any], str, list[tuple[str, str]]]] = [
         [("user", "q")],
     ),
     ({"prompt": [{"type": "text", "text": "p"}], "completion": "a"}, "prompt_completion", [("user", "p")]),
+    # As `datasets` writes a Sequence of objects
+    ({"messages": {"role": ["user", "assistant"], "content": ["q", "a"]}}, "messages", [("user", "q")]),
+    (
+        {"conversations": {"from": ["human", "gpt"], "value": ["q", "a"], "weight": None}},
+        "sharegpt",
+        [("user", "q")],
+    ),
+    ({"conversation": {"input": ["q"], "output": ["a"]}}, "conversation", [("user", "q")]),
+    (
+        {
+            "prompt": {"role": ["user"], "content": ["p"]},
+            "completion": {"role": ["assistant"], "content": ["a"]},
+        },
+        "prompt_completion",
+        [("user", "p")],
+    ),
+    (
+        {"conversations": [{"from": "function", "value": "r"}, {"from": "gpt", "value": "a"}]},
+        "sharegpt",
+        [("tool", "r")],
+    ),
+    # Questions that stand in a row twice
+    (
+        {"instruction": "i", "input": "", "output": "a", "prompt": "### Instruction:\ni\n### Response:"},
+        "alpaca",
+        [("user", "i")],
+    ),
+    (
+        {"question": "Who is it?", "answer": "a", "problem": "Who is it?"},
+        "prompt_completion",
+        [("user", "Who is it?")],
+    ),
+    (
+        {"query": "q", "response": "a", "original_question": "What is it?"},
+        "prompt_completion",
+        [("user", "q")],
+    ),
 ]
 
 
@@ -158,6 +195,55 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
     (row() | {"history": [["a", "b"]]}, 'found "history": earlier turns'),
     (PAIR | {"reasoning": "Let us see."}, 'found "reasoning": it may be the thoughts'),
     ({"question": "q", "answer": "a", "response": "b"}, 'found "answer" with "response": two answers'),
+    (
+        {"instruction": "In French.", "question": "What is it?", "answer": "a"},
+        'found "question" with "instruction": two questions; expected one; join them, remove one, or name '
+        'one of them in data.fields, such as {"context": "instruction"}',
+    ),
+    (
+        {"instruction": "i", "query": "What is it?", "response": "a"},
+        'found "instruction" with "query": two questions',
+    ),
+    ({"definition": "In this task", "inputs": "q", "targets": "a"}, 'found "inputs" with "definition": two'),
+    (PAIR | {"label": "False"}, 'found "label": answers labelled good or bad (KTO)'),
+    (PAIR | {"label": 1.0}, 'found "label": answers labelled good or bad (KTO)'),
+    (
+        {"question": {"problem": "p"}, "label": {"steps": [{"completions": []}]}},
+        'found "label": steps with labels (process rewards, as in PRM800K)',
+    ),
+    (
+        {"input": {"messages": []}, "preferred_output": [SAID], "non_preferred_output": [SAID]},
+        'found "preferred_output" with "non_preferred_output": preference pairs (DPO)',
+    ),
+    (PAIR | {"generations": ["a", "b"]}, 'found "generations": several answers'),
+    (PAIR | {"thinking_trajectories": ["Let us see."]}, 'found "thinking_trajectories": it may be the thoug'),
+    ({"text": "Write it.", "code": "it()"}, 'found "code": a text with an answer'),
+    (row() | {"train": False}, 'found "train": a row is trained unless it is left out'),
+    (row() | {"chat_template_kwargs": {"enable_thinking": False}}, 'found "chat_template_kwargs": options'),
+    (
+        row() | {"tools": [{"function": {"parameters": {"properties": {"a": {}, "b": None}}}}]},
+        'tools[0] has the parameter "b", which is null; expected its schema or no such parameter; if the '
+        "library datasets has filled it in, there and in the calls, remove what is null: jq -c 'del(..",
+    ),
+    (
+        {"messages": [SAID | {"channel": "analysis"}, SAID]},
+        'messages[0].channel is "analysis", so it is no answer; expected thoughts as "reasoning_content"',
+    ),
+    (
+        {"conversation": [{"input": "q", "output": "a"} | PICTURE]},
+        "found conversation[0].image, which would be lost",
+    ),
+    (
+        {"messages": '[{"role": "user"}]'},
+        "messages is a list written as text; expected the list itself; unpack it, such as with: "
+        "jq -c '.messages |= fromjson' FILE",
+    ),
+    (
+        {"messages": "[{'role': 'user'}]"},
+        "messages is \"[{'role': 'user'}]\"; expected a list with at least one message (column 3: ",
+    ),
+    ({"messages": {"role": ["user"], "content": ["q", "a"]}}, "messages is an object; expected a list with"),
+    ({"messages": {"role": "user", "content": "q"}}, "messages is an object; expected a list with at least"),
     (PAIR | {"context": {"a": "b"}}, "context is an object; expected text"),
     ({"prompt": [SAID], "completion": "c", "context": "d"}, "context stands beside a list in prompt"),
     ({"prompt": "p", "completion": [SAID], "thinking": "a b"}, "thinking stands beside a list in completion"),
@@ -217,6 +303,7 @@ def test_keys_with_nothing_in_them_and_keys_of_bookkeeping_change_nothing():
     harmless = {
         "id": 7, "score": 0.5, "category": "math", "date": "2026-01-01", "label": "math", "chosen": "yes",
         "rejected": False, "video": 3, "reasoning": "on", "options": "a or b", "url": "u", "labels": "a",
+        "train": True, "cot": "on", "chat_template_kwargs": {"tools": []}, "question": "it", "user": "A B",
     }  # fmt: skip
 
     with every_case() as cases:
@@ -259,6 +346,56 @@ def test_the_reason_why_a_file_fails_names_the_key_and_the_way_out_once(tmp_path
         'to "messages"), or name it in data.fields, such as {"completion": "chosen"}'
     )
     assert len(why) < 400
+
+
+WAYS_OUT: list[tuple[dict[str, Any], str]] = [
+    (
+        {"Question": "q", "Complex_CoT": "So, well.", "Response": "a"},
+        'keys are told apart by case; set data.fields to {"prompt": "Question", "completion": "Response"}',
+    ),
+    ({"Instruction": "i", "Output": "o"}, '{"instruction": "Instruction", "output": "Output"}'),
+    ({"Text": "t"}, '{"text": "Text"}'),
+    (
+        {"version": 1, "data": [PAIR, PAIR]},
+        "if the rows are inside, write one per line, such as with: jq -c '.data[]' FILE",
+    ),
+    ({"row": PAIR}, "jq -c '.row' FILE"),
+    ({"features": [{"name": "prompt"}], "rows": [{"row_idx": 0, "row": PAIR}]}, "jq -c '.rows[].row' FILE"),
+    (
+        {"prompt": {"0": "p", "1": "q"}, "completion": {"0": "a", "1": "b"}},
+        "it looks like a whole table by columns",
+    ),
+    ({"prompt": ["p", "q"], "completion": ["a", "b"]}, 'to_json(FILE, orient="records", lines=True)'),
+    ({"frage": "f", "antwort": "a"}, "data.fields can give them other names"),
+    ({"question": "q", "answers": {"text": ["a"]}}, "data.fields can give them other names"),
+    ({"data": [{"title": "t"}], "rows": [1], "train": []}, "data.fields can give them other names"),
+]
+
+
+def test_a_row_without_a_format_says_what_can_be_done():
+    with every_case() as cases:
+        for value, told in WAYS_OUT:
+            with cases.case(json.dumps(value)):
+                assert told in refusal(value)
+
+
+def test_other_names_are_found_in_columns_of_turns():
+    fields = {"messages": "dialog", "role": "speaker", "content": "words"}
+    columns = {"speaker": ["user", "assistant"], "words": ["q", "a"]}
+
+    read = read_conversation({"dialog": columns}, fields).messages
+
+    assert read == (Message("user", "q"), Message("assistant", "a"))
+
+
+def test_pairs_of_a_conversation_keep_what_stands_beside_them():
+    pair = {"input": "q", "output": "a"}
+    beside = [{"output_with_loss": False}, {"train": False}, {"thinking": "Let us see."}]
+
+    turns = read_conversation({"conversation": [pair | keys for keys in beside]}).messages[1::2]
+
+    assert [turn.is_trained for turn in turns] == [False, False, True]
+    assert turns[-1].extra == {"thinking": "Let us see."}
 
 
 def test_a_key_beside_the_trained_text_is_refused_in_every_format_that_has_no_place_for_it():
@@ -328,7 +465,7 @@ def test_a_message_may_say_by_other_keys_that_it_is_not_learned(flag):
 def test_bookkeeping_of_a_message_is_left_alone():
     bookkeeping = {"id": 3, "timestamp": 1.5, "annotations": [{"url": "u"}], "loss": 0.0, "thinking": True}
 
-    assert beside(**bookkeeping, refusal=None, audio=None) == Message("assistant", "a")
+    assert beside(**bookkeeping, refusal=None, audio=None, channel="final") == Message("assistant", "a")
 
 
 # ---- limits

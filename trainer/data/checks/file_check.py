@@ -208,9 +208,12 @@ class _Findings:
 
 
 def _why_not_utf8(start: bytes) -> str | None:
-    """Return what is wrong if a file begins like JSON in another encoding."""
+    """Return what is wrong if a file begins with the mark of another encoding, or like JSON in it."""
     encoding = json.detect_encoding(start)
-    if encoding.startswith("utf-8") or not start.decode(encoding, "ignore").lstrip().startswith("{"):
+    if encoding.startswith("utf-8"):
+        return None
+    is_marked = encoding in ("utf-16", "utf-32")
+    if not is_marked and not start.decode(encoding, "ignore").lstrip().startswith(("{", "[")):
         return None
     name = encoding.upper()
     return f"line 1: the file is {name}; expected UTF-8; convert it: iconv -f {name} -t UTF-8"

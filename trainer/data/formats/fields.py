@@ -16,6 +16,8 @@ def renamed(row: dict[str, Any], fields: Fields) -> dict[str, Any]:
                 result[key] = [
                     _renamed(item, of_messages) if isinstance(item, dict) else item for item in messages
                 ]
+            elif isinstance(messages, dict):
+                result[key] = _renamed(messages, of_messages)
     return result
 
 

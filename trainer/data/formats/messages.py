@@ -46,7 +46,7 @@ def message_of(role: Role, item: Mapping[str, Any], key: str, place: str) -> Mes
     calls = _calls_of(item, role, place)
     text = "" if item.get(key) is None and calls else read_text(item.get(key), f"{place}.{key}")
     extra = {key: read_text(item[key], f"{place}.{key}") for key in SHOWN_BY_TEMPLATES if item.get(key)}
-    return Message(role, text, calls, extra | _thoughts_of(item, place), read_is_trained(item, place))
+    return Message(role, text, calls, extra | read_thoughts(item, place), read_is_trained(item, place))
 
 
 def _calls_of(item: Mapping[str, Any], role: Role, place: str) -> Calls:
@@ -60,8 +60,12 @@ def _calls_of(item: Mapping[str, Any], role: Role, place: str) -> Calls:
     return calls or call
 
 
-def _thoughts_of(item: Mapping[str, Any], place: str) -> dict[str, str]:
-    """Return thoughts under the keys that the message has for them. A flag is none."""
+def read_thoughts(item: Mapping[str, Any], place: str) -> dict[str, str]:
+    """Return thoughts under the keys that the message has for them. A flag is none.
+
+    Raises:
+        BadRow: they are no text, differ, or would be lost.
+    """
     thoughts = {
         key: read_text(item[key], f"{place}.{key}")
         for key in REASONING_KEYS

@@ -5,7 +5,7 @@ from dataclasses import replace
 from typing import Any
 
 from trainer.data.conversation import Message, Role
-from trainer.data.formats.turns import read_turns
+from trainer.data.formats.turns import read_turns, turns_in_columns
 from trainer.data.formats.unsupported import is_prose
 from trainer.data.formats.values import kind, read_optional_text, read_text
 from trainer.data.reading.rows import BadRow
@@ -53,6 +53,8 @@ def _has_both(row: Mapping[str, Any], pair: tuple[str, str]) -> bool:
 
 
 def _side(value: Any, place: str, role: Role) -> tuple[Message, ...]:
+    if isinstance(value, dict):
+        value = turns_in_columns(value) or value
     if not isinstance(value, list) or _are_parts(value):
         return (Message(role, read_text(value, place)),)
     turns = read_turns(value, place)

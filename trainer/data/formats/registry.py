@@ -12,6 +12,7 @@ from trainer.data.formats.tools import Calls, read_tools
 from trainer.data.formats.turns import read_conversations, read_messages, read_pairs
 from trainer.data.formats.unsupported import refuse_unsupported
 from trainer.data.formats.values import kind, read_text
+from trainer.data.formats.way_out import columns_instead_of_rows, way_out
 from trainer.data.reading.rows import BadRow
 from trainer.protocol.row_fields import NO_FIELDS, Fields
 from trainer.protocol.text import printable
@@ -33,12 +34,14 @@ class Format:
     Args:
         keys: a row with all keys of one of these sets has the format.
         read: returns the messages of such a row; raises BadRow.
+        names: what `data.fields` calls the keys of a set.
         is_plain_text: the one message is a text without a chat template around it.
     """
 
     name: str
     keys: tuple[tuple[str, ...], ...]
     read: Callable[[Mapping[str, Any]], tuple[Message, ...]]
+    names: tuple[str, ...]
     is_plain_text: bool = False
 
     def keys_in(self, row: Mapping[str, Any]) -> tuple[str, ...]:
@@ -54,12 +57,12 @@ class Format:
 
 # The first that fits counts. The plain text comes last: data that was once rendered has it besides its turns
 FORMATS = (
-    Format("messages", (("messages",),), read_messages),
-    Format("sharegpt", (("conversations",),), read_conversations),
-    Format("alpaca", question_answer.INSTRUCTIONS, question_answer.read),
-    Format("prompt_completion", question_answer.QUESTIONS, question_answer.read),
-    Format("conversation", (("conversation",),), read_pairs),
-    Format("text", (("text",),), text.read, is_plain_text=True),
+    Format("messages", (("messages",),), read_messages, ("messages",)),
+    Format("sharegpt", (("conversations",),), read_conversations, ("conversations",)),
+    Format("alpaca", question_answer.INSTRUCTIONS, question_answer.read, ("instruction", "output")),
+    Format("prompt_completion", question_answer.QUESTIONS, question_answer.read, ("prompt", "completion")),
+    Format("conversation", (("conversation",),), read_pairs, ("conversation",)),
+    Format("text", (("text",),), text.read, ("text",), is_plain_text=True),
 )
 
 
@@ -82,13 +85,12 @@ def read_row(row: Any, fields: Fields = NO_FIELDS) -> tuple[Format, Conversation
     """
     if not isinstance(row, dict):
         raise BadRow(f'found {kind(row)}; expected an object, such as {{"messages": [...]}}')
-    if not fields:
-        return _read(row)
     try:
-        return _read(renamed(row, fields), fields)
+        return _read(renamed(row, fields), fields) if fields else _read(row)
     except BadRow as error:
         names = ", ".join(f'{field} is "{printable(name, limit=30)}"' for field, name in fields.items())
-        raise BadRow(f"{error} (by data.fields, {names})") from error
+        by_fields = f" (by data.fields, {names})" if fields else ""
+        raise BadRow(f"{error}{columns_instead_of_rows(row)}{by_fields}") from error
 
 
 def _read(row: dict[str, Any], fields: Fields = NO_FIELDS) -> tuple[Format, Conversation]:
@@ -102,6 +104,10 @@ def _read(row: dict[str, Any], fields: Fields = NO_FIELDS) -> tuple[Format, Conv
         conversation = Conversation(turns, is_plain_text=True, metadata=_metadata(row))
     else:
         conversation = Conversation(_with_system(row, turns), _tools(row), metadata=_metadata(row))
+    if found.is_plain_text and not turns[0].content:
+        raise BadRow(
+            "the text is empty, so there is nothing to train; expected words, so leave out such rows"
+        )
     _refuse_unlearnable(turns)
     return found, conversation
 
@@ -123,7 +129,8 @@ def _no_format(row: Mapping[str, Any]) -> str:
     more = f" and {len(shown) - KEYS_SHOWN} more" if len(shown) > KEYS_SHOWN else ""
     keys = ", ".join(shown[:KEYS_SHOWN]) or "no keys"
     expected = " or ".join(" with ".join(f'"{key}"' for key in known.keys[0]) for known in FORMATS)
-    return f"found {keys}{more}; expected {expected}; data.fields can give them other names"
+    names = [(known.keys, known.names) for known in FORMATS]
+    return f"found {keys}{more}; expected {expected}; {way_out(row, names)}"
 
 
 def _with_system(row: Mapping[str, Any], turns: tuple[Message, ...]) -> tuple[Message, ...]:

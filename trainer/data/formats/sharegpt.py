@@ -19,6 +19,7 @@ ROLES: dict[str, Role] = {
     "system": "system",
     "developer": "system",
     "tool": "tool",
+    "function": "tool",
     "observation": "tool",
     "function_call": "assistant",
 }

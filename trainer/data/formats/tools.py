@@ -5,6 +5,7 @@ from typing import Any
 
 from trainer.data.formats.values import kind, read_embedded, require_unicode
 from trainer.data.reading.rows import BadRow
+from trainer.protocol.text import printable
 
 Calls = tuple[Mapping[str, Any], ...]
 """What the assistant calls, as `Message.tool_calls` has it."""
@@ -26,8 +27,26 @@ def read_tools(value: Any, place: str) -> tuple[Mapping[str, Any], ...]:
             raise BadRow(
                 f"{place}[{index}] is {kind(tool)}; expected an object with the schema of a function"
             )
+        _refuse_filled_in(tool, f"{place}[{index}]")
     require_unicode(tools, place)
     return tuple(tools)
+
+
+def _refuse_filled_in(schema: Any, place: str) -> None:
+    """Refuse a parameter that is null.
+
+    The library `datasets` gives each tool the parameters of all others so, and each call their arguments.
+    """
+    for key, value in schema.items():
+        if key == "properties" and isinstance(value, dict) and None in value.values():
+            name = next(name for name, found in value.items() if found is None)
+            raise BadRow(
+                f'{place} has the parameter "{printable(name, limit=40)}", which is null; expected its '
+                "schema or no such parameter; if the library datasets has filled it in, there and in the "
+                "calls, remove what is null: jq -c 'del(.. | nulls)' FILE"
+            )
+        if isinstance(value, dict):
+            _refuse_filled_in(value, place)
 
 
 def read_tool_calls(value: Any, place: str) -> Calls:

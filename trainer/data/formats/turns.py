@@ -4,12 +4,14 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from trainer.data.conversation import ROLES, Message
-from trainer.data.formats.messages import read_message
+from trainer.data.formats.messages import read_is_trained, read_message, read_thoughts
 from trainer.data.formats.sharegpt import read_turn
-from trainer.data.formats.values import kind, read_text
+from trainer.data.formats.unsupported import refuse_lost_words
+from trainer.data.formats.values import kind, read_embedded, read_text
 from trainer.data.reading.rows import BadRow
 
 PAIRS = (("input", "output"), ("human", "assistant"), ("user", "assistant"))
+COLUMNS = (("role", "content"), ("from", "value"), *PAIRS)
 
 
 def read_messages(row: Mapping[str, Any]) -> tuple[Message, ...]:
@@ -27,9 +29,7 @@ def read_conversations(row: Mapping[str, Any]) -> tuple[Message, ...]:
     Raises:
         BadRow: they are not such turns.
     """
-    turns = row["conversations"]
-    if not isinstance(turns, list) or not turns:
-        raise BadRow(f"conversations is {kind(turns)}; expected a list with at least one turn")
+    turns = _listed(row["conversations"], "conversations", "turn")
     return tuple([_read_usual_turn(turn, i) for i, turn in enumerate(turns)])
 
 
@@ -39,8 +39,8 @@ def read_pairs(row: Mapping[str, Any]) -> tuple[Message, ...]:
     Raises:
         BadRow: they are not such turns.
     """
-    items = row["conversation"]
-    if not isinstance(items, list) or not any(map(_pair_in, items)):
+    items = _listed(row["conversation"], "conversation", "message")
+    if not any(map(_pair_in, items)):
         return read_turns(items, "conversation")
     return tuple(turn for i, item in enumerate(items) for turn in _read_pair(item, i))
 
@@ -51,9 +51,35 @@ def read_turns(items: Any, place: str) -> tuple[Message, ...]:
     Raises:
         BadRow: it is something else.
     """
-    if not isinstance(items, list) or not items:
-        raise BadRow(f"{place} is {kind(items)}; expected a list with at least one message")
-    return tuple([_read_usual_message(item, place, i) for i, item in enumerate(items)])
+    turns = _listed(items, place, "message")
+    return tuple([_read_usual_message(item, place, i) for i, item in enumerate(turns)])
+
+
+def _listed(items: Any, place: str, noun: str) -> list[Any]:
+    """Return a list as it is, or made of columns, which the library `datasets` makes of a list of objects."""
+    if isinstance(items, list) and items:
+        return items
+    if isinstance(items, dict) and (turns := turns_in_columns(items)):
+        return turns
+    if isinstance(items, str) and items.lstrip().startswith("["):
+        read_embedded(items, place, f"a list with at least one {noun}")
+        raise BadRow(
+            f"{place} is a list written as text; expected the list itself; unpack it, such as with: "
+            f"jq -c '.{place} |= fromjson' FILE"
+        )
+    raise BadRow(f"{place} is {kind(items)}; expected a list with at least one {noun}")
+
+
+def turns_in_columns(items: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Return turns from `{"role": ["user", "assistant"], "content": […]}`; none if it is no such object."""
+    columns = {key: column for key, column in items.items() if column is not None}
+    if not any(all(key in columns for key in pair) for pair in COLUMNS):
+        return []
+    if not all(isinstance(column, list) for column in columns.values()):
+        return []
+    if len({len(column) for column in columns.values()}) > 1:
+        return []
+    return [dict(zip(columns, turn, strict=True)) for turn in zip(*columns.values(), strict=True)]
 
 
 def _read_usual_message(item: Any, places: str, index: int) -> Message:
@@ -85,7 +111,10 @@ def _read_pair(item: Any, index: int) -> Iterator[Message]:
     if pair is None:
         raise BadRow(f"{place} is {kind(item)}; expected an object with input and output, as the others are")
     asked, answered = pair
+    refuse_lost_words(item, place)
+    is_trained = read_is_trained(item, place) and item.get("output_with_loss") is not False
     if item.get("system"):
         yield Message("system", read_text(item["system"], f"{place}.system"))
     yield Message("user", read_text(item[asked], f"{place}.{asked}"))
-    yield Message("assistant", read_text(item[answered], f"{place}.{answered}"))
+    answer = read_text(item[answered], f"{place}.{answered}")
+    yield Message("assistant", answer, extra=read_thoughts(item, place), is_trained=is_trained)

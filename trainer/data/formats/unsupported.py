@@ -17,6 +17,11 @@ CONVERSATIONS = (*CHATS, *PAIRS)
 EVERYWHERE = (*CONVERSATIONS, TEXT, NO_FORMAT)
 ANSWERS = ("completion", "response", "output", "solution", "targets")
 """Two of them in one row are two answers. `answer` is none of them: beside another it is its short result."""
+QUESTIONS = ("instruction", "prompt", "problem", "question", "query", "inputs", "definition")
+"""Two of them in one row are two questions, or an instruction and what it is about."""
+RENDERED = ("prompt", "inputs")
+"""They may repeat the question as somebody else's template shows it."""
+FLAG_WORDS = ("true", "false", "0", "1", "0.0", "1.0")
 
 
 def has_content(value: Any) -> bool:
@@ -35,8 +40,25 @@ def is_given(value: Any) -> bool:
 
 
 def is_flag(value: Any) -> bool:
-    """Whether a value says yes or no."""
-    return isinstance(value, bool) or (isinstance(value, int) and value in (0, 1))
+    """Whether a value says yes or no, be it as a cell of a table, which is text."""
+    if isinstance(value, str):
+        return value.strip().lower() in FLAG_WORDS
+    return isinstance(value, int | float) and value in (0, 1)
+
+
+def is_no(value: Any) -> bool:
+    """Whether a value is false itself."""
+    return value is False
+
+
+def has_steps(value: Any) -> bool:
+    """Whether a value lists the steps of an answer."""
+    return isinstance(value, dict) and has_items(value.get("steps"))
+
+
+def has_choices(value: Any) -> bool:
+    """Whether a value chooses something, be it with a flag."""
+    return isinstance(value, dict) and any(choice not in (None, "", [], {}) for choice in value.values())
 
 
 def is_prose(value: Any) -> bool:
@@ -78,7 +100,9 @@ UNSUPPORTED = (
             ("chosen", "rejected"), ("rejected",), ("chosen_message", "rejected_message"),
             ("rejected_message",), ("rejected_response",), ("completion_a", "completion_b"),
             ("response_a", "response_b"), ("answer_a", "answer_b"), ("response_0", "response_1"),
-            ("response_1", "response_2"), ("output_1", "output_2"), ("conversation_a", "conversation_b"),
+            ("response_1", "response_2"), ("response_j", "response_k"), ("output_1", "output_2"),
+            ("answer_0", "answer_1"), ("conversation_a", "conversation_b"), ("rejected_answer",),
+            ("preferred_output", "non_preferred_output"), ("human_ref_A", "human_ref_B"),
         ),
         "preference pairs (DPO) are not trained",
         'expected one answer; remove the worse one and rename the better one to "completion" (a whole '
@@ -97,7 +121,13 @@ UNSUPPORTED = (
         'expected one answer; keep the rows whose labels are all true, and join their steps as "completion"',
     ),
     Unsupported(
-        (("completions",), ("responses",), ("candidates",)),
+        (("label",),),
+        "steps with labels (process rewards, as in PRM800K) are not trained",
+        'expected one answer; join the steps that are right as "completion"',
+        counts=has_steps,
+    ),
+    Unsupported(
+        (("completions",), ("responses",), ("candidates",), ("generations",)),
         "several answers to one prompt are not trained",
         'expected one answer; keep the best one as "completion"',
         (*PAIRS, NO_FORMAT),
@@ -122,7 +152,7 @@ UNSUPPORTED = (
         is_given,
     ),
     Unsupported(
-        tuple((key,) for key in ("answer", "target", "summary", *ANSWERS)),
+        tuple((key,) for key in ("answer", "target", "summary", "code", *ANSWERS)),
         "a text with an answer would be trained without the answer",
         'expected "text" alone, or "prompt" with "completion"; remove the key, or set data.fields to '
         '{"prompt": "text", "completion": "KEY"}',
@@ -163,7 +193,25 @@ UNSUPPORTED = (
         has_items,
     ),
     Unsupported(
-        (("reasoning",),),
+        (("chat_template_kwargs",),),
+        "options of the chat template are not set row by row",
+        'expected model.template_options, "system" for instructions, "tools" for tools; remove the key',
+        CONVERSATIONS,
+        has_choices,
+    ),
+    Unsupported(
+        (("train",),),
+        "a row is trained unless it is left out",
+        'expected only rows to be learned; leave it out, or write "train": false into its messages',
+        (*CONVERSATIONS, TEXT),
+        is_no,
+    ),
+    Unsupported(
+        tuple((key,) for key in (
+            "reasoning", "reasoning_trace", "rationale", "cot", "chain_of_thought", "Complex_CoT", "think",
+            "thought", "thoughts", "thinking_trajectory", "thinking_trajectories",
+            "deepseek_thinking_trajectory", "gemini_thinking_trajectory", "deepseek_reasoning",
+        )),
         "it may be the thoughts of the answer or a remark on it",
         'expected thoughts as "reasoning_content"; rename the key if they are to be learned, else remove it',
         PAIRS,
@@ -193,6 +241,9 @@ UNSUPPORTED_IN_MESSAGES: Mapping[str, str] = {
 """Keys of a message whose words would be lost, and the way out."""
 
 
+CHANNELS_OF_THOUGHTS = ("analysis", "commentary")  # of gpt-oss
+
+
 def refuse_unsupported(row: Mapping[str, Any], format: str, own: Sequence[str], fields: Fields) -> None:
     """Make sure that a row means what its format says.
 
@@ -203,14 +254,15 @@ def refuse_unsupported(row: Mapping[str, Any], format: str, own: Sequence[str], 
     Raises:
         BadRow: it means something else.
     """
-    if TELLING.isdisjoint(row):
-        return
-    for kind in UNSUPPORTED:
-        if format in kind.beside and (keys := kind.keys_in(row)) and not kind.is_named(fields):
-            instead = kind.instead.replace("KEY", keys[0])
-            raise BadRow(f"found {_quoted(keys)}: {kind.what}; {instead}")
-    if format in PAIRS and own[1] not in fields:
-        _refuse_two_answers(row, own[1])
+    if TELLING.intersection(row).difference(own):  # seldom: most rows are spared the rest
+        for kind in UNSUPPORTED:
+            if format in kind.beside and (keys := kind.keys_in(row)) and not kind.is_named(fields):
+                instead = kind.instead.replace("KEY", keys[0])
+                raise BadRow(f"found {_quoted(keys)}: {kind.what}; {instead}")
+        if format in PAIRS and own[1] not in fields:
+            _refuse_two_answers(row, own[1])
+    if format in PAIRS and own[0] not in fields:
+        _refuse_two_questions(row, own[0])
 
 
 def _refuse_two_answers(row: Mapping[str, Any], trained: str) -> None:
@@ -222,12 +274,29 @@ def _refuse_two_answers(row: Mapping[str, Any], trained: str) -> None:
             )
 
 
+def _refuse_two_questions(row: Mapping[str, Any], asked: str) -> None:
+    question = row[asked]
+    for key in QUESTIONS:
+        if key != asked and key in row and isinstance(question, str) and is_prose(other := row[key]):
+            is_repeated = other in question if isinstance(other, str) else False
+            if not is_repeated and not (key in RENDERED and question in other):
+                raise BadRow(
+                    f"found {_quoted((asked, key))}: two questions; expected one; join them, remove one, or "
+                    f'name one of them in data.fields, such as {{"context": "{key}"}}'
+                )
+
+
 def refuse_lost_words(message: Mapping[str, Any], place: str) -> None:
     """Make sure that no words of a message stand where nobody reads them.
 
     Raises:
         BadRow: some do.
     """
+    if message.get("channel") in CHANNELS_OF_THOUGHTS:
+        raise BadRow(
+            f'{place}.channel is "{message["channel"]}", so it is no answer; expected thoughts as '
+            '"reasoning_content" of the answer, and calls as its "tool_calls"'
+        )
     if UNSUPPORTED_IN_MESSAGES.keys().isdisjoint(message):
         return
     for key, way_out in UNSUPPORTED_IN_MESSAGES.items():

@@ -18,6 +18,8 @@ BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 BYTES_LOOKED_AT = 1 << 16
 LONGEST_COLUMN_NAME = 60
 COLUMN_NAME = re.compile(r"[^\W\d][\w .-]*")
+INDEX_COLUMN = "Unnamed: 0"  # as pandas calls the column without a name that it writes first
+HTML_START = re.compile(r"<(!doctype html|html)\b", re.IGNORECASE)
 DELIMITERS = ",\t;"
 PARTS_OF_A_CONVERSATION = {"role", "from"}  # a list of such objects is one row, not a list of rows
 
@@ -36,6 +38,9 @@ class FileKind(Enum):
     TAR = "a tar archive"
     XZ = "an xz archive"
     BZIP2 = "a bzip2 archive"
+    PACKED_TWICE = "an archive inside an archive"
+    LFS_POINTER = "a pointer of Git LFS, which only stands for the file"
+    HTML = "a web page (HTML)"
 
 
 TABLES = frozenset(
@@ -55,6 +60,9 @@ MAGIC: dict[bytes, FileKind] = {
     b"PK\x05\x06": FileKind.ZIP,  # an empty one
     b"\xfd7zXZ\x00": FileKind.XZ,
     b"BZh": FileKind.BZIP2,
+    b"\x1f\x8b": FileKind.PACKED_TWICE,  # whoever looks has already unpacked it once
+    b"\x28\xb5\x2f\xfd": FileKind.PACKED_TWICE,
+    b"version https://git-lfs.github.com/spec/": FileKind.LFS_POINTER,
 }
 TAR_MAGIC_AT = 257
 ARROW_STREAM_MARK = b"\xff\xff\xff\xff"  # then the length of the schema
@@ -67,6 +75,9 @@ WAYS_OUT = {
     FileKind.TAR: "unpack it: tar -xf {file}",
     FileKind.XZ: "unpack it: xz -dc {file} > NAME.jsonl",
     FileKind.BZIP2: "unpack it: bzip2 -dc {file} > NAME.jsonl",
+    FileKind.PACKED_TWICE: "unpack {file} once",
+    FileKind.LFS_POINTER: "fetch the file itself: git lfs pull --include {file}",
+    FileKind.HTML: "download the file itself, not the page about it, and replace {file}",
 }
 
 
@@ -110,6 +121,8 @@ def _text_kind(start: bytes) -> FileKind | None:
         return FileKind.JSON_ARRAY if _is_array_of_rows(text) else None
     if text.startswith("{"):
         return None
+    if HTML_START.match(text):
+        return FileKind.HTML
     delimiter = delimiter_of(text)
     if not _is_table(text, delimiter):
         return None
@@ -155,8 +168,9 @@ def _is_table(text: str, delimiter: str) -> bool:
 
 def _are_names(header: Sequence[str]) -> bool:
     """Whether these may be names of columns, and not the parts of a sentence."""
+    names = header[1:] if header[0] in ("", INDEX_COLUMN) else header
     return (
         len(header) > 1
         and len(set(header)) == len(header)
-        and all(len(name) <= LONGEST_COLUMN_NAME and COLUMN_NAME.fullmatch(name) for name in header)
+        and all(len(name) <= LONGEST_COLUMN_NAME and COLUMN_NAME.fullmatch(name) for name in names)
     )

@@ -105,7 +105,11 @@ def parse_row(content: bytes) -> Any:
         # Without its line end, so that an error at the end of the row has the row's column
         text = content.removeprefix(BYTE_ORDER_MARK).rstrip(b"\r\n").decode("utf-8")
     except UnicodeDecodeError as error:
-        raise BadRow(f"byte {error.start + 1} is {content[error.start]:#04x}; expected UTF-8") from error
+        place = error.start + len(content) - len(content.removeprefix(BYTE_ORDER_MARK))
+        raise BadRow(
+            f"byte {place + 1} is {content[place]:#04x}; expected UTF-8; if the whole file is in "
+            "another encoding, convert it: iconv -f WINDOWS-1252 -t UTF-8"
+        ) from error
     try:
         value = DECODER.decode(text)
     except RecursionError as error:

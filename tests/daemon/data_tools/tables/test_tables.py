@@ -9,6 +9,7 @@ import sqlite3
 import sys
 import tracemalloc
 
+import pyarrow
 import pytest
 
 from daemon.data_tools.operations import copy_rows
@@ -95,17 +96,53 @@ def test_cells_of_a_csv_stay_text_but_lists_of_messages_are_parsed(tmp_path):
 
 
 def test_lists_of_messages_keep_their_form_in_parquet(tmp_path):
-    messages = [[{"role": "user", "content": "Hi."}, {"role": "assistant", "content": None}]]
+    messages = [{"role": "user", "content": "Hi."}, {"role": "assistant", "content": "Ho."}]
 
-    assert converted(write_parquet(tmp_path / "a.parquet", {"messages": messages})) == [
-        {"messages": messages[0]}
-    ]
+    rows = converted(write_parquet(tmp_path / "a.parquet", {"messages": [messages]}))
+
+    assert rows == [{"messages": messages}]
 
 
 def test_dates_become_text(tmp_path):
-    path = write_parquet(tmp_path / "a.parquet", {"text": ["a"], "day": [datetime.date(2026, 1, 2)]})
+    day = datetime.date(2026, 1, 2)
+    path = write_parquet(tmp_path / "a.parquet", {"text": ["a"], "day": [day], "turns": [[{"at": day}]]})
 
-    assert converted(path) == [{"text": "a", "day": "2026-01-02"}]
+    assert converted(path) == [{"text": "a", "day": "2026-01-02", "turns": [{"at": "2026-01-02"}]}]
+
+
+def test_maps_become_objects(tmp_path):
+    maps = pyarrow.array([[("a", day := datetime.date(2026, 1, 2))], []], pyarrow.map_("string", "date32"))
+
+    assert converted(write_parquet(tmp_path / "a.parquet", {"map": maps})) == [
+        {"map": {"a": str(day)}},
+        {"map": {}},
+    ]
+
+
+def test_objects_lose_the_keys_that_only_others_of_their_column_have(tmp_path):
+    columns = {"call": [{"name": "f", "arguments": {"city": "Rome"}}, {"name": "g", "arguments": {"n": 3}}]}
+
+    rows = converted(write_parquet(tmp_path / "a.parquet", columns | {"id": [7, None]}))
+
+    assert rows == [
+        {"call": {"name": "f", "arguments": {"city": "Rome"}}, "id": 7},
+        {"call": {"name": "g", "arguments": {"n": 3}}, "id": None},
+    ]
+
+
+def test_headers_as_pandas_and_spreadsheets_write_them_are_understood(tmp_path):
+    cases = {
+        "index.csv": (",prompt\n0,a\n", {"Unnamed: 0": "0", "prompt": "a"}),
+        "edge.csv": ("prompt,,\na,,\n", {"prompt": "a"}),
+        "sep.csv": ("sep=;\r\nprompt;x,y\r\na;b\r\n", {"prompt": "a", "x,y": "b"}),
+        "mark.csv": ("\ufeffsep=|\nprompt|x\na|b\n", {"prompt": "a", "x": "b"}),
+        "one.csv": ("text\na\n", {"text": "a"}),
+    }
+
+    with every_case() as tried:
+        for name, (content, row) in cases.items():
+            with tried.case(name):
+                assert converted(written(tmp_path / name, content)) == [row]
 
 
 def test_an_element_that_no_row_may_be_is_left_out_with_its_number(tmp_path):
@@ -145,7 +182,11 @@ def test_what_is_wrong_with_a_table_is_said_with_its_place(tmp_path):
     cases = {
         "empty.csv": (b"", "it is empty; expected a header"),
         "mark.csv": (b"\xef\xbb\xbf", "it is empty; expected a header"),
-        "unnamed.csv": (b"prompt,,x\na,b,c\n", "line 1: column 2 has no name"),
+        "unnamed.csv": (
+            b"prompt,,x\na,,c\na,b,c\n",
+            'line 3: column 2 holds "b", but has no name in the header; expected one',
+        ),
+        "sep.csv": (b"sep=;\r\n", "it is empty; expected a header"),
         "twice.csv": (b"prompt,prompt\na,b\n", 'line 1: two columns are named "prompt"'),
         "more.csv": (
             b'prompt,completion\n"a\nb",c\nd,e,f\n',
@@ -162,6 +203,14 @@ def test_what_is_wrong_with_a_table_is_said_with_its_place(tmp_path):
         "python.csv": (
             b"messages,id\n\"[{'role': 'user'}]\",1\n",
             'line 2: column "messages" begins like a list, but is not JSON',
+        ),
+        "nan.csv": (
+            b'messages,id\n"[{""a"": NaN}]",1\n',
+            "is not JSON: the number NaN is not JSON; expected",
+        ),
+        "keys.csv": (
+            b'conversation,id\n"[{""a"": 1, ""a"": 2}]",1\n',
+            'is not JSON: key "a" appears twice in one object; expected messages',
         ),
         "long.csv": (b"prompt,completion\na," + b"x" * 2000, "line 2: field larger than field limit (1024)"),
         "cut.json": (b'[{"a": 1}, {"a": ', "element 2: Expecting value"),
@@ -186,13 +235,46 @@ def test_what_is_wrong_with_a_table_is_said_with_its_place(tmp_path):
 
 
 def test_what_json_has_no_word_for_is_refused_with_its_row_and_column(tmp_path):
-    cases = {"pictures": b"\x89PNG", "score": float("nan")}
+    cases = {
+        "pictures": (b"\x89PNG", "a value of type bytes"),
+        "score": (float("nan"), "NaN or an infinite number"),
+        "parts": ([{"image": b"\x89PNG"}], "a value of type bytes"),
+        "scores": ([1.0, float("inf")], "NaN or an infinite number"),
+    }
 
     with every_case() as tried:
-        for name, value in cases.items():
+        for name, (value, what) in cases.items():
             with tried.case(name):
                 path = write_parquet(tmp_path / "a.parquet", {"text": ["a", "b"], name: [None, value]})
-                assert f'row 2: column "{name}" holds ' in refusal(path)
+                assert f'row 2: column "{name}" holds {what}; expected text' in refusal(path)
+
+
+def test_a_damaged_arrow_file_is_refused_wherever_it_is_damaged(tmp_path):
+    whole = write_arrow(tmp_path / "a.arrow").read_bytes()
+    places = [place for place in range(8, len(whole)) if whole[place]][::7]
+    count = len(ROWS).to_bytes(8, "little")
+    places += [place + 7 for place in range(len(whole)) if whole[place:].startswith(count)]  # its sign
+
+    with every_case() as tried:
+        for place in places:
+            with tried.case(f"byte {place}"):
+                damaged = written(tmp_path / "b.arrow", whole[:place] + b"\xff" + whole[place + 1 :])
+                try:
+                    rows = converted(damaged)
+                except BadInput:
+                    continue
+                assert len(rows) == len(ROWS)
+
+
+def test_a_column_that_cannot_be_read_is_refused_by_name(tmp_path):
+    latin = pyarrow.array([b"caf\xe9"]).view(pyarrow.string())
+    far = pyarrow.array([2**60], pyarrow.timestamp("ms"))
+
+    with every_case() as tried:
+        for name, column in {"words": latin, "far": far}.items():
+            with tried.case(name):
+                path = write_parquet(tmp_path / "a.parquet", {"text": ["a"], name: column})
+                assert f'rows 1 to 1: column "{name}" cannot be read: ' in refusal(path)
 
 
 def test_a_database_is_refused_with_the_command_that_exports_it(tmp_path):

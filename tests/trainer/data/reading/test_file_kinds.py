@@ -1,5 +1,6 @@
 """A file is known by its content, whatever it is called; what may be JSON Lines is never taken for else."""
 
+import gzip
 import io
 import json
 import sqlite3
@@ -52,7 +53,12 @@ def test_what_is_not_json_lines_is_recognised_by_its_content(tmp_path):
         "Arrow": (b"ARROW1\x00\x00\xff\xff\xff\xff", FileKind.ARROW_FILE),
         "Arrow stream": (b"\xff\xff\xff\xff\x78\x00\x00\x00\x10", FileKind.ARROW_STREAM),
         "SQLite": (a_database(tmp_path), FileKind.SQLITE),
+        "CSV with an index": (b",prompt,completion\n0,a,b\n", FileKind.CSV),
+        "CSV with an index by name": (b"Unnamed: 0,prompt\n0,a\n", FileKind.CSV),
         "ZIP": (a_zip(), FileKind.ZIP),
+        "packed twice": (gzip.compress(b"{}"), FileKind.PACKED_TWICE),
+        "pointer": (b"version https://git-lfs.github.com/spec/v1\noid sha256:7\n", FileKind.LFS_POINTER),
+        "web page": (b"\n<!DOCTYPE html>\n<html>", FileKind.HTML),
         "tar": (a_tar(), FileKind.TAR),
     }
 

@@ -142,6 +142,10 @@ def test_a_json_value_is_read(content, value):
         (b"\0", "column 1"),
         (b'{"a": "\xff"}', "byte 8 is 0xff; expected UTF-8"),
         (b'\xff\xfe{\x00"\x00', "byte 1 is 0xff; expected UTF-8"),
+        (
+            b'\xef\xbb\xbf{"a": "\xff"}',
+            "byte 11 is 0xff; expected UTF-8; if the whole file is in another enc",
+        ),
         (b'{"a": "\xed\xa0\x80"}', "byte 8 is 0xed; expected UTF-8"),
         (b'{"a": NaN}', "the number NaN is not JSON"),
         (b'{"a": -Infinity}', "the number -Infinity is not JSON"),
