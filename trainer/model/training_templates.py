@@ -96,9 +96,9 @@ TRAINING_TEMPLATES = (
             *("<|tool_call>", "<tool_call|>", "<|tool_response>", "<tool_response|>"),
         ),
         end_of_turn="<turn|>",
-        difference="thoughts stay in every turn; an answer without thoughts begins with an empty channel, which "
-        "the model writes itself unless the option `enable_thinking` is false; words stand before the calls of "
-        "their turn",
+        difference="thoughts stay in every turn; an answer without thoughts begins with an empty channel, "
+        "which the model writes itself unless the option `enable_thinking` is false; words stand before the "
+        "calls of their turn",
         own_shows=("<|turn>",),
     ),
     TrainingTemplate(
@@ -123,8 +123,8 @@ TRAINING_TEMPLATES = (
         models="Mistral Small 3, 3.1 and 3.2",
         markers=("[SYSTEM_PROMPT]", "[/SYSTEM_PROMPT]", "[INST]", "[/INST]", "</s>"),
         end_of_turn="</s>",
-        difference="a row without a system message has none, instead of a default one with the day's date; no "
-        "tools",
+        difference="a row without a system message has none, instead of a default one with the day's date; "
+        "no tools",
         own_shows=("[SYSTEM_PROMPT]", "[INST]"),
         own_never_shows=("[SYSTEM_PROMPT] ", "[INST] ", "[THINK]"),
     ),

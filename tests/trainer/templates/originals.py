@@ -268,7 +268,8 @@ GEMMA_4 = """\
     + 'required:[<|"|>words<|"|>],type:<|"|>OBJECT<|"|>}}'} %}
 {%- macro said(value) %}
     {%- if value is string %}{{- '<|"|>' + value + '<|"|>' }}
-    {%- elif value is iterable %}[{% for one in value %}{{ said(one) + (',' if not loop.last else '') }}{% endfor %}]
+    {%- elif value is iterable %}[
+        {%- for one in value %}{{ said(one) + (',' if not loop.last else '') }}{% endfor %}]
     {%- else %}{{ value }}{%- endif %}
 {%- endmacro %}
 {%- set speaks_first = false %}
@@ -278,7 +279,9 @@ GEMMA_4 = """\
 {%- if thinks or tools or messages[0].role == 'system' %}
     {{- '<|turn>system\\n' + ('<|think|>\\n' if thinks else '') }}
     {{- messages[0].content | trim if messages[0].role == 'system' }}
-    {%- for tool in tools or [] %}{{ '<|tool>' + (DECLARED[tool.function.name] or tool | tojson) + '<tool|>' }}{% endfor %}
+    {%- for tool in tools or [] %}
+        {{- '<|tool>' + (DECLARED[tool.function.name] or tool | tojson) + '<tool|>' }}
+    {%- endfor %}
     {{- '<turn|>\\n' }}
 {%- endif %}
 {%- set ns = namespace(question=-1, goes_on=false, is_open=false, before='') %}
@@ -310,7 +313,8 @@ GEMMA_4 = """\
             {%- for call in m.tool_calls if call.id == r.tool_call_id %}
                 {%- set named.name = call.function.name %}
             {%- endfor %}
-            {{- '<|tool_response>response:' + named.name + '{value:' + said(r.content) + '}<tool_response|>' }}
+            {{- '<|tool_response>response:' + named.name + '{value:' + said(r.content) + '}' }}
+            {{- '<tool_response|>' }}
         {%- endif %}
     {%- endfor %}
     {%- set late = m.content | trim if m.tool_calls and not speaks_first else '' %}
@@ -325,8 +329,8 @@ GEMMA_4 = """\
 GEMMA_4_EDITS = (
     (
         "{%- if thoughts and place > ns.question and m.tool_calls %}",
-        "{%- if m.role == 'assistant' and not thoughts and not goes_on %}{{ '<|channel>thought\n<channel|>' }}"
-        "{% elif thoughts %}",
+        "{%- if m.role == 'assistant' and not thoughts and not goes_on %}"
+        "{{ '<|channel>thought\n<channel|>' }}{% elif thoughts %}",
     ),
     ("speaks_first = false", "speaks_first = true"),
 )
@@ -358,7 +362,7 @@ QWEN_3_CODER = """\
                 {{- '\\n<parameter>\\n<name>' + name + '</name>\\n<type>' + spec.type + '</type>' }}
                 {{- '\\n<description>' + (spec.description or '') + '</description>\\n</parameter>' }}
             {%- endfor %}
-            {%- if given.required %}{{ '\\n<required>' + (given.required | tojson) + '</required>' }}{% endif %}
+            {{- '\\n<required>' + (given.required | tojson) + '</required>' if given.required }}
             {{- '\\n</parameters>\\n</function>' }}
         {%- endfor %}
         {{- '\\n</tools>\\n\\nCall one as <tool_call>\\n<function=NAME>\\n</function>\\n</tool_call>' }}
