@@ -9,6 +9,7 @@ from tokenizers import AddedToken, Tokenizer
 from transformers import PreTrainedTokenizerFast
 from transformers.utils.chat_template_utils import render_jinja_template
 
+from scripts import document_templates
 from tests.support import every_case
 from tests.trainer.templates.originals import (
     MARKERS_OF_THOSE,
@@ -277,11 +278,10 @@ def test_every_file_is_in_the_registry_and_in_the_settings():
     assert {original.training_template for original in ORIGINALS} == set(names)
 
 
-def test_the_page_says_what_the_registry_says():
-    page = (FOLDER.parents[2] / "docs/data/masks-and-templates.md").read_text(encoding="utf-8")
+def test_the_committed_page_shows_what_the_templates_show():
+    committed = document_templates.PAGE.read_text(encoding="utf-8")
 
-    for template in TRAINING_TEMPLATES:
-        assert f"| `{template.name}` | {template.models} | {template.difference} |\n" in page
+    assert committed == document_templates.page(), "run: python -m scripts.document_templates"
 
 
 @pytest.mark.parametrize("template", TRAINING_TEMPLATES, ids=lambda template: template.name)

@@ -119,8 +119,8 @@ def _system_in_question(row: Conversation) -> Conversation:
     if roles != ["system", "user"]:
         return row
     system, question, *others = row.messages
-    told = replace(question, content=f"{system.content}\n\n{question.content}")
-    return replace(row, messages=(told, *others))
+    asked = replace(question, content=f"{system.content}\n\n{question.content}")
+    return replace(row, messages=(asked, *others))
 
 
 ROW_CHANGES = (
