@@ -53,6 +53,7 @@ class PartsCheck:
         self._known: dict[str, tuple[LostPart, ...] | None] = {}
         self.known_ways_out: dict[str, str] = {}
         """What would let rows train that are refused, by their structure."""
+        self.num_refused = 0
 
     def lost(self, conversation: Conversation, text: str) -> list[LostPart]:
         """Return what is not shown of a conversation.

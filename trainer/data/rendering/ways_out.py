@@ -18,6 +18,8 @@ from trainer.data.rendering.parts import PartsCheck
 from trainer.data.rendering.row_changes import ROW_CHANGES, RowChange
 
 MOST_CHANGES = 3  # of a row at once
+ALWAYS_TRIED = 50  # refused rows; people see the first ones
+STRUCTURES_KEPT = 1024
 NO_WAY_OUT = "no other template or setting for this model shows it; use another model, or remove the row"
 
 Judge = Callable[[Conversation, Tokenizer, TrainOn], bool]
@@ -54,7 +56,7 @@ class WithTemplate:
 
 
 class WaysOut:
-    """Finds ways out for one tokenizer's template; rows of the same structure are tried once."""
+    """Finds ways out for one tokenizer's template; after the first, rows of one structure are tried once."""
 
     def __init__(self, tokenizer: Tokenizer, parts: PartsCheck, judge: Judge) -> None:
         self._tokenizer = tokenizer
@@ -64,9 +66,12 @@ class WaysOut:
     def of(self, conversation: Conversation, train_on: TrainOn) -> str:
         """Return in words what would let a refused row train."""
         known = self._parts.known_ways_out
+        self._parts.num_refused += 1
         trained = [message.is_trained for message in conversation.messages]
         key = f"{train_on} {trained} {self._parts.structure_of(conversation)}"
-        if key not in known:
+        if key not in known or self._parts.num_refused <= ALWAYS_TRIED:
+            if len(known) >= STRUCTURES_KEPT:
+                known.clear()
             found = list(self._found(conversation, train_on))
             known[key] = ", or ".join(found) if found else NO_WAY_OUT
         return known[key]
