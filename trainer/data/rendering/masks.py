@@ -62,13 +62,13 @@ def render_text(
 
 
 def _would_train(conversation: Conversation, tokenizer: Tokenizer, train_on: TrainOn) -> bool:
-    """Return whether a row is rendered without a refusal, and with something that is supervised."""
+    """Return whether a row is rendered without a refusal, and trained if it has an answer."""
     try:
         marked = mark(conversation, train_on)
         _, spans = _conversation(marked, tokenizer, train_on, PartsCheck(tokenizer))
     except Refused:
         return False
-    return bool(spans)
+    return bool(spans) or not any(message.role == "assistant" for message in conversation.messages)
 
 
 def _conversation(

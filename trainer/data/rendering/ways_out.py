@@ -97,7 +97,8 @@ class WaysOut:
         useful = [change for change in ROW_CHANGES if change.of(conversation) != conversation]
         for number in range(1, MOST_CHANGES + 1):
             for changes in combinations(useful, number):
-                if self._trains(_changed(conversation, changes), setting):
+                changed = _changed(conversation, changes)
+                if _answers(changed) == _answers(conversation) and self._trains(changed, setting):
                     return " and ".join(change.words for change in changes)
         return ""
 
@@ -119,3 +120,7 @@ class WaysOut:
 
 def _changed(conversation: Conversation, changes: Sequence[RowChange]) -> Conversation:
     return reduce(lambda row, change: change.of(row), changes, conversation)
+
+
+def _answers(conversation: Conversation) -> bool:
+    return any(message.role == "assistant" for message in conversation.messages)
