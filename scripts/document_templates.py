@@ -44,9 +44,9 @@ The own templates of these models train as they are; leave `model.chat_template`
 ## Training templates
 
 In all of them, every answer is supervised with its thoughts (`reasoning_content`, `thinking` or `reasoning`
-of a message), its calls and the end of its turn. The pictures are what `training_data show` prints of one small
-row: what the system says, a question, thoughts and a call, its result, and the answer. What a template does
-not show is left out of the row.
+of a message), its calls and the end of its turn. The pictures are what `training_data show` prints of one
+small row: what the system says, a question, thoughts and a call, its result, and the answer. What a template
+does not show is left out of the row.
 """
 
 # What begins a text, where that is not among the markers
