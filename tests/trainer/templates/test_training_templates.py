@@ -11,12 +11,8 @@ from transformers.utils.chat_template_utils import render_jinja_template
 
 from scripts import document_templates
 from tests.support import every_case
-from tests.trainer.templates.originals import (
-    MARKERS_OF_THOSE,
-    ORIGINALS,
-    TRAIN_AS_THEY_ARE,
-    Original,
-)
+from tests.trainer.templates.originals import ORIGINALS, Original
+from tests.trainer.templates.own_templates import MARKERS_OF_THOSE, TRAIN_AS_THEY_ARE
 from tests.trainer.templates.test_masks import CALL, SHAPES, TOOL, said
 from trainer.config import schema
 from trainer.data.conversation import Conversation, Message

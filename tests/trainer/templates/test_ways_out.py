@@ -11,7 +11,8 @@ import pytest
 
 from tests.support import every_case
 from tests.trainer.templates.families import FAMILIES
-from tests.trainer.templates.originals import MARKERS_OF_THOSE, ORIGINALS, TRAIN_AS_THEY_ARE, Original
+from tests.trainer.templates.originals import ORIGINALS, Original
+from tests.trainer.templates.own_templates import MARKERS_OF_THOSE, TRAIN_AS_THEY_ARE
 from tests.trainer.templates.test_masks import MARKERS
 from tests.trainer.templates.test_training_templates import ALL_SHAPES, tokenizer_with
 from trainer.data.conversation import Conversation, Message
