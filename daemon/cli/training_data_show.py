@@ -55,7 +55,7 @@ def _draw(console: "Console", shown: "Shown") -> None:
     for number, example in enumerate(shown.examples, start=1):
         if len(shown.examples) > 1:
             console.print(Text(f"\nexample {number} of {len(shown.examples)}", style="bold"))
-        console.print(_text(example, has_colour=has_colour), soft_wrap=True)
+        console.print(text_of(example, has_colour=has_colour), soft_wrap=True)
         console.print(_counts(example), soft_wrap=True)
     for line in _untrained_lines(shown):
         console.print(Text(line), soft_wrap=True)
@@ -69,7 +69,8 @@ def _legend(*, has_colour: bool) -> "Text":
     return Text.assemble(("supervised", SUPERVISED), " ", ("context", CONTEXT), "\n")
 
 
-def _text(example: "ShownExample", *, has_colour: bool) -> "Text":
+def text_of(example: "ShownExample", *, has_colour: bool) -> "Text":
+    """Return the text of an example, with its supervised tokens marked."""
     from rich.text import Text
 
     text = Text()

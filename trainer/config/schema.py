@@ -28,7 +28,8 @@ FileName = Annotated[str, AfterValidator(_refuse_nul)]
 
 
 TRAINING_TEMPLATES = (
-    *("qwen3", "llama-3", "gemma", "mistral", "deepseek-r1", "harmony", "glm-4.5", "glm-4", "phi-4", "phi-3"),
+    *("qwen3", "llama-3", "gemma", "gemma-4", "mistral", "mistral-nemo", "mistral-small-3", "deepseek-r1"),
+    *("harmony", "glm-4.5", "glm-4", "phi-4", "phi-3"),
 )
 """Built-in chat templates for `model.chat_template`, as `trainer.model.training_templates` has them."""
 

@@ -78,7 +78,7 @@ def _show(order: ShowOrder) -> Shown:
         overlong=data.overlong,
         train_on=data.train_on,
         row_tokens=len(whole.tokens.ids),
-        examples=tuple(_example(piece, tokenizer, data.max_length) for piece in pieces),
+        examples=tuple(shown_example(piece, tokenizer, data.max_length) for piece in pieces),
         missing_turns=tuple(turn for turn in whole.turns if turn not in used),
     )
 
@@ -101,7 +101,8 @@ def _line(order: ShowOrder, data: DataSettings) -> bytes:
     raise BadRow(f"the file has {number} lines; expected the number of one of them")
 
 
-def _example(piece: Piece, tokenizer: Any, max_length: int) -> ShownExample:
+def shown_example(piece: Piece, tokenizer: Any, max_length: int) -> ShownExample:
+    """Return a part of a row token by token."""
     example = piece.example(max_length)
     text, ends = ends_of_turns(piece.conversation, tokenizer)
     first = piece.first_token

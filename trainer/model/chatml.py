@@ -8,7 +8,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-from trainer.data.rendering.chat_template import FITTING, IN_USE
+from trainer.data.rendering.chat_template import IN_USE, OTHER_TEMPLATES, OtherTemplate
 from trainer.model.template_trial import names_asked_for, refuse_costly_template
 from trainer.model.training_templates import (
     BY_NAME,
@@ -25,6 +25,8 @@ FILE_SUFFIX = ".jinja"
 MOST_BYTES = 1_000_000  # of a template's file; the longest that come with models have 30,000
 
 MOST_RESULTS = 8  # of the calls of one turn, in rows that do not list their tools
+
+OPTIONS_TRIED: tuple[dict[str, bool], ...] = ({}, {"enable_thinking": False}, {"enable_thinking": True})
 
 _FOLLOWS_CALLS = " or ".join(
     f"(loop.index0 >= {back} and messages[loop.index0 - {back}].tool_calls)"
@@ -107,6 +109,7 @@ def choose_template(
     Raises:
         UnusableModel: there is no template, or none that could be honoured.
     """
+    own = tokenizer.chat_template
     if wanted == "chatml":
         _refuse_missing_markers(tokenizer, "chatml", MARKERS, source)
         tokenizer.chat_template = CHATML
@@ -120,6 +123,49 @@ def choose_template(
         setattr(tokenizer, IN_USE, TemplateInUse(sha256_of(template)))
     else:
         _use_own(tokenizer, source, options)
+    setattr(tokenizer, OTHER_TEMPLATES, _other_templates(tokenizer, own, wanted, options))
+
+
+def _other_templates(
+    tokenizer: Any, own: Any, wanted: str, options: Mapping[str, Any]
+) -> tuple[OtherTemplate, ...]:
+    """Return the templates that could be named instead of the wanted one, the best first.
+
+    Args:
+        own: the model's template.
+    """
+    fitting = fitting_template(tokenizer) if wanted == "own" else None
+    names = dict.fromkeys(filter(None, (fitting, wanted, _chatml_if_possible(tokenizer))))
+    found: list[OtherTemplate] = []
+    for name in sorted(names, key=lambda name: name == "chatml"):
+        text, end_of_turn, in_use = _template_named(name, own, tokenizer)
+        for tried in ({}, {"enable_thinking": False}, {"enable_thinking": True}):
+            if (name == wanted and tried == options) or not (isinstance(text, str) and text):
+                continue
+            if not tried.keys() <= names_asked_for(text):
+                continue
+            words = [f'set model.chat_template to "{name}"'] if name != wanted else []
+            words += [f"set model.template_options to {json.dumps(tried)}"] if tried != options else []
+            found.append(OtherTemplate(" and ".join(words), with_defaults(text, tried), end_of_turn, in_use))
+    return tuple(found)
+
+
+def _template_named(name: str, own: Any, tokenizer: Any) -> tuple[Any, str | None, Any]:
+    """Return a template as it is written, what ends its turns if it says so, and what would be in use."""
+    if name == "chatml":
+        return CHATML, MARKERS[1], None
+    if name in BY_NAME:
+        template = BY_NAME[name]
+        in_use = TemplateInUse(sha256_of(template.text), for_inference=own)
+        return template.text, template.end_of_turn, in_use
+    if name == "own":
+        return own, None, None
+    return read_template(Path(name)), None, getattr(tokenizer, IN_USE)
+
+
+def _chatml_if_possible(tokenizer: Any) -> str | None:
+    vocabulary = tokenizer.get_vocab()
+    return "chatml" if all(marker in vocabulary for marker in MARKERS) else None
 
 
 def _use_own(tokenizer: Any, source: str, options: Mapping[str, Any]) -> None:
@@ -142,7 +188,6 @@ def _use_own(tokenizer: Any, source: str, options: Mapping[str, Any]) -> None:
         tokenizer.chat_template = {name: usable(one) for name, one in own.items()}
     else:
         tokenizer.chat_template = usable(own)
-    setattr(tokenizer, FITTING, fitting)
 
 
 def read_template(path: Path) -> str:

@@ -89,12 +89,44 @@ TRAINING_TEMPLATES = (
         own_shows=("<start_of_turn>",),
     ),
     TrainingTemplate(
+        name="gemma-4",
+        models="Gemma 4",
+        markers=(
+            *("<bos>", "<|turn>", "<turn|>", "<|channel>", "<channel|>"),
+            *("<|tool_call>", "<tool_call|>", "<|tool_response>", "<tool_response|>"),
+        ),
+        end_of_turn="<turn|>",
+        difference="thoughts stay in every turn; an answer without thoughts begins with an empty channel, "
+        "which the model writes itself unless the option `enable_thinking` is false; words stand before the "
+        "calls of their turn",
+        own_shows=("<|turn>",),
+    ),
+    TrainingTemplate(
         name="mistral",
         models="Mistral 7B v0.3, Mixtral 8x22B, Mistral Small 2409",
         markers=("[INST]", "[/INST]", "[AVAILABLE_TOOLS]", "[TOOL_CALLS]", "[TOOL_RESULTS]", "</s>"),
         end_of_turn="</s>",
         difference="system message and tools stand at the first question instead of the last",
         own_shows=("[INST] ", "[AVAILABLE_TOOLS] "),
+    ),
+    TrainingTemplate(
+        name="mistral-nemo",
+        models="Mistral Nemo, Ministral 8B 2410",
+        markers=("[INST]", "[/INST]", "[AVAILABLE_TOOLS]", "[TOOL_CALLS]", "[TOOL_RESULTS]", "</s>"),
+        end_of_turn="</s>",
+        difference="system message and tools stand at the first question instead of the last",
+        own_shows=("[INST]", "[AVAILABLE_TOOLS]"),
+        own_never_shows=("[INST] ", "[AVAILABLE_TOOLS] ", "[SYSTEM_PROMPT]"),
+    ),
+    TrainingTemplate(
+        name="mistral-small-3",
+        models="Mistral Small 3, 3.1 and 3.2",
+        markers=("[SYSTEM_PROMPT]", "[/SYSTEM_PROMPT]", "[INST]", "[/INST]", "</s>"),
+        end_of_turn="</s>",
+        difference="a row without a system message has none, instead of a default one with the day's date; "
+        "no tools",
+        own_shows=("[SYSTEM_PROMPT]", "[INST]"),
+        own_never_shows=("[SYSTEM_PROMPT] ", "[INST] ", "[THINK]"),
     ),
     TrainingTemplate(
         name="deepseek-r1",

@@ -16,7 +16,7 @@ from tests.trainer.templates.test_training_templates import ALL_SHAPES, MORE_SHA
 from trainer.config.lock import LockedSetting
 from trainer.config.schema import CheckpointSettings, Settings
 from trainer.data.conversation import Conversation, Message
-from trainer.data.rendering.chat_template import FITTING, IN_USE, ShownTurns
+from trainer.data.rendering.chat_template import IN_USE, OTHER_TEMPLATES, ShownTurns
 from trainer.data.rendering.template_analysis import only_shows_content
 from trainer.model.chatml import (
     CHATML,
@@ -196,15 +196,28 @@ def test_a_model_without_a_template_is_told_which_one_fits():
         choose_template(tokenizer, "own", "a model")
 
 
-def test_whoever_refuses_the_own_template_later_can_tell_which_one_fits():
+def test_whoever_refuses_a_template_can_try_those_that_fit_the_model():
     tokenizer = thinking_tokenizer()
 
-    choose_template(tokenizer, "own", "a model")
+    def others() -> list[str]:
+        return [other.setting for other in getattr(tokenizer, OTHER_TEMPLATES)]
 
-    assert getattr(tokenizer, FITTING) == "chatml"  # the own one of the embedded model is none of Qwen3's
-    tokenizer.chat_template = "{{ '<|im_start|>' }}{# </think> <tool_call> #}"
     choose_template(tokenizer, "own", "a model")
-    assert getattr(tokenizer, FITTING) == "qwen3"
+    assert others() == ['set model.chat_template to "chatml"']
+    tokenizer.chat_template = "{{ '<|im_start|>' }}{# </think> <tool_call> #}{{ messages }}"
+    choose_template(tokenizer, "own", "a model")
+    assert others() == [
+        'set model.chat_template to "qwen3"',
+        'set model.chat_template to "qwen3" and set model.template_options to {"enable_thinking": false}',
+        'set model.chat_template to "qwen3" and set model.template_options to {"enable_thinking": true}',
+        'set model.chat_template to "chatml"',
+    ]
+    choose_template(tokenizer, "qwen3", "a model", {"enable_thinking": False})
+    assert others() == [
+        "set model.template_options to {}",
+        'set model.template_options to {"enable_thinking": true}',
+        'set model.chat_template to "chatml" and set model.template_options to {}',
+    ]
 
 
 # ---- options, and templates that must not be run

@@ -26,8 +26,6 @@ class Original:
     """The training template, if it is not called like this."""
     asks: Edits = ()
     """What the training template asks with instead, at the very end of a prompt."""
-    needs_thoughts: bool = False
-    """Whether an answer without thoughts begins with marks that our masks do not take for the template's."""
 
     @property
     def edited(self) -> str:
@@ -93,6 +91,26 @@ MISTRAL_3 = jinja.MISTRAL_3.replace("            {{- tool_call.function|tojson }
     'message.content|string + "}[/TOOL',
     'message.content|string + \', "call_id": "\' + message.tool_call_id + \'"\' + "}[/TOOL',
 )
+MISTRAL_NEMO = MISTRAL_3
+for _spaced, _close in (
+    ('"[INST] "', '"[INST]"'),
+    ('"[AVAILABLE_TOOLS] "', '"[AVAILABLE_TOOLS]"'),
+    ('"[TOOL_CALLS] ["', '"[TOOL_CALLS]["'),
+    ("'[TOOL_RESULTS] {", "'[TOOL_RESULTS]{"),
+    ('" " + message["content"]|trim', 'message["content"]'),
+):
+    assert _spaced in MISTRAL_NEMO, _spaced
+    MISTRAL_NEMO = MISTRAL_NEMO.replace(_spaced, _close)
+MISTRAL_SMALL_3 = """\
+{%- set default = 'You are Mistral Small 3. The current date is ' + strftime_now('%Y-%m-%d') + '.' %}
+{{- bos_token }}
+{%- if messages[0].role != 'system' %}{{ '[SYSTEM_PROMPT]' + default + '[/SYSTEM_PROMPT]' }}{% endif %}
+{%- for m in messages %}
+    {%- if m.role == 'system' %}{{ '[SYSTEM_PROMPT]' + m.content + '[/SYSTEM_PROMPT]' }}
+    {%- elif m.role == 'user' %}{{ '[INST]' + m.content + '[/INST]' }}
+    {%- elif m.role == 'assistant' and not m.tool_calls %}{{ m.content + eos_token }}
+    {%- else %}{{ raise_exception('Only user, system and assistant roles are supported!') }}{% endif %}
+{%- endfor %}"""
 
 REAL_DEEPSEEK = (
     ("<|User|>", "<｜User｜>"),
@@ -197,7 +215,7 @@ HARMONY = """\
     {%- if tools %}
         {{- '# Tools\\n\\n## functions\\n\\nnamespace functions {\\n\\n' }}
         {%- for tool in tools %}
-            {{- DECLARED[tool.function.name] }}
+            {{- DECLARED[tool.function.name] or tool | tojson }}
         {%- endfor %}
         {{- '} // namespace functions' }}
     {%- endif %}
@@ -241,6 +259,81 @@ HARMONY_EDITS = (
     ("(m.content or thinking) and not later.final", "m.content or thinking"),
     ("loop.last and not add_generation_prompt", "true"),
 )
+GEMMA_4 = """\
+{%- set DECLARED = {
+    'weather': 'declaration:weather{description:<|"|><|"|>,parameters:{type:<|"|>OBJECT<|"|>}}',
+    'search': 'declaration:search{description:<|"|>Search “everything”.<|"|>,parameters:{properties:{'
+    + 'kind:{enum:[<|"|>page<|"|>,<|"|>image<|"|>],type:<|"|>STRING<|"|>},most:{type:<|"|>INTEGER<|"|>},'
+    + 'words:{description:<|"|>What for.<|"|>,items:{type:<|"|>STRING<|"|>},type:<|"|>ARRAY<|"|>}},'
+    + 'required:[<|"|>words<|"|>],type:<|"|>OBJECT<|"|>}}'} %}
+{%- macro said(value) %}
+    {%- if value is string %}{{- '<|"|>' + value + '<|"|>' }}
+    {%- elif value is iterable %}[
+        {%- for one in value %}{{ said(one) + (',' if not loop.last else '') }}{% endfor %}]
+    {%- else %}{{ value }}{%- endif %}
+{%- endmacro %}
+{%- set speaks_first = false %}
+{%- set thinks = enable_thinking is defined and enable_thinking %}
+{%- set turns = messages[1:] if messages[0].role == 'system' else messages %}
+{{- bos_token }}
+{%- if thinks or tools or messages[0].role == 'system' %}
+    {{- '<|turn>system\\n' + ('<|think|>\\n' if thinks else '') }}
+    {{- messages[0].content | trim if messages[0].role == 'system' }}
+    {%- for tool in tools or [] %}
+        {{- '<|tool>' + (DECLARED[tool.function.name] or tool | tojson) + '<tool|>' }}
+    {%- endfor %}
+    {{- '<turn|>\\n' }}
+{%- endif %}
+{%- set ns = namespace(question=-1, goes_on=false, is_open=false, before='') %}
+{%- for m in turns %}{% if m.role == 'user' %}{% set ns.question = loop.index0 %}{% endif %}{% endfor %}
+{%- for m in turns if m.role != 'tool' %}
+    {%- set goes_on = m.role == 'assistant' and ns.before == 'assistant' %}
+    {%- set place = turns.index(m) if turns.count(m) == 1 else loop.index0 %}
+    {{- '<|turn>' + ('model' if m.role == 'assistant' else m.role) + '\\n' if not goes_on }}
+    {%- set thoughts = m.reasoning_content %}
+    {%- if thoughts and place > ns.question and m.tool_calls %}
+        {{- '<|channel>thought\\n' + thoughts + '\\n<channel|>' }}
+    {%- endif %}
+    {{- m.content | trim if speaks_first or not m.tool_calls }}
+    {%- set ns.is_open = false %}
+    {%- for call in m.tool_calls or [] %}
+        {{- '<|tool_call>call:' + call.function.name + '{' }}
+        {%- for key, value in call.function.arguments | dictsort %}
+            {{- key + ':' + said(value) + (',' if not loop.last else '') }}
+        {%- endfor %}
+        {{- '}<tool_call|>' }}
+        {%- set ns.is_open = true %}
+    {%- endfor %}
+    {%- set seen = namespace(results=0, is_over=false) %}
+    {%- for r in turns[place + 1:] if m.tool_calls and not seen.is_over %}
+        {%- if r.role != 'tool' %}{% set seen.is_over = true %}{% endif %}
+        {%- if not seen.is_over %}
+            {%- set seen.results = seen.results + 1 %}
+            {%- set named = namespace(name=r.name) %}
+            {%- for call in m.tool_calls if call.id == r.tool_call_id %}
+                {%- set named.name = call.function.name %}
+            {%- endfor %}
+            {{- '<|tool_response>response:' + named.name + '{value:' + said(r.content) + '}' }}
+            {{- '<tool_response|>' }}
+        {%- endif %}
+    {%- endfor %}
+    {%- set late = m.content | trim if m.tool_calls and not speaks_first else '' %}
+    {{- late }}
+    {%- if ns.is_open and not seen.results %}{{ '<|tool_response>' }}
+    {%- elif not seen.results or late %}{{ '<turn|>\\n' }}{% endif %}
+    {%- set ns.before = m.role %}
+{%- endfor %}
+{%- if add_generation_prompt and not ns.is_open %}
+    {{- '<|turn>model\\n' + ('' if thinks else '<|channel>thought\\n<channel|>') }}
+{%- endif %}"""
+GEMMA_4_EDITS = (
+    (
+        "{%- if thoughts and place > ns.question and m.tool_calls %}",
+        "{%- if m.role == 'assistant' and not thoughts and not goes_on %}"
+        "{{ '<|channel>thought\n<channel|>' }}{% elif thoughts %}",
+    ),
+    ("speaks_first = false", "speaks_first = true"),
+)
 DEEPSEEK_REFUSES = (
     "{% elif message['role'] == 'tool' or message['tool_calls'] %}{{ raise_exception('it shows nothing') }}"
     "{% elif message['role'] == 'assistant' %}"
@@ -276,7 +369,6 @@ ORIGINALS = [
         HARMONY_TOOLS + HARMONY,
         eos="<|return|>",
         edits=HARMONY_EDITS,
-        needs_thoughts=True,
     ),
     Original(
         "harmony without thoughts",
@@ -287,7 +379,7 @@ ORIGINALS = [
         training="harmony",
         asks=(("<|start|>assistant", "<|start|>assistant" + FINAL),),
     ),
-    Original("glm-4.5", GLM_4_5, edits=(GLM_ENDS, GLM_KEEPS), eos="<|user|>", needs_thoughts=True),
+    Original("glm-4.5", GLM_4_5, edits=(GLM_ENDS, GLM_KEEPS), eos="<|user|>"),
     Original(
         "glm-4.5 without thoughts",
         GLM_4_5,
@@ -346,5 +438,46 @@ ORIGINALS = [
             ("message == user_messages[-1]", "loop.first"),
             ("loop.last and system_message", "loop.first and system_message"),
         ),
+    ),
+    Original(
+        "mistral-nemo",
+        MISTRAL_NEMO,
+        bos="<s>",
+        edits=(
+            ("message == user_messages[-1]", "loop.first"),
+            ("loop.last and system_message", "loop.first and system_message"),
+        ),
+    ),
+    Original(
+        "mistral-small-3",
+        MISTRAL_SMALL_3,
+        bos="<s>",
+        edits=(("{%- if messages[0].role != 'system' %}", "{%- if false %}"),),
+    ),
+    Original(
+        "gemma-4",
+        GEMMA_4,
+        bos="<bos>",
+        eos="<turn|>",
+        edits=GEMMA_4_EDITS,
+        asks=(("<|turn>model\n<|channel>thought\n<channel|>", "<|turn>model\n"),),
+    ),
+    Original(
+        "gemma-4 without thoughts",
+        GEMMA_4,
+        bos="<bos>",
+        eos="<turn|>",
+        edits=GEMMA_4_EDITS,
+        options={"enable_thinking": False},
+        training="gemma-4",
+    ),
+    Original(
+        "gemma-4 told to think",
+        GEMMA_4,
+        bos="<bos>",
+        eos="<turn|>",
+        edits=GEMMA_4_EDITS,
+        options={"enable_thinking": True},
+        training="gemma-4",
     ),
 ]

@@ -4,6 +4,7 @@ import json
 import re
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, Protocol
 
@@ -13,7 +14,7 @@ from trainer.data.conversation import REASONING_KEYS, Conversation, Message
 from trainer.protocol.text import printable
 
 # Attributes that a tokenizer is given with its template, by those who load models
-FITTING = "fitting_template"  # the `model.chat_template` that fits the model, if its own template is in use
+OTHER_TEMPLATES = "other_templates"  # with which the model could be trained instead
 IN_USE = "training_template_in_use"  # which training template it has; `for_inference` is what it had before
 
 REASON_SHOWN = 300  # characters of what a template says when it refuses; it may quote the conversation
@@ -39,12 +40,38 @@ class Tokenizer(Protocol):
     ) -> Any: ...
 
 
-class UnrenderableConversation(ValueError):
+class Refused(ValueError):
+    """A chat template does not do for a conversation.
+
+    Args:
+        reason: what is wrong.
+        way_out: what to do about it, if that is known.
+    """
+
+    def __init__(self, reason: str, way_out: str = "") -> None:
+        super().__init__(f"{reason}; {way_out}" if way_out else reason)
+        self.way_out = way_out
+
+
+class UnrenderableConversation(Refused):
     """The chat template refuses this conversation, or leaves out what it says."""
 
 
-class UnusableTemplate(ValueError):
+class UnusableTemplate(Refused):
     """The chat template does not show a conversation in a way from which its turns can be separated."""
+
+
+@dataclass(frozen=True)
+class OtherTemplate:
+    """A template with which a model could be trained instead of the one in use."""
+
+    setting: str
+    """What to set, in words."""
+    text: str
+    end_of_turn: str | None
+    """What becomes the tokenizer's end of text; None if it stays."""
+    in_use: Any
+    """What the tokenizer would have as `training_template_in_use`."""
 
 
 class ShownTurns:

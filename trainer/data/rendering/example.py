@@ -2,6 +2,9 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Literal
+
+TrainOn = Literal["assistant", "last_assistant", "all"]
 
 IGNORED = -100  # the label that torch's cross entropy skips
 

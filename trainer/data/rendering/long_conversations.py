@@ -125,8 +125,8 @@ class LongConversation:
         if stretch.segment(start, stop) != self._whole[start:stop]:
             raise UnusableTemplate(
                 f"the chat template shows messages[{first}] to messages[{end - 1}] differently when they "
-                "stand alone, so the assistant's parts cannot be identified; shorten the conversation to "
-                f"{MANY_TURNS} turns, or use another model.chat_template"
+                "stand alone, so the assistant's parts cannot be identified",
+                way_out=f"shorten the conversation to {MANY_TURNS} turns, or use another model.chat_template",
             )
 
     def _refuse_rewritten(self) -> None:

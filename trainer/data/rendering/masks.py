@@ -7,26 +7,23 @@ the text or the tokens for markers; so a prompt that quotes a marker changes not
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import replace
-from typing import Literal
 
 from trainer.data.conversation import Conversation
 from trainer.data.rendering.chat_template import (
+    Refused,
     ShownTurns,
     Tokenizer,
     UnrenderableConversation,
     UnusableTemplate,
 )
-from trainer.data.rendering.example import Span
+from trainer.data.rendering.example import Span, TrainOn
 from trainer.data.rendering.long_conversations import MANY_TURNS, LongConversation
 from trainer.data.rendering.parts import CALLS, TOOLS, LostPart, PartsCheck, squeezed
 from trainer.data.rendering.rendered_turns import RenderedTurns
-
-TrainOn = Literal["assistant", "last_assistant", "all"]
+from trainer.data.rendering.ways_out import WaysOut
 
 RenderedText = tuple[str, list[Span]]
 """A conversation's text, and the stretches of characters [start, end) that are supervised."""
-
-USE_ANOTHER_TEMPLATE = "use a model whose template does, or another model.chat_template"
 
 
 def mark(conversation: Conversation, train_on: TrainOn) -> Conversation:
@@ -55,6 +52,28 @@ def render_text(
     if conversation.is_plain_text:
         return _plain_text(conversation, tokenizer)
     parts = parts or PartsCheck(tokenizer)
+    try:
+        return _conversation(conversation, tokenizer, train_on, parts)
+    except Refused as refusal:
+        if refusal.way_out:
+            raise
+        way_out = WaysOut(tokenizer, parts, _would_train).of(conversation, train_on)
+        raise type(refusal)(str(refusal), way_out) from refusal
+
+
+def _would_train(conversation: Conversation, tokenizer: Tokenizer, train_on: TrainOn) -> bool:
+    """Return whether a row is rendered without a refusal, and trained if it has an answer."""
+    try:
+        marked = mark(conversation, train_on)
+        _, spans = _conversation(marked, tokenizer, train_on, PartsCheck(tokenizer))
+    except Refused:
+        return False
+    return bool(spans) or not any(message.role == "assistant" for message in conversation.messages)
+
+
+def _conversation(
+    conversation: Conversation, tokenizer: Tokenizer, train_on: TrainOn, parts: PartsCheck
+) -> RenderedText:
     text = ShownTurns(conversation, tokenizer).first(len(conversation.messages))
     lost = parts.lost(conversation, text)
     _refuse_hidden_tools(lost)
@@ -120,8 +139,8 @@ def _plain_text(conversation: Conversation, tokenizer: Tokenizer) -> RenderedTex
     end = getattr(tokenizer, "eos_token", None)
     if not end:
         raise UnusableTemplate(
-            "the tokenizer has no end-of-text token, which separates plain texts; name one as "
-            '"eos_token" in its tokenizer_config.json'
+            "the tokenizer has no end-of-text token, which separates plain texts",
+            way_out='name one as "eos_token" in its tokenizer_config.json',
         )
     bos = getattr(tokenizer, "bos_token", None)
     begins_with_bos = bos and tokenizer([""], add_special_tokens=True).input_ids[0][:1] == [
@@ -145,9 +164,9 @@ def _all_but_untrained(conversation: Conversation, reading: RenderedTurns | Long
         first, end = reading.end_of_first(i), reading.end_of_first(i + 1)
         if squeezed(message.content) not in squeezed(reading.text[first:end]):
             raise UnusableTemplate(
-                f"the chat template does not show messages[{i}] in a place of its own, so it cannot be "
-                'left out of what is supervised; set data.train_on to "assistant", and data.overlong to '
-                "another value than split"
+                f"the chat template does not show messages[{i}] in a place of its own, so it cannot be left "
+                "out of what is supervised",
+                way_out='set data.train_on to "assistant", and data.overlong to another value than split',
             )
         spans.append((start, first))
         start = end
@@ -163,10 +182,7 @@ def _refuse_hidden_tools(lost: Sequence[LostPart]) -> None:
     """
     for part in lost:
         if part.what in (TOOLS, CALLS):
-            raise UnrenderableConversation(
-                f"the chat template does not show {part.place}; {USE_ANOTHER_TEMPLATE}, or remove them from "
-                "the row"
-            )
+            raise UnrenderableConversation(f"the chat template does not show {part.place}")
 
 
 def _refuse_lost(lost: Sequence[LostPart]) -> None:
@@ -177,6 +193,5 @@ def _refuse_lost(lost: Sequence[LostPart]) -> None:
     """
     for part in lost:
         raise UnrenderableConversation(
-            f"the chat template does not show {part.place}, at least not in its place or not all of it; "
-            f"{USE_ANOTHER_TEMPLATE}, or remove the {part.what} from the row"
+            f"the chat template does not show {part.place}, at least not in its place or not all of it"
         )

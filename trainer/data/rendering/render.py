@@ -14,8 +14,8 @@ from tokenizers import Tokenizer as FastTokenizer
 
 from trainer.data.conversation import Conversation
 from trainer.data.rendering.chat_template import Tokenizer, UnrenderableConversation, UnusableTemplate
-from trainer.data.rendering.example import IGNORED, Example, RowExamples, example_of, learnable
-from trainer.data.rendering.masks import TrainOn, lost_context, mark, render_text
+from trainer.data.rendering.example import IGNORED, Example, RowExamples, TrainOn, example_of, learnable
+from trainer.data.rendering.masks import lost_context, mark, render_text
 from trainer.data.rendering.overlong import Overlong, OverlongRow, Piece, pieces_of, whole
 from trainer.data.rendering.parts import PartsCheck
 from trainer.data.rendering.quoted_tokens import QuotedTokens

@@ -4,7 +4,6 @@ import os
 
 from trainer.data.conversation import Conversation, Message
 from trainer.data.rendering.chat_template import (
-    FITTING,
     IN_USE,
     ShownTurns,
     Tokenizer,
@@ -35,12 +34,6 @@ class RenderedTurns:
         self._text = text
         self._end_of_text = getattr(tokenizer, "eos_token", None) or ""  # may follow the last turn
         self._turn_end = TurnEnd(tokenizer)
-        fitting = getattr(tokenizer, FITTING, None) or "chatml"
-        self._only_last = f'set data.train_on to "last_assistant", or model.chat_template to "{fitting}"'
-        self._way_out = (
-            f'set model.chat_template to "{fitting}", or give the template what it asks for in '
-            'model.template_options (that of Qwen3: {"enable_thinking": false})'
-        )
         in_use = getattr(tokenizer, IN_USE, None)
         # What one of ours puts before words, the model has to produce: <|channel|>final<|message|> is such
         self._may_begin_with_marks = in_use is not None and in_use.for_inference is not None
@@ -55,8 +48,7 @@ class RenderedTurns:
         if not through.startswith(before):
             raise UnusableTemplate(
                 f"the chat template begins messages[{i}] differently from how it asks for it: "
-                f"{_difference(before, through)}, so the assistant's part cannot be identified; "
-                f"{self._way_out}"
+                f"{_difference(before, through)}, so the assistant's part cannot be identified"
             )
         self._refuse_rewritten(i, through)
         self._refuse_additions(i, before)
@@ -90,13 +82,12 @@ class RenderedTurns:
             return
         if message.tool_calls:
             raise UnrenderableConversation(
-                f"the chat template leaves out the words of messages[{i}], because it also calls tools; "
-                "remove the words, or make them a turn of their own"
+                f"the chat template leaves out the words of messages[{i}], because it also calls tools"
             )
         place = _difference(message.content.strip(), produced.lstrip())
         raise UnusableTemplate(
             f"the chat template adds something of its own before the words of messages[{i}]: {place}, which "
-            f"would be supervised, too; {self._way_out}"
+            "would be supervised, too"
         )
 
     def _end_of_answer(self, i: int, before: str, through: str) -> int:
@@ -115,7 +106,7 @@ class RenderedTurns:
         if token is None:
             raise UnusableTemplate(
                 f"the chat template ends messages[{i}] with no token of the vocabulary, so the model would "
-                f"never learn to stop; {self._way_out}"
+                "never learn to stop"
             )
         if is_last:  # the next turn's token ends this one, GLM's for example
             self.text = ended + token
@@ -171,8 +162,7 @@ class RenderedTurns:
         if not self._text.startswith(through):
             raise UnusableTemplate(
                 f"the chat template rewrites messages[{i}] or what stands before it once later turns follow: "
-                f"{_difference(through, self._text)}, so the assistant's part cannot be identified; "
-                f"{self._only_last}"
+                f"{_difference(through, self._text)}, so the assistant's part cannot be identified"
             )
 
 

@@ -11,7 +11,8 @@ from dataclasses import dataclass
 
 from trainer.data.conversation import Conversation, Message, Role
 from trainer.data.rendering.chat_template import UnrenderableConversation, UnusableTemplate
-from trainer.data.rendering.masks import RenderedText, TrainOn
+from trainer.data.rendering.example import TrainOn
+from trainer.data.rendering.masks import RenderedText
 from trainer.data.rendering.template_analysis import only_shows_content
 
 SEQUENCES_KEPT = 4096  # as many sequences of roles are cached

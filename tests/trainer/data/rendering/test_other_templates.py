@@ -18,11 +18,13 @@ from tests.trainer.data.rendering.small_templates import (
     with_template,
 )
 from trainer.data.conversation import Conversation, Message
+from trainer.data.rendering.chat_template import OtherTemplate
 from trainer.data.rendering.render import (
     IGNORED,
     UnrenderableConversation,
     UnusableTemplate,
 )
+from trainer.model.chatml import PLAIN_CHATML
 from trainer.model.tiny import _tokenizer
 from trainer.model.training_templates import TemplateInUse
 
@@ -64,9 +66,10 @@ def test_the_marks_of_a_training_template_are_learned_and_those_of_any_other_are
 
 def test_a_refusal_names_the_training_template_that_fits():
     tokenizer = with_template(NO_MARKER)
-    tokenizer.fitting_template = "gemma"
+    gemma = OtherTemplate('set model.chat_template to "gemma"', PLAIN_CHATML, "<|im_end|>", None)
+    tokenizer.other_templates = [gemma]
 
-    with pytest.raises(UnusableTemplate, match=r'set model\.chat_template to "gemma"'):
+    with pytest.raises(UnusableTemplate, match=r'set model\.chat_template to "gemma"$'):
         render(conversation(("user", "q"), ("assistant", "a"), ("user", "r")), tokenizer)
 
 
@@ -138,7 +141,7 @@ def test_a_template_that_rewrites_earlier_turns_is_refused():
 def test_a_template_that_puts_words_into_the_assistants_mouth_is_refused():
     tokenizer = with_template(FORGETFUL)
 
-    with pytest.raises(UnusableTemplate, match=r'before the words of messages\[1\].*"chatml"'):
+    with pytest.raises(UnusableTemplate, match=r"before the words of messages\[1\].*; no other template"):
         render(conversation(("user", "q"), ("assistant", "a")), tokenizer)
 
 
@@ -152,7 +155,6 @@ def test_a_refusal_shows_the_place_where_the_texts_part():
         r'at character 29 expected "|im_end|>assistant:\n<think></think>a<|im_end|>", '
         r'found "|im_end|>assistant:\na<|im_end|>user:\nr\x1b[2J<|im_'
     ) in str(refusal.value)
-    assert 'set data.train_on to "last_assistant", or model.chat_template to "chatml"' in str(refusal.value)
 
 
 def test_turns_that_are_not_learned_may_be_rewritten():

@@ -135,7 +135,7 @@ def test_what_the_assistant_calls_is_learned_with_its_marks(tokenizer):
         ),
         (
             Conversation((Message("user", "q"), Message("assistant", "a")), tools=(CALL,)),
-            "does not show the tools; use a model whose template does",
+            "does not show the tools; remove the tools with their calls and results$",
         ),
     ],
 )

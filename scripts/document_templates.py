@@ -1,0 +1,119 @@
+"""Write docs/data/chat-templates.md: what each training template shows and supervises.
+
+python -m scripts.document_templates
+"""
+
+import json
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from tokenizers import AddedToken
+
+from daemon.cli.training_data_show import text_of
+from trainer.data.conversation import Conversation, Message
+from trainer.data.rendering.chat_template import Refused
+from trainer.data.rendering.render import ExampleRenderer
+from trainer.mains.show_row import shown_example
+from trainer.model.chatml import choose_template
+from trainer.model.tiny import _tokenizer as embedded_tokenizer
+from trainer.model.training_templates import TRAINING_TEMPLATES, TrainingTemplate
+
+PAGE = Path(__file__).parent.parent / "docs" / "data" / "chat-templates.md"
+NO_LIMIT = 10**6  # tokens
+
+INTRODUCTION = """\
+# Chat templates
+
+[All pages about data](../DATA.md)
+
+Which value of `model.chat_template` fits a model, and what it supervises. [Masks and
+templates](masks-and-templates.md#training-templates) says what training templates are for. This page is
+generated: change `trainer/model/training_templates.py`, then run `python -m scripts.document_templates`.
+
+## Models that need none
+
+The own templates of these models train as they are; leave `model.chat_template` at `own`.
+
+| models | not shown, so that rows with it are refused |
+|---|---|
+| Qwen 2.5, Qwen3-Coder | thoughts, unless they are a part of the words |
+| Phi 4 mini | thoughts, unless they are a part of the words; tools |
+
+## Training templates
+
+In all of them, every answer is supervised with its thoughts (`reasoning_content`, `thinking` or `reasoning`
+of a message), its calls and the end of its turn. The pictures are what `training_data show` prints of one
+small row: what the system says, a question, thoughts and a call, its result, and the answer. What a template
+does not show is left out of the row.
+"""
+
+# What begins a text, where that is not among the markers
+BEGINNINGS = {
+    "llama-3": "<|begin_of_text|>",
+    "gemma": "<bos>",
+    "gemma-4": "<bos>",
+    "deepseek-r1": "<｜begin▁of▁sentence｜>",
+} | dict.fromkeys(("mistral", "mistral-nemo", "mistral-small-3"), "<s>")
+
+CALL = {
+    "type": "function",
+    "id": "a1b2c3d4e",
+    "function": {"name": "temperature", "arguments": {"city": "Bonn"}},
+}
+SYSTEM, QUESTION = Message("system", "Be brief."), Message("user", "How warm is it in Bonn?")
+CALLING = Message("assistant", "", tool_calls=(CALL,), extra={"reasoning_content": "I look it up."})
+RESULT = Message("tool", "21", extra={"name": "temperature", "tool_call_id": CALL["id"]})
+ANSWER = Message("assistant", "21 degrees.")
+THINKING = replace(ANSWER, extra={"reasoning_content": "I know that."})
+# The first that a template shows is the picture
+ROWS = (
+    (SYSTEM, QUESTION, CALLING, RESULT, ANSWER),
+    (SYSTEM, QUESTION, replace(CALLING, extra={}), RESULT, ANSWER),
+    (SYSTEM, QUESTION, THINKING),
+    (SYSTEM, QUESTION, ANSWER),
+)
+
+
+def page() -> str:
+    """Return the whole page."""
+    return "\n".join([INTRODUCTION, *(line for one in TRAINING_TEMPLATES for line in _section(one))])
+
+
+def _section(template: TrainingTemplate) -> Iterator[str]:
+    setting = {"model": {"chat_template": template.name}}
+    yield f"### `{template.name}`\n"
+    yield f"- **Models**: {template.models}"
+    yield f"- **Setting**: `{json.dumps(setting)}`"
+    yield f"- **Shown otherwise than by the own template**: {template.difference}\n"
+    yield f"```\n{_picture(template)}\n```\n"
+
+
+def _picture(template: TrainingTemplate) -> str:
+    tokenizer = _tokenizer(template)
+    renderer = ExampleRenderer(tokenizer, caches=False)
+    for messages in ROWS:
+        try:
+            [piece] = renderer.pieces(
+                Conversation(messages), max_length=NO_LIMIT, overlong="fail", train_on="assistant"
+            )
+        except Refused:
+            continue
+        return text_of(shown_example(piece, tokenizer, NO_LIMIT), has_colour=False).plain.rstrip("\n")
+    raise AssertionError(f"{template.name} shows none of the rows")
+
+
+def _tokenizer(template: TrainingTemplate) -> Any:
+    """Return a tokenizer with the tokens of the models that a template is for."""
+    tokenizer = embedded_tokenizer()
+    begins = BEGINNINGS.get(template.name)
+    markers = [*template.markers, *([begins] if begins else [])]
+    tokenizer.add_tokens([AddedToken(marker, normalized=False, special=True) for marker in markers])
+    tokenizer.bos_token = begins
+    choose_template(tokenizer, template.name, "a model")
+    return tokenizer
+
+
+if __name__ == "__main__":
+    PAGE.write_text(page(), encoding="utf-8")

@@ -1,0 +1,141 @@
+"""Changes of a row that may let a chat template show it: what a person would be told to do, done. Pure."""
+
+import json
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+from trainer.data.conversation import REASONING_KEYS, Conversation, Message
+from trainer.data.rendering.parts import reasoning_of
+
+ID_LENGTH = 9  # of a call, as the templates of Mistral want it
+
+
+@dataclass(frozen=True)
+class RowChange:
+    """Something that can be done to a row.
+
+    Args:
+        words: say what to do.
+        of: does it; the conversation itself if there is nothing to do.
+    """
+
+    words: str
+    of: Callable[[Conversation], Conversation]
+
+
+def _each(change: Callable[[Message], Message]) -> Callable[[Conversation], Conversation]:
+    return lambda row: replace(row, messages=tuple(map(change, row.messages)))
+
+
+def _thoughts_in_words(message: Message) -> Message:
+    thoughts = reasoning_of(message)
+    if not thoughts:
+        return message
+    return replace(_without_thoughts(message), content=f"<think>\n{thoughts}\n</think>\n\n{message.content}")
+
+
+def _without_thoughts(message: Message) -> Message:
+    extra = {key: value for key, value in message.extra.items() if key not in REASONING_KEYS}
+    return replace(message, extra=extra) if reasoning_of(message) else message
+
+
+def _silent_calls(message: Message) -> Message:
+    return replace(message, content="") if message.tool_calls and message.content else message
+
+
+def _words_apart(row: Conversation) -> Conversation:
+    def parts(message: Message) -> Iterator[Message]:
+        if message.tool_calls and message.content.strip():
+            yield replace(message, tool_calls=())
+            message = replace(_silent_calls(message), extra={})
+        yield message
+
+    return replace(row, messages=tuple(part for message in row.messages for part in parts(message)))
+
+
+def _one_call_a_turn(row: Conversation) -> Conversation:
+    messages: list[Message] = []
+    waiting: list[Message] = []  # calls whose turn has not come yet
+    for message in row.messages:
+        if message.role != "tool":
+            messages += waiting
+            waiting = []
+        first, *others = _calls_apart(message)
+        messages.append(first)
+        waiting += others
+        if message.role == "tool" and waiting:
+            messages.append(waiting.pop(0))
+    return replace(row, messages=tuple(messages + waiting))
+
+
+def _calls_apart(message: Message) -> list[Message]:
+    if len(message.tool_calls) < 2:
+        return [message]
+    first, *others = message.tool_calls
+    silent = replace(_silent_calls(message), extra={})
+    return [
+        replace(message, tool_calls=(first,)),
+        *(replace(silent, tool_calls=(call,)) for call in others),
+    ]
+
+
+def _with_ids(row: Conversation) -> Conversation:
+    messages: list[Message] = []
+    unanswered: list[str] = []
+    for i, message in enumerate(row.messages):
+        if message.tool_calls:
+            unanswered = [f"{i:04}{number:0{ID_LENGTH - 4}}" for number in range(len(message.tool_calls))]
+            pairs = zip(message.tool_calls, unanswered, strict=True)
+            message = replace(message, tool_calls=tuple({**call, "id": one} for call, one in pairs))
+        elif message.role == "tool" and unanswered:
+            message = replace(message, extra={**message.extra, "tool_call_id": unanswered.pop(0)})
+        messages.append(message)
+    return replace(row, messages=tuple(messages))
+
+
+def _with_objects(message: Message) -> Message:
+    return replace(message, tool_calls=tuple(map(_with_object, message.tool_calls)))
+
+
+def _with_object(call: Mapping[str, Any]) -> Mapping[str, Any]:
+    function = call["function"]
+    if not isinstance(function["arguments"], str):
+        return call
+    return {**call, "function": {**function, "arguments": json.loads(function["arguments"])}}
+
+
+def _without_tools(row: Conversation) -> Conversation:
+    kept = [
+        replace(message, tool_calls=())
+        for message in row.messages
+        if message.role != "tool" and (message.content.strip() or not message.tool_calls)
+    ]
+    return replace(row, messages=tuple(kept), tools=())
+
+
+def _system_in_question(row: Conversation) -> Conversation:
+    roles = [message.role for message in row.messages[:2]]
+    if roles != ["system", "user"]:
+        return row
+    system, question, *others = row.messages
+    asked = replace(question, content=f"{system.content}\n\n{question.content}")
+    return replace(row, messages=(asked, *others))
+
+
+ROW_CHANGES = (
+    RowChange(
+        'write the thoughts into the words, as "<think>…</think>" before them', _each(_thoughts_in_words)
+    ),
+    RowChange("give every call its arguments as an object, not as text", _each(_with_objects)),
+    RowChange(
+        f'give every call an "id" of {ID_LENGTH} characters, and its result the same as "tool_call_id"',
+        _with_ids,
+    ),
+    RowChange("give every call a turn of its own, with its result behind it", _one_call_a_turn),
+    RowChange("make the words of a turn that calls tools a turn of their own", _words_apart),
+    RowChange("remove the words of turns that call tools", _each(_silent_calls)),
+    RowChange("say in the first question what the system says", _system_in_question),
+    RowChange("remove the thoughts", _each(_without_thoughts)),
+    RowChange("remove the tools with their calls and results", _without_tools),
+)
