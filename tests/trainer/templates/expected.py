@@ -107,7 +107,7 @@ def given(message: Message) -> Iterator[tuple[str, str]]:
 
 
 def lost_parts(family: Family, conversation: Conversation) -> list[tuple[str, int | None]]:
-    """Return what the family does not show in the turn that says it; what the system says may stand anywhere."""
+    """Return what the family does not show in the turn that says it; the system may be heard anywhere."""
     parts = parts_of(family, conversation.messages, conversation.tools)
     lost: list[tuple[str, int | None]] = []
     if any(len(tool["function"]) > 2 for tool in conversation.tools) and not family.shows_schema:
@@ -250,8 +250,11 @@ def _tokenized(family: Family, conversation: Conversation, train_on: str) -> Exp
             is_counted = part.turn not in untrained and (part.ends is None or part.ends not in untrained)
         is_learned += [is_counted] * len(part.text)
     if 0 in learned and train_on != "all":
-        before, spaces = before_opening(parts, conversation.messages[0])
-        is_learned[: before + spaces] = [False] * before + [True] * spaces
+        before = before_opening(parts, conversation.messages[0])
+        is_learned[:before] = [False] * before
+    for start in range(len(text) - 1, 0, -1):
+        # A space is a part of the word behind it
+        is_learned[start - 1] |= train_on != "all" and text[start - 1] == " " and is_learned[start]
     quoted = quoted_characters(conversation, text)
     tokenizer = TOKENIZERS[family.name]
     found = tokenizer(text, add_special_tokens=False, return_offsets_mapping=True)
@@ -268,14 +271,10 @@ def _tokenized(family: Family, conversation: Conversation, train_on: str) -> Exp
     return Expected(ids, labels)
 
 
-def before_opening(parts: Sequence[Part], opening: Message) -> tuple[int, int]:
-    """Return how many characters stand before the words of a turn that opens a conversation.
-
-    Nobody asks for it, so all of them are given, but for spaces behind them: those belong to the words.
-    """
+def before_opening(parts: Sequence[Part], opening: Message) -> int:
+    """Return how many characters stand before a turn that opens a conversation: nobody asks for it."""
     before, _, _ = joined(parts).partition(opening.content.strip())
-    marks = len(before.rstrip(" "))
-    return marks, len(before) - marks
+    return len(before.rstrip(" "))
 
 
 def quoted_characters(conversation: Conversation, text: str) -> set[int]:

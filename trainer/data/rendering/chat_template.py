@@ -4,6 +4,7 @@ import json
 import re
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from functools import lru_cache
 from typing import Any, Protocol
 
 from jinja2 import TemplateError
@@ -54,7 +55,8 @@ class ShownTurns:
     """
 
     def __init__(self, conversation: Conversation, tokenizer: Tokenizer) -> None:
-        names = _names_of_thoughts(getattr(tokenizer, "chat_template", None))
+        template = getattr(tokenizer, "chat_template", None)
+        names = _names_of_thoughts(template if isinstance(template, str) else "")
         self._messages = [_as_template_sees_it(message, names) for message in conversation.messages]
         self._tools = {"tools": [dict(tool) for tool in conversation.tools]} if conversation.tools else {}
         self._tokenizer = tokenizer
@@ -125,16 +127,13 @@ def _next_to(last: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def _names_of_thoughts(template: object) -> dict[str, str]:
+@lru_cache(maxsize=4)  # asked for every row
+def _names_of_thoughts(template: str) -> dict[str, str]:
     """Return by which name a template reads thoughts that the data gives by one that it does not know.
 
     Whether the model may think is often asked by one of these names, too, but not of a message.
     """
-    known = [
-        key
-        for key in REASONING_KEYS
-        if isinstance(template, str) and re.search(rf"""(\.\s*|['"]){key}\b""", template)
-    ]
+    known = [key for key in REASONING_KEYS if re.search(rf"""[.'"]{key}\b""", template)]
     return {key: known[0] for key in REASONING_KEYS if known and key not in known}
 
 

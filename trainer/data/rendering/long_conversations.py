@@ -85,7 +85,7 @@ class LongConversation:
         return self._stretch_of[i].answer(i)
 
     def end_last_turn(self) -> None:
-        """Put the token that ends the last turn behind the text, if the template leaves it to the next one."""
+        """Put the token that ends the last turn behind the text, if the template leaves that to the next."""
         self._stretch_of[-1].end_last_turn()
 
     def end_of_turn(self, i: int) -> int:

@@ -61,7 +61,8 @@ class RenderedTurns:
         self._refuse_rewritten(i, through)
         self._refuse_additions(i, before)
         self._refuse_other_words(self._messages[i], through[len(before) :], i)
-        return len(before), self._end_of_answer(i, before, through)
+        # In many vocabularies a space is a part of the word behind it, also if ERNIE's prompt ends with it
+        return len(before.rstrip(" ")), self._end_of_answer(i, before, through)
 
     def _refuse_additions(self, i: int, before: str) -> None:
         """Make sure that nothing of the template's own would stand before the words of a turn that has none.

@@ -1,4 +1,4 @@
-"""Families of chat templates as they are published, each with semantics of its own: written anew, not copied."""
+"""Families of published chat templates, each with semantics of its own: written anew, not copied."""
 
 from tests.trainer.templates.families import (
     agents,

@@ -28,13 +28,15 @@ def deepseek_3(*, cuts_thoughts: bool = False) -> Parts:
     return parts
 
 
-# ---- V3.1: the assistant's head stands before its words only behind a question, and closes what it might think
+# ---- V3.1: the assistant has a head only behind a question, and that closes what it might think
 
 V_3_1 = """\
 {%- if not thinking is defined %}{%- set thinking = false %}{%- endif %}
 {%- set ns = namespace(told='', asked=false) %}
 {%- for m in messages %}
-    {%- if m.role == 'system' %}{% set ns.told = ns.told + ('\\n\\n' if ns.told else '') + m.content %}{% endif %}
+    {%- if m.role == 'system' %}
+        {%- set ns.told = ns.told + ('\\n\\n' if ns.told else '') + m.content %}
+    {%- endif %}
 {%- endfor %}
 {{- bos_token + ns.told }}
 {%- for tool in tools or [] %}

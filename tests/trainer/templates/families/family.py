@@ -1,4 +1,4 @@
-"""What a family is: a template, and what it makes of a conversation, said a second time and without a template."""
+"""What a family is: a template, and what it makes of a conversation, said again without a template."""
 
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence

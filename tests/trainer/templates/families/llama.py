@@ -102,7 +102,7 @@ def llama_4(conversation: Conversation) -> Iterator[Part]:
         yield Part(f"{said}<|eot|>", i, is_produced=role == "assistant")
 
 
-# ---- Llama Nemotron: thoughts within the words go, in every turn; without a system message it has an empty one
+# ---- Llama Nemotron: thoughts within the words go, in every turn; the system speaks, if only nothing
 
 NEMOTRON = (
     "{{ bos_token }}{% if messages[0].role != 'system' %}"

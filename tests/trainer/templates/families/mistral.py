@@ -26,7 +26,7 @@ def mistral_3(conversation: Conversation) -> Iterator[Part]:
 def last_question_shows_all(
     conversation: Conversation, *, space: str, has_ids: bool = False
 ) -> Iterator[Part]:
-    """Yield what v3 and Nemo show: the last question shows the tools, and the system's words if nothing follows."""
+    """Yield what v3 and Nemo show: tools at the last question, the system's words if nothing follows."""
     system, messages = system_apart(conversation)
     refuse_unless_alternating([m for _, m in messages if m.role != "tool" and not m.tool_calls])
     if any(message.role == "system" for _, message in messages):

@@ -118,7 +118,8 @@ LLAVA = (
 HUNYUAN = (
     "{% if messages[0]['role'] == 'system' %}{% set turns = messages[1:] %}"
     "{% set told = messages[0]['content'] + '<|extra_4|>' %}{% else %}{% set turns = messages %}"
-    "{% set told = '' %}{% endif %}{% for m in turns %}{% if (m['role'] == 'user') != (loop.index0 % 2 == 0) %}"
+    "{% set told = '' %}{% endif %}{% for m in turns %}"
+    "{% if (m['role'] == 'user') != (loop.index0 % 2 == 0) %}"
     "{{ raise_exception('roles must alternate') }}{% endif %}{% if m['role'] == 'user' %}"
     "{{ bos_token + (told if loop.first else '') + m['content'] + '<|extra_0|>' }}"
     "{% elif m['role'] == 'assistant' %}{{ m['content'] + eos_token }}{% endif %}{% endfor %}"

@@ -122,7 +122,9 @@ GLM_4_5 = """\
         {%- endfor %}
     {%- endif %}
 {%- endfor %}
-{%- if add_generation_prompt %}{{- '<|assistant|>' + ('\\n<think></think>' if is_silent else '') }}{%- endif %}"""
+{%- if add_generation_prompt %}
+    {{- '<|assistant|>' + ('\\n<think></think>' if is_silent else '') }}
+{%- endif %}"""
 
 
 def glm_4(conversation: Conversation) -> Iterator[Part]:
@@ -182,13 +184,10 @@ def glm_4_5_answer(i: int, message: Message, is_new: bool, is_silent: bool) -> I
 
 # ---- Granite 3.3 shows tools, and loses calls
 
-GRANITE_3_3 = (
-    jinja.GRANITE.replace(
-        "{%- for message in loop_messages %}",
-        "{%- if tools %}{{- '<|start_of_role|>available_tools<|end_of_role|>' + (tools | tojson) }}"
-        "{{- '<|end_of_text|>\\n' }}{%- endif %}{%- for message in loop_messages %}",
-    )
-    + ""
+GRANITE_3_3 = jinja.GRANITE.replace(
+    "{%- for message in loop_messages %}",
+    "{%- if tools %}{{- '<|start_of_role|>available_tools<|end_of_role|>' + (tools | tojson) }}"
+    "{{- '<|end_of_text|>\\n' }}{%- endif %}{%- for message in loop_messages %}",
 )
 
 
