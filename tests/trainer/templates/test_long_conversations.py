@@ -36,11 +36,11 @@ def with_untrained(conversation: Conversation) -> Conversation:
 
 
 LONG = {
-    "an even number": talk(30),
-    "an odd number": talk(31),
-    "a system message": talk(61, system=True),
-    "untrained turns": with_untrained(talk(31, system=True)),
-    "calls": agent(60),
+    "an even number": talk(26),
+    "an odd number": talk(27),
+    "a system message": talk(41, system=True),
+    "untrained turns": with_untrained(talk(27, system=True)),
+    "calls": agent(44),
 }
 
 
