@@ -116,7 +116,13 @@ def with_different_roles(
     return list(found.values())
 
 
-CUT = with_different_roles(CASES)
+CUT = with_different_roles(
+    [
+        (shape, row, mode)
+        for shape, row, mode in CASES
+        if mode != "last_assistant" or shape in ("many turns", "tools")
+    ]
+)
 CUTS = [("truncate_left_turns", 0.4), ("truncate_left_turns", 0.8), ("truncate_right", 0.6), ("split", 0.5)]
 REFUSED = ["idefics", "solar", "minicpm", "falcon"]
 """Families of which every answer is refused: they show no words, or end no turn."""
@@ -125,7 +131,11 @@ CUT_FAMILIES = [family for family in FAMILIES if family.name != "idefics"]
 
 @pytest.mark.parametrize("family", CUT_FAMILIES, ids=[family.name for family in CUT_FAMILIES])
 def test_a_row_that_is_too_long_is_cut_where_the_family_says(family):
-    """Which turns are kept is a matter of roles and lengths, so of shapes with the same roles one is cut."""
+    """Which turns are kept is a matter of roles and lengths, so of shapes with the same roles one is cut.
+
+    Few are cut with `last_assistant`, which marks turns before anything is cut, and a row that is dropped or
+    fails does so in one mode: nobody looks at its mask.
+    """
     with every_case() as cases:
         for shape, row, train_on in CUT:
             whole = outcome(lambda row=row, train_on=train_on: expect(family, row, train_on))
@@ -135,8 +145,9 @@ def test_a_row_that_is_too_long_is_cut_where_the_family_says(family):
                 max_length = int(part * len(whole.ids))
                 with cases.case(f"{shape}, {train_on}, {overlong} at {max_length} tokens"):
                     assert_cut(family, row, train_on, overlong, max_length)
-            with cases.case(f"{shape}, {train_on}, drop and fail"):
-                assert_left_out(family, row, train_on, len(whole.ids))
+            if train_on == "assistant":
+                with cases.case(f"{shape}, drop and fail"):
+                    assert_left_out(family, row, train_on, len(whole.ids))
 
 
 def assert_cut(family: Family, row: Conversation, train_on: str, overlong: str, max_length: int) -> None:
