@@ -1,6 +1,7 @@
 """What should become of a row, told from the parts that a family says. Nothing of the product takes part."""
 
 import json
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -12,6 +13,7 @@ from trainer.data.rendering.example import IGNORED
 from trainer.data.rendering.render import UnrenderableConversation, UnusableTemplate
 
 PROBE = "zq"
+SPACES = re.compile(r" +(?=[^ ])")
 
 
 @dataclass(frozen=True)
@@ -252,9 +254,9 @@ def _tokenized(family: Family, conversation: Conversation, train_on: str) -> Exp
     if 0 in learned and train_on != "all":
         before = before_opening(parts, conversation.messages[0])
         is_learned[:before] = [False] * before
-    for start in range(len(text) - 1, 0, -1):
-        # A space is a part of the word behind it
-        is_learned[start - 1] |= train_on != "all" and text[start - 1] == " " and is_learned[start]
+    for spaces in SPACES.finditer(text) if train_on != "all" else ():
+        if is_learned[spaces.end()]:  # a space is a part of the word behind it
+            is_learned[spaces.start() : spaces.end()] = [True] * len(spaces[0])
     quoted = quoted_characters(conversation, text)
     tokenizer = TOKENIZERS[family.name]
     found = tokenizer(text, add_special_tokens=False, return_offsets_mapping=True)
