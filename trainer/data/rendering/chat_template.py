@@ -111,9 +111,16 @@ class ShownTurns:
         """Return the text of the first turns and an answer of these words."""
         return self._show([*self._messages[:number], {"role": "assistant", "content": words}])
 
-    def followed_by_question(self) -> str:
-        """Return the text of all turns and one more question."""
-        return self._show([*self._messages, {"role": "user", "content": "?"}])
+    def followed_by_another(self, words: str | None = None) -> str:
+        """Return the text of all turns and the one that is next: what a tool returns to calls, or a question.
+
+        Args:
+            words: of an answer in the place of the last turn.
+        """
+        *before, last = self._messages
+        if words is not None:
+            last = {"role": "assistant", "content": words}
+        return self._show([*before, last, _next_to(last)])
 
     def lone_answer(self, words: str) -> str:
         """Return the text of a conversation that consists of an answer only."""
@@ -142,10 +149,26 @@ class ShownTurns:
         )
 
 
-@lru_cache(maxsize=8)
+def _next_to(last: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a turn that may stand behind one of the assistant's."""
+    if not last.get("tool_calls"):
+        return {"role": "user", "content": "?"}
+    call = last["tool_calls"][0]
+    return {
+        "role": "tool",
+        "content": "?",
+        "name": call["function"]["name"],
+        "tool_call_id": call.get("id", ""),
+    }
+
+
+@lru_cache(maxsize=8)  # asked for every row
 def _names_of_thoughts(template: str) -> Mapping[str, str]:
-    """Return by which name a template reads thoughts that the data gives by one that it does not know."""
-    known = [key for key in REASONING_KEYS if re.search(rf"\b{key}\b", template)]
+    """Return by which name a template reads thoughts that the data gives by one that it does not know.
+
+    Whether the model may think is often asked by one of these names, too, but not of a message.
+    """
+    known = [key for key in REASONING_KEYS if re.search(rf"""[.'"]{key}\b""", template)]
     return {key: known[0] for key in REASONING_KEYS if known and key not in known}
 
 

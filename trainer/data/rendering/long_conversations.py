@@ -39,6 +39,12 @@ class _Stretch:
         first, end = self._reading.answer(self._place_of[turn])
         return self.offset + first, self.offset + end
 
+    def end_of_turn(self, turn: int) -> int:
+        return self.offset + self._reading.end_of_turn(self._place_of[turn])
+
+    def end_last_turn(self) -> None:
+        self._reading.end_last_turn()
+
     @property
     def added(self) -> str:
         """The token that ends the last turn, if the template leaves that to the next one."""
@@ -77,6 +83,14 @@ class LongConversation:
     def answer(self, i: int) -> Span:
         """Return what the model has to produce in turn `i`."""
         return self._stretch_of[i].answer(i)
+
+    def end_last_turn(self) -> None:
+        """Put the token that ends the last turn behind the text, if the template leaves that to the next."""
+        self._stretch_of[-1].end_last_turn()
+
+    def end_of_turn(self, i: int) -> int:
+        """Return after how many characters turn `i` ends, with the token that ends it, whoever shows that."""
+        return self._stretch_of[i].end_of_turn(i)
 
     def end_of_first(self, number: int) -> int:
         """Return after how many characters the first turns end."""

@@ -81,6 +81,9 @@ def _conversation(
     wanted = len(conversation.messages) - len(trained) if train_on == "all" else len(trained)
     reading = _read(conversation, text, tokenizer, wanted=wanted)
     if train_on == "all":
+        if len(conversation.messages) - 1 in trained and conversation.messages[-1].role == "assistant":
+            with suppress(UnrenderableConversation, UnusableTemplate):  # what names no end is trained without
+                reading.end_last_turn()
         spans = _all_but_untrained(conversation, reading)
     else:
         spans = [reading.answer(i) for i in trained]
@@ -161,7 +164,7 @@ def _all_but_untrained(conversation: Conversation, reading: RenderedTurns | Long
     for i, message in enumerate(conversation.messages):
         if message.is_trained:
             continue
-        first, end = reading.end_of_first(i), reading.end_of_first(i + 1)
+        first, end = reading.end_of_first(i), reading.end_of_turn(i)
         if squeezed(message.content) not in squeezed(reading.text[first:end]):
             raise UnusableTemplate(
                 f"the chat template does not show messages[{i}] in a place of its own, so it cannot be left "

@@ -101,7 +101,8 @@ class _Marking:
         self._marks: list[_Mark] = []
         self._part = LostPart(TOOLS, None)
         self._is_bound = False
-        self._names: dict[str, str] = {}
+        self._names: set[str] = set()
+        self._ids: dict[str, str] = {}
 
     def of(self, conversation: Conversation) -> tuple[Conversation, list[_Mark]]:
         tools = tuple(self._tool(tool) for tool in conversation.tools)
@@ -156,15 +157,23 @@ class _Marking:
         self._part = LostPart(CALLS, i)
         calls = tuple(self._call(call) for call in message.tool_calls)
         if message.role == "tool" and extra.get("name") in self._names:
-            extra["name"] = self._names[extra["name"]]
+            # Another word than in the call, which a template may leave out of it and show here
+            extra["name"] = f"zq{next(self._numbers)}zq"
+        if isinstance(extra.get("tool_call_id"), str):
+            extra["tool_call_id"] = self._ids.get(extra["tool_call_id"], extra["tool_call_id"])
         return replace(message, content=content, tool_calls=calls, extra=extra, is_trained=True)
 
     def _call(self, call: Mapping[str, Any]) -> dict[str, Any]:
         function = call["function"]
-        name = self._names[function["name"]] = self._word()
+        name = self._word()
+        self._names.add(function["name"])
         # One without arguments gets one: only so can its call be told from a result that shows its name
         arguments = self._value(function["arguments"] or {"": ""}, 0)
-        return {**call, "function": {**function, "name": name, "arguments": arguments}}
+        marked = {**call, "function": {**function, "name": name, "arguments": arguments}}
+        if isinstance(call.get("id"), str) and function["name"] in call["id"]:
+            # Kimi names a call by its id alone, functions.add:0
+            marked["id"] = self._ids[call["id"]] = call["id"].replace(function["name"], name)
+        return marked
 
     def _value(self, value: Any, depth: int) -> Any:
         match value:

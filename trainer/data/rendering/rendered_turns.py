@@ -53,7 +53,8 @@ class RenderedTurns:
         self._refuse_rewritten(i, through)
         self._refuse_additions(i, before)
         self._refuse_other_words(self._messages[i], through[len(before) :], i)
-        return len(before), self._end_of_answer(i, before, through)
+        # In many vocabularies a space is a part of the word behind it, also if ERNIE's prompt ends with it
+        return len(before.rstrip(" ")), self._end_of_answer(i, before, through)
 
     def _refuse_additions(self, i: int, before: str) -> None:
         """Make sure that nothing of the template's own would stand before the words of a turn that has none.
@@ -101,8 +102,7 @@ class RenderedTurns:
             return len(before) + end
         ended = through.rstrip()
         is_last = i + 1 == len(self._messages)
-        following = (self._turns.followed_by_question() if is_last else self._text)[len(ended) :]
-        token = self._turn_end.token_at(following)
+        token = self._turn_end.token_at(self._behind_last(ended) if is_last else self._text[len(ended) :])
         if token is None:
             raise UnusableTemplate(
                 f"the chat template ends messages[{i}] with no token of the vocabulary, so the model would "
@@ -111,6 +111,38 @@ class RenderedTurns:
         if is_last:  # the next turn's token ends this one, GLM's for example
             self.text = ended + token
         return len(ended) + len(token)
+
+    def _behind_last(self, ended: str) -> str:
+        """Return what would follow the last turn, if its text ends like this and somebody else spoke next."""
+        shown = self._turns.followed_by_another()
+        if shown.startswith(ended):
+            return shown[len(ended) :]
+        # A further question may take the thoughts out of the turn before it
+        return self._turns.followed_by_another(PROBE).partition(PROBE)[2]
+
+    def end_last_turn(self) -> None:
+        """Put the token that ends the last turn behind the text, if the template leaves it to the next one.
+
+        Raises:
+            UnrenderableConversation, UnusableTemplate: as `render_text` does.
+        """
+        if self._turn_end.ends(self._text):
+            return
+        last = len(self._messages) - 1
+        before = self._turns.first(last) if last else ""
+        self._end_of_answer(last, before if self._text.startswith(before) else "", self._text)
+
+    def end_of_turn(self, i: int) -> int:
+        """Return after how many characters turn `i` ends, with the token that ends it, whoever shows that.
+
+        Raises:
+            UnrenderableConversation, UnusableTemplate: as `render_text` does.
+        """
+        start, end = self.end_of_first(i), self.end_of_first(i + 1)
+        message = self._messages[i]
+        if message.role != "assistant" or self._turn_end.within(self._text[start:end], message) is not None:
+            return end
+        return end + len(self._turn_end.token_at(self._text[end:]) or "")
 
     def end_of_first(self, number: int) -> int:
         """Return after how many characters the first turns end.
@@ -142,7 +174,7 @@ class RenderedTurns:
         answer.
         """
         is_last = i + 1 == len(self._messages)
-        through = self._text if is_last else self._turns.first(i + 1)
+        through = self._text if is_last else self._without_prompt(i, self._turns.first(i + 1))
         if not self._end_of_text or not through.endswith(self._end_of_text):
             return through
         goes_on = self._turns.prompt_after(i + 1) if is_last else self._text
@@ -157,6 +189,14 @@ class RenderedTurns:
         words = squeezed(self._messages[i].content)
         shown = squeezed(text)
         return shown.endswith(words) if words else shown == squeezed(self._before(i))
+
+    def _without_prompt(self, i: int, through: str) -> str:
+        """Return the text up to the end of turn `i` without the prompt that Command A has behind any text."""
+        if self._text.startswith(through) or not self._end_of_text:
+            return through
+        shorter = through[: through.rfind(self._end_of_text) + len(self._end_of_text)]
+        is_prompt = self._end_of_text in through and self._turns.prompt_after(i + 1) == through
+        return shorter if is_prompt and self._text.startswith(shorter) else through
 
     def _refuse_rewritten(self, i: int, through: str) -> None:
         if not self._text.startswith(through):

@@ -29,6 +29,10 @@ class TurnEnd:
         has_end = len(ended) > start and ended.endswith(tuple(self._tokens))
         return len(ended) if has_end or not self.is_known else None
 
+    def ends(self, text: str) -> bool:
+        """Return whether a text ends with one of the tokens."""
+        return text.rstrip().endswith(tuple(self._tokens))
+
     def token_at(self, following: str) -> str | None:
         """Return the token that a text begins with, and any white space before it."""
         stripped = following.lstrip()

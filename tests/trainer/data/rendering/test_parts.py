@@ -155,3 +155,25 @@ def test_thoughts_are_shown_by_the_name_that_the_template_knows():
     [[example]] = renderer(thinks).render([thought], max_length=1000)
 
     assert "2 and 3 is 5.5<|im_end|>" in _tokenizer().decode(example.token_ids)
+
+
+def test_a_flag_called_like_thoughts_is_not_taken_for_thoughts():
+    flagged = "{%- if thinking -%}<think>{%- endif -%}"
+    thinks = flagged + COMPLETE.replace(WORDS, "{{ m['reasoning_content'] or '' }}" + WORDS)
+    thought = talk(ASKED, Message("assistant", "5", extra={"thinking": "2 and 3 is 5."}))
+
+    [[example]] = renderer(thinks).render([thought], max_length=1000)
+
+    assert "2 and 3 is 5.5<|im_end|>" in _tokenizer().decode(example.token_ids)
+
+
+def test_a_call_that_is_named_in_its_result_only_is_lost():
+    ids_only = "{% for call in m.tool_calls or [] %}{{ call.id ~ call.function.arguments }}{% endfor %}"
+    template = COMPLETE.replace(CALLS, ids_only).replace(WORDS, "{{ m.name or '' }}" + WORDS)
+
+    def asked(call_id: str) -> Conversation:
+        called = Message("assistant", "", tool_calls=({**call(a=2, b="3"), "id": call_id},))
+        return talk(ASKED, called, RESULT, ANSWERED, tools=(ADD,))
+
+    assert "the tool_calls of messages[1]" in refusal(template, asked("call-1"), "assistant")
+    assert refusal(template, asked("functions.add:0"), "assistant") == "nothing"
