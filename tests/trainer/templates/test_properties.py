@@ -6,6 +6,7 @@ Nothing here knows a template, or how the trainer reads one: words are told apar
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from itertools import groupby
 from typing import Any
 
 import pytest
@@ -24,15 +25,17 @@ from trainer.model.training_templates import BY_NAME
 
 CONVERSATIONS = 24
 REFUSALS = (UnrenderableConversation, UnusableTemplate)
-OTHER_ENDS = {  # where it is not the end of text
-    "phi 3": ["<|end|>"],
-    "deepseek 3": ["<|end_of_sentence|>"],
-}
 ENDS_OF_TRAINING_TEMPLATES = {
+    "gemma-4": ["<turn|>", "<|tool_response>"],
     "glm-4.5": ["<|user|>", "<|observation|>"],
     "harmony": ["<|return|>", "<|call|>"],
 }
-MARKS = {"glm-4.5": "<think></think>", "harmony": "<|channel|>final<|message|>"}
+BEFORE_END = {"command a": "<|END_RESPONSE|>"}
+MARKS = {
+    "gemma-4": "<|channel>thought<channel|>",
+    "glm-4.5": "<think></think>",
+    "harmony": "<|channel|>final<|message|>",
+}
 
 
 class Case:
@@ -40,7 +43,7 @@ class Case:
 
     Args:
         ends: the tokens with which a turn may end.
-        marks: what the model writes before the words of an answer without thoughts.
+        marks: what the model may write before the words of an answer without thoughts.
     """
 
     def __init__(self, name: str, tokenizer: Any, ends: Sequence[str], marks: str = "") -> None:
@@ -50,6 +53,10 @@ class Case:
         self.renderer = ExampleRenderer(tokenizer)
         self._tokenizer = tokenizer
 
+    def without_marks(self, piece: str) -> str:
+        ends = (end for end in self.ends if piece.endswith(end))
+        return squeezed(piece.removesuffix(next(ends, ""))).removeprefix(self.marks)
+
     def trained(self, row: Conversation, train_on: TrainOn) -> "Trained":
         """Return what the model sees of a row.
 
@@ -57,17 +64,23 @@ class Case:
             UnrenderableConversation, UnusableTemplate: the row is refused.
         """
         [[example]] = self.renderer.render([row], max_length=100_000, train_on=train_on)
-        ends = set(self._tokenizer.convert_tokens_to_ids(list(self.ends)))
-        pieces: list[list[int]] = []
-        is_open = False
-        for token, label in zip(example.token_ids, example.labels, strict=True):
-            if label != IGNORED:
-                if not is_open:
-                    pieces.append([])
-                pieces[-1].append(token)
-            is_open = label != IGNORED and (train_on == "all" or token not in ends)
+        tokens = zip(example.token_ids, example.labels, strict=True)
+        runs = groupby(tokens, key=lambda token: token[1] != IGNORED)
+        pieces = [[token for token, _ in run] for is_supervised, run in runs if is_supervised]
+        if train_on != "all" and len(pieces) < len(learned_turns(row, train_on)):
+            pieces = [part for piece in pieces for part in self._turns_in(piece)]
         decode = self._tokenizer.decode
         return Trained(decode(example.token_ids), [decode(piece) for piece in pieces])
+
+    def _turns_in(self, piece: Sequence[int]) -> Iterator[Sequence[int]]:
+        """Yield the turns of a piece in which several follow each other with nothing between them."""
+        ends = {self._tokenizer(end, add_special_tokens=False).input_ids[-1] for end in self.ends}
+        first = 0
+        for place, token in enumerate(piece, start=1):
+            if token in ends:
+                yield piece[first:place]
+                first = place
+        yield from [piece[first:]] if piece[first:] else []
 
 
 @dataclass(frozen=True)
@@ -84,11 +97,12 @@ class Trained:
 
 def templates() -> Iterator[Case]:
     for family in FAMILIES:
-        yield Case(family.name, TOKENIZERS[family.name], OTHER_ENDS.get(family.name, [family.eos]))
+        ends = [BEFORE_END.get(family.name, "") + end for end in family.ends_of_turns]
+        yield Case(family.name, TOKENIZERS[family.name], ends)
     for original in ORIGINALS:
         training = BY_NAME[original.training_template]
         ends = ENDS_OF_TRAINING_TEMPLATES.get(training.name, [training.end_of_turn])
-        marks = MARKS.get(training.name, "") if not original.options else ""
+        marks = MARKS.get(training.name, "") if original.options.get("enable_thinking", True) else ""
         yield Case(f"training template, {original.name}", trained_with(original), ends, marks)
 
 
@@ -140,22 +154,24 @@ def _wrong_in_piece(case: Case, piece: str, message: Message) -> Iterator[str]:
         yield f"{piece!r} does not end with {case.ends}"
     if message.extra:
         return
-    expected = {squeezed(case.marks + message.content + end) for end in case.ends}
-    if not message.tool_calls and squeezed(piece) not in expected:
+    if not message.tool_calls and case.without_marks(piece) != squeezed(message.content):
         yield f"{piece!r} is not {message.content!r}"
     if not case.marks and any(mark in piece.lower() for mark in ("think", "reason", "analysis")):
         yield f"{piece!r} thinks"
 
 
 def _otherwise_in_other_context(case: Case, row: Conversation, turn: int, piece: str) -> Iterator[str]:
-    """Compare with the same turn behind one question: whatever stands before it, it is the same."""
+    """Compare with the same turn behind one question.
+
+    It is the same whatever stands around it, but for its marks: who speaks next may end it in another way.
+    """
     answer = replace(row.messages[turn], is_trained=True)
     alone = replace(row, messages=(Message("user", "Why?"), answer))
     try:
         [other] = case.trained(alone, "assistant").pieces
     except REFUSALS:
         return
-    if squeezed(other) != squeezed(piece):
+    if case.without_marks(other) != case.without_marks(piece):
         yield f"{piece!r} is {other!r} behind one question"
 
 
@@ -178,4 +194,4 @@ def test_every_word_is_where_it_belongs_or_the_row_is_refused(case):
                 assert problems(case, made, train_on) == []
                 accepted += 1
 
-    assert accepted >= CONVERSATIONS // 8
+    assert accepted, "rows that are all refused prove nothing"

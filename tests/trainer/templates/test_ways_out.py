@@ -13,8 +13,8 @@ from tests.support import every_case
 from tests.trainer.templates.families import FAMILIES
 from tests.trainer.templates.originals import ORIGINALS, Original
 from tests.trainer.templates.own_templates import MARKERS_OF_THOSE, TRAIN_AS_THEY_ARE
-from tests.trainer.templates.test_masks import MARKERS
 from tests.trainer.templates.test_training_templates import ALL_SHAPES, tokenizer_with
+from tests.trainer.templates.tokenizers_of_families import MARKERS
 from trainer.data.conversation import Conversation, Message
 from trainer.data.rendering.chat_template import Refused
 from trainer.data.rendering.masks import mark, render_text

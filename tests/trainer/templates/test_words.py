@@ -17,7 +17,6 @@ from trainer.data.rendering.example import IGNORED, Example
 from trainer.data.rendering.render import UnrenderableConversation, UnusableTemplate
 
 NAMED = re.compile(r"messages\[\d+\]|the tools|refuses the conversation")
-WAY_OUT = re.compile(r"; (set|use|remove|shorten) |refuses the conversation")
 
 
 class Words:
@@ -91,7 +90,7 @@ def example_or_refusal(family: Family, row: Conversation, train_on: Any) -> Exam
     try:
         [[example]] = RENDERERS[family.name].render([row], max_length=10_000, train_on=train_on)
     except (UnrenderableConversation, UnusableTemplate) as error:
-        return str(error)
+        return error.reason
     return example
 
 
@@ -103,7 +102,6 @@ def assert_nothing_is_lost(family: Family, row: Conversation, train_on: str) -> 
     found = example_or_refusal(family, marked, train_on)
     if isinstance(found, str):
         assert NAMED.search(found), found
-        assert WAY_OUT.search(found), found
         return
     example = found
 

@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import lru_cache
@@ -45,12 +45,18 @@ class Refused(ValueError):
 
     Args:
         reason: what is wrong.
-        way_out: what to do about it, if that is known.
+        way_out: what to do about it, or how that is found out: once, and only if somebody reads the message.
     """
 
-    def __init__(self, reason: str, way_out: str = "") -> None:
-        super().__init__(f"{reason}; {way_out}" if way_out else reason)
+    def __init__(self, reason: str, way_out: str | Callable[[], str] = "") -> None:
+        super().__init__(reason)
+        self.reason = reason
         self.way_out = way_out
+
+    def __str__(self) -> str:
+        if not isinstance(self.way_out, str):
+            self.way_out = self.way_out()
+        return f"{self.reason}; {self.way_out}" if self.way_out else self.reason
 
 
 class UnrenderableConversation(Refused):

@@ -7,6 +7,7 @@ the text or the tokens for markers; so a prompt that quotes a marker changes not
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import replace
+from functools import partial
 
 from trainer.data.conversation import Conversation
 from trainer.data.rendering.chat_template import (
@@ -55,10 +56,9 @@ def render_text(
     try:
         return _conversation(conversation, tokenizer, train_on, parts)
     except Refused as refusal:
-        if refusal.way_out:
-            raise
-        way_out = WaysOut(tokenizer, parts, _would_train).of(conversation, train_on)
-        raise type(refusal)(str(refusal), way_out) from refusal
+        ways_out = WaysOut(tokenizer, parts, _would_train)
+        way_out = refusal.way_out or partial(ways_out.of, conversation, train_on)
+        raise type(refusal)(refusal.reason, way_out) from refusal
 
 
 def _would_train(conversation: Conversation, tokenizer: Tokenizer, train_on: TrainOn) -> bool:
