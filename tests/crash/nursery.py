@@ -9,6 +9,7 @@ It must never compute anything itself: a fork does not bring the threads of torc
 """
 
 import fcntl
+import gc
 import json
 import os
 import runpy
@@ -19,6 +20,7 @@ import subprocess
 import sys
 import tempfile
 import traceback
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack, suppress
 from importlib import import_module
@@ -252,10 +254,7 @@ def workers_of(base: Path) -> list[psutil.Process]:
 def main() -> None:
     """Serve orders for ever."""
     _, address, patron, *modules = sys.argv
-    for module in modules:
-        import_module(module)
-    if not modules:
-        import_everything()
+    import_for_children(modules)
     server = socket.socket(socket.AF_UNIX)
     server.bind(address)
     server.listen(16)
@@ -276,6 +275,19 @@ def main() -> None:
             line.close()
     for child in children:
         os.kill(child, SIGKILL)
+
+
+def import_for_children(modules: Sequence[str]) -> None:
+    """Import modules, or everything if there are none, as strictly as pytest would."""
+    gc.disable()  # there is no garbage, and to find that out takes a second
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        for module in modules:
+            import_module(module)
+        if not modules:
+            import_everything()
+    gc.freeze()  # nor do children look again
+    gc.enable()
 
 
 def start(line: socket.socket, server: socket.socket, children: dict[int, socket.socket]) -> None:
