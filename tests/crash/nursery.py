@@ -400,6 +400,8 @@ def import_everything() -> None:
     from trainer.mains import worker
     from trainer.session import engine
 
+    with suppress(ImportError):
+        import_module("bitsandbytes")  # for those that train an adapter
     del app, peft, transformers, AutoModelForCausalLM, AutoTokenizer, PreTrainedTokenizerFast, worker, engine
 
 
