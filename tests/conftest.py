@@ -1,7 +1,11 @@
 """Make every run of the tests the same, on a busy machine too."""
 
 import os
-from typing import TYPE_CHECKING
+import shlex
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from hypothesis import settings
@@ -23,9 +27,27 @@ def nursery(tmp_path_factory: pytest.TempPathFactory) -> "Nursery":
 
     is_one_of_many = "PYTEST_XDIST_WORKER" in os.environ
     folder = tmp_path_factory.getbasetemp()
-    folder = (folder.parent if is_one_of_many else folder) / "nursery"
-    folder.mkdir(exist_ok=True)
+    folder = nursery_folder(folder.parent if is_one_of_many else folder)
     return Nursery(folder, patron=os.getppid() if is_one_of_many else None)
+
+
+def nursery_folder(base: Path) -> Path:
+    """Return where the nursery of a run lives whose temporary folder this is."""
+    folder = base / "nursery"
+    folder.mkdir(exist_ok=True)
+    return folder
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_setupnodes(config: pytest.Config, specs: Sequence[Any]) -> None:
+    """Have the processes of a whole run forked from the nursery, so that torch is imported once for all."""
+    if config.getoption("--quick") or config.args_source is not pytest.Config.ArgsSource.TESTPATHS:
+        return
+    from tests.crash.nursery import ForkServer
+
+    server = ForkServer(nursery_folder(config._tmp_path_factory.getbasetemp()) / "nursery")
+    for spec in specs:
+        spec.python = shlex.join([sys.executable, "-m", "tests.crash.forked_python", str(server.address)])
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

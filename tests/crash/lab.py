@@ -22,7 +22,7 @@ from filelock import FileLock
 
 from daemon.files.names import is_training_file
 from daemon.files.notes import is_users_file
-from tests.crash.nursery import Forked, ForkServer, workers_of
+from tests.crash.nursery import Forked, ForkServer, name_of, workers_of
 from tests.shallow import build_shallow
 from tests.support import PATIENCE_S, eventually, rows, write_jsonl
 from trainer.protocol.files import UnreadableFile, read_json
@@ -66,11 +66,18 @@ class Nursery(ForkServer):
                 build_shallow(self.base_model, dropout=DROPOUT)
 
     def workers(self, base: Path) -> list[psutil.Process]:
-        """Return those that it has forked for one working directory."""
+        """Return the workers that it has forked for one working directory."""
+        return self._forked(base, "trainer.mains.worker")
+
+    def followers(self, base: Path) -> list[psutil.Process]:
+        """Return the followers that it has forked for one working directory."""
+        return self._forked(base, "trainer.mains.follower")
+
+    def _forked(self, base: Path, module: str) -> list[psutil.Process]:
         found = []
         for process in workers_of(base):
             with suppress(psutil.NoSuchProcess):
-                if process.ppid() == self.pid:
+                if process.ppid() == self.pid and process.name() == name_of(module):
                     found.append(process)
         return found
 
@@ -157,6 +164,11 @@ class Lab:
         """Have the next worker train no further than this before a more urgent file takes over."""
         (self.layout.base / "overtaken-at").write_text(str(at_step))
 
+    def fork_followers(self, is_wanted: bool) -> None:
+        """Have the followers of the next workers forked, or started as they are at a user's."""
+        wish = self.layout.base / "forks-followers"
+        wish.touch() if is_wanted else wish.unlink()
+
     def ask(self, name: str) -> None:
         """Touch a control file."""
         (self.layout.control / f".{name}").touch()
@@ -185,6 +197,12 @@ class Lab:
 
     def workers(self) -> list[psutil.Process]:
         return self._nursery.workers(self.layout.base)
+
+    def followers(self) -> list[psutil.Process]:
+        """Return the processes that share the steps of the workers."""
+        started = [child for worker in self.workers() for child in worker.children()]
+        real = [child for child in started if "trainer.mains.follower" in child.cmdline()]
+        return [*real, *self._nursery.followers(self.layout.base)]
 
     def daemon_process(self) -> psutil.Process | None:
         try:

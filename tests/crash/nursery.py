@@ -9,6 +9,7 @@ It must never compute anything itself: a fork does not bring the threads of torc
 """
 
 import fcntl
+import gc
 import json
 import os
 import runpy
@@ -19,11 +20,13 @@ import subprocess
 import sys
 import tempfile
 import traceback
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack, suppress
 from importlib import import_module
 from pathlib import Path
 from signal import SIGKILL, Signals
+from types import SimpleNamespace
 from typing import Any
 
 import psutil
@@ -130,6 +133,7 @@ def fork(
     environment: Mapping[str, str] | None = None,
     failpoint: str = "",
     overtaken_at: int | None = None,
+    forks_followers: bool = False,
 ) -> Forked:
     """Have the nursery at `address` do what `python -P -m module arguments` does, in a session of its own.
 
@@ -139,6 +143,7 @@ def fork(
         environment: None for that of this process.
         failpoint: where it is to die.
         overtaken_at: the step at which it waits to be overtaken.
+        forks_followers: have its followers, too, come from the nursery.
     """
     order = {
         "module": module,
@@ -148,6 +153,7 @@ def fork(
         "folder": str(Path.cwd()),
         "failpoint": failpoint,
         "overtaken_at": overtaken_at,
+        "followers_from": str(address) if forks_followers else None,
     }
     line = socket.socket(socket.AF_UNIX)
     line.connect(str(address))
@@ -201,6 +207,7 @@ class NurseryLauncher:
                 environment=worker_environment(),
                 failpoint=self._failpoint(layout),
                 overtaken_at=self._overtaken_at(layout),
+                forks_followers=(layout.base / "forks-followers").exists(),
             )
         return Launched(ForkedWorker(child, stderr_file(layout)), ours)  # type: ignore[arg-type]
 
@@ -225,8 +232,13 @@ class NurseryLauncher:
         return step
 
 
+def name_of(module: str) -> str:
+    """Return what a process that runs a module of ours is called by the system."""
+    return module.rpartition(".")[2]
+
+
 def workers_of(base: Path) -> list[psutil.Process]:
-    """Return the processes of a working directory's workers, however these were started."""
+    """Return the processes of a working directory's workers and followers, however these were started."""
     logs = str(base.resolve() / "logs" / "worker.stderr")
     found = []
     for pid in psutil.pids():
@@ -242,10 +254,7 @@ def workers_of(base: Path) -> list[psutil.Process]:
 def main() -> None:
     """Serve orders for ever."""
     _, address, patron, *modules = sys.argv
-    for module in modules:
-        import_module(module)
-    if not modules:
-        import_everything()
+    import_for_children(modules)
     server = socket.socket(socket.AF_UNIX)
     server.bind(address)
     server.listen(16)
@@ -266,6 +275,19 @@ def main() -> None:
             line.close()
     for child in children:
         os.kill(child, SIGKILL)
+
+
+def import_for_children(modules: Sequence[str]) -> None:
+    """Import modules, or everything if there are none, as strictly as pytest would."""
+    gc.disable()  # there is no garbage, and to find that out takes a second
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        for module in modules:
+            import_module(module)
+        if not modules:
+            import_everything()
+    gc.freeze()  # nor do children look again
+    gc.enable()
 
 
 def start(line: socket.socket, server: socket.socket, children: dict[int, socket.socket]) -> None:
@@ -305,6 +327,9 @@ def become(order: dict[str, Any], descriptors: list[int]) -> None:
     if "--parent-pid" in arguments:
         arguments[arguments.index("--parent-pid") + 1] = str(os.getppid())
     sys.argv = [order["module"], *arguments]
+    if order["followers_from"]:
+        fork_followers(Path(order["followers_from"]))
+    Path("/proc/self/comm").write_text(name_of(order["module"]))
     os._exit(code_of(order["module"]))
 
 
@@ -340,6 +365,14 @@ def give_numbers(received: dict[int, int]) -> None:
         os.close(descriptor)
 
 
+def fork_followers(address: Path) -> None:
+    """Have the nursery fork the followers of this worker."""
+    from trainer.distributed import followers
+
+    forking = SimpleNamespace(Popen=forked_popen(address), DEVNULL=subprocess.DEVNULL)
+    followers.subprocess = forking  # type: ignore[assignment]
+
+
 def wait_to_be_overtaken(at_step: int) -> None:
     """Have the session train nothing after `at_step` until its job is to be preempted."""
     from trainer.protocol.messages import PreemptJob
@@ -367,6 +400,8 @@ def import_everything() -> None:
     from trainer.mains import worker
     from trainer.session import engine
 
+    with suppress(ImportError):
+        import_module("bitsandbytes")  # for those that train an adapter
     del app, peft, transformers, AutoModelForCausalLM, AutoTokenizer, PreTrainedTokenizerFast, worker, engine
 
 

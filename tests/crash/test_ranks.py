@@ -6,23 +6,18 @@ from tests.crash.chaos import bring_to_an_end
 from tests.support import PATIENCE_S, eventually
 
 
-def followers_of(lab):
-    return [child for worker in lab.workers() for child in worker.children() if is_follower(child)]
-
-
-def is_follower(process):
-    return "trainer.mains.follower" in process.cmdline()
-
-
 def test_kills_of_either_process_and_of_the_daemon_change_no_bit_of_what_is_learned(make_lab):
     lab = make_lab(seed=11, training={"processes": 2})
     lab.drop(120)
+    lab.fork_followers(True)
     lab.start()
     seen = []
 
     for kill in (kill_follower, kill_worker, kill_daemon):
         lab.until_another_step()
-        seen += followers_of(lab)
+        seen += lab.followers()
+        # The one whose worker is killed is a child of it, as it is at a user's
+        lab.fork_followers(kill is not kill_follower)
         kill(lab)
 
     assert bring_to_an_end(lab) == []
@@ -32,7 +27,7 @@ def test_kills_of_either_process_and_of_the_daemon_change_no_bit_of_what_is_lear
 
 
 def kill_follower(lab):
-    [follower] = followers_of(lab)
+    [follower] = lab.followers()
     follower.kill()
 
 

@@ -162,7 +162,7 @@ def test_a_second_daemon_is_refused_at_once_and_named_the_first(daemon):
     assert first.poll() is None
 
 
-def test_the_model_can_be_loaded_as_soon_as_a_file_is_trained(daemon):
+def test_the_model_can_be_loaded_as_soon_as_a_file_is_trained(daemon, nursery):
     daemon.drop("a.jsonl", 20)
     assert daemon.run("--once") == 0
 
@@ -170,11 +170,7 @@ def test_the_model_can_be_loaded_as_soon_as_a_file_is_trained(daemon):
         "import sys; from transformers import AutoModelForCausalLM as M, AutoTokenizer as T\n"
         "M.from_pretrained(sys.argv[1]); print(T.from_pretrained(sys.argv[1]).eos_token)"
     )
-    loaded = subprocess.run(
-        [sys.executable, "-c", code, str(daemon.layout.models / "current_model")],
-        capture_output=True,
-        text=True,
-    )
+    loaded = nursery.run("tests.crash.run_code", code, str(daemon.layout.models / "current_model"))
 
     assert loaded.stdout == "<|im_end|>\n", loaded.stderr
 

@@ -12,6 +12,7 @@ from typing import NoReturn, TextIO, TypeVar
 
 from pydantic import BaseModel
 
+from trainer.mains.garbage import collect_seldom
 from trainer.protocol.child_process import die_with
 from trainer.protocol.job import FaultKind
 from trainer.protocol.layout import PRIVATE_UMASK
@@ -33,6 +34,7 @@ def serve(
         niceness: how far this process stands back for others, up to 19.
     """
     os.umask(PRIVATE_UMASK)
+    collect_seldom()
     order = order_type.model_validate(json.load(sys.stdin.buffer))
     if order.parent_pid is not None:
         die_with(order.parent_pid, signal.SIGKILL)

@@ -26,6 +26,7 @@ from filelock import FileLock, Timeout
 from trainer.config.schema import Settings
 from trainer.mains.connection import add_connection_options, end_with_parent, open_connection
 from trainer.mains.fault_kind import describe
+from trainer.mains.garbage import collect_seldom
 from trainer.protocol.channel import Channel, ChannelClosed
 from trainer.protocol.handshake import UnusableSecret
 from trainer.protocol.job import FaultKind
@@ -151,6 +152,7 @@ def main() -> int:
     add_connection_options(parser)
     arguments = parser.parse_args()
     os.umask(PRIVATE_UMASK)
+    collect_seldom()
     faulthandler.enable()
     faulthandler.register(signal.SIGUSR1, all_threads=True)  # what the daemon asks of a worker that hangs
     # Ctrl-C and a closing terminal are the daemon's to answer: it tells the worker to save

@@ -5,12 +5,12 @@ from collections.abc import Callable, Mapping
 from copy import copy
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from safetensors import SafetensorError
 from torch import nn
-from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
 from trainer.config.loader import BadConfig
 from trainer.model import tiny
@@ -18,6 +18,9 @@ from trainer.model.chatml import choose_template
 from trainer.model.download import download
 from trainer.model.training_templates import template_in_use
 from trainer.protocol.faults import ModelUnavailable, UnusableModel, first_line
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
 
 SPARE_POSITIONS = 2  # of a table, as in OPT
 
@@ -62,7 +65,7 @@ def load_model(
     chat_template: str = "own",
     template_options: Mapping[str, Any] = MappingProxyType({}),
     options: Mapping[str, Any] = MappingProxyType({}),
-) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+) -> "tuple[PreTrainedModel, PreTrainedTokenizerBase]":
     """Load weights (safetensors only) and tokenizer from a folder.
 
     Args:
@@ -72,6 +75,8 @@ def load_model(
         ModelUnavailable: the folder holds no model in a format we load.
         UnusableModel: it needs code of its own, or has no chat template.
     """
+    from transformers import AutoModelForCausalLM  # takes seconds; who loads a tokenizer need not wait
+
     tokenizer = load_tokenizer(source, chat_template=chat_template, template_options=template_options)
     try:
         loaded: Any = AutoModelForCausalLM.from_pretrained(
@@ -123,7 +128,7 @@ def load_tokenizer(
     return tokenizer
 
 
-def refuse_longer_rows(model: PreTrainedModel, max_length: int) -> None:
+def refuse_longer_rows(model: "PreTrainedModel", max_length: int) -> None:
     """Make sure that a model with a table of positions has one for every token of the longest row.
 
     Raises:

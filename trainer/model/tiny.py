@@ -2,13 +2,17 @@
 
 import shutil
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
-from transformers import GenerationConfig, PreTrainedTokenizerFast, Qwen3Config, Qwen3ForCausalLM
+from transformers import PreTrainedTokenizerFast
 
 from trainer.model.chatml import PLAIN_CHATML
 from trainer.protocol.files import sync_directory, sync_file
+
+if TYPE_CHECKING:
+    from transformers import Qwen3ForCausalLM
 
 NAME = "tiny"
 SEED = 20_26
@@ -77,7 +81,10 @@ def _tokenizer() -> PreTrainedTokenizerFast:
     )
 
 
-def _model(tokenizer: PreTrainedTokenizerFast) -> Qwen3ForCausalLM:
+def _model(tokenizer: PreTrainedTokenizerFast) -> "Qwen3ForCausalLM":
+    # Takes seconds; who finds the model built need not wait
+    from transformers import GenerationConfig, Qwen3Config, Qwen3ForCausalLM
+
     config = Qwen3Config(
         vocab_size=VOCABULARY_SIZE,
         hidden_size=128,

@@ -2,20 +2,22 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from tokenizers import AddedToken
 from torch import nn
-from transformers import AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
 from trainer.config.loader import BadConfig
 from trainer.profiles.base import DataProfile
-from trainer.step.forward import base_of
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
 
 
 def add_tokens(
-    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, tokens: Sequence[str]
+    model: "PreTrainedModel", tokenizer: PreTrainedTokenizerBase, tokens: Sequence[str]
 ) -> list[int]:
     """Give a model those of some tokens that it does not have; return their ids.
 
@@ -61,8 +63,10 @@ def added_in(checkpoint: Path, base: PreTrainedTokenizerBase) -> list[str]:
     return sorted(vocabulary.keys() - known.keys(), key=vocabulary.__getitem__)
 
 
-def rows_of_tokens(model: PreTrainedModel, ids: list[int]) -> dict[str, list[int]]:
+def rows_of_tokens(model: "PreTrainedModel", ids: list[int]) -> dict[str, list[int]]:
     """Return the layers that hold rows of tokens, by their names, with the rows of these tokens."""
+    from trainer.step.forward import base_of  # takes seconds; who names tokens need not wait
+
     inner = base_of(model)
     layers = (inner.get_input_embeddings(), inner.get_output_embeddings())
     return {

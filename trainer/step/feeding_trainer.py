@@ -5,6 +5,10 @@ steps (loaders, epochs, logging, saving) is done by the session that feeds it; w
 (accelerator, clipping, optimizer, callbacks) stays the stock class's.
 """
 
+import trainer.step.light_peft  # noqa: F401
+
+# isort: split
+
 import gc
 import math
 from collections.abc import Callable, Iterator

@@ -7,6 +7,10 @@ stay true. So each strategy is tried on a few made-up rows, and taken only if al
 row alone.
 """
 
+import trainer.step.light_peft  # noqa: F401
+
+# isort: split
+
 import logging
 import math
 from collections.abc import Callable, Iterator, Sequence

@@ -5,7 +5,6 @@ import os
 import secrets
 import signal
 import subprocess
-import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import SimpleNamespace
@@ -17,7 +16,7 @@ import torch
 
 from tests.crash.lab import Nursery
 from tests.crash.nursery import Forked, forked_popen
-from tests.support import PATIENCE_S, job_for, row, rows, write_jsonl
+from tests.support import job_for, row, rows, write_jsonl
 from tests.trainer.engine_rig import (
     LEAVE,
     Commands,
@@ -259,6 +258,7 @@ class FarFollowers:
         self.meeting_file.unlink(missing_ok=True)
 
 
+@pytest.mark.usefixtures("forked_followers")
 def test_a_process_that_shares_only_a_connection_and_a_folder_learns_the_very_same(
     base, tiny_folder, nursery
 ):
@@ -283,23 +283,8 @@ def test_a_process_elsewhere_ends_when_its_connection_does(base, nursery):
     assert far.started[0].wait(FOLLOWER_STARTS_S) in (0, 1)
 
 
-LEADER = """
-import sys
-from pathlib import Path
-from types import SimpleNamespace
-from trainer.config.schema import Settings
-from trainer.distributed.ranks import Ranks
-settings = Settings.model_validate({"training": {"processes": 2, "cpu_threads": 1}})
-say = lambda event: print(event.message, flush=True)
-ranks = Ranks(settings.training, base_dir=Path(sys.argv[1]), tell=say)
-ranks.join(settings, SimpleNamespace(path="/no/checkpoint"), None)
-"""
-
-
-def test_when_a_process_cannot_go_on_the_first_says_why_and_ends(tmp_path):
-    ended = subprocess.run(
-        [sys.executable, "-c", LEADER, str(tmp_path)], capture_output=True, text=True, timeout=PATIENCE_S
-    )
+def test_when_a_process_cannot_go_on_the_first_says_why_and_ends(tmp_path, nursery):
+    ended = nursery.run("tests.trainer.distributed.leader", str(tmp_path), str(nursery.address))
 
     assert ended.returncode == 1
     assert "MANIFEST.json cannot be read" in ended.stdout

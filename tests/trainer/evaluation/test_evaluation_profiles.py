@@ -129,9 +129,8 @@ def test_answers_leave_no_garbage_while_nobody_collects_it(ask):
     gc.collect()
     gc.disable()  # as in training
     try:
-        settings = settings_with(
-            engine._base_dir, profile={"name": Cats.name}, previews={"prompts": [PROMPT]}
-        )
+        previews = {"prompts": [PROMPT], "max_new_tokens": 16}
+        settings = settings_with(engine._base_dir, profile={"name": Cats.name}, previews=previews)
         list(engine.evaluator.previews(settings, global_step=1, is_wanted=lambda: True))
         held = sum(issubclass(type(one), torch.Tensor) for one in gc.get_objects())
         for _ in range(5):

@@ -141,8 +141,10 @@ def test_nothing_is_left_behind(look, base_dir):
     assert list(base_dir.iterdir()) == []
 
 
-def test_the_process_answers_with_nothing_but_the_report(base_dir, tiny_folder, seven_rows):
-    command = [sys.executable, "-P", "-m", "trainer.mains.inspect_file"]
+def test_the_process_answers_with_nothing_but_the_report_and_loads_no_code_of_models(
+    base_dir, tiny_folder, seven_rows
+):
+    command = [sys.executable, "-X", "importtime", "-P", "-m", "trainer.mains.inspect_file"]
     asked = order(base_dir, seven_rows, model=tiny_folder).model_dump_json()
 
     result = subprocess.run(command, input=asked, capture_output=True, text=True, timeout=PATIENCE_S)
@@ -150,6 +152,10 @@ def test_the_process_answers_with_nothing_but_the_report(base_dir, tiny_folder, 
     assert result.returncode == 0
     assert DataReport.model_validate_json(result.stdout).sampled_rows == 7
     assert "reading every row" in result.stderr
+    lines = [line for line in result.stderr.splitlines() if line.startswith("import time:")]
+    imported = {line.rpartition("|")[2].strip() for line in lines}
+    assert "tokenizers" in imported
+    assert not imported & {"peft", "transformers.modeling_utils"}
 
 
 def test_the_process_says_why_there_is_no_report(nursery, base_dir, tmp_path, seven_rows):

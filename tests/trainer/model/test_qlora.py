@@ -121,8 +121,11 @@ def test_training_goes_on_after_a_validation(tmp_path, seven_rows, tiny_folder):
     assert losses[-1] < losses[0]
 
 
-def test_a_worker_says_nothing_about_the_library_for_4_bits_when_it_loads_it():
-    code = "import trainer.model.adapter, sys; assert 'bitsandbytes' in sys.modules"
+def test_a_worker_loads_the_library_for_4_bits_only_when_asked_to_and_then_says_nothing_about_it():
+    code = (
+        "import trainer.session.engine, sys; assert 'bitsandbytes' not in sys.modules\n"
+        "from peft.import_utils import is_bnb_4bit_available; assert is_bnb_4bit_available()"
+    )
 
     loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
 
