@@ -4,6 +4,7 @@ import json
 import os
 import stat
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -123,7 +124,8 @@ def choose_template(
         setattr(tokenizer, IN_USE, TemplateInUse(sha256_of(template)))
     else:
         _use_own(tokenizer, source, options)
-    setattr(tokenizer, OTHER_TEMPLATES, _other_templates(tokenizer, own, wanted, options))
+    find = partial(_other_templates, tokenizer, own, wanted, dict(options))  # takes a while
+    setattr(tokenizer, OTHER_TEMPLATES, find)
 
 
 def _other_templates(

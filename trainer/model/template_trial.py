@@ -6,6 +6,7 @@ A process of its own (`trainer.mains.try_template`) renders a few words with lit
 import json
 import resource
 from contextlib import suppress
+from functools import lru_cache
 from typing import Any
 
 from jinja2 import TemplateError
@@ -67,13 +68,13 @@ def refuse_costly_template(
     )
 
 
-def names_asked_for(template: str) -> set[str]:
+@lru_cache(maxsize=64)
+def names_asked_for(template: str) -> frozenset[str]:
     """Return the names that a template looks up; none if it is no template."""
-    environment = _environment()
     try:
-        return find_undeclared_variables(environment.parse(template))
+        return frozenset(find_undeclared_variables(_environment().parse(template)))
     except (TemplateError, RecursionError):
-        return set()
+        return frozenset()
 
 
 def limit_resources() -> None:

@@ -200,7 +200,7 @@ def test_whoever_refuses_a_template_can_try_those_that_fit_the_model():
     tokenizer = thinking_tokenizer()
 
     def others() -> list[str]:
-        return [other.setting for other in getattr(tokenizer, OTHER_TEMPLATES)]
+        return [other.setting for other in getattr(tokenizer, OTHER_TEMPLATES)()]
 
     choose_template(tokenizer, "own", "a model")
     assert others() == ['set model.chat_template to "chatml"']

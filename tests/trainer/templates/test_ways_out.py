@@ -24,6 +24,7 @@ from trainer.model import chatml
 from trainer.model.template_trial import names_asked_for
 from trainer.model.training_templates import BY_NAME
 
+ROUGHLY = re.compile(r"[^\[\]]{1,80}")  # a reason, up to the number of a turn
 THOUGHTS = ("reasoning_content", "thinking", "reasoning")
 
 Setting = tuple[str, dict[str, Any], str]
@@ -46,16 +47,18 @@ def tokenizer_of(
     return tokenizer
 
 
-def refusal(original: Original, markers: tuple[str, ...], row: Conversation, setting: Setting) -> str:
-    """Return why a row is not trained; nothing if it is."""
+def refusal(
+    original: Original, markers: tuple[str, ...], row: Conversation, setting: Setting
+) -> Refused | None:
+    """Return why a row is not trained; None if it is."""
     wanted, options, train_on = setting
     facts = original.template, original.bos, original.eos, markers
     tokenizer = tokenizer_of(*facts, wanted, json.dumps(options))
     try:
         render_text(mark(row, train_on), tokenizer, train_on)
     except Refused as refused:
-        return str(refused)
-    return ""
+        return refused
+    return None
 
 
 # ---- what a person does who follows the advice, said a second time
@@ -201,7 +204,10 @@ def follow(way: str, row: Conversation, setting: Setting) -> tuple[Conversation,
 OWN = [(original, BY_NAME[original.training_template].markers) for original in ORIGINALS]
 OWN += [(original, MARKERS_OF_THOSE[original.name]) for original in TRAIN_AS_THEY_ARE]
 OWN += [
-    (Original(family.name, family.template, bos=family.bos, eos=family.eos), tuple(MARKERS))
+    (
+        Original(family.name, family.template, bos=family.bos, eos=family.eos),
+        (*MARKERS, *family.markers, *family.ends_of_turns),
+    )
     for family in FAMILIES
     if not family.options
 ]
@@ -218,14 +224,18 @@ CASES += [(*case, False) for case in OWN if case[0].training_template in BY_NAME
 
 @pytest.mark.parametrize("original, markers, is_own", CASES, ids=[case[0].name for case in CASES])
 def test_following_the_advice_to_the_letter_lets_the_row_train(original, markers, is_own):
-    training = original.training_template
+    """Advice is found by trying, which takes a while: it is followed for the first row of each reason."""
+    training, reasons = original.training_template, set()
     with every_case() as cases:
         for shape, row in ALL_SHAPES.items():
             options = options_of(original) if is_own else dict(original.options)
             setting: Setting = ("own" if is_own else training, options, "assistant")
             with cases.case(shape):
-                told = refusal(original, markers, row, setting)
-                assert not told.endswith(NO_WAY_OUT), told
-                for way in ways_of(told) if told else []:
-                    changed, then = follow(way, row, setting)
-                    assert refusal(original, markers, changed, then) == "", f"{told}\n-> {way}"
+                refused = refusal(original, markers, row, setting)
+                if refused and (reason := ROUGHLY.match(refused.reason)[0]) not in reasons:
+                    reasons.add(reason)
+                    told = str(refused)
+                    assert not told.endswith(NO_WAY_OUT), told
+                    for way in ways_of(told):
+                        changed, then = follow(way, row, setting)
+                        assert refusal(original, markers, changed, then) is None, f"{told}\n-> {way}"

@@ -14,7 +14,7 @@ from trainer.data.conversation import REASONING_KEYS, Conversation, Message
 from trainer.protocol.text import printable
 
 # Attributes that a tokenizer is given with its template, by those who load models
-OTHER_TEMPLATES = "other_templates"  # with which the model could be trained instead
+OTHER_TEMPLATES = "find_other_templates"  # returns those with which the model could be trained instead
 IN_USE = "training_template_in_use"  # which training template it has; `for_inference` is what it had before
 
 REASON_SHOWN = 300  # characters of what a template says when it refuses; it may quote the conversation

@@ -107,9 +107,9 @@ class WaysOut:
 
     def _settings(self, train_on: TrainOn) -> list[_Setting]:
         """Return the setting as it is, and then others."""
-        others: Sequence[OtherTemplate] = getattr(self._tokenizer, OTHER_TEMPLATES, ())
+        find_others: Callable[[], Sequence[OtherTemplate]] = getattr(self._tokenizer, OTHER_TEMPLATES, tuple)
         found = [_Setting("", "", self._tokenizer, train_on)]
-        for other in others:
+        for other in find_others():
             tokenizer = WithTemplate(self._tokenizer, other)
             found.append(_Setting(other.setting, "template", tokenizer, train_on))
         if train_on == "assistant":

@@ -67,7 +67,7 @@ def test_the_marks_of_a_training_template_are_learned_and_those_of_any_other_are
 def test_a_refusal_names_the_training_template_that_fits():
     tokenizer = with_template(NO_MARKER)
     gemma = OtherTemplate('set model.chat_template to "gemma"', PLAIN_CHATML, "<|im_end|>", None)
-    tokenizer.other_templates = [gemma]
+    tokenizer.find_other_templates = lambda: [gemma]
 
     with pytest.raises(UnusableTemplate, match=r'set model\.chat_template to "gemma"$'):
         render(conversation(("user", "q"), ("assistant", "a"), ("user", "r")), tokenizer)
