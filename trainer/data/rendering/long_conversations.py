@@ -12,8 +12,8 @@ from trainer.data.rendering.example import Span
 from trainer.data.rendering.rendered_turns import RenderedTurns
 
 MANY_TURNS = 48  # up to so many, each is found by rendering all that comes before it
-STRETCH = 12
-OVERLAP = 4
+STRETCH = 10
+OVERLAP = 2
 CHECKED_WHOLE = (0.25, 0.5, 0.75)  # of the turns: whether later ones rewrite these
 
 

@@ -18,6 +18,8 @@ Overlong = Literal["truncate_left_turns", "truncate_right", "split", "drop", "fa
 
 Tokenize = Callable[[Conversation], Tokens]
 
+FEW_PLACES = 16
+
 
 class OverlongRow(ValueError):
     """A row is too long, and such rows are not to be trained."""
@@ -90,10 +92,24 @@ def _last_turns(row: Piece, max_length: int, tokenize: Tokenize) -> Piece:
         known[place] = Piece(rest, turns, tokenize(rest), lacks_turns=True)
         return len(known[place].tokens.ids) <= max_length
 
-    found = bisect_left(range(len(starts) - 1), True, key=fits)
+    found = _first_that_fits(len(starts), fits)
     if found not in known:
         fits(found)
     return known[found]
+
+
+def _first_that_fits(number: int, fits: Callable[[int], bool]) -> int:
+    """Return the first of so many places where a row fits, or the last one.
+
+    Of many places most leave far too much, and take long to try: they are approached from the end.
+    """
+    low, high, step = 0, number - 1, 1
+    while number > FEW_PLACES and (place := high - step) >= 0:
+        if not fits(place):
+            low = place + 1
+            break
+        high, step = place, 2 * step
+    return low + bisect_left(range(low, high), True, key=fits)
 
 
 def _parts(row: Piece, max_length: int, tokenize: Tokenize) -> list[Piece]:
