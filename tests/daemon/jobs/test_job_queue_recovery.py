@@ -13,6 +13,9 @@ from trainer.protocol.files import move_durably
 from trainer.protocol.job import FaultKind, Outcome, Priority, Reason
 
 
+NOBODYS_PID = 4_999_999  # no kernel gives away so high a number
+
+
 def restarted(layout, ledger):
     """Return the queue of a new daemon with the files it must check."""
     ledger.commit()
@@ -254,9 +257,9 @@ def test_recovering_twice_changes_nothing_more(queue, layout, ledger):
 
 def test_leftovers_of_writes_that_were_cut_off_are_swept_away_and_users_files_are_not(queue, layout, ledger):
     ours = [
-        layout.failed / ".a.jsonl.reason.json.123.tmp",
+        layout.failed / f".a.jsonl.reason.json.{NOBODYS_PID}.tmp",
         layout.failed / ".a.jsonl.rejected.jsonl.part",
-        layout.waiting(Priority.HIGH) / ".4711.part",
+        layout.waiting(Priority.HIGH) / f".{NOBODYS_PID}.part",
     ]
     users = [layout.inbox / ".a.jsonl.gCT2xx", layout.inbox / "a.part", layout.inbox / ".upload.part"]
     for path in ours + users:
