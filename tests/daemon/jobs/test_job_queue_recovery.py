@@ -12,7 +12,6 @@ from tests.support import FakeClock, PowerCut, rows, write_jsonl
 from trainer.protocol.files import move_durably
 from trainer.protocol.job import FaultKind, Outcome, Priority, Reason
 
-
 NOBODYS_PID = 4_999_999  # no kernel gives away so high a number
 
 
