@@ -55,3 +55,8 @@ def duration_text(seconds: float) -> str:
     if hours:
         return f"{hours} h {minutes:02} min"
     return f"{minutes} min {seconds:02} s" if minutes else f"{seconds} s"
+
+
+def display_name(base_model: str) -> str:
+    """Return the short name of a model for people."""
+    return base_model.rstrip("/").rpartition("/")[2] or base_model

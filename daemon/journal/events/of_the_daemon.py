@@ -218,5 +218,9 @@ class TrainingUnblocked(JournalEvent):
         return "no longer blocked"
 
     @property
+    def ends_error(self) -> bool:
+        return True
+
+    @property
     def cleared_alerts(self) -> tuple[str, ...]:
         return ("blocked",)
