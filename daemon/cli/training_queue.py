@@ -160,7 +160,10 @@ def retry(
 
 @app.command(epilog="Example:\n\n\b\n  training_queue remove chat.jsonl")
 def remove(name: Name, base_dir: BaseDir = None, as_json: Json = False) -> None:
-    """Take a waiting file out of the queue. It is moved to queue/skipped/, not deleted."""
+    """Take a waiting file out of the queue. It is moved to queue/skipped/, not deleted.
+
+    While no daemon runs, this works for a file that was started, too.
+    """
     shown = client_of(base_dir).queue.remove(name)
     _show({"name": shown, "moved_to": "queue/skipped"}, as_json, [f"{shown} is now in queue/skipped/"])
 
