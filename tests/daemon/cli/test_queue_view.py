@@ -18,7 +18,7 @@ def test_a_list_fits_the_terminal_and_its_columns_stand_below_each_other(columns
 
     assert all(len(line) <= columns for line in lines)
     assert len({line.index("  processing") for line in lines[1:]}) == 1
-    assert lines[1].split()[0].endswith("of-2026.jsonl")
+    assert lines[1].split()[0].endswith("2026.jsonl")
 
 
 def test_a_reason_is_never_cut_off():
