@@ -28,6 +28,7 @@ from daemon.obstacles import Obstacles
 from daemon.service_manager import ServiceManager
 from daemon.settings.live_settings import LiveSettings
 from daemon.status.board import StatusBoard
+from daemon.status.last_known import last_known
 from daemon.supervision.launcher import Launcher
 from daemon.supervision.local_launcher import LocalLauncher
 from daemon.supervision.supervisor import Supervisor
@@ -105,6 +106,8 @@ def _run_locked(
     ignore_lease_breaks()
     ledger = Ledger(layout.ledger_file, clock=time.time)
     board = StatusBoard(layout.status_file, daemon_pid=os.getpid())
+    known = last_known(layout.models)
+    board.set(**known, loss=ledger.loss_at(known.get("current_step", 0)))
     board.publish()
     journal = Journal([LogLines(), StatusChanges(board), LedgerRows(ledger)])
     wake = Wake()
@@ -130,7 +133,8 @@ def _run_locked(
     watcher.start()
     try:
         daemon.start(found=found)
-        logger.info("daemon %d is ready in %s", os.getpid(), layout.base)
+        paused = ", paused until: training_controller resume" if pause.is_set else ""
+        logger.info("daemon %d is ready in %s%s", os.getpid(), layout.base, paused)
         service.ready()
         return daemon.run()
     finally:

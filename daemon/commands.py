@@ -9,7 +9,7 @@ from daemon.decide import Stopping
 from daemon.intake.intake import Intake
 from daemon.jobs.job_queue import Ending, JobQueue
 from daemon.jobs.reasons import reason_for
-from daemon.journal.events import CommandAnswered, RequestNotRemoved, StopRequested
+from daemon.journal.events import CommandAnswered, RequestNotRemoved, StopCancelled, StopRequested
 from daemon.journal.journal import Journal
 from daemon.ledger.ledger import Ledger
 from daemon.supervision.supervisor import Supervisor
@@ -84,10 +84,7 @@ class Commands:
                 self._supervisor.pause()
                 self._accept(request)
             case "resume":
-                was_paused = self.pause.clear()
-                self._supervisor.resume()
-                result = "training continues" if was_paused else "was not paused"
-                self._answer(request, "retrying what was blocked" if is_blocked else result)
+                self._answer(request, self._resume(is_blocked=is_blocked))
             case "skip":
                 self._skip(request)
             case "stop":
@@ -96,6 +93,20 @@ class Commands:
             case "stop_now":
                 self.stop(Stopping.NOW)
                 self._answer(request, "stopping at the next step")
+
+    def _resume(self, *, is_blocked: bool) -> str:
+        """Continue, and take back a stop that has not begun; return what was done in words."""
+        was_paused = self.pause.clear()
+        self._supervisor.resume()
+        if self.stopping is Stopping.NOW:
+            return "too late: the daemon is stopping; the next start continues the file"
+        if self.stopping:
+            self.stopping = None
+            self._journal.record(StopCancelled())
+            return "the stop is cancelled; training continues"
+        if is_blocked:
+            return "retrying what was blocked"
+        return "training continues" if was_paused else "was not paused"
 
     def _skip(self, request: Request) -> None:
         job, state = self._current_job(), self._supervisor.state

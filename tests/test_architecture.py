@@ -95,7 +95,7 @@ ARROWS: dict[str, set[str]] = {
         *("daemon.checkpoints", "daemon.control", "daemon.data_tools", "daemon.files", "daemon.health"),
         *("daemon.data_tools.tables", "trainer.data.reading"),
         *("daemon.intake", "daemon.jobs", "daemon.journal", "daemon.ledger", "daemon.settings"),
-        *("daemon.status", "daemon.supervision", *_GROUND),
+        *("daemon.status", "daemon.supervision", "trainer.profiles", *_GROUND),
     },
     "daemon.data_tools.tables": {"trainer.data.reading", "trainer.protocol"},
     "daemon.data_tools": {"daemon.data_tools.tables", *_READ_DATA, "trainer.data.checks", *_GROUND},

@@ -4,8 +4,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from daemon.cli.text import duration_text
-from trainer.protocol.text import num_of, printable, size_text
+from trainer.protocol.text import duration_text, num_of, printable, size_text
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -76,7 +75,7 @@ def _memory(planned: "Planned") -> str:
 
 
 def _time(found: "DryRun") -> str:
-    if found.speed is None:
+    if found.speed is None or found.seconds is None:
         return "unknown: this model has taken no steps yet, and none can be tried while a daemon is running"
     return (
         f"{duration_text(found.seconds)} at {found.speed.tokens_per_s:,.0f} tokens/s ({found.speed.source})"

@@ -153,6 +153,8 @@ class SettingsInForce(TypedDict):
     """By section and key."""
     origins: dict[str, str]
     """The source of every setting that is set explicitly, by name, such as training.epochs."""
+    problems: list[str]
+    """Settings that name a file, a model or a profile which is not there; exit code 78 if there are any."""
 
 
 class DryRunPlan(Planned):

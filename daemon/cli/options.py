@@ -3,6 +3,7 @@
 import io
 import json
 import os
+import shutil
 import sys
 from pathlib import Path
 from typing import Annotated, Any, NoReturn
@@ -48,6 +49,11 @@ def use_base_dir(base_dir: Path | None) -> None:
 def client_of(base_dir: Path | None) -> Client:
     """Return the client of the folder a command is about."""
     return Client(base_dir)
+
+
+def terminal_columns() -> int | None:
+    """Return how wide the terminal is; None if the output goes elsewhere."""
+    return shutil.get_terminal_size().columns if sys.stdout.isatty() else None
 
 
 def run(app: typer.Typer) -> NoReturn:

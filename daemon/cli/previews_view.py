@@ -14,6 +14,10 @@ if TYPE_CHECKING:
 
 LONGEST = 2_000  # characters of a text that are shown to people; JSON has all
 EMPTY = "(an empty answer)"
+NONE_YET = (
+    "no previews yet; with previews.prompts or previews.file in config.json, the first come after "
+    "previews.interval_steps steps"
+)
 ENDED = {"end": "", "tokens": " (cut off at previews.max_new_tokens)", "time": " (cut off, out of time)"}
 
 
@@ -28,7 +32,7 @@ def draw_previews(histories: Sequence["PreviewHistory"]) -> "RenderableType":
     from rich.text import Text
 
     if not histories:
-        return Text("no previews yet; set previews.prompts in config.json to have some")
+        return Text(NONE_YET)
     table = Table.grid(padding=(0, 2))
     for history in histories:
         for name, value in _lines(history):

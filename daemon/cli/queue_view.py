@@ -1,6 +1,7 @@
 """Files of the queue as text for people. What comes in is printable already."""
 
 from collections.abc import Iterator, Sequence
+from textwrap import wrap
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -8,40 +9,60 @@ if TYPE_CHECKING:
 
 ROWS_SHOWN = 50
 WIDEST_NAME = 60
+NARROWEST_NAME = 20
+BESIDE_NAME = 54  # columns of the other facts, with the longest name of a format
 
 
-def queued_lines(files: "Sequence[QueuedFile]", number: int) -> Iterator[str]:
+def queued_lines(files: "Sequence[QueuedFile]", number: int, *, columns: int | None = None) -> Iterator[str]:
     """Yield a table of files that wait or are processed.
 
     Args:
         number: how many there are; those that are not shown are counted.
+        columns: of the terminal, if it is one; names are shortened to fit.
     """
     if not files:
         yield "the queue is empty"
         return
-    width = _name_width([file.name for file in files])
+    width = _name_width([file.name for file in files], room=columns and columns - BESIDE_NAME)
     yield f"{'FILE':{width}}  {'STATE':10}  {'PRIORITY':8}  {'ROWS':>10}  FORMAT"
     for file in files:
         rows = f"{file.rows:,}" if file.rows is not None else "-"
         place = f"{file.state:10}  {file.priority or '-':8}"
-        yield f"{file.name:{width}}  {place}  {rows:>10}  {file.format or '-'}"
+        name = shortened(file.name, width) if columns else file.name
+        yield f"{name:{width}}  {place}  {rows:>10}  {file.format or '-'}"
     yield from _more(number - len(files))
 
 
-def finished_lines(files: "Sequence[FinishedFile]", number: int) -> Iterator[str]:
+def finished_lines(
+    files: "Sequence[FinishedFile]", number: int, *, columns: int | None = None
+) -> Iterator[str]:
     """Yield a table of files that failed or were skipped, with their reasons.
 
     Args:
         number: how many there are; those that are not shown are counted.
+        columns: of the terminal, if it is one; each reason then stands below its file, in lines that fit.
     """
     if not files:
         yield "there are none"
         return
-    width = _name_width([file.name for file in files])
-    yield f"{'FILE':{width}}  {'STATE':7}  REASON"
-    for file in files:
-        yield f"{file.name:{width}}  {file.state:7}  {file.reason or '-'}"
+    if columns:
+        for file in files:
+            yield f"{file.state:7}  {shortened(file.name, columns - len('skipped  '))}"
+            yield from wrap(file.reason or "-", columns, initial_indent="    ", subsequent_indent="    ")
+    else:
+        width = _name_width([file.name for file in files])
+        yield f"{'FILE':{width}}  {'STATE':7}  REASON"
+        for file in files:
+            yield f"{file.name:{width}}  {file.state:7}  {file.reason or '-'}"
     yield from _more(number - len(files))
+
+
+def shortened(name: str, width: int) -> str:
+    """Return a name with as much of its middle left out as does not fit."""
+    if len(name) <= width:
+        return name
+    end = (width - 1) // 2
+    return f"{name[: width - 1 - end]}…{name[len(name) - end :]}"
 
 
 def _more(number: int) -> Iterator[str]:
@@ -49,5 +70,6 @@ def _more(number: int) -> Iterator[str]:
         yield f"… and {number:,} more (--all shows them)"
 
 
-def _name_width(names: Sequence[str]) -> int:
-    return min(WIDEST_NAME, max(len("FILE"), *map(len, names)))
+def _name_width(names: Sequence[str], *, room: int | None = None) -> int:
+    widest = WIDEST_NAME if room is None else max(NARROWEST_NAME, room)
+    return min(widest, max(len("FILE"), *map(len, names)))

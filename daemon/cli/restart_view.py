@@ -11,7 +11,7 @@ def restart_lines(found: Restart | ImpossibleRestart, *, is_paused: bool) -> Ite
     """Yield what a restart would do, in its order."""
     if isinstance(found, ImpossibleRestart):
         yield f"a restart would be blocked: {found.blocked}"
-        yield "restore a checkpoint from a backup, or move them all away to start from the base model"
+        yield found.advice
         return
     if found.checkpoint is None:
         yield "a restart would start from the base model, at global step 0"

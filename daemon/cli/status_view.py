@@ -2,8 +2,7 @@
 
 from typing import TYPE_CHECKING, Any
 
-from daemon.cli.text import duration_text
-from trainer.protocol.text import printable
+from trainer.protocol.text import duration_text, printable
 
 if TYPE_CHECKING:
     from rich.console import RenderableType

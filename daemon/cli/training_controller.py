@@ -2,6 +2,7 @@
 
 import json
 import time
+from contextlib import suppress
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated
 
@@ -15,6 +16,7 @@ from daemon.client.errors import NoDaemon
 
 if TYPE_CHECKING:
     from daemon.client.requests import Obeyed
+    from daemon.client.results import Status
 
 app = typer.Typer(rich_markup_mode=None, pretty_exceptions_enable=False, no_args_is_help=True)
 
@@ -85,7 +87,9 @@ def stop(
 )
 def status(
     base_dir: BaseDir = None,
-    watch: Annotated[bool, typer.Option("--watch", help="Refresh until Ctrl-C.")] = False,
+    watch: Annotated[
+        bool, typer.Option("--watch", help="Refresh until Ctrl-C; with --json, print a line for each change.")
+    ] = False,
     previews: Annotated[
         bool, typer.Option("--previews", help="Show the answers to fixed prompts, and how they changed.")
     ] = False,
@@ -97,12 +101,11 @@ def status(
         _show_previews(client, as_json)
         return
     if watch:
-        _watch(client)
+        _watch(client, as_json=as_json)
         return
     found = client.status()
     if as_json:
-        document = {**found.fields, "daemon": found.life, "heartbeat_age_s": round(found.age_s, 1)}
-        print(json.dumps(document, indent=2))
+        print(json.dumps(_document(found), indent=2))
     else:
         from rich.console import Console
 
@@ -127,17 +130,37 @@ def _show_previews(client: Client, as_json: bool) -> None:
         print(line.rstrip())  # a table fills its lines with blanks
 
 
-def _watch(client: Client) -> None:
+def _document(found: "Status") -> dict[str, object]:
+    return {**found.fields, "daemon": found.life, "heartbeat_age_s": round(found.age_s, 1)}
+
+
+def _watch(client: Client, *, as_json: bool) -> None:
+    """Show the status until Ctrl-C: in place, or a line of JSON for each change."""
+    with suppress(KeyboardInterrupt):
+        if as_json:
+            _print_changes(client)
+        else:
+            _redraw(client)
+
+
+def _print_changes(client: Client) -> None:
+    shown = None
+    while True:
+        found = client.status()
+        if (found.fields, found.life) != shown:
+            shown = (found.fields, found.life)
+            print(json.dumps(_document(found)), flush=True)
+        time.sleep(WATCH_INTERVAL_S)
+
+
+def _redraw(client: Client) -> None:
     from rich.console import Console
     from rich.live import Live
 
     with Live(draw(client.status()), console=Console(), auto_refresh=False) as live:
-        try:
-            while True:
-                time.sleep(WATCH_INTERVAL_S)
-                live.update(draw(client.status()), refresh=True)
-        except KeyboardInterrupt:
-            return
+        while True:
+            time.sleep(WATCH_INTERVAL_S)
+            live.update(draw(client.status()), refresh=True)
 
 
 def _seconds(wait: float | None) -> float:

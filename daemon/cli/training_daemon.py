@@ -1,6 +1,8 @@
 """The command `training_daemon`: run the daemon in the foreground, or show its settings."""
 
 import json
+import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated
 
@@ -76,16 +78,26 @@ def training_daemon(
 
 
 def show_settings(client: Client, overrides: list[str], *, as_json: bool) -> None:
-    """Print every setting with its value and origin."""
+    """Print every setting with its value and origin. What one names must be there."""
     effective = client.settings.effective(overrides)
     values = effective.settings.model_dump(mode="json")
+    problems = client.settings.unusable_names(effective.settings)
     if as_json:
-        print(json.dumps({"settings": values, "origins": dict(effective.origins)}, indent=2))
-        return
+        facts = {"settings": values, "origins": dict(effective.origins), "problems": problems}
+        print(json.dumps(facts, indent=2))
+    else:
+        _print_settings(values, effective.origins)
+    for problem in problems:
+        print(f"error: {problem}", file=sys.stderr)
+    if problems:
+        raise typer.Exit(InvalidSettings.exit_code)
+
+
+def _print_settings(values: Mapping[str, Mapping[str, object]], origins: Mapping[str, str]) -> None:
     for section, keys in values.items():
         print(f"[{section}]")
         for key, value in keys.items():
-            origin = effective.origins.get(f"{section}.{key}", "default")
+            origin = origins.get(f"{section}.{key}", "default")
             print(f"  {key:24} {json.dumps(value, ensure_ascii=False):24} {origin}")
 
 

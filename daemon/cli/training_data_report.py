@@ -104,7 +104,7 @@ def _adjusted_lines(found: "FittingLength | ProposedLength | None") -> Iterator[
     if found.proposed is None:
         yield f"data.max_length is {found.current:,}, which fits; nothing to change"
         return
-    yield f"data.max_length: {found.current:,} -> {found.proposed:,} would fit: {found.reason}"
+    yield f"data.max_length: {found.current:,} -> {found.proposed:,} is proposed: {found.reason}"
     if found.obstacle:
         yield f"not written: {found.obstacle}"
     elif found.is_written:

@@ -8,9 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from daemon.cli.options import BaseDir, Json, client_of
-from daemon.cli.text import duration_text
 from trainer.protocol.job import Outcome
-from trainer.protocol.text import num_of
+from trainer.protocol.text import duration_text, num_of
 
 if TYPE_CHECKING:
     from daemon.client.results import FileValue, Validation

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from daemon.cli.options import BaseDir, CommandFailed, Json, client_of, run, use_base_dir
+from daemon.cli.options import BaseDir, CommandFailed, Json, client_of, run, terminal_columns, use_base_dir
 from daemon.cli.queue_view import ROWS_SHOWN, finished_lines, queued_lines
 from trainer.protocol.job import Outcome, Priority
 from trainer.protocol.text import num_of
@@ -93,7 +93,11 @@ def list_files(
     limit = None if show_all or as_json else ROWS_SHOWN
     if outcomes := [Outcome.FAILED] * failed + [Outcome.SKIPPED] * skipped:
         finished, number = queue.finished(outcomes, limit=limit)
-        _show([file._asdict() for file in finished], as_json, finished_lines(finished, number))
+        _show(
+            [file._asdict() for file in finished],
+            as_json,
+            finished_lines(finished, number, columns=terminal_columns()),
+        )
         return
     files = queue.files()
     if as_json:
@@ -101,7 +105,7 @@ def list_files(
         return
     if dropped := queue.count_dropped():
         print(f"{dropped:,} more in inbox/, not taken in yet")
-    for line in queued_lines(files[:limit], len(files)):
+    for line in queued_lines(files[:limit], len(files), columns=terminal_columns()):
         print(line)
 
 
@@ -160,7 +164,10 @@ def retry(
 
 @app.command(epilog="Example:\n\n\b\n  training_queue remove chat.jsonl")
 def remove(name: Name, base_dir: BaseDir = None, as_json: Json = False) -> None:
-    """Take a waiting file out of the queue. It is moved to queue/skipped/, not deleted."""
+    """Take a waiting file out of the queue. It is moved to queue/skipped/, not deleted.
+
+    While no daemon runs, this works for a file that was started, too.
+    """
     shown = client_of(base_dir).queue.remove(name)
     _show({"name": shown, "moved_to": "queue/skipped"}, as_json, [f"{shown} is now in queue/skipped/"])
 

@@ -31,7 +31,7 @@ class FittingLength:
 
 @dataclass(frozen=True, kw_only=True)
 class ProposedLength:
-    """Another `data.max_length` that would fit."""
+    """Another `data.max_length`, which fits more rows."""
 
     current: int
     proposed: int

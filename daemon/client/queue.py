@@ -17,6 +17,7 @@ from daemon.client.errors import (
 )
 from daemon.client.finding import place_of, the_file
 from daemon.client.settings import ClientSettings
+from daemon.client.started_files import make_new, priority_of, without_a_daemon
 from daemon.files.identity import Identity, identity_of
 from daemon.files.names import is_training_file
 from daemon.files.notes import REASON_SUFFIX, note_beside
@@ -214,25 +215,36 @@ class Queue:
     def remove(self, name: str) -> str:
         """Move a waiting file to `queue/skipped/`; return its name then, printable.
 
+        While no daemon runs, one that was started waits, too.
+
         Raises:
             NoSuchFile, AmbiguousName, WrongPlace: no one file that waits is meant.
+            UnreadableHistory: the ledger cannot be read.
         """
+        with without_a_daemon(self._layout) as is_alone:
+            started = [self._layout.processing] if is_alone else []
+            return self._remove(the_file(self._layout, name, [*self._waiting_folders(), *started]))
+
+    def _remove(self, path: Path) -> str:
         from daemon.jobs.reasons import write_reason
 
-        path = self._waiting_file(name)
+        priority = priority_of(self._layout, path)
         target = _move(path, self._layout.finished(Outcome.SKIPPED))
         reason = Reason(
             kind=FaultKind.REQUEST,
             message="removed with training_queue",
             file=printable(target.name),
             at=utc_text(time.time()),
-            priority=Priority(path.parent.name),
+            priority=priority,
         )
         write_reason(target, reason)
         return printable(target.name)
 
     def _waiting_file(self, name: str) -> Path:
-        return the_file(self._layout, name, [self._layout.waiting(priority) for priority in Priority])
+        return the_file(self._layout, name, self._waiting_folders())
+
+    def _waiting_folders(self) -> list[Path]:
+        return [self._layout.waiting(priority) for priority in Priority]
 
     def _admit(self, path: Path) -> None:
         from daemon.jobs.admission import admit
@@ -253,6 +265,7 @@ class Queue:
             priority = Priority(read_json(note)["priority"])
         except (OSError, UnreadableFile, KeyError, TypeError, ValueError):
             priority = Priority.NORMAL
+        make_new(self._layout, path)
         target = _move(path, self._layout.waiting(priority))
         note.unlink(missing_ok=True)  # its content stays in the ledger
         return printable(target.name)

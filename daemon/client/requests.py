@@ -15,7 +15,8 @@ from daemon.ledger.reader import UnreadableLedger
 from daemon.status.reader import Status, read_status
 from trainer.protocol.files import create_json, write_json
 from trainer.protocol.layout import Layout
-from trainer.protocol.text import printable
+from trainer.protocol.status import State
+from trainer.protocol.text import duration_text, printable
 
 POLL_INTERVAL_S = 0.02
 COURTESY_S = 1.0  # so long somebody else's control file is not replaced, which the daemon reads at once
@@ -86,7 +87,13 @@ class Requests:
         def look() -> Obeyed | None:
             status = read_status(self._layout)
             if until_gone:
-                return _obeyed("the daemon has stopped", status) if _is_gone(status) else None
+                if _is_gone(status):
+                    return _obeyed("the daemon has stopped", status)
+                answer = answers.find(status)
+                is_shown = answer and status.fields["heartbeat_at"] > answer.at
+                if is_shown and status.fields["status"] != State.STOPPING:
+                    raise NotObeyed("the stop was cancelled by: training_controller resume")
+                return None
             if answer := answers.find(status):
                 # A moment later, the status shows what the answer has changed
                 is_shown = _is_gone(status) or status.fields["heartbeat_at"] >= answer.at
@@ -97,9 +104,7 @@ class Requests:
 
         while not (obeyed := look()):
             if self._clock() >= deadline:
-                raise NotObeyed(
-                    f"the daemon has not obeyed within {wait_s:g} s; it will do so after the current step"
-                )
+                raise NotObeyed(_what_it_waits_for(read_status(self._layout), wait_s))
             self._sleep(POLL_INTERVAL_S)
         return obeyed
 
@@ -120,6 +125,20 @@ class Requests:
 
 def _obeyed(result: str, status: Status) -> Obeyed:
     return Obeyed(printable(result), status.fields.get("status"))
+
+
+def _what_it_waits_for(status: Status, wait_s: float) -> str:
+    """Return why a request was not carried out in time."""
+    fields = status.fields
+    if fields.get("status") != State.STOPPING or not fields.get("file_total_steps"):
+        return f"the daemon has not obeyed within {wait_s:g} s; it will do so after the current step"
+    left = f", {duration_text(fields['eta_s'])} left" if fields.get("eta_s") is not None else ""
+    step = f"step {fields.get('file_step') or 0:,} of {fields['file_total_steps']:,}"
+    return (
+        f"the daemon has not stopped within {wait_s:g} s; it trains the rest of "
+        f"{printable(str(fields.get('current_file')))} first ({step}{left}); "
+        "to stop at the next step: training_controller stop --now"
+    )
 
 
 def _is_gone(status: Status) -> bool:

@@ -1,5 +1,6 @@
 """What a restart would do: which checkpoint it loads, and at which row of which file it continues."""
 
+from contextlib import suppress
 from dataclasses import dataclass
 
 from daemon.checkpoints.review import BlockedRestart, Whole
@@ -13,11 +14,17 @@ from daemon.health.restart_plan import (
 )
 from daemon.ledger.reader import UnreadableLedger, read_completed, read_jobs
 from trainer.config.loader import BadConfig, load_settings
+from trainer.config.lock import compare_locked
+from trainer.protocol.files import UnreadableFile
 from trainer.protocol.layout import Layout
-from trainer.protocol.manifest import Progress
+from trainer.protocol.manifest import Manifest, Progress
+from trainer.protocol.permissions import read_permissions
 from trainer.protocol.text import printable
 
 __all__ = ["CannotGoOn", "GoesOn", "ImpossibleRestart", "NoPlan", "Restart", "RestartPlan", "restart_from"]
+
+
+OTHER_CHECKPOINT = "restore a checkpoint from a backup, or move them all away to start from the base model"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,17 +43,35 @@ class ImpossibleRestart:
 
     blocked: str
     """Why."""
+    advice: str
+    """What to do about it."""
 
 
 def restart_from(layout: Layout, start: Whole | BlockedRestart | None) -> Restart | ImpossibleRestart:
     """Return what a restart would do that begins at `start`; None is the base model."""
     if isinstance(start, BlockedRestart):
-        return ImpossibleRestart(start.reason)
+        return ImpossibleRestart(start.reason, OTHER_CHECKPOINT)
+    if start and (refused := _refused(layout, start.manifest)):
+        reason, _, advice = refused.partition("; ")
+        return ImpossibleRestart(reason, advice)
     return Restart(
         checkpoint=printable(start.path.name) if start else None,
         global_step=start.manifest.progress.global_step if start else 0,
         files=_plan(layout, start.manifest.progress if start else Progress()),
     )
+
+
+def _refused(layout: Layout, newest: Manifest) -> str | None:
+    """Return which setting was changed on which the checkpoints depend; None if there is none."""
+    with suppress(BadConfig, OSError):  # which is said of the files
+        settings = load_settings(layout.config_file).settings
+        try:
+            permissions = read_permissions(layout.models)
+        except UnreadableFile as error:
+            return printable(str(error))
+        _, refusals = compare_locked(newest.locked, settings, permissions)
+        return next((printable(str(refusal)) for refusal in refusals), None)
+    return None
 
 
 def _plan(layout: Layout, progress: Progress) -> RestartPlan | NoPlan:

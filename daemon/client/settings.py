@@ -10,6 +10,7 @@ from trainer.protocol.layout import Layout
 
 if TYPE_CHECKING:
     from trainer.config.loader import Effective
+    from trainer.config.schema import Settings
 
 
 @dataclass(frozen=True)
@@ -42,6 +43,12 @@ class ClientSettings:
 
         with raising(InvalidSettings, BadConfig):
             return load_settings(self._layout.config_file, overrides=overrides)
+
+    def unusable_names(self, settings: "Settings") -> list[str]:
+        """Return a sentence for each setting that names a file, a model or a profile which is not there."""
+        from daemon.client.named_files import unusable_names
+
+        return list(unusable_names(settings, self._layout.base))
 
     def locked_change(self, setting: str) -> LockedChange:
         """Return which change of a locked setting would be allowed by `unlock`.

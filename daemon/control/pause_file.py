@@ -21,7 +21,12 @@ class PauseFile:
                 self.reason = None  # that it is there is enough
 
     def set(self, reason: str | None, at: str) -> None:
-        """Pause."""
+        """Pause.
+
+        Args:
+            reason: None keeps the one that was given before.
+        """
+        reason = reason or self.reason
         write_json(self._path, {"reason": reason, "since": at}, durable=True)
         failpoint("pause.set")
         self.is_set, self.reason = True, reason

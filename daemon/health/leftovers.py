@@ -1,4 +1,4 @@
-"""What crashed processes have left half-done. None of it is ever read again."""
+"""What processes have left half-done. None of it is ever read again."""
 
 import shutil
 from collections.abc import Iterator
@@ -17,7 +17,7 @@ OF_WORKER = ("models/.staging", f"models/.{POINTER}.tmp", f"models/{FOLDER}/.tra
 
 
 def find_leftovers(layout: Layout, *, daemon_runs: bool, worker_runs: bool) -> list[Path]:
-    """Return what dead processes have left.
+    """Return what processes that are gone have left.
 
     The inbox is left out: whatever lies there is somebody else's.
     """
@@ -45,7 +45,7 @@ def check_leftovers(leftovers: list[Path], base: Path, *, somebody_runs: bool) -
     advice = f"they only take up space; remove them with: {FIX}"
     if somebody_runs:
         advice += ", once the daemon is stopped"
-    return warning("leftovers", f"a dead process has left {shown}{more} behind", advice)
+    return warning("leftovers", f"{shown}{more}: left half-done by a process that is gone", advice)
 
 
 def remove(path: Path) -> None:

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from daemon.checkpoints.review import BlockedRestart, Damaged, Reviewed, Unusable, Whole, starting_point
 from daemon.health.check_result import CheckResult, ok, problem, warning
-from trainer.config.lock import LockedSetting, check_lock
+from trainer.config.lock import compare_locked
 from trainer.config.schema import Settings
 from trainer.protocol.manifest import Manifest, Unlocked
 from trainer.protocol.text import printable, size_text
@@ -60,17 +60,11 @@ def check_locked(
     manifest: Manifest, settings: Settings, permissions: Sequence[Unlocked]
 ) -> list[CheckResult]:
     """Compare the settings with those that the newest checkpoint depends on."""
+    allowed, refusals = compare_locked(manifest.locked, settings, permissions)
     findings: list[CheckResult] = []
-    allowed: list[Unlocked] = []
-    for name, was in manifest.locked.items():
-        try:
-            allowed += check_lock({name: was}, settings, permissions)
-        except LockedSetting as error:
-            message, _, advice = printable(str(error)).partition("; ")
-            findings.append(problem("locked settings", message, advice))
-        except AttributeError:
-            message = f"{printable(name)} is not a setting of this release"
-            findings.append(problem("locked settings", message, "use the release that wrote the checkpoint"))
+    for refusal in refusals:
+        message, _, advice = printable(str(refusal)).partition("; ")
+        findings.append(problem("locked settings", message, advice))
     if allowed:
         names = ", ".join(change.setting for change in allowed)
         findings.append(ok("locked settings", f"{names}: changed on purpose"))

@@ -79,6 +79,8 @@ class StatusChanges(Subscriber):
             self._board.clear_alert(key)
         if event.alert:
             self._board.alert(*event.alert)
+        if event.ends_error:
+            self._board.end_error()
         if event.error:
             self._board.error(*event.error, event.file)
         if isinstance(event, CommandAnswered):

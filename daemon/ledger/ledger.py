@@ -316,6 +316,11 @@ class Ledger:
         """Return the number of the newest step noted; 0 if there is none."""
         return int(self._database.read("SELECT coalesce(max(global_step), 0) FROM steps").fetchone()[0])
 
+    def loss_at(self, global_step: int) -> float | None:
+        """Return the loss of a step; None if it is not known."""
+        row = self._database.read("SELECT loss FROM steps WHERE global_step=?", (global_step,)).fetchone()
+        return row["loss"] if row else None
+
     def rewind(self, global_step: int) -> None:
         """Forget steps that the model has not taken after all: they came after its newest checkpoint."""
         losers = self._database.read(

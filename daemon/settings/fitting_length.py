@@ -45,7 +45,7 @@ def propose(lengths: TokenLengths, *, current: int, model_limit: int | None) -> 
         reason += "; how many the model accepts is not known here"
     elif fitting > model_limit:
         fitting = model_limit
-        reason += f", but the model accepts at most {model_limit:,}"
+        reason += f", of which the model accepts {model_limit:,}; longer rows remain too long"
     return Proposal(length=fitting, reason=reason) if lengths.p99 > current < fitting else None
 
 

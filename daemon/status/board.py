@@ -113,6 +113,11 @@ class StatusBoard:
             )
         )
 
+    def end_error(self) -> None:
+        """Note that the newest error is over."""
+        self._is_urgent |= self._status.last_error is not None
+        self.set(last_error=None)
+
     def command(self, name: str, request_id: str | None, result: str) -> None:
         """Note that a control command was obeyed."""
         self._is_urgent = True

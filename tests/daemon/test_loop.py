@@ -5,9 +5,12 @@ import sqlite3
 
 import pytest
 
+from tests.health import publish
 from tests.support import eventually, rows, write_jsonl
 from trainer.data.checks.file_check import check_file
+from trainer.protocol.files import write_json
 from trainer.protocol.job import Outcome, Priority
+from trainer.protocol.manifest import Progress
 
 
 def test_a_dropped_file_is_trained_and_put_away(rig):
@@ -33,6 +36,31 @@ def test_files_that_lay_there_before_the_start_are_trained(rig):
     rig.start()
 
     rig.until_in(Outcome.COMPLETED, "a.jsonl", "b.jsonl", "c.jsonl")
+
+
+def test_before_a_worker_runs_the_status_says_what_the_newest_checkpoint_says(rig):
+    publish(rig.layout, 1, progress=Progress(global_step=554, tokens_seen=9000, validation_loss=1.5))
+    write_json(rig.layout.pause_file, {"reason": "lunch"}, durable=False)
+
+    rig.start()
+
+    shown = rig.until_status("paused", status_reason="lunch")
+    assert (shown["current_step"], shown["tokens_seen"], shown["validation_loss"]) == (554, 9000, 1.5)
+    assert (shown["model_name"], shown["method"]) == ("tiny", "full")
+    assert shown["last_checkpoint"]["path"] == "checkpoints/step-000000554-1"
+
+
+def test_the_last_error_goes_when_a_file_completes(rig):
+    rig.launcher.environment = {"FAKE_BAD": "bad.jsonl"}
+    rig.start()
+    rig.drop("bad.jsonl")
+    rig.until_in(Outcome.FAILED, "bad.jsonl")
+    rig.until(lambda: rig.status()["last_error"])
+
+    rig.drop("good.jsonl")
+
+    rig.until_in(Outcome.COMPLETED, "good.jsonl")
+    rig.until(lambda: rig.status()["last_error"] is None)
 
 
 def test_the_model_is_loaded_once_for_many_files(rig):

@@ -110,6 +110,19 @@ def test_a_held_file_goes_on_where_it_was_held(rig, bring_to):
     assert len(rig.launcher.launched) == 1
 
 
+def test_a_second_pause_keeps_the_reason_of_the_first_unless_it_gives_one(rig):
+    rig.start()
+    rig.command("pause", '{"reason": "lunch"}')
+    rig.until_status("paused", status_reason="lunch")
+
+    rig.command("pause")
+    rig.until(lambda: len(rig.events("command")) == 2)
+
+    assert rig.status()["status_reason"] == "lunch"
+    rig.command("pause", '{"reason": "dinner"}')
+    rig.until_status("paused", status_reason="dinner")
+
+
 @pytest.mark.parametrize("state", ["idle", "training", "loading", "checking"])
 def test_a_resume_without_a_pause_says_so_and_changes_nothing(rig, bring_to, state):
     bring_to(state)
@@ -265,6 +278,35 @@ def test_stop_while_training_waits_for_the_file_and_begins_no_other(rig, bring_t
     assert rig.left() == 0
     assert where(rig, "a.jsonl") == "recently_completed"
     assert where(rig, "b.jsonl") == "normal"
+
+
+def test_a_resume_cancels_a_stop_that_waits_for_its_file(rig, bring_to):
+    bring_to("training")
+    rig.command("stop")
+    rig.until_status("stopping")
+
+    rig.command("resume")
+    answer = rig.until_answered("resume")
+    rig.go()
+    rig.drop("b.jsonl")
+
+    assert answer == "the stop is cancelled; training continues"
+    rig.until_in(Outcome.COMPLETED, "a.jsonl", "b.jsonl")
+    assert rig.events("stop_cancelled") == ["the stop was cancelled"]
+
+
+def test_a_resume_comes_too_late_once_the_daemon_stops(rig):
+    rig.launcher.environment = {"FAKE_HOLD": "a.jsonl:2", "FAKE_DEAF": "1"}
+    rig.start().drop("a.jsonl")
+    rig.until_training("a.jsonl")
+    rig.stop_soon()
+    rig.until_status("stopping")
+
+    rig.command("resume")
+
+    assert rig.until_answered("resume").startswith("too late: the daemon is stopping")
+    rig.stop_soon()
+    assert rig.left() == 0
 
 
 @pytest.mark.parametrize("how", ["stop now", "emergency", "signal"])

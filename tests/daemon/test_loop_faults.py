@@ -184,7 +184,8 @@ def test_a_turn_that_fails_is_shown_and_the_next_one_goes_on(rig, monkeypatch):
     rig.drop("a.jsonl")
 
     rig.until_in(Outcome.COMPLETED, "a.jsonl")
-    assert rig.status()["last_error"]["message"] == "something nobody thought of"
+    [failure] = rig.events("turn_failed")
+    assert failure.endswith("RuntimeError: something nobody thought of")
 
 
 def test_the_status_lives_on_while_every_turn_fails(rig, monkeypatch):

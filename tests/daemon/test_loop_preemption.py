@@ -4,6 +4,7 @@ import json
 
 import pytest
 
+from daemon.client import Client
 from tests.daemon.rig import Rig
 from trainer.protocol.job import Outcome, Priority
 from trainer.protocol.manifest import CHECKSUM, Manifest, Progress, checksum
@@ -137,6 +138,30 @@ def test_the_next_daemon_goes_on_with_both_files_in_their_order(overtaken):
 def cursors(rig):
     """Return the ids of the jobs that the worker has saved as trained in part."""
     return list(json.loads((rig.layout.models / "fake_progress.json").read_text())["cursors"])
+
+
+@pytest.mark.parametrize("is_stopped", [True, False])
+def test_a_file_that_is_removed_and_retried_is_trained_from_its_first_row(overtaken, is_stopped):
+    if is_stopped:
+        overtaken.stop_soon()
+        overtaken.left()
+    queue = Client(overtaken.layout.base).queue
+
+    queue.remove("low.jsonl")
+    if not is_stopped:
+        overtaken.until(lambda: overtaken.events("removed"))
+    queue.retry("low.jsonl")
+    overtaken.go()
+    if is_stopped:
+        overtaken.start()
+
+    overtaken.until_in(Outcome.COMPLETED, "low.jsonl", "high.jsonl")
+    assert [step for step in steps(overtaken) if step[0] == "low"][-3:] == [
+        ("low", 1),
+        ("low", 2),
+        ("low", 3),
+    ]
+    assert len(overtaken.events("removed")) == 1
 
 
 @pytest.mark.parametrize("how", ["removed", "skipped"])

@@ -3,11 +3,13 @@
 Pure. The values in force are kept in every checkpoint; a change on purpose is recorded there, too.
 """
 
+import json
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from trainer.config.schema import Settings
 from trainer.protocol.manifest import Unlocked
+from trainer.protocol.text import printable
 
 CAN_BE_UNLOCKED = ("model.base_model", "model.chat_template", "model.template_options", "data.max_length")
 """The others decide which tensors a checkpoint has: no permission would make them fit."""
@@ -58,22 +60,42 @@ def check_lock(
     Raises:
         LockedSetting: another value differs.
     """
+    changes, refusals = compare_locked(locked, settings, permissions)
+    for refusal in refusals:
+        raise refusal
+    return changes
+
+
+def compare_locked(
+    locked: Mapping[str, Any], settings: Settings, permissions: Iterable[Unlocked]
+) -> tuple[tuple[Unlocked, ...], tuple[LockedSetting, ...]]:
+    """Return the changes that are permitted, and an error for each that is not; see `check_lock`."""
     allowed: Sequence[Unlocked] = tuple(permissions)
-    changes = []
+    changes, refusals = [], []
     unsaid = {name: was for name, was in BEFORE_IT_COULD_BE_SET.items() if name in locked_values(settings)}
     for name, was in (unsaid | dict(locked)).items():
-        now = _value(settings, name)
+        try:
+            now = _value(settings, name)
+        except AttributeError:
+            unknown = f"{printable(name)} is not a setting of this release"
+            refusals.append(LockedSetting(f"{unknown}; use the release that wrote the checkpoint"))
+            continue
         if now == was:
             continue
         permission = next((p for p in allowed if (p.setting, p.was, p.becomes) == (name, was, now)), None)
-        if permission is None or name not in CAN_BE_UNLOCKED:
-            permit = f", or allow it: training_health unlock {name}" if name in CAN_BE_UNLOCKED else ""
-            raise LockedSetting(
-                f"{name} is {_shown(now)}, but the checkpoints in models/ were trained with {_shown(was)}; "
-                f"set it back, or use another working directory (--base-dir){permit}"
-            )
-        changes.append(permission)
-    return tuple(changes)
+        if permission and name in CAN_BE_UNLOCKED:
+            changes.append(permission)
+        else:
+            refusals.append(_refusal(name, was, now))
+    return tuple(changes), tuple(refusals)
+
+
+def _refusal(name: str, was: Any, now: Any) -> LockedSetting:
+    permit = f", or allow it: training_health unlock {name}" if name in CAN_BE_UNLOCKED else ""
+    return LockedSetting(
+        f"{name} is {_shown(now)}, but the checkpoints in models/ were trained with {_shown(was)}; "
+        f"set it back, or use another working directory (--base-dir){permit}"
+    )
 
 
 def _value(settings: Settings, name: str) -> Any:
@@ -82,4 +104,4 @@ def _value(settings: Settings, name: str) -> Any:
 
 
 def _shown(value: Any) -> str:
-    return f'"{value}"' if isinstance(value, str) else str(value)
+    return json.dumps(value, ensure_ascii=False)

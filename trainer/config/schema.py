@@ -380,7 +380,8 @@ class PreviewSettings(Section):
     `monitoring.max_overhead_percent`."""
 
     max_seconds: Annotated[float, Field(gt=0)] = 10.0
-    """Seconds after which a round ends, even if it is not complete; all prompts share them."""
+    """Seconds after which a round ends. The next one begins with the first prompt that got no answer. An
+    answer that the time cuts off is shown only if it is the first of its round, and is not measured."""
 
     max_new_tokens: Positive = 128
     """Maximum number of tokens in an answer."""

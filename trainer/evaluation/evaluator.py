@@ -61,6 +61,7 @@ class Evaluator:
         self._max_tokens = max_tokens
         self._clock = clock
         self._loaded: EvaluationSet | None = None
+        self._next_preview = 0  # which prompt the next round begins with
 
     @property
     def _trainer(self) -> FeedingTrainer:
@@ -125,36 +126,48 @@ class Evaluator:
     def previews(
         self, settings: Settings, *, global_step: int, is_wanted: Callable[[], bool]
     ) -> Iterator[PreviewMade]:
-        """Yield the answers to the prompts, until the time is over or nobody wants them any more.
+        """Yield the answers to as many prompts as there is time for, or until nobody wants them any more.
+
+        The next round begins with the first prompt that got none. An answer that the time cuts off is not
+        shown, unless it is the only one; it has no metrics.
 
         Args:
             is_wanted: asked before each prompt.
         """
-        wanted = settings.previews
         prompts = self._measures.prompts
+        ends_at = self._clock() + settings.previews.max_seconds
+        first = self._next_preview % len(prompts) if prompts else 0
         with self._generating() as generator:
-            ends_at = self._clock() + wanted.max_seconds
-            for number, question in enumerate(prompts):
-                started = self._clock()
-                if started >= ends_at or not is_wanted():
+            for place in range(len(prompts)):
+                number = (first + place) % len(prompts)
+                if self._clock() >= ends_at or not is_wanted():
                     return
-                until = started + (ends_at - started) / (len(prompts) - number)
-                generated = generator.generate(
-                    question.token_ids,
-                    GenerationLimits(
-                        self._room(question, wanted.max_new_tokens, settings), partial(self._has_time, until)
-                    ),
-                    temperature=wanted.temperature,
-                    seed=seed_of(settings.training.seed, global_step, number),
-                )
-                yield PreviewMade(
-                    global_step=global_step,
-                    prompt=question.shown,
-                    text=generated.text,
-                    ended_by=generated.ended_by,
-                    seconds=self._clock() - started,
-                    metrics=self._metrics(question, generated.text),
-                )
+                made = self._preview(generator, number, settings, global_step=global_step, ends_at=ends_at)
+                if made.ended_by == "time" and place > 0:
+                    return
+                self._next_preview = number + 1
+                yield made
+
+    def _preview(
+        self, generator: TextGenerator, number: int, settings: Settings, *, global_step: int, ends_at: float
+    ) -> PreviewMade:
+        wanted, question, started = settings.previews, self._measures.prompts[number], self._clock()
+        room = self._room(question, wanted.max_new_tokens, settings)
+        generated = generator.generate(
+            question.token_ids,
+            GenerationLimits(room, partial(self._has_time, ends_at)),
+            temperature=wanted.temperature,
+            seed=seed_of(settings.training.seed, global_step, number),
+        )
+        is_complete = generated.ended_by != "time"
+        return PreviewMade(
+            global_step=global_step,
+            prompt=question.shown,
+            text=generated.text,
+            ended_by=generated.ended_by,
+            seconds=self._clock() - started,
+            metrics=self._metrics(question, generated.text) if is_complete else {},
+        )
 
     def free_memory(self) -> None:
         """Let go of what is not needed any more, after memory ran out."""

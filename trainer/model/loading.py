@@ -164,8 +164,3 @@ def save_tokenizer(tokenizer: PreTrainedTokenizerBase, folder: Path) -> None:
             raise
         # The library tokenizers has no class of its own for a full disk
         raise OSError(f"the tokenizer cannot be written: {error}; is the disk full?") from error
-
-
-def display_name(base_model: str) -> str:
-    """Return the short name of a model for people."""
-    return os.path.basename(base_model.rstrip("/")) or base_model

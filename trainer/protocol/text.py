@@ -46,3 +46,17 @@ def size_text(num_bytes: float) -> str:
             return f"{num_bytes:.0f} {unit}"
         num_bytes /= 1000
     return f"{num_bytes:,.1f} GB"
+
+
+def duration_text(seconds: float) -> str:
+    """Return a duration as people say it."""
+    minutes, seconds = divmod(int(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    if hours:
+        return f"{hours} h {minutes:02} min"
+    return f"{minutes} min {seconds:02} s" if minutes else f"{seconds} s"
+
+
+def display_name(base_model: str) -> str:
+    """Return the short name of a model for people."""
+    return base_model.rstrip("/").rpartition("/")[2] or base_model

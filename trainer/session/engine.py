@@ -34,7 +34,7 @@ from trainer.distributed.ranks import Ranks
 from trainer.distributed.sharding import threads_of_each
 from trainer.evaluation.evaluator import Evaluator
 from trainer.model.adapter import save_adapter
-from trainer.model.loading import display_name, refuse_longer_rows, save_tokenizer
+from trainer.model.loading import refuse_longer_rows, save_tokenizer
 from trainer.model.training_templates import template_in_use
 from trainer.model.vocabulary import refuse_missing_tokens
 from trainer.profiles.base import DataProfile
@@ -56,6 +56,7 @@ from trainer.protocol.messages import (
     StepsTaken,
     WorkerReady,
 )
+from trainer.protocol.text import display_name
 from trainer.reporting.reporter import Reporter
 from trainer.session.batch_size_finder import batch_size_key, measure_best_batch_size
 from trainer.session.batch_size_store import FILE_NAME, BatchSizeFile, tokens_for_new_job

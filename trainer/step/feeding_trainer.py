@@ -386,7 +386,7 @@ def _arguments(settings: TrainingSettings, scratch: Path) -> TrainingArguments:
             seed=settings.seed,
             bf16=choose_precision(settings) == "bf16",
             tf32=settings.tf32 if is_torch_tf32_available() else None,
-            use_cpu=settings.device == "cpu",
+            use_cpu=settings.device == "cpu" or not torch.accelerator.is_available(),
             save_strategy="no",
             logging_strategy="no",
             report_to=[],

@@ -32,6 +32,11 @@ class JournalEvent:
         return None
 
     @property
+    def ends_error(self) -> bool:
+        """Whether what `last_error` in the status says is over."""
+        return False
+
+    @property
     def alert(self) -> tuple[str, str] | None:
         """Key and text of an alert that is shown until it is cleared; None for no alert."""
         return None

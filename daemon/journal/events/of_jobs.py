@@ -191,6 +191,10 @@ class JobFinished(FileEvent):
     def message(self) -> str:
         return f"{self.outcome} {self.file}" + (f": {self.reason}" if self.reason else "")
 
+    @property
+    def ends_error(self) -> bool:
+        return self.outcome == "completed"
+
 
 @dataclass(frozen=True, kw_only=True)
 class JobGivenUp(FileEvent):

@@ -44,6 +44,17 @@ class StopRequested(JournalEvent):
 
 
 @dataclass(frozen=True, kw_only=True)
+class StopCancelled(JournalEvent):
+    """The daemon was asked to continue before it had stopped."""
+
+    kind = "stop_cancelled"
+
+    @property
+    def message(self) -> str:
+        return "the stop was cancelled"
+
+
+@dataclass(frozen=True, kw_only=True)
 class CommandAnswered(JournalEvent):
     """A control command was carried out, or could not be."""
 
@@ -205,6 +216,10 @@ class TrainingUnblocked(JournalEvent):
     @property
     def message(self) -> str:
         return "no longer blocked"
+
+    @property
+    def ends_error(self) -> bool:
+        return True
 
     @property
     def cleared_alerts(self) -> tuple[str, ...]:

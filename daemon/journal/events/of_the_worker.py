@@ -88,6 +88,10 @@ class WorkerRecovered(JournalEvent):
         return "the worker trains again"
 
     @property
+    def ends_error(self) -> bool:
+        return True
+
+    @property
     def cleared_alerts(self) -> tuple[str, ...]:
         return ("worker",)
 

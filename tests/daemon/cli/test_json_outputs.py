@@ -178,7 +178,7 @@ def test_so_is_a_restart_that_would_be_blocked(tmp_path):
 
     document = printed("training_health verify", layout)
 
-    assert document["restart"].keys() == {"blocked"}
+    assert document["restart"].keys() == {"blocked", "advice"}
     assert violations(document, DEFINITIONS["training_health verify"], DEFINITIONS) == []
 
 

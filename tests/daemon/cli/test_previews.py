@@ -108,7 +108,7 @@ def test_json_has_everything_as_it_is(layout):
 def test_without_previews_it_says_how_to_have_some(layout):
     result = run(layout, "status", "--previews")
 
-    assert "set previews.prompts in config.json" in result.stdout
+    assert "with previews.prompts or previews.file in config.json" in result.stdout
     assert json.loads(run(layout, "status", "--previews", "--json").stdout) == []
 
 

@@ -314,3 +314,21 @@ def test_no_summary_is_cut_in_the_help_of_a_narrow_terminal(command):
     commands = result.stdout.partition("Commands:")[2]
     assert commands
     assert "..." not in commands
+
+
+def test_watch_prints_a_line_of_json_for_each_change(layout, monkeypatch):
+    board = publish(layout)
+    looks = iter([lambda: None, lambda: (board.set_state(State.PAUSED), board.publish())])
+
+    def look(seconds):
+        try:
+            next(looks)()
+        except StopIteration:
+            raise KeyboardInterrupt from None
+
+    monkeypatch.setattr("daemon.cli.training_controller.time.sleep", look)
+
+    result = run(layout, "status", "--watch", "--json")
+
+    assert result.exit_code == 0
+    assert [json.loads(line)["status"] for line in result.stdout.splitlines()] == ["idle", "paused"]

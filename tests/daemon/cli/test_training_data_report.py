@@ -140,7 +140,7 @@ def test_a_length_is_proposed_and_nothing_is_written(layout, chat, answering):
 
     result = run(layout, "validate", str(chat), "--auto-adjust")
 
-    assert "data.max_length: 2,048 -> 3,008 would fit: 99 of 100 rows have at most 3,000" in result.stdout
+    assert "data.max_length: 2,048 -> 3,008 is proposed: 99 of 100 rows have at most 3,000" in result.stdout
     assert "add --yes to write it" in result.stdout
     assert layout.config_file.read_text() == "{}"
 

@@ -151,6 +151,18 @@ def test_verify_says_blocked_when_no_checkpoint_is_whole(layout):
     assert "would be blocked" in result.stdout
 
 
+def test_verify_says_blocked_when_a_setting_differs_on_which_the_checkpoints_depend(layout):
+    publish(layout, 1, step=10, locked={"data.max_length": 512})
+    write_json(layout.config_file, {"data": {"max_length": 1024}}, durable=False)
+
+    result = run(layout, "verify")
+
+    assert result.exit_code == BLOCKED_EXIT_CODE
+    assert "would be blocked: data.max_length is 1024, but the checkpoints" in result.stdout
+    assert "training_health unlock data.max_length" in result.stdout
+    assert "would load" not in result.stdout
+
+
 def test_verify_names_file_step_and_lines_that_come_next(layout):
     settings = Settings()
     path = write_jsonl(layout.processing / "chat.jsonl", rows(40))

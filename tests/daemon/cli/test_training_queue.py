@@ -10,6 +10,7 @@ import sys
 from contextlib import closing
 
 import pytest
+from filelock import FileLock
 from typer.testing import CliRunner
 
 from daemon.cli.queue_view import ROWS_SHOWN
@@ -366,7 +367,8 @@ def test_only_the_file_in_training_gets_the_advice_to_skip_it(layout):
     ledger.end_attempt(job.id, "completed", None, is_charged=False)
     ledger.close()
 
-    messages = {path.name: str(run(layout, "remove", path.name).exception) for path in paths}
+    with FileLock(layout.lock_file):
+        messages = {path.name: str(run(layout, "remove", path.name).exception) for path in paths}
 
     assert "waits for its checkpoint" in messages["done.jsonl"]
     assert "training_controller skip" in messages["now.jsonl"]
@@ -377,10 +379,21 @@ def test_only_the_file_in_training_gets_the_advice_to_skip_it(layout):
 def test_without_a_daemon_a_started_file_is_said_to_continue_when_one_runs(layout):
     write_jsonl(layout.processing / "a.jsonl", rows(1))
 
-    result = run(layout, "remove", "a.jsonl")
+    result = run(layout, "set-priority", "a.jsonl", "high")
 
     assert "continues once a daemon runs" in str(result.exception)
     assert (layout.processing / "a.jsonl").exists()
+
+
+def test_without_a_daemon_a_started_file_can_be_removed_and_keeps_its_priority(layout):
+    path = write_jsonl(layout.processing / "a.jsonl", rows(1))
+    ledger_with(layout, (path, Priority.HIGH, "processing")).close()
+
+    result = run(layout, "remove", "a.jsonl")
+
+    assert result.stdout == "a.jsonl is now in queue/skipped/\n"
+    run(layout, "retry", "a.jsonl")
+    assert (layout.waiting(Priority.HIGH) / "a.jsonl").exists()
 
 
 @pytest.mark.parametrize(

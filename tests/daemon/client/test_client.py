@@ -187,6 +187,31 @@ def test_an_answer_to_somebody_else_is_none(client, board, sleeper):
     assert sleeper.clock.now == pytest.approx(5, abs=0.1)
 
 
+def test_a_stop_that_waits_says_for_what(client, board, sleeper):
+    board.set_state(State.STOPPING, "after the current file")
+    board.set(current_file="a.jsonl", file_step=12, file_total_steps=400, eta_s=70.0)
+    board.publish()
+
+    with pytest.raises(NotObeyed) as refused:
+        client.stop(until_gone=True, wait_s=5)
+
+    assert str(refused.value) == (
+        "the daemon has not stopped within 5 s; it trains the rest of a.jsonl first (step 12 of 400, 1 min "
+        "10 s left); to stop at the next step: training_controller stop --now"
+    )
+
+
+def test_a_stop_that_somebody_cancels_is_waited_for_no_longer(client, layout, board, sleeper):
+    def obey_and_resume():
+        answer(layout, board, "stopping after the current file")
+        board.publish()  # and it trains
+
+    sleeper.during = obey_and_resume
+
+    with pytest.raises(NotObeyed, match="the stop was cancelled by: training_controller resume"):
+        client.stop(until_gone=True, wait_s=5)
+
+
 def test_to_wait_until_it_is_gone_no_answer_is_enough(client, layout, board, sleeper):
     def obey():
         answer(layout, board, "stopping after the current file")

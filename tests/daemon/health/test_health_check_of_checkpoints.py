@@ -18,6 +18,8 @@ from daemon.health.check_result import Severity
 from daemon.health.health_check import examine
 from daemon.status.reader import read_status
 from tests.health import NOW, damage, found, level, publish, shorten, write_manifest
+from trainer.config.lock import locked_values
+from trainer.config.schema import Settings
 from trainer.protocol.checkpoints import DamagedCheckpoint, verify
 from trainer.protocol.files import read_json, write_json
 from trainer.protocol.manifest import CHECKSUM, MANIFEST_NAME
@@ -115,6 +117,20 @@ def test_a_setting_that_differs_from_a_locked_one_names_both_values_and_the_way_
     assert "1024" in finding.message
     assert "512" in finding.message
     assert "training_health unlock data.max_length" in finding.advice
+
+
+def test_each_setting_that_differs_is_one_problem(layout):
+    locked = locked_values(Settings())
+    publish(layout, 1, locked=locked)
+    config = {"data": {"max_length": 1024}, "model": {"grow_vocabulary": True}}
+    write_json(layout.config_file, config, durable=False)
+
+    messages = [finding.message for finding in found(layout, "locked settings")]
+
+    assert [message.partition(" is ")[0] for message in messages] == [
+        "model.grow_vocabulary",
+        "data.max_length",
+    ]
 
 
 def test_a_setting_that_was_unlocked_on_purpose_is_well(layout):

@@ -9,14 +9,14 @@ from trainer.protocol.manifest import Unlocked
 LOCKED = [
     ("model.base_model", "tiny", "Qwen/Qwen3-0.6B", '"Qwen/Qwen3-0.6B"', '"tiny"'),
     ("model.chat_template", "own", "chatml", '"chatml"', '"own"'),
-    ("model.grow_vocabulary", False, True, "True", "False"),
+    ("model.grow_vocabulary", False, True, "true", "false"),
     ("training.method", "lora", "full", '"full"', '"lora"'),
     ("data.max_length", 2048, 1024, "1024", "2048"),
     ("training.lora_rank", 16, 8, "8", "16"),
     ("training.lora_alpha", 32, 16, "16", "32"),
-    ("training.lora_targets", "all-linear", ["q_proj"], r"\['q_proj'\]", '"all-linear"'),
-    ("training.lora_dora", True, False, "False", "True"),
-    ("training.lora_rslora", False, True, "True", "False"),
+    ("training.lora_targets", "all-linear", ["q_proj"], r'\["q_proj"\]', '"all-linear"'),
+    ("training.lora_dora", True, False, "false", "true"),
+    ("training.lora_rslora", False, True, "true", "false"),
     ("training.optimizer", "muon", "adamw", '"adamw"', '"muon"'),
 ]
 
@@ -89,7 +89,7 @@ def test_a_checkpoint_older_than_a_setting_was_trained_with_its_default(training
     method = training.get("method", "full")
     settings = Settings.model_validate({"training": training})
 
-    with pytest.raises(LockedSetting, match=r'were trained with ("adamw"|False);'):
+    with pytest.raises(LockedSetting, match=r'were trained with ("adamw"|false);'):
         check_lock({"training.method": method}, settings, [])
 
 

@@ -180,17 +180,39 @@ def test_to_answer_compiles_nothing(base_dir, tiny_folder, monkeypatch):
     assert counters["frames"]["total"] == 0
 
 
-@pytest.mark.parametrize("max_seconds, asked", [(0.5, []), (12.0, ["Say 3.", "Say 4."])])
-def test_no_round_of_previews_is_longer_than_it_may_be(base_dir, tiny_folder, max_seconds, asked):
-    previews = {"prompts": ["Say 3.", "Say 4."], "max_seconds": max_seconds, "max_new_tokens": 500}
-    settings = settings_with(tiny_folder, previews=previews)
-    engine = loaded(base_dir, settings)
-    clock = Impatient()
+def rounds_of(base_dir, folder, rounds, **previews):
+    """Return the previews of several rounds, and the clock that passes a second whenever it is looked at."""
+    prompts = [f"Say {number}." for number in range(5)]
+    settings = settings_with(folder, previews={"prompts": prompts} | previews)
+    engine, clock = loaded(base_dir, settings), Impatient()
+    evaluator = Evaluator(
+        Path("/nowhere"),
+        trainer=lambda: engine.trainer,
+        max_tokens=lambda settings: 1000,
+        clock=clock,
+    )
+    evaluator.load(settings)
+    return [
+        list(evaluator.previews(settings, global_step=5, is_wanted=lambda: True)) for _ in range(rounds)
+    ], clock
 
-    made = previews_of(engine, settings, clock=clock)
 
-    assert [(one.prompt, one.ended_by) for one in made] == [(prompt, "time") for prompt in asked]
+@pytest.mark.parametrize("max_seconds", [0.5, 12.0])
+def test_no_round_of_previews_is_longer_than_it_may_be(base_dir, tiny_folder, max_seconds):
+    [made], clock = rounds_of(base_dir, tiny_folder, 1, max_seconds=max_seconds, max_new_tokens=500)
+
+    assert [one.ended_by for one in made] == (["time"] if max_seconds > 1 else [])
     assert clock.now <= max_seconds + 5  # looked at a few times more than it had seconds
+
+
+def test_prompts_share_the_time_in_turn_and_no_answer_that_is_cut_off_is_measured(base_dir, tiny_folder):
+    rounds, _ = rounds_of(base_dir, tiny_folder, 4, max_seconds=20.0, max_new_tokens=4)
+
+    asked = [[int(one.prompt[4]) for one in made] for made in rounds]
+    assert all(1 < len(numbers) < 5 for numbers in asked)
+    flat = [number for numbers in asked for number in numbers]
+    assert flat == [number % 5 for number in range(len(flat))]
+    assert all(one.ended_by != "time" for made in rounds for one in made)
 
 
 def test_at_a_temperature_answers_differ_by_step_and_are_the_same_when_repeated(base_dir, tiny_folder):

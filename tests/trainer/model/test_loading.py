@@ -14,8 +14,9 @@ from transformers import AutoModelForCausalLM, GPT2Config, LlamaConfig, OPTConfi
 from trainer.config.loader import BadConfig
 from trainer.model import download as download_module
 from trainer.model.download import PATTERNS, download
-from trainer.model.loading import display_name, find_base_model, load_model, refuse_longer_rows
+from trainer.model.loading import find_base_model, load_model, refuse_longer_rows
 from trainer.protocol.faults import ModelUnavailable, UnusableModel
+from trainer.protocol.text import display_name
 
 
 @pytest.fixture

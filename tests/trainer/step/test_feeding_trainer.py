@@ -250,3 +250,12 @@ def test_precision_follows_the_machine_only_when_it_is_auto(monkeypatch, wanted,
     monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda: has_bf16)
 
     assert choose_precision(TrainingSettings(precision=wanted)) == chosen
+
+
+def test_a_processor_computes_in_bf16_without_being_named(make_trainer, monkeypatch):
+    monkeypatch.setattr(torch.accelerator, "is_available", lambda: False)
+
+    trainer = make_trainer(precision="bf16", device="auto")
+
+    assert trainer.args.bf16
+    assert trainer.args.device.type == "cpu"

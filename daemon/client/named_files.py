@@ -1,0 +1,56 @@
+"""What settings name must be there: files, a base model, a data profile. Loads no model."""
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+from trainer.config.schema import Settings
+from trainer.protocol.text import printable
+
+TINY = "tiny"
+
+
+def unusable_names(settings: Settings, base_dir: Path) -> Iterator[str]:
+    """Yield a sentence for each setting that names something which is not there.
+
+    Args:
+        base_dir: where relative paths start.
+    """
+    yield from _model_problems(settings, base_dir)
+    for name, file in _files(settings):
+        path = base_dir / file
+        if not path.is_file():
+            yield f'{name} is "{printable(file)}", but {printable(str(path))} is not a file; correct the path'
+    yield from _profile_problems(settings, base_dir)
+
+
+def _files(settings: Settings) -> Iterator[tuple[str, str]]:
+    if settings.validation.file:
+        yield "validation.file", settings.validation.file
+    for suite, file in settings.validation.suites.items():
+        yield f"validation.suites.{printable(suite)}", file
+    if settings.previews.file:
+        yield "previews.file", settings.previews.file
+    if settings.model.chat_template.endswith(".jinja"):
+        yield "model.chat_template", settings.model.chat_template
+
+
+def _model_problems(settings: Settings, base_dir: Path) -> Iterator[str]:
+    name = settings.model.base_model
+    path = base_dir / os.path.expanduser(name)
+    is_of_hub = name.count("/") == 1 and not name.startswith((".", "/", "~"))
+    if name != TINY and not is_of_hub and not path.is_dir():
+        yield (
+            f'model.base_model is "{printable(name)}", but {printable(str(path))} is not a folder; expected '
+            '"tiny", the path of a model folder, or a hub name such as "Qwen/Qwen3-0.6B"'
+        )
+
+
+def _profile_problems(settings: Settings, base_dir: Path) -> Iterator[str]:
+    from trainer.profiles.base import BadProfileOption, BrokenProfile, UnknownProfile
+    from trainer.profiles.registry import make_profile
+
+    try:
+        make_profile(settings.profile.name, settings.profile.options, base_dir=base_dir)
+    except (UnknownProfile, BadProfileOption, BrokenProfile) as error:
+        yield printable(str(error))

@@ -1,0 +1,61 @@
+"""Files that a daemon has started, moved while none runs."""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from daemon.client.errors import UnreadableHistory, raising
+from daemon.files.identity import identity_of
+from daemon.ledger.reader import LedgerJob, UnreadableLedger, read_jobs
+from trainer.protocol.job import Priority
+from trainer.protocol.layout import Layout
+
+
+@contextmanager
+def without_a_daemon(layout: Layout) -> Iterator[bool]:
+    """Yield whether no daemon runs; none starts meanwhile."""
+    from filelock import FileLock, Timeout
+
+    lock = FileLock(layout.lock_file, blocking=False)
+    try:
+        lock.acquire()
+    except Timeout:
+        yield False
+        return
+    try:
+        yield True
+    finally:
+        lock.release()
+
+
+def priority_of(layout: Layout, path: Path) -> Priority:
+    """Return how urgent a file of the queue is, also one that was started.
+
+    Raises:
+        UnreadableHistory: the ledger cannot be read.
+    """
+    if path.parent != layout.processing:
+        return Priority(path.parent.name)
+    job = _open_job(layout, path)
+    return job.priority if job else Priority.NORMAL
+
+
+def make_new(layout: Layout, path: Path) -> None:
+    """Have the next daemon take a file for one that it does not know, and train it from its first row.
+
+    One that was moved away and back while no daemon ran would else seem never to have left.
+
+    Raises:
+        UnreadableHistory: the ledger cannot be read.
+    """
+    if not path.is_symlink() and _open_job(layout, path):
+        found = path.stat()
+        os.utime(path, ns=(found.st_atime_ns, found.st_mtime_ns + 1))
+
+
+def _open_job(layout: Layout, path: Path) -> LedgerJob | None:
+    identity = identity_of(path.lstat())
+    with raising(UnreadableHistory, UnreadableLedger):
+        jobs = read_jobs(layout.ledger_file, inodes=())
+    return next((job for job in jobs if job.identity == identity and not job.is_ended), None)

@@ -1,0 +1,28 @@
+"""What the newest checkpoint says, for the status of a daemon that has no worker yet."""
+
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from trainer.protocol.checkpoints import FOLDER, POINTER, DamagedCheckpoint, NoUsableCheckpoint, read_manifest
+from trainer.protocol.status import LastCheckpoint
+from trainer.protocol.text import display_name, printable
+
+
+def last_known(models: Path) -> dict[str, Any]:
+    """Return status fields by name; none where nothing was trained, or the manifest cannot be read."""
+    with suppress(OSError, DamagedCheckpoint, NoUsableCheckpoint):  # which the worker reports
+        path = (models / POINTER).resolve(strict=True)
+        manifest = read_manifest(path)
+        progress = manifest.progress
+        place = printable(f"{FOLDER}/{path.name}")
+        return {
+            "model_name": display_name(manifest.base_model),
+            "method": manifest.method,
+            "current_step": progress.global_step,
+            "tokens_seen": progress.tokens_seen,
+            "samples_seen": progress.samples_seen,
+            "validation_loss": progress.validation_loss,
+            "last_checkpoint": LastCheckpoint(path=place, step=progress.global_step, at=manifest.written_at),
+        }
+    return {}

@@ -1,0 +1,53 @@
+"""training_daemon --check-config: every setting with its source, and what it names must be there."""
+
+import json
+
+import pytest
+
+from daemon.cli.training_daemon import app
+from daemon.client.errors import InvalidSettings
+from tests.daemon.cli.runner import runner_of
+from trainer.protocol.files import write_json
+
+run = runner_of(app)
+
+
+def test_each_setting_is_shown_with_its_source(layout):
+    write_json(layout.config_file, {"training": {"epochs": 3}}, durable=False)
+
+    result = run(layout, "--check-config")
+
+    assert result.exit_code == 0
+    [line] = [line for line in result.stdout.splitlines() if line.startswith("  epochs ")]
+    assert line.split() == ["epochs", "3", "config.json"]
+
+
+@pytest.mark.parametrize(
+    "section, keys, said",
+    [
+        ("validation", {"file": "gone.jsonl"}, 'validation.file is "gone.jsonl", but '),
+        ("validation", {"suites": {"sums": "gone.jsonl"}}, 'validation.suites.sums is "gone.jsonl", but '),
+        ("previews", {"file": "gone.jsonl"}, 'previews.file is "gone.jsonl", but '),
+        ("model", {"base_model": "./gone"}, 'model.base_model is "./gone", but '),
+        ("model", {"chat_template": "gone.jinja"}, 'model.chat_template is "gone.jinja", but '),
+        ("profile", {"name": "gone"}, 'profile.name is "gone"; expected one of plain, '),
+        ("profile", {"name": "gone.py:Profile"}, 'profile.name is "gone.py:Profile"'),
+    ],
+)
+def test_what_a_setting_names_must_be_there(layout, section, keys, said):
+    write_json(layout.config_file, {section: keys}, durable=False)
+
+    result = run(layout, "--check-config", "--json")
+
+    [problem] = json.loads(result.stdout)["problems"]
+    assert result.exit_code == InvalidSettings.exit_code
+    assert problem.startswith(said)
+    assert problem in result.stderr
+
+
+@pytest.mark.parametrize("name", ["tiny", "models/mine", "Qwen/Qwen3-0.6B"])
+def test_a_model_may_be_built_in_a_folder_or_one_of_the_hub(layout, name):
+    (layout.base / "models/mine").mkdir()
+    write_json(layout.config_file, {"model": {"base_model": name}}, durable=False)
+
+    assert run(layout, "--check-config").exit_code == 0
