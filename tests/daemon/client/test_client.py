@@ -214,6 +214,7 @@ def test_a_stop_that_somebody_cancels_is_waited_for_no_longer(client, layout, bo
 
 def test_to_wait_until_it_is_gone_no_answer_is_enough(client, layout, board, sleeper):
     def obey():
+        board.set_state(State.STOPPING)
         answer(layout, board, "stopping after the current file")
         if sleeper.clock.now > 2:
             board.set_state(State.STOPPED)
