@@ -78,7 +78,7 @@ def test_a_report_that_cannot_be_written_is_written_when_it_can(rig):
     rig.launcher.environment = {"FAKE_REPORT": "a.jsonl:warning"}
     rig.start()
     rig.drop("a.jsonl")
-    rig.until(lambda: rig.status()["last_error"], "an error")
+    rig.until(lambda: rig.events("turn_failed"), "an error")
 
     rig.layout.data_reports.unlink()
 

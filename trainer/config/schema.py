@@ -6,7 +6,16 @@ it.
 
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, JsonValue, ValidationInfo, field_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    JsonValue,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
 from pydantic_core import PydanticCustomError
 
 from trainer.protocol.deep_findings import PrivatePattern
@@ -27,6 +36,9 @@ def _refuse_nul(path: str) -> str:
 FileName = Annotated[str, AfterValidator(_refuse_nul)]
 
 
+EMBEDDED_MODEL = "tiny"
+DEFAULTS_OF_THE_EMBEDDED_MODEL = {"learning_rate": 2.5e-3, "warmup_steps": 10}
+"""Other models have been trained before; this one starts with random weights, and would hardly learn."""
 TRAINING_TEMPLATES = (
     *("qwen3", "llama-3", "gemma", "gemma-4", "mistral", "mistral-nemo", "mistral-small-3", "deepseek-r1"),
     *("harmony", "glm-4.5", "glm-4", "phi-4", "phi-3"),
@@ -54,7 +66,7 @@ class Section(BaseModel):
 class ModelSettings(Section):
     """Which model is trained. A change takes effect with a new worker, which is started automatically."""
 
-    base_model: FileName = Field(default="tiny", min_length=1)
+    base_model: FileName = Field(default=EMBEDDED_MODEL, min_length=1)
     """`tiny` (a small embedded model), the path of a model folder (relative to the working directory), or a
     Hugging Face Hub name such as `Qwen/Qwen3-0.6B`."""
 
@@ -156,11 +168,12 @@ class TrainingSettings(Section):
     """Passes over each file."""
 
     learning_rate: Annotated[float, Field(gt=0, lt=1)] = 2e-5
-    """Step size of the optimizer, reached after the warm-up."""
+    """Step size of the optimizer, reached after the warm-up. The embedded model `tiny`, which starts with
+    random weights, has 0.0025 unless you set it."""
 
     warmup_steps: Annotated[int, Field(ge=0)] = 100
     """Optimizer steps over which the learning rate rises from zero, once in the model's life (not once per
-    file)."""
+    file). The embedded model `tiny` has 10 unless you set it."""
 
     schedule: Literal["constant_with_warmup", "cosine", "wsd"] = "constant_with_warmup"
     """The learning rate after the warm-up. `constant_with_warmup`: it stays constant. `cosine`: it falls
@@ -499,6 +512,18 @@ class Settings(Section):
     monitoring: MonitoringSettings = MonitoringSettings()
     checkpoints: CheckpointSettings = CheckpointSettings()
     daemon: DaemonSettings = DaemonSettings()
+
+    @model_validator(mode="before")
+    @classmethod
+    def _defaults_of_the_embedded_model(cls, given: Any) -> Any:
+        if not isinstance(given, dict):
+            return given
+        model, training = given.get("model", {}), given.get("training", {})
+        if not isinstance(model, dict) or not isinstance(training, dict):
+            return given
+        if model.get("base_model", EMBEDDED_MODEL) != EMBEDDED_MODEL:
+            return given
+        return {**given, "training": {**DEFAULTS_OF_THE_EMBEDDED_MODEL, **training}}
 
 
 def sections() -> dict[str, type[Section]]:
