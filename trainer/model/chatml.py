@@ -158,7 +158,7 @@ def _template_named(name: str, own: Any, tokenizer: Any) -> tuple[Any, str | Non
         return CHATML, MARKERS[1], None
     if name in BY_NAME:
         template = BY_NAME[name]
-        in_use = TemplateInUse(sha256_of(template.text), for_inference=own)
+        in_use = TemplateInUse(sha256_of(template.text), may_begin_with_marks=True, for_inference=own)
         return template.text, template.end_of_turn, in_use
     if name == "own":
         return own, None, None
@@ -223,7 +223,8 @@ def _use_training_template(
     own = _with_known_options(tokenizer.chat_template, options)
     tokenizer.chat_template = with_defaults(template.text, options)
     tokenizer.eos_token = template.end_of_turn
-    setattr(tokenizer, IN_USE, TemplateInUse(sha256_of(template.text), for_inference=own))
+    in_use = TemplateInUse(sha256_of(template.text), may_begin_with_marks=True, for_inference=own)
+    setattr(tokenizer, IN_USE, in_use)
 
 
 def _refuse_missing_markers(tokenizer: Any, name: str, markers: tuple[str, ...], source: str) -> None:

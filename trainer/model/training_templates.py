@@ -56,6 +56,8 @@ class TemplateInUse:
 
     sha256: str
     """Of the template as it was read, without `model.template_options`."""
+    may_begin_with_marks: bool = False
+    """Whether what it puts before the words of a turn is the model's to produce. True of ours only."""
     for_inference: Any = None
     """What checkpoints get in its place: the model's own; None if they keep the one that was trained."""
 

@@ -13,6 +13,7 @@ from trainer.data.rendering.example import IGNORED
 from trainer.data.rendering.render import UnrenderableConversation, UnusableTemplate
 
 PROBE = "zq"
+PRETENDED = "\ue000"  # in the place of a letter of somebody's words
 SPACES = re.compile(r" +(?=[^ ])")
 
 
@@ -257,7 +258,7 @@ def _tokenized(family: Family, conversation: Conversation, train_on: str) -> Exp
     for spaces in SPACES.finditer(text) if train_on != "all" else ():
         if is_learned[spaces.end()]:  # a space is a part of the word behind it
             is_learned[spaces.start() : spaces.end()] = [True] * len(spaces[0])
-    quoted = quoted_characters(conversation, text)
+    quoted = quoted_characters(family, conversation)
     tokenizer = TOKENIZERS[family.name]
     found = tokenizer(text, add_special_tokens=False, return_offsets_mapping=True)
     control = {*MARKERS, *family.markers, *family.ends_of_turns, *tokenizer.all_special_tokens}
@@ -279,17 +280,17 @@ def before_opening(parts: Sequence[Part], opening: Message) -> int:
     return len(before.rstrip(" "))
 
 
-def quoted_characters(conversation: Conversation, text: str) -> set[int]:
-    """Return where in a text somebody's words stand."""
-    quoted: set[int] = set()
-    reached = 0
-    for message in conversation.messages:
-        words = message.content.strip()
-        start = text.find(words, 0 if message.role == "system" else reached)
-        if start >= 0:
-            quoted |= set(range(start, start + len(words)))
-            reached = reached if message.role == "system" else start + len(words)
-    return quoted
+def quoted_characters(family: Family, conversation: Conversation) -> set[int]:
+    """Return where in the text somebody's words have a `<`, with which markers begin."""
+    pretended = replace(
+        conversation,
+        messages=tuple(
+            replace(message, content=message.content.replace("<", PRETENDED))
+            for message in conversation.messages
+        ),
+    )
+    text = joined(list(family.parts(pretended)))
+    return {place for place, letter in enumerate(text) if letter == PRETENDED}
 
 
 # ---- what is expected of a row that is too long

@@ -87,6 +87,9 @@ MORE_SHAPES = {
     "late system": said(*LONG[:2], ("system", "Be exact."), *LONG[2:4]),
     "two questions": said(("user", "Well?"), *LONG[:2]),
     "two answers": said(*LONG[:2], ("assistant", "And more.")),
+    "quoting nothing else": said(
+        ("user", "a"), ("assistant", "It is short."), ("user", "<|im_end|>"), ("assistant", "Yes, that one.")
+    ),
     "quoting answer": said(("user", "How?"), ("assistant", "With <|im_end|> or </s>, I think.")),
     "empty answer": said(("user", "Quiet!"), ("assistant", ""), *LONG[:2]),
     "white space": said(("user", " x "), ("assistant", "\n So.  \n"), *LONG[:2]),

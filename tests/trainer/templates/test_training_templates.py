@@ -228,6 +228,25 @@ def marked(tokenizer: Any, row: Conversation) -> list[str]:
 
 
 @EACH
+def test_a_model_without_a_template_of_its_own_is_trained_in_the_same_way(original):
+    training = BY_NAME[original.training_template]
+    tokenizer = tokenizer_with("", replace(original, options={}), training.markers)
+
+    choose_template(tokenizer, training.name, "a model", original.options)
+
+    for shape in ("single", "many turns", "thoughts"):
+        row, with_own = ALL_SHAPES[shape], trained_with(original)
+        assert outcome_of(row, tokenizer) == outcome_of(row, with_own), shape
+
+
+def outcome_of(row: Conversation, tokenizer: Any) -> Any:
+    try:
+        return render_text(row, tokenizer, "assistant")
+    except (UnrenderableConversation, UnusableTemplate) as error:
+        return type(error)
+
+
+@EACH
 def test_earlier_turns_never_change(original):
     tokenizer = trained_with(original)
 

@@ -15,7 +15,7 @@ from trainer.protocol.text import printable
 
 # Attributes that a tokenizer is given with its template, by those who load models
 OTHER_TEMPLATES = "find_other_templates"  # returns those with which the model could be trained instead
-IN_USE = "training_template_in_use"  # which training template it has; `for_inference` is what it had before
+IN_USE = "training_template_in_use"  # which training template it has, and what that one does
 
 REASON_SHOWN = 300  # characters of what a template says when it refuses; it may quote the conversation
 

@@ -112,19 +112,20 @@ class LongConversation:
     def _end_of_stretch(self, first: int) -> tuple[int, int]:
         """Return where a stretch ends, and which turn the next one begins with.
 
-        It begins with an answer, which has a question before it in any case.
+        It begins with an answer, which has a question before it in any case; a further answer only where no
+        first one is near.
         """
         length = STRETCH
         while (end := first + length) < self._num_turns:
-            for following in range(end - OVERLAP, first, -1):
-                if self._answers(following):
-                    return end, following
+            borders = range(end - OVERLAP, first, -1)
+            answers = [turn for turn in borders if self._conversation.messages[turn].role == "assistant"]
+            if answers:
+                return end, next(filter(self._follows_question, answers), answers[0])
             length *= 2
         return self._num_turns, self._num_turns - 1
 
-    def _answers(self, turn: int) -> bool:
-        messages = self._conversation.messages
-        return messages[turn].role == "assistant" and messages[turn - 1].role in ("user", "tool")
+    def _follows_question(self, turn: int) -> bool:
+        return self._conversation.messages[turn - 1].role in ("user", "tool")
 
     def _lead(self, first: int) -> list[int]:
         """Return the turns that a stretch needs before it: the system's, and a question."""

@@ -232,12 +232,13 @@ def _words_not_in(
             if not words or LostPart(kind, i) in besides:
                 continue
             start = 0 if message.role == "system" else reached
-            forms = (words, *_escaped(said))
-            places = [place for form in forms if (place := text.find(form, start)) >= 0]
-            if places and message.role != "system" and kind != REASONING:
-                reached = min(places)
-            if not places:
+            place = text.find(words, start)
+            if place < 0:
+                place = max(text.find(form, start) for form in _escaped(said))
+            if place < 0:
                 yield LostPart(kind, i)
+            elif message.role != "system" and kind != REASONING:
+                reached = place
 
 
 def reasoning_of(message: Message) -> str:

@@ -1,21 +1,28 @@
 """Find control tokens that people quote in their words, such as `<|im_end|>` in an answer about templates.
 
 As tokens they would end a turn in its middle, or begin one that nobody said. So they are encoded as what they
-are there: text.
+are there: text. Which ones are quoted cannot be seen in the rendered text, where the template's own look the
+same. So the conversation is rendered once more with other words in their places.
 """
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
+from itertools import count
 from typing import Any
 
-from trainer.data.conversation import REASONING_KEYS, Conversation, Message
-from trainer.data.rendering.chat_template import Tokenizer
+from trainer.data.conversation import Conversation
+from trainer.data.rendering.chat_template import ShownTurns, Tokenizer, UnrenderableConversation
+
+NOTHING = "(?!)"
+MARK = re.compile(r"zq[0-9]+quote([0-9]+)zq")
 
 
 class QuotedTokens:
     """The control tokens of one tokenizer, and where a conversation quotes them."""
 
     def __init__(self, tokenizer: Tokenizer) -> None:
+        self._tokenizer = tokenizer
         added: Mapping[int, Any] = getattr(tokenizer, "added_tokens_decoder", {})
         control = sorted({token.content for token in added.values() if token.special}, key=len, reverse=True)
         self._pattern = re.compile("|".join(map(re.escape, control)))
@@ -26,12 +33,11 @@ class QuotedTokens:
         if conversation.is_plain_text:
             return False
         for message in conversation.messages:
-            if message.extra or message.tool_calls:
-                if any(map(self._is_in, _said(message))):
-                    return True
-            elif self._is_in(message.content):
+            has_more = message.extra or message.tool_calls
+            said = _strings([message.content, message.extra, message.tool_calls]) if has_more else ()
+            if self._is_in(message.content) or any(map(self._is_in, said)):
                 return True
-        return False
+        return bool(conversation.tools) and any(map(self._is_in, _strings(conversation.tools)))
 
     def _is_in(self, words: str) -> bool:
         for beginning in self._beginnings:  # asked of every row, and far quicker than the search
@@ -42,27 +48,84 @@ class QuotedTokens:
     def places(self, conversation: Conversation, text: str) -> list[int]:
         """Return where in a text the quoted ones stand: of each, its first character.
 
-        One whose surroundings the template has changed is not found, and stays a token.
+        A token that the template itself looks for in the words, as many do for `</think>`, is no quote.
+
+        Args:
+            text: what the template makes of the conversation.
+        Raises:
+            UnrenderableConversation: the template does something else with other words in their places.
         """
-        found: list[int] = []
-        reached = 0
-        for message in conversation.messages:
-            for words in filter(None, map(str.strip, _said(message))):
-                start = text.find(words, reached if message.role != "system" else 0)
-                if start >= 0:
-                    found += [start + quoted.start() for quoted in self._pattern.finditer(words)]
-                    reached = start + len(words) if message.role != "system" else reached
-        return sorted(set(found))
+        found = self._places(conversation, text, self._pattern)
+        if found is None:
+            said = "".join(_strings_of(conversation))
+            each = map(re.compile, map(re.escape, sorted(set(self._pattern.findall(said)), key=len)))
+            quotes = [one.pattern for one in each if self._places(conversation, text, one) is not None]
+            found = self._places(conversation, text, re.compile("|".join(reversed(quotes)) or NOTHING))
+        if found is None:
+            raise UnrenderableConversation(
+                "the chat template shows the conversation, but not one that says other words where this one "
+                "quotes control tokens",
+                'remove the tokens from the words, or set data.quoted_control_tokens to "tokens"',
+            )
+        return found
+
+    def _places(self, conversation: Conversation, text: str, quotes: re.Pattern[str]) -> list[int] | None:
+        """Return where quotes stand; None if the template shows something else with other words."""
+        marks = _Marks(quotes, conversation)
+        try:
+            shown = ShownTurns(marks.marked, self._tokenizer).first(len(conversation.messages))
+        except UnrenderableConversation:
+            return None
+        restored, places = marks.restored(shown)
+        return places if text.startswith(restored.rstrip()) else None
 
 
-def _said(message: Message) -> Iterator[str]:
-    """Yield whatever somebody says in a turn, in the order in which templates show it."""
-    for key in REASONING_KEYS:
-        if isinstance(thoughts := message.extra.get(key), str):
-            yield thoughts
-    yield message.content
-    for call in message.tool_calls:
-        yield from _strings(call["function"]["arguments"])
+class _Marks:
+    """A conversation with a word of its own in the place of each quoted token."""
+
+    def __init__(self, pattern: re.Pattern[str], conversation: Conversation) -> None:
+        said = "".join(_strings_of(conversation))
+        self._prefix = next(prefix for number in count() if (prefix := f"zq{number}quote") not in said)
+        self._quoted: list[str] = []
+        self._pattern = pattern
+        messages = tuple(
+            replace(
+                message,
+                content=self._mark(message.content),
+                extra=_changed(message.extra, self._mark),
+                tool_calls=_changed(message.tool_calls, self._mark),
+            )
+            for message in conversation.messages
+        )
+        self.marked = replace(conversation, messages=messages, tools=_changed(conversation.tools, self._mark))
+
+    def restored(self, shown: str) -> tuple[str, list[int]]:
+        """Return a text with the tokens in their places again, and where these are."""
+        places: list[int] = []
+        restored, reached = "", 0
+        for mark in MARK.finditer(shown):
+            number = int(mark[1])
+            if not mark[0].startswith(self._prefix) or number >= len(self._quoted):
+                continue  # somebody's own words
+            restored += shown[reached : mark.start()]
+            places.append(len(restored))
+            restored += self._quoted[number]
+            reached = mark.end()
+        return restored + shown[reached:], places
+
+    def _mark(self, words: str) -> str:
+        return self._pattern.sub(self._next_mark, words)
+
+    def _next_mark(self, found: re.Match[str]) -> str:
+        self._quoted.append(found[0])
+        return f"{self._prefix}{len(self._quoted) - 1}zq"
+
+
+def _strings_of(conversation: Conversation) -> Iterator[str]:
+    """Yield whatever is said in a conversation."""
+    for message in conversation.messages:
+        yield from _strings([message.content, message.extra, message.tool_calls])
+    yield from _strings(conversation.tools)
 
 
 def _strings(value: Any) -> Iterator[str]:
@@ -70,8 +133,21 @@ def _strings(value: Any) -> Iterator[str]:
         case str():
             yield value
         case Mapping():
-            for item in value.values():
+            for key, item in value.items():
+                yield from _strings(key)
                 yield from _strings(item)
-        case list():
+        case list() | tuple():
             for item in value:
                 yield from _strings(item)
+
+
+def _changed(value: Any, change: Callable[[str], str]) -> Any:
+    match value:
+        case str():
+            return change(value)
+        case Mapping():
+            return {_changed(key, change): _changed(item, change) for key, item in value.items()}
+        case list() | tuple():
+            return type(value)(_changed(item, change) for item in value)
+        case _:
+            return value

@@ -13,7 +13,7 @@ from typing import Literal
 from tokenizers import Tokenizer as FastTokenizer
 
 from trainer.data.conversation import Conversation
-from trainer.data.rendering.chat_template import Tokenizer, UnrenderableConversation, UnusableTemplate
+from trainer.data.rendering.chat_template import IN_USE, Tokenizer, UnrenderableConversation, UnusableTemplate
 from trainer.data.rendering.example import IGNORED, Example, RowExamples, TrainOn, example_of, learnable
 from trainer.data.rendering.masks import lost_context, mark, render_text
 from trainer.data.rendering.overlong import Overlong, OverlongRow, Piece, pieces_of, whole
@@ -74,6 +74,7 @@ class ExampleRenderer:
             backend.to_str(),
             self._template,
             getattr(self._tokenizer, "special_tokens_map", None),
+            getattr(getattr(self._tokenizer, IN_USE, None), "may_begin_with_marks", False),
             [version(name) for name in ("tokenizers", "transformers", "jinja2")],
         ]
         return hashlib.sha256(repr(facts).encode()).hexdigest()

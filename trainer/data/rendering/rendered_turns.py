@@ -36,7 +36,7 @@ class RenderedTurns:
         self._turn_end = TurnEnd(tokenizer)
         in_use = getattr(tokenizer, IN_USE, None)
         # What one of ours puts before words, the model has to produce: <|channel|>final<|message|> is such
-        self._may_begin_with_marks = in_use is not None and in_use.for_inference is not None
+        self._may_begin_with_marks = in_use is not None and in_use.may_begin_with_marks
 
     def answer(self, i: int) -> Span:
         """Return what the model has to produce in turn `i`.

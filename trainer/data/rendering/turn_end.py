@@ -1,10 +1,13 @@
 """Find where the assistant's turn ends, which the model has to learn, too: it must know when to stop."""
 
 from collections.abc import Iterable
+from weakref import WeakKeyDictionary
 
 from trainer.data.conversation import Message
 from trainer.data.rendering.chat_template import Tokenizer
 from trainer.data.rendering.parts import reasoning_of, squeezed
+
+_KNOWN_TOKENS: WeakKeyDictionary[Tokenizer, tuple[tuple[int, str], tuple[str, ...]]] = WeakKeyDictionary()
 
 
 class TurnEnd:
@@ -12,9 +15,7 @@ class TurnEnd:
 
     def __init__(self, tokenizer: Tokenizer) -> None:
         self._end_of_text: str = getattr(tokenizer, "eos_token", None) or ""
-        added: Iterable[str] = getattr(tokenizer, "get_added_vocab", dict)()
-        # </tool_call> closes a call, not a turn; </s> is the end of text of many models
-        self._tokens = {t for t in added if not t.startswith("</")} | {self._end_of_text} - {""}
+        self._tokens = _tokens_of(tokenizer, self._end_of_text)
         self.is_known = bool(self._tokens)
 
     def within(self, produced: str, message: Message) -> int | None:
@@ -26,18 +27,30 @@ class TurnEnd:
         start = _start_of_tail(ended, message)
         if self._end_of_text and (found := ended.find(self._end_of_text, start)) >= 0:
             return found + len(self._end_of_text)
-        has_end = len(ended) > start and ended.endswith(tuple(self._tokens))
+        has_end = len(ended) > start and ended.endswith(self._tokens)
         return len(ended) if has_end or not self.is_known else None
 
     def ends(self, text: str) -> bool:
         """Return whether a text ends with one of the tokens."""
-        return text.rstrip().endswith(tuple(self._tokens))
+        return text.rstrip().endswith(self._tokens)
 
     def token_at(self, following: str) -> str | None:
         """Return the token that a text begins with, and any white space before it."""
         stripped = following.lstrip()
         found = max((t for t in self._tokens if stripped.startswith(t)), key=len, default=None)
         return following[: len(following) - len(stripped)] + found if found else None
+
+
+def _tokens_of(tokenizer: Tokenizer, end_of_text: str) -> tuple[str, ...]:
+    """Return the tokens that may end a turn. Some vocabularies have thousands, and every row asks."""
+    size = getattr(tokenizer, "__len__", int)()
+    known = _KNOWN_TOKENS.get(tokenizer)
+    if known is None or known[0] != (size, end_of_text):
+        added: Iterable[str] = getattr(tokenizer, "get_added_vocab", dict)()
+        # </tool_call> closes a call, not a turn; </s> is the end of text of many models
+        tokens = {token for token in added if not token.startswith("</")} | {end_of_text} - {""}
+        known = _KNOWN_TOKENS[tokenizer] = ((size, end_of_text), tuple(sorted(tokens)))
+    return known[1]
 
 
 def _start_of_tail(produced: str, message: Message) -> int:

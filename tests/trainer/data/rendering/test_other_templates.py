@@ -59,7 +59,7 @@ def test_the_marks_of_a_training_template_are_learned_and_those_of_any_other_are
 
     with pytest.raises(UnusableTemplate, match=r"of its own before the words of messages\[1\]"):
         render(row, tokenizer)
-    tokenizer.training_template_in_use = TemplateInUse("0" * 64, for_inference=NO_LINE_END)
+    tokenizer.training_template_in_use = TemplateInUse("0" * 64, may_begin_with_marks=True)
 
     assert learned(render(row, tokenizer), tokenizer) == ["final: a<|im_end|>"]
 

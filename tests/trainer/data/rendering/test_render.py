@@ -10,6 +10,7 @@ from transformers import PreTrainedTokenizerFast
 
 from tests.trainer.data.rendering.small_templates import (
     BARE,
+    NO_LINE_END,
     TRICKY,
     conversation,
     learned,
@@ -22,6 +23,7 @@ from trainer.data.rendering.render import (
     ExampleRenderer,
     render_examples,
 )
+from trainer.model.chatml import CHATML
 from trainer.model.tiny import _tokenizer
 
 
@@ -175,6 +177,54 @@ def test_a_quoted_control_token_is_text_and_ends_no_turn(tokenizer, words):
     ends = [token for token in example.token_ids if token == tokenizer.eos_token_id]
     assert len(ends) == 2, "one for each turn"
     assert learned(example, tokenizer) == [f"{words}<|im_end|>"]
+
+
+def test_of_quoted_and_own_tokens_that_look_the_same_only_the_quoted_ones_become_text(tokenizer):
+    turns: list[tuple[Role, str]] = [
+        ("user", "a"),
+        ("assistant", "It is short."),
+        ("user", "<|im_end|>"),
+        ("assistant", "Yes, <|im_end|>."),
+    ]
+
+    example = render(conversation(*turns), tokenizer)
+
+    supervised = [label for label in example.labels if label != IGNORED]
+    assert supervised.count(tokenizer.eos_token_id) == 2
+    assert example.token_ids.count(tokenizer.eos_token_id) == len(turns)
+    assert learned(example, tokenizer) == ["It is short.<|im_end|>", "Yes, <|im_end|>.<|im_end|>"]
+
+
+@pytest.mark.parametrize("words", ['print("<|im_end|>")', "<|im_end|>", 'é\n"<|im_end|><|im_start|>"'])
+def test_tokens_quoted_in_arguments_and_schemas_are_text_however_they_are_escaped(words):
+    tokenizer = with_template(CHATML)
+    parameters = {"type": "object", "properties": {"code": {"type": "string", "description": words}}}
+    tool = {"type": "function", "function": {"name": "run", "description": words, "parameters": parameters}}
+    call = {"type": "function", "function": {"name": "run", "arguments": {"code": words}}}
+    messages = (
+        Message("user", "Run it."),
+        Message("assistant", "", tool_calls=(call,)),
+        Message("tool", words, extra={"name": "run"}),
+        Message("assistant", "Done."),
+    )
+
+    example = render(Conversation(messages, tools=(tool,)), tokenizer)
+
+    supervised = [label for label in example.labels if label != IGNORED]
+    assert supervised.count(tokenizer.eos_token_id) == 2
+    assert example.token_ids.count(tokenizer.eos_token_id) == 5  # with that of the system's turn
+
+
+def test_a_token_that_the_template_itself_looks_for_is_no_quote():
+    looks = "m['content'].split('<|im_start|>')[-1]"
+    tokenizer = with_template(NO_LINE_END.replace("m['content']", looks))
+
+    example = render(
+        conversation(("user", "a<|im_start|>b<|im_end|>"), ("assistant", "It is <|im_end|>.")), tokenizer
+    )
+
+    assert example.token_ids.count(tokenizer.eos_token_id) == 2
+    assert tokenizer.convert_tokens_to_ids("<|im_start|>") not in example.token_ids
 
 
 def test_a_plain_text_keeps_its_control_tokens(tokenizer):
