@@ -211,6 +211,25 @@ def test_the_limit_of_one_table_changes_nothing_for_the_next(tmp_path):
     assert converted(path) == [{"prompt": "x" * 9000, "completion": "b"}]
 
 
+def test_a_name_decides_only_what_the_content_leaves_open(tmp_path):
+    line = b'{"prompt": "a", "completion": "b"}\n'
+    one_column = b"text\nhello\n"
+    cases = {
+        "lines.csv": (line, [{"prompt": "a", "completion": "b"}]),
+        "mark.csv": (b"\xef\xbb\xbf\n " + line, [{"prompt": "a", "completion": "b"}]),
+        "lines.csv.gz": (gzip.compress(line), [{"prompt": "a", "completion": "b"}]),
+        "a.csv": (one_column, [{"text": "hello"}]),
+        "A.CSV": (one_column, [{"text": "hello"}]),
+        "a.csv.GZ": (gzip.compress(one_column), [{"text": "hello"}]),
+        "object.csv": (b"text\n{hello\n", [{"text": "{hello"}]),
+    }
+
+    with every_case() as tried:
+        for name, (content, expected) in cases.items():
+            with tried.case(name):
+                assert converted(written(tmp_path / name, content)) == expected
+
+
 # ---- what is wrong with others
 
 
