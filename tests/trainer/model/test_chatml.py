@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
+from tests.support import every_case
 from tests.trainer.templates import jinja
 from tests.trainer.templates.originals import with_real_words
 from tests.trainer.templates.test_masks import said
@@ -22,6 +23,7 @@ from trainer.model.chatml import (
     CHATML,
     MOST_BYTES,
     PLAIN_CHATML,
+    RESULTS_BEGIN_WITHIN,
     choose_template,
     locate_template,
     with_defaults,
@@ -84,6 +86,40 @@ def test_results_of_calls_are_shown_as_such_even_if_the_row_does_not_list_its_to
     assert (
         without.count("<|im_start|>user\n<tool_response>\n42\n</tool_response>\n<tool_response>\nnone\n") == 1
     )
+
+
+@pytest.mark.parametrize("lists_tools", [False, True])
+def test_all_results_of_one_turn_share_a_turn_however_many_there_are(lists_tools):
+    call = {"type": "function", "function": {"name": "f", "arguments": {}}}
+    with every_case() as cases:
+        for num_results in range(1, 21):
+            with cases.case(f"{num_results} results"):
+                results = [Message("tool", f"r{i}") for i in range(num_results)]
+                asked = (Message("user", "q"), Message("assistant", "", tool_calls=(call,) * num_results))
+                row = Conversation((*asked, *results, Message("assistant", "a")))
+                row = replace(row, tools=MORE_SHAPES["calls"].tools if lists_tools else ())
+
+                text = shown_by(CHATML, row, asks=False)
+
+                shared = "".join(f"\n<tool_response>\nr{i}\n</tool_response>" for i in range(num_results))
+                end = f"</tool_call><|im_end|>\n<|im_start|>user{shared}<|im_end|>\n<|im_start|>assistant\na"
+                assert text.endswith(f"{end}<|im_end|>\n")
+                assert text.count("<|im_start|>") == text.count("<|im_end|>") == 4 + lists_tools
+
+
+def test_what_a_tool_says_long_after_the_last_calls_is_a_turn_of_its_own():
+    call = {"type": "function", "function": {"name": "f", "arguments": {}}}
+    calls = (Message("user", "q"), Message("assistant", "", tool_calls=(call,)), Message("tool", "r"))
+
+    def last_turn(turns_between: int) -> str:
+        between = said(("assistant", "a"), *[("user", "q")] * (turns_between - 2)).messages
+        row = Conversation((*calls, *between, Message("tool", "s"), Message("tool", "t")))
+        return shown_by(CHATML, row, asks=False).split("q<|im_end|>\n")[-1]
+
+    share = "<|im_start|>user\n<tool_response>\ns\n</tool_response>\n<tool_response>\nt\n</tool_response>"
+    assert last_turn(RESULTS_BEGIN_WITHIN - 1) == f"{share}<|im_end|>\n"
+    alone = "<|im_start|>tool\ns<|im_end|>\n<|im_start|>tool\nt<|im_end|>\n"
+    assert last_turn(RESULTS_BEGIN_WITHIN) == alone
 
 
 def shown_by(template: str, row: Conversation, *, asks: bool) -> str:

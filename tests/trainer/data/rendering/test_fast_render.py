@@ -170,8 +170,25 @@ def test_every_character_that_is_dealt_with_is_cut_as_the_tokenizer_does(express
 
 # ---- what is understood
 
+# Remembers something of one turn for the next
+NOTING = (
+    "{% set ns = namespace(asked=FIRST) %}{% for m in messages %}"
+    "{{ m.role + ': ' + m.content + (' asked' if ns.asked else '') + '<|im_end|>' }}"
+    "{% set ns.asked = LATER %}{% endfor %}{% if add_generation_prompt %}{{ 'assistant: ' }}{% endif %}"
+)
+LOOKING_NOTES = [
+    ("messages[0].content", "true"),
+    ("false", "m.content"),
+    ("false", "m.content == 'a'"),
+    ("'a'", "ns.asked + ns.asked"),  # grows without end
+    ("false", "ns.asked ~ 'a'"),
+]
 
-@pytest.mark.parametrize("template", SHOWING)
+
+@pytest.mark.parametrize(
+    "template",
+    [*SHOWING, NOTING.replace("FIRST", "false").replace("LATER", "m.name or m.role == 'assistant'")],
+)
 def test_a_template_that_only_shows_content_is_run_once_for_the_same_roles(template):
     tokenizer = make_tokenizer(template)
     renderer = ExampleRenderer(tokenizer)
@@ -204,6 +221,11 @@ def test_a_template_that_only_shows_content_is_run_once_for_the_same_roles(templ
         "{% macro f(m) %}{{ m.content }}{% endmacro %}{{ f(messages[0]) }}",
         "{% include 'x' %}",
         "{% if",
+        *[NOTING.replace("FIRST", first).replace("LATER", later) for first, later in LOOKING_NOTES],
+        "{% for m in messages %}{% set m = namespace(a=1) %}{{ m.content }}{% endfor %}",
+        "{% set m = namespace(a=1) %}{% for m in messages %}{{ m.content == 'a' }}{% endfor %}",
+        "{% set namespace = namespace(a=1) %}{{ namespace(a=messages[0].content) }}",
+        "{% for m in messages %}{% set m.content = 'a' %}{{ m.content }}{% endfor %}",
     ],
 )
 def test_a_template_that_does_more_than_show_is_not_taken_for_one_that_shows(template):
