@@ -12,11 +12,13 @@ from jinja2 import Environment, TemplateSyntaxError, nodes
 from jinja2.ext import Extension
 from jinja2.parser import Parser
 
+from trainer.data.conversation import REASONING_KEYS
+
 CONVERSATION = "messages"
 CONSTANTS = ("add_generation_prompt", "bos_token", "eos_token", "pad_token", "unk_token", "loop")
 NEVER_GIVEN = ("tools", "documents")  # always None, because rows have none
 RESERVED = (*CONSTANTS, *NEVER_GIVEN, CONVERSATION, "namespace")
-KEYS_NEVER_GIVEN = ("tool_calls", "tools", "name", "reasoning_content", "thinking")  # of a message
+KEYS_NEVER_GIVEN = ("tool_calls", "tools", "name", *REASONING_KEYS)  # of a message
 
 
 class GenerationBlock(Extension):

@@ -19,7 +19,7 @@ from tests.trainer.data.rendering.small_templates import (
     TRICKY,
     conversation,
 )
-from trainer.data.conversation import Conversation
+from trainer.data.conversation import REASONING_KEYS, Conversation
 from trainer.data.rendering.render import (
     ExampleRenderer,
     UnrenderableConversation,
@@ -230,6 +230,15 @@ def test_a_template_that_only_shows_content_is_run_once_for_the_same_roles(templ
 )
 def test_a_template_that_does_more_than_show_is_not_taken_for_one_that_shows(template):
     assert not only_shows_content(template)
+
+
+@pytest.mark.parametrize("key", REASONING_KEYS)
+def test_a_template_that_would_show_thoughts_is_run_once_for_rows_without(key):
+    thoughts = f"{{% if m.{key} %}}{{{{ '<think>' + m.{key} }}}}{{% endif %}}"
+    template = f"{{% for m in messages %}}{thoughts}{{{{ m.content + '<|im_end|>' }}}}{{% endfor %}}"
+
+    assert only_shows_content(template)
+    assert not only_shows_content(template.replace(key, "mood"))
 
 
 @pytest.mark.parametrize(
