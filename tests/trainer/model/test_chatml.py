@@ -19,6 +19,7 @@ from trainer.config.schema import CheckpointSettings, Settings
 from trainer.data.conversation import Conversation, Message
 from trainer.data.rendering.chat_template import IN_USE, OTHER_TEMPLATES, ShownTurns
 from trainer.data.rendering.template_analysis import only_shows_content
+from trainer.model import tiny
 from trainer.model.chatml import (
     CHATML,
     MOST_BYTES,
@@ -28,7 +29,6 @@ from trainer.model.chatml import (
     locate_template,
     with_defaults,
 )
-from trainer.model.tiny import _tokenizer
 from trainer.model.training_templates import BY_NAME, TemplateInUse, sha256_of
 from trainer.protocol import one_shot
 from trainer.protocol.faults import UnusableModel
@@ -36,7 +36,7 @@ from trainer.session.engine import TrainerEngine
 
 
 def test_the_models_own_template_is_kept_unless_asked():
-    tokenizer = _tokenizer()
+    tokenizer = tiny.tokenizer()
     tokenizer.chat_template = "{{ messages }}"
 
     choose_template(tokenizer, "own", "a model")
@@ -45,7 +45,7 @@ def test_the_models_own_template_is_kept_unless_asked():
 
 
 def test_chatml_takes_the_place_of_any_template_and_ends_turns_with_its_marker():
-    tokenizer = _tokenizer()
+    tokenizer = tiny.tokenizer()
     tokenizer.chat_template, tokenizer.eos_token = None, "<|endoftext|>"
 
     choose_template(tokenizer, "chatml", "a model")
@@ -123,7 +123,7 @@ def test_what_a_tool_says_long_after_the_last_calls_is_a_turn_of_its_own():
 
 
 def shown_by(template: str, row: Conversation, *, asks: bool) -> str:
-    tokenizer = _tokenizer()
+    tokenizer = tiny.tokenizer()
     tokenizer.chat_template = template
     turns = ShownTurns(row, tokenizer)
     return turns.prompt_after(len(row.messages)) if asks else turns.first(len(row.messages))
@@ -141,7 +141,7 @@ def test_a_vocabulary_without_the_markers_is_refused_naming_them():
 
 
 def test_no_template_at_all_is_refused_with_the_way_out():
-    tokenizer = _tokenizer()
+    tokenizer = tiny.tokenizer()
     tokenizer.chat_template = None
 
     with pytest.raises(UnusableModel, match=r'set model\.chat_template to "chatml"'):
@@ -165,7 +165,7 @@ def test_a_model_keeps_the_template_it_was_trained_with(tmp_path):
 
 def test_a_template_can_be_a_file_beside_the_settings_with_options(tmp_path):
     (tmp_path / "mine.jinja").write_text(THINKING, encoding="utf-8")
-    tokenizer = _tokenizer()
+    tokenizer = tiny.tokenizer()
 
     choose_template(tokenizer, locate_template("mine.jinja", tmp_path), "a model", {"tail": "é"})
 
@@ -188,7 +188,7 @@ def test_a_file_that_is_no_harmless_template_is_refused(tmp_path, make, told):
     make(tmp_path / "mine.jinja")
 
     with pytest.raises(UnusableModel, match=rf"mine\.jinja.*{told}"):
-        choose_template(_tokenizer(), str(tmp_path / "mine.jinja"), "a model")
+        choose_template(tiny.tokenizer(), str(tmp_path / "mine.jinja"), "a model")
 
 
 @pytest.mark.parametrize("wanted", ["", "qwen-3", "template.txt", "a\0.jinja"])
@@ -198,7 +198,7 @@ def test_a_setting_that_names_no_template_is_refused(wanted):
 
 
 def thinking_tokenizer():
-    tokenizer = _tokenizer()
+    tokenizer = tiny.tokenizer()
     tokenizer.add_tokens(["<think>", "</think>"])
     return tokenizer
 
@@ -265,7 +265,7 @@ THINKING = (
 
 
 def shown(template: str, **given: Any) -> str:
-    tokenizer = _tokenizer()
+    tokenizer = tiny.tokenizer()
     tokenizer.chat_template = template
     return tokenizer.apply_chat_template([{"role": "user", "content": "q"}], tokenize=False, **given)
 
@@ -330,7 +330,7 @@ def test_chatml_takes_no_options():
     ],
 )
 def test_a_template_that_would_take_all_memory_is_refused_when_the_model_is_loaded(bomb):
-    tokenizer = _tokenizer()
+    tokenizer = tiny.tokenizer()
     tokenizer.chat_template = bomb
 
     with pytest.raises(UnusableModel, match=r'template of base model "a model" needs more than .*"chatml"'):
@@ -343,7 +343,7 @@ def test_a_template_that_never_ends_is_refused(monkeypatch):
         "runpy.run_module(trial.MODULE, run_name='__main__')"
     )
     monkeypatch.setattr(one_shot, "command_of", lambda module: [sys.executable, "-P", "-c", code])
-    tokenizer = _tokenizer()
+    tokenizer = tiny.tokenizer()
     tokenizer.chat_template = "{% for i in range(99999) %}{% for j in range(99999) %}{% endfor %}{% endfor %}"
 
     with pytest.raises(UnusableModel, match="needs more than"):
@@ -354,7 +354,7 @@ def test_a_template_that_never_ends_is_refused(monkeypatch):
     "template", [THINKING, "{% for i in range(10**9) %}x{% endfor %}", "{{ messages[7].x.y }}"]
 )
 def test_a_template_that_only_fails_is_left_to_the_rows(template):
-    tokenizer = _tokenizer()
+    tokenizer = tiny.tokenizer()
     tokenizer.chat_template = template
 
     choose_template(tokenizer, "own", "a model")

@@ -8,7 +8,7 @@ from tests.support import every_case
 from tests.trainer.templates.test_masks import EACH_FAMILY, TOKENIZERS, TOOL, outcome, said, shown
 from trainer.data.conversation import Conversation, Message
 from trainer.data.rendering.render import UnusableTemplate, render_examples
-from trainer.model.tiny import _tokenizer
+from trainer.model import tiny
 
 
 def talk(num_turns: int, *, system: bool = False) -> Conversation:
@@ -65,7 +65,7 @@ def test_stretches_show_what_the_whole_shows(family, monkeypatch):
 
 
 def tokenizer_that_counts(template: str) -> tuple[object, list[int]]:
-    tokenizer, counts = _tokenizer(), []
+    tokenizer, counts = tiny.tokenizer(), []
     tokenizer.chat_template = template
     run = tokenizer.apply_chat_template
 

@@ -29,8 +29,8 @@ from trainer.data.rendering.render import (
 from trainer.data.rendering.render import Tokenizer as RowTokenizer
 from trainer.data.rendering.template_analysis import only_shows_content
 from trainer.data.rendering.word_memo import GPT_2, KNOWN_EXPRESSIONS, WordMemo, find_expression
+from trainer.model import tiny
 from trainer.model.chatml import CHATML
-from trainer.model.tiny import _tokenizer
 
 QWEN_2_5 = """\
 {%- if tools %}{{- messages[0]['content'] | trim }}{%- else %}
@@ -79,7 +79,7 @@ TURN_LISTS = st.lists(
 
 def make_tokenizer(template: str, expression: str = GPT_2, normalizer: Any = None) -> PreTrainedTokenizerFast:
     """Return the tokenizer of `tiny`, cutting words in the way of another family."""
-    described = json.loads(_tokenizer().backend_tokenizer.to_str())
+    described = json.loads(tiny.tokenizer().backend_tokenizer.to_str())
     if expression != GPT_2:
         split = SPLIT | {"pattern": {"Regex": expression}}
         described["pre_tokenizer"] = {"type": "Sequence", "pretokenizers": [split, BYTES]}
@@ -265,7 +265,7 @@ def test_a_template_that_would_show_thoughts_is_run_once_for_rows_without(key):
     ],
 )
 def test_a_tokenizer_that_does_anything_else_is_asked_itself(change):
-    described = json.loads(_tokenizer().backend_tokenizer.to_str())
+    described = json.loads(tiny.tokenizer().backend_tokenizer.to_str())
     assert find_expression(described) == GPT_2
 
     assert find_expression(described | change) is None
