@@ -16,8 +16,8 @@ from trainer.data.conversation import Conversation, Message
 from trainer.data.rendering.chat_template import Refused
 from trainer.data.rendering.render import ExampleRenderer
 from trainer.mains.show_row import shown_example
+from trainer.model import tiny
 from trainer.model.chatml import choose_template
-from trainer.model.tiny import _tokenizer as embedded_tokenizer
 from trainer.model.training_templates import TRAINING_TEMPLATES, TrainingTemplate
 
 PAGE = Path(__file__).parent.parent / "docs" / "data" / "chat-templates.md"
@@ -106,7 +106,7 @@ def _picture(template: TrainingTemplate) -> str:
 
 def _tokenizer(template: TrainingTemplate) -> Any:
     """Return a tokenizer with the tokens of the models that a template is for."""
-    tokenizer = embedded_tokenizer()
+    tokenizer = tiny.tokenizer()
     begins = BEGINNINGS.get(template.name)
     markers = [*template.markers, *([begins] if begins else [])]
     tokenizer.add_tokens([AddedToken(marker, normalized=False, special=True) for marker in markers])

@@ -25,14 +25,9 @@ MARKERS = CHATML_MARKERS
 FILE_SUFFIX = ".jinja"
 MOST_BYTES = 1_000_000  # of a template's file; the longest that come with models have 30,000
 
-MOST_RESULTS = 8  # of the calls of one turn, in rows that do not list their tools
+RESULTS_BEGIN_WITHIN = 8  # turns after the calls, in rows that do not list their tools
 
 OPTIONS_TRIED: tuple[dict[str, bool], ...] = ({}, {"enable_thinking": False}, {"enable_thinking": True})
-
-_FOLLOWS_CALLS = " or ".join(
-    f"(loop.index0 >= {back} and messages[loop.index0 - {back}].tool_calls)"
-    for back in range(1, MOST_RESULTS + 1)
-)
 
 # Without tools. The markers around the assistant's part tell other tools which tokens are supervised.
 PLAIN_CHATML = """\
@@ -47,10 +42,12 @@ PLAIN_CHATML = """\
 {%- endfor -%}
 {%- if add_generation_prompt -%}{{- '<|im_start|>assistant\\n' -}}{%- endif -%}"""
 
-# The same text for rows without tools; tools and calls are shown as Hermes and Qwen 2.5 show them. It keeps
+# The same text for rows without tools; tools and calls are shown as Hermes and Qwen 2.5 show them. Whether a
+# tool's turns are results of calls is decided where the first of them stands: they share one turn. It keeps
 # to what `template_analysis` understands, so that rows without tools are rendered fast.
 CHATML = (
     """\
+{%- set seen = namespace(calls_at=-RESULTS_BEGIN_WITHIN - 1, results=false) -%}
 {%- if tools -%}
 {{- '<|im_start|>system\\n' -}}
 {%- if messages[0]['role'] == 'system' -%}{{- messages[0]['content'] + '\\n\\n' -}}{%- endif -%}
@@ -62,6 +59,10 @@ CHATML = (
 {{- '<args-json-object>}\\n</tool_call><|im_end|>\\n' -}}
 {%- endif -%}
 {%- for message in messages -%}
+{%- if message.tool_calls -%}{%- set seen.calls_at = loop.index0 -%}{%- endif -%}
+{%- if message['role'] == 'tool' and (loop.first or messages[loop.index0 - 1]['role'] != 'tool') -%}
+{%- set seen.results = tools or loop.index0 - seen.calls_at <= RESULTS_BEGIN_WITHIN -%}
+{%- endif -%}
 {%- if tools and loop.first and message['role'] == 'system' -%}
 {%- elif message['role'] == 'assistant' -%}
 {{- '<|im_start|>assistant\\n' -}}
@@ -81,7 +82,7 @@ CHATML = (
 {%- endif -%}
 {%- endgeneration -%}
 {{- '\\n' -}}
-{%- elif message['role'] == 'tool' and (tools or FOLLOWS_CALLS) -%}
+{%- elif message['role'] == 'tool' and seen.results -%}
 {{- '<|im_start|>user' if loop.first or messages[loop.index0 - 1]['role'] != 'tool' else '' -}}
 {{- '\\n<tool_response>\\n' + message['content'] + '\\n</tool_response>' -}}
 {{- '<|im_end|>\\n' if loop.last or messages[loop.index0 + 1]['role'] != 'tool' else '' -}}
@@ -90,7 +91,7 @@ CHATML = (
 {%- endif -%}
 {%- endfor -%}
 {%- if add_generation_prompt -%}{{- '<|im_start|>assistant\\n' -}}{%- endif -%}"""
-).replace("FOLLOWS_CALLS", _FOLLOWS_CALLS)
+).replace("RESULTS_BEGIN_WITHIN", str(RESULTS_BEGIN_WITHIN))
 
 
 def locate_template(wanted: str, base_dir: Path) -> str:

@@ -50,9 +50,9 @@ def build_tiny(folder: Path) -> Path:
     partial = folder.with_name(f".{folder.name}.tmp")
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir(parents=True)
-    tokenizer = _tokenizer()
-    tokenizer.save_pretrained(partial)
-    _model(tokenizer).save_pretrained(partial)
+    made = tokenizer()
+    made.save_pretrained(partial)
+    _model(made).save_pretrained(partial)
     for path in partial.iterdir():
         sync_file(path)
     sync_directory(partial)
@@ -61,7 +61,8 @@ def build_tiny(folder: Path) -> Path:
     return folder
 
 
-def _tokenizer() -> PreTrainedTokenizerFast:
+def tokenizer() -> PreTrainedTokenizerFast:
+    """Return the model's tokenizer, which is made in a second."""
     bpe = Tokenizer(models.BPE())
     bpe.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     bpe.decoder = decoders.ByteLevel()

@@ -1,11 +1,12 @@
 """Read CSV and TSV, quoted as Python's module csv does. Cells stay text, whatever they look like.
 
-Flat in memory: a cell that never ends, because a quote is missing, is refused at the limit for lines.
+Flat in memory: a row that never ends, because a quote is missing, is refused while it is read.
 """
 
 import csv
 import io
 import re
+import sys
 from collections import Counter
 from collections.abc import Collection, Iterator, Sequence
 from typing import Any
@@ -19,6 +20,11 @@ UTF_16_MARKS = (b"\xff\xfe", b"\xfe\xff")
 SEPARATOR_LINE = re.compile(r"sep=(.)\r?\n")  # what Excel writes above the header to say what separates cells
 NAME_SHOWN = 40
 COLUMNS_SHOWN = 5
+LONGEST_IN_QUOTES = 2  # times as long as without: inside of quotes each quote is doubled
+
+# The module's own limit holds for the whole process, and is less than a cell may have. How much is read is
+# limited below, for each table by itself
+csv.field_size_limit(sys.maxsize)
 
 
 def rows_of_delimited(
@@ -33,7 +39,7 @@ def rows_of_delimited(
     Args:
         delimiter: what separates cells; None takes what the header has most of.
         json_columns: names of columns whose cells are JSON if they begin like a list.
-        max_cell_chars: a longer cell is refused.
+        max_cell_chars: a longer cell is refused, and a row that is twice as long as it stands in the file.
     Raises:
         BadTable: it is not a table with a header, in UTF-8, whose rows all have as many cells.
     """
@@ -42,15 +48,16 @@ def rows_of_delimited(
     beginning = start.decode("utf-8-sig", "ignore")
     separator = SEPARATOR_LINE.match(beginning)
     delimiter = separator[1] if separator else delimiter or delimiter_of(beginning)
-    csv.field_size_limit(max_cell_chars)  # for the whole process, which reads tables with no other limit
-    lines = io.TextIOWrapper(text, encoding="utf-8-sig", newline="")
+    decoded = io.TextIOWrapper(text, encoding="utf-8-sig", newline="")
+    lines = _LinesOfRows(decoded, max_cell_chars)
     table = csv.reader(lines, delimiter=delimiter, strict=True)
     try:
-        filled = _filled(table)
+        filled = _filled(table, lines)
         if separator:
             next(filled, None)
         header = _header(next(filled, (1, [])))
         for number, cells in filled:
+            _refuse_long(number, cells, max_cell_chars)
             yield TableRow(number, to_line(_row(number, header, cells, json_columns)))
     except csv.Error as error:
         raise BadTable(
@@ -63,16 +70,63 @@ def rows_of_delimited(
             "convert it: iconv -f WINDOWS-1252 -t UTF-8 (or whatever encoding it has)"
         ) from error
     finally:
-        lines.detach()  # it would close the file, which belongs to the caller
+        decoded.detach()  # it would close the file, which belongs to the caller
 
 
-def _filled(table: Any) -> Iterator[tuple[int, list[str]]]:
+class _LinesOfRows:
+    """The lines of a text, unless a row of many, or of one, is far too long.
+
+    Args:
+        max_cell_chars: that a cell may have.
+    """
+
+    def __init__(self, text: io.TextIOWrapper, max_cell_chars: int) -> None:
+        self._text = text
+        self._max_cell_chars = max_cell_chars
+        self._number = 0
+        self.begin_row()
+
+    def begin_row(self) -> None:
+        """Take the next line for the first of a row."""
+        self._begins = self._number + 1
+        self._chars_left = LONGEST_IN_QUOTES * self._max_cell_chars
+
+    def __iter__(self) -> "_LinesOfRows":
+        return self
+
+    def __next__(self) -> str:
+        line = self._text.readline(self._chars_left + 1)
+        self._number += 1
+        self._chars_left -= len(line)
+        if self._chars_left < 0:
+            max_chars = LONGEST_IN_QUOTES * self._max_cell_chars
+            raise BadTable(
+                f"line {self._begins}: the row does not end within {max_chars} characters "
+                f" ({LONGEST_IN_QUOTES} times data.max_line_bytes); expected a row that fits on a "
+                "line of JSON; close the quotes that it opens, or shorten it"
+            )
+        if not line:
+            raise StopIteration
+        return line
+
+
+def _filled(table: Any, lines: _LinesOfRows) -> Iterator[tuple[int, list[str]]]:
     """Yield the rows that are not blank, each with the line on which it begins."""
     begins = table.line_num + 1
     for cells in table:
+        lines.begin_row()
         if cells:
             yield begins, cells
         begins = table.line_num + 1
+
+
+def _refuse_long(number: int, cells: Sequence[str], max_chars: int) -> None:
+    for place, cell in enumerate(cells, start=1):
+        if len(cell) > max_chars:
+            raise BadTable(
+                f"line {number}: column {place} has {len(cell)} characters; expected at most {max_chars} "
+                "(data.max_line_bytes); shorten it, or close the quotes that it opens"
+            )
 
 
 def _refuse_utf_16(start: bytes) -> None:

@@ -14,6 +14,7 @@ from trainer.data.reading.file_kinds import (
     COLUMNAR,
     TABLES,
     FileKind,
+    begins_an_object,
     kind_of,
     what_it_is,
 )
@@ -34,7 +35,7 @@ def table_kind(start: bytes, path: Path) -> FileKind | None:
         start: of its unpacked content.
     """
     found = kind_of(start)
-    if found in (None, FileKind.CSV, FileKind.TSV):
+    if found in (None, FileKind.CSV, FileKind.TSV) and not begins_an_object(start):
         return SUFFIXES.get(suffix_of(path), found)
     return found
 
@@ -59,7 +60,7 @@ def suffix_of(path: Path) -> str:
 
 def without_packed_suffix(path: Path) -> Path:
     """Return the path that the unpacked file would have."""
-    return path.with_suffix("") if path.suffix in PACKED else path
+    return path.with_suffix("") if path.suffix.lower() in PACKED else path
 
 
 def rows_of_table(

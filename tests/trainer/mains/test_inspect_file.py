@@ -14,7 +14,7 @@ from tests.support import PATIENCE_S, row, rows, write_jsonl
 from trainer.config.loader import BadConfig
 from trainer.config.schema import Settings
 from trainer.mains import inspect_file as inspection
-from trainer.model.tiny import _tokenizer
+from trainer.model import tiny
 from trainer.protocol.data_report import DataReport, InspectionOrder
 from trainer.protocol.faults import ModelUnavailable
 from trainer.protocol.job import FaultKind
@@ -80,7 +80,7 @@ def test_lengths_are_those_of_whole_rows(look):
 
     report, _ = look([*rows(9), long], max_length=64)
 
-    [tokens] = [len(_tokenizer().apply_chat_template(long["messages"])["input_ids"])]
+    [tokens] = [len(tiny.tokenizer().apply_chat_template(long["messages"])["input_ids"])]
     assert report.tokens is not None
     assert report.tokens.max == tokens > 64
     assert (report.over_max_length, report.is_blocked) == (0.1, True)

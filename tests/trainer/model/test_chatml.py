@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
+from tests.support import every_case
 from tests.trainer.templates import jinja
 from tests.trainer.templates.originals import with_real_words
 from tests.trainer.templates.test_masks import said
@@ -18,15 +19,16 @@ from trainer.config.schema import CheckpointSettings, Settings
 from trainer.data.conversation import Conversation, Message
 from trainer.data.rendering.chat_template import IN_USE, OTHER_TEMPLATES, ShownTurns
 from trainer.data.rendering.template_analysis import only_shows_content
+from trainer.model import tiny
 from trainer.model.chatml import (
     CHATML,
     MOST_BYTES,
     PLAIN_CHATML,
+    RESULTS_BEGIN_WITHIN,
     choose_template,
     locate_template,
     with_defaults,
 )
-from trainer.model.tiny import _tokenizer
 from trainer.model.training_templates import BY_NAME, TemplateInUse, sha256_of
 from trainer.protocol import one_shot
 from trainer.protocol.faults import UnusableModel
@@ -34,7 +36,7 @@ from trainer.session.engine import TrainerEngine
 
 
 def test_the_models_own_template_is_kept_unless_asked():
-    tokenizer = _tokenizer()
+    tokenizer = tiny.tokenizer()
     tokenizer.chat_template = "{{ messages }}"
 
     choose_template(tokenizer, "own", "a model")
@@ -43,7 +45,7 @@ def test_the_models_own_template_is_kept_unless_asked():
 
 
 def test_chatml_takes_the_place_of_any_template_and_ends_turns_with_its_marker():
-    tokenizer = _tokenizer()
+    tokenizer = tiny.tokenizer()
     tokenizer.chat_template, tokenizer.eos_token = None, "<|endoftext|>"
 
     choose_template(tokenizer, "chatml", "a model")
@@ -86,8 +88,42 @@ def test_results_of_calls_are_shown_as_such_even_if_the_row_does_not_list_its_to
     )
 
 
+@pytest.mark.parametrize("lists_tools", [False, True])
+def test_all_results_of_one_turn_share_a_turn_however_many_there_are(lists_tools):
+    call = {"type": "function", "function": {"name": "f", "arguments": {}}}
+    with every_case() as cases:
+        for num_results in range(1, 21):
+            with cases.case(f"{num_results} results"):
+                results = [Message("tool", f"r{i}") for i in range(num_results)]
+                asked = (Message("user", "q"), Message("assistant", "", tool_calls=(call,) * num_results))
+                row = Conversation((*asked, *results, Message("assistant", "a")))
+                row = replace(row, tools=MORE_SHAPES["calls"].tools if lists_tools else ())
+
+                text = shown_by(CHATML, row, asks=False)
+
+                shared = "".join(f"\n<tool_response>\nr{i}\n</tool_response>" for i in range(num_results))
+                end = f"</tool_call><|im_end|>\n<|im_start|>user{shared}<|im_end|>\n<|im_start|>assistant\na"
+                assert text.endswith(f"{end}<|im_end|>\n")
+                assert text.count("<|im_start|>") == text.count("<|im_end|>") == 4 + lists_tools
+
+
+def test_what_a_tool_says_long_after_the_last_calls_is_a_turn_of_its_own():
+    call = {"type": "function", "function": {"name": "f", "arguments": {}}}
+    calls = (Message("user", "q"), Message("assistant", "", tool_calls=(call,)), Message("tool", "r"))
+
+    def last_turn(turns_between: int) -> str:
+        between = said(("assistant", "a"), *[("user", "q")] * (turns_between - 2)).messages
+        row = Conversation((*calls, *between, Message("tool", "s"), Message("tool", "t")))
+        return shown_by(CHATML, row, asks=False).split("q<|im_end|>\n")[-1]
+
+    share = "<|im_start|>user\n<tool_response>\ns\n</tool_response>\n<tool_response>\nt\n</tool_response>"
+    assert last_turn(RESULTS_BEGIN_WITHIN - 1) == f"{share}<|im_end|>\n"
+    alone = "<|im_start|>tool\ns<|im_end|>\n<|im_start|>tool\nt<|im_end|>\n"
+    assert last_turn(RESULTS_BEGIN_WITHIN) == alone
+
+
 def shown_by(template: str, row: Conversation, *, asks: bool) -> str:
-    tokenizer = _tokenizer()
+    tokenizer = tiny.tokenizer()
     tokenizer.chat_template = template
     turns = ShownTurns(row, tokenizer)
     return turns.prompt_after(len(row.messages)) if asks else turns.first(len(row.messages))
@@ -105,7 +141,7 @@ def test_a_vocabulary_without_the_markers_is_refused_naming_them():
 
 
 def test_no_template_at_all_is_refused_with_the_way_out():
-    tokenizer = _tokenizer()
+    tokenizer = tiny.tokenizer()
     tokenizer.chat_template = None
 
     with pytest.raises(UnusableModel, match=r'set model\.chat_template to "chatml"'):
@@ -129,7 +165,7 @@ def test_a_model_keeps_the_template_it_was_trained_with(tmp_path):
 
 def test_a_template_can_be_a_file_beside_the_settings_with_options(tmp_path):
     (tmp_path / "mine.jinja").write_text(THINKING, encoding="utf-8")
-    tokenizer = _tokenizer()
+    tokenizer = tiny.tokenizer()
 
     choose_template(tokenizer, locate_template("mine.jinja", tmp_path), "a model", {"tail": "é"})
 
@@ -152,7 +188,7 @@ def test_a_file_that_is_no_harmless_template_is_refused(tmp_path, make, told):
     make(tmp_path / "mine.jinja")
 
     with pytest.raises(UnusableModel, match=rf"mine\.jinja.*{told}"):
-        choose_template(_tokenizer(), str(tmp_path / "mine.jinja"), "a model")
+        choose_template(tiny.tokenizer(), str(tmp_path / "mine.jinja"), "a model")
 
 
 @pytest.mark.parametrize("wanted", ["", "qwen-3", "template.txt", "a\0.jinja"])
@@ -162,7 +198,7 @@ def test_a_setting_that_names_no_template_is_refused(wanted):
 
 
 def thinking_tokenizer():
-    tokenizer = _tokenizer()
+    tokenizer = tiny.tokenizer()
     tokenizer.add_tokens(["<think>", "</think>"])
     return tokenizer
 
@@ -231,7 +267,7 @@ THINKING = (
 
 
 def shown(template: str, **given: Any) -> str:
-    tokenizer = _tokenizer()
+    tokenizer = tiny.tokenizer()
     tokenizer.chat_template = template
     return tokenizer.apply_chat_template([{"role": "user", "content": "q"}], tokenize=False, **given)
 
@@ -296,7 +332,7 @@ def test_chatml_takes_no_options():
     ],
 )
 def test_a_template_that_would_take_all_memory_is_refused_when_the_model_is_loaded(bomb):
-    tokenizer = _tokenizer()
+    tokenizer = tiny.tokenizer()
     tokenizer.chat_template = bomb
 
     with pytest.raises(UnusableModel, match=r'template of base model "a model" needs more than .*"chatml"'):
@@ -309,7 +345,7 @@ def test_a_template_that_never_ends_is_refused(monkeypatch):
         "runpy.run_module(trial.MODULE, run_name='__main__')"
     )
     monkeypatch.setattr(one_shot, "command_of", lambda module: [sys.executable, "-P", "-c", code])
-    tokenizer = _tokenizer()
+    tokenizer = tiny.tokenizer()
     tokenizer.chat_template = "{% for i in range(99999) %}{% for j in range(99999) %}{% endfor %}{% endfor %}"
 
     with pytest.raises(UnusableModel, match="needs more than"):
@@ -320,7 +356,7 @@ def test_a_template_that_never_ends_is_refused(monkeypatch):
     "template", [THINKING, "{% for i in range(10**9) %}x{% endfor %}", "{{ messages[7].x.y }}"]
 )
 def test_a_template_that_only_fails_is_left_to_the_rows(template):
-    tokenizer = _tokenizer()
+    tokenizer = tiny.tokenizer()
     tokenizer.chat_template = template
 
     choose_template(tokenizer, "own", "a model")

@@ -18,8 +18,8 @@ from trainer.data.reading.rows import BadRow, RowFile
 from trainer.data.rendering.render import ExampleRenderer, RowExamples
 from trainer.data.rendering.source import ExampleSource, PlannedStep
 from trainer.data.rendering.token_cache import CacheFile, OpenedCache, TokenCache
+from trainer.model import tiny
 from trainer.model.chatml import CHATML
-from trainer.model.tiny import _tokenizer
 from trainer.pipeline import example_pipeline, rendering
 from trainer.pipeline.example_pipeline import ExamplePipeline, open_rows
 from trainer.pipeline.job_plan import make_plan
@@ -49,7 +49,7 @@ class CountingRenderer:
 
     def __call__(self, numbered: Sequence[tuple[int, Conversation]]) -> list[RowExamples]:
         self.num_rows += len(numbered)
-        renderer = ExampleRenderer(_tokenizer())
+        renderer = ExampleRenderer(tiny.tokenizer())
         return renderer.render([conversation for _, conversation in numbered], max_length=20)
 
 
@@ -87,7 +87,7 @@ def first_step(
     job, path = job_file("a", 10)
 
     def render(template: str = CHATML, cache: TokenCache | None = None, **data: Any) -> PlannedStep:
-        tokenizer = _tokenizer()
+        tokenizer = tiny.tokenizer()
         tokenizer.chat_template = template
         settings = settings_with(data=data)
         pipeline = ExamplePipeline(ExampleRenderer(tokenizer), executor, cache)
@@ -156,7 +156,7 @@ def test_counts_of_cut_rows_and_rows_without_target_come_out_of_the_cache(job_fi
 
     def run() -> JobEnded:
         engine = FakeEngine()
-        engine.tokenizer = _tokenizer()
+        engine.tokenizer = tiny.tokenizer()
         [ended] = Run([start(job, path, settings), LEAVE], engine=engine, cache=TokenCache(folder)).told(
             JobEnded
         )
@@ -183,7 +183,7 @@ def test_the_first_steps_of_the_next_file_are_rendered_before_it_begins(job_file
     job, path = job_file("a", 2)
     next_job, next_path = job_file("b", rows(10, start=50))
     engine = FakeEngine()
-    engine.tokenizer = _tokenizer()
+    engine.tokenizer = tiny.tokenizer()
     cache = CountingCache(folder)
 
     def refuse(rows: RowFile, position: int) -> None:
@@ -212,7 +212,7 @@ def test_a_file_that_was_made_ready_for_other_settings_is_rendered_again(job_fil
 
     def run(cache: TokenCache | None) -> list[list[list[int]]]:
         engine = FakeEngine()
-        engine.tokenizer = _tokenizer()
+        engine.tokenizer = tiny.tokenizer()
         orders = [start(job, path), start(next_job, next_path, settings_with(data={"max_length": 8})), LEAVE]
         hint = PrepareJob(job=next_job, path=str(next_path))
         return Run(orders, between={0: [hint]}, engine=engine, cache=cache).token_ids
@@ -236,7 +236,7 @@ def test_a_file_that_was_preempted_is_rendered_ahead_without_the_rows_it_replays
         replayed=(EarlierFile(job_id="old", name="old.jsonl", sha256="b", rows=3),),
     )
     cache = CountingCache(folder)
-    pipeline = ExamplePipeline(ExampleRenderer(_tokenizer()), executor, cache)
+    pipeline = ExamplePipeline(ExampleRenderer(tiny.tokenizer()), executor, cache)
 
     with caplog.at_level(logging.DEBUG, logger="worker"), closing(open_rows(job, path, settings)) as row_file:
         pipeline.render_ahead(job, settings, cursor)(row_file)

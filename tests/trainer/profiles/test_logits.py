@@ -8,7 +8,7 @@ import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from transformers import AutoModelForCausalLM, LogitsProcessorList, PreTrainedTokenizerFast
 
-from trainer.model.tiny import _tokenizer
+from trainer.model import tiny
 from trainer.profiles.emoji_think import STOP_COUNTS, STOP_EMOJIS, THINK_TAGS, EmojiThinkProfile
 from trainer.profiles.logits import PostStopPenalty, ThinkTagPenalty
 
@@ -16,7 +16,7 @@ PROMPT = "Say 3. When finished, emit 🛑 /twice/ to signal completion. 🛑🛑
 
 
 def with_tags() -> Any:
-    tokenizer = _tokenizer()
+    tokenizer = tiny.tokenizer()
     tokenizer.add_tokens(list(THINK_TAGS))
     return tokenizer
 
@@ -72,7 +72,7 @@ def test_thinking_tags_are_penalised_most_at_the_start_and_nothing_else_is():
 
 
 def test_tags_that_are_no_tokens_are_left_alone():
-    tokenizer = _tokenizer()
+    tokenizer = tiny.tokenizer()
     scores = torch.randn(1, len(tokenizer))
 
     found = ThinkTagPenalty(tokenizer, tags=THINK_TAGS)(torch.zeros(1, 5, dtype=torch.long), scores)
@@ -81,7 +81,7 @@ def test_tags_that_are_no_tokens_are_left_alone():
 
 
 @pytest.mark.parametrize("emoji", STOP_EMOJIS)
-@pytest.mark.parametrize("make_tokenizer", [_tokenizer, characters])
+@pytest.mark.parametrize("make_tokenizer", [tiny.tokenizer, characters])
 def test_every_count_of_every_stop_emoji_can_be_reached(make_tokenizer, emoji):
     tokenizer = make_tokenizer()
 
@@ -91,7 +91,7 @@ def test_every_count_of_every_stop_emoji_can_be_reached(make_tokenizer, emoji):
     assert lost[-1] == 1000  # four are the most there are
 
 
-@pytest.mark.parametrize("make_tokenizer", [_tokenizer, characters])
+@pytest.mark.parametrize("make_tokenizer", [tiny.tokenizer, characters])
 @pytest.mark.parametrize("count, is_end", [(1, False), (2, True), (3, True)])
 @pytest.mark.parametrize("emoji", ["🛑", "🛡️"])
 def test_a_count_is_final_once_something_else_follows(make_tokenizer, emoji, count, is_end):
@@ -131,7 +131,7 @@ def test_what_ends_the_turn_is_rewarded_and_keeps_its_score_otherwise():
 
 
 def test_a_model_that_generates_with_the_penalties_ends_after_its_stop_emojis(tiny_folder: Path):
-    tokenizer = _tokenizer()
+    tokenizer = tiny.tokenizer()
     model = AutoModelForCausalLM.from_pretrained(tiny_folder)
     prompt = torch.tensor([tokenizer.encode(PROMPT)])
     script = tokenizer.encode("3\n🛑🛑🛑 and so on and on", add_special_tokens=False)

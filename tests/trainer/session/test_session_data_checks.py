@@ -13,7 +13,7 @@ from trainer.config.schema import Settings
 from trainer.data.reading.rows import RowFile
 from trainer.data.rendering.render import ExampleRenderer
 from trainer.data.rendering.token_cache import TokenCache
-from trainer.model.tiny import _tokenizer
+from trainer.model import tiny
 from trainer.protocol.job import FaultKind, Outcome
 from trainer.protocol.messages import (
     DataChecked,
@@ -121,7 +121,7 @@ def test_a_job_that_goes_on_is_not_looked_at_again(job_file, steps, num_reports)
     assert len(run.told(DataChecked)) == num_reports
 
 
-embedded_tokenizer = cache(_tokenizer)  # making it takes a second
+embedded_tokenizer = cache(tiny.tokenizer)  # making it takes a second
 
 
 class EmbeddedLearner(FakeEngine):
@@ -240,7 +240,7 @@ def test_a_look_ahead_is_given_up_for_a_file_that_overtakes(job_file, tmp_path, 
 
 def test_a_template_that_cannot_be_used_is_said_before_the_first_step(job_file):
     engine = EmbeddedLearner()
-    engine.tokenizer = _tokenizer()
+    engine.tokenizer = tiny.tokenizer()
     engine.tokenizer.chat_template = "{{ messages[-1]['content'] }}"  # type: ignore[attr-defined]
 
     twice = {"messages": [*row()["messages"], *row()["messages"]]}

@@ -19,9 +19,9 @@ from trainer.data.conversation import Conversation, Message
 from trainer.data.rendering.chat_template import ShownTurns
 from trainer.data.rendering.masks import render_text
 from trainer.data.rendering.render import UnrenderableConversation, UnusableTemplate
+from trainer.model import tiny
 from trainer.model.chatml import choose_template, with_defaults
 from trainer.model.template_trial import TemplateOrder, names_asked_for, try_template
-from trainer.model.tiny import _tokenizer
 from trainer.model.training_templates import (
     BY_NAME,
     FOLDER,
@@ -29,7 +29,7 @@ from trainer.model.training_templates import (
     fitting_template,
 )
 
-TINY = _tokenizer().backend_tokenizer.to_str()
+TINY = tiny.tokenizer().backend_tokenizer.to_str()
 EACH = pytest.mark.parametrize("original", ORIGINALS, ids=[original.name for original in ORIGINALS])
 
 
@@ -325,5 +325,5 @@ def test_other_models_get_chatml_if_they_have_its_markers():
         def get_vocab(self) -> dict[str, int]:
             return {"a": 0}
 
-    assert fitting_template(_tokenizer()) == "chatml"
+    assert fitting_template(tiny.tokenizer()) == "chatml"
     assert fitting_template(Bare()) is None

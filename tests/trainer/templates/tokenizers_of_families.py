@@ -7,10 +7,10 @@ from transformers import PreTrainedTokenizerFast
 
 from tests.trainer.templates.families import FAMILIES, Family
 from trainer.data.rendering.render import ExampleRenderer
+from trainer.model import tiny
 from trainer.model.chatml import with_defaults
-from trainer.model.tiny import _tokenizer
 
-TINY = _tokenizer().backend_tokenizer.to_str()
+TINY = tiny.tokenizer().backend_tokenizer.to_str()
 MARKERS = [
     *("<s>", "</s>", "<bos>", "<|im_start|>", "<|im_end|>", "<|im_sep|>", "<|end|>", "<|endoftext|>"),
     *("<|eot_id|>", "<|system|>", "<|user|>", "<|assistant|>", "<start_of_turn>", "<end_of_turn>"),

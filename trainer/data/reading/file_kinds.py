@@ -114,9 +114,18 @@ def _binary_kind(start: bytes) -> FileKind | None:
     return None
 
 
-def _text_kind(start: bytes) -> FileKind | None:
+def begins_an_object(start: bytes) -> bool:
+    """Return whether a text begins with `{`, as JSON Lines do and the header of no table does."""
+    return _text_of(start[:BYTES_LOOKED_AT]).startswith("{")
+
+
+def _text_of(start: bytes) -> str:
     # What is cut off at the end may be a part of a character
-    text = start.removeprefix(BYTE_ORDER_MARK).decode("utf-8", "ignore").lstrip()
+    return start.removeprefix(BYTE_ORDER_MARK).decode("utf-8", "ignore").lstrip()
+
+
+def _text_kind(start: bytes) -> FileKind | None:
+    text = _text_of(start)
     if text.startswith("["):
         return FileKind.JSON_ARRAY if _is_array_of_rows(text) else None
     if text.startswith("{"):

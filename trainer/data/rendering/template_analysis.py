@@ -12,10 +12,13 @@ from jinja2 import Environment, TemplateSyntaxError, nodes
 from jinja2.ext import Extension
 from jinja2.parser import Parser
 
+from trainer.data.conversation import REASONING_KEYS
+
 CONVERSATION = "messages"
 CONSTANTS = ("add_generation_prompt", "bos_token", "eos_token", "pad_token", "unk_token", "loop")
 NEVER_GIVEN = ("tools", "documents")  # always None, because rows have none
-KEYS_NEVER_GIVEN = ("tool_calls", "tools", "name", "reasoning_content", "thinking")  # of a message
+RESERVED = (*CONSTANTS, *NEVER_GIVEN, CONVERSATION, "namespace")
+KEYS_NEVER_GIVEN = ("tool_calls", "tools", "name", *REASONING_KEYS)  # of a message
 
 
 class GenerationBlock(Extension):
@@ -45,6 +48,7 @@ class _TemplateAnalysis:
 
     def __init__(self) -> None:
         self._message_names: set[str] = set()
+        self._namespaces: set[str] = set()
 
     def are_plain(self, statements: Iterable[nodes.Node]) -> bool:
         """Return whether every statement is understood."""
@@ -62,12 +66,39 @@ class _TemplateAnalysis:
             case nodes.For() if self._is_never_given(node.iter):
                 return self.are_plain(node.else_)
             case nodes.For(target=nodes.Name(name=name)) if self._is_conversation(node.iter):
-                if node.test or name in (*CONSTANTS, *NEVER_GIVEN, CONVERSATION):
+                if node.test or name in (*RESERVED, *self._namespaces):
                     return False
                 self._message_names.add(name)
                 return self.are_plain([*node.body, *node.else_])
+            case nodes.Assign(target=nodes.Name(name=name), node=nodes.Call() as call):
+                return self._is_namespace(name, call)
+            case nodes.Assign(target=nodes.NSRef(name=name)):
+                return name in self._namespaces and self._is_verdict(node.node)
             case _:
                 return False
+
+    def _is_namespace(self, name: str, call: nodes.Call) -> bool:
+        """Return whether this makes a namespace of constants; it is known from here on."""
+        match call:
+            case nodes.Call(node=nodes.Name(name="namespace"), args=[], dyn_args=None, dyn_kwargs=None):
+                if name in (*RESERVED, *self._message_names):
+                    return False
+                self._namespaces.add(name)
+                return all(self._is_constant(pair.value) for pair in call.kwargs)
+            case _:
+                return False
+
+    def _is_verdict(self, node: nodes.Node) -> bool:
+        """Return whether the value is a constant that does not become larger, however often it is set."""
+        match node:
+            case nodes.Const() | nodes.Compare():
+                return self._is_asked(node)
+            case nodes.And() | nodes.Or():
+                return self._is_verdict(node.left) and self._is_verdict(node.right)
+            case nodes.Not():
+                return self._is_verdict(node.node)
+            case _:
+                return self._is_never_given(node)
 
     def _is_shown(self, node: nodes.Node) -> bool:
         """Return whether this is text: of the template, of a message, or put together of both."""
@@ -110,6 +141,8 @@ class _TemplateAnalysis:
                 return self._is_constant(node.left) and self._is_constant(node.right)
             case nodes.Neg():
                 return self._is_constant(node.node)
+            case nodes.Getattr(node=nodes.Name(name=name)) if name in self._namespaces:
+                return True
             case nodes.Getattr(
                 node=nodes.Name(name="loop"), attr="first" | "last" | "index" | "index0" | "length"
             ):

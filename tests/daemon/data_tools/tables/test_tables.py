@@ -24,6 +24,7 @@ from tests.daemon.data_tools.tables.table_files import (
 )
 from tests.support import every_case
 from trainer.config.schema import DataSettings
+from trainer.data.reading.file_kinds import FileKind, kind_of
 
 
 def converted(path, left_out=None, **settings):
@@ -175,6 +176,60 @@ def test_memory_stays_flat(tmp_path, name):
     assert peak_bytes < 4 << 20
 
 
+@pytest.mark.parametrize("line_end", ["", "\n"])
+def test_memory_stays_flat_while_a_row_does_not_end(tmp_path, line_end):
+    path = written(tmp_path / "a.csv", 'prompt,completion\n"' + ("x" * 99 + line_end) * 200_000)
+    tracemalloc.start()
+
+    message = refusal(path, max_line_bytes=100_000)
+
+    peak_bytes = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert "line 2: the row does not end within 200000 characters" in message
+    assert peak_bytes < 4 << 20
+
+
+def test_the_quotes_of_a_cell_do_not_count_twice(tmp_path):
+    messages = [{"role": role, "content": "x"} for role in ("user", "assistant")] * 20
+    cell = json.dumps(messages)
+    table = 'id,messages\n7,"' + cell.replace('"', '""') + '"\n'
+    path = written(tmp_path / "a.csv", table)
+
+    found = converted(path, max_line_bytes=len(cell) + 100)
+
+    assert found == [{"id": "7", "messages": messages}]
+    assert len(table) > len(cell) + 100
+
+
+def test_the_limit_of_one_table_changes_nothing_for_the_next(tmp_path):
+    long = b'prompt,completion\n"' + b"x" * 9000 + b'",b\n'
+    path = written(tmp_path / "long.csv", long)
+
+    refusal(path, max_line_bytes=1024)
+
+    assert kind_of(long) is FileKind.CSV
+    assert converted(path) == [{"prompt": "x" * 9000, "completion": "b"}]
+
+
+def test_a_name_decides_only_what_the_content_leaves_open(tmp_path):
+    line = b'{"prompt": "a", "completion": "b"}\n'
+    one_column = b"text\nhello\n"
+    cases = {
+        "lines.csv": (line, [{"prompt": "a", "completion": "b"}]),
+        "mark.csv": (b"\xef\xbb\xbf\n " + line, [{"prompt": "a", "completion": "b"}]),
+        "lines.csv.gz": (gzip.compress(line), [{"prompt": "a", "completion": "b"}]),
+        "a.csv": (one_column, [{"text": "hello"}]),
+        "A.CSV": (one_column, [{"text": "hello"}]),
+        "a.csv.GZ": (gzip.compress(one_column), [{"text": "hello"}]),
+        "object.csv": (b"text\n{hello\n", [{"text": "{hello"}]),
+    }
+
+    with every_case() as tried:
+        for name, (content, expected) in cases.items():
+            with tried.case(name):
+                assert converted(written(tmp_path / name, content)) == expected
+
+
 # ---- what is wrong with others
 
 
@@ -212,7 +267,16 @@ def test_what_is_wrong_with_a_table_is_said_with_its_place(tmp_path):
             b'conversation,id\n"[{""a"": 1, ""a"": 2}]",1\n',
             'is not JSON: key "a" appears twice in one object; expected messages',
         ),
-        "long.csv": (b"prompt,completion\na," + b"x" * 2000, "line 2: field larger than field limit (1024)"),
+        "long.csv": (
+            b"prompt,completion\na," + b"x" * 2000,
+            "line 2: column 2 has 2000 characters; expected at most 1024",
+        ),
+        "cell.csv": (b"prompt,completion\na,b\n" + b"x" * 1025 + b",c\n", "line 3: column 1 has 1025 char"),
+        "line.csv": (b"prompt,completion\na," + b"x" * 5000, "line 2: the row does not end within 2048 char"),
+        "quote_left_open.csv": (
+            b'prompt,completion\na,b\nc,"d\n' + b"e,f\n" * 9000,
+            "line 3: the row does not end within 2048 characters (2 times data.max_line_bytes)",
+        ),
         "cut.json": (b'[{"a": 1}, {"a": ', "element 2: Expecting value"),
         "open.json": (b'[{"a": 1}', "element 2: expected a comma before it, or ] at the end"),
         "fault.json": (b'[{"a": 1}, {"a" 1}]' + b" " * 500_000, "element 2: Expecting ':' delimiter"),

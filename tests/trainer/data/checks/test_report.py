@@ -21,7 +21,7 @@ from trainer.data.checks.report import (
 from trainer.data.conversation import Conversation, Message
 from trainer.data.formats import read_conversation
 from trainer.data.rendering.render import Example, ExampleRenderer, example_of
-from trainer.model.tiny import _tokenizer
+from trainer.model import tiny
 from trainer.protocol.data_report import DataReport, Finding, TokenLengths
 from trainer.protocol.job import Job, Priority
 
@@ -238,7 +238,7 @@ def test_a_file_of_which_nothing_can_be_made_stays_blocked_whoever_admits_it(rul
 
 
 def ordinary_findings(rows: Any) -> tuple[Finding, ...]:
-    renderer = ExampleRenderer(_tokenizer())
+    renderer = ExampleRenderer(tiny.tokenizer())
     conversations = [read_conversation(row) for row in rows]
     examples = renderer.render(conversations, max_length=2048)
     found = RowReport(ReportLimits(max_length=2048, max_truncated_fraction=0.05))

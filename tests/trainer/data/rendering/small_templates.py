@@ -8,7 +8,7 @@ from trainer.data.rendering.render import (
     Example,
     render_examples,
 )
-from trainer.model.tiny import _tokenizer
+from trainer.model import tiny
 
 TURNS = "{%- for m in messages -%}"
 END = "{%- endfor -%}"
@@ -58,7 +58,7 @@ TRICKY = [
 
 
 def with_template(template: str) -> PreTrainedTokenizerFast:
-    tokenizer = _tokenizer()
+    tokenizer = tiny.tokenizer()
     tokenizer.chat_template = template
     return tokenizer
 

@@ -19,7 +19,7 @@ from tests.trainer.data.rendering.small_templates import (
     TRICKY,
     conversation,
 )
-from trainer.data.conversation import Conversation
+from trainer.data.conversation import REASONING_KEYS, Conversation
 from trainer.data.rendering.render import (
     ExampleRenderer,
     UnrenderableConversation,
@@ -29,8 +29,8 @@ from trainer.data.rendering.render import (
 from trainer.data.rendering.render import Tokenizer as RowTokenizer
 from trainer.data.rendering.template_analysis import only_shows_content
 from trainer.data.rendering.word_memo import GPT_2, KNOWN_EXPRESSIONS, WordMemo, find_expression
+from trainer.model import tiny
 from trainer.model.chatml import CHATML
-from trainer.model.tiny import _tokenizer
 
 QWEN_2_5 = """\
 {%- if tools %}{{- messages[0]['content'] | trim }}{%- else %}
@@ -79,7 +79,7 @@ TURN_LISTS = st.lists(
 
 def make_tokenizer(template: str, expression: str = GPT_2, normalizer: Any = None) -> PreTrainedTokenizerFast:
     """Return the tokenizer of `tiny`, cutting words in the way of another family."""
-    described = json.loads(_tokenizer().backend_tokenizer.to_str())
+    described = json.loads(tiny.tokenizer().backend_tokenizer.to_str())
     if expression != GPT_2:
         split = SPLIT | {"pattern": {"Regex": expression}}
         described["pre_tokenizer"] = {"type": "Sequence", "pretokenizers": [split, BYTES]}
@@ -170,8 +170,25 @@ def test_every_character_that_is_dealt_with_is_cut_as_the_tokenizer_does(express
 
 # ---- what is understood
 
+# Remembers something of one turn for the next
+NOTING = (
+    "{% set ns = namespace(asked=FIRST) %}{% for m in messages %}"
+    "{{ m.role + ': ' + m.content + (' asked' if ns.asked else '') + '<|im_end|>' }}"
+    "{% set ns.asked = LATER %}{% endfor %}{% if add_generation_prompt %}{{ 'assistant: ' }}{% endif %}"
+)
+LOOKING_NOTES = [
+    ("messages[0].content", "true"),
+    ("false", "m.content"),
+    ("false", "m.content == 'a'"),
+    ("'a'", "ns.asked + ns.asked"),  # grows without end
+    ("false", "ns.asked ~ 'a'"),
+]
 
-@pytest.mark.parametrize("template", SHOWING)
+
+@pytest.mark.parametrize(
+    "template",
+    [*SHOWING, NOTING.replace("FIRST", "false").replace("LATER", "m.name or m.role == 'assistant'")],
+)
 def test_a_template_that_only_shows_content_is_run_once_for_the_same_roles(template):
     tokenizer = make_tokenizer(template)
     renderer = ExampleRenderer(tokenizer)
@@ -204,10 +221,24 @@ def test_a_template_that_only_shows_content_is_run_once_for_the_same_roles(templ
         "{% macro f(m) %}{{ m.content }}{% endmacro %}{{ f(messages[0]) }}",
         "{% include 'x' %}",
         "{% if",
+        *[NOTING.replace("FIRST", first).replace("LATER", later) for first, later in LOOKING_NOTES],
+        "{% for m in messages %}{% set m = namespace(a=1) %}{{ m.content }}{% endfor %}",
+        "{% set m = namespace(a=1) %}{% for m in messages %}{{ m.content == 'a' }}{% endfor %}",
+        "{% set namespace = namespace(a=1) %}{{ namespace(a=messages[0].content) }}",
+        "{% for m in messages %}{% set m.content = 'a' %}{{ m.content }}{% endfor %}",
     ],
 )
 def test_a_template_that_does_more_than_show_is_not_taken_for_one_that_shows(template):
     assert not only_shows_content(template)
+
+
+@pytest.mark.parametrize("key", REASONING_KEYS)
+def test_a_template_that_would_show_thoughts_is_run_once_for_rows_without(key):
+    thoughts = f"{{% if m.{key} %}}{{{{ '<think>' + m.{key} }}}}{{% endif %}}"
+    template = f"{{% for m in messages %}}{thoughts}{{{{ m.content + '<|im_end|>' }}}}{{% endfor %}}"
+
+    assert only_shows_content(template)
+    assert not only_shows_content(template.replace(key, "mood"))
 
 
 @pytest.mark.parametrize(
@@ -234,7 +265,7 @@ def test_a_template_that_does_more_than_show_is_not_taken_for_one_that_shows(tem
     ],
 )
 def test_a_tokenizer_that_does_anything_else_is_asked_itself(change):
-    described = json.loads(_tokenizer().backend_tokenizer.to_str())
+    described = json.loads(tiny.tokenizer().backend_tokenizer.to_str())
     assert find_expression(described) == GPT_2
 
     assert find_expression(described | change) is None

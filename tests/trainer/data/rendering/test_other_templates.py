@@ -24,14 +24,14 @@ from trainer.data.rendering.render import (
     UnrenderableConversation,
     UnusableTemplate,
 )
+from trainer.model import tiny
 from trainer.model.chatml import PLAIN_CHATML
-from trainer.model.tiny import _tokenizer
 from trainer.model.training_templates import TemplateInUse
 
 
 @pytest.fixture(scope="module")
 def tokenizer() -> PreTrainedTokenizerFast:
-    return _tokenizer()
+    return tiny.tokenizer()
 
 
 # ---- other templates

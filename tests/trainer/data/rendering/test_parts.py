@@ -6,7 +6,7 @@ from tests.support import every_case
 from tests.trainer.templates import jinja
 from trainer.data.conversation import Conversation, Message
 from trainer.data.rendering.render import ExampleRenderer, UnrenderableConversation, UnusableTemplate
-from trainer.model.tiny import _tokenizer
+from trainer.model import tiny
 
 TURNS = "{%- for m in messages -%}"
 END = "{%- endfor -%}{%- if add_generation_prompt -%}{{ '<|im_start|>assistant\\n' }}{%- endif -%}"
@@ -50,7 +50,7 @@ WHOLE = talk(ASKED, CALLED, RESULT, ANSWERED, tools=(ADD,))
 
 
 def renderer(template: str) -> ExampleRenderer:
-    tokenizer = _tokenizer()
+    tokenizer = tiny.tokenizer()
     tokenizer.chat_template = template
     return ExampleRenderer(tokenizer)
 
@@ -135,7 +135,7 @@ def test_a_template_that_wants_arguments_as_text_gets_them_so():
 
     [[example]] = ours.render([WHOLE], max_length=1000)
 
-    text = _tokenizer().decode(example.token_ids)
+    text = tiny.tokenizer().decode(example.token_ids)
     assert f"add: {json.dumps({'a': 2, 'b': '3'})}<|im_end|>" in text
 
 
@@ -154,7 +154,7 @@ def test_thoughts_are_shown_by_the_name_that_the_template_knows():
 
     [[example]] = renderer(thinks).render([thought], max_length=1000)
 
-    assert "2 and 3 is 5.5<|im_end|>" in _tokenizer().decode(example.token_ids)
+    assert "2 and 3 is 5.5<|im_end|>" in tiny.tokenizer().decode(example.token_ids)
 
 
 def test_a_flag_called_like_thoughts_is_not_taken_for_thoughts():
@@ -164,7 +164,7 @@ def test_a_flag_called_like_thoughts_is_not_taken_for_thoughts():
 
     [[example]] = renderer(thinks).render([thought], max_length=1000)
 
-    assert "2 and 3 is 5.5<|im_end|>" in _tokenizer().decode(example.token_ids)
+    assert "2 and 3 is 5.5<|im_end|>" in tiny.tokenizer().decode(example.token_ids)
 
 
 def test_a_call_that_is_named_in_its_result_only_is_lost():

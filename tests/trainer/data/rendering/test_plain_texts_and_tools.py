@@ -22,12 +22,12 @@ from trainer.data.rendering.render import (
     UnusableTemplate,
     render_examples,
 )
-from trainer.model.tiny import _tokenizer
+from trainer.model import tiny
 
 
 @pytest.fixture(scope="module")
 def tokenizer() -> PreTrainedTokenizerFast:
-    return _tokenizer()
+    return tiny.tokenizer()
 
 
 # ---- plain texts, tools and thoughts
@@ -45,7 +45,7 @@ def test_a_plain_text_is_learned_whole_with_its_end_and_without_a_template(token
 
 
 def test_a_plain_text_begins_as_the_tokenizer_begins_texts():
-    tokenizer = _tokenizer()
+    tokenizer = tiny.tokenizer()
     tokenizer.bos_token = "<|im_start|>"
     assert render(plain("a"), tokenizer).token_ids[0] != tokenizer.bos_token_id
     tokenizer.backend_tokenizer.post_processor = TemplateProcessing(
@@ -62,7 +62,7 @@ def test_a_plain_text_that_is_not_to_be_learned_is_not(tokenizer):
 
 
 def test_a_plain_text_needs_an_end():
-    tokenizer = _tokenizer()
+    tokenizer = tiny.tokenizer()
     tokenizer.eos_token = None
 
     with pytest.raises(UnusableTemplate, match='name one as "eos_token"'):

@@ -23,13 +23,13 @@ from trainer.data.rendering.render import (
     ExampleRenderer,
     render_examples,
 )
+from trainer.model import tiny
 from trainer.model.chatml import CHATML
-from trainer.model.tiny import _tokenizer
 
 
 @pytest.fixture(scope="module")
 def tokenizer() -> PreTrainedTokenizerFast:
-    return _tokenizer()
+    return tiny.tokenizer()
 
 
 # ---- what is learned
@@ -68,7 +68,7 @@ def test_only_what_the_assistant_wrote_and_the_end_of_its_turn_is_learned(tokeni
 
 def trimming_tokenizer() -> PreTrainedTokenizerFast:
     """Return the tokenizer of `tiny`, but spaces before a word count as no part of its token."""
-    tokenizer = _tokenizer()
+    tokenizer = tiny.tokenizer()
     trimming = {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": True, "use_regex": True}
     described = json.loads(tokenizer.backend_tokenizer.to_str()) | {"post_processor": trimming}
     return PreTrainedTokenizerFast(
