@@ -4,13 +4,17 @@ What stands around a turn depends on the turns beside it. So short stretches of 
 turn by turn, and what they show must be what the whole conversation shows, letter for letter.
 """
 
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 
 from trainer.data.conversation import Conversation
-from trainer.data.rendering.chat_template import ShownTurns, Tokenizer, UnusableTemplate
+from trainer.data.rendering.chat_template import Refused, ShownTurns, Tokenizer, UnusableTemplate
 from trainer.data.rendering.example import Span
 from trainer.data.rendering.rendered_turns import RenderedTurns
 
+TURN = re.compile(r"messages\[(\d+)\]")
 MANY_TURNS = 48  # up to so many, each is found by rendering all that comes before it
 STRETCH = 10
 OVERLAP = 2
@@ -28,22 +32,36 @@ class _Stretch:
         part = replace(conversation, messages=tuple(conversation.messages[i] for i in turns))
         self.text = ShownTurns(part, tokenizer).first(len(turns))
         self._reading = RenderedTurns(part, self.text, tokenizer)
+        self._turns = turns
         self._place_of = {turn: place for place, turn in enumerate(turns)}
         self.offset = 0
         """Of its characters in the whole text."""
 
     def end_of(self, turn: int) -> int:
-        return self.offset + self._reading.end_of_first(self._place_of[turn] + 1)
+        with self._naming_turns():
+            return self.offset + self._reading.end_of_first(self._place_of[turn] + 1)
 
     def answer(self, turn: int) -> Span:
-        first, end = self._reading.answer(self._place_of[turn])
+        with self._naming_turns():
+            first, end = self._reading.answer(self._place_of[turn])
         return self.offset + first, self.offset + end
 
     def end_of_turn(self, turn: int) -> int:
-        return self.offset + self._reading.end_of_turn(self._place_of[turn])
+        with self._naming_turns():
+            return self.offset + self._reading.end_of_turn(self._place_of[turn])
 
     def end_last_turn(self) -> None:
-        self._reading.end_last_turn()
+        with self._naming_turns():
+            self._reading.end_last_turn()
+
+    @contextmanager
+    def _naming_turns(self) -> Iterator[None]:
+        """Have refusals name the turns of the conversation, not those of the stretch."""
+        try:
+            yield
+        except Refused as refusal:
+            reason = TURN.sub(lambda found: f"messages[{self._turns[int(found[1])]}]", refusal.reason)
+            raise type(refusal)(reason, refusal.way_out) from refusal
 
     @property
     def added(self) -> str:
@@ -146,5 +164,9 @@ class LongConversation:
 
     def _refuse_rewritten(self) -> None:
         reading = RenderedTurns(self._conversation, self._whole, self._tokenizer)
+        roles = [message.role for message in self._conversation.messages]
         for share in CHECKED_WHOLE:
-            reading.end_of_first(int(share * self._num_turns))
+            borders = range(int(share * self._num_turns), self._num_turns)
+            # Several results may share a turn of the template, which ends behind the last of them
+            if number := next((border for border in borders if roles[border] != "tool"), None):
+                reading.end_of_first(number)

@@ -5,6 +5,7 @@ A word that the conversation also says elsewhere proves nothing: "add 2 and 3" s
 something that is said nowhere else, and each must be found where it belongs.
 """
 
+import hashlib
 import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
@@ -72,7 +73,7 @@ class PartsCheck:
 
     def _lost_of_structure(self, conversation: Conversation) -> tuple[LostPart, ...]:
         marked, marks = _Marking().of(conversation)
-        key = repr((marked.messages, marked.tools))
+        key = hashlib.sha256(repr((marked.messages, marked.tools)).encode()).hexdigest()  # tools may be long
         if key not in self._known:
             if len(self._known) >= STRUCTURES_KEPT:
                 self._known.clear()
@@ -238,7 +239,42 @@ def _words_not_in(
             if place < 0:
                 yield LostPart(kind, i)
             elif message.role != "system" and kind != REASONING:
-                reached = place
+                reached = place + len(words)
+        if LostPart(CALLS, i) not in besides and not _shows_arguments(text, message):
+            yield LostPart(CALLS, i)
+
+
+def _shows_arguments(text: str, message: Message) -> bool:
+    """Return whether each name and value that a turn gives to tools can be found in a text.
+
+    That a template shows arguments is known by then, but it may drop a 0, or what is long.
+    """
+    arguments = (call["function"]["arguments"] for call in message.tool_calls)
+    return all(any(form in text for form in _forms(value)) for given in arguments for value in _leaves(given))
+
+
+def _leaves(value: Any) -> Iterator[Any]:
+    match value:
+        case Mapping():
+            yield from value
+            for item in value.values():
+                yield from _leaves(item)
+        case list():
+            for item in value:
+                yield from _leaves(item)
+        case _:
+            yield value
+
+
+def _forms(value: Any) -> Iterator[str]:
+    """Yield how a template may write a name or a value, also in JSON inside of JSON."""
+    if isinstance(value, str):
+        once = [value, *_escaped(value)]
+        yield from map(squeezed, once)
+        for form in once[1:]:
+            yield from _escaped(form)
+    else:
+        yield from (str(value), json.dumps(value))
 
 
 def reasoning_of(message: Message) -> str:

@@ -53,8 +53,10 @@ class RenderedTurns:
         self._refuse_rewritten(i, through)
         self._refuse_additions(i, before)
         self._refuse_other_words(self._messages[i], through[len(before) :], i)
+        end = self._end_of_answer(i, before, through)
+        self._refuse_words_behind(i, through[len(before) : end])
         # In many vocabularies a space is a part of the word behind it, also if ERNIE's prompt ends with it
-        return len(before.rstrip(" ")), self._end_of_answer(i, before, through)
+        return len(before.rstrip(" ")), end
 
     def _refuse_additions(self, i: int, before: str) -> None:
         """Make sure that nothing of the template's own would stand before the words of a turn that has none.
@@ -91,6 +93,20 @@ class RenderedTurns:
             "would be supervised, too"
         )
 
+    def _refuse_words_behind(self, i: int, produced: str) -> None:
+        """Make sure that behind the words of a turn without calls nothing stands but tokens that end it."""
+        message = self._messages[i]
+        if message.tool_calls or not self._turn_end.is_known:
+            return
+        said = squeezed(message.content or reasoning_of(message))
+        if not said and self._may_begin_with_marks:
+            return
+        if not self._turn_end.only_closes(squeezed(produced), said):
+            raise UnusableTemplate(
+                f"the chat template adds something of its own behind the words of messages[{i}]: "
+                f'"…{printable(produced[-SHOWN_AFTER:])}", which would be supervised, too'
+            )
+
     def _end_of_answer(self, i: int, before: str, through: str) -> int:
         """Return where turn `i` ends, with the token by which the model says so.
 
@@ -126,11 +142,11 @@ class RenderedTurns:
         Raises:
             UnrenderableConversation, UnusableTemplate: as `render_text` does.
         """
-        if self._turn_end.ends(self._text):
-            return
         last = len(self._messages) - 1
         before = self._turns.first(last) if last else ""
-        self._end_of_answer(last, before if self._text.startswith(before) else "", self._text)
+        before = before if self._text.startswith(before) else ""
+        if self._turn_end.within(self._text[len(before) :], self._messages[last]) is None:
+            self._end_of_answer(last, before, self._text)
 
     def end_of_turn(self, i: int) -> int:
         """Return after how many characters turn `i` ends, with the token that ends it, whoever shows that.
@@ -186,9 +202,11 @@ class RenderedTurns:
 
     def _has_no_other_end(self, i: int, text: str) -> bool:
         """Return whether nothing stands behind the words of the last turn."""
-        words = squeezed(self._messages[i].content)
-        shown = squeezed(text)
-        return shown.endswith(words) if words else shown == squeezed(self._before(i))
+        before = self._before(i)
+        if not text.startswith(before):
+            return False
+        produced, words = squeezed(text[len(before) :]), squeezed(self._messages[i].content)
+        return produced == words or (produced.endswith(words) and not self._turn_end.ends(produced))
 
     def _without_prompt(self, i: int, through: str) -> str:
         """Return the text up to the end of turn `i` without the prompt that Command A has behind any text."""

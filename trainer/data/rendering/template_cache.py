@@ -72,6 +72,11 @@ class TemplateCache:
         around = self._around(conversation)
         if around is None:
             return self._render(conversation, train_on)
+        last = messages[-1]
+        if last.role == "assistant" and not last.is_trained:
+            return self._render(
+                conversation, train_on
+            )  # what ends it belongs to the text only if it is trained
         text, answers = around.fill(messages)
         if train_on != "all":
             return text, answers

@@ -40,6 +40,7 @@ class TextTokenizer:
     def __init__(self, tokenizer: Tokenizer, memo: WordMemo | None) -> None:
         self._tokenizer = tokenizer
         self._memo = memo
+        self._letters: dict[str, list[int]] = {}  # of control tokens
 
     def tokenize(
         self, rendered: Sequence[RenderedText], quotes: Mapping[int, Sequence[int]] = MappingProxyType({})
@@ -101,6 +102,11 @@ class TextTokenizer:
 
     def _as_letters(self, quoted: str, token_id: int) -> list[int]:
         """Return the tokens of a control token's letters; its own where the tokenizer knows no others."""
+        if quoted not in self._letters:
+            self._letters[quoted] = self._tokens_of_letters(quoted, token_id)
+        return self._letters[quoted]
+
+    def _tokens_of_letters(self, quoted: str, token_id: int) -> list[int]:
         [letters] = self._tokenizer([quoted], add_special_tokens=False, split_special_tokens=True).input_ids
         is_exact = self._tokenizer.decode(letters) == quoted
         return list(letters) if is_exact and token_id not in letters else [token_id]

@@ -410,6 +410,13 @@ FAMILIES = [
         bos="<s>",
         eos="<|END_OF_TURN_TOKEN|>",
     ),
-    Family("command a", COMMAND_A, command_a, bos="<s>", eos="<|END_OF_TURN_TOKEN|>"),
+    Family(
+        "command a",
+        COMMAND_A,
+        command_a,
+        bos="<s>",
+        eos="<|END_OF_TURN_TOKEN|>",
+        markers=("<|START_RESPONSE|>", "<|END_RESPONSE|>"),
+    ),
     Family("ling", LING, ling, eos="<|role_end|>"),
 ]
