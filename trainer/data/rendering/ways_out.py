@@ -107,7 +107,7 @@ class WaysOut:
         found: list[_Way] = []
         if search.trials_left < MOST_TRIALS:
             excerpt = _excerpt(conversation)
-            if not self._judge(excerpt, self._tokenizer, train_on):
+            if excerpt and not self._judge(excerpt, self._tokenizer, train_on):
                 first = _Search(excerpt, settings, self._judge, trials=MOST_TRIALS)
                 if not (ways := list(first.ways())):
                     return first.why_nothing_was_found()  # nor would it let the whole row train
@@ -202,11 +202,14 @@ def num_trials(conversation: Conversation) -> int:
     return max(FEWEST_TRIALS, min(MOST_TRIALS, TURNS_RENDERED // turns))
 
 
-def _excerpt(conversation: Conversation) -> Conversation:
-    """Return the first turns of a conversation, if possible up to a question."""
+def _excerpt(conversation: Conversation) -> Conversation | None:
+    """Return the first turns of a conversation up to a question; None if none is near.
+
+    Elsewhere a cut could part calls from their results, which templates refuse for itself.
+    """
     first = conversation.messages[: EXCERPT_TURNS + 1]
     questions = [i for i, message in enumerate(first) if message.role == "user" and i > 1]
-    return replace(conversation, messages=first[: questions[-1] if questions else EXCERPT_TURNS])
+    return replace(conversation, messages=first[: questions[-1]]) if questions else None
 
 
 def _answers(conversation: Conversation) -> bool:

@@ -14,6 +14,7 @@ from trainer.data.rendering.ways_out import EXCERPT_TURNS, MOST_TRIALS, NO_WAY_O
 from trainer.protocol.job import Job, Priority
 
 THOUGHTS = {"reasoning_content": "t"}
+QUESTION = Message("user", "q")
 
 
 class Judge:
@@ -138,6 +139,16 @@ def test_what_helps_the_first_turns_alone_is_not_advised():
     assert told.startswith("none of the 2 other settings and changes")
 
 
+def test_a_long_row_is_not_cut_between_calls_and_their_results():
+    judge = Judge(has_no_thoughts)
+    turns = Message("assistant", "", tool_calls=(call("f"),), extra=THOUGHTS), result("1")
+
+    told = WaysOut(object(), judge).of(Conversation((QUESTION, *turns * 500)), "all")
+
+    assert judge.turns_tried[0] == 1001
+    assert told.startswith("write the thoughts into the words")
+
+
 def test_changes_that_come_to_the_same_are_tried_once():
     seen: list[str] = []
     judge = Judge(lambda row: seen.append(repr(row)))
@@ -151,7 +162,6 @@ def test_changes_that_come_to_the_same_are_tried_once():
 
 
 TWO_CALLS = Message("assistant", "", tool_calls=(call("f", id="x"), call("g", id="y")))
-QUESTION = Message("user", "q")
 
 
 @pytest.mark.parametrize(
