@@ -10,6 +10,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from trainer.config.loader import BadConfig
 from trainer.config.schema import Settings
 from trainer.data.reading.rows import BadRow
+from trainer.data.rendering.refused_rows import message_with_way_out
 from trainer.data.rendering.render import Example, ExampleRenderer, learnable
 from trainer.evaluation.questions import Question, QuestionMaker, read_question_rows
 from trainer.evaluation.validation import load_validation_examples
@@ -99,7 +100,10 @@ class EvaluationFiles:
                     for row in rows
                 ]
             except BadRow as error:
-                raise BadConfig(f"{setting} is {path}: {error}; expected rows like those trained") from error
+                message = message_with_way_out(error)
+                raise BadConfig(
+                    f"{setting} is {path}: {message}; expected rows like those trained"
+                ) from error
 
         found: list[SuiteItem] = self._read_once(setting, file, settings, profile, read)
         return found

@@ -8,6 +8,7 @@ from trainer.data.checks.file_check import check_file
 from trainer.data.formats import read_conversation
 from trainer.data.plan import permutation
 from trainer.data.reading.rows import BadRow, RowFile
+from trainer.data.rendering.refused_rows import message_with_way_out
 from trainer.data.rendering.render import Example, ExampleRenderer, Tokenizer, learnable
 from trainer.pipeline.rendering import make_renderer
 from trainer.profiles.registry import make_profile
@@ -45,7 +46,8 @@ def load_validation_examples(settings: Settings, base_dir: Path, tokenizer: Toke
         # A renderer of its own: that of the jobs may be rendering on another thread
         return learnable(make_renderer(profile, ExampleRenderer(tokenizer), settings)(numbered))
     except BadRow as error:
-        raise BadConfig(f"validation.file is {path}: {error}; expected rows like those trained") from error
+        message = message_with_way_out(error)
+        raise BadConfig(f"validation.file is {path}: {message}; expected rows like those trained") from error
     finally:
         rows.close()
 

@@ -17,6 +17,7 @@ from trainer.data.reading.unpacking import BadArchive
 from trainer.data.rendering.example import IGNORED
 from trainer.data.rendering.masks import ends_of_turns
 from trainer.data.rendering.overlong import Piece
+from trainer.data.rendering.refused_rows import message_with_way_out
 from trainer.data.rendering.render import (
     ExampleRenderer,
     OverlongRow,
@@ -43,7 +44,7 @@ def show(order: ShowOrder) -> Shown:
         return _show(order)
     except (*BAD_ROWS, UnusableTemplate) as error:
         fault = FaultKind.BAD_CONFIG if isinstance(error, UnusableTemplate) else FaultKind.BAD_DATA
-        raise OrderRefused(f"{order.file}:{order.row}: {error}", fault) from error
+        raise OrderRefused(f"{order.file}:{order.row}: {message_with_way_out(error)}", fault) from error
 
 
 def _show(order: ShowOrder) -> Shown:

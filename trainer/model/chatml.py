@@ -3,7 +3,8 @@
 import json
 import os
 import stat
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from types import MappingProxyType
@@ -26,8 +27,7 @@ FILE_SUFFIX = ".jinja"
 MOST_BYTES = 1_000_000  # of a template's file; the longest that come with models have 30,000
 
 RESULTS_BEGIN_WITHIN = 8  # turns after the calls, in rows that do not list their tools
-
-OPTIONS_TRIED: tuple[dict[str, bool], ...] = ({}, {"enable_thinking": False}, {"enable_thinking": True})
+THINKING = "enable_thinking"  # the option that many templates ask for
 
 # Without tools. The markers around the assistant's part tell other tools which tokens are supervised.
 PLAIN_CHATML = """\
@@ -112,6 +112,7 @@ def choose_template(
         UnusableModel: there is no template, or none that could be honoured.
     """
     own = tokenizer.chat_template
+    named: dict[str, OtherTemplate] = {}
     if wanted == "chatml":
         _refuse_missing_markers(tokenizer, "chatml", MARKERS, source)
         tokenizer.chat_template = CHATML
@@ -122,48 +123,69 @@ def choose_template(
         template = read_template(Path(wanted))
         refuse_costly_template(template, f'the chat template "{wanted}"')
         tokenizer.chat_template = with_defaults(template, options)
-        setattr(tokenizer, IN_USE, TemplateInUse(sha256_of(template)))
+        in_use = TemplateInUse(sha256_of(template))
+        setattr(tokenizer, IN_USE, in_use)
+        named[wanted] = OtherTemplate("", template, None, in_use)
     else:
         _use_own(tokenizer, source, options)
-    find = partial(_other_templates, tokenizer, own, wanted, dict(options))  # takes a while
+    if isinstance(own, str) and own:
+        named["own"] = OtherTemplate("", own, None, None)
+    find = partial(_other_templates, tokenizer, own, wanted, dict(options), named)  # takes a while
     setattr(tokenizer, OTHER_TEMPLATES, find)
 
 
 def _other_templates(
-    tokenizer: Any, own: Any, wanted: str, options: Mapping[str, Any]
+    tokenizer: Any, own: Any, wanted: str, options: Mapping[str, Any], named: Mapping[str, OtherTemplate]
 ) -> tuple[OtherTemplate, ...]:
     """Return the templates that could be named instead of the wanted one, the best first.
 
     Args:
         own: the model's template.
+        named: those that are not ours, by name.
     """
     fitting = fitting_template(tokenizer) if wanted == "own" else None
     names = dict.fromkeys(filter(None, (fitting, wanted, _chatml_if_possible(tokenizer))))
     found: list[OtherTemplate] = []
     for name in sorted(names, key=lambda name: name == "chatml"):
-        text, end_of_turn, in_use = _template_named(name, own, tokenizer)
-        for tried in ({}, {"enable_thinking": False}, {"enable_thinking": True}):
-            if (name == wanted and tried == options) or not (isinstance(text, str) and text):
-                continue
-            if not tried.keys() <= names_asked_for(text):
+        template = named.get(name) or _template_of_ours(name, own)
+        if template is None:
+            continue
+        for tried in _options_to_try(template.text, options, may_drop=name == wanted):
+            if name == wanted and tried == options:
                 continue
             words = [f'set model.chat_template to "{name}"'] if name != wanted else []
             words += [f"set model.template_options to {json.dumps(tried)}"] if tried != options else []
-            found.append(OtherTemplate(" and ".join(words), with_defaults(text, tried), end_of_turn, in_use))
+            text = with_defaults(template.text, tried)
+            found.append(replace(template, setting=" and ".join(words), text=text))
     return tuple(found)
 
 
-def _template_named(name: str, own: Any, tokenizer: Any) -> tuple[Any, str | None, Any]:
-    """Return a template as it is written, what ends its turns if it says so, and what would be in use."""
+def _options_to_try(template: str, options: Mapping[str, Any], *, may_drop: bool) -> Iterator[dict[str, Any]]:
+    """Yield options to try with a template: those given that it asks for, with or without thinking.
+
+    Args:
+        may_drop: end with each way to give one option less.
+    """
+    asked_for = names_asked_for(template)
+    kept = {name: value for name, value in options.items() if name in asked_for and name != THINKING}
+    yield kept
+    if THINKING in asked_for:
+        yield {**kept, THINKING: False}
+        yield {**kept, THINKING: True}
+    if may_drop:
+        for dropped in kept:
+            yield {name: value for name, value in options.items() if name != dropped}
+
+
+def _template_of_ours(name: str, own: Any) -> OtherTemplate | None:
+    """Return ChatML or a training template as it is written; None if there is none of that name."""
     if name == "chatml":
-        return CHATML, MARKERS[1], None
-    if name in BY_NAME:
-        template = BY_NAME[name]
-        in_use = TemplateInUse(sha256_of(template.text), may_begin_with_marks=True, for_inference=own)
-        return template.text, template.end_of_turn, in_use
-    if name == "own":
-        return own, None, None
-    return read_template(Path(name)), None, getattr(tokenizer, IN_USE)
+        return OtherTemplate("", CHATML, MARKERS[1], None)
+    if name not in BY_NAME:
+        return None
+    template = BY_NAME[name]
+    in_use = TemplateInUse(sha256_of(template.text), may_begin_with_marks=True, for_inference=own)
+    return OtherTemplate("", template.text, template.end_of_turn, in_use)
 
 
 def _chatml_if_possible(tokenizer: Any) -> str | None:

@@ -90,7 +90,7 @@ class FileInspection:
             inspected = [self._inspected(*known) for known in zip(positions, examples, strict=True)]
         except BadRow as error:
             if len(positions) == 1:
-                self._found.note_unrenderable(self._rows.line_number(positions[0]), str(error))
+                self._found.note_unrenderable(self._rows.line_number(positions[0]), error)
                 return
             for position in positions:  # one by one, to tell which it is
                 self._inspect([position])

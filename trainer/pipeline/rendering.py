@@ -8,7 +8,7 @@ from trainer import data, pipeline, profiles
 from trainer.config.loader import BadConfig
 from trainer.config.schema import DataSettings, Settings
 from trainer.data.conversation import Conversation
-from trainer.data.reading.rows import BadRow
+from trainer.data.rendering.refused_rows import RefusedRow, message_with_way_out
 from trainer.data.rendering.render import (
     ExampleRenderer,
     OverlongRow,
@@ -42,8 +42,8 @@ RENDERING_CODE = hash_of_source(*(Path(package.__path__[0]) for package in (data
 def make_renderer(profile: DataProfile, renderer: ExampleRenderer, settings: Settings) -> Renderer:
     """Return what turns conversations into examples.
 
-    The renderer raises BadRow, naming the line, for a row that the profile or the template cannot render,
-    and BadConfig for a template that cannot be used at all.
+    The renderer raises BadRow, naming the line, for a row that the profile or the template cannot render
+    (RefusedRow if it was the template), and BadConfig for a template that cannot be used at all.
     """
     data = settings.data
 
@@ -64,8 +64,10 @@ def make_renderer(profile: DataProfile, renderer: ExampleRenderer, settings: Set
         except REFUSALS as error:
             if len(numbered) > 1:  # together they are faster, but alone they say which one it is
                 return [examples for one in numbered for examples in render([one])]
-            message = f"line {numbered[0][0]}: {error}"
-            raise (BadConfig if isinstance(error, UnusableTemplate) else BadRow)(message) from error
+            refused = RefusedRow(numbered[0][0], error)
+            if isinstance(error, UnusableTemplate):  # ends the training of all files, so a person is told
+                raise BadConfig(message_with_way_out(refused)) from error
+            raise refused from error
 
     return render
 
@@ -87,8 +89,8 @@ def _refuse_lost_context(
     for conversation in conversations:
         for place in renderer.lost_context(conversation, train_on=data.train_on):
             raise UnrenderableConversation(
-                f"the chat template does not show {place}, which data.hidden_parts refuses; remove it from "
-                "the row, or set data.hidden_parts to report"
+                f"the chat template does not show {place}, which data.hidden_parts refuses",
+                way_out="remove it from the row, or set data.hidden_parts to report",
             )
 
 

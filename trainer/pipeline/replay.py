@@ -8,6 +8,7 @@ from trainer.data.formats import read_conversation
 from trainer.data.plan import Plan
 from trainer.data.reading.rows import BadRow, FileChanged, RowFile
 from trainer.data.rendering.example import RowExamples
+from trainer.data.rendering.refused_rows import message_with_way_out
 from trainer.data.rendering.source import Renderer
 from trainer.protocol.faults import UnusableReplay
 from trainer.protocol.job import EarlierFile
@@ -69,9 +70,13 @@ def _examples(opened: OpenFile, position: int, order: StartJob, render: Renderer
     file, rows = opened
     number = rows.line_number(position)
     try:
-        [examples] = render([(number, read_conversation(rows.read(position), dict(file.fields)))])
+        conversation = read_conversation(rows.read(position), dict(file.fields))
     except BadRow as error:
         raise _unusable(file, order, f"line {number}: {error}") from error
+    try:
+        [examples] = render([(number, conversation)])
+    except BadRow as error:  # it names the line
+        raise _unusable(file, order, message_with_way_out(error)) from error
     return examples
 
 

@@ -68,7 +68,7 @@ class OpenJob:
             for planned in self.source.steps(indices):
                 yield self._bundle(planned)
         except BadRow as error:
-            raise UnreadableRows(str(error)) from error
+            raise UnreadableRows(self.source.message_of(error)) from error
 
     def _leaves_out(self, step: int) -> bool:
         return any(step in window for window in self.left_out)

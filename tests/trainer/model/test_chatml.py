@@ -258,6 +258,38 @@ def test_whoever_refuses_a_template_can_try_those_that_fit_the_model():
     ]
 
 
+def test_advice_keeps_the_options_that_are_given():
+    tokenizer = thinking_tokenizer()
+    asks = "{{ date_string }}{{ tone }}{{ enable_thinking }}{{ messages }}"
+    tokenizer.chat_template = asks
+    given = {"date_string": "1 May", "tone": "dry"}
+
+    choose_template(tokenizer, "own", "a model", given)
+
+    settings = [other.setting for other in getattr(tokenizer, OTHER_TEMPLATES)()]
+    dry = '"date_string": "1 May", "tone": "dry"'
+    assert settings == [
+        f'set model.template_options to {{{dry}, "enable_thinking": false}}',
+        f'set model.template_options to {{{dry}, "enable_thinking": true}}',
+        'set model.template_options to {"tone": "dry"}',
+        'set model.template_options to {"date_string": "1 May"}',
+        'set model.chat_template to "chatml" and set model.template_options to {}',
+    ]
+
+
+def test_advice_needs_the_templates_file_no_more(tmp_path):
+    tokenizer = thinking_tokenizer()
+    path = tmp_path / "mine.jinja"
+    path.write_text("{{ enable_thinking }}{{ messages }}")
+    choose_template(tokenizer, str(path), "a model")
+    path.unlink()
+
+    first, *_ = getattr(tokenizer, OTHER_TEMPLATES)()
+
+    assert first.setting == 'set model.template_options to {"enable_thinking": false}'
+    assert first.text.endswith("{{ enable_thinking }}{{ messages }}")
+
+
 # ---- options, and templates that must not be run
 
 THINKING = (

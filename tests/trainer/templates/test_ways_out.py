@@ -153,20 +153,6 @@ def with_ids(row: Conversation) -> Conversation:
     return replace(row, messages=tuple(messages))
 
 
-def with_objects(row: Conversation) -> Conversation:
-    def parsed(call: Any) -> Any:
-        arguments = call["function"]["arguments"]
-        given = json.loads(arguments) if isinstance(arguments, str) else arguments
-        return {**call, "function": {**call["function"], "arguments": given}}
-
-    return replace(
-        row,
-        messages=tuple(
-            of_each(message, tool_calls=tuple(map(parsed, message.tool_calls))) for message in row.messages
-        ),
-    )
-
-
 TO_DO = {
     'write the thoughts into the words, as "<think>…</think>" before them': thoughts_in_words,
     "remove the thoughts": lambda row: replace(row, messages=tuple(map(without_thoughts, row.messages))),
@@ -176,7 +162,6 @@ TO_DO = {
     "remove the words of turns that call tools": without_words_beside_calls,
     "say in the first question what the system says": system_in_question,
     'give every call an "id" of 9 characters, and its result the same as "tool_call_id"': with_ids,
-    "give every call its arguments as an object, not as text": with_objects,
 }
 
 
@@ -234,7 +219,7 @@ def test_following_the_advice_to_the_letter_lets_the_row_train(original, markers
                 refused = refusal(original, markers, row, setting)
                 if refused and (reason := ROUGHLY.match(refused.reason)[0]) not in reasons:
                     reasons.add(reason)
-                    told = str(refused)
+                    told = refused.with_way_out()
                     assert not told.endswith(NO_WAY_OUT), told
                     for way in ways_of(told):
                         changed, then = follow(way, row, setting)

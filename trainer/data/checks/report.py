@@ -13,6 +13,8 @@ import numpy as np
 
 from trainer.data.checks.answers import ANSWER_RULES, answers_of
 from trainer.data.conversation import Conversation
+from trainer.data.reading.rows import BadRow
+from trainer.data.rendering.refused_rows import message_with_way_out
 from trainer.data.rendering.render import Example
 from trainer.protocol.data_report import DataReport, Depth, Finding, Level, TokenLengths
 from trainer.protocol.job import Job
@@ -133,9 +135,9 @@ class RowReport:
         for name, counter in self._classes.items():
             _count(counter, row.conversation.metadata.get(name))
 
-    def note_unrenderable(self, line: int, error: str) -> None:
+    def note_unrenderable(self, line: int, error: BadRow) -> None:
         """Take note of a row that cannot be trained."""
-        self._first_error = self._first_error or error
+        self._first_error = self._first_error or message_with_way_out(error)
         self._unrenderable.note(line)
 
     def _note_answers(self, row: InspectedRow) -> None:

@@ -45,18 +45,21 @@ class Refused(ValueError):
 
     Args:
         reason: what is wrong.
-        way_out: what to do about it, or how that is found out: once, and only if somebody reads the message.
+        way_out: what to do about it, where that is known without a search.
+        find_way_out: searches for what to do about it, which takes up to a second or so.
     """
 
-    def __init__(self, reason: str, way_out: str | Callable[[], str] = "") -> None:
-        super().__init__(reason)
+    def __init__(self, reason: str, way_out: str = "", find_way_out: Callable[[], str] | None = None) -> None:
+        super().__init__(f"{reason}; {way_out}" if way_out else reason)
         self.reason = reason
         self.way_out = way_out
+        self._find_way_out = find_way_out
 
-    def __str__(self) -> str:
-        if not isinstance(self.way_out, str):
-            self.way_out = self.way_out()
-        return f"{self.reason}; {self.way_out}" if self.way_out else self.reason
+    def with_way_out(self) -> str:
+        """Return the message for a person, with what to do about it. Searches for that if need be."""
+        if self.way_out or self._find_way_out is None:
+            return str(self)
+        return f"{self.reason}; {self._find_way_out()}"
 
 
 class UnrenderableConversation(Refused):

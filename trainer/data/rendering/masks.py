@@ -7,7 +7,6 @@ the text or the tokens for markers; so a prompt that quotes a marker changes not
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import replace
-from functools import partial
 
 from trainer.data.conversation import Conversation
 from trainer.data.rendering.chat_template import (
@@ -40,12 +39,17 @@ def mark(conversation: Conversation, train_on: TrainOn) -> Conversation:
 
 
 def render_text(
-    conversation: Conversation, tokenizer: Tokenizer, train_on: TrainOn, parts: PartsCheck | None = None
+    conversation: Conversation,
+    tokenizer: Tokenizer,
+    train_on: TrainOn,
+    parts: PartsCheck | None = None,
+    ways_out: WaysOut | None = None,
 ) -> RenderedText:
     """Return a marked conversation's text and what is supervised of it, running the template for every turn.
 
     Args:
         parts: finds what is not shown.
+        ways_out: asked for one if somebody wants to know what to do about a refusal.
     Raises:
         UnrenderableConversation: the chat template refuses it, or leaves out what it says.
         UnusableTemplate: what is supervised cannot be separated from the rest.
@@ -56,12 +60,12 @@ def render_text(
     try:
         return _conversation(conversation, tokenizer, train_on, parts)
     except Refused as refusal:
-        ways_out = WaysOut(tokenizer, parts, _would_train)
-        way_out = refusal.way_out or partial(ways_out.of, conversation, train_on)
-        raise type(refusal)(refusal.reason, way_out) from refusal
+        raise (ways_out or WaysOut(tokenizer, would_train)).offer(
+            refusal, conversation, train_on
+        ) from refusal
 
 
-def _would_train(conversation: Conversation, tokenizer: Tokenizer, train_on: TrainOn) -> bool:
+def would_train(conversation: Conversation, tokenizer: Tokenizer, train_on: TrainOn) -> bool:
     """Return whether a row is rendered without a refusal, and trained if it has an answer."""
     try:
         marked = mark(conversation, train_on)
@@ -76,7 +80,7 @@ def _conversation(
 ) -> RenderedText:
     text = ShownTurns(conversation, tokenizer).first(len(conversation.messages))
     lost = parts.lost(conversation, text)
-    _refuse_hidden_tools(lost)
+    _refuse_lost([part for part in lost if part.what in (TOOLS, CALLS)])
     trained = _trained_turns(conversation, train_on)
     wanted = len(conversation.messages) - len(trained) if train_on == "all" else len(trained)
     reading = _read(conversation, text, tokenizer, wanted=wanted)
@@ -87,7 +91,9 @@ def _conversation(
         spans = _all_but_untrained(conversation, reading)
     else:
         spans = [reading.answer(i) for i in trained]
-    _refuse_lost([part for part in lost if part.turn in trained])
+    _refuse_lost(
+        [part for part in lost if part.turn in trained], ", at least not in its place or not all of it"
+    )
     return reading.text, spans
 
 
@@ -177,24 +183,14 @@ def _all_but_untrained(conversation: Conversation, reading: RenderedTurns | Long
     return [span for span in spans if span[0] < span[1]]
 
 
-def _refuse_hidden_tools(lost: Sequence[LostPart]) -> None:
-    """Make sure that the template shows the tools of a conversation, and what is called.
+def _refuse_lost(lost: Sequence[LostPart], how: str = "") -> None:
+    """Make sure that nothing is lost of what the model has to see.
 
-    Raises:
-        UnrenderableConversation: it does not.
-    """
-    for part in lost:
-        if part.what in (TOOLS, CALLS):
-            raise UnrenderableConversation(f"the chat template does not show {part.place}")
-
-
-def _refuse_lost(lost: Sequence[LostPart]) -> None:
-    """Make sure that nothing is lost of what is to be supervised.
-
+    Args:
+        lost: parts of that kind.
+        how: in which way, for the message.
     Raises:
         UnrenderableConversation: something is.
     """
-    for part in lost:
-        raise UnrenderableConversation(
-            f"the chat template does not show {part.place}, at least not in its place or not all of it"
-        )
+    if lost:
+        raise UnrenderableConversation(f"the chat template does not show {lost[0].place}{how}")

@@ -52,9 +52,6 @@ class PartsCheck:
     def __init__(self, tokenizer: Tokenizer) -> None:
         self._tokenizer = tokenizer
         self._known: dict[str, tuple[LostPart, ...] | None] = {}
-        self.known_ways_out: dict[str, str] = {}
-        """What would let rows train that are refused, by their structure."""
-        self.num_refused = 0
 
     def lost(self, conversation: Conversation, text: str) -> list[LostPart]:
         """Return what is not shown of a conversation.
@@ -64,12 +61,6 @@ class PartsCheck:
         """
         lost = self._lost_of_structure(conversation)
         return [*lost, *_words_not_in(text, conversation, besides=lost)]
-
-    @staticmethod
-    def structure_of(conversation: Conversation) -> str:
-        """Return what is equal for conversations that say other words in the same places."""
-        marked, _ = _Marking().of(conversation)
-        return repr((marked.messages, marked.tools))
 
     def _lost_of_structure(self, conversation: Conversation) -> tuple[LostPart, ...]:
         marked, marks = _Marking().of(conversation)

@@ -15,12 +15,13 @@ from tokenizers import Tokenizer as FastTokenizer
 from trainer.data.conversation import Conversation
 from trainer.data.rendering.chat_template import IN_USE, Tokenizer, UnrenderableConversation, UnusableTemplate
 from trainer.data.rendering.example import IGNORED, Example, RowExamples, TrainOn, example_of, learnable
-from trainer.data.rendering.masks import lost_context, mark, render_text
+from trainer.data.rendering.masks import lost_context, mark, render_text, would_train
 from trainer.data.rendering.overlong import Overlong, OverlongRow, Piece, pieces_of, whole
 from trainer.data.rendering.parts import PartsCheck
 from trainer.data.rendering.quoted_tokens import QuotedTokens
 from trainer.data.rendering.template_cache import TemplateCache
 from trainer.data.rendering.tokens import TextTokenizer, Tokens
+from trainer.data.rendering.ways_out import WaysOut
 from trainer.data.rendering.word_memo import WordMemo
 
 Quotes = Literal["text", "tokens"]
@@ -54,9 +55,12 @@ class ExampleRenderer:
         self._tokenizer = tokenizer
         self._template = getattr(tokenizer, "chat_template", None)
         self._parts = PartsCheck(tokenizer)
+        self._ways_out = WaysOut(tokenizer, would_train)
         self._quoted = QuotedTokens(tokenizer)
         self._texts = TemplateCache(
-            lambda conversation, train_on: render_text(conversation, tokenizer, train_on, self._parts),
+            lambda conversation, train_on: render_text(
+                conversation, tokenizer, train_on, self._parts, self._ways_out
+            ),
             self._template if caches else None,
         )
         self._tokens = TextTokenizer(tokenizer, WordMemo.of(tokenizer) if caches else None)
@@ -134,7 +138,10 @@ class ExampleRenderer:
         if conversation.is_plain_text or self._texts.shows_all_of(conversation):
             return []
         marked = mark(conversation, train_on)
-        return [part.place for part in lost_context(marked, self._tokenizer, train_on, self._parts)]
+        try:
+            return [part.place for part in lost_context(marked, self._tokenizer, train_on, self._parts)]
+        except UnrenderableConversation as refusal:
+            raise self._ways_out.offer(refusal, marked, train_on) from refusal
 
     def _cut(
         self, row: Piece, max_length: int, overlong: Overlong, train_on: TrainOn, quotes: Quotes

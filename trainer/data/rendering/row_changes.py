@@ -1,14 +1,15 @@
 """Changes of a row that may let a chat template show it: what a person would be told to do, done. Pure."""
 
-import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
-from typing import Any
 
 from trainer.data.conversation import REASONING_KEYS, Conversation, Message
 from trainer.data.rendering.parts import reasoning_of
 
 ID_LENGTH = 9  # of a call, as the templates of Mistral want it
+
+Call = tuple[int, int]
+"""A call of a row: its turn, and its number among the turn's calls."""
 
 
 @dataclass(frozen=True)
@@ -55,23 +56,23 @@ def _words_apart(row: Conversation) -> Conversation:
 
 
 def _one_call_a_turn(row: Conversation) -> Conversation:
+    result_of = {call: i for i, call in calls_of_results(row).items()}
+    moved: set[int] = set()
     messages: list[Message] = []
-    waiting: list[Message] = []  # calls whose turn has not come yet
-    for message in row.messages:
-        if message.role != "tool":
-            messages += waiting
-            waiting = []
-        first, *others = _calls_apart(message)
-        messages.append(first)
-        waiting += others
-        if message.role == "tool" and waiting:
-            messages.append(waiting.pop(0))
-    return replace(row, messages=tuple(messages + waiting))
+    for i, message in enumerate(row.messages):
+        if len(message.tool_calls) < 2:
+            if i not in moved:
+                messages.append(message)
+            continue
+        for number, call in enumerate(_calls_apart(message)):
+            messages.append(call)
+            if (result := result_of.get((i, number))) is not None:
+                messages.append(row.messages[result])
+                moved.add(result)
+    return replace(row, messages=tuple(messages))
 
 
 def _calls_apart(message: Message) -> list[Message]:
-    if len(message.tool_calls) < 2:
-        return [message]
     first, *others = message.tool_calls
     silent = replace(_silent_calls(message), extra={})
     return [
@@ -81,28 +82,47 @@ def _calls_apart(message: Message) -> list[Message]:
 
 
 def _with_ids(row: Conversation) -> Conversation:
+    calls = calls_of_results(row)
     messages: list[Message] = []
-    unanswered: list[str] = []
     for i, message in enumerate(row.messages):
         if message.tool_calls:
-            unanswered = [f"{i:04}{number:0{ID_LENGTH - 4}}" for number in range(len(message.tool_calls))]
-            pairs = zip(message.tool_calls, unanswered, strict=True)
-            message = replace(message, tool_calls=tuple({**call, "id": one} for call, one in pairs))
-        elif message.role == "tool" and unanswered:
-            message = replace(message, extra={**message.extra, "tool_call_id": unanswered.pop(0)})
+            named = tuple({**call, "id": _id(i, number)} for number, call in enumerate(message.tool_calls))
+            message = replace(message, tool_calls=named)
+        elif i in calls:
+            message = replace(message, extra={**message.extra, "tool_call_id": _id(*calls[i])})
         messages.append(message)
     return replace(row, messages=tuple(messages))
 
 
-def _with_objects(message: Message) -> Message:
-    return replace(message, tool_calls=tuple(map(_with_object, message.tool_calls)))
+def _id(turn: int, number: int) -> str:
+    return f"{turn:04}{number:0{ID_LENGTH - 4}}"
 
 
-def _with_object(call: Mapping[str, Any]) -> Mapping[str, Any]:
-    function = call["function"]
-    if not isinstance(function["arguments"], str):
-        return call
-    return {**call, "function": {**function, "arguments": json.loads(function["arguments"])}}
+def calls_of_results(row: Conversation) -> dict[int, Call]:
+    """Return which call each tool result answers: the one that it names, or else the next one in order."""
+    found: dict[int, Call] = {}
+    named: dict[str, list[Call]] = {}  # the latest calls of each id that have no result yet
+    for i, message in enumerate(row.messages):
+        named |= _calls_by_id(i, message)
+        wanted = message.extra.get("tool_call_id") if message.role == "tool" else None
+        if isinstance(wanted, str) and named.get(wanted):
+            found[i] = named[wanted].pop(0)
+    taken = set(found.values())
+    waiting: list[Call] = []
+    for i, message in enumerate(row.messages):
+        if message.tool_calls:
+            waiting = [(i, number) for number in range(len(message.tool_calls)) if (i, number) not in taken]
+        elif message.role == "tool" and i not in found and waiting:
+            found[i] = waiting.pop(0)
+    return found
+
+
+def _calls_by_id(turn: int, message: Message) -> dict[str, list[Call]]:
+    calls: dict[str, list[Call]] = {}
+    for number, call in enumerate(message.tool_calls):
+        if isinstance(call.get("id"), str):
+            calls.setdefault(call["id"], []).append((turn, number))
+    return calls
 
 
 def _without_tools(row: Conversation) -> Conversation:
@@ -127,7 +147,6 @@ ROW_CHANGES = (
     RowChange(
         'write the thoughts into the words, as "<think>…</think>" before them', _each(_thoughts_in_words)
     ),
-    RowChange("give every call its arguments as an object, not as text", _each(_with_objects)),
     RowChange(
         f'give every call an "id" of {ID_LENGTH} characters, and its result the same as "tool_call_id"',
         _with_ids,

@@ -11,6 +11,7 @@ from trainer.data.formats import read_conversation
 from trainer.data.plan import Plan
 from trainer.data.reading.rows import BadRow, RowFile
 from trainer.data.rendering.example import RowExamples
+from trainer.data.rendering.refused_rows import message_with_way_out
 from trainer.data.rendering.token_cache import OpenedCache
 from trainer.protocol.row_fields import NO_FIELDS, Fields
 
@@ -135,6 +136,10 @@ class ExampleSource:
             self._cache.put(fresh.items())
         known |= fresh
         return {line: known[line] for line in lines}
+
+    def message_of(self, error: BadRow) -> str:
+        """Return an error of `steps` for a person; the background thread searches for the way out."""
+        return self._executor.submit(message_with_way_out, error).result()
 
     def close(self) -> None:
         """Let the file go, and what is cached of it; on the thread that uses them."""

@@ -20,6 +20,7 @@ from trainer.data.checks.report import (
 )
 from trainer.data.conversation import Conversation, Message
 from trainer.data.formats import read_conversation
+from trainer.data.reading.rows import BadRow
 from trainer.data.rendering.render import Example, ExampleRenderer, example_of
 from trainer.model import tiny
 from trainer.protocol.data_report import DataReport, Finding, TokenLengths
@@ -137,7 +138,7 @@ def test_rows_with_nothing_to_learn_are_told_and_block_when_all_are(empty, level
 def test_a_row_that_cannot_be_trained_blocks_with_its_line_and_error():
     found = RowReport(ReportLimits(max_length=10, max_truncated_fraction=0.05))
     found.note(sampled())
-    found.note_unrenderable(4, "it \x1b[31m fails")
+    found.note_unrenderable(4, BadRow("it \x1b[31m fails"))
     job = Job(id="a", name="a", priority=Priority.NORMAL, sha256="", rows=2, size_bytes=1)
 
     [finding] = found.report(job, validation="standard", duplicates=()).blocks

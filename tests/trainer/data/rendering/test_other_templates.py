@@ -24,6 +24,7 @@ from trainer.data.rendering.render import (
     UnrenderableConversation,
     UnusableTemplate,
 )
+from trainer.data.rendering.ways_out import NO_WAY_OUT
 from trainer.model import tiny
 from trainer.model.chatml import PLAIN_CHATML
 from trainer.model.training_templates import TemplateInUse
@@ -69,8 +70,10 @@ def test_a_refusal_names_the_training_template_that_fits():
     gemma = OtherTemplate('set model.chat_template to "gemma"', PLAIN_CHATML, "<|im_end|>", None)
     tokenizer.find_other_templates = lambda: [gemma]
 
-    with pytest.raises(UnusableTemplate, match=r'set model\.chat_template to "gemma"$'):
+    with pytest.raises(UnusableTemplate) as refusal:
         render(conversation(("user", "q"), ("assistant", "a"), ("user", "r")), tokenizer)
+
+    assert refusal.value.with_way_out() == f'{refusal.value.reason}; set model.chat_template to "gemma"'
 
 
 def test_a_template_from_which_nobody_could_learn_to_stop_is_refused():
@@ -141,8 +144,10 @@ def test_a_template_that_rewrites_earlier_turns_is_refused():
 def test_a_template_that_puts_words_into_the_assistants_mouth_is_refused():
     tokenizer = with_template(FORGETFUL)
 
-    with pytest.raises(UnusableTemplate, match=r"before the words of messages\[1\].*; no other template"):
+    with pytest.raises(UnusableTemplate, match=r"before the words of messages\[1\]") as refusal:
         render(conversation(("user", "q"), ("assistant", "a")), tokenizer)
+
+    assert refusal.value.with_way_out() == f"{refusal.value}; {NO_WAY_OUT}"
 
 
 def test_a_refusal_shows_the_place_where_the_texts_part():
