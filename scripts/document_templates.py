@@ -36,7 +36,7 @@ generated: change `trainer/model/training_templates.py`, then run `python -m scr
 
 The own templates of these models train as they are; leave `model.chat_template` at `own`.
 
-| models | not shown, so that rows with it are refused |
+| models | not supported; rows that have it are refused |
 |---|---|
 | Qwen 2.5, Qwen3-Coder | thoughts, unless they are a part of the words |
 | Phi 4 mini | thoughts, unless they are a part of the words; tools |
@@ -86,7 +86,7 @@ def _section(template: TrainingTemplate) -> Iterator[str]:
     yield f"### `{template.name}`\n"
     yield f"- **Models**: {template.models}"
     yield f"- **Setting**: `{json.dumps(setting)}`"
-    yield f"- **Shown otherwise than by the own template**: {template.difference}\n"
+    yield f"- **Differences from the model's own template**: {template.difference}\n"
     yield f"```\n{_picture(template)}\n```\n"
 
 

@@ -285,7 +285,7 @@ def with_defaults(template: str, options: Mapping[str, Any]) -> str:
     asked_for = names_asked_for(template) if options else set()
     if unknown := [name for name in options if name not in asked_for]:
         raise UnusableModel(
-            f'model.template_options has "{unknown[0]}", for which the chat template never asks; it asks for '
+            f'model.template_options has "{unknown[0]}", which the chat template never reads; it reads '
             f"{', '.join(sorted(asked_for))}; correct the name, or remove it"
         )
     defaults = "".join(

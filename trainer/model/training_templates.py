@@ -86,7 +86,7 @@ TRAINING_TEMPLATES = (
         models="Gemma 1, 2 and 3",
         markers=("<bos>", "<start_of_turn>", "<end_of_turn>"),
         end_of_turn="<end_of_turn>",
-        difference="none where the own template accepts a row; a system message begins the first question, "
+        difference="none for rows that the model's own template accepts; a system message begins the first question, "
         "and turns need not alternate",
         own_shows=("<start_of_turn>",),
     ),
@@ -181,7 +181,7 @@ TRAINING_TEMPLATES = (
         models="Phi 3 and 3.5",
         markers=("<|system|>", "<|user|>", "<|assistant|>", "<|end|>", "<|endoftext|>"),
         end_of_turn="<|end|>",
-        difference="no `<|endoftext|>` stands behind the last turn",
+        difference="no `<|endoftext|>` after the last turn",
         own_shows=("<|user|>", "<|end|>"),
         own_never_shows=("<|tool|>",),
     ),

@@ -18,7 +18,7 @@ from trainer.data.rendering.chat_template import (
 )
 from trainer.data.rendering.example import Span, TrainOn
 from trainer.data.rendering.long_conversations import MANY_TURNS, LongConversation
-from trainer.data.rendering.parts import CALLS, TOOLS, LostPart, PartsCheck, squeezed
+from trainer.data.rendering.parts import CALLS, NAME, TOOLS, LostPart, PartsCheck, squeezed
 from trainer.data.rendering.rendered_turns import RenderedTurns
 from trainer.data.rendering.ways_out import WaysOut
 
@@ -92,7 +92,8 @@ def _conversation(
     else:
         spans = [reading.answer(i) for i in trained]
     _refuse_lost(
-        [part for part in lost if part.turn in trained], ", at least not in its place or not all of it"
+        [part for part in lost if part.turn in trained and part.what != NAME],
+        ", or only partly, or elsewhere",
     )
     return reading.text, spans
 
@@ -115,7 +116,8 @@ def lost_context(
     """
     text = ShownTurns(conversation, tokenizer).first(len(conversation.messages))
     trained = _trained_turns(conversation, train_on)
-    return [part for part in parts.lost(conversation, text) if part.turn not in trained]
+    lost = parts.lost(conversation, text)
+    return [part for part in lost if part.turn not in trained or part.what == NAME]
 
 
 def _trained_turns(conversation: Conversation, train_on: TrainOn) -> list[int]:
@@ -132,7 +134,10 @@ def ends_of_turns(conversation: Conversation, tokenizer: Tokenizer) -> tuple[str
     Raises:
         UnrenderableConversation, UnusableTemplate: as `render_text` does.
     """
-    text, _ = render_text(conversation, tokenizer, "all")
+    try:
+        text, _ = render_text(conversation, tokenizer, "assistant")
+    except (UnrenderableConversation, UnusableTemplate):  # which do not matter where all is supervised
+        text, _ = render_text(conversation, tokenizer, "all")
     if conversation.is_plain_text:
         return text, [len(text)]
     ends: list[int] = []

@@ -21,6 +21,8 @@ STRUCTURES_KEPT = 4096
 DEEPEST = 32  # levels of arguments in which every value is marked
 
 WORDS, REASONING, CALLS, RESULT = "words", "reasoning", "tool_calls", "tool result"
+NAME = "name"
+"""Of who speaks; where it is not shown, the words can be learned nevertheless."""
 TOOLS, SCHEMA = "tools", "schema of the tools"
 
 
@@ -142,6 +144,10 @@ class _Marking:
             if isinstance(extra.get(key), str) and extra[key].strip():
                 self._part = LostPart(REASONING, i)
                 extra[key] = self._word()
+        if message.role != "tool" and isinstance(extra.get(NAME), str) and extra[NAME].strip():
+            self._part, is_bound, self._is_bound = LostPart(NAME, i), self._is_bound, False
+            extra[NAME] = self._word()
+            self._is_bound = is_bound
         content = message.content
         if content.strip():
             self._part = LostPart(RESULT if message.role == "tool" else WORDS, i)
