@@ -86,8 +86,8 @@ TRAINING_TEMPLATES = (
         models="Gemma 1, 2 and 3",
         markers=("<bos>", "<start_of_turn>", "<end_of_turn>"),
         end_of_turn="<end_of_turn>",
-        difference="none for rows that the model's own template accepts; a system message begins the first question, "
-        "and turns need not alternate",
+        difference="none for rows that the model's own template accepts; a system message begins the first "
+        "question, and turns need not alternate",
         own_shows=("<start_of_turn>",),
     ),
     TrainingTemplate(
