@@ -46,20 +46,20 @@ class Refused(ValueError):
     Args:
         reason: what is wrong.
         way_out: what to do about it, where that is known without a search.
-        find_way_out: searches for what to do about it, which takes up to a second or so.
+        find_advice: searches for what to do about it, which takes up to a second or so.
     """
 
-    def __init__(self, reason: str, way_out: str = "", find_way_out: Callable[[], str] | None = None) -> None:
+    def __init__(self, reason: str, way_out: str = "", find_advice: Callable[[], str] | None = None) -> None:
         super().__init__(f"{reason}; {way_out}" if way_out else reason)
         self.reason = reason
         self.way_out = way_out
-        self._find_way_out = find_way_out
+        self._find_advice = find_advice
 
     def with_way_out(self) -> str:
         """Return the message for a person, with what to do about it. Searches for that if need be."""
-        if self.way_out or self._find_way_out is None:
+        if self.way_out or self._find_advice is None:
             return str(self)
-        return f"{self.reason}; {self._find_way_out()}"
+        return f"{self.reason}; {self._find_advice()}"
 
 
 class UnrenderableConversation(Refused):
