@@ -35,9 +35,9 @@ from daemon.supervision.local_launcher import LocalLauncher
 from daemon.supervision.supervisor import Supervisor
 from daemon.wake import Wake
 from trainer.protocol.files import UnreadableFile, read_json, write_json
-from trainer.protocol.job import Priority
 from trainer.protocol.layout import Layout
 from trainer.protocol.logs import set_up_logging
+from trainer.protocol.places import Priority
 
 logger = logging.getLogger(__name__)
 

@@ -107,6 +107,19 @@ def test_a_command_explains_itself_as_a_process_too(command):
     assert said == expected != []
 
 
+@pytest.mark.parametrize("command", COMMANDS)
+def test_help_loads_no_library_that_only_the_work_needs(command):
+    code = (
+        f"import sys; sys.argv = ['{command}', '--help']; from daemon.cli.{command} import main\n"
+        "try: main()\n"
+        "except SystemExit: print([name for name in ('pydantic', 'rich', 'numpy') if name in sys.modules])"
+    )
+
+    shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+
+    assert shown.splitlines()[-1] == "[]"
+
+
 @pytest.mark.parametrize("command", [command for command, subs in COMMANDS.items() if subs != [""]])
 def test_a_list_of_subcommands_cuts_no_description_off(command):
     listed = help_of(command).partition("Commands:")[2]

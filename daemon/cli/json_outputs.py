@@ -30,7 +30,7 @@ from daemon.data_tools.analysis.findings import Analysis
 from daemon.data_tools.reading import LeftOut
 from trainer.protocol.data_report import DataReport
 from trainer.protocol.dry_run import Planned
-from trainer.protocol.job import Priority
+from trainer.protocol.places import Priority
 from trainer.protocol.show import Shown
 from trainer.protocol.status import TrainingStatus
 

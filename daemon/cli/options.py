@@ -15,6 +15,9 @@ from typer.exceptions import Abort, TyperException
 from daemon.client import Client, ClientError
 from trainer.protocol.layout import BASE_DIR_VARIABLE
 
+# pydantic would read the entry points of all installed packages, each time it is loaded
+os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")
+
 PRIVATE_UMASK = 0o077  # notes and copies hold training data, which is nobody else's business
 
 BaseDir = Annotated[

@@ -11,7 +11,7 @@ import typer
 
 from daemon.cli.options import BaseDir, CommandFailed, Json, client_of, run, terminal_columns, use_base_dir
 from daemon.cli.queue_view import ROWS_SHOWN, finished_lines, queued_lines
-from trainer.protocol.job import Outcome, Priority
+from trainer.protocol.places import Outcome, Priority
 from trainer.protocol.text import num_of
 
 if TYPE_CHECKING:

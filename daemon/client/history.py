@@ -5,8 +5,8 @@ from typing import TYPE_CHECKING
 from daemon.client.errors import NoSuchFile, UnreadableHistory, raising
 from daemon.ledger.event_stream import RecordedEvent, newest_event_id, read_events
 from daemon.ledger.reader import UnreadableLedger
-from trainer.protocol.job import Outcome
 from trainer.protocol.layout import Layout
+from trainer.protocol.places import Outcome
 from trainer.protocol.text import printable
 
 if TYPE_CHECKING:

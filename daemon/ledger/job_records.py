@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from daemon.files.identity import Identity, signed
 from daemon.ledger.reader import open_read_only
-from trainer.protocol.job import Outcome
+from trainer.protocol.places import Outcome
 from trainer.protocol.text import printable
 
 OPEN = "('waiting', 'processing')"
