@@ -77,6 +77,13 @@ class History:
         with raising(UnreadableHistory, UnreadableLedger):
             return find_job(self._ledger, job_id)
 
+    def job_ids_of(self, name: str) -> list[str]:
+        """Return the ids of all jobs whose file had this name, as it is shown; oldest first."""
+        from daemon.ledger.job_records import job_ids_named
+
+        with raising(UnreadableHistory, UnreadableLedger):
+            return job_ids_named(self._ledger, name)
+
     def value_of(self, name: str) -> "FileValue":
         """Return what training a file achieved.
 
