@@ -23,7 +23,7 @@ ROOT = Path(__file__).parent.parent
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 COMMANDS = {
     "training_daemon": [""],
-    "training_controller": ["pause", "resume", "stop", "skip", "status", "logs"],
+    "training_controller": ["pause", "resume", "stop", "skip", "status", "logs", "plot"],
     "training_queue": ["add", "list", "status", "set-priority", "retry", "remove"],
     "training_health": ["check", "verify", "crashes", "unlock", "pin", "unpin"],
     "training_data": [

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from daemon.cli import training_controller_plot
 from daemon.cli.options import BaseDir, Json, client_of, run, use_base_dir
 from daemon.cli.status_view import draw
 from daemon.client import Client
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from daemon.client.results import Status
 
 app = typer.Typer(rich_markup_mode=None, pretty_exceptions_enable=False, no_args_is_help=True)
+app.add_typer(training_controller_plot.app)
 
 WATCH_INTERVAL_S = 0.5
 LOG_ENTRIES = 50

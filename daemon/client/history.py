@@ -10,6 +10,7 @@ from trainer.protocol.places import Outcome
 from trainer.protocol.text import printable
 
 if TYPE_CHECKING:
+    from daemon.client.curves import Curve, Metric
     from daemon.ledger.crashes import CrashGroup
     from daemon.ledger.evaluation_records import PreviewHistory, RecordedScore, Validation
     from daemon.ledger.file_value import FileValue
@@ -125,13 +126,38 @@ class History:
             return read_steps(self._ledger, after=after, limit=limit, job_id=job_id)
 
     def steps_for_picture(
-        self, max_points: int = PICTURE_POINTS, *, job_id: str | None = None
+        self, max_points: int = PICTURE_POINTS, *, job_id: str | None = None, last: int | None = None
     ) -> "list[StepBucket]":
-        """Return all steps, summed up to at most `max_points` stretches, with least and greatest losses."""
+        """Return steps, summed up to at most `max_points` stretches, with least and greatest values.
+
+        Args:
+            job_id: only steps of this job; None for all.
+            last: only so many, the newest ones; None for all.
+        """
         from daemon.ledger.step_records import read_step_buckets
 
         with raising(UnreadableHistory, UnreadableLedger):
-            return read_step_buckets(self._ledger, max_points=max_points, job_id=job_id)
+            return read_step_buckets(self._ledger, max_points=max_points, job_id=job_id, last=last)
+
+    def curve(
+        self,
+        metric: "Metric",
+        *,
+        max_points: int = PICTURE_POINTS,
+        file: str | None = None,
+        last: int | None = None,
+    ) -> "Curve":
+        """Return how a metric has changed, with the least and the greatest value of each stretch of steps.
+
+        Args:
+            file: only steps of this file, as `value_of` takes it; None for all.
+            last: only so many steps, the newest ones; None for all.
+        Raises:
+            NoSuchFile: it never became a job.
+        """
+        from daemon.client.curves import read_curve
+
+        return read_curve(self, metric, max_points=max_points, file=file, last=last)
 
     # ---- evaluations
 

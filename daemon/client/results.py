@@ -2,6 +2,7 @@
 
 from daemon.checkpoints.review import Damaged, Reviewed, Unusable, Whole
 from daemon.client.checkpoints import BrokenCheckpoint, Verification, WholeCheckpoint
+from daemon.client.curves import Curve, CurvePoint
 from daemon.client.data import FittingLength, ProposedLength
 from daemon.client.dry_run import DryRun, Speed
 from daemon.client.log_entries import LogEntry
@@ -30,6 +31,8 @@ __all__ = [
     "CannotGoOn",
     "CheckResult",
     "CrashGroup",
+    "Curve",
+    "CurvePoint",
     "Damaged",
     "DataReport",
     "DryRun",
