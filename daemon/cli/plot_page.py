@@ -77,8 +77,8 @@ def _drawing(curve: "Curve") -> Iterator[str]:
         yield f'<text x="{x.place(step)}" y="{HEIGHT - BOTTOM + 24}" text-anchor="middle">{step:,}</text>'
     over = [f"{x.place(step)},{y.place(p.high)}" for step, p in zip(steps, curve.points, strict=True)]
     under = [f"{x.place(step)},{y.place(p.low)}" for step, p in zip(steps, curve.points, strict=True)]
-    means = [f"{x.place(step)},{y.place(p.mean)}" for step, p in zip(steps, curve.points, strict=True)]
+    middle = [f"{x.place(step)},{y.place(p.mean)}" for step, p in zip(steps, curve.points, strict=True)]
     yield f'<polygon class="range" points="{" ".join(over + under[::-1])}"/>'
-    yield f'<polyline class="mean" points="{" ".join(means)}"/>'
-    if len(means) == 1:
+    yield f'<polyline class="mean" points="{" ".join(middle)}"/>'
+    if len(middle) == 1:
         yield f'<circle class="dot" cx="{x.place(steps[0])}" cy="{y.place(curve.points[0].mean)}" r="3"/>'

@@ -4,11 +4,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import StrEnum
 from math import inf, isfinite
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from daemon.client.history import History
     from daemon.ledger.evaluation_records import Validation
+    from daemon.ledger.file_value import FileValue
     from daemon.ledger.step_records import StepBucket
 
 PAGE = 1_000
@@ -62,18 +63,26 @@ class Curve:
 
 
 def read_curve(
-    history: "History", metric: Metric, *, max_points: int, file: str | None, last: int | None
+    ledger: Path, metric: Metric, *, max_points: int, value: "FileValue | None", last: int | None
 ) -> Curve:
-    """Return a curve; `History.curve` says what it takes and raises."""
-    value = history.value_of(file) if file is not None else None
-    job_id = value.job if value else None
+    """Return a curve.
+
+    Args:
+        value: of the file whose steps they are; None for the steps of all files.
+        last: only so many steps, the newest ones; None for all.
+    Raises:
+        UnreadableLedger: it cannot be read.
+    """
+    from daemon.ledger.step_records import read_step_buckets
+
     if metric is Metric.VALIDATION:
         window = (0.0, inf)
         if value:
             window = (value.first_step or inf, value.last_step or -inf)
-        points = _summed_up(_validations(history, window, last), max_points)
+        points = _summed_up(_validations(ledger, window, last), max_points)
     else:
-        buckets = history.steps_for_picture(max_points, job_id=job_id, last=last)
+        job_id = value.job if value else None
+        buckets = read_step_buckets(ledger, max_points=max_points, job_id=job_id, last=last)
         points = [point for bucket in buckets if (point := _point(bucket, metric))]
     return Curve(metric=metric, file=value.name if value else None, points=points)
 
@@ -91,13 +100,11 @@ def _point(bucket: "StepBucket", metric: Metric) -> CurvePoint | None:
     return CurvePoint(first_step=bucket.first_step, last_step=bucket.last_step, low=low, mean=mean, high=high)
 
 
-def _validations(
-    history: "History", window: tuple[float, float], last: int | None
-) -> "list[tuple[int, float]]":
+def _validations(ledger: Path, window: tuple[float, float], last: int | None) -> "list[tuple[int, float]]":
     """Return the steps and losses of all validations in a window of steps."""
     found = [
         (validation.global_step, validation.loss)
-        for validation in _all_validations(history)
+        for validation in _all_validations(ledger)
         if window[0] <= validation.global_step <= window[1]
         and validation.loss is not None
         and isfinite(validation.loss)
@@ -106,9 +113,11 @@ def _validations(
     return [(step, loss) for step, loss in found if last is None or step > newest - last]
 
 
-def _all_validations(history: "History") -> "Iterator[Validation]":
+def _all_validations(ledger: Path) -> "Iterator[Validation]":
+    from daemon.ledger.evaluation_records import read_validations
+
     after = -1
-    while page := history.validations(after=after, limit=PAGE):
+    while page := read_validations(ledger, after=after, limit=PAGE):
         yield from page
         after = page[-1].global_step
 

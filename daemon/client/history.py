@@ -157,7 +157,9 @@ class History:
         """
         from daemon.client.curves import read_curve
 
-        return read_curve(self, metric, max_points=max_points, file=file, last=last)
+        value = self.value_of(file) if file is not None else None
+        with raising(UnreadableHistory, UnreadableLedger):
+            return read_curve(self._ledger, metric, max_points=max_points, value=value, last=last)
 
     # ---- evaluations
 
