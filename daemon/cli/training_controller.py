@@ -161,10 +161,12 @@ def _redraw(client: Client) -> None:
     from rich.console import Console
     from rich.live import Live
 
-    with Live(draw(client.status()), console=Console(), auto_refresh=False) as live:
+    console = Console()
+    terminal = console if console.is_terminal else None
+    with Live(draw(client.status(), within=terminal), console=console, auto_refresh=False) as live:
         while True:
             time.sleep(WATCH_INTERVAL_S)
-            live.update(draw(client.status()), refresh=True)
+            live.update(draw(client.status(), within=terminal), refresh=True)
 
 
 @app.command(

@@ -1,4 +1,4 @@
-"""Curves from the ledger: of every metric, of one file, of the newest steps, and what each point stands for."""
+"""Curves from the ledger: of every metric, of one file, of the newest steps; what each point stands for."""
 
 import pytest
 
