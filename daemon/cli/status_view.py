@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
-from daemon.cli.fit_rows import Row, fitting
+from daemon.cli.small_terminal import Row, fitting
 from trainer.protocol.text import duration_text, printable
 
 if TYPE_CHECKING:

@@ -7,7 +7,7 @@ from textwrap import wrap
 import pytest
 from rich.console import Console
 
-from daemon.cli.fit_rows import Row, fitting
+from daemon.cli.small_terminal import Row, fitting
 from daemon.cli.status_view import draw
 from daemon.status.board import StatusBoard
 from daemon.status.reader import read_status
