@@ -30,7 +30,17 @@ COMMANDS = {
         *("convert", "split", "dedupe", "sample", "merge"),
         *("validate", "report", "show", "value", "flag", "generate", "analyze"),
     ],
-    "training": ["daemon", "controller status", "queue add", "health check", "data validate", "follow"],
+    "training": [
+        "daemon",
+        "controller status",
+        "queue add",
+        "health check",
+        "data validate",
+        "follow",
+        "status",
+        "logs",
+        "plot",
+    ],
 }
 NARROW = {"COLUMNS": "80", "TERMINAL_WIDTH": "80"}
 
@@ -131,7 +141,9 @@ def test_a_list_of_subcommands_cuts_no_description_off(command):
 def test_every_option_that_the_pages_use_exists():
     unknown = []
     # A line of prose may begin with the word "training", too
-    commands = [name if name != "training" else r"training(?= (?:follow)\b)" for name in COMMANDS]
+    commands = [
+        name if name != "training" else r"training(?= (?:follow|status|logs|plot)\b)" for name in COMMANDS
+    ]
     one_name = re.findall(rf"^training ({'|'.join(OF_ONE_NAME)}) (.*)$", all_text(), re.MULTILINE)
     text = "\n".join([all_text(), *(f"training_{name} {rest}" for name, rest in one_name)])
     for command, subcommand, rest in re.findall(

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from daemon.cli import training_controller_plot
-from daemon.cli.options import BaseDir, Json, client_of, run, use_base_dir
+from daemon.cli.options import BaseDir, Json, Version, client_of, run, use_base_dir
 from daemon.cli.status_view import draw
 from daemon.client import Client
 from daemon.client.client import DEFAULT_WAIT_S
@@ -39,7 +39,7 @@ Wait = Annotated[
 
 
 @app.callback()
-def _training_controller(base_dir: BaseDir = None) -> None:
+def _training_controller(base_dir: BaseDir = None, version: Version = False) -> None:
     """Control a running daemon, or show its status."""
     use_base_dir(base_dir)
 
