@@ -126,7 +126,7 @@ def _run_locked(
     commands = Commands(layout, queue, ledger, journal, intake, supervisor, pause)
     obstacles = Obstacles(layout, clock=time.monotonic)
     service = ServiceManager(os.environ, journal, clock=time.monotonic)
-    progress = ProgressLines(board, queue, settings, clock=time.monotonic)
+    progress = ProgressLines(lambda: board.status, queue, settings, clock=time.monotonic)
     daemon = Daemon(
         layout, settings, queue, ledger, journal, board, intake, supervisor, commands,
         wake, obstacles, service, progress, drain=drain,

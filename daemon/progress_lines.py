@@ -9,7 +9,6 @@ from typing import NamedTuple
 
 from daemon.jobs.job_queue import JobQueue
 from daemon.settings.live_settings import LiveSettings
-from daemon.status.board import StatusBoard
 from trainer.protocol.status import State, TrainingStatus
 from trainer.protocol.text import display_name, duration_text, num_of
 
@@ -40,13 +39,19 @@ class ProgressLines:
     """Says how far the work has come, at most every 30 seconds.
 
     Args:
+        shown: returns the status as it is shown; a display of a display, which decides nothing.
         clock: monotonic seconds.
     """
 
     def __init__(
-        self, board: StatusBoard, queue: JobQueue, settings: LiveSettings, *, clock: Callable[[], float]
+        self,
+        shown: Callable[[], TrainingStatus],
+        queue: JobQueue,
+        settings: LiveSettings,
+        *,
+        clock: Callable[[], float],
     ) -> None:
-        self._board = board
+        self._shown = shown
         self._queue = queue
         self._settings = settings
         self._clock = clock
@@ -57,7 +62,7 @@ class ProgressLines:
 
     def say_if_due(self) -> None:
         """Write the line if there is work and it is time."""
-        now, status = self._clock(), self._board.status
+        now, status = self._clock(), self._shown()
         if not _is_work(status):
             self._quiet_since = now if self._quiet_since is None else self._quiet_since
             return

@@ -22,7 +22,7 @@ class Terminal:
         self.queue = queue
         self.board = StatusBoard(tmp_path / "status.json", daemon_pid=1, clock=self.clock)
         self.settings = SimpleNamespace(current=Settings())
-        self.progress = ProgressLines(self.board, queue, self.settings, clock=self.clock)
+        self.progress = ProgressLines(lambda: self.board.status, queue, self.settings, clock=self.clock)
         self._caplog = caplog
 
     def turn(self, now):
