@@ -8,7 +8,7 @@ from trainer.protocol.text import duration_text, num_of, printable
 if TYPE_CHECKING:
     from daemon.client.results import Status
 
-LONGEST = 100  # characters of a message
+LONGEST = 45  # characters of a message, so that each is one line of the narrowest terminal
 
 # What the daemon is doing -> what one can do
 NEXT = {
@@ -65,15 +65,13 @@ def _queue(queue: dict[str, Any]) -> str:
 
 
 def _errors(fields: dict[str, Any]) -> str:
-    alerts = fields.get("alerts") or []
-    error = fields.get("last_error")
-    if error:
-        message = printable(str(error.get("message")), limit=LONGEST)
-        return f"{message} ({num_of(len(alerts), 'alert')}: training status)"
-    if alerts:
-        more = f" (and {len(alerts) - 1:,} more: training status)" if len(alerts) > 1 else ""
-        return f"{printable(str(alerts[0]), limit=LONGEST)}{more}"
-    return "none"
+    messages = list(map(str, fields.get("alerts") or []))
+    if error := fields.get("last_error"):
+        messages.insert(0, str(error.get("message")))
+    if not messages:
+        return "none"
+    more = f"{len(messages) - 1:,} more; " if len(messages) > 1 else ""
+    return f"{printable(messages[0], limit=LONGEST)} ({more}training status)"
 
 
 def _next(status: "Status") -> str:

@@ -218,7 +218,14 @@ def test_whatever_it_advises_exists(layout, state):
 def test_alone_it_shows_the_first_of_several_alerts_harmlessly(layout):
     said = show(layout, alerts=["\x1b[2Jodd", "worse"])
 
-    assert said["errors"] == "\\x1b[2Jodd (and 1 more: training status)"
+    assert said["errors"] == "\\x1b[2Jodd (1 more; training status)"
+
+
+def test_a_long_message_takes_one_line(layout):
+    said = show(layout, alerts=["odd " * 100])
+
+    assert len(f"errors  {said['errors']}") <= 80
+    assert said["errors"].endswith("… (training status)")
 
 
 def test_a_started_file_of_a_stopped_daemon_is_to_be_continued(layout):
