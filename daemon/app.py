@@ -25,6 +25,7 @@ from daemon.ledger.database import UnusableLedger as UnusableLedger  # for those
 from daemon.ledger.ledger import Ledger
 from daemon.loop import Daemon
 from daemon.obstacles import Obstacles
+from daemon.progress_lines import ProgressLines
 from daemon.service_manager import ServiceManager
 from daemon.settings.live_settings import LiveSettings
 from daemon.status.board import StatusBoard
@@ -34,9 +35,9 @@ from daemon.supervision.local_launcher import LocalLauncher
 from daemon.supervision.supervisor import Supervisor
 from daemon.wake import Wake
 from trainer.protocol.files import UnreadableFile, read_json, write_json
-from trainer.protocol.job import Priority
 from trainer.protocol.layout import Layout
 from trainer.protocol.logs import set_up_logging
+from trainer.protocol.places import Priority
 
 logger = logging.getLogger(__name__)
 
@@ -125,9 +126,10 @@ def _run_locked(
     commands = Commands(layout, queue, ledger, journal, intake, supervisor, pause)
     obstacles = Obstacles(layout, clock=time.monotonic)
     service = ServiceManager(os.environ, journal, clock=time.monotonic)
+    progress = ProgressLines(lambda: board.status, queue, settings, clock=time.monotonic)
     daemon = Daemon(
         layout, settings, queue, ledger, journal, board, intake, supervisor, commands,
-        wake, obstacles, service, drain=drain,
+        wake, obstacles, service, progress, drain=drain,
     )  # fmt: skip
     signals.pass_on(daemon.stop_soon)
     watcher.start()

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from daemon.supervision.worker_state import Absent, Busy, Loading, Ready, ShuttingDown, WorkerState
-from trainer.protocol.job import Priority
+from trainer.protocol.places import Priority
 
 
 class Stopping(StrEnum):

@@ -36,6 +36,7 @@ from daemon.journal.events import (
 from daemon.journal.journal import Journal
 from daemon.ledger.ledger import Ledger
 from daemon.obstacles import Obstacles
+from daemon.progress_lines import ProgressLines
 from daemon.service_manager import ServiceManager
 from daemon.settings.live_settings import LiveSettings
 from daemon.status.board import StatusBoard
@@ -74,6 +75,7 @@ class Daemon:
         wake: Wake,
         obstacles: Obstacles,
         service: ServiceManager,
+        progress: ProgressLines,
         *,
         drain: bool = False,
         clock: Callable[[], float] = time.monotonic,
@@ -90,6 +92,7 @@ class Daemon:
         self._wake = wake
         self._obstacles = obstacles
         self._service = service
+        self._progress = progress
         self._drain = drain
         self._clock = clock
         self._gpus = GpuReader()
@@ -252,6 +255,7 @@ class Daemon:
         self._journal.flush()
         self._ledger.commit()
         self._board.publish_if_due(self._refresh)
+        self._progress.say_if_due()
 
     def _state(self) -> tuple[State, str | None]:
         worker = self._supervisor.state
@@ -290,7 +294,8 @@ class Daemon:
     def _sleep(self) -> None:
         """Wait until something happens or is due."""
         now = self._clock()
-        due = [self._intake.due_at(), self._board.due_at(), self._service.due_at()]
+        parts = (self._intake, self._board, self._service, self._progress)
+        due = [part.due_at() for part in parts]
         if self._decided_wait.until is not None:
             due.append(self._decided_wait.until)
         if worker := self._supervisor.process:

@@ -102,7 +102,7 @@ ARROWS: dict[str, set[str]] = {
     "daemon.data_tools.analysis": {"daemon.data_tools", "trainer.data", "trainer.protocol"},
     "daemon.data_tools.puzzles": {"daemon.data_tools", "trainer.data"},
     "daemon.cli": {
-        *("daemon", "daemon.client", "daemon.data_tools", "daemon.data_tools.analysis"),
+        *("trainer", "daemon", "daemon.client", "daemon.data_tools", "daemon.data_tools.analysis"),
         *("daemon.data_tools.puzzles", *_GROUND),
     },
 }

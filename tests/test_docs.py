@@ -23,14 +23,24 @@ ROOT = Path(__file__).parent.parent
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 COMMANDS = {
     "training_daemon": [""],
-    "training_controller": ["pause", "resume", "stop", "skip", "status"],
+    "training_controller": ["pause", "resume", "stop", "skip", "status", "logs", "plot"],
     "training_queue": ["add", "list", "status", "set-priority", "retry", "remove"],
     "training_health": ["check", "verify", "crashes", "unlock", "pin", "unpin"],
     "training_data": [
         *("convert", "split", "dedupe", "sample", "merge"),
         *("validate", "report", "show", "value", "flag", "generate", "analyze"),
     ],
-    "training": ["daemon", "controller status", "queue add", "health check", "data validate", "follow"],
+    "training": [
+        "daemon",
+        "controller status",
+        "queue add",
+        "health check",
+        "data validate",
+        "follow",
+        "status",
+        "logs",
+        "plot",
+    ],
 }
 NARROW = {"COLUMNS": "80", "TERMINAL_WIDTH": "80"}
 
@@ -107,6 +117,19 @@ def test_a_command_explains_itself_as_a_process_too(command):
     assert said == expected != []
 
 
+@pytest.mark.parametrize("command", COMMANDS)
+def test_help_loads_no_library_that_only_the_work_needs(command):
+    code = (
+        f"import sys; sys.argv = ['{command}', '--help']; from daemon.cli.{command} import main\n"
+        "try: main()\n"
+        "except SystemExit: print([name for name in ('pydantic', 'rich', 'numpy') if name in sys.modules])"
+    )
+
+    shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+
+    assert shown.splitlines()[-1] == "[]"
+
+
 @pytest.mark.parametrize("command", [command for command, subs in COMMANDS.items() if subs != [""]])
 def test_a_list_of_subcommands_cuts_no_description_off(command):
     listed = help_of(command).partition("Commands:")[2]
@@ -118,7 +141,9 @@ def test_a_list_of_subcommands_cuts_no_description_off(command):
 def test_every_option_that_the_pages_use_exists():
     unknown = []
     # A line of prose may begin with the word "training", too
-    commands = [name if name != "training" else r"training(?= (?:follow)\b)" for name in COMMANDS]
+    commands = [
+        name if name != "training" else r"training(?= (?:follow|status|logs|plot)\b)" for name in COMMANDS
+    ]
     one_name = re.findall(rf"^training ({'|'.join(OF_ONE_NAME)}) (.*)$", all_text(), re.MULTILINE)
     text = "\n".join([all_text(), *(f"training_{name} {rest}" for name, rest in one_name)])
     for command, subcommand, rest in re.findall(

@@ -14,11 +14,13 @@ from daemon.client.results import (
     BrokenCheckpoint,
     CheckResult,
     CrashGroup,
+    Curve,
     FileValue,
     FinishedFile,
     FittingLength,
     Flagged,
     ImpossibleRestart,
+    LogEntry,
     Obeyed,
     PreviewHistory,
     ProposedLength,
@@ -30,7 +32,7 @@ from daemon.data_tools.analysis.findings import Analysis
 from daemon.data_tools.reading import LeftOut
 from trainer.protocol.data_report import DataReport
 from trainer.protocol.dry_run import Planned
-from trainer.protocol.job import Priority
+from trainer.protocol.places import Priority
 from trainer.protocol.show import Shown
 from trainer.protocol.status import TrainingStatus
 
@@ -304,6 +306,8 @@ OUTPUTS: dict[str, Any] = {
     "training_controller stop": Obeyed,
     "training_controller status": StatusOfDaemon | StatusOfNobody,
     "training_controller status --previews": list[PreviewHistory],
+    "training_controller logs": list[LogEntry],
+    "training_controller plot": Curve,
     "training_queue add": list[Added],
     "training_queue list": _list_of(QueuedFile),
     "training_queue list --failed": _FINISHED,

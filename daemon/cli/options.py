@@ -13,7 +13,11 @@ from typer.core import TyperArgument
 from typer.exceptions import Abort, TyperException
 
 from daemon.client import Client, ClientError
+from trainer import __version__
 from trainer.protocol.layout import BASE_DIR_VARIABLE
+
+# pydantic would read the entry points of all installed packages, each time it is loaded
+os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")
 
 PRIVATE_UMASK = 0o077  # notes and copies hold training data, which is nobody else's business
 
@@ -26,6 +30,18 @@ BaseDir = Annotated[
     ),
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for programs instead of text for people.")]
+
+
+def _show_version(is_wanted: bool) -> None:
+    if is_wanted:
+        print(f"training-daemon {__version__}")
+        raise typer.Exit
+
+
+Version = Annotated[
+    bool,
+    typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version and exit."),
+]
 
 
 def _choices(argument: TyperArgument, ctx: Any) -> str | None:

@@ -1,36 +1,73 @@
 """Draw the status for people."""
 
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
+from daemon.cli.small_terminal import Row, fitting
 from trainer.protocol.text import duration_text, printable
 
 if TYPE_CHECKING:
-    from rich.console import RenderableType
+    from rich.console import Console, RenderableType
 
     from daemon.client.results import Status
 
+BAR = "bar"  # below the progress
+LEAST_IMPORTANT_FIRST = (
+    *("done", "suites", "not measured", "checkpoint", "model", "global step", BAR, "waiting", "speed"),
+    *("loss", "progress", "file", "reason"),
+)
+AROUND_VALUES = 6  # columns: border and padding of the panel, and between the two columns
+BORDER_LINES = 3  # and the line below, where the cursor stands
 BAR_WIDTH = 40  # columns; fits beside the names on the narrowest terminal
 
 
-def draw(status: "Status") -> "RenderableType":
-    """Return a panel that shows the status to a person."""
+def draw(status: "Status", *, within: "Console | None" = None) -> "RenderableType":
+    """Return a panel that shows the status to a person.
+
+    Args:
+        within: the terminal that it must fit into as a whole; None shows everything.
+    """
     from rich.panel import Panel
     from rich.progress_bar import ProgressBar
     from rich.table import Table
     from rich.text import Text
 
     fields = status.fields
+    rows = list(_rows(status))
+    if within:
+        rows = _fitted(rows, within)
     table = Table.grid(padding=(0, 2))
-    for name, value in _lines(status):
-        table.add_row(Text(name, style="dim"), Text(value))
-        if name == "progress" and status.is_running:
+    for row in rows:
+        if row.name == BAR:
             done, total = fields.get("file_step") or 0, fields["file_total_steps"]
             table.add_row(Text(), ProgressBar(total=total, completed=done, width=BAR_WIDTH))
-    for alert in fields.get("alerts") or []:
-        table.add_row(Text("alert", style="yellow"), Text(printable(str(alert)), style="yellow"))
+        else:
+            table.add_row(Text(row.name, style=row.style or "dim"), Text(row.value, style=row.style))
     colour = "green" if status.is_running else "red"
     state = str(fields.get("status") or "unknown") if status.is_running else "not running"
     return Panel(table, title=Text(printable(state), style=f"bold {colour}"), border_style=colour)
+
+
+def _fitted(rows: list[Row], terminal: "Console") -> list[Row]:
+    from rich.text import Text
+
+    beside = max(len(row.name) for row in rows if row.name != BAR) + AROUND_VALUES
+    width = max(1, terminal.width - beside)
+
+    def wrap(value: str) -> list[str]:
+        return [line.plain for line in Text(value).wrap(terminal, width)]
+
+    room = terminal.height - BORDER_LINES
+    return fitting(rows, room=room, wrap=wrap, least_important_first=LEAST_IMPORTANT_FIRST)
+
+
+def _rows(status: "Status") -> Iterator[Row]:
+    for name, value in _lines(status):
+        yield Row(name, value, is_urgent=name in ("daemon", "last error"))
+        if name == "progress" and status.is_running:
+            yield Row(BAR, " ")
+    for alert in status.fields.get("alerts") or []:
+        yield Row("alert", printable(str(alert)), style="yellow", is_urgent=True)
 
 
 def _lines(status: "Status") -> list[tuple[str, str]]:

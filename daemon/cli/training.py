@@ -1,4 +1,4 @@
-"""The command `training`: all other commands under one name, each loaded only when it is used."""
+"""The command `training`, the one front door: all other commands, each loaded only when it is used."""
 
 import sys
 import time
@@ -9,7 +9,7 @@ import typer
 from typer.core import TyperGroup
 from typer.main import get_command
 
-from daemon.cli.options import BaseDir, client_of, run, use_base_dir
+from daemon.cli.options import BaseDir, Version, client_of, run, use_base_dir
 from trainer.protocol.text import printable
 
 MODULES = {
@@ -18,6 +18,16 @@ MODULES = {
     "queue": "daemon.cli.training_queue",
     "health": "daemon.cli.training_health",
     "data": "daemon.cli.training_data",
+}
+# Subcommands of the controller that need no second word
+SHORTCUTS = {
+    "status": "Show what the daemon is doing.",
+    "logs": "Show the daemon's log, also while no daemon runs.",
+    "plot": "Plot how the loss or another metric has changed.",
+    "pause": "Pause training at the next optimizer step.",
+    "resume": "Continue training with the next step.",
+    "skip": "Skip the current file and continue with the next one.",
+    "stop": "Stop the daemon.",
 }
 OF_ONE_NAME = ("install_completion", "show_completion")  # they would work for a command called `queue`
 LOOK_INTERVAL_S = 0.5
@@ -32,6 +42,9 @@ class LoadedWhenUsed(TyperGroup):
         if name in MODULES:
             command = get_command(import_module(MODULES[name]).app)
             command.params = [option for option in command.params if option.name not in OF_ONE_NAME]
+        if name in SHORTCUTS:
+            controller: Any = get_command(import_module(MODULES["controller"]).app)
+            command = controller.commands[name]
         return name, command, rest
 
 
@@ -39,19 +52,37 @@ app = typer.Typer(
     cls=LoadedWhenUsed,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
-    no_args_is_help=True,
     epilog="Examples:\n\n\b\n"
+    "  training                                  where things stand, and what to do next\n"
     "  training daemon --base-dir ~/training     the same as training_daemon\n"
     "  training queue add chat.jsonl             the same as training_queue add\n"
-    "  training controller status --watch\n"
+    "  training status --watch                   the same as training_controller status\n"
     "  training follow json_lines",
 )
 
 
-@app.callback()
-def _training(base_dir: BaseDir = None) -> None:
-    """Train from files: all commands under one name."""
+@app.callback(invoke_without_command=True)
+def _training(context: typer.Context, base_dir: BaseDir = None, version: Version = False) -> None:
+    """Train from files: all commands under one name. Alone, it says where things stand."""
     use_base_dir(base_dir)
+    if context.invoked_subcommand is None:
+        from daemon.cli.overview import lines_without_directory, overview_lines
+
+        client = client_of(base_dir)
+        if client.any_layout.queue.is_dir():
+            lines = overview_lines(client.status())
+        else:
+            lines = lines_without_directory(str(client.any_layout.base))
+        for line in lines:
+            print(line)
+
+
+def _listed_only() -> None:
+    """Stand in the list of commands; the command itself comes from its module."""
+
+
+for _name, _summary in SHORTCUTS.items():
+    app.command(_name, help=_summary)(_listed_only)
 
 
 @app.command()

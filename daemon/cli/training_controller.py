@@ -8,19 +8,23 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from daemon.cli.options import BaseDir, Json, client_of, run, use_base_dir
+from daemon.cli import training_controller_plot
+from daemon.cli.options import BaseDir, Json, Version, client_of, run, use_base_dir
 from daemon.cli.status_view import draw
 from daemon.client import Client
 from daemon.client.client import DEFAULT_WAIT_S
 from daemon.client.errors import NoDaemon
+from trainer.protocol.text import printable
 
 if TYPE_CHECKING:
     from daemon.client.requests import Obeyed
     from daemon.client.results import Status
 
 app = typer.Typer(rich_markup_mode=None, pretty_exceptions_enable=False, no_args_is_help=True)
+app.add_typer(training_controller_plot.app)
 
 WATCH_INTERVAL_S = 0.5
+LOG_ENTRIES = 50
 
 Reason = Annotated[
     str | None,
@@ -35,7 +39,7 @@ Wait = Annotated[
 
 
 @app.callback()
-def _training_controller(base_dir: BaseDir = None) -> None:
+def _training_controller(base_dir: BaseDir = None, version: Version = False) -> None:
     """Control a running daemon, or show its status."""
     use_base_dir(base_dir)
 
@@ -157,10 +161,55 @@ def _redraw(client: Client) -> None:
     from rich.console import Console
     from rich.live import Live
 
-    with Live(draw(client.status()), console=Console(), auto_refresh=False) as live:
+    console = Console()
+    terminal = console if console.is_terminal else None
+    with Live(draw(client.status(), within=terminal), console=console, auto_refresh=False) as live:
         while True:
             time.sleep(WATCH_INTERVAL_S)
-            live.update(draw(client.status()), refresh=True)
+            live.update(draw(client.status(), within=terminal), refresh=True)
+
+
+@app.command(
+    epilog="Examples:\n\n\b\n"
+    "  training_controller logs\n"
+    "  training_controller logs -f               and what is added, until Ctrl-C\n"
+    "  training_controller logs chat.jsonl       only what is about this file"
+)
+def logs(
+    file: Annotated[
+        str | None, typer.Argument(metavar="[FILE]", help="A file in the queue, or the id of its job.")
+    ] = None,
+    follow: Annotated[
+        bool,
+        typer.Option(
+            "--follow", "-f", help="Go on until Ctrl-C; with --json, print a document for each entry."
+        ),
+    ] = False,
+    lines: Annotated[
+        int, typer.Option("--lines", "-n", metavar="N", min=0, help="How many entries, the newest ones.")
+    ] = LOG_ENTRIES,
+    base_dir: BaseDir = None,
+    as_json: Json = False,
+) -> None:
+    """Show the daemon's log, also while no daemon runs."""
+    from daemon.cli.logs_view import print_entries
+
+    found = client_of(base_dir).logs
+    if follow:
+        with suppress(KeyboardInterrupt):
+            print_entries(found.follow(lines, about=file, wait=_wait), as_json=as_json)
+        return
+    entries = found.last(lines, about=file)
+    if as_json:
+        print(json.dumps([asdict(entry) for entry in entries], indent=2))
+    elif not print_entries(entries, as_json=False) and lines:
+        about = f" about {printable(file)}; expected a name or a job id of the log" if file else ""
+        print(f"the log has nothing{about}")
+
+
+def _wait() -> bool:
+    time.sleep(WATCH_INTERVAL_S)
+    return True
 
 
 def _seconds(wait: float | None) -> float:

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from daemon.cli.options import BaseDir, CommandFailed, Json, client_of, run
+from daemon.cli.options import BaseDir, CommandFailed, Json, Version, client_of, run
 from daemon.client import Client
 from daemon.client.errors import InvalidSettings, raising
 
@@ -52,6 +52,7 @@ def training_daemon(
         typer.Option("--log-format", metavar="text|json", help="text or json; overrides daemon.log_format."),
     ] = None,
     as_json: Json = False,
+    version: Version = False,
 ) -> None:
     """Watch inbox/ and train what is dropped there. Stop it with Ctrl-C or training_controller stop."""
     overrides = set_ or []

@@ -14,7 +14,7 @@ from daemon.cli import (
     training_data_show,
     training_data_value,
 )
-from daemon.cli.options import BaseDir, run, use_base_dir
+from daemon.cli.options import BaseDir, Version, run, use_base_dir
 
 app = typer.Typer(rich_markup_mode=None, pretty_exceptions_enable=False, no_args_is_help=True)
 app.add_typer(training_data_files.app)
@@ -27,7 +27,7 @@ app.add_typer(training_data_analyze.app)
 
 
 @app.callback()
-def _training_data(base_dir: BaseDir = None) -> None:
+def _training_data(base_dir: BaseDir = None, version: Version = False) -> None:
     """Inspect data files, prepare them, and see what they achieved. Your files are never changed."""
     use_base_dir(base_dir)
 

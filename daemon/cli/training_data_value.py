@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from daemon.cli.options import BaseDir, Json, client_of
-from trainer.protocol.job import Outcome
+from trainer.protocol.places import Outcome
 from trainer.protocol.text import duration_text, num_of
 
 if TYPE_CHECKING:

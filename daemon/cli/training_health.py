@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from daemon.cli.options import BaseDir, CommandFailed, Json, client_of, run, use_base_dir
+from daemon.cli.options import BaseDir, CommandFailed, Json, Version, client_of, run, use_base_dir
 from trainer.protocol.text import printable
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ Name = Annotated[
 
 
 @app.callback()
-def _training_health(base_dir: BaseDir = None) -> None:
+def _training_health(base_dir: BaseDir = None, version: Version = False) -> None:
     """Check everything, preview a restart, and see what went wrong."""
     use_base_dir(base_dir)
 

@@ -9,9 +9,18 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from daemon.cli.options import BaseDir, CommandFailed, Json, client_of, run, terminal_columns, use_base_dir
+from daemon.cli.options import (
+    BaseDir,
+    CommandFailed,
+    Json,
+    Version,
+    client_of,
+    run,
+    terminal_columns,
+    use_base_dir,
+)
 from daemon.cli.queue_view import ROWS_SHOWN, finished_lines, queued_lines
-from trainer.protocol.job import Outcome, Priority
+from trainer.protocol.places import Outcome, Priority
 from trainer.protocol.text import num_of
 
 if TYPE_CHECKING:
@@ -28,7 +37,7 @@ Name = Annotated[
 
 
 @app.callback()
-def _training_queue(base_dir: BaseDir = None) -> None:
+def _training_queue(base_dir: BaseDir = None, version: Version = False) -> None:
     """Add files to the queue, list them, and move them."""
     use_base_dir(base_dir)
 

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from daemon.client.flags import Flags
     from daemon.client.health import Health
     from daemon.client.history import History
+    from daemon.client.logs import Logs
     from daemon.client.queue import AddedFile, Queue
     from daemon.client.requests import Obeyed, Requests
     from daemon.client.settings import ClientSettings
@@ -75,6 +76,13 @@ class Client:
         from daemon.client.history import History
 
         return History(self.layout)
+
+    @cached_property
+    def logs(self) -> "Logs":
+        """The daemon's log: its newest entries, and what is added to it."""
+        from daemon.client.logs import Logs
+
+        return Logs(self.layout, self.history)
 
     @cached_property
     def checkpoints(self) -> "Checkpoints":

@@ -30,6 +30,10 @@ class NoDaemon(ClientError):
     exit_code = 3
 
 
+class NoLog(ClientError):
+    """There is no log to read."""
+
+
 class NotObeyed(ClientError):
     """The daemon has not answered a request in time; it may still obey."""
 

@@ -7,8 +7,8 @@ from daemon.client.errors import AmbiguousName, NoSuchFile, UnreadableHistory, W
 from daemon.jobs.listing import find_named, is_started, queued_files
 from daemon.ledger.reader import UnreadableLedger
 from daemon.status.reader import read_status
-from trainer.protocol.job import Outcome, Priority
 from trainer.protocol.layout import Layout
+from trainer.protocol.places import Outcome, Priority
 from trainer.protocol.text import printable
 
 

@@ -5,11 +5,12 @@ from typing import TYPE_CHECKING
 from daemon.client.errors import NoSuchFile, UnreadableHistory, raising
 from daemon.ledger.event_stream import RecordedEvent, newest_event_id, read_events
 from daemon.ledger.reader import UnreadableLedger
-from trainer.protocol.job import Outcome
 from trainer.protocol.layout import Layout
+from trainer.protocol.places import Outcome
 from trainer.protocol.text import printable
 
 if TYPE_CHECKING:
+    from daemon.client.curves import Curve, Metric
     from daemon.ledger.crashes import CrashGroup
     from daemon.ledger.evaluation_records import PreviewHistory, RecordedScore, Validation
     from daemon.ledger.file_value import FileValue
@@ -77,6 +78,13 @@ class History:
         with raising(UnreadableHistory, UnreadableLedger):
             return find_job(self._ledger, job_id)
 
+    def job_ids_of(self, name: str) -> list[str]:
+        """Return the ids of all jobs whose file had this name, as it is shown; oldest first."""
+        from daemon.ledger.job_records import job_ids_named
+
+        with raising(UnreadableHistory, UnreadableLedger):
+            return job_ids_named(self._ledger, name)
+
     def value_of(self, name: str) -> "FileValue":
         """Return what training a file achieved.
 
@@ -118,13 +126,40 @@ class History:
             return read_steps(self._ledger, after=after, limit=limit, job_id=job_id)
 
     def steps_for_picture(
-        self, max_points: int = PICTURE_POINTS, *, job_id: str | None = None
+        self, max_points: int = PICTURE_POINTS, *, job_id: str | None = None, last: int | None = None
     ) -> "list[StepBucket]":
-        """Return all steps, summed up to at most `max_points` stretches, with least and greatest losses."""
+        """Return steps, summed up to at most `max_points` stretches, with least and greatest values.
+
+        Args:
+            job_id: only steps of this job; None for all.
+            last: only so many, the newest ones; None for all.
+        """
         from daemon.ledger.step_records import read_step_buckets
 
         with raising(UnreadableHistory, UnreadableLedger):
-            return read_step_buckets(self._ledger, max_points=max_points, job_id=job_id)
+            return read_step_buckets(self._ledger, max_points=max_points, job_id=job_id, last=last)
+
+    def curve(
+        self,
+        metric: "Metric",
+        *,
+        max_points: int = PICTURE_POINTS,
+        file: str | None = None,
+        last: int | None = None,
+    ) -> "Curve":
+        """Return how a metric has changed, with the least and the greatest value of each stretch of steps.
+
+        Args:
+            file: only steps of this file, as `value_of` takes it; None for all.
+            last: only so many steps, the newest ones; None for all.
+        Raises:
+            NoSuchFile: it never became a job.
+        """
+        from daemon.client.curves import read_curve
+
+        value = self.value_of(file) if file is not None else None
+        with raising(UnreadableHistory, UnreadableLedger):
+            return read_curve(self._ledger, metric, max_points=max_points, value=value, last=last)
 
     # ---- evaluations
 

@@ -2,8 +2,10 @@
 
 from daemon.checkpoints.review import Damaged, Reviewed, Unusable, Whole
 from daemon.client.checkpoints import BrokenCheckpoint, Verification, WholeCheckpoint
+from daemon.client.curves import Curve, CurvePoint
 from daemon.client.data import FittingLength, ProposedLength
 from daemon.client.dry_run import DryRun, Speed
+from daemon.client.log_entries import LogEntry
 from daemon.client.queue import AddedFile, FolderCounts
 from daemon.client.requests import Obeyed
 from daemon.client.restart import CannotGoOn, GoesOn, ImpossibleRestart, NoPlan, Restart, RestartPlan
@@ -29,6 +31,8 @@ __all__ = [
     "CannotGoOn",
     "CheckResult",
     "CrashGroup",
+    "Curve",
+    "CurvePoint",
     "Damaged",
     "DataReport",
     "DryRun",
@@ -42,6 +46,7 @@ __all__ = [
     "GoesOn",
     "ImpossibleRestart",
     "LockedChange",
+    "LogEntry",
     "NoPlan",
     "Obeyed",
     "PreviewHistory",

@@ -8,8 +8,8 @@ from pathlib import Path
 from daemon.client.errors import UnreadableHistory, raising
 from daemon.files.identity import identity_of
 from daemon.ledger.reader import LedgerJob, UnreadableLedger, read_jobs
-from trainer.protocol.job import Priority
 from trainer.protocol.layout import Layout
+from trainer.protocol.places import Priority
 
 
 @contextmanager

@@ -10,12 +10,11 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from io import BufferedReader
 from pathlib import Path
-from typing import BinaryIO
+from typing import TYPE_CHECKING, BinaryIO
 
 from daemon.data_tools.tables.dataset_folder import arrow_files
 from daemon.data_tools.tables.numbered_rows import BadTable
 from daemon.data_tools.tables.opening import rows_of_table, table_kind
-from trainer.config.schema import DataSettings
 from trainer.data.conversation import Conversation
 from trainer.data.formats import read_row
 from trainer.data.reading.file_kinds import BYTES_LOOKED_AT
@@ -30,6 +29,9 @@ from trainer.data.reading.rows import (
 )
 from trainer.data.reading.unpacking import BadArchive, text_of
 from trainer.protocol.text import printable
+
+if TYPE_CHECKING:
+    from trainer.config.schema import DataSettings
 
 LEFT_OUT_SHOWN = 20
 
@@ -77,7 +79,11 @@ class DataFile:
     """
 
     def __init__(
-        self, path: Path, settings: DataSettings, *, advance: Callable[[int], object] = lambda num_bytes: None
+        self,
+        path: Path,
+        settings: "DataSettings",
+        *,
+        advance: Callable[[int], object] = lambda num_bytes: None,
     ) -> None:
         self.path = path.resolve()  # a link of one's own is as good as a file
         self.name = printable(path.name)

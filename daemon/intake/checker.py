@@ -18,7 +18,7 @@ from daemon.files.identity import Identity, identity_of
 from daemon.files.notes import REJECTED_SUFFIX, note_beside
 from trainer.data.checks.file_check import FileCheck, RejectedRow, check_file
 from trainer.protocol.files import numbered, sync_file
-from trainer.protocol.job import Priority
+from trainer.protocol.places import Priority
 from trainer.protocol.row_fields import Fields
 
 MAX_SHOWN_BYTES = 1 << 20  # of a rejected row; the file itself keeps it whole

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from daemon.files.names import is_temporary
-from trainer.protocol.job import Priority
+from trainer.protocol.places import Priority
 
 
 def find_files(

@@ -9,6 +9,7 @@ import os
 import stat
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 
 from daemon.files.folder import Folder
@@ -380,6 +381,19 @@ class JobQueue:
 
     def __len__(self) -> int:
         return sum(map(len, self._waiting.values())) + len(self._processing)
+
+    def rows_left(self, *, besides: str | None) -> tuple[int, int]:
+        """Return how many files are still to be trained, and how many rows they have together.
+
+        Args:
+            besides: id of a job that is not counted.
+        """
+        waiting = (entry.job for entries in self._waiting.values() for entry in entries.values())
+        files = rows = 0
+        for job in chain(waiting, self.started()):
+            if job.id != besides:
+                files, rows = files + 1, rows + job.rows
+        return files, rows
 
     def counts(self) -> QueueCounts:
         """Return how many files lie in each folder."""

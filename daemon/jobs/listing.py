@@ -8,8 +8,8 @@ from typing import NamedTuple
 from daemon.files.notes import REASON_SUFFIX, is_users_file, note_beside
 from daemon.ledger.job_records import OpenJob, read_open_jobs
 from trainer.protocol.files import UnreadableFile, read_json
-from trainer.protocol.job import Outcome, Priority
 from trainer.protocol.layout import Layout
+from trainer.protocol.places import Outcome, Priority
 from trainer.protocol.text import printable
 
 

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from daemon.files.identity import Identity, signed
 from daemon.ledger.reader import open_read_only
-from trainer.protocol.job import Outcome
+from trainer.protocol.places import Outcome
 from trainer.protocol.text import printable
 
 OPEN = "('waiting', 'processing')"
@@ -128,6 +128,19 @@ def find_job_named(path: Path, name: str) -> RecordedJob | None:
         UnreadableLedger: it cannot be read.
     """
     return _find(path, "display = ?", (printable(name),))
+
+
+def job_ids_named(path: Path, display: str) -> list[str]:
+    """Return the ids of all jobs whose files are shown by this name, oldest first; none without a ledger.
+
+    Raises:
+        UnreadableLedger: it cannot be read.
+    """
+    if not path.exists():
+        return []
+    with open_read_only(path) as database:
+        rows = database.execute("SELECT id FROM jobs WHERE display = ? ORDER BY id", (display,))
+        return [row["id"] for row in rows]
 
 
 def find_job_of(path: Path, identity: Identity) -> RecordedJob | None:

@@ -43,8 +43,15 @@ class StepBucket:
     """None where none of its losses was a finite number."""
     max_loss: float | None
     mean_loss: float | None
+    min_grad_norm: float | None
     max_grad_norm: float | None
+    mean_grad_norm: float | None
+    min_learning_rate: float
     max_learning_rate: float
+    mean_learning_rate: float
+    min_tokens_per_s: float | None
+    """None where no step has taken any time."""
+    max_tokens_per_s: float | None
     tokens: int
     seconds: float
 
@@ -92,13 +99,16 @@ def _step(row: sqlite3.Row) -> RecordedStep:
     )
 
 
-def read_step_buckets(path: Path, *, max_points: int, job_id: str | None) -> list[StepBucket]:
-    """Return all steps, summed up to at most `max_points` stretches of equal length.
+def read_step_buckets(
+    path: Path, *, max_points: int, job_id: str | None, last: int | None = None
+) -> list[StepBucket]:
+    """Return steps, summed up to at most `max_points` stretches of equal length.
 
     Takes memory for the points only, however many steps there are: each is one query over a range.
 
     Args:
         job_id: only steps of this job; None for all.
+        last: only so many, the newest ones; None for all.
     Raises:
         UnreadableLedger: it cannot be read.
     """
@@ -106,22 +116,29 @@ def read_step_buckets(path: Path, *, max_points: int, job_id: str | None) -> lis
         return []
     axis = _Axis("global_step", "1", ()) if job_id is None else _Axis("file_step", "job_id = ?", (job_id,))
     with open_read_only(path) as database:
-        return list(_buckets(database, axis, max_points))
+        return list(_buckets(database, axis, max_points, last))
 
 
-def _buckets(database: sqlite3.Connection, axis: _Axis, max_points: int) -> Iterator[StepBucket]:
+def _buckets(
+    database: sqlite3.Connection, axis: _Axis, max_points: int, newest: int | None
+) -> Iterator[StepBucket]:
     column, condition, values = axis
     first, last = database.execute(
         f"SELECT min({column}), max({column}) FROM steps WHERE {condition}", values
     ).fetchone()
     if first is None:
         return
+    first = first if newest is None else max(first, last - newest + 1)
     width = -(-(last - first + 1) // max_points)
     for start in range(first, last + 1, width):
         row = database.execute(
             "SELECT min(global_step) AS first_step, max(global_step) AS last_step, count(*) AS steps,"
             " min(loss) AS min_loss, max(loss) AS max_loss, avg(loss) AS mean_loss,"
-            " max(grad_norm) AS max_grad_norm, max(learning_rate) AS max_learning_rate,"
+            " min(grad_norm) AS min_grad_norm, max(grad_norm) AS max_grad_norm,"
+            " avg(grad_norm) AS mean_grad_norm, min(learning_rate) AS min_learning_rate,"
+            " max(learning_rate) AS max_learning_rate, avg(learning_rate) AS mean_learning_rate,"
+            " min(tokens / nullif(seconds, 0)) AS min_tokens_per_s,"
+            " max(tokens / nullif(seconds, 0)) AS max_tokens_per_s,"
             " sum(tokens) AS tokens, sum(seconds) AS seconds"
             f" FROM steps WHERE {condition} AND {column} BETWEEN ? AND ?",
             (*values, start, start + width - 1),

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from trainer.protocol.job import Priority
+from trainer.protocol.places import Priority
 
 
 @dataclass(frozen=True)

@@ -8,8 +8,10 @@ from bisect import bisect_right
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from itertools import accumulate
+from typing import TYPE_CHECKING
 
-from trainer.protocol.job import EarlierFile
+if TYPE_CHECKING:
+    from trainer.protocol.job import EarlierFile
 
 ROUNDS = 6  # four already pass the usual tests of randomness; the rest is margin
 
@@ -110,7 +112,7 @@ class Plan:
 def plan_of(
     sha256: str,
     num_rows: int,
-    earlier: Iterable[EarlierFile],
+    earlier: "Iterable[EarlierFile]",
     *,
     rows_per_step: int,
     epochs: int,

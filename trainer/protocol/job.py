@@ -1,33 +1,12 @@
-"""The noun Job: a file accepted for training, how urgent it is, how it can end, and why it may fail."""
+"""The noun Job: a file accepted for training, and why it may fail."""
 
 from enum import StrEnum
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 
-
-class Priority(StrEnum):
-    """How urgent a file is. Declared most urgent first."""
-
-    HIGH = "high"
-    NORMAL = "normal"
-    LOW = "low"
-
-    @property
-    def rank(self) -> int:
-        """0 for the most urgent."""
-        return RANKS[self]
-
-
-RANKS = {priority: rank for rank, priority in enumerate(Priority)}
-
-
-class Outcome(StrEnum):
-    """How a job ended."""
-
-    COMPLETED = "completed"
-    FAILED = "failed"
-    SKIPPED = "skipped"
+from trainer.protocol.places import Outcome as Outcome
+from trainer.protocol.places import Priority as Priority
 
 
 class FaultKind(StrEnum):

@@ -4,7 +4,7 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
-from trainer.protocol.job import Outcome, Priority
+from trainer.protocol.places import Outcome, Priority
 
 BASE_DIR_VARIABLE = "TRAINING_BASE_DIR"
 COSTS_FILE = "monitoring_costs.json"  # beside the status file

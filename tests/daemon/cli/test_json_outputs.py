@@ -76,6 +76,7 @@ def layout(tmp_path, monkeypatch):
     write_jsonl(layout.finished(Outcome.SKIPPED) / "chat.jsonl", rows(2))
     write_report(layout, report("warning"))
     _fill_ledger(layout)
+    (layout.logs / "daemon.log").write_text("2026-01-01T00:00:00.000Z INFO    started job=7\n")
     return layout
 
 

@@ -5,14 +5,19 @@ import json
 import os
 import subprocess
 import sys
+import tomllib
+from pathlib import Path
 
 import pytest
 from typer.main import get_command
 from typer.testing import CliRunner
 
-from daemon.cli.training import MODULES, app
+from daemon.cli.training import MODULES, SHORTCUTS, app
 from daemon.client import Client
+from daemon.status.board import StatusBoard
+from trainer import __version__
 from trainer.protocol.layout import Layout
+from trainer.protocol.status import QueueCounts, State
 
 
 @pytest.fixture
@@ -40,6 +45,22 @@ def test_the_list_says_of_each_command_what_its_own_help_says(name):
     assert summary.partition(". ")[0].rstrip(".?") in listed
 
 
+@pytest.mark.parametrize("name", SHORTCUTS)
+def test_the_list_says_of_each_shortcut_what_its_own_help_says(name):
+    controller = get_command(importlib.import_module(MODULES["controller"]).app)
+
+    own = controller.commands[name].get_short_help_str(200)
+
+    assert own.startswith(SHORTCUTS[name].removesuffix("."))
+    assert CliRunner().invoke(app, [name, "--help"]).stdout.partition("Options:")[2]
+
+
+def test_every_command_of_the_controller_has_a_shortcut():
+    controller = get_command(importlib.import_module(MODULES["controller"]).app)
+
+    assert SHORTCUTS.keys() == controller.commands.keys()
+
+
 def test_the_list_loads_none_of_them():
     code = (
         "import sys; from daemon.cli.training import app; "
@@ -56,6 +77,7 @@ def test_the_list_loads_none_of_them():
     "arguments, document",
     [
         (("controller", "status", "--json"), "daemon"),
+        (("controller", "plot", "--json"), "points"),
         (("queue", "status", "--json"), "processing"),
         (("health", "check", "--json"), "findings"),
         (("daemon", "--check-config", "--json"), "origins"),
@@ -119,3 +141,111 @@ def test_events_are_passed_on_to_a_follower(layout, monkeypatch):
     assert asked == [("json_lines", False)]
     where = f"passing events on to {layout.logs / 'events.jsonl'}"
     assert result.stderr.splitlines() == [where, "2 events are lost"]
+
+
+def test_a_shortcut_does_what_the_controller_does(layout):
+    short, long = process(layout, "status", "--json"), process(layout, "controller", "status", "--json")
+
+    assert (short.returncode, short.stdout) == (long.returncode, long.stdout) == (3, long.stdout)
+    assert json.loads(short.stdout)["daemon"] == "never started"
+
+
+# ---- alone
+
+
+def test_alone_it_says_in_five_lines_how_to_start_where_nothing_is(tmp_path):
+    result = CliRunner().invoke(app, ["--base-dir", str(tmp_path / "new\x1b")])
+
+    assert result.exit_code == 0
+    first, *rest = result.stdout.splitlines()
+    assert first.endswith("new\\x1b is not a working directory yet")
+    assert len(rest) == 4
+    assert "training daemon" in rest[0]
+    assert not (tmp_path / "new\x1b").exists()
+
+
+def show(layout, state=State.TRAINING, *, pid=None, alerts=(), **fields):
+    """Publish a status; return what the command says alone."""
+    board = StatusBoard(layout.status_file, daemon_pid=os.getpid() if pid is None else pid)
+    board.set_state(state)
+    board.set(**fields)
+    for number, alert in enumerate(alerts):
+        board.alert(str(number), alert)
+    board.publish()
+    result = CliRunner().invoke(app, ["--base-dir", str(layout.base)])
+    assert result.exit_code == 0
+    lines = result.stdout.splitlines()
+    assert [line.split()[0] for line in lines] == ["daemon", "file", "queue", "errors", "next"]
+    return {line.split()[0]: line.partition(" ")[2].strip() for line in lines}
+
+
+def test_alone_it_says_how_far_training_is(layout):
+    said = show(
+        layout, current_file="a.jsonl", file_step=3, file_total_steps=1000, loss=2.5, eta_s=75.0,
+        queue=QueueCounts(high=1, normal=2, failed=4, recently_completed=5),
+    )  # fmt: skip
+
+    assert said["daemon"] == f"running (pid {os.getpid()}), training"
+    assert said["file"] == "a.jsonl: step 3 of 1,000, loss 2.5000, 1 min 15 s left"
+    assert said["queue"] == "3 files waiting, 5 completed, 4 failed, 0 skipped"
+    assert said["errors"] == "none"
+
+
+@pytest.mark.parametrize(
+    "state, queue, advice",
+    [
+        (State.TRAINING, {}, "training status --watch"),
+        (State.PAUSED, {}, "training resume"),
+        (State.BLOCKED, {}, "training health check"),
+        (State.STOPPED, {}, "training daemon"),
+        (State.IDLE, {}, "training queue add FILE"),
+        (State.IDLE, {"failed": 1}, "training queue list --failed"),
+    ],
+)
+def test_alone_it_names_what_one_can_do_next(layout, state, queue, advice):
+    assert show(layout, state, queue=QueueCounts(**queue))["next"].startswith(advice)
+
+
+@pytest.mark.parametrize("state", State)
+def test_whatever_it_advises_exists(layout, state):
+    words = show(layout, state)["next"].partition(";")[0]
+
+    for command in words.split(", "):
+        _, *names = [word for word in command.split() if word.islower() and not word.startswith("-")][:3]
+        assert CliRunner().invoke(app, [names[0], "--help"]).exit_code == 0, command
+
+
+def test_alone_it_shows_the_first_of_several_alerts_harmlessly(layout):
+    said = show(layout, alerts=["\x1b[2Jodd", "worse"])
+
+    assert said["errors"] == "\\x1b[2Jodd (1 more; training status)"
+
+
+def test_a_long_message_takes_one_line(layout):
+    said = show(layout, alerts=["odd " * 100])
+
+    assert len(f"errors  {said['errors']}") <= 80
+    assert said["errors"].endswith("… (training status)")
+
+
+def test_a_started_file_of_a_stopped_daemon_is_to_be_continued(layout):
+    said = show(layout, State.STOPPED, queue=QueueCounts(processing=1))
+
+    assert said["file"] == "1 in queue/processing/, to be continued"
+
+
+# ---- the version
+
+
+@pytest.mark.parametrize("module", ["daemon.cli.training", *MODULES.values()])
+def test_every_command_says_its_version(module):
+    result = CliRunner().invoke(importlib.import_module(module).app, ["--version"])
+
+    assert (result.exit_code, result.stdout) == (0, f"training-daemon {__version__}\n")
+
+
+def test_the_version_is_written_down_in_one_place():
+    settings = tomllib.loads((Path(__file__).parents[3] / "pyproject.toml").read_text())
+
+    assert "version" in settings["project"]["dynamic"]
+    assert settings["tool"]["setuptools"]["dynamic"]["version"] == {"attr": "trainer.__version__"}

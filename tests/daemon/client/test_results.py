@@ -19,10 +19,11 @@ from daemon.client.data import Data
 from daemon.client.flags import Flags
 from daemon.client.health import Health
 from daemon.client.history import History
+from daemon.client.logs import Logs
 from daemon.client.queue import Queue
 from daemon.client.settings import ClientSettings
 
-PARTS = (Client, Checkpoints, Data, Flags, Health, History, Queue, ClientSettings)
+PARTS = (Client, Checkpoints, Data, Flags, Health, History, Logs, Queue, ClientSettings)
 NOT_ANSWERS = {"Layout"}
 
 

@@ -375,3 +375,14 @@ def test_a_file_that_was_reopened_but_not_noted_is_not_called_gone(queue, layout
 
     assert queue.reopen("1") == "a.jsonl"
     assert states(ledger) == {"1": "waiting"}
+
+
+def test_files_that_are_still_to_be_trained_are_counted_with_their_rows(queue, layout):
+    for number in "1234":
+        put(queue, layout, f"{number}.jsonl", id=number)  # 3 rows each
+    being_trained, _ = queue.start(queue.next())
+    ended, _ = queue.start(queue.upcoming()[0])
+    queue.hold_until_saved(ended.id)
+
+    assert queue.rows_left(besides=being_trained.id) == (2, 6)
+    assert queue.rows_left(besides=None) == (3, 9)

@@ -1,0 +1,86 @@
+"""Say in five lines where things stand and what one can do next."""
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+from trainer.protocol.text import duration_text, num_of, printable
+
+if TYPE_CHECKING:
+    from daemon.client.results import Status
+
+LONGEST = 45  # characters of a message, so that each is one line of the narrowest terminal
+
+# What the daemon is doing -> what one can do
+NEXT = {
+    "idle": "training queue add FILE",
+    "checking": "training status --watch",
+    "loading": "training status --watch",
+    "training": "training status --watch, training plot, training pause",
+    "stopping": "training status --watch; training resume continues instead of stopping after this file",
+    "paused": "training resume",
+    "blocked": "training health check",
+}
+
+
+def overview_lines(status: "Status") -> Iterator[str]:
+    """Yield the five lines."""
+    fields = status.fields
+    state = f", {printable(str(fields.get('status')))}" if status.is_running else ""
+    yield f"daemon  {status.life_text()}{state}"
+    yield f"file    {_file(status)}"
+    yield f"queue   {_queue(fields.get('queue') or {})}"
+    yield f"errors  {_errors(fields)}"
+    yield f"next    {_next(status)}; training --help lists all commands"
+
+
+def lines_without_directory(base: str) -> Iterator[str]:
+    """Yield the five lines about a folder in which no daemon has ever run."""
+    yield f"folder  {printable(base)} is not a working directory yet"
+    yield "start   training daemon, here or in another folder with --base-dir FOLDER"
+    yield "then    training queue add FILE, or copy files into the inbox/ that it creates"
+    yield "see     training status --watch"
+    yield "help    training --help lists all commands"
+
+
+def _file(status: "Status") -> str:
+    fields = status.fields
+    name, total = fields.get("current_file"), fields.get("file_total_steps")
+    if not name:
+        started = (fields.get("queue") or {}).get("processing") or 0
+        return f"{started:,} in queue/processing/, to be continued" if started else "none is being trained"
+    if not total:
+        return printable(str(name))
+    left = fields.get("eta_s") if status.is_running else None
+    eta = f", {duration_text(left)} left" if left is not None else ""
+    loss = f", loss {fields['loss']:.4f}" if fields.get("loss") is not None else ""
+    return f"{printable(str(name))}: step {fields.get('file_step') or 0:,} of {total:,}{loss}{eta}"
+
+
+def _queue(queue: dict[str, Any]) -> str:
+    waiting = sum(queue.get(name, 0) for name in ("high", "normal", "low"))
+    return (
+        f"{num_of(waiting, 'file')} waiting, {queue.get('recently_completed', 0):,} completed, "
+        f"{queue.get('failed', 0):,} failed, {queue.get('skipped', 0):,} skipped"
+    )
+
+
+def _errors(fields: dict[str, Any]) -> str:
+    messages = list(map(str, fields.get("alerts") or []))
+    if error := fields.get("last_error"):
+        messages.insert(0, str(error.get("message")))
+    if not messages:
+        return "none"
+    more = f"{len(messages) - 1:,} more; " if len(messages) > 1 else ""
+    return f"{printable(messages[0], limit=LONGEST)} ({more}training status)"
+
+
+def _next(status: "Status") -> str:
+    if not status.is_running:
+        return (
+            "training daemon starts it"
+            if status.life in ("stopped", "never started")
+            else ("training health check says what is wrong")
+        )
+    if status.fields.get("status") == "idle" and (status.fields.get("queue") or {}).get("failed"):
+        return "training queue list --failed says why files failed"
+    return NEXT.get(str(status.fields.get("status")), "training status")

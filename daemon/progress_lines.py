@@ -1,0 +1,145 @@
+"""A line of the log every 30 seconds while there is work, for whoever looks at the daemon's terminal.
+
+No event of the journal: it happens to nobody, so neither the ledger nor followers have it.
+"""
+
+import logging
+from collections.abc import Callable, Iterator
+from typing import NamedTuple
+
+from daemon.jobs.job_queue import JobQueue
+from daemon.settings.live_settings import LiveSettings
+from trainer.protocol.status import State, TrainingStatus
+from trainer.protocol.text import display_name, duration_text, num_of
+
+INTERVAL_S = 30.0
+FIRST_AFTER_S = 5.0  # of work that begins; shorter work has its own lines in the log
+WORK = (State.LOADING, State.CHECKING, State.TRAINING, State.STOPPING)
+
+logger = logging.getLogger("daemon")
+
+
+class _Seen(NamedTuple):
+    """What had been trained when."""
+
+    at: float
+    tokens: int
+    rows: int
+    step: int
+
+
+class _Speed(NamedTuple):
+    """Per second."""
+
+    tokens: float
+    rows: float
+
+
+class ProgressLines:
+    """Says how far the work has come, at most every 30 seconds.
+
+    Args:
+        shown: returns the status as it is shown; a display of a display, which decides nothing.
+        clock: monotonic seconds.
+    """
+
+    def __init__(
+        self,
+        shown: Callable[[], TrainingStatus],
+        queue: JobQueue,
+        settings: LiveSettings,
+        *,
+        clock: Callable[[], float],
+    ) -> None:
+        self._shown = shown
+        self._queue = queue
+        self._settings = settings
+        self._clock = clock
+        self._due_at = float("-inf")
+        self._quiet_since: float | None = float("-inf")
+        self._working_since = 0.0
+        self._seen = _Seen(0.0, 0, 0, 0)
+
+    def say_if_due(self) -> None:
+        """Write the line if there is work and it is time."""
+        now, status = self._clock(), self._shown()
+        if not _is_work(status):
+            self._quiet_since = now if self._quiet_since is None else self._quiet_since
+            return
+        # Between two files there is nothing to do for a moment, which begins no new work
+        if self._quiet_since is not None and now - self._quiet_since >= FIRST_AFTER_S:
+            self._working_since = now
+            self._due_at = max(self._due_at, now + FIRST_AFTER_S)
+            self._seen = _seen(status, now)
+        self._quiet_since = None
+        if now >= self._due_at:
+            self._due_at = now + INTERVAL_S
+            line = "; ".join(self._parts(status, now))
+            logger.info("%s", line, extra={"job_id": status.current_job})
+            self._seen = _seen(status, now)
+
+    def due_at(self) -> float:
+        """Return when the next line is due, in monotonic seconds."""
+        return self._due_at if self._quiet_since is None else float("inf")
+
+    def _parts(self, status: TrainingStatus, now: float) -> Iterator[str]:
+        """Yield what is done at the moment, and what is left."""
+        if status.status is State.LOADING:
+            yield self._loading(status, now)
+        elif status.status is State.CHECKING or status.file_total_steps is None:
+            yield _before_its_steps(status)
+        else:
+            yield ", ".join(self._facts_of_file(status, now))
+        files, rows = self._queue.rows_left(besides=status.current_job)
+        if files:
+            left = self._left_s(status, rows, now)
+            until = f", about {duration_text(left)} until all are trained" if left is not None else ""
+            yield f"{num_of(rows, 'row')} in {num_of(files, 'more file')} wait{until}"
+
+    def _loading(self, status: TrainingStatus, now: float) -> str:
+        name = display_name(self._settings.current.model.base_model)
+        detail = f" ({status.status_reason})" if status.status_reason else ""
+        return f"loading {name} for {duration_text(now - self._working_since)}{detail}"
+
+    def _facts_of_file(self, status: TrainingStatus, now: float) -> Iterator[str]:
+        yield f"{status.current_file}: step {status.file_step or 0:,} of {status.file_total_steps:,}"
+        if status.file_step and status.loss is not None:
+            yield f"loss {status.loss:.4f}"
+        tokens_per_s = status.tokens_per_sec or self._per_s(status, now).tokens
+        if tokens_per_s:
+            yield f"{tokens_per_s:,.0f} tokens/s"
+        if status.eta_s is not None:
+            yield f"{duration_text(status.eta_s)} left"
+        if status.current_step == self._seen.step and status.worker_section not in (None, "training"):
+            yield f"now {status.worker_section}"
+
+    def _left_s(self, status: TrainingStatus, rows: int, now: float) -> float | None:
+        """Return how long the current file and those that wait will take; None if the speed is unknown."""
+        rows_per_s = status.samples_per_sec or self._per_s(status, now).rows
+        if not rows_per_s:
+            return None
+        return (status.eta_s or 0.0) + rows * self._settings.current.training.epochs / rows_per_s
+
+    def _per_s(self, status: TrainingStatus, now: float) -> _Speed:
+        """Return the speed since the line before, for a file that has just begun."""
+        seconds = now - self._seen.at
+        if seconds <= 0:
+            return _Speed(0.0, 0.0)
+        tokens, rows = (
+            (status.tokens_seen or 0) - self._seen.tokens,
+            (status.samples_seen or 0) - self._seen.rows,
+        )
+        return _Speed(tokens / seconds, rows / seconds)
+
+
+def _is_work(status: TrainingStatus) -> bool:
+    return status.status in WORK and (status.status is not State.STOPPING or status.current_file is not None)
+
+
+def _before_its_steps(status: TrainingStatus) -> str:
+    doing = "checking its rows" if status.status is State.CHECKING else status.worker_section or "starting"
+    return f"{status.current_file}: {doing}" if status.current_file else doing
+
+
+def _seen(status: TrainingStatus, now: float) -> _Seen:
+    return _Seen(now, status.tokens_seen or 0, status.samples_seen or 0, status.current_step or 0)
