@@ -111,8 +111,6 @@ class Client:
         """Files as training data: inspect, show, dry run, reports. Needs no working directory."""
         from daemon.client.data import Data
 
-        if not self.any_layout.base.is_dir():  # whose settings would be the defaults
-            raise NotAWorkingDirectory(f"{self.any_layout.base} is not a folder; correct --base-dir")
         return Data(self.any_layout, self.settings)
 
     @cached_property

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from daemon.client.errors import NoReport, NotATrainingFile, UnreadableReport, raising
+from daemon.client.errors import NoReport, NotATrainingFile, NotAWorkingDirectory, UnreadableReport, raising
 from daemon.client.settings import ClientSettings
 from trainer.protocol.layout import Layout
 from trainer.protocol.text import printable
@@ -102,6 +102,7 @@ class Data:
 
         settings = self._settings.effective().settings
         _refuse_what_is_no_file(file)
+        self._refuse_missing_folder()
         order = InspectionOrder(
             file=str(file.resolve()),
             settings=settings.model_dump(mode="json"),
@@ -125,6 +126,7 @@ class Data:
         from trainer.protocol.show import Shown, ShowOrder
 
         _refuse_what_is_no_file(file)
+        self._refuse_missing_folder()
         order = ShowOrder(
             file=str(file.resolve()),
             row=row,
@@ -132,6 +134,10 @@ class Data:
             base=str(self._layout.base),
         )
         return ask(RENDERING, order, Shown, on_progress=on_progress)
+
+    def _refuse_missing_folder(self) -> None:
+        if not self._layout.base.is_dir():  # its settings would be the defaults
+            raise NotAWorkingDirectory(f"{self._layout.base} is not a folder; correct --base-dir")
 
     def dry_run(self, file: Path, overrides: Sequence[str] = ()) -> "DryRun":
         """Return what training a file would be like; nothing is trained or changed.

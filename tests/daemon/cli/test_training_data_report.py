@@ -222,3 +222,12 @@ def test_without_a_report_the_way_to_one_is_told(layout):
 
     assert "there is no report on chat.jsonl" in str(result.exception)
     assert "training_data validate FILE" in str(result.exception)
+
+
+def test_a_folder_that_is_not_there_has_no_settings_to_inspect_with(tmp_path):
+    file = write_jsonl(tmp_path / "a.jsonl", rows(1))
+
+    result = run(Layout(tmp_path / "typo"), "validate", str(file))
+
+    assert result.exit_code == 1
+    assert "typo is not a folder; correct --base-dir" in str(result.exception)
