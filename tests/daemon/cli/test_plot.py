@@ -164,6 +164,7 @@ def test_a_program_gets_the_points(layout, trained):
     }
 
 
+@pytest.mark.long
 def test_a_picture_is_written(layout, trained, tmp_path):
     pytest.importorskip("matplotlib")
     out = tmp_path / "loss.png"

@@ -73,6 +73,7 @@ def test_the_list_loads_none_of_them():
     assert result.stderr.strip() == "[]"
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     "arguments, document",
     [

@@ -157,6 +157,7 @@ def test_an_element_that_no_row_may_be_is_left_out_with_its_number(tmp_path):
     assert left_out.first[1].startswith('a.json:3: key "a" appears twice')
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", ["big.csv", "big.json"])
 def test_memory_stays_flat(tmp_path, name):
     cell = "x" * 1000
