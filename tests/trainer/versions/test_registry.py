@@ -1,0 +1,274 @@
+"""Versions are made whole or not at all, outlive their checkpoints, and are found by every name they have."""
+
+import fcntl
+import re
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.support import FakeClock, PowerCut
+from tests.trainer.checkpoint_rig import EVERY_DAMAGE, FILES, publish, steps_in, store_in
+from trainer.checkpoints.retention import Retention
+from trainer.protocol.checkpoints import DamagedCheckpoint, verify
+from trainer.versions import registry
+from trainer.versions.marks import BadMark
+from trainer.versions.record import RECORD_NAME, DamagedVersion, TrainedFile
+from trainer.versions.registry import NoSuchVersion, VersionInUse, Versions
+
+FAILPOINTS = sorted(set(re.findall(r'failpoint\("(.+?)"\)', Path(registry.__file__).read_text())))
+
+
+@pytest.fixture
+def models(tmp_path):
+    folder = tmp_path / "models"
+    folder.mkdir()
+    return folder
+
+
+@pytest.fixture
+def clock():
+    return FakeClock(1_700_000_000.0)
+
+
+@pytest.fixture
+def versions(models, clock):
+    return Versions(models, clock=clock)
+
+
+def nothing(parent):
+    return ()
+
+
+def make(versions, models, step=10):
+    checkpoint = publish(store_in(models), step)
+    return versions.create(checkpoint.path, made_by="hand", trained=nothing)
+
+
+# ---- make
+
+
+def test_a_version_has_the_files_of_its_checkpoint_without_taking_their_room(versions, models):
+    version = make(versions, models)
+
+    [checkpoint] = (models / "checkpoints").glob("step-*")
+    assert version.path == models / "versions" / "v001"
+    for name in FILES:
+        assert (version.path / name).samefile(checkpoint / name)
+    assert registry.bytes_of_its_own(version.path) < 8_192  # the record alone
+
+
+def test_a_version_outlives_its_checkpoint(versions, models):
+    version = make(versions, models)
+    for step in (20, 30, 40):
+        publish(store_in(models), step, rules=Retention(keep_last=2))
+
+    assert "step-000000010" not in steps_in(models)
+    assert verify(version.path).progress.global_step == 10
+
+
+def test_the_record_says_where_the_version_came_from(versions, models):
+    file = TrainedFile(
+        job_id="1", name="a.jsonl", sha256="0" * 64, first_step=11, last_step=20, rows=3, outcome="completed"
+    )
+    store = store_in(models)
+    publish(store, 10)
+    versions.create(models / "checkpoints" / "step-000000010", made_by="file", trained=nothing)
+    checkpoint = publish(store, 20, validation_loss=0.5, validated_step=20)
+
+    version = versions.create(
+        checkpoint.path,
+        made_by="hand",
+        trained=lambda parent: (file,) if parent.global_step == 10 else (),
+    )
+
+    record = version.record
+    assert (record.id, record.parent, record.global_step) == ("v002", "v001", 20)
+    assert (record.trained, record.validation_loss, record.base_model) == ((file,), 0.5, "tiny")
+
+
+def test_damage_to_the_checkpoint_makes_no_version(versions, models):
+    checkpoint = publish(store_in(models), 10).path
+    (checkpoint / "config.json").write_bytes(b'{"a": 2}')
+
+    with pytest.raises(DamagedCheckpoint, match="different SHA-256"):
+        versions.create(checkpoint, made_by="hand", trained=nothing)
+
+    assert versions.all() == []
+
+
+def test_whoever_writes_the_card_gets_the_folder_and_the_record(versions, models):
+    checkpoint = publish(store_in(models), 10).path
+
+    version = versions.create(
+        checkpoint,
+        made_by="hand",
+        trained=nothing,
+        write_card=lambda folder, record: (folder / "README.md").write_text(record.id),
+    )
+
+    assert (version.path / "README.md").read_text() == "v001"
+
+
+def test_every_failpoint_is_known():
+    assert FAILPOINTS == ["version.record_kept", "version.renamed", "version.staged", "version.trashed"]
+
+
+@pytest.mark.parametrize("name, there", [("version.staged", []), ("version.renamed", ["v001"])])
+def test_a_version_is_there_or_not_wherever_the_power_is_cut(versions, models, monkeypatch, name, there):
+    checkpoint = publish(store_in(models), 10).path
+
+    def fall_dark(place):
+        if place == name:
+            raise PowerCut
+
+    with monkeypatch.context() as patch:
+        patch.setattr(registry, "failpoint", fall_dark)
+        with pytest.raises(PowerCut):
+            versions.create(checkpoint, made_by="hand", trained=nothing)
+
+    assert [version.id for version in versions.all()] == there
+    again = versions.create(checkpoint, made_by="hand", trained=nothing)
+    assert verify(again.path)
+    assert again.id == f"v{len(there) + 1:03d}"
+
+
+def test_damage_to_a_record_is_found_and_said_and_the_others_are_listed(versions, models):
+    first, second = make(versions, models, 10), make(versions, models, 20)
+    record = first.path / RECORD_NAME
+    content = record.read_bytes()
+
+    for damage in EVERY_DAMAGE:
+        record.unlink() if damage is None else record.write_bytes(damage(content))
+
+        assert [version.id for version in versions.all()] == [second.id]
+        assert list(versions.damaged()) == [first.id]
+        with pytest.raises(DamagedVersion):
+            versions.find(first.id)
+
+
+def test_a_thousand_versions_are_listed_at_once(versions, models):
+    make(versions, models)
+    template = (models / "versions" / "v001" / RECORD_NAME).read_bytes()
+    for number in range(2, 1001):
+        folder = models / "versions" / f"v{number:03d}"
+        folder.mkdir()
+        (folder / RECORD_NAME).write_bytes(template)
+
+    started = time.thread_time()
+    found = versions.all()
+
+    assert len(found) == 1000
+    assert time.thread_time() - started < 1.5  # 0.15 s on an idle machine
+
+
+# ---- names
+
+
+def test_a_version_is_found_by_its_id_its_aliases_and_as_the_latest(versions, models):
+    first, second = make(versions, models, 10), make(versions, models, 20)
+    versions.alias("deployed", first)
+
+    assert versions.find("v001").id == versions.find("deployed").id == first.id
+    assert versions.find("latest").id == second.id
+    with pytest.raises(
+        NoSuchVersion, match=r"no version is named 'v009'; expected one of: v001, v002, deployed"
+    ):
+        versions.find("v009")
+
+
+def test_an_alias_moves_and_what_it_meant_at_a_time_is_known(versions, models, clock):
+    first, second = make(versions, models, 10), make(versions, models, 20)
+    versions.alias("deployed", first)
+    clock.now += 60
+    assert versions.alias("deployed", second) == first.id
+    clock.now += 60
+    versions.unalias("deployed")
+
+    assert versions.marks(until="2023-11-14T22:13:50.000Z").aliases == {"deployed": first.id}
+    assert versions.marks(until="2023-11-14T22:14:30.000Z").aliases == {"deployed": second.id}
+    assert versions.marks().aliases == {}
+
+
+@pytest.mark.parametrize(
+    "name", ["", "v7", "step-000000010", "latest", "current", "a b", "../x", "A", "x" * 65]
+)
+def test_a_name_that_could_mean_something_else_is_refused(versions, models, name):
+    version = make(versions, models)
+
+    with pytest.raises(BadMark, match="expected a letter"):
+        versions.alias(name, version)
+    with pytest.raises(BadMark, match="expected a letter"):
+        versions.tag(version, name)
+
+
+def test_notes_and_tags_are_kept_with_the_version(versions, models):
+    version = make(versions, models)
+
+    versions.note(version, "before the holidays")
+    versions.tag(version, "good")
+    versions.tag(version, "bad")
+    versions.tag(version, "bad", is_set=False)
+
+    again = versions.find(version.id)
+    assert (again.notes, again.tags) == (("before the holidays",), ("good",))
+
+
+def test_a_mark_that_was_torn_costs_no_other(versions, models):
+    version = make(versions, models)
+    versions.tag(version, "first")
+    with (models / "versions" / "journal.jsonl").open("ab") as file:
+        file.write(b'{"at": "2023-11-14T22:1')
+
+    versions.tag(version, "second")
+
+    assert versions.find(version.id).tags == ("first", "second")
+
+
+# ---- delete
+
+
+def test_a_deleted_version_can_be_brought_back_until_it_is_freed(versions, models):
+    version = make(versions, models)
+
+    versions.delete(version)
+    assert versions.all() == []
+    assert [record.id for record in versions.deleted()] == ["v001"]
+    assert versions.undelete("v001").id == "v001"
+
+    versions.delete(version)
+    versions.free("v001")
+    assert versions.deleted() == []
+    with pytest.raises(NoSuchVersion, match="there is: nothing"):
+        versions.undelete("v001")
+    assert versions.record_of("v001") == version.record
+    assert make(versions, models, 20).id == "v002"  # a number is never given twice
+
+
+def test_freeing_returns_the_bytes_that_nothing_else_links(versions, models):
+    kept = make(versions, models, 10)
+    lost = make(versions, models, 20)
+    for step in (30, 40, 50):
+        publish(store_in(models), step, rules=Retention(keep_last=2))
+    del kept
+
+    versions.delete(lost)
+    freed = versions.free("v002")
+
+    assert freed >= 3 * 512  # three files, each with a block of its own
+    assert not (models / "versions" / ".trash" / "v002").exists()
+
+
+def test_what_an_alias_means_or_a_program_holds_is_not_deleted(versions, models):
+    version = make(versions, models)
+    versions.alias("deployed", version)
+
+    with pytest.raises(VersionInUse, match="v001 is what deployed means"):
+        versions.delete(versions.find("v001"))
+
+    versions.unalias("deployed")
+    with (version.path / RECORD_NAME).open() as held:
+        fcntl.flock(held, fcntl.LOCK_SH)
+        with pytest.raises(VersionInUse, match="used by another program"):
+            versions.delete(versions.find("v001"))
+    assert versions.find("v001").path.is_dir()

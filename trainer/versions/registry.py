@@ -1,0 +1,394 @@
+"""The versions of one models folder: make, list, find, delete, bring back. Changes no checkpoint.
+
+models/versions/vNNN/            published by one rename, then never changed; `from_pretrained` loads it
+models/versions/vNNN/state.*     the optimizer's state, as long as it is kept
+models/versions/.records/        records of versions that are deleted for good: lineage needs them
+models/versions/.trash/vNNN/     deleted, and can be brought back
+"""
+
+import errno
+import fcntl
+import os
+import re
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from trainer.protocol.checkpoints import verify
+from trainer.protocol.failpoints import failpoint
+from trainer.protocol.files import file_sha256, sync_directory
+from trainer.protocol.manifest import MANIFEST_NAME
+from trainer.protocol.text import utc_text
+from trainer.versions.marks import Mark, MarkJournal, MarkKind, Marks, marks_after, require_name, require_note
+from trainer.versions.record import (
+    RECORD_NAME,
+    DamagedVersion,
+    Maker,
+    SuiteScore,
+    TrainedFile,
+    VersionRecord,
+    read_record,
+    write_record,
+)
+
+FOLDER = "versions"
+TRASH = ".trash"
+RECORDS = ".records"
+STAGING = ".staging"
+LOCK = ".lock"
+ID = re.compile(r"v(\d{3,})")
+# link(2) cannot, where a copy does the same job at the price of its bytes
+NO_LINK = (errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK, errno.EXDEV)
+
+
+class NoSuchVersion(ValueError):
+    """No version is meant by a name."""
+
+
+class VersionInUse(RuntimeError):
+    """A version cannot be deleted."""
+
+
+@dataclass(frozen=True)
+class Version:
+    """A version and what was said about it since it was made."""
+
+    record: VersionRecord
+    path: Path
+    aliases: tuple[str, ...]
+    tags: tuple[str, ...]
+    notes: tuple[str, ...]
+    """Oldest first."""
+
+    @property
+    def id(self) -> str:
+        return self.record.id
+
+    @property
+    def has_optimizer_state(self) -> bool:
+        """Whether training can continue from it exactly."""
+        return all((self.path / name).is_file() for name in self.record.files)
+
+
+class Versions:
+    """The registry of one models folder. Any process may write it: a lock lets one at a time.
+
+    Args:
+        models: the folder; must exist.
+        clock: Unix seconds.
+    """
+
+    def __init__(self, models: Path, *, clock: Callable[[], float]) -> None:
+        self._folder = models / FOLDER
+        self._clock = clock
+        self._journal = MarkJournal(self._folder)
+
+    # ---- read
+
+    def all(self) -> list[Version]:
+        """Return all versions that are not deleted, oldest first; damaged ones are left out.
+
+        `damaged` has those.
+        """
+        marks = self.marks()
+        return [self._with_marks(path, record, marks) for path, record in self._records()]
+
+    def damaged(self) -> dict[str, DamagedVersion]:
+        """Return the versions whose records cannot be trusted, with what is wrong."""
+        found = {}
+        for path in self._paths():
+            try:
+                read_record(path / RECORD_NAME)
+            except DamagedVersion as error:
+                found[path.name] = error
+        return found
+
+    def marks(self, *, until: str | None = None) -> Marks:
+        """Return notes, tags and aliases as they are now, or were at a time (UTC, ISO 8601)."""
+        return marks_after(self._journal.read(until=until))
+
+    def find(self, name: str) -> Version:
+        """Return the version that a person means.
+
+        Args:
+            name: its id, an alias, or `latest`.
+        Raises:
+            NoSuchVersion: there is none.
+            DamagedVersion: its record cannot be trusted.
+        """
+        marks = self.marks()
+        paths = self._paths()
+        wanted = paths[-1].name if name == "latest" and paths else marks.aliases.get(name, name)
+        if wanted not in (path.name for path in paths):
+            known = ", ".join([path.name for path in paths[-10:]] + sorted(marks.aliases)) or "none"
+            raise NoSuchVersion(f"no version is named {name!a}; expected one of: {known}")
+        path = self._folder / wanted
+        return self._with_marks(path, read_record(path / RECORD_NAME), marks)
+
+    def record_of(self, version_id: str) -> VersionRecord | None:
+        """Return the record of a version, also of a deleted one; None if there never was one."""
+        for folder in (self._folder, self._folder / TRASH):
+            if (file := folder / version_id / RECORD_NAME).is_file():
+                return read_record(file)
+        file = self._folder / RECORDS / f"{version_id}.json"
+        return read_record(file) if file.is_file() else None
+
+    # ---- make
+
+    def create(
+        self,
+        checkpoint: Path,
+        *,
+        made_by: Maker,
+        trained: Callable[[VersionRecord | None], tuple[TrainedFile, ...]],
+        suites: tuple[SuiteScore, ...] = (),
+        write_card: Callable[[Path, VersionRecord], None] | None = None,
+    ) -> Version:
+        """Make a version of a checkpoint; nothing is visible before everything is durable.
+
+        Args:
+            trained: returns the files that were trained after the given version, which is the parent.
+            write_card: writes what people read into the folder.
+        Raises:
+            DamagedCheckpoint: it is not what its manifest says.
+            OSError: it cannot be written, or the checkpoint is gone.
+        """
+        with self._locked(), _held(checkpoint):
+            manifest = verify(checkpoint)
+            parent = self._parent_of(manifest.sequence)
+            record = VersionRecord(
+                id=self._next_id(),
+                made_at=utc_text(self._clock()),
+                made_by=made_by,
+                checkpoint=checkpoint.name,
+                checkpoint_sha256=file_sha256(checkpoint / MANIFEST_NAME),
+                sequence=manifest.sequence,
+                global_step=manifest.progress.global_step,
+                tokens_seen=manifest.progress.tokens_seen,
+                parent=parent.id if parent else None,
+                trained=trained(parent),
+                validation_loss=manifest.progress.loss_of_these_weights,
+                suites=suites,
+                base_model=manifest.base_model,
+                method=manifest.method,
+                settings=manifest.settings,
+                settings_sha256=manifest.settings_sha256,
+                libraries=manifest.versions,
+                files=manifest.files,
+            )
+            staging = self._folder / STAGING
+            shutil.rmtree(staging, ignore_errors=True)
+            staging.mkdir(mode=0o700)
+            for name in (*manifest.files, MANIFEST_NAME):
+                _link(checkpoint / name, staging / name)
+            if write_card:
+                write_card(staging, record)
+            write_record(staging, record)
+            failpoint("version.staged")
+            path = self._folder / record.id
+            os.rename(staging, path)
+            failpoint("version.renamed")
+            sync_directory(self._folder)
+        return self._with_marks(path, record, self.marks())
+
+    # ---- what is said about one
+
+    def note(self, version: Version, text: str) -> None:
+        """Add a note.
+
+        Raises:
+            BadMark: it cannot be taken.
+        """
+        require_note(text)
+        self._mark("note", version.id, text)
+
+    def tag(self, version: Version, name: str, *, is_set: bool = True) -> None:
+        """Give a tag to a version, or take it away.
+
+        Raises:
+            BadMark: the name cannot be taken.
+        """
+        require_name(name, "the tag")
+        self._mark("tag" if is_set else "untag", version.id, name)
+
+    def alias(self, name: str, version: Version) -> str | None:
+        """Let a name mean a version; return the one that it meant before.
+
+        Raises:
+            BadMark: the name cannot be taken.
+        """
+        require_name(name, "the alias")
+        before = self.marks().aliases.get(name)
+        self._mark("alias", version.id, name)
+        return before
+
+    def unalias(self, name: str) -> str:
+        """Let a name mean nothing; return the version that it meant.
+
+        Raises:
+            NoSuchVersion: it means none.
+        """
+        before = self.marks().aliases.get(name)
+        if before is None:
+            raise NoSuchVersion(f"{name!a} is no alias")
+        self._mark("unalias", before, name)
+        return before
+
+    # ---- delete
+
+    def delete(self, version: Version) -> Path:
+        """Move a version to the trash; return its place there.
+
+        Raises:
+            VersionInUse: an alias means it, or a program holds it.
+        """
+        with self._locked():
+            if version.aliases:
+                raise VersionInUse(
+                    f"{version.id} is what {', '.join(version.aliases)} means; point the alias elsewhere or "
+                    "remove it first"
+                )
+            trash = self._folder / TRASH
+            trash.mkdir(mode=0o700, exist_ok=True)
+            with _unused(version.path) as is_unused:
+                if not is_unused:
+                    raise VersionInUse(f"{version.id} is used by another program; stop it and try again")
+                os.rename(version.path, trash / version.id)
+            failpoint("version.trashed")
+            sync_directory(trash)
+            sync_directory(self._folder)
+        self._mark("deleted", version.id)
+        return trash / version.id
+
+    def deleted(self) -> list[VersionRecord]:
+        """Return the records of the versions in the trash, oldest first."""
+        return [read_record(path / RECORD_NAME) for path in _versions_in(self._folder / TRASH)]
+
+    def undelete(self, version_id: str) -> Version:
+        """Take a version out of the trash.
+
+        Raises:
+            NoSuchVersion: it is not there.
+        """
+        with self._locked():
+            source = self._folder / TRASH / version_id
+            if not ID.fullmatch(version_id) or not source.is_dir():
+                known = ", ".join(path.name for path in _versions_in(source.parent)) or "nothing"
+                raise NoSuchVersion(f"{version_id!a} is not in the trash; there is: {known}")
+            os.rename(source, self._folder / version_id)
+            sync_directory(self._folder)
+        self._mark("undeleted", version_id)
+        return self.find(version_id)
+
+    def free(self, version_id: str) -> int:
+        """Remove a version from the trash for good; return the bytes that nothing else links.
+
+        Its record stays, for the lineage of those that came after it.
+
+        Raises:
+            NoSuchVersion: it is not there.
+        """
+        with self._locked():
+            source = self._folder / TRASH / version_id
+            if not ID.fullmatch(version_id) or not source.is_dir():
+                raise NoSuchVersion(f"{version_id!a} is not in the trash")
+            records = self._folder / RECORDS
+            records.mkdir(mode=0o700, exist_ok=True)
+            kept = records / f"{version_id}.json"
+            if not kept.exists():
+                _link(source / RECORD_NAME, kept)
+                sync_directory(records)
+            failpoint("version.record_kept")
+            freed = bytes_of_its_own(source)
+            shutil.rmtree(source)
+        self._mark("freed", version_id)
+        return freed
+
+    # ---- inside
+
+    def _mark(self, kind: MarkKind, version_id: str, text: str = "") -> None:
+        self._journal.append(Mark(at=utc_text(self._clock()), kind=kind, version=version_id, text=text))
+
+    def _paths(self) -> list[Path]:
+        return _versions_in(self._folder)
+
+    def _records(self) -> Iterator[tuple[Path, VersionRecord]]:
+        for path in self._paths():
+            try:
+                yield path, read_record(path / RECORD_NAME)
+            except DamagedVersion:
+                continue
+
+    def _with_marks(self, path: Path, record: VersionRecord, marks: Marks) -> Version:
+        return Version(
+            record,
+            path,
+            aliases=tuple(marks.aliases_of(record.id)),
+            tags=tuple(sorted(marks.tags.get(record.id, ()))),
+            notes=tuple(marks.notes.get(record.id, ())),
+        )
+
+    def _parent_of(self, sequence: int) -> VersionRecord | None:
+        """Return the newest version of an earlier checkpoint."""
+        earlier = [record for _, record in self._records() if record.sequence < sequence]
+        return max(earlier, key=lambda record: record.sequence, default=None)
+
+    def _next_id(self) -> str:
+        kept = [path.stem for path in (self._folder / RECORDS).glob("v*.json")]
+        folders = [path.name for path in (*self._paths(), *_versions_in(self._folder / TRASH))]
+        numbers = [int(found[1]) for name in (*kept, *folders) if (found := ID.fullmatch(name))]
+        return f"v{max(numbers, default=0) + 1:03d}"
+
+    @contextmanager
+    def _locked(self) -> Iterator[None]:
+        self._folder.mkdir(mode=0o700, exist_ok=True)
+        with (self._folder / LOCK).open("a") as file:
+            fcntl.flock(file, fcntl.LOCK_EX)
+            yield
+
+
+def bytes_of_its_own(folder: Path) -> int:
+    """Return the bytes below a folder that would be free without it: of files with no other name."""
+    found = [path.lstat() for path in folder.rglob("*") if path.is_file() and not path.is_symlink()]
+    return sum(stat.st_blocks * 512 for stat in found if stat.st_nlink == 1)
+
+
+def _versions_in(folder: Path) -> list[Path]:
+    found = [path for path in folder.glob("v*") if ID.fullmatch(path.name) and path.is_dir()]
+    return sorted(found, key=lambda path: int(path.name[1:]))
+
+
+def _link(source: Path, target: Path) -> None:
+    """Give a file a second name; a copy where the file system has no links."""
+    target.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    try:
+        os.link(source, target, follow_symlinks=False)
+    except OSError as error:
+        if error.errno not in NO_LINK:
+            raise
+        shutil.copyfile(source, target)
+        with target.open("rb") as file:
+            os.fsync(file.fileno())
+    sync_directory(target.parent)
+
+
+@contextmanager
+def _held(checkpoint: Path) -> Iterator[None]:
+    """Keep retention from removing a checkpoint until the block ends."""
+    with (checkpoint / MANIFEST_NAME).open("rb") as file:
+        fcntl.flock(file, fcntl.LOCK_SH)
+        yield
+
+
+@contextmanager
+def _unused(version: Path) -> Iterator[bool]:
+    """Say whether no program holds a version: it has a shared `flock` on its record."""
+    with (version / RECORD_NAME).open("rb") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            is_unused = True
+        except OSError:
+            is_unused = False
+        yield is_unused
