@@ -32,6 +32,7 @@ ARROWS: dict[str, set[str]] = {
     "trainer.model": {"trainer.data.rendering", "trainer.profiles", "trainer.step", *_GROUND},
     "trainer.distributed": {"trainer.data.rendering", "trainer.step", *_GROUND},
     "trainer.checkpoints": {"trainer.step", *_GROUND},
+    "trainer.versions": {"trainer.protocol"},
     "trainer.pipeline": {*_RENDER_DATA, "trainer.profiles", *_GROUND},
     "trainer.evaluation": {
         *_RENDER_DATA,
@@ -96,7 +97,7 @@ ARROWS: dict[str, set[str]] = {
         *("daemon.checkpoints", "daemon.control", "daemon.data_tools", "daemon.files", "daemon.health"),
         *("daemon.data_tools.tables", "trainer.data.reading"),
         *("daemon.intake", "daemon.jobs", "daemon.journal", "daemon.ledger", "daemon.settings"),
-        *("daemon.status", "daemon.supervision", "trainer.profiles", *_GROUND),
+        *("daemon.status", "daemon.supervision", "trainer.profiles", "trainer.versions", *_GROUND),
     },
     "daemon.data_tools.tables": {"trainer.data.reading", "trainer.protocol"},
     "daemon.data_tools": {"daemon.data_tools.tables", *_READ_DATA, "trainer.data.checks", *_GROUND},

@@ -9,7 +9,7 @@ from typing import Any
 
 Parameters = Sequence[Any] | Mapping[str, Any]
 
-SCHEMA_VERSION = 5
+SCHEMA_VERSION = 6
 LOCK_TIMEOUT_S = 10.0
 DAMAGED = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
 SCHEMA = """
@@ -51,6 +51,11 @@ CREATE TABLE IF NOT EXISTS steps (
     replayed INTEGER NOT NULL DEFAULT 0  -- rows of earlier files, besides `rows`
 );
 CREATE INDEX IF NOT EXISTS steps_by_job ON steps (job_id, file_step);
+CREATE TABLE IF NOT EXISTS stretches (  -- of steps of one job that followed each other; never thinned out
+    first_step INTEGER PRIMARY KEY, last_step INTEGER NOT NULL, job_id TEXT NOT NULL,
+    first_file_step INTEGER NOT NULL
+);
+CREATE INDEX IF NOT EXISTS stretches_by_job ON stretches (job_id);
 CREATE TABLE IF NOT EXISTS not_applied (
     global_step INTEGER PRIMARY KEY, job_id TEXT NOT NULL, file_step INTEGER NOT NULL,
     reason TEXT NOT NULL,
@@ -88,7 +93,7 @@ CREATE TABLE IF NOT EXISTS identity (ledger TEXT NOT NULL);  -- tells followers 
 INSERT INTO identity SELECT lower(hex(randomblob(16))) WHERE NOT EXISTS (SELECT 1 FROM identity);
 """
 # By the version that they lead away from. 2 came with preemption, 3 with replay, 4 with formats, suites and
-# previews, 5 with the journal; tables are created where they are missing
+# previews, 5 with the journal, 6 with stretches; tables are created where they are missing
 MIGRATIONS = {
     1: """
 ALTER TABLE jobs ADD COLUMN began INTEGER;
@@ -114,6 +119,18 @@ CREATE TABLE IF NOT EXISTS deaths (
     global_step INTEGER, file_step INTEGER, message TEXT NOT NULL, details TEXT
 );
 ALTER TABLE deaths RENAME TO crashes;
+""",
+    # What the steps tell; where they are thinned out, it is a guess
+    5: """
+CREATE TABLE IF NOT EXISTS stretches (
+    first_step INTEGER PRIMARY KEY, last_step INTEGER NOT NULL, job_id TEXT NOT NULL,
+    first_file_step INTEGER NOT NULL
+);
+INSERT OR IGNORE INTO stretches
+SELECT min(global_step), max(global_step), job_id, min(file_step) FROM (
+    SELECT *, row_number() OVER (ORDER BY global_step)
+        - row_number() OVER (PARTITION BY job_id ORDER BY global_step) AS island FROM steps
+) GROUP BY job_id, island;
 """,
 }
 

@@ -18,6 +18,7 @@ from daemon.files.identity import Identity, identity_of_row, signed
 from daemon.ledger.completed_files import NEWEST_COMPLETED, Completed, completed, replayed_files
 from daemon.ledger.database import open_ledger
 from daemon.ledger.evaluations import Evaluations
+from daemon.ledger.stretches import Stretches
 from trainer.protocol.failpoints import failpoint
 from trainer.protocol.job import EarlierFile, FaultKind, Job, JobRecord, Outcome, Priority, Reason, Window
 from trainer.protocol.messages import StepReport, Validated
@@ -83,6 +84,7 @@ class Ledger:
         self._database = open_ledger(path)
         self._rows_since_thinning = 0
         self.evaluations = Evaluations(self._database)
+        self._stretches = Stretches(self._database)
 
     def commit(self) -> None:
         """Make everything noted since the last call visible and durable against a crash of this process."""
@@ -303,6 +305,7 @@ class Ledger:
             if step.not_applied
         ]
         self._database.write("INSERT OR REPLACE INTO not_applied VALUES (?,?,?,?,?)", *not_applied)
+        self._stretches.add(steps)
         self._rows_since_thinning += len(rows)
 
     def add_validation(self, result: Validated) -> None:
@@ -331,6 +334,7 @@ class Ledger:
         self._database.write("DELETE FROM not_applied WHERE global_step > ?", (global_step,))
         self._database.write("DELETE FROM validations WHERE global_step > ?", (global_step,))
         self.evaluations.rewind(global_step)
+        self._stretches.rewind(global_step)
         self._database.write(
             f"UPDATE jobs SET rows_trained={ROWS_TRAINED}, steps={STEPS_TAKEN}"
             " WHERE id=:id AND state IN ('failed', 'skipped')",

@@ -7,10 +7,10 @@ from trainer.protocol.job import FaultKind
 from trainer.protocol.messages import StepReport
 
 
-def step(number, *, job_id="1", loss=1.0, tokens=10, not_applied=None, lines=()):
+def step(number, *, job_id="1", file_step=None, loss=1.0, tokens=10, not_applied=None, lines=()):
     return StepReport(
-        global_step=number, job_id=job_id, file_step=number, rows=1, tokens=tokens, supervised_tokens=5,
-        loss=loss, learning_rate=1e-4, grad_norm=None, seconds=0.5,
+        global_step=number, job_id=job_id, file_step=file_step or number, rows=1, tokens=tokens,
+        supervised_tokens=5, loss=loss, learning_rate=1e-4, grad_norm=None, seconds=0.5,
         not_applied=not_applied, lines=lines,
     )  # fmt: skip
 

@@ -39,7 +39,7 @@ def test_a_ledger_of_another_release_is_refused_and_left_alone(layout):
     database.close()
     before = layout.ledger_file.read_bytes()
 
-    with pytest.raises(UnusableLedger, match="schema version is 99; expected 5"):
+    with pytest.raises(UnusableLedger, match="schema version is 99; expected 6"):
         Ledger(layout.ledger_file, clock=FakeClock())
 
     assert list(layout.status.glob("*.corrupt-*")) == []
@@ -66,7 +66,8 @@ def test_a_ledger_of_version_1_is_brought_up_to_date_and_keeps_what_it_has(layou
     assert read(layout, "SELECT attempts, left_out FROM jobs") == [(2, "[[1, 1]]")]
     assert read(layout, "SELECT global_step FROM steps") == [(1,), (2,)]
     assert read(layout, "SELECT replayed FROM steps") == [(0,), (0,)]
-    assert read(layout, "PRAGMA user_version") == [(5,)]
+    assert read(layout, "SELECT * FROM stretches") == [(1, 2, "1", 1)]
+    assert read(layout, "PRAGMA user_version") == [(6,)]
 
 
 def test_an_update_that_is_cut_off_leaves_the_old_version_whole(layout, version_1, monkeypatch):
@@ -81,6 +82,21 @@ def test_an_update_that_is_cut_off_leaves_the_old_version_whole(layout, version_
 
     assert [known.job.id for known in ledger.open_jobs()] == ["1"]
     ledger.close()
+
+
+def test_the_order_of_the_model_is_found_in_the_steps_of_an_older_ledger(layout, version_1):
+    database = sqlite3.connect(layout.ledger_file)
+    database.executemany(
+        "INSERT INTO steps VALUES (?, ?, ?, 1, 10, 5, 0.5, 1e-4, NULL, 0.1)",
+        [(2, "1", 2), (3, "2", 1), (4, "2", 2), (5, "1", 3)],
+    )
+    database.commit()
+    database.close()
+
+    Ledger(layout.ledger_file, clock=FakeClock()).close()
+
+    found = read(layout, "SELECT first_step, last_step, job_id, first_file_step FROM stretches")
+    assert found == [(1, 2, "1", 1), (3, 4, "2", 1), (5, 5, "1", 3)]
 
 
 @pytest.mark.parametrize("version", [1, 2, 3])
