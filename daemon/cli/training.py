@@ -18,6 +18,7 @@ MODULES = {
     "queue": "daemon.cli.training_queue",
     "health": "daemon.cli.training_health",
     "data": "daemon.cli.training_data",
+    "models": "daemon.cli.training_models",
 }
 # Subcommands of the controller that need no second word
 SHORTCUTS = {
@@ -108,6 +109,11 @@ def health() -> None:
 @app.command()
 def data() -> None:
     """Inspect data files, prepare them, and see what they achieved."""
+
+
+@app.command()
+def models() -> None:
+    """Keep versions of the model, compare them, and see what made them."""
 
 
 @app.command(epilog="Example:\n\n\b\n  training follow json_lines")

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from daemon.client.health import Health
     from daemon.client.history import History
     from daemon.client.logs import Logs
+    from daemon.client.models import Models
     from daemon.client.queue import AddedFile, Queue
     from daemon.client.requests import Obeyed, Requests
     from daemon.client.settings import ClientSettings
@@ -90,6 +91,13 @@ class Client:
         from daemon.client.checkpoints import Checkpoints
 
         return Checkpoints(self.layout)
+
+    @cached_property
+    def models(self) -> "Models":
+        """The versions of the model, and what made them."""
+        from daemon.client.models import Models
+
+        return Models(self.layout)
 
     @cached_property
     def health(self) -> "Health":

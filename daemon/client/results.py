@@ -6,6 +6,7 @@ from daemon.client.curves import Curve, CurvePoint
 from daemon.client.data import FittingLength, ProposedLength
 from daemon.client.dry_run import DryRun, Speed
 from daemon.client.log_entries import LogEntry
+from daemon.client.models import FileInVersions, SettingDifference, VersionLine
 from daemon.client.queue import AddedFile, FolderCounts
 from daemon.client.requests import Obeyed
 from daemon.client.restart import CannotGoOn, GoesOn, ImpossibleRestart, NoPlan, Restart, RestartPlan
@@ -24,6 +25,8 @@ from daemon.status.reader import Status
 from trainer.config.loader import Effective
 from trainer.protocol.data_report import DataReport
 from trainer.protocol.show import Shown
+from trainer.versions.record import TrainedFile
+from trainer.versions.registry import Version as ModelVersion
 
 __all__ = [
     "AddedFile",
@@ -38,6 +41,7 @@ __all__ = [
     "DryRun",
     "Effective",
     "EndedFile",
+    "FileInVersions",
     "FileValue",
     "FinishedFile",
     "FittingLength",
@@ -47,6 +51,7 @@ __all__ = [
     "ImpossibleRestart",
     "LockedChange",
     "LogEntry",
+    "ModelVersion",
     "NoPlan",
     "Obeyed",
     "PreviewHistory",
@@ -59,14 +64,17 @@ __all__ = [
     "Restart",
     "RestartPlan",
     "Reviewed",
+    "SettingDifference",
     "Severity",
     "Shown",
     "Speed",
     "Status",
     "StepBucket",
+    "TrainedFile",
     "Unusable",
     "Validation",
     "Verification",
+    "VersionLine",
     "Whole",
     "WholeCheckpoint",
 ]

@@ -9,6 +9,16 @@ from typing import Any
 
 Parameters = Sequence[Any] | Mapping[str, Any]
 
+# Where steps are thinned out it is a guess
+STRETCHES_IN_STEPS = """
+SELECT min(global_step) AS first_step, max(global_step) AS last_step, job_id,
+    min(file_step) AS first_file_step
+FROM (
+    SELECT *, row_number() OVER (ORDER BY global_step)
+        - row_number() OVER (PARTITION BY job_id ORDER BY global_step) AS island FROM steps
+) GROUP BY job_id, island
+"""
+
 SCHEMA_VERSION = 6
 LOCK_TIMEOUT_S = 10.0
 DAMAGED = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
@@ -120,18 +130,14 @@ CREATE TABLE IF NOT EXISTS deaths (
 );
 ALTER TABLE deaths RENAME TO crashes;
 """,
-    # What the steps tell; where they are thinned out, it is a guess
     5: """
 CREATE TABLE IF NOT EXISTS stretches (
     first_step INTEGER PRIMARY KEY, last_step INTEGER NOT NULL, job_id TEXT NOT NULL,
     first_file_step INTEGER NOT NULL
 );
-INSERT OR IGNORE INTO stretches
-SELECT min(global_step), max(global_step), job_id, min(file_step) FROM (
-    SELECT *, row_number() OVER (ORDER BY global_step)
-        - row_number() OVER (PARTITION BY job_id ORDER BY global_step) AS island FROM steps
-) GROUP BY job_id, island;
-""",
+INSERT OR IGNORE INTO stretches """
+    + STRETCHES_IN_STEPS
+    + ";",
 }
 
 

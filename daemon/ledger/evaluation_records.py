@@ -97,6 +97,25 @@ def read_scores(path: Path, *, after: int, limit: int) -> list[RecordedScore]:
         return [_score(row) for row in rows]
 
 
+def read_newest_scores(path: Path, *, until: int) -> list[RecordedScore]:
+    """Return the newest score of each suite, for all its rows together, up to a global step.
+
+    Raises:
+        UnreadableLedger: it cannot be read.
+    """
+    if not path.exists():
+        return []
+    with open_read_only(path) as database:
+        if not has_table(database, "suite_scores"):
+            return []
+        rows = database.execute(
+            "SELECT *, max(global_step) FROM suite_scores WHERE difficulty = '' AND global_step <= ?"
+            " GROUP BY suite ORDER BY suite",
+            (until,),
+        )
+        return [_score(row) for row in rows]
+
+
 def _score(row: sqlite3.Row) -> RecordedScore:
     return RecordedScore(
         global_step=row["global_step"],

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
 
-from daemon.ledger.database import Database
+from daemon.ledger.database import STRETCHES_IN_STEPS, Database
 from daemon.ledger.reader import has_table, open_read_only
 from trainer.protocol.messages import StepReport
 
@@ -101,14 +101,17 @@ def read_stretches(path: Path, *, after: int = 0, until: int | None = None) -> l
     if not path.exists():
         return []
     with open_read_only(path) as database:
-        if not has_table(database, "stretches"):
-            return []
         rows = database.execute(
-            "SELECT * FROM stretches WHERE last_step > :after AND (:until IS NULL OR first_step <= :until)"
-            " ORDER BY first_step",
+            f"SELECT * FROM {table_of_stretches(database)}"
+            " WHERE last_step > :after AND (:until IS NULL OR first_step <= :until) ORDER BY first_step",
             {"after": after, "until": until},
         )
         return [_cut(row, after, until) for row in rows]
+
+
+def table_of_stretches(database: sqlite3.Connection) -> str:
+    """Return what stands in a query for the table; an old ledger has none until a daemon opens it."""
+    return "stretches" if has_table(database, "stretches") else f"({STRETCHES_IN_STEPS})"
 
 
 def _cut(row: sqlite3.Row, after: int, until: int | None) -> RecordedStretch:

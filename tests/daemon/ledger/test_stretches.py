@@ -3,10 +3,13 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
+from daemon.files.identity import Identity
 from daemon.ledger.ledger import Ledger
 from daemon.ledger.stretches import RecordedStretch, read_stretches
+from daemon.ledger.trained_files import read_trained_files
 from tests.daemon.ledger.entries import step
 from tests.support import FakeClock
+from trainer.protocol.job import Job, Priority
 
 
 def stretch(first, last, job, file):
@@ -95,3 +98,21 @@ def test_stretches_outlive_the_steps(layout, ledger):
     ledger.commit()
 
     assert read_stretches(layout.ledger_file) == [stretch(1, 50, "a", 1), stretch(51, 100, "b", 1)]
+
+
+def test_the_files_between_two_steps_are_known_with_their_own_steps_there(layout, ledger):
+    for name in "ab":
+        job = Job(
+            id=name, name=f"{name}.jsonl", priority=Priority.LOW, sha256=name * 64, rows=9, size_bytes=200
+        )
+        ledger.add_job(job, Identity(device=1, inode=2, size=200, mtime_ns=4), "processing")
+    ledger.add_steps(steps("aabbaab"))
+    ledger.commit()
+
+    found = read_trained_files(layout.ledger_file, after=1, until=6)
+
+    assert [(file.name, file.first_step, file.last_step, file.state) for file in found] == [
+        ("a.jsonl", 2, 6, "processing"),
+        ("b.jsonl", 3, 4, "processing"),
+    ]
+    assert read_trained_files(layout.ledger_file, after=7, until=9) == []

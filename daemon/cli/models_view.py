@@ -1,0 +1,122 @@
+"""Versions of the model as text for people."""
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from daemon.cli.queue_view import shortened
+from trainer.protocol.text import num_of, printable
+
+if TYPE_CHECKING:
+    from daemon.client.results import (
+        FileInVersions,
+        ModelVersion,
+        SettingDifference,
+        TrainedFile,
+        VersionLine,
+    )
+
+HEAD = f"{'VERSION':8} {'MADE':16}  {'STEP':>9}  {'FILES':>5}  {'VALIDATION':>10}  NAMES"
+BESIDE_NAMES = len(HEAD) - len("NAMES")
+BESIDE_FILE = 46
+
+
+def list_lines(
+    versions: "Sequence[VersionLine]", damaged: Mapping[str, str], *, columns: int | None
+) -> Iterator[str]:
+    """Yield a table of versions, oldest first.
+
+    Args:
+        damaged: versions that cannot be trusted, with what is wrong.
+        columns: of the terminal, if it is one.
+    """
+    if not versions and not damaged:
+        yield "there are no versions; make one of the newest checkpoint: training_models create"
+        return
+    if versions:
+        yield HEAD
+    for version in versions:
+        names = ", ".join((*version.aliases, *(f"#{tag}" for tag in version.tags), *version.notes[-1:]))
+        names = ("current " if version.is_current else "") + printable(names)
+        loss = "-" if version.validation_loss is None else f"{version.validation_loss:.4f}"
+        made = version.made_at[:16].replace("T", " ")
+        room = None if columns is None else max(10, columns - BESIDE_NAMES)
+        yield (
+            f"{version.id:8} {made}  {version.global_step:>9,}  {version.files:>5,}  {loss:>10}  "
+            f"{names if room is None else shortened(names, room)}"
+        ).rstrip()
+    for name, problem in damaged.items():
+        yield f"{name}: damaged: {problem}"
+
+
+def version_json(version: "ModelVersion") -> dict[str, Any]:
+    """Return everything about a version as JSON values."""
+    return {
+        **version.record.model_dump(mode="json"),
+        "path": str(version.path),
+        "has_optimizer_state": version.has_optimizer_state,
+        "aliases": version.aliases,
+        "tags": version.tags,
+        "notes": version.notes,
+    }
+
+
+def version_lines(version: "ModelVersion") -> Iterator[str]:
+    """Yield everything about a version."""
+    record = version.record
+    yield f"{record.id}  {version.path}"
+    facts: dict[str, str] = {
+        "made": f"{record.made_at}, by {record.made_by}",
+        "checkpoint": f"{record.checkpoint} (step {record.global_step:,}, {record.tokens_seen:,} tokens)",
+        "parent": record.parent or "the base model",
+        "base model": f"{printable(record.base_model)} ({record.method})",
+        "aliases": ", ".join(version.aliases) or "-",
+        "tags": ", ".join(version.tags) or "-",
+        "optimizer": "kept: training can continue from here"
+        if version.has_optimizer_state
+        else "removed: it can be loaded, but training cannot continue exactly",
+    }
+    if record.validation_loss is not None:
+        facts["validation"] = f"{record.validation_loss:.4f}"
+    for name, fact in facts.items():
+        yield f"  {name:11} {fact}"
+    for score in record.suites:
+        right = f"{score.exact_match:.1%} of {num_of(score.rows, 'row')}"
+        yield f"  suite       {printable(score.suite)}: {right}"
+    for note in version.notes:
+        yield f"  note        {printable(note)}"
+    since = f"since {record.parent}" if record.parent else "from the base model on"
+    yield f"  {num_of(len(record.trained), 'file')} {since}" + (":" if record.trained else "")
+    for file in record.trained:
+        yield f"    {printable(file.name)}  steps {file.first_step:,} to {file.last_step:,}, {file.outcome}"
+
+
+def lineage_lines(
+    version: "ModelVersion", files: "Sequence[TrainedFile]", *, columns: int | None
+) -> Iterator[str]:
+    """Yield the files that made a version, in the order of their first steps."""
+    if not files:
+        yield f"{version.id} was trained on no file"
+        return
+    width = max(len("FILE"), *(len(file.name) for file in files))
+    if columns:
+        width = min(width, max(20, columns - BESIDE_FILE))
+    yield f"{'FILE':{width}}  {'STEPS':>19}  {'ROWS':>7}  SHA-256"
+    for file in files:
+        steps = f"{file.first_step:,} to {file.last_step:,}"
+        name = shortened(printable(file.name), width)
+        yield f"{name:{width}}  {steps:>19}  {file.rows:>7,}  {file.sha256[:12]}"
+
+
+def file_lines(found: "FileInVersions") -> Iterator[str]:
+    """Yield the versions that a file is in."""
+    yield f"{found.name} ({found.sha256[:12]}) is in {', '.join(found.versions)}"
+
+
+def setting_lines(differences: "Sequence[SettingDifference]") -> Iterator[str]:
+    """Yield the settings that differ between two versions."""
+    if not differences:
+        yield "no setting differs"
+    for difference in differences:
+        before, after = (json.dumps(value) for value in (difference.before, difference.after))
+        yield f"{difference.setting}: {printable(before)} -> {printable(after)}"

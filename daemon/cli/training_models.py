@@ -1,0 +1,269 @@
+"""The command `training_models`: versions of the model, what made them, and what differs between them."""
+
+import json
+from collections.abc import Iterable
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from daemon.cli.options import (
+    BaseDir,
+    CommandFailed,
+    Json,
+    Version,
+    client_of,
+    run,
+    terminal_columns,
+    use_base_dir,
+)
+from trainer.protocol.text import printable
+
+if TYPE_CHECKING:
+    pass
+
+app = typer.Typer(rich_markup_mode=None, pretty_exceptions_enable=False, no_args_is_help=True)
+
+Name = Annotated[
+    str, typer.Argument(metavar="VERSION", help="Its id, such as v003, an alias, latest, or current.")
+]
+Yes = Annotated[bool, typer.Option("--yes", help="Do not ask.")]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Only show what would be done.")]
+
+
+@app.callback()
+def _training_models(base_dir: BaseDir = None, version: Version = False) -> None:
+    """Keep versions of the model, compare them, and see what made them."""
+    use_base_dir(base_dir)
+
+
+@app.command("list", epilog="Example:\n\n\b\n  training_models list")
+def list_versions(base_dir: BaseDir = None, as_json: Json = False) -> None:
+    """List the versions of the model, oldest first."""
+    models = client_of(base_dir).models
+    versions, damaged = models.versions(), models.damaged()
+    from daemon.cli.models_view import list_lines
+
+    if as_json:
+        found = {"versions": [asdict(version) for version in versions], "damaged": damaged}
+        print(json.dumps(found, indent=2))
+    else:
+        _print(list_lines(versions, damaged, columns=terminal_columns()))
+
+
+@app.command(epilog="Examples:\n\n\b\n  training_models show v003\n  training_models show deployed")
+def show(name: Name, base_dir: BaseDir = None, as_json: Json = False) -> None:
+    """Show everything about a version."""
+    version = client_of(base_dir).models.find(name)
+    from daemon.cli.models_view import version_json, version_lines
+
+    if as_json:
+        print(json.dumps(version_json(version), indent=2))
+    else:
+        _print(version_lines(version))
+
+
+@app.command(
+    epilog="Examples:\n\n\b\n"
+    "  training_models create --note 'before the holidays'\n"
+    "  training_models create step-000001200"
+)
+def create(
+    checkpoint: Annotated[
+        str, typer.Argument(metavar="CHECKPOINT", help="As `training_health verify` shows it.")
+    ] = "current",
+    note: Annotated[str | None, typer.Option("--note", metavar="TEXT", help="What it is for.")] = None,
+    base_dir: BaseDir = None,
+    as_json: Json = False,
+) -> None:
+    """Make a version of the newest checkpoint, or of an older one."""
+    version, is_new = client_of(base_dir).models.create(checkpoint, note=note)
+    already = "" if is_new else " (it was made before)"
+    step = f"step {version.record.global_step:,} of the model"
+    _show(
+        {"version": version.id, "path": str(version.path), "is_new": is_new},
+        f"{version.id}: {step}{already}; load it from {version.path}",
+        as_json=as_json,
+    )
+
+
+@app.command(epilog="Example:\n\n\b\n  training_models note v003 'answers in French too'")
+def note(
+    name: Name,
+    text: Annotated[str, typer.Argument(metavar="TEXT")],
+    base_dir: BaseDir = None,
+    as_json: Json = False,
+) -> None:
+    """Add a note to a version."""
+    models = client_of(base_dir).models
+    version = models.find(name)
+    models.note(version, text)
+    _show({"version": version.id, "note": text}, f"{version.id}: noted", as_json=as_json)
+
+
+@app.command(
+    epilog="Examples:\n\n\b\n  training_models tag v003 good\n  training_models tag v003 good --remove"
+)
+def tag(
+    name: Name,
+    tag: Annotated[str, typer.Argument(metavar="TAG")],
+    remove: Annotated[bool, typer.Option("--remove", help="Take it away.")] = False,
+    base_dir: BaseDir = None,
+    as_json: Json = False,
+) -> None:
+    """Give a version a tag, or take it away."""
+    models = client_of(base_dir).models
+    version = models.find(name)
+    models.tag(version, tag, is_set=not remove)
+    tags = models.find(version.id).tags
+    _show({"version": version.id, "tags": tags}, f"{version.id}: {_tags(tags)}", as_json=as_json)
+
+
+def _tags(tags: tuple[str, ...]) -> str:
+    return f"tagged {', '.join(tags)}" if tags else "no tags"
+
+
+@app.command(
+    epilog="Examples:\n\n\b\n"
+    "  training_models alias deployed v003\n"
+    "  training_models alias deployed                             which version it is\n"
+    "  training_models alias deployed --at 2026-11-20T14:03:00Z   which one it was then\n"
+    "  training_models alias deployed --remove"
+)
+def alias(
+    alias: Annotated[str, typer.Argument(metavar="ALIAS", help="A name of your own, such as deployed.")],
+    name: Annotated[str | None, typer.Argument(metavar="VERSION", help="What it means from now on.")] = None,
+    at: Annotated[
+        str | None, typer.Option("--at", metavar="TIME", help="Show what it meant then: ISO 8601, UTC.")
+    ] = None,
+    remove: Annotated[bool, typer.Option("--remove", help="Let it mean nothing.")] = False,
+    base_dir: BaseDir = None,
+    as_json: Json = False,
+) -> None:
+    """Let a name mean a version, or show what it means or meant."""
+    if sum((name is not None, at is not None, remove)) > 1:
+        raise CommandFailed("expected one of VERSION, --at and --remove")
+    models = client_of(base_dir).models
+    before: str | None
+    if remove:
+        before, now = models.unalias(alias), None
+        line = f"{printable(alias)} meant {before}; it means nothing now"
+    elif name is not None:
+        version = models.find(name)
+        before, now = models.alias(alias, version), version.id
+        line = f"{alias} means {now}" + (f" (before: {before})" if before not in (None, now) else "")
+    else:
+        before, now = None, models.alias_at(alias, at) if at else models.find(alias).id
+        line = f"{printable(alias)} {'meant' if at else 'means'} {now or 'nothing'}"
+    _show({"alias": alias, "version": now, "before": before}, line, as_json=as_json)
+
+
+@app.command(
+    epilog="Examples:\n\n\b\n"
+    "  training_models lineage v003          the files that made it\n"
+    "  training_models lineage chat.jsonl    the versions that a file is in"
+)
+def lineage(
+    name: Annotated[
+        str, typer.Argument(metavar="VERSION|FILE", help="A version, or the name of a file or its SHA-256.")
+    ],
+    base_dir: BaseDir = None,
+    as_json: Json = False,
+) -> None:
+    """Show which files made a version, or which versions a file is in."""
+    models = client_of(base_dir).models
+    from daemon.cli.models_view import file_lines, lineage_lines
+    from daemon.client.models import NoSuchVersion
+
+    try:
+        version = models.find(name)
+    except NoSuchVersion:
+        found = models.versions_with(name)
+        _show_all(asdict(found), file_lines(found), as_json=as_json)
+        return
+    files = models.lineage(version)
+    documents = {"version": version.id, "files": [file.model_dump(mode="json") for file in files]}
+    _show_all(documents, lineage_lines(version, files, columns=terminal_columns()), as_json=as_json)
+
+
+@app.command("diff-config", epilog="Example:\n\n\b\n  training_models diff-config v002 v003")
+def diff_config(
+    before: Annotated[str, typer.Argument(metavar="VERSION")],
+    after: Annotated[str, typer.Argument(metavar="VERSION")],
+    base_dir: BaseDir = None,
+    as_json: Json = False,
+) -> None:
+    """Show which settings differ between two versions."""
+    models = client_of(base_dir).models
+    found = models.differing_settings(models.find(before), models.find(after))
+    from daemon.cli.models_view import setting_lines
+
+    _show_all([asdict(difference) for difference in found], setting_lines(found), as_json=as_json)
+
+
+# ---- delete
+
+
+@app.command(epilog="Example:\n\n\b\n  training_models delete v003")
+def delete(
+    name: Name, yes: Yes = False, dry_run: DryRun = False, base_dir: BaseDir = None, as_json: Json = False
+) -> None:
+    """Move a version to the trash; `undelete` brings it back, `gc` frees its room."""
+    models = client_of(base_dir).models
+    version = models.find(name)
+    if not _is_meant(f"{version.id} will be moved to the trash", yes=yes, dry_run=dry_run, as_json=as_json):
+        return
+    path = models.delete(version)
+    line = f"{version.id}: moved to the trash; to bring it back: training_models undelete {version.id}"
+    _show({"version": version.id, "path": str(path)}, line, as_json=as_json)
+
+
+@app.command(epilog="Example:\n\n\b\n  training_models undelete v003")
+def undelete(
+    version_id: Annotated[str, typer.Argument(metavar="VERSION", help="Its id, such as v003.")],
+    base_dir: BaseDir = None,
+    as_json: Json = False,
+) -> None:
+    """Take a version out of the trash."""
+    version = client_of(base_dir).models.undelete(version_id)
+    document = {"version": version.id, "path": str(version.path)}
+    _show(document, f"{version.id}: back in {version.path}", as_json=as_json)
+
+
+def _is_meant(plan: str, *, yes: bool, dry_run: bool, as_json: bool) -> bool:
+    """Show what would be done, and ask; whether to do it."""
+    if dry_run:
+        _show({"plan": plan}, plan, as_json=as_json)
+        return False
+    if yes:
+        return True
+    if as_json:
+        raise CommandFailed("--json does not ask; add --yes or --dry-run; nothing was changed")
+    print(plan)
+    typer.confirm("Go ahead?", abort=True)
+    return True
+
+
+def _show(value: object, line: str, *, as_json: bool) -> None:
+    print(json.dumps(value) if as_json else line)
+
+
+def _show_all(value: object, lines: Iterable[str], *, as_json: bool) -> None:
+    if as_json:
+        print(json.dumps(value, indent=2))
+    else:
+        _print(lines)
+
+
+def _print(lines: Iterable[str]) -> None:
+    for line in lines:
+        print(line)
+
+
+def main() -> None:
+    """Entry point."""
+    run(app)
+
+
+if __name__ == "__main__":
+    main()

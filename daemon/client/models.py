@@ -1,0 +1,355 @@
+"""The versions of the model: make them, find them, say things about them, and where they come from."""
+
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from daemon.checkpoints.find_checkpoint import NoSuchCheckpoint as Unknown
+from daemon.checkpoints.find_checkpoint import find_checkpoint
+from daemon.checkpoints.review import current_name
+from daemon.client.errors import (
+    ClientError,
+    NoSuchCheckpoint,
+    NoSuchFile,
+    UnreadableHistory,
+    raising,
+)
+from daemon.ledger.evaluation_records import read_newest_scores
+from daemon.ledger.reader import UnreadableLedger
+from daemon.ledger.trained_files import read_trained_files
+from trainer.protocol.checkpoints import DamagedCheckpoint, read_manifest
+from trainer.protocol.checkpoints import NoUsableCheckpoint as OtherRelease
+from trainer.protocol.layout import Layout
+from trainer.protocol.text import printable
+from trainer.versions.marks import BadMark
+from trainer.versions.record import DamagedVersion, SuiteScore, TrainedFile, VersionRecord
+from trainer.versions.registry import NoSuchVersion as UnknownVersion
+from trainer.versions.registry import Version, VersionInUse, Versions
+
+NOT_MADE = (BadMark, DamagedCheckpoint, DamagedVersion, OtherRelease, FileNotFoundError)
+
+
+class NoSuchVersion(ClientError):
+    """No version is meant by this name."""
+
+
+class UnusableVersion(ClientError):
+    """A version cannot be read, made or deleted; the message says why."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class VersionLine:
+    """A version as the list shows it."""
+
+    id: str
+    made_at: str
+    """UTC, ISO 8601."""
+    made_by: str
+    global_step: int
+    branch: int
+    parent: str | None
+    files: int
+    """Trained since its parent."""
+    validation_loss: float | None
+    is_current: bool
+    """Whether the newest checkpoint has these weights."""
+    has_optimizer_state: bool
+    aliases: tuple[str, ...]
+    tags: tuple[str, ...]
+    notes: tuple[str, ...]
+    """Oldest first."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class SettingDifference:
+    """A setting whose value differs between two versions."""
+
+    setting: str
+    """Its name with dots, such as `training.learning_rate`."""
+    before: Any
+    """None also where the release knew no such setting."""
+    after: Any
+
+
+@dataclass(frozen=True, kw_only=True)
+class FileInVersions:
+    """A file, and the versions whose weights were trained on it."""
+
+    name: str
+    sha256: str
+    versions: tuple[str, ...]
+
+
+class Models:
+    """The versions of one working directory, beside a worker that publishes checkpoints or without one.
+
+    Args:
+        clock: Unix seconds.
+    """
+
+    def __init__(self, layout: Layout, *, clock: Callable[[], float] = time.time) -> None:
+        self._layout = layout
+        self._versions = Versions(layout.models, clock=clock)
+
+    # ---- read
+
+    def versions(self) -> tuple[VersionLine, ...]:
+        """Return all versions, oldest first."""
+        current = self._current_sequence()
+        return tuple(_line(version, current) for version in self._versions.all())
+
+    def damaged(self) -> dict[str, str]:
+        """Return the versions that cannot be trusted, with what is wrong."""
+        return {name: str(error) for name, error in self._versions.damaged().items()}
+
+    def find(self, name: str) -> Version:
+        """Return the version with this id or alias, or `latest`, or `current`: that of the newest checkpoint.
+
+        Raises:
+            NoSuchVersion: there is none.
+            UnusableVersion: its record is damaged.
+        """
+        if name == "current":
+            return self._current()
+        with raising(NoSuchVersion, UnknownVersion), raising(UnusableVersion, DamagedVersion):
+            return self._versions.find(name)
+
+    def alias_at(self, name: str, at: str) -> str | None:
+        """Return the id of the version that an alias meant at a time (UTC, ISO 8601); None if none."""
+        return self._versions.marks(until=at).aliases.get(name)
+
+    def lineage(self, version: Version) -> list[TrainedFile]:
+        """Return every file that the weights were trained on, in the order of first steps.
+
+        Raises:
+            UnusableVersion: a record on the way is damaged.
+        """
+        found = [file for record in self._ancestors(version.record) for file in record.trained]
+        return _joined(found)
+
+    def versions_with(self, name: str) -> FileInVersions:
+        """Return the versions whose weights were trained on a file.
+
+        Args:
+            name: of the file, or the start of its SHA-256 (at least 8 characters).
+        Raises:
+            NoSuchFile: no version was trained on it.
+        """
+        wanted = name.rpartition("/")[2]
+        holders, sha256 = [], ""
+        for version in self._versions.all():
+            for file in self.lineage(version):
+                if file.name == printable(wanted) or (len(wanted) >= 8 and file.sha256.startswith(wanted)):
+                    sha256 = file.sha256
+                    holders.append(version.id)
+                    break
+        if not holders:
+            raise NoSuchFile(
+                f"no version was trained on {printable(name)}; expected the name of a file, or the start of "
+                "its SHA-256, as training_models lineage VERSION lists them"
+            )
+        return FileInVersions(name=printable(wanted), sha256=sha256, versions=tuple(holders))
+
+    def differing_settings(self, before: Version, after: Version) -> list[SettingDifference]:
+        """Return the settings that differ between two versions, by name."""
+        old, new = dict(_flat(before.record.settings)), dict(_flat(after.record.settings))
+        return [
+            SettingDifference(setting=name, before=old.get(name), after=new.get(name))
+            for name in sorted(old.keys() | new.keys())
+            if old.get(name) != new.get(name)
+        ]
+
+    def files_between(self, before: Version, after: Version) -> list[TrainedFile]:
+        """Return the files that one version was trained on and the other was not, or on other steps."""
+        old = {(file.job_id, file.first_step, file.last_step) for file in self.lineage(before)}
+        return [
+            file for file in self.lineage(after) if (file.job_id, file.first_step, file.last_step) not in old
+        ]
+
+    # ---- change
+
+    def create(self, checkpoint: str = "current", *, note: str | None = None) -> tuple[Version, bool]:
+        """Make a version of a checkpoint; one that has a version already keeps that.
+
+        Args:
+            checkpoint: name of its folder, or `current`.
+        Returns:
+            The version, and whether it is new.
+        Raises:
+            NoSuchCheckpoint: there is none.
+            UnusableVersion: it is damaged, or the note cannot be taken.
+        """
+        from trainer.versions.model_card import write_card  # it loads the hub's library
+
+        with raising(NoSuchCheckpoint, Unknown):
+            path = find_checkpoint(self._layout.models, checkpoint)
+        with (
+            raising(UnusableVersion, *NOT_MADE),
+            raising(UnreadableHistory, UnreadableLedger),
+        ):
+            manifest = read_manifest(path)
+            version = self._version_of(manifest.sequence)
+            is_new = version is None
+            if version is None:
+                step = manifest.progress.global_step
+                version = self._versions.create(
+                    path,
+                    made_by="hand",
+                    trained=lambda parent: self._trained_since(parent, step),
+                    suites=self._suites(step),
+                    write_card=write_card,
+                )
+            if note is not None:
+                self._versions.note(version, note)
+        return self._versions.find(version.id), is_new
+
+    def note(self, version: Version, text: str) -> None:
+        """Add a note.
+
+        Raises:
+            UnusableVersion: it cannot be taken.
+        """
+        with raising(UnusableVersion, BadMark):
+            self._versions.note(version, text)
+
+    def tag(self, version: Version, name: str, *, is_set: bool = True) -> None:
+        """Give a tag to a version, or take it away.
+
+        Raises:
+            UnusableVersion: the name cannot be taken.
+        """
+        with raising(UnusableVersion, BadMark):
+            self._versions.tag(version, name, is_set=is_set)
+
+    def alias(self, name: str, version: Version) -> str | None:
+        """Let a name mean a version; return the id that it meant before.
+
+        Raises:
+            UnusableVersion: the name cannot be taken.
+        """
+        with raising(UnusableVersion, BadMark):
+            return self._versions.alias(name, version)
+
+    def unalias(self, name: str) -> str:
+        """Let a name mean nothing; return the id that it meant.
+
+        Raises:
+            NoSuchVersion: it means none.
+        """
+        with raising(NoSuchVersion, UnknownVersion):
+            return self._versions.unalias(name)
+
+    def delete(self, version: Version) -> Path:
+        """Move a version to the trash; return its place there.
+
+        Raises:
+            UnusableVersion: an alias means it, or a program uses it.
+        """
+        with raising(UnusableVersion, VersionInUse):
+            return self._versions.delete(version)
+
+    def undelete(self, version_id: str) -> Version:
+        """Take a version out of the trash.
+
+        Raises:
+            NoSuchVersion: it is not there.
+        """
+        with raising(NoSuchVersion, UnknownVersion):
+            return self._versions.undelete(version_id)
+
+    # ---- inside
+
+    def _current_sequence(self) -> int | None:
+        name = current_name(self._layout.models)
+        if name is None:
+            return None
+        try:
+            return read_manifest(self._layout.models / "checkpoints" / name).sequence
+        except (DamagedCheckpoint, OtherRelease):
+            return None
+
+    def _current(self) -> Version:
+        current = self._current_sequence()
+        if current is not None and (version := self._version_of(current)):
+            return version
+        raise NoSuchVersion(
+            "the newest checkpoint has no version; make one: training_models create, or name another version"
+        )
+
+    def _version_of(self, sequence: int) -> Version | None:
+        found = (version for version in self._versions.all() if version.record.sequence == sequence)
+        return next(found, None)
+
+    def _trained_since(self, parent: VersionRecord | None, step: int) -> tuple[TrainedFile, ...]:
+        after = parent.global_step if parent else 0
+        return tuple(
+            TrainedFile(
+                job_id=file.job_id,
+                name=file.name,
+                sha256=file.sha256,
+                first_step=file.first_step,
+                last_step=file.last_step,
+                rows=file.rows,
+                outcome=file.state,
+            )
+            for file in read_trained_files(self._layout.ledger_file, after=after, until=step)
+        )
+
+    def _suites(self, step: int) -> tuple[SuiteScore, ...]:
+        return tuple(
+            SuiteScore(
+                suite=score.suite,
+                global_step=score.global_step,
+                rows=score.rows,
+                exact_match=score.exact_match,
+                loss=score.loss,
+            )
+            for score in read_newest_scores(self._layout.ledger_file, until=step)
+        )
+
+    def _ancestors(self, record: VersionRecord) -> Iterator[VersionRecord]:
+        """Yield a version and all before it, oldest first."""
+        line: list[VersionRecord] = [record]
+        with raising(UnusableVersion, DamagedVersion):
+            while line[-1].parent and (parent := self._versions.record_of(line[-1].parent)):
+                line.append(parent)
+        yield from reversed(line)
+
+
+def _line(version: Version, current: int | None) -> VersionLine:
+    record = version.record
+    return VersionLine(
+        id=record.id,
+        made_at=record.made_at,
+        made_by=record.made_by,
+        global_step=record.global_step,
+        branch=record.branch,
+        parent=record.parent,
+        files=len(record.trained),
+        validation_loss=record.validation_loss,
+        is_current=record.sequence == current,
+        has_optimizer_state=version.has_optimizer_state,
+        aliases=version.aliases,
+        tags=version.tags,
+        notes=version.notes,
+    )
+
+
+def _joined(files: list[TrainedFile]) -> list[TrainedFile]:
+    """Return each file once: with its first and its last step, and how it ended."""
+    by_job: dict[str, TrainedFile] = {}
+    for file in files:
+        if before := by_job.get(file.job_id):
+            file = file.model_copy(update={"first_step": before.first_step})
+        by_job[file.job_id] = file
+    return sorted(by_job.values(), key=lambda file: file.first_step)
+
+
+def _flat(settings: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    for name, value in settings.items():
+        if isinstance(value, dict) and value:
+            yield from _flat(value, f"{prefix}{name}.")
+        else:
+            yield f"{prefix}{name}", value

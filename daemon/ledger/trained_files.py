@@ -1,0 +1,46 @@
+"""Which files the model was trained on between two steps of its life."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from daemon.ledger.reader import open_read_only
+from daemon.ledger.stretches import table_of_stretches
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainedStretches:
+    """A file with the steps that it had between two others."""
+
+    job_id: str
+    name: str
+    """Printable."""
+    sha256: str
+    first_step: int
+    """In the model's life, counted from 1; steps of other files may lie between this and the next."""
+    last_step: int
+    rows: int
+    """Rows of the whole file that can be trained."""
+    state: str
+    """Of the job: completed, failed, skipped, waiting or processing."""
+
+
+def read_trained_files(path: Path, *, after: int, until: int) -> list[TrainedStretches]:
+    """Return the files with steps after one and up to another, in the order of their first steps there.
+
+    Args:
+        after, until: global steps.
+    Raises:
+        UnreadableLedger: it cannot be read.
+    """
+    if not path.exists():
+        return []
+    with open_read_only(path) as database:
+        rows = database.execute(
+            "SELECT job_id, display AS name, sha256, rows, state,"
+            " max(min(first_step), :after + 1) AS first_step, min(max(last_step), :until) AS last_step"
+            f" FROM {table_of_stretches(database)} JOIN jobs ON jobs.id = job_id"
+            " WHERE last_step > :after AND first_step <= :until"
+            " GROUP BY job_id ORDER BY min(first_step)",
+            {"after": after, "until": until},
+        )
+        return [TrainedStretches(**row) for row in rows]
