@@ -211,6 +211,7 @@ def delete(
     """Move a version to the trash; `undelete` brings it back, `gc` frees its room."""
     models = client_of(base_dir).models
     version = models.find(name)
+    models.require_deletable(version)
     if not _is_meant(f"{version.id} will be moved to the trash", yes=yes, dry_run=dry_run, as_json=as_json):
         return
     path = models.delete(version)

@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -22,17 +23,21 @@ from daemon.ledger.trained_files import read_trained_files
 from trainer.protocol.checkpoints import DamagedCheckpoint, read_manifest
 from trainer.protocol.checkpoints import NoUsableCheckpoint as OtherRelease
 from trainer.protocol.layout import Layout
-from trainer.protocol.text import printable
+from trainer.protocol.text import printable, utc_text
 from trainer.versions.marks import BadMark
 from trainer.versions.record import DamagedVersion, SuiteScore, TrainedFile, VersionRecord
 from trainer.versions.registry import NoSuchVersion as UnknownVersion
-from trainer.versions.registry import Version, VersionInUse, Versions
+from trainer.versions.registry import Version, VersionInUse, Versions, refuse_meant
 
-NOT_MADE = (BadMark, DamagedCheckpoint, DamagedVersion, OtherRelease, FileNotFoundError)
+NOT_MADE = (BadMark, DamagedVersion, OtherRelease)
 
 
 class NoSuchVersion(ClientError):
     """No version is meant by this name."""
+
+
+class NotATime(ClientError):
+    """A text cannot be understood as a time."""
 
 
 class UnusableVersion(ClientError):
@@ -117,7 +122,18 @@ class Models:
             return self._versions.find(name)
 
     def alias_at(self, name: str, at: str) -> str | None:
-        """Return the id of the version that an alias meant at a time (UTC, ISO 8601); None if none."""
+        """Return the id of the version that an alias meant at a time; None if none.
+
+        Args:
+            at: ISO 8601; UTC unless it says otherwise.
+        Raises:
+            NotATime: it is none.
+        """
+        try:
+            moment = datetime.fromisoformat(at)
+        except ValueError as error:
+            raise NotATime(f"{at!a} is no time; expected a time such as 2026-11-20T14:03:00Z") from error
+        at = utc_text((moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp())
         return self._versions.marks(until=at).aliases.get(name)
 
     def lineage(self, version: Version) -> list[TrainedFile]:
@@ -181,28 +197,33 @@ class Models:
             NoSuchCheckpoint: there is none.
             UnusableVersion: it is damaged, or the note cannot be taken.
         """
-        from trainer.versions.model_card import write_card  # it loads the hub's library
-
         with raising(NoSuchCheckpoint, Unknown):
             path = find_checkpoint(self._layout.models, checkpoint)
-        with (
-            raising(UnusableVersion, *NOT_MADE),
-            raising(UnreadableHistory, UnreadableLedger),
-        ):
-            manifest = read_manifest(path)
-            version = self._version_of(manifest.sequence)
-            is_new = version is None
-            if version is None:
-                step = manifest.progress.global_step
-                version = self._versions.create(
-                    path,
-                    made_by="hand",
-                    trained=lambda parent: self._trained_since(parent, step),
-                    suites=self._suites(step),
-                    write_card=write_card,
-                )
-            if note is not None:
-                self._versions.note(version, note)
+        try:
+            with raising(UnusableVersion, *NOT_MADE), raising(UnreadableHistory, UnreadableLedger):
+                return self._create(path, note)
+        except (DamagedCheckpoint, FileNotFoundError) as error:  # the latter if it was removed meanwhile
+            raise UnusableVersion(
+                f"{printable(path.name)}: {error}; choose another that is whole: training_health verify"
+            ) from error
+
+    def _create(self, path: Path, note: str | None) -> tuple[Version, bool]:
+        from trainer.versions.model_card import write_card  # it loads the hub's library
+
+        manifest = read_manifest(path)
+        version = self._version_of(manifest.sequence)
+        is_new = version is None
+        if version is None:
+            step = manifest.progress.global_step
+            version = self._versions.create(
+                path,
+                made_by="hand",
+                trained=lambda parent: self._trained_since(parent, step),
+                suites=self._suites(step),
+                write_card=write_card,
+            )
+        if note is not None:
+            self._versions.note(version, note)
         return self._versions.find(version.id), is_new
 
     def note(self, version: Version, text: str) -> None:
@@ -240,6 +261,15 @@ class Models:
         """
         with raising(NoSuchVersion, UnknownVersion):
             return self._versions.unalias(name)
+
+    def require_deletable(self, version: Version) -> None:
+        """Make sure that a version can be deleted as things stand.
+
+        Raises:
+            UnusableVersion: an alias means it.
+        """
+        with raising(UnusableVersion, VersionInUse):
+            refuse_meant(version)
 
     def delete(self, version: Version) -> Path:
         """Move a version to the trash; return its place there.

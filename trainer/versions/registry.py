@@ -245,11 +245,7 @@ class Versions:
             VersionInUse: an alias means it, or a program holds it.
         """
         with self._locked():
-            if version.aliases:
-                raise VersionInUse(
-                    f"{version.id} is what {', '.join(version.aliases)} means; point the alias elsewhere or "
-                    "remove it first"
-                )
+            refuse_meant(version)
             trash = self._folder / TRASH
             trash.mkdir(mode=0o700, exist_ok=True)
             with _unused(version.path) as is_unused:
@@ -347,6 +343,19 @@ class Versions:
         with (self._folder / LOCK).open("a") as file:
             fcntl.flock(file, fcntl.LOCK_EX)
             yield
+
+
+def refuse_meant(version: Version) -> None:
+    """Make sure that no alias means a version.
+
+    Raises:
+        VersionInUse: one does.
+    """
+    if version.aliases:
+        names = ", ".join(version.aliases)
+        raise VersionInUse(
+            f"{version.id} is what {names} means; point the alias elsewhere or remove it first"
+        )
 
 
 def bytes_of_its_own(folder: Path) -> int:
