@@ -35,12 +35,13 @@ def save(
     rules: Retention = KEEP_ALL,
     expected_bytes: int = 0,
     background: str = "never",
+    origin: Origin = ORIGIN,
     **progress: Any,
 ) -> Saving:
     """Begin to save a checkpoint of this step."""
     return store.save(
         write,
-        origin=ORIGIN,
+        origin=Origin.model_validate(origin.model_dump(include=set(Origin.model_fields))),
         progress=Progress(global_step=step, **progress),
         rules=rules,
         expected_bytes=expected_bytes,

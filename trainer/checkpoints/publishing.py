@@ -52,12 +52,22 @@ def publish_folder(models: Path, source: Path, draft: Manifest) -> Checkpoint:
     Raises:
         OSError: it cannot be written; checkpoints and pointer are as before.
     """
-    staging, folder = models / STAGING, models / FOLDER
+    staging = models / STAGING
     if source != staging:
         shutil.rmtree(staging, ignore_errors=True)
         staging.mkdir(mode=0o700)
     files = {name: _take(source / name, staging / name) for name in names_in(source)}
-    manifest = draft.model_copy(update={"files": files})
+    return publish_staged(models, draft.model_copy(update={"files": files}))
+
+
+def publish_staged(models: Path, manifest: Manifest) -> Checkpoint:
+    """Publish what lies in `models/.staging`, durable but for its folders, as `publish_folder` does.
+
+    Raises:
+        OSError: it cannot be written; checkpoints and pointer are as before.
+    """
+    staging, folder = models / STAGING, models / FOLDER
+    files = manifest.files
     failpoint("checkpoint.staged")
     content = manifest.model_dump(mode="json")
     write_json(staging / MANIFEST_NAME, content | {CHECKSUM: checksum(content)}, durable=True)

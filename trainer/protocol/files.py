@@ -250,6 +250,19 @@ def keep_durably(source: Path, folder: Path, *, name: str) -> None:
     sync_directory(folder)
 
 
+def link_or_copy(source: Path, target: Path) -> None:
+    """Give a file a second name; a durable copy where the file system has no links."""
+    try:
+        os.link(source, target, follow_symlinks=False)
+    except OSError as error:
+        if error.errno not in (*NO_LINK_HERE, errno.EXDEV):
+            raise
+        with source.open("rb") as reader, target.open("xb") as writer:
+            shutil.copyfileobj(reader, writer)
+            writer.flush()
+            os.fsync(writer.fileno())
+
+
 def copy_durably(source: Path, folder: Path, name: str) -> Path:
     """Copy a file into `folder` under a free name, verified and durable; it appears whole or not at all.
 

@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict
 
@@ -57,6 +57,39 @@ class Unlocked(BaseModel):
     at: str
 
 
+BranchReason = Literal["rollback", "gate", "forget"]
+
+
+class UndoneJob(BaseModel):
+    """A job whose steps the model has no more, all or the last of them."""
+
+    model_config = ConfigDict(frozen=True)
+
+    job_id: str
+    requeue: bool
+    """Whether it is trained again, from its first row or from where the earlier checkpoint had it."""
+
+
+class Branch(BaseModel):
+    """The model went back to an earlier checkpoint, and continues from there."""
+
+    model_config = ConfigDict(frozen=True)
+
+    number: int
+    """Counts the branches of a model's life from 1; steps before the first belong to branch 0."""
+    from_branch: int
+    from_step: int
+    """The global step that it went back to."""
+    left_step: int
+    """The global step that it went back from."""
+    at: str
+    """UTC, ISO 8601."""
+    why: BranchReason
+    reason: str
+    """For people; printable."""
+    undone: tuple[UndoneJob, ...]
+
+
 class Origin(BaseModel):
     """What a checkpoint was made with."""
 
@@ -72,6 +105,8 @@ class Origin(BaseModel):
     """Settings that cannot change any more, by their names, with their values."""
     unlocked: tuple[Unlocked, ...] = ()
     """Those that were changed anyway, oldest first."""
+    branches: tuple[Branch, ...] = ()
+    """How often the model went back until now, oldest first."""
     base_sha256: str | None = None
     """Fingerprint of the base model's files."""
     device: str = "cpu"
@@ -93,6 +128,11 @@ class Manifest(Origin):
     written_at: str
     progress: Progress
     files: dict[str, FileEntry]
+
+    @property
+    def branch(self) -> int:
+        """The number of the branch that it belongs to; 0 before the model first went back."""
+        return self.branches[-1].number if self.branches else 0
 
     @property
     def total_bytes(self) -> int:

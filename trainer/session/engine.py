@@ -400,6 +400,7 @@ class TrainerEngine:
             chat_template=settings.model.chat_template,
             chat_template_sha256=in_use.sha256 if in_use else None,
             locked=locked_values(settings),
+            branches=self._checkpoint.manifest.branches if self._checkpoint else (),
             unlocked=(*before, *(change for change in self._unlocked if change not in before)),
             base_sha256=self._base_sha256,
             device=self.trainer.args.device.type,

@@ -6,7 +6,6 @@ models/versions/.records/        records of versions that are deleted for good: 
 models/versions/.trash/vNNN/     deleted, and can be brought back
 """
 
-import errno
 import fcntl
 import os
 import re
@@ -18,7 +17,7 @@ from pathlib import Path
 
 from trainer.protocol.checkpoints import verify
 from trainer.protocol.failpoints import failpoint
-from trainer.protocol.files import file_sha256, sync_directory
+from trainer.protocol.files import file_sha256, link_or_copy, sync_directory
 from trainer.protocol.manifest import MANIFEST_NAME
 from trainer.protocol.text import utc_text
 from trainer.versions.marks import Mark, MarkJournal, MarkKind, Marks, marks_after, require_name, require_note
@@ -39,8 +38,6 @@ RECORDS = ".records"
 STAGING = ".staging"
 LOCK = ".lock"
 ID = re.compile(r"v(\d{3,})")
-# link(2) cannot, where a copy does the same job at the price of its bytes
-NO_LINK = (errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK, errno.EXDEV)
 
 
 class NoSuchVersion(ValueError):
@@ -372,14 +369,7 @@ def _versions_in(folder: Path) -> list[Path]:
 def _link(source: Path, target: Path) -> None:
     """Give a file a second name; a copy where the file system has no links."""
     target.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    try:
-        os.link(source, target, follow_symlinks=False)
-    except OSError as error:
-        if error.errno not in NO_LINK:
-            raise
-        shutil.copyfile(source, target)
-        with target.open("rb") as file:
-            os.fsync(file.fileno())
+    link_or_copy(source, target)
     sync_directory(target.parent)
 
 

@@ -1,0 +1,103 @@
+"""Let the model go back: an earlier state is published once more, as the newest checkpoint. Knows no torch.
+
+Nothing is rewritten or removed: the highest verified sequence number still wins, and the checkpoints of the
+branch that is left stay as long as retention keeps them. A kill leaves the old newest one or the new one.
+"""
+
+import os
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+from pydantic import BaseModel, ConfigDict
+
+from trainer.checkpoints.publishing import STAGING, publish_staged
+from trainer.protocol.checkpoints import (
+    FOLDER,
+    UNREADABLE,
+    Checkpoint,
+    find_newest,
+    published,
+    sequence_of,
+    verify,
+)
+from trainer.protocol.failpoints import failpoint
+from trainer.protocol.files import link_or_copy
+from trainer.protocol.manifest import Branch, BranchReason, Manifest, UndoneJob
+from trainer.protocol.text import utc_text
+
+
+class NotBehind(ValueError):
+    """The model cannot go back to something that is not behind it."""
+
+
+class GoingBack(BaseModel):
+    """Where the model is to go back to, and what becomes of the files that it leaves."""
+
+    model_config = ConfigDict(frozen=True)
+
+    target: Path
+    """A checkpoint, or a version with its optimizer's state."""
+    why: BranchReason
+    reason: str
+    undone: tuple[UndoneJob, ...]
+
+
+def go_back(models: Path, order: GoingBack, *, clock: Callable[[], float]) -> Checkpoint:
+    """Publish the target as the newest checkpoint.
+
+    Raises:
+        DamagedCheckpoint: the target is not what its manifest says.
+        NotBehind: it is no earlier state of the newest checkpoint.
+        OSError: it cannot be written; checkpoints and pointer are as before.
+    """
+    target = verify(order.target)
+    newest = find_newest(models / FOLDER).newest
+    if newest is None or newest.manifest.sequence <= target.sequence:
+        raise NotBehind(f"{order.target.name} is the newest checkpoint already; expected an earlier one")
+    dropped = {job.job_id for job in order.undone if not job.requeue}
+    cursors = target.progress.cursors
+    progress = target.progress.model_copy(
+        update={"cursors": {key: cursor for key, cursor in cursors.items() if key not in dropped}}
+    )
+    branch = Branch(
+        number=newest.manifest.branch + 1,
+        from_branch=target.branch,
+        from_step=target.progress.global_step,
+        left_step=newest.manifest.progress.global_step,
+        at=utc_text(clock()),
+        why=order.why,
+        reason=order.reason,
+        undone=order.undone,
+    )
+    manifest = target.model_copy(
+        update={
+            "sequence": _next_sequence(models),
+            "parent": target_name(order.target),
+            "written_at": branch.at,
+            "progress": progress,
+            "branches": (*newest.manifest.branches, branch),
+        }
+    )
+    _stage(models, order.target, manifest)
+    return publish_staged(models, manifest)
+
+
+def _stage(models: Path, source: Path, manifest: Manifest) -> None:
+    staging = models / STAGING
+    shutil.rmtree(staging, ignore_errors=True)
+    staging.mkdir(mode=0o700)
+    for name in manifest.files:
+        (staging / name).parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        link_or_copy(source / name, staging / name)
+    failpoint("going_back.staged")
+
+
+def _next_sequence(models: Path) -> int:
+    found = [sequence_of(path) for path in published(models / FOLDER)]
+    return 1 + max((int(sequence) for sequence in found if sequence != UNREADABLE), default=0)
+
+
+def target_name(target: Path) -> str:
+    """Return the name by which a manifest knows a checkpoint or a version."""
+    return os.path.basename(target)
