@@ -271,8 +271,8 @@ class DataSettings(Section):
     hidden_parts: Literal["refuse", "report"] = "report"
     """What happens to a row of which the chat template does not show some context: a tool result, a late
     system message, the reasoning of an earlier turn. `report`: it is trained without, and the file's report
-    says so. `refuse`: the row cannot be trained. A part that would be supervised is never lost: such a row is
-    always refused."""
+    says so. `refuse`: the row cannot be trained. What is dropped inside of a tool's schema is only reported.
+    A part that would be supervised is never lost: such a row is always refused."""
 
     quoted_control_tokens: Literal["text", "tokens"] = "text"
     """What a control token becomes that somebody quotes in a row, such as `<|im_end|>` in an answer about

@@ -77,7 +77,7 @@ def finder_of_oddities(profile: DataProfile, renderer: ExampleRenderer, settings
 
     def find(line: int, conversation: Conversation) -> tuple[Sequence[str], bool]:
         transformed = profile.transform(conversation, line_number=line)
-        lost = renderer.lost_context(transformed, train_on=settings.data.train_on)
+        lost = renderer.all_lost_context(transformed, train_on=settings.data.train_on)
         return lost, renderer.quotes_control_tokens(transformed)
 
     return find

@@ -108,8 +108,8 @@ def _read(
 
 def lost_context(
     conversation: Conversation, tokenizer: Tokenizer, train_on: TrainOn, parts: PartsCheck
-) -> list[LostPart]:
-    """Return what is not shown of a marked conversation, but would not be supervised anyway.
+) -> tuple[str, list[LostPart]]:
+    """Return the text of a marked conversation, and what it does not show that is not to be supervised.
 
     Raises:
         UnrenderableConversation: the chat template refuses it.
@@ -117,7 +117,7 @@ def lost_context(
     text = ShownTurns(conversation, tokenizer).first(len(conversation.messages))
     trained = _trained_turns(conversation, train_on)
     lost = parts.lost(conversation, text)
-    return [part for part in lost if part.turn not in trained or part.what == NAME]
+    return text, [part for part in lost if part.turn not in trained or part.what == NAME]
 
 
 def _trained_turns(conversation: Conversation, train_on: TrainOn) -> list[int]:

@@ -13,12 +13,18 @@ from typing import Literal
 from tokenizers import Tokenizer as FastTokenizer
 
 from trainer.data.conversation import Conversation
-from trainer.data.rendering.chat_template import IN_USE, Tokenizer, UnrenderableConversation, UnusableTemplate
+from trainer.data.rendering.chat_template import (
+    IN_USE,
+    Tokenizer,
+    UnrenderableConversation,
+    UnusableTemplate,
+)
 from trainer.data.rendering.example import IGNORED, Example, RowExamples, TrainOn, example_of, learnable
 from trainer.data.rendering.masks import lost_context, mark, render_text, would_train
 from trainer.data.rendering.overlong import Overlong, OverlongRow, Piece, pieces_of, whole
-from trainer.data.rendering.parts import PartsCheck
+from trainer.data.rendering.parts import SCHEMA, TOOLS, LostPart, PartsCheck
 from trainer.data.rendering.quoted_tokens import QuotedTokens
+from trainer.data.rendering.schema_words import SchemaCheck
 from trainer.data.rendering.template_cache import TemplateCache
 from trainer.data.rendering.tokens import TextTokenizer, Tokens
 from trainer.data.rendering.ways_out import WaysOut
@@ -55,6 +61,7 @@ class ExampleRenderer:
         self._tokenizer = tokenizer
         self._template = getattr(tokenizer, "chat_template", None)
         self._parts = PartsCheck(tokenizer)
+        self._schemas = SchemaCheck(tokenizer)
         self._ways_out = WaysOut(tokenizer, would_train)
         self._quoted = QuotedTokens(tokenizer)
         self._texts = TemplateCache(
@@ -135,11 +142,28 @@ class ExampleRenderer:
         Raises:
             UnrenderableConversation: the chat template refuses it.
         """
+        _, lost = self._lost_context(conversation, train_on)
+        return [part.place for part in lost]
+
+    def all_lost_context(self, conversation: Conversation, *, train_on: TrainOn) -> list[str]:
+        """Return the same, and what the model would not see of the schemas of tools that it does see.
+
+        Raises:
+            UnrenderableConversation: the chat template refuses it.
+        """
+        text, lost = self._lost_context(conversation, train_on)
+        places = [part.place for part in lost]
+        if conversation.tools and not any(part.what in (TOOLS, SCHEMA) for part in lost):
+            places += filter(None, [self._schemas.lost(conversation.tools, text)])
+        return places
+
+    def _lost_context(self, conversation: Conversation, train_on: TrainOn) -> tuple[str, list[LostPart]]:
+        """Return the text of a conversation, empty if it need not be known, and what is lost."""
         if conversation.is_plain_text or self._texts.shows_all_of(conversation):
-            return []
+            return "", []
         marked = mark(conversation, train_on)
         try:
-            return [part.place for part in lost_context(marked, self._tokenizer, train_on, self._parts)]
+            return lost_context(marked, self._tokenizer, train_on, self._parts)
         except UnrenderableConversation as refusal:
             raise self._ways_out.offer(refusal, marked, train_on) from refusal
 
