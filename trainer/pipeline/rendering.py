@@ -59,7 +59,7 @@ def make_renderer(profile: DataProfile, renderer: ExampleRenderer, settings: Set
                 max_length=data.max_length,
                 overlong=data.overlong,
                 train_on=data.train_on,
-                quotes=data.quoted_control_tokens,
+                quotes=data.quotes,
             )
         except REFUSALS as error:
             if len(numbered) > 1:  # together they are faster, but alone they say which one it is

@@ -23,14 +23,15 @@ from trainer.data.rendering.example import IGNORED, Example, RowExamples, TrainO
 from trainer.data.rendering.masks import lost_context, mark, render_text, would_train
 from trainer.data.rendering.overlong import Overlong, OverlongRow, Piece, pieces_of, whole
 from trainer.data.rendering.parts import SCHEMA, TOOLS, LostPart, PartsCheck
-from trainer.data.rendering.quoted_tokens import QuotedTokens
+from trainer.data.rendering.quoted_tokens import QuotedTokens, turn_markers
 from trainer.data.rendering.schema_words import SchemaCheck
 from trainer.data.rendering.template_cache import TemplateCache
 from trainer.data.rendering.tokens import TextTokenizer, Tokens
 from trainer.data.rendering.ways_out import WaysOut
 from trainer.data.rendering.word_memo import WordMemo
 
-Quotes = Literal["text", "tokens"]
+Quotes = Literal["text", "special", "tokens"]
+"""Which control tokens become text where somebody quotes them: all, the tokenizer's special ones, or none."""
 UNSTEADY = ("strftime_now", "random", "lipsum")  # what templates can call that answers otherwise each time
 
 __all__ = [
@@ -63,7 +64,8 @@ class ExampleRenderer:
         self._parts = PartsCheck(tokenizer)
         self._schemas = SchemaCheck(tokenizer)
         self._ways_out = WaysOut(tokenizer, would_train)
-        self._quoted = QuotedTokens(tokenizer)
+        self._quoted = QuotedTokens(tokenizer, turn_markers(tokenizer))
+        self._quoted_special = QuotedTokens(tokenizer)
         self._texts = TemplateCache(
             lambda conversation, train_on: render_text(
                 conversation, tokenizer, train_on, self._parts, self._ways_out
@@ -102,7 +104,7 @@ class ExampleRenderer:
         """Render conversations, each to the examples of a row.
 
         Args:
-            quotes: what control tokens become that somebody quotes.
+            quotes: which control tokens become text where somebody quotes them.
         Raises:
             UnrenderableConversation: the chat template refuses one, or leaves out what it says.
             UnusableTemplate: what is supervised cannot be separated from the rest.
@@ -183,8 +185,9 @@ class ExampleRenderer:
         rendered = [self._texts.render(conversation, train_on) for conversation in marked]
         if quotes == "tokens":
             return self._tokens.tokenize(rendered)
-        quoting = [i for i, conversation in enumerate(marked) if self._quoted.are_in(conversation)]
-        quoted = {i: self._quoted.places(marked[i], rendered[i][0]) for i in quoting}
+        tokens = self._quoted if quotes == "text" else self._quoted_special
+        quoting = [i for i, conversation in enumerate(marked) if tokens.are_in(conversation)]
+        quoted = {i: tokens.places(marked[i], rendered[i][0]) for i in quoting}
         return self._tokens.tokenize(rendered, quoted)
 
 
