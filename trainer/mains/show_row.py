@@ -62,14 +62,14 @@ def _show(order: ShowOrder) -> Shown:
         max_length=sys.maxsize,
         overlong="truncate_right",
         train_on=data.train_on,
-        quotes=data.quoted_control_tokens,
+        quotes=data.quotes,
     )
     pieces = renderer.pieces(
         conversation,
         max_length=data.max_length,
         overlong=data.overlong,
         train_on=data.train_on,
-        quotes=data.quoted_control_tokens,
+        quotes=data.quotes,
     )
     used = {turn for piece in pieces for turn in piece.turns}
     return Shown(
