@@ -1,7 +1,7 @@
 """Choose the reader for a file: by its content, and where that may be anything, by its name."""
 
 import io
-from collections.abc import Iterator
+from collections.abc import Generator
 from pathlib import Path
 from typing import BinaryIO
 
@@ -72,7 +72,7 @@ def rows_of_table(
     fields: Fields,
     max_row_bytes: int,
     start: int = 0,
-) -> Iterator[TableRow]:
+) -> Generator[TableRow]:
     """Yield the rows of a table.
 
     Args:
@@ -88,7 +88,7 @@ def rows_of_table(
     if kind in COLUMNAR:
         if is_packed(file):
             raise BadTable(f"it is {kind.value} that is packed once more; unpack it first")
-        yield from rows_of_columns(file, kind, start=start)
+        yield from rows_of_columns(file, kind, max_row_bytes=max_row_bytes, start=start)
     elif kind is FileKind.JSON_ARRAY:
         yield from rows_of_array(text, max_row_chars=max_row_bytes)
     else:
