@@ -44,13 +44,6 @@ def drawn(shown, **options):
 
 
 @pytest.fixture
-def layout(tmp_path):
-    layout = Layout(tmp_path / "work")
-    layout.create()
-    return layout
-
-
-@pytest.fixture
 def chat(tmp_path):
     return write_jsonl(tmp_path / "chat.jsonl", rows(3))
 

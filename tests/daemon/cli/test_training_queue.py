@@ -30,15 +30,6 @@ from tests.daemon.data_tools.tables.table_files import (
 from tests.support import FakeClock, job_for, rows, write_jsonl
 from trainer.protocol.files import file_sha256
 from trainer.protocol.job import FaultKind, Outcome, Priority, Reason
-from trainer.protocol.layout import Layout
-
-
-@pytest.fixture
-def layout(tmp_path):
-    layout = Layout(tmp_path / "work")
-    layout.create()
-    return layout
-
 
 run = runner_of(app)
 
