@@ -35,8 +35,9 @@ def is_converted(file: Path) -> bool:
         NotATrainingFile: it can neither be trained nor converted.
     """
     from daemon.data_tools.tables.numbered_rows import BadTable
-    from daemon.data_tools.tables.opening import kind_of_file, suffix_of
+    from daemon.data_tools.tables.opening import kind_of_file
     from trainer.data.reading.file_kinds import TABLES, what_it_is
+    from trainer.data.reading.named_kinds import suffix_of
 
     shown = printable(str(file))
     if file.is_dir():
@@ -91,7 +92,7 @@ def _refuse_incomplete(file: Path, rows: int, left_out: list[str]) -> None:
 
 def _name_of(file: Path) -> str:
     """Return the name of the copy: `data.jsonl` for `data.csv` and for `data.csv.gz`."""
-    from daemon.data_tools.tables.opening import without_packed_suffix
+    from trainer.data.reading.named_kinds import without_packed_suffix
 
     inner = without_packed_suffix(file)
     has_known_suffix = not file.is_dir() and inner.suffix.lower() in (".jsonl", *CONVERTED_SUFFIXES)

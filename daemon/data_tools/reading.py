@@ -14,11 +14,12 @@ from typing import TYPE_CHECKING, BinaryIO
 
 from daemon.data_tools.tables.dataset_folder import arrow_files
 from daemon.data_tools.tables.numbered_rows import BadTable
-from daemon.data_tools.tables.opening import rows_of_table, table_kind
+from daemon.data_tools.tables.opening import rows_of_table
 from daemon.data_tools.tables.size_limit import SizeLimit
 from trainer.data.conversation import Conversation
 from trainer.data.formats import read_row
 from trainer.data.reading.file_kinds import BYTES_LOOKED_AT
+from trainer.data.reading.named_kinds import named_kind_of
 from trainer.data.reading.rows import (
     BYTE_ORDER_MARK,
     BadRow,
@@ -159,7 +160,7 @@ class DataFile:
         limit = self._settings.max_line_bytes
         with self._naming():
             text = self._text_of(file)
-            if kind := table_kind(text.peek(BYTES_LOOKED_AT), path):
+            if kind := named_kind_of(text.peek(BYTES_LOOKED_AT), path):
                 rows = rows_of_table(
                     text, file, kind, path, fields=self.fields, max_row_bytes=limit, start=after
                 )

@@ -5,19 +5,17 @@ Flat in memory: a row that never ends, because a quote is missing, is refused wh
 
 import csv
 import io
-import re
 import sys
 from collections import Counter
 from collections.abc import Collection, Iterator, Sequence
 from typing import Any
 
 from daemon.data_tools.tables.numbered_rows import BadTable, TableRow, to_line
-from trainer.data.reading.file_kinds import BYTES_LOOKED_AT, INDEX_COLUMN, delimiter_of
+from trainer.data.reading.file_kinds import BYTES_LOOKED_AT, INDEX_COLUMN, SEPARATOR_LINE, delimiter_of
 from trainer.data.reading.rows import BadRow, parse_row
 from trainer.protocol.text import num_of, printable
 
 UTF_16_MARKS = (b"\xff\xfe", b"\xfe\xff")
-SEPARATOR_LINE = re.compile(r"sep=(.)\r?\n")  # what Excel writes above the header to say what separates cells
 NAME_SHOWN = 40
 COLUMNS_SHOWN = 5
 LONGEST_IN_QUOTES = 2  # times as long as without: inside of quotes each quote is doubled
