@@ -29,7 +29,13 @@ OPEN, CLOSE = "⟦", "⟧"  # seldom in data, other than plain brackets
 def show(
     file: In,
     row: Annotated[
-        int, typer.Option("--row", metavar="N", min=1, help="Its line in the file, counted from 1.")
+        int,
+        typer.Option(
+            "--row",
+            metavar="N",
+            min=1,
+            help="Its line in the file, counted from 1; in a table, the row itself.",
+        ),
     ],
     base_dir: BaseDir = None,
     as_json: Json = False,
