@@ -10,7 +10,7 @@ import shlex
 from collections.abc import Iterator
 from typing import Any
 
-from daemon.data_tools.tables.numbered_rows import BadTable, TableRow, to_line
+from daemon.data_tools.tables.numbered_rows import BadTable, TableRow, not_utf8, to_line
 from trainer.data.reading.rows import DECODER, BadRow
 from trainer.protocol.text import printable
 
@@ -21,17 +21,18 @@ FAULT_SHOWN = 20
 SCANNER = json.JSONDecoder()  # takes what rows must not hold, too, to find where an element ends
 
 
-def rows_of_array(text: io.BufferedReader, *, max_row_chars: int) -> Iterator[TableRow]:
+def rows_of_array(text: io.BufferedReader, file: str, *, max_row_chars: int) -> Iterator[TableRow]:
     """Yield the elements of an array.
 
     An element that no row may be, such as one with NaN, is passed on as it stands: its reader says why.
 
     Args:
+        file: where it is, as one would type it.
         max_row_chars: a longer element is refused.
     Raises:
         BadTable: it is not one array of objects, in UTF-8.
     """
-    source = _Source(text)
+    source = _Source(text, file)
     source.expect("[", "the beginning: expected [")
     yield from _elements(source, max_row_chars)
     if sign := source.next_sign():
@@ -47,7 +48,7 @@ def rows_of_object(text: io.BufferedReader, file: str, *, max_row_chars: int) ->
     Raises:
         BadTable: it is not one object around one list of objects, in UTF-8.
     """
-    source = _Source(text)
+    source = _Source(text, file)
     source.expect("{", "the beginning: expected {")
     found: list[str] = []
     while (sign := source.next_sign()) != "}":
@@ -98,7 +99,8 @@ def _elements(source: "_Source", max_row_chars: int) -> Iterator[TableRow]:
 class _Source:
     """The text that is not used yet, as far as it was read."""
 
-    def __init__(self, text: io.BufferedReader) -> None:
+    def __init__(self, text: io.BufferedReader, file: str) -> None:
+        self._file = file
         self._text = text
         self._decoder = codecs.getincrementaldecoder("utf-8-sig")()
         self._ready = ""
@@ -180,10 +182,7 @@ class _Source:
         try:
             self._ready = rest + self._decoder.decode(chunk, final=self._has_ended)
         except UnicodeDecodeError as error:
-            raise BadTable(
-                f"found the byte {error.object[error.start]:#04x}; expected UTF-8; convert it: "
-                "iconv -f WINDOWS-1252 -t UTF-8 (or whatever encoding it has)"
-            ) from error
+            raise BadTable(not_utf8(error, self._file)) from error
         self._at = 0
         return not self._has_ended
 

@@ -65,12 +65,13 @@ def rows_of_table(
             raise BadTable(f"it is {kind.value} that is packed once more; unpack it first")
         yield from rows_of_columns(file, kind, max_row_bytes=max_row_bytes, start=start)
     elif kind is FileKind.JSON_ARRAY:
-        yield from rows_of_array(text, max_row_chars=max_row_bytes)
+        yield from rows_of_array(text, str(path), max_row_chars=max_row_bytes)
     elif kind is FileKind.JSON_OBJECT:
         yield from rows_of_object(text, str(path), max_row_chars=max_row_bytes)
     else:
         yield from rows_of_delimited(
             text,
+            str(path),
             delimiter="\t" if kind is FileKind.TSV else None,
             json_columns={fields.get(name, name) for name in MESSAGES},
             max_cell_chars=max_row_bytes,

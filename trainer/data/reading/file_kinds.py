@@ -82,7 +82,8 @@ WAYS_OUT = {
     FileKind.XZ: "unpack it: xz -dc {file} > NAME.jsonl",
     FileKind.BZIP2: "unpack it: bzip2 -dc {file} > NAME.jsonl",
     FileKind.PACKED_TWICE: "unpack {file} once",
-    FileKind.LFS_POINTER: "fetch the file itself: git lfs pull --include {file}",
+    FileKind.LFS_POINTER: "fetch the file itself where it was copied from: git lfs pull --include {name}; "
+    "then put it in the place of {file}",
     FileKind.HTML: "download the file itself, not the page about it, and replace {file}",
 }
 
@@ -93,8 +94,9 @@ def what_it_is(kind: FileKind, file: str) -> str:
     Args:
         file: where it is, as one would type it.
     """
-    shown = shlex.quote(printable(file))
-    way_out = WAYS_OUT.get(kind, "convert and add it: training_queue add {file}").format(file=shown)
+    shown, name = shlex.quote(printable(file)), shlex.quote(printable(file.rpartition("/")[2]))
+    way_out = WAYS_OUT.get(kind, "convert and add it: training_queue add {file}")
+    way_out = way_out.format(file=shown, name=name)
     return f"it is {kind.value}, not JSON Lines; {way_out}"
 
 

@@ -255,9 +255,14 @@ def test_what_is_wrong_with_a_table_is_said_with_its_place(tmp_path):
         "open.csv": (b'prompt,completion\n"a,b\n', "line 2: unexpected end of data"),
         "latin.csv": (
             "prompt,completion\nä,b\n".encode("latin-1"),
-            "0xe4; expected UTF-8; convert it",
+            "latin.csv: found the byte 0xe4; expected UTF-8; convert it: "
+            f"iconv -f WINDOWS-1252 -t UTF-8 {tmp_path}/latin.csv > NAME.csv (or whatever",
         ),
-        "utf16.csv": ("prompt,completion\na,b\n".encode("utf-16"), "the file is UTF-16; expected UTF-8"),
+        "utf16.csv": (
+            "prompt,completion\na,b\n".encode("utf-16"),
+            "the file is UTF-16; expected UTF-8; convert it: "
+            f"iconv -f UTF-16 -t UTF-8 {tmp_path}/utf16.csv > NAME.csv",
+        ),
         "python.csv": (
             b"messages,id\n\"[{'role': 'user'}]\",1\n",
             'line 2: column "messages" begins like a list, but is not JSON',

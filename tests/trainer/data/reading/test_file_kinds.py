@@ -135,3 +135,12 @@ def test_every_kind_has_a_way_out_that_names_the_file(kind):
 
     assert said.startswith(f"it is {kind.value}, not JSON Lines; ")
     assert "'inbox/my data.jsonl'" in said
+
+
+def test_a_pointer_is_fetched_where_the_file_was_copied_from():
+    said = what_it_is(FileKind.LFS_POINTER, "queue/failed/my data.jsonl")
+
+    assert said.endswith(
+        "fetch the file itself where it was copied from: git lfs pull --include 'my data.jsonl'; "
+        "then put it in the place of 'queue/failed/my data.jsonl'"
+    )
