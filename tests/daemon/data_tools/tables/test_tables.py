@@ -236,7 +236,17 @@ def test_a_name_decides_only_what_the_content_leaves_open(tmp_path):
 # ---- what is wrong with others
 
 
-def test_what_is_wrong_with_a_table_is_said_with_its_place(tmp_path):
+def refuse_each(folder, cases):
+    """Write files (name -> content, words), and expect these words after the file's name in each refusal."""
+    with every_case() as tried:
+        for name, (content, said) in cases.items():
+            with tried.case(name):
+                message = refusal(written(folder / name, content), max_line_bytes=1024)
+                assert message.startswith(f"{name}: ")
+                assert said in message
+
+
+def test_what_is_wrong_with_a_csv_is_said_with_its_place(tmp_path):
     cases = {
         "empty.csv": (b"", "it is empty; expected a header"),
         "mark.csv": (b"\xef\xbb\xbf", "it is empty; expected a header"),
@@ -263,6 +273,13 @@ def test_what_is_wrong_with_a_table_is_said_with_its_place(tmp_path):
             "the file is UTF-16; expected UTF-8; convert it: "
             f"iconv -f UTF-16 -t UTF-8 {tmp_path}/utf16.csv > NAME.csv",
         ),
+    }
+
+    refuse_each(tmp_path, cases)
+
+
+def test_a_cell_that_is_no_list_of_messages_or_too_long_is_said_with_its_place(tmp_path):
+    cases = {
         "python.csv": (
             b"messages,id\n\"[{'role': 'user'}]\",1\n",
             'line 2: column "messages" begins like a list, but is not JSON',
@@ -285,6 +302,13 @@ def test_what_is_wrong_with_a_table_is_said_with_its_place(tmp_path):
             b'prompt,completion\na,b\nc,"d\n' + b"e,f\n" * 9000,
             "line 3: the row does not end within 2048 characters (2 times data.max_line_bytes)",
         ),
+    }
+
+    refuse_each(tmp_path, cases)
+
+
+def test_what_is_wrong_with_a_json_document_is_said_with_its_place(tmp_path):
+    cases = {
         "cut.json": (b'[{"a": 1}, {"a": ', "element 2: Expecting value"),
         "open.json": (b'[{"a": 1}', "element 2: expected a comma before it, or ] at the end"),
         "fault.json": (b'[{"a": 1}, {"a" 1}]' + b" " * 500_000, "element 2: Expecting ':' delimiter"),
@@ -300,17 +324,19 @@ def test_what_is_wrong_with_a_table_is_said_with_its_place(tmp_path):
         "cut_object.json": (b'{"data": [{"a": 1}', "element 2: expected a comma before it, or ] at the end"),
         "open_object.json": (b'{"data":\n[{"a": 1}]', "a key of the object: Expecting value"),
         "rest_of_object.json": (b'{\n"data": [{"a": 1}]} x', "found x after the end of the object"),
+    }
+
+    refuse_each(tmp_path, cases)
+
+
+def test_a_damaged_or_packed_table_of_columns_is_refused(tmp_path):
+    cases = {
         "bad.parquet": (b"PAR1" + bytes(range(256)), "it is damaged"),
         "bad.arrow": (b"ARROW1\x00\x00" + bytes(range(256)), "it is damaged"),
         "twice.parquet.gz": (gzip.compress(b"PAR1" + bytes(99)), "packed once more; unpack it first"),
     }
 
-    with every_case() as tried:
-        for name, (content, said) in cases.items():
-            with tried.case(name):
-                message = refusal(written(tmp_path / name, content), max_line_bytes=1024)
-                assert message.startswith(f"{name}: ")
-                assert said in message
+    refuse_each(tmp_path, cases)
 
 
 def test_what_json_has_no_word_for_is_refused_with_its_row_and_column(tmp_path):
