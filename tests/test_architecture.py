@@ -29,7 +29,7 @@ ARROWS: dict[str, set[str]] = {
     "trainer.profiles": {"trainer.data", "trainer.protocol"},
     "trainer.reporting": {"trainer.protocol"},
     "trainer.step": {"trainer.data.rendering", *_GROUND},
-    "trainer.model": {"trainer.data.rendering", "trainer.profiles", "trainer.step", *_GROUND},
+    "trainer.model": {"trainer.data", "trainer.data.rendering", "trainer.profiles", "trainer.step", *_GROUND},
     "trainer.distributed": {"trainer.data.rendering", "trainer.step", *_GROUND},
     "trainer.checkpoints": {"trainer.step", *_GROUND},
     "trainer.versions": {"trainer.protocol"},

@@ -16,15 +16,7 @@ from daemon.cli.training import MODULES, SHORTCUTS, app
 from daemon.client import Client
 from daemon.status.board import StatusBoard
 from trainer import __version__
-from trainer.protocol.layout import Layout
 from trainer.protocol.status import QueueCounts, State
-
-
-@pytest.fixture
-def layout(tmp_path):
-    layout = Layout(tmp_path / "work")
-    layout.create()
-    return layout
 
 
 def process(layout, *arguments):
