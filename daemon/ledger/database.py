@@ -86,6 +86,18 @@ CREATE TABLE IF NOT EXISTS previews (
     metrics TEXT NOT NULL,         -- JSON, as the data profile measures
     PRIMARY KEY (global_step, prompt)
 );
+CREATE TABLE IF NOT EXISTS branches (  -- the model went back to an earlier step
+    number INTEGER PRIMARY KEY, from_branch INTEGER NOT NULL, from_step INTEGER NOT NULL,
+    left_step INTEGER NOT NULL, at TEXT NOT NULL, why TEXT NOT NULL, reason TEXT NOT NULL,
+    undone TEXT NOT NULL           -- JSON list of jobs
+);
+-- What it did before, by the branch that began when it went back
+CREATE TABLE IF NOT EXISTS left_steps AS SELECT 0 AS branch, * FROM steps WHERE 0;
+CREATE TABLE IF NOT EXISTS left_not_applied AS SELECT 0 AS branch, * FROM not_applied WHERE 0;
+CREATE TABLE IF NOT EXISTS left_stretches AS SELECT 0 AS branch, * FROM stretches WHERE 0;
+CREATE TABLE IF NOT EXISTS left_validations AS SELECT 0 AS branch, * FROM validations WHERE 0;
+CREATE TABLE IF NOT EXISTS left_suite_scores AS SELECT 0 AS branch, * FROM suite_scores WHERE 0;
+CREATE TABLE IF NOT EXISTS left_previews AS SELECT 0 AS branch, * FROM previews WHERE 0;
 CREATE TABLE IF NOT EXISTS events (
     id INTEGER PRIMARY KEY, at TEXT NOT NULL, kind TEXT NOT NULL, job_id TEXT, message TEXT NOT NULL,
     data TEXT NOT NULL DEFAULT '{}',  -- JSON; the facts, as docs/EVENTS.md lists them
@@ -103,7 +115,7 @@ CREATE TABLE IF NOT EXISTS identity (ledger TEXT NOT NULL);  -- tells followers 
 INSERT INTO identity SELECT lower(hex(randomblob(16))) WHERE NOT EXISTS (SELECT 1 FROM identity);
 """
 # By the version that they lead away from. 2 came with preemption, 3 with replay, 4 with formats, suites and
-# previews, 5 with the journal, 6 with stretches; tables are created where they are missing
+# previews, 5 with the journal, 6 with stretches and branches; tables are created where they are missing
 MIGRATIONS = {
     1: """
 ALTER TABLE jobs ADD COLUMN began INTEGER;

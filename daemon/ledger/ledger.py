@@ -15,12 +15,14 @@ from pathlib import Path
 from typing import Any
 
 from daemon.files.identity import Identity, identity_of_row, signed
+from daemon.ledger.branches import Branches
 from daemon.ledger.completed_files import NEWEST_COMPLETED, Completed, completed, replayed_files
 from daemon.ledger.database import open_ledger
 from daemon.ledger.evaluations import Evaluations
 from daemon.ledger.stretches import Stretches
 from trainer.protocol.failpoints import failpoint
 from trainer.protocol.job import EarlierFile, FaultKind, Job, JobRecord, Outcome, Priority, Reason, Window
+from trainer.protocol.manifest import Branch
 from trainer.protocol.messages import StepReport, Validated
 from trainer.protocol.text import printable, utc_text
 
@@ -84,6 +86,7 @@ class Ledger:
         self._database = open_ledger(path)
         self._rows_since_thinning = 0
         self.evaluations = Evaluations(self._database)
+        self.branches = Branches(self._database)
         self._stretches = Stretches(self._database)
 
     def commit(self) -> None:
@@ -323,6 +326,11 @@ class Ledger:
         """Return the loss of a step; None if it is not known."""
         row = self._database.read("SELECT loss FROM steps WHERE global_step=?", (global_step,)).fetchone()
         return row["loss"] if row else None
+
+    def go_back(self, branch: Branch) -> None:
+        """Note that the model has gone back to an earlier step; what it did since is kept apart."""
+        self.branches.add(branch)
+        self.rewind(branch.from_step)
 
     def rewind(self, global_step: int) -> None:
         """Forget steps that the model has not taken after all: they came after its newest checkpoint."""
