@@ -14,10 +14,12 @@ from daemon.control.control_files import Request, read_requests
 from daemon.control.pause_file import PauseFile
 from daemon.files.leftovers import is_half_written
 from daemon.files.probe import ignore_lease_breaks
+from daemon.going_back import GoingBack
 from daemon.intake.checker import Checker
 from daemon.intake.intake import Intake
 from daemon.intake.settling import Settling
 from daemon.intake.watcher import Watcher
+from daemon.jobs.going_back import FollowBranches
 from daemon.jobs.job_ids import JobIds
 from daemon.jobs.job_queue import JobQueue
 from daemon.journal.journal import Journal, LedgerRows, LogLines, StatusChanges
@@ -123,7 +125,9 @@ def _run_locked(
     )  # fmt: skip
     supervisor = Supervisor(layout, queue, ledger, journal, board, launcher)
     pause = PauseFile(layout.pause_file)
-    commands = Commands(layout, queue, ledger, journal, intake, supervisor, pause)
+    branches = FollowBranches(queue, ledger, journal)
+    going_back = GoingBack(layout, branches, on_result=wake.set)
+    commands = Commands(layout, queue, ledger, journal, intake, supervisor, pause, going_back)
     obstacles = Obstacles(layout, clock=time.monotonic)
     service = ServiceManager(os.environ, journal, clock=time.monotonic)
     progress = ProgressLines(lambda: board.status, queue, settings, clock=time.monotonic)

@@ -6,7 +6,9 @@ from collections.abc import Sequence
 from daemon.control.control_files import FILES, Request, read_requests, remove_request
 from daemon.control.pause_file import PauseFile
 from daemon.decide import Stopping
+from daemon.going_back import GoingBack, NoTarget, Wish
 from daemon.intake.intake import Intake
+from daemon.jobs.going_back import Requeue
 from daemon.jobs.job_queue import Ending, JobQueue
 from daemon.jobs.reasons import reason_for
 from daemon.journal.events import CommandAnswered, RequestNotRemoved, StopCancelled, StopRequested
@@ -35,6 +37,7 @@ class Commands:
         intake: Intake,
         supervisor: Supervisor,
         pause: PauseFile,
+        going_back: GoingBack,
     ) -> None:
         self._layout = layout
         self._queue = queue
@@ -43,6 +46,7 @@ class Commands:
         self._intake = intake
         self._supervisor = supervisor
         self.pause = pause
+        self._going_back = going_back
         self._signals = 0
         self._unanswered: list[tuple[Request, str | None]] = []  # with the job it is about
         self._unremovable: deque[Request] = deque(maxlen=len(FILES))  # carried out, and still there
@@ -87,12 +91,49 @@ class Commands:
                 self._answer(request, self._resume(is_blocked=is_blocked))
             case "skip":
                 self._skip(request)
+            case "go_back":
+                self._go_back(request)
             case "stop":
                 self.stop(self.stopping or Stopping.AFTER_FILE)
                 self._answer(request, "stopping after the current file")
             case "stop_now":
                 self.stop(Stopping.NOW)
                 self._answer(request, "stopping at the next step")
+
+    def _go_back(self, request: Request) -> None:
+        if self._going_back.is_wanted:
+            self._answer(request, "the model goes back already; wait until it is there")
+            return
+        wish = Wish(
+            target=request.target or "",
+            requeue=Requeue(is_wanted=request.requeue, without=request.without),
+            reason=request.reason or "asked for",
+        )
+        try:
+            self._going_back.ask(wish)
+        except NoTarget as error:
+            self._answer(request, f"the model did not go back: {error}")
+        else:
+            self._accept(request)
+
+    def catch_up(self) -> None:
+        """Follow a model that went back while no daemon ran."""
+        self._going_back.catch_up()
+
+    def go_back(self) -> bool:
+        """Let the model go back, now that no worker runs; return whether it is done."""
+        answer = self._going_back.advance()
+        if answer is None:
+            return False
+        for request, job_id in [asked for asked in self._unanswered if asked[0].name == "go_back"]:
+            self._answer(request, answer)
+            self._unanswered.remove((request, job_id))
+        return True
+
+    @property
+    def is_going_back(self) -> bool:
+        """Whether the model is to go back."""
+        return self._going_back.is_wanted
 
     def _resume(self, *, is_blocked: bool) -> str:
         """Continue, and take back a stop that has not begun; return what was done in words."""

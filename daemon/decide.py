@@ -35,6 +35,8 @@ class Situation:
     """Leave when everything is trained."""
     is_obstructed: bool
     """Something outside keeps files from being started, such as a full disk."""
+    is_going_back: bool
+    """Somebody has asked for the model to go back to an earlier checkpoint."""
     is_quiet: bool
     """No file is settling, being checked or waiting for its checkpoint."""
 
@@ -75,6 +77,11 @@ class DismissWorker:
 
 
 @dataclass(frozen=True)
+class GoBack:
+    """Let the model go back, which needs no worker; until it has, none is started."""
+
+
+@dataclass(frozen=True)
 class Leave:
     """End the daemon."""
 
@@ -85,7 +92,9 @@ class Wait:
     """Monotonic seconds; None until something happens."""
 
 
-Decision = StartWorker | GiveJob | Preempt | PrepareNext | SayQueueIsEmpty | DismissWorker | Leave | Wait
+Decision = (
+    StartWorker | GiveJob | Preempt | PrepareNext | SayQueueIsEmpty | DismissWorker | GoBack | Leave | Wait
+)
 
 
 def next_decision(situation: Situation, *, now: float) -> Decision:
@@ -93,6 +102,8 @@ def next_decision(situation: Situation, *, now: float) -> Decision:
     match situation.worker:
         case Absent(not_before):
             return _without_worker(situation, not_before, now)
+        case Loading() | Ready() | Busy() if situation.is_going_back:
+            return DismissWorker("the model goes back")
         case Ready() as ready:
             return _with_idle_worker(situation, ready)
         case Busy() as busy:
@@ -104,6 +115,8 @@ def next_decision(situation: Situation, *, now: float) -> Decision:
 
 
 def _without_worker(situation: Situation, not_before: float, now: float) -> Decision:
+    if situation.is_going_back:
+        return GoBack()
     if situation.stopping or (situation.drain and _is_drained(situation)):
         return Leave()
     if situation.paused or situation.is_obstructed or situation.next_job is None:

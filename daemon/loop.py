@@ -11,6 +11,7 @@ from daemon.decide import (
     Decision,
     DismissWorker,
     GiveJob,
+    GoBack,
     Leave,
     Preempt,
     PrepareNext,
@@ -111,6 +112,7 @@ class Daemon:
         """
         self._commands.refuse_old(found)
         unchecked = self._queue.recover()
+        self._commands.catch_up()
         restore_reasons(self._layout, self._ledger, at=self._journal.now_text())
         self._intake.take_in(self._clock(), unchecked=unchecked)
         self._journal.record(DaemonStarted(pid=os.getpid()))
@@ -184,6 +186,9 @@ class Daemon:
             if isinstance(decision, Leave):
                 self._is_over = True
                 return
+            if isinstance(decision, GoBack) and not self._commands.go_back():
+                decision = Wait()  # its result wakes us
+                break
             self._act(decision)
         self._decided_wait = decision
 
@@ -203,6 +208,7 @@ class Daemon:
             preempt=self._settings.current.daemon.preempt,
             drain=self._drain,
             is_obstructed=self._obstacle is not None,
+            is_going_back=self._commands.is_going_back,
             is_quiet=self._intake.is_quiet and not self._supervisor.has_unsaved,
         )
 
@@ -242,7 +248,7 @@ class Daemon:
                 self._supervisor.say_queue_is_empty()
             case DismissWorker(reason):
                 self._supervisor.dismiss(reason, settings.daemon.stop_grace_s)
-            case Leave() | Wait():
+            case GoBack() | Leave() | Wait():
                 pass
 
     # ---- showing

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from daemon.client.results import (
         FileInVersions,
         ModelVersion,
+        RollbackPlan,
         SettingDifference,
         TrainedFile,
         VersionLine,
@@ -120,3 +121,14 @@ def setting_lines(differences: "Sequence[SettingDifference]") -> Iterator[str]:
     for difference in differences:
         before, after = (json.dumps(value) for value in (difference.before, difference.after))
         yield f"{difference.setting}: {printable(before)} -> {printable(after)}"
+
+
+def rollback_lines(plan: "RollbackPlan") -> Iterator[str]:
+    """Yield what going back means."""
+    yield (
+        f"the model goes back from step {plan.current_step:,} to step {plan.target_step:,} "
+        f"(models/{plan.target})"
+    )
+    for file in plan.undone:
+        fate = "is trained again" if file.requeue else "goes to queue/skipped/"
+        yield f"  undone: {file.name} (steps {file.first_step:,} to {file.last_step:,}); it {fate}"

@@ -201,6 +201,71 @@ def diff_config(
     _show_all([asdict(difference) for difference in found], setting_lines(found), as_json=as_json)
 
 
+# ---- go back
+
+Requeued = Annotated[
+    bool, typer.Option("--requeue", help="Train the files that are undone again, from their first rows.")
+]
+Without = Annotated[
+    list[str] | None,
+    typer.Option("--without", metavar="FILE", help="With --requeue: all but this file. May be repeated."),
+]
+
+
+@app.command(
+    epilog="Examples:\n\n\b\n"
+    "  training_models rollback --to v003\n"
+    "  training_models rollback --file bad.jsonl                             to before its first step\n"
+    "  training_models rollback --file bad.jsonl --requeue --without bad.jsonl\n"
+    "  training_models rollback --steps 500"
+)
+def rollback(
+    to: Annotated[str | None, typer.Option("--to", metavar="VERSION", help="Go back to a version.")] = None,
+    file: Annotated[
+        str | None, typer.Option("--file", metavar="FILE", help="Go back to before its first step.")
+    ] = None,
+    steps: Annotated[
+        int | None, typer.Option("--steps", metavar="N", min=1, help="Go back by at least N steps.")
+    ] = None,
+    requeue: Requeued = False,
+    without: Without = None,
+    yes: Yes = False,
+    dry_run: DryRun = False,
+    base_dir: BaseDir = None,
+    as_json: Json = False,
+) -> None:
+    """Let the model go back to an earlier state; the present one is kept as long as its checkpoints are."""
+    if sum(value is not None for value in (to, file, steps)) != 1:
+        raise CommandFailed("expected one of --to, --file and --steps")
+    if without and not requeue:
+        raise CommandFailed("--without needs --requeue: without it, no file is trained again")
+    client = client_of(base_dir)
+    from daemon.cli.models_view import rollback_lines
+    from daemon.jobs.going_back import Requeue
+
+    wanted = Requeue(is_wanted=requeue, without=tuple(without or ()))
+    if to is not None:
+        plan = client.rollbacks.plan_to(client.models.find(to), wanted)
+    elif file is not None:
+        plan = client.rollbacks.plan_file(file, wanted)
+    else:
+        plan = client.rollbacks.plan_steps(steps or 0, wanted)
+    described = "\n".join(rollback_lines(plan))
+    if not _is_meant(described, yes=yes, dry_run=dry_run, as_json=as_json, plan=asdict(plan)):
+        return
+    reason = f"training_models rollback to {plan.target}"
+    result = client.rollbacks.carry_out(plan, reason=reason, requeue=wanted)
+    _show({"result": result, "plan": asdict(plan)}, result, as_json=as_json)
+
+
+@app.command(epilog="Example:\n\n\b\n  training_models restore v003")
+def restore(
+    name: Name, yes: Yes = False, dry_run: DryRun = False, base_dir: BaseDir = None, as_json: Json = False
+) -> None:
+    """Let the model go back to a version; the same as `rollback --to`."""
+    rollback(to=name, yes=yes, dry_run=dry_run, base_dir=base_dir, as_json=as_json)
+
+
 # ---- delete
 
 
@@ -231,16 +296,16 @@ def undelete(
     _show(document, f"{version.id}: back in {version.path}", as_json=as_json)
 
 
-def _is_meant(plan: str, *, yes: bool, dry_run: bool, as_json: bool) -> bool:
+def _is_meant(text: str, *, yes: bool, dry_run: bool, as_json: bool, plan: object = None) -> bool:
     """Show what would be done, and ask; whether to do it."""
     if dry_run:
-        _show({"plan": plan}, plan, as_json=as_json)
+        _show({"plan": plan or text}, text, as_json=as_json)
         return False
     if yes:
         return True
     if as_json:
         raise CommandFailed("--json does not ask; add --yes or --dry-run; nothing was changed")
-    print(plan)
+    print(text)
     typer.confirm("Go ahead?", abort=True)
     return True
 

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from daemon.client.models import Models
     from daemon.client.queue import AddedFile, Queue
     from daemon.client.requests import Obeyed, Requests
+    from daemon.client.rollback import Rollbacks
     from daemon.client.settings import ClientSettings
     from daemon.client.waiting import EndedFile
     from daemon.ledger.event_stream import RecordedEvent
@@ -98,6 +99,13 @@ class Client:
         from daemon.client.models import Models
 
         return Models(self.layout)
+
+    @cached_property
+    def rollbacks(self) -> "Rollbacks":
+        """The way back to an earlier state of the model."""
+        from daemon.client.rollback import Rollbacks
+
+        return Rollbacks(self.layout, self._requests)
 
     @cached_property
     def health(self) -> "Health":

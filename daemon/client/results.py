@@ -10,6 +10,7 @@ from daemon.client.models import FileInVersions, SettingDifference, VersionLine
 from daemon.client.queue import AddedFile, FolderCounts
 from daemon.client.requests import Obeyed
 from daemon.client.restart import CannotGoOn, GoesOn, ImpossibleRestart, NoPlan, Restart, RestartPlan
+from daemon.client.rollback import RollbackPlan
 from daemon.client.settings import LockedChange
 from daemon.client.waiting import EndedFile
 from daemon.data_tools.flagged import Flagged
@@ -64,6 +65,7 @@ __all__ = [
     "Restart",
     "RestartPlan",
     "Reviewed",
+    "RollbackPlan",
     "SettingDifference",
     "Severity",
     "Shown",

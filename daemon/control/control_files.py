@@ -9,9 +9,15 @@ from typing import Literal
 from trainer.protocol.layout import Layout
 from trainer.protocol.text import printable
 
-Name = Literal["pause", "resume", "skip", "stop", "stop_now"]
-FILES: dict[str, Name] = {".resume": "resume", ".pause": "pause", ".skip": "skip", ".stop": "stop"}
-MAX_REQUEST_BYTES = 4096
+Name = Literal["pause", "resume", "skip", "stop", "stop_now", "go_back"]
+FILES: dict[str, Name] = {
+    ".resume": "resume",
+    ".pause": "pause",
+    ".skip": "skip",
+    ".stop": "stop",
+    ".go_back": "go_back",
+}
+MAX_REQUEST_BYTES = 65_536  # names of many files may be among it
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,6 +31,12 @@ class Request:
     id: str | None = None
     """Given by the sender to recognise the answer; None for a plain `touch`."""
     reason: str | None = None
+    target: str | None = None
+    """What the model is to go back to, relative to `models/`."""
+    requeue: bool = False
+    """Whether the files that are undone are trained again."""
+    without: tuple[str, ...] = ()
+    """Names or job ids of those that are not."""
     is_emergency: bool = False
     """It is the file `.stop` in the working directory itself."""
 
@@ -72,6 +84,9 @@ def _read(path: Path, name: Name) -> Request | None:
         written_at=found.st_mtime,
         id=_text(content.get("id")),
         reason=_text(content.get("reason")),
+        target=_text(content.get("target")),
+        requeue=content.get("requeue") is True,
+        without=_texts(content.get("without")),
     )
 
 
@@ -92,3 +107,7 @@ def _content(path: Path) -> dict[str, object]:
 
 def _text(value: object) -> str | None:
     return printable(value, limit=200) if isinstance(value, str) else None
+
+
+def _texts(value: object) -> tuple[str, ...]:
+    return tuple(item for item in value if isinstance(item, str)) if isinstance(value, list) else ()

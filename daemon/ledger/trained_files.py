@@ -5,6 +5,7 @@ from pathlib import Path
 
 from daemon.ledger.reader import open_read_only
 from daemon.ledger.stretches import table_of_stretches
+from trainer.protocol.text import printable
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,3 +45,23 @@ def read_trained_files(path: Path, *, after: int, until: int) -> list[TrainedStr
             {"after": after, "until": until},
         )
         return [TrainedStretches(**row) for row in rows]
+
+
+def first_step_of(path: Path, name: str) -> int | None:
+    """Return the first step of a file in the model's life; None if the model was not trained on it.
+
+    Args:
+        name: as it is shown, or the id of its job; of several files with a name, the newest counts.
+    Raises:
+        UnreadableLedger: it cannot be read.
+    """
+    if not path.exists():
+        return None
+    with open_read_only(path) as database:
+        row = database.execute(
+            f"SELECT min(first_step) AS first FROM {table_of_stretches(database)}"
+            " JOIN jobs ON jobs.id = job_id WHERE ? IN (display, jobs.id)"
+            " GROUP BY job_id ORDER BY job_id DESC LIMIT 1",
+            (printable(name),),
+        ).fetchone()
+        return int(row["first"]) if row else None

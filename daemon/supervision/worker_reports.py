@@ -3,6 +3,7 @@
 A file leaves `processing/` only when the worker has reported that a durable checkpoint contains it.
 """
 
+from daemon.jobs.going_back import FollowBranches
 from daemon.jobs.job_queue import JobQueue
 from daemon.jobs.replay import Replays
 from daemon.journal.events import (
@@ -79,6 +80,7 @@ class WorkerReports:
         self._completions = completions
         self._replays = replays
         self._worker = record
+        self._branches = FollowBranches(queue, ledger, journal)
 
     def take(self, event: Event) -> None:
         """Do what follows from one event.
@@ -131,6 +133,7 @@ class WorkerReports:
 
     def _on_ready(self, ready: WorkerReady) -> None:
         steps_before = self._ledger.newest_step()
+        self._branches.follow(ready.branches, {cursor.job_id for cursor in ready.cursors})
         self._completions.reopen_untrained(ready)
         self._ledger.rewind(ready.global_step)
         self._ledger.add_steps(ready.recent_steps)  # a daemon that died may not have noted them

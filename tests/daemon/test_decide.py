@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from daemon.decide import (
     DismissWorker,
     GiveJob,
+    GoBack,
     Leave,
     Preempt,
     PrepareNext,
@@ -41,6 +42,7 @@ def situation(worker, **facts):
         "preempt": True,
         "drain": False,
         "is_obstructed": False,
+        "is_going_back": False,
         "is_quiet": True,
     }
     return Situation(**(usual | facts))
@@ -231,3 +233,20 @@ def test_a_wait_with_an_end_ends_in_the_future(case):
 
     if isinstance(decision, Wait) and decision.until is not None:
         assert decision.until > NOW
+
+
+# ---- going back
+
+
+@pytest.mark.parametrize("worker", [Loading(), KNOWS, BUSY])
+def test_a_worker_is_dismissed_before_the_model_goes_back(worker):
+    decision = next_decision(situation(worker, is_going_back=True, next_job="b", paused=True), now=NOW)
+
+    assert decision == DismissWorker("the model goes back")
+
+
+def test_no_worker_is_started_before_the_model_is_back_not_even_to_leave():
+    waiting = situation(Absent(0.0), is_going_back=True, next_job="b", stopping=Stopping.NOW)
+
+    assert next_decision(waiting, now=NOW) == GoBack()
+    assert next_decision(situation(ShuttingDown(), is_going_back=True), now=NOW) == Wait()

@@ -9,8 +9,6 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
-from pydantic import BaseModel, ConfigDict
-
 from trainer.checkpoints.publishing import STAGING, publish_staged
 from trainer.protocol.checkpoints import (
     FOLDER,
@@ -23,7 +21,8 @@ from trainer.protocol.checkpoints import (
 )
 from trainer.protocol.failpoints import failpoint
 from trainer.protocol.files import link_or_copy
-from trainer.protocol.manifest import Branch, BranchReason, Manifest, UndoneJob
+from trainer.protocol.going_back import GoBackOrder
+from trainer.protocol.manifest import Branch, Manifest
 from trainer.protocol.text import utc_text
 
 
@@ -31,19 +30,7 @@ class NotBehind(ValueError):
     """The model cannot go back to something that is not behind it."""
 
 
-class GoingBack(BaseModel):
-    """Where the model is to go back to, and what becomes of the files that it leaves."""
-
-    model_config = ConfigDict(frozen=True)
-
-    target: Path
-    """A checkpoint, or a version with its optimizer's state."""
-    why: BranchReason
-    reason: str
-    undone: tuple[UndoneJob, ...]
-
-
-def go_back(models: Path, order: GoingBack, *, clock: Callable[[], float]) -> Checkpoint:
+def go_back(models: Path, order: GoBackOrder, *, clock: Callable[[], float]) -> Checkpoint:
     """Publish the target as the newest checkpoint.
 
     Raises:

@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 from trainer.protocol.costs import CostKind
 from trainer.protocol.data_report import DataReport
 from trainer.protocol.job import Cursor, EarlierFile, FaultKind, Job, JobRecord, Window
+from trainer.protocol.manifest import Branch
 
 
 class ProtocolMessage(BaseModel):
@@ -188,6 +189,8 @@ class WorkerReady(ProtocolMessage):
     checkpoint: CheckpointRef | None
     recent_steps: tuple[StepReport, ...] = ()
     """The last steps in the checkpoint, which a daemon that died may not have noted."""
+    branches: tuple[Branch, ...] = ()
+    """How often the model went back until then, oldest first."""
     notices: tuple[str, ...] = ()
     """What a person should know about the load, such as a damaged checkpoint that was quarantined."""
 

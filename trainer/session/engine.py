@@ -417,6 +417,7 @@ class TrainerEngine:
             global_step=self.progress.global_step,
             tokens_seen=self.progress.tokens_seen,
             samples_seen=self.progress.samples_seen,
+            branches=self._checkpoint.manifest.branches if self._checkpoint else (),
             cursors=tuple(self.progress.cursors.values()),
             finished=tuple(self.progress.finished),
             checkpoint=self._reference(self._checkpoint) if self._checkpoint else None,

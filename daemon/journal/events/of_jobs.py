@@ -3,8 +3,10 @@
 import logging
 from dataclasses import dataclass
 
-from daemon.journal.events.base import FileEvent
+from daemon.journal.events.base import FileEvent, JournalEvent
 from trainer.protocol.text import num_of
+
+FILES_NAMED = 5
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -227,3 +229,29 @@ class JobReopened(FileEvent):
     @property
     def alert(self) -> tuple[str, str]:
         return (f"reopened {self.job_id}", self.message)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelWentBack(JournalEvent):
+    """The model went back to an earlier checkpoint, and what it was trained on since is undone."""
+
+    kind = "went_back"
+    level = logging.WARNING
+    branch: int
+    """Counts from 1 how often it went back."""
+    from_step: int
+    left_step: int
+    why: str
+    """rollback, gate or forget."""
+    reason: str
+    files: tuple[str, ...]
+    """Those that lost steps."""
+
+    @property
+    def message(self) -> str:
+        files = ", ".join(self.files[:FILES_NAMED]) or "no file"
+        more = f" and {len(self.files) - FILES_NAMED} more" if len(self.files) > FILES_NAMED else ""
+        return (
+            f"the model went back from step {self.left_step} to step {self.from_step} ({self.reason}); "
+            f"undone: {files}{more}"
+        )

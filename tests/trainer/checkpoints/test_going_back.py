@@ -8,8 +8,9 @@ import pytest
 from tests.support import FakeClock, PowerCut
 from tests.trainer.checkpoint_rig import FILES, names_in, publish, store_in, with_one_bit_flipped
 from trainer.checkpoints import going_back, publishing
-from trainer.checkpoints.going_back import GoingBack, NotBehind, go_back
+from trainer.checkpoints.going_back import NotBehind, go_back
 from trainer.protocol.checkpoints import DamagedCheckpoint, find_newest, verify
+from trainer.protocol.going_back import GoBackOrder
 from trainer.protocol.job import Cursor
 from trainer.protocol.manifest import UndoneJob
 
@@ -37,8 +38,12 @@ def cursor(job_id, step):
 
 
 def to(models, step, *undone):
-    return GoingBack(
-        target=models / "checkpoints" / f"step-{step:09d}", why="rollback", reason="worse", undone=undone
+    return GoBackOrder(
+        base_dir=models.parent,
+        target=models / "checkpoints" / f"step-{step:09d}",
+        why="rollback",
+        reason="worse",
+        undone=undone,
     )
 
 

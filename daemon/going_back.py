@@ -1,0 +1,133 @@
+"""Let the model go back to an earlier checkpoint on request, while no worker runs."""
+
+import re
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from daemon.jobs.going_back import FollowBranches, Requeue, undone_files
+from trainer.protocol import one_shot
+from trainer.protocol.checkpoints import FOLDER, POINTER, DamagedCheckpoint, NoUsableCheckpoint, read_manifest
+from trainer.protocol.going_back import MODULE, GoBackOrder, WentBack
+from trainer.protocol.layout import Layout
+from trainer.protocol.manifest import UndoneJob
+from trainer.protocol.one_shot import NoAnswer, OrderRefused
+from trainer.protocol.text import num_of, printable
+
+PLACES = {FOLDER: re.compile(r"step-[0-9-]+"), "versions": re.compile(r"v[0-9]{3,}")}
+
+
+class NoTarget(ValueError):
+    """A request names nothing that the model could go back to."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Wish:
+    """What somebody has asked for."""
+
+    target: str
+    """Relative to `models/`, such as `versions/v003`."""
+    requeue: Requeue
+    reason: str
+
+
+class GoingBack:
+    """One request at a time.
+
+    Args:
+        on_result: called from a thread when `advance` has something to do.
+    """
+
+    def __init__(self, layout: Layout, follow: FollowBranches, *, on_result: Callable[[], None]) -> None:
+        self._layout = layout
+        self._follow = follow
+        self._on_result = on_result
+        self._wish: Wish | None = None
+        self._thread: threading.Thread | None = None
+        self._result: WentBack | Exception | None = None
+
+    @property
+    def is_wanted(self) -> bool:
+        """Whether somebody has asked for it, and has no answer yet."""
+        return self._wish is not None
+
+    def ask(self, wish: Wish) -> None:
+        """Have the model go back as soon as no worker runs.
+
+        Raises:
+            NoTarget: there is nothing to go back to.
+        """
+        target_in(self._layout.models, wish.target)
+        self._wish = wish
+
+    def catch_up(self) -> None:
+        """Have the queue and the ledger follow the newest checkpoint, which may have gone back meanwhile."""
+        try:
+            manifest = read_manifest((self._layout.models / POINTER).resolve(strict=True))
+        except (OSError, DamagedCheckpoint, NoUsableCheckpoint):
+            return  # there is none, or the worker reports what is wrong with it
+        self._follow.follow(manifest.branches, manifest.progress.cursors.keys())
+
+    def advance(self) -> str | None:
+        """Start it, or finish it, while no worker runs; return the answer once there is one."""
+        if self._wish is None:
+            return None
+        if self._result is not None:
+            return self._finish(self._result)
+        if self._thread is None:
+            try:
+                order = self._order(self._wish)
+            except (NoTarget, DamagedCheckpoint, NoUsableCheckpoint) as error:  # it was there when asked for
+                return self._finish(error)
+            self._thread = threading.Thread(target=self._carry_out, args=(order,), daemon=True)
+            self._thread.start()
+        return None
+
+    def _order(self, wish: Wish) -> GoBackOrder:
+        target = target_in(self._layout.models, wish.target)
+        step = read_manifest(target).progress.global_step
+        undone = undone_files(self._layout.ledger_file, step=step, requeue=wish.requeue)
+        return GoBackOrder(
+            base_dir=self._layout.base,
+            target=target,
+            why="rollback",
+            reason=wish.reason,
+            undone=tuple(UndoneJob(job_id=file.job_id, requeue=file.requeue) for file in undone),
+        )
+
+    def _carry_out(self, order: GoBackOrder) -> None:
+        try:
+            self._result = one_shot.ask(MODULE, order, WentBack)
+        except (OSError, OrderRefused, NoAnswer) as error:
+            self._result = error
+        self._on_result()
+
+    def _finish(self, result: WentBack | Exception) -> str:
+        if isinstance(result, Exception):
+            answer = f"the model did not go back: {printable(str(result))}"
+        else:
+            self.catch_up()
+            steps = f"from step {result.branch.left_step} to step {result.branch.from_step}"
+            answer = f"the model went back {steps}; {num_of(len(result.branch.undone), 'file')} undone"
+        self._wish = self._thread = self._result = None  # last: what fails above is tried again
+        return answer
+
+
+def target_in(models: Path, name: str) -> Path:
+    """Return the folder of a checkpoint or a version.
+
+    Args:
+        name: relative to `models/`, such as `versions/v003`.
+    Raises:
+        NoTarget: there is none.
+    """
+    folder, _, own = name.partition("/")
+    path = models / folder / own
+    if folder not in PLACES or not PLACES[folder].fullmatch(own):
+        raise NoTarget(f"{printable(name)} is neither a checkpoint nor a version")
+    try:
+        read_manifest(path)
+    except (DamagedCheckpoint, NoUsableCheckpoint) as error:
+        raise NoTarget(f"{printable(name)}: {error}") from error
+    return path
