@@ -13,6 +13,7 @@ from typing_extensions import TypedDict  # pydantic wants it before Python 3.12
 from daemon.client.results import (
     BrokenCheckpoint,
     CheckResult,
+    CompletedFile,
     CrashGroup,
     FileValue,
     FinishedFile,
@@ -309,6 +310,7 @@ OUTPUTS: dict[str, Any] = {
     "training_queue list --failed": _FINISHED,
     "training_queue list --skipped": _FINISHED,
     "training_queue status": QueueStatus,
+    "training_queue history": list[CompletedFile],
     "training_queue set-priority": PrioritySet,
     "training_queue retry": list[str],
     "training_queue remove": Removed,

@@ -1,7 +1,8 @@
-"""The command `training_queue`: add files to the queue, list them, and move them. Needs no daemon."""
+"""The command `training_queue`: add files to the queue, list them, move them, look back. Needs no daemon."""
 
 import gc
 import json
+import time
 from collections.abc import Iterable
 from dataclasses import asdict
 from pathlib import Path
@@ -16,6 +17,8 @@ from trainer.protocol.text import num_of
 
 if TYPE_CHECKING:
     from daemon.client.queue import AddedFile
+
+COMPLETED_SHOWN = 20
 
 app = typer.Typer(rich_markup_mode=None, pretty_exceptions_enable=False, no_args_is_help=True)
 
@@ -105,7 +108,21 @@ def list_files(
         return
     if dropped := queue.count_dropped():
         print(f"{dropped:,} more in inbox/, not taken in yet")
+    if not files:
+        _print_empty(base_dir)
+        return
     for line in queued_lines(files[:limit], len(files), columns=terminal_columns()):
+        print(line)
+
+
+def _print_empty(base_dir: Path | None) -> None:
+    """Say that nothing waits, and what happened to those that did."""
+    from daemon.cli.history_view import empty_lines
+
+    client = client_of(base_dir)
+    _, failed = client.queue.finished([Outcome.FAILED], limit=0)
+    newest, completed = client.history.completed(limit=1), client.history.count_completed()
+    for line in empty_lines(newest, completed, failed, now=time.time(), columns=terminal_columns()):
         print(line)
 
 
@@ -115,10 +132,33 @@ def show_status(base_dir: BaseDir = None, as_json: Json = False) -> None:
 
     Those waiting or in training are also counted by the format of their rows.
     """
-    counts = asdict(client_of(base_dir).queue.counts())
+    found = client_of(base_dir).queue.counts()
+    counts = asdict(found)
     formats = counts.pop("formats")
     counts |= {f"format_{name}": count for name, count in formats.items()}
     _show(counts, as_json, [f"{name:24} {count:,}" for name, count in counts.items()])
+    if found.is_empty and not as_json:
+        _print_empty(base_dir)
+
+
+@app.command(epilog="Examples:\n\n\b\n  training_queue history\n  training_queue history --limit 100 --json")
+def history(
+    limit: Annotated[
+        int, typer.Option("--limit", metavar="N", min=1, help="Files to show.")
+    ] = COMPLETED_SHOWN,
+    base_dir: BaseDir = None,
+    as_json: Json = False,
+) -> None:
+    """Show what completed files have brought."""
+    found = client_of(base_dir).history
+    files = found.completed(limit=limit)
+    if as_json:
+        print(json.dumps([asdict(file) for file in files]))
+        return
+    from daemon.cli.history_view import history_lines
+
+    for line in history_lines(files, found.count_completed(), now=time.time(), columns=terminal_columns()):
+        print(line)
 
 
 @app.command("set-priority", epilog="Example:\n\n\b\n  training_queue set-priority chat.jsonl high")

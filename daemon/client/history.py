@@ -10,6 +10,7 @@ from trainer.protocol.layout import Layout
 from trainer.protocol.text import printable
 
 if TYPE_CHECKING:
+    from daemon.client.completed_files import CompletedFile
     from daemon.ledger.crashes import CrashGroup
     from daemon.ledger.evaluation_records import PreviewHistory, RecordedScore, Validation
     from daemon.ledger.file_value import FileValue
@@ -76,6 +77,20 @@ class History:
 
         with raising(UnreadableHistory, UnreadableLedger):
             return find_job(self._ledger, job_id)
+
+    def completed(self, *, limit: int = PAGE) -> "list[CompletedFile]":
+        """Return the files that were completed last, the last one first."""
+        from daemon.client.completed_files import completed_files
+
+        with raising(UnreadableHistory, UnreadableLedger):
+            return completed_files(self._layout, limit=limit)
+
+    def count_completed(self) -> int:
+        """Return how many files have been completed so far."""
+        from daemon.ledger.completions import count_completions
+
+        with raising(UnreadableHistory, UnreadableLedger):
+            return count_completions(self._ledger)
 
     def value_of(self, name: str) -> "FileValue":
         """Return what training a file achieved.

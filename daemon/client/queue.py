@@ -70,6 +70,11 @@ class FolderCounts:
     formats: dict[str, int]
     """Those that wait or are processed, by the format of their rows."""
 
+    @property
+    def is_empty(self) -> bool:
+        """Whether no file waits or is processed."""
+        return not (self.high or self.normal or self.low or self.processing)
+
 
 class Queue:
     """The queue of one working directory."""

@@ -2,6 +2,7 @@
 
 from daemon.checkpoints.review import Damaged, Reviewed, Unusable, Whole
 from daemon.client.checkpoints import BrokenCheckpoint, Verification, WholeCheckpoint
+from daemon.client.completed_files import CompletedFile
 from daemon.client.data import FittingLength, ProposedLength
 from daemon.client.dry_run import DryRun, Speed
 from daemon.client.queue import AddedFile, FolderCounts
@@ -28,6 +29,7 @@ __all__ = [
     "BrokenCheckpoint",
     "CannotGoOn",
     "CheckResult",
+    "CompletedFile",
     "CrashGroup",
     "Damaged",
     "DataReport",

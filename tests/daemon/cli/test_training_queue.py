@@ -7,6 +7,7 @@ import sqlite3
 import stat
 import subprocess
 import sys
+import time
 from contextlib import closing
 
 import pytest
@@ -29,7 +30,7 @@ from tests.daemon.data_tools.tables.table_files import (
 )
 from tests.support import FakeClock, job_for, rows, write_jsonl
 from trainer.protocol.files import file_sha256
-from trainer.protocol.job import FaultKind, Outcome, Priority, Reason
+from trainer.protocol.job import FaultKind, JobRecord, Outcome, Priority, Reason
 from trainer.protocol.layout import Layout
 
 
@@ -262,6 +263,46 @@ def test_status_counts_every_folder(layout):
     assert json.loads(result.stdout) == {
         "high": 0, "normal": 0, "low": 1, "processing": 0, "recently_completed": 0, "failed": 1, "skipped": 0
     }  # fmt: skip
+
+
+def complete(layout, name):
+    """Have the ledger say that this file has been completed, without a step."""
+    path = write_jsonl(layout.finished(Outcome.COMPLETED) / name, rows(1))
+    ledger = Ledger(layout.ledger_file, clock=FakeClock(time.time() - 150))
+    ledger.add_job(job_for(path), identity_of(path.stat()), "processing")
+    record = JobRecord(job_id=job_for(path).id, sha256="", outcome=Outcome.COMPLETED, rows_trained=1, steps=0)
+    ledger.finish_job(job_for(path), "completed", record, None)
+    ledger.close()
+
+
+@pytest.mark.parametrize("command", ["list", "status"])
+def test_an_empty_queue_says_what_was_completed_last(layout, command):
+    fresh = run(layout, command).stdout
+    complete(layout, "done.jsonl")
+
+    said = run(layout, command).stdout
+    write_jsonl(layout.waiting(Priority.LOW) / "a.jsonl", rows(1))
+
+    assert fresh.splitlines()[-1] == "the queue is empty"
+    assert said.splitlines()[-1] == (
+        "the queue is empty; 1 file completed, the last one done.jsonl 2 minutes ago; training_queue history"
+    )
+    assert "the queue is empty" not in run(layout, command).stdout
+    assert "done.jsonl" not in run(layout, command, "--json").stdout
+
+
+def test_history_shows_completed_files_and_no_others(layout):
+    empty = run(layout, "history")
+    complete(layout, "done.jsonl")
+    write_jsonl(layout.failed / "b.jsonl", rows(1))
+
+    table = run(layout, "history").stdout
+    documents = json.loads(run(layout, "history", "--json").stdout)
+
+    assert empty.stdout == "no file has been completed yet\n"
+    assert [line.split()[0] for line in table.splitlines()] == ["FILE", "done.jsonl"]
+    assert [file["name"] for file in documents] == ["done.jsonl"]
+    assert run(layout, "history", "--limit", "0").exit_code != 0
 
 
 def test_set_priority_moves_the_file(layout):
