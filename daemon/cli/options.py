@@ -3,6 +3,7 @@
 import io
 import json
 import os
+import re
 import shutil
 import sys
 from pathlib import Path
@@ -14,7 +15,10 @@ from typer.exceptions import Abort, TyperException
 
 from daemon.client import Client, ClientError
 from trainer.protocol.layout import BASE_DIR_VARIABLE
+from trainer.protocol.text import printable
 
+DURATION = re.compile(r"(\d{1,6})([mhdw])", re.ASCII)
+UNITS_S = {"m": 60.0, "h": 3_600.0, "d": 86_400.0, "w": 604_800.0}
 PRIVATE_UMASK = 0o077  # notes and copies hold training data, which is nobody else's business
 
 BaseDir = Annotated[
@@ -38,6 +42,18 @@ TyperArgument.display_type_rich = _choices  # type: ignore[method-assign, assign
 
 class CommandFailed(ClientError):
     """A command line asks for what cannot be meant; the message is all a person needs."""
+
+
+def seconds_of(option: str, text: str | None) -> float:
+    """Return a duration that was typed, in seconds; 0 for none."""
+    if text is None:
+        return 0.0
+    found = DURATION.fullmatch(text)
+    if found is None:
+        raise CommandFailed(
+            f'{option} is "{printable(text)}"; expected a number with m, h, d or w, such as 12h, 7d or 2w'
+        )
+    return int(found[1]) * UNITS_S[found[2]]
 
 
 def use_base_dir(base_dir: Path | None) -> None:

@@ -10,8 +10,17 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from daemon.cli.options import BaseDir, CommandFailed, Json, client_of, run, terminal_columns, use_base_dir
-from daemon.cli.queue_view import ROWS_SHOWN, finished_lines, queued_lines
+from daemon.cli.options import (
+    BaseDir,
+    CommandFailed,
+    Json,
+    client_of,
+    run,
+    seconds_of,
+    terminal_columns,
+    use_base_dir,
+)
+from daemon.cli.queue_view import ROWS_SHOWN, cleared_lines, finished_lines, queued_lines
 from trainer.protocol.job import Outcome, Priority
 from trainer.protocol.text import num_of
 
@@ -88,14 +97,18 @@ def list_files(
     ] = False,
     failed: Annotated[bool, typer.Option("--failed", help="Show the files in failed/ instead.")] = False,
     skipped: Annotated[bool, typer.Option("--skipped", help="Show the files in skipped/ instead.")] = False,
+    trash: Annotated[bool, typer.Option("--trash", help="Show the files that were cleared away.")] = False,
     base_dir: BaseDir = None,
     as_json: Json = False,
 ) -> None:
     """Show the files in the order of training."""
     queue = client_of(base_dir).queue
     limit = None if show_all or as_json else ROWS_SHOWN
-    if outcomes := [Outcome.FAILED] * failed + [Outcome.SKIPPED] * skipped:
-        finished, number = queue.finished(outcomes, limit=limit)
+    outcomes = _outcomes(failed, skipped)
+    if trash and outcomes:
+        raise CommandFailed("--trash goes with neither --failed nor --skipped; give one of them")
+    if trash or outcomes:
+        finished, number = queue.trashed(limit=limit) if trash else queue.finished(outcomes, limit=limit)
         _show(
             [file._asdict() for file in finished],
             as_json,
@@ -113,6 +126,10 @@ def list_files(
         return
     for line in queued_lines(files[:limit], len(files), columns=terminal_columns()):
         print(line)
+
+
+def _outcomes(failed: bool, skipped: bool) -> list[Outcome]:
+    return [Outcome.FAILED] * failed + [Outcome.SKIPPED] * skipped
 
 
 def _print_empty(base_dir: Path | None) -> None:
@@ -182,7 +199,7 @@ def set_priority(
 def retry(
     name: Annotated[
         str | None,
-        typer.Argument(metavar="NAME", help="A file in failed/ or skipped/; or failed/NAME."),
+        typer.Argument(metavar="NAME", help="A file in failed/, skipped/ or the trash; or failed/NAME."),
     ] = None,
     failed: Annotated[bool, typer.Option("--failed", help="Every file in failed/.")] = False,
     must_admit: Annotated[
@@ -210,6 +227,40 @@ def remove(name: Name, base_dir: BaseDir = None, as_json: Json = False) -> None:
     """
     shown = client_of(base_dir).queue.remove(name)
     _show({"name": shown, "moved_to": "queue/skipped"}, as_json, [f"{shown} is now in queue/skipped/"])
+
+
+@app.command(
+    epilog="Examples:\n\n\b\n"
+    "  training_queue clear --failed\n"
+    "  training_queue clear --failed --skipped --older-than 7d\n"
+    "  training_queue list --trash               what was cleared away"
+)
+def clear(
+    failed: Annotated[bool, typer.Option("--failed", help="The files in failed/.")] = False,
+    skipped: Annotated[bool, typer.Option("--skipped", help="The files in skipped/.")] = False,
+    older_than: Annotated[
+        str | None,
+        typer.Option("--older-than", metavar="AGE", help="Only what ended longer ago, such as 12h or 7d."),
+    ] = None,
+    base_dir: BaseDir = None,
+    as_json: Json = False,
+) -> None:
+    """Move failed or skipped files out of sight.
+
+    They go to queue/.trash/ with their notes. Nothing in there is ever deleted; `training_queue retry NAME`
+    puts a file back. If you need the space, delete what you do not want yourself.
+    """
+    outcomes = _outcomes(failed, skipped)
+    if not outcomes:
+        raise CommandFailed("give --failed, --skipped or both")
+    age_s = seconds_of("--older-than", older_than)
+    queue = client_of(base_dir).queue
+    cleared = {outcome: queue.clear(outcome, older_than_s=age_s) for outcome in outcomes}
+    if as_json:
+        print(json.dumps({outcome.value: asdict(found) for outcome, found in cleared.items()}))
+        return
+    for line in cleared_lines(cleared):
+        print(line)
 
 
 def _show(value: object, as_json: bool, lines: Iterable[str]) -> None:

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from daemon.client.errors import AmbiguousName, NoSuchFile, UnreadableHistory, WrongPlace, raising
+from daemon.client.trash import trash_folders
 from daemon.jobs.listing import find_named, is_started, queued_files
 from daemon.ledger.reader import UnreadableLedger
 from daemon.status.reader import read_status
@@ -26,6 +27,7 @@ def the_file(layout: Layout, name: str, folders: Sequence[Path] | None = None) -
         layout.processing,
         *map(layout.waiting, Priority),
         *map(layout.finished, (Outcome.FAILED, Outcome.SKIPPED, Outcome.COMPLETED)),
+        *trash_folders(layout),
     ]
     found = find_named(everywhere if folders is None else folders, name)
     if len(found) == 1:
@@ -37,7 +39,8 @@ def the_file(layout: Layout, name: str, folders: Sequence[Path] | None = None) -
         )
     if elsewhere := find_named(everywhere, name):
         raise WrongPlace(_what_to_do(layout, elsewhere[0]))
-    places = ", ".join(f"queue/{folder.name}/" for folder in folders or ()) or "queue/"
+    ours = [folder for folder in folders or () if folder.parent == layout.queue]
+    places = ", ".join(f"queue/{folder.name}/" for folder in ours) or "queue/"
     raise NoSuchFile(f"no file is named {printable(name)} in {places}; training_queue list shows them")
 
 
@@ -59,6 +62,8 @@ def _what_to_do(layout: Layout, path: Path) -> str:
         )
     if path.parent in (layout.finished(Outcome.FAILED), layout.finished(Outcome.SKIPPED)):
         return f"{place} is no longer waiting; to queue it again: training_queue retry {place}"
+    if path.parent.parent == layout.trash:
+        return f"{place} has been cleared away; to queue it again: training_queue retry {place}"
     return f"{place} is already waiting; nothing was changed"
 
 

@@ -9,6 +9,7 @@ from daemon.client.queue import AddedFile, FolderCounts
 from daemon.client.requests import Obeyed
 from daemon.client.restart import CannotGoOn, GoesOn, ImpossibleRestart, NoPlan, Restart, RestartPlan
 from daemon.client.settings import LockedChange
+from daemon.client.trash import Cleared
 from daemon.client.waiting import EndedFile
 from daemon.data_tools.flagged import Flagged
 from daemon.health.check_result import CheckResult, Severity
@@ -29,6 +30,7 @@ __all__ = [
     "BrokenCheckpoint",
     "CannotGoOn",
     "CheckResult",
+    "Cleared",
     "CompletedFile",
     "CrashGroup",
     "Damaged",

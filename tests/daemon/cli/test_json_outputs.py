@@ -40,6 +40,7 @@ TYPED = {
     "training_queue set-priority": "waits.jsonl high",
     "training_queue retry": "--failed",
     "training_queue remove": "waits.jsonl",
+    "training_queue clear": "--failed --skipped",
     "training_health unlock": "data.max_length --yes",
     "training_health pin": "current",
     "training_health unpin": "current",
@@ -75,6 +76,8 @@ def layout(tmp_path, monkeypatch):
     write_reason(failed, Reason(kind=FaultKind.BAD_DATA, message="odd", file="chat.jsonl", at="now"))
     write_jsonl(layout.finished(Outcome.SKIPPED) / "chat.jsonl", rows(2))
     write_report(layout, report("warning"))
+    (layout.trash / "failed-20260101-000000").mkdir(parents=True)
+    write_jsonl(layout.trash / "failed-20260101-000000" / "old.jsonl", rows(2))
     _fill_ledger(layout)
     return layout
 

@@ -261,7 +261,8 @@ def test_status_counts_every_folder(layout):
     result = run(layout, "status", "--json")
 
     assert json.loads(result.stdout) == {
-        "high": 0, "normal": 0, "low": 1, "processing": 0, "recently_completed": 0, "failed": 1, "skipped": 0
+        "high": 0, "normal": 0, "low": 1, "processing": 0, "recently_completed": 0, "failed": 1, "skipped": 0,
+        "trash": 0,
     }  # fmt: skip
 
 
@@ -625,3 +626,77 @@ def test_a_folder_that_is_no_working_directory_is_refused(tmp_path):
 
     assert "is not a working directory" in str(result.exception)
     assert not list(tmp_path.iterdir())
+
+
+# ---- clear
+
+
+def fail_named(layout, name, *, at="2026-01-01T00:00:00Z"):
+    path = write_jsonl(layout.failed / name, rows(1))
+    reason = Reason(
+        kind=FaultKind.BAD_DATA, message="it is odd", file=name, at=at, priority=Priority.HIGH, job_id="1"
+    )
+    write_reason(path, reason)
+    return path
+
+
+def test_what_failed_is_cleared_away_and_the_counts_follow(layout):
+    for name in ("a.jsonl", "b.jsonl"):
+        fail_named(layout, name)
+    fail_named(layout, "new.jsonl", at="2100-01-01T00:00:00Z")
+
+    said = run(layout, "clear", "--failed", "--older-than", "7d").stdout
+    counts = json.loads(run(layout, "status", "--json").stdout)
+
+    [folder] = layout.trash.iterdir()
+    assert said == (
+        f"moved 2 failed files to queue/.trash/{folder.name}/\n"
+        "left 1 failed file: not old enough\n"
+        "nothing there is ever deleted; to put a file back: training_queue retry NAME\n"
+    )
+    assert (counts["failed"], counts["trash"]) == (1, 2)
+    assert [path.name for path in layout.failed.iterdir()] == ["new.jsonl", "new.jsonl.reason.json"]
+
+
+def test_the_trash_is_listed_with_names_that_retry_takes(layout):
+    fail_named(layout, "a.jsonl")
+    run(layout, "clear", "--failed")
+
+    [file] = json.loads(run(layout, "list", "--trash", "--json").stdout)
+    again = run(layout, "retry", file["name"])
+
+    assert (file["state"], file["reason"]) == ("failed", "it is odd")
+    assert again.stdout == "a.jsonl is queued again\n"
+    assert (layout.waiting(Priority.HIGH) / "a.jsonl").exists()
+
+
+def test_a_name_in_the_trash_says_how_to_have_the_file_back(layout):
+    fail_named(layout, "a.jsonl")
+    run(layout, "clear", "--failed")
+
+    message = str(run(layout, "set-priority", "a.jsonl", "high").exception)
+
+    assert "/a.jsonl has been cleared away; to queue it again: training_queue retry failed-" in message
+
+
+def test_nothing_to_clear_is_said(layout):
+    result = run(layout, "clear", "--failed", "--skipped")
+
+    assert (result.exit_code, result.stdout) == (0, "no failed file was moved\nno skipped file was moved\n")
+    assert not layout.trash.exists()
+
+
+@pytest.mark.parametrize(
+    "arguments, said",
+    [
+        (["clear"], "give --failed, --skipped or both"),
+        (["clear", "--failed", "--older-than", "soon\x1b"], r'--older-than is "soon\x1b"; expected a number'),
+        (["clear", "--failed", "--older-than", "7"], "such as 12h, 7d or 2w"),
+        (["list", "--trash", "--failed"], "--trash goes with neither"),
+    ],
+)
+def test_what_cannot_be_meant_changes_nothing(layout, arguments, said):
+    path = fail_named(layout, "a.jsonl")
+
+    assert said in str(run(layout, *arguments).exception)
+    assert path.exists()
