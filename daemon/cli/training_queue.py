@@ -178,6 +178,27 @@ def history(
         print(line)
 
 
+@app.command(
+    epilog="Examples:\n\n\b\n  training_queue show chat.jsonl\n  training_queue show failed/chat.jsonl --json"
+)
+def show(
+    name: Annotated[
+        str, typer.Argument(metavar="NAME", help="A file in any state; failed/NAME; or a job id.")
+    ],
+    base_dir: BaseDir = None,
+    as_json: Json = False,
+) -> None:
+    """Show all that is known of one file."""
+    found = client_of(base_dir).history.file(name)
+    if as_json:
+        print(json.dumps(asdict(found)))
+        return
+    from daemon.cli.known_file_view import known_file_lines
+
+    for line in known_file_lines(found, columns=terminal_columns()):
+        print(line)
+
+
 @app.command("set-priority", epilog="Example:\n\n\b\n  training_queue set-priority chat.jsonl high")
 def set_priority(
     name: Name,

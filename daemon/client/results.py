@@ -5,6 +5,7 @@ from daemon.client.checkpoints import BrokenCheckpoint, Verification, WholeCheck
 from daemon.client.completed_files import CompletedFile
 from daemon.client.data import FittingLength, ProposedLength
 from daemon.client.dry_run import DryRun, Speed
+from daemon.client.known_file import KnownFile, KnownJob, ReportSummary
 from daemon.client.queue import AddedFile, FolderCounts
 from daemon.client.requests import Obeyed
 from daemon.client.restart import CannotGoOn, GoesOn, ImpossibleRestart, NoPlan, Restart, RestartPlan
@@ -14,6 +15,7 @@ from daemon.client.waiting import EndedFile
 from daemon.data_tools.flagged import Flagged
 from daemon.health.check_result import CheckResult, Severity
 from daemon.jobs.listing import FinishedFile, QueuedFile
+from daemon.ledger.attempts import RecordedAttempt
 from daemon.ledger.crashes import CrashGroup
 from daemon.ledger.evaluation_records import PreviewHistory, RecordedScore, Validation
 from daemon.ledger.event_stream import RecordedEvent
@@ -45,16 +47,20 @@ __all__ = [
     "FolderCounts",
     "GoesOn",
     "ImpossibleRestart",
+    "KnownFile",
+    "KnownJob",
     "LockedChange",
     "NoPlan",
     "Obeyed",
     "PreviewHistory",
     "ProposedLength",
     "QueuedFile",
+    "RecordedAttempt",
     "RecordedEvent",
     "RecordedJob",
     "RecordedScore",
     "RecordedStep",
+    "ReportSummary",
     "Restart",
     "RestartPlan",
     "Reviewed",

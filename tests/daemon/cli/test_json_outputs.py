@@ -37,6 +37,7 @@ GENERATED = "syllo --count 3 --difficulty 1 --seed 1 --out puzzles.jsonl"
 TYPED = {
     "training_daemon --dry-run": "chat.jsonl",
     "training_queue add": "chat.jsonl",
+    "training_queue show": "done.jsonl",
     "training_queue set-priority": "waits.jsonl high",
     "training_queue retry": "--failed",
     "training_queue remove": "waits.jsonl",

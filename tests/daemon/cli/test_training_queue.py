@@ -306,6 +306,20 @@ def test_history_shows_completed_files_and_no_others(layout):
     assert run(layout, "history", "--limit", "0").exit_code != 0
 
 
+def test_show_says_where_a_file_is_and_why(layout):
+    fail(layout, "its rows are odd\x1b")
+
+    shown = run(layout, "show", "failed/a.jsonl").stdout
+    document = json.loads(run(layout, "show", "a.jsonl", "--json").stdout)
+
+    assert shown.splitlines()[:3] == [
+        "a.jsonl: failed",
+        "  place         queue/failed/a.jsonl",
+        "  reason        its rows are odd\\x1b",
+    ]
+    assert (document["state"], document["job"]) == ("failed", None)
+
+
 def test_set_priority_moves_the_file(layout):
     write_jsonl(layout.waiting(Priority.LOW) / "a.jsonl", rows(1))
 
