@@ -14,7 +14,7 @@ from typer.core import TyperArgument
 from typer.exceptions import Abort, TyperException
 
 from daemon.client import Client, ClientError
-from trainer.protocol.layout import BASE_DIR_VARIABLE
+from trainer.protocol.layout import BASE_DIR_VARIABLE, Layout
 from trainer.protocol.text import printable
 
 DURATION = re.compile(r"(\d{1,6})([mhdw])", re.ASCII)
@@ -65,6 +65,15 @@ def use_base_dir(base_dir: Path | None) -> None:
 def client_of(base_dir: Path | None) -> Client:
     """Return the client of the folder a command is about."""
     return Client(base_dir)
+
+
+def completing(ctx: typer.Context) -> Layout:
+    """Return the working directory that a half-typed command line is about, whether or not it is one."""
+    contexts: list[Any] = [ctx]
+    while contexts[-1].parent is not None:
+        contexts.append(contexts[-1].parent)
+    given = (context.params.get("base_dir") for context in contexts)
+    return Client(next(filter(None, given), None)).any_layout
 
 
 def terminal_columns() -> int | None:

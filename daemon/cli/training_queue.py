@@ -15,12 +15,14 @@ from daemon.cli.options import (
     CommandFailed,
     Json,
     client_of,
+    completing,
     run,
     seconds_of,
     terminal_columns,
     use_base_dir,
 )
 from daemon.cli.queue_view import ROWS_SHOWN, cleared_lines, finished_lines, queued_lines
+from daemon.client.offered_names import all_names, retryable_names, waiting_names
 from trainer.protocol.job import Outcome, Priority
 from trainer.protocol.text import num_of
 
@@ -31,10 +33,25 @@ COMPLETED_SHOWN = 20
 
 app = typer.Typer(rich_markup_mode=None, pretty_exceptions_enable=False, no_args_is_help=True)
 
+
+def _waiting_names(ctx: typer.Context, incomplete: str) -> list[str]:
+    return waiting_names(completing(ctx), incomplete)
+
+
+def _retryable_names(ctx: typer.Context, incomplete: str) -> list[str]:
+    return retryable_names(completing(ctx), incomplete)
+
+
+def _all_names(ctx: typer.Context, incomplete: str) -> list[str]:
+    return all_names(completing(ctx), incomplete)
+
+
 Name = Annotated[
     str,
     typer.Argument(
-        metavar="NAME", help="As `training_queue list` shows it; high/NAME if several files have this name."
+        metavar="NAME",
+        help="As `training_queue list` shows it; high/NAME if several files have this name.",
+        autocompletion=_waiting_names,
     ),
 ]
 
@@ -183,7 +200,12 @@ def history(
 )
 def show(
     name: Annotated[
-        str, typer.Argument(metavar="NAME", help="A file in any state; failed/NAME; or a job id.")
+        str,
+        typer.Argument(
+            metavar="NAME",
+            help="A file in any state; failed/NAME; or a job id.",
+            autocompletion=_all_names,
+        ),
     ],
     base_dir: BaseDir = None,
     as_json: Json = False,
@@ -220,7 +242,11 @@ def set_priority(
 def retry(
     name: Annotated[
         str | None,
-        typer.Argument(metavar="NAME", help="A file in failed/, skipped/ or the trash; or failed/NAME."),
+        typer.Argument(
+            metavar="NAME",
+            help="A file in failed/, skipped/ or the trash; or failed/NAME.",
+            autocompletion=_retryable_names,
+        ),
     ] = None,
     failed: Annotated[bool, typer.Option("--failed", help="Every file in failed/.")] = False,
     must_admit: Annotated[
