@@ -132,7 +132,7 @@ def _remarks(files: "Sequence[CompletedFile]", number: int) -> Iterator[str]:
 
 
 def _clock(seconds: float) -> str:
-    minutes, left = divmod(round(seconds), 60)
+    minutes, left = divmod(int(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02}:{left:02}" if hours else f"{minutes}:{left:02}"
 

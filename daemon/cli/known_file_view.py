@@ -74,8 +74,9 @@ def _job_facts(job: "KnownJob", rejected_list: str | None) -> Iterator[tuple[str
             yield "", _attempt(attempt)
     if not job.steps:
         return
-    total = f" of {job.total_steps:,}" if job.total_steps else ""
-    yield "trained", f"{num_of(job.rows_trained, 'row')} in {job.steps:,}{total} steps"
+    taken = f"{job.steps:,} of " if job.total_steps else ""
+    steps = taken + num_of(job.total_steps or job.steps, "step")
+    yield "trained", f"{num_of(job.rows_trained, 'row')} in {steps}"
     speed = f", {job.tokens_per_s:,.0f} tokens/s" if job.tokens_per_s else ""
     yield "time", f"{duration_text(job.seconds)}{speed}"
     yield "loss", f"{_loss(job.first_loss)} in its first step, {_loss(job.last_loss)} in its last"
