@@ -24,7 +24,10 @@ PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 COMMANDS = {
     "training_daemon": [""],
     "training_controller": ["pause", "resume", "stop", "skip", "status", "logs", "plot"],
-    "training_queue": ["add", "list", "status", "set-priority", "retry", "remove"],
+    "training_queue": [
+        *("add", "list", "status", "history", "show"),
+        *("set-priority", "retry", "remove", "clear"),
+    ],
     "training_health": ["check", "verify", "crashes", "unlock", "pin", "unpin"],
     "training_data": [
         *("convert", "split", "dedupe", "sample", "merge"),

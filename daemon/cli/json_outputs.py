@@ -13,6 +13,8 @@ from typing_extensions import TypedDict  # pydantic wants it before Python 3.12
 from daemon.client.results import (
     BrokenCheckpoint,
     CheckResult,
+    Cleared,
+    CompletedFile,
     CrashGroup,
     Curve,
     FileValue,
@@ -20,6 +22,7 @@ from daemon.client.results import (
     FittingLength,
     Flagged,
     ImpossibleRestart,
+    KnownFile,
     LogEntry,
     Obeyed,
     PreviewHistory,
@@ -82,6 +85,8 @@ class QueueStatus(BaseModel):
     recently_completed: int
     failed: int
     skipped: int
+    trash: int
+    """Cleared away from failed/ and skipped/."""
 
 
 def _list_of(kind: Any) -> Any:
@@ -90,6 +95,13 @@ def _list_of(kind: Any) -> Any:
     found = make(kind.__name__, get_type_hints(kind))
     found.described_by = kind
     return GenericAlias(list, (found,))
+
+
+class ClearedFiles(TypedDict, total=False):
+    """What was cleared away, by what was asked for."""
+
+    failed: Cleared
+    skipped: Cleared
 
 
 class PrioritySet(TypedDict):
@@ -312,10 +324,14 @@ OUTPUTS: dict[str, Any] = {
     "training_queue list": _list_of(QueuedFile),
     "training_queue list --failed": _FINISHED,
     "training_queue list --skipped": _FINISHED,
+    "training_queue list --trash": _FINISHED,
     "training_queue status": QueueStatus,
+    "training_queue history": list[CompletedFile],
+    "training_queue show": KnownFile,
     "training_queue set-priority": PrioritySet,
     "training_queue retry": list[str],
     "training_queue remove": Removed,
+    "training_queue clear": ClearedFiles,
     "training_health check": HealthCheck,
     "training_health verify": VerifiedCheckpoints,
     "training_health crashes": list[CrashGroup],

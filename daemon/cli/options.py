@@ -3,6 +3,7 @@
 import io
 import json
 import os
+import re
 import shutil
 import sys
 from pathlib import Path
@@ -14,11 +15,14 @@ from typer.exceptions import Abort, TyperException
 
 from daemon.client import Client, ClientError
 from trainer import __version__
-from trainer.protocol.layout import BASE_DIR_VARIABLE
+from trainer.protocol.layout import BASE_DIR_VARIABLE, Layout
+from trainer.protocol.text import printable
 
 # pydantic would read the entry points of all installed packages, each time it is loaded
 os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")
 
+DURATION = re.compile(r"(\d{1,6})([mhdw])", re.ASCII)
+UNITS_S = {"m": 60.0, "h": 3_600.0, "d": 86_400.0, "w": 604_800.0}
 PRIVATE_UMASK = 0o077  # notes and copies hold training data, which is nobody else's business
 
 BaseDir = Annotated[
@@ -56,6 +60,18 @@ class CommandFailed(ClientError):
     """A command line asks for what cannot be meant; the message is all a person needs."""
 
 
+def seconds_of(option: str, text: str | None) -> float:
+    """Return a duration that was typed, in seconds; 0 for none."""
+    if text is None:
+        return 0.0
+    found = DURATION.fullmatch(text)
+    if found is None:
+        raise CommandFailed(
+            f'{option} is "{printable(text)}"; expected a number with m, h, d or w, such as 12h, 7d or 2w'
+        )
+    return int(found[1]) * UNITS_S[found[2]]
+
+
 def use_base_dir(base_dir: Path | None) -> None:
     """Let `--base-dir` stand before the subcommand, too."""
     if base_dir is not None:
@@ -65,6 +81,15 @@ def use_base_dir(base_dir: Path | None) -> None:
 def client_of(base_dir: Path | None) -> Client:
     """Return the client of the folder a command is about."""
     return Client(base_dir)
+
+
+def completing(ctx: typer.Context) -> Layout:
+    """Return the working directory that a half-typed command line is about, whether or not it is one."""
+    contexts: list[Any] = [ctx]
+    while contexts[-1].parent is not None:
+        contexts.append(contexts[-1].parent)
+    given = (context.params.get("base_dir") for context in contexts)
+    return Client(next(filter(None, given), None)).any_layout
 
 
 def terminal_columns() -> int | None:

@@ -2,18 +2,22 @@
 
 from daemon.checkpoints.review import Damaged, Reviewed, Unusable, Whole
 from daemon.client.checkpoints import BrokenCheckpoint, Verification, WholeCheckpoint
+from daemon.client.completed_files import CompletedFile
 from daemon.client.curves import Curve, CurvePoint
 from daemon.client.data import FittingLength, ProposedLength
 from daemon.client.dry_run import DryRun, Speed
+from daemon.client.known_file import KnownFile, KnownJob, ReportSummary
 from daemon.client.log_entries import LogEntry
 from daemon.client.queue import AddedFile, FolderCounts
 from daemon.client.requests import Obeyed
 from daemon.client.restart import CannotGoOn, GoesOn, ImpossibleRestart, NoPlan, Restart, RestartPlan
 from daemon.client.settings import LockedChange
+from daemon.client.trash import Cleared
 from daemon.client.waiting import EndedFile
 from daemon.data_tools.flagged import Flagged
 from daemon.health.check_result import CheckResult, Severity
 from daemon.jobs.listing import FinishedFile, QueuedFile
+from daemon.ledger.attempts import RecordedAttempt
 from daemon.ledger.crashes import CrashGroup
 from daemon.ledger.evaluation_records import PreviewHistory, RecordedScore, Validation
 from daemon.ledger.event_stream import RecordedEvent
@@ -30,6 +34,8 @@ __all__ = [
     "BrokenCheckpoint",
     "CannotGoOn",
     "CheckResult",
+    "Cleared",
+    "CompletedFile",
     "CrashGroup",
     "Curve",
     "CurvePoint",
@@ -45,6 +51,8 @@ __all__ = [
     "FolderCounts",
     "GoesOn",
     "ImpossibleRestart",
+    "KnownFile",
+    "KnownJob",
     "LockedChange",
     "LogEntry",
     "NoPlan",
@@ -52,10 +60,12 @@ __all__ = [
     "PreviewHistory",
     "ProposedLength",
     "QueuedFile",
+    "RecordedAttempt",
     "RecordedEvent",
     "RecordedJob",
     "RecordedScore",
     "RecordedStep",
+    "ReportSummary",
     "Restart",
     "RestartPlan",
     "Reviewed",

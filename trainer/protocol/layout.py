@@ -57,6 +57,11 @@ class Layout:
         return self.queue / ".admitted"
 
     @property
+    def trash(self) -> Path:
+        """Failed and skipped files that somebody has cleared away; created on demand, read by no daemon."""
+        return self.queue / ".trash"
+
+    @property
     def failed(self) -> Path:
         return self.queue / "failed"
 

@@ -37,9 +37,11 @@ GENERATED = "syllo --count 3 --difficulty 1 --seed 1 --out puzzles.jsonl"
 TYPED = {
     "training_daemon --dry-run": "chat.jsonl",
     "training_queue add": "chat.jsonl",
+    "training_queue show": "done.jsonl",
     "training_queue set-priority": "waits.jsonl high",
     "training_queue retry": "--failed",
     "training_queue remove": "waits.jsonl",
+    "training_queue clear": "--failed --skipped",
     "training_health unlock": "data.max_length --yes",
     "training_health pin": "current",
     "training_health unpin": "current",
@@ -75,6 +77,8 @@ def layout(tmp_path, monkeypatch):
     write_reason(failed, Reason(kind=FaultKind.BAD_DATA, message="odd", file="chat.jsonl", at="now"))
     write_jsonl(layout.finished(Outcome.SKIPPED) / "chat.jsonl", rows(2))
     write_report(layout, report("warning"))
+    (layout.trash / "failed-20260101-000000").mkdir(parents=True)
+    write_jsonl(layout.trash / "failed-20260101-000000" / "old.jsonl", rows(2))
     _fill_ledger(layout)
     (layout.logs / "daemon.log").write_text("2026-01-01T00:00:00.000Z INFO    started job=7\n")
     return layout
