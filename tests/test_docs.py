@@ -22,7 +22,7 @@ from trainer.config.schema import sections
 ROOT = Path(__file__).parent.parent
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 COMMANDS = {
-    "training_daemon": [""],
+    "training_daemon": ["", "init", "start", "restart", "install-service"],
     "training_controller": ["pause", "resume", "stop", "skip", "status"],
     "training_queue": ["add", "list", "status", "set-priority", "retry", "remove"],
     "training_health": ["check", "verify", "crashes", "unlock", "pin", "unpin"],
@@ -30,7 +30,15 @@ COMMANDS = {
         *("convert", "split", "dedupe", "sample", "merge"),
         *("validate", "report", "show", "value", "flag", "generate", "analyze"),
     ],
-    "training": ["daemon", "controller status", "queue add", "health check", "data validate", "follow"],
+    "training": [
+        "daemon",
+        "daemon start",
+        "controller status",
+        "queue add",
+        "health check",
+        "data validate",
+        "follow",
+    ],
 }
 NARROW = {"COLUMNS": "80", "TERMINAL_WIDTH": "80"}
 

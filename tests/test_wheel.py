@@ -1,5 +1,6 @@
 """What is installed from a wheel, far from the clone, has everything that the clone has."""
 
+import json
 import subprocess
 import tomllib
 import zipfile
@@ -7,8 +8,10 @@ from pathlib import Path
 
 import pytest
 
+from tests.support import rows, write_jsonl
 from tests.wheel import ROOT, Installed, build_wheel, install
 from trainer import __version__
+from trainer.config.document import json_schema
 
 COMMANDS = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["scripts"]
 
@@ -58,9 +61,36 @@ def test_the_code_that_runs_is_that_of_the_wheel(elsewhere, tmp_path):
     assert [Path(name).parent.parent for name in result.stdout.split()] == [elsewhere.packages] * 2
 
 
-def test_the_schema_of_the_settings_can_be_made_there(elsewhere, tmp_path):
-    code = "from trainer.config.document import json_schema; print(len(json_schema()['properties']))"
+def test_a_working_directory_and_its_schema_are_made_there(elsewhere, tmp_path):
+    result = elsewhere.run("training_daemon", "init", "work", "--sample", cwd=tmp_path)
 
-    result = elsewhere.run("python", "-c", code, cwd=tmp_path)
+    assert result.returncode == 0, result.stderr
+    assert json.loads((tmp_path / "work/config.schema.json").read_text()) == json_schema()
 
-    assert int(result.stdout) >= 9, result.stderr
+
+def test_a_daemon_in_the_background_is_that_of_the_wheel(elsewhere, tmp_path):
+    started = elsewhere.run("training_daemon", "start", "--base-dir", "work", "--json", cwd=tmp_path)
+    assert started.returncode == 0, started.stderr
+    command = Path(f"/proc/{json.loads(started.stdout)['pid']}/cmdline").read_text().split("\0")
+
+    stopped = elsewhere.run("training_controller", "stop", "--now", "--base-dir", "work", cwd=tmp_path)
+
+    assert command[0] == str(elsewhere.python)
+    assert stopped.stdout == "the daemon has stopped\n", stopped.stderr
+
+
+def test_a_service_is_written_with_the_paths_of_that_environment(elsewhere, tmp_path):
+    result = elsewhere.run("training_daemon", "install-service", "--print", cwd=tmp_path)
+
+    assert f"ExecStart={elsewhere.python} -P -m daemon.cli.training_daemon\n" in result.stdout
+
+
+@pytest.mark.loads_torch
+def test_a_worker_of_the_wheel_trains(elsewhere, tmp_path):
+    write_jsonl(tmp_path / "chat.jsonl", rows(8))
+    elsewhere.run("training_queue", "add", "chat.jsonl", "--base-dir", "work", cwd=tmp_path)
+
+    result = elsewhere.run("training_daemon", "--once", "--base-dir", "work", cwd=tmp_path)
+
+    assert result.returncode == 0, result.stderr
+    assert (tmp_path / "work/models/current_model/model.safetensors").exists()

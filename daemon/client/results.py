@@ -2,12 +2,15 @@
 
 from daemon.checkpoints.review import Damaged, Reviewed, Unusable, Whole
 from daemon.client.checkpoints import BrokenCheckpoint, Verification, WholeCheckpoint
+from daemon.client.creation import Created
 from daemon.client.data import FittingLength, ProposedLength
 from daemon.client.dry_run import DryRun, Speed
 from daemon.client.queue import AddedFile, FolderCounts
 from daemon.client.requests import Obeyed
 from daemon.client.restart import CannotGoOn, GoesOn, ImpossibleRestart, NoPlan, Restart, RestartPlan
+from daemon.client.service import Installed
 from daemon.client.settings import LockedChange
+from daemon.client.starting import Started
 from daemon.client.waiting import EndedFile
 from daemon.data_tools.flagged import Flagged
 from daemon.health.check_result import CheckResult, Severity
@@ -29,6 +32,7 @@ __all__ = [
     "CannotGoOn",
     "CheckResult",
     "CrashGroup",
+    "Created",
     "Damaged",
     "DataReport",
     "DryRun",
@@ -41,6 +45,7 @@ __all__ = [
     "FolderCounts",
     "GoesOn",
     "ImpossibleRestart",
+    "Installed",
     "LockedChange",
     "NoPlan",
     "Obeyed",
@@ -57,6 +62,7 @@ __all__ = [
     "Severity",
     "Shown",
     "Speed",
+    "Started",
     "Status",
     "StepBucket",
     "Unusable",
