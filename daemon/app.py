@@ -25,6 +25,7 @@ from daemon.journal.journal import Journal, LedgerRows, LogLines, StatusChanges
 from daemon.ledger.database import UnusableLedger as UnusableLedger  # for those who start a daemon
 from daemon.ledger.ledger import Ledger
 from daemon.loop import Daemon
+from daemon.notifiers import Notifiers
 from daemon.obstacles import Obstacles
 from daemon.service_manager import ServiceManager
 from daemon.settings.live_settings import LiveSettings
@@ -130,9 +131,10 @@ def _run_locked(
     commands = Commands(layout, queue, ledger, journal, intake, supervisor, pause)
     obstacles = Obstacles(layout, clock=time.monotonic)
     service = ServiceManager(os.environ, journal, clock=time.monotonic)
+    notifiers = Notifiers(layout, journal, clock=time.monotonic)
     daemon = Daemon(
         layout, settings, queue, ledger, journal, board, intake, supervisor, commands,
-        wake, obstacles, service, drain=drain,
+        wake, obstacles, service, notifiers, drain=drain,
     )  # fmt: skip
     signals.pass_on(daemon.stop_soon)
     watcher.start()
@@ -149,6 +151,7 @@ def _run_locked(
         checker.close()
         supervisor.kill()
         ledger.close()
+        notifiers.close()
 
 
 def _process_facts(started_at: float, overrides: Sequence[str]) -> dict[str, object]:

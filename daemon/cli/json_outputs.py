@@ -31,6 +31,7 @@ from daemon.client.results import (
 )
 from daemon.data_tools.analysis.findings import Analysis
 from daemon.data_tools.reading import LeftOut
+from daemon.notify.notification import Notification
 from trainer.protocol.data_report import DataReport
 from trainer.protocol.dry_run import Planned
 from trainer.protocol.job import Priority
@@ -342,5 +343,6 @@ OUTPUTS: dict[str, Any] = {
     "training_data generate": Generated,
     "training_data analyze": AnalyzedFile,
     "any command that fails": Failure,
+    "a notification": Notification,
 }
 """The document of each command; `training queue list` prints what `training_queue list` does."""

@@ -91,6 +91,10 @@ class Layout:
         """The daemon's own memory of a pause, so that it holds across restarts."""
         return self.status / "paused.json"
 
+    def notify_file(self, channel: str) -> Path:
+        """Return where the process that tells a channel of events notes how far it has come."""
+        return self.status / f"notify_{channel}.json"
+
     @property
     def lock_file(self) -> Path:
         return self.status / "daemon.lock"
