@@ -16,7 +16,7 @@ from trainer.protocol.child_process import own_environment
 from trainer.protocol.layout import Layout
 
 if TYPE_CHECKING:
-    from trainer.config.schema import NotifySettings
+    from trainer.config.notify_settings import NotifySettings
 
 CHANNELS = ("command", "webhook")
 RESTART_AFTER_S, LONGEST_WAIT_S = 60.0, 3600.0  # doubled each time

@@ -4,43 +4,16 @@ The text under each field is its documentation: `docs/CONFIGURATION.md` and the 
 it.
 """
 
-import re
 from typing import Annotated, Any, Literal
-from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, JsonValue, ValidationInfo, field_validator
+from pydantic import AfterValidator, Field, JsonValue, ValidationInfo, field_validator
 from pydantic_core import PydanticCustomError
 
+from trainer.config.notify_settings import NotifySettings
+from trainer.config.section import FileName, Fraction, Positive, Seconds, Section
 from trainer.protocol.deep_findings import PrivatePattern
-from trainer.protocol.notifiable import NOTIFIABLE, Notifiable
 from trainer.protocol.row_fields import OF_MESSAGES, OF_ROWS
 from trainer.protocol.text import printable
-
-Positive = Annotated[int, Field(ge=1)]
-Seconds = Annotated[float, Field(ge=0)]
-Fraction = Annotated[float, Field(ge=0, le=1)]
-
-
-def _refuse_nul(path: str) -> str:
-    if "\0" in path:
-        raise PydanticCustomError("path", "a name without NUL characters")
-    return path
-
-
-FileName = Annotated[str, AfterValidator(_refuse_nul)]
-
-
-def _refuse_no_web_address(address: str) -> str:
-    expected = "an address such as https://example.org/hook, without a user or spaces"
-    try:
-        parts = urlsplit(address)
-        is_usable = bool(parts.hostname) and parts.username is None and (parts.port is None or parts.port > 0)
-    except ValueError:
-        is_usable = False
-    if not is_usable or parts.scheme not in ("http", "https") or not re.fullmatch(r"[!-~]+", address):
-        raise PydanticCustomError("webhook", expected)
-    return address
-
 
 TRAINING_TEMPLATES = (
     *("qwen3", "llama-3", "gemma", "gemma-4", "mistral", "mistral-nemo", "mistral-small-3", "deepseek-r1"),
@@ -58,12 +31,6 @@ def _refuse_unknown_template(wanted: str) -> str:
 
 
 ALWAYS_GIVEN = ("messages", "tools", "documents", "add_generation_prompt")  # to a chat template
-
-
-class Section(BaseModel):
-    model_config = ConfigDict(
-        extra="forbid", frozen=True, use_attribute_docstrings=True, strict=True, allow_inf_nan=False
-    )
 
 
 class ModelSettings(Section):
@@ -500,41 +467,6 @@ class DaemonSettings(Section):
 
     log_format: Literal["text", "json"] = "text"
     """Format of the lines in `logs/`."""
-
-
-class NotifySettings(Section):
-    """Telling a command or a web server what happens: see `docs/NOTIFICATIONS.md`.
-
-    A change takes effect immediately.
-    """
-
-    command: Annotated[list[Annotated[FileName, Field(min_length=1)]], Field(min_length=1)] | None = None
-    """A program and its arguments, such as `["/usr/local/bin/tell-me", "--urgent"]`; no shell is involved. It
-    is run in the working directory for each notification, with the JSON document on its standard input."""
-
-    webhook: Annotated[str, AfterValidator(_refuse_no_web_address)] | None = None
-    """An address that begins with `https://` or `http://`. Each notification is posted there as a JSON
-    document. Redirects are not followed."""
-
-    secret_env: Annotated[str, Field(min_length=1)] | None = None
-    """The environment variable with the secret that signs what is posted to `webhook`."""
-
-    secret_file: FileName | None = None
-    """The file with that secret (relative to the working directory), which only its owner may read."""
-
-    events: list[Notifiable] = NOTIFIABLE
-    """What to tell: `completed` and `failed` are about files, `blocked` and `crashed` about training,
-    `recovered` says that one of these two is over, and `queue_empty` that nothing is left to train."""
-
-    timeout_s: Annotated[float, Field(gt=0, le=300)] = 10.0
-    """Seconds that the command or the server has for one notification."""
-
-    max_per_minute: Positive = 10
-    """Maximum number of notifications per minute. What would be more is merged, one notification for each
-    kind of event."""
-
-    repeat_after_s: Seconds = 3600.0
-    """Seconds for which the same crash or block is not sent again."""
 
 
 class Settings(Section):
