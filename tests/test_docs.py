@@ -22,7 +22,7 @@ from trainer.config.schema import sections
 ROOT = Path(__file__).parent.parent
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 COMMANDS = {
-    "training_daemon": [""],
+    "training_daemon": ["", "init", "start", "restart", "install-service"],
     "training_controller": ["pause", "resume", "stop", "skip", "status", "logs", "plot"],
     "training_queue": [
         *("add", "list", "status", "history", "show"),
@@ -35,6 +35,7 @@ COMMANDS = {
     ],
     "training": [
         "daemon",
+        "daemon start",
         "controller status",
         "queue add",
         "health check",

@@ -16,12 +16,14 @@ from daemon.client.results import (
     Cleared,
     CompletedFile,
     CrashGroup,
+    Created,
     Curve,
     FileValue,
     FinishedFile,
     FittingLength,
     Flagged,
     ImpossibleRestart,
+    Installed,
     KnownFile,
     LogEntry,
     Obeyed,
@@ -29,10 +31,12 @@ from daemon.client.results import (
     ProposedLength,
     QueuedFile,
     Restart,
+    Started,
     WholeCheckpoint,
 )
 from daemon.data_tools.analysis.findings import Analysis
 from daemon.data_tools.reading import LeftOut
+from daemon.notify.notification import Notification
 from trainer.protocol.data_report import DataReport
 from trainer.protocol.dry_run import Planned
 from trainer.protocol.places import Priority
@@ -312,6 +316,10 @@ _FINISHED = _list_of(FinishedFile)
 OUTPUTS: dict[str, Any] = {
     "training_daemon --check-config": SettingsInForce,
     "training_daemon --dry-run": DryRunPlan,
+    "training_daemon init": Created,
+    "training_daemon start": Started,
+    "training_daemon restart": Started,
+    "training_daemon install-service": Installed,
     "training_controller pause": Obeyed,
     "training_controller resume": Obeyed,
     "training_controller skip": Obeyed,
@@ -355,5 +363,6 @@ OUTPUTS: dict[str, Any] = {
     "training_data generate": Generated,
     "training_data analyze": AnalyzedFile,
     "any command that fails": Failure,
+    "a notification": Notification,
 }
 """The document of each command; `training queue list` prints what `training_queue list` does."""

@@ -2,6 +2,7 @@
 
 import gc
 import json
+import sys
 import time
 from collections.abc import Iterable
 from dataclasses import asdict
@@ -28,6 +29,7 @@ from trainer.protocol.places import Outcome, Priority
 from trainer.protocol.text import num_of
 
 if TYPE_CHECKING:
+    from daemon.client import Client
     from daemon.client.queue import AddedFile
 
 COMPLETED_SHOWN = 20
@@ -82,8 +84,12 @@ def add(
     """Copy files into the inbox. Your own copies are never touched.
 
     CSV, TSV, JSON arrays, NDJSON, Parquet, Arrow and folders that datasets has saved become JSON Lines.
+    A folder where no daemon has run yet becomes a working directory first.
     """
-    added = client_of(base_dir).queue.add_all(files, priority=priority)
+    client = client_of(base_dir)
+    if not client.is_working_directory:
+        _create_for(files, client)
+    added = client.queue.add_all(files, priority=priority)
     facts = [
         {
             "file": file.file,
@@ -94,6 +100,20 @@ def add(
         for file in added
     ]
     _show(facts, as_json, [f"added {file.added_as} ({priority.value}){_origin(file)}" for file in added])
+
+
+def _create_for(files: list[Path], client: "Client") -> None:
+    """Make the folder a working directory, once it is clear that there is something to add."""
+    from daemon.client.converted_copy import is_converted
+
+    for file in files:
+        is_converted(file)  # raises if it can neither be trained nor converted
+    made = client.create()
+    print(
+        f"{made.base_dir} is now a working directory; start it: "
+        f"training_daemon start --base-dir {made.base_dir}",
+        file=sys.stderr,
+    )
 
 
 def _origin(file: "AddedFile") -> str:

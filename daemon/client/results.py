@@ -3,6 +3,7 @@
 from daemon.checkpoints.review import Damaged, Reviewed, Unusable, Whole
 from daemon.client.checkpoints import BrokenCheckpoint, Verification, WholeCheckpoint
 from daemon.client.completed_files import CompletedFile
+from daemon.client.creation import Created
 from daemon.client.curves import Curve, CurvePoint
 from daemon.client.data import FittingLength, ProposedLength
 from daemon.client.dry_run import DryRun, Speed
@@ -11,7 +12,9 @@ from daemon.client.log_entries import LogEntry
 from daemon.client.queue import AddedFile, FolderCounts
 from daemon.client.requests import Obeyed
 from daemon.client.restart import CannotGoOn, GoesOn, ImpossibleRestart, NoPlan, Restart, RestartPlan
+from daemon.client.service import Installed
 from daemon.client.settings import LockedChange
+from daemon.client.starting import Started
 from daemon.client.trash import Cleared
 from daemon.client.waiting import EndedFile
 from daemon.data_tools.flagged import Flagged
@@ -37,6 +40,7 @@ __all__ = [
     "Cleared",
     "CompletedFile",
     "CrashGroup",
+    "Created",
     "Curve",
     "CurvePoint",
     "Damaged",
@@ -51,6 +55,7 @@ __all__ = [
     "FolderCounts",
     "GoesOn",
     "ImpossibleRestart",
+    "Installed",
     "KnownFile",
     "KnownJob",
     "LockedChange",
@@ -72,6 +77,7 @@ __all__ = [
     "Severity",
     "Shown",
     "Speed",
+    "Started",
     "Status",
     "StepBucket",
     "Unusable",

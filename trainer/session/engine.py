@@ -56,7 +56,7 @@ from trainer.protocol.messages import (
     StepsTaken,
     WorkerReady,
 )
-from trainer.protocol.text import display_name
+from trainer.protocol.text import display_name, printable
 from trainer.reporting.reporter import Reporter
 from trainer.session.batch_size_finder import batch_size_key, measure_best_batch_size
 from trainer.session.batch_size_store import FILE_NAME, BatchSizeFile, tokens_for_new_job
@@ -214,6 +214,10 @@ class TrainerEngine:
                 "completed files; set it to 0, or let the daemon train the file"
             )
         path = Path(path).absolute()
+        if not path.exists():
+            raise FileNotFoundError(
+                f"{printable(str(path))} is not there; expected a JSONL file; give its path"
+            )
         data = self._settings.data
         check = check_file(
             path,

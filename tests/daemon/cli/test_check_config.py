@@ -30,6 +30,13 @@ def test_each_setting_is_shown_with_its_source(layout):
         ("previews", {"file": "gone.jsonl"}, 'previews.file is "gone.jsonl", but '),
         ("model", {"base_model": "./gone"}, 'model.base_model is "./gone", but '),
         ("model", {"chat_template": "gone.jinja"}, 'model.chat_template is "gone.jinja", but '),
+        ("notify", {"secret_file": "gone"}, 'notify.secret_file is "gone", but '),
+        (
+            "notify",
+            {"command": ["./gone", "x"]},
+            'notify.command begins with "./gone", which is no program',
+        ),
+        ("notify", {"command": ["gone-for-good"]}, 'notify.command begins with "gone-for-good"'),
         ("profile", {"name": "gone"}, 'profile.name is "gone"; expected one of plain, '),
         ("profile", {"name": "gone.py:Profile"}, 'profile.name is "gone.py:Profile"'),
     ],

@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 
 from daemon.cli.document import MARKDOWN_FILE, SCHEMA_FILE, json_schema, markdown
 from daemon.cli.json_outputs import OUTPUTS
-from daemon.client.results import Obeyed
+from daemon.client.results import Obeyed, Started
 from daemon.control.control_files import read_requests
 from daemon.files.identity import identity_of
 from daemon.jobs.reasons import write_reason
@@ -36,6 +36,8 @@ GENERATED = "syllo --count 3 --difficulty 1 --seed 1 --out puzzles.jsonl"
 # The command as it is documented -> what else is typed
 TYPED = {
     "training_daemon --dry-run": "chat.jsonl",
+    "training_daemon init": "--sample",
+    "training_daemon install-service": "--yes",
     "training_queue add": "chat.jsonl",
     "training_queue show": "done.jsonl",
     "training_queue set-priority": "waits.jsonl high",
@@ -147,17 +149,24 @@ def test_every_document_is_checked():
     commands = [command for command in OUTPUTS if command.startswith("training_")]
 
     assert TYPED.keys() <= set(commands)
-    assert len(commands) == len(OUTPUTS) - 1
+    assert len(commands) == len(OUTPUTS) - 2  # failures and notifications have tests of their own
 
 
 @pytest.mark.parametrize("command", [command for command in OUTPUTS if command.startswith("training_")])
-def test_what_a_command_prints_is_what_the_schema_says(layout, daemon, answering, command):
+def test_what_a_command_prints_is_what_the_schema_says(layout, daemon, answering, command, monkeypatch):
     answers = {"training_daemon --dry-run": PLANNED, "training_data show": row_with([PROMPT, ANSWER])}
     answering.prepare(answers.get(command, report("warning")).model_dump_json())
     if command.startswith("training_data flag --"):
         printed("training_data flag", layout)
     if OUTPUTS[command] is Obeyed:
         daemon.start()
+    if command in ("training_daemon restart", "training_daemon install-service"):
+        layout.status_file.unlink()  # or there would be a daemon to stop
+    for variable in ("HOME", "PATH"):  # where there is no systemd
+        monkeypatch.setenv(variable, str(layout.base))
+    # Tests of their own start one; here it would have a file to train
+    started = Started(pid=1, base_dir="work", log="daemon.log", overrides=["training.epochs=2"])
+    monkeypatch.setattr("daemon.client.starting.start", lambda *given, **more: started)
 
     document = printed(command, layout)
 

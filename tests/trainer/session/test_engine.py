@@ -277,3 +277,10 @@ def test_a_full_disk_is_no_crash_and_leaves_the_checkpoint_before(
     assert json.loads((before / "MANIFEST.json").read_text())["progress"]["global_step"] == 3
     assert not (base_dir / "models" / ".staging").exists()
     assert engine.save(CheckpointSettings()).result().path == "checkpoints/step-000000003-2"
+
+
+def test_a_file_that_is_not_there_is_said_to_be_missing(base_dir, tmp_path, tiny_folder):
+    engine = TrainerEngine(settings_with(tiny_folder), base_dir=base_dir)
+
+    with pytest.raises(FileNotFoundError, match=r"gone.jsonl is not there; expected a JSONL file"):
+        engine.run_job(tmp_path / "gone.jsonl")
