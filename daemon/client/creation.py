@@ -4,7 +4,7 @@ import json
 from dataclasses import dataclass
 
 from daemon.client.errors import CannotCreate
-from daemon.settings.starter import STARTER_CONFIG, write_starter
+from daemon.settings.starter import write_starter
 from trainer.protocol.files import rename_durably
 from trainer.protocol.layout import Layout
 from trainer.protocol.text import printable
@@ -41,7 +41,7 @@ def create(layout: Layout, *, sample: bool = False) -> Created:
         _refuse_somebody_elses(layout)
     try:
         layout.create()
-        write_starter(layout, STARTER_CONFIG if sample else STARTER_CONFIG)
+        write_starter(layout)
         name = _add_sample(layout) if sample else None
     except OSError as error:
         raise CannotCreate(
