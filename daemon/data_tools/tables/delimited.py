@@ -102,7 +102,7 @@ class _LinesOfRows:
             max_chars = LONGEST_IN_QUOTES * self._max_cell_chars
             raise BadTable(
                 f"line {self._begins}: the row does not end within {max_chars} characters "
-                f" ({LONGEST_IN_QUOTES} times data.max_line_bytes); expected a row that fits on a "
+                f"({LONGEST_IN_QUOTES} times data.max_line_bytes); expected a row that fits on a "
                 "line of JSON; close the quotes that it opens, or shorten it"
             )
         if not line:

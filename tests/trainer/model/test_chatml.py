@@ -332,7 +332,7 @@ def test_a_template_from_a_checkpoint_has_its_options_already():
 
 def test_an_option_that_the_template_never_asks_for_is_refused():
     with pytest.raises(
-        UnusableModel, match=r'"enable_thinkin", for which .* asks for enable_thinking, messages, tail'
+        UnusableModel, match=r'"enable_thinkin", which .* reads enable_thinking, messages, tail'
     ):
         with_defaults(THINKING, {"enable_thinkin": False})
 

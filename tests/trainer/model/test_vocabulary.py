@@ -180,7 +180,7 @@ def test_tokens_that_would_come_too_late_are_the_settings_fault(tmp_path, answer
 def test_whether_it_grows_is_locked(tmp_path, answers, tiny_folder):
     loaded(tmp_path, growing(tiny_folder)).run_job(answers)
 
-    with pytest.raises(LockedSetting, match=r"model\.grow_vocabulary is False"):
+    with pytest.raises(LockedSetting, match=r"model\.grow_vocabulary is false"):
         loaded(tmp_path, settings_with(tiny_folder, profile={"name": "regime3"}))
 
 
