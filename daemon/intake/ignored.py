@@ -24,7 +24,7 @@ def hint_for(path: Path, base: Path) -> str | None:
     """Return a sentence on what is in a file, or None if nobody can tell.
 
     Args:
-        base: the working directory, in which commands are typed.
+        base: the working directory; commands name the file so that they can be typed anywhere.
     """
     try:
         start, packed_as = _start_of(path)
@@ -32,13 +32,13 @@ def hint_for(path: Path, base: Path) -> str | None:
         return None
     place = str(path.relative_to(base))
     if kind := kind_of(start):
-        return f"{printable(place)}: {what_it_is(kind, _to_add(path, place, kind))}"
+        return f"{printable(place)}: {what_it_is(kind, _to_add(path, kind))}"
     if not _begins_with_an_object(start):
         return None
     suffix = f".jsonl{packed_as}"
     # Without the old suffixes: data.ndjson.gz becomes data.jsonl.gz
-    target = Path(place).with_name(path.name.split(".", 1)[0] + suffix)
-    command = f"mv {shlex.quote(printable(place))} {shlex.quote(printable(str(target)))}"
+    target = path.with_name(path.name.split(".", 1)[0] + suffix)
+    command = f"mv {shlex.quote(printable(str(path)))} {shlex.quote(printable(str(target)))}"
     return f"{printable(place)}: it looks like JSON Lines; rename it: {command}"
 
 
@@ -52,10 +52,10 @@ def _start_of(path: Path) -> tuple[bytes, str]:
         return text_of(file, seen=len).peek(BYTES_LOOKED_AT), packed_as
 
 
-def _to_add(path: Path, place: str, kind: FileKind) -> str:
+def _to_add(path: Path, kind: FileKind) -> str:
     """Return what to add: the whole of a folder that belongs together."""
     is_part = kind in COLUMNAR and path.with_name(DATASET_NOTES).is_file()
-    return str(Path(place).parent) if is_part else place
+    return str(path.parent if is_part else path)
 
 
 def _begins_with_an_object(start: bytes) -> bool:

@@ -5,9 +5,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 from daemon.files.identity import Identity, identity_of
-from daemon.files.names import TRAINING_SUFFIXES, is_temporary, is_training_file
+from daemon.files.names import is_temporary, is_training_file
 from daemon.intake.checker import Checked, Checker, CheckOrder, NotChecked
-from daemon.intake.ignored import hint_for
+from daemon.intake.ignored_files import IgnoredFiles
 from daemon.intake.inbox import find_files, priority_of
 from daemon.intake.settling import Settling
 from daemon.intake.watcher import Change, Watcher
@@ -19,10 +19,8 @@ from daemon.journal.events import (
     FileAccepted,
     FileCopied,
     FileRefused,
-    FilesIgnored,
     FileSkipped,
     IntakeDelayed,
-    NoFilesIgnored,
 )
 from daemon.journal.journal import Journal
 from daemon.status.board import StatusBoard
@@ -36,8 +34,6 @@ from trainer.protocol.job import FaultKind, Outcome, Priority, Reason
 from trainer.protocol.layout import Layout
 from trainer.protocol.manifest import Progress
 from trainer.protocol.text import printable
-
-MAX_IGNORED_SHOWN = 3
 
 
 class Intake:
@@ -76,7 +72,7 @@ class Intake:
         self.refused_files = 0
         """Files that have gone to `failed/` without ever becoming a job."""
         self._leftovers: set[Path] = set()
-        self._ignored: FilesIgnored | None = None
+        self._ignored = IgnoredFiles(layout.base, journal)
         self._waiting_folders = {layout.waiting(priority): priority for priority in Priority}
 
     @property
@@ -146,21 +142,7 @@ class Intake:
         for path in self._queue.look():
             if path not in self._checker:
                 self._settling.notice_scanned(path, now=now)
-        self._show_ignored(ignored, unreadable)
-
-    def _show_ignored(self, files: list[Path], folders: list[Path]) -> None:
-        named = [(path.name, path) for path in files] + [(f"{folder.name}/", folder) for folder in folders]
-        first = sorted(named)[:MAX_IGNORED_SHOWN]
-        hints = [hint_for(path, self._layout.base) for _, path in first]
-        ignored = FilesIgnored(
-            names=tuple(printable(name, limit=60) for name, _ in first),
-            more=len(named) - len(first),
-            suffixes=TRAINING_SUFFIXES,
-            hints=tuple(hint for hint in hints if hint),
-        )
-        before, self._ignored = self._ignored, ignored if named else None
-        if self._ignored != before:
-            self._journal.record(self._ignored or NoFilesIgnored())
+        self._ignored.report(ignored, unreadable)
 
     def _notice(self, change: Change, now: float) -> None:
         path = change.path

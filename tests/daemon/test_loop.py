@@ -174,6 +174,25 @@ def test_files_that_are_not_accepted_are_told_once_and_when_they_have_gone(rig):
     rig.until(lambda: rig.status()["alerts"] == [], "no alert")
 
 
+def test_each_file_that_can_be_told_gets_a_sentence_of_its_own_until_it_is_gone(rig):
+    names = [f"table-{number}.csv" for number in range(6)]
+    for name in names:
+        (rig.layout.inbox / name).write_text("prompt,completion\na,b\nc,d\n")
+    rig.start()
+
+    def commands():
+        return [
+            alert for alert in rig.status()["alerts"] if "convert and add it: training_queue add /" in alert
+        ]
+
+    rig.until(lambda: len(commands()) == len(names), "a sentence each")
+    for name in names:
+        (rig.layout.inbox / name).unlink()
+
+    rig.until(lambda: rig.status()["alerts"] == [], "no alert")
+    assert len(rig.events("file_not_accepted")) == len(rig.events("unaccepted_file_gone")) == len(names)
+
+
 def test_a_check_that_breaks_is_told_with_its_traceback_and_the_next_file_is_trained(
     rig, monkeypatch, caplog
 ):

@@ -125,16 +125,13 @@ class FilesIgnored(JournalEvent):
     """Those that are not named."""
     suffixes: tuple[str, ...]
     """One of which the name of an accepted file has."""
-    hints: tuple[str, ...] = ()
-    """What is in the first of them, and the command with which it can be trained; a sentence each."""
 
     @property
     def message(self) -> str:
         more = f" and {self.more} more" if self.more else ""
-        hints = "".join(f"; {hint}" for hint in self.hints)
         return (
             f"inbox/: {', '.join(self.names)}{more} not accepted; expected readable files that end in "
-            f"{', '.join(self.suffixes[:-1])} or {self.suffixes[-1]}{hints}"
+            f"{', '.join(self.suffixes[:-1])} or {self.suffixes[-1]}"
         )
 
     @property
@@ -155,6 +152,38 @@ class NoFilesIgnored(JournalEvent):
     @property
     def cleared_alerts(self) -> tuple[str, ...]:
         return ("ignored",)
+
+
+@dataclass(frozen=True, kw_only=True)
+class FileNotAccepted(FileEvent):
+    """It is known what a file in `inbox/` is that is not accepted, and how it can be trained."""
+
+    kind = "file_not_accepted"
+    level = logging.WARNING
+    hint: str
+
+    @property
+    def message(self) -> str:
+        return self.hint
+
+    @property
+    def alert(self) -> tuple[str, str]:
+        return (f"ignored {self.file}", self.hint)
+
+
+@dataclass(frozen=True, kw_only=True)
+class UnacceptedFileGone(FileEvent):
+    """A file in `inbox/` that was not accepted is gone."""
+
+    kind = "unaccepted_file_gone"
+
+    @property
+    def message(self) -> str:
+        return f"{self.file}: gone"
+
+    @property
+    def cleared_alerts(self) -> tuple[str, ...]:
+        return (f"ignored {self.file}",)
 
 
 @dataclass(frozen=True, kw_only=True)

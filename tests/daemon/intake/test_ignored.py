@@ -26,18 +26,18 @@ def test_a_table_is_told_with_the_command_that_converts_it(inbox):
     write_parquet(inbox / "a.parquet")
     write_arrow(inbox / "a.arrow")
 
-    assert hint(inbox, "my data.xls").endswith("training_queue add 'inbox/my data.xls'")
+    assert hint(inbox, "my data.xls").endswith(f"training_queue add '{inbox}/my data.xls'")
     assert hint(inbox, "a.parquet") == (
         "inbox/a.parquet: it is a Parquet file, not JSON Lines; convert and add it: "
-        "training_queue add inbox/a.parquet"
+        f"training_queue add {inbox}/a.parquet"
     )
-    assert hint(inbox, "a.arrow").endswith("training_queue add inbox/a.arrow")
+    assert hint(inbox, "a.arrow").endswith(f"training_queue add {inbox}/a.arrow")
 
 
 def test_a_part_of_a_data_set_is_added_with_its_folder(inbox):
     write_dataset(inbox / "set")
 
-    assert hint(inbox, "set/data-00000-of-00001.arrow").endswith("training_queue add inbox/set")
+    assert hint(inbox, "set/data-00000-of-00001.arrow").endswith(f"training_queue add {inbox}/set")
 
 
 @pytest.mark.parametrize(
@@ -52,7 +52,7 @@ def test_json_lines_under_another_name_only_need_another_name(inbox, name, pack,
     (inbox / name).write_bytes(pack(b'\xef\xbb\xbf{"text": "a"}\r\n{"text": "b"}\r\n'))
 
     assert hint(inbox, name) == (
-        f"inbox/{name}: it looks like JSON Lines; rename it: mv inbox/{name} inbox/{target}"
+        f"inbox/{name}: it looks like JSON Lines; rename it: mv {inbox}/{name} {inbox}/{target}"
     )
 
 

@@ -159,7 +159,8 @@ class LongConversation:
             raise UnusableTemplate(
                 f"the chat template shows messages[{first}] to messages[{end - 1}] differently when they "
                 "stand alone, so the assistant's parts cannot be identified",
-                way_out=f"shorten the conversation to {MANY_TURNS} turns, or use another model.chat_template",
+                way_out=f"shorten the conversation to {MANY_TURNS} supervised turns, or use another "
+                "model.chat_template",
             )
 
     def _refuse_rewritten(self) -> None:
