@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from textwrap import wrap
 from typing import TYPE_CHECKING
 
-from trainer.protocol.job import Outcome
+from trainer.protocol.places import Outcome
 from trainer.protocol.text import num_of
 
 if TYPE_CHECKING:

@@ -7,8 +7,8 @@ from contextlib import suppress
 from pathlib import Path
 
 from daemon.files.notes import is_users_file
-from trainer.protocol.job import Outcome, Priority
 from trainer.protocol.layout import Layout
+from trainer.protocol.places import Outcome, Priority
 
 # What every shell takes as one word, as it is: some of them evaluate what they are offered
 PLAIN_NAME = re.compile(r"\w[\w.,+-]*")
