@@ -94,7 +94,7 @@ ARROWS: dict[str, set[str]] = {
     },
     "daemon.client": {
         *("daemon.checkpoints", "daemon.control", "daemon.data_tools", "daemon.files", "daemon.health"),
-        *("daemon.data_tools.puzzles", "daemon.data_tools.tables", "trainer.data.reading"),
+        *("daemon.data_tools.tables", "trainer.data.reading"),
         *("daemon.intake", "daemon.jobs", "daemon.journal", "daemon.ledger", "daemon.settings"),
         *("daemon.status", "daemon.supervision", "trainer.profiles", *_GROUND),
     },

@@ -43,7 +43,7 @@ def init(
     ] = None,
     sample: Annotated[
         bool,
-        typer.Option("--sample", help="Put a file of puzzles into the inbox, and settings that suit it."),
+        typer.Option("--sample", help="Put a file with the capitals of twelve countries into the inbox."),
     ] = False,
     base_dir: BaseDir = None,
     as_json: Json = False,
@@ -59,8 +59,6 @@ def _created_lines(made: "Created") -> Iterable[str]:
     yield f"{made.base_dir} {'is now' if made.is_new else 'already is'} a working directory"
     if made.sample and made.sample_rows:
         yield f"inbox/{made.sample} has {num_of(made.sample_rows, 'row')} to train"
-    if made.sample and made.is_new:
-        yield "config.json has a learning rate for the model tiny; remove it before you train another model"
     yield f"start it: training_daemon start --base-dir {made.base_dir}"
 
 

@@ -4,13 +4,13 @@ import json
 from dataclasses import dataclass
 
 from daemon.client.errors import CannotCreate
+from daemon.client.sample import NUM_ROWS, sample_rows
 from daemon.settings.starter import write_starter
 from trainer.protocol.files import rename_durably
 from trainer.protocol.layout import Layout
 from trainer.protocol.text import printable
 
 SAMPLE_NAME = "sample.jsonl"
-SAMPLE_ROWS = 1_000
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,7 +31,7 @@ def create(layout: Layout, *, sample: bool = False) -> Created:
     """Make a folder a working directory; what is there stays as it is.
 
     Args:
-        sample: put a file of puzzles into the inbox, and settings in a new `config.json` that suit it.
+        sample: put a file into the inbox that the model tiny learns in a minute.
     Raises:
         CannotCreate: the folder cannot be written, or has folders of these names that belong to something
             else.
@@ -52,7 +52,7 @@ def create(layout: Layout, *, sample: bool = False) -> Created:
         base_dir=printable(str(layout.base)),
         is_new=is_new,
         sample=name,
-        sample_rows=SAMPLE_ROWS if sample else None,
+        sample_rows=NUM_ROWS if sample else None,
     )
 
 
@@ -68,11 +68,7 @@ def _refuse_somebody_elses(layout: Layout) -> None:
 
 
 def _add_sample(layout: Layout) -> str:
-    from daemon.data_tools.puzzles.generation import Run, generate
-    from daemon.data_tools.puzzles.skills import Skill
-
-    run = Run(skill=Skill.SYLLO, difficulty=1, seed=1, count=SAMPLE_ROWS)
     partial = layout.inbox / f".{SAMPLE_NAME}.part"
-    text = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in generate(run))
+    text = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in sample_rows())
     partial.write_text(text, encoding="utf-8")
     return rename_durably(partial, layout.inbox, SAMPLE_NAME).name

@@ -30,8 +30,7 @@ def test_init_says_what_it_made_and_what_comes_next(tmp_path):
 
     assert result.stdout.splitlines() == [
         f"{tmp_path}/work is now a working directory",
-        "inbox/sample.jsonl has 1,000 rows to train",
-        "config.json has a learning rate for the model tiny; remove it before you train another model",
+        "inbox/sample.jsonl has 600 rows to train",
         f"start it: training_daemon start --base-dir {tmp_path}/work",
     ]
 

@@ -1,11 +1,13 @@
 """A working directory can be made before a daemon has run there."""
 
 import json
+from collections import Counter
 
 import pytest
 
 from daemon.client import Client
 from daemon.client.errors import CannotCreate
+from daemon.client.sample import CAPITALS, NUM_ROWS, sample_rows
 from trainer.config.document import json_schema
 from trainer.config.loader import load_settings
 from trainer.data.checks.file_check import check_file
@@ -45,6 +47,17 @@ def test_the_sample_can_be_trained_and_its_settings_suit_the_model(tmp_path):
     checked = check_file(client.layout.inbox / made.sample, max_line_bytes=settings.data.max_line_bytes)
     assert (checked.rows, checked.verdict(0.0)) == (made.sample_rows, None)
     assert settings.training.learning_rate == 2.5e-3
+
+
+def test_no_row_of_the_sample_is_there_twice_and_every_capital_is_taught_often():
+    rows = [*sample_rows()]
+
+    assert len({json.dumps(row) for row in rows}) == len(rows) == NUM_ROWS
+    taught = Counter(
+        turn["content"] for row in rows for turn in row["messages"] if turn["role"] == "assistant"
+    )
+    assert taught.keys() == {f"{capital}." for capital in CAPITALS.values()}
+    assert min(taught.values()) > NUM_ROWS / len(CAPITALS)
 
 
 @pytest.mark.parametrize("name", ["models", "logs", "inbox"])

@@ -93,7 +93,7 @@ def test_the_library_refuses_a_replay_that_it_knows_no_files_for(base_dir, seven
 @pytest.mark.parametrize(
     "content, error, message",
     [
-        (None, FileNotFoundError, "No such file"),
+        (None, FileNotFoundError, r"b\.jsonl is not there; expected a JSONL file; give its path"),
         ([], ValueError, "the file has no rows"),
         ([{"chosen": "no messages"}], ValueError, "1 of 1 rows are malformed.*line 1: found"),
     ],
