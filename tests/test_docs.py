@@ -107,6 +107,29 @@ def test_every_command_is_documented_and_explains_itself_with_an_example(command
 
 
 @pytest.mark.parametrize("command", COMMANDS)
+def test_usage_and_ranges_are_written_as_people_write_them(command):
+    odd = [
+        f"{command} {subcommand}: {found}"
+        for subcommand in COMMANDS[command]
+        for found in re.findall(r"\{[A-Z]|\[\[|<=|>=|<[a-z]+\||922337203685477", help_of(command, subcommand))
+    ]
+
+    assert odd == []
+
+
+@pytest.mark.parametrize(
+    "words, usage",
+    [
+        (("training_queue", "add"), "add [OPTIONS] FILE..."),
+        (("training_queue", "retry"), "retry [OPTIONS] [NAME]"),
+        (("training_data", "merge"), "merge [OPTIONS] FILE... OUT"),
+    ],
+)
+def test_a_usage_line_says_what_may_be_repeated_and_what_may_be_left_out(words, usage):
+    assert help_of(*words).splitlines()[0].endswith(f" {usage}")
+
+
+@pytest.mark.parametrize("command", COMMANDS)
 def test_a_command_explains_itself_as_a_process_too(command):
     shown = subprocess.run(
         [sys.executable, "-m", f"daemon.cli.{command}", "--help"],

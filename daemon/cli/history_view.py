@@ -67,9 +67,9 @@ def empty_lines(
     for file in newest[:1]:
         losses = f", loss {_change(file.first_loss, file.last_loss)}" if file.steps else ""
         what = f"the last one {file.name} {ago_text(file.finished_at, now=now)}{losses}"
-        parts += [f"{num_of(completed, 'file')} completed, {what}", "training_queue history"]
+        parts.append(f"{num_of(completed, 'file')} completed, {what} (training_queue history)")
     if failed:
-        parts += [f"{failed:,} failed", "training_queue list --failed"]
+        parts.append(f"{failed:,} failed (training_queue list --failed)")
     text = "; ".join(parts)
     return wrap(text, columns, break_on_hyphens=False) if columns else [text]
 

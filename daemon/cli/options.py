@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Annotated, Any, NoReturn
 
 import typer
-from typer.core import TyperArgument
+from typer.core import TyperArgument, TyperOption
 from typer.exceptions import Abort, TyperException
 
 from daemon.client import Client, ClientError
@@ -23,6 +23,7 @@ os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")
 
 DURATION = re.compile(r"(\d{1,6})([mhdw])", re.ASCII)
 UNITS_S = {"m": 60.0, "h": 3_600.0, "d": 86_400.0, "w": 604_800.0}
+LARGEST_INTEGER = 2**63 - 1  # of a database; as a limit it says nothing to a person
 PRIVATE_UMASK = 0o077  # notes and copies hold training data, which is nobody else's business
 
 BaseDir = Annotated[
@@ -50,10 +51,36 @@ Version = Annotated[
 
 def _choices(argument: TyperArgument, ctx: Any) -> str | None:
     """Return what `--help` shows beside an argument: no Python type, such as `list[Path]`."""
-    return argument.display_type(ctx) if argument.type_descriptor.is_choice else None
+    return argument.display_type(ctx).strip("<>") if argument.type_descriptor.is_choice else None
+
+
+def _in_usage(argument: TyperArgument) -> str:
+    """Return how a usage line names an argument: NAME, [NAME] if it may be left out, NAME... if repeated."""
+    name = argument.display_name_raw
+    has_dots = argument.nargs != 1 and "..." not in name
+    return (name if argument.required else f"[{name}]") + "..." * has_dots
+
+
+def _metavar(option: TyperOption, ctx: Any) -> str | None:
+    """Return what `--help` shows beside an option."""
+    shown = _typers_metavar(option, ctx)
+    return shown.strip("<>") if shown and option.type_descriptor.is_choice else shown
+
+
+def _range(option: TyperOption) -> str | None:
+    """Return in words which numbers an option takes."""
+    if option.min is None or option.count:
+        return None
+    if option.max is None or option.max >= LARGEST_INTEGER:
+        return f"at least {option.min}"
+    return f"{option.min} to {option.max}"
 
 
 TyperArgument.display_type_rich = _choices  # type: ignore[method-assign, assignment]
+TyperArgument._usage_display_name = _in_usage  # type: ignore[method-assign, assignment]
+_typers_metavar = TyperOption.display_type_rich
+TyperOption.display_type_rich = _metavar  # type: ignore[method-assign, assignment]
+TyperOption._get_number_range_help_str = _range  # type: ignore[method-assign, assignment]
 
 
 class CommandFailed(ClientError):

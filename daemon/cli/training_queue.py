@@ -245,7 +245,7 @@ def show(
 @app.command("set-priority", epilog="Example:\n\n\b\n  training_queue set-priority chat.jsonl high")
 def set_priority(
     name: Name,
-    priority: Annotated[Priority, typer.Argument(help="high, normal or low.")],
+    priority: Annotated[Priority, typer.Argument(metavar="PRIORITY", help="How urgent it is.")],
     base_dir: BaseDir = None,
     as_json: Json = False,
 ) -> None:

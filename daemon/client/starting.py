@@ -52,7 +52,7 @@ def start(layout: Layout, *, overrides: Sequence[str], wait_s: float) -> Started
     if found.is_running:  # whether one runs that is silent, only the lock can tell, which the new one tries
         raise RunsAlready(
             f"a daemon is already {found.life_text()} in {printable(str(layout.base))}; "
-            "to start it anew: training_daemon restart"
+            "to restart it: training_daemon restart"
         )
     try:
         layout.create()

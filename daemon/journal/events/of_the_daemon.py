@@ -90,7 +90,7 @@ class SettingsChanged(JournalEvent):
 
     @property
     def message(self) -> str:
-        return "config.json has changed; it takes effect at the next job"
+        return "config.json has changed; the next job trains with it"
 
     @property
     def cleared_alerts(self) -> tuple[str, ...]:

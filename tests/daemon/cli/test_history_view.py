@@ -109,12 +109,12 @@ def test_how_long_ago_something_was_is_said_roughly(at, text):
 
 def test_an_empty_queue_says_what_happened_last():
     assert empty_lines([completed()], 3, 0, now=NOW) == [
-        "the queue is empty; 3 files completed, the last one chat.jsonl 2 minutes ago, loss 4.417 → 1.870; "
-        "training_queue history"
+        "the queue is empty; 3 files completed, the last one chat.jsonl 2 minutes ago, loss 4.417 → 1.870 "
+        "(training_queue history)"
     ]
     assert empty_lines([completed(steps=0)], 1, 2, now=NOW)[0].endswith(
-        "1 file completed, the last one chat.jsonl 2 minutes ago; training_queue history; "
-        "2 failed; training_queue list --failed"
+        "1 file completed, the last one chat.jsonl 2 minutes ago (training_queue history); "
+        "2 failed (training_queue list --failed)"
     )
     assert empty_lines([], 0, 0, now=NOW) == ["the queue is empty"]
     assert all(len(line) <= 80 for line in empty_lines([completed(LONG)], 3, 0, now=NOW, columns=80))

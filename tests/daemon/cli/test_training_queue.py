@@ -286,7 +286,7 @@ def test_an_empty_queue_says_what_was_completed_last(layout, command):
 
     assert fresh.splitlines()[-1] == "the queue is empty"
     assert said.splitlines()[-1] == (
-        "the queue is empty; 1 file completed, the last one done.jsonl 2 minutes ago; training_queue history"
+        "the queue is empty; 1 file completed, the last one done.jsonl 2 minutes ago (training_queue history)"
     )
     assert "the queue is empty" not in run(layout, command).stdout
     assert "done.jsonl" not in run(layout, command, "--json").stdout
@@ -696,7 +696,10 @@ def test_a_name_in_the_trash_says_how_to_have_the_file_back(layout):
 def test_nothing_to_clear_is_said(layout):
     result = run(layout, "clear", "--failed", "--skipped")
 
-    assert (result.exit_code, result.stdout) == (0, "no failed file was moved\nno skipped file was moved\n")
+    assert (result.exit_code, result.stdout) == (
+        0,
+        "there are no failed files to move\nthere are no skipped files to move\n",
+    )
     assert not layout.trash.exists()
 
 
