@@ -173,6 +173,8 @@ class SettingsInForce(TypedDict):
     """The source of every setting that is set explicitly, by name, such as training.epochs."""
     problems: list[str]
     """Settings that name a file, a model or a profile which is not there; exit code 78 if there are any."""
+    remarks: list[str]
+    """What is not wrong, but good to know: profiles of packages that cannot be chosen."""
 
 
 class DryRunPlan(Planned):

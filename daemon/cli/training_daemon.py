@@ -100,11 +100,19 @@ def show_settings(client: Client, overrides: list[str], *, as_json: bool) -> Non
     effective = client.settings.effective(overrides)
     values = effective.settings.model_dump(mode="json")
     problems = client.settings.unusable_names(effective.settings)
+    remarks = client.settings.remarks()
     if as_json:
-        facts = {"settings": values, "origins": dict(effective.origins), "problems": problems}
+        facts = {
+            "settings": values,
+            "origins": dict(effective.origins),
+            "problems": problems,
+            "remarks": remarks,
+        }
         print(json.dumps(facts, indent=2))
     else:
         _print_settings(values, effective.origins)
+        for remark in remarks:
+            print(f"note: {remark}", file=sys.stderr)
     for problem in problems:
         print(f"error: {problem}", file=sys.stderr)
     if problems:

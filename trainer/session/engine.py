@@ -38,7 +38,7 @@ from trainer.model.loading import refuse_longer_rows, save_tokenizer
 from trainer.model.training_templates import template_in_use
 from trainer.model.vocabulary import refuse_missing_tokens
 from trainer.profiles.base import DataProfile
-from trainer.profiles.registry import make_profile
+from trainer.profiles.registry import hidden_profiles, make_profile
 from trainer.protocol.checkpoints import Checkpoint
 from trainer.protocol.job import JobRecord, Outcome
 from trainer.protocol.layout import Layout
@@ -186,6 +186,8 @@ class TrainerEngine:
                 self._ranks.join(settings, self._checkpoint, self._trainer)
             if settings.training.micro_batch_tokens == "auto" and self._may_measure:
                 logger.info("micro-batches have up to %d tokens", self.batch_sizes.for_new_job())
+            for remark in hidden_profiles():
+                self.reporter.event(Notice(key="profile name", message=remark))
         return self._ready()
 
     def _trainer_of(self, loaded: StartingModel) -> FeedingTrainer:
