@@ -1,12 +1,14 @@
 """What is installed from a wheel, far from the clone, has everything that the clone has."""
 
 import json
+import os
 import subprocess
 import tomllib
 import zipfile
 from pathlib import Path
 
 import pytest
+from filelock import FileLock
 
 from tests.support import rows, write_jsonl
 from tests.wheel import ROOT, Installed, build_wheel, install
@@ -19,13 +21,26 @@ pytestmark = pytest.mark.long
 
 
 @pytest.fixture(scope="module")
-def wheel(tmp_path_factory) -> Path:
-    return build_wheel(tmp_path_factory.mktemp("wheel"))
+def folder(tmp_path_factory) -> Path:
+    """Where the wheel is; one for all processes of this run, because to build it takes seconds."""
+    base = tmp_path_factory.getbasetemp()
+    folder = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "wheel"
+    with FileLock(folder.with_suffix(".lock")):
+        if not folder.exists():
+            folder.mkdir()
+            install(build_wheel(folder), folder / "environment")
+    return folder
 
 
 @pytest.fixture(scope="module")
-def elsewhere(wheel, tmp_path_factory) -> Installed:
-    return install(wheel, tmp_path_factory.mktemp("elsewhere") / "environment")
+def wheel(folder) -> Path:
+    [found] = folder.glob("*.whl")
+    return found
+
+
+@pytest.fixture(scope="module")
+def elsewhere(folder) -> Installed:
+    return Installed(folder / "environment")
 
 
 def test_the_wheel_has_every_file_of_the_packages_and_nothing_else(wheel):
