@@ -206,8 +206,8 @@ class History:
 
     # ---- evaluations
 
-    def validations(self, *, after: int = 0, limit: int = PAGE) -> "list[Validation]":
-        """Return the first validation losses after the global step `after`."""
+    def validations(self, *, after: int = -1, limit: int = PAGE) -> "list[Validation]":
+        """Return the first validation losses after the global step `after`; step 0 is the untrained model."""
         from daemon.ledger.evaluation_records import read_validations
 
         with raising(UnreadableHistory, UnreadableLedger):

@@ -2,6 +2,7 @@
 
 import json
 import resource
+import shutil
 from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -179,7 +180,7 @@ def test_validation_loss_is_the_mean_over_all_supervised_tokens(base_dir, tmp_pa
 
     engine, told = train(base_dir, settings, [(job_for(seven_rows), seven_rows)])
 
-    assert [(event.global_step, event.rows) for event in told.of(Validated)] == [(2, 5), (3, 5)]
+    assert [(event.global_step, event.rows) for event in told.of(Validated)] == [(0, 5), (2, 5), (3, 5)]
     model = AutoModelForCausalLM.from_pretrained(current(base_dir)).eval()
     conversations = [read_conversation(one) for one in content]
     examples = learnable(render_examples(conversations, engine.tokenizer, max_length=2048))
@@ -191,6 +192,23 @@ def test_validation_loss_is_the_mean_over_all_supervised_tokens(base_dir, tmp_pa
         tokens += example.supervised_tokens
     assert told.of(Validated)[-1].loss == pytest.approx(total / tokens, rel=1e-5)
     assert engine.trainer.model.training
+
+
+def test_the_untrained_model_is_validated_again_only_if_nothing_was_saved_since(
+    base_dir, seven_rows, tiny_folder
+):
+    write_jsonl(base_dir / "validation.jsonl", rows(4, start=50))
+    settings = settings_with(tiny_folder, validation={"file": "validation.jsonl", "interval_steps": 500})
+    jobs = [(job_for(seven_rows), seven_rows)]
+
+    lost = train(base_dir, settings, jobs, stop_at=1)[1]
+    shutil.rmtree(base_dir / "models")  # as if it had been killed before that step was saved
+    anew = train(base_dir, settings, jobs, stop_at=1)[1]
+    continued = train(base_dir, settings, jobs)[1]
+
+    assert lost.of(Validated) == anew.of(Validated)
+    assert [event.global_step for event in anew.of(Validated)] == [0]
+    assert [event.global_step for event in continued.of(Validated)] == [3]
 
 
 @pytest.mark.parametrize(
