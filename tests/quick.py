@@ -1,7 +1,8 @@
 """`pytest --quick`: without what takes long, and without whatever loads torch.
 
-Nobody lists the others. In a quick run torch and what builds on it cannot be imported here: a module or a
-test that tries to is skipped at that moment. A test that starts another process which loads torch says so:
+Nobody lists the others. In a quick run torch, what builds on it and sympy cannot be imported here: a module
+or a test that tries to is skipped at that moment. A test that starts another process which loads torch says
+so:
 
     @pytest.mark.loads_torch
 
@@ -24,7 +25,7 @@ import pytest
 TESTS = Path(__file__).parent
 LONG = ("crash", "end_to_end", "faults")
 MARKS = ("loads_torch", "long")
-HEAVY = ("torch", "transformers", "accelerate", "peft", "bitsandbytes")
+HEAVY = ("torch", "transformers", "accelerate", "peft", "bitsandbytes", "sympy")
 NOT_HERE = """\
 raise ImportError("a test of a quick run starts a process that loads torch; give it @pytest.mark.loads_torch")
 """

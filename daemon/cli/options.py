@@ -5,6 +5,7 @@ import json
 import os
 import re
 import shutil
+import signal
 import sys
 from pathlib import Path
 from typing import Annotated, Any, NoReturn
@@ -24,6 +25,8 @@ os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")
 DURATION = re.compile(r"(\d{1,6})([mhdw])", re.ASCII)
 UNITS_S = {"m": 60.0, "h": 3_600.0, "d": 86_400.0, "w": 604_800.0}
 LARGEST_INTEGER = 2**63 - 1  # of a database; as a limit it says nothing to a person
+ENDING_SIGNALS = (signal.SIGTERM, signal.SIGHUP)
+EXIT_CODE_OF_SIGNALS = 128  # plus the number: what a shell reports of a process that a signal has ended
 PRIVATE_UMASK = 0o077  # notes and copies hold training data, which is nobody else's business
 
 BaseDir = Annotated[
@@ -127,6 +130,7 @@ def terminal_columns() -> int | None:
 def run(app: typer.Typer) -> NoReturn:
     """Run a command line and end the process; an expected failure is one message and an exit code."""
     os.umask(PRIVATE_UMASK)
+    _unwind_on_signals()
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")  # not every terminal can show every character
@@ -147,6 +151,17 @@ def run(app: typer.Typer) -> NoReturn:
     except (ClientError, OSError) as error:
         code = error.exit_code if isinstance(error, ClientError) else 1
         _fail(str(error), code, as_json=as_json)
+
+
+def _unwind_on_signals() -> None:
+    """Let signals that end a command run its `finally` blocks, which remove unfinished files."""
+    for number in ENDING_SIGNALS:
+        if signal.getsignal(number) is signal.SIG_DFL:  # nohup, for one, ignores the end of the terminal
+            signal.signal(number, _leave)
+
+
+def _leave(number: int, _: object) -> NoReturn:
+    sys.exit(EXIT_CODE_OF_SIGNALS + number)
 
 
 def _fail(message: str, exit_code: int, *, as_json: bool) -> NoReturn:

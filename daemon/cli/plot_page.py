@@ -5,6 +5,7 @@ from html import escape
 from typing import TYPE_CHECKING
 
 from daemon.cli.plot_view import heading, number, summary, ticks
+from daemon.data_tools.html_page import END, head
 
 if TYPE_CHECKING:
     from daemon.client.curves import Curve
@@ -12,41 +13,25 @@ if TYPE_CHECKING:
 WIDTH, HEIGHT = 1000, 480
 LEFT, RIGHT, TOP, BOTTOM = 90, 20, 20, 50  # of the canvas, for ticks
 
-# The page says itself that it needs neither scripts nor the network; a browser then refuses both
-HEAD = """<!DOCTYPE html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta http-equiv="Content-Security-Policy" content="default-src 'none'; style-src 'unsafe-inline'">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<title>{title}</title>
-<style>
-body {{ font: 16px/1.5 system-ui, sans-serif; max-width: 70rem; margin: 2rem auto; padding: 0 1rem; }}
-body {{ color: #1a1a1a; background: #fff; }}
-svg {{ width: 100%; height: auto; }}
-svg text {{ font: 13px system-ui, sans-serif; fill: #1a1a1a; }}
-.grid {{ stroke: #ddd; }}
-.range {{ fill: #3b6ea5; opacity: .3; }}
-.mean {{ fill: none; stroke: #3b6ea5; stroke-width: 1.5; }}
-.dot {{ fill: #3b6ea5; }}
-</style>
-</head>
-<body>
-"""
+STYLE = """svg { width: 100%; height: auto; }
+.grid { stroke: #ddd; }
+.range { fill: #3b6ea5; opacity: .3; }
+.mean { fill: none; stroke: #3b6ea5; stroke-width: 1.5; }
+.dot { fill: #3b6ea5; }"""
 
 
 def page(curve: "Curve") -> str:
     """Return the page."""
     title = escape(heading(curve))
     parts = [
-        HEAD.format(title=title),
+        head(title, width_rem=70, style=STYLE),
         f"<h1>{title}</h1>",
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {HEIGHT}" role="img">',
         *_drawing(curve),
         "</svg>",
         f"<p>{escape(summary(curve))}. The line is the mean, the area reaches from the least to the greatest "
         "value.</p>",
-        "</body>\n</html>\n",
+        END,
     ]
     return "\n".join(parts)
 

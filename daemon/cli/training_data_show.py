@@ -23,13 +23,22 @@ app = typer.Typer()
 
 SUPERVISED, CONTEXT = "bold green", "dim"
 OPEN, CLOSE = "⟦", "⟧"  # seldom in data, other than plain brackets
+QUOTED = "underline"
+OPEN_QUOTE, CLOSE_QUOTE = "⟨", "⟩"
+QUOTE_LEGEND = "control token that is quoted, encoded as text"
 
 
 @app.command(epilog="Example:\n\n\b\n  training_data show chat.jsonl --row 17")
 def show(
     file: In,
     row: Annotated[
-        int, typer.Option("--row", metavar="N", min=1, help="Its line in the file, counted from 1.")
+        int,
+        typer.Option(
+            "--row",
+            metavar="N",
+            min=1,
+            help="Its line in the file, counted from 1; in a table, the row itself.",
+        ),
     ],
     base_dir: BaseDir = None,
     as_json: Json = False,
@@ -51,7 +60,8 @@ def _draw(console: "Console", shown: "Shown") -> None:
 
     has_colour = console.is_terminal and not console.no_color
     if shown.examples:
-        console.print(_legend(has_colour=has_colour), soft_wrap=True)
+        has_quotes = any(token.quoted for example in shown.examples for token in example.tokens)
+        console.print(_legend(has_colour=has_colour, has_quotes=has_quotes), soft_wrap=True)
     for number, example in enumerate(shown.examples, start=1):
         if len(shown.examples) > 1:
             console.print(Text(f"\nexample {number} of {len(shown.examples)}", style="bold"))
@@ -61,12 +71,16 @@ def _draw(console: "Console", shown: "Shown") -> None:
         console.print(Text(line), soft_wrap=True)
 
 
-def _legend(*, has_colour: bool) -> "Text":
+def _legend(*, has_colour: bool, has_quotes: bool) -> "Text":
     from rich.text import Text
 
     if not has_colour:
-        return Text(f"{OPEN}supervised{CLOSE} context\n")
-    return Text.assemble(("supervised", SUPERVISED), " ", ("context", CONTEXT), "\n")
+        quote = f" {OPEN_QUOTE}{QUOTE_LEGEND}{CLOSE_QUOTE}" if has_quotes else ""
+        return Text(f"{OPEN}supervised{CLOSE} context{quote}\n")
+    legend = Text.assemble(("supervised", SUPERVISED), " ", ("context", CONTEXT))
+    if has_quotes:
+        legend.append(" ").append(QUOTE_LEGEND, style=QUOTED)
+    return legend.append("\n")
 
 
 def text_of(example: "ShownExample", *, has_colour: bool) -> "Text":
@@ -74,19 +88,24 @@ def text_of(example: "ShownExample", *, has_colour: bool) -> "Text":
     from rich.text import Text
 
     text = Text()
-    for trained, words in _runs(example.tokens):
-        if has_colour:
-            text.append(words, style=SUPERVISED if trained else CONTEXT)
-        else:
-            text.append(f"{OPEN}{words}{CLOSE}" if trained else words)
+    for trained, together in groupby(example.tokens, key=lambda token: token.trained):
+        style = SUPERVISED if trained else CONTEXT
+        brackets = (OPEN, CLOSE) if trained and not has_colour else ("", "")
+        text.append(brackets[0])
+        for quoted, words in _runs(list(together)):
+            if has_colour:
+                text.append(words, style=f"{style} {QUOTED}" if quoted else style)
+            else:
+                text.append(f"{OPEN_QUOTE}{words}{CLOSE_QUOTE}" if quoted else words)
+        text.append(brackets[1])
     return text
 
 
 def _runs(tokens: Sequence["ShownToken"]) -> Iterator[tuple[bool, str]]:
-    """Yield stretches of tokens that are all supervised or all not, as text that is safe for a terminal."""
-    for trained, together in groupby(tokens, key=lambda token: token.trained):
+    """Yield stretches of tokens that are all quoted or all not, as text that is safe for a terminal."""
+    for quoted, together in groupby(tokens, key=lambda token: token.quoted):
         lines = "".join(token.text for token in together).split("\n")
-        yield trained, "\\n\n".join(map(printable, lines))
+        yield quoted, "\\n\n".join(map(printable, lines))
 
 
 def _counts(example: "ShownExample") -> str:

@@ -28,6 +28,18 @@ class HiddenFile:
     rows: int
 
 
+def is_table(file: Path) -> bool:
+    """Whether a file holds a table by its content, or, where that leaves it open, by its name."""
+    from daemon.data_tools.tables.numbered_rows import BadTable
+    from daemon.data_tools.tables.opening import kind_of_file
+    from trainer.data.reading.file_kinds import TABLES
+
+    try:
+        return kind_of_file(file) in TABLES
+    except BadTable:  # damaged; whoever reads it says how
+        return False
+
+
 def is_converted(file: Path) -> bool:
     """Whether a file must be converted to be trained.
 
@@ -35,8 +47,9 @@ def is_converted(file: Path) -> bool:
         NotATrainingFile: it can neither be trained nor converted.
     """
     from daemon.data_tools.tables.numbered_rows import BadTable
-    from daemon.data_tools.tables.opening import kind_of_file, suffix_of
+    from daemon.data_tools.tables.opening import kind_of_file
     from trainer.data.reading.file_kinds import TABLES, what_it_is
+    from trainer.data.reading.named_kinds import suffix_of
 
     shown = printable(str(file))
     if file.is_dir():
@@ -54,11 +67,14 @@ def is_converted(file: Path) -> bool:
 
 
 @contextmanager
-def converted(file: Path, folder: Path, settings: "DataSettings", *, number: int) -> Iterator[HiddenFile]:
+def converted(
+    file: Path, folder: Path, settings: "DataSettings", *, number: int, undone: str = "nothing was added"
+) -> Iterator[HiddenFile]:
     """Yield a file as JSON Lines in `folder`; what is not renamed inside the block is removed.
 
     Args:
         number: of its own among those that are converted together.
+        undone: what an error says of what would have come of it.
     Raises:
         NotATrainingFile: it cannot be converted as a whole.
     """
@@ -72,26 +88,26 @@ def converted(file: Path, folder: Path, settings: "DataSettings", *, number: int
             rows = copy_rows(DataFile(file, settings), out, left_out)
             out.flush()
             os.fsync(out.fileno())
-        _refuse_incomplete(file, rows, left_out.first)
+        _refuse_incomplete(file, rows, left_out.first, undone)
         yield HiddenFile(hidden, _name_of(file), rows)
     finally:
         hidden.unlink(missing_ok=True)
 
 
-def _refuse_incomplete(file: Path, rows: int, left_out: list[str]) -> None:
+def _refuse_incomplete(file: Path, rows: int, left_out: list[str], undone: str) -> None:
     shown = printable(str(file))
     if left_out:
         raise NotATrainingFile(
-            f"{left_out[0]}; nothing was added; correct it, or leave such rows out: "
+            f"{left_out[0]}; {undone}; correct it, or leave such rows out: "
             f"training_data convert {shown} NEW.jsonl"
         )
     if not rows:
-        raise NotATrainingFile(f"{shown} has no rows; expected at least one; nothing was added")
+        raise NotATrainingFile(f"{shown} has no rows; expected at least one; {undone}")
 
 
 def _name_of(file: Path) -> str:
     """Return the name of the copy: `data.jsonl` for `data.csv` and for `data.csv.gz`."""
-    from daemon.data_tools.tables.opening import without_packed_suffix
+    from trainer.data.reading.named_kinds import without_packed_suffix
 
     inner = without_packed_suffix(file)
     has_known_suffix = not file.is_dir() and inner.suffix.lower() in (".jsonl", *CONVERTED_SUFFIXES)

@@ -93,47 +93,54 @@ class Data:
             on_progress: called with words on how far it is.
         Raises:
             InvalidSettings: they are invalid.
-            NotATrainingFile: it is no file.
+            NotATrainingFile: it is no file, or a table that cannot be converted.
             FileRefused: it cannot be read, or the settings or this machine do not allow it.
             HelperFailed: the process that inspects has ended without an answer.
         """
+        from daemon.client.as_json_lines import as_json_lines, findings_on_name
         from daemon.client.helper_process import ask
         from trainer.protocol.data_report import DataReport, InspectionOrder
 
         settings = self._settings.effective().settings
         file = _file_of(file)
         self._refuse_missing_folder()
-        order = InspectionOrder(
-            file=str(file.resolve()),
-            settings=settings.model_dump(mode="json"),
-            base=str(self._layout.base),
-            deep=deep,
-        )
-        return ask(INSPECTION, order, DataReport, on_progress=on_progress)
+        with as_json_lines(file, settings.data) as rows:
+            order = InspectionOrder(
+                file=str(rows.resolve()),
+                settings=settings.model_dump(mode="json"),
+                base=str(self._layout.base),
+                deep=deep,
+            )
+            report = ask(INSPECTION, order, DataReport, on_progress=on_progress)
+        return report.model_copy(update={"findings": (*findings_on_name(file), *report.findings)})
 
     def show(self, file: Path | str, row: int, *, on_progress: Callable[[str], object] = _nobody) -> "Shown":
         """Return the tokens of a row as the model sees them.
 
         Args:
-            row: number of its line, counted from 1.
+            row: number of its line, counted from 1; in a table, of the row itself.
             on_progress: called with words on how far it is.
         Raises:
-            NotATrainingFile: it is no file.
+            NotATrainingFile: as for `inspect`.
             FileRefused: the row cannot be trained.
             InvalidSettings, HelperFailed: as for `inspect`.
         """
+        from daemon.client.as_json_lines import as_json_lines
         from daemon.client.helper_process import ask
         from trainer.protocol.show import Shown, ShowOrder
 
+        settings = self._settings.effective().settings
         file = _file_of(file)
         self._refuse_missing_folder()
-        order = ShowOrder(
-            file=str(file.resolve()),
-            row=row,
-            settings=self._settings.effective().settings.model_dump(mode="json"),
-            base=str(self._layout.base),
-        )
-        return ask(RENDERING, order, Shown, on_progress=on_progress)
+        with as_json_lines(file, settings.data) as rows:
+            order = ShowOrder(
+                file=str(rows.resolve()),
+                row=row,
+                settings=settings.model_dump(mode="json"),
+                base=str(self._layout.base),
+            )
+            shown = ask(RENDERING, order, Shown, on_progress=on_progress)
+        return shown if rows is file else shown.model_copy(update={"file": str(file.resolve())})
 
     def _refuse_missing_folder(self) -> None:
         if not self._layout.base.is_dir():  # its settings would be the defaults
@@ -193,6 +200,6 @@ class Data:
 
 def _file_of(named: Path | str) -> Path:
     file = Path(named)
-    if not file.is_file():
+    if not (file.is_file() or file.is_dir()):
         raise NotATrainingFile(f"{printable(str(file))} is not a file; expected one with rows")
     return file

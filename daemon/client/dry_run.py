@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from daemon.client.as_json_lines import as_json_lines
 from daemon.client.helper_process import ask
 from daemon.client.settings import ClientSettings
 from daemon.jobs.replay import choose
@@ -47,19 +48,23 @@ def dry_run(layout: Layout, settings: ClientSettings, file: Path, overrides: Seq
 
     Raises:
         InvalidSettings: they are invalid.
+        NotATrainingFile: it is no file, or a table that cannot be converted.
         FileRefused: it would not be trained.
         HelperFailed: the process has ended without an answer.
     """
     effective = settings.effective(overrides).settings
-    order = DryRunOrder(
-        base_dir=str(layout.base),
-        file=str(file.resolve()),
-        settings=effective.model_dump(mode="json"),
-        daemon_runs=read_status(layout).is_running,
-        replayed=_replayed(layout, file, effective),
-        replay_folder=str(layout.finished(Outcome.COMPLETED)),
-    )
-    planned = ask(PLANNING, order, Planned)
+    with as_json_lines(file, effective.data) as rows:
+        order = DryRunOrder(
+            base_dir=str(layout.base),
+            file=str(rows.resolve()),
+            settings=effective.model_dump(mode="json"),
+            daemon_runs=read_status(layout).is_running,
+            replayed=_replayed(layout, rows, effective),
+            replay_folder=str(layout.finished(Outcome.COMPLETED)),
+        )
+        planned = ask(PLANNING, order, Planned)
+    if rows is not file:
+        planned = planned.model_copy(update={"file": str(file.resolve())})
     return DryRun(planned, _speed(layout, planned))
 
 

@@ -135,6 +135,7 @@ class FileRefused(ClientError):
 
     def __init__(self, message: str, *, is_bad_config: bool) -> None:
         super().__init__(message)
+        self.is_bad_config = is_bad_config
         self.exit_code = InvalidSettings.exit_code if is_bad_config else ClientError.exit_code
 
 

@@ -6,7 +6,7 @@ Memory stays flat, whatever the file's size.
 import os
 import stat
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from io import BufferedReader
 from pathlib import Path
@@ -14,10 +14,12 @@ from typing import TYPE_CHECKING, BinaryIO
 
 from daemon.data_tools.tables.dataset_folder import arrow_files
 from daemon.data_tools.tables.numbered_rows import BadTable
-from daemon.data_tools.tables.opening import rows_of_table, table_kind
+from daemon.data_tools.tables.opening import rows_of_table
+from daemon.data_tools.tables.size_limit import SizeLimit
 from trainer.data.conversation import Conversation
 from trainer.data.formats import read_row
 from trainer.data.reading.file_kinds import BYTES_LOOKED_AT
+from trainer.data.reading.named_kinds import named_kind_of
 from trainer.data.reading.rows import (
     BYTE_ORDER_MARK,
     BadRow,
@@ -114,9 +116,10 @@ class DataFile:
             BadInput: somebody changes the file meanwhile.
         """
         number = 0
+        size = SizeLimit(max_bytes=self._settings.max_unpacked_bytes, file_bytes=self.size_bytes)
         for part, stamp in zip(self._parts, self._stamps, strict=True):
             with open_regular(part) as file:
-                for line in self._lines_of(part, file, after=number):
+                for line in self._lines_of(part, file, size, after=number):
                     yield line
                     number = line.number
                 if _stamp(os.fstat(file.fileno())) != stamp:
@@ -153,16 +156,18 @@ class DataFile:
                     raise BadInput(f"{self.place(number)}: {printable(str(error))}") from error
         raise BadInput(f"{self.name} has no row on line {number}; lines are counted from 1, as in an editor")
 
-    def _lines_of(self, path: Path, file: BinaryIO, *, after: int) -> Iterator[Line]:
+    def _lines_of(self, path: Path, file: BinaryIO, size: SizeLimit, *, after: int) -> Iterator[Line]:
         limit = self._settings.max_line_bytes
         with self._naming():
             text = self._text_of(file)
-            if kind := table_kind(text.peek(BYTES_LOOKED_AT), path):
-                table = rows_of_table(
+            if kind := named_kind_of(text.peek(BYTES_LOOKED_AT), path):
+                rows = rows_of_table(
                     text, file, kind, path, fields=self.fields, max_row_bytes=limit, start=after
                 )
-                for row in table:
-                    yield Line(row.number, 0, row.content if len(row.content) <= limit else None)
+                with closing(rows):
+                    for row in rows:
+                        size.add(len(row.content))
+                        yield Line(row.number, 0, row.content if len(row.content) <= limit else None)
                 return
             for line in read_lines(text, max_line_bytes=limit):
                 if not line.is_blank:

@@ -5,7 +5,7 @@ from collections.abc import Collection
 from trainer.data.formats import FORMATS
 from trainer.data.formats.question_answer import THOUGHTS
 from trainer.data.formats.registry import SYSTEM_KEYS, TOOLS_KEYS
-from trainer.data.formats.unsupported import PAIRS
+from trainer.data.formats.unsupported import QUESTION_ANSWER
 from trainer.protocol.row_fields import OF_ROWS, Fields
 
 KNOWN = frozenset(
@@ -25,4 +25,4 @@ def unknown_keys(keys: Collection[str], format: str, fields: Fields) -> set[str]
         format: that of the row; thoughts stand beside an answer, and not beside a list of turns.
         fields: other names, as `data.fields` gives them.
     """
-    return set(keys) - KNOWN.union(THOUGHTS if format in PAIRS else (), fields.values())
+    return set(keys) - KNOWN.union(THOUGHTS if format in QUESTION_ANSWER else (), fields.values())

@@ -13,6 +13,7 @@ from trainer.data.reading.file_kinds import (
     kind_of,
     what_it_is,
 )
+from trainer.data.reading.named_kinds import is_named_table, named_kind_of
 from trainer.data.reading.rows import open_regular
 from trainer.data.reading.unpacking import GZIP, BadArchive, is_packed, text_of
 from trainer.protocol.text import printable
@@ -31,15 +32,26 @@ def hint_for(path: Path, base: Path) -> str | None:
     except (OSError, BadArchive):
         return None
     place = str(path.relative_to(base))
-    if kind := kind_of(start):
+    kind = kind_of(start) or (named_kind_of(start, path) if is_named_table(start, path) else None)
+    if kind:
         return f"{printable(place)}: {what_it_is(kind, _to_add(path, kind))}"
     if not _begins_with_an_object(start):
-        return None
+        return _of_objects_over_lines(path, place, start)
     suffix = f".jsonl{packed_as}"
     # Without the old suffixes: data.ndjson.gz becomes data.jsonl.gz
     target = path.with_name(path.name.split(".", 1)[0] + suffix)
     command = f"mv {shlex.quote(printable(str(path)))} {shlex.quote(printable(str(target)))}"
     return f"{printable(place)}: it looks like JSON Lines; rename it: {command}"
+
+
+def _of_objects_over_lines(path: Path, place: str, start: bytes) -> str | None:
+    """Say how JSON objects of several lines become rows, if that is what a file begins with."""
+    first, _, rest = start.removeprefix(BYTE_ORDER_MARK).partition(b"\n")
+    if first.strip() != b"{" or not rest.lstrip().startswith((b'"', b"}")):
+        return None
+    shown = shlex.quote(printable(str(path)))
+    what = "it looks like JSON objects over several lines; write one on each line"
+    return f"{printable(place)}: {what}: jq -c . {shown} > NAME.jsonl"
 
 
 def _start_of(path: Path) -> tuple[bytes, str]:

@@ -42,7 +42,7 @@ def propose(lengths: TokenLengths, *, current: int, model_limit: int | None) -> 
     fitting = math.ceil(lengths.p99 / ROUNDED_TO) * ROUNDED_TO
     reason = f"99 of 100 rows have at most {lengths.p99:,} tokens"
     if model_limit is None:
-        reason += "; how many the model accepts is not known here"
+        reason += "; the model's own limit is not known until it is first loaded"
     elif fitting > model_limit:
         fitting = model_limit
         reason += f", of which the model accepts {model_limit:,}; longer rows remain too long"

@@ -11,6 +11,7 @@ COMMANDS = ("throughput", "many_files", "large_vocab", "big_file", "overhead", "
 LOADING_TORCH = ("save", "gpu")
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", [*COMMANDS, "report"])
 def test_every_command_explains_itself(name):
     command = [sys.executable, "-m", f"scripts.benchmarks.{name}", "--help"]

@@ -88,6 +88,7 @@ def _repeated(num_bytes: int) -> bytes:
 
 
 _ORDINARY = b"".join(json.dumps(item).encode() + b"\n" for item in rows(1000))
+_GZIPPED = gzip.compress(_ORDINARY)
 _PACKED = zstandard.compress(_ORDINARY)
 _TEXT = GOOD.decode() + "\n"
 
@@ -95,7 +96,10 @@ BAD_FILES = {
     "empty": BadFile(b"", "no rows"),
     "blank": BadFile(b"\n \r\n", "no rows"),
     "only a byte order mark": BadFile(b"\xef\xbb\xbf", "no rows"),
-    "UTF-16": BadFile(_TEXT.encode("utf-16"), "line 1: the file is UTF-16; expected UTF-8"),
+    "UTF-16": BadFile(
+        _TEXT.encode("utf-16"),
+        "line 1: the file is UTF-16; expected UTF-8; convert it: iconv -f UTF-16 -t UTF-8",
+    ),
     "UTF-16 table": BadFile("prompt\tcompletion\na\tb\n".encode("utf-16"), "line 1: the file is UTF-16;"),
     "UTF-16 array without mark": BadFile("[{}]".encode("utf-16-le"), "line 1: the file is UTF-16-LE"),
     "UTF-16 big-endian": BadFile(
@@ -108,22 +112,16 @@ BAD_FILES = {
         between(b'{"prompt": "p", "completion": "c"}'),
         "line 1 has the format messages, but line 2 has prompt_completion",
     ),
-    "gzip cut off": BadFile(gzip.compress(_ORDINARY)[:-100], "the archive ends too early"),
-    "gzip without its checksum": BadFile(
-        gzip.compress(_ORDINARY)[:-8], "after line 1000: the archive ends too early"
-    ),
+    "gzip cut off": BadFile(_GZIPPED[:-100], "the archive ends too early"),
+    "gzip without its checksum": BadFile(_GZIPPED[:-8], "after line 1000: the archive ends too early"),
     "gzip with another checksum": BadFile(
-        gzip.compress(_ORDINARY)[:-8] + bytes(8), "after line 1000: the archive is damaged: CRC check failed"
+        _GZIPPED[:-8] + bytes(8), "after line 1000: the archive is damaged: CRC check failed"
     ),
-    "gzip damaged": BadFile(
-        b"\x1f\x8b\x08" + bytes(7) + b"\xff" * 100, "after line 0: the archive is damaged"
-    ),
-    "gzip and then something else": BadFile(gzip.compress(_ORDINARY) + b"x" * 20, "the archive is damaged"),
+    "gzip damaged": BadFile(b"\x1f\x8b\x08" + bytes(7) + b"\xff" * 100, "the archive is damaged"),
+    "gzip and then something else": BadFile(_GZIPPED + b"x" * 20, "the archive is damaged"),
     "gzip bomb": BadFile(gzip.compress(_repeated(48 << 20)), "unpacks to more than 200 times its size"),
     "Zstandard cut off": BadFile(_PACKED[:-100], "the archive ends too early"),
-    "Zstandard damaged": BadFile(
-        _PACKED[:20] + b"\xff" * 50 + _PACKED[70:], "after line 0: the archive is damaged"
-    ),
+    "Zstandard damaged": BadFile(_PACKED[:20] + b"\xff" * 50 + _PACKED[70:], "the archive is damaged"),
     "Zstandard bomb": BadFile(
         zstandard.compress(_repeated(48 << 20)), "unpacks to more than 200 times its size"
     ),

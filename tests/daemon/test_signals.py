@@ -15,6 +15,7 @@ from tests.daemon.service_socket import ServiceSocket
 from tests.support import PATIENCE_S, eventually, rows, write_jsonl
 from trainer.protocol.files import read_json
 
+pytestmark = pytest.mark.long
 ROOT = Path(__file__).parent.parent.parent
 RUN = """
 import sys

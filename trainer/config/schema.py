@@ -244,13 +244,18 @@ class DataSettings(Section):
     hidden_parts: Literal["refuse", "report"] = "report"
     """What happens to a row of which the chat template does not show some context: a tool result, a late
     system message, the reasoning of an earlier turn. `report`: it is trained without, and the file's report
-    says so. `refuse`: the row cannot be trained. A part that would be supervised is never lost: such a row is
-    always refused."""
+    says so. `refuse`: the row cannot be trained. What is dropped inside of a tool's schema is only reported.
+    A part that would be supervised is never lost: such a row is always refused."""
 
     quoted_control_tokens: Literal["text", "tokens"] = "text"
     """What a control token becomes that somebody quotes in a row, such as `<|im_end|>` in an answer about
     templates. `text`: the tokens of its letters, if the tokenizer has them. `tokens`: the control token
     itself, which ends the turn for the model. The file's report names such rows in any case."""
+
+    quoted_turn_markers: Literal["text", "tokens"] = "text"
+    """The same for tokens that the chat template puts between turns though the tokenizer does not call them
+    special, such as `<｜Assistant｜>` of DeepSeek R1. They stay tokens, too, if `quoted_control_tokens` is
+    `tokens`."""
 
     max_bad_row_fraction: Fraction = 0.01
     """Maximum share of malformed rows. Up to it, a file is trained without them; above it, the file fails."""
@@ -305,6 +310,13 @@ class DataSettings(Section):
             if len(set(names)) < len(names):
                 raise PydanticCustomError("fields", "a name of its own for each part of a row")
         return fields
+
+    @property
+    def quotes(self) -> Literal["text", "special", "tokens"]:
+        """Which control tokens become text where a row quotes them: all, the special ones, or none."""
+        if self.quoted_control_tokens == "tokens":
+            return "tokens"
+        return "text" if self.quoted_turn_markers == "text" else "special"
 
 
 class ProfileSettings(Section):

@@ -62,14 +62,14 @@ def _show(order: ShowOrder) -> Shown:
         max_length=sys.maxsize,
         overlong="truncate_right",
         train_on=data.train_on,
-        quotes=data.quoted_control_tokens,
+        quotes=data.quotes,
     )
     pieces = renderer.pieces(
         conversation,
         max_length=data.max_length,
         overlong=data.overlong,
         train_on=data.train_on,
-        quotes=data.quoted_control_tokens,
+        quotes=data.quotes,
     )
     used = {turn for piece in pieces for turn in piece.turns}
     return Shown(
@@ -107,15 +107,20 @@ def shown_example(piece: Piece, tokenizer: Any, max_length: int) -> ShownExample
     example = piece.example(max_length)
     text, ends = ends_of_turns(piece.conversation, tokenizer)
     first = piece.first_token
-    offsets = _offsets(text, piece.tokens.ids, tokenizer, first)[: len(example.token_ids)]
+    places = _places(text, piece.tokens.ids, tokenizer, first)[: len(example.token_ids)]
+    offsets = [offset for offset, _ in places]
     texts = _texts_of(text, offsets, begins=offsets[0][0] if first and offsets else 0)
     return ShownExample(
         tokens=tuple(
             ShownToken(
-                id=token, text=shown, trained=label != IGNORED, turn=_turn_at(start, ends, piece.turns)
+                id=token,
+                text=shown,
+                trained=label != IGNORED,
+                turn=_turn_at(start, ends, piece.turns),
+                quoted=is_quoted,
             )
-            for token, label, shown, (start, _) in zip(
-                example.token_ids, example.labels, texts, offsets, strict=True
+            for token, label, shown, ((start, _), is_quoted) in zip(
+                example.token_ids, example.labels, texts, places, strict=True
             )
         ),
         supervised_tokens=example.supervised_tokens,
@@ -125,15 +130,20 @@ def shown_example(piece: Piece, tokenizer: Any, max_length: int) -> ShownExample
     )
 
 
-def _offsets(text: str, token_ids: Sequence[int], tokenizer: Any, first: int) -> list[tuple[int, int]]:
-    """Return the characters of each token, from the first on; quoted control tokens come in letters."""
+def _places(
+    text: str, token_ids: Sequence[int], tokenizer: Any, first: int
+) -> list[tuple[tuple[int, int], bool]]:
+    """Return the characters of each token, from the first on, and whether it is one letter of a quote.
+
+    Quoted control tokens come in letters.
+    """
     encoding = tokenizer(text, add_special_tokens=False, return_offsets_mapping=True)
-    offsets: list[tuple[int, int]] = []
+    places: list[tuple[tuple[int, int], bool]] = []
     for token, (start, end) in list(zip(encoding["input_ids"], encoding["offset_mapping"], strict=True))[
         first:
     ]:
-        if token_ids[len(offsets) : len(offsets) + 1] in ([], [token]):
-            offsets.append((start, end))
+        if token_ids[len(places) : len(places) + 1] in ([], [token]):
+            places.append(((start, end), False))
         else:
             letters = tokenizer(
                 text[start:end],
@@ -141,8 +151,8 @@ def _offsets(text: str, token_ids: Sequence[int], tokenizer: Any, first: int) ->
                 split_special_tokens=True,
                 return_offsets_mapping=True,
             )
-            offsets += [(start + a, start + b) for a, b in letters["offset_mapping"]]
-    return offsets
+            places += [((start + a, start + b), True) for a, b in letters["offset_mapping"]]
+    return places
 
 
 def _texts_of(text: str, offsets: Sequence[tuple[int, int]], *, begins: int) -> list[str]:

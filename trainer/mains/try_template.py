@@ -1,4 +1,4 @@
-"""Render a few words by a chat template, which may never end. A process of its own, with narrow limits.
+"""Render conversations by a chat template, which may never end. A process of its own, with narrow limits.
 
     python -P -m trainer.mains.try_template <order.json >answer.json
 

@@ -104,7 +104,7 @@ class ExamplePipeline:
         if self.cache is None or (fingerprint := self.renderer.fingerprint) is None:
             return None
         data = settings.data
-        choices = (data.overlong, data.train_on, data.hidden_parts, data.quoted_control_tokens)
+        choices = (data.overlong, data.train_on, data.hidden_parts, data.quotes)
         way = (data.max_length, *choices, data.fields)
         code = (RENDERING_CODE, profile.code)
         facts = (*code, job.sha256, fingerprint, settings.profile, way)

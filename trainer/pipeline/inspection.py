@@ -21,7 +21,7 @@ class FileInspection:
     Args:
         source: of the job's steps.
         render_whole: renders rows as they would be without a limit.
-        find_oddities: says what the template does not show of a row, and whether it quotes control tokens.
+        find_oddities: says what is odd in how a row is rendered.
         profile: says what is wrong with rows.
         wanted: rows to be inspected, if not all are.
         deep: inspects every row for more.
@@ -108,5 +108,7 @@ class FileInspection:
             [whole] = self._render_whole([(line, conversation)])
         num_tokens = sum(len(example.token_ids) for example in whole)
         faults = self._profile.faults(conversation)
-        hidden, quotes = self._find_oddities(line, conversation)
-        return InspectedRow(line, conversation, examples, num_tokens, faults, hidden, quotes)
+        odd = self._find_oddities(line, conversation)
+        return InspectedRow(
+            line, conversation, examples, num_tokens, faults, odd.hidden, odd.quotes_control_tokens
+        )

@@ -7,7 +7,11 @@ from trainer.data.plan import Plan, plan_of
 from trainer.protocol.job import Cursor, EarlierFile, Job
 
 # How rows were treated by releases whose cursors do not say it
-BEFORE_IT_COULD_BE_SET = {"overlong": "truncate_right", "quoted_control_tokens": "tokens"}
+BEFORE_IT_COULD_BE_SET = {
+    "overlong": "truncate_right",
+    "quoted_control_tokens": "tokens",
+    "quoted_turn_markers": "tokens",
+}
 
 
 def job_settings(cursor: Cursor | None, settings: Settings) -> Settings:

@@ -2,6 +2,7 @@
 
 import hashlib
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from trainer import data, pipeline, profiles
@@ -19,8 +20,18 @@ from trainer.data.rendering.render import (
 from trainer.data.rendering.source import Renderer
 from trainer.profiles.base import DataProfile
 
-FindOddities = Callable[[int, Conversation], tuple[Sequence[str], bool]]
-"""Says of a row, and its line, what the chat template does not show, and whether it quotes control tokens."""
+
+@dataclass(frozen=True, slots=True)
+class Oddities:
+    """What is odd in how a row is rendered."""
+
+    hidden: Sequence[str]
+    """Parts that the chat template does not show, in words."""
+    quotes_control_tokens: bool
+
+
+FindOddities = Callable[[int, Conversation], Oddities]
+"""Takes a line and the row that stands there."""
 
 REFUSALS = (UnrenderableConversation, UnusableTemplate, OverlongRow)
 NO_LIMIT = 2**40  # tokens
@@ -59,7 +70,7 @@ def make_renderer(profile: DataProfile, renderer: ExampleRenderer, settings: Set
                 max_length=data.max_length,
                 overlong=data.overlong,
                 train_on=data.train_on,
-                quotes=data.quoted_control_tokens,
+                quotes=data.quotes,
             )
         except REFUSALS as error:
             if len(numbered) > 1:  # together they are faster, but alone they say which one it is
@@ -73,12 +84,12 @@ def make_renderer(profile: DataProfile, renderer: ExampleRenderer, settings: Set
 
 
 def finder_of_oddities(profile: DataProfile, renderer: ExampleRenderer, settings: Settings) -> FindOddities:
-    """Return what says of a row which parts it loses, and whether it quotes control tokens."""
+    """Return what finds the oddities of rows."""
 
-    def find(line: int, conversation: Conversation) -> tuple[Sequence[str], bool]:
+    def find(line: int, conversation: Conversation) -> Oddities:
         transformed = profile.transform(conversation, line_number=line)
-        lost = renderer.lost_context(transformed, train_on=settings.data.train_on)
-        return lost, renderer.quotes_control_tokens(transformed)
+        lost = renderer.all_lost_context(transformed, train_on=settings.data.train_on)
+        return Oddities(lost, renderer.quotes_control_tokens(transformed))
 
     return find
 

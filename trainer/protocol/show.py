@@ -30,6 +30,8 @@ class ShownToken(BaseModel):
     """Whether it is supervised."""
     turn: int | None
     """Which message of the row it belongs to, counted from 0; None where that is not known."""
+    quoted: bool = False
+    """Whether it is a part of a control token that somebody quotes, which is encoded as text."""
 
 
 class ShownExample(BaseModel):

@@ -9,30 +9,15 @@ from html import escape
 from itertools import islice
 
 from daemon.data_tools.analysis.findings import Analysis, Duplicates, Sampled
+from daemon.data_tools.html_page import END, head
 from daemon.data_tools.reading import LeftOut
 from trainer.protocol.text import printable
 
-# The page says itself that it needs neither scripts nor the network; a browser then refuses both
-HEAD = """<!DOCTYPE html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta http-equiv="Content-Security-Policy" content="default-src 'none'; style-src 'unsafe-inline'">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<title>{title}</title>
-<style>
-body {{ font: 16px/1.5 system-ui, sans-serif; max-width: 60rem; margin: 2rem auto; padding: 0 1rem; }}
-body {{ color: #1a1a1a; background: #fff; }}
-table {{ border-collapse: collapse; margin: 1rem 0; }}
-th, td {{ padding: .2rem .8rem; text-align: right; border-bottom: 1px solid #ddd; }}
-th:first-child, td:first-child, td.text {{ text-align: left; }}
-svg text {{ font: 13px system-ui, sans-serif; fill: #1a1a1a; }}
-svg rect {{ fill: #3b6ea5; }}
-.note {{ color: #555; }}
-</style>
-</head>
-<body>
-"""
+STYLE = """table { border-collapse: collapse; margin: 1rem 0; }
+th, td { padding: .2rem .8rem; text-align: right; border-bottom: 1px solid #ddd; }
+th:first-child, td:first-child, td.text { text-align: left; }
+svg rect { fill: #3b6ea5; }
+.note { color: #555; }"""
 BAR_HEIGHT, LABEL_WIDTH, BAR_WIDTH, CHART_WIDTH = 22, 160, 440, 700
 TURNS_SHOWN = 20
 
@@ -40,7 +25,7 @@ TURNS_SHOWN = 20
 def page(name: str, analysis: Analysis, left_out: LeftOut) -> str:
     """Return the page about the file `name`."""
     parts = [
-        HEAD.format(title=_safe(f"Analysis of {name}")),
+        head(_safe(f"Analysis of {name}"), width_rem=60, style=STYLE),
         f"<h1>{_safe(name)}</h1>",
         _overview(analysis, left_out),
         "<h2>Lengths</h2>",
@@ -51,7 +36,7 @@ def page(name: str, analysis: Analysis, left_out: LeftOut) -> str:
         _chart({str(turns): rows for turns, rows in islice(analysis.turns.items(), TURNS_SHOWN)}),
         _duplicates(analysis.duplicates),
         _sampled(analysis.sampled),
-        "</body>\n</html>\n",
+        END,
     ]
     return "\n".join(parts)
 

@@ -7,19 +7,26 @@ from datetime import date, time
 from typing import Any, BinaryIO
 
 from daemon.data_tools.tables.numbered_rows import BadTable, TableRow, to_line
+from daemon.data_tools.tables.weight import BYTES_OF_A_VALUE, weight
 from trainer.data.reading.file_kinds import FileKind
 from trainer.protocol.text import printable
 
 ROWS_AT_ONCE = 1024
+NESTED_ROWS_AT_ONCE = 64  # of Parquet: what repeats itself in them is unpacked when they are read
+BYTES_AT_ONCE = 32 << 20  # of Python's objects
+TEXTS = ("STRING", "JSON", "ENUM", "NONE")  # as Parquet calls the types of what can be a dictionary's texts
 NAME_SHOWN = 40
 
 Convert = Callable[[Any], Any]
 
 
-def rows_of_columns(file: BinaryIO, kind: FileKind, *, start: int = 0) -> Iterator[TableRow]:
+def rows_of_columns(
+    file: BinaryIO, kind: FileKind, *, max_row_bytes: int, start: int = 0
+) -> Iterator[TableRow]:
     """Yield the rows of a file.
 
     Args:
+        max_row_bytes: a row that surely has more is refused before it is made.
         start: rows that other files of the same data set had before.
     Raises:
         BadTable: pyarrow is missing, the file is damaged, or a row holds what JSON has no word for.
@@ -30,10 +37,11 @@ def rows_of_columns(file: BinaryIO, kind: FileKind, *, start: int = 0) -> Iterat
             _refuse_equal_names(batch.schema.names)
             converters = {field.name: _converter(pyarrow.types, field.type) for field in batch.schema}
             others = {name: convert for name, convert in converters.items() if convert is not _as_it_is}
-            for row in _rows_of(batch, after=number):
-                number += 1
-                converted = {name: _unless_null(convert, row[name]) for name, convert in others.items()}
-                yield TableRow(number, _line(number, row | converted))
+            for part in _light_parts(pyarrow, batch, after=number, max_row_bytes=max_row_bytes):
+                for row in _rows_of(part, after=number):
+                    number += 1
+                    converted = {name: _unless_null(convert, row[name]) for name, convert in others.items()}
+                    yield TableRow(number, _line(number, row | converted))
 
 
 def _pyarrow() -> Any:
@@ -53,7 +61,9 @@ def _batches(pyarrow: Any, file: BinaryIO, kind: FileKind) -> Iterator[Any]:
     if kind is FileKind.PARQUET:
         from pyarrow.parquet import ParquetFile
 
-        yield from ParquetFile(file).iter_batches(batch_size=ROWS_AT_ONCE)
+        columns = ParquetFile(file).schema
+        table = ParquetFile(file, read_dictionary=_flat_texts(columns))
+        yield from table.iter_batches(ROWS_AT_ONCE if _is_flat(columns) else NESTED_ROWS_AT_ONCE)
     elif kind is FileKind.ARROW_FILE:
         reader = pyarrow.ipc.open_file(file)
         for place in range(reader.num_record_batches):
@@ -63,11 +73,49 @@ def _batches(pyarrow: Any, file: BinaryIO, kind: FileKind) -> Iterator[Any]:
             yield from _slices(batch)
 
 
+def _flat_texts(columns: Any) -> list[str]:
+    """Return which columns are read as dictionaries, so that a text that is repeated takes memory once.
+
+    Not those inside of lists and objects: pyarrow does not read such across two groups of rows.
+    """
+    return [
+        column.path
+        for column in map(columns.column, range(len(columns)))
+        if column.physical_type == "BYTE_ARRAY"
+        and column.logical_type.type in TEXTS
+        and column.path == column.name
+    ]
+
+
+def _is_flat(columns: Any) -> bool:
+    return all(column.path == column.name for column in map(columns.column, range(len(columns))))
+
+
 def _slices(batch: Any) -> Iterator[Any]:
     """Yield a batch in parts: as Python's objects it takes many times its size."""
     batch.validate(full=True)  # a damaged one would end the process
     for first in range(0, batch.num_rows, ROWS_AT_ONCE):
         yield batch.slice(first, ROWS_AT_ONCE)
+
+
+def _light_parts(pyarrow: Any, batch: Any, *, after: int, max_row_bytes: int) -> Iterator[Any]:
+    """Yield a batch in parts whose rows fit into memory together as Python's objects.
+
+    Raises:
+        BadTable: a single row is far too long.
+    """
+    weight_bytes = sum(weight(pyarrow, column) for column in batch.columns)
+    if batch.num_rows <= 1 and weight_bytes > BYTES_OF_A_VALUE * max_row_bytes:
+        raise BadTable(
+            f"row {after + 1} has more than {max_row_bytes} bytes (data.max_line_bytes); "
+            "shorten it, or leave it out"
+        )
+    if batch.num_rows <= 1 or weight_bytes <= BYTES_AT_ONCE:
+        yield batch
+        return
+    half = batch.num_rows // 2
+    yield from _light_parts(pyarrow, batch.slice(0, half), after=after, max_row_bytes=max_row_bytes)
+    yield from _light_parts(pyarrow, batch.slice(half), after=after + half, max_row_bytes=max_row_bytes)
 
 
 @contextmanager

@@ -5,19 +5,17 @@ Flat in memory: a row that never ends, because a quote is missing, is refused wh
 
 import csv
 import io
-import re
 import sys
 from collections import Counter
 from collections.abc import Collection, Iterator, Sequence
 from typing import Any
 
-from daemon.data_tools.tables.numbered_rows import BadTable, TableRow, to_line
-from trainer.data.reading.file_kinds import BYTES_LOOKED_AT, INDEX_COLUMN, delimiter_of
+from daemon.data_tools.tables.numbered_rows import BadTable, TableRow, iconv, not_utf8, to_line
+from trainer.data.reading.file_kinds import BYTES_LOOKED_AT, INDEX_COLUMN, SEPARATOR_LINE, delimiter_of
 from trainer.data.reading.rows import BadRow, parse_row
 from trainer.protocol.text import num_of, printable
 
 UTF_16_MARKS = (b"\xff\xfe", b"\xfe\xff")
-SEPARATOR_LINE = re.compile(r"sep=(.)\r?\n")  # what Excel writes above the header to say what separates cells
 NAME_SHOWN = 40
 COLUMNS_SHOWN = 5
 LONGEST_IN_QUOTES = 2  # times as long as without: inside of quotes each quote is doubled
@@ -29,6 +27,7 @@ csv.field_size_limit(sys.maxsize)
 
 def rows_of_delimited(
     text: io.BufferedReader,
+    file: str,
     *,
     delimiter: str | None = None,
     json_columns: Collection[str] = (),
@@ -37,6 +36,7 @@ def rows_of_delimited(
     """Yield the rows below the header.
 
     Args:
+        file: where it is, as one would type it.
         delimiter: what separates cells; None takes what the header has most of.
         json_columns: names of columns whose cells are JSON if they begin like a list.
         max_cell_chars: a longer cell is refused, and a row that is twice as long as it stands in the file.
@@ -44,7 +44,7 @@ def rows_of_delimited(
         BadTable: it is not a table with a header, in UTF-8, whose rows all have as many cells.
     """
     start = text.peek(BYTES_LOOKED_AT)[:BYTES_LOOKED_AT]
-    _refuse_utf_16(start)
+    _refuse_utf_16(start, file)
     beginning = start.decode("utf-8-sig", "ignore")
     separator = SEPARATOR_LINE.match(beginning)
     delimiter = separator[1] if separator else delimiter or delimiter_of(beginning)
@@ -65,10 +65,8 @@ def rows_of_delimited(
             "inside quotes"
         ) from error
     except UnicodeDecodeError as error:
-        raise BadTable(
-            f"after line {table.line_num}: found the byte {error.object[error.start]:#04x}; expected UTF-8; "
-            "convert it: iconv -f WINDOWS-1252 -t UTF-8 (or whatever encoding it has)"
-        ) from error
+        place = f"after line {table.line_num}: " if table.line_num else ""
+        raise BadTable(f"{place}{not_utf8(error, file)}") from error
     finally:
         decoded.detach()  # it would close the file, which belongs to the caller
 
@@ -129,9 +127,9 @@ def _refuse_long(number: int, cells: Sequence[str], max_chars: int) -> None:
             )
 
 
-def _refuse_utf_16(start: bytes) -> None:
+def _refuse_utf_16(start: bytes, file: str) -> None:
     if start.startswith(UTF_16_MARKS):
-        raise BadTable("line 1: the file is UTF-16; expected UTF-8; convert it: iconv -f UTF-16 -t UTF-8")
+        raise BadTable(f"line 1: the file is UTF-16; expected UTF-8; {iconv('UTF-16', file)}")
 
 
 def _header(found: tuple[int, Sequence[str]]) -> list[str]:

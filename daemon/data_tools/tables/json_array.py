@@ -1,12 +1,16 @@
-"""Read a JSON array of objects, on one line or on many, element by element. Flat in memory."""
+"""Read a JSON array of objects, alone or inside of an object, on one line or on many, element by element.
+
+Flat in memory.
+"""
 
 import codecs
 import io
 import json
+import shlex
 from collections.abc import Iterator
 from typing import Any
 
-from daemon.data_tools.tables.numbered_rows import BadTable, TableRow, to_line
+from daemon.data_tools.tables.numbered_rows import BadTable, TableRow, not_utf8, to_line
 from trainer.data.reading.rows import DECODER, BadRow
 from trainer.protocol.text import printable
 
@@ -17,18 +21,69 @@ FAULT_SHOWN = 20
 SCANNER = json.JSONDecoder()  # takes what rows must not hold, too, to find where an element ends
 
 
-def rows_of_array(text: io.BufferedReader, *, max_row_chars: int) -> Iterator[TableRow]:
+def rows_of_array(text: io.BufferedReader, file: str, *, max_row_chars: int) -> Iterator[TableRow]:
     """Yield the elements of an array.
 
     An element that no row may be, such as one with NaN, is passed on as it stands: its reader says why.
 
     Args:
+        file: where it is, as one would type it.
         max_row_chars: a longer element is refused.
     Raises:
         BadTable: it is not one array of objects, in UTF-8.
     """
-    source = _Source(text)
+    source = _Source(text, file)
     source.expect("[", "the beginning: expected [")
+    yield from _elements(source, max_row_chars)
+    if sign := source.next_sign():
+        raise BadTable(f"found {sign} after the end of the array; expected one array in a file")
+
+
+def rows_of_object(text: io.BufferedReader, file: str, *, max_row_chars: int) -> Iterator[TableRow]:
+    """Yield the elements of the one list of objects that an object holds; what stands beside it is left out.
+
+    Args:
+        file: where it is, as one would type it.
+        max_row_chars: a longer element is refused, and so is a longer value beside the list.
+    Raises:
+        BadTable: it is not one object around one list of objects, in UTF-8.
+    """
+    source = _Source(text, file)
+    source.expect("{", "the beginning: expected {")
+    found: list[str] = []
+    while (sign := source.next_sign()) != "}":
+        if sign == ",":
+            source.expect(",", "the object: expected a comma")
+        key = source.value("a key of the object", max_row_chars)[0]
+        source.expect(":", f"{printable(str(key))}: expected a colon after it")
+        if source.next_sign() != "[":
+            source.value(printable(str(key)), max_row_chars)
+            continue
+        source.expect("[", "a list: expected [")
+        if source.next_sign() == "{":
+            found.append(str(key))
+            _refuse_two(found, file)
+            yield from _elements(source, max_row_chars)
+        else:
+            source.pass_over_list(printable(str(key)), max_row_chars)
+    source.expect("}", "the end: expected }")
+    if sign := source.next_sign():
+        raise BadTable(f"found {sign} after the end of the object; expected one object in a file")
+    if not found:
+        raise BadTable("it holds no list of objects; expected one")
+
+
+def _refuse_two(keys: list[str], file: str) -> None:
+    if len(keys) > 1:
+        names = " and ".join(f'"{printable(key)}"' for key in keys)
+        path = shlex.quote(f".[{json.dumps(keys[0])}][]")
+        raise BadTable(
+            f"it holds two lists of objects, {names}; take one of them: "
+            f"jq -c {printable(path)} {shlex.quote(printable(file))} > NAME.jsonl"
+        )
+
+
+def _elements(source: "_Source", max_row_chars: int) -> Iterator[TableRow]:
     number = 0
     while (sign := source.next_sign()) != "]":
         number += 1
@@ -39,14 +94,13 @@ def rows_of_array(text: io.BufferedReader, *, max_row_chars: int) -> Iterator[Ta
             raise BadTable(f"element {number}: found {sign or 'the end of the file'}; expected an object")
         yield TableRow(number, source.element(number, max_row_chars))
     source.expect("]", "the end: expected ]")
-    if sign := source.next_sign():
-        raise BadTable(f"found {sign} after the end of the array; expected one array in a file")
 
 
 class _Source:
     """The text that is not used yet, as far as it was read."""
 
-    def __init__(self, text: io.BufferedReader) -> None:
+    def __init__(self, text: io.BufferedReader, file: str) -> None:
+        self._file = file
         self._text = text
         self._decoder = codecs.getincrementaldecoder("utf-8-sig")()
         self._ready = ""
@@ -69,25 +123,42 @@ class _Source:
             raise BadTable(f"{what}; found {found or 'the end of the file'}")
         self._at += 1
 
+    def pass_over_list(self, what: str, max_chars: int) -> None:
+        """Use the rest of a list that has begun."""
+        while (sign := self.next_sign()) != "]":
+            if sign == ",":
+                self.expect(",", what)
+            else:
+                self.value(what, max_chars)
+        self.expect("]", what)
+
     def element(self, number: int, max_chars: int) -> bytes:
         """Use the object that follows, and return it as a line."""
+        value, raw = self.value(f"element {number}", max_chars)
+        return raw.translate(LINE_ENDS).encode() + b"\n" if value is None else to_line(value)
+
+    def value(self, what: str, max_chars: int) -> tuple[Any, str]:
+        """Use the value that follows, and return it, or None if no row may be that, and how it is written."""
+        self.next_sign()
         while True:
             try:
                 value, end = self._decoded()
             except RecursionError as error:
-                raise BadTable(f"element {number}: nested too deeply; expected a row") from error
+                raise BadTable(f"{what}: nested too deeply; expected a row") from error
             except json.JSONDecodeError as error:
-                self._refuse_faulty(number, error)
+                self._refuse_faulty(what, error)
                 if len(self._ready) - self._at > max_chars:
-                    raise BadTable(_too_long(number, max_chars)) from error
+                    raise BadTable(_too_long(what, max_chars)) from error
                 self._read_more()
                 continue
             except ValueError as error:  # an integer of more digits than Python converts
-                raise BadTable(f"element {number}: {error}; expected a JSON object") from error
+                raise BadTable(f"{what}: {error}; expected a JSON object") from error
+            if end == len(self._ready) and self._read_more():
+                continue  # the rest of a number may have been missing
             raw, self._at = self._ready[self._at : end], end
             if len(raw) > max_chars:
-                raise BadTable(_too_long(number, max_chars))
-            return raw.translate(LINE_ENDS).encode() + b"\n" if value is None else to_line(value)
+                raise BadTable(_too_long(what, max_chars))
+            return value, raw
 
     def _decoded(self) -> tuple[Any, int]:
         """Return the next value, or None if no row may be that, and where it ends."""
@@ -96,12 +167,12 @@ class _Source:
         except BadRow:
             return None, SCANNER.raw_decode(self._ready, self._at)[1]
 
-    def _refuse_faulty(self, number: int, error: json.JSONDecodeError) -> None:
+    def _refuse_faulty(self, what: str, error: json.JSONDecodeError) -> None:
         """Refuse an element for good if it is not just that the rest of it has not been read yet."""
         is_cut = error.msg.startswith("Unterminated") or error.pos > len(self._ready) - LONGEST_SIGN
         if self._has_ended or not is_cut:
             found = printable(self._ready[error.pos : error.pos + FAULT_SHOWN]) or "the end of the file"
-            raise BadTable(f"element {number}: {error.msg}, but found {found}; correct it") from error
+            raise BadTable(f"{what}: {error.msg}, but found {found}; correct it") from error
 
     def _read_more(self) -> bool:
         """Read as much again as is there already, so that a long element is not decoded for every chunk."""
@@ -111,10 +182,7 @@ class _Source:
         try:
             self._ready = rest + self._decoder.decode(chunk, final=self._has_ended)
         except UnicodeDecodeError as error:
-            raise BadTable(
-                f"found the byte {error.object[error.start]:#04x}; expected UTF-8; convert it: "
-                "iconv -f WINDOWS-1252 -t UTF-8 (or whatever encoding it has)"
-            ) from error
+            raise BadTable(not_utf8(error, self._file)) from error
         self._at = 0
         return not self._has_ended
 
@@ -123,8 +191,8 @@ class _Source:
 LINE_ENDS = str.maketrans("\r\n", "  ")
 
 
-def _too_long(number: int, max_chars: int) -> str:
+def _too_long(what: str, max_chars: int) -> str:
     return (
-        f"element {number} does not end within {max_chars} bytes (data.max_line_bytes); "
+        f"{what} does not end within {max_chars} bytes (data.max_line_bytes); "
         "expected an array of objects, each with all its brackets"
     )

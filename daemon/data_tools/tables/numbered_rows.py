@@ -1,9 +1,13 @@
 """What every reader of tables yields, and how a row becomes a line of JSON."""
 
 import json
+import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
+
+from trainer.protocol.text import printable
 
 
 class BadTable(ValueError):
@@ -31,3 +35,19 @@ def to_line(row: Mapping[str, Any]) -> bytes:
         return text.encode() + b"\n"
     except UnicodeEncodeError:  # half of a surrogate pair, which whoever reads the line will refuse
         return json.dumps(row).encode() + b"\n"
+
+
+def not_utf8(error: UnicodeDecodeError, file: str) -> str:
+    """Say which byte cannot be read, and what to do with the file."""
+    found = f"found the byte {error.object[error.start]:#04x}"
+    return f"{found}; expected UTF-8; {iconv('WINDOWS-1252', file)} (or whatever encoding it has)"
+
+
+def iconv(encoding: str, file: str) -> str:
+    """Say how a file becomes UTF-8.
+
+    Args:
+        file: where it is, as one would type it.
+    """
+    shown, suffix = shlex.quote(printable(file)), Path(file).suffix
+    return f"convert it: iconv -f {encoding} -t UTF-8 {shown} > NAME{printable(suffix)}"

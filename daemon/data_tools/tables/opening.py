@@ -1,43 +1,28 @@
 """Choose the reader for a file: by its content, and where that may be anything, by its name."""
 
 import io
-from collections.abc import Iterator
+from collections.abc import Generator
 from pathlib import Path
 from typing import BinaryIO
 
 from daemon.data_tools.tables.columnar import rows_of_columns
 from daemon.data_tools.tables.delimited import rows_of_delimited
-from daemon.data_tools.tables.json_array import rows_of_array
+from daemon.data_tools.tables.json_array import rows_of_array, rows_of_object
 from daemon.data_tools.tables.numbered_rows import BadTable, TableRow
 from trainer.data.reading.file_kinds import (
     BYTES_LOOKED_AT,
     COLUMNAR,
     TABLES,
     FileKind,
-    begins_an_object,
-    kind_of,
     what_it_is,
 )
+from trainer.data.reading.named_kinds import named_kind_of
 from trainer.data.reading.rows import open_regular
 from trainer.data.reading.unpacking import BadArchive, is_packed, text_of
 from trainer.protocol.row_fields import Fields
 from trainer.protocol.text import printable
 
-SUFFIXES = {".csv": FileKind.CSV, ".tsv": FileKind.TSV}
-PACKED = (".gz", ".zst")
 MESSAGES = ("messages", "conversations", "conversation")  # columns whose cells are lists of messages
-
-
-def table_kind(start: bytes, path: Path) -> FileKind | None:
-    """Return what a file is, or None if it may be JSON Lines.
-
-    Args:
-        start: of its unpacked content.
-    """
-    found = kind_of(start)
-    if found in (None, FileKind.CSV, FileKind.TSV) and not begins_an_object(start):
-        return SUFFIXES.get(suffix_of(path), found)
-    return found
 
 
 def kind_of_file(path: Path) -> FileKind | None:
@@ -48,19 +33,9 @@ def kind_of_file(path: Path) -> FileKind | None:
     """
     with open_regular(path.resolve()) as file:
         try:
-            return table_kind(text_of(file, seen=len).peek(BYTES_LOOKED_AT), path)
+            return named_kind_of(text_of(file, seen=len).peek(BYTES_LOOKED_AT), path)
         except BadArchive as error:
             raise BadTable(f"{printable(str(path))}: {error}; nothing was written") from error
-
-
-def suffix_of(path: Path) -> str:
-    """Return the suffix of a name, in lower case, without that of what the file is packed with."""
-    return without_packed_suffix(path).suffix.lower()
-
-
-def without_packed_suffix(path: Path) -> Path:
-    """Return the path that the unpacked file would have."""
-    return path.with_suffix("") if path.suffix.lower() in PACKED else path
 
 
 def rows_of_table(
@@ -72,7 +47,7 @@ def rows_of_table(
     fields: Fields,
     max_row_bytes: int,
     start: int = 0,
-) -> Iterator[TableRow]:
+) -> Generator[TableRow]:
     """Yield the rows of a table.
 
     Args:
@@ -88,12 +63,15 @@ def rows_of_table(
     if kind in COLUMNAR:
         if is_packed(file):
             raise BadTable(f"it is {kind.value} that is packed once more; unpack it first")
-        yield from rows_of_columns(file, kind, start=start)
+        yield from rows_of_columns(file, kind, max_row_bytes=max_row_bytes, start=start)
     elif kind is FileKind.JSON_ARRAY:
-        yield from rows_of_array(text, max_row_chars=max_row_bytes)
+        yield from rows_of_array(text, str(path), max_row_chars=max_row_bytes)
+    elif kind is FileKind.JSON_OBJECT:
+        yield from rows_of_object(text, str(path), max_row_chars=max_row_bytes)
     else:
         yield from rows_of_delimited(
             text,
+            str(path),
             delimiter="\t" if kind is FileKind.TSV else None,
             json_columns={fields.get(name, name) for name in MESSAGES},
             max_cell_chars=max_row_bytes,

@@ -7,16 +7,8 @@ import pytest
 
 from daemon.cli.training_controller import app
 from tests.daemon.cli.runner import runner_of
-from trainer.protocol.layout import Layout
 
 run = runner_of(app)
-
-
-@pytest.fixture
-def layout(tmp_path):
-    layout = Layout(tmp_path / "work")
-    layout.create()
-    return layout
 
 
 @pytest.fixture

@@ -11,18 +11,10 @@ from daemon.ledger.ledger import Ledger
 from tests.daemon.cli.runner import runner_of
 from tests.daemon.client.test_history import add_job, add_steps
 from tests.support import FakeClock
-from trainer.protocol.layout import Layout
 from trainer.protocol.text import printable
 
 run = runner_of(app)
 TERMINAL = {"COLUMNS": "80", "LINES": "24"}
-
-
-@pytest.fixture
-def layout(tmp_path):
-    layout = Layout(tmp_path / "work")
-    layout.create()
-    return layout
 
 
 @pytest.fixture
@@ -164,6 +156,7 @@ def test_a_program_gets_the_points(layout, trained):
     }
 
 
+@pytest.mark.long
 def test_a_picture_is_written(layout, trained, tmp_path):
     pytest.importorskip("matplotlib")
     out = tmp_path / "loss.png"

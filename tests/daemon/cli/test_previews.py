@@ -2,23 +2,13 @@
 
 import json
 
-import pytest
-
 from daemon.cli.training_controller import app
 from daemon.ledger.ledger import Ledger
 from tests.daemon.cli.runner import runner_of
 from tests.support import FakeClock
-from trainer.protocol.layout import Layout
 from trainer.protocol.messages import PreviewMade
 
 run = runner_of(app)
-
-
-@pytest.fixture
-def layout(tmp_path):
-    layout = Layout(tmp_path)
-    layout.create()
-    return layout
 
 
 def note(layout, *texts, **fields):

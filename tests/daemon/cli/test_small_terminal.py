@@ -11,18 +11,10 @@ from daemon.cli.small_terminal import Row, fitting
 from daemon.cli.status_view import draw
 from daemon.status.board import StatusBoard
 from daemon.status.reader import read_status
-from trainer.protocol.layout import Layout
 from trainer.protocol.messages import CheckpointRef
 from trainer.protocol.status import State
 
 ERROR = "Row 17 of the file cannot be rendered, because its second turn is empty. " * 4 + "END OF ERROR"
-
-
-@pytest.fixture
-def layout(tmp_path):
-    layout = Layout(tmp_path)
-    layout.create()
-    return layout
 
 
 def status(layout, *, num_alerts):

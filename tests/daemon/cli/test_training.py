@@ -16,15 +16,7 @@ from daemon.cli.training import MODULES, SHORTCUTS, app
 from daemon.client import Client
 from daemon.status.board import StatusBoard
 from trainer import __version__
-from trainer.protocol.layout import Layout
 from trainer.protocol.status import QueueCounts, State
-
-
-@pytest.fixture
-def layout(tmp_path):
-    layout = Layout(tmp_path / "work")
-    layout.create()
-    return layout
 
 
 def process(layout, *arguments):
@@ -73,6 +65,7 @@ def test_the_list_loads_none_of_them():
     assert result.stderr.strip() == "[]"
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     "arguments, document",
     [

@@ -21,15 +21,7 @@ from daemon.status.board import StatusBoard
 from daemon.status.reader import SILENT_AFTER_S, read_status
 from tests.daemon.cli.runner import runner_of
 from tests.support import eventually
-from trainer.protocol.layout import Layout
 from trainer.protocol.status import QueueCounts, State, SuiteResult
-
-
-@pytest.fixture
-def layout(tmp_path):
-    layout = Layout(tmp_path)
-    layout.create()
-    return layout
 
 
 def publish(layout, state=State.IDLE, *, pid=None, **clock):

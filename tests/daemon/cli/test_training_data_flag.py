@@ -9,16 +9,8 @@ from tests.daemon.cli.runner import runner_of
 from tests.support import row, write_jsonl
 from trainer.data.formats import read_conversation
 from trainer.protocol.job import Outcome, Priority
-from trainer.protocol.layout import Layout
 
 run = runner_of(app)
-
-
-@pytest.fixture
-def layout(tmp_path):
-    layout = Layout(tmp_path / "work")
-    layout.create()
-    return layout
 
 
 @pytest.fixture

@@ -19,13 +19,6 @@ run = runner_of(app)
 
 
 @pytest.fixture
-def layout(tmp_path):
-    layout = Layout(tmp_path / "work")
-    layout.create()
-    return layout
-
-
-@pytest.fixture
 def chat(tmp_path):
     return write_jsonl(tmp_path / "chat.jsonl", rows(3))
 
@@ -143,6 +136,28 @@ def test_a_length_is_proposed_and_nothing_is_written(layout, chat, answering):
     assert "data.max_length: 2,048 -> 3,008 is proposed: 99 of 100 rows have at most 3,000" in result.stdout
     assert "add --yes to write it" in result.stdout
     assert layout.config_file.read_text() == "{}"
+
+
+@pytest.mark.parametrize(
+    "model, said",
+    [
+        (None, "; the model's own limit is not known until it is first loaded"),
+        (
+            {"max_position_embeddings": 2560},
+            ", of which the model accepts 2,560; longer rows remain too long",
+        ),
+    ],
+)
+def test_whether_the_model_takes_the_length_is_said(layout, chat, answering, model, said):
+    layout.config_file.write_text('{"model": {"base_model": "base"}}')
+    if model:
+        (layout.models / "base").mkdir()
+        (layout.models / "base" / "config.json").write_text(json.dumps(model))
+    answering.prepare(report().model_dump_json())
+
+    shown = run(layout, "validate", str(chat), "--auto-adjust").stdout
+
+    assert f"99 of 100 rows have at most 3,000 tokens{said}\n" in shown
 
 
 @pytest.mark.parametrize("before", [None, "{}", '{"data": {"max_length": 2048}, "training": {"epochs": 2}}'])

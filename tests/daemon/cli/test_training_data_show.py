@@ -44,13 +44,6 @@ def drawn(shown, **options):
 
 
 @pytest.fixture
-def layout(tmp_path):
-    layout = Layout(tmp_path / "work")
-    layout.create()
-    return layout
-
-
-@pytest.fixture
 def chat(tmp_path):
     return write_jsonl(tmp_path / "chat.jsonl", rows(3))
 
@@ -68,6 +61,34 @@ def test_without_colours_brackets_say_what_is_learned(layout, chat, answering):
         "",
         "4 tokens, 2 of them supervised (50.0%)",
     ]
+
+
+def with_quote():
+    tokens = [
+        ShownToken(id=7, text=text, trained=trained, turn=None, quoted=quoted)
+        for text, trained, quoted in [("Say ", False, False), ("<e", True, True), ("nd>", True, True)]
+    ]
+    example = ShownExample(
+        tokens=(*tokens, ShownToken(id=8, text="<end>", trained=True, turn=None)),
+        supervised_tokens=3,
+        turns=(0,),
+        cut_tokens=0,
+        is_truncated=False,
+    )
+    return row_with([PROMPT]).model_copy(update={"examples": (example,)})
+
+
+def test_a_quoted_control_token_looks_different_from_a_real_one():
+    lines = drawn(with_quote()).splitlines()
+
+    assert lines[0] == "⟦supervised⟧ context ⟨control token that is quoted, encoded as text⟩"
+    assert lines[2] == "Say ⟦⟨<end>⟩<end>⟧"
+
+
+def test_with_colours_a_quoted_control_token_is_underlined():
+    shown = drawn(with_quote(), force_terminal=True, color_system="standard")
+
+    assert "\x1b[1;4;32m<end>\x1b[0m\x1b[1;32m<end>\x1b[0m" in shown
 
 
 def test_no_folder_of_a_daemon_is_needed(tmp_path, chat, answering):

@@ -20,16 +20,7 @@ from tests.support import FakeClock, rows, write_jsonl
 from trainer.config.schema import Settings
 from trainer.protocol.files import write_json
 from trainer.protocol.job import FaultKind, Priority
-from trainer.protocol.layout import Layout
 from trainer.protocol.manifest import Progress
-
-
-@pytest.fixture
-def layout(tmp_path):
-    layout = Layout(tmp_path / "base")
-    layout.create()
-    return layout
-
 
 run = runner_of(app)
 

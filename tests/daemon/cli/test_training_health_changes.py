@@ -8,16 +8,7 @@ from daemon.cli.training_health import app
 from tests.daemon.cli.runner import runner_of
 from tests.health import publish, tree
 from trainer.protocol.files import read_json, write_json
-from trainer.protocol.layout import Layout
 from trainer.protocol.manifest import Unlocked
-
-
-@pytest.fixture
-def layout(tmp_path):
-    layout = Layout(tmp_path / "base")
-    layout.create()
-    return layout
-
 
 run = runner_of(app)
 

@@ -15,7 +15,6 @@ from daemon.data_tools.puzzles.trees import Grammar, build_tree, count_trees
 from tests.daemon.data_tools.checkers import compute, judge, simplify
 
 SOLVERS = {Skill.ARITHMETIC: compute, Skill.SYMBOLIC: simplify, Skill.SYLLO: judge}
-pytestmark = pytest.mark.long
 EVERY_KIND = pytest.mark.parametrize(
     "skill, difficulty", [(skill, difficulty) for skill in Skill for difficulty in LEVELS]
 )

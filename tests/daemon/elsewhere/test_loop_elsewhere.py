@@ -14,6 +14,9 @@ from trainer.protocol.messages import CONNECTION_LOST
 PATIENCE_S = 10.0
 
 
+pytestmark = pytest.mark.long
+
+
 def charged(rig):
     """Return the attempts that the only file has paid for."""
     [job] = rig.read("SELECT * FROM jobs")
@@ -102,7 +105,6 @@ def test_a_worker_that_is_killed_elsewhere_costs_the_file_an_attempt_and_its_las
     assert charged(rig) == 1
 
 
-@pytest.mark.long
 def test_a_worker_that_hangs_elsewhere_shows_its_stacks_and_is_killed_in_the_end(rig, far, monkeypatch):
     monkeypatch.setattr("daemon.supervision.worker_process.STACKS_S", 0.2)
     monkeypatch.setattr("daemon.supervision.worker_process.SAVE_S", 0.2)
@@ -137,7 +139,6 @@ def test_a_worker_that_the_network_has_cut_off_leaves_and_the_next_goes_on_at_no
     assert "it lost its connection to the daemon" in message
 
 
-@pytest.mark.long
 def test_a_machine_that_is_gone_blocks_and_costs_the_file_nothing(rig, far):
     far.environment = {"FAKE_HOLD": "a.jsonl:2"}
     rig.start().drop("a.jsonl")

@@ -1,6 +1,7 @@
 """What is in a file that is not accepted is told with a command that can be typed as it stands."""
 
 import gzip
+import json
 import os
 
 import pytest
@@ -8,6 +9,7 @@ import zstandard
 
 from daemon.intake.ignored import hint_for
 from tests.daemon.data_tools.tables.table_files import CSV, write_arrow, write_dataset, write_parquet
+from tests.support import every_case
 
 
 @pytest.fixture
@@ -32,6 +34,38 @@ def test_a_table_is_told_with_the_command_that_converts_it(inbox):
         f"training_queue add {inbox}/a.parquet"
     )
     assert hint(inbox, "a.arrow").endswith(f"training_queue add {inbox}/a.arrow")
+
+
+def test_what_spreadsheets_and_web_services_write_is_told_with_its_command(inbox):
+    rows = [{"prompt": "a", "completion": "b"}] * 2
+    cases = {
+        "one-column.csv": (b"text\nHello, world.\nIt is me.\n", "comma-separated values"),
+        "one-column.csv.gz": (gzip.compress(b"text\nHello.\n"), "comma-separated values"),
+        "excel.csv": (b"sep=;\r\ntext;label\r\na;b\r\n", "comma-separated values"),
+        "excel.xls": (b"sep=;\r\ntext\r\na\r\n", "comma-separated values"),
+        "one-line.json": (json.dumps({"data": rows}).encode(), "one JSON object around a list of rows"),
+        "lines.json": (
+            json.dumps({"data": rows}, indent=2).encode(),
+            "one JSON object around a list of rows",
+        ),
+    }
+
+    with every_case() as tried:
+        for name, (content, what) in cases.items():
+            with tried.case(name):
+                (inbox / name).write_bytes(content)
+                said = hint(inbox, name)
+                assert what in said
+                assert said.endswith(f"training_queue add {inbox}/{name}")
+
+
+def test_rows_over_several_lines_are_told_with_the_command_that_joins_their_lines(inbox):
+    (inbox / "a.json").write_text(json.dumps({"prompt": "a", "completion": "b"}, indent=1) * 2)
+
+    assert hint(inbox, "a.json") == (
+        "inbox/a.json: it looks like JSON objects over several lines; write one on each line: "
+        f"jq -c . {inbox}/a.json > NAME.jsonl"
+    )
 
 
 def test_a_part_of_a_data_set_is_added_with_its_folder(inbox):
@@ -60,6 +94,8 @@ def test_nothing_is_said_of_what_nobody_knows(inbox):
     (inbox / "empty.csv").touch()
     (inbox / "garbage.bin").write_bytes(bytes(range(128, 256)) * 99)
     (inbox / "notes.txt").write_text("Remember the milk.")
+    (inbox / "notes.csv").write_text("Remember the milk.")
+    (inbox / "brace.txt").write_text("{\nmilk\n}")
     (inbox / "cut.gz").write_bytes(gzip.compress(CSV)[:12])
     (inbox / "link.csv").symlink_to(inbox / "notes.txt")
     (inbox / "folder.csv").mkdir()

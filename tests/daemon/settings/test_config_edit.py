@@ -41,6 +41,7 @@ VALUES = st.recursive(
 CONFIGS = st.dictionaries(KEYS, st.dictionaries(KEYS, VALUES, max_size=4), max_size=4)
 
 
+@pytest.mark.long
 @given(CONFIGS, st.sampled_from([None, 0, 2, "\t"]), st.sampled_from([(",", ":"), (", ", " : ")]))
 def test_any_configuration_has_the_new_value_and_all_its_old_ones(config, indent, separators):
     text = json.dumps(config, indent=indent, separators=separators)

@@ -28,6 +28,8 @@ from trainer.checkpoints.retention import Retention
 from trainer.protocol.checkpoints import verify
 from trainer.protocol.manifest import Manifest, Progress
 
+pytestmark = pytest.mark.long
+
 
 @pytest.fixture(autouse=True)
 def memory(tmp_path, monkeypatch):

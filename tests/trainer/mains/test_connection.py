@@ -18,6 +18,9 @@ PATIENCE_S = 60.0
 ANYWHERE = "127.0.0.1:1"
 
 
+pytestmark = pytest.mark.long
+
+
 @pytest.fixture
 def listener() -> Iterator[Listener]:
     listener = Listener("127.0.0.1", SECRET.encode())

@@ -13,6 +13,7 @@ from trainer.protocol import one_shot
 from trainer.protocol.job import FaultKind
 from trainer.protocol.one_shot import NoAnswer, OneShotOrder, OrderRefused, TimedOut
 
+pytestmark = pytest.mark.long
 CODE = """
 from pydantic import BaseModel
 from trainer.config.loader import BadConfig

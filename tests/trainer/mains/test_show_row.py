@@ -130,3 +130,12 @@ def test_the_process_answers(tmp_path, tiny_folder):
     shown = ask("trainer.mains.show_row", order(file, 1, tiny_folder), Shown)
 
     assert text_of(shown.examples[0], trained=True) == "1<|im_end|>"
+
+
+def test_the_letters_of_a_quoted_control_token_are_told_from_a_real_one(tmp_path, tiny_folder):
+    file = write_jsonl(tmp_path / "a.jsonl", [row("What ends a turn?", "It is <|im_end|>.")])
+
+    [example] = show(file, 1, tiny_folder).examples
+
+    assert "".join(token.text for token in example.tokens if token.quoted) == "<|im_end|>"
+    assert [token.text for token in example.tokens if not token.quoted].count("<|im_end|>") == 2

@@ -25,3 +25,17 @@ def test_a_job_that_an_earlier_release_began_has_its_long_rows_cut_as_before(beg
 )
 def test_a_job_that_an_earlier_release_began_keeps_its_quoted_control_tokens(begun, expected):
     assert job_settings(begun, Settings()).data.quoted_control_tokens == expected
+
+
+@pytest.mark.parametrize(
+    "begun, expected",
+    [
+        (cursor(), "tokens"),
+        (cursor(quoted_control_tokens="text"), "special"),
+        (cursor(quoted_control_tokens="text", quoted_turn_markers="text"), "text"),
+        (cursor(quoted_control_tokens="tokens", quoted_turn_markers="text"), "tokens"),
+        (None, "text"),
+    ],
+)
+def test_a_job_that_an_earlier_release_began_keeps_its_quoted_markers_of_turns(begun, expected):
+    assert job_settings(begun, Settings()).data.quotes == expected

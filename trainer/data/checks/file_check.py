@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import shlex
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from io import BufferedReader
@@ -14,6 +15,7 @@ from trainer.data.reading.rows import BadRow, Line, content_of, open_regular, pa
 from trainer.data.reading.unpacking import BadArchive, text_of
 from trainer.protocol.job import Job, Priority
 from trainer.protocol.row_fields import NO_FIELDS, Fields
+from trainer.protocol.text import printable
 
 MAX_REJECTED_ROWS = 1_000_000  # after that a check gives up on the file
 CHECK_EVERY_LINES = 64  # how often a check looks whether it was cancelled
@@ -156,10 +158,10 @@ class _Findings:
                 if not line.is_blank:
                     self._take(line)
         except BadArchive as error:
-            self._refusal = f"after line {number}: {error}"
+            self._refusal = f"after line {number}: {error}" if number else str(error)
 
     def _inspect_start(self, start: bytes) -> None:
-        self._refusal = _why_not_utf8(start[:BYTES_OF_ENCODING])
+        self._refusal = _why_not_utf8(start[:BYTES_OF_ENCODING], self._path.name)
         if not self._refusal and (kind := kind_of(start)):
             self._kind, self._refusal = kind, what_it_is(kind, str(self._path))
 
@@ -211,7 +213,7 @@ class _Findings:
             )
 
 
-def _why_not_utf8(start: bytes) -> str | None:
+def _why_not_utf8(start: bytes, file: str) -> str | None:
     """Return what is wrong if a file begins with the mark of another encoding, or like JSON in it."""
     encoding = json.detect_encoding(start)
     if encoding.startswith("utf-8"):
@@ -220,4 +222,5 @@ def _why_not_utf8(start: bytes) -> str | None:
     if not is_marked and not start.decode(encoding, "ignore").lstrip().startswith(("{", "[")):
         return None
     name = encoding.upper()
-    return f"line 1: the file is {name}; expected UTF-8; convert it: iconv -f {name} -t UTF-8"
+    command = f"iconv -f {name} -t UTF-8 {shlex.quote(printable(file))} > NAME.jsonl"
+    return f"line 1: the file is {name}; expected UTF-8; convert it: {command}"

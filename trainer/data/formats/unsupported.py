@@ -7,17 +7,17 @@ from typing import Any
 from trainer.data.reading.rows import BadRow
 from trainer.protocol.row_fields import Fields
 
-CHATS, PAIRS, TEXT, NO_FORMAT = (
+CHAT_FORMATS, QUESTION_ANSWER, TEXT, NO_FORMAT = (
     ("messages", "sharegpt", "conversation"),
     ("alpaca", "prompt_completion"),
     "text",
     "",
 )
-CONVERSATIONS = (*CHATS, *PAIRS)
-EVERYWHERE = (*CONVERSATIONS, TEXT, NO_FORMAT)
-ANSWERS = ("completion", "response", "output", "solution", "targets")
+CONVERSATION_FORMATS = (*CHAT_FORMATS, *QUESTION_ANSWER)
+EVERYWHERE = (*CONVERSATION_FORMATS, TEXT, NO_FORMAT)
+ANSWER_KEYS = ("completion", "response", "output", "solution", "targets")
 """Two of them in one row are two answers. `answer` is none of them: beside another it is its short result."""
-QUESTIONS = ("instruction", "prompt", "problem", "question", "query", "inputs", "definition")
+QUESTION_KEYS = ("instruction", "prompt", "problem", "question", "query", "inputs", "definition")
 """Two of them in one row are two questions, or an instruction and what it is about."""
 RENDERED = ("prompt", "inputs")
 """They may repeat the question as somebody else's template shows it."""
@@ -112,7 +112,7 @@ UNSUPPORTED = (
         (("label",), ("kto_tag",), ("desirable",)),
         "answers labelled good or bad (KTO) are not trained as such",
         "expected only answers to be learned; keep the rows whose label is true, and remove the key",
-        CONVERSATIONS,
+        CONVERSATION_FORMATS,
         is_flag,
     ),
     Unsupported(
@@ -130,7 +130,7 @@ UNSUPPORTED = (
         (("completions",), ("responses",), ("candidates",), ("generations",)),
         "several answers to one prompt are not trained",
         'expected one answer; keep the best one as "completion"',
-        (*PAIRS, NO_FORMAT),
+        (*QUESTION_ANSWER, NO_FORMAT),
         has_items,
     ),
     Unsupported(
@@ -152,7 +152,7 @@ UNSUPPORTED = (
         is_given,
     ),
     Unsupported(
-        tuple((key,) for key in ("answer", "target", "summary", "code", *ANSWERS)),
+        tuple((key,) for key in ("answer", "target", "summary", "code", *ANSWER_KEYS)),
         "a text with an answer would be trained without the answer",
         'expected "text" alone, or "prompt" with "completion"; remove the key, or set data.fields to '
         '{"prompt": "text", "completion": "KEY"}',
@@ -162,48 +162,48 @@ UNSUPPORTED = (
         (("suffix",),),
         "filling in a middle is not trained",
         "expected a prompt that says everything; write the suffix into the prompt",
-        (*PAIRS, NO_FORMAT),
+        (*QUESTION_ANSWER, NO_FORMAT),
     ),
     Unsupported(
         (("choices",), ("options",)),
         "the choices of a question would not be shown",
         "expected them in the words of the question; write them there, and remove the key",
-        (*PAIRS, NO_FORMAT),
+        (*QUESTION_ANSWER, NO_FORMAT),
         has_items,
     ),
     Unsupported(
         (("passage",), ("document",), ("article",), ("paragraph",)),
         "a passage beside a question would not be shown",
         'expected it as "context"; set data.fields to {"context": "KEY"}, or remove the key',
-        PAIRS,
+        QUESTION_ANSWER,
         is_prose,
     ),
     Unsupported(
         (("documents",),),
         "documents beside a conversation would not be shown",
         "expected them in the words of a message; write them there, and remove the key",
-        CONVERSATIONS,
+        CONVERSATION_FORMATS,
         has_items,
     ),
     Unsupported(
         (("history",),),
         "earlier turns would not be trained",
         "expected them in the list with the others; put them in front there, and remove the key",
-        CHATS,
+        CHAT_FORMATS,
         has_items,
     ),
     Unsupported(
         (("chat_template_kwargs",),),
         "options of the chat template are not set row by row",
         'expected model.template_options, "system" for instructions, "tools" for tools; remove the key',
-        CONVERSATIONS,
+        CONVERSATION_FORMATS,
         has_choices,
     ),
     Unsupported(
         (("train",),),
         "a row is trained unless it is left out",
         'expected only rows to be learned; leave it out, or write "train": false into its messages',
-        (*CONVERSATIONS, TEXT),
+        (*CONVERSATION_FORMATS, TEXT),
         is_no,
     ),
     Unsupported(
@@ -214,11 +214,11 @@ UNSUPPORTED = (
         )),
         "it may be the thoughts of the answer or a remark on it",
         'expected thoughts as "reasoning_content"; rename the key if they are to be learned, else remove it',
-        PAIRS,
+        QUESTION_ANSWER,
         is_prose,
     ),
 )  # fmt: skip
-TELLING = frozenset(keys[-1] for kind in UNSUPPORTED for keys in kind.keys).union(ANSWERS)
+TELLING = frozenset(keys[-1] for kind in UNSUPPORTED for keys in kind.keys).union(ANSWER_KEYS)
 
 RENAME_THOUGHTS = 'rename it to "reasoning_content" if it is to be learned, else remove it'
 MAKE_CONTENT = "make it the content if it is to be learned, else leave out the row"
@@ -259,14 +259,14 @@ def refuse_unsupported(row: Mapping[str, Any], format: str, own: Sequence[str], 
             if format in kind.beside and (keys := kind.keys_in(row)) and not kind.is_named(fields):
                 instead = kind.instead.replace("KEY", keys[0])
                 raise BadRow(f"found {_quoted(keys)}: {kind.what}; {instead}")
-        if format in PAIRS and own[1] not in fields:
+        if format in QUESTION_ANSWER and own[1] not in fields:
             _refuse_two_answers(row, own[1])
-    if format in PAIRS and own[0] not in fields:
+    if format in QUESTION_ANSWER and own[0] not in fields:
         _refuse_two_questions(row, own[0])
 
 
 def _refuse_two_answers(row: Mapping[str, Any], trained: str) -> None:
-    for key in ANSWERS:
+    for key in ANSWER_KEYS:
         if key != trained and has_content(row.get(key)) and row[key] != row[trained]:
             raise BadRow(
                 f"found {_quoted((trained, key))}: two answers; expected one; remove the other, or name the "
@@ -276,7 +276,7 @@ def _refuse_two_answers(row: Mapping[str, Any], trained: str) -> None:
 
 def _refuse_two_questions(row: Mapping[str, Any], asked: str) -> None:
     question = row[asked]
-    for key in QUESTIONS:
+    for key in QUESTION_KEYS:
         if key != asked and key in row and isinstance(question, str) and is_prose(other := row[key]):
             is_repeated = other in question if isinstance(other, str) else False
             if not is_repeated and not (key in RENDERED and question in other):

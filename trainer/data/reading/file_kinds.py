@@ -12,6 +12,11 @@ from collections.abc import Sequence
 from enum import Enum
 from itertools import islice
 
+from trainer.data.reading.object_around_rows import (
+    PARTS_OF_A_CONVERSATION,
+    first_key_of_list,
+    is_object_around_rows,
+)
 from trainer.protocol.text import printable
 
 BYTE_ORDER_MARK = b"\xef\xbb\xbf"
@@ -21,7 +26,7 @@ COLUMN_NAME = re.compile(r"[^\W\d][\w .-]*")
 INDEX_COLUMN = "Unnamed: 0"  # as pandas calls the column without a name that it writes first
 HTML_START = re.compile(r"<(!doctype html|html)\b", re.IGNORECASE)
 DELIMITERS = ",\t;"
-PARTS_OF_A_CONVERSATION = {"role", "from"}  # a list of such objects is one row, not a list of rows
+SEPARATOR_LINE = re.compile(r"sep=(.)\r?\n")  # what Excel writes above the header to say what separates cells
 
 
 class FileKind(Enum):
@@ -30,6 +35,7 @@ class FileKind(Enum):
     CSV = "a table of comma-separated values (CSV)"
     TSV = "a table of tab-separated values (TSV)"
     JSON_ARRAY = "one JSON array"
+    JSON_OBJECT = "one JSON object around a list of rows"
     PARQUET = "a Parquet file"
     ARROW_FILE = "an Arrow file"
     ARROW_STREAM = "an Arrow stream, as the library datasets saves it"
@@ -45,7 +51,7 @@ class FileKind(Enum):
 
 TABLES = frozenset(
     {
-        *(FileKind.CSV, FileKind.TSV, FileKind.JSON_ARRAY),
+        *(FileKind.CSV, FileKind.TSV, FileKind.JSON_ARRAY, FileKind.JSON_OBJECT),
         *(FileKind.PARQUET, FileKind.ARROW_FILE, FileKind.ARROW_STREAM),
     }
 )
@@ -76,7 +82,8 @@ WAYS_OUT = {
     FileKind.XZ: "unpack it: xz -dc {file} > NAME.jsonl",
     FileKind.BZIP2: "unpack it: bzip2 -dc {file} > NAME.jsonl",
     FileKind.PACKED_TWICE: "unpack {file} once",
-    FileKind.LFS_POINTER: "fetch the file itself: git lfs pull --include {file}",
+    FileKind.LFS_POINTER: "fetch the file itself where it was copied from: git lfs pull --include {name}; "
+    "then put it in the place of {file}",
     FileKind.HTML: "download the file itself, not the page about it, and replace {file}",
 }
 
@@ -87,8 +94,9 @@ def what_it_is(kind: FileKind, file: str) -> str:
     Args:
         file: where it is, as one would type it.
     """
-    shown = shlex.quote(printable(file))
-    way_out = WAYS_OUT.get(kind, "convert and add it: training_queue add {file}").format(file=shown)
+    shown, name = shlex.quote(printable(file)), shlex.quote(printable(file.rpartition("/")[2]))
+    way_out = WAYS_OUT.get(kind, "convert and add it: training_queue add {file}")
+    way_out = way_out.format(file=shown, name=name)
     return f"it is {kind.value}, not JSON Lines; {way_out}"
 
 
@@ -129,7 +137,9 @@ def _text_kind(start: bytes) -> FileKind | None:
     if text.startswith("["):
         return FileKind.JSON_ARRAY if _is_array_of_rows(text) else None
     if text.startswith("{"):
-        return None
+        return FileKind.JSON_OBJECT if is_object_around_rows(text) else None
+    if SEPARATOR_LINE.match(text):
+        return FileKind.CSV
     if HTML_START.match(text):
         return FileKind.HTML
     delimiter = delimiter_of(text)
@@ -142,7 +152,7 @@ def _is_array_of_rows(text: str) -> bool:
     """Whether a text that begins with `[` is an array of rows, and not rows that are lists themselves."""
     if not text[1:].lstrip().startswith("{"):
         return False
-    if _first_key(text) in PARTS_OF_A_CONVERSATION:
+    if first_key_of_list(text) in PARTS_OF_A_CONVERSATION:
         return False
     try:
         _, end = json.JSONDecoder().raw_decode(text)
@@ -150,11 +160,6 @@ def _is_array_of_rows(text: str) -> bool:
         return True  # it goes on after what was looked at, or is faulty somewhere, as arrays are
     rest = text[end:].lstrip(" \t\r")
     return not (rest.startswith("\n") and rest.strip())
-
-
-def _first_key(text: str) -> str:
-    found = re.match(r'\[\s*\{\s*"([^"\\]*)"', text)
-    return found[1] if found else ""
 
 
 def delimiter_of(text: str) -> str:

@@ -108,7 +108,7 @@ def parse_row(content: bytes) -> Any:
         place = error.start + len(content) - len(content.removeprefix(BYTE_ORDER_MARK))
         raise BadRow(
             f"byte {place + 1} is {content[place]:#04x}; expected UTF-8; if the whole file is in "
-            "another encoding, convert it: iconv -f WINDOWS-1252 -t UTF-8"
+            "another encoding, convert it: iconv -f WINDOWS-1252 -t UTF-8 FILE > NEW.jsonl"
         ) from error
     try:
         value = DECODER.decode(text)

@@ -17,6 +17,8 @@ from trainer.protocol.text import printable
 OTHER_TEMPLATES = "find_other_templates"  # returns those with which the model could be trained instead
 IN_USE = "training_template_in_use"  # which training template it has, and what that one does
 
+CHARACTERS_ALWAYS_SHOWN = 1_000_000  # of a row, however short; of a longer one so many times its own:
+TIMES_AS_LONG = 100
 REASON_SHOWN = 300  # characters of what a template says when it refuses; it may quote the conversation
 
 # Whatever a program may raise that somebody else wrote
@@ -141,6 +143,12 @@ class ShownTurns:
         return self._show(question, add_generation_prompt=True).removeprefix(self._show(question))
 
     def _show(self, messages: Sequence[dict[str, Any]], *, add_generation_prompt: bool = False) -> str:
+        text = self._shown(messages, add_generation_prompt)
+        if len(text) > CHARACTERS_ALWAYS_SHOWN:
+            self._refuse_inflated(text, messages)
+        return text
+
+    def _shown(self, messages: Sequence[dict[str, Any]], add_generation_prompt: bool) -> str:
         try:
             return self._run(messages, add_generation_prompt)
         except FAILURES as error:
@@ -149,6 +157,16 @@ class ShownTurns:
                     return self._run([_with_arguments_as_text(m) for m in messages], add_generation_prompt)
             reason = printable(str(error) or type(error).__name__, limit=REASON_SHOWN)
             raise UnrenderableConversation(f"the chat template refuses the conversation: {reason}") from error
+
+    def _refuse_inflated(self, text: str, messages: Sequence[dict[str, Any]]) -> None:
+        """Make sure that a text is not out of all proportion to the row, before anybody tokenizes it."""
+        given = len(repr(messages)) + len(repr(self._tools))
+        if len(text) > TIMES_AS_LONG * given:
+            raise UnrenderableConversation(
+                f"the chat template makes {len(text):,} characters of a row of {given:,}; "
+                f"expected at most {TIMES_AS_LONG} times as many",
+                way_out="use another model.chat_template",
+            )
 
     def _run(self, messages: Sequence[dict[str, Any]], add_generation_prompt: bool) -> str:
         return str(

@@ -30,8 +30,9 @@ class _Stretch:
 
     def __init__(self, conversation: Conversation, turns: list[int], tokenizer: Tokenizer) -> None:
         part = replace(conversation, messages=tuple(conversation.messages[i] for i in turns))
-        self.text = ShownTurns(part, tokenizer).first(len(turns))
-        self._reading = RenderedTurns(part, self.text, tokenizer)
+        shown = ShownTurns(part, tokenizer)
+        self.text = shown.first(len(turns))
+        self._reading = RenderedTurns(part, self.text, shown, tokenizer)
         self._turns = turns
         self._place_of = {turn: place for place, turn in enumerate(turns)}
         self.offset = 0
@@ -79,17 +80,20 @@ class LongConversation:
 
     Args:
         text: of the whole conversation.
+        turns: shows any number of its turns.
     Raises:
         UnrenderableConversation, UnusableTemplate: as `render_text` does.
     """
 
-    def __init__(self, conversation: Conversation, text: str, tokenizer: Tokenizer) -> None:
+    def __init__(
+        self, conversation: Conversation, text: str, turns: ShownTurns, tokenizer: Tokenizer
+    ) -> None:
         self._conversation = conversation
         self._tokenizer = tokenizer
         self._whole = text
         self._num_turns = len(conversation.messages)
         self._stretch_of: list[_Stretch] = []
-        self._refuse_rewritten()
+        self._refuse_rewritten(RenderedTurns(conversation, text, turns, tokenizer))
         self._read()
 
     @property
@@ -163,8 +167,7 @@ class LongConversation:
                 "model.chat_template",
             )
 
-    def _refuse_rewritten(self) -> None:
-        reading = RenderedTurns(self._conversation, self._whole, self._tokenizer)
+    def _refuse_rewritten(self, reading: RenderedTurns) -> None:
         roles = [message.role for message in self._conversation.messages]
         for share in CHECKED_WHOLE:
             borders = range(int(share * self._num_turns), self._num_turns)

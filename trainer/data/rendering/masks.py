@@ -78,12 +78,13 @@ def would_train(conversation: Conversation, tokenizer: Tokenizer, train_on: Trai
 def _conversation(
     conversation: Conversation, tokenizer: Tokenizer, train_on: TrainOn, parts: PartsCheck
 ) -> RenderedText:
-    text = ShownTurns(conversation, tokenizer).first(len(conversation.messages))
+    turns = ShownTurns(conversation, tokenizer)
+    text = turns.first(len(conversation.messages))
     lost = parts.lost(conversation, text)
     _refuse_lost([part for part in lost if part.what in (TOOLS, CALLS)])
     trained = _trained_turns(conversation, train_on)
     wanted = len(conversation.messages) - len(trained) if train_on == "all" else len(trained)
-    reading = _read(conversation, text, tokenizer, wanted=wanted)
+    reading = _read(conversation, text, turns, tokenizer, wanted=wanted)
     if train_on == "all":
         if len(conversation.messages) - 1 in trained and conversation.messages[-1].role == "assistant":
             with suppress(UnrenderableConversation, UnusableTemplate):  # what names no end is trained without
@@ -99,17 +100,17 @@ def _conversation(
 
 
 def _read(
-    conversation: Conversation, text: str, tokenizer: Tokenizer, *, wanted: int
+    conversation: Conversation, text: str, turns: ShownTurns, tokenizer: Tokenizer, *, wanted: int
 ) -> RenderedTurns | LongConversation:
     """Return where the turns stand in a text, in the way that is quickest if so many are asked for."""
     kind = LongConversation if wanted > MANY_TURNS else RenderedTurns
-    return kind(conversation, text, tokenizer)
+    return kind(conversation, text, turns, tokenizer)
 
 
 def lost_context(
     conversation: Conversation, tokenizer: Tokenizer, train_on: TrainOn, parts: PartsCheck
-) -> list[LostPart]:
-    """Return what is not shown of a marked conversation, but would not be supervised anyway.
+) -> tuple[str, list[LostPart]]:
+    """Return the text of a marked conversation, and what it does not show that is not to be supervised.
 
     Raises:
         UnrenderableConversation: the chat template refuses it.
@@ -117,7 +118,7 @@ def lost_context(
     text = ShownTurns(conversation, tokenizer).first(len(conversation.messages))
     trained = _trained_turns(conversation, train_on)
     lost = parts.lost(conversation, text)
-    return [part for part in lost if part.turn not in trained or part.what == NAME]
+    return text, [part for part in lost if part.turn not in trained or part.what == NAME]
 
 
 def _trained_turns(conversation: Conversation, train_on: TrainOn) -> list[int]:
@@ -142,7 +143,8 @@ def ends_of_turns(conversation: Conversation, tokenizer: Tokenizer) -> tuple[str
         return text, [len(text)]
     ends: list[int] = []
     with suppress(UnrenderableConversation, UnusableTemplate):
-        reading = _read(conversation, text, tokenizer, wanted=len(conversation.messages))
+        turns = ShownTurns(conversation, tokenizer)
+        reading = _read(conversation, text, turns, tokenizer, wanted=len(conversation.messages))
         for number in range(1, len(conversation.messages)):
             ends.append(reading.end_of_first(number))
     return text, [*ends, len(text)] if len(ends) + 1 == len(conversation.messages) else ends

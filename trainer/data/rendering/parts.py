@@ -247,7 +247,9 @@ def _shows_arguments(text: str, message: Message) -> bool:
     That a template shows arguments is known by then, but it may drop a 0, or what is long.
     """
     arguments = (call["function"]["arguments"] for call in message.tool_calls)
-    return all(any(form in text for form in _forms(value)) for given in arguments for value in _leaves(given))
+    return all(
+        any(form in text for form in forms_of(value)) for given in arguments for value in _leaves(given)
+    )
 
 
 def _leaves(value: Any) -> Iterator[Any]:
@@ -263,8 +265,8 @@ def _leaves(value: Any) -> Iterator[Any]:
             yield value
 
 
-def _forms(value: Any) -> Iterator[str]:
-    """Yield how a template may write a name or a value, also in JSON inside of JSON."""
+def forms_of(value: Any) -> Iterator[str]:
+    """Yield how a template may write a name or a value, without white space, also in JSON inside of JSON."""
     if isinstance(value, str):
         once = [value, *_escaped(value)]
         yield from map(squeezed, once)

@@ -6,26 +6,37 @@ same. So the conversation is rendered once more with other words in their places
 """
 
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import replace
 from itertools import count
 from typing import Any
 
-from trainer.data.conversation import Conversation
+from trainer.data.conversation import Conversation, Message, Role
 from trainer.data.rendering.chat_template import ShownTurns, Tokenizer, UnrenderableConversation
 
 NOTHING = "(?!)"
 MARK = re.compile(r"zq[0-9]+quote([0-9]+)zq")
 
 
-class QuotedTokens:
-    """The control tokens of one tokenizer, and where a conversation quotes them."""
+SHORTEST_MARKER = 3  # characters
+PROBES: tuple[tuple[Role, ...], ...] = (
+    ("user", "assistant", "user", "assistant"),
+    ("system", "user", "assistant", "user"),
+)
 
-    def __init__(self, tokenizer: Tokenizer) -> None:
+
+class QuotedTokens:
+    """The control tokens of one tokenizer, and where a conversation quotes them.
+
+    Args:
+        markers: tokens that count as control tokens though the tokenizer does not call them special.
+    """
+
+    def __init__(self, tokenizer: Tokenizer, markers: Collection[str] = ()) -> None:
         self._tokenizer = tokenizer
-        added: Mapping[int, Any] = getattr(tokenizer, "added_tokens_decoder", {})
-        control = sorted({token.content for token in added.values() if token.special}, key=len, reverse=True)
-        self._pattern = re.compile("|".join(map(re.escape, control)))
+        special = {token.content for token in _added_tokens(tokenizer) if token.special}
+        control = _longest_first({*special, *markers})
+        self._pattern = re.compile("|".join(map(re.escape, control)) or NOTHING)
         self._beginnings = tuple({token[:2] for token in control})
 
     def are_in(self, conversation: Conversation) -> bool:
@@ -78,6 +89,52 @@ class QuotedTokens:
             return None
         restored, places = marks.restored(shown)
         return places if text.startswith(restored.rstrip()) else None
+
+
+def turn_markers(tokenizer: Tokenizer) -> frozenset[str]:
+    """Return the tokens between the turns of a plain conversation that the tokenizer does not call special.
+
+    DeepSeek's `<｜Assistant｜>` is such. Marks that enclose a part of a turn, as `<think>` and `</think>` do,
+    are none: people write them into answers and prompts, and mean the tokens.
+    """
+    added = _added_tokens(tokenizer)
+    ordinary = {token.content for token in added if not token.special and _looks_like_marker(token.content)}
+    markers = {token for token in ordinary if not _counterparts(token) & ordinary}
+    if not markers:
+        return frozenset()
+    pattern = re.compile("|".join(map(re.escape, _longest_first({token.content for token in added}))))
+    between = "".join(_texts_between_turns(tokenizer))
+    return frozenset(markers.intersection(pattern.findall(between)))
+
+
+def _texts_between_turns(tokenizer: Tokenizer) -> Iterator[str]:
+    for roles in PROBES:
+        words = [f"zq{i}turn" for i in range(len(roles))]
+        probe = Conversation(tuple(map(Message, roles, words)))
+        try:
+            text = ShownTurns(probe, tokenizer).first(len(roles))
+        except UnrenderableConversation:
+            continue
+        yield from re.split("|".join(words), text)[1:-1]
+
+
+def _looks_like_marker(token: str) -> bool:
+    """Return whether a token is no word, emoji or white space, which somebody may have added."""
+    is_word = token[:1].isalnum() or token[-1:].isalnum()
+    return len(token) >= SHORTEST_MARKER and token.isprintable() and token == token.strip() and not is_word
+
+
+def _counterparts(token: str) -> set[str]:
+    """Return what closes a mark, or opens it."""
+    return {f"<{token[2:]}"} if token.startswith("</") else {f"</{token[1:]}"}
+
+
+def _added_tokens(tokenizer: Tokenizer) -> list[Any]:
+    return list(getattr(tokenizer, "added_tokens_decoder", {}).values())
+
+
+def _longest_first(tokens: Collection[str]) -> list[str]:
+    return sorted(tokens, key=len, reverse=True)
 
 
 class _Marks:

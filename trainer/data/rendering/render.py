@@ -13,18 +13,25 @@ from typing import Literal
 from tokenizers import Tokenizer as FastTokenizer
 
 from trainer.data.conversation import Conversation
-from trainer.data.rendering.chat_template import IN_USE, Tokenizer, UnrenderableConversation, UnusableTemplate
+from trainer.data.rendering.chat_template import (
+    IN_USE,
+    Tokenizer,
+    UnrenderableConversation,
+    UnusableTemplate,
+)
 from trainer.data.rendering.example import IGNORED, Example, RowExamples, TrainOn, example_of, learnable
 from trainer.data.rendering.masks import lost_context, mark, render_text, would_train
 from trainer.data.rendering.overlong import Overlong, OverlongRow, Piece, pieces_of, whole
-from trainer.data.rendering.parts import PartsCheck
-from trainer.data.rendering.quoted_tokens import QuotedTokens
+from trainer.data.rendering.parts import SCHEMA, TOOLS, LostPart, PartsCheck
+from trainer.data.rendering.quoted_tokens import QuotedTokens, turn_markers
+from trainer.data.rendering.schema_words import SchemaCheck
 from trainer.data.rendering.template_cache import TemplateCache
 from trainer.data.rendering.tokens import TextTokenizer, Tokens
 from trainer.data.rendering.ways_out import WaysOut
 from trainer.data.rendering.word_memo import WordMemo
 
-Quotes = Literal["text", "tokens"]
+Quotes = Literal["text", "special", "tokens"]
+"""Which control tokens become text where somebody quotes them: all, the tokenizer's special ones, or none."""
 UNSTEADY = ("strftime_now", "random", "lipsum")  # what templates can call that answers otherwise each time
 
 __all__ = [
@@ -55,8 +62,10 @@ class ExampleRenderer:
         self._tokenizer = tokenizer
         self._template = getattr(tokenizer, "chat_template", None)
         self._parts = PartsCheck(tokenizer)
+        self._schemas = SchemaCheck(tokenizer)
         self._ways_out = WaysOut(tokenizer, would_train)
-        self._quoted = QuotedTokens(tokenizer)
+        self._quoted = QuotedTokens(tokenizer, turn_markers(tokenizer))
+        self._quoted_special = QuotedTokens(tokenizer)
         self._texts = TemplateCache(
             lambda conversation, train_on: render_text(
                 conversation, tokenizer, train_on, self._parts, self._ways_out
@@ -95,7 +104,7 @@ class ExampleRenderer:
         """Render conversations, each to the examples of a row.
 
         Args:
-            quotes: what control tokens become that somebody quotes.
+            quotes: which control tokens become text where somebody quotes them.
         Raises:
             UnrenderableConversation: the chat template refuses one, or leaves out what it says.
             UnusableTemplate: what is supervised cannot be separated from the rest.
@@ -135,11 +144,28 @@ class ExampleRenderer:
         Raises:
             UnrenderableConversation: the chat template refuses it.
         """
+        _, lost = self._lost_context(conversation, train_on)
+        return [part.place for part in lost]
+
+    def all_lost_context(self, conversation: Conversation, *, train_on: TrainOn) -> list[str]:
+        """Return the same, and what the model would not see of the schemas of tools that it does see.
+
+        Raises:
+            UnrenderableConversation: the chat template refuses it.
+        """
+        text, lost = self._lost_context(conversation, train_on)
+        places = [part.place for part in lost]
+        if conversation.tools and not any(part.what in (TOOLS, SCHEMA) for part in lost):
+            places += filter(None, [self._schemas.lost(conversation.tools, text)])
+        return places
+
+    def _lost_context(self, conversation: Conversation, train_on: TrainOn) -> tuple[str, list[LostPart]]:
+        """Return the text of a conversation, empty if it need not be known, and what is lost."""
         if conversation.is_plain_text or self._texts.shows_all_of(conversation):
-            return []
+            return "", []
         marked = mark(conversation, train_on)
         try:
-            return [part.place for part in lost_context(marked, self._tokenizer, train_on, self._parts)]
+            return lost_context(marked, self._tokenizer, train_on, self._parts)
         except UnrenderableConversation as refusal:
             raise self._ways_out.offer(refusal, marked, train_on) from refusal
 
@@ -159,8 +185,9 @@ class ExampleRenderer:
         rendered = [self._texts.render(conversation, train_on) for conversation in marked]
         if quotes == "tokens":
             return self._tokens.tokenize(rendered)
-        quoting = [i for i, conversation in enumerate(marked) if self._quoted.are_in(conversation)]
-        quoted = {i: self._quoted.places(marked[i], rendered[i][0]) for i in quoting}
+        tokens = self._quoted if quotes == "text" else self._quoted_special
+        quoting = [i for i, conversation in enumerate(marked) if tokens.are_in(conversation)]
+        quoted = {i: tokens.places(marked[i], rendered[i][0]) for i in quoting}
         return self._tokens.tokenize(rendered, quoted)
 
 

@@ -24,14 +24,17 @@ class RenderedTurns:
 
     Args:
         text: of the whole conversation.
+        turns: shows any number of its turns.
     """
 
-    def __init__(self, conversation: Conversation, text: str, tokenizer: Tokenizer) -> None:
+    def __init__(
+        self, conversation: Conversation, text: str, turns: ShownTurns, tokenizer: Tokenizer
+    ) -> None:
         self._messages = conversation.messages
-        self._turns = ShownTurns(conversation, tokenizer)
+        self._turns = turns
+        self._text = text
         self.text = text
         """With the token that ends the last turn, if the template leaves that to the next one."""
-        self._text = text
         self._end_of_text = getattr(tokenizer, "eos_token", None) or ""  # may follow the last turn
         self._turn_end = TurnEnd(tokenizer)
         in_use = getattr(tokenizer, IN_USE, None)

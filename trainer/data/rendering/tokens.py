@@ -1,9 +1,13 @@
 """From text with stretches of characters to token ids with stretches of tokens."""
 
+import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from types import MappingProxyType
 from typing import Any, Protocol
+
+from tokenizers import Tokenizer as FastTokenizer
 
 from trainer.data.rendering.chat_template import Tokenizer
 from trainer.data.rendering.example import Span
@@ -106,8 +110,23 @@ class TextTokenizer:
             self._letters[quoted] = self._tokens_of_letters(quoted, token_id)
         return self._letters[quoted]
 
+    @cached_property
+    def _with_all_special(self) -> FastTokenizer | None:
+        """A copy of the tokenizer that calls every added token special: only such can be split."""
+        backend = getattr(self._tokenizer, "backend_tokenizer", None)
+        if not isinstance(backend, FastTokenizer):
+            return None
+        described = json.loads(backend.to_str())
+        for token in described["added_tokens"]:
+            token["special"] = True
+        copy = FastTokenizer.from_str(json.dumps(described))
+        copy.encode_special_tokens = True
+        return copy
+
     def _tokens_of_letters(self, quoted: str, token_id: int) -> list[int]:
         [letters] = self._tokenizer([quoted], add_special_tokens=False, split_special_tokens=True).input_ids
+        if letters == [token_id] and (backend := self._with_all_special):
+            letters = backend.encode(quoted, add_special_tokens=False).ids
         is_exact = self._tokenizer.decode(letters) == quoted
         return list(letters) if is_exact and token_id not in letters else [token_id]
 

@@ -63,6 +63,9 @@ def test_every_kind_of_table_gives_the_same_rows(tmp_path):
         written(tmp_path / "a.tsv", tsv.getvalue()),
         written(tmp_path / "line.json", json.dumps(ROWS)),
         written(tmp_path / "lines.json", "\ufeff" + json.dumps(ROWS, indent=2)),
+        written(tmp_path / "object.json", json.dumps({"data": ROWS})),
+        written(tmp_path / "object.jsonl", json.dumps({"data": ROWS}, indent=2)),
+        written(tmp_path / "more.json", json.dumps({"n": 12, "s": ["]"], "rows": ROWS, "e": []})),
         written(tmp_path / "a.ndjson", "\n".join(map(json.dumps, ROWS))),
         write_parquet(tmp_path / "a.parquet"),
         write_parquet(tmp_path / "parquet.jsonl"),
@@ -157,6 +160,7 @@ def test_an_element_that_no_row_may_be_is_left_out_with_its_number(tmp_path):
     assert left_out.first[1].startswith('a.json:3: key "a" appears twice')
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", ["big.csv", "big.json"])
 def test_memory_stays_flat(tmp_path, name):
     cell = "x" * 1000
@@ -233,7 +237,17 @@ def test_a_name_decides_only_what_the_content_leaves_open(tmp_path):
 # ---- what is wrong with others
 
 
-def test_what_is_wrong_with_a_table_is_said_with_its_place(tmp_path):
+def refuse_each(folder, cases):
+    """Write files (name -> content, words), and expect these words after the file's name in each refusal."""
+    with every_case() as tried:
+        for name, (content, said) in cases.items():
+            with tried.case(name):
+                message = refusal(written(folder / name, content), max_line_bytes=1024)
+                assert message.startswith(f"{name}: ")
+                assert said in message
+
+
+def test_what_is_wrong_with_a_csv_is_said_with_its_place(tmp_path):
     cases = {
         "empty.csv": (b"", "it is empty; expected a header"),
         "mark.csv": (b"\xef\xbb\xbf", "it is empty; expected a header"),
@@ -252,9 +266,21 @@ def test_what_is_wrong_with_a_table_is_said_with_its_place(tmp_path):
         "open.csv": (b'prompt,completion\n"a,b\n', "line 2: unexpected end of data"),
         "latin.csv": (
             "prompt,completion\nä,b\n".encode("latin-1"),
-            "0xe4; expected UTF-8; convert it",
+            "latin.csv: found the byte 0xe4; expected UTF-8; convert it: "
+            f"iconv -f WINDOWS-1252 -t UTF-8 {tmp_path}/latin.csv > NAME.csv (or whatever",
         ),
-        "utf16.csv": ("prompt,completion\na,b\n".encode("utf-16"), "the file is UTF-16; expected UTF-8"),
+        "utf16.csv": (
+            "prompt,completion\na,b\n".encode("utf-16"),
+            "the file is UTF-16; expected UTF-8; convert it: "
+            f"iconv -f UTF-16 -t UTF-8 {tmp_path}/utf16.csv > NAME.csv",
+        ),
+    }
+
+    refuse_each(tmp_path, cases)
+
+
+def test_a_cell_that_is_no_list_of_messages_or_too_long_is_said_with_its_place(tmp_path):
+    cases = {
         "python.csv": (
             b"messages,id\n\"[{'role': 'user'}]\",1\n",
             'line 2: column "messages" begins like a list, but is not JSON',
@@ -277,6 +303,13 @@ def test_what_is_wrong_with_a_table_is_said_with_its_place(tmp_path):
             b'prompt,completion\na,b\nc,"d\n' + b"e,f\n" * 9000,
             "line 3: the row does not end within 2048 characters (2 times data.max_line_bytes)",
         ),
+    }
+
+    refuse_each(tmp_path, cases)
+
+
+def test_what_is_wrong_with_a_json_document_is_said_with_its_place(tmp_path):
+    cases = {
         "cut.json": (b'[{"a": 1}, {"a": ', "element 2: Expecting value"),
         "open.json": (b'[{"a": 1}', "element 2: expected a comma before it, or ] at the end"),
         "fault.json": (b'[{"a": 1}, {"a" 1}]' + b" " * 500_000, "element 2: Expecting ':' delimiter"),
@@ -285,17 +318,26 @@ def test_what_is_wrong_with_a_table_is_said_with_its_place(tmp_path):
         "latin.json": ('[{"a": "ä"}]'.encode("latin-1"), "0xe4; expected UTF-8"),
         "long.json": (b'[{"a": "' + b"x" * 500_000, "element 1 does not end within 1024 bytes"),
         "deep.json": (b'[{"a": ' + b"[" * 100_000, "element 1: nested too deeply"),
+        "two.json": (
+            b'{"train": [{"a": 1}], "test": [{"a": 2}]}',
+            """it holds two lists of objects, "train" and "test"; take one of them: jq -c '.["train"][]' /""",
+        ),
+        "cut_object.json": (b'{"data": [{"a": 1}', "element 2: expected a comma before it, or ] at the end"),
+        "open_object.json": (b'{"data":\n[{"a": 1}]', "a key of the object: Expecting value"),
+        "rest_of_object.json": (b'{\n"data": [{"a": 1}]} x', "found x after the end of the object"),
+    }
+
+    refuse_each(tmp_path, cases)
+
+
+def test_a_damaged_or_packed_table_of_columns_is_refused(tmp_path):
+    cases = {
         "bad.parquet": (b"PAR1" + bytes(range(256)), "it is damaged"),
         "bad.arrow": (b"ARROW1\x00\x00" + bytes(range(256)), "it is damaged"),
         "twice.parquet.gz": (gzip.compress(b"PAR1" + bytes(99)), "packed once more; unpack it first"),
     }
 
-    with every_case() as tried:
-        for name, (content, said) in cases.items():
-            with tried.case(name):
-                message = refusal(written(tmp_path / name, content), max_line_bytes=1024)
-                assert message.startswith(f"{name}: ")
-                assert said in message
+    refuse_each(tmp_path, cases)
 
 
 def test_what_json_has_no_word_for_is_refused_with_its_row_and_column(tmp_path):

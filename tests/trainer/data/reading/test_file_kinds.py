@@ -49,6 +49,30 @@ def test_what_is_not_json_lines_is_recognised_by_its_content(tmp_path):
         "array over lines": (json.dumps(ROWS, indent=1).encode(), FileKind.JSON_ARRAY),
         "array with a mark": (b"\xef\xbb\xbf" + json.dumps(ROWS).encode(), FileKind.JSON_ARRAY),
         "array that is cut off": (json.dumps(ROWS * 9999).encode()[:BYTES_LOOKED_AT], FileKind.JSON_ARRAY),
+        "object on one line": (json.dumps({"data": ROWS}).encode(), FileKind.JSON_OBJECT),
+        "object over lines": (json.dumps({"data": ROWS}, indent=1).encode(), FileKind.JSON_OBJECT),
+        "object with more": (
+            json.dumps({"version": 1, "meta": {"a": [{}]}, "rows": ROWS, "total": 3}).encode(),
+            FileKind.JSON_OBJECT,
+        ),
+        "object with lists of both sides": (
+            json.dumps({"train": ROWS, "test": ROWS}).encode(),
+            FileKind.JSON_OBJECT,
+        ),
+        "object over lines under any key": (
+            json.dumps({"sums": ROWS}, indent=1).encode(),
+            FileKind.JSON_OBJECT,
+        ),
+        "object that is cut off": (
+            json.dumps({"version": "1", "data": ROWS * 9999}).encode(),
+            FileKind.JSON_OBJECT,
+        ),
+        "object over lines that is cut off": (
+            json.dumps({"sums": ROWS * 9999}, indent=1).encode(),
+            FileKind.JSON_OBJECT,
+        ),
+        "CSV as Excel writes it": (b"sep=;\r\nprompt;completion\r\na;b\r\n", FileKind.CSV),
+        "CSV of one column as Excel writes it": (b"sep=,\ntext\na\n", FileKind.CSV),
         "Parquet": (b"PAR1\x15\x04", FileKind.PARQUET),
         "Arrow": (b"ARROW1\x00\x00\xff\xff\xff\xff", FileKind.ARROW_FILE),
         "Arrow stream": (b"\xff\xff\xff\xff\x78\x00\x00\x00\x10", FileKind.ARROW_STREAM),
@@ -78,6 +102,16 @@ def test_what_may_be_json_lines_is_nothing_else():
         "one row that is a list of messages": json.dumps(ROWS[0]["messages"]),
         "rows that are lists": '[{"a": 1}]\n[{"a": 2}]\n',
         "lists of no objects": "[1, 2]\n",
+        "rows that hold lists of objects": '{"data": [{"a": 1}]}\n{"data": [{"a": 2}]}\n',
+        "one row under a name of one's own": '{"dialog": [{"speaker": "a", "words": "b"}]}\n',
+        "one row of messages": json.dumps({"data": ROWS[0]["messages"]}),
+        "one row of messages over lines": json.dumps({"dialog": ROWS[0]["messages"]}, indent=1),
+        "one row beside a list of objects": '{"prompt": "a", "completion": "b", "items": [{"id": 1}]}',
+        "a row beside a list of objects, cut off": '{"prompt": "a", "items": [{"id": "'
+        + "x" * BYTES_LOOKED_AT,
+        "a faulty row that holds a list": '{"data": [{"a" 1}]}\n{"data": [{"a": 1}]}\n',
+        "one object without rows": '{"data": {"a": 1}}',
+        "one object with lists of words": '{"data": ["a", "b"]}',
         "words": "Hello, world.\nIt is me, you know.\n",
         "numbers": "1,2\n3,4\n",
         "nothing": "",
@@ -101,3 +135,12 @@ def test_every_kind_has_a_way_out_that_names_the_file(kind):
 
     assert said.startswith(f"it is {kind.value}, not JSON Lines; ")
     assert "'inbox/my data.jsonl'" in said
+
+
+def test_a_pointer_is_fetched_where_the_file_was_copied_from():
+    said = what_it_is(FileKind.LFS_POINTER, "queue/failed/my data.jsonl")
+
+    assert said.endswith(
+        "fetch the file itself where it was copied from: git lfs pull --include 'my data.jsonl'; "
+        "then put it in the place of 'queue/failed/my data.jsonl'"
+    )

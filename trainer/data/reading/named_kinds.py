@@ -1,0 +1,46 @@
+"""Tell what a file is by its name where its content leaves it open: one column of texts may be anything."""
+
+from pathlib import Path
+
+from trainer.data.reading.file_kinds import (
+    BYTE_ORDER_MARK,
+    COLUMN_NAME,
+    LONGEST_COLUMN_NAME,
+    FileKind,
+    begins_an_object,
+    kind_of,
+)
+
+SUFFIXES = {".csv": FileKind.CSV, ".tsv": FileKind.TSV}
+PACKED = (".gz", ".zst")
+
+
+def named_kind_of(start: bytes, path: Path) -> FileKind | None:
+    """Return what a file is, or None if it may be JSON Lines.
+
+    Args:
+        start: of its unpacked content.
+    """
+    found = kind_of(start)
+    if found in (None, FileKind.CSV, FileKind.TSV) and not begins_an_object(start):
+        return SUFFIXES.get(suffix_of(path), found)
+    return found
+
+
+def is_named_table(start: bytes, path: Path) -> bool:
+    """Whether a file may be a table of one column, which has a header of one name, and then a row."""
+    if named_kind_of(start, path) is None:
+        return False
+    header, _, rest = start.removeprefix(BYTE_ORDER_MARK).partition(b"\n")
+    name = header.decode("utf-8", "ignore").strip().strip('"')
+    return bool(rest.strip()) and len(name) <= LONGEST_COLUMN_NAME and bool(COLUMN_NAME.fullmatch(name))
+
+
+def suffix_of(path: Path) -> str:
+    """Return the suffix of a name, in lower case, without that of what the file is packed with."""
+    return without_packed_suffix(path).suffix.lower()
+
+
+def without_packed_suffix(path: Path) -> Path:
+    """Return the path that the unpacked file would have."""
+    return path.with_suffix("") if path.suffix.lower() in PACKED else path

@@ -1,0 +1,78 @@
+"""Tell whether a text is one JSON object that holds a list of rows, such as `{"data": [{…}, …]}`. Pure.
+
+JSON Lines whose rows hold lists of objects are told apart from it: by their line ends, and by their keys.
+"""
+
+import json
+import re
+from typing import Any
+
+from trainer.protocol.row_fields import OF_ROWS
+
+HOLD_ROWS = frozenset(
+    {
+        *("data", "dataset", "rows", "records", "items", "entries", "examples", "samples", "instances"),
+        *("train", "training", "test", "validation"),
+    }
+)
+PARTS_OF_A_CONVERSATION = {"role", "from"}  # a list of such objects is one row, not a list of rows
+KEY = re.compile(r'\s*"([^"\\]*)"\s*:\s*')
+LIST_OF_OBJECTS = re.compile(r"\[\s*\{")
+FIRST_KEY_OF_LIST = re.compile(r'\[\s*\{\s*"([^"\\]*)"')
+COMMA = re.compile(r"\s*,")
+DECODER = json.JSONDecoder()
+
+
+def first_key_of_list(text: str) -> str:
+    """Return the first key of the first object of a list that a text begins with; nothing if it has none."""
+    found = FIRST_KEY_OF_LIST.match(text)
+    return found[1] if found else ""
+
+
+def is_object_around_rows(text: str) -> bool:
+    """Whether a text that begins with `{` is one object around rows, as far as it goes."""
+    try:
+        value, end = DECODER.raw_decode(text)
+    except (ValueError, RecursionError):
+        return _begins_with_rows(text)
+    rest = text[end:].lstrip(" \t\r")
+    if rest.startswith("\n") and rest.strip():
+        return False
+    is_over_lines = "\n" in text[:end]
+    return any(
+        _is_list_of_rows(inner) and _may_hold(key, value, is_over_lines) for key, inner in value.items()
+    )
+
+
+def _is_list_of_rows(value: Any) -> bool:
+    if not isinstance(value, list) or not value or not isinstance(value[0], dict):
+        return False
+    return next(iter(value[0]), "") not in PARTS_OF_A_CONVERSATION
+
+
+def _may_hold(key: str, keys: Any, is_over_lines: bool) -> bool:
+    """Whether the list with this key is the rows, and not a part of the one row that the object is."""
+    if not set(OF_ROWS).isdisjoint(set(keys) - {"metadata", "source"}):
+        return False
+    return key in HOLD_ROWS or (is_over_lines and len(keys) == 1)
+
+
+def _begins_with_rows(text: str) -> bool:
+    """Judge an object of which only the beginning is there, by what stands before its first list."""
+    place, keys = 1, []
+    while found := KEY.match(text, place):
+        keys.append(found[1])
+        if LIST_OF_OBJECTS.match(text, found.end()):
+            is_over_lines = "\n" in text[: found.end()]
+            if not is_over_lines and "\n" in text:
+                return False  # a line that is faulty, not one that is cut off
+            is_conversation = first_key_of_list(text[found.end() :]) in PARTS_OF_A_CONVERSATION
+            return not is_conversation and _may_hold(found[1], keys, is_over_lines)
+        try:
+            _, end = DECODER.raw_decode(text, found.end())
+        except (ValueError, RecursionError):
+            return False
+        if not (comma := COMMA.match(text, end)):
+            return False
+        place = comma.end()
+    return False
