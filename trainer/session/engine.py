@@ -103,7 +103,7 @@ class TrainerEngine:
         self,
         settings: Settings,
         *,
-        base_dir: Path,
+        base_dir: Path | str,
         models: Path | None = None,
         on_event: Callable[[Event], None] = lambda event: None,
         find_checkpoint: Callable[[], Checkpoint | None] | None = None,
@@ -112,7 +112,7 @@ class TrainerEngine:
         followers: FollowerLauncher | None = None,
     ) -> None:
         self._settings = self._job_settings = settings
-        self._base_dir = base_dir.absolute()
+        self._base_dir = Path(base_dir).absolute()
         self._models = models or self._base_dir / "models"
         self._store = CheckpointStore(self._models)
         self._find_checkpoint = find_checkpoint or self._store.newest_verified

@@ -194,6 +194,16 @@ def test_validation_loss_is_the_mean_over_all_supervised_tokens(base_dir, tmp_pa
     assert engine.trainer.model.training
 
 
+def test_the_folder_of_an_engine_can_be_given_as_text(base_dir, tiny_folder):
+    write_jsonl(base_dir / "chat.jsonl", rows(3))
+    engine = TrainerEngine(settings_with(tiny_folder), base_dir=str(base_dir))
+    engine.load()
+
+    result = engine.run_job(str(base_dir / "chat.jsonl"))
+
+    assert result.checkpoint == current(base_dir).resolve()
+
+
 def test_the_untrained_model_is_validated_again_only_if_nothing_was_saved_since(
     base_dir, seven_rows, tiny_folder
 ):
