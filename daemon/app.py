@@ -5,6 +5,7 @@ import os
 import signal
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from filelock import FileLock, Timeout
@@ -26,10 +27,12 @@ from daemon.journal.journal import Journal, LedgerRows, LogLines, StatusChanges
 from daemon.ledger.database import UnusableLedger as UnusableLedger  # for those who start a daemon
 from daemon.ledger.ledger import Ledger
 from daemon.loop import Daemon
+from daemon.notifiers import Notifiers
 from daemon.obstacles import Obstacles
 from daemon.progress_lines import ProgressLines
 from daemon.service_manager import ServiceManager
 from daemon.settings.live_settings import LiveSettings
+from daemon.settings.starter import write_starter
 from daemon.status.board import StatusBoard
 from daemon.status.last_known import last_known
 from daemon.supervision.launcher import Launcher
@@ -37,13 +40,11 @@ from daemon.supervision.local_launcher import LocalLauncher
 from daemon.supervision.supervisor import Supervisor
 from daemon.wake import Wake
 from trainer.protocol.files import UnreadableFile, read_json, write_json
-from trainer.protocol.layout import Layout
+from trainer.protocol.layout import READY, Layout
 from trainer.protocol.logs import set_up_logging
 from trainer.protocol.places import Priority
 
 logger = logging.getLogger(__name__)
-
-STARTER_CONFIG = {"model": {"base_model": "tiny"}}
 
 
 class AlreadyRunning(RuntimeError):
@@ -57,14 +58,17 @@ def run_daemon(
     drain: bool = False,
     log_format: str | None = None,
     launcher: Launcher | None = None,
+    ready_fd: int | None = None,
 ) -> int:
-    """Run a daemon in the foreground until it is asked to stop; return the exit code.
+    """Run a daemon in this process until it is asked to stop; return the exit code.
 
     Args:
         overrides: `--set` texts.
         drain: leave when everything is trained; the exit code is then 1 if any file failed.
         log_format: `text` or `json`, instead of `daemon.log_format`.
         launcher: what starts the worker; None starts it on this machine.
+        ready_fd: of a pipe to whoever has started this process in the background: it is told when the daemon
+            is ready, and nothing is logged to standard error. None for a daemon in the foreground.
     Raises:
         AlreadyRunning: there is one already.
         BadConfig: the settings are invalid.
@@ -82,12 +86,14 @@ def run_daemon(
     try:
         with lock:
             if not layout.config_file.exists():
-                write_json(layout.config_file, STARTER_CONFIG, durable=False)
-            write_json(layout.process_file, {"pid": os.getpid(), "started_at": started_at}, durable=False)
+                write_starter(layout)
             # Now, not by comparing times: the clock may have jumped since they were written
             found = read_requests(layout)
+            settings = LiveSettings(layout.config_file, overrides)
+            write_json(layout.process_file, _process_facts(started_at, overrides), durable=False)
             _remove_leftovers(layout)
-            return _run_locked(layout, overrides, drain, launcher or LocalLauncher(), found, signals)
+            launcher = launcher or LocalLauncher()
+            return _run_locked(layout, settings, drain, launcher, found, signals, ready_fd)
     except Timeout:
         raise AlreadyRunning(
             f"a daemon is already running here (pid {_running_pid(layout)}); "
@@ -97,15 +103,15 @@ def run_daemon(
 
 def _run_locked(
     layout: Layout,
-    overrides: Sequence[str],
+    settings: LiveSettings,
     drain: bool,
     launcher: Launcher,
     found: Sequence[Request],
     signals: "_Signals",
+    ready_fd: int | None,
 ) -> int:
-    settings = LiveSettings(layout.config_file, overrides)
     own = settings.current.daemon
-    set_up_logging(layout.logs / "daemon.log", form=own.log_format, also_stderr=True)
+    set_up_logging(layout.logs / "daemon.log", form=own.log_format, also_stderr=ready_fd is None)
     ignore_lease_breaks()
     ledger = Ledger(layout.ledger_file, clock=time.time)
     board = StatusBoard(layout.status_file, daemon_pid=os.getpid())
@@ -131,9 +137,10 @@ def _run_locked(
     obstacles = Obstacles(layout, clock=time.monotonic)
     service = ServiceManager(os.environ, journal, clock=time.monotonic)
     progress = ProgressLines(lambda: board.status, queue, settings, clock=time.monotonic)
+    notifiers = Notifiers(layout, journal, clock=time.monotonic)
     daemon = Daemon(
         layout, settings, queue, ledger, journal, board, intake, supervisor, commands,
-        wake, obstacles, service, progress, drain=drain,
+        wake, obstacles, service, progress, notifiers, drain=drain,
     )  # fmt: skip
     signals.pass_on(daemon.stop_soon)
     watcher.start()
@@ -142,12 +149,31 @@ def _run_locked(
         paused = ", paused until: training_controller resume" if pause.is_set else ""
         logger.info("daemon %d is ready in %s%s", os.getpid(), layout.base, paused)
         service.ready()
+        if ready_fd is not None:
+            _say_ready(ready_fd)
         return daemon.run()
     finally:
         watcher.stop()
         checker.close()
         supervisor.kill()
         ledger.close()
+        notifiers.close()
+
+
+def _process_facts(started_at: float, overrides: Sequence[str]) -> dict[str, object]:
+    """Return what `training_daemon restart` must know of this process."""
+    return {
+        "pid": os.getpid(),
+        "started_at": started_at,
+        "overrides": list(overrides),
+        "is_service": "NOTIFY_SOCKET" in os.environ,
+    }
+
+
+def _say_ready(descriptor: int) -> None:
+    with suppress(BrokenPipeError):  # whoever started this process has not waited
+        os.write(descriptor, READY)
+    os.close(descriptor)
 
 
 def _watched(layout: Layout) -> dict[Path, bool]:

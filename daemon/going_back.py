@@ -6,14 +6,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from daemon.jobs.going_back import FollowBranches, Requeue, undone_files
+from daemon.jobs.going_back import FollowBranches, Requeue, affected_files
 from trainer.protocol import one_shot
 from trainer.protocol.checkpoints import FOLDER, POINTER, DamagedCheckpoint, NoUsableCheckpoint, read_manifest
 from trainer.protocol.going_back import MODULE, GoBackOrder, WentBack
 from trainer.protocol.layout import Layout
-from trainer.protocol.manifest import UndoneJob
 from trainer.protocol.one_shot import NoAnswer, OrderRefused
-from trainer.protocol.text import num_of, printable
+from trainer.protocol.text import printable
 
 PLACES = {FOLDER: re.compile(r"step-[0-9-]+"), "versions": re.compile(r"v[0-9]{3,}")}
 
@@ -67,7 +66,8 @@ class GoingBack:
             manifest = read_manifest((self._layout.models / POINTER).resolve(strict=True))
         except (OSError, DamagedCheckpoint, NoUsableCheckpoint):
             return  # there is none, or the worker reports what is wrong with it
-        self._follow.follow(manifest.branches, manifest.progress.cursors.keys())
+        progress = manifest.progress
+        self._follow.follow(manifest.branches, cursors=progress.cursors.keys(), finished=progress.finished)
 
     def advance(self) -> str | None:
         """Start it, or finish it, while no worker runs; return the answer once there is one."""
@@ -86,14 +86,14 @@ class GoingBack:
 
     def _order(self, wish: Wish) -> GoBackOrder:
         target = target_in(self._layout.models, wish.target)
-        step = read_manifest(target).progress.global_step
-        undone = undone_files(self._layout.ledger_file, step=step, requeue=wish.requeue)
+        newest = read_manifest((self._layout.models / POINTER).resolve())
+        affected = affected_files(self._layout.ledger_file, newest, read_manifest(target), wish.requeue)
         return GoBackOrder(
             base_dir=self._layout.base,
             target=target,
             why="rollback",
             reason=wish.reason,
-            undone=tuple(UndoneJob(job_id=file.job_id, requeue=file.requeue) for file in undone),
+            jobs=tuple(file.as_fate for file in affected),
         )
 
     def _carry_out(self, order: GoBackOrder) -> None:
@@ -108,8 +108,7 @@ class GoingBack:
             answer = f"the model did not go back: {printable(str(result))}"
         else:
             self.catch_up()
-            steps = f"from step {result.branch.left_step} to step {result.branch.from_step}"
-            answer = f"the model went back {steps}; {num_of(len(result.branch.undone), 'file')} undone"
+            answer = result.branch.text
         self._wish = self._thread = self._result = None  # last: what fails above is tried again
         return answer
 

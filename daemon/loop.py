@@ -28,6 +28,7 @@ from daemon.jobs.reasons import restore_reasons
 from daemon.journal.events import (
     DaemonStarted,
     DaemonStopped,
+    QueueEmptied,
     SettingsChanged,
     SettingsRefused,
     TrainingBlocked,
@@ -36,6 +37,7 @@ from daemon.journal.events import (
 )
 from daemon.journal.journal import Journal
 from daemon.ledger.ledger import Ledger
+from daemon.notifiers import Notifiers
 from daemon.obstacles import Obstacles
 from daemon.progress_lines import ProgressLines
 from daemon.service_manager import ServiceManager
@@ -52,6 +54,7 @@ from trainer.protocol.text import printable
 
 FAILED_TURN_WAIT_S = 1.0  # so that a fault that stays does not use up a processor
 LAST_BREATH_S = 0.02
+EMPTY_AFTER_S = 1.0  # of several files that come together, one may be done before the next is seen
 
 
 class Daemon:
@@ -77,6 +80,7 @@ class Daemon:
         obstacles: Obstacles,
         service: ServiceManager,
         progress: ProgressLines,
+        notifiers: Notifiers,
         *,
         drain: bool = False,
         clock: Callable[[], float] = time.monotonic,
@@ -94,12 +98,14 @@ class Daemon:
         self._obstacles = obstacles
         self._service = service
         self._progress = progress
+        self._notifiers = notifiers
         self._drain = drain
         self._clock = clock
         self._gpus = GpuReader()
         self._obstacle: str | None = None  # what keeps files from being started
         self._failed_until = 0.0
         self._is_over = False
+        self._empty_at: float | None = None  # when the queue counts as empty; None if that was recorded
         self._reported_faults: set[str] = set()
         self._decided_wait = Wait()
 
@@ -150,7 +156,9 @@ class Daemon:
         self._attempt(lambda: self._intake.take_in(now))
         self._attempt(lambda: self._commands.carry_out(is_blocked=bool(self._blocked)))
         self._attempt(lambda: self._decide(now))
+        self._attempt(self._note_empty_queue)
         self._attempt(self._publish)
+        self._attempt(lambda: self._notifiers.look_after(self._settings.current.notify))
         if now > self._failed_until:
             self._reported_faults.clear()
         self._service.alive()
@@ -253,6 +261,14 @@ class Daemon:
 
     # ---- showing
 
+    def _note_empty_queue(self) -> None:
+        """Record once that nothing is left to train, when there was something."""
+        if len(self._queue) or not self._intake.is_quiet or self._supervisor.has_unsaved:
+            self._empty_at = self._clock() + EMPTY_AFTER_S
+        elif self._empty_at is not None and (self._is_over or self._clock() >= self._empty_at):
+            self._empty_at = None
+            self._journal.record(QueueEmptied())
+
     def _publish(self) -> None:
         state, reason = self._state()
         self._board.set_state(state, reason)
@@ -300,8 +316,10 @@ class Daemon:
     def _sleep(self) -> None:
         """Wait until something happens or is due."""
         now = self._clock()
-        parts = (self._intake, self._board, self._service, self._progress)
+        parts = (self._intake, self._board, self._service, self._progress, self._notifiers)
         due = [part.due_at() for part in parts]
+        if self._empty_at is not None:
+            due.append(max(self._empty_at, now + LAST_BREATH_S))
         if self._decided_wait.until is not None:
             due.append(self._decided_wait.until)
         if worker := self._supervisor.process:

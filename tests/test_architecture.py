@@ -87,8 +87,9 @@ ARROWS: dict[str, set[str]] = {
             "daemon.ledger",
         ),
         *("daemon.settings", "daemon.status", "daemon.supervision"),
-        "trainer.protocol",
+        *_GROUND,
     },
+    "daemon.notify": {"daemon.journal", "daemon.ledger", "trainer", "trainer.protocol"},
     "daemon.health": {
         *("daemon.checkpoints", "daemon.control", "daemon.files", "daemon.intake", "daemon.jobs"),
         *("daemon.ledger", "daemon.status", "trainer.data", "trainer.data.reading", *_GROUND),
@@ -105,6 +106,7 @@ ARROWS: dict[str, set[str]] = {
     "daemon.data_tools.puzzles": {"daemon.data_tools", "trainer.data"},
     "daemon.cli": {
         *("trainer", "daemon", "daemon.client", "daemon.data_tools", "daemon.data_tools.analysis"),
+        "daemon.notify",
         *("daemon.data_tools.puzzles", *_GROUND),
     },
 }

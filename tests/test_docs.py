@@ -22,9 +22,12 @@ from trainer.config.schema import sections
 ROOT = Path(__file__).parent.parent
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 COMMANDS = {
-    "training_daemon": [""],
+    "training_daemon": ["", "init", "start", "restart", "install-service"],
     "training_controller": ["pause", "resume", "stop", "skip", "status", "logs", "plot"],
-    "training_queue": ["add", "list", "status", "set-priority", "retry", "remove"],
+    "training_queue": [
+        *("add", "list", "status", "history", "show"),
+        *("set-priority", "retry", "remove", "clear"),
+    ],
     "training_health": ["check", "verify", "crashes", "unlock", "pin", "unpin"],
     "training_data": [
         *("convert", "split", "dedupe", "sample", "merge"),
@@ -32,6 +35,7 @@ COMMANDS = {
     ],
     "training": [
         "daemon",
+        "daemon start",
         "controller status",
         "queue add",
         "health check",
@@ -100,6 +104,29 @@ def test_every_command_is_documented_and_explains_itself_with_an_example(command
     ]
 
     assert (undocumented, unexplained) == ([], [])
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_usage_and_ranges_are_written_as_people_write_them(command):
+    odd = [
+        f"{command} {subcommand}: {found}"
+        for subcommand in COMMANDS[command]
+        for found in re.findall(r"\{[A-Z]|\[\[|<=|>=|<[a-z]+\||922337203685477", help_of(command, subcommand))
+    ]
+
+    assert odd == []
+
+
+@pytest.mark.parametrize(
+    "words, usage",
+    [
+        (("training_queue", "add"), "add [OPTIONS] FILE..."),
+        (("training_queue", "retry"), "retry [OPTIONS] [NAME]"),
+        (("training_data", "merge"), "merge [OPTIONS] FILE... OUT"),
+    ],
+)
+def test_a_usage_line_says_what_may_be_repeated_and_what_may_be_left_out(words, usage):
+    assert help_of(*words).splitlines()[0].endswith(f" {usage}")
 
 
 @pytest.mark.parametrize("command", COMMANDS)

@@ -1,4 +1,4 @@
-"""The unit for systemd: systemd accepts it, and its numbers fit those of the daemon."""
+"""The unit of the whole machine: systemd accepts it, and its numbers fit those of the daemon."""
 
 import re
 import shutil
@@ -10,30 +10,28 @@ import pytest
 from trainer.config.schema import DaemonSettings
 
 ROOT = Path(__file__).parent.parent
-UNIT = ROOT / "scripts" / "training-daemon.service"
+UNIT = ROOT / "daemon" / "client" / "training-daemon.service"
 MINUTE_S = 60
 
 
-def installed(scope: str) -> str:
-    """Return the unit as the quickstart's command for this scope makes it."""
-    commands = re.findall(
+def installed() -> str:
+    """Return the unit as the quickstart's command for the whole machine makes it."""
+    [command] = re.findall(
         r"^(sed .*training-daemon\.service) [>|] ", (ROOT / "docs/QUICKSTART.md").read_text(), re.M
     )
-    command = {"user": commands[0], "system": commands[1]}[scope]
     made = subprocess.run(["bash", "-c", command], cwd=ROOT, capture_output=True, text=True, check=True)
     return made.stdout
 
 
 @pytest.mark.skipif(not shutil.which("systemd-analyze"), reason="there is no systemd here")
-@pytest.mark.parametrize("scope", ["user", "system"])
-def test_systemd_accepts_the_unit_as_it_is_installed(scope, tmp_path):
+def test_systemd_accepts_the_unit_as_it_is_installed(tmp_path):
     program = tmp_path / "training_daemon"
     program.touch(0o755)
     unit = tmp_path / "training-daemon.service"
-    unit.write_text(re.sub(r"^ExecStart=.*", f"ExecStart={program}", installed(scope), flags=re.M))
+    unit.write_text(re.sub(r"^ExecStart=.*", f"ExecStart={program}", installed(), flags=re.M))
 
     result = subprocess.run(
-        ["systemd-analyze", "verify", f"--{scope}", str(unit)],
+        ["systemd-analyze", "verify", "--system", str(unit)],
         env={"PATH": "/usr/bin:/bin", "HOME": str(tmp_path), "XDG_RUNTIME_DIR": str(tmp_path)},
         capture_output=True,
         text=True,
@@ -42,18 +40,8 @@ def test_systemd_accepts_the_unit_as_it_is_installed(scope, tmp_path):
     assert (result.returncode, result.stderr) == (0, "")
 
 
-def test_the_unit_of_a_user_asks_for_nothing_that_only_the_system_can_give():
-    unit = installed("user")
-
-    assert "User=" not in unit
-    assert "ProtectSystem" not in unit
-    assert "Environment=TRAINING_BASE_DIR=%h/training" in unit
-    assert "WantedBy=default.target" in unit
-
-
-@pytest.mark.parametrize("scope", ["user", "system"])
-def test_the_unit_starts_the_command_of_this_clone(scope):
-    assert f"ExecStart={ROOT}/.venv/bin/training_daemon\n" in installed(scope)
+def test_the_unit_starts_the_command_of_this_clone():
+    assert f"ExecStart={ROOT}/.venv/bin/training_daemon\n" in installed()
 
 
 def test_a_stop_leaves_the_worker_the_time_it_is_promised():

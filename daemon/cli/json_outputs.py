@@ -13,23 +13,30 @@ from typing_extensions import TypedDict  # pydantic wants it before Python 3.12
 from daemon.client.results import (
     BrokenCheckpoint,
     CheckResult,
+    Cleared,
+    CompletedFile,
     CrashGroup,
+    Created,
     Curve,
     FileValue,
     FinishedFile,
     FittingLength,
     Flagged,
     ImpossibleRestart,
+    Installed,
+    KnownFile,
     LogEntry,
     Obeyed,
     PreviewHistory,
     ProposedLength,
     QueuedFile,
     Restart,
+    Started,
     WholeCheckpoint,
 )
 from daemon.data_tools.analysis.findings import Analysis
 from daemon.data_tools.reading import LeftOut
+from daemon.notify.notification import Notification
 from trainer.protocol.data_report import DataReport
 from trainer.protocol.dry_run import Planned
 from trainer.protocol.places import Priority
@@ -82,6 +89,8 @@ class QueueStatus(BaseModel):
     recently_completed: int
     failed: int
     skipped: int
+    trash: int
+    """Cleared away from failed/ and skipped/."""
 
 
 def _list_of(kind: Any) -> Any:
@@ -90,6 +99,13 @@ def _list_of(kind: Any) -> Any:
     found = make(kind.__name__, get_type_hints(kind))
     found.described_by = kind
     return GenericAlias(list, (found,))
+
+
+class ClearedFiles(TypedDict, total=False):
+    """What was cleared away, by what was asked for."""
+
+    failed: Cleared
+    skipped: Cleared
 
 
 class PrioritySet(TypedDict):
@@ -157,6 +173,8 @@ class SettingsInForce(TypedDict):
     """The source of every setting that is set explicitly, by name, such as training.epochs."""
     problems: list[str]
     """Settings that name a file, a model or a profile which is not there; exit code 78 if there are any."""
+    remarks: list[str]
+    """What is not wrong, but good to know: profiles of packages that cannot be chosen."""
 
 
 class DryRunPlan(Planned):
@@ -300,6 +318,10 @@ _FINISHED = _list_of(FinishedFile)
 OUTPUTS: dict[str, Any] = {
     "training_daemon --check-config": SettingsInForce,
     "training_daemon --dry-run": DryRunPlan,
+    "training_daemon init": Created,
+    "training_daemon start": Started,
+    "training_daemon restart": Started,
+    "training_daemon install-service": Installed,
     "training_controller pause": Obeyed,
     "training_controller resume": Obeyed,
     "training_controller skip": Obeyed,
@@ -312,10 +334,14 @@ OUTPUTS: dict[str, Any] = {
     "training_queue list": _list_of(QueuedFile),
     "training_queue list --failed": _FINISHED,
     "training_queue list --skipped": _FINISHED,
+    "training_queue list --trash": _FINISHED,
     "training_queue status": QueueStatus,
+    "training_queue history": list[CompletedFile],
+    "training_queue show": KnownFile,
     "training_queue set-priority": PrioritySet,
     "training_queue retry": list[str],
     "training_queue remove": Removed,
+    "training_queue clear": ClearedFiles,
     "training_health check": HealthCheck,
     "training_health verify": VerifiedCheckpoints,
     "training_health crashes": list[CrashGroup],
@@ -339,5 +365,6 @@ OUTPUTS: dict[str, Any] = {
     "training_data generate": Generated,
     "training_data analyze": AnalyzedFile,
     "any command that fails": Failure,
+    "a notification": Notification,
 }
 """The document of each command; `training queue list` prints what `training_queue list` does."""

@@ -17,6 +17,12 @@ if TYPE_CHECKING:
         VersionLine,
     )
 
+FATES = {
+    "undone": "is undone and goes to queue/skipped/",
+    "requeued": "is undone and is trained again",
+    "trained": "is in the model again",
+    "continues": "is in the model again, and its training continues",
+}
 HEAD = f"{'VERSION':8} {'MADE':16}  {'STEP':>9}  {'FILES':>5}  {'VALIDATION':>10}  NAMES"
 BESIDE_NAMES = len(HEAD) - len("NAMES")
 BESIDE_FILE = 46
@@ -126,9 +132,7 @@ def setting_lines(differences: "Sequence[SettingDifference]") -> Iterator[str]:
 def rollback_lines(plan: "RollbackPlan") -> Iterator[str]:
     """Yield what going back means."""
     yield (
-        f"the model goes back from step {plan.current_step:,} to step {plan.target_step:,} "
-        f"(models/{plan.target})"
+        f"the model goes from step {plan.current_step:,} to step {plan.target_step:,} (models/{plan.target})"
     )
-    for file in plan.undone:
-        fate = "is trained again" if file.requeue else "goes to queue/skipped/"
-        yield f"  undone: {file.name} (steps {file.first_step:,} to {file.last_step:,}); it {fate}"
+    for file in plan.files:
+        yield f"  {file.name} (steps {file.first_step:,} to {file.last_step:,}) {FATES[file.fate]}"

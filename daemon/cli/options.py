@@ -3,6 +3,7 @@
 import io
 import json
 import os
+import re
 import shutil
 import signal
 import sys
@@ -10,16 +11,20 @@ from pathlib import Path
 from typing import Annotated, Any, NoReturn
 
 import typer
-from typer.core import TyperArgument
+from typer.core import TyperArgument, TyperOption
 from typer.exceptions import Abort, TyperException
 
 from daemon.client import Client, ClientError
 from trainer import __version__
-from trainer.protocol.layout import BASE_DIR_VARIABLE
+from trainer.protocol.layout import BASE_DIR_VARIABLE, Layout
+from trainer.protocol.text import printable
 
 # pydantic would read the entry points of all installed packages, each time it is loaded
 os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")
 
+DURATION = re.compile(r"(\d{1,6})([mhdw])", re.ASCII)
+UNITS_S = {"m": 60.0, "h": 3_600.0, "d": 86_400.0, "w": 604_800.0}
+LARGEST_INTEGER = 2**63 - 1  # of a database; as a limit it says nothing to a person
 ENDING_SIGNALS = (signal.SIGTERM, signal.SIGHUP)
 EXIT_CODE_OF_SIGNALS = 128  # plus the number: what a shell reports of a process that a signal has ended
 PRIVATE_UMASK = 0o077  # notes and copies hold training data, which is nobody else's business
@@ -49,14 +54,52 @@ Version = Annotated[
 
 def _choices(argument: TyperArgument, ctx: Any) -> str | None:
     """Return what `--help` shows beside an argument: no Python type, such as `list[Path]`."""
-    return argument.display_type(ctx) if argument.type_descriptor.is_choice else None
+    return argument.display_type(ctx).strip("<>") if argument.type_descriptor.is_choice else None
+
+
+def _in_usage(argument: TyperArgument) -> str:
+    """Return how a usage line names an argument: NAME, [NAME] if it may be left out, NAME... if repeated."""
+    name = argument.display_name_raw
+    has_dots = argument.nargs != 1 and "..." not in name
+    return (name if argument.required else f"[{name}]") + "..." * has_dots
+
+
+def _metavar(option: TyperOption, ctx: Any) -> str | None:
+    """Return what `--help` shows beside an option."""
+    shown = _typers_metavar(option, ctx)
+    return shown.strip("<>") if shown and option.type_descriptor.is_choice else shown
+
+
+def _range(option: TyperOption) -> str | None:
+    """Return in words which numbers an option takes."""
+    if option.min is None or option.count:
+        return None
+    if option.max is None or option.max >= LARGEST_INTEGER:
+        return f"at least {option.min}"
+    return f"{option.min} to {option.max}"
 
 
 TyperArgument.display_type_rich = _choices  # type: ignore[method-assign, assignment]
+TyperArgument._usage_display_name = _in_usage  # type: ignore[method-assign, assignment]
+_typers_metavar = TyperOption.display_type_rich
+TyperOption.display_type_rich = _metavar  # type: ignore[method-assign, assignment]
+TyperOption._get_number_range_help_str = _range  # type: ignore[method-assign, assignment]
 
 
 class CommandFailed(ClientError):
     """A command line asks for what cannot be meant; the message is all a person needs."""
+
+
+def seconds_of(option: str, text: str | None) -> float:
+    """Return a duration that was typed, in seconds; 0 for none."""
+    if text is None:
+        return 0.0
+    found = DURATION.fullmatch(text)
+    if found is None:
+        raise CommandFailed(
+            f'{option} is "{printable(text)}"; expected a number with m, h, d or w, such as 12h, 7d or 2w'
+        )
+    return int(found[1]) * UNITS_S[found[2]]
 
 
 def use_base_dir(base_dir: Path | None) -> None:
@@ -68,6 +111,15 @@ def use_base_dir(base_dir: Path | None) -> None:
 def client_of(base_dir: Path | None) -> Client:
     """Return the client of the folder a command is about."""
     return Client(base_dir)
+
+
+def completing(ctx: typer.Context) -> Layout:
+    """Return the working directory that a half-typed command line is about, whether or not it is one."""
+    contexts: list[Any] = [ctx]
+    while contexts[-1].parent is not None:
+        contexts.append(contexts[-1].parent)
+    given = (context.params.get("base_dir") for context in contexts)
+    return Client(next(filter(None, given), None)).any_layout
 
 
 def terminal_columns() -> int | None:

@@ -1,11 +1,14 @@
 """Files of the queue as text for people. What comes in is printable already."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from textwrap import wrap
 from typing import TYPE_CHECKING
 
+from trainer.protocol.places import Outcome
+from trainer.protocol.text import num_of
+
 if TYPE_CHECKING:
-    from daemon.client.results import FinishedFile, QueuedFile
+    from daemon.client.results import Cleared, FinishedFile, QueuedFile
 
 ROWS_SHOWN = 50
 WIDEST_NAME = 60
@@ -55,6 +58,22 @@ def finished_lines(
         for file in files:
             yield f"{file.name:{width}}  {file.state:7}  {file.reason or '-'}"
     yield from _more(number - len(files))
+
+
+def cleared_lines(cleared: "Mapping[Outcome, Cleared]") -> Iterator[str]:
+    """Yield what became of the files that failed or were skipped."""
+    for outcome, found in cleared.items():
+        if found.moved:
+            folder = found.moved[0].rpartition("/")[0]
+            yield f"moved {num_of(len(found.moved), f'{outcome} file')} to {folder}/"
+        else:
+            yield f"there are no {outcome} files to move"
+        if found.kept:
+            yield f"left {num_of(found.kept, f'{outcome} file')}: not old enough"
+        if found.arriving:
+            yield f"left {num_of(found.arriving, f'{outcome} file')}: still arriving; try again soon"
+    if any(found.moved for found in cleared.values()):
+        yield "nothing there is ever deleted; to put a file back: training_queue retry NAME"
 
 
 def shortened(name: str, width: int) -> str:

@@ -177,7 +177,7 @@ def _redraw(client: Client) -> None:
 )
 def logs(
     file: Annotated[
-        str | None, typer.Argument(metavar="[FILE]", help="A file in the queue, or the id of its job.")
+        str | None, typer.Argument(metavar="FILE", help="A file in the queue, or the id of its job.")
     ] = None,
     follow: Annotated[
         bool,

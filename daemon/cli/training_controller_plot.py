@@ -33,7 +33,7 @@ Force = Annotated[bool, typer.Option("--force", help="Replace the output file if
 )
 def plot(
     metric: Annotated[
-        Metric, typer.Argument(metavar="[METRIC]", help=f"{', '.join(Metric)}.", show_default=True)
+        Metric, typer.Argument(metavar="METRIC", help=f"{', '.join(Metric)}.", show_default=True)
     ] = Metric.LOSS,
     last: Annotated[
         int | None, typer.Option("--last", metavar="N", min=1, help="Only the newest N steps.")

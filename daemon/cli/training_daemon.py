@@ -1,4 +1,4 @@
-"""The command `training_daemon`: run the daemon in the foreground, or show its settings."""
+"""The command `training_daemon`: run the daemon here or in the background, or show its settings."""
 
 import json
 import sys
@@ -8,11 +8,13 @@ from typing import Annotated
 
 import typer
 
-from daemon.cli.options import BaseDir, CommandFailed, Json, Version, client_of, run
+from daemon.cli import training_daemon_start
+from daemon.cli.options import BaseDir, CommandFailed, Json, Version, client_of, run, use_base_dir
 from daemon.client import Client
 from daemon.client.errors import InvalidSettings, raising
 
-app = typer.Typer(rich_markup_mode=None, pretty_exceptions_enable=False)
+app = typer.Typer(rich_markup_mode=None, pretty_exceptions_enable=False, invoke_without_command=True)
+app.add_typer(training_daemon_start.app)
 
 EXAMPLES = """\
 Examples:
@@ -24,11 +26,14 @@ Examples:
   training_daemon --set training.learning_rate=1e-4
   training_daemon --check-config                   show every setting and its source
   training_daemon --dry-run chat.jsonl             show the plan for this file without training it
+  training_daemon init ~/training --sample         make a working directory, with a file to train
+  training_daemon start --base-dir ~/training      run in the background
 """
 
 
-@app.command(epilog=EXAMPLES)
+@app.callback(epilog=EXAMPLES)
 def training_daemon(
+    context: typer.Context,
     base_dir: BaseDir = None,
     once: Annotated[
         bool,
@@ -51,10 +56,22 @@ def training_daemon(
         str | None,
         typer.Option("--log-format", metavar="text|json", help="text or json; overrides daemon.log_format."),
     ] = None,
+    ready_fd: Annotated[int | None, typer.Option("--ready-fd", hidden=True)] = None,  # from `start`
     as_json: Json = False,
     version: Version = False,
 ) -> None:
-    """Watch inbox/ and train what is dropped there. Stop it with Ctrl-C or training_controller stop."""
+    """Watch inbox/ and train what is dropped there. Stop it with Ctrl-C or training_controller stop.
+
+    Without a subcommand, the daemon runs here, in the foreground.
+    """
+    if context.invoked_subcommand:
+        if once or check_config or dry_run or set_ or log_format or as_json:
+            raise CommandFailed(
+                f"only --base-dir may stand before {context.invoked_subcommand}; "
+                "put the other options behind it"
+            )
+        use_base_dir(base_dir)
+        return
     overrides = set_ or []
     client = client_of(base_dir)
     if check_config:
@@ -69,7 +86,7 @@ def training_daemon(
     base = client.any_layout.base
     try:
         with raising(InvalidSettings, BadConfig), raising(CommandFailed, AlreadyRunning, UnusableLedger):
-            code = run_daemon(base, overrides=overrides, drain=once, log_format=log_format)
+            code = run_daemon(base, overrides=overrides, drain=once, log_format=log_format, ready_fd=ready_fd)
     except OSError as error:
         raise CommandFailed(
             f"{base} cannot be used: {error}; expected a writable folder with free space; fix this or "
@@ -83,11 +100,19 @@ def show_settings(client: Client, overrides: list[str], *, as_json: bool) -> Non
     effective = client.settings.effective(overrides)
     values = effective.settings.model_dump(mode="json")
     problems = client.settings.unusable_names(effective.settings)
+    remarks = client.settings.remarks()
     if as_json:
-        facts = {"settings": values, "origins": dict(effective.origins), "problems": problems}
+        facts = {
+            "settings": values,
+            "origins": dict(effective.origins),
+            "problems": problems,
+            "remarks": remarks,
+        }
         print(json.dumps(facts, indent=2))
     else:
         _print_settings(values, effective.origins)
+        for remark in remarks:
+            print(f"note: {remark}", file=sys.stderr)
     for problem in problems:
         print(f"error: {problem}", file=sys.stderr)
     if problems:

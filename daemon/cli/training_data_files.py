@@ -166,7 +166,7 @@ def dedupe(
     file: In,
     out: Annotated[
         Path | None,
-        typer.Argument(metavar="[OUT]", help="A new file; its name ends in .jsonl. Not with --dry-run."),
+        typer.Argument(metavar="OUT", help="A new file; its name ends in .jsonl. Not with --dry-run."),
     ] = None,
     near: Annotated[
         bool, typer.Option("--near", help="Also drop rows that are nearly the same, with the same answers.")

@@ -28,7 +28,9 @@ app = typer.Typer()
 def generate(
     skill: Annotated[
         Skill,
-        typer.Argument(help="syllo: what follows? arithmetic: compute. symbolic: evaluate, simplify."),
+        typer.Argument(
+            metavar="SKILL", help="syllo: what follows? arithmetic: compute. symbolic: evaluate, simplify."
+        ),
     ],
     count: Annotated[int, typer.Option("--count", metavar="N", min=1, help="How many rows.")],
     difficulty: Annotated[

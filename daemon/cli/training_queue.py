@@ -1,7 +1,9 @@
-"""The command `training_queue`: add files to the queue, list them, and move them. Needs no daemon."""
+"""The command `training_queue`: add files to the queue, list them, move them, look back. Needs no daemon."""
 
 import gc
 import json
+import sys
+import time
 from collections.abc import Iterable
 from dataclasses import asdict
 from pathlib import Path
@@ -15,23 +17,44 @@ from daemon.cli.options import (
     Json,
     Version,
     client_of,
+    completing,
     run,
+    seconds_of,
     terminal_columns,
     use_base_dir,
 )
-from daemon.cli.queue_view import ROWS_SHOWN, finished_lines, queued_lines
+from daemon.cli.queue_view import ROWS_SHOWN, cleared_lines, finished_lines, queued_lines
+from daemon.client.offered_names import all_names, retryable_names, waiting_names
 from trainer.protocol.places import Outcome, Priority
 from trainer.protocol.text import num_of
 
 if TYPE_CHECKING:
+    from daemon.client import Client
     from daemon.client.queue import AddedFile
 
+COMPLETED_SHOWN = 20
+
 app = typer.Typer(rich_markup_mode=None, pretty_exceptions_enable=False, no_args_is_help=True)
+
+
+def _waiting_names(ctx: typer.Context, incomplete: str) -> list[str]:
+    return waiting_names(completing(ctx), incomplete)
+
+
+def _retryable_names(ctx: typer.Context, incomplete: str) -> list[str]:
+    return retryable_names(completing(ctx), incomplete)
+
+
+def _all_names(ctx: typer.Context, incomplete: str) -> list[str]:
+    return all_names(completing(ctx), incomplete)
+
 
 Name = Annotated[
     str,
     typer.Argument(
-        metavar="NAME", help="As `training_queue list` shows it; high/NAME if several files have this name."
+        metavar="NAME",
+        help="As `training_queue list` shows it; high/NAME if several files have this name.",
+        autocompletion=_waiting_names,
     ),
 ]
 
@@ -61,8 +84,12 @@ def add(
     """Copy files into the inbox. Your own copies are never touched.
 
     CSV, TSV, JSON arrays, NDJSON, Parquet, Arrow and folders that datasets has saved become JSON Lines.
+    A folder where no daemon has run yet becomes a working directory first.
     """
-    added = client_of(base_dir).queue.add_all(files, priority=priority)
+    client = client_of(base_dir)
+    if not client.is_working_directory:
+        _create_for(files, client)
+    added = client.queue.add_all(files, priority=priority)
     facts = [
         {
             "file": file.file,
@@ -73,6 +100,20 @@ def add(
         for file in added
     ]
     _show(facts, as_json, [f"added {file.added_as} ({priority.value}){_origin(file)}" for file in added])
+
+
+def _create_for(files: list[Path], client: "Client") -> None:
+    """Make the folder a working directory, once it is clear that there is something to add."""
+    from daemon.client.converted_copy import is_converted
+
+    for file in files:
+        is_converted(file)  # raises if it can neither be trained nor converted
+    made = client.create()
+    print(
+        f"{made.base_dir} is now a working directory; start it: "
+        f"training_daemon start --base-dir {made.base_dir}",
+        file=sys.stderr,
+    )
 
 
 def _origin(file: "AddedFile") -> str:
@@ -94,14 +135,18 @@ def list_files(
     ] = False,
     failed: Annotated[bool, typer.Option("--failed", help="Show the files in failed/ instead.")] = False,
     skipped: Annotated[bool, typer.Option("--skipped", help="Show the files in skipped/ instead.")] = False,
+    trash: Annotated[bool, typer.Option("--trash", help="Show the files that were cleared away.")] = False,
     base_dir: BaseDir = None,
     as_json: Json = False,
 ) -> None:
     """Show the files in the order of training."""
     queue = client_of(base_dir).queue
     limit = None if show_all or as_json else ROWS_SHOWN
-    if outcomes := [Outcome.FAILED] * failed + [Outcome.SKIPPED] * skipped:
-        finished, number = queue.finished(outcomes, limit=limit)
+    outcomes = _outcomes(failed, skipped)
+    if trash and outcomes:
+        raise CommandFailed("--trash goes with neither --failed nor --skipped; give one of them")
+    if trash or outcomes:
+        finished, number = queue.trashed(limit=limit) if trash else queue.finished(outcomes, limit=limit)
         _show(
             [file._asdict() for file in finished],
             as_json,
@@ -114,7 +159,25 @@ def list_files(
         return
     if dropped := queue.count_dropped():
         print(f"{dropped:,} more in inbox/, not taken in yet")
+    if not files:
+        _print_empty(base_dir)
+        return
     for line in queued_lines(files[:limit], len(files), columns=terminal_columns()):
+        print(line)
+
+
+def _outcomes(failed: bool, skipped: bool) -> list[Outcome]:
+    return [Outcome.FAILED] * failed + [Outcome.SKIPPED] * skipped
+
+
+def _print_empty(base_dir: Path | None) -> None:
+    """Say that nothing waits, and what happened to those that did."""
+    from daemon.cli.history_view import empty_lines
+
+    client = client_of(base_dir)
+    _, failed = client.queue.finished([Outcome.FAILED], limit=0)
+    newest, completed = client.history.completed(limit=1), client.history.count_completed()
+    for line in empty_lines(newest, completed, failed, now=time.time(), columns=terminal_columns()):
         print(line)
 
 
@@ -124,16 +187,65 @@ def show_status(base_dir: BaseDir = None, as_json: Json = False) -> None:
 
     Those waiting or in training are also counted by the format of their rows.
     """
-    counts = asdict(client_of(base_dir).queue.counts())
+    found = client_of(base_dir).queue.counts()
+    counts = asdict(found)
     formats = counts.pop("formats")
     counts |= {f"format_{name}": count for name, count in formats.items()}
     _show(counts, as_json, [f"{name:24} {count:,}" for name, count in counts.items()])
+    if found.is_empty and not as_json:
+        _print_empty(base_dir)
+
+
+@app.command(epilog="Examples:\n\n\b\n  training_queue history\n  training_queue history --limit 100 --json")
+def history(
+    limit: Annotated[
+        int, typer.Option("--limit", metavar="N", min=1, help="Files to show.")
+    ] = COMPLETED_SHOWN,
+    base_dir: BaseDir = None,
+    as_json: Json = False,
+) -> None:
+    """Show what completed files have brought."""
+    found = client_of(base_dir).history
+    files = found.completed(limit=limit)
+    if as_json:
+        print(json.dumps([asdict(file) for file in files]))
+        return
+    from daemon.cli.history_view import history_lines
+
+    for line in history_lines(files, found.count_completed(), now=time.time(), columns=terminal_columns()):
+        print(line)
+
+
+@app.command(
+    epilog="Examples:\n\n\b\n  training_queue show chat.jsonl\n  training_queue show failed/chat.jsonl --json"
+)
+def show(
+    name: Annotated[
+        str,
+        typer.Argument(
+            metavar="NAME",
+            help="A file in any state; failed/NAME; or a job id.",
+            autocompletion=_all_names,
+        ),
+    ],
+    base_dir: BaseDir = None,
+    as_json: Json = False,
+) -> None:
+    """Show all that is known of one file."""
+    found = client_of(base_dir).history.file(name)
+    if as_json:
+        print(json.dumps(asdict(found)))
+        return
+    from daemon.cli.known_file_view import known_file_lines
+
+    for line in known_file_lines(found, columns=terminal_columns()):
+        print(line)
 
 
 @app.command("set-priority", epilog="Example:\n\n\b\n  training_queue set-priority chat.jsonl high")
 def set_priority(
     name: Name,
-    priority: Annotated[Priority, typer.Argument(help="high, normal or low.")],
+    priority: Annotated[Priority, typer.Argument(metavar="PRIORITY", help="How urgent it is.")],
     base_dir: BaseDir = None,
     as_json: Json = False,
 ) -> None:
@@ -151,7 +263,11 @@ def set_priority(
 def retry(
     name: Annotated[
         str | None,
-        typer.Argument(metavar="NAME", help="A file in failed/ or skipped/; or failed/NAME."),
+        typer.Argument(
+            metavar="NAME",
+            help="A file in failed/, skipped/ or the trash; or failed/NAME.",
+            autocompletion=_retryable_names,
+        ),
     ] = None,
     failed: Annotated[bool, typer.Option("--failed", help="Every file in failed/.")] = False,
     must_admit: Annotated[
@@ -179,6 +295,40 @@ def remove(name: Name, base_dir: BaseDir = None, as_json: Json = False) -> None:
     """
     shown = client_of(base_dir).queue.remove(name)
     _show({"name": shown, "moved_to": "queue/skipped"}, as_json, [f"{shown} is now in queue/skipped/"])
+
+
+@app.command(
+    epilog="Examples:\n\n\b\n"
+    "  training_queue clear --failed\n"
+    "  training_queue clear --failed --skipped --older-than 7d\n"
+    "  training_queue list --trash               what was cleared away"
+)
+def clear(
+    failed: Annotated[bool, typer.Option("--failed", help="The files in failed/.")] = False,
+    skipped: Annotated[bool, typer.Option("--skipped", help="The files in skipped/.")] = False,
+    older_than: Annotated[
+        str | None,
+        typer.Option("--older-than", metavar="AGE", help="Only what ended longer ago, such as 12h or 7d."),
+    ] = None,
+    base_dir: BaseDir = None,
+    as_json: Json = False,
+) -> None:
+    """Move failed or skipped files out of sight.
+
+    They go to queue/.trash/ with their notes. Nothing in there is ever deleted; `training_queue retry NAME`
+    puts a file back. If you need the space, delete what you do not want yourself.
+    """
+    outcomes = _outcomes(failed, skipped)
+    if not outcomes:
+        raise CommandFailed("give --failed, --skipped or both")
+    age_s = seconds_of("--older-than", older_than)
+    queue = client_of(base_dir).queue
+    cleared = {outcome: queue.clear(outcome, older_than_s=age_s) for outcome in outcomes}
+    if as_json:
+        print(json.dumps({outcome.value: asdict(found) for outcome, found in cleared.items()}))
+        return
+    for line in cleared_lines(cleared):
+        print(line)
 
 
 def _show(value: object, as_json: bool, lines: Iterable[str]) -> None:

@@ -18,7 +18,7 @@ from daemon.checkpoints.review import (
     starting_point,
 )
 from daemon.client.errors import NoSuchCheckpoint, raising
-from trainer.protocol.checkpoints import verify
+from trainer.protocol.checkpoints import POINTER, verify
 from trainer.protocol.layout import Layout
 from trainer.protocol.pins import is_pinned, pin
 from trainer.protocol.text import printable
@@ -71,6 +71,20 @@ class Checkpoints:
 
     def __init__(self, layout: Layout) -> None:
         self._layout = layout
+
+    def current_model(self) -> Path:
+        """Return the folder of the newest checkpoint, which `from_pretrained` loads.
+
+        Raises:
+            NoSuchCheckpoint: there is none yet.
+        """
+        path = self._layout.models / POINTER
+        if not path.is_dir():
+            raise NoSuchCheckpoint(
+                f"{printable(str(path))} is not there; there is a checkpoint as soon as a file has been "
+                "trained: training_controller status shows how far that is"
+            )
+        return path.resolve()  # a newer one may take its name while this one is read
 
     # ---- verify
 

@@ -1,7 +1,7 @@
 """The client: one working directory, and everything you can ask of it. A table of contents."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -11,6 +11,7 @@ from trainer.protocol.layout import Layout, find_base_dir
 
 if TYPE_CHECKING:
     from daemon.client.checkpoints import Checkpoints
+    from daemon.client.creation import Created
     from daemon.client.data import Data
     from daemon.client.flags import Flags
     from daemon.client.health import Health
@@ -21,11 +22,13 @@ if TYPE_CHECKING:
     from daemon.client.requests import Obeyed, Requests
     from daemon.client.rollback import Rollbacks
     from daemon.client.settings import ClientSettings
+    from daemon.client.starting import Started
     from daemon.client.waiting import EndedFile
     from daemon.ledger.event_stream import RecordedEvent
     from daemon.status.reader import Status
 
 DEFAULT_WAIT_S = 30.0
+START_WAIT_S = 120.0  # a step may have to end and be saved, and 100,000 waiting files be read
 
 
 class Client:
@@ -50,16 +53,21 @@ class Client:
         self._sleep = sleep
 
     @property
+    def is_working_directory(self) -> bool:
+        """Whether a daemon has run there, or `create` has."""
+        return self.any_layout.queue.is_dir()
+
+    @property
     def layout(self) -> Layout:
         """The working directory.
 
         Raises:
             NotAWorkingDirectory: nothing looks like one there.
         """
-        if not self.any_layout.queue.is_dir():
+        if not self.is_working_directory:
             raise NotAWorkingDirectory(
                 f"{self.any_layout.base} is not a working directory (it has no queue/); "
-                "give one with --base-dir, or create one by starting training_daemon there"
+                "give one with --base-dir, or create one: training_daemon init"
             )
         return self.any_layout
 
@@ -143,6 +151,52 @@ class Client:
         from daemon.status.reader import read_status
 
         return read_status(self.layout)
+
+    def create(self, *, sample: bool = False) -> "Created":
+        """Make the folder a working directory. One that is there stays as it is.
+
+        Args:
+            sample: put a file of puzzles into the inbox, and settings in a new `config.json` that suit it.
+        Raises:
+            CannotCreate: no working directory can be made of it.
+        """
+        from daemon.client.creation import create
+
+        return create(self.any_layout, sample=sample)
+
+    def start(self, overrides: Sequence[str] = (), *, wait_s: float = START_WAIT_S) -> "Started":
+        """Start a daemon in the background, in a folder that becomes a working directory if it is none.
+
+        Args:
+            overrides: `SECTION.KEY=VALUE` texts.
+            wait_s: until it is ready.
+        Raises:
+            RunsAlready: one runs.
+            StartFailed: it has ended; the message says why.
+            NotReady: it still starts.
+        """
+        from daemon.client.starting import start
+
+        return start(self.any_layout, overrides=overrides, wait_s=wait_s)
+
+    def restart(self, overrides: Sequence[str] | None = None, *, wait_s: float = START_WAIT_S) -> "Started":
+        """Stop the daemon at the next step, if one runs, and start another in the background.
+
+        Args:
+            overrides: None takes those of the daemon that runs, or ran last.
+            wait_s: until the one has left, and again until the other is ready.
+        Raises:
+            RunsAsService: a service manager has to do that.
+            NotObeyed, RunsAlready: it has not stopped in time.
+            StartFailed, NotReady: as for `start`.
+        """
+        from daemon.client.starting import overrides_of_last, start, wait_for_lock
+
+        kept = overrides_of_last(self.layout)
+        if self.status().is_running:
+            self.stop("restart", now=True, until_gone=True, wait_s=wait_s)
+        wait_for_lock(self.layout, wait_s)
+        return start(self.layout, overrides=kept if overrides is None else overrides, wait_s=wait_s)
 
     def pause(self, reason: str | None = None, *, wait_s: float = DEFAULT_WAIT_S) -> "Obeyed":
         """Hold training at the next optimizer step; only `resume` ends that, not a restart.

@@ -84,7 +84,7 @@ class Data:
         return file.resolve().is_relative_to(self._layout.queue.resolve())
 
     def inspect(
-        self, file: Path, *, deep: bool = False, on_progress: Callable[[str], object] = _nobody
+        self, file: Path | str, *, deep: bool = False, on_progress: Callable[[str], object] = _nobody
     ) -> "DataReport":
         """Inspect a file as the worker would before training it.
 
@@ -102,7 +102,7 @@ class Data:
         from trainer.protocol.data_report import DataReport, InspectionOrder
 
         settings = self._settings.effective().settings
-        _refuse_what_is_not_there(file)
+        file = _file_of(file)
         self._refuse_missing_folder()
         with as_json_lines(file, settings.data) as rows:
             order = InspectionOrder(
@@ -114,7 +114,7 @@ class Data:
             report = ask(INSPECTION, order, DataReport, on_progress=on_progress)
         return report.model_copy(update={"findings": (*findings_on_name(file), *report.findings)})
 
-    def show(self, file: Path, row: int, *, on_progress: Callable[[str], object] = _nobody) -> "Shown":
+    def show(self, file: Path | str, row: int, *, on_progress: Callable[[str], object] = _nobody) -> "Shown":
         """Return the tokens of a row as the model sees them.
 
         Args:
@@ -130,7 +130,7 @@ class Data:
         from trainer.protocol.show import Shown, ShowOrder
 
         settings = self._settings.effective().settings
-        _refuse_what_is_not_there(file)
+        file = _file_of(file)
         self._refuse_missing_folder()
         with as_json_lines(file, settings.data) as rows:
             order = ShowOrder(
@@ -146,18 +146,19 @@ class Data:
         if not self._layout.base.is_dir():  # its settings would be the defaults
             raise NotAWorkingDirectory(f"{self._layout.base} is not a folder; correct --base-dir")
 
-    def dry_run(self, file: Path, overrides: Sequence[str] = ()) -> "DryRun":
+    def dry_run(self, file: Path | str, overrides: Sequence[str] = ()) -> "DryRun":
         """Return what training a file would be like; nothing is trained or changed.
 
         Args:
             overrides: `SECTION.KEY=VALUE` texts.
         Raises:
+            NotATrainingFile: it is no file.
             FileRefused: it would not be trained.
             InvalidSettings, HelperFailed: as for `inspect`.
         """
         from daemon.client.dry_run import dry_run
 
-        return dry_run(self._layout, self._settings, file, overrides)
+        return dry_run(self._layout, self._settings, _file_of(file), overrides)
 
     def fit_max_length(self, report: "DataReport", *, writes: bool = False) -> FittingLength | ProposedLength:
         """Propose a `data.max_length` that fits a file.
@@ -197,6 +198,8 @@ class Data:
         )
 
 
-def _refuse_what_is_not_there(file: Path) -> None:
+def _file_of(named: Path | str) -> Path:
+    file = Path(named)
     if not (file.is_file() or file.is_dir()):
         raise NotATrainingFile(f"{printable(str(file))} is not a file; expected one with rows")
+    return file

@@ -34,6 +34,38 @@ class NoLog(ClientError):
     """There is no log to read."""
 
 
+class CannotCreate(ClientError):
+    """No working directory can be made of this folder."""
+
+
+class RunsAlready(ClientError):
+    """A daemon runs here already."""
+
+
+class StartFailed(ClientError):
+    """The daemon has ended before it was ready.
+
+    Args:
+        exit_code: with which it ended.
+    """
+
+    def __init__(self, message: str, *, exit_code: int) -> None:
+        super().__init__(message)
+        self.exit_code = exit_code
+
+
+class NotReady(ClientError):
+    """The daemon is not ready in time; it continues to start."""
+
+
+class RunsAsService(ClientError):
+    """The daemon belongs to a service manager, which has to restart it."""
+
+
+class CannotInstall(ClientError):
+    """No service can be installed for this."""
+
+
 class NotObeyed(ClientError):
     """The daemon has not answered a request in time; it may still obey."""
 

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from daemon.client.errors import AmbiguousName, NoSuchFile, UnreadableHistory, WrongPlace, raising
+from daemon.client.trash import trash_folders
 from daemon.jobs.listing import find_named, is_started, queued_files
 from daemon.ledger.reader import UnreadableLedger
 from daemon.status.reader import read_status
@@ -22,12 +23,7 @@ def the_file(layout: Layout, name: str, folders: Sequence[Path] | None = None) -
         AmbiguousName: there are several.
         WrongPlace: it is in another folder of the queue.
     """
-    everywhere = [
-        layout.processing,
-        *map(layout.waiting, Priority),
-        *map(layout.finished, (Outcome.FAILED, Outcome.SKIPPED, Outcome.COMPLETED)),
-    ]
-    found = find_named(everywhere if folders is None else folders, name)
+    found = find_named(everywhere(layout) if folders is None else folders, name)
     if len(found) == 1:
         return found[0]
     if found:
@@ -35,10 +31,21 @@ def the_file(layout: Layout, name: str, folders: Sequence[Path] | None = None) -
         raise AmbiguousName(
             f"{printable(name)} is ambiguous: {places}; say which, such as {place_of(found[0])}"
         )
-    if elsewhere := find_named(everywhere, name):
+    if elsewhere := find_named(everywhere(layout), name):
         raise WrongPlace(_what_to_do(layout, elsewhere[0]))
-    places = ", ".join(f"queue/{folder.name}/" for folder in folders or ()) or "queue/"
+    ours = [folder for folder in folders or () if folder.parent == layout.queue]
+    places = ", ".join(f"queue/{folder.name}/" for folder in ours) or "queue/"
     raise NoSuchFile(f"no file is named {printable(name)} in {places}; training_queue list shows them")
+
+
+def everywhere(layout: Layout) -> list[Path]:
+    """Return all folders of the queue in which files lie, and those of the trash."""
+    return [
+        layout.processing,
+        *map(layout.waiting, Priority),
+        *map(layout.finished, (Outcome.FAILED, Outcome.SKIPPED, Outcome.COMPLETED)),
+        *trash_folders(layout),
+    ]
 
 
 def place_of(path: Path) -> str:
@@ -59,6 +66,8 @@ def _what_to_do(layout: Layout, path: Path) -> str:
         )
     if path.parent in (layout.finished(Outcome.FAILED), layout.finished(Outcome.SKIPPED)):
         return f"{place} is no longer waiting; to queue it again: training_queue retry {place}"
+    if path.parent.parent == layout.trash:
+        return f"{place} has been cleared away; to queue it again: training_queue retry {place}"
     return f"{place} is already waiting; nothing was changed"
 
 

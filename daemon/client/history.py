@@ -3,14 +3,17 @@
 from typing import TYPE_CHECKING
 
 from daemon.client.errors import NoSuchFile, UnreadableHistory, raising
-from daemon.ledger.event_stream import RecordedEvent, newest_event_id, read_events
+from daemon.ledger.event_stream import RecordedEvent, newest_event_id, read_events, read_job_events
 from daemon.ledger.reader import UnreadableLedger
 from trainer.protocol.layout import Layout
 from trainer.protocol.places import Outcome
 from trainer.protocol.text import printable
 
 if TYPE_CHECKING:
+    from daemon.client.completed_files import CompletedFile
     from daemon.client.curves import Curve, Metric
+    from daemon.client.known_file import KnownFile
+    from daemon.ledger.attempts import RecordedAttempt
     from daemon.ledger.crashes import CrashGroup
     from daemon.ledger.evaluation_records import PreviewHistory, RecordedScore, Validation
     from daemon.ledger.file_value import FileValue
@@ -42,6 +45,11 @@ class History:
         """
         with raising(UnreadableHistory, UnreadableLedger):
             return read_events(self._ledger, after=after, limit=limit)
+
+    def events_of(self, job_id: str, *, limit: int = PAGE) -> list[RecordedEvent]:
+        """Return the newest `limit` events of a job, oldest first."""
+        with raising(UnreadableHistory, UnreadableLedger):
+            return read_job_events(self._ledger, job_id, limit=limit)
 
     def newest_event_id(self) -> int:
         """Return the number of the newest event; 0 without one."""
@@ -84,6 +92,41 @@ class History:
 
         with raising(UnreadableHistory, UnreadableLedger):
             return job_ids_named(self._ledger, name)
+
+    def attempts(self, job_id: str) -> "list[RecordedAttempt]":
+        """Return the tries at a job, the first one first."""
+        from daemon.ledger.attempts import read_attempts
+
+        with raising(UnreadableHistory, UnreadableLedger):
+            return read_attempts(self._ledger, job_id)
+
+    def file(self, name: str) -> "KnownFile":
+        """Return all that is known of a file, wherever it is and whatever became of it.
+
+        Args:
+            name: as a list of the queue shows it, also with its folder, or a job id.
+        Raises:
+            NoSuchFile: nobody knows it.
+            AmbiguousName: several files may be meant.
+        """
+        from daemon.client.known_file import known_file
+
+        with raising(UnreadableHistory, UnreadableLedger):
+            return known_file(self._layout, name)
+
+    def completed(self, *, limit: int = PAGE) -> "list[CompletedFile]":
+        """Return the files that were completed last, the last one first."""
+        from daemon.client.completed_files import completed_files
+
+        with raising(UnreadableHistory, UnreadableLedger):
+            return completed_files(self._layout, limit=limit)
+
+    def count_completed(self) -> int:
+        """Return how many files have been completed so far."""
+        from daemon.ledger.completions import count_completions
+
+        with raising(UnreadableHistory, UnreadableLedger):
+            return count_completions(self._ledger)
 
     def value_of(self, name: str) -> "FileValue":
         """Return what training a file achieved.
@@ -163,8 +206,8 @@ class History:
 
     # ---- evaluations
 
-    def validations(self, *, after: int = 0, limit: int = PAGE) -> "list[Validation]":
-        """Return the first validation losses after the global step `after`."""
+    def validations(self, *, after: int = -1, limit: int = PAGE) -> "list[Validation]":
+        """Return the first validation losses after the global step `after`; step 0 is the untrained model."""
         from daemon.ledger.evaluation_records import read_validations
 
         with raising(UnreadableHistory, UnreadableLedger):

@@ -1,6 +1,7 @@
 """What settings name must be there: files, a base model, a data profile. Loads no model."""
 
 import os
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -21,7 +22,14 @@ def unusable_names(settings: Settings, base_dir: Path) -> Iterator[str]:
         path = base_dir / file
         if not path.is_file():
             yield f'{name} is "{printable(file)}", but {printable(str(path))} is not a file; correct the path'
+    if (command := settings.notify.command) and not _is_program(command[0], base_dir):
+        shown = printable(command[0])
+        yield f'notify.command begins with "{shown}", which is no program; expected its path, or one in PATH'
     yield from _profile_problems(settings, base_dir)
+
+
+def _is_program(name: str, base_dir: Path) -> bool:
+    return shutil.which(str(base_dir / name) if "/" in name else name) is not None
 
 
 def _files(settings: Settings) -> Iterator[tuple[str, str]]:
@@ -31,6 +39,8 @@ def _files(settings: Settings) -> Iterator[tuple[str, str]]:
         yield f"validation.suites.{printable(suite)}", file
     if settings.previews.file:
         yield "previews.file", settings.previews.file
+    if settings.notify.secret_file:
+        yield "notify.secret_file", settings.notify.secret_file
     if settings.model.chat_template.endswith(".jinja"):
         yield "model.chat_template", settings.model.chat_template
 

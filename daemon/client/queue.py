@@ -18,12 +18,14 @@ from daemon.client.errors import (
 from daemon.client.finding import place_of, the_file
 from daemon.client.settings import ClientSettings
 from daemon.client.started_files import make_new, priority_of, without_a_daemon
+from daemon.client.trash import Cleared, clear, remove_if_empty, trash_folders, trashed_file, trashed_files
 from daemon.files.identity import Identity, identity_of
 from daemon.files.names import is_training_file
 from daemon.files.notes import REASON_SUFFIX, note_beside
 from daemon.jobs.listing import (
     FinishedFile,
     QueuedFile,
+    find_named,
     finished_file,
     finished_names,
     is_started,
@@ -67,8 +69,15 @@ class FolderCounts:
     recently_completed: int
     failed: int
     skipped: int
+    trash: int
+    """Cleared away from failed/ and skipped/."""
     formats: dict[str, int]
     """Those that wait or are processed, by the format of their rows."""
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether no file waits or is processed."""
+        return not (self.high or self.normal or self.low or self.processing)
 
 
 class Queue:
@@ -100,6 +109,15 @@ class Queue:
         names = [(outcome, name) for outcome in outcomes for name in finished_names(self._layout, outcome)]
         return [finished_file(self._layout, outcome, name) for outcome, name in names[:limit]], len(names)
 
+    def trashed(self, *, limit: int | None = None) -> tuple[list[FinishedFile], int]:
+        """Return the files in the trash, those cleared last first, and how many there are.
+
+        Args:
+            limit: files to return; None for all.
+        """
+        paths = list(trashed_files(self._layout))[::-1]
+        return [trashed_file(path) for path in paths[:limit]], len(paths)
+
     def count_dropped(self) -> int:
         """Return how many files in the inbox have not been accepted yet."""
         from daemon.intake.inbox import find_files
@@ -123,6 +141,7 @@ class Queue:
             recently_completed=finished[Outcome.COMPLETED],
             failed=finished[Outcome.FAILED],
             skipped=finished[Outcome.SKIPPED],
+            trash=sum(1 for _ in trashed_files(self._layout)),
             formats=dict(sorted(Counter(file.format for file in files if file.format).items())),
         )
 
@@ -196,12 +215,15 @@ class Queue:
         """Put a file back that failed or was skipped; return its name then, printable.
 
         Args:
+            name: of one in the trash, if none of that name lies in failed/ or skipped/.
             must_admit: have it trained whatever its data report says.
         Raises:
             NoSuchFile, AmbiguousName, WrongPlace: no one such file is meant.
             CannotAdmit: nothing can be made of its rows.
         """
         folders = [self._layout.finished(outcome) for outcome in (Outcome.FAILED, Outcome.SKIPPED)]
+        if not find_named(folders, name):
+            folders += trash_folders(self._layout)
         path = the_file(self._layout, name, folders)
         if must_admit:
             self._admit(path)
@@ -211,6 +233,24 @@ class Queue:
         """Put every file back that failed; return their names then, printable."""
         folder = self._layout.finished(Outcome.FAILED)
         return [self._put_back(folder / name) for name in finished_names(self._layout, Outcome.FAILED)]
+
+    def clear(self, outcome: Outcome, *, older_than_s: float = 0.0) -> Cleared:
+        """Move the files that failed, or those that were skipped, to `queue/.trash/`, with their notes.
+
+        Nothing in there is ever deleted by us; `retry` puts a file back.
+
+        Args:
+            outcome: failed or skipped.
+            older_than_s: only files that have been there for longer, in seconds.
+        Raises:
+            WrongPlace: completed files are kept where they are, because later ones may replay them.
+        """
+        if outcome is Outcome.COMPLETED:
+            raise WrongPlace(
+                "queue/recently_completed/ is not cleared, because other files may replay its rows; move "
+                "away what you do not need"
+            )
+        return clear(self._layout, outcome, older_than_s=older_than_s, now=time.time())
 
     def remove(self, name: str) -> str:
         """Move a waiting file to `queue/skipped/`; return its name then, printable.
@@ -268,6 +308,7 @@ class Queue:
         make_new(self._layout, path)
         target = _move(path, self._layout.waiting(priority))
         note.unlink(missing_ok=True)  # its content stays in the ledger
+        remove_if_empty(self._layout, path.parent)
         return printable(target.name)
 
 

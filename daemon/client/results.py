@@ -2,20 +2,27 @@
 
 from daemon.checkpoints.review import Damaged, Reviewed, Unusable, Whole
 from daemon.client.checkpoints import BrokenCheckpoint, Verification, WholeCheckpoint
+from daemon.client.completed_files import CompletedFile
+from daemon.client.creation import Created
 from daemon.client.curves import Curve, CurvePoint
 from daemon.client.data import FittingLength, ProposedLength
 from daemon.client.dry_run import DryRun, Speed
+from daemon.client.known_file import KnownFile, KnownJob, ReportSummary
 from daemon.client.log_entries import LogEntry
 from daemon.client.models import FileInVersions, SettingDifference, VersionLine
 from daemon.client.queue import AddedFile, FolderCounts
 from daemon.client.requests import Obeyed
 from daemon.client.restart import CannotGoOn, GoesOn, ImpossibleRestart, NoPlan, Restart, RestartPlan
 from daemon.client.rollback import RollbackPlan
+from daemon.client.service import Installed
 from daemon.client.settings import LockedChange
+from daemon.client.starting import Started
+from daemon.client.trash import Cleared
 from daemon.client.waiting import EndedFile
 from daemon.data_tools.flagged import Flagged
 from daemon.health.check_result import CheckResult, Severity
 from daemon.jobs.listing import FinishedFile, QueuedFile
+from daemon.ledger.attempts import RecordedAttempt
 from daemon.ledger.crashes import CrashGroup
 from daemon.ledger.evaluation_records import PreviewHistory, RecordedScore, Validation
 from daemon.ledger.event_stream import RecordedEvent
@@ -34,7 +41,10 @@ __all__ = [
     "BrokenCheckpoint",
     "CannotGoOn",
     "CheckResult",
+    "Cleared",
+    "CompletedFile",
     "CrashGroup",
+    "Created",
     "Curve",
     "CurvePoint",
     "Damaged",
@@ -50,6 +60,9 @@ __all__ = [
     "FolderCounts",
     "GoesOn",
     "ImpossibleRestart",
+    "Installed",
+    "KnownFile",
+    "KnownJob",
     "LockedChange",
     "LogEntry",
     "ModelVersion",
@@ -58,10 +71,12 @@ __all__ = [
     "PreviewHistory",
     "ProposedLength",
     "QueuedFile",
+    "RecordedAttempt",
     "RecordedEvent",
     "RecordedJob",
     "RecordedScore",
     "RecordedStep",
+    "ReportSummary",
     "Restart",
     "RestartPlan",
     "Reviewed",
@@ -70,6 +85,7 @@ __all__ = [
     "Severity",
     "Shown",
     "Speed",
+    "Started",
     "Status",
     "StepBucket",
     "TrainedFile",

@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING
 from filelock import FileLock, Timeout
 
 from daemon.client.errors import ClientError, NoSuchFile, UnreadableHistory, raising
-from daemon.jobs.going_back import Requeue, UndoneFile, undone_files
+from daemon.jobs.going_back import AffectedFile, Requeue, affected_files
 from daemon.ledger.reader import UnreadableLedger
 from daemon.ledger.trained_files import first_step_of
 from daemon.status.reader import read_status
 from trainer.protocol import one_shot
+from trainer.protocol.branch_path import path_of, path_to, shared_step
 from trainer.protocol.checkpoints import (
     FOLDER,
     POINTER,
@@ -23,9 +24,9 @@ from trainer.protocol.checkpoints import (
 )
 from trainer.protocol.going_back import MODULE, GoBackOrder, WentBack
 from trainer.protocol.layout import Layout
-from trainer.protocol.manifest import Manifest, UndoneJob
+from trainer.protocol.manifest import Manifest
 from trainer.protocol.one_shot import NoAnswer, OrderRefused
-from trainer.protocol.text import num_of, printable
+from trainer.protocol.text import printable
 from trainer.versions.registry import FOLDER as VERSIONS
 from trainer.versions.registry import Version
 
@@ -48,7 +49,8 @@ class RollbackPlan:
     target_step: int
     """Of the model's life."""
     current_step: int
-    undone: tuple[UndoneFile, ...]
+    files: tuple[AffectedFile, ...]
+    """Those that lose or regain steps."""
 
 
 @dataclass(frozen=True)
@@ -115,12 +117,12 @@ class Rollbacks:
         if target.manifest.sequence == newest.manifest.sequence:
             raise NoWayBack(f"the model is at step {newest.step:,} already; expected an earlier state")
         with raising(UnreadableHistory, UnreadableLedger):
-            undone = undone_files(self._layout.ledger_file, step=target.step, requeue=requeue)
+            files = affected_files(self._layout.ledger_file, newest.manifest, target.manifest, requeue)
         return RollbackPlan(
             target=str(target.path.relative_to(self._layout.models)),
             target_step=target.step,
             current_step=newest.step,
-            undone=tuple(undone),
+            files=tuple(files),
         )
 
     def _newest(self) -> _Place:
@@ -175,7 +177,7 @@ class Rollbacks:
                 "without": list(requeue.without),
             }
             result = self._requests.send(".go_back", request, wait_s=WAIT_S).result
-            if not result.startswith("the model went back"):
+            if not result.startswith("the model went from"):
                 raise NoWayBack(result)
             return result
         try:
@@ -190,23 +192,15 @@ class Rollbacks:
             target=self._layout.models / plan.target,
             why="rollback",
             reason=reason,
-            undone=tuple(UndoneJob(job_id=file.job_id, requeue=file.requeue) for file in plan.undone),
+            jobs=tuple(file.as_fate for file in plan.files),
         )
         with raising(NoWayBack, OrderRefused, NoAnswer):
             branch = one_shot.ask(MODULE, order, WentBack).branch
-        files = num_of(len(branch.undone), "file")
-        return (
-            f"the model went back from step {branch.left_step} to step {branch.from_step}; {files} undone, "
-            "which the queue shows when a daemon starts"
-        )
+        return f"{branch.text}; the queue follows when a daemon starts"
 
 
 def is_ancestor(earlier: Manifest, later: Manifest) -> bool:
     """Whether the steps of one checkpoint are the first steps of another."""
-    step, branch = later.progress.global_step, later.branch
-    by_number = {item.number: item for item in later.branches}
-    while branch != earlier.branch:
-        if branch not in by_number:
-            return False
-        step, branch = by_number[branch].from_step, by_number[branch].from_branch
-    return earlier.progress.global_step <= step
+    step = earlier.progress.global_step
+    there = path_to(earlier.branch, step, later.branches)
+    return shared_step(there, path_of(later)) == step

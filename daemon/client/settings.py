@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from daemon.client.errors import CannotUnlock, InvalidSettings, raising
 from trainer.protocol.layout import Layout
+from trainer.protocol.text import printable
 
 if TYPE_CHECKING:
     from trainer.config.loader import Effective
@@ -49,6 +50,12 @@ class ClientSettings:
         from daemon.client.named_files import unusable_names
 
         return list(unusable_names(settings, self._layout.base))
+
+    def remarks(self) -> list[str]:
+        """Return a sentence for each profile of an installed package that cannot be chosen."""
+        from trainer.profiles.registry import hidden_profiles
+
+        return [printable(text) for text in hidden_profiles()]
 
     def locked_change(self, setting: str) -> LockedChange:
         """Return which change of a locked setting would be allowed by `unlock`.

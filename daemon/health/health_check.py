@@ -18,6 +18,7 @@ from daemon.health.machine import (
     check_memory,
     free_bytes,
 )
+from daemon.health.notifications import check_notifications
 from daemon.health.processes import (
     check_control,
     check_daemon,
@@ -80,6 +81,7 @@ class Examination:
             ("processing", self._processing),
             ("inbox", self._inbox),
             ("ledger and clock", self._ledger_and_clock),
+            ("notifications", lambda: list(check_notifications(self._layout))),
             ("leftovers", self._leftovers),
         ]
         return [finding for name, look in parts for finding in _guarded(name, look)]

@@ -26,9 +26,9 @@ def check_checkpoints(reviewed: Sequence[Reviewed], corrupt: Sequence[str]) -> l
         case Whole(path, manifest):
             count = sum(isinstance(item, Whole) for item in reviewed)
             size = size_text(manifest.total_bytes)
+            seem = "appears complete; it" if count == 1 else "appear complete; the newest"
             message = (
-                f"{count} appear complete; the newest is {printable(path.name)} ({size}); training_health "
-                "verify reads them all"
+                f"{count} {seem} is {printable(path.name)} ({size}); training_health verify reads every file"
             )
             findings.append(ok("checkpoints", message))
         case None:

@@ -1,28 +1,30 @@
-"""What it means for the files that the model goes back to an earlier step: plan it, and carry it out.
+"""What it means for the files that the model goes back: plan it, and carry it out.
 
-The newest checkpoint says that the model went back, and what is to become of which job; the queue and the
-ledger follow it, however often that is interrupted.
+The newest checkpoint says that the model went back, and what becomes of which job; the ledger and the queue
+follow it, however often that is interrupted.
 """
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from daemon.jobs.job_queue import Ending, JobQueue
 from daemon.jobs.reasons import reason_for
 from daemon.journal.events import ModelWentBack
 from daemon.journal.journal import Journal
 from daemon.ledger.ledger import Ledger
-from daemon.ledger.trained_files import TrainedStretches, read_trained_files
-from trainer.protocol.job import FaultKind, Job, Outcome
-from trainer.protocol.manifest import Branch, UndoneJob
+from daemon.ledger.trained_files import TrainedStretches, read_left_files, read_trained_files
+from trainer.protocol.branch_path import beyond, path_of, path_to, shared_step
+from trainer.protocol.job import FaultKind, JobRecord, Outcome
+from trainer.protocol.manifest import Branch, JobFate, Manifest
 
 ENDLESS = 1 << 62
 
 
 @dataclass(frozen=True, kw_only=True)
 class Requeue:
-    """Which files are trained again after the model went back."""
+    """Which files that the model loses are trained again."""
 
     is_wanted: bool = False
     without: Collection[str] = ()
@@ -34,58 +36,87 @@ class Requeue:
 
 
 @dataclass(frozen=True, kw_only=True)
-class UndoneFile:
-    """A file whose steps the model will have no more, all or the last of them."""
+class AffectedFile:
+    """A file of which the model loses or regains steps."""
 
     job_id: str
     name: str
     """Printable."""
     first_step: int
-    """The first that is undone, of the model's life."""
+    """The first of these steps, of the model's life."""
     last_step: int
-    requeue: bool
+    fate: Literal["undone", "requeued", "trained", "continues"]
+    """undone: put away. requeued: trained again. trained: the model has all of it again. continues: it is
+    trained on from where the model has it."""
+
+    @property
+    def as_fate(self) -> JobFate:
+        return JobFate(job_id=self.job_id, fate=self.fate)
 
 
-def undone_files(ledger_file: Path, *, step: int, requeue: Requeue) -> list[UndoneFile]:
-    """Return the files that lose steps if the model goes back to a global step, in the order of training.
+def affected_files(
+    ledger_file: Path, newest: Manifest, target: Manifest, requeue: Requeue
+) -> list[AffectedFile]:
+    """Return the files that lose or regain steps if the model goes to a target, in the order of training.
 
     Raises:
         UnreadableLedger: it cannot be read.
     """
-    return [
-        UndoneFile(
-            job_id=file.job_id,
-            name=file.name,
-            first_step=file.first_step,
-            last_step=file.last_step,
-            requeue=requeue.wants(file),
-        )
-        for file in read_trained_files(ledger_file, after=step, until=ENDLESS)
+    there = path_to(target.branch, target.progress.global_step, newest.branches)
+    shared = shared_step(path_of(newest), there)
+    regained = {
+        file.job_id: _affected(file, "continues" if file.job_id in target.progress.cursors else "trained")
+        for segment in beyond(there, shared)
+        for file in read_left_files(ledger_file, segment)
+    }
+    lost = [
+        _affected(file, "requeued" if requeue.wants(file) else "undone")
+        for file in read_trained_files(ledger_file, after=shared, until=ENDLESS)
+        if file.job_id not in regained
     ]
+    return [*lost, *regained.values()]
+
+
+def _affected(
+    file: TrainedStretches, fate: Literal["undone", "requeued", "trained", "continues"]
+) -> AffectedFile:
+    return AffectedFile(
+        job_id=file.job_id,
+        name=file.name,
+        first_step=file.first_step,
+        last_step=file.last_step,
+        fate=fate,
+    )
 
 
 class FollowBranches:
-    """Has the queue and the ledger follow a model that went back."""
+    """Has the ledger and the queue follow a model that went back."""
 
     def __init__(self, queue: JobQueue, ledger: Ledger, journal: Journal) -> None:
         self._queue = queue
         self._ledger = ledger
         self._journal = journal
 
-    def follow(self, branches: Sequence[Branch], cursors: Collection[str]) -> None:
+    def follow(
+        self, branches: Sequence[Branch], *, cursors: Collection[str], finished: Sequence[JobRecord]
+    ) -> None:
         """Carry out what the newest checkpoint says, unless that is done.
 
         Args:
             cursors: ids of jobs of which the checkpoint has the first steps.
+            finished: the newest jobs that it has all of.
         """
-        done = self._ledger.branches.newest()
+        records = {record.job_id: record for record in finished}
+        begun, followed = self._ledger.branches.newest(), self._ledger.branches.newest_followed()
         for branch in branches:
-            if branch.number > done:
-                self._follow(branch, cursors)
+            if branch.number > begun:
+                self._ledger.branches.begin(branch, branches)
+            if branch.number > followed:
+                self._follow(branch, cursors, records)
 
-    def _follow(self, branch: Branch, cursors: Collection[str]) -> None:
-        names = [name for undone in branch.undone if (name := self._undo(undone, branch, cursors))]
-        self._ledger.go_back(branch)  # last: until it is noted, all of this is done again
+    def _follow(self, branch: Branch, cursors: Collection[str], records: Mapping[str, JobRecord]) -> None:
+        lost = [self._place(job, branch, cursors, records) for job in branch.jobs]
+        self._ledger.branches.note_followed(branch.number)  # last: until then, all of this is done again
         self._journal.record(
             ModelWentBack(
                 branch=branch.number,
@@ -93,28 +124,31 @@ class FollowBranches:
                 left_step=branch.left_step,
                 why=branch.why,
                 reason=branch.reason,
-                files=tuple(names),
+                files=tuple(filter(None, lost)),
             )
         )
         self._ledger.commit()
 
-    def _undo(self, undone: UndoneJob, branch: Branch, cursors: Collection[str]) -> str | None:
-        """Have a file wait again, or put it away; return its name if it is to be found."""
-        if not self._queue.is_open(undone.job_id):
-            self._queue.reopen(undone.job_id)
-        job = self._queue.find(undone.job_id)
-        if job is None:
+    def _place(
+        self, fate: JobFate, branch: Branch, cursors: Collection[str], records: Mapping[str, JobRecord]
+    ) -> str | None:
+        """Bring a file to where it belongs; return its name if the model lost steps of it."""
+        if not self._queue.is_open(fate.job_id):
+            self._queue.reopen(fate.job_id)
+        job = self._queue.find(fate.job_id)
+        if job is None:  # its file is gone, or is where it belongs
             return None
-        if not undone.requeue:
-            self._put_away(job, branch)
-        elif undone.job_id not in cursors:
-            self._ledger.freeze_settings(job.id, None)  # it starts anew, with the settings of then
-        return job.name
-
-    def _put_away(self, job: Job, branch: Branch) -> None:
-        message = (
-            f"undone: the model went back from step {branch.left_step} to step {branch.from_step} "
-            f"({branch.reason}); to train this file again: training_queue retry"
-        )
-        reason = reason_for(job, FaultKind.REQUEST, message, at=self._journal.now_text())
-        self._queue.finish([Ending(job=job, outcome=Outcome.SKIPPED, reason=reason)])
+        match fate.fate:
+            case "undone":
+                message = (
+                    f"undone: the model went from step {branch.left_step} to step {branch.from_step} "
+                    f"({branch.reason}); to train this file again: training_queue retry"
+                )
+                reason = reason_for(job, FaultKind.REQUEST, message, at=self._journal.now_text())
+                self._queue.finish([Ending(job=job, outcome=Outcome.SKIPPED, reason=reason)])
+            case "trained":
+                record = records.get(job.id)
+                self._queue.finish([Ending(job=job, outcome=Outcome.COMPLETED, record=record)])
+            case "requeued" if job.id not in cursors:
+                self._ledger.freeze_settings(job.id, None)  # it starts anew, with the settings of then
+        return job.name if fate.fate in ("undone", "requeued") else None

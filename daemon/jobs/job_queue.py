@@ -306,7 +306,7 @@ class JobQueue:
             self._ledger.place_job(waiting.job, "waiting")
 
     def reopen(self, job_id: str) -> str | None:
-        """Let a completed job wait again under its id; return its name, None if its file is gone."""
+        """Let an ended job wait again under its id; return its name, None if its file is gone."""
         if waiting := self._index.find(job_id):  # it has moved, and noting that failed
             self._ledger.place_job(waiting.job, "waiting")
             return waiting.job.name
@@ -314,7 +314,9 @@ class JobQueue:
         if known is None:
             return None
         job = known.job
-        path = self._layout.finished(Outcome.COMPLETED) / job.name
+        if known.state not in list(Outcome):
+            return None
+        path = self._layout.finished(Outcome(known.state)) / job.name
         if not is_there(path, known.identity):  # another file may have the name now
             return None
         try:

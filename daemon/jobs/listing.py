@@ -30,10 +30,10 @@ class QueuedFile(NamedTuple):
 
 
 class FinishedFile(NamedTuple):
-    """A file in failed/ or skipped/."""
+    """A file in failed/ or skipped/, or in the trash."""
 
     name: str
-    """Printable."""
+    """Printable; in the trash with the folder in front."""
     state: str
     """failed or skipped."""
     reason: str | None
@@ -73,12 +73,16 @@ def finished_names(layout: Layout, outcome: Outcome) -> list[str]:
 
 def finished_file(layout: Layout, outcome: Outcome, name: str) -> FinishedFile:
     """Return what is known of a file that has failed or was skipped."""
-    note = note_beside(layout.finished(outcome) / name, REASON_SUFFIX)
-    try:
-        reason = printable(str(read_json(note)["message"]))
-    except (OSError, UnreadableFile, KeyError, TypeError):
-        reason = None
+    reason = reason_beside(layout.finished(outcome) / name)
     return FinishedFile(printable(name), outcome.value, reason)
+
+
+def reason_beside(path: Path) -> str | None:
+    """Return what the note beside a file says, printable; None if there is none that can be read."""
+    try:
+        return printable(str(read_json(note_beside(path, REASON_SUFFIX))["message"]))
+    except (OSError, UnreadableFile, KeyError, TypeError):
+        return None
 
 
 def find_named(folders: Sequence[Path], name: str) -> list[Path]:
@@ -87,7 +91,7 @@ def find_named(folders: Sequence[Path], name: str) -> list[Path]:
     Args:
         name: as a list shows it or as it is; with a folder in front, such as `high/chat.jsonl`, or without.
     """
-    folder_name, _, file_name = name.removeprefix("queue/").rpartition("/")
+    folder_name, _, file_name = name.removeprefix("queue/").removeprefix(".trash/").rpartition("/")
     return [
         folder / found
         for folder in folders

@@ -1,26 +1,23 @@
-"""What the model did before it went back: the steps and evaluations of branches that it has left.
+"""What the model did on branches that it has left: steps and evaluations that its present state lacks.
 
-They leave the tables of the model's life, where the same global steps come again, and stay beside them for
-ever, as thinned out as they were.
+They leave the tables of its life, where the same global steps come again, and come back if the model goes
+back to where they were.
 """
 
 import json
 import sqlite3
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from daemon.ledger.database import Database
 from daemon.ledger.reader import has_table, open_read_only
+from daemon.ledger.stretches import Stretches
+from trainer.protocol.branch_path import Segment, beyond, path_to, shared_step
 from trainer.protocol.manifest import Branch
 
-# Tables by global step -> the column it is in
-LEFT_BEHIND = {
-    "steps": "global_step",
-    "not_applied": "global_step",
-    "validations": "global_step",
-    "suite_scores": "global_step",
-    "previews": "global_step",
-}
+LEFT_BEHIND = ("steps", "not_applied", "validations", "suite_scores", "previews")
+"""Tables by global step; each has one beside it that begins with `left_`."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,34 +40,70 @@ class RecordedBranch:
 class Branches:
     """Writes the tables of branches."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, stretches: Stretches) -> None:
         self._database = database
+        self._stretches = stretches
 
     def newest(self) -> int:
         """Return the number of the newest branch; 0 if the model never went back."""
         return int(self._database.read("SELECT coalesce(max(number), 0) FROM branches").fetchone()[0])
 
-    def add(self, branch: Branch) -> None:
-        """Note that the model went back, and put away what it did since."""
-        after = {"branch": branch.number, "step": branch.from_step}
-        for table, column in LEFT_BEHIND.items():
-            condition = f"WHERE {column} > :step"
-            self._database.write(
-                f"INSERT INTO left_{table} SELECT :branch, {table}.* FROM {table} {condition}", after
-            )
-            self._database.write(f"DELETE FROM {table} {condition}", after)
+    def newest_followed(self) -> int:
+        """Return the number of the newest branch to which the queue has followed."""
+        found = self._database.read("SELECT coalesce(max(number), 0) FROM branches WHERE is_followed")
+        return int(found.fetchone()[0])
+
+    def note_followed(self, number: int) -> None:
+        """Note that the files of the queue are where the branch has them."""
+        self._database.write("UPDATE branches SET is_followed = 1 WHERE number = ?", (number,))
+
+    def begin(self, branch: Branch, branches: Sequence[Branch]) -> None:
+        """Note that the model went back: what it did since is put away, what led to where it is comes back.
+
+        Args:
+            branches: all of the model's life.
+        """
+        left = path_to(branch.number - 1, branch.left_step, branches)
+        now = path_to(branch.from_branch, branch.from_step, branches)
+        shared = shared_step(left, now)
+        for segment in beyond(left, shared):
+            self._put_away(segment)
+        for table in LEFT_BEHIND:
+            self._database.write(f"DELETE FROM {table} WHERE global_step > ?", (shared,))
+        self._stretches.rewind(shared)
+        for segment in beyond(now, shared):
+            self._bring_back(segment)
         self._database.write(
-            "INSERT INTO left_stretches SELECT :branch, max(first_step, :step + 1), last_step, job_id,"
-            " first_file_step + max(0, :step + 1 - first_step) FROM stretches WHERE last_step > :step",
-            after,
-        )
-        self._database.write(
-            "INSERT INTO branches VALUES (?,?,?,?,?,?,?,?)",
+            "INSERT INTO branches VALUES (?,?,?,?,?,?,?,?,0)",
             (
                 branch.number, branch.from_branch, branch.from_step, branch.left_step, branch.at, branch.why,
-                branch.reason, json.dumps([job.model_dump(mode="json") for job in branch.undone]),
+                branch.reason, json.dumps([job.model_dump(mode="json") for job in branch.jobs]),
             ),
         )  # fmt: skip
+
+    def _put_away(self, segment: Segment) -> None:
+        for table in LEFT_BEHIND:
+            self._database.write(
+                f"INSERT INTO left_{table} SELECT ?, * FROM {table}"
+                " WHERE global_step > ? AND global_step <= ?",
+                (segment.branch, segment.after, segment.until),
+            )
+        self._stretches.put_away(segment)
+
+    def _bring_back(self, segment: Segment) -> None:
+        values = (segment.branch, segment.after, segment.until)
+        condition = "WHERE branch = ? AND global_step > ? AND global_step <= ?"
+        for table in LEFT_BEHIND:
+            columns = ", ".join(self._columns(table))
+            self._database.write(
+                f"INSERT OR REPLACE INTO {table} ({columns}) SELECT {columns} FROM left_{table} {condition}",
+                values,
+            )
+            self._database.write(f"DELETE FROM left_{table} {condition}", values)
+        self._stretches.bring_back(segment)
+
+    def _columns(self, table: str) -> list[str]:
+        return [row["name"] for row in self._database.read(f"SELECT name FROM pragma_table_info('{table}')")]
 
 
 def read_branches(path: Path) -> list[RecordedBranch]:

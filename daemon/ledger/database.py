@@ -89,9 +89,10 @@ CREATE TABLE IF NOT EXISTS previews (
 CREATE TABLE IF NOT EXISTS branches (  -- the model went back to an earlier step
     number INTEGER PRIMARY KEY, from_branch INTEGER NOT NULL, from_step INTEGER NOT NULL,
     left_step INTEGER NOT NULL, at TEXT NOT NULL, why TEXT NOT NULL, reason TEXT NOT NULL,
-    undone TEXT NOT NULL           -- JSON list of jobs
+    jobs TEXT NOT NULL,            -- JSON; what becomes of the files that are concerned
+    is_followed INTEGER NOT NULL   -- 1 once they are where they belong
 );
--- What it did before, by the branch that began when it went back
+-- What it did on branches that are no part of its present state, by the branch
 CREATE TABLE IF NOT EXISTS left_steps AS SELECT 0 AS branch, * FROM steps WHERE 0;
 CREATE TABLE IF NOT EXISTS left_not_applied AS SELECT 0 AS branch, * FROM not_applied WHERE 0;
 CREATE TABLE IF NOT EXISTS left_stretches AS SELECT 0 AS branch, * FROM stretches WHERE 0;

@@ -52,6 +52,19 @@ def read_events(path: Path, *, after: int, limit: int) -> list[RecordedEvent]:
         return [recorded_event(row) for row in rows]
 
 
+def read_job_events(path: Path, job_id: str, *, limit: int) -> list[RecordedEvent]:
+    """Return the newest `limit` events of a job, oldest first.
+
+    Raises:
+        UnreadableLedger: it cannot be read.
+    """
+    if not path.exists():
+        return []
+    with open_read_only(path) as database:
+        newest = "SELECT * FROM events WHERE job_id = ? ORDER BY id DESC LIMIT ?"
+        return [recorded_event(row) for row in database.execute(newest, (job_id, limit))][::-1]
+
+
 def find_copy(path: Path, dropped: Identity) -> Identity | None:
     """Return the identity of the copy that was taken of a dropped file; None if none is known.
 

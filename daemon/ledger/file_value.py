@@ -66,7 +66,7 @@ def file_value(ledger_file: Path, name: str) -> FileValue:
             (printable(name.rpartition("/")[2]),),
         ).fetchone()
         if job is not None:
-            return _value(database, job)
+            return value_of_job(database, job)
     # After the block, which takes a ValueError for damage
     raise NotInLedger(
         f"the ledger knows no file named {printable(name)}; expected a name such as "
@@ -74,7 +74,8 @@ def file_value(ledger_file: Path, name: str) -> FileValue:
     )
 
 
-def _value(database: sqlite3.Connection, job: sqlite3.Row) -> FileValue:
+def value_of_job(database: sqlite3.Connection, job: sqlite3.Row) -> FileValue:
+    """Return what the file of a row of the table of jobs has brought."""
     sums = sums_of(database, job)
     first, last = _window(database, job["id"])
     return FileValue(

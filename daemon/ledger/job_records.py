@@ -49,6 +49,8 @@ class RecordedJob:
     priority: str
     rows: int
     """Rows that can be trained."""
+    rejected_lines: tuple[int, ...]
+    """Numbers of the lines that were rejected, counted from 1, ascending."""
     rows_trained: int
     steps: int
     tokens: int
@@ -153,6 +155,19 @@ def find_job_of(path: Path, identity: Identity) -> RecordedJob | None:
     return _find(path, "inode = ? AND device = ? AND size_bytes = ? AND mtime_ns = ?", values)
 
 
+def find_jobs_named(path: Path, name: str, *, limit: int) -> list[str]:
+    """Return the ids of the newest jobs whose files have this name, as it is or as it is shown; newest first.
+
+    Raises:
+        UnreadableLedger: it cannot be read.
+    """
+    if not path.exists():
+        return []
+    with open_read_only(path) as database:
+        newest = "SELECT id FROM jobs WHERE display = ? ORDER BY id DESC LIMIT ?"
+        return [row["id"] for row in database.execute(newest, (printable(name), limit))]
+
+
 def _find(path: Path, condition: str, values: tuple[str | int, ...]) -> RecordedJob | None:
     if not path.exists():
         return None
@@ -183,6 +198,7 @@ def _recorded(database: sqlite3.Connection, row: sqlite3.Row) -> RecordedJob:
         state=row["state"],
         priority=row["priority"],
         rows=row["rows"],
+        rejected_lines=tuple(json.loads(row["rejected"])),
         rows_trained=sums["rows_trained"] or 0,
         steps=sums["steps"],
         tokens=sums["tokens"] or 0,

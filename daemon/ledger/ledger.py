@@ -22,7 +22,6 @@ from daemon.ledger.evaluations import Evaluations
 from daemon.ledger.stretches import Stretches
 from trainer.protocol.failpoints import failpoint
 from trainer.protocol.job import EarlierFile, FaultKind, Job, JobRecord, Outcome, Priority, Reason, Window
-from trainer.protocol.manifest import Branch
 from trainer.protocol.messages import StepReport, Validated
 from trainer.protocol.text import printable, utc_text
 
@@ -86,8 +85,8 @@ class Ledger:
         self._database = open_ledger(path)
         self._rows_since_thinning = 0
         self.evaluations = Evaluations(self._database)
-        self.branches = Branches(self._database)
         self._stretches = Stretches(self._database)
+        self.branches = Branches(self._database, self._stretches)
 
     def commit(self) -> None:
         """Make everything noted since the last call visible and durable against a crash of this process."""
@@ -326,11 +325,6 @@ class Ledger:
         """Return the loss of a step; None if it is not known."""
         row = self._database.read("SELECT loss FROM steps WHERE global_step=?", (global_step,)).fetchone()
         return row["loss"] if row else None
-
-    def go_back(self, branch: Branch) -> None:
-        """Note that the model has gone back to an earlier step; what it did since is kept apart."""
-        self.branches.add(branch)
-        self.rewind(branch.from_step)
 
     def rewind(self, global_step: int) -> None:
         """Forget steps that the model has not taken after all: they came after its newest checkpoint."""

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from daemon.ledger.database import STRETCHES_IN_STEPS, Database
 from daemon.ledger.reader import has_table, open_read_only
+from trainer.protocol.branch_path import Segment
 from trainer.protocol.messages import StepReport
 
 
@@ -38,22 +39,58 @@ class Stretches:
             if self._is_noted(stretch):
                 continue
             self.rewind(stretch.first_step - 1)
-            values = {
-                "first": stretch.first_step,
-                "last": stretch.last_step,
-                "job": stretch.job_id,
-                "file": stretch.first_file_step,
-            }
-            self._database.write(
-                "UPDATE stretches SET last_step = :last WHERE last_step = :first - 1 AND job_id = :job"
-                " AND first_file_step - first_step = :file - :first",
-                values,
-            )
-            self._database.write(
-                "INSERT INTO stretches SELECT :first, :last, :job, :file"
-                " WHERE NOT EXISTS (SELECT 1 FROM stretches WHERE last_step = :last)",
-                values,
-            )
+            self._append(stretch)
+
+    def put_away(self, segment: Segment) -> None:
+        """Copy the stretches of a segment of the present state to those that are left."""
+        rows = self._database.read(
+            "SELECT * FROM stretches WHERE last_step > ? AND first_step <= ?", (segment.after, segment.until)
+        )
+        cut = [_cut(row, segment.after, segment.until) for row in rows]
+        self._database.write(
+            "INSERT INTO left_stretches VALUES (?,?,?,?,?)",
+            *((segment.branch, s.first_step, s.last_step, s.job_id, s.first_file_step) for s in cut),
+        )
+
+    def bring_back(self, segment: Segment) -> None:
+        """Move the stretches of a segment from those that are left to the present state, as its newest."""
+        values = (segment.branch, segment.after, segment.until)
+        rows = self._database.read(
+            "SELECT * FROM left_stretches WHERE branch = ? AND last_step > ? AND first_step <= ?"
+            " ORDER BY first_step",
+            values,
+        )
+        found = [_cut(row, segment.after, segment.until) for row in rows]
+        for stretch in found:
+            self._append(stretch)
+        # Of the last one, a part may stay behind
+        self._database.write(
+            "UPDATE left_stretches SET first_file_step = first_file_step + :until + 1 - first_step,"
+            " first_step = :until + 1"
+            " WHERE branch = :branch AND first_step <= :until AND last_step > :until",
+            {"branch": segment.branch, "until": segment.until},
+        )
+        self._database.write(
+            "DELETE FROM left_stretches WHERE branch = ? AND first_step > ? AND last_step <= ?", values
+        )
+
+    def _append(self, stretch: RecordedStretch) -> None:
+        values = {
+            "first": stretch.first_step,
+            "last": stretch.last_step,
+            "job": stretch.job_id,
+            "file": stretch.first_file_step,
+        }
+        self._database.write(
+            "UPDATE stretches SET last_step = :last WHERE last_step = :first - 1 AND job_id = :job"
+            " AND first_file_step - first_step = :file - :first",
+            values,
+        )
+        self._database.write(
+            "INSERT INTO stretches SELECT :first, :last, :job, :file"
+            " WHERE NOT EXISTS (SELECT 1 FROM stretches WHERE last_step = :last)",
+            values,
+        )
 
     def _is_noted(self, stretch: RecordedStretch) -> bool:
         found = self._database.read(

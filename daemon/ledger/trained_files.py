@@ -3,8 +3,9 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from daemon.ledger.reader import open_read_only
+from daemon.ledger.reader import has_table, open_read_only
 from daemon.ledger.stretches import table_of_stretches
+from trainer.protocol.branch_path import Segment
 from trainer.protocol.text import printable
 
 
@@ -43,6 +44,28 @@ def read_trained_files(path: Path, *, after: int, until: int) -> list[TrainedStr
             " WHERE last_step > :after AND first_step <= :until"
             " GROUP BY job_id ORDER BY min(first_step)",
             {"after": after, "until": until},
+        )
+        return [TrainedStretches(**row) for row in rows]
+
+
+def read_left_files(path: Path, segment: Segment) -> list[TrainedStretches]:
+    """Return the files with steps in a part of a branch that the model has left, in the order of training.
+
+    Raises:
+        UnreadableLedger: it cannot be read.
+    """
+    if not path.exists():
+        return []
+    with open_read_only(path) as database:
+        if not has_table(database, "left_stretches"):
+            return []
+        rows = database.execute(
+            "SELECT job_id, display AS name, sha256, rows, state,"
+            " max(min(first_step), :after + 1) AS first_step, min(max(last_step), :until) AS last_step"
+            " FROM left_stretches JOIN jobs ON jobs.id = job_id"
+            " WHERE branch = :branch AND last_step > :after AND first_step <= :until"
+            " GROUP BY job_id ORDER BY min(first_step)",
+            {"branch": segment.branch, "after": segment.after, "until": segment.until},
         )
         return [TrainedStretches(**row) for row in rows]
 

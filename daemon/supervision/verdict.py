@@ -66,7 +66,7 @@ def judge(end: End) -> Verdict:
     if end.killed_because:
         return Verdict(None if end.was_given_up else FaultKind.CRASH, end.killed_because, details)
     if end.exit_code == -signal.SIGTERM:
-        return Verdict(None, "the worker was killed by SIGTERM", was_preempted=True)
+        return Verdict(None, "it was killed by SIGTERM", was_preempted=True)
     if end.exit_code == -signal.SIGKILL and end.oom_kills:
         message = "the system killed the worker because memory ran out"
         kind = FaultKind.ENVIRONMENT if end.was_saving else FaultKind.OUT_OF_MEMORY

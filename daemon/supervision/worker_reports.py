@@ -133,14 +133,15 @@ class WorkerReports:
 
     def _on_ready(self, ready: WorkerReady) -> None:
         steps_before = self._ledger.newest_step()
-        self._branches.follow(ready.branches, {cursor.job_id for cursor in ready.cursors})
+        cursors = {cursor.job_id for cursor in ready.cursors}
+        self._branches.follow(ready.branches, cursors=cursors, finished=ready.finished)
         self._completions.reopen_untrained(ready)
         self._ledger.rewind(ready.global_step)
         self._ledger.add_steps(ready.recent_steps)  # a daemon that died may not have noted them
         self._completions.saved(ready.finished)
         self._replays.note_cursors(ready.cursors)
         self._replays.release()
-        self._worker.cursors = {cursor.job_id for cursor in ready.cursors}
+        self._worker.cursors = cursors
         self._worker.progress.global_step = ready.global_step
         self._board.worker_ready(ready)
         if not isinstance(self._worker.state, ShuttingDown):

@@ -35,7 +35,7 @@ def test_a_worker_that_somebody_sent_away_costs_the_file_nothing(rig):
     rig.until_in(Outcome.COMPLETED, "a.jsonl")
     [job] = rig.read("SELECT * FROM jobs")
     assert job["attempts"] == 0
-    assert "worker exited: the worker was killed by SIGTERM" in rig.events("worker_left")
+    assert "the worker has exited: it was killed by SIGTERM" in rig.events("worker_left")
     assert rig.status()["last_error"] is None
 
 

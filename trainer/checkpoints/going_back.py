@@ -42,7 +42,7 @@ def go_back(models: Path, order: GoBackOrder, *, clock: Callable[[], float]) -> 
     newest = find_newest(models / FOLDER).newest
     if newest is None or newest.manifest.sequence <= target.sequence:
         raise NotBehind(f"{order.target.name} is the newest checkpoint already; expected an earlier one")
-    dropped = {job.job_id for job in order.undone if not job.requeue}
+    dropped = {job.job_id for job in order.jobs if job.fate == "undone"}
     cursors = target.progress.cursors
     progress = target.progress.model_copy(
         update={"cursors": {key: cursor for key, cursor in cursors.items() if key not in dropped}}
@@ -55,7 +55,7 @@ def go_back(models: Path, order: GoBackOrder, *, clock: Callable[[], float]) -> 
         at=utc_text(clock()),
         why=order.why,
         reason=order.reason,
-        undone=order.undone,
+        jobs=order.jobs,
     )
     manifest = target.model_copy(
         update={

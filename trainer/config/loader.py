@@ -63,7 +63,21 @@ def load_settings(
         BadConfig: something was given that is not a setting, or a value it cannot have.
     """
     environment = os.environ if environment is None else environment
-    given = [*_from_file(config_file), *_from_environment(environment), *_from_overrides(overrides)]
+    return _effective(
+        [*_from_file(config_file), *_from_environment(environment), *_from_overrides(overrides)]
+    )
+
+
+def settings_of(content: Mapping[str, Mapping[str, Any]]) -> Settings:
+    """Return settings from what `config.json` could contain, for programs that use the engine as a library.
+
+    Raises:
+        BadConfig: something was given that is not a setting, or a value it cannot have.
+    """
+    return _effective(_from_sections(content, "settings")).settings
+
+
+def _effective(given: Sequence[_Given]) -> Effective:
     _refuse_unknown(given)
     merged: dict[str, dict[str, Any]] = {}
     winners: dict[str, _Given] = {}
@@ -93,8 +107,12 @@ def _from_file(config_file: Path) -> list[_Given]:
         raise BadConfig(
             f'{place}: found {_shown(value)}; expected a JSON object with sections such as "training"'
         )
+    return _from_sections(value, place)
+
+
+def _from_sections(content: Mapping[str, Any], place: str) -> list[_Given]:
     given = []
-    for section, keys in value.items():
+    for section, keys in content.items():
         if section == SCHEMA_KEY:
             continue
         _refuse_section(section, place)

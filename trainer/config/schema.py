@@ -6,35 +6,14 @@ it.
 
 from typing import Annotated, Any, Literal
 
-from pydantic import (
-    AfterValidator,
-    BaseModel,
-    ConfigDict,
-    Field,
-    JsonValue,
-    ValidationInfo,
-    field_validator,
-    model_validator,
-)
+from pydantic import AfterValidator, Field, JsonValue, ValidationInfo, field_validator, model_validator
 from pydantic_core import PydanticCustomError
 
+from trainer.config.notify_settings import NotifySettings
+from trainer.config.section import FileName, Fraction, Positive, Seconds, Section
 from trainer.protocol.deep_findings import PrivatePattern
 from trainer.protocol.row_fields import OF_MESSAGES, OF_ROWS
 from trainer.protocol.text import printable
-
-Positive = Annotated[int, Field(ge=1)]
-Seconds = Annotated[float, Field(ge=0)]
-Fraction = Annotated[float, Field(ge=0, le=1)]
-
-
-def _refuse_nul(path: str) -> str:
-    if "\0" in path:
-        raise PydanticCustomError("path", "a name without NUL characters")
-    return path
-
-
-FileName = Annotated[str, AfterValidator(_refuse_nul)]
-
 
 EMBEDDED_MODEL = "tiny"
 DEFAULTS_OF_THE_EMBEDDED_MODEL = {"learning_rate": 2.5e-3, "warmup_steps": 10}
@@ -55,12 +34,6 @@ def _refuse_unknown_template(wanted: str) -> str:
 
 
 ALWAYS_GIVEN = ("messages", "tools", "documents", "add_generation_prompt")  # to a chat template
-
-
-class Section(BaseModel):
-    model_config = ConfigDict(
-        extra="forbid", frozen=True, use_attribute_docstrings=True, strict=True, allow_inf_nan=False
-    )
 
 
 class ModelSettings(Section):
@@ -524,6 +497,7 @@ class Settings(Section):
     monitoring: MonitoringSettings = MonitoringSettings()
     checkpoints: CheckpointSettings = CheckpointSettings()
     daemon: DaemonSettings = DaemonSettings()
+    notify: NotifySettings = NotifySettings()
 
     @model_validator(mode="before")
     @classmethod

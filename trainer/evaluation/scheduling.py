@@ -63,6 +63,20 @@ class EvaluationSchedule:
         self._costs: dict[CostKind, float] = {}  # seconds, when it was done last
         self._done_at: dict[CostKind, int] = {}  # steps of the model's life
         self._step_s: float | None = None
+        self._is_started = False
+
+    def before_step(self, settings: Settings) -> None:
+        """Measure the validation loss before the first step of the model's life; later ones compare with it.
+
+        A worker that starts anew before anything was saved measures it again, and finds the same.
+        """
+        progress = self._engine.progress
+        if progress.global_step or progress.validated_step is not None or self._is_started:
+            return
+        self._is_started = True  # also if memory was too small for it
+        if "validation" in wanted_intervals(settings):
+            self._do("validation", settings, lambda: True)
+            self._costs.clear()  # what is done for the first time takes longer
 
     def after_step(self, settings: Settings, *, seconds: float, is_wanted: Callable[[], bool]) -> None:
         """Do what is due after a step.
@@ -93,10 +107,12 @@ class EvaluationSchedule:
     # ---- what it may cost
 
     def _intervals(self, settings: Settings) -> dict[CostKind, int]:
+        if self._step_s is None:
+            return wanted_intervals(settings)
         return stretched(
             wanted_intervals(settings),
             self._costs,
-            step_s=self._step_s or 0.0,
+            step_s=self._step_s,
             max_share=settings.monitoring.max_overhead_percent / 100,
         )
 

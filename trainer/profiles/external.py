@@ -35,6 +35,21 @@ def names_installed() -> list[str]:
     return sorted(point.name for point in entry_points(group=GROUP))
 
 
+def hidden_by(built_in: Iterable[str]) -> list[str]:
+    """Return a sentence for each profile in an installed package that can never be used, because of its name.
+
+    Args:
+        built_in: the names that are taken.
+    """
+    taken = frozenset(built_in)
+    return [
+        f'the profile "{point.name}" of {_owner(point)} ({point.value}) is never used, because a built-in '
+        "profile has this name; give its entry point another name"
+        for point in sorted(entry_points(group=GROUP), key=lambda point: (point.name, point.value))
+        if point.name in taken
+    ]
+
+
 def find_installed(name: str) -> FoundProfile | None:
     """Return the profile that an installed package offers under a name; None if there is none.
 

@@ -11,6 +11,7 @@ from trainer.profiles.external import (
     FoundProfile,
     find_in_file,
     find_installed,
+    hidden_by,
     is_file,
     names_installed,
 )
@@ -49,6 +50,11 @@ def make_profile(name: str, options: dict[str, Any], *, base_dir: Path) -> DataP
             '"path/to/profile.py:ClassName"'
         )
     return _guarded(name, found, options)
+
+
+def hidden_profiles() -> list[str]:
+    """Return a sentence for each profile of an installed package that one of ours hides."""
+    return hidden_by([*PROFILES, MixProfile.name])
 
 
 def _guarded(name: str, found: FoundProfile, options: dict[str, Any]) -> DataProfile:

@@ -34,13 +34,23 @@ def is_running(pid: object) -> bool:
         return False
     except PermissionError:
         pass  # somebody else's, but there
-    return not _is_thread(pid)
+    return not _has_ended(pid) and not _is_thread(pid)
+
+
+def _has_ended(pid: int) -> bool:
+    """Whether only the exit code is left, which the parent has not asked for; some containers never do."""
+    return any(line.startswith(("State:\tZ", "State:\tX")) for line in _facts(pid))
 
 
 def _is_thread(number: int) -> bool:
     """Whether a number is that of a thread inside a process, which can be sent a signal, too."""
+    facts = _facts(number)
+    return bool(facts) and f"Tgid:\t{number}" not in facts
+
+
+def _facts(number: int) -> list[str]:
+    """Return what the system says of a process or thread; nothing if it does not say."""
     try:
-        lines = Path(f"/proc/{number}/status").read_text(errors="replace").splitlines()
+        return Path(f"/proc/{number}/status").read_text(errors="replace").splitlines()
     except OSError:
-        return False
-    return f"Tgid:\t{number}" not in lines
+        return []

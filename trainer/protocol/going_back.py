@@ -4,7 +4,7 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict
 
-from trainer.protocol.manifest import Branch, BranchReason, UndoneJob
+from trainer.protocol.manifest import Branch, BranchReason, JobFate
 from trainer.protocol.one_shot import OneShotOrder
 
 MODULE = "trainer.mains.go_back"
@@ -20,7 +20,7 @@ class GoBackOrder(OneShotOrder):
     why: BranchReason
     reason: str
     """For people; printable."""
-    undone: tuple[UndoneJob, ...]
+    jobs: tuple[JobFate, ...]
 
 
 class WentBack(BaseModel):

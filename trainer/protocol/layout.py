@@ -10,6 +10,7 @@ BASE_DIR_VARIABLE = "TRAINING_BASE_DIR"
 COSTS_FILE = "monitoring_costs.json"  # beside the status file
 PRIVATE_MODE = 0o700  # weights and training data are nobody else's business
 PRIVATE_UMASK = 0o077
+READY = b"ready"  # what a daemon in the background tells whoever started it
 
 
 @dataclass(frozen=True)
@@ -57,6 +58,11 @@ class Layout:
         return self.queue / ".admitted"
 
     @property
+    def trash(self) -> Path:
+        """Failed and skipped files that somebody has cleared away; created on demand, read by no daemon."""
+        return self.queue / ".trash"
+
+    @property
     def failed(self) -> Path:
         return self.queue / "failed"
 
@@ -89,6 +95,10 @@ class Layout:
     def pause_file(self) -> Path:
         """The daemon's own memory of a pause, so that it holds across restarts."""
         return self.status / "paused.json"
+
+    def notify_file(self, channel: str) -> Path:
+        """Return where the process that tells a channel of events notes how far it has come."""
+        return self.status / f"notify_{channel}.json"
 
     @property
     def lock_file(self) -> Path:

@@ -60,14 +60,16 @@ class Unlocked(BaseModel):
 BranchReason = Literal["rollback", "gate", "forget"]
 
 
-class UndoneJob(BaseModel):
-    """A job whose steps the model has no more, all or the last of them."""
+class JobFate(BaseModel):
+    """What becomes of a job's file when the model goes back."""
 
     model_config = ConfigDict(frozen=True)
 
     job_id: str
-    requeue: bool
-    """Whether it is trained again, from its first row or from where the earlier checkpoint had it."""
+    fate: Literal["undone", "requeued", "trained", "continues"]
+    """undone: the model lacks all of it, or the last steps, and it is put away. requeued: the same, but it is
+    trained again. trained: the model has all of it again. continues: it is trained on from where the model
+    has it."""
 
 
 class Branch(BaseModel):
@@ -87,7 +89,13 @@ class Branch(BaseModel):
     why: BranchReason
     reason: str
     """For people; printable."""
-    undone: tuple[UndoneJob, ...]
+    jobs: tuple[JobFate, ...]
+
+    @property
+    def text(self) -> str:
+        """What happened, for people."""
+        lost = sum(job.fate in ("undone", "requeued") for job in self.jobs)
+        return f"the model went from step {self.left_step} to step {self.from_step}; {lost} files undone"
 
 
 class Origin(BaseModel):

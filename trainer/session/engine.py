@@ -38,7 +38,7 @@ from trainer.model.loading import refuse_longer_rows, save_tokenizer
 from trainer.model.training_templates import template_in_use
 from trainer.model.vocabulary import refuse_missing_tokens
 from trainer.profiles.base import DataProfile
-from trainer.profiles.registry import make_profile
+from trainer.profiles.registry import hidden_profiles, make_profile
 from trainer.protocol.checkpoints import Checkpoint
 from trainer.protocol.job import JobRecord, Outcome
 from trainer.protocol.layout import Layout
@@ -56,7 +56,7 @@ from trainer.protocol.messages import (
     StepsTaken,
     WorkerReady,
 )
-from trainer.protocol.text import display_name
+from trainer.protocol.text import display_name, printable
 from trainer.reporting.reporter import Reporter
 from trainer.session.batch_size_finder import batch_size_key, measure_best_batch_size
 from trainer.session.batch_size_store import FILE_NAME, BatchSizeFile, tokens_for_new_job
@@ -103,7 +103,7 @@ class TrainerEngine:
         self,
         settings: Settings,
         *,
-        base_dir: Path,
+        base_dir: Path | str,
         models: Path | None = None,
         on_event: Callable[[Event], None] = lambda event: None,
         find_checkpoint: Callable[[], Checkpoint | None] | None = None,
@@ -112,7 +112,7 @@ class TrainerEngine:
         followers: FollowerLauncher | None = None,
     ) -> None:
         self._settings = self._job_settings = settings
-        self._base_dir = base_dir.absolute()
+        self._base_dir = Path(base_dir).absolute()
         self._models = models or self._base_dir / "models"
         self._store = CheckpointStore(self._models)
         self._find_checkpoint = find_checkpoint or self._store.newest_verified
@@ -186,6 +186,8 @@ class TrainerEngine:
                 self._ranks.join(settings, self._checkpoint, self._trainer)
             if settings.training.micro_batch_tokens == "auto" and self._may_measure:
                 logger.info("micro-batches have up to %d tokens", self.batch_sizes.for_new_job())
+            for remark in hidden_profiles():
+                self.reporter.event(Notice(key="profile name", message=remark))
         return self._ready()
 
     def _trainer_of(self, loaded: StartingModel) -> FeedingTrainer:
@@ -214,6 +216,10 @@ class TrainerEngine:
                 "completed files; set it to 0, or let the daemon train the file"
             )
         path = Path(path).absolute()
+        if not path.exists():
+            raise FileNotFoundError(
+                f"{printable(str(path))} is not there; expected a JSONL file; give its path"
+            )
         data = self._settings.data
         check = check_file(
             path,

@@ -279,6 +279,7 @@ class Session:
                     is_skipped = self._skipped_job == opened.job.id and not self._stopping
                     return (Outcome.SKIPPED, "skipped on request") if is_skipped else None
                 self._save_if_due()
+                self._evaluations.before_step(opened.settings)
                 self._reporter.section = "training"
                 bundle.step_seed = step_seed(opened.settings.training.seed, self.progress.global_step)
                 started = self._clock()

@@ -252,6 +252,6 @@ class ModelWentBack(JournalEvent):
         files = ", ".join(self.files[:FILES_NAMED]) or "no file"
         more = f" and {len(self.files) - FILES_NAMED} more" if len(self.files) > FILES_NAMED else ""
         return (
-            f"the model went back from step {self.left_step} to step {self.from_step} ({self.reason}); "
+            f"the model went from step {self.left_step} to step {self.from_step} ({self.reason}); "
             f"undone: {files}{more}"
         )

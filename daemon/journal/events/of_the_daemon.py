@@ -90,7 +90,7 @@ class SettingsChanged(JournalEvent):
 
     @property
     def message(self) -> str:
-        return "config.json has changed; it takes effect at the next job"
+        return "config.json has changed; the next job trains with it"
 
     @property
     def cleared_alerts(self) -> tuple[str, ...]:
@@ -224,3 +224,33 @@ class TrainingUnblocked(JournalEvent):
     @property
     def cleared_alerts(self) -> tuple[str, ...]:
         return ("blocked",)
+
+
+@dataclass(frozen=True, kw_only=True)
+class QueueEmptied(JournalEvent):
+    """Every file that was there has been trained, has failed or was skipped."""
+
+    kind = "queue_empty"
+
+    @property
+    def message(self) -> str:
+        return "the queue is empty"
+
+
+@dataclass(frozen=True, kw_only=True)
+class NotifierEnded(JournalEvent):
+    """The process that runs `notify.command` or calls `notify.webhook` ended. It is started again."""
+
+    kind = "notifier_ended"
+    level = logging.WARNING
+    channel: str
+    """`command` or `webhook`."""
+    exit_code: int
+    restart_in_s: float
+
+    @property
+    def message(self) -> str:
+        return (
+            f"the process for notify.{self.channel} ended with exit code {self.exit_code}; logs/notify.log "
+            f"says why; it is started again in {self.restart_in_s:.0f} s"
+        )

@@ -105,7 +105,7 @@ class WorkerLeft(FileEvent):
 
     @property
     def message(self) -> str:
-        return f"worker exited: {self.reason}"
+        return f"the worker has exited: {self.reason}"
 
 
 @dataclass(frozen=True, kw_only=True)

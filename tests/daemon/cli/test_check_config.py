@@ -22,6 +22,20 @@ def test_each_setting_is_shown_with_its_source(layout):
     assert line.split() == ["epochs", "3", "config.json"]
 
 
+def test_a_profile_that_a_built_in_one_hides_is_remarked_and_no_problem(layout, tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(tmp_path)
+    (tmp_path / "mine-1.0.dist-info").mkdir()
+    (tmp_path / "mine-1.0.dist-info" / "METADATA").write_text("Name: mine\nVersion: 1.0\n")
+    points = "[training_daemon.profiles]\nplain = mine:Plain\n"
+    (tmp_path / "mine-1.0.dist-info" / "entry_points.txt").write_text(points)
+
+    shown, document = run(layout, "--check-config"), run(layout, "--check-config", "--json")
+
+    [remark] = json.loads(document.stdout)["remarks"]
+    assert 'the profile "plain" of mine (mine:Plain) is never used' in remark
+    assert (shown.exit_code, shown.stderr) == (0, f"note: {remark}\n")
+
+
 @pytest.mark.parametrize(
     "section, keys, said",
     [
@@ -30,6 +44,13 @@ def test_each_setting_is_shown_with_its_source(layout):
         ("previews", {"file": "gone.jsonl"}, 'previews.file is "gone.jsonl", but '),
         ("model", {"base_model": "./gone"}, 'model.base_model is "./gone", but '),
         ("model", {"chat_template": "gone.jinja"}, 'model.chat_template is "gone.jinja", but '),
+        ("notify", {"secret_file": "gone"}, 'notify.secret_file is "gone", but '),
+        (
+            "notify",
+            {"command": ["./gone", "x"]},
+            'notify.command begins with "./gone", which is no program',
+        ),
+        ("notify", {"command": ["gone-for-good"]}, 'notify.command begins with "gone-for-good"'),
         ("profile", {"name": "gone"}, 'profile.name is "gone"; expected one of plain, '),
         ("profile", {"name": "gone.py:Profile"}, 'profile.name is "gone.py:Profile"'),
     ],

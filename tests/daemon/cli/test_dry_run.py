@@ -8,7 +8,7 @@ from typer.testing import CliRunner
 
 from daemon.cli.training_daemon import app
 from daemon.client import Client
-from daemon.client.errors import FileRefused, InvalidSettings
+from daemon.client.errors import FileRefused, InvalidSettings, NotATrainingFile
 from daemon.files.identity import identity_of
 from daemon.ledger.ledger import Ledger
 from daemon.status.board import StatusBoard
@@ -50,6 +50,13 @@ AFTER_A_CHECKPOINT = PLANNED.model_copy(
 BESIDE_A_WORKER = PLANNED.model_copy(
     update={"trial_steps": None, "device": "cuda", "micro_batch_tokens": None}
 )
+
+
+@pytest.fixture(autouse=True)
+def file(tmp_path, monkeypatch):
+    """What is asked about, in the current folder."""
+    monkeypatch.chdir(tmp_path)
+    return write_jsonl(tmp_path / "chat.jsonl", rows(3))
 
 
 @pytest.fixture
@@ -135,25 +142,22 @@ def test_what_is_not_known_is_said(answering, base):
 
 
 @pytest.mark.parametrize("runs", [True, False])
-def test_the_process_is_told_the_settings_and_whether_a_daemon_runs(
-    answering, base, tmp_path, monkeypatch, runs
-):
+def test_the_process_is_told_the_settings_and_whether_a_daemon_runs(answering, base, file, runs):
     layout = Layout(base)
     layout.create()
     if runs:
         StatusBoard(layout.status_file, daemon_pid=os.getpid()).publish()
-    monkeypatch.chdir(tmp_path)
     answering.prepare(PLANNED.model_dump_json())
 
     run(base, "--set", "training.epochs=3")
 
     order = DryRunOrder.model_validate(answering.order)
-    assert (order.file, order.base_dir) == (str(tmp_path / "chat.jsonl"), str(base))
+    assert (order.file, order.base_dir) == (str(file), str(base))
     assert order.settings["training"]["epochs"] == 3
     assert order.daemon_runs == runs
 
 
-def test_the_process_is_told_what_a_daemon_would_replay(answering, base, tmp_path, monkeypatch):
+def test_the_process_is_told_what_a_daemon_would_replay(answering, base):
     layout = Layout(base)
     layout.create()
     ledger = Ledger(layout.ledger_file, clock=lambda: 1_000_000_000.0)
@@ -161,8 +165,6 @@ def test_the_process_is_told_what_a_daemon_would_replay(answering, base, tmp_pat
         path = write_jsonl(layout.finished(Outcome.COMPLETED) / name, rows(3, start=start))
         ledger.add_job(job_for(path, id=name[:3]), identity_of(path.stat()), "completed")
     ledger.close()
-    write_jsonl(tmp_path / "chat.jsonl", rows(3))
-    monkeypatch.chdir(tmp_path)
     answering.prepare(PLANNED.model_dump_json())
     asked = []
 
@@ -175,20 +177,28 @@ def test_the_process_is_told_what_a_daemon_would_replay(answering, base, tmp_pat
 
 
 @pytest.mark.parametrize("fault, exit_code", [(FaultKind.BAD_CONFIG, 78), (FaultKind.BAD_DATA, 1)])
-def test_a_refusal_is_the_commands_error(answering, base, fault, exit_code):
+def test_a_refusal_is_the_commands_error(answering, base, file, fault, exit_code):
     answering.prepare(Refused(message="no", fault=fault).model_dump_json(), code=exit_code)
 
     with pytest.raises(FileRefused, match=r"^no$") as refused:
-        Client(base).data.dry_run(base / "chat.jsonl")
+        Client(base).data.dry_run(file)
 
     assert refused.value.exit_code == exit_code
 
 
-def test_bad_settings_are_refused_as_by_the_daemon_and_nothing_is_started(base, monkeypatch):
+def test_a_file_that_is_not_there_is_one_sentence_and_nothing_is_started(base, file, monkeypatch):
+    monkeypatch.setattr(one_shot, "command_of", lambda module: ["/no/such/command"])
+    file.unlink()
+
+    with pytest.raises(NotATrainingFile, match=r"chat\.jsonl is not a file; expected one with rows"):
+        Client(base).data.dry_run(file)
+
+
+def test_bad_settings_are_refused_as_by_the_daemon_and_nothing_is_started(base, file, monkeypatch):
     monkeypatch.setattr(one_shot, "command_of", lambda module: ["/no/such/command"])
 
     with pytest.raises(InvalidSettings, match=r"training\.epochs is 0; expected a number") as refused:
-        Client(base).data.dry_run(base / "chat.jsonl", ["training.epochs=0"])
+        Client(base).data.dry_run(file, ["training.epochs=0"])
 
     assert refused.value.exit_code == 78
 

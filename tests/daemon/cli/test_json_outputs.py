@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 
 from daemon.cli.document import MARKDOWN_FILE, SCHEMA_FILE, json_schema, markdown
 from daemon.cli.json_outputs import OUTPUTS
-from daemon.client.results import Obeyed
+from daemon.client.results import Obeyed, Started
 from daemon.control.control_files import read_requests
 from daemon.files.identity import identity_of
 from daemon.jobs.reasons import write_reason
@@ -36,10 +36,14 @@ GENERATED = "syllo --count 3 --difficulty 1 --seed 1 --out puzzles.jsonl"
 # The command as it is documented -> what else is typed
 TYPED = {
     "training_daemon --dry-run": "chat.jsonl",
+    "training_daemon init": "--sample",
+    "training_daemon install-service": "--yes",
     "training_queue add": "chat.jsonl",
+    "training_queue show": "done.jsonl",
     "training_queue set-priority": "waits.jsonl high",
     "training_queue retry": "--failed",
     "training_queue remove": "waits.jsonl",
+    "training_queue clear": "--failed --skipped",
     "training_health unlock": "data.max_length --yes",
     "training_health pin": "current",
     "training_health unpin": "current",
@@ -75,6 +79,8 @@ def layout(tmp_path, monkeypatch):
     write_reason(failed, Reason(kind=FaultKind.BAD_DATA, message="odd", file="chat.jsonl", at="now"))
     write_jsonl(layout.finished(Outcome.SKIPPED) / "chat.jsonl", rows(2))
     write_report(layout, report("warning"))
+    (layout.trash / "failed-20260101-000000").mkdir(parents=True)
+    write_jsonl(layout.trash / "failed-20260101-000000" / "old.jsonl", rows(2))
     _fill_ledger(layout)
     (layout.logs / "daemon.log").write_text("2026-01-01T00:00:00.000Z INFO    started job=7\n")
     return layout
@@ -143,17 +149,24 @@ def test_every_document_is_checked():
     commands = [command for command in OUTPUTS if command.startswith("training_")]
 
     assert TYPED.keys() <= set(commands)
-    assert len(commands) == len(OUTPUTS) - 1
+    assert len(commands) == len(OUTPUTS) - 2  # failures and notifications have tests of their own
 
 
 @pytest.mark.parametrize("command", [command for command in OUTPUTS if command.startswith("training_")])
-def test_what_a_command_prints_is_what_the_schema_says(layout, daemon, answering, command):
+def test_what_a_command_prints_is_what_the_schema_says(layout, daemon, answering, command, monkeypatch):
     answers = {"training_daemon --dry-run": PLANNED, "training_data show": row_with([PROMPT, ANSWER])}
     answering.prepare(answers.get(command, report("warning")).model_dump_json())
     if command.startswith("training_data flag --"):
         printed("training_data flag", layout)
     if OUTPUTS[command] is Obeyed:
         daemon.start()
+    if command in ("training_daemon restart", "training_daemon install-service"):
+        layout.status_file.unlink()  # or there would be a daemon to stop
+    for variable in ("HOME", "PATH"):  # where there is no systemd
+        monkeypatch.setenv(variable, str(layout.base))
+    # Tests of their own start one; here it would have a file to train
+    started = Started(pid=1, base_dir="work", log="daemon.log", overrides=["training.epochs=2"])
+    monkeypatch.setattr("daemon.client.starting.start", lambda *given, **more: started)
 
     document = printed(command, layout)
 

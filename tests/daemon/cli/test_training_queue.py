@@ -6,6 +6,7 @@ import sqlite3
 import stat
 import subprocess
 import sys
+import time
 from contextlib import closing
 
 import pytest
@@ -21,7 +22,7 @@ from daemon.status.board import StatusBoard
 from tests.daemon.cli.runner import runner_of
 from tests.support import FakeClock, job_for, rows, write_jsonl
 from trainer.protocol.files import file_sha256
-from trainer.protocol.job import FaultKind, Outcome, Priority, Reason
+from trainer.protocol.job import FaultKind, JobRecord, Outcome, Priority, Reason
 
 run = runner_of(app)
 
@@ -130,8 +131,63 @@ def test_status_counts_every_folder(layout):
     result = run(layout, "status", "--json")
 
     assert json.loads(result.stdout) == {
-        "high": 0, "normal": 0, "low": 1, "processing": 0, "recently_completed": 0, "failed": 1, "skipped": 0
+        "high": 0, "normal": 0, "low": 1, "processing": 0, "recently_completed": 0, "failed": 1, "skipped": 0,
+        "trash": 0,
     }  # fmt: skip
+
+
+def complete(layout, name):
+    """Have the ledger say that this file has been completed, without a step."""
+    path = write_jsonl(layout.finished(Outcome.COMPLETED) / name, rows(1))
+    ledger = Ledger(layout.ledger_file, clock=FakeClock(time.time() - 150))
+    ledger.add_job(job_for(path), identity_of(path.stat()), "processing")
+    record = JobRecord(job_id=job_for(path).id, sha256="", outcome=Outcome.COMPLETED, rows_trained=1, steps=0)
+    ledger.finish_job(job_for(path), "completed", record, None)
+    ledger.close()
+
+
+@pytest.mark.parametrize("command", ["list", "status"])
+def test_an_empty_queue_says_what_was_completed_last(layout, command):
+    fresh = run(layout, command).stdout
+    complete(layout, "done.jsonl")
+
+    said = run(layout, command).stdout
+    write_jsonl(layout.waiting(Priority.LOW) / "a.jsonl", rows(1))
+
+    assert fresh.splitlines()[-1] == "the queue is empty"
+    assert said.splitlines()[-1] == (
+        "the queue is empty; 1 file completed, the last one done.jsonl 2 minutes ago (training_queue history)"
+    )
+    assert "the queue is empty" not in run(layout, command).stdout
+    assert "done.jsonl" not in run(layout, command, "--json").stdout
+
+
+def test_history_shows_completed_files_and_no_others(layout):
+    empty = run(layout, "history")
+    complete(layout, "done.jsonl")
+    write_jsonl(layout.failed / "b.jsonl", rows(1))
+
+    table = run(layout, "history").stdout
+    documents = json.loads(run(layout, "history", "--json").stdout)
+
+    assert empty.stdout == "no file has been completed yet\n"
+    assert [line.split()[0] for line in table.splitlines()] == ["FILE", "done.jsonl"]
+    assert [file["name"] for file in documents] == ["done.jsonl"]
+    assert run(layout, "history", "--limit", "0").exit_code != 0
+
+
+def test_show_says_where_a_file_is_and_why(layout):
+    fail(layout, "its rows are odd\x1b")
+
+    shown = run(layout, "show", "failed/a.jsonl").stdout
+    document = json.loads(run(layout, "show", "a.jsonl", "--json").stdout)
+
+    assert shown.splitlines()[:3] == [
+        "a.jsonl: failed",
+        "  place         queue/failed/a.jsonl",
+        "  reason        its rows are odd\\x1b",
+    ]
+    assert (document["state"], document["job"]) == ("failed", None)
 
 
 def test_set_priority_moves_the_file(layout):
@@ -454,3 +510,80 @@ def test_a_folder_that_is_no_working_directory_is_refused(tmp_path):
 
     assert "is not a working directory" in str(result.exception)
     assert not list(tmp_path.iterdir())
+
+
+# ---- clear
+
+
+def fail_named(layout, name, *, at="2026-01-01T00:00:00Z"):
+    path = write_jsonl(layout.failed / name, rows(1))
+    reason = Reason(
+        kind=FaultKind.BAD_DATA, message="it is odd", file=name, at=at, priority=Priority.HIGH, job_id="1"
+    )
+    write_reason(path, reason)
+    return path
+
+
+def test_what_failed_is_cleared_away_and_the_counts_follow(layout):
+    for name in ("a.jsonl", "b.jsonl"):
+        fail_named(layout, name)
+    fail_named(layout, "new.jsonl", at="2100-01-01T00:00:00Z")
+
+    said = run(layout, "clear", "--failed", "--older-than", "7d").stdout
+    counts = json.loads(run(layout, "status", "--json").stdout)
+
+    [folder] = layout.trash.iterdir()
+    assert said == (
+        f"moved 2 failed files to queue/.trash/{folder.name}/\n"
+        "left 1 failed file: not old enough\n"
+        "nothing there is ever deleted; to put a file back: training_queue retry NAME\n"
+    )
+    assert (counts["failed"], counts["trash"]) == (1, 2)
+    assert [path.name for path in layout.failed.iterdir()] == ["new.jsonl", "new.jsonl.reason.json"]
+
+
+def test_the_trash_is_listed_with_names_that_retry_takes(layout):
+    fail_named(layout, "a.jsonl")
+    run(layout, "clear", "--failed")
+
+    [file] = json.loads(run(layout, "list", "--trash", "--json").stdout)
+    again = run(layout, "retry", file["name"])
+
+    assert (file["state"], file["reason"]) == ("failed", "it is odd")
+    assert again.stdout == "a.jsonl is queued again\n"
+    assert (layout.waiting(Priority.HIGH) / "a.jsonl").exists()
+
+
+def test_a_name_in_the_trash_says_how_to_have_the_file_back(layout):
+    fail_named(layout, "a.jsonl")
+    run(layout, "clear", "--failed")
+
+    message = str(run(layout, "set-priority", "a.jsonl", "high").exception)
+
+    assert "/a.jsonl has been cleared away; to queue it again: training_queue retry failed-" in message
+
+
+def test_nothing_to_clear_is_said(layout):
+    result = run(layout, "clear", "--failed", "--skipped")
+
+    assert (result.exit_code, result.stdout) == (
+        0,
+        "there are no failed files to move\nthere are no skipped files to move\n",
+    )
+    assert not layout.trash.exists()
+
+
+@pytest.mark.parametrize(
+    "arguments, said",
+    [
+        (["clear"], "give --failed, --skipped or both"),
+        (["clear", "--failed", "--older-than", "soon\x1b"], r'--older-than is "soon\x1b"; expected a number'),
+        (["clear", "--failed", "--older-than", "7"], "such as 12h, 7d or 2w"),
+        (["list", "--trash", "--failed"], "--trash goes with neither"),
+    ],
+)
+def test_what_cannot_be_meant_changes_nothing(layout, arguments, said):
+    path = fail_named(layout, "a.jsonl")
+
+    assert said in str(run(layout, *arguments).exception)
+    assert path.exists()

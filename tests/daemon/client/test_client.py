@@ -8,9 +8,17 @@ import sys
 import pytest
 
 from daemon.client import Client
-from daemon.client.errors import ClientError, NoDaemon, NotAWorkingDirectory, NotObeyed
+from daemon.client.errors import (
+    ClientError,
+    NoDaemon,
+    NoSuchCheckpoint,
+    NotATrainingFile,
+    NotAWorkingDirectory,
+    NotObeyed,
+)
 from daemon.control.control_files import read_requests
 from daemon.status.board import StatusBoard
+from tests.health import publish
 from trainer.protocol.layout import Layout
 from trainer.protocol.status import State
 
@@ -234,3 +242,22 @@ def test_without_a_daemon_nothing_is_written(client, layout):
 
     assert isinstance(error.value, ClientError)
     assert list(layout.control.iterdir()) == []
+
+
+def test_the_current_model_is_said_to_be_missing_before_the_first_checkpoint(layout):
+    with pytest.raises(NoSuchCheckpoint, match="current_model is not there; there is"):
+        Client(layout.base).checkpoints.current_model()
+
+
+def test_the_current_model_keeps_its_folder_when_another_becomes_current(layout):
+    first = publish(layout, 1, step=2)
+    found = Client(layout.base).checkpoints.current_model()
+    publish(layout, 2, step=4)
+
+    assert found == first
+
+
+@pytest.mark.parametrize("ask", ["inspect", "dry_run"])
+def test_a_file_may_be_named_by_a_text_and_one_that_is_missing_is_said_to_be(layout, ask):
+    with pytest.raises(NotATrainingFile, match=r"^gone.jsonl is not a file; expected one with rows$"):
+        getattr(Client(layout.base).data, ask)("gone.jsonl")

@@ -12,7 +12,9 @@ README = Path(__file__).parents[3] / "README.md"
 
 
 def test_the_readmes_lines_add_a_file_wait_for_it_and_print_its_loss(rig, tmp_path):
-    [block] = re.findall(r"^```python\n(from daemon\.client .*?)^```", README.read_text(), re.M | re.S)
+    [block] = re.findall(
+        r"^```python\n(from daemon\.client import Client\n\n.*?)^```", README.read_text(), re.M | re.S
+    )
     write_jsonl(tmp_path / "chat.jsonl", rows(4))
     rig.start()
 

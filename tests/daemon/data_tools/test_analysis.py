@@ -7,9 +7,10 @@ from html.parser import HTMLParser
 import pytest
 
 from daemon.data_tools.analysis import survey as survey_module
+from daemon.data_tools.analysis.findings import Topic
 from daemon.data_tools.analysis.languages import language_shares, script_shares
 from daemon.data_tools.analysis.page import page
-from daemon.data_tools.analysis.picture import picture
+from daemon.data_tools.analysis.picture import picture, topic_names
 from daemon.data_tools.analysis.survey import Survey
 from daemon.data_tools.analysis.text import lines_of
 from daemon.data_tools.analysis.topics import find_topics
@@ -218,6 +219,34 @@ def test_rows_without_answers_words_or_turns_of_a_person_can_be_shown():
     assert "<h2>Characters of answers</h2>" in written
     pytest.importorskip("matplotlib")
     assert picture("f", analysis).startswith(b"\x89PNG")
+
+
+@pytest.mark.parametrize(
+    "words, name",
+    [
+        (("butter", "flour", "oven", "bake"), "butter, flour, oven"),
+        (("Größe", "économie", "море"), "Größe, économie, море"),
+        (("海", "帆"), "topic 1"),
+        ((), "topic 1"),
+        (("$x$", "a_b"), "$x$, a_b"),
+        (("a" * 40,), "a" * 31 + "…"),
+    ],
+)
+def test_a_picture_names_a_topic_by_its_words_if_the_font_has_their_letters(words, name):
+    pytest.importorskip("matplotlib")
+
+    assert topic_names([Topic(share=1.0, words=words, example_line=1, example="")]) == [name]
+
+
+def test_a_picture_of_topics_that_look_like_formulas_is_drawn():
+    pytest.importorskip("matplotlib")
+    analysis = survey_of(*two_topics())
+    topics = tuple(replace(topic, words=("$x$", "$\\frac")) for topic in analysis.sampled.topics)
+    assert topics
+
+    drawn = picture("f", replace(analysis, sampled=replace(analysis.sampled, topics=topics)))
+
+    assert drawn.startswith(b"\x89PNG")
 
 
 class Tags(HTMLParser):

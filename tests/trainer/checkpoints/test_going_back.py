@@ -12,7 +12,7 @@ from trainer.checkpoints.going_back import NotBehind, go_back
 from trainer.protocol.checkpoints import DamagedCheckpoint, find_newest, verify
 from trainer.protocol.going_back import GoBackOrder
 from trainer.protocol.job import Cursor
-from trainer.protocol.manifest import UndoneJob
+from trainer.protocol.manifest import JobFate
 
 FAILPOINTS = [
     name
@@ -37,13 +37,13 @@ def cursor(job_id, step):
     return Cursor(job_id=job_id, sha256="0" * 64, plan="p", step=step, rows_trained=step, settings={})
 
 
-def to(models, step, *undone):
+def to(models, step, *jobs):
     return GoBackOrder(
         base_dir=models.parent,
         target=models / "checkpoints" / f"step-{step:09d}",
         why="rollback",
         reason="worse",
-        undone=undone,
+        jobs=jobs,
     )
 
 
@@ -74,7 +74,7 @@ def test_it_takes_no_room_for_the_files(models):
 
 
 def test_an_open_job_that_is_not_trained_again_has_no_cursor_any_more(models):
-    kept, dropped = UndoneJob(job_id="1", requeue=True), UndoneJob(job_id="2", requeue=False)
+    kept, dropped = JobFate(job_id="1", fate="requeued"), JobFate(job_id="2", fate="undone")
 
     go_back(models, to(models, 20, kept, dropped), clock=FakeClock())
 

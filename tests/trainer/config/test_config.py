@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from trainer.config.loader import BadConfig, Effective, load_settings
+from trainer.config.loader import BadConfig, Effective, load_settings, settings_of
 from trainer.config.schema import Settings, sections
 
 
@@ -310,3 +310,40 @@ def test_a_bad_value_that_a_later_place_replaces_does_no_harm(config_file):
     write(config_file, {"training": {"epochs": 0}})
 
     assert load(config_file, "training.epochs=2").settings.training.epochs == 2
+
+
+@pytest.mark.parametrize(
+    "content, said",
+    [
+        ({"training": {"learning_rate": 2}}, "training.learning_rate is 2; expected a number in (0, 1)"),
+        ({"training": {"lr": 2}}, 'unknown key "lr" in "training"'),
+        ({"learning_rate": 2}, '"learning_rate" is at the top level; it belongs in "training"'),
+        ({"training": 2}, "training is 2; expected a JSON object"),
+    ],
+)
+def test_settings_for_the_library_are_refused_in_a_sentence(content, said):
+    with pytest.raises(BadConfig) as found:
+        settings_of(content)
+
+    assert str(found.value).startswith("settings: ")
+    assert said in str(found.value)
+
+
+def test_settings_for_the_library_come_neither_from_a_file_nor_from_the_environment(monkeypatch):
+    monkeypatch.setenv("TRAINING__TRAINING__EPOCHS", "7")
+
+    settings = settings_of({"training": {"seed": 4}})
+
+    assert (settings.training.seed, settings.training.epochs) == (4, 1)
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        *("", "example.org", "ftp://example.org", "https://"),
+        *("https://me:pw@example.org", "http://a b", "http://a:99999"),
+    ],
+)
+def test_a_webhook_that_is_no_web_address_is_refused(address):
+    with pytest.raises(BadConfig, match="expected an address such as https:"):
+        settings_of({"notify": {"webhook": address}})

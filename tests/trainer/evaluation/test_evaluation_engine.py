@@ -264,7 +264,8 @@ def test_each_kind_tells_what_it_has_cost(base_dir, seven_rows, tiny_folder):
     _, told = train(base_dir, settings_with(tiny_folder, **EVERYTHING), [(job_for(seven_rows), seven_rows)])
 
     costs = told.of(Evaluated)
-    assert [(event.what, event.global_step) for event in costs[:3]] == [
+    assert [(event.what, event.global_step) for event in costs[:4]] == [
+        ("validation", 0),
         ("validation", 1),
         ("suites", 1),
         ("previews", 1),

@@ -24,7 +24,7 @@ from trainer.data.conversation import Conversation, Message
 from trainer.pipeline.job_plan import make_plan
 from trainer.profiles.base import BadProfileOption, BrokenProfile, DataProfile, Generation
 from trainer.profiles.guard import CHECKED_ROWS
-from trainer.profiles.registry import make_profile
+from trainer.profiles.registry import hidden_profiles, make_profile
 from trainer.protocol.job import FaultKind
 from trainer.protocol.layout import Layout
 from trainer.protocol.messages import (
@@ -343,6 +343,16 @@ def test_a_logits_processor_that_fails_is_the_profiles_fault(tmp_path, make, mes
         guarded(None)(torch.zeros(1, 2), torch.zeros(1, 3))
 
 
+def offer(site: Path, monkeypatch: pytest.MonkeyPatch, points: str) -> None:
+    """Have an installed package `mine` offer profiles."""
+    monkeypatch.syspath_prepend(site)
+    dist = site / "mine-1.0.dist-info"
+    dist.mkdir()
+    (dist / "METADATA").write_text("Metadata-Version: 2.1\nName: mine\nVersion: 1.0\n")
+    (dist / "entry_points.txt").write_text(f"[training_daemon.profiles]\n{points}\n")
+    importlib.invalidate_caches()
+
+
 def test_two_packages_that_offer_one_name_are_refused(site, monkeypatch, tmp_path):
     for folder in (site, tmp_path):
         monkeypatch.syspath_prepend(folder)
@@ -356,6 +366,28 @@ def test_two_packages_that_offer_one_name_are_refused(site, monkeypatch, tmp_pat
         BrokenProfile, match=r"polite-profile \(polite:Polite\) and rude-profile \(rude:Rude\)"
     ):
         make_profile("polite", {}, base_dir=Path())
+
+
+def test_a_profile_with_the_name_of_a_built_in_one_is_named_and_no_other(monkeypatch, tmp_path):
+    offer(tmp_path, monkeypatch, "plain = mine:Plain\nown = mine:Own\nmix = mine:Mix")
+
+    found = hidden_profiles()
+
+    assert [text.partition(" is never used")[0] for text in found] == [
+        'the profile "mix" of mine (mine:Mix)',
+        'the profile "plain" of mine (mine:Plain)',
+    ]
+
+
+def test_an_engine_says_as_it_loads_that_a_profile_is_hidden(monkeypatch, tmp_path, tiny_folder):
+    offer(tmp_path, monkeypatch, "plain = mine:Plain")
+    (tmp_path / "base").mkdir()
+
+    told = train(tmp_path / "base", settings_with(tiny_folder), [])[1]
+
+    [notice] = told.of(Notice)
+    assert notice.key == "profile name"
+    assert notice.message.startswith('the profile "plain" of mine (mine:Plain) is never used')
 
 
 def test_a_package_that_cannot_be_imported_is_told_with_its_name(monkeypatch, tmp_path):

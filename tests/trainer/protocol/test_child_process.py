@@ -1,6 +1,7 @@
 """A number from a file is that of a process that runs, or it is not."""
 
 import os
+import subprocess
 import threading
 
 import pytest
@@ -23,6 +24,18 @@ def test_this_process_runs_and_so_does_one_of_somebody_else(monkeypatch):
     monkeypatch.setattr(os, "kill", refuse)
 
     assert (own, is_running(os.getpid())) == (True, True)
+
+
+def test_a_process_that_was_killed_does_not_run_though_nobody_has_taken_note_of_its_end():
+    child = subprocess.Popen(["sleep", "1000"])
+    before = is_running(child.pid)
+    child.kill()
+    os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOWAIT)  # it has ended, and stays a zombie
+
+    after = is_running(child.pid)
+
+    child.wait()
+    assert (before, after) == (True, False)
 
 
 def test_a_thread_inside_a_process_is_no_process():

@@ -2,6 +2,7 @@
 
 import json
 import resource
+import shutil
 from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -93,9 +94,9 @@ def test_the_library_refuses_a_replay_that_it_knows_no_files_for(base_dir, seven
 @pytest.mark.parametrize(
     "content, error, message",
     [
-        (None, FileNotFoundError, "No such file"),
+        (None, FileNotFoundError, r"b\.jsonl is not there; expected a JSONL file; give its path"),
         ([], ValueError, "the file has no rows"),
-        ([{"chosen": "no messages"}], ValueError, "1 of 1 rows are malformed.*line 1: found"),
+        ([{"chosen": "no messages"}], ValueError, "the only row is malformed: line 1: found"),
     ],
 )
 def test_a_file_that_cannot_be_trained_does_no_harm(base_dir, tmp_path, tiny_folder, content, error, message):
@@ -179,7 +180,7 @@ def test_validation_loss_is_the_mean_over_all_supervised_tokens(base_dir, tmp_pa
 
     engine, told = train(base_dir, settings, [(job_for(seven_rows), seven_rows)])
 
-    assert [(event.global_step, event.rows) for event in told.of(Validated)] == [(2, 5), (3, 5)]
+    assert [(event.global_step, event.rows) for event in told.of(Validated)] == [(0, 5), (2, 5), (3, 5)]
     model = AutoModelForCausalLM.from_pretrained(current(base_dir)).eval()
     conversations = [read_conversation(one) for one in content]
     examples = learnable(render_examples(conversations, engine.tokenizer, max_length=2048))
@@ -191,6 +192,33 @@ def test_validation_loss_is_the_mean_over_all_supervised_tokens(base_dir, tmp_pa
         tokens += example.supervised_tokens
     assert told.of(Validated)[-1].loss == pytest.approx(total / tokens, rel=1e-5)
     assert engine.trainer.model.training
+
+
+def test_the_folder_of_an_engine_can_be_given_as_text(base_dir, tiny_folder):
+    write_jsonl(base_dir / "chat.jsonl", rows(3))
+    engine = TrainerEngine(settings_with(tiny_folder), base_dir=str(base_dir))
+    engine.load()
+
+    result = engine.run_job(str(base_dir / "chat.jsonl"))
+
+    assert result.checkpoint == current(base_dir).resolve()
+
+
+def test_the_untrained_model_is_validated_again_only_if_nothing_was_saved_since(
+    base_dir, seven_rows, tiny_folder
+):
+    write_jsonl(base_dir / "validation.jsonl", rows(4, start=50))
+    settings = settings_with(tiny_folder, validation={"file": "validation.jsonl", "interval_steps": 500})
+    jobs = [(job_for(seven_rows), seven_rows)]
+
+    lost = train(base_dir, settings, jobs, stop_at=1)[1]
+    shutil.rmtree(base_dir / "models")  # as if it had been killed before that step was saved
+    anew = train(base_dir, settings, jobs, stop_at=1)[1]
+    continued = train(base_dir, settings, jobs)[1]
+
+    assert lost.of(Validated) == anew.of(Validated)
+    assert [event.global_step for event in anew.of(Validated)] == [0]
+    assert [event.global_step for event in continued.of(Validated)] == [3]
 
 
 @pytest.mark.parametrize(
@@ -277,3 +305,10 @@ def test_a_full_disk_is_no_crash_and_leaves_the_checkpoint_before(
     assert json.loads((before / "MANIFEST.json").read_text())["progress"]["global_step"] == 3
     assert not (base_dir / "models" / ".staging").exists()
     assert engine.save(CheckpointSettings()).result().path == "checkpoints/step-000000003-2"
+
+
+def test_a_file_that_is_not_there_is_said_to_be_missing(base_dir, tmp_path, tiny_folder):
+    engine = TrainerEngine(settings_with(tiny_folder), base_dir=base_dir)
+
+    with pytest.raises(FileNotFoundError, match=r"gone.jsonl is not there; expected a JSONL file"):
+        engine.run_job(tmp_path / "gone.jsonl")

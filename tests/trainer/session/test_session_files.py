@@ -13,7 +13,9 @@ from trainer.protocol.job import FaultKind, Outcome
 from trainer.protocol.manifest import Progress
 from trainer.protocol.messages import (
     JobEnded,
+    Pause,
     PrepareJob,
+    Resume,
     SkipJob,
     Validated,
 )
@@ -169,8 +171,10 @@ def validated_every(interval_steps: int) -> Settings:
     return settings_with(validation={"file": "v.jsonl", "interval_steps": interval_steps})
 
 
-@pytest.mark.parametrize("interval_steps, at", [(2, [2, 4, 5]), (5, [5]), (500, [5]), (1, [1, 2, 3, 4, 5])])
-def test_validation_comes_every_few_steps_and_once_at_the_end_of_a_file(job_file, interval_steps, at):
+@pytest.mark.parametrize(
+    "interval_steps, at", [(2, [0, 2, 4, 5]), (5, [0, 5]), (500, [0, 5]), (1, [0, 1, 2, 3, 4, 5])]
+)
+def test_validation_comes_first_every_few_steps_and_once_at_the_end_of_a_file(job_file, interval_steps, at):
     run = Run([start(*job_file(), validated_every(interval_steps)), LEAVE])
 
     assert run.engine.validated_at == at
@@ -180,7 +184,7 @@ def test_validation_comes_every_few_steps_and_once_at_the_end_of_a_file(job_file
 def test_validation_counts_steps_of_the_models_life(job_file):
     run = Run([start(*job_file(name, 6), validated_every(4)) for name in "ab"] + [LEAVE])
 
-    assert run.engine.validated_at == [3, 4, 6]
+    assert run.engine.validated_at == [0, 3, 4, 6]
 
 
 def test_without_a_validation_file_nothing_is_validated(job_file):
@@ -189,7 +193,15 @@ def test_without_a_validation_file_nothing_is_validated(job_file):
     assert run.engine.validated_at == []
 
 
-def test_a_skipped_file_is_not_validated(job_file):
+def test_a_skipped_file_is_not_validated_at_its_end(job_file):
     run = Run([start(*job_file(), validated_every(500)), LEAVE], between={2: [SkipJob(job_id="a")]})
 
-    assert run.engine.validated_at == []
+    assert run.engine.validated_at == [0]
+
+
+def test_nothing_is_validated_before_a_pause_ends_and_then_once(job_file):
+    settings = validated_every(500)
+
+    run = Run([Pause(), start(*job_file(), settings), Resume(), Pause(), Resume(), LEAVE])
+
+    assert run.engine.validated_at == [0, 5]

@@ -78,10 +78,14 @@ class FileCheck:
             return self.refusal
         num_bad = len(self.rejected_lines)
         # Divided, not multiplied: 0.29 * 100 is a little less than 29
-        if num_bad and num_bad / (self.rows + num_bad) > max_bad_row_fraction:
+        num_rows = self.rows + num_bad
+        if num_bad and num_bad / num_rows > max_bad_row_fraction:
+            if num_rows == 1:
+                return f"the only row is malformed: {self.first_rejection}"
+            are = "is" if num_bad == 1 else "are"
             return (
-                f"{num_bad} of {self.rows + num_bad} rows are malformed, more than data.max_bad_row_fraction "
-                f"allows ({max_bad_row_fraction:g}); the first: {self.first_rejection}"
+                f"{num_bad} of {num_rows} rows {are} malformed, more than data.max_bad_row_fraction allows "
+                f"({max_bad_row_fraction:g}); the first: {self.first_rejection}"
             )
         if not self.rows:
             return "the file has no rows; expected one JSON object per line"

@@ -112,11 +112,18 @@ def test_a_file_is_refused_only_beyond_the_allowed_share(num_rows, num_bad, limi
     assert (found(num_rows, num_bad).verdict(limit) is not None) == is_refused
 
 
-def test_the_verdict_names_numbers_setting_and_first_bad_line():
-    assert found(1, 2).verdict(0.5) == (
-        "2 of 3 rows are malformed, more than data.max_bad_row_fraction allows (0.5); "
-        "the first: line 1: broken"
+@pytest.mark.parametrize(
+    "num_rows, num_bad, how_many",
+    [(1, 2, "2 of 3 rows are"), (1, 1, "1 of 2 rows is"), (0, 2, "2 of 2 rows are")],
+)
+def test_the_verdict_names_numbers_setting_and_first_bad_line(num_rows, num_bad, how_many):
+    assert found(num_rows, num_bad).verdict(0.4) == (
+        f"{how_many} malformed, more than data.max_bad_row_fraction allows (0.4); the first: line 1: broken"
     )
+
+
+def test_the_verdict_on_an_only_row_counts_nothing():
+    assert found(0, 1).verdict(0.4) == "the only row is malformed: line 1: broken"
 
 
 @pytest.mark.parametrize("num_bad", [0, 3])

@@ -1,0 +1,151 @@
+"""Completed files as text for people. What comes in is printable already."""
+
+from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime
+from textwrap import wrap
+from typing import TYPE_CHECKING
+
+from daemon.cli.queue_view import shortened
+from trainer.protocol.text import num_of
+
+if TYPE_CHECKING:
+    from daemon.client.results import CompletedFile, Validation
+
+NARROWEST_NAME = 24  # on one line with its figures; otherwise the figures stand below it
+GAP = "  "
+UNKNOWN = "-"
+TITLES = ("ROWS", "STEPS", "TIME", "TOKENS/S", "LOSS", "VALIDATION")
+NUMBERS = TITLES[: TITLES.index("LOSS")]
+UNITS = ((86_400.0, "day"), (3_600.0, "hour"), (60.0, "minute"))
+
+
+def history_lines(
+    files: "Sequence[CompletedFile]", number: int, *, now: float, columns: int | None = None
+) -> Iterator[str]:
+    """Yield a table of completed files.
+
+    Args:
+        number: how many there are; those that are not shown are counted.
+        now: Unix seconds.
+        columns: of the terminal, if it is one; where names find no room, the figures stand below them.
+    """
+    if not files:
+        yield "no file has been completed yet"
+        return
+    figures = _aligned([TITLES, *map(_figures, files)])
+    ends = _aligned([("ENDED",), *((ago_text(file.finished_at, now=now),) for file in files)])
+    checkpoints = _aligned([("CHECKPOINT",), *((_checkpoint(file),) for file in files)])
+    names = ["FILE", *(file.name for file in files)]
+    table = list(zip(names, ends, figures, checkpoints, strict=True))
+    beside = sum(len(GAP) + len(cell) for cell in table[0][1:])
+    widest = max(map(len, names))
+    if columns is None or columns - beside >= NARROWEST_NAME:
+        width = min(widest, columns - beside if columns else widest)
+        for name, *cells in table:
+            yield GAP.join([f"{shortened(name, width):{width}}", *cells]).rstrip()
+    else:
+        width = min(widest, columns - beside + len(GAP) + len(figures[0]))
+        for name, ended, line, checkpoint in table:
+            yield GAP.join([f"{shortened(name, width):{width}}", ended, checkpoint]).rstrip()
+            yield f"{GAP}{line}".rstrip()
+    yield from _remarks(files, number)
+
+
+def empty_lines(
+    newest: "Sequence[CompletedFile]", completed: int, failed: int, *, now: float, columns: int | None = None
+) -> list[str]:
+    """Return what to say of a queue in which no file waits.
+
+    Args:
+        newest: the file that was completed last, if there is one.
+        completed: how many files have been completed.
+        failed: how many files lie in failed/.
+        now: Unix seconds.
+        columns: of the terminal, if it is one.
+    """
+    parts = ["the queue is empty"]
+    for file in newest[:1]:
+        losses = f", loss {_change(file.first_loss, file.last_loss)}" if file.steps else ""
+        what = f"the last one {file.name} {ago_text(file.finished_at, now=now)}{losses}"
+        parts.append(f"{num_of(completed, 'file')} completed, {what} (training_queue history)")
+    if failed:
+        parts.append(f"{failed:,} failed (training_queue list --failed)")
+    text = "; ".join(parts)
+    return wrap(text, columns, break_on_hyphens=False) if columns else [text]
+
+
+def ago_text(at: str | None, *, now: float) -> str:
+    """Return how long ago a time was, roughly.
+
+    Args:
+        at: UTC, ISO 8601.
+        now: Unix seconds.
+    """
+    try:
+        seconds = now - datetime.fromisoformat(at or "").replace(tzinfo=UTC).timestamp()
+    except ValueError:
+        return UNKNOWN
+    for unit_s, unit in UNITS:
+        if seconds >= unit_s:
+            return f"{num_of(int(seconds // unit_s), unit)} ago"
+    return "just now"  # also where the clock was set back
+
+
+def _figures(file: "CompletedFile") -> tuple[str, ...]:
+    if not file.steps:
+        return (f"{file.rows_trained:,}", "0", *(UNKNOWN,) * 4)
+    return (
+        f"{file.rows_trained:,}",
+        f"{file.steps:,}",
+        _clock(file.seconds),
+        f"{file.tokens_per_s:,.0f}" if file.tokens_per_s else UNKNOWN,
+        _change(file.first_loss, file.last_loss),
+        _validation(file.before, file.after),
+    )
+
+
+def _checkpoint(file: "CompletedFile") -> str:
+    if file.checkpoint is None:
+        return UNKNOWN
+    return file.checkpoint if file.is_checkpoint_kept else f"({file.checkpoint})"
+
+
+def _aligned(table: Sequence[tuple[str, ...]]) -> list[str]:
+    """Return the rows of a table as lines: numbers end below each other, texts begin below each other.
+
+    Args:
+        table: the titles come first.
+    """
+    widths = [max(map(len, column)) for column in zip(*table, strict=True)]
+    sides = [">" if title in NUMBERS else "<" for title in table[0]]
+    return [
+        GAP.join(f"{cell:{side}{width}}" for cell, side, width in zip(row, sides, widths, strict=True))
+        for row in table
+    ]
+
+
+def _remarks(files: "Sequence[CompletedFile]", number: int) -> Iterator[str]:
+    if any(file.checkpoint and not file.is_checkpoint_kept for file in files):
+        yield "(in parentheses: the checkpoint has been removed; newer ones contain the file, too)"
+    if more := number - len(files):
+        yield f"… and {more:,} more (--limit {number} shows all)"
+
+
+def _clock(seconds: float) -> str:
+    minutes, left = divmod(int(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{left:02}" if hours else f"{minutes}:{left:02}"
+
+
+def _validation(before: "Validation | None", after: "Validation | None") -> str:
+    if before is None and after is None:
+        return UNKNOWN
+    return _change(before.loss if before else None, after.loss if after else None)
+
+
+def _change(first: float | None, last: float | None) -> str:
+    return f"{_loss(first)} → {_loss(last)}"
+
+
+def _loss(loss: float | None) -> str:
+    return UNKNOWN if loss is None else f"{loss:.3g}" if loss >= 1000 else f"{loss:.3f}"

@@ -1,0 +1,119 @@
+"""All that is known of one file as text for people. What comes in is printable already."""
+
+from collections.abc import Iterator
+from textwrap import wrap
+from typing import TYPE_CHECKING
+
+from trainer.protocol.text import duration_text, num_of
+
+if TYPE_CHECKING:
+    from daemon.client.results import KnownFile, KnownJob, RecordedAttempt, ReportSummary, Validation
+
+INDENT = "  "
+NAME_WIDTH = 14
+EVENTS_SHOWN = 20
+ATTEMPTS_SHOWN = 5
+TIMES = slice(0, 19)  # of a time in ISO 8601: no fractions of a second
+
+
+def known_file_lines(file: "KnownFile", *, columns: int | None = None) -> Iterator[str]:
+    """Yield what is known of a file, one fact per line.
+
+    Args:
+        columns: of the terminal, if it is one; what is longer goes on below.
+    """
+    yield from _wrapped(f"{file.name}: {file.state}", "", columns)
+    for name, value in _facts(file):
+        yield from _wrapped(f"{INDENT}{name:{NAME_WIDTH}}{value}", INDENT + " " * NAME_WIDTH, columns)
+    events = file.job.events if file.job else ()
+    if events:
+        yield "events"
+    if len(events) > EVENTS_SHOWN:
+        yield f"{INDENT}… {len(events) - EVENTS_SHOWN:,} earlier (--json shows them)"
+    for event in events[-EVENTS_SHOWN:]:
+        yield from _wrapped(f"{INDENT}{_moment(event.at)}  {event.message}", INDENT * 3, columns)
+
+
+def _wrapped(text: str, indent: str, columns: int | None) -> list[str]:
+    if columns is None or len(text) <= columns:
+        return [text]
+    return wrap(text, columns, subsequent_indent=indent, break_on_hyphens=False)
+
+
+def _facts(file: "KnownFile") -> Iterator[tuple[str, str]]:
+    yield "place", file.place or "its file is gone"
+    if file.reason:
+        yield "reason", file.reason
+    if file.priority:
+        yield "priority", file.priority
+    if file.job:
+        yield from _job_facts(file.job, file.rejected_list)
+    elif file.ended_at:
+        yield "ended", _moment(file.ended_at)
+    if file.report:
+        yield "data report", _report(file.report)
+    if file.other_jobs:
+        others = ", ".join(file.other_jobs[:3]) + (", …" if len(file.other_jobs) > 3 else "")
+        yield "same name", f"{num_of(len(file.other_jobs), 'other job')}: {others}"
+
+
+def _job_facts(job: "KnownJob", rejected_list: str | None) -> Iterator[tuple[str, str]]:
+    yield "job", job.id
+    yield "rows", f"{job.rows:,}" + (f" ({job.format})" if job.format else "")
+    if job.rejected_lines:
+        where = f": {rejected_list}" if rejected_list else ""
+        yield "rejected", f"{num_of(len(job.rejected_lines), 'row')}{where}"
+    yield "accepted", _moment(job.accepted_at)
+    if job.started_at:
+        yield "started", _moment(job.started_at)
+    if job.finished_at:
+        yield "ended", _moment(job.finished_at)
+    if job.every_attempt:
+        yield "attempts", f"{len(job.every_attempt):,}, {job.attempts:,} charged to the file"
+        for attempt in job.every_attempt[-ATTEMPTS_SHOWN:]:
+            yield "", _attempt(attempt)
+    if not job.steps:
+        return
+    taken = f"{job.steps:,} of " if job.total_steps else ""
+    steps = taken + num_of(job.total_steps or job.steps, "step")
+    yield "trained", f"{num_of(job.rows_trained, 'row')} in {steps}"
+    speed = f", {job.tokens_per_s:,.0f} tokens/s" if job.tokens_per_s else ""
+    yield "time", f"{duration_text(job.seconds)}{speed}"
+    yield "loss", f"{_loss(job.first_loss)} in its first step, {_loss(job.last_loss)} in its last"
+    yield "validation", _validation(job)
+    if job.checkpoint:
+        yield "checkpoint", job.checkpoint + ("" if job.is_checkpoint_kept else ", which has been removed")
+
+
+def _attempt(attempt: "RecordedAttempt") -> str:
+    end = f"{attempt.verdict} {_moment(attempt.ended_at)}" if attempt.ended_at else "not ended"
+    why = f": {attempt.message}" if attempt.message else ""
+    return f"{attempt.number}. {_moment(attempt.started_at)}, {end}{why}"
+
+
+def _validation(job: "KnownJob") -> str:
+    if job.before is None and job.after is None:
+        return "not measured"
+    change = job.validation_change
+    verdict = "" if change is None else f": {abs(change):.4f} {'lower' if change <= 0 else 'HIGHER'}"
+    others = f"; other files took {num_of(job.other_steps, 'step')} in between" if job.other_steps else ""
+    return f"{_measured(job.before)} before, {_measured(job.after)} after{verdict}{others}"
+
+
+def _measured(found: "Validation | None") -> str:
+    return f"{_loss(found.loss)} (step {found.global_step:,})" if found else "not measured"
+
+
+def _loss(loss: float | None) -> str:
+    return "not finite" if loss is None else f"{loss:.4f}"
+
+
+def _report(report: "ReportSummary") -> str:
+    findings = [*report.blocks, *report.warnings]
+    admitted = "admitted; " if report.is_admitted else ""
+    inspected = f"{num_of(report.sampled_rows, 'row')} inspected"
+    return f"{admitted}{inspected}; {'; '.join(findings) or 'nothing unusual was found'}"
+
+
+def _moment(at: str | None) -> str:
+    return f"{at[TIMES].replace('T', ' ')} UTC" if at else "-"

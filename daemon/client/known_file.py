@@ -1,0 +1,290 @@
+"""All that is known of one file: where it is, what was found in it, and what became of its job."""
+
+import json
+import re
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from pydantic import ValidationError
+
+from daemon.client.completed_files import KeptCheckpoints, speed
+from daemon.client.errors import AmbiguousName, NoSuchFile
+from daemon.client.finding import everywhere, place_of
+from daemon.client.trash import outcome_of
+from daemon.files.identity import identity_of
+from daemon.files.notes import REASON_SUFFIX, REJECTED_SUFFIX, note_beside
+from daemon.intake.inbox import find_files, priority_of
+from daemon.jobs.listing import find_named
+from daemon.ledger.attempts import RecordedAttempt, read_attempts
+from daemon.ledger.completions import first_checkpoint
+from daemon.ledger.evaluation_records import Validation
+from daemon.ledger.event_stream import RecordedEvent, read_job_events
+from daemon.ledger.file_value import FileValue, file_value
+from daemon.ledger.job_records import RecordedJob, find_job, find_job_named, find_job_of, find_jobs_named
+from daemon.status.data_reports import read_report
+from trainer.protocol.files import UnreadableFile, numbered, read_json
+from trainer.protocol.job import Outcome, Priority, Reason
+from trainer.protocol.layout import Layout
+from trainer.protocol.text import printable
+
+JOB_ID = re.compile(r"\d{8}-\d{6}-\d{6}")
+OPEN = ("waiting", "processing")
+EVENTS_READ = 1_000
+OTHERS_READ = 20
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReportSummary:
+    """What was found in the rows of a file before it was trained."""
+
+    sampled_rows: int
+    blocks: tuple[str, ...]
+    """What keeps it from being trained, unless it is admitted; printable, as the next ones."""
+    warnings: tuple[str, ...]
+    is_admitted: bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class KnownJob(RecordedJob):
+    """A job, with all that the ledger and the checkpoints know of it."""
+
+    tokens_per_s: float | None
+    """None if it has taken no step."""
+    total_steps: int | None
+    """Those of the whole file; None before it was first started."""
+    every_attempt: tuple[RecordedAttempt, ...]
+    """The first one first, also those that it was not charged with."""
+    before: Validation | None
+    """The newest validation before its first step."""
+    after: Validation | None
+    """The first validation at or after its last step, unless another file was trained in between."""
+    validation_change: float | None
+    """How much the validation loss has changed; None unless both were measured on as many rows."""
+    other_steps: int
+    """Steps of other files between its first and its last, which also affected the change."""
+    checkpoint: str | None
+    """Name of the first that contains it; None unless it is completed, or if that is unknown."""
+    is_checkpoint_kept: bool
+    """Whether that checkpoint is still there."""
+    events: tuple[RecordedEvent, ...]
+    """The newest thousand, oldest first."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class KnownFile:
+    """A file, and what became of it."""
+
+    name: str
+    """Printable."""
+    state: str
+    """dropped (into inbox/), checking, waiting, processing, saving, completed, failed, skipped, or removed by
+    hand."""
+    place: str | None
+    """Where it is, from the working directory on; printable. None if it is gone."""
+    priority: str | None
+    """None if it is not known."""
+    reason: str | None
+    """Why it failed or was skipped; printable."""
+    ended_at: str | None
+    """UTC, ISO 8601. When it was completed, failed or was skipped."""
+    rejected_list: str | None
+    """Where the rows that were rejected are listed, from the working directory on; printable."""
+    report: ReportSummary | None
+    """None if its rows were not inspected, or the report is gone."""
+    job: KnownJob | None
+    """None for a file that has not become a job yet, or that was refused before."""
+    other_jobs: tuple[str, ...]
+    """Ids of the newest other jobs whose files have had this name, newest first."""
+
+
+def known_file(layout: Layout, name: str) -> KnownFile:
+    """Return all that is known of a file.
+
+    Args:
+        name: as a list of the queue shows it or as it is, also with its folder, or a job id.
+    Raises:
+        NoSuchFile: nobody knows it.
+        AmbiguousName: several files may be meant.
+        UnreadableLedger: the ledger cannot be read.
+    """
+    path, job = _job_with_id(layout, name) if JOB_ID.fullmatch(name) else _named(layout, name)
+    return _described(layout, path, job)
+
+
+# ---- which file is meant
+
+
+def _job_with_id(layout: Layout, job_id: str) -> tuple[Path | None, RecordedJob]:
+    job = find_job(layout.ledger_file, job_id)
+    if job is None:
+        raise NoSuchFile(f"the ledger has no job {job_id}; expected an id such as training_queue list shows")
+    places = (path for path in find_named(everywhere(layout), job.name) if _job_at(layout, path) == job)
+    return next(places, None), job
+
+
+def _named(layout: Layout, name: str) -> tuple[Path | None, RecordedJob | None]:
+    found = find_named(everywhere(layout), name) or list(_dropped(layout, name))
+    if len(found) > 1:
+        places = " or ".join(map(place_of, found))
+        raise AmbiguousName(
+            f"{printable(name)} is ambiguous: {places}; say which, such as {place_of(found[0])}"
+        )
+    if found:
+        return found[0], _job_at(layout, found[0])
+    folder, _, file_name = name.rpartition("/")
+    job = None if folder else find_job_named(layout.ledger_file, file_name)
+    if job is None:
+        raise NoSuchFile(
+            f"no file is named {printable(name)} in inbox/, queue/ or the ledger; expected a name such as "
+            "training_queue list or history shows"
+        )
+    return None, job
+
+
+def _dropped(layout: Layout, name: str) -> Iterator[Path]:
+    for path in find_files(layout.inbox):
+        if name in (path.name, printable(path.name), place_of(path)):
+            yield path
+
+
+def _job_at(layout: Layout, path: Path) -> RecordedJob | None:
+    """Return the job of the file that lies there."""
+    try:
+        job = find_job_of(layout.ledger_file, identity_of(path.lstat()))
+    except FileNotFoundError:
+        return None
+    # One that was put back is a new job once its rows have been checked again
+    is_of_earlier_try = job is not None and job.state not in OPEN and _is_queued(layout, path)
+    return None if is_of_earlier_try else job
+
+
+def _is_queued(layout: Layout, path: Path) -> bool:
+    return path.parent in (layout.processing, *map(layout.waiting, Priority))
+
+
+# ---- what is known of it
+
+
+def _described(layout: Layout, path: Path | None, job: RecordedJob | None) -> KnownFile:
+    name = path.name if path else job.name if job else ""
+    known = _known_job(layout, job) if job else None
+    note = _note_beside(path) if path else None
+    others = find_jobs_named(layout.ledger_file, name, limit=OTHERS_READ + 1)
+    return KnownFile(
+        name=printable(name),
+        state=_state(layout, path, known),
+        place=printable(str(path.relative_to(layout.base))) if path else None,
+        priority=_priority(layout, path, job, note),
+        reason=(job.reason if job else None) or (printable(note.message) if note else None),
+        ended_at=(job.finished_at if job else None) or (printable(note.at) if note else None),
+        rejected_list=_rejected_list(layout, path or layout.failed / name, job),
+        report=_report(layout, name, job),
+        job=known,
+        other_jobs=tuple(other for other in others if job is None or other != job.id)[:OTHERS_READ],
+    )
+
+
+def _known_job(layout: Layout, job: RecordedJob) -> KnownJob:
+    events = read_job_events(layout.ledger_file, job.id, limit=EVENTS_READ)
+    value = None if job.state == "removed" else file_value(layout.ledger_file, job.id)
+    checkpoint, is_kept = _checkpoint(layout, job, value)
+    return KnownJob(
+        **vars(job),
+        tokens_per_s=speed(job.tokens, job.seconds),
+        total_steps=_total_steps(events),
+        every_attempt=tuple(read_attempts(layout.ledger_file, job.id)),
+        before=value.before if value else None,
+        after=value.after if value else None,
+        validation_change=value.change if value else None,
+        other_steps=value.other_steps if value else 0,
+        checkpoint=checkpoint,
+        is_checkpoint_kept=is_kept,
+        events=tuple(events),
+    )
+
+
+def _state(layout: Layout, path: Path | None, job: KnownJob | None) -> str:
+    if path is None:
+        return job.state if job else "removed"
+    if layout.trash in path.parents:
+        return outcome_of(path).value
+    for outcome in Outcome:
+        if path.parent == layout.finished(outcome):
+            return outcome.value
+    if path.parent == layout.processing:
+        attempts = job.every_attempt if job else ()
+        return "saving" if attempts and attempts[-1].verdict == Outcome.COMPLETED else "processing"
+    if layout.inbox in path.parents:
+        return "dropped"
+    return "waiting" if job else "checking"
+
+
+def _priority(layout: Layout, path: Path | None, job: RecordedJob | None, note: Reason | None) -> str | None:
+    if path and layout.inbox in path.parents:
+        return priority_of(path, layout.inbox).value
+    if path and path.parent in map(layout.waiting, Priority):
+        return path.parent.name
+    if job:
+        return job.priority
+    return note.priority.value if note else None
+
+
+def _note_beside(path: Path) -> Reason | None:
+    with suppress(OSError, UnreadableFile, ValidationError):
+        return Reason.model_validate(read_json(note_beside(path, REASON_SUFFIX)))
+    return None
+
+
+def _checkpoint(layout: Layout, job: RecordedJob | None, value: FileValue | None) -> tuple[str | None, bool]:
+    if job is None or value is None or job.state != Outcome.COMPLETED:
+        return None, False
+    kept = KeptCheckpoints(layout.models)
+    name = kept.first_with(value.last_step, first_checkpoint(layout.ledger_file, job.id))
+    return name, name in kept
+
+
+def _total_steps(events: list[RecordedEvent]) -> int | None:
+    facts = [event.data or {} for event in events if event.kind == "started"]
+    return facts[-1].get("total_steps") if facts else None
+
+
+def _rejected_list(layout: Layout, path: Path, job: RecordedJob | None) -> str | None:
+    """Return where the rejected rows are listed; of several files of one name each has a list of its own.
+
+    Args:
+        path: of the file; where it would be if it had failed, if it is gone.
+    """
+    if job is None:  # a file that was refused has its list beside it
+        found = [note for note in [note_beside(path, REJECTED_SUFFIX)] if note.exists()]
+    else:
+        names = [numbered(path.name, number) for number in range(1, OTHERS_READ)]
+        folders = dict.fromkeys([path.parent, layout.failed])
+        notes = [note_beside(folder / name, REJECTED_SUFFIX) for folder in folders for name in names]
+        found = [note for note in notes if job.rejected_lines and _lists(note, job.rejected_lines)]
+    return printable(str(found[0].relative_to(layout.base))) if found else None
+
+
+def _lists(note: Path, lines: tuple[int, ...]) -> bool:
+    """Whether a list of rejected rows has these lines, and no others."""
+    try:
+        with note.open("rb") as file:
+            return all(json.loads(row)["line"] == line for row, line in zip(file, lines, strict=True))
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+        return False
+
+
+def _report(layout: Layout, name: str, job: RecordedJob | None) -> ReportSummary | None:
+    try:
+        report = read_report(layout, name)
+    except (OSError, UnreadableFile):
+        return None
+    if job and report.job_id not in (None, job.id):
+        return None  # on another file that had this name
+    return ReportSummary(
+        sampled_rows=report.sampled_rows,
+        blocks=tuple(printable(finding.message) for finding in report.blocks),
+        warnings=tuple(printable(finding.message) for finding in report.warnings),
+        is_admitted=report.is_admitted,
+    )

@@ -1,0 +1,107 @@
+"""What is known of one file fits the terminal, and says nothing of what is not known."""
+
+from dataclasses import replace
+
+import pytest
+
+from daemon.cli.known_file_view import EVENTS_SHOWN, known_file_lines
+from daemon.client.results import (
+    KnownFile,
+    KnownJob,
+    RecordedAttempt,
+    RecordedEvent,
+    ReportSummary,
+    Validation,
+)
+
+AT = "2026-07-21T12:00:00.123Z"
+
+
+def event(number, message="it happened"):
+    return RecordedEvent(id=number, at=AT, kind="started", job_id="1", message=f"{number} {message}")
+
+
+JOB = KnownJob(
+    id="20260101-000000-000001", name="chat.jsonl", state="completed", priority="high", rows=3_000,
+    rejected_lines=(3, 5), rows_trained=3_000, steps=188, tokens=71_890, seconds=7.0, first_loss=4.4169,
+    last_loss=None, accepted_at=AT, started_at=AT, finished_at=AT, attempts=1, format="messages", reason=None,
+    tokens_per_s=10_270.0, total_steps=188,
+    every_attempt=(
+        RecordedAttempt(number=1, started_at=AT, ended_at=AT, verdict="crash", message="it crashed"),
+        RecordedAttempt(number=2, started_at=AT, ended_at=None, verdict=None, message=None),
+    ),
+    before=Validation(global_step=0, loss=2.31, rows=4), after=Validation(global_step=188, loss=2.29, rows=4),
+    validation_change=-0.02, other_steps=3, checkpoint="step-000000188", is_checkpoint_kept=False,
+    events=(event(1), event(2, "word " * 30)),
+)  # fmt: skip
+FILE = KnownFile(
+    name="chat.jsonl", state="completed", place="queue/recently_completed/chat.jsonl", priority="high",
+    reason=None, ended_at=AT, rejected_list="queue/failed/chat.jsonl.rejected.jsonl", job=JOB,
+    report=ReportSummary(sampled_rows=9, blocks=(), warnings=("it is odd",), is_admitted=True),
+    other_jobs=("20250101-000000-000001",),
+)  # fmt: skip
+
+
+def test_each_fact_has_a_line():
+    lines = list(known_file_lines(FILE))
+
+    assert lines[:4] == [
+        "chat.jsonl: completed",
+        "  place         queue/recently_completed/chat.jsonl",
+        "  priority      high",
+        "  job           20260101-000000-000001",
+    ]
+    facts = [
+        "  rows          3,000 (messages)",
+        "  rejected      2 rows: queue/failed/chat.jsonl.rejected.jsonl",
+        "  attempts      2, 1 charged to the file",
+        "                1. 2026-07-21 12:00:00 UTC, crash 2026-07-21 12:00:00 UTC: it crashed",
+        "                2. 2026-07-21 12:00:00 UTC, not ended",
+        "  trained       3,000 rows in 188 of 188 steps",
+        "  time          7 s, 10,270 tokens/s",
+        "  loss          4.4169 in its first step, not finite in its last",
+        "  checkpoint    step-000000188, which has been removed",
+        "  data report   admitted; 9 rows inspected; it is odd",
+        "  same name     1 other job: 20250101-000000-000001",
+        "  2026-07-21 12:00:00 UTC  1 it happened",
+    ]
+    assert [fact for fact in facts if fact not in lines] == []
+    validation = "2.3100 (step 0) before, 2.2900 (step 188) after: 0.0200 lower"
+    assert f"  validation    {validation}; other files took 3 steps in between" in lines
+
+
+@pytest.mark.parametrize("columns", [80, 120])
+def test_it_fits_the_terminal_and_nothing_is_cut_off(columns):
+    lines = list(known_file_lines(FILE, columns=columns))
+
+    assert all(len(line) <= columns for line in lines)
+    assert " ".join(lines).split() == " ".join(known_file_lines(FILE)).split()
+
+
+def test_of_a_file_without_a_job_only_what_is_known_is_said():
+    bare = replace(FILE, job=None, report=None, other_jobs=(), priority=None, place=None, reason="no rows")
+
+    assert list(known_file_lines(bare)) == [
+        "chat.jsonl: completed",
+        "  place         its file is gone",
+        "  reason        no rows",
+        "  ended         2026-07-21 12:00:00 UTC",
+    ]
+
+
+def test_of_many_events_the_newest_are_shown():
+    many = replace(FILE, job=replace(JOB, events=tuple(event(number) for number in range(EVENTS_SHOWN + 5))))
+
+    lines = list(known_file_lines(many))
+
+    assert "  … 5 earlier (--json shows them)" in lines
+    assert lines[-1].endswith(f"{EVENTS_SHOWN + 4} it happened")
+    assert not any(line.endswith("UTC  4 it happened") for line in lines)
+
+
+def test_a_file_that_waits_has_trained_nothing():
+    waiting = replace(JOB, steps=0, started_at=None, finished_at=None, every_attempt=(), rejected_lines=())
+
+    text = "\n".join(known_file_lines(replace(FILE, job=waiting)))
+
+    assert not any(word in text for word in ("trained", "loss", "validation", "rejected", "attempts"))
