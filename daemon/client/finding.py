@@ -74,7 +74,7 @@ def _what_to_do(layout: Layout, path: Path) -> str:
 def _what_to_do_while_processed(layout: Layout, path: Path) -> str:
     shown = printable(path.name)
     if not read_status(layout).is_running:
-        return f"{shown} has been started, and continues once a daemon runs; start one with: training_daemon"
+        return f"{shown} was started, and continues once a daemon runs; start one with: training_daemon start"
     started = [file for file in queued_files(layout) if is_started(file)]
     if any(file.name == shown and file.state == "saving" for file in started):
         return f"{shown} is fully trained and waits for its checkpoint; please wait"

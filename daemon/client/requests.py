@@ -76,7 +76,7 @@ class Requests:
         if not before.is_running:
             raise NoDaemon(
                 f"the daemon is {before.life_text()}; "
-                f"start one with: training_daemon --base-dir {self._layout.base}"
+                f"start one with: training_daemon start --base-dir {self._layout.base}"
             )
         request_id = f"{os.getpid()}-{time.time_ns()}-{secrets.token_hex(4)}"
         path = self._layout.control / file_name
