@@ -19,10 +19,12 @@ from daemon.client.errors import (
 )
 from daemon.ledger.evaluation_records import read_newest_scores
 from daemon.ledger.reader import UnreadableLedger
-from daemon.ledger.trained_files import read_trained_files
-from trainer.protocol.checkpoints import DamagedCheckpoint, read_manifest
+from daemon.ledger.trained_files import read_left_files, read_trained_files
+from trainer.protocol.branch_path import beyond, path_of, shared_step
+from trainer.protocol.checkpoints import POINTER, DamagedCheckpoint, read_manifest
 from trainer.protocol.checkpoints import NoUsableCheckpoint as OtherRelease
 from trainer.protocol.layout import Layout
+from trainer.protocol.manifest import Manifest
 from trainer.protocol.text import printable, utc_text
 from trainer.versions.marks import BadMark
 from trainer.versions.record import DamagedVersion, SuiteScore, TrainedFile, VersionRecord
@@ -218,7 +220,7 @@ class Models:
             version = self._versions.create(
                 path,
                 made_by="hand",
-                trained=lambda parent: self._trained_since(parent, step),
+                trained=lambda parent: self._trained_since(parent, manifest),
                 suites=self._suites(step),
                 write_card=write_card,
             )
@@ -312,8 +314,14 @@ class Models:
         found = (version for version in self._versions.all() if version.record.sequence == sequence)
         return next(found, None)
 
-    def _trained_since(self, parent: VersionRecord | None, step: int) -> tuple[TrainedFile, ...]:
-        after = parent.global_step if parent else 0
+    def _trained_since(self, parent: VersionRecord | None, manifest: Manifest) -> tuple[TrainedFile, ...]:
+        newest = read_manifest((self._layout.models / POINTER).resolve())
+        path, after = path_of(manifest), parent.global_step if parent else 0
+        shared = shared_step(path, path_of(newest))
+        ledger = self._layout.ledger_file
+        found = read_trained_files(ledger, after=after, until=shared)
+        for segment in beyond(path, max(after, shared)):  # of a branch that the model has left
+            found += read_left_files(ledger, segment)
         return tuple(
             TrainedFile(
                 job_id=file.job_id,
@@ -324,7 +332,7 @@ class Models:
                 rows=file.rows,
                 outcome=file.state,
             )
-            for file in read_trained_files(self._layout.ledger_file, after=after, until=step)
+            for file in found
         )
 
     def _suites(self, step: int) -> tuple[SuiteScore, ...]:

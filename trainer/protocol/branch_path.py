@@ -62,3 +62,10 @@ def beyond(path: Sequence[Segment], step: int) -> list[Segment]:
         for segment in path
         if segment.until > step
     ]
+
+
+def is_on(path: Sequence[Segment], branch: int, step: int) -> bool:
+    """Whether a state, the one after a step of a branch, lies on a path."""
+    return any(segment.branch == branch and segment.after <= step <= segment.until for segment in path) or (
+        step == 0
+    )

@@ -15,10 +15,11 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from trainer.protocol.branch_path import is_on, path_of
 from trainer.protocol.checkpoints import verify
 from trainer.protocol.failpoints import failpoint
 from trainer.protocol.files import file_sha256, link_or_copy, sync_directory
-from trainer.protocol.manifest import MANIFEST_NAME
+from trainer.protocol.manifest import MANIFEST_NAME, Manifest
 from trainer.protocol.text import utc_text
 from trainer.versions.marks import Mark, MarkJournal, MarkKind, Marks, marks_after, require_name, require_note
 from trainer.versions.record import (
@@ -154,7 +155,7 @@ class Versions:
         """
         with self._locked(), _held(checkpoint):
             manifest = verify(checkpoint)
-            parent = self._parent_of(manifest.sequence)
+            parent = self._parent_of(manifest)
             record = VersionRecord(
                 id=self._next_id(),
                 made_at=utc_text(self._clock()),
@@ -162,6 +163,7 @@ class Versions:
                 checkpoint=checkpoint.name,
                 checkpoint_sha256=file_sha256(checkpoint / MANIFEST_NAME),
                 sequence=manifest.sequence,
+                branch=manifest.branch,
                 global_step=manifest.progress.global_step,
                 tokens_seen=manifest.progress.tokens_seen,
                 parent=parent.id if parent else None,
@@ -323,10 +325,15 @@ class Versions:
             notes=tuple(marks.notes.get(record.id, ())),
         )
 
-    def _parent_of(self, sequence: int) -> VersionRecord | None:
-        """Return the newest version of an earlier checkpoint."""
-        earlier = [record for _, record in self._records() if record.sequence < sequence]
-        return max(earlier, key=lambda record: record.sequence, default=None)
+    def _parent_of(self, manifest: Manifest) -> VersionRecord | None:
+        """Return the newest version whose steps are the first steps of a checkpoint."""
+        path = path_of(manifest)
+        earlier = [
+            record
+            for _, record in self._records()
+            if record.sequence < manifest.sequence and is_on(path, record.branch, record.global_step)
+        ]
+        return max(earlier, key=lambda record: (record.global_step, record.sequence), default=None)
 
     def _next_id(self) -> str:
         kept = [path.stem for path in (self._folder / RECORDS).glob("v*.json")]
