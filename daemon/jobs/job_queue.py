@@ -17,7 +17,7 @@ from daemon.files.identity import Identity, identity_of, is_there
 from daemon.files.leftovers import is_abandoned
 from daemon.files.names import is_temporary, is_training_file
 from daemon.jobs.queue_index import Entry, Index
-from daemon.jobs.reasons import write_reason
+from daemon.jobs.reasons import remove_reason, write_reason
 from daemon.journal.events import FileMoved, FileRemoved, JobFinished
 from daemon.journal.journal import Journal
 from daemon.ledger.ledger import Ledger
@@ -323,6 +323,7 @@ class JobQueue:
             path = move_durably(path, self._layout.waiting(job.priority))
         except FileNotFoundError:
             return None
+        remove_reason(self._layout.finished(Outcome(known.state)) / job.name)
         job = job.model_copy(update={"name": path.name})
         self._insert(Entry(job, path, known.identity))
         self._ledger.place_job(job, "waiting")

@@ -41,6 +41,11 @@ def write_reason(path: Path, reason: Reason) -> None:
     write_json(note_beside(path, REASON_SUFFIX), text, durable=False)
 
 
+def remove_reason(path: Path) -> None:
+    """Remove the note that stands beside a file, if there is one; the ledger keeps what it said."""
+    note_beside(path, REASON_SUFFIX).unlink(missing_ok=True)
+
+
 def refusal_at_intake(path: Path) -> str | None:
     """Return why a file was refused before it became a job; None if it was not, or nobody knows."""
     try:

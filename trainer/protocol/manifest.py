@@ -95,7 +95,8 @@ class Branch(BaseModel):
     def text(self) -> str:
         """What happened, for people."""
         lost = sum(job.fate in ("undone", "requeued") for job in self.jobs)
-        return f"the model went from step {self.left_step} to step {self.from_step}; {lost} files undone"
+        files = "1 file" if lost == 1 else f"{lost:,} files"
+        return f"the model went from step {self.left_step} to step {self.from_step}; {files} undone"
 
 
 class Origin(BaseModel):
