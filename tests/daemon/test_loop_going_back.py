@@ -152,7 +152,7 @@ def test_a_worker_that_trains_saves_and_leaves_first(rig):
     rig.go()
 
     assert rig.until_answered("go_back").startswith("the model went from step 3 to step 0")
-    assert "the worker has exited: the model goes back" in rig.events()
+    assert rig.launcher.launched[0].poll() == 0
 
 
 def publish_checkpoints_of_one(rig):
