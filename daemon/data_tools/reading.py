@@ -167,7 +167,8 @@ class DataFile:
                 with closing(rows):
                     for row in rows:
                         size.add(len(row.content))
-                        yield Line(row.number, 0, row.content if len(row.content) <= limit else None)
+                        content = row.content if len(row.content) <= limit and not row.fault else None
+                        yield Line(row.number, 0, content, fault=row.fault)
                 return
             for line in read_lines(text, max_line_bytes=limit):
                 if not line.is_blank:

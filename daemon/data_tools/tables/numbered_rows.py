@@ -22,6 +22,8 @@ class TableRow:
     """Of its line in a text, or of the row itself; counted from 1."""
     content: bytes
     """With a line end."""
+    fault: str = ""
+    """Why it cannot be a row, where its reader knows; empty if nothing is known against it."""
 
 
 def to_line(row: Mapping[str, Any]) -> bytes:

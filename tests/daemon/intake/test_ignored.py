@@ -44,6 +44,10 @@ def test_what_spreadsheets_and_web_services_write_is_told_with_its_command(inbox
         "excel.csv": (b"sep=;\r\ntext;label\r\na;b\r\n", "comma-separated values"),
         "excel.xls": (b"sep=;\r\ntext\r\na\r\n", "comma-separated values"),
         "one-line.json": (json.dumps({"data": rows}).encode(), "one JSON object around a list of rows"),
+        "viewer.json": (
+            json.dumps({"features": [{"name": "prompt"}], "rows": [{"row_idx": 0, "row": rows[0]}]}).encode(),
+            "one JSON object around a list of rows",
+        ),
         "lines.json": (
             json.dumps({"data": rows}, indent=2).encode(),
             "one JSON object around a list of rows",

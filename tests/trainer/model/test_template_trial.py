@@ -10,7 +10,7 @@ from trainer.data.conversation import Conversation, Message
 from trainer.data.rendering.chat_template import UnrenderableConversation
 from trainer.data.rendering.render import ExampleRenderer
 from trainer.model import template_trial, tiny
-from trainer.model.chatml import CHATML, PLAIN_CHATML, choose_template
+from trainer.model.template_choice import CHATML, PLAIN_CHATML, choose_template
 from trainer.model.template_cost import is_certainly_cheap
 from trainer.model.template_trial import refuse_costly_template
 from trainer.protocol.faults import UnusableModel

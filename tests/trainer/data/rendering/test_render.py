@@ -24,7 +24,7 @@ from trainer.data.rendering.render import (
     render_examples,
 )
 from trainer.model import tiny
-from trainer.model.chatml import CHATML
+from trainer.model.template_choice import CHATML
 
 
 @pytest.fixture(scope="module")
