@@ -34,7 +34,7 @@ Setting = tuple[str, dict[str, Any], str]
 @pytest.fixture(autouse=True)
 def _trusted_templates(monkeypatch):
     """Each trial of what a template costs would be a process of its own."""
-    monkeypatch.setattr(chatml, "refuse_costly_template", lambda *_: None)
+    monkeypatch.setattr(template_choice, "refuse_costly_template", lambda *_: None)
 
 
 @cache
