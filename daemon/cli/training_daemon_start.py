@@ -1,6 +1,7 @@
 """`training_daemon init`, `start`, `restart` and `install-service`: what a daemon needs to run by itself."""
 
 import json
+import shlex
 from collections.abc import Iterable
 from dataclasses import asdict
 from pathlib import Path
@@ -59,7 +60,7 @@ def _created_lines(made: "Created") -> Iterable[str]:
     yield f"{made.base_dir} {'is now' if made.is_new else 'already is'} a working directory"
     if made.sample and made.sample_rows:
         yield f"inbox/{made.sample} has {num_of(made.sample_rows, 'row')} to train"
-    yield f"start it: training_daemon start --base-dir {made.base_dir}"
+    yield f"start it: training_daemon start --base-dir {shlex.quote(made.base_dir)}"
 
 
 @app.command(

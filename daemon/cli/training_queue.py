@@ -2,6 +2,7 @@
 
 import gc
 import json
+import shlex
 import sys
 import time
 from collections.abc import Iterable
@@ -111,7 +112,7 @@ def _create_for(files: list[Path], client: "Client") -> None:
     made = client.create()
     print(
         f"{made.base_dir} is now a working directory; start it: "
-        f"training_daemon start --base-dir {made.base_dir}",
+        f"training_daemon start --base-dir {shlex.quote(made.base_dir)}",
         file=sys.stderr,
     )
 

@@ -35,6 +35,12 @@ def test_init_says_what_it_made_and_what_comes_next(tmp_path):
     ]
 
 
+def test_init_quotes_a_folder_in_the_command_that_comes_next(tmp_path):
+    result = run("init", tmp_path / "my work")
+
+    assert result.stdout.endswith(f"start it: training_daemon start --base-dir '{tmp_path}/my work'\n")
+
+
 @pytest.mark.parametrize("place", ["the argument", "behind", "before", "the variable"])
 def test_init_takes_the_folder_from_wherever_it_is_given(tmp_path, place, monkeypatch):
     folder = tmp_path / "work"
