@@ -158,11 +158,11 @@ def list_files(
     if as_json:
         print(json.dumps([file._asdict() for file in files]))
         return
-    if dropped := queue.count_dropped():
-        print(f"{dropped:,} more in inbox/, not taken in yet")
     if not files:
         _print_empty(base_dir)
         return
+    if dropped := queue.count_dropped():
+        print(f"{dropped:,} more in inbox/, not taken in yet")
     for line in queued_lines(files[:limit], len(files), columns=terminal_columns()):
         print(line)
 
@@ -178,7 +178,8 @@ def _print_empty(base_dir: Path | None) -> None:
     client = client_of(base_dir)
     _, failed = client.queue.finished([Outcome.FAILED], limit=0)
     newest, completed = client.history.completed(limit=1), client.history.count_completed()
-    for line in empty_lines(newest, completed, failed, now=time.time(), columns=terminal_columns()):
+    dropped, columns = client.queue.count_dropped(), terminal_columns()
+    for line in empty_lines(newest, completed, failed, dropped=dropped, now=time.time(), columns=columns):
         print(line)
 
 

@@ -184,6 +184,18 @@ def test_alone_it_says_how_far_training_is(layout):
     assert said["errors"] == "none"
 
 
+def test_alone_it_does_not_promise_an_end_while_training_is_paused(layout):
+    said = show(layout, State.PAUSED, current_file="a.jsonl", file_step=3, file_total_steps=9, eta_s=75.0)
+
+    assert said["file"] == "a.jsonl: step 3 of 9"
+
+
+def test_alone_it_counts_what_lies_in_the_inbox(layout):
+    (layout.inbox / "b.jsonl").write_text("")
+
+    assert show(layout)["queue"] == "0 files waiting, 1 in inbox/, 0 completed, 0 failed, 0 skipped"
+
+
 @pytest.mark.parametrize(
     "state, queue, advice",
     [

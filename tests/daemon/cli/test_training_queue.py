@@ -563,6 +563,23 @@ def test_a_name_in_the_trash_says_how_to_have_the_file_back(layout):
     assert "/a.jsonl has been cleared away; to queue it again: training_queue retry failed-" in message
 
 
+@pytest.mark.parametrize("command", ["list", "status"])
+def test_a_queue_is_not_called_empty_while_a_file_is_in_the_inbox(layout, command):
+    (layout.inbox / "new.jsonl").write_text("")
+
+    last = run(layout, command).stdout.splitlines()[-1]
+
+    assert last == "1 file in inbox/, not taken in yet; nothing else waits"
+
+
+def test_files_that_are_not_old_enough_are_not_said_to_be_missing(layout):
+    fail_named(layout, "new.jsonl", at="2100-01-01T00:00:00Z")
+
+    said = run(layout, "clear", "--failed", "--older-than", "7d").stdout
+
+    assert said == "left 1 failed file: not old enough\n"
+
+
 def test_nothing_to_clear_is_said(layout):
     result = run(layout, "clear", "--failed", "--skipped")
 
