@@ -28,13 +28,13 @@ def check_daemon(status: Status, *, lock_is_held: bool) -> CheckResult:
             return problem(
                 "daemon",
                 f"process {pid} has sent no heartbeat for {age}; expected one every few seconds",
-                f"read logs/daemon.log; if it does not recover: kill -9 {pid}, then training_daemon",
+                f"read logs/daemon.log; if it does not recover: kill -9 {pid}, then training_daemon start",
             )
         case _, "unreadable":
             return problem(
                 "daemon",
                 f"it is {status.life_text()}",
-                "a daemon that runs writes the file anew within seconds; if none does, start training_daemon",
+                "a daemon that runs writes the file anew within seconds; if none does: training_daemon start",
             )
         case True, _:
             return warning(
@@ -46,7 +46,7 @@ def check_daemon(status: Status, *, lock_is_held: bool) -> CheckResult:
             return problem(
                 "daemon",
                 f"it ended without a trace: process {pid} no longer holds status/daemon.lock",
-                "start it with training_daemon; it continues from the newest checkpoint",
+                "start it: training_daemon start; it continues from the newest checkpoint",
             )
     return ok("daemon", f"it is {status.life_text()}")
 
@@ -106,7 +106,7 @@ def check_control(
         age_s = now - request.written_at
         if not daemon_runs:
             what = "will be obeyed" if request.is_lasting else "will be answered as too old"
-            advice = f"start training_daemon, or withdraw it: rm {place}"
+            advice = f"run training_daemon start, or withdraw it: rm {place}"
             findings.append(warning("control", f"{place} {what} when a daemon starts", advice))
         elif age_s > OBEYED_WITHIN_S:
             findings.append(

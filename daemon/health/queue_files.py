@@ -66,7 +66,7 @@ def _late(late: Sequence[Path], inbox: Path, *, daemon_runs: bool) -> CheckResul
         "expected names that end in .jsonl, and no program still writing to them; training_controller status "
         "shows alerts"
         if daemon_runs
-        else "start training_daemon"
+        else "run training_daemon start"
     )
     return warning("inbox", f"{_shown(late[0], inbox)}{more}: not accepted for more than a day", advice)
 
