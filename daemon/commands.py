@@ -106,7 +106,9 @@ class Commands:
             return "the stop is cancelled; training continues"
         if is_blocked:
             return "retrying what was blocked"
-        return "training continues" if was_paused else "was not paused"
+        if not was_paused:
+            return "was not paused"
+        return "training continues" if len(self._queue) else "no longer paused; the queue is empty"
 
     def _skip(self, request: Request) -> None:
         job, state = self._current_job(), self._supervisor.state

@@ -38,7 +38,7 @@ def crash_lines(groups: Sequence["CrashGroup"]) -> Iterator[str]:
     for group in groups:
         yield f"{group.count:,} x {printable(group.kind)}, most recently at {group.newest_at}"
         if group.file is not None:
-            yield f"    file: {group.file}, at step {_step(group.file_step)} of it"
+            yield f"    file: {group.file}, at its step {_step(group.file_step)}"
         yield f"    last global step: {_step(group.global_step)}"
         yield f"    message: {group.message}"
         yield f"    what to do: {group.advice}"

@@ -2,6 +2,8 @@
 
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import asdict, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -131,10 +133,20 @@ class Client:
     # ---- the daemon
 
     def status(self) -> "Status":
-        """Return what the status file says, and whether somebody is behind it."""
+        """Return what the status file says, and whether somebody is behind it.
+
+        Where no daemon keeps them up to date, the files in the queue are counted.
+        """
         from daemon.status.reader import read_status
 
-        return read_status(self.layout)
+        status = read_status(self.layout)
+        if status.life not in ("stopped", "dead"):
+            return status
+        with suppress(UnreadableHistory):  # then it is as the daemon left it
+            counts = asdict(self.queue.counts())
+            counted = {name: counts[name] for name in status.fields["queue"]}
+            return replace(status, fields=status.fields | {"queue": counted})
+        return status
 
     def create(self, *, sample: bool = False) -> "Created":
         """Make the folder a working directory. One that is there stays as it is.

@@ -81,7 +81,7 @@ class Supervisor:
         self._process: WorkerProcess | None = None
         self._heard: deque[Event] = deque()
         self._longest_waits: dict[Section, float] = {}  # seconds; of all workers, so that each knows more
-        self._worker = WorkerRecord()
+        self._worker = WorkerRecord(has_crashed=ledger.has_unrecovered_crash())
         self._completions = Completions(queue, ledger, journal)
         self._retries = Retries(queue, ledger, journal)
         self._replays = Replays(layout, queue, ledger)

@@ -42,6 +42,8 @@ class WorkerRecord:
     """Ids of jobs not in its hands that it knows to be trained in part."""
     failures: int = 0
     """Crashes in a row."""
+    has_crashed: bool = False
+    """A worker crashed, perhaps one of an earlier daemon, and none has trained since."""
     is_loss_finite: bool = True
     """At the last steps that were reported."""
     started_at_step: int = 0

@@ -177,8 +177,9 @@ class WorkerReports:
         self._worker.progress.note(steps[-1])
         self._board.steps(steps)
         self._board.costs.add("training", sum(step.seconds for step in steps))
-        if self._worker.failures:
-            self._worker.failures = 0
+        self._worker.failures = 0
+        if self._worker.has_crashed:
+            self._worker.has_crashed = False
             self._journal.record(WorkerRecovered())
         self._watch_loss(steps)
         for step in steps:

@@ -168,6 +168,23 @@ def test_a_worker_that_trains_again_after_a_crash_takes_the_alert_down(rig):
     rig.until(lambda: not any("code 13" in alert for alert in rig.status()["alerts"]), "no alert")
 
 
+def test_a_crash_under_an_earlier_daemon_is_over_once_a_worker_trains_again(rig):
+    rig.launcher.once = {"FAKE_CRASH": "a.jsonl:2"}
+    rig.configure(daemon={"backoff_max_s": 3600})
+    rig.launcher.environment["FAKE_HOLD"] = "a.jsonl:1"
+    rig.start()
+    rig.drop("a.jsonl")
+    rig.go()
+    rig.until(lambda: rig.events("worker_crashed"), "the crash")
+    rig.stop()
+    assert rig.events("worker_recovered") == []
+
+    rig.start()
+
+    rig.until_in(Outcome.COMPLETED, "a.jsonl")
+    assert rig.events("worker_recovered") == ["the worker trains again"]
+
+
 def test_a_turn_that_fails_is_shown_and_the_next_one_goes_on(rig, monkeypatch):
     reap, failed = Supervisor.reap, []
 

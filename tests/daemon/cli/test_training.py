@@ -15,6 +15,7 @@ from typer.testing import CliRunner
 from daemon.cli.training import MODULES, SHORTCUTS, app
 from daemon.client import Client
 from daemon.status.board import StatusBoard
+from tests.support import rows, write_jsonl
 from trainer import __version__
 from trainer.protocol.status import QueueCounts, State
 
@@ -234,7 +235,9 @@ def test_a_long_message_takes_one_line(layout):
 
 
 def test_a_started_file_of_a_stopped_daemon_is_to_be_continued(layout):
-    said = show(layout, State.STOPPED, queue=QueueCounts(processing=1))
+    write_jsonl(layout.processing / "a.jsonl", rows(1))
+
+    said = show(layout, State.STOPPED)
 
     assert said["file"] == "1 in queue/processing/, to be continued"
 

@@ -387,6 +387,19 @@ def test_with_json_an_error_is_json_on_standard_output(layout, arguments, exit_c
     assert result.stderr == ""
 
 
+@pytest.mark.parametrize("command, more", [("remove", []), ("set-priority", ["low"])])
+def test_a_file_that_is_still_in_the_inbox_is_moved_by_hand(layout, command, more):
+    write_jsonl(layout.inbox / "a.jsonl", rows(1))
+    write_jsonl(layout.finished(Outcome.COMPLETED) / "a.jsonl", rows(1))
+
+    result = run(layout, command, "a.jsonl", *more)
+
+    assert str(result.exception) == (
+        "inbox/a.jsonl has not been accepted yet, because no daemon runs; until then, move it yourself: "
+        "out of inbox/, or to inbox/high/ or inbox/low/ for another priority"
+    )
+
+
 def test_a_wrong_priority_is_named_with_those_that_exist(layout):
     result = run_as_a_process(layout, "set-priority", "a.jsonl", "urgent")
 
