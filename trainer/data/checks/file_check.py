@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import shlex
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from io import BufferedReader
@@ -15,7 +14,7 @@ from trainer.data.reading.rows import BadRow, Line, content_of, open_regular, pa
 from trainer.data.reading.unpacking import BadArchive, text_of
 from trainer.protocol.job import Job, Priority
 from trainer.protocol.row_fields import NO_FIELDS, Fields
-from trainer.protocol.text import printable
+from trainer.protocol.text import shell_word
 
 MAX_REJECTED_ROWS = 1_000_000  # after that a check gives up on the file
 CHECK_EVERY_LINES = 64  # how often a check looks whether it was cancelled
@@ -218,5 +217,5 @@ def _why_not_utf8(start: bytes, file: str) -> str | None:
     if not is_marked and not start.decode(encoding, "ignore").lstrip().startswith(("{", "[")):
         return None
     name = encoding.upper()
-    command = f"iconv -f {name} -t UTF-8 {shlex.quote(printable(file))} > NAME.jsonl"
+    command = f"iconv -f {name} -t UTF-8 {shell_word(file)} > NAME.jsonl"
     return f"line 1: the file is {name}; expected UTF-8; convert it: {command}"
