@@ -87,8 +87,8 @@ class DataFile:
         *,
         advance: Callable[[int], object] = lambda num_bytes: None,
     ) -> None:
-        self.path = path.resolve()  # a link of one's own is as good as a file
         self.name = printable(path.name)
+        self.path = _resolved(path, self.name)  # a link of one's own is as good as a file
         self._settings = settings
         self._advance = advance
         self.fields = settings.fields
@@ -198,6 +198,13 @@ class DataFile:
 def as_line(content: bytes) -> bytes:
     """Return a row as it stands in its file, to be written among others: with one line end and no mark."""
     return content.removeprefix(BYTE_ORDER_MARK).rstrip(b"\r\n") + b"\n"
+
+
+def _resolved(path: Path, name: str) -> Path:
+    try:
+        return path.resolve()
+    except RuntimeError as error:  # so Python 3.11 and 3.12 say it
+        raise BadInput(f"{name} is a link in a circle; expected a file; nothing was written") from error
 
 
 def _parts(path: Path, name: str) -> list[Path]:
