@@ -191,8 +191,8 @@ def test_calls_come_in_the_form_that_templates_expect(call):
         ([{"type": "code"}], 'messages[0].tool_calls[0].type is "code"; expected "function"'),
         (
             [{"function": {"name": "f", "parameters": {"a": 1}}}],
-            "found messages[0].tool_calls[0].function.parameters, which would be lost; expected the arguments "
-            'as "arguments" beside the name; rename the key',
+            "found messages[0].tool_calls[0].function.parameters, which would be lost; expected the "
+            'arguments as "arguments" beside the name; rename the key',
         ),
         (
             [{"name": "f", "input": {"a": 1}}],
