@@ -13,12 +13,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
 from daemon.data_tools.tables.dataset_folder import arrow_files
-from daemon.data_tools.tables.numbered_rows import BadTable
+from daemon.data_tools.tables.numbered_rows import BadTable, iconv
 from daemon.data_tools.tables.opening import rows_of_table
 from daemon.data_tools.tables.size_limit import SizeLimit
 from trainer.data.conversation import Conversation
 from trainer.data.formats import read_row
-from trainer.data.reading.file_kinds import BYTES_LOOKED_AT
+from trainer.data.reading.file_kinds import BYTES_LOOKED_AT, other_encoding_of
 from trainer.data.reading.named_kinds import named_kind_of
 from trainer.data.reading.rows import (
     BYTE_ORDER_MARK,
@@ -160,7 +160,8 @@ class DataFile:
         limit = self._settings.max_line_bytes
         with self._naming():
             text = self._text_of(file)
-            if kind := named_kind_of(text.peek(BYTES_LOOKED_AT), path):
+            start = text.peek(BYTES_LOOKED_AT)
+            if kind := named_kind_of(start, path):
                 rows = rows_of_table(
                     text, file, kind, path, fields=self.fields, max_row_bytes=limit, start=after
                 )
@@ -169,6 +170,10 @@ class DataFile:
                         size.add(len(row.content))
                         yield Line(row.number, 0, row.content if len(row.content) <= limit else None)
                 return
+            if encoding := other_encoding_of(start):
+                raise BadTable(
+                    f"line 1: the file is {encoding}; expected UTF-8; {iconv(encoding, str(path))}"
+                )
             for line in read_lines(text, max_line_bytes=limit):
                 if not line.is_blank:
                     yield line

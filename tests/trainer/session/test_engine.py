@@ -94,7 +94,7 @@ def test_the_library_refuses_a_replay_that_it_knows_no_files_for(base_dir, seven
     "content, error, message",
     [
         (None, FileNotFoundError, "No such file"),
-        ([], ValueError, "the file has no rows"),
+        ([], ValueError, "it is empty"),
         ([{"chosen": "no messages"}], ValueError, "1 of 1 rows are malformed.*line 1: found"),
     ],
 )

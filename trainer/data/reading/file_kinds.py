@@ -20,6 +20,7 @@ from trainer.protocol.text import shell_word
 
 BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 BYTES_LOOKED_AT = 1 << 16
+BYTES_OF_ENCODING = 64  # to tell the encoding; a multiple of what a character has in any
 LONGEST_COLUMN_NAME = 60
 COLUMN_NAME = re.compile(r"[^\W\d][\w .-]*")
 INDEX_COLUMN = "Unnamed: 0"  # as pandas calls the column without a name that it writes first
@@ -101,6 +102,18 @@ def what_it_is(kind: FileKind, file: str, *, base: str | None = None) -> str:
         where = f" --base-dir {shell_word(base)}" if base else ""
         way_out = f"convert and add it: training_queue add {shown}{where}"
     return f"it is {kind.value}, not JSON Lines; {way_out}"
+
+
+def other_encoding_of(start: bytes) -> str | None:
+    """Return the encoding of a text with the mark of another one than UTF-8, or a text like JSON in it."""
+    start = start[:BYTES_OF_ENCODING]
+    encoding = json.detect_encoding(start)
+    if encoding.startswith("utf-8"):
+        return None
+    is_marked = encoding in ("utf-16", "utf-32")
+    if not is_marked and not start.decode(encoding, "ignore").lstrip().startswith(("{", "[")):
+        return None
+    return encoding.upper()
 
 
 def kind_of(start: bytes) -> FileKind | None:

@@ -274,6 +274,11 @@ def test_what_is_wrong_with_a_csv_is_said_with_its_place(tmp_path):
             "the file is UTF-16; expected UTF-8; convert it: "
             f"iconv -f UTF-16 -t UTF-8 {tmp_path}/utf16.csv > NAME.csv",
         ),
+        "utf32.csv": ("prompt,completion\na,b\n".encode("utf-32"), "the file is UTF-32; expected UTF-8"),
+        "utf16.json": (
+            '[{"prompt": "a"}]'.encode("utf-16"),
+            f"iconv -f UTF-16 -t UTF-8 {tmp_path}/utf16.json > NAME.json",
+        ),
     }
 
     refuse_each(tmp_path, cases)
