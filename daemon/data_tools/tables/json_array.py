@@ -6,7 +6,6 @@ Flat in memory.
 import codecs
 import io
 import json
-import shlex
 from collections import deque
 from collections.abc import Iterator
 from dataclasses import replace
@@ -16,7 +15,7 @@ from typing import Any, NamedTuple
 from daemon.data_tools.tables.numbered_rows import BadTable, TableRow, not_utf8, to_line
 from trainer.data.reading.rows import DECODER, BadRow
 from trainer.data.reading.viewer_page import ROWS, cells_cut_off, is_about_column, is_wrapped_row
-from trainer.protocol.text import printable
+from trainer.protocol.text import printable, shell_word
 
 CHUNK_BYTES = 1 << 17
 BLANKS = " \t\r\n"
@@ -89,10 +88,10 @@ def rows_of_object(text: io.BufferedReader, file: str, *, max_row_chars: int) ->
 def _refuse_two(keys: list[str], file: str) -> None:
     if len(keys) > 1:
         names = " and ".join(f'"{printable(key)}"' for key in keys)
-        path = shlex.quote(f".[{json.dumps(keys[0])}][]")
+        path = shell_word(f".[{json.dumps(keys[0])}][]")
         raise BadTable(
             f"it holds two lists of objects, {names}; take one of them: "
-            f"jq -c {printable(path)} {shlex.quote(printable(file))} > NAME.jsonl"
+            f"jq -c {path} {shell_word(file)} > NAME.jsonl"
         )
 
 

@@ -1,13 +1,12 @@
 """What every reader of tables yields, and how a row becomes a line of JSON."""
 
 import json
-import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from trainer.protocol.text import printable
+from trainer.protocol.text import printable, shell_word
 
 
 class BadTable(ValueError):
@@ -51,5 +50,5 @@ def iconv(encoding: str, file: str) -> str:
     Args:
         file: where it is, as one would type it.
     """
-    shown, suffix = shlex.quote(printable(file)), Path(file).suffix
+    shown, suffix = shell_word(file), Path(file).suffix
     return f"convert it: iconv -f {encoding} -t UTF-8 {shown} > NAME{printable(suffix)}"

@@ -80,9 +80,9 @@ def test_what_is_in_a_file_that_is_not_accepted_is_told_in_the_alert(rig):
     inbox = rig.layout.inbox
     sentences = (
         "data.csv: it is a table of comma-separated values (CSV), not JSON Lines; "
-        f"convert and add it: training_queue add {inbox}/data.csv",
-        f"it looks like JSON Lines; rename it: mv {inbox}/rows.ndjson {inbox}/rows.jsonl",
-        f"mv {inbox}/zipped.bin {inbox}/zipped.jsonl.gz",
+        f"convert and add it: training_queue add {inbox}/data.csv --base-dir {rig.layout.base}",
+        f"it looks like JSON Lines; rename it: mv -n {inbox}/rows.ndjson {inbox}/rows.jsonl",
+        f"mv -n {inbox}/zipped.bin {inbox}/zipped.jsonl.gz",
     )
     rig.until(
         lambda: all(any(sentence in alert for alert in rig.status()["alerts"]) for sentence in sentences),

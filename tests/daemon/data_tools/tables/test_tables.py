@@ -340,6 +340,11 @@ def test_what_is_wrong_with_a_csv_is_said_with_its_place(tmp_path):
             "the file is UTF-16; expected UTF-8; convert it: "
             f"iconv -f UTF-16 -t UTF-8 {tmp_path}/utf16.csv > NAME.csv",
         ),
+        "utf32.csv": ("prompt,completion\na,b\n".encode("utf-32"), "the file is UTF-32; expected UTF-8"),
+        "utf16.json": (
+            '[{"prompt": "a"}]'.encode("utf-16"),
+            f"iconv -f UTF-16 -t UTF-8 {tmp_path}/utf16.json > NAME.json",
+        ),
     }
 
     refuse_each(tmp_path, cases)
@@ -476,12 +481,42 @@ def test_a_folder_that_is_no_data_set_is_refused(tmp_path):
     assert f"has the splits train; expected one of them, such as {splits / 'train'}" in refusal(splits)
 
 
+@pytest.mark.parametrize("splits", ["3", "null", "{}", "[]", "[3]", '{"a": 1}'])
+def test_splits_that_are_no_list_of_names_are_told(tmp_path, splits):
+    (tmp_path / "dataset_dict.json").write_text(f'{{"splits": {splits}}}')
+
+    assert "dataset_dict.json names no splits" in refusal(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "name, shown", [("gone.arrow",) * 2, ("", ""), ("a\\u0000b", r"a\x00b"), ("a\\ud800b", r"a\ud800b")]
+)
+def test_a_part_of_a_data_set_that_is_not_there_is_named(tmp_path, name, shown):
+    (tmp_path / "state.json").write_text(f'{{"_data_files": [{{"filename": "{name}"}}]}}')
+
+    assert f'state.json names "{shown}", which is not in the folder' in refusal(tmp_path)
+
+
+def test_a_data_set_whose_rows_stand_in_another_order_is_refused(tmp_path):
+    folder = write_dataset(tmp_path / "set")
+    state = json.loads((folder / "state.json").read_text())
+    (folder / "state.json").write_text(json.dumps(state | {"_indices_data_files": [{"filename": "i.arrow"}]}))
+
+    assert "notes in a file of its own which rows it has" in refusal(folder)
+
+
+def test_a_link_in_a_circle_is_refused(tmp_path):
+    (tmp_path / "a.csv").symlink_to(tmp_path / "a.csv")
+
+    assert "a.csv is a link in a circle" in refusal(tmp_path / "a.csv")
+
+
 def test_a_data_set_reads_nothing_outside_of_its_folder(tmp_path):
     folder = write_dataset(tmp_path / "set")
     write_arrow(tmp_path / "secret.arrow")
     (folder / "state.json").write_text('{"_data_files": [{"filename": "../secret.arrow"}]}')
 
-    assert "is not a file" in refusal(folder)
+    assert 'names "secret.arrow", which is not in the folder' in refusal(folder)
 
 
 def test_without_pyarrow_the_extra_is_named(tmp_path, monkeypatch):
