@@ -18,6 +18,9 @@ from trainer.protocol.failpoints import failpoint
 from trainer.protocol.job import FaultKind, Job, Outcome
 from trainer.protocol.layout import Layout
 
+# A paused file would never come to its end, so a stop does not wait for it
+STOPPING = "the daemon stops without waiting for the file; the next start is paused, too"
+
 
 class Commands:
     """What was asked, and what has become of it.
@@ -89,7 +92,10 @@ class Commands:
                 self._skip(request)
             case "stop":
                 self.stop(self.stopping or Stopping.AFTER_FILE)
-                self._answer(request, "stopping after the current file")
+                is_held = self.pause.is_set
+                self._answer(
+                    request, f"paused, so {STOPPING}" if is_held else "stopping after the current file"
+                )
             case "stop_now":
                 self.stop(Stopping.NOW)
                 self._answer(request, "stopping at the next step")
@@ -149,7 +155,7 @@ class Commands:
     def _answer_when_done(self) -> None:
         for request, job_id in list(self._unanswered):
             if request.name == "pause" and not (self._supervisor.is_training and self.pause.is_set):
-                self._answer(request, "paused" if self.pause.is_set else "was resumed before it could pause")
+                self._answer(request, self._pause_result())
             elif job_id and self._is_skipped(job_id):
                 state = self._ledger.state_of(job_id)
                 is_skipped = state == Outcome.SKIPPED
@@ -157,6 +163,11 @@ class Commands:
             else:
                 continue
             self._unanswered.remove((request, job_id))
+
+    def _pause_result(self) -> str:
+        if not self.pause.is_set:
+            return "was resumed before it could pause"
+        return f"paused, so {STOPPING}" if self.stopping else "paused"
 
     def _is_skipped(self, job_id: str) -> bool:
         """Whether a job's file has left.

@@ -33,7 +33,7 @@ def overview_lines(status: "Status", *, dropped: int) -> Iterator[str]:
     yield f"daemon  {status.life_text()}{state}"
     yield f"file    {_file(status)}"
     yield f"queue   {_queue(fields.get('queue') or {}, dropped)}"
-    yield f"errors  {_errors(fields)}"
+    yield f"errors  {_errors(status)}"
     yield f"next    {_next(status)}; training --help lists all commands"
 
 
@@ -69,10 +69,14 @@ def _queue(queue: dict[str, Any], dropped: int) -> str:
     )
 
 
-def _errors(fields: dict[str, Any]) -> str:
+def _errors(status: "Status") -> str:
+    fields = status.fields
     messages = list(map(str, fields.get("alerts") or []))
     if error := fields.get("last_error"):
         messages.insert(0, str(error.get("message")))
+    if status.is_running and fields.get("status") == "blocked":  # what matters now, whatever failed since
+        reason = str(fields.get("status_reason"))
+        messages = [reason, *(message for message in messages if message != reason)]
     if not messages:
         return "none"
     more = f"{len(messages) - 1:,} more; " if len(messages) > 1 else ""

@@ -80,6 +80,9 @@ def training_daemon(
     if dry_run:
         show_plan(client, dry_run, overrides, as_json=as_json)
         return
+    if as_json:
+        way = "for a log in JSON: --log-format json"
+        raise CommandFailed(f"--json goes with --check-config, --dry-run or a subcommand; {way}")
     from daemon.app import AlreadyRunning, UnusableLedger, run_daemon
     from trainer.config.loader import BadConfig
 

@@ -73,7 +73,8 @@ def start(base_dir: BaseDir = None, set_: Overrides = None, wait: Wait = None, a
 
     It writes to logs/daemon.log, and continues when the terminal is closed.
     """
-    _show_started(client_of(base_dir).start(set_ or [], wait_s=_seconds(wait)), as_json)
+    client = client_of(base_dir)
+    _show_started(client, client.start(set_ or [], wait_s=_seconds(wait)), as_json)
 
 
 @app.command(
@@ -98,14 +99,16 @@ def restart(
     if no_set and set_:
         raise CommandFailed("give either --set or --no-set")
     overrides = [] if no_set else set_
-    _show_started(client_of(base_dir).restart(overrides, wait_s=_seconds(wait)), as_json)
+    client = client_of(base_dir)
+    _show_started(client, client.restart(overrides, wait_s=_seconds(wait)), as_json)
 
 
-def _show_started(started: "Started", as_json: bool) -> None:
+def _show_started(client: Client, started: "Started", as_json: bool) -> None:
     overridden = [f"overridden: {', '.join(started.overrides)}"] if started.overrides else []
     lines = [
         f"the daemon is ready (pid {started.pid}) in {started.base_dir}",
         *overridden,
+        *(["it stays paused until: training_controller resume"] if client.checkpoints.is_paused else []),
         f"its log: {started.log}",
         "watch it: training_controller status --watch; stop it: training_controller stop",
     ]

@@ -183,16 +183,18 @@ class Client:
             wait_s: until the one has left, and again until the other is ready.
         Raises:
             RunsAsService: a service manager has to do that.
+            InvalidSettings: no daemon could start with them; the one that runs goes on.
             NotObeyed, RunsAlready: it has not stopped in time.
             StartFailed, NotReady: as for `start`.
         """
         from daemon.client.starting import overrides_of_last, start, wait_for_lock
 
-        kept = overrides_of_last(self.layout)
+        wanted = overrides_of_last(self.layout) if overrides is None else overrides
+        self.settings.effective(wanted)
         if self.status().is_running:
             self.stop("restart", now=True, until_gone=True, wait_s=wait_s)
         wait_for_lock(self.layout, wait_s)
-        return start(self.layout, overrides=kept if overrides is None else overrides, wait_s=wait_s)
+        return start(self.layout, overrides=wanted, wait_s=wait_s)
 
     def pause(self, reason: str | None = None, *, wait_s: float = DEFAULT_WAIT_S) -> "Obeyed":
         """Hold training at the next optimizer step; only `resume` ends that, not a restart.

@@ -221,6 +221,7 @@ class Supervisor:
     def say_queue_is_empty(self) -> None:
         """Have finished files made durable at once."""
         if isinstance(self.state, Ready):
+            self._reports.note_recovery()
             self._send(QueueEmpty())
             self._worker.state = replace(self.state, knows_queue_is_empty=True)
 

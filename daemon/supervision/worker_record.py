@@ -33,7 +33,7 @@ class WorkerRecord:
     blocked: str | None = None
     """Why nothing can be trained at the moment."""
     has_been_blocked: bool = False
-    """Since the last worker that was ready, training was blocked."""
+    """Since a worker last began or ended a file, training was blocked."""
     loading_detail: str | None = None
     """How far it is with loading."""
     jobs: dict[str, Job] = field(default_factory=dict)

@@ -261,7 +261,8 @@ def test_a_daemon_that_is_not_training_stops_at_once(rig, bring_to, state, how):
     if state != "idle":
         assert where(rig) == LEFT_BEHIND[state]
     if how == "stop":
-        assert "stop: stopping after the current file" in rig.events("command")
+        answer = "paused, so the daemon stops" if state == "held" else "stopping after the current file"
+        assert any(f"stop: {answer}" in event for event in rig.events("command"))
     elif how != "signal":
         assert "stop_now: stopping at the next step" in rig.events("command")
 
@@ -278,6 +279,18 @@ def test_stop_while_training_waits_for_the_file_and_begins_no_other(rig, bring_t
     assert rig.left() == 0
     assert where(rig, "a.jsonl") == "recently_completed"
     assert where(rig, "b.jsonl") == "normal"
+
+
+def test_a_pause_ends_a_stop_that_waits_for_its_file_and_says_so(rig, bring_to):
+    bring_to("training")
+    rig.command("stop")
+    rig.until_status("stopping")
+
+    rig.command("pause")
+
+    assert rig.until_answered("pause").startswith("paused, so the daemon stops without")
+    assert rig.left() == 0
+    assert where(rig, "a.jsonl") == "processing"
 
 
 def test_a_resume_cancels_a_stop_that_waits_for_its_file(rig, bring_to):

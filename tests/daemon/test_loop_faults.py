@@ -92,6 +92,21 @@ def test_a_fault_of_the_environment_blocks_costs_nothing_and_clears(rig, fault, 
     assert rig.until_status("idle")["status_reason"] is None
 
 
+def test_a_block_is_over_only_when_a_file_begins_and_not_when_the_model_loads(rig):
+    rig.configure(daemon={"blocked_retry_s": 0.01})
+    rig.launcher.environment = {"FAKE_JOB_FAULT": "bad_config"}
+    rig.start()
+    rig.drop("a.jsonl")
+    rig.until(lambda: len(rig.events("worker_ready")) >= 3)
+    recoveries_before = rig.events("unblocked")
+
+    rig.launcher.environment = {}
+
+    rig.until_in(Outcome.COMPLETED, "a.jsonl")
+    assert recoveries_before == []
+    assert rig.events("unblocked") == ["no longer blocked"]
+
+
 def test_a_blocked_daemon_tries_again_by_itself(rig):
     rig.configure(daemon={"blocked_retry_s": 0.01})
     rig.launcher.environment = {"FAKE_FAULT": "environment"}

@@ -17,7 +17,7 @@ from daemon.client import Client
 from daemon.status.board import StatusBoard
 from tests.support import rows, write_jsonl
 from trainer import __version__
-from trainer.protocol.status import QueueCounts, State
+from trainer.protocol.status import LastError, QueueCounts, State
 
 
 def process(layout, *arguments):
@@ -158,10 +158,10 @@ def test_alone_it_says_in_five_lines_how_to_start_where_nothing_is(tmp_path):
     assert not (tmp_path / "new\x1b").exists()
 
 
-def show(layout, state=State.TRAINING, *, pid=None, alerts=(), **fields):
+def show(layout, state=State.TRAINING, *, pid=None, reason=None, alerts=(), **fields):
     """Publish a status; return what the command says alone."""
     board = StatusBoard(layout.status_file, daemon_pid=os.getpid() if pid is None else pid)
-    board.set_state(state)
+    board.set_state(state, reason)
     board.set(**fields)
     for number, alert in enumerate(alerts):
         board.alert(str(number), alert)
@@ -240,6 +240,16 @@ def test_a_started_file_of_a_stopped_daemon_is_to_be_continued(layout):
     said = show(layout, State.STOPPED)
 
     assert said["file"] == "1 in queue/processing/, to be continued"
+
+
+def test_what_blocks_training_comes_before_what_failed_since(layout):
+    failed = LastError(
+        error_class="BadFile", message="it is empty", file="a.jsonl", at="2026-01-01T00:00:00.000Z"
+    )
+
+    said = show(layout, State.BLOCKED, reason="no space left", last_error=failed)
+
+    assert said["errors"] == "no space left (1 more; training status)"
 
 
 # ---- the version

@@ -82,6 +82,23 @@ def test_start_and_restart_say_who_runs_and_where_the_log_is(tmp_path, stopped_a
     assert run("restart", "--base-dir", tmp_path / "work", "--no-set", "--json").stdout.count("epochs") == 0
 
 
+def test_a_start_says_so_if_a_pause_still_holds(tmp_path, stopped_at_the_end):
+    first = run("start", "--base-dir", tmp_path / "work")
+    Client(tmp_path / "work").pause(wait_s=PATIENCE_S)
+
+    second = run("restart", "--base-dir", tmp_path / "work")
+
+    assert "paused" not in first.stdout
+    assert "it stays paused until: training_controller resume\n" in second.stdout
+
+
+def test_a_daemon_in_the_foreground_prints_no_document(tmp_path):
+    result = run("--once", "--json", "--base-dir", tmp_path / "work")
+
+    assert "--log-format json" in str(result.exception)
+    assert not (tmp_path / "work").exists()
+
+
 def test_restart_takes_either_other_overrides_or_none(tmp_path):
     result = run("restart", "--base-dir", tmp_path, "--no-set", "--set", "training.epochs=2")
 

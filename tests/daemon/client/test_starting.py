@@ -136,6 +136,18 @@ def test_a_start_that_failed_leaves_the_overrides_of_the_one_before(client):
     assert starting.overrides_of_last(client.layout) == ["training.epochs=2"]
 
 
+@pytest.mark.parametrize("overrides", [None, ["training.epochs=none"]])
+def test_a_restart_with_wrong_settings_leaves_the_daemon_that_runs(client, overrides):
+    started = client.start(wait_s=PATIENCE_S)
+    if overrides is None:
+        client.layout.config_file.write_text("{bad")
+
+    with pytest.raises(InvalidSettings, match="expected"):
+        client.restart(overrides, wait_s=PATIENCE_S)
+
+    assert (client.status().life, pid_of(client)) == ("running", started.pid)
+
+
 def test_a_restart_where_none_runs_is_a_start(client):
     client.create()
 
