@@ -92,13 +92,21 @@ class Commands:
                 self._skip(request)
             case "stop":
                 self.stop(self.stopping or Stopping.AFTER_FILE)
-                is_held = self.pause.is_set
-                self._answer(
-                    request, f"paused, so {STOPPING}" if is_held else "stopping after the current file"
-                )
+                self._answer(request, self._how_it_stops())
             case "stop_now":
                 self.stop(Stopping.NOW)
                 self._answer(request, "stopping at the next step")
+
+    def _how_it_stops(self) -> str:
+        """Return in words what a stop waits for."""
+        state = self._supervisor.state
+        if self.pause.is_set:
+            return f"paused, so {STOPPING}"
+        if isinstance(state, Loading):
+            return "stopping before training starts; the next start trains the file"
+        if isinstance(state, Busy) and state.is_being_preempted:
+            return "stopping as soon as the file gives way to an urgent one; the next start trains both"
+        return "stopping after the current file"
 
     def _resume(self, *, is_blocked: bool) -> str:
         """Continue, and take back a stop that has not begun; return what was done in words."""
