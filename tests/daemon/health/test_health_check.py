@@ -272,6 +272,17 @@ def test_a_file_must_be_taken_in_within_a_day(layout, age_s, expected):
     assert finding.level is expected
 
 
+def test_a_file_whose_name_is_not_for_training_is_reported_at_once(layout):
+    for name in ("table.csv", "chat.jsonl", "chat.jsonl.part", ".chat.jsonl"):
+        (layout.inbox / name).touch()
+
+    now = (layout.inbox / "table.csv").stat().st_ctime
+    [finding] = check_inbox(layout.inbox, daemon_runs=False, now=now)
+
+    assert finding.level is Severity.WARNING
+    assert finding.message.startswith("inbox/table.csv: never accepted; expected names that end in .jsonl, ")
+
+
 def test_a_hostile_name_in_the_inbox_is_shown_harmlessly(layout):
     (layout.inbox / "\x1b]0;owned\x07.jsonl").touch()
 
