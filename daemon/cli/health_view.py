@@ -34,7 +34,7 @@ def checkpoint_line(found: "WholeCheckpoint | BrokenCheckpoint") -> str:
 def crash_lines(groups: Sequence["CrashGroup"]) -> Iterator[str]:
     """Yield a paragraph for each kind of crash."""
     if not groups:
-        yield "no crashes so far"
+        yield "no worker has crashed so far"
     for group in groups:
         yield f"{group.count:,} x {printable(group.kind)}, most recently at {group.newest_at}"
         if group.file is not None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from daemon.cli.options import BaseDir, CommandFailed, Json, client_of
+from daemon.cli.options import BaseDir, CommandFailed, Json, client_of, same_folder
 from daemon.client import Client
 from daemon.client.client import START_WAIT_S
 from trainer.protocol.text import num_of, printable
@@ -105,12 +105,15 @@ def restart(
 
 def _show_started(client: Client, started: "Started", as_json: bool) -> None:
     overridden = [f"overridden: {', '.join(started.overrides)}"] if started.overrides else []
+    folder = same_folder(client)
+    paused = [f"it stays paused until: training_controller resume{folder}"]
     lines = [
         f"the daemon is ready (pid {started.pid}) in {started.base_dir}",
         *overridden,
-        *(["it stays paused until: training_controller resume"] if client.checkpoints.is_paused else []),
+        *(paused if client.checkpoints.is_paused else []),
         f"its log: {started.log}",
-        "watch it: training_controller status --watch; stop it: training_controller stop",
+        f"watch it: training_controller status --watch{folder}",
+        f"stop it: training_controller stop{folder}",
     ]
     _show(asdict(started), as_json, lines)
 

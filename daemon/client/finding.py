@@ -42,11 +42,15 @@ def the_file(layout: Layout, name: str, folders: Sequence[Path] | None = None) -
 
 def everywhere(layout: Layout) -> list[Path]:
     """Return all folders of the queue in which files lie, and those of the trash."""
+    return [*in_queue(layout), *trash_folders(layout)]
+
+
+def in_queue(layout: Layout) -> list[Path]:
+    """Return all folders of the queue in which files lie, without the trash."""
     return [
         layout.processing,
         *map(layout.waiting, Priority),
         *map(layout.finished, (Outcome.FAILED, Outcome.SKIPPED, Outcome.COMPLETED)),
-        *trash_folders(layout),
     ]
 
 

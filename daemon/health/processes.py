@@ -63,7 +63,13 @@ def _running(status: Status, message: str) -> CheckResult:
 
 
 def check_worker(
-    status: Status, *, daemon_runs: bool, lock_is_held: bool, worker_pids: Collection[int], is_alive: bool
+    status: Status,
+    *,
+    daemon_runs: bool,
+    lock_is_held: bool,
+    worker_pids: Collection[int],
+    is_alive: bool,
+    is_paused: bool,
 ) -> CheckResult:
     """Look for a worker that has died, or that has outlived its daemon.
 
@@ -71,6 +77,7 @@ def check_worker(
         lock_is_held: whether somebody may write into `models/`.
         worker_pids: workers of this working directory that run now.
         is_alive: whether the process that the status file names as the worker exists.
+        is_paused: whether a pause holds, with or without a daemon.
     """
     pid = status.fields.get("worker_pid")
     without_daemon = [other for other in worker_pids if not daemon_runs or other != pid]
@@ -81,6 +88,8 @@ def check_worker(
             f"{who} is a worker without a daemon; it saves and exits within two minutes",
             "check again after that; kill it only if it is still there",
         )
+    if is_paused and (not daemon_runs or pid is None):
+        return ok("worker", "none is running: training is paused until training_controller resume")
     if not daemon_runs or pid is None:
         return ok("worker", "none is running; one starts when there is something to train")
     if not is_alive:

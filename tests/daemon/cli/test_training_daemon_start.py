@@ -5,7 +5,7 @@ import json
 import pytest
 from typer.testing import CliRunner
 
-from daemon.cli import training_queue
+from daemon.cli import options, training_queue
 from daemon.cli.training_daemon import app
 from daemon.client import Client, starting
 from tests.support import PATIENCE_S, rows, write_jsonl
@@ -89,7 +89,30 @@ def test_a_start_says_so_if_a_pause_still_holds(tmp_path, stopped_at_the_end):
     second = run("restart", "--base-dir", tmp_path / "work")
 
     assert "paused" not in first.stdout
-    assert "it stays paused until: training_controller resume\n" in second.stdout
+    there = f"--base-dir {tmp_path / 'work'}"
+    assert f"it stays paused until: training_controller resume {there}\n" in second.stdout
+
+
+@pytest.mark.parametrize("is_before", [True, False])
+def test_the_commands_a_start_names_are_about_the_same_folder(
+    tmp_path, stopped_at_the_end, monkeypatch, is_before
+):
+    monkeypatch.setenv("TRAINING_BASE_DIR", str(tmp_path))  # set anew by the option, and put back at the end
+    option = ("--base-dir", tmp_path / "work")
+
+    shown = run(*option, "start") if is_before else run("start", *option)
+
+    assert f"stop it: training_controller stop --base-dir {tmp_path / 'work'}\n" in shown.stdout
+
+
+def test_the_commands_a_start_names_are_short_in_the_folder_of_the_shell(
+    tmp_path, stopped_at_the_end, monkeypatch
+):
+    monkeypatch.setattr(options, "SHELLS_BASE_DIR", str(tmp_path / "work"))
+
+    shown = run("start", "--base-dir", tmp_path / "work")
+
+    assert "watch it: training_controller status --watch\nstop it: training_controller stop\n" in shown.stdout
 
 
 def test_a_daemon_in_the_foreground_prints_no_document(tmp_path):

@@ -266,7 +266,7 @@ def note_crashes(layout, *crashes):
 
 
 def test_without_crashes_there_is_nothing_to_show(layout):
-    assert run(layout, "crashes").stdout == "no crashes so far\n"
+    assert run(layout, "crashes").stdout == "no worker has crashed so far\n"
 
 
 def test_a_ledger_of_an_older_release_has_no_crashes(layout):
