@@ -10,6 +10,8 @@ from daemon.cli.training_daemon import app
 from daemon.client import Client, starting
 from tests.support import PATIENCE_S, rows, write_jsonl
 
+pytestmark = pytest.mark.long
+
 
 def run(*arguments, **options):
     return CliRunner().invoke(app, [*map(str, arguments)], **options)

@@ -12,6 +12,8 @@ from daemon.client.errors import InvalidSettings, NotReady, RunsAlready, RunsAsS
 from tests.support import PATIENCE_S, eventually
 from trainer.protocol.files import read_json, write_json
 
+pytestmark = pytest.mark.long
+
 
 @pytest.fixture
 def client(tmp_path):
