@@ -20,6 +20,9 @@ from trainer.protocol.failpoints import failpoint
 from trainer.protocol.job import FaultKind, Job, Outcome
 from trainer.protocol.layout import Layout
 
+# A paused file would never come to its end, so a stop does not wait for it
+STOPPING = "the daemon stops without waiting for the file; the next start is paused, too"
+
 
 class Commands:
     """What was asked, and what has become of it.
@@ -95,7 +98,7 @@ class Commands:
                 self._go_back(request)
             case "stop":
                 self.stop(self.stopping or Stopping.AFTER_FILE)
-                self._answer(request, "stopping after the current file")
+                self._answer(request, self._how_it_stops())
             case "stop_now":
                 self.stop(Stopping.NOW)
                 self._answer(request, "stopping at the next step")
@@ -135,6 +138,17 @@ class Commands:
         """Whether the model is to go back."""
         return self._going_back.is_wanted
 
+    def _how_it_stops(self) -> str:
+        """Return in words what a stop waits for."""
+        state = self._supervisor.state
+        if self.pause.is_set:
+            return f"paused, so {STOPPING}"
+        if isinstance(state, Loading):
+            return "stopping before training starts; the next start trains the file"
+        if isinstance(state, Busy) and state.is_being_preempted:
+            return "stopping as soon as the file gives way to an urgent one; the next start trains both"
+        return "stopping after the current file"
+
     def _resume(self, *, is_blocked: bool) -> str:
         """Continue, and take back a stop that has not begun; return what was done in words."""
         was_paused = self.pause.clear()
@@ -147,7 +161,9 @@ class Commands:
             return "the stop is cancelled; training continues"
         if is_blocked:
             return "retrying what was blocked"
-        return "training continues" if was_paused else "was not paused"
+        if not was_paused:
+            return "was not paused"
+        return "training continues" if len(self._queue) else "no longer paused; the queue is empty"
 
     def _skip(self, request: Request) -> None:
         job, state = self._current_job(), self._supervisor.state
@@ -188,7 +204,7 @@ class Commands:
     def _answer_when_done(self) -> None:
         for request, job_id in list(self._unanswered):
             if request.name == "pause" and not (self._supervisor.is_training and self.pause.is_set):
-                self._answer(request, "paused" if self.pause.is_set else "was resumed before it could pause")
+                self._answer(request, self._pause_result())
             elif job_id and self._is_skipped(job_id):
                 state = self._ledger.state_of(job_id)
                 is_skipped = state == Outcome.SKIPPED
@@ -196,6 +212,11 @@ class Commands:
             else:
                 continue
             self._unanswered.remove((request, job_id))
+
+    def _pause_result(self) -> str:
+        if not self.pause.is_set:
+            return "was resumed before it could pause"
+        return f"paused, so {STOPPING}" if self.stopping else "paused"
 
     def _is_skipped(self, job_id: str) -> bool:
         """Whether a job's file has left.

@@ -94,7 +94,8 @@ class ProgressLines:
         if files:
             left = self._left_s(status, rows, now)
             until = f", about {duration_text(left)} until all are trained" if left is not None else ""
-            yield f"{num_of(rows, 'row')} in {num_of(files, 'more file')} wait{until}"
+            noun = "more file" if status.current_file else "file"
+            yield f"{num_of(rows, 'row')} in {num_of(files, noun)} wait{until}"
 
     def _loading(self, status: TrainingStatus, now: float) -> str:
         name = display_name(self._settings.current.model.base_model)

@@ -4,9 +4,13 @@ python -m scripts.document_templates
 """
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
+from copy import deepcopy
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from tokenizers import AddedToken
@@ -14,10 +18,11 @@ from tokenizers import AddedToken
 from daemon.cli.training_data_show import text_of
 from trainer.data.conversation import Conversation, Message
 from trainer.data.rendering.chat_template import Refused
+from trainer.data.rendering.example import TrainOn
 from trainer.data.rendering.render import ExampleRenderer
 from trainer.mains.show_row import shown_example
 from trainer.model import tiny
-from trainer.model.chatml import choose_template
+from trainer.model.template_choice import choose_template
 from trainer.model.training_templates import TRAINING_TEMPLATES, TrainingTemplate
 
 PAGE = Path(__file__).parent.parent / "docs" / "data" / "chat-templates.md"
@@ -40,6 +45,8 @@ The own templates of these models train as they are; leave `model.chat_template`
 |---|---|
 | Qwen 2.5, Qwen3-Coder | thoughts, unless they are a part of the words |
 | Phi 4 mini | thoughts, unless they are a part of the words; tools |
+
+[Families of chat templates](families.md) says the same of many more, with pictures.
 
 ## Training templates
 
@@ -91,28 +98,42 @@ def _section(template: TrainingTemplate) -> Iterator[str]:
 
 
 def _picture(template: TrainingTemplate) -> str:
-    tokenizer = _tokenizer(template)
-    renderer = ExampleRenderer(tokenizer, caches=False)
+    tokenizer = tokenizer_of(template)
     for messages in ROWS:
-        try:
-            [piece] = renderer.pieces(
-                Conversation(messages), max_length=NO_LIMIT, overlong="fail", train_on="assistant"
-            )
-        except Refused:
-            continue
-        return text_of(shown_example(piece, tokenizer, NO_LIMIT), has_colour=False).plain.rstrip("\n")
+        with suppress(Refused):
+            return picture(Conversation(messages), tokenizer)
     raise AssertionError(f"{template.name} shows none of the rows")
 
 
-def _tokenizer(template: TrainingTemplate) -> Any:
-    """Return a tokenizer with the tokens of the models that a template is for."""
-    tokenizer = tiny.tokenizer()
+def picture(conversation: Conversation, tokenizer: Any, train_on: TrainOn = "assistant") -> str:
+    """Return what `training_data show` prints of a row.
+
+    Raises:
+        Refused: the tokenizer's template does not let it train.
+    """
+    renderer = ExampleRenderer(tokenizer, caches=False)
+    [piece] = renderer.pieces(conversation, max_length=NO_LIMIT, overlong="fail", train_on=train_on)
+    return text_of(shown_example(piece, tokenizer, NO_LIMIT), has_colour=False).plain.rstrip("\n")
+
+
+def tokenizer_of(template: TrainingTemplate, options: Mapping[str, Any] = MappingProxyType({})) -> Any:
+    """Return a tokenizer with a template, and with the tokens of the models that it is for.
+
+    Args:
+        options: as in `model.template_options`.
+    """
+    tokenizer = deepcopy(_tiny())
     begins = BEGINNINGS.get(template.name)
     markers = [*template.markers, *([begins] if begins else [])]
     tokenizer.add_tokens([AddedToken(marker, normalized=False, special=True) for marker in markers])
     tokenizer.bos_token = begins
-    choose_template(tokenizer, template.name, "a model")
+    choose_template(tokenizer, template.name, "a model", options)
     return tokenizer
+
+
+@cache
+def _tiny() -> Any:
+    return tiny.tokenizer()
 
 
 if __name__ == "__main__":

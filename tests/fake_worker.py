@@ -7,6 +7,7 @@ A row is a step. What it has "learned" lies in DIR/models/fake_progress.json.
 Environment variables make it misbehave:
 
     FAKE_FAULT=KIND             report this fault instead of loading the model
+    FAKE_JOB_FAULT=KIND         report this fault instead of training a file
     FAKE_DIE_LOADING=1          exit with code 9 instead of loading the model
     FAKE_CRASH=NAME:STEP        exit with code 13 before this step of this file
     FAKE_DIE_SKIPPING=1         exit with code 13 when told to skip a file
@@ -149,6 +150,8 @@ class Worker:
         job, settings = order["job"], order["settings"]
         cursor = self.progress["cursors"].get(job["id"])
         first = cursor["step"] if cursor else 0
+        if fault := os.environ.get("FAKE_JOB_FAULT"):
+            self.fault(fault, "no validation file")
         if os.environ.get("FAKE_BAD") == job["name"]:
             return self.end(job, "failed", 0, message="line 1 cannot be rendered", fault="bad_data")
         for file in order["replayed"]:

@@ -34,11 +34,11 @@ def checkpoint_line(found: "WholeCheckpoint | BrokenCheckpoint") -> str:
 def crash_lines(groups: Sequence["CrashGroup"]) -> Iterator[str]:
     """Yield a paragraph for each kind of crash."""
     if not groups:
-        yield "no crashes so far"
+        yield "no worker has crashed so far"
     for group in groups:
         yield f"{group.count:,} x {printable(group.kind)}, most recently at {group.newest_at}"
         if group.file is not None:
-            yield f"    file: {group.file}, at step {_step(group.file_step)} of it"
+            yield f"    file: {group.file}, at its step {_step(group.file_step)}"
         yield f"    last global step: {_step(group.global_step)}"
         yield f"    message: {group.message}"
         yield f"    what to do: {group.advice}"

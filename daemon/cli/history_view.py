@@ -52,7 +52,13 @@ def history_lines(
 
 
 def empty_lines(
-    newest: "Sequence[CompletedFile]", completed: int, failed: int, *, now: float, columns: int | None = None
+    newest: "Sequence[CompletedFile]",
+    completed: int,
+    failed: int,
+    *,
+    dropped: int = 0,
+    now: float,
+    columns: int | None = None,
 ) -> list[str]:
     """Return what to say of a queue in which no file waits.
 
@@ -60,10 +66,12 @@ def empty_lines(
         newest: the file that was completed last, if there is one.
         completed: how many files have been completed.
         failed: how many files lie in failed/.
+        dropped: how many files in the inbox have not been accepted yet.
         now: Unix seconds.
         columns: of the terminal, if it is one.
     """
-    parts = ["the queue is empty"]
+    in_inbox = f"{num_of(dropped, 'file')} in inbox/, not taken in yet"
+    parts = [in_inbox, "nothing else waits"] if dropped else ["the queue is empty"]
     for file in newest[:1]:
         losses = f", loss {_change(file.first_loss, file.last_loss)}" if file.steps else ""
         what = f"the last one {file.name} {ago_text(file.finished_at, now=now)}{losses}"

@@ -4,6 +4,7 @@ import io
 import json
 import os
 import re
+import shlex
 import shutil
 import signal
 import sys
@@ -102,6 +103,10 @@ def seconds_of(option: str, text: str | None) -> float:
     return int(found[1]) * UNITS_S[found[2]]
 
 
+# Kept, because `use_base_dir` changes it
+SHELLS_BASE_DIR = os.environ.get(BASE_DIR_VARIABLE)
+
+
 def use_base_dir(base_dir: Path | None) -> None:
     """Let `--base-dir` stand before the subcommand, too."""
     if base_dir is not None:
@@ -111,6 +116,14 @@ def use_base_dir(base_dir: Path | None) -> None:
 def client_of(base_dir: Path | None) -> Client:
     """Return the client of the folder a command is about."""
     return Client(base_dir)
+
+
+def same_folder(client: Client) -> str:
+    """Return what makes a command of the user be about the client's folder; nothing, if it is anyway."""
+    folder = client.any_layout.base
+    if folder == Path(SHELLS_BASE_DIR or ".").absolute():
+        return ""
+    return f" --base-dir {shlex.quote(printable(str(folder)))}"
 
 
 def completing(ctx: typer.Context) -> Layout:

@@ -22,21 +22,25 @@ NEXT = {
 }
 
 
-def overview_lines(status: "Status") -> Iterator[str]:
-    """Yield the five lines."""
+def overview_lines(status: "Status", *, dropped: int) -> Iterator[str]:
+    """Yield the five lines.
+
+    Args:
+        dropped: how many files in the inbox have not been accepted yet.
+    """
     fields = status.fields
     state = f", {printable(str(fields.get('status')))}" if status.is_running else ""
     yield f"daemon  {status.life_text()}{state}"
     yield f"file    {_file(status)}"
-    yield f"queue   {_queue(fields.get('queue') or {})}"
-    yield f"errors  {_errors(fields)}"
+    yield f"queue   {_queue(fields.get('queue') or {}, dropped)}"
+    yield f"errors  {_errors(status)}"
     yield f"next    {_next(status)}; training --help lists all commands"
 
 
 def lines_without_directory(base: str) -> Iterator[str]:
     """Yield the five lines about a folder in which no daemon has ever run."""
     yield f"folder  {printable(base)} is not a working directory yet"
-    yield "start   training daemon, here or in another folder with --base-dir FOLDER"
+    yield "start   training daemon start, here or in another folder with --base-dir FOLDER"
     yield "then    training queue add FILE, or copy files into the inbox/ that it creates"
     yield "see     training status --watch"
     yield "help    training --help lists all commands"
@@ -50,24 +54,29 @@ def _file(status: "Status") -> str:
         return f"{started:,} in queue/processing/, to be continued" if started else "none is being trained"
     if not total:
         return printable(str(name))
-    left = fields.get("eta_s") if status.is_running else None
+    left = fields.get("eta_s") if status.is_running and fields.get("status") != "paused" else None
     eta = f", {duration_text(left)} left" if left is not None else ""
     loss = f", loss {fields['loss']:.4f}" if fields.get("loss") is not None else ""
     return f"{printable(str(name))}: step {fields.get('file_step') or 0:,} of {total:,}{loss}{eta}"
 
 
-def _queue(queue: dict[str, Any]) -> str:
+def _queue(queue: dict[str, Any], dropped: int) -> str:
     waiting = sum(queue.get(name, 0) for name in ("high", "normal", "low"))
+    in_inbox = f"{dropped:,} in inbox/, " if dropped else ""
     return (
-        f"{num_of(waiting, 'file')} waiting, {queue.get('recently_completed', 0):,} completed, "
+        f"{num_of(waiting, 'file')} waiting, {in_inbox}{queue.get('recently_completed', 0):,} completed, "
         f"{queue.get('failed', 0):,} failed, {queue.get('skipped', 0):,} skipped"
     )
 
 
-def _errors(fields: dict[str, Any]) -> str:
+def _errors(status: "Status") -> str:
+    fields = status.fields
     messages = list(map(str, fields.get("alerts") or []))
     if error := fields.get("last_error"):
         messages.insert(0, str(error.get("message")))
+    if status.is_running and fields.get("status") == "blocked":  # what matters now, whatever failed since
+        reason = str(fields.get("status_reason"))
+        messages = [reason, *(message for message in messages if message != reason)]
     if not messages:
         return "none"
     more = f"{len(messages) - 1:,} more; " if len(messages) > 1 else ""
@@ -77,7 +86,7 @@ def _errors(fields: dict[str, Any]) -> str:
 def _next(status: "Status") -> str:
     if not status.is_running:
         return (
-            "training daemon starts it"
+            "training daemon start"
             if status.life in ("stopped", "never started")
             else ("training health check says what is wrong")
         )

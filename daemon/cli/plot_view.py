@@ -29,8 +29,8 @@ def summary(curve: "Curve") -> str:
     points = curve.points
     low, high = min(points, key=lambda point: point.low), max(points, key=lambda point: point.high)
     values = (
-        f"first {number(points[0].mean)}",
-        f"last {number(points[-1].mean)}",
+        f"first {_mean(points[0])}",
+        f"last {_mean(points[-1])}",
         f"least {number(low.low)} ({_place(low)})",
         f"greatest {number(high.high)} ({_place(high)})",
     )
@@ -40,6 +40,11 @@ def summary(curve: "Curve") -> str:
 def number(value: float) -> str:
     """Return a value with as many digits as matter."""
     return f"{value:,.0f}" if abs(value) >= 10_000 else f"{value:.4g}"
+
+
+def _mean(point: "CurvePoint") -> str:
+    is_one = point.first_step == point.last_step
+    return number(point.mean) if is_one else f"{number(point.mean)} (mean of {_place(point)})"
 
 
 def _place(point: "CurvePoint") -> str:

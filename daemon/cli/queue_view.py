@@ -66,7 +66,7 @@ def cleared_lines(cleared: "Mapping[Outcome, Cleared]") -> Iterator[str]:
         if found.moved:
             folder = found.moved[0].rpartition("/")[0]
             yield f"moved {num_of(len(found.moved), f'{outcome} file')} to {folder}/"
-        else:
+        elif not found.kept and not found.arriving:
             yield f"there are no {outcome} files to move"
         if found.kept:
             yield f"left {num_of(found.kept, f'{outcome} file')}: not old enough"

@@ -31,9 +31,10 @@ def _facts(report: DataReport) -> Iterator[tuple[str, str]]:
     if lengths := report.tokens:
         shown = ", ".join(f"{name} {value:,}" for name, value in lengths.model_dump().items())
         yield "tokens per row", shown
-    yield "too long", f"{report.over_max_length:.1%} have more than data.max_length ({report.max_length:,})"
-    yield "supervised", f"{report.supervised_share:.1%} of the tokens"
-    yield "without target", num_of(report.rows_without_target, "row")
+        limit = f"data.max_length ({report.max_length:,})"
+        yield "too long", f"{report.over_max_length:.1%} have more than {limit}"
+        yield "supervised", f"{report.supervised_share:.1%} of the tokens"
+        yield "without target", num_of(report.rows_without_target, "row")
     yield "copies", num_of(report.duplicate_rows, "row")
     for name, values in report.classes.items():
         labels = [f"{printable(value)} {times:,}" for value, times in values.items()]

@@ -3,13 +3,14 @@
 import sys
 import time
 from importlib import import_module
+from textwrap import wrap
 from typing import Annotated, Any
 
 import typer
 from typer.core import TyperGroup
 from typer.main import get_command
 
-from daemon.cli.options import BaseDir, Version, client_of, run, use_base_dir
+from daemon.cli.options import BaseDir, Version, client_of, run, terminal_columns, use_base_dir
 from trainer.protocol.text import printable
 
 MODULES = {
@@ -71,11 +72,13 @@ def _training(context: typer.Context, base_dir: BaseDir = None, version: Version
 
         client = client_of(base_dir)
         if client.any_layout.queue.is_dir():
-            lines = overview_lines(client.status())
+            lines = overview_lines(client.status(), dropped=client.queue.count_dropped())
         else:
             lines = lines_without_directory(str(client.any_layout.base))
+        columns = terminal_columns()
         for line in lines:
-            print(line)
+            for part in wrap(line, columns, subsequent_indent=" " * 8) if columns else [line]:
+                print(part)
 
 
 def _listed_only() -> None:

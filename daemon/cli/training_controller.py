@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from daemon.cli import training_controller_plot
-from daemon.cli.options import BaseDir, Json, Version, client_of, run, use_base_dir
+from daemon.cli.options import BaseDir, CommandFailed, Json, Version, client_of, run, use_base_dir
 from daemon.cli.status_view import draw
 from daemon.client import Client
 from daemon.client.client import DEFAULT_WAIT_S
@@ -203,8 +203,11 @@ def logs(
     if as_json:
         print(json.dumps([asdict(entry) for entry in entries], indent=2))
     elif not print_entries(entries, as_json=False) and lines:
-        about = f" about {printable(file)}; expected a name or a job id of the log" if file else ""
-        print(f"the log has nothing{about}")
+        if file:
+            raise CommandFailed(
+                f"the log has nothing about {printable(file)}; expected a name or a job id of the log"
+            )
+        print("the log has nothing")
 
 
 def _wait() -> bool:

@@ -80,6 +80,9 @@ def training_daemon(
     if dry_run:
         show_plan(client, dry_run, overrides, as_json=as_json)
         return
+    if as_json:
+        way = "for a log in JSON: --log-format json"
+        raise CommandFailed(f"--json goes with --check-config, --dry-run or a subcommand; {way}")
     from daemon.app import AlreadyRunning, UnusableLedger, run_daemon
     from trainer.config.loader import BadConfig
 
@@ -120,11 +123,12 @@ def show_settings(client: Client, overrides: list[str], *, as_json: bool) -> Non
 
 
 def _print_settings(values: Mapping[str, Mapping[str, object]], origins: Mapping[str, str]) -> None:
+    width = max(len(key) for keys in values.values() for key in keys)
     for section, keys in values.items():
         print(f"[{section}]")
         for key, value in keys.items():
             origin = origins.get(f"{section}.{key}", "default")
-            print(f"  {key:24} {json.dumps(value, ensure_ascii=False):24} {origin}")
+            print(f"  {key:{width}} {json.dumps(value, ensure_ascii=False):24} {origin}")
 
 
 def show_plan(client: Client, file: Path, overrides: list[str], *, as_json: bool) -> None:

@@ -1,6 +1,7 @@
 """`training_daemon init`, `start`, `restart` and `install-service`: what a daemon needs to run by itself."""
 
 import json
+import shlex
 from collections.abc import Iterable
 from dataclasses import asdict
 from pathlib import Path
@@ -8,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from daemon.cli.options import BaseDir, CommandFailed, Json, client_of
+from daemon.cli.options import BaseDir, CommandFailed, Json, client_of, same_folder
 from daemon.client import Client
 from daemon.client.client import START_WAIT_S
 from trainer.protocol.text import num_of, printable
@@ -59,7 +60,7 @@ def _created_lines(made: "Created") -> Iterable[str]:
     yield f"{made.base_dir} {'is now' if made.is_new else 'already is'} a working directory"
     if made.sample and made.sample_rows:
         yield f"inbox/{made.sample} has {num_of(made.sample_rows, 'row')} to train"
-    yield f"start it: training_daemon start --base-dir {made.base_dir}"
+    yield f"start it: training_daemon start --base-dir {shlex.quote(made.base_dir)}"
 
 
 @app.command(
@@ -72,7 +73,8 @@ def start(base_dir: BaseDir = None, set_: Overrides = None, wait: Wait = None, a
 
     It writes to logs/daemon.log, and continues when the terminal is closed.
     """
-    _show_started(client_of(base_dir).start(set_ or [], wait_s=_seconds(wait)), as_json)
+    client = client_of(base_dir)
+    _show_started(client, client.start(set_ or [], wait_s=_seconds(wait)), as_json)
 
 
 @app.command(
@@ -97,16 +99,21 @@ def restart(
     if no_set and set_:
         raise CommandFailed("give either --set or --no-set")
     overrides = [] if no_set else set_
-    _show_started(client_of(base_dir).restart(overrides, wait_s=_seconds(wait)), as_json)
+    client = client_of(base_dir)
+    _show_started(client, client.restart(overrides, wait_s=_seconds(wait)), as_json)
 
 
-def _show_started(started: "Started", as_json: bool) -> None:
+def _show_started(client: Client, started: "Started", as_json: bool) -> None:
     overridden = [f"overridden: {', '.join(started.overrides)}"] if started.overrides else []
+    folder = same_folder(client)
+    paused = [f"it stays paused until: training_controller resume{folder}"]
     lines = [
         f"the daemon is ready (pid {started.pid}) in {started.base_dir}",
         *overridden,
+        *(paused if client.checkpoints.is_paused else []),
         f"its log: {started.log}",
-        "watch it: training_controller status --watch; stop it: training_controller stop",
+        f"watch it: training_controller status --watch{folder}",
+        f"stop it: training_controller stop{folder}",
     ]
     _show(asdict(started), as_json, lines)
 

@@ -57,7 +57,7 @@ def _lines(found: "FileValue") -> Iterator[str]:
 def _validation_text(found: "FileValue") -> str:
     before, after = found.before, found.after
     if before is None and after is None:
-        return "not measured; set validation.file in config.json to measure it at the end of each file"
+        return "not measured; with validation.file in config.json, it is measured at the end of each file"
     if after is None:
         return f"{_measured(before)} before, not measured since"
     if before is None:

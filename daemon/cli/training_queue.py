@@ -2,6 +2,7 @@
 
 import gc
 import json
+import shlex
 import sys
 import time
 from collections.abc import Iterable
@@ -111,7 +112,7 @@ def _create_for(files: list[Path], client: "Client") -> None:
     made = client.create()
     print(
         f"{made.base_dir} is now a working directory; start it: "
-        f"training_daemon start --base-dir {made.base_dir}",
+        f"training_daemon start --base-dir {shlex.quote(made.base_dir)}",
         file=sys.stderr,
     )
 
@@ -157,11 +158,11 @@ def list_files(
     if as_json:
         print(json.dumps([file._asdict() for file in files]))
         return
-    if dropped := queue.count_dropped():
-        print(f"{dropped:,} more in inbox/, not taken in yet")
     if not files:
         _print_empty(base_dir)
         return
+    if dropped := queue.count_dropped():
+        print(f"{dropped:,} more in inbox/, not taken in yet")
     for line in queued_lines(files[:limit], len(files), columns=terminal_columns()):
         print(line)
 
@@ -177,7 +178,8 @@ def _print_empty(base_dir: Path | None) -> None:
     client = client_of(base_dir)
     _, failed = client.queue.finished([Outcome.FAILED], limit=0)
     newest, completed = client.history.completed(limit=1), client.history.count_completed()
-    for line in empty_lines(newest, completed, failed, now=time.time(), columns=terminal_columns()):
+    dropped, columns = client.queue.count_dropped(), terminal_columns()
+    for line in empty_lines(newest, completed, failed, dropped=dropped, now=time.time(), columns=columns):
         print(line)
 
 

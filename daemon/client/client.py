@@ -2,6 +2,8 @@
 
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import asdict, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -147,10 +149,20 @@ class Client:
     # ---- the daemon
 
     def status(self) -> "Status":
-        """Return what the status file says, and whether somebody is behind it."""
+        """Return what the status file says, and whether somebody is behind it.
+
+        Where no daemon keeps them up to date, the files in the queue are counted.
+        """
         from daemon.status.reader import read_status
 
-        return read_status(self.layout)
+        status = read_status(self.layout)
+        if status.life not in ("stopped", "dead"):
+            return status
+        with suppress(UnreadableHistory):  # then it is as the daemon left it
+            counts = asdict(self.queue.counts())
+            counted = {name: counts[name] for name in status.fields["queue"]}
+            return replace(status, fields=status.fields | {"queue": counted})
+        return status
 
     def create(self, *, sample: bool = False) -> "Created":
         """Make the folder a working directory. One that is there stays as it is.
@@ -187,16 +199,18 @@ class Client:
             wait_s: until the one has left, and again until the other is ready.
         Raises:
             RunsAsService: a service manager has to do that.
+            InvalidSettings: no daemon could start with them; the one that runs goes on.
             NotObeyed, RunsAlready: it has not stopped in time.
             StartFailed, NotReady: as for `start`.
         """
         from daemon.client.starting import overrides_of_last, start, wait_for_lock
 
-        kept = overrides_of_last(self.layout)
+        wanted = overrides_of_last(self.layout) if overrides is None else overrides
+        self.settings.effective(wanted)
         if self.status().is_running:
             self.stop("restart", now=True, until_gone=True, wait_s=wait_s)
         wait_for_lock(self.layout, wait_s)
-        return start(self.layout, overrides=kept if overrides is None else overrides, wait_s=wait_s)
+        return start(self.layout, overrides=wanted, wait_s=wait_s)
 
     def pause(self, reason: str | None = None, *, wait_s: float = DEFAULT_WAIT_S) -> "Obeyed":
         """Hold training at the next optimizer step; only `resume` ends that, not a restart.

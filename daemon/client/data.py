@@ -75,8 +75,9 @@ class Data:
                 return read_report(self._layout, name.rpartition("/")[2])
         except FileNotFoundError as error:
             raise NoReport(
-                f"there is no report on {printable(name)}; it is made when the file's turn comes, unless "
-                "data.validation is quick; to inspect one now: training_data validate FILE"
+                f"there is no report on {printable(name)}; a file gets one when its turn comes, unless "
+                "it was refused before or data.validation is quick; "
+                "to inspect one now: training_data validate FILE"
             ) from error
 
     def is_in_queue(self, file: Path) -> bool:

@@ -31,6 +31,8 @@ def the_file(layout: Layout, name: str, folders: Sequence[Path] | None = None) -
         raise AmbiguousName(
             f"{printable(name)} is ambiguous: {places}; say which, such as {place_of(found[0])}"
         )
+    if dropped := find_named([layout.inbox, *(layout.inbox / priority for priority in Priority)], name):
+        raise WrongPlace(_what_to_do_in_inbox(layout, dropped[0]))
     if elsewhere := find_named(everywhere(layout), name):
         raise WrongPlace(_what_to_do(layout, elsewhere[0]))
     ours = [folder for folder in folders or () if folder.parent == layout.queue]
@@ -40,17 +42,31 @@ def the_file(layout: Layout, name: str, folders: Sequence[Path] | None = None) -
 
 def everywhere(layout: Layout) -> list[Path]:
     """Return all folders of the queue in which files lie, and those of the trash."""
+    return [*in_queue(layout), *trash_folders(layout)]
+
+
+def in_queue(layout: Layout) -> list[Path]:
+    """Return all folders of the queue in which files lie, without the trash."""
     return [
         layout.processing,
         *map(layout.waiting, Priority),
         *map(layout.finished, (Outcome.FAILED, Outcome.SKIPPED, Outcome.COMPLETED)),
-        *trash_folders(layout),
     ]
 
 
 def place_of(path: Path) -> str:
     """Return a file's folder and name, as a person would give them."""
     return printable(f"{path.parent.name}/{path.name}")
+
+
+def _what_to_do_in_inbox(layout: Layout, path: Path) -> str:
+    place = printable(str(path.relative_to(layout.base)))
+    if read_status(layout).is_running:
+        return f"{place} has not been accepted yet; training_queue list shows when it has"
+    return (
+        f"{place} has not been accepted yet, because no daemon runs; until then, move it yourself: out of "
+        "inbox/, or to inbox/high/ or inbox/low/ for another priority"
+    )
 
 
 def _what_to_do(layout: Layout, path: Path) -> str:

@@ -11,7 +11,7 @@ from pydantic import ValidationError
 
 from daemon.client.completed_files import KeptCheckpoints, speed
 from daemon.client.errors import AmbiguousName, NoSuchFile
-from daemon.client.finding import everywhere, place_of
+from daemon.client.finding import everywhere, in_queue, place_of
 from daemon.client.trash import outcome_of
 from daemon.files.identity import identity_of
 from daemon.files.notes import REASON_SUFFIX, REJECTED_SUFFIX, note_beside
@@ -125,7 +125,11 @@ def _job_with_id(layout: Layout, job_id: str) -> tuple[Path | None, RecordedJob]
 
 
 def _named(layout: Layout, name: str) -> tuple[Path | None, RecordedJob | None]:
-    found = find_named(everywhere(layout), name) or list(_dropped(layout, name))
+    found = (
+        find_named(in_queue(layout), name)  # what was cleared away is meant only if nothing else is
+        or list(_dropped(layout, name))
+        or find_named(everywhere(layout), name)
+    )
     if len(found) > 1:
         places = " or ".join(map(place_of, found))
         raise AmbiguousName(

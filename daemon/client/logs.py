@@ -43,7 +43,10 @@ class Logs:
         with ExitStack() as stack:
             opened = self._open_all(stack)
             if not opened:
-                raise NoLog(f"{self._path} is not there: no daemon has run here yet; start training_daemon")
+                raise NoLog(
+                    f"{self._path} is not there: no daemon has run here yet; "
+                    "start one with: training_daemon start"
+                )
             return _newest(opened, count, self._wanted(about))
 
     def follow(self, count: int, *, wait: Callable[[], bool], about: str | None = None) -> Iterator[LogEntry]:

@@ -2,6 +2,7 @@
 
 import os
 import secrets
+import shlex
 import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
@@ -74,9 +75,10 @@ class Requests:
         """
         before = read_status(self._layout)
         if not before.is_running:
+            folder = shlex.quote(printable(str(self._layout.base)))
             raise NoDaemon(
                 f"the daemon is {before.life_text()}; "
-                f"start one with: training_daemon start --base-dir {self._layout.base}"
+                f"start one with: training_daemon start --base-dir {folder}"
             )
         request_id = f"{os.getpid()}-{time.time_ns()}-{secrets.token_hex(4)}"
         path = self._layout.control / file_name

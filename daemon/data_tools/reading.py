@@ -13,12 +13,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
 from daemon.data_tools.tables.dataset_folder import arrow_files
-from daemon.data_tools.tables.numbered_rows import BadTable
+from daemon.data_tools.tables.numbered_rows import BadTable, iconv
 from daemon.data_tools.tables.opening import rows_of_table
 from daemon.data_tools.tables.size_limit import SizeLimit
 from trainer.data.conversation import Conversation
 from trainer.data.formats import read_row
-from trainer.data.reading.file_kinds import BYTES_LOOKED_AT
+from trainer.data.reading.file_kinds import BYTES_LOOKED_AT, other_encoding_of
 from trainer.data.reading.named_kinds import named_kind_of
 from trainer.data.reading.rows import (
     BYTE_ORDER_MARK,
@@ -87,8 +87,8 @@ class DataFile:
         *,
         advance: Callable[[int], object] = lambda num_bytes: None,
     ) -> None:
-        self.path = path.resolve()  # a link of one's own is as good as a file
         self.name = printable(path.name)
+        self.path = _resolved(path, self.name)  # a link of one's own is as good as a file
         self._settings = settings
         self._advance = advance
         self.fields = settings.fields
@@ -160,15 +160,21 @@ class DataFile:
         limit = self._settings.max_line_bytes
         with self._naming():
             text = self._text_of(file)
-            if kind := named_kind_of(text.peek(BYTES_LOOKED_AT), path):
+            start = text.peek(BYTES_LOOKED_AT)
+            if kind := named_kind_of(start, path):
                 rows = rows_of_table(
                     text, file, kind, path, fields=self.fields, max_row_bytes=limit, start=after
                 )
                 with closing(rows):
                     for row in rows:
                         size.add(len(row.content))
-                        yield Line(row.number, 0, row.content if len(row.content) <= limit else None)
+                        content = row.content if len(row.content) <= limit and not row.fault else None
+                        yield Line(row.number, 0, content, fault=row.fault)
                 return
+            if encoding := other_encoding_of(start):
+                raise BadTable(
+                    f"line 1: the file is {encoding}; expected UTF-8; {iconv(encoding, str(path))}"
+                )
             for line in read_lines(text, max_line_bytes=limit):
                 if not line.is_blank:
                     yield line
@@ -198,6 +204,13 @@ class DataFile:
 def as_line(content: bytes) -> bytes:
     """Return a row as it stands in its file, to be written among others: with one line end and no mark."""
     return content.removeprefix(BYTE_ORDER_MARK).rstrip(b"\r\n") + b"\n"
+
+
+def _resolved(path: Path, name: str) -> Path:
+    try:
+        return path.resolve()
+    except RuntimeError as error:  # so Python 3.11 and 3.12 say it
+        raise BadInput(f"{name} is a link in a circle; expected a file; nothing was written") from error
 
 
 def _parts(path: Path, name: str) -> list[Path]:

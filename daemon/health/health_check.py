@@ -101,6 +101,7 @@ class Examination:
                 lock_is_held=lock_is_held,
                 worker_pids=workers,
                 is_alive=is_running(self._status.fields.get("worker_pid")),
+                is_paused=self._layout.pause_file.exists(),
             )
         ]
 

@@ -22,11 +22,15 @@ def find_leftovers(layout: Layout, *, daemon_runs: bool, worker_runs: bool) -> l
     The inbox is left out: whatever lies there is somebody else's.
     """
     unneeded = () if worker_runs else OF_WORKER
-    found = [path for pattern in unneeded for path in layout.base.glob(pattern)]
+    found = [path for pattern in unneeded for path in layout.base.glob(pattern) if not _is_empty(path)]
     folders = [folder for folder in layout.folders() if layout.inbox not in (folder, folder.parent)]
     for folder in [layout.base, *folders]:
         found += _half_written(folder, daemon_runs)
     return sorted(found)
+
+
+def _is_empty(path: Path) -> bool:
+    return path.is_dir() and not path.is_symlink() and not any(path.iterdir())
 
 
 def _half_written(folder: Path, daemon_runs: bool) -> Iterator[Path]:

@@ -28,13 +28,13 @@ def check_daemon(status: Status, *, lock_is_held: bool) -> CheckResult:
             return problem(
                 "daemon",
                 f"process {pid} has sent no heartbeat for {age}; expected one every few seconds",
-                f"read logs/daemon.log; if it does not recover: kill -9 {pid}, then training_daemon",
+                f"read logs/daemon.log; if it does not recover: kill -9 {pid}, then training_daemon start",
             )
         case _, "unreadable":
             return problem(
                 "daemon",
                 f"it is {status.life_text()}",
-                "a daemon that runs writes the file anew within seconds; if none does, start training_daemon",
+                "a daemon that runs writes the file anew within seconds; if none does: training_daemon start",
             )
         case True, _:
             return warning(
@@ -46,7 +46,7 @@ def check_daemon(status: Status, *, lock_is_held: bool) -> CheckResult:
             return problem(
                 "daemon",
                 f"it ended without a trace: process {pid} no longer holds status/daemon.lock",
-                "start it with training_daemon; it continues from the newest checkpoint",
+                "start it: training_daemon start; it continues from the newest checkpoint",
             )
     return ok("daemon", f"it is {status.life_text()}")
 
@@ -63,7 +63,13 @@ def _running(status: Status, message: str) -> CheckResult:
 
 
 def check_worker(
-    status: Status, *, daemon_runs: bool, lock_is_held: bool, worker_pids: Collection[int], is_alive: bool
+    status: Status,
+    *,
+    daemon_runs: bool,
+    lock_is_held: bool,
+    worker_pids: Collection[int],
+    is_alive: bool,
+    is_paused: bool,
 ) -> CheckResult:
     """Look for a worker that has died, or that has outlived its daemon.
 
@@ -71,6 +77,7 @@ def check_worker(
         lock_is_held: whether somebody may write into `models/`.
         worker_pids: workers of this working directory that run now.
         is_alive: whether the process that the status file names as the worker exists.
+        is_paused: whether a pause holds, with or without a daemon.
     """
     pid = status.fields.get("worker_pid")
     without_daemon = [other for other in worker_pids if not daemon_runs or other != pid]
@@ -81,6 +88,8 @@ def check_worker(
             f"{who} is a worker without a daemon; it saves and exits within two minutes",
             "check again after that; kill it only if it is still there",
         )
+    if is_paused and (not daemon_runs or pid is None):
+        return ok("worker", "none is running: training is paused until training_controller resume")
     if not daemon_runs or pid is None:
         return ok("worker", "none is running; one starts when there is something to train")
     if not is_alive:
@@ -106,7 +115,7 @@ def check_control(
         age_s = now - request.written_at
         if not daemon_runs:
             what = "will be obeyed" if request.is_lasting else "will be answered as too old"
-            advice = f"start training_daemon, or withdraw it: rm {place}"
+            advice = f"run training_daemon start, or withdraw it: rm {place}"
             findings.append(warning("control", f"{place} {what} when a daemon starts", advice))
         elif age_s > OBEYED_WITHIN_S:
             findings.append(

@@ -4,6 +4,7 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
+from daemon.files.names import TRAINING_SUFFIXES, is_training_file
 from daemon.files.notes import is_users_file
 from daemon.health.check_result import CheckResult, ok, problem, warning
 from daemon.intake.inbox import find_files
@@ -36,17 +37,21 @@ def check_failed(folder: Path) -> CheckResult:
 
 
 def check_inbox(inbox: Path, *, daemon_runs: bool, now: float) -> list[CheckResult]:
-    """Look for files that should have been accepted long ago.
+    """Look for files that are never accepted, and for those that should have been accepted long ago.
 
     Args:
         now: Unix seconds.
     """
     unreadable: list[Path] = []
-    late = [path for path in find_files(inbox, on_unreadable=unreadable.append) if _is_late(path, now)]
+    files = list(find_files(inbox, on_unreadable=unreadable.append))
+    misnamed = [path for path in files if not is_training_file(path.name)]
+    late = [path for path in files if is_training_file(path.name) and _is_late(path, now)]
     findings = [
         warning("inbox", f"{_shown(path, inbox)}/ cannot be read", "give the daemon's user access to it")
         for path in unreadable
     ]
+    if misnamed:
+        findings.append(_misnamed(misnamed, inbox))
     if late:
         findings.append(_late(late, inbox, daemon_runs=daemon_runs))
     return findings or [ok("inbox", "no file has been waiting there for more than a day")]
@@ -60,13 +65,22 @@ def _is_late(path: Path, now: float) -> bool:
         return False
 
 
+def _misnamed(misnamed: Sequence[Path], inbox: Path) -> CheckResult:
+    more = f" and {len(misnamed) - 1} more" if len(misnamed) > 1 else ""
+    return warning(
+        "inbox",
+        f"{_shown(misnamed[0], inbox)}{more}: never accepted; expected names that end in "
+        f"{', '.join(TRAINING_SUFFIXES[:-1])} or {TRAINING_SUFFIXES[-1]}",
+        "training_queue add takes a table and converts it; rename anything else, or move it away",
+    )
+
+
 def _late(late: Sequence[Path], inbox: Path, *, daemon_runs: bool) -> CheckResult:
     more = f" and {len(late) - 1} more" if len(late) > 1 else ""
     advice = (
-        "expected names that end in .jsonl, and no program still writing to them; training_controller status "
-        "shows alerts"
+        "a program may still be writing to it; training_controller status shows alerts"
         if daemon_runs
-        else "start training_daemon"
+        else "run training_daemon start"
     )
     return warning("inbox", f"{_shown(late[0], inbox)}{more}: not accepted for more than a day", advice)
 

@@ -2,7 +2,6 @@
 
 import json
 import os
-import shlex
 from pathlib import Path
 
 from trainer.data.reading.file_kinds import (
@@ -13,10 +12,10 @@ from trainer.data.reading.file_kinds import (
     kind_of,
     what_it_is,
 )
-from trainer.data.reading.named_kinds import is_named_table, named_kind_of
+from trainer.data.reading.named_kinds import is_named_table, named_kind_of, without_packed_suffix
 from trainer.data.reading.rows import open_regular
 from trainer.data.reading.unpacking import GZIP, BadArchive, is_packed, text_of
-from trainer.protocol.text import printable
+from trainer.protocol.text import printable, shell_word
 
 DATASET_NOTES = "state.json"  # beside the Arrow files of a folder that the library datasets has saved
 
@@ -25,7 +24,7 @@ def hint_for(path: Path, base: Path) -> str | None:
     """Return a sentence on what is in a file, or None if nobody can tell.
 
     Args:
-        base: the working directory; commands name the file so that they can be typed anywhere.
+        base: the working directory; commands name it and the file, so that they can be typed anywhere.
     """
     try:
         start, packed_as = _start_of(path)
@@ -34,13 +33,13 @@ def hint_for(path: Path, base: Path) -> str | None:
     place = str(path.relative_to(base))
     kind = kind_of(start) or (named_kind_of(start, path) if is_named_table(start, path) else None)
     if kind:
-        return f"{printable(place)}: {what_it_is(kind, _to_add(path, kind))}"
+        return f"{printable(place)}: {what_it_is(kind, _to_add(path, kind), base=str(base))}"
     if not _begins_with_an_object(start):
         return _of_objects_over_lines(path, place, start)
     suffix = f".jsonl{packed_as}"
-    # Without the old suffixes: data.ndjson.gz becomes data.jsonl.gz
-    target = path.with_name(path.name.split(".", 1)[0] + suffix)
-    command = f"mv {shlex.quote(printable(str(path)))} {shlex.quote(printable(str(target)))}"
+    # Without the last suffix alone: part.1.json and part.2.json must not become one file
+    target = path.with_name(without_packed_suffix(path).stem + suffix)
+    command = f"mv -n {shell_word(str(path))} {shell_word(str(target))}"
     return f"{printable(place)}: it looks like JSON Lines; rename it: {command}"
 
 
@@ -49,9 +48,8 @@ def _of_objects_over_lines(path: Path, place: str, start: bytes) -> str | None:
     first, _, rest = start.removeprefix(BYTE_ORDER_MARK).partition(b"\n")
     if first.strip() != b"{" or not rest.lstrip().startswith((b'"', b"}")):
         return None
-    shown = shlex.quote(printable(str(path)))
     what = "it looks like JSON objects over several lines; write one on each line"
-    return f"{printable(place)}: {what}: jq -c . {shown} > NAME.jsonl"
+    return f"{printable(place)}: {what}: jq -c . {shell_word(str(path))} > NAME.jsonl"
 
 
 def _start_of(path: Path) -> tuple[bytes, str]:

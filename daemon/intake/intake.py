@@ -315,8 +315,7 @@ class Intake:
             return
         failpoint("intake.put_aside")
         # Only now is it known what to type, because a name that is taken gets a number
-        place = str(target.relative_to(self._layout.base))
-        message = what_it_is(why, place) if isinstance(why, FileKind) else why
+        message = what_it_is(why, str(target)) if isinstance(why, FileKind) else why
         priority = self._waiting_folders.get(path.parent) or (
             priority_of(path, self._layout.inbox) if self._layout.inbox in path.parents else Priority.NORMAL
         )

@@ -394,6 +394,14 @@ class Ledger:
         )  # fmt: skip
         self._rows_since_thinning += 1
 
+    def has_unrecovered_crash(self) -> bool:
+        """Whether a worker crashed and none has trained since."""
+        newest = self._database.read(
+            "SELECT kind FROM events WHERE kind IN ('worker_crashed', 'worker_recovered')"
+            " ORDER BY id DESC LIMIT 1"
+        ).fetchone()
+        return newest is not None and newest["kind"] == "worker_crashed"
+
     def add_crash(self, crash: Crash) -> None:
         """Note that a worker has ended, and drop what is too long ago."""
         self._database.write(

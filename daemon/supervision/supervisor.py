@@ -81,7 +81,7 @@ class Supervisor:
         self._process: WorkerProcess | None = None
         self._heard: deque[Event] = deque()
         self._longest_waits: dict[Section, float] = {}  # seconds; of all workers, so that each knows more
-        self._worker = WorkerRecord()
+        self._worker = WorkerRecord(has_crashed=ledger.has_unrecovered_crash())
         self._completions = Completions(queue, ledger, journal)
         self._retries = Retries(queue, ledger, journal)
         self._replays = Replays(layout, queue, ledger)
@@ -221,6 +221,7 @@ class Supervisor:
     def say_queue_is_empty(self) -> None:
         """Have finished files made durable at once."""
         if isinstance(self.state, Ready):
+            self._reports.note_recovery()
             self._send(QueueEmpty())
             self._worker.state = replace(self.state, knows_queue_is_empty=True)
 

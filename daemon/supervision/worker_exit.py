@@ -142,6 +142,7 @@ class WorkerExit:
 
     def _wait_for(self, start: NextStart) -> None:
         self._worker.failures += start.is_failure
+        self._worker.has_crashed = self._worker.has_crashed or start.is_failure
         self._worker.state = Absent(self._clock() + start.wait_s if start.wait_s else 0.0)
         self._worker.blocked = start.blocked
         if start.blocked is not None:

@@ -33,7 +33,7 @@ class WorkerRecord:
     blocked: str | None = None
     """Why nothing can be trained at the moment."""
     has_been_blocked: bool = False
-    """Since the last worker that was ready, training was blocked."""
+    """Since a worker last began or ended a file, training was blocked."""
     loading_detail: str | None = None
     """How far it is with loading."""
     jobs: dict[str, Job] = field(default_factory=dict)
@@ -42,6 +42,8 @@ class WorkerRecord:
     """Ids of jobs not in its hands that it knows to be trained in part."""
     failures: int = 0
     """Crashes in a row."""
+    has_crashed: bool = False
+    """A worker crashed, perhaps one of an earlier daemon, and none has trained since."""
     is_loss_finite: bool = True
     """At the last steps that were reported."""
     started_at_step: int = 0

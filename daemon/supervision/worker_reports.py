@@ -152,10 +152,13 @@ class WorkerReports:
             notices.insert(0, f"there is no checkpoint, so the model starts anew; {trained}")
         for notice in notices:
             self._journal.record(WorkerNotice(key="checkpoint", text=notice))
+        self._journal.record(ModelLoaded(model_name=ready.model_name, global_step=ready.global_step))
+
+    def note_recovery(self) -> None:
+        """Record that what blocked training is over, if it was. A model that loads does not show that yet."""
         if self._worker.has_been_blocked:
             self._worker.has_been_blocked = False
             self._journal.record(TrainingUnblocked())
-        self._journal.record(ModelLoaded(model_name=ready.model_name, global_step=ready.global_step))
 
     def _on_data_checked(self, event: DataChecked) -> None:
         write_report(self._layout, event.report)
@@ -164,6 +167,7 @@ class WorkerReports:
 
     def _on_job_started(self, event: JobStarted) -> None:
         job = self._worker.jobs[event.job_id]
+        self.note_recovery()
         if event.micro_batch_tokens:
             self._ledger.limit_micro_batch(job.id, event.micro_batch_tokens)
         self._worker.started_at_step = event.global_step
@@ -181,8 +185,9 @@ class WorkerReports:
         self._worker.progress.note(steps[-1])
         self._board.steps(steps)
         self._board.costs.add("training", sum(step.seconds for step in steps))
-        if self._worker.failures:
-            self._worker.failures = 0
+        self._worker.failures = 0
+        if self._worker.has_crashed:
+            self._worker.has_crashed = False
             self._journal.record(WorkerRecovered())
         self._watch_loss(steps)
         for step in steps:
@@ -208,6 +213,7 @@ class WorkerReports:
 
     def _on_job_ended(self, event: JobEnded) -> None:
         job = self._worker.jobs[event.record.job_id]
+        self.note_recovery()
         self._completions.ended(job, event)
         self._journal.record(ended_event(job, event, loss=self._worker.progress.loss))
         self._take_back(job)

@@ -93,7 +93,7 @@ _PACKED = zstandard.compress(_ORDINARY)
 _TEXT = GOOD.decode() + "\n"
 
 BAD_FILES = {
-    "empty": BadFile(b"", "no rows"),
+    "empty": BadFile(b"", "it is empty"),
     "blank": BadFile(b"\n \r\n", "no rows"),
     "only a byte order mark": BadFile(b"\xef\xbb\xbf", "no rows"),
     "UTF-16": BadFile(

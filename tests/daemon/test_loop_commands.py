@@ -261,9 +261,28 @@ def test_a_daemon_that_is_not_training_stops_at_once(rig, bring_to, state, how):
     if state != "idle":
         assert where(rig) == LEFT_BEHIND[state]
     if how == "stop":
-        assert "stop: stopping after the current file" in rig.events("command")
+        answers = {"held": "paused, so the daemon stops", "loading": "stopping before training starts"}
+        answer = answers.get(state, "stopping after the current file")
+        assert any(f"stop: {answer}" in event for event in rig.events("command"))
     elif how != "signal":
         assert "stop_now: stopping at the next step" in rig.events("command")
+
+
+@pytest.mark.parametrize(
+    "state, answer",
+    [
+        ("loading", "stopping before training starts; the next start trains the file"),
+        ("training", "stopping after the current file"),
+        ("held", "paused, so the daemon stops without waiting for the file"),
+    ],
+)
+def test_a_stop_says_what_it_waits_for(rig, bring_to, state, answer):
+    bring_to(state)
+
+    rig.command("stop")
+
+    assert rig.until_answered("stop").startswith(answer)
+    rig.go()
 
 
 def test_stop_while_training_waits_for_the_file_and_begins_no_other(rig, bring_to):
@@ -278,6 +297,18 @@ def test_stop_while_training_waits_for_the_file_and_begins_no_other(rig, bring_t
     assert rig.left() == 0
     assert where(rig, "a.jsonl") == "recently_completed"
     assert where(rig, "b.jsonl") == "normal"
+
+
+def test_a_pause_ends_a_stop_that_waits_for_its_file_and_says_so(rig, bring_to):
+    bring_to("training")
+    rig.command("stop")
+    rig.until_status("stopping")
+
+    rig.command("pause")
+
+    assert rig.until_answered("pause").startswith("paused, so the daemon stops without")
+    assert rig.left() == 0
+    assert where(rig, "a.jsonl") == "processing"
 
 
 def test_a_resume_cancels_a_stop_that_waits_for_its_file(rig, bring_to):

@@ -92,6 +92,21 @@ def test_a_fault_of_the_environment_blocks_costs_nothing_and_clears(rig, fault, 
     assert rig.until_status("idle")["status_reason"] is None
 
 
+def test_a_block_is_over_only_when_a_file_begins_and_not_when_the_model_loads(rig):
+    rig.configure(daemon={"blocked_retry_s": 0.01})
+    rig.launcher.environment = {"FAKE_JOB_FAULT": "bad_config"}
+    rig.start()
+    rig.drop("a.jsonl")
+    rig.until(lambda: len(rig.events("worker_ready")) >= 3)
+    recoveries_before = rig.events("unblocked")
+
+    rig.launcher.environment = {}
+
+    rig.until_in(Outcome.COMPLETED, "a.jsonl")
+    assert recoveries_before == []
+    assert rig.events("unblocked") == ["no longer blocked"]
+
+
 def test_a_blocked_daemon_tries_again_by_itself(rig):
     rig.configure(daemon={"blocked_retry_s": 0.01})
     rig.launcher.environment = {"FAKE_FAULT": "environment"}
@@ -166,6 +181,23 @@ def test_a_worker_that_trains_again_after_a_crash_takes_the_alert_down(rig):
     rig.until_in(Outcome.COMPLETED, "a.jsonl")
     assert rig.events("worker_recovered") == ["the worker trains again"]
     rig.until(lambda: not any("code 13" in alert for alert in rig.status()["alerts"]), "no alert")
+
+
+def test_a_crash_under_an_earlier_daemon_is_over_once_a_worker_trains_again(rig):
+    rig.launcher.once = {"FAKE_CRASH": "a.jsonl:2"}
+    rig.configure(daemon={"backoff_max_s": 3600})
+    rig.launcher.environment["FAKE_HOLD"] = "a.jsonl:1"
+    rig.start()
+    rig.drop("a.jsonl")
+    rig.go()
+    rig.until(lambda: rig.events("worker_crashed"), "the crash")
+    rig.stop()
+    assert rig.events("worker_recovered") == []
+
+    rig.start()
+
+    rig.until_in(Outcome.COMPLETED, "a.jsonl")
+    assert rig.events("worker_recovered") == ["the worker trains again"]
 
 
 def test_a_turn_that_fails_is_shown_and_the_next_one_goes_on(rig, monkeypatch):

@@ -12,6 +12,8 @@ from tests.daemon.notify.server import HookServer
 from tests.support import eventually
 from trainer.protocol.job import Outcome
 
+pytestmark = pytest.mark.long
+
 
 @pytest.fixture
 def server(monkeypatch):

@@ -156,7 +156,7 @@ def test_while_the_model_loads_it_says_which_and_how_far(terminal, queue, layout
 
     lines = terminal.turn(1035.0)
 
-    assert lines == ["loading Qwen3-0.6B for 35 s (reading weights); 3 rows in 1 more file wait"]
+    assert lines == ["loading Qwen3-0.6B for 35 s (reading weights); 3 rows in 1 file wait"]
 
 
 def test_before_the_first_step_it_says_what_is_done_with_the_file(terminal, job):

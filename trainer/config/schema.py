@@ -46,11 +46,11 @@ class ModelSettings(Section):
     chat_template: Annotated[FileName, AfterValidator(_refuse_unknown_template)] = "own"
     """How conversations become text. `own`: with the template of the model's tokenizer. `chatml`: with plain
     ChatML, for models whose own template rewrites earlier turns or adds thinking blocks; the vocabulary must
-    have `<|im_start|>` and `<|im_end|>`. `qwen3`, `llama-3`, `gemma`, `mistral`, `deepseek-r1`, `harmony`,
-    `glm-4.5`, `glm-4`, `phi-4`, `phi-3`: a training template, which shows what the own template of such
-    models shows, but never changes earlier turns; checkpoints keep the own template for generating. Or the
-    path of a `.jinja` file (relative to the working directory), which checkpoints get. Locked with the first
-    checkpoint."""
+    have `<|im_start|>` and `<|im_end|>`. `qwen3`, `llama-3`, `gemma`, `gemma-4`, `mistral`, `mistral-nemo`,
+    `mistral-small-3`, `deepseek-r1`, `harmony`, `glm-4.5`, `glm-4`, `phi-4`, `phi-3`: a training template,
+    which shows what the own template of such models shows, but never changes earlier turns; checkpoints keep
+    the own template for generating. Or the path of a `.jinja` file (relative to the working directory), which
+    checkpoints get. Locked with the first checkpoint."""
 
     template_options: dict[str, JsonValue] = {}
     """Options that the chat template gets along with the conversation, such as

@@ -14,8 +14,8 @@ from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
 from trainer.config.loader import BadConfig
 from trainer.model import tiny
-from trainer.model.chatml import choose_template
 from trainer.model.download import download
+from trainer.model.template_choice import choose_template
 from trainer.model.training_templates import template_in_use
 from trainer.protocol.faults import ModelUnavailable, UnusableModel, first_line
 

@@ -46,9 +46,9 @@ def is_certainly_cheap(template: str) -> bool:
     """Return whether nothing in a template could take long or much with an ordinary row."""
     try:
         tree = Environment(extensions=[GenerationBlock]).parse(template)
-    except (TemplateSyntaxError, RecursionError):
+        return _are_cheap(tree.body, loops=())
+    except (TemplateSyntaxError, RecursionError):  # a long sum is parsed, and then too deep to be walked
         return False
-    return _are_cheap(tree.body, loops=())
 
 
 def _are_cheap(parts: Iterable[nodes.Node], loops: tuple[str, ...]) -> bool:

@@ -100,7 +100,7 @@ def names_asked_for(template: str) -> frozenset[str]:
     """Return the names that a template looks up; none if it is no template."""
     try:
         return frozenset(find_undeclared_variables(_environment().parse(template)))
-    except (TemplateError, RecursionError):
+    except (TemplateError, *OF_PYTHON):  # what is constant is computed here, such as 2**100000
         return frozenset()
 
 

@@ -8,7 +8,7 @@ import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import PreTrainedTokenizerFast
 
-from trainer.model.chatml import PLAIN_CHATML
+from trainer.model.template_choice import PLAIN_CHATML
 from trainer.protocol.files import sync_directory, sync_file
 
 if TYPE_CHECKING:

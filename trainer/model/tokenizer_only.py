@@ -5,9 +5,9 @@ from pathlib import Path
 from transformers import PreTrainedTokenizerBase
 
 from trainer.config.schema import Settings
-from trainer.model.chatml import locate_template
 from trainer.model.linked_models import linked_models_of
 from trainer.model.loading import find_local_model, load_tokenizer
+from trainer.model.template_choice import locate_template
 from trainer.model.vocabulary import name_tokens
 from trainer.profiles.base import DataProfile
 from trainer.protocol.checkpoints import POINTER

@@ -1,5 +1,7 @@
 """Make untrusted text safe to show, in one place: file names, rows and messages reach logs and terminals."""
 
+import os
+import shlex
 import unicodedata
 from datetime import UTC, datetime
 
@@ -27,6 +29,22 @@ def _escape(char: str) -> str:
     if "\udc80" <= char <= "\udcff":
         return f"\\x{ord(char) - 0xDC00:02x}"  # a byte that was not UTF-8
     return char.encode("unicode_escape").decode("ascii")
+
+
+def shell_word(text: str) -> str:
+    """Return `text` as one word of a command, printable, that a shell such as bash takes for `text` again."""
+    if printable(text) == text:
+        return shlex.quote(text)
+    return "$'" + "".join(map(_ansi_c, text)) + "'"
+
+
+def _ansi_c(char: str) -> str:
+    if char in "\\'":
+        return f"\\{char}"
+    if printable(char) == char:
+        return char
+    # Not \\u: what bash makes of it depends on the language of the terminal
+    return "".join(f"\\x{byte:02x}" for byte in os.fsencode(char))
 
 
 def utc_text(unix_s: float) -> str:

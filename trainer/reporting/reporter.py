@@ -69,7 +69,8 @@ class Reporter:
     def _watch(self, report: StepReport) -> None:
         usual = self._spikes.usual_loss
         if report.loss is not None and self._spikes.is_new_spike(report.loss):
-            message = f"at step {report.global_step} the loss jumped from {usual:.4f} to {report.loss:.4f}"
+            jump = f"jumped to {report.loss:.4f} (recent average: {usual:.4f})"
+            message = f"at step {report.global_step} the loss {jump}"
             self.emit(Notice(key="loss spike", message=message, job_id=report.job_id))
 
     @contextmanager

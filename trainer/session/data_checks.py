@@ -139,7 +139,7 @@ def refuse_blocked(report: DataReport) -> None:
     if not report.is_blocked:
         return
     why = "; ".join(finding.message for finding in report.blocks)
-    way_out = "change the rows or these settings"
+    way_out = "change the rows or the settings"
     if report.can_be_admitted:
         name = shlex.quote(report.file)
         words = f"--admit -- {name}" if name.startswith("-") else f"{name} --admit"

@@ -12,11 +12,11 @@ from trainer.checkpoints.compatibility import refuse_other_base, refuse_other_te
 from trainer.config.loader import BadConfig
 from trainer.config.schema import Settings, TrainingSettings
 from trainer.model.adapter import add_adapter, load_adapter
-from trainer.model.chatml import locate_template
 from trainer.model.compilation import compile_layers
 from trainer.model.fingerprint import fingerprint
 from trainer.model.loading import find_base_model, load_model
 from trainer.model.quantization import in_four_bits, stay_trainable
+from trainer.model.template_choice import locate_template
 from trainer.model.training_templates import template_in_use
 from trainer.model.vocabulary import add_tokens, added_in, refuse_missing_tokens, rows_of_tokens
 from trainer.profiles.base import DataProfile

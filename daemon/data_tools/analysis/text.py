@@ -27,7 +27,7 @@ def lines_of(name: str, analysis: Analysis, left_out: LeftOut) -> Iterator[str]:
     yield f"duplicates: {num_of(duplicates.extra_rows, 'row')} (training_data dedupe removes them)"
     yield from (f"  {count:,} times, first on line {line:,}" for count, line in duplicates.largest_groups)
     yield "messages: " + ", ".join(f"{count:,} {role}" for role, count in analysis.roles.items())
-    yield f"\n{'LENGTHS':22}" + "".join(f"{column:>10}" for column in COLUMNS)
+    yield f"\n{'LENGTHS':22}" + "".join(f"{column:>8}" for column in COLUMNS)
     yield from (f"{what:22}{_numbers(spread)}" for what, spread in analysis.lengths.items())
     yield "\nCHARACTERS OF ANSWERS"
     yield from _bars(analysis.answer_lengths)
@@ -52,7 +52,7 @@ def _format_lines(name: str, formats: Mapping[str, int]) -> Iterator[str]:
 
 
 def _numbers(spread: Spread) -> str:
-    return "".join(f"{value:>10,.0f}" for value in astuple(spread)[: len(COLUMNS)])
+    return "".join(f" {value:>7,.0f}" for value in astuple(spread)[: len(COLUMNS)])
 
 
 def _bars(counts: Mapping[str, int]) -> Iterator[str]:

@@ -11,11 +11,16 @@ from collections.abc import Collection, Iterator, Sequence
 from typing import Any
 
 from daemon.data_tools.tables.numbered_rows import BadTable, TableRow, iconv, not_utf8, to_line
-from trainer.data.reading.file_kinds import BYTES_LOOKED_AT, INDEX_COLUMN, SEPARATOR_LINE, delimiter_of
+from trainer.data.reading.file_kinds import (
+    BYTES_LOOKED_AT,
+    INDEX_COLUMN,
+    SEPARATOR_LINE,
+    delimiter_of,
+    other_encoding_of,
+)
 from trainer.data.reading.rows import BadRow, parse_row
 from trainer.protocol.text import num_of, printable
 
-UTF_16_MARKS = (b"\xff\xfe", b"\xfe\xff")
 NAME_SHOWN = 40
 COLUMNS_SHOWN = 5
 LONGEST_IN_QUOTES = 2  # times as long as without: inside of quotes each quote is doubled
@@ -44,7 +49,7 @@ def rows_of_delimited(
         BadTable: it is not a table with a header, in UTF-8, whose rows all have as many cells.
     """
     start = text.peek(BYTES_LOOKED_AT)[:BYTES_LOOKED_AT]
-    _refuse_utf_16(start, file)
+    _refuse_other_encoding(start, file)
     beginning = start.decode("utf-8-sig", "ignore")
     separator = SEPARATOR_LINE.match(beginning)
     delimiter = separator[1] if separator else delimiter or delimiter_of(beginning)
@@ -127,9 +132,9 @@ def _refuse_long(number: int, cells: Sequence[str], max_chars: int) -> None:
             )
 
 
-def _refuse_utf_16(start: bytes, file: str) -> None:
-    if start.startswith(UTF_16_MARKS):
-        raise BadTable(f"line 1: the file is UTF-16; expected UTF-8; {iconv('UTF-16', file)}")
+def _refuse_other_encoding(start: bytes, file: str) -> None:
+    if encoding := other_encoding_of(start):
+        raise BadTable(f"line 1: the file is {encoding}; expected UTF-8; {iconv(encoding, file)}")
 
 
 def _header(found: tuple[int, Sequence[str]]) -> list[str]:

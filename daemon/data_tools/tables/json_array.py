@@ -6,13 +6,16 @@ Flat in memory.
 import codecs
 import io
 import json
-import shlex
+from collections import deque
 from collections.abc import Iterator
-from typing import Any
+from dataclasses import replace
+from itertools import chain
+from typing import Any, NamedTuple
 
 from daemon.data_tools.tables.numbered_rows import BadTable, TableRow, not_utf8, to_line
 from trainer.data.reading.rows import DECODER, BadRow
-from trainer.protocol.text import printable
+from trainer.data.reading.viewer_page import ROWS, cells_cut_off, is_about_column, is_wrapped_row
+from trainer.protocol.text import printable, shell_word
 
 CHUNK_BYTES = 1 << 17
 BLANKS = " \t\r\n"
@@ -34,13 +37,17 @@ def rows_of_array(text: io.BufferedReader, file: str, *, max_row_chars: int) -> 
     """
     source = _Source(text, file)
     source.expect("[", "the beginning: expected [")
-    yield from _elements(source, max_row_chars)
+    for element in _elements(source, max_row_chars):
+        yield element.row
     if sign := source.next_sign():
         raise BadTable(f"found {sign} after the end of the array; expected one array in a file")
 
 
 def rows_of_object(text: io.BufferedReader, file: str, *, max_row_chars: int) -> Iterator[TableRow]:
     """Yield the elements of the one list of objects that an object holds; what stands beside it is left out.
+
+    Of a page of the Hugging Face dataset viewer, which describes its columns in a list of objects, too, they
+    are the rows without what the viewer puts around each.
 
     Args:
         file: where it is, as one would type it.
@@ -60,12 +67,17 @@ def rows_of_object(text: io.BufferedReader, file: str, *, max_row_chars: int) ->
             source.value(printable(str(key)), max_row_chars)
             continue
         source.expect("[", "a list: expected [")
-        if source.next_sign() == "{":
-            found.append(str(key))
-            _refuse_two(found, file)
-            yield from _elements(source, max_row_chars)
-        else:
+        if source.next_sign() != "{":
             source.pass_over_list(printable(str(key)), max_row_chars)
+            continue
+        elements = _elements(source, max_row_chars)
+        first = next(elements)
+        if is_about_column(str(key), first.value):
+            deque(elements, maxlen=0)
+            continue
+        found.append(str(key))
+        _refuse_two(found, file)
+        yield from _rows_of(str(key), chain([first], elements))
     source.expect("}", "the end: expected }")
     if sign := source.next_sign():
         raise BadTable(f"found {sign} after the end of the object; expected one object in a file")
@@ -76,14 +88,57 @@ def rows_of_object(text: io.BufferedReader, file: str, *, max_row_chars: int) ->
 def _refuse_two(keys: list[str], file: str) -> None:
     if len(keys) > 1:
         names = " and ".join(f'"{printable(key)}"' for key in keys)
-        path = shlex.quote(f".[{json.dumps(keys[0])}][]")
+        path = shell_word(f".[{json.dumps(keys[0])}][]")
         raise BadTable(
             f"it holds two lists of objects, {names}; take one of them: "
-            f"jq -c {printable(path)} {shlex.quote(printable(file))} > NAME.jsonl"
+            f"jq -c {path} {shell_word(file)} > NAME.jsonl"
         )
 
 
-def _elements(source: "_Source", max_row_chars: int) -> Iterator[TableRow]:
+class _Element(NamedTuple):
+    """One element of a list of objects."""
+
+    number: int
+    value: Any
+    """None if no row may be that."""
+    raw: str
+
+    @property
+    def row(self) -> TableRow:
+        if self.value is None:
+            return TableRow(self.number, self.raw.translate(LINE_ENDS).encode() + b"\n")
+        return TableRow(self.number, to_line(self.value))
+
+
+def _rows_of(key: str, elements: Iterator[_Element]) -> Iterator[TableRow]:
+    """Yield the rows of the list with this key. Whether a viewer wrapped them is told from the first."""
+    is_wrapped: bool | None = None
+    for element in elements:
+        if is_wrapped is None and element.value is not None:
+            is_wrapped = key == ROWS and is_wrapped_row(element.value)
+        yield _unwrapped(element) if is_wrapped and element.value is not None else element.row
+
+
+def _unwrapped(element: _Element) -> TableRow:
+    """Return the row that the viewer wrapped."""
+    if not is_wrapped_row(element.value):
+        found = printable(", ".join(element.value))
+        raise BadTable(
+            f"element {element.number}: found the keys {found}; expected row_idx, row and truncated_cells, "
+            "as the elements before it have"
+        )
+    row = TableRow(element.number, to_line(element.value["row"]))
+    if cut_off := cells_cut_off(element.value):
+        names = ", ".join(map(json.dumps, cut_off))
+        fault = (
+            f"the dataset viewer cut off {names} (truncated_cells); expected whole texts; take this row from "
+            "a file of the data set, such as its Parquet files"
+        )
+        return replace(row, fault=fault)
+    return row
+
+
+def _elements(source: "_Source", max_row_chars: int) -> Iterator[_Element]:
     number = 0
     while (sign := source.next_sign()) != "]":
         number += 1
@@ -92,7 +147,7 @@ def _elements(source: "_Source", max_row_chars: int) -> Iterator[TableRow]:
             sign = source.next_sign()
         if sign != "{":
             raise BadTable(f"element {number}: found {sign or 'the end of the file'}; expected an object")
-        yield TableRow(number, source.element(number, max_row_chars))
+        yield _Element(number, *source.value(f"element {number}", max_row_chars))
     source.expect("]", "the end: expected ]")
 
 
@@ -131,11 +186,6 @@ class _Source:
             else:
                 self.value(what, max_chars)
         self.expect("]", what)
-
-    def element(self, number: int, max_chars: int) -> bytes:
-        """Use the object that follows, and return it as a line."""
-        value, raw = self.value(f"element {number}", max_chars)
-        return raw.translate(LINE_ENDS).encode() + b"\n" if value is None else to_line(value)
 
     def value(self, what: str, max_chars: int) -> tuple[Any, str]:
         """Use the value that follows, and return it, or None if no row may be that, and how it is written."""

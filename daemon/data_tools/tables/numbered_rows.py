@@ -1,13 +1,12 @@
 """What every reader of tables yields, and how a row becomes a line of JSON."""
 
 import json
-import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from trainer.protocol.text import printable
+from trainer.protocol.text import printable, shell_word
 
 
 class BadTable(ValueError):
@@ -22,6 +21,8 @@ class TableRow:
     """Of its line in a text, or of the row itself; counted from 1."""
     content: bytes
     """With a line end."""
+    fault: str = ""
+    """Why it cannot be a row, where its reader knows; empty if nothing is known against it."""
 
 
 def to_line(row: Mapping[str, Any]) -> bytes:
@@ -49,5 +50,5 @@ def iconv(encoding: str, file: str) -> str:
     Args:
         file: where it is, as one would type it.
     """
-    shown, suffix = shlex.quote(printable(file)), Path(file).suffix
+    shown, suffix = shell_word(file), Path(file).suffix
     return f"convert it: iconv -f {encoding} -t UTF-8 {shown} > NAME{printable(suffix)}"

@@ -156,7 +156,8 @@ class TrainingEnded(FileEvent):
     def message(self) -> str:
         loss = f", loss {self.loss:.4f}" if self.steps and self.loss is not None else ""
         counts = f"{num_of(self.rows, 'row')} in {num_of(self.steps, 'step')}{loss}"
-        return "; ".join([f"{self.outcome} {self.file}: {counts}", *self.remarks])
+        done = "trained" if self.outcome == "completed" else self.outcome  # completed it is once it is saved
+        return "; ".join([f"{done} {self.file}: {counts}", *self.remarks])
 
     @property
     def cleared_alerts(self) -> tuple[str, ...]:

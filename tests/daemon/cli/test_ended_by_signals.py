@@ -11,6 +11,8 @@ from daemon.files.names import is_training_file
 from tests.daemon.data_tools.tables.table_files import write_arrow
 from tests.support import eventually
 
+pytestmark = pytest.mark.long
+
 COMMANDS = {
     "convert": ["daemon.cli.training_data", "convert", "endless.arrow", "out.jsonl"],
     "add": ["daemon.cli.training_queue", "add", "endless.arrow"],

@@ -39,9 +39,9 @@ def test_only_what_is_about_a_file_is_shown(layout, log):
 def test_where_nothing_is_about_a_file_one_sentence_says_so(layout, log):
     result = run(layout, "logs", "b\x1b.jsonl")
 
-    assert (result.exit_code, result.stdout) == (
-        0,
-        "the log has nothing about b\\x1b.jsonl; expected a name or a job id of the log\n",
+    assert result.exit_code == 1
+    assert str(result.exception) == (
+        "the log has nothing about b\\x1b.jsonl; expected a name or a job id of the log"
     )
 
 

@@ -63,6 +63,15 @@ def test_a_spike_of_one_step_among_a_thousand_is_drawn_and_named(layout, trained
     assert re.search(r"greatest 10 \(steps 1 to \d+\)", summary)
 
 
+def test_what_a_point_stands_for_is_not_said_to_be_one_step(layout, ledger):
+    pytest.importorskip("plotext")
+    add_steps(ledger, [float(number) for number in range(2_000)])
+
+    shown = run(layout, "plot", env=TERMINAL).stdout.splitlines()
+
+    assert re.match(r"first [\d.]+ \(mean of steps 1 to \d+\), last ", shown[-1])
+
+
 def test_the_axes_say_which_steps_and_which_values(layout, ledger):
     pytest.importorskip("plotext")
     add_steps(ledger, [4.0, 2.0, 3.0, 1.0, 2.5])

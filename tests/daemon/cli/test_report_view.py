@@ -46,6 +46,15 @@ def test_of_what_is_not_even_taken_in_only_the_reason_is_shown_and_nobody_can_ad
     ]
 
 
+def test_what_no_row_could_be_rendered_for_is_not_shown_as_zero():
+    report = report_with("block").model_copy(update={"tokens": None})
+
+    shown = {line[:18].strip() for line in report_lines(report, is_in_queue=True)}
+
+    assert {"rows", "copies"} <= shown
+    assert not {"too long", "supervised", "without target"} & shown
+
+
 def test_the_lines_show_figures_and_findings_and_nothing_that_a_terminal_obeys():
     lines = report_lines(report_with("block"), is_in_queue=True)
 

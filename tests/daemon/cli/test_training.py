@@ -15,8 +15,9 @@ from typer.testing import CliRunner
 from daemon.cli.training import MODULES, SHORTCUTS, app
 from daemon.client import Client
 from daemon.status.board import StatusBoard
+from tests.support import rows, write_jsonl
 from trainer import __version__
-from trainer.protocol.status import QueueCounts, State
+from trainer.protocol.status import LastError, QueueCounts, State
 
 
 def process(layout, *arguments):
@@ -157,10 +158,10 @@ def test_alone_it_says_in_five_lines_how_to_start_where_nothing_is(tmp_path):
     assert not (tmp_path / "new\x1b").exists()
 
 
-def show(layout, state=State.TRAINING, *, pid=None, alerts=(), **fields):
+def show(layout, state=State.TRAINING, *, pid=None, reason=None, alerts=(), **fields):
     """Publish a status; return what the command says alone."""
     board = StatusBoard(layout.status_file, daemon_pid=os.getpid() if pid is None else pid)
-    board.set_state(state)
+    board.set_state(state, reason)
     board.set(**fields)
     for number, alert in enumerate(alerts):
         board.alert(str(number), alert)
@@ -182,6 +183,18 @@ def test_alone_it_says_how_far_training_is(layout):
     assert said["file"] == "a.jsonl: step 3 of 1,000, loss 2.5000, 1 min 15 s left"
     assert said["queue"] == "3 files waiting, 5 completed, 4 failed, 0 skipped"
     assert said["errors"] == "none"
+
+
+def test_alone_it_does_not_promise_an_end_while_training_is_paused(layout):
+    said = show(layout, State.PAUSED, current_file="a.jsonl", file_step=3, file_total_steps=9, eta_s=75.0)
+
+    assert said["file"] == "a.jsonl: step 3 of 9"
+
+
+def test_alone_it_counts_what_lies_in_the_inbox(layout):
+    (layout.inbox / "b.jsonl").write_text("")
+
+    assert show(layout)["queue"] == "0 files waiting, 1 in inbox/, 0 completed, 0 failed, 0 skipped"
 
 
 @pytest.mark.parametrize(
@@ -222,9 +235,21 @@ def test_a_long_message_takes_one_line(layout):
 
 
 def test_a_started_file_of_a_stopped_daemon_is_to_be_continued(layout):
-    said = show(layout, State.STOPPED, queue=QueueCounts(processing=1))
+    write_jsonl(layout.processing / "a.jsonl", rows(1))
+
+    said = show(layout, State.STOPPED)
 
     assert said["file"] == "1 in queue/processing/, to be continued"
+
+
+def test_what_blocks_training_comes_before_what_failed_since(layout):
+    failed = LastError(
+        error_class="BadFile", message="it is empty", file="a.jsonl", at="2026-01-01T00:00:00.000Z"
+    )
+
+    said = show(layout, State.BLOCKED, reason="no space left", last_error=failed)
+
+    assert said["errors"] == "no space left (1 more; training status)"
 
 
 # ---- the version

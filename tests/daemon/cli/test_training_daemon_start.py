@@ -5,10 +5,12 @@ import json
 import pytest
 from typer.testing import CliRunner
 
-from daemon.cli import training_queue
+from daemon.cli import options, training_queue
 from daemon.cli.training_daemon import app
 from daemon.client import Client, starting
 from tests.support import PATIENCE_S, rows, write_jsonl
+
+pytestmark = pytest.mark.long
 
 
 def run(*arguments, **options):
@@ -33,6 +35,12 @@ def test_init_says_what_it_made_and_what_comes_next(tmp_path):
         "inbox/sample.jsonl has 600 rows to train",
         f"start it: training_daemon start --base-dir {tmp_path}/work",
     ]
+
+
+def test_init_quotes_a_folder_in_the_command_that_comes_next(tmp_path):
+    result = run("init", tmp_path / "my work")
+
+    assert result.stdout.endswith(f"start it: training_daemon start --base-dir '{tmp_path}/my work'\n")
 
 
 @pytest.mark.parametrize("place", ["the argument", "behind", "before", "the variable"])
@@ -74,6 +82,46 @@ def test_start_and_restart_say_who_runs_and_where_the_log_is(tmp_path, stopped_a
     assert f"its log: {tmp_path}/work/logs/daemon.log\n" in first.stdout
     assert second["overrides"] == ["training.epochs=2"]
     assert run("restart", "--base-dir", tmp_path / "work", "--no-set", "--json").stdout.count("epochs") == 0
+
+
+def test_a_start_says_so_if_a_pause_still_holds(tmp_path, stopped_at_the_end):
+    first = run("start", "--base-dir", tmp_path / "work")
+    Client(tmp_path / "work").pause(wait_s=PATIENCE_S)
+
+    second = run("restart", "--base-dir", tmp_path / "work")
+
+    assert "paused" not in first.stdout
+    there = f"--base-dir {tmp_path / 'work'}"
+    assert f"it stays paused until: training_controller resume {there}\n" in second.stdout
+
+
+@pytest.mark.parametrize("is_before", [True, False])
+def test_the_commands_a_start_names_are_about_the_same_folder(
+    tmp_path, stopped_at_the_end, monkeypatch, is_before
+):
+    monkeypatch.setenv("TRAINING_BASE_DIR", str(tmp_path))  # set anew by the option, and put back at the end
+    option = ("--base-dir", tmp_path / "work")
+
+    shown = run(*option, "start") if is_before else run("start", *option)
+
+    assert f"stop it: training_controller stop --base-dir {tmp_path / 'work'}\n" in shown.stdout
+
+
+def test_the_commands_a_start_names_are_short_in_the_folder_of_the_shell(
+    tmp_path, stopped_at_the_end, monkeypatch
+):
+    monkeypatch.setattr(options, "SHELLS_BASE_DIR", str(tmp_path / "work"))
+
+    shown = run("start", "--base-dir", tmp_path / "work")
+
+    assert "watch it: training_controller status --watch\nstop it: training_controller stop\n" in shown.stdout
+
+
+def test_a_daemon_in_the_foreground_prints_no_document(tmp_path):
+    result = run("--once", "--json", "--base-dir", tmp_path / "work")
+
+    assert "--log-format json" in str(result.exception)
+    assert not (tmp_path / "work").exists()
 
 
 def test_restart_takes_either_other_overrides_or_none(tmp_path):

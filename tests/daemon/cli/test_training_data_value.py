@@ -107,7 +107,7 @@ def test_it_says_clearly_that_there_was_no_validation(history):
 
     shown = history.value("chat.jsonl").stdout
 
-    assert "validation loss: not measured; set validation.file in config.json" in shown
+    assert "validation loss: not measured; with validation.file in config.json" in shown
 
 
 def test_a_validation_after_the_next_file_is_not_ascribed_to_this_one(history):

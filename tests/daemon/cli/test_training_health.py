@@ -266,7 +266,7 @@ def note_crashes(layout, *crashes):
 
 
 def test_without_crashes_there_is_nothing_to_show(layout):
-    assert run(layout, "crashes").stdout == "no crashes so far\n"
+    assert run(layout, "crashes").stdout == "no worker has crashed so far\n"
 
 
 def test_a_ledger_of_an_older_release_has_no_crashes(layout):
@@ -292,7 +292,7 @@ def test_crashes_are_counted_by_kind_and_described_by_the_newest(layout):
         ("out_of_memory", 2, "newer"),
         ("crash", 1, "killed by SIGSEGV"),
     ]
-    assert "file: chat.jsonl, at step 12 of it" in shown
+    assert "file: chat.jsonl, at its step 12" in shown
     assert "last global step: 1,500" in shown
     assert "training.micro_batch_tokens" in shown
 

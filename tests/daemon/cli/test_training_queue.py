@@ -387,6 +387,19 @@ def test_with_json_an_error_is_json_on_standard_output(layout, arguments, exit_c
     assert result.stderr == ""
 
 
+@pytest.mark.parametrize("command, more", [("remove", []), ("set-priority", ["low"])])
+def test_a_file_that_is_still_in_the_inbox_is_moved_by_hand(layout, command, more):
+    write_jsonl(layout.inbox / "a.jsonl", rows(1))
+    write_jsonl(layout.finished(Outcome.COMPLETED) / "a.jsonl", rows(1))
+
+    result = run(layout, command, "a.jsonl", *more)
+
+    assert str(result.exception) == (
+        "inbox/a.jsonl has not been accepted yet, because no daemon runs; until then, move it yourself: "
+        "out of inbox/, or to inbox/high/ or inbox/low/ for another priority"
+    )
+
+
 def test_a_wrong_priority_is_named_with_those_that_exist(layout):
     result = run_as_a_process(layout, "set-priority", "a.jsonl", "urgent")
 
@@ -561,6 +574,23 @@ def test_a_name_in_the_trash_says_how_to_have_the_file_back(layout):
     message = str(run(layout, "set-priority", "a.jsonl", "high").exception)
 
     assert "/a.jsonl has been cleared away; to queue it again: training_queue retry failed-" in message
+
+
+@pytest.mark.parametrize("command", ["list", "status"])
+def test_a_queue_is_not_called_empty_while_a_file_is_in_the_inbox(layout, command):
+    (layout.inbox / "new.jsonl").write_text("")
+
+    last = run(layout, command).stdout.splitlines()[-1]
+
+    assert last == "1 file in inbox/, not taken in yet; nothing else waits"
+
+
+def test_files_that_are_not_old_enough_are_not_said_to_be_missing(layout):
+    fail_named(layout, "new.jsonl", at="2100-01-01T00:00:00Z")
+
+    said = run(layout, "clear", "--failed", "--older-than", "7d").stdout
+
+    assert said == "left 1 failed file: not old enough\n"
 
 
 def test_nothing_to_clear_is_said(layout):

@@ -97,6 +97,11 @@ def test_a_program_learns_how_many_rows_were_converted(layout, tmp_path):
         ("a.csv", b"prompt,completion\na,b,c\n", "a.csv: line 2: found 3 cells; expected 2"),
         ("a.csv", b"prompt,completion\n", "a.csv has no rows; expected at least one; nothing was added"),
         ("a.json", b'[{"a": 1}, {"a": NaN}]', "training_data convert"),
+        (
+            "a.json",
+            b'{"rows": [{"row_idx": 0, "row": {"a": "b"}, "truncated_cells": ["a"]}]}',
+            'a.json:1: the dataset viewer cut off "a"',
+        ),
         ("a.json", b'{\n"a": 1}', "expected one JSON object per line"),
         ("a.jsonl", b"SQLite format 3\x00", "databases are not converted"),
         ("a.parquet", b"\x80\x81", "byte 1 is 0x80; expected UTF-8"),

@@ -19,6 +19,7 @@ from daemon.client.errors import (
 from daemon.control.control_files import read_requests
 from daemon.status.board import StatusBoard
 from tests.health import publish
+from tests.support import rows, write_jsonl
 from trainer.protocol.layout import Layout
 from trainer.protocol.status import State
 
@@ -51,6 +52,17 @@ def test_importing_it_loads_nothing_that_draws_or_takes_long():
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
 
     assert result.stdout.strip() == "[]"
+
+
+def test_files_are_counted_where_no_daemon_keeps_the_status_up_to_date(layout, board):
+    board.set_state(State.STOPPED)
+    board.publish()
+    for name in ("failed/a.jsonl", "skipped/b.jsonl", "skipped/c.jsonl", "high/d.jsonl"):
+        write_jsonl(layout.queue / name, rows(1))
+
+    shown = Client(layout.base).status().fields["queue"]
+
+    assert (shown["failed"], shown["skipped"], shown["high"]) == (1, 2, 1)
 
 
 def test_a_folder_that_is_none_of_ours_is_named(tmp_path):

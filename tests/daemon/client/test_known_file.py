@@ -51,6 +51,16 @@ def test_a_file_is_found_in_any_state_by_name_place_or_job(client, ledger, layou
     assert file.reason == ("it is odd\\x1b" if state in ("failed", "skipped") else None)
 
 
+def test_a_file_that_was_cleared_away_does_not_hide_a_later_one_of_its_name(client, ledger, layout):
+    put(layout, ledger, state="failed")
+    os.makedirs(layout.trash / "failed-20260101-000000")
+    os.rename(layout.failed / "chat.jsonl", layout.trash / "failed-20260101-000000" / "chat.jsonl")
+    put(layout, ledger, state="skipped", id="20260101-000000-000002")
+
+    assert client.history.file("chat.jsonl").state == "skipped"
+    assert client.history.file("failed-20260101-000000/chat.jsonl").state == "failed"
+
+
 def test_a_file_that_was_cleared_away_keeps_its_state(client, ledger, layout):
     put(layout, ledger, state="failed")
     os.makedirs(layout.trash / "failed-20260101-000000")

@@ -12,6 +12,8 @@ from daemon.client.errors import InvalidSettings, NotReady, RunsAlready, RunsAsS
 from tests.support import PATIENCE_S, eventually
 from trainer.protocol.files import read_json, write_json
 
+pytestmark = pytest.mark.long
+
 
 @pytest.fixture
 def client(tmp_path):
@@ -134,6 +136,18 @@ def test_a_start_that_failed_leaves_the_overrides_of_the_one_before(client):
         client.start(["training.epochs=none"], wait_s=PATIENCE_S)
 
     assert starting.overrides_of_last(client.layout) == ["training.epochs=2"]
+
+
+@pytest.mark.parametrize("overrides", [None, ["training.epochs=none"]])
+def test_a_restart_with_wrong_settings_leaves_the_daemon_that_runs(client, overrides):
+    started = client.start(wait_s=PATIENCE_S)
+    if overrides is None:
+        client.layout.config_file.write_text("{bad")
+
+    with pytest.raises(InvalidSettings, match="expected"):
+        client.restart(overrides, wait_s=PATIENCE_S)
+
+    assert (client.status().life, pid_of(client)) == ("running", started.pid)
 
 
 def test_a_restart_where_none_runs_is_a_start(client):

@@ -210,6 +210,15 @@ def test_a_page_loads_nothing():
     assert not any(word in written for word in ("<link", "<script", "src=", "href=", "url(", "@import"))
 
 
+def test_the_table_of_lengths_fits_a_narrow_terminal():
+    analysis = survey_of(talk("one two three", "four"), talk("a", "b c", system="be kind"))
+
+    shown = list(lines_of("f", analysis, LeftOut()))
+
+    table = [line for line in shown if line.startswith(("\nLENGTHS", "characters a row"))]
+    assert [len(line.strip()) for line in table] == [78, 78]
+
+
 def test_rows_without_answers_words_or_turns_of_a_person_can_be_shown():
     analysis = survey_of(Conversation((Message("system", ""),)))
 

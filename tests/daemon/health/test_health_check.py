@@ -94,9 +94,25 @@ def test_a_worker_is_well_as_long_as_it_lives_and_has_a_daemon(
         lock_is_held=lock_is_held,
         worker_pids=worker_pids,
         is_alive=is_alive,
+        is_paused=False,
     )
 
     assert finding.level is expected
+
+
+@pytest.mark.parametrize("daemon_runs", [True, False])
+def test_no_worker_is_promised_while_training_is_paused(daemon_runs):
+    finding = check_worker(
+        status("paused", worker_pid=None),
+        daemon_runs=daemon_runs,
+        lock_is_held=False,
+        worker_pids=[],
+        is_alive=False,
+        is_paused=True,
+    )
+
+    assert finding.level is Severity.OK
+    assert finding.message == "none is running: training is paused until training_controller resume"
 
 
 def test_a_lock_is_seen_without_being_touched(tmp_path):
@@ -270,6 +286,17 @@ def test_a_file_must_be_taken_in_within_a_day(layout, age_s, expected):
     [finding] = check_inbox(layout.inbox, daemon_runs=False, now=path.stat().st_ctime + age_s)
 
     assert finding.level is expected
+
+
+def test_a_file_whose_name_is_not_for_training_is_reported_at_once(layout):
+    for name in ("table.csv", "chat.jsonl", "chat.jsonl.part", ".chat.jsonl"):
+        (layout.inbox / name).touch()
+
+    now = (layout.inbox / "table.csv").stat().st_ctime
+    [finding] = check_inbox(layout.inbox, daemon_runs=False, now=now)
+
+    assert finding.level is Severity.WARNING
+    assert finding.message.startswith("inbox/table.csv: never accepted; expected names that end in .jsonl, ")
 
 
 def test_a_hostile_name_in_the_inbox_is_shown_harmlessly(layout):

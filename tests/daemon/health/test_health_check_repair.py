@@ -39,6 +39,12 @@ def leave_behind(layout):
     return sorted([*folders, *files])
 
 
+def test_a_folder_with_nothing_in_it_is_no_leftover(layout):
+    (layout.models / ".staging").mkdir()
+
+    assert find_leftovers(layout, daemon_runs=False, worker_runs=False) == []
+
+
 def test_what_dead_processes_have_left_is_found(layout):
     left = leave_behind(layout)
 

@@ -54,7 +54,7 @@ def test_a_table_under_the_name_of_json_lines_is_told_with_the_command_that_conv
     rig.until_in(Outcome.FAILED, "data.jsonl", "list.jsonl")
 
     for name, what in (("data", "a table of comma-separated values (CSV)"), ("list", "one JSON array")):
-        way_out = f"convert and add it: training_queue add queue/failed/{name}.jsonl"
+        way_out = f"convert and add it: training_queue add {rig.layout.failed}/{name}.jsonl"
         said = f"it is {what}, not JSON Lines; {way_out}"
         rig.until(lambda name=name, said=said: reason_of(rig, f"{name}.jsonl") == said, said)
 
@@ -65,7 +65,9 @@ def test_the_command_names_the_file_by_the_name_that_it_has_now(rig):
         rig.start() if name == "data.jsonl" else None
         rig.until_in(Outcome.FAILED, name)
 
-    rig.until(lambda: reason_of(rig, "data-2.jsonl").endswith("add queue/failed/data-2.jsonl"), "the name")
+    rig.until(
+        lambda: reason_of(rig, "data-2.jsonl").endswith(f"add {rig.layout.failed}/data-2.jsonl"), "the name"
+    )
 
 
 def test_what_is_in_a_file_that_is_not_accepted_is_told_in_the_alert(rig):
@@ -78,9 +80,9 @@ def test_what_is_in_a_file_that_is_not_accepted_is_told_in_the_alert(rig):
     inbox = rig.layout.inbox
     sentences = (
         "data.csv: it is a table of comma-separated values (CSV), not JSON Lines; "
-        f"convert and add it: training_queue add {inbox}/data.csv",
-        f"it looks like JSON Lines; rename it: mv {inbox}/rows.ndjson {inbox}/rows.jsonl",
-        f"mv {inbox}/zipped.bin {inbox}/zipped.jsonl.gz",
+        f"convert and add it: training_queue add {inbox}/data.csv --base-dir {rig.layout.base}",
+        f"it looks like JSON Lines; rename it: mv -n {inbox}/rows.ndjson {inbox}/rows.jsonl",
+        f"mv -n {inbox}/zipped.bin {inbox}/zipped.jsonl.gz",
     )
     rig.until(
         lambda: all(any(sentence in alert for alert in rig.status()["alerts"]) for sentence in sentences),

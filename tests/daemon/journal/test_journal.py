@@ -13,6 +13,7 @@ from daemon.journal.events import (
     CommandAnswered,
     FileAccepted,
     FileRefused,
+    JobFinished,
     TrainingBlocked,
     TrainingEnded,
     TrainingFailed,
@@ -146,6 +147,17 @@ def test_errors_and_alerts_are_shown_until_they_are_no_longer_true(board):
     assert before == ["it crashed", "a.jsonl: 2 rows rejected"]
     assert shown(board).alerts == ["it crashed"]
     assert (board.status.last_error.error_class, board.status.last_error.file) == ("WorkerCrash", "a.jsonl")
+
+
+@pytest.mark.parametrize(
+    "outcome, words", [("completed", "trained a.jsonl: 8 rows in"), ("skipped", "skipped a.jsonl: 8 rows in")]
+)
+def test_a_file_is_called_completed_only_once_a_checkpoint_contains_it(outcome, words):
+    trained = TrainingEnded(job_id="1", file="a.jsonl", outcome=outcome, rows=8, steps=4, loss=0.5)
+    finished = JobFinished(job_id="1", file="a.jsonl", outcome=outcome, rows=8, steps=4, reason=None)
+
+    assert trained.message.startswith(words)
+    assert finished.message == f"{outcome} a.jsonl"
 
 
 def test_an_answer_is_shown_with_the_id_of_its_request(board):

@@ -190,6 +190,21 @@ def test_calls_come_in_the_form_that_templates_expect(call):
         ([{}], 'messages[0].tool_calls[0] has no name of a function; expected {"function": {"name": …}}'),
         ([{"type": "code"}], 'messages[0].tool_calls[0].type is "code"; expected "function"'),
         (
+            [{"function": {"name": "f", "parameters": {"a": 1}}}],
+            "found messages[0].tool_calls[0].function.parameters, which would be lost; expected the "
+            'arguments as "arguments" beside the name; rename the key',
+        ),
+        (
+            [{"name": "f", "input": {"a": 1}}],
+            "found messages[0].tool_calls[0].input, which would be lost; expected the arguments as "
+            '"arguments" beside the name; rename the key',
+        ),
+        (
+            [{"function": {"name": "f"}, "arguments": {"a": 1}}],
+            "found messages[0].tool_calls[0].arguments, which would be lost; expected the arguments as "
+            '"arguments" beside the name; rename the key',
+        ),
+        (
             [{"name": "f", "arguments": 3}],
             "messages[0].tool_calls[0].function.arguments is 3; expected an object or its JSON text",
         ),

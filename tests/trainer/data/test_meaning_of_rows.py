@@ -162,6 +162,7 @@ def test_functions_are_tools_by_their_older_name():
 
 # ---- what is refused
 
+CALL = {"name": "f", "arguments": {"a": 1}}
 REFUSED: list[tuple[dict[str, Any], str]] = [
     (
         {"prompt": "p", "chosen": "a", "rejected": "b"},
@@ -193,6 +194,14 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
     ({"question": "q", "passage": "Two words", "answer": "a"}, 'found "passage": a passage beside'),
     (row() | {"documents": [{"title": "t"}]}, 'found "documents": documents beside'),
     (row() | {"history": [["a", "b"]]}, 'found "history": earlier turns'),
+    (PAIR | {"tool_calls": [CALL]}, 'found "tool_calls": calls of tools beside an answer would be lost'),
+    (
+        {"conversation": [{"input": "q", "output": "a", "tool_calls": [CALL]}]},
+        "found conversation[0].tool_calls, which would be lost",
+    ),
+    ({"messages": [SAID | {"tool_call": CALL}]}, "found messages[0].tool_call, which would be lost"),
+    ({"messages": [SAID | {"chain_of_thought": "a b"}]}, "found messages[0].chain_of_thought, which would"),
+    ({"messages": [SAID | {"functions": "[]"}]}, "found messages[0].functions, which would be lost"),
     (PAIR | {"reasoning": "Let us see."}, 'found "reasoning": it may be the thoughts'),
     ({"question": "q", "answer": "a", "response": "b"}, 'found "answer" with "response": two answers'),
     (

@@ -157,7 +157,7 @@ def test_what_cannot_be_loaded_is_nobodys_setting_and_named_by_its_place(tmp_pat
     "content, told",
     [
         (["no row"] * 3, "3 of 3 rows are malformed"),
-        ([], "the file has no rows"),
+        ([], "it is empty"),
     ],
 )
 def test_a_file_that_would_fail_is_refused_before_a_model_is_loaded(tmp_path, base_dir, content, told):

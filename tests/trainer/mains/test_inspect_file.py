@@ -88,7 +88,7 @@ def test_lengths_are_those_of_whole_rows(look):
 
 @pytest.mark.parametrize(
     "content, message",
-    [([], "the file has no rows"), (["{"] * 3, "3 of 3 rows are malformed"), ([{}, *rows(3)], "1 of 4 rows")],
+    [([], "it is empty"), (["{"] * 3, "3 of 3 rows are malformed"), ([{}, *rows(3)], "1 of 4 rows")],
 )
 def test_a_file_that_would_not_be_taken_in_is_blocked_by_that(look, content, message):
     report, told = look(content)

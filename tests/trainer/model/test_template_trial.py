@@ -10,9 +10,9 @@ from trainer.data.conversation import Conversation, Message
 from trainer.data.rendering.chat_template import UnrenderableConversation
 from trainer.data.rendering.render import ExampleRenderer
 from trainer.model import template_trial, tiny
-from trainer.model.chatml import CHATML, PLAIN_CHATML, choose_template
+from trainer.model.template_choice import CHATML, PLAIN_CHATML, choose_template
 from trainer.model.template_cost import is_certainly_cheap
-from trainer.model.template_trial import refuse_costly_template
+from trainer.model.template_trial import names_asked_for, refuse_costly_template
 from trainer.protocol.faults import UnusableModel
 
 BOMB, WIDE = "{{ 'a' * 10**10 }}", "{{ '%9999999999s' % 'a' }}"
@@ -95,6 +95,18 @@ def test_what_is_not_certainly_cheap_is_tried(part):
 
     assert not is_certainly_cheap(each(part))
     assert not is_certainly_cheap(each("{% if tools %}" + part + "{% endif %}"))
+
+
+@pytest.mark.parametrize("template", ["{{ " + "1 + " * 20_000 + "1 }}", "{{ 2 ** 100000 }}"])
+def test_a_template_that_cannot_be_walked_or_compiled_refuses_the_conversation(template):
+    tokenizer = tiny.tokenizer()
+    tokenizer.chat_template = template
+    row = Conversation((Message("user", "q"), Message("assistant", "a")))
+
+    assert names_asked_for(template) == frozenset()
+    assert not is_certainly_cheap(template)
+    with pytest.raises(UnrenderableConversation, match="the chat template refuses the conversation"):
+        ExampleRenderer(tokenizer).render([row], max_length=100)
 
 
 def test_a_text_out_of_all_proportion_to_its_row_is_refused():

@@ -19,7 +19,7 @@ from trainer.data.rendering.render import ExampleRenderer, RowExamples
 from trainer.data.rendering.source import ExampleSource, PlannedStep
 from trainer.data.rendering.token_cache import CacheFile, OpenedCache, TokenCache
 from trainer.model import tiny
-from trainer.model.chatml import CHATML
+from trainer.model.template_choice import CHATML
 from trainer.pipeline import example_pipeline, rendering
 from trainer.pipeline.example_pipeline import ExamplePipeline, open_rows
 from trainer.pipeline.job_plan import make_plan

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from trainer.protocol.text import num_of, printable, utc_text
+from trainer.protocol.text import num_of, printable, shell_word, utc_text
 
 
 @pytest.mark.parametrize("count, text", [(0, "0 rows"), (1, "1 row"), (2, "2 rows"), (1_000, "1,000 rows")])
@@ -48,6 +48,23 @@ def test_harmless_text_is_left_as_it_is(text):
 )
 def test_what_a_terminal_could_obey_becomes_an_escape(text, shown):
     assert printable(text) == shown
+
+
+@pytest.mark.parametrize(
+    "text, word",
+    [
+        ("chat.jsonl", "chat.jsonl"),
+        ("my chat.jsonl", "'my chat.jsonl'"),
+        ("", "''"),
+        ("it's\n", r"$'it\'s\x0a'"),
+        ("back\\slash\x1b", r"$'back\\slash\x1b'"),
+        (os.fsdecode(b"latin-\xe9"), r"$'latin-\xe9'"),
+        ("é\u202e", r"$'é\xe2\x80\xae'"),
+    ],
+)
+def test_a_word_of_a_command_is_printable_and_means_the_text(text, word):
+    assert shell_word(text) == word
+    assert printable(word) == word
 
 
 @given(st.text(alphabet=st.characters(exclude_categories=()), max_size=20))

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from tests.support import FakeClock
-from trainer.protocol.messages import Continued, Event, Heartbeat, StepReport, StepsTaken
+from trainer.protocol.messages import Continued, Event, Heartbeat, Notice, StepReport, StepsTaken
 from trainer.reporting.reporter import FLUSH_INTERVAL_S, Reporter, finite
 
 
@@ -119,3 +119,13 @@ def test_it_counts_what_was_got_done(reporter):
     reporter.flush()
 
     assert (before, reporter.ticks) == (2, 2)  # waiting for numbers is no progress
+
+
+def test_a_loss_that_jumps_is_told_with_the_average_that_it_was_compared_with(reporter, told):
+    for step in range(1, 60):
+        reporter.step(report(step), loss=0.5, grad_norm=None)
+    reporter.step(report(60), loss=9.0, grad_norm=None)
+    reporter.flush()
+
+    [notice] = [event for event in told if isinstance(event, Notice)]
+    assert notice.message == "at step 60 the loss jumped to 9.0000 (recent average: 0.5000)"

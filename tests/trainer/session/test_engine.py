@@ -95,7 +95,7 @@ def test_the_library_refuses_a_replay_that_it_knows_no_files_for(base_dir, seven
     "content, error, message",
     [
         (None, FileNotFoundError, r"b\.jsonl is not there; expected a JSONL file; give its path"),
-        ([], ValueError, "the file has no rows"),
+        ([], ValueError, "it is empty"),
         ([{"chosen": "no messages"}], ValueError, "the only row is malformed: line 1: found"),
     ],
 )

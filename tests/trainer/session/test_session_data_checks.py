@@ -62,7 +62,7 @@ def test_a_blocked_file_takes_no_step_and_says_how_it_can_be_trained(job_file):
     assert failed.record.steps == 0
     assert failed.record.message == (
         "1 of 10 rows (10 %, limit 5 %) do not fit into data.max_length (60 tokens; the longest has 121); "
-        "line 1; change the rows or these settings, or admit the file as it is: "
+        "line 1; change the rows or the settings, or admit the file as it is: "
         "training_queue retry 'my chat.jsonl' --admit"
     )
     assert completed.record.outcome is Outcome.COMPLETED

@@ -20,7 +20,7 @@ from trainer.data.rendering.chat_template import ShownTurns
 from trainer.data.rendering.masks import render_text
 from trainer.data.rendering.render import UnrenderableConversation, UnusableTemplate
 from trainer.model import tiny
-from trainer.model.chatml import choose_template, with_defaults
+from trainer.model.template_choice import choose_template, with_defaults
 from trainer.model.template_trial import TemplateOrder, names_asked_for, try_template
 from trainer.model.training_templates import (
     BY_NAME,

@@ -20,7 +20,7 @@ from trainer.data.rendering.chat_template import Refused
 from trainer.data.rendering.masks import mark, render_text
 from trainer.data.rendering.parts import reasoning_of
 from trainer.data.rendering.ways_out import NO_WAY_OUT
-from trainer.model import chatml
+from trainer.model import template_choice
 from trainer.model.template_trial import names_asked_for
 from trainer.model.training_templates import BY_NAME
 
@@ -34,7 +34,7 @@ Setting = tuple[str, dict[str, Any], str]
 @pytest.fixture(autouse=True)
 def _trusted_templates(monkeypatch):
     """Each trial of what a template costs would be a process of its own."""
-    monkeypatch.setattr(chatml, "refuse_costly_template", lambda *_: None)
+    monkeypatch.setattr(template_choice, "refuse_costly_template", lambda *_: None)
 
 
 @cache
@@ -43,7 +43,7 @@ def tokenizer_of(
 ) -> Any:
     original = Original("", template, bos=bos, eos=eos)
     tokenizer = tokenizer_with(template, original, markers)
-    chatml.choose_template(tokenizer, wanted, "a model", json.loads(options))
+    template_choice.choose_template(tokenizer, wanted, "a model", json.loads(options))
     return tokenizer
 
 

@@ -8,7 +8,7 @@ from transformers import PreTrainedTokenizerFast
 from tests.trainer.templates.families import FAMILIES, Family
 from trainer.data.rendering.render import ExampleRenderer
 from trainer.model import tiny
-from trainer.model.chatml import with_defaults
+from trainer.model.template_choice import with_defaults
 
 TINY = tiny.tokenizer().backend_tokenizer.to_str()
 MARKERS = [

@@ -1,8 +1,6 @@
 """Check a file before it is accepted, and reject malformed rows: one pass that also counts and hashes."""
 
 import hashlib
-import json
-import shlex
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from io import BufferedReader
@@ -10,17 +8,22 @@ from pathlib import Path
 
 from trainer.data.checks.metadata import MetadataCounts
 from trainer.data.formats import Format, read_row
-from trainer.data.reading.file_kinds import BYTES_LOOKED_AT, FileKind, kind_of, what_it_is
+from trainer.data.reading.file_kinds import (
+    BYTES_LOOKED_AT,
+    FileKind,
+    kind_of,
+    other_encoding_of,
+    what_it_is,
+)
 from trainer.data.reading.rows import BadRow, Line, content_of, open_regular, parse_row, read_lines
 from trainer.data.reading.unpacking import BadArchive, text_of
 from trainer.protocol.job import Job, Priority
 from trainer.protocol.row_fields import NO_FIELDS, Fields
-from trainer.protocol.text import printable
+from trainer.protocol.text import shell_word
 
 MAX_REJECTED_ROWS = 1_000_000  # after that a check gives up on the file
 CHECK_EVERY_LINES = 64  # how often a check looks whether it was cancelled
 MAX_UNPACKED_BYTES = 8 * 1024**3
-BYTES_OF_ENCODING = 64  # to tell the encoding; a multiple of what a character has in any
 
 
 class CheckCancelled(Exception):
@@ -88,7 +91,8 @@ class FileCheck:
                 f"({max_bad_row_fraction:g}); the first: {self.first_rejection}"
             )
         if not self.rows:
-            return "the file has no rows; expected one JSON object per line"
+            what = "the file has no rows" if self.size_bytes else "it is empty"
+            return f"{what}; expected one JSON object per line"
         return None
 
 
@@ -161,7 +165,7 @@ class _Findings:
             self._refusal = f"after line {number}: {error}" if number else str(error)
 
     def _inspect_start(self, start: bytes) -> None:
-        self._refusal = _why_not_utf8(start[:BYTES_OF_ENCODING], self._path.name)
+        self._refusal = _why_not_utf8(start, self._path.name)
         if not self._refusal and (kind := kind_of(start)):
             self._kind, self._refusal = kind, what_it_is(kind, str(self._path))
 
@@ -214,13 +218,6 @@ class _Findings:
 
 
 def _why_not_utf8(start: bytes, file: str) -> str | None:
-    """Return what is wrong if a file begins with the mark of another encoding, or like JSON in it."""
-    encoding = json.detect_encoding(start)
-    if encoding.startswith("utf-8"):
-        return None
-    is_marked = encoding in ("utf-16", "utf-32")
-    if not is_marked and not start.decode(encoding, "ignore").lstrip().startswith(("{", "[")):
-        return None
-    name = encoding.upper()
-    command = f"iconv -f {name} -t UTF-8 {shlex.quote(printable(file))} > NAME.jsonl"
-    return f"line 1: the file is {name}; expected UTF-8; convert it: {command}"
+    encoding = other_encoding_of(start)
+    command = f"iconv -f {encoding} -t UTF-8 {shell_word(file)} > NAME.jsonl"
+    return encoding and f"line 1: the file is {encoding}; expected UTF-8; convert it: {command}"

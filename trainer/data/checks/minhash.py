@@ -15,6 +15,7 @@ Shapes: W = words of a row, S = its shingles, P = places of a signature.
 import hashlib
 import json
 import re
+import unicodedata
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from operator import eq
@@ -38,6 +39,8 @@ NEAR = 0.8
 SHORT_ANSWER_WORDS = 20  # so short an answer is another one if any word of it is
 NUMBER = re.compile(r"\d+(?:[.,:/]\d+)*")
 END_OF_SENTENCE = " .!?"
+OPENING, CLOSING = "([{<\"'«“„", ")]}>\"'»”“.,;:!?"  # what may stand around a number and is none of it
+SIGNS = "-*/^%"  # beside those that Unicode calls mathematical
 
 AT_ONCE = 1024  # shingles; their products with all places then fit into a processor's cache
 MULTIPLIER = np.uint64(0x9E3779B97F4A7C15)  # 2^64 divided by the golden ratio: spreads all bits
@@ -87,20 +90,23 @@ def minhash_row(line: int, conversation: Conversation, *, must_answer_same: bool
     """Return what is kept of a row.
 
     Args:
-        must_answer_same: let it be near only to rows with the same answers, however long these are.
+        must_answer_same: let it be near only to rows with the same answers, however long these are, the same
+            thoughts and tools, and the same numbers, signs and powers in every turn; and equal to no other.
     """
     turns = [(message.role, normalised(said_in(message))) for message in conversation.messages]
-    identity = hashlib.blake2b(
-        "\x1e".join(f"{role}\x1f{text}" for role, text in turns).encode(), digest_size=8
-    )
+    said_as = [f"{role}\x1f{text}" for role, text in turns]
+    strict = []
+    if must_answer_same:
+        said_as.append(_beside_words(conversation))
+        strict = [*_quantities(turns), said_as[-1]]
+    identity = hashlib.blake2b("\x1e".join(said_as).encode(), digest_size=8)
     # Without the system prompt, which is often longer than all else and the same in every row of a file
     said = [(role, text) for role, text in turns if role != "system"]
     signature = _signature(" ".join(f"\x1f{role} {text}" for role, text in said))
     longest = None if must_answer_same else SHORT_ANSWER_WORDS
     exact = _exact_parts(said, longest=0 if conversation.is_plain_text else longest)
-    return RowMinHash(
-        line, int.from_bytes(identity.digest(), "little", signed=True), _salted(signature, exact)
-    )
+    salted = _salted(signature, "\x1e".join([exact, *strict]))
+    return RowMinHash(line, int.from_bytes(identity.digest(), "little", signed=True), salted)
 
 
 def _exact_parts(turns: Sequence[tuple[str, str]], *, longest: int | None) -> str:
@@ -113,6 +119,29 @@ def _exact_parts(turns: Sequence[tuple[str, str]], *, longest: int | None) -> st
     answers = [text.rstrip(END_OF_SENTENCE) for role, text in turns if role == "assistant"]
     short = [text for text in answers if longest is None or len(_words(text)) <= longest]
     return "\x1e".join(["\x1f".join(numbers), *short]) if numbers or short else ""
+
+
+def _quantities(turns: Sequence[tuple[str, str]]) -> list[str]:
+    """Return the words with a number in them, such as -5, 1e-5, x² or ½, and the signs between numbers."""
+    words = (word for _, text in turns for word in _spaced(text).split())
+    return [word.lstrip(OPENING).rstrip(CLOSING) or word for word in words if _may_count(word)]
+
+
+def _may_count(word: str) -> bool:
+    if word.isascii() and word.isalpha():  # most words
+        return False
+    return any(map(str.isnumeric, word)) or all(map(_is_sign, word))
+
+
+def _is_sign(char: str) -> bool:
+    return char in SIGNS or unicodedata.category(char) == "Sm"
+
+
+def _beside_words(conversation: Conversation) -> str:
+    """Return what a row says beside the words of its turns, such as thoughts, names and tools."""
+    turns = [(turn.extra, turn.is_trained) for turn in conversation.messages]
+    beside = (conversation.is_plain_text, conversation.tools, turns)
+    return json.dumps(beside, ensure_ascii=False, sort_keys=True, default=dict)
 
 
 def _salted(signature: bytes, exact: str) -> bytes:
@@ -161,7 +190,11 @@ def _signature(text: str) -> bytes:
 
 def _words(text: str) -> list[bytes]:
     # As bytes, which the marks of the roles do not separate
-    return (text if text.isascii() else UNSPACED.sub(r" \1 ", text)).encode().split()
+    return _spaced(text).encode().split()
+
+
+def _spaced(text: str) -> str:
+    return text if text.isascii() else UNSPACED.sub(r" \1 ", text)
 
 
 def _shingles(words: NDArray[np.uint64]) -> NDArray[np.uint32]:

@@ -3,9 +3,13 @@
 from collections.abc import Mapping
 from typing import Any
 
+from trainer.data.formats.unsupported import has_content
 from trainer.data.formats.values import kind, read_embedded, require_unicode
 from trainer.data.reading.rows import BadRow
 from trainer.protocol.text import printable
+
+NAMES_OF_ARGUMENTS = ("arguments", "parameters", "params", "args", "kwargs", "input")
+"""The first is the one that is read, where it stands beside the name."""
 
 Calls = tuple[Mapping[str, Any], ...]
 """What the assistant calls, as `Message.tool_calls` has it."""
@@ -87,9 +91,23 @@ def _read_call(call: Any, place: str) -> Mapping[str, Any]:
     function = call.get("function", call)
     if not isinstance(function, dict) or not isinstance(function.get("name"), str):
         raise BadRow(f'{place} has no name of a function; expected {{"function": {{"name": …}}}}')
+    _refuse_arguments_elsewhere(call, function, place)
     arguments = _read_arguments(function.get("arguments"), f"{place}.function.arguments")
     read = {"type": "function", "function": {"name": function["name"], "arguments": arguments}}
     return {"id": call["id"], **read} if isinstance(call.get("id"), str) else read
+
+
+def _refuse_arguments_elsewhere(call: Mapping[str, Any], function: Mapping[str, Any], place: str) -> None:
+    """Refuse a call without arguments that has them under a name of its own, where nobody would read them."""
+    if function.get("arguments"):
+        return
+    found = {f"function.{key}": value for key, value in function.items()} if function is not call else {}
+    for key, value in (found | dict(call)).items():
+        if key.rpartition(".")[2] in NAMES_OF_ARGUMENTS and has_content(value):
+            raise BadRow(
+                f'found {place}.{key}, which would be lost; expected the arguments as "arguments" beside the '
+                "name; rename the key"
+            )
 
 
 def _read_arguments(value: Any, place: str) -> dict[str, Any]:

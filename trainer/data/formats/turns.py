@@ -6,7 +6,7 @@ from typing import Any
 from trainer.data.conversation import ROLES, Message
 from trainer.data.formats.messages import read_is_trained, read_message, read_thoughts
 from trainer.data.formats.sharegpt import read_turn
-from trainer.data.formats.unsupported import refuse_lost_words
+from trainer.data.formats.unsupported import CALLS, has_content, refuse_lost_words
 from trainer.data.formats.values import kind, read_embedded, read_text
 from trainer.data.reading.rows import BadRow
 
@@ -112,6 +112,10 @@ def _read_pair(item: Any, index: int) -> Iterator[Message]:
         raise BadRow(f"{place} is {kind(item)}; expected an object with input and output, as the others are")
     asked, answered = pair
     refuse_lost_words(item, place)
+    if lost := next((key for key in CALLS if has_content(item.get(key))), ""):
+        raise BadRow(
+            f'found {place}.{lost}, which would be lost; expected "messages", so write the row as such'
+        )
     is_trained = read_is_trained(item, place) and item.get("output_with_loss") is not False
     if item.get("system"):
         yield Message("system", read_text(item["system"], f"{place}.system"))

@@ -21,6 +21,7 @@ QUESTION_KEYS = ("instruction", "prompt", "problem", "question", "query", "input
 """Two of them in one row are two questions, or an instruction and what it is about."""
 RENDERED = ("prompt", "inputs")
 """They may repeat the question as somebody else's template shows it."""
+CALLS = ("tool_calls", "function_call")
 FLAG_WORDS = ("true", "false", "0", "1", "0.0", "1.0")
 
 
@@ -193,6 +194,12 @@ UNSUPPORTED = (
         has_items,
     ),
     Unsupported(
+        tuple((key,) for key in CALLS),
+        "calls of tools beside an answer would be lost",
+        'expected them in a message of the assistant; write the row as "messages", or remove the key',
+        QUESTION_ANSWER,
+    ),
+    Unsupported(
         (("chat_template_kwargs",),),
         "options of the chat template are not set row by row",
         'expected model.template_options, "system" for instructions, "tools" for tools; remove the key',
@@ -221,13 +228,20 @@ UNSUPPORTED = (
 TELLING = frozenset(keys[-1] for kind in UNSUPPORTED for keys in kind.keys).union(ANSWER_KEYS)
 
 RENAME_THOUGHTS = 'rename it to "reasoning_content" if it is to be learned, else remove it'
+LIST_CALLS = 'write it as the list "tool_calls" if it is to be learned, else remove it'
+OWN_TURN = 'make it a turn of its own with the role "tool", or remove it'
+BESIDE_TURNS = 'write it as "tools" of the row, beside the turns, or remove it'
 MAKE_CONTENT = "make it the content if it is to be learned, else leave out the row"
 MEDIA = "only text is trained; leave out the row, or remove the key if the words need nothing else"
 UNSUPPORTED_IN_MESSAGES: Mapping[str, str] = {
     "refusal": MAKE_CONTENT,
-    "thought": RENAME_THOUGHTS,
-    "thoughts": RENAME_THOUGHTS,
-    "tool_plan": RENAME_THOUGHTS,
+    **dict.fromkeys(("thought", "thoughts", "thinking_content", "thinking_blocks"), RENAME_THOUGHTS),
+    **dict.fromkeys(("reasoning_text", "reasoning_trace", "rationale"), RENAME_THOUGHTS),
+    **dict.fromkeys(("cot", "chain_of_thought", "tool_plan"), RENAME_THOUGHTS),
+    **dict.fromkeys(("tool_call", "toolCalls", "tool_use", "function_calls"), LIST_CALLS),
+    **dict.fromkeys(("tool_result", "tool_results", "tool_response", "tool_responses"), OWN_TURN),
+    **dict.fromkeys(("tool_output", "tool_outputs"), OWN_TURN),
+    **dict.fromkeys(("tools", "functions"), BESIDE_TURNS),
     "chosen": "preference pairs (DPO) are not trained; keep the better answer as the content",
     "rejected": "preference pairs (DPO) are not trained; remove the key to train the content",
     "rejected_message": "preference pairs (DPO) are not trained; remove the key to train the content",

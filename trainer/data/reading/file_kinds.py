@@ -7,7 +7,6 @@ import csv
 import io
 import json
 import re
-import shlex
 from collections.abc import Sequence
 from enum import Enum
 from itertools import islice
@@ -17,10 +16,11 @@ from trainer.data.reading.object_around_rows import (
     first_key_of_list,
     is_object_around_rows,
 )
-from trainer.protocol.text import printable
+from trainer.protocol.text import shell_word
 
 BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 BYTES_LOOKED_AT = 1 << 16
+BYTES_OF_ENCODING = 64  # to tell the encoding; a multiple of what a character has in any
 LONGEST_COLUMN_NAME = 60
 COLUMN_NAME = re.compile(r"[^\W\d][\w .-]*")
 INDEX_COLUMN = "Unnamed: 0"  # as pandas calls the column without a name that it writes first
@@ -88,16 +88,32 @@ WAYS_OUT = {
 }
 
 
-def what_it_is(kind: FileKind, file: str) -> str:
+def what_it_is(kind: FileKind, file: str, *, base: str | None = None) -> str:
     """Say what a file is, and the command that makes JSON Lines of it.
 
     Args:
         file: where it is, as one would type it.
+        base: the working directory, if the command is to be typed anywhere; None if there.
     """
-    shown, name = shlex.quote(printable(file)), shlex.quote(printable(file.rpartition("/")[2]))
-    way_out = WAYS_OUT.get(kind, "convert and add it: training_queue add {file}")
-    way_out = way_out.format(file=shown, name=name)
+    shown, name = shell_word(file), shell_word(file.rpartition("/")[2])
+    if kind in WAYS_OUT:
+        way_out = WAYS_OUT[kind].format(file=shown, name=name)
+    else:
+        where = f" --base-dir {shell_word(base)}" if base else ""
+        way_out = f"convert and add it: training_queue add {shown}{where}"
     return f"it is {kind.value}, not JSON Lines; {way_out}"
+
+
+def other_encoding_of(start: bytes) -> str | None:
+    """Return the encoding of a text with the mark of another one than UTF-8, or a text like JSON in it."""
+    start = start[:BYTES_OF_ENCODING]
+    encoding = json.detect_encoding(start)
+    if encoding.startswith("utf-8"):
+        return None
+    is_marked = encoding in ("utf-16", "utf-32")
+    if not is_marked and not start.decode(encoding, "ignore").lstrip().startswith(("{", "[")):
+        return None
+    return encoding.upper()
 
 
 def kind_of(start: bytes) -> FileKind | None:

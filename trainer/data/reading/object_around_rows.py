@@ -7,6 +7,7 @@ import json
 import re
 from typing import Any
 
+from trainer.data.reading.viewer_page import COLUMNS, NUMBER_OF_COLUMN, is_about_column
 from trainer.protocol.row_fields import OF_ROWS
 
 HOLD_ROWS = frozenset(
@@ -62,17 +63,31 @@ def _begins_with_rows(text: str) -> bool:
     place, keys = 1, []
     while found := KEY.match(text, place):
         keys.append(found[1])
-        if LIST_OF_OBJECTS.match(text, found.end()):
-            is_over_lines = "\n" in text[: found.end()]
-            if not is_over_lines and "\n" in text:
-                return False  # a line that is faulty, not one that is cut off
-            is_conversation = first_key_of_list(text[found.end() :]) in PARTS_OF_A_CONVERSATION
-            return not is_conversation and _may_hold(found[1], keys, is_over_lines)
-        try:
-            _, end = DECODER.raw_decode(text, found.end())
-        except (ValueError, RecursionError):
+        value, end = _value_at(text, found.end())
+        if LIST_OF_OBJECTS.match(text, found.end()) and not (value and is_about_column(found[1], value[0])):
+            return _list_is_rows(text, found, keys)
+        if end is None:
             return False
         if not (comma := COMMA.match(text, end)):
             return False
         place = comma.end()
     return False
+
+
+def _value_at(text: str, place: int) -> tuple[Any, int | None]:
+    """Return the value that begins there, and where it ends; nothing if it does not end, or is faulty."""
+    try:
+        return DECODER.raw_decode(text, place)
+    except (ValueError, RecursionError):
+        return None, None
+
+
+def _list_is_rows(text: str, found: re.Match[str], keys: list[str]) -> bool:
+    """Whether the list behind the last of these keys is the rows, or describes those of a viewer."""
+    is_over_lines = "\n" in text[: found.end()]
+    if not is_over_lines and "\n" in text:
+        return False  # a line that is faulty, not one that is cut off
+    first_key = first_key_of_list(text[found.end() :])
+    if keys[-1] == COLUMNS and first_key == NUMBER_OF_COLUMN:
+        return True
+    return first_key not in PARTS_OF_A_CONVERSATION and _may_hold(keys[-1], keys, is_over_lines)

@@ -44,7 +44,9 @@ class Line:
     offset: int
     """Of its first byte."""
     content: bytes | None
-    """Line end included; None when it is longer than the limit."""
+    """Line end included; None when it is longer than the limit, or cannot be a row for another reason."""
+    fault: str = ""
+    """That reason."""
 
     @property
     def is_blank(self) -> bool:
@@ -74,8 +76,10 @@ def content_of(line: Line, *, max_line_bytes: int) -> bytes:
     """Return the bytes of a line.
 
     Raises:
-        BadRow: it is too long to be kept.
+        BadRow: it is too long to be kept, or cannot be a row for another reason.
     """
+    if line.fault:
+        raise BadRow(line.fault)
     if line.content is None:
         raise BadRow(f"the line has more than {max_line_bytes} bytes (data.max_line_bytes)")
     return line.content

@@ -11,8 +11,7 @@ from dataclasses import replace
 
 from trainer.data.conversation import Conversation
 from trainer.data.rendering.chat_template import Refused, ShownTurns, Tokenizer, UnusableTemplate
-from trainer.data.rendering.example import Span
-from trainer.data.rendering.rendered_turns import RenderedTurns
+from trainer.data.rendering.rendered_turns import Answer, RenderedTurns
 
 TURN = re.compile(r"messages\[(\d+)\]")
 MANY_TURNS = 48  # up to so many, each is found by rendering all that comes before it
@@ -42,18 +41,19 @@ class _Stretch:
         with self._naming_turns():
             return self.offset + self._reading.end_of_first(self._place_of[turn] + 1)
 
-    def answer(self, turn: int) -> Span:
+    def answer(self, turn: int) -> Answer:
+        """Return what the model has to produce in a turn, and the text of the stretch that has it all."""
         with self._naming_turns():
-            first, end = self._reading.answer(self._place_of[turn])
-        return self.offset + first, self.offset + end
+            (first, end), text = self._reading.answer(self._place_of[turn])
+        return Answer((self.offset + first, self.offset + end), text)
 
     def end_of_turn(self, turn: int) -> int:
         with self._naming_turns():
             return self.offset + self._reading.end_of_turn(self._place_of[turn])
 
-    def end_last_turn(self) -> None:
+    def text_with_last_end(self) -> str:
         with self._naming_turns():
-            self._reading.end_last_turn()
+            return self._reading.text_with_last_end()
 
     @contextmanager
     def _naming_turns(self) -> Iterator[None]:
@@ -63,12 +63,6 @@ class _Stretch:
         except Refused as refusal:
             reason = TURN.sub(lambda found: f"messages[{self._turns[int(found[1])]}]", refusal.reason)
             raise type(refusal)(reason, refusal.way_out) from refusal
-
-    @property
-    def added(self) -> str:
-        """The token that ends the last turn, if the template leaves that to the next one."""
-        shown = self.text.rstrip()
-        return "" if self._reading.text == self.text else self._reading.text[len(shown) :]
 
     def segment(self, first: int, end: int) -> str:
         """Return the text between two places of the whole text."""
@@ -96,19 +90,20 @@ class LongConversation:
         self._refuse_rewritten(RenderedTurns(conversation, text, turns, tokenizer))
         self._read()
 
-    @property
-    def text(self) -> str:
-        """With the token that ends the last turn, if the template leaves that to the next one."""
-        added = self._stretch_of[-1].added
+    def answer(self, i: int) -> Answer:
+        """Return what the model has to produce in turn `i`, and the text that has it all."""
+        span, text = self._stretch_of[i].answer(i)
+        return Answer(span, self._whole_that_ends_like(self._stretch_of[i], text))
+
+    def text_with_last_end(self) -> str:
+        """Return the text with the token that ends the last turn, whoever shows that."""
+        last = self._stretch_of[-1]
+        return self._whole_that_ends_like(last, last.text_with_last_end())
+
+    def _whole_that_ends_like(self, stretch: _Stretch, text: str) -> str:
+        """Return the whole text with what `text` has more than its stretch, behind the last turn."""
+        added = "" if text == stretch.text else text[len(stretch.text.rstrip()) :]
         return self._whole.rstrip() + added if added else self._whole
-
-    def answer(self, i: int) -> Span:
-        """Return what the model has to produce in turn `i`."""
-        return self._stretch_of[i].answer(i)
-
-    def end_last_turn(self) -> None:
-        """Put the token that ends the last turn behind the text, if the template leaves that to the next."""
-        self._stretch_of[-1].end_last_turn()
 
     def end_of_turn(self, i: int) -> int:
         """Return after how many characters turn `i` ends, with the token that ends it, whoever shows that."""

@@ -88,15 +88,17 @@ def _conversation(
     if train_on == "all":
         if len(conversation.messages) - 1 in trained and conversation.messages[-1].role == "assistant":
             with suppress(UnrenderableConversation, UnusableTemplate):  # what names no end is trained without
-                reading.end_last_turn()
-        spans = _all_but_untrained(conversation, reading)
+                text = reading.text_with_last_end()
+        spans = _all_but_untrained(conversation, reading, text)
     else:
-        spans = [reading.answer(i) for i in trained]
+        answers = [reading.answer(i) for i in trained]
+        spans = [answer.span for answer in answers]
+        text = answers[-1].text if answers else text
     _refuse_lost(
         [part for part in lost if part.turn in trained and part.what != NAME],
         ", or only partly, or elsewhere",
     )
-    return reading.text, spans
+    return text, spans
 
 
 def _read(
@@ -167,9 +169,13 @@ def _plain_text(conversation: Conversation, tokenizer: Tokenizer) -> RenderedTex
     return text, [(0, len(text))] if message.is_trained else []
 
 
-def _all_but_untrained(conversation: Conversation, reading: RenderedTurns | LongConversation) -> list[Span]:
+def _all_but_untrained(
+    conversation: Conversation, reading: RenderedTurns | LongConversation, text: str
+) -> list[Span]:
     """Return everything but the turns that are not to be supervised, with all that is put around them.
 
+    Args:
+        text: with the end of the last turn.
     Raises:
         UnrenderableConversation, UnusableTemplate: as `render_text` does.
     """
@@ -178,7 +184,7 @@ def _all_but_untrained(conversation: Conversation, reading: RenderedTurns | Long
         if message.is_trained:
             continue
         first, end = reading.end_of_first(i), reading.end_of_turn(i)
-        if squeezed(message.content) not in squeezed(reading.text[first:end]):
+        if squeezed(message.content) not in squeezed(text[first:end]):
             raise UnusableTemplate(
                 f"the chat template does not show messages[{i}] in a place of its own, so it cannot be left "
                 "out of what is supervised",
@@ -186,7 +192,7 @@ def _all_but_untrained(conversation: Conversation, reading: RenderedTurns | Long
             )
         spans.append((start, first))
         start = end
-    spans.append((start, len(reading.text)))
+    spans.append((start, len(text)))
     return [span for span in spans if span[0] < span[1]]
 
 

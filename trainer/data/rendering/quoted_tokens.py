@@ -159,16 +159,16 @@ class _Marks:
     def restored(self, shown: str) -> tuple[str, list[int]]:
         """Return a text with the tokens in their places again, and where these are."""
         places: list[int] = []
-        restored, reached = "", 0
+        parts: list[str] = []  # joined at the end: a row may quote hundreds of thousands
+        reached, length = 0, 0
         for mark in MARK.finditer(shown):
             number = int(mark[1])
             if not mark[0].startswith(self._prefix) or number >= len(self._quoted):
                 continue  # somebody's own words
-            restored += shown[reached : mark.start()]
-            places.append(len(restored))
-            restored += self._quoted[number]
-            reached = mark.end()
-        return restored + shown[reached:], places
+            places.append(length + mark.start() - reached)
+            parts += shown[reached : mark.start()], self._quoted[number]
+            reached, length = mark.end(), places[-1] + len(self._quoted[number])
+        return "".join([*parts, shown[reached:]]), places
 
     def _mark(self, words: str) -> str:
         return self._pattern.sub(self._next_mark, words)

@@ -1,6 +1,7 @@
 """One conversation as its template shows it, and where its turns stand in the text."""
 
 import os
+from typing import NamedTuple
 
 from trainer.data.conversation import Conversation, Message
 from trainer.data.rendering.chat_template import (
@@ -19,8 +20,16 @@ SHOWN_BEFORE, SHOWN_AFTER = 20, 30  # characters around the place where two text
 PROBE = "zq0zq"  # words that no template knows
 
 
+class Answer(NamedTuple):
+    """What the model has to produce in one turn."""
+
+    span: Span
+    text: str
+    """Of the whole conversation, with the token that ends this turn, whoever shows that."""
+
+
 class RenderedTurns:
-    """One conversation, and where its turns stand in its text.
+    """One conversation, and where its turns stand in its text. Changes neither.
 
     Args:
         text: of the whole conversation.
@@ -33,16 +42,14 @@ class RenderedTurns:
         self._messages = conversation.messages
         self._turns = turns
         self._text = text
-        self.text = text
-        """With the token that ends the last turn, if the template leaves that to the next one."""
         self._end_of_text = getattr(tokenizer, "eos_token", None) or ""  # may follow the last turn
         self._turn_end = TurnEnd(tokenizer)
         in_use = getattr(tokenizer, IN_USE, None)
         # What one of ours puts before words, the model has to produce: <|channel|>final<|message|> is such
         self._may_begin_with_marks = in_use is not None and in_use.may_begin_with_marks
 
-    def answer(self, i: int) -> Span:
-        """Return what the model has to produce in turn `i`.
+    def answer(self, i: int) -> Answer:
+        """Return what the model has to produce in turn `i`, and the text that has it all.
 
         Raises:
             UnrenderableConversation, UnusableTemplate: as `render_text` does.
@@ -56,10 +63,10 @@ class RenderedTurns:
         self._refuse_rewritten(i, through)
         self._refuse_additions(i, before)
         self._refuse_other_words(self._messages[i], through[len(before) :], i)
-        end = self._end_of_answer(i, before, through)
+        end, text = self._end_of_answer(i, before, through)
         self._refuse_words_behind(i, through[len(before) : end])
         # In many vocabularies a space is a part of the word behind it, also if ERNIE's prompt ends with it
-        return len(before.rstrip(" ")), end
+        return Answer((len(before.rstrip(" ")), end), text)
 
     def _refuse_additions(self, i: int, before: str) -> None:
         """Make sure that nothing of the template's own would stand before the words of a turn that has none.
@@ -110,15 +117,15 @@ class RenderedTurns:
                 f'"…{printable(produced[-SHOWN_AFTER:])}", which would be supervised, too'
             )
 
-    def _end_of_answer(self, i: int, before: str, through: str) -> int:
-        """Return where turn `i` ends, with the token by which the model says so.
+    def _end_of_answer(self, i: int, before: str, through: str) -> tuple[int, str]:
+        """Return where turn `i` ends, with the token by which the model says so, and the text that shows it.
 
         Raises:
             UnusableTemplate: there is none.
         """
         end = self._turn_end.within(through[len(before) :], self._messages[i])
         if end is not None:
-            return len(before) + end
+            return len(before) + end, self._text
         ended = through.rstrip()
         is_last = i + 1 == len(self._messages)
         token = self._turn_end.token_at(self._behind_last(ended) if is_last else self._text[len(ended) :])
@@ -127,9 +134,8 @@ class RenderedTurns:
                 f"the chat template ends messages[{i}] with no token of the vocabulary, so the model would "
                 "never learn to stop"
             )
-        if is_last:  # the next turn's token ends this one, GLM's for example
-            self.text = ended + token
-        return len(ended) + len(token)
+        # The next turn's token ends this one, GLM's for example
+        return len(ended) + len(token), ended + token if is_last else self._text
 
     def _behind_last(self, ended: str) -> str:
         """Return what would follow the last turn, if its text ends like this and somebody else spoke next."""
@@ -139,8 +145,8 @@ class RenderedTurns:
         # A further question may take the thoughts out of the turn before it
         return self._turns.followed_by_another(PROBE).partition(PROBE)[2]
 
-    def end_last_turn(self) -> None:
-        """Put the token that ends the last turn behind the text, if the template leaves it to the next one.
+    def text_with_last_end(self) -> str:
+        """Return the text with the token that ends the last turn, whoever shows that.
 
         Raises:
             UnrenderableConversation, UnusableTemplate: as `render_text` does.
@@ -148,8 +154,7 @@ class RenderedTurns:
         last = len(self._messages) - 1
         before = self._turns.first(last) if last else ""
         before = before if self._text.startswith(before) else ""
-        if self._turn_end.within(self._text[len(before) :], self._messages[last]) is None:
-            self._end_of_answer(last, before, self._text)
+        return self._end_of_answer(last, before, self._text)[1]
 
     def end_of_turn(self, i: int) -> int:
         """Return after how many characters turn `i` ends, with the token that ends it, whoever shows that.

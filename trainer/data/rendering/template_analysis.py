@@ -38,9 +38,9 @@ def only_shows_content(template: str) -> bool:
     """
     try:
         tree = Environment(extensions=[GenerationBlock]).parse(template)
-    except (TemplateSyntaxError, RecursionError):
+        return _TemplateAnalysis().are_plain(tree.body)
+    except (TemplateSyntaxError, RecursionError):  # a long sum is parsed, and then too deep to be walked
         return False
-    return _TemplateAnalysis().are_plain(tree.body)
 
 
 class _TemplateAnalysis:

@@ -1,6 +1,7 @@
 """From text with stretches of characters to token ids with stretches of tokens."""
 
 import json
+from bisect import bisect_left
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -44,6 +45,7 @@ class TextTokenizer:
     def __init__(self, tokenizer: Tokenizer, memo: WordMemo | None) -> None:
         self._tokenizer = tokenizer
         self._memo = memo
+        self._added = frozenset(getattr(tokenizer, "added_tokens_decoder", {}))
         self._letters: dict[str, list[int]] = {}  # of control tokens
 
     def tokenize(
@@ -90,12 +92,15 @@ class TextTokenizer:
         """Replace each quoted control token by the tokens that its letters have."""
         if not quoted:
             return tokens
+        quoted = sorted(quoted)
         letters_of: dict[int, list[int]] = {}
-        for character in quoted:
-            place = encodings.char_to_token(row, character)
-            if place is not None:
+        # From tokens to characters: the other way, a tokenizer passes over all tokens before one, each time
+        for place, token_id in enumerate(tokens.ids):
+            if token_id in self._added:
                 span = encodings.token_to_chars(row, place)
-                letters_of[place] = self._as_letters(text[span.start : span.end], tokens.ids[place])
+                nearest = bisect_left(quoted, span.start)
+                if nearest < len(quoted) and quoted[nearest] < span.end:
+                    letters_of[place] = self._as_letters(text[span.start : span.end], token_id)
         ids: list[int] = []
         moved = []  # old place -> new one
         for place, token_id in enumerate(tokens.ids):

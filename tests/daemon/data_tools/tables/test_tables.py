@@ -160,6 +160,72 @@ def test_an_element_that_no_row_may_be_is_left_out_with_its_number(tmp_path):
     assert left_out.first[1].startswith('a.json:3: key "a" appears twice')
 
 
+def viewer_page(items, **beside):
+    """Return what the dataset viewer of Hugging Face answers."""
+    columns = [
+        {"feature_idx": i, "name": name, "type": {"dtype": "string"}} for i, name in enumerate(COLUMNS)
+    ]
+    return json.dumps({"features": columns, "rows": items, "num_rows_total": len(items)} | beside)
+
+
+def wrapped(row, number=0, **beside):
+    return {"row_idx": number, "row": row} | beside
+
+
+def test_rows_of_the_dataset_viewer_are_those_that_it_wraps(tmp_path):
+    whole = [wrapped(row, i, truncated_cells=[]) for i, row in enumerate(ROWS)]
+    page = viewer_page(whole)
+    files = [
+        written(tmp_path / "page.json", page),
+        written(tmp_path / "lines.json", json.dumps(json.loads(page), indent=1)),
+        written(tmp_path / "sorted.json", json.dumps(json.loads(page), sort_keys=True)),
+        written(tmp_path / "rows-first.json", json.dumps({"rows": whole, **json.loads(page)})),
+        written(tmp_path / "no-columns.json", viewer_page(whole, features=[])),
+        written(tmp_path / "bare.json", viewer_page([wrapped(row, i) for i, row in enumerate(ROWS)])),
+    ]
+
+    with every_case() as tried:
+        for file in files:
+            with tried.case(file.name):
+                assert converted(file) == ROWS
+
+
+def test_rows_that_the_dataset_viewer_cut_off_are_left_out_with_their_numbers(tmp_path):
+    left_out = LeftOut()
+    cut = wrapped({"prompt": "a", "completion": "So…"}, 1, truncated_cells=["completion"])
+    page = viewer_page([wrapped(ROWS[0]), cut, wrapped(ROWS[1], 2, truncated_cells=[])])
+
+    rows = converted(written(tmp_path / "a.json", page), left_out)
+
+    assert rows == ROWS
+    assert left_out.first == [
+        'a.json:2: the dataset viewer cut off "completion" (truncated_cells); expected whole texts; take '
+        "this row from a file of the data set, such as its Parquet files"
+    ]
+
+
+def test_only_what_is_exactly_a_wrapped_row_is_unwrapped(tmp_path):
+    rows = [{"row_idx": 1, "row": {"a": 1}, "score": 1}, {"row_idx": 1, "row": "a"}]
+    cases = {
+        "more keys": ({"rows": rows[:1]}, rows[:1]),
+        "row of words": ({"rows": rows[1:]}, rows[1:]),
+        "another list": ({"data": [wrapped({"a": 1})]}, [wrapped({"a": 1})]),
+    }
+
+    with every_case() as tried:
+        for name, (page, expected) in cases.items():
+            with tried.case(name):
+                assert converted(written(tmp_path / "a.json", json.dumps(page))) == expected
+
+
+def test_a_row_that_no_row_may_be_is_left_out_of_a_page_of_the_dataset_viewer(tmp_path):
+    left_out = LeftOut()
+    page = viewer_page([wrapped({"a": float("nan")}), wrapped({"a": 1}, 1)])
+
+    assert converted(written(tmp_path / "a.json", page), left_out) == [{"a": 1}]
+    assert left_out.first[0].startswith("a.json:1: the number NaN is not JSON")
+
+
 @pytest.mark.long
 @pytest.mark.parametrize("name", ["big.csv", "big.json"])
 def test_memory_stays_flat(tmp_path, name):
@@ -274,6 +340,11 @@ def test_what_is_wrong_with_a_csv_is_said_with_its_place(tmp_path):
             "the file is UTF-16; expected UTF-8; convert it: "
             f"iconv -f UTF-16 -t UTF-8 {tmp_path}/utf16.csv > NAME.csv",
         ),
+        "utf32.csv": ("prompt,completion\na,b\n".encode("utf-32"), "the file is UTF-32; expected UTF-8"),
+        "utf16.json": (
+            '[{"prompt": "a"}]'.encode("utf-16"),
+            f"iconv -f UTF-16 -t UTF-8 {tmp_path}/utf16.json > NAME.json",
+        ),
     }
 
     refuse_each(tmp_path, cases)
@@ -321,6 +392,14 @@ def test_what_is_wrong_with_a_json_document_is_said_with_its_place(tmp_path):
         "two.json": (
             b'{"train": [{"a": 1}], "test": [{"a": 2}]}',
             """it holds two lists of objects, "train" and "test"; take one of them: jq -c '.["train"][]' /""",
+        ),
+        "mixed_page.json": (
+            viewer_page([wrapped({"a": 1}), {"a": 2}]),
+            "element 2: found the keys a; expected row_idx, row and truncated_cells, as the elements",
+        ),
+        "other_list.json": (
+            viewer_page([wrapped({"a": 1})], features=[{"name": "a", "words": "b"}]),
+            'two lists of objects, "features" and "rows"',
         ),
         "cut_object.json": (b'{"data": [{"a": 1}', "element 2: expected a comma before it, or ] at the end"),
         "open_object.json": (b'{"data":\n[{"a": 1}]', "a key of the object: Expecting value"),
@@ -402,12 +481,42 @@ def test_a_folder_that_is_no_data_set_is_refused(tmp_path):
     assert f"has the splits train; expected one of them, such as {splits / 'train'}" in refusal(splits)
 
 
+@pytest.mark.parametrize("splits", ["3", "null", "{}", "[]", "[3]", '{"a": 1}'])
+def test_splits_that_are_no_list_of_names_are_told(tmp_path, splits):
+    (tmp_path / "dataset_dict.json").write_text(f'{{"splits": {splits}}}')
+
+    assert "dataset_dict.json names no splits" in refusal(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "name, shown", [("gone.arrow",) * 2, ("", ""), ("a\\u0000b", r"a\x00b"), ("a\\ud800b", r"a\ud800b")]
+)
+def test_a_part_of_a_data_set_that_is_not_there_is_named(tmp_path, name, shown):
+    (tmp_path / "state.json").write_text(f'{{"_data_files": [{{"filename": "{name}"}}]}}')
+
+    assert f'state.json names "{shown}", which is not in the folder' in refusal(tmp_path)
+
+
+def test_a_data_set_whose_rows_stand_in_another_order_is_refused(tmp_path):
+    folder = write_dataset(tmp_path / "set")
+    state = json.loads((folder / "state.json").read_text())
+    (folder / "state.json").write_text(json.dumps(state | {"_indices_data_files": [{"filename": "i.arrow"}]}))
+
+    assert "notes in a file of its own which rows it has" in refusal(folder)
+
+
+def test_a_link_in_a_circle_is_refused(tmp_path):
+    (tmp_path / "a.csv").symlink_to(tmp_path / "a.csv")
+
+    assert "a.csv is a link in a circle" in refusal(tmp_path / "a.csv")
+
+
 def test_a_data_set_reads_nothing_outside_of_its_folder(tmp_path):
     folder = write_dataset(tmp_path / "set")
     write_arrow(tmp_path / "secret.arrow")
     (folder / "state.json").write_text('{"_data_files": [{"filename": "../secret.arrow"}]}')
 
-    assert "is not a file" in refusal(folder)
+    assert 'names "secret.arrow", which is not in the folder' in refusal(folder)
 
 
 def test_without_pyarrow_the_extra_is_named(tmp_path, monkeypatch):

@@ -17,6 +17,8 @@ from tests.daemon.data_tools.tables.table_files import write_arrow, write_parque
 from tests.support import every_case
 from trainer.config.schema import DataSettings
 
+pytestmark = pytest.mark.long
+
 MIB = 1 << 20
 TEXT = "x" * 1000
 STRING = pyarrow.string()

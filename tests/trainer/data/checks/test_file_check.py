@@ -42,7 +42,7 @@ def check(path: Path) -> FileCheck:
 def found(num_rows: int, num_bad: int) -> FileCheck:
     bad = tuple(range(1, num_bad + 1))
     first = "line 1: broken" if bad else None
-    return FileCheck(sha256="", size_bytes=0, rows=num_rows, rejected_lines=bad, first_rejection=first)
+    return FileCheck(sha256="", size_bytes=1, rows=num_rows, rejected_lines=bad, first_rejection=first)
 
 
 @pytest.fixture(scope="module")

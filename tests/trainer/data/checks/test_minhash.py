@@ -1,6 +1,7 @@
 """Equal rows have one identity, similar ones similar signatures, and different ones neither."""
 
 import random
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
@@ -152,6 +153,56 @@ def test_long_answers_must_be_the_same_only_if_that_is_asked():
 
     assert similarity(*loose) >= NEAR
     assert similarity(*strict) < NEAR
+
+
+@pytest.mark.parametrize(
+    "one, other",
+    [
+        *(("5", "-5"), ("5", "\N{MINUS SIGN}5"), ("1e5", "1e-5"), ("x²", "x³"), ("½", "¼"), ("0xaf", "0xbf")),
+        *(
+            (".5", "5"),
+            ("1_5", "1 5"),
+            ("12 + 6", "12 - 6"),
+            ("12 \N{MULTIPLICATION SIGN} 6", "12 ÷ 6"),
+            ("三", "四"),
+        ),
+    ],
+)
+def test_quantities_must_be_the_same_if_that_is_asked(one, other):
+    text = words(100, 1)
+    rows = [answer("Yes.", question=" ".join([*text, f"({said})?", *text])) for said in (one, other)]
+
+    signatures = [minhash_row(1, row, must_answer_same=True).signature for row in rows]
+
+    assert similarity(*signatures) < NEAR
+
+
+def test_signs_around_a_number_make_no_other_number():
+    text = words(100, 1)
+    rows = [answer("Yes.", question=" ".join([*text, said, *text])) for said in ("12", '("12"),')]
+
+    signatures = [minhash_row(1, row, must_answer_same=True).signature for row in rows]
+
+    assert similarity(*signatures) >= NEAR
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"tools": ({"name": "add"},)},
+        {"messages": (Message("system", "You have 12 apples."), *answer("Yes.").messages)},
+        {"messages": (Message("user", "Why?"), Message("assistant", "Yes.", extra={"thinking": "Well."}))},
+        {"messages": (Message("user", "Why?"), Message("assistant", "Yes.", is_trained=False))},
+    ],
+    ids=["tools", "system", "thoughts", "not trained"],
+)
+def test_what_stands_beside_the_words_must_be_the_same_if_that_is_asked(changed):
+    row = answer("Yes.", question="Why?")
+
+    one, other = (minhash_row(1, one, must_answer_same=True) for one in (row, replace(row, **changed)))
+
+    assert one.identity != other.identity
+    assert similarity(one.signature, other.signature) < NEAR
 
 
 def test_plain_texts_have_no_answers_that_must_be_the_same():

@@ -13,6 +13,8 @@ from tests.support import every_case, rows
 from trainer.data.reading.file_kinds import BYTES_LOOKED_AT, FileKind, kind_of, what_it_is
 
 ROWS = rows(3)
+COLUMNS = [{"feature_idx": 0, "name": "messages", "type": {"_type": "List"}}]
+WRAPPED = [{"row_idx": i, "row": row, "truncated_cells": []} for i, row in enumerate(ROWS)]
 
 
 def a_database(tmp_path):
@@ -71,6 +73,22 @@ def test_what_is_not_json_lines_is_recognised_by_its_content(tmp_path):
             json.dumps({"sums": ROWS * 9999}, indent=1).encode(),
             FileKind.JSON_OBJECT,
         ),
+        "page of the dataset viewer": (
+            json.dumps({"features": COLUMNS, "rows": WRAPPED, "num_rows_total": 3}).encode(),
+            FileKind.JSON_OBJECT,
+        ),
+        "page of the dataset viewer that is cut off": (
+            json.dumps({"dataset": "a", "features": COLUMNS, "rows": WRAPPED * 9999}).encode(),
+            FileKind.JSON_OBJECT,
+        ),
+        "page of the dataset viewer over lines that is cut off": (
+            json.dumps({"features": COLUMNS, "rows": WRAPPED * 9999}, indent=1).encode(),
+            FileKind.JSON_OBJECT,
+        ),
+        "page of the dataset viewer that is cut off in its columns": (
+            json.dumps({"features": COLUMNS * 9999, "rows": WRAPPED}).encode(),
+            FileKind.JSON_OBJECT,
+        ),
         "CSV as Excel writes it": (b"sep=;\r\nprompt;completion\r\na;b\r\n", FileKind.CSV),
         "CSV of one column as Excel writes it": (b"sep=,\ntext\na\n", FileKind.CSV),
         "Parquet": (b"PAR1\x15\x04", FileKind.PARQUET),
@@ -109,6 +127,9 @@ def test_what_may_be_json_lines_is_nothing_else():
         "one row beside a list of objects": '{"prompt": "a", "completion": "b", "items": [{"id": 1}]}',
         "a row beside a list of objects, cut off": '{"prompt": "a", "items": [{"id": "'
         + "x" * BYTES_LOOKED_AT,
+        "a row beside columns, cut off": '{"features": [{"name": "a"}], "messages": [{"role": "'
+        + "x" * BYTES_LOOKED_AT,
+        "pages of the dataset viewer on lines": f"{json.dumps({'features': COLUMNS, 'rows': WRAPPED})}\n" * 2,
         "a faulty row that holds a list": '{"data": [{"a" 1}]}\n{"data": [{"a": 1}]}\n',
         "one object without rows": '{"data": {"a": 1}}',
         "one object with lists of words": '{"data": ["a", "b"]}',

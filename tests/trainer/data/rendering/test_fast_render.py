@@ -30,7 +30,7 @@ from trainer.data.rendering.render import Tokenizer as RowTokenizer
 from trainer.data.rendering.template_analysis import only_shows_content
 from trainer.data.rendering.word_memo import GPT_2, KNOWN_EXPRESSIONS, WordMemo, find_expression
 from trainer.model import tiny
-from trainer.model.chatml import CHATML
+from trainer.model.template_choice import CHATML
 
 QWEN_2_5 = """\
 {%- if tools %}{{- messages[0]['content'] | trim }}{%- else %}

@@ -26,7 +26,7 @@ from trainer.data.rendering.render import (
 )
 from trainer.data.rendering.ways_out import NO_WAY_OUT
 from trainer.model import tiny
-from trainer.model.chatml import PLAIN_CHATML
+from trainer.model.template_choice import PLAIN_CHATML
 from trainer.model.training_templates import TemplateInUse
 
 

@@ -1,6 +1,7 @@
 """Which tokens are learned. What transformers finds by its own template markers is there to compare with."""
 
 import json
+import time
 
 import pytest
 from hypothesis import given
@@ -24,7 +25,7 @@ from trainer.data.rendering.render import (
     render_examples,
 )
 from trainer.model import tiny
-from trainer.model.chatml import CHATML
+from trainer.model.template_choice import CHATML
 
 
 @pytest.fixture(scope="module")
@@ -225,6 +226,16 @@ def test_a_token_that_the_template_itself_looks_for_is_no_quote():
 
     assert example.token_ids.count(tokenizer.eos_token_id) == 2
     assert tokenizer.convert_tokens_to_ids("<|im_start|>") not in example.token_ids
+
+
+def test_a_row_may_quote_very_many(tokenizer):
+    row = conversation(("user", "q"), ("assistant", "<|im_end|>" * 300_000))
+    started = time.process_time()
+
+    [[example]] = ExampleRenderer(tokenizer).render([row], max_length=10_000_000)
+
+    assert time.process_time() - started < 10  # looking for each from the beginning takes a minute
+    assert example.token_ids.count(tokenizer.eos_token_id) == 2
 
 
 def test_a_plain_text_keeps_its_control_tokens(tokenizer):

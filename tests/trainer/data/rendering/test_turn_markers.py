@@ -10,7 +10,7 @@ from trainer.data.rendering.example import IGNORED
 from trainer.data.rendering.quoted_tokens import turn_markers
 from trainer.data.rendering.render import ExampleRenderer, Quotes
 from trainer.model import tiny
-from trainer.model.chatml import choose_template
+from trainer.model.template_choice import choose_template
 
 USER, ASSISTANT, END = "<｜User｜>", "<｜Assistant｜>", "<｜end▁of▁sentence｜>"
 THINK, THOUGHT = "<think>", "</think>"

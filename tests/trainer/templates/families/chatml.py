@@ -17,7 +17,7 @@ from tests.trainer.templates.families.family import (
     thoughts_of,
 )
 from trainer.data.conversation import Conversation, Message
-from trainer.model import chatml
+from trainer.model.template_choice import CHATML, PLAIN_CHATML
 
 IM_HEAD, IM_END = by_role("<|im_start|>ROLE\n"), same("<|im_end|>\n") | {"assistant": "<|im_end|>"}
 CHATML_TURNS = Turns(IM_HEAD, IM_END, behind="\n")
@@ -356,8 +356,8 @@ def m_2(conversation: Conversation) -> Iterator[Part]:
 
 FAMILIES = [
     Family("chatml", jinja.CHATML, CHATML_TURNS, eos="<|im_end|>"),
-    Family("chatml with markers", chatml.CHATML, chatml_with_tools, eos="<|im_end|>", shows_tools=True),
-    Family("chatml of the embedded model", chatml.PLAIN_CHATML, CHATML_TURNS, eos="<|im_end|>"),
+    Family("chatml with markers", CHATML, chatml_with_tools, eos="<|im_end|>", shows_tools=True),
+    Family("chatml of the embedded model", PLAIN_CHATML, CHATML_TURNS, eos="<|im_end|>"),
     Family("chatml with names", NAMES, named, eos="<|im_end|>"),
     Family("trl's chatml", TRL, CHATML_TURNS, eos="<|im_end|>"),
     Family(

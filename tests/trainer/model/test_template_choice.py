@@ -20,7 +20,7 @@ from trainer.data.conversation import Conversation, Message
 from trainer.data.rendering.chat_template import IN_USE, OTHER_TEMPLATES, ShownTurns
 from trainer.data.rendering.template_analysis import only_shows_content
 from trainer.model import tiny
-from trainer.model.chatml import (
+from trainer.model.template_choice import (
     CHATML,
     MOST_BYTES,
     PLAIN_CHATML,
