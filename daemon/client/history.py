@@ -87,7 +87,7 @@ class History:
             return find_job(self._ledger, job_id)
 
     def job_ids_of(self, name: str) -> list[str]:
-        """Return the ids of all jobs whose file had this name, as it is shown; oldest first."""
+        """Return the ids of all jobs whose file had this name, as it is or as it is shown; newest first."""
         from daemon.ledger.job_records import job_ids_named
 
         with raising(UnreadableHistory, UnreadableLedger):

@@ -22,7 +22,7 @@ from daemon.ledger.completions import first_checkpoint
 from daemon.ledger.evaluation_records import Validation
 from daemon.ledger.event_stream import RecordedEvent, read_job_events
 from daemon.ledger.file_value import FileValue, file_value
-from daemon.ledger.job_records import RecordedJob, find_job, find_job_named, find_job_of, find_jobs_named
+from daemon.ledger.job_records import RecordedJob, find_job, find_job_named, find_job_of, job_ids_named
 from daemon.status.data_reports import read_report
 from trainer.protocol.files import UnreadableFile, numbered, read_json
 from trainer.protocol.job import Outcome, Priority, Reason
@@ -175,7 +175,7 @@ def _described(layout: Layout, path: Path | None, job: RecordedJob | None) -> Kn
     name = path.name if path else job.name if job else ""
     known = _known_job(layout, job) if job else None
     note = _note_beside(path) if path else None
-    others = find_jobs_named(layout.ledger_file, name, limit=OTHERS_READ + 1)
+    others = job_ids_named(layout.ledger_file, name, limit=OTHERS_READ + 1)
     return KnownFile(
         name=printable(name),
         state=_state(layout, path, known),

@@ -16,7 +16,7 @@ from filelock import FileLock, Timeout
 from daemon.client.errors import NotReady, RunsAlready, RunsAsService, StartFailed
 from daemon.status.reader import read_status
 from trainer.protocol.child_process import own_environment
-from trainer.protocol.files import UnreadableFile, read_json
+from trainer.protocol.files import UnreadableFile, open_anew, read_json
 from trainer.protocol.layout import READY, Layout
 from trainer.protocol.text import printable
 
@@ -57,7 +57,7 @@ def start(layout: Layout, *, overrides: Sequence[str], wait_s: float) -> Started
     try:
         layout.create()
         ours, theirs = os.pipe()
-        with _new_stderr(layout) as stderr:
+        with open_anew(_stderr_file(layout)) as stderr:
             child = subprocess.Popen(
                 _command(layout, overrides, theirs),
                 cwd=layout.base,
@@ -140,15 +140,8 @@ def _environment() -> dict[str, str]:
 
 
 def _stderr_file(layout: Layout) -> Path:
+    """Return where the process writes what is not in its log."""
     return layout.logs / "daemon.stderr"
-
-
-def _new_stderr(layout: Layout) -> Any:
-    """Open what the process writes besides its log; that of the one before stays in `daemon.stderr.1`."""
-    path = _stderr_file(layout)
-    with suppress(FileNotFoundError):
-        path.replace(path.with_name(f"{path.name}.1"))
-    return path.open("wb")
 
 
 def _wait_until_ready(layout: Layout, child: "subprocess.Popen[bytes]", ours: int, wait_s: float) -> None:

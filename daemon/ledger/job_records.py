@@ -132,17 +132,19 @@ def find_job_named(path: Path, name: str) -> RecordedJob | None:
     return _find(path, "display = ?", (printable(name),))
 
 
-def job_ids_named(path: Path, display: str) -> list[str]:
-    """Return the ids of all jobs whose files are shown by this name, oldest first; none without a ledger.
+def job_ids_named(path: Path, name: str, *, limit: int = -1) -> list[str]:
+    """Return the ids of the jobs whose files have this name, as it is or as it is shown, the newest first.
 
+    Args:
+        limit: only so many; all if it is negative.
     Raises:
         UnreadableLedger: it cannot be read.
     """
     if not path.exists():
         return []
     with open_read_only(path) as database:
-        rows = database.execute("SELECT id FROM jobs WHERE display = ? ORDER BY id", (display,))
-        return [row["id"] for row in rows]
+        newest = "SELECT id FROM jobs WHERE display = ? ORDER BY id DESC LIMIT ?"
+        return [row["id"] for row in database.execute(newest, (printable(name), limit))]
 
 
 def find_job_of(path: Path, identity: Identity) -> RecordedJob | None:
@@ -153,19 +155,6 @@ def find_job_of(path: Path, identity: Identity) -> RecordedJob | None:
     """
     values = (signed(identity.inode), signed(identity.device), identity.size, identity.mtime_ns)
     return _find(path, "inode = ? AND device = ? AND size_bytes = ? AND mtime_ns = ?", values)
-
-
-def find_jobs_named(path: Path, name: str, *, limit: int) -> list[str]:
-    """Return the ids of the newest jobs whose files have this name, as it is or as it is shown; newest first.
-
-    Raises:
-        UnreadableLedger: it cannot be read.
-    """
-    if not path.exists():
-        return []
-    with open_read_only(path) as database:
-        newest = "SELECT id FROM jobs WHERE display = ? ORDER BY id DESC LIMIT ?"
-        return [row["id"] for row in database.execute(newest, (printable(name), limit))]
 
 
 def _find(path: Path, condition: str, values: tuple[str | int, ...]) -> RecordedJob | None:

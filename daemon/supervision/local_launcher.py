@@ -13,6 +13,7 @@ from daemon.supervision.hang_watch import NO_SIGNS, Signs
 from daemon.supervision.launcher import Launched, worker_environment
 from daemon.supervision.oom_kills import count_oom_kills
 from daemon.supervision.vital_signs import read_rss, read_signs
+from trainer.protocol.files import open_anew
 from trainer.protocol.layout import Layout
 
 
@@ -106,7 +107,4 @@ def stderr_file(layout: Layout) -> Path:
 
 def open_stderr(layout: Layout) -> BinaryIO:
     """Open that file for a new worker; the words of the one before stay in `worker.stderr.1`."""
-    path = stderr_file(layout)
-    with suppress(FileNotFoundError):
-        path.replace(path.with_name(f"{path.name}.1"))
-    return path.open("wb")
+    return open_anew(stderr_file(layout))

@@ -8,9 +8,9 @@ import re
 import shutil
 import threading
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from trainer.protocol.failpoints import failpoint
 
@@ -85,6 +85,13 @@ def write_json(path: Path, value: Any, *, durable: bool) -> None:
     """Replace `path` by `value` as JSON. NaN is refused: it is not JSON."""
     text = json.dumps(value, ensure_ascii=False, indent=2, allow_nan=False) + "\n"
     write_atomically(path, text.encode("utf-8", "backslashreplace"), durable=durable)
+
+
+def open_anew(path: Path) -> BinaryIO:
+    """Open a file to write it from its beginning; what it held stays in `NAME.1`."""
+    with suppress(FileNotFoundError):
+        path.replace(path.with_name(f"{path.name}.1"))
+    return path.open("wb")
 
 
 def create_json(path: Path, value: Any) -> None:
