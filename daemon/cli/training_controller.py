@@ -135,7 +135,13 @@ def _show_previews(client: Client, as_json: bool) -> None:
 
 
 def _document(found: "Status") -> dict[str, object]:
-    return {**found.fields, "daemon": found.life, "heartbeat_age_s": round(found.age_s, 1)}
+    return {
+        **found.fields,
+        "daemon": found.life,
+        "heartbeat_age_s": round(found.age_s, 1),
+        "starts_paused": found.starts_paused,
+        "in_inbox": found.in_inbox,
+    }
 
 
 def _watch(client: Client, *, as_json: bool) -> None:
@@ -151,9 +157,10 @@ def _print_changes(client: Client) -> None:
     shown = None
     while True:
         found = client.status()
-        if (found.fields, found.life) != shown:
-            shown = (found.fields, found.life)
-            print(json.dumps(_document(found)), flush=True)
+        document = _document(found)
+        if (compared := document | {"heartbeat_age_s": None}) != shown:
+            shown = compared
+            print(json.dumps(document), flush=True)
         time.sleep(WATCH_INTERVAL_S)
 
 

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from daemon.status.reader import Status
 
 DEFAULT_WAIT_S = 30.0
+DAEMONLESS = ("stopped", "dead", "never started")
 START_WAIT_S = 120.0  # a step may have to end and be saved, and 100,000 waiting files be read
 
 
@@ -135,18 +136,29 @@ class Client:
     def status(self) -> "Status":
         """Return what the status file says, and whether somebody is behind it.
 
-        Where no daemon keeps them up to date, the files in the queue are counted.
+        Where no daemon keeps them up to date, the files in the queue are counted, and those in the inbox.
         """
         from daemon.status.reader import read_status
 
         status = read_status(self.layout)
-        if status.life not in ("stopped", "dead"):
-            return status
+        return self._without_a_daemon(status) if status.life in DAEMONLESS else status
+
+    def _without_a_daemon(self, status: "Status") -> "Status":
+        from daemon.control.next_start import pause_at_start
+        from trainer.protocol.status import QueueCounts
+
+        pause = pause_at_start(self.layout)
+        fields = status.fields
         with suppress(UnreadableHistory):  # then it is as the daemon left it
             counts = asdict(self.queue.counts())
-            counted = {name: counts[name] for name in status.fields["queue"]}
-            return replace(status, fields=status.fields | {"queue": counted})
-        return status
+            fields = fields | {"queue": {name: counts[name] for name in QueueCounts.model_fields}}
+        return replace(
+            status,
+            fields=fields,
+            starts_paused=pause is not None,
+            pause_reason=pause and pause.reason,
+            in_inbox=self.queue.count_dropped(),
+        )
 
     def create(self, *, sample: bool = False) -> "Created":
         """Make the folder a working directory. One that is there stays as it is.
