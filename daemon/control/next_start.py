@@ -25,7 +25,7 @@ def pause_at_start(layout: Layout) -> Pause | None:
     pause = Pause(kept.reason and printable(kept.reason)) if kept.is_set else None
     for request in read_requests(layout):
         if request.name == "pause":
-            pause = Pause(request.reason or (pause and pause.reason))
+            pause = Pause(request.reason or (pause.reason if pause else None))
         elif request.name == "resume":
             pause = None
     return pause

@@ -63,6 +63,19 @@ def where(rig, name="a.jsonl"):
     return path.parent.name
 
 
+def test_while_paused_a_new_priority_is_shown_long_before_the_next_heartbeat(rig, monkeypatch):
+    monkeypatch.setattr("daemon.status.board.IDLE_INTERVAL_S", 1e6)
+    rig.start()
+    rig.command("pause")
+    rig.until_status("paused")
+    rig.drop("a.jsonl")
+    rig.until(lambda: rig.status()["queue"]["normal"] == 1)
+
+    (rig.layout.waiting(Priority.NORMAL) / "a.jsonl").rename(rig.layout.waiting(Priority.HIGH) / "a.jsonl")
+
+    rig.until(lambda: rig.status()["queue"]["high"] == 1)
+
+
 def assert_noted(rig, name, answer):
     """The command stands in the ledger with its answer, and its file is gone."""
     rig.until(lambda: f"{name}: {answer}" in rig.events("command"), f"the event of {name}")
