@@ -28,7 +28,6 @@ if TYPE_CHECKING:
     from daemon.status.reader import Status
 
 DEFAULT_WAIT_S = 30.0
-DAEMONLESS = ("stopped", "dead", "never started")
 START_WAIT_S = 120.0  # a step may have to end and be saved, and 100,000 waiting files be read
 
 
@@ -141,7 +140,7 @@ class Client:
         from daemon.status.reader import read_status
 
         status = read_status(self.layout)
-        return self._without_a_daemon(status) if status.life in DAEMONLESS else status
+        return self._without_a_daemon(status) if status.is_gone else status
 
     def _without_a_daemon(self, status: "Status") -> "Status":
         from daemon.control.next_start import pause_at_start
@@ -156,7 +155,7 @@ class Client:
             status,
             fields=fields,
             starts_paused=pause is not None,
-            pause_reason=pause and pause.reason,
+            pause_reason=pause.reason if pause else None,
             in_inbox=self.queue.count_dropped(),
         )
 

@@ -16,7 +16,7 @@ from daemon.client.trash import outcome_of
 from daemon.files.identity import identity_of
 from daemon.files.notes import REASON_SUFFIX, REJECTED_SUFFIX, note_beside
 from daemon.intake.inbox import find_files, priority_of
-from daemon.jobs.listing import find_named
+from daemon.jobs.listing import CHECKING, UNCHECKED, find_named
 from daemon.ledger.attempts import RecordedAttempt, read_attempts
 from daemon.ledger.completions import first_checkpoint
 from daemon.ledger.evaluation_records import Validation
@@ -24,6 +24,7 @@ from daemon.ledger.event_stream import RecordedEvent, read_job_events
 from daemon.ledger.file_value import FileValue, file_value
 from daemon.ledger.job_records import RecordedJob, find_job, find_job_named, find_job_of, job_ids_named
 from daemon.status.data_reports import read_report
+from daemon.status.reader import read_status
 from trainer.protocol.files import UnreadableFile, numbered, read_json
 from trainer.protocol.job import Outcome, Priority, Reason
 from trainer.protocol.layout import Layout
@@ -79,8 +80,8 @@ class KnownFile:
     name: str
     """Printable."""
     state: str
-    """dropped (into inbox/), checking, waiting, processing, saving, completed, failed, skipped, or removed by
-    hand."""
+    """dropped (into inbox/), checking (unchecked if no daemon runs that could check it), waiting, processing,
+    saving, completed, failed, skipped, or removed by hand."""
     place: str | None
     """Where it is, from the working directory on; printable. None if it is gone."""
     priority: str | None
@@ -222,7 +223,9 @@ def _state(layout: Layout, path: Path | None, job: KnownJob | None) -> str:
         return "saving" if attempts and attempts[-1].verdict == Outcome.COMPLETED else "processing"
     if layout.inbox in path.parents:
         return "dropped"
-    return "waiting" if job else "checking"
+    if job:
+        return "waiting"
+    return UNCHECKED if read_status(layout).is_gone else CHECKING
 
 
 def _priority(layout: Layout, path: Path | None, job: RecordedJob | None, note: Reason | None) -> str | None:

@@ -23,6 +23,8 @@ from daemon.files.identity import Identity, identity_of
 from daemon.files.names import is_training_file
 from daemon.files.notes import REASON_SUFFIX, note_beside
 from daemon.jobs.listing import (
+    CHECKING,
+    UNCHECKED,
     FinishedFile,
     QueuedFile,
     find_named,
@@ -32,6 +34,7 @@ from daemon.jobs.listing import (
     queued_files,
 )
 from daemon.ledger.reader import UnreadableLedger
+from daemon.status.reader import read_status
 from trainer.protocol.files import UnreadableFile, move_durably, read_json, rename_durably, verified_copy
 from trainer.protocol.job import FaultKind, Outcome, Priority, Reason
 from trainer.protocol.layout import Layout
@@ -96,7 +99,10 @@ class Queue:
             UnreadableHistory: the ledger cannot be read.
         """
         with raising(UnreadableHistory, UnreadableLedger):
-            return queued_files(self._layout)
+            files = queued_files(self._layout)
+        if any(file.state == CHECKING for file in files) and read_status(self._layout).is_gone:
+            return [file._replace(state=UNCHECKED) if file.state == CHECKING else file for file in files]
+        return files
 
     def finished(
         self, outcomes: Sequence[Outcome], *, limit: int | None = None

@@ -40,6 +40,11 @@ class Status:
     def is_running(self) -> bool:
         return self.life == "running"
 
+    @property
+    def is_gone(self) -> bool:
+        """Whether certainly no daemon runs; one that is silent may go on."""
+        return self.life in ("stopped", "dead", "never started")
+
     def life_text(self) -> str:
         """Return for a person what the daemon is; to be read after "the daemon is"."""
         pid, age = self.fields.get("daemon_pid"), f"{self.age_s:.0f} s"

@@ -262,6 +262,16 @@ def test_a_training_setting_that_changes_reaches_the_next_file_and_no_earlier_on
     assert len(rig.launcher.launched) == 1
 
 
+def test_the_alert_about_an_invalid_config_ends_with_the_daemon_that_refused_it(rig):
+    rig.start()
+    rig.configure(training={"epochs": 0})
+    rig.until(lambda: rig.status()["alerts"])
+
+    rig.stop()
+
+    assert rig.status()["alerts"] == []
+
+
 def test_an_invalid_config_keeps_the_old_settings_and_says_so_until_it_is_corrected(rig):
     rig.start()
 

@@ -29,6 +29,10 @@ class DaemonStopped(JournalEvent):
     def message(self) -> str:
         return f"daemon {self.pid} stopped"
 
+    @property
+    def cleared_alerts(self) -> tuple[str, ...]:
+        return ("config",)  # no settings are in force any more, and the next start reads those of then
+
 
 @dataclass(frozen=True, kw_only=True)
 class StopRequested(JournalEvent):

@@ -95,9 +95,18 @@ def test_list_shows_files_in_training_order(layout):
     assert [(file["name"], file["state"]) for file in json.loads(result.stdout)] == [
         ("b.jsonl", "waiting"),
         ("a.jsonl", "waiting"),
-        ("unchecked.jsonl", "checking"),
+        ("unchecked.jsonl", "unchecked"),
         ("late.jsonl", "waiting"),
     ]
+
+
+@pytest.mark.parametrize("pid, state", [(os.getpid(), "checking"), (None, "unchecked")])
+def test_list_calls_a_file_unchecked_while_no_daemon_could_check_it(layout, pid, state):
+    write_jsonl(layout.waiting(Priority.HIGH) / "a.jsonl", rows(1))
+    StatusBoard(layout.status_file, daemon_pid=pid).publish()
+
+    assert listed(layout, "state") == [(state,)]
+    assert ("when a daemon starts" in run(layout, "list").stdout) == (state == "unchecked")
 
 
 def test_list_is_short_unless_all_is_wanted(layout):
@@ -225,7 +234,7 @@ def test_files_of_one_name_are_listed_with_their_own_rows(layout):
     assert listed(layout, "state", "priority", "rows") == [
         ("processing", "high", 7),
         ("waiting", "high", 5),
-        ("checking", "normal", None),
+        ("unchecked", "normal", None),
         ("waiting", "low", 2),
     ]
 
