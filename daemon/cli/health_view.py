@@ -39,9 +39,15 @@ def crash_lines(groups: Sequence["CrashGroup"]) -> Iterator[str]:
         yield f"{group.count:,} x {printable(group.kind)}, most recently at {group.newest_at}"
         if group.file is not None:
             yield f"    file: {group.file}, at its step {_step(group.file_step)}"
-        yield f"    last global step: {_step(group.global_step)}"
+        yield f"    last global step: {_reached(group)}"
         yield f"    message: {group.message}"
         yield f"    what to do: {group.advice}"
+
+
+def _reached(group: "CrashGroup") -> str:
+    if group.global_step is not None:
+        return f"{group.global_step:,}"
+    return f"none yet; the worker was still loading {group.loading or 'the base model'}"
 
 
 def _step(number: int | None) -> str:

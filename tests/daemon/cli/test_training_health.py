@@ -21,6 +21,7 @@ from trainer.config.schema import Settings
 from trainer.protocol.files import write_json
 from trainer.protocol.job import FaultKind, Priority
 from trainer.protocol.manifest import Progress
+from trainer.protocol.text import utc_text
 
 run = runner_of(app)
 
@@ -295,6 +296,27 @@ def test_crashes_are_counted_by_kind_and_described_by_the_newest(layout):
     assert "file: chat.jsonl, at its step 12" in shown
     assert "last global step: 1,500" in shown
     assert "training.micro_batch_tokens" in shown
+
+
+@pytest.mark.parametrize("has_checkpoint", [True, False])
+def test_of_a_worker_that_crashed_while_loading_it_is_said_what_it_loaded(layout, has_checkpoint):
+    ledger = Ledger(layout.ledger_file, clock=FakeClock(NOW))
+    saved = {"kind": "checkpoint", "message": "saved", "job_id": None}
+    if has_checkpoint:
+        ledger.add_event(**saved, data={"path": "checkpoints/step-1"}, at=utc_text(NOW - 1), level="info")
+    ledger.add_crash(
+        Crash(
+            kind=FaultKind.CRASH, message="killed by SIGKILL", details=None, job_id=None, display=None,
+            global_step=None, file_step=None,
+        )
+    )  # fmt: skip
+    ledger.add_event(**saved, data={"path": "checkpoints/step-2"}, at=utc_text(NOW + 1), level="info")
+    ledger.close()
+
+    shown = run(layout, "crashes").stdout
+
+    loaded = "checkpoints/step-1" if has_checkpoint else "the base model"
+    assert f"last global step: none yet; the worker was still loading {loaded}\n" in shown
 
 
 def test_the_limit_leaves_older_crashes_out(layout):
