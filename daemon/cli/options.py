@@ -17,6 +17,7 @@ from typer.exceptions import Abort, TyperException
 
 from daemon.client import Client, ClientError
 from trainer import __version__
+from trainer.protocol.child_process import EXIT_CODE_OF_SIGNALS
 from trainer.protocol.layout import BASE_DIR_VARIABLE, Layout
 from trainer.protocol.text import printable
 
@@ -27,7 +28,6 @@ DURATION = re.compile(r"(\d{1,6})([mhdw])", re.ASCII)
 UNITS_S = {"m": 60.0, "h": 3_600.0, "d": 86_400.0, "w": 604_800.0}
 LARGEST_INTEGER = 2**63 - 1  # of a database; as a limit it says nothing to a person
 ENDING_SIGNALS = (signal.SIGTERM, signal.SIGHUP)
-EXIT_CODE_OF_SIGNALS = 128  # plus the number: what a shell reports of a process that a signal has ended
 PRIVATE_UMASK = 0o077  # notes and copies hold training data, which is nobody else's business
 
 BaseDir = Annotated[
