@@ -227,13 +227,21 @@ class Queue:
             NoSuchFile, AmbiguousName, WrongPlace: no one such file is meant.
             CannotAdmit: nothing can be made of its rows.
         """
-        folders = [self._layout.finished(outcome) for outcome in (Outcome.FAILED, Outcome.SKIPPED)]
-        if not find_named(folders, name):
-            folders += trash_folders(self._layout)
-        path = the_file(self._layout, name, folders)
+        path = self._ended_file(name)
         if must_admit:
             self._admit(path)
         return self._put_back(path)
+
+    def retry_all(self, names: Sequence[str]) -> list[str]:
+        """Put files back as `retry` does: all of them, or none if one cannot be meant."""
+        paths = dict.fromkeys(map(self._ended_file, names))  # each once, however often it was named
+        return [self._put_back(path) for path in paths]
+
+    def _ended_file(self, name: str) -> Path:
+        folders = [self._layout.finished(outcome) for outcome in (Outcome.FAILED, Outcome.SKIPPED)]
+        if not find_named(folders, name):
+            folders += trash_folders(self._layout)
+        return the_file(self._layout, name, folders)
 
     def retry_failed(self) -> list[str]:
         """Put every file back that failed; return their names then, printable."""

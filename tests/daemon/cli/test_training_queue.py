@@ -458,12 +458,45 @@ def test_retry_admits_a_content_only_if_it_is_told_to(layout):
     assert "b.jsonl" in back
 
 
-def test_retry_does_not_admit_all_that_failed(layout):
+def test_retry_takes_several_names_each_once(layout):
+    for name in ("a.jsonl", "b.jsonl", "c.jsonl"):
+        write_jsonl(layout.failed / name, rows(1))
+
+    result = run(layout, "retry", "a.jsonl", "failed/b.jsonl", "failed/a.jsonl", "--json")
+
+    assert json.loads(result.stdout) == ["a.jsonl", "b.jsonl"]
+    assert sorted(path.name for path in layout.waiting(Priority.NORMAL).iterdir()) == ["a.jsonl", "b.jsonl"]
+    assert (layout.failed / "c.jsonl").exists()
+
+
+def test_retry_of_several_changes_nothing_if_one_cannot_be_meant(layout):
     write_jsonl(layout.failed / "a.jsonl", rows(1))
 
-    result = run(layout, "retry", "--failed", "--admit")
+    result = run(layout, "retry", "a.jsonl", "nope.jsonl")
 
-    assert "--admit needs a NAME" in str(result.exception)
+    assert "nope.jsonl" in str(result.exception)
+    assert (layout.failed / "a.jsonl").exists()
+
+
+def test_retry_completes_every_name(layout, tmp_path):
+    for name in ("a.jsonl", "b.jsonl"):
+        write_jsonl(layout.failed / name, rows(1))
+    words = f"training_queue retry a.jsonl --base-dir {layout.base} "
+    shell = {"_TRAINING_QUEUE_COMPLETE": "complete_bash", "COMP_WORDS": words, "COMP_CWORD": "5"}
+
+    offered = CliRunner().invoke(app, [], env=shell, prog_name="training_queue")
+
+    assert offered.stdout.split() == ["a.jsonl", "b.jsonl"]
+
+
+@pytest.mark.parametrize("which", [["--failed"], ["a.jsonl", "b.jsonl"]])
+def test_retry_admits_one_file_at_a_time(layout, which):
+    for name in ("a.jsonl", "b.jsonl"):
+        write_jsonl(layout.failed / name, rows(1))
+
+    result = run(layout, "retry", *which, "--admit")
+
+    assert "--admit needs one NAME" in str(result.exception)
     assert (layout.failed / "a.jsonl").exists()
 
 
