@@ -121,7 +121,8 @@ def test_usage_and_ranges_are_written_as_people_write_them(command):
     "words, usage",
     [
         (("training_queue", "add"), "add [OPTIONS] FILE..."),
-        (("training_queue", "retry"), "retry [OPTIONS] [NAME]"),
+        (("training_queue", "retry"), "retry [OPTIONS] [NAME]..."),
+        (("training_daemon", "init"), "init [OPTIONS] [DIR]"),
         (("training_data", "merge"), "merge [OPTIONS] FILE... OUT"),
     ],
 )

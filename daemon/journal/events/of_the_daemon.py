@@ -41,6 +41,12 @@ class StopRequested(JournalEvent):
     kind = "stopping"
     when: str
     """`after the current file` or `at the next step`."""
+    by_command: bool = False
+    """A control file asked, and the event `command` has the answer; otherwise a signal."""
+
+    @property
+    def is_logged(self) -> bool:
+        return not self.by_command
 
     @property
     def message(self) -> str:
