@@ -87,6 +87,7 @@ def training_daemon(
     from trainer.config.loader import BadConfig
 
     base = client.any_layout.base
+    client.refuse_inside_another()
     try:
         with raising(InvalidSettings, BadConfig), raising(CommandFailed, AlreadyRunning, UnusableLedger):
             code = run_daemon(base, overrides=overrides, drain=once, log_format=log_format, ready_fd=ready_fd)

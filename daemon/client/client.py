@@ -171,6 +171,16 @@ class Client:
 
         return create(self.any_layout, sample=sample)
 
+    def refuse_inside_another(self) -> None:
+        """Let no daemon begin where another working directory keeps its data.
+
+        Raises:
+            CannotCreate: it would.
+        """
+        from daemon.client.creation import refuse_inside_another
+
+        refuse_inside_another(self.any_layout)
+
     def start(self, overrides: Sequence[str] = (), *, wait_s: float = START_WAIT_S) -> "Started":
         """Start a daemon in the background, in a folder that becomes a working directory if it is none.
 
@@ -178,12 +188,14 @@ class Client:
             overrides: `SECTION.KEY=VALUE` texts.
             wait_s: until it is ready.
         Raises:
+            CannotCreate: the folder lies among the data of another working directory.
             RunsAlready: one runs.
             StartFailed: it has ended; the message says why.
             NotReady: it still starts.
         """
         from daemon.client.starting import start
 
+        self.refuse_inside_another()
         return start(self.any_layout, overrides=overrides, wait_s=wait_s)
 
     def restart(self, overrides: Sequence[str] | None = None, *, wait_s: float = START_WAIT_S) -> "Started":
