@@ -4,6 +4,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
+from daemon.cli.fault_words import fault_words
 from trainer.protocol.text import printable, size_text
 
 if TYPE_CHECKING:
@@ -36,7 +37,7 @@ def crash_lines(groups: Sequence["CrashGroup"]) -> Iterator[str]:
     if not groups:
         yield "no worker has crashed so far"
     for group in groups:
-        yield f"{group.count:,} x {printable(group.kind)}, most recently at {group.newest_at}"
+        yield f"{group.count:,} x {fault_words(group.kind)}, most recently at {group.newest_at}"
         if group.file is not None:
             yield f"    file: {group.file}, at its step {_step(group.file_step)}"
         yield f"    last global step: {_reached(group)}"

@@ -11,6 +11,7 @@ import pytest
 from typer.testing import CliRunner
 
 from daemon.cli import training_health
+from daemon.cli.fault_words import fault_words
 from daemon.cli.training_health import BLOCKED_EXIT_CODE, DAMAGED_EXIT_CODE, app
 from daemon.ledger.ledger import Crash, Ledger
 from daemon.status.board import StatusBoard
@@ -325,6 +326,18 @@ def test_the_limit_leaves_older_crashes_out(layout):
     groups = json.loads(run(layout, "crashes", "--limit", "1", "--json").stdout)
 
     assert [group["kind"] for group in groups] == ["hang"]
+
+
+@pytest.mark.parametrize("kind", list(FaultKind))
+def test_every_kind_is_shown_in_words_and_recorded_by_its_name(layout, kind):
+    note_crashes(layout, (kind, "what happened"))
+
+    heading = run(layout, "crashes").stdout.splitlines()[0]
+    [group] = json.loads(run(layout, "crashes", "--json").stdout)
+
+    assert "_" not in heading
+    assert heading.startswith(f"1 x {fault_words(kind)}, most recently at ")
+    assert group["kind"] == kind
 
 
 @pytest.mark.parametrize("kind", list(FaultKind))
