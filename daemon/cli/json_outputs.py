@@ -71,6 +71,22 @@ class StatusOfNobody(TypedDict):
     """If no daemon has ever run."""
 
 
+# ---- training
+
+
+class Overview(TypedDict):
+    """Where things stand, and what to do next."""
+
+    base_dir: str
+    """Printable."""
+    status: StatusOfDaemon | StatusOfNobody | None
+    """As `training_controller status` prints it; null if the folder is not a working directory."""
+    in_inbox: int
+    """Files that have not been taken in yet."""
+    next: str
+    """What one can do; in words."""
+
+
 # ---- training_queue
 
 
@@ -326,6 +342,7 @@ class Failure(TypedDict):
 _FINISHED = _list_of(FinishedFile)
 
 OUTPUTS: dict[str, Any] = {
+    "training": Overview,
     "training_daemon --check-config": SettingsInForce,
     "training_daemon --dry-run": DryRunPlan,
     "training_daemon init": Created,

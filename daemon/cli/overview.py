@@ -46,6 +46,22 @@ def lines_without_directory(base: str) -> Iterator[str]:
     yield "help    training --help lists all commands"
 
 
+def overview_document(base: str, status: "Status | None", *, dropped: int) -> dict[str, object]:
+    """Return the same for programs.
+
+    Args:
+        status: None if the folder is not a working directory.
+    """
+    from daemon.cli.status_view import status_document
+
+    return {
+        "base_dir": printable(base),
+        "status": status and status_document(status),
+        "in_inbox": dropped,
+        "next": _next(status) if status else "training daemon start",
+    }
+
+
 def _file(status: "Status") -> str:
     fields = status.fields
     name, total = fields.get("current_file"), fields.get("file_total_steps")

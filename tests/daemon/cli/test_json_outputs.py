@@ -146,13 +146,13 @@ def printed(command, layout):
 
 
 def test_every_document_is_checked():
-    commands = [command for command in OUTPUTS if command.startswith("training_")]
+    commands = [command for command in OUTPUTS if command.startswith("training")]
 
     assert TYPED.keys() <= set(commands)
     assert len(commands) == len(OUTPUTS) - 2  # failures and notifications have tests of their own
 
 
-@pytest.mark.parametrize("command", [command for command in OUTPUTS if command.startswith("training_")])
+@pytest.mark.parametrize("command", [command for command in OUTPUTS if command.startswith("training")])
 def test_what_a_command_prints_is_what_the_schema_says(layout, daemon, answering, command, monkeypatch):
     answers = {"training_daemon --dry-run": PLANNED, "training_data show": row_with([PROMPT, ANSWER])}
     answering.prepare(answers.get(command, report("warning")).model_dump_json())
@@ -183,6 +183,13 @@ def test_so_is_the_status_where_no_daemon_has_ever_run(tmp_path):
     document = printed("training_controller status", layout)
 
     assert violations(document, DEFINITIONS["training_controller status"], DEFINITIONS) == []
+
+
+def test_so_is_the_overview_of_a_folder_that_is_no_working_directory(tmp_path):
+    document = printed("training", Layout(tmp_path / "new"))
+
+    assert (document["status"], document["next"]) == (None, "training daemon start")
+    assert violations(document, DEFINITIONS["training"], DEFINITIONS) == []
 
 
 def test_so_is_a_restart_that_would_be_blocked(tmp_path):
