@@ -65,10 +65,10 @@ app = typer.Typer(
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
     epilog="Examples:\n\n\b\n"
-    "  training                                  where things stand, and what to do next\n"
-    "  training daemon --base-dir ~/training     the same as training_daemon\n"
-    "  training queue add chat.jsonl             the same as training_queue add\n"
-    "  training status --watch                   the same as training_controller status\n"
+    "  training                                where things stand, and what to do\n"
+    "  training daemon --base-dir ~/training   the same as training_daemon\n"
+    "  training queue add chat.jsonl           the same as training_queue add\n"
+    "  training status --watch                 as training_controller status\n"
     "  training follow json_lines",
 )
 

@@ -86,7 +86,7 @@ def stop(
     epilog="Examples:\n\n\b\n"
     "  training_controller status\n"
     "  training_controller status --watch\n"
-    "  training_controller status --previews     what the model answers to previews.prompts"
+    "  training_controller status --previews     answers to previews.prompts"
 )
 def status(
     base_dir: BaseDir = None,

@@ -20,14 +20,14 @@ EXAMPLES = """\
 Examples:
 
 \b
-  training_daemon                                  run here until stopped
-  training_daemon --base-dir ~/training            run in another working directory
-  training_daemon --once                           train everything that is queued, then exit
+  training_daemon                             run here until stopped
+  training_daemon --base-dir ~/training       in another working directory
+  training_daemon --once                      train what is queued, then exit
   training_daemon --set training.learning_rate=1e-4
-  training_daemon --check-config                   show every setting and its source
-  training_daemon --dry-run chat.jsonl             show the plan for this file without training it
-  training_daemon init ~/training --sample         make a working directory, with a file to train
-  training_daemon start --base-dir ~/training      run in the background
+  training_daemon --check-config              every setting and its source
+  training_daemon --dry-run chat.jsonl        its plan, without training it
+  training_daemon init ~/training --sample    make a working directory to try
+  training_daemon start --base-dir ~/training   run in the background
 """
 
 

@@ -43,7 +43,7 @@ def _to_format(name: str) -> Format:
 @app.command(
     epilog="Examples:\n\n\b\n"
     "  training_data convert alpaca.jsonl chat.jsonl --to messages\n"
-    "  training_data convert table.csv rows.jsonl       the columns become the keys of the rows"
+    "  training_data convert table.csv rows.jsonl   columns become the keys of rows"
 )
 def convert(
     file: In,
@@ -103,7 +103,7 @@ def _convert(
 @app.command(
     epilog="Examples:\n\n\b\n"
     "  training_data split chat.jsonl --validation 0.02\n"
-    "  training_data split chat.jsonl --validation 0.1 --by random --seed 7 --into parts"
+    "  training_data split chat.jsonl --validation 0.1 --by random --seed 7"
 )
 def split(
     file: In,
@@ -159,7 +159,7 @@ def _refuse_one_sided(counts: tuple[int, int], fraction: float, left_out: LeftOu
 @app.command(
     epilog="Examples:\n\n\b\n"
     "  training_data dedupe chat.jsonl chat-once.jsonl\n"
-    "  training_data dedupe chat.jsonl --near --dry-run      show pairs, write nothing\n"
+    "  training_data dedupe chat.jsonl --near --dry-run   show pairs, write nothing\n"
     "  training_data dedupe chat.jsonl chat-once.jsonl --near --similarity 0.9"
 )
 def dedupe(

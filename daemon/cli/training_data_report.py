@@ -24,8 +24,8 @@ app = typer.Typer()
     epilog="Examples:\n\n\b\n"
     "  training_data validate chat.jsonl\n"
     "  training_data validate chat.jsonl --deep\n"
-    "  training_data validate chat.jsonl --auto-adjust          propose a data.max_length that fits\n"
-    "  training_data validate chat.jsonl --auto-adjust --yes    and write it into config.json"
+    "  training_data validate chat.jsonl --auto-adjust         propose a limit\n"
+    "  training_data validate chat.jsonl --auto-adjust --yes   and write it down"
 )
 def validate(
     file: In,

@@ -36,7 +36,7 @@ def _training_health(base_dir: BaseDir = None, version: Version = False) -> None
 @app.command(
     epilog="Examples:\n\n\b\n"
     "  training_health check\n"
-    "  training_health check --fix               repair what can be repaired without risk"
+    "  training_health check --fix           repair what is safe to repair"
 )
 def check(
     fix: Annotated[

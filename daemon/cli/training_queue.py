@@ -259,7 +259,7 @@ def set_priority(
 @app.command(
     epilog="Examples:\n\n\b\n"
     "  training_queue retry chat.jsonl puzzles.jsonl\n"
-    "  training_queue retry chat.jsonl --admit   train it whatever its data report says\n"
+    "  training_queue retry chat.jsonl --admit   train it despite its report\n"
     "  training_queue retry --failed"
 )
 def retry(
