@@ -10,14 +10,21 @@ from trainer.protocol.text import printable, size_text
 if TYPE_CHECKING:
     from daemon.client.results import BrokenCheckpoint, CheckResult, CrashGroup, WholeCheckpoint
 
+LEVEL_WIDTH = 8
+
+
+def finding_indent(findings: Sequence["CheckResult"]) -> int:
+    """Return in which column the messages begin."""
+    return LEVEL_WIDTH + max(len(finding.name) for finding in findings) + 3
+
 
 def finding_lines(findings: Sequence["CheckResult"]) -> Iterator[str]:
     """Yield a line for each finding, one more for what to do, and the sum."""
     width = max(len(finding.name) for finding in findings)
     for finding in findings:
-        yield f"{finding.level:8} {finding.name:{width}}  {finding.message}"
+        yield f"{finding.level:{LEVEL_WIDTH}} {finding.name:{width}}  {finding.message}"
         if finding.advice:
-            yield f"{'':8} {'':{width}}  -> {finding.advice}"
+            yield f"{'':{LEVEL_WIDTH}} {'':{width}}  -> {finding.advice}"
     counts = Counter(finding.level.value for finding in findings)
     yield f"problems: {counts['problem']}, warnings: {counts['warning']}, ok: {counts['ok']}"
 

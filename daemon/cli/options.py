@@ -9,6 +9,7 @@ import shutil
 import signal
 import sys
 from pathlib import Path
+from textwrap import wrap
 from typing import Annotated, Any, NoReturn
 
 import typer
@@ -28,6 +29,8 @@ DURATION = re.compile(r"(\d{1,6})([mhdw])", re.ASCII)
 UNITS_S = {"m": 60.0, "h": 3_600.0, "d": 86_400.0, "w": 604_800.0}
 LARGEST_INTEGER = 2**63 - 1  # of a database; as a limit it says nothing to a person
 ENDING_SIGNALS = (signal.SIGTERM, signal.SIGHUP)
+NARROWEST_TERMINAL = 80  # columns, where a terminal does not say
+NARROWEST_TEXT = 20
 PRIVATE_UMASK = 0o077  # notes and copies hold training data, which is nobody else's business
 
 BaseDir = Annotated[
@@ -140,6 +143,45 @@ def terminal_columns() -> int | None:
     return shutil.get_terminal_size().columns if sys.stdout.isatty() else None
 
 
+def in_words(text: str, columns: int | None, *, indent: int = 0) -> list[str]:
+    """Return the lines of a text, none wider than the terminal, broken between words.
+
+    A word that is wider than the terminal, such as a path, stays whole, so that it can be copied.
+
+    Args:
+        columns: of the terminal; None if it is none, then nothing is broken.
+        indent: columns to leave free in all lines but the first.
+    """
+    if columns is None:
+        return [text]
+    room = max(columns, indent + NARROWEST_TEXT)
+    return [
+        part
+        for line in text.split("\n")
+        for part in wrap(
+            line, room, subsequent_indent=" " * indent, break_long_words=False, break_on_hyphens=False
+        )
+        or [""]
+    ]
+
+
+def say_problem(start: str, message: str) -> None:
+    """Tell a person on standard error what is wrong.
+
+    Args:
+        start: what kind of a message it is, such as `error`.
+    """
+    columns = _columns_of_stderr() if sys.stderr.isatty() else None
+    for line in in_words(f"{start}: {message}", columns, indent=len(start) + 2):
+        print(line, file=sys.stderr)
+
+
+def _columns_of_stderr() -> int:
+    if given := os.environ.get("COLUMNS", ""):
+        return int(given) if given.isdecimal() else NARROWEST_TERMINAL
+    return os.get_terminal_size(sys.stderr.fileno()).columns or NARROWEST_TERMINAL
+
+
 def run(app: typer.Typer) -> NoReturn:
     """Run a command line and end the process; an expected failure is one message and an exit code."""
     os.umask(PRIVATE_UMASK)
@@ -182,5 +224,5 @@ def _fail(message: str, exit_code: int, *, as_json: bool) -> NoReturn:
     if as_json:
         print(json.dumps({"error": message}))
     else:
-        print(f"error: {message}", file=sys.stderr)
+        say_problem("error", message)
     sys.exit(exit_code)
