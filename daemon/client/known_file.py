@@ -12,7 +12,7 @@ from pydantic import ValidationError
 from daemon.client.completed_files import KeptCheckpoints, speed
 from daemon.client.errors import AmbiguousName, NoSuchFile
 from daemon.client.finding import everywhere, in_queue, place_of
-from daemon.client.trash import outcome_of
+from daemon.client.trash import outcome_of, with_present_place
 from daemon.files.identity import identity_of
 from daemon.files.notes import REASON_SUFFIX, REJECTED_SUFFIX, note_beside
 from daemon.intake.inbox import find_files, priority_of
@@ -182,7 +182,7 @@ def _described(layout: Layout, path: Path | None, job: RecordedJob | None) -> Kn
         state=_state(layout, path, known),
         place=printable(str(path.relative_to(layout.base))) if path else None,
         priority=_priority(layout, path, job, note),
-        reason=(job.reason if job else None) or (printable(note.message) if note else None),
+        reason=_reason(path, job, note),
         ended_at=(job.finished_at if job else None) or (printable(note.at) if note else None),
         rejected_list=_rejected_list(layout, path or layout.failed / name, job),
         report=_report(layout, name, job),
@@ -208,6 +208,11 @@ def _known_job(layout: Layout, job: RecordedJob) -> KnownJob:
         is_checkpoint_kept=is_kept,
         events=tuple(events),
     )
+
+
+def _reason(path: Path | None, job: RecordedJob | None, note: Reason | None) -> str | None:
+    reason = (job.reason if job else None) or (printable(note.message) if note else None)
+    return with_present_place(reason, path) if reason and path else reason
 
 
 def _state(layout: Layout, path: Path | None, job: KnownJob | None) -> str:

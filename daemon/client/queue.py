@@ -18,7 +18,15 @@ from daemon.client.errors import (
 from daemon.client.finding import place_of, the_file
 from daemon.client.settings import ClientSettings
 from daemon.client.started_files import make_new, priority_of, without_a_daemon
-from daemon.client.trash import Cleared, clear, remove_if_empty, trash_folders, trashed_file, trashed_files
+from daemon.client.trash import (
+    Cleared,
+    clear,
+    remove_if_empty,
+    trash_folders,
+    trashed_file,
+    trashed_files,
+    with_present_place,
+)
 from daemon.files.identity import Identity, identity_of
 from daemon.files.names import is_training_file
 from daemon.files.notes import REASON_SUFFIX, note_beside
@@ -309,7 +317,8 @@ class Queue:
         if refusal := refusal_at_intake(path):
             raise CannotAdmit(
                 f"{place_of(path)} was refused before its rows were checked, so it cannot be admitted: "
-                f"{printable(refusal)}; correct the file or the setting, then retry it without --admit"
+                f"{with_present_place(printable(refusal), path)}; correct the file or the setting, then "
+                "retry it without --admit"
             )
         admit(self._layout, path)
 

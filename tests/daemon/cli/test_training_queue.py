@@ -2,6 +2,7 @@
 
 import json
 import os
+import shlex
 import sqlite3
 import stat
 import subprocess
@@ -21,8 +22,10 @@ from daemon.ledger.ledger import Ledger
 from daemon.status.board import StatusBoard
 from tests.daemon.cli.runner import runner_of
 from tests.support import FakeClock, job_for, rows, write_jsonl
+from trainer.data.reading.file_kinds import FileKind, what_it_is
 from trainer.protocol.files import file_sha256
 from trainer.protocol.job import FaultKind, JobRecord, Outcome, Priority, Reason
+from trainer.protocol.text import shell_word
 
 run = runner_of(app)
 
@@ -595,6 +598,31 @@ def test_what_failed_is_cleared_away_and_the_counts_follow(layout):
     )
     assert (counts["failed"], counts["trash"]) == (1, 2)
     assert [path.name for path in layout.failed.iterdir()] == ["new.jsonl", "new.jsonl.reason.json"]
+
+
+@pytest.mark.parametrize("name", ["a.jsonl", "a b.jsonl", "-a.jsonl"])
+def test_what_the_trash_tells_to_type_works_where_the_file_lies_now(layout, name):
+    path = write_jsonl(layout.failed / name, rows(1))
+    word = shlex.quote(name)
+    admit = f"--admit -- {word}" if name.startswith("-") else f"{word} --admit"
+    message = f"odd; {what_it_is(FileKind.TAR, str(path))}, or: training_queue retry {admit}"
+    at = "2026-01-01T00:00:00Z"
+    reason = Reason(kind=FaultKind.BAD_DATA, message=message, file=name, at=at, job_id="1")
+    write_reason(path, reason)
+    run(layout, "clear", "--failed")
+    write_jsonl(layout.failed / name, rows(2))  # a newer one, which is not meant
+    [folder] = layout.trash.iterdir()
+
+    [listed] = json.loads(run(layout, "list", "--trash", "--json").stdout)
+    shown = json.loads(run(layout, "show", listed["name"], "--json").stdout)
+
+    assert f"tar -xf {shell_word(str(folder / name))}," in listed["reason"]
+    assert shown["reason"] == listed["reason"]
+    typed = shlex.split(listed["reason"].partition("training_queue ")[2])
+    there = {"TRAINING_BASE_DIR": str(layout.base)}
+    tried = CliRunner().invoke(app, typed, env=there)
+    assert tried.exit_code == 0, tried.exception
+    assert not (folder / name).exists()
 
 
 def test_the_trash_is_listed_with_names_that_retry_takes(layout):
