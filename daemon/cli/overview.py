@@ -30,7 +30,8 @@ def overview_lines(status: "Status", *, dropped: int) -> Iterator[str]:
     """
     fields = status.fields
     state = f", {printable(str(fields.get('status')))}" if status.is_running else ""
-    yield f"daemon  {status.life_text()}{state}"
+    paused = "; the next one starts paused" if status.starts_paused else ""
+    yield f"daemon  {status.life_text()}{state}{paused}"
     yield f"file    {_file(status)}"
     yield f"queue   {_queue(fields.get('queue') or {}, dropped)}"
     yield f"errors  {_errors(status)}"
