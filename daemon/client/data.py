@@ -113,7 +113,10 @@ class Data:
                 deep=deep,
             )
             report = ask(INSPECTION, order, DataReport, on_progress=on_progress)
-        return report.model_copy(update={"findings": (*findings_on_name(file), *report.findings)})
+        findings = (*findings_on_name(file), *report.findings)
+        return report.model_copy(
+            update={"file": printable(file.name or file.resolve().name), "findings": findings}
+        )
 
     def show(self, file: Path | str, row: int, *, on_progress: Callable[[str], object] = _nobody) -> "Shown":
         """Return the tokens of a row as the model sees them.
