@@ -84,6 +84,13 @@ class Data:
         """Whether a file lies in the queue, so that it can be named by its name alone."""
         return file.resolve().is_relative_to(self._layout.queue.resolve())
 
+    def name_in_queue(self, file: Path) -> str:
+        """Return the name a file has once it was added, printable: that of its copy, if it is a table."""
+        from daemon.client.as_json_lines import is_inspected_as_table
+        from daemon.client.converted_copy import name_of_copy
+
+        return printable(name_of_copy(file) if is_inspected_as_table(file) else file.name)
+
     def inspect(
         self, file: Path | str, *, deep: bool = False, on_progress: Callable[[str], object] = _nobody
     ) -> "DataReport":
