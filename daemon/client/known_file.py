@@ -14,7 +14,9 @@ from daemon.client.errors import AmbiguousName, NoSuchFile
 from daemon.client.finding import everywhere, in_queue, place_of
 from daemon.client.trash import outcome_of
 from daemon.files.identity import identity_of
+from daemon.files.names import TRAINING_SUFFIXES, is_training_file
 from daemon.files.notes import REASON_SUFFIX, REJECTED_SUFFIX, note_beside
+from daemon.intake.ignored import hint_for
 from daemon.intake.inbox import find_files, priority_of
 from daemon.jobs.listing import find_named
 from daemon.ledger.attempts import RecordedAttempt, read_attempts
@@ -86,7 +88,7 @@ class KnownFile:
     priority: str | None
     """None if it is not known."""
     reason: str | None
-    """Why it failed or was skipped; printable."""
+    """Why it failed, was skipped, or is not accepted, and then what to do; printable."""
     ended_at: str | None
     """UTC, ISO 8601. When it was completed, failed or was skipped."""
     rejected_list: str | None
@@ -181,7 +183,7 @@ def _described(layout: Layout, path: Path | None, job: RecordedJob | None) -> Kn
         state=_state(layout, path, known),
         place=printable(str(path.relative_to(layout.base))) if path else None,
         priority=_priority(layout, path, job, note),
-        reason=(job.reason if job else None) or (printable(note.message) if note else None),
+        reason=_reason(layout, path, job, note),
         ended_at=(job.finished_at if job else None) or (printable(note.at) if note else None),
         rejected_list=_rejected_list(layout, path or layout.failed / name, job),
         report=_report(layout, name, job),
@@ -207,6 +209,15 @@ def _known_job(layout: Layout, job: RecordedJob) -> KnownJob:
         is_checkpoint_kept=is_kept,
         events=tuple(events),
     )
+
+
+def _reason(layout: Layout, path: Path | None, job: RecordedJob | None, note: Reason | None) -> str | None:
+    if job and job.reason:
+        return job.reason
+    if path and layout.inbox in path.parents and not is_training_file(path.name):
+        expected = f"{', '.join(TRAINING_SUFFIXES[:-1])} or {TRAINING_SUFFIXES[-1]}"
+        return hint_for(path, layout.base) or f"it is not accepted; expected a name that ends in {expected}"
+    return printable(note.message) if note else None
 
 
 def _state(layout: Layout, path: Path | None, job: KnownJob | None) -> str:

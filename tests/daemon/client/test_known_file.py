@@ -81,6 +81,19 @@ def test_a_file_in_the_inbox_is_known_too(client, layout):
     assert (file.job, file.ended_at) == (None, None)
 
 
+def test_a_file_in_the_inbox_that_is_not_accepted_says_why_and_what_to_do(client, layout):
+    (layout.inbox / "table.csv").write_text("prompt;completion\na;b\n")
+    (layout.inbox / "notes.txt").write_text("Remember the milk.")
+
+    assert client.history.file("table.csv").reason == (
+        "inbox/table.csv: it is a table of values separated by semicolons (CSV), not JSON Lines; convert and "
+        f"add it: training_queue add {layout.inbox}/table.csv --base-dir {layout.base}"
+    )
+    assert client.history.file("notes.txt").reason == (
+        "it is not accepted; expected a name that ends in .jsonl, .jsonl.gz or .jsonl.zst"
+    )
+
+
 def test_a_file_whose_rows_are_being_checked_has_no_job_yet_and_knows_its_earlier_one(client, ledger, layout):
     path = put(layout, ledger, state="failed")
     os.rename(path, layout.waiting(Priority.LOW) / "chat.jsonl")  # somebody tries it again
