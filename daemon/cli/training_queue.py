@@ -102,8 +102,8 @@ def add(
     ]
     _show(facts, as_json, [f"added {file.added_as} ({priority.value}){_origin(file)}" for file in added])
     for place in filter(None, map(client.queue.unaccepted_place, files)):
-        told = "stays where it is, and so does its alert, until you move it out of inbox/"
-        print(f"{place} {told}", file=sys.stderr)
+        until = "until you move it out of inbox/"
+        print(f"{place} stays where it is, and so does its alert, {until}", file=sys.stderr)
 
 
 def _create_for(files: list[Path], client: "Client") -> None:
