@@ -193,6 +193,17 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
     ({"question": "q", "choices": ["a", "b"], "answer": "a"}, 'found "choices": the choices of a question'),
     ({"question": "q", "passage": "Two words", "answer": "a"}, 'found "passage": a passage beside'),
     (row() | {"documents": [{"title": "t"}]}, 'found "documents": documents beside'),
+    (row() | {"available_tools": [{"name": "f"}]}, 'found "available_tools": tools under this name would'),
+    (row() | {"system_message": "Be brief."}, 'found "system_message": instructions under this name would'),
+    (PAIR | {"instructions": "Be brief."}, 'found "instructions": instructions under this name would'),
+    (
+        {"conversations": [{"from": "human", "value": "q"}, {"from": "gpt", "value": "a", "content": "b c"}]},
+        "found conversations[1].content beside value, which would be lost; expected the words of a message",
+    ),
+    (
+        {"messages": [SAID | {"value": "Some words"}]},
+        "found messages[0].value beside content, which would be lost",
+    ),
     (row() | {"history": [["a", "b"]]}, 'found "history": earlier turns'),
     (PAIR | {"tool_calls": [CALL]}, 'found "tool_calls": calls of tools beside an answer would be lost'),
     (
@@ -475,6 +486,7 @@ def test_bookkeeping_of_a_message_is_left_alone():
     bookkeeping = {"id": 3, "timestamp": 1.5, "annotations": [{"url": "u"}], "loss": 0.0, "thinking": True}
 
     assert beside(**bookkeeping, refusal=None, audio=None, channel="final") == Message("assistant", "a")
+    assert beside(value=5) == beside(value="good") == beside(value="a") == Message("assistant", "a")
 
 
 # ---- limits
