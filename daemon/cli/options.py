@@ -2,6 +2,7 @@
 
 import io
 import json
+import math
 import os
 import re
 import shlex
@@ -104,6 +105,20 @@ def seconds_of(option: str, text: str | None) -> float:
             f'{option} is "{printable(text)}"; expected a number with m, h, d or w, such as 12h, 7d or 2w'
         )
     return int(found[1]) * UNITS_S[found[2]]
+
+
+def share_of(option: str, text: str) -> float:
+    """Return a share that was typed, as 0.02 or as 2%."""
+    number, is_percentage = text.removesuffix("%").strip(), text.endswith("%")
+    try:
+        share = float(number) / (100 if is_percentage else 1)
+    except ValueError:
+        share = math.nan
+    if not 0 < share < 1:
+        raise CommandFailed(
+            f'{option} is "{printable(text)}"; expected a share between 0 and 1, such as 0.02 or 2%'
+        )
+    return share
 
 
 # Kept, because `use_base_dir` changes it

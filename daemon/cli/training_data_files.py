@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, BinaryIO
 import typer
 
 from daemon.cli.data_files import Force, In, Out, Seed, open_files, refuse_empty, show_result
-from daemon.cli.options import BaseDir, CommandFailed, Json
+from daemon.cli.options import BaseDir, CommandFailed, Json, share_of
 from daemon.data_tools import operations
 from daemon.data_tools.express import Format, format_named
 from daemon.data_tools.reading import DataFile, LeftOut
@@ -108,7 +108,10 @@ def _convert(
 def split(
     file: In,
     validation: Annotated[
-        float, typer.Option("--validation", metavar="SHARE", help="Share of rows to keep for validation.")
+        str,
+        typer.Option(
+            "--validation", metavar="SHARE", help="Share of rows to keep for validation, such as 0.02 or 2%."
+        ),
     ],
     by: Annotated[
         operations.By,
@@ -125,8 +128,7 @@ def split(
     as_json: Json = False,
 ) -> None:
     """Split a file into NAME.train.jsonl and NAME.validation.jsonl."""
-    if not 0 < validation < 1:
-        raise CommandFailed(f"--validation is {validation:g}; expected a share between 0 and 1, such as 0.02")
+    fraction = share_of("--validation", validation)
     stem = re.sub(rf"\{SUFFIX}(\.\w+)?$", "", file.name)  # also where it is compressed
     outs = [into / f"{stem}.{side}{SUFFIX}" for side in ("train", "validation")]
     left_out = LeftOut()
@@ -135,8 +137,8 @@ def split(
         new_file(outs[0], replace=force, inputs=[source.path]) as training,
         new_file(outs[1], replace=force, inputs=[source.path]) as held_out,
     ):
-        counts = operations.split(source, training, held_out, left_out, fraction=validation, by=by, seed=seed)
-        _refuse_one_sided(counts, validation, left_out)
+        counts = operations.split(source, training, held_out, left_out, fraction=fraction, by=by, seed=seed)
+        _refuse_one_sided(counts, fraction, left_out)
     names = [printable(str(out)) for out in outs]
     facts: dict[str, object] = {
         side: {"file": name, "rows": count}

@@ -101,6 +101,9 @@ def add(
         for file in added
     ]
     _show(facts, as_json, [f"added {file.added_as} ({priority.value}){_origin(file)}" for file in added])
+    for place in filter(None, map(client.queue.unaccepted_place, files)):
+        until = "until you move it out of inbox/"
+        print(f"{place} stays where it is, and so does its alert, {until}", file=sys.stderr)
 
 
 def _create_for(files: list[Path], client: "Client") -> None:

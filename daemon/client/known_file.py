@@ -14,7 +14,9 @@ from daemon.client.errors import AmbiguousName, NoSuchFile
 from daemon.client.finding import everywhere, in_queue, place_of
 from daemon.client.trash import outcome_of, with_present_place
 from daemon.files.identity import identity_of
+from daemon.files.names import TRAINING_SUFFIXES, is_training_file
 from daemon.files.notes import REASON_SUFFIX, REJECTED_SUFFIX, note_beside
+from daemon.intake.ignored import hint_for
 from daemon.intake.inbox import find_files, priority_of
 from daemon.jobs.listing import CHECKING, UNCHECKED, find_named
 from daemon.ledger.attempts import RecordedAttempt, read_attempts
@@ -87,7 +89,7 @@ class KnownFile:
     priority: str | None
     """None if it is not known."""
     reason: str | None
-    """Why it failed or was skipped; printable."""
+    """Why it failed, was skipped, or is not accepted, and then what to do; printable."""
     ended_at: str | None
     """UTC, ISO 8601. When it was completed, failed or was skipped."""
     rejected_list: str | None
@@ -182,7 +184,7 @@ def _described(layout: Layout, path: Path | None, job: RecordedJob | None) -> Kn
         state=_state(layout, path, known),
         place=printable(str(path.relative_to(layout.base))) if path else None,
         priority=_priority(layout, path, job, note),
-        reason=_reason(path, job, note),
+        reason=_reason(layout, path, job, note),
         ended_at=(job.finished_at if job else None) or (printable(note.at) if note else None),
         rejected_list=_rejected_list(layout, path or layout.failed / name, job),
         report=_report(layout, name, job),
@@ -210,7 +212,10 @@ def _known_job(layout: Layout, job: RecordedJob) -> KnownJob:
     )
 
 
-def _reason(path: Path | None, job: RecordedJob | None, note: Reason | None) -> str | None:
+def _reason(layout: Layout, path: Path | None, job: RecordedJob | None, note: Reason | None) -> str | None:
+    if path and job is None and layout.inbox in path.parents and not is_training_file(path.name):
+        expected = f"{', '.join(TRAINING_SUFFIXES[:-1])} or {TRAINING_SUFFIXES[-1]}"
+        return hint_for(path, layout.base) or f"it is not accepted; expected a name that ends in {expected}"
     reason = (job.reason if job else None) or (printable(note.message) if note else None)
     return with_present_place(reason, path) if reason and path else reason
 

@@ -187,6 +187,13 @@ class Queue:
             }
             return [self._publish(file, priority, ready.get(number)) for number, file in enumerate(files)]
 
+    def unaccepted_place(self, file: Path) -> str | None:
+        """Return where in the inbox a file lies that is not accepted, printable; None if it does not."""
+        inbox, found = self._layout.inbox.resolve(), file.resolve()
+        if is_training_file(found.name) or not found.is_relative_to(inbox):
+            return None
+        return printable(str(self._layout.inbox.name / found.relative_to(inbox)))
+
     def _publish(self, file: Path, priority: Priority, table: HiddenFile | None) -> AddedFile:
         """Let a file appear in the inbox, copied or converted."""
         if table:

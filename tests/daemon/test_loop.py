@@ -186,10 +186,12 @@ def test_each_file_that_can_be_told_gets_a_sentence_of_its_own_until_it_is_gone(
         ]
 
     rig.until(lambda: len(commands()) == len(names), "a sentence each")
+    assert len(rig.status()["alerts"]) == len(names)
     for name in names:
         (rig.layout.inbox / name).unlink()
 
     rig.until(lambda: rig.status()["alerts"] == [], "no alert")
+    assert rig.events("files_ignored") == []
     assert len(rig.events("file_not_accepted")) == len(rig.events("unaccepted_file_gone")) == len(names)
 
 

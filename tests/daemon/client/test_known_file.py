@@ -89,6 +89,19 @@ def test_only_a_daemon_that_runs_checks_a_file(client, layout):
     assert client.history.file("chat.jsonl").state == "checking"
 
 
+def test_a_file_in_the_inbox_that_is_not_accepted_says_why_and_what_to_do(client, layout):
+    (layout.inbox / "table.csv").write_text("prompt;completion\na;b\n")
+    (layout.inbox / "notes.txt").write_text("Remember the milk.")
+
+    assert client.history.file("table.csv").reason == (
+        "inbox/table.csv: it is a table of values separated by semicolons (CSV), not JSON Lines; convert and "
+        f"add it: training_queue add {layout.inbox}/table.csv --base-dir {layout.base}"
+    )
+    assert client.history.file("notes.txt").reason == (
+        "it is not accepted; expected a name that ends in .jsonl, .jsonl.gz or .jsonl.zst"
+    )
+
+
 def test_a_file_whose_rows_are_to_be_checked_has_no_job_yet_and_knows_its_earlier_one(client, ledger, layout):
     path = put(layout, ledger, state="failed")
     os.rename(path, layout.waiting(Priority.LOW) / "chat.jsonl")  # somebody tries it again
