@@ -103,10 +103,10 @@ def test_list_shows_files_in_training_order(layout):
     ]
 
 
-@pytest.mark.parametrize("pid, state", [(os.getpid(), "checking"), (None, "unchecked")])
-def test_list_calls_a_file_unchecked_while_no_daemon_could_check_it(layout, pid, state):
+@pytest.mark.parametrize("is_running, state", [(True, "checking"), (False, "unchecked")])
+def test_list_calls_a_file_unchecked_while_no_daemon_could_check_it(layout, is_running, state):
     write_jsonl(layout.waiting(Priority.HIGH) / "a.jsonl", rows(1))
-    StatusBoard(layout.status_file, daemon_pid=pid).publish()
+    StatusBoard(layout.status_file, daemon_pid=os.getpid() if is_running else None).publish()
 
     assert listed(layout, "state") == [(state,)]
     assert ("when a daemon starts" in run(layout, "list").stdout) == (state == "unchecked")
