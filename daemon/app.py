@@ -39,6 +39,7 @@ from daemon.supervision.launcher import Launcher
 from daemon.supervision.local_launcher import LocalLauncher
 from daemon.supervision.supervisor import Supervisor
 from daemon.wake import Wake
+from trainer.protocol.child_process import EXIT_CODE_OF_SIGNALS
 from trainer.protocol.files import UnreadableFile, read_json, write_json
 from trainer.protocol.layout import READY, Layout
 from trainer.protocol.logs import set_up_logging
@@ -64,7 +65,8 @@ def run_daemon(
 
     Args:
         overrides: `--set` texts.
-        drain: leave when everything is trained; the exit code is then 1 if any file failed.
+        drain: leave when everything is trained; the exit code is then 1 if any file failed, and that of a
+            process which a signal has ended if one came before.
         log_format: `text` or `json`, instead of `daemon.log_format`.
         launcher: what starts the worker; None starts it on this machine.
         ready_fd: of a pipe to whoever has started this process in the background: it is told when the daemon
@@ -93,7 +95,11 @@ def run_daemon(
             write_json(layout.process_file, _process_facts(started_at, overrides), durable=False)
             _remove_leftovers(layout)
             launcher = launcher or LocalLauncher()
-            return _run_locked(layout, settings, drain, launcher, found, signals, ready_fd)
+            code = _run_locked(layout, settings, drain, launcher, found, signals, ready_fd)
+            if drain and signals.first is not None:
+                logger.warning("interrupted by %s; the next start continues", signals.first.name)
+                return EXIT_CODE_OF_SIGNALS + signals.first
+            return code
     except Timeout:
         raise AlreadyRunning(
             f"a daemon is already running here (pid {_running_pid(layout)}); "
@@ -186,6 +192,8 @@ class _Signals:
     """Takes note of the signals that end a daemon from the start, and passes them on once there is one."""
 
     def __init__(self) -> None:
+        self.first: signal.Signals | None = None
+        """The one that came first."""
         self._come = 0
         self._stop: Callable[[], None] | None = None
         for number in (signal.SIGTERM, signal.SIGINT):
@@ -198,7 +206,8 @@ class _Signals:
         for _ in range(self._come):
             stop()
 
-    def _take(self, *_: object) -> None:
+    def _take(self, number: int, _: object) -> None:
+        self.first = self.first or signal.Signals(number)
         if self._stop:
             self._stop()
         else:

@@ -60,10 +60,10 @@ class Commands:
         """Save at the next step and leave; asked again, leave without saving. Safe in a signal handler."""
         self._signals += 1
 
-    def stop(self, how: Stopping) -> None:
+    def stop(self, how: Stopping, *, by_command: bool = False) -> None:
         """Have the daemon end."""
         self.stopping = how
-        self._journal.record(StopRequested(when=str(how)))
+        self._journal.record(StopRequested(when=str(how), by_command=by_command))
 
     def refuse_old(self, found: Sequence[Request]) -> None:
         """Answer requests that lay there before the daemon started, but for those that hold for ever."""
@@ -97,10 +97,10 @@ class Commands:
             case "go_back":
                 self._go_back(request)
             case "stop":
-                self.stop(self.stopping or Stopping.AFTER_FILE)
+                self.stop(self.stopping or Stopping.AFTER_FILE, by_command=True)
                 self._answer(request, self._how_it_stops())
             case "stop_now":
-                self.stop(Stopping.NOW)
+                self.stop(Stopping.NOW, by_command=True)
                 self._answer(request, "stopping at the next step")
 
     def _go_back(self, request: Request) -> None:

@@ -272,6 +272,7 @@ class Daemon:
     def _publish(self) -> None:
         state, reason = self._state()
         self._board.set_state(state, reason)
+        self._board.files_waiting(self._queue.num_waiting())
         self._service.status(f"{state}: {reason}" if reason else state)
         self._ledger.thin(self._settings.current.daemon.step_rows_kept)
         self._journal.flush()

@@ -107,6 +107,15 @@ def test_every_command_is_documented_and_explains_itself_with_an_example(command
 
 
 @pytest.mark.parametrize("command", COMMANDS)
+def test_no_help_is_wider_than_the_narrowest_terminal(command):
+    asked = ["", *COMMANDS[command]]
+
+    too_wide = [line for sub in asked for line in help_of(command, sub).splitlines() if len(line) > 80]
+
+    assert too_wide == []
+
+
+@pytest.mark.parametrize("command", COMMANDS)
 def test_usage_and_ranges_are_written_as_people_write_them(command):
     odd = [
         f"{command} {subcommand}: {found}"
@@ -121,7 +130,8 @@ def test_usage_and_ranges_are_written_as_people_write_them(command):
     "words, usage",
     [
         (("training_queue", "add"), "add [OPTIONS] FILE..."),
-        (("training_queue", "retry"), "retry [OPTIONS] [NAME]"),
+        (("training_queue", "retry"), "retry [OPTIONS] [NAME]..."),
+        (("training_daemon", "init"), "init [OPTIONS] [DIR]"),
         (("training_data", "merge"), "merge [OPTIONS] FILE... OUT"),
     ],
 )

@@ -4,19 +4,27 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
+from daemon.cli.fault_words import fault_words
 from trainer.protocol.text import printable, size_text
 
 if TYPE_CHECKING:
     from daemon.client.results import BrokenCheckpoint, CheckResult, CrashGroup, WholeCheckpoint
+
+LEVEL_WIDTH = 8
+
+
+def finding_indent(findings: Sequence["CheckResult"]) -> int:
+    """Return in which column the messages begin."""
+    return LEVEL_WIDTH + max(len(finding.name) for finding in findings) + 3
 
 
 def finding_lines(findings: Sequence["CheckResult"]) -> Iterator[str]:
     """Yield a line for each finding, one more for what to do, and the sum."""
     width = max(len(finding.name) for finding in findings)
     for finding in findings:
-        yield f"{finding.level:8} {finding.name:{width}}  {finding.message}"
+        yield f"{finding.level:{LEVEL_WIDTH}} {finding.name:{width}}  {finding.message}"
         if finding.advice:
-            yield f"{'':8} {'':{width}}  -> {finding.advice}"
+            yield f"{'':{LEVEL_WIDTH}} {'':{width}}  -> {finding.advice}"
     counts = Counter(finding.level.value for finding in findings)
     yield f"problems: {counts['problem']}, warnings: {counts['warning']}, ok: {counts['ok']}"
 
@@ -36,12 +44,18 @@ def crash_lines(groups: Sequence["CrashGroup"]) -> Iterator[str]:
     if not groups:
         yield "no worker has crashed so far"
     for group in groups:
-        yield f"{group.count:,} x {printable(group.kind)}, most recently at {group.newest_at}"
+        yield f"{group.count:,} x {fault_words(group.kind)}, most recently at {group.newest_at}"
         if group.file is not None:
             yield f"    file: {group.file}, at its step {_step(group.file_step)}"
-        yield f"    last global step: {_step(group.global_step)}"
+        yield f"    last global step: {_reached(group)}"
         yield f"    message: {group.message}"
         yield f"    what to do: {group.advice}"
+
+
+def _reached(group: "CrashGroup") -> str:
+    if group.global_step is not None:
+        return f"{group.global_step:,}"
+    return f"none yet; the worker was still loading {group.loading or 'the base model'}"
 
 
 def _step(number: int | None) -> str:

@@ -41,7 +41,7 @@ from trainer.protocol.data_report import DataReport
 from trainer.protocol.dry_run import Planned
 from trainer.protocol.places import Priority
 from trainer.protocol.show import Shown
-from trainer.protocol.status import TrainingStatus
+from trainer.protocol.status import QueueCounts, TrainingStatus
 
 # ---- training_controller
 
@@ -52,6 +52,10 @@ class StatusOfDaemon(TrainingStatus):
     daemon: Literal["running", "stopped", "silent", "dead"]
     heartbeat_age_s: float
     """Seconds since the last heartbeat."""
+    starts_paused: bool | None
+    """Whether the next daemon will start paused; null while one runs."""
+    in_inbox: int | None
+    """Files that the next daemon will take in; null while one runs."""
 
 
 class StatusOfNobody(TypedDict):
@@ -59,6 +63,28 @@ class StatusOfNobody(TypedDict):
 
     daemon: Literal["never started", "unreadable"]
     heartbeat_age_s: float
+    starts_paused: bool | None
+    """Whether the first daemon will start paused; null if the status file is unreadable."""
+    in_inbox: int | None
+    """Files that it will take in; null as well then."""
+    queue: NotRequired[QueueCounts]
+    """If no daemon has ever run."""
+
+
+# ---- training
+
+
+class Overview(TypedDict):
+    """Where things stand, and what to do next."""
+
+    base_dir: str
+    """Printable."""
+    status: StatusOfDaemon | StatusOfNobody | None
+    """As `training_controller status` prints it; null if the folder is not a working directory."""
+    in_inbox: int
+    """Files that have not been taken in yet."""
+    next: str
+    """What one can do; in words."""
 
 
 # ---- training_queue
@@ -316,6 +342,7 @@ class Failure(TypedDict):
 _FINISHED = _list_of(FinishedFile)
 
 OUTPUTS: dict[str, Any] = {
+    "training": Overview,
     "training_daemon --check-config": SettingsInForce,
     "training_daemon --dry-run": DryRunPlan,
     "training_daemon init": Created,

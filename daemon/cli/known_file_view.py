@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from textwrap import wrap
 from typing import TYPE_CHECKING
 
+from daemon.cli.fault_words import fault_words
 from trainer.protocol.text import duration_text, num_of
 
 if TYPE_CHECKING:
@@ -86,7 +87,11 @@ def _job_facts(job: "KnownJob", rejected_list: str | None) -> Iterator[tuple[str
 
 
 def _attempt(attempt: "RecordedAttempt") -> str:
-    end = f"{attempt.verdict} {_moment(attempt.ended_at)}" if attempt.ended_at else "not ended"
+    if attempt.ended_at is None:
+        end = "not ended"
+    else:
+        verdict = fault_words(attempt.verdict) if attempt.verdict else "ended"
+        end = f"{verdict} {_moment(attempt.ended_at)}"
     why = f": {attempt.message}" if attempt.message else ""
     return f"{attempt.number}. {_moment(attempt.started_at)}, {end}{why}"
 

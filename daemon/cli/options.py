@@ -2,6 +2,7 @@
 
 import io
 import json
+import math
 import os
 import re
 import shlex
@@ -9,6 +10,7 @@ import shutil
 import signal
 import sys
 from pathlib import Path
+from textwrap import wrap
 from typing import Annotated, Any, NoReturn
 
 import typer
@@ -17,6 +19,7 @@ from typer.exceptions import Abort, TyperException
 
 from daemon.client import Client, ClientError
 from trainer import __version__
+from trainer.protocol.child_process import EXIT_CODE_OF_SIGNALS
 from trainer.protocol.layout import BASE_DIR_VARIABLE, Layout
 from trainer.protocol.text import printable
 
@@ -27,7 +30,8 @@ DURATION = re.compile(r"(\d{1,6})([mhdw])", re.ASCII)
 UNITS_S = {"m": 60.0, "h": 3_600.0, "d": 86_400.0, "w": 604_800.0}
 LARGEST_INTEGER = 2**63 - 1  # of a database; as a limit it says nothing to a person
 ENDING_SIGNALS = (signal.SIGTERM, signal.SIGHUP)
-EXIT_CODE_OF_SIGNALS = 128  # plus the number: what a shell reports of a process that a signal has ended
+NARROWEST_TERMINAL = 80  # columns, where a terminal does not say
+NARROWEST_TEXT = 20
 PRIVATE_UMASK = 0o077  # notes and copies hold training data, which is nobody else's business
 
 BaseDir = Annotated[
@@ -103,6 +107,20 @@ def seconds_of(option: str, text: str | None) -> float:
     return int(found[1]) * UNITS_S[found[2]]
 
 
+def share_of(option: str, text: str) -> float:
+    """Return a share that was typed, as 0.02 or as 2%."""
+    number, is_percentage = text.removesuffix("%").strip(), text.endswith("%")
+    try:
+        share = float(number) / (100 if is_percentage else 1)
+    except ValueError:
+        share = math.nan
+    if not 0 < share < 1:
+        raise CommandFailed(
+            f'{option} is "{printable(text)}"; expected a share between 0 and 1, such as 0.02 or 2%'
+        )
+    return share
+
+
 # Kept, because `use_base_dir` changes it
 SHELLS_BASE_DIR = os.environ.get(BASE_DIR_VARIABLE)
 
@@ -138,6 +156,45 @@ def completing(ctx: typer.Context) -> Layout:
 def terminal_columns() -> int | None:
     """Return how wide the terminal is; None if the output goes elsewhere."""
     return shutil.get_terminal_size().columns if sys.stdout.isatty() else None
+
+
+def in_words(text: str, columns: int | None, *, indent: int = 0) -> list[str]:
+    """Return the lines of a text, none wider than the terminal, broken between words.
+
+    A word that is wider than the terminal, such as a path, stays whole, so that it can be copied.
+
+    Args:
+        columns: of the terminal; None if it is none, then nothing is broken.
+        indent: columns to leave free in all lines but the first.
+    """
+    if columns is None:
+        return [text]
+    room = max(columns, indent + NARROWEST_TEXT)
+    return [
+        part
+        for line in text.split("\n")
+        for part in wrap(
+            line, room, subsequent_indent=" " * indent, break_long_words=False, break_on_hyphens=False
+        )
+        or [""]
+    ]
+
+
+def say_problem(start: str, message: str) -> None:
+    """Tell a person on standard error what is wrong.
+
+    Args:
+        start: what kind of a message it is, such as `error`.
+    """
+    columns = _columns_of_stderr() if sys.stderr.isatty() else None
+    for line in in_words(f"{start}: {message}", columns, indent=len(start) + 2):
+        print(line, file=sys.stderr)
+
+
+def _columns_of_stderr() -> int:
+    if given := os.environ.get("COLUMNS", ""):
+        return int(given) if given.isdecimal() else NARROWEST_TERMINAL
+    return os.get_terminal_size(sys.stderr.fileno()).columns or NARROWEST_TERMINAL
 
 
 def run(app: typer.Typer) -> NoReturn:
@@ -182,5 +239,5 @@ def _fail(message: str, exit_code: int, *, as_json: bool) -> NoReturn:
     if as_json:
         print(json.dumps({"error": message}))
     else:
-        print(f"error: {message}", file=sys.stderr)
+        say_problem("error", message)
     sys.exit(exit_code)

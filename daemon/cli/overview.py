@@ -30,7 +30,8 @@ def overview_lines(status: "Status", *, dropped: int) -> Iterator[str]:
     """
     fields = status.fields
     state = f", {printable(str(fields.get('status')))}" if status.is_running else ""
-    yield f"daemon  {status.life_text()}{state}"
+    paused = "; the next one starts paused" if status.starts_paused else ""
+    yield f"daemon  {status.life_text()}{state}{paused}"
     yield f"file    {_file(status)}"
     yield f"queue   {_queue(fields.get('queue') or {}, dropped)}"
     yield f"errors  {_errors(status)}"
@@ -44,6 +45,22 @@ def lines_without_directory(base: str) -> Iterator[str]:
     yield "then    training queue add FILE, or copy files into the inbox/ that it creates"
     yield "see     training status --watch"
     yield "help    training --help lists all commands"
+
+
+def overview_document(base: str, status: "Status | None", *, dropped: int) -> dict[str, object]:
+    """Return the same for programs.
+
+    Args:
+        status: None if the folder is not a working directory.
+    """
+    from daemon.cli.status_view import status_document
+
+    return {
+        "base_dir": printable(base),
+        "status": status and status_document(status),
+        "in_inbox": dropped,
+        "next": _next(status) if status else "training daemon start",
+    }
 
 
 def _file(status: "Status") -> str:

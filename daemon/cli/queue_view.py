@@ -34,6 +34,8 @@ def queued_lines(files: "Sequence[QueuedFile]", number: int, *, columns: int | N
         name = shortened(file.name, width) if columns else file.name
         yield f"{name:{width}}  {place}  {rows:>10}  {file.format or '-'}"
     yield from _more(number - len(files))
+    if any(file.state == "unchecked" for file in files):
+        yield "unchecked: whether it can be trained is found out when a daemon starts"
 
 
 def finished_lines(

@@ -10,15 +10,16 @@ LABELS_SHOWN = 5
 SIGNS = {"note": " ", "warning": "!", "block": "x"}
 
 
-def report_lines(report: DataReport, *, is_in_queue: bool) -> list[str]:
+def report_lines(report: DataReport, *, is_in_queue: bool, queued_as: str | None = None) -> list[str]:
     """Return a report as lines for a terminal.
 
     Args:
         is_in_queue: whether `training_queue` knows the file.
+        queued_as: the name that it would have there, if another one because it is a table.
     """
     facts = [f"{name:<18}{value}" for name, value in _facts(report)]
     findings = [f"{SIGNS[finding.level]} {printable(finding.message)}" for finding in report.findings]
-    verdict = _verdict(report, is_in_queue=is_in_queue)
+    verdict = _verdict(report, queued_as or report.file, is_in_queue=is_in_queue)
     return [*facts, "", *(findings or ["nothing unusual was found"]), "", verdict]
 
 
@@ -41,14 +42,15 @@ def _facts(report: DataReport) -> Iterator[tuple[str, str]]:
         yield name, ", ".join([*labels[:LABELS_SHOWN], *["…"] * (len(labels) > LABELS_SHOWN)])
 
 
-def _verdict(report: DataReport, *, is_in_queue: bool) -> str:
+def _verdict(report: DataReport, queued_as: str, *, is_in_queue: bool) -> str:
     if report.is_refused_at_intake:
         return "it would be refused, and --admit cannot change that; fix what is marked x"
     if not report.can_be_admitted:
         return "it would not be trained, and --admit cannot change that; fix what is marked x"
     if report.is_blocked:
-        retry = f"training_queue retry {shlex.quote(report.file)} --admit"
-        way = retry if is_in_queue else f"drop it into inbox/, and once it has failed: {retry}"
+        retry = f"training_queue retry {shlex.quote(queued_as)} --admit"
+        come = "drop it into inbox/" if queued_as == report.file else "add it with training_queue add"
+        way = retry if is_in_queue else f"{come}, and once it has failed: {retry}"
         return f"it would not be trained unless it is admitted: {way}"
     if report.blocks:
         return "it was admitted, so it is trained despite what is marked x"

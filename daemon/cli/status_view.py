@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from daemon.cli.small_terminal import Row, fitting
-from trainer.protocol.text import duration_text, printable
+from trainer.protocol.text import duration_text, num_of, printable
 
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
@@ -13,8 +13,19 @@ if TYPE_CHECKING:
 
 BAR = "bar"  # below the progress
 LEAST_IMPORTANT_FIRST = (
-    *("done", "suites", "not measured", "checkpoint", "model", "global step", BAR, "waiting", "speed"),
-    *("loss", "progress", "file", "reason"),
+    *(
+        "done",
+        "suites",
+        "not measured",
+        "checkpoint",
+        "model",
+        "global step",
+        BAR,
+        "waiting",
+        "inbox",
+        "speed",
+    ),
+    *("loss", "progress", "file", "pause", "reason"),
 )
 AROUND_VALUES = 6  # columns: border and padding of the panel, and between the two columns
 BORDER_LINES = 3  # and the line below, where the cursor stands
@@ -48,6 +59,17 @@ def draw(status: "Status", *, within: "Console | None" = None) -> "RenderableTyp
     return Panel(table, title=Text(printable(state), style=f"bold {colour}"), border_style=colour)
 
 
+def status_document(status: "Status") -> dict[str, object]:
+    """Return what programs get: the status file, and whether a daemon is behind it."""
+    return {
+        **status.fields,
+        "daemon": status.life,
+        "heartbeat_age_s": round(status.age_s, 1),
+        "starts_paused": status.starts_paused,
+        "in_inbox": status.in_inbox,
+    }
+
+
 def _fitted(rows: list[Row], terminal: "Console") -> list[Row]:
     from rich.text import Text
 
@@ -67,7 +89,12 @@ def _rows(status: "Status") -> Iterator[Row]:
         if name == "progress" and status.is_running:
             yield Row(BAR, " ")
     for alert in status.fields.get("alerts") or []:
-        yield Row("alert", printable(str(alert)), style="yellow", is_urgent=True)
+        yield Row(
+            "alert" if status.is_running else "last alert",
+            printable(str(alert)),
+            style="yellow",
+            is_urgent=True,
+        )
 
 
 def _lines(status: "Status") -> list[tuple[str, str]]:
@@ -76,6 +103,9 @@ def _lines(status: "Status") -> list[tuple[str, str]]:
     reason = fields.get("status_reason")
     if reason:
         lines.append(("reason", printable(str(reason))))
+    if status.starts_paused:
+        why = f" ({status.pause_reason})" if status.pause_reason else ""
+        lines.append(("pause", f"the next daemon starts paused{why}, until: training_controller resume"))
     if fields.get("model_name"):
         lines.append(("model", f"{printable(str(fields['model_name']))} ({fields.get('method')})"))
     lines += _file_lines(status)
@@ -86,6 +116,8 @@ def _lines(status: "Status") -> list[tuple[str, str]]:
     lines += _evaluation_lines(fields)
     if _is_stepping(status) and fields.get("tokens_per_sec") is not None:
         lines.append(("speed", f"{_number(fields['tokens_per_sec'])} tokens/s"))
+    if status.in_inbox:
+        lines.append(("inbox", f"{num_of(status.in_inbox, 'file')}, not taken in yet"))
     lines += _queue_lines(fields.get("queue") or {})
     if checkpoint := fields.get("last_checkpoint"):
         path = printable(str(checkpoint.get("path")))

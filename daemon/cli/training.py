@@ -1,5 +1,6 @@
 """The command `training`, the one front door: all other commands, each loaded only when it is used."""
 
+import json
 import sys
 import time
 from importlib import import_module
@@ -10,7 +11,17 @@ import typer
 from typer.core import TyperGroup
 from typer.main import get_command
 
-from daemon.cli.options import BaseDir, Version, client_of, run, terminal_columns, use_base_dir
+from daemon.cli.options import (
+    BaseDir,
+    CommandFailed,
+    Json,
+    Version,
+    client_of,
+    run,
+    terminal_columns,
+    use_base_dir,
+)
+from daemon.client import Client
 from trainer.protocol.text import printable
 
 MODULES = {
@@ -55,27 +66,37 @@ app = typer.Typer(
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
     epilog="Examples:\n\n\b\n"
-    "  training                                  where things stand, and what to do next\n"
-    "  training daemon --base-dir ~/training     the same as training_daemon\n"
-    "  training queue add chat.jsonl             the same as training_queue add\n"
-    "  training status --watch                   the same as training_controller status\n"
+    "  training                                where things stand, and what to do\n"
+    "  training daemon --base-dir ~/training   the same as training_daemon\n"
+    "  training queue add chat.jsonl           the same as training_queue add\n"
+    "  training status --watch                 as training_controller status\n"
     "  training follow json_lines",
 )
 
 
 @app.callback(invoke_without_command=True)
-def _training(context: typer.Context, base_dir: BaseDir = None, version: Version = False) -> None:
+def _training(
+    context: typer.Context, base_dir: BaseDir = None, as_json: Json = False, version: Version = False
+) -> None:
     """Train from files: all commands under one name. Alone, it says where things stand."""
     use_base_dir(base_dir)
     if context.invoked_subcommand is None:
-        from daemon.cli.overview import lines_without_directory, overview_lines
+        _show_overview(client_of(base_dir), as_json=as_json)
+    elif as_json:
+        raise CommandFailed(f"put --json behind {context.invoked_subcommand}")
 
-        client = client_of(base_dir)
-        if client.any_layout.queue.is_dir():
-            lines = overview_lines(client.status(), dropped=client.queue.count_dropped())
-        else:
-            lines = lines_without_directory(str(client.any_layout.base))
+
+def _show_overview(client: Client, *, as_json: bool) -> None:
+    from daemon.cli.overview import lines_without_directory, overview_document, overview_lines
+
+    base = str(client.any_layout.base)
+    status = client.status() if client.is_working_directory else None
+    dropped = client.queue.count_dropped() if status else 0
+    if as_json:
+        print(json.dumps(overview_document(base, status, dropped=dropped), indent=2))
+    else:
         columns = terminal_columns()
+        lines = overview_lines(status, dropped=dropped) if status else lines_without_directory(base)
         for line in lines:
             for part in wrap(line, columns, subsequent_indent=" " * 8) if columns else [line]:
                 print(part)

@@ -10,7 +10,7 @@ import typer
 
 from daemon.cli import training_controller_plot
 from daemon.cli.options import BaseDir, CommandFailed, Json, Version, client_of, run, use_base_dir
-from daemon.cli.status_view import draw
+from daemon.cli.status_view import draw, status_document
 from daemon.client import Client
 from daemon.client.client import DEFAULT_WAIT_S
 from daemon.client.errors import NoDaemon
@@ -18,7 +18,6 @@ from trainer.protocol.text import printable
 
 if TYPE_CHECKING:
     from daemon.client.requests import Obeyed
-    from daemon.client.results import Status
 
 app = typer.Typer(rich_markup_mode=None, pretty_exceptions_enable=False, no_args_is_help=True)
 app.add_typer(training_controller_plot.app)
@@ -87,7 +86,7 @@ def stop(
     epilog="Examples:\n\n\b\n"
     "  training_controller status\n"
     "  training_controller status --watch\n"
-    "  training_controller status --previews     what the model answers to previews.prompts"
+    "  training_controller status --previews     answers to previews.prompts"
 )
 def status(
     base_dir: BaseDir = None,
@@ -109,7 +108,7 @@ def status(
         return
     found = client.status()
     if as_json:
-        print(json.dumps(_document(found), indent=2))
+        print(json.dumps(status_document(found), indent=2))
     else:
         from rich.console import Console
 
@@ -134,10 +133,6 @@ def _show_previews(client: Client, as_json: bool) -> None:
         print(line.rstrip())  # a table fills its lines with blanks
 
 
-def _document(found: "Status") -> dict[str, object]:
-    return {**found.fields, "daemon": found.life, "heartbeat_age_s": round(found.age_s, 1)}
-
-
 def _watch(client: Client, *, as_json: bool) -> None:
     """Show the status until Ctrl-C: in place, or a line of JSON for each change."""
     with suppress(KeyboardInterrupt):
@@ -151,9 +146,10 @@ def _print_changes(client: Client) -> None:
     shown = None
     while True:
         found = client.status()
-        if (found.fields, found.life) != shown:
-            shown = (found.fields, found.life)
-            print(json.dumps(_document(found)), flush=True)
+        document = status_document(found)
+        if (compared := document | {"heartbeat_age_s": None}) != shown:
+            shown = compared
+            print(json.dumps(document), flush=True)
         time.sleep(WATCH_INTERVAL_S)
 
 

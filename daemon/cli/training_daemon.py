@@ -1,7 +1,6 @@
 """The command `training_daemon`: run the daemon here or in the background, or show its settings."""
 
 import json
-import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated
@@ -9,25 +8,37 @@ from typing import Annotated
 import typer
 
 from daemon.cli import training_daemon_start
-from daemon.cli.options import BaseDir, CommandFailed, Json, Version, client_of, run, use_base_dir
+from daemon.cli.options import (
+    BaseDir,
+    CommandFailed,
+    Json,
+    Version,
+    client_of,
+    in_words,
+    run,
+    say_problem,
+    terminal_columns,
+    use_base_dir,
+)
 from daemon.client import Client
 from daemon.client.errors import InvalidSettings, raising
 
 app = typer.Typer(rich_markup_mode=None, pretty_exceptions_enable=False, invoke_without_command=True)
 app.add_typer(training_daemon_start.app)
 
+VALUE_WIDTH = 24  # of a setting; columns
 EXAMPLES = """\
 Examples:
 
 \b
-  training_daemon                                  run here until stopped
-  training_daemon --base-dir ~/training            run in another working directory
-  training_daemon --once                           train everything that is queued, then exit
+  training_daemon                             run here until stopped
+  training_daemon --base-dir ~/training       in another working directory
+  training_daemon --once                      train what is queued, then exit
   training_daemon --set training.learning_rate=1e-4
-  training_daemon --check-config                   show every setting and its source
-  training_daemon --dry-run chat.jsonl             show the plan for this file without training it
-  training_daemon init ~/training --sample         make a working directory, with a file to train
-  training_daemon start --base-dir ~/training      run in the background
+  training_daemon --check-config              every setting and its source
+  training_daemon --dry-run chat.jsonl        its plan, without training it
+  training_daemon init ~/training --sample    make a working directory to try
+  training_daemon start --base-dir ~/training   run in the background
 """
 
 
@@ -87,6 +98,7 @@ def training_daemon(
     from trainer.config.loader import BadConfig
 
     base = client.any_layout.base
+    client.refuse_inside_another()
     try:
         with raising(InvalidSettings, BadConfig), raising(CommandFailed, AlreadyRunning, UnusableLedger):
             code = run_daemon(base, overrides=overrides, drain=once, log_format=log_format, ready_fd=ready_fd)
@@ -115,9 +127,9 @@ def show_settings(client: Client, overrides: list[str], *, as_json: bool) -> Non
     else:
         _print_settings(values, effective.origins)
         for remark in remarks:
-            print(f"note: {remark}", file=sys.stderr)
+            say_problem("note", remark)
     for problem in problems:
-        print(f"error: {problem}", file=sys.stderr)
+        say_problem("error", problem)
     if problems:
         raise typer.Exit(InvalidSettings.exit_code)
 
@@ -128,7 +140,26 @@ def _print_settings(values: Mapping[str, Mapping[str, object]], origins: Mapping
         print(f"[{section}]")
         for key, value in keys.items():
             origin = origins.get(f"{section}.{key}", "default")
-            print(f"  {key:{width}} {json.dumps(value, ensure_ascii=False):24} {origin}")
+            shown = json.dumps(value, ensure_ascii=False)
+            for line in setting_lines(f"  {key:{width}} ", shown, origin, columns=terminal_columns()):
+                print(line)
+
+
+def setting_lines(start: str, value: str, origin: str, *, columns: int | None) -> list[str]:
+    """Return the line of a setting, or several with the origin in the last if it is wider than the terminal.
+
+    Args:
+        start: what stands before the value.
+        columns: of the terminal; None if the output goes elsewhere, then it is one line.
+    """
+    line = f"{start}{value:{VALUE_WIDTH}} {origin}"
+    if columns is None or len(line) <= columns:
+        return [line]
+    below = f"{'':{len(start) + VALUE_WIDTH}} {origin}"
+    return [
+        *in_words(f"{start}{value}", columns, indent=len(start)),
+        below if len(below) <= columns else f"{'':{len(start)}}{origin}",
+    ]
 
 
 def show_plan(client: Client, file: Path, overrides: list[str], *, as_json: bool) -> None:

@@ -79,8 +79,8 @@ def start(base_dir: BaseDir = None, set_: Overrides = None, wait: Wait = None, a
 
 @app.command(
     epilog="Examples:\n\n\b\n"
-    "  training_daemon restart                               with the same --set as before\n"
-    "  training_daemon restart --set training.epochs=2       with this one, and no other"
+    "  training_daemon restart                            with the same --set\n"
+    "  training_daemon restart --set training.epochs=2    with this, and no other"
 )
 def restart(
     base_dir: BaseDir = None,

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, BinaryIO
 import typer
 
 from daemon.cli.data_files import Force, In, Out, Seed, open_files, refuse_empty, show_result
-from daemon.cli.options import BaseDir, CommandFailed, Json
+from daemon.cli.options import BaseDir, CommandFailed, Json, share_of
 from daemon.data_tools import operations
 from daemon.data_tools.express import Format, format_named
 from daemon.data_tools.reading import DataFile, LeftOut
@@ -43,7 +43,7 @@ def _to_format(name: str) -> Format:
 @app.command(
     epilog="Examples:\n\n\b\n"
     "  training_data convert alpaca.jsonl chat.jsonl --to messages\n"
-    "  training_data convert table.csv rows.jsonl       the columns become the keys of the rows"
+    "  training_data convert table.csv rows.jsonl   columns become the keys of rows"
 )
 def convert(
     file: In,
@@ -103,12 +103,15 @@ def _convert(
 @app.command(
     epilog="Examples:\n\n\b\n"
     "  training_data split chat.jsonl --validation 0.02\n"
-    "  training_data split chat.jsonl --validation 0.1 --by random --seed 7 --into parts"
+    "  training_data split chat.jsonl --validation 0.1 --by random --seed 7"
 )
 def split(
     file: In,
     validation: Annotated[
-        float, typer.Option("--validation", metavar="SHARE", help="Share of rows to keep for validation.")
+        str,
+        typer.Option(
+            "--validation", metavar="SHARE", help="Share of rows to keep for validation, such as 0.02 or 2%."
+        ),
     ],
     by: Annotated[
         operations.By,
@@ -125,8 +128,7 @@ def split(
     as_json: Json = False,
 ) -> None:
     """Split a file into NAME.train.jsonl and NAME.validation.jsonl."""
-    if not 0 < validation < 1:
-        raise CommandFailed(f"--validation is {validation:g}; expected a share between 0 and 1, such as 0.02")
+    fraction = share_of("--validation", validation)
     stem = re.sub(rf"\{SUFFIX}(\.\w+)?$", "", file.name)  # also where it is compressed
     outs = [into / f"{stem}.{side}{SUFFIX}" for side in ("train", "validation")]
     left_out = LeftOut()
@@ -135,8 +137,8 @@ def split(
         new_file(outs[0], replace=force, inputs=[source.path]) as training,
         new_file(outs[1], replace=force, inputs=[source.path]) as held_out,
     ):
-        counts = operations.split(source, training, held_out, left_out, fraction=validation, by=by, seed=seed)
-        _refuse_one_sided(counts, validation, left_out)
+        counts = operations.split(source, training, held_out, left_out, fraction=fraction, by=by, seed=seed)
+        _refuse_one_sided(counts, fraction, left_out)
     names = [printable(str(out)) for out in outs]
     facts: dict[str, object] = {
         side: {"file": name, "rows": count}
@@ -159,7 +161,7 @@ def _refuse_one_sided(counts: tuple[int, int], fraction: float, left_out: LeftOu
 @app.command(
     epilog="Examples:\n\n\b\n"
     "  training_data dedupe chat.jsonl chat-once.jsonl\n"
-    "  training_data dedupe chat.jsonl --near --dry-run      show pairs, write nothing\n"
+    "  training_data dedupe chat.jsonl --near --dry-run   show pairs, write nothing\n"
     "  training_data dedupe chat.jsonl chat-once.jsonl --near --similarity 0.9"
 )
 def dedupe(

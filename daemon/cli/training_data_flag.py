@@ -43,7 +43,9 @@ def flag(
 ) -> None:
     """Flag a row to inspect later. Content and note go to status/flagged_examples.jsonl."""
     flags = client_of(base_dir).flags
-    if (name is not None) + show_list + (export is not None) != 1:
+    parts = {"NAME": name, "--row": row, "--note": note}
+    missing = [part for part, value in parts.items() if value is None]
+    if (len(missing) < len(parts)) + show_list + (export is not None) != 1:
         raise CommandFailed("give one of: NAME with --row and --note, --list, --export OUT")
     if show_list:
         _list(flags, as_json=as_json)
@@ -52,7 +54,8 @@ def flag(
         line = f"wrote {num_of(count, 'row')} to {shown}"
         print(json.dumps({"file": shown, "rows": count}) if as_json else line)
     elif name is None or row is None or note is None:
-        raise CommandFailed("--row or --note is missing; expected both with NAME")
+        are = "is" if len(missing) == 1 else "are"
+        raise CommandFailed(f"{' and '.join(missing)} {are} missing; expected NAME, --row N and --note TEXT")
     else:
         entry = flags.add(name, row, note)
         shown = f"{entry.file}:{entry.line}"

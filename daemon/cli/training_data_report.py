@@ -24,8 +24,8 @@ app = typer.Typer()
     epilog="Examples:\n\n\b\n"
     "  training_data validate chat.jsonl\n"
     "  training_data validate chat.jsonl --deep\n"
-    "  training_data validate chat.jsonl --auto-adjust          propose a data.max_length that fits\n"
-    "  training_data validate chat.jsonl --auto-adjust --yes    and write it into config.json"
+    "  training_data validate chat.jsonl --auto-adjust         propose a limit\n"
+    "  training_data validate chat.jsonl --auto-adjust --yes   and write it down"
 )
 def validate(
     file: In,
@@ -51,7 +51,8 @@ def validate(
         length = asdict(adjusted) if adjusted else None
         print(json.dumps(report.model_dump(mode="json") | {"max_length_adjusted": length}, indent=2))
     else:
-        _show(report, is_in_queue=client.data.is_in_queue(file))
+        name = client.data.name_in_queue(file)
+        _show(report, is_in_queue=client.data.is_in_queue(file), queued_as=name)
         for line in _adjusted_lines(adjusted):
             print(line)
     if report.is_blocked or (adjusted and adjusted.obstacle):
@@ -74,10 +75,10 @@ def report(
         _show(found, is_in_queue=True)
 
 
-def _show(report: "DataReport", *, is_in_queue: bool) -> None:
+def _show(report: "DataReport", *, is_in_queue: bool, queued_as: str | None = None) -> None:
     from daemon.cli.report_view import report_lines
 
-    for line in report_lines(report, is_in_queue=is_in_queue):
+    for line in report_lines(report, is_in_queue=is_in_queue, queued_as=queued_as):
         print(line)
 
 

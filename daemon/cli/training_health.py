@@ -9,7 +9,17 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from daemon.cli.options import BaseDir, CommandFailed, Json, Version, client_of, run, use_base_dir
+from daemon.cli.options import (
+    BaseDir,
+    CommandFailed,
+    Json,
+    Version,
+    client_of,
+    in_words,
+    run,
+    terminal_columns,
+    use_base_dir,
+)
 from trainer.protocol.text import printable
 
 if TYPE_CHECKING:
@@ -36,7 +46,7 @@ def _training_health(base_dir: BaseDir = None, version: Version = False) -> None
 @app.command(
     epilog="Examples:\n\n\b\n"
     "  training_health check\n"
-    "  training_health check --fix               repair what can be repaired without risk"
+    "  training_health check --fix           repair what is safe to repair"
 )
 def check(
     fix: Annotated[
@@ -48,14 +58,15 @@ def check(
 ) -> None:
     """Check everything, and say what to do. Exit code 1 if there is a problem."""
     health = client_of(base_dir).health
-    from daemon.cli.health_view import finding_lines
+    from daemon.cli.health_view import finding_indent, finding_lines
 
     repaired = health.repair() if fix else []
     findings = health.check()
     if as_json:
         print(json.dumps({"repaired": repaired, "findings": [asdict(found) for found in findings]}, indent=2))
     else:
-        _print([*repaired, *finding_lines(findings)])
+        _print(repaired)
+        _print(finding_lines(findings), indent=finding_indent(findings))
     if any(found.is_problem for found in findings):
         raise typer.Exit(1)
 
@@ -77,7 +88,7 @@ def verify(base_dir: BaseDir = None, as_json: Json = False) -> None:
         reviewed.append(item)
         described.append(checkpoints.describe(item))
         if not as_json:
-            print(checkpoint_line(described[-1]), flush=True)
+            _print([checkpoint_line(described[-1])])
     found = Verification(tuple(described), checkpoints.restart(reviewed))
     if as_json:
         print(json.dumps(asdict(found), indent=2))
@@ -181,9 +192,10 @@ def _show(value: object, line: str, *, as_json: bool) -> None:
     print(json.dumps(value) if as_json else line)
 
 
-def _print(lines: Iterable[str]) -> None:
+def _print(lines: Iterable[str], *, indent: int = 8) -> None:
     for line in lines:
-        print(line)
+        for part in in_words(line, terminal_columns(), indent=indent):
+            print(part, flush=True)
 
 
 def main() -> None:

@@ -101,6 +101,9 @@ def add(
         for file in added
     ]
     _show(facts, as_json, [f"added {file.added_as} ({priority.value}){_origin(file)}" for file in added])
+    for place in filter(None, map(client.queue.unaccepted_place, files)):
+        until = "until you move it out of inbox/"
+        print(f"{place} stays where it is, and so does its alert, {until}", file=sys.stderr)
 
 
 def _create_for(files: list[Path], client: "Client") -> None:
@@ -258,16 +261,16 @@ def set_priority(
 
 @app.command(
     epilog="Examples:\n\n\b\n"
-    "  training_queue retry chat.jsonl\n"
-    "  training_queue retry chat.jsonl --admit   train it whatever its data report says\n"
+    "  training_queue retry chat.jsonl puzzles.jsonl\n"
+    "  training_queue retry chat.jsonl --admit   train it despite its report\n"
     "  training_queue retry --failed"
 )
 def retry(
-    name: Annotated[
-        str | None,
+    names: Annotated[
+        list[str] | None,
         typer.Argument(
             metavar="NAME",
-            help="A file in failed/, skipped/ or the trash; or failed/NAME.",
+            help="Files in failed/, skipped/ or the trash; or failed/NAME.",
             autocompletion=_retryable_names,
         ),
     ] = None,
@@ -281,11 +284,14 @@ def retry(
 ) -> None:
     """Queue failed or skipped files again. They are trained from their first row."""
     queue = client_of(base_dir).queue
-    if failed == (name is not None):
+    if failed == bool(names):
         raise CommandFailed("give either a NAME or --failed")
-    if must_admit and name is None:
-        raise CommandFailed("--admit needs a NAME; admit files one by one, after inspecting each")
-    back = queue.retry_failed() if name is None else [queue.retry(name, must_admit=must_admit)]
+    if not must_admit:
+        back = queue.retry_all(names) if names else queue.retry_failed()
+    elif names and len(names) == 1:
+        back = [queue.retry(names[0], must_admit=True)]
+    else:
+        raise CommandFailed("--admit needs one NAME; admit files one by one, after inspecting each")
     _show(back, as_json, [f"{shown} is queued again" for shown in back] or ["nothing to do"])
 
 

@@ -18,6 +18,7 @@ from daemon.checkpoints.review import (
     starting_point,
 )
 from daemon.client.errors import NoSuchCheckpoint, raising
+from daemon.control.next_start import pause_at_start
 from trainer.protocol.checkpoints import POINTER, verify
 from trainer.protocol.layout import Layout
 from trainer.protocol.pins import is_pinned, pin
@@ -137,7 +138,7 @@ class Checkpoints:
     @property
     def is_paused(self) -> bool:
         """Whether a restart would stay paused."""
-        return self._layout.pause_file.exists()
+        return pause_at_start(self._layout) is not None
 
     # ---- pins
 

@@ -151,18 +151,29 @@ class Client:
     def status(self) -> "Status":
         """Return what the status file says, and whether somebody is behind it.
 
-        Where no daemon keeps them up to date, the files in the queue are counted.
+        Where no daemon keeps them up to date, the files in the queue are counted, and those in the inbox.
         """
         from daemon.status.reader import read_status
 
         status = read_status(self.layout)
-        if status.life not in ("stopped", "dead"):
-            return status
+        return self._without_a_daemon(status) if status.is_gone else status
+
+    def _without_a_daemon(self, status: "Status") -> "Status":
+        from daemon.control.next_start import pause_at_start
+        from trainer.protocol.status import QueueCounts
+
+        pause = pause_at_start(self.layout)
+        fields = status.fields
         with suppress(UnreadableHistory):  # then it is as the daemon left it
             counts = asdict(self.queue.counts())
-            counted = {name: counts[name] for name in status.fields["queue"]}
-            return replace(status, fields=status.fields | {"queue": counted})
-        return status
+            fields = fields | {"queue": {name: counts[name] for name in QueueCounts.model_fields}}
+        return replace(
+            status,
+            fields=fields,
+            starts_paused=pause is not None,
+            pause_reason=pause.reason if pause else None,
+            in_inbox=self.queue.count_dropped(),
+        )
 
     def create(self, *, sample: bool = False) -> "Created":
         """Make the folder a working directory. One that is there stays as it is.
@@ -176,6 +187,16 @@ class Client:
 
         return create(self.any_layout, sample=sample)
 
+    def refuse_inside_another(self) -> None:
+        """Let no daemon begin where another working directory keeps its data.
+
+        Raises:
+            CannotCreate: it would.
+        """
+        from daemon.client.creation import refuse_inside_another
+
+        refuse_inside_another(self.any_layout)
+
     def start(self, overrides: Sequence[str] = (), *, wait_s: float = START_WAIT_S) -> "Started":
         """Start a daemon in the background, in a folder that becomes a working directory if it is none.
 
@@ -183,12 +204,14 @@ class Client:
             overrides: `SECTION.KEY=VALUE` texts.
             wait_s: until it is ready.
         Raises:
+            CannotCreate: the folder lies among the data of another working directory.
             RunsAlready: one runs.
             StartFailed: it has ended; the message says why.
             NotReady: it still starts.
         """
         from daemon.client.starting import start
 
+        self.refuse_inside_another()
         return start(self.any_layout, overrides=overrides, wait_s=wait_s)
 
     def restart(self, overrides: Sequence[str] | None = None, *, wait_s: float = START_WAIT_S) -> "Started":

@@ -89,7 +89,7 @@ def converted(
             out.flush()
             os.fsync(out.fileno())
         _refuse_incomplete(file, rows, left_out.first, undone)
-        yield HiddenFile(hidden, _name_of(file), rows)
+        yield HiddenFile(hidden, name_of_copy(file), rows)
     finally:
         hidden.unlink(missing_ok=True)
 
@@ -105,7 +105,7 @@ def _refuse_incomplete(file: Path, rows: int, left_out: list[str], undone: str) 
         raise NotATrainingFile(f"{shown} has no rows; expected at least one; {undone}")
 
 
-def _name_of(file: Path) -> str:
+def name_of_copy(file: Path) -> str:
     """Return the name of the copy: `data.jsonl` for `data.csv` and for `data.csv.gz`."""
     from trainer.data.reading.named_kinds import without_packed_suffix
 

@@ -33,9 +33,10 @@ def create(layout: Layout, *, sample: bool = False) -> Created:
     Args:
         sample: put a file into the inbox that the model tiny learns in a minute.
     Raises:
-        CannotCreate: the folder cannot be written, or has folders of these names that belong to something
-            else.
+        CannotCreate: the folder cannot be written, has folders of these names that belong to something else,
+            or lies among the data of another working directory.
     """
+    refuse_inside_another(layout)
     is_new = not layout.queue.is_dir()
     if is_new:
         _refuse_somebody_elses(layout)
@@ -54,6 +55,25 @@ def create(layout: Layout, *, sample: bool = False) -> Created:
         sample=name,
         sample_rows=NUM_ROWS if sample else None,
     )
+
+
+def refuse_inside_another(layout: Layout) -> None:
+    """Let no working directory begin where another one keeps its data: its files would be that one's, too.
+
+    Raises:
+        CannotCreate: it would.
+    """
+    if layout.queue.is_dir():
+        return
+    inside = layout.base.resolve()
+    for base in inside.parents:
+        outer = Layout(base)
+        folder = base / inside.relative_to(base).parts[0]
+        if folder in outer.folders() and outer.inbox.is_dir() and outer.queue.is_dir():
+            raise CannotCreate(
+                f"{printable(str(layout.base))} is inside {folder.name}/ of the working directory "
+                f"{printable(str(base))}; expected a folder of its own; choose another one"
+            )
 
 
 def _refuse_somebody_elses(layout: Layout) -> None:

@@ -84,6 +84,13 @@ class Data:
         """Whether a file lies in the queue, so that it can be named by its name alone."""
         return file.resolve().is_relative_to(self._layout.queue.resolve())
 
+    def name_in_queue(self, file: Path) -> str:
+        """Return the name a file has once it was added, printable: that of its copy, if it is a table."""
+        from daemon.client.as_json_lines import is_inspected_as_table
+        from daemon.client.converted_copy import name_of_copy
+
+        return printable(name_of_copy(file) if is_inspected_as_table(file) else file.name)
+
     def inspect(
         self, file: Path | str, *, deep: bool = False, on_progress: Callable[[str], object] = _nobody
     ) -> "DataReport":
@@ -113,7 +120,10 @@ class Data:
                 deep=deep,
             )
             report = ask(INSPECTION, order, DataReport, on_progress=on_progress)
-        return report.model_copy(update={"findings": (*findings_on_name(file), *report.findings)})
+        findings = (*findings_on_name(file), *report.findings)
+        return report.model_copy(
+            update={"file": printable(file.name or file.resolve().name), "findings": findings}
+        )
 
     def show(self, file: Path | str, row: int, *, on_progress: Callable[[str], object] = _nobody) -> "Shown":
         """Return the tokens of a row as the model sees them.

@@ -12,11 +12,13 @@ from pydantic import ValidationError
 from daemon.client.completed_files import KeptCheckpoints, speed
 from daemon.client.errors import AmbiguousName, NoSuchFile
 from daemon.client.finding import everywhere, in_queue, place_of
-from daemon.client.trash import outcome_of
+from daemon.client.trash import outcome_of, with_present_place
 from daemon.files.identity import identity_of
+from daemon.files.names import TRAINING_SUFFIXES, is_training_file
 from daemon.files.notes import REASON_SUFFIX, REJECTED_SUFFIX, note_beside
+from daemon.intake.ignored import hint_for
 from daemon.intake.inbox import find_files, priority_of
-from daemon.jobs.listing import find_named
+from daemon.jobs.listing import CHECKING, UNCHECKED, find_named
 from daemon.ledger.attempts import RecordedAttempt, read_attempts
 from daemon.ledger.completions import first_checkpoint
 from daemon.ledger.evaluation_records import Validation
@@ -24,6 +26,7 @@ from daemon.ledger.event_stream import RecordedEvent, read_job_events
 from daemon.ledger.file_value import FileValue, file_value
 from daemon.ledger.job_records import RecordedJob, find_job, find_job_named, find_job_of, job_ids_named
 from daemon.status.data_reports import read_report
+from daemon.status.reader import read_status
 from trainer.protocol.files import UnreadableFile, numbered, read_json
 from trainer.protocol.job import Outcome, Priority, Reason
 from trainer.protocol.layout import Layout
@@ -79,14 +82,14 @@ class KnownFile:
     name: str
     """Printable."""
     state: str
-    """dropped (into inbox/), checking, waiting, processing, saving, completed, failed, skipped, or removed by
-    hand."""
+    """dropped (into inbox/), checking (unchecked if no daemon runs that could check it), waiting, processing,
+    saving, completed, failed, skipped, or removed by hand."""
     place: str | None
     """Where it is, from the working directory on; printable. None if it is gone."""
     priority: str | None
     """None if it is not known."""
     reason: str | None
-    """Why it failed or was skipped; printable."""
+    """Why it failed, was skipped, or is not accepted, and then what to do; printable."""
     ended_at: str | None
     """UTC, ISO 8601. When it was completed, failed or was skipped."""
     rejected_list: str | None
@@ -181,7 +184,7 @@ def _described(layout: Layout, path: Path | None, job: RecordedJob | None) -> Kn
         state=_state(layout, path, known),
         place=printable(str(path.relative_to(layout.base))) if path else None,
         priority=_priority(layout, path, job, note),
-        reason=(job.reason if job else None) or (printable(note.message) if note else None),
+        reason=_reason(layout, path, job, note),
         ended_at=(job.finished_at if job else None) or (printable(note.at) if note else None),
         rejected_list=_rejected_list(layout, path or layout.failed / name, job),
         report=_report(layout, name, job),
@@ -209,6 +212,14 @@ def _known_job(layout: Layout, job: RecordedJob) -> KnownJob:
     )
 
 
+def _reason(layout: Layout, path: Path | None, job: RecordedJob | None, note: Reason | None) -> str | None:
+    if path and job is None and layout.inbox in path.parents and not is_training_file(path.name):
+        expected = f"{', '.join(TRAINING_SUFFIXES[:-1])} or {TRAINING_SUFFIXES[-1]}"
+        return hint_for(path, layout.base) or f"it is not accepted; expected a name that ends in {expected}"
+    reason = (job.reason if job else None) or (printable(note.message) if note else None)
+    return with_present_place(reason, path) if reason and path else reason
+
+
 def _state(layout: Layout, path: Path | None, job: KnownJob | None) -> str:
     if path is None:
         return job.state if job else "removed"
@@ -222,7 +233,9 @@ def _state(layout: Layout, path: Path | None, job: KnownJob | None) -> str:
         return "saving" if attempts and attempts[-1].verdict == Outcome.COMPLETED else "processing"
     if layout.inbox in path.parents:
         return "dropped"
-    return "waiting" if job else "checking"
+    if job:
+        return "waiting"
+    return UNCHECKED if read_status(layout).is_gone else CHECKING
 
 
 def _priority(layout: Layout, path: Path | None, job: RecordedJob | None, note: Reason | None) -> str | None:

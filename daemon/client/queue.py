@@ -18,11 +18,21 @@ from daemon.client.errors import (
 from daemon.client.finding import place_of, the_file
 from daemon.client.settings import ClientSettings
 from daemon.client.started_files import make_new, priority_of, without_a_daemon
-from daemon.client.trash import Cleared, clear, remove_if_empty, trash_folders, trashed_file, trashed_files
+from daemon.client.trash import (
+    Cleared,
+    clear,
+    remove_if_empty,
+    trash_folders,
+    trashed_file,
+    trashed_files,
+    with_present_place,
+)
 from daemon.files.identity import Identity, identity_of
 from daemon.files.names import is_training_file
 from daemon.files.notes import REASON_SUFFIX, note_beside
 from daemon.jobs.listing import (
+    CHECKING,
+    UNCHECKED,
     FinishedFile,
     QueuedFile,
     find_named,
@@ -32,6 +42,7 @@ from daemon.jobs.listing import (
     queued_files,
 )
 from daemon.ledger.reader import UnreadableLedger
+from daemon.status.reader import read_status
 from trainer.protocol.files import UnreadableFile, move_durably, read_json, rename_durably, verified_copy
 from trainer.protocol.job import FaultKind, Outcome, Priority, Reason
 from trainer.protocol.layout import Layout
@@ -96,7 +107,10 @@ class Queue:
             UnreadableHistory: the ledger cannot be read.
         """
         with raising(UnreadableHistory, UnreadableLedger):
-            return queued_files(self._layout)
+            files = queued_files(self._layout)
+        if any(file.state == CHECKING for file in files) and read_status(self._layout).is_gone:
+            return [file._replace(state=UNCHECKED) if file.state == CHECKING else file for file in files]
+        return files
 
     def finished(
         self, outcomes: Sequence[Outcome], *, limit: int | None = None
@@ -173,6 +187,13 @@ class Queue:
             }
             return [self._publish(file, priority, ready.get(number)) for number, file in enumerate(files)]
 
+    def unaccepted_place(self, file: Path) -> str | None:
+        """Return where in the inbox a file lies that is not accepted, printable; None if it does not."""
+        inbox, found = self._layout.inbox.resolve(), file.resolve()
+        if is_training_file(found.name) or not found.is_relative_to(inbox):
+            return None
+        return printable(str(self._layout.inbox.name / found.relative_to(inbox)))
+
     def _publish(self, file: Path, priority: Priority, table: HiddenFile | None) -> AddedFile:
         """Let a file appear in the inbox, copied or converted."""
         if table:
@@ -221,13 +242,21 @@ class Queue:
             NoSuchFile, AmbiguousName, WrongPlace: no one such file is meant.
             CannotAdmit: nothing can be made of its rows.
         """
-        folders = [self._layout.finished(outcome) for outcome in (Outcome.FAILED, Outcome.SKIPPED)]
-        if not find_named(folders, name):
-            folders += trash_folders(self._layout)
-        path = the_file(self._layout, name, folders)
+        path = self._ended_file(name)
         if must_admit:
             self._admit(path)
         return self._put_back(path)
+
+    def retry_all(self, names: Sequence[str]) -> list[str]:
+        """Put files back as `retry` does: all of them, or none if one cannot be meant."""
+        paths = dict.fromkeys(map(self._ended_file, names))  # each once, however often it was named
+        return [self._put_back(path) for path in paths]
+
+    def _ended_file(self, name: str) -> Path:
+        folders = [self._layout.finished(outcome) for outcome in (Outcome.FAILED, Outcome.SKIPPED)]
+        if not find_named(folders, name):
+            folders += trash_folders(self._layout)
+        return the_file(self._layout, name, folders)
 
     def retry_failed(self) -> list[str]:
         """Put every file back that failed; return their names then, printable."""
@@ -295,7 +324,8 @@ class Queue:
         if refusal := refusal_at_intake(path):
             raise CannotAdmit(
                 f"{place_of(path)} was refused before its rows were checked, so it cannot be admitted: "
-                f"{printable(refusal)}; correct the file or the setting, then retry it without --admit"
+                f"{with_present_place(printable(refusal), path)}; correct the file or the setting, then "
+                "retry it without --admit"
             )
         admit(self._layout, path)
 

@@ -8,6 +8,7 @@ file lies in one place, with its notes beside it. No daemon reads the trash.
 import errno
 import filecmp
 import os
+import shlex
 import stat
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
@@ -94,9 +95,31 @@ def trashed_files(layout: Layout) -> Iterator[Path]:
 
 def trashed_file(path: Path) -> FinishedFile:
     """Return what is known of a file in the trash; its name is the one by which it can be had back."""
+    reason = reason_beside(path)
     return FinishedFile(
-        printable(f"{path.parent.name}/{path.name}"), outcome_of(path).value, reason_beside(path)
+        printable(f"{path.parent.name}/{path.name}"),
+        outcome_of(path).value,
+        reason and with_present_place(reason, path),
     )
+
+
+def with_present_place(reason: str, path: Path) -> str:
+    """Return why a file ended, with commands about it that work now: it lay elsewhere when that was written.
+
+    Args:
+        reason: printable.
+        path: where the file lies; outside the trash, the reason is returned as it is.
+    """
+    if path.parent.parent.name != ".trash":
+        return reason
+    before = f"queue/{outcome_of(path).value}/"
+    name, place = printable(path.name), printable(f"{path.parent.name}/{path.name}")
+    reason = reason.replace(f"/{before}{name}", f"/queue/.trash/{place}")
+    for options in ("", "--admit -- "):
+        # The name alone would mean a newer file of this name, if one has failed since
+        retry = f"training_queue retry {options}"
+        reason = reason.replace(f"{retry}{shlex.quote(name)}", f"{retry}{shlex.quote(place)}")
+    return reason
 
 
 def outcome_of(path: Path) -> Outcome:

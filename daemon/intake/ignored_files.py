@@ -34,6 +34,8 @@ class IgnoredFiles:
             files, folders: that are not accepted, or cannot be read, now.
         """
         named = sorted([(path.name, path) for path in files] + [(f"{path.name}/", path) for path in folders])
+        explained = self._explain([path for _, path in named[:LOOKED_AT]])
+        named = [(name, path) for name, path in named if path not in explained]
         found = FilesIgnored(
             names=tuple(printable(name, limit=60) for name, _ in named[:NAMED]),
             more=len(named[NAMED:]),
@@ -42,17 +44,19 @@ class IgnoredFiles:
         before, self._reported = self._reported, found if named else None
         if self._reported != before:
             self._journal.record(self._reported or NoFilesIgnored())
-        self._explain([path for _, path in named[:LOOKED_AT]])
 
-    def _explain(self, paths: Sequence[Path]) -> None:
-        """Say of the first files that can be told what each is."""
+    def _explain(self, paths: Sequence[Path]) -> set[Path]:
+        """Say of the first files that can be told what each is; return these."""
         now: dict[str, str] = {}
+        explained: set[Path] = set()
         for path in paths:
             if len(now) < EXPLAINED and (hint := hint_for(path, self._base)):
                 now[printable(str(path.relative_to(self._base)))] = hint
+                explained.add(path)
         before, self._explained = self._explained, now
         for place in before.keys() - now.keys():
             self._journal.record(UnacceptedFileGone(file=place))
         for place, hint in now.items():
             if before.get(place) != hint:
                 self._journal.record(FileNotAccepted(file=place, hint=hint))
+        return explained

@@ -385,6 +385,10 @@ class JobQueue:
     def __len__(self) -> int:
         return sum(map(len, self._waiting.values())) + len(self._processing)
 
+    def num_waiting(self) -> tuple[int, ...]:
+        """Return how many files of each priority wait, the most urgent first. Reads no folder."""
+        return tuple(len(self._waiting[priority]) for priority in Priority)
+
     def rows_left(self, *, besides: str | None) -> tuple[int, int]:
         """Return how many files are still to be trained, and how many rows they have together.
 

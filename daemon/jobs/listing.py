@@ -12,6 +12,8 @@ from trainer.protocol.layout import Layout
 from trainer.protocol.places import Outcome, Priority
 from trainer.protocol.text import printable
 
+CHECKING, UNCHECKED = "checking", "unchecked"
+
 
 class QueuedFile(NamedTuple):
     """A file in the queue."""  # a tuple, because there may be a hundred thousand of them
@@ -20,7 +22,7 @@ class QueuedFile(NamedTuple):
     """Printable."""
     state: str
     """processing, saving (trained, and waiting for its checkpoint), waiting, or checking while it is not
-    known yet whether it can be trained."""
+    known yet whether it can be trained; unchecked if no daemon runs that could check it."""
     priority: str | None
     rows: int | None
     job: str | None
@@ -111,7 +113,7 @@ def _names(folder: Path) -> list[str]:
 def _describe(place: _Place, row: OpenJob | None) -> QueuedFile:
     shown = printable(place.name)
     if row is None:
-        state = "checking" if place.state == "waiting" else place.state
+        state = CHECKING if place.state == "waiting" else place.state
         return QueuedFile(shown, state, place.priority, None, None)
     is_saving = place.state == "processing" and row.is_trained
     state = "saving" if is_saving else place.state

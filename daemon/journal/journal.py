@@ -65,6 +65,8 @@ class LogLines(Subscriber):
     """Writes a line of the log for each event."""
 
     def on_event(self, event: JournalEvent, at: str) -> None:
+        if not event.is_logged:
+            return
         logger.log(event.level, event.message, extra={"job_id": event.job_id}, exc_info=event.has_traceback)
 
 

@@ -1,10 +1,11 @@
 """What has crashed workers so far, by kind, and what to do about each kind."""
 
 import sqlite3
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
+from daemon.ledger.event_stream import recorded_event
 from daemon.ledger.reader import has_table, open_read_only
 from trainer.protocol.job import FaultKind
 from trainer.protocol.text import printable
@@ -39,10 +40,13 @@ class CrashGroup:
     file: str | None
     """What was trained; None when it was nothing."""
     global_step: int | None
-    """The last one that was reported."""
+    """The last one that was reported; None while the worker still loaded the model."""
     file_step: int | None
     message: str
     advice: str
+    loading: str | None
+    """The checkpoint that the worker was still loading, such as checkpoints/step-000000200; None if it had
+    loaded, or there was none."""
 
 
 def read_crashes(ledger_file: Path, *, limit: int) -> list[CrashGroup]:
@@ -57,17 +61,30 @@ def read_crashes(ledger_file: Path, *, limit: int) -> list[CrashGroup]:
         table = next((name for name in TABLES if has_table(database, name)), None)
         if table is None:
             return []
-        return _grouped(database.execute(f"SELECT * FROM {table} ORDER BY id DESC LIMIT ?", (limit,)))
+        rows = database.execute(f"SELECT * FROM {table} ORDER BY id DESC LIMIT ?", (limit,))
+        return _grouped(rows, lambda at: _newest_checkpoint(database, at))
 
 
-def _grouped(newest_first: Iterable[sqlite3.Row]) -> list[CrashGroup]:
+def _newest_checkpoint(database: sqlite3.Connection, at: str) -> str | None:
+    """Return the checkpoint that a worker would have started from at that time."""
+    if not has_table(database, "events"):
+        return None
+    newest = "SELECT * FROM events WHERE kind = 'checkpoint' AND at <= ? ORDER BY id DESC LIMIT 1"
+    found = database.execute(newest, (at,)).fetchone()
+    facts = recorded_event(found).data if found else None
+    return printable(facts["path"]) if facts else None  # events of old releases have no facts
+
+
+def _grouped(
+    newest_first: Iterable[sqlite3.Row], checkpoint_at: Callable[[str], str | None]
+) -> list[CrashGroup]:
     groups: dict[str, list[sqlite3.Row]] = {}
     for row in newest_first:
         groups.setdefault(row["kind"], []).append(row)
-    return [_describe(kind, rows) for kind, rows in groups.items()]
+    return [_describe(kind, rows, checkpoint_at) for kind, rows in groups.items()]
 
 
-def _describe(kind: str, rows: list[sqlite3.Row]) -> CrashGroup:
+def _describe(kind: str, rows: list[sqlite3.Row], checkpoint_at: Callable[[str], str | None]) -> CrashGroup:
     newest = rows[0]
     return CrashGroup(
         kind=printable(kind),
@@ -78,4 +95,5 @@ def _describe(kind: str, rows: list[sqlite3.Row]) -> CrashGroup:
         file_step=newest["file_step"],
         message=printable(newest["message"], limit=MESSAGE_CHARACTERS),
         advice=ADVICE[FaultKind(kind)] if kind in list(FaultKind) else UNKNOWN,
+        loading=checkpoint_at(newest["at"]) if newest["global_step"] is None else None,
     )

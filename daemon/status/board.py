@@ -31,6 +31,7 @@ from trainer.protocol.text import printable, utc_text
 
 TRAINING_INTERVAL_S = 1.0
 IDLE_INTERVAL_S = 5.0
+QUEUE_INTERVAL_S = 0.2  # thousands of files may come at once, and each write is one of the disk
 SPEED_WINDOW_S = 15.0
 MAX_ALERTS = 20
 
@@ -60,6 +61,8 @@ class StatusBoard:
         self._written_at = float("-inf")
         self._shown: State | None = None
         self._is_urgent = False
+        self._waiting: tuple[int, ...] | None = None  # files of each priority
+        self._has_moved = False  # files, since the last write
         self._recent: deque[tuple[float, StepReport]] = deque()
         self._steps_per_epoch = 1
         self._left_out: dict[str, str] = {}  # kinds of evaluation, with the reasons
@@ -124,6 +127,11 @@ class StatusBoard:
         self.set(
             last_command=LastCommand(name=name, id=request_id, result=printable(result), at=self.now_text())
         )
+
+    def files_waiting(self, counts: tuple[int, ...]) -> None:
+        """Note how many files of each priority wait; a change is published soon."""
+        self._has_moved |= counts != self._waiting
+        self._waiting = counts
 
     def worker_ready(self, ready: WorkerReady) -> None:
         self.set(
@@ -226,6 +234,8 @@ class StatusBoard:
         """Return when the file is to be written next, in monotonic seconds."""
         if self._is_urgent:
             return float("-inf")
+        if self._has_moved:
+            return self._written_at + QUEUE_INTERVAL_S
         is_busy = self._status.status in (State.TRAINING, State.CHECKING, State.LOADING)
         return self._written_at + (TRAINING_INTERVAL_S if is_busy else IDLE_INTERVAL_S)
 
@@ -243,7 +253,7 @@ class StatusBoard:
     def publish(self) -> None:
         """Write the file now."""
         self._written_at = self._clock()
-        self._is_urgent = False
+        self._is_urgent = self._has_moved = False
         self.set(heartbeat_at=self.now_text(), alerts=list(self._alerts.values()))
         write_json(self._path, self._status.model_dump(mode="json", by_alias=True), durable=False)
         self.costs.publish(self.now_text(), is_last=self._status.status is State.STOPPED)

@@ -29,10 +29,21 @@ class Status:
     """Seconds since the last heartbeat."""
     problem: str = ""
     """Why the file is unreadable; printable."""
+    starts_paused: bool | None = None
+    """Whether the next daemon will start paused; None while one runs."""
+    pause_reason: str | None = None
+    """Why; printable."""
+    in_inbox: int | None = None
+    """Files that the next daemon will take in; None while one runs."""
 
     @property
     def is_running(self) -> bool:
         return self.life == "running"
+
+    @property
+    def is_gone(self) -> bool:
+        """Whether certainly no daemon runs; one that is silent may go on."""
+        return self.life in ("stopped", "dead", "never started")
 
     def life_text(self) -> str:
         """Return for a person what the daemon is; to be read after "the daemon is"."""
@@ -40,8 +51,8 @@ class Status:
         return {
             "running": f"running (pid {pid})",
             "stopped": "not running (it was stopped)",
-            "silent": f"NOT RUNNING properly: no heartbeat from process {pid} for {age}",
-            "dead": f"NOT RUNNING: process {pid} is gone, last heartbeat {age} ago",
+            "silent": f"not running properly: no heartbeat from process {pid} for {age}",
+            "dead": f"not running: process {pid} is gone, last heartbeat {age} ago",
             "never started": "not running (none has ever run here)",
             "unreadable": f"in an unknown state ({self.problem})",
         }[self.life]

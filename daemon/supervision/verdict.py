@@ -6,6 +6,9 @@ from dataclasses import dataclass
 from trainer.protocol.job import FaultKind, Window
 from trainer.protocol.messages import CONNECTION_LOST, Faulted, Leaving
 
+# Whose messages are written for people; of any other, the class of the exception may say more than its text
+EXPLAINED = (FaultKind.BAD_DATA, FaultKind.BAD_CONFIG)
+
 
 @dataclass(frozen=True, kw_only=True)
 class End:
@@ -56,8 +59,8 @@ def judge(end: End) -> Verdict:
         return Verdict(kind, f"the worker hung: {end.hang}", details, end.hang)
     match end.last_word:
         case Faulted() as word:
-            message = f"{word.error_class}: {word.message}"
             reason = word.message or word.error_class
+            message = reason if word.fault in EXPLAINED else f"{word.error_class}: {word.message}"
             return Verdict(word.fault, message, word.traceback, reason, left_out=word.left_out)
         case Leaving() as word if end.exit_code == 0 or end.killed_because:  # everything is saved either way
             return Verdict(None, word.reason, was_preempted=not end.was_dismissed)

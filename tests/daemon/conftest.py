@@ -60,7 +60,7 @@ def rig(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Rig]:
     umask = os.umask(0o077)  # the daemon sets it for its whole process
     rig = Rig(tmp_path / "base")
     # What belongs to a whole process cannot be done in a thread
-    by_hand = SimpleNamespace(pass_on=lambda stop: setattr(rig, "stop_soon", stop))
+    by_hand = SimpleNamespace(first=None, pass_on=lambda stop: setattr(rig, "stop_soon", stop))
     monkeypatch.setattr("daemon.app._Signals", lambda: by_hand)
     monkeypatch.setattr("daemon.app.ignore_lease_breaks", lambda: None)
     monkeypatch.setattr("daemon.app.set_up_logging", lambda *args, **kwargs: None)

@@ -186,10 +186,12 @@ def test_each_file_that_can_be_told_gets_a_sentence_of_its_own_until_it_is_gone(
         ]
 
     rig.until(lambda: len(commands()) == len(names), "a sentence each")
+    assert len(rig.status()["alerts"]) == len(names)
     for name in names:
         (rig.layout.inbox / name).unlink()
 
     rig.until(lambda: rig.status()["alerts"] == [], "no alert")
+    assert rig.events("files_ignored") == []
     assert len(rig.events("file_not_accepted")) == len(rig.events("unaccepted_file_gone")) == len(names)
 
 
@@ -260,6 +262,16 @@ def test_a_training_setting_that_changes_reaches_the_next_file_and_no_earlier_on
         0.5,
     ]
     assert len(rig.launcher.launched) == 1
+
+
+def test_the_alert_about_an_invalid_config_ends_with_the_daemon_that_refused_it(rig):
+    rig.start()
+    rig.configure(training={"epochs": 0})
+    rig.until(lambda: rig.status()["alerts"])
+
+    rig.stop()
+
+    assert rig.status()["alerts"] == []
 
 
 def test_an_invalid_config_keeps_the_old_settings_and_says_so_until_it_is_corrected(rig):

@@ -1,5 +1,7 @@
 """Every command in every state: what it does, what it answers, and that it leaves nothing behind."""
 
+import json
+import logging
 import os
 import time
 
@@ -61,6 +63,35 @@ def where(rig, name="a.jsonl"):
     """Return the folder in which a file lies."""
     [path] = [path for path in rig.layout.base.rglob(name) if path.is_file()]
     return path.parent.name
+
+
+def test_while_paused_a_new_priority_is_shown_long_before_the_next_heartbeat(rig, monkeypatch):
+    monkeypatch.setattr("daemon.status.board.IDLE_INTERVAL_S", 1e6)
+    rig.start()
+    rig.command("pause")
+    rig.until_status("paused")
+    rig.drop("a.jsonl")
+    rig.until(lambda: rig.status()["queue"]["normal"] == 1)
+
+    (rig.layout.waiting(Priority.NORMAL) / "a.jsonl").rename(rig.layout.waiting(Priority.HIGH) / "a.jsonl")
+
+    rig.until(lambda: rig.status()["queue"]["high"] == 1)
+
+
+@pytest.mark.parametrize("how", ["stop", "stop --now", "signal"])
+def test_the_log_says_once_that_the_daemon_stops(rig, caplog, how):
+    caplog.set_level(logging.INFO)
+    rig.start()
+
+    if how == "signal":
+        rig.stop_soon()
+    else:
+        rig.command("stop", json.dumps({"now": how == "stop --now"}))
+
+    assert rig.left() == 0
+    said = [record.getMessage() for record in caplog.records if "stopping" in record.getMessage()]
+    assert len(said) == 1
+    assert len(rig.events("stopping")) == 1
 
 
 def assert_noted(rig, name, answer):

@@ -22,22 +22,23 @@ import sys
 from pathlib import Path
 from daemon.app import run_daemon
 from tests.daemon.rig import FakeLauncher
-base, *misbehaviour = sys.argv[1:]
-sys.exit(run_daemon(Path(base), launcher=FakeLauncher(**dict(pair.split("=") for pair in misbehaviour))))
+base, drain, *misbehaviour = sys.argv[1:]
+launcher = FakeLauncher(**dict(pair.split("=") for pair in misbehaviour))
+sys.exit(run_daemon(Path(base), drain=drain == "once", launcher=launcher))
 """
 
 
 class RunningDaemon:
     """A daemon in a process of its own that trains `a.jsonl` and holds before its second step."""
 
-    def __init__(self, layout, *misbehaviour):
+    def __init__(self, layout, *misbehaviour, drain=""):
         self.layout = layout
         self.manager = ServiceSocket(str(layout.logs / "notify"))
         self.said = []
         layout.config_file.write_text(json.dumps({"daemon": QUICK}))
         write_jsonl(layout.inbox / "a.jsonl", rows(3))
         self.process = subprocess.Popen(
-            [sys.executable, "-c", RUN, str(layout.base), "FAKE_HOLD=a.jsonl:2", *misbehaviour],
+            [sys.executable, "-c", RUN, str(layout.base), drain, "FAKE_HOLD=a.jsonl:2", *misbehaviour],
             cwd=ROOT,
             env=os.environ | self.manager.environment | {"WATCHDOG_USEC": "100000"},
             stderr=subprocess.DEVNULL,
@@ -64,8 +65,8 @@ class RunningDaemon:
 def start(layout):
     started = []
 
-    def start(*misbehaviour):
-        started.append(RunningDaemon(layout, *misbehaviour))
+    def start(*misbehaviour, **options):
+        started.append(RunningDaemon(layout, *misbehaviour, **options))
         return started[-1]
 
     yield start
@@ -82,6 +83,19 @@ def test_the_first_signal_saves_at_the_step_boundary_and_leaves_without_a_fault(
     assert daemon.process.wait(PATIENCE_S) == 0
     assert read_json(layout.models / "fake_progress.json")["step"] == 1
     assert (layout.processing / "a.jsonl").exists()
+    assert read_json(layout.status_file)["status"] == "stopped"
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_once_that_a_signal_interrupts_leaves_with_the_code_of_the_signal_and_says_so(start, layout, number):
+    daemon = start(drain="once")
+
+    daemon.process.send_signal(number)
+
+    assert daemon.process.wait(PATIENCE_S) == 128 + number
+    assert f"interrupted by {number.name}; the next start continues" in (
+        layout.logs / "daemon.log"
+    ).read_text(encoding="utf-8")
     assert read_json(layout.status_file)["status"] == "stopped"
 
 

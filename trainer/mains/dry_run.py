@@ -14,6 +14,7 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from trainer.config.loader import BadConfig
 from trainer.config.schema import Settings
 from trainer.data.checks.file_check import FileCheck, RejectedRow, check_file
 from trainer.data.reading.rows import BadRow, FileChanged
@@ -206,7 +207,8 @@ def _collect_statistics(opened: "OpenJob", engine: "TrainerEngine", path: Path) 
     """Go through all steps of one epoch.
 
     Raises:
-        RefusedFile: there is nothing to be learned from the file.
+        RefusedFile: there is nothing to be learned from the file, or a row of it cannot be rendered.
+        BadConfig: the chat template cannot be used.
     """
     from trainer.session.open_job import UnreadableRows
     from trainer.session.trial_steps import collect_statistics
@@ -216,8 +218,13 @@ def _collect_statistics(opened: "OpenJob", engine: "TrainerEngine", path: Path) 
             found = collect_statistics(
                 itertools.islice(bundles, opened.plan.steps_per_epoch), engine.trainer.forward
             )
-    except UnreadableRows as error:
-        raise RefusedFile(f"{opened.job.name}: {error}") from error
+    except (UnreadableRows, BadConfig) as error:
+        # Training comes to it in an order of its own; a person reads the file from its beginning
+        first = opened.source.first_failure() or error
+        if isinstance(first, BadConfig):
+            raise first from error
+        message = opened.source.message_of(first) if isinstance(first, BadRow) else str(first)
+        raise RefusedFile(f"{opened.job.name}: {message}") from error
     if not found.supervised_tokens:
         raise RefusedFile(
             opened.report_of_untrainable_rows()

@@ -64,12 +64,13 @@ def load_model(
     *,
     chat_template: str = "own",
     template_options: Mapping[str, Any] = MappingProxyType({}),
+    called: str = "",
     options: Mapping[str, Any] = MappingProxyType({}),
 ) -> "tuple[PreTrainedModel, PreTrainedTokenizerBase]":
     """Load weights (safetensors only) and tokenizer from a folder.
 
     Args:
-        chat_template, template_options: as in `model`.
+        chat_template, template_options, called: as for `load_tokenizer`.
         options: what else `from_pretrained` is given.
     Raises:
         ModelUnavailable: the folder holds no model in a format we load.
@@ -77,7 +78,9 @@ def load_model(
     """
     from transformers import AutoModelForCausalLM  # takes seconds; who loads a tokenizer need not wait
 
-    tokenizer = load_tokenizer(source, chat_template=chat_template, template_options=template_options)
+    tokenizer = load_tokenizer(
+        source, chat_template=chat_template, template_options=template_options, called=called
+    )
     try:
         loaded: Any = AutoModelForCausalLM.from_pretrained(
             source,
@@ -101,13 +104,14 @@ def load_model(
 
 
 def load_tokenizer(
-    source: Path | str, *, chat_template: str, template_options: Mapping[str, Any]
+    source: Path | str, *, chat_template: str, template_options: Mapping[str, Any], called: str = ""
 ) -> PreTrainedTokenizerBase:
     """Load the tokenizer of a model, with the template that is asked for.
 
     Args:
         source: a folder, or a hub name.
         chat_template, template_options: as in `model`.
+        called: what a person calls the model, for messages on its template; empty for its source.
     Raises:
         ModelUnavailable: there is no tokenizer in a format we load.
         UnusableModel: it needs code of its own, or has no chat template.
@@ -118,7 +122,7 @@ def load_tokenizer(
         raise ModelUnavailable(f'base model "{source}" cannot be loaded: {first_line(error)}') from error
     except ValueError as error:
         raise UnusableModel(f'base model "{source}" cannot be used: {first_line(error)}') from error
-    choose_template(tokenizer, chat_template, str(source), template_options)
+    choose_template(tokenizer, chat_template, called or str(source), template_options)
     if not tokenizer("text", add_special_tokens=False)["input_ids"]:
         raise UnusableModel(f'base model "{source}" has no vocabulary; expected a tokenizer.json')
     if not tokenizer.is_fast:

@@ -38,6 +38,7 @@ def load_tokenizer_only(
             source,
             chat_template=locate_template(wanted.chat_template, base_dir),
             template_options=wanted.template_options,
+            called="" if is_started else wanted.base_model,
         )
     if wanted.grow_vocabulary and not is_started:
         name_tokens(tokenizer, profile.special_tokens)

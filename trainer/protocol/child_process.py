@@ -1,6 +1,5 @@
 """Processes of ours: how one that another starts finds the same packages and ends with it, and who runs."""
 
-import ctypes
 import os
 import signal
 from pathlib import Path
@@ -9,6 +8,7 @@ import trainer
 
 PR_SET_PDEATHSIG = 1  # prctl(2)
 LARGEST_PID = 2**31 - 1
+EXIT_CODE_OF_SIGNALS = 128  # plus the number: what a shell reports of a process that a signal has ended
 
 
 def own_environment() -> dict[str, str]:
@@ -19,6 +19,8 @@ def own_environment() -> dict[str, str]:
 
 def die_with(parent_pid: int, number: signal.Signals) -> None:
     """Have the system send this process a signal when its parent ends: two must never write one folder."""
+    import ctypes  # only here: every command loads this module
+
     ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, number)
     if os.getppid() != parent_pid:
         os.kill(os.getpid(), number)  # it had ended before we asked

@@ -88,7 +88,11 @@ def _load(
     if checkpoint:
         refuse_other_base(checkpoint.manifest, base_sha256)
     model, tokenizer = load_model(
-        base, chat_template=template, template_options=options, options=_quantization(training)
+        base,
+        chat_template=template,
+        template_options=options,
+        called=settings.model.base_model,
+        options=_quantization(training),
     )
     if training.method == "qlora":
         stay_trainable(model)

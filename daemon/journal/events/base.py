@@ -27,6 +27,11 @@ class JournalEvent:
         """One line for a person."""
 
     @property
+    def is_logged(self) -> bool:
+        """Whether it has a line of the log; not if the line of another event says the same."""
+        return True
+
+    @property
     def error(self) -> tuple[str, str] | None:
         """Class and text for `last_error` in the status; None for what is no error."""
         return None

@@ -115,7 +115,7 @@ class CheckFailed(FileEvent):
 
 @dataclass(frozen=True, kw_only=True)
 class FilesIgnored(JournalEvent):
-    """There are files in `inbox/` that are not accepted, or others than before."""
+    """Files in `inbox/` are not accepted, and it is not known what they are; or others than before."""
 
     kind = "files_ignored"
     level = logging.WARNING
@@ -141,13 +141,13 @@ class FilesIgnored(JournalEvent):
 
 @dataclass(frozen=True, kw_only=True)
 class NoFilesIgnored(JournalEvent):
-    """The files in `inbox/` that were not accepted are gone."""
+    """No file in `inbox/` is listed as not accepted any more."""
 
     kind = "no_files_ignored"
 
     @property
     def message(self) -> str:
-        return "inbox/: every file is accepted again"
+        return "inbox/: no file is listed as not accepted any more"
 
     @property
     def cleared_alerts(self) -> tuple[str, ...]:

@@ -29,6 +29,10 @@ class DaemonStopped(JournalEvent):
     def message(self) -> str:
         return f"daemon {self.pid} stopped"
 
+    @property
+    def cleared_alerts(self) -> tuple[str, ...]:
+        return ("config",)  # no settings are in force any more, and the next start reads those of then
+
 
 @dataclass(frozen=True, kw_only=True)
 class StopRequested(JournalEvent):
@@ -37,6 +41,12 @@ class StopRequested(JournalEvent):
     kind = "stopping"
     when: str
     """`after the current file` or `at the next step`."""
+    by_command: bool = False
+    """A control file asked, and the event `command` has the answer; otherwise a signal."""
+
+    @property
+    def is_logged(self) -> bool:
+        return not self.by_command
 
     @property
     def message(self) -> str:

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from daemon.cli.training_daemon import app
+from daemon.cli.training_daemon import app, setting_lines
 from daemon.client.errors import InvalidSettings
 from tests.daemon.cli.runner import runner_of
 from trainer.protocol.files import write_json
@@ -20,6 +20,19 @@ def test_each_setting_is_shown_with_its_source(layout):
     assert result.exit_code == 0
     [line] = [line for line in result.stdout.splitlines() if line.startswith("  epochs ")]
     assert line.split() == ["epochs", "3", "config.json"]
+
+
+@pytest.mark.parametrize("origin", ["default", "environment TRAINING_NOTIFY__EVENTS of this terminal"])
+def test_a_long_value_leaves_the_source_in_its_column_on_a_narrow_terminal(origin):
+    value = json.dumps(["completed", "failed", "blocked", "crashed", "recovered", "queue_empty"])
+
+    lines = setting_lines("  events      ", value, origin, columns=80)
+    piped = setting_lines("  events      ", value, origin, columns=None)
+
+    assert max(map(len, lines)) <= 80
+    assert lines[-1].strip() == origin
+    assert " ".join(lines).split() == piped[0].split()
+    assert len(piped) == 1
 
 
 def test_a_profile_that_a_built_in_one_hides_is_remarked_and_no_problem(layout, tmp_path, monkeypatch):

@@ -4,6 +4,7 @@ import importlib
 import json
 import os
 import threading
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -30,8 +31,14 @@ from trainer.protocol.messages import PreviewMade, StepReport, SuiteScored, Vali
 from trainer.protocol.status import SuiteResult
 
 DOCS = Path(__file__).parents[3] / "docs"
-DEFINITIONS = json_schema()["$defs"]
 GENERATED = "syllo --count 3 --difficulty 1 --seed 1 --out puzzles.jsonl"
+
+
+@cache
+def definitions():
+    """Return the schemas. They take half a second, which only those wait for that need them."""
+    return json_schema()["$defs"]
+
 
 # The command as it is documented -> what else is typed
 TYPED = {
@@ -146,13 +153,13 @@ def printed(command, layout):
 
 
 def test_every_document_is_checked():
-    commands = [command for command in OUTPUTS if command.startswith("training_")]
+    commands = [command for command in OUTPUTS if command.startswith("training")]
 
     assert TYPED.keys() <= set(commands)
     assert len(commands) == len(OUTPUTS) - 2  # failures and notifications have tests of their own
 
 
-@pytest.mark.parametrize("command", [command for command in OUTPUTS if command.startswith("training_")])
+@pytest.mark.parametrize("command", [command for command in OUTPUTS if command.startswith("training")])
 def test_what_a_command_prints_is_what_the_schema_says(layout, daemon, answering, command, monkeypatch):
     answers = {"training_daemon --dry-run": PLANNED, "training_data show": row_with([PROMPT, ANSWER])}
     answering.prepare(answers.get(command, report("warning")).model_dump_json())
@@ -173,7 +180,7 @@ def test_what_a_command_prints_is_what_the_schema_says(layout, daemon, answering
     if daemon.is_alive():
         daemon.join()
     assert document
-    assert violations(document, DEFINITIONS[command], DEFINITIONS) == []
+    assert violations(document, definitions()[command], definitions()) == []
 
 
 def test_so_is_the_status_where_no_daemon_has_ever_run(tmp_path):
@@ -182,7 +189,14 @@ def test_so_is_the_status_where_no_daemon_has_ever_run(tmp_path):
 
     document = printed("training_controller status", layout)
 
-    assert violations(document, DEFINITIONS["training_controller status"], DEFINITIONS) == []
+    assert violations(document, definitions()["training_controller status"], definitions()) == []
+
+
+def test_so_is_the_overview_of_a_folder_that_is_no_working_directory(tmp_path):
+    document = printed("training", Layout(tmp_path / "new"))
+
+    assert (document["status"], document["next"]) == (None, "training daemon start")
+    assert violations(document, definitions()["training"], definitions()) == []
 
 
 def test_so_is_a_restart_that_would_be_blocked(tmp_path):
@@ -193,13 +207,13 @@ def test_so_is_a_restart_that_would_be_blocked(tmp_path):
     document = printed("training_health verify", layout)
 
     assert document["restart"].keys() == {"blocked", "advice"}
-    assert violations(document, DEFINITIONS["training_health verify"], DEFINITIONS) == []
+    assert violations(document, definitions()["training_health verify"], definitions()) == []
 
 
 def test_a_document_with_another_key_is_not_what_the_schema_says(layout):
     document = printed("training_queue status", layout) | {"unheard_of": "yes"}
 
-    assert violations(document, DEFINITIONS["training_queue status"], DEFINITIONS) != []
+    assert violations(document, definitions()["training_queue status"], definitions()) != []
 
 
 def test_the_committed_schema_is_that_of_the_code():

@@ -89,6 +89,16 @@ def test_of_a_file_without_a_job_only_what_is_known_is_said():
     ]
 
 
+def test_the_fault_of_an_attempt_is_said_in_words():
+    attempt = RecordedAttempt(
+        number=1, started_at=AT, ended_at=AT, verdict="bad_config", message="epochs is 0"
+    )
+
+    text = "\n".join(known_file_lines(replace(FILE, job=replace(JOB, every_attempt=(attempt,)))))
+
+    assert "UTC, invalid settings 2026-07-21 12:00:00 UTC: epochs is 0" in text
+
+
 def test_of_many_events_the_newest_are_shown():
     many = replace(FILE, job=replace(JOB, events=tuple(event(number) for number in range(EVENTS_SHOWN + 5))))
 

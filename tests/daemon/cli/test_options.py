@@ -5,7 +5,7 @@ import io
 import pytest
 import typer
 
-from daemon.cli.options import run
+from daemon.cli.options import in_words, run, say_problem
 
 
 @pytest.mark.parametrize("fails", [False, True])
@@ -31,3 +31,38 @@ def test_what_a_terminal_cannot_show_is_escaped(monkeypatch, fails):
     said = {name: stream.buffer.getvalue() for name, stream in streams.items()}
     shown = {"stdout": b"", "stderr": b"error: na\\xefve.jsonl is gone\n"}
     assert said == (shown if fails else {"stdout": b"na\\xefve.jsonl\n", "stderr": b""})
+
+
+@pytest.mark.parametrize("columns", [30, 80])
+def test_a_long_message_is_broken_between_words_and_loses_none(columns):
+    message = "error: config.json: training.learning_rate is 2; expected a number in (0, 1)"
+
+    lines = in_words(message, columns, indent=7)
+
+    assert all(len(line) <= columns for line in lines)
+    assert all(line.startswith("       ") for line in lines[1:])
+    assert " ".join(lines).split() == message.split()
+
+
+def test_what_goes_into_a_file_is_not_broken():
+    assert in_words("word " * 100, None) == ["word " * 100]
+
+
+def test_lines_that_a_message_has_stay_and_a_long_path_is_whole():
+    path = "/" + "a" * 100
+
+    assert in_words(f"first\n\nthen {path}", 40) == ["first", "", "then", path]
+
+
+def test_an_error_is_wrapped_for_a_terminal_alone(monkeypatch, capsys):
+    monkeypatch.setenv("COLUMNS", "40")
+    message = "the daemon is not running; start one with: training_daemon start"
+
+    for is_terminal in (True, False):
+        monkeypatch.setattr("sys.stderr.isatty", lambda answer=is_terminal: answer)
+        say_problem("error", message)
+
+    *wrapped, whole = capsys.readouterr().err.splitlines()
+    assert whole == f"error: {message}"
+    assert len(wrapped) > 1
+    assert max(map(len, wrapped)) <= 40

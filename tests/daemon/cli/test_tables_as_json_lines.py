@@ -104,6 +104,14 @@ def test_the_report_says_that_it_is_about_a_table(layout, asked, tmp_path):
     assert "it is a table, inspected as the JSON Lines that training_queue add makes of it" in shown
 
 
+def test_the_report_is_headed_by_the_name_of_the_table(layout, asked, tmp_path):
+    with every_case() as cases:
+        for table in tables(tmp_path):
+            with cases.case(table.name):
+                assert run(layout, "validate", str(table)).stdout.split()[:2] == ["file", table.name]
+                assert Client(layout.base).data.inspect(table).file == table.name
+
+
 def test_a_program_is_told_the_table_and_not_its_copy(layout, asked, tmp_path):
     table = tmp_path / "table.csv"
     table.write_bytes(CSV)

@@ -252,6 +252,33 @@ def test_what_blocks_training_comes_before_what_failed_since(layout):
     assert said["errors"] == "no space left (1 more; training status)"
 
 
+def test_a_pause_that_holds_at_the_next_start_is_said(layout):
+    (layout.control / ".pause").touch()
+
+    said = show(layout, State.STOPPED)
+
+    assert said["daemon"].endswith("; the next one starts paused")
+
+
+def test_programs_get_the_status_and_what_lies_in_the_inbox(layout):
+    write_jsonl(layout.inbox / "a.jsonl", rows(1))
+
+    result = process(layout, "--json")
+
+    found = json.loads(result.stdout)
+    assert (found["status"]["daemon"], found["in_inbox"], found["next"]) == (
+        "never started",
+        1,
+        "training daemon start",
+    )
+
+
+def test_json_before_a_subcommand_is_refused(layout):
+    result = process(layout, "--json", "status")
+
+    assert (result.returncode, json.loads(result.stdout)) == (1, {"error": "put --json behind status"})
+
+
 # ---- the version
 
 

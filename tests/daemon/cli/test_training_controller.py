@@ -17,10 +17,11 @@ from daemon.cli.status_view import draw
 from daemon.cli.training_controller import app
 from daemon.client.errors import NoDaemon
 from daemon.control.control_files import read_requests
+from daemon.control.pause_file import PauseFile
 from daemon.status.board import StatusBoard
 from daemon.status.reader import SILENT_AFTER_S, read_status
 from tests.daemon.cli.runner import runner_of
-from tests.support import eventually
+from tests.support import eventually, rows, write_jsonl
 from trainer.protocol.status import QueueCounts, State, SuiteResult
 
 
@@ -115,6 +116,42 @@ def test_status_of_a_silent_daemon_says_not_running_and_exits_accordingly(layout
 
     assert result.exit_code == NoDaemon.exit_code
     assert "not running" in result.stdout
+
+
+@pytest.mark.parametrize("was_there", [True, False])
+def test_without_a_daemon_the_status_says_what_the_next_one_finds(layout, was_there):
+    if was_there:
+        publish(layout, State.STOPPED)
+    write_jsonl(layout.inbox / "high" / "a.jsonl", rows(1))
+    PauseFile(layout.pause_file).set("lunch", "2026-01-01T00:00:00+00:00")
+
+    shown = run(layout, "status").stdout
+    document = json.loads(run(layout, "status", "--json").stdout)
+
+    assert "the next daemon starts paused (lunch)" in shown
+    assert "1 file, not taken in yet" in shown
+    assert (document["starts_paused"], document["in_inbox"], document["queue"]["high"]) == (True, 1, 0)
+
+
+def test_with_a_daemon_the_status_says_nothing_of_the_next_one(layout):
+    publish(layout, State.PAUSED)
+    PauseFile(layout.pause_file).set("lunch", "2026-01-01T00:00:00+00:00")
+
+    shown = run(layout, "status").stdout
+    document = json.loads(run(layout, "status", "--json").stdout)
+
+    assert "the next daemon" not in shown
+    assert (document["starts_paused"], document["in_inbox"]) == (None, None)
+
+
+def test_what_alarmed_a_daemon_that_has_stopped_is_no_longer_said_of_now(layout):
+    board = publish(layout, State.STOPPED)
+    board.alert("x", "the disk is slow")
+    board.publish()
+
+    shown = run(layout, "status").stdout
+
+    assert re.search(r"last alert +the disk is slow", shown)
 
 
 def test_status_shows_hostile_names_harmlessly(layout):

@@ -97,11 +97,23 @@ def test_split_writes_both_parts_beside_each_other(layout, chat, tmp_path):
     assert len(lines_of(training)) + len(lines_of(validation)) == 100
 
 
-@pytest.mark.parametrize("share", ["0", "1", "2", "nan", "-0.1"])
-def test_a_share_that_parts_nothing_is_refused(layout, chat, share):
+def test_a_percentage_is_a_share(layout, chat, tmp_path):
+    for share, into in (("0.2", tmp_path / "share"), ("20%", tmp_path / "percentage")):
+        into.mkdir()
+        run(layout, "split", str(chat), "--validation", share, "--into", str(into))
+
+    files = [sorted(into.iterdir()) for into in (tmp_path / "share", tmp_path / "percentage")]
+    assert [file.read_bytes() for file in files[0]] == [file.read_bytes() for file in files[1]]
+    assert len(files[0]) == 2
+
+
+@pytest.mark.parametrize("share", ["0", "1", "2", "nan", "-0.1", "0%", "100%", "a tenth", "%", ""])
+def test_what_is_no_share_is_refused(layout, chat, share):
     result = run(layout, "split", str(chat), f"--validation={share}", "--into", str(chat.parent))
 
-    assert "expected a share between 0 and 1" in str(result.exception)
+    assert str(result.exception) == (
+        f'--validation is "{share}"; expected a share between 0 and 1, such as 0.02 or 2%'
+    )
 
 
 def test_a_side_without_rows_is_refused_and_nothing_is_written(layout, tmp_path):

@@ -88,7 +88,12 @@ def test_a_name_that_several_files_have_needs_its_folder(layout, chat):
     [
         ((), "give one of"),
         (("chat.jsonl", "--list"), "give one of"),
-        (("chat.jsonl", "--row", "1"), "--row or --note is missing"),
+        (("--list", "--row", "1"), "give one of"),
+        (("chat.jsonl", "--row", "1"), "--note is missing; expected NAME, --row N and --note TEXT"),
+        (("chat.jsonl", "--note", "odd"), "--row is missing"),
+        (("chat.jsonl",), "--row and --note are missing"),
+        (("--row", "1"), "NAME and --note are missing"),
+        (("--row", "1", "--note", "odd"), "NAME is missing"),
         (("no.jsonl", "--row", "1", "--note", "x"), "no file is named no.jsonl in queue/"),
     ],
 )

@@ -86,6 +86,18 @@ def test_validate_says_how_this_file_is_admitted(layout, chat, answering, is_dro
     assert ("drop it" in shown) == (not is_dropped)
 
 
+def test_validate_says_how_a_table_is_admitted(layout, tmp_path, answering):
+    answering.prepare(report("block").model_dump_json())
+    table = tmp_path / "table.csv"
+    table.write_text("prompt,completion\na,b\n")
+
+    shown = run(layout, "validate", str(table)).stdout
+
+    assert shown.endswith(
+        "add it with training_queue add, and once it has failed: training_queue retry table.jsonl --admit\n"
+    )
+
+
 def test_validate_asks_for_this_file_by_the_settings_in_force(layout, chat, answering):
     layout.config_file.write_text('{"data": {"max_length": 512}}')
     answering.prepare(report().model_dump_json())

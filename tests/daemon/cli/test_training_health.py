@@ -11,6 +11,7 @@ import pytest
 from typer.testing import CliRunner
 
 from daemon.cli import training_health
+from daemon.cli.fault_words import fault_words
 from daemon.cli.training_health import BLOCKED_EXIT_CODE, DAMAGED_EXIT_CODE, app
 from daemon.ledger.ledger import Crash, Ledger
 from daemon.status.board import StatusBoard
@@ -21,6 +22,7 @@ from trainer.config.schema import Settings
 from trainer.protocol.files import write_json
 from trainer.protocol.job import FaultKind, Priority
 from trainer.protocol.manifest import Progress
+from trainer.protocol.text import utc_text
 
 run = runner_of(app)
 
@@ -297,12 +299,45 @@ def test_crashes_are_counted_by_kind_and_described_by_the_newest(layout):
     assert "training.micro_batch_tokens" in shown
 
 
+@pytest.mark.parametrize("has_checkpoint", [True, False])
+def test_of_a_worker_that_crashed_while_loading_it_is_said_what_it_loaded(layout, has_checkpoint):
+    ledger = Ledger(layout.ledger_file, clock=FakeClock(NOW))
+    saved = {"kind": "checkpoint", "message": "saved", "job_id": None}
+    if has_checkpoint:
+        ledger.add_event(**saved, data={"path": "checkpoints/step-1"}, at=utc_text(NOW - 1), level="info")
+    ledger.add_crash(
+        Crash(
+            kind=FaultKind.CRASH, message="killed by SIGKILL", details=None, job_id=None, display=None,
+            global_step=None, file_step=None,
+        )
+    )  # fmt: skip
+    ledger.add_event(**saved, data={"path": "checkpoints/step-2"}, at=utc_text(NOW + 1), level="info")
+    ledger.close()
+
+    shown = run(layout, "crashes").stdout
+
+    loaded = "checkpoints/step-1" if has_checkpoint else "the base model"
+    assert f"last global step: none yet; the worker was still loading {loaded}\n" in shown
+
+
 def test_the_limit_leaves_older_crashes_out(layout):
     note_crashes(layout, (FaultKind.CRASH, "old"), (FaultKind.HANG, "new"))
 
     groups = json.loads(run(layout, "crashes", "--limit", "1", "--json").stdout)
 
     assert [group["kind"] for group in groups] == ["hang"]
+
+
+@pytest.mark.parametrize("kind", list(FaultKind))
+def test_every_kind_is_shown_in_words_and_recorded_by_its_name(layout, kind):
+    note_crashes(layout, (kind, "what happened"))
+
+    heading = run(layout, "crashes").stdout.splitlines()[0]
+    [group] = json.loads(run(layout, "crashes", "--json").stdout)
+
+    assert "_" not in heading
+    assert heading.startswith(f"1 x {fault_words(kind)}, most recently at ")
+    assert group["kind"] == kind
 
 
 @pytest.mark.parametrize("kind", list(FaultKind))

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shlex
 import sqlite3
 import stat
 import subprocess
@@ -21,8 +22,10 @@ from daemon.ledger.ledger import Ledger
 from daemon.status.board import StatusBoard
 from tests.daemon.cli.runner import runner_of
 from tests.support import FakeClock, job_for, rows, write_jsonl
+from trainer.data.reading.file_kinds import FileKind, what_it_is
 from trainer.protocol.files import file_sha256
 from trainer.protocol.job import FaultKind, JobRecord, Outcome, Priority, Reason
+from trainer.protocol.text import shell_word
 
 run = runner_of(app)
 
@@ -95,9 +98,18 @@ def test_list_shows_files_in_training_order(layout):
     assert [(file["name"], file["state"]) for file in json.loads(result.stdout)] == [
         ("b.jsonl", "waiting"),
         ("a.jsonl", "waiting"),
-        ("unchecked.jsonl", "checking"),
+        ("unchecked.jsonl", "unchecked"),
         ("late.jsonl", "waiting"),
     ]
+
+
+@pytest.mark.parametrize("is_running, state", [(True, "checking"), (False, "unchecked")])
+def test_list_calls_a_file_unchecked_while_no_daemon_could_check_it(layout, is_running, state):
+    write_jsonl(layout.waiting(Priority.HIGH) / "a.jsonl", rows(1))
+    StatusBoard(layout.status_file, daemon_pid=os.getpid() if is_running else None).publish()
+
+    assert listed(layout, "state") == [(state,)]
+    assert ("when a daemon starts" in run(layout, "list").stdout) == (state == "unchecked")
 
 
 def test_list_is_short_unless_all_is_wanted(layout):
@@ -225,7 +237,7 @@ def test_files_of_one_name_are_listed_with_their_own_rows(layout):
     assert listed(layout, "state", "priority", "rows") == [
         ("processing", "high", 7),
         ("waiting", "high", 5),
-        ("checking", "normal", None),
+        ("unchecked", "normal", None),
         ("waiting", "low", 2),
     ]
 
@@ -449,12 +461,45 @@ def test_retry_admits_a_content_only_if_it_is_told_to(layout):
     assert "b.jsonl" in back
 
 
-def test_retry_does_not_admit_all_that_failed(layout):
+def test_retry_takes_several_names_each_once(layout):
+    for name in ("a.jsonl", "b.jsonl", "c.jsonl"):
+        write_jsonl(layout.failed / name, rows(1))
+
+    result = run(layout, "retry", "a.jsonl", "failed/b.jsonl", "failed/a.jsonl", "--json")
+
+    assert json.loads(result.stdout) == ["a.jsonl", "b.jsonl"]
+    assert sorted(path.name for path in layout.waiting(Priority.NORMAL).iterdir()) == ["a.jsonl", "b.jsonl"]
+    assert (layout.failed / "c.jsonl").exists()
+
+
+def test_retry_of_several_changes_nothing_if_one_cannot_be_meant(layout):
     write_jsonl(layout.failed / "a.jsonl", rows(1))
 
-    result = run(layout, "retry", "--failed", "--admit")
+    result = run(layout, "retry", "a.jsonl", "nope.jsonl")
 
-    assert "--admit needs a NAME" in str(result.exception)
+    assert "nope.jsonl" in str(result.exception)
+    assert (layout.failed / "a.jsonl").exists()
+
+
+def test_retry_completes_every_name(layout, tmp_path):
+    for name in ("a.jsonl", "b.jsonl"):
+        write_jsonl(layout.failed / name, rows(1))
+    words = f"training_queue retry a.jsonl --base-dir {layout.base} "
+    shell = {"_TRAINING_QUEUE_COMPLETE": "complete_bash", "COMP_WORDS": words, "COMP_CWORD": "5"}
+
+    offered = CliRunner().invoke(app, [], env=shell, prog_name="training_queue")
+
+    assert offered.stdout.split() == ["a.jsonl", "b.jsonl"]
+
+
+@pytest.mark.parametrize("which", [["--failed"], ["a.jsonl", "b.jsonl"]])
+def test_retry_admits_one_file_at_a_time(layout, which):
+    for name in ("a.jsonl", "b.jsonl"):
+        write_jsonl(layout.failed / name, rows(1))
+
+    result = run(layout, "retry", *which, "--admit")
+
+    assert "--admit needs one NAME" in str(result.exception)
     assert (layout.failed / "a.jsonl").exists()
 
 
@@ -553,6 +598,31 @@ def test_what_failed_is_cleared_away_and_the_counts_follow(layout):
     )
     assert (counts["failed"], counts["trash"]) == (1, 2)
     assert [path.name for path in layout.failed.iterdir()] == ["new.jsonl", "new.jsonl.reason.json"]
+
+
+@pytest.mark.parametrize("name", ["a.jsonl", "a b.jsonl", "-a.jsonl"])
+def test_what_the_trash_tells_to_type_works_where_the_file_lies_now(layout, name):
+    path = write_jsonl(layout.failed / name, rows(1))
+    word = shlex.quote(name)
+    admit = f"--admit -- {word}" if name.startswith("-") else f"{word} --admit"
+    message = f"odd; {what_it_is(FileKind.TAR, str(path))}, or: training_queue retry {admit}"
+    at = "2026-01-01T00:00:00Z"
+    reason = Reason(kind=FaultKind.BAD_DATA, message=message, file=name, at=at, job_id="1")
+    write_reason(path, reason)
+    run(layout, "clear", "--failed")
+    write_jsonl(layout.failed / name, rows(2))  # a newer one, which is not meant
+    [folder] = layout.trash.iterdir()
+
+    [listed] = json.loads(run(layout, "list", "--trash", "--json").stdout)
+    shown = json.loads(run(layout, "show", listed["name"], "--json").stdout)
+
+    assert f"tar -xf {shell_word(str(folder / name))}," in listed["reason"]
+    assert shown["reason"] == listed["reason"]
+    typed = shlex.split(listed["reason"].partition("training_queue ")[2])
+    there = {"TRAINING_BASE_DIR": str(layout.base)}
+    tried = CliRunner().invoke(app, typed, env=there)
+    assert tried.exit_code == 0, tried.exception
+    assert not (folder / name).exists()
 
 
 def test_the_trash_is_listed_with_names_that_retry_takes(layout):

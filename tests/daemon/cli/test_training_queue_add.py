@@ -57,6 +57,18 @@ def test_add_follows_a_link_that_the_user_names(layout, tmp_path):
     assert copy.read_bytes() == file.read_bytes()
 
 
+def test_add_says_that_a_table_in_the_inbox_stays_there_with_its_alert(layout, tmp_path):
+    (layout.inbox / "table.csv").write_bytes(CSV)
+    (tmp_path / "other.csv").write_bytes(CSV)
+
+    result = run(layout, "add", str(layout.inbox / "table.csv"), str(tmp_path / "other.csv"))
+
+    assert result.stderr == (
+        "inbox/table.csv stays where it is, and so does its alert, until you move it out of inbox/\n"
+    )
+    assert (layout.inbox / "table.csv").exists()
+
+
 def test_add_converts_what_people_have_and_says_so(layout, tmp_path):
     files = [tmp_path / name for name in ("a.csv", "b.tsv", "c.json", "d.ndjson", "e.csv.gz", "f.jsonl")]
     contents = [CSV, CSV.replace(b",c", b"\tc").replace(b"?,", b"?\t").replace(b'",', b'"\t')]

@@ -87,3 +87,34 @@ def test_a_daemon_that_makes_its_folder_writes_the_same_configuration(rig):
     other = Layout(rig.layout.base.parent / "other")
     assert made.is_new
     assert rig.layout.config_file.read_text() == other.config_file.read_text()
+
+
+@pytest.mark.parametrize(
+    "place", ["inbox", "inbox/high/new", "queue/failed", "models/x", "logs", "status", "control"]
+)
+def test_no_working_directory_begins_among_the_data_of_another(tmp_path, place):
+    Client(tmp_path / "work").create()
+    inner = Client(tmp_path / "work" / place)
+
+    for begin in (inner.create, inner.start):
+        with pytest.raises(
+            CannotCreate, match=rf"is inside {place.split('/')[0]}/ of the working directory .*/work"
+        ):
+            begin()
+
+    assert not inner.is_working_directory
+
+
+def test_a_link_into_the_data_of_another_is_no_way_around(tmp_path):
+    Client(tmp_path / "work").create()
+    (tmp_path / "link").symlink_to(tmp_path / "work" / "inbox")
+
+    with pytest.raises(CannotCreate, match="is inside inbox/"):
+        Client(tmp_path / "link").create()
+
+
+@pytest.mark.parametrize("place", ["work/other", "inbox/work"])
+def test_a_folder_beside_the_data_of_another_may_begin(tmp_path, place):
+    Client(tmp_path / "work").create()
+
+    assert Client(tmp_path / place).create().is_new

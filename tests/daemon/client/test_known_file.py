@@ -9,6 +9,7 @@ from daemon.client.errors import AmbiguousName, NoSuchFile, UnreadableHistory
 from daemon.files.identity import identity_of
 from daemon.files.notes import REJECTED_SUFFIX, note_beside
 from daemon.jobs.reasons import write_reason
+from daemon.status.board import StatusBoard
 from daemon.status.data_reports import write_report
 from tests.daemon.cli.test_training_data_report import report
 from tests.daemon.client.test_history import add_event, add_steps
@@ -81,13 +82,33 @@ def test_a_file_in_the_inbox_is_known_too(client, layout):
     assert (file.job, file.ended_at) == (None, None)
 
 
-def test_a_file_whose_rows_are_being_checked_has_no_job_yet_and_knows_its_earlier_one(client, ledger, layout):
+def test_only_a_daemon_that_runs_checks_a_file(client, layout):
+    write_jsonl(layout.waiting(Priority.LOW) / "chat.jsonl", rows(1))
+    StatusBoard(layout.status_file, daemon_pid=os.getpid()).publish()
+
+    assert client.history.file("chat.jsonl").state == "checking"
+
+
+def test_a_file_in_the_inbox_that_is_not_accepted_says_why_and_what_to_do(client, layout):
+    (layout.inbox / "table.csv").write_text("prompt;completion\na;b\n")
+    (layout.inbox / "notes.txt").write_text("Remember the milk.")
+
+    assert client.history.file("table.csv").reason == (
+        "inbox/table.csv: it is a table of values separated by semicolons (CSV), not JSON Lines; convert and "
+        f"add it: training_queue add {layout.inbox}/table.csv --base-dir {layout.base}"
+    )
+    assert client.history.file("notes.txt").reason == (
+        "it is not accepted; expected a name that ends in .jsonl, .jsonl.gz or .jsonl.zst"
+    )
+
+
+def test_a_file_whose_rows_are_to_be_checked_has_no_job_yet_and_knows_its_earlier_one(client, ledger, layout):
     path = put(layout, ledger, state="failed")
     os.rename(path, layout.waiting(Priority.LOW) / "chat.jsonl")  # somebody tries it again
 
     file = client.history.file("chat.jsonl")
 
-    assert (file.state, file.job, file.priority) == ("checking", None, "low")
+    assert (file.state, file.job, file.priority) == ("unchecked", None, "low")
     assert file.other_jobs == (JOB,)
 
 

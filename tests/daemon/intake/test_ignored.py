@@ -44,8 +44,11 @@ def test_what_spreadsheets_and_web_services_write_is_told_with_its_command(inbox
     cases = {
         "one-column.csv": (b"text\nHello, world.\nIt is me.\n", "comma-separated values"),
         "one-column.csv.gz": (gzip.compress(b"text\nHello.\n"), "comma-separated values"),
-        "excel.csv": (b"sep=;\r\ntext;label\r\na;b\r\n", "comma-separated values"),
-        "excel.xls": (b"sep=;\r\ntext\r\na\r\n", "comma-separated values"),
+        "excel.csv": (b"sep=;\r\ntext;label\r\na;b\r\n", "values separated by semicolons"),
+        "excel.xls": (b"sep=;\r\ntext\r\na\r\n", "values separated by semicolons"),
+        "semicolons.csv": (b"prompt;completion\na;b\n", "values separated by semicolons"),
+        "tabs.csv": (b"prompt\tcompletion\na\tb\n", "tab-separated values"),
+        "commas.csv": (b"prompt,completion\na,b\n", "comma-separated values"),
         "one-line.json": (json.dumps({"data": rows}).encode(), "one JSON object around a list of rows"),
         "viewer.json": (
             json.dumps({"features": [{"name": "prompt"}], "rows": [{"row_idx": 0, "row": rows[0]}]}).encode(),

@@ -339,6 +339,30 @@ def test_an_idle_daemon_writes_every_five_seconds(board, clock, later_s, is_writ
     assert board.due_at() == (clock.now + 5.0 if is_written else 1005.0)
 
 
+@pytest.mark.parametrize("later_s, is_written", [(0.19, False), (0.2, True)])
+def test_files_that_come_or_change_their_priority_are_shown_soon(board, clock, later_s, is_written):
+    board.set_state(State.PAUSED)
+    board.files_waiting((0, 1, 0))
+    due(board)
+    board.files_waiting((1, 0, 0))
+
+    clock.now += later_s
+
+    assert due(board) == is_written
+    assert board.due_at() == (clock.now + 5.0 if is_written else 1000.2)
+
+
+def test_as_long_as_the_same_files_wait_nothing_is_written_for_them(board, clock):
+    board.set_state(State.PAUSED)
+    board.files_waiting((0, 1, 0))
+    due(board)
+    board.files_waiting((0, 1, 0))
+
+    clock.now += 4.99
+
+    assert not due(board)
+
+
 def test_a_change_of_state_is_written_at_once_and_once(board, path):
     due(board)
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from daemon.supervision.verdict import End, Verdict, backoff_s, judge
+from daemon.supervision.verdict import EXPLAINED, End, Verdict, backoff_s, judge
 from trainer.protocol.job import FaultKind, Window
 from trainer.protocol.messages import CONNECTION_LOST, Faulted, Leaving
 
@@ -25,12 +25,20 @@ def test_a_worker_that_left_as_told_has_no_fault_even_if_its_exit_had_to_be_forc
     assert judge(end) == Verdict(None, "on request")
 
 
-@pytest.mark.parametrize("kind", FaultKind)
+@pytest.mark.parametrize("kind", [kind for kind in FaultKind if kind not in EXPLAINED])
 @pytest.mark.parametrize("exit_code", [1, 0, -9, -11])
 def test_what_the_worker_says_itself_is_believed(kind, exit_code):
     end = End(exit_code=exit_code, last_word=faulted(kind), stderr_tail=LAST_WORDS, oom_kills=1)
 
     assert judge(end) == Verdict(kind, "OSError: no space left", "Traceback …", "no space left")
+
+
+@pytest.mark.parametrize("kind", EXPLAINED)
+def test_what_is_explained_to_people_needs_no_class_of_an_exception(kind):
+    said = judge(End(exit_code=1, last_word=faulted(kind, error_class="BadConfig", message="epochs is 0")))
+    unsaid = judge(End(exit_code=1, last_word=faulted(kind, error_class="BadConfig", message="")))
+
+    assert (said.message, unsaid.message) == ("epochs is 0", "BadConfig")
 
 
 def test_the_steps_that_must_be_left_out_are_passed_on():

@@ -11,6 +11,7 @@ from trainer.data.checks.file_check import check_file
 from trainer.data.conversation import Message
 from trainer.data.formats import read_conversation, read_row
 from trainer.data.formats.registry import MAX_TURNS
+from trainer.data.formats.tools import MAX_CALLS, MAX_TOOLS
 from trainer.data.formats.unsupported import UNSUPPORTED, UNSUPPORTED_IN_MESSAGES
 from trainer.data.reading.rows import MAX_NESTING, BadRow, parse_row
 
@@ -193,6 +194,17 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
     ({"question": "q", "choices": ["a", "b"], "answer": "a"}, 'found "choices": the choices of a question'),
     ({"question": "q", "passage": "Two words", "answer": "a"}, 'found "passage": a passage beside'),
     (row() | {"documents": [{"title": "t"}]}, 'found "documents": documents beside'),
+    (row() | {"available_tools": [{"name": "f"}]}, 'found "available_tools": tools under this name would'),
+    (row() | {"system_message": "Be brief."}, 'found "system_message": instructions under this name would'),
+    (PAIR | {"instructions": "Be brief."}, 'found "instructions": instructions under this name would'),
+    (
+        {"conversations": [{"from": "human", "value": "q"}, {"from": "gpt", "value": "a", "content": "b c"}]},
+        "found conversations[1].content beside value, which would be lost; expected the words of a message",
+    ),
+    (
+        {"messages": [SAID | {"value": "Some words"}]},
+        "found messages[0].value beside content, which would be lost",
+    ),
     (row() | {"history": [["a", "b"]]}, 'found "history": earlier turns'),
     (PAIR | {"tool_calls": [CALL]}, 'found "tool_calls": calls of tools beside an answer would be lost'),
     (
@@ -475,6 +487,7 @@ def test_bookkeeping_of_a_message_is_left_alone():
     bookkeeping = {"id": 3, "timestamp": 1.5, "annotations": [{"url": "u"}], "loss": 0.0, "thinking": True}
 
     assert beside(**bookkeeping, refusal=None, audio=None, channel="final") == Message("assistant", "a")
+    assert beside(value=5) == beside(value="good") == beside(value="a") == Message("assistant", "a")
 
 
 # ---- limits
@@ -486,6 +499,34 @@ def test_a_row_has_a_most_of_turns():
     assert len(read_conversation({"messages": turns}).messages) == MAX_TURNS
     assert refusal({"messages": [*turns, SAID]}) == (
         "it has 10,001 turns; expected at most 10,000, so split it into rows"
+    )
+
+
+def test_a_turn_has_a_most_of_calls_and_a_row_of_tools():
+    calls = [CALL] * MAX_CALLS
+    tools = [{"name": "f"}] * MAX_TOOLS
+
+    assert len(beside(tool_calls=calls).tool_calls) == MAX_CALLS
+    assert len(read_conversation(row() | {"tools": tools}).tools) == MAX_TOOLS
+    assert refusal({"messages": [SAID | {"tool_calls": [*calls, CALL]}]}) == (
+        "messages[0].tool_calls has 1,001 calls; expected at most 1,000 in a turn, so split it"
+    )
+    assert refusal(row() | {"functions": json.dumps([*tools, {"name": "f"}])}) == (
+        "functions has 1,001 tools; expected at most 1,000, so leave out some of them"
+    )
+
+
+def test_calls_that_are_the_text_of_a_turn_are_limited_too():
+    turns = [{"from": "human", "value": "q"}, {"from": "function_call", "value": json.dumps([CALL] * 1_001)}]
+
+    assert refusal({"conversations": turns}).startswith("conversations[1].value has 1,001 calls; expected at")
+
+
+def test_a_row_has_a_most_of_calls():
+    turn = SAID | {"tool_calls": [CALL] * MAX_CALLS}
+
+    assert refusal({"messages": [turn] * 11}) == (
+        "it has 11,000 calls; expected at most 10,000, so split it into rows"
     )
 
 

@@ -11,7 +11,7 @@ import pytest
 import torch
 from transformers import AutoTokenizer
 
-from tests.support import FakeClock, job_for, rows, write_jsonl
+from tests.support import FakeClock, job_for, row, rows, write_jsonl
 from tests.trainer.engine_rig import settings_with, train
 from tests.trainer.step_rig import bundle, example
 from trainer.config.schema import Settings
@@ -167,6 +167,37 @@ def test_a_file_that_would_fail_is_refused_before_a_model_is_loaded(tmp_path, ba
 
     assert refused == Refused(message=refused.message, fault=FaultKind.BAD_DATA)
     assert refused.message.startswith(f"{file}: {told}")
+
+
+@pytest.mark.parametrize("template, fault", [("no b", FaultKind.BAD_DATA), ("mask", FaultKind.BAD_CONFIG)])
+def test_the_first_failing_row_is_that_of_the_file_and_not_of_the_order_of_training(
+    tmp_path, base_dir, tiny_folder, template, fault
+):
+    refuse = "{{ raise_exception('no b') }}" if template == "no b" else "Answer: "
+    (base_dir / "own.jinja").write_text(
+        "{% for m in messages %}{% if m.content == 'b' %}" + refuse + "{% endif %}"
+        "<|im_start|>{{ m.role }}\n{{ m.content }}<|im_end|>\n{% endfor %}"
+        "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
+    )
+    content = [row(answer="b" if number > 1 else "a") for number in range(40)]
+    file = write_jsonl(tmp_path / "chat.jsonl", content)
+    settings = settings_with(
+        tiny_folder, model={"base_model": str(tiny_folder), "chat_template": "own.jinja"}
+    )
+
+    refused = refusal(base_dir, file, settings)
+
+    assert refused.fault is fault
+    assert "line 3: " in refused.message
+
+
+def test_a_template_that_does_not_fit_the_model_is_told_with_the_name_of_the_settings(tmp_path, base_dir):
+    file = write_jsonl(tmp_path / "chat.jsonl", rows(3))
+    settings = settings_with("", model={"base_model": "tiny", "chat_template": "llama-3"})
+
+    told = refusal(base_dir, file, settings).message
+
+    assert 'but the vocabulary of "tiny" has no <|start_header_id|>' in told
 
 
 @pytest.mark.parametrize("kind", ["pipe", "device"])

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from trainer.data.checks.answers import ANSWER_RULES, answers_of
+from trainer.data.checks.different_answers import AnswerComparison
 from trainer.data.conversation import Conversation
 from trainer.data.reading.rows import BadRow
 from trainer.data.rendering.refused_rows import message_with_way_out
@@ -109,6 +110,7 @@ class RowReport:
         self._first_hidden = ""
         self._defects = {rule.name: Tally() for rule in ANSWER_RULES}
         self._short_answers: Counter[str] = Counter()
+        self._comparison = AnswerComparison()
         self._classes: dict[str, Counter[str]] = {name: Counter() for name in LABELS}
 
     # ---- rows
@@ -132,6 +134,7 @@ class RowReport:
         if row.quotes_control_tokens:
             self._quoting.note(row.line)
         self._note_answers(row)
+        self._comparison.note(row.line, row.conversation)
         for name, counter in self._classes.items():
             _count(counter, row.conversation.metadata.get(name))
 
@@ -219,6 +222,7 @@ class RowReport:
         for rule in ANSWER_RULES:
             if (tally := self._defects[rule.name]).rows:
                 yield self._finding(rule.name, tally, rule.what, kind, limit=rule.limit)
+        yield from self._findings_about_comparison(kind)
         yield from self._findings_about_balance(kind)
 
     def _finding_about_cut_rows(self, kind: str) -> Finding:
@@ -233,6 +237,25 @@ class RowReport:
         over: Level = "block" if is_all else "warning"
         limit = WITHOUT_TARGET_LIMIT
         return self._finding("without_target", self._without_target, what, kind, limit=limit, over=over)
+
+    def _findings_about_comparison(self, kind: str) -> Iterator[Finding]:
+        found = self._comparison.found()
+        if not found.prompts:
+            return
+        pairs = ", ".join(f"{line} and {other}" for line, other in found.first)
+        more = ", …" if found.prompts > len(found.first) else ""
+        prompts = "1 prompt is" if found.prompts == 1 else f"{found.prompts:,} prompts are"
+        yield Finding(
+            rule="different_answers",
+            level="warning",
+            message=(
+                f"{prompts} answered in different ways ({found.rows:,} of {self._num_rows:,} {kind}); "
+                f"lines {pairs}{more}; all are trained; leave out what is not meant"
+            ),
+            rows=found.rows,
+            share=self._share(found.rows),
+            lines=tuple(line for pair in found.first for line in pair),
+        )
 
     def _findings_about_balance(self, kind: str) -> Iterator[Finding]:
         yield from self._of_one_value("same_answer", "have the short answer", self._short_answers, kind)

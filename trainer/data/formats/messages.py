@@ -5,7 +5,7 @@ from typing import Any
 
 from trainer.data.conversation import REASONING_KEYS, ROLES, Message, Role
 from trainer.data.formats.tools import Calls, read_function_call, read_tool_calls
-from trainer.data.formats.unsupported import refuse_lost_words
+from trainer.data.formats.unsupported import is_prose, refuse_lost_words
 from trainer.data.formats.values import kind, read_text
 from trainer.data.reading.rows import BadRow
 
@@ -15,6 +15,7 @@ OTHER_ROLES: Mapping[str, Role] = {
     "human": "user",
     "gpt": "assistant",
 }
+WORDS = frozenset({"content", "value"})
 SHOWN_BY_TEMPLATES = ("name", "tool_call_id")
 OTHER_FLAGS = ("loss", "training")  # for train; a number under these names is a measurement
 
@@ -43,10 +44,21 @@ def message_of(role: Role, item: Mapping[str, Any], key: str, place: str) -> Mes
     if len(item) == 2 and key in item:
         return Message(role, read_text(item.get(key), f"{place}.{key}"))
     refuse_lost_words(item, place)
+    _refuse_other_words(item, key, place)
     calls = _calls_of(item, role, place)
     text = "" if item.get(key) is None and calls else read_text(item.get(key), f"{place}.{key}")
     extra = {key: read_text(item[key], f"{place}.{key}") for key in SHOWN_BY_TEMPLATES if item.get(key)}
     return Message(role, text, calls, extra | read_thoughts(item, place), read_is_trained(item, place))
+
+
+def _refuse_other_words(item: Mapping[str, Any], key: str, place: str) -> None:
+    """Refuse a message with words both under `content` and under `value`, of which only one would be read."""
+    [other] = WORDS - {key}
+    if is_prose(item.get(other)) and item[other] != item.get(key):
+        raise BadRow(
+            f"found {place}.{other} beside {key}, which would be lost; expected the words of a message once; "
+            "remove one of the keys"
+        )
 
 
 def _calls_of(item: Mapping[str, Any], role: Role, place: str) -> Calls:

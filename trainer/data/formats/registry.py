@@ -19,6 +19,7 @@ from trainer.protocol.text import printable
 
 KEYS_SHOWN = 5
 MAX_TURNS = 10_000  # in a row; so many are rendered in a few seconds
+MAX_CALLS_OF_ROW = 10_000
 SYSTEM_KEYS, TOOLS_KEYS = ("system", "system_prompt"), ("tools", "functions")
 TOP_LEVEL_METADATA = ("skill", "difficulty", "source")
 BRACKETS = ("[", "{", " ", "\n")  # what a conversation written as text begins with
@@ -172,13 +173,19 @@ def _refuse_unlearnable(turns: Iterable[Message]) -> None:
     if not answers:
         raise BadRow("no message of the assistant has content, so there is nothing to train")
     is_any_trained = False
+    num_calls = 0
     for answer in answers:
+        num_calls += len(answer.tool_calls)
         is_any_trained = is_any_trained or answer.is_trained
         if answer.content.startswith(BRACKETS) and _is_serialised(answer.content):
             raise BadRow(
                 "an answer is itself a list of messages written as text; expected the words of the answer, "
                 "so unpack the list into messages"
             )
+    if num_calls > MAX_CALLS_OF_ROW:
+        raise BadRow(
+            f"it has {num_calls:,} calls; expected at most {MAX_CALLS_OF_ROW:,}, so split it into rows"
+        )
     if not is_any_trained:
         raise BadRow("every message of the assistant has train: false, so there is nothing to train")
 

@@ -5,7 +5,7 @@ from typing import Any
 
 from trainer.data.conversation import Message, Role
 from trainer.data.formats.messages import message_of
-from trainer.data.formats.tools import Calls, read_tool_calls
+from trainer.data.formats.tools import Calls, TooManyCalls, read_tool_calls
 from trainer.data.formats.values import kind
 from trainer.data.reading.rows import BadRow, parse_row
 
@@ -44,9 +44,15 @@ def read_turn(turn: Any, place: str) -> Message:
 
 
 def _calls_in(text: str, place: str) -> Calls:
-    """Return the calls that a text is the JSON of; none if it is something else, which is then a text."""
+    """Return the calls that a text is the JSON of; none if it is something else, which is then a text.
+
+    Raises:
+        TooManyCalls: there are far too many.
+    """
     try:
         value = parse_row(text.encode())
         return read_tool_calls(value if isinstance(value, list) else [value], place)
+    except TooManyCalls:
+        raise
     except BadRow:
         return ()

@@ -10,9 +10,15 @@ from trainer.protocol.text import printable
 
 NAMES_OF_ARGUMENTS = ("arguments", "parameters", "params", "args", "kwargs", "input")
 """The first is the one that is read, where it stands beside the name."""
+MAX_CALLS = 1_000  # in a turn; many times as many take minutes to render
+MAX_TOOLS = 1_000  # in a row
 
 Calls = tuple[Mapping[str, Any], ...]
 """What the assistant calls, as `Message.tool_calls` has it."""
+
+
+class TooManyCalls(BadRow):
+    """A turn has more calls than can be rendered in a reasonable time."""
 
 
 def read_tools(value: Any, place: str) -> tuple[Mapping[str, Any], ...]:
@@ -26,6 +32,10 @@ def read_tools(value: Any, place: str) -> tuple[Mapping[str, Any], ...]:
     tools = read_embedded(value, place, "a list or its JSON text") if isinstance(value, str) else value
     if not isinstance(tools, list):
         raise BadRow(f"{place} is {kind(tools)}; expected a list of objects")
+    if len(tools) > MAX_TOOLS:
+        raise BadRow(
+            f"{place} has {len(tools):,} tools; expected at most {MAX_TOOLS:,}, so leave out some of them"
+        )
     for index, tool in enumerate(tools):
         if not isinstance(tool, dict):
             raise BadRow(
@@ -60,11 +70,16 @@ def read_tool_calls(value: Any, place: str) -> Calls:
 
     Raises:
         BadRow: it is something else.
+        TooManyCalls: it is that, but far too long.
     """
     if value is None:
         return ()
     if not isinstance(value, list):
         raise BadRow(f"{place} is {kind(value)}; expected a list of calls")
+    if len(value) > MAX_CALLS:
+        raise TooManyCalls(
+            f"{place} has {len(value):,} calls; expected at most {MAX_CALLS:,} in a turn, so split it"
+        )
     calls = tuple(_read_call(call, f"{place}[{index}]") for index, call in enumerate(value))
     require_unicode(calls, place)
     return calls

@@ -200,6 +200,19 @@ UNSUPPORTED = (
         QUESTION_ANSWER,
     ),
     Unsupported(
+        (("available_tools",),),
+        "tools under this name would not be shown",
+        'expected them as "tools"; rename the key, or remove it',
+        CONVERSATION_FORMATS,
+    ),
+    Unsupported(
+        (("system_message",), ("instructions",)),
+        "instructions under this name would not be shown",
+        'expected them as "system"; rename the key, or remove it',
+        CONVERSATION_FORMATS,
+        is_prose,
+    ),
+    Unsupported(
         (("chat_template_kwargs",),),
         "options of the chat template are not set row by row",
         'expected model.template_options, "system" for instructions, "tools" for tools; remove the key',

@@ -25,7 +25,6 @@ LONGEST_COLUMN_NAME = 60
 COLUMN_NAME = re.compile(r"[^\W\d][\w .-]*")
 INDEX_COLUMN = "Unnamed: 0"  # as pandas calls the column without a name that it writes first
 HTML_START = re.compile(r"<(!doctype html|html)\b", re.IGNORECASE)
-DELIMITERS = ",\t;"
 SEPARATOR_LINE = re.compile(r"sep=(.)\r?\n")  # what Excel writes above the header to say what separates cells
 
 
@@ -33,6 +32,7 @@ class FileKind(Enum):
     """What a file is, in words for people."""
 
     CSV = "a table of comma-separated values (CSV)"
+    SEMICOLONS = "a table of values separated by semicolons (CSV)"
     TSV = "a table of tab-separated values (TSV)"
     JSON_ARRAY = "one JSON array"
     JSON_OBJECT = "one JSON object around a list of rows"
@@ -49,9 +49,11 @@ class FileKind(Enum):
     HTML = "a web page (HTML)"
 
 
+DELIMITED = {",": FileKind.CSV, ";": FileKind.SEMICOLONS, "\t": FileKind.TSV}
+"""What a table is whose cells are separated by this."""
 TABLES = frozenset(
     {
-        *(FileKind.CSV, FileKind.TSV, FileKind.JSON_ARRAY, FileKind.JSON_OBJECT),
+        *(*DELIMITED.values(), FileKind.JSON_ARRAY, FileKind.JSON_OBJECT),
         *(FileKind.PARQUET, FileKind.ARROW_FILE, FileKind.ARROW_STREAM),
     }
 )
@@ -154,14 +156,14 @@ def _text_kind(start: bytes) -> FileKind | None:
         return FileKind.JSON_ARRAY if _is_array_of_rows(text) else None
     if text.startswith("{"):
         return FileKind.JSON_OBJECT if is_object_around_rows(text) else None
-    if SEPARATOR_LINE.match(text):
-        return FileKind.CSV
+    if separator := SEPARATOR_LINE.match(text):
+        return DELIMITED.get(separator[1], FileKind.CSV)
     if HTML_START.match(text):
         return FileKind.HTML
     delimiter = delimiter_of(text)
     if not _is_table(text, delimiter):
         return None
-    return FileKind.TSV if delimiter == "\t" else FileKind.CSV
+    return DELIMITED[delimiter]
 
 
 def _is_array_of_rows(text: str) -> bool:
@@ -181,7 +183,7 @@ def _is_array_of_rows(text: str) -> bool:
 def delimiter_of(text: str) -> str:
     """Return what separates the cells of a table: what its header has most of, by default commas."""
     header = re.sub('"[^"]*"', "", text.split("\n", 1)[0])
-    return max(DELIMITERS, key=header.count)
+    return max(DELIMITED, key=header.count)
 
 
 def _is_table(text: str, delimiter: str) -> bool:

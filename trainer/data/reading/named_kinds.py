@@ -5,6 +5,7 @@ from pathlib import Path
 from trainer.data.reading.file_kinds import (
     BYTE_ORDER_MARK,
     COLUMN_NAME,
+    DELIMITED,
     LONGEST_COLUMN_NAME,
     FileKind,
     begins_an_object,
@@ -22,9 +23,10 @@ def named_kind_of(start: bytes, path: Path) -> FileKind | None:
         start: of its unpacked content.
     """
     found = kind_of(start)
-    if found in (None, FileKind.CSV, FileKind.TSV) and not begins_an_object(start):
-        return SUFFIXES.get(suffix_of(path), found)
-    return found
+    named = SUFFIXES.get(suffix_of(path))
+    if named is None or begins_an_object(start) or found not in (None, *DELIMITED.values()):
+        return found
+    return found if found and named is FileKind.CSV else named  # a CSV may have any separator
 
 
 def is_named_table(start: bytes, path: Path) -> bool:

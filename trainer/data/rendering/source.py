@@ -137,6 +137,18 @@ class ExampleSource:
         known |= fresh
         return {line: known[line] for line in lines}
 
+    def first_failure(self) -> ValueError | None:
+        """Return why the first row of the file, in its own order, cannot be rendered; None if all can."""
+        return self._executor.submit(self._first_failure).result()
+
+    def _first_failure(self) -> ValueError | None:
+        for position in range(len(self._rows)):
+            try:
+                self.examples_at([position])
+            except ValueError as error:  # a bad row, or a bad setting
+                return error
+        return None
+
     def message_of(self, error: BadRow) -> str:
         """Return an error of `steps` for a person; the background thread searches for the way out."""
         return self._executor.submit(message_with_way_out, error).result()

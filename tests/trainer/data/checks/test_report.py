@@ -42,7 +42,8 @@ def sampled(
     num_tokens: int | None = None,
     **metadata: Any,
 ) -> InspectedRow:
-    conversation = Conversation((Message("user", "hm?"), Message("assistant", answer)), metadata=metadata)
+    asked = Message("user", f"hm? {answer}")  # each answer has a prompt of its own
+    conversation = Conversation((asked, Message("assistant", answer)), metadata=metadata)
     examples = examples or (example(),)
     if num_tokens is None:
         num_tokens = sum(len(each.token_ids) for each in examples)
@@ -250,7 +251,8 @@ def ordinary_findings(rows: Any) -> tuple[Finding, ...]:
 
 
 def test_the_rows_of_the_benchmarks_are_ordinary():
-    assert ordinary_findings(make_rows(300)) == ()
+    # They are drawn from few words, so a prompt may come again with another answer
+    assert {finding.rule for finding in ordinary_findings(make_rows(300))} <= {"different_answers"}
 
 
 def test_the_rows_of_the_demonstration_are_ordinary():
@@ -273,3 +275,30 @@ def test_duplicates_are_all_but_the_first_of_equal_ones(hashes):
     expected = [i for i, value in enumerate(hashes) if value in hashes[:i]]
 
     assert find_duplicates(array("q", hashes)) == expected
+
+
+@pytest.mark.parametrize(
+    "prompts, told",
+    [
+        (1, "1 prompt is answered in different ways (2 of 2 rows); lines 1 and 2; all are trained"),
+        (
+            4,
+            "4 prompts are answered in different ways (8 of 8 rows); lines 1 and 2, 3 and 4, 5 and 6, …; all",
+        ),
+    ],
+)
+def test_prompts_that_are_answered_in_different_ways_are_named_and_block_nothing(prompts, told):
+    rows = []
+    for prompt in range(prompts):
+        for answer in "yn":
+            turns = (Message("user", f"{prompt}?"), Message("assistant", answer))
+            rows.append(InspectedRow(len(rows) + 1, Conversation(turns), (example(),), 4))
+
+    [finding] = [found for found in report_on(*rows).findings if found.rule == "different_answers"]
+
+    assert finding.message.startswith(told)
+    assert (finding.level, finding.rows, finding.lines[:3]) == (
+        "warning",
+        2 * prompts,
+        (1, 2, 3)[: 2 * prompts],
+    )

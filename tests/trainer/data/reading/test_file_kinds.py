@@ -13,6 +13,7 @@ from tests.support import every_case, rows
 from trainer.data.reading.file_kinds import BYTES_LOOKED_AT, FileKind, kind_of, what_it_is
 
 ROWS = rows(3)
+TIMES = 1_500  # so that even the shortest of what is repeated is longer than what is looked at
 COLUMNS = [{"feature_idx": 0, "name": "messages", "type": {"_type": "List"}}]
 WRAPPED = [{"row_idx": i, "row": row, "truncated_cells": []} for i, row in enumerate(ROWS)]
 
@@ -43,13 +44,13 @@ BY_CONTENT = {
     "CSV": (b"prompt,completion\n1 + 1?,2\n", FileKind.CSV),
     "CSV with CRLF and a mark": (b"\xef\xbb\xbfprompt,completion\r\n1 + 1?,2\r\n", FileKind.CSV),
     "CSV with quotes and line ends": (b'prompt,completion\n"a, ""b""\n{c","d"\n', FileKind.CSV),
-    "CSV with semicolons": (b"frage;antwort\n1,5?;2\n", FileKind.CSV),
+    "CSV with semicolons": (b"frage;antwort\n1,5?;2\n", FileKind.SEMICOLONS),
     "CSV that is cut off": (b"prompt,completion\n" + b"1,2\n" * BYTES_LOOKED_AT, FileKind.CSV),
     "TSV": (b"prompt\tcompletion\n1 + 1?\t2\n", FileKind.TSV),
     "array on one line": (json.dumps(ROWS).encode(), FileKind.JSON_ARRAY),
     "array over lines": (json.dumps(ROWS, indent=1).encode(), FileKind.JSON_ARRAY),
     "array with a mark": (b"\xef\xbb\xbf" + json.dumps(ROWS).encode(), FileKind.JSON_ARRAY),
-    "array that is cut off": (json.dumps(ROWS * 9999).encode()[:BYTES_LOOKED_AT], FileKind.JSON_ARRAY),
+    "array that is cut off": (json.dumps(ROWS * TIMES).encode()[:BYTES_LOOKED_AT], FileKind.JSON_ARRAY),
     "object on one line": (json.dumps({"data": ROWS}).encode(), FileKind.JSON_OBJECT),
     "object over lines": (json.dumps({"data": ROWS}, indent=1).encode(), FileKind.JSON_OBJECT),
     "object with more": (
@@ -65,11 +66,11 @@ BY_CONTENT = {
         FileKind.JSON_OBJECT,
     ),
     "object that is cut off": (
-        json.dumps({"version": "1", "data": ROWS * 9999}).encode(),
+        json.dumps({"version": "1", "data": ROWS * TIMES}).encode(),
         FileKind.JSON_OBJECT,
     ),
     "object over lines that is cut off": (
-        json.dumps({"sums": ROWS * 9999}, indent=1).encode(),
+        json.dumps({"sums": ROWS * TIMES}, indent=1).encode(),
         FileKind.JSON_OBJECT,
     ),
     "page of the dataset viewer": (
@@ -77,18 +78,18 @@ BY_CONTENT = {
         FileKind.JSON_OBJECT,
     ),
     "page of the dataset viewer that is cut off": (
-        json.dumps({"dataset": "a", "features": COLUMNS, "rows": WRAPPED * 9999}).encode(),
+        json.dumps({"dataset": "a", "features": COLUMNS, "rows": WRAPPED * TIMES}).encode(),
         FileKind.JSON_OBJECT,
     ),
     "page of the dataset viewer over lines that is cut off": (
-        json.dumps({"features": COLUMNS, "rows": WRAPPED * 9999}, indent=1).encode(),
+        json.dumps({"features": COLUMNS, "rows": WRAPPED * TIMES}, indent=1).encode(),
         FileKind.JSON_OBJECT,
     ),
     "page of the dataset viewer that is cut off in its columns": (
-        json.dumps({"features": COLUMNS * 9999, "rows": WRAPPED}).encode(),
+        json.dumps({"features": COLUMNS * TIMES, "rows": WRAPPED}).encode(),
         FileKind.JSON_OBJECT,
     ),
-    "CSV as Excel writes it": (b"sep=;\r\nprompt;completion\r\na;b\r\n", FileKind.CSV),
+    "CSV as Excel writes it": (b"sep=;\r\nprompt;completion\r\na;b\r\n", FileKind.SEMICOLONS),
     "CSV of one column as Excel writes it": (b"sep=,\ntext\na\n", FileKind.CSV),
     "Parquet": (b"PAR1\x15\x04", FileKind.PARQUET),
     "Arrow": (b"ARROW1\x00\x00\xff\xff\xff\xff", FileKind.ARROW_FILE),
