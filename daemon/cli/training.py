@@ -116,7 +116,7 @@ def data() -> None:
 
 @app.command()
 def models() -> None:
-    """Keep versions of the model, compare them, and see what made them."""
+    """Keep versions of the model, compare them, and go back."""
 
 
 @app.command(epilog="Example:\n\n\b\n  training follow json_lines")

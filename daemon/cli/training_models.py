@@ -3,7 +3,7 @@
 import json
 from collections.abc import Iterable
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
@@ -19,9 +19,6 @@ from daemon.cli.options import (
 )
 from trainer.protocol.text import printable
 
-if TYPE_CHECKING:
-    pass
-
 app = typer.Typer(rich_markup_mode=None, pretty_exceptions_enable=False, no_args_is_help=True)
 
 Name = Annotated[
@@ -33,7 +30,7 @@ DryRun = Annotated[bool, typer.Option("--dry-run", help="Only show what would be
 
 @app.callback()
 def _training_models(base_dir: BaseDir = None, version: Version = False) -> None:
-    """Keep versions of the model, compare them, and see what made them."""
+    """Keep versions of the model, compare them, and go back."""
     use_base_dir(base_dir)
 
 
@@ -241,7 +238,7 @@ def rollback(
         raise CommandFailed("--without needs --requeue: without it, no file is trained again")
     client = client_of(base_dir)
     from daemon.cli.models_view import rollback_lines
-    from daemon.jobs.going_back import Requeue
+    from daemon.client.rollback import Requeue
 
     wanted = Requeue(is_wanted=requeue, without=tuple(without or ()))
     if to is not None:
