@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from daemon.cli import models_report
 from daemon.cli.options import (
     BaseDir,
     CommandFailed,
@@ -20,6 +21,7 @@ from daemon.cli.options import (
 from trainer.protocol.text import printable
 
 app = typer.Typer(rich_markup_mode=None, pretty_exceptions_enable=False, no_args_is_help=True)
+app.add_typer(models_report.app)
 
 Name = Annotated[
     str, typer.Argument(metavar="VERSION", help="Its id, such as v003, an alias, latest, or current.")

@@ -45,9 +45,11 @@ class CrashGroup:
     advice: str
 
 
-def read_crashes(ledger_file: Path, *, limit: int) -> list[CrashGroup]:
+def read_crashes(ledger_file: Path, *, limit: int, since: str = "") -> list[CrashGroup]:
     """Return the newest `limit` crashes by kind; the kind of the newest one comes first.
 
+    Args:
+        since: only those from this time on; UTC, ISO 8601.
     Raises:
         UnreadableLedger: the ledger is damaged, locked or not a ledger.
     """
@@ -57,7 +59,8 @@ def read_crashes(ledger_file: Path, *, limit: int) -> list[CrashGroup]:
         table = next((name for name in TABLES if has_table(database, name)), None)
         if table is None:
             return []
-        return _grouped(database.execute(f"SELECT * FROM {table} ORDER BY id DESC LIMIT ?", (limit,)))
+        newest = f"SELECT * FROM {table} WHERE at >= ? ORDER BY id DESC LIMIT ?"
+        return _grouped(database.execute(newest, (since, limit)))
 
 
 def _grouped(newest_first: Iterable[sqlite3.Row]) -> list[CrashGroup]:
