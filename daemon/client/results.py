@@ -39,7 +39,7 @@ from daemon.status.reader import Status
 from trainer.config.loader import Effective
 from trainer.protocol.data_report import DataReport
 from trainer.protocol.show import Shown
-from trainer.versions.record import TrainedFile
+from trainer.versions.record import TrainedFile, VersionRecord
 from trainer.versions.registry import Version as ModelVersion
 
 __all__ = [
@@ -111,6 +111,7 @@ __all__ = [
     "Validation",
     "Verification",
     "VersionLine",
+    "VersionRecord",
     "Whole",
     "WholeCheckpoint",
 ]
