@@ -50,8 +50,8 @@ def model_text(report: "ModelsReport") -> str:
     if report.current_step == 0:
         return "not trained yet"
     then = f"step {report.step_then:,}"
-    if report.went_back:
-        times = "once" if len(report.went_back) == 1 else f"{len(report.went_back):,} times"
+    if number := sum(branch.from_step < branch.left_step for branch in report.went_back):
+        times = "once" if number == 1 else f"{number:,} times"
         return f"at step {report.current_step:,}; it went back {times} since then, to {then} at the furthest"
     if report.step_then == report.current_step:
         return f"at {then}, as then"

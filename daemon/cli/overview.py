@@ -22,16 +22,17 @@ NEXT = {
 }
 
 
-def overview_lines(status: "Status", *, dropped: int) -> Iterator[str]:
+def overview_lines(status: "Status", *, dropped: int, version: str | None = None) -> Iterator[str]:
     """Yield the five lines.
 
     Args:
         dropped: how many files in the inbox have not been accepted yet.
+        version: the one that has the weights of the newest checkpoint.
     """
     fields = status.fields
     state = f", {printable(str(fields.get('status')))}" if status.is_running else ""
     yield f"daemon  {status.life_text()}{state}"
-    yield f"file    {_file(status)}"
+    yield f"file    {_file(status, version)}"
     yield f"queue   {_queue(fields.get('queue') or {}, dropped)}"
     yield f"errors  {_errors(status)}"
     yield f"next    {_next(status)}; training --help lists all commands"
@@ -46,12 +47,14 @@ def lines_without_directory(base: str) -> Iterator[str]:
     yield "help    training --help lists all commands"
 
 
-def _file(status: "Status") -> str:
+def _file(status: "Status", version: str | None) -> str:
     fields = status.fields
     name, total = fields.get("current_file"), fields.get("file_total_steps")
     if not name:
         started = (fields.get("queue") or {}).get("processing") or 0
-        return f"{started:,} in queue/processing/, to be continued" if started else "none is being trained"
+        if started:
+            return f"{started:,} in queue/processing/, to be continued"
+        return "none is being trained" + (f"; the model is version {version}" if version else "")
     if not total:
         return printable(str(name))
     left = fields.get("eta_s") if status.is_running and fields.get("status") != "paused" else None

@@ -72,7 +72,9 @@ def _training(context: typer.Context, base_dir: BaseDir = None, version: Version
 
         client = client_of(base_dir)
         if client.any_layout.queue.is_dir():
-            lines = overview_lines(client.status(), dropped=client.queue.count_dropped())
+            lines = overview_lines(
+                client.status(), dropped=client.queue.count_dropped(), version=client.models.current_id()
+            )
         else:
             lines = lines_without_directory(str(client.any_layout.base))
         columns = terminal_columns()

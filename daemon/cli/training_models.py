@@ -226,7 +226,7 @@ def lineage(
     base_dir: BaseDir = None,
     as_json: Json = False,
 ) -> None:
-    """Show which files made a version, or which versions a file is in."""
+    """Show the files that made a version, or where a file is."""
     models = client_of(base_dir).models
     from daemon.cli.models_view import file_lines, lineage_lines
     from daemon.client.models import NoSuchVersion
@@ -301,7 +301,7 @@ def rollback(
     base_dir: BaseDir = None,
     as_json: Json = False,
 ) -> None:
-    """Let the model go back to an earlier state; the present one is kept as long as its checkpoints are."""
+    """Let the model go back to an earlier state. The present one is kept as long as its checkpoints are."""
     if sum(value is not None for value in (to, file, steps)) != 1:
         raise CommandFailed("expected one of --to, --file and --steps")
     if without and not requeue:
@@ -329,7 +329,7 @@ def rollback(
 def restore(
     name: Name, yes: Yes = False, dry_run: DryRun = False, base_dir: BaseDir = None, as_json: Json = False
 ) -> None:
-    """Let the model go back to a version; the same as `rollback --to`."""
+    """Let the model go back to a version, or forward. The same as `rollback --to`."""
     rollback(to=name, yes=yes, dry_run=dry_run, base_dir=base_dir, as_json=as_json)
 
 
@@ -340,7 +340,7 @@ def restore(
 def delete(
     name: Name, yes: Yes = False, dry_run: DryRun = False, base_dir: BaseDir = None, as_json: Json = False
 ) -> None:
-    """Move a version to the trash; `undelete` brings it back, `gc` frees its room."""
+    """Move a version to the trash. `undelete` brings it back."""
     models = client_of(base_dir).models
     version = models.find(name)
     models.require_deletable(version)

@@ -31,6 +31,7 @@ from trainer.versions.record import DamagedVersion, Maker, SuiteScore, TrainedFi
 from trainer.versions.registry import NoSuchVersion as UnknownVersion
 from trainer.versions.registry import Version, VersionInUse, Versions, refuse_meant
 
+ASKED_QUICKLY = 20  # versions
 NOT_MADE = (BadMark, DamagedVersion, OtherRelease)
 
 
@@ -122,6 +123,15 @@ class Models:
             return self._current()
         with raising(NoSuchVersion, UnknownVersion), raising(UnusableVersion, DamagedVersion):
             return self._versions.find(name)
+
+    def current_id(self) -> str | None:
+        """Return the id of the version with the weights of the newest checkpoint, quickly.
+
+        Only the newest versions are asked; None if it is none of them.
+        """
+        current = self._current_files()
+        newest = self._versions.newest(ASKED_QUICKLY) if current else []
+        return next((record.id for record in newest if record.files == current), None)
 
     def alias_at(self, name: str, at: str) -> str | None:
         """Return the id of the version that an alias meant at a time; None if none.

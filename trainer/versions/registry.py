@@ -11,7 +11,7 @@ import os
 import re
 import shutil
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -92,6 +92,14 @@ class Versions:
         """
         marks = self.marks()
         return [self._with_marks(path, record, marks) for path, record in self._records()]
+
+    def newest(self, limit: int) -> list[VersionRecord]:
+        """Return the records of the newest versions, newest first; of these, damaged ones are left out."""
+        found = []
+        for path in self._paths()[: -limit - 1 : -1]:
+            with suppress(DamagedVersion):
+                found.append(read_record(path / RECORD_NAME))
+        return found
 
     def damaged(self) -> dict[str, DamagedVersion]:
         """Return the versions whose records cannot be trusted, with what is wrong."""
