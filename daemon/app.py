@@ -10,6 +10,7 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
+from daemon.auto_versions import AutoVersions, Milestones
 from daemon.commands import Commands
 from daemon.control.control_files import Request, read_requests
 from daemon.control.pause_file import PauseFile
@@ -124,7 +125,8 @@ def _run_locked(
     known = last_known(layout.models)
     board.set(**known, loss=ledger.loss_at(known.get("current_step", 0)))
     board.publish()
-    journal = Journal([LogLines(), StatusChanges(board), LedgerRows(ledger)])
+    milestones = Milestones()
+    journal = Journal([LogLines(), StatusChanges(board), LedgerRows(ledger), milestones])
     wake = Wake()
     queue = JobQueue(layout, ledger, journal)
     watcher = Watcher(_watched(layout), journal, wake.set)
@@ -144,9 +146,10 @@ def _run_locked(
     service = ServiceManager(os.environ, journal, clock=time.monotonic)
     progress = ProgressLines(lambda: board.status, queue, settings, clock=time.monotonic)
     notifiers = Notifiers(layout, journal, clock=time.monotonic)
+    versions = AutoVersions(layout, journal, milestones, on_result=wake.set)
     daemon = Daemon(
         layout, settings, queue, ledger, journal, board, intake, supervisor, commands,
-        wake, obstacles, service, progress, notifiers, drain=drain,
+        wake, obstacles, service, progress, notifiers, versions, drain=drain,
     )  # fmt: skip
     signals.pass_on(daemon.stop_soon)
     watcher.start()

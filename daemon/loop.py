@@ -5,6 +5,7 @@ import selectors
 import time
 from collections.abc import Callable, Sequence
 
+from daemon.auto_versions import AutoVersions
 from daemon.commands import Commands
 from daemon.control.control_files import Request
 from daemon.decide import (
@@ -81,6 +82,7 @@ class Daemon:
         service: ServiceManager,
         progress: ProgressLines,
         notifiers: Notifiers,
+        versions: AutoVersions,
         *,
         drain: bool = False,
         clock: Callable[[], float] = time.monotonic,
@@ -99,6 +101,7 @@ class Daemon:
         self._service = service
         self._progress = progress
         self._notifiers = notifiers
+        self._versions = versions
         self._drain = drain
         self._clock = clock
         self._gpus = GpuReader()
@@ -159,6 +162,7 @@ class Daemon:
         self._attempt(self._note_empty_queue)
         self._attempt(self._publish)
         self._attempt(lambda: self._notifiers.look_after(self._settings.current.notify))
+        self._attempt(lambda: self._versions.look_after(self._settings.current.versions))
         if now > self._failed_until:
             self._reported_faults.clear()
         self._service.alive()
@@ -217,7 +221,9 @@ class Daemon:
             drain=self._drain,
             is_obstructed=self._obstacle is not None,
             is_going_back=self._commands.is_going_back,
-            is_quiet=self._intake.is_quiet and not self._supervisor.has_unsaved,
+            is_quiet=self._intake.is_quiet
+            and not self._supervisor.has_unsaved
+            and not self._versions.is_busy,
         )
 
     def _look_around(self, next_job: Job | None) -> None:
@@ -317,7 +323,7 @@ class Daemon:
     def _sleep(self) -> None:
         """Wait until something happens or is due."""
         now = self._clock()
-        parts = (self._intake, self._board, self._service, self._progress, self._notifiers)
+        parts = (self._intake, self._board, self._service, self._progress, self._notifiers, self._versions)
         due = [part.due_at() for part in parts]
         if self._empty_at is not None:
             due.append(max(self._empty_at, now + LAST_BREATH_S))

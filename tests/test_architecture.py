@@ -104,6 +104,7 @@ ARROWS: dict[str, set[str]] = {
     "daemon.data_tools": {"daemon.data_tools.tables", *_READ_DATA, "trainer.data.checks", *_GROUND},
     "daemon.data_tools.analysis": {"daemon.data_tools", "trainer.data", "trainer.protocol"},
     "daemon.data_tools.puzzles": {"daemon.data_tools", "trainer.data"},
+    "daemon.mains": {"daemon.client", "trainer.protocol"},
     "daemon.cli": {
         *("trainer", "daemon", "daemon.client", "daemon.data_tools", "daemon.data_tools.analysis"),
         "daemon.notify",
@@ -171,8 +172,8 @@ def test_no_modules_of_a_room_import_each_other():
     TopologicalSorter({module: names - {module} for module, names in imports.items()}).prepare()
 
 
-@pytest.mark.parametrize("forbidden", ["daemon.cli"])
-def test_nothing_imports_what_only_draws(forbidden):
+@pytest.mark.parametrize("forbidden", ["daemon.cli", "daemon.mains"])
+def test_nothing_imports_what_only_draws_or_is_a_process(forbidden):
     assert [room for room, allowed in ARROWS.items() if forbidden in allowed] == []
 
 

@@ -33,6 +33,10 @@ COMMANDS = {
         *("convert", "split", "dedupe", "sample", "merge"),
         *("validate", "report", "show", "value", "flag", "generate", "analyze"),
     ],
+    "training_models": [
+        *("list", "show", "create", "note", "tag", "alias", "lineage", "diff-config"),
+        *("rollback", "restore", "delete", "undelete", "report"),
+    ],
     "training": [
         "daemon",
         "daemon start",
@@ -40,6 +44,7 @@ COMMANDS = {
         "queue add",
         "health check",
         "data validate",
+        "models list",
         "follow",
         "status",
         "logs",
@@ -49,7 +54,7 @@ COMMANDS = {
 NARROW = {"COLUMNS": "80", "TERMINAL_WIDTH": "80"}
 
 
-OF_ONE_NAME = ["daemon", "controller", "queue", "health", "data"]
+OF_ONE_NAME = ["daemon", "controller", "queue", "health", "data", "models"]
 
 
 def all_text() -> str:

@@ -34,7 +34,6 @@ RETIRED_IN_NAMES = {
     "fit": "batch size finder",
     "rehears(e|al|als)": "trial steps",
     "abilit(y|ies)": "requirements",
-    "lineage": "compatibility; reserved for the files that made a version",
     "noise_on_embeddings": "neftune",
     "shares_of_step": "sharding",
     "mirror(_of)?": "linked models",
@@ -74,9 +73,7 @@ RETIRED_IN_PAGES = {
     r"is at fault": "is to blame, or say what is wrong",
 }
 # Sentences of the pages that may keep such a word: a part of the line -> why
-PAGE_EXCEPTIONS = {
-    "Reserved; nothing uses it yet": "the glossary explains words that are reserved",
-}
+PAGE_EXCEPTIONS: dict[str, str] = {}
 
 
 @cache

@@ -18,6 +18,7 @@ from daemon.client.results import (
     CrashGroup,
     Created,
     Curve,
+    FileInVersions,
     FileValue,
     FinishedFile,
     FittingLength,
@@ -26,12 +27,18 @@ from daemon.client.results import (
     Installed,
     KnownFile,
     LogEntry,
+    ModelsReport,
     Obeyed,
     PreviewHistory,
     ProposedLength,
     QueuedFile,
     Restart,
+    RollbackPlan,
+    SettingDifference,
     Started,
+    TrainedFile,
+    VersionLine,
+    VersionRecord,
     WholeCheckpoint,
 )
 from daemon.data_tools.analysis.findings import Analysis
@@ -83,6 +90,8 @@ class Overview(TypedDict):
     """As `training_controller status` prints it; null if the folder is not a working directory."""
     in_inbox: int
     """Files that have not been taken in yet."""
+    version: str | None
+    """The version of the model that has the weights of the newest checkpoint; null if it has none."""
     next: str
     """What one can do; in words."""
 
@@ -333,6 +342,100 @@ class AnalyzedFile(Analysis):
     left_out: LeftOut
 
 
+# ---- training_models
+
+
+class ListedVersions(TypedDict):
+    """All versions that are not deleted."""
+
+    versions: list[VersionLine]
+    """Oldest first."""
+    damaged: dict[str, str]
+    """Those that cannot be trusted, with what is wrong; printable."""
+
+
+class ShownVersion(VersionRecord):
+    """Everything about a version."""
+
+    path: str
+    """Its folder, which `from_pretrained` loads."""
+    has_optimizer_state: bool
+    """Whether training can continue from it exactly."""
+    aliases: list[str]
+    tags: list[str]
+    notes: list[str]
+    """Oldest first."""
+
+
+class CreatedVersion(TypedDict):
+    """A version of a checkpoint."""
+
+    version: str
+    """Its id."""
+    path: str
+    is_new: bool
+    """Whether the checkpoint had none before."""
+
+
+class NotedVersion(TypedDict):
+    """A version that a note was added to."""
+
+    version: str
+    note: str
+
+
+class TaggedVersion(TypedDict):
+    """A version with the tags that it has now."""
+
+    version: str
+    tags: list[str]
+
+
+class AliasMeaning(TypedDict):
+    """What an alias means, or meant."""
+
+    alias: str
+    version: str | None
+    """Its id; null if the alias means nothing, or meant nothing then."""
+    before: str | None
+    """What it meant before, if it was changed."""
+
+
+class LineageOfVersion(TypedDict):
+    """The files that made a version."""
+
+    version: str
+    files: list[TrainedFile]
+    """In the order of their first steps."""
+
+
+class PlanShown(TypedDict):
+    """What going back would mean."""
+
+    plan: RollbackPlan
+
+
+class WentBack(PlanShown):
+    """The model went back."""
+
+    result: str
+    """In words."""
+
+
+class WordsShown(TypedDict):
+    """What would be done."""
+
+    plan: str
+    """In words."""
+
+
+class MovedVersion(TypedDict):
+    """A version that was moved to the trash, or out of it."""
+
+    version: str
+    path: str
+
+
 class Failure(TypedDict):
     """Why a command could not do what it was asked; its exit code is not 0."""
 
@@ -391,6 +494,22 @@ OUTPUTS: dict[str, Any] = {
     "training_data merge --to": Converted,
     "training_data generate": Generated,
     "training_data analyze": AnalyzedFile,
+    "training_models list": ListedVersions,
+    "training_models show": ShownVersion,
+    "training_models create": CreatedVersion,
+    "training_models note": NotedVersion,
+    "training_models tag": TaggedVersion,
+    "training_models alias": AliasMeaning,
+    "training_models lineage": LineageOfVersion | FileInVersions,
+    "training_models diff-config": list[SettingDifference],
+    "training_models rollback": WentBack,
+    "training_models rollback --dry-run": PlanShown,
+    "training_models restore": WentBack,
+    "training_models restore --dry-run": PlanShown,
+    "training_models delete": MovedVersion,
+    "training_models delete --dry-run": WordsShown,
+    "training_models undelete": MovedVersion,
+    "training_models report": ModelsReport,
     "any command that fails": Failure,
     "a notification": Notification,
 }

@@ -22,17 +22,18 @@ NEXT = {
 }
 
 
-def overview_lines(status: "Status", *, dropped: int) -> Iterator[str]:
+def overview_lines(status: "Status", *, dropped: int, version: str | None = None) -> Iterator[str]:
     """Yield the five lines.
 
     Args:
         dropped: how many files in the inbox have not been accepted yet.
+        version: the one that has the weights of the newest checkpoint.
     """
     fields = status.fields
     state = f", {printable(str(fields.get('status')))}" if status.is_running else ""
     paused = "; the next one starts paused" if status.starts_paused else ""
     yield f"daemon  {status.life_text()}{state}{paused}"
-    yield f"file    {_file(status)}"
+    yield f"file    {_file(status, version)}"
     yield f"queue   {_queue(fields.get('queue') or {}, dropped)}"
     yield f"errors  {_errors(status)}"
     yield f"next    {_next(status)}; training --help lists all commands"
@@ -47,11 +48,14 @@ def lines_without_directory(base: str) -> Iterator[str]:
     yield "help    training --help lists all commands"
 
 
-def overview_document(base: str, status: "Status | None", *, dropped: int) -> dict[str, object]:
+def overview_document(
+    base: str, status: "Status | None", *, dropped: int, version: str | None
+) -> dict[str, object]:
     """Return the same for programs.
 
     Args:
         status: None if the folder is not a working directory.
+        version: the one that has the weights of the newest checkpoint.
     """
     from daemon.cli.status_view import status_document
 
@@ -59,16 +63,19 @@ def overview_document(base: str, status: "Status | None", *, dropped: int) -> di
         "base_dir": printable(base),
         "status": status and status_document(status),
         "in_inbox": dropped,
+        "version": version,
         "next": _next(status) if status else "training daemon start",
     }
 
 
-def _file(status: "Status") -> str:
+def _file(status: "Status", version: str | None) -> str:
     fields = status.fields
     name, total = fields.get("current_file"), fields.get("file_total_steps")
     if not name:
         started = (fields.get("queue") or {}).get("processing") or 0
-        return f"{started:,} in queue/processing/, to be continued" if started else "none is being trained"
+        if started:
+            return f"{started:,} in queue/processing/, to be continued"
+        return "none is being trained" + (f"; the model is version {version}" if version else "")
     if not total:
         return printable(str(name))
     left = fields.get("eta_s") if status.is_running and fields.get("status") != "paused" else None

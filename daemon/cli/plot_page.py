@@ -26,14 +26,23 @@ def page(curve: "Curve") -> str:
     parts = [
         head(title, width_rem=70, style=STYLE),
         f"<h1>{title}</h1>",
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {HEIGHT}" role="img">',
-        *_drawing(curve),
-        "</svg>",
+        *picture(curve),
         f"<p>{escape(summary(curve))}. The line is the mean, the area reaches from the least to the greatest "
         "value.</p>",
         END,
     ]
     return "\n".join(parts)
+
+
+def picture(curve: "Curve") -> Iterator[str]:
+    """Yield the lines of the curve's picture, for a page with the rules of `STYLE`."""
+    label = escape(heading(curve), quote=True)
+    yield (
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {HEIGHT}" role="img"'
+        f' aria-label="{label}">'
+    )
+    yield from _drawing(curve)
+    yield "</svg>"
 
 
 class _Axis:

@@ -92,11 +92,16 @@ def _show_overview(client: Client, *, as_json: bool) -> None:
     base = str(client.any_layout.base)
     status = client.status() if client.is_working_directory else None
     dropped = client.queue.count_dropped() if status else 0
+    version = client.models.current_id() if status else None
     if as_json:
-        print(json.dumps(overview_document(base, status, dropped=dropped), indent=2))
+        print(json.dumps(overview_document(base, status, dropped=dropped, version=version), indent=2))
     else:
         columns = terminal_columns()
-        lines = overview_lines(status, dropped=dropped) if status else lines_without_directory(base)
+        lines = (
+            overview_lines(status, dropped=dropped, version=version)
+            if status
+            else lines_without_directory(base)
+        )
         for line in lines:
             for part in wrap(line, columns, subsequent_indent=" " * 8) if columns else [line]:
                 print(part)
@@ -137,7 +142,7 @@ def data() -> None:
 
 @app.command()
 def models() -> None:
-    """Keep versions of the model, compare them, and see what made them."""
+    """Keep versions of the model, compare them, and go back."""
 
 
 @app.command(epilog="Example:\n\n\b\n  training follow json_lines")

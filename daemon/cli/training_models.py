@@ -3,29 +3,67 @@
 import json
 from collections.abc import Iterable
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
+from daemon.cli import models_report
 from daemon.cli.options import (
     BaseDir,
     CommandFailed,
     Json,
     Version,
     client_of,
+    completing,
     run,
     terminal_columns,
     use_base_dir,
 )
+from daemon.client.offered_versions import (
+    alias_names,
+    checkpoint_names,
+    deleted_names,
+    trained_names,
+    version_names,
+)
 from trainer.protocol.text import printable
 
-if TYPE_CHECKING:
-    pass
-
 app = typer.Typer(rich_markup_mode=None, pretty_exceptions_enable=False, no_args_is_help=True)
+app.add_typer(models_report.app)
+
+
+def _version_names(ctx: typer.Context, incomplete: str) -> list[str]:
+    return version_names(completing(ctx), incomplete)
+
+
+def _versions_and_files(ctx: typer.Context, incomplete: str) -> list[str]:
+    layout = completing(ctx)
+    return [*version_names(layout, incomplete), *trained_names(layout, incomplete)]
+
+
+def _files(ctx: typer.Context, incomplete: str) -> list[str]:
+    return trained_names(completing(ctx), incomplete)
+
+
+def _aliases(ctx: typer.Context, incomplete: str) -> list[str]:
+    return alias_names(completing(ctx), incomplete)
+
+
+def _checkpoints(ctx: typer.Context, incomplete: str) -> list[str]:
+    return checkpoint_names(completing(ctx), incomplete)
+
+
+def _deleted(ctx: typer.Context, incomplete: str) -> list[str]:
+    return deleted_names(completing(ctx), incomplete)
+
 
 Name = Annotated[
-    str, typer.Argument(metavar="VERSION", help="Its id, such as v003, an alias, latest, or current.")
+    str,
+    typer.Argument(
+        metavar="VERSION",
+        help="Its id, such as v003, an alias, latest, or current.",
+        autocompletion=_version_names,
+    ),
 ]
 Yes = Annotated[bool, typer.Option("--yes", help="Do not ask.")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Only show what would be done.")]
@@ -33,7 +71,7 @@ DryRun = Annotated[bool, typer.Option("--dry-run", help="Only show what would be
 
 @app.callback()
 def _training_models(base_dir: BaseDir = None, version: Version = False) -> None:
-    """Keep versions of the model, compare them, and see what made them."""
+    """Keep versions of the model, compare them, and go back."""
     use_base_dir(base_dir)
 
 
@@ -70,7 +108,12 @@ def show(name: Name, base_dir: BaseDir = None, as_json: Json = False) -> None:
 )
 def create(
     checkpoint: Annotated[
-        str, typer.Argument(metavar="CHECKPOINT", help="As `training_health verify` shows it.")
+        str,
+        typer.Argument(
+            metavar="CHECKPOINT",
+            help="As `training_health verify` shows it.",
+            autocompletion=_checkpoints,
+        ),
     ] = "current",
     note: Annotated[str | None, typer.Option("--note", metavar="TEXT", help="What it is for.")] = None,
     base_dir: BaseDir = None,
@@ -131,8 +174,16 @@ def _tags(tags: tuple[str, ...]) -> str:
     "  training_models alias deployed --remove"
 )
 def alias(
-    alias: Annotated[str, typer.Argument(metavar="ALIAS", help="A name of your own, such as deployed.")],
-    name: Annotated[str | None, typer.Argument(metavar="VERSION", help="What it means from now on.")] = None,
+    alias: Annotated[
+        str,
+        typer.Argument(
+            metavar="ALIAS", help="A name of your own, such as deployed.", autocompletion=_aliases
+        ),
+    ],
+    name: Annotated[
+        str | None,
+        typer.Argument(metavar="VERSION", help="What it means from now on.", autocompletion=_version_names),
+    ] = None,
     at: Annotated[
         str | None, typer.Option("--at", metavar="TIME", help="Show what it meant then: ISO 8601, UTC.")
     ] = None,
@@ -165,12 +216,17 @@ def alias(
 )
 def lineage(
     name: Annotated[
-        str, typer.Argument(metavar="VERSION|FILE", help="A version, or the name of a file or its SHA-256.")
+        str,
+        typer.Argument(
+            metavar="VERSION|FILE",
+            help="A version, or the name of a file or its SHA-256.",
+            autocompletion=_versions_and_files,
+        ),
     ],
     base_dir: BaseDir = None,
     as_json: Json = False,
 ) -> None:
-    """Show which files made a version, or which versions a file is in."""
+    """Show the files that made a version, or where a file is."""
     models = client_of(base_dir).models
     from daemon.cli.models_view import file_lines, lineage_lines
     from daemon.client.models import NoSuchVersion
@@ -188,8 +244,8 @@ def lineage(
 
 @app.command("diff-config", epilog="Example:\n\n\b\n  training_models diff-config v002 v003")
 def diff_config(
-    before: Annotated[str, typer.Argument(metavar="VERSION")],
-    after: Annotated[str, typer.Argument(metavar="VERSION")],
+    before: Annotated[str, typer.Argument(metavar="VERSION", autocompletion=_version_names)],
+    after: Annotated[str, typer.Argument(metavar="VERSION", autocompletion=_version_names)],
     base_dir: BaseDir = None,
     as_json: Json = False,
 ) -> None:
@@ -208,7 +264,12 @@ Requeued = Annotated[
 ]
 Without = Annotated[
     list[str] | None,
-    typer.Option("--without", metavar="FILE", help="With --requeue: all but this file. May be repeated."),
+    typer.Option(
+        "--without",
+        metavar="FILE",
+        help="With --requeue: all but this file. May be repeated.",
+        autocompletion=_files,
+    ),
 ]
 
 
@@ -220,9 +281,15 @@ Without = Annotated[
     "  training_models rollback --steps 500"
 )
 def rollback(
-    to: Annotated[str | None, typer.Option("--to", metavar="VERSION", help="Go back to a version.")] = None,
+    to: Annotated[
+        str | None,
+        typer.Option("--to", metavar="VERSION", help="Go back to a version.", autocompletion=_version_names),
+    ] = None,
     file: Annotated[
-        str | None, typer.Option("--file", metavar="FILE", help="Go back to before its first step.")
+        str | None,
+        typer.Option(
+            "--file", metavar="FILE", help="Go back to before its first step.", autocompletion=_files
+        ),
     ] = None,
     steps: Annotated[
         int | None, typer.Option("--steps", metavar="N", min=1, help="Go back by at least N steps.")
@@ -234,14 +301,14 @@ def rollback(
     base_dir: BaseDir = None,
     as_json: Json = False,
 ) -> None:
-    """Let the model go back to an earlier state; the present one is kept as long as its checkpoints are."""
+    """Let the model go back to an earlier state. The present one is kept as long as its checkpoints are."""
     if sum(value is not None for value in (to, file, steps)) != 1:
         raise CommandFailed("expected one of --to, --file and --steps")
     if without and not requeue:
         raise CommandFailed("--without needs --requeue: without it, no file is trained again")
     client = client_of(base_dir)
     from daemon.cli.models_view import rollback_lines
-    from daemon.jobs.going_back import Requeue
+    from daemon.client.rollback import Requeue
 
     wanted = Requeue(is_wanted=requeue, without=tuple(without or ()))
     if to is not None:
@@ -262,7 +329,7 @@ def rollback(
 def restore(
     name: Name, yes: Yes = False, dry_run: DryRun = False, base_dir: BaseDir = None, as_json: Json = False
 ) -> None:
-    """Let the model go back to a version; the same as `rollback --to`."""
+    """Let the model go back to a version, or forward. The same as `rollback --to`."""
     rollback(to=name, yes=yes, dry_run=dry_run, base_dir=base_dir, as_json=as_json)
 
 
@@ -273,7 +340,7 @@ def restore(
 def delete(
     name: Name, yes: Yes = False, dry_run: DryRun = False, base_dir: BaseDir = None, as_json: Json = False
 ) -> None:
-    """Move a version to the trash; `undelete` brings it back, `gc` frees its room."""
+    """Move a version to the trash. `undelete` brings it back."""
     models = client_of(base_dir).models
     version = models.find(name)
     models.require_deletable(version)
@@ -286,7 +353,9 @@ def delete(
 
 @app.command(epilog="Example:\n\n\b\n  training_models undelete v003")
 def undelete(
-    version_id: Annotated[str, typer.Argument(metavar="VERSION", help="Its id, such as v003.")],
+    version_id: Annotated[
+        str, typer.Argument(metavar="VERSION", help="Its id, such as v003.", autocompletion=_deleted)
+    ],
     base_dir: BaseDir = None,
     as_json: Json = False,
 ) -> None:

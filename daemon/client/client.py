@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from daemon.client.history import History
     from daemon.client.logs import Logs
     from daemon.client.models import Models
+    from daemon.client.models_report import ModelsReport, Since
     from daemon.client.queue import AddedFile, Queue
     from daemon.client.requests import Obeyed, Requests
     from daemon.client.rollback import Rollbacks
@@ -313,6 +314,20 @@ class Client:
             follower = load_follower(name, self.layout)
             started()
             follow(follower, self.layout, wait=wait, report=report)
+
+    def report(self, since: "Since", *, points: int = 500) -> "ModelsReport":
+        """Return what has happened to the model since a time or a version, and what to do next.
+
+        Args:
+            since: as `since_seconds` and `since_version` in `daemon.client.models_report` return it.
+            points: of each curve.
+        Raises:
+            UnreadableHistory: the ledger cannot be read.
+        """
+        from daemon.client.models_report import Sources, models_report
+
+        sources = Sources(self.layout, self.status, self.settings, self.queue, self.history, self.models)
+        return models_report(sources, since, points=points)
 
     # ---- files
 

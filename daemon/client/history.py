@@ -56,12 +56,16 @@ class History:
         with raising(UnreadableHistory, UnreadableLedger):
             return newest_event_id(self._ledger)
 
-    def crashes(self, *, limit: int = CRASHES_READ) -> "list[CrashGroup]":
-        """Return the newest `limit` crashes of workers by kind; the kind of the newest one comes first."""
+    def crashes(self, *, limit: int = CRASHES_READ, since: str = "") -> "list[CrashGroup]":
+        """Return the newest `limit` crashes of workers by kind; the kind of the newest one comes first.
+
+        Args:
+            since: only those from this time on; UTC, ISO 8601.
+        """
         from daemon.ledger.crashes import read_crashes
 
         with raising(UnreadableHistory, UnreadableLedger):
-            return read_crashes(self._ledger, limit=limit)
+            return read_crashes(self._ledger, limit=limit, since=since)
 
     # ---- what was trained
 

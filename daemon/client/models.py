@@ -9,7 +9,7 @@ from typing import Any
 
 from daemon.checkpoints.find_checkpoint import NoSuchCheckpoint as Unknown
 from daemon.checkpoints.find_checkpoint import find_checkpoint
-from daemon.checkpoints.review import current_name
+from daemon.checkpoints.review import compare_sizes, current_name
 from daemon.client.errors import (
     ClientError,
     NoSuchCheckpoint,
@@ -21,16 +21,17 @@ from daemon.ledger.evaluation_records import read_newest_scores
 from daemon.ledger.reader import UnreadableLedger
 from daemon.ledger.trained_files import read_left_files, read_trained_files
 from trainer.protocol.branch_path import beyond, path_of, shared_step
-from trainer.protocol.checkpoints import POINTER, DamagedCheckpoint, read_manifest
+from trainer.protocol.checkpoints import POINTER, DamagedCheckpoint, read_manifest, verify
 from trainer.protocol.checkpoints import NoUsableCheckpoint as OtherRelease
 from trainer.protocol.layout import Layout
-from trainer.protocol.manifest import Manifest
+from trainer.protocol.manifest import FileEntry, Manifest
 from trainer.protocol.text import printable, utc_text
 from trainer.versions.marks import BadMark
-from trainer.versions.record import DamagedVersion, SuiteScore, TrainedFile, VersionRecord
+from trainer.versions.record import DamagedVersion, Maker, SuiteScore, TrainedFile, VersionRecord
 from trainer.versions.registry import NoSuchVersion as UnknownVersion
 from trainer.versions.registry import Version, VersionInUse, Versions, refuse_meant
 
+ASKED_QUICKLY = 20  # versions
 NOT_MADE = (BadMark, DamagedVersion, OtherRelease)
 
 
@@ -104,7 +105,7 @@ class Models:
 
     def versions(self) -> tuple[VersionLine, ...]:
         """Return all versions, oldest first."""
-        current = self._current_sequence()
+        current = self._current_files()
         return tuple(_line(version, current) for version in self._versions.all())
 
     def damaged(self) -> dict[str, str]:
@@ -122,6 +123,15 @@ class Models:
             return self._current()
         with raising(NoSuchVersion, UnknownVersion), raising(UnusableVersion, DamagedVersion):
             return self._versions.find(name)
+
+    def current_id(self) -> str | None:
+        """Return the id of the version with the weights of the newest checkpoint, quickly.
+
+        Only the newest versions are asked; None if it is none of them.
+        """
+        current = self._current_files()
+        newest = self._versions.newest(ASKED_QUICKLY) if current else []
+        return next((record.id for record in newest if record.files == current), None)
 
     def alias_at(self, name: str, at: str) -> str | None:
         """Return the id of the version that an alias meant at a time; None if none.
@@ -188,11 +198,14 @@ class Models:
 
     # ---- change
 
-    def create(self, checkpoint: str = "current", *, note: str | None = None) -> tuple[Version, bool]:
+    def create(
+        self, checkpoint: str = "current", *, note: str | None = None, made_by: Maker = "hand"
+    ) -> tuple[Version, bool]:
         """Make a version of a checkpoint; one that has a version already keeps that.
 
         Args:
             checkpoint: name of its folder, or `current`.
+            made_by: by hand, every file is compared with its hash; by policy, with its size.
         Returns:
             The version, and whether it is new.
         Raises:
@@ -203,26 +216,27 @@ class Models:
             path = find_checkpoint(self._layout.models, checkpoint)
         try:
             with raising(UnusableVersion, *NOT_MADE), raising(UnreadableHistory, UnreadableLedger):
-                return self._create(path, note)
+                return self._create(path, note, made_by)
         except (DamagedCheckpoint, FileNotFoundError) as error:  # the latter if it was removed meanwhile
             raise UnusableVersion(
                 f"{printable(path.name)}: {error}; choose another that is whole: training_health verify"
             ) from error
 
-    def _create(self, path: Path, note: str | None) -> tuple[Version, bool]:
+    def _create(self, path: Path, note: str | None, made_by: Maker) -> tuple[Version, bool]:
         from trainer.versions.model_card import write_card  # it loads the hub's library
 
         manifest = read_manifest(path)
-        version = self._version_of(manifest.sequence)
+        version = self._versions.of_checkpoint(path)
         is_new = version is None
         if version is None:
             step = manifest.progress.global_step
             version = self._versions.create(
                 path,
-                made_by="hand",
+                made_by=made_by,
                 trained=lambda parent: self._trained_since(parent, manifest),
                 suites=self._suites(step),
                 write_card=write_card,
+                examine=verify if made_by == "hand" else compare_sizes,
             )
         if note is not None:
             self._versions.note(version, note)
@@ -293,26 +307,24 @@ class Models:
 
     # ---- inside
 
-    def _current_sequence(self) -> int | None:
+    def _current_files(self) -> dict[str, FileEntry] | None:
+        """Return the files of the newest checkpoint with their hashes; None if there is none."""
         name = current_name(self._layout.models)
         if name is None:
             return None
         try:
-            return read_manifest(self._layout.models / "checkpoints" / name).sequence
+            return read_manifest(self._layout.models / "checkpoints" / name).files
         except (DamagedCheckpoint, OtherRelease):
             return None
 
     def _current(self) -> Version:
-        current = self._current_sequence()
-        if current is not None and (version := self._version_of(current)):
-            return version
+        current = self._current_files()
+        for version in reversed(self._versions.all()):
+            if version.record.files == current:
+                return version
         raise NoSuchVersion(
             "the newest checkpoint has no version; make one: training_models create, or name another version"
         )
-
-    def _version_of(self, sequence: int) -> Version | None:
-        found = (version for version in self._versions.all() if version.record.sequence == sequence)
-        return next(found, None)
 
     def _trained_since(self, parent: VersionRecord | None, manifest: Manifest) -> tuple[TrainedFile, ...]:
         newest = read_manifest((self._layout.models / POINTER).resolve())
@@ -356,7 +368,7 @@ class Models:
         yield from reversed(line)
 
 
-def _line(version: Version, current: int | None) -> VersionLine:
+def _line(version: Version, current: dict[str, FileEntry] | None) -> VersionLine:
     record = version.record
     return VersionLine(
         id=record.id,
@@ -367,7 +379,7 @@ def _line(version: Version, current: int | None) -> VersionLine:
         parent=record.parent,
         files=len(record.trained),
         validation_loss=record.validation_loss,
-        is_current=record.sequence == current,
+        is_current=record.files == current,
         has_optimizer_state=version.has_optimizer_state,
         aliases=version.aliases,
         tags=version.tags,

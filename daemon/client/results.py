@@ -10,6 +10,9 @@ from daemon.client.dry_run import DryRun, Speed
 from daemon.client.known_file import KnownFile, KnownJob, ReportSummary
 from daemon.client.log_entries import LogEntry
 from daemon.client.models import FileInVersions, SettingDifference, VersionLine
+from daemon.client.models_next import NextStep
+from daemon.client.models_now import DaemonNow, DiskNow
+from daemon.client.models_report import GateVerdict, ModelsReport, Repeated, Since
 from daemon.client.queue import AddedFile, FolderCounts
 from daemon.client.requests import Obeyed
 from daemon.client.restart import CannotGoOn, GoesOn, ImpossibleRestart, NoPlan, Restart, RestartPlan
@@ -21,23 +24,27 @@ from daemon.client.trash import Cleared
 from daemon.client.waiting import EndedFile
 from daemon.data_tools.flagged import Flagged
 from daemon.health.check_result import CheckResult, Severity
+from daemon.jobs.going_back import AffectedFile
 from daemon.jobs.listing import FinishedFile, QueuedFile
 from daemon.ledger.attempts import RecordedAttempt
+from daemon.ledger.branches import RecordedBranch
 from daemon.ledger.crashes import CrashGroup
 from daemon.ledger.evaluation_records import PreviewHistory, RecordedScore, Validation
 from daemon.ledger.event_stream import RecordedEvent
 from daemon.ledger.file_value import FileValue
 from daemon.ledger.job_records import RecordedJob
+from daemon.ledger.period import EndedOtherwise, PeriodFile, PeriodSums
 from daemon.ledger.step_records import RecordedStep, StepBucket
 from daemon.status.reader import Status
 from trainer.config.loader import Effective
 from trainer.protocol.data_report import DataReport
 from trainer.protocol.show import Shown
-from trainer.versions.record import TrainedFile
+from trainer.versions.record import TrainedFile, VersionRecord
 from trainer.versions.registry import Version as ModelVersion
 
 __all__ = [
     "AddedFile",
+    "AffectedFile",
     "BrokenCheckpoint",
     "CannotGoOn",
     "CheckResult",
@@ -47,17 +54,21 @@ __all__ = [
     "Created",
     "Curve",
     "CurvePoint",
+    "DaemonNow",
     "Damaged",
     "DataReport",
+    "DiskNow",
     "DryRun",
     "Effective",
     "EndedFile",
+    "EndedOtherwise",
     "FileInVersions",
     "FileValue",
     "FinishedFile",
     "FittingLength",
     "Flagged",
     "FolderCounts",
+    "GateVerdict",
     "GoesOn",
     "ImpossibleRestart",
     "Installed",
@@ -66,16 +77,22 @@ __all__ = [
     "LockedChange",
     "LogEntry",
     "ModelVersion",
+    "ModelsReport",
+    "NextStep",
     "NoPlan",
     "Obeyed",
+    "PeriodFile",
+    "PeriodSums",
     "PreviewHistory",
     "ProposedLength",
     "QueuedFile",
     "RecordedAttempt",
+    "RecordedBranch",
     "RecordedEvent",
     "RecordedJob",
     "RecordedScore",
     "RecordedStep",
+    "Repeated",
     "ReportSummary",
     "Restart",
     "RestartPlan",
@@ -84,6 +101,7 @@ __all__ = [
     "SettingDifference",
     "Severity",
     "Shown",
+    "Since",
     "Speed",
     "Started",
     "Status",
@@ -93,6 +111,7 @@ __all__ = [
     "Validation",
     "Verification",
     "VersionLine",
+    "VersionRecord",
     "Whole",
     "WholeCheckpoint",
 ]

@@ -107,9 +107,9 @@ class FollowBranches:
             finished: the newest jobs that it has all of.
         """
         records = {record.job_id: record for record in finished}
-        begun, followed = self._ledger.branches.newest(), self._ledger.branches.newest_followed()
+        noted, followed = self._ledger.branches.newest(), self._ledger.branches.newest_followed()
         for branch in branches:
-            if branch.number > begun:
+            if branch.number > noted:
                 self._ledger.branches.begin(branch, branches)
             if branch.number > followed:
                 self._follow(branch, cursors, records)

@@ -49,9 +49,11 @@ class CrashGroup:
     loaded, or there was none."""
 
 
-def read_crashes(ledger_file: Path, *, limit: int) -> list[CrashGroup]:
+def read_crashes(ledger_file: Path, *, limit: int, since: str = "") -> list[CrashGroup]:
     """Return the newest `limit` crashes by kind; the kind of the newest one comes first.
 
+    Args:
+        since: only those from this time on; UTC, ISO 8601.
     Raises:
         UnreadableLedger: the ledger is damaged, locked or not a ledger.
     """
@@ -61,7 +63,8 @@ def read_crashes(ledger_file: Path, *, limit: int) -> list[CrashGroup]:
         table = next((name for name in TABLES if has_table(database, name)), None)
         if table is None:
             return []
-        rows = database.execute(f"SELECT * FROM {table} ORDER BY id DESC LIMIT ?", (limit,))
+        newest = f"SELECT * FROM {table} WHERE at >= ? ORDER BY id DESC LIMIT ?"
+        rows = database.execute(newest, (since, limit))
         return _grouped(rows, lambda at: _newest_checkpoint(database, at))
 
 

@@ -11,6 +11,7 @@ from pydantic_core import PydanticCustomError
 
 from trainer.config.notify_settings import NotifySettings
 from trainer.config.section import FileName, Fraction, Positive, Seconds, Section
+from trainer.config.version_settings import VersionSettings
 from trainer.protocol.deep_findings import PrivatePattern
 from trainer.protocol.row_fields import OF_MESSAGES, OF_ROWS
 from trainer.protocol.text import printable
@@ -496,6 +497,7 @@ class Settings(Section):
     previews: PreviewSettings = PreviewSettings()
     monitoring: MonitoringSettings = MonitoringSettings()
     checkpoints: CheckpointSettings = CheckpointSettings()
+    versions: VersionSettings = VersionSettings()
     daemon: DaemonSettings = DaemonSettings()
     notify: NotifySettings = NotifySettings()
 

@@ -11,7 +11,7 @@ import os
 import re
 import shutil
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -93,6 +93,14 @@ class Versions:
         marks = self.marks()
         return [self._with_marks(path, record, marks) for path, record in self._records()]
 
+    def newest(self, limit: int) -> list[VersionRecord]:
+        """Return the records of the newest versions, newest first; of these, damaged ones are left out."""
+        found = []
+        for path in self._paths()[: -limit - 1 : -1]:
+            with suppress(DamagedVersion):
+                found.append(read_record(path / RECORD_NAME))
+        return found
+
     def damaged(self) -> dict[str, DamagedVersion]:
         """Return the versions whose records cannot be trusted, with what is wrong."""
         found = {}
@@ -133,6 +141,20 @@ class Versions:
         file = self._folder / RECORDS / f"{version_id}.json"
         return read_record(file) if file.is_file() else None
 
+    def of_checkpoint(self, checkpoint: Path) -> Version | None:
+        """Return the version that was made of a checkpoint; None if there is none.
+
+        A number of a checkpoint may come again, after the newest one turned out damaged; its hash does not.
+
+        Raises:
+            OSError: the checkpoint is gone.
+        """
+        digest = file_sha256(checkpoint / MANIFEST_NAME)
+        for path, record in self._records():
+            if record.checkpoint_sha256 == digest:
+                return self._with_marks(path, record, self.marks())
+        return None
+
     # ---- make
 
     def create(
@@ -143,18 +165,24 @@ class Versions:
         trained: Callable[[VersionRecord | None], tuple[TrainedFile, ...]],
         suites: tuple[SuiteScore, ...] = (),
         write_card: Callable[[Path, VersionRecord], None] | None = None,
+        examine: Callable[[Path], Manifest] = verify,
     ) -> Version:
         """Make a version of a checkpoint; nothing is visible before everything is durable.
+
+        A checkpoint that has a version keeps that, whoever else asked for one meanwhile.
 
         Args:
             trained: returns the files that were trained after the given version, which is the parent.
             write_card: writes what people read into the folder.
+            examine: returns the manifest if the checkpoint is whole.
         Raises:
             DamagedCheckpoint: it is not what its manifest says.
             OSError: it cannot be written, or the checkpoint is gone.
         """
         with self._locked(), _held(checkpoint):
-            manifest = verify(checkpoint)
+            manifest = examine(checkpoint)
+            if same := self.of_checkpoint(checkpoint):
+                return same
             parent = self._parent_of(manifest)
             record = VersionRecord(
                 id=self._next_id(),

@@ -66,6 +66,7 @@ from daemon.journal.events.of_the_worker import (
     WorkerRecovered,
     WorkerStarted,
 )
+from daemon.journal.events.of_versions import VersionMade, VersionNotMade
 
 __all__ = [
     "CheckFailed",
@@ -113,6 +114,8 @@ __all__ = [
     "TrainingUnblocked",
     "TurnFailed",
     "UnacceptedFileGone",
+    "VersionMade",
+    "VersionNotMade",
     "WatcherFailed",
     "WorkerBlocked",
     "WorkerCrashed",

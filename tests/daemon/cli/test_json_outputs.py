@@ -12,6 +12,7 @@ from typer.testing import CliRunner
 
 from daemon.cli.document import MARKDOWN_FILE, SCHEMA_FILE, json_schema, markdown
 from daemon.cli.json_outputs import OUTPUTS
+from daemon.client import Client
 from daemon.client.results import Obeyed, Started
 from daemon.control.control_files import read_requests
 from daemon.files.identity import identity_of
@@ -25,8 +26,10 @@ from tests.daemon.cli.test_training_data_show import ANSWER, PROMPT, row_with
 from tests.health import damage, publish
 from tests.json_schema import violations
 from tests.support import FakeClock, eventually, job_for, rows, write_jsonl
+from trainer.protocol.going_back import WentBack
 from trainer.protocol.job import FaultKind, JobRecord, Outcome, Priority, Reason
 from trainer.protocol.layout import Layout
+from trainer.protocol.manifest import Branch
 from trainer.protocol.messages import PreviewMade, StepReport, SuiteScored, Validated
 from trainer.protocol.status import SuiteResult
 
@@ -40,6 +43,17 @@ def definitions():
     return json_schema()["$defs"]
 
 
+WENT_BACK = WentBack(
+    checkpoint="step-000000005",
+    branch=Branch(
+        number=1, from_branch=0, from_step=5, left_step=9, at="now", why="rollback", reason="worse", jobs=()
+    ),
+)
+
+WITHOUT_DAEMON = (
+    *("training_daemon restart", "training_daemon install-service"),
+    *("training_models rollback", "training_models restore"),
+)
 # The command as it is documented -> what else is typed
 TYPED = {
     "training_daemon --dry-run": "chat.jsonl",
@@ -69,6 +83,19 @@ TYPED = {
     "training_data merge --to": "messages chat.jsonl chat.jsonl out.jsonl",
     "training_data generate": GENERATED,
     "training_data analyze": "chat.jsonl",
+    "training_models show": "v001",
+    "training_models note": "v001 good",
+    "training_models tag": "v001 good",
+    "training_models alias": "deployed v001",
+    "training_models lineage": "v001",
+    "training_models diff-config": "v001 v002",
+    "training_models rollback": "--to v001 --yes",
+    "training_models rollback --dry-run": "--to v001",
+    "training_models restore": "v001 --yes",
+    "training_models restore --dry-run": "v001",
+    "training_models delete": "v001 --yes",
+    "training_models delete --dry-run": "v001",
+    "training_models undelete": "v001",
 }
 
 
@@ -81,7 +108,7 @@ def layout(tmp_path, monkeypatch):
     write_jsonl(tmp_path / "chat.jsonl", rows(8))
     layout.config_file.write_text('{"data": {"max_length": 512}, "training": {"replay_fraction": 0.1}}')
     damage(publish(layout, 1, step=2))
-    publish(layout, 2, step=9, locked={"data.max_length": 2048})
+    publish(layout, 2, step=5, settings={"training": {"epochs": 1}})
     failed = write_jsonl(layout.failed / "chat.jsonl", rows(2))
     write_reason(failed, Reason(kind=FaultKind.BAD_DATA, message="odd", file="chat.jsonl", at="now"))
     write_jsonl(layout.finished(Outcome.SKIPPED) / "chat.jsonl", rows(2))
@@ -89,6 +116,9 @@ def layout(tmp_path, monkeypatch):
     (layout.trash / "failed-20260101-000000").mkdir(parents=True)
     write_jsonl(layout.trash / "failed-20260101-000000" / "old.jsonl", rows(2))
     _fill_ledger(layout)
+    Client(layout.base).models.create()
+    publish(layout, 3, step=9, locked={"data.max_length": 2048}, settings={"training": {"epochs": 2}})
+    Client(layout.base).models.create(note="good")
     (layout.logs / "daemon.log").write_text("2026-01-01T00:00:00.000Z INFO    started job=7\n")
     return layout
 
@@ -161,14 +191,21 @@ def test_every_document_is_checked():
 
 @pytest.mark.parametrize("command", [command for command in OUTPUTS if command.startswith("training")])
 def test_what_a_command_prints_is_what_the_schema_says(layout, daemon, answering, command, monkeypatch):
-    answers = {"training_daemon --dry-run": PLANNED, "training_data show": row_with([PROMPT, ANSWER])}
+    answers = {
+        "training_daemon --dry-run": PLANNED,
+        "training_data show": row_with([PROMPT, ANSWER]),
+        "training_models rollback": WENT_BACK,
+        "training_models restore": WENT_BACK,
+    }
     answering.prepare(answers.get(command, report("warning")).model_dump_json())
     if command.startswith("training_data flag --"):
         printed("training_data flag", layout)
+    if command == "training_models undelete":
+        printed("training_models delete", layout)
     if OUTPUTS[command] is Obeyed:
         daemon.start()
-    if command in ("training_daemon restart", "training_daemon install-service"):
-        layout.status_file.unlink()  # or there would be a daemon to stop
+    if command in WITHOUT_DAEMON:
+        layout.status_file.unlink()  # or there would be one to stop, or to wait for
     for variable in ("HOME", "PATH"):  # where there is no systemd
         monkeypatch.setenv(variable, str(layout.base))
     # Tests of their own start one; here it would have a file to train
@@ -208,6 +245,16 @@ def test_so_is_a_restart_that_would_be_blocked(tmp_path):
 
     assert document["restart"].keys() == {"blocked", "advice"}
     assert violations(document, definitions()["training_health verify"], definitions()) == []
+
+
+def test_so_is_the_lineage_of_a_file(layout):
+    app = importlib.import_module("daemon.cli.training_models").app
+    result = CliRunner().invoke(app, ["lineage", "done.jsonl", "--json", "--base-dir", str(layout.base)])
+
+    document = json.loads(result.stdout)
+
+    assert document["versions"] == ["v001", "v002"]
+    assert violations(document, definitions()["training_models lineage"], definitions()) == []
 
 
 def test_a_document_with_another_key_is_not_what_the_schema_says(layout):

@@ -15,6 +15,7 @@ from typer.testing import CliRunner
 from daemon.cli.training import MODULES, SHORTCUTS, app
 from daemon.client import Client
 from daemon.status.board import StatusBoard
+from tests.health import publish
 from tests.support import rows, write_jsonl
 from trainer import __version__
 from trainer.protocol.status import LastError, QueueCounts, State
@@ -240,6 +241,17 @@ def test_a_started_file_of_a_stopped_daemon_is_to_be_continued(layout):
     said = show(layout, State.STOPPED)
 
     assert said["file"] == "1 in queue/processing/, to be continued"
+
+
+def test_alone_it_names_the_version_that_the_model_is(layout):
+    publish(layout, 1, step=3)
+    Client(layout.base).models.create()
+
+    assert show(layout, State.IDLE)["file"] == "none is being trained; the model is version v001"
+
+    publish(layout, 2, step=5)
+
+    assert show(layout, State.IDLE)["file"] == "none is being trained"
 
 
 def test_what_blocks_training_comes_before_what_failed_since(layout):

@@ -20,11 +20,13 @@ from daemon.client.flags import Flags
 from daemon.client.health import Health
 from daemon.client.history import History
 from daemon.client.logs import Logs
+from daemon.client.models import Models
 from daemon.client.queue import Queue
+from daemon.client.rollback import Rollbacks
 from daemon.client.settings import ClientSettings
 
-PARTS = (Client, Checkpoints, Data, Flags, Health, History, Logs, Queue, ClientSettings)
-NOT_ANSWERS = {"Layout"}
+PARTS = (Client, Checkpoints, Data, Flags, Health, History, Logs, Models, Queue, Rollbacks, ClientSettings)
+NOT_ANSWERS = {"Layout", "Version"}  # the latter is there as ModelVersion
 
 
 def names_for_annotations(part: type) -> dict[str, Any]:
@@ -74,5 +76,7 @@ def test_each_part_of_the_client_is_asked():
     parts = {answer for answer in answers_of(Client) if answer.__module__.startswith("daemon.client.")}
 
     assert {
-        part for part in parts if not part.__name__.endswith(("File", "Obeyed", "Created", "Started"))
+        part
+        for part in parts
+        if not part.__name__.endswith(("File", "Obeyed", "Created", "Started", "Report"))
     } | {Client} == set(PARTS)

@@ -1,0 +1,60 @@
+"""Make a version of a checkpoint by policy, in a process of its own: it reads more than a daemon may hold.
+
+    python -P -m daemon.mains.make_version <order.json >answer.json
+
+It stands back for whatever trains, and hashes nothing: the manifest of the checkpoint has the hashes.
+"""
+
+import json
+import os
+import signal
+import sys
+from typing import NoReturn
+
+from pydantic import BaseModel
+
+from daemon.client import Client, ClientError
+from trainer.protocol.child_process import die_with
+from trainer.protocol.job import FaultKind
+from trainer.protocol.layout import PRIVATE_UMASK
+from trainer.protocol.new_version import NewVersion, NewVersionOrder
+from trainer.protocol.one_shot import OrderRefused, as_json
+
+NICENESS = 19
+
+
+def carry_out(order: NewVersionOrder) -> NewVersion:
+    """Make the version; the one that is there already counts as well.
+
+    Raises:
+        OrderRefused: it cannot be made.
+    """
+    try:
+        version, _ = Client(order.base_dir).models.create(order.checkpoint, made_by=order.policy)
+    except ClientError as error:
+        raise OrderRefused(str(error), FaultKind.REQUEST) from error
+    except OSError as error:
+        raise OrderRefused(str(error), FaultKind.ENVIRONMENT, error.errno) from error
+    record = version.record
+    return NewVersion(id=record.id, made_by=record.made_by, global_step=record.global_step)
+
+
+def main() -> NoReturn:
+    """Read the order, carry it out, and write the answer."""
+    os.umask(PRIVATE_UMASK)
+    order = NewVersionOrder.model_validate(json.load(sys.stdin.buffer))
+    if order.parent_pid is not None:
+        die_with(order.parent_pid, signal.SIGKILL)
+    os.nice(NICENESS)
+    answer: BaseModel
+    try:
+        answer, exit_code = carry_out(order), 0
+    except OrderRefused as refused:
+        answer, exit_code = refused.as_message, refused.exit_code
+    sys.stdout.buffer.write(as_json(answer))
+    sys.stdout.flush()
+    sys.exit(exit_code)
+
+
+if __name__ == "__main__":
+    main()

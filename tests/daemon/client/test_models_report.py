@@ -1,0 +1,286 @@
+"""The report on the model says what happened in the period, and what is true to do next."""
+
+import pytest
+
+from daemon.client import Client
+from daemon.client.models_report import Since, since_seconds, since_version
+from tests.daemon.client.eventful import EVIL, HOUR, NOW, Life, eventful_day
+from tests.daemon.ledger.entries import step
+from tests.health import damage, tree
+from tests.support import FakeClock
+from trainer.protocol.manifest import Branch, JobFate, Progress
+from trainer.protocol.text import utc_text
+
+
+@pytest.fixture
+def client(layout):
+    return Client(layout.base)
+
+
+@pytest.fixture
+def life(layout):
+    life = Life(layout)
+    yield life
+    life.close()
+
+
+def since(hours):
+    return since_seconds(hours * HOUR, clock=FakeClock(NOW))
+
+
+def report(client, life, hours=24.0):
+    life.ledger.commit()
+    return client.report(since(hours))
+
+
+def commands(found):
+    return [step.command for step in found.next]
+
+
+# ---- what was trained
+
+
+def test_a_period_has_what_was_trained_in_it_alone(client, life):
+    life.at(48).train("old.jsonl", 4)
+    life.at(5).train("new.jsonl", 3)
+
+    found = report(client, life)
+
+    assert (found.step_then, found.current_step) == (4, 7)
+    [file] = found.files
+    assert (file.name, file.first_step, file.last_step, file.steps, file.rows) == ("new.jsonl", 5, 7, 3, 3)
+    assert (file.tokens, file.seconds, file.first_loss) == (30, 1.5, 1.0)
+    assert (found.trained.files, found.trained.steps, found.trained.tokens) == (1, 3, 30)
+
+
+def test_of_a_file_that_began_before_only_the_part_in_it_counts(client, life):
+    job = life.at(48).job("long.jsonl")
+    life.ledger.add_steps([step(number, job_id=job.id) for number in range(1, 11)])
+    life.event("checkpoint", global_step=6)
+    life.at(5).event("checkpoint", global_step=10)
+
+    [file] = report(client, life).files
+
+    assert (file.state, file.first_step, file.last_step, file.steps, file.tokens) == (
+        "processing", 7, 10, 4, 40,
+    )  # fmt: skip
+
+
+def test_a_whole_file_counts_whole_although_its_steps_were_thinned_out(client, life):
+    job = life.at(5).train("long.jsonl", 300)
+    life.ledger._database.write("DELETE FROM steps WHERE global_step % 100 != 0")
+
+    found = report(client, life)
+
+    assert (found.trained.steps, found.trained.tokens, found.files[0].job_id) == (300, 3000, job.id)
+
+
+def test_the_curves_are_those_of_the_period(client, life):
+    life.at(48).train("old.jsonl", 4)
+    life.validate(2.0)
+    life.at(5).train("new.jsonl", 3, loss=0.6)
+    life.validate(1.5)
+
+    found = report(client, life)
+
+    assert [point.first_step for point in found.loss.points] == [5, 6, 7]
+    assert [(point.first_step, point.mean) for point in found.validation.points] == [(4, 2.0), (7, 1.5)]
+
+
+def test_where_nothing_was_trained_there_is_no_curve_of_before(client, life):
+    life.at(48).train("old.jsonl", 4)
+
+    found = report(client, life)
+
+    assert (found.files, found.loss.points, found.trained.steps) == ([], [], 0)
+
+
+def test_a_period_that_begins_with_a_version_begins_with_its_step(client, life):
+    life.at(48).train("old.jsonl", 4)
+    life.publish(1)
+    life.ledger.commit()
+    version, _ = client.models.create()
+    life.at(47).train("new.jsonl", 3)
+    life.ledger.commit()
+
+    begin = since_version(version)
+
+    assert begin == Since(at=utc_text(NOW - 48 * HOUR), version="v001", global_step=4)
+    assert [file.name for file in client.report(begin).files] == ["new.jsonl"]
+
+
+# ---- what went otherwise
+
+
+def test_files_that_failed_are_named_with_the_reason_also_those_that_never_became_jobs(client, life):
+    life.at(48).fail("before.jsonl", "odd")
+    life.at(5).fail(EVIL, "line 1: \x1b[2J")
+    life.at(4).event("failed", "x", level="warning", file="empty.jsonl", reason="it is empty")
+
+    found = report(client, life)
+
+    assert [(file.outcome, file.kind, file.reason) for file in found.ended_otherwise] == [
+        ("failed", "bad_data", "line 1: \\x1b[2J"),
+        ("failed", None, "it is empty"),
+    ]
+    assert found.num_ended_otherwise == 2
+    assert "\x1b" not in found.ended_otherwise[0].name
+    assert found.repeated == []  # not said twice
+
+
+def branch(life, *, to, at=NOW - HOUR):
+    return Branch(
+        number=1,
+        from_branch=0,
+        from_step=to,
+        left_step=life.step,
+        at=utc_text(at),
+        why="rollback",
+        reason="worse",
+        jobs=(JobFate(job_id="20260101-000000-000002", fate="undone"),),
+    )
+
+
+def test_after_going_back_what_is_undone_is_not_counted_as_trained(client, life):
+    life.at(48).train("old.jsonl", 4)
+    life.at(5).train("new.jsonl", 3)
+    gone = branch(life, to=2)
+    life.ledger.branches.begin(gone, [gone])
+
+    found = report(client, life)
+
+    assert [(went.from_step, went.left_step, went.reason) for went in found.went_back] == [(2, 7, "worse")]
+    assert (found.step_then, found.current_step, found.files) == (2, 2, [])
+
+
+def test_a_model_that_went_back_while_no_daemon_ran_is_reported_as_it_is(client, life):
+    life.at(48).train("old.jsonl", 4)
+    life.at(5).train("new.jsonl", 3)
+    gone = branch(life, to=5)
+    life.step = 5
+    life.publish(3, branches=(gone,))
+
+    found = report(client, life)
+
+    assert (found.current_step, [went.number for went in found.went_back]) == (5, [1])
+    assert [(file.name, file.last_step) for file in found.files] == [("new.jsonl", 5)]
+    assert [point.last_step for point in found.loss.points] == [5]
+
+
+def test_crashes_are_those_of_the_period_and_daemons_that_were_killed_count(client, life):
+    life.at(48).crash("long ago")
+    life.at(5).crash("just now")
+    for kind in ("started", "stopped", "started", "started"):
+        life.event(f"daemon_{kind}", pid=1)
+
+    found = report(client, life)
+
+    assert [(group.count, group.message) for group in found.crashes] == [(1, "just now")]
+    assert found.daemon_crashes == 1
+
+
+def test_warnings_of_a_kind_are_one_with_their_number(client, life):
+    for number in range(3):
+        life.at(5 - number).event("notice", f"the loss jumped at {number}", level="warning")
+
+    [repeated] = report(client, life).repeated
+
+    assert (repeated.kind, repeated.count, repeated.message) == ("notice", 3, "the loss jumped at 2")
+
+
+def test_verdicts_of_the_gate_are_reported(client, life):
+    life.at(5).event("gate_passed", "chat.jsonl passed", file="chat.jsonl")
+
+    [verdict] = report(client, life).gate
+
+    assert (verdict.verdict, verdict.file, verdict.message) == (
+        "gate_passed", "chat.jsonl", "chat.jsonl passed",
+    )  # fmt: skip
+
+
+def test_versions_of_the_period_and_damaged_ones_are_reported(client, life):
+    life.at(5).train("new.jsonl", 3)
+    life.publish(1)
+    life.ledger.commit()
+    version, _ = client.models.create(note="good")
+    (version.path.parent / "v002").mkdir()
+
+    found = report(client, life)
+
+    assert [(line.id, line.is_current, line.notes) for line in found.versions] == [("v001", True, ("good",))]
+    assert list(found.damaged_versions) == ["v002"]
+
+
+# ---- what to do next
+
+
+def test_what_to_do_next_is_true_now(client, life):
+    life.at(5).train("new.jsonl", 3)
+    life.publish(1)
+    life.fail("bad.jsonl", "odd")
+
+    assert commands(report(client, life)) == [
+        "training_daemon start",
+        "training_queue list --failed",
+        "training_models create",
+    ]
+
+    (life.layout.failed / "bad.jsonl").unlink()
+    client.models.create()
+
+    assert commands(report(client, life)) == ["training_daemon start"]
+
+
+@pytest.mark.parametrize("newest, is_offered", [(1.04, False), (1.06, True)])
+def test_going_back_is_offered_when_validation_has_become_worse(client, life, newest, is_offered):
+    life.at(5).train("good.jsonl", 3)
+    life.validate(1.0)
+    life.publish(1, progress=_measured(life, 1.0))
+    life.ledger.commit()
+    client.models.create()
+    life.at(4).train("worse.jsonl", 3)
+    life.validate(newest)
+    life.publish(2)
+
+    offered = "training_models rollback --to v001 --dry-run" in commands(report(client, life))
+
+    assert offered == is_offered
+
+
+def test_a_disk_that_is_nearly_full_comes_early(client, life, monkeypatch):
+    monkeypatch.setattr("shutil.disk_usage", lambda path: _Usage(total=10**12, free=600 * 2**20))
+
+    found = report(client, life)
+
+    assert commands(found)[1] == "training_health check"
+    assert "629 MB of disk space are free; below 537 MB no file is started" in found.next[1].why
+
+
+# ---- wherever it is asked for
+
+
+def test_where_nothing_has_happened_the_report_says_so(client, layout):
+    found = client.report(since(24))
+
+    assert (found.current_step, found.files, found.versions, found.crashes) == (0, [], [], [])
+    assert commands(found) == ["training_daemon start"]
+
+
+def test_a_report_on_a_stopped_directory_changes_nothing(client, layout):
+    eventful_day(layout)
+    damage(next((layout.models / "checkpoints").glob("step-*")))
+    before = tree(layout)
+
+    found = client.report(since(24))
+
+    assert tree(layout) == before
+    assert (found.trained.files, found.num_ended_otherwise, found.daemon_crashes) == (2, 2, 1)
+
+
+class _Usage:
+    def __init__(self, *, total, free):
+        self.total, self.free = total, free
+
+
+def _measured(life, loss):
+    return Progress(global_step=life.step, validation_loss=loss, validated_step=life.step)

@@ -1,0 +1,32 @@
+"""What is said to the process that makes a version of a checkpoint by policy, and what it answers."""
+
+from pathlib import Path
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict
+
+from trainer.protocol.one_shot import OneShotOrder
+
+MODULE = "daemon.mains.make_version"
+Policy = Literal["never", "file", "day", "gate"]
+"""As `versions.auto`."""
+
+
+class NewVersionOrder(OneShotOrder):
+    """Make a version of a checkpoint, unless it has one."""
+
+    base_dir: Path
+    checkpoint: str
+    """Name of its folder."""
+    policy: Literal["file", "day", "gate"]
+
+
+class NewVersion(BaseModel):
+    """The version of that checkpoint."""
+
+    model_config = ConfigDict(frozen=True)
+
+    id: str
+    made_by: str
+    """Not the policy of the order if it was there before."""
+    global_step: int
