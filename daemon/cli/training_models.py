@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from daemon.cli import models_disk
 from daemon.cli.options import (
     BaseDir,
     CommandFailed,
@@ -294,6 +295,9 @@ def undelete(
     version = client_of(base_dir).models.undelete(version_id)
     document = {"version": version.id, "path": str(version.path)}
     _show(document, f"{version.id}: back in {version.path}", as_json=as_json)
+
+
+models_disk.add_to(app)
 
 
 def _is_meant(text: str, *, yes: bool, dry_run: bool, as_json: bool, plan: object = None) -> bool:

@@ -6,6 +6,7 @@ from daemon.client.completed_files import CompletedFile
 from daemon.client.creation import Created
 from daemon.client.curves import Curve, CurvePoint
 from daemon.client.data import FittingLength, ProposedLength
+from daemon.client.disk import DiskUsage, Freeable
 from daemon.client.dry_run import DryRun, Speed
 from daemon.client.known_file import KnownFile, KnownJob, ReportSummary
 from daemon.client.log_entries import LogEntry
@@ -32,15 +33,18 @@ from daemon.ledger.step_records import RecordedStep, StepBucket
 from daemon.status.reader import Status
 from trainer.config.loader import Effective
 from trainer.protocol.data_report import DataReport
+from trainer.protocol.disk import Act, CleaningPlan
 from trainer.protocol.show import Shown
 from trainer.versions.record import TrainedFile
 from trainer.versions.registry import Version as ModelVersion
 
 __all__ = [
+    "Act",
     "AddedFile",
     "BrokenCheckpoint",
     "CannotGoOn",
     "CheckResult",
+    "CleaningPlan",
     "Cleared",
     "CompletedFile",
     "CrashGroup",
@@ -49,6 +53,7 @@ __all__ = [
     "CurvePoint",
     "Damaged",
     "DataReport",
+    "DiskUsage",
     "DryRun",
     "Effective",
     "EndedFile",
@@ -58,6 +63,7 @@ __all__ = [
     "FittingLength",
     "Flagged",
     "FolderCounts",
+    "Freeable",
     "GoesOn",
     "ImpossibleRestart",
     "Installed",

@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, Field, JsonValue, ValidationInfo, field_validator, model_validator
 from pydantic_core import PydanticCustomError
 
+from trainer.config.disk_settings import DiskSettings
 from trainer.config.notify_settings import NotifySettings
 from trainer.config.section import FileName, Fraction, Positive, Seconds, Section
 from trainer.protocol.deep_findings import PrivatePattern
@@ -497,6 +498,7 @@ class Settings(Section):
     monitoring: MonitoringSettings = MonitoringSettings()
     checkpoints: CheckpointSettings = CheckpointSettings()
     daemon: DaemonSettings = DaemonSettings()
+    disk: DiskSettings = DiskSettings()
     notify: NotifySettings = NotifySettings()
 
     @model_validator(mode="before")

@@ -29,7 +29,7 @@ class BadMark(ValueError):
     """A tag, alias or note cannot be taken."""
 
 
-MarkKind = Literal["note", "tag", "untag", "alias", "unalias", "deleted", "undeleted", "freed"]
+MarkKind = Literal["note", "tag", "untag", "alias", "unalias", "deleted", "undeleted", "freed", "state_freed"]
 
 
 class Mark(BaseModel):
@@ -76,7 +76,7 @@ def marks_after(marks: Iterable[Mark]) -> Marks:
                 now.aliases[mark.text] = mark.version
             case "unalias":
                 now.aliases.pop(mark.text, None)
-            case "deleted" | "undeleted" | "freed":
+            case "deleted" | "undeleted" | "freed" | "state_freed":
                 pass
     return now
 

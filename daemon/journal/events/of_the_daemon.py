@@ -254,3 +254,57 @@ class NotifierEnded(JournalEvent):
             f"the process for notify.{self.channel} ended with exit code {self.exit_code}; logs/notify.log "
             f"says why; it is started again in {self.restart_in_s:.0f} s"
         )
+
+
+@dataclass(frozen=True, kw_only=True)
+class DiskFreed(JournalEvent):
+    """Little disk space was left, so the daemon removed what may be removed (`disk.min_free_bytes`)."""
+
+    kind = "disk_freed"
+    freed_bytes: int
+    free_bytes: int
+    """Afterwards."""
+    removed: tuple[str, ...]
+    """The first paths."""
+    more: int
+
+    @property
+    def message(self) -> str:
+        more = f" and {self.more} more" if self.more else ""
+        return (
+            f"{self.freed_bytes >> 20} MiB of space were freed: {', '.join(self.removed)}{more} removed; "
+            f"{self.free_bytes >> 20} MiB are free now"
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class DiskLow(JournalEvent):
+    """Less disk space is free than is wanted, and nothing more may be removed."""
+
+    kind = "disk_low"
+    level = logging.WARNING
+    problem: str
+
+    @property
+    def message(self) -> str:
+        return f"disk space runs out: {self.problem}"
+
+    @property
+    def alert(self) -> tuple[str, str]:
+        return ("disk", self.message)
+
+
+@dataclass(frozen=True, kw_only=True)
+class DiskAmple(JournalEvent):
+    """Enough disk space is free again."""
+
+    kind = "disk_ample"
+    free_bytes: int
+
+    @property
+    def message(self) -> str:
+        return f"enough disk space is free again: {self.free_bytes >> 20} MiB"
+
+    @property
+    def cleared_alerts(self) -> tuple[str, ...]:
+        return ("disk",)
