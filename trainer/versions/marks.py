@@ -60,6 +60,13 @@ class Marks:
         """Return the names that mean a version, sorted."""
         return sorted(name for name, meant in self.aliases.items() if meant == version)
 
+    def names_by_version(self) -> dict[str, list[str]]:
+        """Return the names that mean each version, sorted."""
+        found: dict[str, list[str]] = {}
+        for name in sorted(self.aliases):
+            found.setdefault(self.aliases[name], []).append(name)
+        return found
+
 
 def marks_after(marks: Iterable[Mark]) -> Marks:
     """Return what holds after these, oldest first."""

@@ -21,6 +21,7 @@ from trainer.protocol.failpoints import failpoint
 from trainer.protocol.files import file_sha256, link_or_copy, sync_directory
 from trainer.protocol.manifest import MANIFEST_NAME, Manifest
 from trainer.protocol.text import utc_text
+from trainer.versions.listing import Listing, read_listing
 from trainer.versions.marks import Mark, MarkJournal, MarkKind, Marks, marks_after, require_name, require_note
 from trainer.versions.record import (
     RECORD_NAME,
@@ -95,6 +96,10 @@ class Versions:
         """
         marks = self.marks()
         return [self._with_marks(path, record, marks) for path, record in self._records()]
+
+    def listing(self) -> Listing:
+        """Return what a list shows of all versions that are not deleted, oldest first."""
+        return read_listing(self._folder, self._paths())
 
     def damaged(self) -> dict[str, DamagedVersion]:
         """Return the versions whose records cannot be trusted, with what is wrong."""
