@@ -43,7 +43,9 @@ TRY_AGAIN_S = 600.0  # after freeing has not helped
 WORKER_HELPS_WITHIN_S = 30.0
 MOST_TIMES_ASKED = 5
 MOST_SHARE = 0.01  # of the time that may go into measuring
-MARGIN = 1.1  # else a moment later as little would be free again
+MOST_MARGIN_BYTES = (
+    1 << 30
+)  # of the tenth more that is freed, or a moment later as little would be free again
 REMOVED_SHOWN = 20
 FEWEST = {"keep_last": 2, "keep_every": None, "keep_best": 0}
 
@@ -131,10 +133,10 @@ class DiskKeeper:
         self._start(
             CleanOrder(
                 base_dir=self._layout.base,
-                wanted_bytes=int(MARGIN * wanted),
+                wanted_bytes=wanted + min(wanted // 10, MOST_MARGIN_BYTES),
+                enough_bytes=wanted,
                 version_trash_kept_s=settings.disk.version_trash_kept_s,
                 queue_trash_kept_s=settings.disk.queue_trash_kept_s,
-                must_suffice=True,
                 worker_obeys=True,
                 carry_out=True,
             )
@@ -185,7 +187,9 @@ class DiskKeeper:
             )
             self._note_freed(done)
             self._measure_at = self._clock()
-        self._times_asked = self._times_asked + 1 if done.is_for_worker else 0
+        wanted = self._wanted_bytes(settings)
+        needs_worker = done.is_for_worker and done.free_bytes < wanted
+        self._times_asked = self._times_asked + 1 if needs_worker else 0
         if 0 < self._times_asked <= MOST_TIMES_ASKED:
             # It is the only one that may remove them while it runs; then the rules are as before
             self._tell_worker(settings.checkpoints.model_copy(update=FEWEST))
@@ -195,7 +199,6 @@ class DiskKeeper:
             self._free_at = float("-inf")
         else:
             self._free_at = self._clock() + TRY_AGAIN_S
-            wanted = self._wanted_bytes(settings)
             if done.free_bytes < wanted:
                 self._report_shortage(why_nothing_goes(done, wanted))
 

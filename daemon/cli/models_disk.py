@@ -12,7 +12,6 @@ from trainer.protocol.text import printable
 
 SIZE = re.compile(r"(\d{1,9}(?:\.\d{1,3})?)\s?([KMGT])B?", re.IGNORECASE | re.ASCII)
 UNITS = {"K": 1000, "M": 1000**2, "G": 1000**3, "T": 1000**4}
-MARGIN = 1.1  # as the daemon takes, or a moment later as little would be free again
 
 
 def add_to(app: typer.Typer) -> None:
@@ -60,7 +59,7 @@ def gc(
     elif free is not None:
         wanted = _bytes_of(free)
     else:
-        wanted = int(MARGIN * part.wanted_bytes())
+        wanted = part.usual_bytes()
     plan = part.plan(wanted_bytes=wanted)
     from daemon.cli.disk_view import done_lines, plan_lines
 

@@ -24,6 +24,8 @@ from trainer.protocol.files import UnreadableFile, read_json
 from trainer.protocol.layout import Layout
 from trainer.protocol.one_shot import NoAnswer, OrderRefused
 
+MOST_MARGIN_BYTES = 1 << 30
+
 Answer = TypeVar("Answer", Usage, CleaningPlan)
 
 
@@ -88,6 +90,11 @@ class Disk:
         own = settings.disk.min_free_bytes
         wanted = settings.daemon.min_free_bytes if own is None else own
         return max(wanted, 2 * self._checkpoint_bytes()) if wanted else 0
+
+    def usual_bytes(self) -> int:
+        """Return until how much is free `training_models gc` continues by itself: a little more than that."""
+        wanted = self.wanted_bytes()
+        return wanted + min(wanted // 10, MOST_MARGIN_BYTES)
 
     def plan(self, *, wanted_bytes: int | None) -> CleaningPlan:
         """Plan what is removed.

@@ -166,6 +166,10 @@ def test_a_measurement_that_fails_is_tried_again_later(rig):
 # ---- freeing
 
 
+def with_margin(mib):
+    return mib * MIB + mib * MIB // 10
+
+
 def test_below_the_limit_it_frees_and_says_what(rig):
     rig.free = LITTLE
     rig.answers = [cleaned(MUCH), usage()]
@@ -175,8 +179,8 @@ def test_below_the_limit_it_frees_and_says_what(rig):
     [order] = rig.orders
     assert isinstance(order, CleanOrder)
     assert order.carry_out
-    assert order.must_suffice
-    assert (order.wanted_bytes, order.version_trash_kept_s) == (int(1.1 * 512 * MIB), 604_800.0)
+    assert (order.enough_bytes, order.wanted_bytes) == (512 * MIB, with_margin(512))
+    assert order.version_trash_kept_s == 604_800.0
     assert rig.kinds() == ["disk_freed"]
     assert "models/cache/a.tokens" in rig.journal.events[0].message
 
@@ -198,7 +202,7 @@ def test_the_limit_is_its_own_setting_or_else_that_of_blocking(rig, sections, wa
     rig.turn(**sections)
 
     wanted = [order.wanted_bytes for order in rig.orders]
-    assert wanted == ([] if wanted_mib is None else [int(1.1 * wanted_mib * MIB)])
+    assert wanted == ([] if wanted_mib is None else [with_margin(wanted_mib)])
 
 
 def test_room_for_two_checkpoints_is_kept_free(rig):
@@ -208,7 +212,7 @@ def test_room_for_two_checkpoints_is_kept_free(rig):
     rig.free = 1_999 * MIB
     rig.turn()
 
-    assert rig.orders[-1].wanted_bytes == int(1.1 * 2_000 * MIB)
+    assert rig.orders[-1].wanted_bytes == with_margin(2_000)
 
 
 def test_where_nothing_helps_it_says_once_what_a_person_can_do_and_tries_again_later(rig):
@@ -262,6 +266,24 @@ def test_a_worker_that_does_not_help_is_not_asked_for_ever(rig):
 
     assert len(rig.told) == 2 * MOST_TIMES_ASKED
     assert rig.kinds() == ["disk_low"]
+
+
+def test_a_large_limit_has_no_large_margin(rig):
+    rig.answers = [cleaned(MUCH)]
+
+    rig.turn(disk={"min_free_bytes": 90_000 * MIB})
+
+    assert rig.orders[0].wanted_bytes == 90_000 * MIB + (1 << 30)
+
+
+def test_a_worker_is_left_alone_where_the_rest_was_enough(rig):
+    rig.free = LITTLE
+    rig.answers = [cleaned(520 * MIB, is_for_worker=True)]
+
+    rig.turn()
+
+    assert rig.told == []
+    assert rig.kinds() == ["disk_freed"]
 
 
 def test_growth_starts_anew_after_something_was_freed(rig):

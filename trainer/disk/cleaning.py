@@ -32,8 +32,7 @@ from trainer.versions.removal import bytes_of_its_own
 
 LOCK = ".cleaning.lock"  # in models/
 HELD_BY_WORKER = (
-    "can go only when no worker runs, or by the worker itself: set checkpoints.keep_last to 2 (it obeys "
-    "between two steps), or stop the daemon and try again"
+    "is left to the worker that runs: set checkpoints.keep_last to 2, or stop the daemon and try again"
 )
 
 
@@ -88,7 +87,7 @@ def _planned(
     acts = choose(
         candidates,
         lacking_bytes=None if order.wanted_bytes is None else order.wanted_bytes - free,
-        must_suffice=order.must_suffice,
+        least_bytes=order.enough_bytes - free,
         device=device_of(layout.models),
         name_of=lambda path: shown(layout, path),
     )

@@ -15,7 +15,7 @@ def choose(
     candidates: Sequence[Candidate],
     *,
     lacking_bytes: int | None,
-    must_suffice: bool,
+    least_bytes: int,
     device: int,
     name_of: Callable[[Path], str],
 ) -> list[Act]:
@@ -24,7 +24,7 @@ def choose(
     Args:
         candidates: what may go; what goes first comes first.
         lacking_bytes: how much is to be freed; None for all that may be.
-        must_suffice: take what cannot be rebuilt only if that makes enough free.
+        least_bytes: take what cannot be rebuilt only if at least so much is freed.
         device: where space is wanted.
     """
     planner = _Planner(Links(device), name_of)
@@ -33,7 +33,7 @@ def choose(
         if not is_enough or candidate.kind == "version_trash":
             planner.take(candidate)
     acts = planner.acts
-    if must_suffice and lacking_bytes is not None and planner.freed < lacking_bytes:
+    if planner.freed < least_bytes:
         acts = [act for act in acts if act.kind in HARMLESS and (act.after is None)]
     return acts
 

@@ -115,8 +115,8 @@ class CleanOrder(MeasureOrder):
     version_trash_kept_s: float
     queue_trash_kept_s: float | None
     """None to keep it for ever."""
-    must_suffice: bool = False
-    """Remove only what can be rebuilt or was thrown away, unless the rest makes enough free."""
+    enough_bytes: int = 0
+    """Remove what can neither be rebuilt nor was thrown away only if so much is free then."""
     worker_obeys: bool = False
     """Whoever asks tells a worker that runs to remove what only that can, so count on it."""
     carry_out: bool = False

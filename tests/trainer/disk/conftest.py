@@ -7,12 +7,14 @@ from typing import Any
 import pytest
 
 from tests.trainer.checkpoint_rig import publish, store_in
+from trainer.disk import cleaning
 from trainer.disk.cleaning import clean
 from trainer.protocol.disk import CleaningPlan, CleanOrder
 from trainer.protocol.layout import Layout
 from trainer.versions.registry import Version, Versions
 
 NOW = 1_700_000_000.0
+FREE = 10**9
 BIG = 40_960  # bytes; ten blocks
 WEIGHTS, STATE = "model.safetensors", "state.safetensors"
 
@@ -78,7 +80,8 @@ class Site:
 
 
 @pytest.fixture
-def site(tmp_path):
+def site(tmp_path, monkeypatch):
+    monkeypatch.setattr(cleaning, "_free_bytes", lambda layout: FREE)  # that of the real disk changes
     return Site(tmp_path / "base")
 
 

@@ -10,7 +10,7 @@ from filelock import FileLock
 
 from tests.support import PowerCut
 from tests.trainer.checkpoint_rig import damage, steps_in, with_one_bit_flipped
-from tests.trainer.disk.conftest import BIG, NOW, STATE, WEIGHTS, kinds, why
+from tests.trainer.disk.conftest import BIG, FREE, NOW, STATE, WEIGHTS, kinds, why
 from trainer.checkpoints import publishing
 from trainer.disk import cleaning
 from trainer.disk.cleaning import CleanedElsewhere
@@ -110,7 +110,7 @@ def test_a_file_that_something_outside_links_frees_nothing(site, tmp_path):
 
 
 def test_no_more_goes_than_is_wanted(full):
-    plan = full.clean(wanted_bytes=full.clean().free_bytes + 1)
+    plan = full.clean(wanted_bytes=FREE + 1)
 
     assert kinds(plan) == [("version_trash", "v003"), ("token_cache", "b.tokens")]
     assert plan.is_enough
@@ -121,10 +121,16 @@ def test_what_was_deleted_goes_even_if_enough_is_free(full):
 
 
 def test_what_cannot_be_rebuilt_stays_where_it_would_not_suffice(full):
-    plan = full.clean(wanted_bytes=2**62, must_suffice=True)
+    plan = full.clean(wanted_bytes=2**62, enough_bytes=2**62)
 
     assert {kind for kind, _ in kinds(plan)} == {"version_trash", "token_cache"}
     assert not plan.is_enough
+
+
+def test_what_cannot_be_rebuilt_goes_if_that_suffices_though_not_for_the_margin(full):
+    plan = full.clean(wanted_bytes=2**62, enough_bytes=FREE + 6 * BIG)
+
+    assert {"optimizer_state", "checkpoint"} < {kind for kind, _ in kinds(plan)}
 
 
 def test_what_was_thrown_away_recently_stays_and_says_so(full):
@@ -224,7 +230,7 @@ def test_a_worker_keeps_its_checkpoints_and_the_states_that_would_free_nothing_w
         done = full.clean(carry_out=True, worker_obeys=True)
 
     assert {kind for kind, _ in kinds(plan)} == {"version_trash", "token_cache"}
-    assert why(plan, "step-000000010").startswith("can go only when no worker runs")
+    assert why(plan, "step-000000010").startswith("is left to the worker that runs")
     assert done.is_for_worker
     assert {kind for kind, _ in kinds(done)} == {"version_trash", "token_cache"}
     assert full.versions.find("v001").has_optimizer_state
