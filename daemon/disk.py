@@ -6,19 +6,22 @@ how much is free, and writes `status/disk.json`.
 
 import os
 import threading
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
 from pydantic import BaseModel, ValidationError
 
-from daemon.journal.events import DiskAmple, DiskFreed, DiskLow
+from daemon.journal.events import DiskAmple, DiskFreed, DiskLow, FewestKept
 from daemon.journal.journal import Journal
 from daemon.status.board import StatusBoard
 from trainer.config.schema import CheckpointSettings, Settings
 from trainer.protocol import one_shot
 from trainer.protocol.disk import (
     MODULE,
+    ORDER,
     REPORT_NAME,
+    ActKind,
     Cleaning,
     CleaningPlan,
     CleanOrder,
@@ -29,13 +32,15 @@ from trainer.protocol.disk import (
     Usage,
     full_in_s,
     growth_per_hour,
+    limit_bytes,
+    with_margin,
     with_sample,
 )
 from trainer.protocol.files import UnreadableFile, read_json, write_json
 from trainer.protocol.layout import Layout
 from trainer.protocol.one_shot import NoAnswer, OrderRefused
 from trainer.protocol.status import DiskSpace
-from trainer.protocol.text import utc_text
+from trainer.protocol.text import num_of, size_text, utc_text
 
 FIRST_AFTER_S = 60.0  # a daemon has other things to do at first, and many never live that long
 CHECK_EVERY_S = 1.0
@@ -43,10 +48,14 @@ TRY_AGAIN_S = 600.0  # after freeing has not helped
 WORKER_HELPS_WITHIN_S = 30.0
 MOST_TIMES_ASKED = 5
 MOST_SHARE = 0.01  # of the time that may go into measuring
-MOST_MARGIN_BYTES = (
-    1 << 30
-)  # of the tenth more that is freed, or a moment later as little would be free again
 REMOVED_SHOWN = 20
+KINDS: dict[ActKind, str] = {
+    "version_trash": "deleted version",
+    "queue_trash": "folder of cleared file",
+    "token_cache": "token cache",
+    "optimizer_state": "optimizer state",
+    "checkpoint": "checkpoint",
+}
 FEWEST = {"keep_last": 2, "keep_every": None, "keep_best": 0}
 
 
@@ -121,19 +130,17 @@ class DiskKeeper:
 
     def _wanted_bytes(self, settings: Settings) -> int:
         """Return how much is to be free."""
-        own, blocks_below = settings.disk.min_free_bytes, settings.daemon.min_free_bytes
-        wanted = blocks_below if own is None else own
-        return max(wanted, 2 * self._checkpoint_bytes) if wanted else 0
-
-    @property
-    def _checkpoint_bytes(self) -> int:
-        return self._report.usage.checkpoint_bytes if self._report else 0
+        return limit_bytes(
+            settings.disk.min_free_bytes,
+            blocks_below=settings.daemon.min_free_bytes,
+            checkpoint_bytes=self._report.usage.checkpoint_bytes if self._report else 0,
+        )
 
     def _start_freeing(self, settings: Settings, wanted: int) -> None:
         self._start(
             CleanOrder(
                 base_dir=self._layout.base,
-                wanted_bytes=wanted + min(wanted // 10, MOST_MARGIN_BYTES),
+                wanted_bytes=with_margin(wanted),
                 enough_bytes=wanted,
                 version_trash_kept_s=settings.disk.version_trash_kept_s,
                 queue_trash_kept_s=settings.disk.queue_trash_kept_s,
@@ -181,8 +188,8 @@ class DiskKeeper:
                 DiskFreed(
                     freed_bytes=done.frees_bytes,
                     free_bytes=done.free_bytes,
-                    removed=tuple(act.path for act in done.acts[:REMOVED_SHOWN]),
-                    more=max(0, len(done.acts) - REMOVED_SHOWN),
+                    what=what_went(done),
+                    removed=named(done),
                 )
             )
             self._note_freed(done)
@@ -191,6 +198,7 @@ class DiskKeeper:
         needs_worker = done.is_for_worker and done.free_bytes < wanted
         self._times_asked = self._times_asked + 1 if needs_worker else 0
         if 0 < self._times_asked <= MOST_TIMES_ASKED:
+            self._journal.record(FewestKept(free_bytes=done.free_bytes))
             # It is the only one that may remove them while it runs; then the rules are as before
             self._tell_worker(settings.checkpoints.model_copy(update=FEWEST))
             self._tell_worker(settings.checkpoints)
@@ -207,7 +215,7 @@ class DiskKeeper:
             cleaning = Cleaning(
                 at=self._journal.now_text(),
                 freed_bytes=done.frees_bytes,
-                removed=tuple(act.path for act in done.acts[:REMOVED_SHOWN]),
+                removed=named(done),
             )
             # What grew before does not tell how fast it grows from here on
             self._report = self._report.model_copy(update={"samples": (), "last_cleaning": cleaning})
@@ -283,11 +291,22 @@ def read_report(file: Path) -> DiskReport | None:
         return None
 
 
+def what_went(done: CleaningPlan) -> str:
+    """Return how many of each kind were removed."""
+    counts = Counter(act.kind for act in done.acts)
+    return ", ".join(num_of(counts[kind], KINDS[kind]) for kind in ORDER if counts[kind])
+
+
+def named(done: CleaningPlan) -> tuple[str, ...]:
+    """Return the first paths; those of caches say nothing to anybody."""
+    return tuple(act.path for act in done.acts if act.kind != "token_cache")[:REMOVED_SHOWN]
+
+
 def why_nothing_goes(done: CleaningPlan, wanted: int) -> str:
     """Return for a person why not enough is free, and what can be done."""
-    freed = f"{done.frees_bytes >> 20} MiB were freed, and" if done.acts else "nothing was freed, because"
+    freed = f"{size_text(done.frees_bytes)} were freed, and" if done.acts else "nothing was freed, because"
     return (
-        f"{freed} what else may be removed would not make {wanted >> 20} MiB free; delete what you do not "
+        f"{freed} what else may be removed would not make {size_text(wanted)} free; delete what you do not "
         "need (training_models disk shows what lies where), or unpin checkpoints, or add a disk"
     )
 

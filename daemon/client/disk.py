@@ -19,12 +19,12 @@ from trainer.protocol.disk import (
     MeasureOrder,
     Usage,
     full_in_s,
+    limit_bytes,
+    with_margin,
 )
 from trainer.protocol.files import UnreadableFile, read_json
 from trainer.protocol.layout import Layout
 from trainer.protocol.one_shot import NoAnswer, OrderRefused
-
-MOST_MARGIN_BYTES = 1 << 30
 
 Answer = TypeVar("Answer", Usage, CleaningPlan)
 
@@ -87,14 +87,15 @@ class Disk:
     def wanted_bytes(self) -> int:
         """Return below how much free space the daemon frees some; 0 if it never does."""
         settings = self._settings.effective().settings
-        own = settings.disk.min_free_bytes
-        wanted = settings.daemon.min_free_bytes if own is None else own
-        return max(wanted, 2 * self._checkpoint_bytes()) if wanted else 0
+        return limit_bytes(
+            settings.disk.min_free_bytes,
+            blocks_below=settings.daemon.min_free_bytes,
+            checkpoint_bytes=self._checkpoint_bytes(),
+        )
 
     def usual_bytes(self) -> int:
         """Return until how much is free `training_models gc` continues by itself: a little more than that."""
-        wanted = self.wanted_bytes()
-        return wanted + min(wanted // 10, MOST_MARGIN_BYTES)
+        return with_margin(self.wanted_bytes())
 
     def plan(self, *, wanted_bytes: int | None) -> CleaningPlan:
         """Plan what is removed.

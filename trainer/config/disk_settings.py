@@ -15,9 +15,8 @@ class DiskSettings(Section):
     """
 
     min_free_bytes: Annotated[int, Field(ge=0)] | None = None
-    """Free disk space below which the daemon frees some as `training_models gc` does; null takes
-    `daemon.min_free_bytes`, and 0 never frees any. If two checkpoints are larger than that, their size
-    counts."""
+    """Free disk space below which the daemon frees some as `training_models gc` does; 0 never frees any.
+    If `daemon.min_free_bytes` or the size of two checkpoints is more, that counts."""
 
     version_trash_kept_s: Seconds = 604_800.0
     """Seconds that a deleted version can be brought back before the daemon may remove it."""

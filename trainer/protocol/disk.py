@@ -10,6 +10,7 @@ from trainer.protocol.one_shot import OneShotOrder
 
 MODULE = "trainer.mains.disk"
 REPORT_NAME = "disk.json"  # in status/
+MOST_MARGIN_BYTES = 1 << 30
 SAMPLES_KEPT = 48
 SAMPLE_EVERY_S = 600.0
 LEAST_SPAN_S = 1800.0
@@ -162,6 +163,23 @@ class DiskReport(_Frozen):
     samples: tuple[Sample, ...]
     """Oldest first; since the daemon last freed something."""
     last_cleaning: Cleaning | None = None
+
+
+def limit_bytes(own: int | None, *, blocks_below: int, checkpoint_bytes: int) -> int:
+    """Return below how much free space some is freed; 0 for never.
+
+    Args:
+        own: `disk.min_free_bytes`.
+        blocks_below: `daemon.min_free_bytes`.
+        checkpoint_bytes: size of the newest checkpoint, which is saved only where two fit.
+    """
+    wanted = max(own or 0, blocks_below)
+    return max(wanted, 2 * checkpoint_bytes) if own != 0 and wanted else 0
+
+
+def with_margin(wanted: int) -> int:
+    """Return how much is to be free afterwards, or a moment later as little would be free again."""
+    return wanted + min(wanted // 10, MOST_MARGIN_BYTES)
 
 
 def with_sample(samples: Sequence[Sample], new: Sample) -> tuple[Sample, ...]:

@@ -4,6 +4,7 @@ import logging
 from dataclasses import dataclass
 
 from daemon.journal.events.base import JournalEvent
+from trainer.protocol.text import size_text
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -264,16 +265,32 @@ class DiskFreed(JournalEvent):
     freed_bytes: int
     free_bytes: int
     """Afterwards."""
+    what: str
+    """How many of each kind were removed."""
     removed: tuple[str, ...]
-    """The first paths."""
-    more: int
+    """The first paths, without caches."""
 
     @property
     def message(self) -> str:
-        more = f" and {self.more} more" if self.more else ""
+        names = f" ({', '.join(self.removed)})" if self.removed else ""
         return (
-            f"{self.freed_bytes >> 20} MiB of space were freed: {', '.join(self.removed)}{more} removed; "
-            f"{self.free_bytes >> 20} MiB are free now"
+            f"{size_text(self.freed_bytes)} of disk space were freed: {self.what} removed{names}; "
+            f"{size_text(self.free_bytes)} are free now"
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class FewestKept(JournalEvent):
+    """Little disk space was left, so the worker was asked to remove all checkpoints but the newest two."""
+
+    kind = "fewest_kept"
+    free_bytes: int
+
+    @property
+    def message(self) -> str:
+        return (
+            f"only {size_text(self.free_bytes)} of disk space are free: the worker removes every checkpoint "
+            "that may go, and then keeps them as before"
         )
 
 
@@ -303,7 +320,7 @@ class DiskAmple(JournalEvent):
 
     @property
     def message(self) -> str:
-        return f"enough disk space is free again: {self.free_bytes >> 20} MiB"
+        return f"enough disk space is free again: {size_text(self.free_bytes)}"
 
     @property
     def cleared_alerts(self) -> tuple[str, ...]:
