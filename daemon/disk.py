@@ -50,6 +50,7 @@ MOST_TIMES_ASKED = 5
 MOST_SHARE = 0.01  # of the time that may go into measuring
 REMOVED_SHOWN = 20
 KINDS: dict[ActKind, str] = {
+    "leftover": "leftover",
     "version_trash": "deleted version",
     "queue_trash": "folder of cleared file",
     "token_cache": "token cache",

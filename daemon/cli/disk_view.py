@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from daemon.client.results import Act, CleaningPlan, DiskUsage
 
 KINDS = {
+    "leftover": "leftover",
     "version_trash": "deleted version",
     "queue_trash": "cleared files",
     "token_cache": "token cache",

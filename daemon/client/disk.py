@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import TypeVar
 
-from daemon.client.errors import ClientError, raising
+from daemon.client.errors import ClientError
 from daemon.client.settings import ClientSettings
 from trainer.protocol import one_shot
 from trainer.protocol.checkpoints import POINTER, DamagedCheckpoint, NoUsableCheckpoint, read_manifest
@@ -127,8 +127,15 @@ class Disk:
         )
 
     def _ask(self, order: MeasureOrder, answer: type[Answer]) -> Answer:
-        with raising(DiskNotCleaned, OrderRefused, NoAnswer):
+        try:
             return one_shot.ask(MODULE, DiskOrder(order=order), answer)
+        except OrderRefused as error:
+            raise DiskNotCleaned(str(error)) from error
+        except NoAnswer as error:
+            raise DiskNotCleaned(
+                f"the process for {self._layout.base} {error}; what it has removed is gone, all else is as "
+                "before; try again"
+            ) from error
 
     def _report(self) -> DiskReport | None:
         try:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from trainer.checkpoints.publishing import removable
+from trainer.checkpoints.publishing import removable, trash_of
 from trainer.checkpoints.retention import ALWAYS_KEPT, Retention
 from trainer.disk.links import LinkedFile, linked_files
 from trainer.disk.open_files import is_open
@@ -23,7 +23,7 @@ from trainer.protocol.text import printable
 from trainer.versions.record import RECORD_NAME
 from trainer.versions.registry import FOLDER as VERSIONS
 from trainer.versions.registry import ID, TRASH, Versions
-from trainer.versions.removal import state_files
+from trainer.versions.removal import REMOVING, state_files
 
 FEWEST = Retention(keep_last=ALWAYS_KEPT)
 """Keeps the newest two, and what is pinned or in use."""
@@ -60,6 +60,7 @@ def find(layout: Layout, order: CleanOrder, *, now: float) -> Found:
     """
     finder = _Finder(layout, order, now)
     candidates = (
+        *finder.leftovers(),
         *finder.deleted_versions(),
         *finder.cleared_files(),
         *finder.token_caches(),
@@ -77,6 +78,11 @@ class _Finder:
         self._versions = Versions(layout.models, clock=lambda: now)
         self._protected = protected_checkpoints(layout.models)
         self.left: list[Left] = []
+
+    def leftovers(self) -> Iterator[Candidate]:
+        """Yield what somebody who was killed was about to publish, or had put out of sight."""
+        for path in leftover_folders(self._layout):
+            yield self._candidate("leftover", path, is_junk=True)
 
     def deleted_versions(self) -> Iterator[Candidate]:
         deleted_at = self._versions.deleted_at()
@@ -144,6 +150,13 @@ class _Finder:
 
     def _leave(self, path: Path, why: str) -> None:
         self.left.append(Left(path=shown(self._layout, path), why=why))
+
+
+def leftover_folders(layout: Layout) -> list[Path]:
+    """Return the folders that are worth nothing, unless somebody is at work there right now."""
+    versions, checkpoints = layout.models / VERSIONS, layout.models / FOLDER
+    found = [versions / REMOVING, layout.queue / REMOVING, *checkpoints.glob(trash_of(Path("*")).name)]
+    return [path for path in found if path.is_dir() and any(path.iterdir())]
 
 
 def shown(layout: Layout, path: Path) -> str:

@@ -28,7 +28,7 @@ from trainer.protocol.files import sync_directory
 from trainer.protocol.layout import Layout
 from trainer.versions.record import DamagedVersion
 from trainer.versions.registry import NoSuchVersion, VersionInUse, Versions
-from trainer.versions.removal import bytes_of_its_own
+from trainer.versions.removal import REMOVING, bytes_of_its_own
 
 LOCK = ".cleaning.lock"  # in models/
 HELD_BY_WORKER = (
@@ -57,7 +57,6 @@ def clean(layout: Layout, order: CleanOrder, *, clock: Callable[[], float]) -> C
     if not order.carry_out:
         return _planned(layout, order, clock())[0]
     with _lock_of(layout):
-        _remove_leftovers(layout)
         plan, candidates = _planned(layout, order, clock())
         # back_up_before("gc") belongs here: the plan is made, and nothing is gone yet
         cleaner = _Cleaner(layout, Versions(layout.models, clock=clock))
@@ -127,6 +126,8 @@ class _Cleaner:
     def _remove(self, candidate: Candidate) -> int:
         path = candidate.path
         match candidate.kind:
+            case "leftover":
+                return self._remove_leftover(path)
             case "version_trash":
                 return self.versions.free(path.name)
             case "queue_trash":
@@ -138,16 +139,23 @@ class _Cleaner:
             case "checkpoint":
                 return self._remove_checkpoint(path)
 
+    def _remove_leftover(self, path: Path) -> int:
+        if path.is_relative_to(self.layout.models / FOLDER):
+            with _worker_lock(self.layout) as is_free:
+                if not is_free:
+                    raise NotRemoved("is removed by the worker that runs")
+                return _remove_tree(path)
+        if path.parent == self.layout.queue:
+            return _remove_tree(path)
+        return self.versions.remove_leftovers()
+
     def _remove_cleared(self, path: Path) -> int:
         removing = _removing(self.layout)
         removing.mkdir(mode=0o700, exist_ok=True)
         os.rename(path, removing / path.name)
         failpoint("cleaning.renamed")
         sync_directory(path.parent)
-        freed = bytes_of_its_own(removing / path.name)
-        shutil.rmtree(removing / path.name)
-        failpoint("cleaning.removed")
-        return freed
+        return _remove_tree(removing / path.name)
 
     def _remove_checkpoint(self, path: Path) -> int:
         with _worker_lock(self.layout) as is_free:
@@ -163,11 +171,14 @@ class _Cleaner:
         if not remove_unused(path):
             raise NotRemoved("is used by a program")
         sync_directory(path.parent)
-        trash = trash_of(path)
-        freed = bytes_of_its_own(trash)
-        shutil.rmtree(trash)
-        failpoint("cleaning.removed")
-        return freed
+        return _remove_tree(trash_of(path))
+
+
+def _remove_tree(path: Path) -> int:
+    freed = bytes_of_its_own(path)
+    shutil.rmtree(path)
+    failpoint("cleaning.removed")
+    return freed
 
 
 def _remove_cache(path: Path) -> int:
@@ -180,17 +191,7 @@ def _remove_cache(path: Path) -> int:
 
 
 def _removing(layout: Layout) -> Path:
-    return layout.queue / ".removing"
-
-
-def _remove_leftovers(layout: Layout) -> None:
-    """Remove what somebody who was killed had put out of sight."""
-    if _removing(layout).is_dir():
-        shutil.rmtree(_removing(layout))
-    Versions(layout.models, clock=lambda: 0.0).remove_leftovers()
-    with _worker_lock(layout) as is_free:
-        for trash in (layout.models / FOLDER).glob(trash_of(Path("*")).name) if is_free else ():
-            shutil.rmtree(trash)
+    return layout.queue / REMOVING
 
 
 def _worker_runs(layout: Layout) -> bool:

@@ -7,7 +7,7 @@ from trainer.disk.candidates import Candidate
 from trainer.disk.links import Links
 from trainer.protocol.disk import Act
 
-HARMLESS = ("version_trash", "queue_trash", "token_cache")
+HARMLESS = ("leftover", "version_trash", "queue_trash", "token_cache")
 """Was thrown away, or can be rebuilt."""
 
 
@@ -30,7 +30,7 @@ def choose(
     planner = _Planner(Links(device), name_of)
     for candidate in candidates:
         is_enough = lacking_bytes is not None and planner.freed >= lacking_bytes
-        if not is_enough or candidate.kind == "version_trash":
+        if not is_enough or candidate.kind in ("leftover", "version_trash"):
             planner.take(candidate)
     acts = planner.acts
     if planner.freed < least_bytes:

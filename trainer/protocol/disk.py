@@ -16,8 +16,10 @@ SAMPLE_EVERY_S = 600.0
 LEAST_SPAN_S = 1800.0
 """Growth over less time than this says nothing."""
 
-ActKind = Literal["version_trash", "queue_trash", "token_cache", "optimizer_state", "checkpoint"]
-ORDER: tuple[ActKind, ...] = ("version_trash", "queue_trash", "token_cache", "optimizer_state", "checkpoint")
+ActKind = Literal["leftover", "version_trash", "queue_trash", "token_cache", "optimizer_state", "checkpoint"]
+ORDER: tuple[ActKind, ...] = (
+    *("leftover", "version_trash", "queue_trash", "token_cache", "optimizer_state", "checkpoint"),
+)
 """What goes first comes first."""
 
 

@@ -33,7 +33,7 @@ from trainer.versions.record import (
     read_record,
     write_record,
 )
-from trainer.versions.removal import REMOVING, remove_for_good, state_files, unused
+from trainer.versions.removal import REMOVING, bytes_of_its_own, remove_for_good, state_files, unused
 
 FOLDER = "versions"
 TRASH = ".trash"
@@ -334,10 +334,12 @@ class Versions:
         self._mark("state_freed", version.id)
         return freed
 
-    def remove_leftovers(self) -> None:
-        """Remove what was on its way out when somebody was killed."""
+    def remove_leftovers(self) -> int:
+        """Remove what was on its way out when somebody was killed; return the bytes that are free now."""
         with self._locked():
-            shutil.rmtree(self._folder / REMOVING, ignore_errors=True)
+            freed = bytes_of_its_own(self._folder / REMOVING)
+            shutil.rmtree(self._folder / REMOVING)
+        return freed
 
     def deleted_at(self) -> dict[str, str]:
         """Return when each version in the trash came there, as far as the journal has it (UTC, ISO 8601)."""
