@@ -153,6 +153,15 @@ def test_a_report_that_makes_no_sense_is_replaced(rig, content):
     assert rig.report().used_bytes == 10 * MIB
 
 
+def test_a_report_with_numbers_that_no_status_can_hold_is_replaced(rig):
+    rig.answers = [usage(10)]
+    rig.turn(after_s=FIRST_AFTER_S)
+    text = (rig.layout.status / "disk.json").read_text()
+    (rig.layout.status / "disk.json").write_text(text.replace('"full_in_s": null', '"full_in_s": NaN'))
+
+    assert rig.new_keeper()._report is None
+
+
 def test_a_measurement_that_fails_is_tried_again_later(rig):
     rig.answers = [NoAnswer(-9), usage()]
 

@@ -27,6 +27,7 @@ from trainer.versions.removal import REMOVING, state_files
 
 FEWEST = Retention(keep_last=ALWAYS_KEPT)
 """Keeps the newest two, and what is pinned or in use."""
+A_LINK = "is a link to another place, which somebody has made"
 TOKENS = "*.tokens"  # in models/cache/
 CLEARED = re.compile(r"(?:failed|skipped)-(\d{8}-\d{6})(?:-\d+)?")
 
@@ -90,7 +91,9 @@ class _Finder:
         paths = [path for path in folder.glob("v*") if ID.fullmatch(path.name)]
         aged = sorted((_deleted_at(path, deleted_at.get(path.name)), path) for path in paths)
         for at, path in aged:
-            if not (path / RECORD_NAME).is_file():
+            if path.is_symlink():
+                self._leave(path, A_LINK)
+            elif not (path / RECORD_NAME).is_file():
                 self._leave(path, f"has no {RECORD_NAME}, so nobody knows what it is; remove it by hand")
             elif self._now - at < self._order.version_trash_kept_s:
                 self._leave(path, "was deleted too recently (disk.version_trash_kept_s)")
@@ -105,6 +108,9 @@ class _Finder:
         for path in sorted(self._layout.trash.glob("*-*"), key=lambda path: path.name.partition("-")[2]):
             found = CLEARED.fullmatch(path.name)
             if not found or not path.is_dir():
+                continue
+            if path.is_symlink():
+                self._leave(path, A_LINK)
                 continue
             at = datetime.strptime(found[1], "%Y%m%d-%H%M%S").replace(tzinfo=UTC).timestamp()
             if kept_s is None:
@@ -142,7 +148,9 @@ class _Finder:
         for name, why in self._protected.items():
             self._leave(folder / name, why)
         for name in removable(self._layout.models, FEWEST):
-            if name not in self._protected:
+            if (folder / name).is_symlink():
+                self._leave(folder / name, A_LINK)
+            elif name not in self._protected:
                 yield self._candidate("checkpoint", folder / name)
 
     def _candidate(self, kind: ActKind, path: Path, *, is_junk: bool = False) -> Candidate:

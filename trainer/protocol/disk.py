@@ -24,7 +24,7 @@ ORDER: tuple[ActKind, ...] = (
 
 
 class _Frozen(BaseModel):
-    model_config = ConfigDict(frozen=True)
+    model_config = ConfigDict(frozen=True, allow_inf_nan=False)
 
 
 class Place(_Frozen):

@@ -221,6 +221,25 @@ def test_a_cache_that_is_in_use_stays(site):
     assert why(plan, "a.tokens") == "is in use by the worker"
 
 
+def test_what_a_person_has_linked_elsewhere_stays(full, tmp_path):
+    moved = []
+    for path in (
+        full.models / "checkpoints" / "step-000000010",
+        full.models / "versions" / ".trash" / "v003",
+        full.layout.trash / "failed-20230101-000000",
+    ):
+        target = path.rename(tmp_path / path.name)
+        path.symlink_to(target)
+        moved.append((path, target))
+
+    done = full.clean(queue_trash_kept_s=0.0, carry_out=True)
+
+    for path, target in moved:
+        assert path.is_symlink()
+        assert list(target.iterdir())
+        assert why(done, path.name).startswith("is a link")
+
+
 # ---- beside others
 
 
