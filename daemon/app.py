@@ -14,6 +14,7 @@ from daemon.auto_versions import AutoVersions, Milestones
 from daemon.commands import Commands
 from daemon.control.control_files import Request, read_requests
 from daemon.control.pause_file import PauseFile
+from daemon.disk import DiskKeeper
 from daemon.files.leftovers import is_half_written
 from daemon.files.probe import ignore_lease_breaks
 from daemon.going_back import GoingBack
@@ -147,9 +148,13 @@ def _run_locked(
     progress = ProgressLines(lambda: board.status, queue, settings, clock=time.monotonic)
     notifiers = Notifiers(layout, journal, clock=time.monotonic)
     versions = AutoVersions(layout, journal, milestones, on_result=wake.set)
+    disk = DiskKeeper(
+        layout, journal, board,
+        tell_worker=supervisor.use, on_result=wake.set, clock=time.monotonic, wall_clock=time.time,
+    )  # fmt: skip
     daemon = Daemon(
         layout, settings, queue, ledger, journal, board, intake, supervisor, commands,
-        wake, obstacles, service, progress, notifiers, versions, drain=drain,
+        wake, obstacles, disk, service, progress, notifiers, versions, drain=drain,
     )  # fmt: skip
     signals.pass_on(daemon.stop_soon)
     watcher.start()

@@ -23,6 +23,7 @@ from daemon.decide import (
     Wait,
     next_decision,
 )
+from daemon.disk import DiskKeeper
 from daemon.intake.intake import Intake
 from daemon.jobs.job_queue import JobQueue
 from daemon.jobs.reasons import restore_reasons
@@ -79,6 +80,7 @@ class Daemon:
         commands: Commands,
         wake: Wake,
         obstacles: Obstacles,
+        disk: DiskKeeper,
         service: ServiceManager,
         progress: ProgressLines,
         notifiers: Notifiers,
@@ -98,6 +100,7 @@ class Daemon:
         self._commands = commands
         self._wake = wake
         self._obstacles = obstacles
+        self._disk = disk
         self._service = service
         self._progress = progress
         self._notifiers = notifiers
@@ -106,6 +109,7 @@ class Daemon:
         self._clock = clock
         self._gpus = GpuReader()
         self._obstacle: str | None = None  # what keeps files from being started
+        self._waits_for_space = False  # the same, while some is being freed
         self._failed_until = 0.0
         self._is_over = False
         self._empty_at: float | None = None  # when the queue counts as empty; None if that was recorded
@@ -158,6 +162,7 @@ class Daemon:
         self._attempt(self._supervisor.reap)
         self._attempt(lambda: self._intake.take_in(now))
         self._attempt(lambda: self._commands.carry_out(is_blocked=bool(self._blocked)))
+        self._attempt(lambda: self._disk.look_after(self._settings.current))
         self._attempt(lambda: self._decide(now))
         self._attempt(self._note_empty_queue)
         self._attempt(self._publish)
@@ -219,7 +224,7 @@ class Daemon:
             upcoming_priority=upcoming[0].priority if upcoming else None,
             preempt=self._settings.current.daemon.preempt,
             drain=self._drain,
-            is_obstructed=self._obstacle is not None,
+            is_obstructed=self._obstacle is not None or self._waits_for_space,
             is_going_back=self._commands.is_going_back,
             is_quiet=self._intake.is_quiet
             and not self._supervisor.has_unsaved
@@ -234,7 +239,12 @@ class Daemon:
             and not self._commands.pause.is_set
             and isinstance(self._supervisor.state, Absent | Ready)
         ):
-            found = self._obstacles.obstacle(self._settings.current.daemon.min_free_bytes)
+            found = self._obstacles.obstacle(
+                self._settings.current.daemon.min_free_bytes, advice=self._disk.advice
+            )
+        self._waits_for_space = found is not None and self._disk.is_freeing
+        if self._waits_for_space:
+            return  # it may be over in a moment
         before, self._obstacle = self._obstacle, found
         if found and not before:
             self._journal.record(TrainingBlocked(reason=found))
@@ -323,7 +333,10 @@ class Daemon:
     def _sleep(self) -> None:
         """Wait until something happens or is due."""
         now = self._clock()
-        parts = (self._intake, self._board, self._service, self._progress, self._notifiers, self._versions)
+        parts = (
+            *(self._intake, self._board, self._service, self._progress, self._notifiers),
+            *(self._versions, self._disk),
+        )
         due = [part.due_at() for part in parts]
         if self._empty_at is not None:
             due.append(max(self._empty_at, now + LAST_BREATH_S))

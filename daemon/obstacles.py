@@ -22,21 +22,27 @@ class Obstacles:
         self._clock = clock
         self._looked_at = float("-inf")
         self._looked_for_bytes = -1
+        self._advice = ""
         self._found: str | None = None
 
-    def obstacle(self, min_free_bytes: int) -> str | None:
-        """Return why no file can be started now; None if nothing is in the way."""
+    def obstacle(self, min_free_bytes: int, *, advice: str = "") -> str | None:
+        """Return why no file can be started now; None if nothing is in the way.
+
+        Args:
+            advice: what to add where too little space is free.
+        """
         now = self._clock()
-        if now - self._looked_at >= LOOK_INTERVAL_S or min_free_bytes != self._looked_for_bytes:
-            self._looked_at, self._looked_for_bytes = now, min_free_bytes
-            self._found = obstacle(self._layout, min_free_bytes)
+        is_same = (min_free_bytes, advice) == (self._looked_for_bytes, self._advice)
+        if now - self._looked_at >= LOOK_INTERVAL_S or not is_same:
+            self._looked_at, self._looked_for_bytes, self._advice = now, min_free_bytes, advice
+            self._found = obstacle(self._layout, min_free_bytes, advice=advice)
         return self._found
 
 
-def obstacle(layout: Layout, min_free_bytes: int) -> str | None:
+def obstacle(layout: Layout, min_free_bytes: int, *, advice: str = "") -> str | None:
     """Return the first thing that keeps a file from being trained to its end; None if there is none."""
     needed = [layout.models, layout.status, *_folders_of_queue(layout), layout.logs]
-    found = (_unusable(folder) or _full(folder, min_free_bytes) for folder in needed)
+    found = (_unusable(folder) or _full(folder, min_free_bytes, advice) for folder in needed)
     return next((sentence for sentence in found if sentence), None)
 
 
@@ -58,12 +64,12 @@ def _unusable(folder: Path) -> str | None:
     return None
 
 
-def _full(folder: Path, min_free_bytes: int) -> str | None:
+def _full(folder: Path, min_free_bytes: int, advice: str) -> str | None:
     disk = os.statvfs(folder)
     free_bytes = disk.f_bavail * disk.f_frsize
     if free_bytes >= min_free_bytes:
         return None
     return (
         f"{folder}: {free_bytes / MIB:.0f} MiB of disk space are free; expected at least "
-        f"{min_free_bytes / MIB:.0f} MiB (daemon.min_free_bytes); free some space"
+        f"{min_free_bytes / MIB:.0f} MiB (daemon.min_free_bytes); free some space{advice}"
     )

@@ -33,6 +33,7 @@ ARROWS: dict[str, set[str]] = {
     "trainer.distributed": {"trainer.data.rendering", "trainer.step", *_GROUND},
     "trainer.checkpoints": {"trainer.step", *_GROUND},
     "trainer.versions": {"trainer.protocol"},
+    "trainer.disk": {"trainer.checkpoints", "trainer.versions", "trainer.protocol"},
     "trainer.pipeline": {*_RENDER_DATA, "trainer.profiles", *_GROUND},
     "trainer.evaluation": {
         *_RENDER_DATA,
@@ -48,7 +49,7 @@ ARROWS: dict[str, set[str]] = {
     "trainer.mains": {
         *_RENDER_DATA,
         *("trainer.pipeline", "trainer.profiles", "trainer.step", "trainer.model"),
-        *("trainer.distributed", "trainer.checkpoints", "trainer.session"),
+        *("trainer.distributed", "trainer.checkpoints", "trainer.disk", "trainer.session"),
         *_GROUND,
     },
     "daemon.files": {"trainer.protocol"},

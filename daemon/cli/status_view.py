@@ -3,8 +3,9 @@
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
+from daemon.cli.disk_view import growth_text
 from daemon.cli.small_terminal import Row, fitting
-from trainer.protocol.text import duration_text, num_of, printable
+from trainer.protocol.text import duration_text, num_of, printable, size_text
 
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
@@ -17,6 +18,7 @@ LEAST_IMPORTANT_FIRST = (
         "done",
         "suites",
         "not measured",
+        "disk",
         "checkpoint",
         "model",
         "global step",
@@ -122,6 +124,7 @@ def _lines(status: "Status") -> list[tuple[str, str]]:
     if checkpoint := fields.get("last_checkpoint"):
         path = printable(str(checkpoint.get("path")))
         lines.append(("checkpoint", f"{path}, {_moment(checkpoint.get('at'))}"))
+    lines += _disk_lines(fields.get("disk"))
     error = fields.get("last_error")
     if error and error.get("message") != reason:
         where = f"{printable(str(error.get('file')))}: " if error.get("file") else ""
@@ -161,6 +164,14 @@ def _queue_lines(queue: dict[str, Any]) -> list[tuple[str, str]]:
         ("waiting", "   ".join(f"{name} {queue.get(name, 0):,}" for name in ("high", "normal", "low"))),
         ("done", "   ".join(f"{name} {queue.get(folder, 0):,}" for name, folder in ended.items())),
     ]
+
+
+def _disk_lines(disk: dict[str, Any] | None) -> list[tuple[str, str]]:
+    if not disk:
+        return []
+    growth = growth_text(disk.get("growth_bytes_per_hour"), disk.get("full_in_s"))
+    used, free = (size_text(disk.get(name, 0)) for name in ("used_bytes", "free_bytes"))
+    return [("disk", f"{used} used here, {free} free{growth}")]
 
 
 def _is_stepping(status: "Status") -> bool:

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from daemon.cli import models_report
+from daemon.cli import models_disk, models_report
 from daemon.cli.options import (
     BaseDir,
     CommandFailed,
@@ -363,6 +363,9 @@ def undelete(
     version = client_of(base_dir).models.undelete(version_id)
     document = {"version": version.id, "path": str(version.path)}
     _show(document, f"{version.id}: back in {version.path}", as_json=as_json)
+
+
+models_disk.add_to(app)
 
 
 def _is_meant(text: str, *, yes: bool, dry_run: bool, as_json: bool, plan: object = None) -> bool:

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from daemon.client.checkpoints import Checkpoints
     from daemon.client.creation import Created
     from daemon.client.data import Data
+    from daemon.client.disk import Disk
     from daemon.client.flags import Flags
     from daemon.client.health import Health
     from daemon.client.history import History
@@ -139,6 +140,13 @@ class Client:
         from daemon.client.data import Data
 
         return Data(self.any_layout, self.settings)
+
+    @cached_property
+    def disk(self) -> "Disk":
+        """Disk space: what takes it, and freeing some."""
+        from daemon.client.disk import Disk
+
+        return Disk(self.layout, self.settings)
 
     @cached_property
     def flags(self) -> "Flags":

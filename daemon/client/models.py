@@ -1,7 +1,7 @@
 """The versions of the model: make them, find them, say things about them, and where they come from."""
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -19,14 +19,14 @@ from daemon.client.errors import (
 )
 from daemon.ledger.evaluation_records import read_newest_scores
 from daemon.ledger.reader import UnreadableLedger
-from daemon.ledger.trained_files import read_left_files, read_trained_files
 from trainer.protocol.branch_path import beyond, path_of, shared_step
 from trainer.protocol.checkpoints import POINTER, DamagedCheckpoint, read_manifest, verify
 from trainer.protocol.checkpoints import NoUsableCheckpoint as OtherRelease
 from trainer.protocol.layout import Layout
 from trainer.protocol.manifest import FileEntry, Manifest
 from trainer.protocol.text import printable, utc_text
-from trainer.versions.marks import BadMark
+from trainer.versions.listing import Summary, digest_of, has_all_files
+from trainer.versions.marks import BadMark, Marks
 from trainer.versions.record import DamagedVersion, Maker, SuiteScore, TrainedFile, VersionRecord
 from trainer.versions.registry import NoSuchVersion as UnknownVersion
 from trainer.versions.registry import Version, VersionInUse, Versions, refuse_meant
@@ -105,12 +105,17 @@ class Models:
 
     def versions(self) -> tuple[VersionLine, ...]:
         """Return all versions, oldest first."""
-        current = self._current_files()
-        return tuple(_line(version, current) for version in self._versions.all())
+        files, marks = self._current_files(), self._versions.marks()
+        current = None if files is None else digest_of(files)
+        aliases = marks.names_by_version()
+        return tuple(
+            _line(summary, path, current, aliases.get(summary.id, ()), marks)
+            for path, summary in self._versions.listing().summaries.items()
+        )
 
     def damaged(self) -> dict[str, str]:
         """Return the versions that cannot be trusted, with what is wrong."""
-        return {name: str(error) for name, error in self._versions.damaged().items()}
+        return {name: str(error) for name, error in self._versions.listing().damaged.items()}
 
     def find(self, name: str) -> Version:
         """Return the version with this id or alias, or `latest`, or `current`: that of the newest checkpoint.
@@ -327,6 +332,8 @@ class Models:
         )
 
     def _trained_since(self, parent: VersionRecord | None, manifest: Manifest) -> tuple[TrainedFile, ...]:
+        from daemon.ledger.trained_files import read_left_files, read_trained_files  # a list does without
+
         newest = read_manifest((self._layout.models / POINTER).resolve())
         path, after = path_of(manifest), parent.global_step if parent else 0
         shared = shared_step(path, path_of(newest))
@@ -368,22 +375,23 @@ class Models:
         yield from reversed(line)
 
 
-def _line(version: Version, current: dict[str, FileEntry] | None) -> VersionLine:
-    record = version.record
+def _line(
+    summary: Summary, path: Path, current: str | None, aliases: Sequence[str], marks: Marks
+) -> VersionLine:
     return VersionLine(
-        id=record.id,
-        made_at=record.made_at,
-        made_by=record.made_by,
-        global_step=record.global_step,
-        branch=record.branch,
-        parent=record.parent,
-        files=len(record.trained),
-        validation_loss=record.validation_loss,
-        is_current=record.files == current,
-        has_optimizer_state=version.has_optimizer_state,
-        aliases=version.aliases,
-        tags=version.tags,
-        notes=version.notes,
+        id=summary.id,
+        made_at=summary.made_at,
+        made_by=summary.made_by,
+        global_step=summary.global_step,
+        branch=summary.branch,
+        parent=summary.parent,
+        files=summary.trained,
+        validation_loss=summary.validation_loss,
+        is_current=summary.digest == current,
+        has_optimizer_state=has_all_files(path, summary.files),
+        aliases=tuple(aliases),
+        tags=tuple(sorted(marks.tags.get(summary.id, ()))),
+        notes=tuple(marks.notes.get(summary.id, ())),
     )
 
 

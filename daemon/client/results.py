@@ -6,6 +6,7 @@ from daemon.client.completed_files import CompletedFile
 from daemon.client.creation import Created
 from daemon.client.curves import Curve, CurvePoint
 from daemon.client.data import FittingLength, ProposedLength
+from daemon.client.disk import DiskUsage, Freeable
 from daemon.client.dry_run import DryRun, Speed
 from daemon.client.known_file import KnownFile, KnownJob, ReportSummary
 from daemon.client.log_entries import LogEntry
@@ -38,16 +39,19 @@ from daemon.ledger.step_records import RecordedStep, StepBucket
 from daemon.status.reader import Status
 from trainer.config.loader import Effective
 from trainer.protocol.data_report import DataReport
+from trainer.protocol.disk import Act, CleaningPlan
 from trainer.protocol.show import Shown
 from trainer.versions.record import TrainedFile, VersionRecord
 from trainer.versions.registry import Version as ModelVersion
 
 __all__ = [
+    "Act",
     "AddedFile",
     "AffectedFile",
     "BrokenCheckpoint",
     "CannotGoOn",
     "CheckResult",
+    "CleaningPlan",
     "Cleared",
     "CompletedFile",
     "CrashGroup",
@@ -58,6 +62,7 @@ __all__ = [
     "Damaged",
     "DataReport",
     "DiskNow",
+    "DiskUsage",
     "DryRun",
     "Effective",
     "EndedFile",
@@ -68,6 +73,7 @@ __all__ = [
     "FittingLength",
     "Flagged",
     "FolderCounts",
+    "Freeable",
     "GateVerdict",
     "GoesOn",
     "ImpossibleRestart",

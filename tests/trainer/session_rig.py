@@ -90,6 +90,7 @@ class FakeEngine:
         self.batch_sizes = FakeBatchSizes()
         self.saved: list[Progress] = []
         self.saved_with: list[CheckpointSettings] = []
+        self.tidied_with: list[CheckpointSettings] = []
         self.used: list[Settings] = []
         self.validated_at: list[int] = []
         self.save_error: Exception | None = None
@@ -107,6 +108,9 @@ class FakeEngine:
         return FakeSave(
             CheckpointRef(path=f"checkpoints/{len(self.saved)}", step=self.progress.global_step, at="now")
         )
+
+    def tidy_up(self, settings: CheckpointSettings) -> None:
+        self.tidied_with.append(settings)
 
     def refuse_broken(self) -> None:
         if self.is_broken:

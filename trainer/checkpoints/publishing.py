@@ -168,17 +168,43 @@ def retain(models: Path, rules: Retention, verified: set[str]) -> None:
     """
     folder = models / FOLDER
     # At first by what is known already: reading whole checkpoints is dear, and seldom anything is to go
-    if choose_removals(_candidates(models, assume=True, verified=verified), rules):
-        _verify_newest(folder, verified)
-        for name in choose_removals(_candidates(models, assume=False, verified=verified), rules):
-            with _unused(folder / name) as is_unused:
-                if is_unused:  # renamed first: a half-removed one must not look whole
-                    os.rename(folder / name, folder / f"{TRASH_PREFIX}{name}")
-            failpoint("retention.renamed")
+    if removable(models, rules):
+        for name in removable(models, rules, verified=verified):
+            remove_unused(folder / name)
     for trash in folder.glob(f"{TRASH_PREFIX}*"):
         sync_directory(folder)
         shutil.rmtree(trash, ignore_errors=True)
         failpoint("retention.removed")
+
+
+def removable(models: Path, rules: Retention, *, verified: set[str] | None = None) -> list[str]:
+    """Return the names of the checkpoints that the rules do not keep, oldest first.
+
+    Args:
+        verified: names of those known to be whole; more are added as they are checked. None takes all for
+            whole: to show what would be removed, never to remove it.
+    """
+    if verified is None:
+        return choose_removals(_candidates(models, assume=True, verified=set()), rules)
+    _verify_newest(models / FOLDER, verified)
+    return choose_removals(_candidates(models, assume=False, verified=verified), rules)
+
+
+def remove_unused(path: Path) -> bool:
+    """Move a checkpoint out of sight unless a program holds it; return whether it was.
+
+    Its files are still there: under another name, because a half-removed one must not look whole.
+    """
+    with _unused(path) as is_unused:
+        if is_unused:
+            os.rename(path, trash_of(path))
+    failpoint("retention.renamed")
+    return is_unused
+
+
+def trash_of(path: Path) -> Path:
+    """Return the name of a checkpoint that is on its way out."""
+    return path.with_name(f"{TRASH_PREFIX}{path.name}")
 
 
 def _verify_newest(folder: Path, verified: set[str]) -> None:

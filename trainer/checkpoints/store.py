@@ -178,6 +178,10 @@ class CheckpointStore:
         )
         return _Beside(Writer(order), self)
 
+    def tidy_up(self, rules: Retention) -> None:
+        """Remove the checkpoints that the rules do not keep."""
+        self._tell(tidy_up(self._models, rules, self._verified))
+
     def take(self, written: Written) -> Checkpoint:
         """Take note of a checkpoint that another process has published for us."""
         self._tell(written.notice)

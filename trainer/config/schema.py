@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, Field, JsonValue, ValidationInfo, field_validator, model_validator
 from pydantic_core import PydanticCustomError
 
+from trainer.config.disk_settings import DiskSettings
 from trainer.config.notify_settings import NotifySettings
 from trainer.config.section import FileName, Fraction, Positive, Seconds, Section
 from trainer.config.version_settings import VersionSettings
@@ -499,6 +500,7 @@ class Settings(Section):
     checkpoints: CheckpointSettings = CheckpointSettings()
     versions: VersionSettings = VersionSettings()
     daemon: DaemonSettings = DaemonSettings()
+    disk: DiskSettings = DiskSettings()
     notify: NotifySettings = NotifySettings()
 
     @model_validator(mode="before")

@@ -62,6 +62,18 @@ class Gpu(BaseModel):
     temperature_c: int | None
 
 
+class DiskSpace(BaseModel):
+    """What the working directory takes, as it was measured last; `status/disk.json` says more."""
+
+    used_bytes: int
+    free_bytes: int
+    """Of the file system of `models/`."""
+    growth_bytes_per_hour: float | None
+    """Over the last hours; null while they are too few."""
+    full_in_s: float | None
+    """Seconds until the disk is full at this pace; null if nothing grows or it is not known."""
+
+
 class LastError(BaseModel):
     """What went wrong most recently."""
 
@@ -143,6 +155,8 @@ class TrainingStatus(BaseModel):
 
     queue: QueueCounts = QueueCounts()
     last_checkpoint: LastCheckpoint | None = None
+    disk: DiskSpace | None = None
+    """null until it was measured for the first time."""
     memory: Memory = Memory()
     gpus: list[Gpu] = []
     last_error: LastError | None = None

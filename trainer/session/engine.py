@@ -329,16 +329,15 @@ class TrainerEngine:
             self._write,
             origin=self._origin(),
             progress=self.progress.model_copy(deep=True),
-            rules=Retention(
-                keep_last=settings.keep_last,
-                keep_every=settings.keep_every,
-                keep_best=settings.keep_best,
-                max_bytes=settings.max_bytes,
-            ),
+            rules=_rules(settings),
             expected_bytes=SIZE_WITH_OPTIMIZER * weights_bytes,
             background=settings.background,
         )
         return _PendingSave(self, saving)
+
+    def tidy_up(self, settings: CheckpointSettings) -> None:
+        """Remove the checkpoints that are no longer to be kept."""
+        self._store.tidy_up(_rules(settings))
 
     def published(self, checkpoint: Checkpoint) -> CheckpointRef:
         """Take note of a checkpoint that has become durable."""
@@ -449,6 +448,15 @@ class TrainerEngine:
             step=checkpoint.manifest.progress.global_step,
             at=checkpoint.manifest.written_at,
         )
+
+
+def _rules(settings: CheckpointSettings) -> Retention:
+    return Retention(
+        keep_last=settings.keep_last,
+        keep_every=settings.keep_every,
+        keep_best=settings.keep_best,
+        max_bytes=settings.max_bytes,
+    )
 
 
 class _PendingSave:

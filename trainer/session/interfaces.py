@@ -42,6 +42,10 @@ class SessionEngine(Protocol):
         """Start to publish a checkpoint of weights, optimizer and progress."""
         ...
 
+    def tidy_up(self, settings: CheckpointSettings) -> None:
+        """Remove the checkpoints that are no longer to be kept."""
+        ...
+
     def refuse_broken(self) -> None:
         """Raise BrokenModel if a weight or the optimizer is not finite."""
         ...

@@ -70,6 +70,11 @@ class Saver:
         )
 
     @property
+    def is_saving(self) -> bool:
+        """Whether a checkpoint is on its way to the disk."""
+        return self._pending is not None
+
+    @property
     def has_uncommitted(self) -> bool:
         """An ended job waits for the checkpoint that contains it."""
         return bool(self._uncommitted or self._being_saved)

@@ -182,6 +182,8 @@ class Session:
             case ChangeCheckpoints():
                 changed = CheckpointSettings.model_validate(command.settings)
                 self._settings = self._settings.model_copy(update={"checkpoints": changed})
+                if not self._saver.is_saving:  # else another process may be removing some
+                    self._engine.tidy_up(changed)
             case ShutDown():
                 self._stopping = True
             case LoadModel() | None:

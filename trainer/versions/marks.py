@@ -29,7 +29,7 @@ class BadMark(ValueError):
     """A tag, alias or note cannot be taken."""
 
 
-MarkKind = Literal["note", "tag", "untag", "alias", "unalias", "deleted", "undeleted", "freed"]
+MarkKind = Literal["note", "tag", "untag", "alias", "unalias", "deleted", "undeleted", "freed", "state_freed"]
 
 
 class Mark(BaseModel):
@@ -60,6 +60,13 @@ class Marks:
         """Return the names that mean a version, sorted."""
         return sorted(name for name, meant in self.aliases.items() if meant == version)
 
+    def names_by_version(self) -> dict[str, list[str]]:
+        """Return the names that mean each version, sorted."""
+        found: dict[str, list[str]] = {}
+        for name in sorted(self.aliases):
+            found.setdefault(self.aliases[name], []).append(name)
+        return found
+
 
 def marks_after(marks: Iterable[Mark]) -> Marks:
     """Return what holds after these, oldest first."""
@@ -76,7 +83,7 @@ def marks_after(marks: Iterable[Mark]) -> Marks:
                 now.aliases[mark.text] = mark.version
             case "unalias":
                 now.aliases.pop(mark.text, None)
-            case "deleted" | "undeleted" | "freed":
+            case "deleted" | "undeleted" | "freed" | "state_freed":
                 pass
     return now
 

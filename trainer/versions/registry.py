@@ -21,6 +21,7 @@ from trainer.protocol.failpoints import failpoint
 from trainer.protocol.files import file_sha256, link_or_copy, sync_directory
 from trainer.protocol.manifest import MANIFEST_NAME, Manifest
 from trainer.protocol.text import utc_text
+from trainer.versions.listing import Listing, read_listing
 from trainer.versions.marks import Mark, MarkJournal, MarkKind, Marks, marks_after, require_name, require_note
 from trainer.versions.record import (
     RECORD_NAME,
@@ -32,12 +33,15 @@ from trainer.versions.record import (
     read_record,
     write_record,
 )
+from trainer.versions.removal import REMOVING, bytes_of_its_own, remove_for_good, state_files, unused
 
 FOLDER = "versions"
 TRASH = ".trash"
 RECORDS = ".records"
 STAGING = ".staging"
 LOCK = ".lock"
+PINNED = "pinned"
+"""The tag of a version whose optimizer state is kept, whatever room it takes."""
 ID = re.compile(r"v(\d{3,})")
 
 
@@ -100,6 +104,10 @@ class Versions:
             with suppress(DamagedVersion):
                 found.append(read_record(path / RECORD_NAME))
         return found
+
+    def listing(self) -> Listing:
+        """Return what a list shows of all versions that are not deleted, oldest first."""
+        return read_listing(self._folder, self._paths())
 
     def damaged(self) -> dict[str, DamagedVersion]:
         """Return the versions whose records cannot be trusted, with what is wrong."""
@@ -275,7 +283,7 @@ class Versions:
             refuse_meant(version)
             trash = self._folder / TRASH
             trash.mkdir(mode=0o700, exist_ok=True)
-            with _unused(version.path) as is_unused:
+            with unused(version.path, by_name=(RECORD_NAME,)) as is_unused:
                 if not is_unused:
                     raise VersionInUse(f"{version.id} is used by another program; stop it and try again")
                 os.rename(version.path, trash / version.id)
@@ -312,6 +320,7 @@ class Versions:
 
         Raises:
             NoSuchVersion: it is not there.
+            VersionInUse: a program holds it.
         """
         with self._locked():
             source = self._folder / TRASH / version_id
@@ -324,10 +333,46 @@ class Versions:
                 _link(source / RECORD_NAME, kept)
                 sync_directory(records)
             failpoint("version.record_kept")
-            freed = bytes_of_its_own(source)
-            shutil.rmtree(source)
+            with unused(source) as is_unused:
+                if not is_unused:
+                    raise VersionInUse(f"{version_id} is used by another program; stop it and try again")
+                freed = remove_for_good(self._folder, [source])
         self._mark("freed", version_id)
         return freed
+
+    def free_state(self, version_id: str) -> int:
+        """Remove the optimizer's state of a version; return the bytes that nothing else links.
+
+        The model still loads. Training can no longer continue exactly from it, which cannot be undone.
+
+        Raises:
+            NoSuchVersion: there is none.
+            DamagedVersion: its record cannot be trusted.
+            VersionInUse: an alias means it, it has the tag `pinned`, or a program holds it.
+        """
+        with self._locked():
+            version = self.find(version_id)
+            refuse_meant(version)
+            if PINNED in version.tags:
+                raise VersionInUse(f"{version.id} has the tag {PINNED}; remove the tag first")
+            with unused(version.path) as is_unused:
+                if not is_unused:
+                    raise VersionInUse(f"{version.id} is used by another program; stop it and try again")
+                freed = remove_for_good(self._folder, state_files(version.path))
+        self._mark("state_freed", version.id)
+        return freed
+
+    def remove_leftovers(self) -> int:
+        """Remove what was on its way out when somebody was killed; return the bytes that are free now."""
+        with self._locked():
+            freed = bytes_of_its_own(self._folder / REMOVING)
+            shutil.rmtree(self._folder / REMOVING)
+        return freed
+
+    def deleted_at(self) -> dict[str, str]:
+        """Return when each version in the trash came there, as far as the journal has it (UTC, ISO 8601)."""
+        marks = self._journal.read()
+        return {mark.version: mark.at for mark in marks if mark.kind == "deleted"}
 
     # ---- inside
 
@@ -390,12 +435,6 @@ def refuse_meant(version: Version) -> None:
         )
 
 
-def bytes_of_its_own(folder: Path) -> int:
-    """Return the bytes below a folder that would be free without it: of files with no other name."""
-    found = [path.lstat() for path in folder.rglob("*") if path.is_file() and not path.is_symlink()]
-    return sum(stat.st_blocks * 512 for stat in found if stat.st_nlink == 1)
-
-
 def _versions_in(folder: Path) -> list[Path]:
     found = [path for path in folder.glob("v*") if ID.fullmatch(path.name) and path.is_dir()]
     return sorted(found, key=lambda path: int(path.name[1:]))
@@ -414,15 +453,3 @@ def _held(checkpoint: Path) -> Iterator[None]:
     with (checkpoint / MANIFEST_NAME).open("rb") as file:
         fcntl.flock(file, fcntl.LOCK_SH)
         yield
-
-
-@contextmanager
-def _unused(version: Path) -> Iterator[bool]:
-    """Say whether no program holds a version: it has a shared `flock` on its record."""
-    with (version / RECORD_NAME).open("rb") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            is_unused = True
-        except OSError:
-            is_unused = False
-        yield is_unused

@@ -4,6 +4,7 @@ import logging
 from dataclasses import dataclass
 
 from daemon.journal.events.base import JournalEvent
+from trainer.protocol.text import size_text
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -264,3 +265,73 @@ class NotifierEnded(JournalEvent):
             f"the process for notify.{self.channel} ended with exit code {self.exit_code}; logs/notify.log "
             f"says why; it is started again in {self.restart_in_s:.0f} s"
         )
+
+
+@dataclass(frozen=True, kw_only=True)
+class DiskFreed(JournalEvent):
+    """Little disk space was left, so the daemon removed what may be removed (`disk.min_free_bytes`)."""
+
+    kind = "disk_freed"
+    freed_bytes: int
+    free_bytes: int
+    """Afterwards."""
+    what: str
+    """How many of each kind were removed."""
+    removed: tuple[str, ...]
+    """The first paths, without caches."""
+
+    @property
+    def message(self) -> str:
+        names = f" ({', '.join(self.removed)})" if self.removed else ""
+        return (
+            f"{size_text(self.freed_bytes)} of disk space were freed: {self.what} removed{names}; "
+            f"{size_text(self.free_bytes)} are free now"
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class FewestKept(JournalEvent):
+    """Little disk space was left, so the worker was asked to remove all checkpoints but the newest two."""
+
+    kind = "fewest_kept"
+    free_bytes: int
+
+    @property
+    def message(self) -> str:
+        return (
+            f"only {size_text(self.free_bytes)} of disk space are free: the worker removes every checkpoint "
+            "that may go, and then keeps them as before"
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class DiskLow(JournalEvent):
+    """Less disk space is free than is wanted, and nothing more may be removed."""
+
+    kind = "disk_low"
+    level = logging.WARNING
+    problem: str
+
+    @property
+    def message(self) -> str:
+        return f"disk space runs out: {self.problem}"
+
+    @property
+    def alert(self) -> tuple[str, str]:
+        return ("disk", self.message)
+
+
+@dataclass(frozen=True, kw_only=True)
+class DiskAmple(JournalEvent):
+    """Enough disk space is free again."""
+
+    kind = "disk_ample"
+    free_bytes: int
+
+    @property
+    def message(self) -> str:
+        return f"enough disk space is free again: {size_text(self.free_bytes)}"
+
+    @property
+    def cleared_alerts(self) -> tuple[str, ...]:
+        return ("disk",)

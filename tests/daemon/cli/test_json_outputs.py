@@ -26,6 +26,7 @@ from tests.daemon.cli.test_training_data_show import ANSWER, PROMPT, row_with
 from tests.health import damage, publish
 from tests.json_schema import violations
 from tests.support import FakeClock, eventually, job_for, rows, write_jsonl
+from trainer.protocol import one_shot
 from trainer.protocol.going_back import WentBack
 from trainer.protocol.job import FaultKind, JobRecord, Outcome, Priority, Reason
 from trainer.protocol.layout import Layout
@@ -33,6 +34,7 @@ from trainer.protocol.manifest import Branch
 from trainer.protocol.messages import PreviewMade, StepReport, SuiteScored, Validated
 from trainer.protocol.status import SuiteResult
 
+COMMAND_OF = one_shot.command_of
 DOCS = Path(__file__).parents[3] / "docs"
 GENERATED = "syllo --count 3 --difficulty 1 --seed 1 --out puzzles.jsonl"
 
@@ -68,6 +70,7 @@ TYPED = {
     "training_health unlock": "data.max_length --yes",
     "training_health pin": "current",
     "training_health unpin": "current",
+    "training_models gc": "--all --yes",
     "training_data validate": "chat.jsonl --auto-adjust",
     "training_data report": "chat.jsonl",
     "training_data show": "chat.jsonl --row 1",
@@ -198,6 +201,8 @@ def test_what_a_command_prints_is_what_the_schema_says(layout, daemon, answering
         "training_models restore": WENT_BACK,
     }
     answering.prepare(answers.get(command, report("warning")).model_dump_json())
+    if command.startswith("training_models"):  # whose process is a light one
+        monkeypatch.setattr(one_shot, "command_of", COMMAND_OF)
     if command.startswith("training_data flag --"):
         printed("training_data flag", layout)
     if command == "training_models undelete":

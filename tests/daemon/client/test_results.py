@@ -16,6 +16,7 @@ from daemon.client import results
 from daemon.client.checkpoints import Checkpoints
 from daemon.client.client import Client
 from daemon.client.data import Data
+from daemon.client.disk import Disk
 from daemon.client.flags import Flags
 from daemon.client.health import Health
 from daemon.client.history import History
@@ -25,8 +26,11 @@ from daemon.client.queue import Queue
 from daemon.client.rollback import Rollbacks
 from daemon.client.settings import ClientSettings
 
-PARTS = (Client, Checkpoints, Data, Flags, Health, History, Logs, Models, Queue, Rollbacks, ClientSettings)
-NOT_ANSWERS = {"Layout", "Version"}  # the latter is there as ModelVersion
+PARTS = (
+    *(Client, Checkpoints, Data, Disk, Flags, Health, History, Logs, Models, Queue, Rollbacks),
+    ClientSettings,
+)
+NOT_ANSWERS = {"Layout", "Version"}  # the latter is there as `ModelVersion`
 
 
 def names_for_annotations(part: type) -> dict[str, Any]:

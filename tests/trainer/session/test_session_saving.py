@@ -350,3 +350,4 @@ def test_new_settings_of_checkpoints_count_at_once_also_while_blocked(job_file):
     )
 
     assert engine.saved_with[-1].keep_last == 7
+    assert [settings.keep_last for settings in engine.tidied_with] == [7]

@@ -15,6 +15,7 @@ from trainer.versions import registry
 from trainer.versions.marks import BadMark
 from trainer.versions.record import RECORD_NAME, DamagedVersion, TrainedFile
 from trainer.versions.registry import NoSuchVersion, VersionInUse, Versions
+from trainer.versions.removal import bytes_of_its_own
 
 FAILPOINTS = sorted(set(re.findall(r'failpoint\("(.+?)"\)', Path(registry.__file__).read_text())))
 
@@ -55,7 +56,7 @@ def test_a_version_has_the_files_of_its_checkpoint_without_taking_their_room(ver
     assert version.path == models / "versions" / "v001"
     for name in FILES:
         assert (version.path / name).samefile(checkpoint / name)
-    assert registry.bytes_of_its_own(version.path) < 8_192  # the record alone
+    assert bytes_of_its_own(version.path) < 8_192  # the record alone
 
 
 def test_a_version_outlives_its_checkpoint(versions, models):

@@ -1,0 +1,92 @@
+"""The subcommands `training_models disk` and `training_models gc`: what takes space, and freeing some."""
+
+import json
+import re
+from dataclasses import asdict
+from typing import Annotated, Any
+
+import typer
+
+from daemon.cli.options import BaseDir, CommandFailed, Json, client_of
+from trainer.protocol.text import printable
+
+SIZE = re.compile(r"(\d{1,9}(?:\.\d{1,3})?)\s?([KMGT])B?", re.IGNORECASE | re.ASCII)
+UNITS = {"K": 1000, "M": 1000**2, "G": 1000**3, "T": 1000**4}
+
+
+def add_to(app: typer.Typer) -> None:
+    """Give a command line these subcommands."""
+    app.command(epilog="Example:\n\n\b\n  training_models disk")(disk)
+    app.command(
+        epilog="Examples:\n\n\b\n"
+        "  training_models gc --dry-run      what would be removed\n"
+        "  training_models gc                what was deleted, and more if too little is free\n"
+        "  training_models gc --free 20GB    until so much is free\n"
+        "  training_models gc --all          everything that may go"
+    )(gc)
+
+
+def disk(base_dir: BaseDir = None, as_json: Json = False) -> None:
+    """Show what takes disk space, how fast it grows, and what could be freed."""
+    found = client_of(base_dir).disk.usage()
+    if as_json:
+        document = {**asdict(found), "usage": found.usage.model_dump(mode="json")}
+        print(json.dumps(document, indent=2))
+        return
+    from daemon.cli.disk_view import usage_lines
+
+    for line in usage_lines(found):
+        print(line)
+
+
+def gc(
+    free: Annotated[
+        str | None,
+        typer.Option("--free", metavar="SIZE", help="Continue until so much is free, such as 20GB."),
+    ] = None,
+    everything: Annotated[bool, typer.Option("--all", help="Remove everything that may go.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only show what would be done.")] = False,
+    base_dir: BaseDir = None,
+    as_json: Json = False,
+) -> None:
+    """Free disk space: deleted versions, then caches, optimizer states of versions, and old checkpoints."""
+    if free is not None and everything:
+        raise CommandFailed("expected one of --free and --all")
+    part = client_of(base_dir).disk
+    if everything:
+        wanted = None
+    elif free is not None:
+        wanted = _bytes_of(free)
+    else:
+        wanted = part.usual_bytes()
+    plan = part.plan(wanted_bytes=wanted)
+    from daemon.cli.disk_view import done_lines, plan_lines
+
+    if dry_run or not plan.acts:
+        _show(plan.model_dump(mode="json"), plan_lines(plan), as_json=as_json)
+        return
+    if not yes:
+        if as_json:
+            raise CommandFailed("--json does not ask; add --yes or --dry-run; nothing was changed")
+        _show(None, plan_lines(plan), as_json=False)
+        typer.confirm("Go ahead?", abort=True)
+    done = part.carry_out(plan)
+    _show(done.model_dump(mode="json"), done_lines(plan, done), as_json=as_json)
+
+
+def _bytes_of(text: str) -> int:
+    found = SIZE.fullmatch(text)
+    if found is None:
+        raise CommandFailed(
+            f'--free is "{printable(text)}"; expected a number with KB, MB, GB or TB, such as 20GB or 1.5TB'
+        )
+    return int(float(found[1]) * UNITS[found[2].upper()])
+
+
+def _show(document: object, lines: Any, *, as_json: bool) -> None:
+    if as_json:
+        print(json.dumps(document, indent=2))
+    else:
+        for line in lines:
+            print(line)

@@ -1,0 +1,161 @@
+"""training_models disk and gc: a person sees what takes space and what becomes free, and is asked."""
+
+import io
+import json
+import os
+from pathlib import Path
+
+import pytest
+
+from daemon.cli.disk_view import growth_text
+from daemon.cli.status_view import draw
+from daemon.cli.training_models import app
+from daemon.status.reader import Status
+from tests.daemon.cli.runner import runner_of
+from tests.trainer.disk.conftest import BIG, Site
+from trainer.protocol.disk import DiskReport, Sample, Usage
+from trainer.protocol.files import write_json
+
+GB, HOUR_S = 10**9, 3600.0
+
+run = runner_of(app)
+
+
+@pytest.fixture
+def site(tmp_path):
+    """Three checkpoints, a deleted version of the oldest, and a token cache."""
+    site = Site(tmp_path / "work")
+    paths = [site.checkpoint(step) for step in (10, 20, 30)]
+    site.versions.delete(site.version(paths[0]))
+    site.cache("a")
+    return site
+
+
+def asked(site, *arguments, **options):
+    return run(site.layout, *arguments, **options)
+
+
+def test_disk_shows_what_takes_space_and_what_could_be_freed(site):
+    shown = asked(site, "disk").stdout
+
+    assert "token cache (models/cache)" in shown
+    assert "1  deleted version\n" in shown
+    assert "1  checkpoint\n" in shown
+
+
+def test_disk_as_json_knows_the_growth_that_a_daemon_measured(site):
+    report = DiskReport(
+        measured_at="2026-01-01T00:00:00.000Z",
+        usage=Usage(places=(), free_bytes=1, total_bytes=1, checkpoint_bytes=1),
+        used_bytes=1,
+        growth_bytes_per_hour=1e6,
+        full_in_s=None,
+        samples=(Sample(at=1.0, used_bytes=1),),
+    )
+    write_json(site.layout.status / "disk.json", report.model_dump(mode="json"), durable=False)
+
+    shown = json.loads(asked(site, "disk", "--json").stdout)
+
+    assert shown["growth_bytes_per_hour"] == 1e6
+    assert shown["full_in_s"] == pytest.approx(shown["usage"]["free_bytes"] / 1e6 * HOUR_S)
+    assert [item["kind"] for item in shown["freeable"]] == ["version_trash", "token_cache", "checkpoint"]
+
+
+def test_gc_shows_its_plan_and_changes_nothing_until_somebody_agrees(site):
+    refused = asked(site, "gc", "--all", input="n\n")
+    dry = asked(site, "gc", "--all", "--dry-run")
+
+    assert "checkpoint models/checkpoints/step-000000010" in refused.stdout
+    assert "models/checkpoints/step-000000020 is one of the newest two" in dry.stdout
+    assert (site.models / "cache" / "a.tokens").exists()
+    assert (site.models / "versions" / ".trash" / "v001").is_dir()
+
+
+def test_gc_frees_what_it_has_shown(site):
+    before = site.free_bytes()
+
+    shown = json.loads(asked(site, "gc", "--all", "--yes", "--json").stdout)
+
+    assert shown["is_done"]
+    assert [act["kind"] for act in shown["acts"]] == ["version_trash", "token_cache", "checkpoint"]
+    assert shown["frees_bytes"] >= 3 * BIG
+    assert abs(site.free_bytes() - before - shown["frees_bytes"]) < BIG
+    assert asked(site, "gc", "--all", "--yes").stdout.startswith("nothing is to be removed\n")
+
+
+def test_gc_without_options_removes_what_was_deleted(site):
+    shown = asked(site, "gc", "--yes").stdout
+
+    assert shown.startswith("0 bytes freed; ")  # a checkpoint still has its files
+    assert not (site.models / "versions" / ".trash" / "v001").exists()
+    assert (site.models / "cache" / "a.tokens").exists()
+
+
+def test_gc_goes_on_until_so_much_is_free_and_says_if_it_cannot(site):
+    shown = asked(site, "gc", "--free", "900TB", "--dry-run").stdout
+
+    assert "will be freed:" in shown
+    assert "that does not make 900,000.0 GB free;" in shown
+
+
+@pytest.mark.parametrize("size", ["", "5", "-5GB", "5XB", "1e9GB", "5GB ", "\x1b[31m"])
+def test_a_size_that_is_none_is_refused(site, size):
+    result = asked(site, "gc", "--free", size)
+
+    assert "expected a number with KB, MB, GB or TB" in str(result.exception)
+    assert "\x1b" not in str(result.exception)
+
+
+def test_json_does_not_ask(site):
+    assert "--json does not ask" in str(asked(site, "gc", "--all", "--json").exception)
+
+
+def test_names_cannot_command_the_terminal(site):
+    os.rename(site.models / "cache" / "a.tokens", site.models / "cache" / "\x1b[31mred\n.tokens")
+
+    shown = asked(site, "gc", "--all", "--dry-run").stdout
+
+    assert "\\x1b[31mred\\n.tokens" in shown
+
+
+def test_settings_that_cannot_be_read_are_named(site):
+    site.layout.config_file.write_text('{"disk": {"min_free_bytes": -1}}')
+
+    assert "disk.min_free_bytes is -1" in str(asked(site, "gc").exception)
+
+
+@pytest.mark.parametrize(
+    "growth, full_in_s, text",
+    [
+        (None, None, ""),
+        (999_999.0, 1.0, ", and hardly anything is added"),
+        (-5.0 * GB, None, ", and hardly anything is added"),
+        (2.0 * GB, 9 * HOUR_S, "; 2.0 GB are added per hour: full in 9 h 00 min at this pace"),
+        (2.0 * GB, 96 * HOUR_S, "; 2.0 GB are added per hour: full in 4 days at this pace"),
+        (0.001 * GB, 9_000 * 24 * HOUR_S, "; 1 MB are added per hour"),
+    ],
+)
+def test_growth_is_told_as_people_say_it(growth, full_in_s, text):
+    assert growth_text(growth, full_in_s) == text
+
+
+def test_the_panel_has_a_line_about_the_disk():
+    from rich.console import Console
+
+    console = Console(width=120, file=io.StringIO(), record=True)
+    disk = {
+        "used_bytes": GB,
+        "free_bytes": 18 * GB,
+        "growth_bytes_per_hour": 2.0 * GB,
+        "full_in_s": 9 * HOUR_S,
+    }
+    console.print(draw(Status({"status": "idle", "disk": disk}, "running", 0.0)))
+
+    assert "1.0 GB used here, 18.0 GB free; 2.0 GB are added per hour: full in 9 h" in console.export_text()
+
+
+def test_the_page_names_every_setting():
+    page = (Path(__file__).parents[3] / "docs" / "models" / "disk.md").read_text()
+
+    for name in ("min_free_bytes", "version_trash_kept_s", "queue_trash_kept_s", "measure_interval_s"):
+        assert f"disk.{name}" in page or f'"{name}"' in page

@@ -1,0 +1,58 @@
+"""What may never be removed to free space, and why. Changes nothing.
+
+Programs say that they use something by a shared `flock`; whoever removes looks for that at the last moment.
+"""
+
+import os
+from collections.abc import Iterable
+from pathlib import Path
+
+from trainer.checkpoints.publishing import is_in_use
+from trainer.protocol.checkpoints import FOLDER, POINTER, published
+from trainer.protocol.pins import is_pinned
+from trainer.versions.registry import PINNED, Version
+
+NEWEST_KEPT = 2
+
+
+def protected_checkpoints(models: Path) -> dict[str, str]:
+    """Return the names of the checkpoints that stay, with the reasons.
+
+    That the newest ones are whole is not checked here: `publishing.removable` does that before any goes.
+    """
+    found: dict[str, str] = {}
+    paths = published(models / FOLDER)
+    current = os.path.basename(os.readlink(models / POINTER)) if (models / POINTER).is_symlink() else None
+    # A spine of checkpoints, once retention has one, joins these here
+    for number, path in enumerate(paths):
+        if path.name == current or number < NEWEST_KEPT:
+            found[path.name] = "is one of the newest two"
+        elif is_pinned(path):
+            found[path.name] = "is pinned (training_health unpin)"
+        elif _is_held(path):
+            found[path.name] = "is used by a program"
+    return found
+
+
+def protected_versions(versions: Iterable[Version], checkpoints: dict[str, str]) -> dict[str, str]:
+    """Return the ids of the versions whose optimizer state stays, with the reasons.
+
+    Args:
+        checkpoints: as `protected_checkpoints` returns them: the version of one of them stays as it is.
+    """
+    found: dict[str, str] = {}
+    for version in versions:
+        if version.aliases:
+            found[version.id] = f"is what {', '.join(version.aliases)} means"
+        elif PINNED in version.tags:
+            found[version.id] = f"has the tag {PINNED}"
+        elif (name := version.record.checkpoint) in checkpoints:
+            found[version.id] = f"belongs to {name}, which {checkpoints[name]}"
+    return found
+
+
+def _is_held(path: Path) -> bool:
+    try:
+        return is_in_use(path)
+    except FileNotFoundError:  # removed meanwhile
+        return False
