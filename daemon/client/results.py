@@ -31,6 +31,15 @@ from daemon.ledger.job_records import RecordedJob
 from daemon.ledger.step_records import RecordedStep, StepBucket
 from daemon.status.reader import Status
 from trainer.config.loader import Effective
+from trainer.protocol.backups import (
+    BackupLine,
+    BackupList,
+    BackupMade,
+    DrillResult,
+    PrunedBackups,
+    RestoredBackup,
+    VerifiedBackups,
+)
 from trainer.protocol.data_report import DataReport
 from trainer.protocol.show import Shown
 from trainer.versions.record import TrainedFile
@@ -38,6 +47,9 @@ from trainer.versions.registry import Version as ModelVersion
 
 __all__ = [
     "AddedFile",
+    "BackupLine",
+    "BackupList",
+    "BackupMade",
     "BrokenCheckpoint",
     "CannotGoOn",
     "CheckResult",
@@ -49,6 +61,7 @@ __all__ = [
     "CurvePoint",
     "Damaged",
     "DataReport",
+    "DrillResult",
     "DryRun",
     "Effective",
     "EndedFile",
@@ -70,6 +83,7 @@ __all__ = [
     "Obeyed",
     "PreviewHistory",
     "ProposedLength",
+    "PrunedBackups",
     "QueuedFile",
     "RecordedAttempt",
     "RecordedEvent",
@@ -79,6 +93,7 @@ __all__ = [
     "ReportSummary",
     "Restart",
     "RestartPlan",
+    "RestoredBackup",
     "Reviewed",
     "RollbackPlan",
     "SettingDifference",
@@ -92,6 +107,7 @@ __all__ = [
     "Unusable",
     "Validation",
     "Verification",
+    "VerifiedBackups",
     "VersionLine",
     "Whole",
     "WholeCheckpoint",
