@@ -10,6 +10,7 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
+from daemon.automatic_backups import AutomaticBackups
 from daemon.commands import Commands
 from daemon.control.control_files import Request, read_requests
 from daemon.control.pause_file import PauseFile
@@ -138,9 +139,10 @@ def _run_locked(
     service = ServiceManager(os.environ, journal, clock=time.monotonic)
     progress = ProgressLines(lambda: board.status, queue, settings, clock=time.monotonic)
     notifiers = Notifiers(layout, journal, clock=time.monotonic)
+    backups = AutomaticBackups(layout, journal, board, on_result=wake.set)
     daemon = Daemon(
         layout, settings, queue, ledger, journal, board, intake, supervisor, commands,
-        wake, obstacles, service, progress, notifiers, drain=drain,
+        wake, obstacles, service, progress, notifiers, backups, drain=drain,
     )  # fmt: skip
     signals.pass_on(daemon.stop_soon)
     watcher.start()

@@ -5,6 +5,7 @@ import selectors
 import time
 from collections.abc import Callable, Sequence
 
+from daemon.automatic_backups import AutomaticBackups
 from daemon.commands import Commands
 from daemon.control.control_files import Request
 from daemon.decide import (
@@ -81,6 +82,7 @@ class Daemon:
         service: ServiceManager,
         progress: ProgressLines,
         notifiers: Notifiers,
+        backups: AutomaticBackups,
         *,
         drain: bool = False,
         clock: Callable[[], float] = time.monotonic,
@@ -99,6 +101,7 @@ class Daemon:
         self._service = service
         self._progress = progress
         self._notifiers = notifiers
+        self._backups = backups
         self._drain = drain
         self._clock = clock
         self._gpus = GpuReader()
@@ -159,6 +162,7 @@ class Daemon:
         self._attempt(self._note_empty_queue)
         self._attempt(self._publish)
         self._attempt(lambda: self._notifiers.look_after(self._settings.current.notify))
+        self._attempt(lambda: self._backups.look_after(self._settings.current.backup))
         if now > self._failed_until:
             self._reported_faults.clear()
         self._service.alive()
@@ -316,7 +320,7 @@ class Daemon:
     def _sleep(self) -> None:
         """Wait until something happens or is due."""
         now = self._clock()
-        parts = (self._intake, self._board, self._service, self._progress, self._notifiers)
+        parts = (self._intake, self._board, self._service, self._progress, self._notifiers, self._backups)
         due = [part.due_at() for part in parts]
         if self._empty_at is not None:
             due.append(max(self._empty_at, now + LAST_BREATH_S))

@@ -1,6 +1,5 @@
 """Where backups go: a folder, or the address of a server. A password in it is never shown."""
 
-import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -8,10 +7,9 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-from trainer.protocol.masking import masked, without_secrets
+from trainer.protocol.masking import LOCAL, local_path, shown_address, without_secrets
 from trainer.protocol.text import printable, shell_word
 
-LOCAL = ("file", "local")
 PACKAGES: Mapping[str, str] = MappingProxyType(
     {
         **dict.fromkeys(("sftp", "ssh"), "paramiko"),
@@ -60,14 +58,10 @@ def address_of(text: str, *, base_dir: Path) -> Address:
     Raises:
         UnusableDestination: no backup can go there.
     """
-    scheme, separator, rest = text.partition("://")
-    if not separator:
-        path = os.path.abspath(base_dir / os.path.expanduser(text))
-        return Address(url=path, scheme="file", shown=printable(path))
-    if scheme in LOCAL:
-        path = os.path.abspath(base_dir / rest)
-        return Address(url=path, scheme="file", shown=printable(path))
-    shown = masked(text)
+    shown, path = shown_address(text, base_dir), local_path(text, base_dir)
+    if path is not None:
+        return Address(url=path, scheme=LOCAL[0], shown=shown)
+    scheme = text.partition("://")[0]
     if scheme not in PACKAGES or "::" in text:
         known = ", ".join(f"{name}://" for name in PACKAGES)
         raise UnusableDestination(

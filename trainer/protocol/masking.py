@@ -1,9 +1,12 @@
 """Addresses without what must not be seen in them."""
 
+import os
+from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 from trainer.protocol.text import printable
 
+LOCAL = ("file", "local")
 HIDDEN = "***"
 SHORTEST_SECRET = 3  # anything shorter would be replaced inside of ordinary words
 
@@ -22,6 +25,24 @@ def masked(text: str) -> str:
         name, colon, _ = user.partition(":")
         place = f"{name}{colon}{HIDDEN if colon else ''}@{host}"
     return printable(f"{scheme}://{place}{slash}{path}{mark}{HIDDEN if mark else ''}")
+
+
+def local_path(address: str, base_dir: Path) -> str | None:
+    """Return the folder that an address means; None for one on a server.
+
+    Args:
+        base_dir: where relative paths begin.
+    """
+    scheme, separator, rest = address.partition("://")
+    if separator and scheme not in LOCAL:
+        return None
+    return os.path.abspath(base_dir / os.path.expanduser(rest if separator else address))
+
+
+def shown_address(address: str, base_dir: Path) -> str:
+    """Return an address as people see it: a whole path, or one without its password."""
+    path = local_path(address, base_dir)
+    return masked(address) if path is None else printable(path)
 
 
 def without_secrets(text: str, address: str) -> str:
