@@ -133,6 +133,10 @@ def announced(
 
 def _others(destination: Destination, own: str, origin: str, now: float) -> list[str]:
     found = []
+    for item in destination.half_written(PENDING):  # somebody died before it had said anything
+        is_own = PurePosixPath(item.name).name.partition("-")[2].startswith(f"{_short(origin)}-")
+        if is_own or (item.changed_at and now - item.changed_at > ABANDONED_AFTER_S):
+            destination.remove(item.name)
     for item in destination.files_in(PENDING):
         name = PurePosixPath(item.name).name
         what, _, rest = name.partition("-")

@@ -87,9 +87,9 @@ class Destination:
         """Return all files below a folder, but for those that are half written."""
         return [item for item in self._list(folder) if not item.name.endswith(PARTIAL)]
 
-    def half_written(self) -> list[Listed]:
+    def half_written(self, folder: str) -> list[Listed]:
         """Return what uploads that have not ended have left so far."""
-        return [item for item in self._list(OBJECTS) if item.name.endswith(PARTIAL)]
+        return [item for item in self._list(folder) if item.name.endswith(PARTIAL)]
 
     def _list(self, folder: str) -> list[Listed]:
         with self._reaching():

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from trainer.backups import catalog
-from trainer.backups.destination import Destination, object_name
+from trainer.backups.destination import MANIFESTS, OBJECTS, Destination, object_name
 from trainer.backups.manifest import BackupManifest
 from trainer.backups.retention import kept
 from trainer.protocol.backups import ForgetTask, ForgottenInBackups, PrunedBackups, PruneTask
@@ -129,7 +129,7 @@ def _free(
             if is_real:
                 destination.remove(object_name(sha256))
                 failpoint("backup.object_removed")
-    for item in destination.half_written():
+    for item in (*destination.half_written(OBJECTS), *destination.half_written(MANIFESTS)):
         freed.bytes += item.bytes
         if is_real:
             destination.remove(item.name)
