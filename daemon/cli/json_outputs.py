@@ -11,6 +11,8 @@ from pydantic import BaseModel, ConfigDict, Field
 from typing_extensions import TypedDict  # pydantic wants it before Python 3.12
 
 from daemon.client.results import (
+    BackupList,
+    BackupMade,
     BrokenCheckpoint,
     CheckResult,
     Cleared,
@@ -18,6 +20,7 @@ from daemon.client.results import (
     CrashGroup,
     Created,
     Curve,
+    DrillResult,
     FileValue,
     FinishedFile,
     FittingLength,
@@ -29,9 +32,12 @@ from daemon.client.results import (
     Obeyed,
     PreviewHistory,
     ProposedLength,
+    PrunedBackups,
     QueuedFile,
     Restart,
+    RestoredBackup,
     Started,
+    VerifiedBackups,
     WholeCheckpoint,
 )
 from daemon.data_tools.analysis.findings import Analysis
@@ -364,6 +370,12 @@ OUTPUTS: dict[str, Any] = {
     "training_data merge --to": Converted,
     "training_data generate": Generated,
     "training_data analyze": AnalyzedFile,
+    "training_models backup create": BackupMade,
+    "training_models backup list": BackupList,
+    "training_models backup verify": VerifiedBackups,
+    "training_models backup restore": RestoredBackup,
+    "training_models backup drill": DrillResult,
+    "training_models backup prune": PrunedBackups,
     "any command that fails": Failure,
     "a notification": Notification,
 }

@@ -1,7 +1,6 @@
 """Backups of the model: make, list, verify and restore them, and remove what nobody needs any more."""
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
@@ -51,23 +50,33 @@ class BackupRefused(ClientError):
     """It cannot be done; the message says why."""
 
 
-@dataclass(frozen=True)
 class Backups:
     """The backups of one working directory.
 
     Args:
         any_layout: need not be a working directory to look at backups and to restore one.
         layout: returns it if it is one, and raises otherwise.
+        models: returns the versions of its model.
         to: where they are; None takes `backup.to`.
         on_progress: called with each line that says how far it is.
     """
 
-    any_layout: Layout
-    layout: Callable[[], Layout]
-    settings: "ClientSettings"
-    models: Callable[[], "Models"]
-    to: str | None = None
-    on_progress: Callable[[str], object] = lambda words: None
+    def __init__(
+        self,
+        any_layout: Layout,
+        layout: Callable[[], Layout],
+        settings: "ClientSettings",
+        models: Callable[[], "Models"],
+        *,
+        to: str | None,
+        on_progress: Callable[[str], object],
+    ) -> None:
+        self._any_layout = any_layout
+        self._layout = layout
+        self._client_settings = settings
+        self._models = models
+        self._to = to
+        self._on_progress = on_progress
 
     def create(self, *, versions: Iterable[str] = (), why: str = "asked for") -> BackupMade:
         """Make a backup of the newest checkpoint, and of versions with their weights.
@@ -78,10 +87,10 @@ class Backups:
             NoDestination, BackupRefused: it cannot be made.
             NoSuchVersion: one of the versions is not there.
         """
-        layout, settings = self.layout(), self._settings()
+        layout, settings = self._layout(), self._settings()
         destination = self._destination(settings)
-        found = [self.models().find(name) for name in versions]
-        saw = frozenset(file.sha256 for item in found for file in self.models().lineage(item))
+        found = [self._models().find(name) for name in versions]
+        saw = frozenset(file.sha256 for item in found for file in self._models().lineage(item))
         names = tuple(item.id for item in found)
         order = creation(layout, settings, destination, why=why, versions=names, saw=saw)
         return self._ask(MODULE, order, BackupMade)
@@ -93,7 +102,7 @@ class Backups:
             BackupRefused: it cannot be made, so what was to be done must not be done.
         """
         try:
-            return back_up_before(what, self.layout(), self._settings(), on_progress=self.on_progress)
+            return back_up_before(what, self._layout(), self._settings(), on_progress=self._on_progress)
         except (OrderRefused, NoAnswer) as error:
             raise BackupRefused(
                 f"no backup could be made before this: {printable(str(error))}; mend that, or take "
@@ -123,7 +132,7 @@ class Backups:
             force: move a working directory that is there aside.
             dry_run: only say what would be done.
         """
-        base = self.any_layout.base
+        base = self._any_layout.base
         folder = into.expanduser().absolute() if into else base.with_name(f"{base.name or 'work'}-restored")
         task = RestoreTask(backup=backup, into=folder, force=force, dry_run=dry_run)
         return self._task(task, RestoredBackup)
@@ -131,12 +140,12 @@ class Backups:
     def drill(self, backup: str = LATEST) -> DrillResult:
         """Restore a backup into a scratch folder, load its model, and compare its logits."""
         to = self._destination(self._settings())
-        order = DrillOrder(base_dir=self.any_layout.base, to=to, backup=backup)
+        order = DrillOrder(base_dir=self._any_layout.base, to=to, backup=backup)
         return self._ask(DRILL_MODULE, order, DrillResult)
 
     def prune(self, *, dry_run: bool = False) -> PrunedBackups:
         """Remove the backups of this working directory that `backup.keep_…` does not keep."""
-        self.layout()
+        self._layout()
         return self._task(PruneTask(keep=keep_of(self._settings()), dry_run=dry_run), PrunedBackups)
 
     def forget(self, sha256: Iterable[str], *, dry_run: bool = False) -> ForgottenInBackups | None:
@@ -145,18 +154,18 @@ class Backups:
         Returns:
             None where no destination is set.
         """
-        self.layout()
-        if (self.to or self._settings().to) is None:
+        self._layout()
+        if (self._to or self._settings().to) is None:
             return None
         return self._task(ForgetTask(sha256=tuple(sha256), dry_run=dry_run), ForgottenInBackups)
 
     # ---- inside
 
     def _settings(self) -> BackupSettings:
-        return self.settings.effective().settings.backup
+        return self._client_settings.effective().settings.backup
 
     def _destination(self, settings: BackupSettings) -> str:
-        destination = self.to or settings.to
+        destination = self._to or settings.to
         if destination is None:
             raise NoDestination(
                 "backup.to is null, so there is no place for backups; set it in config.json, or give one "
@@ -166,7 +175,7 @@ class Backups:
 
     def _task(self, task: Task, answer_type: type[Answer]) -> Answer:
         to = self._destination(self._settings())
-        return self._ask(MODULE, BackupOrder(base_dir=self.any_layout.base, to=to, task=task), answer_type)
+        return self._ask(MODULE, BackupOrder(base_dir=self._any_layout.base, to=to, task=task), answer_type)
 
     def _ask(self, module: str, order: OneShotOrder, answer_type: type[Answer]) -> Answer:
         try:
@@ -179,4 +188,4 @@ class Backups:
             raise BackupRefused(f"the process that works on backups {error}; try again") from error
 
     def _hear(self, words: str) -> None:
-        self.on_progress(printable(words))
+        self._on_progress(printable(words))

@@ -83,7 +83,7 @@ def _send_all(
     """Send the objects that are not there; return what the manifest says of all files, and the bytes sent."""
     known = {(file.path, file.bytes, file.mtime_ns): file.sha256 for item in earlier for file in item.files}
     there = making.destination.objects()
-    files, sent, told_at = [], 0, making.clock()
+    files, sent, reported_at = [], 0, making.clock()
     for number, source in enumerate(contents.sources, start=1):
         try:
             entry = as_entry(source, known)
@@ -96,8 +96,8 @@ def _send_all(
             there[entry.sha256] = entry.bytes
             sent += entry.bytes
         files.append(entry)
-        if making.clock() - told_at > TELL_EVERY_S:
-            told_at = making.clock()
+        if making.clock() - reported_at > TELL_EVERY_S:
+            reported_at = making.clock()
             making.tell(f"{number:,} of {num_of(len(contents.sources), 'file')}, {size_text(sent)} sent")
     return files, sent
 

@@ -130,12 +130,12 @@ def fill(folder: Path, manifest: BackupManifest, destination: Destination, *, te
     layout = Layout(folder)
     layout.create()
     first: dict[str, Path] = {}
-    fetched = told = 0
+    fetched = reported = 0
     for file in manifest.files:
         _place(file, folder, first, destination)
         fetched += file.bytes
-        if fetched - told > TELL_EVERY_BYTES:
-            told = fetched
+        if fetched - reported > TELL_EVERY_BYTES:
+            reported = fetched
             tell(f"{size_text(fetched)} of {size_text(manifest.total_bytes)} restored")
     checkpoint = layout.models / FOLDER / manifest.checkpoint
     try:

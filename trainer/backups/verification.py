@@ -27,14 +27,14 @@ def verify_backups(
         backups, damaged = [catalog.find(destination, task.backup)], {}
         wanted = dict(backups[0].objects)
     broken: set[str] = set()
-    hashed = told = 0
+    hashed = reported = 0
     for number, (sha256, size) in enumerate(sorted(wanted.items()), start=1):
         if problem := _problem(destination, sha256):
             damaged[object_name(sha256)] = problem
             broken.add(sha256)
         hashed += size
-        if hashed - told > TELL_EVERY_BYTES:
-            told = hashed
+        if hashed - reported > TELL_EVERY_BYTES:
+            reported = hashed
             tell(f"{number:,} of {num_of(len(wanted), 'object')}, {size_text(hashed)} hashed")
     return VerifiedBackups(
         to=str(destination),

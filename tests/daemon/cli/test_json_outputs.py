@@ -18,6 +18,7 @@ from daemon.jobs.reasons import write_reason
 from daemon.ledger.ledger import Crash, Ledger
 from daemon.status.board import StatusBoard
 from daemon.status.data_reports import write_report
+from tests.daemon.cli.backup_answers import ANSWERS
 from tests.daemon.cli.test_dry_run import PLANNED
 from tests.daemon.cli.test_training_data_report import report
 from tests.daemon.cli.test_training_data_show import ANSWER, PROMPT, row_with
@@ -62,6 +63,12 @@ TYPED = {
     "training_data merge --to": "messages chat.jsonl chat.jsonl out.jsonl",
     "training_data generate": GENERATED,
     "training_data analyze": "chat.jsonl",
+    "training_models backup create": "--to backups",
+    "training_models backup list": "--to backups",
+    "training_models backup verify": "--to backups",
+    "training_models backup restore": "--to backups --yes",
+    "training_models backup drill": "--to backups",
+    "training_models backup prune": "--to backups --yes",
 }
 
 
@@ -155,6 +162,7 @@ def test_every_document_is_checked():
 @pytest.mark.parametrize("command", [command for command in OUTPUTS if command.startswith("training_")])
 def test_what_a_command_prints_is_what_the_schema_says(layout, daemon, answering, command, monkeypatch):
     answers = {"training_daemon --dry-run": PLANNED, "training_data show": row_with([PROMPT, ANSWER])}
+    answers |= ANSWERS
     answering.prepare(answers.get(command, report("warning")).model_dump_json())
     if command.startswith("training_data flag --"):
         printed("training_data flag", layout)

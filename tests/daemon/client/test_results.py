@@ -13,6 +13,7 @@ import pytest
 
 import daemon
 from daemon.client import results
+from daemon.client.backups import Backups
 from daemon.client.checkpoints import Checkpoints
 from daemon.client.client import Client
 from daemon.client.data import Data
@@ -20,11 +21,26 @@ from daemon.client.flags import Flags
 from daemon.client.health import Health
 from daemon.client.history import History
 from daemon.client.logs import Logs
+from daemon.client.models import Models
 from daemon.client.queue import Queue
+from daemon.client.rollback import Rollbacks
 from daemon.client.settings import ClientSettings
 
-PARTS = (Client, Checkpoints, Data, Flags, Health, History, Logs, Queue, ClientSettings)
-NOT_ANSWERS = {"Layout"}
+PARTS = (
+    Client,
+    Backups,
+    Models,
+    Rollbacks,
+    Checkpoints,
+    Data,
+    Flags,
+    Health,
+    History,
+    Logs,
+    Queue,
+    ClientSettings,
+)
+NOT_ANSWERS = {"Layout", "Version"}  # the latter is ModelVersion there
 
 
 def names_for_annotations(part: type) -> dict[str, Any]:
