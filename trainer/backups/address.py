@@ -110,9 +110,12 @@ def _known_hosts_only() -> Any:
                 if file.is_file():
                     known.load(str(file))
             if not known.check(hostname, key):
+                host, _, port = hostname.removeprefix("[").partition("]:")
+                by_hand = (
+                    f"ssh -p {shell_word(port)} {shell_word(host)}" if port else f"ssh {shell_word(host)}"
+                )
                 raise paramiko.SSHException(
-                    "the server's key is not among the known hosts; "
-                    f"connect once by hand: ssh {shell_word(hostname)}"
+                    f"the server's key is not among the known hosts; connect once by hand: {by_hand}"
                 )
 
     return KnownHostsOnly()

@@ -87,14 +87,14 @@ def _send_all(
     for number, source in enumerate(contents.sources, start=1):
         try:
             entry = as_entry(source, known)
+            if there.get(entry.sha256) != entry.bytes:
+                entry = _send(source, entry, making.destination)
+                there[entry.sha256] = entry.bytes
+                sent += entry.bytes
         except FileNotFoundError:
             if not _may_go(source.path):
                 raise
             continue  # a version that was deleted, or a file that is no longer kept
-        if there.get(entry.sha256) != entry.bytes:
-            entry = _send(source, entry, making.destination)
-            there[entry.sha256] = entry.bytes
-            sent += entry.bytes
         files.append(entry)
         if making.clock() - reported_at > TELL_EVERY_S:
             reported_at = making.clock()

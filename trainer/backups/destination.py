@@ -25,6 +25,7 @@ OBJECTS, MANIFESTS, PENDING = "objects", "manifests", "pending"
 SHA256 = re.compile(r"[0-9a-f]{64}")
 PARTIAL = ".part"
 CHUNK_BYTES = 1 << 20
+REQUESTS_AHEAD = 64
 LARGEST_MANIFEST = 512 << 20
 
 
@@ -170,21 +171,29 @@ class Destination:
         """
         self._make_folder(str(PurePosixPath(name).parent))
         size = source.stat().st_size
-        target = self._path(name)
-        with self._reaching():
-            if self.address.is_local:
-                self._put_here(source, Path(target))
-            elif self.address.takes_whole_uploads:
-                self._files.put_file(str(source), target)
-                self._require_size(target, size, name)
-            else:
-                partial = self._path(f"{PurePosixPath(name).parent}/.{PurePosixPath(name).name}{PARTIAL}")
-                self._files.put_file(str(source), partial)
-                self._require_size(partial, size, name)
-                if self._files.exists(target):  # not every server renames onto a file
-                    self._files.rm_file(target)
-                self._files.mv(partial, target)
+        try:
+            with self._reaching():
+                if self.address.is_local:
+                    self._put_here(source, Path(self._path(name)))
+                else:
+                    self._put_there(source, name, size)
+        except FileNotFoundError as error:  # such as a bucket
+            source.stat()
+            raise UnusableDestination(f"{self}: {said_by(error, self.address)}") from None
         return size
+
+    def _put_there(self, source: Path, name: str, size: int) -> None:
+        target = self._path(name)
+        if self.address.takes_whole_uploads:
+            self._files.put_file(str(source), target)
+            self._require_size(target, size, name)
+            return
+        partial = self._path(f"{PurePosixPath(name).parent}/.{PurePosixPath(name).name}{PARTIAL}")
+        self._files.put_file(str(source), partial)
+        self._require_size(partial, size, name)
+        if self._files.exists(target):  # not every server renames onto a file
+            self._files.rm_file(target)
+        self._files.mv(partial, target)
 
     def _put_here(self, source: Path, target: Path) -> None:
         partial = target.with_name(f".{target.name}{PARTIAL}")
@@ -239,6 +248,8 @@ class Destination:
     def _reading(self, name: str) -> Iterator[BinaryIO]:
         try:
             with self._reaching(), self._files.open(self._path(name), "rb") as file:
+                if hasattr(file, "prefetch"):  # else SFTP waits for an answer every 32 KB
+                    file.prefetch(max_concurrent_requests=REQUESTS_AHEAD)
                 yield file
         except FileNotFoundError as error:
             raise MissingObject(f"{self}: {name} is missing") from error
