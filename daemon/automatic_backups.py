@@ -1,20 +1,21 @@
-"""Have a backup made whenever one is due, by a process that stands back. The daemon itself reads no model."""
+"""Have a backup made whenever one is due, by a process that stands back. The daemon itself reads no model.
+
+What only backups need is imported when one is wanted, so that a daemon without them is no larger.
+"""
 
 import threading
 import time
 from collections.abc import Callable
 from datetime import datetime
+from typing import TYPE_CHECKING
 
 from pydantic import ValidationError
 
-from daemon.backups.ordering import creation, has_checkpoint
 from daemon.journal.events import BackedUp, BackupFailed, BackupOverdue, BackupsTurnedOff
 from daemon.journal.journal import Journal
 from daemon.status.board import StatusBoard
 from daemon.supervision.launcher import worker_environment
-from trainer.config.backup_settings import BackupSettings
 from trainer.protocol import one_shot
-from trainer.protocol.backups import MODULE, RESULT_NAME, BackupMade
 from trainer.protocol.files import UnreadableFile, read_json
 from trainer.protocol.layout import Layout
 from trainer.protocol.masking import shown_address
@@ -22,11 +23,15 @@ from trainer.protocol.one_shot import NoAnswer, OrderRefused
 from trainer.protocol.status import BackupStatus
 from trainer.protocol.text import duration_text, printable
 
+if TYPE_CHECKING:
+    from trainer.config.backup_settings import BackupSettings
+    from trainer.protocol.backups import BackupMade
+
 NEVER = float("inf")
 RETRY_S = 900.0
 LOOK_AGAIN_S = 60.0  # while there is no checkpoint yet
 
-Make = Callable[[BackupSettings], BackupMade]
+Make = Callable[["BackupSettings"], "BackupMade"]
 
 
 class AutomaticBackups:
@@ -64,7 +69,7 @@ class AutomaticBackups:
         self._overdue_at = NEVER
         self._result: BackupMade | Exception | None = None
 
-    def look_after(self, settings: BackupSettings) -> None:
+    def look_after(self, settings: "BackupSettings") -> None:
         """Start what is due, and note what has come of it."""
         if settings is not self._settings:
             self._use(settings)
@@ -86,7 +91,7 @@ class AutomaticBackups:
 
     # ---- when
 
-    def _use(self, settings: BackupSettings) -> None:
+    def _use(self, settings: "BackupSettings") -> None:
         before, self._settings = self._settings, settings
         if settings.to is None:
             self._next_at = NEVER
@@ -96,7 +101,7 @@ class AutomaticBackups:
         elif before is None or (before.to, before.interval_s) != (settings.to, settings.interval_s):
             self._plan(settings)
 
-    def _plan(self, settings: BackupSettings) -> None:
+    def _plan(self, settings: "BackupSettings") -> None:
         """Find out when the next one is due: somebody may have made one by hand."""
         self._newest = self._read_newest()
         if self._newest and settings.to and self._newest.to != shown_address(settings.to, self._layout.base):
@@ -108,7 +113,9 @@ class AutomaticBackups:
             wait_s = min(settings.interval_s, settings.interval_s - age_s)  # the clock may have been set back
         self._next_at = self._clock() + max(0.0, wait_s)
 
-    def _read_newest(self) -> BackupMade | None:
+    def _read_newest(self) -> "BackupMade | None":
+        from trainer.protocol.backups import RESULT_NAME, BackupMade
+
         try:
             return BackupMade.model_validate(read_json(self._layout.status / RESULT_NAME))
         except (OSError, UnreadableFile, ValidationError):
@@ -120,10 +127,12 @@ class AutomaticBackups:
 
     # ---- one
 
-    def _start_if_due(self, settings: BackupSettings) -> None:
+    def _start_if_due(self, settings: "BackupSettings") -> None:
         self._plan(settings)
         if self._next_at > self._clock():
             return
+        from daemon.backups.ordering import has_checkpoint
+
         if not has_checkpoint(self._layout):
             self._next_at = self._clock() + LOOK_AGAIN_S
             return
@@ -131,19 +140,22 @@ class AutomaticBackups:
         self._overdue_at = self._began_at + max(settings.interval_s, RETRY_S)
         threading.Thread(target=self._carry_out, args=(settings,), name="backup", daemon=True).start()
 
-    def _carry_out(self, settings: BackupSettings) -> None:
+    def _carry_out(self, settings: "BackupSettings") -> None:
         try:
             self._result = self._make(settings)
         except (OSError, OrderRefused, NoAnswer) as error:
             self._result = error
         self._on_result()
 
-    def _ask(self, settings: BackupSettings) -> BackupMade:
+    def _ask(self, settings: "BackupSettings") -> "BackupMade":
+        from daemon.backups.ordering import creation
+        from trainer.protocol.backups import MODULE, BackupMade
+
         why = f"every {duration_text(settings.interval_s)}"
         order = creation(self._layout, settings, settings.to or "", why=why, is_automatic=True)
         return one_shot.ask(MODULE, order, BackupMade, environment=worker_environment(), on_progress=_drop)
 
-    def _note(self, result: BackupMade | Exception) -> None:
+    def _note(self, result: "BackupMade | Exception") -> None:
         self._began_at, self._result = None, None
         interval_s = self._settings.interval_s if self._settings else RETRY_S
         if isinstance(result, Exception):
