@@ -160,7 +160,8 @@ class AutomaticBackups:
         interval_s = self._settings.interval_s if self._settings else RETRY_S
         if isinstance(result, Exception):
             retry_s = min(RETRY_S, interval_s)
-            problem = printable(str(result), limit=300)
+            who = "the process that makes it " if isinstance(result, NoAnswer) else ""
+            problem = printable(f"{who}{result}", limit=300)
             self._next_at = self._clock() + retry_s
             self._show(problem=problem)
             self._journal.record(BackupFailed(problem=problem, newest=self._newest_at, retry_in_s=retry_s))

@@ -229,11 +229,16 @@ class Destination:
     def _make_folder(self, name: str) -> None:
         if name in self._folders:
             return
-        with self._reaching():
-            if self.address.is_local:
-                Path(self._path(name)).mkdir(mode=0o700, parents=True, exist_ok=True)
-            elif not self.address.takes_whole_uploads:  # which know no folders
-                self._files.makedirs(self._path(name), exist_ok=True)
+        try:
+            with self._reaching():
+                if self.address.is_local:
+                    Path(self._path(name)).mkdir(mode=0o700, parents=True, exist_ok=True)
+                elif not self.address.takes_whole_uploads:  # which know no folders
+                    self._files.makedirs(self._path(name), exist_ok=True)
+        except (FileNotFoundError, FileExistsError) as error:
+            raise UnusableDestination(
+                f"{self}: no folder {name} can be made there: {said_by(error, self.address)}"
+            ) from None
         self._folders.add(name)
 
     def _require_size(self, path: str, size: int, name: str) -> None:
