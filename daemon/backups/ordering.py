@@ -71,10 +71,14 @@ def back_up_before(
     layout: Layout,
     settings: BackupSettings,
     *,
+    versions: tuple[str, ...] = (),
+    saw: frozenset[str] = frozenset(),
     on_progress: Callable[[str], object] = lambda words: None,
 ) -> BackupMade | None:
     """Make a backup before something is done that removes or replaces files, and wait for it.
 
+    Args:
+        versions, saw: as for `creation`; such as the version that is to be deleted.
     Returns:
         None where no destination is set, or the settings want none before this.
     Raises:
@@ -83,7 +87,7 @@ def back_up_before(
     """
     if settings.to is None or what not in settings.before or not has_checkpoint(layout):
         return None
-    order = creation(layout, settings, settings.to, why=BEFORE[what])
+    order = creation(layout, settings, settings.to, why=BEFORE[what], versions=versions, saw=saw)
     return one_shot.ask(MODULE, order, BackupMade, on_progress=on_progress)
 
 

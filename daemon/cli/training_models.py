@@ -276,11 +276,13 @@ def delete(
     name: Name, yes: Yes = False, dry_run: DryRun = False, base_dir: BaseDir = None, as_json: Json = False
 ) -> None:
     """Move a version to the trash; `undelete` brings it back, `gc` frees its room."""
-    models = client_of(base_dir).models
+    client = client_of(base_dir)
+    models = client.models
     version = models.find(name)
     models.require_deletable(version)
     if not _is_meant(f"{version.id} will be moved to the trash", yes=yes, dry_run=dry_run, as_json=as_json):
         return
+    client.backups().before("delete", versions=[version.id])
     path = models.delete(version)
     line = f"{version.id}: moved to the trash; to bring it back: training_models undelete {version.id}"
     _show({"version": version.id, "path": str(path)}, line, as_json=as_json)

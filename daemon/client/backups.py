@@ -89,20 +89,26 @@ class Backups:
         """
         layout, settings = self._layout(), self._settings()
         destination = self._destination(settings)
-        found = [self._models().find(name) for name in versions]
-        saw = frozenset(file.sha256 for item in found for file in self._models().lineage(item))
-        names = tuple(item.id for item in found)
+        names, saw = self._whole(versions)
         order = creation(layout, settings, destination, why=why, versions=names, saw=saw)
         return self._ask(MODULE, order, BackupMade)
 
-    def before(self, what: Occasion) -> BackupMade | None:
+    def before(self, what: Occasion, *, versions: Iterable[str] = ()) -> BackupMade | None:
         """Make a backup before something is removed or replaced; None where the settings want none.
 
+        Args:
+            versions: names of those that must be in it whole.
         Raises:
             BackupRefused: it cannot be made, so what was to be done must not be done.
         """
+        settings = self._settings()
+        if settings.to is None or what not in settings.before:
+            return None
+        names, saw = self._whole(versions)
         try:
-            return back_up_before(what, self._layout(), self._settings(), on_progress=self._on_progress)
+            return back_up_before(
+                what, self._layout(), settings, versions=names, saw=saw, on_progress=self._hear
+            )
         except (OrderRefused, NoAnswer) as error:
             raise BackupRefused(
                 f"no backup could be made before this: {printable(str(error))}; mend that, or take "
@@ -160,6 +166,12 @@ class Backups:
         return self._task(ForgetTask(sha256=tuple(sha256), dry_run=dry_run), ForgottenInBackups)
 
     # ---- inside
+
+    def _whole(self, versions: Iterable[str]) -> tuple[tuple[str, ...], frozenset[str]]:
+        """Return the ids of versions, and the SHA-256 of all files that they were trained on."""
+        found = [self._models().find(name) for name in versions]
+        saw = frozenset(file.sha256 for item in found for file in self._models().lineage(item))
+        return tuple(item.id for item in found), saw
 
     def _settings(self) -> BackupSettings:
         return self._client_settings.effective().settings.backup

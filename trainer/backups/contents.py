@@ -36,6 +36,8 @@ from trainer.versions.registry import RECORDS
 
 STAGING = ".backup"
 DATA = "data"
+OPTIMIZER_STATE = "state."
+"""How the names of files begin that a version can do without."""
 MOST_TRIES = 20
 LEDGER_PAGES = 4096  # at a time, so that a writer can come between
 LEDGER_TIMEOUT_S = 30.0
@@ -92,7 +94,7 @@ def gathered(layout: Layout, *, versions: Iterable[str] = ()) -> Iterator[Conten
             contents = Contents(checkpoint, (), [])
             contents.sources += _of_checkpoint(checkpoint)
             contents.sources += moment
-            contents.versions = tuple(_held_version(layout, name, held) for name in versions)
+            contents.versions = tuple(_held_version(layout, name, held, contents) for name in versions)
             contents.sources += _of_versions(layout, staging, contents)
             contents.sources += _of_data(layout, contents)
             yield contents
@@ -229,7 +231,7 @@ def _of_checkpoint(checkpoint: Checkpoint) -> Iterator[Source]:
         yield Source(f"{place}/{name}", checkpoint.path / name, entry.sha256)
 
 
-def _held_version(layout: Layout, name: str, held: ExitStack) -> VersionRecord:
+def _held_version(layout: Layout, name: str, held: ExitStack, contents: Contents) -> VersionRecord:
     folder = layout.models / VERSIONS / name
     if not VERSION_ID.fullmatch(name):
         raise DamagedVersion(f"{printable(name)!r} is no version; expected an id such as v003")
@@ -238,12 +240,14 @@ def _held_version(layout: Layout, name: str, held: ExitStack) -> VersionRecord:
     except FileNotFoundError as error:
         raise DamagedVersion(f"{name} is gone; choose another: training_models list") from error
     record = read_record(folder / RECORD_NAME)
-    try:
-        verify(folder)
-    except DamagedCheckpoint as error:
+    missing = [file for file in record.files if not (folder / file).is_file()]
+    if lost := [file for file in missing if not file.startswith(OPTIMIZER_STATE)]:
         raise DamagedVersion(
-            f"{name} cannot be backed up whole: {error}; its record is in every backup"
-        ) from error
+            f"{name} cannot be backed up whole: {printable(lost[0])} is missing; "
+            "its record is in every backup"
+        )
+    if missing:
+        contents.notes.append(f"{name} is in it without its optimizer state, which was removed before")
     return record
 
 

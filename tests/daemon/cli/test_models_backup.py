@@ -172,6 +172,21 @@ def test_before_something_is_removed_a_backup_is_made_if_one_is_wanted(layout, a
     assert answering.order["task"]["why"] == "before disk space is freed"
 
 
+def test_a_version_is_backed_up_whole_before_it_is_deleted(layout, answering):
+    publish(layout, 1, step=3)
+    run(layout, "create")
+    layout.config_file.write_text('{"backup": {"to": "/mnt/backup"}}')
+    answering.prepare(refused("no route to host"), code=1)
+
+    kept = run(layout, "delete", "v001", "--yes")
+    answering.prepare(MADE.model_dump_json())
+    gone = run(layout, "delete", "v001", "--yes")
+
+    assert str(kept.exception).startswith("no backup could be made before this: no route to host; ")
+    assert (gone.exit_code, answering.order["task"]["versions"]) == (0, ["v001"])
+    assert (layout.models / "versions/.trash/v001").is_dir()
+
+
 def test_a_backup_that_fails_forbids_what_was_to_be_done(layout, answering):
     publish(layout, 1, step=3)
     layout.config_file.write_text('{"backup": {"to": "/mnt/backup"}}')

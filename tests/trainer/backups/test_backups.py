@@ -11,6 +11,7 @@ from tests.support import rows, write_jsonl
 from tests.trainer.backups.backup_rig import LOGITS, contents_of
 from trainer.backups import contents
 from trainer.backups.contents import NothingToBackUp
+from trainer.backups.creation import ChangedMeanwhile
 from trainer.backups.restoring import CannotRestore
 from trainer.protocol.checkpoints import verify
 from trainer.protocol.files import file_sha256
@@ -92,6 +93,30 @@ def test_a_version_without_its_optimizer_state_cannot_be_backed_up_whole(site):
     (site.layout.models / "versions/v001/optimizer.bin").unlink()
 
     with pytest.raises(DamagedVersion, match=r"v001 cannot be backed up whole: optimizer\.bin is missing"):
+        site.back_up(versions=("v001",))
+
+    assert site.manifests() == []
+
+
+def test_a_version_whose_optimizer_state_was_removed_to_save_room_is_backed_up_without(
+    site, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(contents, "OPTIMIZER_STATE", "optimizer.")
+    (site.layout.models / "versions/v001/optimizer.bin").unlink()
+
+    made = site.back_up(versions=("v001",))
+    site.restore(tmp_path / "again")
+
+    assert made.notes == ("v001 is in it without its optimizer state, which was removed before",)
+    restored = tmp_path / "again/models/versions/v001"
+    weights = (site.layout.models / "versions/v001/model.safetensors").read_bytes()
+    assert (restored / "model.safetensors").read_bytes() == weights
+
+
+def test_a_damaged_version_is_not_backed_up_as_if_it_were_whole(site):
+    damage(site.layout.models / "versions/v001")
+
+    with pytest.raises(ChangedMeanwhile, match=r"v001/model\.safetensors is not what its record says"):
         site.back_up(versions=("v001",))
 
     assert site.manifests() == []
