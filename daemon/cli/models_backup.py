@@ -46,7 +46,10 @@ def create(
     base_dir: BaseDir = None,
     as_json: Json = False,
 ) -> None:
-    """Back up the newest checkpoint, and all it takes to continue from it."""
+    """Back up the newest checkpoint.
+
+    With all that it takes to continue from it: see docs/models/backups.md.
+    """
     made = _backups(base_dir, to).create(versions=versions or ())
     from daemon.cli.backups_view import made_lines
 
@@ -104,7 +107,10 @@ def restore(
     base_dir: BaseDir = None,
     as_json: Json = False,
 ) -> None:
-    """Make a working directory of a backup; a daemon that is started there continues."""
+    """Make a working directory of a backup.
+
+    A daemon that is started there continues where the backup was made.
+    """
     backups = _backups(base_dir, to)
     from daemon.cli.backups_view import restored_lines
 
@@ -118,7 +124,10 @@ def restore(
 
 @app.command(epilog="Example:\n\n\b\n  training_models backup drill")
 def drill(backup: Backup = "latest", to: To = None, base_dir: BaseDir = None, as_json: Json = False) -> None:
-    """Restore a backup into a scratch folder, load its model, and compare what it computes."""
+    """Restore a backup for a trial, and compare its model.
+
+    It is restored into a scratch folder, and loaded; the exit code is 1 if it is not what it was.
+    """
     result = _backups(base_dir, to).drill(backup)
     from daemon.cli.backups_view import drill_lines
 
@@ -135,7 +144,10 @@ def prune(
     base_dir: BaseDir = None,
     as_json: Json = False,
 ) -> None:
-    """Remove the backups that backup.keep_last, keep_daily, keep_weekly and keep_monthly do not keep."""
+    """Remove the backups that the settings do not keep.
+
+    These are backup.keep_last, keep_daily, keep_weekly and keep_monthly.
+    """
     backups = _backups(base_dir, to)
     from daemon.cli.backups_view import pruned_lines
 

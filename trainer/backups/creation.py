@@ -5,6 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from trainer.backups import catalog
+from trainer.backups.address import UnusableDestination
 from trainer.backups.contents import Contents, Source, as_entry, gathered
 from trainer.backups.destination import Destination, Incomplete, object_name
 from trainer.backups.manifest import BackupFile, BackupManifest
@@ -47,6 +48,10 @@ def create(task: CreateTask, making: Making) -> BackupMade:
     """
     began, destination = making.clock(), making.destination
     origin = catalog.origin_of(making.layout.base)
+    if destination.is_inside(making.layout.base):
+        raise UnusableDestination(
+            f"{destination} is in the working directory, so it would be lost with it; choose another place"
+        )
     destination.prepare()
     with catalog.announced(destination, "create", origin=origin, now=making.clock) as others:
         catalog.refuse_while_freeing(others, destination)

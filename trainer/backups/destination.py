@@ -82,6 +82,10 @@ class Destination:
             return os.stat(_existing(Path(self._root))).st_dev == os.stat(_existing(folder)).st_dev
         return False
 
+    def is_inside(self, folder: Path) -> bool:
+        """Whether it lies below a folder of this machine, and would be lost with it."""
+        return self.address.is_local and Path(self._root).resolve().is_relative_to(folder.resolve())
+
     # ---- read
 
     def files_in(self, folder: str) -> list[Listed]:

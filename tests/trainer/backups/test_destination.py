@@ -197,6 +197,15 @@ def test_only_a_folder_of_this_machine_shares_its_device(site, tmp_path):
     assert not server(Server, tmp_path).shares_device(tmp_path)
 
 
+def test_a_working_directory_is_no_place_for_its_own_backups(site):
+    inside = open_destination("backups", base_dir=site.layout.base)
+
+    with pytest.raises(UnusableDestination, match="is in the working directory, so it would be lost with it"):
+        site.back_up(inside)
+
+    assert not (site.layout.base / "backups").exists()
+
+
 def test_nothing_at_a_destination_means_no_backup(site):
     assert _manifests(site.destination) == []
     assert site.clock() == NOW
