@@ -11,6 +11,7 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from daemon.auto_versions import AutoVersions, Milestones
+from daemon.automatic_backups import AutomaticBackups
 from daemon.commands import Commands
 from daemon.control.control_files import Request, read_requests
 from daemon.control.pause_file import PauseFile
@@ -152,9 +153,10 @@ def _run_locked(
         layout, journal, board,
         tell_worker=supervisor.use, on_result=wake.set, clock=time.monotonic, wall_clock=time.time,
     )  # fmt: skip
+    backups = AutomaticBackups(layout, journal, board, on_result=wake.set)
     daemon = Daemon(
         layout, settings, queue, ledger, journal, board, intake, supervisor, commands,
-        wake, obstacles, disk, service, progress, notifiers, versions, drain=drain,
+        wake, obstacles, disk, service, progress, notifiers, versions, backups, drain=drain,
     )  # fmt: skip
     signals.pass_on(daemon.stop_soon)
     watcher.start()

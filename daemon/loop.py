@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Sequence
 
 from daemon.auto_versions import AutoVersions
+from daemon.automatic_backups import AutomaticBackups
 from daemon.commands import Commands
 from daemon.control.control_files import Request
 from daemon.decide import (
@@ -85,6 +86,7 @@ class Daemon:
         progress: ProgressLines,
         notifiers: Notifiers,
         versions: AutoVersions,
+        backups: AutomaticBackups,
         *,
         drain: bool = False,
         clock: Callable[[], float] = time.monotonic,
@@ -105,6 +107,7 @@ class Daemon:
         self._progress = progress
         self._notifiers = notifiers
         self._versions = versions
+        self._backups = backups
         self._drain = drain
         self._clock = clock
         self._gpus = GpuReader()
@@ -168,6 +171,7 @@ class Daemon:
         self._attempt(self._publish)
         self._attempt(lambda: self._notifiers.look_after(self._settings.current.notify))
         self._attempt(lambda: self._versions.look_after(self._settings.current.versions))
+        self._attempt(lambda: self._backups.look_after(self._settings.current.backup))
         if now > self._failed_until:
             self._reported_faults.clear()
         self._service.alive()
@@ -335,7 +339,7 @@ class Daemon:
         now = self._clock()
         parts = (
             *(self._intake, self._board, self._service, self._progress, self._notifiers),
-            *(self._versions, self._disk),
+            *(self._versions, self._disk, self._backups),
         )
         due = [part.due_at() for part in parts]
         if self._empty_at is not None:

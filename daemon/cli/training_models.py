@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from daemon.cli import models_disk, models_report
+from daemon.cli import models_backup, models_disk, models_report
 from daemon.cli.options import (
     BaseDir,
     CommandFailed,
@@ -30,6 +30,7 @@ from trainer.protocol.text import printable
 
 app = typer.Typer(rich_markup_mode=None, pretty_exceptions_enable=False, no_args_is_help=True)
 app.add_typer(models_report.app)
+app.add_typer(models_backup.app, name="backup")
 
 
 def _version_names(ctx: typer.Context, incomplete: str) -> list[str]:
@@ -340,12 +341,14 @@ def restore(
 def delete(
     name: Name, yes: Yes = False, dry_run: DryRun = False, base_dir: BaseDir = None, as_json: Json = False
 ) -> None:
-    """Move a version to the trash. `undelete` brings it back."""
-    models = client_of(base_dir).models
+    """Move a version to the trash; `undelete` brings it back, `gc` frees its room."""
+    client = client_of(base_dir)
+    models = client.models
     version = models.find(name)
     models.require_deletable(version)
     if not _is_meant(f"{version.id} will be moved to the trash", yes=yes, dry_run=dry_run, as_json=as_json):
         return
+    client.backups().before("delete", versions=[version.id])
     path = models.delete(version)
     line = f"{version.id}: moved to the trash; to bring it back: training_models undelete {version.id}"
     _show({"version": version.id, "path": str(path)}, line, as_json=as_json)

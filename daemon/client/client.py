@@ -12,6 +12,7 @@ from daemon.client.errors import FollowerUnusable, NotAWorkingDirectory, Unreada
 from trainer.protocol.layout import Layout, find_base_dir
 
 if TYPE_CHECKING:
+    from daemon.client.backups import Backups
     from daemon.client.checkpoints import Checkpoints
     from daemon.client.creation import Created
     from daemon.client.data import Data
@@ -118,6 +119,26 @@ class Client:
         from daemon.client.rollback import Rollbacks
 
         return Rollbacks(self.layout, self._requests)
+
+    def backups(
+        self, to: str | None = None, *, on_progress: Callable[[str], object] = lambda words: None
+    ) -> "Backups":
+        """Return the backups at a destination, which other working directories may share.
+
+        Args:
+            to: a folder or an address; None takes `backup.to`.
+            on_progress: called with each line that says how far it is.
+        """
+        from daemon.client.backups import Backups
+
+        return Backups(
+            self.any_layout,
+            lambda: self.layout,
+            self.settings,
+            lambda: self.models,
+            to=to,
+            on_progress=on_progress,
+        )
 
     @cached_property
     def health(self) -> "Health":

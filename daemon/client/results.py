@@ -38,6 +38,16 @@ from daemon.ledger.period import EndedOtherwise, PeriodFile, PeriodSums
 from daemon.ledger.step_records import RecordedStep, StepBucket
 from daemon.status.reader import Status
 from trainer.config.loader import Effective
+from trainer.protocol.backups import (
+    BackupLine,
+    BackupList,
+    BackupMade,
+    DrillResult,
+    ForgottenInBackups,
+    PrunedBackups,
+    RestoredBackup,
+    VerifiedBackups,
+)
 from trainer.protocol.data_report import DataReport
 from trainer.protocol.disk import Act, CleaningPlan
 from trainer.protocol.show import Shown
@@ -48,6 +58,9 @@ __all__ = [
     "Act",
     "AddedFile",
     "AffectedFile",
+    "BackupLine",
+    "BackupList",
+    "BackupMade",
     "BrokenCheckpoint",
     "CannotGoOn",
     "CheckResult",
@@ -63,6 +76,7 @@ __all__ = [
     "DataReport",
     "DiskNow",
     "DiskUsage",
+    "DrillResult",
     "DryRun",
     "Effective",
     "EndedFile",
@@ -73,6 +87,7 @@ __all__ = [
     "FittingLength",
     "Flagged",
     "FolderCounts",
+    "ForgottenInBackups",
     "Freeable",
     "GateVerdict",
     "GoesOn",
@@ -91,6 +106,7 @@ __all__ = [
     "PeriodSums",
     "PreviewHistory",
     "ProposedLength",
+    "PrunedBackups",
     "QueuedFile",
     "RecordedAttempt",
     "RecordedBranch",
@@ -102,6 +118,7 @@ __all__ = [
     "ReportSummary",
     "Restart",
     "RestartPlan",
+    "RestoredBackup",
     "Reviewed",
     "RollbackPlan",
     "SettingDifference",
@@ -116,6 +133,7 @@ __all__ = [
     "Unusable",
     "Validation",
     "Verification",
+    "VerifiedBackups",
     "VersionLine",
     "VersionRecord",
     "Whole",

@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, Field, JsonValue, ValidationInfo, field_validator, model_validator
 from pydantic_core import PydanticCustomError
 
+from trainer.config.backup_settings import BackupSettings
 from trainer.config.disk_settings import DiskSettings
 from trainer.config.notify_settings import NotifySettings
 from trainer.config.section import FileName, Fraction, Positive, Seconds, Section
@@ -502,6 +503,7 @@ class Settings(Section):
     daemon: DaemonSettings = DaemonSettings()
     disk: DiskSettings = DiskSettings()
     notify: NotifySettings = NotifySettings()
+    backup: BackupSettings = BackupSettings()
 
     @model_validator(mode="before")
     @classmethod

@@ -106,6 +106,19 @@ class SuiteResult(BaseModel):
     loss: float | None
 
 
+class BackupStatus(BaseModel):
+    """The newest backup, and what keeps the next one from being made."""
+
+    id: str | None = None
+    at: str | None = None
+    to: str | None = None
+    """Without a password."""
+    step: int | None = None
+    """Of the model's life."""
+    problem: str | None = None
+    """Why the newest attempt has failed; null if it has not."""
+
+
 class TrainingStatus(BaseModel):
     """The content of `status/training_status.json`."""
 
@@ -161,4 +174,6 @@ class TrainingStatus(BaseModel):
     gpus: list[Gpu] = []
     last_error: LastError | None = None
     last_command: LastCommand | None = None
+    backup: BackupStatus | None = None
+    """Null where `backup.to` is null."""
     alerts: list[str] = []

@@ -5,6 +5,7 @@ is, and which alert it shows or clears. `docs/EVENTS.md` is made from this file.
 """
 
 from daemon.journal.events.base import FileEvent, JournalEvent
+from daemon.journal.events.of_backups import BackedUp, BackupFailed, BackupOverdue, BackupsTurnedOff
 from daemon.journal.events.of_files import (
     CheckFailed,
     FileAccepted,
@@ -73,6 +74,10 @@ from daemon.journal.events.of_the_worker import (
 from daemon.journal.events.of_versions import VersionMade, VersionNotMade
 
 __all__ = [
+    "BackedUp",
+    "BackupFailed",
+    "BackupOverdue",
+    "BackupsTurnedOff",
     "CheckFailed",
     "CheckpointSaved",
     "CommandAnswered",

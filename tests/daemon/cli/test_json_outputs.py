@@ -20,6 +20,7 @@ from daemon.jobs.reasons import write_reason
 from daemon.ledger.ledger import Crash, Ledger
 from daemon.status.board import StatusBoard
 from daemon.status.data_reports import write_report
+from tests.daemon.cli.backup_answers import ANSWERS
 from tests.daemon.cli.test_dry_run import PLANNED
 from tests.daemon.cli.test_training_data_report import report
 from tests.daemon.cli.test_training_data_show import ANSWER, PROMPT, row_with
@@ -99,6 +100,12 @@ TYPED = {
     "training_models delete": "v001 --yes",
     "training_models delete --dry-run": "v001",
     "training_models undelete": "v001",
+    "training_models backup create": "--to backups",
+    "training_models backup list": "--to backups",
+    "training_models backup verify": "--to backups",
+    "training_models backup restore": "--to backups --yes",
+    "training_models backup drill": "--to backups",
+    "training_models backup prune": "--to backups --yes",
 }
 
 
@@ -199,6 +206,7 @@ def test_what_a_command_prints_is_what_the_schema_says(layout, daemon, answering
         "training_data show": row_with([PROMPT, ANSWER]),
         "training_models rollback": WENT_BACK,
         "training_models restore": WENT_BACK,
+        **ANSWERS,
     }
     answering.prepare(answers.get(command, report("warning")).model_dump_json())
     if command.startswith("training_models"):  # whose process is a light one

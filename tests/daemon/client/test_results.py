@@ -13,6 +13,7 @@ import pytest
 
 import daemon
 from daemon.client import results
+from daemon.client.backups import Backups
 from daemon.client.checkpoints import Checkpoints
 from daemon.client.client import Client
 from daemon.client.data import Data
@@ -27,7 +28,7 @@ from daemon.client.rollback import Rollbacks
 from daemon.client.settings import ClientSettings
 
 PARTS = (
-    *(Client, Checkpoints, Data, Disk, Flags, Health, History, Logs, Models, Queue, Rollbacks),
+    *(Client, Backups, Checkpoints, Data, Disk, Flags, Health, History, Logs, Models, Queue, Rollbacks),
     ClientSettings,
 )
 NOT_ANSWERS = {"Layout", "Version"}  # the latter is there as `ModelVersion`

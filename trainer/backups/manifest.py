@@ -1,0 +1,148 @@
+"""The manifest of a backup: which files it has, by which objects, and what their weights were trained on.
+
+It may come from anywhere, so nothing in it is trusted: paths lead below the working directory only, and every
+byte of it is covered by its checksum.
+"""
+
+import json
+import re
+from pathlib import PurePosixPath
+from typing import Annotated, Any
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from trainer.protocol.backups import LogitsFingerprint
+from trainer.protocol.manifest import CHECKSUM, checksum
+from trainer.protocol.text import printable
+
+FORMAT = 1
+ID = re.compile(r"\d{8}-\d{6}-[0-9a-f]{6}")
+SHA256 = r"^[0-9a-f]{64}$"
+PLACES = (
+    *("models/checkpoints/", "models/versions/", "models/data/"),
+    *("queue/high/", "queue/normal/", "queue/low/", "queue/processing/", "queue/.replayed/"),
+)
+FILES = ("config.json", "status/ledger.sqlite3")
+LONGEST_PATH = 4096
+
+
+class DamagedManifest(ValueError):
+    """A manifest is not what was written, or nothing that we would write."""
+
+
+def _below_the_working_directory(path: str) -> str:
+    parts = PurePosixPath(path).parts
+    is_clean = "/".join(parts) == path and not {"..", "."} & set(parts) and "\0" not in path
+    is_ours = path in FILES or any(path.startswith(place) for place in PLACES)
+    if not is_clean or not is_ours or path.startswith("/") or len(path) > LONGEST_PATH:
+        raise ValueError(f"{printable(path, limit=100)!r} is no path of a backup")
+    return path
+
+
+class BackupFile(BaseModel):
+    """A file of the working directory."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    path: Annotated[str, AfterValidator(_below_the_working_directory)]
+    """Relative to the working directory, with slashes."""
+    sha256: Annotated[str, Field(pattern=SHA256)]
+    """Also the name of its object."""
+    bytes: Annotated[int, Field(ge=0)]
+    mtime_ns: int
+    """The age of a file in the queue decides when its turn comes."""
+
+
+class BackupManifest(BaseModel):
+    """What a backup is. Its id sorts by time."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    format: int = FORMAT
+    id: Annotated[str, Field(pattern=f"^{ID.pattern}$")]
+    made_at: str
+    """UTC, ISO 8601."""
+    why: str
+    origin: str
+    """Host and working directory; printable."""
+    checkpoint: Annotated[str, Field(pattern=r"^step-[0-9-]+$")]
+    sequence: int
+    global_step: int
+    branch: int
+    base_model: str
+    method: str
+    versions: tuple[str, ...]
+    """Those whose weights are in it."""
+    files: tuple[BackupFile, ...]
+    saw: tuple[Annotated[str, Field(pattern=SHA256)], ...]
+    """SHA-256 of all files that any of its weights were trained on."""
+    is_saw_complete: bool
+    logits: LogitsFingerprint | None
+
+    @model_validator(mode="after")
+    def _has_each_path_once(self) -> "BackupManifest":
+        paths = {file.path for file in self.files}
+        if len(paths) != len(self.files):
+            raise ValueError("a path occurs twice")
+        for path in paths:
+            if any(str(parent) in paths for parent in PurePosixPath(path).parents):
+                raise ValueError(f"{printable(path, limit=100)!r} lies below a file")
+        if f"models/checkpoints/{self.checkpoint}/MANIFEST.json" not in paths:
+            raise ValueError("it has no checkpoint")
+        return self
+
+    @property
+    def total_bytes(self) -> int:
+        return sum(file.bytes for file in self.files)
+
+    @property
+    def objects(self) -> dict[str, int]:
+        """SHA-256 -> bytes."""
+        return {file.sha256: file.bytes for file in self.files}
+
+
+def as_bytes(manifest: BackupManifest) -> bytes:
+    """Return the one way in which a manifest is written."""
+    content = manifest.model_dump(mode="json")
+    return _canonical(content | {CHECKSUM: checksum(content)})
+
+
+def _canonical(content: Any) -> bytes:
+    return json.dumps(content, indent=1, sort_keys=True).encode("ascii") + b"\n"
+
+
+def parse(said: bytes, *, name: str) -> BackupManifest:
+    """Return a manifest after comparing it with its checksum, its name, and the one way to write it.
+
+    Args:
+        name: of its file, without `.json`.
+    Raises:
+        DamagedManifest: a bit has changed, or it asks for what no backup needs.
+    """
+    try:
+        content = json.loads(said)
+    except (ValueError, RecursionError) as error:
+        raise DamagedManifest(f"it is no JSON: {error}") from error
+    # The bytes are compared, too: a bit may change in a space or in how a character is written
+    if not isinstance(content, dict) or _canonical(content) != said:
+        raise DamagedManifest("it has different content than when it was written")
+    if content.pop(CHECKSUM, None) != checksum(content):
+        raise DamagedManifest("it has different content than when it was written")
+    if content.get("format") != FORMAT:
+        found = printable(json.dumps(content.get("format")), limit=40)
+        raise DamagedManifest(f"format is {found}; expected {FORMAT}; use the release that wrote it")
+    try:
+        manifest = BackupManifest.model_validate(content)
+    except (ValidationError, ValueError) as error:
+        raise DamagedManifest(f"it cannot be used: {_first(error)}") from error
+    if manifest.id != name:
+        raise DamagedManifest(f"it is the manifest of {manifest.id}")
+    return manifest
+
+
+def _first(error: ValueError) -> str:
+    if not isinstance(error, ValidationError):
+        return printable(str(error), limit=200)
+    problem = error.errors()[0]
+    place = ".".join(map(str, problem["loc"]))
+    return printable(f"{place}: {problem['msg']}".removeprefix(": "), limit=200)
