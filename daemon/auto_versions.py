@@ -34,9 +34,9 @@ if TYPE_CHECKING:
     from trainer.config.version_settings import VersionSettings
 
 GATE_PASSED = "gate_passed"
-"""The kind of the event that lets a file's training stand."""
-KINDS = {"file": "finished", "day": "checkpoint", "gate": GATE_PASSED}
-"""Policy -> the kind of the events that it waits for."""
+"""The kind of the event that lets a file's training stand. The file is completed once a checkpoint has it."""
+KINDS = {"file": "finished", "day": "checkpoint", "gate": "finished"}
+"""Policy -> the kind of the events that it waits for; `gate` only for those after one of the gate."""
 RETRY_AFTER_S = 600.0
 
 
@@ -45,15 +45,20 @@ class Milestones(Subscriber):
 
     def __init__(self) -> None:
         self._found = dict.fromkeys(KINDS, Occurrences())
+        self.has_passed = False
+        """Whether a file has passed the gate that is not completed, so no checkpoint is known to have it."""
 
     def on_event(self, event: JournalEvent, at: str) -> None:
         if isinstance(event, JobFinished):
             if event.outcome == Outcome.COMPLETED:
                 self.note("file", Occurrences(at, at))
+                if self.has_passed:
+                    self.note("gate", Occurrences(at, at))
+                    self.has_passed = False
         elif isinstance(event, CheckpointSaved):
             self.note("day", Occurrences(at, at))
         elif event.kind == GATE_PASSED:
-            self.note("gate", Occurrences(at, at))
+            self.has_passed = True
 
     def note(self, policy: str, later: Occurrences) -> None:
         """Add what happened to what is known."""
@@ -166,10 +171,16 @@ class AutoVersions:
         ledger = self._layout.ledger_file
         with suppress(UnreadableLedger):
             covered = _covered(policy, newest_order(ledger, policy) or "")
-            outcome = Outcome.COMPLETED.value if policy == "file" else None
-            found = occurrences(ledger, KINDS[policy], after=covered, outcome=outcome)
             self._milestones.cover(policy, covered)
+            if policy == "gate":
+                passed = occurrences(ledger, GATE_PASSED, after=covered)
+                if passed.first_at is None:
+                    return
+                covered = passed.first_at
+            outcome = None if policy == "day" else Outcome.COMPLETED.value
+            found = occurrences(ledger, KINDS[policy], after=covered, outcome=outcome)
             self._milestones.note(policy, found)
+            self._milestones.has_passed = policy == "gate" and found.first_at is None
 
     # ---- one version
 

@@ -104,7 +104,8 @@ def _crash_text(crash: "CrashGroup") -> str:
 def disk_text(disk: "DiskNow") -> str:
     """Return how much room there is."""
     least = "" if disk.min_free_bytes is None else f"; training stops below {size_text(disk.min_free_bytes)}"
-    return f"{size_text(disk.free_bytes)} of {size_text(disk.total_bytes)} free{least}"
+    full = "" if disk.full_in_s is None else f"; full in {duration_text(disk.full_in_s)} at this pace"
+    return f"{size_text(disk.free_bytes)} of {size_text(disk.total_bytes)} free{full}{least}"
 
 
 def trouble_texts(report: "ModelsReport") -> Iterator[str]:

@@ -2,12 +2,15 @@
 
 import shutil
 from dataclasses import dataclass
-from pathlib import Path
 
 from daemon.client.errors import ClientError
 from daemon.client.settings import ClientSettings
 from daemon.status.reader import Status
+from trainer.protocol.files import UnreadableFile, read_json
+from trainer.protocol.layout import Layout
 from trainer.protocol.text import printable
+
+DISK_FILE = "disk.json"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,6 +41,8 @@ class DiskNow:
     total_bytes: int
     min_free_bytes: int | None
     """As `daemon.min_free_bytes`; None if the settings cannot be read."""
+    full_in_s: float | None = None
+    """Seconds until it is full at the pace of the last hours; None if that is not known."""
 
 
 def daemon_now(status: Status) -> DaemonNow:
@@ -56,14 +61,31 @@ def daemon_now(status: Status) -> DaemonNow:
     )
 
 
-def disk_now(models: Path, settings: ClientSettings) -> DiskNow | None:
-    """Return how much room there is; None where the system does not say."""
+def disk_now(layout: Layout, settings: ClientSettings, *, is_watched: bool) -> DiskNow | None:
+    """Return how much room there is; None where the system does not say.
+
+    Args:
+        is_watched: whether a daemon keeps the forecast up to date.
+    """
     try:
-        usage = shutil.disk_usage(models)
+        usage = shutil.disk_usage(layout.models)
     except OSError:
         return None
     try:
         least = settings.effective().settings.daemon.min_free_bytes
     except ClientError:
         least = None
-    return DiskNow(free_bytes=usage.free, total_bytes=usage.total, min_free_bytes=least)
+    return DiskNow(
+        free_bytes=usage.free,
+        total_bytes=usage.total,
+        min_free_bytes=least,
+        full_in_s=_forecast(layout) if is_watched else None,
+    )
+
+
+def _forecast(layout: Layout) -> float | None:
+    try:
+        seconds = read_json(layout.status / DISK_FILE)["full_in_s"]
+    except (OSError, UnreadableFile, KeyError, TypeError):
+        return None  # nobody measures it
+    return float(seconds) if isinstance(seconds, int | float) else None

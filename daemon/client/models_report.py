@@ -71,10 +71,10 @@ class Repeated:
 
 @dataclass(frozen=True, kw_only=True)
 class GateVerdict:
-    """What the gate said of a file."""
+    """What the gate said of some files."""
 
     at: str
-    file: str | None
+    files: tuple[str, ...]
     """Printable."""
     verdict: str
     """The kind of its event."""
@@ -165,7 +165,7 @@ def models_report(
     loss = sources.history.curve(Metric.LOSS, max_points=points, last=last)
     validation = sources.history.curve(Metric.VALIDATION, max_points=points, last=last + 1)
     daemon = daemon_now(sources.status())
-    disk = disk_now(sources.layout.models, sources.settings)
+    disk = disk_now(sources.layout, sources.settings, is_watched=daemon.life == "running")
     versions = sources.models.versions()
     crashes = sources.history.crashes(since=since.at)
     return ModelsReport(
@@ -303,10 +303,10 @@ def _daemon_crashes(starts_and_stops: Sequence[RecordedEvent]) -> int:
 
 
 def _verdict(event: RecordedEvent) -> GateVerdict:
-    file = (event.data or {}).get("file")
+    facts = event.data or {}
     return GateVerdict(
         at=event.at,
-        file=None if file is None else printable(str(file)),
+        files=tuple(printable(str(name)) for name in facts.get("files") or [facts.get("file", "a file")]),
         verdict=event.kind,
         message=printable(event.message),
     )

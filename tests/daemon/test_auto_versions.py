@@ -123,16 +123,43 @@ def test_a_day_is_that_of_the_machines_clock(monkeypatch):
 
 
 @pytest.mark.parametrize(
-    "policy, event", [("file", COMPLETED), ("gate", GatePassed()), ("file", None), ("gate", COMPLETED)]
+    "policy, events, made",
+    [
+        ("file", [COMPLETED], ["v001"]),
+        ("file", [FAILED, SAVED], []),
+        ("gate", [COMPLETED, GatePassed()], []),  # no checkpoint is known to have it
+        ("gate", [GatePassed(), FAILED], []),
+        ("gate", [GatePassed(), COMPLETED], ["v001"]),
+        ("gate", [GatePassed(), GatePassed(), COMPLETED, COMPLETED], ["v001"]),
+    ],
 )
-def test_a_policy_waits_for_its_own_events_only(bench, policy, event):
-    bench.turn(policy)
-    bench.record(event or FAILED)
+@pytest.mark.parametrize("is_restarted", [False, True])
+def test_a_policy_waits_for_its_own_events_only(bench, policy, events, made, is_restarted):
+    if not is_restarted:
+        bench.turn(policy)
+    for event in events:
+        bench.clock.now += 1
+        bench.record(event)
+    if is_restarted:
+        bench.ledger.commit()
+        bench.start()
 
     bench.turn(policy)
 
-    is_its_own = (policy, event) in [("file", COMPLETED)] or isinstance(event, GatePassed)
-    assert len(bench.made()) == is_its_own
+    assert bench.made() == made
+
+
+def test_a_file_that_passed_before_a_restart_is_versioned_when_it_is_completed(bench):
+    bench.record(GatePassed())
+    bench.ledger.commit()
+    bench.start()
+    bench.turn("gate")
+    assert bench.made() == []
+
+    bench.record(COMPLETED)
+    bench.turn("gate")
+
+    assert bench.made() == ["v001"]
 
 
 def test_without_a_policy_nothing_is_made_or_read(bench, monkeypatch):

@@ -3,6 +3,7 @@
 import pytest
 
 from daemon.client import Client
+from daemon.client.models_now import disk_now
 from daemon.client.models_report import Since, since_seconds, since_version
 from tests.daemon.client.eventful import EVIL, HOUR, NOW, Life, eventful_day
 from tests.daemon.ledger.entries import step
@@ -189,13 +190,21 @@ def test_warnings_of_a_kind_are_one_with_their_number(client, life):
 
 
 def test_verdicts_of_the_gate_are_reported(client, life):
-    life.at(5).event("gate_passed", "chat.jsonl passed", file="chat.jsonl")
+    life.at(5).event("gate_passed", "kept", files=["chat.jsonl", "b\x1b.jsonl"])
 
     [verdict] = report(client, life).gate
 
-    assert (verdict.verdict, verdict.file, verdict.message) == (
-        "gate_passed", "chat.jsonl", "chat.jsonl passed",
+    assert (verdict.verdict, verdict.files, verdict.message) == (
+        "gate_passed", ("chat.jsonl", "b\\x1b.jsonl"), "kept",
     )  # fmt: skip
+
+
+@pytest.mark.parametrize("content, seconds", [('{"full_in_s": 32400}', 32400.0), ("[]", None), ("{", None)])
+def test_the_forecast_of_the_disk_is_reported_while_somebody_measures_it(client, layout, content, seconds):
+    (layout.status / "disk.json").write_text(content)
+
+    assert disk_now(layout, client.settings, is_watched=True).full_in_s == seconds
+    assert disk_now(layout, client.settings, is_watched=False).full_in_s is None
 
 
 def test_versions_of_the_period_and_damaged_ones_are_reported(client, life):
