@@ -14,6 +14,7 @@ from daemon.client.results import (
     BrokenCheckpoint,
     CheckResult,
     Cleared,
+    Comparison,
     CompletedFile,
     CrashGroup,
     Created,
@@ -364,6 +365,7 @@ OUTPUTS: dict[str, Any] = {
     "training_data merge --to": Converted,
     "training_data generate": Generated,
     "training_data analyze": AnalyzedFile,
+    "training_models compare": Comparison,
     "any command that fails": Failure,
     "a notification": Notification,
 }

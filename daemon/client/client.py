@@ -13,6 +13,7 @@ from trainer.protocol.layout import Layout, find_base_dir
 
 if TYPE_CHECKING:
     from daemon.client.checkpoints import Checkpoints
+    from daemon.client.compare import Comparisons
     from daemon.client.creation import Created
     from daemon.client.data import Data
     from daemon.client.flags import Flags
@@ -109,6 +110,13 @@ class Client:
         from daemon.client.models import Models
 
         return Models(self.layout)
+
+    @cached_property
+    def comparisons(self) -> "Comparisons":
+        """How two versions differ, measured on the same rows and prompts."""
+        from daemon.client.compare import Comparisons
+
+        return Comparisons(self.layout, self.models, self.settings)
 
     @cached_property
     def rollbacks(self) -> "Rollbacks":

@@ -2,6 +2,7 @@
 
 from daemon.checkpoints.review import Damaged, Reviewed, Unusable, Whole
 from daemon.client.checkpoints import BrokenCheckpoint, Verification, WholeCheckpoint
+from daemon.client.compare import Comparison
 from daemon.client.completed_files import CompletedFile
 from daemon.client.creation import Created
 from daemon.client.curves import Curve, CurvePoint
@@ -42,6 +43,7 @@ __all__ = [
     "CannotGoOn",
     "CheckResult",
     "Cleared",
+    "Comparison",
     "CompletedFile",
     "CrashGroup",
     "Created",
