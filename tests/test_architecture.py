@@ -42,13 +42,14 @@ ARROWS: dict[str, set[str]] = {
     "trainer.session": {
         *_RENDER_DATA,
         *("trainer", "trainer.pipeline", "trainer.profiles", "trainer.reporting", "trainer.step"),
+        "trainer.versions",
         *("trainer.model", "trainer.distributed", "trainer.checkpoints", "trainer.evaluation"),
         *_GROUND,
     },
     "trainer.mains": {
         *_RENDER_DATA,
         *("trainer.pipeline", "trainer.profiles", "trainer.step", "trainer.model"),
-        *("trainer.distributed", "trainer.checkpoints", "trainer.session"),
+        *("trainer.distributed", "trainer.checkpoints", "trainer.session", "trainer.versions"),
         *_GROUND,
     },
     "daemon.files": {"trainer.protocol"},

@@ -133,6 +133,16 @@ class Versions:
         file = self._folder / RECORDS / f"{version_id}.json"
         return read_record(file) if file.is_file() else None
 
+    def parent_of(self, manifest: Manifest) -> VersionRecord | None:
+        """Return the newest version whose steps are the first steps of a checkpoint."""
+        path = path_of(manifest)
+        earlier = [
+            record
+            for _, record in self._records()
+            if record.sequence < manifest.sequence and is_on(path, record.branch, record.global_step)
+        ]
+        return max(earlier, key=lambda record: (record.global_step, record.sequence), default=None)
+
     # ---- make
 
     def create(
@@ -155,7 +165,7 @@ class Versions:
         """
         with self._locked(), _held(checkpoint):
             manifest = verify(checkpoint)
-            parent = self._parent_of(manifest)
+            parent = self.parent_of(manifest)
             record = VersionRecord(
                 id=self._next_id(),
                 made_at=utc_text(self._clock()),
@@ -171,6 +181,7 @@ class Versions:
                 validation_loss=manifest.progress.loss_of_these_weights,
                 suites=suites,
                 base_model=manifest.base_model,
+                own_base=manifest.own_base,
                 method=manifest.method,
                 settings=manifest.settings,
                 settings_sha256=manifest.settings_sha256,
@@ -324,16 +335,6 @@ class Versions:
             tags=tuple(sorted(marks.tags.get(record.id, ()))),
             notes=tuple(marks.notes.get(record.id, ())),
         )
-
-    def _parent_of(self, manifest: Manifest) -> VersionRecord | None:
-        """Return the newest version whose steps are the first steps of a checkpoint."""
-        path = path_of(manifest)
-        earlier = [
-            record
-            for _, record in self._records()
-            if record.sequence < manifest.sequence and is_on(path, record.branch, record.global_step)
-        ]
-        return max(earlier, key=lambda record: (record.global_step, record.sequence), default=None)
 
     def _next_id(self) -> str:
         kept = [path.stem for path in (self._folder / RECORDS).glob("v*.json")]
