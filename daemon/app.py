@@ -11,6 +11,7 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from daemon.commands import Commands
+from daemon.consolidating import Consolidating
 from daemon.control.control_files import Request, read_requests
 from daemon.control.pause_file import PauseFile
 from daemon.files.leftovers import is_half_written
@@ -133,7 +134,10 @@ def _run_locked(
     pause = PauseFile(layout.pause_file)
     branches = FollowBranches(queue, ledger, journal)
     going_back = GoingBack(layout, branches, on_result=wake.set)
-    commands = Commands(layout, queue, ledger, journal, intake, supervisor, pause, going_back)
+    consolidating = Consolidating(
+        layout, journal, lambda: settings.current.model_dump(mode="json"), on_result=wake.set
+    )
+    commands = Commands(layout, queue, ledger, journal, intake, supervisor, pause, going_back, consolidating)
     obstacles = Obstacles(layout, clock=time.monotonic)
     service = ServiceManager(os.environ, journal, clock=time.monotonic)
     progress = ProgressLines(lambda: board.status, queue, settings, clock=time.monotonic)

@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from daemon.commands import Commands
 from daemon.control.control_files import Request
 from daemon.decide import (
+    Consolidate,
     Decision,
     DismissWorker,
     GiveJob,
@@ -197,6 +198,9 @@ class Daemon:
             if isinstance(decision, GoBack) and not self._commands.go_back():
                 decision = Wait()  # its result wakes us
                 break
+            if isinstance(decision, Consolidate) and not self._commands.consolidate():
+                decision = Wait()  # likewise
+                break
             self._act(decision)
         self._decided_wait = decision
 
@@ -217,6 +221,7 @@ class Daemon:
             drain=self._drain,
             is_obstructed=self._obstacle is not None,
             is_going_back=self._commands.is_going_back,
+            is_consolidating=self._commands.is_consolidating,
             is_quiet=self._intake.is_quiet and not self._supervisor.has_unsaved,
         )
 
@@ -256,7 +261,7 @@ class Daemon:
                 self._supervisor.say_queue_is_empty()
             case DismissWorker(reason):
                 self._supervisor.dismiss(reason, settings.daemon.stop_grace_s)
-            case GoBack() | Leave() | Wait():
+            case GoBack() | Consolidate() | Leave() | Wait():
                 pass
 
     # ---- showing
@@ -283,6 +288,8 @@ class Daemon:
         worker = self._supervisor.state
         if self._commands.stopping:
             return State.STOPPING, str(self._commands.stopping)
+        if self._commands.is_consolidating and isinstance(worker, Absent):
+            return State.LOADING, self._commands.consolidation_detail
         cannot_save = (
             self._supervisor.process and self._supervisor.blocked
         )  # which whoever pauses wants to know

@@ -66,6 +66,7 @@ ARROWS: dict[str, set[str]] = {
         "daemon.journal",
         "daemon.ledger",
         "trainer.protocol",
+        "trainer.versions",
     },
     "daemon.intake": {
         "daemon.journal.events",
@@ -87,7 +88,7 @@ ARROWS: dict[str, set[str]] = {
             "daemon.journal",
             "daemon.ledger",
         ),
-        *("daemon.settings", "daemon.status", "daemon.supervision"),
+        *("daemon.settings", "daemon.status", "daemon.supervision", "trainer.versions"),
         *_GROUND,
     },
     "daemon.notify": {"daemon.journal", "daemon.ledger", "trainer", "trainer.protocol"},

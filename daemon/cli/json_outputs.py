@@ -16,6 +16,7 @@ from daemon.client.results import (
     Cleared,
     Comparison,
     CompletedFile,
+    ConsolidationPlan,
     CrashGroup,
     Created,
     Curve,
@@ -308,6 +309,14 @@ class AnalyzedFile(Analysis):
     left_out: LeftOut
 
 
+class Consolidation(TypedDict):
+    """The adapter was merged, or would be."""
+
+    plan: ConsolidationPlan
+    result: str | None
+    """In words; None with `--dry-run`."""
+
+
 class Failure(TypedDict):
     """Why a command could not do what it was asked; its exit code is not 0."""
 
@@ -366,6 +375,7 @@ OUTPUTS: dict[str, Any] = {
     "training_data generate": Generated,
     "training_data analyze": AnalyzedFile,
     "training_models compare": Comparison,
+    "training_models consolidate": Consolidation,
     "any command that fails": Failure,
     "a notification": Notification,
 }

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from daemon.cli import models_compare
+from daemon.cli import models_compare, models_consolidate
 from daemon.cli.options import (
     BaseDir,
     CommandFailed,
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 app = typer.Typer(rich_markup_mode=None, pretty_exceptions_enable=False, no_args_is_help=True)
 app.add_typer(models_compare.app)
+app.add_typer(models_consolidate.app)
 
 Name = Annotated[
     str, typer.Argument(metavar="VERSION", help="Its id, such as v003, an alias, latest, or current.")

@@ -14,6 +14,7 @@ from trainer.protocol.layout import Layout, find_base_dir
 if TYPE_CHECKING:
     from daemon.client.checkpoints import Checkpoints
     from daemon.client.compare import Comparisons
+    from daemon.client.consolidate import Consolidations
     from daemon.client.creation import Created
     from daemon.client.data import Data
     from daemon.client.flags import Flags
@@ -117,6 +118,13 @@ class Client:
         from daemon.client.compare import Comparisons
 
         return Comparisons(self.layout, self.models, self.settings)
+
+    @cached_property
+    def consolidations(self) -> "Consolidations":
+        """The adapter, merged into its base model."""
+        from daemon.client.consolidate import Consolidations
+
+        return Consolidations(self.layout, self.settings, self._requests)
 
     @cached_property
     def rollbacks(self) -> "Rollbacks":

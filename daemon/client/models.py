@@ -17,17 +17,15 @@ from daemon.client.errors import (
     UnreadableHistory,
     raising,
 )
-from daemon.ledger.evaluation_records import read_newest_scores
+from daemon.jobs.version_content import newest_scores, trained_since
 from daemon.ledger.reader import UnreadableLedger
-from daemon.ledger.trained_files import read_left_files, read_trained_files
-from trainer.protocol.branch_path import beyond, path_of, shared_step
 from trainer.protocol.checkpoints import POINTER, DamagedCheckpoint, read_manifest
 from trainer.protocol.checkpoints import NoUsableCheckpoint as OtherRelease
 from trainer.protocol.layout import Layout
 from trainer.protocol.manifest import Manifest
 from trainer.protocol.text import printable, utc_text
 from trainer.versions.marks import BadMark
-from trainer.versions.record import DamagedVersion, SuiteScore, TrainedFile, VersionRecord
+from trainer.versions.record import DamagedVersion, TrainedFile, VersionRecord
 from trainer.versions.registry import NoSuchVersion as UnknownVersion
 from trainer.versions.registry import Version, VersionInUse, Versions, refuse_meant
 
@@ -221,7 +219,7 @@ class Models:
                 path,
                 made_by="hand",
                 trained=lambda parent: self._trained_since(parent, manifest),
-                suites=self._suites(step),
+                suites=newest_scores(self._layout.ledger_file, until=step),
                 write_card=write_card,
             )
         if note is not None:
@@ -316,36 +314,7 @@ class Models:
 
     def _trained_since(self, parent: VersionRecord | None, manifest: Manifest) -> tuple[TrainedFile, ...]:
         newest = read_manifest((self._layout.models / POINTER).resolve())
-        path, after = path_of(manifest), parent.global_step if parent else 0
-        shared = shared_step(path, path_of(newest))
-        ledger = self._layout.ledger_file
-        found = read_trained_files(ledger, after=after, until=shared)
-        for segment in beyond(path, max(after, shared)):  # of a branch that the model has left
-            found += read_left_files(ledger, segment)
-        return tuple(
-            TrainedFile(
-                job_id=file.job_id,
-                name=file.name,
-                sha256=file.sha256,
-                first_step=file.first_step,
-                last_step=file.last_step,
-                rows=file.rows,
-                outcome=file.state,
-            )
-            for file in found
-        )
-
-    def _suites(self, step: int) -> tuple[SuiteScore, ...]:
-        return tuple(
-            SuiteScore(
-                suite=score.suite,
-                global_step=score.global_step,
-                rows=score.rows,
-                exact_match=score.exact_match,
-                loss=score.loss,
-            )
-            for score in read_newest_scores(self._layout.ledger_file, until=step)
-        )
+        return trained_since(self._layout.ledger_file, parent, manifest, newest=newest)
 
     def _ancestors(self, record: VersionRecord) -> Iterator[VersionRecord]:
         """Yield a version and all before it, oldest first."""

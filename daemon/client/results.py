@@ -22,6 +22,7 @@ from daemon.client.trash import Cleared
 from daemon.client.waiting import EndedFile
 from daemon.data_tools.flagged import Flagged
 from daemon.health.check_result import CheckResult, Severity
+from daemon.jobs.consolidation import ConsolidationPlan
 from daemon.jobs.listing import FinishedFile, QueuedFile
 from daemon.ledger.attempts import RecordedAttempt
 from daemon.ledger.crashes import CrashGroup
@@ -45,6 +46,7 @@ __all__ = [
     "Cleared",
     "Comparison",
     "CompletedFile",
+    "ConsolidationPlan",
     "CrashGroup",
     "Created",
     "Curve",

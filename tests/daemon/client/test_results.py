@@ -16,6 +16,7 @@ from daemon.client import results
 from daemon.client.checkpoints import Checkpoints
 from daemon.client.client import Client
 from daemon.client.compare import Comparisons
+from daemon.client.consolidate import Consolidations
 from daemon.client.data import Data
 from daemon.client.flags import Flags
 from daemon.client.health import Health
@@ -24,7 +25,19 @@ from daemon.client.logs import Logs
 from daemon.client.queue import Queue
 from daemon.client.settings import ClientSettings
 
-PARTS = (Client, Checkpoints, Comparisons, Data, Flags, Health, History, Logs, Queue, ClientSettings)
+PARTS = (
+    Client,
+    Checkpoints,
+    Comparisons,
+    Consolidations,
+    Data,
+    Flags,
+    Health,
+    History,
+    Logs,
+    Queue,
+    ClientSettings,
+)
 NOT_ANSWERS = {"Layout"}
 
 
