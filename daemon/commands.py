@@ -147,7 +147,7 @@ class Commands:
     def _consolidate(self, request: Request) -> None:
         try:
             if not self._consolidating.is_wanted:
-                self._consolidating.ask()
+                self._consolidating.ask(step=self._supervisor.global_step)
         except CannotMerge as error:
             self._answer(request, f"{REFUSED}: {error}")
         else:

@@ -41,13 +41,15 @@ class Consolidating:
         self.detail = "merging the adapter"
         """How far it is; printable."""
 
-    def ask(self) -> None:
+    def ask(self, *, step: int | None) -> None:
         """Have the adapter merged as soon as no worker runs.
 
+        Args:
+            step: the global step of the model; None if that is not known.
         Raises:
             CannotMerge: there is none.
         """
-        plan_consolidation(self._layout, self._settings()["training"]["method"])
+        plan_consolidation(self._layout, self._settings()["training"]["method"], step=step)
         self.is_wanted = True
 
     def advance(self) -> str | None:

@@ -44,6 +44,7 @@ from daemon.progress_lines import ProgressLines
 from daemon.service_manager import ServiceManager
 from daemon.settings.live_settings import LiveSettings
 from daemon.status.board import StatusBoard
+from daemon.status.last_known import last_known
 from daemon.status.machine import GpuReader, read_memory
 from daemon.supervision.supervisor import Supervisor
 from daemon.supervision.worker_state import Absent, Busy, Loading, Ready
@@ -195,14 +196,21 @@ class Daemon:
             if isinstance(decision, Leave):
                 self._is_over = True
                 return
-            if isinstance(decision, GoBack) and not self._commands.go_back():
-                decision = Wait()  # its result wakes us
-                break
-            if isinstance(decision, Consolidate) and not self._commands.consolidate():
-                decision = Wait()  # likewise
-                break
+            if isinstance(decision, GoBack | Consolidate):
+                if not self._change_model(decision):
+                    decision = Wait()  # its result wakes us
+                    break
+                self._board.set(**last_known(self._layout.models))
             self._act(decision)
         self._decided_wait = decision
+
+    def _change_model(self, decision: GoBack | Consolidate) -> bool:
+        """Have it done, now that no worker runs; return whether it is."""
+        match decision:
+            case GoBack():
+                return self._commands.go_back()
+            case Consolidate():
+                return self._commands.consolidate()
 
     def _situation(self) -> Situation:
         self._supervisor.check_settings(self._settings.current)

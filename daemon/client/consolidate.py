@@ -48,8 +48,11 @@ class Consolidations:
             InvalidSettings: the settings are invalid.
         """
         settings = self._settings.effective().settings
+        status = read_status(self._layout)
+        has_worker = status.is_running and status.fields.get("worker_pid")
+        step = status.fields.get("current_step") if has_worker else None
         with raising(NotMerged, CannotMerge):
-            return plan_consolidation(self._layout, settings.training.method)
+            return plan_consolidation(self._layout, settings.training.method, step=step)
 
     def carry_out(self, *, on_progress: Callable[[str], object] = lambda words: None) -> str:
         """Have the adapter merged; return what was done in words.

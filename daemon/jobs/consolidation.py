@@ -34,7 +34,7 @@ class ConsolidationPlan:
     """What merging the adapter means."""
 
     checkpoint: str
-    """Name of the one whose adapter is merged."""
+    """Name of the newest one; a worker that trains saves another one first, which is merged."""
     global_step: int
     base: str
     """What it is merged into: the name of a base model, or where a merged one lies, relative to `models/`."""
@@ -46,20 +46,21 @@ class ConsolidationPlan:
     """Files in training, which continue with their next steps; printable."""
 
 
-def plan_consolidation(layout: Layout, method: str) -> ConsolidationPlan:
+def plan_consolidation(layout: Layout, method: str, *, step: int | None = None) -> ConsolidationPlan:
     """Return what merging the adapter of the newest checkpoint means.
 
     Args:
         method: as `training.method`.
+        step: the global step of the model, where a worker is further than the checkpoint.
     Raises:
         CannotMerge: there is none.
     """
-    path, manifest = _newest(layout.models, method)
+    path, manifest = _newest(layout.models, method, step=step)
     found = os.statvfs(layout.models)
     weights = _number_of_weights(path)
     return ConsolidationPlan(
         checkpoint=path.name,
-        global_step=manifest.progress.global_step,
+        global_step=max(manifest.progress.global_step, step or 0),
         base=manifest.own_base or printable(display_name(manifest.base_model)),
         method=manifest.method,
         needed_bytes=None if weights is None else FP32_BYTES * weights + manifest.total_bytes,
@@ -94,7 +95,7 @@ def order_consolidation(
     )
 
 
-def _newest(models: Path, method: str) -> tuple[Path, Manifest]:
+def _newest(models: Path, method: str, *, step: int | None = None) -> tuple[Path, Manifest]:
     try:
         path = (models / POINTER).resolve(strict=True)
         manifest = read_manifest(path)
@@ -102,7 +103,7 @@ def _newest(models: Path, method: str) -> tuple[Path, Manifest]:
         raise CannotMerge("there is no checkpoint yet, so there is no adapter to merge") from error
     except (DamagedCheckpoint, NoUsableCheckpoint) as error:
         raise CannotMerge(f"the newest checkpoint: {error}; check them: training_health verify") from error
-    if why := why_nothing_to_merge(manifest, method):
+    if why := why_nothing_to_merge(manifest, method, step=step):
         raise CannotMerge(why)
     return path, manifest
 

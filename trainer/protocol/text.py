@@ -82,4 +82,4 @@ def display_name(base_model: str, *, merged_at: int | None = None) -> str:
         merged_at: the global step at which an adapter was last merged into it; None if none was.
     """
     name = base_model.rstrip("/").rpartition("/")[2] or base_model
-    return name if merged_at is None else f"{name}, consolidated at step {merged_at:,}"
+    return name if merged_at is None else f"{name} (consolidated at step {merged_at:,})"

@@ -63,18 +63,19 @@ class Consolidated(BaseModel):
         )
 
 
-def why_nothing_to_merge(manifest: Manifest, method: str) -> str | None:
+def why_nothing_to_merge(manifest: Manifest, method: str, *, step: int | None = None) -> str | None:
     """Say why the adapter of a checkpoint cannot be merged, if that is so.
 
     Args:
         method: as `training.method`.
+        step: the global step of the model, where a worker is further than the checkpoint.
     """
     if "full" in (method, manifest.method):
         return (
             'training.method is "full": the weights themselves are trained, so there is no adapter to merge '
             "(a version of such a model is a whole model: training_models create)"
         )
-    if manifest.merged_at == manifest.progress.global_step:
+    if manifest.merged_at == max(manifest.progress.global_step, step or 0):
         return (
             f"nothing was trained since the adapter was last merged, at step {manifest.merged_at:,}; "
             "train something first"
