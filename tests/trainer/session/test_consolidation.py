@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM
 
 from tests.support import FakeClock, PowerCut, job_for, rows, write_jsonl
@@ -399,3 +400,59 @@ def test_the_model_is_as_before_or_merged_wherever_the_power_is_cut(trained, set
     assert len(newest(trained).manifest.consolidations) == 1
     assert len(list((trained / "models" / "bases").iterdir())) == 1
     assert len(Versions(trained / "models", clock=FakeClock()).all()) == 1
+
+
+# ---- 4 bits
+
+
+QLORA = LORA | {"method": "qlora"}
+
+
+@pytest.fixture
+def quantised(base_dir, tiny_folder):
+    """A working directory with an adapter beside a base model in 4 bits, and its settings."""
+    pytest.importorskip("bitsandbytes")
+    validation = {"file": str(write_jsonl(base_dir / "validation.jsonl", rows(4, start=50)))}
+    settings = settings_with(tiny_folder, training=QLORA, validation=validation)
+    trained_on(base_dir, settings)
+    return base_dir, settings
+
+
+def test_weights_of_4_bits_are_unpacked_before_an_adapter_is_added(quantised, monkeypatch):
+    base_dir, settings = quantised
+    monkeypatch.setattr(consolidation, "MAX_LOSS_INCREASE", 9.0)
+
+    done = consolidated(base_dir, settings)
+
+    manifest = newest(base_dir).manifest
+    assert done.consolidation.max_difference < 1e-4
+    assert None not in (done.loss_before, done.loss_after)
+    assert manifest.progress.loss_of_these_weights is None
+    assert all(
+        weight.dtype == torch.float32 for weight in weights_in(base_dir / "models" / manifest.own_base)
+    )
+    loaded(base_dir, settings)
+
+
+def weights_in(folder):
+    return load_file(folder / "model.safetensors").values()
+
+
+def test_if_rounding_to_4_bits_again_makes_it_worse_nothing_is_changed(quantised, monkeypatch):
+    base_dir, settings = quantised
+    before = newest(base_dir)
+    monkeypatch.setattr(consolidation, "MAX_LOSS_INCREASE", -0.9)
+
+    with pytest.raises(
+        UnusableModel, match="rounded to 4 bits again, the merged model has a validation loss"
+    ):
+        consolidated(base_dir, settings)
+    assert_unchanged(base_dir, before)
+
+
+def test_without_rows_to_show_what_rounding_does_it_is_refused(quantised):
+    base_dir, settings = quantised
+    without = settings.validation.model_copy(update={"file": None})
+
+    with pytest.raises(BadConfig, match=r"expected a validation\.file"):
+        consolidated(base_dir, settings.model_copy(update={"validation": without}))
