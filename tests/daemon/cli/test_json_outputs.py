@@ -19,11 +19,13 @@ from daemon.ledger.ledger import Crash, Ledger
 from daemon.status.board import StatusBoard
 from daemon.status.data_reports import write_report
 from tests.daemon.cli.test_dry_run import PLANNED
+from tests.daemon.cli.test_models_compare import LOSS
 from tests.daemon.cli.test_training_data_report import report
 from tests.daemon.cli.test_training_data_show import ANSWER, PROMPT, row_with
 from tests.health import damage, publish
 from tests.json_schema import violations
 from tests.support import FakeClock, eventually, job_for, rows, write_jsonl
+from trainer.protocol.comparison import Compared, ComparedAnswer
 from trainer.protocol.job import FaultKind, JobRecord, Outcome, Priority, Reason
 from trainer.protocol.layout import Layout
 from trainer.protocol.messages import PreviewMade, StepReport, SuiteScored, Validated
@@ -32,6 +34,10 @@ from trainer.protocol.status import SuiteResult
 DOCS = Path(__file__).parents[3] / "docs"
 DEFINITIONS = json_schema()["$defs"]
 GENERATED = "syllo --count 3 --difficulty 1 --seed 1 --out puzzles.jsonl"
+
+COMPARED = Compared(
+    device="cpu", loss=LOSS, answers=(ComparedAnswer(prompt="Say 3.", before="three", after="3"),)
+)
 
 # The command as it is documented -> what else is typed
 TYPED = {
@@ -62,6 +68,8 @@ TYPED = {
     "training_data merge --to": "messages chat.jsonl chat.jsonl out.jsonl",
     "training_data generate": GENERATED,
     "training_data analyze": "chat.jsonl",
+    "training_models compare": "v001 v001 --validation chat.jsonl",
+    "training_models consolidate": "--dry-run",
 }
 
 
@@ -154,7 +162,13 @@ def test_every_document_is_checked():
 
 @pytest.mark.parametrize("command", [command for command in OUTPUTS if command.startswith("training_")])
 def test_what_a_command_prints_is_what_the_schema_says(layout, daemon, answering, command, monkeypatch):
-    answers = {"training_daemon --dry-run": PLANNED, "training_data show": row_with([PROMPT, ANSWER])}
+    answers = {
+        "training_daemon --dry-run": PLANNED,
+        "training_data show": row_with([PROMPT, ANSWER]),
+        "training_models compare": COMPARED,
+    }
+    if command.startswith("training_models"):
+        _train_adapter(layout)
     answering.prepare(answers.get(command, report("warning")).model_dump_json())
     if command.startswith("training_data flag --"):
         printed("training_data flag", layout)
@@ -174,6 +188,12 @@ def test_what_a_command_prints_is_what_the_schema_says(layout, daemon, answering
         daemon.join()
     assert document
     assert violations(document, DEFINITIONS[command], DEFINITIONS) == []
+
+
+def _train_adapter(layout):
+    layout.config_file.write_text('{"training": {"method": "lora"}}')
+    publish(layout, 3, step=12, method="lora")
+    printed("training_models create", layout)
 
 
 def test_so_is_the_status_where_no_daemon_has_ever_run(tmp_path):
