@@ -6,6 +6,7 @@ It holds the lock of the models folder, for which it waits until a worker has sa
 """
 
 import time
+import warnings
 
 from filelock import FileLock, Timeout
 
@@ -23,6 +24,7 @@ def carry_out(order: ConsolidateOrder, tell: Tell) -> Consolidated:
     """Publish a new base model, and a checkpoint that continues beside it."""
     from trainer.session.consolidation import OtherCheckpoint, consolidate
 
+    warnings.simplefilter("ignore")  # of libraries, which would be taken for how far it is
     layout = Layout(order.base_dir)
     try:
         with FileLock(layout.worker_lock_file, timeout=LOCK_WAIT_S):
