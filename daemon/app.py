@@ -13,6 +13,7 @@ from filelock import FileLock, Timeout
 from daemon.auto_versions import AutoVersions, Milestones
 from daemon.automatic_backups import AutomaticBackups
 from daemon.commands import Commands
+from daemon.consolidating import Consolidating
 from daemon.control.control_files import Request, read_requests
 from daemon.control.pause_file import PauseFile
 from daemon.disk import DiskKeeper
@@ -143,7 +144,10 @@ def _run_locked(
     pause = PauseFile(layout.pause_file)
     branches = FollowBranches(queue, ledger, journal)
     going_back = GoingBack(layout, branches, on_result=wake.set)
-    commands = Commands(layout, queue, ledger, journal, intake, supervisor, pause, going_back)
+    consolidating = Consolidating(
+        layout, journal, lambda: settings.current.model_dump(mode="json"), on_result=wake.set
+    )
+    commands = Commands(layout, queue, ledger, journal, intake, supervisor, pause, going_back, consolidating)
     obstacles = Obstacles(layout, clock=time.monotonic)
     service = ServiceManager(os.environ, journal, clock=time.monotonic)
     progress = ProgressLines(lambda: board.status, queue, settings, clock=time.monotonic)

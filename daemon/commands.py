@@ -3,11 +3,13 @@
 from collections import deque
 from collections.abc import Sequence
 
+from daemon.consolidating import Consolidating
 from daemon.control.control_files import FILES, Request, read_requests, remove_request
 from daemon.control.pause_file import PauseFile
 from daemon.decide import Stopping
 from daemon.going_back import GoingBack, NoTarget, Wish
 from daemon.intake.intake import Intake
+from daemon.jobs.consolidation import REFUSED, CannotMerge
 from daemon.jobs.going_back import Requeue
 from daemon.jobs.job_queue import Ending, JobQueue
 from daemon.jobs.reasons import reason_for
@@ -41,6 +43,7 @@ class Commands:
         supervisor: Supervisor,
         pause: PauseFile,
         going_back: GoingBack,
+        consolidating: Consolidating,
     ) -> None:
         self._layout = layout
         self._queue = queue
@@ -50,6 +53,7 @@ class Commands:
         self._supervisor = supervisor
         self.pause = pause
         self._going_back = going_back
+        self._consolidating = consolidating
         self._signals = 0
         self._unanswered: list[tuple[Request, str | None]] = []  # with the job it is about
         self._unremovable: deque[Request] = deque(maxlen=len(FILES))  # carried out, and still there
@@ -96,6 +100,8 @@ class Commands:
                 self._skip(request)
             case "go_back":
                 self._go_back(request)
+            case "consolidate":
+                self._consolidate(request)
             case "stop":
                 self.stop(self.stopping or Stopping.AFTER_FILE, by_command=True)
                 self._answer(request, self._how_it_stops())
@@ -128,15 +134,42 @@ class Commands:
         answer = self._going_back.advance()
         if answer is None:
             return False
-        for request, job_id in [asked for asked in self._unanswered if asked[0].name == "go_back"]:
-            self._answer(request, answer)
-            self._unanswered.remove((request, job_id))
+        self._answer_all("go_back", answer)
         return True
 
     @property
     def is_going_back(self) -> bool:
         """Whether the model is to go back."""
         return self._going_back.is_wanted
+
+    # ---- merging the adapter
+
+    def _consolidate(self, request: Request) -> None:
+        try:
+            if not self._consolidating.is_wanted:
+                self._consolidating.ask(step=self._supervisor.global_step)
+        except CannotMerge as error:
+            self._answer(request, f"{REFUSED}: {error}")
+        else:
+            self._accept(request)
+
+    def consolidate(self) -> bool:
+        """Have the adapter merged, now that no worker runs; return whether that is over."""
+        answer = self._consolidating.advance()
+        if answer is None:
+            return False
+        self._answer_all("consolidate", answer)
+        return True
+
+    @property
+    def is_consolidating(self) -> bool:
+        """Whether the adapter is to be merged."""
+        return self._consolidating.is_wanted
+
+    @property
+    def consolidation_detail(self) -> str:
+        """How far that is."""
+        return self._consolidating.detail
 
     def _how_it_stops(self) -> str:
         """Return in words what a stop waits for."""
@@ -228,6 +261,12 @@ class Commands:
             self._put_away(job)
             return True
         return job is None
+
+    def _answer_all(self, name: str, result: str) -> None:
+        """Answer every request of a kind."""
+        for request, job_id in [asked for asked in self._unanswered if asked[0].name == name]:
+            self._answer(request, result)
+            self._unanswered.remove((request, job_id))
 
     def _answer(self, request: Request, result: str) -> None:
         self._journal.record(CommandAnswered(name=request.name, request_id=request.id, result=result))

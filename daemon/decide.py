@@ -37,6 +37,8 @@ class Situation:
     """Something outside keeps files from being started, such as a full disk."""
     is_going_back: bool
     """Somebody has asked for the model to go back to an earlier checkpoint."""
+    is_consolidating: bool
+    """Somebody has asked for the adapter to be merged into its base model."""
     is_quiet: bool
     """No file is settling, being checked or waiting for its checkpoint."""
 
@@ -82,6 +84,11 @@ class GoBack:
 
 
 @dataclass(frozen=True)
+class Consolidate:
+    """Have the adapter merged, which needs no worker; until that is done, none is started."""
+
+
+@dataclass(frozen=True)
 class Leave:
     """End the daemon."""
 
@@ -93,7 +100,16 @@ class Wait:
 
 
 Decision = (
-    StartWorker | GiveJob | Preempt | PrepareNext | SayQueueIsEmpty | DismissWorker | GoBack | Leave | Wait
+    StartWorker
+    | GiveJob
+    | Preempt
+    | PrepareNext
+    | SayQueueIsEmpty
+    | DismissWorker
+    | GoBack
+    | Consolidate
+    | Leave
+    | Wait
 )
 
 
@@ -104,6 +120,8 @@ def next_decision(situation: Situation, *, now: float) -> Decision:
             return _without_worker(situation, not_before, now)
         case Loading() | Ready() | Busy() if situation.is_going_back:
             return DismissWorker("the model goes back")
+        case Loading() | Ready() | Busy() if situation.is_consolidating:
+            return DismissWorker("the adapter is merged")
         case Ready() as ready:
             return _with_idle_worker(situation, ready)
         case Busy() as busy:
@@ -117,6 +135,9 @@ def next_decision(situation: Situation, *, now: float) -> Decision:
 def _without_worker(situation: Situation, not_before: float, now: float) -> Decision:
     if situation.is_going_back:
         return GoBack()
+    # It may take minutes, and nothing is lost if it is cut off
+    if situation.is_consolidating and situation.stopping is not Stopping.NOW:
+        return Consolidate()
     if situation.stopping or (situation.drain and _is_drained(situation)):
         return Leave()
     if situation.paused or situation.is_obstructed or situation.next_job is None:

@@ -10,6 +10,7 @@ from daemon.automatic_backups import AutomaticBackups
 from daemon.commands import Commands
 from daemon.control.control_files import Request
 from daemon.decide import (
+    Consolidate,
     Decision,
     DismissWorker,
     GiveJob,
@@ -46,6 +47,7 @@ from daemon.progress_lines import ProgressLines
 from daemon.service_manager import ServiceManager
 from daemon.settings.live_settings import LiveSettings
 from daemon.status.board import StatusBoard
+from daemon.status.last_known import last_known
 from daemon.status.machine import GpuReader, read_memory
 from daemon.supervision.supervisor import Supervisor
 from daemon.supervision.worker_state import Absent, Busy, Loading, Ready
@@ -207,11 +209,21 @@ class Daemon:
             if isinstance(decision, Leave):
                 self._is_over = True
                 return
-            if isinstance(decision, GoBack) and not self._commands.go_back():
-                decision = Wait()  # its result wakes us
-                break
+            if isinstance(decision, GoBack | Consolidate):
+                if not self._change_model(decision):
+                    decision = Wait()  # its result wakes us
+                    break
+                self._board.set(**last_known(self._layout.models))
             self._act(decision)
         self._decided_wait = decision
+
+    def _change_model(self, decision: GoBack | Consolidate) -> bool:
+        """Have it done, now that no worker runs; return whether it is."""
+        match decision:
+            case GoBack():
+                return self._commands.go_back()
+            case Consolidate():
+                return self._commands.consolidate()
 
     def _situation(self) -> Situation:
         self._supervisor.check_settings(self._settings.current)
@@ -230,6 +242,7 @@ class Daemon:
             drain=self._drain,
             is_obstructed=self._obstacle is not None or self._waits_for_space,
             is_going_back=self._commands.is_going_back,
+            is_consolidating=self._commands.is_consolidating,
             is_quiet=self._intake.is_quiet
             and not self._supervisor.has_unsaved
             and not self._versions.is_busy,
@@ -276,7 +289,7 @@ class Daemon:
                 self._supervisor.say_queue_is_empty()
             case DismissWorker(reason):
                 self._supervisor.dismiss(reason, settings.daemon.stop_grace_s)
-            case GoBack() | Leave() | Wait():
+            case GoBack() | Consolidate() | Leave() | Wait():
                 pass
 
     # ---- showing
@@ -304,6 +317,8 @@ class Daemon:
         worker = self._supervisor.state
         if self._commands.stopping:
             return State.STOPPING, str(self._commands.stopping)
+        if self._commands.is_consolidating and isinstance(worker, Absent):
+            return State.LOADING, self._commands.consolidation_detail
         cannot_save = (
             self._supervisor.process and self._supervisor.blocked
         )  # which whoever pauses wants to know

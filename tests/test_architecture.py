@@ -44,6 +44,7 @@ ARROWS: dict[str, set[str]] = {
     "trainer.session": {
         *_RENDER_DATA,
         *("trainer", "trainer.pipeline", "trainer.profiles", "trainer.reporting", "trainer.step"),
+        "trainer.versions",
         *("trainer.model", "trainer.distributed", "trainer.checkpoints", "trainer.evaluation"),
         *_GROUND,
     },
@@ -68,6 +69,7 @@ ARROWS: dict[str, set[str]] = {
         "daemon.journal",
         "daemon.ledger",
         "trainer.protocol",
+        "trainer.versions",
     },
     "daemon.intake": {
         "daemon.journal.events",
@@ -90,6 +92,7 @@ ARROWS: dict[str, set[str]] = {
             "daemon.ledger",
         ),
         *("daemon.settings", "daemon.status", "daemon.supervision", "daemon.backups"),
+        "trainer.versions",
         *_GROUND,
     },
     "daemon.notify": {"daemon.journal", "daemon.ledger", "trainer", "trainer.protocol"},

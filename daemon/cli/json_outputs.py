@@ -17,7 +17,9 @@ from daemon.client.results import (
     CheckResult,
     CleaningPlan,
     Cleared,
+    Comparison,
     CompletedFile,
+    ConsolidationPlan,
     CrashGroup,
     Created,
     Curve,
@@ -217,7 +219,8 @@ class SettingsInForce(TypedDict):
     problems: list[str]
     """Settings that name a file, a model or a profile which is not there; exit code 78 if there are any."""
     remarks: list[str]
-    """What is not wrong, but good to know: profiles of packages that cannot be chosen."""
+    """What is not wrong, but good to know: profiles of packages that cannot be chosen, and a merged base
+    model that takes the place of `model.base_model`."""
 
 
 class DryRunPlan(Planned):
@@ -444,6 +447,14 @@ class MovedVersion(TypedDict):
     path: str
 
 
+class Consolidation(TypedDict):
+    """The adapter was merged, or would be."""
+
+    plan: ConsolidationPlan
+    result: str | None
+    """In words; None with `--dry-run`."""
+
+
 class Failure(TypedDict):
     """Why a command could not do what it was asked; its exit code is not 0."""
 
@@ -526,6 +537,8 @@ OUTPUTS: dict[str, Any] = {
     "training_models backup restore": RestoredBackup,
     "training_models backup drill": DrillResult,
     "training_models backup prune": PrunedBackups,
+    "training_models compare": Comparison,
+    "training_models consolidate": Consolidation,
     "any command that fails": Failure,
     "a notification": Notification,
 }

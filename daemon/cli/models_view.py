@@ -76,7 +76,8 @@ def version_lines(version: "ModelVersion") -> Iterator[str]:
         "made": f"{record.made_at}, by {record.made_by}",
         "checkpoint": f"{record.checkpoint} (step {record.global_step:,}, {record.tokens_seen:,} tokens)",
         "parent": record.parent or "the base model",
-        "base model": f"{printable(record.base_model)} ({record.method})",
+        "base model": f"{printable(record.base_model)} ({record.method})"
+        + (f", consolidated in models/{printable(record.own_base)}" if record.own_base else ""),
         "aliases": ", ".join(version.aliases) or "-",
         "tags": ", ".join(version.tags) or "-",
         "optimizer": "kept: training can continue from here"

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from daemon.cli import models_backup, models_disk, models_report
+from daemon.cli import models_backup, models_compare, models_consolidate, models_disk, models_report
 from daemon.cli.options import (
     BaseDir,
     CommandFailed,
@@ -29,6 +29,8 @@ from daemon.client.offered_versions import (
 from trainer.protocol.text import printable
 
 app = typer.Typer(rich_markup_mode=None, pretty_exceptions_enable=False, no_args_is_help=True)
+app.add_typer(models_compare.app)
+app.add_typer(models_consolidate.app)
 app.add_typer(models_report.app)
 app.add_typer(models_backup.app, name="backup")
 

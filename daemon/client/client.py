@@ -14,6 +14,8 @@ from trainer.protocol.layout import Layout, find_base_dir
 if TYPE_CHECKING:
     from daemon.client.backups import Backups
     from daemon.client.checkpoints import Checkpoints
+    from daemon.client.compare import Comparisons
+    from daemon.client.consolidate import Consolidations
     from daemon.client.creation import Created
     from daemon.client.data import Data
     from daemon.client.disk import Disk
@@ -112,6 +114,20 @@ class Client:
         from daemon.client.models import Models
 
         return Models(self.layout)
+
+    @cached_property
+    def comparisons(self) -> "Comparisons":
+        """How two versions differ, measured on the same rows and prompts."""
+        from daemon.client.compare import Comparisons
+
+        return Comparisons(self.layout, self.models, self.settings)
+
+    @cached_property
+    def consolidations(self) -> "Consolidations":
+        """The adapter, merged into its base model."""
+        from daemon.client.consolidate import Consolidations
+
+        return Consolidations(self.layout, self.settings, self._requests)
 
     @cached_property
     def rollbacks(self) -> "Rollbacks":

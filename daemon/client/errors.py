@@ -122,6 +122,10 @@ class FollowerUnusable(ClientError):
     """No installed package offers a follower of this name, or it cannot work."""
 
 
+class CannotCompare(ClientError):
+    """There is nothing to compare two versions with."""
+
+
 class CannotUnlock(ClientError):
     """There is no change of a locked setting that could be allowed."""
 

@@ -17,9 +17,8 @@ from daemon.client.errors import (
     UnreadableHistory,
     raising,
 )
-from daemon.ledger.evaluation_records import read_newest_scores
+from daemon.jobs.version_content import newest_scores, trained_since
 from daemon.ledger.reader import UnreadableLedger
-from trainer.protocol.branch_path import beyond, path_of, shared_step
 from trainer.protocol.checkpoints import POINTER, DamagedCheckpoint, read_manifest, verify
 from trainer.protocol.checkpoints import NoUsableCheckpoint as OtherRelease
 from trainer.protocol.layout import Layout
@@ -27,7 +26,7 @@ from trainer.protocol.manifest import FileEntry, Manifest
 from trainer.protocol.text import printable, utc_text
 from trainer.versions.listing import Summary, digest_of, has_all_files
 from trainer.versions.marks import BadMark, Marks
-from trainer.versions.record import DamagedVersion, Maker, SuiteScore, TrainedFile, VersionRecord
+from trainer.versions.record import DamagedVersion, Maker, TrainedFile, VersionRecord
 from trainer.versions.registry import NoSuchVersion as UnknownVersion
 from trainer.versions.registry import Version, VersionInUse, Versions, refuse_meant
 
@@ -239,7 +238,7 @@ class Models:
                 path,
                 made_by=made_by,
                 trained=lambda parent: self._trained_since(parent, manifest),
-                suites=self._suites(step),
+                suites=newest_scores(self._layout.ledger_file, until=step),
                 write_card=write_card,
                 examine=verify if made_by == "hand" else compare_sizes,
             )
@@ -332,39 +331,8 @@ class Models:
         )
 
     def _trained_since(self, parent: VersionRecord | None, manifest: Manifest) -> tuple[TrainedFile, ...]:
-        from daemon.ledger.trained_files import read_left_files, read_trained_files  # a list does without
-
         newest = read_manifest((self._layout.models / POINTER).resolve())
-        path, after = path_of(manifest), parent.global_step if parent else 0
-        shared = shared_step(path, path_of(newest))
-        ledger = self._layout.ledger_file
-        found = read_trained_files(ledger, after=after, until=shared)
-        for segment in beyond(path, max(after, shared)):  # of a branch that the model has left
-            found += read_left_files(ledger, segment)
-        return tuple(
-            TrainedFile(
-                job_id=file.job_id,
-                name=file.name,
-                sha256=file.sha256,
-                first_step=file.first_step,
-                last_step=file.last_step,
-                rows=file.rows,
-                outcome=file.state,
-            )
-            for file in found
-        )
-
-    def _suites(self, step: int) -> tuple[SuiteScore, ...]:
-        return tuple(
-            SuiteScore(
-                suite=score.suite,
-                global_step=score.global_step,
-                rows=score.rows,
-                exact_match=score.exact_match,
-                loss=score.loss,
-            )
-            for score in read_newest_scores(self._layout.ledger_file, until=step)
-        )
+        return trained_since(self._layout.ledger_file, parent, manifest, newest=newest)
 
     def _ancestors(self, record: VersionRecord) -> Iterator[VersionRecord]:
         """Yield a version and all before it, oldest first."""

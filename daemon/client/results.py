@@ -2,6 +2,7 @@
 
 from daemon.checkpoints.review import Damaged, Reviewed, Unusable, Whole
 from daemon.client.checkpoints import BrokenCheckpoint, Verification, WholeCheckpoint
+from daemon.client.compare import Comparison
 from daemon.client.completed_files import CompletedFile
 from daemon.client.creation import Created
 from daemon.client.curves import Curve, CurvePoint
@@ -25,6 +26,7 @@ from daemon.client.trash import Cleared
 from daemon.client.waiting import EndedFile
 from daemon.data_tools.flagged import Flagged
 from daemon.health.check_result import CheckResult, Severity
+from daemon.jobs.consolidation import ConsolidationPlan
 from daemon.jobs.going_back import AffectedFile
 from daemon.jobs.listing import FinishedFile, QueuedFile
 from daemon.ledger.attempts import RecordedAttempt
@@ -66,7 +68,9 @@ __all__ = [
     "CheckResult",
     "CleaningPlan",
     "Cleared",
+    "Comparison",
     "CompletedFile",
+    "ConsolidationPlan",
     "CrashGroup",
     "Created",
     "Curve",

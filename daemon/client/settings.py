@@ -52,10 +52,28 @@ class ClientSettings:
         return list(unusable_names(settings, self._layout.base))
 
     def remarks(self) -> list[str]:
-        """Return a sentence for each profile of an installed package that cannot be chosen."""
+        """Return a sentence for each profile of an installed package that cannot be chosen.
+
+        And one for a base model that was merged here, and takes the place of the one in the settings.
+        """
         from trainer.profiles.registry import hidden_profiles
 
-        return [printable(text) for text in hidden_profiles()]
+        return [printable(text) for text in hidden_profiles()] + self._base_in_use()
+
+    def _base_in_use(self) -> list[str]:
+        """Say which base model takes the place of `model.base_model`, if one does."""
+        from trainer.protocol.checkpoints import POINTER, DamagedCheckpoint, NoUsableCheckpoint, read_manifest
+
+        try:
+            manifest = read_manifest((self._layout.models / POINTER).resolve(strict=True))
+        except (OSError, DamagedCheckpoint, NoUsableCheckpoint):
+            return []
+        if manifest.own_base is None:
+            return []
+        return [
+            f"model.base_model is {printable(manifest.base_model)}, into which training_models consolidate "
+            f"has merged an adapter: the newest checkpoint is trained beside models/{manifest.own_base}"
+        ]
 
     def locked_change(self, setting: str) -> LockedChange:
         """Return which change of a locked setting would be allowed by `unlock`.

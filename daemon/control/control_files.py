@@ -9,13 +9,14 @@ from typing import Literal
 from trainer.protocol.layout import Layout
 from trainer.protocol.text import printable
 
-Name = Literal["pause", "resume", "skip", "stop", "stop_now", "go_back"]
+Name = Literal["pause", "resume", "skip", "stop", "stop_now", "go_back", "consolidate"]
 FILES: dict[str, Name] = {
     ".resume": "resume",
     ".pause": "pause",
     ".skip": "skip",
     ".stop": "stop",
     ".go_back": "go_back",
+    ".consolidate": "consolidate",
 }
 MAX_REQUEST_BYTES = 65_536  # names of many files may be among it
 

@@ -17,7 +17,7 @@ def last_known(models: Path) -> dict[str, Any]:
         progress = manifest.progress
         place = printable(f"{FOLDER}/{path.name}")
         return {
-            "model_name": display_name(manifest.base_model),
+            "model_name": display_name(manifest.base_model, merged_at=manifest.merged_at),
             "method": manifest.method,
             "current_step": progress.global_step,
             "tokens_seen": progress.tokens_seen,

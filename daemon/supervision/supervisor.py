@@ -124,6 +124,12 @@ class Supervisor:
         return self._worker.is_training
 
     @property
+    def global_step(self) -> int | None:
+        """Where the model is, as its worker says; None without one, or while it loads."""
+        is_there = isinstance(self.state, Ready | Busy | ShuttingDown)
+        return self._worker.progress.global_step if is_there else None
+
+    @property
     def has_job(self) -> bool:
         """A job was given to the worker and has not ended."""
         return bool(self._worker.jobs)

@@ -43,6 +43,7 @@ def situation(worker, **facts):
         "drain": False,
         "is_obstructed": False,
         "is_going_back": False,
+        "is_consolidating": False,
         "is_quiet": True,
     }
     return Situation(**(usual | facts))

@@ -56,6 +56,11 @@ def load_state(trainer: FeedingTrainer, folder: Path) -> list[StepReport]:
         if trainer.loss_scale and state["scaler"]:
             trainer.loss_scale.load_state_dict(state["scaler"])
         restore_random(state["random"])
+    return load_steps(folder)
+
+
+def load_steps(folder: Path) -> list[StepReport]:
+    """Return the reports of the last steps before a checkpoint."""
     return [StepReport.model_validate(step) for step in json.loads((folder / STEPS_FILE).read_text())]
 
 

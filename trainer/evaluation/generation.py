@@ -128,24 +128,35 @@ class _Stop(StoppingCriteria):
 @contextmanager
 def generating(trainer: FeedingTrainer, how: Generation) -> Iterator[TextGenerator]:
     """Put aside, for as long as the block runs, what is there for training alone."""
-    model, tokenizer = base_of(trainer.model), trainer.processing_class
-    own_config = model.generation_config
-    ends = end_tokens(model, tokenizer)
-    padding = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else ends[0] if ends else 0
+    model = base_of(trainer.model)
     trainer.model.eval()
-    # One of ours, as the model's own may repeat, penalise or choose by chance
-    model.generation_config = GenerationConfig(eos_token_id=ends or None, pad_token_id=padding)
     try:
         with (
-            torch.no_grad(),
             trainer.forward.own_attention(),
             _not_compiled(model),
             _without_autocast(model),
+            generating_alone(model, trainer.processing_class, how) as generator,
         ):
+            yield generator
+    finally:
+        trainer.model.train()
+
+
+@contextmanager
+def generating_alone(
+    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, how: Generation
+) -> Iterator[TextGenerator]:
+    """Generate with a model that is not being trained, and is in evaluation mode."""
+    own_config = model.generation_config
+    ends = end_tokens(model, tokenizer)
+    padding = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else ends[0] if ends else 0
+    # One of ours, as the model's own may repeat, penalise or choose by chance
+    model.generation_config = GenerationConfig(eos_token_id=ends or None, pad_token_id=padding)
+    try:
+        with torch.no_grad():
             yield TextGenerator(model, tokenizer, how, ends)
     finally:
         model.generation_config = own_config
-        trainer.model.train()
 
 
 def end_tokens(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> list[int]:

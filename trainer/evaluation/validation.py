@@ -9,13 +9,22 @@ from trainer.data.formats import read_conversation
 from trainer.data.plan import permutation
 from trainer.data.reading.rows import BadRow, RowFile
 from trainer.data.rendering.refused_rows import message_with_way_out
-from trainer.data.rendering.render import Example, ExampleRenderer, Tokenizer, learnable
+from trainer.data.rendering.render import Example, ExampleRenderer, RowExamples, Tokenizer, learnable
 from trainer.pipeline.rendering import make_renderer
 from trainer.profiles.registry import make_profile
 
 
 def load_validation_examples(settings: Settings, base_dir: Path, tokenizer: Tokenizer) -> list[Example]:
     """Render the rows of the validation file, or a fixed subset of `validation.max_rows`.
+
+    Raises:
+        BadConfig: there is no such file, or it holds a row that cannot be used.
+    """
+    return learnable(load_validation_rows(settings, base_dir, tokenizer))
+
+
+def load_validation_rows(settings: Settings, base_dir: Path, tokenizer: Tokenizer) -> list[RowExamples]:
+    """Return what each of these rows becomes, in the order of the file.
 
     Raises:
         BadConfig: there is no such file, or it holds a row that cannot be used.
@@ -44,7 +53,7 @@ def load_validation_examples(settings: Settings, base_dir: Path, tokenizer: Toke
     try:
         numbered = [(rows.line_number(i), read_conversation(rows.read(i), data.fields)) for i in chosen]
         # A renderer of its own: that of the jobs may be rendering on another thread
-        return learnable(make_renderer(profile, ExampleRenderer(tokenizer), settings)(numbered))
+        return make_renderer(profile, ExampleRenderer(tokenizer), settings)(numbered)
     except BadRow as error:
         message = message_with_way_out(error)
         raise BadConfig(f"validation.file is {path}: {message}; expected rows like those trained") from error

@@ -99,6 +99,27 @@ class Branch(BaseModel):
         return f"the model went from step {self.left_step} to step {self.from_step}; {files} undone"
 
 
+class Consolidation(BaseModel):
+    """The adapter was merged into its base model; training continued with a fresh one beside the result."""
+
+    model_config = ConfigDict(frozen=True)
+
+    at: str
+    """UTC, ISO 8601."""
+    global_step: int
+    """The step of the weights, which stayed the same."""
+    base: str
+    """The new base model, relative to `models/`."""
+    base_sha256: str
+    """Its fingerprint."""
+    merged: str
+    """Name of the checkpoint whose adapter was merged."""
+    kept_as: str
+    """Id of the version that has this adapter, and names the base model of before."""
+    max_difference: float
+    """Of the logits, on the rows that were tried before and after."""
+
+
 class Origin(BaseModel):
     """What a checkpoint was made with."""
 
@@ -116,6 +137,8 @@ class Origin(BaseModel):
     """Those that were changed anyway, oldest first."""
     branches: tuple[Branch, ...] = ()
     """How often the model went back until now, oldest first."""
+    consolidations: tuple[Consolidation, ...] = ()
+    """How often the adapter was merged on the way here, oldest first. The last one names the base model."""
     base_sha256: str | None = None
     """Fingerprint of the base model's files."""
     device: str = "cpu"
@@ -142,6 +165,16 @@ class Manifest(Origin):
     def branch(self) -> int:
         """The number of the branch that it belongs to; 0 before the model first went back."""
         return self.branches[-1].number if self.branches else 0
+
+    @property
+    def own_base(self) -> str | None:
+        """The base model that was made for it, relative to `models/`; None for that of the settings."""
+        return self.consolidations[-1].base if self.consolidations else None
+
+    @property
+    def merged_at(self) -> int | None:
+        """The global step at which an adapter was last merged; None if none was."""
+        return self.consolidations[-1].global_step if self.consolidations else None
 
     @property
     def total_bytes(self) -> int:

@@ -75,6 +75,11 @@ def duration_text(seconds: float) -> str:
     return f"{minutes} min {seconds:02} s" if minutes else f"{seconds} s"
 
 
-def display_name(base_model: str) -> str:
-    """Return the short name of a model for people."""
-    return base_model.rstrip("/").rpartition("/")[2] or base_model
+def display_name(base_model: str, *, merged_at: int | None = None) -> str:
+    """Return the short name of a model for people.
+
+    Args:
+        merged_at: the global step at which an adapter was last merged into it; None if none was.
+    """
+    name = base_model.rstrip("/").rpartition("/")[2] or base_model
+    return name if merged_at is None else f"{name} (consolidated at step {merged_at:,})"

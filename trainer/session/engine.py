@@ -1,30 +1,23 @@
 """TrainerEngine: one model, loaded once, that is trained on file after file. The library's public face."""
 
-import hashlib
-import json
 import logging
 from collections import deque
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass
 from functools import cached_property
-from importlib.metadata import version
 from pathlib import Path
 from typing import cast
 
 import torch
-from safetensors import SafetensorError
 from transformers.utils.logging import disable_progress_bar
 
-from trainer import __version__
 from trainer.checkpoints.compatibility import refuse_missing_gpu, unlocked_settings
 from trainer.checkpoints.publishing import STAGING
 from trainer.checkpoints.retention import Retention
 from trainer.checkpoints.store import CheckpointStore, Saving
-from trainer.checkpoints.training_state import load_forward_strategy, load_state, refuse_broken, write_state
+from trainer.checkpoints.training_state import load_forward_strategy, load_state, refuse_broken
 from trainer.config.loader import BadConfig
-from trainer.config.lock import locked_values
 from trainer.config.schema import CheckpointSettings, Settings
 from trainer.data.checks.file_check import check_file
 from trainer.data.rendering.render import Tokenizer
@@ -33,9 +26,7 @@ from trainer.distributed.followers import FollowerLauncher
 from trainer.distributed.ranks import Ranks
 from trainer.distributed.sharding import threads_of_each
 from trainer.evaluation.evaluator import Evaluator
-from trainer.model.adapter import save_adapter
-from trainer.model.loading import refuse_longer_rows, save_tokenizer
-from trainer.model.training_templates import template_in_use
+from trainer.model.loading import refuse_longer_rows
 from trainer.model.vocabulary import refuse_missing_tokens
 from trainer.profiles.base import DataProfile
 from trainer.profiles.registry import hidden_profiles, make_profile
@@ -60,6 +51,7 @@ from trainer.protocol.text import display_name, printable
 from trainer.reporting.reporter import Reporter
 from trainer.session.batch_size_finder import batch_size_key, measure_best_batch_size
 from trainer.session.batch_size_store import FILE_NAME, BatchSizeFile, tokens_for_new_job
+from trainer.session.checkpoint_files import origin_of, write_checkpoint_files
 from trainer.session.interfaces import CommandSource
 from trainer.session.requirements import refuse_impossible
 from trainer.session.row_indexing import RowIndexer
@@ -378,46 +370,29 @@ class TrainerEngine:
         return make_profile(settings.profile.name, settings.profile.options, base_dir=self._base_dir)
 
     def _write(self, folder: Path) -> None:
-        try:
-            # Side by side: memory is copied twice as fast by two cores
-            with ThreadPoolExecutor(max_workers=1) as beside:
-                state = beside.submit(write_state, self.trainer, self.reporter.recent_steps, folder)
-                if self._settings.training.uses_adapter:
-                    save_adapter(self.trainer.model, folder)
-                else:
-                    self.trainer.model.save_pretrained(folder)
-                self.reporter.tick()
-                save_tokenizer(self.trainer.processing_class, folder)
-                state.result()
-        except torch.OutOfMemoryError:
-            raise
-        except (SafetensorError, RuntimeError) as error:  # how these libraries report a full disk
-            raise OSError(f"the checkpoint cannot be written: {error}; is the disk full?") from error
+        write_checkpoint_files(
+            self.trainer,
+            self.reporter.recent_steps,
+            folder,
+            uses_adapter=self._settings.training.uses_adapter,
+            tick=self.reporter.tick,
+        )
 
     def _origin(self) -> Origin:
-        settings = self._settings
-        as_json = settings.model_dump(mode="json")
-        before = self._checkpoint.manifest.unlocked if self._checkpoint else ()
-        in_use = template_in_use(self.trainer.processing_class)
-        return Origin(
-            base_model=settings.model.base_model,
-            method=settings.training.method,
-            chat_template=settings.model.chat_template,
-            chat_template_sha256=in_use.sha256 if in_use else None,
-            locked=locked_values(settings),
-            branches=self._checkpoint.manifest.branches if self._checkpoint else (),
-            unlocked=(*before, *(change for change in self._unlocked if change not in before)),
+        return origin_of(
+            self._settings,
+            self.trainer,
+            before=self._checkpoint.manifest if self._checkpoint else None,
+            unlocked=self._unlocked,
             base_sha256=self._base_sha256,
-            device=self.trainer.args.device.type,
-            settings=as_json,
-            settings_sha256=hashlib.sha256(json.dumps(as_json, sort_keys=True).encode()).hexdigest(),
-            versions={name: version(name) for name in ("torch", "transformers", "peft")}
-            | {"training-daemon": __version__},
         )
 
     def _ready(self) -> WorkerReady:
         return WorkerReady(
-            model_name=display_name(self._settings.model.base_model),
+            model_name=display_name(
+                self._settings.model.base_model,
+                merged_at=self._checkpoint.manifest.merged_at if self._checkpoint else None,
+            ),
             method=self._settings.training.method,
             global_step=self.progress.global_step,
             tokens_seen=self.progress.tokens_seen,

@@ -10,6 +10,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from trainer.checkpoints.compatibility import refuse_other_base, refuse_other_template
 from trainer.config.loader import BadConfig
+from trainer.config.lock import LockedSetting
 from trainer.config.schema import Settings, TrainingSettings
 from trainer.model.adapter import add_adapter, load_adapter
 from trainer.model.compilation import compile_layers
@@ -21,6 +22,7 @@ from trainer.model.training_templates import template_in_use
 from trainer.model.vocabulary import add_tokens, added_in, refuse_missing_tokens, rows_of_tokens
 from trainer.profiles.base import DataProfile
 from trainer.protocol.checkpoints import Checkpoint
+from trainer.protocol.faults import ModelUnavailable
 from trainer.step.feeding_trainer import choose_precision
 
 
@@ -83,7 +85,7 @@ def _load(
     if checkpoint and not training.uses_adapter:
         model, tokenizer = load_model(checkpoint.path, chat_template=template, template_options=options)
         return StartingModel(model, tokenizer, checkpoint.manifest.base_sha256)
-    base = find_base_model(settings.model.base_model, base_dir=base_dir, models=models, tell=tell)
+    base = _base_of(settings, checkpoint, base_dir=base_dir, models=models, tell=tell)
     base_sha256 = fingerprint(base)
     if checkpoint:
         refuse_other_base(checkpoint.manifest, base_sha256)
@@ -92,7 +94,7 @@ def _load(
         chat_template=template,
         template_options=options,
         called=settings.model.base_model,
-        options=_quantization(training),
+        options=quantization_options(training),
     )
     if training.method == "qlora":
         stay_trainable(model)
@@ -100,6 +102,34 @@ def _load(
     if training.uses_adapter:
         model = _with_adapter(model, training, checkpoint, added)
     return StartingModel(model, tokenizer, base_sha256)
+
+
+def _base_of(
+    settings: Settings,
+    checkpoint: Checkpoint | None,
+    *,
+    base_dir: Path,
+    models: Path,
+    tell: Callable[[str], None],
+) -> Path:
+    """Return the folder of the base model: the one that a checkpoint's manifest names, or the settings."""
+    name = settings.model.base_model
+    if checkpoint is None or checkpoint.manifest.own_base is None:
+        return find_base_model(name, base_dir=base_dir, models=models, tell=tell)
+    folder = models / checkpoint.manifest.own_base
+    if name != checkpoint.manifest.base_model:
+        raise LockedSetting(
+            f'model.base_model is "{name}", but the newest checkpoint was trained beside {folder}, which '
+            f"training_models consolidate has made; set it back to "
+            f'"{checkpoint.manifest.base_model}", or use another working directory (--base-dir)'
+        )
+    if not folder.is_dir():
+        raise ModelUnavailable(
+            f"{folder} is not there: the base model of {checkpoint.path.name}, which training_models "
+            "consolidate has made; restore it from a backup, or let the model go back to a version from "
+            "before: training_models rollback --to VERSION"
+        )
+    return folder
 
 
 def _with_adapter(
@@ -123,7 +153,8 @@ def _own_tokens(
     return added_in(checkpoint.path, tokenizer) if checkpoint else profile.special_tokens
 
 
-def _quantization(training: TrainingSettings) -> dict[str, Any]:
+def quantization_options(training: TrainingSettings) -> dict[str, Any]:
+    """Return the options with which a base model is loaded by these settings."""
     if training.method != "qlora":
         return {}
     use_gpu = training.device != "cpu" and torch.cuda.is_available()

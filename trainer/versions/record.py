@@ -79,6 +79,8 @@ class VersionRecord(BaseModel):
     suites: tuple[SuiteScore, ...] = ()
     """The newest score of each suite up to this step."""
     base_model: str
+    own_base: str | None = None
+    """The base model that was made for it, relative to `models/`; None for `base_model` itself."""
     method: str
     settings: dict[str, Any] = {}
     settings_sha256: str | None = None

@@ -163,6 +163,16 @@ class Versions:
                 return self._with_marks(path, record, self.marks())
         return None
 
+    def parent_of(self, manifest: Manifest) -> VersionRecord | None:
+        """Return the newest version whose steps are the first steps of a checkpoint."""
+        path = path_of(manifest)
+        earlier = [
+            record
+            for _, record in self._records()
+            if record.sequence < manifest.sequence and is_on(path, record.branch, record.global_step)
+        ]
+        return max(earlier, key=lambda record: (record.global_step, record.sequence), default=None)
+
     # ---- make
 
     def create(
@@ -191,7 +201,7 @@ class Versions:
             manifest = examine(checkpoint)
             if same := self.of_checkpoint(checkpoint):
                 return same
-            parent = self._parent_of(manifest)
+            parent = self.parent_of(manifest)
             record = VersionRecord(
                 id=self._next_id(),
                 made_at=utc_text(self._clock()),
@@ -207,6 +217,7 @@ class Versions:
                 validation_loss=manifest.progress.loss_of_these_weights,
                 suites=suites,
                 base_model=manifest.base_model,
+                own_base=manifest.own_base,
                 method=manifest.method,
                 settings=manifest.settings,
                 settings_sha256=manifest.settings_sha256,
@@ -397,16 +408,6 @@ class Versions:
             tags=tuple(sorted(marks.tags.get(record.id, ()))),
             notes=tuple(marks.notes.get(record.id, ())),
         )
-
-    def _parent_of(self, manifest: Manifest) -> VersionRecord | None:
-        """Return the newest version whose steps are the first steps of a checkpoint."""
-        path = path_of(manifest)
-        earlier = [
-            record
-            for _, record in self._records()
-            if record.sequence < manifest.sequence and is_on(path, record.branch, record.global_step)
-        ]
-        return max(earlier, key=lambda record: (record.global_step, record.sequence), default=None)
 
     def _next_id(self) -> str:
         kept = [path.stem for path in (self._folder / RECORDS).glob("v*.json")]

@@ -256,3 +256,24 @@ class ModelWentBack(JournalEvent):
             f"the model went from step {self.left_step} to step {self.from_step} ({self.reason}); "
             f"undone: {files}{more}"
         )
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelConsolidated(JournalEvent):
+    """The adapter was merged into its base model, and training continues with a fresh one."""
+
+    kind = "consolidated"
+    global_step: int
+    base: str
+    """The new base model, relative to `models/`."""
+    kept_as: str
+    """The version that is the state before."""
+    max_difference: float
+    """Of the logits that were tried."""
+
+    @property
+    def message(self) -> str:
+        return (
+            f"the adapter of step {self.global_step} was merged into models/{self.base}; the state before is "
+            f"{self.kept_as}"
+        )

@@ -22,12 +22,14 @@ from daemon.status.board import StatusBoard
 from daemon.status.data_reports import write_report
 from tests.daemon.cli.backup_answers import ANSWERS
 from tests.daemon.cli.test_dry_run import PLANNED
+from tests.daemon.cli.test_models_compare import LOSS
 from tests.daemon.cli.test_training_data_report import report
 from tests.daemon.cli.test_training_data_show import ANSWER, PROMPT, row_with
 from tests.health import damage, publish
 from tests.json_schema import violations
 from tests.support import FakeClock, eventually, job_for, rows, write_jsonl
 from trainer.protocol import one_shot
+from trainer.protocol.comparison import Compared, ComparedAnswer
 from trainer.protocol.going_back import WentBack
 from trainer.protocol.job import FaultKind, JobRecord, Outcome, Priority, Reason
 from trainer.protocol.layout import Layout
@@ -57,6 +59,10 @@ WITHOUT_DAEMON = (
     *("training_daemon restart", "training_daemon install-service"),
     *("training_models rollback", "training_models restore"),
 )
+COMPARED = Compared(
+    device="cpu", loss=LOSS, answers=(ComparedAnswer(prompt="Say 3.", before="three", after="3"),)
+)
+
 # The command as it is documented -> what else is typed
 TYPED = {
     "training_daemon --dry-run": "chat.jsonl",
@@ -106,6 +112,8 @@ TYPED = {
     "training_models backup restore": "--to backups --yes",
     "training_models backup drill": "--to backups",
     "training_models backup prune": "--to backups --yes",
+    "training_models compare": "v001 v001 --validation chat.jsonl",
+    "training_models consolidate": "--dry-run",
 }
 
 
@@ -204,10 +212,13 @@ def test_what_a_command_prints_is_what_the_schema_says(layout, daemon, answering
     answers = {
         "training_daemon --dry-run": PLANNED,
         "training_data show": row_with([PROMPT, ANSWER]),
+        "training_models compare": COMPARED,
         "training_models rollback": WENT_BACK,
         "training_models restore": WENT_BACK,
         **ANSWERS,
     }
+    if command == "training_models consolidate":
+        _train_adapter(layout)
     answering.prepare(answers.get(command, report("warning")).model_dump_json())
     if command.startswith("training_models"):  # whose process is a light one
         monkeypatch.setattr(one_shot, "command_of", COMMAND_OF)
@@ -231,6 +242,12 @@ def test_what_a_command_prints_is_what_the_schema_says(layout, daemon, answering
         daemon.join()
     assert document
     assert violations(document, definitions()[command], definitions()) == []
+
+
+def _train_adapter(layout):
+    layout.config_file.write_text('{"training": {"method": "lora"}}')
+    publish(layout, 3, step=12, method="lora")
+    printed("training_models create", layout)
 
 
 def test_so_is_the_status_where_no_daemon_has_ever_run(tmp_path):

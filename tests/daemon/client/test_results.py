@@ -16,6 +16,8 @@ from daemon.client import results
 from daemon.client.backups import Backups
 from daemon.client.checkpoints import Checkpoints
 from daemon.client.client import Client
+from daemon.client.compare import Comparisons
+from daemon.client.consolidate import Consolidations
 from daemon.client.data import Data
 from daemon.client.disk import Disk
 from daemon.client.flags import Flags
@@ -28,7 +30,8 @@ from daemon.client.rollback import Rollbacks
 from daemon.client.settings import ClientSettings
 
 PARTS = (
-    *(Client, Backups, Checkpoints, Data, Disk, Flags, Health, History, Logs, Models, Queue, Rollbacks),
+    *(Client, Backups, Checkpoints, Comparisons, Consolidations, Data, Disk, Flags, Health, History),
+    *(Logs, Models, Queue, Rollbacks),
     ClientSettings,
 )
 NOT_ANSWERS = {"Layout", "Version"}  # the latter is there as `ModelVersion`

@@ -1,0 +1,65 @@
+"""`training_models consolidate`: merge the adapter into its base model, and continue with a fresh one."""
+
+import json
+import sys
+from collections.abc import Iterator
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from daemon.cli.options import BaseDir, CommandFailed, Json, client_of
+from daemon.cli.training_data_report import progress_words
+from trainer.protocol.text import num_of, size_text
+
+if TYPE_CHECKING:
+    from daemon.client.results import ConsolidationPlan
+
+app = typer.Typer()
+
+
+@app.command(
+    epilog="Examples:\n\n\b\n"
+    "  training_models consolidate --dry-run     what it would do\n"
+    "  training_models consolidate --yes"
+)
+def consolidate(
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only show what would be done.")] = False,
+    base_dir: BaseDir = None,
+    as_json: Json = False,
+) -> None:
+    """Merge the adapter (LoRA, QLoRA) into its base model; training continues with a fresh one."""
+    client = client_of(base_dir)
+    plan = client.consolidations.plan()
+    if not (dry_run or yes) and as_json:
+        raise CommandFailed("--json does not ask; add --yes or --dry-run; nothing was changed")
+    if not as_json and not (yes and not dry_run):
+        for line in plan_lines(plan):
+            print(line)
+    if dry_run:
+        if as_json:
+            print(json.dumps({"plan": asdict(plan), "result": None}))
+        return
+    if not yes:
+        typer.confirm("Go ahead?", abort=True)
+    # A backup belongs here: after the answer, before anything changes
+    is_shown = sys.stderr.isatty() and not as_json
+    with progress_words("merging the adapter", is_shown=is_shown) as advance:
+        result = client.consolidations.carry_out(on_progress=advance)
+    print(json.dumps({"plan": asdict(plan), "result": result}) if as_json else result)
+
+
+def plan_lines(plan: "ConsolidationPlan") -> Iterator[str]:
+    """Yield what merging the adapter means."""
+    yield f"the adapter of {plan.checkpoint} (step {plan.global_step:,}) is merged into {plan.base}, in fp32"
+    needed = "room for all its weights in fp32" if plan.needed_bytes is None else size_text(plan.needed_bytes)
+    free = size_text(plan.free_bytes)
+    yield f"  the new base model in models/bases/ and a checkpoint need {needed}; {free} are free"
+    yield "  the state before is kept as a version; training_models rollback --to it goes back"
+    yield f"  training continues after step {plan.global_step:,} with a fresh adapter and a fresh optimizer"
+    if plan.open_files:
+        files = num_of(len(plan.open_files), "file")
+        yield f"  {files} in training continue where they are: {', '.join(plan.open_files[:3])}"
+    if plan.method == "qlora":
+        yield "  they are rounded to 4 bits again; if the validation loss rises by that, nothing is done"
