@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, Field, JsonValue, ValidationInfo, field_validator, model_validator
 from pydantic_core import PydanticCustomError
 
+from trainer.config.gate_settings import GateSettings
 from trainer.config.notify_settings import NotifySettings
 from trainer.config.section import FileName, Fraction, Positive, Seconds, Section
 from trainer.protocol.deep_findings import PrivatePattern
@@ -498,6 +499,7 @@ class Settings(Section):
     checkpoints: CheckpointSettings = CheckpointSettings()
     daemon: DaemonSettings = DaemonSettings()
     notify: NotifySettings = NotifySettings()
+    gate: GateSettings = GateSettings()
 
     @model_validator(mode="before")
     @classmethod

@@ -23,7 +23,6 @@ from trainer.checkpoints.publishing import STAGING
 from trainer.checkpoints.retention import Retention
 from trainer.checkpoints.store import CheckpointStore, Saving
 from trainer.checkpoints.training_state import load_forward_strategy, load_state, refuse_broken, write_state
-from trainer.config.loader import BadConfig
 from trainer.config.lock import locked_values
 from trainer.config.schema import CheckpointSettings, Settings
 from trainer.data.checks.file_check import check_file
@@ -60,8 +59,9 @@ from trainer.protocol.text import display_name, printable
 from trainer.reporting.reporter import Reporter
 from trainer.session.batch_size_finder import batch_size_key, measure_best_batch_size
 from trainer.session.batch_size_store import FILE_NAME, BatchSizeFile, tokens_for_new_job
+from trainer.session.gate_state import GateState, read_gate, write_gate
 from trainer.session.interfaces import CommandSource
-from trainer.session.requirements import refuse_impossible
+from trainer.session.requirements import refuse_impossible, refuse_without_daemon
 from trainer.session.row_indexing import RowIndexer
 from trainer.session.saver import PendingSave
 from trainer.session.session import Session
@@ -129,6 +129,7 @@ class TrainerEngine:
         )
         self.reporter = Reporter(on_event)
         self.progress = Progress()
+        self.gate_state = GateState()
         self._trainer: FeedingTrainer | None = None
         self._checkpoint: Checkpoint | None = None
         self._base_sha256: str | None = None
@@ -169,6 +170,9 @@ class TrainerEngine:
                 self._unlocked = unlocked_settings(self._checkpoint.manifest, settings, self._models)
                 refuse_missing_gpu(self._checkpoint.manifest, settings.training.device)
                 self.progress = self._checkpoint.manifest.progress.model_copy(deep=True)
+                self.gate_state = read_gate(self._checkpoint.path)
+                self.gate_state.keep_only(set(self.progress.cursors))
+                self.progress.gate_checkpoints = self.gate_state.checkpoints
             loaded = load_starting_model(
                 settings,
                 self._checkpoint,
@@ -206,15 +210,11 @@ class TrainerEngine:
         """Train one JSONL file and make the result durable.
 
         Raises:
-            BadConfig: rows are to be replayed; only the daemon knows which files were completed.
+            BadConfig: rows are to be replayed, or files judged by the gate, which needs a daemon.
             ValueError: the file cannot be trained; the message says why.
             OSError: it cannot be read.
         """
-        if fraction := self._settings.training.replay_fraction:
-            raise BadConfig(
-                f"training.replay_fraction is {fraction}; expected 0 with run_job, which knows of no "
-                "completed files; set it to 0, or let the daemon train the file"
-            )
+        refuse_without_daemon(self._settings)
         path = Path(path).absolute()
         if not path.exists():
             raise FileNotFoundError(
@@ -340,6 +340,18 @@ class TrainerEngine:
         )
         return _PendingSave(self, saving)
 
+    @property
+    def newest_checkpoint(self) -> Path | None:
+        """The newest one; None before the first."""
+        return self._checkpoint.path if self._checkpoint else None
+
+    @property
+    def suspects(self) -> frozenset[str]:
+        """Ids of jobs that the gate took back with others: each is judged alone when it comes again."""
+        branches = self._checkpoint.manifest.branches if self._checkpoint else ()
+        taken_back = (job for branch in branches if branch.why == "gate" for job in branch.jobs)
+        return frozenset(job.job_id for job in taken_back if job.fate == "requeued")
+
     def published(self, checkpoint: Checkpoint) -> CheckpointRef:
         """Take note of a checkpoint that has become durable."""
         self._checkpoint = checkpoint
@@ -389,6 +401,7 @@ class TrainerEngine:
                     self.trainer.model.save_pretrained(folder)
                 self.reporter.tick()
                 save_tokenizer(self.trainer.processing_class, folder)
+                write_gate(folder, self.gate_state)
                 state.result()
         except torch.OutOfMemoryError:
             raise
