@@ -191,12 +191,12 @@ class Daemon:
 
     def _heed_gate(self) -> None:
         """Let the model go back if the gate has found it worse, unless it goes back anyway."""
-        verdict = self._supervisor.refused
-        if verdict is None or self._commands.is_going_back:
+        verdict, worker = self._supervisor.refused, self._supervisor.state
+        if verdict is None or self._commands.is_going_back or isinstance(worker, ShuttingDown):
             return
         if self._commands.obey_gate(verdict):
             self._refused_files += len(verdict.files) == 1
-        elif not isinstance(self._supervisor.state, ShuttingDown):
+        else:
             why = "the gate has refused a file"  # the next worker says what is wrong with the checkpoint
             self._supervisor.dismiss(why, self._settings.current.daemon.stop_grace_s)
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from daemon.cli.models_gates import gates
 from daemon.cli.options import (
     BaseDir,
     CommandFailed,
@@ -200,6 +201,10 @@ def diff_config(
 
     _show_all([asdict(difference) for difference in found], setting_lines(found), as_json=as_json)
 
+
+app.command(epilog="Examples:\n\n\b\n  training_models gates\n  training_models gates chat.jsonl --json")(
+    gates
+)
 
 # ---- go back
 

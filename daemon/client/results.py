@@ -7,7 +7,7 @@ from daemon.client.creation import Created
 from daemon.client.curves import Curve, CurvePoint
 from daemon.client.data import FittingLength, ProposedLength
 from daemon.client.dry_run import DryRun, Speed
-from daemon.client.known_file import KnownFile, KnownJob, ReportSummary
+from daemon.client.known_file import GateNote, KnownFile, KnownJob, ReportSummary
 from daemon.client.log_entries import LogEntry
 from daemon.client.models import FileInVersions, SettingDifference, VersionLine
 from daemon.client.queue import AddedFile, FolderCounts
@@ -27,6 +27,7 @@ from daemon.ledger.crashes import CrashGroup
 from daemon.ledger.evaluation_records import PreviewHistory, RecordedScore, Validation
 from daemon.ledger.event_stream import RecordedEvent
 from daemon.ledger.file_value import FileValue
+from daemon.ledger.gate_verdicts import RecordedVerdict
 from daemon.ledger.job_records import RecordedJob
 from daemon.ledger.step_records import RecordedStep, StepBucket
 from daemon.status.reader import Status
@@ -58,6 +59,7 @@ __all__ = [
     "FittingLength",
     "Flagged",
     "FolderCounts",
+    "GateNote",
     "GoesOn",
     "ImpossibleRestart",
     "Installed",
@@ -76,6 +78,7 @@ __all__ = [
     "RecordedJob",
     "RecordedScore",
     "RecordedStep",
+    "RecordedVerdict",
     "ReportSummary",
     "Restart",
     "RestartPlan",

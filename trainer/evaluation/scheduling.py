@@ -122,6 +122,21 @@ class EvaluationSchedule:
         self._note_cost("validation", settings, self._clock() - started, left_out=left_out)
         return measured
 
+    def look_at(self, examples: list[Example], settings: Settings) -> list[RowLoss]:
+        """Return what the model makes of rows that are not trained yet; nothing if memory is too small."""
+        started = self._clock()
+        found: list[RowLoss] = []
+        left_out = None
+        with self._reporter.doing("evaluating"):
+            try:
+                found = self._engine.evaluator.row_losses(examples, settings)
+            except (RuntimeError, MemoryError) as error:
+                if not is_out_of_memory(error):
+                    raise
+                left_out = "memory was too small to look at a file's rows one by one"
+        self._note_cost("validation", settings, self._clock() - started, left_out=left_out)
+        return found
+
     def at_end_of_file(
         self, settings: Settings, *, is_wanted: Callable[[], bool], without_validation: bool = False
     ) -> None:

@@ -58,6 +58,7 @@ from trainer.session.gate import Gate
 from trainer.session.interfaces import CommandSource, SessionEngine
 from trainer.session.next_files import NextFiles
 from trainer.session.open_job import OpenJob, SessionResources, UnreadableRows, open_job
+from trainer.session.row_check import RowCheck
 from trainer.session.saver import Saver, why_not_saved
 from trainer.step.feeding_trainer import StepBundle
 
@@ -119,6 +120,7 @@ class Session:
             on_done=self._note_done,
             clock=clock,
         )
+        self._row_check = RowCheck(self._evaluations, self._pipeline)
         self._held = False
 
     @property
@@ -346,8 +348,11 @@ class Session:
     def _check(self, opened: OpenJob, order: StartJob, cursor: Cursor | None) -> None:
         """Inspect a job's rows and, with a gate, take down what the model is before them."""
         before = self._gate.measure_before(opened.job, cursor, opened.settings)
-        self._data_checks.check(opened, is_admitted=order.admitted)
-        if before:
+        if before is None:
+            self._data_checks.check(opened, is_admitted=order.admitted)
+        else:
+            look_closer = partial(self._row_check.find, opened, before)
+            self._data_checks.check(opened, is_admitted=order.admitted, look_closer=look_closer)
             self._gate.enter(opened.job, opened.settings, before, admitted=order.admitted)
 
     def _record(self, opened: OpenJob, bundle: StepBundle, seconds: float) -> None:
@@ -394,10 +399,8 @@ class Session:
         if is_gated and not self._gate.judge_after(record, opened.settings):
             return
         if outcome is Outcome.COMPLETED:
-            is_wanted = partial(self._is_undisturbed, opened.job.id)
-            self._evaluations.at_end_of_file(
-                opened.settings, is_wanted=is_wanted, without_validation=is_gated
-            )
+            wanted = partial(self._is_undisturbed, opened.job.id)
+            self._evaluations.at_end_of_file(opened.settings, is_wanted=wanted, without_validation=is_gated)
         if untrainable := opened.report_of_untrainable_rows():
             self._reporter.event(
                 Notice(key=f"nothing to learn {opened.job.id}", message=untrainable, job_id=opened.job.id)
