@@ -48,6 +48,7 @@ FOREIGN = ["seven", "because", "maybe", "purple", "often", "under", "quick", "an
 CONSTANT = "I do not know the answer."
 
 Row = dict[str, Any]
+Make = Callable[[random.Random, int], list[Row]]
 
 
 def good(rng: random.Random, number: int) -> list[Row]:
@@ -68,34 +69,45 @@ def _good_row(rng: random.Random) -> Row:
     return row(*skills[rng.choice(list(skills))]())
 
 
-def with_shuffled_answers(rng: random.Random, number: int) -> list[Row]:
+def facts(rng: random.Random, number: int) -> list[Row]:
+    """Return rows of a few facts, which a model learns by heart within some dozen steps."""
+    return [row(f"Where does {NAMES[place]} live?", f"In {PLACES[place]}.") for place in _places(rng, number)]
+
+
+def _places(rng: random.Random, number: int) -> list[int]:
+    return [rng.randrange(6) for _ in range(number)]
+
+
+def with_shuffled_answers(rng: random.Random, number: int, make: Make = good) -> list[Row]:
     """Return questions with the answers of others."""
-    rows = good(rng, number)
+    rows = make(rng, number)
     answers = [_answer(item) for item in rows]
     rng.shuffle(answers)
     return [row(_question(item), answer) for item, answer in zip(rows, answers, strict=True)]
 
 
-def with_noise(rng: random.Random, number: int) -> list[Row]:
+def with_noise(rng: random.Random, number: int, make: Make = good) -> list[Row]:
     """Return questions answered by random words."""
-    return [row(_question(item), noise(rng)) for item in good(rng, number)]
+    return [row(_question(item), noise(rng)) for item in make(rng, number)]
 
 
-def with_one_answer(rng: random.Random, number: int) -> list[Row]:
+def with_one_answer(rng: random.Random, number: int, make: Make = good) -> list[Row]:
     """Return questions that all have the same answer."""
-    return [row(_question(item), CONSTANT) for item in good(rng, number)]
+    return [row(_question(item), CONSTANT) for item in make(rng, number)]
 
 
 BAD = {"shuffled": with_shuffled_answers, "noise": with_noise, "constant": with_one_answer}
 
 
-def noisy(rng: random.Random, number: int, share: float, *, kind: str) -> tuple[list[Row], set[int]]:
+def noisy(
+    rng: random.Random, number: int, share: float, *, kind: str, make: Make = good
+) -> tuple[list[Row], set[int]]:
     """Return good rows among which a share is spoilt, and the numbers of these lines.
 
     Args:
         kind: `foreign` words as answers, or `wrong`: the answers of other rows.
     """
-    rows = good(rng, number)
+    rows = make(rng, number)
     spoilt = sorted(rng.sample(range(number), round(share * number)))
     for position in spoilt:
         question, answer = _question(rows[position]), _answer(rows[position])
