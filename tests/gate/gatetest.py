@@ -7,10 +7,13 @@ import argparse
 import json
 import os
 import random
+import shutil
+import signal
 import subprocess
 import sys
 import tempfile
 import time
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -20,9 +23,11 @@ from daemon.status.data_reports import read_report
 from tests.gate.files import BAD, good, noisy
 from tests.support import write_jsonl
 from trainer.protocol.data_report import OUTLIERS
+from trainer.protocol.files import file_sha256, read_json
 from trainer.protocol.layout import Layout
 
 ROWS = 300
+KILL_AFTER_S = (4.0, 25.0)
 FIRST_GOOD = 8  # from which the model learns what is good
 NOISE_SHARE = 0.2
 NOISES = ("foreign", "wrong")  # kinds of files of which a share is spoilt
@@ -73,15 +78,68 @@ def fill(
     return dropped
 
 
-def train(base: Path) -> float:
-    """Run a daemon until everything is trained; return the seconds."""
+def train(base: Path, rng: random.Random, *, kills: int = 0) -> float:
+    """Run a daemon until everything is trained; return the seconds.
+
+    Args:
+        kills: how often daemon, worker or both are killed before it may come to the end.
+    """
     started = time.monotonic()
     command = [sys.executable, "-m", "daemon.cli.training_daemon", "--base-dir", str(base), "--once"]
-    with (base / "output.txt").open("w") as output:
-        subprocess.run(
-            command, stdout=output, stderr=output, check=False
-        )  # 1: files have failed, as they should
+    with (base / "output.txt").open("a") as output:
+        while True:
+            process = subprocess.Popen(command, stdout=output, stderr=output)
+            try:
+                process.wait(rng.uniform(*KILL_AFTER_S) if kills else None)
+            except subprocess.TimeoutExpired:
+                kills -= 1
+                victim = rng.choice(("daemon", "worker", "both"))
+                kill(base, process, victim)
+                if victim == "worker":  # the daemon starts another one
+                    continue_for(process, rng.uniform(*KILL_AFTER_S))
+            else:
+                break
     return time.monotonic() - started
+
+
+def kill(base: Path, process: "subprocess.Popen[bytes]", victim: str) -> None:
+    """Kill a daemon, its worker or both, as a power cut would."""
+    worker = read_json(Layout(base).status_file).get("worker_pid")
+    if victim != "daemon" and worker:
+        with suppress(ProcessLookupError):
+            os.kill(worker, signal.SIGKILL)
+    if victim != "worker":
+        process.kill()
+        process.wait()
+
+
+def continue_for(process: "subprocess.Popen[bytes]", seconds: float) -> None:
+    """Let a daemon go on for a while, and then kill it, too."""
+    with suppress(subprocess.TimeoutExpired):
+        process.wait(seconds)
+    process.kill()
+    process.wait()
+
+
+def same_with_kills(base: Path, again: Path, rng: random.Random, kills: int) -> bool:
+    """Train the same files again under kills; return whether the same ones fail and the weights are equal."""
+    for name in ("inbox", "config.json", "validation.jsonl", "suite.jsonl"):
+        copy = shutil.copytree if name == "inbox" else shutil.copy2
+        copy(base.with_name(f"{base.name}.files") / name, again / name)
+    seconds = train(again, rng, kills=kills)
+    is_same = failed_files(base) == failed_files(again), weights(base) == weights(again)
+    print(f"{kills} kills in {seconds:.0f} s: same files refused: {is_same[0]}, equal weights: {is_same[1]}")
+    return all(is_same)
+
+
+def failed_files(base: Path) -> set[str]:
+    """Return the names of the files that have failed."""
+    return {path.name for path in Layout(base).failed.glob("*.jsonl")}
+
+
+def weights(base: Path) -> str:
+    """Return a hash of the newest weights."""
+    return file_sha256(Layout(base).models / "current_model" / "model.safetensors")
 
 
 def main() -> int:
@@ -91,6 +149,7 @@ def main() -> int:
     parser.add_argument("--bad", type=int, default=12)
     parser.add_argument("--noisy", type=int, default=6)
     parser.add_argument("--rows", type=int, default=ROWS)
+    parser.add_argument("--kills", type=int, default=0, help="train it all again, with so many kills")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--keep", type=Path, help="keep the working directory here")
     wanted = parser.parse_args()
@@ -99,15 +158,22 @@ def main() -> int:
     dropped = fill(
         base, rng, num_good=wanted.good, num_bad=wanted.bad, num_noisy=wanted.noisy, rows=wanted.rows
     )
-    seconds = train(base)
-    return 0 if report(Layout(base), dropped, seconds) else 1
+    originals = base.with_name(f"{base.name}.files")
+    shutil.copytree(base, originals)
+    seconds = train(base, rng)
+    is_well = report(Layout(base), dropped, seconds)
+    if wanted.kills:
+        again = base.with_name(f"{base.name}.killed")
+        again.mkdir()
+        is_well &= same_with_kills(base, again, rng, wanted.kills)
+    return 0 if is_well else 1
 
 
 def report(layout: Layout, dropped: Dropped, seconds: float) -> bool:
     """Print what was found; return whether all is as it should be."""
     verdicts = read_verdicts(layout.ledger_file, limit=10_000)
     by_file = {file.name: verdict for verdict in verdicts for file in verdict.files}
-    failed = {path.name for path in layout.failed.glob("*.jsonl")}
+    failed = failed_files(layout.base)
     false_alarms = [name for name in dropped.good if name in failed]
     missed = [name for name in dropped.bad if name not in failed]
     print(f"{len(dropped.good)} good files: {len(false_alarms)} refused {' '.join(false_alarms)}")

@@ -44,7 +44,7 @@ class GateSettings(Section):
     which the comparison keeps within `monitoring.max_overhead_percent`. 1 judges every file by itself."""
 
     outlier_rows: Annotated[int, Field(ge=0)] = 500
-    """How many rows of a file are looked at one by one before it is trained, to find those that do not fit
+    """How many rows of a file are inspected one by one before it is trained, to find those that do not fit
     among the others. Of larger files, as many more as `monitoring.max_overhead_percent` allows. 0 turns it
     off."""
 

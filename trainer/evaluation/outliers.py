@@ -46,11 +46,11 @@ def outliers(losses: Mapping[int, float], *, usual: Sequence[float], min_score: 
     return dict(sorted(found.items()))
 
 
-def rows_to_look_at(num_rows: int, *, at_least: int, epochs: int, max_overhead_percent: float) -> int:
-    """Return how many rows of a file are looked at: all of a small one, of others what the share allows.
+def rows_to_inspect(num_rows: int, *, at_least: int, epochs: int, max_overhead_percent: float) -> int:
+    """Return how many rows of a file are inspected: all of a small one, of others what the share allows.
 
     Args:
-        at_least: rows that are looked at in any case.
+        at_least: rows that are inspected in any case.
     """
     share = max_overhead_percent / 100
     affordable = math.floor(3 * num_rows * epochs * share / (1 - share)) if share < 1 else num_rows

@@ -122,7 +122,7 @@ class EvaluationSchedule:
         self._note_cost("validation", settings, self._clock() - started, left_out=left_out)
         return measured
 
-    def look_at(self, examples: list[Example], settings: Settings) -> list[RowLoss]:
+    def inspect_rows(self, examples: list[Example], settings: Settings) -> list[RowLoss]:
         """Return what the model makes of rows that are not trained yet; nothing if memory is too small."""
         started = self._clock()
         found: list[RowLoss] = []
@@ -133,7 +133,7 @@ class EvaluationSchedule:
             except (RuntimeError, MemoryError) as error:
                 if not is_out_of_memory(error):
                     raise
-                left_out = "memory was too small to look at a file's rows one by one"
+                left_out = "memory was too small to inspect the rows of a file"
         self._note_cost("validation", settings, self._clock() - started, left_out=left_out)
         return found
 

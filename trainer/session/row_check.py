@@ -1,4 +1,4 @@
-"""Look at a file's rows one by one before it is trained: which do not fit among the others?"""
+"""Inspect the rows of a file before it is trained: which do not fit among the others?"""
 
 from collections.abc import Iterator, Sequence
 from statistics import median
@@ -7,7 +7,7 @@ from trainer.config.schema import Settings
 from trainer.data.reading.rows import BadRow
 from trainer.data.rendering.render import RowExamples, learnable
 from trainer.data.rendering.source import ExampleSource
-from trainer.evaluation.outliers import outliers, rows_to_look_at
+from trainer.evaluation.outliers import outliers, rows_to_inspect
 from trainer.evaluation.regression import Measured
 from trainer.evaluation.scheduling import EvaluationSchedule
 from trainer.evaluation.validation import fixed_subset
@@ -36,7 +36,7 @@ class RowCheck:
         settings, rules = opened.settings, opened.settings.gate
         if not rules.outlier_rows:
             return ()
-        wanted = rows_to_look_at(
+        wanted = rows_to_inspect(
             len(opened.rows),
             at_least=rules.outlier_rows,
             epochs=settings.training.epochs,
@@ -54,7 +54,9 @@ class RowCheck:
         self, source: ExampleSource, positions: Sequence[int], settings: Settings
     ) -> dict[int, float]:
         rows = {line: learnable([examples]) for line, examples in self._examples(source, positions)}
-        measured = self._evaluations.look_at([row for of_row in rows.values() for row in of_row], settings)
+        measured = self._evaluations.inspect_rows(
+            [row for of_row in rows.values() for row in of_row], settings
+        )
         found = {}
         parts = iter(measured)
         for line, of_row in rows.items():
@@ -77,7 +79,7 @@ def finding_of(found: dict[int, float], losses: dict[int, float], settings: Sett
 
     Args:
         found: the outliers, by line.
-        losses: of all rows that were looked at.
+        losses: of all rows that were inspected.
     """
     limit, share = settings.gate.max_outlier_fraction, len(found) / len(losses)
     named = ", ".join(map(str, list(found)[:LINES_NAMED])) + (", …" if len(found) > LINES_NAMED else "")

@@ -4,7 +4,7 @@ import random
 
 import pytest
 
-from trainer.evaluation.outliers import outliers, robust_scores, rows_to_look_at, usual_limit
+from trainer.evaluation.outliers import outliers, robust_scores, rows_to_inspect, usual_limit
 
 
 def test_scores_count_deviations_as_they_are_usual_in_the_middle():
@@ -53,6 +53,6 @@ def test_the_usual_limit_is_exceeded_by_one_row_of_a_hundred():
     ],
 )
 def test_of_large_files_as_many_rows_are_looked_at_as_the_share_allows(rows, epochs, percent, looked_at):
-    found = rows_to_look_at(rows, at_least=500, epochs=epochs, max_overhead_percent=percent)
+    found = rows_to_inspect(rows, at_least=500, epochs=epochs, max_overhead_percent=percent)
 
     assert found == looked_at
