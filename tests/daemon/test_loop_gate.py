@@ -4,6 +4,7 @@ import json
 
 import pytest
 
+from daemon.commands import Commands
 from daemon.ledger.gate_verdicts import read_verdicts
 from tests.daemon.test_loop_going_back import trained  # noqa: F401 - a fixture
 from tests.health import damage, publish
@@ -102,3 +103,27 @@ def test_a_damaged_checkpoint_is_found_before_anything_changes(judging, trained)
     rig.until(lambda: rig.events("gate_stuck"), "the alert")
     assert "has a different SHA-256" in rig.events("gate_stuck")[0]
     assert rig.read("SELECT * FROM branches") == []
+
+
+def test_a_worker_that_dies_after_its_verdict_changes_nothing(judging, trained):  # noqa: F811
+    trained.launcher.environment["FAKE_DIE_JUDGING"] = "1"
+
+    rig = judging("bad.jsonl")
+
+    rig.until(lambda: rig.events("went_back"), "the end of it")
+    assert note(rig, "bad.jsonl")["kind"] == "regression"
+    assert steps(rig) == [1, 2, 3, 4, 5, 6]
+
+
+def test_a_daemon_that_ends_before_the_model_went_back_lets_it_go_back_at_the_next_start(judging):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Commands, "obey_gate", lambda self, verdict: True)  # it comes no further
+        rig = judging("bad.jsonl")
+        rig.until(lambda: rig.events("gate_refused"), "the verdict")
+        rig.stop()
+
+    rig.start()
+
+    rig.until(lambda: rig.events("went_back"), "the end of it")
+    assert note(rig, "bad.jsonl")["kind"] == "regression"
+    assert len(rig.events("gate_refused")) == 2

@@ -13,6 +13,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -23,11 +24,12 @@ from daemon.status.data_reports import read_report
 from tests.gate.files import BAD, good, noisy
 from tests.support import write_jsonl
 from trainer.protocol.data_report import OUTLIERS
-from trainer.protocol.files import file_sha256, read_json
+from trainer.protocol.files import UnreadableFile, file_sha256, read_json
 from trainer.protocol.layout import Layout
 
 ROWS = 300
-KILL_AFTER_S = (4.0, 25.0)
+KILL_AFTER_S = (0.0, 8.0)
+LOOK_EVERY_S = 0.05
 FIRST_GOOD = 8  # from which the model learns what is good
 NOISE_SHARE = 0.2
 NOISES = ("foreign", "wrong")  # kinds of files of which a share is spoilt
@@ -87,38 +89,46 @@ def train(base: Path, rng: random.Random, *, kills: int = 0) -> float:
     started = time.monotonic()
     command = [sys.executable, "-m", "daemon.cli.training_daemon", "--base-dir", str(base), "--once"]
     with (base / "output.txt").open("a") as output:
-        while True:
-            process = subprocess.Popen(command, stdout=output, stderr=output)
-            try:
-                process.wait(rng.uniform(*KILL_AFTER_S) if kills else None)
-            except subprocess.TimeoutExpired:
-                kills -= 1
-                victim = rng.choice(("daemon", "worker", "both"))
-                kill(base, process, victim)
-                if victim == "worker":  # the daemon starts another one
-                    continue_for(process, rng.uniform(*KILL_AFTER_S))
-            else:
-                break
+        process = subprocess.Popen(command, stdout=output, stderr=output)
+        while trains(base, process, rng.uniform(*KILL_AFTER_S) if kills else None):
+            kills -= 1
+            victims = rng.choice((("daemon",), ("worker",), ("daemon", "worker")))
+            kill(base, process, victims)
+            if "daemon" in victims:
+                process = subprocess.Popen(command, stdout=output, stderr=output)
     return time.monotonic() - started
 
 
-def kill(base: Path, process: "subprocess.Popen[bytes]", victim: str) -> None:
+def trains(base: Path, process: "subprocess.Popen[bytes]", seconds: float | None) -> bool:
+    """Wait until it has trained for so long, or is done if that is None; return whether it still runs."""
+    if seconds is None:
+        process.wait()
+        return False
+    until = None
+    while process.poll() is None and (until is None or time.monotonic() < until):
+        time.sleep(LOOK_EVERY_S)
+        if until is None and status_of(base) == "training":
+            until = time.monotonic() + seconds
+    return process.poll() is None
+
+
+def status_of(base: Path) -> str | None:
+    """Return what the daemon says that it is doing."""
+    with suppress(OSError, UnreadableFile):
+        found: str | None = read_json(Layout(base).status_file).get("status")
+        return found
+    return None
+
+
+def kill(base: Path, process: "subprocess.Popen[bytes]", victims: Sequence[str]) -> None:
     """Kill a daemon, its worker or both, as a power cut would."""
     worker = read_json(Layout(base).status_file).get("worker_pid")
-    if victim != "daemon" and worker:
-        with suppress(ProcessLookupError):
-            os.kill(worker, signal.SIGKILL)
-    if victim != "worker":
+    if "daemon" in victims:
         process.kill()
         process.wait()
-
-
-def continue_for(process: "subprocess.Popen[bytes]", seconds: float) -> None:
-    """Let a daemon go on for a while, and then kill it, too."""
-    with suppress(subprocess.TimeoutExpired):
-        process.wait(seconds)
-    process.kill()
-    process.wait()
+    if "worker" in victims and worker:
+        with suppress(ProcessLookupError):
+            os.kill(worker, signal.SIGKILL)
 
 
 def same_with_kills(base: Path, again: Path, rng: random.Random, kills: int) -> bool:
