@@ -27,14 +27,14 @@ class RowCheck:
         self._evaluations = evaluations
         self._pipeline = pipeline
 
-    def find(self, opened: OpenJob, usual: Measured) -> tuple[Finding, ...]:
-        """Return what was found in a file's rows; nothing where all fit.
+    def find(self, opened: OpenJob, usual: Measured | None) -> tuple[Finding, ...]:
+        """Return what was found in a file's rows; nothing where all fit, or nobody wants to know.
 
         Args:
-            usual: of the validation rows, under this model.
+            usual: of the validation rows, under this model; None without a gate.
         """
         settings, rules = opened.settings, opened.settings.gate
-        if not rules.outlier_rows:
+        if usual is None or not rules.outlier_rows:
             return ()
         wanted = rows_to_inspect(
             len(opened.rows),

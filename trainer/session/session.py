@@ -21,6 +21,7 @@ from trainer.config.schema import CheckpointSettings, Settings
 from trainer.data.reading.rows import BadRow, FileChanged, RowFile
 from trainer.data.rendering.render import ExampleRenderer
 from trainer.data.rendering.token_cache import TokenCache
+from trainer.evaluation.regression import Measured
 from trainer.evaluation.scheduling import EvaluationSchedule
 from trainer.pipeline.example_pipeline import ExamplePipeline
 from trainer.pipeline.job_plan import job_settings
@@ -320,7 +321,7 @@ class Session:
             try:
                 self._gate.use(job_settings(cursor, settings))
                 opened = open_job(order, rows, settings, cursor, self._resources)
-                self._check(opened, order, cursor)
+                before = self._check(opened, order, cursor)
             except BaseException:
                 rows.close()
                 raise
@@ -330,6 +331,8 @@ class Session:
             self._end_unopened(job, Outcome.FAILED, str(error), FaultKind.BAD_DATA)
             return None
         self._settings = opened.settings
+        if before:
+            self._gate.enter(job, opened.settings, before, admitted=order.admitted)
         self.progress.cursors[job.id] = opened.cursor
         if opened.warning:
             self._reporter.event(Notice(key="profile", message=opened.warning, job_id=job.id))
@@ -345,15 +348,12 @@ class Session:
         )
         return opened
 
-    def _check(self, opened: OpenJob, order: StartJob, cursor: Cursor | None) -> None:
-        """Inspect a job's rows and, with a gate, take down what the model is before them."""
+    def _check(self, opened: OpenJob, order: StartJob, cursor: Cursor | None) -> Measured | None:
+        """Inspect a job's rows; with a gate, return what the model is before them."""
         before = self._gate.measure_before(opened.job, cursor, opened.settings)
-        if before is None:
-            self._data_checks.check(opened, is_admitted=order.admitted)
-        else:
-            look_closer = partial(self._row_check.find, opened, before)
-            self._data_checks.check(opened, is_admitted=order.admitted, look_closer=look_closer)
-            self._gate.enter(opened.job, opened.settings, before, admitted=order.admitted)
+        look_closer = partial(self._row_check.find, opened, before)
+        self._data_checks.check(opened, is_admitted=order.admitted, look_closer=look_closer)
+        return before
 
     def _record(self, opened: OpenJob, bundle: StepBundle, seconds: float) -> None:
         progress = self.progress
