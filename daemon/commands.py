@@ -13,12 +13,14 @@ from daemon.jobs.consolidation import REFUSED, CannotMerge
 from daemon.jobs.going_back import Requeue
 from daemon.jobs.job_queue import Ending, JobQueue
 from daemon.jobs.reasons import reason_for
-from daemon.journal.events import CommandAnswered, RequestNotRemoved, StopCancelled, StopRequested
+from daemon.journal.events import CommandAnswered, GateStuck, RequestNotRemoved, StopCancelled, StopRequested
 from daemon.journal.journal import Journal
 from daemon.ledger.ledger import Ledger
 from daemon.supervision.supervisor import Supervisor
 from daemon.supervision.worker_state import Absent, Busy, Loading, ShuttingDown
+from trainer.protocol.checkpoints import FOLDER
 from trainer.protocol.failpoints import failpoint
+from trainer.protocol.gate import GateVerdict
 from trainer.protocol.job import FaultKind, Job, Outcome
 from trainer.protocol.layout import Layout
 
@@ -125,16 +127,38 @@ class Commands:
         else:
             self._accept(request)
 
+    def obey_gate(self, verdict: GateVerdict) -> bool:
+        """Have the model go back to before the files that the gate refuses; return whether it can.
+
+        Of several files nobody knows which is to blame: each is trained again, and then judged alone. What
+        else was trained since is trained again, too.
+        """
+        to_blame = [file.job_id for file in verdict.files] if len(verdict.files) == 1 else []
+        wish = Wish(
+            target=f"{FOLDER}/{verdict.checkpoint}",
+            requeue=Requeue(is_wanted=True, without=to_blame),
+            reason=verdict.reason,
+            why="gate",
+        )
+        try:
+            self._going_back.ask(wish)
+        except NoTarget as error:
+            self._journal.record(GateStuck(problem=f"the model cannot go back: {error}"))
+            return False
+        return True
+
     def catch_up(self) -> None:
         """Follow a model that went back while no daemon ran."""
         self._going_back.catch_up()
 
     def go_back(self) -> bool:
         """Let the model go back, now that no worker runs; return whether it is done."""
-        answer = self._going_back.advance()
-        if answer is None:
+        result = self._going_back.advance()
+        if result is None:
             return False
-        self._answer_all("go_back", answer)
+        if result.why == "gate" and not result.is_done:
+            self._journal.record(GateStuck(problem=result.answer))
+        self._answer_all("go_back", result.answer)
         return True
 
     @property

@@ -11,7 +11,7 @@ from trainer.protocol import one_shot
 from trainer.protocol.checkpoints import FOLDER, POINTER, DamagedCheckpoint, NoUsableCheckpoint, read_manifest
 from trainer.protocol.going_back import MODULE, GoBackOrder, WentBack
 from trainer.protocol.layout import Layout
-from trainer.protocol.one_shot import NoAnswer, OrderRefused
+from trainer.protocol.manifest import BranchReason
 from trainer.protocol.text import printable
 
 PLACES = {FOLDER: re.compile(r"step-[0-9-]+"), "versions": re.compile(r"v[0-9]{3,}")}
@@ -29,6 +29,17 @@ class Wish:
     """Relative to `models/`, such as `versions/v003`."""
     requeue: Requeue
     reason: str
+    why: BranchReason = "rollback"
+
+
+@dataclass(frozen=True)
+class Result:
+    """What has become of it."""
+
+    answer: str
+    """For people."""
+    why: BranchReason
+    is_done: bool
 
 
 class GoingBack:
@@ -69,17 +80,17 @@ class GoingBack:
         progress = manifest.progress
         self._follow.follow(manifest.branches, cursors=progress.cursors.keys(), finished=progress.finished)
 
-    def advance(self) -> str | None:
-        """Start it, or finish it, while no worker runs; return the answer once there is one."""
+    def advance(self) -> Result | None:
+        """Start it, or finish it, while no worker runs; return the result once there is one."""
         if self._wish is None:
             return None
         if self._result is not None:
-            return self._finish(self._result)
+            return self._finish(self._wish, self._result)
         if self._thread is None:
             try:
                 order = self._order(self._wish)
             except (NoTarget, DamagedCheckpoint, NoUsableCheckpoint) as error:  # it was there when asked for
-                return self._finish(error)
+                return self._finish(self._wish, error)
             self._thread = threading.Thread(target=self._carry_out, args=(order,), daemon=True)
             self._thread.start()
         return None
@@ -91,7 +102,7 @@ class GoingBack:
         return GoBackOrder(
             base_dir=self._layout.base,
             target=target,
-            why="rollback",
+            why=wish.why,
             reason=wish.reason,
             jobs=tuple(file.as_fate for file in affected),
         )
@@ -99,18 +110,18 @@ class GoingBack:
     def _carry_out(self, order: GoBackOrder) -> None:
         try:
             self._result = one_shot.ask(MODULE, order, WentBack)
-        except (OSError, OrderRefused, NoAnswer) as error:
+        except Exception as error:  # whatever it is, somebody waits for the answer
             self._result = error
         self._on_result()
 
-    def _finish(self, result: WentBack | Exception) -> str:
+    def _finish(self, wish: Wish, result: WentBack | Exception) -> Result:
         if isinstance(result, Exception):
             answer = f"the model did not go back: {printable(str(result))}"
         else:
             self.catch_up()
             answer = result.branch.text
         self._wish = self._thread = self._result = None  # last: what fails above is tried again
-        return answer
+        return Result(answer, wish.why, isinstance(result, WentBack))
 
 
 def target_in(models: Path, name: str) -> Path:

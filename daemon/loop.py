@@ -50,7 +50,7 @@ from daemon.status.board import StatusBoard
 from daemon.status.last_known import last_known
 from daemon.status.machine import GpuReader, read_memory
 from daemon.supervision.supervisor import Supervisor
-from daemon.supervision.worker_state import Absent, Busy, Loading, Ready
+from daemon.supervision.worker_state import Absent, Busy, Loading, Ready, ShuttingDown
 from daemon.wake import Wake
 from trainer.protocol.job import Job
 from trainer.protocol.layout import Layout
@@ -116,6 +116,7 @@ class Daemon:
         self._obstacle: str | None = None  # what keeps files from being started
         self._waits_for_space = False  # the same, while some is being freed
         self._failed_until = 0.0
+        self._refused_files = 0  # by the gate
         self._is_over = False
         self._empty_at: float | None = None  # when the queue counts as empty; None if that was recorded
         self._reported_faults: set[str] = set()
@@ -141,7 +142,8 @@ class Daemon:
         while not self._turn():
             self._sleep()
         self._attempt(self._say_goodbye)
-        is_failed = self._supervisor.failed_files or self._intake.refused_files or self._blocked
+        refused_files = self._intake.refused_files or self._refused_files
+        is_failed = self._supervisor.failed_files or refused_files or self._blocked
         return 1 if self._drain and is_failed else 0
 
     def _say_goodbye(self) -> None:
@@ -165,6 +167,7 @@ class Daemon:
         now = self._clock()
         self._attempt(self._follow_settings)
         self._attempt(self._supervisor.reap)
+        self._attempt(self._heed_gate)
         self._attempt(lambda: self._intake.take_in(now))
         self._attempt(lambda: self._commands.carry_out(is_blocked=bool(self._blocked)))
         self._attempt(lambda: self._disk.look_after(self._settings.current))
@@ -200,6 +203,17 @@ class Daemon:
             self._supervisor.retry_now()
 
     # ---- deciding and acting
+
+    def _heed_gate(self) -> None:
+        """Let the model go back if the gate has found it worse, unless it goes back anyway."""
+        verdict, worker = self._supervisor.refused, self._supervisor.state
+        if verdict is None or self._commands.is_going_back or isinstance(worker, ShuttingDown):
+            return
+        if self._commands.obey_gate(verdict):
+            self._refused_files += len(verdict.files) == 1
+        else:
+            why = "the gate has refused a file"  # the next worker says what is wrong with the checkpoint
+            self._supervisor.dismiss(why, self._settings.current.daemon.stop_grace_s)
 
     def _decide(self, now: float) -> None:
         """Act until there is nothing to do but wait, or it is time to leave."""

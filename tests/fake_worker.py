@@ -17,6 +17,8 @@ Environment variables make it misbehave:
     FAKE_MEMORY=NAME:TOKENS     run out of GPU memory in this file with more tokens at once
     FAKE_BLOCK=NAME:STEP|pause  be unable to save there until DIR/go exists
     FAKE_REPORT=NAME:LEVEL      find this (warning, block) in the rows of a file, and fail it if it must
+    FAKE_GATE=NAME,…:CHECKPOINT  judge these files together, and refuse them
+    FAKE_DIE_JUDGING=1          exit with code 13 right after that
     FAKE_NOTICE=TEXT            say this when a file starts
     FAKE_SLOW_TO_SKIP=1         set the file aside when told to skip it, as if that had been said before
     FAKE_HOLD=load | NAME:STEP,…  wait there until DIR/go exists; at a step commands are obeyed meanwhile
@@ -51,6 +53,7 @@ class Worker:
         self.paused = self.held = self.stopping = self.is_lost = self.queue_is_empty = False
         self.skipped = self.put_off = None
         self.uncommitted = []
+        self.judged = []
         self.memory = os.path.join(base, "models", "fake_progress.json")
         self.progress = {"step": 0, "rows": 0, "cursors": {}, "finished": []}
         if os.path.exists(self.memory):
@@ -183,7 +186,30 @@ class Worker:
             if outcome:
                 return self.end(job, outcome, step - 1, message="skipped on request", fault="request")
             self.take_step(job, step, settings)
+        names, _, checkpoint = os.environ.get("FAKE_GATE", "").rpartition(":")
+        if job["name"] in names.split(","):
+            return self.judge(job, names.split(","), checkpoint)
         return self.end(job, "completed", job["rows"])
+
+    def judge(self, job, names, checkpoint):
+        """Hold a file back until the last one of its group has ended; then refuse them all."""
+        self.judged.append({"job_id": job["id"], "name": job["name"]})
+        if job["name"] != names[-1]:
+            record = {
+                "job_id": job["id"], "sha256": job["sha256"], "outcome": "completed",
+                "rows_trained": job["rows"], "steps": job["rows"],
+            }  # fmt: skip
+            return self.tell("job_ended", record=record, durable=False)
+        verdict = {
+            "outcome": "refused", "reason": "the loss rose by 92 %", "from_step": 6, "files": self.judged,
+            "global_step": self.progress["step"], "checkpoint": checkpoint, "losses": [], "suites": [],
+        }  # fmt: skip
+        self.tell("gate_judged", verdict=verdict)
+        if os.environ.get("FAKE_DIE_JUDGING"):
+            sys.exit(13)
+        while not self.stopping:
+            self.obey(None)
+        return None
 
     def at_boundary(self, job, step):
         """Return how the job ends before this step; None when it goes on."""

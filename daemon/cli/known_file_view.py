@@ -14,6 +14,7 @@ INDENT = "  "
 NAME_WIDTH = 14
 EVENTS_SHOWN = 20
 ATTEMPTS_SHOWN = 5
+LINES_SHOWN = 100
 TIMES = slice(0, 19)  # of a time in ISO 8601: no fractions of a second
 
 
@@ -53,6 +54,8 @@ def _facts(file: "KnownFile") -> Iterator[tuple[str, str]]:
         yield "ended", _moment(file.ended_at)
     if file.report:
         yield "data report", _report(file.report)
+        if file.report.outliers:
+            yield "outliers", _lines(file.report.outliers)
     if file.other_jobs:
         others = ", ".join(file.other_jobs[:3]) + (", …" if len(file.other_jobs) > 3 else "")
         yield "same name", f"{num_of(len(file.other_jobs), 'other job')}: {others}"
@@ -73,6 +76,9 @@ def _job_facts(job: "KnownJob", rejected_list: str | None) -> Iterator[tuple[str
         yield "attempts", f"{len(job.every_attempt):,}, {job.attempts:,} charged to the file"
         for attempt in job.every_attempt[-ATTEMPTS_SHOWN:]:
             yield "", _attempt(attempt)
+    for verdict in job.verdicts:
+        together = f" with {num_of(verdict.files - 1, 'other file')}" if verdict.files > 1 else ""
+        yield "gate", f"{verdict.outcome}{together} at step {verdict.global_step:,}: {verdict.reason}"
     if not job.steps:
         return
     taken = f"{job.steps:,} of " if job.total_steps else ""
@@ -84,6 +90,14 @@ def _job_facts(job: "KnownJob", rejected_list: str | None) -> Iterator[tuple[str
     yield "validation", _validation(job)
     if job.checkpoint:
         yield "checkpoint", job.checkpoint + ("" if job.is_checkpoint_kept else ", which has been removed")
+
+
+def _lines(numbers: tuple[int, ...]) -> str:
+    more = (
+        f", and {len(numbers) - LINES_SHOWN:,} more (--json shows them)" if len(numbers) > LINES_SHOWN else ""
+    )
+    lines = "line" if len(numbers) == 1 else "lines"
+    return f"{lines} {', '.join(map(str, numbers[:LINES_SHOWN]))}{more}"
 
 
 def _attempt(attempt: "RecordedAttempt") -> str:

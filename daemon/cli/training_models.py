@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from daemon.cli import models_backup, models_compare, models_consolidate, models_disk, models_report
+from daemon.cli.models_gates import gates
 from daemon.cli.options import (
     BaseDir,
     CommandFailed,
@@ -259,6 +260,10 @@ def diff_config(
 
     _show_all([asdict(difference) for difference in found], setting_lines(found), as_json=as_json)
 
+
+app.command(epilog="Examples:\n\n\b\n  training_models gates\n  training_models gates chat.jsonl --json")(
+    gates
+)
 
 # ---- go back
 

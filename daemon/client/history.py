@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from daemon.ledger.crashes import CrashGroup
     from daemon.ledger.evaluation_records import PreviewHistory, RecordedScore, Validation
     from daemon.ledger.file_value import FileValue
+    from daemon.ledger.gate_verdicts import RecordedVerdict
     from daemon.ledger.job_records import RecordedJob
     from daemon.ledger.step_records import RecordedStep, StepBucket
 
@@ -66,6 +67,27 @@ class History:
 
         with raising(UnreadableHistory, UnreadableLedger):
             return read_crashes(self._ledger, limit=limit, since=since)
+
+    def gate_verdicts(self, *, file: str | None = None, limit: int = PAGE) -> "list[RecordedVerdict]":
+        """Return the newest `limit` verdicts of the gate, the newest first.
+
+        Args:
+            file: only those on the newest job of a file of this name, or on the job with this id.
+        Raises:
+            NoSuchFile: the ledger has no job of such a file.
+        """
+        from daemon.ledger.gate_verdicts import read_verdicts
+        from daemon.ledger.job_records import find_job, find_job_named
+
+        with raising(UnreadableHistory, UnreadableLedger):
+            if file is None:
+                return read_verdicts(self._ledger, limit=limit)
+            job = find_job(self._ledger, file) or find_job_named(self._ledger, file)
+            if job is not None:
+                return read_verdicts(self._ledger, job_id=job.id, limit=limit)
+        raise NoSuchFile(
+            f"no file named {printable(file)} was accepted; expected a name as training_queue history shows"
+        )
 
     # ---- what was trained
 

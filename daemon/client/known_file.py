@@ -24,9 +24,11 @@ from daemon.ledger.completions import first_checkpoint
 from daemon.ledger.evaluation_records import Validation
 from daemon.ledger.event_stream import RecordedEvent, read_job_events
 from daemon.ledger.file_value import FileValue, file_value
+from daemon.ledger.gate_verdicts import read_verdicts
 from daemon.ledger.job_records import RecordedJob, find_job, find_job_named, find_job_of, job_ids_named
 from daemon.status.data_reports import read_report
 from daemon.status.reader import read_status
+from trainer.protocol.data_report import OUTLIERS
 from trainer.protocol.files import UnreadableFile, numbered, read_json
 from trainer.protocol.job import Outcome, Priority, Reason
 from trainer.protocol.layout import Layout
@@ -36,6 +38,7 @@ JOB_ID = re.compile(r"\d{8}-\d{6}-\d{6}")
 OPEN = ("waiting", "processing")
 EVENTS_READ = 1_000
 OTHERS_READ = 20
+VERDICTS_READ = 10
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,6 +50,24 @@ class ReportSummary:
     """What keeps it from being trained, unless it is admitted; printable, as the next ones."""
     warnings: tuple[str, ...]
     is_admitted: bool
+    outliers: tuple[int, ...]
+    """Line numbers of the rows that do not fit among the others, the first thousand; only with the gate."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class GateNote:
+    """What the gate found after a file: whether the model was worse than before it."""
+
+    at: str
+    """UTC, ISO 8601."""
+    outcome: str
+    """passed, refused, admitted or unjudged."""
+    files: int
+    """That were judged together."""
+    from_step: int
+    global_step: int
+    reason: str
+    """In words, with the numbers; printable."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,6 +92,8 @@ class KnownJob(RecordedJob):
     """Name of the first that contains it; None unless it is completed, or if that is unknown."""
     is_checkpoint_kept: bool
     """Whether that checkpoint is still there."""
+    verdicts: tuple[GateNote, ...]
+    """Those of the gate, oldest first."""
     events: tuple[RecordedEvent, ...]
     """The newest thousand, oldest first."""
 
@@ -208,6 +231,7 @@ def _known_job(layout: Layout, job: RecordedJob) -> KnownJob:
         other_steps=value.other_steps if value else 0,
         checkpoint=checkpoint,
         is_checkpoint_kept=is_kept,
+        verdicts=tuple(_gate_notes(layout, job.id)),
         events=tuple(events),
     )
 
@@ -218,6 +242,18 @@ def _reason(layout: Layout, path: Path | None, job: RecordedJob | None, note: Re
         return hint_for(path, layout.base) or f"it is not accepted; expected a name that ends in {expected}"
     reason = (job.reason if job else None) or (printable(note.message) if note else None)
     return with_present_place(reason, path) if reason and path else reason
+
+
+def _gate_notes(layout: Layout, job_id: str) -> Iterator[GateNote]:
+    for verdict in reversed(read_verdicts(layout.ledger_file, job_id=job_id, limit=VERDICTS_READ)):
+        yield GateNote(
+            at=verdict.at,
+            outcome=verdict.outcome,
+            files=len(verdict.files),
+            from_step=verdict.from_step,
+            global_step=verdict.global_step,
+            reason=verdict.reason,
+        )
 
 
 def _state(layout: Layout, path: Path | None, job: KnownJob | None) -> str:
@@ -304,4 +340,7 @@ def _report(layout: Layout, name: str, job: RecordedJob | None) -> ReportSummary
         blocks=tuple(printable(finding.message) for finding in report.blocks),
         warnings=tuple(printable(finding.message) for finding in report.warnings),
         is_admitted=report.is_admitted,
+        outliers=tuple(
+            line for finding in report.findings if finding.rule == OUTLIERS for line in finding.lines
+        ),
     )

@@ -9,7 +9,7 @@ from daemon.client.curves import Curve, CurvePoint
 from daemon.client.data import FittingLength, ProposedLength
 from daemon.client.disk import DiskUsage, Freeable
 from daemon.client.dry_run import DryRun, Speed
-from daemon.client.known_file import KnownFile, KnownJob, ReportSummary
+from daemon.client.known_file import GateNote, KnownFile, KnownJob, ReportSummary
 from daemon.client.log_entries import LogEntry
 from daemon.client.models import FileInVersions, SettingDifference, VersionLine
 from daemon.client.models_next import NextStep
@@ -35,6 +35,7 @@ from daemon.ledger.crashes import CrashGroup
 from daemon.ledger.evaluation_records import PreviewHistory, RecordedScore, Validation
 from daemon.ledger.event_stream import RecordedEvent
 from daemon.ledger.file_value import FileValue
+from daemon.ledger.gate_verdicts import RecordedVerdict
 from daemon.ledger.job_records import RecordedJob
 from daemon.ledger.period import EndedOtherwise, PeriodFile, PeriodSums
 from daemon.ledger.step_records import RecordedStep, StepBucket
@@ -93,6 +94,7 @@ __all__ = [
     "FolderCounts",
     "ForgottenInBackups",
     "Freeable",
+    "GateNote",
     "GateVerdict",
     "GoesOn",
     "ImpossibleRestart",
@@ -118,6 +120,7 @@ __all__ = [
     "RecordedJob",
     "RecordedScore",
     "RecordedStep",
+    "RecordedVerdict",
     "Repeated",
     "ReportSummary",
     "Restart",

@@ -16,8 +16,9 @@ from daemon.journal.journal import Journal
 from daemon.ledger.ledger import Ledger
 from daemon.ledger.trained_files import TrainedStretches, read_left_files, read_trained_files
 from trainer.protocol.branch_path import beyond, path_of, path_to, shared_step
-from trainer.protocol.job import FaultKind, JobRecord, Outcome
+from trainer.protocol.job import FaultKind, Job, JobRecord, Outcome
 from trainer.protocol.manifest import Branch, JobFate, Manifest
+from trainer.protocol.text import shell_word
 
 ENDLESS = 1 << 62
 
@@ -140,15 +141,24 @@ class FollowBranches:
             return None
         match fate.fate:
             case "undone":
-                message = (
-                    f"undone: the model went from step {branch.left_step} to step {branch.from_step} "
-                    f"({branch.reason}); to train this file again: training_queue retry"
-                )
-                reason = reason_for(job, FaultKind.REQUEST, message, at=self._journal.now_text())
-                self._queue.finish([Ending(job=job, outcome=Outcome.SKIPPED, reason=reason)])
+                self._queue.finish([self._ending(job, branch)])
             case "trained":
                 record = records.get(job.id)
                 self._queue.finish([Ending(job=job, outcome=Outcome.COMPLETED, record=record)])
             case "requeued" if job.id not in cursors:
                 self._ledger.freeze_settings(job.id, None)  # it starts anew, with the settings of then
         return job.name if fate.fate in ("undone", "requeued") else None
+
+    def _ending(self, job: Job, branch: Branch) -> Ending:
+        at, steps = self._journal.now_text(), f"from step {branch.left_step} to step {branch.from_step}"
+        if branch.why == "gate":
+            message = (
+                f"regression: {branch.reason}; the model went back {steps}; to train this file all the same: "
+                f"training_queue retry {shell_word(job.name)} --admit"
+            )
+            reason = reason_for(job, FaultKind.REGRESSION, message, at=at)
+            return Ending(job=job, outcome=Outcome.FAILED, reason=reason)
+        again = "to train this file again: training_queue retry"
+        message = f"undone: the model went {steps} ({branch.reason}); {again}"
+        reason = reason_for(job, FaultKind.REQUEST, message, at=at)
+        return Ending(job=job, outcome=Outcome.SKIPPED, reason=reason)

@@ -12,7 +12,10 @@ from daemon.journal import events
 from daemon.journal.events import FileEvent, JournalEvent
 from daemon.ledger.event_stream import RecordedEvent
 
-NAMES = ("of_the_daemon", "of_files", "of_jobs", "of_versions", "of_the_worker", "of_backups")
+NAMES = (
+    *("of_the_daemon", "of_files", "of_jobs", "of_the_gate", "of_versions", "of_the_worker"),
+    "of_backups",
+)
 SECTIONS = [f"daemon.journal.events.{name}" for name in NAMES]
 PAGE = Path("docs") / "EVENTS.md"
 HEAD = """# Events

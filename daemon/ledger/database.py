@@ -92,6 +92,13 @@ CREATE TABLE IF NOT EXISTS branches (  -- the model went back to an earlier step
     jobs TEXT NOT NULL,            -- JSON; what becomes of the files that are concerned
     is_followed INTEGER NOT NULL   -- 1 once they are where they belong
 );
+CREATE TABLE IF NOT EXISTS gate_verdicts (  -- on branch `branch`; created where it is missing
+    branch INTEGER NOT NULL, global_step INTEGER NOT NULL, from_step INTEGER NOT NULL,
+    at TEXT NOT NULL, outcome TEXT NOT NULL,
+    jobs TEXT NOT NULL,            -- JSON list of the ids of the jobs that were judged
+    verdict TEXT NOT NULL,         -- JSON, with all numbers
+    PRIMARY KEY (branch, global_step, from_step)
+);
 -- What it did on branches that are no part of its present state, by the branch
 CREATE TABLE IF NOT EXISTS left_steps AS SELECT 0 AS branch, * FROM steps WHERE 0;
 CREATE TABLE IF NOT EXISTS left_not_applied AS SELECT 0 AS branch, * FROM not_applied WHERE 0;

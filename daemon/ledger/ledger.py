@@ -19,6 +19,7 @@ from daemon.ledger.branches import Branches
 from daemon.ledger.completed_files import NEWEST_COMPLETED, Completed, completed, replayed_files
 from daemon.ledger.database import open_ledger
 from daemon.ledger.evaluations import Evaluations
+from daemon.ledger.gate_verdicts import GateVerdicts
 from daemon.ledger.stretches import Stretches
 from trainer.protocol.failpoints import failpoint
 from trainer.protocol.job import EarlierFile, FaultKind, Job, JobRecord, Outcome, Priority, Reason, Window
@@ -87,6 +88,7 @@ class Ledger:
         self.evaluations = Evaluations(self._database)
         self._stretches = Stretches(self._database)
         self.branches = Branches(self._database, self._stretches)
+        self.gate_verdicts = GateVerdicts(self._database, now=self._now)
 
     def commit(self) -> None:
         """Make everything noted since the last call visible and durable against a crash of this process."""
@@ -337,6 +339,7 @@ class Ledger:
         self._database.write("DELETE FROM validations WHERE global_step > ?", (global_step,))
         self.evaluations.rewind(global_step)
         self._stretches.rewind(global_step)
+        self.gate_verdicts.rewind(global_step, branch=self.branches.newest())
         self._database.write(
             f"UPDATE jobs SET rows_trained={ROWS_TRAINED}, steps={STEPS_TAKEN}"
             " WHERE id=:id AND state IN ('failed', 'skipped')",

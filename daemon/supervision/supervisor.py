@@ -29,6 +29,7 @@ from daemon.supervision.worker_reports import WorkerReports
 from daemon.supervision.worker_state import Absent, Busy, Loading, Ready, ShuttingDown, WorkerState
 from trainer.config.schema import CheckpointSettings, Settings
 from trainer.protocol.failpoints import failpoint
+from trainer.protocol.gate import GateVerdict
 from trainer.protocol.job import Job
 from trainer.protocol.layout import Layout
 from trainer.protocol.messages import (
@@ -117,6 +118,11 @@ class Supervisor:
     def failed_files(self) -> int:
         """Files that have gone to `failed/` by way of the worker."""
         return self._completions.failed_files + self._retries.failed_files
+
+    @property
+    def refused(self) -> GateVerdict | None:
+        """Why the model must go back, if the gate has found it worse; the worker trains no further."""
+        return self._worker.refused
 
     @property
     def is_training(self) -> bool:

@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 
 from daemon.supervision.worker_state import Absent, Busy, WorkerState
 from trainer.config.schema import Settings
+from trainer.protocol.gate import GateVerdict
 from trainer.protocol.job import Job
 from trainer.protocol.messages import StepReport
 
@@ -49,6 +50,8 @@ class WorkerRecord:
     started_at_step: int = 0
     """Of the model's life, when the present job was started or continued."""
     progress: Progress = field(default_factory=Progress)
+    refused: GateVerdict | None = None
+    """What the gate has found, if it refuses files; the worker waits to be told to leave."""
 
     @property
     def is_training(self) -> bool:
@@ -63,3 +66,4 @@ class WorkerRecord:
         self.blocked = None
         self.loading_detail = None
         self.progress.file_step = None
+        self.refused = None

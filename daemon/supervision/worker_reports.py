@@ -8,6 +8,8 @@ from daemon.jobs.job_queue import JobQueue
 from daemon.jobs.replay import Replays
 from daemon.journal.events import (
     CheckpointSaved,
+    GatePassed,
+    GateRefused,
     LossFinite,
     LossNotFinite,
     ModelLoaded,
@@ -27,6 +29,7 @@ from daemon.status.data_reports import summary, write_report
 from daemon.supervision.completion import Completions, ended_event
 from daemon.supervision.worker_record import WorkerRecord
 from daemon.supervision.worker_state import Busy, Ready, ShuttingDown
+from trainer.protocol.gate import GateVerdict
 from trainer.protocol.job import Job
 from trainer.protocol.layout import Layout
 from trainer.protocol.messages import (
@@ -37,6 +40,7 @@ from trainer.protocol.messages import (
     Evaluated,
     Event,
     Faulted,
+    GateJudged,
     Heartbeat,
     Held,
     JobEnded,
@@ -110,6 +114,8 @@ class WorkerReports:
                 self._ledger.evaluations.add_preview(event)
             case Evaluated():
                 self._board.evaluated(event)
+            case GateJudged():
+                self._on_judged(event.verdict)
             case JobEnded():
                 self._on_job_ended(event)
             case JobPreempted():
@@ -210,6 +216,23 @@ class WorkerReports:
             kind, step = (LossNotFinite, broken[0]) if broken else (LossFinite, steps[0])
             job = self._worker.jobs[step.job_id]
             self._journal.record(kind(job_id=job.id, file=job.name, global_step=step.global_step))
+
+    def _on_judged(self, verdict: GateVerdict) -> None:
+        self._ledger.gate_verdicts.add(verdict, branch=self._ledger.branches.newest())
+        self._ledger.commit()  # where the model goes back to is planned by what stands in the file
+        is_refused = verdict.outcome == "refused"
+        self._worker.refused = verdict if is_refused else None
+        kind = GateRefused if is_refused else GatePassed
+        self._journal.record(
+            kind(
+                job_id=verdict.files[0].job_id if len(verdict.files) == 1 else None,
+                outcome=verdict.outcome,
+                files=tuple(file.name for file in verdict.files),
+                from_step=verdict.from_step,
+                global_step=verdict.global_step,
+                reason=verdict.reason,
+            )
+        )
 
     def _on_job_ended(self, event: JobEnded) -> None:
         job = self._worker.jobs[event.record.job_id]

@@ -17,6 +17,7 @@ from trainer.protocol.job import Job
 from trainer.protocol.manifest import Progress
 from trainer.protocol.messages import CheckpointRef, Command, Event, ShutDown, StartJob, StepsTaken
 from trainer.reporting.reporter import Reporter
+from trainer.session.gate_state import GateState
 from trainer.session.session import Session
 from trainer.step.feeding_trainer import StepBundle
 
@@ -92,6 +93,9 @@ class FakeEngine:
         self.saved_with: list[CheckpointSettings] = []
         self.tidied_with: list[CheckpointSettings] = []
         self.used: list[Settings] = []
+        self.gate_state = GateState()
+        self.newest_checkpoint: Path | None = None
+        self.suspects: frozenset[str] = frozenset()
         self.validated_at: list[int] = []
         self.save_error: Exception | None = None
         self.is_broken = False

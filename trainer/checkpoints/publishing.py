@@ -224,18 +224,21 @@ def _verify_newest(folder: Path, verified: set[str]) -> None:
 
 def _candidates(models: Path, *, assume: bool, verified: set[str]) -> list[RetentionCandidate]:
     current = os.path.basename(os.readlink(models / POINTER)) if (models / POINTER).is_symlink() else None
-    found = []
+    found: list[RetentionCandidate] = []
+    wanted_by_gate: tuple[str, ...] = ()
     for path in published(models / FOLDER):
         if sequence_of(path) == UNREADABLE:
             continue  # takes nobody's place, and is left to be quarantined at the next start
         manifest = read_manifest(path)
+        if not found:  # the newest
+            wanted_by_gate = manifest.progress.gate_checkpoints
         found.append(
             RetentionCandidate(
                 name=path.name,
                 sequence=manifest.sequence,
                 num_bytes=manifest.total_bytes,
                 is_verified=assume or path.name in verified,
-                is_held=path.name == current or is_pinned(path) or is_in_use(path),
+                is_held=path.name in (current, *wanted_by_gate) or is_pinned(path) or is_in_use(path),
                 validation_loss=manifest.progress.loss_of_these_weights,
             )
         )

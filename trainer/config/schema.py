@@ -11,6 +11,7 @@ from pydantic_core import PydanticCustomError
 
 from trainer.config.backup_settings import BackupSettings
 from trainer.config.disk_settings import DiskSettings
+from trainer.config.gate_settings import GateSettings
 from trainer.config.notify_settings import NotifySettings
 from trainer.config.section import FileName, Fraction, Positive, Seconds, Section
 from trainer.config.version_settings import VersionSettings
@@ -504,6 +505,7 @@ class Settings(Section):
     disk: DiskSettings = DiskSettings()
     notify: NotifySettings = NotifySettings()
     backup: BackupSettings = BackupSettings()
+    gate: GateSettings = GateSettings()
 
     @model_validator(mode="before")
     @classmethod

@@ -1,7 +1,9 @@
 """Read and render, before a file is touched, what the model is to be measured with."""
 
+import hashlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +34,19 @@ class EvaluationSet:
     validation: list[Example] = field(default_factory=list)
     suites: Mapping[str, list[SuiteItem]] = field(default_factory=dict)
     prompts: list[Question] = field(default_factory=list)
+
+    @cached_property
+    def rows_id(self) -> str:
+        """A hash of the validation rows and the suites as the model sees them."""
+        digest = hashlib.sha256()
+        for name, rows in [("", [self.validation]), *self._suite_rows()]:
+            digest.update(
+                repr((name, [[(row.token_ids, row.labels) for row in one] for one in rows])).encode()
+            )
+        return digest.hexdigest()
+
+    def _suite_rows(self) -> list[tuple[str, list[list[Example]]]]:
+        return [(name, [rows for _, rows in items]) for name, items in self.suites.items()]
 
 
 class EvaluationFiles:

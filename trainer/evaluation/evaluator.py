@@ -12,13 +12,16 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
+from trainer.config.loader import BadConfig
 from trainer.config.schema import Settings
+from trainer.data.rendering.render import Example
 from trainer.evaluation.evaluation_files import EvaluationFiles, EvaluationSet, SuiteItem
 from trainer.evaluation.generation import GenerationLimits, TextGenerator, generating
 from trainer.evaluation.questions import Question
+from trainer.evaluation.regression import Measured, storable
 from trainer.protocol.messages import PreviewMade, Score, SuiteScored
 from trainer.reporting.reporter import finite
-from trainer.step.feeding_trainer import FeedingTrainer
+from trainer.step.feeding_trainer import FeedingTrainer, RowLoss
 from trainer.step.forward import base_of
 
 EXACT_MATCH = "exact_match"
@@ -80,6 +83,8 @@ class Evaluator:
         """
         trainer = self._trainer
         self._loaded = self._files.load(settings, base_of(trainer.model), trainer.processing_class)
+        if settings.gate.enabled:
+            refuse_too_few_rows(settings, len(self._loaded.validation))
 
     def validation_loss(self, settings: Settings) -> tuple[float, int] | None:
         """Return mean loss and rows of the validation file; None when there is none."""
@@ -87,6 +92,35 @@ class Evaluator:
         if not examples:
             return None
         return self._trainer.mean_loss(examples, max_tokens=self._max_tokens(settings)), len(examples)
+
+    def measure(self, settings: Settings, *, global_step: int) -> tuple[Measured, float]:
+        """Return what the gate compares, row by row, and the mean loss of the validation file.
+
+        A question of a suite counts as answered if each token of its answer is the likeliest one after those
+        before it. That is what greedy generation would yield, for a fraction of its time.
+        """
+        measures = self._measures
+        found = self.row_losses(measures.validation, settings)
+        answers = {}
+        for name, items in measures.suites.items():
+            right = iter(self.row_losses([row for _, rows in items for row in rows], settings))
+            answers[name] = tuple(all([next(right).is_right for _ in rows]) for _, rows in items)
+        measured = Measured(
+            rows_id=measures.rows_id,
+            global_step=global_step,
+            losses=tuple(storable(row.mean) for row in found),
+            answers=answers,
+        )
+        return measured, sum(row.total for row in found) / max(1, sum(row.tokens for row in found))
+
+    @property
+    def rows_id(self) -> str:
+        """Says which rows `measure` would measure."""
+        return self._measures.rows_id
+
+    def row_losses(self, examples: list[Example], settings: Settings) -> list[RowLoss]:
+        """Return what the model makes of examples."""
+        return self._trainer.row_losses(examples, max_tokens=self._max_tokens(settings))
 
     def suite_scores(
         self, settings: Settings, *, global_step: int, is_wanted: Callable[[], bool]
@@ -195,6 +229,26 @@ class Evaluator:
         known = {name: value for name, value in measured.items() if finite(value) is not None}
         own = {} if question.answer is None else {EXACT_MATCH: float(question.is_answered_by(text))}
         return own | known
+
+
+def refuse_too_few_rows(settings: Settings, num_rows: int) -> None:
+    """Make sure that the gate has enough to compare.
+
+    Raises:
+        BadConfig: it has not.
+    """
+    least, file = settings.gate.min_rows, settings.validation.file
+    if file is None:
+        raise BadConfig(
+            "gate.enabled is true, but validation.file is null; the gate compares the loss of its rows; "
+            f"expected a JSONL file with at least {least} rows that are not trained"
+        )
+    if num_rows < least:
+        raise BadConfig(
+            f"validation.file is {file}: {num_rows} of its rows are used (validation.max_rows is "
+            f"{settings.validation.max_rows}); expected at least {least} for the gate (gate.min_rows); "
+            "add some, or lower gate.min_rows"
+        )
 
 
 def score_of(answers: Sequence[ScoredAnswer]) -> Score:

@@ -9,12 +9,15 @@ from collections.abc import Callable, Iterator
 from typing import Protocol
 
 from trainer.config.schema import Settings
+from trainer.data.rendering.render import Example
 from trainer.evaluation.cadence import stretched
+from trainer.evaluation.regression import Measured
 from trainer.protocol.costs import EVALUATION, CostBook, CostKind
 from trainer.protocol.faults import is_out_of_memory
 from trainer.protocol.manifest import Progress
 from trainer.protocol.messages import Evaluated, PreviewMade, SuiteScored, Validated
 from trainer.reporting.reporter import Reporter, finite
+from trainer.step.feeding_trainer import RowLoss
 
 NEWEST_STEP = 0.05  # weight of one step in the average of how long steps take
 
@@ -23,6 +26,13 @@ class ModelEvaluator(Protocol):
     """EvaluationSet the model; see `Evaluator`."""
 
     def validation_loss(self, settings: Settings) -> tuple[float, int] | None: ...
+
+    def measure(self, settings: Settings, *, global_step: int) -> tuple[Measured, float]: ...
+
+    @property
+    def rows_id(self) -> str: ...
+
+    def row_losses(self, examples: list[Example], settings: Settings) -> list[RowLoss]: ...
 
     def suite_scores(
         self, settings: Settings, *, global_step: int, is_wanted: Callable[[], bool]
@@ -92,9 +102,48 @@ class EvaluationSchedule:
             if self._engine.progress.global_step % interval == 0:
                 self._do(kind, settings, is_wanted)
 
-    def at_end_of_file(self, settings: Settings, *, is_wanted: Callable[[], bool]) -> None:
+    def measure(self, settings: Settings) -> Measured | None:
+        """Measure, row by row, what the gate compares; None if memory was too small for it.
+
+        That is the validation loss of this step, too.
+        """
+        started = self._clock()
+        progress = self._engine.progress
+        measured = left_out = None
+        with self._reporter.doing("evaluating"):
+            try:
+                measured, loss = self._engine.evaluator.measure(settings, global_step=progress.global_step)
+                self._note_validation(loss, len(measured.losses))
+            except (RuntimeError, MemoryError) as error:
+                if not is_out_of_memory(error):
+                    raise
+                left_out = "memory was too small for the gate's rows; training continues without a verdict"
+        self._done_at["validation"] = progress.global_step
+        self._note_cost("validation", settings, self._clock() - started, left_out=left_out)
+        return measured
+
+    def inspect_rows(self, examples: list[Example], settings: Settings) -> list[RowLoss]:
+        """Return what the model makes of rows that are not trained yet; nothing if memory is too small."""
+        started = self._clock()
+        found: list[RowLoss] = []
+        left_out = None
+        with self._reporter.doing("evaluating"):
+            try:
+                found = self._engine.evaluator.row_losses(examples, settings)
+            except (RuntimeError, MemoryError) as error:
+                if not is_out_of_memory(error):
+                    raise
+                left_out = "memory was too small to inspect the rows of a file"
+        self._note_cost("validation", settings, self._clock() - started, left_out=left_out)
+        return found
+
+    def at_end_of_file(
+        self, settings: Settings, *, is_wanted: Callable[[], bool], without_validation: bool = False
+    ) -> None:
         """Measure the validation loss, and put the suites to the model if there is time left for such."""
         for kind in wanted_intervals(settings):
+            if kind == "validation" and without_validation:
+                continue
             if kind == "previews" or self._done_at.get(kind) == self._engine.progress.global_step:
                 continue
             if kind == "validation" or self._is_affordable(kind, settings):
@@ -137,9 +186,11 @@ class EvaluationSchedule:
                 if not is_out_of_memory(error):
                     raise
                 left_out = f"memory was too small for {kind}; training continues without it"
+        self._note_cost(kind, settings, self._clock() - started, left_out=left_out)
+
+    def _note_cost(self, kind: CostKind, settings: Settings, seconds: float, *, left_out: str | None) -> None:
         if left_out:
             self._engine.evaluator.free_memory()  # out here, where the exception no longer holds the tensors
-        seconds = self._clock() - started
         self._book.add(kind, seconds)
         self._costs[kind] = seconds
         self._tell(kind, settings, seconds, left_out=left_out)
@@ -156,11 +207,13 @@ class EvaluationSchedule:
     def _validate(self, settings: Settings) -> None:
         result = self._engine.evaluator.validation_loss(settings)
         if result:
-            loss, rows = result
-            progress = self._engine.progress
-            progress.validation_loss = finite(loss)
-            progress.validated_step = progress.global_step
-            self._reporter.event(Validated(global_step=progress.global_step, loss=finite(loss), rows=rows))
+            self._note_validation(*result)
+
+    def _note_validation(self, loss: float, rows: int) -> None:
+        progress = self._engine.progress
+        progress.validation_loss = finite(loss)
+        progress.validated_step = progress.global_step
+        self._reporter.event(Validated(global_step=progress.global_step, loss=finite(loss), rows=rows))
 
     def _tell(self, kind: CostKind, settings: Settings, seconds: float, *, left_out: str | None) -> None:
         self._reporter.event(

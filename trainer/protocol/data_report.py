@@ -12,6 +12,9 @@ Level = Literal["note", "warning", "block"]
 INTAKE_RULE = "rows"
 """The rule whose block keeps a file from ever being accepted, which nobody can admit."""
 
+OUTLIERS = "outliers"
+"""The rule that finds rows which do not fit among the others."""
+
 NEVER_ADMITTED = (INTAKE_RULE, "unrenderable")
 """Rules about rows of which nothing can be made."""
 

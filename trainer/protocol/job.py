@@ -21,6 +21,7 @@ class FaultKind(StrEnum):
     HANG = "hang"
     CRASH = "crash"
     REQUEST = "request"  # somebody asked for it
+    REGRESSION = "regression"  # the gate found the model worse after it
 
     @property
     def blames_file(self) -> bool:

@@ -39,6 +39,9 @@ class Progress(BaseModel):
     """The newest one; None when there has been none."""
     validated_step: int | None = None
     """The value of `global_step` that it belongs to."""
+    gate_checkpoints: tuple[str, ...] = ()
+    """Names of checkpoints that the model may have to go back to, until the gate has judged what came after
+    them; retention keeps those that the newest checkpoint names."""
 
     @property
     def loss_of_these_weights(self) -> float | None:

@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 
 from trainer.protocol.costs import CostKind
 from trainer.protocol.data_report import DataReport
+from trainer.protocol.gate import GateVerdict
 from trainer.protocol.job import Cursor, EarlierFile, FaultKind, Job, JobRecord, Window
 from trainer.protocol.manifest import Branch
 
@@ -286,6 +287,13 @@ class Evaluated(ProtocolMessage):
     left_out: str | None = None
 
 
+class GateJudged(ProtocolMessage):
+    """The gate has compared the model with what it was. If it refuses the files, no step follows."""
+
+    kind: Literal["gate_judged"] = "gate_judged"
+    verdict: GateVerdict
+
+
 class JobEnded(ProtocolMessage):
     """The job will get no further step. Its file may move once a checkpoint contains it."""
 
@@ -394,6 +402,7 @@ Event = (
     | SuiteScored
     | PreviewMade
     | Evaluated
+    | GateJudged
     | JobEnded
     | JobPreempted
     | CheckpointPublished

@@ -16,7 +16,7 @@ from trainer.pipeline.example_pipeline import ExamplePipeline
 from trainer.pipeline.inspection import FileInspection
 from trainer.pipeline.job_plan import job_settings, make_plan
 from trainer.pipeline.rendering import finder_of_oddities, renderer_without_limit
-from trainer.protocol.data_report import DataReport
+from trainer.protocol.data_report import DataReport, Finding
 from trainer.protocol.job import Cursor, Job
 from trainer.protocol.messages import DataChecked
 from trainer.reporting.reporter import Reporter
@@ -76,9 +76,13 @@ class DataChecks:
         if self._wanted != job_id:
             self._wanted = None
 
-    def check(self, opened: OpenJob, *, is_admitted: bool) -> None:
+    def check(
+        self, opened: OpenJob, *, is_admitted: bool, look_closer: Callable[[], tuple[Finding, ...]] = tuple
+    ) -> None:
         """Inspect the rows of a job that has taken no step, and report what was found.
 
+        Args:
+            look_closer: returns what else is found.
         Raises:
             RefusedData: it must not be trained.
             BadConfig: the chat template cannot be used.
@@ -87,7 +91,11 @@ class DataChecks:
         if opened.first_step or opened.settings.data.validation == "quick":
             return
         try:
-            report = self._report(opened).model_copy(update={"is_admitted": is_admitted})
+            report = self._report(opened)
+            more = () if report.is_blocked and not is_admitted else look_closer()
+            report = report.model_copy(
+                update={"findings": (*report.findings, *more), "is_admitted": is_admitted}
+            )
             self._reporter.event(DataChecked(job_id=opened.job.id, report=report))
             refuse_blocked(report)
         except BaseException:

@@ -17,7 +17,6 @@ from trainer.checkpoints.publishing import STAGING
 from trainer.checkpoints.retention import Retention
 from trainer.checkpoints.store import CheckpointStore, Saving
 from trainer.checkpoints.training_state import load_forward_strategy, load_state, refuse_broken
-from trainer.config.loader import BadConfig
 from trainer.config.schema import CheckpointSettings, Settings
 from trainer.data.checks.file_check import check_file
 from trainer.data.rendering.render import Tokenizer
@@ -52,8 +51,9 @@ from trainer.reporting.reporter import Reporter
 from trainer.session.batch_size_finder import batch_size_key, measure_best_batch_size
 from trainer.session.batch_size_store import FILE_NAME, BatchSizeFile, tokens_for_new_job
 from trainer.session.checkpoint_files import origin_of, write_checkpoint_files
+from trainer.session.gate_state import GateState, read_gate, write_gate
 from trainer.session.interfaces import CommandSource
-from trainer.session.requirements import refuse_impossible
+from trainer.session.requirements import refuse_impossible, refuse_without_daemon
 from trainer.session.row_indexing import RowIndexer
 from trainer.session.saver import PendingSave
 from trainer.session.session import Session
@@ -121,6 +121,7 @@ class TrainerEngine:
         )
         self.reporter = Reporter(on_event)
         self.progress = Progress()
+        self.gate_state = GateState()
         self._trainer: FeedingTrainer | None = None
         self._checkpoint: Checkpoint | None = None
         self._base_sha256: str | None = None
@@ -161,6 +162,9 @@ class TrainerEngine:
                 self._unlocked = unlocked_settings(self._checkpoint.manifest, settings, self._models)
                 refuse_missing_gpu(self._checkpoint.manifest, settings.training.device)
                 self.progress = self._checkpoint.manifest.progress.model_copy(deep=True)
+                self.gate_state = read_gate(self._checkpoint.path)
+                self.gate_state.keep_only(set(self.progress.cursors))
+                self.progress.gate_checkpoints = self.gate_state.checkpoints
             loaded = load_starting_model(
                 settings,
                 self._checkpoint,
@@ -198,15 +202,11 @@ class TrainerEngine:
         """Train one JSONL file and make the result durable.
 
         Raises:
-            BadConfig: rows are to be replayed; only the daemon knows which files were completed.
+            BadConfig: rows are to be replayed, or files judged by the gate, which needs a daemon.
             ValueError: the file cannot be trained; the message says why.
             OSError: it cannot be read.
         """
-        if fraction := self._settings.training.replay_fraction:
-            raise BadConfig(
-                f"training.replay_fraction is {fraction}; expected 0 with run_job, which knows of no "
-                "completed files; set it to 0, or let the daemon train the file"
-            )
+        refuse_without_daemon(self._settings)
         path = Path(path).absolute()
         if not path.exists():
             raise FileNotFoundError(
@@ -331,6 +331,18 @@ class TrainerEngine:
         """Remove the checkpoints that are no longer to be kept."""
         self._store.tidy_up(_rules(settings))
 
+    @property
+    def newest_checkpoint(self) -> Path | None:
+        """The newest one; None before the first."""
+        return self._checkpoint.path if self._checkpoint else None
+
+    @property
+    def suspects(self) -> frozenset[str]:
+        """Ids of jobs that the gate took back with others: each is judged alone when it comes again."""
+        branches = self._checkpoint.manifest.branches if self._checkpoint else ()
+        taken_back = (job for branch in branches if branch.why == "gate" for job in branch.jobs)
+        return frozenset(job.job_id for job in taken_back if job.fate == "requeued")
+
     def published(self, checkpoint: Checkpoint) -> CheckpointRef:
         """Take note of a checkpoint that has become durable."""
         self._checkpoint = checkpoint
@@ -377,6 +389,7 @@ class TrainerEngine:
             uses_adapter=self._settings.training.uses_adapter,
             tick=self.reporter.tick,
         )
+        write_gate(folder, self.gate_state)
 
     def _origin(self) -> Origin:
         return origin_of(

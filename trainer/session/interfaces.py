@@ -1,5 +1,6 @@
 """What a session needs from others: where its commands come from, and the engine that holds the model."""
 
+from pathlib import Path
 from typing import Protocol
 
 from trainer.config.schema import CheckpointSettings, Settings
@@ -8,6 +9,7 @@ from trainer.evaluation.scheduling import ModelEvaluator
 from trainer.protocol.manifest import Progress
 from trainer.protocol.messages import Command
 from trainer.session.batch_size_store import BatchSizeStore
+from trainer.session.gate_state import GateState
 from trainer.session.saver import PendingSave
 
 
@@ -53,4 +55,16 @@ class SessionEngine(Protocol):
     @property
     def evaluator(self) -> ModelEvaluator:
         """Measures the model."""
+        ...
+
+    gate_state: GateState
+
+    @property
+    def newest_checkpoint(self) -> Path | None:
+        """The newest one; None before the first."""
+        ...
+
+    @property
+    def suspects(self) -> frozenset[str]:
+        """Ids of jobs that were taken back with others, and are judged alone when they come again."""
         ...

@@ -8,7 +8,7 @@ import torch
 from transformers.utils.import_utils import is_torch_tf32_available
 
 from trainer.config.loader import BadConfig
-from trainer.config.schema import TrainingSettings
+from trainer.config.schema import Settings, TrainingSettings
 from trainer.protocol.faults import MissingDevice
 
 EIGHT_BIT = ("adamw_8bit", "paged_adamw_8bit")
@@ -46,6 +46,24 @@ def refuse_impossible(training: TrainingSettings) -> None:
         raise BadConfig(
             f'training.compile is true, but there is no C++ compiler "{compiler}"; install g++, name another '
             "in CXX, or set training.compile to false"
+        )
+
+
+def refuse_without_daemon(settings: Settings) -> None:
+    """Make sure that nothing is asked for that only a daemon can do.
+
+    Raises:
+        BadConfig: something is.
+    """
+    if fraction := settings.training.replay_fraction:
+        raise BadConfig(
+            f"training.replay_fraction is {fraction}; expected 0 with run_job, which knows of no "
+            "completed files; set it to 0, or let the daemon train the file"
+        )
+    if settings.gate.enabled:
+        raise BadConfig(
+            "gate.enabled is true; expected false with run_job, which cannot let the model go back; "
+            "set it to false, or let the daemon train the file"
         )
 
 

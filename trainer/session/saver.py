@@ -5,6 +5,7 @@ import time
 from collections.abc import Callable
 from typing import Protocol
 
+from trainer.checkpoints.publishing import NoRoom
 from trainer.config.schema import CheckpointSettings
 from trainer.protocol.job import JobRecord
 from trainer.protocol.manifest import Progress
@@ -59,15 +60,19 @@ class Saver:
         self._began_step = savable.progress.global_step
         self._stall_s = 0.0
         self._cost_s = 0.0
+        self._is_required = False
         self._saved_at = clock()
         self._saved_step = savable.progress.global_step
 
     @property
     def has_unsaved(self) -> bool:
         """Something was trained, or ended, that no published checkpoint contains."""
-        return bool(
-            self._uncommitted or self._pending or self._savable.progress.global_step != self._saved_step
-        )
+        is_newer = self._savable.progress.global_step != self._saved_step
+        return bool(self._uncommitted or self._pending or is_newer or self._is_required)
+
+    def require(self) -> None:
+        """Have the next save publish a checkpoint, even if nothing was trained."""
+        self._is_required = True
 
     @property
     def is_saving(self) -> bool:
@@ -150,6 +155,7 @@ class Saver:
         beside_s = now - self._began_at - self._stall_s  # took a core of the training's
         self._cost_s = self._stall_s + beside_s / (os.cpu_count() or 1)
         self._saved_at, self._saved_step = now, self._began_step
+        self._is_required = False
         finished, self._being_saved = tuple(self._being_saved), []
         self._reporter.event(
             CheckpointPublished(
@@ -167,3 +173,12 @@ class Saver:
         self._began_step = self._savable.progress.global_step
         self._being_saved, self._uncommitted = self._uncommitted, []
         self._stall_s = self._clock() - self._began_at
+
+
+def why_not_saved(error: OSError) -> str:
+    """Return for a person why everything waits."""
+    if isinstance(error, NoRoom):
+        return str(error)
+    return (
+        f"no checkpoint can be saved: {error}; expected to write to models/; it is tried again automatically"
+    )

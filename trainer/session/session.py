@@ -17,18 +17,18 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 
-from trainer.checkpoints.publishing import NoRoom
 from trainer.config.schema import CheckpointSettings, Settings
 from trainer.data.reading.rows import BadRow, FileChanged, RowFile
 from trainer.data.rendering.render import ExampleRenderer
 from trainer.data.rendering.token_cache import TokenCache
+from trainer.evaluation.regression import Measured
 from trainer.evaluation.scheduling import EvaluationSchedule
 from trainer.pipeline.example_pipeline import ExamplePipeline
 from trainer.pipeline.job_plan import job_settings
 from trainer.pipeline.replay import EarlierFiles
 from trainer.profiles.base import BrokenProfile
 from trainer.protocol.faults import BrokenModel, NotFinite, UnusableReplay
-from trainer.protocol.job import FaultKind, Job, JobRecord, Outcome, Window
+from trainer.protocol.job import Cursor, FaultKind, Job, JobRecord, Outcome, Window
 from trainer.protocol.manifest import Progress
 from trainer.protocol.messages import (
     Blocked,
@@ -55,10 +55,12 @@ from trainer.protocol.messages import (
 )
 from trainer.reporting.reporter import Reporter
 from trainer.session.data_checks import DataChecks, RefusedData
+from trainer.session.gate import Gate
 from trainer.session.interfaces import CommandSource, SessionEngine
 from trainer.session.next_files import NextFiles
 from trainer.session.open_job import OpenJob, SessionResources, UnreadableRows, open_job
-from trainer.session.saver import Saver
+from trainer.session.row_check import RowCheck
+from trainer.session.saver import Saver, why_not_saved
 from trainer.step.feeding_trainer import StepBundle
 
 FAULTS_OF_A_FILE = (errno.ENOENT, errno.EACCES, errno.EPERM, errno.ELOOP, errno.EISDIR)
@@ -111,6 +113,15 @@ class Session:
         self._job_to_preempt: str | None = None
         self._saver = Saver(engine, reporter, clock=clock)
         self._evaluations = EvaluationSchedule(engine, reporter, clock=clock)
+        self._gate = Gate(
+            engine,
+            self._evaluations,
+            reporter,
+            save_now=self._save_for_gate,
+            on_done=self._note_done,
+            clock=clock,
+        )
+        self._row_check = RowCheck(self._evaluations, self._pipeline)
         self._held = False
 
     @property
@@ -133,14 +144,16 @@ class Session:
 
     def _next_order(self) -> StartJob | None:
         while not self._stopping:
-            if self._order and not self._paused:
+            if self._order and not self._paused and not self._gate.is_refused:
                 order, self._order = self._order, None
                 return order
+            if self._queue_is_empty:
+                self._gate.judge_rest(self._settings)
             if self._queue_is_empty and self._saver.has_uncommitted:
                 self._save(wait=True)
             self._save_if_due()
             self._enter_idle()
-            if self._stopping or (self._order and not self._paused):
+            if self._stopping or (self._order and not self._paused and not self._gate.is_refused):
                 continue  # that came while a save waited for room
             seconds = self._saver.seconds_to_commit(self._settings.checkpoints)
             command = self._commands.get(seconds)
@@ -179,6 +192,7 @@ class Session:
             case ForgetJobs():
                 for job_id in command.job_ids:
                     self.progress.cursors.pop(job_id, None)
+                self._gate.forget_others()
             case ChangeCheckpoints():
                 changed = CheckpointSettings.model_validate(command.settings)
                 self._settings = self._settings.model_copy(update={"checkpoints": changed})
@@ -300,14 +314,16 @@ class Session:
         settings = Settings.model_validate(order.settings)
         cursor = self.progress.cursors.get(job.id)
         self._reporter.section = "preparing"
-        self._settings = settings
         self._data_checks.drop_others(job.id)
+        if not self._gate.judge_before(order, settings):
+            return None
+        self._settings = settings
         try:
             rows = self._next_files.take(job, Path(order.path), settings)
             try:
-                self._engine.use(job_settings(cursor, settings))
+                self._gate.use(job_settings(cursor, settings))
                 opened = open_job(order, rows, settings, cursor, self._resources)
-                self._data_checks.check(opened, is_admitted=order.admitted)
+                before = self._check(opened, order, cursor)
             except BaseException:
                 rows.close()
                 raise
@@ -317,6 +333,8 @@ class Session:
             self._end_unopened(job, Outcome.FAILED, str(error), FaultKind.BAD_DATA)
             return None
         self._settings = opened.settings
+        if before:
+            self._gate.enter(job, opened.settings, before, admitted=order.admitted)
         self.progress.cursors[job.id] = opened.cursor
         if opened.warning:
             self._reporter.event(Notice(key="profile", message=opened.warning, job_id=job.id))
@@ -331,6 +349,13 @@ class Session:
             )
         )
         return opened
+
+    def _check(self, opened: OpenJob, order: StartJob, cursor: Cursor | None) -> Measured | None:
+        """Inspect a job's rows; with a gate, return what the model is before them."""
+        before = self._gate.measure_before(opened.job, cursor, opened.settings)
+        look_closer = partial(self._row_check.find, opened, before)
+        self._data_checks.check(opened, is_admitted=order.admitted, look_closer=look_closer)
+        return before
 
     def _record(self, opened: OpenJob, bundle: StepBundle, seconds: float) -> None:
         progress = self.progress
@@ -371,15 +396,20 @@ class Session:
 
     def _end(self, opened: OpenJob, outcome: Outcome, message: str | None) -> None:
         self._engine.refuse_broken()  # now, while it is certain which file has done it
+        record = opened.record(outcome, message)
+        is_gated = record.steps > 0 and self._gate.holds(opened.job.id)
+        if is_gated and not self._gate.judge_after(record, opened.settings):
+            return
         if outcome is Outcome.COMPLETED:
-            is_wanted = partial(self._is_undisturbed, opened.job.id)
-            self._evaluations.at_end_of_file(opened.settings, is_wanted=is_wanted)
+            wanted = partial(self._is_undisturbed, opened.job.id)
+            self._evaluations.at_end_of_file(opened.settings, is_wanted=wanted, without_validation=is_gated)
         if untrainable := opened.report_of_untrainable_rows():
             self._reporter.event(
                 Notice(key=f"nothing to learn {opened.job.id}", message=untrainable, job_id=opened.job.id)
             )
-        self.progress.cursors.pop(opened.job.id, None)
-        record = opened.record(outcome, message)
+        if not is_gated:
+            self.progress.cursors.pop(opened.job.id, None)
+            self._gate.forget_others()
         fault = {Outcome.FAILED: FaultKind.BAD_DATA, Outcome.SKIPPED: FaultKind.REQUEST}.get(outcome)
         self._note_end(
             JobEnded(
@@ -390,11 +420,13 @@ class Session:
                 split_rows=opened.counts["split"],
                 dropped_rows=opened.counts["dropped"],
                 rows_without_target=opened.counts["without_target"],
-            )
+            ),
+            is_gated=is_gated,
         )
 
     def _end_unopened(self, job: Job, outcome: Outcome, message: str, fault: FaultKind) -> None:
         cursor = self.progress.cursors.pop(job.id, None)
+        self._gate.forget_others()
         record = JobRecord(
             job_id=job.id,
             name=job.name,
@@ -406,14 +438,17 @@ class Session:
         )
         self._note_end(JobEnded(record=record, fault=fault, durable=record.steps == 0))
 
-    def _note_end(self, event: JobEnded) -> None:
+    def _note_end(self, event: JobEnded, *, is_gated: bool = False) -> None:
         self._skipped_job = self._job_to_preempt = None
-        if not event.durable:
-            self.progress.finished = [*self.progress.finished, event.record][-FINISHED_KEPT:]
-            self._saver.job_ended(event.record)
+        if not event.durable and not is_gated:  # else it is done when it has been judged
+            self._note_done(event.record)
         self._reporter.event(event)
         if event.record.outcome is not Outcome.COMPLETED and self._saver.has_uncommitted:
             self._save(wait=True)  # somebody waits to see the file leave
+
+    def _note_done(self, record: JobRecord) -> None:
+        self.progress.finished = [*self.progress.finished, record][-FINISHED_KEPT:]
+        self._saver.job_ended(record)
 
     # ---- saving
 
@@ -430,6 +465,11 @@ class Session:
             self._saver.save(self._settings.checkpoints, wait=wait)
         except OSError as error:
             self._wait_for_room(error)
+
+    def _save_for_gate(self) -> None:
+        if self._engine.newest_checkpoint is None:
+            self._saver.require()
+        self._save(wait=True)
 
     def _wait_for_room(self, error: OSError) -> None:
         """Keep everything in memory until it can be saved.
@@ -453,15 +493,6 @@ class Session:
                 else:
                     break
         self._reporter.event(Unblocked())
-
-
-def why_not_saved(error: OSError) -> str:
-    """Return for a person why everything waits."""
-    if isinstance(error, NoRoom):
-        return str(error)
-    return (
-        f"no checkpoint can be saved: {error}; expected to write to models/; it is tried again automatically"
-    )
 
 
 def step_seed(seed: int, global_step: int) -> int:

@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 
 import torch
 from torch import Tensor, nn
@@ -50,6 +50,21 @@ COLLECT_EVERY = 1000  # steps of a job between two collections of garbage in cyc
 AddUp = Callable[[Tensor, int], tuple[Tensor, int]]
 """(loss of the rows, tokens of a micro-batch that fitted) -> (loss of all rows, tokens that fit everywhere);
 the gradients are added up, too."""
+
+
+class RowLoss(NamedTuple):
+    """What the model makes of one example."""
+
+    total: float
+    """Cross entropy, summed over the supervised tokens."""
+    tokens: int
+    """Supervised."""
+    is_right: bool
+    """Whether each of these is the likeliest token, so that greedy generation would yield them."""
+
+    @property
+    def mean(self) -> float:
+        return self.total / max(1, self.tokens)
 
 
 @dataclass
@@ -278,6 +293,26 @@ class FeedingTrainer(Trainer):
         finally:
             self.model.train()
         return float(total) / max(1, num_items)
+
+    @torch.no_grad()
+    def row_losses(self, examples: list[Example], *, max_tokens: int) -> list[RowLoss]:
+        """Return what the model makes of each example, in their order; nothing is trained."""
+        found: dict[int, RowLoss] = {}
+        self.model.eval()
+        try:
+            for rows in self.forward.split(examples, max_tokens=max_tokens):
+                with self._autocast():
+                    losses, hits = self.forward.token_losses(rows)
+                sizes = [row.supervised_tokens for row in rows]
+                # Added up here, where the order is always the same
+                totals = torch.split(losses.double().cpu(), sizes)
+                parts = zip(totals, torch.split(hits.cpu(), sizes), strict=True)
+                for row, (of_row, right) in zip(rows, parts, strict=True):
+                    found[id(row)] = RowLoss(float(of_row.sum()), row.supervised_tokens, bool(right.all()))
+                self.tick()
+        finally:
+            self.model.train()
+        return [found[id(example)] for example in examples]
 
     def _can_need_less(self, bundle: StepBundle) -> bool:
         return self._smaller_micro_batch(bundle) is not None or self._may_checkpoint_activations()

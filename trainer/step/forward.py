@@ -27,7 +27,7 @@ from transformers import PreTrainedModel
 
 from trainer.data.rendering.render import Example
 from trainer.step import attention
-from trainer.step.loss import summed_cross_entropy
+from trainer.step.loss import cross_entropies, summed_cross_entropy
 from trainer.step.micro_batches import (
     MicroBatch,
     end_to_end,
@@ -108,6 +108,20 @@ class Forward:
             return summed_cross_entropy(hidden, head, batch.targets)
         logits = _rows_of(self._logits(batch), batch.predicting)
         return cross_entropy(logits.float(), batch.targets, reduction="sum")
+
+    def token_losses(self, examples: Sequence[Example]) -> tuple[Tensor, Tensor]:
+        """Return of one micro-batch's supervised tokens, row by row: their cross entropies, and whether each
+        is the likeliest token. Has no gradient.
+        """
+        batch = self._to_tensors(examples)
+        if self.strategy.calls_head_apart:
+            hidden = _rows_of(self._hidden(batch), batch.predicting)
+            return cross_entropies(
+                hidden, cast(nn.Linear, self._inner.get_output_embeddings()), batch.targets
+            )
+        logits = _rows_of(self._logits(batch), batch.predicting).float()
+        losses = cross_entropy(logits, batch.targets, reduction="none")
+        return losses, logits.argmax(dim=-1) == batch.targets
 
     def _to_tensors(self, examples: Sequence[Example]) -> MicroBatch:
         to_tensors = end_to_end if self.strategy.lays_end_to_end else padded

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
-from torch.nn.functional import linear
+from torch.nn.functional import cross_entropy, linear
 
 LOGITS_BYTES = {"cpu": 8 * 2**20, "cuda": 256 * 2**20}  # of one chunk, in fp32; more was not faster
 LEAST_ROWS = 64  # of a chunk: each adds to the whole gradient of the head, which takes its time
@@ -27,6 +27,26 @@ def summed_cross_entropy(hidden: Tensor, head: nn.Linear, targets: Tensor) -> Te
     """
     total: Tensor = _SummedCrossEntropy.apply(hidden, head.weight, targets)  # type: ignore[no-untyped-call]
     return total
+
+
+@torch.no_grad()
+def cross_entropies(hidden: Tensor, head: nn.Linear, targets: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the cross entropy of each target, and whether it is the likeliest token; without a gradient.
+
+    Args:
+        hidden: (K, E) as for `summed_cross_entropy`.
+        head: without bias.
+        targets: (K,) token ids.
+    Returns:
+        (K,) and (K,)
+    """
+    size = _chunk_rows(hidden.device.type, len(head.weight))
+    losses, hits = [], []
+    for chunk, wanted in zip(torch.split(hidden, size), torch.split(targets, size), strict=True):
+        logits = linear(chunk.to(head.weight.dtype), head.weight).float()
+        losses.append(cross_entropy(logits, wanted, reduction="none"))
+        hits.append(logits.argmax(dim=-1) == wanted)
+    return torch.cat(losses), torch.cat(hits)
 
 
 class _SummedCrossEntropy(torch.autograd.Function):

@@ -60,6 +60,7 @@ from daemon.journal.events.of_the_daemon import (
     WatcherFailed,
     WorkerBlocked,
 )
+from daemon.journal.events.of_the_gate import GatePassed, GateRefused, GateStuck
 from daemon.journal.events.of_the_worker import (
     CheckpointSaved,
     ModelLoaded,
@@ -97,6 +98,9 @@ __all__ = [
     "FileRemoved",
     "FileSkipped",
     "FilesIgnored",
+    "GatePassed",
+    "GateRefused",
+    "GateStuck",
     "IntakeDelayed",
     "JobFinished",
     "JobGivenUp",

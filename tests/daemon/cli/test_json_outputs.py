@@ -30,6 +30,7 @@ from tests.json_schema import violations
 from tests.support import FakeClock, eventually, job_for, rows, write_jsonl
 from trainer.protocol import one_shot
 from trainer.protocol.comparison import Compared, ComparedAnswer
+from trainer.protocol.gate import GateVerdict, JudgedFile, LossComparison, SuiteComparison
 from trainer.protocol.going_back import WentBack
 from trainer.protocol.job import FaultKind, JobRecord, Outcome, Priority, Reason
 from trainer.protocol.layout import Layout
@@ -164,6 +165,17 @@ def _fill_ledger(layout):
         ledger.evaluations.add_preview(
             PreviewMade(global_step=number, prompt="Who?", text=text, ended_by="end", seconds=0.5)
         )
+    verdict = GateVerdict(
+        outcome="refused", reason="worse", from_step=0, global_step=1, checkpoint="step-000000000",
+        files=(JudgedFile(job_id=done.id, name=done.name),),
+        losses=(
+            LossComparison(against="before", global_step=0, rows=9, loss_before=1.0, loss_after=2.0, t=8.0),
+        ),
+        suites=(
+            SuiteComparison(suite="s", rows=9, right_before=9, right_after=0, lost=9, gained=0, p=0.004),
+        ),
+    )  # fmt: skip
+    ledger.gate_verdicts.add(verdict, branch=0)
     ledger.add_crash(
         Crash(
             kind=FaultKind.HANG, message="still", details=None, job_id=None, display=None, global_step=None,

@@ -6,6 +6,7 @@ import pytest
 
 from daemon.cli.known_file_view import EVENTS_SHOWN, known_file_lines
 from daemon.client.results import (
+    GateNote,
     KnownFile,
     KnownJob,
     RecordedAttempt,
@@ -32,12 +33,18 @@ JOB = KnownJob(
     ),
     before=Validation(global_step=0, loss=2.31, rows=4), after=Validation(global_step=188, loss=2.29, rows=4),
     validation_change=-0.02, other_steps=3, checkpoint="step-000000188", is_checkpoint_kept=False,
+    verdicts=(
+        GateNote(at=AT, outcome="passed", files=1, from_step=0, global_step=188, reason="it fell"),
+        GateNote(at=AT, outcome="refused", files=3, from_step=0, global_step=1_188, reason="it rose"),
+    ),
     events=(event(1), event(2, "word " * 30)),
 )  # fmt: skip
 FILE = KnownFile(
     name="chat.jsonl", state="completed", place="queue/recently_completed/chat.jsonl", priority="high",
     reason=None, ended_at=AT, rejected_list="queue/failed/chat.jsonl.rejected.jsonl", job=JOB,
-    report=ReportSummary(sampled_rows=9, blocks=(), warnings=("it is odd",), is_admitted=True),
+    report=ReportSummary(
+        sampled_rows=9, blocks=(), warnings=("it is odd",), is_admitted=True, outliers=(3, 1_000)
+    ),
     other_jobs=("20250101-000000-000001",),
 )  # fmt: skip
 
@@ -62,6 +69,9 @@ def test_each_fact_has_a_line():
         "  loss          4.4169 in its first step, not finite in its last",
         "  checkpoint    step-000000188, which has been removed",
         "  data report   admitted; 9 rows inspected; it is odd",
+        "  outliers      lines 3, 1000",
+        "  gate          passed at step 188: it fell",
+        "  gate          refused with 2 other files at step 1,188: it rose",
         "  same name     1 other job: 20250101-000000-000001",
         "  2026-07-21 12:00:00 UTC  1 it happened",
     ]
@@ -110,7 +120,9 @@ def test_of_many_events_the_newest_are_shown():
 
 
 def test_a_file_that_waits_has_trained_nothing():
-    waiting = replace(JOB, steps=0, started_at=None, finished_at=None, every_attempt=(), rejected_lines=())
+    waiting = replace(
+        JOB, verdicts=(), steps=0, started_at=None, finished_at=None, every_attempt=(), rejected_lines=()
+    )
 
     text = "\n".join(known_file_lines(replace(FILE, job=waiting)))
 

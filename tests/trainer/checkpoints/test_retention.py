@@ -238,3 +238,16 @@ def test_a_removal_that_was_interrupted_is_finished_by_the_next_one(models):
     publish(store, 2)
 
     assert names_in(models / "checkpoints") == ["step-000000001", "step-000000002"]
+
+
+def test_where_the_gate_may_have_to_go_back_to_stays_as_long_as_the_newest_checkpoint_says_so(models):
+    store = store_in(models)
+    publish(store, 1)
+    for step in (2, 3, 4):
+        publish(store, step, rules=Retention(keep_last=2), gate_checkpoints=("step-000000001",))
+    while_wanted = steps_in(models)
+
+    publish(store, 5, rules=Retention(keep_last=2))
+
+    assert while_wanted == [f"step-{step:09d}" for step in (1, 3, 4)]
+    assert steps_in(models) == [f"step-{step:09d}" for step in (4, 5)]

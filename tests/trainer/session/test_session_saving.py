@@ -23,7 +23,7 @@ from trainer.protocol.messages import (
 )
 from trainer.session import saver as saver_module
 from trainer.session import session as session_module
-from trainer.session.session import why_not_saved
+from trainer.session.saver import why_not_saved
 
 # ---- saving
 

@@ -1,0 +1,54 @@
+"""The subcommand `training_models gates`: what the gate has found."""
+
+import json
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from daemon.cli.options import BaseDir, Json, client_of, terminal_columns
+
+if TYPE_CHECKING:
+    from daemon.client.results import RecordedVerdict
+
+SHOWN = 20
+HEAD = f"{'JUDGED':16}  {'OUTCOME':8}  {'STEPS':>19}  {'LOSS':>8}  {'T':>7}  FILES"
+BESIDE_FILES = len(HEAD) - len("FILES")
+
+
+def gates(
+    file: Annotated[
+        str | None, typer.Argument(metavar="FILE", help="Only verdicts on this file, or this job.")
+    ] = None,
+    limit: Annotated[int, typer.Option("--limit", metavar="N", min=1, help="Show the newest N.")] = SHOWN,
+    base_dir: BaseDir = None,
+    as_json: Json = False,
+) -> None:
+    """Show what the gate found after each file: was the model worse than before?"""
+    verdicts = client_of(base_dir).history.gate_verdicts(file=file, limit=limit)
+    if as_json:
+        print(json.dumps([verdict.model_dump(mode="json") for verdict in verdicts], indent=2))
+        return
+    for line in gate_lines(verdicts, columns=terminal_columns()):
+        print(line)
+
+
+def gate_lines(verdicts: "Sequence[RecordedVerdict]", *, columns: int | None) -> Iterator[str]:
+    """Yield a table of verdicts, the newest last, with the reasons of those that were not passed."""
+    from daemon.cli.queue_view import shortened
+
+    if not verdicts:
+        yield "the gate has judged nothing; it does with gate.enabled (docs/models/gate.md)"
+        return
+    yield HEAD
+    for verdict in reversed(verdicts):
+        steps = f"{verdict.from_step:,} to {verdict.global_step:,}"
+        found = verdict.losses[0] if verdict.losses else None
+        loss, t = (f"{found.increase:+.1%}", f"{found.t:.1f}") if found else ("-", "-")
+        files = ", ".join(file.name for file in verdict.files)
+        if columns:
+            files = shortened(files, max(20, columns - BESIDE_FILES))
+        at = verdict.at[:16].replace("T", " ")
+        yield f"{at}  {verdict.outcome:8}  {steps:>19}  {loss:>8}  {t:>7}  {files}"
+        if verdict.outcome != "passed":
+            yield f"    {verdict.reason}"

@@ -1,0 +1,345 @@
+"""When a session judges, which jobs together, and what follows from a verdict. The model is a number."""
+
+from pathlib import Path
+
+import pytest
+
+from tests.support import job_for, rows, write_jsonl
+from tests.trainer.session_rig import LEAVE, FakeEngine, Run, settings_with, start
+from trainer.evaluation.regression import Measured
+from trainer.protocol.job import Outcome
+from trainer.protocol.messages import (
+    CheckpointPublished,
+    GateJudged,
+    JobEnded,
+    JobPreempted,
+    JobStarted,
+    PreemptJob,
+    QueueEmpty,
+    SkipJob,
+    StepsTaken,
+    Validated,
+)
+from trainer.session.gate import NoWayBack
+from trainer.session.gate_state import GateState, read_gate, write_gate
+
+ROWS = 10  # of the validation file
+WORSE = 5.0
+
+
+class Judged(FakeEngine):
+    """Has a loss of 1, and of 5 after steps on spoilt rows.
+
+    Args:
+        spoilt: steps of the model's life from which on it is worse.
+    """
+
+    def __init__(self, progress=None, *, spoilt=(), folder=Path("models/checkpoints")):
+        super().__init__(progress)
+        self.spoilt = spoilt
+        self.folder = folder
+        self.measured_at = []
+        self.rows_id = "rows"
+        self.states = []
+
+    def measure(self, settings, *, global_step):
+        self.measured_at.append(global_step)
+        is_worse = any(global_step >= step for step in self.spoilt)
+        losses = tuple((WORSE if is_worse else 1.0) + number / 100 for number in range(ROWS))
+        return Measured(rows_id=self.rows_id, global_step=global_step, losses=losses), losses[0]
+
+    def row_losses(self, examples, settings):
+        return []
+
+    def suite_scores(self, settings, *, global_step, is_wanted):
+        return iter(())
+
+    def save(self, settings):
+        saving = super().save(settings)
+        self.newest_checkpoint = self.folder / f"step-{self.progress.global_step:09}-{len(self.saved)}"
+        self.states.append(self.gate_state.model_copy(deep=True))
+        return saving
+
+    @property
+    def after_a_crash(self):
+        """What a new worker finds: the newest checkpoint."""
+        fresh = Judged(self.saved[-1], spoilt=self.spoilt)
+        fresh.gate_state, fresh.newest_checkpoint = self.states[-1], self.newest_checkpoint
+        return fresh
+
+
+def gated(**gate):
+    return settings_with(
+        validation={"file": "v.jsonl"}, gate={"enabled": True, "min_rows": 2, "group_rows": 1} | gate
+    )
+
+
+@pytest.fixture(autouse=True)
+def whole_checkpoints(monkeypatch):
+    monkeypatch.setattr("trainer.session.gate.verify", lambda path: None)
+
+
+@pytest.fixture
+def make(tmp_path):
+    def make(name, settings, *, steps=2, **order):
+        path = write_jsonl(tmp_path / f"{name}.jsonl", rows(2 * steps, start=len(name) * 100))
+        return start(job_for(path, id=name), path, settings, **order)
+
+    return make
+
+
+def verdicts(run):
+    return [
+        (verdict.outcome, [file.job_id for file in verdict.files])
+        for verdict in (event.verdict for event in run.told(GateJudged))
+    ]
+
+
+def ended(run):
+    return [event.record.job_id for event in run.told(JobEnded)]
+
+
+def completed(run):
+    return [record.job_id for event in run.told(CheckpointPublished) for record in event.finished]
+
+
+def test_each_file_is_judged_against_what_the_model_was_before_it(make):
+    settings, engine = gated(), Judged()
+
+    run = Run([make("a", settings), make("b", settings), QueueEmpty(), LEAVE], engine=engine)
+
+    assert verdicts(run) == [("passed", ["a"]), ("passed", ["b"])]
+    assert engine.measured_at == [0, 2, 4]  # the state after a file is the one before the next
+    assert [event.global_step for event in run.told(Validated)] == [0, 2, 4]
+    assert completed(run) == ["a", "b"]
+    assert engine.progress.cursors == {}
+    assert engine.progress.gate_checkpoints == ()
+
+
+def test_the_state_before_a_file_is_in_a_checkpoint_before_its_first_step(make):
+    settings = gated()
+
+    run = Run([make("a", settings), make("b", settings), LEAVE], engine=Judged())
+
+    published = [event.checkpoint.step for event in run.told(CheckpointPublished)]
+    assert published == [0, 2, 4]
+    assert [event.verdict.checkpoint for event in run.told(GateJudged)] == [
+        "step-000000000-1",
+        "step-000000002-2",
+    ]
+
+
+def test_after_a_refused_file_nothing_more_is_trained(make):
+    settings, engine = gated(), Judged(spoilt=[4])
+
+    run = Run([make("a", settings), make("b", settings), make("c", settings), LEAVE], engine=engine)
+
+    assert verdicts(run) == [("passed", ["a"]), ("refused", ["b"])]
+    assert ended(run) == ["a"]
+    assert completed(run) == ["a"]
+    assert engine.progress.global_step == 4
+    assert engine.saved_steps[-1] == 4  # so that it is an abandoned branch, and nothing that never was
+    assert engine.saved[-1].gate_checkpoints == ("step-000000002-2",)  # retention keeps where it goes back to
+
+
+def test_who_loads_the_checkpoint_of_a_refused_file_comes_to_the_same_verdict(make):
+    settings, engine = gated(), Judged(spoilt=[2])
+    first = Run([make("a", settings), LEAVE], engine=engine)
+
+    again = Run([make("a", settings), LEAVE], engine=engine.after_a_crash)
+
+    assert again.told(StepsTaken) == []
+    assert [event.verdict.model_copy(update={"seconds": 0.0}) for event in again.told(GateJudged)] == [
+        event.verdict.model_copy(update={"seconds": 0.0}) for event in first.told(GateJudged)
+    ]
+
+
+def test_small_files_are_judged_together_when_there_are_enough_of_them(make):
+    settings, engine = gated(group_rows=12), Judged()
+
+    run = Run([*(make(name, settings) for name in "abcd"), LEAVE], engine=engine)
+
+    assert verdicts(run) == [("passed", ["a", "b", "c"])]
+    assert ended(run) == ["a", "b", "c", "d"]
+    assert completed(run) == ["a", "b", "c"]
+    assert list(engine.saved[-1].cursors) == ["d"]  # it waits for its verdict, and is given again
+    assert engine.measured_at == [0, 6]
+
+
+def test_a_group_is_judged_when_the_queue_is_empty(make):
+    settings = gated(group_rows=12)
+
+    run = Run([make("a", settings), make("b", settings), QueueEmpty(), LEAVE], engine=Judged())
+
+    assert verdicts(run) == [("passed", ["a", "b"])]
+    assert completed(run) == ["a", "b"]
+
+
+def test_a_large_file_is_judged_alone(make):
+    settings = gated(group_rows=12)
+
+    run = Run([make("a", settings), make("large", settings, steps=6), LEAVE], engine=Judged())
+
+    assert verdicts(run) == [("passed", ["a"]), ("passed", ["large"])]
+
+
+def test_a_file_that_waits_for_its_group_is_not_trained_again_after_a_crash(make):
+    settings, engine = gated(group_rows=12), Judged()
+    Run([make("a", settings), make("b", settings), LEAVE], engine=engine)
+
+    again = Run(
+        [make("a", settings), make("b", settings), make("c", settings), LEAVE], engine=engine.after_a_crash
+    )
+
+    assert verdicts(again) == [("passed", ["a", "b", "c"])]
+    assert [event.job_id for event in again.told(JobStarted) if event.first_step == 0] == ["c"]
+    assert {step.job_id for step in again.steps} == {"c"}
+
+
+def test_suspects_are_judged_one_by_one(make):
+    settings, engine = gated(group_rows=12), Judged()
+    engine.suspects = frozenset({"a", "b"})
+
+    run = Run([*(make(name, settings) for name in "abc"), QueueEmpty(), LEAVE], engine=engine)
+
+    assert verdicts(run) == [("passed", ["a"]), ("passed", ["b"]), ("passed", ["c"])]
+
+
+def test_an_urgent_file_is_judged_by_itself_and_the_preempted_one_as_a_whole(make):
+    settings, engine = gated(), Judged()
+    low, urgent = make("low", settings, steps=4), make("urgent", settings)
+
+    run = Run(
+        [low, urgent, low, QueueEmpty(), LEAVE],
+        between={2: [PreemptJob(job_id="low")]},
+        engine=engine,
+    )
+
+    assert [event.job_id for event in run.told(JobPreempted)] == ["low"]
+    judged = [
+        (v.files[0].job_id, v.from_step, v.global_step) for v in (e.verdict for e in run.told(GateJudged))
+    ]
+    assert judged == [("urgent", 2, 4), ("low", 0, 6)]
+    assert completed(run) == ["urgent", "low"]
+
+
+def test_a_file_that_was_skipped_half_way_is_judged_at_once(make):
+    settings = gated(group_rows=100)
+
+    run = Run(
+        [make("a", settings, steps=4), LEAVE], between={2: [SkipJob(job_id="a")]}, engine=Judged(spoilt=[2])
+    )
+
+    assert verdicts(run) == [("refused", ["a"])]
+
+
+def test_what_somebody_admits_stays_and_later_files_are_compared_with_it(make):
+    settings, engine = gated(), Judged(spoilt=[4])
+
+    run = Run(
+        [make("a", settings), make("b", settings, admitted=True), make("c", settings), LEAVE], engine=engine
+    )
+
+    assert verdicts(run) == [("passed", ["a"]), ("admitted", ["b"]), ("passed", ["c"])]
+    assert completed(run) == ["a", "b", "c"]
+
+
+class Drifting(Judged):
+    """Loses a tenth with each step."""
+
+    def measure(self, settings, *, global_step):
+        losses = tuple(1.1**global_step + number / 100 for number in range(ROWS))
+        return Measured(rows_id="rows", global_step=global_step, losses=losses), losses[0]
+
+
+@pytest.mark.parametrize("window, refused_at", [(0, None), (10, 2)])
+def test_the_model_cannot_become_worse_in_small_steps(make, window, refused_at):
+    settings = gated(window=window)
+
+    run = Run([*(make(name, settings, steps=1) for name in "abcd"), LEAVE], engine=Drifting())
+
+    refused = [e.verdict for e in run.told(GateJudged) if e.verdict.outcome == "refused"]
+    assert [verdict.global_step for verdict in refused] == ([] if refused_at is None else [refused_at])
+    assert all("the best of late" in verdict.reason for verdict in refused)
+
+
+def test_other_validation_rows_cannot_be_compared(make):
+    settings, engine = gated(), Judged()
+
+    def change():
+        engine.rows_id = "others"
+
+    run = Run([make("a", settings), LEAVE], engine=engine, on_step=lambda bundle: change())
+
+    [verdict] = [event.verdict for event in run.told(GateJudged)]
+    assert (verdict.outcome, verdict.losses) == ("unjudged", ())
+    assert "have changed" in verdict.reason
+    assert completed(run) == ["a"]
+
+
+def test_files_are_done_when_the_gate_is_turned_off(make):
+    settings, engine = gated(group_rows=100), Judged()
+    Run([make("a", settings), LEAVE], engine=engine)
+
+    off = settings_with(validation={"file": "v.jsonl"})
+    run = Run([make("a", off), LEAVE], engine=engine.after_a_crash)
+
+    assert verdicts(run) == [("unjudged", ["a"])]
+    assert completed(run) == ["a"]
+
+
+def test_without_a_way_back_training_is_blocked(make, monkeypatch):
+    def damaged(path):
+        from trainer.protocol.checkpoints import DamagedCheckpoint
+
+        raise DamagedCheckpoint("model.safetensors is missing")
+
+    monkeypatch.setattr("trainer.session.gate.verify", damaged)
+    settings = gated()
+
+    with pytest.raises(
+        NoWayBack, match=r"cannot go back to checkpoint step-0+-1: model.safetensors is missing"
+    ):
+        Run([make("a", settings), LEAVE], engine=Judged(spoilt=[2]))
+
+
+def test_without_memory_for_its_rows_a_file_is_trained_without_a_verdict(make):
+    class Small(Judged):
+        def measure(self, settings, *, global_step):
+            raise RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 4 bytes")
+
+        def free_memory(self):
+            pass
+
+    run = Run([make("a", gated()), LEAVE], engine=Small())
+
+    assert verdicts(run) == []
+    assert completed(run) == ["a"]
+
+
+def test_without_a_gate_nothing_is_measured_or_saved_for_it(make):
+    engine = Judged()
+
+    run = Run([make("a", settings_with()), QueueEmpty(), LEAVE], engine=engine)
+
+    assert engine.measured_at == []
+    assert engine.saved_steps == [2]
+    assert engine.gate_state == GateState()
+    assert run.told(GateJudged) == []
+
+
+def test_what_the_gate_remembers_comes_back_from_a_checkpoint(make, tmp_path):
+    settings, engine = gated(group_rows=100), Judged()
+    Run([make("a", settings), LEAVE], engine=engine)
+
+    write_gate(tmp_path, engine.gate_state)
+
+    assert read_gate(tmp_path) == engine.gate_state
+    assert engine.gate_state.groups[0].members["a"].record.outcome is Outcome.COMPLETED
+
+
+@pytest.mark.parametrize("content", ["", "{", "[]", '{"groups": 7}'])
+def test_what_cannot_be_understood_is_as_nothing(tmp_path, content):
+    (tmp_path / "gate.json").write_text(content)
+
+    assert read_gate(tmp_path) == GateState()
