@@ -1,14 +1,14 @@
 """Remove backups, and then the objects that none has. A kill in between leaves some for the next time."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
 from trainer.backups import catalog
 from trainer.backups.destination import MANIFESTS, OBJECTS, Destination, object_name
 from trainer.backups.manifest import BackupManifest
 from trainer.backups.retention import kept
-from trainer.protocol.backups import ForgetTask, ForgottenInBackups, PrunedBackups, PruneTask
+from trainer.protocol.backups import ForgottenInBackups, PrunedBackups, PruneTask
 from trainer.protocol.failpoints import failpoint
 from trainer.protocol.text import num_of
 
@@ -51,19 +51,28 @@ def prune(
 
 
 def forget_in_backups(
-    task: ForgetTask, destination: Destination, *, origin: str, clock: Clock = time.time
+    destination: Destination,
+    sha256: Iterable[str],
+    *,
+    origin: str,
+    dry_run: bool = False,
+    clock: Clock = time.time,
 ) -> ForgottenInBackups:
     """Remove the backups whose weights were trained on some files, and these files from all others.
 
     Backups of other working directories are treated alike: a file that is to be forgotten is to be gone.
+
+    Args:
+        sha256: of the files.
+        origin: of the working directory whose lock the caller holds.
     """
-    wanted = set(task.sha256)
+    wanted = set(sha256)
     found = catalog.read_all(destination)
     doomed = [backup for backup in found.backups if wanted & set(backup.saw)]
     others = [backup for backup in found.backups if backup not in doomed]
     holding = {backup.id: without(backup, wanted) for backup in others if wanted & backup.objects.keys()}
     staying = [holding.get(backup.id, backup) for backup in others]
-    if task.dry_run:
+    if dry_run:
         freed = _free(destination, staying, found.damaged, is_real=False)
     else:
         for cleaned in holding.values():

@@ -94,7 +94,7 @@ def _carry_out(order: BackupOrder, tell: Tell) -> BaseModel:
                 return prune(task, destination, origin=origin)
         case ForgetTask() as task:
             with _locked(order.base_dir):
-                return forget_in_backups(task, destination, origin=origin)
+                return forget_in_backups(destination, task.sha256, origin=origin, dry_run=task.dry_run)
 
 
 def stand_back(*, idle: bool) -> None:

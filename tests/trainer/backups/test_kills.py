@@ -9,7 +9,7 @@ from tests.health import publish
 from tests.trainer.backups.backup_rig import DAY_S, contents_of, is_killed_at
 from trainer.backups import catalog, restoring
 from trainer.backups.pruning import forget_in_backups, prune
-from trainer.protocol.backups import ForgetTask, Keep, PruneTask
+from trainer.protocol.backups import Keep, PruneTask
 from trainer.protocol.checkpoints import verify
 
 FOLDER = Path(restoring.__file__).parent
@@ -79,10 +79,10 @@ def test_forgetting_that_is_killed_can_be_done_again(site, name):
     publish(site.layout, 3, step=12)
     [kept] = (site.layout.models / "data").iterdir()
     site.back_up()
-    task = ForgetTask(sha256=("a" * 64, kept.name))
 
     def forget():
-        return forget_in_backups(task, site.destination, origin=site.origin, clock=site.clock)
+        wanted = ("a" * 64, kept.name)
+        return forget_in_backups(site.destination, wanted, origin=site.origin, clock=site.clock)
 
     assert is_killed_at(name, forget)
     site.assert_whole()

@@ -8,7 +8,7 @@ from tests.health import publish
 from tests.trainer.backups.backup_rig import DAY_S, rewrite
 from trainer.backups.pruning import forget_in_backups, prune
 from trainer.backups.retention import kept
-from trainer.protocol.backups import ForgetTask, Keep, PruneTask
+from trainer.protocol.backups import Keep, PruneTask
 
 NOTHING = Keep(last=1, daily=0, weekly=0, monthly=0)
 
@@ -115,8 +115,7 @@ def test_with_a_damaged_manifest_nothing_is_freed(site):
 
 
 def forgotten(site, *sha256, dry_run=False):
-    task = ForgetTask(sha256=sha256, dry_run=dry_run)
-    return forget_in_backups(task, site.destination, origin=site.origin, clock=site.clock)
+    return forget_in_backups(site.destination, sha256, origin=site.origin, dry_run=dry_run, clock=site.clock)
 
 
 def test_backups_whose_weights_saw_a_forgotten_file_are_removed(site):
