@@ -13,6 +13,7 @@ from filelock import FileLock, Timeout
 from daemon.commands import Commands
 from daemon.control.control_files import Request, read_requests
 from daemon.control.pause_file import PauseFile
+from daemon.files.kept import KeptFiles
 from daemon.files.leftovers import is_half_written
 from daemon.files.probe import ignore_lease_breaks
 from daemon.going_back import GoingBack
@@ -23,6 +24,7 @@ from daemon.intake.watcher import Watcher
 from daemon.jobs.going_back import FollowBranches
 from daemon.jobs.job_ids import JobIds
 from daemon.jobs.job_queue import JobQueue
+from daemon.journal.events import FileNotKept
 from daemon.journal.journal import Journal, LedgerRows, LogLines, StatusChanges
 from daemon.ledger.database import UnusableLedger as UnusableLedger  # for those who start a daemon
 from daemon.ledger.ledger import Ledger
@@ -125,8 +127,13 @@ def _run_locked(
     checker = Checker(layout.failed, on_result=wake.set)
     settling = Settling(settle_s=own.settle_s, settle_slow_s=own.settle_slow_s)
     ids = JobIds(ledger.newest_job_id())
+    kept = KeptFiles(
+        layout.kept_files,
+        budget_bytes=lambda: settings.current.forget.kept_files_bytes,
+        on_problem=lambda name, error: journal.record(FileNotKept(file=name, problem=str(error))),
+    )
     intake = Intake(
-        layout, queue, journal, board, watcher, checker, settling, ids,
+        layout, queue, journal, board, watcher, checker, settling, ids, kept,
         data=lambda: settings.current.data, rescan_s=own.rescan_s,
     )  # fmt: skip
     supervisor = Supervisor(layout, queue, ledger, journal, board, launcher)
@@ -155,6 +162,7 @@ def _run_locked(
     finally:
         watcher.stop()
         checker.close()
+        kept.close()
         supervisor.kill()
         ledger.close()
         notifiers.close()

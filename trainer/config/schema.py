@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, Field, JsonValue, ValidationInfo, field_validator, model_validator
 from pydantic_core import PydanticCustomError
 
+from trainer.config.forget_settings import ForgetSettings
 from trainer.config.notify_settings import NotifySettings
 from trainer.config.section import FileName, Fraction, Positive, Seconds, Section
 from trainer.protocol.deep_findings import PrivatePattern
@@ -427,6 +428,11 @@ class CheckpointSettings(Section):
     keep_best: Annotated[int, Field(ge=0)] = 1
     """How many checkpoints with the lowest validation loss are kept."""
 
+    spine_max_bytes: Annotated[int, Field(ge=0)] = 20_000_000_000
+    """Maximum total size of the spine: older checkpoints, the fewer the longer ago (about 20 after 1,000
+    files), from which the model is trained again without a file that is to be forgotten. Above it, or above a
+    quarter of the room on the disk, the oldest go first. 0 keeps none."""
+
     max_bytes: Positive | None = None
     """Maximum total size of all checkpoints; null sets no limit. Above it, fewer are kept, but never fewer
     than the newest two; if these do not fit, training is blocked."""
@@ -498,6 +504,7 @@ class Settings(Section):
     checkpoints: CheckpointSettings = CheckpointSettings()
     daemon: DaemonSettings = DaemonSettings()
     notify: NotifySettings = NotifySettings()
+    forget: ForgetSettings = ForgetSettings()
 
     @model_validator(mode="before")
     @classmethod

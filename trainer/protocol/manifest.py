@@ -35,6 +35,8 @@ class Progress(BaseModel):
     """Open jobs by id."""
     finished: list[JobRecord] = []
     """The most recently ended jobs, oldest first."""
+    ended_files: int = 0
+    """How many jobs with steps have ended in the model's life. Checkpoints of earlier releases have 0."""
     validation_loss: float | None = None
     """The newest one; None when there has been none."""
     validated_step: int | None = None

@@ -333,6 +333,7 @@ class TrainerEngine:
                 keep_last=settings.keep_last,
                 keep_every=settings.keep_every,
                 keep_best=settings.keep_best,
+                spine_max_bytes=settings.spine_max_bytes,
                 max_bytes=settings.max_bytes,
             ),
             expected_bytes=SIZE_WITH_OPTIMIZER * weights_bytes,

@@ -407,6 +407,10 @@ class Session:
     def _note_end(self, event: JobEnded) -> None:
         self._skipped_job = self._job_to_preempt = None
         if not event.durable:
+            known = max(
+                self.progress.ended_files, len(self.progress.finished)
+            )  # an earlier release counted none
+            self.progress.ended_files = known + 1
             self.progress.finished = [*self.progress.finished, event.record][-FINISHED_KEPT:]
             self._saver.job_ended(event.record)
         self._reporter.event(event)
