@@ -16,6 +16,7 @@ from daemon.control.pause_file import PauseFile
 from daemon.files.kept import KeptFiles
 from daemon.files.leftovers import is_half_written
 from daemon.files.probe import ignore_lease_breaks
+from daemon.forgetting import ForgettingOnRequest
 from daemon.going_back import GoingBack
 from daemon.intake.checker import Checker
 from daemon.intake.intake import Intake
@@ -138,9 +139,16 @@ def _run_locked(
     )  # fmt: skip
     supervisor = Supervisor(layout, queue, ledger, journal, board, launcher)
     pause = PauseFile(layout.pause_file)
-    branches = FollowBranches(queue, ledger, journal)
+    branches = FollowBranches(layout.models, queue, ledger, journal)
     going_back = GoingBack(layout, branches, on_result=wake.set)
-    commands = Commands(layout, queue, ledger, journal, intake, supervisor, pause, going_back)
+    forgetting = ForgettingOnRequest(
+        layout,
+        settings=lambda: settings.current.model_dump(mode="json"),
+        before=ledger.commit,
+        after=going_back.catch_up,
+        on_result=wake.set,
+    )
+    commands = Commands(layout, queue, ledger, journal, intake, supervisor, pause, going_back, forgetting)
     obstacles = Obstacles(layout, clock=time.monotonic)
     service = ServiceManager(os.environ, journal, clock=time.monotonic)
     progress = ProgressLines(lambda: board.status, queue, settings, clock=time.monotonic)

@@ -3,9 +3,10 @@
 from collections import deque
 from collections.abc import Sequence
 
-from daemon.control.control_files import FILES, Request, read_requests, remove_request
+from daemon.control.control_files import FILES, Name, Request, read_requests, remove_request
 from daemon.control.pause_file import PauseFile
 from daemon.decide import Stopping
+from daemon.forgetting import ForgettingOnRequest, ForgetWish
 from daemon.going_back import GoingBack, NoTarget, Wish
 from daemon.intake.intake import Intake
 from daemon.jobs.going_back import Requeue
@@ -41,6 +42,7 @@ class Commands:
         supervisor: Supervisor,
         pause: PauseFile,
         going_back: GoingBack,
+        forgetting: ForgettingOnRequest,
     ) -> None:
         self._layout = layout
         self._queue = queue
@@ -50,6 +52,7 @@ class Commands:
         self._supervisor = supervisor
         self.pause = pause
         self._going_back = going_back
+        self._forgetting = forgetting
         self._signals = 0
         self._unanswered: list[tuple[Request, str | None]] = []  # with the job it is about
         self._unremovable: deque[Request] = deque(maxlen=len(FILES))  # carried out, and still there
@@ -64,6 +67,7 @@ class Commands:
         """Have the daemon end."""
         self.stopping = how
         self._journal.record(StopRequested(when=str(how)))
+        self._answer_all("forget", "the daemon stops; ask again, and it is continued where it was")
 
     def refuse_old(self, found: Sequence[Request]) -> None:
         """Answer requests that lay there before the daemon started, but for those that hold for ever."""
@@ -96,6 +100,8 @@ class Commands:
                 self._skip(request)
             case "go_back":
                 self._go_back(request)
+            case "forget":
+                self._forget(request)
             case "stop":
                 self.stop(self.stopping or Stopping.AFTER_FILE)
                 self._answer(request, self._how_it_stops())
@@ -119,24 +125,43 @@ class Commands:
         else:
             self._accept(request)
 
+    def _forget(self, request: Request) -> None:
+        if self._forgetting.is_wanted:
+            self._answer(request, "the model forgets another file already; wait until it has")
+            return
+        reason = request.reason or "asked for"
+        name = request.target or ""
+        self._forgetting.ask(ForgetWish(name=name, keep_versions=request.keep_versions, reason=reason))
+        self._accept(request)
+
     def catch_up(self) -> None:
         """Follow a model that went back while no daemon ran."""
         self._going_back.catch_up()
+        self._forgetting.catch_up()
 
     def go_back(self) -> bool:
         """Let the model go back, now that no worker runs; return whether it is done."""
-        answer = self._going_back.advance()
+        name: Name = "go_back" if self._going_back.is_wanted else "forget"
+        answer = (self._going_back if self._going_back.is_wanted else self._forgetting).advance()
         if answer is None:
             return False
-        for request, job_id in [asked for asked in self._unanswered if asked[0].name == "go_back"]:
-            self._answer(request, answer)
-            self._unanswered.remove((request, job_id))
+        self._answer_all(name, answer)
         return True
 
     @property
     def is_going_back(self) -> bool:
-        """Whether the model is to go back."""
-        return self._going_back.is_wanted
+        """Whether the model is to go back, or to forget a file. A stop does not wait for the latter."""
+        return self._going_back.is_wanted or (self._forgetting.is_wanted and not self.stopping)
+
+    @property
+    def forgetting(self) -> str | None:
+        """How far a file is forgotten, if one is at the moment."""
+        return (self._forgetting.said or "starting") if self._forgetting.is_at_work else None
+
+    def _answer_all(self, name: Name, answer: str) -> None:
+        for request, job_id in [asked for asked in self._unanswered if asked[0].name == name]:
+            self._answer(request, answer)
+            self._unanswered.remove((request, job_id))
 
     def _how_it_stops(self) -> str:
         """Return in words what a stop waits for."""

@@ -283,6 +283,8 @@ class Daemon:
         worker = self._supervisor.state
         if self._commands.stopping:
             return State.STOPPING, str(self._commands.stopping)
+        if said := self._commands.forgetting:
+            return State.TRAINING, f"forgetting a file: {said}"
         cannot_save = (
             self._supervisor.process and self._supervisor.blocked
         )  # which whoever pauses wants to know
