@@ -6,9 +6,10 @@ from collections.abc import Sequence
 from daemon.control.control_files import FILES, Name, Request, read_requests, remove_request
 from daemon.control.pause_file import PauseFile
 from daemon.decide import Stopping
-from daemon.forgetting import ForgettingOnRequest, ForgetWish
+from daemon.forgetting import ForgettingOnRequest
 from daemon.going_back import GoingBack, NoTarget, Wish
 from daemon.intake.intake import Intake
+from daemon.jobs.forget_orders import NOT_FORGOTTEN, ForgetWish
 from daemon.jobs.going_back import Requeue
 from daemon.jobs.job_queue import Ending, JobQueue
 from daemon.jobs.reasons import reason_for
@@ -67,7 +68,9 @@ class Commands:
         """Have the daemon end."""
         self.stopping = how
         self._journal.record(StopRequested(when=str(how)))
-        self._answer_all("forget", "the daemon stops; ask again, and it is continued where it was")
+        self._answer_all(
+            "forget", f"{NOT_FORGOTTEN}: the daemon stops; ask again, and it continues where it was"
+        )
 
     def refuse_old(self, found: Sequence[Request]) -> None:
         """Answer requests that lay there before the daemon started, but for those that hold for ever."""
@@ -127,7 +130,7 @@ class Commands:
 
     def _forget(self, request: Request) -> None:
         if self._forgetting.is_wanted:
-            self._answer(request, "the model forgets another file already; wait until it has")
+            self._answer(request, f"{NOT_FORGOTTEN}: it forgets another file already; wait until it has")
             return
         reason = request.reason or "asked for"
         name = request.target or ""

@@ -4,15 +4,13 @@ import json
 import logging
 import threading
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from daemon.jobs.forgetting import CannotForget, Forgetting, found_content
-from daemon.ledger.forgetting import reading_to_forget
+from daemon.jobs.forget_orders import NOT_FORGOTTEN, ForgetWish, newest_of, order_to_forget, text_of
+from daemon.jobs.forgetting import CannotForget
 from daemon.ledger.reader import UnreadableLedger
 from trainer.protocol import one_shot
-from trainer.protocol.checkpoints import POINTER, DamagedCheckpoint, NoUsableCheckpoint, read_manifest
 from trainer.protocol.forgetting import (
     MODULE,
     ORDER_FILE,
@@ -21,26 +19,15 @@ from trainer.protocol.forgetting import (
     Forgot,
     UnreadableOrder,
     read_header,
-    write_order,
 )
 from trainer.protocol.layout import Layout
-from trainer.protocol.manifest import Branch, Manifest
+from trainer.protocol.manifest import Branch
 from trainer.protocol.one_shot import NoAnswer, OrderRefused
-from trainer.protocol.text import num_of, printable
+from trainer.protocol.text import printable
 
 LOG_EVERY = 6  # of its messages, which come every five seconds
 
 logger = logging.getLogger("daemon")
-
-
-@dataclass(frozen=True, kw_only=True)
-class ForgetWish:
-    """What somebody has asked for."""
-
-    name: str
-    """Of the file, the id of its job, or its SHA-256."""
-    keep_versions: bool
-    reason: str
 
 
 class ForgettingOnRequest:
@@ -127,43 +114,11 @@ class ForgettingOnRequest:
             self._after()
             answer = text_of(result)
         else:
-            answer = f"the model did not forget: {printable(str(result))}"
+            answer = f"{NOT_FORGOTTEN}: {printable(str(result))}"
         logger.info("%s", answer)
         self._wish = self._thread = self._result = self.said = None  # last: what fails above is tried again
         self._is_to_be_finished = False
         return answer
-
-
-def order_to_forget(layout: Layout, wish: ForgetWish, settings: Mapping[str, Any]) -> None:
-    """Write the order for the process that does it.
-
-    Raises:
-        CannotForget: it cannot be done.
-        UnreadableLedger: the ledger cannot be read.
-        OSError: it cannot be written.
-    """
-    with reading_to_forget(layout.ledger_file) as ledger:
-        content = found_content(ledger, wish.name)
-        newest = newest_of(layout.models)
-        forgetting = Forgetting(layout, ledger, content, newest, keep_versions=wish.keep_versions)
-        header = forgetting.header(settings=settings, reason=wish.reason)
-        write_order(layout.models / SCRATCH / ORDER_FILE, header, forgetting.items())
-
-
-def newest_of(models: Path) -> tuple[str, Manifest] | None:
-    """Return the checkpoint that the model has; None if there is none.
-
-    Raises:
-        CannotForget: it cannot be read.
-    """
-    try:
-        path = (models / POINTER).resolve(strict=True)
-    except OSError:
-        return None
-    try:
-        return path.name, read_manifest(path)
-    except (DamagedCheckpoint, NoUsableCheckpoint) as error:
-        raise CannotForget(f"{path.name}: {error}") from error
 
 
 def is_published(models: Path) -> bool:
@@ -176,11 +131,3 @@ def is_published(models: Path) -> bool:
     except (OSError, ValueError, UnreadableOrder, CannotForget):
         return False
     return newest is not None and branch in newest[1].branches
-
-
-def text_of(result: Forgot) -> str:
-    """Return what was done in words."""
-    steps = f" ({num_of(result.trained_steps, 'step')})" if result.trained_steps else ""
-    done = f"{result.branch.text}{steps}" if result.branch else "the model had never seen the file"
-    left = "; not erased: " + "; ".join(result.unreached) if result.unreached else ""
-    return f"{done}; the file is erased{left}"

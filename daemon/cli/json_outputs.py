@@ -22,6 +22,7 @@ from daemon.client.results import (
     FinishedFile,
     FittingLength,
     Flagged,
+    ForgetPlan,
     ImpossibleRestart,
     Installed,
     KnownFile,
@@ -307,6 +308,19 @@ class AnalyzedFile(Analysis):
     left_out: LeftOut
 
 
+class ForgetShown(TypedDict):
+    """What forgetting a file means; nothing was changed."""
+
+    plan: ForgetPlan
+
+
+class Forgotten(ForgetShown):
+    """A file that the model has forgotten."""
+
+    result: str
+    """What was done, in words."""
+
+
 class Failure(TypedDict):
     """Why a command could not do what it was asked; its exit code is not 0."""
 
@@ -364,6 +378,8 @@ OUTPUTS: dict[str, Any] = {
     "training_data merge --to": Converted,
     "training_data generate": Generated,
     "training_data analyze": AnalyzedFile,
+    "training_models forget": Forgotten,
+    "training_models forget --dry-run": ForgetShown,
     "any command that fails": Failure,
     "a notification": Notification,
 }

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from daemon.cli.models_forget import FORGET_EXAMPLES, forget
 from daemon.cli.options import (
     BaseDir,
     CommandFailed,
@@ -264,6 +265,9 @@ def restore(
 ) -> None:
     """Let the model go back to a version; the same as `rollback --to`."""
     rollback(to=name, yes=yes, dry_run=dry_run, base_dir=base_dir, as_json=as_json)
+
+
+app.command(epilog=FORGET_EXAMPLES)(forget)
 
 
 # ---- delete

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from daemon.client.creation import Created
     from daemon.client.data import Data
     from daemon.client.flags import Flags
+    from daemon.client.forget import Forgets
     from daemon.client.health import Health
     from daemon.client.history import History
     from daemon.client.logs import Logs
@@ -116,6 +117,13 @@ class Client:
         from daemon.client.rollback import Rollbacks
 
         return Rollbacks(self.layout, self._requests)
+
+    @cached_property
+    def forgetting(self) -> "Forgets":
+        """The model as if a file had never been there."""
+        from daemon.client.forget import Forgets
+
+        return Forgets(self.layout, self._requests)
 
     @cached_property
     def health(self) -> "Health":

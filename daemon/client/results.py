@@ -21,6 +21,7 @@ from daemon.client.trash import Cleared
 from daemon.client.waiting import EndedFile
 from daemon.data_tools.flagged import Flagged
 from daemon.health.check_result import CheckResult, Severity
+from daemon.jobs.forgetting import ForgetPlan
 from daemon.jobs.listing import FinishedFile, QueuedFile
 from daemon.ledger.attempts import RecordedAttempt
 from daemon.ledger.crashes import CrashGroup
@@ -58,6 +59,7 @@ __all__ = [
     "FittingLength",
     "Flagged",
     "FolderCounts",
+    "ForgetPlan",
     "GoesOn",
     "ImpossibleRestart",
     "Installed",

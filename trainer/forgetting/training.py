@@ -35,7 +35,6 @@ from trainer.protocol.job import JobRecord
 from trainer.protocol.manifest import Branch, Manifest, Progress
 
 FINISHED_KEPT = 2_000  # as a session does
-FROZEN = ("training", "data", "profile")
 # Nobody looks at the answers, what was checked need not be checked again, and two checkpoints are enough here
 ELSEWHERE: dict[str, dict[str, Any]] = {
     "previews": {"prompts": [], "file": None},
@@ -158,7 +157,7 @@ def publish(
             "sequence": _next_sequence(models),
             "parent": Path(header.base).name if header.base else None,
             "written_at": at,
-            "progress": _progress(trained.manifest, base, newest.progress, history),
+            "progress": _progress(trained.manifest, base, newest.progress, history, settings),
             "branches": (*newest.branches, branch),
             "settings": settings,
             "settings_sha256": hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest(),
@@ -182,25 +181,32 @@ def publish(
     return checkpoint
 
 
-def _progress(trained: Manifest, base: Progress, newest: Progress, history: History) -> Progress:
+def _progress(
+    trained: Manifest, base: Progress, newest: Progress, history: History, settings: dict[str, Any]
+) -> Progress:
     """Return the progress as the model's life has it, not the scratch folder."""
     earlier: dict[str, JobRecord] = {record.job_id: record for record in newest.finished}
     ended = [as_it_ended(record, earlier.get(record.job_id)) for record in trained.progress.finished]
-    cursors = {}
-    for job_id, cursor in trained.progress.cursors.items():
-        settings = cursor.settings
-        if job := history.jobs.get(job_id):
-            own = {name: settings[name] | _restored(job, name) for name in FROZEN if name in settings}
-            settings = settings | own
-        cursors[job_id] = cursor.model_copy(update={"settings": settings})
+    cursors = {
+        job_id: cursor.model_copy(
+            update={"settings": _restored(cursor.settings, history.jobs[job_id], settings)}
+        )
+        if job_id in history.jobs
+        else cursor
+        for job_id, cursor in trained.progress.cursors.items()
+    }
     finished = [*base.finished, *ended][-FINISHED_KEPT:]
     return trained.progress.model_copy(update={"finished": finished, "cursors": cursors})
 
 
-def _restored(job: RetrainedJob, section: str) -> dict[str, Any]:
-    """Return the settings of a job that were others only while it was trained again."""
-    before = job.frozen.get(section, {})
-    return {name: before[name] for name in ELSEWHERE.get(section, {}) if name in before}
+def _restored(used: dict[str, Any], job: RetrainedJob, settings: dict[str, Any]) -> dict[str, Any]:
+    """Return the settings of a cursor as they would be had it been trained where the model lives."""
+    restored = dict(used)
+    for section, changed in ELSEWHERE.items():
+        before = job.frozen.get(section, settings[section])
+        own = {name: before[name] for name in changed if name in before}
+        restored[section] = used.get(section, {}) | own
+    return restored
 
 
 def _next_sequence(models: Path) -> int:

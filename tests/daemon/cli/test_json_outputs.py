@@ -62,6 +62,8 @@ TYPED = {
     "training_data merge --to": "messages chat.jsonl chat.jsonl out.jsonl",
     "training_data generate": GENERATED,
     "training_data analyze": "chat.jsonl",
+    "training_models forget": "waits.jsonl --yes",
+    "training_models forget --dry-run": "done.jsonl",
 }
 
 
