@@ -141,11 +141,16 @@ def _run_locked(
     pause = PauseFile(layout.pause_file)
     branches = FollowBranches(layout.models, queue, ledger, journal)
     going_back = GoingBack(layout, branches, on_result=wake.set)
+
+    def follow() -> None:
+        going_back.catch_up()
+        board.set(**last_known(layout.models))
+
     forgetting = ForgettingOnRequest(
         layout,
         settings=lambda: settings.current.model_dump(mode="json"),
         before=ledger.commit,
-        after=going_back.catch_up,
+        after=follow,
         on_result=wake.set,
     )
     commands = Commands(layout, queue, ledger, journal, intake, supervisor, pause, going_back, forgetting)

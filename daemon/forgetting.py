@@ -7,10 +7,11 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from daemon.jobs.forget_orders import NOT_FORGOTTEN, ForgetWish, newest_of, order_to_forget, text_of
+from daemon.jobs.forget_orders import NOT_FORGOTTEN, ForgetWish, order_to_forget, text_of
 from daemon.jobs.forgetting import CannotForget
 from daemon.ledger.reader import UnreadableLedger
 from trainer.protocol import one_shot
+from trainer.protocol.checkpoints import FOLDER, NoUsableCheckpoint, published, read_manifest
 from trainer.protocol.forgetting import (
     MODULE,
     ORDER_FILE,
@@ -24,8 +25,6 @@ from trainer.protocol.layout import Layout
 from trainer.protocol.manifest import Branch
 from trainer.protocol.one_shot import NoAnswer, OrderRefused
 from trainer.protocol.text import printable
-
-LOG_EVERY = 6  # of its messages, which come every five seconds
 
 logger = logging.getLogger("daemon")
 
@@ -58,7 +57,6 @@ class ForgettingOnRequest:
         self._is_to_be_finished = False
         self._thread: threading.Thread | None = None
         self._result: Forgot | Exception | None = None
-        self._num_said = 0
         self.said: str | None = None
         """How far it is, for people."""
 
@@ -104,9 +102,6 @@ class ForgettingOnRequest:
 
     def _hear(self, line: str) -> None:
         self.said = printable(line, limit=300)
-        if self._num_said % LOG_EVERY == 0:
-            logger.info("forgetting: %s", self.said)
-        self._num_said += 1
         self._on_result()
 
     def _finish(self, result: Forgot | Exception) -> str:
@@ -115,7 +110,8 @@ class ForgettingOnRequest:
             answer = text_of(result)
         else:
             answer = f"{NOT_FORGOTTEN}: {printable(str(result))}"
-        logger.info("%s", answer)
+        if not self._wish:  # nobody waits for an answer
+            logger.info("%s", answer)
         self._wish = self._thread = self._result = self.said = None  # last: what fails above is tried again
         self._is_to_be_finished = False
         return answer
@@ -127,7 +123,7 @@ def is_published(models: Path) -> bool:
     try:
         read_header(folder / ORDER_FILE)
         branch = Branch.model_validate(json.loads((folder / "branch.json").read_bytes()))
-        newest = newest_of(models)
-    except (OSError, ValueError, UnreadableOrder, CannotForget):
+        newest = next(iter(published(models / FOLDER)), None)  # the pointer may not have come so far
+        return newest is not None and branch in read_manifest(newest).branches
+    except (OSError, ValueError, UnreadableOrder, NoUsableCheckpoint):
         return False
-    return newest is not None and branch in newest[1].branches

@@ -35,7 +35,7 @@ def forget(
     base_dir: BaseDir = None,
     as_json: Json = False,
 ) -> None:
-    """Train the model again without a file, and erase that: nothing of it is left in weights or folders."""
+    """Train the model again without a file, and erase the file."""
     client = client_of(base_dir)
     plan = client.forgetting.plan(file, keep_versions=keep_versions)
     if dry_run:
@@ -66,17 +66,19 @@ def forget_lines(plan: "ForgetPlan") -> Iterator[str]:
         where = f"models/{plan.base} (step {plan.base_step:,})" if plan.base else "the base model"
         duration = f", about {duration_text(plan.seconds)}" if plan.seconds is not None else ""
         yield f"  it first had a part in step {plan.first_step:,} of {plan.current_step:,}"
+        again = "is trained again" if plan.files == 1 else "are trained again"
         yield (
-            f"  from {where} on, {num_of(plan.files, 'file')} are trained again without it: about "
+            f"  from {where} on, {num_of(plan.files, 'file')} {again} without it: about "
             f"{num_of(plan.steps, 'step')}{duration}"
         )
     if plan.new_plans:
         yield f"  had replayed rows of it, and replay others now: {_listed(plan.new_plans)}"
     yield "  erased: the file itself wherever it lies in this folder, its flagged rows, and cached tokens"
     if plan.checkpoints:
-        yield f"  erased: {num_of(len(plan.checkpoints), 'checkpoint')} that have seen it"
+        have = "has" if len(plan.checkpoints) == 1 else "have"
+        yield f"  erased: {num_of(len(plan.checkpoints), 'checkpoint')} that {have} seen it"
     if plan.versions:
-        yield f"  erased: the versions {_listed(plan.versions)}, which have seen it"
+        yield f"  erased: {_listed(plan.versions)}, versions that have seen it"
     yield "  out of reach: backups, exports, deployments and other machines"
     for why in plan.inexact:
         yield f"  not exact to the last bit: {why}"

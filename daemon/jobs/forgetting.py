@@ -28,7 +28,7 @@ NAMED = 3
 LIBRARIES = ("torch", "transformers", "peft")
 
 
-class CannotForget(ValueError):
+class CannotForget(RuntimeError):
     """A file cannot be forgotten; the message says why, and the way out."""
 
 

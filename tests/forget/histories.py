@@ -230,12 +230,16 @@ class Life:
 
     def forget(self, file: int) -> Forgot:
         """Forget a file as a daemon would have it done; the ledger follows."""
-        wish = ForgetWish(name=self.jobs[file].id, keep_versions=False, reason="a test")
-        self.ledger.commit()
-        order_to_forget(self.layout, wish, self.settings.model_dump(mode="json"))
+        self.write_order(file)
         forgot = carry_out(ForgetOrder(base_dir=self.layout.base), lambda text: None)
         self.follow()
         return forgot
+
+    def write_order(self, file: int) -> None:
+        """Ask for a file to be forgotten."""
+        wish = ForgetWish(name=self.jobs[file].id, keep_versions=False, reason="a test")
+        self.ledger.commit()
+        order_to_forget(self.layout, wish, self.settings.model_dump(mode="json"))
 
     def follow(self) -> None:
         """Have the ledger follow the newest checkpoint."""

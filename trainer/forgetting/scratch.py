@@ -65,6 +65,12 @@ class Scratch:
         if header.base and find_newest(self.models / FOLDER).newest is None:
             self._take_base(header, self._real_models / header.base)
 
+    def is_trained(self, history: History) -> bool:
+        """Whether everything is trained again already."""
+        newest = find_newest(self.models / FOLDER).newest
+        done = stretches_done(history.stretches, newest.manifest.progress) if newest else 0
+        return newest is not None and done == len(history.stretches)
+
     def remove(self) -> None:
         """Remove the folder; the order last, because as long as it is there, this is not over."""
         for path in self.folder.iterdir() if self.folder.is_dir() else ():

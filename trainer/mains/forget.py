@@ -9,17 +9,18 @@ the next step and end; asked again, it continues there.
 import json
 import signal
 import time
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from filelock import FileLock, Timeout
 
+from trainer.checkpoints.publishing import point_to
 from trainer.mains.one_shot import Tell, serve
 from trainer.protocol.checkpoints import (
     FOLDER,
-    POINTER,
+    Checkpoint,
     DamagedCheckpoint,
     NoUsableCheckpoint,
+    find_newest,
     read_manifest,
 )
 from trainer.protocol.faults import NotFinite
@@ -77,40 +78,43 @@ def _forget(layout: Layout, tell: Tell) -> Forgot:
 
     header = read_header(layout.models / SCRATCH / ORDER_FILE)
     scratch = Scratch(layout.models)
-    branch, steps = published_branch(layout.models, scratch), 0
+    newest = find_newest(layout.models / FOLDER).newest
+    if newest:
+        point_to(layout.models, newest.path)  # a kill may have come before that
+    branch, steps = published_branch(newest, scratch), 0
     if branch is None and header.is_trained:
-        branch, steps = _train(layout, scratch, header, tell)
+        branch, steps = _train(layout, newest, scratch, header, tell)
     unreached = _erase(layout, header, tell)
     scratch.remove()
     return Forgot(branch=branch, trained_steps=steps, unreached=tuple(unreached))
 
 
-def published_branch(models: Path, scratch: "Scratch") -> Branch | None:
+def published_branch(newest: Checkpoint | None, scratch: "Scratch") -> Branch | None:
     """Return the branch that an earlier try has published before it died; None if it has not come so far."""
     try:
         branch = Branch.model_validate(json.loads(scratch.branch_file.read_bytes()))
-        manifest = read_manifest((models / POINTER).resolve(strict=True))
     except (OSError, ValueError):
         return None
-    return branch if branch in manifest.branches else None
+    return branch if newest and branch in newest.manifest.branches else None
 
 
-def _train(layout: Layout, scratch: "Scratch", header: OrderHeader, tell: Tell) -> tuple[Branch, int]:
+def _train(
+    layout: Layout, newest: Checkpoint | None, scratch: "Scratch", header: OrderHeader, tell: Tell
+) -> tuple[Branch, int]:
     from trainer.forgetting.retraining import History
     from trainer.forgetting.training import CutShort, NotTheSame, as_trained_here, publish, train_again
 
-    newest = (layout.models / POINTER).resolve()
-    if newest.name != header.newest:
+    if newest is None or newest.path.name != header.newest:
+        found = newest.path.name if newest else "gone"
         raise OrderRefused(
-            f"the newest checkpoint is {newest.name}; expected {header.newest}, for which this was planned; "
-            "ask again",
+            f"the newest checkpoint is {found}; expected {header.newest}, for which this was planned; ask again",
             FaultKind.REQUEST,
         )
     items = read_items(scratch.order_file)
     history = History(as_trained_here(item, header.settings) for item in items)
     scratch.prepare(header, history)
     steps = 0
-    if history.stretches or header.base is None:
+    if not scratch.is_trained(history):
         try:
             steps = train_again(
                 scratch, layout.base, header, history, tell=tell, is_cut_short=lambda: _Wish.is_to_end
