@@ -1,23 +1,28 @@
 """Wherever the power is cut, the model is the old one or the new one, and asking again finishes it."""
 
+import itertools
 import json
 import re
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from daemon.forgetting import is_published
 from tests.crash.replay import digest
 from tests.forget.histories import Life, RandomHistory, Turn
 from tests.shallow import build_shallow
 from tests.support import PowerCut
 from trainer.checkpoints import publishing
 from trainer.forgetting import erasing, scratch, training
+from trainer.mains import forget as forget_main
 from trainer.mains.forget import carry_out
 from trainer.protocol.checkpoints import find_newest
 from trainer.protocol.forgetting import ForgetOrder, branch_file, read_branch_header
 from trainer.protocol.job import Priority
 from trainer.protocol.layout import Layout
+from trainer.protocol.one_shot import OrderRefused
 
 MODULES = (erasing, scratch, training, publishing)
 FAILPOINTS = [
@@ -124,3 +129,47 @@ def test_a_branch_that_was_never_published_is_nobodys(tmp_path, places, monkeypa
     assert find_newest(layout.models / "checkpoints").newest.manifest.branches == (forgot.branch,)
     assert read_branch_header(branch_file(layout.models, 1)).at == forgot.branch.at
     assert written["number"] == forgot.branch.number
+
+
+def test_one_that_was_asked_to_stop_goes_on_where_it_was_although_files_were_trained_since(
+    tmp_path, places, monkeypatch
+):
+    base_model = places[0] / "base"
+    longer = replace(HISTORY, num_rows=(2, 8, 8, 4, 4), priorities=(Priority.NORMAL,) * 5)
+    whole = replace(longer, turns=(*longer.turns, Turn(4)))
+    life = Life(Layout(tmp_path / "with"), whole, base_model)
+    life.history = longer
+    life.live()
+    life.write_order(1)
+    questions = itertools.count()
+    with monkeypatch.context() as patch:
+        patch.setattr(forget_main, "is_to_end", lambda: next(questions) > 8)
+        with pytest.raises(OrderRefused, match="what was trained is kept, and continued when you ask again"):
+            forget(life.layout)
+    cut_short = find_newest(life.layout.models / ".forget" / "models" / "checkpoints").newest.manifest
+
+    life.history = replace(longer, turns=(Turn(4),))
+    life.live()
+    forgot = life.forget(1)
+
+    other = Life(Layout(tmp_path / "without"), whole.without(1), base_model)
+    other.live()
+    other.ledger.close()
+    assert digest(life.layout.models / "current_model") == digest(other.layout.models / "current_model")
+    steps = life.manifest.progress.global_step - cut_short.progress.global_step
+    assert cut_short.progress.global_step > forgot.branch.from_step
+    assert forgot.trained_steps == steps
+    life.ledger.close()
+
+
+def test_a_daemon_knows_that_something_is_still_to_be_erased(tmp_path, places, monkeypatch):
+    folder, _, _ = places
+    shutil.copytree(folder / "trained", tmp_path / "base", symlinks=True)
+    layout = Layout(tmp_path / "base")
+    before = is_published(layout.models)
+    cut_at("checkpoint.renamed", monkeypatch, layout)
+
+    after = is_published(layout.models)
+    forget(layout)
+
+    assert (before, after, is_published(layout.models)) == (False, True, False)

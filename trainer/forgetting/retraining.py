@@ -51,11 +51,15 @@ class Retraining:
         self._left = deque(history.stretches[done:])
         self._current: Stretch | None = None
         self._is_told_that_it_ends = False
+        self._is_leaving = False
 
     def get(self, timeout_s: float | None) -> Command | None:
         """Return the next command; see `CommandSource`."""
-        if self._is_cut_short():
-            return ShutDown(reason="asked to stop")
+        if not self._is_leaving and self._is_cut_short():
+            self._is_leaving = True
+            return ShutDown(reason="asked to stop")  # once: a session asks until there is nothing left
+        if self._is_leaving:
+            return None if timeout_s == 0 else ShutDown(reason="asked to stop")
         if timeout_s == 0:
             return self._between_steps()
         while self._left and _has_ended(self._left[0], self._progress()):

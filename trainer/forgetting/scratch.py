@@ -136,7 +136,8 @@ def _in_progress(history: History, number: int) -> tuple[str, int, RetrainedJob]
 
 def _what_of(history: History, stretch: Stretch) -> RetrainedJob:
     job = history.jobs[stretch.job_id]
-    return job.model_copy(update={"path": "", "replay_paths": {}})  # wherever the content lies
+    # Wherever the contents lie; the settings are those of the header, but for the frozen ones
+    return job.model_copy(update={"path": "", "replay_paths": {}, "settings": {}})
 
 
 def stage_links(models: Path, source: Path, manifest: Manifest) -> None:

@@ -47,10 +47,10 @@ if TYPE_CHECKING:
 LOCK_WAIT_S = 60.0
 
 
-class _Wish:
-    """Whether somebody wants this process to end."""
+class _Asked:
+    """What signals have said."""
 
-    is_to_end = False
+    to_end = False
 
 
 def carry_out(order: ForgetOrder, tell: Tell) -> Forgot:
@@ -70,7 +70,12 @@ def carry_out(order: ForgetOrder, tell: Tell) -> Forgot:
 
 
 def _note_signal(*_: object) -> None:
-    _Wish.is_to_end = True
+    _Asked.to_end = True
+
+
+def is_to_end() -> bool:
+    """Whether somebody wants this process to save and end."""
+    return _Asked.to_end
 
 
 def _forget(layout: Layout, tell: Tell) -> Forgot:
@@ -107,7 +112,7 @@ def _train(
     if newest is None or newest.path.name != header.newest:
         found = newest.path.name if newest else "gone"
         raise OrderRefused(
-            f"the newest checkpoint is {found}; expected {header.newest}, for which this was planned; ask again",
+            f"the newest checkpoint is {found}; expected {header.newest}, as it was planned; ask again",
             FaultKind.REQUEST,
         )
     items = read_items(scratch.order_file)
@@ -117,7 +122,7 @@ def _train(
     if not scratch.is_trained(history):
         try:
             steps = train_again(
-                scratch, layout.base, header, history, tell=tell, is_cut_short=lambda: _Wish.is_to_end
+                scratch, layout.base, header, history, tell=tell, is_cut_short=lambda: is_to_end()
             )
         except CutShort as error:
             raise OrderRefused(
