@@ -82,6 +82,7 @@ def _flagged_rows(flagged: Path, contents: list[Path], sha256: str) -> Iterator[
             return
         partial = flagged.with_name(f".{flagged.name}.tmp")
         with partial.open("wb") as rest:
+            os.fchmod(rest.fileno(), os.fstat(file.fileno()).st_mode & 0o777)
             rest.writelines(entry for entry in entries if _row_of(entry) not in gone)
             rest.flush()
             os.fsync(rest.fileno())

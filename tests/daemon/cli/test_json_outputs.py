@@ -90,7 +90,7 @@ def layout(tmp_path, monkeypatch):
 
 def _fill_ledger(layout):
     ledger = Ledger(layout.ledger_file, clock=FakeClock(1_000_000_000.0))
-    waits = write_jsonl(layout.waiting(Priority.NORMAL) / "waits.jsonl", rows(2))
+    waits = write_jsonl(layout.waiting(Priority.NORMAL) / "waits.jsonl", rows(2, start=7))
     ledger.add_job(job_for(waits, id="20260101-000000-000002"), identity_of(waits.stat()), "waiting")
     path = write_jsonl(layout.finished(Outcome.COMPLETED) / "done.jsonl", rows(2))
     done = job_for(path, id="20260101-000000-000001", format="messages")
@@ -160,7 +160,7 @@ def test_what_a_command_prints_is_what_the_schema_says(layout, daemon, answering
     answering.prepare(answers.get(command, report("warning")).model_dump_json())
     if command.startswith("training_data flag --"):
         printed("training_data flag", layout)
-    if OUTPUTS[command] is Obeyed:
+    if OUTPUTS[command] is Obeyed or command == "training_models forget":
         daemon.start()
     if command in ("training_daemon restart", "training_daemon install-service"):
         layout.status_file.unlink()  # or there would be a daemon to stop
