@@ -22,7 +22,7 @@ def take_in_branch(ledger: Ledger, branch: Branch, path: Path, cursors: Collecti
     header = read_branch_header(path)
     if branch.why != "forget" or header is None or (header.number, header.at) != (branch.number, branch.at):
         return
-    begun_here: set[str] = set()
+    started_here: set[str] = set()
     planned: set[str] = set()
     with path.open(encoding="utf-8") as file:
         file.readline()
@@ -36,12 +36,12 @@ def take_in_branch(ledger: Ledger, branch: Branch, path: Path, cursors: Collecti
             match EVENTS.validate_python(content):
                 case StepsTaken() as taken:
                     ledger.add_steps(taken.steps)
-                    begun_here |= {step.job_id for step in taken.steps if step.file_step == 1}
+                    started_here |= {step.job_id for step in taken.steps if step.file_step == 1}
                 case Validated() as validated:
                     ledger.add_validation(validated)
                 case SuiteScored() as scored:
                     ledger.evaluations.add_scores(scored)
-    ledger.sum_up_again(sorted(begun_here))
+    ledger.sum_up_again(sorted(started_here))
     for job_id in ledger.open_jobs_replaying(header.sha256):
         if job_id not in planned and job_id not in cursors:
             ledger.freeze_settings(job_id, None)  # it has no step yet, and chooses anew when it starts

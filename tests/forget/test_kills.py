@@ -32,7 +32,7 @@ FAILPOINTS = [
         r'failpoint\("((?:forget|checkpoint|pointer)\..+?)"\)', Path(module.__file__).read_text()
     )
 ]
-FROM_THE_START = ("forget.begun", "forget.seeded", "forget.trained")
+FROM_THE_START = ("forget.started", "forget.seeded", "forget.trained")
 SETTINGS = {
     "training": {"batch_size": 2, "gradient_accumulation": 1, "micro_batch_tokens": 64, "cpu_threads": 1},
     "checkpoints": {"background": "never", "group_commit_s": 0.0},

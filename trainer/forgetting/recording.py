@@ -40,7 +40,7 @@ class Recorder:
         self._must_complete = must_complete
         self._tell = tell
         self._clock = clock
-        self._told_at = float("-inf")
+        self._reported_at = float("-inf")
         self.steps = 0
         self.problem: str | None = None
         """Why what is trained is not what was trained before."""
@@ -81,8 +81,8 @@ class Recorder:
         os.fsync(self._file.fileno())
 
     def _say(self, global_step: int) -> None:
-        if self._clock() >= self._told_at + TELL_EVERY_S:
-            self._told_at = self._clock()
+        if self._clock() >= self._reported_at + TELL_EVERY_S:
+            self._reported_at = self._clock()
             self._tell(f"trained again up to step {global_step:,} of {self._total:,}")
 
 

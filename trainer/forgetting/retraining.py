@@ -50,7 +50,7 @@ class Retraining:
         done = stretches_done(history.stretches, progress())
         self._left = deque(history.stretches[done:])
         self._current: Stretch | None = None
-        self._is_told_that_it_ends = False
+        self._has_reported_end = False
         self._is_leaving = False
 
     def get(self, timeout_s: float | None) -> Command | None:
@@ -67,8 +67,8 @@ class Retraining:
         if self._left:
             self._current = self._left.popleft()
             return self._start(self._current)
-        if not self._is_told_that_it_ends:
-            self._is_told_that_it_ends = True
+        if not self._has_reported_end:
+            self._has_reported_end = True
             return QueueEmpty()
         return ShutDown(reason=AT_END)
 

@@ -40,7 +40,7 @@ class Scratch:
         self.order_file = self.folder / ORDER_FILE
         self.branch_file = self.folder / "branch.json"
         """Which branch is published, written before it is."""
-        self._begun_with = self.folder / "begun.jsonl"
+        self._started_with = self.folder / "started.jsonl"
 
     def prepare(self, header: OrderHeader, history: History) -> None:
         """Make ready what is to be trained on: what an earlier try has left, or the base.
@@ -49,13 +49,13 @@ class Scratch:
             DamagedCheckpoint: the base is not what its manifest says.
         """
         if not self._can_continue(header, history):
-            self._begun_with.unlink(missing_ok=True)
+            self._started_with.unlink(missing_ok=True)
             for folder in (self.models, self.replayed):
                 shutil.rmtree(folder, ignore_errors=True)
             self.steps_file.unlink(missing_ok=True)
-        shutil.copyfile(self.order_file, partial := self._begun_with.with_suffix(".tmp"))
-        os.replace(partial, self._begun_with)
-        failpoint("forget.begun")
+        shutil.copyfile(self.order_file, partial := self._started_with.with_suffix(".tmp"))
+        os.replace(partial, self._started_with)
+        failpoint("forget.started")
         (self.models / FOLDER).mkdir(mode=0o700, parents=True, exist_ok=True)
         for path in self._real_models.iterdir():
             link = self.models / path.name
@@ -102,7 +102,7 @@ class Scratch:
     def _can_continue(self, header: OrderHeader, history: History) -> bool:
         """Whether what was trained before is the beginning of what is to be trained now."""
         try:
-            before, items = read_header(self._begun_with), History(read_items(self._begun_with))
+            before, items = read_header(self._started_with), History(read_items(self._started_with))
         except (OSError, UnreadableOrder):
             return False
         names = ("sha256", "base", "base_branch", "base_step", "dropped_cursors", "settings")

@@ -17,13 +17,19 @@ from daemon.client.checkpoints import Checkpoints
 from daemon.client.client import Client
 from daemon.client.data import Data
 from daemon.client.flags import Flags
+from daemon.client.forget import Forgets
 from daemon.client.health import Health
 from daemon.client.history import History
 from daemon.client.logs import Logs
+from daemon.client.models import Models
 from daemon.client.queue import Queue
+from daemon.client.rollback import Rollbacks
 from daemon.client.settings import ClientSettings
 
-PARTS = (Client, Checkpoints, Data, Flags, Health, History, Logs, Queue, ClientSettings)
+PARTS = (
+    *(Client, Checkpoints, Data, Flags, Forgets, Health, History, Logs, Models, Queue, Rollbacks),
+    ClientSettings,
+)
 NOT_ANSWERS = {"Layout"}
 
 
