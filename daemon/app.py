@@ -17,8 +17,10 @@ from daemon.consolidating import Consolidating
 from daemon.control.control_files import Request, read_requests
 from daemon.control.pause_file import PauseFile
 from daemon.disk import DiskKeeper
+from daemon.files.kept import KeptFiles
 from daemon.files.leftovers import is_half_written
 from daemon.files.probe import ignore_lease_breaks
+from daemon.forgetting import ForgettingOnRequest
 from daemon.going_back import GoingBack
 from daemon.intake.checker import Checker
 from daemon.intake.intake import Intake
@@ -27,6 +29,7 @@ from daemon.intake.watcher import Watcher
 from daemon.jobs.going_back import FollowBranches
 from daemon.jobs.job_ids import JobIds
 from daemon.jobs.job_queue import JobQueue
+from daemon.journal.events import FileNotKept
 from daemon.journal.journal import Journal, LedgerRows, LogLines, StatusChanges
 from daemon.ledger.database import UnusableLedger as UnusableLedger  # for those who start a daemon
 from daemon.ledger.ledger import Ledger
@@ -136,18 +139,37 @@ def _run_locked(
     checker = Checker(layout.failed, on_result=wake.set)
     settling = Settling(settle_s=own.settle_s, settle_slow_s=own.settle_slow_s)
     ids = JobIds(ledger.newest_job_id())
+    kept = KeptFiles(
+        layout.kept_files,
+        budget_bytes=lambda: settings.current.forget.kept_files_bytes,
+        on_problem=lambda name, error: journal.record(FileNotKept(file=name, problem=str(error))),
+    )
     intake = Intake(
-        layout, queue, journal, board, watcher, checker, settling, ids,
+        layout, queue, journal, board, watcher, checker, settling, ids, kept,
         data=lambda: settings.current.data, rescan_s=own.rescan_s,
     )  # fmt: skip
     supervisor = Supervisor(layout, queue, ledger, journal, board, launcher)
     pause = PauseFile(layout.pause_file)
-    branches = FollowBranches(queue, ledger, journal)
+    branches = FollowBranches(layout.models, queue, ledger, journal)
     going_back = GoingBack(layout, branches, on_result=wake.set)
     consolidating = Consolidating(
         layout, journal, lambda: settings.current.model_dump(mode="json"), on_result=wake.set
     )
-    commands = Commands(layout, queue, ledger, journal, intake, supervisor, pause, going_back, consolidating)
+
+    def follow() -> None:
+        going_back.catch_up()
+        board.set(**last_known(layout.models))
+
+    forgetting = ForgettingOnRequest(
+        layout,
+        settings=lambda: settings.current.model_dump(mode="json"),
+        before=ledger.commit,
+        after=follow,
+        on_result=wake.set,
+    )
+    commands = Commands(
+        layout, queue, ledger, journal, intake, supervisor, pause, going_back, consolidating, forgetting
+    )
     obstacles = Obstacles(layout, clock=time.monotonic)
     service = ServiceManager(os.environ, journal, clock=time.monotonic)
     progress = ProgressLines(lambda: board.status, queue, settings, clock=time.monotonic)
@@ -175,6 +197,7 @@ def _run_locked(
     finally:
         watcher.stop()
         checker.close()
+        kept.close()
         supervisor.kill()
         ledger.close()
         notifiers.close()

@@ -4,12 +4,14 @@ from collections import deque
 from collections.abc import Sequence
 
 from daemon.consolidating import Consolidating
-from daemon.control.control_files import FILES, Request, read_requests, remove_request
+from daemon.control.control_files import FILES, Name, Request, read_requests, remove_request
 from daemon.control.pause_file import PauseFile
 from daemon.decide import Stopping
+from daemon.forgetting import ForgettingOnRequest
 from daemon.going_back import GoingBack, NoTarget, Wish
 from daemon.intake.intake import Intake
 from daemon.jobs.consolidation import REFUSED, CannotMerge
+from daemon.jobs.forget_orders import NOT_FORGOTTEN, ForgetWish
 from daemon.jobs.going_back import Requeue
 from daemon.jobs.job_queue import Ending, JobQueue
 from daemon.jobs.reasons import reason_for
@@ -46,6 +48,7 @@ class Commands:
         pause: PauseFile,
         going_back: GoingBack,
         consolidating: Consolidating,
+        forgetting: ForgettingOnRequest,
     ) -> None:
         self._layout = layout
         self._queue = queue
@@ -56,6 +59,7 @@ class Commands:
         self.pause = pause
         self._going_back = going_back
         self._consolidating = consolidating
+        self._forgetting = forgetting
         self._signals = 0
         self._unanswered: list[tuple[Request, str | None]] = []  # with the job it is about
         self._unremovable: deque[Request] = deque(maxlen=len(FILES))  # carried out, and still there
@@ -70,6 +74,9 @@ class Commands:
         """Have the daemon end."""
         self.stopping = how
         self._journal.record(StopRequested(when=str(how), by_command=by_command))
+        self._answer_all(
+            "forget", f"{NOT_FORGOTTEN}: the daemon stops; ask again, and it continues where it was"
+        )
 
     def refuse_old(self, found: Sequence[Request]) -> None:
         """Answer requests that lay there before the daemon started, but for those that hold for ever."""
@@ -104,6 +111,8 @@ class Commands:
                 self._go_back(request)
             case "consolidate":
                 self._consolidate(request)
+            case "forget":
+                self._forget(request)
             case "stop":
                 self.stop(self.stopping or Stopping.AFTER_FILE, by_command=True)
                 self._answer(request, self._how_it_stops())
@@ -147,24 +156,44 @@ class Commands:
             return False
         return True
 
+    def _forget(self, request: Request) -> None:
+        if self._forgetting.is_wanted:
+            self._answer(request, f"{NOT_FORGOTTEN}: it forgets another file already; wait until it has")
+            return
+        reason = request.reason or "asked for"
+        name = request.target or ""
+        self._forgetting.ask(ForgetWish(name=name, keep_versions=request.keep_versions, reason=reason))
+        self._accept(request)
+
     def catch_up(self) -> None:
         """Follow a model that went back while no daemon ran."""
         self._going_back.catch_up()
+        self._forgetting.catch_up()
 
     def go_back(self) -> bool:
         """Let the model go back, now that no worker runs; return whether it is done."""
-        result = self._going_back.advance()
-        if result is None:
+        if self._going_back.is_wanted:
+            result = self._going_back.advance()
+            if result and result.why == "gate" and not result.is_done:
+                self._journal.record(GateStuck(problem=result.answer))
+            name: Name = "go_back"
+            answer = result.answer if result else None
+        else:
+            name, answer = "forget", self._forgetting.advance()
+        if answer is None:
             return False
-        if result.why == "gate" and not result.is_done:
-            self._journal.record(GateStuck(problem=result.answer))
-        self._answer_all("go_back", result.answer)
+        self._answer_all(name, answer)
         return True
 
     @property
     def is_going_back(self) -> bool:
-        """Whether the model is to go back."""
-        return self._going_back.is_wanted
+        """Whether the model is to go back, or to forget a file. A stop does not wait for the latter."""
+        return self._going_back.is_wanted or (self._forgetting.is_wanted and not self.stopping)
+
+    @property
+    def forgetting(self) -> str | None:
+        """How far a file is forgotten, if one is at the moment."""
+        return (self._forgetting.said or "starting") if self._forgetting.is_at_work else None
 
     # ---- merging the adapter
 
@@ -286,7 +315,7 @@ class Commands:
             return True
         return job is None
 
-    def _answer_all(self, name: str, result: str) -> None:
+    def _answer_all(self, name: Name, result: str) -> None:
         """Answer every request of a kind."""
         for request, job_id in [asked for asked in self._unanswered if asked[0].name == name]:
             self._answer(request, result)

@@ -333,6 +333,8 @@ class Daemon:
             return State.STOPPING, str(self._commands.stopping)
         if self._commands.is_consolidating and isinstance(worker, Absent):
             return State.LOADING, self._commands.consolidation_detail
+        if said := self._commands.forgetting:
+            return State.TRAINING, f"forgetting a file: {said}"
         cannot_save = (
             self._supervisor.process and self._supervisor.blocked
         )  # which whoever pauses wants to know

@@ -138,7 +138,9 @@ def _is_work(status: TrainingStatus) -> bool:
 
 
 def _before_its_steps(status: TrainingStatus) -> str:
-    doing = "checking its rows" if status.status is State.CHECKING else status.worker_section or "starting"
+    doing = status.status_reason or status.worker_section or "starting"
+    if status.status is State.CHECKING:
+        doing = "checking its rows"
     return f"{status.current_file}: {doing}" if status.current_file else doing
 
 

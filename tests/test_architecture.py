@@ -48,8 +48,14 @@ ARROWS: dict[str, set[str]] = {
         *("trainer.model", "trainer.distributed", "trainer.checkpoints", "trainer.evaluation"),
         *_GROUND,
     },
+    "trainer.forgetting": {
+        *_RENDER_DATA,
+        *("trainer.checkpoints", "trainer.versions", "trainer.session"),
+        *_GROUND,
+    },
     "trainer.mains": {
         *_RENDER_DATA,
+        "trainer.forgetting",
         *("trainer.pipeline", "trainer.profiles", "trainer.step", "trainer.model"),
         *("trainer.distributed", "trainer.checkpoints", "trainer.disk", "trainer.session"),
         *("trainer.backups", "trainer.versions"),
@@ -64,6 +70,7 @@ ARROWS: dict[str, set[str]] = {
     "daemon.journal": {"daemon.journal.events", "daemon.ledger", "daemon.status", "trainer.protocol"},
     "daemon.settings": {"daemon.checkpoints", *_GROUND},
     "daemon.jobs": {
+        "daemon.checkpoints",
         "daemon.journal.events",
         "daemon.files",
         "daemon.journal",

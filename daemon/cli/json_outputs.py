@@ -30,6 +30,7 @@ from daemon.client.results import (
     FinishedFile,
     FittingLength,
     Flagged,
+    ForgetPlan,
     ImpossibleRestart,
     Installed,
     KnownFile,
@@ -456,6 +457,19 @@ class Consolidation(TypedDict):
     """In words; None with `--dry-run`."""
 
 
+class ForgetShown(TypedDict):
+    """What forgetting a file means; nothing was changed."""
+
+    plan: ForgetPlan
+
+
+class Forgotten(ForgetShown):
+    """A file that the model has forgotten."""
+
+    result: str
+    """What was done, in words."""
+
+
 class Failure(TypedDict):
     """Why a command could not do what it was asked; its exit code is not 0."""
 
@@ -541,6 +555,8 @@ OUTPUTS: dict[str, Any] = {
     "training_models backup prune": PrunedBackups,
     "training_models compare": Comparison,
     "training_models consolidate": Consolidation,
+    "training_models forget": Forgotten,
+    "training_models forget --dry-run": ForgetShown,
     "any command that fails": Failure,
     "a notification": Notification,
 }

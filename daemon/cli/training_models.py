@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from daemon.cli import models_backup, models_compare, models_consolidate, models_disk, models_report
+from daemon.cli.models_forget import FORGET_EXAMPLES, forget
 from daemon.cli.models_gates import gates
 from daemon.cli.options import (
     BaseDir,
@@ -339,6 +340,9 @@ def restore(
 ) -> None:
     """Let the model go back to a version, or forward. The same as `rollback --to`."""
     rollback(to=name, yes=yes, dry_run=dry_run, base_dir=base_dir, as_json=as_json)
+
+
+app.command(epilog=FORGET_EXAMPLES)(forget)
 
 
 # ---- delete

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from daemon.client.data import Data
     from daemon.client.disk import Disk
     from daemon.client.flags import Flags
+    from daemon.client.forget import Forgets
     from daemon.client.health import Health
     from daemon.client.history import History
     from daemon.client.logs import Logs
@@ -155,6 +156,13 @@ class Client:
             to=to,
             on_progress=on_progress,
         )
+
+    @cached_property
+    def forgetting(self) -> "Forgets":
+        """The model as if a file had never been there."""
+        from daemon.client.forget import Forgets
+
+        return Forgets(self.layout, self._requests)
 
     @cached_property
     def health(self) -> "Health":

@@ -9,7 +9,7 @@ from typing import Literal
 from trainer.protocol.layout import Layout
 from trainer.protocol.text import printable
 
-Name = Literal["pause", "resume", "skip", "stop", "stop_now", "go_back", "consolidate"]
+Name = Literal["pause", "resume", "skip", "stop", "stop_now", "go_back", "consolidate", "forget"]
 FILES: dict[str, Name] = {
     ".resume": "resume",
     ".pause": "pause",
@@ -17,6 +17,7 @@ FILES: dict[str, Name] = {
     ".stop": "stop",
     ".go_back": "go_back",
     ".consolidate": "consolidate",
+    ".forget": "forget",
 }
 MAX_REQUEST_BYTES = 65_536  # names of many files may be among it
 
@@ -33,11 +34,13 @@ class Request:
     """Given by the sender to recognise the answer; None for a plain `touch`."""
     reason: str | None = None
     target: str | None = None
-    """What the model is to go back to, relative to `models/`."""
+    """What the model is to go back to, relative to `models/`; or the file that it is to forget."""
     requeue: bool = False
     """Whether the files that are undone are trained again."""
     without: tuple[str, ...] = ()
     """Names or job ids of those that are not."""
+    keep_versions: bool = False
+    """Versions that have seen the file to be forgotten stay."""
     is_emergency: bool = False
     """It is the file `.stop` in the working directory itself."""
 
@@ -88,6 +91,7 @@ def _read(path: Path, name: Name) -> Request | None:
         target=_text(content.get("target")),
         requeue=content.get("requeue") is True,
         without=_texts(content.get("without")),
+        keep_versions=content.get("keep_versions") is True,
     )
 
 

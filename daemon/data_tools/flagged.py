@@ -1,7 +1,8 @@
 """Rows that a person has flagged: `status/flagged_examples.jsonl`, which only `training_data flag` writes.
 
 A line is an entry: {"at", "file", "line", "note", "row"}. Entries are appended under a lock on the file
-itself, so that any number of people may flag at once; nothing is ever changed or removed.
+itself, so that any number of people may flag at once. Nothing is changed or removed, but for the rows of a
+file that the model forgets.
 """
 
 import fcntl
@@ -43,6 +44,8 @@ def add_flagged(path: Path, entry: Flagged) -> None:
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
     with os.fdopen(descriptor, "rb+", buffering=0) as file:
         fcntl.flock(file, fcntl.LOCK_EX)  # let go of when the file is closed, or the process dies
+        if not _is_still(path, file.fileno()):  # rows of a file that was forgotten were taken out meanwhile
+            return add_flagged(path, entry)
         size = os.fstat(file.fileno()).st_size
         os.truncate(file.fileno(), whole := _end_of_last_line(file.fileno(), size))
         try:
@@ -51,6 +54,13 @@ def add_flagged(path: Path, entry: Flagged) -> None:
         except OSError:
             os.truncate(file.fileno(), whole)  # the disk is full; half an entry helps nobody
             raise
+
+
+def _is_still(path: Path, descriptor: int) -> bool:
+    try:
+        return os.path.samestat(path.stat(), os.fstat(descriptor))
+    except FileNotFoundError:
+        return False
 
 
 def _end_of_last_line(descriptor: int, size: int) -> int:

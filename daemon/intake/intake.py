@@ -5,6 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from daemon.files.identity import Identity, identity_of
+from daemon.files.kept import KeptFiles
 from daemon.files.names import is_temporary, is_training_file
 from daemon.intake.checker import Checked, Checker, CheckOrder, NotChecked
 from daemon.intake.ignored_files import IgnoredFiles
@@ -54,6 +55,7 @@ class Intake:
         checker: Checker,
         settling: Settling,
         ids: JobIds,
+        kept: KeptFiles,
         *,
         data: Callable[[], DataSettings],
         rescan_s: float,
@@ -66,6 +68,7 @@ class Intake:
         self._checker = checker
         self._settling = settling
         self._ids = ids
+        self._kept = kept
         self._data = data
         self._rescan_s = rescan_s
         self._next_rescan = float("-inf")
@@ -264,6 +267,7 @@ class Intake:
             name=order.path.name,
             priority=order.priority,
         )
+        self._kept.keep(order.path, check.sha256)
         is_started = order.path.parent == self._layout.processing
         (self._queue.adopt if is_started else self._queue.add)(job, order.path, result.identity)
         failpoint("intake.accepted")

@@ -13,9 +13,11 @@ from daemon.jobs.job_queue import Ending, JobQueue
 from daemon.jobs.reasons import reason_for
 from daemon.journal.events import ModelWentBack
 from daemon.journal.journal import Journal
+from daemon.ledger.branch_steps import take_in_branch
 from daemon.ledger.ledger import Ledger
 from daemon.ledger.trained_files import TrainedStretches, read_left_files, read_trained_files
 from trainer.protocol.branch_path import beyond, path_of, path_to, shared_step
+from trainer.protocol.forgetting import branch_file
 from trainer.protocol.job import FaultKind, Job, JobRecord, Outcome
 from trainer.protocol.manifest import Branch, JobFate, Manifest
 from trainer.protocol.text import shell_word
@@ -93,7 +95,8 @@ def _affected(
 class FollowBranches:
     """Has the ledger and the queue follow a model that went back."""
 
-    def __init__(self, queue: JobQueue, ledger: Ledger, journal: Journal) -> None:
+    def __init__(self, models: Path, queue: JobQueue, ledger: Ledger, journal: Journal) -> None:
+        self._models = models
         self._queue = queue
         self._ledger = ledger
         self._journal = journal
@@ -112,6 +115,7 @@ class FollowBranches:
         for branch in branches:
             if branch.number > noted:
                 self._ledger.branches.begin(branch, branches)
+                take_in_branch(self._ledger, branch, branch_file(self._models, branch.number), cursors)
             if branch.number > followed:
                 self._follow(branch, cursors, records)
 
@@ -129,11 +133,16 @@ class FollowBranches:
             )
         )
         self._ledger.commit()
+        branch_file(self._models, branch.number).unlink(missing_ok=True)  # the ledger has it all
 
     def _place(
         self, fate: JobFate, branch: Branch, cursors: Collection[str], records: Mapping[str, JobRecord]
     ) -> str | None:
         """Bring a file to where it belongs; return its name if the model lost steps of it."""
+        if fate.fate == "forgotten":  # its file was erased when the branch was published
+            known = self._ledger.find_job(fate.job_id)
+            self._ledger.forget_job(fate.job_id, branch.reason)
+            return known.job.name if known else None
         if not self._queue.is_open(fate.job_id):
             self._queue.reopen(fate.job_id)
         job = self._queue.find(fate.job_id)

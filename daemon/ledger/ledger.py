@@ -9,7 +9,7 @@ events, and of older steps every hundredth.
 import json
 import os
 import sqlite3
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -231,6 +231,50 @@ class Ledger:
         )
         [start_number] = self._database.read("SELECT began FROM jobs WHERE id=?", (job.id,)).fetchone()
         return int(start_number)
+
+    def replay_other_files(self, job_id: str, replayed: Sequence[EarlierFile]) -> None:
+        """Note that a started job replays other files than were chosen when it started."""
+        files = json.dumps([file.model_dump(mode="json") for file in replayed]) if replayed else None
+        self._database.write("UPDATE jobs SET replayed=? WHERE id=?", (files, job_id))
+
+    def open_jobs_replaying(self, sha256: str) -> list[str]:
+        """Return the ids of open jobs that are to replay rows of a content."""
+        rows = self._database.read(
+            "SELECT id FROM jobs WHERE state IN ('waiting','processing') AND instr(replayed, ?)", (sha256,)
+        )
+        return [row["id"] for row in rows]
+
+    def forget_job(self, job_id: str, reason: str) -> None:
+        """Note that a job's file was forgotten and erased; what was known of its content goes."""
+        job = self.find_job(job_id)
+        if job is None:
+            return
+        why = Reason(
+            kind=FaultKind.REQUEST,
+            message=f"forgotten, and erased: {reason}",
+            file=printable(job.job.name),
+            at=self._now(),
+            job_id=job_id,
+        )
+        self._database.write(
+            "UPDATE jobs SET state='removed', reason=?, metadata='{}', rejected='[]' WHERE id=?",
+            (why.model_dump_json(), job_id),
+        )
+        # Answers of models that had seen it
+        self._database.write("DELETE FROM left_previews WHERE global_step >= 0")
+
+    def sum_up_again(self, job_ids: Iterable[str]) -> None:
+        """Have ended jobs all of whose steps are there tell their sums anew."""
+        self._database.write(
+            "UPDATE jobs SET steps=(SELECT count(*) FROM steps WHERE job_id=:id),"
+            f" rows_trained={ROWS_TRAINED},"
+            " tokens=(SELECT sum(tokens) FROM steps WHERE job_id=:id),"
+            " seconds=(SELECT sum(seconds) FROM steps WHERE job_id=:id),"
+            " first_loss=(SELECT loss FROM steps WHERE job_id=:id ORDER BY file_step LIMIT 1),"
+            " last_loss=(SELECT loss FROM steps WHERE job_id=:id ORDER BY file_step DESC LIMIT 1)"
+            " WHERE id=:id AND state IN ('completed', 'failed', 'skipped')",
+            *({"id": job_id} for job_id in job_ids),
+        )
 
     # ---- what is known about a job
 

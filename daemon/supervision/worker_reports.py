@@ -84,7 +84,7 @@ class WorkerReports:
         self._completions = completions
         self._replays = replays
         self._worker = record
-        self._branches = FollowBranches(queue, ledger, journal)
+        self._branches = FollowBranches(layout.models, queue, ledger, journal)
 
     def take(self, event: Event) -> None:
         """Do what follows from one event.

@@ -13,8 +13,6 @@ import shutil
 import sqlite3
 import sys
 import tempfile
-from collections import deque
-from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
 from typing import Any
@@ -24,29 +22,22 @@ from safetensors.torch import load_file
 
 from trainer.checkpoints.tensor_tree import load_tree
 from trainer.config.loader import load_settings
-from trainer.config.schema import PreviewSettings
+from trainer.config.schema import PreviewSettings, Settings
+from trainer.forgetting.retraining import History, Retraining
+from trainer.protocol.forgetting import Item, RetrainedJob, Stretch
 from trainer.protocol.job import EarlierFile, Job, Priority
 from trainer.protocol.layout import Layout
-from trainer.protocol.messages import Command, PreemptJob, QueueEmpty, ShutDown, StartJob
 from trainer.session.engine import TrainerEngine
 
 
-@dataclass(frozen=True)
-class Stretch:
-    """Steps of one job that followed each other."""
-
-    job_id: str
-    last_step: int
-    """As the job counts them, from 1."""
-
-
 def stretches(layout: Layout) -> list[Stretch]:
-    """Return the order in which the model took its steps."""
+    """Return the order in which the model took its steps: each job waits where it was, but in the end."""
     database = sqlite3.connect(f"file:{layout.ledger_file}?mode=ro", uri=True)
     steps = database.execute("SELECT job_id, file_step FROM steps ORDER BY global_step").fetchall()
     database.close()
     return [
-        Stretch(job_id, list(group)[-1][1]) for job_id, group in groupby(steps, key=lambda step: str(step[0]))
+        Stretch(job_id=job_id, until=list(group)[-1][1], then="waits")
+        for job_id, group in groupby(steps, key=lambda step: str(step[0]))
     ]
 
 
@@ -82,50 +73,29 @@ def replayed_files(layout: Layout) -> dict[str, tuple[EarlierFile, ...]]:
     }
 
 
-class Replay:
-    """The commands that lead to the same order: each job is preempted where it was."""
-
-    def __init__(self, layout: Layout, engine: TrainerEngine, settings: dict[str, Any]) -> None:
-        self._engine = engine
-        self._known = jobs(layout)
-        self._replayed = replayed_files(layout)
-        self._shelf = tempfile.TemporaryDirectory()
-        for job_id, (_, path) in self._known.items():
-            shutil.copyfile(path, Path(self._shelf.name, job_id))
-        self._settings = settings
-        self._left = deque(stretches(layout))
-        self._current: Stretch | None = None
-
-    def get(self, timeout_s: float | None) -> Command | None:
-        if timeout_s == 0:
-            return self._between_steps()
-        if timeout_s is not None:
-            return None
-        if not self._left:
-            self._left.append(Stretch("", 0))
-            return QueueEmpty()
-        stretch = self._left.popleft()
-        if not stretch.job_id:
-            return ShutDown(reason="everything is replayed")
-        self._current = stretch
-        job, path = self._known[stretch.job_id]
-        return StartJob(
-            job=job,
-            path=str(path),
-            settings=self._settings,
-            replayed=self._replayed.get(job.id, ()),
-            replay_folder=self._shelf.name,
+def history(layout: Layout, shelf: Path) -> History:
+    """Return what was trained, with the files on a shelf under the ids of their jobs."""
+    replayed = replayed_files(layout)
+    items: list[Item] = []
+    settings = settings_of(layout).model_dump(mode="json")
+    for job_id, (job, path) in jobs(layout).items():
+        shutil.copyfile(path, shelf / job_id)
+        items.append(
+            RetrainedJob(
+                job=job,
+                path=str(path),
+                frozen={},
+                settings=settings,
+                replayed=replayed.get(job_id, ()),
+            )
         )
+    return History([*items, *stretches(layout)])
 
-    def _between_steps(self) -> Command | None:
-        if self._current is None:
-            return None
-        job_id = self._current.job_id
-        cursor = self._engine.progress.cursors.get(job_id)
-        if cursor is None or cursor.step < self._current.last_step:
-            return None
-        self._current = None  # it is told once
-        return PreemptJob(job_id=job_id)
+
+def settings_of(layout: Layout) -> Settings:
+    """Return the settings in force, without previews."""
+    settings = load_settings(layout.config_file).settings
+    return settings.model_copy(update={"previews": PreviewSettings()})
 
 
 def digest(checkpoint: Path) -> dict[str, str]:
@@ -158,10 +128,11 @@ def main() -> None:
     layout, reference = Layout(Path(sys.argv[1])), Path(sys.argv[2])
     shutil.rmtree(reference, ignore_errors=True)
     reference.mkdir()
-    settings = load_settings(layout.config_file).settings.model_copy(update={"previews": PreviewSettings()})
-    engine = TrainerEngine(settings, base_dir=reference)
+    engine = TrainerEngine(settings_of(layout), base_dir=reference)
     engine.load()
-    engine.run(Replay(layout, engine, settings.model_dump(mode="json")))
+    with tempfile.TemporaryDirectory() as shelf:
+        known = history(layout, Path(shelf))
+        engine.run(Retraining(known, lambda: engine.progress, replay_folder=Path(shelf)))
     print(json.dumps([digest(base / "models" / "current_model") for base in (layout.base, reference)]))
 
 

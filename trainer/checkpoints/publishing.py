@@ -9,20 +9,21 @@ import hashlib
 import os
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, replace
+from functools import lru_cache
 from pathlib import Path
 
 from trainer.checkpoints.retention import Retention, RetentionCandidate, choose_removals, least_bytes
+from trainer.protocol.branch_path import Segment, is_on, path_of
 from trainer.protocol.checkpoints import (
     FOLDER,
     POINTER,
-    UNREADABLE,
     Checkpoint,
     DamagedCheckpoint,
     NoUsableCheckpoint,
     published,
     read_manifest,
-    sequence_of,
     verify,
 )
 from trainer.protocol.failpoints import failpoint
@@ -33,6 +34,7 @@ from trainer.protocol.pins import is_pinned
 STAGING = ".staging"
 TRASH_PREFIX = ".trash-"
 CHUNK_BYTES = 1 << 20
+SPINE_SHARE = 0.25
 ROOM_FACTOR = 2  # free space wanted before a save, in sizes of a checkpoint
 
 
@@ -167,6 +169,7 @@ def retain(models: Path, rules: Retention, verified: set[str]) -> None:
         verified: names of those known to be whole; more are added as they are checked.
     """
     folder = models / FOLDER
+    rules = _within_the_disk(models, rules)
     # At first by what is known already: reading whole checkpoints is dear, and seldom anything is to go
     if removable(models, rules):
         for name in removable(models, rules, verified=verified):
@@ -222,27 +225,73 @@ def _verify_newest(folder: Path, verified: set[str]) -> None:
             return
 
 
+def _within_the_disk(models: Path, rules: Retention) -> Retention:
+    """Let the spine take no more than its share of what is free; a disk that is full trains nothing."""
+    if not rules.spine_max_bytes:
+        return rules
+    found = os.statvfs(models)
+    room = int(SPINE_SHARE * found.f_bavail * found.f_frsize)
+    return replace(rules, spine_max_bytes=min(rules.spine_max_bytes, room))
+
+
 def _candidates(models: Path, *, assume: bool, verified: set[str]) -> list[RetentionCandidate]:
     current = os.path.basename(os.readlink(models / POINTER)) if (models / POINTER).is_symlink() else None
-    found: list[RetentionCandidate] = []
-    wanted_by_gate: tuple[str, ...] = ()
-    for path in published(models / FOLDER):
-        if sequence_of(path) == UNREADABLE:
-            continue  # takes nobody's place, and is left to be quarantined at the next start
-        manifest = read_manifest(path)
-        if not found:  # the newest
-            wanted_by_gate = manifest.progress.gate_checkpoints
-        found.append(
-            RetentionCandidate(
-                name=path.name,
-                sequence=manifest.sequence,
-                num_bytes=manifest.total_bytes,
-                is_verified=assume or path.name in verified,
-                is_held=path.name in (current, *wanted_by_gate) or is_pinned(path) or is_in_use(path),
-                validation_loss=manifest.progress.loss_of_these_weights,
-            )
+    manifests = []
+    for path in (path for path in (models / FOLDER).glob("step-*") if path.is_dir()):
+        with suppress(DamagedCheckpoint):  # takes nobody's place, and is quarantined at the next start
+            manifests.append((path, _facts_of(path)))
+    manifests.sort(key=lambda item: item[1].sequence, reverse=True)
+    newest = manifests[0][1] if manifests else None
+    led_here = newest.path if newest else ()
+    held = (current, *(newest.gate_checkpoints if newest else ()))
+    return [
+        RetentionCandidate(
+            name=path.name,
+            sequence=facts.sequence,
+            num_bytes=facts.num_bytes,
+            is_verified=assume or path.name in verified,
+            is_held=path.name in held or is_pinned(path) or is_in_use(path),
+            validation_loss=facts.validation_loss,
+            ended_files=facts.ended_files if is_on(led_here, facts.branch, facts.global_step) else None,
         )
-    return found
+        for path, facts in manifests
+    ]
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Facts:
+    """What of a manifest decides about its checkpoint."""
+
+    sequence: int
+    num_bytes: int
+    validation_loss: float | None
+    branch: int
+    global_step: int
+    ended_files: int
+    gate_checkpoints: tuple[str, ...]
+    path: tuple[Segment, ...]
+
+
+def _facts_of(path: Path) -> _Facts:
+    found = (path / MANIFEST_NAME).stat() if (path / MANIFEST_NAME).is_file() else None
+    return _facts_once(path, found.st_ino if found else 0, found.st_mtime_ns if found else 0)
+
+
+@lru_cache(maxsize=256)
+def _facts_once(path: Path, inode: int, mtime_ns: int) -> _Facts:
+    """Read a manifest, but not again for each checkpoint that is saved: the spine has many."""
+    manifest = read_manifest(path)
+    progress = manifest.progress
+    return _Facts(
+        sequence=manifest.sequence,
+        num_bytes=manifest.total_bytes,
+        validation_loss=progress.loss_of_these_weights,
+        branch=manifest.branch,
+        global_step=progress.global_step,
+        ended_files=max(progress.ended_files, len(progress.finished)),
+        gate_checkpoints=tuple(progress.gate_checkpoints),
+        path=tuple(path_of(manifest)),
+    )
 
 
 def is_in_use(path: Path) -> bool:

@@ -13,6 +13,7 @@ class Retention:
     keep_last: int = 3
     keep_every: int | None = None
     keep_best: int = 0
+    spine_max_bytes: int = 0
     max_bytes: int | None = None
 
 
@@ -28,6 +29,8 @@ class RetentionCandidate:
     is_held: bool
     """Pinned, in use, or the one that `current_model` points to."""
     validation_loss: float | None = None
+    ended_files: int | None = None
+    """How many files had ended until then; None if it is no earlier state of the newest one."""
 
 
 def choose_removals(candidates: Sequence[RetentionCandidate], rules: Retention) -> list[str]:
@@ -71,4 +74,43 @@ def _wanted(newest_first: Sequence[RetentionCandidate], rules: Retention) -> set
         wanted |= {item.name for item in newest_first if item.sequence % rules.keep_every == 0}
     judged = [item for item in newest_first if item.validation_loss is not None]
     judged.sort(key=lambda item: item.validation_loss or 0.0)  # stable: of equal ones the newest comes first
-    return wanted | {item.name for item in judged[: rules.keep_best]}
+    wanted |= {item.name for item in judged[: rules.keep_best]}
+    return wanted | _affordable(spine(newest_first), wanted, rules.spine_max_bytes)
+
+
+def _affordable(
+    newest_first: Sequence[RetentionCandidate], kept_anyway: set[str], max_bytes: int
+) -> set[str]:
+    """Return the newest ones that fit into `max_bytes`, besides those that are kept anyway."""
+    found, size = set(), 0
+    for candidate in newest_first:
+        size += 0 if candidate.name in kept_anyway else candidate.num_bytes
+        if size > max_bytes:
+            break
+        found.add(candidate.name)
+    return found
+
+
+def spine(newest_first: Sequence[RetentionCandidate]) -> list[RetentionCandidate]:
+    """Return the checkpoints from which any file can be forgotten at little cost, newest first.
+
+    Ages are counted in ended files. Of those with an age from 2^k to 2^(k+1), one stays for every 2^(k-1)
+    files, the oldest of them: two for each doubling of the age, so 2 log2(n) after n files. Whatever the
+    file, the newest of them before it is at most twice as old as the file itself.
+    """
+    numbered = [item for item in newest_first if item.ended_files is not None]
+    if not numbered:
+        return []
+    newest = numbered[0].ended_files or 0
+    oldest: dict[tuple[int, int], RetentionCandidate] = {}
+    # All that fall into a stretch of files take part in it, whatever their own ages are
+    for level in range(newest.bit_length() + 1):
+        for item in numbered:
+            oldest[level, (item.ended_files or 0) >> level] = item  # the last one seen is the oldest
+    found = []
+    for item in numbered:
+        number = item.ended_files or 0
+        level = max(0, max(1, newest - number).bit_length() - 2)
+        if oldest[level, number >> level] is item:
+            found.append(item)
+    return found

@@ -11,6 +11,7 @@ from pydantic_core import PydanticCustomError
 
 from trainer.config.backup_settings import BackupSettings
 from trainer.config.disk_settings import DiskSettings
+from trainer.config.forget_settings import ForgetSettings
 from trainer.config.gate_settings import GateSettings
 from trainer.config.notify_settings import NotifySettings
 from trainer.config.section import FileName, Fraction, Positive, Seconds, Section
@@ -431,6 +432,11 @@ class CheckpointSettings(Section):
     keep_best: Annotated[int, Field(ge=0)] = 1
     """How many checkpoints with the lowest validation loss are kept."""
 
+    spine_max_bytes: Annotated[int, Field(ge=0)] = 20_000_000_000
+    """Maximum total size of the spine: older checkpoints, the fewer the longer ago (about 20 after 1,000
+    files), from which the model is trained again without a file that is to be forgotten. Above it, or above a
+    quarter of the room on the disk, the oldest go first. 0 keeps none."""
+
     max_bytes: Positive | None = None
     """Maximum total size of all checkpoints; null sets no limit. Above it, fewer are kept, but never fewer
     than the newest two; if these do not fit, training is blocked."""
@@ -504,6 +510,7 @@ class Settings(Section):
     daemon: DaemonSettings = DaemonSettings()
     disk: DiskSettings = DiskSettings()
     notify: NotifySettings = NotifySettings()
+    forget: ForgetSettings = ForgetSettings()
     backup: BackupSettings = BackupSettings()
     gate: GateSettings = GateSettings()
 

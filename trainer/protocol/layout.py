@@ -114,6 +114,11 @@ class Layout:
         return self.base / "models"
 
     @property
+    def kept_files(self) -> Path:
+        """Second names of accepted files, by their SHA-256, so that they can be trained again; on demand."""
+        return self.models / "data"
+
+    @property
     def worker_lock_file(self) -> Path:
         """Its holder is the one process that may write to `models`."""
         return self.models / ".worker.lock"

@@ -35,6 +35,8 @@ class Progress(BaseModel):
     """Open jobs by id."""
     finished: list[JobRecord] = []
     """The most recently ended jobs, oldest first."""
+    ended_files: int = 0
+    """How many jobs with steps have ended in the model's life. Checkpoints of earlier releases have 0."""
     validation_loss: float | None = None
     """The newest one; None when there has been none."""
     validated_step: int | None = None
@@ -69,10 +71,10 @@ class JobFate(BaseModel):
     model_config = ConfigDict(frozen=True)
 
     job_id: str
-    fate: Literal["undone", "requeued", "trained", "continues"]
+    fate: Literal["undone", "requeued", "trained", "continues", "forgotten"]
     """undone: the model lacks all of it, or the last steps, and it is put away. requeued: the same, but it is
     trained again. trained: the model has all of it again. continues: it is trained on from where the model
-    has it."""
+    has it. forgotten: the model is what it would be without it, and its file is erased."""
 
 
 class Branch(BaseModel):
@@ -97,6 +99,8 @@ class Branch(BaseModel):
     @property
     def text(self) -> str:
         """What happened, for people."""
+        if self.why == "forget":
+            return f"the model was trained again from step {self.from_step} without the file"
         lost = sum(job.fate in ("undone", "requeued") for job in self.jobs)
         files = "1 file" if lost == 1 else f"{lost:,} files"
         return f"the model went from step {self.left_step} to step {self.from_step}; {files} undone"

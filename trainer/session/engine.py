@@ -443,6 +443,7 @@ def _rules(settings: CheckpointSettings) -> Retention:
         keep_last=settings.keep_last,
         keep_every=settings.keep_every,
         keep_best=settings.keep_best,
+        spine_max_bytes=settings.spine_max_bytes,
         max_bytes=settings.max_bytes,
     )
 

@@ -447,6 +447,8 @@ class Session:
             self._save(wait=True)  # somebody waits to see the file leave
 
     def _note_done(self, record: JobRecord) -> None:
+        known = max(self.progress.ended_files, len(self.progress.finished))  # an earlier release counted none
+        self.progress.ended_files = known + 1
         self.progress.finished = [*self.progress.finished, record][-FINISHED_KEPT:]
         self._saver.job_ended(record)
 

@@ -51,6 +51,19 @@ class FileCopied(FileEvent):
 
 
 @dataclass(frozen=True, kw_only=True)
+class FileNotKept(FileEvent):
+    """A file could not be kept in `models/data/`, so what was trained before it may not be forgotten."""
+
+    kind = "not_kept"
+    level = logging.WARNING
+    problem: str
+
+    @property
+    def message(self) -> str:
+        return f"{self.file} could not be kept in models/data/: {self.problem}; it is trained nevertheless"
+
+
+@dataclass(frozen=True, kw_only=True)
 class FileRefused(FileEvent):
     """A file was moved to `failed/` without ever becoming a job."""
 

@@ -252,6 +252,11 @@ class ModelWentBack(JournalEvent):
     def message(self) -> str:
         files = ", ".join(self.files[:FILES_NAMED]) or "no file"
         more = f" and {len(self.files) - FILES_NAMED} more" if len(self.files) > FILES_NAMED else ""
+        if self.why == "forget":
+            return (
+                f"the model has forgotten {files}{more}: it was trained again from step {self.from_step} "
+                f"without that ({self.reason})"
+            )
         return (
             f"the model went from step {self.left_step} to step {self.from_step} ({self.reason}); "
             f"undone: {files}{more}"

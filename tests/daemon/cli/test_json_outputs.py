@@ -115,6 +115,8 @@ TYPED = {
     "training_models backup prune": "--to backups --yes",
     "training_models compare": "v001 v001 --validation chat.jsonl",
     "training_models consolidate": "--dry-run",
+    "training_models forget": "waits.jsonl --yes",
+    "training_models forget --dry-run": "done.jsonl",
 }
 
 
@@ -144,7 +146,7 @@ def layout(tmp_path, monkeypatch):
 
 def _fill_ledger(layout):
     ledger = Ledger(layout.ledger_file, clock=FakeClock(1_000_000_000.0))
-    waits = write_jsonl(layout.waiting(Priority.NORMAL) / "waits.jsonl", rows(2))
+    waits = write_jsonl(layout.waiting(Priority.NORMAL) / "waits.jsonl", rows(2, start=7))
     ledger.add_job(job_for(waits, id="20260101-000000-000002"), identity_of(waits.stat()), "waiting")
     path = write_jsonl(layout.finished(Outcome.COMPLETED) / "done.jsonl", rows(2))
     done = job_for(path, id="20260101-000000-000001", format="messages")
@@ -238,7 +240,7 @@ def test_what_a_command_prints_is_what_the_schema_says(layout, daemon, answering
         printed("training_data flag", layout)
     if command == "training_models undelete":
         printed("training_models delete", layout)
-    if OUTPUTS[command] is Obeyed:
+    if OUTPUTS[command] is Obeyed or command == "training_models forget":
         daemon.start()
     if command in WITHOUT_DAEMON:
         layout.status_file.unlink()  # or there would be one to stop, or to wait for

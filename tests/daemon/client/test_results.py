@@ -21,6 +21,7 @@ from daemon.client.consolidate import Consolidations
 from daemon.client.data import Data
 from daemon.client.disk import Disk
 from daemon.client.flags import Flags
+from daemon.client.forget import Forgets
 from daemon.client.health import Health
 from daemon.client.history import History
 from daemon.client.logs import Logs
@@ -30,8 +31,8 @@ from daemon.client.rollback import Rollbacks
 from daemon.client.settings import ClientSettings
 
 PARTS = (
-    *(Client, Backups, Checkpoints, Comparisons, Consolidations, Data, Disk, Flags, Health, History),
-    *(Logs, Models, Queue, Rollbacks),
+    *(Client, Backups, Checkpoints, Comparisons, Consolidations, Data, Disk, Flags, Forgets, Health),
+    *(History, Logs, Models, Queue, Rollbacks),
     ClientSettings,
 )
 NOT_ANSWERS = {"Layout", "Version"}  # the latter is there as `ModelVersion`

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from tests.trainer.checkpoint_rig import damage, names_in, publish, steps_in, store_in, zeroed
 from trainer.checkpoints.publishing import retain
-from trainer.checkpoints.retention import Retention, RetentionCandidate, choose_removals, least_bytes
+from trainer.checkpoints.retention import Retention, RetentionCandidate, choose_removals, least_bytes, spine
 from trainer.protocol.checkpoints import read_manifest, verify
 from trainer.protocol.manifest import MANIFEST_NAME
 
@@ -251,3 +251,72 @@ def test_where_the_gate_may_have_to_go_back_to_stays_as_long_as_the_newest_check
 
     assert while_wanted == [f"step-{step:09d}" for step in (1, 3, 4)]
     assert steps_in(models) == [f"step-{step:09d}" for step in (4, 5)]
+
+
+# ---- the spine
+
+
+def grown(num_files, *, rules, saves=lambda number: [number]):
+    """Return what is left of the checkpoints after so many files, one removal after each.
+
+    Args:
+        saves: returns how many files had ended at each checkpoint that is saved while a file ends.
+    """
+    found, sequence = [], 0
+    for number in range(1, num_files + 1):
+        for ended in saves(number):
+            sequence += 1
+            found.append(
+                RetentionCandidate(
+                    name=str(sequence),
+                    sequence=sequence,
+                    num_bytes=10,
+                    is_verified=True,
+                    is_held=False,
+                    ended_files=ended,
+                )
+            )
+        removed = set(choose_removals(found, rules))
+        found = [item for item in found if item.name not in removed]
+    return [item.ended_files for item in found]
+
+
+SPINE = Retention(keep_last=2, spine_max_bytes=1 << 40)
+
+
+@pytest.mark.parametrize("num_files", [1, 2, 3, 7, 64, 65, 500, 999, 1000])
+def test_any_file_is_forgotten_at_twice_the_least_cost(num_files):
+    kept = grown(num_files, rules=SPINE)
+
+    for file in range(2, num_files + 1):  # the first one begins with the base model
+        trained_again = num_files - max((ended for ended in kept if ended < file), default=0) - 1
+        assert trained_again <= 2 * (num_files - file), (file, kept)
+
+
+def test_about_two_checkpoints_for_each_doubling_of_the_files_are_kept():
+    sizes = [len(grown(number, rules=SPINE)) for number in (10, 100, 1000)]
+
+    assert sizes == [7, 14, 20]
+
+
+def test_checkpoints_within_a_file_and_for_several_files_cost_little():
+    within = grown(200, rules=SPINE, saves=lambda number: [number - 1, number - 1, number])
+    grouped = grown(200, rules=SPINE, saves=lambda number: [number] if number % 3 == 0 else [])
+
+    assert len(within) <= 18
+    assert len(grouped) <= 15
+    for file in range(2, 200):
+        best = 199 - 3 * ((file - 1) // 3)  # the newest that there ever was
+        assert 199 - max((ended for ended in grouped if ended < file), default=0) <= 2 * best
+
+
+def test_the_spine_is_off_without_a_budget_and_its_oldest_go_first_beyond_one():
+    assert grown(100, rules=Retention(keep_last=2)) == [99, 100]
+    assert grown(100, rules=Retention(keep_last=2, spine_max_bytes=25)) == [97, 98, 99, 100]
+
+
+def test_what_is_no_earlier_state_is_no_part_of_the_spine():
+    found = candidates(5)
+
+    assert spine(found) == []
+    assert left(found, Retention(keep_last=2, spine_max_bytes=1000)) == [4, 5]

@@ -107,6 +107,25 @@ class SeenRows:
             raise
         return count
 
+    def forget(self, sha256: str) -> None:
+        """Drop a file's rows and that it was ever there; its bytes in the database are overwritten."""
+        self._database.execute("PRAGMA secure_delete=ON")
+        self._database.execute("BEGIN IMMEDIATE")
+        try:
+            of_file = "SELECT id FROM files WHERE sha256 = :sha256"
+            values = {"sha256": sha256}
+            self._database.execute(
+                f"DELETE FROM bands WHERE row IN (SELECT id FROM rows WHERE file IN ({of_file}))", values
+            )
+            self._database.execute(f"DELETE FROM rows WHERE file IN ({of_file})", values)
+            self._database.execute("DELETE FROM files WHERE sha256 = :sha256", values)
+            self._database.execute("COMMIT")
+        except BaseException:
+            if self._database.in_transaction:
+                self._database.execute("ROLLBACK")
+            raise
+        self._database.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+
     def knows(self, sha256: str) -> bool:
         """Whether a file with this content was ever added."""
         found = self._database.execute("SELECT 1 FROM files WHERE sha256 = ?", (sha256,)).fetchone()

@@ -1,0 +1,95 @@
+"""The command `training_models forget`: the model as if a file had never been there."""
+
+import json
+import sys
+from collections.abc import Iterator
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from daemon.cli.options import BaseDir, CommandFailed, Json, client_of
+from trainer.protocol.text import duration_text, num_of, printable
+
+if TYPE_CHECKING:
+    from daemon.client.results import ForgetPlan
+
+FORGET_EXAMPLES = (
+    "Examples:\n\n\b\n"
+    "  training_models forget bad.jsonl --dry-run\n"
+    "  training_models forget bad.jsonl\n"
+    "  training_models forget 9f86d081 --yes --keep-versions"
+)
+LISTED = 10
+
+
+def forget(
+    file: Annotated[
+        str, typer.Argument(metavar="FILE", help="Its name, the id of its job, or the start of its SHA-256.")
+    ],
+    keep_versions: Annotated[
+        bool, typer.Option("--keep-versions", help="Keep the versions that have seen it.")
+    ] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only show what would be done.")] = False,
+    base_dir: BaseDir = None,
+    as_json: Json = False,
+) -> None:
+    """Train the model again without a file, and erase the file."""
+    client = client_of(base_dir)
+    plan = client.forgetting.plan(file, keep_versions=keep_versions)
+    if dry_run:
+        _show({"plan": asdict(plan)}, "\n".join(forget_lines(plan)), as_json=as_json)
+        return
+    if not yes:
+        if as_json:
+            raise CommandFailed("--json does not ask; add --yes or --dry-run; nothing was changed")
+        print("\n".join(forget_lines(plan)))
+        if not plan.missing:
+            typer.confirm("Go ahead?", abort=True)
+    result = client.forgetting.carry_out(
+        plan,
+        reason=f"training_models forget {printable(file)}",
+        keep_versions=keep_versions,
+        on_progress=lambda line: None if as_json else print(printable(line), file=sys.stderr, flush=True),
+    )
+    _show({"plan": asdict(plan), "result": result}, result, as_json=as_json)
+
+
+def forget_lines(plan: "ForgetPlan") -> Iterator[str]:
+    """Yield what forgetting a file means."""
+    names = ", ".join(plan.names[:LISTED])
+    yield f"to be forgotten: {names} ({plan.sha256[:12]}), {num_of(len(plan.job_ids), 'job')}"
+    if plan.first_step is None:
+        yield "  the model was not trained on it, so nothing is trained again"
+    else:
+        where = f"models/{plan.base} (step {plan.base_step:,})" if plan.base else "the base model"
+        duration = f", about {duration_text(plan.seconds)}" if plan.seconds is not None else ""
+        yield f"  it first had a part in step {plan.first_step:,} of {plan.current_step:,}"
+        again = "is trained again" if plan.files == 1 else "are trained again"
+        yield (
+            f"  from {where} on, {num_of(plan.files, 'file')} {again} without it: about "
+            f"{num_of(plan.steps, 'step')}{duration}"
+        )
+    if plan.new_plans:
+        yield f"  had replayed rows of it, and replay others now: {_listed(plan.new_plans)}"
+    yield "  erased: the file itself wherever it lies in this folder, its flagged rows, and cached tokens"
+    if plan.checkpoints:
+        have = "has" if len(plan.checkpoints) == 1 else "have"
+        yield f"  erased: {num_of(len(plan.checkpoints), 'checkpoint')} that {have} seen it"
+    if plan.versions:
+        yield f"  erased: {_listed(plan.versions)}, versions that have seen it"
+    yield "  out of reach: backups, exports, deployments and other machines"
+    for why in plan.inexact:
+        yield f"  not exact to the last bit: {why}"
+    for why in plan.missing:
+        yield f"  cannot be done: {why}"
+
+
+def _listed(names: tuple[str, ...]) -> str:
+    more = f" and {len(names) - LISTED} more" if len(names) > LISTED else ""
+    return ", ".join(names[:LISTED]) + more
+
+
+def _show(value: object, line: str, *, as_json: bool) -> None:
+    print(json.dumps(value) if as_json else line)

@@ -1,0 +1,92 @@
+"""Have the model forget a file: say what that means, and have it done, with or without a daemon."""
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from filelock import FileLock, Timeout
+
+from daemon.client.errors import ClientError, UnreadableHistory, raising
+from daemon.jobs.forget_orders import NOT_FORGOTTEN, ForgetWish, forgetting_of, order_to_forget, text_of
+from daemon.jobs.forgetting import CannotForget, ForgetPlan
+from daemon.ledger.reader import UnreadableLedger
+from daemon.status.reader import read_status
+from trainer.config.loader import load_settings
+from trainer.protocol import one_shot
+from trainer.protocol.forgetting import MODULE, ForgetOrder, Forgot
+from trainer.protocol.layout import Layout
+from trainer.protocol.one_shot import NoAnswer, OrderRefused
+
+if TYPE_CHECKING:
+    from daemon.client.requests import Requests
+
+WAIT_S = 30 * 86_400.0  # as long as it takes to train a month again
+
+
+class NotForgotten(ClientError):
+    """A file cannot be forgotten, or was not; the message says why."""
+
+
+class Forgets:
+    """Plans and carries it out in one working directory."""
+
+    def __init__(self, layout: Layout, requests: "Requests") -> None:
+        self._layout = layout
+        self._requests = requests
+
+    def plan(self, name: str, *, keep_versions: bool = False) -> ForgetPlan:
+        """Return what forgetting a file means.
+
+        Args:
+            name: of the file, the id of its job, or the start of its SHA-256 (at least 8 characters).
+            keep_versions: versions that have seen it stay.
+        Raises:
+            NotForgotten: no file is meant, or several are.
+        """
+        wish = ForgetWish(name=name, keep_versions=keep_versions, reason="")
+        with (
+            raising(NotForgotten, CannotForget),
+            raising(UnreadableHistory, UnreadableLedger),
+            forgetting_of(self._layout, wish) as forgetting,
+        ):
+            return forgetting.plan()
+
+    def carry_out(
+        self,
+        plan: ForgetPlan,
+        *,
+        reason: str,
+        keep_versions: bool = False,
+        on_progress: Callable[[str], object] = lambda line: None,
+    ) -> str:
+        """Have the model forget; return what was done in words.
+
+        Args:
+            on_progress: called with how far it is, unless a daemon does it, which logs that.
+        Raises:
+            NotForgotten: it did not.
+        """
+        for why in plan.missing:
+            raise NotForgotten(f"{NOT_FORGOTTEN}: {why}")
+        if read_status(self._layout).is_running:
+            request = {"target": plan.sha256, "reason": reason, "keep_versions": keep_versions}
+            result = self._requests.send(".forget", request, wait_s=WAIT_S).result
+            if result.startswith(NOT_FORGOTTEN):
+                raise NotForgotten(result)
+            return result
+        wish = ForgetWish(name=plan.sha256, keep_versions=keep_versions, reason=reason)
+        try:
+            with FileLock(self._layout.lock_file, blocking=False):
+                return self._without_daemon(wish, on_progress)
+        except Timeout as error:
+            raise NotForgotten("a daemon is just starting here; try again") from error
+
+    def _without_daemon(self, wish: ForgetWish, on_progress: Callable[[str], object]) -> str:
+        settings = load_settings(self._layout.config_file).settings.model_dump(mode="json")
+        with (
+            raising(NotForgotten, CannotForget, OrderRefused, NoAnswer),
+            raising(UnreadableHistory, UnreadableLedger),
+        ):
+            order_to_forget(self._layout, wish, settings)
+            order = ForgetOrder(base_dir=self._layout.base)
+            result = one_shot.ask(MODULE, order, Forgot, on_progress=on_progress)
+        return f"{text_of(result)}; the ledger follows when a daemon starts"

@@ -1,0 +1,129 @@
+"""Have the model forget a file on request, while no worker runs: train again without it, and erase it."""
+
+import json
+import logging
+import threading
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from daemon.jobs.forget_orders import NOT_FORGOTTEN, ForgetWish, order_to_forget, text_of
+from daemon.jobs.forgetting import CannotForget
+from daemon.ledger.reader import UnreadableLedger
+from trainer.protocol import one_shot
+from trainer.protocol.checkpoints import FOLDER, NoUsableCheckpoint, published, read_manifest
+from trainer.protocol.forgetting import (
+    MODULE,
+    ORDER_FILE,
+    SCRATCH,
+    ForgetOrder,
+    Forgot,
+    UnreadableOrder,
+    read_header,
+)
+from trainer.protocol.layout import Layout
+from trainer.protocol.manifest import Branch
+from trainer.protocol.one_shot import NoAnswer, OrderRefused
+from trainer.protocol.text import printable
+
+logger = logging.getLogger("daemon")
+
+
+class ForgettingOnRequest:
+    """One request at a time.
+
+    Args:
+        settings: returns all settings in force.
+        before: called before the ledger is read by a thread, so that it holds everything.
+        after: has the queue and the ledger follow the newest checkpoint.
+        on_result: called from a thread when `advance` has something to do.
+    """
+
+    def __init__(
+        self,
+        layout: Layout,
+        *,
+        settings: Callable[[], Mapping[str, Any]],
+        before: Callable[[], None],
+        after: Callable[[], None],
+        on_result: Callable[[], None],
+    ) -> None:
+        self._layout = layout
+        self._settings = settings
+        self._before = before
+        self._after = after
+        self._on_result = on_result
+        self._wish: ForgetWish | None = None
+        self._is_to_be_finished = False
+        self._thread: threading.Thread | None = None
+        self._result: Forgot | Exception | None = None
+        self.said: str | None = None
+        """How far it is, for people."""
+
+    @property
+    def is_wanted(self) -> bool:
+        """Whether somebody has asked for it, and has no answer yet."""
+        return self._wish is not None or self._is_to_be_finished
+
+    @property
+    def is_at_work(self) -> bool:
+        """Whether a process trains or erases at the moment."""
+        return self._thread is not None
+
+    def ask(self, wish: ForgetWish) -> None:
+        """Have a file forgotten as soon as no worker runs."""
+        self._wish = wish
+
+    def catch_up(self) -> None:
+        """Finish what an earlier daemon had published, but not erased."""
+        self._is_to_be_finished = is_published(self._layout.models)
+
+    def advance(self) -> str | None:
+        """Start it, or finish it, while no worker runs; return the answer once there is one."""
+        if self._result is not None:
+            return self._finish(self._result)
+        if self._thread is None and self.is_wanted:
+            self._before()
+            settings = dict(self._settings())
+            self._thread = threading.Thread(target=self._carry_out, args=(settings,), daemon=True)
+            self._thread.start()
+        return None
+
+    def _carry_out(self, settings: Mapping[str, Any]) -> None:
+        try:
+            if self._wish:
+                order_to_forget(self._layout, self._wish, settings)
+            self._result = one_shot.ask(
+                MODULE, ForgetOrder(base_dir=self._layout.base), Forgot, on_progress=self._hear
+            )
+        except (OSError, OrderRefused, NoAnswer, CannotForget, UnreadableLedger) as error:
+            self._result = error
+        self._on_result()
+
+    def _hear(self, line: str) -> None:
+        self.said = printable(line, limit=300)
+        self._on_result()
+
+    def _finish(self, result: Forgot | Exception) -> str:
+        if isinstance(result, Forgot):
+            self._after()
+            answer = text_of(result)
+        else:
+            answer = f"{NOT_FORGOTTEN}: {printable(str(result))}"
+        if not self._wish:  # nobody waits for an answer
+            logger.info("%s", answer)
+        self._wish = self._thread = self._result = self.said = None  # last: what fails above is tried again
+        self._is_to_be_finished = False
+        return answer
+
+
+def is_published(models: Path) -> bool:
+    """Whether a model without a file was published, but what is left of the file was not erased."""
+    folder = models / SCRATCH
+    try:
+        read_header(folder / ORDER_FILE)
+        branch = Branch.model_validate(json.loads((folder / "branch.json").read_bytes()))
+        newest = next(iter(published(models / FOLDER)), None)  # the pointer may not have come so far
+        return newest is not None and branch in read_manifest(newest).branches
+    except (OSError, ValueError, UnreadableOrder, NoUsableCheckpoint):
+        return False

@@ -1,0 +1,79 @@
+"""Order that a file be forgotten: what the process that does it is given, and its answer in words."""
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from daemon.jobs.forgetting import CannotForget, Forgetting, found_content
+from daemon.ledger.forgetting import reading_to_forget
+from trainer.protocol.checkpoints import POINTER, DamagedCheckpoint, NoUsableCheckpoint, read_manifest
+from trainer.protocol.forgetting import ORDER_FILE, SCRATCH, Forgot, write_order
+from trainer.protocol.layout import Layout
+from trainer.protocol.manifest import Manifest
+from trainer.protocol.text import num_of
+
+NOT_FORGOTTEN = "the model did not forget"
+
+
+@dataclass(frozen=True, kw_only=True)
+class ForgetWish:
+    """What somebody has asked for."""
+
+    name: str
+    """Of the file, the id of its job, or its SHA-256."""
+    keep_versions: bool
+    reason: str
+
+
+def order_to_forget(layout: Layout, wish: ForgetWish, settings: Mapping[str, Any]) -> None:
+    """Write the order for the process that does it.
+
+    Raises:
+        CannotForget: it cannot be done.
+        UnreadableLedger: the ledger cannot be read.
+        OSError: it cannot be written.
+    """
+    with forgetting_of(layout, wish) as forgetting:
+        header = forgetting.header(settings=settings, reason=wish.reason)
+        write_order(layout.models / SCRATCH / ORDER_FILE, header, forgetting.items())
+
+
+@contextmanager
+def forgetting_of(layout: Layout, wish: ForgetWish) -> Iterator[Forgetting]:
+    """Find out what forgetting a file means, as long as the block lasts.
+
+    Raises:
+        CannotForget: no content is meant, or several are.
+        UnreadableLedger: the ledger cannot be read.
+    """
+    if not layout.ledger_file.exists():
+        raise CannotForget("no file was ever accepted here, so there is nothing to forget")
+    with reading_to_forget(layout.ledger_file) as ledger:
+        content = found_content(ledger, wish.name)
+        yield Forgetting(layout, ledger, content, newest_of(layout.models), keep_versions=wish.keep_versions)
+
+
+def newest_of(models: Path) -> tuple[str, Manifest] | None:
+    """Return the checkpoint that the model has; None if there is none.
+
+    Raises:
+        CannotForget: it cannot be read.
+    """
+    try:
+        path = (models / POINTER).resolve(strict=True)
+    except OSError:
+        return None
+    try:
+        return path.name, read_manifest(path)
+    except (DamagedCheckpoint, NoUsableCheckpoint) as error:
+        raise CannotForget(f"{path.name}: {error}") from error
+
+
+def text_of(result: Forgot) -> str:
+    """Return what was done in words."""
+    steps = f" ({num_of(result.trained_steps, 'step')})" if result.trained_steps else ""
+    done = f"{result.branch.text}{steps}" if result.branch else "the model had never seen the file"
+    left = "; not erased: " + "; ".join(result.unreached) if result.unreached else ""
+    return f"{done}; the file is erased{left}"

@@ -1,0 +1,158 @@
+"""A file is forgotten on request: the worker makes room for it, and the queue and the ledger follow."""
+
+import json
+import threading
+
+import pytest
+
+from daemon import forgetting
+from daemon.jobs.forget_orders import NOT_FORGOTTEN
+from tests.health import publish
+from tests.support import PATIENCE_S
+from trainer.protocol.forgetting import Forgot
+from trainer.protocol.job import JobRecord, Outcome
+from trainer.protocol.manifest import Branch, JobFate, Progress
+from trainer.protocol.one_shot import NoAnswer
+
+
+@pytest.fixture
+def trained(rig):
+    """A paused daemon that has trained a.jsonl and b.jsonl, with a checkpoint after each."""
+    rig.start()
+    for name in ("a.jsonl", "b.jsonl"):
+        rig.drop(name, 3 if name == "a.jsonl" else 2)
+        rig.until_in(Outcome.COMPLETED, name)
+    rig.command("pause")
+    rig.until_answered("pause")
+    records = [
+        JobRecord(
+            job_id=row["id"],
+            name=row["display"],
+            sha256=row["sha256"],
+            outcome=Outcome.COMPLETED,
+            rows_trained=row["rows"],
+            steps=row["rows"],
+        )
+        for row in rig.read("SELECT * FROM jobs ORDER BY id")
+    ]
+    for number, step in ((1, 3), (2, 5)):
+        publish(rig.layout, number, progress=Progress(global_step=step, finished=records[:number]))
+    return rig
+
+
+def forget(rig, name, **request):
+    """Ask for it, and return the answer to this very request."""
+    request_id = f"{len(rig.events())}"
+    rig.command("forget", json.dumps({"id": request_id, "target": name, "reason": "bad", **request}))
+
+    def answer():
+        shown = rig.status()["last_command"]
+        return shown["result"] if shown and shown["id"] == request_id else None
+
+    return rig.until(answer, "the answer")
+
+
+def job_of(rig, name):
+    [row] = rig.read(f"SELECT * FROM jobs WHERE display = '{name}'")
+    return row
+
+
+class Published:
+    """Stands for the process: publishes the state after a.jsonl anew, as if it had been trained again."""
+
+    def __init__(self, rig):
+        self._rig = rig
+        self.orders = 0
+
+    def ask(self, module, order, answer_type, *, on_progress):
+        self.orders += 1
+        on_progress("trained again up to step 3 of 3")
+        job = job_of(self._rig, "b.jsonl")
+        branch = Branch(
+            number=1, from_branch=0, from_step=3, left_step=5, at="now", why="forget", reason="bad",
+            jobs=(JobFate(job_id=job["id"], fate="forgotten"),),
+        )  # fmt: skip
+        publish(self._rig.layout, 3, branches=(branch,), progress=Progress(global_step=3))
+        (self._rig.layout.finished(Outcome.COMPLETED) / "b.jsonl").unlink()
+        return Forgot(branch=branch, trained_steps=0)
+
+
+@pytest.mark.parametrize("name", ["nobody.jsonl", "", "../b.jsonl/", "00000000"])
+def test_what_is_no_file_of_the_ledger_is_not_forgotten(trained, name):
+    assert forget(trained, name).startswith(f"{NOT_FORGOTTEN}: no file is known as ")
+
+    trained.until_in(Outcome.COMPLETED, "a.jsonl", "b.jsonl")
+
+
+def test_the_ledger_follows_the_model_that_has_forgotten(trained, monkeypatch):
+    process = Published(trained)
+    monkeypatch.setattr(forgetting.one_shot, "ask", process.ask)
+
+    answer = forget(trained, "b.jsonl")
+
+    assert answer.startswith("the model was trained again from step 3 without the file; the file is erased")
+    assert [row["global_step"] for row in trained.read("SELECT global_step FROM steps")] == [1, 2, 3]
+    job = job_of(trained, "b.jsonl")
+    assert (job["state"], json.loads(job["reason"])["message"]) == ("removed", "forgotten, and erased: bad")
+    [event] = trained.events("went_back")
+    assert "the model has forgotten b.jsonl: it was trained again from step 3" in event
+    assert process.orders == 1
+
+
+def test_a_process_that_dies_changes_nothing(trained, monkeypatch):
+    def die(*arguments, **named):
+        raise NoAnswer(-9)
+
+    monkeypatch.setattr(forgetting.one_shot, "ask", die)
+
+    assert forget(trained, "b.jsonl") == f"{NOT_FORGOTTEN}: ended with code -9"
+
+    assert job_of(trained, "b.jsonl")["state"] == "completed"
+    trained.until_in(Outcome.COMPLETED, "a.jsonl", "b.jsonl")
+
+
+def test_a_stop_does_not_wait_for_it(trained, monkeypatch):
+
+    is_asked, may_end = threading.Event(), threading.Event()
+
+    def hang(*arguments, on_progress, **named):
+        on_progress("trained again up to step 1 of 3")
+        is_asked.set()
+        may_end.wait(PATIENCE_S)
+        raise NoAnswer(-9)
+
+    monkeypatch.setattr(forgetting.one_shot, "ask", hang)
+    trained.command("forget", json.dumps({"id": "mine", "target": "b.jsonl"}))
+    is_asked.wait(PATIENCE_S)
+    said = "forgetting a file: trained again up to step 1 of 3"
+    shown = trained.until_status("training", status_reason=said)
+
+    trained.command("stop", "{}")
+    code = trained.left()
+    may_end.set()
+
+    assert shown["current_file"] is None
+    assert code == 0
+    rows = trained.read("SELECT data FROM events WHERE kind = 'command'")
+    answers = [json.loads(row["data"]) for row in rows]
+    [answer] = [data for data in answers if data.get("request_id") == "mine"]
+    assert answer["result"].startswith(f"{NOT_FORGOTTEN}: the daemon stops; ask again")
+
+
+def test_a_second_request_has_to_wait(trained, monkeypatch):
+
+    is_asked, may_end = threading.Event(), threading.Event()
+
+    def hang(*arguments, on_progress, **named):
+        is_asked.set()
+        may_end.wait(PATIENCE_S)
+        raise NoAnswer(-9)
+
+    monkeypatch.setattr(forgetting.one_shot, "ask", hang)
+    trained.command("forget", json.dumps({"id": "first", "target": "b.jsonl"}))
+    is_asked.wait(PATIENCE_S)
+
+    second = forget(trained, "a.jsonl")
+    may_end.set()
+
+    assert second.startswith(f"{NOT_FORGOTTEN}: it forgets another file already")

@@ -1,0 +1,1 @@
+"""Forgetting a file is proved here: the model is, bit for bit, what it would be without it."""

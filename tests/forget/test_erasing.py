@@ -1,0 +1,151 @@
+"""What is left of a forgotten file is erased wherever it lies, and nothing else is."""
+
+import fcntl
+import hashlib
+import json
+
+import pytest
+
+from daemon.data_tools.flagged import Flagged, add_flagged, read_flagged
+from tests.health import publish
+from tests.support import FakeClock, row, rows, write_jsonl
+from trainer.data.checks.minhash import RowMinHash
+from trainer.data.checks.seen_rows import SeenRows
+from trainer.forgetting.erasing import erase
+from trainer.protocol.forgetting import Erased
+from trainer.protocol.layout import Layout
+from trainer.protocol.manifest import MANIFEST_NAME
+from trainer.protocol.pins import pin
+from trainer.versions.registry import Versions
+
+BAD = rows(3, start=40)
+
+
+@pytest.fixture
+def layout(tmp_path):
+    layout = Layout(tmp_path)
+    layout.create()
+    layout.kept_files.mkdir()
+    return layout
+
+
+@pytest.fixture
+def sha256(layout):
+    """Return the SHA-256 of a content that was kept when it was accepted."""
+    path = write_jsonl(layout.logs / "bad.jsonl", BAD)
+    found = hashlib.sha256(path.read_bytes()).hexdigest()
+    path.rename(layout.kept_files / found)
+    return found
+
+
+def test_every_copy_below_queue_and_inbox_goes_whatever_it_is_called(layout, sha256):
+    trash = layout.trash / "failed-20260101-000000"
+    trash.mkdir(parents=True)
+    other = write_jsonl(layout.failed / "other.jsonl", rows(3, start=50))  # of the same size
+    copies = [
+        layout.inbox / "again.jsonl",
+        layout.queue / "recently_completed" / "bad.jsonl",
+        trash / "x.jsonl",
+    ]
+    for copy in copies:
+        write_jsonl(copy, BAD)
+
+    unreached = erase(layout, sha256, Erased())
+
+    assert unreached == []
+    assert [path for path in copies if path.exists()] == []
+    assert not (layout.kept_files / sha256).exists()
+    assert other.exists()
+
+
+def test_a_row_of_the_file_is_flagged_no_more_and_others_are(layout, sha256):
+    flagged = layout.status / "flagged_examples.jsonl"
+    for number, content in enumerate((BAD[1], row(), BAD[2])):
+        add_flagged(
+            flagged, Flagged(at="now", file="failed/bad.jsonl", line=number + 1, note="odd", row=content)
+        )
+
+    erase(layout, sha256, Erased())
+
+    assert [entry.row for entry in read_flagged(flagged)] == [row()]
+    assert (flagged.stat().st_mode & 0o777) == 0o600
+
+
+def test_without_the_content_it_is_said_that_flagged_rows_cannot_be_told(layout):
+    flagged = layout.status / "flagged_examples.jsonl"
+    add_flagged(flagged, Flagged(at="now", file="failed/bad.jsonl", line=1, note="odd", row=BAD[0]))
+
+    [problem] = erase(layout, "0" * 64, Erased())
+
+    assert problem.startswith("flagged_examples.jsonl: rows of the file may be among those flagged")
+    assert len(list(read_flagged(flagged))) == 1
+
+
+def test_a_row_that_is_flagged_at_that_very_moment_is_not_lost(layout, sha256, monkeypatch):
+    flagged = layout.status / "flagged_examples.jsonl"
+    add_flagged(flagged, Flagged(at="now", file="failed/bad.jsonl", line=1, note="odd", row=BAD[0]))
+    locked = fcntl.flock
+    erased = []
+
+    def erase_first(*arguments):
+        if not erased:
+            erased.append(True)
+            erase(layout, sha256, Erased())  # the file that was opened is replaced before it is locked
+        locked(*arguments)
+
+    monkeypatch.setattr("daemon.data_tools.flagged.fcntl.flock", erase_first)
+    add_flagged(flagged, Flagged(at="now", file="failed/good.jsonl", line=1, note="odd", row=row()))
+
+    assert [entry.row for entry in read_flagged(flagged)] == [row()]
+
+
+def test_rows_seen_before_are_those_of_other_files(layout, sha256):
+    path = layout.models / "seen_rows.sqlite3"
+    one, two = (RowMinHash(line=1, identity=number, signature=bytes(128)) for number in (1, 2))
+    with SeenRows.open(path) as seen:
+        seen.add(sha256, "bad.jsonl", [one], max_rows=10)
+        seen.add("1" * 64, "good.jsonl", [two], max_rows=10)
+
+    erase(layout, sha256, Erased())
+
+    with SeenRows.open_for_reading(path) as seen:
+        assert (seen.knows(sha256), seen.knows("1" * 64), seen.num_rows) == (False, True, 1)
+
+
+def test_checkpoints_go_also_when_pinned_but_not_what_another_program_reads(layout, sha256):
+    paths = [publish(layout, number, step=number) for number in (1, 2, 3)]
+    pin(paths[0])
+    with (paths[1] / MANIFEST_NAME).open("rb") as file:
+        fcntl.flock(file, fcntl.LOCK_SH)
+        unreached = erase(
+            layout, sha256, Erased(checkpoints=(paths[0].name, paths[1].name, "step-000000099"))
+        )
+
+    assert unreached == [f"checkpoints/{paths[1].name} is used by another program; stop it and ask again"]
+    assert [path.exists() for path in paths] == [False, True, True]
+    assert not paths[0].with_name(f"{paths[0].name}.pin").exists()
+
+
+def test_versions_go_with_their_aliases_and_their_records_stay(layout, sha256):
+    path = publish(layout, 1, step=1)
+    versions = Versions(layout.models, clock=FakeClock())
+    kept, gone = (versions.create(path, made_by="hand", trained=lambda parent: ()) for _ in range(2))
+    versions.alias("deployed", gone)
+
+    unreached = erase(layout, sha256, Erased(versions=(gone.id,)))
+    again = erase(layout, sha256, Erased(versions=(gone.id,)))
+
+    assert (unreached, again) == ([], [])
+    assert [version.id for version in versions.all()] == [kept.id]
+    assert versions.marks().aliases == {}
+    assert versions.record_of(gone.id).id == gone.id
+    assert versions.deleted() == []
+
+
+def test_the_notes_that_the_order_names_go_and_nothing_outside(layout, sha256):
+    note = layout.failed / "bad.jsonl.rejected.jsonl"
+    note.write_text(json.dumps(BAD[0]))
+
+    assert erase(layout, sha256, Erased(files=(str(note.relative_to(layout.base)),))) == []
+
+    assert not note.exists()
