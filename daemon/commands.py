@@ -75,7 +75,7 @@ class Commands:
         self.stopping = how
         self._journal.record(StopRequested(when=str(how), by_command=by_command))
         self._answer_all(
-            "forget", f"{NOT_FORGOTTEN}: the daemon stops; ask again, and it continues where it was"
+            "forget", f"{NOT_FORGOTTEN}: the daemon stops; ask again, and it continues at its last checkpoint"
         )
 
     def refuse_old(self, found: Sequence[Request]) -> None:

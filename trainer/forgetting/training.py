@@ -41,6 +41,9 @@ ELSEWHERE: dict[str, dict[str, Any]] = {
     "data": {"validation": "quick"},
     "checkpoints": {
         "background": "never",
+        "interval_s": 60.0,
+        "interval_steps": None,
+        "group_commit_s": 60.0,
         "keep_last": 2,
         "keep_every": None,
         "keep_best": 0,
