@@ -20,6 +20,7 @@ from daemon.decide import (
     Stopping,
     Wait,
     next_decision,
+    stopping_words,
 )
 from daemon.intake.intake import Intake
 from daemon.jobs.job_queue import JobQueue
@@ -44,7 +45,7 @@ from daemon.settings.live_settings import LiveSettings
 from daemon.status.board import StatusBoard
 from daemon.status.machine import GpuReader, read_memory
 from daemon.supervision.supervisor import Supervisor
-from daemon.supervision.worker_state import Absent, Busy, Loading, Ready
+from daemon.supervision.worker_state import Absent, Busy, Loading, Ready, ShuttingDown
 from daemon.wake import Wake
 from trainer.protocol.job import Job
 from trainer.protocol.layout import Layout
@@ -276,8 +277,11 @@ class Daemon:
 
     def _state(self) -> tuple[State, str | None]:
         worker = self._supervisor.state
-        if self._commands.stopping:
-            return State.STOPPING, str(self._commands.stopping)
+        if how := self._commands.stopping:
+            is_loading = isinstance(worker, Loading) or (
+                isinstance(worker, ShuttingDown) and worker.was_loading
+            )
+            return State.STOPPING, stopping_words(how, is_loading=is_loading)
         cannot_save = (
             self._supervisor.process and self._supervisor.blocked
         )  # which whoever pauses wants to know
@@ -291,6 +295,8 @@ class Daemon:
             return State.TRAINING, None
         if isinstance(worker, Absent) and worker.not_before > self._clock() and len(self._queue):
             return State.LOADING, "the worker is restarted after a delay, because it crashed"
+        if isinstance(worker, ShuttingDown) and len(self._queue):
+            return State.LOADING, "the worker exits, and another one takes its place"
         if self._intake.current_check:
             return State.CHECKING, None
         return State.IDLE, None
