@@ -14,6 +14,8 @@ WORDS = {
     FaultKind.REQUEST: "on request",
 }
 
+NO_LOSS = "none (not finite, or no supervised token)"  # of a step
+
 
 def fault_words(recorded: str) -> str:
     """Return what a recorded kind of fault means; what is none, such as `completed`, is returned as it is."""
