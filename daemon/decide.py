@@ -17,6 +17,11 @@ class Stopping(StrEnum):
     NOW = "at the next step"
 
 
+def stopping_words(how: Stopping, *, is_loading: bool) -> str:
+    """Return when the daemon ends. While the worker loads, there is no file whose end it could wait for."""
+    return "before training starts" if is_loading and how is Stopping.AFTER_FILE else str(how)
+
+
 @dataclass(frozen=True, kw_only=True)
 class Situation:
     """Everything a decision depends on."""
@@ -127,7 +132,7 @@ def next_decision(situation: Situation, *, now: float) -> Decision:
         case Busy() as busy:
             return _with_busy_worker(situation, busy)
         case Loading() if situation.stopping:
-            return DismissWorker(f"asked to stop {situation.stopping}")
+            return DismissWorker(f"asked to stop {stopping_words(situation.stopping, is_loading=True)}")
         case Loading() | ShuttingDown():
             return Wait()
 

@@ -24,6 +24,7 @@ from daemon.decide import (
     Stopping,
     Wait,
     next_decision,
+    stopping_words,
 )
 from daemon.disk import DiskKeeper
 from daemon.intake.intake import Intake
@@ -329,8 +330,11 @@ class Daemon:
 
     def _state(self) -> tuple[State, str | None]:
         worker = self._supervisor.state
-        if self._commands.stopping:
-            return State.STOPPING, str(self._commands.stopping)
+        if how := self._commands.stopping:
+            is_loading = isinstance(worker, Loading) or (
+                isinstance(worker, ShuttingDown) and worker.was_loading
+            )
+            return State.STOPPING, stopping_words(how, is_loading=is_loading)
         if self._commands.is_consolidating and isinstance(worker, Absent):
             return State.LOADING, self._commands.consolidation_detail
         if said := self._commands.forgetting:
@@ -348,6 +352,8 @@ class Daemon:
             return State.TRAINING, None
         if isinstance(worker, Absent) and worker.not_before > self._clock() and len(self._queue):
             return State.LOADING, "the worker is restarted after a delay, because it crashed"
+        if isinstance(worker, ShuttingDown) and len(self._queue):
+            return State.LOADING, "the worker exits, and another one takes its place"
         if self._intake.current_check:
             return State.CHECKING, None
         return State.IDLE, None

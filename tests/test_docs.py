@@ -35,7 +35,9 @@ COMMANDS = {
     ],
     "training_models": [
         *("list", "show", "create", "note", "tag", "alias", "lineage", "diff-config"),
-        *("rollback", "restore", "delete", "undelete", "report"),
+        *("rollback", "restore", "delete", "undelete", "report", "compare", "consolidate", "forget"),
+        *("gates", "disk", "gc"),
+        *(f"backup {act}" for act in ("create", "list", "verify", "restore", "drill", "prune")),
     ],
     "training": [
         "daemon",
@@ -54,6 +56,7 @@ COMMANDS = {
 NARROW = {"COLUMNS": "80", "TERMINAL_WIDTH": "80"}
 
 
+WITH_ACTS = ["backup"]  # subcommands that have subcommands
 OF_ONE_NAME = ["daemon", "controller", "queue", "health", "data", "models"]
 
 
@@ -189,7 +192,7 @@ def test_every_option_that_the_pages_use_exists():
     one_name = re.findall(rf"^training ({'|'.join(OF_ONE_NAME)}) (.*)$", all_text(), re.MULTILINE)
     text = "\n".join([all_text(), *(f"training_{name} {rest}" for name, rest in one_name)])
     for command, subcommand, rest in re.findall(
-        rf"^({'|'.join(commands)}) ?([a-z-]*)(.*)$", text, re.MULTILINE
+        rf"^({'|'.join(commands)}) ?((?:(?:{'|'.join(WITH_ACTS)}) )?[a-z-]*)(.*)$", text, re.MULTILINE
     ):
         is_subcommand = subcommand and not subcommand.startswith("-")
         options = re.findall(

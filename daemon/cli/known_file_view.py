@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from textwrap import wrap
 from typing import TYPE_CHECKING
 
-from daemon.cli.fault_words import fault_words
+from daemon.cli.fault_words import NO_LOSS, fault_words
 from trainer.protocol.text import duration_text, num_of
 
 if TYPE_CHECKING:
@@ -86,7 +86,8 @@ def _job_facts(job: "KnownJob", rejected_list: str | None) -> Iterator[tuple[str
     yield "trained", f"{num_of(job.rows_trained, 'row')} in {steps}"
     speed = f", {job.tokens_per_s:,.0f} tokens/s" if job.tokens_per_s else ""
     yield "time", f"{duration_text(job.seconds)}{speed}"
-    yield "loss", f"{_loss(job.first_loss)} in its first step, {_loss(job.last_loss)} in its last"
+    first, last = _loss(job.first_loss, NO_LOSS), _loss(job.last_loss, NO_LOSS)
+    yield "loss", f"{first} in its first step, {last} in its last"
     yield "validation", _validation(job)
     if job.checkpoint:
         yield "checkpoint", job.checkpoint + ("" if job.is_checkpoint_kept else ", which has been removed")
@@ -123,8 +124,8 @@ def _measured(found: "Validation | None") -> str:
     return f"{_loss(found.loss)} (step {found.global_step:,})" if found else "not measured"
 
 
-def _loss(loss: float | None) -> str:
-    return "not finite" if loss is None else f"{loss:.4f}"
+def _loss(loss: float | None, without: str = "not finite") -> str:
+    return without if loss is None else f"{loss:.4f}"
 
 
 def _report(report: "ReportSummary") -> str:

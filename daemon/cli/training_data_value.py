@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from daemon.cli.fault_words import NO_LOSS
 from daemon.cli.options import BaseDir, Json, client_of
 from trainer.protocol.places import Outcome
 from trainer.protocol.text import duration_text, num_of
@@ -46,7 +47,7 @@ def _lines(found: "FileValue") -> Iterator[str]:
         return
     trained = f"{num_of(found.rows_trained, 'row')} trained in {num_of(found.steps, 'step')}"
     yield f"{trained}, {found.tokens:,} tokens, {duration_text(found.seconds)}"
-    first, last = _loss(found.first_loss), _loss(found.last_loss)
+    first, last = _loss(found.first_loss, NO_LOSS), _loss(found.last_loss, NO_LOSS)
     yield f"training loss: {first} in its first step, {last} in its last"
     yield f"validation loss: {_validation_text(found)}"
     if found.other_steps:
@@ -76,5 +77,5 @@ def _measured(found: "Validation | None") -> str:
     return f"{_loss(found.loss)} (step {found.global_step:,})" if found else "none"
 
 
-def _loss(loss: float | None) -> str:
-    return "not finite" if loss is None else f"{loss:.4f}"
+def _loss(loss: float | None, without: str = "not finite") -> str:
+    return without if loss is None else f"{loss:.4f}"

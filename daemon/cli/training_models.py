@@ -174,8 +174,8 @@ def _tags(tags: tuple[str, ...]) -> str:
 @app.command(
     epilog="Examples:\n\n\b\n"
     "  training_models alias deployed v003\n"
-    "  training_models alias deployed                             which version it is\n"
-    "  training_models alias deployed --at 2026-11-20T14:03:00Z   which one it was then\n"
+    "  training_models alias deployed                            the one it means\n"
+    "  training_models alias deployed --at 2026-11-20T14:03:00Z  which it was then\n"
     "  training_models alias deployed --remove"
 )
 def alias(
@@ -285,7 +285,7 @@ Without = Annotated[
 @app.command(
     epilog="Examples:\n\n\b\n"
     "  training_models rollback --to v003\n"
-    "  training_models rollback --file bad.jsonl                             to before its first step\n"
+    "  training_models rollback --file bad.jsonl           to before its first step\n"
     "  training_models rollback --file bad.jsonl --requeue --without bad.jsonl\n"
     "  training_models rollback --steps 500"
 )

@@ -37,7 +37,9 @@ def the_file(layout: Layout, name: str, folders: Sequence[Path] | None = None) -
         raise WrongPlace(_what_to_do(layout, elsewhere[0]))
     ours = [folder for folder in folders or () if folder.parent == layout.queue]
     places = ", ".join(f"queue/{folder.name}/" for folder in ours) or "queue/"
-    raise NoSuchFile(f"no file is named {printable(name)} in {places}; training_queue list shows them")
+    ended = [layout.finished(outcome) for outcome in (Outcome.FAILED, Outcome.SKIPPED)]
+    lists = "list --failed and list --skipped show" if ours and set(ours) <= set(ended) else "list shows"
+    raise NoSuchFile(f"no file is named {printable(name)} in {places}; training_queue {lists} them")
 
 
 def everywhere(layout: Layout) -> list[Path]:

@@ -132,7 +132,12 @@ def _obeyed(result: str, status: Status) -> Obeyed:
 def _what_it_waits_for(status: Status, wait_s: float) -> str:
     """Return why a request was not carried out in time."""
     fields = status.fields
-    if fields.get("status") != State.STOPPING or not fields.get("file_total_steps"):
+    is_stopping = fields.get("status") == State.STOPPING
+    if not fields.get("file_total_steps"):
+        if is_stopping and fields.get("worker_pid"):
+            return f"the daemon has not stopped within {wait_s:g} s; it stops once its worker has exited"
+        return f"the daemon has not obeyed within {wait_s:g} s; it will do so as soon as it can"
+    if not is_stopping:
         return f"the daemon has not obeyed within {wait_s:g} s; it will do so after the current step"
     left = f", {duration_text(fields['eta_s'])} left" if fields.get("eta_s") is not None else ""
     step = f"step {fields.get('file_step') or 0:,} of {fields['file_total_steps']:,}"

@@ -166,9 +166,12 @@ def merge(sources: Sequence[DataFile], out: BinaryIO, left_out: LeftOut) -> int:
             found = (source.place(row.line), row.format)
             first = first or found
             if found[1] != first[1]:
+                advice = f"give one with --to, such as --to {Format.MESSAGES}"
+                if "text" in (found[1], first[1]):
+                    advice = "a plain text has no turns, so train the files one after the other"
                 raise BadInput(
                     f"{found[0]} has format {found[1]}, but {first[0]} has {first[1]}; expected one format; "
-                    f"give one with --to, such as --to {Format.MESSAGES}; nothing was written"
+                    f"{advice}; nothing was written"
                 )
             out.write(row.content)
             count += 1

@@ -18,7 +18,7 @@ def check_processing(folder: Path, *, daemon_runs: bool) -> CheckResult:
     """Say what happens to the files whose training has started."""
     names = [name for name in os.listdir(folder) if is_users_file(name)]
     if not names:
-        return ok("processing", "no file has been started")
+        return ok("processing", "no file is in queue/processing/")
     shown = printable(names[0]) + (f" and {len(names) - 1} more" if len(names) > 1 else "")
     if daemon_runs:
         return ok("processing", f"{shown}: being handled by the daemon")

@@ -264,7 +264,8 @@ class Supervisor:
         if self._process:
             self._process.send(ShutDown(reason=reason))
             self._process.dismiss_by(self._clock() + grace_s)
-            self._worker.state = ShuttingDown(self.state.job_id if isinstance(self.state, Busy) else None)
+            job_id = self.state.job_id if isinstance(self.state, Busy) else None
+            self._worker.state = ShuttingDown(job_id, was_loading=isinstance(self.state, Loading))
 
     def kill(self) -> None:
         """End the worker now. What it had not saved is trained again at the next start."""

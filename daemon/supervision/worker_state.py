@@ -45,6 +45,8 @@ class ShuttingDown:
 
     job_id: str | None = None
     """The job it had, which continues at the next start."""
+    was_loading: bool = False
+    """It was asked while it loaded its model, and hears of it once that is done."""
 
 
 WorkerState = Absent | Loading | Ready | Busy | ShuttingDown

@@ -73,7 +73,7 @@ def situation(worker, **facts):
         (situation(Loading(), drain=True), Wait()),
         (
             situation(Loading(), stopping=Stopping.AFTER_FILE),
-            STOP_AFTER_FILE,
+            DismissWorker("asked to stop before training starts"),
         ),
         (situation(Loading(), stopping=Stopping.NOW), STOP_NOW),
         # the worker is ready

@@ -316,6 +316,29 @@ def test_a_stop_says_what_it_waits_for(rig, bring_to, state, answer):
     rig.go()
 
 
+def test_a_stop_while_the_worker_loads_is_shown_as_it_was_answered(rig, bring_to):
+    bring_to("loading")
+
+    rig.command("stop")
+
+    rig.until_status("stopping", status_reason="before training starts")
+    rig.go()
+    assert rig.left() == 0
+    assert where(rig) == "normal"
+
+
+def test_after_a_stop_is_cancelled_a_worker_that_was_told_to_exit_leaves_nobody_idle(rig, bring_to):
+    bring_to("loading")
+    rig.command("stop")
+    rig.until_status("stopping")
+
+    rig.command("resume")
+
+    rig.until_status("loading", status_reason="the worker exits, and another one takes its place")
+    rig.go()
+    rig.until_in(Outcome.COMPLETED, "a.jsonl")
+
+
 def test_stop_while_training_waits_for_the_file_and_begins_no_other(rig, bring_to):
     bring_to("training")
     rig.drop("b.jsonl")

@@ -15,7 +15,7 @@ from trainer.data.checks.report import ReportLimits, RowReport
 from trainer.mains.one_shot import Tell, serve
 from trainer.protocol.data_report import INTAKE_RULE, DataReport, Finding, InspectionOrder
 from trainer.protocol.job import Job
-from trainer.protocol.text import printable
+from trainer.protocol.text import num_of, printable
 
 SAMPLED_ROWS = 20_000
 REJECTIONS_NAMED = 5
@@ -56,6 +56,10 @@ def inspect(order: InspectionOrder, tell: Tell) -> DataReport:
     return report.model_copy(update={"job_id": None})
 
 
+def _left_out(num_rows: int) -> str:
+    return f"{num_of(num_rows, 'row')} {'is' if num_rows == 1 else 'are'} left out"
+
+
 def _of_rejected(rejected: list[RejectedRow], check: FileCheck, limit: float) -> list[Finding]:
     """Say which rows could not be read, if any; and in words of its own if the file is refused for it."""
     why = check.verdict(limit)
@@ -63,7 +67,7 @@ def _of_rejected(rejected: list[RejectedRow], check: FileCheck, limit: float) ->
         return []
     num_bad = len(check.rejected_lines)
     share = num_bad / max(1, check.rows + num_bad)
-    message = why or f"{num_bad:,} rows are left out; the first: {check.first_rejection}"
+    message = why or f"{_left_out(num_bad)}; the first: {check.first_rejection}"
     return [
         Finding(
             rule=INTAKE_RULE,

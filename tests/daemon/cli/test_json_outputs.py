@@ -234,7 +234,7 @@ def test_what_a_command_prints_is_what_the_schema_says(layout, daemon, answering
     if command == "training_models consolidate":
         _train_adapter(layout)
     answering.prepare(answers.get(command, report("warning")).model_dump_json())
-    if command.startswith("training_models"):  # whose process is a light one
+    if command in ("training_models disk", "training_models gc"):  # whose process is a light one
         monkeypatch.setattr(one_shot, "command_of", COMMAND_OF)
     if command.startswith("training_data flag --"):
         printed("training_data flag", layout)

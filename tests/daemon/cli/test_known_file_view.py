@@ -66,7 +66,7 @@ def test_each_fact_has_a_line():
         "                2. 2026-07-21 12:00:00 UTC, not ended",
         "  trained       3,000 rows in 188 of 188 steps",
         "  time          7 s, 10,270 tokens/s",
-        "  loss          4.4169 in its first step, not finite in its last",
+        "  loss          4.4169 in its first step, none (not finite, or no supervised token) in its last",
         "  checkpoint    step-000000188, which has been removed",
         "  data report   admitted; 9 rows inspected; it is odd",
         "  outliers      lines 3, 1000",

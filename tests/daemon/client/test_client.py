@@ -221,6 +221,23 @@ def test_a_stop_that_waits_says_for_what(client, board, sleeper):
     )
 
 
+@pytest.mark.parametrize(
+    "state, shown, expected",
+    [
+        ("training", {"file_total_steps": 9}, "not obeyed within 5 s; it will do so after the current step"),
+        ("loading", {}, "not obeyed within 5 s; it will do so as soon as it can"),
+        ("stopping", {"worker_pid": 7}, "not stopped within 5 s; it stops once its worker has exited"),
+    ],
+)
+def test_without_a_step_to_wait_for_no_step_is_named(client, board, sleeper, state, shown, expected):
+    board.set_state(State(state), None)
+    board.set(**shown)
+    board.publish()
+
+    with pytest.raises(NotObeyed, match=expected):
+        client.stop(until_gone=True, wait_s=5)
+
+
 def test_a_stop_that_somebody_cancels_is_waited_for_no_longer(client, layout, board, sleeper):
     def obey_and_resume():
         answer(layout, board, "stopping after the current file")

@@ -75,6 +75,17 @@ def test_files_of_two_formats_are_not_merged(tmp_path):
         operations.merge(sources, io.BytesIO(), LeftOut())
 
 
+@pytest.mark.parametrize("texts_come_first", [True, False])
+def test_no_format_is_proposed_that_would_leave_out_every_text(tmp_path, texts_come_first):
+    sources = [
+        data_file(write_jsonl(tmp_path / "a.jsonl", [row()])),
+        data_file(write_jsonl(tmp_path / "b.jsonl", [{"text": "So."}])),
+    ]
+
+    with pytest.raises(BadInput, match="a plain text has no turns, so train the files one after the other"):
+        operations.merge(sources[:: -1 if texts_come_first else 1], io.BytesIO(), LeftOut())
+
+
 def test_rows_of_two_formats_that_say_the_same_are_the_same(tmp_path):
     messages = [{"role": "user", "content": "Why?"}, {"role": "assistant", "content": "So."}]
     source = data_file(write_jsonl(tmp_path / "a.jsonl", [ANSWERED, {"messages": messages}]))

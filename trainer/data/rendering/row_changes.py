@@ -19,10 +19,12 @@ class RowChange:
     Args:
         words: say what to do.
         of: does it; the conversation itself if there is nothing to do.
+        loses: something that the row says is gone then.
     """
 
     words: str
     of: Callable[[Conversation], Conversation]
+    loses: bool = False
 
 
 def _each(change: Callable[[Message], Message]) -> Callable[[Conversation], Conversation]:
@@ -153,8 +155,8 @@ ROW_CHANGES = (
     ),
     RowChange("give every call a turn of its own, with its result behind it", _one_call_a_turn),
     RowChange("make the words of a turn that calls tools a turn of their own", _words_apart),
-    RowChange("remove the words of turns that call tools", _each(_silent_calls)),
+    RowChange("remove the words of turns that call tools", _each(_silent_calls), loses=True),
     RowChange("say in the first question what the system says", _system_in_question),
-    RowChange("remove the thoughts", _each(_without_thoughts)),
-    RowChange("remove the tools with their calls and results", _without_tools),
+    RowChange("remove the thoughts", _each(_without_thoughts), loses=True),
+    RowChange("remove the tools with their calls and results", _without_tools, loses=True),
 )

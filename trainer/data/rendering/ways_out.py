@@ -54,6 +54,10 @@ class _Way:
         of_changes = " and ".join(change.words for change in self.changes)
         return ", and ".join(filter(None, (self.setting.words, of_changes)))
 
+    @property
+    def loses(self) -> bool:
+        return any(change.loses for change in self.changes)
+
     def changed(self, conversation: Conversation) -> Conversation:
         return reduce(lambda row, change: change.of(row), self.changes, conversation)
 
@@ -150,23 +154,28 @@ class _Search:
     def ways(self) -> Iterator[_Way]:
         """Yield the first setting of each kind that lets the row train, and the fewest changes that do.
 
-        Several changes, and changes beside another setting, are tried only if nothing less is enough.
+        Several changes, and changes beside another setting, are tried only if nothing less is enough, or if
+        what is enough would lose something.
         """
         found: set[str] = set()
         for setting in self._others:
             if setting.kind not in found and self.lets_train(_Way(setting)):
                 found.add(setting.kind)
                 yield _Way(setting)
-        if way := self._way_with_changes(self._as_it_is, most=1 if found else MOST_CHANGES):
+        way = self._way_with_changes(self._as_it_is, most=1 if found else MOST_CHANGES)
+        if not found and (way is None or way.loses):
+            is_better = partial(self._way_with_changes, without_loss=way is not None)
+            yield from islice(filter(None, map(is_better, self._others)), 1)
+        if way:
             yield way
-        elif not found:
-            with_both = filter(None, map(self._way_with_changes, self._others))
-            yield from islice(with_both, 1)
 
-    def _way_with_changes(self, setting: _Setting, most: int = MOST_CHANGES) -> _Way | None:
+    def _way_with_changes(
+        self, setting: _Setting, most: int = MOST_CHANGES, *, without_loss: bool = False
+    ) -> _Way | None:
         tried = [self._conversation]
+        possible = [change for change in self._changes if not (without_loss and change.loses)]
         for number in range(1, most + 1):
-            for changes in combinations(self._changes, number):
+            for changes in combinations(possible, number):
                 way = _Way(setting, changes)
                 if not self.trials_left:
                     return None

@@ -1,13 +1,18 @@
 """When a way out is searched for, and how long."""
 
 from dataclasses import replace
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from trainer.data.checks.report import ReportLimits, RowReport
 from trainer.data.conversation import Conversation, Message
-from trainer.data.rendering.chat_template import UnrenderableConversation
+from trainer.data.rendering.chat_template import (
+    OTHER_TEMPLATES,
+    OtherTemplate,
+    UnrenderableConversation,
+)
 from trainer.data.rendering.refused_rows import RefusedRow, message_with_way_out
 from trainer.data.rendering.row_changes import ROW_CHANGES, calls_of_results
 from trainer.data.rendering.ways_out import EXCERPT_TURNS, MOST_TRIALS, NO_WAY_OUT, WaysOut
@@ -156,6 +161,22 @@ def test_changes_that_come_to_the_same_are_tried_once():
     WaysOut(object(), judge).of(rich(), "all")
 
     assert len(seen) == len(set(seen))
+
+
+def test_what_would_lose_something_is_told_after_another_template_that_keeps_it():
+    def accepts(row, tokenizer):
+        template = getattr(tokenizer, "chat_template", "own")
+        return has_no_thoughts(row) and (template == "shows tools" or not row.tools)
+
+    row = Conversation((*thoughtful(2).messages,), tools=(call("f"),))
+    other = OtherTemplate("set it to another", "shows tools", None, None)
+    tokenizer = SimpleNamespace(**{OTHER_TEMPLATES: lambda: [other]})
+
+    told = WaysOut(tokenizer, lambda row, tokenizer, train_on: accepts(row, tokenizer)).of(row, "all")
+
+    thoughts = 'write the thoughts into the words, as "<think>…</think>" before them'
+    tools = "remove the tools with their calls and results"
+    assert told == f"set it to another, and {thoughts}, or {thoughts} and {tools}"
 
 
 # ---- calls and their results
