@@ -32,11 +32,13 @@ class TrainingStarted(FileEvent):
 
     kind = "started"
     first_step: int
-    """From 0; more than 0 for a job that continues."""
+    """From 0; more for a job that continues, all for one that waits for its verdict."""
     total_steps: int
 
     @property
     def message(self) -> str:
+        if self.first_step >= self.total_steps:
+            return f"{self.file} has taken all of its {num_of(self.total_steps, 'step')}; its verdict follows"
         at = f"continues at step {self.first_step + 1} of" if self.first_step else "starts with"
         return f"training {self.file}: {at} {num_of(self.total_steps, 'step')}"
 
