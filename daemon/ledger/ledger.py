@@ -246,8 +246,7 @@ class Ledger:
 
     def forget_job(self, job_id: str, reason: str) -> None:
         """Note that a job's file was forgotten and erased; what was known of its content goes."""
-        job = self.find_job(job_id)
-        if job is None:
+        if (job := self.find_job(job_id)) is None:
             return
         why = Reason(
             kind=FaultKind.REQUEST,
@@ -260,8 +259,9 @@ class Ledger:
             "UPDATE jobs SET state='removed', reason=?, metadata='{}', rejected='[]' WHERE id=?",
             (why.model_dump_json(), job_id),
         )
-        # Answers of models that had seen it
-        self._database.write("DELETE FROM left_previews WHERE global_step >= 0")
+        self._database.write(
+            "DELETE FROM left_previews WHERE global_step >= ?", (0,)
+        )  # of models that saw it
 
     def sum_up_again(self, job_ids: Iterable[str]) -> None:
         """Have ended jobs all of whose steps are there tell their sums anew."""
