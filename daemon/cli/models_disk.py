@@ -20,7 +20,7 @@ def add_to(app: typer.Typer) -> None:
     app.command(
         epilog="Examples:\n\n\b\n"
         "  training_models gc --dry-run      what would be removed\n"
-        "  training_models gc                what was deleted, and more if too little is free\n"
+        "  training_models gc                what was deleted, more if needed\n"
         "  training_models gc --free 20GB    until so much is free\n"
         "  training_models gc --all          everything that may go"
     )(gc)

@@ -35,7 +35,7 @@ def forget(
     base_dir: BaseDir = None,
     as_json: Json = False,
 ) -> None:
-    """Train the model again without a file, and erase it."""
+    """Forget a file. The model is trained again without it, and the file erased."""
     client = client_of(base_dir)
     plan = client.forgetting.plan(file, keep_versions=keep_versions)
     if dry_run:

@@ -24,7 +24,8 @@ ADVICE = {
     "message. Training continues on its own once it is back.",
     FaultKind.BAD_CONFIG: "Correct config.json as the message says; training then continues on its own.",
     FaultKind.BAD_DATA: "Correct the file as the message says, then: training_queue retry NAME.",
-    FaultKind.REGRESSION: "The gate found the model worse after a file and took it back: training_models gates.",
+    FaultKind.REGRESSION: "The gate found the model worse after a file, and took it back: training_models "
+    "gates shows the numbers.",
     FaultKind.REQUEST: "It was requested; nothing has to be done.",
 }
 TABLES = ("crashes", "deaths")  # the second in ledgers of earlier releases
