@@ -27,7 +27,7 @@ DryRun = Annotated[bool, typer.Option("--dry-run", help="Only show what would be
 
 @app.callback()
 def _backup() -> None:
-    """Back the model up, see that the backups are whole, and restore one."""
+    """Back the model up and restore it. Verify backups and rehearse a restore."""
 
 
 @app.command(

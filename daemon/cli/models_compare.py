@@ -37,7 +37,7 @@ def compare(
     base_dir: BaseDir = None,
     as_json: Json = False,
 ) -> None:
-    """Measure two versions on the same rows and prompts, and show how they differ."""
+    """Compare two versions. Their losses on the same rows, and their answers."""
     client = client_of(base_dir)
     models = client.models
     old, new = models.find(before), models.find(after)

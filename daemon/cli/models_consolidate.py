@@ -29,7 +29,7 @@ def consolidate(
     base_dir: BaseDir = None,
     as_json: Json = False,
 ) -> None:
-    """Merge the adapter (LoRA, QLoRA) into its base model; training continues with a fresh one."""
+    """Merge the adapter into its base model. Training continues with a fresh one."""
     client = client_of(base_dir)
     plan = client.consolidations.plan()
     if not (dry_run or yes) and as_json:

@@ -27,7 +27,7 @@ def add_to(app: typer.Typer) -> None:
 
 
 def disk(base_dir: BaseDir = None, as_json: Json = False) -> None:
-    """Show what takes disk space, how fast it grows, and what could be freed."""
+    """Show what takes disk space. How fast it grows, and what could be freed."""
     found = client_of(base_dir).disk.usage()
     if as_json:
         document = {**asdict(found), "usage": found.usage.model_dump(mode="json")}
@@ -50,7 +50,7 @@ def gc(
     base_dir: BaseDir = None,
     as_json: Json = False,
 ) -> None:
-    """Free disk space: deleted versions, then caches, optimizer states of versions, and old checkpoints."""
+    """Free disk space. Deleted versions first, then caches, optimizer states, checkpoints."""
     if free is not None and everything:
         raise CommandFailed("expected one of --free and --all")
     part = client_of(base_dir).disk

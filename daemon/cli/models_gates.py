@@ -24,7 +24,7 @@ def gates(
     base_dir: BaseDir = None,
     as_json: Json = False,
 ) -> None:
-    """Show what the gate found after each file: was the model worse than before?"""
+    """Show the gate's verdicts. Was the model worse after a file than before?"""
     verdicts = client_of(base_dir).history.gate_verdicts(file=file, limit=limit)
     if as_json:
         print(json.dumps([verdict.model_dump(mode="json") for verdict in verdicts], indent=2))

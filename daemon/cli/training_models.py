@@ -352,7 +352,7 @@ app.command(epilog=FORGET_EXAMPLES)(forget)
 def delete(
     name: Name, yes: Yes = False, dry_run: DryRun = False, base_dir: BaseDir = None, as_json: Json = False
 ) -> None:
-    """Move a version to the trash; `undelete` brings it back, `gc` frees its room."""
+    """Move a version to the trash. `undelete` brings it back, `gc` frees its space."""
     client = client_of(base_dir)
     models = client.models
     version = models.find(name)
