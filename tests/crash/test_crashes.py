@@ -122,13 +122,12 @@ def test_a_file_that_is_overtaken_paused_and_killed_goes_on_at_its_very_next_ste
     assert lab.order()[-1] == "file-0.jsonl", "the overtaken file is the last to end"
 
 
-def worker_failpoints() -> list[str]:
-    """Return every failpoint of the worker, as the source has them."""
+def failpoints_of_a_save() -> list[str]:
+    """Return what a worker meets when it publishes a checkpoint and removes old ones, as the source has it."""
+    tree = ast.parse((ROOT / "trainer" / "checkpoints" / "publishing.py").read_text())
     return sorted(
         str(node.args[0].value)
-        for path in (ROOT / "trainer").rglob("*.py")
-        if "protocol" not in path.parts  # its own are met by the daemon, see tests/faults/test_failpoints.py
-        for node in ast.walk(ast.parse(path.read_text()))
+        for node in ast.walk(tree)
         if isinstance(node, ast.Call)
         and isinstance(node.func, ast.Name)
         and node.func.id == "failpoint"
@@ -138,7 +137,7 @@ def worker_failpoints() -> list[str]:
 
 def test_dying_at_every_boundary_of_a_save_changes_no_bit_of_what_is_learned(make_lab):
     lab = make_lab(seed=3)
-    failpoints = worker_failpoints()
+    failpoints = failpoints_of_a_save()
     assert {name.partition(".")[0] for name in failpoints} >= {"checkpoint", "pointer", "retention"}
     for folder in ("normal", "low", "high"):
         lab.drop(60, folder)
