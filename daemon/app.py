@@ -7,11 +7,13 @@ import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 from filelock import FileLock, Timeout
 
 from daemon.auto_versions import AutoVersions, Milestones
 from daemon.automatic_backups import AutomaticBackups
+from daemon.chores import Chores
 from daemon.commands import Commands
 from daemon.consolidating import Consolidating
 from daemon.control.control_files import Request, read_requests
@@ -34,6 +36,7 @@ from daemon.journal.journal import Journal, LedgerRows, LogLines, StatusChanges
 from daemon.ledger.database import UnusableLedger as UnusableLedger  # for those who start a daemon
 from daemon.ledger.ledger import Ledger
 from daemon.loop import Daemon
+from daemon.model_acts import ModelActs
 from daemon.notifiers import Notifiers
 from daemon.obstacles import Obstacles
 from daemon.progress_lines import ProgressLines
@@ -150,39 +153,26 @@ def _run_locked(
     )  # fmt: skip
     supervisor = Supervisor(layout, queue, ledger, journal, board, launcher)
     pause = PauseFile(layout.pause_file)
-    branches = FollowBranches(layout.models, queue, ledger, journal)
-    going_back = GoingBack(layout, branches, on_result=wake.set)
-    consolidating = Consolidating(
-        layout, journal, lambda: settings.current.model_dump(mode="json"), on_result=wake.set
+    going_back = GoingBack(
+        layout, FollowBranches(layout.models, queue, ledger, journal), journal, on_result=wake.set
     )
-
-    def follow() -> None:
-        going_back.catch_up()
-        board.set(**last_known(layout.models))
-
-    forgetting = ForgettingOnRequest(
-        layout,
-        settings=lambda: settings.current.model_dump(mode="json"),
-        before=ledger.commit,
-        after=follow,
-        on_result=wake.set,
-    )
-    commands = Commands(
-        layout, queue, ledger, journal, intake, supervisor, pause, going_back, consolidating, forgetting
-    )
+    acts = _model_acts(layout, settings, ledger, journal, board, supervisor, going_back, wake)
+    commands = Commands(layout, queue, ledger, journal, intake, supervisor, pause, acts, going_back)
     obstacles = Obstacles(layout, clock=time.monotonic)
     service = ServiceManager(os.environ, journal, clock=time.monotonic)
-    progress = ProgressLines(lambda: board.status, queue, settings, clock=time.monotonic)
-    notifiers = Notifiers(layout, journal, clock=time.monotonic)
-    versions = AutoVersions(layout, journal, milestones, on_result=wake.set)
-    disk = DiskKeeper(
-        layout, journal, board,
-        tell_worker=supervisor.use, on_result=wake.set, clock=time.monotonic, wall_clock=time.time,
+    chores = Chores(
+        disk=DiskKeeper(
+            layout, journal, board,
+            tell_worker=supervisor.use, on_result=wake.set, clock=time.monotonic, wall_clock=time.time,
+        ),
+        progress=ProgressLines(lambda: board.status, queue, settings, clock=time.monotonic),
+        notifiers=Notifiers(layout, journal, clock=time.monotonic),
+        versions=AutoVersions(layout, journal, milestones, on_result=wake.set),
+        backups=AutomaticBackups(layout, journal, board, on_result=wake.set),
     )  # fmt: skip
-    backups = AutomaticBackups(layout, journal, board, on_result=wake.set)
     daemon = Daemon(
         layout, settings, queue, ledger, journal, board, intake, supervisor, commands,
-        wake, obstacles, disk, service, progress, notifiers, versions, backups, drain=drain,
+        wake, obstacles, chores, service, drain=drain,
     )  # fmt: skip
     signals.pass_on(daemon.stop_soon)
     watcher.start()
@@ -200,7 +190,33 @@ def _run_locked(
         kept.close()
         supervisor.kill()
         ledger.close()
-        notifiers.close()
+        chores.notifiers.close()
+
+
+def _model_acts(
+    layout: Layout,
+    settings: LiveSettings,
+    ledger: Ledger,
+    journal: Journal,
+    board: StatusBoard,
+    supervisor: Supervisor,
+    going_back: GoingBack,
+    wake: Wake,
+) -> ModelActs:
+    def in_force() -> dict[str, Any]:
+        return settings.current.model_dump(mode="json")
+
+    def follow() -> None:
+        going_back.catch_up()
+        board.set(**last_known(layout.models))
+
+    forgetting = ForgettingOnRequest(
+        layout, settings=in_force, before=ledger.commit, after=follow, on_result=wake.set
+    )
+    consolidating = Consolidating(
+        layout, journal, settings=in_force, step=lambda: supervisor.global_step, on_result=wake.set
+    )
+    return ModelActs([going_back, forgetting, consolidating])
 
 
 def _process_facts(started_at: float, overrides: Sequence[str]) -> dict[str, object]:

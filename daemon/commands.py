@@ -3,24 +3,19 @@
 from collections import deque
 from collections.abc import Sequence
 
-from daemon.consolidating import Consolidating
 from daemon.control.control_files import FILES, Name, Request, read_requests, remove_request
 from daemon.control.pause_file import PauseFile
 from daemon.decide import Stopping
-from daemon.forgetting import ForgettingOnRequest
-from daemon.going_back import GoingBack, NoTarget, Wish
+from daemon.going_back import GoingBack
 from daemon.intake.intake import Intake
-from daemon.jobs.consolidation import REFUSED, CannotMerge
-from daemon.jobs.forget_orders import NOT_FORGOTTEN, ForgetWish
-from daemon.jobs.going_back import Requeue
 from daemon.jobs.job_queue import Ending, JobQueue
 from daemon.jobs.reasons import reason_for
-from daemon.journal.events import CommandAnswered, GateStuck, RequestNotRemoved, StopCancelled, StopRequested
+from daemon.journal.events import CommandAnswered, RequestNotRemoved, StopCancelled, StopRequested
 from daemon.journal.journal import Journal
 from daemon.ledger.ledger import Ledger
+from daemon.model_acts import ModelActs
 from daemon.supervision.supervisor import Supervisor
 from daemon.supervision.worker_state import Absent, Busy, Loading, ShuttingDown
-from trainer.protocol.checkpoints import FOLDER
 from trainer.protocol.failpoints import failpoint
 from trainer.protocol.gate import GateVerdict
 from trainer.protocol.job import FaultKind, Job, Outcome
@@ -35,6 +30,8 @@ class Commands:
 
     Args:
         pause: holds across restarts.
+        acts: on the model, which are carried out while no worker runs.
+        going_back: the one of them that the gate asks for, too.
     """
 
     def __init__(
@@ -46,9 +43,8 @@ class Commands:
         intake: Intake,
         supervisor: Supervisor,
         pause: PauseFile,
+        acts: ModelActs,
         going_back: GoingBack,
-        consolidating: Consolidating,
-        forgetting: ForgettingOnRequest,
     ) -> None:
         self._layout = layout
         self._queue = queue
@@ -57,9 +53,8 @@ class Commands:
         self._intake = intake
         self._supervisor = supervisor
         self.pause = pause
+        self.acts = acts
         self._going_back = going_back
-        self._consolidating = consolidating
-        self._forgetting = forgetting
         self._signals = 0
         self._unanswered: list[tuple[Request, str | None]] = []  # with the job it is about
         self._unremovable: deque[Request] = deque(maxlen=len(FILES))  # carried out, and still there
@@ -74,9 +69,8 @@ class Commands:
         """Have the daemon end."""
         self.stopping = how
         self._journal.record(StopRequested(when=str(how), by_command=by_command))
-        self._answer_all(
-            "forget", f"{NOT_FORGOTTEN}: the daemon stops; ask again, and it continues at its last checkpoint"
-        )
+        for name, answer in self.acts.cut_off_by(how):
+            self._answer_all(name, answer)
 
     def refuse_old(self, found: Sequence[Request]) -> None:
         """Answer requests that lay there before the daemon started, but for those that hold for ever."""
@@ -107,12 +101,11 @@ class Commands:
                 self._answer(request, self._resume(is_blocked=is_blocked))
             case "skip":
                 self._skip(request)
-            case "go_back":
-                self._go_back(request)
-            case "consolidate":
-                self._consolidate(request)
-            case "forget":
-                self._forget(request)
+            case "go_back" | "consolidate" | "forget":
+                if refusal := self.acts.ask(request):
+                    self._answer(request, refusal)
+                else:
+                    self._accept(request)
             case "stop":
                 self.stop(self.stopping or Stopping.AFTER_FILE, by_command=True)
                 self._answer(request, self._how_it_stops())
@@ -120,109 +113,29 @@ class Commands:
                 self.stop(Stopping.NOW, by_command=True)
                 self._answer(request, "stopping at the next step")
 
-    def _go_back(self, request: Request) -> None:
-        if self._going_back.is_wanted:
-            self._answer(request, "the model goes back already; wait until it is there")
-            return
-        wish = Wish(
-            target=request.target or "",
-            requeue=Requeue(is_wanted=request.requeue, without=request.without),
-            reason=request.reason or "asked for",
-        )
-        try:
-            self._going_back.ask(wish)
-        except NoTarget as error:
-            self._answer(request, f"the model did not go back: {error}")
-        else:
-            self._accept(request)
+    # ---- acting on the model
 
     def obey_gate(self, verdict: GateVerdict) -> bool:
-        """Have the model go back to before the files that the gate refuses; return whether it can.
-
-        Of several files nobody knows which is to blame: each is trained again, and then judged alone. What
-        else was trained since is trained again, too.
-        """
-        to_blame = [file.job_id for file in verdict.files] if len(verdict.files) == 1 else []
-        wish = Wish(
-            target=f"{FOLDER}/{verdict.checkpoint}",
-            requeue=Requeue(is_wanted=True, without=to_blame),
-            reason=verdict.reason,
-            why="gate",
-        )
-        try:
-            self._going_back.ask(wish)
-        except NoTarget as error:
-            self._journal.record(GateStuck(problem=f"the model cannot go back: {error}"))
-            return False
-        return True
-
-    def _forget(self, request: Request) -> None:
-        if self._forgetting.is_wanted:
-            self._answer(request, f"{NOT_FORGOTTEN}: it forgets another file already; wait until it has")
-            return
-        reason = request.reason or "asked for"
-        name = request.target or ""
-        self._forgetting.ask(ForgetWish(name=name, keep_versions=request.keep_versions, reason=reason))
-        self._accept(request)
-
-    def catch_up(self) -> None:
-        """Follow a model that went back while no daemon ran."""
-        self._going_back.catch_up()
-        self._forgetting.catch_up()
-
-    def go_back(self) -> bool:
-        """Let the model go back, now that no worker runs; return whether it is done."""
-        if self._going_back.is_wanted:
-            result = self._going_back.advance()
-            if result and result.why == "gate" and not result.is_done:
-                self._journal.record(GateStuck(problem=result.answer))
-            name: Name = "go_back"
-            answer = result.answer if result else None
-        else:
-            name, answer = "forget", self._forgetting.advance()
-        if answer is None:
-            return False
-        self._answer_all(name, answer)
-        return True
+        """Have the model go back to before the files that the gate refuses; return whether it can."""
+        return self._going_back.obey_gate(verdict)
 
     @property
     def is_going_back(self) -> bool:
-        """Whether the model is to go back, or to forget a file. A stop does not wait for the latter."""
-        return self._going_back.is_wanted or (self._forgetting.is_wanted and not self.stopping)
+        """Whether the model is to go back, for the gate or for a person."""
+        return self._going_back.is_wanted
 
-    @property
-    def forgetting(self) -> str | None:
-        """How far a file is forgotten, if one is at the moment."""
-        return (self._forgetting.said or "starting") if self._forgetting.is_at_work else None
-
-    # ---- merging the adapter
-
-    def _consolidate(self, request: Request) -> None:
-        try:
-            if not self._consolidating.is_wanted:
-                self._consolidating.ask(step=self._supervisor.global_step)
-        except CannotMerge as error:
-            self._answer(request, f"{REFUSED}: {error}")
-        else:
-            self._accept(request)
-
-    def consolidate(self) -> bool:
-        """Have the adapter merged, now that no worker runs; return whether that is over."""
-        answer = self._consolidating.advance()
+    def act_on_model(self) -> bool:
+        """Carry out what is due, now that no worker runs; return whether it is over."""
+        act = self.acts.due(self.stopping)
+        if act is None:
+            return True
+        answer = act.advance()
         if answer is None:
             return False
-        self._answer_all("consolidate", answer)
+        self._answer_all(act.name, answer)
         return True
 
-    @property
-    def is_consolidating(self) -> bool:
-        """Whether the adapter is to be merged."""
-        return self._consolidating.is_wanted
-
-    @property
-    def consolidation_detail(self) -> str:
-        """How far that is."""
-        return self._consolidating.detail
+    # ---- the rest
 
     def _how_it_stops(self) -> str:
         """Return in words what a stop waits for."""

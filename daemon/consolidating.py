@@ -3,13 +3,17 @@
 import threading
 import time
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, Final
 
-from daemon.jobs.consolidation import REFUSED, order_consolidation, plan_consolidation
+from daemon.control.control_files import Name, Request
+from daemon.decide import Stopping
+from daemon.jobs.consolidation import REFUSED, CannotMerge, order_consolidation, plan_consolidation
 from daemon.journal.events import ModelConsolidated
 from daemon.journal.journal import Journal
+from daemon.model_acts import CannotAct
 from trainer.protocol import one_shot
 from trainer.protocol.layout import Layout
+from trainer.protocol.status import State
 from trainer.protocol.text import printable
 from trainer.versions.consolidation import MODULE, Consolidated
 
@@ -19,38 +23,63 @@ class Consolidating:
 
     Args:
         settings: returns those in force, as JSON values.
+        step: returns the global step of the model, or None if that is not known.
         on_result: called from a thread when `advance` has something to do.
     """
+
+    name: Final[Name] = "consolidate"
+    reason = "the adapter is merged"
 
     def __init__(
         self,
         layout: Layout,
         journal: Journal,
-        settings: Callable[[], Mapping[str, Any]],
         *,
+        settings: Callable[[], Mapping[str, Any]],
+        step: Callable[[], int | None],
         on_result: Callable[[], None],
     ) -> None:
         self._layout = layout
         self._journal = journal
         self._settings = settings
+        self._step = step
         self._on_result = on_result
         self._thread: threading.Thread | None = None
         self._result: Consolidated | Exception | None = None
         self.is_wanted = False
         """Whether somebody has asked for it, and has no answer yet."""
-        self.detail = "merging the adapter"
-        """How far it is; printable."""
+        self._detail = "merging the adapter"  # printable
 
-    def ask(self, *, step: int | None) -> None:
+    @property
+    def is_at_work(self) -> bool:
+        """Whether a process merges at the moment."""
+        return self._thread is not None
+
+    @property
+    def shown(self) -> tuple[State, str] | None:
+        """The daemon's state while it is at work, and how far it is."""
+        return (State.LOADING, self._detail) if self.is_at_work else None
+
+    def ask(self, request: Request) -> None:
         """Have the adapter merged as soon as no worker runs.
 
-        Args:
-            step: the global step of the model; None if that is not known.
         Raises:
-            CannotMerge: there is none.
+            CannotAct: there is none.
         """
-        plan_consolidation(self._layout, self._settings()["training"]["method"], step=step)
+        if self.is_wanted:
+            return  # one merge is the answer to both
+        try:
+            plan_consolidation(self._layout, self._settings()["training"]["method"], step=self._step())
+        except CannotMerge as error:
+            raise CannotAct(f"{REFUSED}: {error}") from error
         self.is_wanted = True
+
+    def answer_to_stop(self, how: Stopping) -> str | None:
+        """Return the answer to a stop at once: it may take minutes, and nothing is lost if it is cut off."""
+        return f"{REFUSED}: the daemon stops; ask again" if how is Stopping.NOW else None
+
+    def catch_up(self) -> None:
+        """Do nothing: what was published is whole, and nothing has to follow it."""
 
     def advance(self) -> str | None:
         """Start it, or finish it, while no worker runs; return the answer once there is one."""
@@ -70,7 +99,7 @@ class Consolidating:
         self._on_result()
 
     def _hear(self, words: str) -> None:
-        self.detail = f"merging the adapter: {printable(words, limit=200)}"
+        self._detail = f"merging the adapter: {printable(words, limit=200)}"
 
     def _finish(self, result: Consolidated | Exception) -> str:
         if isinstance(result, Exception):

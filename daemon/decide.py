@@ -40,10 +40,8 @@ class Situation:
     """Leave when everything is trained."""
     is_obstructed: bool
     """Something outside keeps files from being started, such as a full disk."""
-    is_going_back: bool
-    """Somebody has asked for the model to go back to an earlier checkpoint."""
-    is_consolidating: bool
-    """Somebody has asked for the adapter to be merged into its base model."""
+    act: str | None
+    """What is to be done to the model while no worker runs, in words; None if nothing is."""
     is_quiet: bool
     """No file is settling, being checked or waiting for its checkpoint."""
 
@@ -84,13 +82,8 @@ class DismissWorker:
 
 
 @dataclass(frozen=True)
-class GoBack:
-    """Let the model go back, which needs no worker; until it has, none is started."""
-
-
-@dataclass(frozen=True)
-class Consolidate:
-    """Have the adapter merged, which needs no worker; until that is done, none is started."""
+class ActOnModel:
+    """Do to the model what needs no worker; until it is done, none is started."""
 
 
 @dataclass(frozen=True)
@@ -111,8 +104,7 @@ Decision = (
     | PrepareNext
     | SayQueueIsEmpty
     | DismissWorker
-    | GoBack
-    | Consolidate
+    | ActOnModel
     | Leave
     | Wait
 )
@@ -123,10 +115,8 @@ def next_decision(situation: Situation, *, now: float) -> Decision:
     match situation.worker:
         case Absent(not_before):
             return _without_worker(situation, not_before, now)
-        case Loading() | Ready() | Busy() if situation.is_going_back:
-            return DismissWorker("the model goes back")
-        case Loading() | Ready() | Busy() if situation.is_consolidating:
-            return DismissWorker("the adapter is merged")
+        case Loading() | Ready() | Busy() if situation.act:
+            return DismissWorker(situation.act)
         case Ready() as ready:
             return _with_idle_worker(situation, ready)
         case Busy() as busy:
@@ -138,11 +128,8 @@ def next_decision(situation: Situation, *, now: float) -> Decision:
 
 
 def _without_worker(situation: Situation, not_before: float, now: float) -> Decision:
-    if situation.is_going_back:
-        return GoBack()
-    # It may take minutes, and nothing is lost if it is cut off
-    if situation.is_consolidating and situation.stopping is not Stopping.NOW:
-        return Consolidate()
+    if situation.act:
+        return ActOnModel()
     if situation.stopping or (situation.drain and _is_drained(situation)):
         return Leave()
     if situation.paused or situation.is_obstructed or situation.next_job is None:

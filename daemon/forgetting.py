@@ -5,11 +5,14 @@ import logging
 import threading
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
+from daemon.control.control_files import Name, Request
+from daemon.decide import Stopping
 from daemon.jobs.forget_orders import NOT_FORGOTTEN, ForgetWish, order_to_forget, text_of
 from daemon.jobs.forgetting import CannotForget
 from daemon.ledger.reader import UnreadableLedger
+from daemon.model_acts import CannotAct
 from trainer.protocol import one_shot
 from trainer.protocol.checkpoints import FOLDER, NoUsableCheckpoint, published, read_manifest
 from trainer.protocol.forgetting import (
@@ -24,6 +27,7 @@ from trainer.protocol.forgetting import (
 from trainer.protocol.layout import Layout
 from trainer.protocol.manifest import Branch
 from trainer.protocol.one_shot import NoAnswer, OrderRefused
+from trainer.protocol.status import State
 from trainer.protocol.text import printable
 
 logger = logging.getLogger("daemon")
@@ -38,6 +42,9 @@ class ForgettingOnRequest:
         after: has the queue and the ledger follow the newest checkpoint.
         on_result: called from a thread when `advance` has something to do.
     """
+
+    name: Final[Name] = "forget"
+    reason = "a file is forgotten"
 
     def __init__(
         self,
@@ -57,8 +64,7 @@ class ForgettingOnRequest:
         self._is_to_be_finished = False
         self._thread: threading.Thread | None = None
         self._result: Forgot | Exception | None = None
-        self.said: str | None = None
-        """How far it is, for people."""
+        self._said: str | None = None  # how far it is, for people
 
     @property
     def is_wanted(self) -> bool:
@@ -70,9 +76,28 @@ class ForgettingOnRequest:
         """Whether a process trains or erases at the moment."""
         return self._thread is not None
 
-    def ask(self, wish: ForgetWish) -> None:
-        """Have a file forgotten as soon as no worker runs."""
-        self._wish = wish
+    @property
+    def shown(self) -> tuple[State, str] | None:
+        """The daemon's state while it is at work, and how far it is."""
+        return (State.TRAINING, f"forgetting a file: {self._said or 'starting'}") if self.is_at_work else None
+
+    def ask(self, request: Request) -> None:
+        """Have a file forgotten as soon as no worker runs.
+
+        Raises:
+            CannotAct: another file is being forgotten.
+        """
+        if self.is_wanted:
+            raise CannotAct(f"{NOT_FORGOTTEN}: it forgets another file already; wait until it has")
+        self._wish = ForgetWish(
+            name=request.target or "",
+            keep_versions=request.keep_versions,
+            reason=request.reason or "asked for",
+        )
+
+    def answer_to_stop(self, how: Stopping) -> str | None:
+        """Return the answer to any stop: it may take hours, and its checkpoints are kept."""
+        return f"{NOT_FORGOTTEN}: the daemon stops; ask again, and it continues at its last checkpoint"
 
     def catch_up(self) -> None:
         """Finish what an earlier daemon had published, but not erased."""
@@ -101,7 +126,7 @@ class ForgettingOnRequest:
         self._on_result()
 
     def _hear(self, line: str) -> None:
-        self.said = printable(line, limit=300)
+        self._said = printable(line, limit=300)
         self._on_result()
 
     def _finish(self, result: Forgot | Exception) -> str:
@@ -112,7 +137,7 @@ class ForgettingOnRequest:
             answer = f"{NOT_FORGOTTEN}: {printable(str(result))}"
         if not self._wish:  # nobody waits for an answer
             logger.info("%s", answer)
-        self._wish = self._thread = self._result = self.said = None  # last: what fails above is tried again
+        self._wish = self._thread = self._result = self._said = None  # last: what fails above is tried again
         self._is_to_be_finished = False
         return answer
 

@@ -5,15 +5,24 @@ import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
+from daemon.control.control_files import Name, Request
+from daemon.decide import Stopping
 from daemon.jobs.going_back import FollowBranches, Requeue, affected_files
+from daemon.journal.events import GateStuck
+from daemon.journal.journal import Journal
+from daemon.model_acts import CannotAct
 from trainer.protocol import one_shot
 from trainer.protocol.checkpoints import FOLDER, POINTER, DamagedCheckpoint, NoUsableCheckpoint, read_manifest
+from trainer.protocol.gate import GateVerdict
 from trainer.protocol.going_back import MODULE, GoBackOrder, WentBack
 from trainer.protocol.layout import Layout
 from trainer.protocol.manifest import BranchReason
+from trainer.protocol.status import State
 from trainer.protocol.text import printable
 
+NOT_DONE = "the model did not go back"
 PLACES = {FOLDER: re.compile(r"step-[0-9-]+"), "versions": re.compile(r"v[0-9]{3,}")}
 
 
@@ -23,7 +32,7 @@ class NoTarget(ValueError):
 
 @dataclass(frozen=True, kw_only=True)
 class Wish:
-    """What somebody has asked for."""
+    """What a person or the gate has asked for."""
 
     target: str
     """Relative to `models/`, such as `versions/v003`."""
@@ -32,26 +41,23 @@ class Wish:
     why: BranchReason = "rollback"
 
 
-@dataclass(frozen=True)
-class Result:
-    """What has become of it."""
-
-    answer: str
-    """For people."""
-    why: BranchReason
-    is_done: bool
-
-
 class GoingBack:
-    """One request at a time.
+    """One request at a time, of a person or of the gate.
 
     Args:
         on_result: called from a thread when `advance` has something to do.
     """
 
-    def __init__(self, layout: Layout, follow: FollowBranches, *, on_result: Callable[[], None]) -> None:
+    name: Final[Name] = "go_back"
+    reason = "the model goes back"
+    shown: tuple[State, str] | None = None  # it takes a moment
+
+    def __init__(
+        self, layout: Layout, follow: FollowBranches, journal: Journal, *, on_result: Callable[[], None]
+    ) -> None:
         self._layout = layout
         self._follow = follow
+        self._journal = journal
         self._on_result = on_result
         self._wish: Wish | None = None
         self._thread: threading.Thread | None = None
@@ -62,14 +68,54 @@ class GoingBack:
         """Whether somebody has asked for it, and has no answer yet."""
         return self._wish is not None
 
-    def ask(self, wish: Wish) -> None:
+    @property
+    def is_at_work(self) -> bool:
+        """Whether a process goes back at the moment."""
+        return self._thread is not None
+
+    def ask(self, request: Request) -> None:
         """Have the model go back as soon as no worker runs.
 
         Raises:
-            NoTarget: there is nothing to go back to.
+            CannotAct: it does already, or there is nothing to go back to.
         """
-        target_in(self._layout.models, wish.target)
+        if self._wish is not None:
+            raise CannotAct("the model goes back already; wait until it is there")
+        wish = Wish(
+            target=request.target or "",
+            requeue=Requeue(is_wanted=request.requeue, without=request.without),
+            reason=request.reason or "asked for",
+        )
+        try:
+            target_in(self._layout.models, wish.target)
+        except NoTarget as error:
+            raise CannotAct(f"{NOT_DONE}: {error}") from error
         self._wish = wish
+
+    def obey_gate(self, verdict: GateVerdict) -> bool:
+        """Have the model go back to before the files that the gate refuses; return whether it can.
+
+        Of several files nobody knows which is to blame: each is trained again, and then judged alone. What
+        else was trained since is trained again, too.
+        """
+        to_blame = [file.job_id for file in verdict.files] if len(verdict.files) == 1 else []
+        wish = Wish(
+            target=f"{FOLDER}/{verdict.checkpoint}",
+            requeue=Requeue(is_wanted=True, without=to_blame),
+            reason=verdict.reason,
+            why="gate",
+        )
+        try:
+            target_in(self._layout.models, wish.target)
+        except NoTarget as error:
+            self._journal.record(GateStuck(problem=f"the model cannot go back: {error}"))
+            return False
+        self._wish = wish
+        return True
+
+    def answer_to_stop(self, how: Stopping) -> str | None:
+        """Return None: any stop waits for it, which takes a moment."""
+        return None
 
     def catch_up(self) -> None:
         """Have the queue and the ledger follow the newest checkpoint, which may have gone back meanwhile."""
@@ -80,8 +126,8 @@ class GoingBack:
         progress = manifest.progress
         self._follow.follow(manifest.branches, cursors=progress.cursors.keys(), finished=progress.finished)
 
-    def advance(self) -> Result | None:
-        """Start it, or finish it, while no worker runs; return the result once there is one."""
+    def advance(self) -> str | None:
+        """Start it, or finish it, while no worker runs; return the answer once there is one."""
         if self._wish is None:
             return None
         if self._result is not None:
@@ -114,14 +160,16 @@ class GoingBack:
             self._result = error
         self._on_result()
 
-    def _finish(self, wish: Wish, result: WentBack | Exception) -> Result:
+    def _finish(self, wish: Wish, result: WentBack | Exception) -> str:
         if isinstance(result, Exception):
-            answer = f"the model did not go back: {printable(str(result))}"
+            answer = f"{NOT_DONE}: {printable(str(result))}"
+            if wish.why == "gate":
+                self._journal.record(GateStuck(problem=answer))
         else:
             self.catch_up()
             answer = result.branch.text
         self._wish = self._thread = self._result = None  # last: what fails above is tried again
-        return Result(answer, wish.why, isinstance(result, WentBack))
+        return answer
 
 
 def target_in(models: Path, name: str) -> Path:

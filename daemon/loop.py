@@ -5,16 +5,14 @@ import selectors
 import time
 from collections.abc import Callable, Sequence
 
-from daemon.auto_versions import AutoVersions
-from daemon.automatic_backups import AutomaticBackups
+from daemon.chores import Chores
 from daemon.commands import Commands
 from daemon.control.control_files import Request
 from daemon.decide import (
-    Consolidate,
+    ActOnModel,
     Decision,
     DismissWorker,
     GiveJob,
-    GoBack,
     Leave,
     Preempt,
     PrepareNext,
@@ -26,7 +24,6 @@ from daemon.decide import (
     next_decision,
     stopping_words,
 )
-from daemon.disk import DiskKeeper
 from daemon.intake.intake import Intake
 from daemon.jobs.job_queue import JobQueue
 from daemon.jobs.reasons import restore_reasons
@@ -42,9 +39,7 @@ from daemon.journal.events import (
 )
 from daemon.journal.journal import Journal
 from daemon.ledger.ledger import Ledger
-from daemon.notifiers import Notifiers
 from daemon.obstacles import Obstacles
-from daemon.progress_lines import ProgressLines
 from daemon.service_manager import ServiceManager
 from daemon.settings.live_settings import LiveSettings
 from daemon.status.board import StatusBoard
@@ -84,12 +79,8 @@ class Daemon:
         commands: Commands,
         wake: Wake,
         obstacles: Obstacles,
-        disk: DiskKeeper,
+        chores: Chores,
         service: ServiceManager,
-        progress: ProgressLines,
-        notifiers: Notifiers,
-        versions: AutoVersions,
-        backups: AutomaticBackups,
         *,
         drain: bool = False,
         clock: Callable[[], float] = time.monotonic,
@@ -105,12 +96,8 @@ class Daemon:
         self._commands = commands
         self._wake = wake
         self._obstacles = obstacles
-        self._disk = disk
+        self._chores = chores
         self._service = service
-        self._progress = progress
-        self._notifiers = notifiers
-        self._versions = versions
-        self._backups = backups
         self._drain = drain
         self._clock = clock
         self._gpus = GpuReader()
@@ -132,7 +119,7 @@ class Daemon:
         """
         self._commands.refuse_old(found)
         unchecked = self._queue.recover()
-        self._commands.catch_up()
+        self._commands.acts.catch_up()
         restore_reasons(self._layout, self._ledger, at=self._journal.now_text())
         self._intake.take_in(self._clock(), unchecked=unchecked)
         self._journal.record(DaemonStarted(pid=os.getpid()))
@@ -171,13 +158,12 @@ class Daemon:
         self._attempt(self._heed_gate)
         self._attempt(lambda: self._intake.take_in(now))
         self._attempt(lambda: self._commands.carry_out(is_blocked=bool(self._blocked)))
-        self._attempt(lambda: self._disk.look_after(self._settings.current))
+        self._attempt(lambda: self._chores.disk.look_after(self._settings.current))
         self._attempt(lambda: self._decide(now))
         self._attempt(self._note_empty_queue)
         self._attempt(self._publish)
-        self._attempt(lambda: self._notifiers.look_after(self._settings.current.notify))
-        self._attempt(lambda: self._versions.look_after(self._settings.current.versions))
-        self._attempt(lambda: self._backups.look_after(self._settings.current.backup))
+        for chore in self._chores.of_turn(self._settings.current):
+            self._attempt(chore)
         if now > self._failed_until:
             self._reported_faults.clear()
         self._service.alive()
@@ -224,27 +210,20 @@ class Daemon:
             if isinstance(decision, Leave):
                 self._is_over = True
                 return
-            if isinstance(decision, GoBack | Consolidate):
-                if not self._change_model(decision):
+            if isinstance(decision, ActOnModel):
+                if not self._commands.act_on_model():
                     decision = Wait()  # its result wakes us
                     break
                 self._board.set(**last_known(self._layout.models))
             self._act(decision)
         self._decided_wait = decision
 
-    def _change_model(self, decision: GoBack | Consolidate) -> bool:
-        """Have it done, now that no worker runs; return whether it is."""
-        match decision:
-            case GoBack():
-                return self._commands.go_back()
-            case Consolidate():
-                return self._commands.consolidate()
-
     def _situation(self) -> Situation:
         self._supervisor.check_settings(self._settings.current)
         # What was trained of a file that was started is not known before it has been checked again
         next_job = None if self._intake.has_leftovers else self._queue.next()
         upcoming = self._queue.upcoming()
+        act = self._commands.acts.due(self._commands.stopping)
         self._look_around(next_job)
         return Situation(
             worker=self._supervisor.state,
@@ -256,11 +235,10 @@ class Daemon:
             preempt=self._settings.current.daemon.preempt,
             drain=self._drain,
             is_obstructed=self._obstacle is not None or self._waits_for_space,
-            is_going_back=self._commands.is_going_back,
-            is_consolidating=self._commands.is_consolidating,
+            act=act.reason if act else None,
             is_quiet=self._intake.is_quiet
             and not self._supervisor.has_unsaved
-            and not self._versions.is_busy,
+            and not self._chores.versions.is_busy,
         )
 
     def _look_around(self, next_job: Job | None) -> None:
@@ -272,9 +250,9 @@ class Daemon:
             and isinstance(self._supervisor.state, Absent | Ready)
         ):
             found = self._obstacles.obstacle(
-                self._settings.current.daemon.min_free_bytes, advice=self._disk.advice
+                self._settings.current.daemon.min_free_bytes, advice=self._chores.disk.advice
             )
-        self._waits_for_space = found is not None and self._disk.is_freeing
+        self._waits_for_space = found is not None and self._chores.disk.is_freeing
         if self._waits_for_space:
             return  # it may be over in a moment
         before, self._obstacle = self._obstacle, found
@@ -304,7 +282,7 @@ class Daemon:
                 self._supervisor.say_queue_is_empty()
             case DismissWorker(reason):
                 self._supervisor.dismiss(reason, settings.daemon.stop_grace_s)
-            case GoBack() | Consolidate() | Leave() | Wait():
+            case ActOnModel() | Leave() | Wait():
                 pass
 
     # ---- showing
@@ -326,7 +304,6 @@ class Daemon:
         self._journal.flush()
         self._ledger.commit()
         self._board.publish_if_due(self._refresh)
-        self._progress.say_if_due()
 
     def _state(self) -> tuple[State, str | None]:
         worker = self._supervisor.state
@@ -335,10 +312,8 @@ class Daemon:
                 isinstance(worker, ShuttingDown) and worker.was_loading
             )
             return State.STOPPING, stopping_words(how, is_loading=is_loading)
-        if self._commands.is_consolidating and isinstance(worker, Absent):
-            return State.LOADING, self._commands.consolidation_detail
-        if said := self._commands.forgetting:
-            return State.TRAINING, f"forgetting a file: {said}"
+        if shown := self._commands.acts.shown:
+            return shown
         cannot_save = (
             self._supervisor.process and self._supervisor.blocked
         )  # which whoever pauses wants to know
@@ -374,11 +349,7 @@ class Daemon:
     def _sleep(self) -> None:
         """Wait until something happens or is due."""
         now = self._clock()
-        parts = (
-            *(self._intake, self._board, self._service, self._progress, self._notifiers),
-            *(self._versions, self._disk, self._backups),
-        )
-        due = [part.due_at() for part in parts]
+        due = [part.due_at() for part in (self._intake, self._board, self._service, self._chores)]
         if self._empty_at is not None:
             due.append(max(self._empty_at, now + LAST_BREATH_S))
         if self._decided_wait.until is not None:

@@ -1,13 +1,13 @@
 """The command `training_models backup`: copies of the model on another disk or machine."""
 
-import json
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from daemon.cli.options import BaseDir, CommandFailed, Json, client_of
+from daemon.cli.asking import DryRun, Yes, is_meant, show
+from daemon.cli.options import BaseDir, Json, client_of
 
 if TYPE_CHECKING:
     from pydantic import BaseModel
@@ -21,8 +21,6 @@ To = Annotated[
     typer.Option("--to", metavar="URL", help="A folder or an address. [default: the setting backup.to]"),
 ]
 Backup = Annotated[str, typer.Argument(metavar="BACKUP", help="Its id, as the list shows it, or latest.")]
-Yes = Annotated[bool, typer.Option("--yes", help="Do not ask.")]
-DryRun = Annotated[bool, typer.Option("--dry-run", help="Only show what would be done.")]
 
 
 @app.callback()
@@ -53,7 +51,7 @@ def create(
     made = _backups(base_dir, to).create(versions=versions or ())
     from daemon.cli.backups_view import made_lines
 
-    _show(made, made_lines(made), as_json=as_json)
+    show(_document(made), made_lines(made), as_json=as_json)
 
 
 @app.command("list", epilog="Example:\n\n\b\n  training_models backup list --to /mnt/backup")
@@ -62,7 +60,7 @@ def list_backups(to: To = None, base_dir: BaseDir = None, as_json: Json = False)
     found = _backups(base_dir, to).list()
     from daemon.cli.backups_view import list_lines
 
-    _show(found, list_lines(found), as_json=as_json)
+    show(_document(found), list_lines(found), as_json=as_json)
 
 
 @app.command(
@@ -82,7 +80,7 @@ def verify(
     found = _backups(base_dir, to).verify(backup)
     from daemon.cli.backups_view import verified_lines
 
-    _show(found, verified_lines(found), as_json=as_json)
+    show(_document(found), verified_lines(found), as_json=as_json)
     if not found.is_whole:
         raise typer.Exit(1)
 
@@ -115,11 +113,13 @@ def restore(
     from daemon.cli.backups_view import restored_lines
 
     plan = backups.restore(backup, into, force=force, dry_run=True)
-    if not _is_meant(plan, restored_lines(plan, is_done=False), yes=yes, dry_run=dry_run, as_json=as_json):
+    if not is_meant(
+        _document(plan), restored_lines(plan, is_done=False), yes=yes, dry_run=dry_run, as_json=as_json
+    ):
         return
     # The one that was shown: `latest` may be another by now
     done = backups.restore(plan.id, into, force=force)
-    _show(done, restored_lines(done, is_done=True), as_json=as_json)
+    show(_document(done), restored_lines(done, is_done=True), as_json=as_json)
 
 
 @app.command(epilog="Example:\n\n\b\n  training_models backup drill")
@@ -131,7 +131,7 @@ def drill(backup: Backup = "latest", to: To = None, base_dir: BaseDir = None, as
     result = _backups(base_dir, to).drill(backup)
     from daemon.cli.backups_view import drill_lines
 
-    _show(result, drill_lines(result), as_json=as_json)
+    show(_document(result), drill_lines(result), as_json=as_json)
     if not result.passed:
         raise typer.Exit(1)
 
@@ -152,10 +152,12 @@ def prune(
     from daemon.cli.backups_view import pruned_lines
 
     plan = backups.prune(dry_run=True)
-    if not _is_meant(plan, pruned_lines(plan, is_done=False), yes=yes, dry_run=dry_run, as_json=as_json):
+    if not is_meant(
+        _document(plan), pruned_lines(plan, is_done=False), yes=yes, dry_run=dry_run, as_json=as_json
+    ):
         return
     done = backups.prune()
-    _show(done, pruned_lines(done, is_done=True), as_json=as_json)
+    show(_document(done), pruned_lines(done, is_done=True), as_json=as_json)
 
 
 def _backups(base_dir: Path | None, to: str | None) -> "Backups":
@@ -167,22 +169,5 @@ def _tell(words: str) -> None:
     print(words, file=sys.stderr)
 
 
-def _is_meant(plan: "BaseModel", lines: list[str], *, yes: bool, dry_run: bool, as_json: bool) -> bool:
-    """Show what would be done, and ask; whether to do it."""
-    if dry_run:
-        _show(plan, lines, as_json=as_json)
-        return False
-    if yes:
-        return True
-    if as_json:
-        raise CommandFailed("--json does not ask; add --yes or --dry-run; nothing was changed")
-    _show(plan, lines, as_json=False)
-    typer.confirm("Go ahead?", abort=True)
-    return True
-
-
-def _show(value: "BaseModel", lines: list[str], *, as_json: bool) -> None:
-    if as_json:
-        print(json.dumps(value.model_dump(mode="json"), indent=2))
-    else:
-        print("\n".join(lines))
+def _document(found: "BaseModel") -> dict[str, Any]:
+    return found.model_dump(mode="json")

@@ -1,14 +1,14 @@
 """`training_models consolidate`: merge the adapter into its base model, and continue with a fresh one."""
 
-import json
 import sys
 from collections.abc import Iterator
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING
 
 import typer
 
-from daemon.cli.options import BaseDir, CommandFailed, Json, client_of
+from daemon.cli.asking import DryRun, Yes, is_meant, show
+from daemon.cli.options import BaseDir, Json, client_of
 from daemon.cli.training_data_report import progress_words
 from trainer.protocol.text import num_of, size_text
 
@@ -24,30 +24,21 @@ app = typer.Typer()
     "  training_models consolidate --yes"
 )
 def consolidate(
-    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only show what would be done.")] = False,
+    yes: Yes = False,
+    dry_run: DryRun = False,
     base_dir: BaseDir = None,
     as_json: Json = False,
 ) -> None:
     """Merge the adapter into its base model. Training continues with a fresh one."""
     client = client_of(base_dir)
     plan = client.consolidations.plan()
-    if not (dry_run or yes) and as_json:
-        raise CommandFailed("--json does not ask; add --yes or --dry-run; nothing was changed")
-    if not as_json and not (yes and not dry_run):
-        for line in plan_lines(plan):
-            print(line)
-    if dry_run:
-        if as_json:
-            print(json.dumps({"plan": asdict(plan), "result": None}))
+    shown = {"plan": asdict(plan), "result": None}
+    if not is_meant(shown, plan_lines(plan), yes=yes, dry_run=dry_run, as_json=as_json):
         return
-    if not yes:
-        typer.confirm("Go ahead?", abort=True)
-    # A backup belongs here: after the answer, before anything changes
     is_shown = sys.stderr.isatty() and not as_json
     with progress_words("merging the adapter", is_shown=is_shown) as advance:
         result = client.consolidations.carry_out(on_progress=advance)
-    print(json.dumps({"plan": asdict(plan), "result": result}) if as_json else result)
+    show({**shown, "result": result}, [result], as_json=as_json)
 
 
 def plan_lines(plan: "ConsolidationPlan") -> Iterator[str]:

@@ -1,52 +1,46 @@
 """The subcommands `training_models disk` and `training_models gc`: what takes space, and freeing some."""
 
-import json
 import re
 from dataclasses import asdict
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
+from daemon.cli.asking import DryRun, Yes, is_meant, show
 from daemon.cli.options import BaseDir, CommandFailed, Json, client_of
 from trainer.protocol.text import printable
+
+app = typer.Typer()
 
 SIZE = re.compile(r"(\d{1,9}(?:\.\d{1,3})?)\s?([KMGT])B?", re.IGNORECASE | re.ASCII)
 UNITS = {"K": 1000, "M": 1000**2, "G": 1000**3, "T": 1000**4}
 
 
-def add_to(app: typer.Typer) -> None:
-    """Give a command line these subcommands."""
-    app.command(epilog="Example:\n\n\b\n  training_models disk")(disk)
-    app.command(
-        epilog="Examples:\n\n\b\n"
-        "  training_models gc --dry-run      what would be removed\n"
-        "  training_models gc                what was deleted, more if needed\n"
-        "  training_models gc --free 20GB    until so much is free\n"
-        "  training_models gc --all          everything that may go"
-    )(gc)
-
-
+@app.command(epilog="Example:\n\n\b\n  training_models disk")
 def disk(base_dir: BaseDir = None, as_json: Json = False) -> None:
     """Show what takes disk space. How fast it grows, and what could be freed."""
     found = client_of(base_dir).disk.usage()
-    if as_json:
-        document = {**asdict(found), "usage": found.usage.model_dump(mode="json")}
-        print(json.dumps(document, indent=2))
-        return
     from daemon.cli.disk_view import usage_lines
 
-    for line in usage_lines(found):
-        print(line)
+    document = {**asdict(found), "usage": found.usage.model_dump(mode="json")}
+    show(document, usage_lines(found), as_json=as_json)
 
 
+@app.command(
+    epilog="Examples:\n\n\b\n"
+    "  training_models gc --dry-run      what would be removed\n"
+    "  training_models gc                what was deleted, more if needed\n"
+    "  training_models gc --free 20GB    until so much is free\n"
+    "  training_models gc --all          everything that may go"
+)
 def gc(
     free: Annotated[
         str | None,
         typer.Option("--free", metavar="SIZE", help="Continue until so much is free, such as 20GB."),
     ] = None,
     everything: Annotated[bool, typer.Option("--all", help="Remove everything that may go.")] = False,
-    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only show what would be done.")] = False,
+    yes: Yes = False,
+    dry_run: DryRun = False,
     base_dir: BaseDir = None,
     as_json: Json = False,
 ) -> None:
@@ -63,16 +57,14 @@ def gc(
     plan = part.plan(wanted_bytes=wanted)
     from daemon.cli.disk_view import done_lines, plan_lines
 
-    if dry_run or not plan.acts:
-        _show(plan.model_dump(mode="json"), plan_lines(plan), as_json=as_json)
+    document, lines = plan.model_dump(mode="json"), plan_lines(plan)
+    if not plan.acts:
+        show(document, lines, as_json=as_json)
         return
-    if not yes:
-        if as_json:
-            raise CommandFailed("--json does not ask; add --yes or --dry-run; nothing was changed")
-        _show(None, plan_lines(plan), as_json=False)
-        typer.confirm("Go ahead?", abort=True)
+    if not is_meant(document, lines, yes=yes, dry_run=dry_run, as_json=as_json):
+        return
     done = part.carry_out(plan)
-    _show(done.model_dump(mode="json"), done_lines(plan, done), as_json=as_json)
+    show(done.model_dump(mode="json"), done_lines(plan, done), as_json=as_json)
 
 
 def _bytes_of(text: str) -> int:
@@ -82,11 +74,3 @@ def _bytes_of(text: str) -> int:
             f'--free is "{printable(text)}"; expected a number with KB, MB, GB or TB, such as 20GB or 1.5TB'
         )
     return int(float(found[1]) * UNITS[found[2].upper()])
-
-
-def _show(document: object, lines: Any, *, as_json: bool) -> None:
-    if as_json:
-        print(json.dumps(document, indent=2))
-    else:
-        for line in lines:
-            print(line)

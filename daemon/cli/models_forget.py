@@ -1,6 +1,5 @@
 """The command `training_models forget`: the model as if a file had never been there."""
 
-import json
 import sys
 from collections.abc import Iterator
 from dataclasses import asdict
@@ -8,21 +7,24 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from daemon.cli.options import BaseDir, CommandFailed, Json, client_of
+from daemon.cli.asking import DryRun, Yes, is_meant, show
+from daemon.cli.options import BaseDir, Json, client_of
 from trainer.protocol.text import duration_text, num_of, printable
 
 if TYPE_CHECKING:
     from daemon.client.results import ForgetPlan
 
-FORGET_EXAMPLES = (
-    "Examples:\n\n\b\n"
+app = typer.Typer()
+
+LISTED = 10
+
+
+@app.command(
+    epilog="Examples:\n\n\b\n"
     "  training_models forget bad.jsonl --dry-run\n"
     "  training_models forget bad.jsonl\n"
     "  training_models forget 9f86d081 --yes --keep-versions"
 )
-LISTED = 10
-
-
 def forget(
     file: Annotated[
         str, typer.Argument(metavar="FILE", help="Its name, the id of its job, or the start of its SHA-256.")
@@ -30,30 +32,26 @@ def forget(
     keep_versions: Annotated[
         bool, typer.Option("--keep-versions", help="Keep the versions that have seen it.")
     ] = False,
-    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only show what would be done.")] = False,
+    yes: Yes = False,
+    dry_run: DryRun = False,
     base_dir: BaseDir = None,
     as_json: Json = False,
 ) -> None:
     """Forget a file. The model is trained again without it, and the file erased."""
     client = client_of(base_dir)
     plan = client.forgetting.plan(file, keep_versions=keep_versions)
-    if dry_run:
-        _show({"plan": asdict(plan)}, "\n".join(forget_lines(plan)), as_json=as_json)
+    shown, is_possible = {"plan": asdict(plan)}, not plan.missing
+    if not is_meant(
+        shown, forget_lines(plan), yes=yes, dry_run=dry_run, as_json=as_json, is_possible=is_possible
+    ):
         return
-    if not yes:
-        if as_json:
-            raise CommandFailed("--json does not ask; add --yes or --dry-run; nothing was changed")
-        print("\n".join(forget_lines(plan)))
-        if not plan.missing:
-            typer.confirm("Go ahead?", abort=True)
     result = client.forgetting.carry_out(
         plan,
         reason=f"training_models forget {printable(file)}",
         keep_versions=keep_versions,
         on_progress=lambda line: None if as_json else print(printable(line), file=sys.stderr, flush=True),
     )
-    _show({"plan": asdict(plan), "result": result}, result, as_json=as_json)
+    show({**shown, "result": result}, [result], as_json=as_json)
 
 
 def forget_lines(plan: "ForgetPlan") -> Iterator[str]:
@@ -89,7 +87,3 @@ def forget_lines(plan: "ForgetPlan") -> Iterator[str]:
 def _listed(names: tuple[str, ...]) -> str:
     more = f" and {len(names) - LISTED} more" if len(names) > LISTED else ""
     return ", ".join(names[:LISTED]) + more
-
-
-def _show(value: object, line: str, *, as_json: bool) -> None:
-    print(json.dumps(value) if as_json else line)

@@ -1,21 +1,24 @@
 """The subcommand `training_models gates`: what the gate has found."""
 
-import json
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from daemon.cli.asking import show
 from daemon.cli.options import BaseDir, Json, client_of, terminal_columns
 
 if TYPE_CHECKING:
     from daemon.client.results import RecordedVerdict
+
+app = typer.Typer()
 
 SHOWN = 20
 HEAD = f"{'JUDGED':16}  {'OUTCOME':8}  {'STEPS':>19}  {'LOSS':>8}  {'T':>7}  FILES"
 BESIDE_FILES = len(HEAD) - len("FILES")
 
 
+@app.command(epilog="Examples:\n\n\b\n  training_models gates\n  training_models gates chat.jsonl --json")
 def gates(
     file: Annotated[
         str | None, typer.Argument(metavar="FILE", help="Only verdicts on this file, or this job.")
@@ -26,11 +29,8 @@ def gates(
 ) -> None:
     """Show the gate's verdicts. Was the model worse after a file than before?"""
     verdicts = client_of(base_dir).history.gate_verdicts(file=file, limit=limit)
-    if as_json:
-        print(json.dumps([verdict.model_dump(mode="json") for verdict in verdicts], indent=2))
-        return
-    for line in gate_lines(verdicts, columns=terminal_columns()):
-        print(line)
+    document = [verdict.model_dump(mode="json") for verdict in verdicts]
+    show(document, gate_lines(verdicts, columns=terminal_columns()), as_json=as_json)
 
 
 def gate_lines(verdicts: "Sequence[RecordedVerdict]", *, columns: int | None) -> Iterator[str]:

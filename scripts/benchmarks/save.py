@@ -18,7 +18,8 @@ import torch
 from scripts.benchmarks.results import Table, median, parser_for, publish
 from scripts.benchmarks.shapes import SHAPES, build_model
 from scripts.benchmarks.turns import tell
-from trainer.config.schema import CheckpointSettings, ModelSettings, Settings, TrainingSettings
+from trainer.config.model_settings import ModelSettings
+from trainer.config.schema import CheckpointSettings, Settings, TrainingSettings
 from trainer.data.rendering.render import Example
 from trainer.session.engine import TrainerEngine
 from trainer.step.feeding_trainer import StepBundle

@@ -7,9 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from daemon.decide import (
+    ActOnModel,
     DismissWorker,
     GiveJob,
-    GoBack,
     Leave,
     Preempt,
     PrepareNext,
@@ -42,8 +42,7 @@ def situation(worker, **facts):
         "preempt": True,
         "drain": False,
         "is_obstructed": False,
-        "is_going_back": False,
-        "is_consolidating": False,
+        "act": None,
         "is_quiet": True,
     }
     return Situation(**(usual | facts))
@@ -241,13 +240,13 @@ def test_a_wait_with_an_end_ends_in_the_future(case):
 
 @pytest.mark.parametrize("worker", [Loading(), KNOWS, BUSY])
 def test_a_worker_is_dismissed_before_the_model_goes_back(worker):
-    decision = next_decision(situation(worker, is_going_back=True, next_job="b", paused=True), now=NOW)
+    decision = next_decision(situation(worker, act="the model goes back", next_job="b", paused=True), now=NOW)
 
     assert decision == DismissWorker("the model goes back")
 
 
 def test_no_worker_is_started_before_the_model_is_back_not_even_to_leave():
-    waiting = situation(Absent(0.0), is_going_back=True, next_job="b", stopping=Stopping.NOW)
+    waiting = situation(Absent(0.0), act="the model goes back", next_job="b", stopping=Stopping.NOW)
 
-    assert next_decision(waiting, now=NOW) == GoBack()
-    assert next_decision(situation(ShuttingDown(), is_going_back=True), now=NOW) == Wait()
+    assert next_decision(waiting, now=NOW) == ActOnModel()
+    assert next_decision(situation(ShuttingDown(), act="the model goes back"), now=NOW) == Wait()

@@ -1,5 +1,6 @@
 """The adapter is merged on request: the worker leaves first, and training continues afterwards."""
 
+import json
 import threading
 
 import pytest
@@ -176,3 +177,8 @@ def test_a_stop_at_once_does_not_wait_for_it(trained, process):
 
     assert trained.left() == 0
     process.may_end.set()
+    answers = [
+        json.loads(row["data"]) for row in trained.read("SELECT data FROM events WHERE kind = 'command'")
+    ]
+    [answer] = [data for data in answers if data["name"] == "consolidate"]
+    assert answer["result"] == "the adapter was not merged: the daemon stops; ask again"

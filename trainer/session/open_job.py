@@ -14,8 +14,8 @@ from trainer.pipeline.example_pipeline import ExamplePipeline
 from trainer.pipeline.job_plan import job_settings, make_plan
 from trainer.pipeline.replay import EarlierFiles, render_replayed
 from trainer.profiles.base import DataProfile
-from trainer.protocol.job import Cursor, EarlierFile, Job, JobRecord, Outcome, Window
-from trainer.protocol.messages import StartJob
+from trainer.protocol.job import Cursor, EarlierFile, FaultKind, Job, JobRecord, Outcome, Window
+from trainer.protocol.messages import JobEnded, StartJob, StepReport
 from trainer.protocol.text import num_of
 from trainer.session.batch_size_store import BatchSizeStore
 from trainer.step.feeding_trainer import StepBundle
@@ -98,6 +98,39 @@ class OpenJob:
                 self.counts["without_target"] += 1
                 if len(self.first_lines_without_target) < LINES_SHOWN:
                     self.first_lines_without_target.append(line)
+
+    def report_of_step(
+        self, bundle: StepBundle, *, global_step: int, tokens: int, seconds: float
+    ) -> StepReport:
+        """Return what is said of the step that was taken last; whoever reports it knows its loss."""
+        return StepReport(
+            global_step=global_step,
+            job_id=self.job.id,
+            file_step=self.cursor.step,
+            rows=len(bundle.lines),
+            tokens=tokens,
+            supervised_tokens=bundle.num_items,
+            loss=None,
+            learning_rate=bundle.learning_rate,
+            grad_norm=None,
+            seconds=seconds,
+            not_applied=bundle.not_applied,
+            lines=bundle.lines if bundle.not_applied else (),
+            replayed=bundle.replayed,
+        )
+
+    def report_of_end(self, record: JobRecord) -> JobEnded:
+        """Return what is said of the job's end."""
+        fault = {Outcome.FAILED: FaultKind.BAD_DATA, Outcome.SKIPPED: FaultKind.REQUEST}.get(record.outcome)
+        return JobEnded(
+            record=record,
+            fault=fault,
+            durable=record.steps == 0,
+            truncated_rows=self.counts["truncated"],
+            split_rows=self.counts["split"],
+            dropped_rows=self.counts["dropped"],
+            rows_without_target=self.counts["without_target"],
+        )
 
     def report_of_untrainable_rows(self) -> str | None:
         """Say for a person which rows were untrainable; None if none was."""

@@ -50,7 +50,6 @@ from trainer.protocol.messages import (
     ShutDown,
     SkipJob,
     StartJob,
-    StepReport,
     Unblocked,
 )
 from trainer.reporting.reporter import Reporter
@@ -365,21 +364,7 @@ class Session:
         progress.samples_seen += len(bundle.lines) + bundle.replayed
         opened.advance(bundle)
         self._reporter.step(
-            StepReport(
-                global_step=progress.global_step,
-                job_id=opened.job.id,
-                file_step=opened.cursor.step,
-                rows=len(bundle.lines),
-                tokens=tokens,
-                supervised_tokens=bundle.num_items,
-                loss=None,
-                learning_rate=bundle.learning_rate,
-                grad_norm=None,
-                seconds=seconds,
-                not_applied=bundle.not_applied,
-                lines=bundle.lines if bundle.not_applied else (),
-                replayed=bundle.replayed,
-            ),
+            opened.report_of_step(bundle, global_step=progress.global_step, tokens=tokens, seconds=seconds),
             loss=bundle.loss if bundle.num_items else math.nan,  # the mean of nothing
             grad_norm=bundle.grad_norm,
         )
@@ -410,19 +395,7 @@ class Session:
         if not is_gated:
             self.progress.cursors.pop(opened.job.id, None)
             self._gate.forget_others()
-        fault = {Outcome.FAILED: FaultKind.BAD_DATA, Outcome.SKIPPED: FaultKind.REQUEST}.get(outcome)
-        self._note_end(
-            JobEnded(
-                record=record,
-                fault=fault,
-                durable=record.steps == 0,
-                truncated_rows=opened.counts["truncated"],
-                split_rows=opened.counts["split"],
-                dropped_rows=opened.counts["dropped"],
-                rows_without_target=opened.counts["without_target"],
-            ),
-            is_gated=is_gated,
-        )
+        self._note_end(opened.report_of_end(record), is_gated=is_gated)
 
     def _end_unopened(self, job: Job, outcome: Outcome, message: str, fault: FaultKind) -> None:
         cursor = self.progress.cursors.pop(job.id, None)

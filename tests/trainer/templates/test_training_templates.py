@@ -14,7 +14,7 @@ from tests.support import every_case
 from tests.trainer.templates.originals import ORIGINALS, Original
 from tests.trainer.templates.own_templates import MARKERS_OF_THOSE, TRAIN_AS_THEY_ARE
 from tests.trainer.templates.test_masks import CALL, SHAPES, TOOL, said
-from trainer.config import schema
+from trainer.config import model_settings
 from trainer.data.conversation import Conversation, Message
 from trainer.data.rendering.chat_template import ShownTurns
 from trainer.data.rendering.masks import render_text
@@ -289,7 +289,7 @@ def test_every_file_is_in_the_registry_and_in_the_settings():
     names = [template.name for template in TRAINING_TEMPLATES]
 
     assert sorted(path.stem for path in FOLDER.iterdir()) == sorted(names)
-    assert list(schema.TRAINING_TEMPLATES) == names
+    assert list(model_settings.TRAINING_TEMPLATES) == names
     assert {original.training_template for original in ORIGINALS} == set(names)
 
 

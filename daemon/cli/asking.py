@@ -1,0 +1,52 @@
+"""Ask before something changes: the plan, `--dry-run`, `--yes`, `--json`, and the question."""
+
+import json
+from collections.abc import Iterable
+from typing import Annotated
+
+import typer
+
+from daemon.cli.options import CommandFailed
+
+Yes = Annotated[bool, typer.Option("--yes", help="Do not ask.")]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Only show what would be done.")]
+
+
+def is_meant(
+    plan: object,
+    lines: Iterable[str],
+    *,
+    yes: bool,
+    dry_run: bool,
+    as_json: bool,
+    is_possible: bool = True,
+) -> bool:
+    """Show what would be done, and ask; return whether to do it.
+
+    Args:
+        plan: the document that `--dry-run --json` prints.
+        lines: the same for people.
+        is_possible: if not, the plan says so, and there is nothing to ask; who carries it out says why.
+    Raises:
+        CommandFailed: nobody can be asked, because a program reads along.
+    """
+    if dry_run:
+        show(plan, lines, as_json=as_json)
+        return False
+    if yes:
+        return True
+    if as_json:
+        raise CommandFailed("--json does not ask; add --yes or --dry-run; nothing was changed")
+    show(plan, lines, as_json=False)
+    if is_possible:
+        typer.confirm("Go ahead?", abort=True)
+    return True
+
+
+def show(document: object, lines: Iterable[str], *, as_json: bool) -> None:
+    """Print a document for programs, or the same for people."""
+    if as_json:
+        print(json.dumps(document, indent=2))
+    else:
+        for line in lines:
+            print(line)
