@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
+from daemon.decide import Stopping
 from trainer.protocol.text import duration_text, num_of, printable
 
 if TYPE_CHECKING:
@@ -16,7 +17,7 @@ NEXT = {
     "checking": "training status --watch",
     "loading": "training status --watch",
     "training": "training status --watch, training plot, training pause",
-    "stopping": "training status --watch; training resume continues instead of stopping after this file",
+    "stopping": "training status --watch; training resume continues instead of stopping",
     "paused": "training resume",
     "blocked": "training health check",
 }
@@ -95,9 +96,10 @@ def _queue(queue: dict[str, Any], dropped: int) -> str:
 
 def _errors(status: "Status") -> str:
     fields = status.fields
-    messages = list(map(str, fields.get("alerts") or []))
+    messages = [str(alert) for alert in fields.get("alerts") or []]
     if error := fields.get("last_error"):
-        messages.insert(0, str(error.get("message")))
+        newest = str(error.get("message"))  # which may be an alert, too
+        messages = [newest, *(message for message in messages if message != newest)]
     if status.is_running and fields.get("status") == "blocked":  # what matters now, whatever failed since
         reason = str(fields.get("status_reason"))
         messages = [reason, *(message for message in messages if message != reason)]
@@ -114,6 +116,8 @@ def _next(status: "Status") -> str:
             if status.life in ("stopped", "never started")
             else ("training health check says what is wrong")
         )
+    if status.fields.get("status_reason") == Stopping.NOW:  # which nothing takes back
+        return "training status --watch"
     if status.fields.get("status") == "idle" and (status.fields.get("queue") or {}).get("failed"):
         return "training queue list --failed says why files failed"
     return NEXT.get(str(status.fields.get("status")), "training status")

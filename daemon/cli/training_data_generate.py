@@ -22,8 +22,10 @@ app = typer.Typer()
 
 @app.command(
     epilog="Examples:\n\n\b\n"
-    "  training_data generate syllo --count 500 --seed 1 --out validation.jsonl\n"
-    "  training_data generate syllo --count 20000 --seed 2 --out syllo.jsonl"
+    "  training_data generate syllo --count 500 --difficulty 3 --seed 1 \\\n"
+    "      --out validation.jsonl\n"
+    "  training_data generate syllo --count 20000 --difficulty 3 --seed 2 \\\n"
+    "      --out syllo.jsonl"
 )
 def generate(
     skill: Annotated[

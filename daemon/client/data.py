@@ -107,6 +107,7 @@ class Data:
         """
         from daemon.client.as_json_lines import as_json_lines, findings_on_name
         from daemon.client.helper_process import ask
+        from daemon.jobs.admission import is_admitted
         from trainer.protocol.data_report import DataReport, InspectionOrder
 
         settings = self._settings.effective().settings
@@ -122,7 +123,11 @@ class Data:
             report = ask(INSPECTION, order, DataReport, on_progress=on_progress)
         findings = (*findings_on_name(file), *report.findings)
         return report.model_copy(
-            update={"file": printable(file.name or file.resolve().name), "findings": findings}
+            update={
+                "file": printable(file.name or file.resolve().name),
+                "findings": findings,
+                "is_admitted": is_admitted(self._layout, report.sha256),
+            }
         )
 
     def show(self, file: Path | str, row: int, *, on_progress: Callable[[str], object] = _nobody) -> "Shown":

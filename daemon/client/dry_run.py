@@ -7,6 +7,7 @@ from pathlib import Path
 from daemon.client.as_json_lines import as_json_lines
 from daemon.client.helper_process import ask
 from daemon.client.settings import ClientSettings
+from daemon.jobs.admission import is_admitted
 from daemon.jobs.replay import choose
 from daemon.ledger.reader import UnreadableLedger, read_completed, recent_speed
 from daemon.status.reader import read_status
@@ -59,6 +60,7 @@ def dry_run(layout: Layout, settings: ClientSettings, file: Path, overrides: Seq
             file=str(rows.resolve()),
             settings=effective.model_dump(mode="json"),
             daemon_runs=read_status(layout).is_running,
+            is_admitted=rows.is_file() and is_admitted(layout, file_sha256(rows)),
             replayed=_replayed(layout, rows, effective),
             replay_folder=str(layout.finished(Outcome.COMPLETED)),
         )

@@ -93,7 +93,11 @@ def check_disk(free: Mapping[str, int], *, min_free_bytes: int, checkpoint_bytes
         message = f"{folder}/ has {size_text(free_bytes)} free"
         if free_bytes < needed:
             message += f"; expected {size_text(needed)} ({why})"
-            findings.append(problem("disk", message, "free some space; training then continues on its own"))
+            findings.append(
+                problem(
+                    "disk", message, "free some space; if training waits for that, it continues on its own"
+                )
+            )
         else:
             findings.append(ok("disk", message))
     return findings

@@ -46,7 +46,7 @@ def check_daemon(status: Status, *, lock_is_held: bool) -> CheckResult:
             return problem(
                 "daemon",
                 f"it ended without a trace: process {pid} no longer holds status/daemon.lock",
-                "start it: training_daemon start; it continues from the newest checkpoint",
+                "start it: training_daemon start; it continues from the newest checkpoint, if there is one",
             )
     return ok("daemon", f"it is {status.life_text()}")
 

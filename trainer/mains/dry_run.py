@@ -36,7 +36,7 @@ REJECTIONS_SHOWN = 5
 
 
 class RefusedFile(ValueError):
-    """The file would not be trained."""
+    """The file would not be trained, or nothing would be learned from it."""
 
 
 def dry_run(order: DryRunOrder) -> Planned:
@@ -183,6 +183,7 @@ def _opened(
     from trainer.data.rendering.render import ExampleRenderer
     from trainer.pipeline.example_pipeline import ExamplePipeline, open_rows
     from trainer.pipeline.replay import EarlierFiles
+    from trainer.session.data_checks import DataChecks, RefusedData
     from trainer.session.open_job import SessionResources, open_job
 
     path = Path(asked.file)
@@ -200,7 +201,12 @@ def _opened(
     with closing(earlier), closing(open_rows(job, path, settings, scratch)) as rows:
         pipeline = ExamplePipeline(ExampleRenderer(engine.tokenizer), executor, base_dir=base_dir)
         resources = SessionResources(pipeline, earlier, engine.batch_sizes)
-        yield open_job(order, rows, settings, None, resources)
+        opened = open_job(order, rows, settings, None, resources)
+        try:
+            DataChecks(pipeline, engine.reporter).check(opened, is_admitted=asked.is_admitted)
+        except RefusedData as error:
+            raise RefusedFile(f"{job.name} would fail when its turn comes: {error}") from error
+        yield opened
 
 
 def _collect_statistics(opened: "OpenJob", engine: "TrainerEngine", path: Path) -> "StepStatistics":

@@ -17,6 +17,8 @@ class DryRunOrder(OneShotOrder):
     settings: dict[str, Any]
     daemon_runs: bool
     """Whether there may be a worker whose memory must not be taken away from it."""
+    is_admitted: bool = False
+    """Whether it would be trained despite what the check of its rows finds."""
     replayed: tuple[EarlierFile, ...] = ()
     """What `training.replay_fraction` would be drawn from; their ids are their names in the folder."""
     replay_folder: str = ""

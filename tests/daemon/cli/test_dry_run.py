@@ -10,6 +10,7 @@ from daemon.cli.training_daemon import app
 from daemon.client import Client
 from daemon.client.errors import FileRefused, InvalidSettings, NotATrainingFile
 from daemon.files.identity import identity_of
+from daemon.jobs.admission import admit
 from daemon.ledger.ledger import Ledger
 from daemon.status.board import StatusBoard
 from tests.support import job_for, rows, write_jsonl
@@ -139,6 +140,19 @@ def test_what_is_not_known_is_said(answering, base):
     assert "memory not measured, because a daemon is running" in shown
     assert "time unknown: this model has taken no steps yet" in shown
     assert json.loads(run(base, "--json").output)["seconds"] is None
+
+
+def test_the_process_is_told_whether_the_content_is_admitted(answering, base, file):
+    layout = Layout(base)
+    layout.create()
+    answering.prepare(PLANNED.model_dump_json())
+
+    run(base)
+    before = answering.order["is_admitted"]
+    admit(layout, file)
+    run(base)
+
+    assert (before, answering.order["is_admitted"]) == (False, True)
 
 
 @pytest.mark.parametrize("runs", [True, False])

@@ -265,6 +265,28 @@ def test_what_blocks_training_comes_before_what_failed_since(layout):
     assert said["errors"] == "no space left (1 more; training status)"
 
 
+def test_an_error_that_is_also_an_alert_counts_once(layout):
+    died = LastError(error_class="Crash", message="it was killed", file=None, at="2026-01-01T00:00:00.000Z")
+
+    said = show(layout, last_error=died, alerts=["worse", "it was killed"])
+
+    assert said["errors"] == "it was killed (1 more; training status)"
+
+
+@pytest.mark.parametrize(
+    "when, is_advised",
+    [
+        ("after the current file", True),
+        ("before training starts", True),
+        ("at the next step", False),
+    ],
+)
+def test_a_resume_is_advised_only_for_a_stop_that_it_takes_back(layout, when, is_advised):
+    said = show(layout, State.STOPPING, reason=when)
+
+    assert ("training resume continues instead of stopping" in said["next"]) == is_advised
+
+
 def test_a_pause_that_holds_at_the_next_start_is_said(layout):
     (layout.control / ".pause").touch()
 

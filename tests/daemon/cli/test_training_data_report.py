@@ -5,12 +5,14 @@ import json
 import pytest
 
 from daemon.cli.training_data import app
+from daemon.jobs.admission import admit
 from daemon.status.data_reports import write_report
 from tests.daemon.cli.runner import runner_of
 from tests.health import publish
 from tests.support import rows, write_jsonl
 from trainer.config.loader import load_settings
 from trainer.protocol.data_report import DataReport, Finding, TokenLengths
+from trainer.protocol.files import file_sha256
 from trainer.protocol.job import FaultKind
 from trainer.protocol.layout import Layout
 from trainer.protocol.one_shot import Refused
@@ -72,6 +74,17 @@ def test_validate_needs_no_folder_of_a_daemon(tmp_path, chat, answering, content
     assert result.exit_code == 0
     assert answering.order["settings"]["data"]["max_length"] == max_length
     assert not any(folder.exists() for folder in layout.folders())
+
+
+def test_validate_knows_what_is_admitted_already(layout, chat, answering):
+    admit(layout, chat)
+    known = report("block").model_copy(update={"sha256": file_sha256(chat)})
+    answering.prepare(known.model_dump_json())
+
+    result = run(layout, "validate", str(chat))
+
+    assert result.exit_code == 0
+    assert result.stdout.endswith("it was admitted, so it is trained despite what is marked x\n")
 
 
 @pytest.mark.parametrize("is_dropped", [True, False])

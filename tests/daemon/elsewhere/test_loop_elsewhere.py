@@ -106,7 +106,7 @@ def test_a_worker_that_is_killed_elsewhere_costs_the_file_an_attempt_and_its_las
 
 
 def test_a_worker_that_hangs_elsewhere_shows_its_stacks_and_is_killed_in_the_end(rig, far, monkeypatch):
-    monkeypatch.setattr("daemon.supervision.worker_process.STACKS_S", 0.2)
+    monkeypatch.setattr("daemon.supervision.worker_process.STACKS_S", 2.0)
     monkeypatch.setattr("daemon.supervision.worker_process.SAVE_S", 0.2)
     rig.configure(daemon={"hang_after_s": 0.5, "hang_ceiling_s": 0.5, "max_attempts": 1})
     far.environment = {"FAKE_HOLD": "a.jsonl:2", "FAKE_STUBBORN": "1"}

@@ -69,8 +69,8 @@ def everything_in(folder: Path) -> dict[str, tuple[int, str]]:
 def test_the_numbers_are_those_of_the_file(tmp_path, base_dir, tiny_folder):
     content = [*rows(7), '{"messages": []}']
     file = write_jsonl(tmp_path / "chat.jsonl", content)
-    shape = {"data": {"max_length": 20, "max_bad_row_fraction": 0.5}, "training": RATES | {"epochs": 2}}
-    settings = settings_with(tiny_folder, **shape)
+    data = {"max_length": 20, "max_bad_row_fraction": 0.5, "max_truncated_fraction": 1}
+    settings = settings_with(tiny_folder, data=data, training=RATES | {"epochs": 2})
     write_jsonl(base_dir / "good.jsonl", content[:-1])
     as_validation = settings.model_copy(
         update={"validation": settings.validation.model_copy(update={"file": "good.jsonl"})}
@@ -92,6 +92,32 @@ def test_the_numbers_are_those_of_the_file(tmp_path, base_dir, tiny_folder):
     assert (
         planned.trial_steps.peak_bytes > 3 * 4 * 1_100_000
     )  # weights, gradients and the optimizer's averages
+
+
+def test_a_file_that_the_check_of_its_rows_blocks_is_refused_unless_it_is_admitted(
+    tmp_path, base_dir, tiny_folder
+):
+    settings = settings_with(tiny_folder, training=RATES, data={"max_length": 20})
+    file = write_jsonl(tmp_path / "chat.jsonl", rows(7))
+
+    message = refusal(base_dir, file, settings).message
+    admitted = order(base_dir, file, settings).model_copy(update={"is_admitted": True})
+
+    assert message.startswith(
+        "chat.jsonl would fail when its turn comes: 7 of 7 rows (100 %, limit 5 %) do not"
+    )
+    assert message.endswith("training_queue retry chat.jsonl --admit")
+    assert dry_run.dry_run(admitted).truncated_rows == 7
+
+
+def test_an_admitted_file_with_nothing_to_train_has_no_plan(tmp_path, base_dir, tiny_folder):
+    settings = settings_with(tiny_folder, training=RATES, data={"max_length": 64})
+    file = write_jsonl(tmp_path / "chat.jsonl", [row("word " * 200, "yes") for _ in range(7)])
+
+    assert "have nothing to train" in refusal(base_dir, file, settings).message
+    admitted = order(base_dir, file, settings).model_copy(update={"is_admitted": True})
+    with pytest.raises(OrderRefused, match="7 untrainable rows without a supervised token"):
+        dry_run.dry_run(admitted)
 
 
 def test_nothing_in_the_working_directory_is_touched(tmp_path, base_dir, tiny_folder):
