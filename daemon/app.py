@@ -151,7 +151,7 @@ def _run_locked(
     supervisor = Supervisor(layout, queue, ledger, journal, board, launcher)
     pause = PauseFile(layout.pause_file)
     branches = FollowBranches(layout.models, queue, ledger, journal)
-    going_back = GoingBack(layout, branches, on_result=wake.set)
+    going_back = GoingBack(layout, branches, before=ledger.commit, on_result=wake.set)
     consolidating = Consolidating(
         layout, journal, lambda: settings.current.model_dump(mode="json"), on_result=wake.set
     )

@@ -46,12 +46,21 @@ class GoingBack:
     """One request at a time.
 
     Args:
+        before: called before the ledger is read, so that it holds every step that was taken.
         on_result: called from a thread when `advance` has something to do.
     """
 
-    def __init__(self, layout: Layout, follow: FollowBranches, *, on_result: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        layout: Layout,
+        follow: FollowBranches,
+        *,
+        before: Callable[[], None],
+        on_result: Callable[[], None],
+    ) -> None:
         self._layout = layout
         self._follow = follow
+        self._before = before
         self._on_result = on_result
         self._wish: Wish | None = None
         self._thread: threading.Thread | None = None
@@ -98,6 +107,7 @@ class GoingBack:
     def _order(self, wish: Wish) -> GoBackOrder:
         target = target_in(self._layout.models, wish.target)
         newest = read_manifest((self._layout.models / POINTER).resolve())
+        self._before()
         affected = affected_files(self._layout.ledger_file, newest, read_manifest(target), wish.requeue)
         return GoBackOrder(
             base_dir=self._layout.base,
