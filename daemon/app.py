@@ -163,6 +163,7 @@ def _run_locked(
     forgetting = ForgettingOnRequest(
         layout,
         settings=lambda: settings.current.model_dump(mode="json"),
+        backup_to=lambda: settings.current.backup.to,
         before=ledger.commit,
         after=follow,
         on_result=wake.set,

@@ -62,6 +62,14 @@ class ForgetPlan:
     """Names of those that are erased."""
     versions: tuple[str, ...]
     """Ids of those that are erased."""
+    backup_to: str | None = None
+    """Where the backups are that are searched, without a password; None if there are none."""
+    removed_backups: tuple[str, ...] = ()
+    """Ids of those that are removed, because their weights have seen it."""
+    cleaned_backups: tuple[str, ...] = ()
+    """Ids of those that the file is taken out of."""
+    backups_problem: str | None = None
+    """Why the backups cannot be read; if that lasts, they keep what they have."""
 
 
 class Forgetting:

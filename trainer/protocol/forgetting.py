@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
 from trainer.protocol.files import UnreadableFile, sync_directory
 from trainer.protocol.job import EarlierFile, Job, Window
@@ -34,6 +34,8 @@ class ForgetOrder(OneShotOrder):
 
     base_dir: Path
     """The working directory; absolute."""
+    backup_to: str | None = Field(default=None, repr=False)
+    """As `backup.to`, with the password that it may hold."""
 
 
 class Erased(_Fact):
@@ -115,6 +117,10 @@ class Forgot(BaseModel):
     branch: Branch | None
     """None if the weights had never seen it."""
     trained_steps: int = 0
+    removed_backups: tuple[str, ...] = ()
+    """Ids of those that are removed, because their weights had seen it."""
+    cleaned_backups: tuple[str, ...] = ()
+    """Ids of those that had the file, and have it no more."""
     unreached: tuple[str, ...] = ()
     """What could not be erased, and why."""
 
