@@ -116,13 +116,15 @@ class Forgetting:
 
     @cached_property
     def base(self) -> KeptState | None:
-        """The newest kept state from before that step; None is the base model."""
+        """The newest kept state from before that step, beside the same base model; None is that itself."""
         if self.first_step is None or self._newest is None:
             return None
+        merged = self._newest.consolidations
         earlier = [
             state
             for state in self._states
             if state.step < self.first_step and state.is_whole and is_earlier(state.manifest, self._newest)
+            if state.manifest.consolidations == merged  # a merge cannot be repeated, or undone
         ]
         return max(earlier, key=lambda state: (state.step, state.manifest.sequence), default=None)
 
@@ -242,6 +244,9 @@ class Forgetting:
                 f"the ledger does not know which files step {gap:,} and those after it belong to; it was "
                 "started anew, or a daemon has to catch up first: training_daemon start"
             )
+        if why := self._merged_since():
+            yield why
+            return  # what else there would be is about the wrong base model
         if self.base and self.base.manifest.locked != self._newest.locked:
             yield (
                 f"a locked setting was changed after {self.base.path.name}, so what came after cannot be "
@@ -259,6 +264,28 @@ class Forgetting:
     @property
     def _base_text(self) -> str:
         return f"step {self.base_step:,}" if self.base else "the base model (no older checkpoint is kept)"
+
+    def _merged_since(self) -> str | None:
+        """Return why an adapter that was merged stands in the way."""
+        if self.base or self.first_step is None or not self._newest or not self._newest.consolidations:
+            return None
+        merges = self._newest.consolidations
+        after = [merge for merge in merges if merge.global_step >= self.first_step]
+        merge = (after or merges[-1:])[0]
+        why = f"the adapter was merged into the base model at step {merge.global_step:,}, and "
+        if after:
+            why += f"the file came in at step {self.first_step:,}, so the base model has it in its weights"
+        else:
+            why += (
+                f"no state is kept from after that and before step {self.first_step:,}, at which the file "
+                "came in"
+            )
+        if not any(state.is_version and state.path.name == merge.kept_as for state in self._states):
+            return f"{why}; version {merge.kept_as}, the state before that, is gone, too"
+        return (
+            f"{why}; go back to the state before that, have what came since trained again, and then forget "
+            f"the file: training_models rollback --to {merge.kept_as} --requeue"
+        )
 
     def _gap(self) -> int | None:
         step = self.base_step
