@@ -73,6 +73,11 @@ def forget_lines(plan: "ForgetPlan") -> Iterator[str]:
         )
     if plan.new_plans:
         yield f"  had replayed rows of it, and replay others now: {_listed(plan.new_plans)}"
+    if plan.unjudged:
+        yield (
+            f"  get no verdict of the gate any more, for which they wait: {_listed(plan.unjudged)} (with an "
+            "empty queue they are judged)"
+        )
     yield "  erased: the file itself wherever it lies in this folder, its flagged rows, and cached tokens"
     if plan.checkpoints:
         have = "has" if len(plan.checkpoints) == 1 else "have"

@@ -75,6 +75,8 @@ def text_of(result: Forgot) -> str:
     """Return what was done in words."""
     steps = f" ({num_of(result.trained_steps, 'step')})" if result.trained_steps else ""
     done = f"{result.branch.text}{steps}" if result.branch else "the model had never seen the file"
+    if result.unjudged:
+        done += f"; without a verdict of the gate: {', '.join(result.unjudged)}"
     erased = "; the file is erased"
     if result.removed_backups:
         erased += f"; {num_of(len(result.removed_backups), 'backup')} that had seen it removed"

@@ -11,6 +11,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+from daemon.checkpoints.gate_groups import left_unjudged
 from daemon.checkpoints.states import KeptState, is_earlier, kept_states
 from daemon.files.identity import is_there
 from daemon.files.notes import REASON_SUFFIX, REJECTED_SUFFIX, note_beside
@@ -18,6 +19,7 @@ from daemon.jobs.replay import FILES_REPLAYED
 from daemon.ledger.forgetting import Content, ForgettingReader, TrainedJob
 from daemon.ledger.stretches import RecordedStretch
 from trainer.protocol.branch_path import path_of
+from trainer.protocol.checkpoints import FOLDER
 from trainer.protocol.forgetting import Erased, Item, OrderHeader, RetrainedJob, Stretch
 from trainer.protocol.job import EarlierFile, Outcome
 from trainer.protocol.layout import Layout
@@ -62,6 +64,8 @@ class ForgetPlan:
     """Names of those that are erased."""
     versions: tuple[str, ...]
     """Ids of those that are erased."""
+    unjudged: tuple[str, ...] = ()
+    """Names of files that wait for the gate's verdict, and get none; printable."""
     backup_to: str | None = None
     """Where the backups are that are searched, without a password; None if there are none."""
     removed_backups: tuple[str, ...] = ()
@@ -246,7 +250,6 @@ class Forgetting:
             )
         if why := self._merged_since():
             yield why
-            return  # what else there would be is about the wrong base model
         if self.base and self.base.manifest.locked != self._newest.locked:
             yield (
                 f"a locked setting was changed after {self.base.path.name}, so what came after cannot be "
@@ -401,7 +404,16 @@ class Forgetting:
             inexact=tuple(self.inexact()),
             checkpoints=erased.checkpoints,
             versions=erased.versions,
+            unjudged=self._unjudged(),
         )
+
+    def _unjudged(self) -> tuple[str, ...]:
+        if self.first_step is None:
+            return ()
+        newest = self._layout.models / FOLDER / self._newest_name
+        dropped = self._forgotten | self._new_plans
+        found = left_unjudged(newest, self.base.path if self.base else None, dropped=dropped)
+        return tuple(name for job_id, name in found.items() if job_id not in self._forgotten)
 
     @property
     def _base_name(self) -> str | None:
@@ -440,6 +452,7 @@ class Forgetting:
             fates=tuple(JobFate(job_id=job_id, fate="forgotten") for job_id in self._content.job_ids),
             settings=dict(settings),
             erased=self.erased(),
+            unjudged=self._unjudged(),
             steps=self._cost()[0],
         )
 

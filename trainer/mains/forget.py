@@ -96,6 +96,7 @@ def _forget(layout: Layout, backup_to: str | None, tell: Tell) -> Forgot:
     return Forgot(
         branch=branch,
         trained_steps=steps,
+        unjudged=header.unjudged,
         removed_backups=backups.removed if backups else (),
         cleaned_backups=backups.cleaned if backups else (),
         unreached=(*unreached, *out_of_reach),

@@ -71,6 +71,8 @@ class OrderHeader(_Fact):
     settings: dict[str, Any]
     """All that are in force."""
     erased: Erased
+    unjudged: tuple[str, ...] = ()
+    """Names of files that waited for the gate's verdict, and get none; printable."""
     steps: int = 0
     """About how many are to be trained."""
 
@@ -117,6 +119,8 @@ class Forgot(BaseModel):
     branch: Branch | None
     """None if the weights had never seen it."""
     trained_steps: int = 0
+    unjudged: tuple[str, ...] = ()
+    """As in the order."""
     removed_backups: tuple[str, ...] = ()
     """Ids of those that are removed, because their weights had seen it."""
     cleaned_backups: tuple[str, ...] = ()
