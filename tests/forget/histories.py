@@ -129,6 +129,9 @@ def random_history(seed: int) -> RandomHistory:
             },
             "validation": validation,
             "gate": gate,
+            "monitoring": {
+                "max_overhead_percent": 100.0
+            },  # less would have the clock decide what is measured
             "checkpoints": {
                 "keep_last": chance.choice([2, 3]),
                 "interval_steps": chance.choice([None, 3]),
