@@ -77,7 +77,7 @@ class RandomHistory:
         return replace(self, turns=tuple(turn for turn in self.turns if turn.file not in files))
 
 
-def random_history(seed: int) -> RandomHistory:
+def random_history(seed: int, *, num_forgotten: int = 2) -> RandomHistory:
     """Return a history of a few short files: some are overtaken, some put aside, and the last may wait."""
     chance = random.Random(seed)
     epochs, num_files = chance.choice([1, 1, 2]), chance.randint(5, 8)
@@ -139,7 +139,7 @@ def random_history(seed: int) -> RandomHistory:
                 "group_commit_s": chance.choice([0.0, 1e9]),
             },
         },
-        forgotten=tuple(chance.sample(shown, 2)),
+        forgotten=tuple(chance.sample(shown, 2))[:num_forgotten],
     )
 
 
