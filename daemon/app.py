@@ -154,7 +154,11 @@ def _run_locked(
     supervisor = Supervisor(layout, queue, ledger, journal, board, launcher)
     pause = PauseFile(layout.pause_file)
     going_back = GoingBack(
-        layout, FollowBranches(layout.models, queue, ledger, journal), journal, on_result=wake.set
+        layout,
+        FollowBranches(layout.models, queue, ledger, journal),
+        journal,
+        before=ledger.commit,
+        on_result=wake.set,
     )
     acts = _model_acts(layout, settings, ledger, journal, board, supervisor, going_back, wake)
     commands = Commands(layout, queue, ledger, journal, intake, supervisor, pause, acts, going_back)
@@ -211,7 +215,12 @@ def _model_acts(
         board.set(**last_known(layout.models))
 
     forgetting = ForgettingOnRequest(
-        layout, settings=in_force, before=ledger.commit, after=follow, on_result=wake.set
+        layout,
+        settings=in_force,
+        backup_to=lambda: settings.current.backup.to,
+        before=ledger.commit,
+        after=follow,
+        on_result=wake.set,
     )
     consolidating = Consolidating(
         layout, journal, settings=in_force, step=lambda: supervisor.global_step, on_result=wake.set

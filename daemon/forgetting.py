@@ -38,6 +38,7 @@ class ForgettingOnRequest:
 
     Args:
         settings: returns all settings in force.
+        backup_to: returns `backup.to`, with the password that it may hold.
         before: called before the ledger is read by a thread, so that it holds everything.
         after: has the queue and the ledger follow the newest checkpoint.
         on_result: called from a thread when `advance` has something to do.
@@ -51,12 +52,14 @@ class ForgettingOnRequest:
         layout: Layout,
         *,
         settings: Callable[[], Mapping[str, Any]],
+        backup_to: Callable[[], str | None],
         before: Callable[[], None],
         after: Callable[[], None],
         on_result: Callable[[], None],
     ) -> None:
         self._layout = layout
         self._settings = settings
+        self._backup_to = backup_to
         self._before = before
         self._after = after
         self._on_result = on_result
@@ -109,18 +112,17 @@ class ForgettingOnRequest:
             return self._finish(self._result)
         if self._thread is None and self.is_wanted:
             self._before()
-            settings = dict(self._settings())
-            self._thread = threading.Thread(target=self._carry_out, args=(settings,), daemon=True)
+            arguments = (dict(self._settings()), self._backup_to())
+            self._thread = threading.Thread(target=self._carry_out, args=arguments, daemon=True)
             self._thread.start()
         return None
 
-    def _carry_out(self, settings: Mapping[str, Any]) -> None:
+    def _carry_out(self, settings: Mapping[str, Any], backup_to: str | None) -> None:
         try:
             if self._wish:
                 order_to_forget(self._layout, self._wish, settings)
-            self._result = one_shot.ask(
-                MODULE, ForgetOrder(base_dir=self._layout.base), Forgot, on_progress=self._hear
-            )
+            order = ForgetOrder(base_dir=self._layout.base, backup_to=backup_to)
+            self._result = one_shot.ask(MODULE, order, Forgot, on_progress=self._hear)
         except (OSError, OrderRefused, NoAnswer, CannotForget, UnreadableLedger) as error:
             self._result = error
         self._on_result()

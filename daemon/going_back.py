@@ -45,6 +45,7 @@ class GoingBack:
     """One request at a time, of a person or of the gate.
 
     Args:
+        before: called before the ledger is read, so that it holds every step that was taken.
         on_result: called from a thread when `advance` has something to do.
     """
 
@@ -53,11 +54,18 @@ class GoingBack:
     shown: tuple[State, str] | None = None  # it takes a moment
 
     def __init__(
-        self, layout: Layout, follow: FollowBranches, journal: Journal, *, on_result: Callable[[], None]
+        self,
+        layout: Layout,
+        follow: FollowBranches,
+        journal: Journal,
+        *,
+        before: Callable[[], None],
+        on_result: Callable[[], None],
     ) -> None:
         self._layout = layout
         self._follow = follow
         self._journal = journal
+        self._before = before
         self._on_result = on_result
         self._wish: Wish | None = None
         self._thread: threading.Thread | None = None
@@ -144,6 +152,7 @@ class GoingBack:
     def _order(self, wish: Wish) -> GoBackOrder:
         target = target_in(self._layout.models, wish.target)
         newest = read_manifest((self._layout.models / POINTER).resolve())
+        self._before()
         affected = affected_files(self._layout.ledger_file, newest, read_manifest(target), wish.requeue)
         return GoBackOrder(
             base_dir=self._layout.base,

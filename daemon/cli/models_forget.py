@@ -71,17 +71,36 @@ def forget_lines(plan: "ForgetPlan") -> Iterator[str]:
         )
     if plan.new_plans:
         yield f"  had replayed rows of it, and replay others now: {_listed(plan.new_plans)}"
+    if plan.unjudged:
+        yield (
+            f"  get no verdict of the gate any more, for which they wait: {_listed(plan.unjudged)} (with an "
+            "empty queue they are judged)"
+        )
     yield "  erased: the file itself wherever it lies in this folder, its flagged rows, and cached tokens"
     if plan.checkpoints:
         have = "has" if len(plan.checkpoints) == 1 else "have"
         yield f"  erased: {num_of(len(plan.checkpoints), 'checkpoint')} that {have} seen it"
     if plan.versions:
         yield f"  erased: {_listed(plan.versions)}, versions that have seen it"
-    yield "  out of reach: backups, exports, deployments and other machines"
+    yield from _backup_lines(plan)
+    yield f"  out of reach: {'' if plan.backup_to else 'backups, '}exports, deployments and other machines"
     for why in plan.inexact:
         yield f"  not exact to the last bit: {why}"
     for why in plan.missing:
         yield f"  cannot be done: {why}"
+
+
+def _backup_lines(plan: "ForgetPlan") -> Iterator[str]:
+    where = printable(plan.backup_to or "")
+    if plan.removed_backups:
+        have = "has" if len(plan.removed_backups) == 1 else "have"
+        yield f"  erased in {where}: {num_of(len(plan.removed_backups), 'backup')} that {have} seen it"
+    if plan.cleaned_backups:
+        yield f"  erased in {where}: the file, out of {num_of(len(plan.cleaned_backups), 'backup')}"
+    if plan.backup_to and not plan.removed_backups and not plan.cleaned_backups:
+        yield f"  no backup in {where} has it; if a disk belongs there, see that it is mounted"
+    if plan.backups_problem:
+        yield f"  the backups cannot be reached now, and keep it if that lasts: {plan.backups_problem}"
 
 
 def _listed(names: tuple[str, ...]) -> str:

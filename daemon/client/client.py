@@ -162,7 +162,7 @@ class Client:
         """The model as if a file had never been there."""
         from daemon.client.forget import Forgets
 
-        return Forgets(self.layout, self._requests)
+        return Forgets(self.layout, self._requests, self.backups)
 
     @cached_property
     def health(self) -> "Health":

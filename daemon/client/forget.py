@@ -1,6 +1,7 @@
 """Have the model forget a file: say what that means, and have it done, with or without a daemon."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from filelock import FileLock, Timeout
@@ -15,8 +16,10 @@ from trainer.protocol import one_shot
 from trainer.protocol.forgetting import MODULE, ForgetOrder, Forgot
 from trainer.protocol.layout import Layout
 from trainer.protocol.one_shot import NoAnswer, OrderRefused
+from trainer.protocol.text import printable
 
 if TYPE_CHECKING:
+    from daemon.client.backups import Backups
     from daemon.client.requests import Requests
 
 WAIT_S = 30 * 86_400.0  # as long as it takes to train a month again
@@ -27,11 +30,16 @@ class NotForgotten(ClientError):
 
 
 class Forgets:
-    """Plans and carries it out in one working directory."""
+    """Plans and carries it out in one working directory.
 
-    def __init__(self, layout: Layout, requests: "Requests") -> None:
+    Args:
+        backups: returns those at `backup.to`.
+    """
+
+    def __init__(self, layout: Layout, requests: "Requests", backups: Callable[[], "Backups"]) -> None:
         self._layout = layout
         self._requests = requests
+        self._backups = backups
 
     def plan(self, name: str, *, keep_versions: bool = False) -> ForgetPlan:
         """Return what forgetting a file means.
@@ -48,7 +56,17 @@ class Forgets:
             raising(UnreadableHistory, UnreadableLedger),
             forgetting_of(self._layout, wish) as forgetting,
         ):
-            return forgetting.plan()
+            plan = forgetting.plan()
+        return self._with_backups(plan)
+
+    def _with_backups(self, plan: ForgetPlan) -> ForgetPlan:
+        try:
+            found = self._backups().forget([plan.sha256], dry_run=True)
+        except ClientError as error:
+            return replace(plan, backups_problem=printable(str(error)))
+        if found is None:
+            return plan
+        return replace(plan, backup_to=found.to, removed_backups=found.removed, cleaned_backups=found.cleaned)
 
     def carry_out(
         self,
@@ -81,12 +99,12 @@ class Forgets:
             raise NotForgotten("a daemon is just starting here; try again") from error
 
     def _without_daemon(self, wish: ForgetWish, on_progress: Callable[[str], object]) -> str:
-        settings = load_settings(self._layout.config_file).settings.model_dump(mode="json")
+        settings = load_settings(self._layout.config_file).settings
         with (
             raising(NotForgotten, CannotForget, OrderRefused, NoAnswer),
             raising(UnreadableHistory, UnreadableLedger),
         ):
-            order_to_forget(self._layout, wish, settings)
-            order = ForgetOrder(base_dir=self._layout.base)
+            order_to_forget(self._layout, wish, settings.model_dump(mode="json"))
+            order = ForgetOrder(base_dir=self._layout.base, backup_to=settings.backup.to)
             result = one_shot.ask(MODULE, order, Forgot, on_progress=on_progress)
         return f"{text_of(result)}; the ledger follows when a daemon starts"

@@ -75,5 +75,12 @@ def text_of(result: Forgot) -> str:
     """Return what was done in words."""
     steps = f" ({num_of(result.trained_steps, 'step')})" if result.trained_steps else ""
     done = f"{result.branch.text}{steps}" if result.branch else "the model had never seen the file"
+    if result.unjudged:
+        done += f"; without a verdict of the gate: {', '.join(result.unjudged)}"
+    erased = "; the file is erased"
+    if result.removed_backups:
+        erased += f"; {num_of(len(result.removed_backups), 'backup')} that had seen it removed"
+    if result.cleaned_backups:
+        erased += f"; it was taken out of {num_of(len(result.cleaned_backups), 'backup')}"
     left = "; not erased: " + "; ".join(result.unreached) if result.unreached else ""
-    return f"{done}; the file is erased{left}"
+    return f"{done}{erased}{left}"

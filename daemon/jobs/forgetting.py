@@ -11,6 +11,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+from daemon.checkpoints.gate_groups import left_unjudged
 from daemon.checkpoints.states import KeptState, is_earlier, kept_states
 from daemon.files.identity import is_there
 from daemon.files.notes import REASON_SUFFIX, REJECTED_SUFFIX, note_beside
@@ -18,6 +19,7 @@ from daemon.jobs.replay import FILES_REPLAYED
 from daemon.ledger.forgetting import Content, ForgettingReader, TrainedJob
 from daemon.ledger.stretches import RecordedStretch
 from trainer.protocol.branch_path import path_of
+from trainer.protocol.checkpoints import FOLDER
 from trainer.protocol.forgetting import Erased, Item, OrderHeader, RetrainedJob, Stretch
 from trainer.protocol.job import EarlierFile, Outcome
 from trainer.protocol.layout import Layout
@@ -62,6 +64,16 @@ class ForgetPlan:
     """Names of those that are erased."""
     versions: tuple[str, ...]
     """Ids of those that are erased."""
+    unjudged: tuple[str, ...] = ()
+    """Names of files that wait for the gate's verdict, and get none; printable."""
+    backup_to: str | None = None
+    """Where the backups are that are searched, without a password; None if there are none."""
+    removed_backups: tuple[str, ...] = ()
+    """Ids of those that are removed, because their weights have seen it."""
+    cleaned_backups: tuple[str, ...] = ()
+    """Ids of those that the file is taken out of."""
+    backups_problem: str | None = None
+    """Why the backups cannot be read; if that lasts, they keep what they have."""
 
 
 class Forgetting:
@@ -108,13 +120,15 @@ class Forgetting:
 
     @cached_property
     def base(self) -> KeptState | None:
-        """The newest kept state from before that step; None is the base model."""
+        """The newest kept state from before that step, beside the same base model; None is that itself."""
         if self.first_step is None or self._newest is None:
             return None
+        merged = self._newest.consolidations
         earlier = [
             state
             for state in self._states
             if state.step < self.first_step and state.is_whole and is_earlier(state.manifest, self._newest)
+            if state.manifest.consolidations == merged  # a merge cannot be repeated, or undone
         ]
         return max(earlier, key=lambda state: (state.step, state.manifest.sequence), default=None)
 
@@ -234,6 +248,8 @@ class Forgetting:
                 f"the ledger does not know which files step {gap:,} and those after it belong to; it was "
                 "started anew, or a daemon has to catch up first: training_daemon start"
             )
+        if why := self._merged_since():
+            yield why
         if self.base and self.base.manifest.locked != self._newest.locked:
             yield (
                 f"a locked setting was changed after {self.base.path.name}, so what came after cannot be "
@@ -251,6 +267,28 @@ class Forgetting:
     @property
     def _base_text(self) -> str:
         return f"step {self.base_step:,}" if self.base else "the base model (no older checkpoint is kept)"
+
+    def _merged_since(self) -> str | None:
+        """Return why an adapter that was merged stands in the way."""
+        if self.base or self.first_step is None or not self._newest or not self._newest.consolidations:
+            return None
+        merges = self._newest.consolidations
+        after = [merge for merge in merges if merge.global_step >= self.first_step]
+        merge = (after or merges[-1:])[0]
+        why = f"the adapter was merged into the base model at step {merge.global_step:,}, and "
+        if after:
+            why += f"the file came in at step {self.first_step:,}, so the base model has it in its weights"
+        else:
+            why += (
+                f"no state is kept from after that and before step {self.first_step:,}, at which the file "
+                "came in"
+            )
+        if not any(state.is_version and state.path.name == merge.kept_as for state in self._states):
+            return f"{why}; version {merge.kept_as}, the state before that, is gone, too"
+        return (
+            f"{why}; go back to the state before that, have what came since trained again, and then forget "
+            f"the file: training_models rollback --to {merge.kept_as} --requeue"
+        )
 
     def _gap(self) -> int | None:
         step = self.base_step
@@ -366,7 +404,16 @@ class Forgetting:
             inexact=tuple(self.inexact()),
             checkpoints=erased.checkpoints,
             versions=erased.versions,
+            unjudged=self._unjudged(),
         )
+
+    def _unjudged(self) -> tuple[str, ...]:
+        if self.first_step is None:
+            return ()
+        newest = self._layout.models / FOLDER / self._newest_name
+        dropped = self._forgotten | self._new_plans
+        found = left_unjudged(newest, self.base.path if self.base else None, dropped=dropped)
+        return tuple(name for job_id, name in found.items() if job_id not in self._forgotten)
 
     @property
     def _base_name(self) -> str | None:
@@ -405,6 +452,7 @@ class Forgetting:
             fates=tuple(JobFate(job_id=job_id, fate="forgotten") for job_id in self._content.job_ids),
             settings=dict(settings),
             erased=self.erased(),
+            unjudged=self._unjudged(),
             steps=self._cost()[0],
         )
 

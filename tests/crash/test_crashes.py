@@ -123,7 +123,7 @@ def test_a_file_that_is_overtaken_paused_and_killed_goes_on_at_its_very_next_ste
 
 
 def failpoints_of_a_save() -> list[str]:
-    """Return what a worker meets when it publishes a checkpoint and removes old ones, as the source has it."""
+    """Return what a worker meets when it publishes a checkpoint and removes old ones, as in the source."""
     tree = ast.parse((ROOT / "trainer" / "checkpoints" / "publishing.py").read_text())
     return sorted(
         str(node.args[0].value)

@@ -77,7 +77,7 @@ class RandomHistory:
         return replace(self, turns=tuple(turn for turn in self.turns if turn.file not in files))
 
 
-def random_history(seed: int) -> RandomHistory:
+def random_history(seed: int, *, num_forgotten: int = 2) -> RandomHistory:
     """Return a history of a few short files: some are overtaken, some put aside, and the last may wait."""
     chance = random.Random(seed)
     epochs, num_files = chance.choice([1, 1, 2]), chance.randint(5, 8)
@@ -101,6 +101,12 @@ def random_history(seed: int) -> RandomHistory:
     if chance.random() < 0.5 and all(turn.file != turns[-1].file for turn in turns[:-1]):
         turns[-1] = replace(turns[-1], until=chance.randint(1, 2), then="waits")
     shown = list(dict.fromkeys(turn.file for turn in turns))
+    validation: dict[str, Any] = {}
+    gate: dict[str, Any] = {}
+    if chance.random() < 0.5:
+        validation = {"file": "validation.jsonl", "interval_steps": 4}
+        if chance.random() < 0.5:  # each file alone, so that none waits for others at the end
+            gate = {"enabled": True, "min_rows": 2, "max_loss_increase": 1e6, "group_rows": 1}
     return RandomHistory(
         seed=seed,
         num_rows=num_rows,
@@ -121,7 +127,11 @@ def random_history(seed: int) -> RandomHistory:
                 "cpu_threads": 1,
                 "device": "cpu",
             },
-            "validation": {"file": "validation.jsonl", "interval_steps": 4} if chance.random() < 0.5 else {},
+            "validation": validation,
+            "gate": gate,
+            "monitoring": {
+                "max_overhead_percent": 100.0
+            },  # less would have the clock decide what is measured
             "checkpoints": {
                 "keep_last": chance.choice([2, 3]),
                 "interval_steps": chance.choice([None, 3]),
@@ -129,7 +139,7 @@ def random_history(seed: int) -> RandomHistory:
                 "group_commit_s": chance.choice([0.0, 1e9]),
             },
         },
-        forgotten=tuple(chance.sample(shown, 2)),
+        forgotten=tuple(chance.sample(shown, 2))[:num_forgotten],
     )
 
 
@@ -143,6 +153,8 @@ class Life:
     jobs: dict[int, Job] = field(default_factory=dict)
     completed: list[EarlierFile] = field(default_factory=list)
     now: float = 1_700_000_000.0
+    is_cut_short: bool = False
+    """Whether the worker leaves after the last turn although there are more files, as to make room."""
 
     def __post_init__(self) -> None:
         self.layout.create()
@@ -259,6 +271,8 @@ class Life:
     def result(self) -> dict[str, Any]:
         """Return everything that must be as if a file had never been there."""
         progress = self.manifest.progress
+        is_gated = self.settings.gate.enabled
+        ended = [(item.job_id, item.outcome, item.steps) for item in progress.finished]
         return {
             **digest(self.layout.models / "current_model"),
             "step": progress.global_step,
@@ -267,9 +281,9 @@ class Life:
             "cursors": {
                 job_id: cursor.model_dump(mode="json") for job_id, cursor in sorted(progress.cursors.items())
             },
-            "finished": [(item.job_id, item.outcome, item.steps) for item in progress.finished],
+            "finished": sorted(ended) if is_gated else ended,  # the gate lets files end when they are judged
             "ended_files": progress.ended_files,
-            "validation_loss": progress.validation_loss,
+            "validation_loss": None if is_gated else progress.validation_loss,  # it measures at other steps
             "stretches": self.stretches(),
             "replayed": {job.id: self.ledger.replayed(job.id) for job in self.jobs.values()},
         }
@@ -287,7 +301,7 @@ class Schedule:
         self._engine = engine
         self._left = deque(life.history.turns)
         self._turn: Turn | None = None
-        self._is_told = False
+        self._is_told = life.is_cut_short
 
     def get(self, timeout_s: float | None) -> Command | None:
         if timeout_s == 0:
@@ -353,10 +367,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
             found = differences(Path(place) / str(seed), history, base_model)
             good += not found
             training = history.settings["training"]
+            gate = ", gate" if history.settings["gate"] else ""
             print(
                 f"seed {seed}: {training['method']}, {training['epochs']} epochs, replay "
-                f"{training['replay_fraction']}, {len(history.turns)} turns, forgot {history.forgotten}: "
-                + ("; ".join(found) or "the same")
+                f"{training['replay_fraction']}{gate}, {len(history.turns)} turns, forgot "
+                f"{history.forgotten}: " + ("; ".join(found) or "the same")
             )
     print(f"{good} of {asked.count} are the same, bit for bit")
     return 0 if good == asked.count else 1

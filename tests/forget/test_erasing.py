@@ -127,9 +127,9 @@ def test_checkpoints_go_also_when_pinned_but_not_what_another_program_reads(layo
 
 
 def test_versions_go_with_their_aliases_and_their_records_stay(layout, sha256):
-    path = publish(layout, 1, step=1)
+    paths = [publish(layout, number, step=number) for number in (1, 2)]
     versions = Versions(layout.models, clock=FakeClock())
-    kept, gone = (versions.create(path, made_by="hand", trained=lambda parent: ()) for _ in range(2))
+    kept, gone = (versions.create(path, made_by="hand", trained=lambda parent: ()) for path in paths)
     versions.alias("deployed", gone)
 
     unreached = erase(layout, sha256, Erased(versions=(gone.id,)))

@@ -35,10 +35,12 @@ from trainer.protocol.job import JobRecord
 from trainer.protocol.manifest import Branch, Manifest, Progress
 
 FINISHED_KEPT = 2_000  # as a session does
-# Nobody looks at the answers, what was checked need not be checked again, and two checkpoints are enough here
+# Nobody looks at the answers, what was checked and judged is not checked and judged again, and two
+# checkpoints are enough here
 ELSEWHERE: dict[str, dict[str, Any]] = {
     "previews": {"prompts": [], "file": None},
     "data": {"validation": "quick"},
+    "gate": {"enabled": False},
     "checkpoints": {
         "background": "never",
         "interval_s": 60.0,

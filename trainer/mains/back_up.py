@@ -8,7 +8,7 @@ It loads no torch; the process that it has compute a fingerprint does.
 import os
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from pathlib import Path
 
 import psutil
@@ -90,10 +90,10 @@ def _carry_out(order: BackupOrder, tell: Tell) -> BaseModel:
         case RestoreTask() as task:
             return _restore(task, destination, tell)
         case PruneTask() as task:
-            with _locked(order.base_dir):
+            with _locked_unless(task.dry_run, order.base_dir):
                 return prune(task, destination, origin=origin)
         case ForgetTask() as task:
-            with _locked(order.base_dir):
+            with _locked_unless(task.dry_run, order.base_dir):
                 return forget_in_backups(destination, task.sha256, origin=origin, dry_run=task.dry_run)
 
 
@@ -162,6 +162,11 @@ def _restore(task: RestoreTask, destination: Destination, tell: Tell) -> BaseMod
         return describe(manifest, target)
     stamp = time.strftime("%Y%m%d-%H%M%S", time.gmtime())
     return restore(manifest, destination, target, stamp=stamp, tell=tell)
+
+
+def _locked_unless(only_looks: bool, base_dir: Path) -> AbstractContextManager[None]:
+    """Do the same, unless nothing is changed: whoever looks does not wait for an upload."""
+    return nullcontext() if only_looks else _locked(base_dir)
 
 
 @contextmanager

@@ -21,13 +21,11 @@ from trainer.protocol.checkpoints import (
     DamagedCheckpoint,
     NoUsableCheckpoint,
     find_newest,
-    read_manifest,
 )
 from trainer.protocol.faults import NotFinite
 from trainer.protocol.forgetting import (
     ORDER_FILE,
     SCRATCH,
-    Erased,
     ForgetOrder,
     Forgot,
     OrderHeader,
@@ -59,7 +57,7 @@ def carry_out(order: ForgetOrder, tell: Tell) -> Forgot:
     signal.signal(signal.SIGTERM, _note_signal)
     try:
         with FileLock(layout.worker_lock_file, timeout=LOCK_WAIT_S):
-            return _forget(layout, tell)
+            return _forget(layout, order.backup_to, tell)
     except Timeout as error:
         raise OrderRefused(
             f"{layout.models} is held by a worker; expected none; stop it and try again",
@@ -78,7 +76,9 @@ def is_to_end() -> bool:
     return _Asked.to_end
 
 
-def _forget(layout: Layout, tell: Tell) -> Forgot:
+def _forget(layout: Layout, backup_to: str | None, tell: Tell) -> Forgot:
+    from trainer.forgetting.backups import forget_in_backups
+    from trainer.forgetting.erasing import erase
     from trainer.forgetting.scratch import Scratch
 
     header = read_header(layout.models / SCRATCH / ORDER_FILE)
@@ -89,9 +89,18 @@ def _forget(layout: Layout, tell: Tell) -> Forgot:
     branch, steps = published_branch(newest, scratch), 0
     if branch is None and header.is_trained:
         branch, steps = _train(layout, newest, scratch, header, tell)
-    unreached = _erase(layout, header, tell)
+    tell("erasing what is left of the file")
+    unreached = erase(layout, header.sha256, header.erased)
+    backups, out_of_reach = forget_in_backups(layout.base, backup_to, header.sha256, tell=tell)
     scratch.remove()
-    return Forgot(branch=branch, trained_steps=steps, unreached=tuple(unreached))
+    return Forgot(
+        branch=branch,
+        trained_steps=steps,
+        unjudged=header.unjudged,
+        removed_backups=backups.removed if backups else (),
+        cleaned_backups=backups.cleaned if backups else (),
+        unreached=(*unreached, *out_of_reach),
+    )
 
 
 def published_branch(newest: Checkpoint | None, scratch: "Scratch") -> Branch | None:
@@ -136,31 +145,6 @@ def _train(
     tell("everything is trained again")
     checkpoint = publish(layout.models, scratch, header, history, at=utc_text(time.time()))
     return checkpoint.manifest.branches[-1], steps
-
-
-def _erase(layout: Layout, header: OrderHeader, tell: Tell) -> list[str]:
-    from trainer.forgetting.backups import forget_in_backups
-    from trainer.forgetting.erasing import erase
-
-    tell("erasing what is left of the file")
-    objects = {header.sha256, *_objects(layout, header.erased)}
-    unreached = erase(layout, header.sha256, header.erased)
-    return [*unreached, *forget_in_backups(layout.base, objects)]
-
-
-def _objects(layout: Layout, erased: Erased) -> set[str]:
-    """Return the SHA-256 of the files of the checkpoints and versions that are erased."""
-    folders = [
-        *(layout.models / FOLDER / name for name in erased.checkpoints),
-        *(layout.models / "versions" / name for name in erased.versions),
-    ]
-    found = set()
-    for folder in folders:
-        try:
-            found |= {entry.sha256 for entry in read_manifest(folder).files.values()}
-        except (DamagedCheckpoint, NoUsableCheckpoint):
-            continue
-    return found
 
 
 if __name__ == "__main__":

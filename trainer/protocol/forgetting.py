@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
 from trainer.protocol.files import UnreadableFile, sync_directory
 from trainer.protocol.job import EarlierFile, Job, Window
@@ -34,6 +34,8 @@ class ForgetOrder(OneShotOrder):
 
     base_dir: Path
     """The working directory; absolute."""
+    backup_to: str | None = Field(default=None, repr=False)
+    """As `backup.to`, with the password that it may hold."""
 
 
 class Erased(_Fact):
@@ -69,6 +71,8 @@ class OrderHeader(_Fact):
     settings: dict[str, Any]
     """All that are in force."""
     erased: Erased
+    unjudged: tuple[str, ...] = ()
+    """Names of files that waited for the gate's verdict, and get none; printable."""
     steps: int = 0
     """About how many are to be trained."""
 
@@ -115,6 +119,12 @@ class Forgot(BaseModel):
     branch: Branch | None
     """None if the weights had never seen it."""
     trained_steps: int = 0
+    unjudged: tuple[str, ...] = ()
+    """As in the order."""
+    removed_backups: tuple[str, ...] = ()
+    """Ids of those that are removed, because their weights had seen it."""
+    cleaned_backups: tuple[str, ...] = ()
+    """Ids of those that had the file, and have it no more."""
     unreached: tuple[str, ...] = ()
     """What could not be erased, and why."""
 

@@ -4,6 +4,8 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict
 
+STATE_FILE = "gate.json"
+"""In a checkpoint: what the gate remembers between steps."""
 GateOutcome = Literal["passed", "refused", "admitted", "unjudged"]
 """admitted: it would have been refused, but somebody wants the file. unjudged: nothing could be compared."""
 

@@ -7,9 +7,8 @@ from pathlib import Path
 from pydantic import BaseModel
 
 from trainer.evaluation.regression import Measured
+from trainer.protocol.gate import STATE_FILE
 from trainer.protocol.job import JobRecord
-
-FILE_NAME = "gate.json"
 
 logger = logging.getLogger(__name__)
 
@@ -90,15 +89,15 @@ def write_gate(folder: Path, state: GateState) -> None:
     """Write it into the folder of a checkpoint, unless there is nothing to remember."""
     if not state.is_empty:
         # By this library: the other one cannot write a name whose bytes are no text
-        (folder / FILE_NAME).write_text(json.dumps(state.model_dump(mode="json")))
+        (folder / STATE_FILE).write_text(json.dumps(state.model_dump(mode="json")))
 
 
 def read_gate(checkpoint: Path) -> GateState:
     """Return what a checkpoint has; nothing if it was written without a gate, or by another release."""
     try:
-        return GateState.model_validate(json.loads((checkpoint / FILE_NAME).read_bytes()))
+        return GateState.model_validate(json.loads((checkpoint / STATE_FILE).read_bytes()))
     except FileNotFoundError:
         return GateState()
     except ValueError as error:  # also what pydantic raises
-        logger.warning("%s cannot be understood, so the gate begins anew: %s", checkpoint / FILE_NAME, error)
+        logger.warning("%s cannot be understood, so the gate begins anew: %s", checkpoint / STATE_FILE, error)
         return GateState()

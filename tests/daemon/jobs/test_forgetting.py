@@ -1,0 +1,118 @@
+"""From where the model is trained again without a file, and when that is not possible."""
+
+import pytest
+
+from daemon.files.identity import Identity
+from daemon.jobs.forget_orders import ForgetWish, forgetting_of, order_to_forget
+from daemon.jobs.forgetting import CannotForget
+from daemon.ledger.ledger import Ledger
+from tests.daemon.ledger.entries import step
+from tests.health import publish
+from tests.support import FakeClock, job_for, rows, write_jsonl
+from trainer.protocol.layout import Layout
+from trainer.protocol.manifest import Branch, Consolidation
+from trainer.versions.registry import Versions
+
+MERGED_AT = 2
+
+
+@pytest.fixture
+def layout(tmp_path):
+    """A working directory where early.jsonl was trained in steps 1 and 2, and late.jsonl in steps 3 and 4."""
+    layout = Layout(tmp_path)
+    layout.create()
+    layout.kept_files.mkdir()
+    ledger = Ledger(layout.ledger_file, clock=FakeClock())
+    for number, name in enumerate(("early.jsonl", "late.jsonl")):
+        path = write_jsonl(layout.logs / name, rows(2, start=10 * number))
+        job = job_for(path, id=f"job-{number}")
+        path.rename(layout.kept_files / job.sha256)
+        ledger.add_job(job, Identity(1, number + 1, job.size_bytes, 1), "completed")
+        first = 2 * number + 1
+        ledger.add_steps([step(first + i, job_id=job.id, file_step=i + 1) for i in (0, 1)])
+    ledger.close()
+    return layout
+
+
+def merged(layout):
+    """Keep the state of step 2 as a version; return the merge that followed."""
+    before = publish(layout, 1, step=MERGED_AT)
+    versions = Versions(layout.models, clock=FakeClock())
+    kept = versions.create(before, made_by="consolidate", trained=lambda parent: ())
+    return Consolidation(
+        at="now",
+        global_step=MERGED_AT,
+        base="bases/step-000000002-abc",
+        base_sha256="0" * 64,
+        merged=before.name,
+        kept_as=kept.id,
+        max_difference=0.0,
+    )
+
+
+def wish_for(name):
+    return ForgetWish(name=name, keep_versions=False, reason="a test")
+
+
+def plan_of(layout, name):
+    with forgetting_of(layout, wish_for(name)) as forgetting:
+        return forgetting.plan()
+
+
+def test_a_file_that_is_part_of_a_merged_base_model_is_not_forgotten(layout):
+    merge = merged(layout)
+    publish(layout, 2, step=MERGED_AT, consolidations=(merge,))
+    publish(layout, 3, step=4, consolidations=(merge,))
+    expected = (
+        "the adapter was merged into the base model at step 2, and the file came in at step 1, so the base "
+        "model has it in its weights; go back to the state before that, have what came since trained again, "
+        "and then forget the file: training_models rollback --to v001 --requeue"
+    )
+
+    assert plan_of(layout, "early.jsonl").missing == (expected,)
+    with pytest.raises(CannotForget) as raised:
+        order_to_forget(layout, wish_for("early.jsonl"), {})
+    assert str(raised.value) == expected
+
+
+def test_without_a_state_from_between_the_merge_and_the_file_it_is_not_forgotten(layout):
+    publish(layout, 3, step=4, consolidations=(merged(layout),))
+
+    [why] = plan_of(layout, "late.jsonl").missing
+
+    assert why.startswith(
+        "the adapter was merged into the base model at step 2, and no state is kept from after that and "
+        "before step 3, at which the file came in; go back to the state before that, "
+    )
+
+
+def test_a_state_before_the_merge_that_is_gone_is_not_advised(layout):
+    merge = merged(layout).model_copy(update={"kept_as": "v007"})
+    publish(layout, 3, step=4, consolidations=(merge,))
+
+    [why] = plan_of(layout, "early.jsonl").missing
+
+    assert why.endswith("in its weights; version v007, the state before that, is gone, too")
+
+
+def test_a_file_that_came_after_the_merge_is_forgotten_from_there(layout):
+    merge = merged(layout)
+    after = publish(layout, 2, step=MERGED_AT, consolidations=(merge,))
+    publish(layout, 3, step=4, consolidations=(merge,))
+
+    plan = plan_of(layout, "late.jsonl")
+
+    assert (plan.base, plan.missing) == (f"checkpoints/{after.name}", ())
+
+
+def test_a_model_that_went_back_before_the_merge_is_trained_on_from_before_it(layout):
+    merge = merged(layout)
+    publish(layout, 2, step=MERGED_AT, consolidations=(merge,))
+    branch = Branch(
+        number=1, from_branch=0, from_step=2, left_step=2, at="now", why="rollback", reason="", jobs=()
+    )
+    publish(layout, 3, step=4, branches=(branch,))
+
+    plan = plan_of(layout, "late.jsonl")
+
+    assert (plan.base, plan.missing) == ("checkpoints/step-000000002-1", ())
