@@ -29,6 +29,7 @@ from trainer.protocol.disk import (
     DiskReport,
     MeasureOrder,
     Sample,
+    SpineRules,
     Usage,
     full_in_s,
     growth_per_hour,
@@ -142,6 +143,7 @@ class DiskKeeper:
             CleanOrder(
                 base_dir=self._layout.base,
                 wanted_bytes=with_margin(wanted),
+                spine=SpineRules.model_validate(settings.checkpoints, from_attributes=True),
                 enough_bytes=wanted,
                 version_trash_kept_s=settings.disk.version_trash_kept_s,
                 queue_trash_kept_s=settings.disk.queue_trash_kept_s,

@@ -17,6 +17,7 @@ from trainer.protocol.disk import (
     DiskOrder,
     DiskReport,
     MeasureOrder,
+    SpineRules,
     Usage,
     full_in_s,
     limit_bytes,
@@ -119,11 +120,13 @@ class Disk:
     # ---- inside
 
     def _order(self, wanted_bytes: int | None) -> CleanOrder:
+        settings = self._settings.effective().settings
         return CleanOrder(
             base_dir=self._layout.base,
             wanted_bytes=wanted_bytes,
+            spine=SpineRules.model_validate(settings.checkpoints, from_attributes=True),
             version_trash_kept_s=0.0,  # whoever asks for it means what they have deleted
-            queue_trash_kept_s=self._settings.effective().settings.disk.queue_trash_kept_s,
+            queue_trash_kept_s=settings.disk.queue_trash_kept_s,
         )
 
     def _ask(self, order: MeasureOrder, answer: type[Answer]) -> Answer:

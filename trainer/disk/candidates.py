@@ -26,7 +26,7 @@ from trainer.versions.registry import ID, TRASH, Versions
 from trainer.versions.removal import REMOVING, state_files
 
 FEWEST = Retention(keep_last=ALWAYS_KEPT)
-"""Keeps the newest two, and what is pinned or in use."""
+"""Keeps the newest two, and what is pinned, in use or needed by the gate. The spine stays besides."""
 A_LINK = "is a link to another place, which somebody has made"
 TOKENS = "*.tokens"  # in models/cache/
 CLEARED = re.compile(r"(?:failed|skipped)-(\d{8}-\d{6})(?:-\d+)?")
@@ -77,7 +77,7 @@ class _Finder:
         self._order = order
         self._now = now
         self._versions = Versions(layout.models, clock=lambda: now)
-        self._protected = protected_checkpoints(layout.models)
+        self._protected = protected_checkpoints(layout.models, order.spine)
         self.left: list[Left] = []
 
     def leftovers(self) -> Iterator[Candidate]:

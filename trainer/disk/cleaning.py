@@ -21,6 +21,7 @@ from trainer.disk.candidates import FEWEST, Candidate, find, shown
 from trainer.disk.links import device_of
 from trainer.disk.open_files import is_open
 from trainer.disk.plan import choose
+from trainer.disk.protection import protected_checkpoints
 from trainer.protocol.checkpoints import FOLDER, NoUsableCheckpoint
 from trainer.protocol.disk import Act, CleaningPlan, CleanOrder, Left
 from trainer.protocol.failpoints import failpoint
@@ -59,7 +60,7 @@ def clean(layout: Layout, order: CleanOrder, *, clock: Callable[[], float]) -> C
     with _lock_of(layout):
         plan, candidates = _planned(layout, order, clock())
         # back_up_before("gc") belongs here: the plan is made, and nothing is gone yet
-        cleaner = _Cleaner(layout, Versions(layout.models, clock=clock))
+        cleaner = _Cleaner(layout, order, Versions(layout.models, clock=clock))
         for act in plan.acts:
             if order.only is None or act.path in order.only:
                 cleaner.carry_out(act, candidates[act.kind, act.path])
@@ -105,6 +106,7 @@ class _Cleaner:
     """Carries out acts; what has changed since they were planned stays."""
 
     layout: Layout
+    order: CleanOrder
     versions: Versions
     done: list[Act] = field(default_factory=list)
     left: list[Left] = field(default_factory=list)
@@ -168,6 +170,8 @@ class _Cleaner:
         # Asked again each time, and the newest ones are read this time: only whole ones are relied on
         if path.name not in removable(self.layout.models, FEWEST, verified=self._whole):
             raise NotRemoved("is needed now: fewer of the others are whole than were counted on")
+        if why := protected_checkpoints(self.layout.models, self.order.spine).get(path.name):
+            raise NotRemoved(why)  # a worker may have come and gone since the plan was made
         if not remove_unused(path):
             raise NotRemoved("is used by a program")
         sync_directory(path.parent)

@@ -5,33 +5,52 @@ Programs say that they use something by a shared `flock`; whoever removes looks 
 
 import os
 from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
 
-from trainer.checkpoints.publishing import is_in_use
-from trainer.protocol.checkpoints import FOLDER, POINTER, published
+from trainer.checkpoints.publishing import is_in_use, spine_of
+from trainer.checkpoints.retention import Retention
+from trainer.protocol.checkpoints import FOLDER, POINTER, DamagedCheckpoint, published, read_manifest
+from trainer.protocol.disk import SpineRules
 from trainer.protocol.pins import is_pinned
 from trainer.versions.registry import PINNED, Version
 
 NEWEST_KEPT = 2
 
 
-def protected_checkpoints(models: Path) -> dict[str, str]:
+def protected_checkpoints(models: Path, spine: SpineRules) -> dict[str, str]:
     """Return the names of the checkpoints that stay, with the reasons.
 
     That the newest ones are whole is not checked here: `publishing.removable` does that before any goes.
+
+    Args:
+        spine: which of the older ones are kept so that a file can be forgotten.
     """
     found: dict[str, str] = {}
     paths = published(models / FOLDER)
     current = os.path.basename(os.readlink(models / POINTER)) if (models / POINTER).is_symlink() else None
-    # A spine of checkpoints, once retention has one, joins these here
+    gate = _gate_checkpoints(paths)
+    on_spine = spine_of(models, Retention(**spine.model_dump()))
     for number, path in enumerate(paths):
         if path.name == current or number < NEWEST_KEPT:
             found[path.name] = "is one of the newest two"
         elif is_pinned(path):
             found[path.name] = "is pinned (training_health unpin)"
+        elif path.name in gate:
+            found[path.name] = "is what the model goes back to if the gate refuses a file"
+        elif path.name in on_spine:
+            found[path.name] = "is on the spine, from which a file is forgotten (checkpoints.spine_max_bytes)"
         elif _is_held(path):
             found[path.name] = "is used by a program"
     return found
+
+
+def _gate_checkpoints(newest_first: Iterable[Path]) -> tuple[str, ...]:
+    """Return the names of those that the newest readable one may have to go back to."""
+    for path in newest_first:
+        with suppress(DamagedCheckpoint):
+            return read_manifest(path).progress.gate_checkpoints
+    return ()
 
 
 def protected_versions(versions: Iterable[Version], checkpoints: dict[str, str]) -> dict[str, str]:

@@ -110,6 +110,16 @@ class MeasureOrder(OneShotOrder):
     """The working directory; absolute."""
 
 
+class SpineRules(_Frozen):
+    """Which checkpoints of the spine stay, as the settings of the same names say."""
+
+    keep_last: int = 3
+    keep_every: int | None = None
+    keep_best: int = 0
+    spine_max_bytes: int = 0
+    """Besides what the others keep."""
+
+
 class CleanOrder(MeasureOrder):
     """Plan what is removed, or remove it."""
 
@@ -118,6 +128,7 @@ class CleanOrder(MeasureOrder):
     version_trash_kept_s: float
     queue_trash_kept_s: float | None
     """None to keep it for ever."""
+    spine: SpineRules = SpineRules()
     enough_bytes: int = 0
     """Remove what can neither be rebuilt nor was thrown away only if so much is free then."""
     worker_obeys: bool = False

@@ -32,7 +32,7 @@ class Site:
     def models(self) -> Path:
         return self.layout.models
 
-    def checkpoint(self, step: int) -> Path:
+    def checkpoint(self, step: int, **facts: Any) -> Path:
         """Publish a checkpoint with as many bytes of weights as of optimizer state."""
 
         def write(folder: Path) -> None:
@@ -40,7 +40,7 @@ class Site:
             (folder / STATE).write_bytes(os.urandom(BIG))
             (folder / "state.json").write_text("{}")
 
-        return publish(store_in(self.models), step, write=write).path
+        return publish(store_in(self.models), step, write=write, **facts).path
 
     def version(self, checkpoint: Path) -> Version:
         return self.versions.create(checkpoint, made_by="hand", trained=lambda parent: ())

@@ -15,6 +15,7 @@ from trainer.checkpoints import publishing
 from trainer.disk import cleaning
 from trainer.disk.cleaning import CleanedElsewhere
 from trainer.protocol.checkpoints import find_newest, verify
+from trainer.protocol.disk import SpineRules
 from trainer.protocol.manifest import MANIFEST_NAME
 from trainer.protocol.pins import pin
 from trainer.versions import registry, removal
@@ -165,6 +166,81 @@ def test_the_newest_two_the_pinned_and_the_held_stay(site):
     assert why(done, "step-000000020") == "is used by a program"
     assert why(done, "step-000000040") == "is one of the newest two"
     assert len(steps_in(site.models)) == 4
+
+
+SPINE = SpineRules(keep_last=2, spine_max_bytes=1 << 40)
+
+
+def kept_after(site, **order):
+    site.clean(carry_out=True, **order)
+    return [int(name.removeprefix("step-")) for name in steps_in(site.models)]
+
+
+def test_the_spine_stays_though_all_else_goes(site):
+    for number in range(1, 18):
+        site.checkpoint(number, ended_files=number)
+
+    plan = site.clean(spine=SPINE)
+    kept = kept_after(site, spine=SPINE)
+
+    assert kept == [
+        1,
+        4,
+        8,
+        10,
+        12,
+        14,
+        15,
+        16,
+        17,
+    ]  # from each, what came later is trained again at little cost
+    assert why(plan, "step-000000008").startswith("is on the spine, from which a file is forgotten")
+    assert kept_after(site) == [16, 17]
+
+
+def test_of_the_spine_stays_what_its_setting_affords(site):
+    for number in range(1, 18):
+        site.checkpoint(number, ended_files=number)
+    size = verify(site.models / "checkpoints" / "step-000000001").total_bytes
+
+    rules = SpineRules(keep_last=2, spine_max_bytes=2 * size)
+
+    assert kept_after(site, spine=rules) == [14, 15, 16, 17]
+
+
+def test_a_version_of_a_checkpoint_on_the_spine_keeps_its_optimizer_state(site):
+    paths = [site.checkpoint(number, ended_files=number) for number in range(1, 6)]
+    site.version(paths[0])
+
+    done = site.clean(spine=SPINE, carry_out=True)
+
+    assert "belongs to step-000000001, which is on the spine" in why(done, "v001")
+    assert site.versions.find("v001").has_optimizer_state
+
+
+def test_what_comes_to_the_spine_after_the_plan_stays(site, monkeypatch):
+    for number in range(1, 5):
+        site.checkpoint(number)
+    find = cleaning.find
+
+    def find_then_train(*arguments, **keywords):
+        found = find(*arguments, **keywords)
+        site.checkpoint(5, gate_checkpoints=("step-000000002",))
+        return found
+
+    monkeypatch.setattr(cleaning, "find", find_then_train)
+
+    assert kept_after(site) == [2, 3, 4, 5]
+
+
+def test_where_the_gate_may_have_to_go_back_to_stays(site):
+    for step in (10, 20, 30, 40):
+        site.checkpoint(step, gate_checkpoints=("step-000000010",))
+
+    done = site.clean(carry_out=True)
+
+    assert kinds(done) == [("checkpoint", "step-000000020")]
+    assert why(done, "step-000000010") == "is what the model goes back to if the gate refuses a file"
 
 
 def test_nothing_goes_before_two_newer_ones_are_known_to_be_whole(site):
