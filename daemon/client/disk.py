@@ -25,6 +25,7 @@ from trainer.protocol.disk import (
 )
 from trainer.protocol.files import UnreadableFile, read_json
 from trainer.protocol.layout import Layout
+from trainer.protocol.masking import local_folder
 from trainer.protocol.one_shot import NoAnswer, OrderRefused
 
 Answer = TypeVar("Answer", Usage, CleaningPlan)
@@ -72,7 +73,8 @@ class Disk:
         Raises:
             DiskNotCleaned: it cannot be measured.
         """
-        usage = self._ask(MeasureOrder(base_dir=self._layout.base), Usage)
+        backups = local_folder(self._settings.effective().settings.backup.to, self._layout.base)
+        usage = self._ask(MeasureOrder(base_dir=self._layout.base, backups=backups), Usage)
         plan = self.plan(wanted_bytes=None)
         report = self._report()
         growth = report.growth_bytes_per_hour if report else None

@@ -16,18 +16,20 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
+from trainer.checkpoints.bases import FOLDER as BASES
 from trainer.checkpoints.publishing import removable, remove_unused, trash_of
 from trainer.disk.candidates import FEWEST, Candidate, find, shown
 from trainer.disk.links import device_of
-from trainer.disk.open_files import is_open
+from trainer.disk.open_files import is_open, is_open_below
 from trainer.disk.plan import choose
-from trainer.disk.protection import protected_checkpoints
-from trainer.protocol.checkpoints import FOLDER, NoUsableCheckpoint
+from trainer.disk.protection import UnknownNeed, needed_bases, protected_checkpoints
+from trainer.protocol.checkpoints import NoUsableCheckpoint
 from trainer.protocol.disk import Act, CleaningPlan, CleanOrder, Left
 from trainer.protocol.failpoints import failpoint
 from trainer.protocol.files import sync_directory
 from trainer.protocol.layout import Layout
 from trainer.versions.record import DamagedVersion
+from trainer.versions.registry import FOLDER as VERSIONS
 from trainer.versions.registry import NoSuchVersion, VersionInUse, Versions
 from trainer.versions.removal import REMOVING, bytes_of_its_own
 
@@ -35,6 +37,7 @@ LOCK = ".cleaning.lock"  # in models/
 HELD_BY_WORKER = (
     "is left to the worker that runs: set checkpoints.keep_last to 2, or stop the daemon and try again"
 )
+BESIDE_WORKER = "is left because a worker runs: stop the daemon and try again"
 
 
 class CleanedElsewhere(RuntimeError):
@@ -83,6 +86,10 @@ def _planned(
         held = [item for item in candidates if item.kind == "checkpoint"]
         candidates = [item for item in candidates if item.kind != "checkpoint"]
         left += [Left(path=shown(layout, item.path), why=HELD_BY_WORKER) for item in held]
+    if any(item.kind == "base_model" for item in candidates) and _worker_runs(layout):
+        bases = [item for item in candidates if item.kind == "base_model"]
+        candidates = [item for item in candidates if item.kind != "base_model"]
+        left += [Left(path=shown(layout, item.path), why=BESIDE_WORKER) for item in bases]
     free = _free_bytes(layout)
     acts = choose(
         candidates,
@@ -136,13 +143,15 @@ class _Cleaner:
                 return self._remove_cleared(path)
             case "token_cache":
                 return _remove_cache(path)
+            case "base_model":
+                return self._remove_base(path)
             case "optimizer_state":
                 return self.versions.free_state(path.name)
             case "checkpoint":
                 return self._remove_checkpoint(path)
 
     def _remove_leftover(self, path: Path) -> int:
-        if path.is_relative_to(self.layout.models / FOLDER):
+        if path.parent != self.layout.queue and path.parent != self.layout.models / VERSIONS:
             with _worker_lock(self.layout) as is_free:
                 if not is_free:
                     raise NotRemoved("is removed by the worker that runs")
@@ -158,6 +167,21 @@ class _Cleaner:
         failpoint("cleaning.renamed")
         sync_directory(path.parent)
         return _remove_tree(removing / path.name)
+
+    def _remove_base(self, path: Path) -> int:
+        with _worker_lock(self.layout) as is_free:
+            if not is_free:  # perhaps it has just made this one, and no checkpoint names it yet
+                raise NotRemoved(BESIDE_WORKER)
+            try:
+                why = needed_bases(self.layout.models).get(f"{BASES}/{path.name}")
+            except UnknownNeed as error:
+                why = str(error)
+            if why or is_open_below(path):
+                raise NotRemoved(why or "is used by a program")
+            os.rename(path, trash_of(path))
+            failpoint("cleaning.base_renamed")
+            sync_directory(path.parent)
+            return _remove_tree(trash_of(path))
 
     def _remove_checkpoint(self, path: Path) -> int:
         with _worker_lock(self.layout) as is_free:

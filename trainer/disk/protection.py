@@ -12,8 +12,12 @@ from trainer.checkpoints.publishing import is_in_use, spine_of
 from trainer.checkpoints.retention import Retention
 from trainer.protocol.checkpoints import FOLDER, POINTER, DamagedCheckpoint, published, read_manifest
 from trainer.protocol.disk import SpineRules
+from trainer.protocol.forgetting import SCRATCH
 from trainer.protocol.pins import is_pinned
-from trainer.versions.registry import PINNED, Version
+from trainer.protocol.text import printable
+from trainer.versions.record import RECORD_NAME, DamagedVersion, read_record
+from trainer.versions.registry import FOLDER as VERSIONS
+from trainer.versions.registry import PINNED, TRASH, Version
 
 NEWEST_KEPT = 2
 
@@ -68,6 +72,38 @@ def protected_versions(versions: Iterable[Version], checkpoints: dict[str, str])
         elif (name := version.record.checkpoint) in checkpoints:
             found[version.id] = f"belongs to {name}, which {checkpoints[name]}"
     return found
+
+
+class UnknownNeed(RuntimeError):
+    """Nobody can say which base models are needed; the message says why."""
+
+
+def needed_bases(models: Path) -> dict[str, str]:
+    """Return the consolidated base models that something is loaded beside, with the reasons.
+
+    Their names are relative to `models/`.
+
+    Raises:
+        UnknownNeed: something cannot be read that may name one.
+    """
+    found: dict[str, str] = {}
+    versions = models / VERSIONS
+    try:
+        # Newest last, so that it is the one that is named
+        for path in reversed([*_checkpoints_in(models), *_checkpoints_in(models / SCRATCH / "models")]):
+            if base := read_manifest(path).own_base:
+                found[base] = f"is the base model of {path.name}"
+        for folder in (versions / TRASH, versions):
+            for record in sorted(folder.glob(f"v*/{RECORD_NAME}")):
+                if base := read_record(record).own_base:
+                    found.setdefault(base, f"is the base model of {record.parent.name}")
+    except (DamagedCheckpoint, DamagedVersion) as error:
+        raise UnknownNeed(f"may be needed: {printable(str(error))}") from error
+    return found
+
+
+def _checkpoints_in(models: Path) -> list[Path]:
+    return published(models / FOLDER)
 
 
 def _is_held(path: Path) -> bool:

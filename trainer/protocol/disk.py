@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Literal
+from typing import Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, computed_field
 
@@ -16,10 +16,16 @@ SAMPLE_EVERY_S = 600.0
 LEAST_SPAN_S = 1800.0
 """Growth over less time than this says nothing."""
 
-ActKind = Literal["leftover", "version_trash", "queue_trash", "token_cache", "optimizer_state", "checkpoint"]
-ORDER: tuple[ActKind, ...] = (
-    *("leftover", "version_trash", "queue_trash", "token_cache", "optimizer_state", "checkpoint"),
-)
+ActKind = Literal[
+    "leftover",
+    "version_trash",
+    "queue_trash",
+    "token_cache",
+    "base_model",
+    "optimizer_state",
+    "checkpoint",
+]
+ORDER: tuple[ActKind, ...] = get_args(ActKind)
 """What goes first comes first."""
 
 
@@ -32,7 +38,7 @@ class Place(_Frozen):
 
     name: str
     folder: str
-    """Relative to the working directory."""
+    """Relative to the working directory; a whole path where it lies elsewhere."""
     bytes: int
     """On disk. A file with several names is counted once, in the first place that has one of them."""
     files: int
@@ -108,6 +114,8 @@ class MeasureOrder(OneShotOrder):
 
     base_dir: Path
     """The working directory; absolute."""
+    backups: Path | None = None
+    """The folder that backups go to; None if they go to a server, or nowhere."""
 
 
 class SpineRules(_Frozen):

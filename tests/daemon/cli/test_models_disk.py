@@ -23,8 +23,9 @@ run = runner_of(app)
 
 @pytest.fixture
 def site(tmp_path):
-    """Three checkpoints, a deleted version of the oldest, and a token cache."""
+    """Three checkpoints, none of them on a spine, a deleted version of the oldest, and a token cache."""
     site = Site(tmp_path / "work")
+    site.layout.config_file.write_text('{"checkpoints": {"spine_max_bytes": 0}}')
     paths = [site.checkpoint(step) for step in (10, 20, 30)]
     site.versions.delete(site.version(paths[0]))
     site.cache("a")
@@ -69,6 +70,15 @@ def test_gc_shows_its_plan_and_changes_nothing_until_somebody_agrees(site):
     assert "models/checkpoints/step-000000020 is one of the newest two" in dry.stdout
     assert (site.models / "cache" / "a.tokens").exists()
     assert (site.models / "versions" / ".trash" / "v001").is_dir()
+
+
+def test_gc_leaves_the_spine_as_it_is_set(site):
+    site.layout.config_file.write_text("{}")
+
+    shown = asked(site, "gc", "--all", "--yes").stdout
+
+    assert "models/checkpoints/step-000000010 is on the spine" in asked(site, "gc", "--dry-run").stdout
+    assert (site.models / "checkpoints" / "step-000000010").is_dir(), shown
 
 
 def test_gc_frees_what_it_has_shown(site):
