@@ -43,7 +43,7 @@ def consolidate(
         return
     if not yes:
         typer.confirm("Go ahead?", abort=True)
-    # A backup belongs here: after the answer, before anything changes
+    client.backups().before("consolidate")  # training continues meanwhile
     is_shown = sys.stderr.isatty() and not as_json
     with progress_words("merging the adapter", is_shown=is_shown) as advance:
         result = client.consolidations.carry_out(on_progress=advance)

@@ -62,7 +62,6 @@ def clean(layout: Layout, order: CleanOrder, *, clock: Callable[[], float]) -> C
         return _planned(layout, order, clock())[0]
     with _lock_of(layout):
         plan, candidates = _planned(layout, order, clock())
-        # back_up_before("gc") belongs here: the plan is made, and nothing is gone yet
         cleaner = _Cleaner(layout, order, Versions(layout.models, clock=clock))
         for act in plan.acts:
             if order.only is None or act.path in order.only:

@@ -1,7 +1,7 @@
 """Disk space: what the process that frees it is asked, what it answers, and `status/disk.json`."""
 
 from collections.abc import Sequence
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, computed_field
@@ -27,6 +27,8 @@ ActKind = Literal[
 ]
 ORDER: tuple[ActKind, ...] = get_args(ActKind)
 """What goes first comes first."""
+IRREPLACEABLE: tuple[ActKind, ...] = ("optimizer_state", "checkpoint")
+"""What is gone for good although nobody has thrown it away: a backup is made before that."""
 
 
 class _Frozen(BaseModel):
@@ -100,6 +102,16 @@ class CleaningPlan(_Frozen):
     def frees_bytes(self) -> int:
         """What the acts free together."""
         return sum(act.frees_bytes for act in self.acts)
+
+    @property
+    def versions(self) -> tuple[str, ...]:
+        """Ids of the versions that lose something which cannot be rebuilt."""
+        return tuple(PurePath(act.path).name for act in self.acts if act.kind == "optimizer_state")
+
+    @property
+    def takes_model_files(self) -> bool:
+        """Whether files of the model go that are neither thrown away nor rebuilt."""
+        return any(act.kind in IRREPLACEABLE for act in self.acts)
 
     @computed_field  # type: ignore[prop-decorator]
     @property
