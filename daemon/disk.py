@@ -29,6 +29,7 @@ from trainer.protocol.disk import (
     DiskReport,
     MeasureOrder,
     Sample,
+    SpineRules,
     Usage,
     full_in_s,
     growth_per_hour,
@@ -38,6 +39,7 @@ from trainer.protocol.disk import (
 )
 from trainer.protocol.files import UnreadableFile, read_json, write_json
 from trainer.protocol.layout import Layout
+from trainer.protocol.masking import local_folder
 from trainer.protocol.one_shot import NoAnswer, OrderRefused
 from trainer.protocol.status import DiskSpace
 from trainer.protocol.text import num_of, size_text, utc_text
@@ -54,6 +56,7 @@ KINDS: dict[ActKind, str] = {
     "version_trash": "deleted version",
     "queue_trash": "folder of cleared file",
     "token_cache": "token cache",
+    "base_model": "base model that nothing needs",
     "optimizer_state": "optimizer state",
     "checkpoint": "checkpoint",
 }
@@ -121,7 +124,8 @@ class DiskKeeper:
         elif self._task is None and now >= self._free_at:
             self._start_freeing(settings, wanted)
         if self._task is None and now >= self._measure_at:
-            self._start(MeasureOrder(base_dir=self._layout.base))
+            backups = local_folder(settings.backup.to, self._layout.base)
+            self._start(MeasureOrder(base_dir=self._layout.base, backups=backups))
 
     def due_at(self) -> float:
         """Return when `look_after` is to be called next, in monotonic seconds."""
@@ -142,6 +146,7 @@ class DiskKeeper:
             CleanOrder(
                 base_dir=self._layout.base,
                 wanted_bytes=with_margin(wanted),
+                spine=SpineRules.model_validate(settings.checkpoints, from_attributes=True),
                 enough_bytes=wanted,
                 version_trash_kept_s=settings.disk.version_trash_kept_s,
                 queue_trash_kept_s=settings.disk.queue_trash_kept_s,

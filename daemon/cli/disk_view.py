@@ -14,6 +14,7 @@ KINDS = {
     "version_trash": "deleted version",
     "queue_trash": "cleared files",
     "token_cache": "token cache",
+    "base_model": "base model that nothing needs",
     "optimizer_state": "optimizer state",
     "checkpoint": "checkpoint",
 }

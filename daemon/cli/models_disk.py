@@ -47,7 +47,8 @@ def gc(
     """Free disk space. Deleted versions first, then caches, optimizer states, checkpoints."""
     if free is not None and everything:
         raise CommandFailed("expected one of --free and --all")
-    part = client_of(base_dir).disk
+    client = client_of(base_dir)
+    part = client.disk
     if everything:
         wanted = None
     elif free is not None:
@@ -63,6 +64,8 @@ def gc(
         return
     if not is_meant(document, lines, yes=yes, dry_run=dry_run, as_json=as_json):
         return
+    if plan.takes_model_files:  # trash and caches go on a disk that is too full for a backup, too
+        client.backups().before("gc", versions=plan.versions)
     done = part.carry_out(plan)
     show(done.model_dump(mode="json"), done_lines(plan, done), as_json=as_json)
 

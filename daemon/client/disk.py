@@ -17,6 +17,7 @@ from trainer.protocol.disk import (
     DiskOrder,
     DiskReport,
     MeasureOrder,
+    SpineRules,
     Usage,
     full_in_s,
     limit_bytes,
@@ -24,6 +25,7 @@ from trainer.protocol.disk import (
 )
 from trainer.protocol.files import UnreadableFile, read_json
 from trainer.protocol.layout import Layout
+from trainer.protocol.masking import local_folder
 from trainer.protocol.one_shot import NoAnswer, OrderRefused
 
 Answer = TypeVar("Answer", Usage, CleaningPlan)
@@ -71,7 +73,8 @@ class Disk:
         Raises:
             DiskNotCleaned: it cannot be measured.
         """
-        usage = self._ask(MeasureOrder(base_dir=self._layout.base), Usage)
+        backups = local_folder(self._settings.effective().settings.backup.to, self._layout.base)
+        usage = self._ask(MeasureOrder(base_dir=self._layout.base, backups=backups), Usage)
         plan = self.plan(wanted_bytes=None)
         report = self._report()
         growth = report.growth_bytes_per_hour if report else None
@@ -119,11 +122,13 @@ class Disk:
     # ---- inside
 
     def _order(self, wanted_bytes: int | None) -> CleanOrder:
+        settings = self._settings.effective().settings
         return CleanOrder(
             base_dir=self._layout.base,
             wanted_bytes=wanted_bytes,
+            spine=SpineRules.model_validate(settings.checkpoints, from_attributes=True),
             version_trash_kept_s=0.0,  # whoever asks for it means what they have deleted
-            queue_trash_kept_s=self._settings.effective().settings.disk.queue_trash_kept_s,
+            queue_trash_kept_s=settings.disk.queue_trash_kept_s,
         )
 
     def _ask(self, order: MeasureOrder, answer: type[Answer]) -> Answer:

@@ -36,6 +36,7 @@ from trainer.versions.registry import RECORDS
 
 STAGING = ".backup"
 DATA = "data"
+BASES = "bases"
 OPTIMIZER_STATE = "state."
 """How the names of files begin that a version can do without."""
 MOST_TRIES = 20
@@ -73,6 +74,12 @@ class Contents:
     notes: list[str] = field(default_factory=list)
     """What is not in it, in words."""
 
+    def has_base(self, own_base: str | None) -> bool:
+        """Whether a consolidated base model is in it."""
+        return own_base is not None and any(
+            source.path.startswith(f"models/{own_base}/") for source in self.sources
+        )
+
 
 @contextmanager
 def gathered(layout: Layout, *, versions: Iterable[str] = ()) -> Iterator[Contents]:
@@ -96,6 +103,7 @@ def gathered(layout: Layout, *, versions: Iterable[str] = ()) -> Iterator[Conten
             contents.sources += moment
             contents.versions = tuple(_held_version(layout, name, held, contents) for name in versions)
             contents.sources += _of_versions(layout, staging, contents)
+            contents.sources += _of_bases(layout, contents)
             contents.sources += _of_data(layout, contents)
             yield contents
     finally:
@@ -276,6 +284,28 @@ def _of_versions(layout: Layout, staging: Path, contents: Contents) -> Iterator[
         copy = staging / JOURNAL_NAME  # others append to it
         shutil.copyfile(root / JOURNAL_NAME, copy)
         yield Source(f"models/{VERSIONS}/{JOURNAL_NAME}", copy)
+
+
+def _of_bases(layout: Layout, contents: Contents) -> Iterator[Source]:
+    """Yield the consolidated base models that something in the backup is loaded beside.
+
+    Nobody removes one of them meanwhile, because whatever names it is held.
+    """
+    named = {contents.checkpoint.manifest.own_base: contents.checkpoint.path.name}
+    named |= {record.own_base: record.id for record in contents.versions if record.own_base not in named}
+    for own_base, name in named.items():
+        if own_base is None:
+            continue
+        folder = layout.models / own_base
+        files = sorted(path for path in folder.rglob("*") if path.is_file() and not path.is_symlink())
+        if not files or not folder.is_relative_to(layout.models / BASES) or ".." in folder.parts:
+            contents.notes.append(
+                f"models/{printable(own_base)} is not there, so {name} cannot be loaded: "
+                "the adapter is in it, its base model is not"
+            )
+            continue
+        for file in files:
+            yield Source(file.relative_to(layout.base).as_posix(), file)
 
 
 def _of_data(layout: Layout, contents: Contents) -> Iterator[Source]:

@@ -166,6 +166,7 @@ def _manifest(
         global_step=progress.global_step,
         branch=found.branch,
         base_model=printable(found.base_model),
+        own_base=found.own_base if contents.has_base(found.own_base) else None,
         method=found.method,
         versions=tuple(record.id for record in contents.versions),
         files=tuple(files),

@@ -19,7 +19,7 @@ FORMAT = 1
 ID = re.compile(r"\d{8}-\d{6}-[0-9a-f]{6}")
 SHA256 = r"^[0-9a-f]{64}$"
 PLACES = (
-    *("models/checkpoints/", "models/versions/", "models/data/"),
+    *("models/checkpoints/", "models/versions/", "models/bases/", "models/data/"),
     *("queue/high/", "queue/normal/", "queue/low/", "queue/processing/", "queue/.replayed/"),
 )
 FILES = ("config.json", "status/ledger.sqlite3")
@@ -70,6 +70,8 @@ class BackupManifest(BaseModel):
     global_step: int
     branch: int
     base_model: str
+    own_base: str | None = None
+    """The base model that an adapter was merged into, which is in the backup: relative to `models/`."""
     method: str
     versions: tuple[str, ...]
     """Those whose weights are in it."""

@@ -26,7 +26,7 @@ from trainer.protocol.text import printable, size_text
 Tell = Callable[[str], None]
 UNFINISHED = ".restore-unfinished"
 """Lies in a folder that is being made; what has it is nobody's."""
-IMMUTABLE = ("models/checkpoints/", "models/versions/v", "models/data/")
+IMMUTABLE = ("models/checkpoints/", "models/versions/v", "models/bases/", "models/data/")
 """Files that may share one inode, because nobody ever changes them."""
 NEEDS_BASE = ("lora", "qlora")
 EMBEDDED_MODEL = "tiny"
@@ -102,7 +102,8 @@ def restore(
 
 def describe(manifest: BackupManifest, target: Target) -> RestoredBackup:
     """Return what restoring a backup means."""
-    needs_base = manifest.method in NEEDS_BASE and manifest.base_model != EMBEDDED_MODEL
+    is_elsewhere = manifest.own_base is None and manifest.base_model != EMBEDDED_MODEL
+    needs_base = manifest.method in NEEDS_BASE and is_elsewhere
     return RestoredBackup(
         id=manifest.id,
         at=manifest.made_at,

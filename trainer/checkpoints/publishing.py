@@ -14,7 +14,13 @@ from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 
-from trainer.checkpoints.retention import Retention, RetentionCandidate, choose_removals, least_bytes
+from trainer.checkpoints.retention import (
+    Retention,
+    RetentionCandidate,
+    choose_removals,
+    kept_spine,
+    least_bytes,
+)
 from trainer.protocol.branch_path import Segment, is_on, path_of
 from trainer.protocol.checkpoints import (
     FOLDER,
@@ -191,6 +197,11 @@ def removable(models: Path, rules: Retention, *, verified: set[str] | None = Non
         return choose_removals(_candidates(models, assume=True, verified=set()), rules)
     _verify_newest(models / FOLDER, verified)
     return choose_removals(_candidates(models, assume=False, verified=verified), rules)
+
+
+def spine_of(models: Path, rules: Retention) -> set[str]:
+    """Return the names of the checkpoints of the spine that the rules keep, on a disk of any size."""
+    return kept_spine(_candidates(models, assume=True, verified=set()), rules)
 
 
 def remove_unused(path: Path) -> bool:

@@ -68,14 +68,26 @@ def _untouchable(newest_first: Sequence[RetentionCandidate]) -> set[str]:
     return {*verified[:ALWAYS_KEPT], *(candidate.name for candidate in newest_first if candidate.is_held)}
 
 
+def kept_spine(candidates: Sequence[RetentionCandidate], rules: Retention) -> set[str]:
+    """Return the names of the checkpoints of the spine that the rules keep; none if it is turned off."""
+    if not rules.spine_max_bytes:
+        return set()
+    newest_first = sorted(candidates, key=lambda candidate: candidate.sequence, reverse=True)
+    return _affordable(spine(newest_first), _wanted_anyway(newest_first, rules), rules.spine_max_bytes)
+
+
 def _wanted(newest_first: Sequence[RetentionCandidate], rules: Retention) -> set[str]:
+    return _wanted_anyway(newest_first, rules) | kept_spine(newest_first, rules)
+
+
+def _wanted_anyway(newest_first: Sequence[RetentionCandidate], rules: Retention) -> set[str]:
+    """Return the names of those that are kept whatever is on the spine."""
     wanted = {candidate.name for candidate in newest_first[: rules.keep_last]}
     if rules.keep_every:
         wanted |= {item.name for item in newest_first if item.sequence % rules.keep_every == 0}
     judged = [item for item in newest_first if item.validation_loss is not None]
     judged.sort(key=lambda item: item.validation_loss or 0.0)  # stable: of equal ones the newest comes first
-    wanted |= {item.name for item in judged[: rules.keep_best]}
-    return wanted | _affordable(spine(newest_first), wanted, rules.spine_max_bytes)
+    return wanted | {item.name for item in judged[: rules.keep_best]}
 
 
 def _affordable(

@@ -29,8 +29,9 @@ class BackupSettings(Section):
     """Seconds between two backups that the daemon makes by itself. It runs them at the lowest priority."""
 
     before: list[Occasion] = OCCASIONS
-    """What is not done before a backup was made: `consolidate` merges an adapter, `delete` moves a version to
-    the trash, `gc` frees disk space."""
+    """Commands that do nothing before a backup was made: `consolidate` merges an adapter, `delete` moves a
+    version to the trash, `gc` removes checkpoints or optimizer states. The daemon frees
+    space without."""
 
     keep_last: Positive = 3
     """How many of the newest backups are kept. Older ones are removed after each backup that the daemon

@@ -11,11 +11,13 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
+from trainer.checkpoints.bases import FOLDER as BASES
+from trainer.checkpoints.bases import STAGING as BASE_STAGING
 from trainer.checkpoints.publishing import removable, trash_of
 from trainer.checkpoints.retention import ALWAYS_KEPT, Retention
 from trainer.disk.links import LinkedFile, linked_files
-from trainer.disk.open_files import is_open
-from trainer.disk.protection import protected_checkpoints, protected_versions
+from trainer.disk.open_files import is_open, is_open_below
+from trainer.disk.protection import UnknownNeed, needed_bases, protected_checkpoints, protected_versions
 from trainer.protocol.checkpoints import FOLDER
 from trainer.protocol.disk import ActKind, CleanOrder, Left
 from trainer.protocol.layout import Layout
@@ -26,7 +28,7 @@ from trainer.versions.registry import ID, TRASH, Versions
 from trainer.versions.removal import REMOVING, state_files
 
 FEWEST = Retention(keep_last=ALWAYS_KEPT)
-"""Keeps the newest two, and what is pinned or in use."""
+"""Keeps the newest two, and what is pinned, in use or needed by the gate. The spine stays besides."""
 A_LINK = "is a link to another place, which somebody has made"
 TOKENS = "*.tokens"  # in models/cache/
 CLEARED = re.compile(r"(?:failed|skipped)-(\d{8}-\d{6})(?:-\d+)?")
@@ -65,6 +67,7 @@ def find(layout: Layout, order: CleanOrder, *, now: float) -> Found:
         *finder.deleted_versions(),
         *finder.cleared_files(),
         *finder.token_caches(),
+        *finder.base_models(),
         *finder.optimizer_states(),
         *finder.checkpoints(),
     )
@@ -77,7 +80,7 @@ class _Finder:
         self._order = order
         self._now = now
         self._versions = Versions(layout.models, clock=lambda: now)
-        self._protected = protected_checkpoints(layout.models)
+        self._protected = protected_checkpoints(layout.models, order.spine)
         self.left: list[Left] = []
 
     def leftovers(self) -> Iterator[Candidate]:
@@ -131,6 +134,23 @@ class _Finder:
             else:
                 yield self._candidate("token_cache", path)
 
+    def base_models(self) -> Iterator[Candidate]:
+        models = self._layout.models
+        paths = sorted(path for path in (models / BASES).glob("step-*") if path.is_dir())
+        try:
+            needed = needed_bases(models)
+        except UnknownNeed as error:
+            needed = {f"{BASES}/{path.name}": str(error) for path in paths}
+        for path in paths:
+            if path.is_symlink():
+                self._leave(path, A_LINK)
+            elif why := needed.get(f"{BASES}/{path.name}"):
+                self._leave(path, why)
+            elif is_open_below(path):
+                self._leave(path, "is used by a program")
+            else:
+                yield self._candidate("base_model", path)
+
     def optimizer_states(self) -> Iterator[Candidate]:
         versions = self._versions.all()
         protected = protected_versions(versions, self._protected)
@@ -162,8 +182,10 @@ class _Finder:
 
 def leftover_folders(layout: Layout) -> list[Path]:
     """Return the folders that are worth nothing, unless somebody is at work there right now."""
-    versions, checkpoints = layout.models / VERSIONS, layout.models / FOLDER
-    found = [versions / REMOVING, layout.queue / REMOVING, *checkpoints.glob(trash_of(Path("*")).name)]
+    models = layout.models
+    checkpoints = [*(models / FOLDER).glob(trash_of(Path("*")).name)]
+    bases = [models / BASE_STAGING, *(models / BASES).glob(trash_of(Path("*")).name)]
+    found = [models / VERSIONS / REMOVING, layout.queue / REMOVING, *checkpoints, *bases]
     return [path for path in found if path.is_dir() and any(path.iterdir())]
 
 

@@ -16,17 +16,20 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
+from trainer.checkpoints.bases import FOLDER as BASES
 from trainer.checkpoints.publishing import removable, remove_unused, trash_of
 from trainer.disk.candidates import FEWEST, Candidate, find, shown
 from trainer.disk.links import device_of
-from trainer.disk.open_files import is_open
+from trainer.disk.open_files import is_open, is_open_below
 from trainer.disk.plan import choose
-from trainer.protocol.checkpoints import FOLDER, NoUsableCheckpoint
+from trainer.disk.protection import UnknownNeed, needed_bases, protected_checkpoints
+from trainer.protocol.checkpoints import NoUsableCheckpoint
 from trainer.protocol.disk import Act, CleaningPlan, CleanOrder, Left
 from trainer.protocol.failpoints import failpoint
 from trainer.protocol.files import sync_directory
 from trainer.protocol.layout import Layout
 from trainer.versions.record import DamagedVersion
+from trainer.versions.registry import FOLDER as VERSIONS
 from trainer.versions.registry import NoSuchVersion, VersionInUse, Versions
 from trainer.versions.removal import REMOVING, bytes_of_its_own
 
@@ -34,6 +37,7 @@ LOCK = ".cleaning.lock"  # in models/
 HELD_BY_WORKER = (
     "is left to the worker that runs: set checkpoints.keep_last to 2, or stop the daemon and try again"
 )
+BESIDE_WORKER = "is left because a worker runs: stop the daemon and try again"
 
 
 class CleanedElsewhere(RuntimeError):
@@ -58,8 +62,7 @@ def clean(layout: Layout, order: CleanOrder, *, clock: Callable[[], float]) -> C
         return _planned(layout, order, clock())[0]
     with _lock_of(layout):
         plan, candidates = _planned(layout, order, clock())
-        # back_up_before("gc") belongs here: the plan is made, and nothing is gone yet
-        cleaner = _Cleaner(layout, Versions(layout.models, clock=clock))
+        cleaner = _Cleaner(layout, order, Versions(layout.models, clock=clock))
         for act in plan.acts:
             if order.only is None or act.path in order.only:
                 cleaner.carry_out(act, candidates[act.kind, act.path])
@@ -82,6 +85,10 @@ def _planned(
         held = [item for item in candidates if item.kind == "checkpoint"]
         candidates = [item for item in candidates if item.kind != "checkpoint"]
         left += [Left(path=shown(layout, item.path), why=HELD_BY_WORKER) for item in held]
+    if any(item.kind == "base_model" for item in candidates) and _worker_runs(layout):
+        bases = [item for item in candidates if item.kind == "base_model"]
+        candidates = [item for item in candidates if item.kind != "base_model"]
+        left += [Left(path=shown(layout, item.path), why=BESIDE_WORKER) for item in bases]
     free = _free_bytes(layout)
     acts = choose(
         candidates,
@@ -105,6 +112,7 @@ class _Cleaner:
     """Carries out acts; what has changed since they were planned stays."""
 
     layout: Layout
+    order: CleanOrder
     versions: Versions
     done: list[Act] = field(default_factory=list)
     left: list[Left] = field(default_factory=list)
@@ -134,13 +142,15 @@ class _Cleaner:
                 return self._remove_cleared(path)
             case "token_cache":
                 return _remove_cache(path)
+            case "base_model":
+                return self._remove_base(path)
             case "optimizer_state":
                 return self.versions.free_state(path.name)
             case "checkpoint":
                 return self._remove_checkpoint(path)
 
     def _remove_leftover(self, path: Path) -> int:
-        if path.is_relative_to(self.layout.models / FOLDER):
+        if path.parent != self.layout.queue and path.parent != self.layout.models / VERSIONS:
             with _worker_lock(self.layout) as is_free:
                 if not is_free:
                     raise NotRemoved("is removed by the worker that runs")
@@ -157,6 +167,21 @@ class _Cleaner:
         sync_directory(path.parent)
         return _remove_tree(removing / path.name)
 
+    def _remove_base(self, path: Path) -> int:
+        with _worker_lock(self.layout) as is_free:
+            if not is_free:  # perhaps it has just made this one, and no checkpoint names it yet
+                raise NotRemoved(BESIDE_WORKER)
+            try:
+                why = needed_bases(self.layout.models).get(f"{BASES}/{path.name}")
+            except UnknownNeed as error:
+                why = str(error)
+            if why or is_open_below(path):
+                raise NotRemoved(why or "is used by a program")
+            os.rename(path, trash_of(path))
+            failpoint("cleaning.base_renamed")
+            sync_directory(path.parent)
+            return _remove_tree(trash_of(path))
+
     def _remove_checkpoint(self, path: Path) -> int:
         with _worker_lock(self.layout) as is_free:
             if not is_free:
@@ -168,6 +193,8 @@ class _Cleaner:
         # Asked again each time, and the newest ones are read this time: only whole ones are relied on
         if path.name not in removable(self.layout.models, FEWEST, verified=self._whole):
             raise NotRemoved("is needed now: fewer of the others are whole than were counted on")
+        if why := protected_checkpoints(self.layout.models, self.order.spine).get(path.name):
+            raise NotRemoved(why)  # a worker may have come and gone since the plan was made
         if not remove_unused(path):
             raise NotRemoved("is used by a program")
         sync_directory(path.parent)

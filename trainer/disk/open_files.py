@@ -29,3 +29,8 @@ def is_open(path: Path) -> bool:
     finally:
         os.close(descriptor)
     return False
+
+
+def is_open_below(folder: Path) -> bool:
+    """Whether a process has any file in a folder open."""
+    return any(is_open(path) for path in folder.rglob("*") if path.is_file() and not path.is_symlink())

@@ -7,8 +7,8 @@ from trainer.disk.candidates import Candidate
 from trainer.disk.links import Links
 from trainer.protocol.disk import Act
 
-HARMLESS = ("leftover", "version_trash", "queue_trash", "token_cache")
-"""Was thrown away, or can be rebuilt."""
+HARMLESS = ("leftover", "version_trash", "queue_trash", "token_cache", "base_model")
+"""Was thrown away, can be rebuilt, or is what nothing needs."""
 
 
 def choose(

@@ -9,20 +9,29 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from trainer.checkpoints.bases import FOLDER as BASES
 from trainer.protocol.checkpoints import FOLDER, POINTER, DamagedCheckpoint, NoUsableCheckpoint, read_manifest
 from trainer.protocol.disk import Place, Usage
 from trainer.protocol.layout import Layout
 from trainer.protocol.places import Outcome, Priority
+from trainer.protocol.text import printable
 from trainer.versions.registry import FOLDER as VERSIONS
 from trainer.versions.registry import TRASH
 
 BLOCK_BYTES = 512  # of `st_blocks`, whatever the file system's own are
 
 
-def measure(layout: Layout) -> Usage:
-    """Return what takes space. Files that come or go meanwhile may be missed."""
+def measure(layout: Layout, *, backups: Path | None = None) -> Usage:
+    """Return what takes space. Files that come or go meanwhile may be missed.
+
+    Args:
+        backups: the folder that they go to; it counts only if it is on the same device.
+    """
     scan = _Scan()
-    places = [scan.place(name, layout.base, folder, skipped=inner) for name, folder, inner in _places(layout)]
+    found = list(_places(layout))
+    if backups is not None and _is_beside(backups, layout.models):
+        found.append(("backups", backups, ()))
+    places = [scan.place(name, layout.base, folder, skipped=inner) for name, folder, inner in found]
     disk = os.statvfs(layout.models)
     return Usage(
         places=tuple(place for place in places if place.files),
@@ -32,13 +41,20 @@ def measure(layout: Layout) -> Usage:
     )
 
 
+def _is_beside(backups: Path, models: Path) -> bool:
+    with suppress(OSError):
+        return backups.stat().st_dev == models.stat().st_dev
+    return False  # there is none yet, for instance
+
+
 def _places(layout: Layout) -> Iterator[tuple[str, Path, tuple[Path, ...]]]:
     """Yield what each place is called, its folder, and what below that belongs to other places."""
     models, versions = layout.models, layout.models / VERSIONS
-    parts = (models / FOLDER, versions, models / "data", models / "cache", models / "exports")
+    parts = (models / FOLDER, versions, *(models / name for name in (BASES, "data", "cache", "exports")))
     yield "checkpoints", models / FOLDER, ()
     yield "versions", versions, (versions / TRASH,)
     yield "deleted versions", versions / TRASH, ()
+    yield "consolidated base models", models / BASES, ()
     yield "inbox", layout.inbox, ()
     for priority in Priority:
         yield f"queue: {priority.value}", layout.waiting(priority), ()
@@ -72,7 +88,8 @@ class _Scan:
                 self.seen.add(identity)
             num_bytes += found.st_blocks * BLOCK_BYTES
             files += 1
-        return Place(name=name, folder=str(folder.relative_to(base)), bytes=num_bytes, files=files)
+        shown = folder.relative_to(base) if folder.is_relative_to(base) else folder
+        return Place(name=name, folder=printable(str(shown)), bytes=num_bytes, files=files)
 
 
 def _files(path: Path, *, skipped: set[str]) -> Iterator[os.stat_result]:

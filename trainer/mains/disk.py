@@ -26,7 +26,7 @@ def carry_out(order: DiskOrder, tell: Tell) -> BaseModel:
     wanted = order.order
     layout = Layout(wanted.base_dir)
     if not isinstance(wanted, CleanOrder):
-        return measure(layout)
+        return measure(layout, backups=wanted.backups)
     ignore_lease_breaks()
     try:
         return clean(layout, wanted, clock=time.time)

@@ -1,8 +1,8 @@
 """Disk space: what the process that frees it is asked, what it answers, and `status/disk.json`."""
 
 from collections.abc import Sequence
-from pathlib import Path
-from typing import Literal
+from pathlib import Path, PurePath
+from typing import Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, computed_field
 
@@ -16,11 +16,19 @@ SAMPLE_EVERY_S = 600.0
 LEAST_SPAN_S = 1800.0
 """Growth over less time than this says nothing."""
 
-ActKind = Literal["leftover", "version_trash", "queue_trash", "token_cache", "optimizer_state", "checkpoint"]
-ORDER: tuple[ActKind, ...] = (
-    *("leftover", "version_trash", "queue_trash", "token_cache", "optimizer_state", "checkpoint"),
-)
+ActKind = Literal[
+    "leftover",
+    "version_trash",
+    "queue_trash",
+    "token_cache",
+    "base_model",
+    "optimizer_state",
+    "checkpoint",
+]
+ORDER: tuple[ActKind, ...] = get_args(ActKind)
 """What goes first comes first."""
+IRREPLACEABLE: tuple[ActKind, ...] = ("optimizer_state", "checkpoint")
+"""What is gone for good although nobody has thrown it away: a backup is made before that."""
 
 
 class _Frozen(BaseModel):
@@ -32,7 +40,7 @@ class Place(_Frozen):
 
     name: str
     folder: str
-    """Relative to the working directory."""
+    """Relative to the working directory; a whole path where it lies elsewhere."""
     bytes: int
     """On disk. A file with several names is counted once, in the first place that has one of them."""
     files: int
@@ -95,6 +103,16 @@ class CleaningPlan(_Frozen):
         """What the acts free together."""
         return sum(act.frees_bytes for act in self.acts)
 
+    @property
+    def versions(self) -> tuple[str, ...]:
+        """Ids of the versions that lose something which cannot be rebuilt."""
+        return tuple(PurePath(act.path).name for act in self.acts if act.kind == "optimizer_state")
+
+    @property
+    def takes_model_files(self) -> bool:
+        """Whether files of the model go that are neither thrown away nor rebuilt."""
+        return any(act.kind in IRREPLACEABLE for act in self.acts)
+
     @computed_field  # type: ignore[prop-decorator]
     @property
     def is_enough(self) -> bool:
@@ -108,6 +126,18 @@ class MeasureOrder(OneShotOrder):
 
     base_dir: Path
     """The working directory; absolute."""
+    backups: Path | None = None
+    """The folder that backups go to; None if they go to a server, or nowhere."""
+
+
+class SpineRules(_Frozen):
+    """Which checkpoints of the spine stay, as the settings of the same names say."""
+
+    keep_last: int = 3
+    keep_every: int | None = None
+    keep_best: int = 0
+    spine_max_bytes: int = 0
+    """Besides what the others keep."""
 
 
 class CleanOrder(MeasureOrder):
@@ -118,6 +148,7 @@ class CleanOrder(MeasureOrder):
     version_trash_kept_s: float
     queue_trash_kept_s: float | None
     """None to keep it for ever."""
+    spine: SpineRules = SpineRules()
     enough_bytes: int = 0
     """Remove what can neither be rebuilt nor was thrown away only if so much is free then."""
     worker_obeys: bool = False

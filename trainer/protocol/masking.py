@@ -39,6 +39,12 @@ def local_path(address: str, base_dir: Path) -> str | None:
     return os.path.abspath(base_dir / os.path.expanduser(rest if separator else address))
 
 
+def local_folder(address: str | None, base_dir: Path) -> Path | None:
+    """Return the folder of this machine that an address means; None for any other, or for none at all."""
+    path = None if address is None else local_path(address, base_dir)
+    return None if path is None else Path(path)
+
+
 def shown_address(address: str, base_dir: Path) -> str:
     """Return an address as people see it: a whole path, or one without its password."""
     path = local_path(address, base_dir)

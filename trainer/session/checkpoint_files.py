@@ -11,9 +11,10 @@ import torch
 from safetensors import SafetensorError
 
 from trainer import __version__
+from trainer.checkpoints.retention import Retention
 from trainer.checkpoints.training_state import write_state
 from trainer.config.lock import locked_values
-from trainer.config.schema import Settings
+from trainer.config.schema import CheckpointSettings, Settings
 from trainer.model.adapter import save_adapter
 from trainer.model.loading import save_tokenizer
 from trainer.model.training_templates import template_in_use
@@ -52,6 +53,17 @@ def write_checkpoint_files(
         raise
     except (SafetensorError, RuntimeError) as error:  # how these libraries report a full disk
         raise OSError(f"the checkpoint cannot be written: {error}; is the disk full?") from error
+
+
+def retention_of(settings: CheckpointSettings) -> Retention:
+    """Return the rules by which settings keep checkpoints."""
+    return Retention(
+        keep_last=settings.keep_last,
+        keep_every=settings.keep_every,
+        keep_best=settings.keep_best,
+        spine_max_bytes=settings.spine_max_bytes,
+        max_bytes=settings.max_bytes,
+    )
 
 
 def origin_of(

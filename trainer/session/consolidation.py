@@ -19,7 +19,6 @@ from transformers.utils.logging import disable_progress_bar
 from trainer.checkpoints.bases import publish_base, require_room, staged_base
 from trainer.checkpoints.compatibility import refuse_missing_gpu, unlocked_settings
 from trainer.checkpoints.publishing import STAGING
-from trainer.checkpoints.retention import Retention
 from trainer.checkpoints.store import CheckpointStore
 from trainer.checkpoints.training_state import load_forward_strategy, load_steps
 from trainer.config.loader import BadConfig
@@ -38,7 +37,8 @@ from trainer.protocol.faults import UnusableModel
 from trainer.protocol.layout import Layout
 from trainer.protocol.manifest import Consolidation, Origin
 from trainer.protocol.text import utc_text
-from trainer.session.checkpoint_files import origin_of, write_checkpoint_files
+from trainer.session.checkpoint_files import origin_of, retention_of, write_checkpoint_files
+from trainer.session.gate_state import GateState, read_gate, write_gate
 from trainer.session.merged_model import (
     Behaviour,
     Trial,
@@ -304,20 +304,23 @@ class _Consolidation:
         progress = self._checkpoint.manifest.progress
         if self._is_quantised:  # rounding has changed the loss that was measured
             progress = progress.model_copy(update={"validated_step": None})
-        wanted = self._settings.checkpoints
+        gate = self._gate_memory()
         steps = load_steps(self._checkpoint.path)
+
+        def write(folder: Path) -> None:
+            write_checkpoint_files(trainer, steps, folder, uses_adapter=True)
+            write_gate(folder, gate)
+
         saving = self._store.save(
-            lambda folder: write_checkpoint_files(trainer, steps, folder, uses_adapter=True),
-            origin=origin,
-            progress=progress,
-            rules=Retention(
-                keep_last=wanted.keep_last,
-                keep_every=wanted.keep_every,
-                keep_best=wanted.keep_best,
-                max_bytes=wanted.max_bytes,
-            ),
+            write, origin=origin, progress=progress, rules=retention_of(self._settings.checkpoints)
         )
         return saving.result()
+
+    def _gate_memory(self) -> GateState:
+        """Return what the gate remembers, so that files that wait for their verdict still get one."""
+        gate = read_gate(self._checkpoint.path)
+        # What was measured last is measured again where rounding has changed it
+        return gate.model_copy(update={"latest": None}) if self._is_quantised else gate
 
 
 @contextmanager

@@ -14,7 +14,6 @@ from transformers.utils.logging import disable_progress_bar
 
 from trainer.checkpoints.compatibility import refuse_missing_gpu, unlocked_settings
 from trainer.checkpoints.publishing import STAGING
-from trainer.checkpoints.retention import Retention
 from trainer.checkpoints.store import CheckpointStore, Saving
 from trainer.checkpoints.training_state import load_forward_strategy, load_state, refuse_broken
 from trainer.config.schema import CheckpointSettings, Settings
@@ -50,7 +49,7 @@ from trainer.protocol.text import display_name, printable
 from trainer.reporting.reporter import Reporter
 from trainer.session.batch_size_finder import batch_size_key, measure_best_batch_size
 from trainer.session.batch_size_store import FILE_NAME, BatchSizeFile, tokens_for_new_job
-from trainer.session.checkpoint_files import origin_of, write_checkpoint_files
+from trainer.session.checkpoint_files import origin_of, retention_of, write_checkpoint_files
 from trainer.session.gate_state import GateState, read_gate, write_gate
 from trainer.session.interfaces import CommandSource
 from trainer.session.requirements import refuse_impossible, refuse_without_daemon
@@ -321,7 +320,7 @@ class TrainerEngine:
             self._write,
             origin=self._origin(),
             progress=self.progress.model_copy(deep=True),
-            rules=_rules(settings),
+            rules=retention_of(settings),
             expected_bytes=SIZE_WITH_OPTIMIZER * weights_bytes,
             background=settings.background,
         )
@@ -329,7 +328,7 @@ class TrainerEngine:
 
     def tidy_up(self, settings: CheckpointSettings) -> None:
         """Remove the checkpoints that are no longer to be kept."""
-        self._store.tidy_up(_rules(settings))
+        self._store.tidy_up(retention_of(settings))
 
     @property
     def newest_checkpoint(self) -> Path | None:
@@ -436,16 +435,6 @@ class TrainerEngine:
             step=checkpoint.manifest.progress.global_step,
             at=checkpoint.manifest.written_at,
         )
-
-
-def _rules(settings: CheckpointSettings) -> Retention:
-    return Retention(
-        keep_last=settings.keep_last,
-        keep_every=settings.keep_every,
-        keep_best=settings.keep_best,
-        spine_max_bytes=settings.spine_max_bytes,
-        max_bytes=settings.max_bytes,
-    )
 
 
 class _PendingSave:

@@ -72,6 +72,17 @@ def test_with_a_yes_it_is_carried_out(layout, orders):
     assert order.checkpoint == "step-000000003-1"
 
 
+def test_it_is_not_done_if_no_backup_can_be_made_before(layout, orders, tmp_path):
+    (tmp_path / "file").touch()
+    known = json.loads(layout.config_file.read_text()) if layout.config_file.exists() else {}
+    layout.config_file.write_text(json.dumps(known | {"backup": {"to": str(tmp_path / "file")}}))
+
+    refused = run(layout, "consolidate", "--yes")
+
+    assert str(refused.exception).startswith("no backup could be made before this: ")
+    assert orders == []
+
+
 def test_for_programs_plan_and_result_are_one_document(layout, orders):
     planned = json.loads(run(layout, "consolidate", "--dry-run", "--json").stdout)
     done = json.loads(run(layout, "consolidate", "--yes", "--json").stdout)

@@ -23,8 +23,9 @@ run = runner_of(app)
 
 @pytest.fixture
 def site(tmp_path):
-    """Three checkpoints, a deleted version of the oldest, and a token cache."""
+    """Three checkpoints, none of them on a spine, a deleted version of the oldest, and a token cache."""
     site = Site(tmp_path / "work")
+    site.layout.config_file.write_text('{"checkpoints": {"spine_max_bytes": 0}}')
     paths = [site.checkpoint(step) for step in (10, 20, 30)]
     site.versions.delete(site.version(paths[0]))
     site.cache("a")
@@ -69,6 +70,48 @@ def test_gc_shows_its_plan_and_changes_nothing_until_somebody_agrees(site):
     assert "models/checkpoints/step-000000020 is one of the newest two" in dry.stdout
     assert (site.models / "cache" / "a.tokens").exists()
     assert (site.models / "versions" / ".trash" / "v001").is_dir()
+
+
+def backing_up(site, to):
+    settings = {
+        "checkpoints": {"spine_max_bytes": 0},
+        "backup": {"to": str(to), "fingerprint_max_bytes": 0},
+    }
+    site.layout.config_file.write_text(json.dumps(settings))
+
+
+def test_gc_makes_a_backup_before_it_removes_what_cannot_be_had_again(site, tmp_path):
+    backing_up(site, tmp_path / "backups")
+
+    asked(site, "gc", "--all", "--yes")
+
+    [manifest] = (tmp_path / "backups" / "manifests").iterdir()
+    assert json.loads(manifest.read_bytes())["why"] == "before disk space is freed"
+    assert not (site.models / "checkpoints" / "step-000000010").exists()
+
+
+def test_gc_removes_nothing_if_that_backup_fails_and_trash_without_one(site, tmp_path):
+    (tmp_path / "file").touch()
+    backing_up(site, tmp_path / "file")
+
+    refused = asked(site, "gc", "--all", "--yes")
+    kept = (site.models / "cache" / "a.tokens").exists()
+    trash = asked(site, "gc", "--yes")
+
+    assert str(refused.exception).startswith("no backup could be made before this: ")
+    assert 'take "gc" out of backup.before' in str(refused.exception)
+    assert kept
+    assert (trash.exit_code, (site.models / "versions" / ".trash" / "v001").exists()) == (0, False)
+    assert (site.models / "checkpoints" / "step-000000010").is_dir()
+
+
+def test_gc_leaves_the_spine_as_it_is_set(site):
+    site.layout.config_file.write_text("{}")
+
+    shown = asked(site, "gc", "--all", "--yes").stdout
+
+    assert "models/checkpoints/step-000000010 is on the spine" in asked(site, "gc", "--dry-run").stdout
+    assert (site.models / "checkpoints" / "step-000000010").is_dir(), shown
 
 
 def test_gc_frees_what_it_has_shown(site):

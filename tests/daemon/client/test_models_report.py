@@ -1,14 +1,20 @@
 """The report on the model says what happened in the period, and what is true to do next."""
 
+from types import SimpleNamespace
+
 import pytest
 
+from daemon import disk
 from daemon.client import Client
 from daemon.client.models_now import disk_now
 from daemon.client.models_report import Since, since_seconds, since_version
+from daemon.disk import DiskKeeper
 from tests.daemon.client.eventful import EVIL, HOUR, NOW, Life, eventful_day
 from tests.daemon.ledger.entries import step
 from tests.health import damage, tree
-from tests.support import FakeClock
+from tests.support import FakeClock, eventually
+from trainer.config.schema import Settings
+from trainer.protocol.disk import Place, Usage
 from trainer.protocol.manifest import Branch, JobFate, Progress
 from trainer.protocol.text import utc_text
 
@@ -254,6 +260,32 @@ def test_going_back_is_offered_when_validation_has_become_worse(client, life, ne
     offered = "training_models rollback --to v001 --dry-run" in commands(report(client, life))
 
     assert offered == is_offered
+
+
+def test_the_forecast_is_read_where_a_daemon_writes_it(client, layout, monkeypatch):
+    clock = FakeClock(1_000.0)
+    keeper = DiskKeeper(
+        layout, EventList(), SimpleNamespace(set=lambda **shown: None),
+        tell_worker=lambda rules: None, on_result=lambda: None, clock=clock, wall_clock=clock,
+    )  # fmt: skip
+    for used in (10**9, 2 * 10**9):
+        place = Place(name="logs", folder="logs", bytes=used, files=1)
+        usage = Usage(places=(place,), free_bytes=10**10, total_bytes=10**11, checkpoint_bytes=0)
+        monkeypatch.setattr(disk.one_shot, "ask", lambda *order, usage=usage: usage)
+        clock.now += 3600.0
+        keeper.look_after(Settings())
+        eventually(lambda: keeper._task is None or keeper._task.is_done, timeout_s=60, what="the answer")
+        clock.now += 1.0
+        keeper.look_after(Settings())
+
+    found = disk_now(layout, client.settings, is_watched=True)
+
+    assert found.full_in_s == pytest.approx(36_000.0, rel=0.01)
+
+
+class EventList(list):
+    def record(self, event):
+        self.append(event)
 
 
 def test_a_disk_that_is_nearly_full_comes_early(client, life, monkeypatch):

@@ -17,7 +17,7 @@ from trainer.protocol.checkpoints import verify
 from trainer.protocol.files import file_sha256
 from trainer.protocol.job import Cursor, JobRecord, Outcome, Priority
 from trainer.protocol.layout import Layout
-from trainer.protocol.manifest import Progress
+from trainer.protocol.manifest import Consolidation, Progress
 from trainer.versions.record import DamagedVersion
 from trainer.versions.registry import Versions
 
@@ -120,6 +120,66 @@ def test_a_damaged_version_is_not_backed_up_as_if_it_were_whole(site):
         site.back_up(versions=("v001",))
 
     assert site.manifests() == []
+
+
+def test_the_base_model_that_an_adapter_was_merged_into_is_in_it(site, tmp_path):
+    consolidated(site, 3, "new")
+    needed, other = (site.layout.models / "bases" / name for name in ("new", "old"))
+    for folder in (needed, other):
+        folder.mkdir(parents=True)
+        (folder / "model.safetensors").write_bytes(folder.name.encode())
+
+    site.back_up()
+    done = site.restore(tmp_path / "again")
+
+    bases = tmp_path / "again/models/bases"
+    assert [path.relative_to(bases).as_posix() for path in bases.rglob("*") if path.is_file()] == [
+        "new/model.safetensors"
+    ]
+    assert (bases / "new/model.safetensors").read_bytes() == b"new"
+    assert done.needs_base_model is None
+    site.assert_whole()
+
+
+def test_a_version_that_is_in_it_whole_brings_its_base_model(site, tmp_path):
+    folder = site.layout.models / "bases" / "new"
+    folder.mkdir(parents=True)
+    (folder / "model.safetensors").write_bytes(b"new")
+    version = site.versions.create(consolidated(site, 3, "new"), made_by="hand", trained=lambda parent: ())
+    publish(site.layout, 4, step=15, method="lora", base_model="org/model")
+
+    site.back_up(versions=(version.id,))
+    done = site.restore(tmp_path / "again")
+
+    assert (tmp_path / "again/models/bases/new/model.safetensors").read_bytes() == b"new"
+    assert done.needs_base_model == "org/model"  # of the checkpoint, which is from before
+
+
+def test_a_base_model_that_is_gone_is_said_and_the_rest_is_backed_up(site, tmp_path):
+    consolidated(site, 3, "new")
+
+    made = site.back_up()
+
+    assert made.notes == (
+        "models/bases/new is not there, so step-000000012-3 cannot be loaded: the adapter is in it, "
+        "its base model is not",
+    )
+    assert site.restore(tmp_path / "again").needs_base_model == "org/model"
+
+
+def consolidated(site, sequence, base):
+    """Publish a checkpoint with an adapter beside a base model that another one was merged into."""
+    step = Consolidation(
+        at="2026-01-01T00:00:00.000Z",
+        global_step=9,
+        base=f"bases/{base}",
+        base_sha256="0" * 64,
+        merged="step-000000009-2",
+        kept_as="v001",
+        max_difference=0.0,
+    )
+    facts = {"method": "lora", "base_model": "org/model", "consolidations": (step,)}
+    return publish(site.layout, sequence, step=12, **facts)
 
 
 def test_nothing_is_sent_twice(site):

@@ -6,11 +6,12 @@ from typing import Any
 
 import pytest
 
-from tests.trainer.checkpoint_rig import publish, store_in
+from tests.trainer.checkpoint_rig import ORIGIN, publish, store_in
 from trainer.disk import cleaning
 from trainer.disk.cleaning import clean
 from trainer.protocol.disk import CleaningPlan, CleanOrder
 from trainer.protocol.layout import Layout
+from trainer.protocol.manifest import Consolidation
 from trainer.versions.registry import Version, Versions
 
 NOW = 1_700_000_000.0
@@ -32,7 +33,7 @@ class Site:
     def models(self) -> Path:
         return self.layout.models
 
-    def checkpoint(self, step: int) -> Path:
+    def checkpoint(self, step: int, **facts: Any) -> Path:
         """Publish a checkpoint with as many bytes of weights as of optimizer state."""
 
         def write(folder: Path) -> None:
@@ -40,7 +41,14 @@ class Site:
             (folder / STATE).write_bytes(os.urandom(BIG))
             (folder / "state.json").write_text("{}")
 
-        return publish(store_in(self.models), step, write=write).path
+        return publish(store_in(self.models), step, write=write, **facts).path
+
+    def base(self, name: str) -> Path:
+        """Make a consolidated base model."""
+        folder = self.models / "bases" / name
+        folder.mkdir(parents=True)
+        (folder / WEIGHTS).write_bytes(os.urandom(BIG))
+        return folder
 
     def version(self, checkpoint: Path) -> Version:
         return self.versions.create(checkpoint, made_by="hand", trained=lambda parent: ())
@@ -77,6 +85,20 @@ class Site:
             for stat in [path.lstat()]
         }
         return -sum(stats.values())
+
+
+def beside(base: Path) -> dict[str, Any]:
+    """Return what a checkpoint is made with whose adapter lies beside a consolidated base model."""
+    step = Consolidation(
+        at="2026-01-01T00:00:00.000Z",
+        global_step=1,
+        base=f"bases/{base.name}",
+        base_sha256="0" * 64,
+        merged="step-000000001",
+        kept_as="v001",
+        max_difference=0.0,
+    )
+    return {"origin": ORIGIN.model_copy(update={"consolidations": (step,)})}
 
 
 @pytest.fixture

@@ -10,17 +10,19 @@ from filelock import FileLock
 
 from tests.support import PowerCut
 from tests.trainer.checkpoint_rig import damage, steps_in, with_one_bit_flipped
-from tests.trainer.disk.conftest import BIG, FREE, NOW, STATE, WEIGHTS, kinds, why
+from tests.trainer.disk.conftest import BIG, FREE, NOW, STATE, WEIGHTS, beside, kinds, why
 from trainer.checkpoints import publishing
 from trainer.disk import cleaning
 from trainer.disk.cleaning import CleanedElsewhere
 from trainer.protocol.checkpoints import find_newest, verify
+from trainer.protocol.disk import SpineRules
 from trainer.protocol.manifest import MANIFEST_NAME
 from trainer.protocol.pins import pin
 from trainer.versions import registry, removal
 
 MODULES = (cleaning, publishing, registry, removal)
 FAILPOINTS = [
+    "cleaning.base_renamed",
     "cleaning.removed",
     "cleaning.renamed",
     "retention.renamed",
@@ -40,6 +42,7 @@ def full(site):
     site.versions.delete(site.versions.find("v003"))
     site.cache("a", used_at=NOW - 100)
     site.cache("b", used_at=NOW - 200)
+    site.base("step-000000001-aa")
     site.cleared()
     return site
 
@@ -59,6 +62,7 @@ def test_trash_goes_first_then_caches_then_optimizer_states_and_checkpoints(full
         ("queue_trash", "failed-20230101-000000"),
         ("token_cache", "b.tokens"),
         ("token_cache", "a.tokens"),
+        ("base_model", "step-000000001-aa"),
         ("checkpoint", "step-000000010"),
         ("optimizer_state", "v001"),
         ("checkpoint", "step-000000020"),
@@ -123,7 +127,7 @@ def test_what_was_deleted_goes_even_if_enough_is_free(full):
 def test_what_cannot_be_rebuilt_stays_where_it_would_not_suffice(full):
     plan = full.clean(wanted_bytes=2**62, enough_bytes=2**62)
 
-    assert {kind for kind, _ in kinds(plan)} == {"version_trash", "token_cache"}
+    assert {kind for kind, _ in kinds(plan)} == {"version_trash", "token_cache", "base_model"}
     assert not plan.is_enough
 
 
@@ -165,6 +169,81 @@ def test_the_newest_two_the_pinned_and_the_held_stay(site):
     assert why(done, "step-000000020") == "is used by a program"
     assert why(done, "step-000000040") == "is one of the newest two"
     assert len(steps_in(site.models)) == 4
+
+
+SPINE = SpineRules(keep_last=2, spine_max_bytes=1 << 40)
+
+
+def kept_after(site, **order):
+    site.clean(carry_out=True, **order)
+    return [int(name.removeprefix("step-")) for name in steps_in(site.models)]
+
+
+def test_the_spine_stays_though_all_else_goes(site):
+    for number in range(1, 18):
+        site.checkpoint(number, ended_files=number)
+
+    plan = site.clean(spine=SPINE)
+    kept = kept_after(site, spine=SPINE)
+
+    assert kept == [
+        1,
+        4,
+        8,
+        10,
+        12,
+        14,
+        15,
+        16,
+        17,
+    ]  # from each, what came later is trained again at little cost
+    assert why(plan, "step-000000008").startswith("is on the spine, from which a file is forgotten")
+    assert kept_after(site) == [16, 17]
+
+
+def test_of_the_spine_stays_what_its_setting_affords(site):
+    for number in range(1, 18):
+        site.checkpoint(number, ended_files=number)
+    size = verify(site.models / "checkpoints" / "step-000000001").total_bytes
+
+    rules = SpineRules(keep_last=2, spine_max_bytes=2 * size)
+
+    assert kept_after(site, spine=rules) == [14, 15, 16, 17]
+
+
+def test_a_version_of_a_checkpoint_on_the_spine_keeps_its_optimizer_state(site):
+    paths = [site.checkpoint(number, ended_files=number) for number in range(1, 6)]
+    site.version(paths[0])
+
+    done = site.clean(spine=SPINE, carry_out=True)
+
+    assert "belongs to step-000000001, which is on the spine" in why(done, "v001")
+    assert site.versions.find("v001").has_optimizer_state
+
+
+def test_what_comes_to_the_spine_after_the_plan_stays(site, monkeypatch):
+    for number in range(1, 5):
+        site.checkpoint(number)
+    find = cleaning.find
+
+    def find_then_train(*arguments, **keywords):
+        found = find(*arguments, **keywords)
+        site.checkpoint(5, gate_checkpoints=("step-000000002",))
+        return found
+
+    monkeypatch.setattr(cleaning, "find", find_then_train)
+
+    assert kept_after(site) == [2, 3, 4, 5]
+
+
+def test_where_the_gate_may_have_to_go_back_to_stays(site):
+    for step in (10, 20, 30, 40):
+        site.checkpoint(step, gate_checkpoints=("step-000000010",))
+
+    done = site.clean(carry_out=True)
+
+    assert kinds(done) == [("checkpoint", "step-000000020")]
+    assert why(done, "step-000000010") == "is what the model goes back to if the gate refuses a file"
 
 
 def test_nothing_goes_before_two_newer_ones_are_known_to_be_whole(site):
@@ -238,6 +317,107 @@ def test_what_a_person_has_linked_elsewhere_stays(full, tmp_path):
         assert path.is_symlink()
         assert list(target.iterdir())
         assert why(done, path.name).startswith("is a link")
+
+
+# ---- consolidated base models
+
+
+@pytest.fixture
+def based(site):
+    """A base model for each of: a checkpoint, a version, a deleted version, one being made again, nothing."""
+    names = ("checkpoint", "version", "deleted", "forgetting", "unused")
+    bases = {name: site.base(f"step-000000001-{name}") for name in names}
+    for step, name in ((1, "version"), (2, "deleted"), (3, "forgetting"), (4, "checkpoint")):
+        site.checkpoint(step, **beside(bases[name]))
+    folder = site.models / "checkpoints"
+    site.version(folder / "step-000000001")
+    site.versions.delete(site.version(folder / "step-000000002"))
+    scratch = site.models / ".forget" / "models" / "checkpoints"
+    scratch.mkdir(parents=True)
+    (folder / "step-000000003").rename(scratch / "step-000000003")
+    for step in (1, 2):
+        publishing.remove_unused(folder / f"step-{step:09d}")
+    return site
+
+
+def bases_in(site):
+    return sorted(path.name.rpartition("-")[2] for path in (site.models / "bases").iterdir())
+
+
+def test_a_base_model_goes_only_if_nothing_is_loaded_beside_it(based):
+    done = based.clean(carry_out=True, version_trash_kept_s=99.0)
+
+    assert ("base_model", "step-000000001-unused") in kinds(done)
+    assert bases_in(based) == ["checkpoint", "deleted", "forgetting", "version"]
+    assert why(done, "-checkpoint") == "is the base model of step-000000004"
+    assert why(done, "-deleted") == "is the base model of v002"
+
+
+def test_the_base_model_of_a_version_that_is_gone_for_good_goes(based):
+    based.clean(carry_out=True)
+
+    based.clean(carry_out=True)
+
+    assert bases_in(based) == ["checkpoint", "forgetting", "version"]
+
+
+def test_all_base_models_stay_while_something_cannot_be_read_that_may_need_one(based):
+    damage(based.models / "versions" / "v001" / "VERSION.json", with_one_bit_flipped)
+
+    done = based.clean(carry_out=True, version_trash_kept_s=99.0)
+
+    assert len(bases_in(based)) == 5
+    assert why(done, "-unused").startswith("may be needed: ")
+
+
+def test_a_base_model_is_left_while_a_worker_runs_that_may_have_just_made_it(based):
+    with FileLock(based.layout.worker_lock_file):
+        plan = based.clean()
+
+    assert "base_model" not in dict(kinds(plan))
+    assert why(plan, "-unused") == "is left because a worker runs: stop the daemon and try again"
+
+
+def test_a_base_model_that_a_checkpoint_names_after_the_plan_stays(based, monkeypatch):
+    find = cleaning.find
+
+    def find_then_consolidate(*arguments, **keywords):
+        found = find(*arguments, **keywords)
+        based.checkpoint(5, **beside(based.models / "bases" / "step-000000001-unused"))
+        return found
+
+    monkeypatch.setattr(cleaning, "find", find_then_consolidate)
+
+    based.clean(carry_out=True)
+
+    assert "unused" in bases_in(based)
+
+
+def test_a_base_model_that_a_program_has_open_stays(based):
+    with (based.models / "bases" / "step-000000001-unused" / WEIGHTS).open("rb"):
+        done = based.clean(carry_out=True)
+
+    assert why(done, "-unused") == "is used by a program"
+
+
+def test_a_base_model_that_was_being_written_or_was_on_its_way_out_is_a_leftover(based, monkeypatch):
+    (based.models / ".staging-base").mkdir()
+    (based.models / ".staging-base" / WEIGHTS).write_bytes(bytes(BIG))
+
+    def fall_dark(place):
+        if place == "cleaning.base_renamed":
+            raise PowerCut
+
+    with monkeypatch.context() as patch:
+        patch.setattr(cleaning, "failpoint", fall_dark)
+        with pytest.raises(PowerCut):
+            based.clean(carry_out=True, version_trash_kept_s=99.0)
+    assert not (based.models / ".staging-base").exists()
+    assert ".trash-step-000000001-unused" in {path.name for path in (based.models / "bases").iterdir()}
+
+    based.clean(carry_out=True, version_trash_kept_s=99.0)
+
+    assert bases_in(based) == ["checkpoint", "deleted", "forgetting", "version"]
 
 
 # ---- beside others
@@ -329,7 +509,9 @@ def test_wherever_the_power_is_cut_each_thing_is_there_or_gone_and_the_rest_is_f
         except PowerCut:
             pass
         else:
-            assert (name, count) in {("cleaning.renamed", 2), ("version.record_kept", 2)}  # reached once
+            assert (name, count) in {
+                *(("cleaning.renamed", 2), ("version.record_kept", 2), ("cleaning.base_renamed", 2))
+            }  # reached once
 
     newest = find_newest(full.models / "checkpoints")
     assert newest.newest.path.name == "step-000000050"

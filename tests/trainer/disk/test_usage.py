@@ -1,6 +1,7 @@
 """What lies where is measured as the disk has it, and each file once."""
 
 import os
+from pathlib import Path
 
 import pytest
 
@@ -65,6 +66,30 @@ def test_each_place_has_its_own_files(site):
         "status and reports": (BIG, 1),
         "other files of models": (BIG, 1),
     }
+
+
+def test_backups_count_where_they_take_room_from_the_models(site, tmp_path):
+    backups = tmp_path / "backups"
+    (backups / "objects").mkdir(parents=True)
+    (backups / "objects" / "a").write_bytes(bytes(BIG))
+
+    [place] = measure(site.layout, backups=backups).places
+
+    assert (place.name, place.folder, place.bytes) == ("backups", str(backups), BIG)
+    assert measure(site.layout, backups=tmp_path / "none").places == ()
+    assert measure(site.layout, backups=Path("/proc/self")).places == ()
+
+
+def test_consolidated_base_models_have_a_place_of_their_own(site):
+    site.base("step-000000001-aa")
+
+    found = places(site)
+
+    assert (found["consolidated base models"].bytes, found["consolidated base models"].folder) == (
+        BIG,
+        "models/bases",
+    )
+    assert list(found) == ["consolidated base models"]
 
 
 def test_links_that_lead_elsewhere_are_not_followed(site, tmp_path):

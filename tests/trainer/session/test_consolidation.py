@@ -22,13 +22,16 @@ from tests.trainer.engine_rig import (
 )
 from trainer.checkpoints import bases, publishing
 from trainer.checkpoints.going_back import go_back
+from trainer.checkpoints.publishing import publish_folder
 from trainer.config.loader import BadConfig
 from trainer.config.lock import LockedSetting
+from trainer.evaluation.regression import Measured
 from trainer.protocol.checkpoints import find_newest, verify
 from trainer.protocol.faults import ModelUnavailable, UnusableModel
 from trainer.protocol.going_back import GoBackOrder
 from trainer.session import consolidation, merged_model
 from trainer.session.consolidation import OtherCheckpoint, consolidate
+from trainer.session.gate_state import GateState, Group, Member, read_gate, write_gate
 from trainer.session.merged_model import trained_rows_of
 from trainer.versions.consolidation import ConsolidateOrder
 from trainer.versions.record import TrainedFile
@@ -237,6 +240,45 @@ def logits_in_engine(base_dir, settings):
     model = loaded(base_dir, settings).trainer.model.eval()
     with torch.no_grad():
         return model(prompt_in(current(base_dir))).logits
+
+
+def published_again(base_dir, work, **facts):
+    """Publish the newest checkpoint once more, with a gate that waits to judge a file, and other progress."""
+    checkpoint = newest(base_dir)
+    folder = shutil.copytree(checkpoint.path, work)
+    (folder / "MANIFEST.json").unlink()
+    write_gate(folder, WAITING)
+    manifest = checkpoint.manifest
+    progress = manifest.progress.model_copy(update=facts)
+    update = {"sequence": manifest.sequence + 1, "progress": progress}
+    return publish_folder(base_dir / "models", folder, manifest.model_copy(update=update)).path.name
+
+
+MEASURED = Measured(global_step=3, rows_id="rows", losses=(2.5,))
+WAITING = GateState(
+    groups=[
+        Group(checkpoint="step-000000003", before=MEASURED, is_alone=False, members={"b": Member(name="b")})
+    ],
+    latest=MEASURED,
+)
+
+
+def test_the_gate_still_judges_the_files_that_wait_and_the_spine_stays(trained, settings, tmp_path):
+    names = [
+        published_again(
+            trained, tmp_path / str(ended), ended_files=ended, gate_checkpoints=("step-000000003",)
+        )
+        for ended in range(2, 6)
+    ]
+    rules = settings.checkpoints.model_copy(update={"keep_last": 2})
+
+    consolidated(trained, settings.model_copy(update={"checkpoints": rules}))
+
+    manifest = newest(trained).manifest
+    assert read_gate(newest(trained).path) == WAITING
+    assert manifest.progress.gate_checkpoints == ("step-000000003",)
+    kept = {path.name for path in (trained / "models" / "checkpoints").glob("step-*")}
+    assert kept == {"step-000000003", *names, newest(trained).path.name}
 
 
 # ---- going back over it
