@@ -9,7 +9,7 @@ import torch
 from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM
 
-from tests.support import FakeClock, PowerCut, job_for, rows, write_jsonl
+from tests.support import FakeClock, job_for, rows, write_jsonl
 from tests.trainer.engine_rig import (
     PEFT_IS_BEHIND,
     current,
@@ -80,9 +80,13 @@ def trained_on(base_dir, settings, name="a", number=7):
 def quick_trial(request, monkeypatch):
     """Try few rows; only the test that counts them tries all."""
     if "counted" not in request.node.name:
-        monkeypatch.setattr(merged_model, "ROWS", 6)
-        monkeypatch.setattr(merged_model, "PROMPTS", 2)
-        monkeypatch.setattr(merged_model, "ANSWER_TOKENS", 3)
+        try_less(monkeypatch)
+
+
+def try_less(patch):
+    patch.setattr(merged_model, "ROWS", 6)
+    patch.setattr(merged_model, "PROMPTS", 2)
+    patch.setattr(merged_model, "ANSWER_TOKENS", 3)
 
 
 @pytest.fixture(scope="module")
@@ -101,6 +105,21 @@ def once_trained(tmp_path_factory, settings):
 def trained(once_trained, tmp_path):
     """A working directory with the checkpoint of three steps."""
     return shutil.copytree(once_trained, tmp_path / "base", symlinks=True)
+
+
+@pytest.fixture(scope="module")
+def once_merged(tmp_path_factory, once_trained, settings):
+    folder = shutil.copytree(once_trained, tmp_path_factory.mktemp("merged") / "base", symlinks=True)
+    with pytest.MonkeyPatch.context() as patch:
+        try_less(patch)
+        return folder, consolidated(folder, settings)
+
+
+@pytest.fixture
+def merged(once_merged, tmp_path):
+    """The same after its adapter was merged, and what was answered."""
+    folder, done = once_merged
+    return shutil.copytree(folder, tmp_path / "base", symlinks=True), done
 
 
 def logits_in(folder):
@@ -164,8 +183,8 @@ def test_the_state_before_is_a_version_with_the_files_that_made_it(trained, sett
     assert version.record.files["adapter_model.safetensors"].sha256 == weights
 
 
-def test_training_continues_beside_the_new_base_whatever_the_settings_call_it(trained, settings):
-    done = consolidated(trained, settings)
+def test_training_continues_beside_the_new_base_whatever_the_settings_call_it(merged, settings):
+    trained, done = merged
 
     trained_on(trained, settings, "b")
 
@@ -176,8 +195,8 @@ def test_training_continues_beside_the_new_base_whatever_the_settings_call_it(tr
     assert ready.trainer.model.get_base_model().name_or_path == str(trained / "models" / manifest.own_base)
 
 
-def test_a_stop_after_it_changes_no_bit_of_the_result(trained, settings, tmp_path):
-    consolidated(trained, settings)
+def test_a_stop_after_it_changes_no_bit_of_the_result(merged, settings, tmp_path):
+    trained, _ = merged
     path = write_jsonl(tmp_path / "b.jsonl", rows(12))
     jobs = [(job_for(path, id="b"), path)]
     at_first = newest(trained)
@@ -336,8 +355,8 @@ def test_a_model_that_is_trained_as_a_whole_has_no_adapter(base_dir, tiny_folder
         consolidated(base_dir, settings)
 
 
-def test_nothing_is_merged_twice(trained, settings):
-    consolidated(trained, settings)
+def test_nothing_is_merged_twice(merged, settings):
+    trained, _ = merged
 
     with pytest.raises(BadConfig, match="nothing was trained since the adapter was last merged, at step 3"):
         consolidated(trained, settings)
@@ -401,16 +420,16 @@ def test_without_room_nothing_is_written(trained, settings, monkeypatch):
     assert_unchanged(trained, before)
 
 
-def test_a_lost_base_is_named_with_the_way_out(trained, settings):
-    done = consolidated(trained, settings)
+def test_a_lost_base_is_named_with_the_way_out(merged, settings):
+    trained, done = merged
     (trained / "models" / done.consolidation.base).rename(trained / "elsewhere")
 
     with pytest.raises(ModelUnavailable, match=r"is not there: the base model of step-.*rollback"):
         loaded(trained, settings)
 
 
-def test_another_base_in_the_settings_is_refused_rather_than_ignored(trained, settings):
-    consolidated(trained, settings)
+def test_another_base_in_the_settings_is_refused_rather_than_ignored(merged, settings):
+    trained, _ = merged
     manifest = newest(trained).manifest
     other = settings.model_copy(
         update={"model": settings.model.model_copy(update={"base_model": manifest.own_base})}
@@ -423,25 +442,27 @@ def test_another_base_in_the_settings_is_refused_rather_than_ignored(trained, se
 # ---- kills
 
 
-@pytest.mark.parametrize("name", FAILPOINTS)
-def test_the_model_is_as_before_or_merged_wherever_the_power_is_cut(trained, settings, monkeypatch, name):
-    def fall_dark(place):
-        if place == name:
-            raise PowerCut
+def test_the_model_is_as_before_or_merged_wherever_it_is_killed(trained, settings, tmp_path, monkeypatch):
+    left = {}
+
+    def keep_a_copy(place):  # of all that a kill would leave
+        if place in FAILPOINTS and place not in left:
+            left[place] = shutil.copytree(trained, tmp_path / place, symlinks=True)
 
     with monkeypatch.context() as patch:
         for module in (bases, consolidation, publishing):
-            patch.setattr(module, "failpoint", fall_dark)
-        with pytest.raises(PowerCut):
-            consolidated(trained, settings)
-
-    found = newest(trained).manifest
-    assert found.progress.global_step == 3
-    if found.own_base is None:
+            patch.setattr(module, "failpoint", keep_a_copy)
         consolidated(trained, settings)
-    assert len(newest(trained).manifest.consolidations) == 1
-    assert len(list((trained / "models" / "bases").iterdir())) == 1
-    assert len(Versions(trained / "models", clock=FakeClock()).all()) == 1
+
+    assert left.keys() == set(FAILPOINTS)
+    for folder in left.values():
+        found = newest(folder).manifest
+        assert found.progress.global_step == 3
+        if found.own_base is None:
+            consolidated(folder, settings)
+        assert len(newest(folder).manifest.consolidations) == 1
+        assert len(list((folder / "models" / "bases").iterdir())) == 1
+        assert len(Versions(folder / "models", clock=FakeClock()).all()) == 1
 
 
 # ---- 4 bits
