@@ -3,11 +3,11 @@
 import threading
 import time
 from collections.abc import Callable, Mapping
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from daemon.control.control_files import Name, Request
 from daemon.decide import Stopping
-from daemon.jobs.consolidation import REFUSED, CannotMerge, order_consolidation, plan_consolidation
+from daemon.jobs.wishes import NOT_MERGED
 from daemon.journal.events import ModelConsolidated
 from daemon.journal.journal import Journal
 from daemon.model_acts import CannotAct
@@ -15,7 +15,9 @@ from trainer.protocol import one_shot
 from trainer.protocol.layout import Layout
 from trainer.protocol.status import State
 from trainer.protocol.text import printable
-from trainer.versions.consolidation import MODULE, Consolidated
+
+if TYPE_CHECKING:
+    from trainer.versions.consolidation import Consolidated
 
 
 class Consolidating:
@@ -68,15 +70,17 @@ class Consolidating:
         """
         if self.is_wanted:
             return  # one merge is the answer to both
+        from daemon.jobs.consolidation import CannotMerge, plan_consolidation
+
         try:
             plan_consolidation(self._layout, self._settings()["training"]["method"], step=self._step())
         except CannotMerge as error:
-            raise CannotAct(f"{REFUSED}: {error}") from error
+            raise CannotAct(f"{NOT_MERGED}: {error}") from error
         self.is_wanted = True
 
     def answer_to_stop(self, how: Stopping) -> str | None:
         """Return the answer to a stop at once: it may take minutes, and nothing is lost if it is cut off."""
-        return f"{REFUSED}: the daemon stops; ask again" if how is Stopping.NOW else None
+        return f"{NOT_MERGED}: the daemon stops; ask again" if how is Stopping.NOW else None
 
     def catch_up(self) -> None:
         """Do nothing: what was published is whole, and nothing has to follow it."""
@@ -91,6 +95,9 @@ class Consolidating:
         return None
 
     def _carry_out(self, settings: Mapping[str, Any]) -> None:
+        from daemon.jobs.consolidation import order_consolidation
+        from trainer.versions.consolidation import MODULE, Consolidated
+
         try:
             order = order_consolidation(self._layout, settings, clock=time.time)
             self._result = one_shot.ask(MODULE, order, Consolidated, on_progress=self._hear)
@@ -101,9 +108,9 @@ class Consolidating:
     def _hear(self, words: str) -> None:
         self._detail = f"merging the adapter: {printable(words, limit=200)}"
 
-    def _finish(self, result: Consolidated | Exception) -> str:
+    def _finish(self, result: "Consolidated | Exception") -> str:
         if isinstance(result, Exception):
-            answer = f"{REFUSED}: {printable(str(result))}"
+            answer = f"{NOT_MERGED}: {printable(str(result))}"
         else:
             done = result.consolidation
             self._journal.record(

@@ -5,30 +5,21 @@ import logging
 import threading
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from daemon.control.control_files import Name, Request
 from daemon.decide import Stopping
-from daemon.jobs.forget_orders import NOT_FORGOTTEN, ForgetWish, order_to_forget, text_of
-from daemon.jobs.forgetting import CannotForget
-from daemon.ledger.reader import UnreadableLedger
+from daemon.jobs.wishes import NOT_FORGOTTEN, ForgetWish
 from daemon.model_acts import CannotAct
 from trainer.protocol import one_shot
 from trainer.protocol.checkpoints import FOLDER, NoUsableCheckpoint, published, read_manifest
-from trainer.protocol.forgetting import (
-    MODULE,
-    ORDER_FILE,
-    SCRATCH,
-    ForgetOrder,
-    Forgot,
-    UnreadableOrder,
-    read_header,
-)
 from trainer.protocol.layout import Layout
 from trainer.protocol.manifest import Branch
-from trainer.protocol.one_shot import NoAnswer, OrderRefused
 from trainer.protocol.status import State
 from trainer.protocol.text import printable
+
+if TYPE_CHECKING:
+    from trainer.protocol.forgetting import Forgot
 
 logger = logging.getLogger("daemon")
 
@@ -118,12 +109,15 @@ class ForgettingOnRequest:
         return None
 
     def _carry_out(self, settings: Mapping[str, Any], backup_to: str | None) -> None:
+        from daemon.jobs.forget_orders import order_to_forget
+        from trainer.protocol.forgetting import MODULE, ForgetOrder, Forgot
+
         try:
             if self._wish:
                 order_to_forget(self._layout, self._wish, settings)
             order = ForgetOrder(base_dir=self._layout.base, backup_to=backup_to)
             self._result = one_shot.ask(MODULE, order, Forgot, on_progress=self._hear)
-        except (OSError, OrderRefused, NoAnswer, CannotForget, UnreadableLedger) as error:
+        except Exception as error:  # whatever it is: who has asked must have an answer
             self._result = error
         self._on_result()
 
@@ -131,12 +125,14 @@ class ForgettingOnRequest:
         self._said = printable(line, limit=300)
         self._on_result()
 
-    def _finish(self, result: Forgot | Exception) -> str:
-        if isinstance(result, Forgot):
+    def _finish(self, result: "Forgot | Exception") -> str:
+        from daemon.jobs.forget_orders import text_of
+
+        if isinstance(result, Exception):
+            answer = f"{NOT_FORGOTTEN}: {printable(str(result))}"
+        else:
             self._after()
             answer = text_of(result)
-        else:
-            answer = f"{NOT_FORGOTTEN}: {printable(str(result))}"
         if not self._wish:  # nobody waits for an answer
             logger.info("%s", answer)
         self._wish = self._thread = self._result = self._said = None  # last: what fails above is tried again
@@ -146,6 +142,8 @@ class ForgettingOnRequest:
 
 def is_published(models: Path) -> bool:
     """Whether a model without a file was published, but what is left of the file was not erased."""
+    from trainer.protocol.forgetting import ORDER_FILE, SCRATCH, UnreadableOrder, read_header
+
     folder = models / SCRATCH
     try:
         read_header(folder / ORDER_FILE)

@@ -10,12 +10,12 @@ from daemon.client.errors import ClientError, UnreadableHistory, raising
 from daemon.client.helper_process import ask
 from daemon.client.settings import ClientSettings
 from daemon.jobs.consolidation import (
-    REFUSED,
     CannotMerge,
     ConsolidationPlan,
     order_consolidation,
     plan_consolidation,
 )
+from daemon.jobs.wishes import NOT_MERGED
 from daemon.ledger.reader import UnreadableLedger
 from daemon.status.reader import read_status
 from trainer.protocol.layout import Layout
@@ -65,7 +65,7 @@ class Consolidations:
         """
         if read_status(self._layout).is_running:
             result = self._requests.send(".consolidate", {}, wait_s=WAIT_S).result
-            if result.startswith(REFUSED):
+            if result.startswith(NOT_MERGED):
                 raise NotMerged(result)
             return result
         try:

@@ -2,29 +2,17 @@
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from daemon.jobs.forgetting import CannotForget, Forgetting, found_content
+from daemon.jobs.wishes import ForgetWish
 from daemon.ledger.forgetting import reading_to_forget
 from trainer.protocol.checkpoints import POINTER, DamagedCheckpoint, NoUsableCheckpoint, read_manifest
 from trainer.protocol.forgetting import ORDER_FILE, SCRATCH, Forgot, write_order
 from trainer.protocol.layout import Layout
 from trainer.protocol.manifest import Manifest
 from trainer.protocol.text import num_of
-
-NOT_FORGOTTEN = "the model did not forget"
-
-
-@dataclass(frozen=True, kw_only=True)
-class ForgetWish:
-    """What somebody has asked for."""
-
-    name: str
-    """Of the file, the id of its job, or its SHA-256."""
-    keep_versions: bool
-    reason: str
 
 
 def order_to_forget(layout: Layout, wish: ForgetWish, settings: Mapping[str, Any]) -> None:

@@ -6,7 +6,7 @@ import threading
 import pytest
 
 from daemon import forgetting
-from daemon.jobs.forget_orders import NOT_FORGOTTEN
+from daemon.jobs.wishes import NOT_FORGOTTEN
 from tests.health import publish
 from tests.support import PATIENCE_S
 from trainer.protocol.forgetting import Forgot
