@@ -18,7 +18,7 @@ Environment variables make it misbehave:
     FAKE_BLOCK=NAME:STEP|pause  be unable to save there until DIR/go exists
     FAKE_REPORT=NAME:LEVEL      find this (warning, block) in the rows of a file, and fail it if it must
     FAKE_GATE=NAME,…:CHECKPOINT  judge these files together, and refuse them
-    FAKE_DIE_JUDGING=1          exit with code 13 right after that
+    FAKE_DIE_JUDGING=1          exit with code 13 right after that, for the first time
     FAKE_NOTICE=TEXT            say this when a file starts
     FAKE_SLOW_TO_SKIP=1         set the file aside when told to skip it, as if that had been said before
     FAKE_HOLD=load | NAME:STEP,…  wait there until DIR/go exists; at a step commands are obeyed meanwhile
@@ -205,7 +205,9 @@ class Worker:
             "global_step": self.progress["step"], "checkpoint": checkpoint, "losses": [], "suites": [],
         }  # fmt: skip
         self.tell("gate_judged", verdict=verdict)
-        if os.environ.get("FAKE_DIE_JUDGING"):
+        died = os.path.join(self.base, "has_died")
+        if os.environ.get("FAKE_DIE_JUDGING") and not os.path.exists(died):
+            open(died, "x").close()
             sys.exit(13)
         while not self.stopping:
             self.obey(None)
