@@ -107,7 +107,9 @@ def run_daemon(
             launcher = launcher or LocalLauncher()
             code = _run_locked(layout, settings, drain, launcher, found, signals, ready_fd)
             if drain and signals.first is not None:
-                logger.warning("interrupted by %s; the next start continues", signals.first.name)
+                is_paused = PauseFile(layout.pause_file).is_set
+                then = "is paused, until: training_controller resume" if is_paused else "continues"
+                logger.warning("interrupted by %s; the next start %s", signals.first.name, then)
                 return EXIT_CODE_OF_SIGNALS + signals.first
             return code
     except Timeout:

@@ -106,7 +106,8 @@ class Requests:
 
         while not (obeyed := look()):
             if self._clock() >= deadline:
-                raise NotObeyed(_what_it_waits_for(read_status(self._layout), wait_s))
+                is_to_finish = file_name == ".stop" and not request.get("now")
+                raise NotObeyed(_what_it_waits_for(read_status(self._layout), wait_s, is_to_finish))
             self._sleep(POLL_INTERVAL_S)
         return obeyed
 
@@ -129,15 +130,23 @@ def _obeyed(result: str, status: Status) -> Obeyed:
     return Obeyed(printable(result), status.fields.get("status"))
 
 
-def _what_it_waits_for(status: Status, wait_s: float) -> str:
-    """Return why a request was not carried out in time."""
+def _what_it_waits_for(status: Status, wait_s: float, is_to_finish: bool) -> str:
+    """Return why a request was not carried out in time.
+
+    Args:
+        is_to_finish: it asks for a stop after the current file.
+    """
     fields = status.fields
     is_stopping = fields.get("status") == State.STOPPING
     if not fields.get("file_total_steps"):
         if is_stopping and fields.get("worker_pid"):
             return f"the daemon has not stopped within {wait_s:g} s; it stops once its worker has exited"
         return f"the daemon has not obeyed within {wait_s:g} s; it will do so as soon as it can"
-    if not is_stopping:
+    if (
+        fields.get("status") == State.PAUSED
+    ):  # there is no current step, and a stop does not wait for the file
+        return f"the daemon has not obeyed within {wait_s:g} s; it will do so as soon as it can"
+    if not is_stopping and not is_to_finish:
         return f"the daemon has not obeyed within {wait_s:g} s; it will do so after the current step"
     left = f", {duration_text(fields['eta_s'])} left" if fields.get("eta_s") is not None else ""
     step = f"step {fields.get('file_step') or 0:,} of {fields['file_total_steps']:,}"

@@ -13,7 +13,7 @@ import pytest
 from tests.daemon.rig import QUICK
 from tests.daemon.service_socket import ServiceSocket
 from tests.support import PATIENCE_S, eventually, rows, write_jsonl
-from trainer.protocol.files import read_json
+from trainer.protocol.files import read_json, write_json
 
 pytestmark = pytest.mark.long
 ROOT = Path(__file__).parent.parent.parent
@@ -97,6 +97,18 @@ def test_once_that_a_signal_interrupts_leaves_with_the_code_of_the_signal_and_sa
         layout.logs / "daemon.log"
     ).read_text(encoding="utf-8")
     assert read_json(layout.status_file)["status"] == "stopped"
+
+
+def test_once_that_a_signal_interrupts_in_a_pause_promises_no_continuation(start, layout):
+    daemon = start(drain="once")
+    write_json(layout.pause_file, {"reason": None}, durable=False)
+
+    daemon.process.send_signal(signal.SIGINT)
+
+    assert daemon.process.wait(PATIENCE_S) == 130
+    assert "interrupted by SIGINT; the next start is paused, until: training_controller resume" in (
+        layout.logs / "daemon.log"
+    ).read_text(encoding="utf-8")
 
 
 def test_the_second_signal_does_not_wait_for_a_worker_that_does_not_leave(start, layout):

@@ -115,12 +115,12 @@ def shown_example(piece: Piece, tokenizer: Any, max_length: int) -> ShownExample
             ShownToken(
                 id=token,
                 text=shown,
-                trained=label != IGNORED,
+                trained=label != IGNORED and position > 0,  # nothing predicts the first
                 turn=_turn_at(start, ends, piece.turns),
                 quoted=is_quoted,
             )
-            for token, label, shown, ((start, _), is_quoted) in zip(
-                example.token_ids, example.labels, texts, places, strict=True
+            for position, (token, label, shown, ((start, _), is_quoted)) in enumerate(
+                zip(example.token_ids, example.labels, texts, places, strict=True)
             )
         ),
         supervised_tokens=example.supervised_tokens,

@@ -27,7 +27,7 @@ class ShownToken(BaseModel):
     text: str
     """What it adds to the text; empty where it is a later part of a character. It may hold anything."""
     trained: bool
-    """Whether it is supervised."""
+    """Whether it is supervised; the first token never is, because nothing predicts it."""
     turn: int | None
     """Which message of the row it belongs to, counted from 0; None where that is not known."""
     quoted: bool = False

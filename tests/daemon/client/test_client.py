@@ -235,6 +235,22 @@ def test_without_a_step_to_wait_for_no_step_is_named(client, board, sleeper, sta
     board.publish()
 
     with pytest.raises(NotObeyed, match=expected):
+        client.stop(now=True, until_gone=True, wait_s=5)
+
+
+@pytest.mark.parametrize(
+    "state, expected",
+    [
+        ("training", "not stopped within 5 s; it trains the rest of a.jsonl first"),
+        ("paused", "not obeyed within 5 s; it will do so as soon as it can"),
+    ],
+)
+def test_a_stop_after_the_file_is_not_promised_after_the_step(client, board, sleeper, state, expected):
+    board.set_state(State(state), None)
+    board.set(current_file="a.jsonl", file_step=12, file_total_steps=400)
+    board.publish()
+
+    with pytest.raises(NotObeyed, match=expected):
         client.stop(until_gone=True, wait_s=5)
 
 

@@ -59,6 +59,15 @@ def test_tokens_say_what_they_add_to_the_text_whether_they_are_learned_and_whose
     assert (example.turns, example.cut_tokens, example.is_truncated) == ((0, 1), 0, False)
 
 
+def test_the_first_token_of_a_plain_text_is_context_since_nothing_predicts_it(tmp_path, tiny_folder):
+    file = write_jsonl(tmp_path / "a.jsonl", [{"text": "日本 🎉"}])
+
+    [example] = show(file, 1, tiny_folder).examples
+
+    assert [token.trained for token in example.tokens] == [False] + [True] * (len(example.tokens) - 1)
+    assert example.supervised_tokens == len(example.tokens) - 1
+
+
 def test_turns_that_were_left_out_are_named(tmp_path, tiny_folder):
     file = write_jsonl(tmp_path / "a.jsonl", [LONG_ROW])
     whole = show(file, 1, tiny_folder)
