@@ -63,7 +63,8 @@ class StatusOfNobody(TypedDict):
     """The status if no daemon has ever run, or if the status file is unreadable."""
 
     daemon: Literal["never started", "unreadable"]
-    heartbeat_age_s: float
+    heartbeat_age_s: None
+    """No heartbeat is known."""
     starts_paused: bool | None
     """Whether the first daemon will start paused; null if the status file is unreadable."""
     in_inbox: int | None

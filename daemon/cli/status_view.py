@@ -66,7 +66,7 @@ def status_document(status: "Status") -> dict[str, object]:
     return {
         **status.fields,
         "daemon": status.life,
-        "heartbeat_age_s": round(status.age_s, 1),
+        "heartbeat_age_s": None if status.life in ("never started", "unreadable") else round(status.age_s, 1),
         "starts_paused": status.starts_paused,
         "in_inbox": status.in_inbox,
     }
