@@ -119,7 +119,7 @@ def _tags(tags: tuple[str, ...]) -> str:
     epilog="Examples:\n\n\b\n"
     "  training_models alias deployed v003\n"
     "  training_models alias deployed                            the one it means\n"
-    "  training_models alias deployed --at 2026-11-20T14:03:00Z  which it was then\n"
+    "  training_models alias deployed --at 2026-11-20T14:03:00Z   which then\n"
     "  training_models alias deployed --remove"
 )
 def alias(

@@ -1,6 +1,7 @@
 """The command `training_controller`: control a running daemon, or show its status."""
 
 import json
+import sys
 import time
 from contextlib import suppress
 from dataclasses import asdict
@@ -192,6 +193,8 @@ def logs(
 
     found = client_of(base_dir).logs
     if follow:
+        if file and not found.has_any(about=file):
+            print(f"nothing about {printable(file)} yet; waiting for it, until Ctrl-C", file=sys.stderr)
         with suppress(KeyboardInterrupt):
             print_entries(found.follow(lines, about=file, wait=_wait), as_json=as_json)
         return

@@ -49,6 +49,11 @@ class Logs:
                 )
             return _newest(opened, count, self._wanted(about))
 
+    def has_any(self, *, about: str) -> bool:
+        """Whether there is an entry about a file, as `last` would return it; none without a log."""
+        with ExitStack() as stack:
+            return bool(_newest(self._open_all(stack), 1, self._wanted(about)))
+
     def follow(self, count: int, *, wait: Callable[[], bool], about: str | None = None) -> Iterator[LogEntry]:
         """Yield the newest entries, and then each that is added. A rotation loses and repeats none.
 

@@ -14,6 +14,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from itertools import count
 from pathlib import Path
 
 from daemon.files.notes import REASON_SUFFIX, REJECTED_SUFFIX, is_users_file, note_beside
@@ -159,9 +160,25 @@ def _notes_of(layout: Layout, path: Path) -> Iterator[Path]:
     """Yield the notes that are about a file and about no other."""
     yield note_beside(path, REASON_SUFFIX)
     # The rejected rows of all files of one name are listed in failed/, wherever the files are now
-    others = [folder / path.name for folder in _folders(layout) if folder != path.parent]
-    if not any(map(os.path.lexists, others)):
-        yield note_beside(layout.failed / path.name, REJECTED_SUFFIX)
+    if _is_elsewhere(layout, path.name, but=path.parent):
+        return
+    yield note_beside(layout.failed / path.name, REJECTED_SUFFIX)
+    for note in _further_lists(layout.failed / path.name):
+        if not _is_elsewhere(layout, note.name.removesuffix(REJECTED_SUFFIX)):
+            yield note
+
+
+def _is_elsewhere(layout: Layout, name: str, *, but: Path | None = None) -> bool:
+    return any(os.path.lexists(folder / name) for folder in _folders(layout) if folder != but)
+
+
+def _further_lists(path: Path) -> Iterator[Path]:
+    """Yield the lists of rejected rows of later tries of a file; each has a number in its name."""
+    for number in count(2):
+        note = note_beside(path.with_name(numbered(path.name, number)), REJECTED_SUFFIX)
+        if not note.exists():
+            return
+        yield note
 
 
 def _folders(layout: Layout) -> list[Path]:
@@ -234,11 +251,11 @@ def _drop_linked_notes(layout: Layout) -> None:
     A clearing that was killed may have left some, too.
     """
     for path in trashed_files(layout):
-        for suffix, folder in (
-            (REASON_SUFFIX, layout.finished(outcome_of(path))),
-            (REJECTED_SUFFIX, layout.failed),
+        reason, rejected = (note_beside(path, suffix) for suffix in (REASON_SUFFIX, REJECTED_SUFFIX))
+        for kept, folder in (
+            (reason, layout.finished(outcome_of(path))),
+            *((note, layout.failed) for note in (rejected, *_further_lists(path))),
         ):
-            kept = note_beside(path, suffix)
             first = folder / kept.name
             with suppress(FileNotFoundError):
                 if os.path.samefile(kept, first) or filecmp.cmp(kept, first, shallow=False):

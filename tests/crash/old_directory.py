@@ -49,7 +49,9 @@ class NotPortable(RuntimeError):
 def unpack(base: Path) -> None:
     """Unpack the directory into `base`. Its files become other ones, with other inodes."""
     with tarfile.open(PACKED) as archive:
-        archive.extractall(base, filter="data")
+        if hasattr(tarfile, "data_filter"):  # from Python 3.11.4 on
+            archive.extraction_filter = tarfile.data_filter
+        archive.extractall(base)
 
 
 def recognise_files(base: Path) -> None:

@@ -5,9 +5,10 @@ import threading
 import pytest
 
 from daemon import going_back
+from daemon.control.control_files import Request
 from daemon.files.identity import Identity
-from daemon.going_back import GoingBack, Wish
-from daemon.jobs.going_back import FollowBranches, Requeue
+from daemon.going_back import GoingBack
+from daemon.jobs.going_back import FollowBranches
 from daemon.jobs.job_queue import JobQueue
 from daemon.journal.journal import Journal
 from daemon.ledger.ledger import Ledger
@@ -48,9 +49,10 @@ def test_steps_that_the_ledger_has_not_committed_yet_are_undone_as_well(layout, 
     ledger.add_steps([step(1, job_id="job-1", file_step=1)])
     ledger.commit()
     ledger.add_steps([step(2, job_id="job-2", file_step=1)])
-    back = GoingBack(layout, follow, before=ledger.commit, on_result=is_asked.set)
+    back = GoingBack(layout, follow, journal, before=ledger.commit, on_result=is_asked.set)
 
-    back.ask(Wish(target="checkpoints/step-000000001-1", requeue=Requeue(), reason="worse"))
+    path = layout.control / ".go_back"
+    back.ask(Request(name="go_back", path=path, written_at=0, target="checkpoints/step-000000001-1"))
     back.advance()
 
     assert is_asked.wait(PATIENCE_S)

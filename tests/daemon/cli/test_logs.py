@@ -45,6 +45,18 @@ def test_where_nothing_is_about_a_file_one_sentence_says_so(layout, log):
     )
 
 
+def test_whoever_follows_a_file_that_nothing_is_known_of_is_told_so(layout, log, monkeypatch):
+    def interrupt(seconds):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(time, "sleep", interrupt)
+
+    result = run(layout, "logs", "-f", "b.jsonl")
+
+    assert (result.exit_code, result.stdout) == (0, "")
+    assert result.stderr == "nothing about b.jsonl yet; waiting for it, until Ctrl-C\n"
+
+
 def test_a_program_gets_entries(layout, log):
     [entry] = json.loads(run(layout, "logs", "-n", "1", "--json").stdout)
 

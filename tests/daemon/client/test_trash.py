@@ -57,6 +57,28 @@ def test_a_file_goes_with_its_notes(layout):
     assert folder.stat().st_mode & 0o777 == 0o700
 
 
+def test_the_lists_of_all_tries_of_a_file_go_with_it(layout):
+    put(layout, "a.jsonl")
+    for name in ("a.jsonl", "a-2.jsonl", "a-3.jsonl"):
+        reject(layout, name)
+
+    clear_later(layout)
+
+    assert list(layout.failed.iterdir()) == []
+    assert "a-3.jsonl.rejected.jsonl" in everything(layout)
+
+
+def test_a_list_that_is_of_another_file_stays(layout):
+    put(layout, "a.jsonl")
+    reject(layout, "a.jsonl")
+    note = reject(layout, "a-2.jsonl")
+    write_jsonl(layout.finished(Outcome.COMPLETED) / "a-2.jsonl", rows(1))
+
+    clear_later(layout)
+
+    assert list(layout.failed.iterdir()) == [note]
+
+
 def test_rejected_rows_stay_where_another_file_has_that_name(layout):
     put(layout, "a.jsonl", outcome=Outcome.SKIPPED)
     note = reject(layout, "a.jsonl")
