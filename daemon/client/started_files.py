@@ -9,24 +9,15 @@ from daemon.client.errors import UnreadableHistory, raising
 from daemon.files.identity import identity_of
 from daemon.ledger.reader import LedgerJob, UnreadableLedger, read_jobs
 from trainer.protocol.layout import Layout
+from trainer.protocol.locks import locked_if_free
 from trainer.protocol.places import Priority
 
 
 @contextmanager
 def without_a_daemon(layout: Layout) -> Iterator[bool]:
     """Yield whether no daemon runs; none starts meanwhile."""
-    from filelock import FileLock, Timeout
-
-    lock = FileLock(layout.lock_file, blocking=False)
-    try:
-        lock.acquire()
-    except Timeout:
-        yield False
-        return
-    try:
-        yield True
-    finally:
-        lock.release()
+    with locked_if_free(layout.lock_file) as is_free:
+        yield is_free
 
 
 def priority_of(layout: Layout, path: Path) -> Priority:

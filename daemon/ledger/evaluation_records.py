@@ -84,17 +84,11 @@ def read_scores(path: Path, *, after: int, limit: int) -> list[RecordedScore]:
     Raises:
         UnreadableLedger: it cannot be read.
     """
-    if not path.exists():
-        return []
-    with open_read_only(path) as database:
-        if not has_table(database, "suite_scores"):
-            return []
-        rows = database.execute(
-            "SELECT * FROM suite_scores WHERE global_step > ?"
-            " ORDER BY global_step, suite, difficulty LIMIT ?",
-            (after, limit),
-        )
-        return [_score(row) for row in rows]
+    return _scores(
+        path,
+        "SELECT * FROM suite_scores WHERE global_step > ? ORDER BY global_step, suite, difficulty LIMIT ?",
+        (after, limit),
+    )
 
 
 def read_newest_scores(path: Path, *, until: int) -> list[RecordedScore]:
@@ -103,17 +97,21 @@ def read_newest_scores(path: Path, *, until: int) -> list[RecordedScore]:
     Raises:
         UnreadableLedger: it cannot be read.
     """
+    return _scores(
+        path,
+        "SELECT *, max(global_step) FROM suite_scores WHERE difficulty = '' AND global_step <= ?"
+        " GROUP BY suite ORDER BY suite",
+        (until,),
+    )
+
+
+def _scores(path: Path, query: str, values: tuple[int, ...]) -> list[RecordedScore]:
     if not path.exists():
         return []
     with open_read_only(path) as database:
-        if not has_table(database, "suite_scores"):
+        if not has_table(database, "suite_scores"):  # of an early release
             return []
-        rows = database.execute(
-            "SELECT *, max(global_step) FROM suite_scores WHERE difficulty = '' AND global_step <= ?"
-            " GROUP BY suite ORDER BY suite",
-            (until,),
-        )
-        return [_score(row) for row in rows]
+        return [_score(row) for row in database.execute(query, values)]
 
 
 def _score(row: sqlite3.Row) -> RecordedScore:

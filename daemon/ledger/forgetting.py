@@ -1,7 +1,6 @@
 """What the ledger knows of a content that is to be forgotten, and of the jobs that were trained after it."""
 
 import json
-import os
 import re
 import sqlite3
 from collections.abc import Collection, Iterator
@@ -12,9 +11,10 @@ from typing import Any
 
 from daemon.files.identity import Identity, identity_of_row
 from daemon.ledger.completed_files import completed, replayed_files
+from daemon.ledger.job_rows import job_of
 from daemon.ledger.reader import has_table, open_read_only
 from daemon.ledger.stretches import RecordedStretch, table_of_stretches
-from trainer.protocol.job import EarlierFile, Job, Priority, Window
+from trainer.protocol.job import EarlierFile, Job, Window
 from trainer.protocol.text import printable
 
 SHA256_START = re.compile(r"[0-9a-f]{8,64}")
@@ -161,17 +161,7 @@ def _job(row: sqlite3.Row) -> TrainedJob:
     windows = json.loads(row["left_out"] or "[]")
     steps, seconds = row["steps"], row["seconds"]
     return TrainedJob(
-        job=Job(
-            id=row["id"],
-            name=os.fsdecode(row["name"]),
-            priority=Priority(row["priority"]),
-            sha256=row["sha256"],
-            rows=row["rows"],
-            size_bytes=row["size_bytes"],
-            rejected_lines=tuple(json.loads(row["rejected"])),
-            format=row["format"],
-            metadata=json.loads(row["metadata"]),
-        ),
+        job=job_of(row),
         state=row["state"],
         identity=identity_of_row(row),
         settings=json.loads(row["settings"]) if row["settings"] else None,

@@ -20,9 +20,10 @@ from daemon.ledger.completed_files import NEWEST_COMPLETED, Completed, completed
 from daemon.ledger.database import open_ledger
 from daemon.ledger.evaluations import Evaluations
 from daemon.ledger.gate_verdicts import GateVerdicts
+from daemon.ledger.job_rows import job_of
 from daemon.ledger.stretches import Stretches
 from trainer.protocol.failpoints import failpoint
-from trainer.protocol.job import EarlierFile, FaultKind, Job, JobRecord, Outcome, Priority, Reason, Window
+from trainer.protocol.job import EarlierFile, FaultKind, Job, JobRecord, Outcome, Reason, Window
 from trainer.protocol.messages import StepReport, Validated
 from trainer.protocol.text import printable, utc_text
 
@@ -473,18 +474,7 @@ class Ledger:
 
 
 def _known_job(row: sqlite3.Row) -> KnownJob:
-    job = Job(
-        id=row["id"],
-        name=os.fsdecode(row["name"]),
-        priority=Priority(row["priority"]),
-        sha256=row["sha256"],
-        rows=row["rows"],
-        size_bytes=row["size_bytes"],
-        rejected_lines=tuple(json.loads(row["rejected"])),
-        format=row["format"],
-        metadata=json.loads(row["metadata"]),
-    )
-    return KnownJob(job, row["state"], identity_of_row(row), row["began"])
+    return KnownJob(job_of(row), row["state"], identity_of_row(row), row["began"])
 
 
 def _storable(details: str | None) -> str | None:

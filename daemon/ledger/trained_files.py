@@ -8,6 +8,11 @@ from daemon.ledger.stretches import table_of_stretches
 from trainer.protocol.branch_path import Segment
 from trainer.protocol.text import printable
 
+FILES = (
+    "SELECT job_id, display AS name, sha256, rows, state,"
+    " max(min(first_step), :after + 1) AS first_step, min(max(last_step), :until) AS last_step"
+)
+
 
 @dataclass(frozen=True, kw_only=True)
 class TrainedStretches:
@@ -38,9 +43,7 @@ def read_trained_files(path: Path, *, after: int, until: int) -> list[TrainedStr
         return []
     with open_read_only(path) as database:
         rows = database.execute(
-            "SELECT job_id, display AS name, sha256, rows, state,"
-            " max(min(first_step), :after + 1) AS first_step, min(max(last_step), :until) AS last_step"
-            f" FROM {table_of_stretches(database)} JOIN jobs ON jobs.id = job_id"
+            f"{FILES} FROM {table_of_stretches(database)} JOIN jobs ON jobs.id = job_id"
             " WHERE last_step > :after AND first_step <= :until"
             " GROUP BY job_id ORDER BY min(first_step)",
             {"after": after, "until": until},
@@ -60,9 +63,7 @@ def read_left_files(path: Path, segment: Segment) -> list[TrainedStretches]:
         if not has_table(database, "left_stretches"):
             return []
         rows = database.execute(
-            "SELECT job_id, display AS name, sha256, rows, state,"
-            " max(min(first_step), :after + 1) AS first_step, min(max(last_step), :until) AS last_step"
-            " FROM left_stretches JOIN jobs ON jobs.id = job_id"
+            f"{FILES} FROM left_stretches JOIN jobs ON jobs.id = job_id"
             " WHERE branch = :branch AND last_step > :after AND first_step <= :until"
             " GROUP BY job_id ORDER BY min(first_step)",
             {"branch": segment.branch, "after": segment.after, "until": segment.until},

@@ -28,6 +28,7 @@ from trainer.protocol.disk import Act, CleaningPlan, CleanOrder, Left
 from trainer.protocol.failpoints import failpoint
 from trainer.protocol.files import sync_directory
 from trainer.protocol.layout import Layout
+from trainer.protocol.locks import locked_if_free
 from trainer.versions.record import DamagedVersion
 from trainer.versions.registry import FOLDER as VERSIONS
 from trainer.versions.registry import NoSuchVersion, VersionInUse, Versions
@@ -151,7 +152,7 @@ class _Cleaner:
 
     def _remove_leftover(self, path: Path) -> int:
         if path.parent != self.layout.queue and path.parent != self.layout.models / VERSIONS:
-            with _worker_lock(self.layout) as is_free:
+            with locked_if_free(self.layout.worker_lock_file) as is_free:
                 if not is_free:
                     raise NotRemoved("is removed by the worker that runs")
                 return _remove_tree(path)
@@ -168,7 +169,7 @@ class _Cleaner:
         return _remove_tree(removing / path.name)
 
     def _remove_base(self, path: Path) -> int:
-        with _worker_lock(self.layout) as is_free:
+        with locked_if_free(self.layout.worker_lock_file) as is_free:
             if not is_free:  # perhaps it has just made this one, and no checkpoint names it yet
                 raise NotRemoved(BESIDE_WORKER)
             try:
@@ -183,7 +184,7 @@ class _Cleaner:
             return _remove_tree(trash_of(path))
 
     def _remove_checkpoint(self, path: Path) -> int:
-        with _worker_lock(self.layout) as is_free:
+        with locked_if_free(self.layout.worker_lock_file) as is_free:
             if not is_free:
                 self.is_for_worker = True
                 raise NotRemoved(HELD_BY_WORKER)
@@ -222,7 +223,7 @@ def _removing(layout: Layout) -> Path:
 
 
 def _worker_runs(layout: Layout) -> bool:
-    with _worker_lock(layout) as is_free:
+    with locked_if_free(layout.worker_lock_file) as is_free:
         return not is_free
 
 
@@ -240,21 +241,6 @@ def _lock_of(layout: Layout) -> Iterator[None]:
         raise CleanedElsewhere(
             f"another process frees space in {layout.base} already; wait until it is done"
         ) from error
-
-
-@contextmanager
-def _worker_lock(layout: Layout) -> Iterator[bool]:
-    """Say whether no worker runs; then none can until the block ends."""
-    lock = FileLock(layout.worker_lock_file, blocking=False)
-    try:
-        lock.acquire()
-    except Timeout:
-        yield False
-        return
-    try:
-        yield True
-    finally:
-        lock.release()
 
 
 REFUSALS = (CleanedElsewhere, NoUsableCheckpoint)
