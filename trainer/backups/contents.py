@@ -1,7 +1,7 @@
 """What goes into a backup, as it stood at one moment. Changes nothing but its own staging folder.
 
-The ledger is copied first, and the newest checkpoint must still be the same afterwards: together they are
-what a crash at that moment would have left, and any daemon can continue from that.
+The ledger is copied first, then the queue, and the newest checkpoint must still be the same afterwards. So no
+file is missing that the ledger has as waiting, and none is there that the checkpoint has all of.
 """
 
 import fcntl
@@ -165,10 +165,12 @@ def _small_files(layout: Layout, staging: Path) -> list[Source]:
     ledger = staging / "ledger.sqlite3"
     for name in ("ledger.sqlite3", "config.json"):
         (staging / name).unlink(missing_ok=True)
-    found = _of_queue(layout, staging / "queue")
+    found = []
     if layout.ledger_file.exists():
         copy_ledger(layout.ledger_file, ledger)
         found.append(Source("status/ledger.sqlite3", ledger))
+    # After the ledger: a file that comes meanwhile is there, and one that was trained to its end is not
+    found += _of_queue(layout, staging / "queue")
     with suppress(FileNotFoundError):
         shutil.copy2(layout.config_file, staging / "config.json")
         found.append(Source("config.json", staging / "config.json"))
