@@ -33,12 +33,11 @@ from trainer.versions.record import RECORD_NAME, DamagedVersion, VersionRecord, 
 from trainer.versions.registry import FOLDER as VERSIONS
 from trainer.versions.registry import ID as VERSION_ID
 from trainer.versions.registry import RECORDS
+from trainer.versions.removal import STATE_FILES
 
 STAGING = ".backup"
 DATA = "data"
 BASES = "bases"
-OPTIMIZER_STATE = "state."
-"""How the names of files begin that a version can do without."""
 MOST_TRIES = 20
 LEDGER_PAGES = 4096  # at a time, so that a writer can come between
 LEDGER_TIMEOUT_S = 30.0
@@ -251,7 +250,7 @@ def _held_version(layout: Layout, name: str, held: ExitStack, contents: Contents
         raise DamagedVersion(f"{name} is gone; choose another: training_models list") from error
     record = read_record(folder / RECORD_NAME)
     missing = [file for file in record.files if not (folder / file).is_file()]
-    if lost := [file for file in missing if not file.startswith(OPTIMIZER_STATE)]:
+    if lost := [file for file in missing if file not in STATE_FILES]:
         raise DamagedVersion(
             f"{name} cannot be backed up whole: {printable(lost[0])} is missing; "
             "its record is in every backup"

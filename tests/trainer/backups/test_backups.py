@@ -89,20 +89,20 @@ def test_a_version_can_be_backed_up_whole(site, tmp_path):
     assert (manifest.versions, manifest.saw) == (("v001",), ("a" * 64,))
 
 
-def test_a_version_without_its_optimizer_state_cannot_be_backed_up_whole(site):
-    (site.layout.models / "versions/v001/optimizer.bin").unlink()
+def test_a_version_without_its_weights_cannot_be_backed_up_whole(site):
+    (site.layout.models / "versions/v001/model.safetensors").unlink()
 
-    with pytest.raises(DamagedVersion, match=r"v001 cannot be backed up whole: optimizer\.bin is missing"):
+    with pytest.raises(
+        DamagedVersion, match=r"v001 cannot be backed up whole: model\.safetensors is missing"
+    ):
         site.back_up(versions=("v001",))
 
     assert site.manifests() == []
 
 
-def test_a_version_whose_optimizer_state_was_removed_to_save_room_is_backed_up_without(
-    site, tmp_path, monkeypatch
-):
-    monkeypatch.setattr(contents, "OPTIMIZER_STATE", "optimizer.")
-    (site.layout.models / "versions/v001/optimizer.bin").unlink()
+def test_a_version_whose_optimizer_state_was_removed_to_save_room_is_backed_up_without(site, tmp_path):
+    site.versions.unalias("deployed")
+    site.versions.free_state("v001")
 
     made = site.back_up(versions=("v001",))
     site.restore(tmp_path / "again")
