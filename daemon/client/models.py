@@ -260,8 +260,9 @@ class Models:
 
         Raises:
             UnusableVersion: the name cannot be taken.
+            NoSuchVersion: the version was deleted meanwhile.
         """
-        with raising(UnusableVersion, BadMark):
+        with raising(UnusableVersion, BadMark), raising(NoSuchVersion, UnknownVersion):
             self._versions.tag(version, name, is_set=is_set)
 
     def alias(self, name: str, version: Version) -> str | None:
@@ -269,8 +270,9 @@ class Models:
 
         Raises:
             UnusableVersion: the name cannot be taken.
+            NoSuchVersion: the version was deleted meanwhile.
         """
-        with raising(UnusableVersion, BadMark):
+        with raising(UnusableVersion, BadMark), raising(NoSuchVersion, UnknownVersion):
             return self._versions.alias(name, version)
 
     def unalias(self, name: str) -> str:
@@ -296,8 +298,9 @@ class Models:
 
         Raises:
             UnusableVersion: an alias means it, or a program uses it.
+            NoSuchVersion: it was deleted meanwhile.
         """
-        with raising(UnusableVersion, VersionInUse):
+        with raising(UnusableVersion, VersionInUse), raising(NoSuchVersion, UnknownVersion):
             return self._versions.delete(version)
 
     def undelete(self, version_id: str) -> Version:

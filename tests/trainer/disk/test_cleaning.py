@@ -2,7 +2,7 @@
 
 import fcntl
 import re
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -391,6 +391,23 @@ def test_a_base_model_that_a_checkpoint_names_after_the_plan_stays(based, monkey
     based.clean(carry_out=True)
 
     assert "unused" in bases_in(based)
+
+
+def test_nobody_deletes_a_version_while_it_is_asked_which_base_models_are_needed(based, monkeypatch):
+    real, is_free = cleaning.needed_bases, []
+
+    def ask(models):
+        with (models / "versions" / ".lock").open() as file, suppress(BlockingIOError):
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            is_free.append(True)
+        return real(models)
+
+    monkeypatch.setattr(cleaning, "needed_bases", ask)
+
+    done = based.clean(carry_out=True)
+
+    assert ("base_model", "step-000000001-unused") in kinds(done)
+    assert is_free == []
 
 
 def test_a_base_model_that_a_program_has_open_stays(based):
