@@ -174,8 +174,3 @@ def _manifest(
         is_saw_complete=task.is_saw_complete,
         logits=None,
     )
-
-
-def with_pruned(made: BackupMade, removed: tuple[str, ...]) -> BackupMade:
-    """Return the answer with the older backups that were removed afterwards."""
-    return made.model_copy(update={"pruned": removed})
