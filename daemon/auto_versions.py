@@ -16,14 +16,7 @@ from daemon.journal.journal import Journal, Subscriber
 from daemon.ledger.reader import UnreadableLedger
 from daemon.ledger.version_events import Occurrences, is_recorded, newest_order, occurrences
 from trainer.protocol import one_shot
-from trainer.protocol.checkpoints import (
-    FOLDER,
-    POINTER,
-    DamagedCheckpoint,
-    NoUsableCheckpoint,
-    published,
-    read_manifest,
-)
+from trainer.protocol.checkpoints import POINTER
 from trainer.protocol.job import Outcome
 from trainer.protocol.layout import Layout
 from trainer.protocol.new_version import MODULE, NewVersion, NewVersionOrder, Policy
@@ -187,29 +180,23 @@ class AutoVersions:
     def _start(self) -> None:
         ordered_at = utc_text(self._clock())
         try:
-            name = self._checkpoint()
-        except (OSError, DamagedCheckpoint, NoUsableCheckpoint) as error:
+            what = self._what()
+        except OSError as error:
             self._fail(error)
             return
-        order = NewVersionOrder(base_dir=self._layout.base, checkpoint=name, policy=self._policy)
+        order = NewVersionOrder(base_dir=self._layout.base, policy=self._policy, **what)
         self._running = (self._policy, ordered_at)
         threading.Thread(target=self._carry_out, args=(order,), daemon=True).start()
 
-    def _checkpoint(self) -> str:
-        """Return the name of the checkpoint to make a version of.
+    def _what(self) -> dict[str, str]:
+        """Return what says which checkpoint a version is made of; reading them all is not for a daemon.
 
         Raises:
             OSError: there is none.
-            DamagedCheckpoint, NoUsableCheckpoint: one cannot be read.
         """
-        if self._policy != "day":
-            return (self._layout.models / POINTER).readlink().name
-        today = utc_text(midnight_before(self._clock()))
-        kept = published(self._layout.models / FOLDER)
-        if not kept:
-            raise FileNotFoundError(f"{self._layout.models / FOLDER} has no checkpoint")
-        # If none is left of the days before, the oldest comes closest
-        return next((path for path in kept if read_manifest(path).written_at < today), kept[-1]).name
+        if self._policy == "day":
+            return {"written_before": utc_text(midnight_before(self._clock()))}
+        return {"checkpoint": (self._layout.models / POINTER).readlink().name}
 
     def _carry_out(self, order: NewVersionOrder) -> None:
         try:
