@@ -63,6 +63,32 @@ def test_the_ledger_is_a_snapshot_with_what_its_log_has(site, tmp_path):
     assert found.fetchall() == [(77,)]
 
 
+@pytest.mark.parametrize("is_left_open", [True, False])
+def test_a_daemon_that_starts_while_a_ledger_at_rest_is_copied_is_not_half_in_it(
+    site, tmp_path, monkeypatch, is_left_open
+):
+    real, copied, writers = contents._copy_ledger, [], []
+
+    def copy(ledger, target, options):
+        copied.append(options)
+        real(ledger, target, options)
+        if len(copied) == 1:
+            writers.append(sqlite3.connect(ledger))
+            writers[0].execute("UPDATE jobs SET rows = 78")
+            writers[0].commit()
+            if not is_left_open:
+                writers[0].close()
+
+    monkeypatch.setattr(contents, "_copy_ledger", copy)
+
+    contents.copy_ledger(site.layout.ledger_file, tmp_path / "copy")
+    writers[0].close()
+
+    assert copied == ["mode=ro&immutable=1", "mode=ro"]
+    [found] = sqlite3.connect(tmp_path / "copy").execute("SELECT rows FROM jobs")
+    assert found == (78,)
+
+
 def test_versions_are_restored_with_their_marks_and_without_other_weights(site, tmp_path):
     newest = site.versions.create(
         site.layout.models / "checkpoints/step-000000009-2", made_by="hand", trained=lambda parent: ()
