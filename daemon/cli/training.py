@@ -13,9 +13,9 @@ from typer.main import get_command
 
 from daemon.cli.options import (
     BaseDir,
-    CommandFailed,
     Json,
     Version,
+    WrongUsage,
     client_of,
     run,
     terminal_columns,
@@ -83,7 +83,7 @@ def _training(
     if context.invoked_subcommand is None:
         _show_overview(client_of(base_dir), as_json=as_json)
     elif as_json:
-        raise CommandFailed(f"put --json behind {context.invoked_subcommand}")
+        raise WrongUsage(f"put --json behind {context.invoked_subcommand}")
 
 
 def _show_overview(client: Client, *, as_json: bool) -> None:

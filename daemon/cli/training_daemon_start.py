@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from daemon.cli.options import BaseDir, CommandFailed, Json, client_of, same_folder
+from daemon.cli.options import BaseDir, Json, WrongUsage, client_of, same_folder
 from daemon.client import Client
 from daemon.client.client import START_WAIT_S
 from trainer.protocol.text import num_of, printable
@@ -51,7 +51,7 @@ def init(
 ) -> None:
     """Make a folder a working directory. What is there stays as it is."""
     if folder and base_dir:
-        raise CommandFailed("give either a DIR or --base-dir")
+        raise WrongUsage("give either a DIR or --base-dir")
     made = client_of(folder or base_dir).create(sample=sample)
     _show(asdict(made), as_json, _created_lines(made))
 
@@ -97,7 +97,7 @@ def restart(
     that of this command.
     """
     if no_set and set_:
-        raise CommandFailed("give either --set or --no-set")
+        raise WrongUsage("give either --set or --no-set")
     overrides = [] if no_set else set_
     client = client_of(base_dir)
     _show_started(client, client.restart(overrides, wait_s=_seconds(wait)), as_json)
@@ -155,7 +155,7 @@ def install_service(
 
 def _ask_to_install(client: Client, unit: Path, text: str, *, as_json: bool) -> None:
     if as_json:
-        raise CommandFailed("--json does not ask; add --yes; nothing was changed")
+        raise WrongUsage("--json does not ask; add --yes; nothing was changed")
     print(f"working directory: {printable(str(client.any_layout.base))}")
     print(f"unit:              {printable(str(unit))}")
     if unit.exists() and unit.read_text(errors="replace") != text:

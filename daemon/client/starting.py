@@ -23,6 +23,7 @@ from trainer.protocol.text import printable
 # Of a service manager that looks after this process: the daemon is none of its business
 NOT_FOR_OTHERS = ("NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID", "INVOCATION_ID")
 LAST_WORDS_BYTES = 4_000
+LONGEST_WAIT_S = 1e6  # the system takes no longer time, and nobody waits so long
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -147,7 +148,7 @@ def _stderr_file(layout: Layout) -> Path:
 def _wait_until_ready(layout: Layout, child: "subprocess.Popen[bytes]", ours: int, wait_s: float) -> None:
     with os.fdopen(ours, "rb", buffering=0) as pipe, selectors.DefaultSelector() as selector:
         selector.register(pipe, selectors.EVENT_READ)
-        if not selector.select(wait_s):
+        if not selector.select(min(wait_s, LONGEST_WAIT_S)):
             raise NotReady(
                 f"the daemon (pid {child.pid}) is not ready within {wait_s:g} s; it continues to start; "
                 "training_controller status shows when it runs"

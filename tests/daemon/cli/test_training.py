@@ -100,8 +100,8 @@ def test_the_base_dir_may_stand_before_any_command(layout):
 @pytest.mark.parametrize(
     "arguments, code, words",
     [
-        (("quue",), 2, "Did you mean 'queue'?"),
-        (("queue", "add"), 2, "Missing argument"),
+        (("quue",), 2, "did you mean queue?"),
+        (("queue", "add"), 2, "FILE is missing"),
         (("queue", "remove", "no.jsonl"), 1, "no file is named no.jsonl"),
         (("queue", "retry", "no.jsonl"), 1, "training_queue list --failed and list --skipped show them"),
         (("controller", "pause"), 3, "start one with: training_daemon"),
@@ -312,7 +312,7 @@ def test_programs_get_the_status_and_what_lies_in_the_inbox(layout):
 def test_json_before_a_subcommand_is_refused(layout):
     result = process(layout, "--json", "status")
 
-    assert (result.returncode, json.loads(result.stdout)) == (1, {"error": "put --json behind status"})
+    assert (result.returncode, json.loads(result.stdout)) == (2, {"error": "put --json behind status"})
 
 
 # ---- the version
