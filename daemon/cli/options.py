@@ -5,7 +5,6 @@ import json
 import math
 import os
 import re
-import shlex
 import shutil
 import signal
 import sys
@@ -19,6 +18,7 @@ from typer.exceptions import Abort, TyperException
 
 from daemon.cli.usage_words import is_bare_group, usage_words
 from daemon.client import Client, ClientError
+from daemon.client.advice import here
 from trainer import __version__
 from trainer.protocol.child_process import EXIT_CODE_OF_SIGNALS
 from trainer.protocol.layout import BASE_DIR_VARIABLE, Layout
@@ -128,10 +128,6 @@ def share_of(option: str, text: str) -> float:
     return share
 
 
-# Kept, because `use_base_dir` changes it
-SHELLS_BASE_DIR = os.environ.get(BASE_DIR_VARIABLE)
-
-
 def use_base_dir(base_dir: Path | None) -> None:
     """Let `--base-dir` stand before the subcommand, too."""
     if base_dir is not None:
@@ -145,10 +141,7 @@ def client_of(base_dir: Path | None) -> Client:
 
 def same_folder(client: Client) -> str:
     """Return what makes a command of the user be about the client's folder; nothing, if it is anyway."""
-    folder = client.any_layout.base
-    if folder == Path(SHELLS_BASE_DIR or ".").absolute():
-        return ""
-    return f" --base-dir {shlex.quote(printable(str(folder)))}"
+    return here(client.any_layout)
 
 
 def completing(ctx: typer.Context) -> Layout:

@@ -1,7 +1,6 @@
 """`training_daemon init`, `start`, `restart` and `install-service`: what a daemon needs to run by itself."""
 
 import json
-import shlex
 from collections.abc import Iterable
 from dataclasses import asdict
 from pathlib import Path
@@ -12,7 +11,7 @@ import typer
 from daemon.cli.options import BaseDir, Json, WrongUsage, client_of, same_folder
 from daemon.client import Client
 from daemon.client.client import START_WAIT_S
-from trainer.protocol.text import num_of, printable
+from trainer.protocol.text import num_of, printable, shell_word
 
 if TYPE_CHECKING:
     from daemon.client.creation import Created
@@ -52,15 +51,20 @@ def init(
     """Make a folder a working directory. What is there stays as it is."""
     if folder and base_dir:
         raise WrongUsage("give either a DIR or --base-dir")
-    made = client_of(folder or base_dir).create(sample=sample)
-    _show(asdict(made), as_json, _created_lines(made))
+    client = client_of(folder or base_dir)
+    made = client.create(sample=sample)
+    _show(asdict(made), as_json, _created_lines(made, client))
 
 
-def _created_lines(made: "Created") -> Iterable[str]:
+def _created_lines(made: "Created", client: Client) -> Iterable[str]:
     yield f"{made.base_dir} {'is now' if made.is_new else 'already is'} a working directory"
     if made.sample and made.sample_rows:
         yield f"inbox/{made.sample} has {num_of(made.sample_rows, 'row')} to train"
-    yield f"start it: training_daemon start --base-dir {shlex.quote(made.base_dir)}"
+    status = client.status()
+    if status.life in ("running", "silent"):
+        yield f"its daemon is {status.life_text()}"
+    else:
+        yield f"start it: training_daemon start --base-dir {shell_word(str(client.any_layout.base))}"
 
 
 @app.command(

@@ -13,6 +13,7 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
+from daemon.client.advice import here
 from daemon.client.errors import NotReady, RunsAlready, RunsAsService, StartFailed
 from daemon.status.reader import read_status
 from trainer.protocol.child_process import own_environment
@@ -53,7 +54,7 @@ def start(layout: Layout, *, overrides: Sequence[str], wait_s: float) -> Started
     if found.is_running:  # whether one runs that is silent, only the lock can tell, which the new one tries
         raise RunsAlready(
             f"a daemon is already {found.life_text()} in {printable(str(layout.base))}; "
-            "to restart it: training_daemon restart"
+            f"to restart it: training_daemon restart{here(layout)}"
         )
     try:
         layout.create()
@@ -151,7 +152,7 @@ def _wait_until_ready(layout: Layout, child: "subprocess.Popen[bytes]", ours: in
         if not selector.select(min(wait_s, LONGEST_WAIT_S)):
             raise NotReady(
                 f"the daemon (pid {child.pid}) is not ready within {wait_s:g} s; it continues to start; "
-                "training_controller status shows when it runs"
+                f"training_controller status{here(layout)} shows when it runs"
             )
         if pipe.read(len(READY)) == READY:
             return
