@@ -299,6 +299,12 @@ class Client:
         wait_for_lock(self.layout, wait_s)
         return start(self.layout, overrides=wanted, wait_s=wait_s)
 
+    def overrides(self) -> list[str]:
+        """Return the `SECTION.KEY=VALUE` texts of the daemon that runs, or ran last."""
+        from daemon.client.starting import given_overrides
+
+        return given_overrides(self.layout)
+
     def pause(self, reason: str | None = None, *, wait_s: float = DEFAULT_WAIT_S) -> "Obeyed":
         """Hold training at the next optimizer step; only `resume` ends that, not a restart.
 

@@ -99,6 +99,11 @@ def overrides_of_last(layout: Layout) -> list[str]:
             f"the daemon in {printable(str(layout.base))} runs as a service, which alone can restart it: "
             "systemctl --user restart training-daemon (without --user if it is the machine's)"
         )
+    return given_overrides(layout)
+
+
+def given_overrides(layout: Layout) -> list[str]:
+    """Return the `--set` texts of the daemon that runs, or ran last, whoever started it."""
     found = _process_facts(layout).get("overrides")
     return [text for text in found if isinstance(text, str)] if isinstance(found, list) else []
 
