@@ -65,6 +65,12 @@ def test_files_are_counted_where_no_daemon_keeps_the_status_up_to_date(layout, b
     assert (shown["failed"], shown["skipped"], shown["high"]) == (1, 2, 1)
 
 
+def test_a_folder_of_the_queue_that_is_gone_counts_as_empty(tmp_path):
+    (tmp_path / "queue").mkdir()
+
+    assert set(Client(tmp_path).status().fields["queue"].values()) == {0}
+
+
 def test_a_folder_that_is_none_of_ours_is_named(tmp_path):
     with pytest.raises(NotAWorkingDirectory, match="is not a working directory"):
         Client(tmp_path).status()
