@@ -45,6 +45,7 @@ from daemon.settings.live_settings import LiveSettings
 from daemon.settings.starter import write_starter
 from daemon.status.board import StatusBoard
 from daemon.status.last_known import last_known
+from daemon.status.reader import read_status
 from daemon.supervision.launcher import Launcher
 from daemon.supervision.local_launcher import LocalLauncher
 from daemon.supervision.supervisor import Supervisor
@@ -54,6 +55,7 @@ from trainer.protocol.files import UnreadableFile, read_json, write_json
 from trainer.protocol.layout import READY, Layout
 from trainer.protocol.logs import set_up_logging
 from trainer.protocol.places import Priority
+from trainer.protocol.text import shell_word
 
 logger = logging.getLogger(__name__)
 
@@ -116,10 +118,7 @@ def run_daemon(
                 return EXIT_CODE_OF_SIGNALS + signals.first
             return code
     except Timeout:
-        raise AlreadyRunning(
-            f"a daemon is already running here (pid {_running_pid(layout)}); "
-            "stop it with: training_controller stop"
-        ) from None
+        raise AlreadyRunning(_who_runs(layout)) from None
 
 
 def _run_locked(
@@ -303,6 +302,14 @@ def _remove_leftovers(layout: Layout) -> None:
         for path in folder.iterdir():
             if is_half_written(path.name):
                 path.unlink(missing_ok=True)
+
+
+def _who_runs(layout: Layout) -> str:
+    """Return which daemon holds the lock, and what to do about it; one that is silent obeys no command."""
+    folder = f"--base-dir {shell_word(str(layout.base))}"
+    is_alive = read_status(layout).is_running
+    way_out = "stop it with: training_controller stop" if is_alive else "see how it is: training_health check"
+    return f"a daemon is already running here (pid {_running_pid(layout)}); {way_out} {folder}"
 
 
 def _running_pid(layout: Layout) -> str:

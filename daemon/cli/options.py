@@ -5,7 +5,6 @@ import json
 import math
 import os
 import re
-import shlex
 import shutil
 import signal
 import sys
@@ -17,7 +16,9 @@ import typer
 from typer.core import TyperArgument, TyperOption
 from typer.exceptions import Abort, TyperException
 
+from daemon.cli.usage_words import is_bare_group, usage_words
 from daemon.client import Client, ClientError
+from daemon.client.advice import here
 from trainer import __version__
 from trainer.protocol.child_process import EXIT_CODE_OF_SIGNALS
 from trainer.protocol.layout import BASE_DIR_VARIABLE, Layout
@@ -92,7 +93,13 @@ TyperOption._get_number_range_help_str = _range  # type: ignore[method-assign, a
 
 
 class CommandFailed(ClientError):
-    """A command line asks for what cannot be meant; the message is all a person needs."""
+    """A command cannot do what it is asked; the message is all a person needs."""
+
+
+class WrongUsage(CommandFailed):
+    """A command line asks for what cannot be meant."""
+
+    exit_code = 2  # as for an option that there is not
 
 
 def seconds_of(option: str, text: str | None) -> float:
@@ -101,7 +108,7 @@ def seconds_of(option: str, text: str | None) -> float:
         return 0.0
     found = DURATION.fullmatch(text)
     if found is None:
-        raise CommandFailed(
+        raise WrongUsage(
             f'{option} is "{printable(text)}"; expected a number with m, h, d or w, such as 12h, 7d or 2w'
         )
     return int(found[1]) * UNITS_S[found[2]]
@@ -115,14 +122,10 @@ def share_of(option: str, text: str) -> float:
     except ValueError:
         share = math.nan
     if not 0 < share < 1:
-        raise CommandFailed(
+        raise WrongUsage(
             f'{option} is "{printable(text)}"; expected a share between 0 and 1, such as 0.02 or 2%'
         )
     return share
-
-
-# Kept, because `use_base_dir` changes it
-SHELLS_BASE_DIR = os.environ.get(BASE_DIR_VARIABLE)
 
 
 def use_base_dir(base_dir: Path | None) -> None:
@@ -138,10 +141,7 @@ def client_of(base_dir: Path | None) -> Client:
 
 def same_folder(client: Client) -> str:
     """Return what makes a command of the user be about the client's folder; nothing, if it is anyway."""
-    folder = client.any_layout.base
-    if folder == Path(SHELLS_BASE_DIR or ".").absolute():
-        return ""
-    return f" --base-dir {shlex.quote(printable(str(folder)))}"
+    return here(client.any_layout)
 
 
 def completing(ctx: typer.Context) -> Layout:
@@ -208,11 +208,10 @@ def run(app: typer.Typer) -> NoReturn:
     try:
         sys.exit(app(standalone_mode=False))
     except TyperException as error:
-        error.message = error.message.removeprefix("Value error, ")  # pydantic's words
-        if not as_json:
-            error.show()  # type: ignore[attr-defined]  # all that a command line raises have it
+        if is_bare_group(error) and not as_json:
+            error.show()  # type: ignore[attr-defined]  # this kind has it
             sys.exit(error.exit_code)
-        _fail(error.format_message(), error.exit_code, as_json=as_json)
+        _fail(usage_words(error), error.exit_code, as_json=as_json)
     except Abort:
         _fail("aborted", 1, as_json=as_json)
     except BrokenPipeError:

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
+from daemon.client.advice import no_folder
 from daemon.client.errors import NoReport, NotATrainingFile, NotAWorkingDirectory, UnreadableReport, raising
 from daemon.client.settings import ClientSettings
 from trainer.protocol.layout import Layout
@@ -160,7 +161,7 @@ class Data:
 
     def _refuse_missing_folder(self) -> None:
         if not self._layout.base.is_dir():  # its settings would be the defaults
-            raise NotAWorkingDirectory(f"{self._layout.base} is not a folder; correct --base-dir")
+            raise NotAWorkingDirectory(no_folder(self._layout))
 
     def dry_run(self, file: Path | str, overrides: Sequence[str] = ()) -> "DryRun":
         """Return what training a file would be like; nothing is trained or changed.
