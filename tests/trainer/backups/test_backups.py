@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import sqlite3
 
 import pytest
@@ -328,6 +329,16 @@ def test_the_fingerprint_of_an_unchanged_model_is_computed_once(site):
 
     assert site.logits_asked == 2
     assert [manifest.logits for manifest in site.manifests()] == [LOGITS] * 3
+
+
+def test_another_checkpoint_under_the_same_name_and_number_gets_a_fingerprint_of_its_own(site):
+    site.back_up()
+    shutil.rmtree(site.layout.models / "checkpoints/step-000000009-2")  # it was damaged
+    publish(site.layout, 2, step=9, method="lora")
+
+    site.back_up()
+
+    assert site.logits_asked == 2
 
 
 def test_a_large_model_gets_no_fingerprint_and_a_note(site):
