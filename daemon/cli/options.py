@@ -26,6 +26,10 @@ from trainer.protocol.text import printable
 # pydantic would read the entry points of all installed packages, each time it is loaded
 os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")
 
+# A command in a text, unless the text has its folder
+COMMAND = re.compile(
+    r"(?<![\w/.-])training_(?:controller|daemon|data|health|models|queue)(?= [a-z])(?![^;\n]*--base-dir)"
+)
 DURATION = re.compile(r"(\d{1,6})([mhdw])", re.ASCII)
 UNITS_S = {"m": 60.0, "h": 3_600.0, "d": 86_400.0, "w": 604_800.0}
 LARGEST_INTEGER = 2**63 - 1  # of a database; as a limit it says nothing to a person
@@ -131,14 +135,29 @@ def use_base_dir(base_dir: Path | None) -> None:
         os.environ[BASE_DIR_VARIABLE] = str(base_dir)
 
 
+# Of the command that runs, for what it says when it fails
+_folder: list[Path] = []
+
+
 def client_of(base_dir: Path | None) -> Client:
     """Return the client of the folder a command is about."""
-    return Client(base_dir)
+    client = Client(base_dir)
+    _folder[:] = [client.any_layout.base]
+    return client
 
 
 def same_folder(client: Client) -> str:
     """Return what makes a command of the user be about the client's folder; nothing, if it is anyway."""
-    folder = client.any_layout.base
+    return _options_for(client.any_layout.base)
+
+
+def typed_here(text: str) -> str:
+    """Return a text in which every command is about the folder of this one, however that was named."""
+    options = _options_for(_folder[0]) if _folder else ""
+    return COMMAND.sub(lambda found: found[0] + options, text) if options else text
+
+
+def _options_for(folder: Path) -> str:
     if folder == Path(SHELLS_BASE_DIR or ".").absolute():
         return ""
     return f" --base-dir {shlex.quote(printable(str(folder)))}"
@@ -239,5 +258,5 @@ def _fail(message: str, exit_code: int, *, as_json: bool) -> NoReturn:
     if as_json:
         print(json.dumps({"error": message}))
     else:
-        say_problem("error", message)
+        say_problem("error", typed_here(message))
     sys.exit(exit_code)

@@ -18,6 +18,7 @@ from daemon.cli.options import (
     in_words,
     run,
     terminal_columns,
+    typed_here,
     use_base_dir,
 )
 from trainer.protocol.text import printable
@@ -189,12 +190,12 @@ def unpin(name: Name, base_dir: BaseDir = None, as_json: Json = False) -> None:
 
 
 def _show(value: object, line: str, *, as_json: bool) -> None:
-    print(json.dumps(value) if as_json else line)
+    print(json.dumps(value) if as_json else typed_here(line))
 
 
 def _print(lines: Iterable[str], *, indent: int = 8) -> None:
     for line in lines:
-        for part in in_words(line, terminal_columns(), indent=indent):
+        for part in in_words(typed_here(line), terminal_columns(), indent=indent):
             print(part, flush=True)
 
 
