@@ -38,12 +38,12 @@ def value(
 
 def _lines(found: "FileValue") -> Iterator[str]:
     yield f"{found.name} (job {found.job}): {found.state}"
-    if not found.steps and found.state == Outcome.FAILED:
-        yield "it failed before its first step"
-        yield "training_queue list --failed shows why"
+    if not found.steps and found.state in (Outcome.FAILED, Outcome.SKIPPED):
+        yield "no step of it is in the model"  # it may have had some, from which the model went back
+        yield f"training_queue show {found.job} says why"
         return
     if not found.steps:
-        yield "it has taken no step"
+        yield "it has taken no step yet"
         return
     trained = f"{num_of(found.rows_trained, 'row')} trained in {num_of(found.steps, 'step')}"
     yield f"{trained}, {found.tokens:,} tokens, {duration_text(found.seconds)}"
