@@ -188,7 +188,7 @@ class History:
             return None
         if known.job is None and (reason := self._why_untrained(name)):
             raise NoSuchFile(reason)
-        return known.job and known.job.id
+        return known.job.id if known.job else None
 
     def _why_untrained(self, name: str) -> str | None:
         """Say why a file that never became a job has brought nothing; None if it did not fail either."""

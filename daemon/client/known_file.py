@@ -213,7 +213,7 @@ def _described(layout: Layout, path: Path | None, job: RecordedJob | None) -> Kn
         reason=_reason(layout, path, job, note),
         ended_at=(job.finished_at if job else None) or (printable(note.at) if note else None),
         rejected_list=_rejected_list(layout, path or layout.failed / name, job),
-        report=_report(layout, name, job.id if job else note and note.job_id),
+        report=_report(layout, name, job.id if job else note.job_id if note else None),
         job=known,
         other_jobs=tuple(other for other in others if job is None or other != job.id)[:OTHERS_READ],
     )

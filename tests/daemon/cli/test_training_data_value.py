@@ -180,8 +180,8 @@ def test_a_name_that_nobody_knows_is_an_error_and_the_ledger_is_not_blamed(histo
     result = history.value("no\x1b.jsonl")
 
     assert str(result.exception) == (
-        "the ledger knows no file named no\\x1b.jsonl; expected a name such as training_queue list or history "
-        "shows"
+        "the ledger knows no file named no\\x1b.jsonl; expected a name such as training_queue list or "
+        "history shows"
     )
 
 
