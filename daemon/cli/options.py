@@ -1,5 +1,6 @@
 """Options shared by several commands, and how a command exits when something is wrong."""
 
+import errno
 import io
 import json
 import math
@@ -33,6 +34,15 @@ COMMAND = re.compile(
 DURATION = re.compile(r"(\d{1,6})([mhdw])", re.ASCII)
 UNITS_S = {"m": 60.0, "h": 3_600.0, "d": 86_400.0, "w": 604_800.0}
 LARGEST_INTEGER = 2**63 - 1  # of a database; as a limit it says nothing to a person
+GIVE_ACCESS = "give the user who runs this access to it"
+FREE_SPACE = "free some space, and try again"
+WAYS_OUT = {  # by the system's number of what it refuses
+    errno.EACCES: GIVE_ACCESS,
+    errno.EPERM: GIVE_ACCESS,
+    errno.EROFS: "mount it for writing, or use another place",
+    errno.ENOSPC: FREE_SPACE,
+    errno.EDQUOT: FREE_SPACE,
+}
 ENDING_SIGNALS = (signal.SIGTERM, signal.SIGHUP)
 NARROWEST_TERMINAL = 80  # columns, where a terminal does not say
 NARROWEST_TEXT = 20
@@ -238,8 +248,18 @@ def run(app: typer.Typer) -> NoReturn:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or Python complains when it ends
         sys.exit(1)
     except (ClientError, OSError) as error:
-        code = error.exit_code if isinstance(error, ClientError) else 1
-        _fail(str(error), code, as_json=as_json)
+        if isinstance(error, ClientError):
+            _fail(str(error), error.exit_code, as_json=as_json)
+        _fail(_system_words(error), 1, as_json=as_json)
+
+
+def _system_words(error: OSError) -> str:
+    """Return what the system refuses: the place, the reason, and a way out where there is one."""
+    if error.filename is None or error.strerror is None:
+        return str(error)
+    place, reason = printable(os.fsdecode(error.filename)), error.strerror.lower()
+    way_out = WAYS_OUT.get(error.errno or 0)
+    return f"{place}: {reason}" + (f"; {way_out}" if way_out else "")
 
 
 def _unwind_on_signals() -> None:

@@ -1,6 +1,8 @@
 """What all commands have in common."""
 
+import errno
 import io
+import os
 from pathlib import Path
 
 import pytest
@@ -82,3 +84,26 @@ def test_the_commands_in_a_text_are_about_the_folder_of_this_one(monkeypatch, tm
 
     here = "" if is_current else f" --base-dir '{folder}'"
     assert shown == text.replace("training_queue", f"training_queue{here}")
+
+
+@pytest.mark.parametrize(
+    "number, words",
+    [
+        (errno.EACCES, "permission denied; give the user who runs this access to it"),
+        (errno.ENOSPC, "no space left on device; free some space, and try again"),
+        (errno.ELOOP, "too many levels of symbolic links"),
+    ],
+)
+def test_what_the_system_refuses_has_its_place_and_a_way_out(monkeypatch, capsys, number, words):
+    monkeypatch.setattr("sys.argv", ["training_queue"])
+    monkeypatch.setattr("os.umask", lambda mask: 0)
+    app = typer.Typer()
+
+    @app.command()
+    def refuse() -> None:
+        raise OSError(number, os.strerror(number), "/data/inbox/\x1b.part")
+
+    with pytest.raises(SystemExit):
+        run(app)
+
+    assert capsys.readouterr().err.startswith(f"error: /data/inbox/\\x1b.part: {words}")
