@@ -175,7 +175,7 @@ def _ask(values: str, *, as_json: bool) -> None:
 
 @app.command(epilog="Examples:\n\n\b\n  training_health pin current\n  training_health pin step-000001200")
 def pin(name: Name, base_dir: BaseDir = None, as_json: Json = False) -> None:
-    """Keep a checkpoint forever."""
+    """Keep a checkpoint, whatever the retention settings say. Only training_models forget may erase it."""
     shown, is_new = client_of(base_dir).checkpoints.pin(name)
     result = "pinned" if is_new else "was already pinned"
     _show({"name": shown, "result": result}, f"{shown} {result}", as_json=as_json)

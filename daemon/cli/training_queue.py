@@ -326,8 +326,8 @@ def clear(
 ) -> None:
     """Move failed or skipped files out of sight.
 
-    They go to queue/.trash/ with their notes. Nothing in there is ever deleted; `training_queue retry NAME`
-    puts a file back. If you need the space, delete what you do not want yourself.
+    They go to queue/.trash/ with their notes and stay there, unless disk.queue_trash_kept_s is set.
+    `training_queue retry NAME` puts a file back. If you need the space, delete what you do not want yourself.
     """
     outcomes = _outcomes(failed, skipped)
     if not outcomes:

@@ -597,7 +597,7 @@ def test_what_failed_is_cleared_away_and_the_counts_follow(layout):
     assert said == (
         f"moved 2 failed files to queue/.trash/{folder.name}/\n"
         "left 1 failed file: not old enough\n"
-        "nothing there is ever deleted; to put a file back: training_queue retry NAME\n"
+        "unless disk.queue_trash_kept_s is set, they stay there; to put one back: training_queue retry NAME\n"
     )
     assert (counts["failed"], counts["trash"]) == (1, 2)
     assert [path.name for path in layout.failed.iterdir()] == ["new.jsonl", "new.jsonl.reason.json"]
