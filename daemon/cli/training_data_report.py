@@ -53,7 +53,7 @@ def validate(
     else:
         name = client.data.name_in_queue(file)
         _show(report, is_in_queue=client.data.is_in_queue(file), queued_as=name)
-        for line in _adjusted_lines(adjusted):
+        for line in _adjusted_lines(adjusted, was_inspected=report.tokens is not None):
             print(typed_here(line))
     if report.is_blocked or (adjusted and adjusted.obstacle):
         raise typer.Exit(1)
@@ -98,10 +98,13 @@ def progress_words(text: str, *, is_shown: bool) -> Iterator[Callable[[str], Non
 # ---- data.max_length
 
 
-def _adjusted_lines(found: "FittingLength | ProposedLength | None") -> Iterator[str]:
+def _adjusted_lines(found: "FittingLength | ProposedLength | None", *, was_inspected: bool) -> Iterator[str]:
     if found is None:
         return
     yield ""
+    if not was_inspected:
+        yield f"data.max_length is {found.current:,}; no row was inspected, so nothing is proposed"
+        return
     if found.proposed is None:
         yield f"data.max_length is {found.current:,}, which fits; nothing to change"
         return
