@@ -26,12 +26,12 @@ from trainer.protocol.checkpoints import (
 )
 from trainer.protocol.job import Outcome
 from trainer.protocol.layout import Layout
-from trainer.protocol.new_version import MODULE, NewVersion, NewVersionOrder, Policy
 from trainer.protocol.one_shot import NoAnswer, OrderRefused
 from trainer.protocol.text import printable, utc_text
 
 if TYPE_CHECKING:
     from trainer.config.version_settings import VersionSettings
+    from trainer.protocol.new_version import NewVersion, NewVersionOrder, Policy
 
 GATE_PASSED = "gate_passed"
 """The kind of the event that lets a file's training stand. The file is completed once a checkpoint has it."""
@@ -78,7 +78,7 @@ class Milestones(Subscriber):
         self._found[policy] = Occurrences(newest, newest) if is_later else Occurrences()
 
 
-def is_due(policy: Policy, first_at: str | None, *, now: float) -> bool:
+def is_due(policy: "Policy", first_at: str | None, *, now: float) -> bool:
     """Whether a version is to be made.
 
     Args:
@@ -160,7 +160,7 @@ class AutoVersions:
     def _first_at(self) -> str | None:
         return None if self._policy == "never" else self._milestones.first_at(self._policy)
 
-    def _follow(self, policy: Policy) -> None:
+    def _follow(self, policy: "Policy") -> None:
         """Take over a policy, with what has happened since its newest version.
 
         A ledger that cannot be read is the ledger's own trouble: then only what comes from now on counts.
@@ -191,6 +191,8 @@ class AutoVersions:
         except (OSError, DamagedCheckpoint, NoUsableCheckpoint) as error:
             self._fail(error)
             return
+        from trainer.protocol.new_version import NewVersionOrder
+
         order = NewVersionOrder(base_dir=self._layout.base, checkpoint=name, policy=self._policy)
         self._running = (self._policy, ordered_at)
         threading.Thread(target=self._carry_out, args=(order,), daemon=True).start()
@@ -211,14 +213,16 @@ class AutoVersions:
         # If none is left of the days before, the oldest comes closest
         return next((path for path in kept if read_manifest(path).written_at < today), kept[-1]).name
 
-    def _carry_out(self, order: NewVersionOrder) -> None:
+    def _carry_out(self, order: "NewVersionOrder") -> None:
+        from trainer.protocol.new_version import MODULE, NewVersion
+
         try:
             self._result = one_shot.ask(MODULE, order, NewVersion)
         except (OSError, OrderRefused, NoAnswer) as error:
             self._result = error
         self._on_result()
 
-    def _finish(self, result: NewVersion | Exception) -> None:
+    def _finish(self, result: "NewVersion | Exception") -> None:
         assert self._running
         policy, ordered_at = self._running
         self._running = self._result = None
