@@ -30,8 +30,8 @@ from trainer.protocol.one_shot import NoAnswer, OrderRefused
 from trainer.protocol.text import printable, utc_text
 
 if TYPE_CHECKING:
-    from trainer.config.version_settings import VersionSettings
-    from trainer.protocol.new_version import NewVersion, NewVersionOrder, Policy
+    from trainer.config.version_settings import Policy, VersionSettings
+    from trainer.protocol.new_version import NewVersion, NewVersionOrder
 
 GATE_PASSED = "gate_passed"
 """The kind of the event that lets a file's training stand. The file is completed once a checkpoint has it."""

@@ -17,14 +17,14 @@ import typer
 from typer.core import TyperArgument, TyperOption
 from typer.exceptions import Abort, TyperException
 
+from daemon.cli.light_pydantic import leave_out_plugins
 from daemon.client import Client, ClientError
 from trainer import __version__
 from trainer.protocol.child_process import EXIT_CODE_OF_SIGNALS
 from trainer.protocol.layout import BASE_DIR_VARIABLE, Layout
 from trainer.protocol.text import printable
 
-# pydantic would read the entry points of all installed packages, each time it is loaded
-os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")
+leave_out_plugins()
 
 DURATION = re.compile(r"(\d{1,6})([mhdw])", re.ASCII)
 UNITS_S = {"m": 60.0, "h": 3_600.0, "d": 86_400.0, "w": 604_800.0}

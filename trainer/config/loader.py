@@ -3,6 +3,7 @@
 Reads, never writes.
 """
 
+import difflib
 import json
 import os
 from collections.abc import Mapping, Sequence
@@ -181,8 +182,6 @@ def _refuse_section(section: str, place: str) -> None:
 
 
 def _nearest(word: str, known: list[str]) -> str:
-    import difflib
-
     close = difflib.get_close_matches(word, known, n=1, cutoff=0.5)
     return f'; did you mean "{close[0]}"?' if close else f"; expected one of {', '.join(known)}"
 
