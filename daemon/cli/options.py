@@ -17,6 +17,7 @@ import typer
 from typer.core import TyperArgument, TyperOption
 from typer.exceptions import Abort, TyperException
 
+from daemon.cli.light_pydantic import leave_out_plugins
 from daemon.cli.usage_words import is_bare_group, usage_words
 from daemon.client import Client, ClientError
 from daemon.client.advice import here
@@ -25,8 +26,7 @@ from trainer.protocol.child_process import EXIT_CODE_OF_SIGNALS
 from trainer.protocol.layout import BASE_DIR_VARIABLE, Layout
 from trainer.protocol.text import printable
 
-# pydantic would read the entry points of all installed packages, each time it is loaded
-os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")
+leave_out_plugins()
 
 # A command in a text, unless the text has its folder
 COMMAND = re.compile(
