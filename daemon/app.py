@@ -28,7 +28,7 @@ from daemon.intake.checker import Checker
 from daemon.intake.intake import Intake
 from daemon.intake.settling import Settling
 from daemon.intake.watcher import Watcher
-from daemon.jobs.going_back import FollowBranches
+from daemon.jobs.follow_branches import FollowBranches
 from daemon.jobs.job_ids import JobIds
 from daemon.jobs.job_queue import JobQueue
 from daemon.journal.events import FileNotKept
@@ -42,7 +42,6 @@ from daemon.obstacles import Obstacles
 from daemon.progress_lines import ProgressLines
 from daemon.service_manager import ServiceManager
 from daemon.settings.live_settings import LiveSettings
-from daemon.settings.starter import write_starter
 from daemon.status.board import StatusBoard
 from daemon.status.last_known import last_known
 from daemon.status.reader import read_status
@@ -100,6 +99,8 @@ def run_daemon(
     try:
         with lock:
             if not layout.config_file.exists():
+                from daemon.settings.starter import write_starter
+
                 write_starter(layout)
             # Now, not by comparing times: the clock may have jumped since they were written
             found = read_requests(layout)

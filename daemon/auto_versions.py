@@ -19,12 +19,12 @@ from trainer.protocol import one_shot
 from trainer.protocol.checkpoints import POINTER
 from trainer.protocol.job import Outcome
 from trainer.protocol.layout import Layout
-from trainer.protocol.new_version import MODULE, NewVersion, NewVersionOrder, Policy
 from trainer.protocol.one_shot import NoAnswer, OrderRefused
 from trainer.protocol.text import printable, utc_text
 
 if TYPE_CHECKING:
-    from trainer.config.version_settings import VersionSettings
+    from trainer.config.version_settings import Policy, VersionSettings
+    from trainer.protocol.new_version import NewVersion, NewVersionOrder
 
 GATE_PASSED = "gate_passed"
 """The kind of the event that lets a file's training stand. The file is completed once a checkpoint has it."""
@@ -71,7 +71,7 @@ class Milestones(Subscriber):
         self._found[policy] = Occurrences(newest, newest) if is_later else Occurrences()
 
 
-def is_due(policy: Policy, first_at: str | None, *, now: float) -> bool:
+def is_due(policy: "Policy", first_at: str | None, *, now: float) -> bool:
     """Whether a version is to be made.
 
     Args:
@@ -153,7 +153,7 @@ class AutoVersions:
     def _first_at(self) -> str | None:
         return None if self._policy == "never" else self._milestones.first_at(self._policy)
 
-    def _follow(self, policy: Policy) -> None:
+    def _follow(self, policy: "Policy") -> None:
         """Take over a policy, with what has happened since its newest version.
 
         A ledger that cannot be read is the ledger's own trouble: then only what comes from now on counts.
@@ -184,6 +184,8 @@ class AutoVersions:
         except OSError as error:
             self._fail(error)
             return
+        from trainer.protocol.new_version import NewVersionOrder
+
         order = NewVersionOrder(base_dir=self._layout.base, policy=self._policy, **what)
         self._running = (self._policy, ordered_at)
         threading.Thread(target=self._carry_out, args=(order,), daemon=True).start()
@@ -198,14 +200,16 @@ class AutoVersions:
             return {"written_before": utc_text(midnight_before(self._clock()))}
         return {"checkpoint": (self._layout.models / POINTER).readlink().name}
 
-    def _carry_out(self, order: NewVersionOrder) -> None:
+    def _carry_out(self, order: "NewVersionOrder") -> None:
+        from trainer.protocol.new_version import MODULE, NewVersion
+
         try:
             self._result = one_shot.ask(MODULE, order, NewVersion)
         except (OSError, OrderRefused, NoAnswer) as error:
             self._result = error
         self._on_result()
 
-    def _finish(self, result: NewVersion | Exception) -> None:
+    def _finish(self, result: "NewVersion | Exception") -> None:
         assert self._running
         policy, ordered_at = self._running
         self._running = self._result = None

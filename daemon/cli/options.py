@@ -1,5 +1,6 @@
 """Options shared by several commands, and how a command exits when something is wrong."""
 
+import errno
 import io
 import json
 import math
@@ -16,6 +17,7 @@ import typer
 from typer.core import TyperArgument, TyperOption
 from typer.exceptions import Abort, TyperException
 
+from daemon.cli.light_pydantic import leave_out_plugins
 from daemon.cli.usage_words import is_bare_group, usage_words
 from daemon.client import Client, ClientError
 from daemon.client.advice import here
@@ -24,12 +26,24 @@ from trainer.protocol.child_process import EXIT_CODE_OF_SIGNALS
 from trainer.protocol.layout import BASE_DIR_VARIABLE, Layout
 from trainer.protocol.text import printable
 
-# pydantic would read the entry points of all installed packages, each time it is loaded
-os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")
+leave_out_plugins()
 
+# A command in a text, unless the text has its folder
+COMMAND = re.compile(
+    r"(?<![\w/.-])training_(?:controller|daemon|data|health|models|queue)(?= [a-z])(?![^;\n]*--base-dir)"
+)
 DURATION = re.compile(r"(\d{1,6})([mhdw])", re.ASCII)
 UNITS_S = {"m": 60.0, "h": 3_600.0, "d": 86_400.0, "w": 604_800.0}
 LARGEST_INTEGER = 2**63 - 1  # of a database; as a limit it says nothing to a person
+GIVE_ACCESS = "give the user who runs this access to it"
+FREE_SPACE = "free some space, and try again"
+WAYS_OUT = {  # by the system's number of what it refuses
+    errno.EACCES: GIVE_ACCESS,
+    errno.EPERM: GIVE_ACCESS,
+    errno.EROFS: "mount it for writing, or use another place",
+    errno.ENOSPC: FREE_SPACE,
+    errno.EDQUOT: FREE_SPACE,
+}
 ENDING_SIGNALS = (signal.SIGTERM, signal.SIGHUP)
 NARROWEST_TERMINAL = 80  # columns, where a terminal does not say
 NARROWEST_TEXT = 20
@@ -134,14 +148,26 @@ def use_base_dir(base_dir: Path | None) -> None:
         os.environ[BASE_DIR_VARIABLE] = str(base_dir)
 
 
+# Of the command that runs, for what it says when it fails
+_layouts: list[Layout] = []
+
+
 def client_of(base_dir: Path | None) -> Client:
     """Return the client of the folder a command is about."""
-    return Client(base_dir)
+    client = Client(base_dir)
+    _layouts[:] = [client.any_layout]
+    return client
 
 
 def same_folder(client: Client) -> str:
     """Return what makes a command of the user be about the client's folder; nothing, if it is anyway."""
     return here(client.any_layout)
+
+
+def typed_here(text: str) -> str:
+    """Return a text in which every command is about the folder of this one, however that was named."""
+    options = here(_layouts[0]) if _layouts else ""
+    return COMMAND.sub(lambda found: found[0] + options, text) if options else text
 
 
 def completing(ctx: typer.Context) -> Layout:
@@ -218,8 +244,18 @@ def run(app: typer.Typer) -> NoReturn:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or Python complains when it ends
         sys.exit(1)
     except (ClientError, OSError) as error:
-        code = error.exit_code if isinstance(error, ClientError) else 1
-        _fail(str(error), code, as_json=as_json)
+        if isinstance(error, ClientError):
+            _fail(str(error), error.exit_code, as_json=as_json)
+        _fail(_system_words(error), 1, as_json=as_json)
+
+
+def _system_words(error: OSError) -> str:
+    """Return what the system refuses: the place, the reason, and a way out where there is one."""
+    if error.filename is None or error.strerror is None:
+        return str(error)
+    place, reason = printable(os.fsdecode(error.filename)), error.strerror.lower()
+    way_out = WAYS_OUT.get(error.errno or 0)
+    return f"{place}: {reason}" + (f"; {way_out}" if way_out else "")
 
 
 def _unwind_on_signals() -> None:
@@ -238,5 +274,5 @@ def _fail(message: str, exit_code: int, *, as_json: bool) -> NoReturn:
     if as_json:
         print(json.dumps({"error": message}))
     else:
-        say_problem("error", message)
+        say_problem("error", typed_here(message))
     sys.exit(exit_code)

@@ -8,8 +8,6 @@ from pydantic import BaseModel, ConfigDict
 from trainer.protocol.one_shot import OneShotOrder
 
 MODULE = "daemon.mains.make_version"
-Policy = Literal["never", "file", "day", "gate"]
-"""As `versions.auto`."""
 
 
 class NewVersionOrder(OneShotOrder):

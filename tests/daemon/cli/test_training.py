@@ -103,7 +103,7 @@ def test_the_base_dir_may_stand_before_any_command(layout):
         (("quue",), 2, "did you mean queue?"),
         (("queue", "add"), 2, "FILE is missing"),
         (("queue", "remove", "no.jsonl"), 1, "no file is named no.jsonl"),
-        (("queue", "retry", "no.jsonl"), 1, "training_queue list --failed and list --skipped show them"),
+        (("queue", "retry", "no.jsonl"), 1, "list --skipped and list --trash show them"),
         (("controller", "pause"), 3, "start one with: training_daemon"),
         (("follow", "nobody"), 1, "no follower is named 'nobody'"),
     ],
