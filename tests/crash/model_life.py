@@ -230,7 +230,7 @@ class ModelLife:
     def come_to_an_end(self) -> None:
         """Wait for all answers, and ask again for what got none."""
         self._await_commands()
-        for name in sorted(self._to_be_forgotten - self._lab.forgotten()):
+        for name in sorted(self._to_be_forgotten):
             self._forget(name)
             self._await_commands()
 
