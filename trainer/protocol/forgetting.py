@@ -18,7 +18,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from trainer.protocol.files import UnreadableFile, sync_directory
 from trainer.protocol.job import EarlierFile, Job, Window
-from trainer.protocol.layout import BRANCHES
+from trainer.protocol.layout import BRANCHES as BRANCHES
 from trainer.protocol.layout import ORDER_FILE as ORDER_FILE
 from trainer.protocol.layout import SCRATCH as SCRATCH
 from trainer.protocol.manifest import Branch, JobFate
