@@ -7,6 +7,7 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
+from daemon.client.advice import here
 from daemon.client.errors import CannotInstall
 from daemon.status.reader import read_status
 from trainer.protocol.files import write_atomically
@@ -117,7 +118,7 @@ def refuse_running(layout: Layout) -> None:
     if found.is_running and not is_service(layout):
         raise CannotInstall(
             f"the daemon is {found.life_text()} in {printable(str(layout.base))}, and not as a service; "
-            "stop it first: training_controller stop --now"
+            f"stop it first: training_controller stop --now{here(layout)}"
         )
 
 
