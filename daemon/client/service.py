@@ -15,7 +15,6 @@ from trainer.protocol.layout import Layout
 from trainer.protocol.text import printable
 
 TEMPLATE = Path(__file__).with_name("training-daemon.service")
-DEFAULT_NAME = "training-daemon"
 SYSTEMCTL = "systemctl"
 PATIENCE_S = 600  # systemd waits for the daemon to be ready; the unit says for how long
 FOR_THE_SYSTEM = re.compile(r"^# For the system only.*?\n\n", re.M | re.S)

@@ -16,7 +16,6 @@ from filelock import FileLock, Timeout
 
 from daemon.client.advice import here
 from daemon.client.errors import NotReady, RunsAlready, RunsAsService, StartFailed
-from daemon.client.service import DEFAULT_NAME
 from daemon.status.reader import read_status
 from trainer.protocol.child_process import own_environment
 from trainer.protocol.files import UnreadableFile, open_anew, read_json
@@ -26,6 +25,7 @@ from trainer.protocol.text import printable
 # Of a service manager that looks after this process: the daemon is none of its business
 NOT_FOR_OTHERS = ("NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID", "INVOCATION_ID")
 UNIT = re.compile(r"/([^/\s]+)\.service(?![^/\s])")  # in the path of a control group
+SERVICE = "training-daemon"  # as it is called unless it was installed with another name
 LAST_WORDS_BYTES = 4_000
 LONGEST_WAIT_S = 1e6  # the system takes no longer time, and nobody waits so long
 
@@ -119,7 +119,7 @@ def restart_of_service(control_group: str) -> str:
     """
     units = [unit for unit in UNIT.findall(control_group) if not unit.startswith("user@")]
     if not units:
-        return f"systemctl --user restart {DEFAULT_NAME} (without --user if it is the machine's)"
+        return f"systemctl --user restart {SERVICE} (without --user if it is the machine's)"
     user = " --user" if "/user@" in control_group else ""
     return f"systemctl{user} restart {printable(units[-1])}"
 
