@@ -49,7 +49,7 @@ from daemon.supervision.launcher import Launcher
 from daemon.supervision.local_launcher import LocalLauncher
 from daemon.supervision.supervisor import Supervisor
 from daemon.wake import Wake
-from trainer.protocol.child_process import EXIT_CODE_OF_SIGNALS
+from trainer.protocol.child_process import EXIT_CODE_OF_SIGNALS, is_running
 from trainer.protocol.files import UnreadableFile, read_json, write_json
 from trainer.protocol.layout import READY, Layout
 from trainer.protocol.logs import set_up_logging
@@ -113,10 +113,7 @@ def run_daemon(
                 return EXIT_CODE_OF_SIGNALS + signals.first
             return code
     except Timeout:
-        raise AlreadyRunning(
-            f"a daemon is already running here (pid {_running_pid(layout)}); "
-            "stop it with: training_controller stop"
-        ) from None
+        raise AlreadyRunning(_who_is_here(layout)) from None
 
 
 def _run_locked(
@@ -286,8 +283,15 @@ def _remove_leftovers(layout: Layout) -> None:
                 path.unlink(missing_ok=True)
 
 
-def _running_pid(layout: Layout) -> str:
+def _who_is_here(layout: Layout) -> str:
+    """Return who has the lock: a command takes it, too, which acts on the model while no daemon runs."""
     try:
-        return str(read_json(layout.process_file)["pid"])
+        pid = read_json(layout.process_file)["pid"]
     except (OSError, UnreadableFile, KeyError, TypeError):
-        return "unknown"
+        pid = None
+    if is_running(pid):
+        return f"a daemon is already running here (pid {pid}); stop it with: training_controller stop"
+    return (
+        f"a daemon is already running in {layout.base}, just started, or a command works on the model there "
+        "(training_models rollback, forget or consolidate); when it is over, start again"
+    )

@@ -5,6 +5,7 @@ what it leaves behind counts.
 """
 
 import random
+import shutil
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -12,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.crash.lab import ROWS_APART, Lab
-from tests.crash.life_evidence import damaged_versions, traces
+from tests.crash.life_evidence import damaged_checkpoint, damaged_versions, traces
 from tests.crash.nursery import Forked
 from tests.gate.files import noise
 from tests.support import row, rows, write_jsonl
@@ -68,6 +69,8 @@ class Command:
     output: Path
     file: str = ""
     """The one that is to be forgotten."""
+    into: Path | None = None
+    """Where a backup is restored for a trial."""
 
 
 class ModelLife:
@@ -153,7 +156,7 @@ class ModelLife:
 
     def restore_backup(self) -> None:
         into = self._outputs / f"restored-{self.begun.total()}"
-        self._begin("restore backup", MODELS, "backup", "restore", "--into", str(into), "--yes")
+        self._begin("restore backup", MODELS, "backup", "restore", "--into", str(into), "--yes", into=into)
 
     def _a_recent_file(self) -> str:
         number = self._lab.num_dropped
@@ -178,14 +181,16 @@ class ModelLife:
 
     # ---- commands
 
-    def _begin(self, act: str, module: str, *arguments: str, file: str = "") -> None:
+    def _begin(
+        self, act: str, module: str, *arguments: str, file: str = "", into: Path | None = None
+    ) -> None:
         self.look_after()
         if len(self._running) >= MOST_AT_ONCE:
             return
         output = self._outputs / f"{self.begun.total()}.txt"
         self.begun[act] += 1
         process = self._lab.run_command(module, *arguments, output=output)
-        self._running.append(Command(act, process, output, file))
+        self._running.append(Command(act, process, output, file, into))
 
     @property
     def is_busy(self) -> bool:
@@ -204,10 +209,14 @@ class ModelLife:
         if code == 0:
             self.done[command.act] += 1
             self._to_be_forgotten.discard(command.file)
+            if command.into:
+                self.problems += damaged_checkpoint(command.into / "models" / "current_model")
         elif TRACEBACK in said or code not in REFUSED:
             self.problems.append(f"{command.act} ended with code {code}: {said[-2000:]}")
         else:
             self.refusals[f"{command.act}: {(said.strip().splitlines() or ['killed'])[-1]}"] += 1
+        if command.into:
+            shutil.rmtree(command.into, ignore_errors=True)
 
     def lines(self) -> list[str]:
         """Return what was done, and why some of it was not, for people."""
