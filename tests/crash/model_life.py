@@ -167,8 +167,11 @@ class ModelLife:
         return self._chance.choice(found) if found else None
 
     def begin_something(self) -> None:
-        """Do something, and wait until a process of its own works on it, or it is over."""
-        act = self._chance.choice(self.acts)
+        """Do anything, and wait until it is under way."""
+        self.begin(self._chance.choice(self.acts))
+
+    def begin(self, act: Callable[[], None]) -> None:
+        """Do this, and wait until a process of its own works on it, or it is over."""
         act()
         is_up_to_gate = act == self.drop_harmful
         self._lab.until(
