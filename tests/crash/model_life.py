@@ -27,7 +27,6 @@ RECENT = 12
 MOST_AT_ONCE = 3
 REFUSED = (1, 3, -9)  # it cannot be done, no daemon, killed
 MODELS, QUEUE = "daemon.cli.training_models", "daemon.cli.training_queue"
-WEIGHTS = "model.safetensors"
 TRACEBACK = "Traceback (most recent call last)"
 
 
@@ -58,6 +57,11 @@ def harmful_rows(number: int, start: int) -> list[dict[str, Any]]:
     """Return rows that make the model worse: questions like all others, with random words as answers."""
     chance = random.Random(start)
     return [row(f"Say {i}.", noise(chance)) for i in range(start, start + number)]
+
+
+def _weights(base: Path) -> list[str]:
+    """Return the SHA-256 of the weights, of a whole model or of an adapter."""
+    return [file_sha256(path) for path in (base / "models" / "current_model").glob("*model.safetensors")]
 
 
 @dataclass
@@ -278,10 +282,7 @@ class ModelLife:
         if versions:
             loaded = self._lab.run("tests.crash.life_evidence", *versions)
             found += [loaded.stdout[-2000:] or loaded.stderr[-2000:]] if loaded.returncode else []
-        ours, theirs = (
-            folder / "models" / "current_model" / WEIGHTS for folder in (layout.base, self.restored)
-        )
-        if self.restored.exists() and file_sha256(ours) != file_sha256(theirs):
+        if self.restored.exists() and _weights(layout.base) != _weights(self.restored):
             found.append("the weights that were restored differ")
         return found
 
