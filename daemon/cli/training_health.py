@@ -158,10 +158,12 @@ def unlock(
     if not yes:
         _ask(change.text, as_json=as_json)
     result = "allowed" if client.settings.unlock(change) else "was already allowed"
+    status, more = client.status(), ""
+    if status.is_running and status.fields.get("status") == "blocked":
+        more = "; a blocked daemon continues on its own; to continue immediately: training_controller resume"
     _show(
         {"setting": setting, "was": change.was, "becomes": change.becomes, "result": result},
-        f"{change.text}: {result}; a blocked daemon continues on its own; "
-        "to continue immediately: training_controller resume",
+        f"{change.text}: {result}{more}",
         as_json=as_json,
     )
 
