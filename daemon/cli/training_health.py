@@ -78,7 +78,8 @@ def check(
 @app.command(epilog="Example:\n\n\b\n  training_health verify")
 def verify(base_dir: BaseDir = None, as_json: Json = False) -> None:
     """Read every checkpoint, and say what a restart would do. Exit code 1 if one is damaged, 2 if blocked."""
-    checkpoints = client_of(base_dir).checkpoints
+    client = client_of(base_dir)
+    checkpoints = client.checkpoints
     from daemon.cli.health_view import checkpoint_line
     from daemon.cli.restart_view import restart_lines
     from daemon.client.checkpoints import Verification
@@ -94,7 +95,8 @@ def verify(base_dir: BaseDir = None, as_json: Json = False) -> None:
     if as_json:
         print(json.dumps(asdict(found), indent=2))
     else:
-        _print(restart_lines(found.restart, is_paused=checkpoints.is_paused))
+        runs = client.status().is_running
+        _print(restart_lines(found.restart, is_paused=checkpoints.is_paused, daemon_runs=runs))
     if isinstance(found.restart, ImpossibleRestart):
         raise typer.Exit(BLOCKED_EXIT_CODE)
     if any(item.state != "ok" for item in described):

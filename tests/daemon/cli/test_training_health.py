@@ -171,6 +171,18 @@ def test_verify_names_file_step_and_lines_that_come_next(layout):
     assert f"queue/processing/chat.jsonl at step 3 of 3, which trains lines {lines[0]}, " in shown
 
 
+@pytest.mark.parametrize("daemon_runs", [True, False])
+def test_verify_says_when_its_restart_would_be_that_of_a_crash(layout, daemon_runs):
+    path = write_jsonl(layout.waiting(Priority.HIGH) / "chat.jsonl", rows(1))
+    note_jobs(layout, (path, Priority.HIGH))
+    StatusBoard(layout.status_file, daemon_pid=os.getpid() if daemon_runs else None).publish()
+
+    shown = run(layout, "verify").stdout
+
+    assert ("if it were killed now:\n" in shown) == daemon_runs
+    assert "it would begin with queue/high/chat.jsonl at step 1 of 1, which trains line 1" in shown
+
+
 def test_verify_mentions_a_pause_that_outlives_a_restart(layout):
     write_json(layout.pause_file, {}, durable=False)
 
