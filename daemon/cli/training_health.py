@@ -11,9 +11,9 @@ import typer
 
 from daemon.cli.options import (
     BaseDir,
-    CommandFailed,
     Json,
     Version,
+    WrongUsage,
     client_of,
     in_words,
     run,
@@ -172,7 +172,7 @@ def unlock(
 
 def _ask(values: str, *, as_json: bool) -> None:
     if as_json:
-        raise CommandFailed("--json does not ask; add --yes; nothing was changed")
+        raise WrongUsage("--json does not ask; add --yes; nothing was changed")
     print(values)
     typer.confirm("The model has been trained with the old value. Change it anyway?", abort=True)
 
