@@ -27,7 +27,10 @@ def find_checkpoint(models: Path, name: str) -> Path:
     wanted = current_name(models) if name == CURRENT else name
     if wanted in known:
         return models / FOLDER / wanted
-    there = ", ".join(map(printable, known)) or "none"
+    if not known:
+        place = printable(str(models / FOLDER))
+        raise NoSuchCheckpoint(f"{place} has no checkpoint yet; the first file that is trained brings one")
+    there = ", ".join(map(printable, known))
     raise NoSuchCheckpoint(f"no checkpoint is named {printable(name)}; there are: {there}")
 
 
