@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 NOT_FORGOTTEN = "the model did not forget"
 NOT_MERGED = "the adapter was not merged"
+NOT_GONE_BACK = "the model did not go back"
 
 
 @dataclass(frozen=True, kw_only=True)
