@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from filelock import FileLock, Timeout
 
 from trainer.checkpoints.publishing import point_to
+from trainer.disk.open_files import ignore_lease_breaks
 from trainer.mains.one_shot import Tell, serve
 from trainer.protocol.checkpoints import (
     FOLDER,
@@ -55,6 +56,7 @@ def carry_out(order: ForgetOrder, tell: Tell) -> Forgot:
     """Train again without the file, publish, and erase what is left of it."""
     layout = Layout(order.base_dir)
     signal.signal(signal.SIGTERM, _note_signal)
+    ignore_lease_breaks()
     try:
         with FileLock(layout.worker_lock_file, timeout=LOCK_WAIT_S):
             return _forget(layout, order.backup_to, tell)
