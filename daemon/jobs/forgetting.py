@@ -23,7 +23,7 @@ from trainer.protocol.forgetting import Erased, Item, OrderHeader, RetrainedJob,
 from trainer.protocol.job import EarlierFile, Outcome
 from trainer.protocol.layout import Layout
 from trainer.protocol.manifest import JobFate, Manifest
-from trainer.protocol.text import num_of, printable
+from trainer.protocol.text import num_of, printable, shell_word
 
 NAMED = 3
 LIBRARIES = ("torch", "transformers", "peft")
@@ -279,10 +279,29 @@ class Forgetting:
                 "came in"
             )
         if not any(state.is_version and state.path.name == merge.kept_as for state in self._states):
-            return f"{why}; version {merge.kept_as}, the state before that, is gone, too"
+            return f"{why}; version {merge.kept_as}, the state before that, is gone, too{self._way_around()}"
         return (
             f"{why}; go back to the state before that, have what came since trained again, and then forget "
             f"the file: training_models rollback --to {merge.kept_as} --requeue"
+        )
+
+    def _way_around(self) -> str:
+        """Return what is left to do where the state before a merge is gone."""
+        older = [
+            state.step
+            for state in self._states
+            if state.step < (self.first_step or 0) and state.is_whole
+            if self._newest and is_earlier(state.manifest, self._newest)
+        ]
+        if older:
+            without = " ".join(f"--without {shell_word(job_id)}" for job_id in self._content.job_ids)
+            return (
+                "; go back to before the file, have the others trained again, and then forget it: "
+                f"training_models rollback --steps {self.current_step - max(older)} --requeue {without}"
+            )
+        return (
+            ", and so is every state from before the file; to be rid of it, train the other files in another "
+            "working directory: training_daemon init FOLDER"
         )
 
     def _gap(self) -> int | None:

@@ -86,13 +86,28 @@ def test_without_a_state_from_between_the_merge_and_the_file_it_is_not_forgotten
     )
 
 
-def test_a_state_before_the_merge_that_is_gone_is_not_advised(layout):
+@pytest.mark.parametrize(
+    "name, way_out",
+    [
+        (
+            "early.jsonl",
+            ", and so is every state from before the file; to be rid of it, train the other files in another "
+            "working directory: training_daemon init FOLDER",
+        ),
+        (
+            "late.jsonl",
+            "; go back to before the file, have the others trained again, and then forget it: "
+            "training_models rollback --steps 2 --requeue --without job-1",
+        ),
+    ],
+)
+def test_a_state_before_the_merge_that_is_gone_is_not_advised(layout, name, way_out):
     merge = merged(layout).model_copy(update={"kept_as": "v007"})
     publish(layout, 3, step=4, consolidations=(merge,))
 
-    [why] = plan_of(layout, "early.jsonl").missing
+    [why] = plan_of(layout, name).missing
 
-    assert why.endswith("in its weights; version v007, the state before that, is gone, too")
+    assert why.endswith(f"; version v007, the state before that, is gone, too{way_out}")
 
 
 def test_a_file_that_came_after_the_merge_is_forgotten_from_there(layout):
