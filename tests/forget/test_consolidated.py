@@ -9,7 +9,7 @@ from transformers import AutoModelForCausalLM
 from daemon.client import Client
 from daemon.jobs.consolidation import order_consolidation
 from daemon.jobs.forgetting import CannotForget
-from daemon.jobs.going_back import Requeue
+from daemon.jobs.wishes import Requeue
 from tests.forget.histories import Life, RandomHistory, Turn
 from tests.shallow import build_shallow
 from tests.trainer.engine_rig import PEFT_IS_BEHIND

@@ -11,11 +11,9 @@ import signal
 import time
 from typing import TYPE_CHECKING
 
-from filelock import FileLock, Timeout
-
 from trainer.checkpoints.publishing import point_to
 from trainer.disk.open_files import ignore_lease_breaks
-from trainer.mains.one_shot import Tell, serve
+from trainer.mains.one_shot import Tell, models_locked, serve
 from trainer.protocol.checkpoints import (
     FOLDER,
     Checkpoint,
@@ -43,8 +41,6 @@ from trainer.protocol.text import utc_text
 if TYPE_CHECKING:
     from trainer.forgetting.scratch import Scratch
 
-LOCK_WAIT_S = 60.0
-
 
 class _Asked:
     """What signals have said."""
@@ -58,13 +54,8 @@ def carry_out(order: ForgetOrder, tell: Tell) -> Forgot:
     signal.signal(signal.SIGTERM, _note_signal)
     ignore_lease_breaks()
     try:
-        with FileLock(layout.worker_lock_file, timeout=LOCK_WAIT_S):
+        with models_locked(layout):
             return _forget(layout, order.backup_to, tell)
-    except Timeout as error:
-        raise OrderRefused(
-            f"{layout.models} is held by a worker; expected none; stop it and try again",
-            FaultKind.ENVIRONMENT,
-        ) from error
     except (DamagedCheckpoint, NoUsableCheckpoint, UnreadableOrder, FileNotFoundError) as error:
         raise OrderRefused(str(error), FaultKind.REQUEST) from error
 
