@@ -52,7 +52,6 @@ def carry_out(order: ForgetOrder, tell: Tell) -> Forgot:
     """Train again without the file, publish, and erase what is left of it."""
     layout = Layout(order.base_dir)
     signal.signal(signal.SIGTERM, _note_signal)
-    ignore_lease_breaks()
     try:
         with models_locked(layout):
             return _forget(layout, order.backup_to, tell)
@@ -72,6 +71,7 @@ def is_to_end() -> bool:
 def _forget(layout: Layout, backup_to: str | None, tell: Tell) -> Forgot:
     from trainer.forgetting.backups import forget_in_backups
     from trainer.forgetting.erasing import erase
+    from trainer.forgetting.recording import write_erased_unseen
     from trainer.forgetting.scratch import Scratch
 
     header = read_header(layout.models / SCRATCH / ORDER_FILE)
@@ -85,6 +85,8 @@ def _forget(layout: Layout, backup_to: str | None, tell: Tell) -> Forgot:
     tell("erasing what is left of the file")
     unreached = erase(layout, header.sha256, header.erased)
     backups, out_of_reach = forget_in_backups(layout.base, backup_to, header.sha256, tell=tell)
+    if branch is None:
+        write_erased_unseen(layout.models, header)
     scratch.remove()
     return Forgot(
         branch=branch,
@@ -141,4 +143,5 @@ def _train(
 
 
 if __name__ == "__main__":
+    ignore_lease_breaks()
     serve(ForgetOrder, carry_out)
