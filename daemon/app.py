@@ -306,7 +306,7 @@ def _remove_leftovers(layout: Layout) -> None:
 
 
 def _who_is_here(layout: Layout) -> str:
-    """Return who holds the lock, and what to do: a daemon, or a command that acts on the model without one."""
+    """Return who holds the lock, a daemon or a command that acts on the model, and what to do."""
     try:
         pid = read_json(layout.process_file)["pid"]
     except (OSError, UnreadableFile, KeyError, TypeError):

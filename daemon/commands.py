@@ -13,7 +13,7 @@ from daemon.jobs.reasons import reason_for
 from daemon.journal.events import CommandAnswered, RequestNotRemoved, StopCancelled, StopRequested
 from daemon.journal.journal import Journal
 from daemon.ledger.ledger import Ledger
-from daemon.model_acts import ModelActs
+from daemon.model_acts import ModelAct, ModelActs
 from daemon.supervision.supervisor import Supervisor
 from daemon.supervision.worker_state import Absent, Busy, Loading, ShuttingDown
 from trainer.protocol.failpoints import failpoint
@@ -22,6 +22,7 @@ from trainer.protocol.job import FaultKind, Job, Outcome
 from trainer.protocol.layout import Layout
 
 WITH_REASON = ("pause", "resume", "skip", "stop", "stop_now")  # those of acts have events of their own
+TOO_LATE = "too late: the daemon stops; ask again once it runs"
 
 
 class Commands:
@@ -75,7 +76,20 @@ class Commands:
         """Answer requests that lay there before the daemon started, but for those that hold for ever."""
         for request in read_requests(self._layout):
             if request in found and not request.is_lasting:
-                self._answer(request, "too old: it was given before the daemon started")
+                self._refuse(request, "too old: it was given before the daemon started")
+
+    def say_goodbye(self) -> None:
+        """Answer whoever still waits for an answer: nothing will be carried out any more."""
+        self._answer_when_done()
+        for name, answer in self.acts.cut_off():
+            self._answer_all(name, answer)
+        for request, _ in self._unanswered:
+            self._refuse(request, TOO_LATE)
+        self._unanswered.clear()
+        for request in read_requests(self._layout):
+            if request not in self._unremovable and not request.is_lasting:
+                is_obeyed = request.name in ("stop", "stop_now")
+                self._refuse(request, "the daemon stops already" if is_obeyed else TOO_LATE)
 
     def carry_out(self, *, is_blocked: bool) -> None:
         """Do what was asked since the last call, and answer what has been done by now."""
@@ -95,13 +109,14 @@ class Commands:
             case "pause":
                 self.pause.set(request.reason, self._journal.now_text())
                 self._supervisor.pause()
+                self.acts.hold()
                 self._accept(request)
             case "resume":
                 self._answer(request, self._resume(is_blocked=is_blocked))
             case "skip":
                 self._skip(request)
             case "go_back" | "consolidate" | "forget":
-                if refusal := self.acts.ask(request):
+                if refusal := self.acts.ask(request, stopping=self.stopping):
                     self._answer(request, refusal)
                 else:
                     self._accept(request)
@@ -123,9 +138,14 @@ class Commands:
         """Whether the model is to go back, for the gate or for a person."""
         return self._going_back.is_wanted
 
+    @property
+    def due_act(self) -> ModelAct | None:
+        """What is to be done to the model now."""
+        return self.acts.due(stopping=self.stopping, is_paused=self.pause.is_set)
+
     def act_on_model(self) -> bool:
         """Carry out what is due, now that no worker runs; return whether it is over."""
-        act = self.acts.due(self.stopping)
+        act = self.due_act
         if act is None:
             return True
         answer = act.advance()
@@ -173,12 +193,16 @@ class Commands:
             return "retrying what was blocked"
         if not was_paused:
             return "was not paused"
+        if self.acts.is_held:
+            return "training continues; a file is forgotten first"
         return "training continues" if len(self._queue) else "no longer paused; the queue is empty"
 
     def _skip(self, request: Request) -> None:
         job, state = self._current_job(), self._supervisor.state
         if isinstance(state, ShuttingDown) and state.job_id:
             self._answer(request, "too late: the worker is exiting, and the next one continues the file")
+        elif shown := self.acts.shown:
+            self._answer(request, f"no file is in training, so there is nothing to skip: {shown[1]}")
         elif isinstance(state, Busy):
             self._supervisor.skip(state.job_id)
             self._accept(request, state.job_id)
@@ -213,7 +237,7 @@ class Commands:
 
     def _answer_when_done(self) -> None:
         for request, job_id in list(self._unanswered):
-            if request.name == "pause" and not (self._supervisor.is_training and self.pause.is_set):
+            if request.name == "pause" and not (self._is_training and self.pause.is_set):
                 self._answer(request, self._pause_result())
             elif job_id and self._is_skipped(job_id):
                 state = self._ledger.state_of(job_id)
@@ -223,6 +247,16 @@ class Commands:
             else:
                 continue
             self._unanswered.remove((request, job_id))
+
+    @property
+    def paused_because(self) -> str | None:
+        """The reason of a pause, and what it holds besides files."""
+        held = "a file is forgotten after the pause" if self.acts.is_held else None
+        return "; ".join(filter(None, (self.pause.reason, held))) or None
+
+    @property
+    def _is_training(self) -> bool:
+        return self._supervisor.is_training or self.acts.is_training
 
     def _pause_result(self) -> str:
         if not self.pause.is_set:
@@ -245,6 +279,9 @@ class Commands:
         for request, job_id in [asked for asked in self._unanswered if asked[0].name == name]:
             self._answer(request, result)
             self._unanswered.remove((request, job_id))
+
+    def _refuse(self, request: Request, why: str) -> None:
+        self._answer(request, self.acts.refused(request.name, why))
 
     def _answer(self, request: Request, result: str, job_id: str | None = None) -> None:
         reason = request.reason if request.name in WITH_REASON else None

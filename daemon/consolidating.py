@@ -31,6 +31,8 @@ class Consolidating:
 
     name: Final[Name] = "consolidate"
     reason = "the adapter is merged"
+    refusal = NOT_MERGED
+    is_held_by_pause = False  # it trains nothing
 
     def __init__(
         self,
@@ -78,9 +80,16 @@ class Consolidating:
             raise CannotAct(f"{NOT_MERGED}: {error}") from error
         self.is_wanted = True
 
-    def answer_to_stop(self, how: Stopping) -> str | None:
-        """Return the answer to a stop at once: it may take minutes, and nothing is lost if it is cut off."""
-        return f"{NOT_MERGED}: the daemon stops; ask again" if how is Stopping.NOW else None
+    def hold(self) -> None:
+        """Do nothing: it trains nothing."""
+
+    def is_cut_off_by(self, how: Stopping) -> bool:
+        """Whether it is a stop at once: it may take minutes, and nothing is lost if it is cut off."""
+        return how is Stopping.NOW
+
+    def withdraw(self) -> None:
+        """Leave the adapter as it is, unless it is merged at this moment."""
+        self.is_wanted = False
 
     def catch_up(self) -> None:
         """Do nothing: what was published is whole, and nothing has to follow it."""

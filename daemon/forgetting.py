@@ -2,6 +2,7 @@
 
 import json
 import logging
+import subprocess
 import threading
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -37,6 +38,7 @@ class ForgettingOnRequest:
 
     name: Final[Name] = "forget"
     reason = "a file is forgotten"
+    refusal = NOT_FORGOTTEN
 
     def __init__(
         self,
@@ -59,16 +61,23 @@ class ForgettingOnRequest:
         self._thread: threading.Thread | None = None
         self._result: Forgot | Exception | None = None
         self._said: str | None = None  # how far it is, for people
+        self._process: subprocess.Popen[bytes] | None = None
+        self._is_asked_to_leave = False  # by a pause
 
     @property
     def is_wanted(self) -> bool:
-        """Whether somebody has asked for it, and has no answer yet."""
-        return self._wish is not None or self._is_to_be_finished
+        """Whether somebody has asked for it, and has no answer yet; or a process is still at it."""
+        return self._wish is not None or self._is_to_be_finished or self.is_at_work
 
     @property
     def is_at_work(self) -> bool:
         """Whether a process trains or erases at the moment."""
         return self._thread is not None
+
+    @property
+    def is_held_by_pause(self) -> bool:
+        """Whether the model is trained again, or will be; what was published is erased whatever is paused."""
+        return self._wish is not None and not is_published(self._layout.models)
 
     @property
     def shown(self) -> tuple[State, str] | None:
@@ -89,9 +98,23 @@ class ForgettingOnRequest:
             reason=request.reason or "asked for",
         )
 
-    def answer_to_stop(self, how: Stopping) -> str | None:
-        """Return the answer to any stop: it may take hours, and its checkpoints are kept."""
-        return f"{NOT_FORGOTTEN}: the daemon stops; ask again, and it continues at its last checkpoint"
+    def hold(self) -> None:
+        """Have the process save at the next step and leave, if there is one."""
+        self._is_asked_to_leave = self.is_at_work
+        self._pass_on()
+
+    def _pass_on(self) -> None:
+        if self._is_asked_to_leave and self._process:
+            self._process.terminate()
+
+    def is_cut_off_by(self, how: Stopping) -> bool:
+        """Return True: it may take hours, and its checkpoints are kept."""
+        return True
+
+    def withdraw(self) -> None:
+        """Have a process leave; what it has trained is kept, and continued if it is asked for again."""
+        self._wish = None
+        self.hold()
 
     def catch_up(self) -> None:
         """Finish what an earlier daemon had published, but not erased."""
@@ -103,31 +126,43 @@ class ForgettingOnRequest:
             return self._finish(self._result)
         if self._thread is None and self.is_wanted:
             self._before()
-            arguments = (dict(self._settings()), self._backup_to())
+            arguments = (self._wish, dict(self._settings()), self._backup_to())
             self._thread = threading.Thread(target=self._carry_out, args=arguments, daemon=True)
             self._thread.start()
         return None
 
-    def _carry_out(self, settings: Mapping[str, Any], backup_to: str | None) -> None:
+    def _carry_out(self, wish: ForgetWish | None, settings: Mapping[str, Any], backup_to: str | None) -> None:
         from daemon.jobs.forget_orders import order_to_forget
         from trainer.protocol.forgetting import MODULE, ForgetOrder, Forgot
 
         try:
-            if self._wish:
-                order_to_forget(self._layout, self._wish, settings)
+            if wish:
+                order_to_forget(self._layout, wish, settings)
             order = ForgetOrder(base_dir=self._layout.base, backup_to=backup_to)
-            self._result = one_shot.ask(MODULE, order, Forgot, on_progress=self._hear)
+            self._result = one_shot.ask(
+                MODULE, order, Forgot, on_start=self._take_process, on_progress=self._hear
+            )
         except Exception as error:  # whatever it is: who has asked must have an answer
             self._result = error
         self._on_result()
+
+    def _take_process(self, process: "subprocess.Popen[bytes]") -> None:
+        self._process = process
+        self._pass_on()  # a pause may have come before there was one
 
     def _hear(self, line: str) -> None:
         self._said = printable(line, limit=300)
         self._on_result()
 
-    def _finish(self, result: "Forgot | Exception") -> str:
+    def _finish(self, result: "Forgot | Exception") -> str | None:
         from daemon.jobs.forget_orders import text_of
 
+        if isinstance(result, Exception) and self._is_asked_to_leave:
+            if self._wish:
+                logger.info("forgetting a file is held; it continues there after: training_controller resume")
+            self._put_down()
+            self._on_result()  # the pause waits for this
+            return None  # whatever else was wrong is wrong again then
         if isinstance(result, Exception):
             answer = f"{NOT_FORGOTTEN}: {printable(str(result))}"
         else:
@@ -135,9 +170,14 @@ class ForgettingOnRequest:
             answer = text_of(result)
         if not self._wish:  # nobody waits for an answer
             logger.info("%s", answer)
-        self._wish = self._thread = self._result = self._said = None  # last: what fails above is tried again
+        self._wish = None  # last: what fails above is tried again
         self._is_to_be_finished = False
+        self._put_down()
         return answer
+
+    def _put_down(self) -> None:
+        self._thread = self._process = self._result = self._said = None
+        self._is_asked_to_leave = False
 
 
 def is_published(models: Path) -> bool:

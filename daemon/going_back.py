@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 from daemon.control.control_files import Name, Request
 from daemon.decide import Stopping
 from daemon.jobs.follow_branches import FollowBranches
-from daemon.jobs.wishes import Requeue
+from daemon.jobs.wishes import NOT_GONE_BACK, Requeue
 from daemon.journal.events import GateStuck
 from daemon.journal.journal import Journal
 from daemon.model_acts import CannotAct
@@ -25,7 +25,6 @@ from trainer.protocol.text import printable
 if TYPE_CHECKING:
     from trainer.protocol.going_back import GoBackOrder, WentBack
 
-NOT_DONE = "the model did not go back"
 PLACES = {FOLDER: re.compile(r"step-[0-9-]+"), "versions": re.compile(r"v[0-9]{3,}")}
 
 
@@ -54,6 +53,8 @@ class GoingBack:
 
     name: Final[Name] = "go_back"
     reason = "the model goes back"
+    refusal = NOT_GONE_BACK
+    is_held_by_pause = False  # it trains nothing
     shown: tuple[State, str] | None = None  # it takes a moment
 
     def __init__(
@@ -100,7 +101,7 @@ class GoingBack:
         try:
             target_in(self._layout.models, wish.target)
         except NoTarget as error:
-            raise CannotAct(f"{NOT_DONE}: {error}") from error
+            raise CannotAct(f"{NOT_GONE_BACK}: {error}") from error
         self._wish = wish
 
     def obey_gate(self, verdict: GateVerdict) -> bool:
@@ -124,9 +125,16 @@ class GoingBack:
         self._wish = wish
         return True
 
-    def answer_to_stop(self, how: Stopping) -> str | None:
-        """Return None: any stop waits for it, which takes a moment."""
-        return None
+    def hold(self) -> None:
+        """Do nothing: it trains nothing."""
+
+    def is_cut_off_by(self, how: Stopping) -> bool:
+        """Return False: any stop waits for it, which takes a moment."""
+        return False
+
+    def withdraw(self) -> None:
+        """Stay where the model is, unless it is on its way back."""
+        self._wish = None
 
     def catch_up(self) -> None:
         """Have the queue and the ledger follow the newest checkpoint, which may have gone back meanwhile."""
@@ -180,7 +188,7 @@ class GoingBack:
 
     def _finish(self, wish: Wish, result: "WentBack | Exception") -> str:
         if isinstance(result, Exception):
-            answer = f"{NOT_DONE}: {printable(str(result))}"
+            answer = f"{NOT_GONE_BACK}: {printable(str(result))}"
             if wish.why == "gate":
                 self._journal.record(GateStuck(problem=answer))
         else:

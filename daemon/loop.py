@@ -136,6 +136,7 @@ class Daemon:
 
     def _say_goodbye(self) -> None:
         self._service.stopping()
+        self._commands.say_goodbye()
         self._board.set_state(State.STOPPED, self._blocked if self._drain else None)
         self._journal.record(DaemonStopped(pid=os.getpid()))
         self._ledger.commit()
@@ -226,7 +227,7 @@ class Daemon:
         # What was trained of a file that was started is not known before it has been checked again
         next_job = None if self._intake.has_leftovers else self._queue.next()
         upcoming = self._queue.upcoming()
-        act = self._commands.acts.due(self._commands.stopping)
+        act = self._commands.due_act
         self._look_around(next_job)
         return Situation(
             worker=self._supervisor.state,
@@ -323,7 +324,7 @@ class Daemon:
             self._supervisor.process and self._supervisor.blocked
         )  # which whoever pauses wants to know
         if self._commands.pause.is_set and not self._supervisor.is_training and not cannot_save:
-            return State.PAUSED, self._commands.pause.reason
+            return State.PAUSED, self._commands.paused_because
         if self._blocked:
             return State.BLOCKED, self._blocked
         if isinstance(worker, Loading):

@@ -4,12 +4,14 @@ Each goes the same way: it is asked for, the worker leaves, a process of its own
 checkpoint, and the queue and the ledger follow. What is done is the act's own matter.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Protocol
 
 from daemon.control.control_files import Name, Request
 from daemon.decide import Stopping
 from trainer.protocol.status import State
+
+STOPS = "the daemon stops; ask again once it runs"
 
 
 class CannotAct(ValueError):
@@ -28,12 +30,20 @@ class ModelAct(Protocol):
         """Why the worker leaves."""
 
     @property
+    def refusal(self) -> str:
+        """How an answer begins that says that it was not done."""
+
+    @property
     def is_wanted(self) -> bool:
         """Whether somebody has asked for it, and has no answer yet."""
 
     @property
     def is_at_work(self) -> bool:
         """Whether it has begun, and is not over yet."""
+
+    @property
+    def is_held_by_pause(self) -> bool:
+        """Whether what is left of it begins with training, which a pause holds."""
 
     @property
     def shown(self) -> tuple[State, str] | None:
@@ -49,8 +59,14 @@ class ModelAct(Protocol):
     def advance(self) -> str | None:
         """Start it, or finish it, while no worker runs; return the answer once there is one."""
 
-    def answer_to_stop(self, how: Stopping) -> str | None:
-        """Return what those who asked are told if a stop does not wait for it; None if the stop waits."""
+    def hold(self) -> None:
+        """Have what trains at the moment save at the next step and leave; `advance` has it continue there."""
+
+    def is_cut_off_by(self, how: Stopping) -> bool:
+        """Whether a stop does not wait for it."""
+
+    def withdraw(self) -> None:
+        """Do not do what was asked for: those who asked have been told so."""
 
     def catch_up(self) -> None:
         """Finish what an earlier daemon, or the process of one, has left half done."""
@@ -66,27 +82,69 @@ class ModelActs:
     def __init__(self, acts: Sequence[ModelAct]) -> None:
         self._acts = acts
 
-    def ask(self, request: Request) -> str | None:
+    def ask(self, request: Request, *, stopping: Stopping | None) -> str | None:
         """Have what is asked for done as soon as no worker runs; return the answer if that cannot be."""
         [act] = [act for act in self._acts if act.name == request.name]
+        if stopping and act.is_cut_off_by(stopping):
+            return f"{act.refusal}: {STOPS}"
         try:
             act.ask(request)
         except CannotAct as error:
             return str(error)
         return None
 
-    def due(self, stopping: Stopping | None) -> ModelAct | None:
-        """Return what is to be done now, while the daemon stops or does not."""
+    def refused(self, name: Name, why: str) -> str:
+        """Return the answer to a request of any kind that is not carried out."""
+        refusal = next((act.refusal for act in self._acts if act.name == name), None)
+        return f"{refusal}: {why}" if refusal else why
+
+    def due(self, *, stopping: Stopping | None, is_paused: bool) -> ModelAct | None:
+        """Return what is to be done now.
+
+        Args:
+            stopping: how the daemon was asked to end.
+            is_paused: holds what has not begun; `hold` what has.
+        """
         wanted = [
-            act for act in self._acts if act.is_wanted and not (stopping and act.answer_to_stop(stopping))
+            act
+            for act in self._acts
+            if act.is_wanted
+            and not (stopping and act.is_cut_off_by(stopping))
+            and (act.is_at_work or not (is_paused and act.is_held_by_pause))
         ]
         return min(wanted, key=lambda act: not act.is_at_work, default=None)
 
-    def cut_off_by(self, how: Stopping) -> Iterator[tuple[Name, str]]:
-        """Yield the answers to those who asked for what a stop does not wait for."""
+    # ---- a pause
+
+    def hold(self) -> None:
+        """Have what trains at the moment save at the next step and leave."""
         for act in self._acts:
-            if act.is_wanted and (answer := act.answer_to_stop(how)):
-                yield act.name, answer
+            if act.is_at_work and act.is_held_by_pause:
+                act.hold()
+
+    @property
+    def is_training(self) -> bool:
+        """Whether something trains that a pause holds."""
+        return any(act.is_at_work and act.is_held_by_pause for act in self._acts)
+
+    @property
+    def is_held(self) -> bool:
+        """Whether something that is wanted begins with training, and does not train."""
+        return any(act.is_wanted and not act.is_at_work and act.is_held_by_pause for act in self._acts)
+
+    # ---- the end
+
+    def cut_off_by(self, how: Stopping) -> list[tuple[Name, str]]:
+        """Give up what a stop does not wait for; return the answers to those who asked for it."""
+        return [self._cut_off(act) for act in self._acts if act.is_wanted and act.is_cut_off_by(how)]
+
+    def cut_off(self) -> list[tuple[Name, str]]:
+        """Give up whatever is wanted; return the answers to those who asked for it."""
+        return [self._cut_off(act) for act in self._acts if act.is_wanted]
+
+    def _cut_off(self, act: ModelAct) -> tuple[Name, str]:
+        act.withdraw()
+        return act.name, f"{act.refusal}: {STOPS}"
 
     def catch_up(self) -> None:
         """Finish what an earlier daemon, or the process of one, has left half done."""

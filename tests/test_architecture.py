@@ -50,7 +50,7 @@ ARROWS: dict[str, set[str]] = {
     },
     "trainer.forgetting": {
         *_RENDER_DATA,
-        *("trainer.checkpoints", "trainer.versions", "trainer.session"),
+        *("trainer.checkpoints", "trainer.versions", "trainer.disk", "trainer.session"),
         *_GROUND,
     },
     "trainer.mains": {

@@ -1,6 +1,6 @@
 """The states of the model that are kept, as checkpoints and as versions, and which led to which."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,6 +15,7 @@ from trainer.protocol.checkpoints import (
 from trainer.protocol.manifest import Manifest
 
 VERSIONS = "versions"
+TRASH = ".trash"  # in versions/
 
 
 @dataclass(frozen=True)
@@ -30,7 +31,7 @@ class KeptState:
 
     @property
     def is_version(self) -> bool:
-        return self.path.parent.name == VERSIONS
+        return self.path.parent.name in (VERSIONS, TRASH)
 
     @property
     def is_whole(self) -> bool:
@@ -41,7 +42,16 @@ class KeptState:
 def kept_states(models: Path) -> Iterator[KeptState]:
     """Yield all checkpoints and versions whose manifests can be read, also those that lack files."""
     versions = sorted(path for path in (models / VERSIONS).glob("v*") if path.is_dir())
-    for path in (*published(models / FOLDER), *versions):
+    yield from _readable((*published(models / FOLDER), *versions))
+
+
+def deleted_states(models: Path) -> Iterator[KeptState]:
+    """Yield the versions in the trash whose manifests can be read."""
+    yield from _readable(sorted(path for path in (models / VERSIONS / TRASH).glob("v*") if path.is_dir()))
+
+
+def _readable(paths: Iterable[Path]) -> Iterator[KeptState]:
+    for path in paths:
         try:
             yield KeptState(path, read_manifest(path))
         except (DamagedCheckpoint, NoUsableCheckpoint):

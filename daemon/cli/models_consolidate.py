@@ -35,7 +35,6 @@ def consolidate(
     shown = {"plan": asdict(plan), "result": None}
     if not is_meant(shown, plan_lines(plan), yes=yes, dry_run=dry_run, as_json=as_json):
         return
-    client.backups().before("consolidate")  # training continues meanwhile
     is_shown = sys.stderr.isatty() and not as_json
     with progress_words("merging the adapter", is_shown=is_shown) as advance:
         result = client.consolidations.carry_out(on_progress=advance)

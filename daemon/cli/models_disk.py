@@ -64,8 +64,6 @@ def gc(
         return
     if not is_meant(document, lines, yes=yes, dry_run=dry_run, as_json=as_json):
         return
-    if plan.takes_model_files:  # trash and caches go on a disk that is too full for a backup, too
-        client.backups().before("gc", versions=plan.versions)
     done = part.carry_out(plan)
     show(done.model_dump(mode="json"), done_lines(plan, done), as_json=as_json)
 

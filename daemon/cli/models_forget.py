@@ -82,6 +82,8 @@ def forget_lines(plan: "ForgetPlan") -> Iterator[str]:
         yield f"  erased: {num_of(len(plan.checkpoints), 'checkpoint')} that {have} seen it"
     if plan.versions:
         yield f"  erased: {_listed(plan.versions)}, versions that have seen it"
+    if plan.bases:
+        yield f"  erased: {_listed(plan.bases)} in models/bases, merged from what has seen it"
     yield from _backup_lines(plan)
     yield f"  out of reach: {'' if plan.backup_to else 'backups, '}exports, deployments and other machines"
     for why in plan.inexact:

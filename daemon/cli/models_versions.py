@@ -225,7 +225,6 @@ def delete(
     text = f"{version.id} will be moved to the trash"
     if not is_meant({"plan": text}, [text], yes=yes, dry_run=dry_run, as_json=as_json):
         return
-    client.backups().before("delete", versions=[version.id])
     path = models.delete(version)
     line = f"{version.id}: moved to the trash; to bring it back: training_models undelete {version.id}"
     show({"version": version.id, "path": str(path)}, [line], as_json=as_json)

@@ -118,7 +118,7 @@ class Client:
         """The versions of the model, and what made them."""
         from daemon.client.models import Models
 
-        return Models(self.layout)
+        return Models(self.layout, lambda version: self.backups().before("delete", versions=[version]))
 
     @cached_property
     def comparisons(self) -> "Comparisons":
@@ -132,7 +132,7 @@ class Client:
         """The adapter, merged into its base model."""
         from daemon.client.consolidate import Consolidations
 
-        return Consolidations(self.layout, self.settings, self._requests)
+        return Consolidations(self.layout, self.settings, self._requests, self.backups)
 
     @cached_property
     def rollbacks(self) -> "Rollbacks":
@@ -195,7 +195,7 @@ class Client:
         """Disk space: what takes it, and freeing some."""
         from daemon.client.disk import Disk
 
-        return Disk(self.layout, self.settings)
+        return Disk(self.layout, self.settings, self.backups)
 
     @cached_property
     def flags(self) -> "Flags":

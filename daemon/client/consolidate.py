@@ -23,6 +23,7 @@ from trainer.versions.consolidation import MODULE, Consolidated
 from trainer.versions.record import DamagedVersion
 
 if TYPE_CHECKING:
+    from daemon.client.backups import Backups
     from daemon.client.requests import Requests
 
 WAIT_S = 24 * 3600.0  # for a step to end, a save, and a large model to be merged
@@ -35,10 +36,17 @@ class NotMerged(ClientError):
 class Consolidations:
     """Plans and carries out the merging of adapters in one working directory."""
 
-    def __init__(self, layout: Layout, settings: ClientSettings, requests: "Requests") -> None:
+    def __init__(
+        self,
+        layout: Layout,
+        settings: ClientSettings,
+        requests: "Requests",
+        backups: Callable[[], "Backups"],
+    ) -> None:
         self._layout = layout
         self._settings = settings
         self._requests = requests
+        self._backups = backups
 
     def plan(self) -> ConsolidationPlan:
         """Return what merging the adapter of the newest checkpoint means; a daemon saves another one first.
@@ -55,14 +63,17 @@ class Consolidations:
             return plan_consolidation(self._layout, settings.training.method, step=step)
 
     def carry_out(self, *, on_progress: Callable[[str], object] = lambda words: None) -> str:
-        """Have the adapter merged; return what was done in words.
+        """Have the adapter merged, after a backup (`backup.before`); return what was done in words.
 
         Args:
             on_progress: called with words on how far it is, without a daemon.
         Raises:
             NotMerged: it was not.
+            BackupRefused: the same, because no backup could be made.
             FileRefused, HelperFailed: the same, when no daemon is running.
         """
+        self.plan()  # no backup for what cannot be done
+        self._backups().before("consolidate")  # training continues meanwhile
         if read_status(self._layout).is_running:
             result = self._requests.send(".consolidate", {}, wait_s=WAIT_S).result
             if result.startswith(NOT_MERGED):

@@ -1,8 +1,9 @@
 """Disk space: what takes it, how fast it grows, and freeing some. Needs no daemon."""
 
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from daemon.client.errors import ClientError
 from daemon.client.settings import ClientSettings
@@ -29,6 +30,9 @@ from trainer.protocol.files import UnreadableFile, read_json
 from trainer.protocol.layout import Layout
 from trainer.protocol.masking import local_folder
 from trainer.protocol.one_shot import NoAnswer, OrderRefused
+
+if TYPE_CHECKING:
+    from daemon.client.backups import Backups
 
 Answer = TypeVar("Answer", Usage, CleaningPlan)
 
@@ -67,9 +71,10 @@ class DiskUsage:
 class Disk:
     """The disk space of one working directory."""
 
-    def __init__(self, layout: Layout, settings: ClientSettings) -> None:
+    def __init__(self, layout: Layout, settings: ClientSettings, backups: Callable[[], "Backups"]) -> None:
         self._layout = layout
         self._settings = settings
+        self._backups = backups
 
     def usage(self) -> DiskUsage:
         """Measure what takes space.
@@ -121,9 +126,14 @@ class Disk:
     def carry_out(self, plan: CleaningPlan) -> CleaningPlan:
         """Remove what a plan says, as far as it may still be removed; return what was.
 
+        Before checkpoints or optimizer states go, a backup is made (`backup.before`).
+
         Raises:
             DiskNotCleaned: nothing was.
+            BackupRefused: the same, because no backup could be made.
         """
+        if plan.takes_model_files:  # trash and caches go on a disk that is too full for a backup, too
+            self._backups().before("gc", versions=plan.versions)
         update = {"carry_out": True, "only": tuple(act.path for act in plan.acts)}
         return self._ask(self._order(plan.wanted_bytes).model_copy(update=update), CleaningPlan)
 

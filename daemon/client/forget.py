@@ -17,6 +17,7 @@ from trainer.protocol import one_shot
 from trainer.protocol.forgetting import MODULE, ForgetOrder, Forgot
 from trainer.protocol.layout import Layout
 from trainer.protocol.one_shot import NoAnswer, OrderRefused
+from trainer.protocol.status import State
 from trainer.protocol.text import printable
 
 if TYPE_CHECKING:
@@ -80,13 +81,17 @@ class Forgets:
         """Have the model forget; return what was done in words.
 
         Args:
-            on_progress: called with how far it is, unless a daemon does it, which logs that.
+            on_progress: called with how far it is; if a daemon does it, which logs that, only with what it
+                waits for.
         Raises:
             NotForgotten: it did not.
         """
         for why in plan.missing:
             raise NotForgotten(f"{NOT_FORGOTTEN}: {why}")
-        if read_status(self._layout).is_running:
+        status = read_status(self._layout)
+        if status.is_running:
+            if status.fields.get("status") == State.PAUSED:
+                on_progress("training is paused; the file is forgotten after: training_controller resume")
             request = {"target": plan.sha256, "reason": reason, "keep_versions": keep_versions}
             result = self._requests.send(".forget", request, wait_s=WAIT_S).result
             if result.startswith(NOT_FORGOTTEN):

@@ -93,11 +93,19 @@ class Models:
     """The versions of one working directory, beside a worker that publishes checkpoints or without one.
 
     Args:
+        back_up: called with the id of a version before it is deleted; what it raises keeps the version.
         clock: Unix seconds.
     """
 
-    def __init__(self, layout: Layout, *, clock: Callable[[], float] = time.time) -> None:
+    def __init__(
+        self,
+        layout: Layout,
+        back_up: Callable[[str], object],
+        *,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
         self._layout = layout
+        self._back_up = back_up
         self._versions = Versions(layout.models, clock=clock)
         self._ancestor_records: dict[str, VersionRecord] = {}  # by version; a record never changes
 
@@ -295,12 +303,15 @@ class Models:
             refuse_meant(version)
 
     def delete(self, version: Version) -> Path:
-        """Move a version to the trash; return its place there.
+        """Move a version to the trash, after a backup of it (`backup.before`); return its place there.
 
         Raises:
             UnusableVersion: an alias means it, or a program uses it.
             NoSuchVersion: it was deleted meanwhile.
+            BackupRefused: no backup could be made, so it stays.
         """
+        self.require_deletable(version)
+        self._back_up(version.id)
         with raising(UnusableVersion, VersionInUse), raising(NoSuchVersion, UnknownVersion):
             return self._versions.delete(version)
 

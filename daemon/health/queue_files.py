@@ -19,9 +19,9 @@ TAKEN_WITHIN_S = 24 * 3600.0
 def check_processing(folder: Path, ledger_file: Path, *, daemon_runs: bool) -> list[CheckResult]:
     """Say what happens to the files whose training has started, and to others that lie among them."""
     paths = [folder / name for name in sorted(os.listdir(folder)) if is_users_file(name)]
-    strangers = [path for path in paths if not _is_known(path, ledger_file)]
+    foreign = [path for path in paths if not _is_known(path, ledger_file)]
     findings = []
-    if started := [path for path in paths if path not in strangers]:
+    if started := [path for path in paths if path not in foreign]:
         what = "started; the daemon looks after it"
         if not daemon_runs:
             what = (
@@ -29,13 +29,13 @@ def check_processing(folder: Path, ledger_file: Path, *, daemon_runs: bool) -> l
             )
             what += " which row"
         findings.append(ok("processing", f"{_first_of(started)}: {what}"))
-    if strangers and daemon_runs:
+    if foreign and daemon_runs:
         advice = "move it to queue/normal/, or restart the daemon, which checks it: training_daemon restart"
-        what = f"{_first_of(strangers)}: the daemon has not started it, so it is not trained there"
+        what = f"{_first_of(foreign)}: the daemon has not started it, so it is not trained there"
         findings.append(warning("processing", what, advice))
-    elif strangers:
+    elif foreign:
         what = "unknown to the ledger, so a daemon that starts checks it first"
-        findings.append(ok("processing", f"{_first_of(strangers)}: {what}"))
+        findings.append(ok("processing", f"{_first_of(foreign)}: {what}"))
     return findings or [ok("processing", "no file is in queue/processing/")]
 
 

@@ -14,17 +14,16 @@ from typing import Any
 from daemon.checkpoints.gate_groups import left_unjudged
 from daemon.checkpoints.states import KeptState, is_earlier, kept_states
 from daemon.files.identity import is_there
-from daemon.files.notes import REASON_SUFFIX, REJECTED_SUFFIX, lists_of_rejected, note_beside
 from daemon.jobs.replay import FILES_REPLAYED
+from daemon.jobs.traces import Traces, places_of
 from daemon.ledger.forgetting import Content, ForgettingReader, TrainedJob
 from daemon.ledger.stretches import RecordedStretch
-from trainer.protocol.branch_path import path_of
 from trainer.protocol.checkpoints import FOLDER
 from trainer.protocol.forgetting import Erased, Item, OrderHeader, RetrainedJob, Stretch
 from trainer.protocol.job import EarlierFile, Outcome
 from trainer.protocol.layout import Layout
 from trainer.protocol.manifest import JobFate, Manifest
-from trainer.protocol.text import num_of, printable
+from trainer.protocol.text import num_of, printable, shell_word
 
 NAMED = 3
 LIBRARIES = ("torch", "transformers", "peft")
@@ -64,6 +63,8 @@ class ForgetPlan:
     """Names of those that are erased."""
     versions: tuple[str, ...]
     """Ids of those that are erased."""
+    bases: tuple[str, ...]
+    """Names of the merged base models in `models/bases/` that are erased."""
     unjudged: tuple[str, ...] = ()
     """Names of files that wait for the gate's verdict, and get none; printable."""
     backup_to: str | None = None
@@ -224,13 +225,7 @@ class Forgetting:
         kept = self._layout.kept_files / found.job.sha256
         if kept.is_file():
             return kept
-        return next((path for path in self._places(found) if is_there(path, found.identity)), None)
-
-    def _places(self, found: TrainedJob) -> Iterator[Path]:
-        name, layout = found.job.name, self._layout
-        folders = [layout.processing, *(layout.finished(outcome) for outcome in Outcome)]
-        yield from (folder / name for folder in (*folders, layout.waiting(found.job.priority)))
-        yield layout.replayed / found.job.id
+        return next((path for path in places_of(self._layout, found) if is_there(path, found.identity)), None)
 
     def _path_of_earlier(self, file: EarlierFile) -> Path | None:
         found = self._ledger.job(file.job_id)
@@ -284,10 +279,29 @@ class Forgetting:
                 "came in"
             )
         if not any(state.is_version and state.path.name == merge.kept_as for state in self._states):
-            return f"{why}; version {merge.kept_as}, the state before that, is gone, too"
+            return f"{why}; version {merge.kept_as}, the state before that, is gone, too{self._way_around()}"
         return (
             f"{why}; go back to the state before that, have what came since trained again, and then forget "
             f"the file: training_models rollback --to {merge.kept_as} --requeue"
+        )
+
+    def _way_around(self) -> str:
+        """Return what is left to do where the state before a merge is gone."""
+        older = [
+            state.step
+            for state in self._states
+            if state.step < (self.first_step or 0) and state.is_whole
+            if self._newest and is_earlier(state.manifest, self._newest)
+        ]
+        if older:
+            without = " ".join(f"--without {shell_word(job_id)}" for job_id in self._content.job_ids)
+            return (
+                "; go back to before the file, have the others trained again, and then forget it: "
+                f"training_models rollback --steps {self.current_step - max(older)} --requeue {without}"
+            )
+        return (
+            ", and so is every state from before the file; to be rid of it, train the other files in another "
+            "working directory: training_daemon init FOLDER"
         )
 
     def _gap(self) -> int | None:
@@ -331,60 +345,23 @@ class Forgetting:
 
     # ---- what is erased
 
-    def tainted(self) -> list[KeptState]:
-        """Return the states whose weights have seen the file, on whatever branch."""
-        jobs = self._forgotten | self._new_plans
-        seen = self._ledger.left_first_steps(jobs)
-        for step in self._ledger.first_steps(jobs):
-            seen += [
-                (segment.branch, step)
-                for segment in (path_of(self._newest) if self._newest else [])
-                if segment.after < step <= segment.until
-            ]
-        return [
-            state
-            for state in self._states
-            if any(
-                segment.branch == branch and segment.after < step <= segment.until
-                for segment in path_of(state.manifest)
-                for branch, step in seen
-            )
-        ]
-
-    def erased(self) -> Erased:
-        """Return what is erased once the model has forgotten the file."""
-        tainted = self.tainted()
-        return Erased(
-            files=tuple(sorted(self._files())),
-            checkpoints=tuple(state.path.name for state in tainted if not state.is_version),
-            versions=tuple(
-                state.path.name for state in tainted if state.is_version and not self._keep_versions
-            ),
-            names=self._content.names,
+    @cached_property
+    def _erased(self) -> Erased:
+        traces = Traces(
+            self._layout,
+            self._ledger,
+            self._content,
+            self._newest,
+            self._states,
+            jobs=self._forgotten | self._new_plans,
+            keep_versions=self._keep_versions,
         )
-
-    def _files(self) -> set[str]:
-        """Return the files that are about the content, relative to the working directory."""
-        layout, sha256 = self._layout, self._content.sha256
-        found = {layout.kept_files / sha256, layout.admitted / sha256}
-        for job_id in self._content.job_ids:
-            found.add(layout.replayed / job_id)
-            if (job := self._ledger.job(job_id)) is None:
-                continue
-            name = job.job.name
-            found.add(note_beside(layout.data_reports / name, ".json"))
-            found |= set(lists_of_rejected([layout.failed], name, job.job.rejected_lines))
-            for place in self._places(job):
-                if is_there(place, job.identity):
-                    found.add(place)
-                    found |= {note_beside(place, suffix) for suffix in (REASON_SUFFIX, REJECTED_SUFFIX)}
-        return {str(path.relative_to(layout.base)) for path in found}
+        return traces.erased()
 
     # ---- all together
 
     def plan(self) -> ForgetPlan:
         """Return what forgetting the file means."""
-        erased = self.erased()
         jobs = {stretch.job_id for stretch in self.stretches}
         new_plans = [self._ledger.job(job_id) for job_id in sorted(jobs & self._new_plans)]
         steps, seconds = self._cost()
@@ -402,8 +379,9 @@ class Forgetting:
             new_plans=tuple(printable(job.job.name) for job in new_plans if job),
             missing=tuple(self.missing()),
             inexact=tuple(self.inexact()),
-            checkpoints=erased.checkpoints,
-            versions=erased.versions,
+            checkpoints=self._erased.checkpoints,
+            versions=self._erased.versions,
+            bases=self._erased.bases,
             unjudged=self._unjudged(),
         )
 
@@ -451,7 +429,7 @@ class Forgetting:
             dropped_cursors=tuple(sorted(self._forgotten | self._new_plans)) if is_trained else (),
             fates=tuple(JobFate(job_id=job_id, fate="forgotten") for job_id in self._content.job_ids),
             settings=dict(settings),
-            erased=self.erased(),
+            erased=self._erased,
             unjudged=self._unjudged(),
             steps=self._cost()[0],
         )

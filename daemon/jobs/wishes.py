@@ -9,6 +9,7 @@ if TYPE_CHECKING:
 
 NOT_FORGOTTEN = "the model did not forget"
 NOT_MERGED = "the adapter was not merged"
+NOT_GONE_BACK = "the model did not go back"
 
 
 @dataclass(frozen=True, kw_only=True)

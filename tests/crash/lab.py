@@ -29,6 +29,7 @@ from tests.shallow import build_shallow
 from tests.support import PATIENCE_S, eventually, rows, write_jsonl
 from trainer.protocol.files import UnreadableFile, read_json
 from trainer.protocol.layout import Layout
+from trainer.protocol.status import State
 
 ROOT = Path(__file__).parent.parent.parent
 DROPOUT = 0.1
@@ -380,8 +381,13 @@ class Lab:
         self.until(lambda: not self.num_waiting or self.num_steps() != before, f"step {before + 1}")
 
     def until_done(self) -> None:
+        """Wait until nothing is left to do. Files are queued again only once the model has gone back."""
+
+        def is_done() -> bool:
+            return not self.num_waiting and self.status().get("state") == State.IDLE
+
         try:
-            self.until(lambda: not self.num_waiting, "the end of all files")
+            self.until(is_done, "the end of all files")
         except AssertionError as error:
             raise AssertionError(f"{error}\nwaiting: {sorted(self._waiting())}") from None
 

@@ -181,4 +181,4 @@ def test_a_stop_at_once_does_not_wait_for_it(trained, process):
         json.loads(row["data"]) for row in trained.read("SELECT data FROM events WHERE kind = 'command'")
     ]
     [answer] = [data for data in answers if data["name"] == "consolidate"]
-    assert answer["result"] == "the adapter was not merged: the daemon stops; ask again"
+    assert answer["result"] == "the adapter was not merged: the daemon stops; ask again once it runs"

@@ -14,20 +14,18 @@ from tests.support import PATIENCE_S, rows
 from trainer.mains import forget as forget_main
 from trainer.mains.forget import carry_out
 from trainer.protocol.forgetting import ForgetOrder, Forgot
-from trainer.protocol.job import JobRecord, Outcome
+from trainer.protocol.job import FaultKind, JobRecord, Outcome
 from trainer.protocol.manifest import Branch, JobFate, Progress
-from trainer.protocol.one_shot import NoAnswer
+from trainer.protocol.one_shot import NoAnswer, OrderRefused
 
 
 @pytest.fixture
 def trained(rig):
-    """A paused daemon that has trained a.jsonl and b.jsonl, with a checkpoint after each."""
+    """A daemon that has trained a.jsonl and b.jsonl, with a checkpoint after each."""
     rig.start()
     for name in ("a.jsonl", "b.jsonl"):
         rig.drop(name, 3 if name == "a.jsonl" else 2)
         rig.until_in(Outcome.COMPLETED, name)
-    rig.command("pause")
-    rig.until_answered("pause")
     records = [
         JobRecord(
             job_id=row["id"],
@@ -68,7 +66,7 @@ class Published:
         self._rig = rig
         self.orders = 0
 
-    def ask(self, module, order, answer_type, *, on_progress):
+    def ask(self, module, order, answer_type, *, on_start, on_progress):
         self.orders += 1
         on_progress("trained again up to step 3 of 3")
         job = job_of(self._rig, "b.jsonl")
@@ -107,6 +105,8 @@ def test_the_ledger_follows_the_model_that_has_forgotten(trained, monkeypatch):
 def test_of_a_file_that_was_never_trained_the_ledger_knows_that_it_was_forgotten(
     trained, monkeypatch, is_running
 ):
+    trained.command("pause")
+    trained.until_answered("pause")
     content = b"".join(json.dumps(item).encode() + b"\n" for item in rows(150)) + b"Say 151: no JSON\n"
     trained.layout.inbox.joinpath(".c.part").write_bytes(content)
     trained.layout.inbox.joinpath(".c.part").rename(trained.layout.inbox / "c.jsonl")
@@ -117,7 +117,11 @@ def test_of_a_file_that_was_never_trained_the_ledger_knows_that_it_was_forgotten
 
     if is_running:
         monkeypatch.setattr(forgetting.one_shot, "ask", lambda module, order, *_, **__: carry_out(order, str))
-        assert forget(trained, "c.jsonl").startswith("the model had never seen the file; the file is erased")
+        asked(trained, "c.jsonl")
+        trained.until_status("paused", status_reason="a file is forgotten after the pause")
+        trained.command("resume")  # which trains it no more
+        answer = trained.until(lambda: answer_to(trained, "mine"), "the answer")
+        assert answer.startswith("the model had never seen the file; the file is erased")
     else:
         trained.stop()
         wish = ForgetWish(name="c.jsonl", keep_versions=False, reason="bad")
@@ -191,3 +195,91 @@ def test_a_second_request_has_to_wait(trained, monkeypatch):
     may_end.set()
 
     assert second.startswith(f"{NOT_FORGOTTEN}: it forgets another file already")
+
+
+class Held(Published):
+    """Stands for a process that trains until it is asked to end, and the second time to its end."""
+
+    def __init__(self, rig):
+        super().__init__(rig)
+        self.is_asked_to_end = threading.Event()
+
+    def terminate(self):
+        self.is_asked_to_end.set()
+
+    def ask(self, module, order, answer_type, *, on_start, on_progress):
+        if self.orders:
+            return super().ask(module, order, answer_type, on_start=on_start, on_progress=on_progress)
+        self.orders += 1
+        on_start(self)
+        on_progress("trained again up to step 1 of 3")
+        assert self.is_asked_to_end.wait(PATIENCE_S)
+        raise OrderRefused("asked to stop", FaultKind.REQUEST)
+
+
+@pytest.fixture
+def held(trained, monkeypatch):
+    process = Held(trained)
+    monkeypatch.setattr(forgetting.one_shot, "ask", process.ask)
+    return process
+
+
+def asked(rig, name):
+    rig.command("forget", json.dumps({"id": "mine", "target": name, "reason": "bad"}))
+
+
+def answer_to(rig, request_id):
+    rows = rig.read("SELECT data FROM events WHERE kind = 'command'")
+    answers = [json.loads(row["data"]) for row in rows]
+    return next((data["result"] for data in answers if data.get("request_id") == request_id), None)
+
+
+def test_a_pause_holds_it_at_the_next_step_and_a_resume_continues_it(trained, held):
+    asked(trained, "b.jsonl")
+    trained.until_status("training", status_reason="forgetting a file: trained again up to step 1 of 3")
+
+    trained.command("skip")
+    skipped = trained.until_answered("skip")
+    trained.command("pause", '{"reason": "lunch"}')
+    paused = trained.until_answered("pause")
+    trained.until_status("paused", status_reason="lunch; a file is forgotten after the pause")
+    orders, first_answer = held.orders, answer_to(trained, "mine")
+    trained.command("resume")
+
+    answer = trained.until(lambda: answer_to(trained, "mine"), "the answer")
+    assert skipped == (
+        "no file is in training, so there is nothing to skip: "
+        "forgetting a file: trained again up to step 1 of 3"
+    )
+    assert (paused, orders, first_answer) == ("paused", 1, None)
+    assert "resume: training continues; a file is forgotten first" in trained.events("command")
+    assert answer.startswith("the model was trained again from step 3 without the file")
+    assert held.orders == 2
+
+
+def test_what_is_asked_for_during_a_pause_waits_for_its_end(trained, held):
+    held.orders = 1  # it goes through
+    trained.command("pause")
+    trained.until_answered("pause")
+
+    asked(trained, "b.jsonl")
+    trained.until_status("paused", status_reason="a file is forgotten after the pause")
+    before = answer_to(trained, "mine")
+    trained.command("resume")
+
+    answer = trained.until(lambda: answer_to(trained, "mine"), "the answer")
+    assert before is None
+    assert answer.startswith("the model was trained again from step 3 without the file")
+
+
+def test_a_stop_ends_what_a_pause_holds(trained, held):
+    asked(trained, "b.jsonl")
+    trained.until_status("training", status_reason="forgetting a file: trained again up to step 1 of 3")
+    trained.command("pause")
+    trained.until_answered("pause")
+
+    trained.command("stop", "{}")
+
+    assert trained.left() == 0
+    assert answer_to(trained, "mine") == f"{NOT_FORGOTTEN}: the daemon stops; ask again once it runs"
+    assert held.orders == 1

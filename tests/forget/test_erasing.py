@@ -14,7 +14,7 @@ from trainer.data.checks.seen_rows import SeenRows
 from trainer.forgetting.erasing import erase
 from trainer.protocol.forgetting import Erased
 from trainer.protocol.layout import Layout
-from trainer.protocol.manifest import MANIFEST_NAME
+from trainer.protocol.manifest import MANIFEST_NAME, Consolidation
 from trainer.protocol.pins import pin
 from trainer.versions.registry import Versions
 
@@ -149,3 +149,42 @@ def test_the_notes_that_the_order_names_go_and_nothing_outside(layout, sha256):
     assert erase(layout, sha256, Erased(files=(str(note.relative_to(layout.base)),))) == []
 
     assert not note.exists()
+
+
+def test_a_base_model_goes_but_not_what_is_needed_or_open(layout, sha256):
+    bases = layout.models / "bases"
+    names = [f"step-00000000{number}-abc" for number in range(4)]
+    for name in names[:3]:
+        (bases / name).mkdir(parents=True)
+        write_jsonl(bases / name / "weights", rows(1))
+    merge = Consolidation(
+        at="now",
+        global_step=1,
+        base=f"bases/{names[1]}",
+        base_sha256="0" * 64,
+        merged="step-000000001",
+        kept_as="v001",
+        max_difference=0.0,
+    )
+    needing = publish(layout, 1, step=1, consolidations=(merge,))
+    leftover = bases / f".trash-{names[3]}"  # as a kill has left it
+    leftover.mkdir()
+
+    with (bases / names[2] / "weights").open("rb"):
+        unreached = erase(layout, sha256, Erased(bases=tuple(names)))
+
+    assert unreached == [
+        f"bases/{names[1]} is the base model of {needing.name}",
+        f"bases/{names[2]} is used by another program; stop it and ask again",
+    ]
+    assert sorted(path.name for path in bases.iterdir()) == names[1:3]
+
+
+def test_a_version_in_the_trash_is_freed(layout, sha256):
+    versions = Versions(layout.models, clock=FakeClock())
+    made = versions.create(publish(layout, 1, step=1), made_by="hand", trained=lambda parent: ())
+    versions.delete(made)
+
+    assert erase(layout, sha256, Erased(versions=(made.id,))) == []
+
+    assert versions.deleted() == []

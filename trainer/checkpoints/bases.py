@@ -12,10 +12,11 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from trainer.checkpoints.publishing import NoRoom, move_aside, names_in
+from trainer.protocol.checkpoints import BASES
 from trainer.protocol.failpoints import failpoint
 from trainer.protocol.files import file_sha256, sync_directory, sync_file
 
-FOLDER = "bases"
+FOLDER = BASES
 STAGING = ".staging-base"
 HASH_CHARACTERS = 12
 

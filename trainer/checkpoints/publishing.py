@@ -258,12 +258,14 @@ def _verify_newest(folder: Path, verified: set[str]) -> None:
 
 
 def _within_the_disk(models: Path, rules: Retention) -> Retention:
-    """Let the spine take no more than its share of what is free; a disk that is full trains nothing."""
+    """Let the spine grow to no more than its share of what is free: a disk that is full trains nothing.
+
+    What is on it stays also when others fill the disk: a file may have to be forgotten then, too.
+    """
     if not rules.spine_max_bytes:
         return rules
     found = os.statvfs(models)
-    room = int(SPINE_SHARE * found.f_bavail * found.f_frsize)
-    return replace(rules, spine_max_bytes=min(rules.spine_max_bytes, room))
+    return replace(rules, spine_room_bytes=int(SPINE_SHARE * found.f_bavail * found.f_frsize))
 
 
 def _candidates(models: Path, *, assume: bool, verified: set[str]) -> list[RetentionCandidate]:

@@ -14,6 +14,8 @@ class Retention:
     keep_every: int | None = None
     keep_best: int = 0
     spine_max_bytes: int = 0
+    spine_room_bytes: int | None = None
+    """No setting: none is added to a spine that would be larger than this. None sets no limit."""
     max_bytes: int | None = None
 
 
@@ -73,7 +75,17 @@ def kept_spine(candidates: Sequence[RetentionCandidate], rules: Retention) -> se
     if not rules.spine_max_bytes:
         return set()
     newest_first = sorted(candidates, key=lambda candidate: candidate.sequence, reverse=True)
-    return _affordable(spine(newest_first), _wanted_anyway(newest_first, rules), rules.spine_max_bytes)
+    anyway = _wanted_anyway(newest_first, rules)
+    found = _affordable(spine(newest_first), anyway, rules.spine_max_bytes)
+    if rules.spine_room_bytes is None:
+        return found
+    # What was kept anyway until the newest one was there would join it now
+    joining = found & _wanted_anyway(newest_first[1:], rules) - anyway
+    size = sum(item.num_bytes for item in newest_first if item.name in found - anyway - joining)
+    for candidate in newest_first:
+        if candidate.name in joining and (size := size + candidate.num_bytes) > rules.spine_room_bytes:
+            found.remove(candidate.name)
+    return found
 
 
 def _wanted(newest_first: Sequence[RetentionCandidate], rules: Retention) -> set[str]:

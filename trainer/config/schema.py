@@ -375,8 +375,9 @@ class CheckpointSettings(Section):
 
     spine_max_bytes: Annotated[int, Field(ge=0)] = 20_000_000_000
     """Maximum total size of the spine: older checkpoints, the fewer the longer ago (about 20 after 1,000
-    files), from which the model is trained again without a file that is to be forgotten. Above it, or above a
-    quarter of the room on the disk, the oldest go first. 0 keeps none."""
+    files), from which the model is trained again without a file that is to be forgotten. Above it, the oldest
+    go first. Beyond a quarter of the room on the disk none are added, and those that are there stay. 0 keeps
+    none."""
 
     max_bytes: Positive | None = None
     """Maximum total size of all checkpoints; null sets no limit. Above it, fewer are kept, but never fewer

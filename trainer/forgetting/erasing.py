@@ -15,7 +15,9 @@ from trainer.data.checks.seen_rows import FILE_NAME as SEEN_ROWS
 from trainer.data.checks.seen_rows import SeenRows, UnusableSeenRows
 from trainer.data.reading.rows import BadRow, RowFile
 from trainer.data.rendering.token_cache import FOLDER as TOKEN_CACHE
-from trainer.protocol.checkpoints import FOLDER
+from trainer.disk.open_files import is_open_below
+from trainer.disk.protection import UnknownNeed, needed_bases
+from trainer.protocol.checkpoints import BASES, FOLDER
 from trainer.protocol.failpoints import failpoint
 from trainer.protocol.files import file_sha256, sync_directory
 from trainer.protocol.forgetting import Erased
@@ -43,6 +45,8 @@ def erase(layout: Layout, sha256: str, erased: Erased) -> list[str]:
     failpoint("forget.versions_erased")
     unreached += _checkpoints(layout.models / FOLDER, erased.checkpoints)
     failpoint("forget.checkpoints_erased")
+    unreached += _bases(layout.models, erased.bases)
+    failpoint("forget.bases_erased")
     for path in (*(layout.base / name for name in erased.files), *contents):
         try:
             path.unlink(missing_ok=True)
@@ -149,5 +153,24 @@ def _checkpoints(folder: Path, names: tuple[str, ...]) -> Iterator[str]:
         if not remove_unused(path):
             yield f"checkpoints/{name} is used by another program; stop it and ask again"
             continue
+        sync_directory(folder)
+        shutil.rmtree(trash_of(path), ignore_errors=True)
+
+
+def _bases(models: Path, names: tuple[str, ...]) -> Iterator[str]:
+    """Remove merged base models, but none that something is loaded beside which could not be erased."""
+    folder = models / BASES
+    for path in (folder / name for name in names):
+        shutil.rmtree(trash_of(path), ignore_errors=True)  # as a kill has left it
+        if not path.is_dir():
+            continue
+        try:
+            why = needed_bases(models).get(f"{BASES}/{path.name}")
+        except UnknownNeed as error:
+            why = str(error)
+        if why or is_open_below(path):
+            yield f"{BASES}/{path.name} {why or 'is used by another program; stop it and ask again'}"
+            continue
+        os.rename(path, trash_of(path))  # a half-removed one must not look whole
         sync_directory(folder)
         shutil.rmtree(trash_of(path), ignore_errors=True)

@@ -12,6 +12,7 @@ import time
 from typing import TYPE_CHECKING
 
 from trainer.checkpoints.publishing import point_to
+from trainer.disk.open_files import ignore_lease_breaks
 from trainer.mains.one_shot import Tell, models_locked, serve
 from trainer.protocol.checkpoints import (
     FOLDER,
@@ -142,4 +143,5 @@ def _train(
 
 
 if __name__ == "__main__":
+    ignore_lease_breaks()
     serve(ForgetOrder, carry_out)

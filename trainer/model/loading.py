@@ -18,6 +18,7 @@ from trainer.model.download import download
 from trainer.model.template_choice import choose_template
 from trainer.model.training_templates import template_in_use
 from trainer.protocol.faults import ModelUnavailable, UnusableModel, first_line
+from trainer.protocol.files import behind_link
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -47,7 +48,7 @@ def find_local_model(name: str, *, base_dir: Path, models: Path) -> Path | None:
         ModelUnavailable: nothing is there.
     """
     if name == tiny.NAME:
-        return tiny.build_tiny(models / tiny.NAME)
+        return behind_link(tiny.build_tiny(models / tiny.NAME))
     path = base_dir / os.path.expanduser(name)
     if path.is_dir():
         return path

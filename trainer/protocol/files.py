@@ -257,6 +257,14 @@ def keep_durably(source: Path, folder: Path, *, name: str) -> None:
     sync_directory(folder)
 
 
+def behind_link(path: Path) -> Path:
+    """Return what a link names, or a path that is none as it is.
+
+    What is written into a checkpoint must not name a link in a folder that is removed.
+    """
+    return path.parent / os.readlink(path) if path.is_symlink() else path
+
+
 def link_or_copy(source: Path, target: Path) -> None:
     """Give a file a second name; a durable copy where the file system has no links."""
     try:

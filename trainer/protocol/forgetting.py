@@ -49,6 +49,8 @@ class Erased(_Fact):
     """Names of those whose weights have seen it."""
     versions: tuple[str, ...] = ()
     """Ids of those whose weights have seen it."""
+    bases: tuple[str, ...] = ()
+    """Names of the merged base models that have seen it, and that nothing needs which stays."""
     names: tuple[str, ...] = ()
     """Under which it was trained; printable."""
 

@@ -133,11 +133,13 @@ def ask(
     *,
     timeout_s: float | None = None,
     environment: Mapping[str, str] | None = None,
+    on_start: Callable[[subprocess.Popen[bytes]], object] = lambda process: None,
     on_progress: Callable[[str], object] | None = None,
 ) -> Answer:
     """Have a process carry out an order, and return its answer. It is killed by whatever is raised here.
 
     Args:
+        on_start: called with the process, which another thread may ask to end.
         on_progress: called with each line that it says on standard error; None leaves them to ours.
     Raises:
         OrderRefused: it says no.
@@ -151,6 +153,7 @@ def ask(
         with start(module, order, stdout=answer, stderr=words, environment=environment) as process:
             is_late = threading.Event()
             try:
+                on_start(process)
                 with _limited(process, timeout_s, is_late):
                     if on_progress and process.stderr:
                         for line in process.stderr:

@@ -23,6 +23,7 @@ from trainer.model.vocabulary import add_tokens, added_in, refuse_missing_tokens
 from trainer.profiles.base import DataProfile
 from trainer.protocol.checkpoints import Checkpoint
 from trainer.protocol.faults import ModelUnavailable
+from trainer.protocol.files import behind_link
 from trainer.step.feeding_trainer import choose_precision
 
 
@@ -116,7 +117,8 @@ def _base_of(
     name = settings.model.base_model
     if checkpoint is None or checkpoint.manifest.own_base is None:
         return find_base_model(name, base_dir=base_dir, models=models, tell=tell)
-    folder = models / checkpoint.manifest.own_base
+    own = Path(checkpoint.manifest.own_base)
+    folder = behind_link(models / own.parent) / own.name
     if name != checkpoint.manifest.base_model:
         raise LockedSetting(
             f'model.base_model is "{name}", but the newest checkpoint was trained beside {folder}, which '

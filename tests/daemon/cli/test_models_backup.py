@@ -11,6 +11,7 @@ from tests.daemon.cli.backup_answers import DAMAGED, DRILLED, ID, LISTED, MADE, 
 from tests.daemon.cli.runner import runner_of
 from tests.health import publish
 from trainer.protocol.backups import BackupList
+from trainer.protocol.disk import Act, CleaningPlan
 from trainer.protocol.job import FaultKind
 from trainer.protocol.one_shot import Refused
 
@@ -185,6 +186,28 @@ def test_a_version_is_backed_up_whole_before_it_is_deleted(layout, answering):
     assert str(kept.exception).startswith("no backup could be made before this: no route to host; ")
     assert (gone.exit_code, answering.order["task"]["versions"]) == (0, ["v001"])
     assert (layout.models / "versions/.trash/v001").is_dir()
+
+
+@pytest.mark.parametrize("act", ["delete", "gc", "consolidate"])
+def test_a_program_that_removes_or_replaces_something_makes_a_backup_first_too(layout, answering, act):
+    publish(layout, 1, step=3, method="lora")
+    run(layout, "create")
+    layout.config_file.write_text('{"backup": {"to": "/mnt/backup"}, "training": {"method": "lora"}}')
+    answering.prepare(refused("no route to host"), code=1)
+    client = Client(layout.base)
+    gone = Act(path="models/checkpoints/step-000000003-1", kind="checkpoint", frees_bytes=1)
+    plan = CleaningPlan(wanted_bytes=None, free_bytes=0, acts=(gone,), left=(), is_done=False)
+    acts = {
+        "delete": lambda: client.models.delete(client.models.find("v001")),
+        "gc": lambda: client.disk.carry_out(plan),
+        "consolidate": client.consolidations.carry_out,
+    }
+
+    way_out = rf'no route to host; mend that, or take "{act}" out of backup\.before'
+    with pytest.raises(BackupRefused, match=way_out):
+        acts[act]()
+
+    assert (layout.models / "versions/v001").is_dir()
 
 
 def test_a_backup_that_fails_forbids_what_was_to_be_done(layout, answering):

@@ -50,8 +50,8 @@ def merged(layout):
     )
 
 
-def wish_for(name):
-    return ForgetWish(name=name, keep_versions=False, reason="a test")
+def wish_for(name, *, keep_versions=False):
+    return ForgetWish(name=name, keep_versions=keep_versions, reason="a test")
 
 
 def plan_of(layout, name):
@@ -86,13 +86,28 @@ def test_without_a_state_from_between_the_merge_and_the_file_it_is_not_forgotten
     )
 
 
-def test_a_state_before_the_merge_that_is_gone_is_not_advised(layout):
+@pytest.mark.parametrize(
+    "name, way_out",
+    [
+        (
+            "early.jsonl",
+            ", and so is every state from before the file; to be rid of it, train the other files in another "
+            "working directory: training_daemon init FOLDER",
+        ),
+        (
+            "late.jsonl",
+            "; go back to before the file, have the others trained again, and then forget it: "
+            "training_models rollback --steps 2 --requeue --without job-1",
+        ),
+    ],
+)
+def test_a_state_before_the_merge_that_is_gone_is_not_advised(layout, name, way_out):
     merge = merged(layout).model_copy(update={"kept_as": "v007"})
     publish(layout, 3, step=4, consolidations=(merge,))
 
-    [why] = plan_of(layout, "early.jsonl").missing
+    [why] = plan_of(layout, name).missing
 
-    assert why.endswith("in its weights; version v007, the state before that, is gone, too")
+    assert why.endswith(f"; version v007, the state before that, is gone, too{way_out}")
 
 
 def test_a_file_that_came_after_the_merge_is_forgotten_from_there(layout):
@@ -116,3 +131,60 @@ def test_a_model_that_went_back_before_the_merge_is_trained_on_from_before_it(la
     plan = plan_of(layout, "late.jsonl")
 
     assert (plan.base, plan.missing) == ("checkpoints/step-000000002-1", ())
+
+
+# ---- merged base models
+
+
+@pytest.fixture
+def gone_back(layout):
+    """The model went back over the merge of step 2; a checkpoint and a version from after it are kept."""
+    merge = merged(layout)
+    after = publish(layout, 2, step=MERGED_AT, consolidations=(merge,))
+    versions = Versions(layout.models, clock=FakeClock())
+    versions.create(after, made_by="hand", trained=lambda parent: ())
+    branch = Branch(
+        number=1, from_branch=0, from_step=2, left_step=2, at="now", why="rollback", reason="", jobs=()
+    )
+    publish(layout, 3, step=4, branches=(branch,))
+    (layout.models / merge.base).mkdir(parents=True)
+    return layout
+
+
+def test_a_base_model_that_was_merged_from_the_file_goes_with_all_beside_it(gone_back):
+    plan = plan_of(gone_back, "early.jsonl")
+
+    assert plan.bases == ("step-000000002-abc",)
+    assert plan.versions == ("v001", "v002")
+
+
+def test_a_base_model_from_before_the_file_stays(gone_back):
+    assert plan_of(gone_back, "late.jsonl").bases == ()
+
+
+def test_a_base_model_that_a_version_needs_which_is_to_be_kept_stays(gone_back):
+    with forgetting_of(gone_back, wish_for("early.jsonl", keep_versions=True)) as forgetting:
+        plan = forgetting.plan()
+
+    assert (plan.bases, plan.versions) == ((), ())
+
+
+@pytest.mark.parametrize(
+    "name, is_erased",
+    [("step-000000001-abc", True), ("step-000000000-abc", False), ("step-odd", True)],
+)
+def test_a_base_model_that_nothing_names_goes_if_it_may_have_seen_the_file(layout, name, is_erased):
+    publish(layout, 1, step=4)
+    (layout.models / "bases" / name).mkdir(parents=True)
+
+    assert plan_of(layout, "early.jsonl").bases == ((name,) if is_erased else ())
+
+
+def test_a_version_in_the_trash_that_has_seen_the_file_goes_too(layout):
+    versions = Versions(layout.models, clock=FakeClock())
+    for at in (2, 4):
+        made = versions.create(publish(layout, at, step=at), made_by="hand", trained=lambda parent: ())
+        versions.delete(made)
+
+    assert plan_of(layout, "late.jsonl").versions == ("v002",)
+    assert plan_of(layout, "early.jsonl").versions == ("v001", "v002")

@@ -2,13 +2,15 @@
 
 import fcntl
 import os
+from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.trainer.checkpoint_rig import damage, names_in, publish, steps_in, store_in, zeroed
-from trainer.checkpoints.publishing import retain
+from trainer.checkpoints.publishing import removable, retain
 from trainer.checkpoints.retention import Retention, RetentionCandidate, choose_removals, least_bytes, spine
 from trainer.protocol.checkpoints import read_manifest, verify
 from trainer.protocol.manifest import MANIFEST_NAME
@@ -320,3 +322,38 @@ def test_what_is_no_earlier_state_is_no_part_of_the_spine():
 
     assert spine(found) == []
     assert left(found, Retention(keep_last=2, spine_max_bytes=1000)) == [4, 5]
+
+
+def test_a_spine_without_room_does_not_grow_and_what_is_on_it_stays():
+    before = grown(20, rules=SPINE)
+    found = [
+        RetentionCandidate(
+            name=str(ended), sequence=ended, num_bytes=10, is_verified=True, is_held=False, ended_files=ended
+        )
+        for ended in (*before, 21)
+    ]
+    joining, on_it = before[-2], before[:-2]
+
+    full = choose_removals(found, replace(SPINE, spine_room_bytes=0))
+    as_before = choose_removals(found, replace(SPINE, spine_room_bytes=1 << 40))
+    room = 10 * (len([ended for ended in on_it if str(ended) not in as_before]) + 1)
+
+    assert set(full) - set(as_before) == {str(joining)}
+    assert set(full) & {str(ended) for ended in on_it} == set(as_before)  # those that age takes off it
+    assert choose_removals(found, replace(SPINE, spine_room_bytes=room)) == as_before
+    assert choose_removals(found, replace(SPINE, spine_room_bytes=room - 1)) == full
+
+
+def test_a_disk_that_fills_up_takes_nothing_off_the_spine(models, monkeypatch):
+    rules, store = Retention(keep_last=2, spine_max_bytes=1 << 40), store_in(models)
+    for ended in range(1, 7):
+        publish(store, ended, rules=rules, ended_files=ended)
+    publish(store, 7, ended_files=7)
+    by_age = set(removable(models, rules))
+
+    monkeypatch.setattr(os, "statvfs", lambda path: SimpleNamespace(f_bavail=0, f_frsize=1))
+    retain(models, rules, set(steps_in(models)))
+
+    gone = {f"step-{step:09d}" for step in range(1, 8)} - set(steps_in(models))
+    assert gone - by_age == {"step-000000005"}  # which would have joined it
+    assert by_age <= gone

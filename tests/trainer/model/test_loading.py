@@ -14,7 +14,7 @@ from transformers import AutoModelForCausalLM, GPT2Config, LlamaConfig, OPTConfi
 from trainer.config.loader import BadConfig
 from trainer.model import download as download_module
 from trainer.model.download import PATTERNS, download
-from trainer.model.loading import find_base_model, load_model, refuse_longer_rows
+from trainer.model.loading import find_base_model, find_local_model, load_model, refuse_longer_rows
 from trainer.protocol.faults import ModelUnavailable, UnusableModel
 from trainer.protocol.text import display_name
 
@@ -270,3 +270,13 @@ def test_rows_longer_than_the_table_of_positions_are_the_settings_fault(config):
 
 def test_positions_that_are_computed_do_not_limit_a_row():
     refuse_longer_rows(AutoModelForCausalLM.from_config(COMPUTED), 17)
+
+
+def test_the_embedded_model_is_named_where_it_lies_although_a_link_leads_there(tmp_path):
+    """What is written into an adapter must be there when the folder with the link is gone."""
+    scratch = tmp_path / "scratch"
+    (tmp_path / "models" / "tiny").mkdir(parents=True)
+    scratch.mkdir()
+    (scratch / "tiny").symlink_to(tmp_path / "models" / "tiny")
+
+    assert find_local_model("tiny", base_dir=tmp_path, models=scratch) == tmp_path / "models" / "tiny"
