@@ -306,7 +306,7 @@ def _remove_leftovers(layout: Layout) -> None:
 
 
 def _who_is_here(layout: Layout) -> str:
-    """Return who holds the lock, a daemon or a command that acts on the model, and what to do."""
+    """Return who holds the lock, and what to do: a daemon, or a command that needs none."""
     try:
         pid = read_json(layout.process_file)["pid"]
     except (OSError, UnreadableFile, KeyError, TypeError):
@@ -314,8 +314,8 @@ def _who_is_here(layout: Layout) -> str:
     folder = shell_word(str(layout.base))
     if not is_running(pid):
         return (
-            f"a daemon is already running in {folder}, just started, or a command works on the model there "
-            "(training_models rollback, forget or consolidate); when it is over, start again"
+            f"a daemon is already running in {folder}, just started, or a command has the model go back, "
+            "forget a file or merge its adapter there without a daemon; when it is over, start again"
         )
     is_alive = read_status(layout).is_running
     way_out = "stop it with: training_controller stop" if is_alive else "see how it is: training_health check"

@@ -68,7 +68,7 @@ def test_one_that_does_not_run_writes_nothing_at_all(layout, start):
         process = start()
         assert process.wait(PATIENCE_S) == 1
 
-    assert "or a command works on the model there (training_models rollback, forget" in process.stderr.read()
+    assert "or a command has the model go back, forget a file or" in process.stderr.read()
 
     assert list(layout.base.glob("*.json")) == []
     assert list(layout.status.glob("*.json")) == []
