@@ -112,7 +112,23 @@ def test_a_model_that_went_back_before_the_merge_is_trained_on_from_before_it(la
         number=1, from_branch=0, from_step=2, left_step=2, at="now", why="rollback", reason="", jobs=()
     )
     publish(layout, 3, step=4, branches=(branch,))
+    ledger = Ledger(layout.ledger_file, clock=FakeClock())
+    ledger.branches.begin(branch, [branch])
+    ledger.add_steps([step(2 + i, job_id="job-1", file_step=i) for i in (1, 2)])
+    ledger.close()
 
     plan = plan_of(layout, "late.jsonl")
 
     assert (plan.base, plan.missing) == ("checkpoints/step-000000002-1", ())
+
+
+def test_nothing_is_forgotten_while_the_ledger_shows_what_the_model_was_before_it_went_back(layout):
+    branch = Branch(
+        number=1, from_branch=0, from_step=2, left_step=4, at="now", why="rollback", reason="", jobs=()
+    )
+    publish(layout, 1, step=2, branches=(branch,))
+
+    with pytest.raises(
+        CannotForget, match=r"^the model went back while no daemon ran, .*training_daemon start$"
+    ):
+        plan_of(layout, "late.jsonl")
