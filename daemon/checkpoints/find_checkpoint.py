@@ -27,7 +27,9 @@ def find_checkpoint(models: Path, name: str) -> Path:
     wanted = current_name(models) if name == CURRENT else name
     if wanted in known:
         return models / FOLDER / wanted
-    there = ", ".join(map(printable, known)) or "none"
+    if not known:
+        raise NoSuchCheckpoint("there is no checkpoint yet; the first is saved when something is trained")
+    there = ", ".join(map(printable, known))
     raise NoSuchCheckpoint(f"no checkpoint is named {printable(name)}; there are: {there}")
 
 

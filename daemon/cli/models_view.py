@@ -23,9 +23,11 @@ FATES = {
     "trained": "is in the model again",
     "continues": "is in the model again, and its training continues",
 }
-HEAD = f"{'VERSION':8} {'MADE':16}  {'STEP':>9}  {'FILES':>5}  {'VALIDATION':>10}  NAMES"
-BESIDE_NAMES = len(HEAD) - len("NAMES")
+HEAD = f"{'VERSION':8} {'MADE (UTC)':16}  {'STEP':>9}  {'FILES':>5}  {'VALIDATION':>10}  NAMES AND NOTE"
+BESIDE_NAMES = len(HEAD) - len("NAMES AND NOTE")
 BESIDE_FILE = 46
+POLICIES = ("file", "day", "gate")
+"""Values of `versions.auto` that make versions."""
 
 
 def list_lines(
@@ -43,8 +45,9 @@ def list_lines(
     if versions:
         yield HEAD
     for version in versions:
-        names = ", ".join((*version.aliases, *(f"#{tag}" for tag in version.tags), *version.notes[-1:]))
-        names = ("current " if version.is_current else "") + printable(names)
+        current = ("current",) if version.is_current else ()
+        tags = (f"#{tag}" for tag in version.tags)
+        names = printable(", ".join((*current, *version.aliases, *tags, *version.notes[-1:])))
         loss = "-" if version.validation_loss is None else f"{version.validation_loss:.4f}"
         made = version.made_at[:16].replace("T", " ")
         room = None if columns is None else max(10, columns - BESIDE_NAMES)
@@ -54,6 +57,13 @@ def list_lines(
         ).rstrip()
     for name, problem in damaged.items():
         yield f"{name}: damaged: {problem}"
+
+
+def maker_text(made_by: str) -> str:
+    """Return who made a version, in words."""
+    if made_by == "hand":
+        return "by hand"
+    return f"by versions.auto: {made_by}" if made_by in POLICIES else f"by {made_by}"
 
 
 def version_json(version: "ModelVersion") -> dict[str, Any]:
@@ -73,7 +83,7 @@ def version_lines(version: "ModelVersion") -> Iterator[str]:
     record = version.record
     yield f"{record.id}  {version.path}"
     facts: dict[str, str] = {
-        "made": f"{record.made_at}, by {record.made_by}",
+        "made": f"{record.made_at}, {maker_text(record.made_by)}",
         "checkpoint": f"{record.checkpoint} (step {record.global_step:,}, {record.tokens_seen:,} tokens)",
         "parent": record.parent or "the base model",
         "base model": f"{printable(record.base_model)} ({record.method})"

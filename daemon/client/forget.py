@@ -58,6 +58,9 @@ class Forgets:
             forgetting_of(self._layout, wish) as forgetting,
         ):
             plan = forgetting.plan()
+        status = read_status(self._layout)
+        has_worker = status.is_running and bool(status.fields.get("worker_pid"))
+        plan = replace(plan, is_in_training=plan.is_in_training and has_worker)
         return self._with_backups(plan)
 
     def _with_backups(self, plan: ForgetPlan) -> ForgetPlan:

@@ -74,6 +74,9 @@ class ForgetPlan:
     """Ids of those that the file is taken out of."""
     backups_problem: str | None = None
     """Why the backups cannot be read; if that lasts, they keep what they have."""
+    is_in_training: bool = False
+    """Whether a worker has taken steps with it that the newest checkpoint does not have. It saves them before
+    anything is forgotten, so more is trained again and erased than this says."""
 
 
 class Forgetting:
@@ -109,6 +112,12 @@ class Forgetting:
         """The first step that the file had any part in; None if it had none in the present state."""
         found = self._ledger.first_steps(self._forgotten | self._new_plans)
         return min((step for step in found if step <= self.current_step), default=None)
+
+    @property
+    def _has_newer_steps(self) -> bool:
+        """Whether the ledger has steps with it that the newest checkpoint does not have."""
+        found = self._ledger.last_steps(self._forgotten | self._new_plans)
+        return any(step > self.current_step for step in found)
 
     @property
     def current_step(self) -> int:
@@ -405,6 +414,7 @@ class Forgetting:
             checkpoints=erased.checkpoints,
             versions=erased.versions,
             unjudged=self._unjudged(),
+            is_in_training=self._has_newer_steps,
         )
 
     def _unjudged(self) -> tuple[str, ...]:
@@ -488,8 +498,8 @@ def found_content(ledger: ForgettingReader, name: str) -> Content:
     found = ledger.contents(name.rpartition("/")[2])
     if not found:
         raise CannotForget(
-            f"no file is known as {printable(name)}; expected its name, the id of its job or the start of "
-            "its SHA-256 (at least 8 characters), as training_models lineage shows them"
+            f"no file is known as {printable(name)}; expected its name, as training_queue history shows it, "
+            "the id of its job, or the start of its SHA-256 (at least 8 characters)"
         )
     if len(found) > 1:
         listed = ", ".join(content.sha256[:12] for content in found[:10])

@@ -40,7 +40,7 @@ class Requeue:
 
     def wants(self, file: TrainedStretches) -> bool:
         """Whether a file is trained again."""
-        return self.is_wanted and not {file.name, file.job_id} & set(self.without)
+        return self.is_wanted and not any(file.is_meant_by(name) for name in self.without)
 
 
 @dataclass(frozen=True, kw_only=True)

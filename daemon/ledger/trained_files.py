@@ -41,6 +41,10 @@ class TrainedStretches:
     state: str
     """Of the job: completed, failed, skipped, waiting or processing."""
 
+    def is_meant_by(self, name: str) -> bool:
+        """Whether a person who says this, a path perhaps, means the file, or its job."""
+        return printable(name.rpartition("/")[2]) in (self.name, self.job_id)
+
 
 def read_trained_files(path: Path, *, after: int, until: int) -> list[TrainedStretches]:
     """Return the files with steps after one and up to another, in the order of their first steps there.

@@ -142,6 +142,8 @@ class BackupMade(_Fact):
     """Of all its files."""
     sent_bytes: int
     """Those that were not there yet."""
+    there_bytes: int = 0
+    """Of the contents that were there already; what several of its files have counts once."""
     seconds: float
     shares_device: bool
     """Whether it lies on the same device as the working directory."""
@@ -212,6 +214,8 @@ class RestoredBackup(_Fact):
     """Where the working directory is now that was there before."""
     needs_base_model: str | None = None
     """The base model of its adapter, which is not in the backup."""
+    origin: str = ""
+    """Host and working directory that it was made of; printable."""
 
 
 class PrunedBackups(_Fact):
