@@ -78,7 +78,8 @@ def restored_lines(found: "RestoredBackup", *, is_done: bool) -> list[str]:
     what = f"{found.id} ({of}step {found.global_step:,}, {files})"
     lines = [f"{what} {'is restored' if is_done else 'will be restored'} in {found.into}"]
     if found.moved_aside:
-        lines.append(f"what was there is in {found.moved_aside}")
+        is_or_was = "what was there is" if is_done else "what is there now will be"
+        lines.append(f"{is_or_was} in {found.moved_aside}")
     if found.needs_base_model:
         base = printable(found.needs_base_model)
         lines.append(f"note: it is an adapter, and its base model {base} is not in the backup")

@@ -64,9 +64,7 @@ def forget_lines(plan: "ForgetPlan") -> Iterator[str]:
         return
     yield from _training_lines(plan)
     if plan.is_in_training:
-        yield (
-            "  a worker trains on it now, and saves first: so more is trained again, and erased, than this says"
-        )
+        yield "  a worker trains on it now, and saves first: more is trained again and erased than this says"
     if plan.new_plans:
         yield f"  had replayed rows of it, and replay others now: {_listed(plan.new_plans)}"
     if plan.unjudged:
@@ -81,6 +79,9 @@ def forget_lines(plan: "ForgetPlan") -> Iterator[str]:
     if plan.versions:
         have = "a version that has" if len(plan.versions) == 1 else "versions that have"
         yield f"  erased: {_listed(plan.versions)}, {have} seen it"
+    if plan.aliases:
+        means = "that alias means" if len(plan.aliases) == 1 else "these aliases mean"
+        yield f"  {_listed(plan.aliases)}: {means} nothing afterwards"
     yield from _backup_lines(plan)
     yield f"  out of reach: {'' if plan.backup_to else 'backups, '}exports, deployments and other machines"
     for why in plan.inexact:

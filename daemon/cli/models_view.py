@@ -72,6 +72,7 @@ def version_json(version: "ModelVersion") -> dict[str, Any]:
         **version.record.model_dump(mode="json"),
         "path": str(version.path),
         "has_optimizer_state": version.has_optimizer_state,
+        "has_weights": version.has_weights,
         "aliases": version.aliases,
         "tags": version.tags,
         "notes": version.notes,
@@ -90,9 +91,7 @@ def version_lines(version: "ModelVersion") -> Iterator[str]:
         + (f", consolidated in models/{printable(record.own_base)}" if record.own_base else ""),
         "aliases": ", ".join(version.aliases) or "-",
         "tags": ", ".join(version.tags) or "-",
-        "optimizer": "kept: training can continue from here"
-        if version.has_optimizer_state
-        else "removed: it can be loaded, but training cannot continue exactly",
+        "weights": _weights_text(version),
     }
     if record.validation_loss is not None:
         facts["validation"] = f"{record.validation_loss:.4f}"
@@ -107,6 +106,14 @@ def version_lines(version: "ModelVersion") -> Iterator[str]:
     yield f"  {num_of(len(record.trained), 'file')} {since}" + (":" if record.trained else "")
     for file in record.trained:
         yield f"    {printable(file.name)}  steps {file.first_step:,} to {file.last_step:,}, {file.outcome}"
+
+
+def _weights_text(version: "ModelVersion") -> str:
+    if version.has_optimizer_state:
+        return "kept with the optimizer state: training can continue from here"
+    if version.has_weights:
+        return "kept, but the optimizer state was removed: it can be loaded; training cannot continue exactly"
+    return "not here: of a backup without them, only the record was restored"
 
 
 def lineage_lines(

@@ -8,7 +8,8 @@ from filelock import FileLock, Timeout
 
 from daemon.client.errors import ClientError, UnreadableHistory, raising
 from daemon.jobs.forget_orders import forgetting_of, order_to_forget, text_of
-from daemon.jobs.forgetting import CannotForget, ForgetPlan
+from daemon.jobs.forget_plan import ForgetPlan
+from daemon.jobs.forgetting import CannotForget
 from daemon.jobs.wishes import NOT_FORGOTTEN, ForgetWish
 from daemon.ledger.reader import UnreadableLedger
 from daemon.status.reader import read_status

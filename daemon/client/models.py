@@ -382,6 +382,14 @@ class Models:
         yield from reversed(line)
 
 
+def without_weights(version: Version) -> str:
+    """Return why nothing can be done with a version of which only the record is here."""
+    return (
+        f"the weights of {version.id} are not here: of a backup without them, only the record was restored; "
+        "choose another version: training_models list"
+    )
+
+
 def _line(
     summary: Summary, path: Path, current: str | None, aliases: Sequence[str], marks: Marks
 ) -> VersionLine:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from filelock import FileLock, Timeout
 
 from daemon.client.errors import ClientError, NoSuchFile, UnreadableHistory, raising
+from daemon.client.models import without_weights
 from daemon.jobs.going_back import AffectedFile, affected_files
 from daemon.jobs.going_back import Requeue as Requeue  # for those who ask for it
 from daemon.ledger.reader import UnreadableLedger
@@ -80,6 +81,8 @@ class Rollbacks:
             NoWayBack: it has no optimizer state any more, or the model is there.
         """
         newest = self._newest()
+        if not version.has_weights:
+            raise NoWayBack(without_weights(version))
         if not version.has_optimizer_state:
             raise NoWayBack(
                 f"the optimizer state of {version.id} was removed, so training cannot continue from it; "

@@ -4,8 +4,7 @@ The ledger knows the order of training; what had no part of the file in it stays
 """
 
 import itertools
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from functools import cached_property
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -15,6 +14,7 @@ from daemon.checkpoints.gate_groups import left_unjudged
 from daemon.checkpoints.states import KeptState, is_earlier, kept_states
 from daemon.files.identity import is_there
 from daemon.files.notes import REASON_SUFFIX, REJECTED_SUFFIX, note_beside
+from daemon.jobs.forget_plan import ForgetPlan
 from daemon.jobs.replay import FILES_REPLAYED
 from daemon.ledger.forgetting import Content, ForgettingReader, TrainedJob
 from daemon.ledger.stretches import RecordedStretch
@@ -25,6 +25,8 @@ from trainer.protocol.job import EarlierFile, Outcome
 from trainer.protocol.layout import Layout
 from trainer.protocol.manifest import JobFate, Manifest
 from trainer.protocol.text import num_of, printable
+from trainer.versions.marks import MarkJournal, marks_after
+from trainer.versions.registry import FOLDER as VERSIONS
 
 NAMED = 3
 LIBRARIES = ("torch", "transformers", "peft")
@@ -32,51 +34,6 @@ LIBRARIES = ("torch", "transformers", "peft")
 
 class CannotForget(RuntimeError):
     """A file cannot be forgotten; the message says why, and the way out."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class ForgetPlan:
-    """What forgetting a file means."""
-
-    sha256: str
-    names: tuple[str, ...]
-    """Of the file; printable."""
-    job_ids: tuple[str, ...]
-    first_step: int | None
-    """The first step of the model's life that it had any part in; None if it had none."""
-    base: str | None
-    """What is trained on: a checkpoint or version, relative to `models/`; None for the base model."""
-    base_step: int
-    current_step: int
-    steps: int
-    """About how many are trained again."""
-    seconds: float | None
-    """About how long that takes; None if the ledger does not know."""
-    files: int
-    """How many files are trained again, or a part of each."""
-    new_plans: tuple[str, ...]
-    """Names of files that had replayed rows of it, and replay others now; printable."""
-    missing: tuple[str, ...]
-    """Why it cannot be done."""
-    inexact: tuple[str, ...]
-    """Why the result may differ from a run that never saw the file, in the last bits."""
-    checkpoints: tuple[str, ...]
-    """Names of those that are erased."""
-    versions: tuple[str, ...]
-    """Ids of those that are erased."""
-    unjudged: tuple[str, ...] = ()
-    """Names of files that wait for the gate's verdict, and get none; printable."""
-    backup_to: str | None = None
-    """Where the backups are that are searched, without a password; None if there are none."""
-    removed_backups: tuple[str, ...] = ()
-    """Ids of those that are removed, because their weights have seen it."""
-    cleaned_backups: tuple[str, ...] = ()
-    """Ids of those that the file is taken out of."""
-    backups_problem: str | None = None
-    """Why the backups cannot be read; if that lasts, they keep what they have."""
-    is_in_training: bool = False
-    """Whether a worker has taken steps with it that the newest checkpoint does not have. It saves them before
-    anything is forgotten, so more is trained again and erased than this says."""
 
 
 class Forgetting:
@@ -414,8 +371,13 @@ class Forgetting:
             checkpoints=erased.checkpoints,
             versions=erased.versions,
             unjudged=self._unjudged(),
+            aliases=self._aliases_of(erased.versions),
             is_in_training=self._has_newer_steps,
         )
+
+    def _aliases_of(self, versions: Collection[str]) -> tuple[str, ...]:
+        marks = marks_after(MarkJournal(self._layout.models / VERSIONS).read())
+        return tuple(sorted(alias for alias, meant in marks.aliases.items() if meant in versions))
 
     def _unjudged(self) -> tuple[str, ...]:
         if self.first_step is None:

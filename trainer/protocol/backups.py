@@ -211,7 +211,7 @@ class RestoredBackup(_Fact):
     files: int
     total_bytes: int
     moved_aside: str | None = None
-    """Where the working directory is now that was there before."""
+    """Where the working directory is now that was there before; before it is done, with TIME in its name."""
     needs_base_model: str | None = None
     """The base model of its adapter, which is not in the backup."""
     origin: str = ""

@@ -33,7 +33,14 @@ from trainer.versions.record import (
     read_record,
     write_record,
 )
-from trainer.versions.removal import REMOVING, bytes_of_its_own, remove_for_good, state_files, unused
+from trainer.versions.removal import (
+    REMOVING,
+    STATE_FILES,
+    bytes_of_its_own,
+    remove_for_good,
+    state_files,
+    unused,
+)
 
 FOLDER = "versions"
 TRASH = ".trash"
@@ -73,6 +80,11 @@ class Version:
     def has_optimizer_state(self) -> bool:
         """Whether training can continue from it exactly."""
         return all((self.path / name).is_file() for name in self.record.files)
+
+    @property
+    def has_weights(self) -> bool:
+        """Whether it can be loaded; of a backup that did not have it whole, only its record was restored."""
+        return all((self.path / name).is_file() for name in self.record.files if name not in STATE_FILES)
 
 
 class Versions:

@@ -229,6 +229,20 @@ def test_a_file_name_of_several_contents_is_refused_with_all_of_them(trained):
     assert by_content.stdout == "chat.jsonl (333333333333) is in v002\n"
 
 
+def test_a_version_without_weights_is_not_said_to_load(trained):
+    run(trained, "create")
+    (trained.models / "versions" / "v001" / "model.safetensors").unlink()
+
+    shown = run(trained, "show", "v001")
+    compared = run(trained, "compare", "v001", "v001")
+    returned = run(trained, "rollback", "--to", "v001")
+
+    assert "  weights     not here: of a backup without them, only the record was restored\n" in shown.stdout
+    assert json.loads(run(trained, "show", "v001", "--json").stdout)["has_weights"] is False
+    for refused in (compared, returned):
+        assert str(refused.exception).startswith("the weights of v001 are not here: ")
+
+
 def test_damage_is_named_in_the_list_and_makes_no_version(trained):
     run(trained, "create")
     record = trained.models / "versions" / "v001" / "VERSION.json"

@@ -122,6 +122,25 @@ def test_a_model_that_went_back_before_the_merge_is_trained_on_from_before_it(la
     assert (plan.base, plan.missing) == ("checkpoints/step-000000002-1", ())
 
 
+def test_the_plan_names_the_aliases_that_mean_nothing_afterwards(layout):
+    publish(layout, 1, step=2)
+    seen = publish(layout, 2, step=4)
+    versions = Versions(layout.models, clock=FakeClock())
+    versions.alias("deployed", versions.create(seen, made_by="hand", trained=lambda parent: ()))
+
+    plan = plan_of(layout, "late.jsonl")
+
+    assert (plan.versions, plan.aliases, plan.is_in_training) == (("v001",), ("deployed",), False)
+
+
+def test_the_plan_knows_that_the_newest_checkpoint_lacks_steps_of_the_file(layout):
+    publish(layout, 1, step=3)
+
+    plan = plan_of(layout, "late.jsonl")
+
+    assert (plan.current_step, plan.is_in_training) == (3, True)
+
+
 def test_nothing_is_forgotten_while_the_ledger_shows_what_the_model_was_before_it_went_back(layout):
     branch = Branch(
         number=1, from_branch=0, from_step=2, left_step=4, at="now", why="rollback", reason="", jobs=()
