@@ -311,6 +311,8 @@ class Daemon:
             is_loading = isinstance(worker, Loading) or (
                 isinstance(worker, ShuttingDown) and worker.was_loading
             )
+            if how is Stopping.AFTER_FILE and not is_loading and not isinstance(worker, Busy):
+                return State.STOPPING, None if isinstance(worker, Absent) else "once the worker has exited"
             return State.STOPPING, stopping_words(how, is_loading=is_loading)
         if shown := self._commands.acts.shown:
             return shown

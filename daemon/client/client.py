@@ -8,7 +8,13 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from daemon.client.errors import FollowerUnusable, NotAWorkingDirectory, UnreadableHistory, raising
+from daemon.client.errors import (
+    FollowerUnusable,
+    NotAWorkingDirectory,
+    RunsAlready,
+    UnreadableHistory,
+    raising,
+)
 from trainer.protocol.layout import Layout, find_base_dir
 
 if TYPE_CHECKING:
@@ -73,10 +79,9 @@ class Client:
             NotAWorkingDirectory: nothing looks like one there.
         """
         if not self.is_working_directory:
-            raise NotAWorkingDirectory(
-                f"{self.any_layout.base} is not a working directory (it has no queue/); "
-                "give one with --base-dir, or create one: training_daemon init"
-            )
+            from daemon.client.advice import no_working_directory
+
+            raise NotAWorkingDirectory(no_working_directory(self.any_layout))
         return self.any_layout
 
     # ---- parts, each loaded when it is first used
@@ -277,17 +282,28 @@ class Client:
         Raises:
             RunsAsService: a service manager has to do that.
             InvalidSettings: no daemon could start with them; the one that runs goes on.
-            NotObeyed, RunsAlready: it has not stopped in time.
+            NotObeyed, RunsAlready: it has not stopped in time, or is silent.
             StartFailed, NotReady: as for `start`.
         """
         from daemon.client.starting import overrides_of_last, start, wait_for_lock
 
         wanted = overrides_of_last(self.layout) if overrides is None else overrides
         self.settings.effective(wanted)
-        if self.status().is_running:
+        status = self.status()
+        if status.is_running:
             self.stop("restart", now=True, until_gone=True, wait_s=wait_s)
+        elif status.life == "silent":  # nor would it obey a stop
+            from daemon.client.advice import to_get_a_daemon
+
+            raise RunsAlready(f"the daemon is {status.life_text()}; {to_get_a_daemon(status, self.layout)}")
         wait_for_lock(self.layout, wait_s)
         return start(self.layout, overrides=wanted, wait_s=wait_s)
+
+    def overrides(self) -> list[str]:
+        """Return the `SECTION.KEY=VALUE` texts of the daemon that runs, or ran last."""
+        from daemon.client.starting import given_overrides
+
+        return given_overrides(self.layout)
 
     def pause(self, reason: str | None = None, *, wait_s: float = DEFAULT_WAIT_S) -> "Obeyed":
         """Hold training at the next optimizer step; only `resume` ends that, not a restart.

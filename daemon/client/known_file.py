@@ -145,7 +145,9 @@ def known_file(layout: Layout, name: str) -> KnownFile:
 def _job_with_id(layout: Layout, job_id: str) -> tuple[Path | None, RecordedJob]:
     job = find_job(layout.ledger_file, job_id)
     if job is None:
-        raise NoSuchFile(f"the ledger has no job {job_id}; expected an id such as training_queue list shows")
+        raise NoSuchFile(
+            f"the ledger has no job {job_id}; expected an id such as training_queue show NAME shows"
+        )
     places = (path for path in find_named(everywhere(layout), job.name) if _job_at(layout, path) == job)
     return next(places, None), job
 
@@ -175,7 +177,8 @@ def _named(layout: Layout, name: str) -> tuple[Path | None, RecordedJob | None]:
 
 def _dropped(layout: Layout, name: str) -> Iterator[Path]:
     for path in find_files(layout.inbox):
-        if name in (path.name, printable(path.name), place_of(path)):
+        place = printable(str(path.relative_to(layout.base)))
+        if name in (path.name, printable(path.name), place_of(path), place):
             yield path
 
 
@@ -210,7 +213,7 @@ def _described(layout: Layout, path: Path | None, job: RecordedJob | None) -> Kn
         reason=_reason(layout, path, job, note),
         ended_at=(job.finished_at if job else None) or (printable(note.at) if note else None),
         rejected_list=_rejected_list(layout, path or layout.failed / name, job),
-        report=_report(layout, name, job),
+        report=_report(layout, name, job.id if job else note.job_id if note else None),
         job=known,
         other_jobs=tuple(other for other in others if job is None or other != job.id)[:OTHERS_READ],
     )
@@ -328,12 +331,12 @@ def _lists(note: Path, lines: tuple[int, ...]) -> bool:
         return False
 
 
-def _report(layout: Layout, name: str, job: RecordedJob | None) -> ReportSummary | None:
+def _report(layout: Layout, name: str, job_id: str | None) -> ReportSummary | None:
     try:
         report = read_report(layout, name)
     except (OSError, UnreadableFile):
         return None
-    if job and report.job_id not in (None, job.id):
+    if report.job_id not in (None, job_id):
         return None  # on another file that had this name
     return ReportSummary(
         sampled_rows=report.sampled_rows,

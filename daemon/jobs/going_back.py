@@ -11,6 +11,7 @@ from typing import Literal
 
 from daemon.jobs.job_queue import Ending, JobQueue
 from daemon.jobs.reasons import reason_for
+from daemon.jobs.wishes import Requeue
 from daemon.journal.events import ModelWentBack
 from daemon.journal.journal import Journal
 from daemon.ledger.branch_steps import take_in_branch
@@ -28,19 +29,6 @@ from trainer.protocol.manifest import Branch, JobFate, Manifest
 from trainer.protocol.text import shell_word
 
 ENDLESS = 1 << 62
-
-
-@dataclass(frozen=True, kw_only=True)
-class Requeue:
-    """Which files that the model loses are trained again."""
-
-    is_wanted: bool = False
-    without: Collection[str] = ()
-    """Names or job ids of those that are not."""
-
-    def wants(self, file: TrainedStretches) -> bool:
-        """Whether a file is trained again."""
-        return self.is_wanted and not any(file.is_meant_by(name) for name in self.without)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -103,8 +91,8 @@ def _affected(
     )
 
 
-class FollowBranches:
-    """Has the ledger and the queue follow a model that went back."""
+class Follower:
+    """Has the ledger and the queue follow a model that went back; see `daemon.jobs.follow_branches`."""
 
     def __init__(self, models: Path, queue: JobQueue, ledger: Ledger, journal: Journal) -> None:
         self._models = models
@@ -115,12 +103,7 @@ class FollowBranches:
     def follow(
         self, branches: Sequence[Branch], *, cursors: Collection[str], finished: Sequence[JobRecord]
     ) -> None:
-        """Carry out what the newest checkpoint says, unless that is done.
-
-        Args:
-            cursors: ids of jobs of which the checkpoint has the first steps.
-            finished: the newest jobs that it has all of.
-        """
+        """Carry out what the newest checkpoint says of each branch, unless that is done."""
         records = {record.job_id: record for record in finished}
         noted, followed = self._ledger.branches.newest(), self._ledger.branches.newest_followed()
         for branch in branches:

@@ -1,11 +1,17 @@
 """What somebody asks of the model, and how a refusal begins. Light, for a daemon that nobody asks."""
 
 import json
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from trainer.protocol.checkpoints import FOLDER, NoUsableCheckpoint, published, read_manifest
+from trainer.protocol.layout import ORDER_FILE, SCRATCH
 from trainer.protocol.manifest import Branch
+
+if TYPE_CHECKING:
+    from daemon.ledger.trained_files import TrainedStretches
 
 NOT_FORGOTTEN = "the model did not forget"
 NOT_MERGED = "the adapter was not merged"
@@ -21,11 +27,26 @@ class ForgetWish:
     reason: str
 
 
+@dataclass(frozen=True, kw_only=True)
+class Requeue:
+    """Which files that the model loses are trained again when it goes back."""
+
+    is_wanted: bool = False
+    without: Collection[str] = ()
+    """Names or job ids of those that are not."""
+
+    def wants(self, file: "TrainedStretches") -> bool:
+        """Whether a file is trained again."""
+        return self.is_wanted and not any(file.is_meant_by(name) for name in self.without)
+
+
 def is_published(models: Path) -> bool:
     """Whether a model without a file was published, but what is left of the file was not erased."""
-    from trainer.protocol.forgetting import ORDER_FILE, SCRATCH, UnreadableOrder, read_header
-
     folder = models / SCRATCH
+    if not (folder / ORDER_FILE).exists():
+        return False
+    from trainer.protocol.forgetting import UnreadableOrder, read_header
+
     try:
         read_header(folder / ORDER_FILE)
         branch = Branch.model_validate(json.loads((folder / "branch.json").read_bytes()))

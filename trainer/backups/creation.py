@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from trainer.backups import catalog
 from trainer.backups.address import UnusableDestination
 from trainer.backups.contents import Contents, Source, as_entry, gathered
-from trainer.backups.destination import Destination, Incomplete, object_name
+from trainer.backups.destination import Destination, Incomplete, object_name, origin_of
 from trainer.backups.manifest import BackupFile, BackupManifest
 from trainer.protocol.backups import BackupMade, CreateTask, LogitsFingerprint
 from trainer.protocol.checkpoints import Checkpoint
@@ -47,7 +47,7 @@ def create(task: CreateTask, making: Making) -> BackupMade:
         UnusableDestination, Busy: it cannot be made there.
     """
     began, destination = making.clock(), making.destination
-    origin = catalog.origin_of(making.layout.base)
+    origin = origin_of(making.layout.base)
     if destination.is_inside(making.layout.base):
         raise UnusableDestination(
             f"{destination} is in the working directory, so it would be lost with it; choose another place"
@@ -175,8 +175,3 @@ def _manifest(
         is_saw_complete=task.is_saw_complete,
         logits=None,
     )
-
-
-def with_pruned(made: BackupMade, removed: tuple[str, ...]) -> BackupMade:
-    """Return the answer with the older backups that were removed afterwards."""
-    return made.model_copy(update={"pruned": removed})

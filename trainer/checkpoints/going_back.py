@@ -4,25 +4,19 @@ Nothing is rewritten or removed: the highest verified sequence number still wins
 branch that is left stay as long as retention keeps them. A kill leaves the old newest one or the new one.
 """
 
-import os
-import shutil
 from collections.abc import Callable
 from pathlib import Path
 
-from trainer.checkpoints.publishing import STAGING, publish_staged
+from trainer.checkpoints.publishing import next_sequence, publish_staged, stage_links
 from trainer.protocol.checkpoints import (
     FOLDER,
-    UNREADABLE,
     Checkpoint,
     find_newest,
-    published,
-    sequence_of,
     verify,
 )
 from trainer.protocol.failpoints import failpoint
-from trainer.protocol.files import link_or_copy
 from trainer.protocol.going_back import GoBackOrder
-from trainer.protocol.manifest import Branch, Manifest
+from trainer.protocol.manifest import Branch
 from trainer.protocol.text import utc_text
 
 
@@ -59,32 +53,13 @@ def go_back(models: Path, order: GoBackOrder, *, clock: Callable[[], float]) -> 
     )
     manifest = target.model_copy(
         update={
-            "sequence": _next_sequence(models),
-            "parent": target_name(order.target),
+            "sequence": next_sequence(models),
+            "parent": order.target.name,
             "written_at": branch.at,
             "progress": progress,
             "branches": (*newest.manifest.branches, branch),
         }
     )
-    _stage(models, order.target, manifest)
-    return publish_staged(models, manifest)
-
-
-def _stage(models: Path, source: Path, manifest: Manifest) -> None:
-    staging = models / STAGING
-    shutil.rmtree(staging, ignore_errors=True)
-    staging.mkdir(mode=0o700)
-    for name in manifest.files:
-        (staging / name).parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        link_or_copy(source / name, staging / name)
+    stage_links(models, order.target, manifest)
     failpoint("going_back.staged")
-
-
-def _next_sequence(models: Path) -> int:
-    found = [sequence_of(path) for path in published(models / FOLDER)]
-    return 1 + max((int(sequence) for sequence in found if sequence != UNREADABLE), default=0)
-
-
-def target_name(target: Path) -> str:
-    """Return the name by which a manifest knows a checkpoint or a version."""
-    return os.path.basename(target)
+    return publish_staged(models, manifest)

@@ -172,13 +172,14 @@ class _Cleaner:
         with locked_if_free(self.layout.worker_lock_file) as is_free:
             if not is_free:  # perhaps it has just made this one, and no checkpoint names it yet
                 raise NotRemoved(BESIDE_WORKER)
-            try:
-                why = needed_bases(self.layout.models).get(f"{BASES}/{path.name}")
-            except UnknownNeed as error:
-                why = str(error)
-            if why or is_open_below(path):
-                raise NotRemoved(why or "is used by a program")
-            os.rename(path, trash_of(path))
+            with self.versions.unchanging():  # one that is just being deleted is in neither place
+                try:
+                    why = needed_bases(self.layout.models).get(f"{BASES}/{path.name}")
+                except UnknownNeed as error:
+                    why = str(error)
+                if why or is_open_below(path):
+                    raise NotRemoved(why or "is used by a program")
+                os.rename(path, trash_of(path))
             failpoint("cleaning.base_renamed")
             sync_directory(path.parent)
             return _remove_tree(trash_of(path))

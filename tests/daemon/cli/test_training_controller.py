@@ -83,6 +83,17 @@ def test_a_daemon_that_does_not_obey_in_time_is_reported(layout):
     assert "has not obeyed within 0 s" in str(result.exception)
 
 
+def test_a_silent_daemon_is_not_to_be_started_again_which_its_lock_forbids(layout):
+    publish(layout, wall_clock=lambda: 1.0)
+
+    result = run(layout, "stop")
+
+    assert str(result.exception).endswith(
+        f"; see what is wrong: training_health check --base-dir {layout.base}"
+    )
+    assert read_requests(layout) == []
+
+
 @pytest.mark.parametrize("command", ["pause", "resume", "skip", "stop"])
 @pytest.mark.parametrize("state", ["never", "stopped", "dead"])
 def test_without_a_daemon_nothing_is_left_behind_and_the_message_says_so(layout, command, state):
@@ -317,6 +328,15 @@ def test_suites_and_what_was_not_measured_have_a_line_each(layout):
     assert line_of(before, "suites") is None
     assert line_of(lines, "suites") == "suites        sums 75% correct at step 1,200"
     assert line_of(lines, "not measured") == "not measured  no time was left"
+
+
+@pytest.mark.parametrize("state, is_shown", [(State.TRAINING, True), (State.PAUSED, False)])
+def test_what_the_worker_does_is_shown_while_it_takes_no_step(layout, state, is_shown):
+    board = publish(layout, state)
+    board.set(current_file="a.jsonl", file_step=0, file_total_steps=9, worker_section="evaluating")
+    board.publish()
+
+    assert bool(re.search("now +evaluating", run(layout, "status").stdout)) == is_shown
 
 
 def test_the_daemon_is_named_once(layout):

@@ -3,8 +3,9 @@
 import pytest
 
 from daemon.files.identity import Identity
-from daemon.jobs.going_back import Requeue, affected_files
+from daemon.jobs.going_back import affected_files
 from daemon.jobs.version_content import trained_since
+from daemon.jobs.wishes import Requeue
 from daemon.ledger.ledger import Ledger
 from daemon.ledger.reader import UnreadableLedger
 from tests.daemon.ledger.entries import step

@@ -8,7 +8,7 @@ import pytest
 
 from tests.health import damage, publish
 from tests.support import rows, write_jsonl
-from tests.trainer.backups.backup_rig import LOGITS, contents_of
+from tests.trainer.backups.backup_rig import LOGITS, contents_of, note_job
 from trainer.backups import contents
 from trainer.backups.contents import NothingToBackUp
 from trainer.backups.creation import ChangedMeanwhile
@@ -89,20 +89,20 @@ def test_a_version_can_be_backed_up_whole(site, tmp_path):
     assert (manifest.versions, manifest.saw) == (("v001",), ("a" * 64,))
 
 
-def test_a_version_without_its_optimizer_state_cannot_be_backed_up_whole(site):
-    (site.layout.models / "versions/v001/optimizer.bin").unlink()
+def test_a_version_without_its_weights_cannot_be_backed_up_whole(site):
+    (site.layout.models / "versions/v001/model.safetensors").unlink()
 
-    with pytest.raises(DamagedVersion, match=r"v001 cannot be backed up whole: optimizer\.bin is missing"):
+    with pytest.raises(
+        DamagedVersion, match=r"v001 cannot be backed up whole: model\.safetensors is missing"
+    ):
         site.back_up(versions=("v001",))
 
     assert site.manifests() == []
 
 
-def test_a_version_whose_optimizer_state_was_removed_to_save_room_is_backed_up_without(
-    site, tmp_path, monkeypatch
-):
-    monkeypatch.setattr(contents, "OPTIMIZER_STATE", "optimizer.")
-    (site.layout.models / "versions/v001/optimizer.bin").unlink()
+def test_a_version_whose_optimizer_state_was_removed_to_save_room_is_backed_up_without(site, tmp_path):
+    site.versions.unalias("deployed")
+    site.versions.free_state("v001")
 
     made = site.back_up(versions=("v001",))
     site.restore(tmp_path / "again")
@@ -219,21 +219,49 @@ def test_without_a_checkpoint_there_is_nothing_to_back_up(site):
         site.back_up()
 
 
-def test_a_checkpoint_that_is_published_while_the_ledger_is_copied_is_the_one(site, monkeypatch):
-    copied = []
+def while_the_ledger_is_copied(monkeypatch, act):
+    """Have something happen once, before the copy ends; return what was copied."""
+    real, copied, acts = contents.copy_ledger, [], [act]
 
     def copy(ledger, target):
         copied.append(target)
+        if acts:
+            acts.pop()()
         real(ledger, target)
-        if len(copied) == 1:
-            publish(site.layout, 3, step=12)
 
-    real = contents.copy_ledger
     monkeypatch.setattr(contents, "copy_ledger", copy)
+    return copied
+
+
+def test_a_checkpoint_that_is_published_while_the_ledger_is_copied_is_the_one(site, monkeypatch):
+    copied = while_the_ledger_is_copied(monkeypatch, lambda: publish(site.layout, 3, step=12))
 
     made = site.back_up()
 
     assert (made.global_step, len(copied)) == (12, 2)
+
+
+def test_a_file_that_is_accepted_while_the_ledger_is_copied_is_in_the_backup(site, monkeypatch):
+    def accept():
+        write_jsonl(site.layout.waiting(Priority.LOW) / "late.jsonl", rows(2))
+        note_job(site.layout, "late.jsonl")
+
+    while_the_ledger_is_copied(monkeypatch, accept)
+
+    site.back_up()
+
+    [manifest] = site.manifests()
+    assert "queue/low/late.jsonl" in [file.path for file in manifest.files]
+
+
+def test_a_file_that_is_completed_while_the_ledger_is_copied_does_not_wait_in_the_backup(site, monkeypatch):
+    started, completed = site.layout.processing / "started.jsonl", site.layout.finished(Outcome.COMPLETED)
+    while_the_ledger_is_copied(monkeypatch, lambda: started.rename(completed / started.name))
+
+    site.back_up()
+
+    [manifest] = site.manifests()
+    assert [file.path for file in manifest.files if "started" in file.path] == []
 
 
 def test_a_file_that_is_moved_on_meanwhile_is_in_the_backup_once(site, monkeypatch):
