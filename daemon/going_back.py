@@ -130,6 +130,7 @@ class GoingBack:
 
     def catch_up(self) -> None:
         """Have the queue and the ledger follow the newest checkpoint, which may have gone back meanwhile."""
+        self._follow.follow_erased()
         try:
             manifest = read_manifest((self._layout.models / POINTER).resolve(strict=True))
         except (OSError, DamagedCheckpoint, NoUsableCheckpoint):

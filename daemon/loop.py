@@ -185,7 +185,10 @@ class Daemon:
             if self._settings.problem:
                 self._journal.record(SettingsRefused(problem=self._settings.problem))
             else:
-                self._journal.record(SettingsChanged())
+                changed = SettingsChanged(
+                    is_there=self._settings.is_there, after_restart=self._settings.after_restart
+                )
+                self._journal.record(changed)
                 self._supervisor.use(self._settings.current.checkpoints)
             self._supervisor.retry_now()
 

@@ -23,12 +23,15 @@ def previews_json(histories: Sequence["PreviewHistory"]) -> str:
     return json.dumps([asdict(history) for history in histories], indent=2)
 
 
-def none_yet(wanted: "PreviewSettings", *, step: int) -> str:
+def none_yet(wanted: "PreviewSettings | None", *, step: int) -> str:
     """Return what to say where no prompt has been answered.
 
     Args:
+        wanted: None if the settings are invalid.
         step: the global step that the model is at.
     """
+    if wanted is None:
+        return "no previews yet; when they come cannot be said, because the settings are invalid"
     if not wanted.prompts and wanted.file is None:
         return (
             "no previews: previews.prompts and previews.file are not set in config.json; once one is, the "

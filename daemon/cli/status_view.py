@@ -13,6 +13,11 @@ if TYPE_CHECKING:
     from daemon.client.results import Status
 
 BAR = "bar"  # below the progress
+# What the panel is headed with where no daemon is known to run
+NOT_RUNNING = dict.fromkeys(["stopped", "dead", "never started"], "not running") | {
+    "silent": "silent",
+    "unreadable": "unknown",
+}
 # What the worker does besides steps
 ACTIVITIES = {
     "preparing": "preparing its rows",
@@ -65,7 +70,7 @@ def draw(status: "Status", *, within: "Console | None" = None) -> "RenderableTyp
         else:
             table.add_row(Text(row.name, style=row.style or "dim"), Text(row.value, style=row.style))
     colour = "green" if status.is_running else "red"
-    state = str(fields.get("status") or "unknown") if status.is_running else "not running"
+    state = str(fields.get("status") or "unknown") if status.is_running else NOT_RUNNING[status.life]
     return Panel(table, title=Text(printable(state), style=f"bold {colour}"), border_style=colour)
 
 

@@ -24,7 +24,7 @@ from daemon.cli.options import (
 from daemon.cli.status_view import draw, status_document
 from daemon.client import Client
 from daemon.client.client import DEFAULT_WAIT_S
-from daemon.client.errors import NoDaemon
+from daemon.client.errors import InvalidSettings, NoDaemon
 from trainer.protocol.text import printable
 
 if TYPE_CHECKING:
@@ -136,7 +136,9 @@ def _show_previews(client: Client, as_json: bool) -> None:
         print(previews_json(histories))
         return
     if not histories:
-        wanted = client.settings.effective(client.overrides()).settings.previews
+        wanted = None
+        with suppress(InvalidSettings):  # which a start says, and --check-config
+            wanted = client.settings.effective(client.overrides()).settings.previews
         step = client.status().fields.get("current_step") or 0
         for line in in_words(none_yet(wanted, step=step), terminal_columns()):
             print(line)

@@ -2,7 +2,6 @@
 
 import time
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from dataclasses import asdict, replace
 from functools import cached_property
 from pathlib import Path
@@ -215,20 +214,27 @@ class Client:
         from daemon.status.reader import read_status
 
         status = read_status(self.layout)
-        return self._without_a_daemon(status) if status.is_gone else status
+        if status.is_gone:
+            return self._without_a_daemon(status)
+        return self._counted(status) if status.life == "unreadable" else status
+
+    def _counted(self, status: "Status") -> "Status":
+        """Return the status with the files counted that lie in the queue's folders now."""
+        from trainer.protocol.status import QueueCounts
+
+        try:
+            counts = asdict(self.queue.counts())
+        except UnreadableHistory:  # then it is as the daemon left it
+            return status
+        queue = {name: counts[name] for name in QueueCounts.model_fields}
+        return replace(status, fields=status.fields | {"queue": queue})
 
     def _without_a_daemon(self, status: "Status") -> "Status":
         from daemon.control.next_start import pause_at_start
-        from trainer.protocol.status import QueueCounts
 
         pause = pause_at_start(self.layout)
-        fields = status.fields
-        with suppress(UnreadableHistory):  # then it is as the daemon left it
-            counts = asdict(self.queue.counts())
-            fields = fields | {"queue": {name: counts[name] for name in QueueCounts.model_fields}}
         return replace(
-            status,
-            fields=fields,
+            self._counted(status),
             starts_paused=pause is not None,
             pause_reason=pause.reason if pause else None,
             in_inbox=self.queue.count_dropped(),

@@ -1,10 +1,10 @@
 """All that is known of one file: where it is, what was found in it, and what became of its job."""
 
-import json
 import re
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 
 from pydantic import ValidationError
@@ -15,7 +15,7 @@ from daemon.client.finding import everywhere, in_queue, place_of
 from daemon.client.trash import outcome_of, with_present_place
 from daemon.files.identity import identity_of
 from daemon.files.names import TRAINING_SUFFIXES, is_training_file
-from daemon.files.notes import REASON_SUFFIX, REJECTED_SUFFIX, note_beside
+from daemon.files.notes import REASON_SUFFIX, REJECTED_SUFFIX, lists_of_rejected, note_beside
 from daemon.intake.ignored import hint_for
 from daemon.intake.inbox import find_files, priority_of
 from daemon.jobs.listing import CHECKING, UNCHECKED, find_named
@@ -29,7 +29,7 @@ from daemon.ledger.job_records import RecordedJob, find_job, find_job_named, fin
 from daemon.status.data_reports import read_report
 from daemon.status.reader import read_status
 from trainer.protocol.data_report import OUTLIERS
-from trainer.protocol.files import UnreadableFile, numbered, read_json
+from trainer.protocol.files import UnreadableFile, read_json
 from trainer.protocol.job import Outcome, Priority, Reason
 from trainer.protocol.layout import Layout
 from trainer.protocol.text import printable
@@ -315,20 +315,9 @@ def _rejected_list(layout: Layout, path: Path, job: RecordedJob | None) -> str |
     if job is None:  # a file that was refused has its list beside it
         found = [note for note in [note_beside(path, REJECTED_SUFFIX)] if note.exists()]
     else:
-        names = [numbered(path.name, number) for number in range(1, OTHERS_READ)]
         folders = dict.fromkeys([path.parent, layout.failed])
-        notes = [note_beside(folder / name, REJECTED_SUFFIX) for folder in folders for name in names]
-        found = [note for note in notes if job.rejected_lines and _lists(note, job.rejected_lines)]
+        found = list(islice(lists_of_rejected(folders, path.name, job.rejected_lines), 1))
     return printable(str(found[0].relative_to(layout.base))) if found else None
-
-
-def _lists(note: Path, lines: tuple[int, ...]) -> bool:
-    """Whether a list of rejected rows has these lines, and no others."""
-    try:
-        with note.open("rb") as file:
-            return all(json.loads(row)["line"] == line for row, line in zip(file, lines, strict=True))
-    except (OSError, ValueError, KeyError, TypeError, RecursionError):
-        return False
 
 
 def _report(layout: Layout, name: str, job_id: str | None) -> ReportSummary | None:

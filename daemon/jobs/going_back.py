@@ -23,7 +23,7 @@ from daemon.ledger.trained_files import (
     unfollowed_branches,
 )
 from trainer.protocol.branch_path import path_of, path_to, shared_step
-from trainer.protocol.forgetting import branch_file
+from trainer.protocol.forgetting import branch_file, erased_unseen
 from trainer.protocol.job import FaultKind, Job, JobRecord, Outcome
 from trainer.protocol.manifest import Branch, JobFate, Manifest
 from trainer.protocol.text import shell_word
@@ -112,6 +112,14 @@ class Follower:
                 take_in_branch(self._ledger, branch, branch_file(self._models, branch.number), cursors)
             if branch.number > followed:
                 self._follow(branch, cursors, records)
+
+    def follow_erased(self) -> None:
+        """Note which files were erased that no branch tells of, because the model had never seen them."""
+        for path, note in erased_unseen(self._models):
+            for job_id in note.job_ids:
+                self._ledger.forget_job(job_id, note.reason)
+            self._ledger.commit()
+            path.unlink(missing_ok=True)
 
     def _follow(self, branch: Branch, cursors: Collection[str], records: Mapping[str, JobRecord]) -> None:
         lost = [self._place(job, branch, cursors, records) for job in branch.jobs]

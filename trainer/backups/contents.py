@@ -182,12 +182,21 @@ def copy_ledger(ledger: Path, target: Path) -> None:
     Raises:
         UnreadableLedger: it is damaged, or no ledger.
     """
-    is_at_rest = not ledger.with_name(ledger.name + "-wal").exists()
-    options = "mode=ro&immutable=1" if is_at_rest else "mode=ro"
-    address = f"{ledger.absolute().as_uri()}?{options}"
+    log = ledger.with_name(ledger.name + "-wal")
+    if not log.exists():  # nobody writes; a reader that does not know this would leave a log of its own
+        before = ledger.stat()
+        _copy_ledger(ledger, target, "mode=ro&immutable=1")
+        if not log.exists() and ledger.stat().st_mtime_ns == before.st_mtime_ns:
+            return  # else a daemon has started meanwhile, and the copy may be of two moments
+    _copy_ledger(ledger, target, "mode=ro")
+
+
+def _copy_ledger(ledger: Path, target: Path, options: str) -> None:
     try:
         with (
-            closing(sqlite3.connect(address, uri=True, timeout=LEDGER_TIMEOUT_S)) as source,
+            closing(
+                sqlite3.connect(f"{ledger.absolute().as_uri()}?{options}", uri=True, timeout=LEDGER_TIMEOUT_S)
+            ) as source,
             closing(sqlite3.connect(target)) as copy,
         ):
             source.backup(copy, pages=LEDGER_PAGES, sleep=0.01)

@@ -16,7 +16,7 @@ from trainer.protocol.checkpoints import (
 )
 from trainer.protocol.failpoints import failpoint
 from trainer.protocol.going_back import GoBackOrder
-from trainer.protocol.manifest import Branch
+from trainer.protocol.manifest import Branch, Manifest
 from trainer.protocol.text import utc_text
 
 
@@ -34,8 +34,10 @@ def go_back(models: Path, order: GoBackOrder, *, clock: Callable[[], float]) -> 
     """
     target = verify(order.target)
     newest = find_newest(models / FOLDER).newest
-    if newest is None or newest.manifest.sequence <= target.sequence:
-        raise NotBehind(f"{order.target.name} is the newest checkpoint already; expected an earlier one")
+    if newest is None:
+        raise NotBehind("no checkpoint is whole, so there is nothing to go back from; restore a backup")
+    if newest.manifest.sequence <= target.sequence:
+        raise NotBehind(_why_not_behind(target, newest))
     dropped = {job.job_id for job in order.jobs if job.fate == "undone"}
     cursors = target.progress.cursors
     progress = target.progress.model_copy(
@@ -63,3 +65,12 @@ def go_back(models: Path, order: GoBackOrder, *, clock: Callable[[], float]) -> 
     stage_links(models, order.target, manifest)
     failpoint("going_back.staged")
     return publish_staged(models, manifest)
+
+
+def _why_not_behind(target: Manifest, newest: Checkpoint) -> str:
+    present = newest.manifest
+    if (target.files, target.progress.global_step) == (present.files, present.progress.global_step):
+        return "the model is in this state already; expected an earlier one"
+    return (  # what came after it turned out damaged
+        f"it is newer than the newest checkpoint that is whole, {newest.path.name}; expected an earlier state"
+    )

@@ -70,6 +70,7 @@ def is_to_end() -> bool:
 def _forget(layout: Layout, backup_to: str | None, tell: Tell) -> Forgot:
     from trainer.forgetting.backups import forget_in_backups
     from trainer.forgetting.erasing import erase
+    from trainer.forgetting.recording import write_erased_unseen
     from trainer.forgetting.scratch import Scratch
 
     header = read_header(layout.models / SCRATCH / ORDER_FILE)
@@ -83,6 +84,8 @@ def _forget(layout: Layout, backup_to: str | None, tell: Tell) -> Forgot:
     tell("erasing what is left of the file")
     unreached = erase(layout, header.sha256, header.erased)
     backups, out_of_reach = forget_in_backups(layout.base, backup_to, header.sha256, tell=tell)
+    if branch is None:
+        write_erased_unseen(layout.models, header)
     scratch.remove()
     return Forgot(
         branch=branch,

@@ -32,6 +32,7 @@ def lines_of(result):
 @pytest.mark.parametrize(
     "previews, words",
     [
+        ({"prompts": 3}, "no previews yet; when they come cannot be said, because the settings are invalid"),
         ({}, "no previews: previews.prompts and previews.file are not set"),
         (
             {"prompts": ["Who?"]},

@@ -22,6 +22,7 @@ from daemon.status.board import StatusBoard
 from daemon.status.reader import SILENT_AFTER_S, read_status
 from tests.daemon.cli.runner import runner_of
 from tests.support import eventually, rows, write_jsonl
+from trainer.protocol.places import Outcome
 from trainer.protocol.status import QueueCounts, State, SuiteResult
 
 
@@ -118,6 +119,13 @@ def test_a_daemon_is_believed_only_while_its_heart_beats(layout, age_s, life):
     status = read_status(layout, now=1_000_000.0 + age_s)
 
     assert status.life == life
+
+
+def test_files_are_counted_where_the_status_file_is_unreadable(layout):
+    layout.status_file.write_text("{")
+    write_jsonl(layout.finished(Outcome.FAILED) / "a.jsonl", rows(1))
+
+    assert re.search("completed 0 +failed 1 +skipped 0", run(layout, "status").stdout)
 
 
 def test_status_of_a_silent_daemon_says_not_running_and_exits_accordingly(layout):
@@ -221,6 +229,7 @@ def test_a_status_file_with_a_value_of_the_wrong_kind_is_one_sentence(layout, na
 
     assert (shown.exit_code, as_json.exit_code) == (3, 3)
     assert json.loads(as_json.stdout)["daemon"] == "unreadable"
+    assert "─ unknown ─" in shown.stdout
     assert f"in an unknown state (status/training_status.json: {name}" in str(paused.exception)
 
 

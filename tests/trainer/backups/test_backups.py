@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import sqlite3
 
 import pytest
@@ -61,6 +62,32 @@ def test_the_ledger_is_a_snapshot_with_what_its_log_has(site, tmp_path):
 
     found = sqlite3.connect(tmp_path / "again/status/ledger.sqlite3").execute("SELECT rows FROM jobs")
     assert found.fetchall() == [(77,)]
+
+
+@pytest.mark.parametrize("is_left_open", [True, False])
+def test_a_daemon_that_starts_while_a_ledger_at_rest_is_copied_is_not_half_in_it(
+    site, tmp_path, monkeypatch, is_left_open
+):
+    real, copied, writers = contents._copy_ledger, [], []
+
+    def copy(ledger, target, options):
+        copied.append(options)
+        real(ledger, target, options)
+        if len(copied) == 1:
+            writers.append(sqlite3.connect(ledger))
+            writers[0].execute("UPDATE jobs SET rows = 78")
+            writers[0].commit()
+            if not is_left_open:
+                writers[0].close()
+
+    monkeypatch.setattr(contents, "_copy_ledger", copy)
+
+    contents.copy_ledger(site.layout.ledger_file, tmp_path / "copy")
+    writers[0].close()
+
+    assert copied == ["mode=ro&immutable=1", "mode=ro"]
+    [found] = sqlite3.connect(tmp_path / "copy").execute("SELECT rows FROM jobs")
+    assert found == (78,)
 
 
 def test_versions_are_restored_with_their_marks_and_without_other_weights(site, tmp_path):
@@ -302,6 +329,16 @@ def test_the_fingerprint_of_an_unchanged_model_is_computed_once(site):
 
     assert site.logits_asked == 2
     assert [manifest.logits for manifest in site.manifests()] == [LOGITS] * 3
+
+
+def test_another_checkpoint_under_the_same_name_and_number_gets_a_fingerprint_of_its_own(site):
+    site.back_up()
+    shutil.rmtree(site.layout.models / "checkpoints/step-000000009-2")  # it was damaged
+    publish(site.layout, 2, step=9, method="lora")
+
+    site.back_up()
+
+    assert site.logits_asked == 2
 
 
 def test_a_large_model_gets_no_fingerprint_and_a_note(site):

@@ -1,7 +1,9 @@
 """Space is freed beginning with what is missed least; what is needed never goes, wherever it is killed."""
 
 import fcntl
+import os
 import re
+import subprocess
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -372,6 +374,23 @@ def test_what_was_on_its_way_out_is_planned_and_counted_like_everything_else(ful
     [done] = full.clean(wanted_bytes=0, carry_out=True).acts[:1]
     assert done.kind == "leftover"
     assert not (full.layout.base / where).exists()
+
+
+def test_what_a_drill_has_left_that_was_killed_goes_and_one_that_runs_is_left_alone(site):
+    gone = subprocess.Popen(["true"])
+    gone.wait()
+    abandoned, at_work = (site.models / f".drill-{pid}-abc" for pid in (gone.pid, os.getpid()))
+    for folder in (abandoned, at_work):
+        (folder / "work").mkdir(parents=True)
+        (folder / "work" / WEIGHTS).write_bytes(bytes(BIG))
+
+    with FileLock(site.layout.worker_lock_file):  # no worker has anything to do with it
+        done = site.clean(wanted_bytes=0, carry_out=True)
+
+    assert [(act.kind, act.path, act.frees_bytes >= BIG) for act in done.acts] == [
+        ("leftover", f"models/{abandoned.name}", True)
+    ]
+    assert (abandoned.exists(), at_work.exists()) == (False, True)
 
 
 def test_every_failpoint_is_known():
