@@ -178,13 +178,12 @@ def lineage(
     """Show the files that made a version, or where a file is."""
     models = client_of(base_dir).models
     from daemon.cli.models_view import file_lines, lineage_lines
-    from daemon.client.models import NoSuchVersion
-    from trainer.versions.marks import COMPUTED, LOOKS_LIKE_VERSION
+    from daemon.client.models import NoSuchVersion, names_no_file
 
     try:
         version = models.find(name)
     except NoSuchVersion:
-        if LOOKS_LIKE_VERSION.fullmatch(name) or name in COMPUTED:
+        if names_no_file(name):
             raise
         found = models.versions_with(name)
         show(asdict(found), file_lines(found), as_json=as_json)

@@ -146,7 +146,7 @@ class Models:
             NoSuchVersion: it means none.
             UnusableVersion: the record of the version is damaged.
         """
-        if LOOKS_LIKE_VERSION.fullmatch(name) or name in COMPUTED or name in self._versions.marks().aliases:
+        if names_no_file(name) or name in self._versions.marks().aliases:
             return self.find(name).id
         known = ", ".join(sorted(self._versions.marks().aliases)) or "none"
         raise NoSuchVersion(
@@ -393,6 +393,11 @@ class Models:
         if found:
             self._ancestor_records[version_id] = found
         return found
+
+
+def names_no_file(name: str) -> bool:
+    """Whether a name can only mean a version: `v003`, `current` or `latest`."""
+    return bool(LOOKS_LIKE_VERSION.fullmatch(name)) or name in COMPUTED
 
 
 def without_weights(version: Version) -> str:
