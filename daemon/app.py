@@ -49,7 +49,7 @@ from daemon.supervision.launcher import Launcher
 from daemon.supervision.local_launcher import LocalLauncher
 from daemon.supervision.supervisor import Supervisor
 from daemon.wake import Wake
-from trainer.protocol.child_process import EXIT_CODE_OF_SIGNALS
+from trainer.protocol.child_process import EXIT_CODE_OF_SIGNALS, is_running
 from trainer.protocol.files import UnreadableFile, read_json, write_json
 from trainer.protocol.layout import READY, Layout
 from trainer.protocol.logs import set_up_logging
@@ -119,7 +119,7 @@ def run_daemon(
                 return EXIT_CODE_OF_SIGNALS + signals.first
             return code
     except Timeout:
-        raise AlreadyRunning(_who_runs(layout)) from None
+        raise AlreadyRunning(_who_is_here(layout)) from None
 
 
 def _run_locked(
@@ -305,16 +305,18 @@ def _remove_leftovers(layout: Layout) -> None:
                 path.unlink(missing_ok=True)
 
 
-def _who_runs(layout: Layout) -> str:
-    """Return which daemon holds the lock, and what to do about it; one that is silent obeys no command."""
-    folder = f"--base-dir {shell_word(str(layout.base))}"
+def _who_is_here(layout: Layout) -> str:
+    """Return who holds the lock, and what to do: a daemon, or a command that acts on the model without one."""
+    try:
+        pid = read_json(layout.process_file)["pid"]
+    except (OSError, UnreadableFile, KeyError, TypeError):
+        pid = None
+    folder = shell_word(str(layout.base))
+    if not is_running(pid):
+        return (
+            f"a daemon is already running in {folder}, just started, or a command works on the model there "
+            "(training_models rollback, forget or consolidate); when it is over, start again"
+        )
     is_alive = read_status(layout).is_running
     way_out = "stop it with: training_controller stop" if is_alive else "see how it is: training_health check"
-    return f"a daemon is already running here (pid {_running_pid(layout)}); {way_out} {folder}"
-
-
-def _running_pid(layout: Layout) -> str:
-    try:
-        return str(read_json(layout.process_file)["pid"])
-    except (OSError, UnreadableFile, KeyError, TypeError):
-        return "unknown"
+    return f"a daemon is already running here (pid {pid}); {way_out} --base-dir {folder}"

@@ -21,6 +21,8 @@ from trainer.protocol.gate import GateVerdict
 from trainer.protocol.job import FaultKind, Job, Outcome
 from trainer.protocol.layout import Layout
 
+WITH_REASON = ("pause", "resume", "skip", "stop", "stop_now")  # those of acts have events of their own
+
 
 class Commands:
     """What was asked, and what has become of it.
@@ -182,7 +184,7 @@ class Commands:
             self._accept(request, state.job_id)
         elif job:
             self._put_away(job)
-            self._answer(request, f"skipped {job.name}")
+            self._answer(request, f"skipped {job.name}", job.id)
         elif check := self._intake.current_check:
             self._intake.skip_check()
             self._answer(request, f"skipped {check.name}")
@@ -216,7 +218,8 @@ class Commands:
             elif job_id and self._is_skipped(job_id):
                 state = self._ledger.state_of(job_id)
                 is_skipped = state == Outcome.SKIPPED
-                self._answer(request, "skipped" if is_skipped else f"too late: it was already {state}")
+                answer = "skipped" if is_skipped else f"too late: it was already {state}"
+                self._answer(request, answer, job_id)
             else:
                 continue
             self._unanswered.remove((request, job_id))
@@ -243,8 +246,13 @@ class Commands:
             self._answer(request, result)
             self._unanswered.remove((request, job_id))
 
-    def _answer(self, request: Request, result: str) -> None:
-        self._journal.record(CommandAnswered(name=request.name, request_id=request.id, result=result))
+    def _answer(self, request: Request, result: str, job_id: str | None = None) -> None:
+        reason = request.reason if request.name in WITH_REASON else None
+        self._journal.record(
+            CommandAnswered(
+                name=request.name, request_id=request.id, result=result, reason=reason, job_id=job_id
+            )
+        )
         failpoint("control.answered")
         self._remove(request)
 

@@ -28,7 +28,8 @@ def find_checkpoint(models: Path, name: str) -> Path:
     if wanted in known:
         return models / FOLDER / wanted
     if not known:
-        raise NoSuchCheckpoint("there is no checkpoint yet; the first is saved when something is trained")
+        place = printable(str(models / FOLDER))
+        raise NoSuchCheckpoint(f"{place} has no checkpoint yet; the first file that is trained brings one")
     there = ", ".join(map(printable, known))
     raise NoSuchCheckpoint(f"no checkpoint is named {printable(name)}; there are: {there}")
 

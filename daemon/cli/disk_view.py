@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from trainer.protocol.text import duration_text, printable, size_text
 
 if TYPE_CHECKING:
-    from daemon.client.results import Act, CleaningPlan, DiskUsage
+    from daemon.client.results import Act, CleaningPlan, DiskUsage, KeptUse
 
 KINDS = {
     "leftover": "leftover",
@@ -35,6 +35,8 @@ def usage_lines(found: "DiskUsage") -> Iterator[str]:
     for place in sorted(usage.places, key=lambda place: -place.bytes):
         yield f"{size_text(place.bytes):>10}  {place.files:>9,}  {place.name} ({printable(place.folder)})"
     yield ""
+    if found.kept.files and found.kept.budget_bytes:
+        yield kept_text(found.kept)
     if not found.freeable:
         yield "nothing may be removed to free space: training_models gc --all --dry-run says why"
         return
@@ -45,6 +47,23 @@ def usage_lines(found: "DiskUsage") -> Iterator[str]:
         yield f"the daemon frees as much as is needed when less than {size_text(found.wanted_bytes)} are free"
 
 
+def kept_text(kept: "KeptUse") -> str:
+    """Return how long the files will be kept that are needed to forget one."""
+    budget = f"{size_text(kept.budget_bytes)} (forget.kept_files_bytes)"
+    text = f"files kept to be trained again have {size_text(kept.bytes)} of {budget}"
+    if kept.full_in_s is None or kept.full_in_s >= LONG_S:
+        return text
+    return (
+        f"{text}: full in {_days_text(kept.full_in_s)} at the pace of the last days; then those trained "
+        "longest ago go, and what is older can no longer be forgotten"
+    )
+
+
+def _days_text(seconds: float) -> str:
+    days = seconds / DAY_S
+    return f"{days:.0f} days" if days >= 2 else duration_text(seconds)
+
+
 def growth_text(growth: float | None, full_in_s: float | None) -> str:
     """Return how fast space is taken, as the end of a sentence; empty if that is not known."""
     if growth is None:
@@ -53,9 +72,7 @@ def growth_text(growth: float | None, full_in_s: float | None) -> str:
         return ", and hardly anything is added"
     when = ""
     if full_in_s is not None and full_in_s < LONG_S:
-        days = full_in_s / DAY_S
-        when = f": full in {days:.0f} days" if days >= 2 else f": full in {duration_text(full_in_s)}"
-        when += " at this pace"
+        when = f": full in {_days_text(full_in_s)} at this pace"
     return f"; {size_text(growth)} are added per hour{when}"
 
 

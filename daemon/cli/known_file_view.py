@@ -78,7 +78,7 @@ def _job_facts(job: "KnownJob", rejected_list: str | None, ended_at: str | None)
     if job.every_attempt:
         yield "attempts", f"{len(job.every_attempt):,}, {job.attempts:,} charged to the file"
         for attempt in job.every_attempt[-ATTEMPTS_SHOWN:]:
-            yield "", _attempt(attempt)
+            yield "", _attempt(attempt, reason=job.reason)
     for verdict in job.verdicts:
         together = f" with {num_of(verdict.files - 1, 'other file')}" if verdict.files > 1 else ""
         yield "gate", f"{verdict.outcome}{together} at step {verdict.global_step:,}: {verdict.reason}"
@@ -104,13 +104,14 @@ def _lines(numbers: tuple[int, ...]) -> str:
     return f"{lines} {', '.join(map(str, numbers[:LINES_SHOWN]))}{more}"
 
 
-def _attempt(attempt: "RecordedAttempt") -> str:
+def _attempt(attempt: "RecordedAttempt", *, reason: str | None) -> str:
+    """Return how an attempt ended, and why; the reason of the file stands above already."""
     if attempt.ended_at is None:
         end = "not ended"
     else:
         verdict = fault_words(attempt.verdict) if attempt.verdict else "ended"
         end = f"{verdict} {_moment(attempt.ended_at)}"
-    why = f": {attempt.message}" if attempt.message else ""
+    why = f": {attempt.message}" if attempt.message and attempt.message != reason else ""
     return f"{attempt.number}. {_moment(attempt.started_at)}, {end}{why}"
 
 

@@ -80,8 +80,8 @@ def forget_lines(plan: "ForgetPlan") -> Iterator[str]:
         have = "a version that has" if len(plan.versions) == 1 else "versions that have"
         yield f"  erased: {_listed(plan.versions)}, {have} seen it"
     if plan.aliases:
-        means = "that alias means" if len(plan.aliases) == 1 else "these aliases mean"
-        yield f"  {_listed(plan.aliases)}: {means} nothing afterwards"
+        what = "that alias means" if len(plan.aliases) == 1 else "these aliases mean"
+        yield f"  {_listed(plan.aliases)}: {what} nothing afterwards"
     yield from _backup_lines(plan)
     yield f"  out of reach: {'' if plan.backup_to else 'backups, '}exports, deployments and other machines"
     for why in plan.inexact:

@@ -251,11 +251,12 @@ def run(app: typer.Typer) -> NoReturn:
 
 def _system_words(error: OSError) -> str:
     """Return what the system refuses: the place, the reason, and a way out where there is one."""
-    if error.filename is None or error.strerror is None:
+    if error.strerror is None:
         return str(error)
-    place, reason = printable(os.fsdecode(error.filename)), error.strerror.lower()
+    named = isinstance(error.filename, str | bytes | Path)  # a number is that of an open file
+    place = f"{printable(os.fsdecode(error.filename))}: " if named else ""
     way_out = WAYS_OUT.get(error.errno or 0)
-    return f"{place}: {reason}" + (f"; {way_out}" if way_out else "")
+    return f"{place}{error.strerror.lower()}" + (f"; {way_out}" if way_out else "")
 
 
 def _unwind_on_signals() -> None:

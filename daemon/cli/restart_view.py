@@ -7,8 +7,16 @@ from daemon.client.restart import CannotGoOn, GoesOn, ImpossibleRestart, NoPlan,
 LINES_SHOWN = 12
 
 
-def restart_lines(found: Restart | ImpossibleRestart, *, is_paused: bool) -> Iterator[str]:
-    """Yield what a restart would do, in its order."""
+def restart_lines(
+    found: Restart | ImpossibleRestart, *, is_paused: bool, daemon_runs: bool = False
+) -> Iterator[str]:
+    """Yield what a restart would do, in its order.
+
+    Args:
+        daemon_runs: whether it would save first, unless it is killed.
+    """
+    if daemon_runs:
+        yield "a daemon runs, which saves before it stops; if it were killed now:"
     if isinstance(found, ImpossibleRestart):
         yield f"a restart would be blocked: {found.blocked}"
         yield found.advice
@@ -35,7 +43,8 @@ def _file_lines(plan: RestartPlan) -> Iterator[str]:
     match plan.first:
         case GoesOn() as first:
             step = f"step {first.step:,} of {first.total_steps:,}"
-            yield f"it would continue with {first.file} at {step}, which trains {_lines_text(first.lines)}"
+            verb = "continue" if first.step > 1 else "begin"
+            yield f"it would {verb} with {first.file} at {step}, which trains {_lines_text(first.lines)}"
         case CannotGoOn() as first:
             yield f"{first.file} would come first, but cannot continue: {first.reason}"
         case None:

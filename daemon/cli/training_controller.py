@@ -38,7 +38,9 @@ LOG_ENTRIES = 50
 
 Reason = Annotated[
     str | None,
-    typer.Option("--reason", metavar="TEXT", help="Why; shown in the status and kept in the history."),
+    typer.Option(
+        "--reason", metavar="TEXT", help="Why; kept in the log, and of a pause shown in the status."
+    ),
 ]
 Wait = Annotated[
     float | None,

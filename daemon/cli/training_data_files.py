@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, BinaryIO
 import typer
 
 from daemon.cli.data_files import Force, In, Out, Seed, open_files, refuse_empty, show_result
-from daemon.cli.options import BaseDir, CommandFailed, Json, share_of
+from daemon.cli.options import BaseDir, CommandFailed, Json, WrongUsage, share_of
 from daemon.data_tools import operations
 from daemon.data_tools.express import Format, format_named
 from daemon.data_tools.reading import DataFile, LeftOut
@@ -196,9 +196,9 @@ def dedupe(
 ) -> None:
     """Keep the first of all rows with the same content. White space, case and metadata are ignored."""
     if (out is None) != is_dry_run:
-        raise CommandFailed("give either OUT, the name of a new file, or --dry-run")
+        raise WrongUsage("give either OUT, the name of a new file, or --dry-run")
     if similarity is not None and not near:
-        raise CommandFailed("--similarity is for --near; give both, or neither")
+        raise WrongUsage("--similarity is for --near; give both, or neither")
     threshold = DEFAULT_SIMILARITY if similarity is None else similarity
     left_out = LeftOut()
     with (
@@ -310,7 +310,7 @@ def merge(
     """Write the rows of several files into one, file after file."""
     *inputs, out = files
     if not inputs:
-        raise CommandFailed(f"only {printable(str(out))} was given; expected files to read, then OUT")
+        raise WrongUsage(f"only {printable(str(out))} was given; expected files to read, then OUT")
     if to:
         _convert(inputs, out, to, force=force, base_dir=base_dir, as_json=as_json)
         return

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from daemon.cli.data_files import Force
-from daemon.cli.options import BaseDir, CommandFailed, Json, client_of
+from daemon.cli.options import BaseDir, Json, WrongUsage, client_of
 from trainer.protocol.text import num_of, printable
 
 if TYPE_CHECKING:
@@ -46,7 +46,7 @@ def flag(
     parts = {"NAME": name, "--row": row, "--note": note}
     missing = [part for part, value in parts.items() if value is None]
     if (len(missing) < len(parts)) + show_list + (export is not None) != 1:
-        raise CommandFailed("give one of: NAME with --row and --note, --list, --export OUT")
+        raise WrongUsage("give one of: NAME with --row and --note, --list, --export OUT")
     if show_list:
         _list(flags, as_json=as_json)
     elif export is not None:
@@ -55,7 +55,7 @@ def flag(
         print(json.dumps({"file": shown, "rows": count}) if as_json else line)
     elif name is None or row is None or note is None:
         are = "is" if len(missing) == 1 else "are"
-        raise CommandFailed(f"{' and '.join(missing)} {are} missing; expected NAME, --row N and --note TEXT")
+        raise WrongUsage(f"{' and '.join(missing)} {are} missing; expected NAME, --row N and --note TEXT")
     else:
         entry = flags.add(name, row, note)
         shown = f"{entry.file}:{entry.line}"

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from daemon.cli.data_files import In
-from daemon.cli.options import BaseDir, CommandFailed, Json, client_of, typed_here
+from daemon.cli.options import BaseDir, Json, WrongUsage, client_of, typed_here
 from trainer.protocol.text import printable
 
 if TYPE_CHECKING:
@@ -41,7 +41,7 @@ def validate(
 ) -> None:
     """Check a file as the worker would before training it. Exit code 1 if it would not be trained."""
     if yes and not auto_adjust:
-        raise CommandFailed("--yes is for --auto-adjust; give both, or neither")
+        raise WrongUsage("--yes is for --auto-adjust; give both, or neither")
     client = client_of(base_dir)
     text, is_shown = f"inspecting {printable(file.name)}", sys.stderr.isatty() and not as_json
     with progress_words(text, is_shown=is_shown) as advance:

@@ -11,9 +11,9 @@ import typer
 
 from daemon.cli.options import (
     BaseDir,
-    CommandFailed,
     Json,
     Version,
+    WrongUsage,
     client_of,
     in_words,
     run,
@@ -78,7 +78,8 @@ def check(
 @app.command(epilog="Example:\n\n\b\n  training_health verify")
 def verify(base_dir: BaseDir = None, as_json: Json = False) -> None:
     """Read every checkpoint, and say what a restart would do. Exit code 1 if one is damaged, 2 if blocked."""
-    checkpoints = client_of(base_dir).checkpoints
+    client = client_of(base_dir)
+    checkpoints = client.checkpoints
     from daemon.cli.health_view import checkpoint_line
     from daemon.cli.restart_view import restart_lines
     from daemon.client.checkpoints import Verification
@@ -94,7 +95,8 @@ def verify(base_dir: BaseDir = None, as_json: Json = False) -> None:
     if as_json:
         print(json.dumps(asdict(found), indent=2))
     else:
-        _print(restart_lines(found.restart, is_paused=checkpoints.is_paused))
+        runs = client.status().is_running
+        _print(restart_lines(found.restart, is_paused=checkpoints.is_paused, daemon_runs=runs))
     if isinstance(found.restart, ImpossibleRestart):
         raise typer.Exit(BLOCKED_EXIT_CODE)
     if any(item.state != "ok" for item in described):
@@ -158,17 +160,19 @@ def unlock(
     if not yes:
         _ask(change.text, as_json=as_json)
     result = "allowed" if client.settings.unlock(change) else "was already allowed"
+    status, more = client.status(), ""
+    if status.is_running and status.fields.get("status") == "blocked":
+        more = "; a blocked daemon continues on its own; to continue immediately: training_controller resume"
     _show(
         {"setting": setting, "was": change.was, "becomes": change.becomes, "result": result},
-        f"{change.text}: {result}; a blocked daemon continues on its own; "
-        "to continue immediately: training_controller resume",
+        f"{change.text}: {result}{more}",
         as_json=as_json,
     )
 
 
 def _ask(values: str, *, as_json: bool) -> None:
     if as_json:
-        raise CommandFailed("--json does not ask; add --yes; nothing was changed")
+        raise WrongUsage("--json does not ask; add --yes; nothing was changed")
     print(values)
     typer.confirm("The model has been trained with the old value. Change it anyway?", abort=True)
 

@@ -14,9 +14,9 @@ import typer
 
 from daemon.cli.options import (
     BaseDir,
-    CommandFailed,
     Json,
     Version,
+    WrongUsage,
     client_of,
     completing,
     run,
@@ -149,7 +149,7 @@ def list_files(
     limit = None if show_all or as_json else ROWS_SHOWN
     outcomes = _outcomes(failed, skipped)
     if trash and outcomes:
-        raise CommandFailed("--trash goes with neither --failed nor --skipped; give one of them")
+        raise WrongUsage("--trash goes with neither --failed nor --skipped; give one of them")
     if trash or outcomes:
         finished, number = queue.trashed(limit=limit) if trash else queue.finished(outcomes, limit=limit)
         shown = [file._replace(reason=file.reason and typed_here(file.reason)) for file in finished]
@@ -288,13 +288,13 @@ def retry(
     """Queue failed or skipped files again. They are trained from their first row."""
     queue = client_of(base_dir).queue
     if failed == bool(names):
-        raise CommandFailed("give either a NAME or --failed")
+        raise WrongUsage("give either a NAME or --failed")
     if not must_admit:
         back = queue.retry_all(names) if names else queue.retry_failed()
     elif names and len(names) == 1:
         back = [queue.retry(names[0], must_admit=True)]
     else:
-        raise CommandFailed("--admit needs one NAME; admit files one by one, after inspecting each")
+        raise WrongUsage("--admit needs one NAME; admit files one by one, after inspecting each")
     _show(back, as_json, [f"{shown} is queued again" for shown in back] or ["nothing to do"])
 
 
@@ -331,7 +331,7 @@ def clear(
     """
     outcomes = _outcomes(failed, skipped)
     if not outcomes:
-        raise CommandFailed("give --failed, --skipped or both")
+        raise WrongUsage("give --failed, --skipped or both")
     age_s = seconds_of("--older-than", older_than)
     queue = client_of(base_dir).queue
     cleared = {outcome: queue.clear(outcome, older_than_s=age_s) for outcome in outcomes}

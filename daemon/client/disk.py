@@ -1,10 +1,12 @@
 """Disk space: what takes it, how fast it grows, and freeing some. Needs no daemon."""
 
+import time
 from dataclasses import dataclass
 from typing import TypeVar
 
 from daemon.client.errors import ClientError
 from daemon.client.settings import ClientSettings
+from daemon.files.kept import KeptUse, kept_use
 from trainer.protocol import one_shot
 from trainer.protocol.checkpoints import POINTER, DamagedCheckpoint, NoUsableCheckpoint, read_manifest
 from trainer.protocol.disk import (
@@ -58,6 +60,8 @@ class DiskUsage:
     """Free space below which the daemon frees some by itself; 0 if it never does."""
     freeable: tuple[Freeable, ...]
     """What `training_models gc --all` would free, in this order."""
+    kept: KeptUse
+    """Files in `models/data/`."""
 
 
 class Disk:
@@ -73,7 +77,8 @@ class Disk:
         Raises:
             DiskNotCleaned: it cannot be measured.
         """
-        backups = local_folder(self._settings.effective().settings.backup.to, self._layout.base)
+        settings = self._settings.effective().settings
+        backups = local_folder(settings.backup.to, self._layout.base)
         usage = self._ask(MeasureOrder(base_dir=self._layout.base, backups=backups), Usage)
         plan = self.plan(wanted_bytes=None)
         report = self._report()
@@ -85,6 +90,9 @@ class Disk:
             full_in_s=full_in_s(usage.free_bytes, growth),
             wanted_bytes=self.wanted_bytes(),
             freeable=tuple(_freeable(plan)),
+            kept=kept_use(
+                self._layout.kept_files, budget_bytes=settings.forget.kept_files_bytes, now=time.time()
+            ),
         )
 
     def wanted_bytes(self) -> int:

@@ -17,7 +17,7 @@ from daemon.client.errors import (
 )
 from daemon.client.finding import place_of, the_file
 from daemon.client.settings import ClientSettings
-from daemon.client.started_files import make_new, priority_of, without_a_daemon
+from daemon.client.started_files import is_in_the_model, make_new, priority_of, without_a_daemon
 from daemon.client.trash import (
     Cleared,
     clear,
@@ -292,7 +292,13 @@ class Queue:
         """
         with without_a_daemon(self._layout) as is_alone:
             started = [self._layout.processing] if is_alone else []
-            return self._remove(the_file(self._layout, name, [*self._waiting_folders(), *started]))
+            path = the_file(self._layout, name, [*self._waiting_folders(), *started])
+            if path.parent == self._layout.processing and is_in_the_model(self._layout, path):
+                raise WrongPlace(
+                    f"{place_of(path)} is fully trained, and the newest checkpoint contains it; a daemon "
+                    "that starts moves it to queue/recently_completed/: training_daemon start"
+                )
+            return self._remove(path)
 
     def _remove(self, path: Path) -> str:
         from daemon.jobs.reasons import write_reason

@@ -27,6 +27,9 @@ __all__ = ["CannotGoOn", "GoesOn", "ImpossibleRestart", "NoPlan", "Restart", "Re
 OTHER_CHECKPOINT = "restore a checkpoint from a backup, or move them all away to start from the base model"
 
 
+CORRECT_CONFIG = "correct config.json; docs/CONFIGURATION.md explains it"
+
+
 @dataclass(frozen=True, kw_only=True)
 class Restart:
     """What a restart would do."""
@@ -51,6 +54,10 @@ def restart_from(layout: Layout, start: Whole | BlockedRestart | None) -> Restar
     """Return what a restart would do that begins at `start`; None is the base model."""
     if isinstance(start, BlockedRestart):
         return ImpossibleRestart(start.reason, OTHER_CHECKPOINT)
+    try:
+        load_settings(layout.config_file)
+    except BadConfig as error:
+        return ImpossibleRestart("; ".join(map(printable, str(error).splitlines())), CORRECT_CONFIG)
     if start and (refused := _refused(layout, start.manifest)):
         reason, _, advice = refused.partition("; ")
         return ImpossibleRestart(reason, advice)

@@ -25,6 +25,7 @@ from daemon.client.starting import Started
 from daemon.client.trash import Cleared
 from daemon.client.waiting import EndedFile
 from daemon.data_tools.flagged import Flagged
+from daemon.files.kept import KeptUse
 from daemon.health.check_result import CheckResult, Severity
 from daemon.jobs.consolidation import ConsolidationPlan
 from daemon.jobs.forget_plan import ForgetPlan
@@ -101,6 +102,7 @@ __all__ = [
     "GoesOn",
     "ImpossibleRestart",
     "Installed",
+    "KeptUse",
     "KnownFile",
     "KnownJob",
     "LockedChange",

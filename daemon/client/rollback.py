@@ -132,11 +132,11 @@ class Rollbacks:
             )
         with raising(UnreadableHistory, UnreadableLedger):
             files = affected_files(self._layout.ledger_file, newest.manifest, target.manifest, requeue)
-        strangers = [name for name in requeue.without if not any(_is_meant(name, file) for file in files)]
-        if strangers:
+        unknown = [name for name in requeue.without if not any(_is_meant(name, file) for file in files)]
+        if unknown:
             undone = ", ".join(file.name for file in files) or "none"
             raise NoSuchFile(
-                f"--without is {printable(strangers[0])}, which would not be undone; expected one of the "
+                f"--without is {printable(unknown[0])}, which would not be undone; expected one of the "
                 f"files that would: {undone}"
             )
         return RollbackPlan(

@@ -7,6 +7,7 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
+from daemon.client.advice import here
 from daemon.client.errors import CannotInstall
 from daemon.status.reader import read_status
 from trainer.protocol.files import write_atomically
@@ -14,7 +15,6 @@ from trainer.protocol.layout import Layout
 from trainer.protocol.text import printable
 
 TEMPLATE = Path(__file__).with_name("training-daemon.service")
-DEFAULT_NAME = "training-daemon"
 SYSTEMCTL = "systemctl"
 PATIENCE_S = 600  # systemd waits for the daemon to be ready; the unit says for how long
 FOR_THE_SYSTEM = re.compile(r"^# For the system only.*?\n\n", re.M | re.S)
@@ -117,7 +117,7 @@ def refuse_running(layout: Layout) -> None:
     if found.is_running and not is_service(layout):
         raise CannotInstall(
             f"the daemon is {found.life_text()} in {printable(str(layout.base))}, and not as a service; "
-            "stop it first: training_controller stop --now"
+            f"stop it first: training_controller stop --now{here(layout)}"
         )
 
 

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from daemon.checkpoints.review import newest_whole, review_sizes
 from daemon.client.errors import UnreadableHistory, raising
 from daemon.files.identity import identity_of
 from daemon.ledger.reader import LedgerJob, UnreadableLedger, read_jobs
@@ -30,6 +31,19 @@ def priority_of(layout: Layout, path: Path) -> Priority:
         return Priority(path.parent.name)
     job = _open_job(layout, path)
     return job.priority if job else Priority.NORMAL
+
+
+def is_in_the_model(layout: Layout, path: Path) -> bool:
+    """Whether the newest checkpoint has all steps of a file that was started, which only has to be moved.
+
+    Raises:
+        UnreadableHistory: the ledger cannot be read.
+    """
+    job = _open_job(layout, path)
+    newest = newest_whole(review_sizes(layout.models))
+    return bool(
+        job and newest and any(record.job_id == job.id for record in newest.manifest.progress.finished)
+    )
 
 
 def make_new(layout: Layout, path: Path) -> None:

@@ -1,6 +1,7 @@
 """Start a daemon in the background and wait until it is ready; stop one and start the next."""
 
 import os
+import re
 import selectors
 import subprocess
 import sys
@@ -23,6 +24,8 @@ from trainer.protocol.text import printable
 
 # Of a service manager that looks after this process: the daemon is none of its business
 NOT_FOR_OTHERS = ("NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID", "INVOCATION_ID")
+UNIT = re.compile(r"/([^/\s]+)\.service(?![^/\s])")  # in the path of a control group
+SERVICE = "training-daemon"  # as it is called unless it was installed with another name
 LAST_WORDS_BYTES = 4_000
 LONGEST_WAIT_S = 1e6  # the system takes no longer time, and nobody waits so long
 
@@ -97,7 +100,7 @@ def overrides_of_last(layout: Layout) -> list[str]:
     if is_service(layout) and read_status(layout).life in ("running", "silent"):
         raise RunsAsService(
             f"the daemon in {printable(str(layout.base))} runs as a service, which alone can restart it: "
-            "systemctl --user restart training-daemon (without --user if it is the machine's)"
+            f"{restart_of_service(_control_group(layout))}"
         )
     return given_overrides(layout)
 
@@ -106,6 +109,25 @@ def given_overrides(layout: Layout) -> list[str]:
     """Return the `--set` texts of the daemon that runs, or ran last, whoever started it."""
     found = _process_facts(layout).get("overrides")
     return [text for text in found if isinstance(text, str)] if isinstance(found, list) else []
+
+
+def restart_of_service(control_group: str) -> str:
+    """Return what restarts the service that a process belongs to.
+
+    Args:
+        control_group: what `/proc/PID/cgroup` says; the unit is in its path.
+    """
+    units = [unit for unit in UNIT.findall(control_group) if not unit.startswith("user@")]
+    if not units:
+        return f"systemctl --user restart {SERVICE} (without --user if it is the machine's)"
+    user = " --user" if "/user@" in control_group else ""
+    return f"systemctl{user} restart {printable(units[-1])}"
+
+
+def _control_group(layout: Layout) -> str:
+    with suppress(OSError):
+        return Path(f"/proc/{_process_facts(layout).get('pid')}/cgroup").read_text(errors="replace")
+    return ""
 
 
 def is_service(layout: Layout) -> bool:

@@ -36,14 +36,15 @@ class KeptFile:
 
 @dataclass(frozen=True, kw_only=True)
 class KeptUse:
-    """What kept files take, and how fast that grows."""
+    """What the files that are kept to be trained again take, and how fast that grows."""
 
     files: int
-    num_bytes: int
+    bytes: int
     budget_bytes: int
-    bytes_per_day: float
-    full_in_days: float | None
-    """When the oldest ones begin to go; None if that is not to be expected."""
+    """As `forget.kept_files_bytes`."""
+    growth_bytes_per_day: float
+    full_in_s: float | None
+    """Seconds until those trained longest ago begin to go, at this pace; None if they are not expected to."""
 
 
 class KeptFiles:
@@ -146,8 +147,8 @@ def kept_use(folder: Path, *, budget_bytes: int, now: float, over_days: float = 
     room = max(0, budget_bytes - num_bytes)
     return KeptUse(
         files=len(files),
-        num_bytes=num_bytes,
+        bytes=num_bytes,
         budget_bytes=budget_bytes,
-        bytes_per_day=per_day,
-        full_in_days=room / per_day if per_day and budget_bytes else None,
+        growth_bytes_per_day=per_day,
+        full_in_s=room / per_day * DAY_S if per_day and budget_bytes else None,
     )

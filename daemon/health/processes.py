@@ -88,7 +88,11 @@ def check_worker(
             f"{who} is a worker without a daemon; it saves and exits within two minutes",
             "check again after that; kill it only if it is still there",
         )
-    if is_paused and (not daemon_runs or pid is None):
+    if is_paused and not daemon_runs:
+        return ok(
+            "worker", "none is running; a daemon that starts stays paused until training_controller resume"
+        )
+    if is_paused and pid is None:
         return ok("worker", "none is running: training is paused until training_controller resume")
     if not daemon_runs or pid is None:
         return ok("worker", "none is running; one starts when there is something to train")

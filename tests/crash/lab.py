@@ -24,6 +24,7 @@ from daemon.files.names import is_training_file
 from daemon.files.notes import is_users_file
 from tests.crash.forked_one_shots import MARK, one_shots_of
 from tests.crash.nursery import Forked, ForkServer, name_of, workers_of
+from tests.crash.run_daemon import RUNS_ALREADY
 from tests.shallow import build_shallow
 from tests.support import PATIENCE_S, eventually, rows, write_jsonl
 from trainer.protocol.files import UnreadableFile, read_json
@@ -225,6 +226,11 @@ class Lab:
         """Return the processes that carry out one order, and commands, with what they are called."""
         return one_shots_of(self.layout.base / "output.txt")
 
+    def _start_again(self) -> None:
+        """Start a daemon that found a command at work on the model, which it leaves alone."""
+        if self._daemon and self._daemon.poll() == RUNS_ALREADY:
+            self.start()
+
     def kill_daemon(self) -> None:
         if self._daemon:
             self._daemon.kill()
@@ -270,9 +276,9 @@ class Lab:
             self.start()
 
     def stop(self) -> int:
+        self.until_up()
         daemon = self._daemon
         assert daemon
-        self.until_up()
         daemon.send_signal(signal.SIGTERM)
         code = daemon.wait(PATIENCE_S)
         eventually(lambda: not self.workers(), timeout_s=PATIENCE_S, what="the worker's end")
@@ -312,9 +318,12 @@ class Lab:
 
     def until_up(self) -> None:
         """Wait until the daemon has read its settings and says so."""
-        daemon = self._daemon
-        assert daemon
-        self.until(lambda: self.status().get("daemon_pid") == daemon.pid, "the daemon's first word")
+
+        def is_up() -> bool:
+            assert self._daemon
+            return self.status().get("daemon_pid") == self._daemon.pid
+
+        self.until(is_up, "the daemon's first word")
 
     def until_step(self, step: int) -> None:
         self.until(lambda: (self.status().get("current_step") or 0) >= step, f"step {step}")
@@ -377,8 +386,12 @@ class Lab:
             raise AssertionError(f"{error}\nwaiting: {sorted(self._waiting())}") from None
 
     def until(self, condition: Any, what: str) -> None:
+        def look() -> Any:
+            self._start_again()
+            return condition()
+
         try:
-            eventually(condition, timeout_s=PATIENCE_S, what=what)
+            eventually(look, timeout_s=PATIENCE_S, what=what)
         except AssertionError as error:
             tail = (self.layout.base / "output.txt").read_text()[-3000:]
             raise AssertionError(f"{error}\n{self.status()}\n{tail}") from None

@@ -10,11 +10,20 @@ import sys
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
+from trainer.protocol.checkpoints import DamagedCheckpoint, NoUsableCheckpoint, verify
 from trainer.protocol.files import file_sha256
 from trainer.versions.registry import Versions
 from trainer.versions.removal import STATE_FILES
 
 CHUNK_BYTES = 1 << 20
+
+
+def damaged_checkpoint(path: Path) -> Iterator[str]:
+    """Yield what is wrong with a checkpoint."""
+    try:
+        verify(path.resolve())
+    except (DamagedCheckpoint, NoUsableCheckpoint) as error:
+        yield f"{path}: {error}"
 
 
 def damaged_versions(models: Path) -> Iterator[str]:

@@ -5,6 +5,7 @@ what it leaves behind counts.
 """
 
 import random
+import shutil
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -12,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.crash.lab import ROWS_APART, Lab
-from tests.crash.life_evidence import damaged_versions, traces
+from tests.crash.life_evidence import damaged_checkpoint, damaged_versions, traces
 from tests.crash.nursery import Forked
 from tests.gate.files import noise
 from tests.support import row, rows, write_jsonl
@@ -26,7 +27,6 @@ RECENT = 12
 MOST_AT_ONCE = 3
 REFUSED = (1, 3, -9)  # it cannot be done, no daemon, killed
 MODELS, QUEUE = "daemon.cli.training_models", "daemon.cli.training_queue"
-WEIGHTS = "model.safetensors"
 TRACEBACK = "Traceback (most recent call last)"
 
 
@@ -59,6 +59,11 @@ def harmful_rows(number: int, start: int) -> list[dict[str, Any]]:
     return [row(f"Say {i}.", noise(chance)) for i in range(start, start + number)]
 
 
+def _weights(base: Path) -> list[str]:
+    """Return the SHA-256 of the weights, of a whole model or of an adapter."""
+    return [file_sha256(path) for path in (base / "models" / "current_model").glob("*model.safetensors")]
+
+
 @dataclass
 class Command:
     """One that runs."""
@@ -68,6 +73,8 @@ class Command:
     output: Path
     file: str = ""
     """The one that is to be forgotten."""
+    into: Path | None = None
+    """Where a backup is restored for a trial."""
 
 
 class ModelLife:
@@ -153,7 +160,7 @@ class ModelLife:
 
     def restore_backup(self) -> None:
         into = self._outputs / f"restored-{self.begun.total()}"
-        self._begin("restore backup", MODELS, "backup", "restore", "--into", str(into), "--yes")
+        self._begin("restore backup", MODELS, "backup", "restore", "--into", str(into), "--yes", into=into)
 
     def _a_recent_file(self) -> str:
         number = self._lab.num_dropped
@@ -164,8 +171,11 @@ class ModelLife:
         return self._chance.choice(found) if found else None
 
     def begin_something(self) -> None:
-        """Do something, and wait until a process of its own works on it, or it is over."""
-        act = self._chance.choice(self.acts)
+        """Do anything, and wait until it is under way."""
+        self.begin(self._chance.choice(self.acts))
+
+    def begin(self, act: Callable[[], None]) -> None:
+        """Do this, and wait until a process of its own works on it, or it is over."""
         act()
         is_up_to_gate = act == self.drop_harmful
         self._lab.until(
@@ -178,14 +188,16 @@ class ModelLife:
 
     # ---- commands
 
-    def _begin(self, act: str, module: str, *arguments: str, file: str = "") -> None:
+    def _begin(
+        self, act: str, module: str, *arguments: str, file: str = "", into: Path | None = None
+    ) -> None:
         self.look_after()
         if len(self._running) >= MOST_AT_ONCE:
             return
         output = self._outputs / f"{self.begun.total()}.txt"
         self.begun[act] += 1
         process = self._lab.run_command(module, *arguments, output=output)
-        self._running.append(Command(act, process, output, file))
+        self._running.append(Command(act, process, output, file, into))
 
     @property
     def is_busy(self) -> bool:
@@ -204,10 +216,14 @@ class ModelLife:
         if code == 0:
             self.done[command.act] += 1
             self._to_be_forgotten.discard(command.file)
+            if command.into:
+                self.problems += damaged_checkpoint(command.into / "models" / "current_model")
         elif TRACEBACK in said or code not in REFUSED:
             self.problems.append(f"{command.act} ended with code {code}: {said[-2000:]}")
         else:
             self.refusals[f"{command.act}: {(said.strip().splitlines() or ['killed'])[-1]}"] += 1
+        if command.into:
+            shutil.rmtree(command.into, ignore_errors=True)
 
     def lines(self) -> list[str]:
         """Return what was done, and why some of it was not, for people."""
@@ -266,10 +282,7 @@ class ModelLife:
         if versions:
             loaded = self._lab.run("tests.crash.life_evidence", *versions)
             found += [loaded.stdout[-2000:] or loaded.stderr[-2000:]] if loaded.returncode else []
-        ours, theirs = (
-            folder / "models" / "current_model" / WEIGHTS for folder in (layout.base, self.restored)
-        )
-        if self.restored.exists() and file_sha256(ours) != file_sha256(theirs):
+        if self.restored.exists() and _weights(layout.base) != _weights(self.restored):
             found.append("the weights that were restored differ")
         return found
 

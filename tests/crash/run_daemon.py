@@ -6,11 +6,17 @@ python -m tests.crash.run_daemon DIR SOCKET
 import sys
 from pathlib import Path
 
-from daemon.app import run_daemon
+from daemon.app import AlreadyRunning, run_daemon
 from tests.crash.forked_one_shots import fork_one_shots
 from tests.crash.nursery import NurseryLauncher
+
+RUNS_ALREADY = 75
 
 if __name__ == "__main__":
     base, address = map(Path, sys.argv[1:])
     fork_one_shots(address)
-    sys.exit(run_daemon(base, launcher=NurseryLauncher(address)))
+    try:
+        sys.exit(run_daemon(base, launcher=NurseryLauncher(address)))
+    except AlreadyRunning as error:
+        print(error, file=sys.stderr)
+        sys.exit(RUNS_ALREADY)

@@ -14,7 +14,7 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -26,6 +26,8 @@ from tests.crash.model_life import ModelLife, settings_for_life
 from tests.support import PATIENCE_S
 
 MEASURE_EVERY_S = 20.0
+LEAST_MEASUREMENTS = 4
+MOST_GROWTH = {"rss_bytes": 8_000_000, "open_files": 8}
 MOST_WAITING = 30  # files; or what waits after hours of other acts is trained for hours
 GARBAGE = (b"", b"\x00\xff\xfe", b'{"id": ', b'["pause"]', b'{"id": {"a": 1}}' + b" " * 10_000)
 
@@ -163,6 +165,22 @@ class Soak:
             return  # just killed
 
 
+def growth(sizes: Sequence[Size]) -> list[str]:
+    """Return what the daemon uses more and more of; a few measurements say nothing of that."""
+    third = len(sizes) // 3
+    if third < LEAST_MEASUREMENTS:
+        return []
+    early, late = sizes[:third], sizes[-third:]
+    found = []
+    for name, tolerated in MOST_GROWTH.items():
+        before, after = (max(getattr(size, name) for size in part) for part in (early, late))
+        if after > before + tolerated:
+            found.append(
+                f"{name} of the daemon grew from {before:,} to {after:,}; expected {tolerated:,} at most"
+            )
+    return found
+
+
 def table(soak: Soak, lab: Lab, life: ModelLife, problems: list[str]) -> str:
     """Return what happened and what held, for people."""
     lines = [f"{name.replace('_', ' '):28}{count:6}" for name, count in sorted(soak.acts.items())]
@@ -212,7 +230,7 @@ def main() -> int:
     soak = Soak(lab, life, wanted.seed)
     try:
         soak.run(wanted.minutes * 60)
-        problems = bring_to_an_end(lab, life)
+        problems = [*bring_to_an_end(lab, life), *growth(soak.sizes)]
     finally:
         lab.close()
     print(table(soak, lab, life, problems))

@@ -6,6 +6,7 @@ import pytest
 
 from tests.crash.chaos import bring_to_an_end, rage
 from tests.crash.lab import ROOT
+from tests.crash.model_life import ModelLife, settings_for_life
 
 KILLS = 9  # for each method; `scripts/crashtest --kills 500` is the long version
 
@@ -149,3 +150,24 @@ def test_dying_at_every_boundary_of_a_save_changes_no_bit_of_what_is_learned(mak
 
     assert bring_to_an_end(lab) == []
     assert lab.worker_deaths() == ["the worker was killed by SIGKILL"] * len(failpoints)
+
+
+def test_kills_while_the_model_goes_back_forgets_or_is_backed_up_change_no_bit_of_what_is_learned(
+    make_lab, tmp_path
+):
+    lab = make_lab(seed=9, sections=settings_for_life(tmp_path, "lab"))
+    life = ModelLife(lab, seed=9)
+    lab.drop(12)
+    lab.drop(20)
+    lab.start()
+    lab.until_done()
+    acts = [life.create_version, life.roll_back, life.forget, life.back_up, life.free_disk]
+
+    for act in acts:
+        life.begin(act)
+        lab.let_time_pass(0.2)
+        lab.kill_something()
+
+    assert bring_to_an_end(lab, life) == []
+    assert len(lab.forgotten()) == 1
+    assert lab.times_back() > 0

@@ -110,7 +110,19 @@ def test_pause_holds_in_every_state(rig, bring_to, state):
     rig.command("pause", '{"reason": "lunch"}')
 
     rig.until_status("paused", status_reason="lunch")
-    assert_noted(rig, "pause", "paused")
+    assert_noted(rig, "pause", "paused (lunch)")
+
+
+@pytest.mark.parametrize("state, answer", [("training", "skipped"), ("loading", "skipped a.jsonl")])
+def test_the_reason_of_a_skip_is_kept_with_its_job(rig, bring_to, state, answer):
+    bring_to(state)
+    [job_id] = [row["job_id"] for row in rig.read("SELECT job_id FROM events WHERE kind = 'accepted'")]
+
+    rig.command("skip", '{"reason": "wrong export"}')
+
+    rig.until(lambda: f"skip: {answer} (wrong export)" in rig.events("command"))
+    [noted] = rig.read("SELECT job_id FROM events WHERE kind = 'command'")
+    assert noted["job_id"] == job_id
 
 
 @pytest.mark.parametrize("state", ["training", "loading", "checking"])

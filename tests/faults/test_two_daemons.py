@@ -57,7 +57,7 @@ def test_exactly_one_of_many_runs_and_the_others_say_so_in_one_line(layout, star
         if process is not winner:
             assert process.returncode == 1
             assert re.fullmatch(
-                r"error: a daemon is already running here \(pid (\d+|unknown)\);.*\n", process.stderr.read()
+                r"error: a daemon is already running (here \(pid \d+\)|in ).*\n", process.stderr.read()
             )
 
 
@@ -65,7 +65,10 @@ def test_one_that_does_not_run_writes_nothing_at_all(layout, start):
     layout.create()
 
     with FileLock(layout.lock_file):
-        assert start().wait(PATIENCE_S) == 1
+        process = start()
+        assert process.wait(PATIENCE_S) == 1
+
+    assert "or a command works on the model there (training_models rollback, forget" in process.stderr.read()
 
     assert list(layout.base.glob("*.json")) == []
     assert list(layout.status.glob("*.json")) == []

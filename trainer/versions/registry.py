@@ -485,9 +485,9 @@ def refuse_meant(version: Version) -> None:
         VersionInUse: one does.
     """
     if version.aliases:
-        names, means = " and ".join(version.aliases), "means" if len(version.aliases) == 1 else "mean"
+        names, verb = " and ".join(version.aliases), "means" if len(version.aliases) == 1 else "mean"
         raise VersionInUse(
-            f"{version.id} is what {names} {means}; let that mean another version, or nothing, first: "
+            f"{version.id} is what {names} {verb}; let that mean another version, or nothing, first: "
             f"training_models alias {version.aliases[0]} --remove"
         )
 

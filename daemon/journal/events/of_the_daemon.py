@@ -73,10 +73,12 @@ class CommandAnswered(JournalEvent):
     name: str
     result: str
     request_id: str | None = None
+    reason: str | None = None
+    """Why it was given; None where nobody said, and for acts on the model, whose own events say it."""
 
     @property
     def message(self) -> str:
-        return f"{self.name}: {self.result}"
+        return f"{self.name}: {self.result}" + (f" ({self.reason})" if self.reason else "")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -110,6 +110,19 @@ def test_the_fault_of_an_attempt_is_said_in_words():
     assert "UTC, invalid settings 2026-07-21 12:00:00 UTC: epochs is 0" in text
 
 
+def test_the_reason_of_the_file_is_not_repeated_with_the_attempt_that_it_ended():
+    attempts = tuple(
+        RecordedAttempt(number=number, started_at=AT, ended_at=AT, verdict="failed", message=message)
+        for number, message in ((1, "it crashed"), (2, "no rows"))
+    )
+    job = replace(JOB, every_attempt=attempts, reason="no rows")
+
+    text = "\n".join(known_file_lines(replace(FILE, job=job, reason="no rows")))
+
+    assert text.count("no rows") == 1
+    assert "it crashed" in text
+
+
 def test_of_many_events_the_newest_are_shown():
     many = replace(FILE, job=replace(JOB, events=tuple(event(number) for number in range(EVENTS_SHOWN + 5))))
 

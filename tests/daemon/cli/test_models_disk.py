@@ -7,9 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from daemon.cli.disk_view import growth_text
+from daemon.cli.disk_view import growth_text, kept_text
 from daemon.cli.status_view import draw
 from daemon.cli.training_models import app
+from daemon.files.kept import KeptUse
 from daemon.status.reader import Status
 from tests.daemon.cli.runner import runner_of
 from tests.trainer.disk.conftest import BIG, Site
@@ -60,6 +61,38 @@ def test_disk_as_json_knows_the_growth_that_a_daemon_measured(site):
     assert shown["growth_bytes_per_hour"] == 1e6
     assert shown["full_in_s"] == pytest.approx(shown["usage"]["free_bytes"] / 1e6 * HOUR_S)
     assert [item["kind"] for item in shown["freeable"]] == ["version_trash", "token_cache", "checkpoint"]
+
+
+def test_disk_says_how_long_files_are_kept_that_are_needed_to_forget_one(site):
+    site.layout.kept_files.mkdir()
+    (site.layout.kept_files / ("a" * 64)).write_bytes(bytes(1_000_000))
+    site.layout.config_file.write_text('{"forget": {"kept_files_bytes": 4000000}}')
+
+    shown = json.loads(asked(site, "disk", "--json").stdout)["kept"]
+
+    assert (shown["files"], shown["bytes"], shown["budget_bytes"]) == (1, 1_000_000, 4_000_000)
+    assert (
+        "kept to be trained again have 1 MB of 4 MB (forget.kept_files_bytes)" in asked(site, "disk").stdout
+    )
+
+
+@pytest.mark.parametrize(
+    "full_in_s, end",
+    [
+        (None, "of 4 MB (forget.kept_files_bytes)"),
+        (
+            HOUR_S,
+            ": full in 1 h 00 min at the pace of the last days; then those trained longest ago go, and what "
+            "is older can no longer be forgotten",
+        ),
+    ],
+)
+def test_kept_files_have_a_forecast_where_there_is_one(full_in_s, end):
+    kept = KeptUse(
+        files=1, bytes=10**6, budget_bytes=4 * 10**6, growth_bytes_per_day=1.0, full_in_s=full_in_s
+    )
+
+    assert kept_text(kept).endswith(end)
 
 
 def test_gc_shows_its_plan_and_changes_nothing_until_somebody_agrees(site):

@@ -86,6 +86,7 @@ def test_the_commands_in_a_text_are_about_the_folder_of_this_one(monkeypatch, tm
     assert shown == text.replace("training_queue", f"training_queue{here}")
 
 
+@pytest.mark.parametrize("place", ["/data/inbox/\x1b.part", None, 7])
 @pytest.mark.parametrize(
     "number, words",
     [
@@ -94,16 +95,17 @@ def test_the_commands_in_a_text_are_about_the_folder_of_this_one(monkeypatch, tm
         (errno.ELOOP, "too many levels of symbolic links"),
     ],
 )
-def test_what_the_system_refuses_has_its_place_and_a_way_out(monkeypatch, capsys, number, words):
+def test_what_the_system_refuses_has_its_place_and_a_way_out(monkeypatch, capsys, number, words, place):
     monkeypatch.setattr("sys.argv", ["training_queue"])
     monkeypatch.setattr("os.umask", lambda mask: 0)
     app = typer.Typer()
 
     @app.command()
     def refuse() -> None:
-        raise OSError(number, os.strerror(number), "/data/inbox/\x1b.part")
+        raise OSError(number, os.strerror(number), place)
 
     with pytest.raises(SystemExit):
         run(app)
 
-    assert capsys.readouterr().err.startswith(f"error: /data/inbox/\\x1b.part: {words}")
+    shown = "/data/inbox/\\x1b.part: " if isinstance(place, str) else ""
+    assert capsys.readouterr().err.startswith(f"error: {shown}{words}")

@@ -171,6 +171,18 @@ def test_verify_names_file_step_and_lines_that_come_next(layout):
     assert f"queue/processing/chat.jsonl at step 3 of 3, which trains lines {lines[0]}, " in shown
 
 
+@pytest.mark.parametrize("daemon_runs", [True, False])
+def test_verify_says_when_its_restart_would_be_that_of_a_crash(layout, daemon_runs):
+    path = write_jsonl(layout.waiting(Priority.HIGH) / "chat.jsonl", rows(1))
+    note_jobs(layout, (path, Priority.HIGH))
+    StatusBoard(layout.status_file, daemon_pid=os.getpid() if daemon_runs else None).publish()
+
+    shown = run(layout, "verify").stdout
+
+    assert ("if it were killed now:\n" in shown) == daemon_runs
+    assert "it would begin with queue/high/chat.jsonl at step 1 of 1, which trains line 1" in shown
+
+
 def test_verify_mentions_a_pause_that_outlives_a_restart(layout):
     write_json(layout.pause_file, {}, durable=False)
 
@@ -201,10 +213,22 @@ def test_verify_reads_the_ledger_beside_a_daemon_that_writes_it(layout):
     assert "queue/high/chat.jsonl at step 1" in result.stdout
 
 
-@pytest.mark.parametrize("file", ["status/ledger.sqlite3", "config.json"])
-def test_verify_with_a_damaged_ledger_or_config_still_judges_the_checkpoints(layout, file):
+def test_verify_with_invalid_settings_judges_the_checkpoints_and_promises_no_restart(layout):
     publish(layout, 1, step=10)
-    (layout.base / file).write_bytes(b"nonsense" * 100)
+    layout.config_file.write_text('{"data": {"max_lenth": 1}}')
+
+    shown = run(layout, "verify")
+
+    assert shown.exit_code == 2
+    first, blocked, advice = shown.stdout.splitlines()
+    assert first.startswith("step-000000010-1  ok")
+    assert blocked.startswith('a restart would be blocked: config.json: unknown key "max_lenth"')
+    assert advice == "correct config.json; docs/CONFIGURATION.md explains it"
+
+
+def test_verify_with_a_damaged_ledger_still_judges_the_checkpoints(layout):
+    publish(layout, 1, step=10)
+    layout.ledger_file.write_bytes(b"nonsense" * 100)
 
     shown = run(layout, "verify")
     restart = json.loads(run(layout, "verify", "--json").stdout)["restart"]
@@ -212,7 +236,7 @@ def test_verify_with_a_damaged_ledger_or_config_still_judges_the_checkpoints(lay
     assert shown.exit_code == 0
     assert "step-000000010-1  ok" in shown.stdout
     assert "cannot tell which file would come first" in shown.stdout
-    assert file in restart["files"]["reason"]
+    assert "status/ledger.sqlite3" in restart["files"]["reason"]
 
 
 def test_verify_of_an_incomplete_working_directory_says_what_is_missing(layout):

@@ -1,14 +1,17 @@
 """What the command training_health changes: permissions for locked settings, and pins."""
 
+import os
 import shutil
 
 import pytest
 
 from daemon.cli.training_health import app
+from daemon.status.board import StatusBoard
 from tests.daemon.cli.runner import runner_of
 from tests.health import publish, tree
 from trainer.protocol.files import read_json, write_json
 from trainer.protocol.manifest import Unlocked
+from trainer.protocol.status import State
 
 run = runner_of(app)
 
@@ -64,6 +67,28 @@ def test_unlocking_twice_gives_one_permission_and_another_value_another_one(layo
 
     assert "was already allowed" in again.stdout
     assert [permission.becomes for permission in permissions(layout)] == [1024, 2048]
+
+
+@pytest.mark.parametrize(
+    "state, more",
+    [
+        (None, ""),
+        (State.TRAINING, ""),
+        (
+            State.BLOCKED,
+            "; a blocked daemon continues on its own; to continue immediately: training_controller resume",
+        ),
+    ],
+)
+def test_unlock_says_how_to_continue_only_where_a_daemon_is_blocked(layout, state, more):
+    lock_length(layout)
+    board = StatusBoard(layout.status_file, daemon_pid=os.getpid() if state else None)
+    board.set_state(state or State.STOPPED)
+    board.publish()
+
+    shown = run(layout, "unlock", "data.max_length", "--yes").stdout
+
+    assert shown == f"data.max_length: from 512 to 1024: allowed{more}\n"
 
 
 def test_unlock_is_refused_without_a_checkpoint(layout):

@@ -205,7 +205,7 @@ def test_before_there_is_a_checkpoint_nothing_else_is_said(layout):
 
     assert [str(result.exception) for result in (shown, made)] == [
         "there is no checkpoint yet, so no version is current; the first is saved when something is trained",
-        "there is no checkpoint yet; the first is saved when something is trained",
+        f"{layout.models / 'checkpoints'} has no checkpoint yet; the first file that is trained brings one",
     ]
 
 

@@ -21,10 +21,12 @@ from daemon.jobs.reasons import LOST, write_reason
 from daemon.ledger.ledger import Ledger
 from daemon.status.board import StatusBoard
 from tests.daemon.cli.runner import runner_of
+from tests.health import note_jobs, publish
 from tests.support import FakeClock, job_for, rows, write_jsonl
 from trainer.data.reading.file_kinds import FileKind, what_it_is
 from trainer.protocol.files import file_sha256
 from trainer.protocol.job import FaultKind, JobRecord, Outcome, Priority, Reason
+from trainer.protocol.manifest import Progress
 from trainer.protocol.text import shell_word
 
 run = runner_of(app)
@@ -321,6 +323,20 @@ def test_without_a_daemon_a_started_file_is_said_to_continue_when_one_runs(layou
 
     assert "continues once a daemon runs" in str(result.exception)
     assert (layout.processing / "a.jsonl").exists()
+
+
+def test_without_a_daemon_a_file_that_is_in_the_model_is_not_said_to_be_removed(layout):
+    path = write_jsonl(layout.processing / "a.jsonl", rows(1))
+    [job] = note_jobs(layout, (path, Priority.NORMAL))
+    record = JobRecord(job_id=job.id, sha256=job.sha256, outcome=Outcome.COMPLETED, rows_trained=1, steps=1)
+    publish(layout, 1, progress=Progress(global_step=1, finished=[record]))
+
+    result = run(layout, "remove", "a.jsonl")
+
+    assert "processing/a.jsonl is fully trained, and the newest checkpoint contains it" in str(
+        result.exception
+    )
+    assert path.exists()
 
 
 def test_without_a_daemon_a_started_file_can_be_removed_and_keeps_its_priority(layout):

@@ -159,6 +159,22 @@ def test_a_restart_where_none_runs_is_a_start(client):
     assert client.restart(wait_s=PATIENCE_S).pid == pid_of(client)
 
 
+@pytest.mark.parametrize(
+    "control_group, command",
+    [
+        (
+            "0::/user.slice/user-1000.slice/user@1000.service/app.slice/night.service\n",
+            "systemctl --user restart night",
+        ),
+        ("0::/system.slice/training-daemon.service\n", "systemctl restart training-daemon"),
+        ("0::/user.slice/user@1000.service/init.scope\n", "systemctl --user restart training-daemon ("),
+        ("", "systemctl --user restart training-daemon (without --user if it is the machine's)"),
+    ],
+)  # fmt: skip
+def test_the_service_is_named_as_its_manager_knows_it(control_group, command):
+    assert starting.restart_of_service(control_group).startswith(command)
+
+
 def test_a_service_is_restarted_by_its_manager_alone(client):
     started = client.start(wait_s=PATIENCE_S)
     facts = read_json(client.layout.process_file)

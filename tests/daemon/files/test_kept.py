@@ -129,10 +129,10 @@ def test_the_forecast_says_when_the_budget_is_used_up_at_this_pace(make, accept,
     use = kept_use(tmp_path / "data", budget_bytes=1000, now=newest + 2 * DAY_S, over_days=7)
     later = kept_use(tmp_path / "data", budget_bytes=1000, now=newest + 9 * DAY_S, over_days=7)
 
-    assert (use.files, use.num_bytes) == (4, 200)
-    assert use.full_in_days == pytest.approx(800 / 75, rel=0.01)  # the first one has no pace
-    assert later.full_in_days is None
+    assert (use.files, use.bytes) == (4, 200)
+    assert use.full_in_s == pytest.approx(800 / 75 * DAY_S, rel=0.01)  # the first one has no pace
+    assert later.full_in_s is None
 
 
 def test_nothing_kept_has_no_forecast(tmp_path):
-    assert kept_use(tmp_path / "data", budget_bytes=1000, now=0.0).full_in_days is None
+    assert kept_use(tmp_path / "data", budget_bytes=1000, now=0.0).full_in_s is None

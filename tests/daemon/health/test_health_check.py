@@ -113,7 +113,8 @@ def test_no_worker_is_promised_while_training_is_paused(daemon_runs):
     )
 
     assert finding.level is Severity.OK
-    assert finding.message == "none is running: training is paused until training_controller resume"
+    paused = ": training is paused until" if daemon_runs else "; a daemon that starts stays paused until"
+    assert finding.message == f"none is running{paused} training_controller resume"
 
 
 def test_a_lock_is_seen_without_being_touched(tmp_path):
