@@ -1,21 +1,17 @@
 """Have the model forget a file on request, while no worker runs: train again without it, and erase it."""
 
-import json
 import logging
 import subprocess
 import threading
 from collections.abc import Callable, Mapping
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from daemon.control.control_files import Name, Request
 from daemon.decide import Stopping
-from daemon.jobs.wishes import NOT_FORGOTTEN, ForgetWish
+from daemon.jobs.wishes import NOT_FORGOTTEN, ForgetWish, is_published
 from daemon.model_acts import CannotAct
 from trainer.protocol import one_shot
-from trainer.protocol.checkpoints import FOLDER, NoUsableCheckpoint, published, read_manifest
-from trainer.protocol.layout import ORDER_FILE, SCRATCH, Layout
-from trainer.protocol.manifest import Branch
+from trainer.protocol.layout import Layout
 from trainer.protocol.status import State
 from trainer.protocol.text import printable
 
@@ -178,19 +174,3 @@ class ForgettingOnRequest:
     def _put_down(self) -> None:
         self._thread = self._process = self._result = self._said = None
         self._is_asked_to_leave = False
-
-
-def is_published(models: Path) -> bool:
-    """Whether a model without a file was published, but what is left of the file was not erased."""
-    folder = models / SCRATCH
-    if not (folder / ORDER_FILE).exists():
-        return False
-    from trainer.protocol.forgetting import UnreadableOrder, read_header
-
-    try:
-        read_header(folder / ORDER_FILE)
-        branch = Branch.model_validate(json.loads((folder / "branch.json").read_bytes()))
-        newest = next(iter(published(models / FOLDER)), None)  # the pointer may not have come so far
-        return newest is not None and branch in read_manifest(newest).branches
-    except (OSError, ValueError, UnreadableOrder, NoUsableCheckpoint):
-        return False

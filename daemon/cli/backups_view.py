@@ -23,25 +23,33 @@ ONE_DEVICE = (
 
 def made_lines(made: "BackupMade") -> list[str]:
     """Return what was backed up."""
-    there = made.total_bytes - made.sent_bytes
     lines = [
         f"{made.id}: step {made.global_step:,} of the model is in {made.to} "
-        f"({num_of(made.files, 'file')}, {size_text(made.sent_bytes)} sent, {size_text(max(0, there))} were "
-        f"there; {duration_text(made.seconds)})"
+        f"({num_of(made.files, 'file')}, {size_text(made.sent_bytes)} sent, "
+        f"{size_text(made.there_bytes)} were there; {duration_text(made.seconds)})"
     ]
     return [*lines, *_notes(made.notes), *([ONE_DEVICE] if made.shares_device else [])]
 
 
-def list_lines(found: "BackupList") -> list[str]:
-    """Return a table of backups, oldest first."""
+def list_lines(found: "BackupList", *, option: str = "") -> list[str]:
+    """Return a table of backups, oldest first.
+
+    Args:
+        option: what says where they are, as it was typed; empty for the settings.
+    """
     if not found.backups and not found.damaged:
-        return [f"{found.to} has no backup; make one: training_models backup create"]
-    lines = [f"{'BACKUP':22}  {'MADE':16}  {'STEP':>9}  {'SIZE':>9}  WHY"] if found.backups else []
+        return [
+            f"{found.to} has no backup (if a disk belongs there, see that it is mounted); to make one: "
+            f"training_models backup create{option}"
+        ]
+    lines = [f"{'BACKUP':22}  {'MADE (UTC)':16}  {'STEP':>9}  {'SIZE':>9}  WHY"] if found.backups else []
+    has_several = len({item.origin for item in found.backups}) > 1
     for item in found.backups:
+        of = f", of {printable(item.origin)}" if has_several else ""
         with_versions = f", with {', '.join(item.versions)}" if item.versions else ""
         lines.append(
             f"{item.id:22}  {item.at[:16].replace('T', ' ')}  {item.global_step:>9,}  "
-            f"{size_text(item.total_bytes):>9}  {printable(item.why)}{with_versions}"
+            f"{size_text(item.total_bytes):>9}  {printable(item.why)}{with_versions}{of}"
         )
     lines += [f"{name}: damaged: {problem}" for name, problem in found.damaged.items()]
     lines.append(f"{size_text(found.stored_bytes)} are stored in {found.to}")
@@ -50,6 +58,8 @@ def list_lines(found: "BackupList") -> list[str]:
 
 def verified_lines(found: "VerifiedBackups") -> list[str]:
     """Return what hashing everything again has found."""
+    if not found.backups and not found.damaged:
+        return [f"{found.to} has no backup to be verified; if a disk belongs there, see that it is mounted"]
     checked = f"{num_of(found.backups, 'backup')}, {num_of(found.objects, 'object')}"
     if found.is_whole:
         return [f"{found.to}: {checked} ({size_text(found.hashed_bytes)}): everything is whole"]
@@ -64,10 +74,12 @@ def verified_lines(found: "VerifiedBackups") -> list[str]:
 def restored_lines(found: "RestoredBackup", *, is_done: bool) -> list[str]:
     """Return what restoring a backup has made, or would make."""
     files = f"{num_of(found.files, 'file')}, {size_text(found.total_bytes)}"
-    what = f"{found.id} (step {found.global_step:,}, {files})"
+    of = f"of {printable(found.origin)}, " if found.origin else ""
+    what = f"{found.id} ({of}step {found.global_step:,}, {files})"
     lines = [f"{what} {'is restored' if is_done else 'will be restored'} in {found.into}"]
     if found.moved_aside:
-        lines.append(f"what was there is in {found.moved_aside}")
+        is_or_was = "what was there is" if is_done else "what is there now will be"
+        lines.append(f"{is_or_was} in {found.moved_aside}")
     if found.needs_base_model:
         base = printable(found.needs_base_model)
         lines.append(f"note: it is an adapter, and its base model {base} is not in the backup")

@@ -40,7 +40,7 @@ def usage_lines(found: "DiskUsage") -> Iterator[str]:
     if not found.freeable:
         yield "nothing may be removed to free space: training_models gc --all --dry-run says why"
         return
-    yield "training_models gc could free, in this order:"
+    yield "training_models gc --all would free, in this order:"
     for item in found.freeable:
         yield f"{size_text(item.bytes):>10}  {item.count:>9,}  {KINDS[item.kind]}"
     if found.wanted_bytes:
@@ -82,7 +82,8 @@ def plan_lines(plan: "CleaningPlan") -> Iterator[str]:
         yield f"{size_text(plan.frees_bytes)} will be freed:"
     else:
         is_enough = plan.wanted_bytes is not None and plan.is_enough
-        yield "nothing is to be removed" + (": enough is free" if is_enough else "")
+        why = "enough is free" if is_enough else "" if plan.left else "there is nothing that may go"
+        yield "nothing is to be removed" + (f": {why}" if why else "")
     yield from _act_lines(plan.acts)
     if not plan.is_enough:
         yield from _shortage(plan)

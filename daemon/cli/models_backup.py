@@ -8,6 +8,7 @@ import typer
 
 from daemon.cli.asking import DryRun, Yes, is_meant, show
 from daemon.cli.options import BaseDir, Json, client_of
+from trainer.protocol.text import shell_word
 
 if TYPE_CHECKING:
     from pydantic import BaseModel
@@ -60,7 +61,7 @@ def list_backups(to: To = None, base_dir: BaseDir = None, as_json: Json = False)
     found = _backups(base_dir, to).list()
     from daemon.cli.backups_view import list_lines
 
-    show(_document(found), list_lines(found), as_json=as_json)
+    show(_document(found), list_lines(found, option=_option(to)), as_json=as_json)
 
 
 @app.command(
@@ -81,7 +82,7 @@ def verify(
     from daemon.cli.backups_view import verified_lines
 
     show(_document(found), verified_lines(found), as_json=as_json)
-    if not found.is_whole:
+    if not found.is_whole or not found.backups:
         raise typer.Exit(1)
 
 
@@ -152,6 +153,9 @@ def prune(
     from daemon.cli.backups_view import pruned_lines
 
     plan = backups.prune(dry_run=True)
+    if not (plan.removed or plan.freed_objects):
+        show(_document(plan), pruned_lines(plan, is_done=True), as_json=as_json)
+        return
     if not is_meant(
         _document(plan), pruned_lines(plan, is_done=False), yes=yes, dry_run=dry_run, as_json=as_json
     ):
@@ -163,6 +167,10 @@ def prune(
 def _backups(base_dir: Path | None, to: str | None) -> "Backups":
     on_progress = _tell if sys.stderr.isatty() else lambda words: None
     return client_of(base_dir).backups(to, on_progress=on_progress)
+
+
+def _option(to: str | None) -> str:
+    return "" if to is None else f" --to {shell_word(to)}"
 
 
 def _tell(words: str) -> None:

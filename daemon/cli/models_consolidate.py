@@ -47,7 +47,7 @@ def plan_lines(plan: "ConsolidationPlan") -> Iterator[str]:
     needed = "room for all its weights in fp32" if plan.needed_bytes is None else size_text(plan.needed_bytes)
     free = size_text(plan.free_bytes)
     yield f"  the new base model in models/bases/ and a checkpoint need {needed}; {free} are free"
-    yield "  the state before is kept as a version; training_models rollback --to it goes back"
+    yield "  the state before is kept as a version, to which training_models restore VERSION goes back"
     yield f"  training continues after step {plan.global_step:,} with a fresh adapter and a fresh optimizer"
     if plan.open_files:
         files = num_of(len(plan.open_files), "file")

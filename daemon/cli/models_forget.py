@@ -58,17 +58,13 @@ def forget_lines(plan: "ForgetPlan") -> Iterator[str]:
     """Yield what forgetting a file means."""
     names = ", ".join(plan.names[:LISTED])
     yield f"to be forgotten: {names} ({plan.sha256[:12]}), {num_of(len(plan.job_ids), 'job')}"
-    if plan.first_step is None:
-        yield "  the model was not trained on it, so nothing is trained again"
-    else:
-        where = f"models/{plan.base} (step {plan.base_step:,})" if plan.base else "the base model"
-        duration = f", about {duration_text(plan.seconds)}" if plan.seconds is not None else ""
-        yield f"  it first had a part in step {plan.first_step:,} of {plan.current_step:,}"
-        again = "is trained again" if plan.files == 1 else "are trained again"
-        yield (
-            f"  from {where} on, {num_of(plan.files, 'file')} {again} without it: about "
-            f"{num_of(plan.steps, 'step')}{duration}"
-        )
+    if plan.missing:
+        for why in plan.missing:
+            yield f"  cannot be done: {why}"
+        return
+    yield from _training_lines(plan)
+    if plan.is_in_training:
+        yield "  a worker trains on it now, and saves first: more is trained again and erased than this says"
     if plan.new_plans:
         yield f"  had replayed rows of it, and replay others now: {_listed(plan.new_plans)}"
     if plan.unjudged:
@@ -81,15 +77,35 @@ def forget_lines(plan: "ForgetPlan") -> Iterator[str]:
         have = "has" if len(plan.checkpoints) == 1 else "have"
         yield f"  erased: {num_of(len(plan.checkpoints), 'checkpoint')} that {have} seen it"
     if plan.versions:
-        yield f"  erased: {_listed(plan.versions)}, versions that have seen it"
+        have = "a version that has" if len(plan.versions) == 1 else "versions that have"
+        yield f"  erased: {_listed(plan.versions)}, {have} seen it"
     if plan.bases:
         yield f"  erased: {_listed(plan.bases)} in models/bases, merged from what has seen it"
+    if plan.aliases:
+        what = "that alias means" if len(plan.aliases) == 1 else "these aliases mean"
+        yield f"  {_listed(plan.aliases)}: {what} nothing afterwards"
     yield from _backup_lines(plan)
     yield f"  out of reach: {'' if plan.backup_to else 'backups, '}exports, deployments and other machines"
     for why in plan.inexact:
         yield f"  not exact to the last bit: {why}"
-    for why in plan.missing:
-        yield f"  cannot be done: {why}"
+
+
+def _training_lines(plan: "ForgetPlan") -> Iterator[str]:
+    if plan.first_step is None:
+        if not plan.is_in_training:
+            yield "  the model was not trained on it, so nothing is trained again"
+    else:
+        where = f"models/{plan.base} (step {plan.base_step:,})" if plan.base else "the base model"
+        duration = f", about {duration_text(plan.seconds)}" if plan.seconds is not None else ""
+        yield f"  it first had a part in step {plan.first_step:,} of {plan.current_step:,}"
+        if not plan.files:
+            yield f"  the model goes back to {where}; nothing else was trained since"
+            return
+        again = "is trained again" if plan.files == 1 else "are trained again"
+        yield (
+            f"  from {where} on, {num_of(plan.files, 'file')} {again} without it: about "
+            f"{num_of(plan.steps, 'step')}{duration}"
+        )
 
 
 def _backup_lines(plan: "ForgetPlan") -> Iterator[str]:

@@ -7,6 +7,7 @@ import typer
 
 from daemon.cli.asking import show
 from daemon.cli.options import BaseDir, Json, client_of, terminal_columns
+from trainer.protocol.text import printable
 
 if TYPE_CHECKING:
     from daemon.client.results import RecordedVerdict
@@ -14,7 +15,7 @@ if TYPE_CHECKING:
 app = typer.Typer()
 
 SHOWN = 20
-HEAD = f"{'JUDGED':16}  {'OUTCOME':8}  {'STEPS':>19}  {'LOSS':>8}  {'T':>7}  FILES"
+HEAD = f"{'JUDGED (UTC)':16}  {'OUTCOME':8}  {'STEPS':>19}  {'LOSS':>8}  {'T':>7}  FILES"
 BESIDE_FILES = len(HEAD) - len("FILES")
 
 
@@ -30,15 +31,23 @@ def gates(
     """Show the gate's verdicts. Was the model worse after a file than before?"""
     verdicts = client_of(base_dir).history.gate_verdicts(file=file, limit=limit)
     document = [verdict.model_dump(mode="json") for verdict in verdicts]
-    show(document, gate_lines(verdicts, columns=terminal_columns()), as_json=as_json)
+    show(document, gate_lines(verdicts, file=file, columns=terminal_columns()), as_json=as_json)
 
 
-def gate_lines(verdicts: "Sequence[RecordedVerdict]", *, columns: int | None) -> Iterator[str]:
-    """Yield a table of verdicts, the newest last, with the reasons of those that were not passed."""
+def gate_lines(
+    verdicts: "Sequence[RecordedVerdict]", *, file: str | None = None, columns: int | None
+) -> Iterator[str]:
+    """Yield a table of verdicts, the newest last, with the reasons of those that were not passed.
+
+    Args:
+        file: the only one that was asked about, as it was typed.
+        columns: of the terminal, if it is one.
+    """
     from daemon.cli.queue_view import shortened
 
     if not verdicts:
-        yield "the gate has judged nothing; it does with gate.enabled (docs/models/gate.md)"
+        what = "has judged nothing" if file is None else f"has not judged {printable(file)}"
+        yield f"the gate {what} so far; it judges files with gate.enabled (docs/models/gate.md)"
         return
     yield HEAD
     for verdict in reversed(verdicts):

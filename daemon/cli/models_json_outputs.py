@@ -43,6 +43,8 @@ class ShownVersion(VersionRecord):
     """Its folder, which `from_pretrained` loads."""
     has_optimizer_state: bool
     """Whether training can continue from it exactly."""
+    has_weights: bool
+    """Whether it can be loaded. Of a backup without its weights, only the record is restored."""
     aliases: list[str]
     tags: list[str]
     notes: list[str]

@@ -19,6 +19,7 @@ from daemon.cli.models_report_text import (
     verdict_text,
     went_back_text,
 )
+from daemon.cli.models_view import maker_text
 from daemon.cli.plot_page import STYLE, picture
 from daemon.cli.plot_view import summary
 from daemon.data_tools.html_page import END, head
@@ -159,7 +160,7 @@ def _versions(report: "ModelsReport") -> Iterator[str]:
             moment(version.made_at),
             f"{version.global_step:,}",
             "-" if version.validation_loss is None else f"{version.validation_loss:.4f}",
-            version.made_by,
+            maker_text(version.made_by).removeprefix("by "),
             ", ".join(
                 [
                     *["current"] * version.is_current,

@@ -52,7 +52,9 @@ def model_text(report: "ModelsReport") -> str:
     then = f"step {report.step_then:,}"
     if number := sum(branch.from_step < branch.left_step for branch in report.went_back):
         times = "once" if number == 1 else f"{number:,} times"
-        return f"at step {report.current_step:,}; it went back {times} since then, to {then} at the furthest"
+        furthest = min(branch.from_step for branch in report.went_back if branch.from_step < branch.left_step)
+        where = f"to step {furthest:,} at the furthest"
+        return f"at step {report.current_step:,}; it went back {times} since then, {where}"
     if report.step_then == report.current_step:
         return f"at {then}, as then"
     return f"at step {report.current_step:,}; at {then} then"

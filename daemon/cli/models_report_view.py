@@ -19,6 +19,7 @@ from daemon.cli.models_report_text import (
     verdict_text,
     went_back_text,
 )
+from daemon.cli.models_view import maker_text
 from daemon.cli.plot_view import drawn_lines, is_installed, summary
 from trainer.protocol.text import duration_text, printable
 
@@ -112,7 +113,7 @@ def _version_text(version: "VersionLine") -> str:
     facts = [f"{moment(version.made_at)}  {version.id}  step {version.global_step:,}"]
     if version.validation_loss is not None:
         facts.append(f"validation {version.validation_loss:.4f}")
-    facts.append(f"by {version.made_by}")
+    facts.append(maker_text(version.made_by))
     facts += ["current"] * version.is_current
     facts += [*version.aliases, *(f"#{tag}" for tag in version.tags)]
     facts += [printable(note, limit=200) for note in version.notes[-1:]]

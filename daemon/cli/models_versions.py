@@ -153,7 +153,7 @@ def alias(
         before, now = models.alias(alias, version), version.id
         line = f"{alias} means {now}" + (f" (before: {before})" if before not in (None, now) else "")
     else:
-        before, now = None, models.alias_at(alias, at) if at else models.find(alias).id
+        before, now = None, models.alias_at(alias, at) if at else models.meaning_of(alias)
         line = f"{printable(alias)} {'meant' if at else 'means'} {now or 'nothing'}"
     show({"alias": alias, "version": now, "before": before}, [line], as_json=as_json)
 
@@ -178,11 +178,13 @@ def lineage(
     """Show the files that made a version, or where a file is."""
     models = client_of(base_dir).models
     from daemon.cli.models_view import file_lines, lineage_lines
-    from daemon.client.models import NoSuchVersion
+    from daemon.client.models import NoSuchVersion, names_no_file
 
     try:
         version = models.find(name)
     except NoSuchVersion:
+        if names_no_file(name):
+            raise
         found = models.versions_with(name)
         show(asdict(found), file_lines(found), as_json=as_json)
         return

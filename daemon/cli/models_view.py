@@ -23,9 +23,11 @@ FATES = {
     "trained": "is in the model again",
     "continues": "is in the model again, and its training continues",
 }
-HEAD = f"{'VERSION':8} {'MADE':16}  {'STEP':>9}  {'FILES':>5}  {'VALIDATION':>10}  NAMES"
-BESIDE_NAMES = len(HEAD) - len("NAMES")
+HEAD = f"{'VERSION':8} {'MADE (UTC)':16}  {'STEP':>9}  {'FILES':>5}  {'VALIDATION':>10}  NAMES AND NOTE"
+BESIDE_NAMES = len(HEAD) - len("NAMES AND NOTE")
 BESIDE_FILE = 46
+POLICIES = ("file", "day", "gate")
+"""Values of `versions.auto` that make versions."""
 
 
 def list_lines(
@@ -43,8 +45,9 @@ def list_lines(
     if versions:
         yield HEAD
     for version in versions:
-        names = ", ".join((*version.aliases, *(f"#{tag}" for tag in version.tags), *version.notes[-1:]))
-        names = ("current " if version.is_current else "") + printable(names)
+        current = ("current",) if version.is_current else ()
+        tags = (f"#{tag}" for tag in version.tags)
+        names = printable(", ".join((*current, *version.aliases, *tags, *version.notes[-1:])))
         loss = "-" if version.validation_loss is None else f"{version.validation_loss:.4f}"
         made = version.made_at[:16].replace("T", " ")
         room = None if columns is None else max(10, columns - BESIDE_NAMES)
@@ -56,12 +59,20 @@ def list_lines(
         yield f"{name}: damaged: {problem}"
 
 
+def maker_text(made_by: str) -> str:
+    """Return who made a version, in words."""
+    if made_by == "hand":
+        return "by hand"
+    return f"by versions.auto: {made_by}" if made_by in POLICIES else f"by {made_by}"
+
+
 def version_json(version: "ModelVersion") -> dict[str, Any]:
     """Return everything about a version as JSON values."""
     return {
         **version.record.model_dump(mode="json"),
         "path": str(version.path),
         "has_optimizer_state": version.has_optimizer_state,
+        "has_weights": version.has_weights,
         "aliases": version.aliases,
         "tags": version.tags,
         "notes": version.notes,
@@ -73,16 +84,14 @@ def version_lines(version: "ModelVersion") -> Iterator[str]:
     record = version.record
     yield f"{record.id}  {version.path}"
     facts: dict[str, str] = {
-        "made": f"{record.made_at}, by {record.made_by}",
+        "made": f"{record.made_at}, {maker_text(record.made_by)}",
         "checkpoint": f"{record.checkpoint} (step {record.global_step:,}, {record.tokens_seen:,} tokens)",
         "parent": record.parent or "the base model",
         "base model": f"{printable(record.base_model)} ({record.method})"
         + (f", consolidated in models/{printable(record.own_base)}" if record.own_base else ""),
         "aliases": ", ".join(version.aliases) or "-",
         "tags": ", ".join(version.tags) or "-",
-        "optimizer": "kept: training can continue from here"
-        if version.has_optimizer_state
-        else "removed: it can be loaded, but training cannot continue exactly",
+        "weights": _weights_text(version),
     }
     if record.validation_loss is not None:
         facts["validation"] = f"{record.validation_loss:.4f}"
@@ -97,6 +106,14 @@ def version_lines(version: "ModelVersion") -> Iterator[str]:
     yield f"  {num_of(len(record.trained), 'file')} {since}" + (":" if record.trained else "")
     for file in record.trained:
         yield f"    {printable(file.name)}  steps {file.first_step:,} to {file.last_step:,}, {file.outcome}"
+
+
+def _weights_text(version: "ModelVersion") -> str:
+    if version.has_optimizer_state:
+        return "kept with the optimizer state: training can continue from here"
+    if version.has_weights:
+        return "kept, but the optimizer state was removed: it can be loaded; training cannot continue exactly"
+    return "not here: of a backup without them, only the record was restored"
 
 
 def lineage_lines(

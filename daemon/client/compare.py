@@ -7,7 +7,7 @@ from typing import Any
 
 from daemon.client.errors import CannotCompare
 from daemon.client.helper_process import ask
-from daemon.client.models import Models, SettingDifference
+from daemon.client.models import Models, SettingDifference, without_weights
 from daemon.client.settings import ClientSettings
 from daemon.status.reader import read_status
 from trainer.config.schema import Settings
@@ -94,6 +94,9 @@ class Comparisons:
             HelperFailed: the process that compares has ended without an answer.
             UnusableVersion: a record is damaged.
         """
+        for version in (before, after):
+            if not version.has_weights:
+                raise CannotCompare(without_weights(version))
         settings = settings_for(self._settings.effective().settings, wanted)
         order = CompareOrder(
             base_dir=self._layout.base,

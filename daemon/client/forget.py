@@ -8,7 +8,8 @@ from filelock import FileLock, Timeout
 
 from daemon.client.errors import ClientError, UnreadableHistory, raising
 from daemon.jobs.forget_orders import forgetting_of, order_to_forget, text_of
-from daemon.jobs.forgetting import CannotForget, ForgetPlan
+from daemon.jobs.forget_plan import ForgetPlan
+from daemon.jobs.forgetting import CannotForget
 from daemon.jobs.wishes import NOT_FORGOTTEN, ForgetWish
 from daemon.ledger.reader import UnreadableLedger
 from daemon.status.reader import read_status
@@ -59,6 +60,9 @@ class Forgets:
             forgetting_of(self._layout, wish) as forgetting,
         ):
             plan = forgetting.plan()
+        status = read_status(self._layout)
+        has_worker = status.is_running and bool(status.fields.get("worker_pid"))
+        plan = replace(plan, is_in_training=plan.is_in_training and has_worker)
         return self._with_backups(plan)
 
     def _with_backups(self, plan: ForgetPlan) -> ForgetPlan:

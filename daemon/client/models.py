@@ -11,6 +11,7 @@ from daemon.checkpoints.find_checkpoint import NoSuchCheckpoint as Unknown
 from daemon.checkpoints.find_checkpoint import find_checkpoint
 from daemon.checkpoints.review import compare_sizes, current_name
 from daemon.client.errors import (
+    AmbiguousName,
     ClientError,
     NoSuchCheckpoint,
     NoSuchFile,
@@ -23,9 +24,9 @@ from trainer.protocol.checkpoints import POINTER, DamagedCheckpoint, read_manife
 from trainer.protocol.checkpoints import NoUsableCheckpoint as OtherRelease
 from trainer.protocol.layout import Layout
 from trainer.protocol.manifest import FileEntry, Manifest
-from trainer.protocol.text import printable, utc_text
+from trainer.protocol.text import printable, shell_word, utc_text
 from trainer.versions.listing import Summary, digest_of, has_all_files
-from trainer.versions.marks import BadMark, Marks
+from trainer.versions.marks import COMPUTED, LOOKS_LIKE_VERSION, BadMark, Marks
 from trainer.versions.record import DamagedVersion, Maker, TrainedFile, VersionRecord
 from trainer.versions.registry import NoSuchVersion as UnknownVersion
 from trainer.versions.registry import Version, VersionInUse, Versions, refuse_meant
@@ -146,6 +147,21 @@ class Models:
         newest = self._versions.newest(ASKED_QUICKLY) if current else []
         return next((record.id for record in newest if record.files == current), None)
 
+    def meaning_of(self, name: str) -> str:
+        """Return the id of the version that an alias means.
+
+        Raises:
+            NoSuchVersion: it means none.
+            UnusableVersion: the record of the version is damaged.
+        """
+        if names_no_file(name) or name in self._versions.marks().aliases:
+            return self.find(name).id
+        known = ", ".join(sorted(self._versions.marks().aliases)) or "none"
+        raise NoSuchVersion(
+            f"no alias is named {name!a}; there are: {known}; to let it mean a version: "
+            f"training_models alias {shell_word(name)} VERSION"
+        )
+
     def alias_at(self, name: str, at: str) -> str | None:
         """Return the id of the version that an alias meant at a time; None if none.
 
@@ -153,7 +169,13 @@ class Models:
             at: ISO 8601; UTC unless it says otherwise.
         Raises:
             NotATime: it is none.
+            NoSuchVersion: it is no name that anyone gives.
         """
+        if name in COMPUTED:
+            raise NoSuchVersion(
+                f"{name} is no alias: nobody sets it, so what it meant then is not known; expected a name of "
+                "your own, such as deployed"
+            )
         try:
             moment = datetime.fromisoformat(at)
         except ValueError as error:
@@ -177,21 +199,29 @@ class Models:
             name: of the file, or the start of its SHA-256 (at least 8 characters).
         Raises:
             NoSuchFile: no version was trained on it.
+            AmbiguousName: several contents had that name.
         """
         wanted = name.rpartition("/")[2]
-        holders, sha256 = [], ""
+        names: dict[str, str] = {}  # by SHA-256, like the next one
+        holders: dict[str, dict[str, None]] = {}
         for version in self._versions.all():
             for file in self.lineage(version):
                 if file.name == printable(wanted) or (len(wanted) >= 8 and file.sha256.startswith(wanted)):
-                    sha256 = file.sha256
-                    holders.append(version.id)
-                    break
+                    names[file.sha256] = file.name
+                    holders.setdefault(file.sha256, {})[version.id] = None
         if not holders:
             raise NoSuchFile(
                 f"no version was trained on {printable(name)}; expected the name of a file, or the start of "
                 "its SHA-256, as training_models lineage VERSION lists them"
             )
-        return FileInVersions(name=printable(wanted), sha256=sha256, versions=tuple(holders))
+        if len(holders) > 1:
+            places = "; ".join(f"{sha256[:12]} is in {', '.join(ids)}" for sha256, ids in holders.items())
+            raise AmbiguousName(
+                f"{printable(name)} means {len(holders)} different contents; say which by its SHA-256: "
+                f"{places}"
+            )
+        [(sha256, versions)] = holders.items()
+        return FileInVersions(name=names[sha256], sha256=sha256, versions=tuple(versions))
 
     def differing_settings(self, before: Version, after: Version) -> list[SettingDifference]:
         """Return the settings that differ between two versions, by name."""
@@ -337,7 +367,16 @@ class Models:
             return None
 
     def _current(self) -> Version:
-        current = self._current_files()
+        if current_name(self._layout.models) is None:
+            raise NoSuchVersion(
+                "there is no checkpoint yet, so no version is current; the first is saved when something is "
+                "trained"
+            )
+        if (current := self._current_files()) is None:
+            raise NoSuchVersion(
+                "the newest checkpoint cannot be read, so no version is current; see what is whole: "
+                "training_health verify"
+            )
         for version in reversed(self._versions.all()):
             if version.record.files == current:
                 return version
@@ -365,6 +404,19 @@ class Models:
         if found:
             self._ancestor_records[version_id] = found
         return found
+
+
+def names_no_file(name: str) -> bool:
+    """Whether a name can only mean a version: `v003`, `current` or `latest`."""
+    return bool(LOOKS_LIKE_VERSION.fullmatch(name)) or name in COMPUTED
+
+
+def without_weights(version: Version) -> str:
+    """Return why nothing can be done with a version of which only the record is here."""
+    return (
+        f"the weights of {version.id} are not here: of a backup without them, only the record was restored; "
+        "choose another version: training_models list"
+    )
 
 
 def _line(

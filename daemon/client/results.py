@@ -28,7 +28,7 @@ from daemon.data_tools.flagged import Flagged
 from daemon.files.kept import KeptUse
 from daemon.health.check_result import CheckResult, Severity
 from daemon.jobs.consolidation import ConsolidationPlan
-from daemon.jobs.forgetting import ForgetPlan
+from daemon.jobs.forget_plan import ForgetPlan
 from daemon.jobs.going_back import AffectedFile
 from daemon.jobs.listing import FinishedFile, QueuedFile
 from daemon.ledger.attempts import RecordedAttempt

@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING
 from filelock import FileLock, Timeout
 
 from daemon.client.errors import ClientError, NoSuchFile, UnreadableHistory, raising
+from daemon.client.models import without_weights
 from daemon.jobs.going_back import AffectedFile, affected_files
 from daemon.jobs.wishes import Requeue as Requeue  # for those who ask for it
 from daemon.ledger.reader import UnreadableLedger
-from daemon.ledger.trained_files import first_step_of
+from daemon.ledger.trained_files import first_step_of, read_files_on, unfollowed_branches
 from daemon.status.reader import read_status
 from trainer.protocol import one_shot
 from trainer.protocol.branch_path import path_of, path_to, shared_step
@@ -27,7 +28,7 @@ from trainer.protocol.going_back import MODULE, GoBackOrder, WentBack
 from trainer.protocol.layout import Layout
 from trainer.protocol.manifest import Manifest
 from trainer.protocol.one_shot import NoAnswer, OrderRefused
-from trainer.protocol.text import printable
+from trainer.protocol.text import num_of, printable, shell_word
 from trainer.versions.registry import FOLDER as VERSIONS
 from trainer.versions.registry import Version
 
@@ -80,6 +81,8 @@ class Rollbacks:
             NoWayBack: it has no optimizer state any more, or the model is there.
         """
         newest = self._newest()
+        if not version.has_weights:
+            raise NoWayBack(without_weights(version))
         if not version.has_optimizer_state:
             raise NoWayBack(
                 f"the optimizer state of {version.id} was removed, so training cannot continue from it; "
@@ -95,7 +98,13 @@ class Rollbacks:
             NoWayBack: nothing as old is kept.
         """
         newest = self._newest()
-        return self._plan(self._newest_before(newest.step - steps, newest), newest, requeue)
+        now = self._step_now(newest)
+        if steps > now:
+            raise NoWayBack(
+                f"the model is at step {now:,}, so it cannot go back by {num_of(steps, 'step')}; "
+                "expected fewer"
+            )
+        return self._plan(self._newest_before(now - steps, newest), newest, requeue)
 
     def plan_file(self, name: str, requeue: Requeue) -> RollbackPlan:
         """Plan to go back to the newest state that is kept from before the first step of a file.
@@ -105,26 +114,53 @@ class Rollbacks:
             NoWayBack: nothing as old is kept.
         """
         newest = self._newest()
-        with raising(UnreadableHistory, UnreadableLedger):
-            first = first_step_of(self._layout.ledger_file, name.rpartition("/")[2])
+        first = self._first_step(name.rpartition("/")[2], newest.manifest)
         if first is None:
             raise NoSuchFile(
                 f"the model was not trained on {printable(name)}; expected a name such as "
                 "training_queue history shows"
             )
-        return self._plan(self._newest_before(first - 1, newest), newest, requeue)
+        name = shell_word(name.rpartition("/")[2])
+        return self._plan(self._newest_before(first - 1, newest, file=name), newest, requeue)
 
     def _plan(self, target: _Place, newest: _Place, requeue: Requeue) -> RollbackPlan:
-        if target.manifest.sequence == newest.manifest.sequence:
-            raise NoWayBack(f"the model is at step {newest.step:,} already; expected an earlier state")
+        step = self._step_now(newest)
+        if target.manifest.files == newest.manifest.files and step == target.step:
+            place = target.path.relative_to(self._layout.models)
+            raise NoWayBack(
+                f"the model is at step {step:,} already, in the state of models/{place}; expected another one"
+            )
         with raising(UnreadableHistory, UnreadableLedger):
             files = affected_files(self._layout.ledger_file, newest.manifest, target.manifest, requeue)
+        unknown = [name for name in requeue.without if not any(_is_meant(name, file) for file in files)]
+        if unknown:
+            undone = ", ".join(file.name for file in files) or "none"
+            raise NoSuchFile(
+                f"--without is {printable(unknown[0])}, which would not be undone; expected one of the "
+                f"files that would: {undone}"
+            )
         return RollbackPlan(
             target=str(target.path.relative_to(self._layout.models)),
             target_step=target.step,
-            current_step=newest.step,
+            current_step=step,
             files=tuple(files),
         )
+
+    def _first_step(self, name: str, newest: Manifest) -> int | None:
+        """Return the first step of a file in the model's life; None if the model was not trained on it."""
+        ledger = self._layout.ledger_file
+        with raising(UnreadableHistory, UnreadableLedger):
+            if not unfollowed_branches(ledger, newest):
+                return first_step_of(ledger, name)
+            files = read_files_on(ledger, path_of(newest), after=0, newest=newest)
+        found = [file for file in files if printable(name) in (file.name, file.job_id)]
+        return max(found, key=lambda file: file.job_id).first_step if found else None
+
+    def _step_now(self, newest: _Place) -> int:
+        """Return the step of the model: a worker may be further than the newest checkpoint."""
+        status = read_status(self._layout)
+        step = status.fields.get("current_step") if status.is_running else None
+        return max(newest.step, step) if status.fields.get("worker_pid") and step else newest.step
 
     def _newest(self) -> _Place:
         try:
@@ -137,18 +173,27 @@ class Rollbacks:
         with raising(NoWayBack, DamagedCheckpoint, NoUsableCheckpoint):
             return read_manifest(path)
 
-    def _newest_before(self, step: int, newest: _Place) -> _Place:
-        """Return the newest state up to a step that led to the present one."""
+    def _newest_before(self, step: int, newest: _Place, *, file: str = "FILE") -> _Place:
+        """Return the newest state up to a step that led to the present one.
+
+        Args:
+            file: as it is typed.
+        """
         found = [
             place
             for place in self._places()
             if place.step <= step and is_ancestor(place.manifest, newest.manifest)
         ]
-        if not found:
-            oldest = min((place.step for place in self._places()), default=newest.step)
+        if not found and step == 0:
             raise NoWayBack(
-                f"nothing is kept from before step {step + 1:,} (the oldest checkpoint or version is of step "
-                f"{oldest:,}); keep more with checkpoints.keep_last, or make versions: training_models create"
+                "nothing is kept from before step 1, because the model was the base model then; to train all "
+                f"but one file again from there: training_models forget {file}"
+            )
+        if not found:
+            raise NoWayBack(
+                f"nothing is kept from before step {step + 1:,}; to train what came since again without a "
+                f"file: training_models forget {file}; for another time, keep more with "
+                "checkpoints.keep_last, or make versions: training_models create"
             )
         return max(found, key=lambda place: (place.step, place.manifest.sequence))
 
@@ -198,6 +243,10 @@ class Rollbacks:
         with raising(NoWayBack, OrderRefused, NoAnswer):
             branch = one_shot.ask(MODULE, order, WentBack).branch
         return f"{branch.text}; the queue follows when a daemon starts"
+
+
+def _is_meant(name: str, file: AffectedFile) -> bool:
+    return printable(name.rpartition("/")[2]) in (file.name, file.job_id)
 
 
 def is_ancestor(earlier: Manifest, later: Manifest) -> bool:

@@ -6,8 +6,9 @@ from pathlib import Path
 from typing import Any
 
 from daemon.jobs.forgetting import CannotForget, Forgetting, found_content
-from daemon.jobs.wishes import ForgetWish
+from daemon.jobs.wishes import ForgetWish, is_published
 from daemon.ledger.forgetting import reading_to_forget
+from daemon.ledger.trained_files import NOT_FOLLOWED, unfollowed_branches
 from trainer.protocol.checkpoints import POINTER, DamagedCheckpoint, NoUsableCheckpoint, read_manifest
 from trainer.protocol.forgetting import ORDER_FILE, SCRATCH, Forgot, write_order
 from trainer.protocol.layout import Layout
@@ -38,9 +39,12 @@ def forgetting_of(layout: Layout, wish: ForgetWish) -> Iterator[Forgetting]:
     """
     if not layout.ledger_file.exists():
         raise CannotForget("no file was ever accepted here, so there is nothing to forget")
+    newest = newest_of(layout.models)
+    if newest and not is_published(layout.models) and unfollowed_branches(layout.ledger_file, newest[1]):
+        raise CannotForget(NOT_FOLLOWED)  # what the model was trained on is not what the ledger shows
     with reading_to_forget(layout.ledger_file) as ledger:
         content = found_content(ledger, wish.name)
-        yield Forgetting(layout, ledger, content, newest_of(layout.models), keep_versions=wish.keep_versions)
+        yield Forgetting(layout, ledger, content, newest, keep_versions=wish.keep_versions)
 
 
 def newest_of(models: Path) -> tuple[str, Manifest] | None:

@@ -4,8 +4,7 @@ The ledger knows the order of training; what had no part of the file in it stays
 """
 
 import itertools
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from functools import cached_property
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -14,6 +13,7 @@ from typing import Any
 from daemon.checkpoints.gate_groups import left_unjudged
 from daemon.checkpoints.states import KeptState, is_earlier, kept_states
 from daemon.files.identity import is_there
+from daemon.jobs.forget_plan import ForgetPlan
 from daemon.jobs.replay import FILES_REPLAYED
 from daemon.jobs.traces import Traces, places_of
 from daemon.ledger.forgetting import Content, ForgettingReader, TrainedJob
@@ -24,6 +24,8 @@ from trainer.protocol.job import EarlierFile, Outcome
 from trainer.protocol.layout import Layout
 from trainer.protocol.manifest import JobFate, Manifest
 from trainer.protocol.text import num_of, printable, shell_word
+from trainer.versions.marks import MarkJournal, marks_after
+from trainer.versions.registry import FOLDER as VERSIONS
 
 NAMED = 3
 LIBRARIES = ("torch", "transformers", "peft")
@@ -31,50 +33,6 @@ LIBRARIES = ("torch", "transformers", "peft")
 
 class CannotForget(RuntimeError):
     """A file cannot be forgotten; the message says why, and the way out."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class ForgetPlan:
-    """What forgetting a file means."""
-
-    sha256: str
-    names: tuple[str, ...]
-    """Of the file; printable."""
-    job_ids: tuple[str, ...]
-    first_step: int | None
-    """The first step of the model's life that it had any part in; None if it had none."""
-    base: str | None
-    """What is trained on: a checkpoint or version, relative to `models/`; None for the base model."""
-    base_step: int
-    current_step: int
-    steps: int
-    """About how many are trained again."""
-    seconds: float | None
-    """About how long that takes; None if the ledger does not know."""
-    files: int
-    """How many files are trained again, or a part of each."""
-    new_plans: tuple[str, ...]
-    """Names of files that had replayed rows of it, and replay others now; printable."""
-    missing: tuple[str, ...]
-    """Why it cannot be done."""
-    inexact: tuple[str, ...]
-    """Why the result may differ from a run that never saw the file, in the last bits."""
-    checkpoints: tuple[str, ...]
-    """Names of those that are erased."""
-    versions: tuple[str, ...]
-    """Ids of those that are erased."""
-    bases: tuple[str, ...]
-    """Names of the merged base models in `models/bases/` that are erased."""
-    unjudged: tuple[str, ...] = ()
-    """Names of files that wait for the gate's verdict, and get none; printable."""
-    backup_to: str | None = None
-    """Where the backups are that are searched, without a password; None if there are none."""
-    removed_backups: tuple[str, ...] = ()
-    """Ids of those that are removed, because their weights have seen it."""
-    cleaned_backups: tuple[str, ...] = ()
-    """Ids of those that the file is taken out of."""
-    backups_problem: str | None = None
-    """Why the backups cannot be read; if that lasts, they keep what they have."""
 
 
 class Forgetting:
@@ -110,6 +68,12 @@ class Forgetting:
         """The first step that the file had any part in; None if it had none in the present state."""
         found = self._ledger.first_steps(self._forgotten | self._new_plans)
         return min((step for step in found if step <= self.current_step), default=None)
+
+    @property
+    def _has_newer_steps(self) -> bool:
+        """Whether the ledger has steps with it that the newest checkpoint does not have."""
+        found = self._ledger.last_steps(self._forgotten | self._new_plans)
+        return any(step > self.current_step for step in found)
 
     @property
     def current_step(self) -> int:
@@ -383,7 +347,13 @@ class Forgetting:
             versions=self._erased.versions,
             bases=self._erased.bases,
             unjudged=self._unjudged(),
+            aliases=self._aliases_of(self._erased.versions),
+            is_in_training=self._has_newer_steps,
         )
+
+    def _aliases_of(self, versions: Collection[str]) -> tuple[str, ...]:
+        marks = marks_after(MarkJournal(self._layout.models / VERSIONS).read())
+        return tuple(sorted(alias for alias, meant in marks.aliases.items() if meant in versions))
 
     def _unjudged(self) -> tuple[str, ...]:
         if self.first_step is None:
@@ -466,8 +436,8 @@ def found_content(ledger: ForgettingReader, name: str) -> Content:
     found = ledger.contents(name.rpartition("/")[2])
     if not found:
         raise CannotForget(
-            f"no file is known as {printable(name)}; expected its name, the id of its job or the start of "
-            "its SHA-256 (at least 8 characters), as training_models lineage shows them"
+            f"no file is known as {printable(name)}; expected its name, as training_queue history shows it, "
+            "the id of its job, or the start of its SHA-256 (at least 8 characters)"
         )
     if len(found) > 1:
         listed = ", ".join(content.sha256[:12] for content in found[:10])

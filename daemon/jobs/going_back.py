@@ -16,8 +16,13 @@ from daemon.journal.events import ModelWentBack
 from daemon.journal.journal import Journal
 from daemon.ledger.branch_steps import take_in_branch
 from daemon.ledger.ledger import Ledger
-from daemon.ledger.trained_files import TrainedStretches, read_left_files, read_trained_files
-from trainer.protocol.branch_path import beyond, path_of, path_to, shared_step
+from daemon.ledger.trained_files import (
+    TrainedStretches,
+    read_files_on,
+    read_trained_files,
+    unfollowed_branches,
+)
+from trainer.protocol.branch_path import path_of, path_to, shared_step
 from trainer.protocol.forgetting import branch_file, erased_unseen
 from trainer.protocol.job import FaultKind, Job, JobRecord, Outcome
 from trainer.protocol.manifest import Branch, JobFate, Manifest
@@ -51,21 +56,27 @@ def affected_files(
     """Return the files that lose or regain steps if the model goes to a target, in the order of training.
 
     Raises:
-        UnreadableLedger: it cannot be read.
+        UnreadableLedger: it cannot be read, or has to follow first.
     """
     there = path_to(target.branch, target.progress.global_step, newest.branches)
     shared = shared_step(path_of(newest), there)
     regained = {
         file.job_id: _affected(file, "continues" if file.job_id in target.progress.cursors else "trained")
-        for segment in beyond(there, shared)
-        for file in read_left_files(ledger_file, segment)
+        for file in read_files_on(ledger_file, there, after=shared, newest=newest)
     }
     lost = [
         _affected(file, "requeued" if requeue.wants(file) else "undone")
-        for file in read_trained_files(ledger_file, after=shared, until=ENDLESS)
+        for file in _trained_after(ledger_file, shared, newest)
         if file.job_id not in regained
     ]
     return [*lost, *regained.values()]
+
+
+def _trained_after(ledger_file: Path, step: int, newest: Manifest) -> list[TrainedStretches]:
+    if unfollowed_branches(ledger_file, newest):
+        return read_files_on(ledger_file, path_of(newest), after=step, newest=newest)
+    # Of a worker that was killed, the ledger may have steps that no checkpoint has
+    return read_trained_files(ledger_file, after=step, until=ENDLESS)
 
 
 def _affected(
@@ -158,7 +169,7 @@ class Follower:
             )
             reason = reason_for(job, FaultKind.REGRESSION, message, at=at)
             return Ending(job=job, outcome=Outcome.FAILED, reason=reason)
-        again = "to train this file again: training_queue retry"
+        again = f"to train this file again: training_queue retry {shell_word(job.name)}"
         message = f"undone: the model went {steps} ({branch.reason}); {again}"
         reason = reason_for(job, FaultKind.REQUEST, message, at=at)
         return Ending(job=job, outcome=Outcome.SKIPPED, reason=reason)

@@ -3,8 +3,8 @@
 from pathlib import Path
 
 from daemon.ledger.evaluation_records import read_newest_scores
-from daemon.ledger.trained_files import read_left_files, read_trained_files
-from trainer.protocol.branch_path import beyond, path_of, shared_step
+from daemon.ledger.trained_files import read_files_on
+from trainer.protocol.branch_path import path_of
 from trainer.protocol.manifest import Manifest
 from trainer.versions.record import SuiteScore, TrainedFile, VersionRecord
 
@@ -15,15 +15,11 @@ def trained_since(
     """Return the files that a checkpoint was trained on after its parent, in the order of first steps.
 
     Args:
-        newest: of the newest checkpoint, whose path the ledger's tables follow.
+        newest: of the newest checkpoint.
     Raises:
-        UnreadableLedger: it cannot be read.
+        UnreadableLedger: it cannot be read, or has to follow first.
     """
-    path, after = path_of(manifest), parent.global_step if parent else 0
-    shared = shared_step(path, path_of(newest))
-    found = read_trained_files(ledger_file, after=after, until=shared)
-    for segment in beyond(path, max(after, shared)):  # of a branch that the model has left
-        found += read_left_files(ledger_file, segment)
+    after = parent.global_step if parent else 0
     return tuple(
         TrainedFile(
             job_id=file.job_id,
@@ -34,7 +30,7 @@ def trained_since(
             rows=file.rows,
             outcome=file.state,
         )
-        for file in found
+        for file in read_files_on(ledger_file, path_of(manifest), after=after, newest=newest)
     )
 
 

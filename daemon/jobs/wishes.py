@@ -1,8 +1,14 @@
 """What somebody asks of the model, and how a refusal begins. Light, for a daemon that nobody asks."""
 
+import json
 from collections.abc import Collection
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
+
+from trainer.protocol.checkpoints import FOLDER, NoUsableCheckpoint, published, read_manifest
+from trainer.protocol.layout import ORDER_FILE, SCRATCH
+from trainer.protocol.manifest import Branch
 
 if TYPE_CHECKING:
     from daemon.ledger.trained_files import TrainedStretches
@@ -32,4 +38,20 @@ class Requeue:
 
     def wants(self, file: "TrainedStretches") -> bool:
         """Whether a file is trained again."""
-        return self.is_wanted and not {file.name, file.job_id} & set(self.without)
+        return self.is_wanted and not any(file.is_meant_by(name) for name in self.without)
+
+
+def is_published(models: Path) -> bool:
+    """Whether a model without a file was published, but what is left of the file was not erased."""
+    folder = models / SCRATCH
+    if not (folder / ORDER_FILE).exists():
+        return False
+    from trainer.protocol.forgetting import UnreadableOrder, read_header
+
+    try:
+        read_header(folder / ORDER_FILE)
+        branch = Branch.model_validate(json.loads((folder / "branch.json").read_bytes()))
+        newest = next(iter(published(models / FOLDER)), None)  # the pointer may not have come so far
+        return newest is not None and branch in read_manifest(newest).branches
+    except (OSError, ValueError, UnreadableOrder, NoUsableCheckpoint):
+        return False

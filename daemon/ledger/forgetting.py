@@ -107,6 +107,15 @@ class ForgettingReader:
         )
         return [row["first_step"] for row in rows]
 
+    def last_steps(self, job_ids: Collection[str]) -> list[int]:
+        """Return the last steps of these stretches."""
+        marks = ",".join("?" * len(job_ids))
+        rows = self._database.execute(
+            f"SELECT last_step FROM {table_of_stretches(self._database)} WHERE job_id IN ({marks})",
+            list(job_ids),
+        )
+        return [row["last_step"] for row in rows]
+
     def left_first_steps(self, job_ids: Collection[str]) -> list[tuple[int, int]]:
         """Return the branches, and the first steps there, of stretches that the model has left."""
         if not has_table(self._database, "left_stretches"):

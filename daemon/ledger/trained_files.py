@@ -1,12 +1,23 @@
-"""Which files the model was trained on between two steps of its life."""
+"""Which files the model was trained on between two steps of its life.
 
-from dataclasses import dataclass
+The tables of the model's life follow the newest checkpoint. If the model went back while no daemon ran, they
+still show how it was before, until the next daemon starts.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-from daemon.ledger.reader import has_table, open_read_only
+from daemon.ledger.reader import UnreadableLedger, has_table, open_read_only
 from daemon.ledger.stretches import table_of_stretches
-from trainer.protocol.branch_path import Segment
+from trainer.protocol.branch_path import Segment, beyond, path_of, path_to, shared_step
+from trainer.protocol.manifest import Branch, Manifest
 from trainer.protocol.text import printable
+
+NOT_FOLLOWED = (
+    "the model went back while no daemon ran, and the ledger follows when one starts; start one, and then "
+    "try again: training_daemon start"
+)
 
 FILES = (
     "SELECT job_id, display AS name, sha256, rows, state,"
@@ -29,6 +40,10 @@ class TrainedStretches:
     """Rows of the whole file that can be trained."""
     state: str
     """Of the job: completed, failed, skipped, waiting or processing."""
+
+    def is_meant_by(self, name: str) -> bool:
+        """Whether a person who says this, a path perhaps, means the file, or its job."""
+        return printable(name.rpartition("/")[2]) in (self.name, self.job_id)
 
 
 def read_trained_files(path: Path, *, after: int, until: int) -> list[TrainedStretches]:
@@ -69,6 +84,59 @@ def read_left_files(path: Path, segment: Segment) -> list[TrainedStretches]:
             {"branch": segment.branch, "after": segment.after, "until": segment.until},
         )
         return [TrainedStretches(**row) for row in rows]
+
+
+def read_files_on(
+    path: Path, way: Sequence[Segment], *, after: int, newest: Manifest
+) -> list[TrainedStretches]:
+    """Return the files with steps of a way through the branches, each once, in the order of first steps.
+
+    Args:
+        after: only steps of the way after this one.
+        newest: of the newest checkpoint, whether or not the ledger follows it yet.
+    Raises:
+        UnreadableLedger: it cannot be read, or has to follow first.
+    """
+    unfollowed = unfollowed_branches(path, newest)
+    recorded = _recorded_path(newest, unfollowed)
+    shared = shared_step(way, recorded)
+    found = read_trained_files(path, after=after, until=shared) if shared > after else []
+    unknown = {branch.number for branch in unfollowed if branch.why == "forget"}  # it has steps of its own
+    for segment in beyond(way, max(after, shared)):
+        if segment.branch in unknown:
+            raise UnreadableLedger(NOT_FOLLOWED)
+        found += read_left_files(path, segment)
+    return _each_once(found)
+
+
+def unfollowed_branches(path: Path, newest: Manifest) -> list[Branch]:
+    """Return the branches of the newest checkpoint that began while no daemon ran, oldest first.
+
+    Raises:
+        UnreadableLedger: it cannot be read.
+    """
+    if not newest.branches or not path.exists():
+        return []
+    with open_read_only(path) as database:
+        known = 0
+        if has_table(database, "branches"):
+            known = database.execute("SELECT coalesce(max(number), 0) FROM branches").fetchone()[0]
+    return [branch for branch in newest.branches if branch.number > known]
+
+
+def _recorded_path(newest: Manifest, unfollowed: Sequence[Branch]) -> list[Segment]:
+    """Return what led to the state that the tables of the model's life show."""
+    if not unfollowed:
+        return path_of(newest)
+    return path_to(unfollowed[0].number - 1, unfollowed[0].left_step, newest.branches)
+
+
+def _each_once(files: Sequence[TrainedStretches]) -> list[TrainedStretches]:
+    by_job: dict[str, TrainedStretches] = {}
+    for file in files:
+        known = by_job.get(file.job_id)
+        by_job[file.job_id] = replace(known, last_step=file.last_step) if known else file
+    return list(by_job.values())
 
 
 def first_step_of(path: Path, name: str) -> int | None:

@@ -85,7 +85,7 @@ def test_a_file_that_is_wanted_waits_again_and_others_do_not(trained):
 def test_what_the_model_returns_to_is_completed_again(trained):
     go_back(trained, FIRST)
 
-    assert go_back(trained, SECOND) == "the model went from step 3 to step 6; 0 files undone"
+    assert go_back(trained, SECOND) == "the model went from step 3 to step 6; 1 file in it again"
 
     trained.until_in(Outcome.COMPLETED, "b.jsonl")
     assert list(trained.layout.finished(Outcome.SKIPPED).iterdir()) == []

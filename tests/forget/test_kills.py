@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from daemon.forgetting import is_published
+from daemon.jobs.wishes import is_published
 from tests.crash.replay import digest
 from tests.forget.histories import Life, RandomHistory, Turn
 from tests.shallow import build_shallow

@@ -77,7 +77,7 @@ def find(destination: Destination, name: str) -> BackupManifest:
         if not found.backups:
             damaged = f"; {', '.join(found.damaged)} cannot be trusted" if found.damaged else ""
             raise NoSuchBackup(
-                f"{destination} has no backup{damaged}; make one: training_models backup create"
+                f"{destination} has no backup{damaged}; if a disk belongs there, see that it is mounted"
             )
         return found.backups[-1]
     try:

@@ -76,6 +76,7 @@ def create(task: CreateTask, making: Making) -> BackupMade:
         files=len(files),
         total_bytes=manifest.total_bytes,
         sent_bytes=sent,
+        there_bytes=max(0, sum(manifest.objects.values()) - sent),
         seconds=round(making.clock() - began, 3),
         shares_device=destination.shares_device(making.layout.base),
         has_fingerprint=manifest.logits is not None,

@@ -113,6 +113,7 @@ def describe(manifest: BackupManifest, target: Target) -> RestoredBackup:
         files=len(manifest.files),
         total_bytes=manifest.total_bytes,
         needs_base_model=manifest.base_model if needs_base else None,
+        origin=manifest.origin,
     )
 
 

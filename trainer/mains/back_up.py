@@ -159,7 +159,8 @@ def _restore(task: RestoreTask, destination: Destination, tell: Tell) -> BaseMod
     manifest, target = catalog.find(destination, task.backup), Target(task.into, task.force)
     if task.dry_run:
         target.require()
-        return describe(manifest, target)
+        aside = None if target.is_free else f"{target.into}.before-restore-TIME"
+        return describe(manifest, target).model_copy(update={"moved_aside": aside and printable(aside)})
     stamp = time.strftime("%Y%m%d-%H%M%S", time.gmtime())
     return restore(manifest, destination, target, stamp=stamp, tell=tell)
 

@@ -155,6 +155,8 @@ class BackupMade(_Fact):
     """Of all its files."""
     sent_bytes: int
     """Those that were not there yet."""
+    there_bytes: int = 0
+    """Of the contents that were there already; what several of its files have counts once."""
     seconds: float
     shares_device: bool
     """Whether it lies on the same device as the working directory."""
@@ -222,9 +224,11 @@ class RestoredBackup(_Fact):
     files: int
     total_bytes: int
     moved_aside: str | None = None
-    """Where the working directory is now that was there before."""
+    """Where the working directory is now that was there before; before it is done, with TIME in its name."""
     needs_base_model: str | None = None
     """The base model of its adapter, which is not in the backup."""
+    origin: str = ""
+    """Host and working directory that it was made of; printable."""
 
 
 class PrunedBackups(_Fact):

@@ -102,8 +102,14 @@ class Branch(BaseModel):
         if self.why == "forget":
             return f"the model was trained again from step {self.from_step} without the file"
         lost = sum(job.fate in ("undone", "requeued") for job in self.jobs)
-        files = "1 file" if lost == 1 else f"{lost:,} files"
-        return f"the model went from step {self.left_step} to step {self.from_step}; {files} undone"
+        regained = sum(job.fate in ("trained", "continues") for job in self.jobs)
+        files = [f"{_files(lost)} undone"] if lost or not regained else []
+        files += [f"{_files(regained)} in it again"] if regained else []
+        return f"the model went from step {self.left_step} to step {self.from_step}; {', '.join(files)}"
+
+
+def _files(number: int) -> str:
+    return "1 file" if number == 1 else f"{number:,} files"
 
 
 class Consolidation(BaseModel):

@@ -11,7 +11,7 @@ from trainer.versions.record import TrainedFile, VersionRecord
 
 CARD_NAME = "README.md"
 FILES_SHOWN = 50
-SETTINGS_SHOWN = ("training", "optimizer", "data", "model", "lora")
+SETTINGS_SHOWN = ("training", "data", "model", "profile")
 """Sections of the settings that shape the weights."""
 
 
@@ -38,6 +38,12 @@ def _lines(record: VersionRecord) -> Iterator[str]:
         f"{num_of(record.tokens_seen, 'token')}; made at {record.made_at} from the checkpoint "
         f"{_code(record.checkpoint)}."
     )
+    if record.own_base:
+        yield ""
+        yield (
+            f"Its base model was made of {_code(record.base_model)} by merging an earlier adapter; it is "
+            f"{_code(f'models/{record.own_base}')} in the working directory."
+        )
     yield from _numbers(record)
     yield from _files(record)
     yield from _settings(record)

@@ -33,7 +33,14 @@ from trainer.versions.record import (
     read_record,
     write_record,
 )
-from trainer.versions.removal import REMOVING, bytes_of_its_own, remove_for_good, state_files, unused
+from trainer.versions.removal import (
+    REMOVING,
+    STATE_FILES,
+    bytes_of_its_own,
+    remove_for_good,
+    state_files,
+    unused,
+)
 
 FOLDER = "versions"
 TRASH = ".trash"
@@ -43,6 +50,7 @@ LOCK = ".lock"
 PINNED = "pinned"
 """The tag of a version whose optimizer state is kept, whatever room it takes."""
 ID = re.compile(r"v(\d{3,})")
+NAMED = 10  # of the newest versions, where a name means none
 
 
 class NoSuchVersion(ValueError):
@@ -72,6 +80,11 @@ class Version:
     def has_optimizer_state(self) -> bool:
         """Whether training can continue from it exactly."""
         return all((self.path / name).is_file() for name in self.record.files)
+
+    @property
+    def has_weights(self) -> bool:
+        """Whether it can be loaded; of a backup that did not have it whole, only its record was restored."""
+        return all((self.path / name).is_file() for name in self.record.files if name not in STATE_FILES)
 
 
 class Versions:
@@ -136,10 +149,28 @@ class Versions:
         paths = self._paths()
         wanted = paths[-1].name if name == "latest" and paths else marks.aliases.get(name, name)
         if wanted not in (path.name for path in paths):
-            known = ", ".join([path.name for path in paths[-10:]] + sorted(marks.aliases)) or "none"
-            raise NoSuchVersion(f"no version is named {name!a}; expected one of: {known}")
+            raise NoSuchVersion(self._why_not_there(name, wanted, paths, marks))
         path = self._folder / wanted
         return self._with_marks(path, read_record(path / RECORD_NAME), marks)
+
+    def _why_not_there(self, name: str, wanted: str, paths: list[Path], marks: Marks) -> str:
+        meaning = "" if wanted == name else f"{name} means {wanted}, but "
+        if ID.fullmatch(wanted) and (self._folder / TRASH / wanted).is_dir():
+            return f"{meaning}{wanted} is deleted; to bring it back: training_models undelete {wanted}"
+        if ID.fullmatch(wanted) and (self._folder / RECORDS / f"{wanted}.json").is_file():
+            return f"{meaning}{wanted} is deleted for good; choose another: training_models list"
+        if meaning:
+            return f"{meaning}that is gone; let it mean another: training_models alias {name} VERSION"
+        if not paths:
+            return (
+                f"no version is named {name!a}; there are none; to make one of the newest checkpoint: "
+                "training_models create"
+            )
+        named = [path.name for path in paths[-NAMED:]] + [
+            alias for alias, meant in sorted(marks.aliases.items()) if self._folder / meant in paths
+        ]
+        more = "; training_models list shows all" if len(paths) > NAMED else ""
+        return f"no version is named {name!a}; expected one of: {', '.join(named)}{more}"
 
     def record_of(self, version_id: str) -> VersionRecord | None:
         """Return the record of a version, also of a deleted one; None if there never was one."""
@@ -284,7 +315,8 @@ class Versions:
         """
         before = self.marks().aliases.get(name)
         if before is None:
-            raise NoSuchVersion(f"{name!a} is no alias")
+            known = ", ".join(sorted(self.marks().aliases)) or "none"
+            raise NoSuchVersion(f"no alias is named {name!a}; there are: {known}")
         self._mark("unalias", before, name)
         return before
 
@@ -453,9 +485,10 @@ def refuse_meant(version: Version) -> None:
         VersionInUse: one does.
     """
     if version.aliases:
-        names = ", ".join(version.aliases)
+        names, verb = " and ".join(version.aliases), "means" if len(version.aliases) == 1 else "mean"
         raise VersionInUse(
-            f"{version.id} is what {names} means; point the alias elsewhere or remove it first"
+            f"{version.id} is what {names} {verb}; let that mean another version, or nothing, first: "
+            f"training_models alias {version.aliases[0]} --remove"
         )
 
 

@@ -24,6 +24,7 @@ MADE = BackupMade(
     files=13,
     total_bytes=14_000_000,
     sent_bytes=4_000_000,
+    there_bytes=9_000_000,
     seconds=7.2,
     shares_device=True,
     has_fingerprint=False,

@@ -10,7 +10,7 @@ from daemon.client.backups import BackupRefused
 from tests.daemon.cli.backup_answers import DAMAGED, DRILLED, ID, LISTED, MADE, PRUNED, RESTORED, VERIFIED
 from tests.daemon.cli.runner import runner_of
 from tests.health import publish
-from trainer.protocol.backups import BackupList
+from trainer.protocol.backups import BackupList, PrunedBackups
 from trainer.protocol.disk import Act, CleaningPlan
 from trainer.protocol.job import FaultKind
 from trainer.protocol.one_shot import Refused
@@ -49,7 +49,7 @@ def test_what_was_backed_up_is_said_with_a_warning_about_the_device(layout, answ
     result = run(layout, "backup", "create", *TO)
 
     assert result.stdout.splitlines() == [
-        f"{ID}: step 1,200 of the model is in /mnt/backup (13 files, 4 MB sent, 10 MB were there; 7 s)",
+        f"{ID}: step 1,200 of the model is in /mnt/backup (13 files, 4 MB sent, 9 MB were there; 7 s)",
         "note: there is no \\x1b[31mfingerprint",
         "note: the backups are on the same device as the working directory, so one broken disk takes both; "
         "choose a folder on another disk, or another machine",
@@ -75,7 +75,32 @@ def test_an_empty_destination_says_how_a_backup_is_made(layout, answering):
 
     shown = run(layout, "backup", "list", *TO).stdout
 
-    assert shown == "/mnt/backup has no backup; make one: training_models backup create\n"
+    assert shown == (
+        "/mnt/backup has no backup (if a disk belongs there, see that it is mounted); to make one: "
+        "training_models backup create --to /mnt/backup\n"
+    )
+
+
+def test_an_empty_destination_is_not_called_whole(layout, answering):
+    empty = VERIFIED.model_copy(update={"backups": 0, "objects": 0, "hashed_bytes": 0})
+    answering.prepare(empty.model_dump_json())
+
+    result = run(layout, "backup", "verify", *TO)
+
+    assert (result.exit_code, "whole" in result.stdout) == (1, False)
+    assert result.stdout.startswith("/mnt/backup has no backup to be verified")
+
+
+def test_nobody_is_asked_whether_nothing_is_to_be_removed(layout, answering):
+    nothing = PrunedBackups(to="/mnt/backup", removed=(), kept=(ID,), freed_objects=0, freed_bytes=0)
+    answering.prepare(nothing.model_dump_json())
+
+    result = run(layout, "backup", "prune", *TO)
+
+    assert result.stdout.splitlines() == [
+        "no backup was removed",
+        "1 backup stays; 0 objects (0 bytes) freed",
+    ]
 
 
 @pytest.mark.parametrize("found, code", [(VERIFIED, 0), (DAMAGED, 1)])

@@ -94,5 +94,5 @@ def test_a_file_that_nobody_knows_is_said_to_be_unknown(judged):
 
 def test_without_verdicts_it_says_how_there_would_be_some(layout):
     assert run(layout, "gates").stdout == (
-        "the gate has judged nothing; it does with gate.enabled (docs/models/gate.md)\n"
+        "the gate has judged nothing so far; it judges files with gate.enabled (docs/models/gate.md)\n"
     )

@@ -158,10 +158,89 @@ def test_nothing_is_deleted_that_an_alias_means_and_nobody_is_asked_in_vain(trai
     result = run(trained, "delete", "v001")
 
     assert result.exit_code == 1
-    assert "v001 is what deployed means; point the alias elsewhere or remove it first" in str(
-        result.exception
+    assert str(result.exception) == (
+        "v001 is what deployed means; let that mean another version, or nothing, first: "
+        "training_models alias deployed --remove"
     )
     assert "Go ahead" not in result.stdout
+
+
+def test_a_version_that_is_not_there_is_said_to_be_deleted_or_unknown(trained):
+    before = run(trained, "show", "v001")
+    run(trained, "create")
+    run(trained, "delete", "v001", "--yes")
+    deleted = run(trained, "lineage", "v001")
+    run(trained, "create", "step-000000003-1")
+    unknown = run(trained, "show", "v009")
+
+    assert [str(result.exception) for result in (before, deleted, unknown)] == [
+        "no version is named 'v001'; there are none; to make one of the newest checkpoint: "
+        "training_models create",
+        "v001 is deleted; to bring it back: training_models undelete v001",
+        "no version is named 'v009'; expected one of: v002",
+    ]
+
+
+def test_a_name_that_means_nothing_says_what_does(trained, layout):
+    run(trained, "create")
+    run(trained, "alias", "best", "v001")
+
+    meaning, removed, then = (
+        run(trained, "alias", "deployed"),
+        run(trained, "alias", "deployed", "--remove"),
+        run(trained, "alias", "current", "--at", "2026-11-20"),
+    )
+
+    assert [str(result.exception) for result in (meaning, removed, then)] == [
+        "no alias is named 'deployed'; there are: best; to let it mean a version: training_models alias "
+        "deployed VERSION",
+        "no alias is named 'deployed'; there are: best",
+        "current is no alias: nobody sets it, so what it meant then is not known; expected a name of your "
+        "own, such as deployed",
+    ]
+
+
+def test_before_there_is_a_checkpoint_nothing_else_is_said(layout):
+    shown, made = run(layout, "show", "current"), run(layout, "create")
+
+    assert [str(result.exception) for result in (shown, made)] == [
+        "there is no checkpoint yet, so no version is current; the first is saved when something is trained",
+        f"{layout.models / 'checkpoints'} has no checkpoint yet; the first file that is trained brings one",
+    ]
+
+
+def test_a_file_name_of_several_contents_is_refused_with_all_of_them(trained):
+    ledger = Ledger(trained.ledger_file, clock=FakeClock())
+    job = Job(id="3", name="chat.jsonl", priority=Priority.LOW, sha256="3" * 64, rows=9, size_bytes=1)
+    ledger.add_job(job, Identity(device=1, inode=3, size=1, mtime_ns=1), "processing")
+    ledger.add_steps([step(6, job_id="3", file_step=1)])
+    ledger.close()
+    run(trained, "create")
+    publish(trained, 3, step=6)
+    run(trained, "create")
+
+    by_name = run(trained, "lineage", "chat.jsonl")
+    by_content = run(trained, "lineage", "33333333")
+
+    assert str(by_name.exception) == (
+        "chat.jsonl means 2 different contents; say which by its SHA-256: 111111111111 is in v001, v002; "
+        "333333333333 is in v002"
+    )
+    assert by_content.stdout == "chat.jsonl (333333333333) is in v002\n"
+
+
+def test_a_version_without_weights_is_not_said_to_load(trained):
+    run(trained, "create")
+    (trained.models / "versions" / "v001" / "model.safetensors").unlink()
+
+    shown = run(trained, "show", "v001")
+    compared = run(trained, "compare", "v001", "v001")
+    returned = run(trained, "rollback", "--to", "v001")
+
+    assert "  weights     not here: of a backup without them, only the record was restored\n" in shown.stdout
+    assert json.loads(run(trained, "show", "v001", "--json").stdout)["has_weights"] is False
+    for refused in (compared, returned):
+        assert str(refused.exception).startswith("the weights of v001 are not here: ")
 
 
 def test_damage_is_named_in_the_list_and_makes_no_version(trained):

@@ -127,6 +127,10 @@ def test_a_model_that_went_back_before_the_merge_is_trained_on_from_before_it(la
         number=1, from_branch=0, from_step=2, left_step=2, at="now", why="rollback", reason="", jobs=()
     )
     publish(layout, 3, step=4, branches=(branch,))
+    ledger = Ledger(layout.ledger_file, clock=FakeClock())
+    ledger.branches.begin(branch, [branch])
+    ledger.add_steps([step(2 + i, job_id="job-1", file_step=i) for i in (1, 2)])
+    ledger.close()
 
     plan = plan_of(layout, "late.jsonl")
 
@@ -188,3 +192,34 @@ def test_a_version_in_the_trash_that_has_seen_the_file_goes_too(layout):
 
     assert plan_of(layout, "late.jsonl").versions == ("v002",)
     assert plan_of(layout, "early.jsonl").versions == ("v001", "v002")
+
+
+def test_the_plan_names_the_aliases_that_mean_nothing_afterwards(layout):
+    publish(layout, 1, step=2)
+    seen = publish(layout, 2, step=4)
+    versions = Versions(layout.models, clock=FakeClock())
+    versions.alias("deployed", versions.create(seen, made_by="hand", trained=lambda parent: ()))
+
+    plan = plan_of(layout, "late.jsonl")
+
+    assert (plan.versions, plan.aliases, plan.is_in_training) == (("v001",), ("deployed",), False)
+
+
+def test_the_plan_knows_that_the_newest_checkpoint_lacks_steps_of_the_file(layout):
+    publish(layout, 1, step=3)
+
+    plan = plan_of(layout, "late.jsonl")
+
+    assert (plan.current_step, plan.is_in_training) == (3, True)
+
+
+def test_nothing_is_forgotten_while_the_ledger_shows_what_the_model_was_before_it_went_back(layout):
+    branch = Branch(
+        number=1, from_branch=0, from_step=2, left_step=4, at="now", why="rollback", reason="", jobs=()
+    )
+    publish(layout, 1, step=2, branches=(branch,))
+
+    with pytest.raises(
+        CannotForget, match=r"^the model went back while no daemon ran, .*training_daemon start$"
+    ):
+        plan_of(layout, "late.jsonl")

@@ -73,7 +73,7 @@ def test_every_task_is_carried_out_on_what_is_there(site, tmp_path):
 @pytest.mark.parametrize(
     "task, to, fault, said",
     [
-        (RestoreTask(into="/nowhere"), None, FaultKind.REQUEST, "has no backup; make one"),
+        (RestoreTask(into="/nowhere"), None, FaultKind.REQUEST, "has no backup; if a disk belongs there"),
         (VerifyTask(backup="x"), None, FaultKind.REQUEST, "has no backup 'x'; expected latest or one of"),
         (CreateTask(why="", versions=("v9/..",)), None, FaultKind.REQUEST, "is no version; expected an id"),
         (CreateTask(why="", versions=("v009",)), None, FaultKind.REQUEST, "v009 is gone; choose another"),
