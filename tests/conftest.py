@@ -3,6 +3,7 @@
 import gc
 import os
 import shlex
+import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -71,5 +72,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    # A script that starts the tests in the background has them, and all they start, ignore it
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     if config.getoption("--quick"):
         config.pluginmanager.register(Quick())
