@@ -28,7 +28,7 @@ from daemon.intake.checker import Checker
 from daemon.intake.intake import Intake
 from daemon.intake.settling import Settling
 from daemon.intake.watcher import Watcher
-from daemon.jobs.going_back import FollowBranches
+from daemon.jobs.follow_branches import FollowBranches
 from daemon.jobs.job_ids import JobIds
 from daemon.jobs.job_queue import JobQueue
 from daemon.journal.events import FileNotKept
@@ -42,9 +42,9 @@ from daemon.obstacles import Obstacles
 from daemon.progress_lines import ProgressLines
 from daemon.service_manager import ServiceManager
 from daemon.settings.live_settings import LiveSettings
-from daemon.settings.starter import write_starter
 from daemon.status.board import StatusBoard
 from daemon.status.last_known import last_known
+from daemon.status.reader import read_status
 from daemon.supervision.launcher import Launcher
 from daemon.supervision.local_launcher import LocalLauncher
 from daemon.supervision.supervisor import Supervisor
@@ -54,6 +54,7 @@ from trainer.protocol.files import UnreadableFile, read_json, write_json
 from trainer.protocol.layout import READY, Layout
 from trainer.protocol.logs import set_up_logging
 from trainer.protocol.places import Priority
+from trainer.protocol.text import shell_word
 
 logger = logging.getLogger(__name__)
 
@@ -98,6 +99,8 @@ def run_daemon(
     try:
         with lock:
             if not layout.config_file.exists():
+                from daemon.settings.starter import write_starter
+
                 write_starter(layout)
             # Now, not by comparing times: the clock may have jumped since they were written
             found = read_requests(layout)
@@ -105,6 +108,9 @@ def run_daemon(
             write_json(layout.process_file, _process_facts(started_at, overrides), durable=False)
             _remove_leftovers(layout)
             launcher = launcher or LocalLauncher()
+            form = settings.current.daemon.log_format
+            set_up_logging(layout.logs / "daemon.log", form=form, also_stderr=ready_fd is None)
+            ignore_lease_breaks()
             code = _run_locked(layout, settings, drain, launcher, found, signals, ready_fd)
             if drain and signals.first is not None:
                 is_paused = PauseFile(layout.pause_file).is_set
@@ -113,10 +119,7 @@ def run_daemon(
                 return EXIT_CODE_OF_SIGNALS + signals.first
             return code
     except Timeout:
-        raise AlreadyRunning(
-            f"a daemon is already running here (pid {_running_pid(layout)}); "
-            "stop it with: training_controller stop"
-        ) from None
+        raise AlreadyRunning(_who_runs(layout)) from None
 
 
 def _run_locked(
@@ -129,56 +132,28 @@ def _run_locked(
     ready_fd: int | None,
 ) -> int:
     own = settings.current.daemon
-    set_up_logging(layout.logs / "daemon.log", form=own.log_format, also_stderr=ready_fd is None)
-    ignore_lease_breaks()
     ledger = Ledger(layout.ledger_file, clock=time.time)
-    board = StatusBoard(layout.status_file, daemon_pid=os.getpid())
-    known = last_known(layout.models)
-    board.set(**known, loss=ledger.loss_at(known.get("current_step", 0)))
-    board.publish()
-    milestones = Milestones()
+    board = _board(layout, ledger)
+    milestones, wake, pause = Milestones(), Wake(), PauseFile(layout.pause_file)
     journal = Journal([LogLines(), StatusChanges(board), LedgerRows(ledger), milestones])
-    wake = Wake()
     queue = JobQueue(layout, ledger, journal)
     watcher = Watcher(_watched(layout), journal, wake.set)
     checker = Checker(layout.failed, on_result=wake.set)
+    kept = _kept_files(layout, settings, journal)
     settling = Settling(settle_s=own.settle_s, settle_slow_s=own.settle_slow_s)
-    ids = JobIds(ledger.newest_job_id())
-    kept = KeptFiles(
-        layout.kept_files,
-        budget_bytes=lambda: settings.current.forget.kept_files_bytes,
-        on_problem=lambda name, error: journal.record(FileNotKept(file=name, problem=str(error))),
-    )
     intake = Intake(
-        layout, queue, journal, board, watcher, checker, settling, ids, kept,
+        layout, queue, journal, board, watcher, checker, settling, JobIds(ledger.newest_job_id()), kept,
         data=lambda: settings.current.data, rescan_s=own.rescan_s,
     )  # fmt: skip
     supervisor = Supervisor(layout, queue, ledger, journal, board, launcher)
-    pause = PauseFile(layout.pause_file)
-    going_back = GoingBack(
-        layout,
-        FollowBranches(layout.models, queue, ledger, journal),
-        journal,
-        before=ledger.commit,
-        on_result=wake.set,
-    )
+    going_back = _going_back(layout, queue, ledger, journal, wake)
     acts = _model_acts(layout, settings, ledger, journal, board, supervisor, going_back, wake)
     commands = Commands(layout, queue, ledger, journal, intake, supervisor, pause, acts, going_back)
-    obstacles = Obstacles(layout, clock=time.monotonic)
     service = ServiceManager(os.environ, journal, clock=time.monotonic)
-    chores = Chores(
-        disk=DiskKeeper(
-            layout, journal, board,
-            tell_worker=supervisor.use, on_result=wake.set, clock=time.monotonic, wall_clock=time.time,
-        ),
-        progress=ProgressLines(lambda: board.status, queue, settings, clock=time.monotonic),
-        notifiers=Notifiers(layout, journal, clock=time.monotonic),
-        versions=AutoVersions(layout, journal, milestones, on_result=wake.set),
-        backups=AutomaticBackups(layout, journal, board, on_result=wake.set),
-    )  # fmt: skip
+    chores = _chores(layout, settings, queue, journal, board, supervisor, milestones, wake)
     daemon = Daemon(
         layout, settings, queue, ledger, journal, board, intake, supervisor, commands,
-        wake, obstacles, chores, service, drain=drain,
+        wake, Obstacles(layout, clock=time.monotonic), chores, service, drain=drain,
     )  # fmt: skip
     signals.pass_on(daemon.stop_soon)
     watcher.start()
@@ -197,6 +172,50 @@ def _run_locked(
         supervisor.kill()
         ledger.close()
         chores.notifiers.close()
+
+
+def _board(layout: Layout, ledger: Ledger) -> StatusBoard:
+    """Return the status, with what the newest checkpoint says, published."""
+    board = StatusBoard(layout.status_file, daemon_pid=os.getpid())
+    known = last_known(layout.models)
+    board.set(**known, loss=ledger.loss_at(known.get("current_step", 0)))
+    board.publish()
+    return board
+
+
+def _kept_files(layout: Layout, settings: LiveSettings, journal: Journal) -> KeptFiles:
+    return KeptFiles(
+        layout.kept_files,
+        budget_bytes=lambda: settings.current.forget.kept_files_bytes,
+        on_problem=lambda name, error: journal.record(FileNotKept(file=name, problem=str(error))),
+    )
+
+
+def _chores(
+    layout: Layout,
+    settings: LiveSettings,
+    queue: JobQueue,
+    journal: Journal,
+    board: StatusBoard,
+    supervisor: Supervisor,
+    milestones: Milestones,
+    wake: Wake,
+) -> Chores:
+    return Chores(
+        disk=DiskKeeper(
+            layout, journal, board,
+            tell_worker=supervisor.use, on_result=wake.set, clock=time.monotonic, wall_clock=time.time,
+        ),
+        progress=ProgressLines(lambda: board.status, queue, settings, clock=time.monotonic),
+        notifiers=Notifiers(layout, journal, clock=time.monotonic),
+        versions=AutoVersions(layout, journal, milestones, on_result=wake.set),
+        backups=AutomaticBackups(layout, journal, board, on_result=wake.set),
+    )  # fmt: skip
+
+
+def _going_back(layout: Layout, queue: JobQueue, ledger: Ledger, journal: Journal, wake: Wake) -> GoingBack:
+    follow = FollowBranches(layout.models, queue, ledger, journal)
+    return GoingBack(layout, follow, journal, before=ledger.commit, on_result=wake.set)
 
 
 def _model_acts(
@@ -284,6 +303,14 @@ def _remove_leftovers(layout: Layout) -> None:
         for path in folder.iterdir():
             if is_half_written(path.name):
                 path.unlink(missing_ok=True)
+
+
+def _who_runs(layout: Layout) -> str:
+    """Return which daemon holds the lock, and what to do about it; one that is silent obeys no command."""
+    folder = f"--base-dir {shell_word(str(layout.base))}"
+    is_alive = read_status(layout).is_running
+    way_out = "stop it with: training_controller stop" if is_alive else "see how it is: training_health check"
+    return f"a daemon is already running here (pid {_running_pid(layout)}); {way_out} {folder}"
 
 
 def _running_pid(layout: Layout) -> str:

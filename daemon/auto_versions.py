@@ -16,22 +16,15 @@ from daemon.journal.journal import Journal, Subscriber
 from daemon.ledger.reader import UnreadableLedger
 from daemon.ledger.version_events import Occurrences, is_recorded, newest_order, occurrences
 from trainer.protocol import one_shot
-from trainer.protocol.checkpoints import (
-    FOLDER,
-    POINTER,
-    DamagedCheckpoint,
-    NoUsableCheckpoint,
-    published,
-    read_manifest,
-)
+from trainer.protocol.checkpoints import POINTER
 from trainer.protocol.job import Outcome
 from trainer.protocol.layout import Layout
-from trainer.protocol.new_version import MODULE, NewVersion, NewVersionOrder, Policy
 from trainer.protocol.one_shot import NoAnswer, OrderRefused
 from trainer.protocol.text import printable, utc_text
 
 if TYPE_CHECKING:
-    from trainer.config.version_settings import VersionSettings
+    from trainer.config.version_settings import Policy, VersionSettings
+    from trainer.protocol.new_version import NewVersion, NewVersionOrder
 
 GATE_PASSED = "gate_passed"
 """The kind of the event that lets a file's training stand. The file is completed once a checkpoint has it."""
@@ -78,7 +71,7 @@ class Milestones(Subscriber):
         self._found[policy] = Occurrences(newest, newest) if is_later else Occurrences()
 
 
-def is_due(policy: Policy, first_at: str | None, *, now: float) -> bool:
+def is_due(policy: "Policy", first_at: str | None, *, now: float) -> bool:
     """Whether a version is to be made.
 
     Args:
@@ -160,7 +153,7 @@ class AutoVersions:
     def _first_at(self) -> str | None:
         return None if self._policy == "never" else self._milestones.first_at(self._policy)
 
-    def _follow(self, policy: Policy) -> None:
+    def _follow(self, policy: "Policy") -> None:
         """Take over a policy, with what has happened since its newest version.
 
         A ledger that cannot be read is the ledger's own trouble: then only what comes from now on counts.
@@ -187,38 +180,36 @@ class AutoVersions:
     def _start(self) -> None:
         ordered_at = utc_text(self._clock())
         try:
-            name = self._checkpoint()
-        except (OSError, DamagedCheckpoint, NoUsableCheckpoint) as error:
+            what = self._what()
+        except OSError as error:
             self._fail(error)
             return
-        order = NewVersionOrder(base_dir=self._layout.base, checkpoint=name, policy=self._policy)
+        from trainer.protocol.new_version import NewVersionOrder
+
+        order = NewVersionOrder(base_dir=self._layout.base, policy=self._policy, **what)
         self._running = (self._policy, ordered_at)
         threading.Thread(target=self._carry_out, args=(order,), daemon=True).start()
 
-    def _checkpoint(self) -> str:
-        """Return the name of the checkpoint to make a version of.
+    def _what(self) -> dict[str, str]:
+        """Return what says which checkpoint a version is made of; reading them all is not for a daemon.
 
         Raises:
             OSError: there is none.
-            DamagedCheckpoint, NoUsableCheckpoint: one cannot be read.
         """
-        if self._policy != "day":
-            return (self._layout.models / POINTER).readlink().name
-        today = utc_text(midnight_before(self._clock()))
-        kept = published(self._layout.models / FOLDER)
-        if not kept:
-            raise FileNotFoundError(f"{self._layout.models / FOLDER} has no checkpoint")
-        # If none is left of the days before, the oldest comes closest
-        return next((path for path in kept if read_manifest(path).written_at < today), kept[-1]).name
+        if self._policy == "day":
+            return {"written_before": utc_text(midnight_before(self._clock()))}
+        return {"checkpoint": (self._layout.models / POINTER).readlink().name}
 
-    def _carry_out(self, order: NewVersionOrder) -> None:
+    def _carry_out(self, order: "NewVersionOrder") -> None:
+        from trainer.protocol.new_version import MODULE, NewVersion
+
         try:
             self._result = one_shot.ask(MODULE, order, NewVersion)
         except (OSError, OrderRefused, NoAnswer) as error:
             self._result = error
         self._on_result()
 
-    def _finish(self, result: NewVersion | Exception) -> None:
+    def _finish(self, result: "NewVersion | Exception") -> None:
         assert self._running
         policy, ordered_at = self._running
         self._running = self._result = None

@@ -21,9 +21,6 @@ from trainer.protocol.gate import GateVerdict
 from trainer.protocol.job import FaultKind, Job, Outcome
 from trainer.protocol.layout import Layout
 
-# A paused file would never come to its end, so a stop does not wait for it
-STOPPING = "the daemon stops without waiting for the file; the next start is paused, too"
-
 
 class Commands:
     """What was asked, and what has become of it.
@@ -141,23 +138,35 @@ class Commands:
         """Return in words what a stop waits for."""
         state = self._supervisor.state
         if self.pause.is_set:
-            return f"paused, so {STOPPING}"
+            return self._paused_and_stopping()
         if isinstance(state, Loading):
-            return "stopping before training starts; the next start trains the file"
+            then = "; the next start trains the file" if len(self._queue) else ""
+            return f"stopping before training starts{then}"
         if isinstance(state, Busy) and state.is_being_preempted:
             return "stopping as soon as the file gives way to an urgent one; the next start trains both"
-        return "stopping after the current file"
+        if isinstance(state, Busy):
+            return "stopping after the current file"
+        if isinstance(state, ShuttingDown) and state.job_id:
+            return "stopping once the worker has exited; the next start continues the file"
+        return "stopping; no file is being trained"
+
+    def _paused_and_stopping(self) -> str:
+        # A paused file would never come to its end, so a stop does not wait for it
+        how = "without waiting for the file" if self._queue.started() else "at once"
+        return f"paused, so the daemon stops {how}; the next start is paused, too"
 
     def _resume(self, *, is_blocked: bool) -> str:
         """Continue, and take back a stop that has not begun; return what was done in words."""
         was_paused = self.pause.clear()
         self._supervisor.resume()
         if self.stopping is Stopping.NOW:
-            return "too late: the daemon is stopping; the next start continues the file"
+            then = "; the next start continues the file" if self._queue.started() else ""
+            return f"too late: the daemon is stopping{then}"
         if self.stopping:
             self.stopping = None
             self._journal.record(StopCancelled())
-            return "the stop is cancelled; training continues"
+            then = "training continues" if len(self._queue) else "the queue is empty"
+            return f"the stop is cancelled; {then}"
         if is_blocked:
             return "retrying what was blocked"
         if not was_paused:
@@ -166,8 +175,8 @@ class Commands:
 
     def _skip(self, request: Request) -> None:
         job, state = self._current_job(), self._supervisor.state
-        if isinstance(state, ShuttingDown):
-            self._answer(request, "too late: the worker is exiting, and the next start continues the file")
+        if isinstance(state, ShuttingDown) and state.job_id:
+            self._answer(request, "too late: the worker is exiting, and the next one continues the file")
         elif isinstance(state, Busy):
             self._supervisor.skip(state.job_id)
             self._accept(request, state.job_id)
@@ -215,7 +224,7 @@ class Commands:
     def _pause_result(self) -> str:
         if not self.pause.is_set:
             return "was resumed before it could pause"
-        return f"paused, so {STOPPING}" if self.stopping else "paused"
+        return self._paused_and_stopping() if self.stopping else "paused"
 
     def _is_skipped(self, job_id: str) -> bool:
         """Whether a job's file has left.

@@ -18,7 +18,7 @@ class Stopping(StrEnum):
 
 
 def stopping_words(how: Stopping, *, is_loading: bool) -> str:
-    """Return when the daemon ends. While the worker loads, there is no file whose end it could wait for."""
+    """Return when a worker is to leave. While it loads, there is no file whose end it could wait for."""
     return "before training starts" if is_loading and how is Stopping.AFTER_FILE else str(how)
 
 

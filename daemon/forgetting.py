@@ -13,7 +13,7 @@ from daemon.jobs.wishes import NOT_FORGOTTEN, ForgetWish
 from daemon.model_acts import CannotAct
 from trainer.protocol import one_shot
 from trainer.protocol.checkpoints import FOLDER, NoUsableCheckpoint, published, read_manifest
-from trainer.protocol.layout import Layout
+from trainer.protocol.layout import ORDER_FILE, SCRATCH, Layout
 from trainer.protocol.manifest import Branch
 from trainer.protocol.status import State
 from trainer.protocol.text import printable
@@ -142,9 +142,11 @@ class ForgettingOnRequest:
 
 def is_published(models: Path) -> bool:
     """Whether a model without a file was published, but what is left of the file was not erased."""
-    from trainer.protocol.forgetting import ORDER_FILE, SCRATCH, UnreadableOrder, read_header
-
     folder = models / SCRATCH
+    if not (folder / ORDER_FILE).exists():
+        return False
+    from trainer.protocol.forgetting import UnreadableOrder, read_header
+
     try:
         read_header(folder / ORDER_FILE)
         branch = Branch.model_validate(json.loads((folder / "branch.json").read_bytes()))

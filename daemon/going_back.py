@@ -5,22 +5,25 @@ import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from daemon.control.control_files import Name, Request
 from daemon.decide import Stopping
-from daemon.jobs.going_back import FollowBranches, Requeue, affected_files
+from daemon.jobs.follow_branches import FollowBranches
+from daemon.jobs.wishes import Requeue
 from daemon.journal.events import GateStuck
 from daemon.journal.journal import Journal
 from daemon.model_acts import CannotAct
 from trainer.protocol import one_shot
 from trainer.protocol.checkpoints import FOLDER, POINTER, DamagedCheckpoint, NoUsableCheckpoint, read_manifest
 from trainer.protocol.gate import GateVerdict
-from trainer.protocol.going_back import MODULE, GoBackOrder, WentBack
 from trainer.protocol.layout import Layout
 from trainer.protocol.manifest import BranchReason
 from trainer.protocol.status import State
 from trainer.protocol.text import printable
+
+if TYPE_CHECKING:
+    from trainer.protocol.going_back import GoBackOrder, WentBack
 
 NOT_DONE = "the model did not go back"
 PLACES = {FOLDER: re.compile(r"step-[0-9-]+"), "versions": re.compile(r"v[0-9]{3,}")}
@@ -127,6 +130,7 @@ class GoingBack:
 
     def catch_up(self) -> None:
         """Have the queue and the ledger follow the newest checkpoint, which may have gone back meanwhile."""
+        self._follow.follow_erased()
         try:
             manifest = read_manifest((self._layout.models / POINTER).resolve(strict=True))
         except (OSError, DamagedCheckpoint, NoUsableCheckpoint):
@@ -149,7 +153,10 @@ class GoingBack:
             self._thread.start()
         return None
 
-    def _order(self, wish: Wish) -> GoBackOrder:
+    def _order(self, wish: Wish) -> "GoBackOrder":
+        from daemon.jobs.going_back import affected_files
+        from trainer.protocol.going_back import GoBackOrder
+
         target = target_in(self._layout.models, wish.target)
         newest = read_manifest((self._layout.models / POINTER).resolve())
         self._before()
@@ -162,14 +169,16 @@ class GoingBack:
             jobs=tuple(file.as_fate for file in affected),
         )
 
-    def _carry_out(self, order: GoBackOrder) -> None:
+    def _carry_out(self, order: "GoBackOrder") -> None:
+        from trainer.protocol.going_back import MODULE, WentBack
+
         try:
             self._result = one_shot.ask(MODULE, order, WentBack)
         except Exception as error:  # whatever it is, somebody waits for the answer
             self._result = error
         self._on_result()
 
-    def _finish(self, wish: Wish, result: WentBack | Exception) -> str:
+    def _finish(self, wish: Wish, result: "WentBack | Exception") -> str:
         if isinstance(result, Exception):
             answer = f"{NOT_DONE}: {printable(str(result))}"
             if wish.why == "gate":

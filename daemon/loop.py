@@ -185,7 +185,10 @@ class Daemon:
             if self._settings.problem:
                 self._journal.record(SettingsRefused(problem=self._settings.problem))
             else:
-                self._journal.record(SettingsChanged())
+                changed = SettingsChanged(
+                    is_there=self._settings.is_there, after_restart=self._settings.after_restart
+                )
+                self._journal.record(changed)
                 self._supervisor.use(self._settings.current.checkpoints)
             self._supervisor.retry_now()
 
@@ -311,6 +314,8 @@ class Daemon:
             is_loading = isinstance(worker, Loading) or (
                 isinstance(worker, ShuttingDown) and worker.was_loading
             )
+            if how is Stopping.AFTER_FILE and not is_loading and not isinstance(worker, Busy):
+                return State.STOPPING, None if isinstance(worker, Absent) else "once the worker has exited"
             return State.STOPPING, stopping_words(how, is_loading=is_loading)
         if shown := self._commands.acts.shown:
             return shown

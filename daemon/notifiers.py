@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING
 
 from daemon.journal.events import NotifierEnded
 from daemon.journal.journal import Journal
-from daemon.ledger.event_stream import newest_event_id
 from trainer.protocol.child_process import own_environment
 from trainer.protocol.layout import Layout
 
@@ -105,6 +104,8 @@ class Notifiers:
             channel.not_before = float("-inf")
 
     def _start(self, channel: str, settings: "NotifySettings") -> "subprocess.Popen[bytes]":
+        from daemon.ledger.event_stream import newest_event_id
+
         order = {
             "base_dir": str(self._layout.base),
             "channel": channel,

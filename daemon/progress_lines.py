@@ -57,18 +57,20 @@ class ProgressLines:
         self._clock = clock
         self._due_at = float("-inf")
         self._quiet_since: float | None = float("-inf")
-        self._working_since = 0.0
+        self._worker: int | None = None
+        self._loading_since = 0.0
         self._seen = _Seen(0.0, 0, 0, 0)
 
     def say_if_due(self) -> None:
         """Write the line if there is work and it is time."""
         now, status = self._clock(), self._shown()
+        if status.worker_pid != self._worker:
+            self._worker, self._loading_since = status.worker_pid, now
         if not _is_work(status):
             self._quiet_since = now if self._quiet_since is None else self._quiet_since
             return
         # Between two files there is nothing to do for a moment, which begins no new work
         if self._quiet_since is not None and now - self._quiet_since >= FIRST_AFTER_S:
-            self._working_since = now
             self._due_at = max(self._due_at, now + FIRST_AFTER_S)
             self._seen = _seen(status, now)
         self._quiet_since = None
@@ -95,12 +97,14 @@ class ProgressLines:
             left = self._left_s(status, rows, now)
             until = f", about {duration_text(left)} until all are trained" if left is not None else ""
             noun = "more file" if status.current_file else "file"
-            yield f"{num_of(rows, 'row')} in {num_of(files, noun)} wait{until}"
+            yield f"{num_of(rows, 'row')} in {num_of(files, noun)} {'waits' if rows == 1 else 'wait'}{until}"
 
     def _loading(self, status: TrainingStatus, now: float) -> str:
         name = display_name(self._settings.current.model.base_model)
+        if status.worker_pid is None and status.status_reason:
+            return status.status_reason  # such as that the next worker waits
         detail = f" ({status.status_reason})" if status.status_reason else ""
-        return f"loading {name} for {duration_text(now - self._working_since)}{detail}"
+        return f"loading {name} for {duration_text(now - self._loading_since)}{detail}"
 
     def _facts_of_file(self, status: TrainingStatus, now: float) -> Iterator[str]:
         yield f"{status.current_file}: step {status.file_step or 0:,} of {status.file_total_steps:,}"

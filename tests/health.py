@@ -28,7 +28,7 @@ def publish(
     progress = progress or Progress(global_step=step)
     path = layout.models / "checkpoints" / f"step-{progress.global_step:09d}-{sequence}"
     path.mkdir(parents=True)
-    for name in ("model.safetensors", "optimizer.bin"):
+    for name in ("model.safetensors", "optimizer.pt"):
         (path / name).write_bytes(f"{name} of {sequence}".encode() * 100)
     files = {
         file.name: FileEntry(bytes=file.stat().st_size, sha256=file_sha256(file))

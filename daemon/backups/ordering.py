@@ -8,7 +8,9 @@ from daemon.ledger.trained_files import read_trained_files
 from trainer.config.backup_settings import BackupSettings, Occasion
 from trainer.protocol import one_shot
 from trainer.protocol.backups import MODULE, BackupMade, BackupOrder, CreateTask, Keep
+from trainer.protocol.checkpoints import FOLDER
 from trainer.protocol.layout import Layout
+from trainer.protocol.manifest import MANIFEST_NAME
 
 LAST_STEP = 2**62
 BEFORE: dict[Occasion, str] = {
@@ -93,4 +95,4 @@ def back_up_before(
 
 def has_checkpoint(layout: Layout) -> bool:
     """Whether there is anything to back up yet."""
-    return any((layout.models / "checkpoints").glob("step-*/MANIFEST.json"))
+    return any((layout.models / FOLDER).glob(f"step-*/{MANIFEST_NAME}"))

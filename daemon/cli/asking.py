@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from daemon.cli.options import CommandFailed
+from daemon.cli.options import WrongUsage
 
 Yes = Annotated[bool, typer.Option("--yes", help="Do not ask.")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Only show what would be done.")]
@@ -28,7 +28,7 @@ def is_meant(
         lines: the same for people.
         is_possible: if not, the plan says so, and there is nothing to ask; who carries it out says why.
     Raises:
-        CommandFailed: nobody can be asked, because a program reads along.
+        WrongUsage: nobody can be asked, because a program reads along.
     """
     if dry_run:
         show(plan, lines, as_json=as_json)
@@ -36,7 +36,7 @@ def is_meant(
     if yes:
         return True
     if as_json:
-        raise CommandFailed("--json does not ask; add --yes or --dry-run; nothing was changed")
+        raise WrongUsage("--json does not ask; add --yes or --dry-run; nothing was changed")
     show(plan, lines, as_json=False)
     if is_possible:
         typer.confirm("Go ahead?", abort=True)

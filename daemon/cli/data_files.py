@@ -10,6 +10,7 @@ from typing import Annotated
 import typer
 
 from daemon.cli.options import CommandFailed, client_of
+from daemon.client.data import refuse_missing_folder
 from daemon.client.errors import raising
 from daemon.data_tools.reading import BadInput, DataFile, LeftOut
 from daemon.data_tools.writing import BadOutput
@@ -38,7 +39,9 @@ def open_files(
     Raises:
         CommandFailed: also for what a tool finds to be wrong inside the block.
     """
-    settings = client_of(base_dir).settings.effective().settings.data
+    client = client_of(base_dir)
+    refuse_missing_folder(client.any_layout)
+    settings = client.settings.effective().settings.data
     with raising(CommandFailed, BadInput, BadOutput):
         total = passes * sum(DataFile(path, settings).size_bytes for path in paths)
         with byte_progress(total, is_shown=sys.stderr.isatty() and not as_json) as advance:

@@ -70,7 +70,7 @@ class StatusOfNobody(TypedDict):
     in_inbox: int | None
     """Files that it will take in; null as well then."""
     queue: NotRequired[QueueCounts]
-    """If no daemon has ever run."""
+    """The files that lie in the queue's folders; absent if the ledger is unreadable, too."""
 
 
 # ---- training

@@ -49,9 +49,12 @@ def _facts(file: "KnownFile") -> Iterator[tuple[str, str]]:
     if file.priority:
         yield "priority", file.priority
     if file.job:
-        yield from _job_facts(file.job, file.rejected_list)
-    elif file.ended_at:
-        yield "ended", _moment(file.ended_at)
+        yield from _job_facts(file.job, file.rejected_list, file.ended_at)
+    else:
+        if file.rejected_list:
+            yield "rejected", f"rows are listed in {file.rejected_list}"
+        if file.ended_at:
+            yield "ended", _moment(file.ended_at)
     if file.report:
         yield "data report", _report(file.report)
         if file.report.outliers:
@@ -61,7 +64,7 @@ def _facts(file: "KnownFile") -> Iterator[tuple[str, str]]:
         yield "same name", f"{num_of(len(file.other_jobs), 'other job')}: {others}"
 
 
-def _job_facts(job: "KnownJob", rejected_list: str | None) -> Iterator[tuple[str, str]]:
+def _job_facts(job: "KnownJob", rejected_list: str | None, ended_at: str | None) -> Iterator[tuple[str, str]]:
     yield "job", job.id
     yield "rows", f"{job.rows:,}" + (f" ({job.format})" if job.format else "")
     if job.rejected_lines:
@@ -70,8 +73,8 @@ def _job_facts(job: "KnownJob", rejected_list: str | None) -> Iterator[tuple[str
     yield "accepted", _moment(job.accepted_at)
     if job.started_at:
         yield "started", _moment(job.started_at)
-    if job.finished_at:
-        yield "ended", _moment(job.finished_at)
+    if ended_at:
+        yield "ended", _moment(ended_at)
     if job.every_attempt:
         yield "attempts", f"{len(job.every_attempt):,}, {job.attempts:,} charged to the file"
         for attempt in job.every_attempt[-ATTEMPTS_SHOWN:]:

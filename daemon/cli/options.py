@@ -1,11 +1,11 @@
 """Options shared by several commands, and how a command exits when something is wrong."""
 
+import errno
 import io
 import json
 import math
 import os
 import re
-import shlex
 import shutil
 import signal
 import sys
@@ -17,18 +17,33 @@ import typer
 from typer.core import TyperArgument, TyperOption
 from typer.exceptions import Abort, TyperException
 
+from daemon.cli.light_pydantic import leave_out_plugins
+from daemon.cli.usage_words import is_bare_group, usage_words
 from daemon.client import Client, ClientError
+from daemon.client.advice import here
 from trainer import __version__
 from trainer.protocol.child_process import EXIT_CODE_OF_SIGNALS
 from trainer.protocol.layout import BASE_DIR_VARIABLE, Layout
 from trainer.protocol.text import printable
 
-# pydantic would read the entry points of all installed packages, each time it is loaded
-os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")
+leave_out_plugins()
 
+# A command in a text, unless the text has its folder
+COMMAND = re.compile(
+    r"(?<![\w/.-])training_(?:controller|daemon|data|health|models|queue)(?= [a-z])(?![^;\n]*--base-dir)"
+)
 DURATION = re.compile(r"(\d{1,6})([mhdw])", re.ASCII)
 UNITS_S = {"m": 60.0, "h": 3_600.0, "d": 86_400.0, "w": 604_800.0}
 LARGEST_INTEGER = 2**63 - 1  # of a database; as a limit it says nothing to a person
+GIVE_ACCESS = "give the user who runs this access to it"
+FREE_SPACE = "free some space, and try again"
+WAYS_OUT = {  # by the system's number of what it refuses
+    errno.EACCES: GIVE_ACCESS,
+    errno.EPERM: GIVE_ACCESS,
+    errno.EROFS: "mount it for writing, or use another place",
+    errno.ENOSPC: FREE_SPACE,
+    errno.EDQUOT: FREE_SPACE,
+}
 ENDING_SIGNALS = (signal.SIGTERM, signal.SIGHUP)
 NARROWEST_TERMINAL = 80  # columns, where a terminal does not say
 NARROWEST_TEXT = 20
@@ -92,7 +107,13 @@ TyperOption._get_number_range_help_str = _range  # type: ignore[method-assign, a
 
 
 class CommandFailed(ClientError):
-    """A command line asks for what cannot be meant; the message is all a person needs."""
+    """A command cannot do what it is asked; the message is all a person needs."""
+
+
+class WrongUsage(CommandFailed):
+    """A command line asks for what cannot be meant."""
+
+    exit_code = 2  # as for an option that there is not
 
 
 def seconds_of(option: str, text: str | None) -> float:
@@ -101,7 +122,7 @@ def seconds_of(option: str, text: str | None) -> float:
         return 0.0
     found = DURATION.fullmatch(text)
     if found is None:
-        raise CommandFailed(
+        raise WrongUsage(
             f'{option} is "{printable(text)}"; expected a number with m, h, d or w, such as 12h, 7d or 2w'
         )
     return int(found[1]) * UNITS_S[found[2]]
@@ -115,14 +136,10 @@ def share_of(option: str, text: str) -> float:
     except ValueError:
         share = math.nan
     if not 0 < share < 1:
-        raise CommandFailed(
+        raise WrongUsage(
             f'{option} is "{printable(text)}"; expected a share between 0 and 1, such as 0.02 or 2%'
         )
     return share
-
-
-# Kept, because `use_base_dir` changes it
-SHELLS_BASE_DIR = os.environ.get(BASE_DIR_VARIABLE)
 
 
 def use_base_dir(base_dir: Path | None) -> None:
@@ -131,17 +148,26 @@ def use_base_dir(base_dir: Path | None) -> None:
         os.environ[BASE_DIR_VARIABLE] = str(base_dir)
 
 
+# Of the command that runs, for what it says when it fails
+_layouts: list[Layout] = []
+
+
 def client_of(base_dir: Path | None) -> Client:
     """Return the client of the folder a command is about."""
-    return Client(base_dir)
+    client = Client(base_dir)
+    _layouts[:] = [client.any_layout]
+    return client
 
 
 def same_folder(client: Client) -> str:
     """Return what makes a command of the user be about the client's folder; nothing, if it is anyway."""
-    folder = client.any_layout.base
-    if folder == Path(SHELLS_BASE_DIR or ".").absolute():
-        return ""
-    return f" --base-dir {shlex.quote(printable(str(folder)))}"
+    return here(client.any_layout)
+
+
+def typed_here(text: str) -> str:
+    """Return a text in which every command is about the folder of this one, however that was named."""
+    options = here(_layouts[0]) if _layouts else ""
+    return COMMAND.sub(lambda found: found[0] + options, text) if options else text
 
 
 def completing(ctx: typer.Context) -> Layout:
@@ -208,19 +234,28 @@ def run(app: typer.Typer) -> NoReturn:
     try:
         sys.exit(app(standalone_mode=False))
     except TyperException as error:
-        error.message = error.message.removeprefix("Value error, ")  # pydantic's words
-        if not as_json:
-            error.show()  # type: ignore[attr-defined]  # all that a command line raises have it
+        if is_bare_group(error) and not as_json:
+            error.show()  # type: ignore[attr-defined]  # this kind has it
             sys.exit(error.exit_code)
-        _fail(error.format_message(), error.exit_code, as_json=as_json)
+        _fail(usage_words(error), error.exit_code, as_json=as_json)
     except Abort:
         _fail("aborted", 1, as_json=as_json)
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or Python complains when it ends
         sys.exit(1)
     except (ClientError, OSError) as error:
-        code = error.exit_code if isinstance(error, ClientError) else 1
-        _fail(str(error), code, as_json=as_json)
+        if isinstance(error, ClientError):
+            _fail(str(error), error.exit_code, as_json=as_json)
+        _fail(_system_words(error), 1, as_json=as_json)
+
+
+def _system_words(error: OSError) -> str:
+    """Return what the system refuses: the place, the reason, and a way out where there is one."""
+    if error.filename is None or error.strerror is None:
+        return str(error)
+    place, reason = printable(os.fsdecode(error.filename)), error.strerror.lower()
+    way_out = WAYS_OUT.get(error.errno or 0)
+    return f"{place}: {reason}" + (f"; {way_out}" if way_out else "")
 
 
 def _unwind_on_signals() -> None:
@@ -239,5 +274,5 @@ def _fail(message: str, exit_code: int, *, as_json: bool) -> NoReturn:
     if as_json:
         print(json.dumps({"error": message}))
     else:
-        say_problem("error", message)
+        say_problem("error", typed_here(message))
     sys.exit(exit_code)

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
+from daemon.cli.status_view import activity, is_stepping
 from daemon.decide import Stopping
 from trainer.protocol.text import duration_text, num_of, printable
 
@@ -10,6 +11,7 @@ if TYPE_CHECKING:
     from daemon.client.results import Status
 
 LONGEST = 45  # characters of a message, so that each is one line of the narrowest terminal
+LONGEST_NAME = 20  # of the file that it is about
 
 # What the daemon is doing -> what one can do
 NEXT = {
@@ -23,10 +25,13 @@ NEXT = {
 }
 
 
-def overview_lines(status: "Status", *, dropped: int, version: str | None = None) -> Iterator[str]:
+def overview_lines(
+    status: "Status", *, dropped: int, version: str | None = None, here: str = ""
+) -> Iterator[str]:
     """Yield the five lines.
 
     Args:
+        here: what makes a command be about this folder.
         dropped: how many files in the inbox have not been accepted yet.
         version: the one that has the weights of the newest checkpoint.
     """
@@ -37,20 +42,21 @@ def overview_lines(status: "Status", *, dropped: int, version: str | None = None
     yield f"file    {_file(status, version)}"
     yield f"queue   {_queue(fields.get('queue') or {}, dropped)}"
     yield f"errors  {_errors(status)}"
-    yield f"next    {_next(status)}; training --help lists all commands"
+    yield f"next    {_next(status, here)}; training --help lists all commands"
 
 
-def lines_without_directory(base: str) -> Iterator[str]:
+def lines_without_directory(base: str, *, here: str = "") -> Iterator[str]:
     """Yield the five lines about a folder in which no daemon has ever run."""
+    where = here or ", here or in another folder with --base-dir FOLDER"
     yield f"folder  {printable(base)} is not a working directory yet"
-    yield "start   training daemon start, here or in another folder with --base-dir FOLDER"
-    yield "then    training queue add FILE, or copy files into the inbox/ that it creates"
-    yield "see     training status --watch"
+    yield f"start   training daemon start{where}"
+    yield f"then    training queue add FILE{here}, or copy files into the inbox/ that it creates"
+    yield f"see     training status --watch{here}"
     yield "help    training --help lists all commands"
 
 
 def overview_document(
-    base: str, status: "Status | None", *, dropped: int, version: str | None
+    base: str, status: "Status | None", *, dropped: int, version: str | None, here: str = ""
 ) -> dict[str, object]:
     """Return the same for programs.
 
@@ -65,7 +71,7 @@ def overview_document(
         "status": status and status_document(status),
         "in_inbox": dropped,
         "version": version,
-        "next": _next(status) if status else "training daemon start",
+        "next": _next(status, here) if status else f"training daemon start{here}",
     }
 
 
@@ -79,10 +85,13 @@ def _file(status: "Status", version: str | None) -> str:
         return "none is being trained" + (f"; the model is version {version}" if version else "")
     if not total:
         return printable(str(name))
-    left = fields.get("eta_s") if status.is_running and fields.get("status") != "paused" else None
+    step = fields.get("file_step") or 0
+    left = fields.get("eta_s") if is_stepping(status) else None
     eta = f", {duration_text(left)} left" if left is not None else ""
-    loss = f", loss {fields['loss']:.4f}" if fields.get("loss") is not None else ""
-    return f"{printable(str(name))}: step {fields.get('file_step') or 0:,} of {total:,}{loss}{eta}"
+    # Before the first step it is that of the file before
+    loss = f", loss {fields['loss']:.4f}" if step and fields.get("loss") is not None else ""
+    doing = f", {words}" if (words := activity(status)) else ""
+    return f"{printable(str(name))}: step {step:,} of {total:,}{loss}{eta}{doing}"
 
 
 def _queue(queue: dict[str, Any], dropped: int) -> str:
@@ -99,7 +108,8 @@ def _errors(status: "Status") -> str:
     messages = [str(alert) for alert in fields.get("alerts") or []]
     if error := fields.get("last_error"):
         newest = str(error.get("message"))  # which may be an alert, too
-        messages = [newest, *(message for message in messages if message != newest)]
+        about = f"{printable(str(error['file']), limit=LONGEST_NAME)}: " if error.get("file") else ""
+        messages = [about + newest, *(message for message in messages if message != newest)]
     if status.is_running and fields.get("status") == "blocked":  # what matters now, whatever failed since
         reason = str(fields.get("status_reason"))
         messages = [reason, *(message for message in messages if message != reason)]
@@ -109,12 +119,12 @@ def _errors(status: "Status") -> str:
     return f"{printable(messages[0], limit=LONGEST)} ({more}training status)"
 
 
-def _next(status: "Status") -> str:
+def _next(status: "Status", here: str) -> str:
     if not status.is_running:
         return (
-            "training daemon start"
+            f"training daemon start{here}"
             if status.life in ("stopped", "never started")
-            else ("training health check says what is wrong")
+            else f"training health check{here} says what is wrong"
         )
     if status.fields.get("status_reason") == Stopping.NOW:  # which nothing takes back
         return "training status --watch"

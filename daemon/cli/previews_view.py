@@ -11,13 +11,10 @@ if TYPE_CHECKING:
     from rich.console import RenderableType
 
     from daemon.client.results import PreviewHistory
+    from trainer.config.schema import PreviewSettings
 
 LONGEST = 2_000  # characters of a text that are shown to people; JSON has all
 EMPTY = "(an empty answer)"
-NONE_YET = (
-    "no previews yet; with previews.prompts or previews.file in config.json, the first come after "
-    "previews.interval_steps steps"
-)
 ENDED = {"end": "", "tokens": " (cut off at previews.max_new_tokens)", "time": " (cut off, out of time)"}
 
 
@@ -26,13 +23,30 @@ def previews_json(histories: Sequence["PreviewHistory"]) -> str:
     return json.dumps([asdict(history) for history in histories], indent=2)
 
 
+def none_yet(wanted: "PreviewSettings | None", *, step: int) -> str:
+    """Return what to say where no prompt has been answered.
+
+    Args:
+        wanted: None if the settings are invalid.
+        step: the global step that the model is at.
+    """
+    if wanted is None:
+        return "no previews yet; when they come cannot be said, because the settings are invalid"
+    if not wanted.prompts and wanted.file is None:
+        return (
+            "no previews: previews.prompts and previews.file are not set in config.json; once one is, the "
+            "answers come every previews.interval_steps steps"
+        )
+    first = (step // wanted.interval_steps + 1) * wanted.interval_steps
+    every = f"previews.interval_steps is {wanted.interval_steps:,}"
+    return f"no previews yet; the first come at global step {first:,}, and the model is at {step:,} ({every})"
+
+
 def draw_previews(histories: Sequence["PreviewHistory"]) -> "RenderableType":
     """Return a table for people, with everything a terminal could obey escaped."""
     from rich.table import Table
     from rich.text import Text
 
-    if not histories:
-        return Text(NONE_YET)
     table = Table.grid(padding=(0, 2))
     for history in histories:
         for name, value in _lines(history):

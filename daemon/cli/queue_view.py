@@ -75,7 +75,10 @@ def cleared_lines(cleared: "Mapping[Outcome, Cleared]") -> Iterator[str]:
         if found.arriving:
             yield f"left {num_of(found.arriving, f'{outcome} file')}: still arriving; try again soon"
     if any(found.moved for found in cleared.values()):
-        yield "nothing there is ever deleted; to put a file back: training_queue retry NAME"
+        yield (
+            "unless disk.queue_trash_kept_s is set, they stay there; "
+            "to put one back: training_queue retry NAME"
+        )
 
 
 def shortened(name: str, width: int) -> str:

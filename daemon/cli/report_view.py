@@ -48,7 +48,8 @@ def _verdict(report: DataReport, queued_as: str, *, is_in_queue: bool) -> str:
     if not report.can_be_admitted:
         return "it would not be trained, and --admit cannot change that; fix what is marked x"
     if report.is_blocked:
-        retry = f"training_queue retry {shlex.quote(queued_as)} --admit"
+        word = shlex.quote(queued_as)
+        retry = f"training_queue retry {f'--admit -- {word}' if word.startswith('-') else f'{word} --admit'}"
         come = "drop it into inbox/" if queued_as == report.file else "add it with training_queue add"
         way = retry if is_in_queue else f"{come}, and once it has failed: {retry}"
         return f"it would not be trained unless it is admitted: {way}"

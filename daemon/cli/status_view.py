@@ -13,6 +13,18 @@ if TYPE_CHECKING:
     from daemon.client.results import Status
 
 BAR = "bar"  # below the progress
+# What the panel is headed with where no daemon is known to run
+NOT_RUNNING = dict.fromkeys(["stopped", "dead", "never started"], "not running") | {
+    "silent": "silent",
+    "unreadable": "unknown",
+}
+# What the worker does besides steps
+ACTIVITIES = {
+    "preparing": "preparing its rows",
+    "evaluating": "evaluating",
+    "previewing": "answering the prompts of previews",
+    "saving": "saving a checkpoint",
+}
 LEAST_IMPORTANT_FIRST = (
     *(
         "done",
@@ -26,6 +38,7 @@ LEAST_IMPORTANT_FIRST = (
         "waiting",
         "inbox",
         "speed",
+        "now",
     ),
     *("loss", "progress", "file", "pause", "reason"),
 )
@@ -57,7 +70,7 @@ def draw(status: "Status", *, within: "Console | None" = None) -> "RenderableTyp
         else:
             table.add_row(Text(row.name, style=row.style or "dim"), Text(row.value, style=row.style))
     colour = "green" if status.is_running else "red"
-    state = str(fields.get("status") or "unknown") if status.is_running else "not running"
+    state = str(fields.get("status") or "unknown") if status.is_running else NOT_RUNNING[status.life]
     return Panel(table, title=Text(printable(state), style=f"bold {colour}"), border_style=colour)
 
 
@@ -116,7 +129,7 @@ def _lines(status: "Status") -> list[tuple[str, str]]:
         ("loss", f"{_decimal(fields.get('loss'))}   validation {_decimal(fields.get('validation_loss'))}"),
     ]
     lines += _evaluation_lines(fields)
-    if _is_stepping(status) and fields.get("tokens_per_sec") is not None:
+    if is_stepping(status) and fields.get("tokens_per_sec") is not None:
         lines.append(("speed", f"{_number(fields['tokens_per_sec'])} tokens/s"))
     if status.in_inbox:
         lines.append(("inbox", f"{num_of(status.in_inbox, 'file')}, not taken in yet"))
@@ -141,8 +154,10 @@ def _file_lines(status: "Status") -> list[tuple[str, str]]:
         is_held = started and (not status.is_running or fields.get("status") in ("paused", "blocked"))
         return [("file", f"{started:,} in queue/processing/, to be continued")] if is_held else []
     lines = [("file", f"{printable(str(current))} ({fields.get('priority') or 'being checked'})")]
+    if words := activity(status):
+        lines.append(("now", words))
     if total:
-        is_known = _is_stepping(status) and fields.get("eta_s") is not None
+        is_known = is_stepping(status) and fields.get("eta_s") is not None
         left = f", {duration_text(fields['eta_s'])} left" if is_known else ""
         lines.append(("progress", f"step {_number(fields.get('file_step'))} of {_number(total)}{left}"))
     return lines
@@ -174,9 +189,14 @@ def _disk_lines(disk: dict[str, Any] | None) -> list[tuple[str, str]]:
     return [("disk", f"{used} used here, {free} free{growth}")]
 
 
-def _is_stepping(status: "Status") -> bool:
+def is_stepping(status: "Status") -> bool:
     """Whether steps are being taken, so that speed and time left mean something."""
     return status.is_running and status.fields.get("status") in ("training", "stopping")
+
+
+def activity(status: "Status") -> str | None:
+    """Return what the worker does while it takes no step; None while it does, or nothing is known."""
+    return ACTIVITIES.get(str(status.fields.get("worker_section"))) if is_stepping(status) else None
 
 
 def _moment(at: object) -> str:

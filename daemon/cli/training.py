@@ -13,11 +13,12 @@ from typer.main import get_command
 
 from daemon.cli.options import (
     BaseDir,
-    CommandFailed,
     Json,
     Version,
+    WrongUsage,
     client_of,
     run,
+    same_folder,
     terminal_columns,
     use_base_dir,
 )
@@ -83,7 +84,7 @@ def _training(
     if context.invoked_subcommand is None:
         _show_overview(client_of(base_dir), as_json=as_json)
     elif as_json:
-        raise CommandFailed(f"put --json behind {context.invoked_subcommand}")
+        raise WrongUsage(f"put --json behind {context.invoked_subcommand}")
 
 
 def _show_overview(client: Client, *, as_json: bool) -> None:
@@ -93,14 +94,16 @@ def _show_overview(client: Client, *, as_json: bool) -> None:
     status = client.status() if client.is_working_directory else None
     dropped = client.queue.count_dropped() if status else 0
     version = client.models.current_id() if status else None
+    here = same_folder(client)
     if as_json:
-        print(json.dumps(overview_document(base, status, dropped=dropped, version=version), indent=2))
+        document = overview_document(base, status, dropped=dropped, version=version, here=here)
+        print(json.dumps(document, indent=2))
     else:
         columns = terminal_columns()
         lines = (
-            overview_lines(status, dropped=dropped, version=version)
+            overview_lines(status, dropped=dropped, version=version, here=here)
             if status
-            else lines_without_directory(base)
+            else lines_without_directory(base, here=here)
         )
         for line in lines:
             for part in wrap(line, columns, subsequent_indent=" " * 8) if columns else [line]:

@@ -10,11 +10,21 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from daemon.cli import training_controller_plot
-from daemon.cli.options import BaseDir, CommandFailed, Json, Version, client_of, run, use_base_dir
+from daemon.cli.options import (
+    BaseDir,
+    CommandFailed,
+    Json,
+    Version,
+    client_of,
+    in_words,
+    run,
+    terminal_columns,
+    use_base_dir,
+)
 from daemon.cli.status_view import draw, status_document
 from daemon.client import Client
 from daemon.client.client import DEFAULT_WAIT_S
-from daemon.client.errors import NoDaemon
+from daemon.client.errors import InvalidSettings, NoDaemon
 from trainer.protocol.text import printable
 
 if TYPE_CHECKING:
@@ -119,11 +129,19 @@ def status(
 
 
 def _show_previews(client: Client, as_json: bool) -> None:
-    from daemon.cli.previews_view import draw_previews, previews_json
+    from daemon.cli.previews_view import draw_previews, none_yet, previews_json
 
     histories = client.history.previews()
     if as_json:
         print(previews_json(histories))
+        return
+    if not histories:
+        wanted = None
+        with suppress(InvalidSettings):  # which a start says, and --check-config
+            wanted = client.settings.effective(client.overrides()).settings.previews
+        step = client.status().fields.get("current_step") or 0
+        for line in in_words(none_yet(wanted, step=step), terminal_columns()):
+            print(line)
         return
     from rich.console import Console
 

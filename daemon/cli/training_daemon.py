@@ -3,7 +3,7 @@
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -13,6 +13,7 @@ from daemon.cli.options import (
     CommandFailed,
     Json,
     Version,
+    WrongUsage,
     client_of,
     in_words,
     run,
@@ -64,7 +65,7 @@ def training_daemon(
         list[str] | None, typer.Option("--set", metavar="SECTION.KEY=VALUE", help="Override a setting.")
     ] = None,
     log_format: Annotated[
-        str | None,
+        Literal["text", "json"] | None,
         typer.Option("--log-format", metavar="text|json", help="text or json; overrides daemon.log_format."),
     ] = None,
     ready_fd: Annotated[int | None, typer.Option("--ready-fd", hidden=True)] = None,  # from `start`
@@ -77,12 +78,14 @@ def training_daemon(
     """
     if context.invoked_subcommand:
         if once or check_config or dry_run or set_ or log_format or as_json:
-            raise CommandFailed(
+            raise WrongUsage(
                 f"only --base-dir may stand before {context.invoked_subcommand}; "
                 "put the other options behind it"
             )
         use_base_dir(base_dir)
         return
+    if check_config and dry_run:
+        raise WrongUsage("give either --check-config or --dry-run")
     overrides = set_ or []
     client = client_of(base_dir)
     if check_config:
@@ -93,7 +96,7 @@ def training_daemon(
         return
     if as_json:
         way = "for a log in JSON: --log-format json"
-        raise CommandFailed(f"--json goes with --check-config, --dry-run or a subcommand; {way}")
+        raise WrongUsage(f"--json goes with --check-config, --dry-run or a subcommand; {way}")
     from daemon.app import AlreadyRunning, UnusableLedger, run_daemon
     from trainer.config.loader import BadConfig
 

@@ -1,7 +1,6 @@
 """`training_daemon init`, `start`, `restart` and `install-service`: what a daemon needs to run by itself."""
 
 import json
-import shlex
 from collections.abc import Iterable
 from dataclasses import asdict
 from pathlib import Path
@@ -9,10 +8,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from daemon.cli.options import BaseDir, CommandFailed, Json, client_of, same_folder
+from daemon.cli.options import BaseDir, Json, WrongUsage, client_of, same_folder
 from daemon.client import Client
 from daemon.client.client import START_WAIT_S
-from trainer.protocol.text import num_of, printable
+from trainer.protocol.text import num_of, printable, shell_word
 
 if TYPE_CHECKING:
     from daemon.client.creation import Created
@@ -51,16 +50,21 @@ def init(
 ) -> None:
     """Make a folder a working directory. What is there stays as it is."""
     if folder and base_dir:
-        raise CommandFailed("give either a DIR or --base-dir")
-    made = client_of(folder or base_dir).create(sample=sample)
-    _show(asdict(made), as_json, _created_lines(made))
+        raise WrongUsage("give either a DIR or --base-dir")
+    client = client_of(folder or base_dir)
+    made = client.create(sample=sample)
+    _show(asdict(made), as_json, _created_lines(made, client))
 
 
-def _created_lines(made: "Created") -> Iterable[str]:
+def _created_lines(made: "Created", client: Client) -> Iterable[str]:
     yield f"{made.base_dir} {'is now' if made.is_new else 'already is'} a working directory"
     if made.sample and made.sample_rows:
         yield f"inbox/{made.sample} has {num_of(made.sample_rows, 'row')} to train"
-    yield f"start it: training_daemon start --base-dir {shlex.quote(made.base_dir)}"
+    status = client.status()
+    if status.life in ("running", "silent"):
+        yield f"its daemon is {status.life_text()}"
+    else:
+        yield f"start it: training_daemon start --base-dir {shell_word(str(client.any_layout.base))}"
 
 
 @app.command(
@@ -97,7 +101,7 @@ def restart(
     that of this command.
     """
     if no_set and set_:
-        raise CommandFailed("give either --set or --no-set")
+        raise WrongUsage("give either --set or --no-set")
     overrides = [] if no_set else set_
     client = client_of(base_dir)
     _show_started(client, client.restart(overrides, wait_s=_seconds(wait)), as_json)
@@ -155,7 +159,7 @@ def install_service(
 
 def _ask_to_install(client: Client, unit: Path, text: str, *, as_json: bool) -> None:
     if as_json:
-        raise CommandFailed("--json does not ask; add --yes; nothing was changed")
+        raise WrongUsage("--json does not ask; add --yes; nothing was changed")
     print(f"working directory: {printable(str(client.any_layout.base))}")
     print(f"unit:              {printable(str(unit))}")
     if unit.exists() and unit.read_text(errors="replace") != text:

@@ -26,6 +26,7 @@ app = typer.Typer()
 
 DEFAULT_SIMILARITY = 0.8  # as in the deep check
 LEAST_SIMILARITY = 0.7  # below it hardly any pair would be found
+ELSEWHERE = "give another folder with --into"
 TEXT_SHOWN = 90  # characters of a row
 
 FORMATS = "|".join(Format)
@@ -134,8 +135,8 @@ def split(
     left_out = LeftOut()
     with (
         open_files([file], base_dir, as_json=as_json) as [source],
-        new_file(outs[0], replace=force, inputs=[source.path]) as training,
-        new_file(outs[1], replace=force, inputs=[source.path]) as held_out,
+        new_file(outs[0], replace=force, inputs=[source.path], elsewhere=ELSEWHERE) as training,
+        new_file(outs[1], replace=force, inputs=[source.path], elsewhere=ELSEWHERE) as held_out,
     ):
         counts = operations.split(source, training, held_out, left_out, fraction=fraction, by=by, seed=seed)
         _refuse_one_sided(counts, fraction, left_out)
@@ -151,6 +152,8 @@ def split(
 def _refuse_one_sided(counts: tuple[int, int], fraction: float, left_out: LeftOut) -> None:
     refuse_empty(sum(counts), left_out)
     if not all(counts):
+        if sum(counts) == 1:
+            raise CommandFailed("there is only one row; expected at least two to split; nothing was written")
         side = "training" if counts[1] else "validation"
         raise CommandFailed(
             f"none of the {num_of(sum(counts), 'row')} would go to {side} with --validation {fraction:g}; "
@@ -174,15 +177,16 @@ def dedupe(
         bool, typer.Option("--near", help="Also drop rows that are nearly the same, with the same answers.")
     ] = False,
     similarity: Annotated[
-        float,
+        float | None,
         typer.Option(
             "--similarity",
             metavar="SHARE",
             min=LEAST_SIMILARITY,
             max=1.0,
-            help="How much of their wording near rows share.",
+            help="How much of their wording near rows share; only with --near.",
+            show_default=str(DEFAULT_SIMILARITY),
         ),
-    ] = DEFAULT_SIMILARITY,
+    ] = None,
     is_dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Show what would be dropped, and write nothing.")
     ] = False,
@@ -193,20 +197,23 @@ def dedupe(
     """Keep the first of all rows with the same content. White space, case and metadata are ignored."""
     if (out is None) != is_dry_run:
         raise CommandFailed("give either OUT, the name of a new file, or --dry-run")
+    if similarity is not None and not near:
+        raise CommandFailed("--similarity is for --near; give both, or neither")
+    threshold = DEFAULT_SIMILARITY if similarity is None else similarity
     left_out = LeftOut()
     with (
         open_files([file], base_dir, as_json=as_json) as [source],
         _target(out, source.path, replace=force) as target,
-        closing(_seen(near=near, threshold=similarity)) as seen,
+        closing(_seen(near=near, threshold=threshold)) as seen,
     ):
         kept, dropped = operations.dedupe(source, target, left_out, is_new=seen.add)
         refuse_empty(kept, left_out)
         pairs = [] if isinstance(seen, Seen) else _pairs(source, seen)
     found: dict[str, object] = {"rows": kept, "dropped": dropped}
     if near:
-        found |= {"similarity": similarity, "pairs": pairs}
+        found |= {"similarity": threshold, "pairs": pairs}
     written = {} if out is None else {"file": printable(str(out))}
-    same = f"exact and near duplicates (similarity {similarity:g} or more)" if near else "duplicates"
+    same = f"exact and near duplicates (similarity {threshold:g} or more)" if near else "duplicates"
     line = f"wrote {num_of(kept, 'row')} to {printable(str(out))}; {same} dropped: {dropped:,}"
     if out is None:
         line = f"would keep {num_of(kept, 'row')}; {same} that would be dropped: {dropped:,}"

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from daemon.cli.data_files import In
-from daemon.cli.options import BaseDir, CommandFailed, Json, client_of
+from daemon.cli.options import BaseDir, CommandFailed, Json, client_of, typed_here
 from trainer.protocol.text import printable
 
 if TYPE_CHECKING:
@@ -53,8 +53,8 @@ def validate(
     else:
         name = client.data.name_in_queue(file)
         _show(report, is_in_queue=client.data.is_in_queue(file), queued_as=name)
-        for line in _adjusted_lines(adjusted):
-            print(line)
+        for line in _adjusted_lines(adjusted, was_inspected=report.tokens is not None):
+            print(typed_here(line))
     if report.is_blocked or (adjusted and adjusted.obstacle):
         raise typer.Exit(1)
 
@@ -79,7 +79,7 @@ def _show(report: "DataReport", *, is_in_queue: bool, queued_as: str | None = No
     from daemon.cli.report_view import report_lines
 
     for line in report_lines(report, is_in_queue=is_in_queue, queued_as=queued_as):
-        print(line)
+        print(typed_here(line))
 
 
 @contextmanager
@@ -98,10 +98,13 @@ def progress_words(text: str, *, is_shown: bool) -> Iterator[Callable[[str], Non
 # ---- data.max_length
 
 
-def _adjusted_lines(found: "FittingLength | ProposedLength | None") -> Iterator[str]:
+def _adjusted_lines(found: "FittingLength | ProposedLength | None", *, was_inspected: bool) -> Iterator[str]:
     if found is None:
         return
     yield ""
+    if not was_inspected:
+        yield f"data.max_length is {found.current:,}; no row was inspected, so nothing is proposed"
+        return
     if found.proposed is None:
         yield f"data.max_length is {found.current:,}, which fits; nothing to change"
         return

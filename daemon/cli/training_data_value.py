@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from daemon.cli.fault_words import NO_LOSS
-from daemon.cli.options import BaseDir, Json, client_of
+from daemon.cli.options import BaseDir, Json, client_of, typed_here
 from trainer.protocol.places import Outcome
 from trainer.protocol.text import duration_text, num_of
 
@@ -33,17 +33,17 @@ def value(
         print(json.dumps({**asdict(found), "validation_change": found.change}, indent=2))
     else:
         for line in _lines(found):
-            print(line)
+            print(typed_here(line))
 
 
 def _lines(found: "FileValue") -> Iterator[str]:
     yield f"{found.name} (job {found.job}): {found.state}"
-    if not found.steps and found.state == Outcome.FAILED:
-        yield "it failed before its first step"
-        yield "training_queue list --failed shows why"
+    if not found.steps and found.state in (Outcome.FAILED, Outcome.SKIPPED):
+        yield "no step of it is in the model"  # it may have had some, from which the model went back
+        yield f"training_queue show {found.job} says why"
         return
     if not found.steps:
-        yield "it has taken no step"
+        yield "it has taken no step yet"
         return
     trained = f"{num_of(found.rows_trained, 'row')} trained in {num_of(found.steps, 'step')}"
     yield f"{trained}, {found.tokens:,} tokens, {duration_text(found.seconds)}"

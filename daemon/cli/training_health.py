@@ -18,6 +18,7 @@ from daemon.cli.options import (
     in_words,
     run,
     terminal_columns,
+    typed_here,
     use_base_dir,
 )
 from trainer.protocol.text import printable
@@ -174,7 +175,7 @@ def _ask(values: str, *, as_json: bool) -> None:
 
 @app.command(epilog="Examples:\n\n\b\n  training_health pin current\n  training_health pin step-000001200")
 def pin(name: Name, base_dir: BaseDir = None, as_json: Json = False) -> None:
-    """Keep a checkpoint forever."""
+    """Keep a checkpoint, whatever the retention settings say. Only training_models forget may erase it."""
     shown, is_new = client_of(base_dir).checkpoints.pin(name)
     result = "pinned" if is_new else "was already pinned"
     _show({"name": shown, "result": result}, f"{shown} {result}", as_json=as_json)
@@ -189,12 +190,12 @@ def unpin(name: Name, base_dir: BaseDir = None, as_json: Json = False) -> None:
 
 
 def _show(value: object, line: str, *, as_json: bool) -> None:
-    print(json.dumps(value) if as_json else line)
+    print(json.dumps(value) if as_json else typed_here(line))
 
 
 def _print(lines: Iterable[str], *, indent: int = 8) -> None:
     for line in lines:
-        for part in in_words(line, terminal_columns(), indent=indent):
+        for part in in_words(typed_here(line), terminal_columns(), indent=indent):
             print(part, flush=True)
 
 

@@ -6,7 +6,7 @@ import shlex
 import sys
 import time
 from collections.abc import Iterable
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -22,6 +22,7 @@ from daemon.cli.options import (
     run,
     seconds_of,
     terminal_columns,
+    typed_here,
     use_base_dir,
 )
 from daemon.cli.queue_view import ROWS_SHOWN, cleared_lines, finished_lines, queued_lines
@@ -151,10 +152,11 @@ def list_files(
         raise CommandFailed("--trash goes with neither --failed nor --skipped; give one of them")
     if trash or outcomes:
         finished, number = queue.trashed(limit=limit) if trash else queue.finished(outcomes, limit=limit)
+        shown = [file._replace(reason=file.reason and typed_here(file.reason)) for file in finished]
         _show(
             [file._asdict() for file in finished],
             as_json,
-            finished_lines(finished, number, columns=terminal_columns()),
+            finished_lines(shown, number, columns=terminal_columns()),
         )
         return
     files = queue.files()
@@ -183,7 +185,7 @@ def _print_empty(base_dir: Path | None) -> None:
     newest, completed = client.history.completed(limit=1), client.history.count_completed()
     dropped, columns = client.queue.count_dropped(), terminal_columns()
     for line in empty_lines(newest, completed, failed, dropped=dropped, now=time.time(), columns=columns):
-        print(line)
+        print(typed_here(line))
 
 
 @app.command("status", epilog="Example:\n\n\b\n  training_queue status --json")
@@ -243,7 +245,8 @@ def show(
         return
     from daemon.cli.known_file_view import known_file_lines
 
-    for line in known_file_lines(found, columns=terminal_columns()):
+    shown = replace(found, reason=found.reason and typed_here(found.reason))
+    for line in known_file_lines(shown, columns=terminal_columns()):
         print(line)
 
 
@@ -323,8 +326,8 @@ def clear(
 ) -> None:
     """Move failed or skipped files out of sight.
 
-    They go to queue/.trash/ with their notes. Nothing in there is ever deleted; `training_queue retry NAME`
-    puts a file back. If you need the space, delete what you do not want yourself.
+    They go to queue/.trash/ with their notes and stay there, unless disk.queue_trash_kept_s is set.
+    `training_queue retry NAME` puts a file back. If you need the space, delete what you do not want yourself.
     """
     outcomes = _outcomes(failed, skipped)
     if not outcomes:
@@ -336,11 +339,11 @@ def clear(
         print(json.dumps({outcome.value: asdict(found) for outcome, found in cleared.items()}))
         return
     for line in cleared_lines(cleared):
-        print(line)
+        print(typed_here(line))
 
 
 def _show(value: object, as_json: bool, lines: Iterable[str]) -> None:
-    for line in [json.dumps(value)] if as_json else lines:
+    for line in [json.dumps(value)] if as_json else map(typed_here, lines):
         print(line)
 
 

@@ -2,13 +2,18 @@
 
 import time
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from dataclasses import asdict, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from daemon.client.errors import FollowerUnusable, NotAWorkingDirectory, UnreadableHistory, raising
+from daemon.client.errors import (
+    FollowerUnusable,
+    NotAWorkingDirectory,
+    RunsAlready,
+    UnreadableHistory,
+    raising,
+)
 from trainer.protocol.layout import Layout, find_base_dir
 
 if TYPE_CHECKING:
@@ -73,10 +78,9 @@ class Client:
             NotAWorkingDirectory: nothing looks like one there.
         """
         if not self.is_working_directory:
-            raise NotAWorkingDirectory(
-                f"{self.any_layout.base} is not a working directory (it has no queue/); "
-                "give one with --base-dir, or create one: training_daemon init"
-            )
+            from daemon.client.advice import no_working_directory
+
+            raise NotAWorkingDirectory(no_working_directory(self.any_layout))
         return self.any_layout
 
     # ---- parts, each loaded when it is first used
@@ -210,20 +214,27 @@ class Client:
         from daemon.status.reader import read_status
 
         status = read_status(self.layout)
-        return self._without_a_daemon(status) if status.is_gone else status
+        if status.is_gone:
+            return self._without_a_daemon(status)
+        return self._counted(status) if status.life == "unreadable" else status
+
+    def _counted(self, status: "Status") -> "Status":
+        """Return the status with the files counted that lie in the queue's folders now."""
+        from trainer.protocol.status import QueueCounts
+
+        try:
+            counts = asdict(self.queue.counts())
+        except UnreadableHistory:  # then it is as the daemon left it
+            return status
+        queue = {name: counts[name] for name in QueueCounts.model_fields}
+        return replace(status, fields=status.fields | {"queue": queue})
 
     def _without_a_daemon(self, status: "Status") -> "Status":
         from daemon.control.next_start import pause_at_start
-        from trainer.protocol.status import QueueCounts
 
         pause = pause_at_start(self.layout)
-        fields = status.fields
-        with suppress(UnreadableHistory):  # then it is as the daemon left it
-            counts = asdict(self.queue.counts())
-            fields = fields | {"queue": {name: counts[name] for name in QueueCounts.model_fields}}
         return replace(
-            status,
-            fields=fields,
+            self._counted(status),
             starts_paused=pause is not None,
             pause_reason=pause.reason if pause else None,
             in_inbox=self.queue.count_dropped(),
@@ -277,17 +288,28 @@ class Client:
         Raises:
             RunsAsService: a service manager has to do that.
             InvalidSettings: no daemon could start with them; the one that runs goes on.
-            NotObeyed, RunsAlready: it has not stopped in time.
+            NotObeyed, RunsAlready: it has not stopped in time, or is silent.
             StartFailed, NotReady: as for `start`.
         """
         from daemon.client.starting import overrides_of_last, start, wait_for_lock
 
         wanted = overrides_of_last(self.layout) if overrides is None else overrides
         self.settings.effective(wanted)
-        if self.status().is_running:
+        status = self.status()
+        if status.is_running:
             self.stop("restart", now=True, until_gone=True, wait_s=wait_s)
+        elif status.life == "silent":  # nor would it obey a stop
+            from daemon.client.advice import to_get_a_daemon
+
+            raise RunsAlready(f"the daemon is {status.life_text()}; {to_get_a_daemon(status, self.layout)}")
         wait_for_lock(self.layout, wait_s)
         return start(self.layout, overrides=wanted, wait_s=wait_s)
+
+    def overrides(self) -> list[str]:
+        """Return the `SECTION.KEY=VALUE` texts of the daemon that runs, or ran last."""
+        from daemon.client.starting import given_overrides
+
+        return given_overrides(self.layout)
 
     def pause(self, reason: str | None = None, *, wait_s: float = DEFAULT_WAIT_S) -> "Obeyed":
         """Hold training at the next optimizer step; only `resume` ends that, not a restart.

@@ -4,8 +4,6 @@ import json
 from dataclasses import dataclass
 
 from daemon.client.errors import CannotCreate
-from daemon.client.sample import NUM_ROWS, sample_rows
-from daemon.settings.starter import write_starter
 from trainer.protocol.files import rename_durably
 from trainer.protocol.layout import Layout
 from trainer.protocol.text import printable
@@ -36,6 +34,8 @@ def create(layout: Layout, *, sample: bool = False) -> Created:
         CannotCreate: the folder cannot be written, has folders of these names that belong to something else,
             or lies among the data of another working directory.
     """
+    from daemon.settings.starter import write_starter  # a daemon in the foreground imports this module, too
+
     refuse_inside_another(layout)
     is_new = not layout.queue.is_dir()
     if is_new:
@@ -43,7 +43,7 @@ def create(layout: Layout, *, sample: bool = False) -> Created:
     try:
         layout.create()
         write_starter(layout)
-        name = _add_sample(layout) if sample else None
+        name, num_rows = _add_sample(layout) if sample else (None, None)
     except OSError as error:
         raise CannotCreate(
             f"{printable(str(layout.base))} cannot become a working directory: {printable(str(error))}; "
@@ -53,7 +53,7 @@ def create(layout: Layout, *, sample: bool = False) -> Created:
         base_dir=printable(str(layout.base)),
         is_new=is_new,
         sample=name,
-        sample_rows=NUM_ROWS if sample else None,
+        sample_rows=num_rows,
     )
 
 
@@ -87,8 +87,11 @@ def _refuse_somebody_elses(layout: Layout) -> None:
         )
 
 
-def _add_sample(layout: Layout) -> str:
+def _add_sample(layout: Layout) -> tuple[str, int]:
+    """Return its name and how many rows it has."""
+    from daemon.client.sample import NUM_ROWS, sample_rows
+
     partial = layout.inbox / f".{SAMPLE_NAME}.part"
     text = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in sample_rows())
     partial.write_text(text, encoding="utf-8")
-    return rename_durably(partial, layout.inbox, SAMPLE_NAME).name
+    return rename_durably(partial, layout.inbox, SAMPLE_NAME).name, NUM_ROWS

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
+from daemon.client.advice import no_folder
 from daemon.client.errors import NoReport, NotATrainingFile, NotAWorkingDirectory, UnreadableReport, raising
 from daemon.client.settings import ClientSettings
 from trainer.protocol.layout import Layout
@@ -112,7 +113,7 @@ class Data:
 
         settings = self._settings.effective().settings
         file = _file_of(file)
-        self._refuse_missing_folder()
+        refuse_missing_folder(self._layout)
         with as_json_lines(file, settings.data) as rows:
             order = InspectionOrder(
                 file=str(rows.resolve()),
@@ -147,7 +148,7 @@ class Data:
 
         settings = self._settings.effective().settings
         file = _file_of(file)
-        self._refuse_missing_folder()
+        refuse_missing_folder(self._layout)
         with as_json_lines(file, settings.data) as rows:
             order = ShowOrder(
                 file=str(rows.resolve()),
@@ -157,10 +158,6 @@ class Data:
             )
             shown = ask(RENDERING, order, Shown, on_progress=on_progress)
         return shown if rows is file else shown.model_copy(update={"file": str(file.resolve())})
-
-    def _refuse_missing_folder(self) -> None:
-        if not self._layout.base.is_dir():  # its settings would be the defaults
-            raise NotAWorkingDirectory(f"{self._layout.base} is not a folder; correct --base-dir")
 
     def dry_run(self, file: Path | str, overrides: Sequence[str] = ()) -> "DryRun":
         """Return what training a file would be like; nothing is trained or changed.
@@ -212,6 +209,16 @@ class Data:
             obstacle=obstacle,
             reason=proposal.reason,
         )
+
+
+def refuse_missing_folder(layout: Layout) -> None:
+    """Refuse a working directory that is no folder: its settings would be the defaults.
+
+    Raises:
+        NotAWorkingDirectory: it is none.
+    """
+    if not layout.base.is_dir():
+        raise NotAWorkingDirectory(no_folder(layout))
 
 
 def _file_of(named: Path | str) -> Path:

@@ -10,7 +10,7 @@ from daemon.ledger.reader import UnreadableLedger
 from daemon.status.reader import read_status
 from trainer.protocol.layout import Layout
 from trainer.protocol.places import Outcome, Priority
-from trainer.protocol.text import printable
+from trainer.protocol.text import printable, shell_word
 
 
 def the_file(layout: Layout, name: str, folders: Sequence[Path] | None = None) -> Path:
@@ -31,14 +31,20 @@ def the_file(layout: Layout, name: str, folders: Sequence[Path] | None = None) -
         raise AmbiguousName(
             f"{printable(name)} is ambiguous: {places}; say which, such as {place_of(found[0])}"
         )
-    if dropped := find_named([layout.inbox, *(layout.inbox / priority for priority in Priority)], name):
+    inbox = [layout.inbox, *(layout.inbox / priority for priority in Priority)]
+    if dropped := find_named(inbox, name.removeprefix("inbox/")):
         raise WrongPlace(_what_to_do_in_inbox(layout, dropped[0]))
     if elsewhere := find_named(everywhere(layout), name):
         raise WrongPlace(_what_to_do(layout, elsewhere[0]))
     ours = [folder for folder in folders or () if folder.parent == layout.queue]
     places = ", ".join(f"queue/{folder.name}/" for folder in ours) or "queue/"
     ended = [layout.finished(outcome) for outcome in (Outcome.FAILED, Outcome.SKIPPED)]
-    lists = "list --failed and list --skipped show" if ours and set(ours) <= set(ended) else "list shows"
+    lists = "list shows"
+    if folders is None:
+        lists = "list and history show"
+    elif ours and set(ours) <= set(ended):
+        lists = "list --failed, list --skipped and list --trash show"
+        places += " or the trash"
     raise NoSuchFile(f"no file is named {printable(name)} in {places}; training_queue {lists} them")
 
 
@@ -61,6 +67,11 @@ def place_of(path: Path) -> str:
     return printable(f"{path.parent.name}/{path.name}")
 
 
+def _word(path: Path) -> str:
+    """Return a file's folder and name, as they are typed in a shell."""
+    return shell_word(f"{path.parent.name}/{path.name}")
+
+
 def _what_to_do_in_inbox(layout: Layout, path: Path) -> str:
     place = printable(str(path.relative_to(layout.base)))
     if read_status(layout).is_running:
@@ -80,12 +91,12 @@ def _what_to_do(layout: Layout, path: Path) -> str:
     if path.parent == layout.finished(Outcome.COMPLETED):
         return (
             f"{place} has been trained; to train it again, add a copy: "
-            f"training_queue add {layout.base}/queue/{place}"
+            f"training_queue add {shell_word(str(path))}"
         )
     if path.parent in (layout.finished(Outcome.FAILED), layout.finished(Outcome.SKIPPED)):
-        return f"{place} is no longer waiting; to queue it again: training_queue retry {place}"
+        return f"{place} is no longer waiting; to queue it again: training_queue retry {_word(path)}"
     if path.parent.parent == layout.trash:
-        return f"{place} has been cleared away; to queue it again: training_queue retry {place}"
+        return f"{place} has been cleared away; to queue it again: training_queue retry {_word(path)}"
     return f"{place} is already waiting; nothing was changed"
 
 

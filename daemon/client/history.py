@@ -1,5 +1,6 @@
 """What the ledger knows, beside a running daemon or without one. Changes nothing."""
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from daemon.client.errors import NoSuchFile, UnreadableHistory, raising
@@ -162,13 +163,32 @@ class History:
         Raises:
             NoSuchFile: it never became a job.
         """
-        from daemon.ledger.file_value import NotInLedger, file_value
+        from daemon.ledger.file_value import NOT_ENDED, NotInLedger, file_value
 
         try:
             with raising(UnreadableHistory, UnreadableLedger):
-                return file_value(self._ledger, name)
+                found = file_value(self._ledger, self._job_in_folder(name) or name)
         except NotInLedger as error:
             raise NoSuchFile(self._why_untrained(name) or str(error)) from error
+        if found.state in NOT_ENDED:  # and without a daemon, the ledger does not follow the folders
+            return replace(found, state=self.file(found.job).state)
+        return found
+
+    def _job_in_folder(self, name: str) -> str | None:
+        """Return the job of the file in this folder; None if the name has none, or nothing is known there.
+
+        Raises:
+            NoSuchFile: the file there has no job.
+        """
+        if "/" not in name:
+            return None
+        try:
+            known = self.file(name)
+        except NoSuchFile:
+            return None
+        if known.job is None and (reason := self._why_untrained(name)):
+            raise NoSuchFile(reason)
+        return known.job.id if known.job else None
 
     def _why_untrained(self, name: str) -> str | None:
         """Say why a file that never became a job has brought nothing; None if it did not fail either."""

@@ -1,10 +1,10 @@
 """All that is known of one file: where it is, what was found in it, and what became of its job."""
 
-import json
 import re
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 
 from pydantic import ValidationError
@@ -15,7 +15,7 @@ from daemon.client.finding import everywhere, in_queue, place_of
 from daemon.client.trash import outcome_of, with_present_place
 from daemon.files.identity import identity_of
 from daemon.files.names import TRAINING_SUFFIXES, is_training_file
-from daemon.files.notes import REASON_SUFFIX, REJECTED_SUFFIX, note_beside
+from daemon.files.notes import REASON_SUFFIX, REJECTED_SUFFIX, lists_of_rejected, note_beside
 from daemon.intake.ignored import hint_for
 from daemon.intake.inbox import find_files, priority_of
 from daemon.jobs.listing import CHECKING, UNCHECKED, find_named
@@ -29,7 +29,7 @@ from daemon.ledger.job_records import RecordedJob, find_job, find_job_named, fin
 from daemon.status.data_reports import read_report
 from daemon.status.reader import read_status
 from trainer.protocol.data_report import OUTLIERS
-from trainer.protocol.files import UnreadableFile, numbered, read_json
+from trainer.protocol.files import UnreadableFile, read_json
 from trainer.protocol.job import Outcome, Priority, Reason
 from trainer.protocol.layout import Layout
 from trainer.protocol.text import printable
@@ -145,7 +145,9 @@ def known_file(layout: Layout, name: str) -> KnownFile:
 def _job_with_id(layout: Layout, job_id: str) -> tuple[Path | None, RecordedJob]:
     job = find_job(layout.ledger_file, job_id)
     if job is None:
-        raise NoSuchFile(f"the ledger has no job {job_id}; expected an id such as training_queue list shows")
+        raise NoSuchFile(
+            f"the ledger has no job {job_id}; expected an id such as training_queue show NAME shows"
+        )
     places = (path for path in find_named(everywhere(layout), job.name) if _job_at(layout, path) == job)
     return next(places, None), job
 
@@ -175,7 +177,8 @@ def _named(layout: Layout, name: str) -> tuple[Path | None, RecordedJob | None]:
 
 def _dropped(layout: Layout, name: str) -> Iterator[Path]:
     for path in find_files(layout.inbox):
-        if name in (path.name, printable(path.name), place_of(path)):
+        place = printable(str(path.relative_to(layout.base)))
+        if name in (path.name, printable(path.name), place_of(path), place):
             yield path
 
 
@@ -210,7 +213,7 @@ def _described(layout: Layout, path: Path | None, job: RecordedJob | None) -> Kn
         reason=_reason(layout, path, job, note),
         ended_at=(job.finished_at if job else None) or (printable(note.at) if note else None),
         rejected_list=_rejected_list(layout, path or layout.failed / name, job),
-        report=_report(layout, name, job),
+        report=_report(layout, name, job.id if job else note.job_id if note else None),
         job=known,
         other_jobs=tuple(other for other in others if job is None or other != job.id)[:OTHERS_READ],
     )
@@ -312,28 +315,17 @@ def _rejected_list(layout: Layout, path: Path, job: RecordedJob | None) -> str |
     if job is None:  # a file that was refused has its list beside it
         found = [note for note in [note_beside(path, REJECTED_SUFFIX)] if note.exists()]
     else:
-        names = [numbered(path.name, number) for number in range(1, OTHERS_READ)]
         folders = dict.fromkeys([path.parent, layout.failed])
-        notes = [note_beside(folder / name, REJECTED_SUFFIX) for folder in folders for name in names]
-        found = [note for note in notes if job.rejected_lines and _lists(note, job.rejected_lines)]
+        found = list(islice(lists_of_rejected(folders, path.name, job.rejected_lines), 1))
     return printable(str(found[0].relative_to(layout.base))) if found else None
 
 
-def _lists(note: Path, lines: tuple[int, ...]) -> bool:
-    """Whether a list of rejected rows has these lines, and no others."""
-    try:
-        with note.open("rb") as file:
-            return all(json.loads(row)["line"] == line for row, line in zip(file, lines, strict=True))
-    except (OSError, ValueError, KeyError, TypeError, RecursionError):
-        return False
-
-
-def _report(layout: Layout, name: str, job: RecordedJob | None) -> ReportSummary | None:
+def _report(layout: Layout, name: str, job_id: str | None) -> ReportSummary | None:
     try:
         report = read_report(layout, name)
     except (OSError, UnreadableFile):
         return None
-    if job and report.job_id not in (None, job.id):
+    if report.job_id not in (None, job_id):
         return None  # on another file that had this name
     return ReportSummary(
         sampled_rows=report.sampled_rows,

@@ -7,6 +7,7 @@ from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
+from daemon.client.advice import here
 from daemon.client.errors import NoLog
 from daemon.client.history import History
 from daemon.client.log_entries import LogEntry, end_of_last_line, entries_backwards, entries_of
@@ -28,6 +29,7 @@ class Logs:
     """The log of one working directory. It is rotated; all of its files are read."""
 
     def __init__(self, layout: Layout, history: History) -> None:
+        self._layout = layout
         self._path = layout.logs / "daemon.log"
         self._history = history
 
@@ -44,8 +46,8 @@ class Logs:
             opened = self._open_all(stack)
             if not opened:
                 raise NoLog(
-                    f"{self._path} is not there: no daemon has run here yet; "
-                    "start one with: training_daemon start"
+                    f"{printable(str(self._path))} is not there: no daemon has run here yet; "
+                    f"start one with: training_daemon start{here(self._layout)}"
                 )
             return _newest(opened, count, self._wanted(about))
 
@@ -95,7 +97,9 @@ class Logs:
         except FileNotFoundError:
             return None
         except OSError as error:
-            raise NoLog(f"{path} cannot be read: {error}; expected a file that you may read") from error
+            raise NoLog(
+                f"{printable(str(path))} cannot be read: {error.strerror}; expected a file that you may read"
+            ) from error
 
     def _rotated(self) -> list[Path]:
         """Return the older files, newest first."""

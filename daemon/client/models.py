@@ -99,6 +99,7 @@ class Models:
     def __init__(self, layout: Layout, *, clock: Callable[[], float] = time.time) -> None:
         self._layout = layout
         self._versions = Versions(layout.models, clock=clock)
+        self._ancestor_records: dict[str, VersionRecord] = {}  # by version; a record never changes
 
     # ---- read
 
@@ -260,8 +261,9 @@ class Models:
 
         Raises:
             UnusableVersion: the name cannot be taken.
+            NoSuchVersion: the version was deleted meanwhile.
         """
-        with raising(UnusableVersion, BadMark):
+        with raising(UnusableVersion, BadMark), raising(NoSuchVersion, UnknownVersion):
             self._versions.tag(version, name, is_set=is_set)
 
     def alias(self, name: str, version: Version) -> str | None:
@@ -269,8 +271,9 @@ class Models:
 
         Raises:
             UnusableVersion: the name cannot be taken.
+            NoSuchVersion: the version was deleted meanwhile.
         """
-        with raising(UnusableVersion, BadMark):
+        with raising(UnusableVersion, BadMark), raising(NoSuchVersion, UnknownVersion):
             return self._versions.alias(name, version)
 
     def unalias(self, name: str) -> str:
@@ -296,8 +299,9 @@ class Models:
 
         Raises:
             UnusableVersion: an alias means it, or a program uses it.
+            NoSuchVersion: it was deleted meanwhile.
         """
-        with raising(UnusableVersion, VersionInUse):
+        with raising(UnusableVersion, VersionInUse), raising(NoSuchVersion, UnknownVersion):
             return self._versions.delete(version)
 
     def undelete(self, version_id: str) -> Version:
@@ -337,10 +341,19 @@ class Models:
     def _ancestors(self, record: VersionRecord) -> Iterator[VersionRecord]:
         """Yield a version and all before it, oldest first."""
         line: list[VersionRecord] = [record]
-        with raising(UnusableVersion, DamagedVersion):
-            while line[-1].parent and (parent := self._versions.record_of(line[-1].parent)):
-                line.append(parent)
+        while line[-1].parent and (parent := self._ancestor(line[-1].parent)):
+            line.append(parent)
         yield from reversed(line)
+
+    def _ancestor(self, version_id: str) -> VersionRecord | None:
+        """Return the record of a version; None if it is gone without a trace."""
+        if found := self._ancestor_records.get(version_id):
+            return found
+        with raising(UnusableVersion, DamagedVersion):
+            found = self._versions.record_of(version_id)
+        if found:
+            self._ancestor_records[version_id] = found
+        return found
 
 
 def _line(

@@ -6,11 +6,10 @@ from dataclasses import dataclass
 from daemon.client.errors import ClientError
 from daemon.client.settings import ClientSettings
 from daemon.status.reader import Status
+from trainer.protocol.disk import REPORT_NAME
 from trainer.protocol.files import UnreadableFile, read_json
 from trainer.protocol.layout import Layout
 from trainer.protocol.text import printable
-
-DISK_FILE = "disk.json"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,7 +84,7 @@ def disk_now(layout: Layout, settings: ClientSettings, *, is_watched: bool) -> D
 
 def _forecast(layout: Layout) -> float | None:
     try:
-        seconds = read_json(layout.status / DISK_FILE)["full_in_s"]
+        seconds = read_json(layout.status / REPORT_NAME)["full_in_s"]
     except (OSError, UnreadableFile, KeyError, TypeError):
         return None  # nobody measures it
     return float(seconds) if isinstance(seconds, int | float) else None

@@ -5,10 +5,12 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
+from daemon.client.template_file import template_problem
 from trainer.config.schema import Settings
 from trainer.protocol.text import printable
 
 TINY = "tiny"
+TEMPLATE = "model.chat_template"
 
 
 def unusable_names(settings: Settings, base_dir: Path) -> Iterator[str]:
@@ -22,6 +24,8 @@ def unusable_names(settings: Settings, base_dir: Path) -> Iterator[str]:
         path = base_dir / file
         if not path.is_file():
             yield f'{name} is "{printable(file)}", but {printable(str(path))} is not a file; correct the path'
+        elif name == TEMPLATE and (problem := template_problem(path)):
+            yield f'{name} is "{printable(file)}", which {problem}'
     if (command := settings.notify.command) and not _is_program(command[0], base_dir):
         shown = printable(command[0])
         yield f'notify.command begins with "{shown}", which is no program; expected its path, or one in PATH'
@@ -42,7 +46,7 @@ def _files(settings: Settings) -> Iterator[tuple[str, str]]:
     if settings.notify.secret_file:
         yield "notify.secret_file", settings.notify.secret_file
     if settings.model.chat_template.endswith(".jinja"):
-        yield "model.chat_template", settings.model.chat_template
+        yield TEMPLATE, settings.model.chat_template
 
 
 def _model_problems(settings: Settings, base_dir: Path) -> Iterator[str]:

@@ -266,7 +266,7 @@ class Queue:
     def clear(self, outcome: Outcome, *, older_than_s: float = 0.0) -> Cleared:
         """Move the files that failed, or those that were skipped, to `queue/.trash/`, with their notes.
 
-        Nothing in there is ever deleted by us; `retry` puts a file back.
+        There they stay, unless `disk.queue_trash_kept_s` is set; `retry` puts a file back.
 
         Args:
             outcome: failed or skipped.

@@ -9,7 +9,7 @@ from filelock import FileLock, Timeout
 
 from daemon.client.errors import ClientError, NoSuchFile, UnreadableHistory, raising
 from daemon.jobs.going_back import AffectedFile, affected_files
-from daemon.jobs.going_back import Requeue as Requeue  # for those who ask for it
+from daemon.jobs.wishes import Requeue as Requeue  # for those who ask for it
 from daemon.ledger.reader import UnreadableLedger
 from daemon.ledger.trained_files import first_step_of
 from daemon.status.reader import read_status

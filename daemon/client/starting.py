@@ -13,6 +13,7 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
+from daemon.client.advice import here
 from daemon.client.errors import NotReady, RunsAlready, RunsAsService, StartFailed
 from daemon.status.reader import read_status
 from trainer.protocol.child_process import own_environment
@@ -23,6 +24,7 @@ from trainer.protocol.text import printable
 # Of a service manager that looks after this process: the daemon is none of its business
 NOT_FOR_OTHERS = ("NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID", "INVOCATION_ID")
 LAST_WORDS_BYTES = 4_000
+LONGEST_WAIT_S = 1e6  # the system takes no longer time, and nobody waits so long
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,7 +54,7 @@ def start(layout: Layout, *, overrides: Sequence[str], wait_s: float) -> Started
     if found.is_running:  # whether one runs that is silent, only the lock can tell, which the new one tries
         raise RunsAlready(
             f"a daemon is already {found.life_text()} in {printable(str(layout.base))}; "
-            "to restart it: training_daemon restart"
+            f"to restart it: training_daemon restart{here(layout)}"
         )
     try:
         layout.create()
@@ -97,6 +99,11 @@ def overrides_of_last(layout: Layout) -> list[str]:
             f"the daemon in {printable(str(layout.base))} runs as a service, which alone can restart it: "
             "systemctl --user restart training-daemon (without --user if it is the machine's)"
         )
+    return given_overrides(layout)
+
+
+def given_overrides(layout: Layout) -> list[str]:
+    """Return the `--set` texts of the daemon that runs, or ran last, whoever started it."""
     found = _process_facts(layout).get("overrides")
     return [text for text in found if isinstance(text, str)] if isinstance(found, list) else []
 
@@ -147,10 +154,10 @@ def _stderr_file(layout: Layout) -> Path:
 def _wait_until_ready(layout: Layout, child: "subprocess.Popen[bytes]", ours: int, wait_s: float) -> None:
     with os.fdopen(ours, "rb", buffering=0) as pipe, selectors.DefaultSelector() as selector:
         selector.register(pipe, selectors.EVENT_READ)
-        if not selector.select(wait_s):
+        if not selector.select(min(wait_s, LONGEST_WAIT_S)):
             raise NotReady(
                 f"the daemon (pid {child.pid}) is not ready within {wait_s:g} s; it continues to start; "
-                "training_controller status shows when it runs"
+                f"training_controller status{here(layout)} shows when it runs"
             )
         if pipe.read(len(READY)) == READY:
             return

@@ -1,4 +1,4 @@
-"""The trash: failed and skipped files that somebody has cleared away. Nothing in it is ever deleted by us.
+"""The trash: failed and skipped files that somebody has cleared away. Nothing here deletes anything in it.
 
 Each clearing makes a folder of its own, such as queue/.trash/failed-20260721-140305/, so that no name is
 taken there. Files come by a rename. Their notes are linked first and dropped last: whenever it is killed, a

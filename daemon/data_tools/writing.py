@@ -10,6 +10,7 @@ from trainer.protocol.files import shortened, sync_directory
 from trainer.protocol.text import printable
 
 SUFFIX = ".jsonl"
+ELSEWHERE = "give another name"
 LONGEST_NAME_BYTES = 200  # of the part that is taken over into the name of an unfinished file
 
 
@@ -19,7 +20,12 @@ class BadOutput(ValueError):
 
 @contextmanager
 def new_file(
-    path: Path, *, replace: bool, inputs: Collection[Path] = (), suffix: str = SUFFIX
+    path: Path,
+    *,
+    replace: bool,
+    inputs: Collection[Path] = (),
+    suffix: str = SUFFIX,
+    elsewhere: str = ELSEWHERE,
 ) -> Iterator[BinaryIO]:
     """Yield a file to write to; it gets its name when the block ends well, and is forgotten otherwise.
 
@@ -27,10 +33,11 @@ def new_file(
         replace: whether a file of this name may be replaced.
         inputs: files that are never replaced.
         suffix: what its name must end in.
+        elsewhere: how another name is given.
     Raises:
         BadOutput: the name is taken, is that of an input, or does not fit.
     """
-    refuse_output(path, replace=replace, inputs=inputs, suffix=suffix)
+    refuse_output(path, replace=replace, inputs=inputs, suffix=suffix, elsewhere=elsewhere)
     # Same folder: a rename must not cross file systems. Told from others by its process
     partial = path.with_name(f".{shortened(path.name, LONGEST_NAME_BYTES)}.{os.getpid()}.tmp")
     try:
@@ -46,7 +53,14 @@ def new_file(
     sync_directory(path.parent)
 
 
-def refuse_output(path: Path, *, replace: bool, inputs: Collection[Path] = (), suffix: str = SUFFIX) -> None:
+def refuse_output(
+    path: Path,
+    *,
+    replace: bool,
+    inputs: Collection[Path] = (),
+    suffix: str = SUFFIX,
+    elsewhere: str = ELSEWHERE,
+) -> None:
     """Say before any work is done that a file cannot be written.
 
     Raises:
@@ -60,11 +74,11 @@ def refuse_output(path: Path, *, replace: bool, inputs: Collection[Path] = (), s
     if not os.path.lexists(path):
         return
     if any(path.exists() and path.samefile(source) for source in inputs):
-        raise BadOutput(f"{shown} is the input; give another name for the output")
+        raise BadOutput(f"{shown} is the input; {elsewhere}; nothing was written")
     if path.is_dir():
         raise BadOutput(f"{shown} is a folder; expected the name of a file; nothing was written")
     if not replace:
-        raise BadOutput(f"{shown} exists; give another name, or --force to replace it; nothing was written")
+        raise BadOutput(f"{shown} exists; {elsewhere}, or --force to replace it; nothing was written")
 
 
 def _claim(path: Path) -> None:

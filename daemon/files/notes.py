@@ -1,15 +1,19 @@
 """Notes beside users' files: how they are named, and how to tell one from a user's file."""
 
 import hashlib
+import json
 import os
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
+from trainer.protocol.files import numbered
 from trainer.protocol.text import printable
 
 REASON_SUFFIX = ".reason.json"
 REJECTED_SUFFIX = ".rejected.jsonl"
 NOTE_NAME_BYTES = 200  # of the file's name in the name of a note; a file name has 255 at most
 HASH_DIGITS = 12
+LISTS_SOUGHT = 100  # of rejected rows, for one name
 
 
 def note_beside(path: Path, suffix: str) -> Path:
@@ -28,3 +32,25 @@ def note_beside(path: Path, suffix: str) -> Path:
 def is_users_file(name: str) -> bool:
     """Whether a name in a folder of finished files is a user's, not a note of ours beside one."""
     return not name.startswith(".") and not name.endswith((REASON_SUFFIX, REJECTED_SUFFIX))
+
+
+def lists_of_rejected(folders: Iterable[Path], name: str, lines: Sequence[int]) -> Iterator[Path]:
+    """Yield where the rejected rows of a file are listed: each try of a name has a list of its own.
+
+    Args:
+        lines: their numbers, by which the file's lists are told from others.
+    """
+    for folder in folders:
+        for number in range(1, LISTS_SOUGHT + 1):
+            note = note_beside(folder / numbered(name, number), REJECTED_SUFFIX)
+            if lines and _has_lines(note, lines):
+                yield note
+
+
+def _has_lines(note: Path, lines: Sequence[int]) -> bool:
+    """Whether a list of rejected rows has these lines, and no others."""
+    try:
+        with note.open("rb") as file:
+            return all(json.loads(row)["line"] == line for row, line in zip(file, lines, strict=True))
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+        return False

@@ -32,6 +32,7 @@ from daemon.status.machine import GpuReader
 from daemon.status.reader import Status
 from trainer.config.loader import BadConfig, load_settings
 from trainer.config.schema import Settings
+from trainer.protocol.checkpoints import FOLDER
 from trainer.protocol.child_process import is_running
 from trainer.protocol.files import UnreadableFile
 from trainer.protocol.layout import Layout
@@ -79,6 +80,7 @@ class Examination:
             ("memory", self._memory),
             ("gpu", self._gpu),
             ("processing", self._processing),
+            ("failed", lambda: [check_failed(self._layout.failed)]),
             ("inbox", self._inbox),
             ("ledger and clock", self._ledger_and_clock),
             ("notifications", lambda: list(check_notifications(self._layout))),
@@ -124,7 +126,8 @@ class Examination:
         self._reviewed = review_sizes(self._layout.models)
         newest = newest_whole(self._reviewed)
         self._newest = newest.manifest if newest else None
-        return check_checkpoints(self._reviewed, corrupt_names(self._layout.models))
+        folder = self._layout.models / FOLDER
+        return check_checkpoints(self._reviewed, corrupt_names(self._layout.models), folder)
 
     def _locked(self) -> list[CheckResult]:
         if self._newest is None or self._settings is None:
@@ -160,8 +163,8 @@ class Examination:
         return [check_gpu(GpuReader().read(), wanted=wanted, trained_on=trained_on)]
 
     def _processing(self) -> list[CheckResult]:
-        processing = check_processing(self._layout.processing, daemon_runs=self._daemon_runs)
-        return [processing, check_failed(self._layout.failed)]
+        files = self._layout.processing, self._layout.ledger_file
+        return check_processing(*files, daemon_runs=self._daemon_runs)
 
     def _inbox(self) -> list[CheckResult]:
         return check_inbox(self._layout.inbox, daemon_runs=self._daemon_runs, now=self._now)

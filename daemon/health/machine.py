@@ -13,7 +13,7 @@ from typing import NamedTuple
 from daemon.health.check_result import CheckResult, Severity, ok, problem, warning
 from trainer.protocol.layout import PRIVATE_MODE, Layout
 from trainer.protocol.status import Gpu
-from trainer.protocol.text import printable, size_text
+from trainer.protocol.text import printable, shell_word, size_text
 
 MIN_AVAILABLE_BYTES = 512 * 1024 * 1024
 SIZES_PER_SAVE = 2  # the room the worker wants before it saves, in sizes of a checkpoint
@@ -37,10 +37,13 @@ def check_folders(layout: Layout, *, uid: int) -> list[CheckResult]:
         CheckResult("folders", defect.level, f"{', '.join(names)}: {defect.what}", defect.advice)
         for defect, names in having.items()
     ]
-    if layout.base.stat().st_mode & stat.S_IWOTH:
-        base = printable(str(layout.base))
+    base, mode = printable(str(layout.base)), layout.base.stat().st_mode
+    if mode & stat.S_IWOTH:
         message = f"{base} can be written by everybody, so anyone can replace its contents"
-        findings.append(problem("folders", message, f"chmod o-w {base}"))
+        findings.append(problem("folders", message, f"chmod o-w {shell_word(str(layout.base))}"))
+    if mode & 0o700 != 0o700:
+        message = f"{base} cannot be written, so neither config.json nor a missing folder can be created"
+        findings.append(problem("folders", message, f"chmod u+rwx {shell_word(str(layout.base))}"))
     return findings or [ok("folders", f"all {len(folders)} exist and are closed to other users")]
 
 
@@ -51,31 +54,51 @@ class _Defect(NamedTuple):
 
 
 def _defects(folder: Path, uid: int) -> Iterator[_Defect]:
-    is_link = folder.is_symlink()
     try:
         found = folder.stat()
     except FileNotFoundError:
-        advice = (
-            "remove the link; the daemon creates the folder" if is_link else f"create what is missing: {FIX}"
-        )
-        yield _Defect(Severity.PROBLEM, "missing", advice)
+        yield _Defect(Severity.PROBLEM, "missing", _how_to_create(folder))
         return
     if not stat.S_ISDIR(found.st_mode):
         yield _Defect(Severity.PROBLEM, "not a folder", "move it away; the daemon creates the folder")
         return
+    is_ours = uid in (found.st_uid, 0)
     if found.st_uid != uid:
         advice = "run everything as one user, or give them to this one with chown -R"
         yield _Defect(Severity.PROBLEM, f"belongs to user {found.st_uid}; expected user {uid}", advice)
     mode = stat.S_IMODE(found.st_mode)
-    if mode & 0o077:
+    advice = f"set their rights: {FIX}"
+    if folder.is_symlink():
+        advice = f"chmod {PRIVATE_MODE:04o}, which --fix does not do for a link"
+    elif not is_ours:
+        advice = f"chmod {PRIVATE_MODE:04o}, as the user to whom it belongs"
+    if mode & 0o700 != 0o700:
+        what = f"mode {mode:04o} does not let its own user read and write; expected {PRIVATE_MODE:04o}"
+        yield _Defect(Severity.PROBLEM, what, advice)
+    elif mode & 0o077:
         is_writable = bool(mode & 0o022)
         yield _Defect(
             Severity.PROBLEM if is_writable else Severity.WARNING,
             f"mode {mode:04o} lets others {'write' if is_writable else 'read'}; expected {PRIVATE_MODE:04o}",
-            f"chmod {PRIVATE_MODE:04o}, which --fix does not do for a link"
-            if is_link
-            else f"close them: {FIX}",
+            advice,
         )
+    elif is_read_only(folder):
+        advice = "mount it for writing; check the disk (dmesg) if it was mounted so before"
+        yield _Defect(Severity.PROBLEM, "its file system is read-only", advice)
+
+
+def _how_to_create(folder: Path) -> str:
+    if folder.is_symlink():
+        return "remove the link; the daemon creates the folder"
+    parent = folder.parent
+    if parent.is_dir() and (is_read_only(parent) or not os.access(parent, os.W_OK | os.X_OK)):
+        return f"make {printable(str(parent))} writable for this user; then create what is missing: {FIX}"
+    return f"create what is missing: {FIX}"
+
+
+def is_read_only(folder: Path) -> bool:
+    """Whether a folder's file system is mounted so that nobody may write."""
+    return bool(os.statvfs(folder).f_flag & os.ST_RDONLY)
 
 
 def check_disk(free: Mapping[str, int], *, min_free_bytes: int, checkpoint_bytes: int) -> list[CheckResult]:

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from daemon.health.check_result import CheckResult, ok, warning
 from trainer.protocol.files import UnreadableFile, read_json
 from trainer.protocol.layout import Layout
-from trainer.protocol.text import num_of, printable
+from trainer.protocol.text import num_of, printable, shell_word
 
 CHANNELS = ("command", "webhook")
 
@@ -19,8 +19,12 @@ def check_notifications(layout: Layout) -> Iterator[CheckResult]:
             found, waiting, num_lost = noted["problem"], len(noted["pending"]), int(noted["lost"])
         except FileNotFoundError:
             continue
-        except (OSError, UnreadableFile, KeyError, TypeError, ValueError) as error:
-            yield warning(name, f"{file.name} is unreadable: {printable(str(error))}", "remove it")
+        except (UnreadableFile, KeyError, TypeError, ValueError) as error:
+            yield warning(
+                name,
+                f"{file.name} is unreadable: {printable(str(error))}",
+                f"remove it: rm {shell_word(str(file))}",
+            )
             continue
         lost = f"; {num_of(num_lost, 'notification')} lost so far" if num_lost else ""
         if found:

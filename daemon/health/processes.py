@@ -13,7 +13,7 @@ import psutil
 from daemon.control.control_files import Request
 from daemon.health.check_result import CheckResult, ok, problem, warning
 from daemon.status.reader import Status
-from trainer.protocol.text import printable
+from trainer.protocol.text import printable, shell_word
 
 OBEYED_WITHIN_S = 30.0  # several of the daemon's looks at the control folder, the slowest included
 
@@ -111,11 +111,11 @@ def check_control(
     """
     findings = []
     for request in requests:
-        place = request.path.relative_to(base)
+        place, word = request.path.relative_to(base), shell_word(str(request.path))
         age_s = now - request.written_at
         if not daemon_runs:
             what = "will be obeyed" if request.is_lasting else "will be answered as too old"
-            advice = f"run training_daemon start, or withdraw it: rm {place}"
+            advice = f"run training_daemon start, or withdraw it: rm {word}"
             findings.append(warning("control", f"{place} {what} when a daemon starts", advice))
         elif age_s > OBEYED_WITHIN_S:
             findings.append(
@@ -123,7 +123,7 @@ def check_control(
                     "control",
                     f"{place} has not been obeyed for {age_s:.0f} s; expected at most "
                     f"{OBEYED_WITHIN_S:.0f} s",
-                    f"read logs/daemon.log; withdraw it with: rm {place}",
+                    f"read logs/daemon.log; withdraw it with: rm {word}",
                 )
             )
     return findings or [ok("control", "no control file is pending")]

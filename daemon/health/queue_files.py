@@ -4,26 +4,52 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
+from daemon.files.identity import identity_of
 from daemon.files.names import TRAINING_SUFFIXES, is_training_file
 from daemon.files.notes import is_users_file
 from daemon.health.check_result import CheckResult, ok, problem, warning
 from daemon.intake.inbox import find_files
+from daemon.ledger.job_records import find_job_of
 from daemon.ledger.reader import UnreadableLedger, newest_moment
 from trainer.protocol.text import printable
 
 TAKEN_WITHIN_S = 24 * 3600.0
 
 
-def check_processing(folder: Path, *, daemon_runs: bool) -> CheckResult:
-    """Say what happens to the files whose training has started."""
-    names = [name for name in os.listdir(folder) if is_users_file(name)]
-    if not names:
-        return ok("processing", "no file is in queue/processing/")
-    shown = printable(names[0]) + (f" and {len(names) - 1} more" if len(names) > 1 else "")
-    if daemon_runs:
-        return ok("processing", f"{shown}: being handled by the daemon")
-    advice = "training_health verify shows at which row"
-    return ok("processing", f"{shown}: continues when a daemon starts, where the checkpoint ends; {advice}")
+def check_processing(folder: Path, ledger_file: Path, *, daemon_runs: bool) -> list[CheckResult]:
+    """Say what happens to the files whose training has started, and to others that lie among them."""
+    paths = [folder / name for name in sorted(os.listdir(folder)) if is_users_file(name)]
+    strangers = [path for path in paths if not _is_known(path, ledger_file)]
+    findings = []
+    if started := [path for path in paths if path not in strangers]:
+        what = "started; the daemon looks after it"
+        if not daemon_runs:
+            what = (
+                "continues when a daemon starts, where the checkpoint ends; training_health verify shows at"
+            )
+            what += " which row"
+        findings.append(ok("processing", f"{_first_of(started)}: {what}"))
+    if strangers and daemon_runs:
+        advice = "move it to queue/normal/, or restart the daemon, which checks it: training_daemon restart"
+        what = f"{_first_of(strangers)}: the daemon has not started it, so it is not trained there"
+        findings.append(warning("processing", what, advice))
+    elif strangers:
+        what = "unknown to the ledger, so a daemon that starts checks it first"
+        findings.append(ok("processing", f"{_first_of(strangers)}: {what}"))
+    return findings or [ok("processing", "no file is in queue/processing/")]
+
+
+def _is_known(path: Path, ledger_file: Path) -> bool:
+    """Whether a job was started with this very file; True where nobody can tell."""
+    try:
+        job = find_job_of(ledger_file, identity_of(path.lstat()))
+    except (FileNotFoundError, UnreadableLedger):  # moved on just now; or a finding of its own
+        return True
+    return job is not None and job.state != "removed"
+
+
+def _first_of(paths: Sequence[Path]) -> str:
+    return printable(paths[0].name) + (f" and {len(paths) - 1} more" if len(paths) > 1 else "")
 
 
 def check_failed(folder: Path) -> CheckResult:
@@ -91,7 +117,9 @@ def _shown(path: Path, inbox: Path) -> str:
 
 def check_ledger(ledger_file: Path) -> tuple[CheckResult, str | None]:
     """Read the whole history; return also when its newest event was noted."""
-    if not os.path.lexists(ledger_file):
+    try:
+        ledger_file.lstat()  # what may not be seen is an error, not a ledger that is missing
+    except FileNotFoundError:
         return ok("ledger", "there is none yet"), None
     try:
         moment = newest_moment(ledger_file)

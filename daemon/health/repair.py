@@ -22,11 +22,15 @@ def _restore(folder: Path, base: Path) -> Iterator[str]:
         if not folder.exists() and not folder.is_symlink():
             folder.mkdir(mode=PRIVATE_MODE)
             yield f"created {name}"
-        if folder.is_dir() and not folder.is_symlink() and folder.stat().st_mode & 0o077:
+        if not folder.is_dir() or folder.is_symlink():
+            return
+        mode = folder.stat().st_mode
+        if mode & 0o077 or mode & 0o700 != 0o700:
             folder.chmod(PRIVATE_MODE)
-            yield f"closed {name} to other users"
+            did = f"closed {name} to other users" if mode & 0o077 else f"made {name} readable and writable"
+            yield did
     except OSError as error:
-        yield f"could not repair {name}: {error.strerror}"
+        yield f"could not repair {name}: {(error.strerror or 'unknown error').lower()}"
 
 
 def _clear(layout: Layout) -> list[str]:

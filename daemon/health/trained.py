@@ -1,21 +1,25 @@
 """What was trained: can the checkpoints be used, and do the settings still fit them? Pure."""
 
 from collections.abc import Sequence
+from pathlib import Path
 
 from daemon.checkpoints.review import BlockedRestart, Damaged, Reviewed, Unusable, Whole, starting_point
 from daemon.health.check_result import CheckResult, ok, problem, warning
 from trainer.config.lock import compare_locked
 from trainer.config.schema import Settings
 from trainer.protocol.manifest import Manifest, Unlocked
-from trainer.protocol.text import printable, size_text
+from trainer.protocol.text import printable, shell_word, size_text
 
 
-def check_checkpoints(reviewed: Sequence[Reviewed], corrupt: Sequence[str]) -> list[CheckResult]:
+def check_checkpoints(
+    reviewed: Sequence[Reviewed], corrupt: Sequence[str], folder: Path
+) -> list[CheckResult]:
     """Judge the checkpoints by what their sizes have shown.
 
     Args:
         reviewed: newest first.
         corrupt: names of those that earlier starts have quarantined.
+        folder: in which all lie.
     """
     start = starting_point(reviewed, has_corrupt=bool(corrupt))
     findings = [_not_whole(item, start) for item in reviewed if not isinstance(item, Whole)]
@@ -39,7 +43,7 @@ def check_checkpoints(reviewed: Sequence[Reviewed], corrupt: Sequence[str]) -> l
         warning(
             "checkpoints",
             f"{printable(name)} was quarantined as damaged and takes up space",
-            f"check the disk; when you no longer need it: rm -r models/checkpoints/{printable(name)}",
+            f"check the disk; when you no longer need it: rm -r {shell_word(str(folder / name))}",
         )
         for name in corrupt
     ]

@@ -21,7 +21,6 @@ from trainer.versions.registry import Versions
 ADAPTER_FILE = "adapter_config.json"
 LONGEST_HEADER = 100 << 20  # bytes, as safetensors itself limits it
 FP32_BYTES = 4
-"""How the answer of a daemon begins that did not merge it."""
 
 
 class CannotMerge(ValueError):

@@ -14,7 +14,7 @@ from typing import Any
 from daemon.checkpoints.gate_groups import left_unjudged
 from daemon.checkpoints.states import KeptState, is_earlier, kept_states
 from daemon.files.identity import is_there
-from daemon.files.notes import REASON_SUFFIX, REJECTED_SUFFIX, note_beside
+from daemon.files.notes import REASON_SUFFIX, REJECTED_SUFFIX, lists_of_rejected, note_beside
 from daemon.jobs.replay import FILES_REPLAYED
 from daemon.ledger.forgetting import Content, ForgettingReader, TrainedJob
 from daemon.ledger.stretches import RecordedStretch
@@ -365,15 +365,15 @@ class Forgetting:
 
     def _files(self) -> set[str]:
         """Return the files that are about the content, relative to the working directory."""
-        layout, found = self._layout, {self._layout.kept_files / self._content.sha256}
-        found.add(layout.admitted / self._content.sha256)
+        layout, sha256 = self._layout, self._content.sha256
+        found = {layout.kept_files / sha256, layout.admitted / sha256}
         for job_id in self._content.job_ids:
             found.add(layout.replayed / job_id)
-            job = self._ledger.job(job_id)
-            if job is None:
+            if (job := self._ledger.job(job_id)) is None:
                 continue
             name = job.job.name
             found.add(note_beside(layout.data_reports / name, ".json"))
+            found |= set(lists_of_rejected([layout.failed], name, job.job.rejected_lines))
             for place in self._places(job):
                 if is_there(place, job.identity):
                     found.add(place)

@@ -11,31 +11,19 @@ from typing import Literal
 
 from daemon.jobs.job_queue import Ending, JobQueue
 from daemon.jobs.reasons import reason_for
+from daemon.jobs.wishes import Requeue
 from daemon.journal.events import ModelWentBack
 from daemon.journal.journal import Journal
 from daemon.ledger.branch_steps import take_in_branch
 from daemon.ledger.ledger import Ledger
 from daemon.ledger.trained_files import TrainedStretches, read_left_files, read_trained_files
 from trainer.protocol.branch_path import beyond, path_of, path_to, shared_step
-from trainer.protocol.forgetting import branch_file
+from trainer.protocol.forgetting import branch_file, erased_unseen
 from trainer.protocol.job import FaultKind, Job, JobRecord, Outcome
 from trainer.protocol.manifest import Branch, JobFate, Manifest
 from trainer.protocol.text import shell_word
 
 ENDLESS = 1 << 62
-
-
-@dataclass(frozen=True, kw_only=True)
-class Requeue:
-    """Which files that the model loses are trained again."""
-
-    is_wanted: bool = False
-    without: Collection[str] = ()
-    """Names or job ids of those that are not."""
-
-    def wants(self, file: TrainedStretches) -> bool:
-        """Whether a file is trained again."""
-        return self.is_wanted and not {file.name, file.job_id} & set(self.without)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -92,8 +80,8 @@ def _affected(
     )
 
 
-class FollowBranches:
-    """Has the ledger and the queue follow a model that went back."""
+class Follower:
+    """Has the ledger and the queue follow a model that went back; see `daemon.jobs.follow_branches`."""
 
     def __init__(self, models: Path, queue: JobQueue, ledger: Ledger, journal: Journal) -> None:
         self._models = models
@@ -104,12 +92,7 @@ class FollowBranches:
     def follow(
         self, branches: Sequence[Branch], *, cursors: Collection[str], finished: Sequence[JobRecord]
     ) -> None:
-        """Carry out what the newest checkpoint says, unless that is done.
-
-        Args:
-            cursors: ids of jobs of which the checkpoint has the first steps.
-            finished: the newest jobs that it has all of.
-        """
+        """Carry out what the newest checkpoint says of each branch, unless that is done."""
         records = {record.job_id: record for record in finished}
         noted, followed = self._ledger.branches.newest(), self._ledger.branches.newest_followed()
         for branch in branches:
@@ -118,6 +101,14 @@ class FollowBranches:
                 take_in_branch(self._ledger, branch, branch_file(self._models, branch.number), cursors)
             if branch.number > followed:
                 self._follow(branch, cursors, records)
+
+    def follow_erased(self) -> None:
+        """Note which files were erased that no branch tells of, because the model had never seen them."""
+        for path, note in erased_unseen(self._models):
+            for job_id in note.job_ids:
+                self._ledger.forget_job(job_id, note.reason)
+            self._ledger.commit()
+            path.unlink(missing_ok=True)
 
     def _follow(self, branch: Branch, cursors: Collection[str], records: Mapping[str, JobRecord]) -> None:
         lost = [self._place(job, branch, cursors, records) for job in branch.jobs]

@@ -267,7 +267,8 @@ class JobQueue:
         """Move a job's file to `processing/`, if it is not there, and note that it was started.
 
         Returns:
-            The job with the file's path; None if the file has vanished.
+            The job with the file's path; None if the file has vanished, or has been changed or replaced. Then
+            it is one to be checked again.
         """
         entry = self._processing.get(job.id) or self._take_up(job)
         if entry is None:
@@ -278,6 +279,11 @@ class JobQueue:
 
     def _take_up(self, job: Job) -> Entry | None:
         entry = self._waiting[job.priority][job.name]
+        if not entry.is_in_place():  # what lies under its name has never been checked
+            self._folders[job.priority].forget()
+            self._forget(job)
+            self._note_removed(job)
+            return None
         try:
             path = move_durably(self._path_of(entry), self._layout.processing)
         except FileNotFoundError:

@@ -107,7 +107,10 @@ def _matching(names: list[str], wanted: str) -> list[str]:
 
 
 def _names(folder: Path) -> list[str]:
-    return [name for name in os.listdir(folder) if is_users_file(name)]
+    try:
+        return [name for name in os.listdir(folder) if is_users_file(name)]
+    except FileNotFoundError:  # somebody has removed it; the next daemon creates it anew
+        return []
 
 
 def _describe(place: _Place, row: OpenJob | None) -> QueuedFile:

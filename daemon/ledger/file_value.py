@@ -9,6 +9,8 @@ from daemon.ledger.job_records import sums_of
 from daemon.ledger.reader import open_read_only
 from trainer.protocol.text import printable
 
+NOT_ENDED = ("waiting", "processing", "removed")  # states that do not say how a file ended
+
 
 class NotInLedger(ValueError):
     """There is nothing to say about a file; the message says why."""
@@ -62,7 +64,8 @@ def file_value(ledger_file: Path, name: str) -> FileValue:
         raise NotInLedger(f"{ledger_file} is not there, so nothing has been trained here yet")
     with open_read_only(ledger_file) as database:
         job = database.execute(
-            "SELECT * FROM jobs WHERE state <> 'removed' AND ? IN (display, id) ORDER BY id DESC LIMIT 1",
+            "SELECT * FROM jobs WHERE ? IN (display, id) AND (state <> 'removed'"
+            " OR EXISTS (SELECT 1 FROM steps WHERE job_id = jobs.id)) ORDER BY id DESC LIMIT 1",
             (printable(name.rpartition("/")[2]),),
         ).fetchone()
         if job is not None:
@@ -70,7 +73,7 @@ def file_value(ledger_file: Path, name: str) -> FileValue:
     # After the block, which takes a ValueError for damage
     raise NotInLedger(
         f"the ledger knows no file named {printable(name)}; expected a name such as "
-        "training_queue list or the folder queue/recently_completed/ shows"
+        "training_queue list or history shows"
     )
 
 

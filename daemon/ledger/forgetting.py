@@ -13,7 +13,7 @@ from daemon.files.identity import Identity, identity_of_row
 from daemon.ledger.completed_files import completed, replayed_files
 from daemon.ledger.job_rows import job_of
 from daemon.ledger.reader import has_table, open_read_only
-from daemon.ledger.stretches import RecordedStretch, table_of_stretches
+from daemon.ledger.stretches import RecordedStretch, stretches_in, table_of_stretches
 from trainer.protocol.job import EarlierFile, Job, Window
 from trainer.protocol.text import printable
 
@@ -96,20 +96,7 @@ class ForgettingReader:
 
     def stretches(self, *, after: int, until: int) -> list[RecordedStretch]:
         """Return the stretches of the present state between two steps, cut to them, oldest first."""
-        rows = self._database.execute(
-            f"SELECT * FROM {table_of_stretches(self._database)}"
-            " WHERE last_step > :after AND first_step <= :until ORDER BY first_step",
-            {"after": after, "until": until},
-        )
-        return [
-            RecordedStretch(
-                first_step=(first := max(row["first_step"], after + 1)),
-                last_step=min(row["last_step"], until),
-                job_id=row["job_id"],
-                first_file_step=row["first_file_step"] + first - row["first_step"],
-            )
-            for row in rows
-        ]
+        return stretches_in(self._database, after=after, until=until)
 
     def first_steps(self, job_ids: Collection[str]) -> list[int]:
         """Return the first steps of the stretches that jobs have in the present state."""

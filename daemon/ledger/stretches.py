@@ -138,12 +138,19 @@ def read_stretches(path: Path, *, after: int = 0, until: int | None = None) -> l
     if not path.exists():
         return []
     with open_read_only(path) as database:
-        rows = database.execute(
-            f"SELECT * FROM {table_of_stretches(database)}"
-            " WHERE last_step > :after AND (:until IS NULL OR first_step <= :until) ORDER BY first_step",
-            {"after": after, "until": until},
-        )
-        return [_cut(row, after, until) for row in rows]
+        return stretches_in(database, after=after, until=until)
+
+
+def stretches_in(
+    database: sqlite3.Connection, *, after: int = 0, until: int | None = None
+) -> list[RecordedStretch]:
+    """Return the stretches of an open ledger, as `read_stretches` does."""
+    rows = database.execute(
+        f"SELECT * FROM {table_of_stretches(database)}"
+        " WHERE last_step > :after AND (:until IS NULL OR first_step <= :until) ORDER BY first_step",
+        {"after": after, "until": until},
+    )
+    return [_cut(row, after, until) for row in rows]
 
 
 def table_of_stretches(database: sqlite3.Connection) -> str:

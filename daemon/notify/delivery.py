@@ -149,6 +149,10 @@ def _within(seconds: float) -> Iterator[None]:
 # ---- a command
 
 
+def _how_it_ended(code: int) -> str:
+    return f"ended with exit code {code}" if code > 0 else f"was killed by signal {-code}"
+
+
 def command(words: Sequence[str], folder: Path, timeout_s: float) -> Deliver:
     """Return what runs a command, with a notification on its standard input."""
     shown = printable(words[0], limit=100)
@@ -173,6 +177,7 @@ def command(words: Sequence[str], folder: Path, timeout_s: float) -> Deliver:
             if child.returncode:
                 said.seek(max(0, said.seek(0, os.SEEK_END) - LAST_WORDS_BYTES))
                 words_said = printable(" ".join(said.read().decode("utf-8", "replace").split()))
-                raise NotDelivered(f"{shown} ended with exit code {child.returncode}: {words_said}")
+                because = f": {words_said}" if words_said else ""
+                raise NotDelivered(f"{shown} {_how_it_ended(child.returncode)}{because}")
 
     return deliver

@@ -27,6 +27,10 @@ FIXED_IN_A_WORKER = (
 """Settings of training that are built into a worker when it loads the model."""
 
 
+FIXED_IN_A_DAEMON = ("rescan_s", "settle_s", "settle_slow_s", "log_format")
+"""Settings of `daemon` that are read when it starts."""
+
+
 class LiveSettings:
     """Follows `config.json`.
 
@@ -41,6 +45,7 @@ class LiveSettings:
         self._overrides = overrides
         self._signature = self._read_signature()
         self.current: Settings = load_settings(config_file, overrides=overrides).settings
+        self._at_start = self.current.daemon
         self.problem: str | None = None
         """Why the present `config.json` is not in force."""
 
@@ -56,6 +61,20 @@ class LiveSettings:
         except BadConfig as error:
             self.problem = f"{error}; the previous settings stay in force"
         return True
+
+    @property
+    def is_there(self) -> bool:
+        """Whether there is a `config.json`; else the defaults are in force."""
+        return self._signature is not None
+
+    @property
+    def after_restart(self) -> tuple[str, ...]:
+        """The settings that have other values than those with which this daemon has started, and keeps."""
+        return tuple(
+            f"daemon.{name}"
+            for name in FIXED_IN_A_DAEMON
+            if getattr(self.current.daemon, name) != getattr(self._at_start, name)
+        )
 
     def _read_signature(self) -> tuple[int, int, int] | None:
         try:

@@ -1,6 +1,8 @@
 """Memory and GPUs as numbers for the status."""
 
+import ctypes
 from collections.abc import Callable
+from contextlib import suppress
 
 import psutil
 
@@ -20,6 +22,9 @@ def read_memory(worker_rss_bytes: int | None) -> Memory:
     )
 
 
+LIBRARY = "libnvidia-ml.so.1"  # of the driver; what pynvml loads
+
+
 class GpuReader:
     """Reads GPUs through NVIDIA's management library; a machine without it has none."""
 
@@ -28,6 +33,8 @@ class GpuReader:
 
     @staticmethod
     def _find() -> list[object]:
+        if not _has_driver():
+            return []
         import pynvml  # only here: its tables cost memory that a machine without a GPU need not spend
 
         try:
@@ -39,6 +46,13 @@ class GpuReader:
     def read(self) -> list[Gpu]:
         """Return every GPU's state; one that does not answer is left out."""
         return [gpu for handle in self._handles if (gpu := _read_gpu(handle))]
+
+
+def _has_driver() -> bool:
+    with suppress(OSError):
+        ctypes.CDLL(LIBRARY)
+        return True
+    return False
 
 
 def _read_gpu(handle: object) -> Gpu | None:

@@ -3,7 +3,7 @@
 A file leaves `processing/` only when the worker has reported that a durable checkpoint contains it.
 """
 
-from daemon.jobs.going_back import FollowBranches
+from daemon.jobs.follow_branches import FollowBranches
 from daemon.jobs.job_queue import JobQueue
 from daemon.jobs.replay import Replays
 from daemon.journal.events import (

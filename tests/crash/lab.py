@@ -11,7 +11,7 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
 from types import MappingProxyType
@@ -22,6 +22,7 @@ from filelock import FileLock
 
 from daemon.files.names import is_training_file
 from daemon.files.notes import is_users_file
+from tests.crash.forked_one_shots import MARK, one_shots_of
 from tests.crash.nursery import Forked, ForkServer, name_of, workers_of
 from tests.shallow import build_shallow
 from tests.support import PATIENCE_S, eventually, rows, write_jsonl
@@ -30,6 +31,7 @@ from trainer.protocol.layout import Layout
 
 ROOT = Path(__file__).parent.parent.parent
 DROPOUT = 0.1
+ROWS_APART = 1000  # numbers of the first rows of two files
 SETTINGS: dict[str, dict[str, Any]] = {
     "training": {
         "learning_rate": 1e-3,
@@ -115,7 +117,10 @@ class Lab:
         self._chance = random.Random(seed)
         self._dropped: dict[str, int] = {}
         self._refused: set[str] = set()
-        self._may_skip = False
+        self._ends = {"recently_completed"}  # folders of the queue
+        self._may_vanish: set[str] = set()
+        self.dropped = base.with_name(f"{base.name}-dropped")
+        self.dropped.mkdir()
         self._daemon: subprocess.Popen[bytes] | Forked | None = None
         settings = SETTINGS | {
             "model": {"base_model": str(nursery.base_model)} | dict(model),
@@ -129,13 +134,25 @@ class Lab:
 
     # ---- the user
 
-    def drop(self, num_rows: int, folder: str = "normal", *, bad_rows: int = 0, packed: bool = False) -> str:
-        """Put a file of its own content into the inbox, whole."""
+    def drop(
+        self,
+        num_rows: int,
+        folder: str = "normal",
+        *,
+        bad_rows: int = 0,
+        packed: bool = False,
+        make: Callable[[int, int], list[Any]] = rows,
+    ) -> str:
+        """Put a file of its own content into the inbox, whole.
+
+        Args:
+            make: called with how many rows it makes, and with a number of their own for the first of them.
+        """
         number = len(self._dropped)
         name = f"file-{number}.jsonl" + ".gz" * packed
-        content = [*rows(num_rows, start=1000 * number), *["this is no row"] * bad_rows]
-        self._put(name, content, folder)
+        content = [*make(num_rows, ROWS_APART * number), *[f'"Say {number}-{n}.' for n in range(bad_rows)]]
         self._dropped[name] = num_rows
+        self._put(name, content, folder)
         return name
 
     def drop_bad(self) -> None:
@@ -149,12 +166,17 @@ class Lab:
         write_jsonl(partial, content)
         if name.endswith(".gz"):
             partial.write_bytes(gzip.compress(partial.read_bytes()))
+        shutil.copyfile(partial, self.dropped / name)
         partial.rename(self.layout.inbox / folder / name)
 
     def skip(self) -> None:
         """Ask for the current file to be put aside."""
-        self._may_skip = True
+        self.may_end_in("skipped")
         self.ask("skip")
+
+    def may_end_in(self, folder: str) -> None:
+        """Expect from now on that files come to their end in a folder of the queue, too."""
+        self._ends.add(folder)
 
     def arm(self, failpoints: list[str]) -> None:
         """Have the next workers die, one after the other, at these places."""
@@ -185,6 +207,24 @@ class Lab:
                 command = [sys.executable, "-m", module, *arguments]
                 self._daemon = subprocess.Popen(command, cwd=ROOT, stdout=output, stderr=output)
 
+    def run_command(self, module: str, *arguments: str, output: Path) -> Forked:
+        """Start a command of ours as a person would, who looks at its output later."""
+        with output.open("wb") as said, (self.layout.base / "output.txt").open("ab") as mark:
+            return self._nursery.fork(
+                module,
+                [*arguments, "--base-dir", str(self.layout.base)],
+                {1: said.fileno(), 2: said.fileno(), MARK: mark.fileno()},
+                forks_one_shots=True,
+            )
+
+    def run(self, module: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+        """Run a module to its end."""
+        return self._nursery.run(module, *arguments)
+
+    def one_shots(self) -> dict[psutil.Process, str]:
+        """Return the processes that carry out one order, and commands, with what they are called."""
+        return one_shots_of(self.layout.base / "output.txt")
+
     def kill_daemon(self) -> None:
         if self._daemon:
             self._daemon.kill()
@@ -212,8 +252,16 @@ class Lab:
 
     def kill_something(self) -> None:
         """Pull one plug at random, and start what does not start by itself."""
-        what = self._chance.choice(["worker", "daemon", "both"])
+        one_shots = self.one_shots()
+        what = self._chance.choice(
+            ["worker", "daemon", "both", *["one-shot process"] * (3 * bool(one_shots))]
+        )
         self.kills[what] += 1
+        if what == "one-shot process":
+            victim = self._chance.choice(sorted(one_shots, key=lambda process: process.pid))
+            with suppress(psutil.NoSuchProcess):
+                victim.kill()
+            self.kills[f"of {one_shots[victim]}"] += 1
         if what in ("daemon", "both"):
             self.kill_daemon()
         if what in ("worker", "both"):
@@ -239,12 +287,27 @@ class Lab:
             return {}
 
     def completed(self) -> set[str]:
-        return self._files_in("recently_completed")
+        return self.files_in("recently_completed")
 
-    def skipped(self) -> set[str]:
-        return self._files_in("skipped") if self._may_skip else set()
+    def ended(self) -> set[str]:
+        """Return the files that nothing more is to happen to."""
+        return set().union(*map(self.files_in, self._ends)) | self.forgotten()
 
-    def _files_in(self, folder: str) -> set[str]:
+    def may_vanish(self, name: str) -> None:
+        """Expect that a file may be erased from now on."""
+        self._may_vanish.add(name)
+
+    def forgotten(self) -> set[str]:
+        """Return the files that were erased."""
+        gone = set(self._may_vanish)
+        for _ in range(2):  # one that is just being moved may be overlooked once
+            gone -= self._placed() if gone else set()
+        return gone
+
+    def _placed(self) -> set[str]:
+        return {path.name for folder in (self.layout.inbox, self.layout.queue) for path in folder.rglob("*")}
+
+    def files_in(self, folder: str) -> set[str]:
         return {name for name in os.listdir(self.layout.queue / folder) if _is_dropped(name)}
 
     def until_up(self) -> None:
@@ -257,9 +320,16 @@ class Lab:
         self.until(lambda: (self.status().get("current_step") or 0) >= step, f"step {step}")
 
     @property
+    def num_dropped(self) -> int:
+        return len(self._dropped)
+
+    @property
     def num_waiting(self) -> int:
-        """Files that are not trained yet."""
-        return len(self._dropped.keys() - self.completed() - self.skipped())
+        """Files that have not come to their end yet."""
+        return len(self._waiting())
+
+    def _waiting(self) -> set[str]:
+        return self._dropped.keys() - self.ended()
 
     def worker_deaths(self) -> list[str]:
         """Return how the workers ended that did not end in order."""
@@ -271,6 +341,15 @@ class Lab:
     def times_preempted(self) -> int:
         """Return how often a file was overtaken."""
         return int(self._query("SELECT count(*) FROM attempts WHERE verdict = 'preempted'")[0][0])
+
+    def times_back(self) -> int:
+        """Return how often the model went back, for whatever reason."""
+        return int(self._query("SELECT count(*) FROM branches")[0][0])
+
+    def verdicts(self) -> list[tuple[str, int]]:
+        """Return how often the gate came to which verdict."""
+        found = self._query("SELECT outcome, count(*) FROM gate_verdicts GROUP BY 1 ORDER BY 1")
+        return [(outcome, count) for outcome, count in found]
 
     def num_replayed(self) -> int:
         """Return how many rows of earlier files were trained among those of later ones."""
@@ -286,13 +365,16 @@ class Lab:
         return [name for (name,) in self._query(f"SELECT display FROM jobs ORDER BY {last}")]
 
     def until_another_step(self) -> None:
-        """Wait until training has gone on, or there is nothing left to train."""
+        """Wait until training has gone on, the model has gone back, or there is nothing left to train."""
         self.until(self.layout.ledger_file.exists, "the ledger")
         before = self.num_steps()
-        self.until(lambda: not self.num_waiting or self.num_steps() > before, f"step {before + 1}")
+        self.until(lambda: not self.num_waiting or self.num_steps() != before, f"step {before + 1}")
 
     def until_done(self) -> None:
-        self.until(lambda: not self.num_waiting, "the end of all files")
+        try:
+            self.until(lambda: not self.num_waiting, "the end of all files")
+        except AssertionError as error:
+            raise AssertionError(f"{error}\nwaiting: {sorted(self._waiting())}") from None
 
     def until(self, condition: Any, what: str) -> None:
         try:
@@ -312,7 +394,7 @@ class Lab:
         return [*self._misplaced(), *self._miscounted(), *self._leftovers(), *self._different_weights()]
 
     def num_steps(self) -> int:
-        if not self._query("SELECT name FROM sqlite_master WHERE name = 'steps'"):
+        if not self._has_table("steps"):
             return 0  # it was just being created
         return int(self._query("SELECT count(*) FROM steps")[0][0])
 
@@ -322,28 +404,54 @@ class Lab:
             for path in folder.rglob("*"):
                 if _is_dropped(path.name):
                     places.setdefault(path.name, []).append(path.parent.name)
-        ends = ["recently_completed", *(["skipped"] if self._may_skip else [])]
+        forgotten = self.forgotten()
         return [
             f"{name} lies in {found}"
             for name, found in places.items()
-            if len(found) != 1 or found[0] not in (["failed"] if name in self._refused else ends)
+            if not self._is_well_placed(found, is_bad=name in self._refused, is_gone=name in forgotten)
         ]
 
+    def _is_well_placed(self, found: list[str], *, is_bad: bool, is_gone: bool) -> bool:
+        if is_gone:
+            return not found
+        return len(found) == 1 and (found[0] == "failed" if is_bad else found[0] in self._ends)
+
     def _miscounted(self) -> list[str]:
-        steps = self._query("SELECT global_step FROM steps ORDER BY global_step")
-        wrong = []
-        if [step for (step,) in steps] != list(range(1, len(steps) + 1)):
+        steps = self._query("SELECT global_step, job_id, file_step, rows FROM steps ORDER BY global_step")
+        wrong = [f"{name} is {state} in the ledger" for name, state in self._misrecorded()]
+        if [step for step, *_ in steps] != list(range(1, len(steps) + 1)):
             wrong.append("the model's steps are not 1, 2, 3, …")
-        trained = dict(
-            self._query(
-                "SELECT display, sum(steps.rows) FROM steps JOIN jobs ON jobs.id = job_id GROUP BY job_id"
-            )
-        )
-        for name in self._dropped.keys() - self.skipped():
-            if trained.get(name) != self._dropped[name]:
-                wrong.append(f"{trained.get(name)} rows of {name} were trained, not {self._dropped[name]}")
-        doubles = self._query("SELECT job_id, file_step FROM steps GROUP BY 1, 2 HAVING count(*) > 1")
-        return wrong + [f"step {step} of {job} was trained twice" for job, step in doubles]
+        names = dict(self._query("SELECT id, display FROM jobs"))
+        taken: dict[str, list[tuple[int, int]]] = {}  # by each file since it was begun for the last time
+        for _, job_id, file_step, num_rows in steps:
+            if file_step == 1:
+                taken[names[job_id]] = []
+            taken.setdefault(names[job_id], []).append((file_step, num_rows))
+        for name in self.completed():
+            trained = sum(num_rows for _, num_rows in taken.get(name, []))
+            if trained != self._dropped[name]:
+                wrong.append(f"{trained} rows of {name} were trained, not {self._dropped[name]}")
+        for name, parts in taken.items():
+            if [step for step, _ in parts] != list(range(1, len(parts) + 1)):
+                wrong.append(f"the steps of {name} are not 1, 2, 3, …")
+        return wrong
+
+    def _misrecorded(self) -> list[tuple[str, str]]:
+        """Return the files that the ledger believes to be elsewhere than they are, with what it believes."""
+        states = dict(self._query("SELECT display, state FROM jobs ORDER BY id"))
+        reasons = dict(self._query("SELECT display, reason FROM jobs ORDER BY id"))
+        right = {name: folder for folder in self._ends for name in self.files_in(folder)}
+        right = {name: folder.removeprefix("recently_") for name, folder in right.items()}
+        right |= dict.fromkeys(self.forgotten(), "removed")
+        wrong = [
+            (name, states.get(name, "unknown"))
+            for name, state in right.items()
+            if name in self._dropped and states.get(name) != state
+        ]
+        silent = [
+            name for name in self.forgotten() if "forgotten, and erased" not in (reasons.get(name) or "")
+        ]
+        return [*wrong, *((name, "not forgotten") for name in silent)]
 
     def _leftovers(self) -> list[str]:
         ours = [folder for folder in self.layout.folders() if folder != self.layout.control]
@@ -352,13 +460,19 @@ class Lab:
 
     def _different_weights(self) -> list[str]:
         reference = self.layout.base.with_name(f"{self.layout.base.name}-reference")
-        answer = self._nursery.run("tests.crash.replay", str(self.layout.base), str(reference))
+        folders = map(str, (self.layout.base, reference, self.dropped))
+        answer = self._nursery.run("tests.crash.replay", *folders)
         assert answer.returncode == 0, answer.stderr
         ours, uninterrupted = json.loads(answer.stdout.splitlines()[-1])
         shutil.rmtree(reference)
         return [
             f"{what} differ from an uninterrupted run's" for what in ours if ours[what] != uninterrupted[what]
         ]
+
+    def _has_table(self, name: str) -> bool:
+        if not self.layout.ledger_file.exists():
+            return False
+        return bool(self._query(f"SELECT name FROM sqlite_master WHERE name = '{name}'"))
 
     def _query(self, sql: str) -> list[tuple[Any, ...]]:
         database = sqlite3.connect(f"file:{self.layout.ledger_file}?mode=ro", uri=True)
@@ -368,5 +482,8 @@ class Lab:
             database.close()
 
     def close(self) -> None:
+        for one_shot in self.one_shots():
+            with suppress(psutil.NoSuchProcess):
+                one_shot.kill()
         self.kill_daemon()
         self.kill_workers()

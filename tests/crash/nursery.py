@@ -134,6 +134,7 @@ def fork(
     failpoint: str = "",
     overtaken_at: int | None = None,
     forks_followers: bool = False,
+    forks_one_shots: bool = False,
 ) -> Forked:
     """Have the nursery at `address` do what `python -P -m module arguments` does, in a session of its own.
 
@@ -144,6 +145,7 @@ def fork(
         failpoint: where it is to die.
         overtaken_at: the step at which it waits to be overtaken.
         forks_followers: have its followers, too, come from the nursery.
+        forks_one_shots: and the processes that carry out one order; it may be such a one itself.
     """
     order = {
         "module": module,
@@ -154,6 +156,7 @@ def fork(
         "failpoint": failpoint,
         "overtaken_at": overtaken_at,
         "followers_from": str(address) if forks_followers else None,
+        "one_shots_from": str(address) if forks_one_shots else None,
     }
     line = socket.socket(socket.AF_UNIX)
     line.connect(str(address))
@@ -329,6 +332,8 @@ def become(order: dict[str, Any], descriptors: list[int]) -> None:
     sys.argv = [order["module"], *arguments]
     if order["followers_from"]:
         fork_followers(Path(order["followers_from"]))
+    if order["one_shots_from"]:
+        become_one_shot(Path(order["one_shots_from"]))
     Path("/proc/self/comm").write_text(name_of(order["module"]))
     os._exit(code_of(order["module"]))
 
@@ -373,6 +378,15 @@ def fork_followers(address: Path) -> None:
     followers.subprocess = forking  # type: ignore[assignment]
 
 
+def become_one_shot(address: Path) -> None:
+    """Have the nursery fork what this process orders, and this process end with the one that ordered it."""
+    from tests.crash.forked_one_shots import end_with, fork_one_shots
+    from trainer.mains import one_shot
+
+    fork_one_shots(address)
+    one_shot.die_with = end_with
+
+
 def wait_to_be_overtaken(at_step: int) -> None:
     """Have the session train nothing after `at_step` until its job is to be preempted."""
     from trainer.protocol.messages import PreemptJob
@@ -400,6 +414,9 @@ def import_everything() -> None:
     from trainer.mains import worker
     from trainer.session import engine
 
+    for module in ("back_up", "disk", "forget", "go_back"):
+        import_module(f"trainer.mains.{module}")
+    import_module("daemon.cli.training_models")
     with suppress(ImportError):
         import_module("bitsandbytes")  # for those that train an adapter
     del app, peft, transformers, AutoModelForCausalLM, AutoTokenizer, PreTrainedTokenizerFast, worker, engine

@@ -7,6 +7,7 @@ import argparse
 import json
 import random
 import secrets
+import shutil
 import signal
 import subprocess
 import sys
@@ -21,9 +22,11 @@ import psutil
 
 from tests.crash.chaos import FOLDERS, ROWS, bring_to_an_end
 from tests.crash.lab import ROOT, Lab, Nursery
+from tests.crash.model_life import ModelLife, settings_for_life
 from tests.support import PATIENCE_S
 
 MEASURE_EVERY_S = 20.0
+MOST_WAITING = 30  # files; or what waits after hours of other acts is trained for hours
 GARBAGE = (b"", b"\x00\xff\xfe", b'{"id": ', b'["pause"]', b'{"id": {"a": 1}}' + b" " * 10_000)
 
 
@@ -41,11 +44,13 @@ class Soak:
     """Random acts against one lab.
 
     Args:
+        life: what else people do to its model.
         seed: chooses them.
     """
 
-    def __init__(self, lab: Lab, seed: int) -> None:
+    def __init__(self, lab: Lab, life: ModelLife, seed: int) -> None:
         self._lab = lab
+        self._life = life
         self._chance = random.Random(seed)
         self.acts: Counter[str] = Counter()
         self.sizes: list[Size] = []
@@ -63,6 +68,7 @@ class Soak:
             self.stop_and_start,
             self.start_second_daemon,
             self.remove_status,
+            *life.acts,
         ]
 
     def run(self, seconds: float) -> None:
@@ -74,6 +80,7 @@ class Soak:
             self.acts[act.__name__] += 1
             act()
             self._lab.let_time_pass(1.0)
+            self._life.look_after()
             if time.monotonic() - self._measured_at > MEASURE_EVERY_S:
                 self._measured_at = time.monotonic()
                 self._measure()
@@ -81,7 +88,8 @@ class Soak:
     # ---- a user's acts
 
     def drop(self) -> None:
-        self._lab.drop(self._chance.choice(ROWS), self._chance.choice(FOLDERS))
+        if self._lab.num_waiting < MOST_WAITING:
+            self._lab.drop(self._chance.choice(ROWS), self._chance.choice(FOLDERS))
 
     def drop_bad_rows(self) -> None:
         self._lab.drop(200, self._chance.choice(FOLDERS), bad_rows=1)
@@ -155,11 +163,13 @@ class Soak:
             return  # just killed
 
 
-def table(soak: Soak, lab: Lab, problems: list[str]) -> str:
+def table(soak: Soak, lab: Lab, life: ModelLife, problems: list[str]) -> str:
     """Return what happened and what held, for people."""
     lines = [f"{name.replace('_', ' '):28}{count:6}" for name, count in sorted(soak.acts.items())]
+    lines += ["", *life.lines(), ""]
+    lines += [f"{'killed: ' + what:28}{count:6}" for what, count in sorted(lab.kills.items())]
     lines += [
-        f"{'steps trained':28}{lab.num_steps():6}",
+        f"{'steps of the model':28}{lab.num_steps():6}",
         f"{'files completed':28}{len(lab.completed()):6}",
         "",
     ]
@@ -186,17 +196,29 @@ def main() -> int:
     parser.add_argument("--method", choices=["full", "lora", "qlora"], default="full")
     wanted = parser.parse_args()
     print(f"seed {wanted.seed}", flush=True)
-    with tempfile.TemporaryDirectory(prefix="soak-") as folder:
-        nursery = Nursery(Path(folder))
-        lab = Lab(Path(folder) / "lab", nursery, seed=wanted.seed, method=wanted.method, forks_daemon=False)
-        soak = Soak(lab, wanted.seed)
-        try:
-            soak.run(wanted.minutes * 60)
-            problems = bring_to_an_end(lab)
-        finally:
-            lab.close()
-        print(table(soak, lab, problems))
-        print(json.dumps({"seed": wanted.seed, "problems": problems, "acts": soak.acts}))
+    folder = Path(tempfile.mkdtemp(prefix="soak-"))
+    print(f"in {folder}, which is removed if everything holds", flush=True)
+    nursery = Nursery(folder)
+    sections = settings_for_life(folder, "lab")
+    lab = Lab(
+        folder / "lab",
+        nursery,
+        seed=wanted.seed,
+        method=wanted.method,
+        forks_daemon=False,
+        sections=sections,
+    )
+    life = ModelLife(lab, wanted.seed)
+    soak = Soak(lab, life, wanted.seed)
+    try:
+        soak.run(wanted.minutes * 60)
+        problems = bring_to_an_end(lab, life)
+    finally:
+        lab.close()
+    print(table(soak, lab, life, problems))
+    print(json.dumps({"seed": wanted.seed, "problems": problems, "acts": soak.acts}))
+    if not problems:
+        shutil.rmtree(folder)
     return 1 if problems else 0
 
 

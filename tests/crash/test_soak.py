@@ -3,6 +3,7 @@
 import signal
 
 from tests.crash.lab import Lab
+from tests.crash.model_life import ModelLife
 from tests.crash.soak import Soak
 
 
@@ -18,6 +19,6 @@ def test_a_second_daemon_is_started_only_when_the_first_is_up_however_long_that_
         until_up(waiting)
 
     monkeypatch.setattr(Lab, "until_up", go_on)
-    Soak(lab, seed=1).start_second_daemon()  # fails unless the second is refused
+    Soak(lab, ModelLife(lab, seed=1), seed=1).start_second_daemon()  # fails unless the second is refused
 
     assert lab.status()["daemon_pid"] == first.pid

@@ -9,6 +9,7 @@ import pytest
 from daemon.auto_versions import GATE_PASSED, RETRY_AFTER_S, AutoVersions, Milestones, is_due
 from daemon.journal.events import CheckpointSaved, JobFinished, JournalEvent, VersionMade, VersionNotMade
 from daemon.journal.journal import Journal, LedgerRows
+from daemon.mains.make_version import last_written_before
 from tests.health import publish
 from tests.support import FakeClock, eventually
 from trainer.config.version_settings import VersionSettings
@@ -71,7 +72,7 @@ class Bench:
         pass
 
     def _ask(self, module, order, answer):
-        self.orders.append(order.checkpoint)
+        self.orders.append(order.checkpoint or order.written_before)
         answer = self.answers.pop(0) if self.answers else len(self.orders)
         if isinstance(answer, Exception):
             raise answer
@@ -201,12 +202,26 @@ def test_a_day_gets_a_version_once_it_is_over_of_its_last_checkpoint(bench):
     assert bench.orders == []
     assert bench.versions.due_at() == NOON + 12 * HOUR
 
-    publish(bench.layout, 2, step=5, written_at=utc_text(NOON + 11 * HOUR))
-    publish(bench.layout, 3, step=7, written_at=utc_text(NOON + 13 * HOUR))
     bench.clock.now += 13 * HOUR
     bench.turn("day")
 
-    assert bench.orders == ["step-000000005-2"]
+    assert bench.orders == [utc_text(NOON + 12 * HOUR)]
+
+
+def test_the_last_checkpoint_of_a_day_is_the_newest_that_can_be_read_from_before_its_end(layout):
+    before, after, damaged = utc_text(NOON - 1), utc_text(NOON + 1), utc_text(NOON - 0.5)
+    publish(layout, 1, step=3, written_at=before)
+    publish(layout, 2, step=5, written_at=before)
+    (publish(layout, 3, step=7, written_at=damaged) / "MANIFEST.json").write_text("{")
+    publish(layout, 4, step=9, written_at=after)
+
+    assert last_written_before(layout.models, utc_text(NOON)) == "step-000000005-2"
+    assert last_written_before(layout.models, utc_text(NOON - 2)) == "step-000000003-1"  # it comes closest
+
+
+def test_without_a_checkpoint_there_is_no_last_one(layout):
+    with pytest.raises(FileNotFoundError, match="has no checkpoint that can be read"):
+        last_written_before(layout.models, utc_text(NOON))
 
 
 def test_a_day_without_a_step_gets_none(bench):
@@ -242,7 +257,7 @@ def test_a_day_that_ended_while_no_daemon_ran_is_made_up_for(bench):
 
     bench.turn("day")
 
-    assert bench.orders == ["step-000000003-1"]
+    assert bench.orders == [utc_text(NOON + 60 * HOUR)]
 
 
 # ---- crashes

@@ -8,7 +8,7 @@ from daemon import going_back
 from daemon.control.control_files import Request
 from daemon.files.identity import Identity
 from daemon.going_back import GoingBack
-from daemon.jobs.going_back import FollowBranches
+from daemon.jobs.follow_branches import FollowBranches
 from daemon.jobs.job_queue import JobQueue
 from daemon.journal.journal import Journal
 from daemon.ledger.ledger import Ledger

@@ -293,7 +293,7 @@ def test_a_daemon_that_is_not_training_stops_at_once(rig, bring_to, state, how):
         assert where(rig) == LEFT_BEHIND[state]
     if how == "stop":
         answers = {"held": "paused, so the daemon stops", "loading": "stopping before training starts"}
-        answer = answers.get(state, "stopping after the current file")
+        answer = answers.get(state, "stopping; no file is being trained")
         assert any(f"stop: {answer}" in event for event in rig.events("command"))
     elif how != "signal":
         assert "stop_now: stopping at the next step" in rig.events("command")
@@ -305,6 +305,7 @@ def test_a_daemon_that_is_not_training_stops_at_once(rig, bring_to, state, how):
         ("loading", "stopping before training starts; the next start trains the file"),
         ("training", "stopping after the current file"),
         ("held", "paused, so the daemon stops without waiting for the file"),
+        ("idle", "stopping; no file is being trained"),
     ],
 )
 def test_a_stop_says_what_it_waits_for(rig, bring_to, state, answer):
@@ -363,6 +364,25 @@ def test_a_pause_ends_a_stop_that_waits_for_its_file_and_says_so(rig, bring_to):
     assert rig.until_answered("pause").startswith("paused, so the daemon stops without")
     assert rig.left() == 0
     assert where(rig, "a.jsonl") == "processing"
+
+
+def test_with_an_empty_queue_neither_a_stop_nor_its_end_speaks_of_a_file(rig, bring_to):
+    bring_to("loading")
+    rig.command("pause")
+    rig.until_answered("pause")
+    rig.command("skip")
+    rig.until_answered("skip")
+
+    rig.command("stop")
+    stopped = rig.until_answered("stop")
+    rig.command("skip")
+    skipped = rig.until_answered("skip")
+    rig.command("resume")
+
+    assert stopped == "paused, so the daemon stops at once; the next start is paused, too"
+    assert skipped == "nothing to skip"
+    assert rig.until_answered("resume") == "the stop is cancelled; the queue is empty"
+    rig.go()
 
 
 def test_a_resume_cancels_a_stop_that_waits_for_its_file(rig, bring_to):
@@ -487,7 +507,7 @@ def test_a_request_that_comes_while_the_daemon_starts_is_obeyed_whatever_its_tim
     rig.start()
 
     assert rig.left() == 0
-    assert "stop: stopping after the current file" in rig.events("command")
+    assert "stop: stopping; no file is being trained" in rig.events("command")
 
 
 def test_a_pause_from_before_the_start_is_obeyed(rig):

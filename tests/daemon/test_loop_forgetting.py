@@ -2,14 +2,18 @@
 
 import json
 import threading
+from types import SimpleNamespace
 
 import pytest
 
 from daemon import forgetting
-from daemon.jobs.wishes import NOT_FORGOTTEN
+from daemon.jobs.forget_orders import order_to_forget
+from daemon.jobs.wishes import NOT_FORGOTTEN, ForgetWish
 from tests.health import publish
-from tests.support import PATIENCE_S
-from trainer.protocol.forgetting import Forgot
+from tests.support import PATIENCE_S, rows
+from trainer.mains import forget as forget_main
+from trainer.mains.forget import carry_out
+from trainer.protocol.forgetting import ForgetOrder, Forgot
 from trainer.protocol.job import JobRecord, Outcome
 from trainer.protocol.manifest import Branch, JobFate, Progress
 from trainer.protocol.one_shot import NoAnswer
@@ -97,6 +101,37 @@ def test_the_ledger_follows_the_model_that_has_forgotten(trained, monkeypatch):
     [event] = trained.events("went_back")
     assert "the model has forgotten b.jsonl: it was trained again from step 3" in event
     assert process.orders == 1
+
+
+@pytest.mark.parametrize("is_running", [True, False])
+def test_of_a_file_that_was_never_trained_the_ledger_knows_that_it_was_forgotten(
+    trained, monkeypatch, is_running
+):
+    content = b"".join(json.dumps(item).encode() + b"\n" for item in rows(150)) + b"Say 151: no JSON\n"
+    trained.layout.inbox.joinpath(".c.part").write_bytes(content)
+    trained.layout.inbox.joinpath(".c.part").rename(trained.layout.inbox / "c.jsonl")
+    listed = trained.layout.failed / "c.jsonl.rejected.jsonl"
+    trained.until(lambda: trained.read("SELECT id FROM jobs WHERE display = 'c.jsonl'"), "the file's job")
+    assert b"Say 151" in listed.read_bytes()
+    monkeypatch.setattr(forget_main, "signal", SimpleNamespace(signal=lambda *_: None, SIGTERM=15))
+
+    if is_running:
+        monkeypatch.setattr(forgetting.one_shot, "ask", lambda module, order, *_, **__: carry_out(order, str))
+        assert forget(trained, "c.jsonl").startswith("the model had never seen the file; the file is erased")
+    else:
+        trained.stop()
+        wish = ForgetWish(name="c.jsonl", keep_versions=False, reason="bad")
+        order_to_forget(trained.layout, wish, {})
+        carry_out(ForgetOrder(base_dir=trained.layout.base), str)
+        trained.start()
+
+    job = trained.until(
+        lambda: (found := job_of(trained, "c.jsonl"))["state"] == "removed" and found, "the end of the job"
+    )
+    assert json.loads(job["reason"])["message"].startswith("forgotten, and erased: ")
+    assert json.loads(job["rejected"]) == []
+    assert list(trained.layout.queue.rglob("c.jsonl*")) == []
+    assert list((trained.layout.models / "branches").iterdir()) == []
 
 
 def test_a_process_that_dies_changes_nothing(trained, monkeypatch):

@@ -5,7 +5,7 @@ import json
 
 import pytest
 
-from daemon.jobs.going_back import FollowBranches
+from daemon.jobs.follow_branches import FollowBranches
 from daemon.jobs.job_queue import JobQueue
 from tests.daemon.test_loop_recovery import failing_once
 from tests.health import publish

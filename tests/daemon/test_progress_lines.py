@@ -152,11 +152,28 @@ def test_while_the_model_loads_it_says_which_and_how_far(terminal, queue, layout
     put(queue, layout, "b.jsonl", id="2")
     terminal.settings.current = Settings.model_validate({"model": {"base_model": "Qwen/Qwen3-0.6B"}})
     terminal.board.set_state(State.LOADING, "reading weights")
+    terminal.board.set(worker_pid=7)
     terminal.turn(1000.0)
 
     lines = terminal.turn(1035.0)
 
     assert lines == ["loading Qwen3-0.6B for 35 s (reading weights); 3 rows in 1 file wait"]
+
+
+def test_a_new_worker_has_not_loaded_since_the_one_before(terminal):
+    terminal.board.set_state(State.LOADING)
+    terminal.board.set(worker_pid=7)
+    terminal.turn(1000.0)
+
+    terminal.board.set(worker_pid=None)
+    terminal.board.set_state(State.LOADING, "the worker is restarted after a delay, because it crashed")
+    between = terminal.turn(1030.0)
+    terminal.board.set_state(State.LOADING)
+    terminal.board.set(worker_pid=8)
+    terminal.turn(1031.0)
+
+    assert between == ["the worker is restarted after a delay, because it crashed"]
+    assert terminal.turn(1060.0) == ["loading tiny for 29 s"]
 
 
 def test_before_the_first_step_it_says_what_is_done_with_the_file(terminal, job):

@@ -18,8 +18,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 from daemon.files.identity import Identity
+from daemon.jobs.follow_branches import FollowBranches
 from daemon.jobs.forget_orders import ForgetWish, order_to_forget
-from daemon.jobs.going_back import FollowBranches
 from daemon.jobs.job_queue import JobQueue
 from daemon.journal.journal import Journal
 from daemon.ledger.ledger import Ledger

@@ -4,18 +4,15 @@ Whoever makes a backup, or frees objects, says so there first and looks for othe
 begin at the same moment at least one sees the other, wherever they run.
 """
 
-import hashlib
 import json
-import os
 import secrets
-import socket
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from pathlib import Path, PurePosixPath
+from pathlib import PurePosixPath
 
-from trainer.backups.destination import MANIFESTS, PENDING, Destination, MissingObject
+from trainer.backups.destination import MANIFESTS, PENDING, Destination, MissingObject, short_name
 from trainer.backups.manifest import ID, BackupManifest, DamagedManifest, as_bytes, parse
 from trainer.protocol.backups import LATEST
 from trainer.protocol.failpoints import failpoint
@@ -40,11 +37,6 @@ class Found:
     """Oldest first."""
     damaged: dict[str, str] = field(default_factory=dict)
     """Names of files, with what is wrong."""
-
-
-def origin_of(base_dir: Path) -> str:
-    """Return the name of a working directory among those that are backed up at one destination."""
-    return printable(f"{socket.gethostname()}:{base_dir}")
 
 
 def new_id(now: float) -> str:
@@ -122,7 +114,7 @@ def announced(
     Args:
         what: `create` or `free`.
     """
-    own = f"{PENDING}/{what}-{_short(origin)}-{secrets.token_hex(4)}.json"
+    own = f"{PENDING}/{what}-{short_name(origin)}-{secrets.token_hex(4)}.json"
     destination.put_bytes(json.dumps({"what": what, "origin": origin, "at": now()}).encode(), own)
     failpoint("backup.announced")
     try:
@@ -134,7 +126,7 @@ def announced(
 def _others(destination: Destination, own: str, origin: str, now: float) -> list[str]:
     found = []
     for item in destination.half_written(PENDING):  # somebody died before it had said anything
-        is_own = PurePosixPath(item.name).name.partition("-")[2].startswith(f"{_short(origin)}-")
+        is_own = PurePosixPath(item.name).name.partition("-")[2].startswith(f"{short_name(origin)}-")
         if is_own or (item.changed_at and now - item.changed_at > ABANDONED_AFTER_S):
             destination.remove(item.name)
     for item in destination.files_in(PENDING):
@@ -142,7 +134,7 @@ def _others(destination: Destination, own: str, origin: str, now: float) -> list
         what, _, rest = name.partition("-")
         if item.name == own or what not in ("create", "free"):
             continue
-        if rest.startswith(f"{_short(origin)}-"):
+        if rest.startswith(f"{short_name(origin)}-"):
             destination.remove(item.name)
             continue
         try:
@@ -167,7 +159,3 @@ def refuse_while_freeing(others: list[str], destination: Destination) -> None:
     """
     if freeing := [text for text in others if text.startswith("free")]:
         raise Busy(f"{destination}: objects are being freed there ({freeing[0]}); try again in a moment")
-
-
-def _short(origin: str) -> str:
-    return hashlib.sha256(os.fsencode(origin)).hexdigest()[:12]

@@ -1,7 +1,7 @@
 """What goes into a backup, as it stood at one moment. Changes nothing but its own staging folder.
 
-The ledger is copied first, and the newest checkpoint must still be the same afterwards: together they are
-what a crash at that moment would have left, and any daemon can continue from that.
+The ledger is copied first, then the queue, and the newest checkpoint must still be the same afterwards. So no
+file is missing that the ledger has as waiting, and none is there that the checkpoint has all of.
 """
 
 import fcntl
@@ -33,12 +33,11 @@ from trainer.versions.record import RECORD_NAME, DamagedVersion, VersionRecord, 
 from trainer.versions.registry import FOLDER as VERSIONS
 from trainer.versions.registry import ID as VERSION_ID
 from trainer.versions.registry import RECORDS
+from trainer.versions.removal import STATE_FILES
 
 STAGING = ".backup"
 DATA = "data"
 BASES = "bases"
-OPTIMIZER_STATE = "state."
-"""How the names of files begin that a version can do without."""
 MOST_TRIES = 20
 LEDGER_PAGES = 4096  # at a time, so that a writer can come between
 LEDGER_TIMEOUT_S = 30.0
@@ -165,10 +164,12 @@ def _small_files(layout: Layout, staging: Path) -> list[Source]:
     ledger = staging / "ledger.sqlite3"
     for name in ("ledger.sqlite3", "config.json"):
         (staging / name).unlink(missing_ok=True)
-    found = _of_queue(layout, staging / "queue")
+    found = []
     if layout.ledger_file.exists():
         copy_ledger(layout.ledger_file, ledger)
         found.append(Source("status/ledger.sqlite3", ledger))
+    # After the ledger: a file that comes meanwhile is there, and one that was trained to its end is not
+    found += _of_queue(layout, staging / "queue")
     with suppress(FileNotFoundError):
         shutil.copy2(layout.config_file, staging / "config.json")
         found.append(Source("config.json", staging / "config.json"))
@@ -181,12 +182,21 @@ def copy_ledger(ledger: Path, target: Path) -> None:
     Raises:
         UnreadableLedger: it is damaged, or no ledger.
     """
-    is_at_rest = not ledger.with_name(ledger.name + "-wal").exists()
-    options = "mode=ro&immutable=1" if is_at_rest else "mode=ro"
-    address = f"{ledger.absolute().as_uri()}?{options}"
+    log = ledger.with_name(ledger.name + "-wal")
+    if not log.exists():  # nobody writes; a reader that does not know this would leave a log of its own
+        before = ledger.stat()
+        _copy_ledger(ledger, target, "mode=ro&immutable=1")
+        if not log.exists() and ledger.stat().st_mtime_ns == before.st_mtime_ns:
+            return  # else a daemon has started meanwhile, and the copy may be of two moments
+    _copy_ledger(ledger, target, "mode=ro")
+
+
+def _copy_ledger(ledger: Path, target: Path, options: str) -> None:
     try:
         with (
-            closing(sqlite3.connect(address, uri=True, timeout=LEDGER_TIMEOUT_S)) as source,
+            closing(
+                sqlite3.connect(f"{ledger.absolute().as_uri()}?{options}", uri=True, timeout=LEDGER_TIMEOUT_S)
+            ) as source,
             closing(sqlite3.connect(target)) as copy,
         ):
             source.backup(copy, pages=LEDGER_PAGES, sleep=0.01)
@@ -249,7 +259,7 @@ def _held_version(layout: Layout, name: str, held: ExitStack, contents: Contents
         raise DamagedVersion(f"{name} is gone; choose another: training_models list") from error
     record = read_record(folder / RECORD_NAME)
     missing = [file for file in record.files if not (folder / file).is_file()]
-    if lost := [file for file in missing if not file.startswith(OPTIMIZER_STATE)]:
+    if lost := [file for file in missing if file not in STATE_FILES]:
         raise DamagedVersion(
             f"{name} cannot be backed up whole: {printable(lost[0])} is missing; "
             "its record is in every backup"

@@ -1,18 +1,19 @@
 """Make a backup: send what is not there yet, and publish the manifest last."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from trainer.backups import catalog
 from trainer.backups.address import UnusableDestination
 from trainer.backups.contents import Contents, Source, as_entry, gathered
-from trainer.backups.destination import Destination, Incomplete, object_name
+from trainer.backups.destination import Destination, Incomplete, object_name, origin_of
 from trainer.backups.manifest import BackupFile, BackupManifest
 from trainer.protocol.backups import BackupMade, CreateTask, LogitsFingerprint
-from trainer.protocol.checkpoints import Checkpoint
+from trainer.protocol.checkpoints import FOLDER, Checkpoint
 from trainer.protocol.files import file_sha256
 from trainer.protocol.layout import Layout
+from trainer.protocol.manifest import MANIFEST_NAME
 from trainer.protocol.text import num_of, printable, size_text, utc_text
 
 Tell = Callable[[str], None]
@@ -47,7 +48,7 @@ def create(task: CreateTask, making: Making) -> BackupMade:
         UnusableDestination, Busy: it cannot be made there.
     """
     began, destination = making.clock(), making.destination
-    origin = catalog.origin_of(making.layout.base)
+    origin = origin_of(making.layout.base)
     if destination.is_inside(making.layout.base):
         raise UnusableDestination(
             f"{destination} is in the working directory, so it would be lost with it; choose another place"
@@ -58,7 +59,7 @@ def create(task: CreateTask, making: Making) -> BackupMade:
         earlier = [item for item in catalog.read_all(destination).backups if item.origin == origin]
         with gathered(making.layout, versions=task.versions) as contents:
             files, sent = _send_all(contents, earlier[-1:], making)
-            logits = _logits(contents.checkpoint, task, earlier, making)
+            logits = _logits(contents.checkpoint, files, task, earlier, making)
             if isinstance(logits, str):
                 contents.notes.append(logits)
             manifest = _manifest(task, contents, files, origin, made_at=making.clock())
@@ -126,11 +127,17 @@ def _may_go(path: str) -> bool:
 
 
 def _logits(
-    checkpoint: Checkpoint, task: CreateTask, earlier: list[BackupManifest], making: Making
+    checkpoint: Checkpoint,
+    files: list[BackupFile],
+    task: CreateTask,
+    earlier: list[BackupManifest],
+    making: Making,
 ) -> LogitsFingerprint | str | None:
     """Return the fingerprint of a model's logits: of an earlier backup if that has the same model."""
+    own = _checkpoint_sha256(files, checkpoint.path.name)
     for item in reversed(earlier):
-        if item.checkpoint == checkpoint.path.name and item.sequence == checkpoint.manifest.sequence:
+        # Not by its number, which comes again after the newest one turned out damaged
+        if _checkpoint_sha256(item.files, item.checkpoint) == own:
             if item.logits:
                 return item.logits
             break
@@ -146,6 +153,12 @@ def _logits(
         )
     making.tell("computing the fingerprint of the logits")
     return making.logits(checkpoint)
+
+
+def _checkpoint_sha256(files: Sequence[BackupFile], checkpoint: str) -> str:
+    """Return the hash of a checkpoint's manifest, which has the hashes of its files."""
+    path = f"models/{FOLDER}/{checkpoint}/{MANIFEST_NAME}"
+    return next(file.sha256 for file in files if file.path == path)
 
 
 def _manifest(
@@ -174,8 +187,3 @@ def _manifest(
         is_saw_complete=task.is_saw_complete,
         logits=None,
     )
-
-
-def with_pruned(made: BackupMade, removed: tuple[str, ...]) -> BackupMade:
-    """Return the answer with the older backups that were removed afterwards."""
-    return made.model_copy(update={"pruned": removed})

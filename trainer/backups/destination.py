@@ -9,17 +9,19 @@ import hashlib
 import os
 import re
 import shutil
+import socket
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime
-from pathlib import Path, PurePosixPath
+from pathlib import Path, PurePath, PurePosixPath
 from typing import Any, BinaryIO
 
 from trainer.backups.address import Address, UnusableDestination, address_of, open_file_system, said_by
 from trainer.protocol.failpoints import failpoint
 from trainer.protocol.files import file_sha256, sync_directory
+from trainer.protocol.text import printable
 
 OBJECTS, MANIFESTS, PENDING = "objects", "manifests", "pending"
 SHA256 = re.compile(r"[0-9a-f]{64}")
@@ -63,12 +65,15 @@ class Destination:
     Args:
         file_system: of fsspec.
         root: the folder in it.
+        writer: names what is half written, so that no two who send the same object write one file. It is the
+            same each time for one working directory, which thus overwrites what it left when it was killed.
     """
 
-    def __init__(self, address: Address, file_system: Any, root: str) -> None:
+    def __init__(self, address: Address, file_system: Any, root: str, *, writer: str) -> None:
         self.address = address
         self._files = file_system
         self._root = root
+        self._writer = writer
         self._folders: set[str] = set()
 
     def __str__(self) -> str:
@@ -192,15 +197,20 @@ class Destination:
             self._files.put_file(str(source), target)
             self._require_size(target, size, name)
             return
-        partial = self._path(f"{PurePosixPath(name).parent}/.{PurePosixPath(name).name}{PARTIAL}")
+        path = PurePosixPath(name)
+        partial = self._path(str(path.with_name(self._partial_name(path))))
         self._files.put_file(str(source), partial)
         self._require_size(partial, size, name)
-        if self._files.exists(target):  # not every server renames onto a file
+        try:
+            self._files.mv(partial, target)
+        except Exception:  # not every server renames onto a file; those that do never lack it
+            if not self._files.exists(target) or not self._files.exists(partial):
+                raise
             self._files.rm_file(target)
-        self._files.mv(partial, target)
+            self._files.mv(partial, target)
 
     def _put_here(self, source: Path, target: Path) -> None:
-        partial = target.with_name(f".{target.name}{PARTIAL}")
+        partial = target.with_name(self._partial_name(target))
         with source.open("rb") as reader, partial.open("wb") as writer:
             shutil.copyfileobj(reader, writer, CHUNK_BYTES)
             writer.flush()
@@ -226,6 +236,9 @@ class Destination:
             self._files.rm_file(self._path(name))
 
     # ---- inside
+
+    def _partial_name(self, target: PurePath) -> str:
+        return f".{target.name}.{self._writer}{PARTIAL}"
 
     def _path(self, name: str) -> str:
         return f"{self._root.rstrip('/')}/{name}"
@@ -281,7 +294,17 @@ def open_destination(url: str, *, base_dir: Path) -> Destination:
         UnusableDestination: it is none, or cannot be reached.
     """
     address = address_of(url, base_dir=base_dir)
-    return Destination(address, *open_file_system(address))
+    return Destination(address, *open_file_system(address), writer=short_name(origin_of(base_dir)))
+
+
+def origin_of(base_dir: Path) -> str:
+    """Return the name of a working directory among those that are backed up at one destination."""
+    return printable(f"{socket.gethostname()}:{base_dir}")
+
+
+def short_name(origin: str) -> str:
+    """Return what stands for an origin in names of files."""
+    return hashlib.sha256(os.fsencode(origin)).hexdigest()[:12]
 
 
 def _existing(path: Path) -> Path:

@@ -4,23 +4,17 @@ Nothing is rewritten or removed: the highest verified sequence number still wins
 branch that is left stay as long as retention keeps them. A kill leaves the old newest one or the new one.
 """
 
-import os
-import shutil
 from collections.abc import Callable
 from pathlib import Path
 
-from trainer.checkpoints.publishing import STAGING, publish_staged
+from trainer.checkpoints.publishing import next_sequence, publish_staged, stage_links
 from trainer.protocol.checkpoints import (
     FOLDER,
-    UNREADABLE,
     Checkpoint,
     find_newest,
-    published,
-    sequence_of,
     verify,
 )
 from trainer.protocol.failpoints import failpoint
-from trainer.protocol.files import link_or_copy
 from trainer.protocol.going_back import GoBackOrder
 from trainer.protocol.manifest import Branch, Manifest
 from trainer.protocol.text import utc_text
@@ -40,8 +34,10 @@ def go_back(models: Path, order: GoBackOrder, *, clock: Callable[[], float]) -> 
     """
     target = verify(order.target)
     newest = find_newest(models / FOLDER).newest
-    if newest is None or newest.manifest.sequence <= target.sequence:
-        raise NotBehind(f"{order.target.name} is the newest checkpoint already; expected an earlier one")
+    if newest is None:
+        raise NotBehind("no checkpoint is whole, so there is nothing to go back from; restore a backup")
+    if newest.manifest.sequence <= target.sequence:
+        raise NotBehind(_why_not_behind(target, newest))
     dropped = {job.job_id for job in order.jobs if job.fate == "undone"}
     cursors = target.progress.cursors
     progress = target.progress.model_copy(
@@ -59,32 +55,22 @@ def go_back(models: Path, order: GoBackOrder, *, clock: Callable[[], float]) -> 
     )
     manifest = target.model_copy(
         update={
-            "sequence": _next_sequence(models),
-            "parent": target_name(order.target),
+            "sequence": next_sequence(models),
+            "parent": order.target.name,
             "written_at": branch.at,
             "progress": progress,
             "branches": (*newest.manifest.branches, branch),
         }
     )
-    _stage(models, order.target, manifest)
+    stage_links(models, order.target, manifest)
+    failpoint("going_back.staged")
     return publish_staged(models, manifest)
 
 
-def _stage(models: Path, source: Path, manifest: Manifest) -> None:
-    staging = models / STAGING
-    shutil.rmtree(staging, ignore_errors=True)
-    staging.mkdir(mode=0o700)
-    for name in manifest.files:
-        (staging / name).parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        link_or_copy(source / name, staging / name)
-    failpoint("going_back.staged")
-
-
-def _next_sequence(models: Path) -> int:
-    found = [sequence_of(path) for path in published(models / FOLDER)]
-    return 1 + max((int(sequence) for sequence in found if sequence != UNREADABLE), default=0)
-
-
-def target_name(target: Path) -> str:
-    """Return the name by which a manifest knows a checkpoint or a version."""
-    return os.path.basename(target)
+def _why_not_behind(target: Manifest, newest: Checkpoint) -> str:
+    present = newest.manifest
+    if (target.files, target.progress.global_step) == (present.files, present.progress.global_step):
+        return "the model is in this state already; expected an earlier one"
+    return (  # what came after it turned out damaged
+        f"it is newer than the newest checkpoint that is whole, {newest.path.name}; expected an earlier state"
+    )

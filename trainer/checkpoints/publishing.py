@@ -25,15 +25,17 @@ from trainer.protocol.branch_path import Segment, is_on, path_of
 from trainer.protocol.checkpoints import (
     FOLDER,
     POINTER,
+    UNREADABLE,
     Checkpoint,
     DamagedCheckpoint,
     NoUsableCheckpoint,
     published,
     read_manifest,
+    sequence_of,
     verify,
 )
 from trainer.protocol.failpoints import failpoint
-from trainer.protocol.files import sync_directory, write_json
+from trainer.protocol.files import link_or_copy, sync_directory, write_json
 from trainer.protocol.manifest import CHECKSUM, MANIFEST_NAME, FileEntry, Manifest, checksum
 from trainer.protocol.pins import is_pinned
 
@@ -66,6 +68,25 @@ def publish_folder(models: Path, source: Path, draft: Manifest) -> Checkpoint:
         staging.mkdir(mode=0o700)
     files = {name: _take(source / name, staging / name) for name in names_in(source)}
     return publish_staged(models, draft.model_copy(update={"files": files}))
+
+
+def next_sequence(models: Path) -> int:
+    """Return the number of the next checkpoint, which no other one has.
+
+    It is asked of the disk: a save that failed late may have left a checkpoint that nobody took note of.
+    """
+    found = [sequence_of(path) for path in published(models / FOLDER)]
+    return 1 + max((int(sequence) for sequence in found if sequence != UNREADABLE), default=0)
+
+
+def stage_links(models: Path, source: Path, manifest: Manifest) -> None:
+    """Give the files of a checkpoint or version second names in `models/.staging`."""
+    staging = models / STAGING
+    shutil.rmtree(staging, ignore_errors=True)
+    staging.mkdir(mode=0o700)
+    for name in manifest.files:
+        (staging / name).parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        link_or_copy(source / name, staging / name)
 
 
 def publish_staged(models: Path, manifest: Manifest) -> Checkpoint:

@@ -15,17 +15,21 @@ from typing import Protocol
 
 from trainer.checkpoints import ram_folder
 from trainer.checkpoints.background import WriteOrder, Writer, Written
-from trainer.checkpoints.publishing import STAGING, point_to, publish_folder, require_room, tidy_up
+from trainer.checkpoints.publishing import (
+    STAGING,
+    next_sequence,
+    point_to,
+    publish_folder,
+    require_room,
+    tidy_up,
+)
 from trainer.checkpoints.retention import Retention
 from trainer.protocol.checkpoints import (
     FOLDER,
-    UNREADABLE,
     Checkpoint,
     NoUsableCheckpoint,
     find_newest,
-    published,
     read_manifest,
-    sequence_of,
 )
 from trainer.protocol.files import sync_directory
 from trainer.protocol.manifest import Manifest, Origin, Progress
@@ -130,7 +134,7 @@ class CheckpointStore:
         require_room(self._models, rules, expected_bytes=expected_bytes)
         draft = Manifest(
             **origin.model_dump(),
-            sequence=self._next_sequence(),
+            sequence=next_sequence(self._models),
             parent=self._newest.path.name if self._newest else None,
             written_at=utc_text(self._clock()),
             progress=progress,
@@ -198,11 +202,6 @@ class CheckpointStore:
         """Remove what a save that failed has left."""
         shutil.rmtree(self._models / STAGING, ignore_errors=True)
         ram_folder.remove(self._models)
-
-    def _next_sequence(self) -> int:
-        # From the disk: a save that failed late may have left a checkpoint that nobody took note of
-        found = [sequence_of(path) for path in published(self._folder)]
-        return 1 + max((int(sequence) for sequence in found if sequence != UNREADABLE), default=0)
 
     def _note(self, checkpoint: Checkpoint) -> None:
         self._newest = checkpoint

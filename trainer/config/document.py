@@ -3,12 +3,16 @@
 python -m trainer.config.document      writes docs/CONFIGURATION.md and docs/config.schema.json
 """
 
+import ast
+import inspect
 import json
+from itertools import pairwise
 from pathlib import Path
+from textwrap import dedent
 from typing import Any
 
 from trainer.config.loader import SCHEMA_KEY
-from trainer.config.schema import Settings
+from trainer.config.schema import Settings, sections
 
 MARKDOWN_FILE = "CONFIGURATION.md"
 SCHEMA_FILE = "config.schema.json"
@@ -38,8 +42,24 @@ This page is generated from the schema by `python -m trainer.config.document`.
 def json_schema() -> dict[str, Any]:
     """Return the JSON Schema of `config.json`."""
     schema = Settings.model_json_schema()
+    for kind in sections().values():
+        properties = schema["$defs"][kind.__name__]["properties"]
+        for key, text in meanings(kind).items():
+            properties[key] = dict(sorted({**properties[key], "description": text}.items()))
     schema["properties"] = {SCHEMA_KEY: {"type": "string"}, **schema["properties"]}
     return schema
+
+
+def meanings(section: type) -> dict[str, str]:
+    """Return the text under each field of a section."""
+    [definition] = ast.parse(dedent(inspect.getsource(section))).body
+    assert isinstance(definition, ast.ClassDef)
+    found = {}
+    for field, below in pairwise(definition.body):
+        match field, below:
+            case ast.AnnAssign(target=ast.Name(id=name)), ast.Expr(value=ast.Constant(value=str(text))):
+                found[name] = inspect.cleandoc(text)
+    return found
 
 
 def markdown() -> str:

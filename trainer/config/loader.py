@@ -146,7 +146,9 @@ def _from_overrides(overrides: Sequence[str]) -> list[_Given]:
         name, equals, value = text.partition("=")
         section, dot, key = name.partition(".")
         if not (equals and dot):
-            raise BadConfig(f"--set {text}: expected section.key=value, such as training.learning_rate=1e-4")
+            raise BadConfig(
+                f"--set {printable(text)}: expected section.key=value, such as training.learning_rate=1e-4"
+            )
         given.append(_Given(section, key, _value(value), "--set", f"--set {name}"))
     return given
 

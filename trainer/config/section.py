@@ -20,6 +20,5 @@ FileName = Annotated[str, AfterValidator(_refuse_nul)]
 
 
 class Section(BaseModel):
-    model_config = ConfigDict(
-        extra="forbid", frozen=True, use_attribute_docstrings=True, strict=True, allow_inf_nan=False
-    )
+    # The text under a field is for `document`: pydantic would parse it again whenever the settings are loaded
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)

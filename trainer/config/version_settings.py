@@ -1,7 +1,10 @@
 """The settings of versions that nobody makes by hand."""
 
+from typing import Literal
+
 from trainer.config.section import Section
-from trainer.protocol.new_version import Policy
+
+Policy = Literal["never", "file", "day", "gate"]
 
 
 class VersionSettings(Section):

@@ -18,6 +18,7 @@ from trainer.checkpoints.retention import ALWAYS_KEPT, Retention
 from trainer.disk.links import LinkedFile, linked_files
 from trainer.disk.open_files import is_open, is_open_below
 from trainer.disk.protection import UnknownNeed, needed_bases, protected_checkpoints, protected_versions
+from trainer.protocol.backups import abandoned_drills
 from trainer.protocol.checkpoints import FOLDER
 from trainer.protocol.disk import ActKind, CleanOrder, Left
 from trainer.protocol.layout import Layout
@@ -186,6 +187,7 @@ def leftover_folders(layout: Layout) -> list[Path]:
     checkpoints = [*(models / FOLDER).glob(trash_of(Path("*")).name)]
     bases = [models / BASE_STAGING, *(models / BASES).glob(trash_of(Path("*")).name)]
     found = [models / VERSIONS / REMOVING, layout.queue / REMOVING, *checkpoints, *bases]
+    found += abandoned_drills(models)
     return [path for path in found if path.is_dir() and any(path.iterdir())]
 
 

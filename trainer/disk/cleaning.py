@@ -23,6 +23,7 @@ from trainer.disk.links import device_of
 from trainer.disk.open_files import is_open, is_open_below
 from trainer.disk.plan import choose
 from trainer.disk.protection import UnknownNeed, needed_bases, protected_checkpoints
+from trainer.protocol.backups import DRILL_SCRATCH
 from trainer.protocol.checkpoints import NoUsableCheckpoint
 from trainer.protocol.disk import Act, CleaningPlan, CleanOrder, Left
 from trainer.protocol.failpoints import failpoint
@@ -151,14 +152,14 @@ class _Cleaner:
                 return self._remove_checkpoint(path)
 
     def _remove_leftover(self, path: Path) -> int:
-        if path.parent != self.layout.queue and path.parent != self.layout.models / VERSIONS:
-            with locked_if_free(self.layout.worker_lock_file) as is_free:
-                if not is_free:
-                    raise NotRemoved("is removed by the worker that runs")
-                return _remove_tree(path)
-        if path.parent == self.layout.queue:
+        if path.parent == self.layout.models / VERSIONS:
+            return self.versions.remove_leftovers()
+        if path.parent == self.layout.queue or path.name.startswith(DRILL_SCRATCH):
             return _remove_tree(path)
-        return self.versions.remove_leftovers()
+        with locked_if_free(self.layout.worker_lock_file) as is_free:
+            if not is_free:
+                raise NotRemoved("is removed by the worker that runs")
+            return _remove_tree(path)
 
     def _remove_cleared(self, path: Path) -> int:
         removing = _removing(self.layout)
@@ -172,13 +173,14 @@ class _Cleaner:
         with locked_if_free(self.layout.worker_lock_file) as is_free:
             if not is_free:  # perhaps it has just made this one, and no checkpoint names it yet
                 raise NotRemoved(BESIDE_WORKER)
-            try:
-                why = needed_bases(self.layout.models).get(f"{BASES}/{path.name}")
-            except UnknownNeed as error:
-                why = str(error)
-            if why or is_open_below(path):
-                raise NotRemoved(why or "is used by a program")
-            os.rename(path, trash_of(path))
+            with self.versions.unchanging():  # one that is just being deleted is in neither place
+                try:
+                    why = needed_bases(self.layout.models).get(f"{BASES}/{path.name}")
+                except UnknownNeed as error:
+                    why = str(error)
+                if why or is_open_below(path):
+                    raise NotRemoved(why or "is used by a program")
+                os.rename(path, trash_of(path))
             failpoint("cleaning.base_renamed")
             sync_directory(path.parent)
             return _remove_tree(trash_of(path))

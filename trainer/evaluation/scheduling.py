@@ -23,7 +23,7 @@ NEWEST_STEP = 0.05  # weight of one step in the average of how long steps take
 
 
 class ModelEvaluator(Protocol):
-    """EvaluationSet the model; see `Evaluator`."""
+    """Evaluates the model; see `Evaluator`."""
 
     def validation_loss(self, settings: Settings) -> tuple[float, int] | None: ...
 
@@ -52,7 +52,7 @@ class HasEvaluator(Protocol):
 
     @property
     def evaluator(self) -> ModelEvaluator:
-        """EvaluationSet it."""
+        """What evaluates it."""
         ...
 
 

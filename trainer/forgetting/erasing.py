@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
-from trainer.checkpoints.publishing import TRASH_PREFIX, is_in_use
+from trainer.checkpoints.publishing import remove_unused, trash_of
 from trainer.data.checks.seen_rows import FILE_NAME as SEEN_ROWS
 from trainer.data.checks.seen_rows import SeenRows, UnusableSeenRows
 from trainer.data.reading.rows import BadRow, RowFile
@@ -20,6 +20,7 @@ from trainer.protocol.failpoints import failpoint
 from trainer.protocol.files import file_sha256, sync_directory
 from trainer.protocol.forgetting import Erased
 from trainer.protocol.layout import Layout
+from trainer.protocol.pins import unpin
 from trainer.protocol.text import printable
 from trainer.versions.registry import NoSuchVersion, VersionInUse, Versions
 
@@ -142,12 +143,11 @@ def _versions(models: Path, ids: tuple[str, ...]) -> Iterator[str]:
 def _checkpoints(folder: Path, names: tuple[str, ...]) -> Iterator[str]:
     for name in names:
         path = folder / name
-        (folder / f"{name}.pin").unlink(missing_ok=True)
+        unpin(path)
         if not path.is_dir():
             continue
-        if is_in_use(path):
+        if not remove_unused(path):
             yield f"checkpoints/{name} is used by another program; stop it and ask again"
             continue
-        os.rename(path, folder / f"{TRASH_PREFIX}{name}")  # a half-removed one must not look whole
         sync_directory(folder)
-        shutil.rmtree(folder / f"{TRASH_PREFIX}{name}", ignore_errors=True)
+        shutil.rmtree(trash_of(path), ignore_errors=True)

@@ -7,8 +7,8 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import BinaryIO, Self
 
-from trainer.protocol.files import sync_directory
-from trainer.protocol.forgetting import BranchHeader, NewPlan
+from trainer.protocol.files import sync_directory, write_json
+from trainer.protocol.forgetting import BranchHeader, ErasedUnseen, NewPlan, OrderHeader, erased_unseen_file
 from trainer.protocol.job import Outcome
 from trainer.protocol.messages import Event, Heartbeat, JobEnded, StepsTaken, SuiteScored, Validated
 from trainer.protocol.text import printable
@@ -110,3 +110,11 @@ def write_branch(path: Path, header: BranchHeader, plans: list[NewPlan], steps_f
         os.fsync(file.fileno())
     os.replace(partial, path)
     sync_directory(path.parent)
+
+
+def write_erased_unseen(models: Path, header: OrderHeader) -> None:
+    """Note durably, for the ledger, that a file was erased which the model had never seen."""
+    path = erased_unseen_file(models, header.sha256)
+    path.parent.mkdir(mode=0o700, exist_ok=True)
+    note = ErasedUnseen(job_ids=tuple(fate.job_id for fate in header.fates), reason=header.reason)
+    write_json(path, note.model_dump(mode="json"), durable=True)

@@ -7,7 +7,7 @@ import os
 import shutil
 from pathlib import Path
 
-from trainer.checkpoints.publishing import STAGING, publish_staged
+from trainer.checkpoints.publishing import publish_staged, stage_links
 from trainer.forgetting.retraining import History, stretches_done
 from trainer.protocol.checkpoints import FOLDER, POINTER, find_newest, verify
 from trainer.protocol.failpoints import failpoint
@@ -23,7 +23,6 @@ from trainer.protocol.forgetting import (
     read_header,
     read_items,
 )
-from trainer.protocol.manifest import Manifest
 
 NOT_LINKED = (FOLDER, POINTER, BRANCHES, "versions", "data")
 
@@ -138,13 +137,3 @@ def _what_of(history: History, stretch: Stretch) -> RetrainedJob:
     job = history.jobs[stretch.job_id]
     # Wherever the contents lie; the settings are those of the header, but for the frozen ones
     return job.model_copy(update={"path": "", "replay_paths": {}, "settings": {}})
-
-
-def stage_links(models: Path, source: Path, manifest: Manifest) -> None:
-    """Give the files of a checkpoint second names in `models/.staging`."""
-    staging = models / STAGING
-    shutil.rmtree(staging, ignore_errors=True)
-    staging.mkdir(mode=0o700)
-    for name in manifest.files:
-        (staging / name).parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        link_or_copy(source / name, staging / name)

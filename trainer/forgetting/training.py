@@ -7,19 +7,16 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
-from trainer.checkpoints.publishing import publish_staged
+from trainer.checkpoints.publishing import next_sequence, publish_staged, stage_links
 from trainer.config.schema import Settings
 from trainer.forgetting.recording import Recorder, write_branch
 from trainer.forgetting.retraining import History, Retraining, as_it_ended
-from trainer.forgetting.scratch import Scratch, stage_links
+from trainer.forgetting.scratch import Scratch
 from trainer.protocol.checkpoints import (
     FOLDER,
-    UNREADABLE,
     Checkpoint,
     find_newest,
-    published,
     read_manifest,
-    sequence_of,
 )
 from trainer.protocol.failpoints import failpoint
 from trainer.protocol.files import write_json
@@ -159,7 +156,7 @@ def publish(
     settings = Settings.model_validate(header.settings).model_dump(mode="json")
     manifest = trained.manifest.model_copy(
         update={
-            "sequence": _next_sequence(models),
+            "sequence": next_sequence(models),
             "parent": Path(header.base).name if header.base else None,
             "written_at": at,
             "progress": _progress(trained.manifest, base, newest.progress, history, settings),
@@ -212,8 +209,3 @@ def _restored(used: dict[str, Any], job: RetrainedJob, settings: dict[str, Any])
         own = {name: before[name] for name in changed if name in before}
         restored[section] = used.get(section, {}) | own
     return restored
-
-
-def _next_sequence(models: Path) -> int:
-    found = [sequence_of(path) for path in published(models / FOLDER)]
-    return 1 + max((int(sequence) for sequence in found if sequence != UNREADABLE), default=0)

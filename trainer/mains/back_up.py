@@ -17,10 +17,10 @@ from pydantic import BaseModel
 
 from trainer.backups import catalog
 from trainer.backups.address import UnusableDestination
-from trainer.backups.catalog import Busy, NoSuchBackup, origin_of
+from trainer.backups.catalog import Busy, NoSuchBackup
 from trainer.backups.contents import NothingToBackUp, UnreadableLedger
 from trainer.backups.creation import ChangedMeanwhile, Making, create
-from trainer.backups.destination import Destination, open_destination
+from trainer.backups.destination import Destination, open_destination, origin_of
 from trainer.backups.manifest import DamagedManifest
 from trainer.backups.pruning import forget_in_backups, prune
 from trainer.backups.restoring import CannotRestore, Target, describe, restore

@@ -8,16 +8,12 @@ It holds the lock of the models folder, for which it waits until a worker has sa
 import time
 import warnings
 
-from filelock import FileLock, Timeout
-
-from trainer.mains.one_shot import Tell, serve
+from trainer.mains.one_shot import Tell, models_locked, serve
 from trainer.protocol.checkpoints import DamagedCheckpoint, NoUsableCheckpoint
 from trainer.protocol.job import FaultKind
 from trainer.protocol.layout import Layout
 from trainer.protocol.one_shot import OrderRefused
 from trainer.versions.consolidation import Consolidated, ConsolidateOrder
-
-LOCK_WAIT_S = 60.0
 
 
 def carry_out(order: ConsolidateOrder, tell: Tell) -> Consolidated:
@@ -27,13 +23,8 @@ def carry_out(order: ConsolidateOrder, tell: Tell) -> Consolidated:
     warnings.simplefilter("ignore")  # of libraries, which would be taken for how far it is
     layout = Layout(order.base_dir)
     try:
-        with FileLock(layout.worker_lock_file, timeout=LOCK_WAIT_S):
+        with models_locked(layout):
             return consolidate(order, tell=tell, clock=time.time)
-    except Timeout as error:
-        raise OrderRefused(
-            f"{layout.models} is held by a worker; expected none; stop it and try again",
-            FaultKind.ENVIRONMENT,
-        ) from error
     except (DamagedCheckpoint, NoUsableCheckpoint, OtherCheckpoint) as error:
         raise OrderRefused(str(error), FaultKind.REQUEST) from error
 

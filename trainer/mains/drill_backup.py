@@ -18,16 +18,14 @@ from trainer.backups.manifest import BackupManifest, DamagedManifest
 from trainer.backups.restoring import CannotRestore, fill
 from trainer.mains.fingerprint_logits import logits_of
 from trainer.mains.one_shot import Tell, serve
-from trainer.protocol.backups import DrillOrder, DrillResult
+from trainer.protocol.backups import DRILL_SCRATCH, DrillOrder, DrillResult, abandoned_drills
 from trainer.protocol.checkpoints import FOLDER
-from trainer.protocol.child_process import is_running
 from trainer.protocol.job import FaultKind
 from trainer.protocol.layout import Layout
 from trainer.protocol.one_shot import OrderRefused
 from trainer.protocol.text import printable
 
 NICENESS = 10
-SCRATCH = ".drill-"
 
 
 @dataclass(frozen=True)
@@ -78,11 +76,10 @@ def carry_out(order: DrillOrder, tell: Tell) -> DrillResult:
 def _scratch(models: Path) -> Path:
     """Make a folder beside the models, where there is room for one, or elsewhere if there are none."""
     if not models.is_dir():
-        return Path(tempfile.mkdtemp(prefix=SCRATCH))
-    for left in models.glob(f"{SCRATCH}*"):  # by a drill that was killed
-        if not is_running(int(number) if (number := left.name.split("-")[1]).isdecimal() else None):
-            shutil.rmtree(left, ignore_errors=True)
-    return Path(tempfile.mkdtemp(prefix=f"{SCRATCH}{os.getpid()}-", dir=models))
+        return Path(tempfile.mkdtemp(prefix=DRILL_SCRATCH))
+    for left in abandoned_drills(models):
+        shutil.rmtree(left, ignore_errors=True)
+    return Path(tempfile.mkdtemp(prefix=f"{DRILL_SCRATCH}{os.getpid()}-", dir=models))
 
 
 def _compare(manifest: BackupManifest, work: Path, base_dir: Path, tell: Tell) -> _Verdict:

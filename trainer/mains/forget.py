@@ -11,10 +11,8 @@ import signal
 import time
 from typing import TYPE_CHECKING
 
-from filelock import FileLock, Timeout
-
 from trainer.checkpoints.publishing import point_to
-from trainer.mains.one_shot import Tell, serve
+from trainer.mains.one_shot import Tell, models_locked, serve
 from trainer.protocol.checkpoints import (
     FOLDER,
     Checkpoint,
@@ -42,8 +40,6 @@ from trainer.protocol.text import utc_text
 if TYPE_CHECKING:
     from trainer.forgetting.scratch import Scratch
 
-LOCK_WAIT_S = 60.0
-
 
 class _Asked:
     """What signals have said."""
@@ -56,13 +52,8 @@ def carry_out(order: ForgetOrder, tell: Tell) -> Forgot:
     layout = Layout(order.base_dir)
     signal.signal(signal.SIGTERM, _note_signal)
     try:
-        with FileLock(layout.worker_lock_file, timeout=LOCK_WAIT_S):
+        with models_locked(layout):
             return _forget(layout, order.backup_to, tell)
-    except Timeout as error:
-        raise OrderRefused(
-            f"{layout.models} is held by a worker; expected none; stop it and try again",
-            FaultKind.ENVIRONMENT,
-        ) from error
     except (DamagedCheckpoint, NoUsableCheckpoint, UnreadableOrder, FileNotFoundError) as error:
         raise OrderRefused(str(error), FaultKind.REQUEST) from error
 
@@ -79,6 +70,7 @@ def is_to_end() -> bool:
 def _forget(layout: Layout, backup_to: str | None, tell: Tell) -> Forgot:
     from trainer.forgetting.backups import forget_in_backups
     from trainer.forgetting.erasing import erase
+    from trainer.forgetting.recording import write_erased_unseen
     from trainer.forgetting.scratch import Scratch
 
     header = read_header(layout.models / SCRATCH / ORDER_FILE)
@@ -92,6 +84,8 @@ def _forget(layout: Layout, backup_to: str | None, tell: Tell) -> Forgot:
     tell("erasing what is left of the file")
     unreached = erase(layout, header.sha256, header.erased)
     backups, out_of_reach = forget_in_backups(layout.base, backup_to, header.sha256, tell=tell)
+    if branch is None:
+        write_erased_unseen(layout.models, header)
     scratch.remove()
     return Forgot(
         branch=branch,

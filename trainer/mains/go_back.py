@@ -7,30 +7,21 @@ It loads no torch, and waits for the lock of the models folder, which a worker h
 
 import time
 
-from filelock import FileLock, Timeout
-
 from trainer.checkpoints.going_back import NotBehind, go_back
-from trainer.mains.one_shot import Tell, serve
+from trainer.mains.one_shot import Tell, models_locked, serve
 from trainer.protocol.checkpoints import DamagedCheckpoint, NoUsableCheckpoint
 from trainer.protocol.going_back import GoBackOrder, WentBack
 from trainer.protocol.job import FaultKind
 from trainer.protocol.layout import Layout
 from trainer.protocol.one_shot import OrderRefused
 
-LOCK_WAIT_S = 60.0
-
 
 def carry_out(order: GoBackOrder, tell: Tell) -> WentBack:
     """Publish the target as the newest checkpoint."""
     layout = Layout(order.base_dir)
     try:
-        with FileLock(layout.worker_lock_file, timeout=LOCK_WAIT_S):
+        with models_locked(layout):
             checkpoint = go_back(layout.models, order, clock=time.time)
-    except Timeout as error:
-        raise OrderRefused(
-            f"{layout.models} is held by a worker; expected none; stop it and try again",
-            FaultKind.ENVIRONMENT,
-        ) from error
     except (DamagedCheckpoint, NoUsableCheckpoint, NotBehind) as error:
         raise OrderRefused(f"{order.target.name}: {error}", FaultKind.REQUEST) from error
     return WentBack(checkpoint=checkpoint.path.name, branch=checkpoint.manifest.branches[-1])

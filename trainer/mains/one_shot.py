@@ -5,8 +5,8 @@ import os
 import signal
 import sys
 import traceback
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import NoReturn, TextIO, TypeVar
 
@@ -15,10 +15,11 @@ from pydantic import BaseModel
 from trainer.mains.garbage import collect_seldom
 from trainer.protocol.child_process import die_with
 from trainer.protocol.job import FaultKind
-from trainer.protocol.layout import PRIVATE_UMASK
+from trainer.protocol.layout import PRIVATE_UMASK, Layout
 from trainer.protocol.one_shot import OneShotOrder, OrderRefused, as_json
 
 KILL_ME_FIRST = "1000"
+LOCK_WAIT_S = 60.0
 
 Order = TypeVar("Order", bound=OneShotOrder)
 Tell = Callable[[str], None]
@@ -51,6 +52,29 @@ def serve(
         output.write(as_json(answer).decode("ascii"))
     sys.stderr.flush()
     os._exit(exit_code)  # torch takes seconds to tidy up after itself
+
+
+@contextmanager
+def models_locked(layout: Layout) -> Iterator[None]:
+    """Hold the lock of the models folder, for which a worker has a while to save and leave.
+
+    Raises:
+        OrderRefused: a worker holds it.
+    """
+    from filelock import FileLock, Timeout  # few orders need it
+
+    lock = FileLock(layout.worker_lock_file, timeout=LOCK_WAIT_S)
+    try:
+        lock.acquire()
+    except Timeout as error:
+        raise OrderRefused(
+            f"{layout.models} is held by a worker; expected none; stop it and try again",
+            FaultKind.ENVIRONMENT,
+        ) from error
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 def refusal_of(error: Exception) -> OrderRefused:

@@ -99,7 +99,9 @@ def _line(order: ShowOrder, data: DataSettings) -> bytes:
             if line.is_blank:
                 raise BadRow("the line is blank; expected one JSON object")
             return content_of(line, max_line_bytes=data.max_line_bytes)
-    raise BadRow(f"the file has {number} lines; expected the number of one of them")
+    if not number:
+        raise BadRow("the file has no rows; expected one with some")
+    raise BadRow(f"no row has this number; expected one from 1 to {number:,}")
 
 
 def shown_example(piece: Piece, tokenizer: Any, max_length: int) -> ShownExample:

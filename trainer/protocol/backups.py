@@ -5,6 +5,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from trainer.protocol.child_process import is_running
 from trainer.protocol.one_shot import OneShotOrder
 
 MODULE = "trainer.mains.back_up"
@@ -13,6 +14,18 @@ DRILL_MODULE = "trainer.mains.drill_backup"
 RESULT_NAME = "backup.json"
 """In `status/`: the newest backup, as `BackupMade`; only the process that makes them writes it."""
 LATEST = "latest"
+DRILL_SCRATCH = ".drill-"
+"""How the folders below `models/` begin in which backups are restored for a trial; then comes the process."""
+
+
+def abandoned_drills(models: Path) -> list[Path]:
+    """Return what drills have left that were killed: a copy of a whole backup each."""
+    found = []
+    for path in models.glob(f"{DRILL_SCRATCH}*"):
+        number = path.name.removeprefix(DRILL_SCRATCH).partition("-")[0]
+        if not is_running(int(number) if number.isdecimal() else None):
+            found.append(path)
+    return found
 
 
 class _Fact(BaseModel):

@@ -4,11 +4,13 @@ models/.forget/order.jsonl     what is to be done: a header, then jobs and stret
 models/.forget/models/         a models folder of its own, in which that is trained
 models/.forget/steps.jsonl     what happened there: the steps of the new branch, for the ledger
 models/branches/NNN.jsonl      the same, once the branch is published; the ledger takes it in
+models/branches/SHA256.json    a file was erased that the model had never seen, so that there is no branch
 """
 
 import json
 import os
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Literal
 
@@ -16,12 +18,12 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from trainer.protocol.files import UnreadableFile, sync_directory
 from trainer.protocol.job import EarlierFile, Job, Window
+from trainer.protocol.layout import ORDER_FILE as ORDER_FILE
+from trainer.protocol.layout import SCRATCH as SCRATCH
 from trainer.protocol.manifest import Branch, JobFate
 from trainer.protocol.one_shot import OneShotOrder
 
 MODULE = "trainer.mains.forget"
-SCRATCH = ".forget"  # in models/
-ORDER_FILE = "order.jsonl"
 BRANCHES = "branches"  # in models/
 
 
@@ -213,6 +215,26 @@ class NewPlan(_Fact):
 
     job_id: str
     replayed: tuple[EarlierFile, ...]
+
+
+class ErasedUnseen(_Fact):
+    """A file was erased that had no part in the model, so no branch says so."""
+
+    job_ids: tuple[str, ...]
+    reason: str
+    """For people; printable."""
+
+
+def erased_unseen_file(models: Path, sha256: str) -> Path:
+    """Return where it is noted that a file was erased which the model had never seen."""
+    return models / BRANCHES / f"{sha256}.json"
+
+
+def erased_unseen(models: Path) -> Iterator[tuple[Path, ErasedUnseen]]:
+    """Yield these notes, as far as they can be understood."""
+    for path in sorted((models / BRANCHES).glob("*.json")):
+        with suppress(ValueError, OSError):
+            yield path, ErasedUnseen.model_validate_json(path.read_bytes())
 
 
 def branch_file(models: Path, number: int) -> Path:

@@ -10,6 +10,8 @@ BASE_DIR_VARIABLE = "TRAINING_BASE_DIR"
 COSTS_FILE = "monitoring_costs.json"  # beside the status file
 PRIVATE_MODE = 0o700  # weights and training data are nobody else's business
 PRIVATE_UMASK = 0o077
+SCRATCH = ".forget"  # in models/, while a file is being forgotten; see `trainer.protocol.forgetting`
+ORDER_FILE = "order.jsonl"  # in there: what is to be done
 READY = b"ready"  # what a daemon in the background tells whoever started it
 
 

@@ -8,16 +8,16 @@ from pydantic import BaseModel, ConfigDict
 from trainer.protocol.one_shot import OneShotOrder
 
 MODULE = "daemon.mains.make_version"
-Policy = Literal["never", "file", "day", "gate"]
-"""As `versions.auto`."""
 
 
 class NewVersionOrder(OneShotOrder):
     """Make a version of a checkpoint, unless it has one."""
 
     base_dir: Path
-    checkpoint: str
-    """Name of its folder."""
+    checkpoint: str | None = None
+    """Name of its folder; None for the last one from before a time."""
+    written_before: str | None = None
+    """That time; UTC, ISO 8601."""
     policy: Literal["file", "day", "gate"]
 
 

@@ -267,12 +267,7 @@ class _Consolidation:
 
     def _keep(self) -> str:
         """Make the state before a version, unless it is one; return the id."""
-        versions = Versions(self._models, clock=self._clock)
-        sequence = self._checkpoint.manifest.sequence
-        for version in versions.all():
-            if version.record.sequence == sequence:
-                return version.id
-        version = versions.create(
+        version = Versions(self._models, clock=self._clock).create(
             self._checkpoint.path,
             made_by="consolidate",
             trained=self._order.trained_since,

@@ -3,6 +3,7 @@
 models/versions/journal.jsonl   one mark a line, oldest first
 """
 
+import errno
 import fcntl
 import json
 import os
@@ -136,14 +137,20 @@ class MarkJournal:
         return [mark for mark in _whole(lines) if until is None or mark.at <= until]
 
     def append(self, mark: Mark) -> None:
-        """Add a mark, durably."""
+        """Add a mark, durably.
+
+        Raises:
+            OSError: it cannot be written; what is there of it is never read.
+        """
         line = mark.model_dump_json(exclude_defaults=True).encode() + b"\n"
         is_new = not self._path.exists()
         with self._locked() as descriptor:
             # Whoever died in the middle of a line left one without its end
             end = os.lseek(descriptor, 0, os.SEEK_END)
             is_torn = end > 0 and os.pread(descriptor, 1, end - 1) != b"\n"
-            os.write(descriptor, (b"\n" if is_torn else b"") + line)
+            content = (b"\n" if is_torn else b"") + line
+            if os.write(descriptor, content) < len(content):
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(self._path))
             os.fsync(descriptor)
         if is_new:
             sync_directory(self._path.parent)

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from huggingface_hub import ModelCard, ModelCardData
 
+from trainer.protocol.files import sync_file
 from trainer.protocol.text import num_of, printable
 from trainer.versions.record import TrainedFile, VersionRecord
 
@@ -15,7 +16,7 @@ SETTINGS_SHOWN = ("training", "optimizer", "data", "model", "lora")
 
 
 def write_card(folder: Path, record: VersionRecord) -> None:
-    """Write the card of a version into its folder."""
+    """Write the card of a version into its folder, durably."""
     data = ModelCardData(
         base_model=record.base_model,
         library_name="peft" if record.method in ("lora", "qlora") else "transformers",
@@ -25,6 +26,7 @@ def write_card(folder: Path, record: VersionRecord) -> None:
     )
     body = "\n".join(_lines(record))
     ModelCard(f"---\n{data.to_yaml()}\n---\n\n{body}\n").save(folder / CARD_NAME)
+    sync_file(folder / CARD_NAME)
 
 
 def _lines(record: VersionRecord) -> Iterator[str]:

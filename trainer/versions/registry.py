@@ -197,7 +197,7 @@ class Versions:
             DamagedCheckpoint: it is not what its manifest says.
             OSError: it cannot be written, or the checkpoint is gone.
         """
-        with self._locked(), _held(checkpoint):
+        with self.unchanging(), _held(checkpoint):
             manifest = examine(checkpoint)
             if same := self.of_checkpoint(checkpoint):
                 return same
@@ -255,19 +255,25 @@ class Versions:
 
         Raises:
             BadMark: the name cannot be taken.
+            NoSuchVersion: it was deleted meanwhile.
         """
         require_name(name, "the tag")
-        self._mark("tag" if is_set else "untag", version.id, name)
+        with self.unchanging():  # somebody may be about to delete it, or its optimizer's state
+            self._require(version)
+            self._mark("tag" if is_set else "untag", version.id, name)
 
     def alias(self, name: str, version: Version) -> str | None:
         """Let a name mean a version; return the one that it meant before.
 
         Raises:
             BadMark: the name cannot be taken.
+            NoSuchVersion: it was deleted meanwhile.
         """
         require_name(name, "the alias")
-        before = self.marks().aliases.get(name)
-        self._mark("alias", version.id, name)
+        with self.unchanging():  # as for a tag
+            self._require(version)
+            before = self.marks().aliases.get(name)
+            self._mark("alias", version.id, name)
         return before
 
     def unalias(self, name: str) -> str:
@@ -288,10 +294,11 @@ class Versions:
         """Move a version to the trash; return its place there.
 
         Raises:
+            NoSuchVersion: it was deleted meanwhile.
             VersionInUse: an alias means it, or a program holds it.
         """
-        with self._locked():
-            refuse_meant(version)
+        with self.unchanging():
+            refuse_meant(self._require(version))
             trash = self._folder / TRASH
             trash.mkdir(mode=0o700, exist_ok=True)
             with unused(version.path, by_name=(RECORD_NAME,)) as is_unused:
@@ -314,7 +321,7 @@ class Versions:
         Raises:
             NoSuchVersion: it is not there.
         """
-        with self._locked():
+        with self.unchanging():
             source = self._folder / TRASH / version_id
             if not ID.fullmatch(version_id) or not source.is_dir():
                 known = ", ".join(path.name for path in _versions_in(source.parent)) or "nothing"
@@ -333,12 +340,13 @@ class Versions:
             NoSuchVersion: it is not there.
             VersionInUse: a program holds it.
         """
-        with self._locked():
+        with self.unchanging():
             source = self._folder / TRASH / version_id
             if not ID.fullmatch(version_id) or not source.is_dir():
                 raise NoSuchVersion(f"{version_id!a} is not in the trash")
             records = self._folder / RECORDS
             records.mkdir(mode=0o700, exist_ok=True)
+            sync_directory(self._folder)
             kept = records / f"{version_id}.json"
             if not kept.exists():
                 _link(source / RECORD_NAME, kept)
@@ -361,7 +369,7 @@ class Versions:
             DamagedVersion: its record cannot be trusted.
             VersionInUse: an alias means it, it has the tag `pinned`, or a program holds it.
         """
-        with self._locked():
+        with self.unchanging():
             version = self.find(version_id)
             refuse_meant(version)
             if PINNED in version.tags:
@@ -375,7 +383,7 @@ class Versions:
 
     def remove_leftovers(self) -> int:
         """Remove what was on its way out when somebody was killed; return the bytes that are free now."""
-        with self._locked():
+        with self.unchanging():
             freed = bytes_of_its_own(self._folder / REMOVING)
             shutil.rmtree(self._folder / REMOVING)
         return freed
@@ -415,9 +423,24 @@ class Versions:
         numbers = [int(found[1]) for name in (*kept, *folders) if (found := ID.fullmatch(name))]
         return f"v{max(numbers, default=0) + 1:03d}"
 
+    def _require(self, version: Version) -> Version:
+        """Return a version as it is now.
+
+        Raises:
+            NoSuchVersion: it was deleted meanwhile.
+        """
+        if not version.path.is_dir():
+            raise NoSuchVersion(
+                f"{version.id} was deleted meanwhile; bring it back: training_models undelete {version.id}"
+            )
+        return self._with_marks(version.path, version.record, self.marks())
+
     @contextmanager
-    def _locked(self) -> Iterator[None]:
-        self._folder.mkdir(mode=0o700, exist_ok=True)
+    def unchanging(self) -> Iterator[None]:
+        """Keep everybody else from making, deleting or naming a version until the block ends."""
+        if not self._folder.is_dir():
+            self._folder.mkdir(mode=0o700, exist_ok=True)
+            sync_directory(self._folder.parent)
         with (self._folder / LOCK).open("a") as file:
             fcntl.flock(file, fcntl.LOCK_EX)
             yield

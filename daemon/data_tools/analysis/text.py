@@ -24,7 +24,8 @@ def lines_of(name: str, analysis: Analysis, left_out: LeftOut) -> Iterator[str]:
     yield f"{name}: {num_of(analysis.rows, 'row')} ({formats}), and {left_out.count:,} that cannot be trained"
     yield from _format_lines(name, analysis.formats)
     yield from (f"  {printable(place)}" for place in left_out.first)
-    yield f"duplicates: {num_of(duplicates.extra_rows, 'row')} (training_data dedupe removes them)"
+    removal = " (training_data dedupe removes them)" if duplicates.extra_rows else ""
+    yield f"duplicates: {num_of(duplicates.extra_rows, 'row')}{removal}"
     yield from (f"  {count:,} times, first on line {line:,}" for count, line in duplicates.largest_groups)
     yield "messages: " + ", ".join(f"{count:,} {role}" for role, count in analysis.roles.items())
     yield f"\n{'LENGTHS':22}" + "".join(f"{column:>8}" for column in COLUMNS)

@@ -95,13 +95,25 @@ class RequestNotRemoved(JournalEvent):
 
 @dataclass(frozen=True, kw_only=True)
 class SettingsChanged(JournalEvent):
-    """`config.json` has changed and is valid."""
+    """`config.json` has changed and is valid, or is gone, and then the defaults hold."""
 
     kind = "settings_changed"
+    is_there: bool = True
+    """Whether there is a `config.json`."""
+    after_restart: tuple[str, ...] = ()
+    """Settings that differ from those in force until the daemon starts anew."""
 
     @property
     def message(self) -> str:
-        return "config.json has changed; the next job trains with it"
+        what = (
+            "has changed; the next job trains with it"
+            if self.is_there
+            else "is gone; the next job trains without it"
+        )
+        names = ", ".join(self.after_restart)
+        are = "is" if len(self.after_restart) == 1 else "are"
+        later = f"; {names} {are} read when the daemon starts: training_daemon restart" if names else ""
+        return f"config.json {what}{later}"
 
     @property
     def cleared_alerts(self) -> tuple[str, ...]:

@@ -79,6 +79,29 @@ def test_what_a_setting_names_must_be_there(layout, section, keys, said):
     assert problem in result.stderr
 
 
+@pytest.mark.parametrize(
+    "content, said",
+    [
+        (b"{%- for m in messages -%}\n{{ m.content ", "which is no template at line 2: unexpected"),
+        (b"{% nonsense %}", "which is no template at line 1: Encountered unknown tag 'nonsense'"),
+        (b"\xff{{ messages }}", "which is no text: 'utf-8' codec can't decode"),
+        (b"{{ 1 }}" * 200_000, "which has 1,400,000 bytes; expected at most 1,000,000"),
+        (b"{% for m in messages %}{% generation %}{{ m }}{% endgeneration %}{% break %}{% endfor %}", None),
+    ],
+)  # fmt: skip
+def test_a_template_in_a_file_must_be_one(layout, content, said):
+    (layout.base / "mine.jinja").write_bytes(content)
+    write_json(layout.config_file, {"model": {"chat_template": "mine.jinja"}}, durable=False)
+
+    result = run(layout, "--check-config", "--json")
+
+    problems = json.loads(result.stdout)["problems"]
+    assert result.exit_code == (InvalidSettings.exit_code if said else 0)
+    assert [problem.startswith(f'model.chat_template is "mine.jinja", {said}') for problem in problems] == (
+        [True] if said else []
+    )
+
+
 @pytest.mark.parametrize("name", ["tiny", "models/mine", "Qwen/Qwen3-0.6B"])
 def test_a_model_may_be_built_in_a_folder_or_one_of_the_hub(layout, name):
     (layout.base / "models/mine").mkdir()

@@ -95,6 +95,7 @@ def test_of_a_file_without_a_job_only_what_is_known_is_said():
         "chat.jsonl: completed",
         "  place         its file is gone",
         "  reason        no rows",
+        "  rejected      rows are listed in queue/failed/chat.jsonl.rejected.jsonl",
         "  ended         2026-07-21 12:00:00 UTC",
     ]
 

@@ -15,7 +15,7 @@ from tests.daemon.client.eventful import Life, eventful_day
 from tests.health import tree
 from trainer.protocol.text import printable
 
-run = runner_of(training_models.app)
+run = runner_of(training_models.app, is_exported=False)
 VOID = {"meta", "line", "polygon", "polyline", "circle"}
 
 

@@ -1,11 +1,14 @@
 """What all commands have in common."""
 
+import errno
 import io
+import os
+from pathlib import Path
 
 import pytest
 import typer
 
-from daemon.cli.options import in_words, run, say_problem
+from daemon.cli.options import client_of, in_words, run, say_problem, typed_here
 
 
 @pytest.mark.parametrize("fails", [False, True])
@@ -66,3 +69,41 @@ def test_an_error_is_wrapped_for_a_terminal_alone(monkeypatch, capsys):
     assert whole == f"error: {message}"
     assert len(wrapped) > 1
     assert max(map(len, wrapped)) <= 40
+
+
+@pytest.mark.parametrize("is_current", [True, False])
+def test_the_commands_in_a_text_are_about_the_folder_of_this_one(monkeypatch, tmp_path, is_current):
+    folder = tmp_path / "two words"
+    folder.mkdir()
+    monkeypatch.chdir(folder if is_current else tmp_path)
+    monkeypatch.setattr("daemon.client.advice.SHELLS_BASE_DIR", None)
+    client_of(Path("." if is_current else "two words"))
+    text = "see training_queue list; or training_data --help, or training_daemon start --base-dir /other"
+
+    shown = typed_here(text)
+
+    here = "" if is_current else f" --base-dir '{folder}'"
+    assert shown == text.replace("training_queue", f"training_queue{here}")
+
+
+@pytest.mark.parametrize(
+    "number, words",
+    [
+        (errno.EACCES, "permission denied; give the user who runs this access to it"),
+        (errno.ENOSPC, "no space left on device; free some space, and try again"),
+        (errno.ELOOP, "too many levels of symbolic links"),
+    ],
+)
+def test_what_the_system_refuses_has_its_place_and_a_way_out(monkeypatch, capsys, number, words):
+    monkeypatch.setattr("sys.argv", ["training_queue"])
+    monkeypatch.setattr("os.umask", lambda mask: 0)
+    app = typer.Typer()
+
+    @app.command()
+    def refuse() -> None:
+        raise OSError(number, os.strerror(number), "/data/inbox/\x1b.part")
+
+    with pytest.raises(SystemExit):
+        run(app)
+
+    assert capsys.readouterr().err.startswith(f"error: /data/inbox/\\x1b.part: {words}")

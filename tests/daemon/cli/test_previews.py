@@ -1,11 +1,16 @@
 """The command training_controller status --previews."""
 
 import json
+import os
+
+import pytest
 
 from daemon.cli.training_controller import app
 from daemon.ledger.ledger import Ledger
+from daemon.status.board import StatusBoard
 from tests.daemon.cli.runner import runner_of
 from tests.support import FakeClock
+from trainer.protocol.files import write_json
 from trainer.protocol.messages import PreviewMade
 
 run = runner_of(app)
@@ -22,6 +27,30 @@ def note(layout, *texts, **fields):
 
 def lines_of(result):
     return [" ".join(line.split()) for line in result.stdout.splitlines() if line.strip()]
+
+
+@pytest.mark.parametrize(
+    "previews, words",
+    [
+        ({"prompts": 3}, "no previews yet; when they come cannot be said, because the settings are invalid"),
+        ({}, "no previews: previews.prompts and previews.file are not set"),
+        (
+            {"prompts": ["Who?"]},
+            "no previews yet; the first come at global step 1,000, and the model is at 500",
+        ),
+        (
+            {"file": "a.jsonl", "interval_steps": 7},
+            "the first come at global step 504, and the model is at 500",
+        ),
+    ],
+)
+def test_where_there_are_none_it_says_when_the_first_come(layout, previews, words):
+    board = StatusBoard(layout.status_file, daemon_pid=os.getpid())
+    board.set(current_step=500)
+    board.publish()
+    write_json(layout.config_file, {"previews": previews}, durable=False)
+
+    assert words in run(layout, "status", "--previews").stdout
 
 
 def test_the_newest_answer_is_shown_with_the_one_before(layout):
@@ -93,13 +122,6 @@ def test_json_has_everything_as_it_is(layout):
         "before": "nobody",
         "before_step": 100,
     }
-
-
-def test_without_previews_it_says_how_to_have_some(layout):
-    result = run(layout, "status", "--previews")
-
-    assert "with previews.prompts or previews.file in config.json" in result.stdout
-    assert json.loads(run(layout, "status", "--previews", "--json").stdout) == []
 
 
 def test_a_damaged_ledger_is_an_error_and_not_an_empty_answer(layout):

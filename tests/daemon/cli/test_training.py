@@ -13,7 +13,7 @@ from typer.main import get_command
 from typer.testing import CliRunner
 
 from daemon.cli.training import MODULES, SHORTCUTS, app
-from daemon.client import Client
+from daemon.client import Client, advice
 from daemon.status.board import StatusBoard
 from tests.health import publish
 from tests.support import rows, write_jsonl
@@ -100,10 +100,10 @@ def test_the_base_dir_may_stand_before_any_command(layout):
 @pytest.mark.parametrize(
     "arguments, code, words",
     [
-        (("quue",), 2, "Did you mean 'queue'?"),
-        (("queue", "add"), 2, "Missing argument"),
+        (("quue",), 2, "did you mean queue?"),
+        (("queue", "add"), 2, "FILE is missing"),
         (("queue", "remove", "no.jsonl"), 1, "no file is named no.jsonl"),
-        (("queue", "retry", "no.jsonl"), 1, "training_queue list --failed and list --skipped show them"),
+        (("queue", "retry", "no.jsonl"), 1, "list --skipped and list --trash show them"),
         (("controller", "pause"), 3, "start one with: training_daemon"),
         (("follow", "nobody"), 1, "no follower is named 'nobody'"),
     ],
@@ -194,6 +194,45 @@ def test_alone_it_does_not_promise_an_end_while_training_is_paused(layout):
     assert said["file"] == "a.jsonl: step 3 of 9"
 
 
+def test_alone_it_shows_no_loss_of_the_file_before(layout):
+    said = show(layout, current_file="a.jsonl", file_step=0, file_total_steps=9, loss=0.5)
+
+    assert said["file"] == "a.jsonl: step 0 of 9"
+
+
+def test_alone_it_says_what_is_done_while_no_step_is_taken(layout):
+    fields = {
+        "current_file": "a.jsonl",
+        "file_step": 0,
+        "file_total_steps": 9,
+        "worker_section": "evaluating",
+    }
+
+    assert show(layout, **fields)["file"] == "a.jsonl: step 0 of 9, evaluating"
+    assert show(layout, State.PAUSED, **fields)["file"] == "a.jsonl: step 0 of 9"
+
+
+def test_alone_it_names_the_file_that_failed(layout):
+    failed = LastError(
+        error_class="BadFile", message="odd " * 100, file="name " * 20, at="2026-01-01T00:00:00.000Z"
+    )
+
+    said = show(layout, State.IDLE, last_error=failed)["errors"]
+
+    assert said.startswith("name name name name…: odd odd ")
+    assert len(f"errors  {said}") <= 80
+
+
+def test_alone_it_advises_what_is_about_the_same_folder(layout, monkeypatch):
+    monkeypatch.setattr(advice, "SHELLS_BASE_DIR", None)
+
+    away = show(layout, State.STOPPED)["next"]
+    monkeypatch.chdir(layout.base)
+
+    assert away.startswith(f"training daemon start --base-dir {layout.base}; ")
+    assert show(layout, State.STOPPED)["next"].startswith("training daemon start; ")
+
+
 def test_alone_it_counts_what_lies_in_the_inbox(layout):
     (layout.inbox / "b.jsonl").write_text("")
 
@@ -201,7 +240,7 @@ def test_alone_it_counts_what_lies_in_the_inbox(layout):
 
 
 @pytest.mark.parametrize(
-    "state, queue, advice",
+    "state, queue, said",
     [
         (State.TRAINING, {}, "training status --watch"),
         (State.PAUSED, {}, "training resume"),
@@ -211,8 +250,8 @@ def test_alone_it_counts_what_lies_in_the_inbox(layout):
         (State.IDLE, {"failed": 1}, "training queue list --failed"),
     ],
 )
-def test_alone_it_names_what_one_can_do_next(layout, state, queue, advice):
-    assert show(layout, state, queue=QueueCounts(**queue))["next"].startswith(advice)
+def test_alone_it_names_what_one_can_do_next(layout, state, queue, said):
+    assert show(layout, state, queue=QueueCounts(**queue))["next"].startswith(said)
 
 
 @pytest.mark.parametrize("state", State)
@@ -312,7 +351,7 @@ def test_programs_get_the_status_and_what_lies_in_the_inbox(layout):
 def test_json_before_a_subcommand_is_refused(layout):
     result = process(layout, "--json", "status")
 
-    assert (result.returncode, json.loads(result.stdout)) == (1, {"error": "put --json behind status"})
+    assert (result.returncode, json.loads(result.stdout)) == (2, {"error": "put --json behind status"})
 
 
 # ---- the version

@@ -22,6 +22,7 @@ from daemon.status.board import StatusBoard
 from daemon.status.reader import SILENT_AFTER_S, read_status
 from tests.daemon.cli.runner import runner_of
 from tests.support import eventually, rows, write_jsonl
+from trainer.protocol.places import Outcome
 from trainer.protocol.status import QueueCounts, State, SuiteResult
 
 
@@ -83,6 +84,17 @@ def test_a_daemon_that_does_not_obey_in_time_is_reported(layout):
     assert "has not obeyed within 0 s" in str(result.exception)
 
 
+def test_a_silent_daemon_is_not_to_be_started_again_which_its_lock_forbids(layout):
+    publish(layout, wall_clock=lambda: 1.0)
+
+    result = run(layout, "stop")
+
+    assert str(result.exception).endswith(
+        f"; see what is wrong: training_health check --base-dir {layout.base}"
+    )
+    assert read_requests(layout) == []
+
+
 @pytest.mark.parametrize("command", ["pause", "resume", "skip", "stop"])
 @pytest.mark.parametrize("state", ["never", "stopped", "dead"])
 def test_without_a_daemon_nothing_is_left_behind_and_the_message_says_so(layout, command, state):
@@ -107,6 +119,13 @@ def test_a_daemon_is_believed_only_while_its_heart_beats(layout, age_s, life):
     status = read_status(layout, now=1_000_000.0 + age_s)
 
     assert status.life == life
+
+
+def test_files_are_counted_where_the_status_file_is_unreadable(layout):
+    layout.status_file.write_text("{")
+    write_jsonl(layout.finished(Outcome.FAILED) / "a.jsonl", rows(1))
+
+    assert re.search("completed 0 +failed 1 +skipped 0", run(layout, "status").stdout)
 
 
 def test_status_of_a_silent_daemon_says_not_running_and_exits_accordingly(layout):
@@ -210,6 +229,7 @@ def test_a_status_file_with_a_value_of_the_wrong_kind_is_one_sentence(layout, na
 
     assert (shown.exit_code, as_json.exit_code) == (3, 3)
     assert json.loads(as_json.stdout)["daemon"] == "unreadable"
+    assert "─ unknown ─" in shown.stdout
     assert f"in an unknown state (status/training_status.json: {name}" in str(paused.exception)
 
 
@@ -317,6 +337,15 @@ def test_suites_and_what_was_not_measured_have_a_line_each(layout):
     assert line_of(before, "suites") is None
     assert line_of(lines, "suites") == "suites        sums 75% correct at step 1,200"
     assert line_of(lines, "not measured") == "not measured  no time was left"
+
+
+@pytest.mark.parametrize("state, is_shown", [(State.TRAINING, True), (State.PAUSED, False)])
+def test_what_the_worker_does_is_shown_while_it_takes_no_step(layout, state, is_shown):
+    board = publish(layout, state)
+    board.set(current_file="a.jsonl", file_step=0, file_total_steps=9, worker_section="evaluating")
+    board.publish()
+
+    assert bool(re.search("now +evaluating", run(layout, "status").stdout)) == is_shown
 
 
 def test_the_daemon_is_named_once(layout):

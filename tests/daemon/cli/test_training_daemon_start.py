@@ -1,13 +1,14 @@
 """training_daemon init, start, restart, install-service: what a person types, and reads."""
 
 import json
+import re
 
 import pytest
 from typer.testing import CliRunner
 
-from daemon.cli import options, training_queue
+from daemon.cli import training_queue
 from daemon.cli.training_daemon import app
-from daemon.client import Client, starting
+from daemon.client import Client, advice, starting
 from tests.support import PATIENCE_S, rows, write_jsonl
 
 pytestmark = pytest.mark.long
@@ -73,6 +74,16 @@ def test_options_of_the_foreground_are_not_lost_before_a_subcommand(tmp_path):
     assert not (tmp_path / "work").exists()
 
 
+def test_a_folder_whose_daemon_runs_is_not_to_be_started(tmp_path, stopped_at_the_end):
+    made = run("init", tmp_path / "work").stdout
+    run("start", "--base-dir", tmp_path / "work")
+
+    again = run("init", tmp_path / "work").stdout
+
+    assert made.endswith(f"\nstart it: training_daemon start --base-dir {tmp_path / 'work'}\n")
+    assert re.fullmatch(r".* already is a working directory\nits daemon is running \(pid \d+\)\n", again)
+
+
 def test_start_and_restart_say_who_runs_and_where_the_log_is(tmp_path, stopped_at_the_end):
     first = run("start", "--base-dir", tmp_path / "work", "--set", "training.epochs=2")
     second = json.loads(run("restart", "--base-dir", tmp_path / "work", "--json").stdout)
@@ -110,7 +121,7 @@ def test_the_commands_a_start_names_are_about_the_same_folder(
 def test_the_commands_a_start_names_are_short_in_the_folder_of_the_shell(
     tmp_path, stopped_at_the_end, monkeypatch
 ):
-    monkeypatch.setattr(options, "SHELLS_BASE_DIR", str(tmp_path / "work"))
+    monkeypatch.setattr(advice, "SHELLS_BASE_DIR", str(tmp_path / "work"))
 
     shown = run("start", "--base-dir", tmp_path / "work")
 

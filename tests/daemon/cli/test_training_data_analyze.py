@@ -40,6 +40,15 @@ def test_a_person_sees_rows_duplicates_lengths_and_words(layout, chat):
     assert chat.read_bytes() == before
 
 
+def test_dedupe_is_advised_only_where_there_are_duplicates(layout, chat, tmp_path):
+    once = write_jsonl(tmp_path / "once.jsonl", rows(3))
+
+    shown = [run(layout, "analyze", str(file)).stdout for file in (chat, once)]
+
+    assert "duplicates: 5 rows (training_data dedupe removes them)\n" in shown[0]
+    assert "duplicates: 0 rows\n" in shown[1]
+
+
 def test_a_program_gets_everything_as_json(layout, chat):
     found = json.loads(run(layout, "analyze", str(chat), "--json").stdout)
 
@@ -55,6 +64,7 @@ def test_a_page_and_a_picture_are_written(layout, chat, tmp_path):
     result = run(layout, "analyze", str(chat), "--html", str(page), "--png", str(drawing))
 
     assert result.exit_code == 0, result.exception
+    assert result.stdout.endswith(f"\nwrote {page}\nwrote {drawing}\n")
     assert page.read_text().startswith("<!DOCTYPE html>")
     assert drawing.read_bytes().startswith(b"\x89PNG")
 

@@ -125,6 +125,21 @@ def test_a_side_without_rows_is_refused_and_nothing_is_written(layout, tmp_path)
     assert os.listdir(tmp_path) == ["chat.jsonl"]
 
 
+def test_a_single_row_cannot_be_split_whatever_the_share(layout, tmp_path):
+    file = write_jsonl(tmp_path / "one.jsonl", rows(1))
+
+    result = run(layout, "split", str(file), "--validation", "0.5", "--into", str(tmp_path))
+
+    assert str(result.exception).startswith("there is only one row; expected at least two to split")
+    assert list(tmp_path.glob("*.train.jsonl")) == []
+
+
+def test_a_similarity_without_near_is_refused_rather_than_ignored(layout, chat):
+    result = run(layout, "dedupe", str(chat), "--dry-run", "--similarity", "0.9")
+
+    assert str(result.exception) == "--similarity is for --near; give both, or neither"
+
+
 def test_dedupe_counts_what_it_dropped(layout, tmp_path):
     file = write_jsonl(tmp_path / "chat.jsonl", [row(), row(), row("Else?")])
 
@@ -252,7 +267,8 @@ def test_an_existing_file_is_replaced_only_by_force(layout, chat, tmp_path, monk
     contents = {(tmp_path / name).read_text() for name in taken}
     forced = run(layout, *command, "--force")
 
-    assert "exists; give another name, or --force to replace it" in str(refused.exception)
+    way_out = "give another folder with --into" if arguments[0] == "split" else "give another name"
+    assert f"exists; {way_out}, or --force to replace it" in str(refused.exception)
     assert contents == {"old"}
     assert forced.exit_code == 0
     assert any((tmp_path / name).read_text() != "old" for name in taken)
@@ -265,6 +281,12 @@ def test_rows_are_read_by_the_settings_of_the_working_directory(layout, tmp_path
     result = run(layout, "dedupe", str(file), str(tmp_path / "out.jsonl"))
 
     assert "left out chat.jsonl:2: the line has more than 1024 bytes" in result.stdout
+
+
+def test_a_folder_that_is_not_there_has_no_settings_to_read_by(chat, tmp_path):
+    result = run(Layout(tmp_path / "typo"), "sample", str(chat), str(tmp_path / "out.jsonl"), "--count", "1")
+
+    assert "typo is not a folder; correct TRAINING_BASE_DIR" in str(result.exception)
 
 
 def test_bad_settings_are_named_before_anything_is_read(layout, chat, tmp_path):

@@ -209,6 +209,14 @@ def test_a_file_that_fits_needs_no_change(layout, chat, answering):
     assert not layout.config_file.exists()
 
 
+def test_a_length_is_not_called_fitting_where_no_row_was_inspected(layout, chat, answering):
+    answering.prepare(report("block").model_copy(update={"tokens": None}).model_dump_json())
+
+    shown = run(layout, "validate", str(chat), "--auto-adjust").stdout
+
+    assert shown.endswith("data.max_length is 2,048; no row was inspected, so nothing is proposed\n")
+
+
 def test_a_length_that_a_checkpoint_locks_is_not_written(layout, chat, answering):
     publish(layout, 1, locked={"data.max_length": 2048})
     answering.prepare(report().model_dump_json())
@@ -270,4 +278,4 @@ def test_a_folder_that_is_not_there_has_no_settings_to_inspect_with(tmp_path):
     result = run(Layout(tmp_path / "typo"), "validate", str(file))
 
     assert result.exit_code == 1
-    assert "typo is not a folder; correct --base-dir" in str(result.exception)
+    assert "typo is not a folder; correct TRAINING_BASE_DIR" in str(result.exception)

@@ -180,8 +180,8 @@ def test_a_name_that_nobody_knows_is_an_error_and_the_ledger_is_not_blamed(histo
     result = history.value("no\x1b.jsonl")
 
     assert str(result.exception) == (
-        "the ledger knows no file named no\\x1b.jsonl; expected a name such as training_queue list or the "
-        "folder queue/recently_completed/ shows"
+        "the ledger knows no file named no\\x1b.jsonl; expected a name such as training_queue list or "
+        "history shows"
     )
 
 
@@ -206,8 +206,43 @@ def test_a_file_that_was_never_taken_in_has_brought_nothing(history):
     assert str(result.exception) == ("queue/failed/chat.jsonl was never trained: no rows")
 
 
-def test_a_file_that_failed_before_its_first_step_says_so(history):
+@pytest.mark.parametrize("outcome", [Outcome.FAILED, Outcome.SKIPPED])
+def test_a_file_of_which_no_step_is_in_the_model_says_so_and_where_the_reason_is(history, outcome):
     job = history.job("chat.jsonl", 1)
-    history.ledger.finish_job(job, Outcome.FAILED.value, None, None)
+    history.ledger.finish_job(job, outcome.value, None, None)
 
-    assert "it failed before its first step" in history.value("chat.jsonl").stdout
+    assert history.value("chat.jsonl").stdout == (
+        f"chat.jsonl (job {job.id}): {outcome.value}\n"
+        f"no step of it is in the model\ntraining_queue show {job.id} says why\n"
+    )
+
+
+@pytest.mark.parametrize("has_noticed", [True, False])
+def test_a_file_that_was_removed_after_some_steps_has_brought_them(history, has_noticed):
+    job = history.job("chat.jsonl", 1)
+    history.steps(job, 3.0)
+    (history.layout.processing / job.name).rename(history.layout.finished(Outcome.SKIPPED) / job.name)
+    if has_noticed:
+        history.ledger.place_job(job, "removed")
+
+    shown = history.value("chat.jsonl").stdout.splitlines()
+
+    assert shown[0] == f"chat.jsonl (job {job.id}): skipped"
+    assert "in 1 step" in shown[1]
+
+
+def test_a_name_with_its_folder_means_the_file_that_lies_there(history):
+    trained = history.job("chat.jsonl", 1)
+    history.steps(trained, 3.0)
+    history.complete(trained, steps=1)
+    (history.layout.processing / "chat.jsonl").rename(
+        history.layout.finished(Outcome.COMPLETED) / "chat.jsonl"
+    )
+    refused = write_jsonl(history.layout.failed / "chat.jsonl", rows(2))
+    at = "2026-01-01T00:00:00Z"
+    write_reason(refused, Reason(kind=FaultKind.BAD_DATA, message="no rows", file="chat.jsonl", at=at))
+
+    result = history.value("failed/chat.jsonl")
+
+    assert str(result.exception) == "queue/failed/chat.jsonl was never trained: no rows"
+    assert trained.id in history.value("recently_completed/chat.jsonl").stdout

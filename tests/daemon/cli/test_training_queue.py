@@ -340,16 +340,19 @@ def test_without_a_daemon_a_started_file_can_be_removed_and_keeps_its_priority(l
         ("failed", "training_queue retry failed/a.jsonl"),
         ("skipped", "training_queue retry skipped/a.jsonl"),
         ("recently_completed", "queue/recently_completed/a.jsonl"),
+        ("failed", "training_queue retry 'failed/two words.jsonl'"),
+        ("recently_completed", "queue/recently_completed/two words.jsonl'"),
     ],
 )
-@pytest.mark.parametrize("command", [["remove", "a.jsonl"], ["set-priority", "a.jsonl", "high"]])
+@pytest.mark.parametrize("command", [["remove"], ["set-priority", "high"]])
 def test_a_file_that_does_not_wait_any_more_is_found_and_can_be_retried(layout, command, folder, advice):
-    write_jsonl(layout.queue / folder / "a.jsonl", rows(1))
+    name = "two words.jsonl" if "two words" in advice else "a.jsonl"
+    write_jsonl(layout.queue / folder / name, rows(1))
 
-    result = run(layout, *command)
+    result = run(layout, command[0], name, *command[1:])
 
     assert advice in str(result.exception)
-    assert (layout.queue / folder / "a.jsonl").exists()
+    assert (layout.queue / folder / name).exists()
 
 
 def test_retry_says_where_a_file_waits_already(layout):
@@ -416,7 +419,7 @@ def test_a_wrong_priority_is_named_with_those_that_exist(layout):
     result = run_as_a_process(layout, "set-priority", "a.jsonl", "urgent")
 
     assert (result.returncode, result.stdout) == (2, "")
-    assert "'urgent' is not one of 'high', 'normal', 'low'" in result.stderr
+    assert 'PRIORITY is "urgent"; expected one of high, normal, low' in result.stderr
     assert "Value error" not in result.stderr
 
 
@@ -594,7 +597,7 @@ def test_what_failed_is_cleared_away_and_the_counts_follow(layout):
     assert said == (
         f"moved 2 failed files to queue/.trash/{folder.name}/\n"
         "left 1 failed file: not old enough\n"
-        "nothing there is ever deleted; to put a file back: training_queue retry NAME\n"
+        "unless disk.queue_trash_kept_s is set, they stay there; to put one back: training_queue retry NAME\n"
     )
     assert (counts["failed"], counts["trash"]) == (1, 2)
     assert [path.name for path in layout.failed.iterdir()] == ["new.jsonl", "new.jsonl.reason.json"]

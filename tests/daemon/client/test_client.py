@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from daemon.client import Client
+from daemon.client import Client, advice
 from daemon.client.errors import (
     ClientError,
     NoDaemon,
@@ -65,9 +65,38 @@ def test_files_are_counted_where_no_daemon_keeps_the_status_up_to_date(layout, b
     assert (shown["failed"], shown["skipped"], shown["high"]) == (1, 2, 1)
 
 
+def test_a_folder_of_the_queue_that_is_gone_counts_as_empty(tmp_path):
+    (tmp_path / "queue").mkdir()
+
+    assert set(Client(tmp_path).status().fields["queue"].values()) == {0}
+
+
 def test_a_folder_that_is_none_of_ours_is_named(tmp_path):
     with pytest.raises(NotAWorkingDirectory, match="is not a working directory"):
         Client(tmp_path).status()
+
+
+@pytest.mark.parametrize(
+    "shells, words",
+    [
+        (None, "give one with --base-dir, or create one: training_daemon init --base-dir {base}"),
+        (
+            "{base}",
+            "correct TRAINING_BASE_DIR, give one with --base-dir, or create one: training_daemon init",
+        ),
+    ],
+)
+def test_a_folder_that_is_not_there_is_corrected_where_it_was_named(tmp_path, monkeypatch, shells, words):
+    base, file = tmp_path / "gone", tmp_path / "a.jsonl"
+    file.write_text("")
+    monkeypatch.setattr(advice, "SHELLS_BASE_DIR", shells and shells.format(base=base))
+
+    with pytest.raises(NotAWorkingDirectory) as error:
+        Client(base).status()
+    with pytest.raises(NotAWorkingDirectory, match="TRAINING_BASE_DIR$" if shells else "--base-dir$"):
+        Client(base).data.inspect(file)
+
+    assert str(error.value) == f"{base} is not a folder; {words.format(base=base)}"
 
 
 def test_the_folder_is_found_as_the_commands_find_it(layout, monkeypatch):
@@ -207,7 +236,7 @@ def test_an_answer_to_somebody_else_is_none(client, board, sleeper):
     assert sleeper.clock.now == pytest.approx(5, abs=0.1)
 
 
-def test_a_stop_that_waits_says_for_what(client, board, sleeper):
+def test_a_stop_that_waits_says_for_what(client, layout, board, sleeper):
     board.set_state(State.STOPPING, "after the current file")
     board.set(current_file="a.jsonl", file_step=12, file_total_steps=400, eta_s=70.0)
     board.publish()
@@ -217,7 +246,7 @@ def test_a_stop_that_waits_says_for_what(client, board, sleeper):
 
     assert str(refused.value) == (
         "the daemon has not stopped within 5 s; it trains the rest of a.jsonl first (step 12 of 400, 1 min "
-        "10 s left); to stop at the next step: training_controller stop --now"
+        f"10 s left); to stop at the next step: training_controller stop --now --base-dir {layout.base}"
     )
 
 

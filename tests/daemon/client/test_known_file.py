@@ -198,6 +198,15 @@ def test_a_report_on_another_file_of_that_name_is_not_shown(client, ledger, layo
     assert client.history.file("chat.jsonl").report is None
 
 
+def test_a_file_that_was_never_inspected_has_no_report_of_an_earlier_one_of_its_name(client, ledger, layout):
+    write_jsonl(layout.inbox / "high" / "chat.jsonl", rows(1))
+    write_report(layout, report("warning").model_copy(update={"file": "chat.jsonl", "job_id": JOB}))
+
+    file = client.history.file("inbox/high/chat.jsonl")
+
+    assert (file.state, file.report) == ("dropped", None)
+
+
 def test_several_files_of_one_name_are_refused_until_the_folder_is_given(client, ledger, layout):
     put(layout, ledger, state="waiting")
     put(layout, ledger, state="completed", id="20260101-000000-000000")

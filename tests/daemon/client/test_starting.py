@@ -64,10 +64,13 @@ def test_one_that_is_silent_is_found_by_its_lock(client):
 
     with pytest.raises(StartFailed, match=f"already running here .pid {first.pid}.") as failed:
         client.start(wait_s=PATIENCE_S)
+    with pytest.raises(RunsAlready, match=r"no heartbeat.*training_health check"):
+        client.restart(wait_s=PATIENCE_S)
 
     os.kill(first.pid, signal.SIGCONT)
     eventually(lambda: client.status().is_running)
     assert failed.value.exit_code == 1
+    assert f"training_health check --base-dir {client.layout.base}" in str(failed.value)
 
 
 def test_wrong_settings_are_said_as_the_daemon_says_them(client):

@@ -9,6 +9,7 @@ import pytest
 from filelock import FileLock
 
 from daemon.control.control_files import read_requests
+from daemon.files.identity import identity_of
 from daemon.health.check_result import Severity
 from daemon.health.machine import (
     MIN_AVAILABLE_BYTES,
@@ -26,11 +27,11 @@ from daemon.health.processes import (
     find_workers,
     is_held,
 )
-from daemon.health.queue_files import TAKEN_WITHIN_S, check_inbox, check_processing
+from daemon.health.queue_files import TAKEN_WITHIN_S, check_inbox, check_ledger, check_processing
 from daemon.ledger.ledger import Ledger
 from daemon.status.reader import Status
 from tests.health import NOW, found, level
-from tests.support import FakeClock
+from tests.support import FakeClock, job_for, rows, write_jsonl
 from trainer.protocol.status import Gpu
 from trainer.protocol.text import utc_text
 
@@ -185,6 +186,45 @@ def test_a_folder_must_be_closed_to_others(layout, mode, expected):
     assert finding.level is expected
 
 
+@pytest.mark.parametrize("mode", [0o500, 0o000, 0o600])
+def test_a_folder_that_its_own_user_cannot_use_is_a_problem(layout, mode):
+    layout.failed.chmod(mode)
+
+    [finding] = check_folders(layout, uid=os.geteuid())
+    layout.failed.chmod(0o700)
+
+    assert finding.level is Severity.PROBLEM
+    assert finding.message.startswith(f"queue/failed/: mode {mode:04o} does not let its own user")
+
+
+def test_what_fix_could_not_do_is_not_advised_again(layout, monkeypatch):
+    layout.failed.rmdir()
+    monkeypatch.setattr("os.access", lambda path, mode: path != layout.queue)
+
+    [finding] = check_folders(layout, uid=os.geteuid())
+
+    assert finding.advice.startswith(f"make {layout.queue} writable for this user; then")
+
+
+def test_folders_on_a_file_system_that_cannot_be_written_are_one_problem(layout, monkeypatch):
+    monkeypatch.setattr("daemon.health.machine.is_read_only", lambda folder: True)
+
+    [finding] = check_folders(layout, uid=os.geteuid())
+
+    assert finding.level is Severity.PROBLEM
+    assert finding.message.endswith(": its file system is read-only")
+
+
+def test_a_ledger_that_may_not_be_seen_is_not_called_missing(layout, monkeypatch):
+    def refuse(path):
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr("pathlib.Path.lstat", refuse)
+
+    with pytest.raises(PermissionError):
+        check_ledger(layout.ledger_file)
+
+
 def test_a_working_directory_that_everybody_can_write_is_a_problem(layout):
     layout.base.chmod(0o777)
 
@@ -308,15 +348,39 @@ def test_a_hostile_name_in_the_inbox_is_shown_harmlessly(layout):
 
 
 @pytest.mark.parametrize(
-    "daemon_runs, words", [(True, "being handled by the daemon"), (False, "continues when a daemon starts")]
+    "daemon_runs, words",
+    [(True, "started; the daemon looks after it"), (False, "continues when a daemon starts")],
 )
 def test_begun_files_are_no_problem_and_it_is_said_what_becomes_of_them(layout, daemon_runs, words):
-    (layout.processing / "chat.jsonl").touch()
+    begun(layout, "processing")
 
-    finding = check_processing(layout.processing, daemon_runs=daemon_runs)
+    [finding] = check_processing(layout.processing, layout.ledger_file, daemon_runs=daemon_runs)
 
     assert finding.level is Severity.OK
     assert words in finding.message
+
+
+@pytest.mark.parametrize(
+    "daemon_runs, expected",
+    [(True, (Severity.WARNING, "not trained")), (False, (Severity.OK, "a daemon that starts checks it"))],
+)
+@pytest.mark.parametrize("state", [None, "removed"])
+def test_a_file_among_the_begun_ones_that_no_job_has_is_not_called_one(layout, state, daemon_runs, expected):
+    begun(layout, state)
+
+    [finding] = check_processing(layout.processing, layout.ledger_file, daemon_runs=daemon_runs)
+
+    assert finding.level is expected[0]
+    assert expected[1] in finding.message
+
+
+def begun(layout, state):
+    """Put a file into processing/, with a job in this state unless it is None."""
+    path = write_jsonl(layout.processing / "chat.jsonl", rows(1))
+    ledger = Ledger(layout.ledger_file, clock=FakeClock())
+    if state:
+        ledger.add_job(job_for(path, id="20260101-000000-000001"), identity_of(path.lstat()), state)
+    ledger.close()
 
 
 def test_a_damaged_ledger_is_a_problem_and_a_whole_one_is_not(layout):

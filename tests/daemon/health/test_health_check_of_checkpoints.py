@@ -30,7 +30,7 @@ from trainer.protocol.text import utc_text
 def test_a_look_at_sizes_finds_what_is_missing_and_what_was_cut(layout):
     publish(layout, 1, step=10)
     shorten(publish(layout, 2, step=20))
-    (publish(layout, 3, step=30) / "optimizer.bin").unlink()
+    (publish(layout, 3, step=30) / "optimizer.pt").unlink()
 
     kinds = [type(item) for item in review_sizes(layout.models)]
 

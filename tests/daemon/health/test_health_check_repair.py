@@ -75,6 +75,15 @@ def test_the_inbox_is_nobody_elses_business(layout):
     assert find_leftovers(layout, daemon_runs=False, worker_runs=False) == []
 
 
+def test_a_repair_gives_a_folder_back_the_rights_of_its_own_user(layout):
+    layout.failed.chmod(0o500)
+
+    done = repair(layout)
+
+    assert done == ["made queue/failed/ readable and writable"]
+    assert level(layout, "folders") is Severity.OK
+
+
 def test_a_repair_leaves_a_working_directory_in_which_all_is_well(layout):
     left = leave_behind(layout)
     layout.logs.rmdir()

@@ -1,5 +1,7 @@
 """What people do to the queue's folders by hand, and how the queue follows."""
 
+import os
+
 import pytest
 
 from daemon.jobs.job_queue import Ending
@@ -114,6 +116,26 @@ def test_a_file_that_vanished_unnoticed_is_passed_over_when_its_turn_comes(queue
     assert started is None
     assert queue.next().id == "2"
     assert states(ledger)["1"] == "removed"
+
+
+@pytest.mark.parametrize("is_replaced", [True, False])
+def test_a_file_that_changed_unnoticed_under_its_name_is_checked_again_when_its_turn_comes(
+    queue, layout, ledger, is_replaced
+):
+    path = put(queue, layout, "a.jsonl", id="1")
+    queue.look()
+
+    if is_replaced:
+        write_jsonl(layout.base / "other.jsonl", rows(3)).replace(path)
+    else:
+        os.utime(path, ns=(0, path.stat().st_mtime_ns + 1))
+    started = queue.start(queue.next())
+
+    assert started is None
+    assert states(ledger) == {"1": "removed"}
+    assert path.exists()
+    assert queue.next() is None
+    assert queue.look() == [path]
 
 
 def test_a_file_removed_while_it_is_trained_does_not_harm_the_others(queue, layout):

@@ -112,6 +112,20 @@ def test_what_a_command_says_is_why_it_failed(tmp_path):
     assert str(error) == f"{sys.executable} ended with exit code 3: no \\x1b[31mroute"
 
 
+@pytest.mark.parametrize(
+    "code, said",
+    [
+        ("import os; os._exit(3)", "ended with exit code 3"),
+        ("import os; os.abort()", "was killed by signal 6"),
+    ],
+)
+def test_a_command_that_ends_without_a_word_is_told_without_one(tmp_path, code, said):
+    with pytest.raises(NotDelivered) as error:
+        command([sys.executable, "-c", code], tmp_path, 60)("id", b"{}", 0.0)
+
+    assert str(error.value) == f"{sys.executable} {said}"
+
+
 def test_a_command_that_does_not_end_is_killed_with_what_it_started(tmp_path):
     ours, theirs = socket.socketpair()
     os.set_inheritable(theirs.fileno(), True)

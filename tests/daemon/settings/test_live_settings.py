@@ -4,6 +4,7 @@ import os
 
 import pytest
 
+from daemon.journal.events import SettingsChanged
 from daemon.settings.live_settings import LiveSettings, needs_new_worker
 from trainer.config.loader import BadConfig
 from trainer.config.schema import Settings
@@ -83,6 +84,34 @@ def test_a_file_that_is_removed_means_the_defaults(path):
 
     assert live.reload_if_changed() is True
     assert live.current == Settings()
+
+
+def test_what_a_daemon_reads_only_when_it_starts_is_named_while_it_differs(path):
+    settings = LiveSettings(path, ["daemon.settle_slow_s=3"])
+    path.write_text('{"daemon": {"rescan_s": 9, "settle_slow_s": 9, "max_attempts": 9}}')
+
+    settings.reload_if_changed()
+
+    assert (settings.is_there, settings.after_restart) == (True, ("daemon.rescan_s",))
+    path.unlink()
+    settings.reload_if_changed()
+    assert (settings.is_there, settings.after_restart) == (False, ())
+
+
+@pytest.mark.parametrize(
+    "fields, said",
+    [
+        ({}, "config.json has changed; the next job trains with it"),
+        ({"is_there": False}, "config.json is gone; the next job trains without it"),
+        (
+            {"after_restart": ("daemon.rescan_s",)},
+            "config.json has changed; the next job trains with it; daemon.rescan_s is read when the daemon "
+            "starts: training_daemon restart",
+        ),
+    ],
+)
+def test_a_change_says_from_when_it_holds(fields, said):
+    assert SettingsChanged(**fields).message == said
 
 
 def test_overrides_stay_in_force(path):

@@ -1,10 +1,13 @@
 """Memory and GPUs, with a management library that only pretends."""
 
+import importlib.util
 import sys
+from pathlib import Path
 from types import ModuleType, SimpleNamespace
 
 import pytest
 
+from daemon.status import machine
 from daemon.status.machine import GpuReader, read_memory
 
 
@@ -54,6 +57,7 @@ class FakeNvml(ModuleType):
 def pretend(monkeypatch):
     def pretend(*names, broken=()):
         library = FakeNvml(*names, broken=broken)
+        monkeypatch.setattr(machine, "_has_driver", lambda: True)
         monkeypatch.setitem(sys.modules, "pynvml", library)
         return library
 
@@ -76,6 +80,21 @@ def test_a_machine_without_a_driver_has_no_gpus(pretend):
     pretend("H200", broken=["nvmlInit"])
 
     assert GpuReader().read() == []
+
+
+def test_pynvml_is_left_alone_on_a_machine_without_the_drivers_library(monkeypatch):
+    monkeypatch.setattr(machine, "LIBRARY", "libnvidia-ml-that-nobody-has.so.1")
+    monkeypatch.setitem(sys.modules, "pynvml", None)  # its import would fail
+
+    assert GpuReader().read() == []
+
+
+def test_the_library_that_is_looked_for_is_the_one_that_pynvml_loads():
+    spec = importlib.util.find_spec("pynvml")
+    assert spec
+    assert spec.origin
+
+    assert f'CDLL("{machine.LIBRARY}")' in Path(spec.origin).read_text()
 
 
 def test_a_gpu_that_does_not_answer_is_left_out_and_comes_back(pretend):

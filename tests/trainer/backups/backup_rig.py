@@ -14,7 +14,7 @@ from tests.health import publish
 from tests.support import FakeClock, rows, write_jsonl
 from trainer.backups import catalog
 from trainer.backups.creation import Making, create
-from trainer.backups.destination import Destination, open_destination
+from trainer.backups.destination import Destination, open_destination, origin_of
 from trainer.backups.manifest import BackupManifest
 from trainer.backups.restoring import Target, restore
 from trainer.backups.verification import verify_backups
@@ -45,7 +45,7 @@ class Site:
 
     @property
     def origin(self) -> str:
-        return catalog.origin_of(self.layout.base)
+        return origin_of(self.layout.base)
 
     @property
     def versions(self) -> Versions:

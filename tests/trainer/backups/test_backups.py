@@ -2,13 +2,14 @@
 
 import json
 import os
+import shutil
 import sqlite3
 
 import pytest
 
 from tests.health import damage, publish
 from tests.support import rows, write_jsonl
-from tests.trainer.backups.backup_rig import LOGITS, contents_of
+from tests.trainer.backups.backup_rig import LOGITS, contents_of, note_job
 from trainer.backups import contents
 from trainer.backups.contents import NothingToBackUp
 from trainer.backups.creation import ChangedMeanwhile
@@ -63,6 +64,32 @@ def test_the_ledger_is_a_snapshot_with_what_its_log_has(site, tmp_path):
     assert found.fetchall() == [(77,)]
 
 
+@pytest.mark.parametrize("is_left_open", [True, False])
+def test_a_daemon_that_starts_while_a_ledger_at_rest_is_copied_is_not_half_in_it(
+    site, tmp_path, monkeypatch, is_left_open
+):
+    real, copied, writers = contents._copy_ledger, [], []
+
+    def copy(ledger, target, options):
+        copied.append(options)
+        real(ledger, target, options)
+        if len(copied) == 1:
+            writers.append(sqlite3.connect(ledger))
+            writers[0].execute("UPDATE jobs SET rows = 78")
+            writers[0].commit()
+            if not is_left_open:
+                writers[0].close()
+
+    monkeypatch.setattr(contents, "_copy_ledger", copy)
+
+    contents.copy_ledger(site.layout.ledger_file, tmp_path / "copy")
+    writers[0].close()
+
+    assert copied == ["mode=ro&immutable=1", "mode=ro"]
+    [found] = sqlite3.connect(tmp_path / "copy").execute("SELECT rows FROM jobs")
+    assert found == (78,)
+
+
 def test_versions_are_restored_with_their_marks_and_without_other_weights(site, tmp_path):
     newest = site.versions.create(
         site.layout.models / "checkpoints/step-000000009-2", made_by="hand", trained=lambda parent: ()
@@ -89,20 +116,20 @@ def test_a_version_can_be_backed_up_whole(site, tmp_path):
     assert (manifest.versions, manifest.saw) == (("v001",), ("a" * 64,))
 
 
-def test_a_version_without_its_optimizer_state_cannot_be_backed_up_whole(site):
-    (site.layout.models / "versions/v001/optimizer.bin").unlink()
+def test_a_version_without_its_weights_cannot_be_backed_up_whole(site):
+    (site.layout.models / "versions/v001/model.safetensors").unlink()
 
-    with pytest.raises(DamagedVersion, match=r"v001 cannot be backed up whole: optimizer\.bin is missing"):
+    with pytest.raises(
+        DamagedVersion, match=r"v001 cannot be backed up whole: model\.safetensors is missing"
+    ):
         site.back_up(versions=("v001",))
 
     assert site.manifests() == []
 
 
-def test_a_version_whose_optimizer_state_was_removed_to_save_room_is_backed_up_without(
-    site, tmp_path, monkeypatch
-):
-    monkeypatch.setattr(contents, "OPTIMIZER_STATE", "optimizer.")
-    (site.layout.models / "versions/v001/optimizer.bin").unlink()
+def test_a_version_whose_optimizer_state_was_removed_to_save_room_is_backed_up_without(site, tmp_path):
+    site.versions.unalias("deployed")
+    site.versions.free_state("v001")
 
     made = site.back_up(versions=("v001",))
     site.restore(tmp_path / "again")
@@ -219,21 +246,49 @@ def test_without_a_checkpoint_there_is_nothing_to_back_up(site):
         site.back_up()
 
 
-def test_a_checkpoint_that_is_published_while_the_ledger_is_copied_is_the_one(site, monkeypatch):
-    copied = []
+def while_the_ledger_is_copied(monkeypatch, act):
+    """Have something happen once, before the copy ends; return what was copied."""
+    real, copied, acts = contents.copy_ledger, [], [act]
 
     def copy(ledger, target):
         copied.append(target)
+        if acts:
+            acts.pop()()
         real(ledger, target)
-        if len(copied) == 1:
-            publish(site.layout, 3, step=12)
 
-    real = contents.copy_ledger
     monkeypatch.setattr(contents, "copy_ledger", copy)
+    return copied
+
+
+def test_a_checkpoint_that_is_published_while_the_ledger_is_copied_is_the_one(site, monkeypatch):
+    copied = while_the_ledger_is_copied(monkeypatch, lambda: publish(site.layout, 3, step=12))
 
     made = site.back_up()
 
     assert (made.global_step, len(copied)) == (12, 2)
+
+
+def test_a_file_that_is_accepted_while_the_ledger_is_copied_is_in_the_backup(site, monkeypatch):
+    def accept():
+        write_jsonl(site.layout.waiting(Priority.LOW) / "late.jsonl", rows(2))
+        note_job(site.layout, "late.jsonl")
+
+    while_the_ledger_is_copied(monkeypatch, accept)
+
+    site.back_up()
+
+    [manifest] = site.manifests()
+    assert "queue/low/late.jsonl" in [file.path for file in manifest.files]
+
+
+def test_a_file_that_is_completed_while_the_ledger_is_copied_does_not_wait_in_the_backup(site, monkeypatch):
+    started, completed = site.layout.processing / "started.jsonl", site.layout.finished(Outcome.COMPLETED)
+    while_the_ledger_is_copied(monkeypatch, lambda: started.rename(completed / started.name))
+
+    site.back_up()
+
+    [manifest] = site.manifests()
+    assert [file.path for file in manifest.files if "started" in file.path] == []
 
 
 def test_a_file_that_is_moved_on_meanwhile_is_in_the_backup_once(site, monkeypatch):
@@ -274,6 +329,16 @@ def test_the_fingerprint_of_an_unchanged_model_is_computed_once(site):
 
     assert site.logits_asked == 2
     assert [manifest.logits for manifest in site.manifests()] == [LOGITS] * 3
+
+
+def test_another_checkpoint_under_the_same_name_and_number_gets_a_fingerprint_of_its_own(site):
+    site.back_up()
+    shutil.rmtree(site.layout.models / "checkpoints/step-000000009-2")  # it was damaged
+    publish(site.layout, 2, step=9, method="lora")
+
+    site.back_up()
+
+    assert site.logits_asked == 2
 
 
 def test_a_large_model_gets_no_fingerprint_and_a_note(site):

@@ -1,5 +1,6 @@
 """Backups go to folders and servers alike, passwords are never shown, and errors say what to do."""
 
+import os
 from pathlib import Path
 
 import fsspec
@@ -124,14 +125,14 @@ class CutOff(Server):
 
 
 def server(kind, root):
-    return Destination(Address("sftp://host/b", "sftp", "sftp://host/b"), kind(), str(root))
+    return Destination(Address("sftp://host/b", "sftp", "sftp://host/b"), kind(), str(root), writer="w")
 
 
 @pytest.fixture
 def bucket():
     files = MemoryFileSystem()
     files.store.clear()
-    yield Destination(Address("s3://bucket/b", "s3", "s3://bucket/b"), files, "/bucket/b")
+    yield Destination(Address("s3://bucket/b", "s3", "s3://bucket/b"), files, "/bucket/b", writer="w")
     files.store.clear()
 
 
@@ -189,6 +190,48 @@ def test_a_disk_that_writes_something_else_is_noticed(site, monkeypatch):
 
     assert site.destination.objects() == {}
     assert calls
+
+
+def test_two_working_directories_may_send_the_same_object_at_once(tmp_path, monkeypatch):
+    from trainer.backups import destination as written
+
+    source, name = tmp_path / "file", f"objects/aa/{'a' * 64}"
+    source.write_bytes(b"weights")
+    one, other = (
+        open_destination(str(tmp_path / "to"), base_dir=tmp_path / base) for base in ("one", "other")
+    )
+    acts = {"backup.copied": lambda: other.put(source, name)}  # once: before the copy has its name
+    monkeypatch.setattr(written, "failpoint", lambda point: acts.pop(point, lambda: None)())
+
+    one.put(source, name)
+
+    assert one.read(name) == b"weights"
+    assert one.half_written("objects") == []
+
+
+def test_what_a_server_replaces_is_never_missing_if_it_can_rename_onto_files(tmp_path):
+    class Renaming(Server):
+        def mv(self, path1, path2, **options):
+            os.replace(path1, path2)
+
+        def rm_file(self, path):
+            pytest.fail(f"{path} was removed")
+
+    destination = server(Renaming, tmp_path / "to")
+    destination.put_bytes(b"old", "manifests/1.json")
+
+    destination.put_bytes(b"new", "manifests/1.json")
+
+    assert destination.read("manifests/1.json") == b"new"
+
+
+def test_a_server_that_cannot_rename_onto_files_has_the_new_one_too(tmp_path):
+    destination = server(Server, tmp_path / "to")
+    destination.put_bytes(b"old", "manifests/1.json")
+
+    destination.put_bytes(b"new", "manifests/1.json")
+
+    assert destination.read("manifests/1.json") == b"new"
 
 
 def test_only_a_folder_of_this_machine_shares_its_device(site, tmp_path):

@@ -1,6 +1,7 @@
 """The model goes back by a new checkpoint: whole or not at all, and nothing that was there is changed."""
 
 import re
+import shutil
 from pathlib import Path
 
 import pytest
@@ -100,8 +101,27 @@ def store_in_at(models):
 
 
 def test_it_cannot_go_to_where_it_is(models):
-    with pytest.raises(NotBehind, match="step-000000030 is the newest checkpoint already"):
+    with pytest.raises(NotBehind, match="the model is in this state already; expected an earlier one"):
         go_back(models, to(models, 30), clock=FakeClock())
+
+
+def test_what_is_ahead_of_all_that_is_whole_is_said_to_be(models):
+    order = to(models, 30)
+    versions = models / "versions" / "v001"
+    versions.parent.mkdir()
+    order.target.rename(versions)  # the checkpoint is gone, its version is there
+
+    with pytest.raises(NotBehind, match="newer than the newest checkpoint that is whole, step-000000020"):
+        go_back(models, order.model_copy(update={"target": versions}), clock=FakeClock())
+
+
+def test_without_a_checkpoint_there_is_nothing_to_go_back_from(models):
+    order = to(models, 10)
+    kept = order.target.rename(models / "v001")
+    shutil.rmtree(models / "checkpoints")
+
+    with pytest.raises(NotBehind, match="no checkpoint is whole"):
+        go_back(models, order.model_copy(update={"target": kept}), clock=FakeClock())
 
 
 def test_damage_to_the_target_changes_nothing(models):

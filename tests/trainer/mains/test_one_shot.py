@@ -9,8 +9,10 @@ import pytest
 from pydantic import BaseModel
 
 from trainer.config.loader import BadConfig
+from trainer.mains import one_shot as mains
 from trainer.protocol import one_shot
 from trainer.protocol.job import FaultKind
+from trainer.protocol.layout import Layout
 from trainer.protocol.one_shot import NoAnswer, OneShotOrder, OrderRefused, TimedOut
 
 pytestmark = pytest.mark.long
@@ -146,3 +148,17 @@ def test_an_order_given_by_hand_names_no_parent():
     )
 
     assert b'"killed_first": 1000' in result.stdout
+
+
+def test_whoever_would_write_checkpoints_beside_a_worker_is_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr(mains, "LOCK_WAIT_S", 0.0)
+    layout = Layout(tmp_path)
+    layout.create()
+
+    with mains.models_locked(layout), pytest.raises(OrderRefused) as refused, mains.models_locked(layout):
+        pytest.fail("two at once")
+    with mains.models_locked(layout):
+        pass  # it was released
+
+    assert refused.value.fault is FaultKind.ENVIRONMENT
+    assert str(refused.value) == f"{layout.models} is held by a worker; expected none; stop it and try again"

@@ -106,7 +106,7 @@ def test_what_is_cut_off_is_counted(tmp_path, tiny_folder):
 @pytest.mark.parametrize(
     "line, data, message",
     [
-        (9, {}, "the file has 2 lines; expected the number of one of them"),
+        (9, {}, "no row has this number; expected one from 1 to 2"),
         (2, {}, "messages is 3; expected a list"),
         (1, {"max_length": 8, "overlong": "fail"}, 'data.overlong is "fail"'),
     ],

@@ -34,7 +34,7 @@ from trainer.session.consolidation import OtherCheckpoint, consolidate
 from trainer.session.gate_state import GateState, Group, Member, read_gate, write_gate
 from trainer.session.merged_model import trained_rows_of
 from trainer.versions.consolidation import ConsolidateOrder
-from trainer.versions.record import TrainedFile
+from trainer.versions.record import TrainedFile, write_record
 from trainer.versions.registry import Versions
 
 pytestmark = pytest.mark.filterwarnings(PEFT_IS_BEHIND)
@@ -173,10 +173,15 @@ def test_the_state_before_is_a_version_with_the_files_that_made_it(trained, sett
         job_id="a", name="a.jsonl", sha256="0" * 64, first_step=1, last_step=3, rows=7, outcome="completed"
     )
     weights = weights_sha256(trained)
+    versions = Versions(trained / "models", clock=FakeClock())
+    other = versions.create(newest(trained).path, made_by="hand", trained=lambda parent: ())
+    # Of a checkpoint that had the same number, and was damaged
+    write_record(other.path, other.record.model_copy(update={"checkpoint_sha256": "0" * 64}))
 
-    consolidated(trained, settings, file)
+    done = consolidated(trained, settings, file)
 
-    [version] = Versions(trained / "models", clock=FakeClock()).all()
+    [_, version] = versions.all()
+    assert done.consolidation.kept_as == version.id
     assert (version.record.made_by, version.record.checkpoint) == ("consolidate", "step-000000003")
     assert version.record.trained == (file,)
     assert version.has_optimizer_state

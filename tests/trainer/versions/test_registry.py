@@ -1,6 +1,7 @@
 """Versions are made whole or not at all, outlive their checkpoints, and are found by every name they have."""
 
 import fcntl
+import os
 import re
 import time
 from pathlib import Path
@@ -109,6 +110,18 @@ def test_whoever_writes_the_card_gets_the_folder_and_the_record(versions, models
     )
 
     assert (version.path / "README.md").read_text() == "v001"
+
+
+def test_the_card_is_durable_before_the_version_is_visible(versions, models, monkeypatch):
+    from trainer.versions.model_card import CARD_NAME, write_card
+
+    checkpoint = publish(store_in(models), 10).path
+    real, synced = os.fsync, set()
+    monkeypatch.setattr(os, "fsync", lambda file: (synced.add(os.fstat(file).st_ino), real(file)))
+
+    version = versions.create(checkpoint, made_by="hand", trained=nothing, write_card=write_card)
+
+    assert {(version.path / name).stat().st_ino for name in (CARD_NAME, RECORD_NAME)} <= synced
 
 
 def test_every_failpoint_is_known():
@@ -226,6 +239,20 @@ def test_a_mark_that_was_torn_costs_no_other(versions, models):
     assert versions.find(version.id).tags == ("first", "second")
 
 
+def test_a_mark_that_a_full_disk_cuts_off_is_an_error_and_not_half_believed(versions, models, monkeypatch):
+    version = make(versions, models)
+    with monkeypatch.context() as patch:
+        real = os.write
+        patch.setattr(os, "write", lambda descriptor, content: real(descriptor, content[:20]))
+        with pytest.raises(OSError, match="No space left"):
+            versions.alias("deployed", version)
+
+    versions.tag(version, "later")
+
+    found = versions.find(version.id)
+    assert (found.aliases, found.tags) == ((), ("later",))
+
+
 # ---- delete
 
 
@@ -273,3 +300,29 @@ def test_what_an_alias_means_or_a_program_holds_is_not_deleted(versions, models)
         with pytest.raises(VersionInUse, match="used by another program"):
             versions.delete(versions.find("v001"))
     assert versions.find("v001").path.is_dir()
+
+
+def test_what_an_alias_means_by_now_is_not_deleted(versions, models):
+    seen = make(versions, models)
+    versions.alias("deployed", seen)  # by somebody else, who was faster
+
+    with pytest.raises(VersionInUse, match="v001 is what deployed means"):
+        versions.delete(seen)
+
+    assert versions.find("deployed").id == "v001"
+
+
+@pytest.mark.parametrize("act", ["tag", "alias", "delete"])
+def test_a_version_that_was_deleted_meanwhile_is_said_to_be(versions, models, act):
+    seen = make(versions, models)
+    versions.delete(seen)
+    acts = {
+        "tag": lambda: versions.tag(seen, "pinned"),
+        "alias": lambda: versions.alias("deployed", seen),
+        "delete": lambda: versions.delete(seen),
+    }
+
+    with pytest.raises(NoSuchVersion, match="v001 was deleted meanwhile; bring it back: training_models und"):
+        acts[act]()
+
+    assert (versions.marks().aliases, versions.marks().tags) == ({}, {})

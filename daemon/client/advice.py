@@ -1,0 +1,48 @@
+"""What a message advises a person to type, so that it can be typed as it stands."""
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from trainer.protocol.layout import BASE_DIR_VARIABLE, Layout
+from trainer.protocol.text import printable, shell_word
+
+if TYPE_CHECKING:
+    from daemon.status.reader import Status
+
+# Kept, because commands change the variable for `--base-dir` before a subcommand
+SHELLS_BASE_DIR = os.environ.get(BASE_DIR_VARIABLE)
+
+
+def here(layout: Layout) -> str:
+    """Return what makes a command of the user be about this folder; nothing, if it is anyway."""
+    if layout.base == Path(SHELLS_BASE_DIR or ".").absolute():
+        return ""
+    return f" --base-dir {shell_word(str(layout.base))}"
+
+
+def to_get_a_daemon(status: "Status", layout: Layout) -> str:
+    """Return what to do where no daemon can obey. One that is silent holds its lock: another cannot start."""
+    if status.is_gone:
+        return f"start one with: training_daemon start --base-dir {shell_word(str(layout.base))}"
+    return f"see what is wrong: training_health check{here(layout)}"
+
+
+def no_working_directory(layout: Layout) -> str:
+    """Return what to say of a folder that is no working directory."""
+    base = printable(str(layout.base))
+    found = "is not a working directory (it has no queue/)" if layout.base.is_dir() else "is not a folder"
+    correct = f"correct {BASE_DIR_VARIABLE}, " if is_of_environment(layout) else ""
+    create = f"create one: training_daemon init{here(layout)}"
+    return f"{base} {found}; {correct}give one with --base-dir, or {create}"
+
+
+def no_folder(layout: Layout) -> str:
+    """Return what to say where a folder is needed, whether or not it is a working directory."""
+    source = BASE_DIR_VARIABLE if is_of_environment(layout) else "--base-dir"
+    return f"{printable(str(layout.base))} is not a folder; correct {source}"
+
+
+def is_of_environment(layout: Layout) -> bool:
+    """Whether the user's environment names this folder."""
+    return bool(SHELLS_BASE_DIR) and layout.base == Path(str(SHELLS_BASE_DIR)).absolute()

@@ -1,0 +1,24 @@
+"""What the client says of versions, and what that costs where there are many."""
+
+from daemon.client import Client
+from tests.daemon.client.eventful import Life
+from trainer.versions import registry
+
+MANY = 8
+
+
+def test_which_versions_have_a_file_is_said_without_reading_each_record_for_each_version(layout, monkeypatch):
+    life = Life(layout)
+    for number in range(1, MANY + 1):
+        life.train(f"{number}.jsonl", 1)
+        life.publish(number)
+        life.ledger.commit()
+        Client(layout.base).models.create()
+    life.close()
+    real, reads = registry.read_record, []
+    monkeypatch.setattr(registry, "read_record", lambda file: (reads.append(file), real(file))[1])
+
+    found = Client(layout.base).models.versions_with("2.jsonl")
+
+    assert found.versions == tuple(f"v{number:03d}" for number in range(2, MANY + 1))
+    assert len(reads) <= 2 * MANY
