@@ -2,12 +2,17 @@
 
 from collections.abc import Collection, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from daemon.jobs.job_queue import JobQueue
 from daemon.journal.journal import Journal
 from daemon.ledger.ledger import Ledger
 from trainer.protocol.job import JobRecord
+from trainer.protocol.layout import BRANCHES
 from trainer.protocol.manifest import Branch
+
+if TYPE_CHECKING:
+    from daemon.jobs.going_back import Follower
 
 
 class FollowBranches:
@@ -31,7 +36,14 @@ class FollowBranches:
         followed = self._ledger.branches.newest_followed()
         if all(branch.number <= followed for branch in branches):
             return
+        self._follower().follow(branches, cursors=cursors, finished=finished)
+
+    def follow_erased(self) -> None:
+        """Note which files were erased that no branch tells of, because the model had never seen them."""
+        if any((self._models / BRANCHES).glob("*.json")):
+            self._follower().follow_erased()
+
+    def _follower(self) -> "Follower":
         from daemon.jobs.going_back import Follower
 
-        follower = Follower(self._models, self._queue, self._ledger, self._journal)
-        follower.follow(branches, cursors=cursors, finished=finished)
+        return Follower(self._models, self._queue, self._ledger, self._journal)

@@ -18,13 +18,13 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from trainer.protocol.files import UnreadableFile, sync_directory
 from trainer.protocol.job import EarlierFile, Job, Window
+from trainer.protocol.layout import BRANCHES as BRANCHES
 from trainer.protocol.layout import ORDER_FILE as ORDER_FILE
 from trainer.protocol.layout import SCRATCH as SCRATCH
 from trainer.protocol.manifest import Branch, JobFate
 from trainer.protocol.one_shot import OneShotOrder
 
 MODULE = "trainer.mains.forget"
-BRANCHES = "branches"  # in models/
 
 
 class _Fact(BaseModel):

@@ -12,6 +12,7 @@ PRIVATE_MODE = 0o700  # weights and training data are nobody else's business
 PRIVATE_UMASK = 0o077
 SCRATCH = ".forget"  # in models/, while a file is being forgotten; see `trainer.protocol.forgetting`
 ORDER_FILE = "order.jsonl"  # in there: what is to be done
+BRANCHES = "branches"  # in models/: what was trained before its branch was published
 READY = b"ready"  # what a daemon in the background tells whoever started it
 
 
