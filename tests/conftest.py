@@ -1,7 +1,9 @@
 """Make every run of the tests the same, on a busy machine too."""
 
+import gc
 import os
 import shlex
+import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,6 +13,7 @@ import pytest
 from hypothesis import settings
 
 from tests.quick import Quick
+from trainer.mains.garbage import collect_seldom
 
 if TYPE_CHECKING:
     from tests.crash.lab import Nursery
@@ -18,6 +21,7 @@ if TYPE_CHECKING:
 # No deadline: how long an example takes says more about the machine than about the code
 settings.register_profile("steady", derandomize=True, deadline=None)
 settings.load_profile("steady")
+collect_seldom()
 
 
 @pytest.fixture(scope="session")
@@ -50,10 +54,25 @@ def pytest_xdist_setupnodes(config: pytest.Config, specs: Sequence[Any]) -> None
         spec.python = shlex.join([sys.executable, "-m", "tests.crash.forked_python", str(server.address)])
 
 
+def pytest_collection_finish() -> None:
+    """Search no more for garbage in what stays: every module, and thousands of tests.
+
+    A search of all of it takes half a second, and a trainer asks for one at the beginning of each file.
+    """
+    gc.freeze()
+    vars(gc).update(freeze=_nothing, unfreeze=_nothing)  # or a trainer would give it all back
+
+
+def _nothing() -> None:
+    pass
+
+
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--quick", action="store_true", help="only tests that load no torch; see tests/quick.py")
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    # A script that starts the tests in the background has them, and all they start, ignore it
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     if config.getoption("--quick"):
         config.pluginmanager.register(Quick())

@@ -2,6 +2,7 @@
 
 import gzip
 import json
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import zstandard
@@ -26,9 +27,14 @@ class BadLine:
 class BadFile:
     """A file of which nothing is trained."""
 
-    content: bytes
+    made: bytes | Callable[[], bytes]
+    """Its content, or what makes it."""
     reason: str
     """A part of it."""
+
+    @property
+    def content(self) -> bytes:
+        return self.made() if callable(self.made) else self.made
 
 
 def message(text: str, role: str = "assistant") -> bytes:
@@ -119,10 +125,12 @@ BAD_FILES = {
     ),
     "gzip damaged": BadFile(b"\x1f\x8b\x08" + bytes(7) + b"\xff" * 100, "the archive is damaged"),
     "gzip and then something else": BadFile(_GZIPPED + b"x" * 20, "the archive is damaged"),
-    "gzip bomb": BadFile(gzip.compress(_repeated(48 << 20)), "unpacks to more than 200 times its size"),
+    "gzip bomb": BadFile(
+        lambda: gzip.compress(_repeated(48 << 20)), "unpacks to more than 200 times its size"
+    ),
     "Zstandard cut off": BadFile(_PACKED[:-100], "the archive ends too early"),
     "Zstandard damaged": BadFile(_PACKED[:20] + b"\xff" * 50 + _PACKED[70:], "the archive is damaged"),
     "Zstandard bomb": BadFile(
-        zstandard.compress(_repeated(48 << 20)), "unpacks to more than 200 times its size"
+        lambda: zstandard.compress(_repeated(48 << 20)), "unpacks to more than 200 times its size"
     ),
 }

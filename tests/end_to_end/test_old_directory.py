@@ -4,6 +4,7 @@
 """
 
 import json
+import sys
 from collections import defaultdict
 
 import pytest
@@ -17,9 +18,23 @@ from tests.crash.upgrade import ask
 TOLERANCE = 1e-3  # of losses: another kind of processor rounds otherwise
 
 
+class PresentCode(Checkout):
+    """The present code, but that a nursery forks the daemon's workers."""
+
+    def __init__(self, nursery):
+        super().__init__(ROOT)
+        self._nursery = nursery
+
+    def command(self, name, *arguments):
+        if name != "training_daemon":
+            return super().command(name, *arguments)
+        module = "tests.end_to_end.run_command"
+        return [sys.executable, "-P", "-m", module, str(self._nursery.address), *arguments]
+
+
 @pytest.fixture(scope="module")
-def code():
-    return Checkout(ROOT)
+def code(nursery):
+    return PresentCode(nursery)
 
 
 @pytest.fixture

@@ -11,4 +11,5 @@ __all__ = ["fork_server", "rig"]
 @pytest.fixture(scope="session")
 def fork_server(tmp_path_factory):
     """The process that has imported what a daemon needs."""
-    return ForkServer(tmp_path_factory.mktemp("server") / "server", "tests.faults.run_daemon")
+    modules = ("tests.faults.run_daemon", "daemon.cli.training_daemon")
+    return ForkServer(tmp_path_factory.mktemp("server") / "server", *modules)

@@ -43,17 +43,6 @@ def worker(layout: Layout, nursery: ForkServer) -> Iterator[Worker]:
     """A worker that has loaded torch already."""
     worker = Worker(layout, NurseryLauncher(nursery.address))
     yield worker
-    end(worker)
-
-
-@pytest.fixture
-def worker_from_its_first_line(layout: Layout) -> Iterator[Worker]:
-    worker = Worker(layout)
-    yield worker
-    end(worker)
-
-
-def end(worker: Worker) -> None:
     worker.launched.process.signal(signal.SIGKILL)
     worker.launched.process.wait(PATIENCE_S)
     worker.channel.close()
@@ -69,8 +58,7 @@ def manifest_of(layout: Layout) -> dict[str, Any]:
 
 
 @pytest.mark.loads_torch
-def test_a_worker_loads_trains_a_file_publishes_and_leaves(layout, worker_from_its_first_line):
-    worker = worker_from_its_first_line
+def test_a_worker_loads_trains_a_file_publishes_and_leaves(layout, worker):
     path = write_jsonl(layout.processing / "a.jsonl", rows(4))
     settings = settings_with()
 

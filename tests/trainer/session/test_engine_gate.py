@@ -121,7 +121,8 @@ def test_bad_files_are_refused_and_the_model_is_as_if_they_had_never_been(base, 
 
 
 def test_a_kill_changes_neither_verdicts_nor_weights(base, tiny_folder):
-    settings = gated(tiny_folder, checkpoints={"interval_steps": 4})
+    # Never in the background, as a busy machine would: nobody would wait for that process after a kill
+    settings = gated(tiny_folder, checkpoints={"interval_steps": 4, "background": "never"})
     files = {name: path for name, path in files_in(base).items() if name in ("good0", "good1", "constant")}
     uninterrupted = live(base, settings, files)
     weights = weights_sha256(base)
@@ -130,7 +131,7 @@ def test_a_kill_changes_neither_verdicts_nor_weights(base, tiny_folder):
         return {(event.verdict.outcome, event.verdict.reason) for event in life.told.of(GateJudged)}
 
     with every_case() as cases:
-        for kill_at in (0, 10, 15, 23, 30):  # the files have ten steps each
+        for kill_at in (10, 15, 23, 30):  # the files have ten steps each
             with cases.case(f"killed at step {kill_at}"):
                 shutil.rmtree(base / "models")
                 killed = live(base, settings, files, kill_at=kill_at)

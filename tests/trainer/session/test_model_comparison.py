@@ -53,16 +53,40 @@ def order_for(base_dir, settings, before, after):
     )
 
 
-def test_the_losses_are_those_that_training_measured(trained):
-    base_dir, settings, made, losses = trained
-
+@pytest.fixture(scope="module")
+def compared(trained):
+    """What was found, and the files of the working directory before and after, with their times."""
+    base_dir, settings, made, _ = trained
+    before = files_in(base_dir)
     found = compare(order_for(base_dir, settings, *made), said)
+    return found, before, files_in(base_dir)
+
+
+def files_in(base_dir):
+    return {path: path.lstat().st_mtime_ns for path in base_dir.rglob("*")}
+
+
+def test_the_losses_are_those_that_training_measured(trained, compared):
+    *_, losses = trained
+    found, _, _ = compared
 
     assert (found.loss.before, found.loss.after) == pytest.approx(losses, rel=1e-5)
     assert (found.loss.rows, found.loss.left_out, found.device) == (6, 0, "cpu")
     assert found.loss.low < found.loss.difference < found.loss.high
     [answer] = found.answers
     assert answer.prompt == "Say 3."
+
+
+def test_nothing_below_the_working_directory_is_changed(compared):
+    _, before, after = compared
+
+    assert after == before
+
+
+def test_the_answer_travels_as_json(compared):
+    found, _, _ = compared
+
+    assert json.loads(found.model_dump_json())["loss"]["rows"] == 6
 
 
 def test_a_model_does_not_differ_from_itself(trained):
@@ -72,15 +96,6 @@ def test_a_model_does_not_differ_from_itself(trained):
 
     assert found.loss.difference == 0.0
     assert all(answer.is_same for answer in found.answers)
-
-
-def test_nothing_below_the_working_directory_is_changed(trained):
-    base_dir, settings, made, _ = trained
-    before = {path: path.lstat().st_mtime_ns for path in base_dir.rglob("*")}
-
-    compare(order_for(base_dir, settings, *made), said)
-
-    assert {path: path.lstat().st_mtime_ns for path in base_dir.rglob("*")} == before
 
 
 def test_an_adapter_beside_another_base_model_is_refused(tmp_path, tiny_folder):
@@ -121,11 +136,3 @@ def test_a_model_is_loaded_by_the_settings_it_was_made_with(trained, tiny_folder
     unknown = manifest.model_copy(update={"locked": {"model.shape": 1}})
     with pytest.raises(LockedSetting, match=r"model\.shape is not a setting of this release"):
         settings_of_kept(unknown, other)
-
-
-def test_the_answer_travels_as_json(trained):
-    base_dir, settings, made, _ = trained
-
-    found = compare(order_for(base_dir, settings, *made), said)
-
-    assert json.loads(found.model_dump_json())["loss"]["rows"] == 6

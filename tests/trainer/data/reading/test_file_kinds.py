@@ -40,72 +40,74 @@ def a_zip():
     return out.getvalue()
 
 
-BY_CONTENT = {
-    "CSV": (b"prompt,completion\n1 + 1?,2\n", FileKind.CSV),
-    "CSV with CRLF and a mark": (b"\xef\xbb\xbfprompt,completion\r\n1 + 1?,2\r\n", FileKind.CSV),
-    "CSV with quotes and line ends": (b'prompt,completion\n"a, ""b""\n{c","d"\n', FileKind.CSV),
-    "CSV with semicolons": (b"frage;antwort\n1,5?;2\n", FileKind.SEMICOLONS),
-    "CSV that is cut off": (b"prompt,completion\n" + b"1,2\n" * BYTES_LOOKED_AT, FileKind.CSV),
-    "TSV": (b"prompt\tcompletion\n1 + 1?\t2\n", FileKind.TSV),
-    "array on one line": (json.dumps(ROWS).encode(), FileKind.JSON_ARRAY),
-    "array over lines": (json.dumps(ROWS, indent=1).encode(), FileKind.JSON_ARRAY),
-    "array with a mark": (b"\xef\xbb\xbf" + json.dumps(ROWS).encode(), FileKind.JSON_ARRAY),
-    "array that is cut off": (json.dumps(ROWS * TIMES).encode()[:BYTES_LOOKED_AT], FileKind.JSON_ARRAY),
-    "object on one line": (json.dumps({"data": ROWS}).encode(), FileKind.JSON_OBJECT),
-    "object over lines": (json.dumps({"data": ROWS}, indent=1).encode(), FileKind.JSON_OBJECT),
-    "object with more": (
-        json.dumps({"version": 1, "meta": {"a": [{}]}, "rows": ROWS, "total": 3}).encode(),
-        FileKind.JSON_OBJECT,
-    ),
-    "object with lists of both sides": (
-        json.dumps({"train": ROWS, "test": ROWS}).encode(),
-        FileKind.JSON_OBJECT,
-    ),
-    "object over lines under any key": (
-        json.dumps({"sums": ROWS}, indent=1).encode(),
-        FileKind.JSON_OBJECT,
-    ),
-    "object that is cut off": (
-        json.dumps({"version": "1", "data": ROWS * TIMES}).encode(),
-        FileKind.JSON_OBJECT,
-    ),
-    "object over lines that is cut off": (
-        json.dumps({"sums": ROWS * TIMES}, indent=1).encode(),
-        FileKind.JSON_OBJECT,
-    ),
-    "page of the dataset viewer": (
-        json.dumps({"features": COLUMNS, "rows": WRAPPED, "num_rows_total": 3}).encode(),
-        FileKind.JSON_OBJECT,
-    ),
-    "page of the dataset viewer that is cut off": (
-        json.dumps({"dataset": "a", "features": COLUMNS, "rows": WRAPPED * TIMES}).encode(),
-        FileKind.JSON_OBJECT,
-    ),
-    "page of the dataset viewer over lines that is cut off": (
-        json.dumps({"features": COLUMNS, "rows": WRAPPED * TIMES}, indent=1).encode(),
-        FileKind.JSON_OBJECT,
-    ),
-    "page of the dataset viewer that is cut off in its columns": (
-        json.dumps({"features": COLUMNS * TIMES, "rows": WRAPPED}).encode(),
-        FileKind.JSON_OBJECT,
-    ),
-    "CSV as Excel writes it": (b"sep=;\r\nprompt;completion\r\na;b\r\n", FileKind.SEMICOLONS),
-    "CSV of one column as Excel writes it": (b"sep=,\ntext\na\n", FileKind.CSV),
-    "Parquet": (b"PAR1\x15\x04", FileKind.PARQUET),
-    "Arrow": (b"ARROW1\x00\x00\xff\xff\xff\xff", FileKind.ARROW_FILE),
-    "Arrow stream": (b"\xff\xff\xff\xff\x78\x00\x00\x00\x10", FileKind.ARROW_STREAM),
-    "CSV with an index": (b",prompt,completion\n0,a,b\n", FileKind.CSV),
-    "CSV with an index by name": (b"Unnamed: 0,prompt\n0,a\n", FileKind.CSV),
-    "ZIP": (a_zip(), FileKind.ZIP),
-    "packed twice": (gzip.compress(b"{}"), FileKind.PACKED_TWICE),
-    "pointer": (b"version https://git-lfs.github.com/spec/v1\noid sha256:7\n", FileKind.LFS_POINTER),
-    "web page": (b"\n<!DOCTYPE html>\n<html>", FileKind.HTML),
-    "tar": (a_tar(), FileKind.TAR),
-}
+def by_content():
+    """Return what is not JSON Lines, and what it is."""
+    return {
+        "CSV": (b"prompt,completion\n1 + 1?,2\n", FileKind.CSV),
+        "CSV with CRLF and a mark": (b"\xef\xbb\xbfprompt,completion\r\n1 + 1?,2\r\n", FileKind.CSV),
+        "CSV with quotes and line ends": (b'prompt,completion\n"a, ""b""\n{c","d"\n', FileKind.CSV),
+        "CSV with semicolons": (b"frage;antwort\n1,5?;2\n", FileKind.SEMICOLONS),
+        "CSV that is cut off": (b"prompt,completion\n" + b"1,2\n" * BYTES_LOOKED_AT, FileKind.CSV),
+        "TSV": (b"prompt\tcompletion\n1 + 1?\t2\n", FileKind.TSV),
+        "array on one line": (json.dumps(ROWS).encode(), FileKind.JSON_ARRAY),
+        "array over lines": (json.dumps(ROWS, indent=1).encode(), FileKind.JSON_ARRAY),
+        "array with a mark": (b"\xef\xbb\xbf" + json.dumps(ROWS).encode(), FileKind.JSON_ARRAY),
+        "array that is cut off": (json.dumps(ROWS * TIMES).encode()[:BYTES_LOOKED_AT], FileKind.JSON_ARRAY),
+        "object on one line": (json.dumps({"data": ROWS}).encode(), FileKind.JSON_OBJECT),
+        "object over lines": (json.dumps({"data": ROWS}, indent=1).encode(), FileKind.JSON_OBJECT),
+        "object with more": (
+            json.dumps({"version": 1, "meta": {"a": [{}]}, "rows": ROWS, "total": 3}).encode(),
+            FileKind.JSON_OBJECT,
+        ),
+        "object with lists of both sides": (
+            json.dumps({"train": ROWS, "test": ROWS}).encode(),
+            FileKind.JSON_OBJECT,
+        ),
+        "object over lines under any key": (
+            json.dumps({"sums": ROWS}, indent=1).encode(),
+            FileKind.JSON_OBJECT,
+        ),
+        "object that is cut off": (
+            json.dumps({"version": "1", "data": ROWS * TIMES}).encode(),
+            FileKind.JSON_OBJECT,
+        ),
+        "object over lines that is cut off": (
+            json.dumps({"sums": ROWS * TIMES}, indent=1).encode(),
+            FileKind.JSON_OBJECT,
+        ),
+        "page of the dataset viewer": (
+            json.dumps({"features": COLUMNS, "rows": WRAPPED, "num_rows_total": 3}).encode(),
+            FileKind.JSON_OBJECT,
+        ),
+        "page of the dataset viewer that is cut off": (
+            json.dumps({"dataset": "a", "features": COLUMNS, "rows": WRAPPED * TIMES}).encode(),
+            FileKind.JSON_OBJECT,
+        ),
+        "page of the dataset viewer over lines that is cut off": (
+            json.dumps({"features": COLUMNS, "rows": WRAPPED * TIMES}, indent=1).encode(),
+            FileKind.JSON_OBJECT,
+        ),
+        "page of the dataset viewer that is cut off in its columns": (
+            json.dumps({"features": COLUMNS * TIMES, "rows": WRAPPED}).encode(),
+            FileKind.JSON_OBJECT,
+        ),
+        "CSV as Excel writes it": (b"sep=;\r\nprompt;completion\r\na;b\r\n", FileKind.SEMICOLONS),
+        "CSV of one column as Excel writes it": (b"sep=,\ntext\na\n", FileKind.CSV),
+        "Parquet": (b"PAR1\x15\x04", FileKind.PARQUET),
+        "Arrow": (b"ARROW1\x00\x00\xff\xff\xff\xff", FileKind.ARROW_FILE),
+        "Arrow stream": (b"\xff\xff\xff\xff\x78\x00\x00\x00\x10", FileKind.ARROW_STREAM),
+        "CSV with an index": (b",prompt,completion\n0,a,b\n", FileKind.CSV),
+        "CSV with an index by name": (b"Unnamed: 0,prompt\n0,a\n", FileKind.CSV),
+        "ZIP": (a_zip(), FileKind.ZIP),
+        "packed twice": (gzip.compress(b"{}"), FileKind.PACKED_TWICE),
+        "pointer": (b"version https://git-lfs.github.com/spec/v1\noid sha256:7\n", FileKind.LFS_POINTER),
+        "web page": (b"\n<!DOCTYPE html>\n<html>", FileKind.HTML),
+        "tar": (a_tar(), FileKind.TAR),
+    }
 
 
 def test_what_is_not_json_lines_is_recognised_by_its_content(tmp_path):
-    cases = BY_CONTENT | {"SQLite": (a_database(tmp_path), FileKind.SQLITE)}
+    cases = by_content() | {"SQLite": (a_database(tmp_path), FileKind.SQLITE)}
 
     with every_case() as tried:
         for name, (content, kind) in cases.items():
