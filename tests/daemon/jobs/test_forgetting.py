@@ -50,6 +50,14 @@ def merged(layout):
     )
 
 
+def follow(layout, branch):
+    """Have the ledger know that the model went back to step 2, and trained late.jsonl there."""
+    ledger = Ledger(layout.ledger_file, clock=FakeClock())
+    ledger.branches.begin(branch, [branch])
+    ledger.add_steps([step(2 + i, job_id="job-1", file_step=i) for i in (1, 2)])
+    ledger.close()
+
+
 def wish_for(name, *, keep_versions=False):
     return ForgetWish(name=name, keep_versions=keep_versions, reason="a test")
 
@@ -127,10 +135,7 @@ def test_a_model_that_went_back_before_the_merge_is_trained_on_from_before_it(la
         number=1, from_branch=0, from_step=2, left_step=2, at="now", why="rollback", reason="", jobs=()
     )
     publish(layout, 3, step=4, branches=(branch,))
-    ledger = Ledger(layout.ledger_file, clock=FakeClock())
-    ledger.branches.begin(branch, [branch])
-    ledger.add_steps([step(2 + i, job_id="job-1", file_step=i) for i in (1, 2)])
-    ledger.close()
+    follow(layout, branch)
 
     plan = plan_of(layout, "late.jsonl")
 
@@ -151,6 +156,7 @@ def gone_back(layout):
         number=1, from_branch=0, from_step=2, left_step=2, at="now", why="rollback", reason="", jobs=()
     )
     publish(layout, 3, step=4, branches=(branch,))
+    follow(layout, branch)
     (layout.models / merge.base).mkdir(parents=True)
     return layout
 
