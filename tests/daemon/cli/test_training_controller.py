@@ -146,6 +146,8 @@ def test_without_a_daemon_the_status_says_what_the_next_one_finds(layout, was_th
     document = json.loads(run(layout, "status", "--json").stdout)
 
     assert "the next daemon starts paused (lunch)" in shown
+    words = " ".join(shown.replace("│", " ").split())  # as the panel breaks the lines
+    assert "until: training_controller resume --base-dir" in words
     assert "1 file, not taken in yet" in shown
     assert (document["starts_paused"], document["in_inbox"], document["queue"]["high"]) == (True, 1, 0)
 
