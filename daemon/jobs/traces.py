@@ -6,7 +6,13 @@ from pathlib import Path
 
 from daemon.checkpoints.states import KeptState, deleted_states
 from daemon.files.identity import is_there
-from daemon.files.notes import REASON_SUFFIX, REJECTED_SUFFIX, lists_of_rejected, note_beside
+from daemon.files.notes import (
+    REASON_SUFFIX,
+    REJECTED_SUFFIX,
+    lists_of_content,
+    lists_of_rejected,
+    note_beside,
+)
 from daemon.ledger.forgetting import Content, ForgettingReader, TrainedJob
 from trainer.protocol.branch_path import first_seen, path_of
 from trainer.protocol.checkpoints import BASES
@@ -107,6 +113,7 @@ class Traces:
         """Return the files that are about the content, relative to the working directory."""
         layout, sha256 = self._layout, self._content.sha256
         found = {layout.kept_files / sha256, layout.admitted / sha256}
+        found |= set(lists_of_content([layout.failed, *layout.trash.glob("*")], sha256))
         for job_id in self._content.job_ids:
             found.add(layout.replayed / job_id)
             if (job := self._ledger.job(job_id)) is None:
