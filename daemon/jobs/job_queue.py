@@ -200,7 +200,6 @@ class JobQueue:
         entry = self._processing.get(job.id)
         if entry and not self._is_here(entry) and not self._restore(entry):
             self._take_out(entry.job)
-        failpoint("queue.restored")
         target = move_durably(path, self._layout.waiting(job.priority))
         del self._strays[path]
         return target
