@@ -26,7 +26,7 @@ from trainer.protocol.layout import Layout
 from trainer.protocol.manifest import FileEntry, Manifest
 from trainer.protocol.text import printable, shell_word, utc_text
 from trainer.versions.listing import Summary, digest_of, has_all_files
-from trainer.versions.marks import COMPUTED, LOOKS_LIKE_VERSION, BadMark, Marks
+from trainer.versions.marks import COMPUTED, LOOKS_LIKE_VERSION, BadMark, Marks, require_note
 from trainer.versions.record import DamagedVersion, Maker, TrainedFile, VersionRecord
 from trainer.versions.registry import NoSuchVersion as UnknownVersion
 from trainer.versions.registry import Version, VersionInUse, Versions, refuse_meant
@@ -255,6 +255,9 @@ class Models:
             NoSuchCheckpoint: there is none.
             UnusableVersion: it is damaged, or the note cannot be taken.
         """
+        if note is not None:  # before a version is made that would lack it
+            with raising(UnusableVersion, BadMark):
+                require_note(note)
         with raising(NoSuchCheckpoint, Unknown):
             path = find_checkpoint(self._layout.models, checkpoint)
         try:
