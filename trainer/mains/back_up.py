@@ -48,7 +48,7 @@ from trainer.protocol.files import write_json
 from trainer.protocol.job import FaultKind
 from trainer.protocol.layout import Layout
 from trainer.protocol.one_shot import NoAnswer, OrderRefused
-from trainer.protocol.text import printable
+from trainer.protocol.text import printable, system_words
 from trainer.versions.record import DamagedVersion
 
 LOCK_NAME = ".backup.lock"
@@ -72,8 +72,10 @@ def carry_out(order: BackupOrder, tell: Tell) -> BaseModel:
         return _carry_out(order, tell)
     except NOT_POSSIBLE as error:
         raise OrderRefused(str(error), FaultKind.REQUEST) from error
-    except (UnusableDestination, OSError) as error:
+    except UnusableDestination as error:
         raise OrderRefused(str(error), FaultKind.ENVIRONMENT) from error
+    except OSError as error:
+        raise OrderRefused(system_words(error), FaultKind.ENVIRONMENT) from error
 
 
 def _carry_out(order: BackupOrder, tell: Tell) -> BaseModel:

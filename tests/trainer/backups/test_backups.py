@@ -65,6 +65,22 @@ def test_the_ledger_is_a_snapshot_with_what_its_log_has(site, tmp_path):
     assert found.fetchall() == [(77,)]
 
 
+def test_a_full_disk_is_not_taken_for_a_damaged_ledger(site, monkeypatch):
+    class FullDisk(sqlite3.Connection):
+        def backup(self, *args, **options):
+            error = sqlite3.OperationalError("database or disk is full")
+            error.sqlite_errorcode = sqlite3.SQLITE_FULL
+            raise error
+
+    connect = sqlite3.connect
+    monkeypatch.setattr(
+        sqlite3, "connect", lambda *args, **options: connect(*args, **options, factory=FullDisk)
+    )
+
+    with pytest.raises(OSError, match=r"No space left on device: '.*/models/.backup/ledger.sqlite3'"):
+        site.back_up()
+
+
 @pytest.mark.parametrize("is_left_open", [True, False])
 def test_a_daemon_that_starts_while_a_ledger_at_rest_is_copied_is_not_half_in_it(
     site, tmp_path, monkeypatch, is_left_open
