@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from daemon.cli.options import BaseDir, Json, client_of, terminal_columns
-from daemon.cli.training_data_report import progress_words
+from daemon.cli.progress import progress_words
 
 app = typer.Typer()
 

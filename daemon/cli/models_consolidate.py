@@ -9,7 +9,7 @@ import typer
 
 from daemon.cli.asking import DryRun, Yes, is_meant, show
 from daemon.cli.options import BaseDir, Json, client_of
-from daemon.cli.training_data_report import progress_words
+from daemon.cli.progress import progress_words
 from trainer.protocol.text import num_of, size_text
 
 if TYPE_CHECKING:

@@ -216,6 +216,7 @@ def _columns_of_stderr() -> int:
 def run(app: typer.Typer) -> NoReturn:
     """Run a command line and end the process; an expected failure is one message and an exit code."""
     os.umask(PRIVATE_UMASK)
+    _layouts.clear()  # in case another one ran in this process
     _unwind_on_signals()
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):

@@ -2,8 +2,7 @@
 
 import json
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated
 
@@ -11,6 +10,7 @@ import typer
 
 from daemon.cli.data_files import In
 from daemon.cli.options import BaseDir, Json, WrongUsage, client_of, typed_here
+from daemon.cli.progress import progress_words
 from trainer.protocol.text import printable
 
 if TYPE_CHECKING:
@@ -80,19 +80,6 @@ def _show(report: "DataReport", *, is_in_queue: bool, queued_as: str | None = No
 
     for line in report_lines(report, is_in_queue=is_in_queue, queued_as=queued_as):
         print(typed_here(line))
-
-
-@contextmanager
-def progress_words(text: str, *, is_shown: bool) -> Iterator[Callable[[str], None]]:
-    """Yield a function that takes words on how far something is, and shows them."""
-    if not is_shown:
-        yield lambda words: None
-        return
-    from rich.console import Console
-    from rich.text import Text
-
-    with Console(stderr=True).status(Text(text)) as status:
-        yield lambda words: status.update(Text(f"{text}: {words}"))
 
 
 # ---- data.max_length

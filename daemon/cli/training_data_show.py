@@ -10,7 +10,7 @@ import typer
 
 from daemon.cli.data_files import In
 from daemon.cli.options import BaseDir, Json, client_of
-from daemon.cli.training_data_report import progress_words
+from daemon.cli.progress import progress_words
 from trainer.protocol.text import printable
 
 if TYPE_CHECKING:

@@ -384,7 +384,7 @@ class Lab:
         """Wait until nothing is left to do. Files are queued again only once the model has gone back."""
 
         def is_done() -> bool:
-            return not self.num_waiting and self.status().get("state") == State.IDLE
+            return not self.num_waiting and self.status().get("status") == State.IDLE
 
         try:
             self.until(is_done, "the end of all files")

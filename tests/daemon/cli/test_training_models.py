@@ -1,6 +1,8 @@
 """The command training_models: versions are made, named, explained and deleted as a person asks for it."""
 
 import json
+import subprocess
+import sys
 
 import pytest
 
@@ -270,3 +272,12 @@ def test_a_name_of_a_file_cannot_write_into_the_card(trained):
     card = (trained.models / "versions" / "v001" / "README.md").read_text()
     assert "`a'\\|<b>\\x1b[2J\\n# title.jsonl`" in card
     assert "\n# title" not in card
+
+
+def test_the_command_loads_what_it_needs_only_when_it_needs_it():
+    dear = ("daemon.data_tools", "fsspec", "rich", "sqlite3", "trainer.config.schema")
+    code = f"import sys, daemon.cli.training_models; print([m for m in {dear} if m in sys.modules])"
+
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+
+    assert result.stdout.strip() == "[]"
