@@ -178,10 +178,10 @@ class Models:
             )
         try:
             moment = datetime.fromisoformat(at)
-        except ValueError as error:
+            until = utc_text((moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp())
+        except ValueError as error:  # also where only UTC has no year for it
             raise NotATime(f"{at!a} is no time; expected a time such as 2026-11-20T14:03:00Z") from error
-        at = utc_text((moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp())
-        return self._versions.marks(until=at).aliases.get(name)
+        return self._versions.marks(until=until).aliases.get(name)
 
     def lineage(self, version: Version) -> list[TrainedFile]:
         """Return every file that the weights were trained on, in the order of first steps.

@@ -3,7 +3,7 @@
 import pytest
 
 from daemon.client import Client
-from daemon.client.models import UnusableVersion
+from daemon.client.models import NotATime, UnusableVersion
 from tests.daemon.client.eventful import Life
 from trainer.versions import registry
 
@@ -38,3 +38,9 @@ def test_no_version_is_made_with_a_note_that_cannot_be_kept(layout):
         Client(layout.base).models.create(note=" ")
 
     assert Client(layout.base).models.versions() == ()
+
+
+@pytest.mark.parametrize("at", ["yesterday", "2026-11-20T25:00:00Z", "0001-01-01T00:00:00+23:59"])
+def test_what_an_alias_meant_is_asked_for_a_time_that_there_is(layout, at):
+    with pytest.raises(NotATime, match="is no time; expected a time such as 2026-11-20T14:03:00Z"):
+        Client(layout.base).models.alias_at("deployed", at)
