@@ -1,6 +1,5 @@
 """Options shared by several commands, and how a command exits when something is wrong."""
 
-import errno
 import io
 import json
 import math
@@ -24,7 +23,7 @@ from daemon.client.advice import here
 from trainer import __version__
 from trainer.protocol.child_process import EXIT_CODE_OF_SIGNALS
 from trainer.protocol.layout import BASE_DIR_VARIABLE, Layout
-from trainer.protocol.text import printable
+from trainer.protocol.text import printable, system_words
 
 leave_out_plugins()
 
@@ -35,15 +34,6 @@ COMMAND = re.compile(
 DURATION = re.compile(r"(\d{1,6})([mhdw])", re.ASCII)
 UNITS_S = {"m": 60.0, "h": 3_600.0, "d": 86_400.0, "w": 604_800.0}
 LARGEST_INTEGER = 2**63 - 1  # of a database; as a limit it says nothing to a person
-GIVE_ACCESS = "give the user who runs this access to it"
-FREE_SPACE = "free some space, and try again"
-WAYS_OUT = {  # by the system's number of what it refuses
-    errno.EACCES: GIVE_ACCESS,
-    errno.EPERM: GIVE_ACCESS,
-    errno.EROFS: "mount it for writing, or use another place",
-    errno.ENOSPC: FREE_SPACE,
-    errno.EDQUOT: FREE_SPACE,
-}
 ENDING_SIGNALS = (signal.SIGTERM, signal.SIGHUP)
 NARROWEST_TERMINAL = 80  # columns, where a terminal does not say
 NARROWEST_TEXT = 20
@@ -247,17 +237,7 @@ def run(app: typer.Typer) -> NoReturn:
     except (ClientError, OSError) as error:
         if isinstance(error, ClientError):
             _fail(str(error), error.exit_code, as_json=as_json)
-        _fail(_system_words(error), 1, as_json=as_json)
-
-
-def _system_words(error: OSError) -> str:
-    """Return what the system refuses: the place, the reason, and a way out where there is one."""
-    if error.strerror is None:
-        return str(error)
-    named = isinstance(error.filename, str | bytes | Path)  # a number is that of an open file
-    place = f"{printable(os.fsdecode(error.filename))}: " if named else ""
-    way_out = WAYS_OUT.get(error.errno or 0)
-    return f"{place}{error.strerror.lower()}" + (f"; {way_out}" if way_out else "")
+        _fail(system_words(error), 1, as_json=as_json)
 
 
 def _unwind_on_signals() -> None:

@@ -26,7 +26,7 @@ from trainer.protocol.layout import Layout
 from trainer.protocol.manifest import FileEntry, Manifest
 from trainer.protocol.text import printable, shell_word, utc_text
 from trainer.versions.listing import Summary, digest_of, has_all_files
-from trainer.versions.marks import COMPUTED, LOOKS_LIKE_VERSION, BadMark, Marks
+from trainer.versions.marks import COMPUTED, LOOKS_LIKE_VERSION, BadMark, Marks, require_note
 from trainer.versions.record import DamagedVersion, Maker, TrainedFile, VersionRecord
 from trainer.versions.registry import NoSuchVersion as UnknownVersion
 from trainer.versions.registry import Version, VersionInUse, Versions, refuse_meant
@@ -178,10 +178,10 @@ class Models:
             )
         try:
             moment = datetime.fromisoformat(at)
-        except ValueError as error:
+            until = utc_text((moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp())
+        except ValueError as error:  # also where only UTC has no year for it
             raise NotATime(f"{at!a} is no time; expected a time such as 2026-11-20T14:03:00Z") from error
-        at = utc_text((moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp())
-        return self._versions.marks(until=at).aliases.get(name)
+        return self._versions.marks(until=until).aliases.get(name)
 
     def lineage(self, version: Version) -> list[TrainedFile]:
         """Return every file that the weights were trained on, in the order of first steps.
@@ -255,6 +255,9 @@ class Models:
             NoSuchCheckpoint: there is none.
             UnusableVersion: it is damaged, or the note cannot be taken.
         """
+        if note is not None:  # before a version is made that would lack it
+            with raising(UnusableVersion, BadMark):
+                require_note(note)
         with raising(NoSuchCheckpoint, Unknown):
             path = find_checkpoint(self._layout.models, checkpoint)
         try:

@@ -170,8 +170,11 @@ class Rollbacks:
         return _Place(path, self._read(path))
 
     def _read(self, path: Path) -> Manifest:
-        with raising(NoWayBack, DamagedCheckpoint, NoUsableCheckpoint):
+        try:
             return read_manifest(path)
+        except (DamagedCheckpoint, NoUsableCheckpoint) as error:
+            place = path.relative_to(self._layout.models)
+            raise NoWayBack(f"models/{place}: {error}; see what is whole: training_health verify") from error
 
     def _newest_before(self, step: int, newest: _Place, *, file: str = "FILE") -> _Place:
         """Return the newest state up to a step that led to the present one.

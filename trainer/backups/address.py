@@ -1,5 +1,6 @@
 """Where backups go: a folder, or the address of a server. A password in it is never shown."""
 
+import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -60,6 +61,8 @@ def address_of(text: str, *, base_dir: Path) -> Address:
     """
     shown, path = shown_address(text, base_dir), local_path(text, base_dir)
     if path is not None:
+        if os.path.exists(path) and not os.path.isdir(path):
+            raise UnusableDestination(f"{shown} is a file; expected a folder")
         return Address(url=path, scheme=LOCAL[0], shown=shown)
     scheme = text.partition("://")[0]
     if scheme not in PACKAGES or "::" in text:

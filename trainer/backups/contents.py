@@ -4,6 +4,7 @@ The ledger is copied first, then the queue, and the newest checkpoint must still
 file is missing that the ledger has as waiting, and none is there that the checkpoint has all of.
 """
 
+import errno
 import fcntl
 import os
 import shutil
@@ -201,6 +202,10 @@ def _copy_ledger(ledger: Path, target: Path, options: str) -> None:
         ):
             source.backup(copy, pages=LEDGER_PAGES, sleep=0.01)
     except sqlite3.Error as error:
+        if (
+            getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_FULL
+        ):  # the copy is, and nothing is wrong with the ledger
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(target)) from error
         raise UnreadableLedger(
             f"{ledger}: {error}; expected a ledger; the next start quarantines a damaged one"
         ) from error

@@ -91,6 +91,11 @@ class Destination:
         """Whether it lies below a folder of this machine, and would be lost with it."""
         return self.address.is_local and Path(self._root).resolve().is_relative_to(folder.resolve())
 
+    def has_among_its_files(self, folder: Path) -> bool:
+        """Whether a folder of this machine would be a part of what is stored there."""
+        own = [Path(self._root, name).resolve() for name in (OBJECTS, MANIFESTS, PENDING)]
+        return self.address.is_local and any(folder.resolve().is_relative_to(path) for path in own)
+
     # ---- read
 
     def files_in(self, folder: str) -> list[Listed]:

@@ -61,14 +61,39 @@ class Target:
             CannotRestore: it cannot.
         """
         shown = printable(str(self.into))
+        if around := next(filter(_is_working_directory, self.into.parents), None):
+            raise CannotRestore(
+                f"{shown} is in {printable(str(around))}, which is a working directory; choose a folder "
+                "outside of it"
+            )
+        if self.into.is_symlink():
+            raise CannotRestore(f"{shown} is a symbolic link; expected a folder, or nothing there")
         if self.is_free:
             return
-        if not (self.into / "queue").is_dir() or self.into.is_symlink():
+        if not (self.into / "queue").is_dir():
             raise CannotRestore(f"{shown} is not empty, and no working directory; choose another folder")
         if not self.force:
             raise CannotRestore(
                 f"{shown} is a working directory; choose another folder, or have it moved aside: --force"
             )
+
+
+def _is_working_directory(folder: Path) -> bool:
+    layout = Layout(folder)
+    return layout.processing.is_dir() and layout.inbox.is_dir() and layout.models.is_dir()
+
+
+def require_place(target: Target, destination: Destination) -> None:
+    """Make sure that something can be put there, and that it does not become a part of the backups.
+
+    Raises:
+        CannotRestore: it cannot.
+    """
+    target.require()
+    if destination.has_among_its_files(target.into):
+        raise CannotRestore(
+            f"{printable(str(target.into))} is among the backups in {destination}; choose another folder"
+        )
 
 
 def restore(
@@ -82,7 +107,7 @@ def restore(
         CannotRestore: an object is damaged, or the place is taken; nothing has changed.
         UnusableDestination: the destination cannot be read.
     """
-    target.require()
+    require_place(target, destination)
     target.into.parent.mkdir(parents=True, exist_ok=True)
     staging = target.into.with_name(f".{target.into.name}.restoring")
     _remove_unfinished(staging)
@@ -178,7 +203,11 @@ def _put_in_place(staging: Path, target: Target, stamp: str) -> Path | None:
     if target.is_free:
         (staging / UNFINISHED).unlink()
         sync_directory(staging)
-        os.rename(staging, into)  # which may be an empty folder
+        try:
+            os.rename(staging, into)  # which may be an empty folder
+        except OSError:
+            (staging / UNFINISHED).touch()  # so that it is removed, and not taken for somebody's work
+            raise
         failpoint("restore.renamed")
         sync_directory(parent)
         return None

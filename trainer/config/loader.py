@@ -6,7 +6,7 @@ Reads, never writes.
 import difflib
 import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,7 @@ from trainer.protocol.text import printable
 
 VARIABLE_PREFIX = "TRAINING__"  # TRAINING__DAEMON__RESCAN_S=2 sets daemon.rescan_s
 BOUNDS = ("gt", "ge", "lt", "le")
+LARGEST_INTEGER = 2**63 - 1
 KINDS = ("int", "none", "constrained-int", "literal[", "list[")  # of values, in pydantic's words
 SCHEMA_KEY = "$schema"  # lets an editor complete config.json; not a setting
 
@@ -79,6 +80,7 @@ def settings_of(content: Mapping[str, Mapping[str, Any]]) -> Settings:
 
 def _effective(given: Sequence[_Given]) -> Effective:
     _refuse_unknown(given)
+    _refuse_huge(given)
     merged: dict[str, dict[str, Any]] = {}
     winners: dict[str, _Given] = {}
     for item in given:
@@ -171,6 +173,26 @@ def _refuse_unknown(given: Sequence[_Given]) -> None:
                 f'{item.place}: unknown key "{printable(item.key)}" in "{item.section}" '
                 f"(value {_shown(item.value)})" + _nearest(item.key, list(keys))
             )
+
+
+def _refuse_huge(given: Sequence[_Given]) -> None:
+    """JSON has integers of any length; sums with a float, and the ledger, have not."""
+    for item in given:
+        if any(isinstance(value, int) and abs(value) > LARGEST_INTEGER for value in _values_in(item.value)):
+            raise BadConfig(
+                f"{item.place}: {item.section}.{item.key} is {_shown(item.value)}; expected integers from "
+                f"-{LARGEST_INTEGER} to {LARGEST_INTEGER}"
+            )
+
+
+def _values_in(value: Any) -> Iterator[Any]:
+    waiting = [value]  # rather than a call for each level: JSON may be nested more deeply than calls
+    while waiting:
+        item = waiting.pop()
+        if isinstance(item, dict | list):
+            waiting += item.values() if isinstance(item, dict) else item
+        else:
+            yield item
 
 
 def _refuse_section(section: str, place: str) -> None:

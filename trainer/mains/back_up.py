@@ -23,7 +23,7 @@ from trainer.backups.creation import ChangedMeanwhile, Making, create
 from trainer.backups.destination import Destination, open_destination, origin_of
 from trainer.backups.manifest import DamagedManifest
 from trainer.backups.pruning import forget_in_backups, prune
-from trainer.backups.restoring import CannotRestore, Target, describe, restore
+from trainer.backups.restoring import CannotRestore, Target, describe, require_place, restore
 from trainer.backups.verification import verify_backups
 from trainer.mains.one_shot import Tell, serve
 from trainer.protocol import one_shot
@@ -49,7 +49,7 @@ from trainer.protocol.files import write_json
 from trainer.protocol.job import FaultKind
 from trainer.protocol.layout import Layout
 from trainer.protocol.one_shot import NoAnswer, OrderRefused
-from trainer.protocol.text import printable
+from trainer.protocol.text import printable, system_words
 from trainer.versions.record import DamagedVersion
 
 LOCK_WAIT_S = 3600.0
@@ -72,8 +72,10 @@ def carry_out(order: BackupOrder, tell: Tell) -> BaseModel:
         return _carry_out(order, tell)
     except NOT_POSSIBLE as error:
         raise OrderRefused(str(error), FaultKind.REQUEST) from error
-    except (UnusableDestination, OSError) as error:
+    except UnusableDestination as error:
         raise OrderRefused(str(error), FaultKind.ENVIRONMENT) from error
+    except OSError as error:
+        raise OrderRefused(system_words(error), FaultKind.ENVIRONMENT) from error
 
 
 def _carry_out(order: BackupOrder, tell: Tell) -> BaseModel:
@@ -158,7 +160,7 @@ def _list(destination: Destination, base_dir: Path) -> BackupList:
 def _restore(task: RestoreTask, destination: Destination, tell: Tell) -> BaseModel:
     manifest, target = catalog.find(destination, task.backup), Target(task.into, task.force)
     if task.dry_run:
-        target.require()
+        require_place(target, destination)
         aside = None if target.is_free else f"{target.into}.before-restore-TIME"
         return describe(manifest, target).model_copy(update={"moved_aside": aside and printable(aside)})
     stamp = time.strftime("%Y%m%d-%H%M%S", time.gmtime())

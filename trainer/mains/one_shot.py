@@ -17,6 +17,7 @@ from trainer.protocol.child_process import die_with
 from trainer.protocol.job import FaultKind
 from trainer.protocol.layout import PRIVATE_UMASK, Layout
 from trainer.protocol.one_shot import OneShotOrder, OrderRefused, as_json
+from trainer.protocol.text import system_words
 
 KILL_ME_FIRST = "1000"
 LOCK_WAIT_S = 60.0
@@ -86,8 +87,9 @@ def refusal_of(error: Exception) -> OrderRefused:
     fault = classify(error)
     if fault is FaultKind.CRASH:
         traceback.print_exception(error)
-    errno = error.errno if isinstance(error, OSError) else None
-    return OrderRefused(str(error) or type(error).__name__, fault, errno)
+    if isinstance(error, OSError):
+        return OrderRefused(system_words(error), fault, error.errno)
+    return OrderRefused(str(error) or type(error).__name__, fault)
 
 
 def be_killed_first() -> None:

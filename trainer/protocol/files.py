@@ -6,6 +6,7 @@ import json
 import os
 import re
 import shutil
+import stat
 import threading
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
@@ -17,6 +18,7 @@ from trainer.protocol.failpoints import failpoint
 # Errors of link(2) that mean "not here", where a rename does the same job
 NO_LINK_HERE = (errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK, errno.EACCES)
 MAX_NAME_BYTES = 255
+LARGEST_JSON = 256 << 20  # bytes; no record, note or report of ours comes near
 PACKED_SUFFIXES = (".jsonl.gz", ".jsonl.zst")
 LONGEST_EXTENSION = 32  # characters; what is longer is a part of the name that happens to follow a dot
 
@@ -114,12 +116,32 @@ def read_json(path: Path) -> Any:
 
     Raises:
         FileNotFoundError: there is none.
-        UnreadableFile: it is not JSON in UTF-8.
+        UnreadableFile: it is not JSON in UTF-8, or no file but a pipe or device.
     """
     try:
-        return json.loads(path.read_bytes())
+        return json.loads(_read_file(path))
+    except UnreadableFile:
+        raise
     except (ValueError, RecursionError) as error:
         raise UnreadableFile(f"{path}: {error}; expected JSON in UTF-8; restore it or remove it") from error
+
+
+def _read_file(path: Path) -> bytes:
+    """Return the content of a file: a pipe would keep a reader waiting for ever, and a device never ends."""
+    with open(path, "rb", opener=_open_without_waiting) as file:
+        found = os.fstat(file.fileno())
+        if not stat.S_ISREG(found.st_mode):
+            raise UnreadableFile(f"{path} is a pipe or a device; expected a file; restore it or remove it")
+        if found.st_size > LARGEST_JSON:
+            raise UnreadableFile(
+                f"{path} has {found.st_size:,} bytes; expected {LARGEST_JSON:,} at most; "
+                "restore it or remove it"
+            )
+        return file.read()
+
+
+def _open_without_waiting(path: str, flags: int) -> int:
+    return os.open(path, flags | os.O_NONBLOCK)
 
 
 def numbered(name: str, number: int) -> str:

@@ -1,12 +1,23 @@
 """Make untrusted text safe to show, in one place: file names, rows and messages reach logs and terminals."""
 
+import errno
 import os
 import shlex
 import unicodedata
 from datetime import UTC, datetime
+from pathlib import Path
 
 # Control characters, format characters (bidirectional overrides among them), surrogates, line separators
 UNSAFE_CATEGORIES = ("Cc", "Cf", "Cs", "Zl", "Zp")
+GIVE_ACCESS = "give the user who runs this access to it"
+FREE_SPACE = "free some space, and try again"
+WAYS_OUT = {  # by the system's number of what it refuses
+    errno.EACCES: GIVE_ACCESS,
+    errno.EPERM: GIVE_ACCESS,
+    errno.EROFS: "mount it for writing, or use another place",
+    errno.ENOSPC: FREE_SPACE,
+    errno.EDQUOT: FREE_SPACE,
+}
 JOINER = "\N{ZERO WIDTH JOINER}"  # a format character that emoji need, harmless by itself
 
 
@@ -83,3 +94,13 @@ def display_name(base_model: str, *, merged_at: int | None = None) -> str:
     """
     name = base_model.rstrip("/").rpartition("/")[2] or base_model
     return name if merged_at is None else f"{name} (consolidated at step {merged_at:,})"
+
+
+def system_words(error: OSError) -> str:
+    """Return what the system refuses: the place, the reason, and a way out where there is one."""
+    if error.strerror is None:
+        return str(error)
+    named = isinstance(error.filename, str | bytes | Path)  # a number is that of an open file
+    place = f"{printable(os.fsdecode(error.filename))}: " if named else ""
+    way_out = WAYS_OUT.get(error.errno or 0)
+    return f"{place}{error.strerror.lower()}" + (f"; {way_out}" if way_out else "")

@@ -112,6 +112,10 @@ def require_note(text: str) -> None:
         raise BadMark(
             f"the note has {len(text)} characters; expected 1 to {MOST_NOTE_CHARACTERS}, not all blank"
         )
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        raise BadMark(f"the note is {text[:80]!a}; expected text in UTF-8") from error
 
 
 class MarkJournal:

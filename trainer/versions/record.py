@@ -104,8 +104,12 @@ def read_record(file: Path) -> VersionRecord:
     """
     try:
         content = read_json(file)
-    except (OSError, UnreadableFile) as error:
-        raise DamagedVersion(f"{file}: {error}") from error
+    except UnreadableFile as error:
+        raise DamagedVersion(str(error)) from error  # which names the file
+    except OSError as error:
+        raise DamagedVersion(
+            f"{file} cannot be read: {error.strerror}; restore it from a backup, or remove its folder"
+        ) from error
     if not isinstance(content, dict) or content.pop(CHECKSUM, None) != checksum(content):
         raise DamagedVersion(
             f"{file} has different content than when it was written; restore it from a backup"

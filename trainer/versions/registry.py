@@ -452,7 +452,9 @@ class Versions:
     def _next_id(self) -> str:
         kept = [path.stem for path in (self._folder / RECORDS).glob("v*.json")]
         folders = [path.name for path in (*self._paths(), *_versions_in(self._folder / TRASH))]
-        numbers = [int(found[1]) for name in (*kept, *folders) if (found := ID.fullmatch(name))]
+        # Also one whose folder somebody has removed by hand: its alias must not mean the next one
+        marked = {mark.version for mark in self._journal.read()}
+        numbers = [int(found[1]) for name in (*kept, *folders, *marked) if (found := ID.fullmatch(name))]
         return f"v{max(numbers, default=0) + 1:03d}"
 
     def _require(self, version: Version) -> Version:

@@ -1,6 +1,9 @@
 """What the client says of versions, and what that costs where there are many."""
 
+import pytest
+
 from daemon.client import Client
+from daemon.client.models import NotATime, UnusableVersion
 from tests.daemon.client.eventful import Life
 from trainer.versions import registry
 
@@ -22,3 +25,22 @@ def test_which_versions_have_a_file_is_said_without_reading_each_record_for_each
 
     assert found.versions == tuple(f"v{number:03d}" for number in range(2, MANY + 1))
     assert len(reads) <= 2 * MANY
+
+
+def test_no_version_is_made_with_a_note_that_cannot_be_kept(layout):
+    life = Life(layout)
+    life.train("a.jsonl", 1)
+    life.publish(1)
+    life.ledger.commit()
+    life.close()
+
+    with pytest.raises(UnusableVersion, match="expected 1 to 2000"):
+        Client(layout.base).models.create(note=" ")
+
+    assert Client(layout.base).models.versions() == ()
+
+
+@pytest.mark.parametrize("at", ["yesterday", "2026-11-20T25:00:00Z", "0001-01-01T00:00:00+23:59"])
+def test_what_an_alias_meant_is_asked_for_a_time_that_there_is(layout, at):
+    with pytest.raises(NotATime, match="is no time; expected a time such as 2026-11-20T14:03:00Z"):
+        Client(layout.base).models.alias_at("deployed", at)

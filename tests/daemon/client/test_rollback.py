@@ -67,3 +67,12 @@ def test_a_file_is_left_out_by_its_path_too(rollbacks):
     plan = rollbacks.plan_steps(2, Requeue(is_wanted=True, without=("inbox/b.jsonl",)))
 
     assert [(file.name, file.fate) for file in plan.files] == [("b.jsonl", "undone")]
+
+
+def test_a_damaged_target_is_named_with_its_place(rollbacks, tmp_path):
+    models = Client(tmp_path).models
+    version, _ = models.create("step-000000002-1")
+    (version.path / "MANIFEST.json").unlink()
+
+    with pytest.raises(NoWayBack, match=r"^models/versions/v001: MANIFEST.json cannot be read: .*verify$"):
+        rollbacks.plan_to(models.find("v001"), NONE_AGAIN)

@@ -1,5 +1,6 @@
 """A backup has all it takes to continue, sends nothing twice, and is restored as it was."""
 
+import errno
 import json
 import os
 import shutil
@@ -62,6 +63,22 @@ def test_the_ledger_is_a_snapshot_with_what_its_log_has(site, tmp_path):
 
     found = sqlite3.connect(tmp_path / "again/status/ledger.sqlite3").execute("SELECT rows FROM jobs")
     assert found.fetchall() == [(77,)]
+
+
+def test_a_full_disk_is_not_taken_for_a_damaged_ledger(site, monkeypatch):
+    class FullDisk(sqlite3.Connection):
+        def backup(self, *args, **options):
+            error = sqlite3.OperationalError("database or disk is full")
+            error.sqlite_errorcode = sqlite3.SQLITE_FULL
+            raise error
+
+    connect = sqlite3.connect
+    monkeypatch.setattr(
+        sqlite3, "connect", lambda *args, **options: connect(*args, **options, factory=FullDisk)
+    )
+
+    with pytest.raises(OSError, match=r"No space left on device: '.*/models/.backup/ledger.sqlite3'"):
+        site.back_up()
 
 
 @pytest.mark.parametrize("is_left_open", [True, False])
@@ -417,3 +434,52 @@ def test_no_manifest_has_a_password(site):
 
     assert "hunter2" not in dumped
     assert settings.backup.to == "sftp://me:hunter2@host/b"
+
+
+@pytest.mark.parametrize("place", ["work/queue/normal/again", "work/models/versions/v009", "work/again"])
+def test_nothing_is_restored_inside_of_a_working_directory(site, tmp_path, place):
+    site.back_up()
+
+    with pytest.raises(CannotRestore, match=f"{place} is in .*work, which is a working directory; choose"):
+        site.restore(tmp_path / place, force=True)
+
+    assert not (tmp_path / place).exists()
+
+
+def test_nothing_is_restored_among_the_backups(site, tmp_path):
+    site.back_up()
+
+    with pytest.raises(CannotRestore, match=r"is among the backups in .*backups; choose another folder"):
+        site.restore(tmp_path / "backups/objects/ab")
+
+    site.restore(tmp_path / "backups/again")  # beside them, it is in nobody's way
+    site.assert_whole()
+
+
+def test_a_link_to_an_empty_folder_is_no_place_to_restore_to(site, tmp_path):
+    site.back_up()
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "link").symlink_to("empty")
+
+    with pytest.raises(CannotRestore, match="link is a symbolic link; expected a folder, or nothing there"):
+        site.restore(tmp_path / "link")
+
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["backups", "empty", "link", "work"]
+
+
+def test_a_restore_that_cannot_be_put_in_place_leaves_nothing_that_is_in_the_way(site, tmp_path, monkeypatch):
+    site.back_up()
+    rename = os.rename
+
+    def refuse(source, target):
+        if os.fspath(source).endswith(".restoring"):
+            raise OSError(errno.EACCES, "permission denied", os.fspath(target))
+        rename(source, target)
+
+    monkeypatch.setattr(os, "rename", refuse)
+    with pytest.raises(PermissionError):
+        site.restore(tmp_path / "again")
+    monkeypatch.undo()
+
+    site.restore(tmp_path / "again")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["again", "backups", "work"]

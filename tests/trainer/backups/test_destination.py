@@ -252,3 +252,10 @@ def test_a_working_directory_is_no_place_for_its_own_backups(site):
 def test_nothing_at_a_destination_means_no_backup(site):
     assert _manifests(site.destination) == []
     assert site.clock() == NOW
+
+
+def test_a_file_is_no_place_for_backups(tmp_path):
+    (tmp_path / "letter.txt").write_text("dear")
+
+    with pytest.raises(UnusableDestination, match=r"letter.txt is a file; expected a folder"):
+        open_destination("letter.txt", base_dir=tmp_path)

@@ -251,6 +251,8 @@ def test_an_override_without_section_key_and_value_is_refused(config_file, text)
         ("checkpoints.interval_s=Infinity", "checkpoints.interval_s is Infinity; expected a finite number"),
         ("checkpoints.interval_s=1e400", "checkpoints.interval_s is Infinity; expected a finite number"),
         ('profile.options={"a": [NaN]}', "is NaN; expected a finite number"),
+        ("disk.min_free_bytes=" + "9" * 400, "99…; expected integers from -9223372036854775807 to 92233720"),
+        ('profile.options={"a": [-9223372036854775808]}', "}; expected integers from -9223372036854775807 "),
     ],
 )
 def test_a_value_of_the_wrong_type_is_never_converted(config_file, override, told):
@@ -271,6 +273,7 @@ def test_a_value_of_the_wrong_type_is_never_converted(config_file, override, tol
         ("training.cpu_threads", ["null", "1"], ["0"], "a number greater than or equal to 1"),
         ("daemon.rescan_s", ["1e-9"], ["0"], "a number greater than 0"),
         ("checkpoints.keep_last", ["2"], ["1"], "a number greater than or equal to 2"),
+        ("disk.min_free_bytes", ["0", "9223372036854775807"], ["-1"], "a number greater than or equal to 0"),
         ("data.max_line_bytes", ["1024"], ["1023"], "a number greater than or equal to 1024"),
     ],
 )

@@ -76,7 +76,12 @@ def test_it_answers_with_nothing_but_the_answer_and_stands_back_for_others():
     [
         ("raise BadConfig('too long')", "too long", FaultKind.BAD_CONFIG, 78),
         ("raise OrderRefused('no row', FaultKind.BAD_DATA)", "no row", FaultKind.BAD_DATA, 1),
-        ("raise OSError(28, 'No space')", "[Errno 28] No space", FaultKind.ENVIRONMENT, 1),
+        (
+            "raise OSError(28, 'No space', '/data/v\\n')",
+            "/data/v\\n: no space; free some space, and try again",
+            FaultKind.ENVIRONMENT,
+            1,
+        ),
         ("raise MemoryError()", "MemoryError", FaultKind.OUT_OF_MEMORY, 1),
         ("raise KeyError('x')", "'x'", FaultKind.CRASH, 1),
     ],

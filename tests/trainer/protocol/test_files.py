@@ -213,3 +213,23 @@ def record_syncs(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     monkeypatch.setattr(os, "fsync", noted_fsync)
     monkeypatch.setattr(os, "replace", noted_replace)
     return events
+
+
+def test_json_is_read_neither_from_a_pipe_nor_from_a_device(tmp_path):
+    os.mkfifo(tmp_path / "pipe.json")
+    (tmp_path / "device.json").symlink_to("/dev/zero")
+
+    for name in ("pipe.json", "device.json"):
+        with pytest.raises(UnreadableFile, match=f"{name} is a pipe or a device; expected a file"):
+            read_json(tmp_path / name)
+
+
+def test_json_that_is_larger_than_anything_ever_written_is_not_read(tmp_path):
+    path = tmp_path / "huge.json"
+    with path.open("wb") as file:
+        file.truncate(files.LARGEST_JSON + 1)  # takes no room
+
+    with pytest.raises(
+        UnreadableFile, match=r"huge.json has 268,435,457 bytes; expected 268,435,456 at most"
+    ):
+        read_json(path)

@@ -3,6 +3,7 @@
 import fcntl
 import os
 import re
+import shutil
 import time
 from pathlib import Path
 
@@ -214,6 +215,33 @@ def test_a_name_that_could_mean_something_else_is_refused(versions, models, name
         versions.alias(name, version)
     with pytest.raises(BadMark, match="expected a letter"):
         versions.tag(version, name)
+
+
+@pytest.mark.parametrize(
+    "text, problem",
+    [
+        (" \n", r"the note has 2 characters; expected 1 to 2000, not all blank"),
+        ("x" * 2001, r"the note has 2001 characters; expected 1 to 2000"),
+        (os.fsdecode(b"caf\xe9"), r"the note is 'caf\\udce9'; expected text in UTF-8"),
+    ],
+)
+def test_a_note_that_cannot_be_kept_is_refused(versions, models, text, problem):
+    version = make(versions, models)
+
+    with pytest.raises(BadMark, match=problem):
+        versions.note(version, text)
+
+
+def test_a_new_version_does_not_get_what_was_said_of_one_that_was_removed_by_hand(versions, models):
+    first, second = make(versions, models, 10), make(versions, models, 20)
+    versions.alias("deployed", second)
+    shutil.rmtree(second.path)
+
+    third = make(versions, models, 30)
+
+    assert (first.id, third.id, third.aliases) == ("v001", "v003", ())
+    with pytest.raises(NoSuchVersion, match="deployed means v002, but that is gone"):
+        versions.find("deployed")
 
 
 def test_notes_and_tags_are_kept_with_the_version(versions, models):
