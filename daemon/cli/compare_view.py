@@ -12,9 +12,8 @@ from trainer.protocol.text import num_of, printable
 
 if TYPE_CHECKING:
     from daemon.client.compare import Comparison
-    from daemon.client.results import TrainedFile
+    from daemon.client.results import SuiteScore, TrainedFile
     from trainer.protocol.comparison import ComparedAnswer, LossDifference
-    from trainer.versions.record import SuiteScore
 
 COLUMNS = 100  # where the output is no terminal
 BETWEEN = " | "
