@@ -43,7 +43,7 @@ from daemon.progress_lines import ProgressLines
 from daemon.service_manager import ServiceManager
 from daemon.settings.live_settings import LiveSettings
 from daemon.status.board import StatusBoard
-from daemon.status.last_known import last_known
+from daemon.status.last_known import show_model
 from daemon.status.reader import read_status
 from daemon.supervision.launcher import Launcher
 from daemon.supervision.local_launcher import LocalLauncher
@@ -177,8 +177,7 @@ def _run_locked(
 def _board(layout: Layout, ledger: Ledger) -> StatusBoard:
     """Return the status, with what the newest checkpoint says, published."""
     board = StatusBoard(layout.status_file, daemon_pid=os.getpid())
-    known = last_known(layout.models)
-    board.set(**known, loss=ledger.loss_at(known.get("current_step", 0)))
+    show_model(board, layout, ledger.measured_at)
     board.publish()
     return board
 
@@ -233,7 +232,7 @@ def _model_acts(
 
     def follow() -> None:
         going_back.catch_up()
-        board.set(**last_known(layout.models))
+        show_model(board, layout, ledger.measured_at)
 
     forgetting = ForgettingOnRequest(
         layout,

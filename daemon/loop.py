@@ -43,7 +43,7 @@ from daemon.obstacles import Obstacles
 from daemon.service_manager import ServiceManager
 from daemon.settings.live_settings import LiveSettings
 from daemon.status.board import StatusBoard
-from daemon.status.last_known import last_known
+from daemon.status.last_known import show_model
 from daemon.status.machine import GpuReader, read_memory
 from daemon.supervision.supervisor import Supervisor
 from daemon.supervision.worker_state import Absent, Busy, Loading, Ready, ShuttingDown
@@ -120,6 +120,7 @@ class Daemon:
         self._commands.refuse_old(found)
         unchecked = self._queue.recover()
         self._commands.acts.catch_up()
+        show_model(self._board, self._layout, self._ledger.measured_at)
         restore_reasons(self._layout, self._ledger, at=self._journal.now_text())
         self._intake.take_in(self._clock(), unchecked=unchecked)
         self._journal.record(DaemonStarted(pid=os.getpid()))
@@ -218,7 +219,7 @@ class Daemon:
                 if not self._commands.act_on_model():
                     decision = Wait()  # its result wakes us
                     break
-                self._board.set(**last_known(self._layout.models))
+                show_model(self._board, self._layout, self._ledger.measured_at)
             self._act(decision)
         self._decided_wait = decision
 

@@ -108,7 +108,8 @@ class ProgressLines:
 
     def _facts_of_file(self, status: TrainingStatus, now: float) -> Iterator[str]:
         yield f"{status.current_file}: step {status.file_step or 0:,} of {status.file_total_steps:,}"
-        if status.file_step and status.loss is not None:
+        # Before the first step since it was started or continued, the loss is that of another file
+        if status.tokens_per_sec is not None and status.loss is not None:
             yield f"loss {status.loss:.4f}"
         tokens_per_s = status.tokens_per_sec or self._per_s(status, now).tokens
         if tokens_per_s:

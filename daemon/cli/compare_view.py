@@ -12,7 +12,7 @@ from trainer.protocol.text import num_of, printable
 
 if TYPE_CHECKING:
     from daemon.client.compare import Comparison
-    from daemon.client.results import TrainedFile
+    from daemon.client.results import SuiteScore, TrainedFile
     from trainer.protocol.comparison import ComparedAnswer, LossDifference
 
 COLUMNS = 100  # where the output is no terminal
@@ -74,7 +74,7 @@ def _verdict(found: "Comparison", low: float, high: float) -> str:
 
 
 def _recorded_lines(found: "Comparison") -> Iterator[str]:
-    """Yield what was measured of both while each was the newest, at most on other rows than today's."""
+    """Yield what was measured of both in their time, perhaps on other rows than today's."""
     before, after = found.before, found.after
     old, new = ({score.suite: score for score in numbers.suites} for numbers in (before, after))
     if before.validation_loss is None and after.validation_loss is None and not (old or new):
@@ -83,10 +83,15 @@ def _recorded_lines(found: "Comparison") -> Iterator[str]:
     yield f"  validation loss: {_number(before.validation_loss)} -> {_number(after.validation_loss)}"
     for name in sorted(old.keys() | new.keys()):
         shown = [
-            f"{score.exact_match:.1%} of {num_of(score.rows, 'row')}" if (score := scores.get(name)) else "-"
-            for scores in (old, new)
+            _score(scores[name], numbers.global_step) if name in scores else "-"
+            for scores, numbers in ((old, before), (new, after))
         ]
         yield f"  suite {printable(name, limit=30)}: {shown[0]} -> {shown[1]}"
+
+
+def _score(score: "SuiteScore", at_step: int) -> str:
+    when = f" at step {score.global_step:,}" if score.global_step != at_step else ""
+    return f"{score.exact_match:.1%} of {num_of(score.rows, 'row')}{when}"
 
 
 def _number(loss: float | None) -> str:

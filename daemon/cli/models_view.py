@@ -99,6 +99,8 @@ def version_lines(version: "ModelVersion") -> Iterator[str]:
         yield f"  {name:11} {fact}"
     for score in record.suites:
         right = f"{score.exact_match:.1%} of {num_of(score.rows, 'row')}"
+        if score.global_step != record.global_step:
+            right += f", measured at step {score.global_step:,}"
         yield f"  suite       {printable(score.suite)}: {right}"
     for note in version.notes:
         yield f"  note        {printable(note)}"

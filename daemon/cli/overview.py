@@ -88,8 +88,9 @@ def _file(status: "Status", version: str | None) -> str:
     step = fields.get("file_step") or 0
     left = fields.get("eta_s") if is_stepping(status) else None
     eta = f", {duration_text(left)} left" if left is not None else ""
-    # Before the first step it is that of the file before
-    loss = f", loss {fields['loss']:.4f}" if step and fields.get("loss") is not None else ""
+    # Before the first step since it was started or continued, it is that of another file
+    is_own = fields.get("tokens_per_sec") is not None
+    loss = f", loss {fields['loss']:.4f}" if is_own and fields.get("loss") is not None else ""
     doing = f", {words}" if (words := activity(status)) else ""
     return f"{printable(str(name))}: step {step:,} of {total:,}{loss}{eta}{doing}"
 

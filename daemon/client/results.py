@@ -56,7 +56,7 @@ from trainer.protocol.backups import (
 from trainer.protocol.data_report import DataReport
 from trainer.protocol.disk import Act, CleaningPlan
 from trainer.protocol.show import Shown
-from trainer.versions.record import TrainedFile, VersionRecord
+from trainer.versions.record import SuiteScore, TrainedFile, VersionRecord
 from trainer.versions.registry import Version as ModelVersion
 
 __all__ = [
@@ -140,6 +140,7 @@ __all__ = [
     "Started",
     "Status",
     "StepBucket",
+    "SuiteScore",
     "TrainedFile",
     "Unusable",
     "Validation",

@@ -57,7 +57,7 @@ def file_value(ledger_file: Path, name: str) -> FileValue:
     Args:
         name: as `training_queue list` shows it or as it is, also with its folder, or a job id.
     Raises:
-        NotInLedger: no file of this name was ever accepted.
+        NotInLedger: no file of this name was ever accepted, or it is gone and has no step.
         UnreadableLedger: the ledger cannot be read.
     """
     if not ledger_file.exists():
@@ -70,7 +70,15 @@ def file_value(ledger_file: Path, name: str) -> FileValue:
         ).fetchone()
         if job is not None:
             return value_of_job(database, job)
+        is_removed = database.execute(
+            "SELECT 1 FROM jobs WHERE ? IN (display, id)", (printable(name.rpartition("/")[2]),)
+        ).fetchone()
     # After the block, which takes a ValueError for damage
+    if is_removed:
+        raise NotInLedger(
+            f"{printable(name)} is gone, and no step of it is in the model; training_queue show "
+            f"{printable(name)} says why"
+        )
     raise NotInLedger(
         f"the ledger knows no file named {printable(name)}; expected a name such as "
         "training_queue list or history shows"

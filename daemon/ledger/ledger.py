@@ -368,10 +368,13 @@ class Ledger:
         """Return the number of the newest step noted; 0 if there is none."""
         return int(self._database.read("SELECT coalesce(max(global_step), 0) FROM steps").fetchone()[0])
 
-    def loss_at(self, global_step: int) -> float | None:
-        """Return the loss of a step; None if it is not known."""
-        row = self._database.read("SELECT loss FROM steps WHERE global_step=?", (global_step,)).fetchone()
-        return row["loss"] if row else None
+    def measured_at(self, global_step: int) -> dict[str, float | None]:
+        """Return loss, learning rate and gradient norm of a step by name, each None if it is not known."""
+        names = ("loss", "learning_rate", "grad_norm")
+        row = self._database.read(
+            f"SELECT {', '.join(names)} FROM steps WHERE global_step=?", (global_step,)
+        ).fetchone()
+        return dict(row) if row else dict.fromkeys(names)
 
     def rewind(self, global_step: int) -> None:
         """Forget steps that the model has not taken after all: they came after its newest checkpoint."""

@@ -2,7 +2,7 @@
 
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -161,6 +161,9 @@ class StatusBoard:
             file_step=started.first_step,
             file_total_steps=started.total_steps,
             epoch=min(started.first_step, started.total_steps - 1) // started.steps_per_epoch + 1,
+            **dict.fromkeys(
+                ("tokens_per_sec", "samples_per_sec", "eta_s")
+            ),  # not known before its first step
         )
 
     def job_ended(self) -> None:
@@ -188,6 +191,16 @@ class StatusBoard:
             samples_seen=(self._status.samples_seen or 0) + sum(step.rows for step in steps),
             **self._speed(last),
         )
+        self._compare_losses()
+
+    def model_is(self, known: Mapping[str, Any], measured: Mapping[str, float | None]) -> None:
+        """Show the model of the newest checkpoint, and nothing of another one from which it went back.
+
+        Args:
+            known: by name, as `last_known` returns it.
+            measured: loss, learning rate and gradient norm of its last step.
+        """
+        self.set(**known, **measured, suite_scores={})
         self._compare_losses()
 
     def validated(self, result: Validated) -> None:

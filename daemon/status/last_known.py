@@ -1,12 +1,27 @@
 """What the newest checkpoint says, for the status of a daemon that has no worker yet."""
 
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from daemon.status.board import StatusBoard
 from trainer.protocol.checkpoints import FOLDER, POINTER, DamagedCheckpoint, NoUsableCheckpoint, read_manifest
+from trainer.protocol.layout import Layout
 from trainer.protocol.status import LastCheckpoint
 from trainer.protocol.text import display_name, printable
+
+Measured = Callable[[int], Mapping[str, float | None]]
+
+
+def show_model(board: StatusBoard, layout: Layout, measured_at: Measured) -> None:
+    """Have the status show the model of the newest checkpoint.
+
+    Args:
+        measured_at: what the ledger, which has followed, says of a step.
+    """
+    known = last_known(layout.models)
+    board.model_is(known, measured_at(known.get("current_step", 0)))
 
 
 def last_known(models: Path) -> dict[str, Any]:

@@ -45,6 +45,14 @@ class Terminal:
             ),
         )
 
+    def continue_at(self, job, first_step):
+        self.board.job_started(
+            job,
+            JobStarted(
+                job_id=job.id, first_step=first_step, total_steps=188, steps_per_epoch=188, global_step=90
+            ),
+        )
+
     def step(self, number, loss=4.4169):
         self.board.set(worker_section="training")
         self.board.steps(
@@ -240,3 +248,15 @@ def test_the_line_belongs_to_its_job(terminal, job, caplog):
     terminal.turn(1005.0)
 
     assert [record.job_id for record in caplog.records] == ["1"]
+
+
+def test_a_file_that_continues_is_not_said_to_have_the_loss_of_another(terminal, job):
+    terminal.start(job)
+    terminal.turn(1000.0)
+    terminal.step(37, loss=1.6354)
+    terminal.continue_at(job, 7)
+    assert "chat.jsonl: step 7 of 188" in (line := "\n".join(terminal.turn(1000.0 + FIRST_AFTER_S)))
+    assert "loss" not in line
+
+    terminal.step(8, loss=3.4152)
+    assert "loss 3.4152" in "\n".join(terminal.turn(1000.0 + FIRST_AFTER_S + INTERVAL_S))

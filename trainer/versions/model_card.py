@@ -61,7 +61,8 @@ def _numbers(record: VersionRecord) -> Iterator[str]:
         yield f"| validation | | {record.validation_loss:.4f} | |"
     for score in record.suites:
         loss = "" if score.loss is None else f"{score.loss:.4f}"
-        yield f"| {_code(score.suite)} | {score.rows} | {loss} | {score.exact_match:.1%} |"
+        when = f" at step {score.global_step:,}" if score.global_step != record.global_step else ""
+        yield f"| {_code(score.suite)}{when} | {score.rows} | {loss} | {score.exact_match:.1%} |"
 
 
 def _files(record: VersionRecord) -> Iterator[str]:

@@ -67,7 +67,7 @@ def test_what_was_recorded_stands_beside_what_was_measured():
     shown = text(comparison(before=(score(0.5),), after=(score(0.75),)))
 
     assert "  validation loss: 3.0000 -> 3.0000\n" in shown
-    assert "  suite sums\\x1b[31m: 50.0% of 40 rows -> 75.0% of 40 rows\n" in shown
+    assert "  suite sums\\x1b[31m: 50.0% of 40 rows -> 75.0% of 40 rows at step 3\n" in shown
 
 
 def test_equal_answers_are_shown_once_and_others_side_by_side():

@@ -185,6 +185,16 @@ def test_a_name_that_nobody_knows_is_an_error_and_the_ledger_is_not_blamed(histo
     )
 
 
+def test_a_file_that_was_forgotten_is_said_to_be_gone(history):
+    job = history.job("holm.jsonl", 1)
+    history.ledger.place_job(job, "removed")
+    history.ledger.commit()
+
+    assert str(history.value("holm.jsonl").exception) == (
+        "holm.jsonl is gone, and no step of it is in the model; training_queue show holm.jsonl says why"
+    )
+
+
 def test_a_damaged_ledger_is_named(tmp_path):
     layout = Layout(tmp_path)
     layout.create()
