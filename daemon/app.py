@@ -114,7 +114,7 @@ def run_daemon(
             code = _run_locked(layout, settings, drain, launcher, found, signals, ready_fd)
             if drain and signals.first is not None:
                 is_paused = PauseFile(layout.pause_file).is_set
-                then = "is paused, until: training_controller resume" if is_paused else "continues"
+                then = f"is paused, until: {_resume(layout)}" if is_paused else "continues"
                 logger.warning("interrupted by %s; the next start %s", signals.first.name, then)
                 return EXIT_CODE_OF_SIGNALS + signals.first
             return code
@@ -159,7 +159,7 @@ def _run_locked(
     watcher.start()
     try:
         daemon.start(found=found)
-        paused = ", paused until: training_controller resume" if pause.is_set else ""
+        paused = f", paused until: {_resume(layout)}" if pause.is_set else ""
         logger.info("daemon %d is ready in %s%s", os.getpid(), layout.base, paused)
         service.ready()
         if ready_fd is not None:
@@ -269,6 +269,11 @@ def _watched(layout: Layout) -> dict[Path, bool]:
     """Folder -> whether its subfolders are watched too."""
     waiting = [layout.waiting(priority) for priority in Priority]
     return {layout.inbox: True, **dict.fromkeys([layout.control, layout.base, *waiting], False)}
+
+
+def _resume(layout: Layout) -> str:
+    """Return what ends a pause, whoever reads the log and wherever they are."""
+    return f"training_controller resume --base-dir {shell_word(str(layout.base))}"
 
 
 class _Signals:

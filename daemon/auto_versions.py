@@ -4,6 +4,7 @@ What a policy waits for are events. That of the newest version says until when t
 that starts later makes up for what an earlier one left. The version itself is made by a process of its own.
 """
 
+import logging
 import threading
 import time
 from collections.abc import Callable
@@ -11,7 +12,14 @@ from contextlib import suppress
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
-from daemon.journal.events import CheckpointSaved, JobFinished, JournalEvent, VersionMade, VersionNotMade
+from daemon.journal.events import (
+    CheckpointSaved,
+    GatePassed,
+    JobFinished,
+    JournalEvent,
+    VersionMade,
+    VersionNotMade,
+)
 from daemon.journal.journal import Journal, Subscriber
 from daemon.ledger.reader import UnreadableLedger
 from daemon.ledger.version_events import Occurrences, is_recorded, newest_order, occurrences
@@ -26,8 +34,10 @@ if TYPE_CHECKING:
     from trainer.config.version_settings import Policy, VersionSettings
     from trainer.protocol.new_version import NewVersion, NewVersionOrder
 
-GATE_PASSED = "gate_passed"
-"""The kind of the event that lets a file's training stand. The file is completed once a checkpoint has it."""
+logger = logging.getLogger("daemon")
+
+PASSED = "passed"
+"""The verdict of the gate that a version waits for. The file is completed once a checkpoint has it."""
 KINDS = {"file": "finished", "day": "checkpoint", "gate": "finished"}
 """Policy -> the kind of the events that it waits for; `gate` only for those after one of the gate."""
 RETRY_AFTER_S = 600.0
@@ -50,7 +60,7 @@ class Milestones(Subscriber):
                     self.has_passed = False
         elif isinstance(event, CheckpointSaved):
             self.note("day", Occurrences(at, at))
-        elif event.kind == GATE_PASSED:
+        elif isinstance(event, GatePassed) and event.outcome == PASSED:  # not admitted, nor left unjudged
             self.has_passed = True
 
     def note(self, policy: str, later: Occurrences) -> None:
@@ -166,7 +176,7 @@ class AutoVersions:
             covered = _covered(policy, newest_order(ledger, policy) or "")
             self._milestones.cover(policy, covered)
             if policy == "gate":
-                passed = occurrences(ledger, GATE_PASSED, after=covered)
+                passed = occurrences(ledger, GatePassed.kind, after=covered, outcome=PASSED)
                 if passed.first_at is None:
                     return
                 covered = passed.first_at
@@ -187,8 +197,9 @@ class AutoVersions:
         from trainer.protocol.new_version import NewVersionOrder
 
         order = NewVersionOrder(base_dir=self._layout.base, policy=self._policy, **what)
+        thread = threading.Thread(target=self._carry_out, args=(order,), daemon=True)
+        thread.start()  # first: without a thread there would never be a result
         self._running = (self._policy, ordered_at)
-        threading.Thread(target=self._carry_out, args=(order,), daemon=True).start()
 
     def _what(self) -> dict[str, str]:
         """Return what says which checkpoint a version is made of; reading them all is not for a daemon.
@@ -201,11 +212,14 @@ class AutoVersions:
         return {"checkpoint": (self._layout.models / POINTER).readlink().name}
 
     def _carry_out(self, order: "NewVersionOrder") -> None:
-        from trainer.protocol.new_version import MODULE, NewVersion
-
         try:
+            from trainer.protocol.new_version import MODULE, NewVersion
+
             self._result = one_shot.ask(MODULE, order, NewVersion)
         except (OSError, OrderRefused, NoAnswer) as error:
+            self._result = error
+        except Exception as error:  # whatever it is: without a result it would be waited for for ever
+            logger.exception("a version could not be made")
             self._result = error
         self._on_result()
 

@@ -3,6 +3,7 @@
 What only backups need is imported when one is wanted, so that a daemon without them is no larger.
 """
 
+import logging
 import threading
 import time
 from collections.abc import Callable
@@ -26,6 +27,8 @@ from trainer.protocol.text import duration_text, printable
 if TYPE_CHECKING:
     from trainer.config.backup_settings import BackupSettings
     from trainer.protocol.backups import BackupMade
+
+logger = logging.getLogger("daemon")
 
 NEVER = float("inf")
 RETRY_S = 900.0
@@ -136,14 +139,18 @@ class AutomaticBackups:
         if not has_checkpoint(self._layout):
             self._next_at = self._clock() + LOOK_AGAIN_S
             return
+        thread = threading.Thread(target=self._carry_out, args=(settings,), name="backup", daemon=True)
+        thread.start()  # first: without a thread there would never be a result
         self._began_at = self._clock()
         self._overdue_at = self._began_at + max(settings.interval_s, RETRY_S)
-        threading.Thread(target=self._carry_out, args=(settings,), name="backup", daemon=True).start()
 
     def _carry_out(self, settings: "BackupSettings") -> None:
         try:
             self._result = self._make(settings)
         except (OSError, OrderRefused, NoAnswer) as error:
+            self._result = error
+        except Exception as error:  # whatever it is: without a result it would be waited for for ever
+            logger.exception("a backup could not be made")
             self._result = error
         self._on_result()
 

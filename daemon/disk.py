@@ -4,6 +4,7 @@ Reading whole folders takes time and memory, so a process of its own does it. Th
 how much is free, and writes `status/disk.json`.
 """
 
+import logging
 import os
 import threading
 from collections import Counter
@@ -43,6 +44,8 @@ from trainer.protocol.masking import local_folder
 from trainer.protocol.one_shot import NoAnswer, OrderRefused
 from trainer.protocol.status import DiskSpace
 from trainer.protocol.text import num_of, size_text, utc_text
+
+logger = logging.getLogger("daemon")
 
 FIRST_AFTER_S = 60.0  # a daemon has other things to do at first, and many never live that long
 CHECK_EVERY_S = 1.0
@@ -283,6 +286,9 @@ class _Task:
         try:
             result = one_shot.ask(MODULE, DiskOrder(order=self.order), answer)
         except (OSError, OrderRefused, NoAnswer) as error:
+            result = error
+        except Exception as error:  # whatever it is: without a result it would be waited for for ever
+            logger.exception("the disk could not be measured or freed")
             result = error
         self.seconds = self._clock() - self._began
         self.result = result

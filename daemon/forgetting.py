@@ -13,7 +13,7 @@ from daemon.model_acts import CannotAct
 from trainer.protocol import one_shot
 from trainer.protocol.layout import Layout
 from trainer.protocol.status import State
-from trainer.protocol.text import printable
+from trainer.protocol.text import printable, shell_word
 
 if TYPE_CHECKING:
     from trainer.protocol.forgetting import Forgot
@@ -53,6 +53,7 @@ class ForgettingOnRequest:
         self._after = after
         self._on_result = on_result
         self._wish: ForgetWish | None = None
+        self._may_train = True
         self._is_to_be_finished = False
         self._thread: threading.Thread | None = None
         self._result: Forgot | Exception | None = None
@@ -72,8 +73,8 @@ class ForgettingOnRequest:
 
     @property
     def is_held_by_pause(self) -> bool:
-        """Whether the model is trained again, or will be; what was published is erased whatever is paused."""
-        return self._wish is not None and not is_published(self._layout.models)
+        """Whether the model is trained again, or will be; what is only erased is, whatever is paused."""
+        return self._wish is not None and self._may_train and not is_published(self._layout.models)
 
     @property
     def shown(self) -> tuple[State, str] | None:
@@ -88,11 +89,16 @@ class ForgettingOnRequest:
         """
         if self.is_wanted:
             raise CannotAct(f"{NOT_FORGOTTEN}: it forgets another file already; wait until it has")
-        self._wish = ForgetWish(
+        from daemon.jobs.forget_orders import may_train
+
+        wish = ForgetWish(
             name=request.target or "",
             keep_versions=request.keep_versions,
             reason=request.reason or "asked for",
         )
+        self._before()
+        self._may_train = may_train(self._layout, wish)
+        self._wish = wish  # last: what fails above is tried again
 
     def hold(self) -> None:
         """Have the process save at the next step and leave, if there is one."""
@@ -155,7 +161,8 @@ class ForgettingOnRequest:
 
         if isinstance(result, Exception) and self._is_asked_to_leave:
             if self._wish:
-                logger.info("forgetting a file is held; it continues there after: training_controller resume")
+                resume = f"training_controller resume --base-dir {shell_word(str(self._layout.base))}"
+                logger.info("forgetting a file is held; it continues there after: %s", resume)
             self._put_down()
             self._on_result()  # the pause waits for this
             return None  # whatever else was wrong is wrong again then

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     )
 
 FATES = {
-    "undone": "is undone and goes to queue/skipped/",
+    "undone": "is undone and goes to queue/skipped/, unless it was queued again",
     "requeued": "is undone and is trained again",
     "trained": "is in the model again",
     "continues": "is in the model again, and its training continues",

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from daemon.cli.disk_view import growth_text
+from daemon.cli.options import typed_here
 from daemon.cli.small_terminal import Row, fitting
 from trainer.protocol.text import duration_text, num_of, printable, size_text
 
@@ -100,13 +101,13 @@ def _fitted(rows: list[Row], terminal: "Console") -> list[Row]:
 
 def _rows(status: "Status") -> Iterator[Row]:
     for name, value in _lines(status):
-        yield Row(name, value, is_urgent=name in ("daemon", "last error"))
+        yield Row(name, typed_here(value), is_urgent=name in ("daemon", "last error"))
         if name == "progress" and status.is_running:
             yield Row(BAR, " ")
     for alert in status.fields.get("alerts") or []:
         yield Row(
             "alert" if status.is_running else "last alert",
-            printable(str(alert)),
+            typed_here(printable(str(alert))),
             style="yellow",
             is_urgent=True,
         )

@@ -41,6 +41,12 @@ if TYPE_CHECKING:
     from daemon.status.reader import Status
 
 DEFAULT_WAIT_S = 30.0
+# What a status says of the last step, by a model that may be another one by now
+OF_LAST_STEP = (
+    *("current_file", "current_job", "priority", "total_steps", "file_step", "file_total_steps", "epoch"),
+    *("loss", "learning_rate", "grad_norm", "val_train_gap", "evaluation_left_out", "think_tag_percent"),
+    *("tokens_per_sec", "samples_per_sec", "eta_s"),
+)
 START_WAIT_S = 120.0  # a step may have to end and be saved, and 100,000 waiting files be read
 
 
@@ -218,6 +224,22 @@ class Client:
             return self._without_a_daemon(status)
         return self._counted(status) if status.life == "unreadable" else status
 
+    def _of_the_newest_checkpoint(self, status: "Status") -> "Status":
+        """Return the status with the model as it is now; a command may have had it go back since."""
+        from daemon.status.last_known import last_known
+
+        if status.life == "never started":  # it has no fields at all
+            return status
+        known = last_known(self.layout.models)
+        if not known:
+            return status
+        checkpoint = known["last_checkpoint"].model_dump(mode="json")
+        if checkpoint == status.fields.get("last_checkpoint"):
+            return status
+        of_other_weights = dict.fromkeys(OF_LAST_STEP) | {"suite_scores": {}}
+        fields = status.fields | of_other_weights | known | {"last_checkpoint": checkpoint}
+        return replace(status, fields=fields)
+
     def _counted(self, status: "Status") -> "Status":
         """Return the status with the files counted that lie in the queue's folders now."""
         from trainer.protocol.status import QueueCounts
@@ -234,7 +256,7 @@ class Client:
 
         pause = pause_at_start(self.layout)
         return replace(
-            self._counted(status),
+            self._counted(self._of_the_newest_checkpoint(status)),
             starts_paused=pause is not None,
             pause_reason=pause.reason if pause else None,
             in_inbox=self.queue.count_dropped(),

@@ -13,10 +13,11 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
+from itertools import count
 from pathlib import Path
 
 from trainer.protocol.failpoints import failpoint
-from trainer.protocol.files import NO_LINK_HERE, keep_durably, sync_directory
+from trainer.protocol.files import NO_LINK_HERE, keep_durably, numbered, sync_directory
 from trainer.protocol.layout import PRIVATE_MODE
 
 DAY_S = 86_400.0
@@ -120,6 +121,18 @@ class KeptFiles:
                 break
             (self._folder / file.sha256).unlink(missing_ok=True)
             self._used -= file.num_bytes
+
+
+def give_name(kept: Path, folder: Path, wanted: str) -> None:
+    """Let a kept file lie in a folder, too, under a name with a number.
+
+    Raises:
+        FileNotFoundError: it is not kept any more.
+    """
+    for number in count(2):
+        with suppress(FileExistsError):
+            keep_durably(kept, folder, name=numbered(wanted, number))
+            return
 
 
 def kept_in(folder: Path) -> Iterator[KeptFile]:

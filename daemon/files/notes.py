@@ -4,6 +4,7 @@ import hashlib
 import json
 import os
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from trainer.protocol.files import numbered
@@ -45,6 +46,21 @@ def lists_of_rejected(folders: Iterable[Path], name: str, lines: Sequence[int]) 
             note = note_beside(folder / numbered(name, number), REJECTED_SUFFIX)
             if lines and _has_lines(note, lines):
                 yield note
+
+
+def start_of_list(sha256: str) -> bytes:
+    """Return how the list of the rejected rows of a content begins: its first line names the content."""
+    return f'{{"sha256": "{sha256}", '.encode()
+
+
+def lists_of_content(folders: Iterable[Path], sha256: str) -> Iterator[Path]:
+    """Yield where the rejected rows of a content are listed, whatever its file was called."""
+    start = start_of_list(sha256)
+    for folder in folders:
+        for note in folder.glob(f"*{REJECTED_SUFFIX}"):
+            with suppress(OSError), note.open("rb") as file:
+                if file.read(len(start)) == start:
+                    yield note
 
 
 def _has_lines(note: Path, lines: Sequence[int]) -> bool:

@@ -1,5 +1,6 @@
 """Have files checked one at a time on a thread, so that the daemon keeps answering."""
 
+import filecmp
 import heapq
 import json
 import os
@@ -15,12 +16,13 @@ from queue import SimpleQueue
 from typing import BinaryIO
 
 from daemon.files.identity import Identity, identity_of
-from daemon.files.notes import REJECTED_SUFFIX, note_beside
+from daemon.files.notes import REJECTED_SUFFIX, note_beside, start_of_list
 from trainer.data.checks.file_check import FileCheck, RejectedRow, check_file
 from trainer.protocol.files import numbered, sync_file
 from trainer.protocol.places import Priority
 from trainer.protocol.row_fields import Fields
 
+NOT_KNOWN_YET = "0" * 64  # the SHA-256 of a file that has not been read to its end
 MAX_SHOWN_BYTES = 1 << 20  # of a rejected row; the file itself keeps it whole
 
 
@@ -143,12 +145,15 @@ class Checker:
             sync_file(order.path)  # whoever wrote it need not have
             has_changed = identity_of(order.path.lstat()) != before
             if not has_changed:
-                rejected.publish()
+                rejected.publish(check.sha256)
         return Checked(order, before, check, has_changed, time.monotonic() - started)
 
 
 class _RejectedRows:
-    """Writes `NAME.rejected.jsonl`, a line per rejected row; nothing appears if there is none."""
+    """Writes `NAME.rejected.jsonl`, a line per rejected row; nothing appears if there is none.
+
+    The first line also says of which content they are.
+    """
 
     def __init__(self, folder: Path, name: str) -> None:
         self._name = name
@@ -159,15 +164,18 @@ class _RejectedRows:
         return self
 
     def add(self, row: RejectedRow) -> None:
+        first = self._file is None
         if self._file is None:
             self._file = self._partial.open("wb")
         content = (row.content or b"")[:MAX_SHOWN_BYTES].rstrip(b"\r\n").decode("utf-8", "backslashreplace")
-        line = json.dumps({"line": row.line, "reason": row.reason, "row": content})
-        self._file.write(line.encode() + b"\n")
+        line = json.dumps({"line": row.line, "reason": row.reason, "row": content}).encode()
+        self._file.write((start_of_list(NOT_KNOWN_YET) + line[1:] if first else line) + b"\n")
 
-    def publish(self) -> None:
+    def publish(self, sha256: str) -> None:
         if self._file is None:
             return
+        self._file.seek(0)
+        self._file.write(start_of_list(sha256))
         self._file.flush()
         os.fsync(self._file.fileno())
         for number in count(1):  # a report of an earlier file of this name stays
@@ -176,7 +184,8 @@ class _RejectedRows:
                 os.link(self._partial, target)
                 return
             except FileExistsError:
-                continue
+                if filecmp.cmp(self._partial, target, shallow=False):
+                    return  # the same file was checked before
 
     def __exit__(self, *exception: object) -> None:
         if self._file is not None:

@@ -2,6 +2,7 @@
 
 import sqlite3
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 from daemon.files.identity import Identity, identity_of
@@ -224,19 +225,32 @@ class Intake:
 
     def _accept(self, result: Checked | NotChecked, now: float) -> None:
         failpoint("intake.checked")
-        path = result.order.path
-        if isinstance(result, NotChecked):
-            self._accept_failure(path, result.error)
-        elif result.has_changed:
+        found_at = path = result.order.path
+        if isinstance(result, Checked) and result.has_changed:
             self._settling.notice(path, renamed_in=False, now=now)
             return
+        if path.parent == self._layout.processing:
+            if self._is_known(result):
+                self._leftovers.discard(path)
+                return
+            if isinstance(result, Checked) or not isinstance(result.error, OSError):
+                path = self._queue.make_way(path)
+                result = replace(result, order=replace(result.order, path=path))
+        if isinstance(result, NotChecked):
+            self._accept_failure(path, result.error)
         elif why := result.check.verdict(self._data().max_bad_row_fraction):
             self._refuse(path, result.check.kind or why)
         else:
-            self._add(result, is_leftover=path in self._leftovers)
+            self._add(result, is_leftover=found_at in self._leftovers)
         if isinstance(result, Checked):
             self._board.costs.add("data checks", result.seconds)
-        self._leftovers.discard(path)  # last: until all of it has succeeded, it must not begin anew
+        self._leftovers.discard(found_at)  # last: until all of it has succeeded, it must not begin anew
+
+    def _is_known(self, result: Checked | NotChecked) -> bool:
+        """Whether a file in `processing/` has turned out to be one that was started."""
+        if isinstance(result, NotChecked):
+            return False
+        return self._queue.recognise(result.order.path, result.check.sha256, result.identity)
 
     def _accept_failure(self, path: Path, error: BaseException) -> None:
         if isinstance(error, CheckCancelled):

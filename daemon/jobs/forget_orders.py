@@ -8,6 +8,7 @@ from typing import Any
 from daemon.jobs.forgetting import CannotForget, Forgetting, found_content
 from daemon.jobs.wishes import ForgetWish, is_published
 from daemon.ledger.forgetting import reading_to_forget
+from daemon.ledger.reader import UnreadableLedger
 from daemon.ledger.trained_files import NOT_FOLLOWED, unfollowed_branches
 from trainer.protocol.checkpoints import POINTER, DamagedCheckpoint, NoUsableCheckpoint, read_manifest
 from trainer.protocol.forgetting import ORDER_FILE, SCRATCH, Forgot, write_order
@@ -27,6 +28,15 @@ def order_to_forget(layout: Layout, wish: ForgetWish, settings: Mapping[str, Any
     with forgetting_of(layout, wish) as forgetting:
         header = forgetting.header(settings=settings, reason=wish.reason)
         write_order(layout.models / SCRATCH / ORDER_FILE, header, forgetting.items())
+
+
+def may_train(layout: Layout, wish: ForgetWish) -> bool:
+    """Whether the model has to be trained again; False where it is refused anyway."""
+    try:
+        with forgetting_of(layout, wish) as forgetting:
+            return forgetting.may_train
+    except (CannotForget, UnreadableLedger):
+        return False
 
 
 @contextmanager

@@ -76,6 +76,14 @@ class Forgetting:
         return any(step > self.current_step for step in found)
 
     @property
+    def may_train(self) -> bool:
+        """Whether the model has seen it, or may have by the time at which its worker has saved."""
+        if self.first_step is not None or self._has_newer_steps:
+            return True
+        jobs = map(self._ledger.job, self._forgotten | self._new_plans)
+        return any(job.state == "processing" for job in jobs if job)
+
+    @property
     def current_step(self) -> int:
         return self._newest.progress.global_step if self._newest else 0
 

@@ -14,15 +14,16 @@ from pathlib import Path
 
 from daemon.files.folder import Folder
 from daemon.files.identity import Identity, identity_of, is_there
-from daemon.files.leftovers import is_abandoned
+from daemon.files.kept import give_name
 from daemon.files.names import is_temporary, is_training_file
+from daemon.jobs.half_moves import finish_half_moves
 from daemon.jobs.queue_index import Entry, Index
 from daemon.jobs.reasons import remove_reason, write_reason
 from daemon.journal.events import FileMoved, FileRemoved, JobFinished
 from daemon.journal.journal import Journal
 from daemon.ledger.ledger import Ledger
 from trainer.protocol.failpoints import failpoint
-from trainer.protocol.files import is_numbered_from, move_all_durably, move_durably
+from trainer.protocol.files import move_all_durably, move_durably
 from trainer.protocol.job import Job, JobRecord, Outcome, Priority, Reason
 from trainer.protocol.layout import Layout
 from trainer.protocol.status import QueueCounts
@@ -49,6 +50,7 @@ class JobQueue:
         self._index = Index()  # of waiting jobs
         self._heap: list[tuple[int, str, str]] = []  # rank, job id, name; outdated ones are dropped when met
         self._processing: dict[str, Entry] = {}
+        self._strays: dict[Path, Job] = {}  # what stands where a started file was -> the job of that file
         self._ended: set[str] = set()  # trained to the end, and not yet in a checkpoint
         self._folders = {priority: Folder(layout.waiting(priority)) for priority in Priority}
         self._finished = {outcome: Folder(layout.finished(outcome)) for outcome in Outcome}
@@ -57,7 +59,7 @@ class JobQueue:
 
     def recover(self) -> list[Path]:
         """Take over what an earlier daemon left; return the files that must be checked (again)."""
-        self._finish_half_moves()
+        finish_half_moves(self._layout, self._journal)
         known = self._ledger.open_jobs()
         self._index = Index(Entry(item.job, None, item.identity) for item in known)
         starts = {item.job.id: item.start_number for item in known if item.state == "processing"}
@@ -78,7 +80,13 @@ class JobQueue:
         for entry in self._index:
             if entry.path is None:
                 self._index.discard(entry)
-                self._note_removed(entry.job)
+                place = self._layout.processing / entry.job.name
+                if entry.job.id in starts and place in unchecked:  # it may be that very file, touched
+                    start = starts[entry.job.id]
+                    self._processing[entry.job.id] = Entry(entry.job, place, entry.identity, start)
+                    self._strays[place] = entry.job
+                else:
+                    self._note_removed(entry.job)
             elif entry.job.id in starts:  # put back by hand, or preempted just before the daemon died
                 self._ledger.place_job(entry.job, "waiting")
         return unchecked
@@ -87,34 +95,6 @@ class JobQueue:
         target = move_durably(path, self._layout.finished(outcome))
         if reason:
             write_reason(target, reason)
-
-    def _finish_half_moves(self) -> None:
-        """A crash inside a move leaves one file under two names: the later stage is the truth."""
-        inboxes = [Path(folder) for folder, _, _ in os.walk(self._layout.inbox)]
-        stages = [
-            *(self._layout.finished(outcome) for outcome in Outcome),
-            self._layout.processing,
-            *(self._layout.waiting(priority) for priority in Priority),
-            *inboxes,  # where every other name is somebody else's
-        ]
-        moved_on: dict[tuple[int, int], set[str]] = {}  # inode -> names in later stages
-        for folder in stages:
-            for path in list(folder.iterdir()):
-                found = path.lstat()
-                if stat.S_ISDIR(found.st_mode):
-                    continue
-                if folder not in inboxes and is_abandoned(path.name, daemon_runs=False):
-                    path.unlink()
-                    continue
-                if found.st_nlink < 2:
-                    continue
-                later = moved_on.setdefault((found.st_dev, found.st_ino), set())
-                # The name tells a half move from hard links that somebody made on purpose
-                if any(is_numbered_from(name, path.name) for name in later):
-                    path.unlink()
-                    what = f"had already moved on from {folder.name}/"
-                    self._journal.record(FileMoved(file=path.name, what=what))
-                later.add(path.name)
 
     # ---- following the folders
 
@@ -142,11 +122,12 @@ class JobQueue:
             if entry := self._waiting[priority].pop(name, None):
                 self._index.discard(entry)
                 self._note_removed(entry.job)
-        for job_id, entry in list(self._processing.items()):
-            if not entry.is_in_place() and not self._find_renamed(entry):
-                del self._processing[job_id]
-                self._note_removed(entry.job)
-        return unchecked
+        for entry in list(self._processing.values()):
+            self._is_still_there(entry)
+        return unchecked + self._present_strays()
+
+    def _is_here(self, entry: Entry) -> bool:
+        return entry.is_in_place() or self._find_renamed(entry)
 
     def _find_renamed(self, entry: Entry) -> bool:
         """Follow a started file to the name that somebody gave it; return whether it is still there."""
@@ -157,10 +138,83 @@ class JobQueue:
                 return True
         return False
 
+    def _is_still_there(self, entry: Entry) -> bool:
+        """Whether a started file is there; else note that it was taken out, or what has its place."""
+        if self._is_here(entry):
+            return True
+        if not self._note_stray(entry):
+            self._take_out(entry.job)
+        return False
+
+    # ---- strays: files in the places of started ones, touched or replaced
+
+    def _note_stray(self, entry: Entry) -> bool:
+        """Note the file that stands where a started one was, to be checked; return whether there is one."""
+        path = self._path_of(entry)
+        if not os.path.lexists(path) or path.is_dir():
+            return False
+        self._strays[path] = entry.job
+        return True
+
+    def _present_strays(self) -> list[Path]:
+        for path, job in list(self._strays.items()):
+            entry = self._processing.get(job.id)
+            if not os.path.lexists(path) or (entry and entry.is_in_place()):
+                del self._strays[path]
+        return list(self._strays)
+
+    def recognise(self, path: Path, sha256: str, identity: Identity) -> bool:
+        """Take a file in `processing/` for the started one that it is by its content, if it is one.
+
+        Its time of change, or even its inode, is another one now: it was touched or copied back.
+        """
+        for entry in self._processing.values():
+            if entry.path == path and entry.identity == identity:
+                return True
+            if entry.job.sha256 == sha256 and not self._is_here(entry):
+                entry.path, entry.identity = path, identity
+                entry.job = entry.job.model_copy(update={"name": path.name})
+                self._ledger.identify_job(entry.job.id, identity)
+                self._ledger.place_job(entry.job, "processing")
+                self._strays.pop(path, None)
+                return True
+        known = self._ledger.newest_job_of(path.name, sha256)
+        if known is None or known.state not in list(Outcome):
+            return False
+        if is_there(self._layout.finished(Outcome(known.state)) / path.name, known.identity):
+            return False  # that job has its file, so this is another one
+        self._ledger.identify_job(known.job.id, identity)
+        if ending := self._ledger.ending_of(identity):
+            self._put_away(path, *ending)
+        self._strays.pop(path, None)
+        return True
+
+    def make_way(self, path: Path) -> Path:
+        """Part a file from the started one whose place it has taken; return where it waits now.
+
+        The started one gets its place back under another name, if it was kept; else it counts as removed.
+        """
+        job = self._strays.get(path)
+        if job is None:
+            return path
+        entry = self._processing.get(job.id)
+        if entry and not self._is_here(entry) and not self._restore(entry):
+            self._take_out(entry.job)
+        target = move_durably(path, self._layout.waiting(job.priority))
+        del self._strays[path]
+        return target
+
+    def _restore(self, entry: Entry) -> bool:
+        """Give a started file that was replaced its name again, from the files that are kept."""
+        kept = self._layout.kept_files / entry.job.sha256
+        if is_there(kept, entry.identity):  # else it was not kept, or is written to
+            give_name(kept, self._layout.processing, entry.job.name)
+        return self._find_renamed(entry)
+
     def _put_back(self, path: Path, identity: Identity) -> bool:
         """Return a started file that somebody moved to a queue folder: it has been trained in part."""
         for entry in self._processing.values():
-            if entry.identity == identity and not entry.is_in_place() and not self._find_renamed(entry):
+            if entry.identity == identity and not self._is_here(entry):
                 entry.path = move_durably(path, self._layout.processing)
                 entry.job = entry.job.model_copy(update={"name": entry.path.name})
                 self._ledger.place_job(entry.job, "processing")
@@ -202,6 +256,10 @@ class JobQueue:
         self._ledger.place_job(job, "removed")
         self._journal.record(FileRemoved(job_id=job.id, file=job.name))
 
+    def _take_out(self, job: Job) -> None:
+        self._forget(job)
+        self._note_removed(job)
+
     # ---- jobs
 
     def add(self, job: Job, path: Path, identity: Identity) -> None:
@@ -227,7 +285,8 @@ class JobQueue:
         After a crash the started ones are trained again in the order of their starts, so that the model
         becomes what it would have become without the crash.
         """
-        if started := self.started():
+        unsure = {job.id for job in self._strays.values()}  # until it is known what stands in their places
+        if started := [job for job in self.started() if job.id not in unsure]:
             return started[0]
         upcoming = self.upcoming()
         return upcoming[0] if upcoming else None
@@ -271,7 +330,7 @@ class JobQueue:
             it is one to be checked again.
         """
         entry = self._processing.get(job.id) or self._take_up(job)
-        if entry is None:
+        if entry is None or not self._is_still_there(entry):
             return None
         if entry.start_number is None:
             entry.start_number = self._ledger.note_start(entry.job)
@@ -281,14 +340,12 @@ class JobQueue:
         entry = self._waiting[job.priority][job.name]
         if not entry.is_in_place():  # what lies under its name has never been checked
             self._folders[job.priority].forget()
-            self._forget(job)
-            self._note_removed(job)
+            self._take_out(job)
             return None
         try:
             path = move_durably(self._path_of(entry), self._layout.processing)
         except FileNotFoundError:
-            self._forget(job)
-            self._note_removed(job)
+            self._take_out(job)
             return None
         failpoint("queue.started")
         self._forget(job)
@@ -299,12 +356,13 @@ class JobQueue:
     def preempt(self, job_id: str) -> None:
         """Have a started job wait again under its id: its file goes back to the folder of its priority."""
         if entry := self._processing.get(job_id):
+            if not self._is_still_there(entry):
+                return
             job = entry.job
             try:
                 path = move_durably(self._path_of(entry), self._layout.waiting(job.priority))
             except FileNotFoundError:
-                self._forget(job)
-                self._note_removed(job)
+                self._take_out(job)
                 return
             self._forget(job)
             self._insert(Entry(job.model_copy(update={"name": path.name}), path, entry.identity))
@@ -317,11 +375,9 @@ class JobQueue:
             self._ledger.place_job(waiting.job, "waiting")
             return waiting.job.name
         known = self._ledger.find_job(job_id)
-        if known is None:
+        if known is None or known.state not in list(Outcome):
             return None
         job = known.job
-        if known.state not in list(Outcome):
-            return None
         path = self._layout.finished(Outcome(known.state)) / job.name
         if not is_there(path, known.identity):  # another file may have the name now
             return None
@@ -348,18 +404,23 @@ class JobQueue:
 
         Those that have a reason get a `NAME.reason.json` beside them.
         """
-        moves = []
         # A file that was taken out of processing/ by hand has no job any more
         endings = [ending for ending in endings if self.is_open(ending.job.id)]
         for ending in endings:
-            path = self._path(ending.job)
-            moves.append((path, self._layout.finished(ending.outcome), path.name))
             is_known = self._ledger.state_of(ending.job.id) == ending.outcome  # noted before a failed commit
             self._ledger.finish_job(ending.job, ending.outcome.value, ending.record, ending.reason)
             if not is_known:
                 self._journal.record(_finished_event(ending))
         self._ledger.commit()  # states and events in one transaction
         failpoint("queue.ended")
+        for ending in list(endings):
+            if self._has_stray(ending.job):  # it is put away when it is known which file is its own
+                self._forget(ending.job)
+                endings.remove(ending)
+        moves = []
+        for ending in endings:
+            path = self._path(ending.job)
+            moves.append((path, self._layout.finished(ending.outcome), path.name))
         moved = list(zip(endings, move_all_durably(moves), strict=True))
         failpoint("queue.put_away")
         for ending, target in moved:
@@ -371,6 +432,10 @@ class JobQueue:
         for ending, target in moved:  # last, because on a full disk this fails where a move does not
             if target and ending.reason:
                 write_reason(target, ending.reason)
+
+    def _has_stray(self, job: Job) -> bool:
+        entry = self._processing.get(job.id)
+        return entry is not None and not self._is_here(entry) and self._note_stray(entry)
 
     def _forget(self, job: Job) -> None:
         self._ended.discard(job.id)

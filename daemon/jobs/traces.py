@@ -6,9 +6,15 @@ from pathlib import Path
 
 from daemon.checkpoints.states import KeptState, deleted_states
 from daemon.files.identity import is_there
-from daemon.files.notes import REASON_SUFFIX, REJECTED_SUFFIX, lists_of_rejected, note_beside
+from daemon.files.notes import (
+    REASON_SUFFIX,
+    REJECTED_SUFFIX,
+    lists_of_content,
+    lists_of_rejected,
+    note_beside,
+)
 from daemon.ledger.forgetting import Content, ForgettingReader, TrainedJob
-from trainer.protocol.branch_path import path_of
+from trainer.protocol.branch_path import first_seen, path_of
 from trainer.protocol.checkpoints import BASES
 from trainer.protocol.forgetting import Erased
 from trainer.protocol.job import Outcome
@@ -54,6 +60,8 @@ class Traces:
             versions=tuple(state.path.name for state in gone if state.is_version),
             bases=tuple(self._bases()),
             names=self._content.names,
+            seen=tuple(self._seen),
+            keeps_versions=self._keep_versions,
         )
 
     # ---- states of the model
@@ -74,20 +82,10 @@ class Traces:
             ]
         return seen
 
-    def _first_seen(self, manifest: Manifest) -> int | None:
-        """Return the first step on the way to a state at which it was seen."""
-        found = [
-            step
-            for segment in path_of(manifest)
-            for branch, step in self._seen
-            if segment.branch == branch and segment.after < step <= segment.until
-        ]
-        return min(found, default=None)
-
     def _is_erased(self, state: KeptState) -> bool:
         if state.is_version and self._keep_versions:
             return False
-        return self._first_seen(state.manifest) is not None
+        return first_seen(state.manifest, self._seen) is not None
 
     # ---- merged base models
 
@@ -99,7 +97,7 @@ class Traces:
         needed = {state.manifest.own_base for state in self._everything if not self._is_erased(state)}
         is_tainted: dict[str, bool] = {}
         for state in self._everything:
-            first = self._first_seen(state.manifest)
+            first = first_seen(state.manifest, self._seen)
             for merge in state.manifest.consolidations:
                 is_tainted[merge.base] = first is not None and first <= merge.global_step
         earliest = min((step for _, step in self._seen), default=None)
@@ -115,6 +113,7 @@ class Traces:
         """Return the files that are about the content, relative to the working directory."""
         layout, sha256 = self._layout, self._content.sha256
         found = {layout.kept_files / sha256, layout.admitted / sha256}
+        found |= set(lists_of_content([layout.failed, *layout.trash.glob("*")], sha256))
         for job_id in self._content.job_ids:
             found.add(layout.replayed / job_id)
             if (job := self._ledger.job(job_id)) is None:

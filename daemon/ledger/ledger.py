@@ -17,6 +17,7 @@ from typing import Any
 from daemon.files.identity import Identity, identity_of_row, signed
 from daemon.ledger.branches import Branches
 from daemon.ledger.completed_files import NEWEST_COMPLETED, Completed, completed, replayed_files
+from daemon.ledger.crash_rows import Crash, crash_of, storable
 from daemon.ledger.database import open_ledger
 from daemon.ledger.evaluations import Evaluations
 from daemon.ledger.gate_verdicts import GateVerdicts
@@ -36,7 +37,6 @@ STEPS_TAKEN = "(SELECT count(*) FROM steps WHERE job_id=:id)"
 THINNED_TO_EVERY = 100
 EVENTS_KEPT = 100_000
 CRASHES_KEPT = 5_000
-DETAILS_KEPT = 4_096  # characters of a traceback or of last words, from the end
 MESSAGE_KEPT = 1_000
 
 
@@ -58,21 +58,6 @@ class RetryHints:
     micro_batch_tokens: int | None = None
     """What it started with where the settings say `auto`; less, once memory ran out."""
     left_out: tuple[Window, ...] = ()
-
-
-@dataclass(frozen=True, kw_only=True)
-class Crash:
-    """An end of a worker that was not in order."""
-
-    kind: FaultKind
-    message: str
-    details: str | None
-    """Traceback or last words."""
-    job_id: str | None
-    display: str | None
-    """The name of its file, made printable."""
-    global_step: int | None
-    file_step: int | None
 
 
 class Ledger:
@@ -146,6 +131,21 @@ class Ledger:
         self._database.write(
             "UPDATE jobs SET name=?, display=? WHERE id=?", (os.fsencode(name), printable(name), job_id)
         )
+
+    def identify_job(self, job_id: str, identity: Identity) -> None:
+        """Note what tells a job's file from another by now."""
+        self._database.write(
+            "UPDATE jobs SET size_bytes=?, device=?, inode=?, mtime_ns=? WHERE id=?",
+            (identity.size, signed(identity.device), signed(identity.inode), identity.mtime_ns, job_id),
+        )
+
+    def newest_job_of(self, name: str, sha256: str) -> KnownJob | None:
+        """Return the job that this content had last under this name; None if there is none."""
+        row = self._database.read(
+            "SELECT * FROM jobs WHERE sha256=? AND name=? ORDER BY id DESC LIMIT 1",
+            (sha256, os.fsencode(name)),
+        ).fetchone()
+        return _known_job(row) if row else None
 
     def ending_of(self, identity: Identity) -> tuple[Outcome, Reason | None] | None:
         """Return how the newest job with this file ended; None if it is unknown or still open."""
@@ -457,7 +457,7 @@ class Ledger:
             " VALUES (?,?,?,?,?,?,?,?)",
             (
                 self._now(), crash.kind.value, crash.job_id, crash.display, crash.global_step,
-                crash.file_step, printable(crash.message, limit=MESSAGE_KEPT), _storable(crash.details),
+                crash.file_step, printable(crash.message, limit=MESSAGE_KEPT), storable(crash.details),
             ),
         )  # fmt: skip
         self._database.write(
@@ -467,7 +467,7 @@ class Ledger:
     def crashes(self, limit: int) -> list[tuple[str, Crash]]:
         """Return the newest crashes with their times, newest first."""
         rows = self._database.read("SELECT * FROM crashes ORDER BY id DESC LIMIT ?", (limit,))
-        return [(row["at"], _crash(row)) for row in rows]
+        return [(row["at"], crash_of(row)) for row in rows]
 
     def _now(self) -> str:
         return utc_text(self._clock())
@@ -475,20 +475,3 @@ class Ledger:
 
 def _known_job(row: sqlite3.Row) -> KnownJob:
     return KnownJob(job_of(row), row["state"], identity_of_row(row), row["began"])
-
-
-def _storable(details: str | None) -> str | None:
-    # Half characters, as in names of files that are not UTF-8, cannot be stored
-    return details and details[-DETAILS_KEPT:].encode("utf-8", "backslashreplace").decode("utf-8")
-
-
-def _crash(row: sqlite3.Row) -> Crash:
-    return Crash(
-        kind=FaultKind(row["kind"]),
-        message=row["message"],
-        details=row["details"],
-        job_id=row["job_id"],
-        display=row["display"],
-        global_step=row["global_step"],
-        file_step=row["file_step"],
-    )

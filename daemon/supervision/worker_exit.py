@@ -15,7 +15,8 @@ from daemon.journal.events import (
     WorkerNotFinite,
 )
 from daemon.journal.journal import Journal
-from daemon.ledger.ledger import Crash, Ledger
+from daemon.ledger.crash_rows import Crash
+from daemon.ledger.ledger import Ledger
 from daemon.status.board import StatusBoard
 from daemon.supervision.completion import Completions
 from daemon.supervision.retry import Retries

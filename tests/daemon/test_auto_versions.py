@@ -6,8 +6,15 @@ import time
 
 import pytest
 
-from daemon.auto_versions import GATE_PASSED, RETRY_AFTER_S, AutoVersions, Milestones, is_due
-from daemon.journal.events import CheckpointSaved, JobFinished, JournalEvent, VersionMade, VersionNotMade
+from daemon.auto_versions import RETRY_AFTER_S, AutoVersions, Milestones, is_due
+from daemon.journal.events import (
+    CheckpointSaved,
+    GatePassed,
+    GateRefused,
+    JobFinished,
+    VersionMade,
+    VersionNotMade,
+)
 from daemon.journal.journal import Journal, LedgerRows
 from daemon.mains.make_version import last_written_before
 from tests.health import publish
@@ -33,9 +40,8 @@ def in_utc(monkeypatch):
     time.tzset()
 
 
-class GatePassed(JournalEvent):
-    kind = GATE_PASSED
-    message = "passed"
+def judged(outcome="passed", kind=GatePassed):
+    return kind(outcome=outcome, files=("a.jsonl",), from_step=0, global_step=1, reason="1.0 against 1.0")
 
 
 COMPLETED = JobFinished(job_id="1", file="a.jsonl", outcome="completed", rows=1, steps=1, reason=None)
@@ -128,10 +134,12 @@ def test_a_day_is_that_of_the_machines_clock(monkeypatch):
     [
         ("file", [COMPLETED], ["v001"]),
         ("file", [FAILED, SAVED], []),
-        ("gate", [COMPLETED, GatePassed()], []),  # no checkpoint is known to have it
-        ("gate", [GatePassed(), FAILED], []),
-        ("gate", [GatePassed(), COMPLETED], ["v001"]),
-        ("gate", [GatePassed(), GatePassed(), COMPLETED, COMPLETED], ["v001"]),
+        ("gate", [COMPLETED, judged()], []),  # no checkpoint is known to have it
+        ("gate", [judged(), FAILED], []),
+        ("gate", [judged("admitted"), judged("unjudged"), COMPLETED], []),
+        ("gate", [judged("refused", GateRefused), COMPLETED], []),
+        ("gate", [judged(), COMPLETED], ["v001"]),
+        ("gate", [judged(), judged(), COMPLETED, COMPLETED], ["v001"]),
     ],
 )
 @pytest.mark.parametrize("is_restarted", [False, True])
@@ -151,7 +159,7 @@ def test_a_policy_waits_for_its_own_events_only(bench, policy, events, made, is_
 
 
 def test_a_file_that_passed_before_a_restart_is_versioned_when_it_is_completed(bench):
-    bench.record(GatePassed())
+    bench.record(judged())
     bench.ledger.commit()
     bench.start()
     bench.turn("gate")
@@ -325,6 +333,21 @@ def test_a_failure_is_said_and_tried_again_later(bench):
     bench.clock.now += RETRY_AFTER_S
     bench.turn("file")
 
+    assert bench.made() == ["v002"]
+
+
+def test_a_fault_that_nobody_thought_of_ends_the_try_and_is_in_the_log(bench, caplog):
+    bench.answers = [ZeroDivisionError("of ours")]
+    bench.record(COMPLETED)
+
+    bench.turn("file")
+
+    [failure] = [event for event in bench.events if isinstance(event, VersionNotMade)]
+    assert "of ours" in failure.message
+    assert not bench.versions.is_busy
+    assert "Traceback" in caplog.text
+    bench.clock.now += RETRY_AFTER_S
+    bench.turn("file")
     assert bench.made() == ["v002"]
 
 

@@ -159,6 +159,22 @@ def test_one_that_lies_elsewhere_does_not_count(site):
     assert site.asked == 1
 
 
+def test_a_fault_that_nobody_thought_of_ends_the_try_and_is_in_the_log(site, caplog):
+    def fail():
+        raise ZeroDivisionError("of ours")
+
+    site.outcome = fail
+    site.look_and_wait()
+    assert site.kinds == ["backup_failed"]
+    assert "Traceback" in caplog.text
+
+    site.outcome = lambda: made(site)
+    site.later(RETRY_S)
+    site.look_and_wait()
+
+    assert site.kinds == ["backup_failed", "backed_up"]
+
+
 def test_a_failure_is_an_alert_until_one_has_been_made(site):
     site.outcome = failing("no route to host")
     site.look_and_wait()

@@ -172,6 +172,16 @@ def test_a_measurement_that_fails_is_tried_again_later(rig):
     assert rig.kinds() == []
 
 
+def test_a_fault_that_nobody_thought_of_ends_the_measurement_and_is_in_the_log(rig, caplog):
+    rig.answers = [ZeroDivisionError("of ours"), usage()]
+
+    rig.turn(after_s=FIRST_AFTER_S)
+    rig.turn(after_s=300.0)
+
+    assert rig.report()
+    assert "Traceback" in caplog.text
+
+
 # ---- freeing
 
 

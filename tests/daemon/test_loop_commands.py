@@ -8,6 +8,7 @@ import time
 import pytest
 
 import daemon.intake.checker
+from daemon.jobs.wishes import NOT_FORGOTTEN, NOT_MERGED
 from daemon.settings.live_settings import LiveSettings
 from tests.support import rows, write_jsonl
 from trainer.data.checks.file_check import CheckCancelled, check_file
@@ -492,15 +493,18 @@ FAR_FUTURE = 4_000_000_000
 
 
 @pytest.mark.parametrize("written_at", [1000, FAR_FUTURE], ids=["long ago", "the clock has jumped back"])
-@pytest.mark.parametrize("name", ["stop", "skip"])
-def test_a_request_from_before_the_start_is_reported_and_not_obeyed(rig, name, written_at):
+@pytest.mark.parametrize(
+    "name, refusal", [("stop", ""), ("skip", ""), ("forget", NOT_FORGOTTEN), ("consolidate", NOT_MERGED)]
+)
+def test_a_request_from_before_the_start_is_reported_and_not_obeyed(rig, name, refusal, written_at):
     os.utime(rig.command(name), (written_at, written_at))
     rig.drop("a.jsonl")
 
     rig.start()
 
     rig.until_in(Outcome.COMPLETED, "a.jsonl")
-    assert_noted(rig, name, "too old: it was given before the daemon started")
+    why = "too old: it was given before the daemon started"
+    assert_noted(rig, name, f"{refusal}: {why}" if refusal else why)  # by which a client tells a failure
 
 
 @pytest.mark.parametrize("written_at", [1000, FAR_FUTURE], ids=["the clock was behind", "it was ahead"])

@@ -118,9 +118,8 @@ def test_of_a_file_that_was_never_trained_the_ledger_knows_that_it_was_forgotten
     if is_running:
         monkeypatch.setattr(forgetting.one_shot, "ask", lambda module, order, *_, **__: carry_out(order, str))
         asked(trained, "c.jsonl")
-        trained.until_status("paused", status_reason="a file is forgotten after the pause")
-        trained.command("resume")  # which trains it no more
-        answer = trained.until(lambda: answer_to(trained, "mine"), "the answer")
+        answer = trained.until(lambda: answer_to(trained, "mine"), "the answer")  # without a resume
+        assert trained.status()["status"] == "paused"
         assert answer.startswith("the model had never seen the file; the file is erased")
     else:
         trained.stop()
@@ -270,6 +269,22 @@ def test_what_is_asked_for_during_a_pause_waits_for_its_end(trained, held):
     answer = trained.until(lambda: answer_to(trained, "mine"), "the answer")
     assert before is None
     assert answer.startswith("the model was trained again from step 3 without the file")
+
+
+def test_a_file_that_is_half_trained_waits_for_the_end_of_a_pause(trained, held):
+    trained.launcher.environment["FAKE_HOLD"] = "d.jsonl:1"
+    trained.stop()
+    trained.start()
+    trained.drop("d.jsonl", 3)
+    trained.until_training("d.jsonl")
+    trained.command("pause")
+    trained.until_answered("pause")
+
+    asked(trained, "d.jsonl")
+
+    trained.until_status("paused", status_reason="a file is forgotten after the pause")
+    assert answer_to(trained, "mine") is None
+    assert held.orders == 0
 
 
 def test_a_stop_ends_what_a_pause_holds(trained, held):

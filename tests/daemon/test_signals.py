@@ -106,9 +106,10 @@ def test_once_that_a_signal_interrupts_in_a_pause_promises_no_continuation(start
     daemon.process.send_signal(signal.SIGINT)
 
     assert daemon.process.wait(PATIENCE_S) == 130
-    assert "interrupted by SIGINT; the next start is paused, until: training_controller resume" in (
-        layout.logs / "daemon.log"
-    ).read_text(encoding="utf-8")
+    assert (
+        "interrupted by SIGINT; the next start is paused, until: training_controller resume --base-dir "
+        in (layout.logs / "daemon.log").read_text(encoding="utf-8")
+    )
 
 
 def test_the_second_signal_does_not_wait_for_a_worker_that_does_not_leave(start, layout):

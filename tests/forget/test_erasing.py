@@ -5,6 +5,7 @@ import hashlib
 import json
 
 import pytest
+from filelock import FileLock
 
 from daemon.data_tools.flagged import Flagged, add_flagged, read_flagged
 from tests.health import publish
@@ -140,6 +141,97 @@ def test_versions_go_with_their_aliases_and_their_records_stay(layout, sha256):
     assert versions.marks().aliases == {}
     assert versions.record_of(gone.id).id == gone.id
     assert versions.deleted() == []
+
+
+SEEN = ((0, 2),)  # branch 0 had the file in its second step
+
+
+def test_a_version_made_while_the_model_was_trained_again_goes_if_it_has_seen_the_file(layout, sha256):
+    paths = [publish(layout, number, step=number) for number in (1, 2)]
+    versions = Versions(layout.models, clock=FakeClock())
+    clean, tainted = (versions.create(path, made_by="hand", trained=lambda parent: ()) for path in paths)
+    deleted = versions.create(paths[1], made_by="file", trained=lambda parent: ())
+    versions.delete(deleted)
+
+    assert erase(layout, sha256, Erased(seen=SEEN)) == []
+
+    assert [version.id for version in versions.all()] == [clean.id]
+    assert versions.deleted() == []
+    assert [path.exists() for path in paths] == [True, False]
+    assert versions.record_of(tainted.id).id == tainted.id
+
+
+def test_a_version_made_while_the_checkpoints_went_goes_too(layout, sha256, monkeypatch):
+    paths = [publish(layout, number, step=number) for number in (1, 2)]
+    versions = Versions(layout.models, clock=FakeClock())
+
+    def make_one(place):
+        if place == "forget.versions_erased":
+            versions.create(paths[1], made_by="hand", trained=lambda parent: ())
+
+    monkeypatch.setattr("trainer.forgetting.erasing.failpoint", make_one)
+
+    assert erase(layout, sha256, Erased(seen=SEEN)) == []
+
+    assert versions.all() == []
+
+
+def test_versions_that_are_to_be_kept_stay_also_if_they_are_new(layout, sha256):
+    versions = Versions(layout.models, clock=FakeClock())
+    kept = versions.create(publish(layout, 2, step=2), made_by="hand", trained=lambda parent: ())
+
+    assert erase(layout, sha256, Erased(seen=SEEN, keeps_versions=True)) == []
+
+    assert [version.id for version in versions.all()] == [kept.id]
+
+
+def test_damaged_checkpoints_that_were_put_aside_go_if_they_may_have_seen_the_file(layout, sha256):
+    checkpoints = layout.models / "checkpoints"
+    for step in (1, 2):
+        publish(layout, step, step=step).rename(checkpoints / f"corrupt-step-00000000{step}")
+    for name in ("corrupt-step-000000001-2", "corrupt-step-000000003"):  # of which only the names tell
+        (checkpoints / name).mkdir()
+        (checkpoints / name / MANIFEST_NAME).write_text("{")
+    (checkpoints / "corrupt-step-000000004").mkdir()
+
+    assert erase(layout, sha256, Erased(seen=SEEN)) == []
+
+    left = sorted(path.name for path in checkpoints.iterdir())
+    assert left == ["corrupt-step-000000001", "corrupt-step-000000001-2"]
+
+
+def test_what_a_killed_backup_has_left_goes_but_not_what_a_running_one_has(layout, sha256):
+    staging = layout.models / ".backup"
+    staging.mkdir()
+    with FileLock(layout.models / ".backup.lock"):
+        [problem] = erase(layout, sha256, Erased())
+    assert problem.startswith(".backup: a backup is being made")
+    assert staging.exists()
+
+    assert erase(layout, sha256, Erased()) == []
+
+    assert not staging.exists()
+
+
+def test_no_version_can_be_made_while_base_models_are_judged_and_removed(layout, sha256, monkeypatch):
+    base = layout.models / "bases" / "step-000000001-abc"
+    base.mkdir(parents=True)
+    held = []
+
+    def look(models):
+        with (models / "versions" / ".lock").open("a") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError:
+                held.append(True)
+        return {}
+
+    monkeypatch.setattr("trainer.forgetting.erasing.needed_bases", look)
+
+    assert erase(layout, sha256, Erased(bases=(base.name,))) == []
+
+    assert held == [True]
+    assert not base.exists()
 
 
 def test_the_notes_that_the_order_names_go_and_nothing_outside(layout, sha256):

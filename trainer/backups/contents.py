@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from trainer.backups.manifest import LONGEST_PATH, BackupFile
+from trainer.protocol.backups import STAGING
 from trainer.protocol.checkpoints import (
     FOLDER,
     Checkpoint,
@@ -36,7 +37,6 @@ from trainer.versions.registry import ID as VERSION_ID
 from trainer.versions.registry import RECORDS
 from trainer.versions.removal import STATE_FILES
 
-STAGING = ".backup"
 DATA = "data"
 BASES = "bases"
 MOST_TRIES = 20

@@ -10,6 +10,8 @@ from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
+from filelock import FileLock, Timeout
+
 from trainer.checkpoints.publishing import remove_unused, trash_of
 from trainer.data.checks.seen_rows import FILE_NAME as SEEN_ROWS
 from trainer.data.checks.seen_rows import SeenRows, UnusableSeenRows
@@ -17,11 +19,14 @@ from trainer.data.reading.rows import BadRow, RowFile
 from trainer.data.rendering.token_cache import FOLDER as TOKEN_CACHE
 from trainer.disk.open_files import is_open_below
 from trainer.disk.protection import UnknownNeed, needed_bases
+from trainer.forgetting.tainted import tainted_checkpoints, tainted_versions
+from trainer.protocol.backups import LOCK_NAME, STAGING
 from trainer.protocol.checkpoints import BASES, FOLDER
 from trainer.protocol.failpoints import failpoint
 from trainer.protocol.files import file_sha256, sync_directory
 from trainer.protocol.forgetting import Erased
 from trainer.protocol.layout import Layout
+from trainer.protocol.manifest import MANIFEST_NAME
 from trainer.protocol.pins import unpin
 from trainer.protocol.text import printable
 from trainer.versions.registry import NoSuchVersion, VersionInUse, Versions
@@ -41,10 +46,14 @@ def erase(layout: Layout, sha256: str, erased: Erased) -> list[str]:
         layout.models / TOKEN_CACHE, ignore_errors=True
     )  # its names do not tell whose tokens it has
     failpoint("forget.caches_erased")
-    unreached += _versions(layout.models, erased.versions)
+    versions = tainted_versions(layout.models, erased)
+    unreached += _versions(layout.models, versions)
     failpoint("forget.versions_erased")
-    unreached += _checkpoints(layout.models / FOLDER, erased.checkpoints)
+    unreached += _checkpoints(layout.models / FOLDER, tainted_checkpoints(layout.models, erased))
     failpoint("forget.checkpoints_erased")
+    # Made of one of them while these went; now there is none left to make one of
+    unreached += _versions(layout.models, _besides(versions, tainted_versions(layout.models, erased)))
+    unreached += _staged_backup(layout.models)
     unreached += _bases(layout.models, erased.bases)
     failpoint("forget.bases_erased")
     for path in (*(layout.base / name for name in erased.files), *contents):
@@ -144,21 +153,44 @@ def _versions(models: Path, ids: tuple[str, ...]) -> Iterator[str]:
             yield f"versions/{version_id}: {error}"
 
 
+def _besides(known: tuple[str, ...], found: tuple[str, ...]) -> tuple[str, ...]:
+    return tuple(name for name in found if name not in known)
+
+
 def _checkpoints(folder: Path, names: tuple[str, ...]) -> Iterator[str]:
     for name in names:
         path = folder / name
         unpin(path)
         if not path.is_dir():
             continue
-        if not remove_unused(path):
+        if not (path / MANIFEST_NAME).exists():  # quarantined for that
+            os.rename(path, trash_of(path))
+        elif not remove_unused(path):
             yield f"checkpoints/{name} is used by another program; stop it and ask again"
             continue
         sync_directory(folder)
         shutil.rmtree(trash_of(path), ignore_errors=True)
 
 
+def _staged_backup(models: Path) -> Iterator[str]:
+    """Remove what a backup that was killed has left: second names of what it was to contain."""
+    if not (models / STAGING).exists():
+        return
+    try:
+        with FileLock(models / LOCK_NAME, blocking=False):
+            shutil.rmtree(models / STAGING, ignore_errors=True)
+    except Timeout:
+        yield f"{STAGING}: a backup is being made, which may contain the file; ask again once it is made"
+
+
 def _bases(models: Path, names: tuple[str, ...]) -> Iterator[str]:
     """Remove merged base models, but none that something is loaded beside which could not be erased."""
+    if names:
+        with Versions(models, clock=time.time).unchanging():  # none may be made meanwhile that needs one
+            yield from _unneeded_bases(models, names)
+
+
+def _unneeded_bases(models: Path, names: tuple[str, ...]) -> Iterator[str]:
     folder = models / BASES
     for path in (folder / name for name in names):
         shutil.rmtree(trash_of(path), ignore_errors=True)  # as a kill has left it

@@ -28,6 +28,7 @@ from trainer.backups.verification import verify_backups
 from trainer.mains.one_shot import Tell, serve
 from trainer.protocol import one_shot
 from trainer.protocol.backups import (
+    LOCK_NAME,
     LOGITS_MODULE,
     RESULT_NAME,
     BackupLine,
@@ -51,7 +52,6 @@ from trainer.protocol.one_shot import NoAnswer, OrderRefused
 from trainer.protocol.text import printable, system_words
 from trainer.versions.record import DamagedVersion
 
-LOCK_NAME = ".backup.lock"
 LOCK_WAIT_S = 3600.0
 NICENESS = 10
 LOGITS_TIMEOUT_S = 1800.0

@@ -23,7 +23,7 @@ from trainer.model.linked_models import linked_models_of
 from trainer.protocol.dry_run import DryRunOrder, Planned, TrialSteps
 from trainer.protocol.job import FaultKind
 from trainer.protocol.layout import Layout
-from trainer.protocol.messages import Event, Notice, StartJob
+from trainer.protocol.messages import DataChecked, Event, Notice, StartJob
 from trainer.protocol.one_shot import OrderRefused
 from trainer.step.schedules import learning_rate
 
@@ -69,6 +69,8 @@ def _plan(order: DryRunOrder, models: Path) -> Planned:
     def hear(event: Event) -> None:
         if isinstance(event, Notice):
             notices.append(event.message)
+        elif isinstance(event, DataChecked):
+            notices.extend(finding.message for finding in event.report.warnings)
 
     engine = _engine(order, settings, models, hear)
     ready = engine.load()

@@ -5,7 +5,7 @@ branch 1         ^ 4 5 6 7      went back to step 3
 branch 2             ^ 6 7      went back to step 5 of branch 1: the path is 0: 1-3, 1: 4-5, 2: 6-7
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 from trainer.protocol.manifest import Branch, Manifest
@@ -41,6 +41,21 @@ def path_to(branch: int, step: int, branches: Sequence[Branch]) -> list[Segment]
 def path_of(manifest: Manifest) -> list[Segment]:
     """Return what led to a checkpoint, oldest first."""
     return path_to(manifest.branch, manifest.progress.global_step, manifest.branches)
+
+
+def first_seen(manifest: Manifest, seen: Collection[tuple[int, int]]) -> int | None:
+    """Return the first step on the way to a state at which something was seen; None if it never was.
+
+    Args:
+        seen: the branches, and the steps there, at which it was.
+    """
+    found = [
+        step
+        for segment in path_of(manifest)
+        for branch, step in seen
+        if segment.branch == branch and segment.after < step <= segment.until
+    ]
+    return min(found, default=None)
 
 
 def shared_step(one: Sequence[Segment], other: Sequence[Segment]) -> int:

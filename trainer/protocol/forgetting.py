@@ -53,6 +53,10 @@ class Erased(_Fact):
     """Names of the merged base models that have seen it, and that nothing needs which stays."""
     names: tuple[str, ...] = ()
     """Under which it was trained; printable."""
+    seen: tuple[tuple[int, int], ...] = ()
+    """The branches, and the steps there, at which the model has seen it: for states made since."""
+    keeps_versions: bool = False
+    """Versions that have seen it stay."""
 
 
 class OrderHeader(_Fact):

@@ -17,7 +17,8 @@ from daemon.client.results import Obeyed, Started
 from daemon.control.control_files import read_requests
 from daemon.files.identity import identity_of
 from daemon.jobs.reasons import write_reason
-from daemon.ledger.ledger import Crash, Ledger
+from daemon.ledger.crash_rows import Crash
+from daemon.ledger.ledger import Ledger
 from daemon.status.board import StatusBoard
 from daemon.status.data_reports import write_report
 from tests.daemon.cli.backup_answers import ANSWERS

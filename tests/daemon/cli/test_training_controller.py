@@ -19,8 +19,10 @@ from daemon.client.errors import NoDaemon
 from daemon.control.control_files import read_requests
 from daemon.control.pause_file import PauseFile
 from daemon.status.board import StatusBoard
+from daemon.status.last_known import last_known
 from daemon.status.reader import SILENT_AFTER_S, read_status
 from tests.daemon.cli.runner import runner_of
+from tests.health import publish as publish_checkpoint
 from tests.support import eventually, rows, write_jsonl
 from trainer.protocol.places import Outcome
 from trainer.protocol.status import QueueCounts, State, SuiteResult
@@ -143,11 +145,40 @@ def test_without_a_daemon_the_status_says_what_the_next_one_finds(layout, was_th
     PauseFile(layout.pause_file).set("lunch", "2026-01-01T00:00:00+00:00")
 
     shown = run(layout, "status").stdout
+    elsewhere = runner_of(app, is_exported=False)(layout, "status").stdout
     document = json.loads(run(layout, "status", "--json").stdout)
 
     assert "the next daemon starts paused (lunch)" in shown
+    words = " ".join(elsewhere.replace("│", " ").split())  # as the panel breaks the lines
+    assert f"until: training_controller --base-dir {layout.base}"[:50] in words
     assert "1 file, not taken in yet" in shown
     assert (document["starts_paused"], document["in_inbox"], document["queue"]["high"]) == (True, 1, 0)
+
+
+def test_without_a_daemon_the_status_is_that_of_the_model_as_it_is_now(layout):
+    publish_checkpoint(layout, 1, step=9)
+    board = publish(layout)
+    board.set(**last_known(layout.models), loss=0.5, current_file="a.jsonl", file_total_steps=20)
+    board.set_state(State.STOPPED)
+    board.publish()
+    publish_checkpoint(layout, 2, step=4)  # the model went back
+
+    shown = run(layout, "status").stdout
+    document = json.loads(run(layout, "status", "--json").stdout)
+
+    assert re.search(r"global step +4 ", shown)
+    assert "checkpoints/step-000000004-2" in shown
+    assert (document["current_step"], document["loss"], document["current_file"]) == (4, None, None)
+
+
+def test_without_a_daemon_the_status_keeps_what_it_knows_of_the_same_model(layout):
+    publish_checkpoint(layout, 1, step=9)
+    board = publish(layout)
+    board.set(**last_known(layout.models), loss=0.5)
+    board.set_state(State.STOPPED)
+    board.publish()
+
+    assert json.loads(run(layout, "status", "--json").stdout)["loss"] == 0.5
 
 
 def test_with_a_daemon_the_status_says_nothing_of_the_next_one(layout):

@@ -13,7 +13,8 @@ from typer.testing import CliRunner
 from daemon.cli import training_health
 from daemon.cli.fault_words import WORDS, fault_words
 from daemon.cli.training_health import BLOCKED_EXIT_CODE, DAMAGED_EXIT_CODE, app
-from daemon.ledger.ledger import Crash, Ledger
+from daemon.ledger.crash_rows import Crash
+from daemon.ledger.ledger import Ledger
 from daemon.status.board import StatusBoard
 from tests.daemon.cli.runner import runner_of
 from tests.health import NOW, cursor_of, damage, note_jobs, plan_of, publish, tree

@@ -4,7 +4,8 @@ import time
 
 from daemon.files.identity import identity_of
 from daemon.jobs.reasons import write_reason
-from daemon.ledger.ledger import Crash, Ledger
+from daemon.ledger.crash_rows import Crash
+from daemon.ledger.ledger import Ledger
 from tests.daemon.ledger.entries import step
 from tests.health import publish
 from tests.support import FakeClock, job_for, rows, write_jsonl

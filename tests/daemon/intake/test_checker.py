@@ -1,5 +1,6 @@
 """Checks on a thread of their own: order, ends, and what is set aside."""
 
+import hashlib
 import json
 import threading
 
@@ -7,6 +8,7 @@ import pytest
 
 import daemon.intake.checker as module
 from daemon.files.identity import identity_of
+from daemon.files.notes import lists_of_content
 from daemon.intake.checker import Checked, Checker, CheckOrder, NotChecked
 from tests.support import PATIENCE_S, eventually, rows, write_jsonl
 from trainer.data.checks.file_check import CheckCancelled, check_file
@@ -222,6 +224,29 @@ def test_rejected_rows_are_set_aside_with_line_and_reason(checker, failed, tmp_p
     assert note.name == "a.jsonl.rejected.jsonl"
     assert [(item["line"], item["row"]) for item in found] == [(2, "no json"), (3, "\\xff\x00")]
     assert all(item["reason"] for item in found)
+
+
+def test_the_list_of_rejected_rows_is_found_by_the_content_whatever_the_file_is_called(
+    checker, failed, tmp_path
+):
+    path = write_jsonl(tmp_path / "a.jsonl", [*rows(1), "no json"])
+    other = write_jsonl(tmp_path / "b.jsonl", [*rows(2), "no json"])
+    checker.submit(order(path))
+    checker.submit(order(other))
+
+    results(checker, 2)
+
+    found = list(lists_of_content([failed], hashlib.sha256(path.read_bytes()).hexdigest()))
+    assert found == [failed / "a.jsonl.rejected.jsonl"]
+
+
+def test_a_file_that_is_checked_again_gets_no_second_list_of_the_same_rows(checker, failed, tmp_path):
+    for content in (["no json"], ["no json"], ["no json", "neither"], ["no json"]):
+        checker.submit(order(write_jsonl(tmp_path / "a.jsonl", [*rows(1), *content])))
+        results(checker)
+
+    names = sorted(path.name for path in failed.iterdir())
+    assert names == ["a-2.jsonl.rejected.jsonl", "a.jsonl.rejected.jsonl"]
 
 
 def test_without_rejected_rows_there_is_no_such_file(checker, failed, tmp_path):

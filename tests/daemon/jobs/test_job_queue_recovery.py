@@ -105,6 +105,28 @@ def test_a_cut_while_a_file_was_set_aside_leaves_it_once(queue, layout, ledger, 
     assert after.next().id == "1"
 
 
+def test_a_cut_while_a_replaced_file_gets_its_place_back_loses_neither(queue, layout, ledger, monkeypatch):
+    put(queue, layout, "a.jsonl", id="1")
+    job, path = queue.start(queue.next())
+    layout.kept_files.mkdir()
+    os.link(path, layout.kept_files / job.sha256)
+    write_jsonl(layout.base / "other", rows(5)).replace(path)
+    assert queue.look() == [path]
+
+    def cut(*arguments):
+        raise PowerCut
+
+    with monkeypatch.context() as patch:
+        patch.setattr("daemon.jobs.job_queue.move_durably", cut)
+        with pytest.raises(PowerCut):
+            queue.make_way(path)
+    after, strangers = restarted(layout, ledger)
+
+    assert strangers == [path]
+    assert [(job.id, job.name) for job in after.started()] == [("1", "a-2.jsonl")]
+    assert states(ledger) == {"1": "processing"}
+
+
 def test_files_moved_by_hand_while_no_daemon_ran_are_followed(queue, layout, ledger):
     path = put(queue, layout, "a.jsonl", id="1", priority=Priority.LOW)
     path.rename(layout.waiting(Priority.HIGH) / "z.jsonl")

@@ -2,7 +2,7 @@
 
 import sqlite3
 
-from daemon.ledger.ledger import Crash
+from daemon.ledger.crash_rows import Crash
 from trainer.protocol.job import FaultKind
 from trainer.protocol.messages import StepReport
 

@@ -110,6 +110,14 @@ def test_a_file_that_the_check_of_its_rows_blocks_is_refused_unless_it_is_admitt
     assert dry_run.dry_run(admitted).truncated_rows == 7
 
 
+def test_what_the_check_of_its_rows_warns_of_is_told(tmp_path, base_dir, tiny_folder):
+    file = write_jsonl(tmp_path / "chat.jsonl", [*rows(5), *rows(5)])
+
+    planned = plan(base_dir, file, settings_with(tiny_folder, training=RATES))
+
+    assert planned.notices[0].startswith("5 of 10 rows (50 %, limit 1 %) are exact copies of earlier ones")
+
+
 def test_an_admitted_file_with_nothing_to_train_has_no_plan(tmp_path, base_dir, tiny_folder):
     settings = settings_with(tiny_folder, training=RATES, data={"max_length": 64})
     file = write_jsonl(tmp_path / "chat.jsonl", [row("word " * 200, "yes") for _ in range(7)])

@@ -21,6 +21,7 @@ from trainer.data.reading.unpacking import BadArchive, is_packed, text_of, unpac
 from trainer.protocol.text import printable
 
 BYTE_ORDER_MARK = b"\xef\xbb\xbf"
+READ_BYTES = 1 << 20
 MAX_NESTING = 64  # levels of lists and objects; chat templates give up at about 150
 
 
@@ -240,11 +241,13 @@ class RowFile:
 
     Args:
         file: their text, unpacked.
+        sha256: of that text, if it can be touched or written to by others.
     """
 
-    def __init__(self, file: BinaryIO, index: RowIndex) -> None:
+    def __init__(self, file: BinaryIO, index: RowIndex, sha256: str | None = None) -> None:
         self._file = file
         self._index = index
+        self._sha256 = sha256
         self._stamp = _stamp(file)
 
     @classmethod
@@ -278,7 +281,7 @@ class RowFile:
                 must_hash=must_hash,
             )
             if not is_packed(file):
-                return cls(open(os.dup(file.fileno()), "rb"), index)
+                return cls(open(os.dup(file.fileno()), "rb"), index, sha256)
             return cls(unpack(file, scratch), index)
         except BadArchive as error:
             raise FileChanged(f"{path.name}: {error}; it was intact when it was checked") from error
@@ -303,10 +306,22 @@ class RowFile:
         Raises:
             BadRow: the line is not what was checked, or somebody has written to the file since.
         """
-        if _stamp(self._file) != self._stamp:
-            raise BadRow("the file was changed while it was being trained; drop it into inbox/ again")
+        if (stamp := _stamp(self._file)) != self._stamp:
+            self._compare_again()
+            self._stamp = stamp
         self._file.seek(self._index.offsets[position])
         return parse_row(self._file.readline())
+
+    def _compare_again(self) -> None:
+        """Hash the file: a new time of change alone does not make it another one."""
+        digest, offset = hashlib.sha256(), 0
+        while chunk := os.pread(self._file.fileno(), READ_BYTES, offset):  # not what is buffered
+            digest.update(chunk)
+            offset += len(chunk)
+        if digest.hexdigest() != self._sha256:
+            raise BadRow(
+                "the file was changed while it was being trained; expected what it was when it was checked"
+            )
 
     def close(self) -> None:
         """Let the file go."""

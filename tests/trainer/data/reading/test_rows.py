@@ -2,6 +2,7 @@
 
 import io
 import json
+import os
 import time
 from contextlib import closing
 from pathlib import Path
@@ -213,6 +214,31 @@ def test_a_file_that_changed_since_its_check_is_refused(tmp_path, change):
 
     with pytest.raises(FileChanged, match=rf"a\.jsonl has SHA-256 \w+…, but {job.sha256[:12]}… was checked"):
         RowFile.open(path, sha256=job.sha256, max_line_bytes=CAP)
+
+
+def test_a_file_that_is_touched_while_it_is_open_is_read_on(tmp_path):
+    path = write_jsonl(tmp_path / "a.jsonl", rows(3))
+
+    with closing(open_rows(path)) as opened:
+        first = opened.read(0)
+        os.utime(path, ns=(0, 1))
+        rest = [opened.read(1), opened.read(2)]
+
+    assert [first, *rest] == rows(3)
+
+
+def test_a_file_that_is_written_to_while_it_is_open_is_read_no_further(tmp_path):
+    path = write_jsonl(tmp_path / "a.jsonl", rows(3))
+
+    with closing(open_rows(path)) as opened:
+        opened.read(0)
+        content = path.read_bytes()
+        path.write_bytes(content[:-2] + b" }")
+        os.utime(path, ns=(0, 1))
+
+        for _ in range(2):
+            with pytest.raises(BadRow, match="was changed while it was being trained"):
+                opened.read(1)
 
 
 def test_lines_that_say_the_same_have_the_same_hash_whatever_ends_them(tmp_path):
