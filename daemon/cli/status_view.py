@@ -41,7 +41,7 @@ LEAST_IMPORTANT_FIRST = (
         "speed",
         "now",
     ),
-    *("loss", "progress", "file", "pause", "reason"),
+    *("loss", "progress", "file", "pause", "last state", "reason"),
 )
 AROUND_VALUES = 6  # columns: border and padding of the panel, and between the two columns
 BORDER_LINES = 3  # and the line below, where the cursor stands
@@ -117,8 +117,10 @@ def _lines(status: "Status") -> list[tuple[str, str]]:
     fields = status.fields
     lines = [("daemon", status.life_text())]
     reason = fields.get("status_reason")
-    if reason:
+    if reason and status.is_running:
         lines.append(("reason", printable(str(reason))))
+    elif reason:  # what a daemon that was killed had said of itself
+        lines.append(("last state", f"{fields.get('status')}: {printable(str(reason))}"))
     if status.starts_paused:
         why = f" ({status.pause_reason})" if status.pause_reason else ""
         lines.append(("pause", f"the next daemon starts paused{why}, until: training_controller resume"))

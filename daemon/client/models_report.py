@@ -159,12 +159,14 @@ def models_report(
         UnreadableHistory: the ledger cannot be read.
     """
     with raising(UnreadableHistory, UnreadableLedger):
-        recorded = _recorded(sources.layout, since)
+        status = sources.status()
+        has_worker = status.is_running and bool(status.fields.get("worker_pid"))
+        recorded = _recorded(sources.layout, since, has_worker=has_worker)
     after, current = recorded.after, recorded.current
     last = max(1, recorded.newest - after)
     loss = sources.history.curve(Metric.LOSS, max_points=points, last=last)
     validation = sources.history.curve(Metric.VALIDATION, max_points=points, last=last + 1)
-    daemon = daemon_now(sources.status())
+    daemon = daemon_now(status)
     disk = disk_now(sources.layout, sources.settings, is_watched=daemon.life == "running")
     versions = sources.models.versions()
     crashes = sources.history.crashes(since=since.at)
@@ -216,7 +218,7 @@ class _Recorded:
     current: int
     """The step of the model."""
     newest: int
-    """The newest step of the ledger, which may be behind a model that went back."""
+    """The newest step of the ledger, which may be behind a model that went back, or be lost by a kill."""
     trained: PeriodSums
     files: list[PeriodFile]
     num_ended_otherwise: int
@@ -226,15 +228,16 @@ class _Recorded:
     daemon_crashes: int
 
 
-def _recorded(layout: Layout, since: Since) -> _Recorded:
+def _recorded(layout: Layout, since: Since, *, has_worker: bool) -> _Recorded:
     ledger = layout.ledger_file
     branches = read_branches(ledger)
-    unrecorded, current = _beyond_ledger(layout, branches)
+    unrecorded, saved = _beyond_ledger(layout, branches)
     went_back = [branch for branch in (*branches, *unrecorded) if branch.at > since.at]
     then = since.global_step if since.global_step is not None else step_at(ledger, since.at)
-    after = min([then, *(branch.from_step for branch in went_back)])
     newest = newest_step(ledger)
-    current = newest if current is None else current
+    is_lost = saved is not None and (bool(unrecorded) or (saved < newest and not has_worker))
+    current = saved if saved is not None and is_lost else newest
+    after = min([then, current, *(branch.from_step for branch in went_back)])
     trained, files = read_trained(ledger, after=after, until=current, limit=MOST_FILES)
     number, ended_otherwise = read_ended_otherwise(ledger, since=since.at, limit=MOST_FILES)
 
@@ -262,7 +265,7 @@ def _beyond_ledger(
     """Return how the model went back while no daemon ran, which the ledger follows only when one starts.
 
     Returns:
-        These branches, and the step of the model; None if there are none, so that the ledger has it.
+        These branches, and the step of the newest checkpoint; None if there is none that can be read.
     """
     try:
         manifest = read_manifest((layout.models / POINTER).resolve())
@@ -281,7 +284,7 @@ def _beyond_ledger(
         for branch in manifest.branches
         if branch.number > known
     ]
-    return found, manifest.progress.global_step if found else None
+    return found, manifest.progress.global_step
 
 
 def _within(curve: Curve, first: int, current: int) -> Curve:

@@ -1,7 +1,7 @@
 """Let the model go back: find where to, say what that undoes, and have it done, with or without a daemon."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -143,7 +143,7 @@ class Rollbacks:
             target=str(target.path.relative_to(self._layout.models)),
             target_step=target.step,
             current_step=step,
-            files=tuple(files),
+            files=tuple(_as_model_has(file, step) for file in files),
         )
 
     def _first_step(self, name: str, newest: Manifest) -> int | None:
@@ -246,6 +246,12 @@ class Rollbacks:
         with raising(NoWayBack, OrderRefused, NoAnswer):
             branch = one_shot.ask(MODULE, order, WentBack).branch
         return f"{branch.text}; the queue follows when a daemon starts"
+
+
+def _as_model_has(file: AffectedFile, step: int) -> AffectedFile:
+    """Return a file without the steps that only a worker that was killed had taken."""
+    is_lost = file.fate in ("undone", "requeued")
+    return replace(file, last_step=step) if is_lost and file.first_step <= step < file.last_step else file
 
 
 def _is_meant(name: str, file: AffectedFile) -> bool:

@@ -202,6 +202,17 @@ def test_what_alarmed_a_daemon_that_has_stopped_is_no_longer_said_of_now(layout)
     assert re.search(r"last alert +the disk is slow", shown)
 
 
+def test_what_a_killed_daemon_said_of_itself_is_no_longer_said_of_now(layout):
+    board = publish(layout, pid=pid_of_a_process_that_has_ended())
+    board.set_state(State.LOADING, "the worker exits, and another one takes its place")
+    board.publish()
+
+    shown = run(layout, "status").stdout
+
+    assert re.search(r"last state +loading: the worker exits, and another one takes its place", shown)
+    assert " reason " not in shown
+
+
 def test_status_shows_hostile_names_harmlessly(layout):
     board = publish(layout, State.TRAINING)
     board.set(current_file="\x1b]0;owned\x07[/red].jsonl", priority="high", file_step=3, file_total_steps=9)

@@ -108,6 +108,7 @@ def test_a_period_that_begins_with_a_version_begins_with_its_step(client, life):
     life.ledger.commit()
     version, _ = client.models.create()
     life.at(47).train("new.jsonl", 3)
+    life.publish(2)
     life.ledger.commit()
 
     begin = since_version(version)
@@ -172,6 +173,18 @@ def test_a_model_that_went_back_while_no_daemon_ran_is_reported_as_it_is(client,
     assert (found.current_step, [went.number for went in found.went_back]) == (5, [1])
     assert [(file.name, file.last_step) for file in found.files] == [("new.jsonl", 5)]
     assert [point.last_step for point in found.loss.points] == [5]
+
+
+def test_steps_that_a_kill_or_a_restored_backup_left_in_the_ledger_alone_are_not_counted(client, life):
+    life.at(5).train("kept.jsonl", 4)
+    life.publish(2)
+    life.at(4).train("lost.jsonl", 3)
+
+    found = report(client, life)
+
+    assert (found.current_step, found.trained.steps) == (4, 4)
+    assert [file.name for file in found.files] == ["kept.jsonl"]
+    assert [point.last_step for point in found.loss.points] == [1, 2, 3, 4]
 
 
 def test_crashes_are_those_of_the_period_and_daemons_that_were_killed_count(client, life):

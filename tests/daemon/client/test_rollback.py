@@ -37,6 +37,18 @@ def test_the_newest_state_from_before_a_file_is_the_target(rollbacks):
     assert (plan.current_step, plan.target_step, plan.target) == (4, 2, "checkpoints/step-000000002-1")
 
 
+def test_steps_that_no_checkpoint_has_since_their_worker_was_killed_are_not_said_to_be_undone(
+    rollbacks, layout
+):
+    ledger = Ledger(layout.ledger_file, clock=FakeClock())
+    ledger.add_steps([step(5, job_id="b", file_step=3)])
+    ledger.close()
+
+    plan = rollbacks.plan_file("b.jsonl", NONE_AGAIN)
+
+    assert [(file.first_step, file.last_step) for file in plan.files] == [(3, plan.current_step)] == [(3, 4)]
+
+
 def test_the_base_model_is_no_state_to_go_back_to(rollbacks):
     with pytest.raises(NoWayBack) as caught:
         rollbacks.plan_file("queue/a.jsonl", NONE_AGAIN)
