@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -100,6 +101,13 @@ class Cases:
 
 
 @contextmanager
+def files_below(*folders: Path) -> Iterator[Path]:
+    """Yield all files; folders that another process removes meanwhile are passed over, unlike by `rglob`."""
+    for folder in folders:
+        for place, _, names in os.walk(folder):
+            yield from (Path(place, name) for name in names)
+
+
 def every_case() -> Iterator[Cases]:
     """Fail at the end with every case that failed, or when there was none."""
     cases = Cases()

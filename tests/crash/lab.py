@@ -26,7 +26,7 @@ from tests.crash.forked_one_shots import MARK, one_shots_of
 from tests.crash.nursery import Forked, ForkServer, name_of, workers_of
 from tests.crash.run_daemon import RUNS_ALREADY
 from tests.shallow import build_shallow
-from tests.support import PATIENCE_S, eventually, rows, write_jsonl
+from tests.support import PATIENCE_S, eventually, files_below, rows, write_jsonl
 from trainer.protocol.files import UnreadableFile, read_json
 from trainer.protocol.layout import Layout
 from trainer.protocol.status import State
@@ -312,7 +312,7 @@ class Lab:
         return gone
 
     def _placed(self) -> set[str]:
-        return {path.name for folder in (self.layout.inbox, self.layout.queue) for path in folder.rglob("*")}
+        return {path.name for path in files_below(self.layout.inbox, self.layout.queue)}
 
     def files_in(self, folder: str) -> set[str]:
         return {name for name in os.listdir(self.layout.queue / folder) if _is_dropped(name)}

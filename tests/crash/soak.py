@@ -23,7 +23,7 @@ import psutil
 from tests.crash.chaos import FOLDERS, ROWS, bring_to_an_end
 from tests.crash.lab import ROOT, Lab, Nursery
 from tests.crash.model_life import ModelLife, settings_for_life
-from tests.support import PATIENCE_S
+from tests.support import PATIENCE_S, files_below
 
 MEASURE_EVERY_S = 20.0
 LEAST_MEASUREMENTS = 4
@@ -157,12 +157,18 @@ class Soak:
         if daemon is None or self._lab.num_checkpoints() < 3:
             return  # until there are as many as are kept, the disk fills up as it should
         layout = self._lab.layout
-        folders = [layout.models, layout.status, layout.control]
-        disk = sum(path.stat().st_size for folder in folders for path in folder.rglob("*") if path.is_file())
+        disk = sum(map(_bytes_of, files_below(layout.models, layout.status, layout.control)))
         try:
             self.sizes.append(Size(daemon.memory_info().rss, daemon.num_fds(), disk))
         except psutil.Error:
             return  # just killed
+
+
+def _bytes_of(path: Path) -> int:
+    try:
+        return path.stat().st_size
+    except FileNotFoundError:
+        return 0  # just removed
 
 
 def growth(sizes: Sequence[Size]) -> list[str]:
