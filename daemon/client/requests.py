@@ -88,13 +88,13 @@ class Requests:
                 if _is_gone(status):
                     return _obeyed("the daemon has stopped", status)
                 answer = answers.find(status)
-                is_shown = answer and status.fields["heartbeat_at"] > answer.at
+                is_shown = answer and status.fields.get("heartbeat_at", "") > answer.at
                 if is_shown and status.fields["status"] != State.STOPPING:
                     raise NotObeyed("the stop was cancelled by: training_controller resume")
                 return None
             if answer := answers.find(status):
                 # A moment later, the status shows what the answer has changed
-                is_shown = _is_gone(status) or status.fields["heartbeat_at"] >= answer.at
+                is_shown = _is_gone(status) or status.fields.get("heartbeat_at", "") >= answer.at
                 return _obeyed(answer.result, status) if is_shown or self._clock() >= deadline else None
             if _is_gone(status):
                 raise NoDaemon(_why_unanswered(answers.request_there(), request_id, path, status))

@@ -2,6 +2,7 @@
 
 import json
 import time
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Literal
@@ -9,7 +10,7 @@ from typing import Any, Literal
 from pydantic import ValidationError
 
 from trainer.protocol.child_process import is_running
-from trainer.protocol.files import read_json
+from trainer.protocol.files import UnreadableFile, read_json
 from trainer.protocol.layout import Layout
 from trainer.protocol.status import TrainingStatus
 from trainer.protocol.text import printable
@@ -53,7 +54,7 @@ class Status:
             "stopped": "not running (it was stopped)",
             "silent": f"not running properly: no heartbeat from process {pid} for {age}",
             "dead": f"not running: process {pid} is gone, last heartbeat {age} ago",
-            "never started": "not running (none has ever run here)",
+            "never started": f"not running ({self.problem or 'none has ever run here'})",
             "unreadable": f"in an unknown state ({self.problem})",
         }[self.life]
 
@@ -69,7 +70,7 @@ def read_status(layout: Layout, *, now: float | None = None) -> Status:
         TrainingStatus.model_validate_json(json.dumps(fields), strict=True)
         heartbeat_at = datetime.fromisoformat(fields["heartbeat_at"]).timestamp()
     except FileNotFoundError:
-        return Status({}, "never started", 0.0)
+        return _without_a_file(layout)
     except (OSError, ValueError, OverflowError) as error:
         return Status({}, "unreadable", 0.0, _problem(layout, error))
     age_s = max(0.0, (time.time() if now is None else now) - heartbeat_at)
@@ -78,6 +79,15 @@ def read_status(layout: Layout, *, now: float | None = None) -> Status:
     if not is_running(fields.get("daemon_pid")):
         return Status(fields, "dead", age_s)
     return Status(fields, "silent" if age_s > SILENT_AFTER_S else "running", age_s)
+
+
+def _without_a_file(layout: Layout) -> Status:
+    """Return the status where there is no file yet, or somebody has removed it; a daemon writes it anew."""
+    gone = f"there is no {layout.status_file.relative_to(layout.base)}"
+    with suppress(OSError, UnreadableFile, KeyError, TypeError):
+        if is_running(read_json(layout.process_file)["pid"]):
+            return Status({}, "unreadable", 0.0, gone)
+    return Status({}, "never started", 0.0, gone if layout.ledger_file.exists() else "")
 
 
 def _problem(layout: Layout, error: Exception) -> str:

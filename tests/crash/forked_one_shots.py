@@ -94,6 +94,9 @@ class ForkedOneShot:
     def kill(self) -> None:
         self._child.kill()
 
+    def terminate(self) -> None:
+        self._child.send_signal(signal.SIGTERM)
+
     def communicate(self) -> tuple[bytes, None]:
         with self.stdout or open(os.devnull, "rb") as pipe:
             said = pipe.read()

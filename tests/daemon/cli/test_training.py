@@ -178,8 +178,8 @@ def show(layout, state=State.TRAINING, *, pid=None, reason=None, alerts=(), **fi
 
 def test_alone_it_says_how_far_training_is(layout):
     said = show(
-        layout, current_file="a.jsonl", file_step=3, file_total_steps=1000, loss=2.5, eta_s=75.0,
-        queue=QueueCounts(high=1, normal=2, failed=4, recently_completed=5),
+        layout, current_file="a.jsonl", file_step=3, file_total_steps=1000, loss=2.5, tokens_per_sec=9.0,
+        eta_s=75.0, queue=QueueCounts(high=1, normal=2, failed=4, recently_completed=5),
     )  # fmt: skip
 
     assert said["daemon"] == f"running (pid {os.getpid()}), training"
