@@ -179,13 +179,14 @@ class _RejectedRows:
         self._file.flush()
         os.fsync(self._file.fileno())
         for number in count(1):  # a report of an earlier file of this name stays
-            target = note_beside(self._partial.with_name(numbered(self._name, number)), REJECTED_SUFFIX)
+            owner = self._partial.with_name(numbered(self._name, number))
+            target = note_beside(owner, REJECTED_SUFFIX)
             try:
                 os.link(self._partial, target)
                 return
             except FileExistsError:
-                if filecmp.cmp(self._partial, target, shallow=False):
-                    return  # the same file was checked before
+                if not owner.exists() and filecmp.cmp(self._partial, target, shallow=False):
+                    return  # the same file was checked before, and is tried again
 
     def __exit__(self, *exception: object) -> None:
         if self._file is not None:

@@ -22,7 +22,7 @@ def test_random_kills_change_no_bit_of_what_is_learned(make_lab, method, backgro
         steps_before_kills.append(lab.num_steps())
 
     assert bring_to_an_end(lab) == [], f"seed {seed}"
-    assert len(set(steps_before_kills)) > KILLS / 2, "most kills came while something was being learned"
+    assert sum(map(bool, steps_before_kills)) > KILLS / 2, "most kills came after something had been learned"
 
 
 @pytest.mark.parametrize(
