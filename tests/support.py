@@ -100,7 +100,6 @@ class Cases:
             self.failures.append(f"---- {name}: {type(error).__name__}: {error}")
 
 
-@contextmanager
 def files_below(*folders: Path) -> Iterator[Path]:
     """Yield all files; folders that another process removes meanwhile are passed over, unlike by `rglob`."""
     for folder in folders:
@@ -108,6 +107,7 @@ def files_below(*folders: Path) -> Iterator[Path]:
             yield from (Path(place, name) for name in names)
 
 
+@contextmanager
 def every_case() -> Iterator[Cases]:
     """Fail at the end with every case that failed, or when there was none."""
     cases = Cases()

@@ -29,7 +29,14 @@ def told(server):
 
 def notifiers():
     """Return the processes of this one that tell what happens."""
-    return [child for child in psutil.Process().children() if "daemon.notify" in child.cmdline()]
+    return [child for child in psutil.Process().children() if "daemon.notify" in _command_line(child)]
+
+
+def _command_line(process):
+    try:
+        return process.cmdline()
+    except psutil.NoSuchProcess:  # or a zombie, which is one of these
+        return []
 
 
 def test_what_happens_to_files_is_told_in_order(rig, server):
