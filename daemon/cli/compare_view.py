@@ -11,7 +11,7 @@ from daemon.cli.models_view import setting_lines
 from trainer.protocol.text import num_of, printable
 
 if TYPE_CHECKING:
-    from daemon.client.compare import Comparison
+    from daemon.client.compare import Comparison, RecordedNumbers
     from daemon.client.results import SuiteScore, TrainedFile
     from trainer.protocol.comparison import ComparedAnswer, LossDifference
 
@@ -40,8 +40,8 @@ def compare_lines(found: "Comparison", *, columns: int | None) -> Iterator[str]:
     yield from _recorded_lines(found)
     yield from ("", "settings")
     yield from (f"  {part}" for line in setting_lines(found.settings) for part in _fitting(line, width - 2))
-    yield from _file_lines(f"only {after.version} was trained on", found.files_added, width)
-    yield from _file_lines(f"only {before.version} was trained on", found.files_missing, width)
+    yield from _file_lines(_only(after, before), found.files_added, width)
+    yield from _file_lines(_only(before, after), found.files_missing, width)
     yield ""
     if not found.measured.answers:
         yield "no answers: name a file of prompts with --prompts, or set previews.prompts"
@@ -92,6 +92,11 @@ def _recorded_lines(found: "Comparison") -> Iterator[str]:
 def _score(score: "SuiteScore", at_step: int) -> str:
     when = f" at step {score.global_step:,}" if score.global_step != at_step else ""
     return f"{score.exact_match:.1%} of {num_of(score.rows, 'row')}{when}"
+
+
+def _only(one: "RecordedNumbers", other: "RecordedNumbers") -> str:
+    """Head the files of one version; the other may have them, too, in part or after a way back."""
+    return f"{one.version} was trained on, and {other.version} was not, or at other steps"
 
 
 def _number(loss: float | None) -> str:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from daemon.cli.options import BaseDir, Json, WrongUsage, client_of, same_folder
+from daemon.cli.options import BaseDir, Json, WrongUsage, client_of, same_folder, say_problem
 from daemon.client import Client
 from daemon.client.client import START_WAIT_S
 from trainer.protocol.text import num_of, printable, shell_word
@@ -120,6 +120,9 @@ def _show_started(client: Client, started: "Started", as_json: bool) -> None:
         f"stop it: training_controller stop{folder}",
     ]
     _show(asdict(started), as_json, lines)
+    if not as_json:
+        for problem in client.settings.unusable_names(client.settings.effective(started.overrides).settings):
+            say_problem("note", problem)  # it may be there when the worker needs it, such as on a disk
 
 
 @app.command(

@@ -29,13 +29,13 @@ def file(name):
     )
 
 
-def comparison(*, loss=BETTER, answers=(), settings=(), added=(), before=(), after=()):
+def comparison(*, loss=BETTER, answers=(), settings=(), added=(), missing=(), before=(), after=()):
     return Comparison(
         before=numbers("v001", 3, *before),
         after=numbers("v002", 9, *after),
         settings=settings,
         files_added=added,
-        files_missing=(),
+        files_missing=missing,
         measured=Compared(device="cpu", loss=loss, answers=answers),
     )
 
@@ -78,6 +78,18 @@ def test_equal_answers_are_shown_once_and_others_side_by_side():
 
     assert "both: three" in lines
     assert "v001: four" + " " * 28 + " | v002: (an empty answer)" in lines
+
+
+def test_a_file_that_both_were_trained_on_is_not_said_to_be_of_one_alone():
+    whole = file("b.jsonl").model_copy(update={"last_step": 40})
+
+    lines = text(comparison(added=(whole,), missing=(file("b.jsonl"),))).splitlines()
+
+    head = lines.index("v002 was trained on, and v001 was not, or at other steps")
+    assert lines[head + 1] == "  b.jsonl  steps 4 to 40"
+    head = lines.index("v001 was trained on, and v002 was not, or at other steps")
+    assert lines[head + 1] == "  b.jsonl  steps 4 to 9"
+    assert not any(line.startswith("only ") for line in lines)
 
 
 @pytest.mark.parametrize("columns", [80, 120])

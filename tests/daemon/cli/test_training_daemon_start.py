@@ -95,6 +95,21 @@ def test_start_and_restart_say_who_runs_and_where_the_log_is(tmp_path, stopped_a
     assert run("restart", "--base-dir", tmp_path / "work", "--no-set", "--json").stdout.count("epochs") == 0
 
 
+def test_start_and_restart_have_a_note_if_a_setting_names_a_file_that_is_not_there(
+    tmp_path, stopped_at_the_end
+):
+    missing = ("--set", "validation.file=missing.jsonl")
+
+    first = run("start", "--base-dir", tmp_path / "work", *missing)
+    second = run("restart", "--base-dir", tmp_path / "work")
+    third = run("restart", "--base-dir", tmp_path / "work", "--no-set")
+
+    for shown in (first, second):
+        assert shown.stdout.startswith("the daemon is ready (pid ")
+        assert 'note: validation.file is "missing.jsonl", but ' in shown.stderr
+    assert third.stderr == ""
+
+
 def test_a_start_says_so_if_a_pause_still_holds(tmp_path, stopped_at_the_end):
     first = run("start", "--base-dir", tmp_path / "work")
     Client(tmp_path / "work").pause(wait_s=PATIENCE_S)
