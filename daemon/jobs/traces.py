@@ -137,6 +137,8 @@ def _merged_at(name: str) -> int | None:
 def places_of(layout: Layout, found: TrainedJob) -> Iterator[Path]:
     """Yield where the file of a job may lie, besides the kept files."""
     name = found.job.name
-    folders = [layout.processing, *(layout.finished(outcome) for outcome in Outcome)]
+    folders = [
+        layout.processing, *(layout.finished(outcome) for outcome in Outcome), *layout.trash.glob("*")
+    ]  # fmt: skip
     yield from (folder / name for folder in (*folders, layout.waiting(found.job.priority)))
     yield layout.replayed / found.job.id

@@ -38,6 +38,11 @@ THINNED_TO_EVERY = 100
 EVENTS_KEPT = 100_000
 CRASHES_KEPT = 5_000
 MESSAGE_KEPT = 1_000
+MAY_QUOTE_A_ROW = (  # of a job's events
+    "(kind IN ('data_report', 'training_failed', 'given_up')"
+    " OR kind = 'finished' AND json_extract(data, '$.outcome') = 'failed'"
+    " OR kind = 'accepted' AND json_extract(data, '$.first_rejection') IS NOT NULL)"
+)
 
 
 @dataclass(frozen=True)
@@ -259,6 +264,13 @@ class Ledger:
         self._database.write(
             "UPDATE jobs SET state='removed', reason=?, metadata='{}', rejected='[]' WHERE id=?",
             (why.model_dump_json(), job_id),
+        )
+        said = f"{why.file}: what was said of its rows went when it was forgotten"
+        self._database.write(
+            "UPDATE events SET message=:said, data=json_replace("
+            "data, '$.summary', :said, '$.reason', :said, '$.first_rejection', :said)"
+            f" WHERE job_id=:id AND {MAY_QUOTE_A_ROW}",
+            {"said": said, "id": job_id},
         )
         self._database.write(
             "DELETE FROM left_previews WHERE global_step >= ?", (0,)

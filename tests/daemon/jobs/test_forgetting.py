@@ -2,7 +2,7 @@
 
 import pytest
 
-from daemon.files.identity import Identity
+from daemon.files.identity import Identity, identity_of
 from daemon.jobs.forget_orders import ForgetWish, forgetting_of, order_to_forget
 from daemon.jobs.forgetting import CannotForget
 from daemon.ledger.ledger import Ledger
@@ -198,6 +198,21 @@ def test_a_version_in_the_trash_that_has_seen_the_file_goes_too(layout):
 
     assert plan_of(layout, "late.jsonl").versions == ("v002",)
     assert plan_of(layout, "early.jsonl").versions == ("v001", "v002")
+
+
+def test_the_notes_beside_a_file_that_was_cleared_away_go_with_it(layout):
+    trash = layout.trash / "skipped-20260101-000000"
+    trash.mkdir(parents=True)
+    cleared = write_jsonl(trash / "bad.jsonl", rows(2, start=30))
+    ledger = Ledger(layout.ledger_file, clock=FakeClock())
+    ledger.add_job(job_for(cleared, id="job-2"), identity_of(cleared.lstat()), "skipped")
+    ledger.close()
+
+    with forgetting_of(layout, wish_for("bad.jsonl")) as forgetting:
+        files = forgetting.header(settings={}, reason="bad").erased.files
+
+    note = trash / "bad.jsonl.reason.json"
+    assert {str(path.relative_to(layout.base)) for path in (cleared, note)} <= set(files)
 
 
 def test_the_plan_names_the_aliases_that_mean_nothing_afterwards(layout):

@@ -5,6 +5,7 @@ import json
 import pytest
 
 from daemon.files.identity import Identity
+from daemon.ledger.event_stream import read_job_events
 from daemon.ledger.forgetting import reading_to_forget
 from daemon.ledger.ledger import Ledger
 from tests.daemon.ledger.entries import step
@@ -58,6 +59,27 @@ def test_its_row_stays_without_what_was_in_it_and_previews_of_left_models_go(led
         assert database.execute("SELECT count(*) FROM left_previews").fetchone()[0] == 0
         assert [row["global_step"] for row in database.execute("SELECT global_step FROM previews")] == [1]
         assert reader.left_first_steps(["job-2"]) == [(0, 2)]
+
+
+def test_events_that_may_quote_a_row_of_it_stay_without_what_they_said(ledger, tmp_path):
+    quoted = 'bad.jsonl: 9 of 9 rows have the short answer "secret"'
+    for job_id in ("job-1", "job-2"):
+        ledger.add_event("accepted", "accepted, all rows", job_id, {"first_rejection": None})
+        ledger.add_event("accepted", "the first: secret", job_id, {"first_rejection": "secret"})
+        ledger.add_event("data_report", quoted, job_id, {"summary": quoted})
+        ledger.add_event("finished", "failed: secret", job_id, {"outcome": "failed", "reason": "secret"})
+        ledger.add_event("finished", "completed", job_id, {"outcome": "completed", "reason": None})
+
+    ledger.forget_job("job-2", "bad")
+    ledger.commit()
+
+    path = tmp_path / "ledger.sqlite3"
+    kept, left = (read_job_events(path, job_id, limit=10) for job_id in ("job-1", "job-2"))
+    assert [event.message for event in kept].count(quoted) == 1
+    assert [event.kind for event in left] == [event.kind for event in kept]
+    said = "bad.jsonl: what was said of its rows went when it was forgotten"
+    assert [event.message for event in left] == ["accepted, all rows", said, said, said, "completed"]
+    assert "secret" not in "".join(str(event.data) for event in left)
 
 
 @pytest.mark.parametrize(
