@@ -23,7 +23,7 @@ FATES = {
     "trained": "is in the model again",
     "continues": "is in the model again, and its training continues",
 }
-HEAD = f"{'VERSION':8} {'MADE (UTC)':16}  {'STEP':>9}  {'FILES':>5}  {'VALIDATION':>10}  NAMES AND NOTE"
+HEAD = f"{'VERSION':8} {'MADE (UTC)':16}  {'STEP':>9}  {'NEW FILES':>9}  {'VALIDATION':>10}  NAMES AND NOTE"
 BESIDE_NAMES = len(HEAD) - len("NAMES AND NOTE")
 BESIDE_FILE = 46
 POLICIES = ("file", "day", "gate")
@@ -52,7 +52,7 @@ def list_lines(
         made = version.made_at[:16].replace("T", " ")
         room = None if columns is None else max(10, columns - BESIDE_NAMES)
         yield (
-            f"{version.id:8} {made}  {version.global_step:>9,}  {version.files:>5,}  {loss:>10}  "
+            f"{version.id:8} {made}  {version.global_step:>9,}  {version.files:>9,}  {loss:>10}  "
             f"{names if room is None else shortened(names, room)}"
         ).rstrip()
     for name, problem in damaged.items():

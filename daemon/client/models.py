@@ -454,7 +454,7 @@ def _joined(files: list[TrainedFile]) -> list[TrainedFile]:
 
 def _flat(settings: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
     for name, value in settings.items():
-        if isinstance(value, dict) and value:
+        if isinstance(value, dict):  # an empty one has no entries, and so no line of its own
             yield from _flat(value, f"{prefix}{name}.")
         else:
             yield f"{prefix}{name}", value

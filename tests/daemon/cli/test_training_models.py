@@ -118,6 +118,18 @@ def test_settings_that_differ_are_shown_with_both_values(trained):
     assert run(trained, "diff-config", "v001", "v001").stdout == "no setting differs\n"
 
 
+def test_a_setting_that_had_no_entries_is_not_said_to_have_become_null(layout):
+    publish(layout, 1, step=3, settings={"validation": {"suites": {}}})
+    publish(layout, 2, step=5, settings={"validation": {"suites": {"sums": "sums.jsonl"}}})
+    run(layout, "create", "step-000000003-1")
+    run(layout, "create")
+
+    forward, back = run(layout, "diff-config", "v001", "v002"), run(layout, "diff-config", "v002", "v001")
+
+    assert forward.stdout == 'validation.suites.sums: null -> "sums.jsonl"\n'
+    assert back.stdout == 'validation.suites.sums: "sums.jsonl" -> null\n'
+
+
 def test_an_alias_means_a_version_until_it_moves(trained):
     run(trained, "create", "step-000000003-1")
     run(trained, "create")
