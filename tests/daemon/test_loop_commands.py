@@ -295,6 +295,8 @@ def test_a_daemon_that_is_not_training_stops_at_once(rig, bring_to, state, how):
         case "signal":
             rig.stop_soon()
     if state == "loading":
+        if how == "stop":  # with another answer once the worker trains
+            rig.until(lambda: rig.events("command"), "the answer")
         rig.go()  # a worker hears nothing while it loads
 
     assert rig.left() == 0

@@ -141,7 +141,7 @@ def test_a_disk_that_cannot_be_written_is_an_error_here_and_leaves_everything(mo
         (models / "checkpoints" / name).touch()  # a folder cannot be renamed onto a file
 
     saving = beside(store, 2)
-    with pytest.raises(OSError, match="Not a directory") as failed:
+    with pytest.raises(OSError, match="not a directory") as failed:
         saving.result()
 
     assert failed.value.errno == errno.ENOTDIR
