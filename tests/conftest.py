@@ -72,7 +72,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    # A script that starts the tests in the background has them, and all they start, ignore it
+    # A script that starts the tests in the background, or with nohup, has all processes ignore these
     signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
     if config.getoption("--quick"):
         config.pluginmanager.register(Quick())
