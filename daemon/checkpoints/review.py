@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from trainer.protocol.checkpoints import (
+    ASIDE_PREFIX,
     FOLDER,
     POINTER,
     UNREADABLE,
@@ -132,7 +133,7 @@ def newest_whole(reviewed: Iterable[Reviewed]) -> Whole | None:
 
 def corrupt_names(models: Path) -> list[str]:
     """Return the names of damaged checkpoints that were quarantined."""
-    return sorted(path.name for path in (models / FOLDER).glob("corrupt-*"))
+    return sorted(path.name for path in (models / FOLDER).glob(f"{ASIDE_PREFIX}*"))
 
 
 def current_name(models: Path) -> str | None:

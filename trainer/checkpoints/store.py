@@ -25,6 +25,7 @@ from trainer.checkpoints.publishing import (
 )
 from trainer.checkpoints.retention import Retention
 from trainer.protocol.checkpoints import (
+    ASIDE_PREFIX,
     FOLDER,
     Checkpoint,
     NoUsableCheckpoint,
@@ -98,7 +99,7 @@ class CheckpointStore:
         for path, error in search.damaged.items():
             aside = self._quarantine(path)
             self.notices.append(f"checkpoint {path.name} is damaged and was renamed {aside.name}: {error}")
-        if search.newest is None and (search.damaged or any(self._folder.glob("corrupt-*"))):
+        if search.newest is None and (search.damaged or any(self._folder.glob(f"{ASIDE_PREFIX}*"))):
             raise NoUsableCheckpoint(
                 f"none of the checkpoints in {self._folder} can be trusted "
                 f"({'; '.join(self.notices) or 'all are damaged'}); "
@@ -208,10 +209,10 @@ class CheckpointStore:
         self._verified.add(checkpoint.path.name)
 
     def _quarantine(self, path: Path) -> Path:
-        aside, number = path.with_name(f"corrupt-{path.name}"), 1
+        aside, number = path.with_name(f"{ASIDE_PREFIX}{path.name}"), 1
         while aside.exists():
             number += 1
-            aside = path.with_name(f"corrupt-{path.name}-{number}")
+            aside = path.with_name(f"{ASIDE_PREFIX}{path.name}-{number}")
         os.rename(path, aside)
         sync_directory(self._folder)
         return aside

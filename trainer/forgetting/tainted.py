@@ -9,6 +9,7 @@ from pathlib import Path
 
 from trainer.protocol.branch_path import first_seen
 from trainer.protocol.checkpoints import (
+    ASIDE_PREFIX,
     FOLDER,
     DamagedCheckpoint,
     NoUsableCheckpoint,
@@ -19,7 +20,6 @@ from trainer.protocol.forgetting import Erased
 from trainer.versions.registry import FOLDER as VERSIONS
 from trainer.versions.registry import TRASH
 
-QUARANTINED = "corrupt-step-"
 Seen = tuple[tuple[int, int], ...]  # as in `Erased`
 
 
@@ -54,11 +54,11 @@ def _quarantined(folder: Path, seen: Seen) -> list[str]:
     if not seen:
         return found
     earliest = min(step for _, step in seen)
-    for path in sorted(folder.glob(f"{QUARANTINED}*")):
+    for path in sorted(folder.glob(f"{ASIDE_PREFIX}step-*")):
         try:
             is_tainted = first_seen(read_manifest(path), seen) is not None
         except (DamagedCheckpoint, NoUsableCheckpoint, OSError):
-            number = path.name.removeprefix(QUARANTINED).partition("-")[0]
+            number = path.name.removeprefix(f"{ASIDE_PREFIX}step-").partition("-")[0]
             is_tainted = not number.isdecimal() or int(number) >= earliest
         if is_tainted:
             found.append(path.name)

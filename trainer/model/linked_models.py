@@ -5,7 +5,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from trainer.protocol.checkpoints import FOLDER, POINTER, published
+from trainer.protocol.checkpoints import ASIDE_PREFIX, FOLDER, POINTER, published
 
 
 @contextmanager
@@ -17,6 +17,6 @@ def linked_models_of(models: Path) -> Iterator[Path]:
         for path in models.iterdir() if models.is_dir() else ():
             if path.name not in (FOLDER, POINTER) and not path.name.startswith("."):
                 (linked / path.name).symlink_to(path)
-        for path in [*published(models / FOLDER), *(models / FOLDER).glob("corrupt-*")]:
+        for path in [*published(models / FOLDER), *(models / FOLDER).glob(f"{ASIDE_PREFIX}*")]:
             (linked / FOLDER / path.name).symlink_to(path)
         yield linked

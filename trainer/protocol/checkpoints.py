@@ -14,6 +14,7 @@ from trainer.protocol.files import UnreadableFile, file_sha256, read_json
 from trainer.protocol.manifest import CHECKSUM, MANIFEST_NAME, READABLE_FORMATS, Manifest, checksum
 
 FOLDER = "checkpoints"
+ASIDE_PREFIX = "corrupt-"  # of a damaged checkpoint that was put aside
 BASES = "bases"  # in models/: base models that adapters were merged into
 POINTER = "current_model"
 UNREADABLE = float("inf")  # comes before every sequence number
