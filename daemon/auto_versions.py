@@ -4,7 +4,6 @@ What a policy waits for are events. That of the newest version says until when t
 that starts later makes up for what an earlier one left. The version itself is made by a process of its own.
 """
 
-import logging
 import threading
 import time
 from collections.abc import Callable
@@ -23,18 +22,17 @@ from daemon.journal.events import (
 from daemon.journal.journal import Journal, Subscriber
 from daemon.ledger.reader import UnreadableLedger
 from daemon.ledger.version_events import Occurrences, is_recorded, newest_order, occurrences
+from daemon.outcomes import outcome_of
 from trainer.protocol import one_shot
 from trainer.protocol.checkpoints import POINTER
 from trainer.protocol.job import Outcome
 from trainer.protocol.layout import Layout
-from trainer.protocol.one_shot import NoAnswer, OrderRefused
 from trainer.protocol.text import printable, utc_text
 
 if TYPE_CHECKING:
     from trainer.config.version_settings import Policy, VersionSettings
     from trainer.protocol.new_version import NewVersion, NewVersionOrder
 
-logger = logging.getLogger("daemon")
 
 PASSED = "passed"
 """The verdict of the gate that a version waits for. The file is completed once a checkpoint has it."""
@@ -212,15 +210,12 @@ class AutoVersions:
         return {"checkpoint": (self._layout.models / POINTER).readlink().name}
 
     def _carry_out(self, order: "NewVersionOrder") -> None:
-        try:
+        def make() -> "NewVersion":
             from trainer.protocol.new_version import MODULE, NewVersion
 
-            self._result = one_shot.ask(MODULE, order, NewVersion)
-        except (OSError, OrderRefused, NoAnswer) as error:
-            self._result = error
-        except Exception as error:  # whatever it is: without a result it would be waited for for ever
-            logger.exception("a version could not be made")
-            self._result = error
+            return one_shot.ask(MODULE, order, NewVersion)
+
+        self._result = outcome_of(make, failure="a version could not be made")
         self._on_result()
 
     def _finish(self, result: "NewVersion | Exception") -> None:

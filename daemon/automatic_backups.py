@@ -3,7 +3,6 @@
 What only backups need is imported when one is wanted, so that a daemon without them is no larger.
 """
 
-import logging
 import threading
 import time
 from collections.abc import Callable
@@ -14,13 +13,14 @@ from pydantic import ValidationError
 
 from daemon.journal.events import BackedUp, BackupFailed, BackupOverdue, BackupsTurnedOff
 from daemon.journal.journal import Journal
+from daemon.outcomes import outcome_of
 from daemon.status.board import StatusBoard
 from daemon.supervision.launcher import worker_environment
 from trainer.protocol import one_shot
 from trainer.protocol.files import UnreadableFile, read_json
 from trainer.protocol.layout import Layout
 from trainer.protocol.masking import shown_address
-from trainer.protocol.one_shot import NoAnswer, OrderRefused
+from trainer.protocol.one_shot import NoAnswer
 from trainer.protocol.status import BackupStatus
 from trainer.protocol.text import duration_text, printable
 
@@ -28,7 +28,6 @@ if TYPE_CHECKING:
     from trainer.config.backup_settings import BackupSettings
     from trainer.protocol.backups import BackupMade
 
-logger = logging.getLogger("daemon")
 
 NEVER = float("inf")
 RETRY_S = 900.0
@@ -145,13 +144,7 @@ class AutomaticBackups:
         self._overdue_at = self._began_at + max(settings.interval_s, RETRY_S)
 
     def _carry_out(self, settings: "BackupSettings") -> None:
-        try:
-            self._result = self._make(settings)
-        except (OSError, OrderRefused, NoAnswer) as error:
-            self._result = error
-        except Exception as error:  # whatever it is: without a result it would be waited for for ever
-            logger.exception("a backup could not be made")
-            self._result = error
+        self._result = outcome_of(lambda: self._make(settings), failure="a backup could not be made")
         self._on_result()
 
     def _ask(self, settings: "BackupSettings") -> "BackupMade":

@@ -4,7 +4,6 @@ Reading whole folders takes time and memory, so a process of its own does it. Th
 how much is free, and writes `status/disk.json`.
 """
 
-import logging
 import os
 import threading
 from collections import Counter
@@ -15,6 +14,7 @@ from pydantic import BaseModel, ValidationError
 
 from daemon.journal.events import DiskAmple, DiskFreed, DiskLow, FewestKept
 from daemon.journal.journal import Journal
+from daemon.outcomes import outcome_of
 from daemon.status.board import StatusBoard
 from trainer.config.schema import CheckpointSettings, Settings
 from trainer.protocol import one_shot
@@ -41,11 +41,8 @@ from trainer.protocol.disk import (
 from trainer.protocol.files import UnreadableFile, read_json, write_json
 from trainer.protocol.layout import Layout
 from trainer.protocol.masking import local_folder
-from trainer.protocol.one_shot import NoAnswer, OrderRefused
 from trainer.protocol.status import DiskSpace
 from trainer.protocol.text import num_of, size_text, utc_text
-
-logger = logging.getLogger("daemon")
 
 FIRST_AFTER_S = 60.0  # a daemon has other things to do at first, and many never live that long
 CHECK_EVERY_S = 1.0
@@ -282,14 +279,10 @@ class _Task:
         answer: type[Usage] | type[CleaningPlan] = (
             CleaningPlan if isinstance(self.order, CleanOrder) else Usage
         )
-        result: BaseModel | Exception
-        try:
-            result = one_shot.ask(MODULE, DiskOrder(order=self.order), answer)
-        except (OSError, OrderRefused, NoAnswer) as error:
-            result = error
-        except Exception as error:  # whatever it is: without a result it would be waited for for ever
-            logger.exception("the disk could not be measured or freed")
-            result = error
+        result = outcome_of(
+            lambda: one_shot.ask(MODULE, DiskOrder(order=self.order), answer),
+            failure="the disk could not be measured or freed",
+        )
         self.seconds = self._clock() - self._began
         self.result = result
         self._on_result()
