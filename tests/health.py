@@ -15,7 +15,15 @@ from trainer.data.plan import Plan
 from trainer.protocol.files import file_sha256, write_json
 from trainer.protocol.job import Cursor, Job, Priority
 from trainer.protocol.layout import Layout
-from trainer.protocol.manifest import CHECKSUM, MANIFEST_NAME, FileEntry, Manifest, Progress, checksum
+from trainer.protocol.manifest import (
+    CHECKSUM,
+    MANIFEST_NAME,
+    Consolidation,
+    FileEntry,
+    Manifest,
+    Progress,
+    checksum,
+)
 from trainer.protocol.text import utc_text
 
 NOW = 1_800_000_000.0
@@ -47,6 +55,21 @@ def publish(
     pointer.unlink(missing_ok=True)
     pointer.symlink_to(os.path.join("checkpoints", path.name))
     return path
+
+
+def merge_into(
+    base: str, *, step: int = 1, merged: str = "step-000000001", kept_as: str = "v001"
+) -> Consolidation:
+    """Return the merge of a checkpoint's adapter, at a step, that made a base model in `models/bases/`."""
+    return Consolidation(
+        at="2026-01-01T00:00:00.000Z",
+        global_step=step,
+        base=f"bases/{base}",
+        base_sha256="0" * 64,
+        merged=merged,
+        kept_as=kept_as,
+        max_difference=0.0,
+    )
 
 
 def write_manifest(path: Path, content: dict[str, Any]) -> None:

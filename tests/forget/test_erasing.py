@@ -8,14 +8,14 @@ import pytest
 from filelock import FileLock
 
 from daemon.data_tools.flagged import Flagged, add_flagged, read_flagged
-from tests.health import publish
+from tests.health import merge_into, publish
 from tests.support import FakeClock, row, rows, write_jsonl
 from trainer.data.checks.minhash import RowMinHash
 from trainer.data.checks.seen_rows import SeenRows
 from trainer.forgetting.erasing import erase
 from trainer.protocol.forgetting import Erased
 from trainer.protocol.layout import Layout
-from trainer.protocol.manifest import MANIFEST_NAME, Consolidation
+from trainer.protocol.manifest import MANIFEST_NAME
 from trainer.protocol.pins import pin
 from trainer.versions.registry import Versions
 
@@ -249,15 +249,7 @@ def test_a_base_model_goes_but_not_what_is_needed_or_open(layout, sha256):
     for name in names[:3]:
         (bases / name).mkdir(parents=True)
         write_jsonl(bases / name / "weights", rows(1))
-    merge = Consolidation(
-        at="now",
-        global_step=1,
-        base=f"bases/{names[1]}",
-        base_sha256="0" * 64,
-        merged="step-000000001",
-        kept_as="v001",
-        max_difference=0.0,
-    )
+    merge = merge_into(names[1])
     needing = publish(layout, 1, step=1, consolidations=(merge,))
     leftover = bases / f".trash-{names[3]}"  # as a kill has left it
     leftover.mkdir()

@@ -7,10 +7,10 @@ from daemon.jobs.forget_orders import ForgetWish, forgetting_of, order_to_forget
 from daemon.jobs.forgetting import CannotForget
 from daemon.ledger.ledger import Ledger
 from tests.daemon.ledger.entries import step
-from tests.health import publish
+from tests.health import merge_into, publish
 from tests.support import FakeClock, job_for, rows, write_jsonl
 from trainer.protocol.layout import Layout
-from trainer.protocol.manifest import Branch, Consolidation
+from trainer.protocol.manifest import Branch
 from trainer.versions.registry import Versions
 
 MERGED_AT = 2
@@ -39,15 +39,7 @@ def merged(layout):
     before = publish(layout, 1, step=MERGED_AT)
     versions = Versions(layout.models, clock=FakeClock())
     kept = versions.create(before, made_by="consolidate", trained=lambda parent: ())
-    return Consolidation(
-        at="now",
-        global_step=MERGED_AT,
-        base="bases/step-000000002-abc",
-        base_sha256="0" * 64,
-        merged=before.name,
-        kept_as=kept.id,
-        max_difference=0.0,
-    )
+    return merge_into("step-000000002-abc", step=MERGED_AT, merged=before.name, kept_as=kept.id)
 
 
 def follow(layout, branch):

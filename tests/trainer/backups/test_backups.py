@@ -8,7 +8,7 @@ import sqlite3
 
 import pytest
 
-from tests.health import damage, publish
+from tests.health import damage, merge_into, publish
 from tests.support import rows, write_jsonl
 from tests.trainer.backups.backup_rig import LOGITS, contents_of, note_job
 from trainer.backups import contents
@@ -19,7 +19,7 @@ from trainer.protocol.checkpoints import verify
 from trainer.protocol.files import file_sha256
 from trainer.protocol.job import Cursor, JobRecord, Outcome, Priority
 from trainer.protocol.layout import Layout
-from trainer.protocol.manifest import Consolidation, Progress
+from trainer.protocol.manifest import Progress
 from trainer.versions.record import DamagedVersion
 from trainer.versions.registry import Versions
 
@@ -213,15 +213,7 @@ def test_a_base_model_that_is_gone_is_said_and_the_rest_is_backed_up(site, tmp_p
 
 def consolidated(site, sequence, base):
     """Publish a checkpoint with an adapter beside a base model that another one was merged into."""
-    step = Consolidation(
-        at="2026-01-01T00:00:00.000Z",
-        global_step=9,
-        base=f"bases/{base}",
-        base_sha256="0" * 64,
-        merged="step-000000009-2",
-        kept_as="v001",
-        max_difference=0.0,
-    )
+    step = merge_into(base, step=9, merged="step-000000009-2")
     facts = {"method": "lora", "base_model": "org/model", "consolidations": (step,)}
     return publish(site.layout, sequence, step=12, **facts)
 

@@ -6,12 +6,12 @@ from typing import Any
 
 import pytest
 
+from tests.health import merge_into
 from tests.trainer.checkpoint_rig import ORIGIN, publish, store_in
 from trainer.disk import cleaning
 from trainer.disk.cleaning import clean
 from trainer.protocol.disk import CleaningPlan, CleanOrder
 from trainer.protocol.layout import Layout
-from trainer.protocol.manifest import Consolidation
 from trainer.versions.registry import Version, Versions
 
 NOW = 1_700_000_000.0
@@ -89,15 +89,7 @@ class Site:
 
 def beside(base: Path) -> dict[str, Any]:
     """Return what a checkpoint is made with whose adapter lies beside a consolidated base model."""
-    step = Consolidation(
-        at="2026-01-01T00:00:00.000Z",
-        global_step=1,
-        base=f"bases/{base.name}",
-        base_sha256="0" * 64,
-        merged="step-000000001",
-        kept_as="v001",
-        max_difference=0.0,
-    )
+    step = merge_into(base.name)
     return {"origin": ORIGIN.model_copy(update={"consolidations": (step,)})}
 
 
