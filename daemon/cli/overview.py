@@ -15,13 +15,13 @@ LONGEST_NAME = 20  # of the file that it is about
 
 # What the daemon is doing -> what one can do
 NEXT = {
-    "idle": "training queue add FILE",
-    "checking": "training status --watch",
-    "loading": "training status --watch",
-    "training": "training status --watch, training plot, training pause",
-    "stopping": "training status --watch; training resume continues instead of stopping",
-    "paused": "training resume",
-    "blocked": "training health check",
+    "idle": "training queue add{here} FILE",
+    "checking": "training status{here} --watch",
+    "loading": "training status{here} --watch",
+    "training": "training status{here} --watch, training plot{here}, training pause{here}",
+    "stopping": "training status{here} --watch; training resume{here} continues instead of stopping",
+    "paused": "training resume{here}",
+    "blocked": "training health check{here}",
 }
 
 
@@ -41,7 +41,7 @@ def overview_lines(
     yield f"daemon  {status.life_text()}{state}{paused}"
     yield f"file    {_file(status, version)}"
     yield f"queue   {_queue(fields.get('queue') or {}, dropped)}"
-    yield f"errors  {_errors(status)}"
+    yield f"errors  {_errors(status, here)}"
     yield f"next    {_next(status, here)}; training --help lists all commands"
 
 
@@ -104,7 +104,7 @@ def _queue(queue: dict[str, Any], dropped: int) -> str:
     )
 
 
-def _errors(status: "Status") -> str:
+def _errors(status: "Status", here: str) -> str:
     fields = status.fields
     messages = [str(alert) for alert in fields.get("alerts") or []]
     if error := fields.get("last_error"):
@@ -117,7 +117,7 @@ def _errors(status: "Status") -> str:
     if not messages:
         return "none"
     more = f"{len(messages) - 1:,} more; " if len(messages) > 1 else ""
-    return f"{printable(messages[0], limit=LONGEST)} ({more}training status)"
+    return f"{printable(messages[0], limit=LONGEST)} ({more}training status{here})"
 
 
 def _next(status: "Status", here: str) -> str:
@@ -128,7 +128,7 @@ def _next(status: "Status", here: str) -> str:
             else f"training health check{here} says what is wrong"
         )
     if status.fields.get("status_reason") == Stopping.NOW:  # which nothing takes back
-        return "training status --watch"
+        return f"training status{here} --watch"
     if status.fields.get("status") == "idle" and (status.fields.get("queue") or {}).get("failed"):
-        return "training queue list --failed says why files failed"
-    return NEXT.get(str(status.fields.get("status")), "training status")
+        return f"training queue list{here} --failed says why files failed"
+    return NEXT.get(str(status.fields.get("status")), "training status{here}").replace("{here}", here)

@@ -2,6 +2,7 @@
 
 import time
 
+from daemon.client.named_files import unusable_names
 from daemon.health.check_result import CheckResult
 from daemon.health.health_check import examine
 from daemon.health.repair import repair
@@ -17,7 +18,12 @@ class Health:
 
     def check(self) -> list[CheckResult]:
         """Return how each part is, and what to do about it."""
-        return examine(self._layout, read_status(self._layout), now=time.time())
+        return examine(
+            self._layout,
+            read_status(self._layout),
+            now=time.time(),
+            unusable_names=lambda settings: list(unusable_names(settings, self._layout.base)),
+        )
 
     def repair(self) -> list[str]:
         """Create missing folders, close open ones, remove left-overs; return a sentence for each."""

@@ -40,14 +40,19 @@ from trainer.protocol.manifest import Manifest
 from trainer.protocol.permissions import read_permissions
 from trainer.protocol.text import num_of, printable
 
+UnusableNames = Callable[[Settings], Sequence[str]]
 
-def examine(layout: Layout, status: Status, *, now: float) -> list[CheckResult]:
+
+def examine(
+    layout: Layout, status: Status, *, now: float, unusable_names: UnusableNames = lambda settings: ()
+) -> list[CheckResult]:
     """Return how everything is.
 
     Args:
         now: Unix seconds.
+        unusable_names: returns a sentence for each setting that names what is not there.
     """
-    return Examination(layout, status, now=now).findings()
+    return Examination(layout, status, now=now, unusable_names=unusable_names).findings()
 
 
 class Examination:
@@ -55,12 +60,14 @@ class Examination:
 
     Args:
         now: Unix seconds.
+        unusable_names: returns a sentence for each setting that names what is not there.
     """
 
-    def __init__(self, layout: Layout, status: Status, *, now: float) -> None:
+    def __init__(self, layout: Layout, status: Status, *, now: float, unusable_names: UnusableNames) -> None:
         self._layout = layout
         self._status = status
         self._now = now
+        self._unusable_names = unusable_names
         self._daemon_runs = self._worker_runs = False
         self._settings: Settings | None = None  # what depends on invalid ones is not judged
         self._reviewed: list[Reviewed] = []
@@ -120,6 +127,9 @@ class Examination:
                 problem("config", line, "correct it; docs/CONFIGURATION.md explains it") for line in lines
             ]
         self._settings = effective.settings
+        if unusable := self._unusable_names(effective.settings):
+            advice = "training_daemon --check-config shows every setting"
+            return [problem("config", text, advice) for text in unusable]
         return [ok("config", f"valid; set explicitly: {num_of(len(effective.origins), 'setting')}")]
 
     def _checkpoints(self) -> list[CheckResult]:

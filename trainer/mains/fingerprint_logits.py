@@ -24,12 +24,15 @@ def logits_of(checkpoint: Path, *, base_dir: Path, models: Path, tell: Tell) -> 
         base_dir: where the base model of an adapter is found.
         models: where the embedded model is built.
     """
+    from transformers.utils.logging import disable_progress_bar
+
     from trainer.config.schema import Settings
     from trainer.model.logits import fingerprint_logits
     from trainer.profiles.registry import make_profile
     from trainer.protocol.checkpoints import Checkpoint, read_manifest
     from trainer.session.starting_model import load_starting_model
 
+    disable_progress_bar()
     manifest = read_manifest(checkpoint)
     settings = Settings.model_validate(on_the_processor(manifest.settings))
     profile = make_profile(settings.profile.name, settings.profile.options, base_dir=base_dir)

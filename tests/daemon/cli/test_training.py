@@ -161,15 +161,17 @@ def test_alone_it_says_in_five_lines_how_to_start_where_nothing_is(tmp_path):
     assert not (tmp_path / "new\x1b").exists()
 
 
-def show(layout, state=State.TRAINING, *, pid=None, reason=None, alerts=(), **fields):
-    """Publish a status; return what the command says alone."""
+def show(layout, state=State.TRAINING, *, pid=None, reason=None, alerts=(), is_here=True, **fields):
+    """Publish a status; return what the command says alone, by default in the folder of the shell."""
     board = StatusBoard(layout.status_file, daemon_pid=os.getpid() if pid is None else pid)
     board.set_state(state, reason)
     board.set(**fields)
     for number, alert in enumerate(alerts):
         board.alert(str(number), alert)
     board.publish()
-    result = CliRunner().invoke(app, ["--base-dir", str(layout.base)])
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(advice, "SHELLS_BASE_DIR", str(layout.base) if is_here else None)
+        result = CliRunner().invoke(app, ["--base-dir", str(layout.base)])
     assert result.exit_code == 0
     lines = result.stdout.splitlines()
     assert [line.split()[0] for line in lines] == ["daemon", "file", "queue", "errors", "next"]
@@ -223,14 +225,20 @@ def test_alone_it_names_the_file_that_failed(layout):
     assert len(f"errors  {said}") <= 80
 
 
-def test_alone_it_advises_what_is_about_the_same_folder(layout, monkeypatch):
-    monkeypatch.setattr(advice, "SHELLS_BASE_DIR", None)
+@pytest.mark.parametrize("state", State)
+def test_alone_it_advises_what_is_about_the_same_folder(layout, state):
+    here, away = show(layout, state), show(layout, state, is_here=False)
 
-    away = show(layout, State.STOPPED)["next"]
-    monkeypatch.chdir(layout.base)
+    option = f" --base-dir {layout.base}"
+    commands = here["next"].removesuffix("; training --help lists all commands").count("training ")
+    assert away["next"].count(option) == commands > 0
+    assert away["next"].replace(option, "") == here["next"]
 
-    assert away.startswith(f"training daemon start --base-dir {layout.base}; ")
-    assert show(layout, State.STOPPED)["next"].startswith("training daemon start; ")
+
+def test_alone_it_says_where_more_errors_are_shown(layout):
+    said = show(layout, alerts=["odd"], is_here=False)["errors"]
+
+    assert said == f"odd (training status --base-dir {layout.base})"
 
 
 def test_alone_it_counts_what_lies_in_the_inbox(layout):

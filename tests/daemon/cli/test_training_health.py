@@ -64,6 +64,17 @@ def test_a_problem_is_shown_with_what_to_do_and_exit_code_1(layout):
     assert lines[number + 1].strip() == "-> create what is missing: training_health check --fix"
 
 
+def test_a_setting_that_names_a_missing_file_is_a_problem(layout):
+    layout.config_file.write_text('{"validation": {"file": "exam.jsonl"}}')
+
+    result = run(layout, "check", "--json")
+
+    assert result.exit_code == 1
+    [found] = [item for item in json.loads(result.stdout)["findings"] if item["name"] == "config"]
+    assert found["level"] == "problem"
+    assert found["message"].startswith('validation.file is "exam.jsonl", but ')
+
+
 def test_a_silent_daemon_is_a_problem(layout):
     StatusBoard(layout.status_file, daemon_pid=os.getpid(), wall_clock=lambda: NOW - 1e9).publish()
 
