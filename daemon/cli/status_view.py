@@ -129,7 +129,7 @@ def _lines(status: "Status") -> list[tuple[str, str]]:
     lines += _file_lines(status)
     lines += [
         ("global step", _number(fields.get("current_step"))),
-        ("loss", f"{_decimal(fields.get('loss'))}   validation {_decimal(fields.get('validation_loss'))}"),
+        ("loss", f"{_decimal(fields.get('loss'))}   validation {_validation(fields)}"),
     ]
     lines += _evaluation_lines(fields)
     if is_stepping(status) and fields.get("tokens_per_sec") is not None:
@@ -164,6 +164,15 @@ def _file_lines(status: "Status") -> list[tuple[str, str]]:
         left = f", {duration_text(fields['eta_s'])} left" if is_known else ""
         lines.append(("progress", f"step {_number(fields.get('file_step'))} of {_number(total)}{left}"))
     return lines
+
+
+def _validation(fields: dict[str, Any]) -> str:
+    loss, other = fields.get("validation_loss"), fields.get("validation_other_loss")
+    if other is None:
+        return _decimal(loss)
+    of_average = fields.get("validation_weights") == "average"
+    average, last = (loss, other) if of_average else (other, loss)
+    return f"{_decimal(average)} averaged, {_decimal(last)} last"
 
 
 def _evaluation_lines(fields: dict[str, Any]) -> list[tuple[str, str]]:

@@ -8,12 +8,13 @@ from pathlib import Path
 from daemon.files.leftovers import is_abandoned
 from daemon.health.check_result import CheckResult, ok, warning
 from daemon.health.machine import FIX
-from trainer.protocol.checkpoints import FOLDER, POINTER
+from trainer.protocol.checkpoints import AVERAGE_POINTER, FOLDER, POINTER
 from trainer.protocol.layout import Layout
 from trainer.protocol.text import printable
 
 # One process makes each of these, so without it nobody needs them
-OF_WORKER = ("models/.staging", f"models/.{POINTER}.tmp", f"models/{FOLDER}/.trash-*")
+POINTERS = (f"models/.{POINTER}.tmp", f"models/.{AVERAGE_POINTER}.tmp")
+OF_WORKER = ("models/.staging", *POINTERS, f"models/{FOLDER}/.trash-*")
 
 
 def find_leftovers(layout: Layout, *, daemon_runs: bool, worker_runs: bool) -> list[Path]:

@@ -19,7 +19,7 @@ FROM (
 ) GROUP BY job_id, island
 """
 
-SCHEMA_VERSION = 6
+SCHEMA_VERSION = 7
 LOCK_TIMEOUT_S = 10.0
 DAMAGED = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
 SCHEMA = """
@@ -71,7 +71,11 @@ CREATE TABLE IF NOT EXISTS not_applied (
     reason TEXT NOT NULL,
     lines TEXT NOT NULL            -- JSON list of line numbers
 );
-CREATE TABLE IF NOT EXISTS validations (global_step INTEGER PRIMARY KEY, loss REAL, rows INTEGER NOT NULL);
+CREATE TABLE IF NOT EXISTS validations (
+    global_step INTEGER PRIMARY KEY, loss REAL, rows INTEGER NOT NULL,
+    weights TEXT NOT NULL DEFAULT 'last',  -- whose loss it is: last, or average
+    other_loss REAL                        -- of the other ones; null where they were not measured
+);
 CREATE TABLE IF NOT EXISTS suite_scores (
     global_step INTEGER NOT NULL, suite TEXT NOT NULL,
     difficulty TEXT NOT NULL,      -- empty for all rows together
@@ -123,7 +127,8 @@ CREATE TABLE IF NOT EXISTS identity (ledger TEXT NOT NULL);  -- tells followers 
 INSERT INTO identity SELECT lower(hex(randomblob(16))) WHERE NOT EXISTS (SELECT 1 FROM identity);
 """
 # By the version that they lead away from. 2 came with preemption, 3 with replay, 4 with formats, suites and
-# previews, 5 with the journal, 6 with stretches and branches; tables are created where they are missing
+# previews, 5 with the journal, 6 with stretches and branches, 7 with averaged weights; tables are created
+# where they are missing
 MIGRATIONS = {
     1: """
 ALTER TABLE jobs ADD COLUMN began INTEGER;
@@ -158,6 +163,13 @@ CREATE TABLE IF NOT EXISTS stretches (
 INSERT OR IGNORE INTO stretches """
     + STRETCHES_IN_STEPS
     + ";",
+    6: """
+CREATE TABLE IF NOT EXISTS left_validations AS SELECT 0 AS branch, * FROM validations WHERE 0;
+ALTER TABLE validations ADD COLUMN weights TEXT NOT NULL DEFAULT 'last';
+ALTER TABLE validations ADD COLUMN other_loss REAL;
+ALTER TABLE left_validations ADD COLUMN weights TEXT NOT NULL DEFAULT 'last';
+ALTER TABLE left_validations ADD COLUMN other_loss REAL;
+""",
 }
 
 

@@ -18,6 +18,10 @@ class Validation:
     loss: float | None
     """None where it was not finite."""
     rows: int
+    weights: str = "last"
+    """Whose loss it is: that of the weights after the `last` step, or of their `average`."""
+    other_loss: float | None = None
+    """Of the other ones; None where they were not measured."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,7 +77,14 @@ def read_validations(path: Path, *, after: int, limit: int) -> list[Validation]:
 
 def validation_of(row: sqlite3.Row) -> Validation:
     """Return what a row of the table of validations says."""
-    return Validation(global_step=row["global_step"], loss=row["loss"], rows=row["rows"])
+    known = row.keys()  # a ledger that no daemon of this release has opened has no averages
+    return Validation(
+        global_step=row["global_step"],
+        loss=row["loss"],
+        rows=row["rows"],
+        weights=row["weights"] if "weights" in known else "last",
+        other_loss=row["other_loss"] if "other_loss" in known else None,
+    )
 
 
 def read_scores(path: Path, *, after: int, limit: int) -> list[RecordedScore]:

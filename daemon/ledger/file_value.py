@@ -43,8 +43,10 @@ class FileValue:
 
     @property
     def change(self) -> float | None:
-        """How much the validation loss has changed; None unless both were measured on as many rows."""
-        if self.before is None or self.after is None or self.before.rows != self.after.rows:
+        """How much the validation loss has changed; None unless both are of as many rows and like weights."""
+        if self.before is None or self.after is None:
+            return None
+        if (self.before.rows, self.before.weights) != (self.after.rows, self.after.weights):
             return None
         if self.before.loss is None or self.after.loss is None:
             return None

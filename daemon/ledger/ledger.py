@@ -372,8 +372,8 @@ class Ledger:
     def add_validation(self, result: Validated) -> None:
         """Note a validation loss."""
         self._database.write(
-            "INSERT OR REPLACE INTO validations VALUES (?,?,?)",
-            (result.global_step, result.loss, result.rows),
+            "INSERT OR REPLACE INTO validations VALUES (?,?,?,?,?)",
+            (result.global_step, result.loss, result.rows, result.weights, result.other_loss),
         )
 
     def newest_step(self) -> int:

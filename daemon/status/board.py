@@ -204,7 +204,11 @@ class StatusBoard:
         self._compare_losses()
 
     def validated(self, result: Validated) -> None:
-        self.set(validation_loss=result.loss)
+        self.set(
+            validation_loss=result.loss,
+            validation_weights=result.weights,
+            validation_other_loss=result.other_loss,
+        )
         self._compare_losses()
 
     def suite_scored(self, scored: SuiteScored) -> None:

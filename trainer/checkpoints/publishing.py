@@ -23,6 +23,8 @@ from trainer.checkpoints.retention import (
 )
 from trainer.protocol.branch_path import Segment, is_on, path_of
 from trainer.protocol.checkpoints import (
+    AVERAGE,
+    AVERAGE_POINTER,
     FOLDER,
     POINTER,
     UNREADABLE,
@@ -120,14 +122,22 @@ def publish_staged(models: Path, manifest: Manifest) -> Checkpoint:
 
 
 def point_to(models: Path, path: Path) -> None:
-    """Let `current_model` name this checkpoint, durably."""
-    pointer = models / POINTER
-    target = os.path.join(FOLDER, path.name)
+    """Let `current_model` name this checkpoint, durably, and `current_average` its averaged weights."""
+    _point(models, POINTER, os.path.join(FOLDER, path.name))
+    if (path / AVERAGE).is_dir():
+        _point(models, AVERAGE_POINTER, os.path.join(POINTER, AVERAGE))
+    elif (models / AVERAGE_POINTER).is_symlink():
+        (models / AVERAGE_POINTER).unlink()
+        sync_directory(models)
+
+
+def _point(models: Path, name: str, target: str) -> None:
+    pointer = models / name
     if pointer.is_symlink() and os.readlink(pointer) == target:
         return
     if pointer.is_dir() and not pointer.is_symlink():
         move_aside(pointer)  # as a backup that was unpacked may leave it
-    fresh = models / f".{POINTER}.tmp"
+    fresh = models / f".{name}.tmp"
     fresh.unlink(missing_ok=True)
     fresh.symlink_to(target)
     failpoint("pointer.linked")

@@ -35,6 +35,8 @@ def write_state(trainer: FeedingTrainer, steps: Iterable[StepReport], folder: Pa
         "scaler": trainer.loss_scale.state_dict() if trainer.loss_scale else None,
         "random": random_state(),
     }
+    if trainer.average:
+        state["average"] = trainer.average.state_dict()
     save_tree(state, folder, STATE)
     (folder / FORWARD_STRATEGY_FILE).write_text(json.dumps(asdict(trainer.forward.strategy)))
     (folder / STEPS_FILE).write_text(json.dumps([step.model_dump(mode="json") for step in steps]))
@@ -56,6 +58,7 @@ def load_state(trainer: FeedingTrainer, folder: Path) -> list[StepReport]:
         if trainer.loss_scale and state["scaler"]:
             trainer.loss_scale.load_state_dict(state["scaler"])
         restore_random(state["random"])
+        trainer.continue_average(state.get("average"))
     return load_steps(folder)
 
 

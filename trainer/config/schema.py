@@ -136,6 +136,19 @@ class TrainingSettings(Section):
     """Whether the model's layers are compiled with `torch.compile`: slower at first, then faster. Needs a C++
     compiler. A change takes effect with a new worker, which is started automatically."""
 
+    average: Literal["none", "ema", "window"] = "none"
+    """An average of the weights of many steps, which is kept beside those that are trained, is part of every
+    checkpoint, and is published as `models/current_average`. `ema`: an exponential average, in which the
+    weights of `average_steps` steps ago count half. `window`: the plain mean over the newest `average_steps`
+    to twice as many steps."""
+
+    average_steps: Positive = 50
+    """See `average`."""
+
+    prefer: Literal["average", "last"] = "average"
+    """Which weights are evaluated, judged by the gate, and compared where the best model is looked for: those
+    that are averaged, if there are such, or those after the last step."""
+
     seed: Annotated[int, Field(ge=0, lt=2**63)] = 42
     """Decides the order of rows and the dropout noise."""
 

@@ -88,7 +88,7 @@ class Ranks:
 
     def join(self, settings: Settings, checkpoint: Checkpoint | None, trainer: FeedingTrainer) -> None:
         """Have the others load what this process has loaded, and share the steps of `trainer` from now on."""
-        training = {"processes": 1, "cpu_threads": threads_of_each(settings.training)}
+        training = {"processes": 1, "cpu_threads": threads_of_each(settings.training), "average": "none"}
         theirs = settings.model_copy(update={"training": settings.training.model_copy(update=training)})
         source = str(checkpoint.path) if checkpoint else None
         self._order_all(LoadReplica(settings=theirs.model_dump(mode="json"), checkpoint=source))
@@ -100,7 +100,8 @@ class Ranks:
 
     def use(self, training: TrainingSettings) -> None:
         """Take the next steps by these settings."""
-        self._order_all(UseSettings(training=training.model_dump(mode="json")))
+        theirs = training.model_copy(update={"average": "none"})  # this process alone keeps one
+        self._order_all(UseSettings(training=theirs.model_dump(mode="json")))
 
     def shard(self, bundles: Iterator[StepBundle]) -> Iterator[StepBundle]:
         """Yield each step with this process's rows only, while the others have theirs."""

@@ -11,6 +11,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Literal
 
 from trainer.config.loader import BadConfig
 from trainer.config.schema import Settings
@@ -39,6 +40,19 @@ class ScoredAnswer:
     metrics: dict[str, float]
     loss: float
     tokens: int
+
+
+@dataclass(frozen=True)
+class ValidationLoss:
+    """The mean loss over the supervised tokens of the validation file."""
+
+    loss: float
+    """Of the weights that the settings prefer."""
+    rows: int
+    weights: Literal["last", "average"] = "last"
+    """Which these are."""
+    other_loss: float | None = None
+    """Of the others; None where no average is kept."""
 
 
 class Evaluator:
@@ -86,14 +100,22 @@ class Evaluator:
         if settings.gate.enabled:
             refuse_too_few_rows(settings, len(self._loaded.validation))
 
-    def validation_loss(self, settings: Settings) -> tuple[float, int] | None:
-        """Return mean loss and rows of the validation file; None when there is none."""
-        examples = self._measures.validation
+    def validation_loss(self, settings: Settings) -> ValidationLoss | None:
+        """Return the mean loss of the validation file's rows; None when there is none."""
+        examples, trainer = self._measures.validation, self._trainer
         if not examples:
             return None
-        return self._trainer.mean_loss(examples, max_tokens=self._max_tokens(settings)), len(examples)
+        max_tokens = self._max_tokens(settings)
+        last = trainer.mean_loss(examples, max_tokens=max_tokens)
+        if trainer.average is None:
+            return ValidationLoss(last, len(examples))
+        with trainer.average.in_place():
+            average = trainer.mean_loss(examples, max_tokens=max_tokens)
+        if trainer.prefers_average:
+            return ValidationLoss(average, len(examples), weights="average", other_loss=last)
+        return ValidationLoss(last, len(examples), other_loss=average)
 
-    def measure(self, settings: Settings, *, global_step: int) -> tuple[Measured, float]:
+    def measure(self, settings: Settings, *, global_step: int) -> tuple[Measured, ValidationLoss]:
         """Return what the gate compares, row by row, and the mean loss of the validation file.
 
         A question of a suite counts as answered if each token of its answer is the likeliest one after those
@@ -111,7 +133,9 @@ class Evaluator:
             losses=tuple(storable(row.mean) for row in found),
             answers=answers,
         )
-        return measured, sum(row.total for row in found) / max(1, sum(row.tokens for row in found))
+        loss = sum(row.total for row in found) / max(1, sum(row.tokens for row in found))
+        weights: Literal["last", "average"] = "average" if self._trainer.prefers_average else "last"
+        return measured, ValidationLoss(loss, len(found), weights=weights)
 
     @property
     def rows_id(self) -> str:
@@ -120,7 +144,8 @@ class Evaluator:
 
     def row_losses(self, examples: list[Example], settings: Settings) -> list[RowLoss]:
         """Return what the model makes of examples."""
-        return self._trainer.row_losses(examples, max_tokens=self._max_tokens(settings))
+        with self._trainer.with_preferred_weights():
+            return self._trainer.row_losses(examples, max_tokens=self._max_tokens(settings))
 
     def suite_scores(
         self, settings: Settings, *, global_step: int, is_wanted: Callable[[], bool]
@@ -132,7 +157,7 @@ class Evaluator:
         """
         for name, items in self._measures.suites.items():
             answers: list[ScoredAnswer] = []
-            with self._generating() as generator:
+            with self._trainer.with_preferred_weights(), self._generating() as generator:
                 for item in items:
                     if not is_wanted():
                         return
@@ -171,7 +196,7 @@ class Evaluator:
         prompts = self._measures.prompts
         ends_at = self._clock() + settings.previews.max_seconds
         first = self._next_preview % len(prompts) if prompts else 0
-        with self._generating() as generator:
+        with self._trainer.with_preferred_weights(), self._generating() as generator:
             for place in range(len(prompts)):
                 number = (first + place) % len(prompts)
                 if self._clock() >= ends_at or not is_wanted():

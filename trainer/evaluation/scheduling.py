@@ -11,6 +11,7 @@ from typing import Protocol
 from trainer.config.schema import Settings
 from trainer.data.rendering.render import Example
 from trainer.evaluation.cadence import stretched
+from trainer.evaluation.evaluator import ValidationLoss
 from trainer.evaluation.regression import Measured
 from trainer.protocol.costs import EVALUATION, CostBook, CostKind
 from trainer.protocol.faults import is_out_of_memory
@@ -25,9 +26,9 @@ NEWEST_STEP = 0.05  # weight of one step in the average of how long steps take
 class ModelEvaluator(Protocol):
     """Evaluates the model; see `Evaluator`."""
 
-    def validation_loss(self, settings: Settings) -> tuple[float, int] | None: ...
+    def validation_loss(self, settings: Settings) -> ValidationLoss | None: ...
 
-    def measure(self, settings: Settings, *, global_step: int) -> tuple[Measured, float]: ...
+    def measure(self, settings: Settings, *, global_step: int) -> tuple[Measured, ValidationLoss]: ...
 
     @property
     def rows_id(self) -> str: ...
@@ -113,7 +114,7 @@ class EvaluationSchedule:
         with self._reporter.doing("evaluating"):
             try:
                 measured, loss = self._engine.evaluator.measure(settings, global_step=progress.global_step)
-                self._note_validation(loss, len(measured.losses))
+                self._note_validation(loss)
             except (RuntimeError, MemoryError) as error:
                 if not is_out_of_memory(error):
                     raise
@@ -205,15 +206,22 @@ class EvaluationSchedule:
             self._reporter.event(found)
 
     def _validate(self, settings: Settings) -> None:
-        result = self._engine.evaluator.validation_loss(settings)
-        if result:
-            self._note_validation(*result)
+        if found := self._engine.evaluator.validation_loss(settings):
+            self._note_validation(found)
 
-    def _note_validation(self, loss: float, rows: int) -> None:
+    def _note_validation(self, found: ValidationLoss) -> None:
         progress = self._engine.progress
-        progress.validation_loss = finite(loss)
+        progress.validation_loss = finite(found.loss)
         progress.validated_step = progress.global_step
-        self._reporter.event(Validated(global_step=progress.global_step, loss=finite(loss), rows=rows))
+        self._reporter.event(
+            Validated(
+                global_step=progress.global_step,
+                loss=finite(found.loss),
+                rows=found.rows,
+                weights=found.weights,
+                other_loss=finite(found.other_loss),
+            )
+        )
 
     def _tell(self, kind: CostKind, settings: Settings, seconds: float, *, left_out: str | None) -> None:
         self._reporter.event(

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from trainer.checkpoints.publishing import publish_staged, stage_links
 from trainer.forgetting.retraining import History, stretches_done
-from trainer.protocol.checkpoints import FOLDER, POINTER, find_newest, verify
+from trainer.protocol.checkpoints import AVERAGE_POINTER, FOLDER, POINTER, find_newest, verify
 from trainer.protocol.failpoints import failpoint
 from trainer.protocol.files import link_or_copy
 from trainer.protocol.forgetting import (
@@ -24,7 +24,7 @@ from trainer.protocol.forgetting import (
     read_items,
 )
 
-NOT_LINKED = (FOLDER, POINTER, BRANCHES, "versions", "data")
+NOT_LINKED = (FOLDER, POINTER, AVERAGE_POINTER, BRANCHES, "versions", "data")
 
 
 class Scratch:

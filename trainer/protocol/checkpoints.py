@@ -3,6 +3,7 @@
 models/checkpoints/step-N/      published and immutable
 models/checkpoints/step-N.pin   keeps it for ever; see `trainer.protocol.pins`
 models/current_model            symbolic link to the newest one
+models/current_average          symbolic link to its averaged weights, if it has such
 """
 
 from dataclasses import dataclass, field
@@ -17,6 +18,8 @@ FOLDER = "checkpoints"
 ASIDE_PREFIX = "corrupt-"  # of a damaged checkpoint that was put aside
 BASES = "bases"  # in models/: base models that adapters were merged into
 POINTER = "current_model"
+AVERAGE = "average"  # in a checkpoint: the averaged weights, with all that loads them
+AVERAGE_POINTER = "current_average"
 UNREADABLE = float("inf")  # comes before every sequence number
 
 

@@ -238,7 +238,12 @@ class Validated(ProtocolMessage):
     kind: Literal["validated"] = "validated"
     global_step: int
     loss: float | None
+    """Of the weights that `training.prefer` names."""
     rows: int
+    weights: Literal["last", "average"] = "last"
+    """Which weights these are: those after the last step, or their average."""
+    other_loss: float | None = None
+    """Of the other ones; null where no average is kept, or they were not measured."""
 
 
 class Score(ProtocolMessage):

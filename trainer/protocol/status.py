@@ -151,6 +151,10 @@ class TrainingStatus(BaseModel):
     learning_rate: float | None = None
     grad_norm: float | None = None
     validation_loss: float | None = None
+    validation_weights: str | None = None
+    """Whose loss it is: that of the weights after the `last` step, or of their `average`."""
+    validation_other_loss: float | None = None
+    """Of the other ones, where an average is kept."""
     val_train_gap: float | None = None
     """Validation loss minus training loss."""
     suite_scores: dict[str, SuiteResult] = {}

@@ -18,6 +18,7 @@ from trainer.config.schema import CheckpointSettings, Settings
 from trainer.model.adapter import save_adapter
 from trainer.model.loading import save_tokenizer
 from trainer.model.training_templates import template_in_use
+from trainer.protocol.checkpoints import AVERAGE
 from trainer.protocol.manifest import Manifest, Origin, Unlocked
 from trainer.protocol.messages import StepReport
 from trainer.step.feeding_trainer import FeedingTrainer
@@ -31,7 +32,7 @@ def write_checkpoint_files(
     uses_adapter: bool,
     tick: Callable[[], None] = lambda: None,
 ) -> None:
-    """Write weights, tokenizer, optimizer and the reports of the last steps.
+    """Write weights, tokenizer, optimizer and the reports of the last steps; averaged weights in a folder.
 
     Args:
         tick: called when something has been got done.
@@ -42,17 +43,33 @@ def write_checkpoint_files(
         # Side by side: memory is copied twice as fast by two cores
         with ThreadPoolExecutor(max_workers=1) as beside:
             state = beside.submit(write_state, trainer, recent_steps, folder)
-            if uses_adapter:
-                save_adapter(trainer.model, folder)
-            else:
-                trainer.model.save_pretrained(folder)
+            _write_model(trainer, folder, uses_adapter=uses_adapter)
             tick()
-            save_tokenizer(trainer.processing_class, folder)
+            if trainer.average:
+                with trainer.average.in_place():
+                    _write_model(trainer, folder / AVERAGE, uses_adapter=uses_adapter)
+                tick()
             state.result()
     except torch.OutOfMemoryError:
         raise
     except (SafetensorError, RuntimeError) as error:  # how these libraries report a full disk
         raise OSError(f"the checkpoint cannot be written: {error}; is the disk full?") from error
+
+
+def _write_model(trainer: FeedingTrainer, folder: Path, *, uses_adapter: bool) -> None:
+    """Write what `from_pretrained` needs."""
+    if uses_adapter:
+        save_adapter(trainer.model, folder)
+    else:
+        trainer.model.save_pretrained(folder)
+    save_tokenizer(trainer.processing_class, folder)
+
+
+def size_of_average(trainer: FeedingTrainer) -> int:
+    """Return what an average adds to a checkpoint, in sizes of the weights."""
+    if trainer.average is None:
+        return 0
+    return 2 if trainer.average.kind == "ema" else 3  # itself, and what it is made of
 
 
 def retention_of(settings: CheckpointSettings) -> Retention:

@@ -49,7 +49,12 @@ from trainer.protocol.text import display_name, printable
 from trainer.reporting.reporter import Reporter
 from trainer.session.batch_size_finder import batch_size_key, measure_best_batch_size
 from trainer.session.batch_size_store import FILE_NAME, BatchSizeFile, tokens_for_new_job
-from trainer.session.checkpoint_files import origin_of, retention_of, write_checkpoint_files
+from trainer.session.checkpoint_files import (
+    origin_of,
+    retention_of,
+    size_of_average,
+    write_checkpoint_files,
+)
 from trainer.session.gate_state import GateState, read_gate, write_gate
 from trainer.session.interfaces import CommandSource
 from trainer.session.requirements import refuse_impossible, refuse_without_daemon
@@ -302,6 +307,7 @@ class TrainerEngine:
         self.evaluator.load(settings)  # now, rather than after a file was trained for nothing
         self._job_settings = settings
         self.trainer.use(settings.training)
+        self.trainer.use_average(settings.training)
         if self._ranks:
             self._ranks.use(settings.training)
 
@@ -321,7 +327,7 @@ class TrainerEngine:
             origin=self._origin(),
             progress=self.progress.model_copy(deep=True),
             rules=retention_of(settings),
-            expected_bytes=SIZE_WITH_OPTIMIZER * weights_bytes,
+            expected_bytes=(SIZE_WITH_OPTIMIZER + size_of_average(self.trainer)) * weights_bytes,
             background=settings.background,
         )
         return _PendingSave(self, saving)

@@ -12,7 +12,7 @@ import trainer.step.light_peft  # noqa: F401
 import gc
 import math
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple, cast
@@ -37,6 +37,7 @@ from trainer.config.loader import BadConfig
 from trainer.config.schema import TrainingSettings
 from trainer.data.rendering.render import Example
 from trainer.protocol.faults import is_out_of_memory
+from trainer.step.averaging import WeightAverage
 from trainer.step.forward import Forward, ForwardStrategy, choose_forward_strategy
 from trainer.step.loss_scale import LossScale
 from trainer.step.norms import speed_up_norms
@@ -142,12 +143,14 @@ class FeedingTrainer(Trainer):
             self.forward = Forward(model, strategy or choose_forward_strategy(model))
         self.create_optimizer()
         self._trained = [weight for weight in model.parameters() if weight.requires_grad]
+        self.average: WeightAverage | None = None
+        """Of the weights that are trained; None while none is kept."""
         for group in self.optimizer.param_groups:
             group["lr"] = group["initial_lr"] = (
                 1.0  # so that the schedule's factor is the learning rate itself
             )
         self.lr_scheduler = LambdaLR(self.optimizer, self._rate_at, last_epoch=global_step - 1)
-        self.add_callback(_CarryStep(self.lr_scheduler))
+        self.add_callback(_CarryStep(self.lr_scheduler, on_step=self._note_step))
         self.use(settings)
 
     def use(self, settings: TrainingSettings) -> None:
@@ -160,6 +163,32 @@ class FeedingTrainer(Trainer):
         self.forward.neftune_alpha = settings.neftune_noise_alpha
         if settings.activation_checkpointing != "auto":
             self.checkpoint_activations(settings.activation_checkpointing == "on")
+
+    def use_average(self, settings: TrainingSettings) -> None:
+        """Keep an average from here on if the settings want one: the present one, if there is one like it."""
+        if settings.average == "none":
+            self.average = None
+        elif self.average is None or self.average.kind != settings.average:
+            self.average = WeightAverage(self._trained, settings.average, settings.average_steps)
+        else:
+            self.average.steps = settings.average_steps
+
+    def continue_average(self, state: dict[str, Any] | None) -> None:
+        """Continue the average of a checkpoint; None is that of one without."""
+        self.average = WeightAverage.of_state(self._trained, state) if state else None
+
+    def _note_step(self) -> None:
+        if self.average:
+            self.average.note_step()
+
+    @property
+    def prefers_average(self) -> bool:
+        """Whether the averaged weights are those to be judged and served."""
+        return self.average is not None and self._settings.prefer == "average"
+
+    def with_preferred_weights(self) -> AbstractContextManager[None]:
+        """Let the model have the weights to be judged and served while the block lasts."""
+        return self.average.in_place() if self.average and self.prefers_average else nullcontext()
 
     def checkpoint_activations(self, on: bool) -> None:
         """Have activations computed again in the backward pass instead of kept, or not.
@@ -396,15 +425,21 @@ class _NoLoader:
 
 
 class _CarryStep(TrainerCallback):
-    """Carry the step number over, which a new `train()` call would start at zero."""
+    """Carry the step number over, which a new `train()` call would start at zero; tell of each step taken."""
 
-    def __init__(self, schedule: LambdaLR) -> None:
+    def __init__(self, schedule: LambdaLR, on_step: Callable[[], None]) -> None:
         self._schedule = schedule
+        self._on_step = on_step
 
     def on_train_begin(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
         state.global_step = self._schedule.last_epoch
+
+    def on_step_end(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        self._on_step()
 
 
 def _arguments(settings: TrainingSettings, scratch: Path) -> TrainingArguments:
