@@ -164,6 +164,7 @@ INSERT OR IGNORE INTO stretches """
     + STRETCHES_IN_STEPS
     + ";",
     6: """
+CREATE TABLE IF NOT EXISTS validations (global_step INTEGER PRIMARY KEY, loss REAL, rows INTEGER NOT NULL);
 CREATE TABLE IF NOT EXISTS left_validations AS SELECT 0 AS branch, * FROM validations WHERE 0;
 ALTER TABLE validations ADD COLUMN weights TEXT NOT NULL DEFAULT 'last';
 ALTER TABLE validations ADD COLUMN other_loss REAL;

@@ -116,11 +116,13 @@ def settings_of(layout: Layout) -> Settings:
 
 
 def digest(checkpoint: Path) -> dict[str, str]:
-    """Return the SHA-256 of the weights, and of everything in the optimizer."""
+    """Return the SHA-256 of the weights, of everything in the optimizer, and of averaged weights."""
     [weights] = checkpoint.glob("*model*.safetensors")
+    state = load_tree(checkpoint, "state")
     return {
         "weights": _sha256(sorted(load_file(weights).items())),
-        "optimizer": _sha256(sorted(_flat(load_tree(checkpoint, "state")["optimizer"]))),
+        "optimizer": _sha256(sorted(_flat(state["optimizer"]))),
+        "average": _sha256(sorted(_flat(state.get("average")))),
     }
 
 

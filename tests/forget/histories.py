@@ -126,6 +126,8 @@ def random_history(seed: int, *, num_forgotten: int = 2) -> RandomHistory:
                 "seed": seed,
                 "cpu_threads": 1,
                 "device": "cpu",
+                "average": chance.choice(["none", "none", "ema", "window"]),
+                "average_steps": 3,
             },
             "validation": validation,
             "gate": gate,

@@ -4,7 +4,7 @@ import sqlite3
 
 import pytest
 
-from daemon.ledger.database import MIGRATIONS, UnusableLedger
+from daemon.ledger.database import MIGRATIONS, SCHEMA_VERSION, UnusableLedger
 from daemon.ledger.ledger import Ledger
 from tests.daemon.ledger.entries import crash, read, step
 from tests.support import FakeClock
@@ -39,7 +39,7 @@ def test_a_ledger_of_another_release_is_refused_and_left_alone(layout):
     database.close()
     before = layout.ledger_file.read_bytes()
 
-    with pytest.raises(UnusableLedger, match="schema version is 99; expected 6"):
+    with pytest.raises(UnusableLedger, match="schema version is 99; expected 7"):
         Ledger(layout.ledger_file, clock=FakeClock())
 
     assert list(layout.status.glob("*.corrupt-*")) == []
@@ -99,21 +99,24 @@ def test_the_order_of_the_model_is_found_in_the_steps_of_an_older_ledger(layout,
     assert found == [(1, 2, "1", 1), (3, 4, "2", 1), (5, 5, "1", 3)]
 
 
-@pytest.mark.parametrize("version", [1, 2, 3])
+@pytest.mark.parametrize("version", range(1, SCHEMA_VERSION))
 def test_old_and_new_ledgers_have_the_same_columns(layout, version_1, version):
     database = sqlite3.connect(layout.ledger_file)
     for before in range(1, version):
         database.executescript(f"{MIGRATIONS[before]}PRAGMA user_version={before + 1};")
     database.close()
     Ledger(layout.ledger_file, clock=FakeClock()).close()
-    migrated = [read(layout, f"SELECT name FROM pragma_table_info('{table}')") for table in ("jobs", "steps")]
+    migrated = columns(layout)
 
     layout.ledger_file.unlink()
     Ledger(layout.ledger_file, clock=FakeClock()).close()
 
-    assert migrated == [
-        read(layout, f"SELECT name FROM pragma_table_info('{table}')") for table in ("jobs", "steps")
-    ]
+    assert migrated == columns(layout)
+
+
+def columns(layout):
+    tables = ("jobs", "steps", "validations", "left_validations")
+    return [read(layout, f"SELECT name FROM pragma_table_info('{table}')") for table in tables]
 
 
 def test_the_name_that_crashes_had_before_still_answers_for_a_release(layout, ledger):
