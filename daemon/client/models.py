@@ -263,7 +263,14 @@ class Models:
         try:
             with raising(UnusableVersion, *NOT_MADE), raising(UnreadableHistory, UnreadableLedger):
                 return self._create(path, note, made_by)
-        except (DamagedCheckpoint, FileNotFoundError) as error:  # the latter if it was removed meanwhile
+        except FileNotFoundError as error:
+            if path.is_dir():
+                raise  # something else is missing
+            raise UnusableVersion(
+                f"{printable(path.name)} was removed while the version was made; choose another that is "
+                "kept: training_health verify"
+            ) from error
+        except DamagedCheckpoint as error:
             raise UnusableVersion(
                 f"{printable(path.name)}: {error}; choose another that is whole: training_health verify"
             ) from error
