@@ -471,7 +471,12 @@ class Versions:
 
     @contextmanager
     def unchanging(self) -> Iterator[None]:
-        """Keep everybody else from making, deleting or naming a version until the block ends."""
+        """Keep everybody else from making, deleting or naming a version until the block ends.
+
+        Raises:
+            UnusableJournal: the journal is no file, so nothing is done that it could not say.
+        """
+        self._journal.require()
         if not self._folder.is_dir():
             self._folder.mkdir(mode=0o700, exist_ok=True)
             sync_directory(self._folder.parent)
