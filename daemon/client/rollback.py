@@ -22,7 +22,7 @@ from trainer.protocol.layout import Layout
 from trainer.protocol.manifest import Manifest
 from trainer.protocol.one_shot import NoAnswer, OrderRefused
 from trainer.protocol.text import num_of, printable, shell_word
-from trainer.versions.registry import Version
+from trainer.versions.version import Version
 
 if TYPE_CHECKING:
     from daemon.client.requests import Requests

@@ -16,8 +16,9 @@ from trainer.protocol.checkpoints import DamagedCheckpoint, verify
 from trainer.versions import registry
 from trainer.versions.marks import BadMark, UnusableJournal
 from trainer.versions.record import RECORD_NAME, DamagedVersion, TrainedFile
-from trainer.versions.registry import NoSuchVersion, VersionInUse, Versions
+from trainer.versions.registry import NoSuchVersion, Versions
 from trainer.versions.removal import bytes_of_its_own
+from trainer.versions.version import VersionInUse
 
 FAILPOINTS = sorted(set(re.findall(r'failpoint\("(.+?)"\)', Path(registry.__file__).read_text())))
 
@@ -315,6 +316,21 @@ def test_a_journal_that_is_no_file_is_one_clear_error_and_nothing_is_done(versio
 
 
 # ---- delete
+
+
+def test_a_version_whose_record_is_damaged_is_deleted_and_freed_and_its_number_is_never_given_again(
+    versions, models
+):
+    path = make(versions, models).path
+    (path / RECORD_NAME).write_text("[")
+
+    versions.delete(versions.locate("v001"))
+    found = versions.deleted()
+    versions.free("v001")
+
+    assert found == []
+    assert not (models / "versions/.trash/v001").exists()
+    assert make(versions, models, step=20).id == "v002"
 
 
 def test_a_deleted_version_can_be_brought_back_until_it_is_freed(versions, models):
