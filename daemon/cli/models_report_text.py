@@ -125,12 +125,3 @@ def crash_texts(report: "ModelsReport") -> Iterator[str]:
     if report.daemon_crashes:
         times = "once" if report.daemon_crashes == 1 else f"{report.daemon_crashes:,} times"
         yield f"a daemon ended {times} without being stopped (killed, or the machine went down)"
-
-
-def command_text(command: str, here: str) -> str:
-    """Return a command as it is typed now.
-
-    Args:
-        here: what makes it be about the folder of the report.
-    """
-    return f"{command}{here}"

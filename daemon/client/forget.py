@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING
 
 from filelock import FileLock, Timeout
 
-from daemon.client.advice import here
 from daemon.client.errors import ClientError, UnreadableHistory, raising
 from daemon.jobs.forget_orders import forgetting_of, order_to_forget, text_of
 from daemon.jobs.forget_plan import ForgetPlan
@@ -96,8 +95,7 @@ class Forgets:
         status = read_status(self._layout)
         if status.is_running:
             if status.fields.get("status") == State.PAUSED and plan.first_step is not None:
-                resume = f"training_controller resume{here(self._layout)}"
-                on_progress(f"training is paused; the file is forgotten after: {resume}")
+                on_progress("training is paused; the file is forgotten after: training_controller resume")
             request = {"target": plan.sha256, "reason": reason, "keep_versions": keep_versions}
             result = self._requests.send(".forget", request, wait_s=WAIT_S).result
             if result.startswith(NOT_FORGOTTEN):
