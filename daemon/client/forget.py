@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING
 from filelock import FileLock, Timeout
 
 from daemon.client.errors import ClientError, UnreadableHistory, raising
+from daemon.client.finding import why_never_seen
 from daemon.jobs.forget_orders import forgetting_of, order_to_forget, text_of
 from daemon.jobs.forget_plan import ForgetPlan
-from daemon.jobs.forgetting import CannotForget
+from daemon.jobs.forgetting import CannotForget, UnknownContent
 from daemon.jobs.wishes import NOT_FORGOTTEN, ForgetWish
 from daemon.ledger.reader import UnreadableLedger
 from daemon.status.reader import read_status
@@ -54,12 +55,12 @@ class Forgets:
             NotForgotten: no file is meant, or several are.
         """
         wish = ForgetWish(name=name, keep_versions=keep_versions, reason="")
-        with (
-            raising(NotForgotten, CannotForget),
-            raising(UnreadableHistory, UnreadableLedger),
-            forgetting_of(self._layout, wish) as forgetting,
-        ):
-            plan = forgetting.plan()
+        with raising(NotForgotten, CannotForget), raising(UnreadableHistory, UnreadableLedger):
+            try:
+                with forgetting_of(self._layout, wish) as forgetting:
+                    plan = forgetting.plan()
+            except UnknownContent as error:
+                raise NotForgotten(why_never_seen(self._layout, name) or str(error)) from error
         status = read_status(self._layout)
         has_worker = status.is_running and bool(status.fields.get("worker_pid"))
         plan = replace(plan, is_in_training=plan.is_in_training and has_worker)
