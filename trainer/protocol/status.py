@@ -179,3 +179,5 @@ class TrainingStatus(BaseModel):
     backup: BackupStatus | None = None
     """Null where `backup.to` is null."""
     alerts: list[str] = []
+    warnings: list[str] = []
+    """Those of the alerts that are no errors, by the level of their events."""
