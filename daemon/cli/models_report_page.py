@@ -17,6 +17,7 @@ from daemon.cli.models_report_text import (
     trouble_texts,
     verdict_text,
     went_back_text,
+    why_text,
 )
 from daemon.cli.models_view import maker_text
 from daemon.cli.options import typed_here
@@ -148,7 +149,7 @@ def _files(report: "ModelsReport") -> Iterator[str]:
 
 def _ended_otherwise(report: "ModelsReport") -> Iterator[str]:
     found = report.ended_otherwise
-    rows = [(moment(file.at), file.outcome, file.name, file.reason) for file in found]
+    rows = [(moment(file.at), file.outcome, file.name, why_text(file)) for file in found]
     yield from _table(("at (UTC)", "outcome", "file", "why"), rows, ("time", "time", "name", "name"))
     if more := report.num_ended_otherwise - len(found):
         yield f"<p>… and {more:,} earlier</p>"

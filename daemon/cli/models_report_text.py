@@ -11,6 +11,7 @@ if TYPE_CHECKING:
         CrashGroup,
         DaemonNow,
         DiskNow,
+        EndedOtherwise,
         GateVerdict,
         ModelsReport,
         PeriodFile,
@@ -75,6 +76,14 @@ def losses_text(file: "PeriodFile") -> str:
     """Return the first and the last loss of a file."""
     first, last = ("-" if loss is None else f"{loss:.3f}" for loss in (file.first_loss, file.last_loss))
     return f"{first} -> {last}"
+
+
+def why_text(file: "EndedOtherwise") -> str:
+    """Return why a file failed or was skipped, and whether that is mended."""
+    if file.completed_at is None:
+        return file.reason
+    at = moment(file.completed_at)
+    return f"{file.reason.removesuffix('.')}. A file of this name was completed afterwards ({at})"
 
 
 def went_back_text(branch: "RecordedBranch") -> str:

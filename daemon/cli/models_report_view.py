@@ -17,6 +17,7 @@ from daemon.cli.models_report_text import (
     trouble_texts,
     verdict_text,
     went_back_text,
+    why_text,
 )
 from daemon.cli.models_view import maker_text
 from daemon.cli.options import typed_here
@@ -89,7 +90,7 @@ def _ended_otherwise(report: "ModelsReport", columns: int) -> Iterator[str]:
     for file in report.ended_otherwise[-MOST_LINES:]:
         begin = f"{moment(file.at)}  {file.outcome:7}  "
         yield f"{begin}{fitted(file.name, columns - len(begin)).rstrip()}"
-        yield from _wrapped(file.reason, columns, begin="    ", rest="    ")
+        yield from _wrapped(why_text(file), columns, begin="    ", rest="    ")
     yield from _more(report.num_ended_otherwise - len(report.ended_otherwise[-MOST_LINES:]), columns)
 
 
