@@ -124,7 +124,7 @@ class Client:
         """The versions of the model, and what made them."""
         from daemon.client.models import Models
 
-        return Models(self.layout, lambda version: self.backups().before("delete", versions=[version]))
+        return Models(self.layout, lambda versions: self.backups().before("delete", versions=versions))
 
     @cached_property
     def comparisons(self) -> "Comparisons":

@@ -16,7 +16,7 @@ from filelock import FileLock, Timeout
 
 from trainer.backups.destination import Destination, object_name
 from trainer.backups.manifest import BackupFile, BackupManifest
-from trainer.protocol.backups import RestoredBackup
+from trainer.protocol.backups import UNFINISHED, RestoredBackup
 from trainer.protocol.checkpoints import FOLDER, POINTER, DamagedCheckpoint, NoUsableCheckpoint, verify
 from trainer.protocol.failpoints import failpoint
 from trainer.protocol.files import link_or_copy, sync_directory
@@ -24,8 +24,6 @@ from trainer.protocol.layout import Layout
 from trainer.protocol.text import printable, shell_word, size_text
 
 Tell = Callable[[str], None]
-UNFINISHED = ".restore-unfinished"
-"""Lies in a folder that is being made; what has it is nobody's."""
 IMMUTABLE = ("models/checkpoints/", "models/versions/v", "models/bases/", "models/data/")
 """Files that may share one inode, because nobody ever changes them."""
 NEEDS_BASE = ("lora", "qlora")

@@ -1,6 +1,7 @@
 """The command training_models: versions are made, named, explained and deleted as a person asks for it."""
 
 import json
+import os
 import subprocess
 import sys
 
@@ -275,6 +276,35 @@ def test_damage_is_named_in_the_list_and_makes_no_version(trained):
         "step-000000003-1: model.safetensors has a different SHA-256 than when it was written; choose another"
         in str(refused.exception)
     )
+
+
+@pytest.mark.parametrize("kind", ["changed", "missing", "pipe"])
+def test_a_version_whose_record_is_damaged_goes_through_the_trash_like_any_other(trained, kind):
+    run(trained, "create")
+    run(trained, "alias", "deployed", "v001")
+    folder = trained.models / "versions/v001"
+    record = folder / "VERSION.json"
+    if kind == "changed":
+        record.write_text("[")
+    else:
+        record.unlink()
+    if kind == "pipe":
+        os.mkfifo(record)
+
+    meant = run(trained, "delete", "deployed", "--yes")
+    run(trained, "alias", "deployed", "--remove")
+    plan = run(trained, "delete", "v001", "--dry-run").stdout
+    assert folder.is_dir()
+    deleted = run(trained, "delete", "latest", "--yes")
+    is_gone = not folder.exists()
+    back = run(trained, "undelete", "v001")
+
+    assert str(meant.exception).startswith("v001 is what deployed means; ")
+    assert plan.startswith("v001 will be moved to the trash; its record is damaged: ")
+    assert deleted.stdout.startswith("v001: moved to the trash; ")
+    assert is_gone
+    assert back.stdout == f"v001: back in {folder}\n"
+    assert (folder / "model.safetensors").is_file()
 
 
 def test_a_name_of_a_file_cannot_write_into_the_card(trained):
