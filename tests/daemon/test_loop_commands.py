@@ -111,7 +111,9 @@ def test_pause_holds_in_every_state(rig, bring_to, state):
     rig.command("pause", '{"reason": "lunch"}')
 
     rig.until_status("paused", status_reason="lunch")
-    assert_noted(rig, "pause", "paused (lunch)")
+    was_paused = state == "held"
+    answer = "was paused already; the reason is now the one given" if was_paused else "paused"
+    assert_noted(rig, "pause", f"{answer} (lunch)")
 
 
 @pytest.mark.parametrize("state, answer", [("training", "skipped"), ("loading", "skipped a.jsonl")])
