@@ -323,7 +323,7 @@ class Client:
         elif status.life == "silent":  # nor would it obey a stop
             from daemon.client.advice import to_get_a_daemon
 
-            raise RunsAlready(f"the daemon is {status.life_text()}; {to_get_a_daemon(status, self.layout)}")
+            raise RunsAlready(f"the daemon is {status.life_text()}; {to_get_a_daemon(status)}")
         wait_for_lock(self.layout, wait_s)
         return start(self.layout, overrides=wanted, wait_s=wait_s)
 

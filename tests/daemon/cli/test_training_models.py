@@ -7,8 +7,11 @@ import sys
 
 import pytest
 
+from daemon.cli.models_view import rollback_lines
 from daemon.cli.training_models import app
+from daemon.client.rollback import RollbackPlan
 from daemon.files.identity import Identity
+from daemon.jobs.going_back import AffectedFile
 from daemon.ledger.ledger import Ledger
 from tests.daemon.cli.runner import runner_of
 from tests.daemon.ledger.entries import step
@@ -87,7 +90,7 @@ def test_a_version_says_which_files_made_it(trained):
     lineage = json.loads(run(trained, "lineage", "v002", "--json").stdout)
 
     assert "  2 files since v001:\n" in shown
-    assert "    urgent.jsonl  steps 4 to 4, processing\n" in shown
+    assert "    urgent.jsonl  step 4, processing\n" in shown
     assert [(file["name"], file["first_step"], file["last_step"]) for file in lineage["files"]] == [
         ("chat.jsonl", 1, 5),
         ("urgent.jsonl", 4, 4),
@@ -323,3 +326,22 @@ def test_the_command_loads_what_it_needs_only_when_it_needs_it():
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
 
     assert result.stdout.strip() == "[]"
+
+
+def test_a_plan_to_go_back_tells_a_file_that_was_trained_twice_apart():
+    files = [("1", "chat.jsonl", 61, 61), ("2", "new.jsonl", 62, 70), ("3", "chat.jsonl", 71, 1072)]
+    plan = RollbackPlan(
+        target="versions/v001",
+        target_step=60,
+        current_step=1072,
+        files=tuple(
+            AffectedFile(job_id=job_id, name=name, first_step=first, last_step=last, fate="requeued")
+            for job_id, name, first, last in files
+        ),
+    )
+
+    assert list(rollback_lines(plan))[1:] == [
+        "  chat.jsonl (job 1, step 61) is undone and is trained again",
+        "  new.jsonl (steps 62 to 70) is undone and is trained again",
+        "  chat.jsonl (job 3, steps 71 to 1,072) is undone and is trained again",
+    ]

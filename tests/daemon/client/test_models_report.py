@@ -5,6 +5,7 @@ from types import SimpleNamespace
 import pytest
 
 from daemon import disk
+from daemon.cli.models_report_text import why_text
 from daemon.client import Client
 from daemon.client.models_now import disk_now
 from daemon.client.models_report import Since, since_seconds, since_version
@@ -134,6 +135,28 @@ def test_files_that_failed_are_named_with_the_reason_also_those_that_never_becam
     assert found.num_ended_otherwise == 2
     assert "\x1b" not in found.ended_otherwise[0].name
     assert found.repeated == []  # not said twice
+
+
+def test_of_a_file_that_failed_it_is_known_whether_one_of_its_name_was_completed_afterwards(client, life):
+    life.at(7).train("worse.jsonl", 1)
+    life.at(6).fail("worse.jsonl", "odd")
+    life.at(5).fail("mended.jsonl", "odd")
+    life.at(4).event("failed", level="warning", file="refused.jsonl", reason="it is empty")
+    for name in ("mended.jsonl", "refused.jsonl"):
+        life.at(3).train(name, 1)
+    life.publish(1)
+
+    found = report(client, life)
+
+    at = utc_text(NOW - 3 * HOUR)
+    assert [(file.name, file.completed_at) for file in found.ended_otherwise] == [
+        ("worse.jsonl", None),
+        ("mended.jsonl", at),
+        ("refused.jsonl", at),
+    ]
+    assert why_text(found.ended_otherwise[1]).startswith(
+        "odd. A file of this name was completed afterwards ("
+    )
 
 
 def branch(life, *, to, at=NOW - HOUR):
