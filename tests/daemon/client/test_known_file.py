@@ -166,6 +166,7 @@ def test_a_completed_job_names_its_checkpoint(client, ledger, layout):
 
 
 def test_a_trained_file_is_saving_until_its_checkpoint_is_there(client, ledger, layout):
+    StatusBoard(layout.status_file, daemon_pid=os.getpid()).publish()
     put(layout, ledger, state="processing")
     ledger.start_attempt(JOB)
     ledger.end_attempt(JOB, "completed", None, is_charged=False)
