@@ -218,7 +218,7 @@ def _described(layout: Layout, path: Path | None, job: RecordedJob | None) -> Kn
         place=printable(str(path.relative_to(layout.base))) if path else None,
         priority=_priority(layout, path, job, note),
         reason=_reason(layout, path, job, note),
-        ended_at=(job.finished_at if job else None) or (printable(note.at) if note else None),
+        ended_at=_ended_at(job, note),
         rejected_list=_rejected_list(layout, path or layout.failed / name, job),
         report=_report(layout, name, job.id if job else note.job_id if note else None),
         job=known,
@@ -282,6 +282,12 @@ def _state(layout: Layout, path: Path | None, job: KnownJob | None) -> str:
     if job:
         return "waiting"
     return UNCHECKED if read_status(layout).is_gone else CHECKING
+
+
+def _ended_at(job: RecordedJob | None, note: Reason | None) -> str | None:
+    if job and job.state in OPEN:  # what was undone had ended, and is to be trained again
+        return None
+    return (job.finished_at if job else None) or (printable(note.at) if note else None)
 
 
 def _priority(layout: Layout, path: Path | None, job: RecordedJob | None, note: Reason | None) -> str | None:

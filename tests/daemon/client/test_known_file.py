@@ -175,6 +175,16 @@ def test_a_trained_file_is_saving_until_its_checkpoint_is_there(client, ledger, 
     assert client.history.file("chat.jsonl").state == "saving"
 
 
+def test_a_file_that_is_to_be_trained_again_has_not_ended(client, ledger, layout):
+    put(layout, ledger, state="waiting")
+    ledger._database.write("UPDATE jobs SET finished_at = ?", ("2026-01-01T00:00:00.000Z",))
+    ledger.commit()
+
+    file = client.history.file("chat.jsonl")
+
+    assert (file.state, file.ended_at) == ("waiting", None)
+
+
 def test_of_the_lists_of_rejected_rows_the_one_with_its_lines_is_named(client, ledger, layout):
     put(layout, ledger, state="completed", rejected_lines=(3, 5))
     for name, lines in (("chat.jsonl", [3]), ("chat-2.jsonl", [3, 5]), ("chat-3.jsonl", [3, 5, 6])):
