@@ -19,7 +19,8 @@ TRAINED = """
 WITH in_period AS (
     SELECT job_id, min(first_step) AS first_step, max(last_step) AS last_step,
         sum(min(last_step, :until) - max(first_step, :after + 1) + 1) AS num_steps,
-        min(first_step) > :after AND max(last_step) <= :until AS is_whole
+        min(first_step) > :after AND max(last_step) <= :until
+            AND job_id NOT IN (SELECT id FROM jobs WHERE state IN ('waiting', 'processing')) AS is_whole
     FROM {stretches} WHERE last_step > :after AND first_step <= :until GROUP BY job_id
 ), sums AS (
     SELECT job_id, sum(rows) AS rows, sum(tokens) AS tokens, sum(seconds) AS seconds,

@@ -76,7 +76,7 @@ def test_of_a_file_that_began_before_only_the_part_in_it_counts(client, life):
 
 def test_a_whole_file_counts_whole_although_its_steps_were_thinned_out(client, life):
     job = life.at(5).train("long.jsonl", 300)
-    life.ledger._database.write("DELETE FROM steps WHERE global_step % 100 != 0")
+    life.ledger._database.write("DELETE FROM steps WHERE global_step % 100 != 0", ())
 
     found = report(client, life)
 
@@ -182,6 +182,19 @@ def test_after_going_back_what_is_undone_is_not_counted_as_trained(client, life)
 
     assert [(went.from_step, went.left_step, went.reason) for went in found.went_back] == [(2, 7, "worse")]
     assert (found.step_then, found.current_step, found.files) == (2, 2, [])
+
+
+def test_of_a_file_that_is_to_be_trained_again_only_the_part_that_stays_counts(client, life):
+    job = life.at(5).train("new.jsonl", 3)
+    gone = branch(life, to=2)
+    life.ledger.branches.begin(gone, [gone])
+    life.ledger._database.write("UPDATE jobs SET state = ?", ("waiting",))
+
+    found = report(client, life)
+
+    [file] = found.files
+    assert (file.job_id, file.state, file.steps, file.rows, file.tokens) == (job.id, "waiting", 2, 2, 20)
+    assert (found.trained.rows, found.trained.tokens, found.trained.seconds) == (2, 20, 1.0)
 
 
 def test_a_model_that_went_back_while_no_daemon_ran_is_reported_as_it_is(client, life):
