@@ -9,7 +9,9 @@ import pytest
 from typer.testing import CliRunner
 
 from daemon.cli import training_health, training_models, training_queue
+from daemon.cli.models_report_text import repeated_text
 from daemon.cli.models_report_view import cells, fitted
+from daemon.client.models_report import Repeated
 from tests.daemon.cli.runner import runner_of
 from tests.daemon.client.eventful import Life, eventful_day
 from tests.health import tree
@@ -82,6 +84,18 @@ def test_each_part_is_there(eventful):
     assert re.search(r"v001  step 9, by hand, current, <b>before</b> \\x1b\[31m the holidays", shown)
 
 
+def test_a_warning_does_not_count_those_of_its_kind_as_its_own():
+    warning = Repeated(
+        kind="data_report",
+        level="warning",
+        count=4,
+        newest_at="2026-11-22T12:27:11.124Z",
+        message="b.jsonl: odd",
+    )
+
+    assert repeated_text(warning).endswith("warning: b.jsonl: odd (the newest of 4 of this kind)")
+
+
 def test_without_the_library_for_curves_the_numbers_are_there(eventful, monkeypatch):
     monkeypatch.setattr("daemon.cli.models_report_view.is_installed", lambda library: False)
 
@@ -92,7 +106,7 @@ def test_without_the_library_for_curves_the_numbers_are_there(eventful, monkeypa
 
 def test_the_commands_that_are_named_do_something(eventful):
     shown = run(eventful, "report").stdout
-    commands = re.findall(rf"^    (training_\w+) (.*) --base-dir {eventful.base}$", shown, re.M)
+    commands = re.findall(rf"^    (training_\w+) --base-dir {eventful.base} (.*)$", shown, re.M)
 
     apps = {"training_queue": training_queue.app, "training_health": training_health.app}
     codes = {
@@ -171,7 +185,7 @@ def test_the_page_shows_names_and_messages_as_they_are(eventful, tmp_path):
         "line 1: <b>odd</b> \\x1b[2J",
         "<b>before</b>",
         "jumped to <i>1.7</i>",
-        f"training_daemon start --base-dir {eventful.base}",
+        f"training_daemon --base-dir {eventful.base} start",
     ):
         assert text in shown
     assert printable(shown.replace("\n", "")) == shown.replace("\n", "")
