@@ -7,8 +7,7 @@ is recognised by its inode, size and time of change, so a new name or folder doe
 import heapq
 import os
 import stat
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
 from itertools import chain
 from pathlib import Path
 
@@ -16,27 +15,19 @@ from daemon.files.folder import Folder
 from daemon.files.identity import Identity, identity_of, is_there
 from daemon.files.kept import give_name
 from daemon.files.names import is_temporary, is_training_file
+from daemon.jobs.ending import Ending as Ending
+from daemon.jobs.found_again import found_again, garbage_left_alone
 from daemon.jobs.half_moves import finish_half_moves
 from daemon.jobs.queue_index import Entry, Index
 from daemon.jobs.reasons import remove_reason, write_reason
-from daemon.journal.events import FileMoved, FileRemoved, JobFinished
+from daemon.journal.events import FileMoved, FileRemoved
 from daemon.journal.journal import Journal
 from daemon.ledger.ledger import Ledger
 from trainer.protocol.failpoints import failpoint
 from trainer.protocol.files import move_all_durably, move_durably
-from trainer.protocol.job import Job, JobRecord, Outcome, Priority, Reason
+from trainer.protocol.job import Job, Outcome, Priority, Reason
 from trainer.protocol.layout import Layout
 from trainer.protocol.status import QueueCounts
-
-
-@dataclass(frozen=True, kw_only=True)
-class Ending:
-    """How a file is put away."""
-
-    job: Job
-    outcome: Outcome
-    record: JobRecord | None = None
-    reason: Reason | None = None
 
 
 class JobQueue:
@@ -59,36 +50,40 @@ class JobQueue:
 
     def recover(self) -> list[Path]:
         """Take over what an earlier daemon left; return the files that must be checked (again)."""
-        finish_half_moves(self._layout, self._journal)
-        known = self._ledger.open_jobs()
-        self._index = Index(Entry(item.job, None, item.identity) for item in known)
-        starts = {item.job.id: item.start_number for item in known if item.state == "processing"}
+        with garbage_left_alone():
+            present = finish_half_moves(self._layout, self._journal)
+            found = found_again(self._ledger.open_files(), present, self._layout)
+            self._waiting, lost, starts = found.waiting, found.lost, found.starts
+            waiting = list(self._all_waiting())
+            self._index = Index([*waiting, *lost])
+            self._heap = [(entry.priority.rank, entry.job_id, entry.name) for entry in waiting]
+            heapq.heapify(self._heap)
         unchecked = []
         for path in self._layout.processing.iterdir():
             if is_temporary(path.name) or path.is_dir():
                 continue
             identity = identity_of(path.lstat())
             if entry := self._index.take_lost(identity, path.name):
-                job = entry.job.model_copy(update={"name": path.name})
-                self._processing[job.id] = Entry(job, path, identity, starts.get(job.id))
+                job = self._job_of(entry).model_copy(update={"name": path.name})
+                self._processing[job.id] = Entry.of(job, path, identity, starts.get(job.id))
                 self._ledger.place_job(job, "processing")
             elif ending := self._ledger.ending_of(identity):
                 self._put_away(path, *ending)  # a crash came between ledger and move
             else:
                 unchecked.append(path)
         unchecked += self.look()
-        for entry in self._index:
-            if entry.path is None:
+        for entry in lost:
+            known, job = self._index.find(entry.job_id), self._job_of(entry)
+            if known is entry:
                 self._index.discard(entry)
-                place = self._layout.processing / entry.job.name
-                if entry.job.id in starts and place in unchecked:  # it may be that very file, touched
-                    start = starts[entry.job.id]
-                    self._processing[entry.job.id] = Entry(entry.job, place, entry.identity, start)
-                    self._strays[place] = entry.job
+                place = self._layout.processing / job.name
+                if job.id in starts and place in unchecked:  # it may be that very file, touched
+                    self._processing[job.id] = Entry.of(job, place, entry.identity, starts[job.id])
+                    self._strays[place] = job
                 else:
-                    self._note_removed(entry.job)
-            elif entry.job.id in starts:  # put back by hand, or preempted just before the daemon died
-                self._ledger.place_job(entry.job, "waiting")
+                    self._note_removed(job)
+            elif known and job.id in starts:  # put back by hand, or preempted just before the daemon died
+                self._ledger.place_job(self._job_of(known), "waiting")
         return unchecked
 
     def _put_away(self, path: Path, outcome: Outcome, reason: Reason | None) -> None:
@@ -121,7 +116,7 @@ class JobQueue:
         for priority, name in missing:
             if entry := self._waiting[priority].pop(name, None):
                 self._index.discard(entry)
-                self._note_removed(entry.job)
+                self._note_removed(self._job_of(entry))
         for entry in list(self._processing.values()):
             self._is_still_there(entry)
         return unchecked + self._present_strays()
@@ -133,17 +128,22 @@ class JobQueue:
         """Follow a started file to the name that somebody gave it; return whether it is still there."""
         for path in self._layout.processing.iterdir():
             if is_there(path, entry.identity):
-                entry.path, entry.job = path, entry.job.model_copy(update={"name": path.name})
-                self._ledger.place_job(entry.job, "processing")
+                self._follow(entry, path)
                 return True
         return False
+
+    def _follow(self, entry: Entry, path: Path) -> None:
+        """Note under which name the file of a started job is now."""
+        entry.folder, entry.name = path.parent, path.name
+        entry.job = self._job_of(entry).model_copy(update={"name": path.name})
+        self._ledger.place_job(entry.job, "processing")
 
     def _is_still_there(self, entry: Entry) -> bool:
         """Whether a started file is there; else note that it was taken out, or what has its place."""
         if self._is_here(entry):
             return True
         if not self._note_stray(entry):
-            self._take_out(entry.job)
+            self._take_out(self._job_of(entry))
         return False
 
     # ---- strays: files in the places of started ones, touched or replaced
@@ -153,7 +153,7 @@ class JobQueue:
         path = self._path_of(entry)
         if not os.path.lexists(path) or path.is_dir():
             return False
-        self._strays[path] = entry.job
+        self._strays[path] = self._job_of(entry)
         return True
 
     def _present_strays(self) -> list[Path]:
@@ -171,11 +171,10 @@ class JobQueue:
         for entry in self._processing.values():
             if entry.path == path and entry.identity == identity:
                 return True
-            if entry.job.sha256 == sha256 and not self._is_here(entry):
-                entry.path, entry.identity = path, identity
-                entry.job = entry.job.model_copy(update={"name": path.name})
-                self._ledger.identify_job(entry.job.id, identity)
-                self._ledger.place_job(entry.job, "processing")
+            if self._job_of(entry).sha256 == sha256 and not self._is_here(entry):
+                entry.identity = identity
+                self._ledger.identify_job(entry.job_id, identity)
+                self._follow(entry, path)
                 self._strays.pop(path, None)
                 return True
         known = self._ledger.newest_job_of(path.name, sha256)
@@ -199,27 +198,25 @@ class JobQueue:
             return path
         entry = self._processing.get(job.id)
         if entry and not self._is_here(entry) and not self._restore(entry):
-            self._take_out(entry.job)
+            self._take_out(job)
         target = move_durably(path, self._layout.waiting(job.priority))
         del self._strays[path]
         return target
 
     def _restore(self, entry: Entry) -> bool:
         """Give a started file that was replaced its name again, from the files that are kept."""
-        kept = self._layout.kept_files / entry.job.sha256
+        kept = self._layout.kept_files / self._job_of(entry).sha256
         if is_there(kept, entry.identity):  # else it was not kept, or is written to
-            give_name(kept, self._layout.processing, entry.job.name)
+            give_name(kept, self._layout.processing, entry.name)
         return self._find_renamed(entry)
 
     def _put_back(self, path: Path, identity: Identity) -> bool:
         """Return a started file that somebody moved to a queue folder: it has been trained in part."""
         for entry in self._processing.values():
             if entry.identity == identity and not self._is_here(entry):
-                entry.path = move_durably(path, self._layout.processing)
-                entry.job = entry.job.model_copy(update={"name": entry.path.name})
-                self._ledger.place_job(entry.job, "processing")
+                self._follow(entry, move_durably(path, self._layout.processing))
                 what = "was started before, so it continues at once"
-                self._journal.record(FileMoved(job_id=entry.job.id, file=path.name, what=what))
+                self._journal.record(FileMoved(job_id=entry.job_id, file=path.name, what=what))
                 return True
         return False
 
@@ -243,13 +240,13 @@ class JobQueue:
             return None if self._put_back(path, identity) else path
         successor = None  # another file that has taken the name this one had before
         if entry.path:
-            self._waiting[entry.job.priority].pop(entry.path.name, None)
+            self._waiting[entry.priority].pop(entry.name, None)
             successor = entry.path if entry.path.exists() else None
-        job = entry.job
+        job = self._job_of(entry)
         if (job.name, job.priority) != (path.name, priority):
             job = job.model_copy(update={"name": path.name, "priority": priority})
             self._ledger.place_job(job, "waiting")
-        self._insert(Entry(job, path, identity))
+        self._insert(Entry.of(job, path, identity))
         return successor
 
     def _note_removed(self, job: Job) -> None:
@@ -265,19 +262,18 @@ class JobQueue:
     def add(self, job: Job, path: Path, identity: Identity) -> None:
         """Take in a checked file that lies in the folder of its priority."""
         self._ledger.add_job(job, identity, "waiting")
-        self._insert(Entry(job, path, identity))
+        self._insert(Entry.of(job, path, identity))
         failpoint("queue.added")
 
     def adopt(self, job: Job, path: Path, identity: Identity) -> None:
         """Take in a checked file that lies in `processing/`."""
         self._ledger.add_job(job, identity, "processing")
-        self._processing[job.id] = Entry(job, path, identity)
+        self._processing[job.id] = Entry.of(job, path, identity)
 
     def _insert(self, entry: Entry) -> None:
-        job = entry.job
-        self._waiting[job.priority][job.name] = entry
+        self._waiting[entry.priority][entry.name] = entry
         self._index.add(entry)
-        heapq.heappush(self._heap, (job.priority.rank, job.id, job.name))
+        heapq.heappush(self._heap, (entry.priority.rank, entry.job_id, entry.name))
 
     def next(self) -> Job | None:
         """Return the job to be trained next: the one started first, else the most urgent, else the oldest.
@@ -296,8 +292,8 @@ class JobQueue:
         while self._heap:
             rank, job_id, name = self._heap[0]
             entry = self._waiting[list(Priority)[rank]].get(name)
-            if entry and entry.job.id == job_id:
-                return entry.job, self._path_of(entry)
+            if entry and entry.job_id == job_id:
+                return self._job_of(entry), self._path_of(entry)
             heapq.heappop(self._heap)
         return None
 
@@ -312,7 +308,7 @@ class JobQueue:
     def find(self, job_id: str) -> Job | None:
         """Return a job that waits or is being processed."""
         entry = self._processing.get(job_id) or self._index.find(job_id)
-        return entry.job if entry else None
+        return self._job_of(entry) if entry else None
 
     def started(self) -> list[Job]:
         """Return the jobs that were started and are not trained to the end, in the order of their starts."""
@@ -320,7 +316,7 @@ class JobQueue:
 
     def processing(self) -> list[Job]:
         """Return the jobs whose files lie in `processing/`, in the order in which they were started."""
-        return [entry.job for entry in sorted(self._processing.values(), key=Entry.start_key)]
+        return [self._job_of(entry) for entry in sorted(self._processing.values(), key=Entry.start_key)]
 
     def start(self, job: Job) -> tuple[Job, Path] | None:
         """Move a job's file to `processing/`, if it is not there, and note that it was started.
@@ -333,8 +329,8 @@ class JobQueue:
         if entry is None or not self._is_still_there(entry):
             return None
         if entry.start_number is None:
-            entry.start_number = self._ledger.note_start(entry.job)
-        return entry.job, self._path_of(entry)
+            entry.start_number = self._ledger.note_start(self._job_of(entry))
+        return self._job_of(entry), self._path_of(entry)
 
     def _take_up(self, job: Job) -> Entry | None:
         entry = self._waiting[job.priority][job.name]
@@ -350,7 +346,7 @@ class JobQueue:
         failpoint("queue.started")
         self._forget(job)
         job = job.model_copy(update={"name": path.name})
-        self._processing[job.id] = started = Entry(job, path, entry.identity)
+        self._processing[job.id] = started = Entry.of(job, path, entry.identity)
         return started
 
     def preempt(self, job_id: str) -> None:
@@ -358,22 +354,22 @@ class JobQueue:
         if entry := self._processing.get(job_id):
             if not self._is_still_there(entry):
                 return
-            job = entry.job
+            job = self._job_of(entry)
             try:
                 path = move_durably(self._path_of(entry), self._layout.waiting(job.priority))
             except FileNotFoundError:
                 self._take_out(job)
                 return
             self._forget(job)
-            self._insert(Entry(job.model_copy(update={"name": path.name}), path, entry.identity))
+            self._insert(Entry.of(job.model_copy(update={"name": path.name}), path, entry.identity))
         if waiting := self._index.find(job_id):  # apart, so that what failed here can be done again
-            self._ledger.place_job(waiting.job, "waiting")
+            self._ledger.place_job(self._job_of(waiting), "waiting")
 
     def reopen(self, job_id: str) -> str | None:
         """Let an ended job wait again under its id; return its name, None if its file is gone."""
         if waiting := self._index.find(job_id):  # it has moved, and noting that failed
-            self._ledger.place_job(waiting.job, "waiting")
-            return waiting.job.name
+            self._ledger.place_job(self._job_of(waiting), "waiting")
+            return waiting.name
         known = self._ledger.find_job(job_id)
         if known is None or known.state not in list(Outcome):
             return None
@@ -387,7 +383,7 @@ class JobQueue:
             return None
         remove_reason(self._layout.finished(Outcome(known.state)) / job.name)
         job = job.model_copy(update={"name": path.name})
-        self._insert(Entry(job, path, known.identity))
+        self._insert(Entry.of(job, path, known.identity))
         self._ledger.place_job(job, "waiting")
         return job.name
 
@@ -410,7 +406,7 @@ class JobQueue:
             is_known = self._ledger.state_of(ending.job.id) == ending.outcome  # noted before a failed commit
             self._ledger.finish_job(ending.job, ending.outcome.value, ending.record, ending.reason)
             if not is_known:
-                self._journal.record(_finished_event(ending))
+                self._journal.record(ending.event())
         self._ledger.commit()  # states and events in one transaction
         failpoint("queue.ended")
         for ending in list(endings):
@@ -448,8 +444,19 @@ class JobQueue:
 
     @staticmethod
     def _path_of(entry: Entry) -> Path:
-        assert entry.path is not None, entry.job  # only entries of `recover` have none, and it resolves them
-        return entry.path
+        path = entry.path
+        assert path is not None, entry  # only entries of `recover` have none, and it resolves them
+        return path
+
+    def _job_of(self, entry: Entry) -> Job:
+        if entry.job is None:
+            known = self._ledger.find_job(entry.job_id)
+            assert known is not None, entry  # a row of a job is never removed
+            entry.job = known.job
+        return entry.job
+
+    def _all_waiting(self) -> Iterator[Entry]:
+        return chain.from_iterable(entries.values() for entries in self._waiting.values())
 
     # ---- counts
 
@@ -466,12 +473,9 @@ class JobQueue:
         Args:
             besides: id of a job that is not counted.
         """
-        waiting = (entry.job for entries in self._waiting.values() for entry in entries.values())
-        files = rows = 0
-        for job in chain(waiting, self.started()):
-            if job.id != besides:
-                files, rows = files + 1, rows + job.rows
-        return files, rows
+        started = (entry for entry in self._processing.values() if entry.job_id not in self._ended)
+        rows = [entry.rows for entry in chain(self._all_waiting(), started) if entry.job_id != besides]
+        return len(rows), sum(rows)
 
     def counts(self) -> QueueCounts:
         """Return how many files lie in each folder."""
@@ -484,15 +488,3 @@ class JobQueue:
             skipped=self._finished[Outcome.SKIPPED].count_files(),
             recently_completed=self._finished[Outcome.COMPLETED].count_files(),
         )
-
-
-def _finished_event(ending: Ending) -> JobFinished:
-    record = ending.record
-    return JobFinished(
-        job_id=ending.job.id,
-        file=ending.job.name,
-        outcome=ending.outcome.value,
-        rows=record.rows_trained if record else None,
-        steps=record.steps if record else None,
-        reason=ending.reason.message if ending.reason else None,
-    )

@@ -9,7 +9,7 @@ events, and of older steps every hundredth.
 import json
 import os
 import sqlite3
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,6 +22,7 @@ from daemon.ledger.database import open_ledger
 from daemon.ledger.evaluations import Evaluations
 from daemon.ledger.gate_verdicts import GateVerdicts
 from daemon.ledger.job_rows import job_of
+from daemon.ledger.open_files import OpenFile, read_open_files
 from daemon.ledger.stretches import Stretches
 from trainer.protocol.failpoints import failpoint
 from trainer.protocol.job import EarlierFile, FaultKind, Job, JobRecord, Outcome, Reason, Window
@@ -47,7 +48,7 @@ MAY_QUOTE_A_ROW = (  # of a job's events
 
 @dataclass(frozen=True)
 class KnownJob:
-    """An open job as the ledger remembers it."""
+    """A job as the ledger remembers it."""
 
     job: Job
     state: str
@@ -109,10 +110,9 @@ class Ledger:
             ),
         )  # fmt: skip
 
-    def open_jobs(self) -> list[KnownJob]:
-        """Return the jobs that wait or are processed, in order of arrival."""
-        rows = self._database.read("SELECT * FROM jobs WHERE state IN ('waiting','processing') ORDER BY id")
-        return [_known_job(row) for row in rows]
+    def open_files(self) -> Iterator[OpenFile]:
+        """Yield the files of the jobs that wait or are processed, in order of arrival."""
+        return read_open_files(self._database)
 
     def newest_job_id(self) -> str | None:
         """Return the highest job id ever given."""

@@ -15,6 +15,7 @@ from typing import Any
 from daemon.files.identity import identity_of
 from daemon.jobs.job_queue import JobQueue
 from daemon.jobs.listing import queued_files
+from daemon.journal.journal import Journal
 from daemon.ledger.ledger import Ledger
 from scripts.benchmarks.daemon_process import DaemonProcess, running
 from scripts.benchmarks.results import Cell, Table, parser_for, percentile, publish
@@ -127,7 +128,8 @@ def _full_queue(base: Path, size: int) -> dict[str, Any]:
     layout = Layout(base)
     layout.create()
     ledger = Ledger(layout.ledger_file, clock=time.time)
-    queue = JobQueue(layout, ledger)
+    journal = Journal([])
+    queue = JobQueue(layout, ledger, journal)
     for i in range(size):
         path = layout.waiting(Priority.NORMAL) / f"{i:06}.jsonl"
         path.write_text("{}\n")
@@ -142,7 +144,7 @@ def _full_queue(base: Path, size: int) -> dict[str, Any]:
         queue.add(job, path, identity_of(path.lstat()))
     ledger.commit()
     next_s = _seconds_of(lambda: [queue.next() for _ in range(NEXT_CALLS)]) / NEXT_CALLS
-    recover_s = _seconds_of(JobQueue(layout, ledger).recover)
+    recover_s = _seconds_of(JobQueue(layout, ledger, journal).recover)
     list_s = _seconds_of(lambda: queued_files(layout))
     ledger.close()
     return {"next_s": next_s, "recover_s": recover_s, "list_s": list_s}

@@ -70,7 +70,7 @@ def test_the_ledger_does_not_forget_what_could_not_be_made_durable_at_once(injec
     for base in sabotaged(injector, tmp_path, note_a_job, base_with_a_file, call, fault):
         ledger = Ledger(Layout(base).ledger_file, clock=lambda: 2e9)
 
-        assert len(ledger.open_jobs()) == 1
+        assert len(list(ledger.open_files())) == 1
         ledger.close()
 
 

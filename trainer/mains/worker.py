@@ -26,7 +26,7 @@ from filelock import FileLock, Timeout
 from trainer.config.schema import Settings
 from trainer.mains.connection import add_connection_options, end_with_parent, open_connection
 from trainer.mains.fault_kind import describe
-from trainer.mains.garbage import collect_seldom
+from trainer.mains.garbage import collect_seldom, importing
 from trainer.protocol.channel import Channel, ChannelClosed
 from trainer.protocol.handshake import UnusableSecret
 from trainer.protocol.job import FaultKind
@@ -218,7 +218,8 @@ def work(layout: Layout, settings: Settings, link: DaemonLink) -> None:
 
 
 def _load(layout: Layout, settings: Settings, link: DaemonLink) -> "TrainerEngine":
-    from trainer.session.engine import TrainerEngine  # takes seconds, during which heartbeats already go out
+    with importing():
+        from trainer.session.engine import TrainerEngine  # takes seconds; heartbeats already go out
 
     engine = TrainerEngine(settings, base_dir=layout.base, on_event=link.tell)
     ready = engine.load()

@@ -251,7 +251,7 @@ def test_a_trained_file_is_listed_as_saving_until_its_checkpoint_is_there(layout
     running_daemon(layout)
     path = write_jsonl(layout.processing / "a.jsonl", rows(1))
     ledger = ledger_with(layout, (path, Priority.NORMAL, "processing"))
-    job = ledger.open_jobs()[0].job
+    job = ledger.find_job(next(ledger.open_files()).job_id).job
     ledger.start_attempt(job.id)
     ledger.end_attempt(job.id, "completed", None, is_charged=False)  # then its worker died unsaved
     ledger.start_attempt(job.id)
@@ -275,7 +275,7 @@ def test_a_file_whose_worker_died_before_it_was_saved_is_not_listed_as_saving(la
     path = write_jsonl(layout.processing / "a.jsonl", rows(1))
     clock = FakeClock()
     ledger = ledger_with(layout, (path, Priority.NORMAL, "processing"), clock=clock)
-    job = ledger.open_jobs()[0].job
+    job = ledger.find_job(next(ledger.open_files()).job_id).job
     ledger.start_attempt(job.id)
     for kind in events:
         clock.now += 1.0
@@ -291,7 +291,7 @@ def test_a_file_whose_worker_died_before_it_was_saved_is_not_listed_as_saving(la
 def test_nothing_is_listed_as_saving_while_no_daemon_runs(layout):
     path = write_jsonl(layout.processing / "a.jsonl", rows(1))
     ledger = ledger_with(layout, (path, Priority.NORMAL, "processing"))
-    job = ledger.open_jobs()[0].job
+    job = ledger.find_job(next(ledger.open_files()).job_id).job
     ledger.start_attempt(job.id)
     ledger.end_attempt(job.id, "completed", None, is_charged=False)
     ledger.close()
@@ -340,7 +340,7 @@ def test_only_the_file_in_training_gets_the_advice_to_skip_it(layout):
         write_jsonl(layout.processing / name, rows(1)) for name in ("done.jsonl", "now.jsonl", "next.jsonl")
     ]
     ledger = ledger_with(layout, *[(path, Priority.NORMAL, "processing") for path in paths])
-    job = ledger.open_jobs()[0].job
+    job = ledger.find_job(next(ledger.open_files()).job_id).job
     ledger.start_attempt(job.id)
     ledger.end_attempt(job.id, "completed", None, is_charged=False)
     ledger.close()

@@ -286,7 +286,7 @@ def test_choosing_and_noticing_cost_the_same_however_many_files_wait(queue, layo
     for number in range(20_000):
         name = f"{number}.jsonl"
         queue._insert(
-            Entry(
+            Entry.of(
                 job.model_copy(update={"id": f"{number:06}", "name": name}),
                 layout.waiting(Priority.NORMAL) / name,
                 identity.__class__(0, number, 1, 1),

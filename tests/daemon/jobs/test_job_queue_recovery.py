@@ -1,14 +1,16 @@
 """What a new daemon makes of the queue that an old one left, wherever that one was cut off."""
 
 import os
+from collections import Counter
 
 import pytest
 
+from daemon.files.identity import identity_of
 from daemon.jobs.job_queue import Ending, JobQueue
 from daemon.journal.journal import Journal, LedgerRows
 from daemon.ledger.ledger import Ledger
-from tests.daemon.filled_queue import events, put, states
-from tests.support import FakeClock, PowerCut, rows, write_jsonl
+from tests.daemon.filled_queue import events, order_of, put, states
+from tests.support import FakeClock, PowerCut, job_for, rows, write_jsonl
 from trainer.protocol.files import move_durably
 from trainer.protocol.job import FaultKind, Outcome, Priority, Reason
 
@@ -44,6 +46,59 @@ def test_waiting_files_wait_again_in_the_same_order(queue, layout, ledger):
     assert strangers == []
     assert after.next().id == "3"
     assert after.counts().normal == 2
+
+
+def test_every_waiting_file_is_looked_at_once_and_no_job_is_read_before_it_is_needed(
+    queue, layout, ledger, monkeypatch
+):
+    names = [f"{number:02}.jsonl" for number in range(20)]
+    for number, name in enumerate(names):
+        put(queue, layout, name, id=f"{number:02}", priority=list(Priority)[number % 3])
+    looks, read = Counter(), []
+    stat, lstat, find_job = os.stat, os.lstat, ledger.find_job
+
+    def counting(look):
+        def counted(path, **options):
+            looks[os.path.basename(path) if isinstance(path, str | os.PathLike) else path] += 1
+            return look(path, **options)
+
+        return counted
+
+    monkeypatch.setattr(os, "stat", counting(stat))
+    monkeypatch.setattr(os, "lstat", counting(lstat))
+    monkeypatch.setattr(ledger, "find_job", lambda job_id: read.append(job_id) or find_job(job_id))
+
+    after, strangers = restarted(layout, ledger)
+
+    assert (len(after), strangers, read) == (20, [], [])
+    assert {name: looks[name] for name in names} == dict.fromkeys(names, 1)
+    assert (after.next().id, read) == ("00", ["00"])
+
+
+def test_hard_links_wait_again_each_under_its_own_name(queue, layout, ledger):
+    path = put(queue, layout, "a.jsonl", id="1")
+    os.link(path, path.with_name("b.jsonl"))
+    link = path.with_name("b.jsonl")
+    queue.add(job_for(link, id="2"), link, identity_of(link.lstat()))
+
+    after, strangers = restarted(layout, ledger)
+
+    assert strangers == []
+    assert order_of(after) == ["a.jsonl", "b.jsonl"]
+    assert states(ledger) == {"1": "completed", "2": "completed"}
+
+
+def test_files_that_exchanged_their_names_while_no_daemon_ran_keep_their_places(queue, layout, ledger):
+    first, second = (put(queue, layout, name, id=id) for name, id in (("a.jsonl", "1"), ("b.jsonl", "2")))
+    aside = layout.base / "aside"
+    first.rename(aside)
+    second.rename(first)
+    aside.rename(second)
+
+    after, strangers = restarted(layout, ledger)
+
+    assert strangers == []
+    assert order_of(after) == ["b.jsonl", "a.jsonl"]
 
 
 def test_a_file_in_processing_is_trained_first(queue, layout, ledger):

@@ -59,7 +59,8 @@ def test_a_ledger_of_version_1_is_brought_up_to_date_and_keeps_what_it_has(layou
     ledger.leave_out("1", Window(first=1, last=1))
     ledger.add_steps([step(2, not_applied="nan")])
     ledger.add_crash(crash())
-    [known] = ledger.open_jobs()
+    known = ledger.find_job("1")
+    assert [file.job_id for file in ledger.open_files()] == ["1"]
     ledger.close()
 
     assert (known.job.name, known.state, known.start_number) == ("a.jsonl", "processing", None)
@@ -80,7 +81,7 @@ def test_an_update_that_is_cut_off_leaves_the_old_version_whole(layout, version_
 
     ledger = Ledger(layout.ledger_file, clock=FakeClock())
 
-    assert [known.job.id for known in ledger.open_jobs()] == ["1"]
+    assert [file.job_id for file in ledger.open_files()] == ["1"]
     ledger.close()
 
 

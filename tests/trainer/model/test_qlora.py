@@ -121,15 +121,38 @@ def test_training_goes_on_after_a_validation(tmp_path, seven_rows, tiny_folder):
     assert losses[-1] < losses[0]
 
 
-def test_a_worker_loads_the_library_for_4_bits_only_when_asked_to_and_then_says_nothing_about_it():
-    code = (
-        "import trainer.session.engine, sys; assert 'bitsandbytes' not in sys.modules\n"
-        "from peft.import_utils import is_bnb_4bit_available; assert is_bnb_4bit_available()"
-    )
+NOT_NEEDED_TO_TRAIN = {
+    *("bitsandbytes", "daemon", "datasets", "IPython", "matplotlib", "pandas", "plotext", "pyarrow", "rich"),
+    *("scipy", "sklearn", "tensorboard", "torch._inductor.compile_fx", "torch.utils.tensorboard"),
+    *("torchvision", "typer", "wandb", "watchdog"),
+}
+FIRST_STEP = """
+import sys
+from pathlib import Path
+from trainer.session.engine import TrainerEngine
+from trainer.config.schema import Settings
 
-    loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+base, rows = map(Path, sys.argv[1:3])
+engine = TrainerEngine(Settings.model_validate_json(sys.argv[3]), base_dir=base)
+engine.load()
+engine.run_job(rows)
+print(*sorted(set(sys.argv[4:]) & sys.modules.keys()))
+from peft.import_utils import is_bnb_4bit_available
+assert is_bnb_4bit_available()
+"""
 
-    assert (loaded.returncode, loaded.stderr) == (0, "")
+
+def test_a_worker_loads_only_what_it_trains_with_and_the_library_for_4_bits_when_asked(
+    tmp_path, seven_rows, tiny_folder
+):
+    settings = settings_with(tiny_folder, training={"batch_size": 2}).model_dump_json()
+
+    loaded = subprocess.run(
+        [sys.executable, "-c", FIRST_STEP, tmp_path, seven_rows, settings, *NOT_NEEDED_TO_TRAIN],
+        capture_output=True, text=True,
+    )  # fmt: skip
+
+    assert (loaded.returncode, loaded.stdout, loaded.stderr) == (0, "\n", "")
 
 
 def test_the_model_in_four_bits_answers_prompts_and_trains_on(tmp_path, seven_rows, tiny_folder):
