@@ -107,10 +107,7 @@ class Commands:
     def _take(self, request: Request, is_blocked: bool) -> None:
         match request.name:
             case "pause":
-                self.pause.set(request.reason, self._journal.now_text())
-                self._supervisor.pause()
-                self.acts.hold()
-                self._accept(request)
+                self._pause(request)
             case "resume":
                 self._answer(request, self._resume(is_blocked=is_blocked))
             case "skip":
@@ -176,6 +173,18 @@ class Commands:
         # A paused file would never come to its end, so a stop does not wait for it
         how = "without waiting for the file" if self._queue.started() else "at once"
         return f"paused, so the daemon stops {how}; the next start is paused, too"
+
+    def _pause(self, request: Request) -> None:
+        was_paused, before = self.pause.is_set and not self._is_training, self.pause.reason
+        self.pause.set(request.reason, self._journal.now_text())
+        self._supervisor.pause()
+        self.acts.hold()
+        if not was_paused or self.stopping:
+            self._accept(request)
+        elif self.pause.reason != before:
+            self._answer(request, "was paused already; the reason is now the one given")
+        else:
+            self._answer(request, f"was paused already ({before})" if before else "was paused already")
 
     def _resume(self, *, is_blocked: bool) -> str:
         """Continue, and take back a stop that has not begun; return what was done in words."""

@@ -253,6 +253,7 @@ class DiskKeeper:
                 free_bytes=report.usage.free_bytes,
                 growth_bytes_per_hour=report.growth_bytes_per_hour,
                 full_in_s=report.full_in_s,
+                measured_at=report.measured_at,
             )
         )
 

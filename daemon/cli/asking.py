@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from daemon.cli.options import WrongUsage
+from daemon.cli.options import WrongUsage, say
 
 Yes = Annotated[bool, typer.Option("--yes", help="Do not ask.")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Only show what would be done.")]
@@ -49,4 +49,4 @@ def show(document: object, lines: Iterable[str], *, as_json: bool) -> None:
         print(json.dumps(document, indent=2))
     else:
         for line in lines:
-            print(line)
+            say(line)

@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
-from trainer.protocol.text import duration_text, num_of, printable, size_text
+from trainer.protocol.text import duration_text, num_of, printable, shell_word, size_text
 
 if TYPE_CHECKING:
     from daemon.client.results import (
@@ -84,7 +84,7 @@ def restored_lines(found: "RestoredBackup", *, is_done: bool) -> list[str]:
         base = printable(found.needs_base_model)
         lines.append(f"note: it is an adapter, and its base model {base} is not in the backup")
     if is_done:
-        lines.append(f"to continue there: training_daemon start --base-dir {found.into}")
+        lines.append(f"to continue there: training_daemon start --base-dir {shell_word(found.into)}")
     return lines
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from rich.cells import cell_len, chop_cells
 
-from daemon.cli.models_view import setting_lines
+from daemon.cli.models_view import setting_lines, steps_text
 from trainer.protocol.text import num_of, printable
 
 if TYPE_CHECKING:
@@ -108,7 +108,7 @@ def _file_lines(head: str, files: "Sequence[TrainedFile]", width: int) -> Iterat
         return
     yield from ("", head)
     for file in files[:FILES_SHOWN]:
-        steps = f"steps {file.first_step:,} to {file.last_step:,}"
+        steps = steps_text(file.first_step, file.last_step)
         room = max(10, width - len(steps) - 4)
         name = printable(file.name)
         yield f"  {name if cell_len(name) <= room else chop_cells(name, room - 1)[0] + '…'}  {steps}"

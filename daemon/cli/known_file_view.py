@@ -5,6 +5,7 @@ from textwrap import wrap
 from typing import TYPE_CHECKING
 
 from daemon.cli.fault_words import NO_LOSS, fault_words
+from daemon.cli.options import typed_here
 from trainer.protocol.text import duration_text, num_of
 
 if TYPE_CHECKING:
@@ -37,6 +38,7 @@ def known_file_lines(file: "KnownFile", *, columns: int | None = None) -> Iterat
 
 
 def _wrapped(text: str, indent: str, columns: int | None) -> list[str]:
+    text = typed_here(text)
     if columns is None or len(text) <= columns:
         return [text]
     return wrap(text, columns, subsequent_indent=indent, break_on_hyphens=False)

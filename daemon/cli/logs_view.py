@@ -5,6 +5,8 @@ from collections.abc import Iterable, Iterator
 from dataclasses import asdict
 from typing import TYPE_CHECKING
 
+from daemon.cli.options import typed_here
+
 if TYPE_CHECKING:
     from daemon.client.log_entries import LogEntry
 
@@ -13,7 +15,7 @@ def lines_of(entry: "LogEntry") -> Iterator[str]:
     """Yield an entry as the daemon's terminal shows it, whatever the form of the log."""
     job = f" job={entry.job_id}" if entry.job_id else ""
     start = f"{entry.at} {(entry.level or '').upper():7} " if entry.at else ""
-    yield f"{start}{entry.message}{job}"
+    yield f"{start}{typed_here(entry.message)}{job}"
     yield from entry.traceback
 
 

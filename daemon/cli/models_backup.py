@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from daemon.cli.asking import DryRun, Yes, is_meant, show
-from daemon.cli.options import BaseDir, Json, client_of
+from daemon.cli.options import BaseDir, Json, client_of, say
 from trainer.protocol.text import shell_word
 
 if TYPE_CHECKING:
@@ -174,7 +174,7 @@ def _option(to: str | None) -> str:
 
 
 def _tell(words: str) -> None:
-    print(words, file=sys.stderr)
+    say(words, file=sys.stderr)
 
 
 def _document(found: "BaseModel") -> dict[str, Any]:

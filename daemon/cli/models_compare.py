@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from daemon.cli.options import BaseDir, Json, client_of, terminal_columns
+from daemon.cli.options import BaseDir, Json, client_of, say, terminal_columns
 from daemon.cli.progress import progress_words
 
 app = typer.Typer()
@@ -52,4 +52,4 @@ def compare(
         print(json.dumps(found.as_json, indent=2))
         return
     for line in compare_lines(found, columns=terminal_columns()):
-        print(line)
+        say(line)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from daemon.cli.asking import DryRun, Yes, is_meant, show
-from daemon.cli.options import BaseDir, Json, client_of
+from daemon.cli.options import BaseDir, Json, client_of, say
 from trainer.protocol.text import duration_text, num_of, printable
 
 if TYPE_CHECKING:
@@ -49,7 +49,7 @@ def forget(
         plan,
         reason=f"training_models forget {printable(file)}",
         keep_versions=keep_versions,
-        on_progress=lambda line: None if as_json else print(printable(line), file=sys.stderr, flush=True),
+        on_progress=lambda line: None if as_json else say(printable(line), file=sys.stderr),
     )
     show({**shown, "result": result}, [result], as_json=as_json)
 

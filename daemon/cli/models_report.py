@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from daemon.cli.options import DURATION, BaseDir, CommandFailed, Json, client_of, same_folder, seconds_of
+from daemon.cli.options import DURATION, BaseDir, CommandFailed, Json, client_of, say, seconds_of
 from trainer.protocol.text import printable
 
 if TYPE_CHECKING:
@@ -66,7 +66,7 @@ def report(
     in_terminal = not (html or as_json)
     found = client.report(_since(client, since), points=columns if in_terminal else PAGE_POINTS)
     if html is not None:
-        _write(found, html, replace=force, here=same_folder(client))
+        _write(found, html, replace=force)
     if as_json:
         print(json.dumps(asdict(found), indent=2))
     elif html is not None:
@@ -74,8 +74,8 @@ def report(
     else:
         from daemon.cli.models_report_view import report_lines
 
-        for line in report_lines(found, columns=columns, here=same_folder(client)):
-            print(line)
+        for line in report_lines(found, columns=columns):
+            say(line)
 
 
 def _since(client: "Client", text: str) -> "Since":
@@ -94,10 +94,10 @@ def _since(client: "Client", text: str) -> "Since":
         ) from error
 
 
-def _write(report: "ModelsReport", html: Path, *, replace: bool, here: str) -> None:
+def _write(report: "ModelsReport", html: Path, *, replace: bool) -> None:
     from daemon.cli.models_report_page import page
     from daemon.client.errors import raising
     from daemon.data_tools.writing import BadOutput, new_file
 
     with raising(CommandFailed, BadOutput), new_file(html, replace=replace, suffix=PAGE) as out:
-        out.write(page(report, here=here).encode())
+        out.write(page(report).encode())

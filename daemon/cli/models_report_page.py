@@ -1,12 +1,11 @@
 """The report on the model as one HTML page that loads nothing and runs nothing."""
 
+import html
 from collections.abc import Iterable, Iterator, Sequence
-from html import escape
 from typing import TYPE_CHECKING
 
 from daemon.cli.models_report_text import (
     NOTHING_TO_DO,
-    command_text,
     crash_texts,
     daemon_text,
     disk_text,
@@ -18,8 +17,10 @@ from daemon.cli.models_report_text import (
     trouble_texts,
     verdict_text,
     went_back_text,
+    why_text,
 )
 from daemon.cli.models_view import maker_text
+from daemon.cli.options import typed_here
 from daemon.cli.plot_page import STYLE, picture
 from daemon.cli.plot_view import summary
 from daemon.data_tools.html_page import END, head
@@ -59,18 +60,19 @@ svg text { fill: #e6e6e6; }
 Row = Sequence[str]
 
 
-def page(report: "ModelsReport", *, here: str) -> str:
-    """Return the page.
+def _shown(text: str) -> str:
+    """Return a text as the page has it; its commands can be typed anywhere."""
+    return html.escape(typed_here(text))
 
-    Args:
-        here: what makes a command be about the folder of the report.
-    """
-    title = escape(f"The model since {since_text(report)}")
+
+def page(report: "ModelsReport") -> str:
+    """Return the page."""
+    title = _shown(f"The model since {since_text(report)}")
     parts = [
         head(title, width_rem=70, style=f"{STYLE}\n{OWN_STYLE}"),
         f"<h1>{title}</h1>",
         *_facts(report),
-        *_next(report, here),
+        *_next(report),
         *_section("Training loss", _curve(report.loss)),
         *_section("Validation loss", _curve(report.validation)),
         *_section("Trained", _files(report)),
@@ -95,19 +97,19 @@ def _facts(report: "ModelsReport") -> Iterator[str]:
         "made at": f"{moment(report.made_at)} UTC",
     }
     yield "<dl>"
-    yield from (f"<dt>{escape(name)}</dt><dd>{escape(text)}</dd>" for name, text in facts.items())
+    yield from (f"<dt>{_shown(name)}</dt><dd>{_shown(text)}</dd>" for name, text in facts.items())
     yield "</dl>"
 
 
-def _next(report: "ModelsReport", here: str) -> Iterator[str]:
+def _next(report: "ModelsReport") -> Iterator[str]:
     yield '<section class="next"><h2>Next</h2>'
     if not report.next:
         yield f"<p>{NOTHING_TO_DO}</p>"
     else:
         yield "<ul>"
         for step in report.next:
-            command = escape(command_text(step.command, here))
-            yield f"<li>{escape(step.why)}: <code>{command}</code></li>"
+            command = _shown(step.command)
+            yield f"<li>{_shown(step.why)}: <code>{command}</code></li>"
         yield "</ul>"
     yield "</section>"
 
@@ -116,14 +118,14 @@ def _section(title: str, lines: Iterable[str]) -> Iterator[str]:
     """Yield a section; nothing if it has no content."""
     found = list(lines)
     if found:
-        yield from (f"<section><h2>{escape(title)}</h2>", *found, "</section>")
+        yield from (f"<section><h2>{_shown(title)}</h2>", *found, "</section>")
 
 
 def _curve(curve: "Curve") -> Iterator[str]:
     if len(curve.points) > 1:
         yield from picture(curve)
     if curve.points:
-        yield f"<p>{escape(summary(curve))}</p>"
+        yield f"<p>{_shown(summary(curve))}</p>"
 
 
 def _files(report: "ModelsReport") -> Iterator[str]:
@@ -147,7 +149,7 @@ def _files(report: "ModelsReport") -> Iterator[str]:
 
 def _ended_otherwise(report: "ModelsReport") -> Iterator[str]:
     found = report.ended_otherwise
-    rows = [(moment(file.at), file.outcome, file.name, file.reason) for file in found]
+    rows = [(moment(file.at), file.outcome, file.name, why_text(file)) for file in found]
     yield from _table(("at (UTC)", "outcome", "file", "why"), rows, ("time", "time", "name", "name"))
     if more := report.num_ended_otherwise - len(found):
         yield f"<p>… and {more:,} earlier</p>"
@@ -188,7 +190,7 @@ def _table(names: Row, rows: Sequence[Row], kinds: Row) -> Iterator[str]:
 
     def line(tag: str, row: Row) -> str:
         texts = (
-            f'<{tag} class="{kind}">{escape(text)}</{tag}>' for kind, text in zip(kinds, row, strict=True)
+            f'<{tag} class="{kind}">{_shown(text)}</{tag}>' for kind, text in zip(kinds, row, strict=True)
         )
         return f"<tr>{''.join(texts)}</tr>"
 
@@ -199,6 +201,6 @@ def _table(names: Row, rows: Sequence[Row], kinds: Row) -> Iterator[str]:
 
 
 def _list(texts: Iterable[str]) -> Iterator[str]:
-    found = [f"<li>{escape(text)}</li>" for text in texts]
+    found = [f"<li>{_shown(text)}</li>" for text in texts]
     if found:
         yield from ("<ul>", *found, "</ul>")

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
         CrashGroup,
         DaemonNow,
         DiskNow,
+        EndedOtherwise,
         GateVerdict,
         ModelsReport,
         PeriodFile,
@@ -77,6 +78,14 @@ def losses_text(file: "PeriodFile") -> str:
     return f"{first} -> {last}"
 
 
+def why_text(file: "EndedOtherwise") -> str:
+    """Return why a file failed or was skipped, and whether that is mended."""
+    if file.completed_at is None:
+        return file.reason
+    at = moment(file.completed_at)
+    return f"{file.reason.removesuffix('.')}. A file of this name was completed afterwards ({at})"
+
+
 def went_back_text(branch: "RecordedBranch") -> str:
     """Return from where to where the model went."""
     return (
@@ -125,12 +134,3 @@ def crash_texts(report: "ModelsReport") -> Iterator[str]:
     if report.daemon_crashes:
         times = "once" if report.daemon_crashes == 1 else f"{report.daemon_crashes:,} times"
         yield f"a daemon ended {times} without being stopped (killed, or the machine went down)"
-
-
-def command_text(command: str, here: str) -> str:
-    """Return a command as it is typed now.
-
-    Args:
-        here: what makes it be about the folder of the report.
-    """
-    return f"{command}{here}"

@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING
 
 from daemon.cli.models_report_text import (
     NOTHING_TO_DO,
-    command_text,
     crash_texts,
     daemon_text,
     disk_text,
@@ -18,8 +17,10 @@ from daemon.cli.models_report_text import (
     trouble_texts,
     verdict_text,
     went_back_text,
+    why_text,
 )
 from daemon.cli.models_view import maker_text
+from daemon.cli.options import typed_here
 from daemon.cli.plot_view import drawn_lines, is_installed, summary
 from trainer.protocol.text import duration_text, printable
 
@@ -31,12 +32,11 @@ CURVE_ROWS = 12
 WIDEST_NAME, BESIDE_NAME = 60, 58
 
 
-def report_lines(report: "ModelsReport", *, columns: int, here: str) -> Iterator[str]:
+def report_lines(report: "ModelsReport", *, columns: int) -> Iterator[str]:
     """Yield the report.
 
     Args:
         columns: that a line may have.
-        here: what makes a command be about this folder.
     """
     yield from _wrapped(f"{report.base_dir} since {since_text(report)}", columns)
     for name, text in _facts(report):
@@ -56,7 +56,7 @@ def report_lines(report: "ModelsReport", *, columns: int, here: str) -> Iterator
         found = list(lines)
         if found:
             yield from ("", title, *found)
-    yield from ("", "NEXT", *_next(report, columns, here))
+    yield from ("", "NEXT", *_next(report, columns))
 
 
 def _facts(report: "ModelsReport") -> Iterator[tuple[str, str]]:
@@ -90,7 +90,7 @@ def _ended_otherwise(report: "ModelsReport", columns: int) -> Iterator[str]:
     for file in report.ended_otherwise[-MOST_LINES:]:
         begin = f"{moment(file.at)}  {file.outcome:7}  "
         yield f"{begin}{fitted(file.name, columns - len(begin)).rstrip()}"
-        yield from _wrapped(file.reason, columns, begin="    ", rest="    ")
+        yield from _wrapped(why_text(file), columns, begin="    ", rest="    ")
     yield from _more(report.num_ended_otherwise - len(report.ended_otherwise[-MOST_LINES:]), columns)
 
 
@@ -120,12 +120,12 @@ def _version_text(version: "VersionLine") -> str:
     return ", ".join(facts)
 
 
-def _next(report: "ModelsReport", columns: int, here: str) -> Iterator[str]:
+def _next(report: "ModelsReport", columns: int) -> Iterator[str]:
     if not report.next:
         yield NOTHING_TO_DO
     for step in report.next:
         yield from _wrapped(f"{step.why}:", columns, rest="    ")
-        yield f"    {command_text(step.command, here)}"  # never broken: it is copied
+        yield f"    {step.command}"  # never broken: it is copied
 
 
 # ---- lines that fit
@@ -171,6 +171,7 @@ def _more(number: int, columns: int) -> Iterator[str]:
 
 def _wrapped(text: str, columns: int, *, begin: str = "", rest: str = "") -> Iterator[str]:
     """Yield a text in lines that fit, broken between words where that is possible."""
+    text = typed_here(text)
     line = begin
     is_empty = True
     for word in text.split(" "):

@@ -11,9 +11,7 @@ from daemon.cli.options import BaseDir, CommandFailed, Json, client_of
 
 app = typer.Typer()
 
-Requeued = Annotated[
-    bool, typer.Option("--requeue", help="Train the files that are undone again, from their first rows.")
-]
+Requeued = Annotated[bool, typer.Option("--requeue", help="Train again what is undone of the files.")]
 Without = Annotated[
     list[str] | None,
     typer.Option(

@@ -222,9 +222,13 @@ def delete(
     """Move a version to the trash. `undelete` brings it back, `gc` frees its space."""
     client = client_of(base_dir)
     models = client.models
-    version = models.find(name)
+    from daemon.client.models import UnreadableVersion
+
+    version = models.locate(name)
     models.require_deletable(version)
     text = f"{version.id} will be moved to the trash"
+    if isinstance(version, UnreadableVersion):
+        text += f"; its record is damaged: {printable(version.problem)}"
     if not is_meant({"plan": text}, [text], yes=yes, dry_run=dry_run, as_json=as_json):
         return
     path = models.delete(version)

@@ -1,6 +1,7 @@
 """Versions of the model as text for people."""
 
 import json
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -107,7 +108,12 @@ def version_lines(version: "ModelVersion") -> Iterator[str]:
     since = f"since {record.parent}" if record.parent else "from the base model on"
     yield f"  {num_of(len(record.trained), 'file')} {since}" + (":" if record.trained else "")
     for file in record.trained:
-        yield f"    {printable(file.name)}  steps {file.first_step:,} to {file.last_step:,}, {file.outcome}"
+        yield f"    {printable(file.name)}  {steps_text(file.first_step, file.last_step)}, {file.outcome}"
+
+
+def steps_text(first: int, last: int) -> str:
+    """Return steps of the model in words."""
+    return f"step {first:,}" if first == last else f"steps {first:,} to {last:,}"
 
 
 def _weights_text(version: "ModelVersion") -> str:
@@ -154,5 +160,8 @@ def rollback_lines(plan: "RollbackPlan") -> Iterator[str]:
     yield (
         f"the model goes from step {plan.current_step:,} to step {plan.target_step:,} (models/{plan.target})"
     )
+    times = Counter(file.name for file in plan.files)
     for file in plan.files:
-        yield f"  {file.name} (steps {file.first_step:,} to {file.last_step:,}) {FATES[file.fate]}"
+        which = f"job {file.job_id}, " if times[file.name] > 1 else ""  # a file may be trained twice
+        steps = steps_text(file.first_step, file.last_step)
+        yield f"  {file.name} ({which}{steps}) {FATES[file.fate]}"

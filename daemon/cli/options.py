@@ -10,7 +10,7 @@ import signal
 import sys
 from pathlib import Path
 from textwrap import wrap
-from typing import Annotated, Any, NoReturn
+from typing import Annotated, Any, NoReturn, TextIO
 
 import typer
 from typer.core import TyperArgument, TyperOption
@@ -19,17 +19,18 @@ from typer.exceptions import Abort, TyperException
 from daemon.cli.light_pydantic import leave_out_plugins
 from daemon.cli.usage_words import is_bare_group, usage_words
 from daemon.client import Client, ClientError
-from daemon.client.advice import here
+from daemon.client.advice import is_shells_folder
 from trainer import __version__
 from trainer.protocol.child_process import EXIT_CODE_OF_SIGNALS
 from trainer.protocol.layout import BASE_DIR_VARIABLE, Layout
-from trainer.protocol.text import printable, system_words
+from trainer.protocol.text import printable, shell_word, system_words
 
 leave_out_plugins()
 
 # A command in a text, unless the text has its folder
 COMMAND = re.compile(
-    r"(?<![\w/.-])training_(?:controller|daemon|data|health|models|queue)(?= [a-z])(?![^;\n]*--base-dir)"
+    r"(?<![\w/.-])training_(?:controller|daemon|data|health|models|queue)"
+    r"(?= (?:[a-z]|--check-config))(?![^;\n]*--base-dir)"
 )
 DURATION = re.compile(r"(\d{1,6})([mhdw])", re.ASCII)
 UNITS_S = {"m": 60.0, "h": 3_600.0, "d": 86_400.0, "w": 604_800.0}
@@ -151,13 +152,26 @@ def client_of(base_dir: Path | None) -> Client:
 
 def same_folder(client: Client) -> str:
     """Return what makes a command of the user be about the client's folder; nothing, if it is anyway."""
-    return here(client.any_layout)
+    return _folder_option(client.any_layout)
+
+
+def _folder_option(layout: Layout) -> str:
+    return "" if is_shells_folder(layout) else f" --base-dir {shell_word(str(layout.base))}"
 
 
 def typed_here(text: str) -> str:
     """Return a text in which every command is about the folder of this one, however that was named."""
-    options = here(_layouts[0]) if _layouts else ""
-    return COMMAND.sub(lambda found: found[0] + options, text) if options else text
+    option = _folder_option(_layouts[0]) if _layouts else ""
+    return COMMAND.sub(lambda found: found[0] + option, text) if option else text
+
+
+def say(text: str, *, file: TextIO | None = None) -> None:
+    """Print for a person what the client says, so that its commands can be typed as they stand.
+
+    Args:
+        file: standard output if it is None.
+    """
+    print(typed_here(text), file=file, flush=True)
 
 
 def completing(ctx: typer.Context) -> Layout:
@@ -203,7 +217,7 @@ def say_problem(start: str, message: str) -> None:
         start: what kind of a message it is, such as `error`.
     """
     columns = _columns_of_stderr() if sys.stderr.isatty() else None
-    for line in in_words(f"{start}: {message}", columns, indent=len(start) + 2):
+    for line in in_words(f"{start}: {typed_here(message)}", columns, indent=len(start) + 2):
         print(line, file=sys.stderr)
 
 
@@ -254,7 +268,7 @@ def _leave(number: int, _: object) -> NoReturn:
 def _fail(message: str, exit_code: int, *, as_json: bool) -> NoReturn:
     """Say what is wrong where its reader looks: people on standard error, programs on standard output."""
     if as_json:
-        print(json.dumps({"error": message}))
+        print(json.dumps({"error": typed_here(message)}))
     else:
-        say_problem("error", typed_here(message))
+        say_problem("error", message)
     sys.exit(exit_code)

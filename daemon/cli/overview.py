@@ -41,7 +41,7 @@ def overview_lines(
     yield f"daemon  {status.life_text()}{state}{paused}"
     yield f"file    {_file(status, version)}"
     yield f"queue   {_queue(fields.get('queue') or {}, dropped)}"
-    yield f"errors  {_errors(status, here)}"
+    yield _errors(status, here)
     yield f"next    {_next(status, here)}; training --help lists all commands"
 
 
@@ -105,8 +105,10 @@ def _queue(queue: dict[str, Any], dropped: int) -> str:
 
 
 def _errors(status: "Status", here: str) -> str:
+    """Return the line about errors; without any, about warnings."""
     fields = status.fields
-    messages = [str(alert) for alert in fields.get("alerts") or []]
+    warnings = set(map(str, fields.get("warnings") or []))
+    messages = sorted(map(str, fields.get("alerts") or []), key=warnings.__contains__)  # errors first
     if error := fields.get("last_error"):
         newest = str(error.get("message"))  # which may be an alert, too
         about = f"{printable(str(error['file']), limit=LONGEST_NAME)}: " if error.get("file") else ""
@@ -115,9 +117,10 @@ def _errors(status: "Status", here: str) -> str:
         reason = str(fields.get("status_reason"))
         messages = [reason, *(message for message in messages if message != reason)]
     if not messages:
-        return "none"
+        return "errors  none"
+    name = "warning" if messages[0] in warnings else "errors "
     more = f"{len(messages) - 1:,} more; " if len(messages) > 1 else ""
-    return f"{printable(messages[0], limit=LONGEST)} ({more}training status{here})"
+    return f"{name} {printable(messages[0], limit=LONGEST)} ({more}training status{here})"
 
 
 def _next(status: "Status", here: str) -> str:

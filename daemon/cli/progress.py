@@ -3,6 +3,8 @@
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
+from daemon.cli.options import typed_here
+
 
 @contextmanager
 def progress_words(text: str, *, is_shown: bool) -> Iterator[Callable[[str], None]]:
@@ -14,4 +16,4 @@ def progress_words(text: str, *, is_shown: bool) -> Iterator[Callable[[str], Non
     from rich.text import Text
 
     with Console(stderr=True).status(Text(text)) as status:
-        yield lambda words: status.update(Text(f"{text}: {words}"))
+        yield lambda words: status.update(Text(typed_here(f"{text}: {words}")))

@@ -37,7 +37,7 @@ def _file_lines(plan: RestartPlan) -> Iterator[str]:
     for place in plan.put_away:
         yield f"{place} is fully trained and would just be moved"
     for place in plan.checked[:LINES_SHOWN]:
-        yield f"{place} is unknown to the ledger and would be checked first"
+        yield f"{place} would be checked first: the ledger does not know this very file"
     if len(plan.checked) > LINES_SHOWN:
         yield f"… and {len(plan.checked) - LINES_SHOWN:,} more would be checked"
     match plan.first:
@@ -47,6 +47,8 @@ def _file_lines(plan: RestartPlan) -> Iterator[str]:
             yield f"it would {verb} with {first.file} at {step}, which trains {_lines_text(first.lines)}"
         case CannotGoOn() as first:
             yield f"{first.file} would come first, but cannot continue: {first.reason}"
+        case None if plan.checked:
+            yield "one that the checkpoint has begun then continues at its next step, known by its content"
         case None:
             yield "no file is ready to be trained"
     if plan.overtaken_by:

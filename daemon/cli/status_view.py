@@ -1,6 +1,8 @@
 """Draw the status for people."""
 
 from collections.abc import Iterator
+from contextlib import suppress
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from daemon.cli.disk_view import growth_text
@@ -13,6 +15,7 @@ if TYPE_CHECKING:
 
     from daemon.client.results import Status
 
+FRESH_S = 600.0  # twice the usual time between two measurements of the disk
 BAR = "bar"  # below the progress
 # What the panel is headed with where no daemon is known to run
 NOT_RUNNING = dict.fromkeys(["stopped", "dead", "never started"], "not running") | {
@@ -140,7 +143,7 @@ def _lines(status: "Status") -> list[tuple[str, str]]:
     if checkpoint := fields.get("last_checkpoint"):
         path = printable(str(checkpoint.get("path")))
         lines.append(("checkpoint", f"{path}, {_moment(checkpoint.get('at'))}"))
-    lines += _disk_lines(fields.get("disk"))
+    lines += _disk_lines(fields.get("disk"), now=_now(status))
     error = fields.get("last_error")
     if error and error.get("message") != reason:
         where = f"{printable(str(error.get('file')))}: " if error.get("file") else ""
@@ -184,12 +187,26 @@ def _queue_lines(queue: dict[str, Any]) -> list[tuple[str, str]]:
     ]
 
 
-def _disk_lines(disk: dict[str, Any] | None) -> list[tuple[str, str]]:
+def _now(status: "Status") -> float | None:
+    """Return when the status was read, in Unix seconds."""
+    beat = status.fields.get("heartbeat_at")
+    return datetime.fromisoformat(beat).timestamp() + status.age_s if isinstance(beat, str) else None
+
+
+def _disk_lines(disk: dict[str, Any] | None, *, now: float | None) -> list[tuple[str, str]]:
     if not disk:
         return []
     growth = growth_text(disk.get("growth_bytes_per_hour"), disk.get("full_in_s"))
     used, free = (size_text(disk.get(name, 0)) for name in ("used_bytes", "free_bytes"))
-    return [("disk", f"{used} used here, {free} free{growth}")]
+    at = disk.get("measured_at")
+    measured = f" (measured {_moment(at)})" if at and not _is_fresh(at, now) else ""
+    return [("disk", f"{used} used here, {free} free{growth}{measured}")]
+
+
+def _is_fresh(at: str, now: float | None) -> bool:
+    with suppress(ValueError):  # the time is of a file that anybody may have written to
+        return now is not None and now - datetime.fromisoformat(at).timestamp() <= FRESH_S
+    return False
 
 
 def is_stepping(status: "Status") -> bool:

@@ -19,6 +19,7 @@ from daemon.cli.options import (
     client_of,
     run,
     same_folder,
+    say,
     terminal_columns,
     use_base_dir,
 )
@@ -167,15 +168,15 @@ def follow(
 
     client = client_of(base_dir)
 
-    def say(text: str) -> None:
-        print(text, file=sys.stderr)  # standard output belongs to the follower
+    def tell(text: str) -> None:
+        say(text, file=sys.stderr)  # standard output belongs to the follower
 
     def started() -> None:
         where = printable(str(client.layout.logs / "events.jsonl")) if name == "json_lines" else name
-        say(f"passing events on to {where}" + ("" if once else " until Ctrl-C"))
+        tell(f"passing events on to {where}" + ("" if once else " until Ctrl-C"))
 
     try:
-        client.follow(name, wait=wait, report=say, started=started)
+        client.follow(name, wait=wait, report=tell, started=started)
     except KeyboardInterrupt:
         return
 

@@ -18,6 +18,7 @@ from daemon.cli.options import (
     client_of,
     in_words,
     run,
+    say,
     terminal_columns,
     use_base_dir,
 )
@@ -143,7 +144,7 @@ def _show_previews(client: Client, as_json: bool) -> None:
             wanted = client.settings.effective(client.overrides()).settings.previews
         step = client.status().fields.get("current_step") or 0
         for line in in_words(none_yet(wanted, step=step), terminal_columns()):
-            print(line)
+            say(line)
         return
     from rich.console import Console
 
@@ -239,7 +240,10 @@ def _seconds(wait: float | None) -> float:
 
 
 def _show(answer: "Obeyed", as_json: bool) -> None:
-    print(json.dumps(asdict(answer)) if as_json else answer.result)
+    if as_json:
+        print(json.dumps(asdict(answer)))
+    else:
+        say(answer.result)
 
 
 def main() -> None:

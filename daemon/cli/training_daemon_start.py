@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from daemon.cli.options import BaseDir, Json, WrongUsage, client_of, same_folder, say_problem
+from daemon.cli.options import BaseDir, Json, WrongUsage, client_of, say, say_problem
 from daemon.client import Client
 from daemon.client.client import START_WAIT_S
-from trainer.protocol.text import num_of, printable, shell_word
+from trainer.protocol.text import num_of, printable
 
 if TYPE_CHECKING:
     from daemon.client.creation import Created
@@ -64,7 +64,7 @@ def _created_lines(made: "Created", client: Client) -> Iterable[str]:
     if status.life in ("running", "silent"):
         yield f"its daemon is {status.life_text()}"
     else:
-        yield f"start it: training_daemon start --base-dir {shell_word(str(client.any_layout.base))}"
+        yield "start it: training_daemon start"
 
 
 @app.command(
@@ -109,15 +109,14 @@ def restart(
 
 def _show_started(client: Client, started: "Started", as_json: bool) -> None:
     overridden = [f"overridden: {', '.join(started.overrides)}"] if started.overrides else []
-    folder = same_folder(client)
-    paused = [f"it stays paused until: training_controller resume{folder}"]
+    paused = ["it stays paused until: training_controller resume"]
     lines = [
         f"the daemon is ready (pid {started.pid}) in {started.base_dir}",
         *overridden,
         *(paused if client.checkpoints.is_paused else []),
         f"its log: {started.log}",
-        f"watch it: training_controller status --watch{folder}",
-        f"stop it: training_controller stop{folder}",
+        "watch it: training_controller status --watch",
+        "stop it: training_controller stop",
     ]
     _show(asdict(started), as_json, lines)
     if not as_json:
@@ -187,5 +186,8 @@ def _seconds(wait: float | None) -> float:
 
 
 def _show(value: dict[str, Any], as_json: bool, lines: Iterable[str]) -> None:
-    for line in [json.dumps(value)] if as_json else lines:
-        print(line)
+    if as_json:
+        print(json.dumps(value))
+    else:
+        for line in lines:
+            say(line)

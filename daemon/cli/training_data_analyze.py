@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from daemon.cli.data_files import Force, In, open_files
-from daemon.cli.options import BaseDir, CommandFailed, Json, typed_here
+from daemon.cli.options import BaseDir, CommandFailed, Json, say
 from daemon.client.errors import raising
 from daemon.data_tools.reading import DataFile, LeftOut
 from daemon.data_tools.writing import BadOutput, new_file, refuse_output
@@ -61,7 +61,7 @@ def analyze(
     else:
         from daemon.data_tools.analysis.text import lines_of
 
-        print("\n".join(map(typed_here, lines_of(name, analysis, left_out))))
+        say("\n".join(lines_of(name, analysis, left_out)))
         for written in filter(None, (html, png)):
             print(f"wrote {printable(str(written))}")
 

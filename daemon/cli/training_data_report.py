@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from daemon.cli.data_files import In
-from daemon.cli.options import BaseDir, Json, WrongUsage, client_of, typed_here
+from daemon.cli.options import BaseDir, Json, WrongUsage, client_of, say
 from daemon.cli.progress import progress_words
 from trainer.protocol.text import printable
 
@@ -54,7 +54,7 @@ def validate(
         name = client.data.name_in_queue(file)
         _show(report, is_in_queue=client.data.is_in_queue(file), queued_as=name)
         for line in _adjusted_lines(adjusted, was_inspected=report.tokens is not None):
-            print(typed_here(line))
+            say(line)
     if report.is_blocked or (adjusted and adjusted.obstacle):
         raise typer.Exit(1)
 
@@ -79,7 +79,7 @@ def _show(report: "DataReport", *, is_in_queue: bool, queued_as: str | None = No
     from daemon.cli.report_view import report_lines
 
     for line in report_lines(report, is_in_queue=is_in_queue, queued_as=queued_as):
-        print(typed_here(line))
+        say(line)
 
 
 # ---- data.max_length

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from daemon.cli.fault_words import NO_LOSS
-from daemon.cli.options import BaseDir, Json, client_of, typed_here
+from daemon.cli.options import BaseDir, Json, client_of, say
 from trainer.protocol.places import Outcome
 from trainer.protocol.text import duration_text, num_of
 
@@ -33,7 +33,7 @@ def value(
         print(json.dumps({**asdict(found), "validation_change": found.change}, indent=2))
     else:
         for line in _lines(found):
-            print(typed_here(line))
+            say(line)
 
 
 def _lines(found: "FileValue") -> Iterator[str]:

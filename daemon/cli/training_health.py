@@ -17,6 +17,7 @@ from daemon.cli.options import (
     client_of,
     in_words,
     run,
+    say,
     terminal_columns,
     typed_here,
     use_base_dir,
@@ -194,7 +195,10 @@ def unpin(name: Name, base_dir: BaseDir = None, as_json: Json = False) -> None:
 
 
 def _show(value: object, line: str, *, as_json: bool) -> None:
-    print(json.dumps(value) if as_json else typed_here(line))
+    if as_json:
+        print(json.dumps(value))
+    else:
+        say(line)
 
 
 def _print(lines: Iterable[str], *, indent: int = 8) -> None:

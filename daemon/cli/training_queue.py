@@ -2,11 +2,10 @@
 
 import gc
 import json
-import shlex
 import sys
 import time
 from collections.abc import Iterable
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -20,6 +19,7 @@ from daemon.cli.options import (
     client_of,
     completing,
     run,
+    say,
     seconds_of,
     terminal_columns,
     typed_here,
@@ -114,11 +114,7 @@ def _create_for(files: list[Path], client: "Client") -> None:
     for file in files:
         is_converted(file)  # raises if it can neither be trained nor converted
     made = client.create()
-    print(
-        f"{made.base_dir} is now a working directory; start it: "
-        f"training_daemon start --base-dir {shlex.quote(made.base_dir)}",
-        file=sys.stderr,
-    )
+    say(f"{made.base_dir} is now a working directory; start it: training_daemon start", file=sys.stderr)
 
 
 def _origin(file: "AddedFile") -> str:
@@ -185,7 +181,7 @@ def _print_empty(base_dir: Path | None) -> None:
     newest, completed = client.history.completed(limit=1), client.history.count_completed()
     dropped, columns = client.queue.count_dropped(), terminal_columns()
     for line in empty_lines(newest, completed, failed, dropped=dropped, now=time.time(), columns=columns):
-        print(typed_here(line))
+        say(line)
 
 
 @app.command("status", epilog="Example:\n\n\b\n  training_queue status --json")
@@ -220,7 +216,7 @@ def history(
     from daemon.cli.history_view import history_lines
 
     for line in history_lines(files, found.count_completed(), now=time.time(), columns=terminal_columns()):
-        print(line)
+        say(line)
 
 
 @app.command(
@@ -245,8 +241,7 @@ def show(
         return
     from daemon.cli.known_file_view import known_file_lines
 
-    shown = replace(found, reason=found.reason and typed_here(found.reason))
-    for line in known_file_lines(shown, columns=terminal_columns()):
+    for line in known_file_lines(found, columns=terminal_columns()):
         print(line)
 
 
@@ -339,12 +334,15 @@ def clear(
         print(json.dumps({outcome.value: asdict(found) for outcome, found in cleared.items()}))
         return
     for line in cleared_lines(cleared):
-        print(typed_here(line))
+        say(line)
 
 
 def _show(value: object, as_json: bool, lines: Iterable[str]) -> None:
-    for line in [json.dumps(value)] if as_json else map(typed_here, lines):
-        print(line)
+    if as_json:
+        print(json.dumps(value))
+    else:
+        for line in lines:
+            say(line)
 
 
 def main() -> None:

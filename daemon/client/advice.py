@@ -1,11 +1,11 @@
-"""What a message advises a person to type, so that it can be typed as it stands."""
+"""What a message advises a person to do. Its commands name no folder; what displays them adds it."""
 
 import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from trainer.protocol.layout import BASE_DIR_VARIABLE, Layout
-from trainer.protocol.text import printable, shell_word
+from trainer.protocol.text import printable
 
 if TYPE_CHECKING:
     from daemon.status.reader import Status
@@ -14,18 +14,16 @@ if TYPE_CHECKING:
 SHELLS_BASE_DIR = os.environ.get(BASE_DIR_VARIABLE)
 
 
-def here(layout: Layout) -> str:
-    """Return what makes a command of the user be about this folder; nothing, if it is anyway."""
-    if layout.base == Path(SHELLS_BASE_DIR or ".").absolute():
-        return ""
-    return f" --base-dir {shell_word(str(layout.base))}"
+def is_shells_folder(layout: Layout) -> bool:
+    """Whether a command that is typed without `--base-dir` is about this folder."""
+    return layout.base == Path(SHELLS_BASE_DIR or ".").absolute()
 
 
-def to_get_a_daemon(status: "Status", layout: Layout) -> str:
+def to_get_a_daemon(status: "Status") -> str:
     """Return what to do where no daemon can obey. One that is silent holds its lock: another cannot start."""
     if status.is_gone:
-        return f"start one with: training_daemon start --base-dir {shell_word(str(layout.base))}"
-    return f"see what is wrong: training_health check{here(layout)}"
+        return "start one with: training_daemon start"
+    return "see what is wrong: training_health check"
 
 
 def no_working_directory(layout: Layout) -> str:
@@ -33,8 +31,7 @@ def no_working_directory(layout: Layout) -> str:
     base = printable(str(layout.base))
     found = "is not a working directory (it has no queue/)" if layout.base.is_dir() else "is not a folder"
     correct = f"correct {BASE_DIR_VARIABLE}, " if is_of_environment(layout) else ""
-    create = f"create one: training_daemon init{here(layout)}"
-    return f"{base} {found}; {correct}give one with --base-dir, or {create}"
+    return f"{base} {found}; {correct}give one with --base-dir, or create one: training_daemon init"
 
 
 def no_folder(layout: Layout) -> str:

@@ -124,7 +124,7 @@ class Client:
         """The versions of the model, and what made them."""
         from daemon.client.models import Models
 
-        return Models(self.layout, lambda version: self.backups().before("delete", versions=[version]))
+        return Models(self.layout, lambda versions: self.backups().before("delete", versions=versions))
 
     @cached_property
     def comparisons(self) -> "Comparisons":
@@ -323,7 +323,7 @@ class Client:
         elif status.life == "silent":  # nor would it obey a stop
             from daemon.client.advice import to_get_a_daemon
 
-            raise RunsAlready(f"the daemon is {status.life_text()}; {to_get_a_daemon(status, self.layout)}")
+            raise RunsAlready(f"the daemon is {status.life_text()}; {to_get_a_daemon(status)}")
         wait_for_lock(self.layout, wait_s)
         return start(self.layout, overrides=wanted, wait_s=wait_s)
 

@@ -15,7 +15,7 @@ from trainer.protocol.comparison import MODULE, Compared, CompareOrder
 from trainer.protocol.layout import Layout
 from trainer.protocol.text import printable
 from trainer.versions.record import SuiteScore, TrainedFile
-from trainer.versions.registry import Version
+from trainer.versions.version import Version
 
 
 @dataclass(frozen=True, kw_only=True)

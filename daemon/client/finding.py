@@ -48,6 +48,36 @@ def the_file(layout: Layout, name: str, folders: Sequence[Path] | None = None) -
     raise NoSuchFile(f"no file is named {printable(name)} in {places}; training_queue {lists} them")
 
 
+def why_never_seen(layout: Layout, name: str) -> str | None:
+    """Return what to say of a file that was never accepted; None if no such file lies here.
+
+    Args:
+        name: of a file that the ledger does not know.
+    """
+    waiting = [layout.waiting(priority) for priority in Priority]
+    ended = [layout.finished(outcome) for outcome in (Outcome.FAILED, Outcome.SKIPPED)]
+    found = find_named([*ended, *waiting, *trash_folders(layout)], name)
+    if not found:
+        inbox = find_named([layout.inbox, *(layout.inbox / priority for priority in Priority)], name)
+        return f"the model has never seen it: {_what_to_do_in_inbox(layout, inbox[0])}" if inbox else None
+    path = found[0]
+    place = printable(str(path.relative_to(layout.base)))
+    if path.parent in waiting:
+        return (
+            f"the model has never seen {place}, which has not been accepted yet; to take it out of the "
+            f"queue: training_queue remove {_word(path)}"
+        )
+    never = f"the model has never seen {place}"
+    if path.parent not in ended:
+        return f"{never}, which was cleared away without being accepted; to erase it, delete it and its notes"
+    how = "refused" if path.parent == ended[0] else "skipped"
+    return (
+        f"{never}, which was {how} before it was accepted (training_queue show {_word(path)} says why); to "
+        f"erase it, delete it and its notes; training_queue clear --{path.parent.name} only moves it away, "
+        "to queue/.trash/"
+    )
+
+
 def everywhere(layout: Layout) -> list[Path]:
     """Return all folders of the queue in which files lie, and those of the trash."""
     return [*in_queue(layout), *trash_folders(layout)]

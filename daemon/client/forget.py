@@ -6,11 +6,11 @@ from typing import TYPE_CHECKING
 
 from filelock import FileLock, Timeout
 
-from daemon.client.advice import here
 from daemon.client.errors import ClientError, UnreadableHistory, raising
+from daemon.client.finding import why_never_seen
 from daemon.jobs.forget_orders import forgetting_of, order_to_forget, text_of
 from daemon.jobs.forget_plan import ForgetPlan
-from daemon.jobs.forgetting import CannotForget
+from daemon.jobs.forgetting import CannotForget, UnknownContent
 from daemon.jobs.wishes import NOT_FORGOTTEN, ForgetWish
 from daemon.ledger.reader import UnreadableLedger
 from daemon.status.reader import read_status
@@ -55,12 +55,12 @@ class Forgets:
             NotForgotten: no file is meant, or several are.
         """
         wish = ForgetWish(name=name, keep_versions=keep_versions, reason="")
-        with (
-            raising(NotForgotten, CannotForget),
-            raising(UnreadableHistory, UnreadableLedger),
-            forgetting_of(self._layout, wish) as forgetting,
-        ):
-            plan = forgetting.plan()
+        with raising(NotForgotten, CannotForget), raising(UnreadableHistory, UnreadableLedger):
+            try:
+                with forgetting_of(self._layout, wish) as forgetting:
+                    plan = forgetting.plan()
+            except UnknownContent as error:
+                raise NotForgotten(why_never_seen(self._layout, name) or str(error)) from error
         status = read_status(self._layout)
         has_worker = status.is_running and bool(status.fields.get("worker_pid"))
         plan = replace(plan, is_in_training=plan.is_in_training and has_worker)
@@ -96,8 +96,7 @@ class Forgets:
         status = read_status(self._layout)
         if status.is_running:
             if status.fields.get("status") == State.PAUSED and plan.first_step is not None:
-                resume = f"training_controller resume{here(self._layout)}"
-                on_progress(f"training is paused; the file is forgotten after: {resume}")
+                on_progress("training is paused; the file is forgotten after: training_controller resume")
             request = {"target": plan.sha256, "reason": reason, "keep_versions": keep_versions}
             result = self._requests.send(".forget", request, wait_s=WAIT_S).result
             if result.startswith(NOT_FORGOTTEN):

@@ -18,14 +18,21 @@ from daemon.files.names import TRAINING_SUFFIXES, is_training_file
 from daemon.files.notes import REASON_SUFFIX, REJECTED_SUFFIX, lists_of_rejected, note_beside
 from daemon.intake.ignored import hint_for
 from daemon.intake.inbox import find_files, priority_of
-from daemon.jobs.listing import CHECKING, UNCHECKED, find_named
+from daemon.jobs.listing import CHECKING, PROCESSING, SAVING, UNCHECKED, find_named
 from daemon.ledger.attempts import RecordedAttempt, read_attempts
 from daemon.ledger.completions import first_checkpoint
 from daemon.ledger.evaluation_records import Validation
 from daemon.ledger.event_stream import RecordedEvent, read_job_events
 from daemon.ledger.file_value import FileValue, file_value
 from daemon.ledger.gate_verdicts import read_verdicts
-from daemon.ledger.job_records import RecordedJob, find_job, find_job_named, find_job_of, job_ids_named
+from daemon.ledger.job_records import (
+    RecordedJob,
+    find_job,
+    find_job_named,
+    find_job_of,
+    is_trained,
+    job_ids_named,
+)
 from daemon.status.data_reports import read_report
 from daemon.status.reader import read_status
 from trainer.protocol.data_report import OUTLIERS
@@ -211,7 +218,7 @@ def _described(layout: Layout, path: Path | None, job: RecordedJob | None) -> Kn
         place=printable(str(path.relative_to(layout.base))) if path else None,
         priority=_priority(layout, path, job, note),
         reason=_reason(layout, path, job, note),
-        ended_at=(job.finished_at if job else None) or (printable(note.at) if note else None),
+        ended_at=_ended_at(job, note),
         rejected_list=_rejected_list(layout, path or layout.failed / name, job),
         report=_report(layout, name, job.id if job else note.job_id if note else None),
         job=known,
@@ -268,13 +275,19 @@ def _state(layout: Layout, path: Path | None, job: KnownJob | None) -> str:
         if path.parent == layout.finished(outcome):
             return outcome.value
     if path.parent == layout.processing:
-        attempts = job.every_attempt if job else ()
-        return "saving" if attempts and attempts[-1].verdict == Outcome.COMPLETED else "processing"
+        is_saving = job is not None and is_trained(layout.ledger_file, job.id)
+        return SAVING if is_saving and not read_status(layout).is_gone else PROCESSING
     if layout.inbox in path.parents:
         return "dropped"
     if job:
         return "waiting"
     return UNCHECKED if read_status(layout).is_gone else CHECKING
+
+
+def _ended_at(job: RecordedJob | None, note: Reason | None) -> str | None:
+    if job and job.state in OPEN:  # what was undone had ended, and is to be trained again
+        return None
+    return (job.finished_at if job else None) or (printable(note.at) if note else None)
 
 
 def _priority(layout: Layout, path: Path | None, job: RecordedJob | None, note: Reason | None) -> str | None:

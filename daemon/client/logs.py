@@ -7,7 +7,6 @@ from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
-from daemon.client.advice import here
 from daemon.client.errors import NoLog
 from daemon.client.history import History
 from daemon.client.log_entries import LogEntry, end_of_last_line, entries_backwards, entries_of
@@ -47,7 +46,7 @@ class Logs:
             if not opened:
                 raise NoLog(
                     f"{printable(str(self._path))} is not there: no daemon has run here yet; "
-                    f"start one with: training_daemon start{here(self._layout)}"
+                    "start one with: training_daemon start"
                 )
             return _newest(opened, count, self._wanted(about))
 

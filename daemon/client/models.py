@@ -29,7 +29,9 @@ from trainer.versions.listing import Summary, digest_of, has_all_files
 from trainer.versions.marks import COMPUTED, LOOKS_LIKE_VERSION, BadMark, Marks, require_note
 from trainer.versions.record import DamagedVersion, Maker, TrainedFile, VersionRecord
 from trainer.versions.registry import NoSuchVersion as UnknownVersion
-from trainer.versions.registry import Version, VersionInUse, Versions, refuse_meant
+from trainer.versions.registry import Versions
+from trainer.versions.version import UnreadableVersion as UnreadableVersion  # for those who delete one
+from trainer.versions.version import Version, VersionInUse, refuse_meant
 
 ASKED_QUICKLY = 20  # versions
 NOT_MADE = (BadMark, DamagedVersion, OtherRelease)
@@ -94,14 +96,15 @@ class Models:
     """The versions of one working directory, beside a worker that publishes checkpoints or without one.
 
     Args:
-        back_up: called with the id of a version before it is deleted; what it raises keeps the version.
+        back_up: called before a version is deleted, with the ids of those that the backup must have whole;
+            what it raises keeps the version.
         clock: Unix seconds.
     """
 
     def __init__(
         self,
         layout: Layout,
-        back_up: Callable[[str], object],
+        back_up: Callable[[Sequence[str]], object],
         *,
         clock: Callable[[], float] = time.time,
     ) -> None:
@@ -137,6 +140,17 @@ class Models:
             return self._current()
         with raising(NoSuchVersion, UnknownVersion), raising(UnusableVersion, DamagedVersion):
             return self._versions.find(name)
+
+    def locate(self, name: str) -> Version | UnreadableVersion:
+        """Do the same for whoever deletes it: also where its record is damaged.
+
+        Raises:
+            NoSuchVersion: there is none.
+        """
+        if name == "current":
+            return self._current()
+        with raising(NoSuchVersion, UnknownVersion):
+            return self._versions.locate(name)
 
     def current_id(self) -> str | None:
         """Return the id of the version with the weights of the newest checkpoint, quickly.
@@ -263,7 +277,14 @@ class Models:
         try:
             with raising(UnusableVersion, *NOT_MADE), raising(UnreadableHistory, UnreadableLedger):
                 return self._create(path, note, made_by)
-        except (DamagedCheckpoint, FileNotFoundError) as error:  # the latter if it was removed meanwhile
+        except FileNotFoundError as error:
+            if path.is_dir():
+                raise  # something else is missing
+            raise UnusableVersion(
+                f"{printable(path.name)} was removed while the version was made; choose another that is "
+                "kept: training_health verify"
+            ) from error
+        except DamagedCheckpoint as error:
             raise UnusableVersion(
                 f"{printable(path.name)}: {error}; choose another that is whole: training_health verify"
             ) from error
@@ -326,7 +347,7 @@ class Models:
         with raising(NoSuchVersion, UnknownVersion):
             return self._versions.unalias(name)
 
-    def require_deletable(self, version: Version) -> None:
+    def require_deletable(self, version: Version | UnreadableVersion) -> None:
         """Make sure that a version can be deleted as things stand.
 
         Raises:
@@ -335,8 +356,10 @@ class Models:
         with raising(UnusableVersion, VersionInUse):
             refuse_meant(version)
 
-    def delete(self, version: Version) -> Path:
+    def delete(self, version: Version | UnreadableVersion) -> Path:
         """Move a version to the trash, after a backup of it (`backup.before`); return its place there.
+
+        Nobody knows what is whole of one whose record is damaged, so the backup is made without its weights.
 
         Raises:
             UnusableVersion: an alias means it, or a program uses it.
@@ -344,11 +367,11 @@ class Models:
             BackupRefused: no backup could be made, so it stays.
         """
         self.require_deletable(version)
-        self._back_up(version.id)
+        self._back_up([version.id] if isinstance(version, Version) else [])
         with raising(UnusableVersion, VersionInUse), raising(NoSuchVersion, UnknownVersion):
             return self._versions.delete(version)
 
-    def undelete(self, version_id: str) -> Version:
+    def undelete(self, version_id: str) -> Version | UnreadableVersion:
         """Take a version out of the trash.
 
         Raises:

@@ -31,7 +31,7 @@ from daemon.status.reader import Status
 from trainer.protocol.checkpoints import POINTER, DamagedCheckpoint, NoUsableCheckpoint, read_manifest
 from trainer.protocol.layout import Layout
 from trainer.protocol.text import printable, utc_text
-from trainer.versions.registry import Version
+from trainer.versions.version import Version
 
 MOST_FILES = 1_000
 MOST_EVENTS = 1_000

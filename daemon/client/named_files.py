@@ -6,11 +6,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from daemon.client.template_file import template_problem
+from trainer.config.named_files import TEMPLATE, named_files
 from trainer.config.schema import Settings
 from trainer.protocol.text import printable
 
 TINY = "tiny"
-TEMPLATE = "model.chat_template"
 
 
 def unusable_names(settings: Settings, base_dir: Path) -> Iterator[str]:
@@ -20,7 +20,7 @@ def unusable_names(settings: Settings, base_dir: Path) -> Iterator[str]:
         base_dir: where relative paths start.
     """
     yield from _model_problems(settings, base_dir)
-    for name, file in _files(settings):
+    for name, file in named_files(settings):
         path = base_dir / file
         if not path.is_file():
             yield f'{name} is "{printable(file)}", but {printable(str(path))} is not a file; correct the path'
@@ -34,19 +34,6 @@ def unusable_names(settings: Settings, base_dir: Path) -> Iterator[str]:
 
 def _is_program(name: str, base_dir: Path) -> bool:
     return shutil.which(str(base_dir / name) if "/" in name else name) is not None
-
-
-def _files(settings: Settings) -> Iterator[tuple[str, str]]:
-    if settings.validation.file:
-        yield "validation.file", settings.validation.file
-    for suite, file in settings.validation.suites.items():
-        yield f"validation.suites.{printable(suite)}", file
-    if settings.previews.file:
-        yield "previews.file", settings.previews.file
-    if settings.notify.secret_file:
-        yield "notify.secret_file", settings.notify.secret_file
-    if settings.model.chat_template.endswith(".jinja"):
-        yield TEMPLATE, settings.model.chat_template
 
 
 def _model_problems(settings: Settings, base_dir: Path) -> Iterator[str]:

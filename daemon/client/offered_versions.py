@@ -64,7 +64,7 @@ def _listed(folder: Path) -> list[str]:
 def _aliases(layout: Layout) -> dict[str, str]:
     aliases: dict[str, str] = {}
     with suppress(OSError):
-        for line in (layout.models / FOLDER / JOURNAL).read_bytes().split(b"\n")[:-1]:
+        for line in _content(layout.models / FOLDER / JOURNAL).split(b"\n")[:-1]:
             with suppress(ValueError, KeyError, TypeError):
                 mark = json.loads(line)
                 if mark["kind"] == "alias":
@@ -76,5 +76,9 @@ def _aliases(layout: Layout) -> dict[str, str]:
 
 def _files_of(record: Path) -> Iterator[str]:
     with suppress(OSError, ValueError, KeyError, TypeError):
-        for file in json.loads(record.read_bytes())["trained"][::-1]:
+        for file in json.loads(_content(record))["trained"][::-1]:
             yield str(file["name"])
+
+
+def _content(file: Path) -> bytes:
+    return file.read_bytes() if file.is_file() else b""  # a pipe would keep the shell waiting for ever

@@ -32,6 +32,8 @@ from daemon.files.names import is_training_file
 from daemon.files.notes import REASON_SUFFIX, note_beside
 from daemon.jobs.listing import (
     CHECKING,
+    PROCESSING,
+    SAVING,
     UNCHECKED,
     FinishedFile,
     QueuedFile,
@@ -50,6 +52,9 @@ from trainer.protocol.text import printable, utc_text
 
 if TYPE_CHECKING:
     from trainer.config.schema import DataSettings
+
+WITHOUT_DAEMON = {CHECKING: UNCHECKED, SAVING: PROCESSING}
+"""What a state is while no daemon runs: nobody checks or saves."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -108,8 +113,8 @@ class Queue:
         """
         with raising(UnreadableHistory, UnreadableLedger):
             files = queued_files(self._layout)
-        if any(file.state == CHECKING for file in files) and read_status(self._layout).is_gone:
-            return [file._replace(state=UNCHECKED) if file.state == CHECKING else file for file in files]
+        if any(file.state in WITHOUT_DAEMON for file in files) and read_status(self._layout).is_gone:
+            return [file._replace(state=WITHOUT_DAEMON.get(file.state, file.state)) for file in files]
         return files
 
     def finished(

@@ -8,7 +8,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from daemon.client.advice import here, to_get_a_daemon
+from daemon.client.advice import to_get_a_daemon
 from daemon.client.errors import NoDaemon, NotObeyed
 from daemon.control.control_files import FILES, Request, read_requests
 from daemon.ledger.event_stream import RecordedEvent, newest_event_id, read_events
@@ -75,7 +75,7 @@ class Requests:
         """
         before = read_status(self._layout)
         if not before.is_running:
-            raise NoDaemon(f"the daemon is {before.life_text()}; {to_get_a_daemon(before, self._layout)}")
+            raise NoDaemon(f"the daemon is {before.life_text()}; {to_get_a_daemon(before)}")
         request_id = f"{os.getpid()}-{time.time_ns()}-{secrets.token_hex(4)}"
         path = self._layout.control / file_name
         answers = _Answers(self._layout, path, request_id)
@@ -104,7 +104,7 @@ class Requests:
             if self._clock() >= deadline:
                 is_to_finish = file_name == ".stop" and not request.get("now")
                 now = read_status(self._layout)
-                raise NotObeyed(_what_it_waits_for(now, wait_s, is_to_finish, here(self._layout)))
+                raise NotObeyed(_what_it_waits_for(now, wait_s, is_to_finish))
             self._sleep(POLL_INTERVAL_S)
         return obeyed
 
@@ -127,11 +127,10 @@ def _obeyed(result: str, status: Status) -> Obeyed:
     return Obeyed(printable(result), status.fields.get("status"))
 
 
-def _what_it_waits_for(status: Status, wait_s: float, is_to_finish: bool, there: str) -> str:
+def _what_it_waits_for(status: Status, wait_s: float, is_to_finish: bool) -> str:
     """Return why a request was not carried out in time.
 
     Args:
-        there: what makes a command be about this folder.
         is_to_finish: it asks for a stop after the current file.
     """
     fields = status.fields
@@ -151,7 +150,7 @@ def _what_it_waits_for(status: Status, wait_s: float, is_to_finish: bool, there:
     return (
         f"the daemon has not stopped within {wait_s:g} s; it trains the rest of "
         f"{printable(str(fields.get('current_file')))} first ({step}{left}); "
-        f"to stop at the next step: training_controller stop --now{there}"
+        "to stop at the next step: training_controller stop --now"
     )
 
 

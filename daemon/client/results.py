@@ -57,7 +57,8 @@ from trainer.protocol.data_report import DataReport
 from trainer.protocol.disk import Act, CleaningPlan
 from trainer.protocol.show import Shown
 from trainer.versions.record import SuiteScore, TrainedFile, VersionRecord
-from trainer.versions.registry import Version as ModelVersion
+from trainer.versions.version import UnreadableVersion
+from trainer.versions.version import Version as ModelVersion
 
 __all__ = [
     "Act",
@@ -142,6 +143,7 @@ __all__ = [
     "StepBucket",
     "SuiteScore",
     "TrainedFile",
+    "UnreadableVersion",
     "Unusable",
     "Validation",
     "Verification",

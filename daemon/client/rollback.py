@@ -1,12 +1,12 @@
 """Let the model go back: find where to, say what that undoes, and have it done, with or without a daemon."""
 
-from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from filelock import FileLock, Timeout
 
+from daemon.checkpoints.states import KeptState, is_earlier, kept_states
 from daemon.client.errors import ClientError, NoSuchFile, UnreadableHistory, raising
 from daemon.client.models import without_weights
 from daemon.jobs.going_back import AffectedFile, affected_files
@@ -15,22 +15,14 @@ from daemon.ledger.reader import UnreadableLedger
 from daemon.ledger.trained_files import first_step_of, read_files_on, unfollowed_branches
 from daemon.status.reader import read_status
 from trainer.protocol import one_shot
-from trainer.protocol.branch_path import path_of, path_to, shared_step
-from trainer.protocol.checkpoints import (
-    FOLDER,
-    POINTER,
-    DamagedCheckpoint,
-    NoUsableCheckpoint,
-    published,
-    read_manifest,
-)
+from trainer.protocol.branch_path import path_of
+from trainer.protocol.checkpoints import POINTER, DamagedCheckpoint, NoUsableCheckpoint, read_manifest
 from trainer.protocol.going_back import MODULE, GoBackOrder, WentBack
 from trainer.protocol.layout import Layout
 from trainer.protocol.manifest import Manifest
 from trainer.protocol.one_shot import NoAnswer, OrderRefused
 from trainer.protocol.text import num_of, printable, shell_word
-from trainer.versions.registry import FOLDER as VERSIONS
-from trainer.versions.registry import Version
+from trainer.versions.version import Version
 
 if TYPE_CHECKING:
     from daemon.client.requests import Requests
@@ -53,16 +45,6 @@ class RollbackPlan:
     current_step: int
     files: tuple[AffectedFile, ...]
     """Those that lose or regain steps."""
-
-
-@dataclass(frozen=True)
-class _Place:
-    path: Path
-    manifest: Manifest
-
-    @property
-    def step(self) -> int:
-        return self.manifest.progress.global_step
 
 
 class Rollbacks:
@@ -88,7 +70,7 @@ class Rollbacks:
                 f"the optimizer state of {version.id} was removed, so training cannot continue from it; "
                 "choose another version: training_models list"
             )
-        target = _Place(version.path, self._read(version.path))
+        target = KeptState(version.path, self._read(version.path))
         return self._plan(target, newest, requeue)
 
     def plan_steps(self, steps: int, requeue: Requeue) -> RollbackPlan:
@@ -123,7 +105,7 @@ class Rollbacks:
         name = shell_word(name.rpartition("/")[2])
         return self._plan(self._newest_before(first - 1, newest, file=name), newest, requeue)
 
-    def _plan(self, target: _Place, newest: _Place, requeue: Requeue) -> RollbackPlan:
+    def _plan(self, target: KeptState, newest: KeptState, requeue: Requeue) -> RollbackPlan:
         step = self._step_now(newest)
         if target.manifest.files == newest.manifest.files and step == target.step:
             place = target.path.relative_to(self._layout.models)
@@ -156,18 +138,18 @@ class Rollbacks:
         found = [file for file in files if printable(name) in (file.name, file.job_id)]
         return max(found, key=lambda file: file.job_id).first_step if found else None
 
-    def _step_now(self, newest: _Place) -> int:
+    def _step_now(self, newest: KeptState) -> int:
         """Return the step of the model: a worker may be further than the newest checkpoint."""
         status = read_status(self._layout)
         step = status.fields.get("current_step") if status.is_running else None
         return max(newest.step, step) if status.fields.get("worker_pid") and step else newest.step
 
-    def _newest(self) -> _Place:
+    def _newest(self) -> KeptState:
         try:
             path = (self._layout.models / POINTER).resolve(strict=True)
         except OSError as error:
             raise NoWayBack("there is no checkpoint yet, so there is nothing to go back to") from error
-        return _Place(path, self._read(path))
+        return KeptState(path, self._read(path))
 
     def _read(self, path: Path) -> Manifest:
         try:
@@ -176,16 +158,16 @@ class Rollbacks:
             place = path.relative_to(self._layout.models)
             raise NoWayBack(f"models/{place}: {error}; see what is whole: training_health verify") from error
 
-    def _newest_before(self, step: int, newest: _Place, *, file: str = "FILE") -> _Place:
+    def _newest_before(self, step: int, newest: KeptState, *, file: str = "FILE") -> KeptState:
         """Return the newest state up to a step that led to the present one.
 
         Args:
             file: as it is typed.
         """
         found = [
-            place
-            for place in self._places()
-            if place.step <= step and is_ancestor(place.manifest, newest.manifest)
+            state
+            for state in kept_states(self._layout.models)
+            if state.step <= step and state.is_whole and is_earlier(state.manifest, newest.manifest)
         ]
         if not found and step == 0:
             raise NoWayBack(
@@ -198,17 +180,7 @@ class Rollbacks:
                 f"file: training_models forget {file}; for another time, keep more with "
                 "checkpoints.keep_last, or make versions: training_models create"
             )
-        return max(found, key=lambda place: (place.step, place.manifest.sequence))
-
-    def _places(self) -> Iterator[_Place]:
-        versions = sorted((self._layout.models / VERSIONS).glob("v*"))
-        for path in (*published(self._layout.models / FOLDER), *versions):
-            try:
-                manifest = read_manifest(path)
-            except (DamagedCheckpoint, NoUsableCheckpoint):
-                continue
-            if all((path / name).is_file() for name in manifest.files):
-                yield _Place(path, manifest)
+        return max(found, key=lambda state: (state.step, state.manifest.sequence))
 
     # ---- carry out
 
@@ -256,10 +228,3 @@ def _as_model_has(file: AffectedFile, step: int) -> AffectedFile:
 
 def _is_meant(name: str, file: AffectedFile) -> bool:
     return printable(name.rpartition("/")[2]) in (file.name, file.job_id)
-
-
-def is_ancestor(earlier: Manifest, later: Manifest) -> bool:
-    """Whether the steps of one checkpoint are the first steps of another."""
-    step = earlier.progress.global_step
-    there = path_to(earlier.branch, step, later.branches)
-    return shared_step(there, path_of(later)) == step

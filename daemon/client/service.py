@@ -7,7 +7,6 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-from daemon.client.advice import here
 from daemon.client.errors import CannotInstall
 from daemon.status.reader import read_status
 from trainer.protocol.files import write_atomically
@@ -117,7 +116,7 @@ def refuse_running(layout: Layout) -> None:
     if found.is_running and not is_service(layout):
         raise CannotInstall(
             f"the daemon is {found.life_text()} in {printable(str(layout.base))}, and not as a service; "
-            f"stop it first: training_controller stop --now{here(layout)}"
+            "stop it first: training_controller stop --now"
         )
 
 

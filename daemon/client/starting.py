@@ -14,7 +14,6 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
-from daemon.client.advice import here
 from daemon.client.errors import NotReady, RunsAlready, RunsAsService, StartFailed
 from daemon.status.reader import read_status
 from trainer.protocol.child_process import own_environment
@@ -57,7 +56,7 @@ def start(layout: Layout, *, overrides: Sequence[str], wait_s: float) -> Started
     if found.is_running:  # whether one runs that is silent, only the lock can tell, which the new one tries
         raise RunsAlready(
             f"a daemon is already {found.life_text()} in {printable(str(layout.base))}; "
-            f"to restart it: training_daemon restart{here(layout)}"
+            "to restart it: training_daemon restart"
         )
     try:
         layout.create()
@@ -179,7 +178,7 @@ def _wait_until_ready(layout: Layout, child: "subprocess.Popen[bytes]", ours: in
         if not selector.select(min(wait_s, LONGEST_WAIT_S)):
             raise NotReady(
                 f"the daemon (pid {child.pid}) is not ready within {wait_s:g} s; it continues to start; "
-                f"training_controller status{here(layout)} shows when it runs"
+                "training_controller status shows when it runs"
             )
         if pipe.read(len(READY)) == READY:
             return

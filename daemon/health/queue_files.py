@@ -34,7 +34,7 @@ def check_processing(folder: Path, ledger_file: Path, *, daemon_runs: bool) -> l
         what = f"{_first_of(foreign)}: the daemon has not started it, so it is not trained there"
         findings.append(warning("processing", what, advice))
     elif foreign:
-        what = "unknown to the ledger, so a daemon that starts checks it first"
+        what = "the ledger does not know this very file, so a daemon that starts checks it first"
         findings.append(ok("processing", f"{_first_of(foreign)}: {what}"))
     return findings or [ok("processing", "no file is in queue/processing/")]
 

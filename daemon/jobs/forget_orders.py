@@ -5,7 +5,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from daemon.jobs.forgetting import CannotForget, Forgetting, found_content
+from daemon.jobs.forgetting import CannotForget, Forgetting, UnknownContent, found_content
 from daemon.jobs.wishes import ForgetWish, is_published
 from daemon.ledger.forgetting import reading_to_forget
 from daemon.ledger.reader import UnreadableLedger
@@ -48,7 +48,7 @@ def forgetting_of(layout: Layout, wish: ForgetWish) -> Iterator[Forgetting]:
         UnreadableLedger: the ledger cannot be read.
     """
     if not layout.ledger_file.exists():
-        raise CannotForget("no file was ever accepted here, so there is nothing to forget")
+        raise UnknownContent("no file was ever accepted here, so there is nothing to forget")
     newest = newest_of(layout.models)
     if newest and not is_published(layout.models) and unfollowed_branches(layout.ledger_file, newest[1]):
         raise CannotForget(NOT_FOLLOWED)  # what the model was trained on is not what the ledger shows

@@ -35,6 +35,10 @@ class CannotForget(RuntimeError):
     """A file cannot be forgotten; the message says why, and the way out."""
 
 
+class UnknownContent(CannotForget):
+    """No file that was ever accepted is meant."""
+
+
 class Forgetting:
     """One content, one model, one ledger.
 
@@ -439,11 +443,12 @@ def found_content(ledger: ForgettingReader, name: str) -> Content:
     """Return the content that a person means.
 
     Raises:
-        CannotForget: none is meant, or several are.
+        UnknownContent: none is meant.
+        CannotForget: several are.
     """
     found = ledger.contents(name.rpartition("/")[2])
     if not found:
-        raise CannotForget(
+        raise UnknownContent(
             f"no file is known as {printable(name)}; expected its name, as training_queue history shows it, "
             "the id of its job, or the start of its SHA-256 (at least 8 characters)"
         )

@@ -12,7 +12,7 @@ from trainer.protocol.layout import Layout
 from trainer.protocol.places import Outcome, Priority
 from trainer.protocol.text import printable
 
-CHECKING, UNCHECKED = "checking", "unchecked"
+CHECKING, UNCHECKED, PROCESSING, SAVING = "checking", "unchecked", "processing", "saving"
 
 
 class QueuedFile(NamedTuple):
@@ -118,8 +118,8 @@ def _describe(place: _Place, row: OpenJob | None) -> QueuedFile:
     if row is None:
         state = CHECKING if place.state == "waiting" else place.state
         return QueuedFile(shown, state, place.priority, None, None)
-    is_saving = place.state == "processing" and row.is_trained
-    state = "saving" if is_saving else place.state
+    is_saving = place.state == PROCESSING and row.is_trained
+    state = SAVING if is_saving else place.state
     return QueuedFile(shown, state, place.priority or row.priority, row.rows, row.id, row.format or None)
 
 
@@ -150,4 +150,4 @@ def _is_of(row: OpenJob, place: _Place) -> bool:
 
 def is_started(file: QueuedFile) -> bool:
     """Whether training of a file in the queue has started."""
-    return file.state in ("processing", "saving")
+    return file.state in (PROCESSING, SAVING)

@@ -80,7 +80,7 @@ class StatusChanges(Subscriber):
         for key in event.cleared_alerts:
             self._board.clear_alert(key)
         if event.alert:
-            self._board.alert(*event.alert)
+            self._board.alert(*event.alert, is_warning=event.level < logging.ERROR)
         if event.ends_error:
             self._board.end_error()
         if event.error:

@@ -2,7 +2,7 @@
 
 import json
 import sqlite3
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from daemon.ledger.database import Database
@@ -48,7 +48,7 @@ class GateVerdicts:
 
 
 def read_verdicts(path: Path, *, job_id: str | None = None, limit: int) -> list[RecordedVerdict]:
-    """Return the newest verdicts, the newest first; none if there is no ledger.
+    """Return the newest verdicts, the newest first, with the present names; none if there is no ledger.
 
     Args:
         job_id: only those on this job.
@@ -66,10 +66,19 @@ def read_verdicts(path: Path, *, job_id: str | None = None, limit: int) -> list[
             " ORDER BY branch DESC, global_step DESC LIMIT :limit",
             {"job": job_id, "limit": limit},
         )
-        return [_verdict(row) for row in rows]
+        return [_verdict(row, _names(database, row["jobs"])) for row in rows.fetchall()]
 
 
-def _verdict(row: sqlite3.Row) -> RecordedVerdict:
-    return RecordedVerdict.model_validate(
-        json.loads(row["verdict"]) | {"at": row["at"], "branch": row["branch"]}
+def _names(database: sqlite3.Connection, jobs: str) -> dict[str, str]:
+    """Return job id -> what its file is called now: it gets a number where its name is taken."""
+    found = database.execute(
+        "SELECT id, display FROM jobs WHERE id IN (SELECT value FROM json_each(?))", (jobs,)
     )
+    return {row["id"]: row["display"] for row in found}
+
+
+def _verdict(row: sqlite3.Row, names: Mapping[str, str]) -> RecordedVerdict:
+    facts = json.loads(row["verdict"]) | {"at": row["at"], "branch": row["branch"]}
+    for file in facts["files"]:
+        file["name"] = names.get(file["job_id"], file["name"])
+    return RecordedVerdict.model_validate(facts)

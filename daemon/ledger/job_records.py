@@ -12,6 +12,20 @@ from trainer.protocol.places import Outcome
 from trainer.protocol.text import printable
 
 OPEN = "('waiting', 'processing')"
+# What was trained before the newest worker began, and after the last checkpoint until then, is lost
+WORKER_BEGAN = (
+    "coalesce((SELECT at FROM events WHERE kind IN ('worker_started', 'daemon_started')"
+    " ORDER BY id DESC LIMIT 1), '')"
+)
+SAVED_BEFORE = (
+    f"coalesce((SELECT at FROM events WHERE kind = 'checkpoint' AND at < {WORKER_BEGAN}"
+    " ORDER BY id DESC LIMIT 1), '')"
+)
+IS_TRAINED = (
+    "(SELECT ended_at IS NOT NULL AND verdict = 'completed'"
+    f" AND (ended_at > {WORKER_BEGAN} OR ended_at <= {SAVED_BEFORE})"
+    " FROM attempts WHERE job_id = jobs.id ORDER BY number DESC LIMIT 1)"
+)
 # As the row of a job has them once it has ended
 SUMS = (
     "SELECT count(*) AS steps, sum(rows) AS rows_trained, sum(tokens) AS tokens, sum(seconds) AS seconds,"
@@ -83,15 +97,25 @@ def read_open_jobs(path: Path) -> dict[bytes, list[OpenJob]]:
         format_column = "format" if "format" in columns else "''"  # of an earlier release
         database.row_factory = None
         rows = database.execute(
-            f"SELECT name, priority, state, rows, id, {format_column}, CASE state WHEN 'processing' THEN"
-            " (SELECT ended_at IS NOT NULL AND verdict = 'completed'"
-            " FROM attempts WHERE job_id = jobs.id ORDER BY number DESC LIMIT 1) END"
+            f"SELECT name, priority, state, rows, id, {format_column},"
+            f" CASE state WHEN 'processing' THEN {IS_TRAINED} END"
             f" FROM jobs WHERE state IN {OPEN} ORDER BY id"
         )
         known: dict[bytes, list[OpenJob]] = {}
         for job in map(OpenJob._make, rows):
             known.setdefault(job.name, []).append(job)
         return known
+
+
+def is_trained(path: Path, job_id: str) -> bool:
+    """Whether a job is trained to its end, and its worker still there to save that.
+
+    Raises:
+        UnreadableLedger: it cannot be read.
+    """
+    with open_read_only(path) as database:
+        row = database.execute(f"SELECT {IS_TRAINED} FROM jobs WHERE id = ?", (job_id,)).fetchone()
+    return bool(row and row[0])
 
 
 def read_page_of_jobs(path: Path, *, before: str | None, limit: int, state: str | None) -> list[RecordedJob]:

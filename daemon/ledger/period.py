@@ -2,7 +2,8 @@
 
 import json
 import sqlite3
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from daemon.ledger.event_stream import RecordedEvent, recorded_event
@@ -18,7 +19,8 @@ TRAINED = """
 WITH in_period AS (
     SELECT job_id, min(first_step) AS first_step, max(last_step) AS last_step,
         sum(min(last_step, :until) - max(first_step, :after + 1) + 1) AS num_steps,
-        min(first_step) > :after AND max(last_step) <= :until AS is_whole
+        min(first_step) > :after AND max(last_step) <= :until
+            AND job_id NOT IN (SELECT id FROM jobs WHERE state IN ('waiting', 'processing')) AS is_whole
     FROM {stretches} WHERE last_step > :after AND first_step <= :until GROUP BY job_id
 ), sums AS (
     SELECT job_id, sum(rows) AS rows, sum(tokens) AS tokens, sum(seconds) AS seconds,
@@ -83,6 +85,8 @@ class EndedOtherwise:
     """The class of the fault, such as bad_data; None where it is not known."""
     reason: str
     """Printable."""
+    completed_at: str | None = None
+    """When a file of this name was completed afterwards, such as after it was repaired; UTC, ISO 8601."""
 
 
 def read_trained(path: Path, *, after: int, until: int, limit: int) -> tuple[PeriodSums, list[PeriodFile]]:
@@ -146,7 +150,23 @@ def read_ended_otherwise(path: Path, *, since: str, limit: int) -> tuple[int, li
             " AND at >= :since)",
             {"since": since},
         ).fetchone()
-    return number, sorted(found, key=lambda file: file.at)[-limit:]
+        found = sorted(found, key=lambda file: file.at)[-limit:]
+        completed = _completed_since(database, since, [file.name for file in found])
+    return number, [_with_completion(file, completed.get(file.name)) for file in found]
+
+
+def _completed_since(database: sqlite3.Connection, since: str, names: Sequence[str]) -> dict[str, str]:
+    """Return name -> when the newest file of this name was completed, of those that were."""
+    rows = database.execute(
+        "SELECT display, max(finished_at) AS at FROM jobs WHERE state = 'completed' AND finished_at >= ?"
+        " AND display IN (SELECT value FROM json_each(?)) GROUP BY display",
+        (since, json.dumps(names)),
+    )
+    return {row["display"]: row["at"] for row in rows}
+
+
+def _with_completion(file: EndedOtherwise, at: str | None) -> EndedOtherwise:
+    return replace(file, completed_at=at) if at and at > file.at else file
 
 
 def _of_job(row: sqlite3.Row) -> EndedOtherwise:

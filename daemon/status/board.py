@@ -58,6 +58,7 @@ class StatusBoard:
         self._wall_clock = wall_clock
         self._status = TrainingStatus(daemon_pid=daemon_pid, heartbeat_at=self.now_text())
         self._alerts: dict[str, str] = {}
+        self._warnings: set[str] = set()  # keys of alerts
         self._written_at = float("-inf")
         self._shown: State | None = None
         self._is_urgent = False
@@ -90,11 +91,16 @@ class StatusBoard:
             self.set(status=state, status_reason=reason)
             self._is_urgent = True
 
-    def alert(self, key: str, message: str) -> None:
-        """Show a message until it is cleared or replaced by another of the same key."""
+    def alert(self, key: str, message: str, *, is_warning: bool = False) -> None:
+        """Show a message until it is cleared or replaced by another of the same key.
+
+        Args:
+            is_warning: whether it is no error.
+        """
         message = printable(message, limit=500)
         self._is_urgent |= self._alerts.get(key) != message
         self._alerts[key] = message
+        (self._warnings.add if is_warning else self._warnings.discard)(key)
         while len(self._alerts) > MAX_ALERTS:
             # About single files there may be many; they must not push out what concerns everything
             oldest = next((known for known in self._alerts if " " in known), next(iter(self._alerts)))
@@ -267,6 +273,8 @@ class StatusBoard:
         """Write the file now."""
         self._written_at = self._clock()
         self._is_urgent = self._has_moved = False
-        self.set(heartbeat_at=self.now_text(), alerts=list(self._alerts.values()))
+        self._warnings &= self._alerts.keys()
+        warnings = [message for key, message in self._alerts.items() if key in self._warnings]
+        self.set(heartbeat_at=self.now_text(), alerts=list(self._alerts.values()), warnings=warnings)
         write_json(self._path, self._status.model_dump(mode="json", by_alias=True), durable=False)
         self.costs.publish(self.now_text(), is_last=self._status.status is State.STOPPED)

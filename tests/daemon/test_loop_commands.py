@@ -111,7 +111,9 @@ def test_pause_holds_in_every_state(rig, bring_to, state):
     rig.command("pause", '{"reason": "lunch"}')
 
     rig.until_status("paused", status_reason="lunch")
-    assert_noted(rig, "pause", "paused (lunch)")
+    was_paused = state == "held"
+    answer = "was paused already; the reason is now the one given" if was_paused else "paused"
+    assert_noted(rig, "pause", f"{answer} (lunch)")
 
 
 @pytest.mark.parametrize("state, answer", [("training", "skipped"), ("loading", "skipped a.jsonl")])
@@ -163,8 +165,10 @@ def test_a_second_pause_keeps_the_reason_of_the_first_unless_it_gives_one(rig):
     rig.until(lambda: len(rig.events("command")) == 2)
 
     assert rig.status()["status_reason"] == "lunch"
+    assert_noted(rig, "pause", "was paused already (lunch)")
     rig.command("pause", '{"reason": "dinner"}')
     rig.until_status("paused", status_reason="dinner")
+    assert_noted(rig, "pause", "was paused already; the reason is now the one given (dinner)")
 
 
 @pytest.mark.parametrize("state", ["idle", "training", "loading", "checking"])

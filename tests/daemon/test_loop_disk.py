@@ -62,4 +62,5 @@ def test_what_was_measured_survives_the_daemon(rig):
 
     rig.start()
 
-    assert rig.until(lambda: rig.status()["disk"], "the disk in the status")["used_bytes"] == 4
+    shown = rig.until(lambda: rig.status()["disk"], "the disk in the status")
+    assert (shown["used_bytes"], shown["measured_at"]) == (4, report["measured_at"])

@@ -2,13 +2,14 @@
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from trainer.backups import catalog
 from trainer.backups.address import UnusableDestination
 from trainer.backups.contents import Contents, Source, as_entry, gathered
 from trainer.backups.destination import Destination, Incomplete, object_name, origin_of
-from trainer.backups.manifest import BackupFile, BackupManifest
+from trainer.backups.manifest import BackupFile, BackupManifest, is_ours
+from trainer.backups.named_files import NamedFiles, named_sources
 from trainer.protocol.backups import BackupMade, CreateTask, LogitsFingerprint
 from trainer.protocol.checkpoints import FOLDER, Checkpoint
 from trainer.protocol.files import file_sha256
@@ -31,6 +32,7 @@ class Making:
     Args:
         logits: returns the fingerprint of a checkpoint, or why there is none, in words.
         clock: Unix seconds.
+        named: the files that settings name.
     """
 
     layout: Layout
@@ -38,6 +40,7 @@ class Making:
     logits: Callable[[Checkpoint], LogitsFingerprint | str]
     tell: Tell
     clock: Callable[[], float] = time.time
+    named: NamedFiles = field(default_factory=NamedFiles)
 
 
 def create(task: CreateTask, making: Making) -> BackupMade:
@@ -58,6 +61,7 @@ def create(task: CreateTask, making: Making) -> BackupMade:
         catalog.refuse_while_freeing(others, destination)
         earlier = [item for item in catalog.read_all(destination).backups if item.origin == origin]
         with gathered(making.layout, versions=task.versions) as contents:
+            contents.sources += named_sources(making.named, making.layout, contents)
             files, sent = _send_all(contents, earlier[-1:], making)
             logits = _logits(contents.checkpoint, files, task, earlier, making)
             if isinstance(logits, str):
@@ -184,6 +188,7 @@ def _manifest(
         method=found.method,
         versions=tuple(record.id for record in contents.versions),
         files=tuple(files),
+        named=tuple(file.path for file in files if not is_ours(file.path)),
         saw=tuple(sorted(trained | set(task.saw))),
         is_saw_complete=task.is_saw_complete,
         logits=None,

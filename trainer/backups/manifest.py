@@ -1,17 +1,18 @@
 """The manifest of a backup: which files it has, by which objects, and what their weights were trained on.
 
-It may come from anywhere, so nothing in it is trusted: paths lead below the working directory only, and every
-byte of it is covered by its checksum.
+It may come from anywhere, so nothing in it is trusted: paths lead to what we write in a working directory, or
+past all of that to a file that settings name; and every byte of it is covered by its checksum.
 """
 
 import json
 import re
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
 from typing import Annotated, Any
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from trainer.protocol.backups import LogitsFingerprint
+from trainer.protocol.backups import UNFINISHED, LogitsFingerprint
+from trainer.protocol.layout import Layout
 from trainer.protocol.manifest import CHECKSUM, checksum
 from trainer.protocol.text import printable
 
@@ -24,17 +25,38 @@ PLACES = (
 )
 FILES = ("config.json", "status/ledger.sqlite3")
 LONGEST_PATH = 4096
+_LAYOUT = Layout(Path("/"))
+NOT_FOR_NAMED = frozenset(
+    {path.parts[1] for path in (*_LAYOUT.folders(), _LAYOUT.config_file, _LAYOUT.emergency_stop)}
+    | {UNFINISHED}
+)
+"""What has a meaning at the top of a working directory: nothing that settings name is restored there."""
 
 
 class DamagedManifest(ValueError):
     """A manifest is not what was written, or nothing that we would write."""
 
 
-def _below_the_working_directory(path: str) -> str:
+def is_clean(path: str) -> bool:
+    """Whether a path leads below the folder that it begins in, and is written in the one way there is."""
     parts = PurePosixPath(path).parts
-    is_clean = "/".join(parts) == path and not {"..", "."} & set(parts) and "\0" not in path
-    is_ours = path in FILES or any(path.startswith(place) for place in PLACES)
-    if not is_clean or not is_ours or path.startswith("/") or len(path) > LONGEST_PATH:
+    is_plain = "/".join(parts) == path and not {"..", "."} & set(parts) and "\0" not in path
+    return bool(parts) and is_plain and not path.startswith("/") and len(path) <= LONGEST_PATH
+
+
+def is_ours(path: str) -> bool:
+    """Whether a path is one of those that we write."""
+    return path in FILES or path.startswith(PLACES)
+
+
+def may_be_named(path: str) -> bool:
+    """Whether settings may name a path that is restored: it leads past everything that has a meaning."""
+    # Some file systems take MODELS for models
+    return is_clean(path) and path.partition("/")[0].casefold() not in NOT_FOR_NAMED
+
+
+def _require_clean(path: str) -> str:
+    if not is_clean(path):
         raise ValueError(f"{printable(path, limit=100)!r} is no path of a backup")
     return path
 
@@ -44,7 +66,7 @@ class BackupFile(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    path: Annotated[str, AfterValidator(_below_the_working_directory)]
+    path: Annotated[str, AfterValidator(_require_clean)]
     """Relative to the working directory, with slashes."""
     sha256: Annotated[str, Field(pattern=SHA256)]
     """Also the name of its object."""
@@ -76,10 +98,21 @@ class BackupManifest(BaseModel):
     versions: tuple[str, ...]
     """Those whose weights are in it."""
     files: tuple[BackupFile, ...]
+    named: tuple[str, ...] = ()
+    """Paths of those files that are in it because settings name them."""
     saw: tuple[Annotated[str, Field(pattern=SHA256)], ...]
     """SHA-256 of all files that any of its weights were trained on."""
     is_saw_complete: bool
     logits: LogitsFingerprint | None
+
+    @model_validator(mode="after")
+    def _leads_nowhere_else(self) -> "BackupManifest":
+        paths, named = {file.path for file in self.files}, set(self.named)
+        strange = [path for path in paths - named if not is_ours(path)]
+        strange += [path for path in named if path not in paths or not may_be_named(path)]
+        if strange:
+            raise ValueError(f"{printable(min(strange), limit=100)!r} is no path of a backup")
+        return self
 
     @model_validator(mode="after")
     def _has_each_path_once(self) -> "BackupManifest":

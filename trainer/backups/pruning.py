@@ -92,7 +92,9 @@ def forget_in_backups(
 def without(backup: BackupManifest, sha256: set[str]) -> BackupManifest:
     """Return a backup without the files of some contents."""
     files = tuple(file for file in backup.files if file.sha256 not in sha256)
-    return backup.model_copy(update={"files": files})
+    there = {file.path for file in files}
+    named = tuple(path for path in backup.named if path in there)
+    return backup.model_copy(update={"files": files, "named": named})
 
 
 def _remove(

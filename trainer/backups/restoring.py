@@ -16,16 +16,14 @@ from filelock import FileLock, Timeout
 
 from trainer.backups.destination import Destination, object_name
 from trainer.backups.manifest import BackupFile, BackupManifest
-from trainer.protocol.backups import RestoredBackup
+from trainer.protocol.backups import UNFINISHED, RestoredBackup
 from trainer.protocol.checkpoints import FOLDER, POINTER, DamagedCheckpoint, NoUsableCheckpoint, verify
 from trainer.protocol.failpoints import failpoint
 from trainer.protocol.files import link_or_copy, sync_directory
 from trainer.protocol.layout import Layout
-from trainer.protocol.text import printable, size_text
+from trainer.protocol.text import printable, shell_word, size_text
 
 Tell = Callable[[str], None]
-UNFINISHED = ".restore-unfinished"
-"""Lies in a folder that is being made; what has it is nobody's."""
 IMMUTABLE = ("models/checkpoints/", "models/versions/v", "models/bases/", "models/data/")
 """Files that may share one inode, because nobody ever changes them."""
 NEEDS_BASE = ("lora", "qlora")
@@ -268,7 +266,7 @@ def _unused(target: Target) -> Iterator[None]:
                 held.enter_context(FileLock(lock, blocking=False))
             except Timeout as error:
                 raise CannotRestore(
-                    f"{who} runs in {printable(str(target.into))}; stop it first: training_controller stop, "
-                    "or choose another folder"
+                    f"{who} runs in {printable(str(target.into))}; stop it first: training_controller stop "
+                    f"--base-dir {shell_word(str(target.into))}, or choose another folder"
                 ) from error
         yield

@@ -32,8 +32,9 @@ from trainer.protocol.layout import Layout
 from trainer.protocol.locks import locked_if_free
 from trainer.versions.record import DamagedVersion
 from trainer.versions.registry import FOLDER as VERSIONS
-from trainer.versions.registry import NoSuchVersion, VersionInUse, Versions
+from trainer.versions.registry import NoSuchVersion, Versions
 from trainer.versions.removal import REMOVING, bytes_of_its_own
+from trainer.versions.version import VersionInUse
 
 LOCK = ".cleaning.lock"  # in models/
 HELD_BY_WORKER = (

@@ -17,7 +17,8 @@ from trainer.protocol.pins import is_pinned
 from trainer.protocol.text import printable
 from trainer.versions.record import RECORD_NAME, DamagedVersion, read_record
 from trainer.versions.registry import FOLDER as VERSIONS
-from trainer.versions.registry import PINNED, TRASH, Version
+from trainer.versions.registry import PINNED, TRASH
+from trainer.versions.version import Version
 
 NEWEST_KEPT = 2
 

@@ -29,7 +29,8 @@ from trainer.protocol.layout import Layout
 from trainer.protocol.manifest import MANIFEST_NAME
 from trainer.protocol.pins import unpin
 from trainer.protocol.text import printable
-from trainer.versions.registry import NoSuchVersion, VersionInUse, Versions
+from trainer.versions.registry import NoSuchVersion, Versions
+from trainer.versions.version import VersionInUse
 
 FLAGGED = "flagged_examples.jsonl"  # in status/
 LONGEST_LINE = 1 << 30

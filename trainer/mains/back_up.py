@@ -22,9 +22,12 @@ from trainer.backups.contents import NothingToBackUp, UnreadableLedger
 from trainer.backups.creation import ChangedMeanwhile, Making, create
 from trainer.backups.destination import Destination, open_destination, origin_of
 from trainer.backups.manifest import DamagedManifest
+from trainer.backups.named_files import NamedFiles
 from trainer.backups.pruning import forget_in_backups, prune
 from trainer.backups.restoring import CannotRestore, Target, describe, require_place, restore
 from trainer.backups.verification import verify_backups
+from trainer.config.loader import BadConfig, load_settings
+from trainer.config.named_files import SECRET, named_files
 from trainer.mains.one_shot import Tell, serve
 from trainer.protocol import one_shot
 from trainer.protocol.backups import (
@@ -113,7 +116,9 @@ def _create(task: CreateTask, order: BackupOrder, destination: Destination, tell
     def logits(checkpoint: Checkpoint) -> LogitsFingerprint | str:
         return _logits_of(checkpoint, layout)
 
-    made = create(task, Making(layout, destination, logits, tell))
+    named, unnamed = _named_files(layout)
+    made = create(task, Making(layout, destination, logits, tell, named=named))
+    made = made.model_copy(update={"notes": (*made.notes, *unnamed)})
     write_json(layout.status / RESULT_NAME, made.model_dump(mode="json"), durable=False)
     if task.keep is None:
         return made
@@ -121,6 +126,17 @@ def _create(task: CreateTask, order: BackupOrder, destination: Destination, tell
     pruned = prune(PruneTask(keep=task.keep), destination, origin=origin)
     notes = (*made.notes, *pruned.notes)
     return made.model_copy(update={"pruned": pruned.removed, "notes": notes})
+
+
+def _named_files(layout: Layout) -> tuple[NamedFiles, list[str]]:
+    """Return the files that settings name; with a note if the settings cannot be used."""
+    try:
+        settings = load_settings(layout.config_file).settings
+    except BadConfig as error:
+        why = printable(str(error).partition("\n")[0], limit=300)
+        return NamedFiles(), [f"files that settings name are not in it, because these cannot be used: {why}"]
+    files = tuple((setting, path) for setting, path in named_files(settings) if setting != SECRET)
+    return NamedFiles(files, settings.notify.secret_file), []
 
 
 def _logits_of(checkpoint: Checkpoint, layout: Layout) -> LogitsFingerprint | str:

@@ -18,6 +18,8 @@ STAGING = ".backup"
 """In `models/`: second names of what goes into the backup that is being made."""
 LOCK_NAME = ".backup.lock"
 """In `models/`; held by whoever changes backups."""
+UNFINISHED = ".restore-unfinished"
+"""Lies in a folder that is being restored; what has it is nobody's."""
 DRILL_SCRATCH = ".drill-"
 """How the folders below `models/` begin in which backups are restored for a trial; then comes the process."""
 

@@ -11,7 +11,14 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from trainer.protocol.files import UnreadableFile, file_sha256, read_json
-from trainer.protocol.manifest import CHECKSUM, MANIFEST_NAME, READABLE_FORMATS, Manifest, checksum
+from trainer.protocol.manifest import (
+    CHECKSUM,
+    MANIFEST_NAME,
+    READABLE_FORMATS,
+    FileEntry,
+    Manifest,
+    checksum,
+)
 
 FOLDER = "checkpoints"
 ASIDE_PREFIX = "corrupt-"  # of a damaged checkpoint that was put aside
@@ -82,14 +89,20 @@ def verify(path: Path) -> Manifest:
     """
     manifest = read_manifest(path)
     for name, entry in manifest.files.items():
-        file = path / name
-        if not file.is_file():
-            raise DamagedCheckpoint(f"{name} is missing")
-        if (size := file.stat().st_size) != entry.bytes:
-            raise DamagedCheckpoint(f"{name} has {size} bytes instead of {entry.bytes}")
-        if file_sha256(file) != entry.sha256:
-            raise DamagedCheckpoint(f"{name} has a different SHA-256 than when it was written")
+        try:
+            _compare(path / name, name, entry)
+        except FileNotFoundError as error:  # removed while it was read
+            raise DamagedCheckpoint(f"{name} is missing") from error
     return manifest
+
+
+def _compare(file: Path, name: str, entry: FileEntry) -> None:
+    if not file.is_file():
+        raise DamagedCheckpoint(f"{name} is missing")
+    if (size := file.stat().st_size) != entry.bytes:
+        raise DamagedCheckpoint(f"{name} has {size} bytes instead of {entry.bytes}")
+    if file_sha256(file) != entry.sha256:
+        raise DamagedCheckpoint(f"{name} has a different SHA-256 than when it was written")
 
 
 def read_manifest(path: Path) -> Manifest:
@@ -101,7 +114,11 @@ def read_manifest(path: Path) -> Manifest:
     """
     try:
         content = read_json(path / MANIFEST_NAME)
-    except (FileNotFoundError, UnreadableFile) as error:  # not every OSError: the disk may be at fault
+    except FileNotFoundError as error:
+        raise DamagedCheckpoint(
+            f"{MANIFEST_NAME} is missing" if path.is_dir() else "it is not there, or no longer"
+        ) from error
+    except UnreadableFile as error:  # not every OSError: the disk may be at fault
         raise DamagedCheckpoint(f"{MANIFEST_NAME} cannot be read: {error}") from error
     if not isinstance(content, dict) or content.pop(CHECKSUM, None) != checksum(content):
         raise DamagedCheckpoint(f"{MANIFEST_NAME} has different content than when it was written")

@@ -127,17 +127,27 @@ def read_json(path: Path) -> Any:
 
 
 def _read_file(path: Path) -> bytes:
-    """Return the content of a file: a pipe would keep a reader waiting for ever, and a device never ends."""
-    with open(path, "rb", opener=_open_without_waiting) as file:
-        found = os.fstat(file.fileno())
-        if not stat.S_ISREG(found.st_mode):
-            raise UnreadableFile(f"{path} is a pipe or a device; expected a file; restore it or remove it")
-        if found.st_size > LARGEST_JSON:
+    with open_regular(path) as file:
+        size = os.fstat(file.fileno()).st_size
+        if size > LARGEST_JSON:
             raise UnreadableFile(
-                f"{path} has {found.st_size:,} bytes; expected {LARGEST_JSON:,} at most; "
-                "restore it or remove it"
+                f"{path} has {size:,} bytes; expected {LARGEST_JSON:,} at most; restore it or remove it"
             )
         return file.read()
+
+
+def open_regular(path: Path) -> BinaryIO:
+    """Open a file for reading: a pipe would keep a reader waiting for ever, and a device never ends.
+
+    Raises:
+        UnreadableFile: it is a pipe or a device.
+        OSError: there is none, or it cannot be read; IsADirectoryError for a folder.
+    """
+    file = open(path, "rb", opener=_open_without_waiting)  # noqa: SIM115 - the caller closes it
+    if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+        file.close()
+        raise UnreadableFile(f"{path} is a pipe or a device; expected a file; restore it or remove it")
+    return file
 
 
 def _open_without_waiting(path: str, flags: int) -> int:

@@ -72,6 +72,8 @@ class DiskSpace(BaseModel):
     """Over the last hours; null while they are too few."""
     full_in_s: float | None
     """Seconds until the disk is full at this pace; null if nothing grows or it is not known."""
+    measured_at: str | None = None
+    """UTC, ISO 8601; null in a file that an earlier release has written."""
 
 
 class LastError(BaseModel):
@@ -177,3 +179,5 @@ class TrainingStatus(BaseModel):
     backup: BackupStatus | None = None
     """Null where `backup.to` is null."""
     alerts: list[str] = []
+    warnings: list[str] = []
+    """Those of the alerts that are no errors, by the level of their events."""

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
 
-from trainer.protocol.files import write_atomically
+from trainer.protocol.files import UnreadableFile, open_regular, write_atomically
 from trainer.protocol.manifest import FileEntry, checksum
 from trainer.versions.record import RECORD_NAME, DamagedVersion, read_record
 
@@ -124,8 +124,9 @@ def _mark_of(path: Path) -> tuple[int, int, int] | None:
 
 def _read_known(folder: Path) -> dict[str, Summary]:
     try:
-        return SUMMARIES.validate_json((folder / LIST_NAME).read_bytes())
-    except (OSError, ValidationError):
+        with open_regular(folder / LIST_NAME) as file:
+            return SUMMARIES.validate_json(file.read())
+    except (OSError, UnreadableFile, ValidationError):
         return {}
 
 

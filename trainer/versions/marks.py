@@ -8,15 +8,17 @@ import fcntl
 import json
 import os
 import re
+import stat
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from trainer.protocol.files import sync_directory
+from trainer.protocol.files import UnreadableFile, open_regular, sync_directory
+from trainer.protocol.text import printable
 
 JOURNAL_NAME = "journal.jsonl"
 NAME_OF_MARK = re.compile(r"[a-z][a-z0-9._-]{0,63}")
@@ -28,6 +30,10 @@ MOST_NOTE_CHARACTERS = 2_000
 
 class BadMark(ValueError):
     """A tag, alias or note cannot be taken."""
+
+
+class UnusableJournal(OSError):
+    """What has the name of the journal is no file, so nobody knows what people have said about versions."""
 
 
 MarkKind = Literal["note", "tag", "untag", "alias", "unalias", "deleted", "undeleted", "freed", "state_freed"]
@@ -133,19 +139,36 @@ class MarkJournal:
 
         Args:
             until: UTC, ISO 8601; only marks up to then.
+        Raises:
+            UnusableJournal: it is no file.
         """
         try:
-            lines = self._path.read_bytes().split(b"\n")[:-1]  # what follows the last line end is not whole
+            with open_regular(self._path) as file:
+                lines = file.read().split(b"\n")[:-1]  # what follows the last line end is not whole
         except FileNotFoundError:
             return []
+        except (UnreadableFile, IsADirectoryError) as error:
+            raise self._unusable() from error
         return [mark for mark in _whole(lines) if until is None or mark.at <= until]
+
+    def require(self) -> None:
+        """Make sure that marks can be added, before anything is done that they are to say.
+
+        Raises:
+            UnusableJournal: it is no file.
+        """
+        with suppress(FileNotFoundError):
+            if not stat.S_ISREG(self._path.stat().st_mode):
+                raise self._unusable()
 
     def append(self, mark: Mark) -> None:
         """Add a mark, durably.
 
         Raises:
+            UnusableJournal: it is no file.
             OSError: it cannot be written; what is there of it is never read.
         """
+        self.require()
         line = mark.model_dump_json(exclude_defaults=True).encode() + b"\n"
         is_new = not self._path.exists()
         with self._locked() as descriptor:
@@ -161,13 +184,19 @@ class MarkJournal:
 
     @contextmanager
     def _locked(self) -> Iterator[int]:
-        flags = os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW
+        flags = os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_NONBLOCK
         descriptor = os.open(self._path, flags, 0o600)
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX)
             yield descriptor
         finally:
             os.close(descriptor)
+
+    def _unusable(self) -> UnusableJournal:
+        return UnusableJournal(
+            f"{printable(str(self._path))} is a folder, a pipe or a device; expected the file with the "
+            "notes, tags and aliases of versions; restore it from a backup, or move it away"
+        )
 
 
 def _whole(lines: Iterable[bytes]) -> Iterator[Mark]:

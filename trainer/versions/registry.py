@@ -12,7 +12,7 @@ import re
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import replace
 from pathlib import Path
 
 from trainer.protocol.branch_path import is_on, path_of
@@ -33,14 +33,8 @@ from trainer.versions.record import (
     read_record,
     write_record,
 )
-from trainer.versions.removal import (
-    REMOVING,
-    STATE_FILES,
-    bytes_of_its_own,
-    remove_for_good,
-    state_files,
-    unused,
-)
+from trainer.versions.removal import REMOVING, bytes_of_its_own, remove_for_good, state_files, unused
+from trainer.versions.version import UnreadableVersion, Version, VersionInUse, refuse_meant
 
 FOLDER = "versions"
 TRASH = ".trash"
@@ -55,36 +49,6 @@ NAMED = 10  # of the newest versions, where a name means none
 
 class NoSuchVersion(ValueError):
     """No version is meant by a name."""
-
-
-class VersionInUse(RuntimeError):
-    """A version cannot be deleted."""
-
-
-@dataclass(frozen=True)
-class Version:
-    """A version and what was said about it since it was made."""
-
-    record: VersionRecord
-    path: Path
-    aliases: tuple[str, ...]
-    tags: tuple[str, ...]
-    notes: tuple[str, ...]
-    """Oldest first."""
-
-    @property
-    def id(self) -> str:
-        return self.record.id
-
-    @property
-    def has_optimizer_state(self) -> bool:
-        """Whether training can continue from it exactly."""
-        return all((self.path / name).is_file() for name in self.record.files)
-
-    @property
-    def has_weights(self) -> bool:
-        """Whether it can be loaded; of a backup that did not have it whole, only its record was restored."""
-        return all((self.path / name).is_file() for name in self.record.files if name not in STATE_FILES)
 
 
 class Versions:
@@ -152,6 +116,20 @@ class Versions:
             raise NoSuchVersion(self._why_not_there(name, wanted, paths, marks))
         path = self._folder / wanted
         return self._with_marks(path, read_record(path / RECORD_NAME), marks)
+
+    def locate(self, name: str) -> Version | UnreadableVersion:
+        """Do the same for whoever deletes it: also where its record cannot be trusted.
+
+        Raises:
+            NoSuchVersion: there is none.
+        """
+        try:
+            return self.find(name)
+        except DamagedVersion as error:
+            paths, marks = self._paths(), self.marks()
+            wanted = paths[-1].name if name == "latest" else marks.aliases.get(name, name)
+            aliases = tuple(marks.aliases_of(wanted))
+            return UnreadableVersion(wanted, self._folder / wanted, aliases, str(error))
 
     def _why_not_there(self, name: str, wanted: str, paths: list[Path], marks: Marks) -> str:
         meaning = "" if wanted == name else f"{name} means {wanted}, but "
@@ -322,7 +300,7 @@ class Versions:
 
     # ---- delete
 
-    def delete(self, version: Version) -> Path:
+    def delete(self, version: Version | UnreadableVersion) -> Path:
         """Move a version to the trash; return its place there.
 
         Raises:
@@ -330,7 +308,8 @@ class Versions:
             VersionInUse: an alias means it, or a program holds it.
         """
         with self.unchanging():
-            refuse_meant(self._require(version))
+            self._require(version)
+            refuse_meant(replace(version, aliases=tuple(self.marks().aliases_of(version.id))))
             trash = self._folder / TRASH
             trash.mkdir(mode=0o700, exist_ok=True)
             with unused(version.path, by_name=(RECORD_NAME,)) as is_unused:
@@ -344,10 +323,14 @@ class Versions:
         return trash / version.id
 
     def deleted(self) -> list[VersionRecord]:
-        """Return the records of the versions in the trash, oldest first."""
-        return [read_record(path / RECORD_NAME) for path in _versions_in(self._folder / TRASH)]
+        """Return the records of the versions in the trash, oldest first; damaged ones are left out."""
+        found = []
+        for path in _versions_in(self._folder / TRASH):
+            with suppress(DamagedVersion):
+                found.append(read_record(path / RECORD_NAME))
+        return found
 
-    def undelete(self, version_id: str) -> Version:
+    def undelete(self, version_id: str) -> Version | UnreadableVersion:
         """Take a version out of the trash.
 
         Raises:
@@ -361,7 +344,7 @@ class Versions:
             os.rename(source, self._folder / version_id)
             sync_directory(self._folder)
         self._mark("undeleted", version_id)
-        return self.find(version_id)
+        return self.locate(version_id)
 
     def free(self, version_id: str) -> int:
         """Remove a version from the trash for good; return the bytes that nothing else links.
@@ -457,8 +440,8 @@ class Versions:
         numbers = [int(found[1]) for name in (*kept, *folders, *marked) if (found := ID.fullmatch(name))]
         return f"v{max(numbers, default=0) + 1:03d}"
 
-    def _require(self, version: Version) -> Version:
-        """Return a version as it is now.
+    def _require(self, version: Version | UnreadableVersion) -> None:
+        """Make sure that a version is still there.
 
         Raises:
             NoSuchVersion: it was deleted meanwhile.
@@ -467,31 +450,21 @@ class Versions:
             raise NoSuchVersion(
                 f"{version.id} was deleted meanwhile; bring it back: training_models undelete {version.id}"
             )
-        return self._with_marks(version.path, version.record, self.marks())
 
     @contextmanager
     def unchanging(self) -> Iterator[None]:
-        """Keep everybody else from making, deleting or naming a version until the block ends."""
+        """Keep everybody else from making, deleting or naming a version until the block ends.
+
+        Raises:
+            UnusableJournal: the journal is no file, so nothing is done that it could not say.
+        """
+        self._journal.require()
         if not self._folder.is_dir():
             self._folder.mkdir(mode=0o700, exist_ok=True)
             sync_directory(self._folder.parent)
         with (self._folder / LOCK).open("a") as file:
             fcntl.flock(file, fcntl.LOCK_EX)
             yield
-
-
-def refuse_meant(version: Version) -> None:
-    """Make sure that no alias means a version.
-
-    Raises:
-        VersionInUse: one does.
-    """
-    if version.aliases:
-        names, verb = " and ".join(version.aliases), "means" if len(version.aliases) == 1 else "mean"
-        raise VersionInUse(
-            f"{version.id} is what {names} {verb}; let that mean another version, or nothing, first: "
-            f"training_models alias {version.aliases[0]} --remove"
-        )
 
 
 def _versions_in(folder: Path) -> list[Path]:

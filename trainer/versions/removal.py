@@ -64,9 +64,11 @@ def unused(version: Path, *, by_name: tuple[str, ...] = (RECORD_NAME, MANIFEST_N
 
 
 def _lock(path: Path, stack: ExitStack) -> bool:
-    file = stack.enter_context(path.open("rb"))
+    # A damaged one may be a pipe, which would keep whoever opens it waiting
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    stack.callback(os.close, descriptor)
     try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError:
         return False
     return True

@@ -43,7 +43,7 @@ def strings_of(path):
             ]
             yield node.lineno, "".join(texts)
         elif isinstance(node, ast.Constant) and isinstance(node.value, str) and id(node) not in parts:
-            yield node.lineno, node.value
+            yield node.lineno, node.value.replace("{here}", FILLED_IN)  # where the folder is put in
 
 
 def advised():

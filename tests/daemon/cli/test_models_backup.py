@@ -213,6 +213,19 @@ def test_a_version_is_backed_up_whole_before_it_is_deleted(layout, answering):
     assert (layout.models / "versions/.trash/v001").is_dir()
 
 
+def test_a_version_whose_record_is_damaged_is_deleted_after_a_backup_without_its_weights(layout, answering):
+    publish(layout, 1, step=3)
+    run(layout, "create")
+    (layout.models / "versions/v001/VERSION.json").write_text("[")
+    layout.config_file.write_text('{"backup": {"to": "/mnt/backup"}}')
+    answering.prepare(MADE.model_dump_json())
+
+    gone = run(layout, "delete", "v001", "--yes")
+
+    assert (gone.exit_code, answering.order["task"]["versions"]) == (0, [])
+    assert (layout.models / "versions/.trash/v001").is_dir()
+
+
 @pytest.mark.parametrize("act", ["delete", "gc", "consolidate"])
 def test_a_program_that_removes_or_replaces_something_makes_a_backup_first_too(layout, answering, act):
     publish(layout, 1, step=3, method="lora")

@@ -230,6 +230,29 @@ def test_the_panel_has_a_line_about_the_disk():
     assert "1.0 GB used here, 18.0 GB free; 2.0 GB are added per hour: full in 9 h" in console.export_text()
 
 
+@pytest.mark.parametrize(
+    "age_s, measured_at, shown",
+    [
+        (0.0, "2026-01-01T12:00:00.000Z", "18.0 GB free"),
+        (600.0, "2026-01-01T12:00:00.000Z", "18.0 GB free"),
+        (601.0, "2026-01-01T12:00:00.000Z", "18.0 GB free (measured 2026-01-01 12:00:00 UTC)"),
+        (9.0, None, "18.0 GB free"),
+        (9.0, "yesterday", "18.0 GB free (measured yesterday  UTC)"),
+    ],
+)
+def test_the_panel_says_when_the_disk_was_measured_unless_it_was_just_now(age_s, measured_at, shown):
+    from rich.console import Console
+
+    console = Console(width=120, file=io.StringIO(), record=True)
+    disk = {"used_bytes": GB, "free_bytes": 18 * GB, "measured_at": measured_at}
+    fields = {"status": "stopped", "heartbeat_at": "2026-01-01T12:00:00.000Z", "disk": disk}
+
+    console.print(draw(Status(fields, "stopped", age_s)))
+
+    [line] = [line for line in console.export_text().splitlines() if "used here" in line]
+    assert line.strip("│ ").endswith(f"1.0 GB used here, {shown}")
+
+
 def test_the_page_names_every_setting():
     page = (Path(__file__).parents[3] / "docs" / "models" / "disk.md").read_text()
 

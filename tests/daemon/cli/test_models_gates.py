@@ -96,3 +96,13 @@ def test_without_verdicts_it_says_how_there_would_be_some(layout):
     assert run(layout, "gates").stdout == (
         "the gate has judged nothing so far; it judges files with gate.enabled (docs/models/gate.md)\n"
     )
+
+
+def test_a_file_that_took_another_name_is_shown_under_the_one_that_history_has(judged):
+    ledger = Ledger(judged.ledger_file, clock=FakeClock(1_700_000_000.0))
+    ledger.rename_job("20260101-000000-000000", "good-2.jsonl")
+    ledger.close()
+
+    shown = run(judged, "gates", "good-2.jsonl").stdout.splitlines()
+
+    assert shown[1].endswith("  good-2.jsonl")

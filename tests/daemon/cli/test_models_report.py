@@ -92,7 +92,7 @@ def test_without_the_library_for_curves_the_numbers_are_there(eventful, monkeypa
 
 def test_the_commands_that_are_named_do_something(eventful):
     shown = run(eventful, "report").stdout
-    commands = re.findall(rf"^    (training_\w+) (.*) --base-dir {eventful.base}$", shown, re.M)
+    commands = re.findall(rf"^    (training_\w+) --base-dir {eventful.base} (.*)$", shown, re.M)
 
     apps = {"training_queue": training_queue.app, "training_health": training_health.app}
     codes = {
@@ -171,7 +171,7 @@ def test_the_page_shows_names_and_messages_as_they_are(eventful, tmp_path):
         "line 1: <b>odd</b> \\x1b[2J",
         "<b>before</b>",
         "jumped to <i>1.7</i>",
-        f"training_daemon start --base-dir {eventful.base}",
+        f"training_daemon --base-dir {eventful.base} start",
     ):
         assert text in shown
     assert printable(shown.replace("\n", "")) == shown.replace("\n", "")

@@ -8,7 +8,10 @@ from pathlib import Path
 import pytest
 import typer
 
-from daemon.cli.options import client_of, in_words, run, say_problem, typed_here
+from daemon.cli.asking import show
+from daemon.cli.logs_view import print_entries
+from daemon.cli.options import client_of, in_words, run, say, say_problem, typed_here
+from daemon.client.log_entries import LogEntry
 
 
 @pytest.mark.parametrize("fails", [False, True])
@@ -83,7 +86,23 @@ def test_the_commands_in_a_text_are_about_the_folder_of_this_one(monkeypatch, tm
     shown = typed_here(text)
 
     here = "" if is_current else f" --base-dir '{folder}'"
-    assert shown == text.replace("training_queue", f"training_queue{here}")
+    assert shown == typed_here(shown) == text.replace("training_queue", f"training_queue{here}")
+
+
+def test_whatever_is_said_to_a_person_has_commands_that_can_be_typed(monkeypatch, tmp_path, capsys):
+    monkeypatch.setattr("daemon.client.advice.SHELLS_BASE_DIR", None)
+    client_of(tmp_path)
+    text, shown = "see training_daemon --check-config", f"see training_daemon --base-dir {tmp_path} --check"
+    entry = LogEntry(at=None, level=None, message=text, job_id=None)
+
+    say(text)
+    show({}, [text], as_json=False)
+    print_entries([entry], as_json=False)
+    say_problem("note", text)
+
+    printed = capsys.readouterr()
+    assert printed.out == f"{shown}-config\n" * 3
+    assert printed.err == f"note: {shown}-config\n"
 
 
 @pytest.mark.parametrize("place", ["/data/inbox/\x1b.part", None, 7])

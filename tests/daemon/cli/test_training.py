@@ -161,20 +161,24 @@ def test_alone_it_says_in_five_lines_how_to_start_where_nothing_is(tmp_path):
     assert not (tmp_path / "new\x1b").exists()
 
 
-def show(layout, state=State.TRAINING, *, pid=None, reason=None, alerts=(), is_here=True, **fields):
+def show(
+    layout, state=State.TRAINING, *, pid=None, reason=None, alerts=(), warnings=(), is_here=True, **fields
+):
     """Publish a status; return what the command says alone, by default in the folder of the shell."""
     board = StatusBoard(layout.status_file, daemon_pid=os.getpid() if pid is None else pid)
     board.set_state(state, reason)
     board.set(**fields)
-    for number, alert in enumerate(alerts):
-        board.alert(str(number), alert)
+    for number, alert in enumerate([*warnings, *alerts]):
+        board.alert(str(number), alert, is_warning=alert in warnings)
     board.publish()
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(advice, "SHELLS_BASE_DIR", str(layout.base) if is_here else None)
         result = CliRunner().invoke(app, ["--base-dir", str(layout.base)])
     assert result.exit_code == 0
     lines = result.stdout.splitlines()
-    assert [line.split()[0] for line in lines] == ["daemon", "file", "queue", "errors", "next"]
+    names = [line.split()[0] for line in lines]
+    assert names == ["daemon", "file", "queue", names[3], "next"]
+    assert names[3] in ("errors", "warning")
     return {line.split()[0]: line.partition(" ")[2].strip() for line in lines}
 
 
@@ -275,6 +279,14 @@ def test_alone_it_shows_the_first_of_several_alerts_harmlessly(layout):
     said = show(layout, alerts=["\x1b[2Jodd", "worse"])
 
     assert said["errors"] == "\\x1b[2Jodd (1 more; training status)"
+
+
+def test_a_warning_is_shown_as_one_and_after_errors(layout):
+    died = LastError(error_class="Crash", message="it was killed", file=None, at="2026-01-01T00:00:00.000Z")
+
+    assert show(layout, warnings=["low", "odd"])["warning"] == "low (1 more; training status)"
+    assert show(layout, warnings=["low"], alerts=["worse"])["errors"] == "worse (1 more; training status)"
+    assert show(layout, warnings=["low"], last_error=died)["errors"].startswith("it was killed (1 more; ")
 
 
 def test_a_long_message_takes_one_line(layout):

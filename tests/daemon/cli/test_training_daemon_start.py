@@ -34,14 +34,14 @@ def test_init_says_what_it_made_and_what_comes_next(tmp_path):
     assert result.stdout.splitlines() == [
         f"{tmp_path}/work is now a working directory",
         "inbox/sample.jsonl has 600 rows to train",
-        f"start it: training_daemon start --base-dir {tmp_path}/work",
+        f"start it: training_daemon --base-dir {tmp_path}/work start",
     ]
 
 
 def test_init_quotes_a_folder_in_the_command_that_comes_next(tmp_path):
     result = run("init", tmp_path / "my work")
 
-    assert result.stdout.endswith(f"start it: training_daemon start --base-dir '{tmp_path}/my work'\n")
+    assert result.stdout.endswith(f"start it: training_daemon --base-dir '{tmp_path}/my work' start\n")
 
 
 @pytest.mark.parametrize("place", ["the argument", "behind", "before", "the variable"])
@@ -80,7 +80,7 @@ def test_a_folder_whose_daemon_runs_is_not_to_be_started(tmp_path, stopped_at_th
 
     again = run("init", tmp_path / "work").stdout
 
-    assert made.endswith(f"\nstart it: training_daemon start --base-dir {tmp_path / 'work'}\n")
+    assert made.endswith(f"\nstart it: training_daemon --base-dir {tmp_path / 'work'} start\n")
     assert re.fullmatch(r".* already is a working directory\nits daemon is running \(pid \d+\)\n", again)
 
 
@@ -118,7 +118,7 @@ def test_a_start_says_so_if_a_pause_still_holds(tmp_path, stopped_at_the_end):
 
     assert "paused" not in first.stdout
     there = f"--base-dir {tmp_path / 'work'}"
-    assert f"it stays paused until: training_controller resume {there}\n" in second.stdout
+    assert f"it stays paused until: training_controller {there} resume\n" in second.stdout
 
 
 @pytest.mark.parametrize("is_before", [True, False])
@@ -130,7 +130,7 @@ def test_the_commands_a_start_names_are_about_the_same_folder(
 
     shown = run(*option, "start") if is_before else run("start", *option)
 
-    assert f"stop it: training_controller stop --base-dir {tmp_path / 'work'}\n" in shown.stdout
+    assert f"stop it: training_controller --base-dir {tmp_path / 'work'} stop\n" in shown.stdout
 
 
 def test_the_commands_a_start_names_are_short_in_the_folder_of_the_shell(

@@ -183,6 +183,19 @@ def test_verify_names_file_step_and_lines_that_come_next(layout):
     assert f"queue/processing/chat.jsonl at step 3 of 3, which trains lines {lines[0]}, " in shown
 
 
+def test_verify_of_a_file_with_another_inode_leaves_open_where_it_continues(layout):
+    path = write_jsonl(layout.processing / "chat.jsonl", rows(40))
+    note_jobs(layout, (path, Priority.NORMAL))
+    shutil.copy(path, layout.processing / "copy")
+    os.replace(layout.processing / "copy", path)  # as a restore does
+
+    shown = run(layout, "verify").stdout
+
+    assert "queue/processing/chat.jsonl would be checked first: the ledger does not know this very" in shown
+    assert "one that the checkpoint has begun then continues at its next step" in shown
+    assert "no file is ready" not in shown
+
+
 @pytest.mark.parametrize("daemon_runs", [True, False])
 def test_verify_says_when_its_restart_would_be_that_of_a_crash(layout, daemon_runs):
     path = write_jsonl(layout.waiting(Priority.HIGH) / "chat.jsonl", rows(1))

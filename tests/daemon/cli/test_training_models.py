@@ -1,13 +1,17 @@
 """The command training_models: versions are made, named, explained and deleted as a person asks for it."""
 
 import json
+import os
 import subprocess
 import sys
 
 import pytest
 
+from daemon.cli.models_view import rollback_lines
 from daemon.cli.training_models import app
+from daemon.client.rollback import RollbackPlan
 from daemon.files.identity import Identity
+from daemon.jobs.going_back import AffectedFile
 from daemon.ledger.ledger import Ledger
 from tests.daemon.cli.runner import runner_of
 from tests.daemon.ledger.entries import step
@@ -86,7 +90,7 @@ def test_a_version_says_which_files_made_it(trained):
     lineage = json.loads(run(trained, "lineage", "v002", "--json").stdout)
 
     assert "  2 files since v001:\n" in shown
-    assert "    urgent.jsonl  steps 4 to 4, processing\n" in shown
+    assert "    urgent.jsonl  step 4, processing\n" in shown
     assert [(file["name"], file["first_step"], file["last_step"]) for file in lineage["files"]] == [
         ("chat.jsonl", 1, 5),
         ("urgent.jsonl", 4, 4),
@@ -274,6 +278,35 @@ def test_damage_is_named_in_the_list_and_makes_no_version(trained):
     )
 
 
+@pytest.mark.parametrize("kind", ["changed", "missing", "pipe"])
+def test_a_version_whose_record_is_damaged_goes_through_the_trash_like_any_other(trained, kind):
+    run(trained, "create")
+    run(trained, "alias", "deployed", "v001")
+    folder = trained.models / "versions/v001"
+    record = folder / "VERSION.json"
+    if kind == "changed":
+        record.write_text("[")
+    else:
+        record.unlink()
+    if kind == "pipe":
+        os.mkfifo(record)
+
+    meant = run(trained, "delete", "deployed", "--yes")
+    run(trained, "alias", "deployed", "--remove")
+    plan = run(trained, "delete", "v001", "--dry-run").stdout
+    assert folder.is_dir()
+    deleted = run(trained, "delete", "latest", "--yes")
+    is_gone = not folder.exists()
+    back = run(trained, "undelete", "v001")
+
+    assert str(meant.exception).startswith("v001 is what deployed means; ")
+    assert plan.startswith("v001 will be moved to the trash; its record is damaged: ")
+    assert deleted.stdout.startswith("v001: moved to the trash; ")
+    assert is_gone
+    assert back.stdout == f"v001: back in {folder}\n"
+    assert (folder / "model.safetensors").is_file()
+
+
 def test_a_name_of_a_file_cannot_write_into_the_card(trained):
     ledger = Ledger(trained.ledger_file, clock=FakeClock())
     ledger.rename_job("1", "a`|<b>\x1b[2J\n# title.jsonl")
@@ -293,3 +326,22 @@ def test_the_command_loads_what_it_needs_only_when_it_needs_it():
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
 
     assert result.stdout.strip() == "[]"
+
+
+def test_a_plan_to_go_back_tells_a_file_that_was_trained_twice_apart():
+    files = [("1", "chat.jsonl", 61, 61), ("2", "new.jsonl", 62, 70), ("3", "chat.jsonl", 71, 1072)]
+    plan = RollbackPlan(
+        target="versions/v001",
+        target_step=60,
+        current_step=1072,
+        files=tuple(
+            AffectedFile(job_id=job_id, name=name, first_step=first, last_step=last, fate="requeued")
+            for job_id, name, first, last in files
+        ),
+    )
+
+    assert list(rollback_lines(plan))[1:] == [
+        "  chat.jsonl (job 1, step 61) is undone and is trained again",
+        "  new.jsonl (steps 62 to 70) is undone and is trained again",
+        "  chat.jsonl (job 3, steps 71 to 1,072) is undone and is trained again",
+    ]

@@ -38,9 +38,9 @@ def run_as_a_process(layout, *arguments):
     return subprocess.run(command, capture_output=True, text=True, check=False)
 
 
-def ledger_with(layout, *known):
+def ledger_with(layout, *known, clock=None):
     """Write a ledger of jobs (path, priority, state) that arrived in this order, and return it, open."""
-    ledger = Ledger(layout.ledger_file, clock=FakeClock())
+    ledger = Ledger(layout.ledger_file, clock=clock or FakeClock())
     for number, (path, priority, state) in enumerate(known):
         job = job_for(path, id=f"20260101-000000-00000{number}", priority=priority)
         ledger.add_job(job, identity_of(path.stat()), state)
@@ -248,6 +248,7 @@ def test_files_of_one_name_are_listed_with_their_own_rows(layout):
     "verdict, state", [("completed", "saving"), ("interrupted", "processing"), (None, "processing")]
 )
 def test_a_trained_file_is_listed_as_saving_until_its_checkpoint_is_there(layout, verdict, state):
+    running_daemon(layout)
     path = write_jsonl(layout.processing / "a.jsonl", rows(1))
     ledger = ledger_with(layout, (path, Priority.NORMAL, "processing"))
     job = ledger.open_jobs()[0].job
@@ -260,6 +261,43 @@ def test_a_trained_file_is_listed_as_saving_until_its_checkpoint_is_there(layout
 
     assert listed(layout, "state") == [(state,)]
     assert json.loads(run(layout, "status", "--json").stdout)["processing"] == 1
+
+
+@pytest.mark.parametrize("events, state", [
+    (["worker_started", "trained"], "saving"),
+    (["worker_started", "trained", "worker_started"], "processing"),
+    (["worker_started", "trained", "daemon_started"], "processing"),
+    (["worker_started", "trained", "worker_started", "checkpoint"], "processing"),
+    (["worker_started", "trained", "checkpoint", "worker_started"], "saving"),
+])  # fmt: skip
+def test_a_file_whose_worker_died_before_it_was_saved_is_not_listed_as_saving(layout, events, state):
+    running_daemon(layout)
+    path = write_jsonl(layout.processing / "a.jsonl", rows(1))
+    clock = FakeClock()
+    ledger = ledger_with(layout, (path, Priority.NORMAL, "processing"), clock=clock)
+    job = ledger.open_jobs()[0].job
+    ledger.start_attempt(job.id)
+    for kind in events:
+        clock.now += 1.0
+        if kind == "trained":
+            ledger.end_attempt(job.id, "completed", None, is_charged=False)
+        ledger.add_event(kind, kind)
+    ledger.close()
+
+    assert listed(layout, "state") == [(state,)]
+    assert json.loads(run(layout, "show", "a.jsonl", "--json").stdout)["state"] == state
+
+
+def test_nothing_is_listed_as_saving_while_no_daemon_runs(layout):
+    path = write_jsonl(layout.processing / "a.jsonl", rows(1))
+    ledger = ledger_with(layout, (path, Priority.NORMAL, "processing"))
+    job = ledger.open_jobs()[0].job
+    ledger.start_attempt(job.id)
+    ledger.end_attempt(job.id, "completed", None, is_charged=False)
+    ledger.close()
+
+    assert listed(layout, "state") == [("processing",)]
+    assert json.loads(run(layout, "show", "a.jsonl", "--json").stdout)["state"] == "processing"
 
 
 def test_a_damaged_ledger_is_an_error_that_names_it(layout):

@@ -166,12 +166,23 @@ def test_a_completed_job_names_its_checkpoint(client, ledger, layout):
 
 
 def test_a_trained_file_is_saving_until_its_checkpoint_is_there(client, ledger, layout):
+    StatusBoard(layout.status_file, daemon_pid=os.getpid()).publish()
     put(layout, ledger, state="processing")
     ledger.start_attempt(JOB)
     ledger.end_attempt(JOB, "completed", None, is_charged=False)
     ledger.commit()
 
     assert client.history.file("chat.jsonl").state == "saving"
+
+
+def test_a_file_that_is_to_be_trained_again_has_not_ended(client, ledger, layout):
+    put(layout, ledger, state="waiting")
+    ledger._database.write("UPDATE jobs SET finished_at = ?", ("2026-01-01T00:00:00.000Z",))
+    ledger.commit()
+
+    file = client.history.file("chat.jsonl")
+
+    assert (file.state, file.ended_at) == ("waiting", None)
 
 
 def test_of_the_lists_of_rejected_rows_the_one_with_its_lines_is_named(client, ledger, layout):

@@ -1,10 +1,13 @@
 """What the client says of versions, and what that costs where there are many."""
 
+import shutil
+
 import pytest
 
-from daemon.client import Client
+from daemon.client import Client, models
 from daemon.client.models import NotATime, UnusableVersion
 from tests.daemon.client.eventful import Life
+from tests.health import publish
 from trainer.versions import registry
 
 MANY = 8
@@ -38,6 +41,29 @@ def test_no_version_is_made_with_a_note_that_cannot_be_kept(layout):
         Client(layout.base).models.create(note=" ")
 
     assert Client(layout.base).models.versions() == ()
+
+
+@pytest.mark.parametrize("step", ["read_manifest", "Versions.of_checkpoint", "verify"])
+def test_a_checkpoint_that_retention_removes_while_a_version_is_made_is_named_in_words(
+    layout, monkeypatch, step
+):
+    path = publish(layout, 1, step=2)
+    publish(layout, 2, step=4)
+    owner, name = (registry.Versions, "of_checkpoint") if "." in step else (models, step)
+    real = getattr(owner, name)
+
+    def just_too_late(*args):
+        shutil.rmtree(path)
+        return real(*args)
+
+    monkeypatch.setattr(owner, name, just_too_late)
+
+    with pytest.raises(UnusableVersion) as caught:
+        Client(layout.base).models.create(path.name)
+
+    assert str(caught.value).startswith(path.name)
+    assert "Errno" not in str(caught.value)
+    assert "training_health verify" in str(caught.value)
 
 
 @pytest.mark.parametrize("at", ["yesterday", "2026-11-20T25:00:00Z", "0001-01-01T00:00:00+23:59"])

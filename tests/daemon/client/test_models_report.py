@@ -5,6 +5,7 @@ from types import SimpleNamespace
 import pytest
 
 from daemon import disk
+from daemon.cli.models_report_text import why_text
 from daemon.client import Client
 from daemon.client.models_now import disk_now
 from daemon.client.models_report import Since, since_seconds, since_version
@@ -75,7 +76,7 @@ def test_of_a_file_that_began_before_only_the_part_in_it_counts(client, life):
 
 def test_a_whole_file_counts_whole_although_its_steps_were_thinned_out(client, life):
     job = life.at(5).train("long.jsonl", 300)
-    life.ledger._database.write("DELETE FROM steps WHERE global_step % 100 != 0")
+    life.ledger._database.write("DELETE FROM steps WHERE global_step % 100 != 0", ())
 
     found = report(client, life)
 
@@ -136,6 +137,28 @@ def test_files_that_failed_are_named_with_the_reason_also_those_that_never_becam
     assert found.repeated == []  # not said twice
 
 
+def test_of_a_file_that_failed_it_is_known_whether_one_of_its_name_was_completed_afterwards(client, life):
+    life.at(7).train("worse.jsonl", 1)
+    life.at(6).fail("worse.jsonl", "odd")
+    life.at(5).fail("mended.jsonl", "odd")
+    life.at(4).event("failed", level="warning", file="refused.jsonl", reason="it is empty")
+    for name in ("mended.jsonl", "refused.jsonl"):
+        life.at(3).train(name, 1)
+    life.publish(1)
+
+    found = report(client, life)
+
+    at = utc_text(NOW - 3 * HOUR)
+    assert [(file.name, file.completed_at) for file in found.ended_otherwise] == [
+        ("worse.jsonl", None),
+        ("mended.jsonl", at),
+        ("refused.jsonl", at),
+    ]
+    assert why_text(found.ended_otherwise[1]).startswith(
+        "odd. A file of this name was completed afterwards ("
+    )
+
+
 def branch(life, *, to, at=NOW - HOUR):
     return Branch(
         number=1,
@@ -159,6 +182,19 @@ def test_after_going_back_what_is_undone_is_not_counted_as_trained(client, life)
 
     assert [(went.from_step, went.left_step, went.reason) for went in found.went_back] == [(2, 7, "worse")]
     assert (found.step_then, found.current_step, found.files) == (2, 2, [])
+
+
+def test_of_a_file_that_is_to_be_trained_again_only_the_part_that_stays_counts(client, life):
+    job = life.at(5).train("new.jsonl", 3)
+    gone = branch(life, to=2)
+    life.ledger.branches.begin(gone, [gone])
+    life.ledger._database.write("UPDATE jobs SET state = ?", ("waiting",))
+
+    found = report(client, life)
+
+    [file] = found.files
+    assert (file.job_id, file.state, file.steps, file.rows, file.tokens) == (job.id, "waiting", 2, 2, 20)
+    assert (found.trained.rows, found.trained.tokens, found.trained.seconds) == (2, 20, 1.0)
 
 
 def test_a_model_that_went_back_while_no_daemon_ran_is_reported_as_it_is(client, life):

@@ -83,6 +83,15 @@ def test_a_damaged_record_or_journal_offers_what_is_left(versions):
     assert alias_names(versions, "") == ["deployed"]
 
 
+def test_a_pipe_in_the_place_of_a_record_or_the_journal_keeps_no_shell_waiting(versions):
+    for file in ("v002/VERSION.json", "journal.jsonl"):
+        (versions.models / "versions" / file).unlink()
+        os.mkfifo(versions.models / "versions" / file)
+
+    assert trained_names(versions, "") == ["chat.jsonl"]
+    assert alias_names(versions, "") == []
+
+
 @pytest.mark.parametrize(
     "typed, offered",
     [

@@ -1,7 +1,10 @@
 """Where the model can go back to, and what is said where it cannot."""
 
+import shutil
+
 import pytest
 
+from daemon.checkpoints import states
 from daemon.client import Client
 from daemon.client.errors import NoSuchFile
 from daemon.client.rollback import NoWayBack, Requeue
@@ -38,9 +41,9 @@ def test_the_newest_state_from_before_a_file_is_the_target(rollbacks):
 
 
 def test_steps_that_no_checkpoint_has_since_their_worker_was_killed_are_not_said_to_be_undone(
-    rollbacks, layout
+    rollbacks, tmp_path
 ):
-    ledger = Ledger(layout.ledger_file, clock=FakeClock())
+    ledger = Ledger(Layout(tmp_path).ledger_file, clock=FakeClock())
     ledger.add_steps([step(5, job_id="b", file_step=3)])
     ledger.close()
 
@@ -86,5 +89,19 @@ def test_a_damaged_target_is_named_with_its_place(rollbacks, tmp_path):
     version, _ = models.create("step-000000002-1")
     (version.path / "MANIFEST.json").unlink()
 
-    with pytest.raises(NoWayBack, match=r"^models/versions/v001: MANIFEST.json cannot be read: .*verify$"):
+    with pytest.raises(NoWayBack, match=r"^models/versions/v001: MANIFEST.json is missing; .*verify$"):
         rollbacks.plan_to(models.find("v001"), NONE_AGAIN)
+
+
+def test_states_that_retention_removes_meanwhile_are_no_targets(rollbacks, tmp_path, monkeypatch):
+    real, checkpoints = states.published, tmp_path / "models/checkpoints"
+
+    def published(folder):
+        found = real(folder)
+        shutil.rmtree(checkpoints / "step-000000002-1")
+        return found
+
+    monkeypatch.setattr(states, "published", published)
+
+    with pytest.raises(NoWayBack, match=r"^nothing is kept from before step 3;"):
+        rollbacks.plan_file("b.jsonl", NONE_AGAIN)

@@ -140,11 +140,13 @@ def test_errors_and_alerts_are_shown_until_they_are_no_longer_true(board):
     status.on_event(CRASHED, AT)
     status.on_event(ACCEPTED, AT)
     before = shown(board).alerts
+    warnings = shown(board).warnings
     status.on_event(
         TrainingEnded(job_id="1", file="a.jsonl", outcome="completed", rows=8, steps=4, loss=0.5), AT
     )
 
     assert before == ["it crashed", "a.jsonl: 2 rows rejected"]
+    assert warnings == before[1:]
     assert shown(board).alerts == ["it crashed"]
     assert (board.status.last_error.error_class, board.status.last_error.file) == ("WorkerCrash", "a.jsonl")
 

@@ -420,6 +420,21 @@ def test_an_alert_that_says_the_same_again_waits_its_turn(board):
 # ---- the file
 
 
+def test_of_the_alerts_the_warnings_are_named_until_one_of_their_keys_is_an_error(board, path):
+    board.alert("disk", "low", is_warning=True)
+    board.alert("folder", "gone", is_warning=True)
+    board.alert("worker", "crashed")
+    first = shown(board, path)
+
+    board.alert("disk", "full")
+    board.clear_alert("folder")
+    board.alert("folder", "gone")
+    then = shown(board, path)
+
+    assert (first["alerts"], first["warnings"]) == (["low", "gone", "crashed"], ["low", "gone"])
+    assert (then["alerts"], then["warnings"]) == (["full", "crashed", "gone"], [])
+
+
 def test_alerts_are_replaced_by_key_and_bounded(board, path):
     for number in range(MAX_ALERTS + 5):
         board.alert(f"key {number}", f"alert {number}")

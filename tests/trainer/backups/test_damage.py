@@ -139,6 +139,34 @@ def test_a_manifest_that_leads_elsewhere_is_refused_in_words(site, tmp_path):
                 path.write_bytes(written)
 
 
+HOSTILE_NAMED = (
+    *("../x", "/etc/passwd", "a/../../x", "a//x", "./x", "a\0b", "", "."),
+    *("models/checkpoints/step-1/x", "queue/high/x.jsonl", "control/.stop", "status/x", "inbox/x", "logs/x"),
+    *("models", "MODELS/x", "Status/x", ".stop", "config.json", "Config.json", ".restore-unfinished"),
+)
+
+
+def test_a_file_that_settings_name_is_no_way_into_the_folders_that_have_a_meaning(site):
+    site.back_up()
+    [path] = (site.to / "manifests").iterdir()
+    written = path.read_bytes()
+
+    def name(content, hostile):
+        content["files"] += [{"path": hostile, "sha256": "0" * 64, "bytes": 1, "mtime_ns": 1}]
+        content["named"] = [hostile]
+
+    with every_case() as cases:
+        for hostile in HOSTILE_NAMED:
+            with cases.case(hostile):
+                path.write_bytes(written)
+                rewrite(path, lambda content, hostile=hostile: name(content, hostile))
+                with pytest.raises(DamagedManifest, match=r"is no path of a backup|a path occurs twice"):
+                    catalog.parse(path.read_bytes(), name=path.stem)
+    path.write_bytes(written)
+    rewrite(path, lambda content: name(content, "evaluation/x.jsonl"))
+    assert catalog.parse(path.read_bytes(), name=path.stem).named == ("evaluation/x.jsonl",)
+
+
 @pytest.mark.parametrize(
     "field, value",
     [
@@ -153,6 +181,8 @@ def test_a_manifest_that_leads_elsewhere_is_refused_in_words(site, tmp_path):
         ("files", []),
         ("made_at", {"deep": 1}),
         ("saw", ["x"]),
+        ("named", ["evaluation/that_is_not_in_it.jsonl"]),
+        ("named", ["config.json"]),
         ("unheard_of", 1),
     ],
 )

@@ -12,7 +12,8 @@ from trainer.disk import cleaning
 from trainer.disk.cleaning import clean
 from trainer.protocol.disk import CleaningPlan, CleanOrder
 from trainer.protocol.layout import Layout
-from trainer.versions.registry import Version, Versions
+from trainer.versions.registry import Versions
+from trainer.versions.version import Version
 
 NOW = 1_700_000_000.0
 FREE = 10**9

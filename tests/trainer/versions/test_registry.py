@@ -9,15 +9,16 @@ from pathlib import Path
 
 import pytest
 
-from tests.support import FakeClock, PowerCut
+from tests.support import FakeClock, PowerCut, every_case
 from tests.trainer.checkpoint_rig import EVERY_DAMAGE, FILES, publish, steps_in, store_in
 from trainer.checkpoints.retention import Retention
 from trainer.protocol.checkpoints import DamagedCheckpoint, verify
 from trainer.versions import registry
-from trainer.versions.marks import BadMark
+from trainer.versions.marks import BadMark, UnusableJournal
 from trainer.versions.record import RECORD_NAME, DamagedVersion, TrainedFile
-from trainer.versions.registry import NoSuchVersion, VersionInUse, Versions
+from trainer.versions.registry import NoSuchVersion, Versions
 from trainer.versions.removal import bytes_of_its_own
+from trainer.versions.version import VersionInUse
 
 FAILPOINTS = sorted(set(re.findall(r'failpoint\("(.+?)"\)', Path(registry.__file__).read_text())))
 
@@ -281,7 +282,55 @@ def test_a_mark_that_a_full_disk_cuts_off_is_an_error_and_not_half_believed(vers
     assert (found.aliases, found.tags) == ((), ("later",))
 
 
+@pytest.mark.parametrize("put", [os.mkfifo, os.mkdir])
+def test_a_journal_that_is_no_file_is_one_clear_error_and_nothing_is_done(versions, models, put):
+    version, gone = make(versions, models), make(versions, models, step=20)
+    versions.delete(gone)
+    journal = models / "versions" / "journal.jsonl"
+    journal.unlink()
+    put(journal)
+    acts = {
+        "list": versions.all,
+        "find": lambda: versions.find("v001"),
+        "create": lambda: make(versions, models, step=30),
+        "note": lambda: versions.note(version, "x"),
+        "tag": lambda: versions.tag(version, "x"),
+        "alias": lambda: versions.alias("x", version),
+        "delete": lambda: versions.delete(version),
+        "undelete": lambda: versions.undelete(gone.id),
+        "free": lambda: versions.free(gone.id),
+    }
+
+    with every_case() as cases:
+        for name, act in acts.items():
+            with (
+                cases.case(name),
+                pytest.raises(UnusableJournal, match="is a folder, a pipe or a device; expected the file"),
+            ):
+                act()
+
+    assert version.path.is_dir()
+    assert [record.id for record in versions.deleted()] == [gone.id]
+    journal.rmdir() if journal.is_dir() else journal.unlink()
+    assert versions.find("v001").record == version.record
+
+
 # ---- delete
+
+
+def test_a_version_whose_record_is_damaged_is_deleted_and_freed_and_its_number_is_never_given_again(
+    versions, models
+):
+    path = make(versions, models).path
+    (path / RECORD_NAME).write_text("[")
+
+    versions.delete(versions.locate("v001"))
+    found = versions.deleted()
+    versions.free("v001")
+
+    assert found == []
+    assert not (models / "versions/.trash/v001").exists()
+    assert make(versions, models, step=20).id == "v002"
 
 
 def test_a_deleted_version_can_be_brought_back_until_it_is_freed(versions, models):
