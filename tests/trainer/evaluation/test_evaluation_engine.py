@@ -21,6 +21,7 @@ from tests.trainer.engine_rig import (
 from trainer.config.loader import BadConfig
 from trainer.evaluation import generation
 from trainer.evaluation.evaluator import Evaluator, growing
+from trainer.evaluation.together import go_on_together
 from trainer.protocol.messages import Evaluated, PreviewMade, SuiteScored
 
 PROMPT = "Say 3."
@@ -254,11 +255,20 @@ def test_suites_and_previews_are_the_same_one_by_one(base_dir, tiny_folder, monk
         previews = engine.evaluator.previews(settings, global_step=1, is_wanted=lambda: True)
         return list(scores), [facts(made) for made in previews], heard
 
+    batches = []
+
+    def spy(model, rows, *arguments, **options):
+        batches.append(len(rows))
+        go_on_together(model, rows, *arguments, **options)
+
+    monkeypatch.setattr(generation, "go_on_together", spy)
+
     together = measured()
     engine.evaluator._next_preview = 0
     monkeypatch.setattr(generation, "tolerance_of", lambda model: None)
 
     assert together == measured()
+    assert batches == [6, 2, 2], "the suite; the second and third prompt; the last two"
     assert len(together[1]) == 5
     assert len(together[2]) == 11
 
