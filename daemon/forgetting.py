@@ -85,10 +85,11 @@ class ForgettingOnRequest:
         """Have a file forgotten as soon as no worker runs.
 
         Raises:
-            CannotAct: another file is being forgotten.
+            CannotAct: a file is being forgotten.
         """
         if self.is_wanted:
-            raise CannotAct(f"{NOT_FORGOTTEN}: it forgets another file already; wait until it has")
+            which = "this file" if self._wish and self._wish.name == request.target else "a file"
+            raise CannotAct(f"{NOT_FORGOTTEN}: it forgets {which} already; wait until it has")
         from daemon.jobs.forget_orders import may_train
 
         wish = ForgetWish(

@@ -40,7 +40,7 @@ def usage_lines(found: "DiskUsage") -> Iterator[str]:
     if not found.freeable:
         yield "nothing may be removed to free space: training_models gc --all --dry-run says why"
         return
-    yield "training_models gc --all would free, in this order:"
+    yield "training_models gc --all would free:"
     for item in found.freeable:
         yield f"{size_text(item.bytes):>10}  {item.count:>9,}  {KINDS[item.kind]}"
     if found.wanted_bytes:

@@ -101,7 +101,7 @@ def verdict_text(verdict: "GateVerdict") -> str:
 
 def repeated_text(repeated: "Repeated") -> str:
     """Return a warning or an error, and how often there was one of its kind."""
-    times = "" if repeated.count == 1 else f" ({repeated.count:,} times, this one last)"
+    times = "" if repeated.count == 1 else f" (the newest of {repeated.count:,} of this kind)"
     return f"{moment(repeated.newest_at)}  {repeated.level}: {repeated.message}{times}"
 
 

@@ -13,6 +13,12 @@ if TYPE_CHECKING:
 # Kept, because commands change the variable for `--base-dir` before a subcommand
 SHELLS_BASE_DIR = os.environ.get(BASE_DIR_VARIABLE)
 
+# Said where the lock of a folder is held, and no daemon runs that could be asked
+SOMEBODY_ACTS = (
+    "a daemon is just starting here, or a command has the model go back, forget a file or merge its adapter; "
+    "when it is over, try again"
+)
+
 
 def is_shells_folder(layout: Layout) -> bool:
     """Whether a command that is typed without `--base-dir` is about this folder."""

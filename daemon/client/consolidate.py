@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from filelock import FileLock, Timeout
 
+from daemon.client.advice import SOMEBODY_ACTS
 from daemon.client.errors import ClientError, UnreadableHistory, raising
 from daemon.client.helper_process import ask
 from daemon.client.settings import ClientSettings
@@ -83,7 +84,7 @@ class Consolidations:
             with FileLock(self._layout.lock_file, blocking=False):
                 return self._without_daemon(on_progress)
         except Timeout as error:
-            raise NotMerged("a daemon is just starting here; try again") from error
+            raise NotMerged(SOMEBODY_ACTS) from error
 
     def _without_daemon(self, on_progress: Callable[[str], object]) -> str:
         settings = self._settings.effective().settings.model_dump(mode="json")

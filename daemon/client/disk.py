@@ -63,7 +63,7 @@ class DiskUsage:
     wanted_bytes: int
     """Free space below which the daemon frees some by itself; 0 if it never does."""
     freeable: tuple[Freeable, ...]
-    """What `training_models gc --all` would free, in this order."""
+    """What `training_models gc --all` would free, by kind."""
     kept: KeptUse
     """Files in `models/data/`."""
 

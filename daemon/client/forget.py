@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from filelock import FileLock, Timeout
 
+from daemon.client.advice import SOMEBODY_ACTS
 from daemon.client.errors import ClientError, UnreadableHistory, raising
 from daemon.client.finding import why_never_seen
 from daemon.jobs.forget_orders import forgetting_of, order_to_forget, text_of
@@ -107,7 +108,7 @@ class Forgets:
             with FileLock(self._layout.lock_file, blocking=False):
                 return self._without_daemon(wish, on_progress)
         except Timeout as error:
-            raise NotForgotten("a daemon is just starting here; try again") from error
+            raise NotForgotten(SOMEBODY_ACTS) from error
 
     def _without_daemon(self, wish: ForgetWish, on_progress: Callable[[str], object]) -> str:
         settings = load_settings(self._layout.config_file).settings

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from filelock import FileLock, Timeout
 
 from daemon.checkpoints.states import KeptState, is_earlier, kept_states
+from daemon.client.advice import SOMEBODY_ACTS
 from daemon.client.errors import ClientError, NoSuchFile, UnreadableHistory, raising
 from daemon.client.models import without_weights
 from daemon.jobs.going_back import AffectedFile, affected_files
@@ -205,7 +206,7 @@ class Rollbacks:
             with FileLock(self._layout.lock_file, blocking=False):
                 return self._without_daemon(plan, reason)
         except Timeout as error:
-            raise NoWayBack("a daemon is just starting here; try again") from error
+            raise NoWayBack(SOMEBODY_ACTS) from error
 
     def _without_daemon(self, plan: RollbackPlan, reason: str) -> str:
         order = GoBackOrder(

@@ -190,10 +190,12 @@ def test_a_second_request_has_to_wait(trained, monkeypatch):
     trained.command("forget", json.dumps({"id": "first", "target": "b.jsonl"}))
     is_asked.wait(PATIENCE_S)
 
+    same = forget(trained, "b.jsonl")
     second = forget(trained, "a.jsonl")
     may_end.set()
 
-    assert second.startswith(f"{NOT_FORGOTTEN}: it forgets another file already")
+    assert same.startswith(f"{NOT_FORGOTTEN}: it forgets this file already")
+    assert second.startswith(f"{NOT_FORGOTTEN}: it forgets a file already")
 
 
 class Held(Published):

@@ -12,6 +12,7 @@ import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 from filelock import FileLock, Timeout
@@ -40,6 +41,7 @@ LOCK = ".cleaning.lock"  # in models/
 HELD_BY_WORKER = (
     "is left to the worker that runs: set checkpoints.keep_last to 2, or stop the daemon and try again"
 )
+FREES_NOTHING = "would free nothing, because what stays shares its files"
 BESIDE_WORKER = "is left because a worker runs: stop the daemon and try again"
 
 
@@ -93,13 +95,16 @@ def _planned(
         candidates = [item for item in candidates if item.kind != "base_model"]
         left += [Left(path=shown(layout, item.path), why=BESIDE_WORKER) for item in bases]
     free = _free_bytes(layout)
-    acts = choose(
-        candidates,
+    chosen = partial(
+        choose, candidates, device=device_of(layout.models), name_of=lambda path: shown(layout, path)
+    )
+    acts = chosen(
         lacking_bytes=None if order.wanted_bytes is None else order.wanted_bytes - free,
         least_bytes=order.enough_bytes - free,
-        device=device_of(layout.models),
-        name_of=lambda path: shown(layout, path),
     )
+    of_use = {act.path for act in chosen(lacking_bytes=None, least_bytes=0)}
+    names = [shown(layout, item.path) for item in candidates]
+    left += [Left(path=name, why=FREES_NOTHING) for name in names if name not in of_use]
     plan = CleaningPlan(
         acts=tuple(acts),
         left=tuple(left),

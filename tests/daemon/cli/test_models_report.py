@@ -9,7 +9,9 @@ import pytest
 from typer.testing import CliRunner
 
 from daemon.cli import training_health, training_models, training_queue
+from daemon.cli.models_report_text import repeated_text
 from daemon.cli.models_report_view import cells, fitted
+from daemon.client.models_report import Repeated
 from tests.daemon.cli.runner import runner_of
 from tests.daemon.client.eventful import Life, eventful_day
 from tests.health import tree
@@ -80,6 +82,18 @@ def test_each_part_is_there(eventful):
     assert "hang, 1 x, the last one: no progress for 120 s. The worker hung" in shown
     assert "a daemon ended once without being stopped" in shown
     assert re.search(r"v001  step 9, by hand, current, <b>before</b> \\x1b\[31m the holidays", shown)
+
+
+def test_a_warning_does_not_count_those_of_its_kind_as_its_own():
+    warning = Repeated(
+        kind="data_report",
+        level="warning",
+        count=4,
+        newest_at="2026-11-22T12:27:11.124Z",
+        message="b.jsonl: odd",
+    )
+
+    assert repeated_text(warning).endswith("warning: b.jsonl: odd (the newest of 4 of this kind)")
 
 
 def test_without_the_library_for_curves_the_numbers_are_there(eventful, monkeypatch):

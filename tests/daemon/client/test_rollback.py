@@ -3,6 +3,7 @@
 import shutil
 
 import pytest
+from filelock import FileLock
 
 from daemon.checkpoints import states
 from daemon.client import Client
@@ -82,6 +83,16 @@ def test_a_file_is_left_out_by_its_path_too(rollbacks):
     plan = rollbacks.plan_steps(2, Requeue(is_wanted=True, without=("inbox/b.jsonl",)))
 
     assert [(file.name, file.fate) for file in plan.files] == [("b.jsonl", "undone")]
+
+
+def test_a_command_that_acts_on_the_model_meanwhile_is_not_called_a_daemon_only(rollbacks, tmp_path):
+    plan = rollbacks.plan_file("b.jsonl", NONE_AGAIN)
+
+    with (
+        FileLock(Layout(tmp_path).lock_file),
+        pytest.raises(NoWayBack, match="or a command has the model go back"),
+    ):
+        rollbacks.carry_out(plan, reason="asked for", requeue=NONE_AGAIN)
 
 
 def test_a_damaged_target_is_named_with_its_place(rollbacks, tmp_path):

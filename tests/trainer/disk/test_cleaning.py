@@ -331,6 +331,7 @@ def test_a_worker_keeps_its_checkpoints_and_the_states_that_would_free_nothing_w
 
     assert {kind for kind, _ in kinds(plan)} == {"version_trash", "token_cache"}
     assert why(plan, "step-000000010").startswith("is left to the worker that runs")
+    assert why(plan, "v001") == cleaning.FREES_NOTHING
     assert done.is_for_worker
     assert {kind for kind, _ in kinds(done)} == {"version_trash", "token_cache"}
     assert full.versions.find("v001").has_optimizer_state
