@@ -17,15 +17,17 @@ from trainer.config.loader import BadConfig
 from trainer.config.schema import Settings
 from trainer.data.rendering.render import Example
 from trainer.evaluation.evaluation_files import EvaluationFiles, EvaluationSet, SuiteItem
-from trainer.evaluation.generation import GenerationLimits, TextGenerator, generating
+from trainer.evaluation.generation import Generated, GenerationLimits, TextGenerator, generating
 from trainer.evaluation.questions import Question
 from trainer.evaluation.regression import Measured, storable
+from trainer.evaluation.together import Prompt
 from trainer.protocol.messages import PreviewMade, Score, SuiteScored
 from trainer.reporting.reporter import finite
 from trainer.step.feeding_trainer import FeedingTrainer, RowLoss
 from trainer.step.forward import base_of
 
 EXACT_MATCH = "exact_match"
+QUESTIONS_AT_ONCE = 32  # whose loss is computed before somebody who waits is noticed
 
 
 @dataclass(frozen=True)
@@ -153,15 +155,14 @@ class Evaluator:
         """Yield the scores of one suite after the other, until nobody wants them any more.
 
         Args:
-            is_wanted: asked before each question; a suite without all of its answers has no score.
+            is_wanted: asked after each token; a suite without all of its answers has no score.
         """
         for name, items in self._measures.suites.items():
-            answers: list[ScoredAnswer] = []
-            with self._trainer.with_preferred_weights(), self._generating() as generator:
-                for item in items:
-                    if not is_wanted():
-                        return
-                    answers.append(self._answer(generator, item, settings))
+            with self._trainer.with_preferred_weights():
+                texts = self._texts(items, settings, is_wanted)
+                answers = [] if texts is None else self._scored(items, texts, settings, is_wanted)
+            if len(answers) < len(items):
+                return
             yield SuiteScored(
                 global_step=global_step,
                 suite=name,
@@ -172,15 +173,49 @@ class Evaluator:
                 },
             )
 
-    def _answer(self, generator: TextGenerator, item: SuiteItem, settings: Settings) -> ScoredAnswer:
-        question, examples = item
-        limits = GenerationLimits(
-            self._room(question, settings.validation.suite_max_new_tokens, settings), self._tick
-        )
-        text = generator.generate(question.token_ids, limits).text
-        tokens = sum(example.supervised_tokens for example in examples)
-        mean = self._trainer.mean_loss(examples, max_tokens=self._max_tokens(settings)) if tokens else 0.0
-        return ScoredAnswer(question.difficulty, self._metrics(question, text), mean * tokens, tokens)
+    def _texts(
+        self, items: Sequence[SuiteItem], settings: Settings, is_wanted: Callable[[], bool]
+    ) -> list[str] | None:
+        """Return the model's answers to a suite's questions; None if nobody wants them any more."""
+        most = settings.validation.suite_max_new_tokens
+        prompts = [Prompt(question.token_ids, self._room(question, most, settings)) for question, _ in items]
+        with self._generating() as generator:
+            found = generator.generate_each(
+                prompts,
+                max_tokens=self._max_tokens(settings),
+                may_go_on=lambda: self._tick() and is_wanted(),
+            )
+        is_whole = all(generated.ended_by != "time" for generated in found)
+        return [generated.text for generated in found] if is_whole else None
+
+    def _scored(
+        self,
+        items: Sequence[SuiteItem],
+        texts: Sequence[str],
+        settings: Settings,
+        is_wanted: Callable[[], bool],
+    ) -> list[ScoredAnswer]:
+        """Return what the answers are worth; not all of them if nobody wants them any more.
+
+        This is not done while texts are generated, as the losses are computed the way training does.
+        """
+        scored: list[ScoredAnswer] = []
+        for first in range(0, len(items), QUESTIONS_AT_ONCE):
+            if not is_wanted():
+                break
+            few = items[first : first + QUESTIONS_AT_ONCE]
+            losses = iter(self.row_losses([row for _, rows in few for row in rows], settings))
+            for (question, rows), text in zip(few, texts[first:], strict=False):
+                own = [next(losses) for _ in rows]
+                scored.append(
+                    ScoredAnswer(
+                        question.difficulty,
+                        self._metrics(question, text),
+                        sum(loss.total for loss in own),
+                        sum(loss.tokens for loss in own),
+                    )
+                )
+        return scored
 
     def previews(
         self, settings: Settings, *, global_step: int, is_wanted: Callable[[], bool]
@@ -196,35 +231,50 @@ class Evaluator:
         prompts = self._measures.prompts
         ends_at = self._clock() + settings.previews.max_seconds
         first = self._next_preview % len(prompts) if prompts else 0
+        numbers = [(first + place) % len(prompts) for place in range(len(prompts))]
         with self._trainer.with_preferred_weights(), self._generating() as generator:
-            for place in range(len(prompts)):
-                number = (first + place) % len(prompts)
+            for place, at_once in growing(len(prompts), grows=not settings.previews.temperature):
                 if self._clock() >= ends_at or not is_wanted():
                     return
-                made = self._preview(generator, number, settings, global_step=global_step, ends_at=ends_at)
-                if made.ended_by == "time" and place > 0:
-                    return
-                self._next_preview = number + 1
-                yield made
+                few, started = numbers[place : place + at_once], self._clock()
+                texts = self._answers_to(few, generator, settings, global_step=global_step, ends_at=ends_at)
+                seconds = (self._clock() - started) / len(few)
+                for number, generated in zip(few, texts, strict=True):
+                    if generated.ended_by == "time" and number != first:
+                        return
+                    self._next_preview = number + 1
+                    yield self._preview(number, generated, global_step=global_step, seconds=seconds)
 
-    def _preview(
-        self, generator: TextGenerator, number: int, settings: Settings, *, global_step: int, ends_at: float
-    ) -> PreviewMade:
-        wanted, question, started = settings.previews, self._measures.prompts[number], self._clock()
-        room = self._room(question, wanted.max_new_tokens, settings)
-        generated = generator.generate(
-            question.token_ids,
-            GenerationLimits(room, partial(self._has_time, ends_at)),
-            temperature=wanted.temperature,
-            seed=seed_of(settings.training.seed, global_step, number),
-        )
+    def _answers_to(
+        self,
+        numbers: Sequence[int],
+        generator: TextGenerator,
+        settings: Settings,
+        *,
+        global_step: int,
+        ends_at: float,
+    ) -> list[Generated]:
+        wanted, has_time = settings.previews, partial(self._has_time, ends_at)
+        questions = [self._measures.prompts[number] for number in numbers]
+        prompts = [
+            Prompt(question.token_ids, self._room(question, wanted.max_new_tokens, settings))
+            for question in questions
+        ]
+        if len(prompts) > 1:
+            return generator.generate_each(prompts, max_tokens=self._max_tokens(settings), may_go_on=has_time)
+        seed = seed_of(settings.training.seed, global_step, numbers[0])
+        limits = GenerationLimits(prompts[0].max_new_tokens, has_time)
+        return [generator.generate(prompts[0].token_ids, limits, temperature=wanted.temperature, seed=seed)]
+
+    def _preview(self, number: int, generated: Generated, *, global_step: int, seconds: float) -> PreviewMade:
+        question = self._measures.prompts[number]
         is_complete = generated.ended_by != "time"
         return PreviewMade(
             global_step=global_step,
             prompt=question.shown,
             text=generated.text,
             ended_by=generated.ended_by,
-            seconds=self._clock() - started,
+            seconds=seconds,
             metrics=self._metrics(question, generated.text) if is_complete else {},
         )
 
@@ -290,6 +340,21 @@ def score_of(answers: Sequence[ScoredAnswer]) -> Score:
         exact_match=means.pop(EXACT_MATCH),
         metrics=means,
     )
+
+
+def growing(number: int, *, grows: bool) -> Iterator[tuple[int, int]]:
+    """Yield where to begin among prompts, and how many to answer at once: 1, 2, 4, 8 and so on.
+
+    If there is no time for some of them, the ones before, as many as these, have been answered nevertheless.
+
+    Args:
+        grows: whether it is more than one at all.
+    """
+    first, at_once = 0, 1
+    while first < number:
+        yield first, at_once
+        first += at_once
+        at_once *= 2 if grows else 1
 
 
 def seed_of(seed: int, global_step: int, number: int) -> int:

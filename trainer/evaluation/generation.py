@@ -21,12 +21,14 @@ from transformers import (
     StoppingCriteriaList,
 )
 
+from trainer.evaluation.padded_batch import tolerance_of
+from trainer.evaluation.stop_strings import StopStrings
+from trainer.evaluation.together import Continuation, Ends, Prompt, batches_of, go_on_together
 from trainer.profiles.base import Generation
+from trainer.protocol.faults import is_out_of_memory
 from trainer.protocol.messages import EndedBy
 from trainer.step.feeding_trainer import FeedingTrainer
 from trainer.step.forward import base_of
-
-TAIL_TOKENS = 32  # of the newest, in which a stop string is looked for
 
 
 @dataclass(frozen=True)
@@ -49,6 +51,18 @@ class Generated:
     ended_by: EndedBy
 
 
+class _Permission:
+    """Asks whether generation may go on, until the answer is no."""
+
+    def __init__(self, may_go_on: Callable[[], bool]) -> None:
+        self._may_go_on = may_go_on
+        self._is_over = False
+
+    def __call__(self) -> bool:
+        self._is_over = self._is_over or not self._may_go_on()
+        return not self._is_over
+
+
 class TextGenerator:
     """Generates texts; made by `generating`, and valid inside of it.
 
@@ -63,6 +77,7 @@ class TextGenerator:
         self._tokenizer = tokenizer
         self._how = how
         self._ends = ends
+        self._stop_strings = StopStrings(tokenizer, how.stop_strings)
 
     def generate(
         self, token_ids: list[int], limits: GenerationLimits, *, temperature: float = 0.0, seed: int = 0
@@ -73,8 +88,7 @@ class TextGenerator:
             seed: for the choice by chance; what it draws from is put back as it was.
         """
         prompt = torch.tensor([token_ids], device=self._model.device)
-        stop = _Stop(self._tokenizer, self._how.stop_strings, limits, len(token_ids))
-        processors = [make(self._tokenizer) for make in self._how.logits_processors]
+        stop = _Stop(self._stop_strings, limits, len(token_ids))
         config = {"do_sample": True, "temperature": temperature} if temperature else {"do_sample": False}
         with _own_random_numbers(self._model.device, seed) if temperature else nullcontext():
             generate = cast(Any, self._model).generate
@@ -82,30 +96,80 @@ class TextGenerator:
                 prompt,
                 attention_mask=torch.ones_like(prompt),
                 max_new_tokens=limits.max_new_tokens,
-                logits_processor=LogitsProcessorList(processors),
+                logits_processor=self._processors(),
                 stopping_criteria=StoppingCriteriaList([stop]),
                 **config,
             )
         new = output[0, len(token_ids) :].tolist()
         has_ended = bool(new) and new[-1] in self._ends
-        kept = new[:-1] if has_ended else new
         ended_by: EndedBy = "end" if has_ended or stop.has_seen_string else "tokens"
         if stop.is_cut and not has_ended:
             ended_by = "time"
+        return self._generated(new, ended_by)
+
+    def generate_each(
+        self, prompts: Sequence[Prompt], *, max_tokens: int, may_go_on: Callable[[], bool] = lambda: True
+    ) -> list[Generated]:
+        """Go on after each prompt as `generate` does, with the likeliest token each time, but many at once.
+
+        A model that cannot do that goes on after one prompt at a time.
+
+        Args:
+            max_tokens: that may go through the model, and be kept, at once. A longer text goes alone.
+            may_go_on: asked before the first and after every token. If not, whatever has not ended does.
+        """
+        permission = _Permission(may_go_on)
+        can_go_together = len(prompts) > 1 and tolerance_of(self._model) is not None
+        batches = list(batches_of(prompts, max_tokens=max_tokens)) if can_go_together else []
+        found: dict[int, Generated] = {}
+        for places in batches or [[place] for place in range(len(prompts))]:
+            texts = self._go_on_together([prompts[place] for place in places], permission)
+            found.update(zip(places, texts, strict=True))
+        return [found[place] for place in range(len(prompts))]
+
+    def _go_on_together(self, prompts: Sequence[Prompt], permission: _Permission) -> list[Generated]:
+        if len(prompts) == 1:
+            return [self._go_on_alone(prompts[0], permission)]
+        tolerance = tolerance_of(self._model)
+        assert tolerance is not None, "a model that rounds coarsely goes on after one prompt at a time"
+        rows = [Continuation(prompt, self._processors()) for prompt in prompts]
+        ends = Ends(self._ends, self._stop_strings)
+        has_memory = True
+        try:
+            go_on_together(self._model, rows, ends, tolerance=tolerance, may_go_on=permission)
+        except (RuntimeError, MemoryError) as error:
+            if not is_out_of_memory(error):
+                raise
+            has_memory = False
+        if not has_memory:  # out here, where the exception no longer holds the tensors
+            FeedingTrainer.free_memory(self._model)
+            half = len(prompts) // 2
+            parts = (prompts[:half], prompts[half:])
+            return [text for part in parts for text in self._go_on_together(part, permission)]
+        return [
+            self._go_on_alone(row.prompt, permission)
+            if row.ended_by is None
+            else self._generated(row.new_tokens, row.ended_by)
+            for row in rows
+        ]
+
+    def _go_on_alone(self, prompt: Prompt, permission: _Permission) -> Generated:
+        if not permission():
+            return Generated("", "time")
+        return self.generate(prompt.token_ids, GenerationLimits(prompt.max_new_tokens, permission))
+
+    def _generated(self, new_tokens: list[int], ended_by: EndedBy) -> Generated:
+        kept = new_tokens[:-1] if new_tokens and new_tokens[-1] in self._ends else new_tokens
         return Generated(str(self._tokenizer.decode(kept, clean_up_tokenization_spaces=False)), ended_by)
+
+    def _processors(self) -> LogitsProcessorList:
+        return LogitsProcessorList([make(self._tokenizer) for make in self._how.logits_processors])
 
 
 class _Stop(StoppingCriteria):
     """Ends generation at a stop string, or when it may not continue."""
 
-    def __init__(
-        self,
-        tokenizer: PreTrainedTokenizerBase,
-        strings: Sequence[str],
-        limits: GenerationLimits,
-        prompt_tokens: int,
-    ) -> None:
-        self._tokenizer = tokenizer
+    def __init__(self, strings: StopStrings, limits: GenerationLimits, prompt_tokens: int) -> None:
         self._strings = strings
         self._limits = limits
         self._prompt_tokens = prompt_tokens
@@ -113,16 +177,10 @@ class _Stop(StoppingCriteria):
         self.is_cut = False
 
     def __call__(self, input_ids: Tensor, scores: Any, **kwargs: Any) -> Tensor:
-        if self._strings:
-            first = max(self._prompt_tokens, input_ids.shape[1] - self._longest_in_tokens())
-            tail = str(self._tokenizer.decode(input_ids[0, first:]))
-            self.has_seen_string = any(string in tail for string in self._strings)
+        self.has_seen_string = self._strings.are_seen_in(input_ids[0, self._prompt_tokens :].tolist())
         if not self.has_seen_string:
             self.is_cut = not self._limits.may_go_on()
         return torch.tensor([self.has_seen_string or self.is_cut], device=input_ids.device)
-
-    def _longest_in_tokens(self) -> int:
-        return max(TAIL_TOKENS, *(4 * len(string) for string in self._strings))
 
 
 @contextmanager

@@ -14,9 +14,10 @@ from transformers.utils.logging import disable_progress_bar
 from trainer.config.loader import BadConfig
 from trainer.config.schema import Settings
 from trainer.evaluation.evaluation_files import EvaluationFiles
-from trainer.evaluation.generation import GenerationLimits, generating_alone
+from trainer.evaluation.generation import generating_alone
 from trainer.evaluation.paired_difference import RowLoss, paired_difference
 from trainer.evaluation.row_losses import row_losses
+from trainer.evaluation.together import Prompt
 from trainer.evaluation.validation import load_validation_rows
 from trainer.model.linked_models import linked_models_of
 from trainer.protocol.checkpoints import DamagedCheckpoint
@@ -26,6 +27,8 @@ from trainer.session.kept_model import load_kept_model
 from trainer.step.forward import base_of
 
 ROWS_BETWEEN_WORDS = 50
+PROMPTS_BETWEEN_WORDS = 10
+TOKENS_AT_ONCE = 2048  # besides a worker, which may have little memory left
 
 Tell = Callable[[str], None]
 
@@ -109,13 +112,16 @@ def _answers(
     without_rows = settings.validation.model_copy(update={"file": None, "suites": {}})
     wanted = settings.model_copy(update={"validation": without_rows})
     found = EvaluationFiles(base_dir).load(wanted, base_of(model), tokenizer)
-    answers = []
+    most, length = settings.previews.max_new_tokens, settings.data.max_length
+    prompts = [
+        Prompt(prompt.token_ids, min(most, length - len(prompt.token_ids))) for prompt in found.prompts
+    ]
+    answers: list[str] = []
     with generating_alone(base_of(model), tokenizer, found.profile.generation()) as generator:
-        for number, prompt in enumerate(found.prompts, 1):
-            room = settings.data.max_length - len(prompt.token_ids)
-            limits = GenerationLimits(min(settings.previews.max_new_tokens, room))
-            answers.append(generator.generate(prompt.token_ids, limits).text)
-            tell(f"{number:,} of {len(found.prompts):,} prompts")
+        while len(answers) < len(prompts):
+            few = prompts[len(answers) : len(answers) + PROMPTS_BETWEEN_WORDS]
+            answers.extend(text.text for text in generator.generate_each(few, max_tokens=TOKENS_AT_ONCE))
+            tell(f"{len(answers):,} of {len(prompts):,} prompts")
     return [prompt.shown for prompt in found.prompts], answers
 
 

@@ -146,7 +146,7 @@ class Forward:
 
     @cached_property
     def _growing(self) -> list[nn.Module]:
-        return [module for module in self._model.modules() if _keeps_longest(module)]
+        return [module for module in self._model.modules() if keeps_longest(module)]
 
     def _inputs(self, batch: MicroBatch) -> dict[str, Tensor]:
         if self.neftune_alpha is None or not self._model.training:
@@ -177,7 +177,7 @@ def base_of(model: PreTrainedModel) -> PreTrainedModel:
     return inner
 
 
-def _keeps_longest(module: nn.Module) -> bool:
+def keeps_longest(module: nn.Module) -> bool:
     """Return whether rotary positions depend on the longest row seen, as "dynamic" and "longrope" do."""
     kinds = getattr(module, "rope_type", None)
     names = [str(kind) for kind in (kinds.values() if isinstance(kinds, dict) else [kinds])]

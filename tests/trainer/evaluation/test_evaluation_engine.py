@@ -19,7 +19,9 @@ from tests.trainer.engine_rig import (
     weights_sha256,
 )
 from trainer.config.loader import BadConfig
-from trainer.evaluation.evaluator import Evaluator
+from trainer.evaluation import generation
+from trainer.evaluation.evaluator import Evaluator, growing
+from trainer.evaluation.together import go_on_together
 from trainer.protocol.messages import Evaluated, PreviewMade, SuiteScored
 
 PROMPT = "Say 3."
@@ -28,6 +30,9 @@ EVERYTHING = {
     "previews": {"prompts": [PROMPT], "interval_steps": 1, "max_new_tokens": 5, "max_seconds": 600},
     "monitoring": {"max_overhead_percent": 100},
 }
+
+
+PATIENT = {"max_seconds": 600}
 
 
 def write_files(base_dir):
@@ -227,6 +232,97 @@ def test_at_a_temperature_answers_differ_by_step_and_are_the_same_when_repeated(
 
     assert texts(5) == texts(5)
     assert texts(5) != texts(6)
+
+
+@pytest.mark.filterwarnings(PEFT_IS_BEHIND)
+@pytest.mark.parametrize("training", [{}, {"method": "lora", "lora_dropout": 0.9}], ids=["full", "lora"])
+def test_suites_and_previews_are_the_same_one_by_one(base_dir, tiny_folder, monkeypatch, training):
+    write_jsonl(base_dir / "sums.jsonl", [row("x " * number, "y " * (7 - number)) for number in range(1, 7)])
+    settings = settings_with(
+        tiny_folder,
+        training=training,
+        data={"max_length": 40},
+        validation={"suites": {"sums": "sums.jsonl"}, "suite_max_new_tokens": 9},
+        previews={"prompts": ["x " * number for number in range(1, 6)], "max_new_tokens": 9} | PATIENT,
+    )
+    engine = loaded(base_dir, settings)
+    engine.use(settings)
+
+    def measured():
+        heard = []
+        monkeypatch.setattr(engine.evaluator, "_metrics", lambda question, text: noted(heard, text))
+        scores = engine.evaluator.suite_scores(settings, global_step=1, is_wanted=lambda: True)
+        previews = engine.evaluator.previews(settings, global_step=1, is_wanted=lambda: True)
+        return list(scores), [facts(made) for made in previews], heard
+
+    batches = []
+
+    def spy(model, rows, *arguments, **options):
+        batches.append(len(rows))
+        go_on_together(model, rows, *arguments, **options)
+
+    monkeypatch.setattr(generation, "go_on_together", spy)
+
+    together = measured()
+    engine.evaluator._next_preview = 0
+    monkeypatch.setattr(generation, "tolerance_of", lambda model: None)
+
+    assert together == measured()
+    assert batches == [6, 2, 2], "the suite; the second and third prompt; the last two"
+    assert len(together[1]) == 5
+    assert len(together[2]) == 11
+
+
+def noted(heard, text):
+    heard.append(text)
+    return {"exact_match": float(len(text))}
+
+
+def test_nothing_is_dropped_while_questions_are_answered(base_dir, tiny_folder, monkeypatch):
+    write_files(base_dir)
+    settings = settings_with(tiny_folder, **EVERYTHING)
+    engine = loaded(base_dir, settings)
+    engine.use(settings)
+    monkeypatch.setattr(generation, "tolerance_of", lambda model: None)
+    modes = []
+    monkeypatch.setattr(engine.trainer, "tick", lambda: modes.append(engine.trainer.model.training))
+
+    assert list(engine.evaluator.suite_scores(settings, global_step=1, is_wanted=lambda: True))
+
+    assert len(modes) > 2
+    assert not any(modes)
+
+
+@pytest.mark.parametrize(
+    "number, grows, expected",
+    [
+        (0, True, []),
+        (1, True, [(0, 1)]),
+        (8, True, [(0, 1), (1, 2), (3, 4), (7, 8)]),
+        (3, False, [(0, 1), (1, 1), (2, 1)]),
+    ],
+)
+def test_as_many_prompts_are_answered_at_once_as_were_answered_before(number, grows, expected):
+    assert list(growing(number, grows=grows)) == expected
+
+
+@pytest.mark.parametrize("questions", [1, 40])
+def test_somebody_who_waits_is_noticed_while_losses_are_computed(base_dir, tiny_folder, questions):
+    write_jsonl(base_dir / "sums.jsonl", rows(questions, start=70))
+    settings = settings_with(
+        tiny_folder, validation={"suites": {"sums": "sums.jsonl"}, "suite_max_new_tokens": 1}
+    )
+    engine = loaded(base_dir, settings)
+    engine.use(settings)
+    asked = []
+
+    def is_wanted():
+        asked.append(engine.trainer.model.training)
+        return asked.count(True) <= 1  # the model is in training mode between answers and losses
+
+    scores = list(engine.evaluator.suite_scores(settings, global_step=1, is_wanted=is_wanted))
+
+    assert [score.overall.rows for score in scores] == ([1] if questions == 1 else [])
 
 
 def test_what_nobody_wants_any_more_is_left_without_a_score(base_dir, tiny_folder):
