@@ -94,7 +94,7 @@ class KnownJob(RecordedJob):
     validation_change: float | None
     """How much the validation loss has changed; None unless both were measured on as many rows."""
     other_steps: int
-    """Steps of other files between its first and its last, which also affected the change."""
+    """Steps of other files from the validation before it to its last step, which also affected the change."""
     checkpoint: str | None
     """Name of the first that contains it; None unless it is completed, or if that is unknown."""
     is_checkpoint_kept: bool
