@@ -16,6 +16,7 @@ from tests.health import damage, tree
 from tests.support import FakeClock, eventually
 from trainer.config.schema import Settings
 from trainer.protocol.disk import Place, Usage
+from trainer.protocol.job import FaultKind
 from trainer.protocol.manifest import Branch, JobFate, Progress
 from trainer.protocol.text import utc_text
 
@@ -293,6 +294,16 @@ def test_what_to_do_next_is_true_now(client, life):
     client.models.create()
 
     assert commands(report(client, life)) == ["training_daemon start"]
+
+
+def test_a_worker_that_has_left_because_of_a_setting_has_not_crashed(client, life):
+    life.at(5).crash("no such file", kind=FaultKind.BAD_CONFIG)
+
+    assert "training_health crashes" not in commands(report(client, life))
+
+    life.crash("killed", kind=FaultKind.CRASH)
+
+    assert "the worker crashed once" in [step.why for step in report(client, life).next]
 
 
 @pytest.mark.parametrize("newest, is_offered", [(1.04, False), (1.06, True)])
