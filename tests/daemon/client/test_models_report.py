@@ -16,6 +16,7 @@ from tests.health import damage, tree
 from tests.support import FakeClock, eventually
 from trainer.config.schema import Settings
 from trainer.protocol.disk import Place, Usage
+from trainer.protocol.job import FaultKind
 from trainer.protocol.manifest import Branch, JobFate, Progress
 from trainer.protocol.text import utc_text
 
@@ -233,6 +234,18 @@ def test_crashes_are_those_of_the_period_and_daemons_that_were_killed_count(clie
 
     assert [(group.count, group.message) for group in found.crashes] == [(1, "just now")]
     assert found.daemon_crashes == 1
+
+
+def test_what_was_no_crash_of_the_worker_is_listed_but_not_called_one(client, life):
+    life.at(5).crash("a wrong path", FaultKind.BAD_CONFIG)
+    before = report(client, life)
+    life.at(4).crash("just now")
+
+    after = report(client, life)
+
+    assert "training_health crashes" not in commands(before)
+    assert [group.message for group in before.crashes] == ["a wrong path"]
+    assert "the worker crashed once" in [step.why for step in after.next]
 
 
 def test_warnings_of_a_kind_are_one_with_their_number(client, life):
