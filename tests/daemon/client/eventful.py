@@ -73,7 +73,7 @@ class Life:
     def validate(self, loss):
         self.ledger.add_validation(Validated(global_step=self.step, loss=loss, rows=4))
 
-    def crash(self, message, *, kind=FaultKind.HANG):
+    def crash(self, message, kind=FaultKind.HANG):
         self.ledger.add_crash(
             Crash(
                 kind=kind, message=message, details=None, job_id=None, display=None,
