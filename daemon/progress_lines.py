@@ -127,14 +127,14 @@ class ProgressLines:
         return (status.eta_s or 0.0) + rows * self._settings.current.training.epochs / rows_per_s
 
     def _per_s(self, status: TrainingStatus, now: float) -> _Speed:
-        """Return the speed since the line before, for a file that has just begun."""
+        """Return the speed since the line before, for a file that has just begun; 0 if it is unknown."""
         seconds = now - self._seen.at
-        if seconds <= 0:
-            return _Speed(0.0, 0.0)
         tokens, rows = (
             (status.tokens_seen or 0) - self._seen.tokens,
             (status.samples_seen or 0) - self._seen.rows,
         )
+        if seconds <= 0 or tokens < 0 or rows < 0:  # the model may have gone back meanwhile
+            return _Speed(0.0, 0.0)
         return _Speed(tokens / seconds, rows / seconds)
 
 

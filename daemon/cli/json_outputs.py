@@ -204,8 +204,9 @@ class SettingsInForce(TypedDict):
     problems: list[str]
     """Settings that name a file, a model or a profile which is not there; exit code 78 if there are any."""
     remarks: list[str]
-    """What is not wrong, but good to know: profiles of packages that cannot be chosen, and a merged base
-    model that takes the place of `model.base_model`."""
+    """What is not wrong, but good to know: profiles of packages that cannot be chosen, a merged base model
+    that takes the place of `model.base_model`, and what the daemon that runs was given with `--set` and this
+    command was not."""
 
 
 class DryRunPlan(Planned):

@@ -118,7 +118,7 @@ def show_settings(client: Client, overrides: list[str], *, as_json: bool) -> Non
     effective = client.settings.effective(overrides)
     values = effective.settings.model_dump(mode="json")
     problems = client.settings.unusable_names(effective.settings)
-    remarks = client.settings.remarks()
+    remarks = client.settings.remarks(overrides)
     if as_json:
         facts = {
             "settings": values,
@@ -178,6 +178,8 @@ def show_plan(client: Client, file: Path, overrides: list[str], *, as_json: bool
     with Console(stderr=True).status("loading the model, reading every row, trying a few steps"):
         found = client.data.dry_run(file, overrides)
     Console().print(draw(found))
+    for remark in client.settings.left_out(overrides):
+        say_problem("note", remark)
 
 
 def main() -> None:

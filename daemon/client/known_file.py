@@ -4,7 +4,6 @@ import re
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
-from itertools import islice
 from pathlib import Path
 
 from pydantic import ValidationError
@@ -15,7 +14,7 @@ from daemon.client.finding import everywhere, in_queue, place_of
 from daemon.client.trash import outcome_of, with_present_place
 from daemon.files.identity import identity_of
 from daemon.files.names import TRAINING_SUFFIXES, is_training_file
-from daemon.files.notes import REASON_SUFFIX, REJECTED_SUFFIX, lists_of_rejected, note_beside
+from daemon.files.notes import REASON_SUFFIX, list_of_refusal, lists_of_rejected, note_beside
 from daemon.intake.ignored import hint_for
 from daemon.intake.inbox import find_files, priority_of
 from daemon.jobs.listing import CHECKING, PROCESSING, SAVING, UNCHECKED, find_named
@@ -94,7 +93,7 @@ class KnownJob(RecordedJob):
     validation_change: float | None
     """How much the validation loss has changed; None unless both were measured on as many rows."""
     other_steps: int
-    """Steps of other files between its first and its last, which also affected the change."""
+    """Steps of other files from the validation before it to its last step, which also affected the change."""
     checkpoint: str | None
     """Name of the first that contains it; None unless it is completed, or if that is unknown."""
     is_checkpoint_kept: bool
@@ -219,7 +218,7 @@ def _described(layout: Layout, path: Path | None, job: RecordedJob | None) -> Kn
         priority=_priority(layout, path, job, note),
         reason=_reason(layout, path, job, note),
         ended_at=_ended_at(job, note),
-        rejected_list=_rejected_list(layout, path or layout.failed / name, job),
+        rejected_list=_rejected_list(layout, path or layout.failed / name, job, note),
         report=_report(layout, name, job.id if job else note.job_id if note else None),
         job=known,
         other_jobs=tuple(other for other in others if job is None or other != job.id)[:OTHERS_READ],
@@ -319,18 +318,19 @@ def _total_steps(events: list[RecordedEvent]) -> int | None:
     return facts[-1].get("total_steps") if facts else None
 
 
-def _rejected_list(layout: Layout, path: Path, job: RecordedJob | None) -> str | None:
+def _rejected_list(layout: Layout, path: Path, job: RecordedJob | None, note: Reason | None) -> str | None:
     """Return where the rejected rows are listed; of several files of one name each has a list of its own.
 
     Args:
         path: of the file; where it would be if it had failed, if it is gone.
+        note: on why it failed.
     """
-    if job is None:  # a file that was refused has its list beside it
-        found = [note for note in [note_beside(path, REJECTED_SUFFIX)] if note.exists()]
+    if job is None:  # a file that was refused has its lists beside it, one for each try
+        found = list_of_refusal(path, note.at if note else None)
     else:
         folders = dict.fromkeys([path.parent, layout.failed])
-        found = list(islice(lists_of_rejected(folders, path.name, job.rejected_lines), 1))
-    return printable(str(found[0].relative_to(layout.base))) if found else None
+        found = next(lists_of_rejected(folders, path.name, job.rejected_lines), None)
+    return printable(str(found.relative_to(layout.base))) if found else None
 
 
 def _report(layout: Layout, name: str, job_id: str | None) -> ReportSummary | None:

@@ -51,14 +51,30 @@ class ClientSettings:
 
         return list(unusable_names(settings, self._layout.base))
 
-    def remarks(self) -> list[str]:
+    def remarks(self, overrides: Sequence[str] = ()) -> list[str]:
         """Return a sentence for each profile of an installed package that cannot be chosen.
 
-        And one for a base model that was merged here, and takes the place of the one in the settings.
+        And one for a base model that was merged here, and takes the place of the one in the settings; and
+        one for what the daemon that runs here was given with `--set` and these overrides leave out.
         """
         from trainer.profiles.registry import hidden_profiles
 
-        return [printable(text) for text in hidden_profiles()] + self._base_in_use()
+        hidden = [printable(text) for text in hidden_profiles()]
+        return hidden + self._base_in_use() + self.left_out(overrides)
+
+    def left_out(self, overrides: Sequence[str]) -> list[str]:
+        """Say what the daemon that runs here was given with `--set` and these overrides leave out."""
+        from daemon.client.starting import given_overrides
+        from daemon.status.reader import read_status
+
+        if not read_status(self._layout).is_running:
+            return []
+        given = [
+            f"--set {printable(text)}" for text in given_overrides(self._layout) if text not in overrides
+        ]
+        if not given:
+            return []
+        return [f"the daemon that runs here has {' '.join(given)}; give the same here to see what it does"]
 
     def _base_in_use(self) -> list[str]:
         """Say which base model takes the place of `model.base_model`, if one does."""

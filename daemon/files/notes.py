@@ -5,6 +5,7 @@ import json
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
+from datetime import datetime
 from pathlib import Path
 
 from trainer.protocol.files import numbered
@@ -15,6 +16,7 @@ REJECTED_SUFFIX = ".rejected.jsonl"
 NOTE_NAME_BYTES = 200  # of the file's name in the name of a note; a file name has 255 at most
 HASH_DIGITS = 12
 LISTS_SOUGHT = 100  # of rejected rows, for one name
+AT_PRECISION_S = 0.001  # of the times in notes, which are cut to milliseconds
 
 
 def note_beside(path: Path, suffix: str) -> Path:
@@ -46,6 +48,32 @@ def lists_of_rejected(folders: Iterable[Path], name: str, lines: Sequence[int]) 
             note = note_beside(folder / numbered(name, number), REJECTED_SUFFIX)
             if lines and _has_lines(note, lines):
                 yield note
+
+
+def list_of_refusal(path: Path, refused_at: str | None) -> Path | None:
+    """Return where the rejected rows of a refused file are listed; of its tries, the last one by then counts.
+
+    Args:
+        refused_at: ISO 8601, as the note beside it says; lists of other files of its name may be newer.
+    """
+    tries = (path.with_name(numbered(path.name, number)) for number in range(1, LISTS_SOUGHT + 1))
+    written: dict[Path, float] = {}
+    for note in (note_beside(tried, REJECTED_SUFFIX) for tried in tries):
+        with suppress(OSError):
+            written[note] = note.stat().st_mtime
+    end = _unix(refused_at) + AT_PRECISION_S
+    by_then = [note for note, at in written.items() if at <= end]
+    if by_then:
+        return max(by_then, key=written.__getitem__)
+    first = note_beside(path, REJECTED_SUFFIX)  # a copy may have lost its times
+    return first if first in written else None
+
+
+def _unix(at: str | None) -> float:
+    try:
+        return datetime.fromisoformat(at or "").timestamp()
+    except ValueError:
+        return 0
 
 
 def start_of_list(sha256: str) -> bytes:

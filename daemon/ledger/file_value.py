@@ -35,7 +35,7 @@ class FileValue:
     """In the model's life, counted from 1; None if it has no step."""
     last_step: int | None
     other_steps: int
-    """Steps of other files between these two, which also affected the change."""
+    """Steps of other files from the validation before it to its last step, which also affected the change."""
     before: Validation | None
     """The newest validation before its first step."""
     after: Validation | None
@@ -91,6 +91,9 @@ def value_of_job(database: sqlite3.Connection, job: sqlite3.Row) -> FileValue:
     """Return what the file of a row of the table of jobs has brought."""
     sums = sums_of(database, job)
     first, last = _window(database, job["id"])
+    before = _before(database, first)
+    # A file may be overtaken or skipped with no validation after its newest step
+    measured = first if before is None or first is None else before.global_step + 1
     return FileValue(
         name=job["display"],
         job=job["id"],
@@ -104,8 +107,8 @@ def value_of_job(database: sqlite3.Connection, job: sqlite3.Row) -> FileValue:
         last_loss=sums["last_loss"],
         first_step=first,
         last_step=last,
-        other_steps=_other_steps(database, job["id"], first, last),
-        before=_before(database, first),
+        other_steps=_other_steps(database, job["id"], measured, last),
+        before=before,
         after=_after(database, job["id"], last),
     )
 

@@ -94,6 +94,19 @@ def test_while_training_it_says_how_far_the_file_and_the_queue_are(terminal, job
     ]
 
 
+def test_no_speed_is_reckoned_across_a_model_that_went_back(terminal, queue, layout):
+    put(queue, layout, "b.jsonl", id="2")  # 3 rows
+    terminal.board.set(tokens_seen=9000, samples_seen=900, worker_pid=7)
+    terminal.board.set_state(State.LOADING)
+    terminal.turn(1000.0)
+    terminal.turn(1000.0 + FIRST_AFTER_S)
+    terminal.board.set(tokens_seen=5000, samples_seen=500)
+
+    [line] = terminal.turn(1000.0 + FIRST_AFTER_S + INTERVAL_S)
+
+    assert line == "loading tiny for 35 s; 3 rows in 1 file wait"
+
+
 def test_the_time_of_the_queue_counts_every_epoch_of_the_rows_that_wait(terminal, job, queue, layout):
     put(queue, layout, "b.jsonl", id="2")  # 3 rows
     terminal.settings.current = Settings.model_validate({"training": {"epochs": 320}})

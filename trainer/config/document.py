@@ -31,8 +31,10 @@ the last of these sources counts:
 `training_daemon --check-config` prints the effective settings and the source of each. An unknown key, a wrong
 type or a value out of range is an error that names the place, the key, the value and what was expected.
 
-A running job keeps the settings with which it started, even across restarts. A changed `config.json` takes
-effect at the next job. An invalid one changes nothing and appears as an alert in the status. With
+A running job keeps the settings of `training`, `data` and `profile` with which it started, even across
+restarts. A changed `config.json` takes effect at the next job. `validation`, `previews` and `monitoring`
+change no weight and are also read anew when a job continues, as after a stop, a crash or a more urgent file.
+An invalid `config.json` changes nothing and appears as an alert in the status. With
 `"$schema": "./docs/config.schema.json"` in the file, editors complete keys and check values while you type.
 
 This page is generated from the schema by `python -m trainer.config.document`.

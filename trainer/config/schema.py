@@ -296,7 +296,10 @@ class ProfileSettings(Section):
 
 
 class ValidationSettings(Section):
-    """Measuring the model on data that is not trained. A change takes effect at the next job."""
+    """Measuring the model on data that is not trained.
+
+    A change takes effect at the next job, and when one continues after an interruption.
+    """
 
     file: FileName | None = None
     """A JSONL file (relative to the working directory); null turns the validation loss off."""
@@ -323,7 +326,10 @@ class ValidationSettings(Section):
 
 
 class PreviewSettings(Section):
-    """Answers to fixed prompts, to watch how they change. A change takes effect at the next job."""
+    """Answers to fixed prompts, to watch how they change.
+
+    A change takes effect at the next job, and when one continues after an interruption.
+    """
 
     prompts: list[Annotated[str, Field(min_length=1)]] = []
     """Prompts for the model, each given as a user turn."""
@@ -349,7 +355,10 @@ class PreviewSettings(Section):
 
 
 class MonitoringSettings(Section):
-    """How much time observing the training may take. A change takes effect at the next job."""
+    """How much time observing the training may take.
+
+    A change takes effect at the next job, and when one continues after an interruption.
+    """
 
     max_overhead_percent: Annotated[float, Field(gt=0, le=100)] = 5.0
     """Percentage of the time that validation, suites and previews may take together. If they would take more,

@@ -1,11 +1,13 @@
 """training_daemon --check-config: every setting with its source, and what it names must be there."""
 
 import json
+import os
 
 import pytest
 
 from daemon.cli.training_daemon import app, setting_lines
 from daemon.client.errors import InvalidSettings
+from daemon.status.board import StatusBoard
 from tests.daemon.cli.runner import runner_of
 from trainer.protocol.files import write_json
 
@@ -47,6 +49,18 @@ def test_a_profile_that_a_built_in_one_hides_is_remarked_and_no_problem(layout, 
     [remark] = json.loads(document.stdout)["remarks"]
     assert 'the profile "plain" of mine (mine:Plain) is never used' in remark
     assert (shown.exit_code, shown.stderr) == (0, f"note: {remark}\n")
+
+
+@pytest.mark.parametrize("runs", [False, True])
+def test_what_the_daemon_that_runs_was_given_beyond_it_is_remarked(layout, runs):
+    given = ["training.epochs=2", "training.seed=7"]
+    write_json(layout.process_file, {"pid": os.getpid(), "overrides": given}, durable=False)
+    StatusBoard(layout.status_file, daemon_pid=os.getpid() if runs else None).publish()
+
+    shown = run(layout, "--check-config", "--set", "training.seed=7")
+
+    said = "the daemon that runs here has --set training.epochs=2; give the same here to see what it does"
+    assert (shown.exit_code, shown.stderr) == (0, f"note: {said}\n" if runs else "")
 
 
 @pytest.mark.parametrize(

@@ -16,6 +16,7 @@ from daemon.status.board import StatusBoard
 from tests.support import job_for, rows, write_jsonl
 from trainer.protocol import one_shot
 from trainer.protocol.dry_run import DryRunOrder, Planned, TrialSteps
+from trainer.protocol.files import write_json
 from trainer.protocol.job import FaultKind, Outcome
 from trainer.protocol.layout import Layout
 from trainer.protocol.messages import CheckpointRef, StepReport
@@ -104,6 +105,20 @@ def test_a_person_sees_everything(answering, base):
         "note something is odd",
     ):  # fmt: skip
         assert part in shown
+
+
+def test_what_the_daemon_that_runs_was_given_beyond_it_is_noted_below_the_plan(answering, base):
+    layout = Layout(base)
+    layout.create()
+    write_json(layout.process_file, {"overrides": ["training.epochs=2"]}, durable=False)
+    StatusBoard(layout.status_file, daemon_pid=os.getpid()).publish()
+    answering.prepare(PLANNED.model_dump_json())
+
+    without = run(base)
+    same = run(base, "--set", "training.epochs=2")
+
+    assert without.stderr.endswith("--set training.epochs=2; give the same here to see what it does\n")
+    assert "note: " not in same.stderr
 
 
 def test_a_program_gets_json(answering, base):

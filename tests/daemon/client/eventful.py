@@ -73,10 +73,10 @@ class Life:
     def validate(self, loss):
         self.ledger.add_validation(Validated(global_step=self.step, loss=loss, rows=4))
 
-    def crash(self, message):
+    def crash(self, message, kind=FaultKind.HANG):
         self.ledger.add_crash(
             Crash(
-                kind=FaultKind.HANG, message=message, details=None, job_id=None, display=None,
+                kind=kind, message=message, details=None, job_id=None, display=None,
                 global_step=None, file_step=None,
             )
         )  # fmt: skip

@@ -132,6 +132,22 @@ def test_a_refused_file_says_why_when_and_which_rows(client, layout):
     assert file.rejected_list == "queue/failed/chat.jsonl.rejected.jsonl"
 
 
+def test_a_refused_file_names_the_list_of_its_last_try_and_none_of_a_later_file_of_its_name(client, layout):
+    at = "2026-01-01T00:00:10.000Z"
+    for name, refused_at in (("chat.jsonl", at), ("chat-3.jsonl", "2026-01-01T00:00:20.000Z")):
+        path = write_jsonl(layout.failed / name, rows(1))
+        write_reason(path, Reason(kind=FaultKind.BAD_DATA, message="no rows", file=name, at=refused_at))
+    ten = 1767225610.0  # Unix seconds of `at`
+    for name, written_at in (("chat.jsonl", ten - 9), ("chat-2.jsonl", ten), ("chat-3.jsonl", ten + 9)):
+        note = note_beside(layout.failed / name, REJECTED_SUFFIX)
+        note.write_text('{"line": 1}\n')
+        os.utime(note, (written_at, written_at))
+
+    listed = [client.history.file(name).rejected_list for name in ("chat.jsonl", "chat-3.jsonl")]
+
+    assert listed == [f"queue/failed/{name}.rejected.jsonl" for name in ("chat-2.jsonl", "chat-3.jsonl")]
+
+
 def test_a_job_has_its_steps_losses_attempts_events_and_checkpoint(client, ledger, layout):
     ledger.add_validation(Validated(global_step=0, loss=2.5, rows=4))
     put(layout, ledger, state="processing")

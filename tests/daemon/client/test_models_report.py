@@ -16,6 +16,7 @@ from tests.health import damage, tree
 from tests.support import FakeClock, eventually
 from trainer.config.schema import Settings
 from trainer.protocol.disk import Place, Usage
+from trainer.protocol.job import FaultKind
 from trainer.protocol.manifest import Branch, JobFate, Progress
 from trainer.protocol.text import utc_text
 
@@ -235,6 +236,18 @@ def test_crashes_are_those_of_the_period_and_daemons_that_were_killed_count(clie
     assert found.daemon_crashes == 1
 
 
+def test_what_was_no_crash_of_the_worker_is_listed_but_not_called_one(client, life):
+    life.at(5).crash("a wrong path", FaultKind.BAD_CONFIG)
+    before = report(client, life)
+    life.at(4).crash("just now")
+
+    after = report(client, life)
+
+    assert "training_health crashes" not in commands(before)
+    assert [group.message for group in before.crashes] == ["a wrong path"]
+    assert "the worker crashed once" in [step.why for step in after.next]
+
+
 def test_warnings_of_a_kind_are_one_with_their_number(client, life):
     for number in range(3):
         life.at(5 - number).event("notice", f"the loss jumped at {number}", level="warning")
@@ -293,22 +306,6 @@ def test_what_to_do_next_is_true_now(client, life):
     client.models.create()
 
     assert commands(report(client, life)) == ["training_daemon start"]
-
-
-@pytest.mark.parametrize("newest, is_offered", [(1.04, False), (1.06, True)])
-def test_going_back_is_offered_when_validation_has_become_worse(client, life, newest, is_offered):
-    life.at(5).train("good.jsonl", 3)
-    life.validate(1.0)
-    life.publish(1, progress=_measured(life, 1.0))
-    life.ledger.commit()
-    client.models.create()
-    life.at(4).train("worse.jsonl", 3)
-    life.validate(newest)
-    life.publish(2)
-
-    offered = "training_models rollback --to v001 --dry-run" in commands(report(client, life))
-
-    assert offered == is_offered
 
 
 def test_the_forecast_is_read_where_a_daemon_writes_it(client, layout, monkeypatch):
