@@ -381,15 +381,17 @@ class Lab:
         self.until(lambda: not self.num_waiting or self.num_steps() != before, f"step {before + 1}")
 
     def until_done(self) -> None:
-        """Wait until nothing is left to do. Files are queued again only once the model has gone back."""
+        """Wait until nothing is left to do, as long as files end. After an hour there may be hundreds."""
 
         def is_done() -> bool:
             return not self.num_waiting and self.status().get("status") == State.IDLE
 
-        try:
-            self.until(is_done, "the end of all files")
-        except AssertionError as error:
-            raise AssertionError(f"{error}\nwaiting: {sorted(self._waiting())}") from None
+        while not is_done():
+            before = self.num_waiting
+            try:
+                self.until(lambda before=before: is_done() or self.num_waiting != before, "the end of a file")
+            except AssertionError as error:
+                raise AssertionError(f"{error}\nwaiting: {sorted(self._waiting())}") from None
 
     def until(self, condition: Any, what: str) -> None:
         def look() -> Any:
