@@ -12,6 +12,7 @@ from tests.support import FakeClock
 from trainer.config.schema import CheckpointSettings, Settings
 from trainer.data.rendering.render import Tokenizer
 from trainer.data.rendering.token_cache import TokenCache
+from trainer.evaluation.evaluator import ValidationLoss
 from trainer.protocol.faults import BrokenModel
 from trainer.protocol.job import Job
 from trainer.protocol.manifest import Progress
@@ -124,9 +125,9 @@ class FakeEngine:
     def evaluator(self) -> "FakeEngine":
         return self
 
-    def validation_loss(self, settings: Settings) -> tuple[float, int]:
+    def validation_loss(self, settings: Settings) -> ValidationLoss:
         self.validated_at.append(self.progress.global_step)
-        return 0.5, 7
+        return ValidationLoss(0.5, 7)
 
     @property
     def saved_steps(self) -> list[int]:

@@ -163,10 +163,10 @@ def test_losses_row_by_row_add_up_to_the_loss_of_all(base, tiny_folder):
     engine = loaded(base, settings)
     engine.use(settings)
 
-    measured, loss = engine.evaluator.measure(settings, global_step=0)
+    measured, added_up = engine.evaluator.measure(settings, global_step=0)
 
     found = engine.evaluator.validation_loss(settings)
-    assert found == (pytest.approx(loss, rel=1e-5), ROWS)
+    assert (found.loss, found.rows) == (pytest.approx(added_up.loss, rel=1e-5), ROWS)
     assert len(measured.losses) == ROWS
     rows = load_validation_examples(settings, base, engine.tokenizer)[:5]
     alone = [engine.trainer.mean_loss([example], max_tokens=1000) for example in rows]

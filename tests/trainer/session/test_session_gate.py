@@ -6,6 +6,7 @@ import pytest
 
 from tests.support import job_for, rows, write_jsonl
 from tests.trainer.session_rig import LEAVE, FakeEngine, Run, settings_with, start
+from trainer.evaluation.evaluator import ValidationLoss
 from trainer.evaluation.regression import Measured
 from trainer.protocol.job import Outcome
 from trainer.protocol.messages import (
@@ -46,7 +47,9 @@ class Judged(FakeEngine):
         self.measured_at.append(global_step)
         is_worse = any(global_step >= step for step in self.spoilt)
         losses = tuple((WORSE if is_worse else 1.0) + number / 100 for number in range(ROWS))
-        return Measured(rows_id=self.rows_id, global_step=global_step, losses=losses), losses[0]
+        return Measured(rows_id=self.rows_id, global_step=global_step, losses=losses), ValidationLoss(
+            losses[0], ROWS
+        )
 
     def row_losses(self, examples, settings):
         return []
@@ -249,7 +252,9 @@ class Drifting(Judged):
 
     def measure(self, settings, *, global_step):
         losses = tuple(1.1**global_step + number / 100 for number in range(ROWS))
-        return Measured(rows_id="rows", global_step=global_step, losses=losses), losses[0]
+        return Measured(rows_id="rows", global_step=global_step, losses=losses), ValidationLoss(
+            losses[0], ROWS
+        )
 
 
 @pytest.mark.parametrize("window, refused_at", [(0, None), (10, 2)])

@@ -102,7 +102,7 @@ def test_the_model_has_the_averages_for_a_while_and_its_own_weights_again_whatev
 
     assert seen.value.args[0] == value_of(average)
     assert weight.data.data_ptr() == own.data_ptr()
-    assert float(weight[0]) == 3.0
+    assert float(weight.data[0]) == 3.0
 
 
 def test_weights_of_half_the_precision_are_averaged_in_full(weight):
