@@ -8,7 +8,7 @@ from tests.support import PATIENCE_S
 
 ROOT = Path(__file__).parents[2]
 COMMANDS = ("throughput", "many_files", "large_vocab", "big_file", "overhead", "latency")
-LOADING_TORCH = ("save", "gpu", "answers")
+LOADING_TORCH = ("save", "gpu", "answers", "averages")
 
 
 @pytest.mark.long

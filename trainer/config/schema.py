@@ -145,7 +145,7 @@ class TrainingSettings(Section):
     average_steps: Positive = 50
     """See `average`."""
 
-    prefer: Literal["average", "last"] = "average"
+    preferred_weights: Literal["average", "last"] = "average"
     """Which weights are evaluated, judged by the gate, and compared where the best model is looked for: those
     that are averaged, if there are such, or those after the last step."""
 

@@ -238,7 +238,7 @@ class Validated(ProtocolMessage):
     kind: Literal["validated"] = "validated"
     global_step: int
     loss: float | None
-    """Of the weights that `training.prefer` names."""
+    """Of the weights that `training.preferred_weights` names."""
     rows: int
     weights: Literal["last", "average"] = "last"
     """Which weights these are: those after the last step, or their average."""

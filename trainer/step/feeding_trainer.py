@@ -184,7 +184,7 @@ class FeedingTrainer(Trainer):
     @property
     def prefers_average(self) -> bool:
         """Whether the averaged weights are those to be judged and served."""
-        return self.average is not None and self._settings.prefer == "average"
+        return self.average is not None and self._settings.preferred_weights == "average"
 
     def with_preferred_weights(self) -> AbstractContextManager[None]:
         """Let the model have the weights to be judged and served while the block lasts."""

@@ -99,7 +99,9 @@ def test_both_are_validated_and_the_preferred_one_is_that_of_the_checkpoint(
 
     *_, event = told.of(Validated)
     assert event.weights == "average"
-    settings = settings_with(noisy_folder, training=EMA | {"prefer": "last"}, validation=validation)
+    settings = settings_with(
+        noisy_folder, training=EMA | {"preferred_weights": "last"}, validation=validation
+    )
     engine.use(settings)
     found = engine.evaluator.validation_loss(settings)
     assert (found.weights, found.loss, found.other_loss) == ("last", event.other_loss, event.loss)
