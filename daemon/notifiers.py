@@ -122,7 +122,8 @@ class Notifiers:
             start_new_session=True,  # Ctrl-C in the daemon's terminal is not meant for it
         )
         assert child.stdin
-        os.write(child.stdin.fileno(), json.dumps(order).encode() + b"\n")
+        with suppress(BrokenPipeError):  # it has died already, which is noted like any other end
+            os.write(child.stdin.fileno(), json.dumps(order).encode() + b"\n")
         return child
 
 

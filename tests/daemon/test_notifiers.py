@@ -4,6 +4,7 @@ import json
 import os
 import signal
 import sys
+from types import SimpleNamespace
 
 import psutil
 import pytest
@@ -111,6 +112,24 @@ def test_a_process_that_dies_is_reported(rig, server):
     rig.drop("a.jsonl")  # the loop turns
 
     rig.until(lambda: rig.events("notifier_ended"), "the report")
+
+
+def test_one_that_dies_before_it_hears_what_to_do_is_reported(rig, server, monkeypatch):
+    def write(descriptor, content):
+        [process] = notifiers()
+        process.kill()
+        eventually(lambda: process.status() == psutil.STATUS_ZOMBIE)
+        return os.write(descriptor, content)
+
+    monkeypatch.setattr("daemon.notifiers.os", SimpleNamespace(write=write))
+    rig.configure(notify={"webhook": server.address})
+    rig.start()
+    eventually(lambda: not notifiers() and rig.events("daemon_started"))
+    rig.drop("a.jsonl")  # the loop turns
+
+    rig.until(lambda: rig.events("notifier_ended"), "the report")
+
+    assert not [event for event in rig.events() if "failed and is tried again" in event]
 
 
 def test_a_command_is_run_in_the_working_directory(rig):

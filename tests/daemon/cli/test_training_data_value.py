@@ -98,7 +98,8 @@ def test_a_program_gets_everything(history):
         2.0,
     )
     assert found["before"] is None
-    assert found["after"] == {"global_step": 2, "loss": 1.5, "rows": 10}
+    after = {"global_step": 2, "loss": 1.5, "rows": 10, "weights": "last", "other_loss": None}
+    assert found["after"] == after
     assert found["validation_change"] is None
 
 
