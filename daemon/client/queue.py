@@ -180,6 +180,7 @@ class Queue:
 
     def add_all(self, files: Sequence[Path], *, priority: Priority = Priority.NORMAL) -> list[AddedFile]:
         """Copy files into the inbox as `add` does: all of them, or none if one cannot be meant."""
+        files = [file.resolve() if file.name in ("", "..") else file for file in files]  # such as `.`
         folder = self._layout.inbox / priority.value
         tables = [number for number, file in enumerate(files) if is_converted(file)]
         with ExitStack() as hidden:

@@ -15,6 +15,7 @@ from daemon.client.models_report import Repeated
 from tests.daemon.cli.runner import runner_of
 from tests.daemon.client.eventful import Life, eventful_day
 from tests.health import tree
+from trainer.protocol.job import FaultKind
 from trainer.protocol.text import printable
 
 run = runner_of(training_models.app, is_exported=False)
@@ -82,6 +83,14 @@ def test_each_part_is_there(eventful):
     assert "hang, 1 x, the last one: no progress for 120 s. The worker hung" in shown
     assert "a daemon ended once without being stopped" in shown
     assert re.search(r"v001  step 9, by hand, current, <b>before</b> \\x1b\[31m the holidays", shown)
+
+
+def test_kinds_of_crashes_are_told_in_words(eventful):
+    life = Life(eventful)
+    life.at(1).crash("no such file", FaultKind.BAD_CONFIG)
+    life.ledger.close()
+
+    assert "invalid settings, 1 x, the last one: no such file" in run(eventful, "report").stdout
 
 
 def test_a_warning_does_not_count_those_of_its_kind_as_its_own():

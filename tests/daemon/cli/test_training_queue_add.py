@@ -137,7 +137,12 @@ def test_a_table_without_rows_in_columns_adds_nothing(layout, tmp_path):
     assert "none.parquet has no rows" in str(result.exception)
 
 
-def test_a_folder_that_is_no_data_set_is_not_added(layout, tmp_path):
-    result = run(layout, "add", str(tmp_path))
+@pytest.mark.parametrize("name", ["", ".", "below/.."])
+def test_a_folder_that_is_no_data_set_is_named_and_not_added(layout, tmp_path, monkeypatch, name):
+    (tmp_path / "below").mkdir()
+    monkeypatch.chdir(tmp_path)
 
-    assert "it is a folder; expected a file, or a folder that datasets has saved" in str(result.exception)
+    result = run(layout, "add", name or str(tmp_path))
+
+    said = f"{tmp_path.name}: it is a folder; expected a file, or a folder that datasets has saved"
+    assert said in str(result.exception)
