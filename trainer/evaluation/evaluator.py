@@ -11,7 +11,6 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Literal
 
 from trainer.config.loader import BadConfig
 from trainer.config.schema import Settings
@@ -21,7 +20,7 @@ from trainer.evaluation.generation import Generated, GenerationLimits, TextGener
 from trainer.evaluation.questions import Question
 from trainer.evaluation.regression import Measured, storable
 from trainer.evaluation.together import Prompt
-from trainer.protocol.messages import PreviewMade, Score, SuiteScored
+from trainer.protocol.messages import PreviewMade, Score, SuiteScored, WhichWeights
 from trainer.reporting.reporter import finite
 from trainer.step.feeding_trainer import FeedingTrainer, RowLoss
 from trainer.step.forward import base_of
@@ -51,7 +50,7 @@ class ValidationLoss:
     loss: float
     """Of the weights that the settings prefer."""
     rows: int
-    weights: Literal["last", "average"] = "last"
+    weights: WhichWeights = "last"
     """Which these are."""
     other_loss: float | None = None
     """Of the others; None where no average is kept."""
@@ -136,7 +135,7 @@ class Evaluator:
             answers=answers,
         )
         loss = sum(row.total for row in found) / max(1, sum(row.tokens for row in found))
-        weights: Literal["last", "average"] = "average" if self._trainer.prefers_average else "last"
+        weights: WhichWeights = "average" if self._trainer.prefers_average else "last"
         return measured, ValidationLoss(loss, len(found), weights=weights)
 
     @property

@@ -234,14 +234,17 @@ class StepsTaken(ProtocolMessage):
     steps: tuple[StepReport, ...]
 
 
+WhichWeights = Literal["last", "average"]
+"""Those after the last step, or their average over many steps."""
+
+
 class Validated(ProtocolMessage):
     kind: Literal["validated"] = "validated"
     global_step: int
     loss: float | None
     """Of the weights that `training.preferred_weights` names."""
     rows: int
-    weights: Literal["last", "average"] = "last"
-    """Which weights these are: those after the last step, or their average."""
+    weights: WhichWeights = "last"
     other_loss: float | None = None
     """Of the other ones; null where no average is kept, or they were not measured."""
 

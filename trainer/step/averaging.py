@@ -107,11 +107,8 @@ class WeightAverage:
         average._taken, average._in_newest, average._in_older = (
             state[name] for name in ("taken", "in_newest", "in_older")
         )
-        devices = [weight.device for weight in weights]
-        average._newest, average._older = (
-            [
-                mean.to(device) for mean, device in zip(state[name], devices, strict=False)
-            ]  # none is older at first
-            for name in ("newest", "older")
-        )
+        for name, means in (("newest", average._newest), ("older", average._older)):
+            # There are no older ones at first
+            saved = zip(state[name], weights, strict=bool(state[name]))
+            means[:] = [mean.to(weight.device) for mean, weight in saved]
         return average
