@@ -11,6 +11,7 @@ from tests.support import job_for, rows, write_jsonl
 from tests.trainer.engine_rig import PEFT_IS_BEHIND, assert_same_state, current, settings_with, train
 from trainer.checkpoints.tensor_tree import load_tree
 from trainer.protocol.messages import Validated
+from trainer.versions.registry import Versions
 
 pytestmark = pytest.mark.filterwarnings(PEFT_IS_BEHIND)
 
@@ -75,6 +76,16 @@ def test_the_average_loads_like_any_model(base_dir, seven_rows, tiny_folder):
     assert all(torch.equal(weight, means[name]) for name, weight in model.named_parameters())
     last = dict(engine.trainer.model.named_parameters())
     assert any(not torch.equal(weight, last[name]) for name, weight in model.named_parameters())
+
+
+def test_a_version_has_the_average_too(base_dir, seven_rows, tiny_folder):
+    train(base_dir, settings_with(tiny_folder, training=EMA), [(job_for(seven_rows), seven_rows)])
+
+    version = Versions(base_dir / "models").create(
+        current(base_dir).resolve(), made_by="hand", trained=lambda parent: ()
+    )
+
+    AutoModelForCausalLM.from_pretrained(version.path / "average")
 
 
 def test_the_average_of_an_adapter_loads_beside_its_base(base_dir, seven_rows, tiny_folder):
