@@ -107,8 +107,8 @@ class WeightAverage:
         average._taken, average._in_newest, average._in_older = (
             state[name] for name in ("taken", "in_newest", "in_older")
         )
-        for name, means in (("newest", average._newest), ("older", average._older)):
+        for name, kept in (("newest", average._newest), ("older", average._older)):
             # There are no older ones at first
             saved = zip(state[name], weights, strict=bool(state[name]))
-            means[:] = [mean.to(weight.device) for mean, weight in saved]
+            kept[:] = [mean.to(weight.device) for mean, weight in saved]
         return average

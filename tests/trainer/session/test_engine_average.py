@@ -7,7 +7,7 @@ import torch
 from peft import AutoPeftModelForCausalLM
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from tests.support import job_for, rows, write_jsonl
+from tests.support import FakeClock, job_for, rows, write_jsonl
 from tests.trainer.engine_rig import PEFT_IS_BEHIND, assert_same_state, current, settings_with, train
 from trainer.checkpoints.tensor_tree import load_tree
 from trainer.protocol.messages import Validated
@@ -81,7 +81,7 @@ def test_the_average_loads_like_any_model(base_dir, seven_rows, tiny_folder):
 def test_a_version_has_the_average_too(base_dir, seven_rows, tiny_folder):
     train(base_dir, settings_with(tiny_folder, training=EMA), [(job_for(seven_rows), seven_rows)])
 
-    version = Versions(base_dir / "models").create(
+    version = Versions(base_dir / "models", clock=FakeClock()).create(
         current(base_dir).resolve(), made_by="hand", trained=lambda parent: ()
     )
 
