@@ -126,8 +126,9 @@ class TrainingSettings(Section):
     worker, which is started automatically."""
 
     precision: Literal["auto", "bf16", "fp16", "fp32"] = "auto"
-    """Number format of the arithmetic. `auto`: bf16 on a GPU that supports it, otherwise fp32. `fp16` needs a
-    GPU."""
+    """Number format of the arithmetic. `auto`: bf16 on a GPU that supports it, otherwise fp32. On a CPU with
+    instructions for it (AVX512-BF16, AMX), `bf16` is faster; weights, optimizer and long sums stay fp32.
+    `fp16` needs a GPU."""
 
     tf32: bool = False
     """Whether a GPU may round the inputs of fp32 matrix products to TF32, which is faster."""

@@ -16,7 +16,8 @@ from trainer.data.rendering.render import Example
 from trainer.protocol.faults import is_out_of_memory
 from trainer.session.batch_size_store import Key
 from trainer.step.device_memory import Meter, meter_for
-from trainer.step.feeding_trainer import FeedingTrainer, StepBundle, choose_precision
+from trainer.step.feeding_trainer import FeedingTrainer, StepBundle
+from trainer.step.precision import choose_precision
 
 FIRST_TOKENS = 256
 MOST_TOKENS = {"cpu": 16_384, "cuda": 131_072}

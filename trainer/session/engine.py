@@ -182,6 +182,7 @@ class TrainerEngine:
             if self._checkpoint:
                 self.reporter.recent_steps.extend(load_state(self._trainer, self._checkpoint.path))
                 self._trainer.use(settings.training)  # the file holds the weight decay of back then
+                self._report_changed_precision(self._trainer, self._checkpoint)
             if self._ranks:
                 self._ranks.join(settings, self._checkpoint, self._trainer)
             if settings.training.micro_batch_tokens == "auto" and self._may_measure:
@@ -189,6 +190,16 @@ class TrainerEngine:
             for remark in hidden_profiles():
                 self.reporter.event(Notice(key="profile name", message=remark))
         return self._ready()
+
+    def _report_changed_precision(self, trainer: FeedingTrainer, checkpoint: Checkpoint) -> None:
+        earlier, now = load_forward_strategy(checkpoint.path), trainer.precision
+        if earlier and earlier.precision not in ("", now):
+            message = (
+                f"this model was trained in {earlier.precision} so far, and is trained in {now} from here "
+                f"on, so its weights will not be those of training in {earlier.precision}, bit for bit; for "
+                f'that, set training.precision to "{earlier.precision}"'
+            )
+            self.reporter.event(Notice(key="precision", message=message))
 
     def _trainer_of(self, loaded: StartingModel) -> FeedingTrainer:
         return FeedingTrainer(

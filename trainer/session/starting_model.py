@@ -24,7 +24,7 @@ from trainer.profiles.base import DataProfile
 from trainer.protocol.checkpoints import Checkpoint
 from trainer.protocol.faults import ModelUnavailable
 from trainer.protocol.files import behind_link
-from trainer.step.feeding_trainer import choose_precision
+from trainer.step.precision import choose_precision
 
 
 @dataclass(frozen=True)

@@ -38,10 +38,11 @@ from trainer.config.schema import TrainingSettings
 from trainer.data.rendering.render import Example
 from trainer.protocol.faults import is_out_of_memory
 from trainer.step.averaging import WeightAverage
-from trainer.step.forward import Forward, ForwardStrategy, choose_forward_strategy
+from trainer.step.forward import Forward, ForwardStrategy
 from trainer.step.loss_scale import LossScale
 from trainer.step.norms import speed_up_norms
 from trainer.step.optimizers import STOCK_NAMES, muon_with_adamw
+from trainer.step.precision import RoundedWeights, autocast_to, choose_precision, strategy_with_precision
 from trainer.step.schedules import learning_rate
 
 ENDLESS = 10**12  # optimizer steps; the feeder decides when to stop
@@ -136,11 +137,13 @@ class FeedingTrainer(Trainer):
         self.tick = tick
         self.add_up: AddUp = lambda loss, tokens: (loss, tokens)
         """Brings the processes together that share the step's rows."""
-        self.loss_scale = LossScale(self.args.device.type) if choose_precision(settings) == "fp16" else None
+        self.precision = choose_precision(settings)
+        self.loss_scale = LossScale(self.args.device.type) if self.precision == "fp16" else None
         if not settings.compile:  # else the compiler does that
             speed_up_norms(model)
-        with self._autocast():
-            self.forward = Forward(model, strategy or choose_forward_strategy(model))
+        chosen = strategy_with_precision(model, settings, self.args.device, strategy)
+        self.forward = Forward(model, chosen)
+        self._rounded = RoundedWeights(model) if chosen.rounds_weights else None
         self.create_optimizer()
         self._trained = [weight for weight in model.parameters() if weight.requires_grad]
         self.average: WeightAverage | None = None
@@ -291,12 +294,13 @@ class FeedingTrainer(Trainer):
         """Add up the gradient of all rows; return their loss."""
         self._seed(bundle.step_seed)
         total = torch.zeros((), device=self.args.device)
-        for rows in self.forward.split(bundle.examples, max_tokens=bundle.micro_batch_tokens):
-            # By the tokens of the whole step, so that it does not matter how its rows are split
-            loss = self._summed_loss(rows) / max(1, bundle.num_items)
-            self.accelerator.backward(self.loss_scale.scale(loss) if self.loss_scale else loss)
-            total += loss.detach()
-            self.tick()
+        with self._rounding():
+            for rows in self.forward.split(bundle.examples, max_tokens=bundle.micro_batch_tokens):
+                # By the tokens of the whole step, so that it does not matter how its rows are split
+                loss = self._summed_loss(rows) / max(1, bundle.num_items)
+                self.accelerator.backward(self.loss_scale.scale(loss) if self.loss_scale else loss)
+                total += loss.detach()
+                self.tick()
         return total
 
     def _seed(self, seed: int) -> None:
@@ -316,9 +320,10 @@ class FeedingTrainer(Trainer):
         total = torch.zeros((), device=self.args.device)
         self.model.eval()
         try:
-            for rows in self.forward.split(examples, max_tokens=max_tokens):
-                total += self._summed_loss(rows)
-                self.tick()
+            with self._rounding():
+                for rows in self.forward.split(examples, max_tokens=max_tokens):
+                    total += self._summed_loss(rows)
+                    self.tick()
         finally:
             self.model.train()
         return float(total) / max(1, num_items)
@@ -329,19 +334,26 @@ class FeedingTrainer(Trainer):
         found: dict[int, RowLoss] = {}
         self.model.eval()
         try:
-            for rows in self.forward.split(examples, max_tokens=max_tokens):
-                with self._autocast():
-                    losses, hits = self.forward.token_losses(rows)
-                sizes = [row.supervised_tokens for row in rows]
-                # Added up here, where the order is always the same
-                totals = torch.split(losses.double().cpu(), sizes)
-                parts = zip(totals, torch.split(hits.cpu(), sizes), strict=True)
-                for row, (of_row, right) in zip(rows, parts, strict=True):
-                    found[id(row)] = RowLoss(float(of_row.sum()), row.supervised_tokens, bool(right.all()))
-                self.tick()
+            with self._rounding():
+                for rows in self.forward.split(examples, max_tokens=max_tokens):
+                    found |= self._losses_by_row(rows)
+                    self.tick()
         finally:
             self.model.train()
         return [found[id(example)] for example in examples]
+
+    def _losses_by_row(self, rows: list[Example]) -> dict[int, RowLoss]:
+        """Return the losses of one micro-batch by `id` of the row."""
+        with self._autocast():
+            losses, hits = self.forward.token_losses(rows)
+        sizes = [row.supervised_tokens for row in rows]
+        # Added up here, where the order is always the same
+        totals = torch.split(losses.double().cpu(), sizes)
+        parts = zip(totals, torch.split(hits.cpu(), sizes), strict=True)
+        return {
+            id(row): RowLoss(float(of_row.sum()), row.supervised_tokens, bool(right.all()))
+            for row, (of_row, right) in zip(rows, parts, strict=True)
+        }
 
     def _can_need_less(self, bundle: StepBundle) -> bool:
         return self._smaller_micro_batch(bundle) is not None or self._may_checkpoint_activations()
@@ -381,10 +393,15 @@ class FeedingTrainer(Trainer):
         return [name for name in super().get_decay_parameter_names(model) if "lora_magnitude" not in name]
 
     def _autocast(self) -> AbstractContextManager[Any]:
-        """Compute in fp16 if that is wanted. The stock class does not know of it, as it would skip steps."""
-        if self.loss_scale:
-            return torch.autocast(self.args.device.type, dtype=torch.float16)
-        return cast(AbstractContextManager[Any], self.accelerator.autocast())
+        """Compute in half precision where weights are not rounded for it."""
+        if self._rounded:
+            return nullcontext()
+        if self.args.bf16:
+            return cast(AbstractContextManager[Any], self.accelerator.autocast())
+        return autocast_to(self.precision, self.args.device)
+
+    def _rounding(self) -> AbstractContextManager[None]:
+        return self._rounded.in_place() if self._rounded else nullcontext()
 
     @staticmethod
     def free_memory(model: nn.Module) -> None:
@@ -443,6 +460,7 @@ class _CarryStep(TrainerCallback):
 
 
 def _arguments(settings: TrainingSettings, scratch: Path) -> TrainingArguments:
+    use_cpu = settings.device == "cpu" or not torch.accelerator.is_available()
     try:
         arguments = TrainingArguments(
             output_dir=str(scratch),
@@ -454,9 +472,10 @@ def _arguments(settings: TrainingSettings, scratch: Path) -> TrainingArguments:
             weight_decay=settings.weight_decay,
             max_grad_norm=settings.max_grad_norm,
             seed=settings.seed,
-            bf16=choose_precision(settings) == "bf16",
+            # The stock class knows nothing of fp16 here, as it would skip steps, nor of bf16 on a CPU
+            bf16=choose_precision(settings) == "bf16" and not use_cpu,
             tf32=settings.tf32 if is_torch_tf32_available() else None,
-            use_cpu=settings.device == "cpu" or not torch.accelerator.is_available(),
+            use_cpu=use_cpu,
             save_strategy="no",
             logging_strategy="no",
             report_to=[],
@@ -470,11 +489,3 @@ def _arguments(settings: TrainingSettings, scratch: Path) -> TrainingArguments:
         1, arguments.n_gpu
     )  # with more the stock class would wrap the model in DataParallel
     return arguments
-
-
-def choose_precision(settings: TrainingSettings) -> str:
-    """Return the number format to compute in: `bf16`, `fp16` or `fp32`."""
-    if settings.precision != "auto":
-        return settings.precision
-    has_gpu = settings.device != "cpu" and torch.cuda.is_available()
-    return "bf16" if has_gpu and torch.cuda.is_bf16_supported() else "fp32"

@@ -54,6 +54,10 @@ class ForwardStrategy:
     """Whether rows lie end to end in one sequence; else each is a padded sequence."""
     calls_head_apart: bool = False
     """Whether decoder and head are called one after the other."""
+    precision: str = ""
+    """Number format of the products; empty where a checkpoint of an earlier release does not say."""
+    rounds_weights: bool = False
+    """Whether the model computes with weights that are rounded to it once for each step."""
 
 
 class Forward:
@@ -212,15 +216,30 @@ def choose_forward_strategy(model: PreTrainedModel) -> ForwardStrategy:
     try:
         examples = _made_up_rows(model)
         plain = Forward(model, ForwardStrategy())
-        expected = torch.cat([plain.logits([example]) for example in examples])
+        expected = _one_by_one(plain, examples)
         apart = Forward(model, ForwardStrategy(calls_head_apart=plain.has_plain_head))
         # To the bit: logits that are cut off softly differ by very little as long as they are small
-        if not _agrees(lambda: torch.cat([apart.logits([row]) for row in examples]), expected, EXACT):
+        if not _agrees(lambda: _one_by_one(apart, examples), expected, EXACT):
             apart = plain
         joined = replace(apart.strategy, lays_end_to_end=True)
         return joined if _may_join(model, joined, examples, expected) else apart.strategy
     finally:
         model.train(was_training)
+
+
+@torch.no_grad()
+def probe_logits(model: PreTrainedModel) -> Tensor:
+    """Return the logits of some made-up rows, which go through the model one by one."""
+    was_training = model.training
+    model.eval()
+    try:
+        return _one_by_one(Forward(model, ForwardStrategy()), _made_up_rows(model))
+    finally:
+        model.train(was_training)
+
+
+def _one_by_one(forward: Forward, examples: list[Example]) -> Tensor:
+    return torch.cat([forward.logits([example]) for example in examples])
 
 
 def _may_join(

@@ -62,7 +62,8 @@ class _SummedCrossEntropy(torch.autograd.Function):
         dtype = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else weight.dtype
         factors = hidden.to(dtype), weight.to(dtype)
         hidden_gradient = torch.empty_like(hidden, dtype=dtype) if for_hidden else None
-        weight_gradient = torch.zeros_like(weight) if for_weight else None
+        sums_in = torch.promote_types(weight.dtype, torch.float32)
+        weight_gradient = torch.zeros_like(weight, dtype=sums_in) if for_weight else None
         total = torch.zeros((), device=hidden.device)
         with torch.autocast(device, enabled=False):
             for start in range(0, len(targets), size := _chunk_rows(device, len(weight))):

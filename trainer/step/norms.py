@@ -61,18 +61,20 @@ class _RMSNorm(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, inputs: Tensor, weight: Tensor, epsilon: float) -> Tensor:
-        norm: Tensor = torch.linalg.vector_norm(inputs, dim=-1, keepdim=True)
+        sums_in = torch.promote_types(inputs.dtype, torch.float32)
+        norm: Tensor = torch.linalg.vector_norm(inputs, dim=-1, keepdim=True, dtype=sums_in)
         scale = norm.square_().div_(inputs.shape[-1]).add_(epsilon).rsqrt_()
         normalised = inputs * scale
         ctx.save_for_backward(normalised, weight, scale)
-        return normalised * weight
+        return (normalised * weight).to(inputs.dtype)
 
     @staticmethod
     @once_differentiable  # type: ignore[untyped-decorator,unused-ignore]
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor | None, None]:
         normalised, weight, scale = ctx.saved_tensors
+        form, weight = gradient.dtype, weight.to(normalised.dtype)
         weighted = gradient * normalised
         along = torch.matmul(weighted, weight).unsqueeze(-1).div_(-len(weight))
         for_inputs = torch.addcmul(gradient * weight, normalised, along).mul_(scale)
         for_weight = weighted.flatten(0, -2).sum(0) if ctx.needs_input_grad[1] else None
-        return for_inputs, for_weight, None
+        return for_inputs.to(form), for_weight, None

@@ -1,5 +1,7 @@
 """An engine that goes on does exactly what one would have done that never stopped."""
 
+from dataclasses import replace
+
 import pytest
 
 from tests.support import job_for, rows, write_jsonl
@@ -14,8 +16,9 @@ from tests.trainer.engine_rig import (
     weights_sha256,
 )
 from trainer.config.lock import LockedSetting
+from trainer.protocol.messages import Notice
 from trainer.session.engine import TrainerEngine
-from trainer.step import feeding_trainer
+from trainer.step import precision
 from trainer.step.forward import ForwardStrategy
 
 # ---- stop and go on
@@ -24,13 +27,14 @@ from trainer.step.forward import ForwardStrategy
 pytestmark = pytest.mark.filterwarnings(PEFT_IS_BEHIND)
 
 LORA = {"method": "lora", "lora_rank": 4, "lora_dropout": 0.2, "learning_rate": 1e-2}
+BF16 = {"precision": "bf16", "device": "cpu"}
 ACCUMULATED = {"batch_size": 1, "gradient_accumulation": 3, "micro_batch_tokens": 60}
 
 
 @pytest.mark.parametrize(
     "stop_at, training",
-    [(1, {}), (3, ACCUMULATED), (5, {}), (1, LORA), (4, LORA | ACCUMULATED)],
-    ids=["1", "3 accumulated", "5", "1 lora", "4 lora accumulated"],
+    [(1, {}), (3, ACCUMULATED), (5, {}), (1, LORA), (4, LORA | ACCUMULATED), (3, BF16), (4, BF16 | LORA)],
+    ids=["1", "3 accumulated", "5", "1 lora", "4 lora accumulated", "3 bf16", "4 lora bf16"],
 )  # of 6 steps: 3, 3 and 1 rows, twice
 def test_a_stop_in_the_middle_of_a_file_changes_no_bit_of_the_result(
     tmp_path, seven_rows, noisy_folder, stop_at, training
@@ -105,13 +109,25 @@ def test_another_base_model_is_refused_while_checkpoints_continue_the_first(
 
 def test_rows_go_on_through_the_model_in_the_way_they_began(monkeypatch, base_dir, seven_rows, tiny_folder):
     strategy = ForwardStrategy(lays_end_to_end=False, calls_head_apart=True)
-    monkeypatch.setattr(feeding_trainer, "choose_forward_strategy", lambda model: strategy)
+    monkeypatch.setattr(precision, "choose_forward_strategy", lambda model: strategy)
     settings = settings_with(tiny_folder)
     train(base_dir, settings, [(job_for(seven_rows), seven_rows)])
     monkeypatch.setattr(
-        feeding_trainer, "choose_forward_strategy", lambda model: ForwardStrategy(lays_end_to_end=True)
+        precision, "choose_forward_strategy", lambda model: ForwardStrategy(lays_end_to_end=True)
     )
 
     engine = loaded(base_dir, settings)
 
-    assert engine.trainer.forward.strategy == strategy
+    assert engine.trainer.forward.strategy == replace(strategy, precision="fp32")
+
+
+def test_another_precision_is_said_to_change_the_result(base_dir, seven_rows, tiny_folder):
+    train(base_dir, settings_with(tiny_folder), [(job_for(seven_rows), seven_rows)], stop_at=1)
+
+    _, told = train(base_dir, settings_with(tiny_folder, training=BF16), [(job_for(seven_rows), seven_rows)])
+
+    [notice] = [notice for notice in told.of(Notice) if notice.key == "precision"]
+    assert notice.message.startswith(
+        "this model was trained in fp32 so far, and is trained in bf16 from here"
+    )
+    assert 'set training.precision to "fp32"' in notice.message

@@ -8,7 +8,7 @@ from transformers import Trainer, TrainerCallback
 
 from tests.trainer.step_rig import bundle, example
 from trainer.config.schema import TrainingSettings
-from trainer.step.feeding_trainer import FeedingTrainer, choose_precision
+from trainer.step.feeding_trainer import FeedingTrainer
 from trainer.step.schedules import warmup_factor
 
 UNMOVED = 1e-30  # a learning rate under which float32 weights stay what they are
@@ -230,32 +230,3 @@ def test_the_stock_class_neither_writes_nor_prints(make_trainer, tmp_path, capfd
 
     assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
     assert capfd.readouterr().out == ""
-
-
-# ---- precision
-
-
-@pytest.mark.parametrize(
-    "wanted, has_gpu, has_bf16, chosen",
-    [
-        ("auto", False, False, "fp32"),
-        ("auto", True, False, "fp32"),
-        ("auto", True, True, "bf16"),
-        ("bf16", False, False, "bf16"),
-        ("fp32", True, True, "fp32"),
-    ],
-)
-def test_precision_follows_the_machine_only_when_it_is_auto(monkeypatch, wanted, has_gpu, has_bf16, chosen):
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: has_gpu)
-    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda: has_bf16)
-
-    assert choose_precision(TrainingSettings(precision=wanted)) == chosen
-
-
-def test_a_processor_computes_in_bf16_without_being_named(make_trainer, monkeypatch):
-    monkeypatch.setattr(torch.accelerator, "is_available", lambda: False)
-
-    trainer = make_trainer(precision="bf16", device="auto")
-
-    assert trainer.args.bf16
-    assert trainer.args.device.type == "cpu"

@@ -1,0 +1,152 @@
+"""In which numbers a step computes."""
+
+import trainer.step.light_peft  # noqa: F401
+
+# isort: split
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from typing import Any, cast
+
+import torch
+from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
+from torch.nn.functional import embedding
+from transformers import PreTrainedModel
+
+from trainer.config.schema import TrainingSettings
+from trainer.step.forward import ROUNDING, ForwardStrategy, base_of, choose_forward_strategy, probe_logits
+
+REFUSALS = (RuntimeError, TypeError, AttributeError)
+"""What a model raises that makes tensors of its own in fp32 and multiplies them by rounded ones."""
+
+
+def choose_precision(settings: TrainingSettings) -> str:
+    """Return the number format to compute in: `bf16`, `fp16` or `fp32`."""
+    if settings.precision != "auto":
+        return settings.precision
+    has_gpu = settings.device != "cpu" and torch.cuda.is_available()
+    return "bf16" if has_gpu and torch.cuda.is_bf16_supported() else "fp32"
+
+
+class RoundedWeights:
+    """Lets a model compute in bf16 while its weights, and what is added up to change them, stay in fp32.
+
+    Autocast rounds the weights once for each micro-batch, and converts the activations back and forth between
+    layers. Here they are rounded once for each step, and activations stay in bf16 from the embedding to the
+    head. Sums over many numbers are fp32: within products, norms, softmax, attention on a CPU, the loss, and
+    gradients of micro-batches.
+
+    Args:
+        model: whose weights are fp32. Its embeddings are made to add up their gradients in fp32, too.
+    Raises:
+        TypeError: an embedding is of a kind that cannot be made to.
+    """
+
+    def __init__(self, model: PreTrainedModel) -> None:
+        self._weights = [weight for weight in model.parameters() if weight.dtype == torch.float32]
+        embeddings = [module for module in model.modules() if isinstance(module, nn.Embedding)]
+        if type(base_of(model).get_input_embeddings()) is not nn.Embedding:
+            raise TypeError("the embedding of this model is not a plain one")
+        for module in embeddings:
+            if type(module) is nn.Embedding and not (module.max_norm or module.scale_grad_by_freq):
+                _sum_in_full(module)
+        for weight in self._weights:
+            if weight.requires_grad:
+                weight.grad_dtype = torch.float32
+
+    @contextmanager
+    def in_place(self) -> Iterator[None]:
+        """Let the model have the rounded weights while the block lasts; gradients in it are fp32."""
+        exact = [weight.data for weight in self._weights]
+        try:
+            for weight in self._weights:
+                weight.data = weight.data.to(torch.bfloat16)
+            yield
+        finally:
+            for weight, own in zip(self._weights, exact, strict=True):
+                gradient, weight.grad = weight.grad, None
+                weight.data = own
+                weight.grad = gradient
+
+
+def strategy_with_precision(
+    model: PreTrainedModel, settings: TrainingSettings, device: torch.device, earlier: ForwardStrategy | None
+) -> ForwardStrategy:
+    """Return how rows go through the model in the precision of the settings.
+
+    Args:
+        earlier: of a checkpoint, which stays as it is while the precision does.
+    """
+    precision = choose_precision(settings)
+    is_cpu = device.type == "cpu"
+    if earlier and earlier.precision == precision and (is_cpu or not earlier.rounds_weights):
+        return earlier
+    may_round = precision == "bf16" and is_cpu and _may_round(settings)
+    if may_round and (rounded := _try_rounding(model, earlier)):
+        return rounded
+    with autocast_to(precision, device):
+        strategy = earlier or choose_forward_strategy(model)
+    return replace(strategy, precision=precision, rounds_weights=False)
+
+
+def _may_round(settings: TrainingSettings) -> bool:
+    """DoRA divides weights by norms of theirs, which would be rounded; four bits are unpacked into bf16 as
+    they are needed; and what is compiled is compiled for one format.
+    """
+    return not (settings.compile or settings.lora_dora or settings.method == "qlora")
+
+
+def autocast_to(precision: str, device: torch.device) -> torch.autocast:
+    """Return a block in which products are computed in that precision."""
+    dtype = {"bf16": torch.bfloat16, "fp16": torch.float16}.get(precision)
+    return torch.autocast(device.type, dtype=dtype or torch.bfloat16, enabled=dtype is not None)
+
+
+@torch.no_grad()
+def _try_rounding(model: PreTrainedModel, earlier: ForwardStrategy | None) -> ForwardStrategy | None:
+    """Return how rows go through the model with rounded weights; None if it cannot compute with them."""
+    expected = probe_logits(model)
+    try:
+        with RoundedWeights(model).in_place():
+            found = probe_logits(model).float()
+            if (found - expected).abs().max() > ROUNDING[torch.bfloat16] * expected.abs().max():
+                return None
+            strategy = earlier or choose_forward_strategy(model)
+    except REFUSALS:
+        return None
+    return replace(strategy, precision="bf16", rounds_weights=True)
+
+
+def _sum_in_full(module: nn.Embedding) -> None:
+    """Have the gradients of a token's occurrences added up in fp32: in bf16, what is small would be lost."""
+
+    def forward(token_ids: Tensor) -> Tensor:
+        if module.weight.dtype == torch.float32:
+            return embedding(token_ids, module.weight, module.padding_idx)
+        rounded = _Embedding.apply(token_ids, module.weight, module.padding_idx)  # type: ignore[no-untyped-call]
+        return cast(Tensor, rounded)
+
+    module.forward = forward  # type: ignore[method-assign,assignment]
+
+
+class _Embedding(torch.autograd.Function):
+    """Rows of a table by their number; the gradient of the table is fp32 whatever its format."""
+
+    @staticmethod
+    def forward(ctx: Any, token_ids: Tensor, weight: Tensor, padding: int | None) -> Tensor:
+        ctx.save_for_backward(token_ids)
+        ctx.size, ctx.padding = len(weight), -1 if padding is None else padding
+        return embedding(token_ids, weight)
+
+    @staticmethod
+    @once_differentiable  # type: ignore[untyped-decorator,unused-ignore]
+    def backward(ctx: Any, gradient: Tensor) -> tuple[None, Tensor | None, None]:
+        if not ctx.needs_input_grad[1]:
+            return None, None, None
+        [token_ids] = ctx.saved_tensors
+        full = torch.ops.aten.embedding_dense_backward(
+            gradient.float(), token_ids, ctx.size, ctx.padding, False
+        )
+        return None, full, None
