@@ -1,41 +1,30 @@
 """Averaged weights beside the last ones, and beside a learning rate that falls, on skills that can be marked.
 
 One run of the embedded model for each skill and seed, at a constant learning rate, with every average kept
-beside it. Its last tenth is repeated with a learning rate that falls to zero, from the same point on. An
-answer is right if each of its tokens is the likeliest one, which is what greedy generation would yield.
+beside it. Its last tenth is repeated with a learning rate that falls to zero, from the same point on.
 """
 
 import copy
-import json
 import tempfile
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from statistics import mean
 
 import torch
 from torch import Tensor, nn
 
-from daemon.data_tools.puzzles import generation
 from daemon.data_tools.puzzles.skills import Skill
 from scripts.benchmarks.results import Cell, Table, median, parser_for, publish
-from trainer.config.schema import Settings
-from trainer.data.formats import read_conversation
-from trainer.data.plan import Plan
-from trainer.data.rendering.render import Example, Tokenizer, learnable, render_examples
-from trainer.session.engine import TrainerEngine
+from scripts.benchmarks.skill_run import Marks, SkillRun
 from trainer.step.averaging import AverageKind, WeightAverage
-from trainer.step.feeding_trainer import FeedingTrainer, StepBundle
+from trainer.step.feeding_trainer import FeedingTrainer
 
-ROWS_PER_STEP = 16
-TRAIN_ROWS, TEST_ROWS = 8_000, 1_000
 FALLING_SHARE = 0.1
 SOUP = 8  # checkpoints that are averaged, as many steps apart as divide the falling part into as many
-MAX_TOKENS = 8_192
-SKILLS = {Skill.SYLLO: 1, Skill.ARITHMETIC: 1, Skill.SYMBOLIC: 1}  # with their difficulties
+SKILLS = (Skill.SYLLO, Skill.ARITHMETIC, Skill.SYMBOLIC)
 AVERAGES: dict[str, tuple[AverageKind, int]] = {
     "ema, half-life 10": ("ema", 10),
     "ema, half-life 34": ("ema", 34),
@@ -50,15 +39,6 @@ LAST, FALLING, SOUPED = (
     "learning rate falls to 0 (WSD)",
     f"mean of the last {SOUP} checkpoints",
 )
-
-
-@dataclass(frozen=True)
-class Marks:
-    """What weights are worth."""
-
-    right: float
-    """Share of the puzzles that are answered right."""
-    loss: float
 
 
 def main() -> None:
@@ -112,10 +92,8 @@ class Run:
         self._skill = skill
         self._seed = seed
         self._steps = steps
+        self._threads = threads
         self._falls_at = steps - int(FALLING_SHARE * steps)
-        self._settings = Settings.model_validate(
-            {"model": {"base_model": "tiny"}, "training": {"cpu_threads": threads, "seed": seed}}
-        )
         self._soup: list[list[Tensor]] = []
         self.cost = (0.0, 0.0)
         """Seconds of a step, and of one average's update."""
@@ -123,73 +101,29 @@ class Run:
     def carry_out(self) -> dict[str, Marks]:
         """Return what was measured, by what the weights are."""
         with tempfile.TemporaryDirectory(prefix="averages-") as folder:
-            engine = TrainerEngine(self._settings, base_dir=Path(folder))
-            engine.load()
-            self._trainer = engine.trainer
-            self._weights = [weight for weight in self._trainer.model.parameters() if weight.requires_grad]
+            run = SkillRun(Path(folder), self._skill, self._seed, self._steps, threads=self._threads)
+            trainer = run.trainer
+            self._weights = [weight for weight in trainer.model.parameters() if weight.requires_grad]
             self._averages = {
                 name: WeightAverage(self._weights, kind, steps) for name, (kind, steps) in AVERAGES.items()
             }
-            self._train, self._test = self._rows(engine.tokenizer)
-            return self._measure()
-
-    def _rows(self, tokenizer: Tokenizer) -> tuple[list[Example], list[Example]]:
-        texts: set[str] = set()
-        sets = []
-        for number, count in enumerate((TEST_ROWS, TRAIN_ROWS)):
-            asked = generation.Run(
-                skill=self._skill, difficulty=SKILLS[self._skill], seed=2 * self._seed + number, count=count
-            )
-            rows = [row for row in generation.generate(asked) if json.dumps(row) not in texts]
-            texts |= {json.dumps(row) for row in rows}
-            sets.append(
-                learnable(
-                    render_examples([read_conversation(row) for row in rows], tokenizer, max_length=2048)
-                )
-            )
-        test, train = sets
-        return train, test
-
-    def _measure(self) -> dict[str, Marks]:
-        trainer, found = self._trainer, {}
-        trainer.feed(self._bundles(0, self._falls_at, self._keep))
-        with _as_before(trainer, self._weights):
-            trainer.feed(self._bundles(self._falls_at, self._steps, self._keep))
-            found[LAST] = marks_of(trainer, self._test)
-            for name, average in self._averages.items():
-                with average.in_place():
-                    found[name] = marks_of(trainer, self._test)
-            means = [torch.stack(parts).mean(0) for parts in zip(*self._soup, strict=True)]
-            with _in_place(self._weights, means):
-                found[SOUPED] = marks_of(trainer, self._test)
-        falling = {"schedule": "wsd", "decay_fraction": FALLING_SHARE}
-        trainer.use(self._settings.training.model_copy(update=falling))
-        trainer.feed(self._bundles(self._falls_at, self._steps, lambda step: None))
-        found[FALLING] = marks_of(trainer, self._test)
-        return found
-
-    def _bundles(self, first: int, last: int, after: Callable[[int], None]) -> Iterator[StepBundle]:
-        plan = Plan(
-            sha256=f"{self._seed:064x}",
-            num_rows=len(self._train),
-            rows_per_step=ROWS_PER_STEP,
-            epochs=self._steps,
-            seed=self._seed,
-        )
-        step_s = []
-        for step in range(first, last):
-            examples = [self._train[position] for position in plan.positions(step)]
-            began = time.perf_counter()
-            yield StepBundle(
-                examples=examples,
-                num_items=sum(example.supervised_tokens for example in examples),
-                micro_batch_tokens=MAX_TOKENS,
-                index=step,
-                num_steps=self._steps,
-            )
-            step_s.append(time.perf_counter() - began)
-            after(step + 1)
-        self.cost = median(step_s), self.cost[1]
+            found = {}
+            run.train(0, self._falls_at, self._keep)
+            with _as_before(trainer, self._weights):
+                run.train(self._falls_at, self._steps, self._keep)
+                self.cost = run.step_s, self.cost[1]
+                found[LAST] = run.marks()
+                for name, average in self._averages.items():
+                    with average.in_place():
+                        found[name] = run.marks()
+                means = [torch.stack(parts).mean(0) for parts in zip(*self._soup, strict=True)]
+                with _in_place(self._weights, means):
+                    found[SOUPED] = run.marks()
+            falling = {"schedule": "wsd", "decay_fraction": FALLING_SHARE}
+            trainer.use(run.settings.training.model_copy(update=falling))
+            run.train(self._falls_at, self._steps)
+            found[FALLING] = run.marks()
+            return found
 
     def _keep(self, step: int) -> None:
         began = time.perf_counter()
@@ -199,13 +133,6 @@ class Run:
         between = max(1, (self._steps - self._falls_at) // SOUP)
         if step > self._steps - SOUP * between and (self._steps - step) % between == 0:
             self._soup.append([weight.detach().clone() for weight in self._weights])
-
-
-def marks_of(trainer: FeedingTrainer, rows: list[Example]) -> Marks:
-    """Return what the weights that the model has now are worth."""
-    found = trainer.row_losses(rows, max_tokens=MAX_TOKENS)
-    loss = sum(row.total for row in found) / sum(row.tokens for row in found)
-    return Marks(right=mean(row.is_right for row in found), loss=loss)
 
 
 @contextmanager

@@ -1,6 +1,6 @@
 """How fast this machine multiplies matrices of one size: what a share of the possible is a share of.
 
-python -m scripts.benchmarks.product_rate M K N THREADS
+python -m scripts.benchmarks.product_rate M K N THREADS [FORMAT]
 """
 
 import json
@@ -11,9 +11,14 @@ import time
 SECONDS = 2.0
 
 
-def product_rate(m: int, k: int, n: int, *, threads: int) -> float:
-    """Return the operations per second of (m, k) x (k, n) in fp32, measured in a new process."""
-    command = [sys.executable, "-m", "scripts.benchmarks.product_rate", *map(str, (m, k, n, threads))]
+def product_rate(m: int, k: int, n: int, *, threads: int, dtype: str = "float32") -> float:
+    """Return the operations per second of (m, k) x (k, n), measured in a new process.
+
+    Args:
+        dtype: the name of a torch format.
+    """
+    sizes = map(str, (m, k, n, threads))
+    command = [sys.executable, "-m", "scripts.benchmarks.product_rate", *sizes, dtype]
     return float(json.loads(subprocess.run(command, capture_output=True, text=True, check=True).stdout))
 
 
@@ -21,9 +26,10 @@ def main() -> None:
     """Measure in this process; print the rate."""
     import torch
 
-    m, k, n, threads = map(int, sys.argv[1:])
+    m, k, n, threads = map(int, sys.argv[1:5])
+    dtype = getattr(torch, sys.argv[5])
     torch.set_num_threads(threads)
-    left, right = torch.randn(m, k), torch.randn(k, n)
+    left, right = torch.randn(m, k).to(dtype), torch.randn(k, n).to(dtype)
     best = float("inf")
     deadline = time.perf_counter() + SECONDS
     while time.perf_counter() < deadline:

@@ -7,7 +7,7 @@ import pytest
 from tests.support import PATIENCE_S
 
 ROOT = Path(__file__).parents[2]
-COMMANDS = ("throughput", "many_files", "large_vocab", "big_file", "overhead", "latency")
+COMMANDS = ("throughput", "bf16", "many_files", "large_vocab", "big_file", "overhead", "latency")
 LOADING_TORCH = ("save", "gpu", "answers", "averages")
 
 
