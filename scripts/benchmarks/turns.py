@@ -43,9 +43,10 @@ class Contender:
 
     Args:
         module: in `scripts.benchmarks.contenders`.
+        root: the checkout that it is taken from; None is this one.
     """
 
-    def __init__(self, module: str, task: Task) -> None:
+    def __init__(self, module: str, task: Task, root: Path | None = None) -> None:
         folder = Path(task.folder)
         folder.mkdir(parents=True, exist_ok=True)
         self._errors: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115 - closed by `close`
@@ -60,7 +61,10 @@ class Contender:
             stdout=subprocess.PIPE,
             stderr=self._errors,
             text=True,
-            env=_environment(module) | {"OMP_NUM_THREADS": str(task.threads)},
+            cwd=root,
+            env=_environment(module)
+            | {"OMP_NUM_THREADS": str(task.threads)}
+            | ({"PYTHONPATH": str(root)} if root else {}),
         )
 
     def listen(self) -> dict[str, Any]:
@@ -96,14 +100,17 @@ class Contender:
         return lines[-1] if lines else f"exit code {self._process.returncode}"
 
 
-def compare(contenders: Mapping[str, tuple[str, Task]]) -> dict[str, Outcome]:
+def compare(
+    contenders: Mapping[str, tuple[str, Task]], roots: Mapping[str, Path] | None = None
+) -> dict[str, Outcome]:
     """Let contenders train in turns; the order of the turns changes from round to round.
 
     Args:
         contenders: name -> module and task. All tasks have equally many turns.
+        roots: name -> checkout that a contender is taken from; without one it is this one.
     """
     outcomes = {name: Outcome() for name in contenders}
-    with _started(contenders, outcomes) as running:
+    with _started(contenders, outcomes, roots or {}) as running:
         turns = max((task.turns for _, task in contenders.values()), default=0)
         for turn in range(turns):
             for name in _rotated(list(running), turn):
@@ -132,7 +139,7 @@ def alone(module: str, task: Task) -> Outcome:
 
 @contextmanager
 def _started(
-    contenders: Mapping[str, tuple[str, Task]], outcomes: dict[str, Outcome]
+    contenders: Mapping[str, tuple[str, Task]], outcomes: dict[str, Outcome], roots: Mapping[str, Path]
 ) -> Iterator[dict[str, Contender]]:
     """Start one after the other, each up to its first turn; end them all at last."""
     running: dict[str, Contender] = {}
@@ -140,7 +147,7 @@ def _started(
     try:
         for name, (module, task) in contenders.items():
             tell(f"starting {name}")
-            running[name] = Contender(module, task)
+            running[name] = Contender(module, task, roots.get(name))
             started.append(running[name])
             _hear(name, running, outcomes)
         yield running

@@ -7,12 +7,12 @@ import pytest
 from tests.support import PATIENCE_S
 
 ROOT = Path(__file__).parents[2]
-COMMANDS = ("throughput", "bf16", "many_files", "large_vocab", "big_file", "overhead", "latency")
+COMMANDS = ("quick", "throughput", "bf16", "many_files", "large_vocab", "big_file", "overhead", "latency")
 LOADING_TORCH = ("save", "gpu", "answers", "averages")
 
 
 @pytest.mark.long
-@pytest.mark.parametrize("name", [*COMMANDS, "report"])
+@pytest.mark.parametrize("name", [*COMMANDS, "compare", "report"])
 def test_every_command_explains_itself(name):
     command = [sys.executable, "-m", f"scripts.benchmarks.{name}", "--help"]
 
