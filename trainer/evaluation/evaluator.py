@@ -129,7 +129,7 @@ class Evaluator:
             right = iter(self.row_losses([row for _, rows in items for row in rows], settings))
             answers[name] = tuple(all([next(right).is_right for _ in rows]) for _, rows in items)
         measured = Measured(
-            rows_id=measures.rows_id,
+            rows_id=self.rows_id,
             global_step=global_step,
             losses=tuple(storable(row.mean) for row in found),
             answers=answers,
@@ -140,8 +140,8 @@ class Evaluator:
 
     @property
     def rows_id(self) -> str:
-        """Says which rows `measure` would measure."""
-        return self._measures.rows_id
+        """Says which rows `measure` would measure, and whether with the averaged weights."""
+        return self._measures.rows_id + (":average" if self._trainer.prefers_average else "")
 
     def row_losses(self, examples: list[Example], settings: Settings) -> list[RowLoss]:
         """Return what the model makes of examples."""

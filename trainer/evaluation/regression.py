@@ -23,7 +23,8 @@ class Measured(BaseModel):
     model_config = ConfigDict(frozen=True)
 
     rows_id: str
-    """A hash of the rows as the model sees them: only what is equal in it can be compared."""
+    """A hash of the rows as the model sees them, and whether the averaged weights were measured: only what is
+    equal in it can be compared."""
     global_step: int
     losses: tuple[float, ...]
     """Of each row, the mean over its tokens."""

@@ -251,7 +251,10 @@ class Gate:
             return "the gate was turned off (gate.enabled)"
         if after is None:
             return "memory was too small for the rows of validation.file"
-        return "the validation rows, or how they are rendered, have changed since the file began"
+        return (
+            "the validation rows, how they are rendered, or the weights that are measured "
+            "(training.preferred_weights) have changed since the file began"
+        )
 
     def _measure(self, settings: Settings) -> Measured | None:
         """Measure the model, unless this very state was measured last."""
@@ -277,4 +280,5 @@ class Gate:
 
 
 def _what_is_measured(settings: Settings) -> tuple[object, ...]:
-    return (settings.validation, settings.data, settings.profile, settings.gate)
+    weights = (settings.training.average, settings.training.preferred_weights)
+    return (settings.validation, settings.data, settings.profile, settings.gate, weights)

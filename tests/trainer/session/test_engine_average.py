@@ -120,6 +120,20 @@ def test_both_are_validated_and_the_preferred_one_is_that_of_the_checkpoint(
     assert engine.progress.validation_loss == event.loss
 
 
+def test_what_is_measured_with_other_weights_is_not_compared(base_dir, seven_rows, tiny_folder):
+    validation = {"file": str(seven_rows)}
+    found = []
+    for preferred in ("average", "last"):
+        training = EMA | {"preferred_weights": preferred}
+        settings = settings_with(tiny_folder, training=training, validation=validation)
+        engine, _ = train(base_dir, settings, [(job_for(seven_rows), seven_rows)])
+        found.append(engine.evaluator.measure(settings, global_step=6)[0])
+
+    averaged, last = found
+    assert averaged.losses != last.losses
+    assert averaged.rows_id != last.rows_id
+
+
 def test_an_average_begins_and_ends_with_the_settings_of_a_file(base_dir, tmp_path, tiny_folder):
     first, second = (write_jsonl(tmp_path / f"{name}.jsonl", rows(3)) for name in "ab")
 

@@ -282,6 +282,18 @@ def test_other_validation_rows_cannot_be_compared(make):
     assert completed(run) == ["a"]
 
 
+def test_files_with_other_weights_to_be_judged_are_not_judged_together(make):
+    settings = gated(group_rows=100)
+    averaged = settings.training.model_copy(update={"average": "ema"})
+    other = settings.model_copy(update={"training": averaged})
+
+    run = Run(
+        [make("a", settings), make("b", settings), make("c", other), QueueEmpty(), LEAVE], engine=Judged()
+    )
+
+    assert verdicts(run) == [("passed", ["a", "b"]), ("passed", ["c"])]
+
+
 def test_files_are_done_when_the_gate_is_turned_off(make):
     settings, engine = gated(group_rows=100), Judged()
     Run([make("a", settings), LEAVE], engine=engine)
