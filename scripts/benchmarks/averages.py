@@ -9,7 +9,9 @@ import tempfile
 import time
 from collections import defaultdict
 from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
+from multiprocessing import get_context
 from pathlib import Path
 from statistics import mean
 
@@ -17,12 +19,15 @@ import torch
 from torch import Tensor, nn
 
 from daemon.data_tools.puzzles.skills import Skill
-from scripts.benchmarks.results import Cell, Table, median, parser_for, publish
+from scripts.benchmarks.results import Cell, Table, parser_for, publish
 from scripts.benchmarks.skill_run import Marks, SkillRun
+from scripts.benchmarks.turns import tell
 from trainer.step.averaging import AverageKind, WeightAverage
 from trainer.step.feeding_trainer import FeedingTrainer
 
 FALLING_SHARE = 0.1
+COST_STEPS = 200
+AVERAGE_STEPS = 50  # the default
 SOUP = 8  # checkpoints that are averaged, as many steps apart as divide the falling part into as many
 SKILLS = (Skill.SYLLO, Skill.ARITHMETIC, Skill.SYMBOLIC)
 AVERAGES: dict[str, tuple[AverageKind, int]] = {
@@ -48,21 +53,25 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=5)
     options = parser.parse_args()
     steps, seeds = (60, 2) if options.quick else (options.steps, options.seeds)
-    found: dict[str, dict[str, list[Marks]]] = {}
-    cost: list[tuple[float, float]] = []
-    for skill in SKILLS:
-        found[skill.value] = defaultdict(list)
-        for seed in range(seeds):
-            one_run = Run(skill, seed, steps, threads=options.threads)
-            for name, marks in one_run.carry_out().items():
+    asked = [(skill, seed, steps) for skill in SKILLS for seed in range(seeds)]
+    found: dict[str, dict[str, list[Marks]]] = {skill.value: defaultdict(list) for skill in SKILLS}
+    # Several at once, as answers do not depend on the time they take
+    with ProcessPoolExecutor(options.threads, mp_context=get_context("spawn")) as pool:
+        for (skill, seed, _), of_run in zip(asked, pool.map(_marks, asked), strict=True):
+            for name, marks in of_run.items():
                 found[skill.value][name].append(marks)
-            cost.append(one_run.cost)
-            print(f"{skill.value}, seed {seed}: done", flush=True)
+            tell(f"{skill.value}, seed {seed}: done")
     tables = [_table(skill, marks) for skill, marks in found.items()]
     data = {
         skill: {name: [vars(one) for one in ones] for name, ones in of.items()} for skill, of in found.items()
     }
-    publish("averages", options, [*tables, _cost_table(cost)], {"marks": data})
+    tables.append(_cost_table(COST_STEPS, options.threads))
+    publish("averages", options, tables, {"marks": data})
+
+
+def _marks(asked: tuple[Skill, int, int]) -> dict[str, Marks]:
+    skill, seed, steps = asked
+    return Run(skill, seed, steps, threads=1).carry_out()
 
 
 def _table(skill: str, found: dict[str, list[Marks]]) -> Table:
@@ -77,10 +86,27 @@ def _table(skill: str, found: dict[str, list[Marks]]) -> Table:
     return Table(f"{skill}: new puzzles answered right", columns, rows)
 
 
-def _cost_table(cost: list[tuple[float, float]]) -> Table:
-    step_s, update_s = (median(list(values)) for values in zip(*cost, strict=True))
+def _cost_table(steps: int, threads: int) -> Table:
+    """Return how much longer a step takes with an average."""
+    update_s: list[float] = []
+    with tempfile.TemporaryDirectory(prefix="averages-") as folder:
+        run = SkillRun(Path(folder), SKILLS[0], 0, steps, threads=threads)
+        weights = [weight for weight in run.trainer.model.parameters() if weight.requires_grad]
+        average = WeightAverage(weights, "ema", AVERAGE_STEPS)
+
+        def keep(step: int) -> None:
+            began = time.perf_counter()
+            average.note_step()
+            update_s.append(time.perf_counter() - began)
+
+        run.train(0, steps, keep)
     rows: list[list[Cell]] = [
-        ["embedded model", 1000 * step_s, 1000 * update_s, f"{100 * update_s / step_s:.1f} %"]
+        [
+            "embedded model",
+            1000 * run.step_s,
+            1000 * mean(update_s),
+            f"{100 * mean(update_s) / run.step_s:.1f} %",
+        ]
     ]
     return Table("Time of an average", ["model", "step (ms)", "average (ms)", "share"], rows)
 
@@ -95,8 +121,6 @@ class Run:
         self._threads = threads
         self._falls_at = steps - int(FALLING_SHARE * steps)
         self._soup: list[list[Tensor]] = []
-        self.cost = (0.0, 0.0)
-        """Seconds of a step, and of one average's update."""
 
     def carry_out(self) -> dict[str, Marks]:
         """Return what was measured, by what the weights are."""
@@ -111,7 +135,6 @@ class Run:
             run.train(0, self._falls_at, self._keep)
             with _as_before(trainer, self._weights):
                 run.train(self._falls_at, self._steps, self._keep)
-                self.cost = run.step_s, self.cost[1]
                 found[LAST] = run.marks()
                 for name, average in self._averages.items():
                     with average.in_place():
@@ -126,10 +149,8 @@ class Run:
             return found
 
     def _keep(self, step: int) -> None:
-        began = time.perf_counter()
         for average in self._averages.values():
             average.note_step()
-        self.cost = self.cost[0], (time.perf_counter() - began) / len(self._averages)
         between = max(1, (self._steps - self._falls_at) // SOUP)
         if step > self._steps - SOUP * between and (self._steps - step) % between == 0:
             self._soup.append([weight.detach().clone() for weight in self._weights])

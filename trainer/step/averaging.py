@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 AverageKind = Literal["ema", "window"]
-UPDATES_PER_HALF_LIFE = 32
+UPDATES_PER_HALF_LIFE = 16
 """More of them change the average by less than the noise of a step, and take more time."""
 
 
