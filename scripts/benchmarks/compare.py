@@ -5,7 +5,7 @@ python -m scripts.benchmarks.compare BASE [HEAD]
 Each commit is checked out into a folder of its own; without HEAD, it is this checkout as it is. The turns of
 both alternate, so that what else the machine does meets both alike. Ends with 1 if HEAD is slower beyond
 noise: by more than 1 %, and so that the 95 % confidence interval of the ratio (of the mean logarithm of the
-turns' ratios, by Student's t) excludes 1.
+turns' ratios, by Student's t) excludes 1; with 2 if it could not be measured.
 """
 
 import argparse
@@ -18,6 +18,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import mean, stdev
+from typing import NoReturn
 
 from scripts.benchmarks.contenders.task import Task
 from scripts.benchmarks.results import Cell, Table, parser_for, publish
@@ -28,7 +29,8 @@ from scripts.benchmarks.workload import write_rows
 ROOT = Path(__file__).parents[2]
 LEAST_SLOWDOWN = 0.01
 TURNS = 12
-STEPS_PER_TURN = {"tiny": 40, "6M": 4}
+RACES = {("tiny", "fp32"): 40, ("6M", "fp32"): 4, ("6M", "bf16"): 4}
+"""Shape and precision, and the steps of a turn."""
 STUDENTS_T = {1: 12.71, 2: 4.30, 3: 3.18, 5: 2.57, 11: 2.20}
 """97.5th percentile by degrees of freedom."""
 
@@ -54,10 +56,10 @@ def main() -> None:
     options = parser.parse_args()
     with ExitStack() as stack:
         roots = {name: stack.enter_context(_checkout(commit)) for name, commit in _commits(options).items()}
-        ratios = {shape: _race(shape, roots, options) for shape in STEPS_PER_TURN}
+        ratios = {race: _race(race, roots, options) for race in RACES}
     rows: list[list[Cell]] = [
-        [shape, f"{ratio.value:.3f}", f"{ratio.low:.3f} to {ratio.high:.3f}", _verdict(ratio)]
-        for shape, ratio in ratios.items()
+        [", ".join(race), f"{ratio.value:.3f}", f"{ratio.low:.3f} to {ratio.high:.3f}", _verdict(ratio)]
+        for race, ratio in ratios.items()
     ]
     columns = ["", "time of HEAD / BASE", "95 % confidence", "so HEAD is"]
     publish("compare", options, [Table("A step", columns, rows)])
@@ -87,10 +89,16 @@ def _checkout(commit: str | None) -> Iterator[Path]:
 def _git(*words: str) -> None:
     done = subprocess.run(["git", *words], cwd=ROOT, capture_output=True, text=True)
     if done.returncode:
-        sys.exit(f"error: git {words[0]}: {done.stderr.strip()}; give a commit of this checkout")
+        _fail(f"git {words[0]}: {done.stderr.strip()}; give a commit of this checkout")
 
 
-def _race(shape: str, roots: dict[str, Path], options: argparse.Namespace) -> Ratio:
+def _fail(why: str) -> NoReturn:
+    print(f"error: {why}", file=sys.stderr)
+    sys.exit(2)
+
+
+def _race(race: tuple[str, str], roots: dict[str, Path], options: argparse.Namespace) -> Ratio:
+    shape, precision = race
     with tempfile.TemporaryDirectory(prefix="compare-") as name:
         folder = Path(name)
         model = build_model(folder / "model", SHAPES[shape])
@@ -102,7 +110,8 @@ def _race(shape: str, roots: dict[str, Path], options: argparse.Namespace) -> Ra
                 folder=str(folder / side),
                 threads=options.threads,
                 turns=2 if options.quick else TURNS,
-                steps_per_turn=2 if options.quick else STEPS_PER_TURN[shape],
+                steps_per_turn=2 if options.quick else RACES[race],
+                options={"training": {"precision": precision}},
             )
             for side in roots
         }
@@ -110,7 +119,7 @@ def _race(shape: str, roots: dict[str, Path], options: argparse.Namespace) -> Ra
         outcomes = compare({side: ("ours", task) for side, task in tasks.items()}, roots)
     for side, outcome in outcomes.items():
         if outcome.why_not:
-            sys.exit(f"error: {side} ended before it had trained all steps: {outcome.why_not}")
+            _fail(f"{side} ended before it had trained all steps: {outcome.why_not}")
     return ratio_of(outcomes["BASE"].turn_s, outcomes["HEAD"].turn_s)
 
 

@@ -18,9 +18,21 @@ from scripts.benchmarks.contenders.task import Task
 LAST_WORDS = 4096  # characters of what a contender that died has printed
 
 
-def _environment(module: str) -> dict[str, str]:
-    """Return a contender's environment: ours is that which the daemon gives to its worker."""
-    return worker_environment() if module == "ours" else dict(os.environ)
+ITS_ENVIRONMENT = (
+    "import json; from daemon.supervision.launcher import worker_environment as e; print(json.dumps(e()))"
+)
+
+
+def _environment(module: str, root: Path | None) -> dict[str, str]:
+    """Return a contender's environment: ours is that which the daemon of its checkout gives to its worker."""
+    if module != "ours":
+        return dict(os.environ)
+    if root is None:
+        return worker_environment()
+    here = os.environ | {"PYTHONPATH": str(root)}
+    command = [sys.executable, "-c", ITS_ENVIRONMENT]
+    printed = subprocess.run(command, cwd=root, env=here, capture_output=True, text=True, check=True).stdout
+    return dict(json.loads(printed))
 
 
 class Died(RuntimeError):
@@ -62,9 +74,7 @@ class Contender:
             stderr=self._errors,
             text=True,
             cwd=root,
-            env=_environment(module)
-            | {"OMP_NUM_THREADS": str(task.threads)}
-            | ({"PYTHONPATH": str(root)} if root else {}),
+            env=_environment(module, root) | {"OMP_NUM_THREADS": str(task.threads)},
         )
 
     def listen(self) -> dict[str, Any]:

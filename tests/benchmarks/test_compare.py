@@ -42,6 +42,6 @@ def test_a_commit_that_is_not_there_is_named():
 
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
 
-    assert done.returncode == 1
+    assert done.returncode == 2
     assert "no-such-commit" in done.stderr
     assert "give a commit of this checkout" in done.stderr

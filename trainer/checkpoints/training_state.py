@@ -1,7 +1,8 @@
 """What a checkpoint holds beside weights and tokenizer: optimizer, schedule, scaler, random numbers, steps.
 
 `state.safetensors` holds their tensors, `state.json` everything else of them, `steps.json` the reports of the
-last steps, `way.json` how rows go through the model. Nothing in them is pickled, so nothing can be executed.
+last steps, `way.json` and `precision.json` how rows go through the model. Nothing in them is pickled, so
+nothing can be executed.
 """
 
 import json
@@ -24,6 +25,7 @@ from trainer.step.forward import ForwardStrategy
 STATE = "state"  # .safetensors and .json
 STEPS_FILE = "steps.json"
 FORWARD_STRATEGY_FILE = "way.json"
+PRECISION_FILE = "precision.json"  # an earlier release reads the other one, and knows of nothing in this
 FIRST_RELEASE_OPTIMIZER = "optimizer.pt"
 
 
@@ -38,14 +40,20 @@ def write_state(trainer: FeedingTrainer, steps: Iterable[StepReport], folder: Pa
     if trainer.average:
         state["average"] = trainer.average.state_dict()
     save_tree(state, folder, STATE)
-    (folder / FORWARD_STRATEGY_FILE).write_text(json.dumps(asdict(trainer.forward.strategy)))
+    strategy = asdict(trainer.forward.strategy)
+    precision = {name: strategy.pop(name) for name in ("precision", "rounds_weights")}
+    (folder / FORWARD_STRATEGY_FILE).write_text(json.dumps(strategy))
+    (folder / PRECISION_FILE).write_text(json.dumps(precision))
     (folder / STEPS_FILE).write_text(json.dumps([step.model_dump(mode="json") for step in steps]))
 
 
 def load_forward_strategy(folder: Path) -> ForwardStrategy | None:
     """Return how rows went through the model; None where a checkpoint of an earlier release does not say."""
-    path = folder / FORWARD_STRATEGY_FILE
-    return ForwardStrategy(**json.loads(path.read_text())) if path.exists() else None
+    paths = [folder / name for name in (FORWARD_STRATEGY_FILE, PRECISION_FILE)]
+    found = [json.loads(path.read_text()) for path in paths if path.exists()]
+    return (
+        ForwardStrategy(**{name: value for part in found for name, value in part.items()}) if found else None
+    )
 
 
 def load_state(trainer: FeedingTrainer, folder: Path) -> list[StepReport]:

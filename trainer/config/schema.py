@@ -127,7 +127,7 @@ class TrainingSettings(Section):
 
     precision: Literal["auto", "bf16", "fp16", "fp32"] = "auto"
     """Number format of the arithmetic. `auto`: bf16 on a GPU that supports it, otherwise fp32. On a CPU with
-    instructions for it (AVX512-BF16, AMX), `bf16` is faster; weights, optimizer and long sums stay fp32.
+    instructions for it (AVX512-BF16, AMX), `bf16` can be faster; weights, optimizer and long sums stay fp32.
     `fp16` needs a GPU."""
 
     tf32: bool = False

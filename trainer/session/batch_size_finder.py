@@ -200,12 +200,12 @@ def made_up_step(trainer: FeedingTrainer, *, length: int, rows: int) -> StepBund
 
 def batch_size_key(trainer: FeedingTrainer, settings: Settings) -> Key:
     """Return everything that a number found by measuring depends on."""
-    training = settings.training
+    training, rounds_weights = settings.training, trainer.forward.strategy.rounds_weights
     return {
         "model": _shape_sha256(trainer),
         "method": training.method,
         "max_length": settings.data.max_length,
-        "precision": choose_precision(training),
+        "precision": choose_precision(training) + (", rounded" if rounds_weights else ""),
         "device": _device_name(trainer.args.device),
         "threads": torch.get_num_threads(),
         "processes": training.processes,

@@ -63,6 +63,7 @@ from trainer.session.saver import PendingSave
 from trainer.session.session import Session
 from trainer.session.starting_model import StartingModel, load_starting_model
 from trainer.step.feeding_trainer import FeedingTrainer
+from trainer.step.precision import change_of_precision
 
 SIZE_WITH_OPTIMIZER = 3  # the weights, and AdamW's two averages of each
 
@@ -192,14 +193,9 @@ class TrainerEngine:
         return self._ready()
 
     def _report_changed_precision(self, trainer: FeedingTrainer, checkpoint: Checkpoint) -> None:
-        earlier, now = load_forward_strategy(checkpoint.path), trainer.precision
-        if earlier and earlier.precision not in ("", now):
-            message = (
-                f"this model was trained in {earlier.precision} so far, and is trained in {now} from here "
-                f"on, so its weights will not be those of training in {earlier.precision}, bit for bit; for "
-                f'that, set training.precision to "{earlier.precision}"'
-            )
-            self.reporter.event(Notice(key="precision", message=message))
+        earlier = load_forward_strategy(checkpoint.path)
+        if earlier and (change := change_of_precision(earlier, trainer.forward.strategy)):
+            self.reporter.event(Notice(key="precision", message=change))
 
     def _trainer_of(self, loaded: StartingModel) -> FeedingTrainer:
         return FeedingTrainer(

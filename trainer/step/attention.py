@@ -100,7 +100,7 @@ def _row_by_row(
     sliding_window: int | None,
 ) -> Tensor:
     """Attend with the library's own function, rows of equal length at once."""
-    form = query.dtype
+    dtype = query.dtype
     if _is_slow(query):
         query, key, value = query.float(), key.float(), value.float()
     counts = [(length, len(list(equal))) for length, equal in groupby(rows.lengths)]
@@ -118,12 +118,13 @@ def _row_by_row(
             scaling=scaling,
         )
         gathered.append(found.view(-1, count * length, *found.shape[2:]))
-    return torch.cat(gathered, dim=1).to(form)
+    return torch.cat(gathered, dim=1).to(dtype)
 
 
 def _is_slow(query: Tensor) -> bool:
     """Return whether fp32 is faster: on CPUs, the gradient of attention in bf16 takes twice as long."""
-    return query.device.type == "cpu" and query.dtype == torch.bfloat16
+    is_bf16 = query.device.type == "cpu" and query.dtype == torch.bfloat16
+    return is_bf16 and not torch.is_autocast_enabled("cpu")  # which would make it bf16 again
 
 
 def _one_by_one(tensor: Tensor, count: int) -> Tensor:

@@ -55,7 +55,7 @@ class ForwardStrategy:
     calls_head_apart: bool = False
     """Whether decoder and head are called one after the other."""
     precision: str = ""
-    """Number format of the products; empty where a checkpoint of an earlier release does not say."""
+    """Number format of the products; empty where a checkpoint does not say."""
     rounds_weights: bool = False
     """Whether the model computes with weights that are rounded to it once for each step."""
 

@@ -22,4 +22,5 @@ def add_neftune_noise(embeddings: Tensor, row_lengths: Sequence[int], alpha: flo
     else:
         lengths = lengths.view(-1, 1, 1)
     strength = alpha / (lengths * embeddings.shape[-1]).sqrt()
-    return embeddings + torch.empty_like(embeddings).uniform_(-1, 1) * strength
+    noisy = embeddings + torch.empty_like(embeddings).uniform_(-1, 1) * strength
+    return noisy.to(embeddings.dtype)

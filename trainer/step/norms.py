@@ -72,9 +72,9 @@ class _RMSNorm(torch.autograd.Function):
     @once_differentiable  # type: ignore[untyped-decorator,unused-ignore]
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor | None, None]:
         normalised, weight, scale = ctx.saved_tensors
-        form, weight = gradient.dtype, weight.to(normalised.dtype)
+        dtype, weight = gradient.dtype, weight.to(normalised.dtype)
         weighted = gradient * normalised
         along = torch.matmul(weighted, weight).unsqueeze(-1).div_(-len(weight))
         for_inputs = torch.addcmul(gradient * weight, normalised, along).mul_(scale)
         for_weight = weighted.flatten(0, -2).sum(0) if ctx.needs_input_grad[1] else None
-        return for_inputs.to(form), for_weight, None
+        return for_inputs.to(dtype), for_weight, None

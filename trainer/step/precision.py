@@ -4,6 +4,7 @@ import trainer.step.light_peft  # noqa: F401
 
 # isort: split
 
+import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -16,10 +17,13 @@ from torch.nn.functional import embedding
 from transformers import PreTrainedModel
 
 from trainer.config.schema import TrainingSettings
+from trainer.protocol.faults import is_out_of_memory
 from trainer.step.forward import ROUNDING, ForwardStrategy, base_of, choose_forward_strategy, probe_logits
 
-REFUSALS = (RuntimeError, TypeError, AttributeError)
+CANNOT_ROUND = (RuntimeError, TypeError, AttributeError)
 """What a model raises that makes tensors of its own in fp32 and multiplies them by rounded ones."""
+
+logger = logging.getLogger(__name__)
 
 
 def choose_precision(settings: TrainingSettings) -> str:
@@ -35,8 +39,8 @@ class RoundedWeights:
 
     Autocast rounds the weights once for each micro-batch, and converts the activations back and forth between
     layers. Here they are rounded once for each step, and activations stay in bf16 from the embedding to the
-    head. Sums over many numbers are fp32: within products, norms, softmax, attention on a CPU, the loss, and
-    gradients of micro-batches.
+    head. Sums over many numbers are fp32: within products, norms and softmax, in the attention of rows that
+    lie end to end, in the loss, and in the gradients of embeddings and of micro-batches.
 
     Args:
         model: whose weights are fp32. Its embeddings are made to add up their gradients in fp32, too.
@@ -46,12 +50,12 @@ class RoundedWeights:
 
     def __init__(self, model: PreTrainedModel) -> None:
         self._weights = [weight for weight in model.parameters() if weight.dtype == torch.float32]
-        embeddings = [module for module in model.modules() if isinstance(module, nn.Embedding)]
-        if type(base_of(model).get_input_embeddings()) is not nn.Embedding:
-            raise TypeError("the embedding of this model is not a plain one")
-        for module in embeddings:
-            if type(module) is nn.Embedding and not (module.max_norm or module.scale_grad_by_freq):
-                _sum_in_full(module)
+        tables = [module for module in model.modules() if isinstance(module, nn.Embedding)]
+        for table in {base_of(model).get_input_embeddings(), *tables}:
+            if is_plain(table):
+                _add_up_in_fp32(table)
+            elif any(weight.requires_grad for weight in table.parameters()):
+                raise TypeError(f"{type(table).__name__} adds up its gradients in bf16")
         for weight in self._weights:
             if weight.requires_grad:
                 weight.grad_dtype = torch.float32
@@ -80,15 +84,31 @@ def strategy_with_precision(
         earlier: of a checkpoint, which stays as it is while the precision does.
     """
     precision = choose_precision(settings)
-    is_cpu = device.type == "cpu"
-    if earlier and earlier.precision == precision and (is_cpu or not earlier.rounds_weights):
+    may_round = precision == "bf16" and device.type == "cpu" and _may_round(settings)
+    if earlier and (earlier.precision, earlier.rounds_weights) == (precision, may_round):
         return earlier
-    may_round = precision == "bf16" and is_cpu and _may_round(settings)
     if may_round and (rounded := _try_rounding(model, earlier)):
         return rounded
     with autocast_to(precision, device):
         strategy = earlier or choose_forward_strategy(model)
     return replace(strategy, precision=precision, rounds_weights=False)
+
+
+def change_of_precision(earlier: ForwardStrategy, now: ForwardStrategy) -> str | None:
+    """Return what to say if a model computes in other numbers than so far; None if it does not."""
+    if earlier.precision not in ("", now.precision):
+        return (
+            f"this model was trained in {earlier.precision} so far, and is trained in {now.precision} from "
+            f"here on, so its weights will not be those of training in {earlier.precision}, bit for bit; for "
+            f'that, set training.precision to "{earlier.precision}"'
+        )
+    if earlier.rounds_weights != now.rounds_weights:
+        how = "once for each step" if now.rounds_weights else "by autocast"
+        return (
+            f"training in bf16 rounds the weights of this model {how} from here on, and so far did not, so "
+            "they will not be, bit for bit, what they would have become before"
+        )
+    return None
 
 
 def _may_round(settings: TrainingSettings) -> bool:
@@ -111,16 +131,27 @@ def _try_rounding(model: PreTrainedModel, earlier: ForwardStrategy | None) -> Fo
     try:
         with RoundedWeights(model).in_place():
             found = probe_logits(model).float()
-            if (found - expected).abs().max() > ROUNDING[torch.bfloat16] * expected.abs().max():
+            difference, largest = (found - expected).abs().max(), expected.abs().max()
+            if not difference <= ROUNDING[torch.bfloat16] * largest:  # also where it is no number
+                logger.info("this model uses autocast: with rounded weights, logits differ by %g", difference)
                 return None
             strategy = earlier or choose_forward_strategy(model)
-    except REFUSALS:
+    except CANNOT_ROUND as error:
+        if is_out_of_memory(error):
+            raise
+        logger.info("this model uses autocast: it cannot compute with rounded weights: %s", error)
         return None
     return replace(strategy, precision="bf16", rounds_weights=True)
 
 
-def _sum_in_full(module: nn.Embedding) -> None:
+def is_plain(table: nn.Module) -> bool:
+    """Return whether an embedding does nothing but look up rows."""
+    return type(table) is nn.Embedding and not (table.max_norm or table.scale_grad_by_freq or table.sparse)
+
+
+def _add_up_in_fp32(module: nn.Module) -> None:
     """Have the gradients of a token's occurrences added up in fp32: in bf16, what is small would be lost."""
+    assert isinstance(module, nn.Embedding)
 
     def forward(token_ids: Tensor) -> Tensor:
         if module.weight.dtype == torch.float32:

@@ -149,6 +149,23 @@ def test_in_half_precision_the_gradient_of_the_head_is_added_up_in_full(monkeypa
     torch.testing.assert_close(head.weight.grad, expected, rtol=0.05, atol=0.05)
 
 
+def test_with_rounded_weights_the_gradient_of_the_head_is_added_up_in_full(monkeypatch):
+    monkeypatch.setitem(loss_module.LOGITS_BYTES, "cpu", 1)
+    torch.manual_seed(3)
+    head = nn.Linear(16, 50, bias=False).bfloat16()
+    head.weight.grad_dtype = torch.float32
+    hidden = torch.randn(6400, 16).bfloat16()
+    targets = torch.randint(50, (6400,))
+    exact = head.weight.detach().float().requires_grad_()
+    cross_entropy(hidden.float() @ exact.t(), targets, reduction="sum").backward()
+
+    summed_cross_entropy(hidden, head, targets).backward()
+
+    assert head.weight.grad.dtype == torch.float32
+    error = (head.weight.grad - exact.grad).norm() / exact.grad.norm()
+    assert error < 2**-8  # a hundred chunks added up in bf16 are off by several times as much
+
+
 def test_the_loss_of_a_hopeless_prediction_stays_finite():
     head = nn.Linear(2, 3, bias=False)
     head.weight.data = torch.tensor([[1000.0, 0.0], [0.0, 0.0], [0.0, 0.0]])

@@ -37,6 +37,24 @@ def test_values_and_gradients_are_those_of_the_models_own(shape, is_frozen):
             torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-6)
 
 
+def test_in_bf16_sums_are_in_fp32():
+    torch.manual_seed(5)
+    norm = a_norm(LlamaRMSNorm, 4096)
+    speed_up_norms(norm)
+    inputs, wanted = torch.randn(64, 4096).bfloat16(), torch.randn(64, 4096).bfloat16()
+    results = []
+    for dtype in (torch.float32, torch.bfloat16):
+        norm.weight.grad = None
+        norm.weight.data = norm.weight.data.bfloat16().to(dtype)
+        leaf = inputs.to(dtype).requires_grad_()
+        found = norm(leaf)
+        found.backward(wanted.to(dtype))
+        results.append([tensor.float() for tensor in (found, leaf.grad, norm.weight.grad)])
+
+    for expected, found in zip(*results, strict=True):
+        torch.testing.assert_close(found, expected.bfloat16().float(), rtol=2**-8, atol=2**-9)
+
+
 def test_gradients_agree_with_finite_differences():
     norm = a_norm(LlamaRMSNorm, 4).double()
     speed_up_norms(norm)

@@ -1,14 +1,22 @@
 """Steps in bf16 on a processor: weights stay exact, sums are in full, and the loss is that of fp32."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 from torch import nn
 from transformers import AutoConfig, AutoModelForCausalLM
 
+from tests.trainer.engine_rig import CPU_IS_FULL, SmallMemory
 from tests.trainer.step_rig import bundle, example
 from trainer.config.schema import TrainingSettings
 from trainer.step.forward import ForwardStrategy
-from trainer.step.precision import RoundedWeights, choose_precision, strategy_with_precision
+from trainer.step.precision import (
+    RoundedWeights,
+    change_of_precision,
+    choose_precision,
+    strategy_with_precision,
+)
 
 CPU = torch.device("cpu")
 SIZES = {"vocab_size": 99, "hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4}
@@ -86,13 +94,63 @@ def test_a_model_that_fails_with_rounded_weights_is_left_to_autocast(monkeypatch
 
 def test_a_checkpoints_strategy_stays_until_the_precision_changes():
     model = build("llama", **DECODER)
-    cast = ForwardStrategy(lays_end_to_end=True, precision="bf16")
+    rounding = ForwardStrategy(lays_end_to_end=True, precision="bf16", rounds_weights=True)
 
-    assert strategy_with_precision(model, BF16, CPU, cast) is cast
-    other = strategy_with_precision(model, TrainingSettings(device="cpu"), CPU, cast)
-    assert other == ForwardStrategy(lays_end_to_end=True, precision="fp32")
-    back = strategy_with_precision(model, BF16, CPU, other)
-    assert back == ForwardStrategy(lays_end_to_end=True, precision="bf16", rounds_weights=True)
+    assert strategy_with_precision(model, BF16, CPU, rounding) is rounding
+    full = strategy_with_precision(model, TrainingSettings(device="cpu"), CPU, rounding)
+    assert full == ForwardStrategy(lays_end_to_end=True, precision="fp32")
+    assert strategy_with_precision(model, BF16, CPU, full) == rounding
+    compiled = BF16.model_copy(update={"compile": True})
+    assert strategy_with_precision(model, compiled, CPU, rounding) == replace(rounding, rounds_weights=False)
+
+
+@pytest.mark.parametrize(
+    "earlier, now, said",
+    [
+        (ForwardStrategy(), ForwardStrategy(precision="fp32"), None),
+        (ForwardStrategy(precision="fp32"), ForwardStrategy(precision="fp32"), None),
+        (ForwardStrategy(precision="fp32"), ForwardStrategy(precision="bf16"), "trained in fp32 so far"),
+        (ForwardStrategy(), ForwardStrategy(precision="bf16", rounds_weights=True), "once for each step"),
+        (
+            ForwardStrategy(precision="bf16", rounds_weights=True),
+            ForwardStrategy(precision="bf16"),
+            "by autocast",
+        ),
+    ],
+)
+def test_a_change_of_what_is_computed_with_is_reported(earlier, now, said):
+    found = change_of_precision(earlier, now)
+
+    assert (found is None) if said is None else (said in found)
+
+
+def test_a_model_that_computes_no_numbers_with_rounded_weights_is_left_to_autocast(monkeypatch):
+    model = build("llama", **DECODER)
+    [layer, _] = model.model.layers
+    inner = layer.mlp.forward
+
+    def overflow(inputs):
+        return inner(inputs) * (float("nan") if inputs.dtype == torch.bfloat16 else 1.0)
+
+    monkeypatch.setattr(layer.mlp, "forward", overflow)
+
+    assert not strategy_with_precision(model, BF16, CPU, None).rounds_weights
+
+
+def test_no_memory_for_the_trial_is_no_reason_for_autocast(monkeypatch):
+    model = build("llama", **DECODER)
+    [layer, _] = model.model.layers
+    inner = layer.mlp.forward
+
+    def is_full(inputs):
+        if inputs.dtype == torch.bfloat16:
+            raise RuntimeError(CPU_IS_FULL)
+        return inner(inputs)
+
+    monkeypatch.setattr(layer.mlp, "forward", is_full)
+
+    with pytest.raises(RuntimeError, match="can't allocate"):
+        strategy_with_precision(model, BF16, CPU, None)
 
 
 def test_gradients_and_weights_stay_in_full(make_trainer):
@@ -101,11 +159,10 @@ def test_gradients_and_weights_stay_in_full(make_trainer):
 
     trainer.gradient(trainer.model, bundle(example(12), example(5, 40), micro_batch_tokens=12))
 
-    weights = list(trainer.model.parameters())
-    assert all(torch.equal(*pair) for pair in zip(weights, before, strict=True))
-    gradient = torch.cat([weight.grad.flatten() for weight in weights])
-    assert gradient.dtype == torch.float32
-    assert not torch.equal(gradient, gradient.bfloat16().float())  # that of two micro-batches
+    assert all(torch.equal(*pair) for pair in zip(trainer.model.parameters(), before, strict=True))
+    for name, weight in trainer.model.named_parameters():
+        assert weight.grad.dtype == torch.float32
+        assert not torch.equal(weight.grad, weight.grad.bfloat16().float()), name  # that of two micro-batches
 
 
 def test_the_gradient_points_where_that_of_fp32_does(make_trainer):
@@ -143,15 +200,51 @@ def test_weights_are_exact_again_after_an_error():
     assert all(torch.equal(*pair) for pair in zip(exact, model.parameters(), strict=True))
 
 
-def test_an_embedding_of_an_unknown_kind_is_refused():
+def test_an_embedding_of_an_unknown_kind_is_refused_if_it_is_trained():
     class Scaled(nn.Embedding):
         pass
 
     model = build("llama", **DECODER)
-    model.set_input_embeddings(Scaled(99, 32))
+    model.set_input_embeddings(table := Scaled(99, 32))
 
-    with pytest.raises(TypeError, match="not a plain one"):
+    with pytest.raises(TypeError, match="Scaled adds up its gradients in bf16"):
         RoundedWeights(model)
+    table.requires_grad_(False)
+    RoundedWeights(model)
+
+
+def test_a_step_with_noise_on_the_embeddings_is_taken(make_trainer):
+    trainer = make_trainer(precision="bf16", device="cpu", neftune_noise_alpha=5.0)
+
+    assert torch.isfinite(trainer.gradient(trainer.model, bundle(example(12), example(30, 40))))
+
+
+def test_a_step_that_ran_out_of_memory_is_repeated_with_exact_weights(make_trainer):
+    trainer = make_trainer(precision="bf16", device="cpu", learning_rate=1e-3, warmup_steps=0)
+    other = make_trainer(precision="bf16", device="cpu", learning_rate=1e-3, warmup_steps=0)
+    rows = [example(12), example(12, 340)]
+
+    SmallMemory(trainer, fits=12)
+
+    trainer.feed(iter([bundle(*rows)]))
+    other.feed(iter([bundle(*rows, micro_batch_tokens=12)]))
+
+    pairs = zip(trainer.model.parameters(), other.model.parameters(), strict=True)
+    assert all(torch.equal(*pair) for pair in pairs)
+
+
+def test_the_average_of_exact_weights_is_evaluated_rounded(make_trainer):
+    training = {"precision": "bf16", "device": "cpu", "learning_rate": 1e-2, "warmup_steps": 0}
+    trainer = make_trainer(**training, average="ema", average_steps=2)
+    trainer.use_average(trainer._settings)
+    trainer.feed(iter([bundle(), bundle(example(9, 40))]))
+    exact = [weight.clone() for weight in trainer.model.parameters()]
+
+    with trainer.with_preferred_weights():
+        averaged = trainer.mean_loss([example(12)], max_tokens=100)
+
+    assert averaged != trainer.mean_loss([example(12)], max_tokens=100)
+    assert all(torch.equal(*pair) for pair in zip(exact, trainer.model.parameters(), strict=True))
 
 
 def test_losses_of_rows_are_computed_as_in_training(make_trainer):
