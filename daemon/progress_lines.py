@@ -66,6 +66,8 @@ class ProgressLines:
         now, status = self._clock(), self._shown()
         if status.worker_pid != self._worker:
             self._worker, self._loading_since = status.worker_pid, now
+        if status.status is State.LOADING:
+            self._seen = _seen(status, now)  # the time it takes says nothing about the speed of training
         if not _is_work(status):
             self._quiet_since = now if self._quiet_since is None else self._quiet_since
             return
@@ -120,11 +122,17 @@ class ProgressLines:
             yield f"now {status.worker_section}"
 
     def _left_s(self, status: TrainingStatus, rows: int, now: float) -> float | None:
-        """Return how long the current file and those that wait will take; None if the speed is unknown."""
+        """Return how long the current file and those that wait will take; None if that is unknown."""
+        if status.file_total_steps is None:
+            return None  # while a file is forgotten, or the next one is prepared
         rows_per_s = status.samples_per_sec or self._per_s(status, now).rows
         if not rows_per_s:
             return None
-        return (status.eta_s or 0.0) + rows * self._settings.current.training.epochs / rows_per_s
+        training = self._settings.current.training
+        steps_left = status.file_total_steps - (status.file_step or 0)
+        rows_per_step = training.batch_size * training.gradient_accumulation
+        of_file_s = status.eta_s if status.eta_s is not None else steps_left * rows_per_step / rows_per_s
+        return of_file_s + rows * training.epochs / rows_per_s
 
     def _per_s(self, status: TrainingStatus, now: float) -> _Speed:
         """Return the speed since the line before, for a file that has just begun; 0 if it is unknown."""

@@ -119,6 +119,53 @@ def test_the_time_of_the_queue_counts_every_epoch_of_the_rows_that_wait(terminal
     assert line.endswith("0 s left; 3 rows in 1 more file wait, about 30 s until all are trained")
 
 
+def test_the_time_of_the_queue_counts_a_file_that_has_just_begun(terminal, job, queue, layout):
+    put(queue, layout, "b.jsonl", id="2")  # 3 rows
+    terminal.start(job)
+    terminal.turn(1000.0)
+    for number in range(1, 11):
+        terminal.step(number)  # 160 rows in 5 seconds
+    terminal.board.job_ended()
+    terminal.start(job)
+
+    [line] = terminal.turn(1005.0)
+
+    assert line.endswith("3 rows in 1 more file wait, about 1 min 34 s until all are trained")
+
+
+def test_no_time_is_named_while_a_file_is_forgotten(terminal, job, queue, layout):
+    put(queue, layout, "b.jsonl", id="2")
+    terminal.start(job)
+    terminal.turn(1000.0)
+    terminal.step(37)
+    terminal.turn(1005.0)
+    terminal.step(38)
+    terminal.board.job_ended()
+    terminal.board.set_state(State.TRAINING, "forgetting a file: starting")
+
+    [line] = terminal.turn(1035.0)
+
+    assert line.startswith("forgetting a file: starting; ")
+    assert line.endswith(" wait")
+
+
+def test_the_time_of_loading_counts_for_no_speed(terminal, job):
+    terminal.start(job)
+    terminal.turn(1000.0)
+    terminal.step(1)
+    terminal.turn(1005.0)
+    terminal.step(2)
+    terminal.board.job_ended()
+    terminal.board.set_state(State.LOADING)
+    terminal.turn(1030.0)
+    terminal.continue_at(job, 2)
+    terminal.board.set_state(State.TRAINING)
+
+    [line] = terminal.turn(1035.0)
+
+    assert line == "chat.jsonl: step 2 of 188"
+
+
 @pytest.mark.parametrize("seconds, is_said", [(29.9, False), (30.0, True)])
 def test_there_is_one_line_every_thirty_seconds(terminal, job, seconds, is_said):
     terminal.start(job)
