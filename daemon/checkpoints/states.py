@@ -12,7 +12,7 @@ from trainer.protocol.checkpoints import (
     published,
     read_manifest,
 )
-from trainer.protocol.manifest import Manifest
+from trainer.protocol.manifest import Branch, Manifest
 
 VERSIONS = "versions"
 TRASH = ".trash"  # in versions/
@@ -51,11 +51,15 @@ def deleted_states(models: Path) -> Iterator[KeptState]:
 
 
 def _readable(paths: Iterable[Path]) -> Iterator[KeptState]:
+    """Yield what can be read. Branches that many states have in common are in memory once."""
+    known: dict[Branch, Branch] = {}
     for path in paths:
         try:
-            yield KeptState(path, read_manifest(path))
+            manifest = read_manifest(path)
         except (DamagedCheckpoint, NoUsableCheckpoint):
             continue
+        shared = tuple(known.setdefault(branch, branch) for branch in manifest.branches)
+        yield KeptState(path, manifest.model_copy(update={"branches": shared}))
 
 
 def is_earlier(earlier: Manifest, later: Manifest) -> bool:

@@ -25,7 +25,7 @@ HARMFUL_ROWS = 48
 RECENT = 12
 """Only so many of the newest files are forgotten: for an older one, most of the model is trained again."""
 MOST_AT_ONCE = 3
-REFUSED = (1, 3, -9)  # it cannot be done, no daemon, killed
+REFUSED = (1, 3, 78, -9)  # it cannot be done, no daemon, a configuration that was just broken, killed
 MODELS, QUEUE = "daemon.cli.training_models", "daemon.cli.training_queue"
 TRACEBACK = "Traceback (most recent call last)"
 
