@@ -3,18 +3,20 @@
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from daemon.status.board import StatusBoard
 from trainer.protocol.checkpoints import FOLDER, POINTER, DamagedCheckpoint, NoUsableCheckpoint, read_manifest
 from trainer.protocol.layout import Layout
 from trainer.protocol.status import LastCheckpoint
 from trainer.protocol.text import display_name, printable
 
+if TYPE_CHECKING:
+    from daemon.status.board import StatusBoard
+
 Measured = Callable[[int], Mapping[str, float | None]]
 
 
-def show_model(board: StatusBoard, layout: Layout, measured_at: Measured) -> None:
+def show_model(board: "StatusBoard", layout: Layout, measured_at: Measured) -> None:
     """Have the status show the model of the newest checkpoint.
 
     Args:

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from daemon.data_tools.puzzles.skills import Skill
 from scripts.benchmarks.results import Cell, Table, parser_for, publish
-from scripts.benchmarks.skill_run import Marks, SkillRun
+from scripts.benchmarks.skill_run import Marks, SkillRun, puzzles
 from scripts.benchmarks.turns import tell
 from trainer.step.averaging import AverageKind, WeightAverage
 from trainer.step.feeding_trainer import FeedingTrainer
@@ -90,7 +90,7 @@ def _cost_table(steps: int, threads: int) -> Table:
     """Return how much longer a step takes with an average."""
     update_s: list[float] = []
     with tempfile.TemporaryDirectory(prefix="averages-") as folder:
-        run = SkillRun(Path(folder), SKILLS[0], 0, steps, threads=threads)
+        run = SkillRun(Path(folder), puzzles(SKILLS[0]), 0, steps, threads=threads)
         weights = [weight for weight in run.trainer.model.parameters() if weight.requires_grad]
         average = WeightAverage(weights, "ema", AVERAGE_STEPS)
 
@@ -125,7 +125,7 @@ class Run:
     def carry_out(self) -> dict[str, Marks]:
         """Return what was measured, by what the weights are."""
         with tempfile.TemporaryDirectory(prefix="averages-") as folder:
-            run = SkillRun(Path(folder), self._skill, self._seed, self._steps, threads=self._threads)
+            run = SkillRun(Path(folder), puzzles(self._skill), self._seed, self._steps, threads=self._threads)
             trainer = run.trainer
             self._weights = [weight for weight in trainer.model.parameters() if weight.requires_grad]
             self._averages = {
