@@ -7,7 +7,17 @@ import pytest
 from tests.support import PATIENCE_S
 
 ROOT = Path(__file__).parents[2]
-COMMANDS = ("quick", "throughput", "bf16", "bf16_losses", "many_files", "large_vocab", "big_file", "overhead", "latency")
+COMMANDS = (
+    "quick",
+    "throughput",
+    "bf16",
+    "bf16_losses",
+    "many_files",
+    "large_vocab",
+    "big_file",
+    "overhead",
+    "latency",
+)
 LOADING_TORCH = ("save", "gpu", "answers", "averages")
 
 
