@@ -99,6 +99,7 @@ def ended_event(job: Job, event: JobEnded, *, loss: float | None) -> TrainingEnd
         (event.dropped_rows, "dropped for being longer than data.max_length"),
         (event.rows_without_target, "untrainable: no supervised token within data.max_length"),
     )
+    since = f" (from step {event.counted_from_step:,} on)" if event.counted_from_step else ""
     ended = TrainingEnded(
         job_id=job.id,
         file=job.name,
@@ -106,7 +107,7 @@ def ended_event(job: Job, event: JobEnded, *, loss: float | None) -> TrainingEnd
         rows=record.rows_trained,
         steps=record.steps,
         loss=loss,
-        remarks=tuple(f"{num_of(number, 'row')} {what}" for number, what in counts if number),
+        remarks=tuple(f"{num_of(number, 'row')} {what}{since}" for number, what in counts if number),
     )
     if record.outcome is not Outcome.FAILED:
         return ended

@@ -316,6 +316,9 @@ class JobEnded(ProtocolMessage):
     dropped_rows: int = 0
     rows_without_target: int = 0
     """Rows that had no supervised token within `data.max_length`, and so are untrainable."""
+    counted_from_step: int | None = None
+    """The step, counted from 1, before which none of these rows were counted: the job continued there, in its
+    last epoch. None if those of the whole file were."""
 
 
 class JobPreempted(ProtocolMessage):

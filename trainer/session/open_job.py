@@ -50,7 +50,7 @@ class OpenJob:
     left_out: tuple[Window, ...] = ()
     """Steps that are not trained."""
     counts: Counter[str] = field(default_factory=Counter)
-    """Rows `truncated`, `split`, `dropped` and `without_target` in this run, in the first of its epochs."""
+    """Rows `truncated`, `split`, `dropped` and `without_target` in `counted_steps`."""
     first_lines_without_target: list[int] = field(default_factory=list)
     warning: str | None = None
     """What a person should know before it continues."""
@@ -74,7 +74,7 @@ class OpenJob:
         return any(step in window for window in self.left_out)
 
     def _bundle(self, planned: PlannedStep) -> StepBundle:
-        if planned.index < self.first_step + self.plan.steps_per_epoch:  # else each epoch would count them
+        if planned.index in self.counted_steps:
             self._count(planned)
         examples = learnable([*planned.examples, *planned.replayed])
         return StepBundle(
@@ -88,6 +88,24 @@ class OpenJob:
             if self.is_auto
             else self.micro_batch_tokens,
         )
+
+    @property
+    def counted_steps(self) -> range:
+        """The steps of this run whose rows are counted: one whole epoch, or what is left of the last one.
+
+        Each epoch has an order of its own, so parts of two would count some rows twice and others never.
+        """
+        per_epoch = self.plan.steps_per_epoch
+        next_epoch = -(-self.first_step // per_epoch) * per_epoch
+        if next_epoch < self.plan.num_steps:
+            return range(next_epoch, next_epoch + per_epoch)
+        return range(self.first_step, self.plan.num_steps)
+
+    @property
+    def counted_from_step(self) -> int | None:
+        """The step, counted from 1, before which no row was counted; None if the whole file was."""
+        first = self.counted_steps.start
+        return first + 1 if first % self.plan.steps_per_epoch else None
 
     def _count(self, planned: PlannedStep) -> None:
         for line, examples in zip(planned.lines, planned.examples, strict=True):
@@ -130,6 +148,7 @@ class OpenJob:
             split_rows=self.counts["split"],
             dropped_rows=self.counts["dropped"],
             rows_without_target=self.counts["without_target"],
+            counted_from_step=self.counted_from_step,
         )
 
     def report_of_untrainable_rows(self) -> str | None:
@@ -138,8 +157,9 @@ class OpenJob:
             return None
         more = [] if number == len(self.first_lines_without_target) else ["…"]
         lines = ", ".join([*map(str, self.first_lines_without_target), *more])
+        since = f" from step {self.counted_from_step:,} on" if self.counted_from_step else ""
         return (
-            f"{self.job.name}: {num_of(number, 'untrainable row')} without a supervised token: "
+            f"{self.job.name}: {num_of(number, 'untrainable row')} without a supervised token{since}: "
             f"{'line' if number == 1 else 'lines'} {lines}; "
             f"expected a turn to train among the first {self.settings.data.max_length} tokens "
             "(data.max_length); check their roles and lengths"

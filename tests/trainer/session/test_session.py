@@ -1,5 +1,6 @@
 """A session trains a file from start to end and obeys between steps. Model and loop are fakes."""
 
+import re
 from collections import deque
 
 import pytest
@@ -106,6 +107,28 @@ def test_untrainable_rows_are_left_out_and_their_lines_reported(job_file):
     assert after.startswith("; expected a turn to train among the first 60 tokens (data.max_length)")
     assert len(set(lines.split(", ")) - {"2"}) == 10
     assert told.job_id == "a"
+
+
+@pytest.mark.parametrize("stop_after", [1, 2, 3, 4, 5])
+def test_a_file_that_continues_names_each_untrainable_row_once(job_file, stop_after):
+    untrainable = {1, 3, 5}
+    job, path = job_file("a", [row("q" * (100 if line in untrainable else 1), "yes") for line in range(1, 6)])
+    settings = settings_with(training={"epochs": 2}, data={"max_length": 60})  # three steps each
+    saved = Run([start(job, path, settings), LEAVE], between={stop_after: [LEAVE]}).engine.saved[-1]
+
+    continued = Run([start(job, path, settings), LEAVE], engine=FakeEngine(saved))
+
+    [ended] = continued.told(JobEnded)
+    messages = [told.message for told in continued.told(Notice)]
+    lines = re.findall(r"lines? ([\d, ]+);", " ".join(messages))
+    named = [int(line) for line in ", ".join(lines).split(", ") if line]
+    assert len(named) == len(set(named)) == ended.rows_without_target
+    if stop_after <= 3:  # a whole epoch is left
+        assert (set(named), ended.counted_from_step) == (untrainable, None)
+    else:
+        assert set(named) <= untrainable
+        assert ended.counted_from_step == stop_after + 1
+        assert all(f"a supervised token from step {stop_after + 1} on: " in message for message in messages)
 
 
 EXCHANGES = {
