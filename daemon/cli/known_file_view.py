@@ -119,7 +119,7 @@ def _attempt(attempt: "RecordedAttempt", *, reason: str | None) -> str:
 
 def _validation(job: "KnownJob") -> str:
     if job.before is None and job.after is None:
-        return "not measured"
+        return "not measured before or after it"
     change = job.validation_change
     verdict = "" if change is None else f": {abs(change):.4f} {'lower' if change <= 0 else 'HIGHER'}"
     others = f"; other files took {num_of(job.other_steps, 'step')} in between" if job.other_steps else ""

@@ -58,9 +58,12 @@ def _lines(found: "FileValue") -> Iterator[str]:
 def _validation_text(found: "FileValue") -> str:
     before, after = found.before, found.after
     if before is None and after is None:
-        return "not measured; with validation.file in config.json, it is measured at the end of each file"
+        return (
+            "not measured before or after it; with validation.file in config.json, it is measured at the end "
+            "of each file"
+        )
     if after is None:
-        return f"{_measured(before)} before, not measured since"
+        return f"{_measured(before)} before, not measured after"
     if before is None:
         return f"not measured before, {_measured(after)} after"
     change = found.change

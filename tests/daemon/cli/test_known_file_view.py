@@ -141,3 +141,11 @@ def test_a_file_that_waits_has_trained_nothing():
     text = "\n".join(known_file_lines(replace(FILE, job=waiting)))
 
     assert not any(word in text for word in ("trained", "loss", "validation", "rejected", "attempts"))
+
+
+def test_a_file_without_a_validation_before_or_after_it_may_have_had_some_in_between():
+    job = replace(JOB, state="processing", before=None, after=None, validation_change=None)
+
+    lines = list(known_file_lines(replace(FILE, state="processing", job=job)))
+
+    assert "  validation    not measured before or after it" in lines

@@ -108,7 +108,7 @@ def test_it_says_clearly_that_there_was_no_validation(history):
 
     shown = history.value("chat.jsonl").stdout
 
-    assert "validation loss: not measured; with validation.file in config.json" in shown
+    assert "validation loss: not measured before or after it; with validation.file in config.json" in shown
 
 
 def test_a_validation_after_the_next_file_is_not_ascribed_to_this_one(history):
@@ -120,7 +120,7 @@ def test_a_validation_after_the_next_file_is_not_ascribed_to_this_one(history):
 
     shown = history.value("first.jsonl").stdout
 
-    assert "2.0000 (step 0) before, not measured since" in shown
+    assert "2.0000 (step 0) before, not measured after" in shown
 
 
 def test_validations_of_different_rows_are_not_compared(history):
