@@ -40,7 +40,11 @@ def rollback(
     file: Annotated[
         str | None,
         typer.Option(
-            "--file", metavar="FILE", help="Go back to before its first step.", autocompletion=offered_files
+            "--file",
+            metavar="FILE",
+            help="Go back to before its first step; of one trained more than once, that of the last time. "
+            "Also a job id.",
+            autocompletion=offered_files,
         ),
     ] = None,
     steps: Annotated[
