@@ -171,9 +171,9 @@ def _file_lines(status: "Status") -> list[tuple[str, str]]:
 
 def _validation(fields: dict[str, Any]) -> str:
     loss, other = fields.get("validation_loss"), fields.get("validation_other_loss")
-    if other is None:
-        return _decimal(loss)
     of_average = fields.get("validation_weights") == "average"
+    if other is None:
+        return f"{_decimal(loss)} averaged" if of_average else _decimal(loss)
     average, last = (loss, other) if of_average else (other, loss)
     return f"{_decimal(average)} averaged, {_decimal(last)} last"
 

@@ -68,7 +68,8 @@ def _validation_text(found: "FileValue") -> str:
         return f"not measured before, {_measured(after)} after"
     change = found.change
     if change is None:
-        verdict = "not comparable: measured on different rows, or not finite"
+        reasons = "measured on different rows or of different weights (last, averaged), or not finite"
+        verdict = f"not comparable: {reasons}"
     elif change == 0:
         verdict = "no change"
     else:

@@ -10,7 +10,7 @@ from rich.console import Console
 from daemon.cli.small_terminal import Row, fitting
 from daemon.cli.status_view import draw
 from daemon.status.board import StatusBoard
-from daemon.status.reader import read_status
+from daemon.status.reader import Status, read_status
 from trainer.protocol.messages import CheckpointRef
 from trainer.protocol.status import State
 
@@ -100,3 +100,21 @@ def test_texts_are_cut_only_when_nothing_else_can_go():
     assert fit(7) == [("error", ["a b c d e f"]), ("loss", ["1"])]
     assert fit(6) == [("error", ["a b c d e f"])]
     assert fit(3) == [("error", ["a", "b", "…"])]
+
+
+@pytest.mark.parametrize(
+    "weights, other, words",
+    [
+        ("average", 1.5, "1.2500 averaged, 1.5000 last"),
+        ("average", None, "1.2500 averaged"),
+        ("last", None, "1.2500"),
+    ],
+)
+def test_the_validation_loss_says_whose_it_is(weights, other, words):
+    fields = {"status": "idle", "loss": 2.0, "validation_loss": 1.25, "validation_weights": weights,
+              "validation_other_loss": other}  # fmt: skip
+
+    lines = shown(Status(fields, "running", 0.0), columns=100, lines=30)
+
+    [line] = [line for line in lines if "validation" in line]
+    assert line.strip("│ ").endswith(f"validation {words}")

@@ -43,8 +43,8 @@ class History:
                 ]
             )  # fmt: skip
 
-    def validate(self, loss, rows=10):
-        self.ledger.add_validation(Validated(global_step=self.step, loss=loss, rows=rows))
+    def validate(self, loss, rows=10, weights="last"):
+        self.ledger.add_validation(Validated(global_step=self.step, loss=loss, rows=rows, weights=weights))
 
     def complete(self, job, *, steps):
         outcome = Outcome.COMPLETED
@@ -129,6 +129,14 @@ def test_validations_of_different_rows_are_not_compared(history):
     history.validate(1.0, rows=20)
 
     assert "not comparable" in history.value("chat.jsonl").stdout
+
+
+def test_validations_of_different_weights_are_not_compared(history):
+    history.validate(2.0, weights="average")
+    history.steps(history.job("chat.jsonl", 1), 3.0)
+    history.validate(1.0)
+
+    assert "of different weights (last, averaged)" in history.value("chat.jsonl").stdout
 
 
 @pytest.mark.parametrize("after, verdict", [(2.5, "0.5000 HIGHER"), (2.0, "no change"), (None, "not finite")])
