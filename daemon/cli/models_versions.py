@@ -37,7 +37,8 @@ def list_versions(base_dir: BaseDir = None, as_json: Json = False) -> None:
     versions, damaged = models.versions(), models.damaged()
     from daemon.cli.models_view import list_lines
 
-    found = {"versions": [asdict(version) for version in versions], "damaged": damaged}
+    shown = versions if as_json else []  # a thousand of them take a tenth of the time
+    found = {"versions": [asdict(version) for version in shown], "damaged": damaged}
     show(found, list_lines(versions, damaged, columns=terminal_columns()), as_json=as_json)
 
 

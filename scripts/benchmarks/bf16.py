@@ -11,7 +11,7 @@ from typing import Any
 
 from scripts.benchmarks.comparison import HF, OURS, facts_of, memory_mib, parity, per_second
 from scripts.benchmarks.contenders.task import Task
-from scripts.benchmarks.product_rate import product_rate
+from scripts.benchmarks.product_rate import FORMATS, product_rate
 from scripts.benchmarks.results import Cell, Table, parser_for, publish
 from scripts.benchmarks.shapes import SHAPES, build_model
 from scripts.benchmarks.turns import Outcome, compare, tell
@@ -20,7 +20,6 @@ from scripts.benchmarks.workload import write_rows
 GIGA = 1e9
 IN_FP32 = "ours, fp32"
 PEERS_IN_BF16: dict[str, Any] = {"bf16": True, "gradient_checkpointing": False}
-FORMATS = {"fp32": "float32", "bf16": "bfloat16"}
 TOKENS_OF_A_STEP = 1_300  # about as many as in the skewed rows
 
 

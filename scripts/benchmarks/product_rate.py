@@ -9,6 +9,8 @@ import sys
 import time
 
 SECONDS = 2.0
+FORMATS = {"fp32": "float32", "bf16": "bfloat16"}
+"""Names of torch's, by settings of `training.precision`."""
 
 
 def product_rate(m: int, k: int, n: int, *, threads: int, dtype: str = "float32") -> float:

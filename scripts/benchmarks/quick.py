@@ -12,7 +12,7 @@ from typing import Any
 from scripts.benchmarks.comparison import memory_mib, per_second
 from scripts.benchmarks.contenders.task import Task
 from scripts.benchmarks.daemon_process import running
-from scripts.benchmarks.product_rate import product_rate
+from scripts.benchmarks.product_rate import FORMATS, product_rate
 from scripts.benchmarks.results import Cell, Table, parser_for, publish
 from scripts.benchmarks.shapes import SHAPES, build_model
 from scripts.benchmarks.turns import Outcome, compare, tell
@@ -20,7 +20,6 @@ from scripts.benchmarks.workload import write_rows
 
 GIGA = 1e9
 ROWS_OF_A_FILE = 1_000
-FORMATS = {"fp32": "float32", "bf16": "bfloat16"}
 STEPS_PER_TURN = {"tiny": 40, "6M": 6}
 SMALL_FILES = 20
 ROWS_OF_A_SMALL_FILE = 8
