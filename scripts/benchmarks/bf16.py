@@ -12,10 +12,10 @@ from typing import Any
 from scripts.benchmarks.comparison import HF, OURS, facts_of, memory_mib, parity, per_second
 from scripts.benchmarks.contenders.task import Task
 from scripts.benchmarks.product_rate import FORMATS, product_rate
+from scripts.benchmarks.race import prepare
 from scripts.benchmarks.results import Cell, Table, parser_for, publish
-from scripts.benchmarks.shapes import SHAPES, build_model
+from scripts.benchmarks.shapes import SHAPES
 from scripts.benchmarks.turns import Outcome, compare, tell
-from scripts.benchmarks.workload import write_rows
 
 GIGA = 1e9
 IN_FP32 = "ours, fp32"
@@ -37,22 +37,8 @@ def main() -> None:
 def _race(shape: str, options: argparse.Namespace) -> tuple[dict[str, Outcome], Task]:
     """Train the same rows in turns. The large shape is trained without peers, which would take hours."""
     with tempfile.TemporaryDirectory(prefix="bf16-") as name:
-        folder = Path(name)
-        model = build_model(folder / "model", SHAPES[shape])
-        file = folder / "rows.jsonl"
-
-        def task(name: str, **of_contender: Any) -> Task:
-            return Task(
-                model=str(model),
-                file=str(file),
-                folder=str(folder / name),
-                threads=options.threads,
-                turns=2 if options.quick else 4,
-                steps_per_turn=2 if options.quick or shape != "6M" else 8,
-                options=of_contender,
-            )
-
-        write_rows(file, task("rows").rows)
+        steps = 8 if shape == "6M" else 2
+        task = prepare(Path(name), SHAPES[shape], options, steps_per_turn=steps)
         contenders = {
             OURS: ("ours", task("ours", training={"precision": "bf16"})),
             IN_FP32: ("ours", task("fp32", training={"precision": "fp32"})),

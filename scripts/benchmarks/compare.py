@@ -20,11 +20,10 @@ from pathlib import Path
 from statistics import mean, stdev
 from typing import NoReturn
 
-from scripts.benchmarks.contenders.task import Task
+from scripts.benchmarks.race import prepare
 from scripts.benchmarks.results import Cell, Table, parser_for, publish
-from scripts.benchmarks.shapes import SHAPES, build_model
+from scripts.benchmarks.shapes import SHAPES
 from scripts.benchmarks.turns import compare
-from scripts.benchmarks.workload import write_rows
 
 ROOT = Path(__file__).parents[2]
 LEAST_SLOWDOWN = 0.01
@@ -100,22 +99,8 @@ def _fail(why: str) -> NoReturn:
 def _race(race: tuple[str, str], roots: dict[str, Path], options: argparse.Namespace) -> Ratio:
     shape, precision = race
     with tempfile.TemporaryDirectory(prefix="compare-") as name:
-        folder = Path(name)
-        model = build_model(folder / "model", SHAPES[shape])
-        file = folder / "rows.jsonl"
-        tasks = {
-            side: Task(
-                model=str(model),
-                file=str(file),
-                folder=str(folder / side),
-                threads=options.threads,
-                turns=2 if options.quick else TURNS,
-                steps_per_turn=2 if options.quick else RACES[race],
-                options={"training": {"precision": precision}},
-            )
-            for side in roots
-        }
-        write_rows(file, tasks["BASE"].rows)
+        task = prepare(Path(name), SHAPES[shape], options, turns=TURNS, steps_per_turn=RACES[race])
+        tasks = {side: task(side, training={"precision": precision}) for side in roots}
         outcomes = compare({side: ("ours", task) for side, task in tasks.items()}, roots)
     for side, outcome in outcomes.items():
         if outcome.why_not:

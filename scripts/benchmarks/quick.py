@@ -13,8 +13,9 @@ from scripts.benchmarks.comparison import memory_mib, per_second
 from scripts.benchmarks.contenders.task import Task
 from scripts.benchmarks.daemon_process import running
 from scripts.benchmarks.product_rate import FORMATS, product_rate
+from scripts.benchmarks.race import prepare
 from scripts.benchmarks.results import Cell, Table, parser_for, publish
-from scripts.benchmarks.shapes import SHAPES, build_model
+from scripts.benchmarks.shapes import SHAPES
 from scripts.benchmarks.turns import Outcome, compare, tell
 from scripts.benchmarks.workload import write_rows
 
@@ -43,23 +44,8 @@ def main() -> None:
 
 def _speeds(shape: str, options: argparse.Namespace) -> list[list[Cell]]:
     with tempfile.TemporaryDirectory(prefix="quick-") as name:
-        folder = Path(name)
-        model = build_model(folder / "model", SHAPES[shape])
-        file = folder / "rows.jsonl"
-
-        def task(precision: str) -> Task:
-            return Task(
-                model=str(model),
-                file=str(file),
-                folder=str(folder / precision),
-                threads=options.threads,
-                turns=2 if options.quick else 4,
-                steps_per_turn=2 if options.quick else STEPS_PER_TURN[shape],
-                options={"training": {"precision": precision}},
-            )
-
-        tasks = {precision: task(precision) for precision in FORMATS}
-        write_rows(file, tasks["fp32"].rows)
+        task = prepare(Path(name), SHAPES[shape], options, steps_per_turn=STEPS_PER_TURN[shape])
+        tasks = {name: task(name, training={"precision": name}) for name in FORMATS}
         outcomes = compare({precision: ("ours", task) for precision, task in tasks.items()})
     return [_row(shape, name, outcome, tasks[name]) for name, outcome in outcomes.items()]
 

@@ -9,16 +9,15 @@ torch.mm in fp32 at the size of the model's largest product, measured in the sam
 import argparse
 import tempfile
 from pathlib import Path
-from typing import Any
 
 from scripts.benchmarks.comparison import HF, OURS, facts_of, memory_mib, parity, per_second, phases
 from scripts.benchmarks.contenders.task import Task
 from scripts.benchmarks.peers import trl_contenders
 from scripts.benchmarks.product_rate import product_rate
+from scripts.benchmarks.race import prepare
 from scripts.benchmarks.results import Cell, Table, parser_for, publish
-from scripts.benchmarks.shapes import SHAPES, Shape, build_model
+from scripts.benchmarks.shapes import SHAPES, Shape
 from scripts.benchmarks.turns import Outcome, compare, tell
-from scripts.benchmarks.workload import write_rows
 
 GIGA = 1e9
 
@@ -40,21 +39,7 @@ def main() -> None:
 
 
 def _contenders(folder: Path, shape: Shape, options: argparse.Namespace) -> dict[str, tuple[str, Task]]:
-    model = build_model(folder / "model", shape)
-    file = folder / "rows.jsonl"
-
-    def task(name: str, **of_contender: Any) -> Task:
-        return Task(
-            model=str(model),
-            file=str(file),
-            folder=str(folder / name),
-            threads=options.threads,
-            turns=2 if options.quick else 4,
-            steps_per_turn=2 if options.quick else 8,
-            options=of_contender,
-        )
-
-    write_rows(file, task("rows").rows)
+    task = prepare(folder, shape, options)
     return {OURS: ("ours", task("ours")), HF: ("hf_trainer", task("hf")), **trl_contenders(task)}
 
 

@@ -52,7 +52,7 @@ class RoundedWeights:
         self._weights = [weight for weight in model.parameters() if weight.dtype == torch.float32]
         tables = [module for module in model.modules() if isinstance(module, nn.Embedding)]
         for table in {base_of(model).get_input_embeddings(), *tables}:
-            if is_plain(table):
+            if _is_plain(table):
                 _add_up_in_fp32(table)
             elif any(weight.requires_grad for weight in table.parameters()):
                 raise TypeError(f"{type(table).__name__} adds up its gradients in bf16")
@@ -144,7 +144,7 @@ def _try_rounding(model: PreTrainedModel, earlier: ForwardStrategy | None) -> Fo
     return replace(strategy, precision="bf16", rounds_weights=True)
 
 
-def is_plain(table: nn.Module) -> bool:
+def _is_plain(table: nn.Module) -> bool:
     """Return whether an embedding does nothing but look up rows."""
     return type(table) is nn.Embedding and not (table.max_norm or table.scale_grad_by_freq or table.sparse)
 
