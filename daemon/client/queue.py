@@ -21,6 +21,7 @@ from daemon.client.started_files import is_in_the_model, make_new, priority_of, 
 from daemon.client.trash import (
     Cleared,
     clear,
+    clear_lists,
     remove_if_empty,
     trash_folders,
     trashed_file,
@@ -241,6 +242,8 @@ class Queue:
     def retry(self, name: str, *, must_admit: bool = False) -> str:
         """Put a file back that failed or was skipped; return its name then, printable.
 
+        The lists of its rejected rows go to the trash, because its next check writes a new one.
+
         Args:
             name: of one in the trash, if none of that name lies in failed/ or skipped/.
             must_admit: have it trained whatever its data report says.
@@ -251,12 +254,12 @@ class Queue:
         path = self._ended_file(name)
         if must_admit:
             self._admit(path)
-        return self._put_back(path)
+        return self._put_all_back([path])[0]
 
     def retry_all(self, names: Sequence[str]) -> list[str]:
         """Put files back as `retry` does: all of them, or none if one cannot be meant."""
         paths = dict.fromkeys(map(self._ended_file, names))  # each once, however often it was named
-        return [self._put_back(path) for path in paths]
+        return self._put_all_back(list(paths))
 
     def _ended_file(self, name: str) -> Path:
         folders = [self._layout.finished(outcome) for outcome in (Outcome.FAILED, Outcome.SKIPPED)]
@@ -267,7 +270,7 @@ class Queue:
     def retry_failed(self) -> list[str]:
         """Put every file back that failed; return their names then, printable."""
         folder = self._layout.finished(Outcome.FAILED)
-        return [self._put_back(folder / name) for name in finished_names(self._layout, Outcome.FAILED)]
+        return self._put_all_back([folder / name for name in finished_names(self._layout, Outcome.FAILED)])
 
     def clear(self, outcome: Outcome, *, older_than_s: float = 0.0) -> Cleared:
         """Move the files that failed, or those that were skipped, to `queue/.trash/`, with their notes.
@@ -340,6 +343,10 @@ class Queue:
                 "retry it without --admit"
             )
         admit(self._layout, path)
+
+    def _put_all_back(self, paths: Sequence[Path]) -> list[str]:
+        clear_lists(self._layout, paths, now=time.time())  # first: a daemon checks each as soon as it is back
+        return [self._put_back(path) for path in paths]
 
     def _put_back(self, path: Path) -> str:
         note = note_beside(path, REASON_SUFFIX)
