@@ -79,6 +79,8 @@ def _file(status: "Status", version: str | None) -> str:
     fields = status.fields
     name, total = fields.get("current_file"), fields.get("file_total_steps")
     if not name:
+        if status.is_running and fields.get("status") == "training" and fields.get("status_reason"):
+            return printable(str(fields["status_reason"]))  # which file is being forgotten, and how far that is
         started = (fields.get("queue") or {}).get("processing") or 0
         if started:
             return f"{started:,} in queue/processing/, to be continued"

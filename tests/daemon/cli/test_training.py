@@ -218,6 +218,13 @@ def test_alone_it_says_what_is_done_while_no_step_is_taken(layout):
     assert show(layout, State.PAUSED, **fields)["file"] == "a.jsonl: step 0 of 9"
 
 
+def test_alone_it_says_which_file_is_being_forgotten(layout):
+    said = show(layout, State.TRAINING, reason="forgetting a.jsonl: trained again up to step 4 of 9")
+
+    assert said["file"] == "forgetting a.jsonl: trained again up to step 4 of 9"
+    assert show(layout, State.IDLE, reason="odd")["file"] == "none is being trained"
+
+
 def test_alone_it_names_the_file_that_failed(layout):
     failed = LastError(
         error_class="BadFile", message="odd " * 100, file="name " * 20, at="2026-01-01T00:00:00.000Z"
