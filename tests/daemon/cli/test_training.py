@@ -191,7 +191,11 @@ def test_alone_it_says_how_far_training_is(layout):
     assert said["daemon"] == f"running (pid {os.getpid()}), training"
     assert said["file"] == "a.jsonl: step 3 of 1,000, loss 2.5000, 1 min 15 s left"
     assert said["queue"] == "3 files waiting, 5 completed, 4 failed, 0 skipped"
-    assert said["errors"] == "none"
+    assert said["errors"] == "4 files failed (training queue list --failed)"
+
+
+def test_alone_it_says_that_there_are_no_errors(layout):
+    assert show(layout)["errors"] == "none"
 
 
 def test_alone_it_does_not_promise_an_end_while_training_is_paused(layout):
