@@ -100,7 +100,7 @@ def test_the_base_dir_may_stand_before_any_command(layout):
 @pytest.mark.parametrize(
     "arguments, code, words",
     [
-        (("quue",), 2, "did you mean queue?"),
+        (("quue",), 2, "did you mean training queue?"),
         (("queue", "add"), 2, "FILE is missing"),
         (("queue", "remove", "no.jsonl"), 1, "no file is named no.jsonl"),
         (("queue", "retry", "no.jsonl"), 1, "list --skipped and list --trash show them"),
