@@ -126,6 +126,21 @@ def test_a_file_removed_while_it_is_trained_harms_no_other(rig):
     assert rig.status()["last_error"] is None
 
 
+def test_files_from_a_folder_that_sets_no_priority_are_trained_and_the_folder_is_named_once(rig):
+    (rig.layout.inbox / "hihg").mkdir()
+    rig.start()
+
+    for name in ("a.jsonl", "b.jsonl"):
+        rig.drop(name, folder="inbox/hihg")
+        rig.until_in(Outcome.COMPLETED, name)
+
+    assert rig.events("no_priority") == [
+        "inbox/hihg/ sets no priority, so files from there have priority normal; expected inbox/high/, "
+        "inbox/normal/ or inbox/low/ where one is meant"
+    ]
+    assert [row["priority"] for row in rig.read("SELECT priority FROM jobs")] == ["normal", "normal"]
+
+
 def test_a_file_that_was_refused_is_not_shown_as_the_current_one_any_more(rig):
     rig.start()
     write_jsonl(rig.layout.inbox / "bad.jsonl", ["no json"])
