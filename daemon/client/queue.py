@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from daemon.client.converted_copy import HiddenFile, converted, is_converted
 from daemon.client.errors import (
     CannotAdmit,
+    NotAdmitted,
     UnreadableHistory,
     WrongPlace,
     raising,
@@ -260,6 +261,28 @@ class Queue:
         """Put files back as `retry` does: all of them, or none if one cannot be meant."""
         paths = dict.fromkeys(map(self._ended_file, names))  # each once, however often it was named
         return self._put_all_back(list(paths))
+
+    def unadmit(self, name: str) -> str:
+        """Have the content of a file checked as any other again; return its name, printable.
+
+        A file with this content that was started already stays as it is.
+
+        Args:
+            name: of a file in any state, or a job id.
+        Raises:
+            NoSuchFile, AmbiguousName: no one file is meant.
+            NotAdmitted: its content is not admitted.
+            UnreadableHistory: the ledger cannot be read.
+        """
+        from daemon.client.known_file import content_of
+        from daemon.jobs.admission import is_admitted, unadmit
+
+        with raising(UnreadableHistory, UnreadableLedger):
+            shown, sha256 = content_of(self._layout, name)
+        if sha256 is None or not is_admitted(self._layout, sha256):
+            raise NotAdmitted(f"the content of {shown} is not admitted, so there is nothing to take back")
+        unadmit(self._layout, sha256)
+        return shown
 
     def _ended_file(self, name: str) -> Path:
         folders = [self._layout.finished(outcome) for outcome in (Outcome.FAILED, Outcome.SKIPPED)]
