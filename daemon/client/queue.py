@@ -55,6 +55,10 @@ from trainer.protocol.text import printable, utc_text
 if TYPE_CHECKING:
     from trainer.config.schema import DataSettings
 
+TO_OVERTAKE = (
+    "to have another file trained first, make that one more urgent (training_queue set-priority OTHER high), "
+    "which helps unless this one is high, too, or daemon.preempt is false"
+)
 WITHOUT_DAEMON = {CHECKING: UNCHECKED, SAVING: PROCESSING}
 """What a state is while no daemon runs: nobody checks or saves."""
 
@@ -235,7 +239,7 @@ class Queue:
         Raises:
             NoSuchFile, AmbiguousName, WrongPlace: no one file that waits is meant.
         """
-        path = self._waiting_file(name)
+        path = the_file(self._layout, name, self._waiting_folders(), in_training=TO_OVERTAKE)
         if path.parent != self._layout.waiting(priority):
             path = _move(path, self._layout.waiting(priority))
         return printable(path.name)
@@ -346,9 +350,6 @@ class Queue:
         )
         write_reason(target, reason)
         return printable(target.name)
-
-    def _waiting_file(self, name: str) -> Path:
-        return the_file(self._layout, name, self._waiting_folders())
 
     def _waiting_folders(self) -> list[Path]:
         return [self._layout.waiting(priority) for priority in Priority]

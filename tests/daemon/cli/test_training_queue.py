@@ -348,9 +348,15 @@ def test_only_the_file_in_training_gets_the_advice_to_skip_it(layout):
 
     with FileLock(layout.lock_file):
         messages = {path.name: str(run(layout, "remove", path.name).exception) for path in paths}
+        prioritised = str(run(layout, "set-priority", "now.jsonl", "low").exception)
 
     assert "waits for its checkpoint" in messages["done.jsonl"]
     assert "training_controller skip" in messages["now.jsonl"]
+    assert prioritised == (
+        "now.jsonl is being trained; to have another file trained first, make that one more urgent "
+        "(training_queue set-priority OTHER high), which helps unless this one is high, too, or "
+        "daemon.preempt is false"
+    )
     assert "continues after now.jsonl" in messages["next.jsonl"]
     assert all(path.exists() for path in paths)
 
