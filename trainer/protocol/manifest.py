@@ -63,6 +63,15 @@ class Progress(BaseModel):
         """Whether the validation loss was measured at this very step."""
         return self.validated_step == self.global_step
 
+    def without_average(self) -> "Progress":
+        """Return the progress of a model that lost its averaged weights: with no loss that was of these."""
+        changed: dict[str, Any] = {"validation_other_loss": None}
+        if self.validation_weights == "average":
+            changed |= {"validation_loss": self.validation_other_loss, "validation_weights": "last"}
+            if self.validation_other_loss is None:
+                changed |= {"validation_weights": None, "validated_step": None}
+        return self.model_copy(update=changed)
+
 
 class Unlocked(BaseModel):
     """A locked setting that somebody changed on purpose."""
