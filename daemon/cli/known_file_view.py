@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from daemon.cli.fault_words import NO_LOSS, fault_words
 from daemon.cli.options import typed_here
 from daemon.cli.validation_text import before_and_after
-from trainer.protocol.text import duration_text, num_of
+from trainer.protocol.text import duration_text, num_of, shell_word
 
 if TYPE_CHECKING:
     from daemon.client.results import KnownFile, KnownJob, RecordedAttempt, ReportSummary
@@ -58,6 +58,10 @@ def _facts(file: "KnownFile") -> Iterator[tuple[str, str]]:
             yield "rejected", f"rows are listed in {file.rejected_list}"
         if file.ended_at:
             yield "ended", _moment(file.ended_at)
+    if file.is_admitted:
+        meant = file.job.id if file.job and file.other_jobs else file.name
+        word = ("-- " if meant.startswith("-") else "") + shell_word(meant)
+        yield "admitted", f"whatever the check of its rows finds, until: training_queue unadmit {word}"
     if file.report:
         yield "data report", _report(file.report)
         if file.report.outliers:

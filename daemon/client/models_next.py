@@ -8,21 +8,12 @@ from daemon.client.models_now import DaemonNow, DiskNow
 from daemon.client.queue import Queue
 from daemon.ledger.crashes import CrashGroup
 from daemon.ledger.evaluation_records import Validation
-from trainer.protocol.job import FaultKind
 from trainer.protocol.places import Outcome
 from trainer.protocol.text import num_of, printable, size_text
 
 WORSE = 1.05
 """Times the validation loss of the best version: from there on, going back is offered."""
 REASON_CHARACTERS = 200
-NO_CRASH = (
-    FaultKind.BAD_DATA,
-    FaultKind.BAD_CONFIG,
-    FaultKind.ENVIRONMENT,
-    FaultKind.REQUEST,
-    FaultKind.REGRESSION,
-)
-"""Kinds with which a worker has left by itself. What is still to be done about them, other lines say."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,7 +50,8 @@ def next_steps(
             why=f"only {free} of disk space are free; below {least} no file is started",
             command="training_health check",
         )
-    number = sum(group.count for group in crashes if group.kind not in NO_CRASH)
+    # What is still to be done about what was no crash, other lines say
+    number = sum(group.count for group in crashes if group.is_crash)
     if number:
         times = "once" if number == 1 else f"{number:,} times"
         yield NextStep(why=f"the worker crashed {times}", command="training_health crashes")

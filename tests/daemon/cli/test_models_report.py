@@ -106,7 +106,8 @@ def test_kinds_of_crashes_are_told_in_words(eventful):
     life.at(1).crash("no such file", FaultKind.BAD_CONFIG)
     life.ledger.close()
 
-    assert "invalid settings, 1 x, the last one: no such file" in run(eventful, "report").stdout
+    shown = " ".join(run(eventful, "report").stdout.split())
+    assert "invalid settings (no crash, but training was blocked), 1 x, the last one: no such file" in shown
 
 
 def test_a_warning_does_not_count_those_of_its_kind_as_its_own():
