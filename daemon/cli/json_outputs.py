@@ -244,7 +244,7 @@ class ValueOfFile(FileValue):
     """What training a file achieved."""
 
     validation_change: float | None
-    """How much the validation loss has changed; None unless both were measured on as many rows."""
+    """How much the validation loss has changed; None unless both are of as many rows and the same weights."""
 
 
 class RowFlagged(TypedDict):

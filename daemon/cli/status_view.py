@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from daemon.cli.disk_view import growth_text
 from daemon.cli.options import typed_here
 from daemon.cli.small_terminal import Row, fitting
+from daemon.cli.validation_text import with_weights
 from trainer.protocol.text import duration_text, num_of, printable, size_text
 
 if TYPE_CHECKING:
@@ -169,10 +170,10 @@ def _file_lines(status: "Status") -> list[tuple[str, str]]:
 
 def _validation(fields: dict[str, Any]) -> str:
     loss, other = fields.get("validation_loss"), fields.get("validation_other_loss")
-    of_average = fields.get("validation_weights") == "average"
+    weights = fields.get("validation_weights")
     if other is None:
-        return f"{_decimal(loss)} averaged" if of_average else _decimal(loss)
-    average, last = (loss, other) if of_average else (other, loss)
+        return with_weights(_decimal(loss), weights)
+    average, last = (loss, other) if weights == "average" else (other, loss)
     return f"{_decimal(average)} averaged, {_decimal(last)} last"
 
 

@@ -92,7 +92,7 @@ class KnownJob(RecordedJob):
     after: Validation | None
     """The first validation at or after its last step, unless another file was trained in between."""
     validation_change: float | None
-    """How much the validation loss has changed; None unless both were measured on as many rows."""
+    """How much the validation loss has changed; None unless both are of as many rows and the same weights."""
     other_steps: int
     """Steps of other files from the validation before it to its last step, which also affected the change."""
     checkpoint: str | None

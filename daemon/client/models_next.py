@@ -7,6 +7,7 @@ from daemon.client.models import VersionLine
 from daemon.client.models_now import DaemonNow, DiskNow
 from daemon.client.queue import Queue
 from daemon.ledger.crashes import CrashGroup
+from daemon.ledger.evaluation_records import Validation
 from trainer.protocol.places import Outcome
 from trainer.protocol.text import num_of, printable, size_text
 
@@ -33,14 +34,14 @@ def next_steps(
     disk: DiskNow | None,
     queue: Queue,
     has_checkpoint: bool,
-    validation_loss: float | None,
+    validation: Validation | None,
 ) -> Iterator[NextStep]:
     """Yield what to do, the most urgent first; nothing if nothing waits for a person.
 
     Args:
         versions: all of them.
         crashes: those of the period.
-        validation_loss: the newest one of the model as it is.
+        validation: the newest one of the model as it is.
     """
     yield from _about_the_daemon(daemon)
     if disk and disk.min_free_bytes is not None and disk.free_bytes < 2 * disk.min_free_bytes:
@@ -55,7 +56,7 @@ def next_steps(
         times = "once" if number == 1 else f"{number:,} times"
         yield NextStep(why=f"the worker crashed {times}", command="training_health crashes")
     yield from _about_files(queue)
-    yield from _about_versions(versions, validation_loss)
+    yield from _about_versions(versions, validation)
     if has_checkpoint and not any(version.is_current for version in versions):
         yield NextStep(why="the newest checkpoint has no version", command="training_models create")
 
@@ -88,14 +89,23 @@ def _about_files(queue: Queue) -> Iterator[NextStep]:
             )
 
 
-def _about_versions(versions: Sequence[VersionLine], newest: float | None) -> Iterator[NextStep]:
-    measured = [version for version in versions if version.validation_loss is not None]
-    best = min(measured, key=lambda version: version.validation_loss or 0.0, default=None)
-    if best is None or newest is None or not best.validation_loss:
+def _about_versions(versions: Sequence[VersionLine], newest: Validation | None) -> Iterator[NextStep]:
+    if newest is None or newest.loss is None:
         return
-    is_worse = newest > WORSE * best.validation_loss
+    of_average = newest.weights == "average"
+    measured = [
+        version
+        for version in versions
+        if version.validation_loss is not None and (version.validation_weights == "average") == of_average
+    ]
+    best = min(measured, key=lambda version: version.validation_loss or 0.0, default=None)
+    if best is None or not best.validation_loss:
+        return
+    is_worse = newest.loss > WORSE * best.validation_loss
     if is_worse and best.has_optimizer_state and not best.is_current:
+        whose = " of the averaged weights" if of_average else ""
         yield NextStep(
-            why=f"the validation loss is {newest:.4f}; at {best.id} it was {best.validation_loss:.4f}",
+            why=f"the validation loss{whose} is {newest.loss:.4f}; "
+            f"at {best.id} it was {best.validation_loss:.4f}",
             command=f"training_models rollback --to {best.id} --dry-run",
         )

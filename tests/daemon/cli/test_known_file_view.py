@@ -83,6 +83,16 @@ def test_each_fact_has_a_line():
     assert f"  validation    {validation}; other files took 3 steps in between" in lines
 
 
+def test_losses_of_different_weights_are_named_and_not_compared():
+    after = Validation(global_step=188, loss=2.29, rows=4, weights="average")
+    job = replace(JOB, after=after, validation_change=None)
+
+    text = "\n".join(known_file_lines(replace(FILE, job=job)))
+
+    both = "2.3100 last (step 0) before, 2.2900 averaged (step 188) after"
+    assert f"  validation    {both}: not comparable, of different weights" in text
+
+
 @pytest.mark.parametrize(
     "name, others, meant",
     [
