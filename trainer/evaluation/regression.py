@@ -151,10 +151,16 @@ def verdict_of(objected: Sequence[str], *, is_admitted: bool) -> GateOutcome:
     return "admitted" if is_admitted else "refused"
 
 
-def best_of(measured: Sequence[Measured], like: Measured, rules: GateSettings) -> Measured | None:
-    """Return the best of the last comparisons with the same rows; None without any."""
+def best_of(
+    measured: Sequence[Measured], like: Measured, rules: GateSettings, *, since: int = 0
+) -> Measured | None:
+    """Return the best of the last comparisons with the same rows; None without any.
+
+    Args:
+        since: the first step whose state counts.
+    """
     window = measured[-rules.window :] if rules.window else ()
-    comparable = [item for item in window if item.rows_id == like.rows_id]
+    comparable = [item for item in window if item.rows_id == like.rows_id and item.global_step >= since]
     return min(comparable, key=lambda item: item.mean, default=None)
 
 

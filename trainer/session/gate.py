@@ -132,6 +132,8 @@ class Gate:
     def _may_join(self, group: Group, job: Job, settings: Settings, is_admitted: bool) -> bool:
         if not settings.gate.enabled or group.is_alone or is_admitted or job.id in self._engine.suspects:
             return False
+        if job.id in self._engine.progress.cursors:
+            return False  # it continues, and what it does is no fault of those that overtook it
         before = self._loaded
         if before and _what_is_measured(before) != _what_is_measured(settings):
             return False
@@ -171,8 +173,13 @@ class Gate:
             self._save_now()
             checkpoint = self._engine.newest_checkpoint
             assert checkpoint is not None, "it was just saved"
-            is_alone = admitted or job.id in self._engine.suspects
-            group = Group(checkpoint=checkpoint.name, before=before, is_alone=is_alone, is_admitted=admitted)
+            group = Group(
+                checkpoint=checkpoint.name,
+                before=before,
+                since=self._state.since_of(before),
+                is_alone=admitted or job.id in self._engine.suspects,
+                is_admitted=admitted,
+            )
             self._state.groups.append(group)
         group.rows += self._weight(job, settings)
         group.members[job.id] = Member(name=printable(job.name))
@@ -231,7 +238,7 @@ class Gate:
         if after is None or after.rows_id != group.before.rows_id:
             return verdict
         losses = [compare_losses(group.before, after)]
-        best = best_of(self._state.passed, after, settings.gate)
+        best = best_of(self._state.passed, after, settings.gate, since=group.since)
         if best and best.global_step != group.before.global_step:
             losses.append(compare_losses(best, after, is_best=True))
         suites = compare_answers(group.before, after)

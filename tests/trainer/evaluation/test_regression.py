@@ -132,6 +132,7 @@ def test_the_best_is_looked_for_among_the_last_of_the_same_rows():
         return found and found.global_step
 
     assert [best(window) for window in (0, 1, 2, 4, 5)] == [None, None, 5, 3, 1]
+    assert best_of(states, measured([9.0]), GateSettings(), since=4).global_step == 4
 
 
 @pytest.mark.parametrize(
