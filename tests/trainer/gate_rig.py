@@ -24,19 +24,25 @@ class Judged(FakeEngine):
     Args:
         spoilt: steps of the model's life from which on it is worse.
         loss_at: step -> loss, instead of that.
+        last_at: the same of the last weights; then the averaged ones are preferred.
     """
 
-    def __init__(self, progress=None, *, spoilt=(), loss_at=None, folder=Path("models/checkpoints")):
+    def __init__(
+        self, progress=None, *, spoilt=(), loss_at=None, last_at=None, folder=Path("models/checkpoints")
+    ):
         super().__init__(progress)
         self.loss_at = loss_at or (lambda step: WORSE if any(step >= first for first in spoilt) else 1.0)
+        self.last_at = last_at
         self.folder = folder
         self.measured_at = []
-        self.rows_id = "rows"
+        self.rows_id = "rows:average" if last_at else "rows"
         self.states = []
 
     def measure(self, settings, *, global_step):
         self.measured_at.append(global_step)
         found = measured(self.loss_at(global_step), global_step, rows_id=self.rows_id)
+        if self.last_at:
+            found = found.model_copy(update={"last": measured(self.last_at(global_step), global_step)})
         return found, ValidationLoss(found.losses[0], ROWS)
 
     def row_losses(self, examples, settings):
@@ -53,7 +59,7 @@ class Judged(FakeEngine):
 
     def after_a_crash(self, *, number=-1):
         """Return what a new worker finds: one of the checkpoints, which was the newest one then."""
-        fresh = Judged(self.saved[number], loss_at=self.loss_at)
+        fresh = Judged(self.saved[number], loss_at=self.loss_at, last_at=self.last_at)
         state, fresh.newest_checkpoint = self.states[number]
         fresh.gate_state = state.model_copy(deep=True)
         return fresh

@@ -8,6 +8,8 @@ STATE_FILE = "gate.json"
 """In a checkpoint: what the gate remembers between steps."""
 GateOutcome = Literal["passed", "refused", "admitted", "unjudged"]
 """admitted: it would have been refused, but somebody wants the file. unjudged: nothing could be compared."""
+WhichWeights = Literal["last", "average"]
+"""Those after the last step, or their average over many steps."""
 
 
 class FrozenModel(BaseModel):
@@ -27,6 +29,8 @@ class LossComparison(FrozenModel):
     loss_after: float
     t: float
     """Of a paired t-test; positive where the loss has risen."""
+    weights: WhichWeights | None = None
+    """Whose loss it is where both are judged; else null."""
 
     @property
     def increase(self) -> float:
@@ -46,6 +50,8 @@ class SuiteComparison(FrozenModel):
     gained: int
     p: float
     """Of McNemar's exact test, two-sided."""
+    weights: WhichWeights | None = None
+    """Whose answers they are where both are judged; else null."""
 
     @property
     def drop(self) -> float:

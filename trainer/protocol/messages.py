@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 
 from trainer.protocol.costs import CostKind
 from trainer.protocol.data_report import DataReport
-from trainer.protocol.gate import GateVerdict
+from trainer.protocol.gate import GateVerdict, WhichWeights
 from trainer.protocol.job import Cursor, EarlierFile, FaultKind, Job, JobRecord, Window
 from trainer.protocol.manifest import Branch
 
@@ -232,10 +232,6 @@ class StepsTaken(ProtocolMessage):
 
     kind: Literal["steps_taken"] = "steps_taken"
     steps: tuple[StepReport, ...]
-
-
-WhichWeights = Literal["last", "average"]
-"""Those after the last step, or their average over many steps."""
 
 
 class Validated(ProtocolMessage):

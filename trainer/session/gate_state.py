@@ -30,6 +30,8 @@ class Group(BaseModel):
     before: Measured
     since: int = 0
     """The first step whose state it is compared with, as the best of late: see `GateState.since`."""
+    average_since: int = 0
+    """The same for the average of the weights, which is not compared at all with a state from before that."""
     is_alone: bool
     """No other job may join it."""
     is_admitted: bool = False
@@ -97,7 +99,7 @@ class GateState(BaseModel):
             starts_anew: later states are not compared with those before.
         """
         self.groups.remove(group)
-        self.since = group.since
+        self.since = measured.global_step if measured and starts_anew else group.since
         known = [] if starts_anew else self.passed
         if not starts_anew and (not known or known[-1].global_step < group.before.global_step):
             known = [*known, group.before]

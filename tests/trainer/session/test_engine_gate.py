@@ -175,7 +175,7 @@ OUTLIERS_OFF = {"outlier_rows": 0}  # so few different rows would confuse their 
 
 @pytest.mark.parametrize(
     "average, low, urgent, refused",
-    [("none", CONSTANT, (None, 6), "low"), ("none", GOOD, CONSTANT, "urgent")],
+    [("none", CONSTANT, (None, 6), "low"), ("ema", GOOD, CONSTANT, "urgent")],
     ids=["a good one overtakes a bad one", "a bad one overtakes a good one"],
 )
 def test_of_two_files_one_in_the_middle_of_the_other_the_bad_one_leaves_no_trace(
@@ -201,6 +201,18 @@ def test_of_two_files_one_in_the_middle_of_the_other_the_bad_one_leaves_no_trace
     shutil.rmtree(base / "models")
     live(base, settings, {name: path for name, path in files.items() if name != refused})
     assert weights_sha256(base) == weights
+
+
+def test_a_bad_file_that_the_average_hardly_follows_is_refused(base, tiny_folder):
+    settings = gated(tiny_folder, training={"average": "ema", "average_steps": 100}, gate=OUTLIERS_OFF)
+    files = written(base, good0=GOOD, good1=GOOD, good2=GOOD, short=("constant", 24))
+
+    life = live(base, settings, files)
+
+    assert life.refused == ["short"]
+    [reason] = [reason for outcome, reason in found_in(life) if outcome == "refused"]
+    assert reason.startswith("with the last weights, the mean loss of 60 validation rows went from ")
+    assert "averaged" not in reason
 
 
 def test_rows_of_noise_are_named_and_nothing_of_their_file_is_trained(base, tiny_folder):

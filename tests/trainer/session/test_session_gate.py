@@ -212,6 +212,89 @@ def test_files_with_other_weights_to_be_judged_are_not_judged_together(make):
     assert verdicts(run) == [("passed", ["a", "b"]), ("passed", ["c"])]
 
 
+AVERAGED, LAST = "with the averaged weights, ", "with the last weights, "
+
+
+def averaged(average_steps, **gate):
+    """Return settings of which the fake engine asks nothing but how fast the average follows."""
+    settings = gated(**gate)
+    training = settings.training.model_copy(update={"average_steps": average_steps})
+    return settings.model_copy(update={"training": training})
+
+
+@pytest.mark.parametrize(
+    "average, last, reasons",
+    [
+        ((3.0, 3.4), (1.0, 1.1), []),  # each is compared with its like, or the average would be much worse
+        ((1.0, 1.1), (1.0, 5.0), [LAST]),  # a short file, which the average has hardly followed
+        ((1.0, 5.0), (1.0, 1.0), [AVERAGED]),
+        ((1.0, 5.0), (1.0, 9.0), [AVERAGED, LAST]),
+    ],
+)
+def test_where_the_average_is_preferred_neither_it_nor_the_last_weights_may_be_worse(
+    make, average, last, reasons
+):
+    settings = averaged(1, window=0)
+    engine = Judged(loss_at=lambda step: average[step // 6], last_at=lambda step: last[step // 6])
+
+    run = Run([make("first", settings, steps=4), make("a", settings), QueueEmpty(), LEAVE], engine=engine)
+
+    _, verdict = [event.verdict for event in run.told(GateJudged)]
+    assert verdict.outcome == ("refused" if reasons else "passed")
+    assert [item.weights for item in verdict.losses] == ["average", "last"]
+    for weights in (AVERAGED, LAST):
+        assert (weights in verdict.reason) == (not reasons or weights in reasons)
+
+
+@pytest.mark.parametrize("average_steps, outcome", [(1, "refused"), (2, "passed")])
+def test_the_average_is_judged_when_it_has_taken_in_an_admitted_file(make, average_steps, outcome):
+    settings = averaged(average_steps)
+    of_each_second_step = {"average": (1.0, 1.0, 1.1, 3.0, 4.0, 4.8), "last": (1.0, 1.0, 5.0, 5.0, 5.0, 5.0)}
+    average, last = (lambda step, losses=losses: losses[step // 2] for losses in of_each_second_step.values())
+    bad = make("bad", settings, admitted=True)
+    later = [make(name, settings) for name in ("x", "xx", "xxx")]
+
+    run = Run([make("first", settings), bad, *later, LEAVE], engine=Judged(loss_at=average, last_at=last))
+
+    assert [found for found, _ in verdicts(run)] == ["passed", "admitted", "passed", "passed", outcome]
+
+
+def test_last_weights_cannot_become_worse_in_small_steps_behind_the_average(make):
+    engine = Judged(loss_at=lambda step: 1.0, last_at=lambda step: 1.05**step)
+
+    run = Run([*(make(name, gated()) for name in "ab"), LEAVE], engine=engine)
+
+    assert verdicts(run) == [("passed", ["a"]), ("refused", ["b"])]
+    assert LAST in run.told(GateJudged)[-1].verdict.reason
+
+
+def test_files_whose_average_began_meanwhile_are_judged_by_the_last_weights(make):
+    settings, engine = gated(), Judged(spoilt=[2])
+
+    def begin_average(bundle):
+        engine.last_at = engine.loss_at
+        engine.loss_at = lambda step: 1.0
+        engine.rows_id = "rows:average"
+
+    run = Run([make("a", settings, steps=1), LEAVE], engine=engine, on_step=begin_average)
+
+    assert [event.verdict.losses[0].weights for event in run.told(GateJudged)] == ["last"]
+
+
+def test_where_two_kinds_of_weights_are_measured_twice_as_many_rows_are_judged_together(make):
+    settings = gated(group_rows=None)
+    settings = settings.model_copy(
+        update={"monitoring": settings.monitoring.model_copy(update={"max_overhead_percent": 50})}
+    )  # 10 rows that take a third as long as those of a step: 4 rows of a file
+    files = [make(name, settings, steps=1) for name in "abcde"]
+
+    alone = Run([*files, LEAVE], engine=Judged())
+    averaged = Run([*files, LEAVE], engine=Judged(last_at=lambda step: 1.0))
+
+    assert verdicts(alone) == [("passed", ["a", "b"]), ("passed", ["c", "d"])]
+    assert verdicts(averaged) == [("passed", ["a", "b", "c", "d"])]
+
+
 def test_files_are_done_when_the_gate_is_turned_off(make):
     settings, engine = gated(group_rows=100), Judged()
     Run([make("a", settings), LEAVE], engine=engine)

@@ -43,6 +43,16 @@ def test_a_good_file_in_the_middle_of_a_bad_one_is_compared_with_the_state_right
     assert (compared.against, compared.global_step) == ("before", 4)
 
 
+def test_the_average_that_still_follows_a_bad_file_is_no_fault_of_the_one_that_overtakes_it(make):
+    average, last = losses(1.0, 1.0, 1.5, 3.0, 4.0), losses(1.0, 1.0, 5.0, 4.0, 5.0)
+    settings, engine = gated(), Judged(loss_at=average, last_at=last)
+    first, low, urgent = make("first", settings), make("low", settings, steps=4), make("urgent", settings)
+
+    run = Run([first, low, urgent, low, LEAVE], between=overtaken(), engine=engine)
+
+    assert verdicts(run) == [("passed", ["first"]), ("passed", ["urgent"]), ("refused", ["low"])]
+
+
 def test_a_bad_file_in_the_middle_of_a_bad_one_is_refused(make):
     settings, engine = gated(), Judged(loss_at=losses(1.0, 1.0, 5.0, 9.0))
     first, low, urgent = make("first", settings), make("low", settings, steps=4), make("urgent", settings)
