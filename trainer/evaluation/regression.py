@@ -10,7 +10,8 @@ from collections.abc import Iterable, Sequence
 from pydantic import BaseModel, ConfigDict
 
 from trainer.config.gate_settings import GateSettings
-from trainer.protocol.gate import GateOutcome, LossComparison, SuiteComparison, WhichWeights
+from trainer.protocol.gate import GateOutcome, LossComparison, SuiteComparison
+from trainer.protocol.manifest import WhichWeights
 
 WORST = 1e4  # stands for a loss that is no finite number
 MOST_T = 1e6  # stands for infinity, which JSON lacks

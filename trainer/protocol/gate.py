@@ -4,12 +4,12 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict
 
+from trainer.protocol.manifest import WhichWeights
+
 STATE_FILE = "gate.json"
 """In a checkpoint: what the gate remembers between steps."""
 GateOutcome = Literal["passed", "refused", "admitted", "unjudged"]
 """admitted: it would have been refused, but somebody wants the file. unjudged: nothing could be compared."""
-WhichWeights = Literal["last", "average"]
-"""Those after the last step, or their average over many steps."""
 
 
 class FrozenModel(BaseModel):

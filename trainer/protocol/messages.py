@@ -9,9 +9,9 @@ from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 
 from trainer.protocol.costs import CostKind
 from trainer.protocol.data_report import DataReport
-from trainer.protocol.gate import GateVerdict, WhichWeights
+from trainer.protocol.gate import GateVerdict
 from trainer.protocol.job import Cursor, EarlierFile, FaultKind, Job, JobRecord, Window
-from trainer.protocol.manifest import Branch
+from trainer.protocol.manifest import Branch, WhichWeights
 
 
 class ProtocolMessage(BaseModel):
