@@ -52,12 +52,21 @@ class Dropped:
 
 
 def fill(
-    base: Path, rng: random.Random, *, num_good: int, num_bad: int, num_noisy: int, rows: int
+    base: Path,
+    rng: random.Random,
+    *,
+    num_good: int,
+    num_bad: int,
+    num_noisy: int,
+    rows: int,
+    bad_rows: int,
+    average: str,
 ) -> Dropped:
     """Write configuration, validation rows and the files, in an order by chance after the first good ones."""
     inbox = base / "inbox"
     inbox.mkdir(parents=True)
-    (base / "config.json").write_text(json.dumps(CONFIG))
+    training = CONFIG["training"] | {"average": average}
+    (base / "config.json").write_text(json.dumps(CONFIG | {"training": training}))
     write_jsonl(base / "validation.jsonl", good(rng, rows))
     write_jsonl(base / "suite.jsonl", good(rng, 100))
     kinds = ["good"] * (num_good - FIRST_GOOD)
@@ -73,7 +82,7 @@ def fill(
         elif kind in NOISES:
             content, dropped.noisy[name] = noisy(rng, rows, NOISE_SHARE, kind=kind)
         else:
-            content = BAD[kind](rng, rows)
+            content = BAD[kind](rng, bad_rows)
             dropped.bad.append(name)
         path = write_jsonl(inbox / name, content)
         os.utime(path, (1_700_000_000 + number,) * 2)  # files are taken in by age
@@ -159,6 +168,8 @@ def main() -> int:
     parser.add_argument("--bad", type=int, default=12)
     parser.add_argument("--noisy", type=int, default=6)
     parser.add_argument("--rows", type=int, default=ROWS)
+    parser.add_argument("--bad-rows", type=int, help="of a bad file; as many as of a good one if not given")
+    parser.add_argument("--average", choices=["none", "ema", "window"], default="none")
     parser.add_argument("--kills", type=int, default=0, help="train it all again, with so many kills")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--keep", type=Path, help="keep the working directory here")
@@ -166,7 +177,14 @@ def main() -> int:
     base = wanted.keep or Path(tempfile.mkdtemp(prefix="gatetest-"))
     rng = random.Random(wanted.seed)
     dropped = fill(
-        base, rng, num_good=wanted.good, num_bad=wanted.bad, num_noisy=wanted.noisy, rows=wanted.rows
+        base,
+        rng,
+        num_good=wanted.good,
+        num_bad=wanted.bad,
+        num_noisy=wanted.noisy,
+        rows=wanted.rows,
+        bad_rows=wanted.bad_rows or wanted.rows,
+        average=wanted.average,
     )
     originals = base.with_name(f"{base.name}.files")
     shutil.copytree(base, originals)
@@ -196,14 +214,17 @@ def report(layout: Layout, dropped: Dropped, seconds: float) -> bool:
 
 
 def show_spread(verdicts: list[RecordedVerdict]) -> None:
-    """Print the range of what was measured."""
-    found = [verdict.losses[0] for verdict in verdicts if verdict.losses]
-    if found:
-        rises, certain = [100 * item.increase for item in found], [item.t for item in found]
-        print(f"  loss {min(rises):+.1f} … {max(rises):+.1f} %, t {min(certain):.1f} … {max(certain):.1f}")
-    drops = [suite.drop for verdict in verdicts for suite in verdict.suites]
-    if drops:
-        print(f"  suite {-max(drops):+.0f} … {-min(drops):+.0f} points")
+    """Print the range of what was measured, for each kind of weights that was."""
+    for weights in (None, "average", "last"):
+        losses = [item for verdict in verdicts for item in verdict.losses if item.weights == weights]
+        found = [item for item in losses if item.against == "before"]
+        if found:
+            rises, certain = [100 * item.increase for item in found], [item.t for item in found]
+            rise = f"{min(rises):+.1f} … {max(rises):+.1f} %, t {min(certain):.1f} … {max(certain):.1f}"
+            print(f"  {weights or ''} loss {rise}")
+        drops = [item.drop for verdict in verdicts for item in verdict.suites if item.weights == weights]
+        if drops:
+            print(f"  {weights or ''} suite {-max(drops):+.0f} … {-min(drops):+.0f} points")
 
 
 def show_rows(layout: Layout, dropped: Dropped, failed: set[str]) -> bool:

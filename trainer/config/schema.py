@@ -147,8 +147,8 @@ class TrainingSettings(Section):
     """See `average`."""
 
     preferred_weights: Literal["average", "last"] = "average"
-    """Which weights are evaluated, judged by the gate, and compared where the best model is looked for: those
-    that are averaged, if there are such, or those after the last step."""
+    """Which weights are evaluated, and compared where the best model is looked for: those that are averaged,
+    if there are such, or those after the last step. The gate judges `last` alone, or both."""
 
     seed: Annotated[int, Field(ge=0, lt=2**63)] = 42
     """Decides the order of rows and the dropout noise."""

@@ -121,31 +121,43 @@ class Evaluator:
         """Return what the gate compares, row by row, and the mean loss of the validation file.
 
         A question of a suite counts as answered if each token of its answer is the likeliest one after those
-        before it. That is what greedy generation would yield, for a fraction of its time.
+        before it. That is what greedy generation would yield, for a fraction of its time. Where averaged
+        weights are preferred, the last ones are measured, too: the average hides what a short file does.
         """
-        measures = self._measures
-        found = self.row_losses(measures.validation, settings)
+        last, loss = self._measure_model(settings, self._measures.rows_id, global_step)
+        number = len(last.losses)
+        if not self._trainer.prefers_average:
+            return last, ValidationLoss(loss, number)
+        with self._trainer.with_preferred_weights():
+            average, preferred = self._measure_model(settings, self.rows_id, global_step)
+        return average.model_copy(update={"last": last}), ValidationLoss(
+            preferred, number, weights="average", other_loss=loss
+        )
+
+    def _measure_model(self, settings: Settings, rows_id: str, global_step: int) -> tuple[Measured, float]:
+        """Return what the gate compares of the weights that the model has now, and the mean loss."""
+        measures, max_tokens = self._measures, self._max_tokens(settings)
+        found = self._trainer.row_losses(measures.validation, max_tokens=max_tokens)
         answers = {}
         for name, items in measures.suites.items():
-            right = iter(self.row_losses([row for _, rows in items for row in rows], settings))
+            examples = [row for _, rows in items for row in rows]
+            right = iter(self._trainer.row_losses(examples, max_tokens=max_tokens))
             answers[name] = tuple(all([next(right).is_right for _ in rows]) for _, rows in items)
         measured = Measured(
-            rows_id=self.rows_id,
+            rows_id=rows_id,
             global_step=global_step,
             losses=tuple(storable(row.mean) for row in found),
             answers=answers,
         )
-        loss = sum(row.total for row in found) / max(1, sum(row.tokens for row in found))
-        weights: WhichWeights = "average" if self._trainer.prefers_average else "last"
-        return measured, ValidationLoss(loss, len(found), weights=weights)
+        return measured, sum(row.total for row in found) / max(1, sum(row.tokens for row in found))
 
     @property
     def rows_id(self) -> str:
-        """Says which rows `measure` would measure, and whether with the averaged weights."""
+        """Says which rows `measure` would measure, and whether with the averaged weights as well."""
         return self._measures.rows_id + (":average" if self._trainer.prefers_average else "")
 
     def row_losses(self, examples: list[Example], settings: Settings) -> list[RowLoss]:
-        """Return what the model makes of examples."""
+        """Return what the model makes of examples, with the weights that are preferred."""
         with self._trainer.with_preferred_weights():
             return self._trainer.row_losses(examples, max_tokens=self._max_tokens(settings))
 

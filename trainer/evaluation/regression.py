@@ -11,10 +11,12 @@ from pydantic import BaseModel, ConfigDict
 
 from trainer.config.gate_settings import GateSettings
 from trainer.protocol.gate import GateOutcome, LossComparison, SuiteComparison
+from trainer.protocol.manifest import WhichWeights
 
 WORST = 1e4  # stands for a loss that is no finite number
 MOST_T = 1e6  # stands for infinity, which JSON lacks
 DIGITS = 6  # of a loss; it is written down, and must be the same when it is read
+WITH = {None: "", "average": "with the averaged weights, ", "last": "with the last weights, "}
 
 
 class Measured(BaseModel):
@@ -23,13 +25,20 @@ class Measured(BaseModel):
     model_config = ConfigDict(frozen=True)
 
     rows_id: str
-    """A hash of the rows as the model sees them, and whether the averaged weights were measured: only what is
+    """A hash of the rows as the model sees them, and whether these are the averaged weights: only what is
     equal in it can be compared."""
     global_step: int
     losses: tuple[float, ...]
     """Of each row, the mean over its tokens."""
     answers: dict[str, tuple[bool, ...]] = {}
     """By suite: whether each question is answered."""
+    last: "Measured | None" = None
+    """The same of the weights after the last step, if this is of the averaged ones."""
+
+    @property
+    def by_weights(self) -> tuple[tuple[WhichWeights | None, "Measured"], ...]:
+        """All that was measured, each with its name if there is more than one."""
+        return (("average", self), ("last", self.last)) if self.last else ((None, self),)
 
     @property
     def mean(self) -> float:
@@ -38,7 +47,8 @@ class Measured(BaseModel):
     @property
     def num_rows(self) -> int:
         """All that had to be measured."""
-        return len(self.losses) + sum(map(len, self.answers.values()))
+        own = len(self.losses) + sum(map(len, self.answers.values()))
+        return own + (self.last.num_rows if self.last else 0)
 
 
 def storable(loss: float) -> float:
@@ -73,7 +83,40 @@ def mcnemar_p(lost: int, gained: int) -> float:
     return min(1.0, 2 * tail / (1 << number))
 
 
-def compare_losses(before: Measured, after: Measured, *, is_best: bool = False) -> LossComparison:
+def compare(
+    before: Measured,
+    after: Measured,
+    passed: Sequence[Measured],
+    rules: GateSettings,
+    *,
+    since: int = 0,
+    average_since: int = 0,
+) -> tuple[tuple[LossComparison, ...], tuple[SuiteComparison, ...]]:
+    """Return what is to be said of the weights that were measured both times; nothing if there are none.
+
+    Args:
+        passed: earlier states, oldest first; of those from step `since` on, the best is compared, too.
+        average_since: the first step of which the average is compared with anything.
+    """
+    losses: list[LossComparison] = []
+    suites: list[SuiteComparison] = []
+    earlier = {item.rows_id: item for _, item in before.by_weights}
+    for weights, late in after.by_weights:
+        first = average_since if weights == "average" else since
+        early = earlier.get(late.rows_id)
+        if early is None or early.global_step < first:
+            continue
+        losses.append(compare_losses(early, late, weights))
+        best = best_of(passed, late, rules, since=first)
+        if best and best.global_step != early.global_step:
+            losses.append(compare_losses(best, late, weights, is_best=True))
+        suites += compare_answers(early, late, weights)
+    return tuple(losses), tuple(suites)
+
+
+def compare_losses(
+    before: Measured, after: Measured, weights: WhichWeights | None = None, *, is_best: bool = False
+) -> LossComparison:
     """Return what the losses of the same rows say."""
     return LossComparison(
         against="best" if is_best else "before",
@@ -82,17 +125,23 @@ def compare_losses(before: Measured, after: Measured, *, is_best: bool = False) 
         loss_before=round(before.mean, DIGITS),
         loss_after=round(after.mean, DIGITS),
         t=round(paired_t(before.losses, after.losses), 3),
+        weights=weights,
     )
 
 
-def compare_answers(before: Measured, after: Measured) -> tuple[SuiteComparison, ...]:
+def compare_answers(
+    before: Measured, after: Measured, weights: WhichWeights | None = None
+) -> tuple[SuiteComparison, ...]:
     """Return what the answers to the same questions say, by suite."""
     return tuple(
-        _compare_suite(name, before.answers[name], answers) for name, answers in after.answers.items()
+        _compare_suite(name, before.answers[name], answers, weights)
+        for name, answers in after.answers.items()
     )
 
 
-def _compare_suite(name: str, before: Sequence[bool], after: Sequence[bool]) -> SuiteComparison:
+def _compare_suite(
+    name: str, before: Sequence[bool], after: Sequence[bool], weights: WhichWeights | None
+) -> SuiteComparison:
     pairs = list(zip(before, after, strict=True))
     lost, gained = pairs.count((True, False)), pairs.count((False, True))
     return SuiteComparison(
@@ -103,6 +152,7 @@ def _compare_suite(name: str, before: Sequence[bool], after: Sequence[bool]) -> 
         lost=lost,
         gained=gained,
         p=mcnemar_p(lost, gained),
+        weights=weights,
     )
 
 
@@ -130,17 +180,17 @@ def _worse_loss(found: LossComparison, rules: GateSettings) -> str:
 
 def _worse_suite(found: SuiteComparison, rules: GateSettings) -> str:
     return (
-        f"the suite {found.suite} dropped by {found.drop:.1f} points, from {found.right_before} to "
-        f"{found.right_after} right answers of {found.rows} ({found.lost} lost, {found.gained} gained, "
-        f"McNemar p {found.p:.2g}); expected a drop below {rules.max_suite_drop:g}"
+        f"{WITH[found.weights]}the suite {found.suite} dropped by {found.drop:.1f} points, "
+        f"from {found.right_before} to {found.right_after} right answers of {found.rows} ({found.lost} lost, "
+        f"{found.gained} gained, McNemar p {found.p:.2g}); expected a drop below {rules.max_suite_drop:g}"
     )
 
 
 def in_words(found: LossComparison) -> str:
     """Return a comparison for a person."""
     return (
-        f"the mean loss of {found.rows} validation rows went from {found.loss_before:.4f} to "
-        f"{found.loss_after:.4f} ({found.increase:+.1%}, paired t {found.t:.1f})"
+        f"{WITH[found.weights]}the mean loss of {found.rows} validation rows went from "
+        f"{found.loss_before:.4f} to {found.loss_after:.4f} ({found.increase:+.1%}, paired t {found.t:.1f})"
     )
 
 
@@ -151,10 +201,21 @@ def verdict_of(objected: Sequence[str], *, is_admitted: bool) -> GateOutcome:
     return "admitted" if is_admitted else "refused"
 
 
-def best_of(measured: Sequence[Measured], like: Measured, rules: GateSettings) -> Measured | None:
-    """Return the best of the last comparisons with the same rows; None without any."""
+def best_of(
+    measured: Sequence[Measured], like: Measured, rules: GateSettings, *, since: int = 0
+) -> Measured | None:
+    """Return the best of the last comparisons with the same rows and weights; None without any.
+
+    Args:
+        since: the first step whose state counts.
+    """
     window = measured[-rules.window :] if rules.window else ()
-    comparable = [item for item in window if item.rows_id == like.rows_id]
+    comparable = [
+        item
+        for state in window
+        for _, item in state.by_weights
+        if item.rows_id == like.rows_id and item.global_step >= since
+    ]
     return min(comparable, key=lambda item: item.mean, default=None)
 
 

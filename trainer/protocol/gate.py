@@ -4,6 +4,8 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict
 
+from trainer.protocol.manifest import WhichWeights
+
 STATE_FILE = "gate.json"
 """In a checkpoint: what the gate remembers between steps."""
 GateOutcome = Literal["passed", "refused", "admitted", "unjudged"]
@@ -27,6 +29,8 @@ class LossComparison(FrozenModel):
     loss_after: float
     t: float
     """Of a paired t-test; positive where the loss has risen."""
+    weights: WhichWeights | None = None
+    """Whose loss it is where both are judged; else null."""
 
     @property
     def increase(self) -> float:
@@ -46,6 +50,8 @@ class SuiteComparison(FrozenModel):
     gained: int
     p: float
     """Of McNemar's exact test, two-sided."""
+    weights: WhichWeights | None = None
+    """Whose answers they are where both are judged; else null."""
 
     @property
     def drop(self) -> float:

@@ -15,9 +15,7 @@ from collections.abc import Callable, Sequence
 from trainer.config.schema import Settings
 from trainer.evaluation.regression import (
     Measured,
-    best_of,
-    compare_answers,
-    compare_losses,
+    compare,
     group_limit,
     in_words,
     objections,
@@ -32,6 +30,10 @@ from trainer.protocol.text import num_of, printable
 from trainer.reporting.reporter import Reporter
 from trainer.session.gate_state import GateState, Group, Member
 from trainer.session.interfaces import SessionEngine
+
+FOLLOWS_FOR = 4
+"""Times `training.average_steps` until the average has taken in what steps did that have no verdict, or were
+admitted: at most a sixteenth of it is older then."""
 
 
 class NoWayBack(OSError):
@@ -132,6 +134,8 @@ class Gate:
     def _may_join(self, group: Group, job: Job, settings: Settings, is_admitted: bool) -> bool:
         if not settings.gate.enabled or group.is_alone or is_admitted or job.id in self._engine.suspects:
             return False
+        if job.id in self._engine.progress.cursors:
+            return False  # it continues, and what it does is no fault of those that overtook it
         before = self._loaded
         if before and _what_is_measured(before) != _what_is_measured(settings):
             return False
@@ -171,8 +175,15 @@ class Gate:
             self._save_now()
             checkpoint = self._engine.newest_checkpoint
             assert checkpoint is not None, "it was just saved"
-            is_alone = admitted or job.id in self._engine.suspects
-            group = Group(checkpoint=checkpoint.name, before=before, is_alone=is_alone, is_admitted=admitted)
+            since = self._state.since_of(before)
+            group = Group(
+                checkpoint=checkpoint.name,
+                before=before,
+                since=since,
+                average_since=since + FOLLOWS_FOR * settings.training.average_steps,
+                is_alone=admitted or job.id in self._engine.suspects,
+                is_admitted=admitted,
+            )
             self._state.groups.append(group)
         group.rows += self._weight(job, settings)
         group.members[job.id] = Member(name=printable(job.name))
@@ -228,19 +239,25 @@ class Gate:
             checkpoint=group.checkpoint,
             files=tuple(JudgedFile(job_id=key, name=member.name) for key, member in group.members.items()),
         )
-        if after is None or after.rows_id != group.before.rows_id:
+        if after is None:
             return verdict
-        losses = [compare_losses(group.before, after)]
-        best = best_of(self._state.passed, after, settings.gate)
-        if best and best.global_step != group.before.global_step:
-            losses.append(compare_losses(best, after, is_best=True))
-        suites = compare_answers(group.before, after)
+        losses, suites = compare(
+            group.before,
+            after,
+            self._state.passed,
+            settings.gate,
+            since=group.since,
+            average_since=group.average_since,
+        )
+        if not losses:
+            return verdict
         found = objections(losses, suites, settings.gate)
+        seen = [in_words(item) for item in losses if item.against == "before"]
         return verdict.model_copy(
             update={
                 "outcome": verdict_of(found, is_admitted=group.is_admitted),
-                "reason": "; ".join(found) or in_words(losses[0]),
-                "losses": tuple(losses),
+                "reason": "; ".join(found or seen),
+                "losses": losses,
                 "suites": suites,
             }
         )
@@ -251,10 +268,7 @@ class Gate:
             return "the gate was turned off (gate.enabled)"
         if after is None:
             return "memory was too small for the rows of validation.file"
-        return (
-            "the validation rows, how they are rendered, or the weights that are measured "
-            "(training.preferred_weights) have changed since the file began"
-        )
+        return "the validation rows, or how they are rendered, have changed since the file began"
 
     def _measure(self, settings: Settings) -> Measured | None:
         """Measure the model, unless this very state was measured last."""

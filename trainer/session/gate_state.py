@@ -28,6 +28,10 @@ class Group(BaseModel):
     checkpoint: str
     """The name of the one that has the model as it was then."""
     before: Measured
+    since: int = 0
+    """The first step whose state it is compared with, as the best of late: see `GateState.since`."""
+    average_since: int = 0
+    """The same for the average of the weights, which is not compared at all with a state from before that."""
     is_alone: bool
     """No other job may join it."""
     is_admitted: bool = False
@@ -48,7 +52,10 @@ class GateState(BaseModel):
     groups: list[Group] = []
     """In the order in which they began; all but the last wait for a job that was preempted."""
     passed: list[Measured] = []
-    """The states that the model was found good in, oldest first."""
+    """The states that the model was found good in, and those from right before where steps without a verdict
+    came first; oldest first."""
+    since: int = 0
+    """Of these states, those from this step on differ from the newest by nothing but files that passed."""
     latest: Measured | None = None
     """What was measured last."""
 
@@ -65,6 +72,18 @@ class GateState(BaseModel):
         """Return the group that a job belongs to."""
         return next((group for group in self.groups if job_id in group.members), None)
 
+    def since_of(self, before: Measured) -> int:
+        """Return the first step whose state counts as one of late for files that are trained next.
+
+        None counts from before steps that have no verdict, such as those of a preempted job: what they did to
+        the model is no fault of these files.
+
+        Args:
+            before: the state that the model is in.
+        """
+        is_judged = bool(self.passed) and self.passed[-1].global_step == before.global_step
+        return self.since if is_judged else before.global_step
+
     def keep_only(self, open_jobs: set[str]) -> None:
         """Forget jobs that are not open any more: they were taken away, or the model went back."""
         for group in self.groups:
@@ -80,9 +99,12 @@ class GateState(BaseModel):
             starts_anew: later states are not compared with those before.
         """
         self.groups.remove(group)
-        before = [] if starts_anew else self.passed or [group.before]
-        found = [*before, *([measured] if measured else [])]
-        self.passed = found[-window:] if window else []
+        self.since = measured.global_step if measured and starts_anew else group.since
+        known = [] if starts_anew else self.passed
+        if not starts_anew and (not known or known[-1].global_step < group.before.global_step):
+            known = [*known, group.before]
+        found = [*known, *([measured] if measured else [])]
+        self.passed = found[-max(1, window) :]  # the newest also says up to where steps have a verdict
 
 
 def write_gate(folder: Path, state: GateState) -> None:

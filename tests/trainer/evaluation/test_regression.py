@@ -10,6 +10,7 @@ from trainer.evaluation.regression import (
     WORST,
     Measured,
     best_of,
+    compare,
     compare_answers,
     compare_losses,
     group_limit,
@@ -132,6 +133,32 @@ def test_the_best_is_looked_for_among_the_last_of_the_same_rows():
         return found and found.global_step
 
     assert [best(window) for window in (0, 1, 2, 4, 5)] == [None, None, 5, 3, 1]
+    assert best_of(states, measured([9.0]), GateSettings(), since=4).global_step == 4
+
+
+def with_average(average, last):
+    return average.model_copy(update={"rows_id": "rows:average", "last": last})
+
+
+def test_each_kind_of_weights_is_compared_with_its_like():
+    before = with_average(measured([4.0]), measured([2.0]))
+    after = with_average(measured([5.0], step=9), measured([3.0], step=9))
+    passed = [measured([1.0], step=3), with_average(measured([2.5], step=6), measured([1.5], step=6))]
+
+    losses, _ = compare(before, after, passed, RULES)
+
+    assert [(item.weights, item.against, item.global_step, item.loss_before) for item in losses] == [
+        ("average", "before", 0, 4.0),
+        ("average", "best", 6, 2.5),
+        ("last", "before", 0, 2.0),
+        ("last", "best", 3, 1.0),  # from before there was an average
+    ]
+
+
+def test_both_kinds_count_as_measured_rows():
+    state = measured([1.0, 2.0], answers={"sums": [True]})
+
+    assert with_average(state, state).num_rows == 2 * state.num_rows == 6
 
 
 @pytest.mark.parametrize(

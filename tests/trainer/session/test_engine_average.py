@@ -139,18 +139,27 @@ def test_checkpoints_and_versions_keep_whose_the_validation_loss_is(base_dir, se
     assert "| validation of the averaged weights | |" in (version.path / "README.md").read_text()
 
 
-def test_what_is_measured_with_other_weights_is_not_compared(base_dir, seven_rows, tiny_folder):
-    validation = {"file": str(seven_rows)}
-    found = []
-    for preferred in ("average", "last"):
-        training = EMA | {"preferred_weights": preferred}
-        settings = settings_with(tiny_folder, training=training, validation=validation)
-        engine, _ = train(base_dir, settings, [(job_for(seven_rows), seven_rows)])
-        found.append(engine.evaluator.measure(settings, global_step=6)[0])
+def test_the_gate_measures_both_and_compares_each_with_its_like(base_dir, seven_rows, tiny_folder):
+    settings = settings_with(tiny_folder, training=EMA, validation={"file": str(seven_rows)})
+    engine, _ = train(base_dir, settings, [(job_for(seven_rows), seven_rows)])
+    averaged, of_both = engine.evaluator.measure(settings, global_step=6)
+    averaged_id = engine.evaluator.rows_id
 
-    averaged, last = found
+    engine.use(
+        settings_with(
+            tiny_folder,
+            training=EMA | {"preferred_weights": "last"},
+            validation={"file": str(seven_rows)},
+        )
+    )
+    last, of_last = engine.evaluator.measure(settings, global_step=6)
+
     assert averaged.losses != last.losses
+    assert (averaged.last, last.last) == (last, None)
+    assert (averaged.rows_id, last.rows_id) == (averaged_id, engine.evaluator.rows_id)
     assert averaged.rows_id != last.rows_id
+    assert (of_both.weights, of_both.other_loss) == ("average", of_last.loss)
+    assert (of_last.weights, of_last.other_loss) == ("last", None)
 
 
 def test_an_average_begins_and_ends_with_the_settings_of_a_file(base_dir, tmp_path, tiny_folder):

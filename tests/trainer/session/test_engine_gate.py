@@ -18,7 +18,7 @@ from trainer.protocol.data_report import OUTLIERS
 from trainer.protocol.going_back import GoBackOrder
 from trainer.protocol.job import Outcome
 from trainer.protocol.manifest import JobFate
-from trainer.protocol.messages import DataChecked, GateJudged, JobEnded, StartJob
+from trainer.protocol.messages import DataChecked, GateJudged, JobEnded, PreemptJob, StartJob
 from trainer.session.engine import TrainerEngine
 
 ROWS = 60
@@ -36,7 +36,7 @@ def gated(tiny_folder, **sections):
     validation = {"file": "validation.jsonl"} | sections.pop("validation", {})
     return settings_with(
         tiny_folder,
-        training=TRAINING,
+        training=TRAINING | sections.pop("training", {}),
         validation=validation,
         gate=GATE | sections.pop("gate", {}),
         **sections,
@@ -55,20 +55,39 @@ class Life:
         return {event.record.job_id: event.record.outcome for event in self.told.of(JobEnded)}
 
 
+class Overtaking(Commands):
+    """Commands that let the file `low` wait once, as soon as it has five steps."""
+
+    is_due = True
+
+    def get(self, timeout_s):
+        command = super().get(timeout_s)
+        low = self._engine.progress.cursors.get("low")
+        if timeout_s != 0 or command or not self.is_due or not low or low.step != 5:
+            return command
+        self.is_due = False
+        return PreemptJob(job_id="low")
+
+
 def live(base, settings, files, *, kill_at=None):
-    """Train files as a daemon has them trained: a refused one is undone, and the others go on."""
+    """Train files as a daemon has them trained: a refused one is undone, and the others go on.
+
+    Among them, `urgent` overtakes `low`.
+    """
     life, waiting = Life(), dict(files)
     while waiting:
         engine = TrainerEngine(settings, base_dir=base, on_event=life.told.append)
         engine.load()
         dumped = settings.model_dump(mode="json")
+        overtakes = {"low", "urgent"} <= waiting.keys()
         orders = [
-            StartJob(job=job_for(path, id=name), path=str(path), settings=dumped)
-            for name, path in waiting.items()
+            StartJob(job=job_for(files[name], id=name), path=str(files[name]), settings=dumped)
+            for name in [*waiting, *(["low"] if overtakes else [])]
         ]
         judged = len(life.told.of(GateJudged))
+        commands = Overtaking if overtakes else Commands
         try:
-            engine.run(Commands(engine, [*orders, LEAVE], kill_at=kill_at))
+            engine.run(commands(engine, [*orders, LEAVE], kill_at=kill_at))
         except PowerCut:
             kill_at = None  # what ended, but was in no checkpoint, is given again
         verdicts = [event.verdict for event in life.told.of(GateJudged)[judged:]]
@@ -78,7 +97,7 @@ def live(base, settings, files, *, kill_at=None):
                 undo(base, verdict)
         failed = {name for name, outcome in life.ended.items() if outcome is Outcome.FAILED}
         over = {*finished_in(base), *life.refused, *failed}
-        waiting = {name: path for name, path in waiting.items() if name not in over}
+        waiting = {name: path for name, path in files.items() if name not in over}
     return life
 
 
@@ -127,17 +146,73 @@ def test_a_kill_changes_neither_verdicts_nor_weights(base, tiny_folder):
     uninterrupted = live(base, settings, files)
     weights = weights_sha256(base)
 
-    def verdicts(life):
-        return {(event.verdict.outcome, event.verdict.reason) for event in life.told.of(GateJudged)}
-
     with every_case() as cases:
         for kill_at in (10, 15, 23, 30):  # the files have ten steps each
             with cases.case(f"killed at step {kill_at}"):
                 shutil.rmtree(base / "models")
                 killed = live(base, settings, files, kill_at=kill_at)
                 assert killed.refused == uninterrupted.refused == ["constant"]
-                assert verdicts(killed) == verdicts(uninterrupted)
+                assert found_in(killed) == found_in(uninterrupted)
                 assert weights_sha256(base) == weights
+
+
+def found_in(life):
+    return {(event.verdict.outcome, event.verdict.reason) for event in life.told.of(GateJudged)}
+
+
+def written(base, **contents):
+    """Write files of good rows, or of rows of the kind that is named, and as many as are named."""
+    rng, files = random.Random(3), {}
+    for name, (kind, number) in contents.items():
+        make = BAD[kind] if kind else (lambda rng, number, make: make(rng, number))
+        files[name] = write_jsonl(base / f"{name}.jsonl", make(rng, number, facts))
+    return files
+
+
+GOOD, CONSTANT = (None, ROWS), ("constant", ROWS)
+OUTLIERS_OFF = {"outlier_rows": 0}  # so few different rows would confuse their detection
+
+
+@pytest.mark.parametrize(
+    "average, low, urgent, refused",
+    [("none", CONSTANT, (None, 6), "low"), ("ema", GOOD, CONSTANT, "urgent")],
+    ids=["a good one overtakes a bad one", "a bad one overtakes a good one"],
+)
+def test_of_two_files_one_in_the_middle_of_the_other_the_bad_one_leaves_no_trace(
+    base, tiny_folder, average, low, urgent, refused
+):
+    settings = gated(
+        tiny_folder,
+        training={"average": average},
+        gate=OUTLIERS_OFF,
+        checkpoints={"interval_steps": 4, "background": "never"},
+    )
+    files = written(base, good0=GOOD, good1=GOOD, low=low, urgent=urgent)
+
+    life = live(base, settings, files)
+
+    assert life.refused == [refused]
+    weights = weights_sha256(base)
+    for kill_at in (25, 28):  # when `low` is about to wait, and in what it gets later or in what overtakes it
+        shutil.rmtree(base / "models")
+        killed = live(base, settings, files, kill_at=kill_at)
+        assert (killed.refused, found_in(killed)) == ([refused], found_in(life))
+        assert weights_sha256(base) == weights
+    shutil.rmtree(base / "models")
+    live(base, settings, {name: path for name, path in files.items() if name != refused})
+    assert weights_sha256(base) == weights
+
+
+def test_a_bad_file_that_the_average_hardly_follows_is_refused(base, tiny_folder):
+    settings = gated(tiny_folder, training={"average": "ema", "average_steps": 100}, gate=OUTLIERS_OFF)
+    files = written(base, good0=GOOD, good1=GOOD, good2=GOOD, short=("constant", 24))
+
+    life = live(base, settings, files)
+
+    assert life.refused == ["short"]
+    [reason] = [reason for outcome, reason in found_in(life) if outcome == "refused"]
+    assert reason.startswith("with the last weights, the mean loss of 60 validation rows went from ")
+    assert "averaged" not in reason
 
 
 def test_rows_of_noise_are_named_and_nothing_of_their_file_is_trained(base, tiny_folder):

@@ -1,18 +1,15 @@
 """When a session judges, which jobs together, and what follows from a verdict. The model is a number."""
 
-from pathlib import Path
+from functools import partial
 
 import pytest
 
-from tests.support import job_for, rows, write_jsonl
-from tests.trainer.session_rig import LEAVE, FakeEngine, Run, settings_with, start
-from trainer.evaluation.evaluator import ValidationLoss
-from trainer.evaluation.regression import Measured
+from tests.trainer.gate_rig import Judged, completed, ended, gated, ordered, verdicts
+from tests.trainer.session_rig import LEAVE, Run, settings_with
 from trainer.protocol.job import Outcome
 from trainer.protocol.messages import (
     CheckpointPublished,
     GateJudged,
-    JobEnded,
     JobPreempted,
     JobStarted,
     PreemptJob,
@@ -24,58 +21,6 @@ from trainer.protocol.messages import (
 from trainer.session.gate import NoWayBack
 from trainer.session.gate_state import GateState, read_gate, write_gate
 
-ROWS = 10  # of the validation file
-WORSE = 5.0
-
-
-class Judged(FakeEngine):
-    """Has a loss of 1, and of 5 after steps on spoilt rows.
-
-    Args:
-        spoilt: steps of the model's life from which on it is worse.
-    """
-
-    def __init__(self, progress=None, *, spoilt=(), folder=Path("models/checkpoints")):
-        super().__init__(progress)
-        self.spoilt = spoilt
-        self.folder = folder
-        self.measured_at = []
-        self.rows_id = "rows"
-        self.states = []
-
-    def measure(self, settings, *, global_step):
-        self.measured_at.append(global_step)
-        is_worse = any(global_step >= step for step in self.spoilt)
-        losses = tuple((WORSE if is_worse else 1.0) + number / 100 for number in range(ROWS))
-        return Measured(rows_id=self.rows_id, global_step=global_step, losses=losses), ValidationLoss(
-            losses[0], ROWS
-        )
-
-    def row_losses(self, examples, settings):
-        return []
-
-    def suite_scores(self, settings, *, global_step, is_wanted):
-        return iter(())
-
-    def save(self, settings):
-        saving = super().save(settings)
-        self.newest_checkpoint = self.folder / f"step-{self.progress.global_step:09}-{len(self.saved)}"
-        self.states.append(self.gate_state.model_copy(deep=True))
-        return saving
-
-    @property
-    def after_a_crash(self):
-        """What a new worker finds: the newest checkpoint."""
-        fresh = Judged(self.saved[-1], spoilt=self.spoilt)
-        fresh.gate_state, fresh.newest_checkpoint = self.states[-1], self.newest_checkpoint
-        return fresh
-
-
-def gated(**gate):
-    return settings_with(
-        validation={"file": "v.jsonl"}, gate={"enabled": True, "min_rows": 2, "group_rows": 1} | gate
-    )
-
 
 @pytest.fixture(autouse=True)
 def whole_checkpoints(monkeypatch):
@@ -84,26 +29,7 @@ def whole_checkpoints(monkeypatch):
 
 @pytest.fixture
 def make(tmp_path):
-    def make(name, settings, *, steps=2, **order):
-        path = write_jsonl(tmp_path / f"{name}.jsonl", rows(2 * steps, start=len(name) * 100))
-        return start(job_for(path, id=name), path, settings, **order)
-
-    return make
-
-
-def verdicts(run):
-    return [
-        (verdict.outcome, [file.job_id for file in verdict.files])
-        for verdict in (event.verdict for event in run.told(GateJudged))
-    ]
-
-
-def ended(run):
-    return [event.record.job_id for event in run.told(JobEnded)]
-
-
-def completed(run):
-    return [record.job_id for event in run.told(CheckpointPublished) for record in event.finished]
+    return partial(ordered, tmp_path)
 
 
 def test_each_file_is_judged_against_what_the_model_was_before_it(make):
@@ -149,7 +75,7 @@ def test_who_loads_the_checkpoint_of_a_refused_file_comes_to_the_same_verdict(ma
     settings, engine = gated(), Judged(spoilt=[2])
     first = Run([make("a", settings), LEAVE], engine=engine)
 
-    again = Run([make("a", settings), LEAVE], engine=engine.after_a_crash)
+    again = Run([make("a", settings), LEAVE], engine=engine.after_a_crash())
 
     assert again.told(StepsTaken) == []
     assert [event.verdict.model_copy(update={"seconds": 0.0}) for event in again.told(GateJudged)] == [
@@ -191,7 +117,7 @@ def test_a_file_that_waits_for_its_group_is_not_trained_again_after_a_crash(make
     Run([make("a", settings), make("b", settings), LEAVE], engine=engine)
 
     again = Run(
-        [make("a", settings), make("b", settings), make("c", settings), LEAVE], engine=engine.after_a_crash
+        [make("a", settings), make("b", settings), make("c", settings), LEAVE], engine=engine.after_a_crash()
     )
 
     assert verdicts(again) == [("passed", ["a", "b", "c"])]
@@ -247,21 +173,13 @@ def test_what_somebody_admits_stays_and_later_files_are_compared_with_it(make):
     assert completed(run) == ["a", "b", "c"]
 
 
-class Drifting(Judged):
-    """Loses a tenth with each step."""
-
-    def measure(self, settings, *, global_step):
-        losses = tuple(1.1**global_step + number / 100 for number in range(ROWS))
-        return Measured(rows_id="rows", global_step=global_step, losses=losses), ValidationLoss(
-            losses[0], ROWS
-        )
-
-
 @pytest.mark.parametrize("window, refused_at", [(0, None), (10, 2)])
 def test_the_model_cannot_become_worse_in_small_steps(make, window, refused_at):
     settings = gated(window=window)
 
-    run = Run([*(make(name, settings, steps=1) for name in "abcd"), LEAVE], engine=Drifting())
+    drifting = Judged(loss_at=lambda step: 1.1**step)
+
+    run = Run([*(make(name, settings, steps=1) for name in "abcd"), LEAVE], engine=drifting)
 
     refused = [e.verdict for e in run.told(GateJudged) if e.verdict.outcome == "refused"]
     assert [verdict.global_step for verdict in refused] == ([] if refused_at is None else [refused_at])
@@ -294,12 +212,95 @@ def test_files_with_other_weights_to_be_judged_are_not_judged_together(make):
     assert verdicts(run) == [("passed", ["a", "b"]), ("passed", ["c"])]
 
 
+AVERAGED, LAST = "with the averaged weights, ", "with the last weights, "
+
+
+def averaged(average_steps, **gate):
+    """Return settings of which the fake engine asks nothing but how fast the average follows."""
+    settings = gated(**gate)
+    training = settings.training.model_copy(update={"average_steps": average_steps})
+    return settings.model_copy(update={"training": training})
+
+
+@pytest.mark.parametrize(
+    "average, last, reasons",
+    [
+        ((3.0, 3.4), (1.0, 1.1), []),  # each is compared with its like, or the average would be much worse
+        ((1.0, 1.1), (1.0, 5.0), [LAST]),  # a short file, which the average has hardly followed
+        ((1.0, 5.0), (1.0, 1.0), [AVERAGED]),
+        ((1.0, 5.0), (1.0, 9.0), [AVERAGED, LAST]),
+    ],
+)
+def test_where_the_average_is_preferred_neither_it_nor_the_last_weights_may_be_worse(
+    make, average, last, reasons
+):
+    settings = averaged(1, window=0)
+    engine = Judged(loss_at=lambda step: average[step // 6], last_at=lambda step: last[step // 6])
+
+    run = Run([make("first", settings, steps=4), make("a", settings), QueueEmpty(), LEAVE], engine=engine)
+
+    _, verdict = [event.verdict for event in run.told(GateJudged)]
+    assert verdict.outcome == ("refused" if reasons else "passed")
+    assert [item.weights for item in verdict.losses] == ["average", "last"]
+    for weights in (AVERAGED, LAST):
+        assert (weights in verdict.reason) == (not reasons or weights in reasons)
+
+
+@pytest.mark.parametrize("average_steps, outcome", [(1, "refused"), (2, "passed")])
+def test_the_average_is_judged_when_it_has_taken_in_an_admitted_file(make, average_steps, outcome):
+    settings = averaged(average_steps)
+    of_each_second_step = {"average": (1.0, 1.0, 1.1, 3.0, 4.0, 4.8), "last": (1.0, 1.0, 5.0, 5.0, 5.0, 5.0)}
+    average, last = (lambda step, losses=losses: losses[step // 2] for losses in of_each_second_step.values())
+    bad = make("bad", settings, admitted=True)
+    later = [make(name, settings) for name in ("x", "xx", "xxx")]
+
+    run = Run([make("first", settings), bad, *later, LEAVE], engine=Judged(loss_at=average, last_at=last))
+
+    assert [found for found, _ in verdicts(run)] == ["passed", "admitted", "passed", "passed", outcome]
+
+
+def test_last_weights_cannot_become_worse_in_small_steps_behind_the_average(make):
+    engine = Judged(loss_at=lambda step: 1.0, last_at=lambda step: 1.05**step)
+
+    run = Run([*(make(name, gated()) for name in "ab"), LEAVE], engine=engine)
+
+    assert verdicts(run) == [("passed", ["a"]), ("refused", ["b"])]
+    assert LAST in run.told(GateJudged)[-1].verdict.reason
+
+
+def test_files_whose_average_began_meanwhile_are_judged_by_the_last_weights(make):
+    settings, engine = gated(), Judged(spoilt=[2])
+
+    def begin_average(bundle):
+        engine.last_at = engine.loss_at
+        engine.loss_at = lambda step: 1.0
+        engine.rows_id = "rows:average"
+
+    run = Run([make("a", settings, steps=1), LEAVE], engine=engine, on_step=begin_average)
+
+    assert [event.verdict.losses[0].weights for event in run.told(GateJudged)] == ["last"]
+
+
+def test_where_two_kinds_of_weights_are_measured_twice_as_many_rows_are_judged_together(make):
+    settings = gated(group_rows=None)
+    settings = settings.model_copy(
+        update={"monitoring": settings.monitoring.model_copy(update={"max_overhead_percent": 50})}
+    )  # 10 rows that take a third as long as those of a step: 4 rows of a file
+    files = [make(name, settings, steps=1) for name in "abcde"]
+
+    alone = Run([*files, LEAVE], engine=Judged())
+    averaged = Run([*files, LEAVE], engine=Judged(last_at=lambda step: 1.0))
+
+    assert verdicts(alone) == [("passed", ["a", "b"]), ("passed", ["c", "d"])]
+    assert verdicts(averaged) == [("passed", ["a", "b", "c", "d"])]
+
+
 def test_files_are_done_when_the_gate_is_turned_off(make):
     settings, engine = gated(group_rows=100), Judged()
     Run([make("a", settings), LEAVE], engine=engine)
 
     off = settings_with(validation={"file": "v.jsonl"})
-    run = Run([make("a", off), LEAVE], engine=engine.after_a_crash)
+    run = Run([make("a", off), LEAVE], engine=engine.after_a_crash())
 
     assert verdicts(run) == [("unjudged", ["a"])]
     assert completed(run) == ["a"]
