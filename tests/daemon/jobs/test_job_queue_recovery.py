@@ -1,5 +1,6 @@
 """What a new daemon makes of the queue that an old one left, wherever that one was cut off."""
 
+import gc
 import os
 from collections import Counter
 
@@ -376,3 +377,17 @@ def test_a_finished_file_that_is_moved_back_by_hand_is_a_new_stranger(queue, lay
 
     assert strangers == [back]
     assert after.next() is None
+
+
+def test_garbage_is_not_looked_for_among_the_waiting_files_when_they_are_read_nor_later(
+    queue, layout, ledger, monkeypatch
+):
+    put(queue, layout, "a.jsonl", id="1")
+    open_files, seen = ledger.open_files, []
+    monkeypatch.setattr(ledger, "open_files", lambda: seen.append(("reads", gc.isenabled())) or open_files())
+    monkeypatch.setattr(gc, "freeze", lambda: seen.append(("freezes", gc.isenabled())))
+
+    restarted(layout, ledger)
+
+    assert seen == [("reads", False), ("freezes", False)]
+    assert gc.isenabled()
