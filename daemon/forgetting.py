@@ -11,7 +11,7 @@ from daemon.decide import Stopping
 from daemon.jobs.wishes import NOT_FORGOTTEN, ForgetWish, is_published
 from daemon.model_acts import CannotAct
 from trainer.protocol import one_shot
-from trainer.protocol.layout import Layout
+from trainer.protocol.layout import ORDER_FILE, SCRATCH, Layout
 from trainer.protocol.status import State
 from trainer.protocol.text import printable, shell_word
 
@@ -57,7 +57,8 @@ class ForgettingOnRequest:
         self._is_to_be_finished = False
         self._thread: threading.Thread | None = None
         self._result: Forgot | Exception | None = None
-        self._said: str | None = None  # how far it is, for people
+        self._file: str | None = None  # the one that is being forgotten, for people
+        self._said: str | None = None  # how far it is, likewise
         self._process: subprocess.Popen[bytes] | None = None
         self._is_asked_to_leave = False  # by a pause
 
@@ -78,8 +79,10 @@ class ForgettingOnRequest:
 
     @property
     def shown(self) -> tuple[State, str] | None:
-        """The daemon's state while it is at work, and how far it is."""
-        return (State.TRAINING, f"forgetting a file: {self._said or 'starting'}") if self.is_at_work else None
+        """The daemon's state while it is at work, which file is being forgotten, and how far that is."""
+        if not self.is_at_work:
+            return None
+        return State.TRAINING, f"forgetting {self._file or 'a file'}: {self._said or 'starting'}"
 
     def ask(self, request: Request) -> None:
         """Have a file forgotten as soon as no worker runs.
@@ -136,11 +139,13 @@ class ForgettingOnRequest:
 
     def _carry_out(self, wish: ForgetWish | None, settings: Mapping[str, Any], backup_to: str | None) -> None:
         from daemon.jobs.forget_orders import order_to_forget
-        from trainer.protocol.forgetting import MODULE, ForgetOrder, Forgot
+        from trainer.protocol.forgetting import MODULE, ForgetOrder, Forgot, read_header
 
         try:
             if wish:
                 order_to_forget(self._layout, wish, settings)
+            names = read_header(self._layout.models / SCRATCH / ORDER_FILE).erased.names
+            self._file = names[0] if names else None
             order = ForgetOrder(base_dir=self._layout.base, backup_to=backup_to)
             self._result = one_shot.ask(
                 MODULE, order, Forgot, on_start=self._take_process, on_progress=self._hear
@@ -180,5 +185,5 @@ class ForgettingOnRequest:
         return answer
 
     def _put_down(self) -> None:
-        self._thread = self._process = self._result = self._said = None
+        self._thread = self._process = self._result = self._file = self._said = None
         self._is_asked_to_leave = False

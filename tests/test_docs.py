@@ -26,7 +26,7 @@ COMMANDS = {
     "training_controller": ["pause", "resume", "stop", "skip", "status", "logs", "plot"],
     "training_queue": [
         *("add", "list", "status", "history", "show"),
-        *("set-priority", "retry", "remove", "clear"),
+        *("set-priority", "retry", "unadmit", "remove", "clear"),
     ],
     "training_health": ["check", "verify", "crashes", "unlock", "pin", "unpin"],
     "training_data": [

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from rich.cells import cell_len, chop_cells
 
 from daemon.cli.models_view import setting_lines, steps_text
+from daemon.cli.validation_text import with_weights
 from trainer.protocol.text import num_of, printable
 
 if TYPE_CHECKING:
@@ -80,13 +81,25 @@ def _recorded_lines(found: "Comparison") -> Iterator[str]:
     if before.validation_loss is None and after.validation_loss is None and not (old or new):
         return
     yield from ("", "recorded when they were made")
-    yield f"  validation loss: {_number(before.validation_loss)} -> {_number(after.validation_loss)}"
+    yield f"  validation loss: {_recorded_losses(before, after)}"
     for name in sorted(old.keys() | new.keys()):
         shown = [
             _score(scores[name], numbers.global_step) if name in scores else "-"
             for scores, numbers in ((old, before), (new, after))
         ]
         yield f"  suite {printable(name, limit=30)}: {shown[0]} -> {shown[1]}"
+
+
+def _recorded_losses(before: "RecordedNumbers", after: "RecordedNumbers") -> str:
+    measured = [item for item in (before, after) if item.validation_loss is not None]
+    if len({item.validation_weights == "average" for item in measured}) > 1:
+        losses = (
+            with_weights(_number(item.validation_loss), item.validation_weights, beside_others=True)
+            for item in measured
+        )
+        return f"{', then '.join(losses)}: not comparable"
+    both = f"{_number(before.validation_loss)} -> {_number(after.validation_loss)}"
+    return with_weights(both, measured[0].validation_weights) if measured else both
 
 
 def _score(score: "SuiteScore", at_step: int) -> str:

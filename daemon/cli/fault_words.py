@@ -16,6 +16,9 @@ WORDS = {  # by the values of FaultKind, whose module is slow to import
 NO_LOSS = "none (not finite, or no supervised token)"  # of a step
 
 
+NO_CRASH = "no crash, but training was blocked"
+
+
 def fault_words(recorded: str) -> str:
     """Return what a recorded kind of fault means; what is none, such as `completed`, is returned as it is."""
     return WORDS.get(recorded, recorded)

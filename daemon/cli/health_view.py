@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
-from daemon.cli.fault_words import fault_words
+from daemon.cli.fault_words import NO_CRASH, fault_words
 from trainer.protocol.text import printable, size_text
 
 if TYPE_CHECKING:
@@ -40,11 +40,12 @@ def checkpoint_line(found: "WholeCheckpoint | BrokenCheckpoint") -> str:
 
 
 def crash_lines(groups: Sequence["CrashGroup"]) -> Iterator[str]:
-    """Yield a paragraph for each kind of crash."""
-    if not groups:
+    """Yield a paragraph for each kind of crash, and of what was none."""
+    if not any(group.is_crash for group in groups):
         yield "no worker has crashed so far"
     for group in groups:
-        yield f"{group.count:,} x {fault_words(group.kind)}, most recently at {group.newest_at}"
+        name = fault_words(group.kind) + ("" if group.is_crash else f" ({NO_CRASH})")
+        yield f"{group.count:,} x {name}, most recently at {group.newest_at}"
         if group.file is not None:
             yield f"    file: {group.file}, at its step {_step(group.file_step)}"
         yield f"    last global step: {_reached(group)}"

@@ -6,6 +6,7 @@ from textwrap import wrap
 from typing import TYPE_CHECKING
 
 from daemon.cli.queue_view import shortened
+from daemon.cli.validation_text import with_weights
 from trainer.protocol.text import num_of
 
 if TYPE_CHECKING:
@@ -146,9 +147,13 @@ def _clock(seconds: float) -> str:
 
 
 def _validation(before: "Validation | None", after: "Validation | None") -> str:
-    if before is None and after is None:
+    newest = after or before
+    if newest is None:
         return UNKNOWN
-    return _change(before.loss if before else None, after.loss if after else None)
+    if before and after and before.weights != after.weights:  # their difference would say nothing
+        return with_weights(_loss(after.loss), after.weights, beside_others=True)
+    change = _change(before.loss if before else None, after.loss if after else None)
+    return with_weights(change, newest.weights)
 
 
 def _change(first: float | None, last: float | None) -> str:

@@ -154,6 +154,13 @@ class Removed(TypedDict):
     moved_to: str
 
 
+class Unadmitted(TypedDict):
+    """A file whose content is no longer admitted."""
+
+    name: str
+    """Printable."""
+
+
 # ---- training_health
 
 
@@ -237,7 +244,7 @@ class ValueOfFile(FileValue):
     """What training a file achieved."""
 
     validation_change: float | None
-    """How much the validation loss has changed; None unless both were measured on as many rows."""
+    """How much the validation loss has changed; None unless both are of as many rows and the same weights."""
 
 
 class RowFlagged(TypedDict):
@@ -373,6 +380,7 @@ OUTPUTS: dict[str, Any] = {
     "training_queue show": KnownFile,
     "training_queue set-priority": PrioritySet,
     "training_queue retry": list[str],
+    "training_queue unadmit": Unadmitted,
     "training_queue remove": Removed,
     "training_queue clear": ClearedFiles,
     "training_health check": HealthCheck,

@@ -6,10 +6,11 @@ from typing import TYPE_CHECKING
 
 from daemon.cli.fault_words import NO_LOSS, fault_words
 from daemon.cli.options import typed_here
-from trainer.protocol.text import duration_text, num_of
+from daemon.cli.validation_text import before_and_after
+from trainer.protocol.text import duration_text, num_of, shell_word
 
 if TYPE_CHECKING:
-    from daemon.client.results import KnownFile, KnownJob, RecordedAttempt, ReportSummary, Validation
+    from daemon.client.results import KnownFile, KnownJob, RecordedAttempt, ReportSummary
 
 INDENT = "  "
 NAME_WIDTH = 14
@@ -57,6 +58,10 @@ def _facts(file: "KnownFile") -> Iterator[tuple[str, str]]:
             yield "rejected", f"rows are listed in {file.rejected_list}"
         if file.ended_at:
             yield "ended", _moment(file.ended_at)
+    if file.is_admitted:
+        meant = file.job.id if file.job and file.other_jobs else file.name
+        word = ("-- " if meant.startswith("-") else "") + shell_word(meant)
+        yield "admitted", f"whatever the check of its rows finds, until: training_queue unadmit {word}"
     if file.report:
         yield "data report", _report(file.report)
         if file.report.outliers:
@@ -91,7 +96,7 @@ def _job_facts(job: "KnownJob", rejected_list: str | None, ended_at: str | None)
     yield "trained", f"{num_of(job.rows_trained, 'row')} in {steps}"
     speed = f", {job.tokens_per_s:,.0f} tokens/s" if job.tokens_per_s else ""
     yield "time", f"{duration_text(job.seconds)}{speed}"
-    first, last = _loss(job.first_loss, NO_LOSS), _loss(job.last_loss, NO_LOSS)
+    first, last = _loss(job.first_loss), _loss(job.last_loss)
     yield "loss", f"{first} in its first step, {last} in its last"
     yield "validation", _validation(job)
     if job.checkpoint:
@@ -120,18 +125,12 @@ def _attempt(attempt: "RecordedAttempt", *, reason: str | None) -> str:
 def _validation(job: "KnownJob") -> str:
     if job.before is None and job.after is None:
         return "not measured before or after it"
-    change = job.validation_change
-    verdict = "" if change is None else f": {abs(change):.4f} {'lower' if change <= 0 else 'HIGHER'}"
     others = f"; other files took {num_of(job.other_steps, 'step')} in between" if job.other_steps else ""
-    return f"{_measured(job.before)} before, {_measured(job.after)} after{verdict}{others}"
+    return f"{before_and_after(job.before, job.after, job.validation_change)}{others}"
 
 
-def _measured(found: "Validation | None") -> str:
-    return f"{_loss(found.loss)} (step {found.global_step:,})" if found else "not measured"
-
-
-def _loss(loss: float | None, without: str = "not finite") -> str:
-    return without if loss is None else f"{loss:.4f}"
+def _loss(loss: float | None) -> str:
+    return NO_LOSS if loss is None else f"{loss:.4f}"
 
 
 def _report(report: "ReportSummary") -> str:

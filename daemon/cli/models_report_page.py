@@ -19,7 +19,7 @@ from daemon.cli.models_report_text import (
     went_back_text,
     why_text,
 )
-from daemon.cli.models_view import maker_text
+from daemon.cli.models_view import maker_text, version_loss
 from daemon.cli.options import typed_here
 from daemon.cli.plot_page import STYLE, picture
 from daemon.cli.plot_view import summary
@@ -74,7 +74,7 @@ def page(report: "ModelsReport") -> str:
         *_facts(report),
         *_next(report),
         *_section("Training loss", _curve(report.loss)),
-        *_section("Validation loss", _curve(report.validation)),
+        *_section(report.validation.words.capitalize(), _curve(report.validation)),
         *_section("Trained", _files(report)),
         *_section("Failed or skipped", _ended_otherwise(report)),
         *_section("Versions", _versions(report)),
@@ -161,7 +161,7 @@ def _versions(report: "ModelsReport") -> Iterator[str]:
             version.id,
             moment(version.made_at),
             f"{version.global_step:,}",
-            "-" if version.validation_loss is None else f"{version.validation_loss:.4f}",
+            version_loss(version.validation_loss, version.validation_weights),
             maker_text(version.made_by).removeprefix("by "),
             ", ".join(
                 [

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from datetime import datetime
 from typing import TYPE_CHECKING
 
-from daemon.cli.fault_words import fault_words
+from daemon.cli.fault_words import NO_CRASH, fault_words
 from trainer.protocol.text import duration_text, num_of, size_text
 
 if TYPE_CHECKING:
@@ -109,7 +109,8 @@ def repeated_text(repeated: "Repeated") -> str:
 def _crash_text(crash: "CrashGroup") -> str:
     """Return a kind of crash, and what to do about it."""
     file = f" in {crash.file}" if crash.file else ""
-    count = f"{moment(crash.newest_at)}  {fault_words(crash.kind)}, {crash.count:,} x"
+    name = fault_words(crash.kind) + ("" if crash.is_crash else f" ({NO_CRASH})")
+    count = f"{moment(crash.newest_at)}  {name}, {crash.count:,} x"
     return f"{count}, the last one{file}: {crash.message.removesuffix('.')}. {crash.advice}"
 
 

@@ -19,7 +19,7 @@ from daemon.cli.models_report_text import (
     went_back_text,
     why_text,
 )
-from daemon.cli.models_view import maker_text
+from daemon.cli.models_view import maker_text, version_loss
 from daemon.cli.options import typed_here
 from daemon.cli.plot_view import drawn_lines, is_installed, summary
 from trainer.protocol.text import duration_text, printable
@@ -45,7 +45,7 @@ def report_lines(report: "ModelsReport", *, columns: int) -> Iterator[str]:
         "TRAINED": _files(report, columns),
         "FAILED OR SKIPPED": _ended_otherwise(report, columns),
         "TRAINING LOSS": _curve(report.loss, columns),
-        "VALIDATION LOSS": _curve(report.validation, columns),
+        report.validation.words.upper(): _curve(report.validation, columns),
         "VERSIONS": _versions(report, columns),
         "GONE BACK": _list(map(went_back_text, report.went_back), columns),
         "GATE": _list(map(verdict_text, report.gate), columns),
@@ -112,7 +112,7 @@ def _versions(report: "ModelsReport", columns: int) -> Iterator[str]:
 def _version_text(version: "VersionLine") -> str:
     facts = [f"{moment(version.made_at)}  {version.id}  step {version.global_step:,}"]
     if version.validation_loss is not None:
-        facts.append(f"validation {version.validation_loss:.4f}")
+        facts.append(f"validation {version_loss(version.validation_loss, version.validation_weights)}")
     facts.append(maker_text(version.made_by))
     facts += ["current"] * version.is_current
     facts += [*version.aliases, *(f"#{tag}" for tag in version.tags)]

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from daemon.cli.queue_view import shortened
+from daemon.cli.validation_text import with_weights
 from trainer.protocol.text import num_of, printable
 
 if TYPE_CHECKING:
@@ -24,8 +25,6 @@ FATES = {
     "trained": "is in the model again",
     "continues": "is in the model again, and its training continues",
 }
-HEAD = f"{'VERSION':8} {'MADE (UTC)':16}  {'STEP':>9}  {'NEW FILES':>9}  {'VALIDATION':>10}  NAMES AND NOTE"
-BESIDE_NAMES = len(HEAD) - len("NAMES AND NOTE")
 BESIDE_FILE = 46
 POLICIES = ("file", "day", "gate")
 """Values of `versions.auto` that make versions."""
@@ -43,21 +42,30 @@ def list_lines(
     if not versions and not damaged:
         yield "there are no versions; make one of the newest checkpoint: training_models create"
         return
+    losses = [version_loss(version.validation_loss, version.validation_weights) for version in versions]
+    title = "VALIDATION"
+    width = max(map(len, (title, *losses)))
+    column = f"{'>' if width == len(title) else '<'}{width}"  # digits below digits, with words or without
+    beside = f"{'VERSION':8} {'MADE (UTC)':16}  {'STEP':>9}  {'NEW FILES':>9}  {title:{column}}  "
     if versions:
-        yield HEAD
-    for version in versions:
+        yield f"{beside}NAMES AND NOTE"
+    for version, loss in zip(versions, losses, strict=True):
         current = ("current",) if version.is_current else ()
         tags = (f"#{tag}" for tag in version.tags)
         names = printable(", ".join((*current, *version.aliases, *tags, *version.notes[-1:])))
-        loss = "-" if version.validation_loss is None else f"{version.validation_loss:.4f}"
         made = version.made_at[:16].replace("T", " ")
-        room = None if columns is None else max(10, columns - BESIDE_NAMES)
+        room = None if columns is None else max(10, columns - len(beside))
         yield (
-            f"{version.id:8} {made}  {version.global_step:>9,}  {version.files:>9,}  {loss:>10}  "
+            f"{version.id:8} {made}  {version.global_step:>9,}  {version.files:>9,}  {loss:{column}}  "
             f"{names if room is None else shortened(names, room)}"
         ).rstrip()
     for name, problem in damaged.items():
         yield f"{name}: damaged: {problem}"
+
+
+def version_loss(loss: float | None, weights: str | None) -> str:
+    """Return the validation loss of a version."""
+    return "-" if loss is None else with_weights(f"{loss:.4f}", weights)
 
 
 def maker_text(made_by: str) -> str:
@@ -95,7 +103,7 @@ def version_lines(version: "ModelVersion") -> Iterator[str]:
         "weights": _weights_text(version),
     }
     if record.validation_loss is not None:
-        facts["validation"] = f"{record.validation_loss:.4f}"
+        facts["validation"] = version_loss(record.validation_loss, record.validation_weights)
     for name, fact in facts.items():
         yield f"  {name:11} {fact}"
     for score in record.suites:

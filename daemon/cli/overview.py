@@ -79,6 +79,10 @@ def _file(status: "Status", version: str | None) -> str:
     fields = status.fields
     name, total = fields.get("current_file"), fields.get("file_total_steps")
     if not name:
+        if status.is_running and fields.get("status") == "training" and fields.get("status_reason"):
+            return printable(
+                str(fields["status_reason"])
+            )  # which file is being forgotten, and how far that is
         started = (fields.get("queue") or {}).get("processing") or 0
         if started:
             return f"{started:,} in queue/processing/, to be continued"
@@ -105,7 +109,7 @@ def _queue(queue: dict[str, Any], dropped: int) -> str:
 
 
 def _errors(status: "Status", here: str) -> str:
-    """Return the line about errors; without any, about warnings."""
+    """Return the line about errors; without any, about warnings, or about files that failed before."""
     fields = status.fields
     warnings = set(map(str, fields.get("warnings") or []))
     messages = sorted(map(str, fields.get("alerts") or []), key=warnings.__contains__)  # errors first
@@ -117,7 +121,9 @@ def _errors(status: "Status", here: str) -> str:
         reason = str(fields.get("status_reason"))
         messages = [reason, *(message for message in messages if message != reason)]
     if not messages:
-        return "errors  none"
+        failed = (fields.get("queue") or {}).get("failed") or 0
+        found = f"{num_of(failed, 'file')} failed (training queue list{here} --failed)" if failed else "none"
+        return f"errors  {found}"
     name = "warning" if messages[0] in warnings else "errors "
     more = f"{len(messages) - 1:,} more; " if len(messages) > 1 else ""
     return f"{name} {printable(messages[0], limit=LONGEST)} ({more}training status{here})"

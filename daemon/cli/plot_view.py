@@ -5,6 +5,8 @@ from importlib.util import find_spec
 from io import BytesIO
 from typing import TYPE_CHECKING
 
+from trainer.protocol.text import num_of
+
 if TYPE_CHECKING:
     from daemon.client.curves import Curve, CurvePoint
 
@@ -21,7 +23,7 @@ def heading(curve: "Curve") -> str:
     """Return what the curve shows."""
     first, last = curve.points[0].first_step, curve.points[-1].last_step
     steps = f"steps {first:,} to {last:,}" if last > first else f"step {first:,}"
-    return f"{curve.metric.words}{f' of {curve.file}' if curve.file else ''}, {steps}"
+    return f"{curve.words}{f' of {curve.file}' if curve.file else ''}, {steps}"
 
 
 def summary(curve: "Curve") -> str:
@@ -34,7 +36,14 @@ def summary(curve: "Curve") -> str:
         f"least {number(low.low)} ({_place(low)})",
         f"greatest {number(high.high)} ({_place(high)})",
     )
-    return ", ".join(values)
+    return ", ".join(values) + _left_out(curve)
+
+
+def _left_out(curve: "Curve") -> str:
+    if not curve.left_out:
+        return ""
+    others = "last" if curve.weights == "average" else "averaged"
+    return f"; left out: {num_of(curve.left_out, 'value')} of the {others} weights"
 
 
 def number(value: float) -> str:
@@ -113,7 +122,7 @@ def png(curve: "Curve") -> bytes:
     axes.fill_between(steps, lows, highs, alpha=0.3)
     axes.plot(steps, [point.mean for point in curve.points], marker="." if len(steps) < 50 else None)
     axes.set_xlabel("optimizer step")
-    axes.set_ylabel(curve.metric.words)
+    axes.set_ylabel(curve.words)
     axes.grid(visible=True, alpha=0.3)
     file = BytesIO()
     figure.savefig(file, format="png")

@@ -1,13 +1,13 @@
 """Draw the status for people."""
 
 from collections.abc import Iterator
-from contextlib import suppress
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from daemon.cli.disk_view import growth_text
 from daemon.cli.options import typed_here
 from daemon.cli.small_terminal import Row, fitting
+from daemon.cli.validation_text import with_weights
 from trainer.protocol.text import duration_text, num_of, printable, size_text
 
 if TYPE_CHECKING:
@@ -15,7 +15,6 @@ if TYPE_CHECKING:
 
     from daemon.client.results import Status
 
-FRESH_S = 600.0  # twice the usual time between two measurements of the disk
 BAR = "bar"  # below the progress
 # What the panel is headed with where no daemon is known to run
 NOT_RUNNING = dict.fromkeys(["stopped", "dead", "never started"], "not running") | {
@@ -171,10 +170,10 @@ def _file_lines(status: "Status") -> list[tuple[str, str]]:
 
 def _validation(fields: dict[str, Any]) -> str:
     loss, other = fields.get("validation_loss"), fields.get("validation_other_loss")
-    of_average = fields.get("validation_weights") == "average"
+    weights = fields.get("validation_weights")
     if other is None:
-        return f"{_decimal(loss)} averaged" if of_average else _decimal(loss)
-    average, last = (loss, other) if of_average else (other, loss)
+        return with_weights(_decimal(loss), weights)
+    average, last = (loss, other) if weights == "average" else (other, loss)
     return f"{_decimal(average)} averaged, {_decimal(last)} last"
 
 
@@ -207,15 +206,16 @@ def _disk_lines(disk: dict[str, Any] | None, *, now: float | None) -> list[tuple
         return []
     growth = growth_text(disk.get("growth_bytes_per_hour"), disk.get("full_in_s"))
     used, free = (size_text(disk.get(name, 0)) for name in ("used_bytes", "free_bytes"))
-    at = disk.get("measured_at")
-    measured = f" (measured {_moment(at)})" if at and not _is_fresh(at, now) else ""
+    measured = _measured(disk.get("measured_at"), now)
     return [("disk", f"{used} used here, {free} free{growth}{measured}")]
 
 
-def _is_fresh(at: str, now: float | None) -> bool:
-    with suppress(ValueError):  # the time is of a file that anybody may have written to
-        return now is not None and now - datetime.fromisoformat(at).timestamp() <= FRESH_S
-    return False
+def _measured(at: object, now: float | None) -> str:
+    """Return how long ago the disk was measured, unless that is not known, or less than a minute."""
+    from daemon.cli.history_view import UNKNOWN, ago_text
+
+    ago = ago_text(at, now=now) if isinstance(at, str) and now is not None else UNKNOWN
+    return f" (measured {ago})" if ago.endswith(" ago") else ""
 
 
 def is_stepping(status: "Status") -> bool:

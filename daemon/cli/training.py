@@ -23,6 +23,7 @@ from daemon.cli.options import (
     terminal_columns,
     use_base_dir,
 )
+from daemon.cli.usage_words import did_you_mean
 from daemon.client import Client
 from trainer.protocol.text import printable
 
@@ -52,7 +53,14 @@ class LoadedWhenUsed(TyperGroup):
     """Takes what is needed to list a command from here, and the command itself from its module."""
 
     def resolve_command(self, ctx: Any, args: list[str]) -> tuple[str | None, Any, list[str]]:
-        """Return the command that is meant, and what is left for it."""
+        """Return the command that is meant, and what is left for it.
+
+        Raises:
+            WrongUsage: there is none here, but one of this name under another command.
+        """
+        if args[0] not in self.commands and (owners := _owners_of(args[0])):
+            near = did_you_mean([f"training {owner} {args[0]}" for owner in owners])
+            raise WrongUsage(f'unknown command "{args[0]}"{near}')
         name, command, rest = super().resolve_command(ctx, args)
         if name in MODULES:
             command = get_command(import_module(MODULES[name]).app)
@@ -61,6 +69,12 @@ class LoadedWhenUsed(TyperGroup):
             controller: Any = get_command(import_module(MODULES["controller"]).app)
             command = controller.commands[name]
         return name, command, rest
+
+
+def _owners_of(name: str) -> list[str]:
+    """Return the commands that have a subcommand of this name."""
+    groups: dict[str, Any] = {owner: get_command(import_module(MODULES[owner]).app) for owner in MODULES}
+    return [owner for owner, group in groups.items() if name in group.commands]
 
 
 app = typer.Typer(

@@ -9,11 +9,12 @@ import typer
 
 from daemon.cli.fault_words import NO_LOSS
 from daemon.cli.options import BaseDir, Json, client_of, say
+from daemon.cli.validation_text import before_and_after
 from trainer.protocol.places import Outcome
 from trainer.protocol.text import duration_text, num_of
 
 if TYPE_CHECKING:
-    from daemon.client.results import FileValue, Validation
+    from daemon.client.results import FileValue
 
 app = typer.Typer()
 
@@ -47,7 +48,7 @@ def _lines(found: "FileValue") -> Iterator[str]:
         return
     trained = f"{num_of(found.rows_trained, 'row')} trained in {num_of(found.steps, 'step')}"
     yield f"{trained}, {found.tokens:,} tokens, {duration_text(found.seconds)}"
-    first, last = _loss(found.first_loss, NO_LOSS), _loss(found.last_loss, NO_LOSS)
+    first, last = _loss(found.first_loss), _loss(found.last_loss)
     yield f"training loss: {first} in its first step, {last} in its last"
     yield f"validation loss: {_validation_text(found)}"
     if found.other_steps:
@@ -62,24 +63,8 @@ def _validation_text(found: "FileValue") -> str:
             "not measured before or after it; with validation.file in config.json, it is measured at the end "
             "of each file"
         )
-    if after is None:
-        return f"{_measured(before)} before, not measured after"
-    if before is None:
-        return f"not measured before, {_measured(after)} after"
-    change = found.change
-    if change is None:
-        reasons = "measured on different rows or of different weights (last, averaged), or not finite"
-        verdict = f"not comparable: {reasons}"
-    elif change == 0:
-        verdict = "no change"
-    else:
-        verdict = f"{abs(change):.4f} {'lower' if change < 0 else 'HIGHER'}"
-    return f"{_measured(before)} before, {_measured(after)} after: {verdict}"
+    return before_and_after(before, after, found.change)
 
 
-def _measured(found: "Validation | None") -> str:
-    return f"{_loss(found.loss)} (step {found.global_step:,})" if found else "none"
-
-
-def _loss(loss: float | None, without: str = "not finite") -> str:
-    return without if loss is None else f"{loss:.4f}"
+def _loss(loss: float | None) -> str:
+    return NO_LOSS if loss is None else f"{loss:.4f}"

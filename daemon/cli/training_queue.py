@@ -60,6 +60,15 @@ Name = Annotated[
     ),
 ]
 
+KnownName = Annotated[
+    str,
+    typer.Argument(
+        metavar="NAME",
+        help="A file in any state; failed/NAME; or a job id.",
+        autocompletion=_all_names,
+    ),
+]
+
 
 @app.callback()
 def _training_queue(base_dir: BaseDir = None, version: Version = False) -> None:
@@ -223,14 +232,7 @@ def history(
     epilog="Examples:\n\n\b\n  training_queue show chat.jsonl\n  training_queue show failed/chat.jsonl --json"
 )
 def show(
-    name: Annotated[
-        str,
-        typer.Argument(
-            metavar="NAME",
-            help="A file in any state; failed/NAME; or a job id.",
-            autocompletion=_all_names,
-        ),
-    ],
+    name: KnownName,
     base_dir: BaseDir = None,
     as_json: Json = False,
 ) -> None:
@@ -291,6 +293,21 @@ def retry(
     else:
         raise WrongUsage("--admit needs one NAME; admit files one by one, after inspecting each")
     _show(back, as_json, [f"{shown} is queued again" for shown in back] or ["nothing to do"])
+
+
+@app.command(epilog="Example:\n\n\b\n  training_queue unadmit chat.jsonl")
+def unadmit(
+    name: KnownName,
+    base_dir: BaseDir = None,
+    as_json: Json = False,
+) -> None:
+    """Take back that a file was admitted.
+
+    Files with its content are checked again when they start. What was trained of it stays in the model.
+    """
+    shown = client_of(base_dir).queue.unadmit(name)
+    then = "when a file with its content starts, it is checked like any other"
+    _show({"name": shown}, as_json, [f"{shown} is no longer admitted: {then}"])
 
 
 @app.command(epilog="Example:\n\n\b\n  training_queue remove chat.jsonl")

@@ -43,7 +43,7 @@ def _what_is_wrong(error: Any) -> str:
     if is_bare_group(error):
         return "a subcommand is missing"
     if kind == "NoSuchOption":
-        return f"unknown option {printable(error.option_name)}{_did_you_mean(error.possibilities or [])}"
+        return f"unknown option {printable(error.option_name)}{did_you_mean(error.possibilities or [])}"
     if kind == "BadOptionUsage":
         needs = "takes no value" if "not take a value" in message else "needs a value"
         return f"{printable(error.option_name)} {needs}"
@@ -52,8 +52,8 @@ def _what_is_wrong(error: Any) -> str:
     if kind == "BadParameter" and error.param is not None:
         return _bad_value(error)
     if found := NO_COMMAND.fullmatch(message):
-        near = re.findall(r"'([^']*)'", found["near"] or "")
-        return f'unknown command "{printable(found["name"])}"{_did_you_mean(near)}'
+        near = [f"{_command(error)} {name}" for name in re.findall(r"'([^']*)'", found["near"] or "")]
+        return f'unknown command "{printable(found["name"])}"{did_you_mean(near)}'
     if found := TOO_MANY.fullmatch(message):
         return f"unexpected: {printable(found['words'])}"
     return printable(message.removeprefix(OURS).rstrip("."))
@@ -91,7 +91,8 @@ def _name(param: Any) -> str:
     return str(param.opts[0] if param.param_type_name == "option" else param.display_name_raw)
 
 
-def _did_you_mean(names: list[str]) -> str:
+def did_you_mean(names: list[str]) -> str:
+    """Return the end of a message about something unknown; empty if no name is near."""
     return f"; did you mean {' or '.join(map(printable, names))}?" if names else ""
 
 

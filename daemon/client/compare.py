@@ -13,6 +13,7 @@ from daemon.status.reader import read_status
 from trainer.config.schema import Settings
 from trainer.protocol.comparison import MODULE, Compared, CompareOrder
 from trainer.protocol.layout import Layout
+from trainer.protocol.manifest import WhichWeights
 from trainer.protocol.text import printable
 from trainer.versions.record import SuiteScore, TrainedFile
 from trainer.versions.version import Version
@@ -38,6 +39,8 @@ class RecordedNumbers:
     global_step: int
     validation_loss: float | None
     """None if it was not measured at this very step."""
+    validation_weights: WhichWeights | None
+    """Whose loss it is; None where there is none, and in records of earlier releases."""
     suites: tuple[SuiteScore, ...]
 
 
@@ -145,6 +148,7 @@ def _numbers(version: Version) -> RecordedNumbers:
         version=version.id,
         global_step=record.global_step,
         validation_loss=record.validation_loss,
+        validation_weights=record.validation_weights,
         suites=record.suites,
     )
 

@@ -22,7 +22,7 @@ class CompletedFile(FileValue):
     tokens_per_s: float | None
     """None if it took no step."""
     validation_change: float | None
-    """How much the validation loss has changed; None unless both were measured on as many rows."""
+    """How much the validation loss has changed; None unless both are of as many rows and the same weights."""
     checkpoint: str | None
     """Name of the first that contains it; None if it took no step, or if that is not known any more."""
     is_checkpoint_kept: bool

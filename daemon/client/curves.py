@@ -1,7 +1,7 @@
 """How a metric has changed over the steps: as many points as a picture has, with what lies between them."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from math import inf, isfinite
 from pathlib import Path
@@ -60,6 +60,16 @@ class Curve:
     file: str | None
     """Whose steps they are; printable; None for those of all files."""
     points: list[CurvePoint]
+    weights: str | None = None
+    """Of validation losses, whose they are, as the newest one: those of the weights after the `last` step, or
+    of their `average`. None for other metrics."""
+    left_out: int = 0
+    """How many losses of other weights are left out, where that of these was not measured."""
+
+    @property
+    def words(self) -> str:
+        """What it is called on a picture."""
+        return f"{self.metric.words} (averaged weights)" if self.weights == "average" else self.metric.words
 
 
 def read_curve(
@@ -79,12 +89,14 @@ def read_curve(
         window = (0.0, inf)
         if value:
             window = (value.first_step or inf, value.last_step or -inf)
-        points = _summed_up(_validations(ledger, window, last), max_points)
+        found = _validations(ledger, window, last)
+        curve = _validation_curve(found, max_points)
     else:
         job_id = value.job if value else None
         buckets = read_step_buckets(ledger, max_points=max_points, job_id=job_id, last=last)
         points = [point for bucket in buckets if (point := _point(bucket, metric))]
-    return Curve(metric=metric, file=value.name if value else None, points=points)
+        curve = Curve(metric=metric, file=None, points=points)
+    return replace(curve, file=value.name) if value else curve
 
 
 def _point(bucket: "StepBucket", metric: Metric) -> CurvePoint | None:
@@ -100,17 +112,27 @@ def _point(bucket: "StepBucket", metric: Metric) -> CurvePoint | None:
     return CurvePoint(first_step=bucket.first_step, last_step=bucket.last_step, low=low, mean=mean, high=high)
 
 
-def _validations(ledger: Path, window: tuple[float, float], last: int | None) -> "list[tuple[int, float]]":
-    """Return the steps and losses of all validations in a window of steps."""
-    found = [
-        (validation.global_step, validation.loss)
-        for validation in _all_validations(ledger)
-        if window[0] <= validation.global_step <= window[1]
-        and validation.loss is not None
-        and isfinite(validation.loss)
+def _validation_curve(found: "list[Validation]", max_points: int) -> Curve:
+    """Return the losses of the same weights as the newest one, so that each can be compared with each."""
+    weights = found[-1].weights if found else None
+    of_these = [
+        (item.global_step, item.loss if item.weights == weights else item.other_loss) for item in found
     ]
-    newest = found[-1][0] if found else 0
-    return [(step, loss) for step, loss in found if last is None or step > newest - last]
+    losses = [(step, loss) for step, loss in of_these if loss is not None and isfinite(loss)]
+    return Curve(
+        metric=Metric.VALIDATION,
+        file=None,
+        points=_summed_up(losses, max_points),
+        weights=weights,
+        left_out=sum(item.weights != weights and item.other_loss is None for item in found),
+    )
+
+
+def _validations(ledger: Path, window: tuple[float, float], last: int | None) -> "list[Validation]":
+    """Return all validations in a window of steps."""
+    found = [item for item in _all_validations(ledger) if window[0] <= item.global_step <= window[1]]
+    newest = found[-1].global_step if found else 0
+    return [item for item in found if last is None or item.global_step > newest - last]
 
 
 def _all_validations(ledger: Path) -> "Iterator[Validation]":

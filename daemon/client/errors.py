@@ -102,6 +102,10 @@ class CannotAdmit(ClientError):
     """The file can be trained under no circumstances as it is."""
 
 
+class NotAdmitted(ClientError):
+    """Nobody has admitted the content of the file."""
+
+
 class UnreadableHistory(ClientError):
     """The ledger is damaged, locked or not a ledger."""
 

@@ -12,12 +12,17 @@ from trainer.protocol.layout import Layout
 from trainer.protocol.places import Outcome, Priority
 from trainer.protocol.text import printable, shell_word
 
+TO_SKIP = "to skip it: training_controller skip"
 
-def the_file(layout: Layout, name: str, folders: Sequence[Path] | None = None) -> Path:
+
+def the_file(
+    layout: Layout, name: str, folders: Sequence[Path] | None = None, *, in_training: str = TO_SKIP
+) -> Path:
     """Return the one file that is meant by `name`.
 
     Args:
         folders: of the queue, where it is expected; None for all.
+        in_training: what to do if it is being trained and expected elsewhere.
     Raises:
         NoSuchFile: there is none.
         AmbiguousName: there are several.
@@ -35,7 +40,7 @@ def the_file(layout: Layout, name: str, folders: Sequence[Path] | None = None) -
     if dropped := find_named(inbox, name.removeprefix("inbox/")):
         raise WrongPlace(_what_to_do_in_inbox(layout, dropped[0]))
     if elsewhere := find_named(everywhere(layout), name):
-        raise WrongPlace(_what_to_do(layout, elsewhere[0]))
+        raise WrongPlace(_what_to_do(layout, elsewhere[0], in_training))
     ours = [folder for folder in folders or () if folder.parent == layout.queue]
     places = ", ".join(f"queue/{folder.name}/" for folder in ours) or "queue/"
     ended = [layout.finished(outcome) for outcome in (Outcome.FAILED, Outcome.SKIPPED)]
@@ -112,12 +117,12 @@ def _what_to_do_in_inbox(layout: Layout, path: Path) -> str:
     )
 
 
-def _what_to_do(layout: Layout, path: Path) -> str:
+def _what_to_do(layout: Layout, path: Path, in_training: str) -> str:
     """Say why a request cannot be carried out on the file in this place, and what can be."""
     place = place_of(path)
     if path.parent == layout.processing:
         with raising(UnreadableHistory, UnreadableLedger):
-            return _what_to_do_while_processed(layout, path)
+            return _what_to_do_while_processed(layout, path, in_training)
     if path.parent == layout.finished(Outcome.COMPLETED):
         return (
             f"{place} has been trained; to train it again, add a copy: "
@@ -130,7 +135,7 @@ def _what_to_do(layout: Layout, path: Path) -> str:
     return f"{place} is already waiting; nothing was changed"
 
 
-def _what_to_do_while_processed(layout: Layout, path: Path) -> str:
+def _what_to_do_while_processed(layout: Layout, path: Path, advice: str) -> str:
     shown = printable(path.name)
     if not read_status(layout).is_running:
         return f"{shown} was started, and continues once a daemon runs; start one with: training_daemon start"
@@ -139,5 +144,5 @@ def _what_to_do_while_processed(layout: Layout, path: Path) -> str:
         return f"{shown} is fully trained and waits for its checkpoint; please wait"
     in_training = next((file.name for file in started if file.state == "processing"), None)
     if shown == in_training:
-        return f"{shown} is being trained; to skip it: training_controller skip"
+        return f"{shown} is being trained; {advice}"
     return f"{shown} has been started, and continues after {in_training}; wait for its turn"

@@ -59,7 +59,9 @@ class History:
             return newest_event_id(self._ledger)
 
     def crashes(self, *, limit: int = CRASHES_READ, since: str = "") -> "list[CrashGroup]":
-        """Return the newest `limit` crashes of workers by kind; the kind of the newest one comes first.
+        """Return the newest `limit` crashes of workers by kind, and ends that blocked training, likewise.
+
+        The kind of the newest one comes first.
 
         Args:
             since: only those from this time on; UTC, ISO 8601.

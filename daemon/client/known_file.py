@@ -17,6 +17,7 @@ from daemon.files.names import TRAINING_SUFFIXES, is_training_file
 from daemon.files.notes import REASON_SUFFIX, list_of_refusal, lists_of_rejected, note_beside
 from daemon.intake.ignored import hint_for
 from daemon.intake.inbox import find_files, priority_of
+from daemon.jobs.admission import is_admitted
 from daemon.jobs.listing import CHECKING, PROCESSING, SAVING, UNCHECKED, find_named
 from daemon.ledger.attempts import RecordedAttempt, read_attempts
 from daemon.ledger.completions import first_checkpoint
@@ -35,7 +36,7 @@ from daemon.ledger.job_records import (
 from daemon.status.data_reports import read_report
 from daemon.status.reader import read_status
 from trainer.protocol.data_report import OUTLIERS
-from trainer.protocol.files import UnreadableFile, read_json
+from trainer.protocol.files import UnreadableFile, file_sha256, read_json
 from trainer.protocol.job import Outcome, Priority, Reason
 from trainer.protocol.layout import Layout
 from trainer.protocol.text import printable
@@ -91,7 +92,7 @@ class KnownJob(RecordedJob):
     after: Validation | None
     """The first validation at or after its last step, unless another file was trained in between."""
     validation_change: float | None
-    """How much the validation loss has changed; None unless both were measured on as many rows."""
+    """How much the validation loss has changed; None unless both are of as many rows and the same weights."""
     other_steps: int
     """Steps of other files from the validation before it to its last step, which also affected the change."""
     checkpoint: str | None
@@ -123,6 +124,8 @@ class KnownFile:
     """UTC, ISO 8601. When it was completed, failed or was skipped."""
     rejected_list: str | None
     """Where the rows that were rejected are listed, from the working directory on; printable."""
+    is_admitted: bool
+    """Whether its content is trained whatever the check of its rows finds."""
     report: ReportSummary | None
     """None if its rows were not inspected, or the report is gone."""
     job: KnownJob | None
@@ -141,11 +144,24 @@ def known_file(layout: Layout, name: str) -> KnownFile:
         AmbiguousName: several files may be meant.
         UnreadableLedger: the ledger cannot be read.
     """
-    path, job = _job_with_id(layout, name) if JOB_ID.fullmatch(name) else _named(layout, name)
-    return _described(layout, path, job)
+    return _described(layout, *_meant(layout, name))
+
+
+def content_of(layout: Layout, name: str) -> tuple[str, str | None]:
+    """Return the name of a file, printable, and the SHA-256 of its content; None if it is no regular file.
+
+    Raises:
+        NoSuchFile, AmbiguousName, UnreadableLedger: as for `known_file`.
+    """
+    path, job = _meant(layout, name)
+    return printable(path.name if path else job.name if job else name), _sha256_of(path, job)
 
 
 # ---- which file is meant
+
+
+def _meant(layout: Layout, name: str) -> tuple[Path | None, RecordedJob | None]:
+    return _job_with_id(layout, name) if JOB_ID.fullmatch(name) else _named(layout, name)
 
 
 def _job_with_id(layout: Layout, job_id: str) -> tuple[Path | None, RecordedJob]:
@@ -219,10 +235,25 @@ def _described(layout: Layout, path: Path | None, job: RecordedJob | None) -> Kn
         reason=_reason(layout, path, job, note),
         ended_at=_ended_at(job, note),
         rejected_list=_rejected_list(layout, path or layout.failed / name, job, note),
+        is_admitted=_is_admitted(layout, path, job),
         report=_report(layout, name, job.id if job else note.job_id if note else None),
         job=known,
         other_jobs=tuple(other for other in others if job is None or other != job.id)[:OTHERS_READ],
     )
+
+
+def _is_admitted(layout: Layout, path: Path | None, job: RecordedJob | None) -> bool:
+    if not layout.admitted.is_dir() or (job is None and not (path and _is_queued(layout, path))):
+        return False  # a file without a job is read as a whole, so only where it matters
+    sha256 = _sha256_of(path, job)
+    return sha256 is not None and is_admitted(layout, sha256)
+
+
+def _sha256_of(path: Path | None, job: RecordedJob | None) -> str | None:
+    if job:
+        return job.sha256
+    is_regular = path is not None and path.is_file() and not path.is_symlink()
+    return file_sha256(path) if path and is_regular else None
 
 
 def _known_job(layout: Layout, job: RecordedJob) -> KnownJob:

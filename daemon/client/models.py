@@ -23,7 +23,7 @@ from daemon.ledger.reader import UnreadableLedger
 from trainer.protocol.checkpoints import POINTER, DamagedCheckpoint, read_manifest, verify
 from trainer.protocol.checkpoints import NoUsableCheckpoint as OtherRelease
 from trainer.protocol.layout import Layout
-from trainer.protocol.manifest import FileEntry, Manifest
+from trainer.protocol.manifest import FileEntry, Manifest, WhichWeights
 from trainer.protocol.text import printable, shell_word, utc_text
 from trainer.versions.listing import Summary, digest_of, has_all_files
 from trainer.versions.marks import COMPUTED, LOOKS_LIKE_VERSION, BadMark, Marks, require_note
@@ -63,6 +63,9 @@ class VersionLine:
     files: int
     """Trained since its parent."""
     validation_loss: float | None
+    validation_weights: WhichWeights | None
+    """Whose loss it is: that of the weights after the `last` step, or of their `average`. None where there is
+    no loss, and in records of earlier releases."""
     is_current: bool
     """Whether the newest checkpoint has these weights."""
     has_optimizer_state: bool
@@ -457,6 +460,7 @@ def _line(
         parent=summary.parent,
         files=summary.trained,
         validation_loss=summary.validation_loss,
+        validation_weights=summary.validation_weights,
         is_current=summary.digest == current,
         has_optimizer_state=has_all_files(path, summary.files),
         aliases=tuple(aliases),

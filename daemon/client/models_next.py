@@ -7,21 +7,13 @@ from daemon.client.models import VersionLine
 from daemon.client.models_now import DaemonNow, DiskNow
 from daemon.client.queue import Queue
 from daemon.ledger.crashes import CrashGroup
-from trainer.protocol.job import FaultKind
+from daemon.ledger.evaluation_records import Validation
 from trainer.protocol.places import Outcome
 from trainer.protocol.text import num_of, printable, size_text
 
 WORSE = 1.05
 """Times the validation loss of the best version: from there on, going back is offered."""
 REASON_CHARACTERS = 200
-NO_CRASH = (
-    FaultKind.BAD_DATA,
-    FaultKind.BAD_CONFIG,
-    FaultKind.ENVIRONMENT,
-    FaultKind.REQUEST,
-    FaultKind.REGRESSION,
-)
-"""Kinds with which a worker has left by itself. What is still to be done about them, other lines say."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,14 +34,14 @@ def next_steps(
     disk: DiskNow | None,
     queue: Queue,
     has_checkpoint: bool,
-    validation_loss: float | None,
+    validation: Validation | None,
 ) -> Iterator[NextStep]:
     """Yield what to do, the most urgent first; nothing if nothing waits for a person.
 
     Args:
         versions: all of them.
         crashes: those of the period.
-        validation_loss: the newest one of the model as it is.
+        validation: the newest one of the model as it is.
     """
     yield from _about_the_daemon(daemon)
     if disk and disk.min_free_bytes is not None and disk.free_bytes < 2 * disk.min_free_bytes:
@@ -58,12 +50,13 @@ def next_steps(
             why=f"only {free} of disk space are free; below {least} no file is started",
             command="training_health check",
         )
-    number = sum(group.count for group in crashes if group.kind not in NO_CRASH)
+    # What is still to be done about what was no crash, other lines say
+    number = sum(group.count for group in crashes if group.is_crash)
     if number:
         times = "once" if number == 1 else f"{number:,} times"
         yield NextStep(why=f"the worker crashed {times}", command="training_health crashes")
     yield from _about_files(queue)
-    yield from _about_versions(versions, validation_loss)
+    yield from _about_versions(versions, validation)
     if has_checkpoint and not any(version.is_current for version in versions):
         yield NextStep(why="the newest checkpoint has no version", command="training_models create")
 
@@ -96,14 +89,23 @@ def _about_files(queue: Queue) -> Iterator[NextStep]:
             )
 
 
-def _about_versions(versions: Sequence[VersionLine], newest: float | None) -> Iterator[NextStep]:
-    measured = [version for version in versions if version.validation_loss is not None]
-    best = min(measured, key=lambda version: version.validation_loss or 0.0, default=None)
-    if best is None or newest is None or not best.validation_loss:
+def _about_versions(versions: Sequence[VersionLine], newest: Validation | None) -> Iterator[NextStep]:
+    if newest is None or newest.loss is None:
         return
-    is_worse = newest > WORSE * best.validation_loss
+    of_average = newest.weights == "average"
+    measured = [
+        version
+        for version in versions
+        if version.validation_loss is not None and (version.validation_weights == "average") == of_average
+    ]
+    best = min(measured, key=lambda version: version.validation_loss or 0.0, default=None)
+    if best is None or not best.validation_loss:
+        return
+    is_worse = newest.loss > WORSE * best.validation_loss
     if is_worse and best.has_optimizer_state and not best.is_current:
+        whose = " of the averaged weights" if of_average else ""
         yield NextStep(
-            why=f"the validation loss is {newest:.4f}; at {best.id} it was {best.validation_loss:.4f}",
+            why=f"the validation loss{whose} is {newest.loss:.4f}; "
+            f"at {best.id} it was {best.validation_loss:.4f}",
             command=f"training_models rollback --to {best.id} --dry-run",
         )

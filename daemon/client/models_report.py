@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 
 from daemon.client.curves import Curve, Metric
@@ -15,6 +15,7 @@ from daemon.client.queue import Queue
 from daemon.client.settings import ClientSettings
 from daemon.ledger.branches import RecordedBranch, read_branches
 from daemon.ledger.crashes import CrashGroup
+from daemon.ledger.evaluation_records import Validation
 from daemon.ledger.event_stream import RecordedEvent
 from daemon.ledger.period import (
     EndedOtherwise,
@@ -201,7 +202,7 @@ def models_report(
                 disk=disk,
                 queue=sources.queue,
                 has_checkpoint=(sources.layout.models / POINTER).is_dir(),
-                validation_loss=_newest_loss(sources.history, current),
+                validation=_newest_validation(sources.history, current),
             )
         ),
     )
@@ -290,14 +291,14 @@ def _beyond_ledger(
 def _within(curve: Curve, first: int, current: int) -> Curve:
     """Return what a curve has of a period; where there was no step, it would show the last one before."""
     points = [point for point in curve.points if first <= point.last_step <= current]
-    return Curve(metric=curve.metric, file=curve.file, points=points)
+    return replace(curve, points=points)
 
 
-def _newest_loss(history: History, current: int) -> float | None:
+def _newest_validation(history: History, current: int) -> Validation | None:
     newest, after = None, -1
     while page := history.validations(after=after):
         newest, after = page[-1], page[-1].global_step
-    return newest.loss if newest and newest.global_step <= current else None
+    return newest if newest and newest.global_step <= current else None
 
 
 def _daemon_crashes(starts_and_stops: Sequence[RecordedEvent]) -> int:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from daemon.client.converted_copy import HiddenFile, converted, is_converted
 from daemon.client.errors import (
     CannotAdmit,
+    NotAdmitted,
     UnreadableHistory,
     WrongPlace,
     raising,
@@ -21,6 +22,7 @@ from daemon.client.started_files import is_in_the_model, make_new, priority_of, 
 from daemon.client.trash import (
     Cleared,
     clear,
+    clear_lists,
     remove_if_empty,
     trash_folders,
     trashed_file,
@@ -53,6 +55,10 @@ from trainer.protocol.text import printable, utc_text
 if TYPE_CHECKING:
     from trainer.config.schema import DataSettings
 
+TO_OVERTAKE = (
+    "to have another file trained first, make that one more urgent (training_queue set-priority OTHER high), "
+    "which helps unless this one is high, too, or daemon.preempt is false"
+)
 WITHOUT_DAEMON = {CHECKING: UNCHECKED, SAVING: PROCESSING}
 """What a state is while no daemon runs: nobody checks or saves."""
 
@@ -233,13 +239,15 @@ class Queue:
         Raises:
             NoSuchFile, AmbiguousName, WrongPlace: no one file that waits is meant.
         """
-        path = self._waiting_file(name)
+        path = the_file(self._layout, name, self._waiting_folders(), in_training=TO_OVERTAKE)
         if path.parent != self._layout.waiting(priority):
             path = _move(path, self._layout.waiting(priority))
         return printable(path.name)
 
     def retry(self, name: str, *, must_admit: bool = False) -> str:
         """Put a file back that failed or was skipped; return its name then, printable.
+
+        The lists of its rejected rows go to the trash, because its next check writes a new one.
 
         Args:
             name: of one in the trash, if none of that name lies in failed/ or skipped/.
@@ -251,12 +259,34 @@ class Queue:
         path = self._ended_file(name)
         if must_admit:
             self._admit(path)
-        return self._put_back(path)
+        return self._put_all_back([path])[0]
 
     def retry_all(self, names: Sequence[str]) -> list[str]:
         """Put files back as `retry` does: all of them, or none if one cannot be meant."""
         paths = dict.fromkeys(map(self._ended_file, names))  # each once, however often it was named
-        return [self._put_back(path) for path in paths]
+        return self._put_all_back(list(paths))
+
+    def unadmit(self, name: str) -> str:
+        """Have the content of a file checked as any other again; return its name, printable.
+
+        A file with this content that was started already stays as it is.
+
+        Args:
+            name: of a file in any state, or a job id.
+        Raises:
+            NoSuchFile, AmbiguousName: no one file is meant.
+            NotAdmitted: its content is not admitted.
+            UnreadableHistory: the ledger cannot be read.
+        """
+        from daemon.client.known_file import content_of
+        from daemon.jobs.admission import is_admitted, unadmit
+
+        with raising(UnreadableHistory, UnreadableLedger):
+            shown, sha256 = content_of(self._layout, name)
+        if sha256 is None or not is_admitted(self._layout, sha256):
+            raise NotAdmitted(f"the content of {shown} is not admitted, so there is nothing to take back")
+        unadmit(self._layout, sha256)
+        return shown
 
     def _ended_file(self, name: str) -> Path:
         folders = [self._layout.finished(outcome) for outcome in (Outcome.FAILED, Outcome.SKIPPED)]
@@ -267,7 +297,7 @@ class Queue:
     def retry_failed(self) -> list[str]:
         """Put every file back that failed; return their names then, printable."""
         folder = self._layout.finished(Outcome.FAILED)
-        return [self._put_back(folder / name) for name in finished_names(self._layout, Outcome.FAILED)]
+        return self._put_all_back([folder / name for name in finished_names(self._layout, Outcome.FAILED)])
 
     def clear(self, outcome: Outcome, *, older_than_s: float = 0.0) -> Cleared:
         """Move the files that failed, or those that were skipped, to `queue/.trash/`, with their notes.
@@ -321,9 +351,6 @@ class Queue:
         write_reason(target, reason)
         return printable(target.name)
 
-    def _waiting_file(self, name: str) -> Path:
-        return the_file(self._layout, name, self._waiting_folders())
-
     def _waiting_folders(self) -> list[Path]:
         return [self._layout.waiting(priority) for priority in Priority]
 
@@ -340,6 +367,10 @@ class Queue:
                 "retry it without --admit"
             )
         admit(self._layout, path)
+
+    def _put_all_back(self, paths: Sequence[Path]) -> list[str]:
+        clear_lists(self._layout, paths, now=time.time())  # first: a daemon checks each as soon as it is back
+        return [self._put_back(path) for path in paths]
 
     def _put_back(self, path: Path) -> str:
         note = note_beside(path, REASON_SUFFIX)

@@ -1,5 +1,7 @@
 """The trash: failed and skipped files that somebody has cleared away. Nothing here deletes anything in it.
 
+The lists of rejected rows of files that are put back go there, too: their next check writes new ones.
+
 Each clearing makes a folder of its own, such as queue/.trash/failed-20260721-140305/, so that no name is
 taken there. Files come by a rename. Their notes are linked first and dropped last: whenever it is killed, a
 file lies in one place, with its notes beside it. No daemon reads the trash.
@@ -76,6 +78,30 @@ def clear(layout: Layout, outcome: Outcome, *, older_than_s: float, now: float) 
     moved = _move_all(layout, outcome, chosen, now=now) if chosen else []
     places = tuple(printable(str(path.relative_to(layout.base))) for path in moved)
     return Cleared(moved=places, arriving=arriving, kept=kept)
+
+
+def clear_lists(layout: Layout, paths: Sequence[Path], *, now: float) -> None:
+    """Move the lists of rejected rows of files that are about to be put back into the trash.
+
+    Args:
+        paths: where the files lie; those in the trash have their lists beside them, where they stay.
+        now: Unix seconds.
+    """
+    lists = {
+        note: None
+        for path in paths
+        if layout.trash not in path.parents
+        for note in _lists_of(layout, path)
+        if note.exists()
+    }
+    if not lists:
+        return
+    batch = _new_folder(layout, Outcome.FAILED, now)
+    linked = [note for note in lists if _link(note, batch)]
+    sync_directory(batch)
+    for note in linked:
+        note.unlink(missing_ok=True)
+    sync_directory(layout.failed)
 
 
 def trash_folders(layout: Layout) -> list[Path]:
@@ -159,7 +185,12 @@ def _ended_at(path: Path) -> float:
 def _notes_of(layout: Layout, path: Path) -> Iterator[Path]:
     """Yield the notes that are about a file and about no other."""
     yield note_beside(path, REASON_SUFFIX)
-    # The rejected rows of all files of one name are listed in failed/, wherever the files are now
+    yield from _lists_of(layout, path)
+
+
+def _lists_of(layout: Layout, path: Path) -> Iterator[Path]:
+    """Yield where the rejected rows of a file, and of no other, may be listed."""
+    # Those of all files of one name are listed in failed/, wherever the files are now
     if _is_elsewhere(layout, path.name, but=path.parent):
         return
     yield note_beside(layout.failed / path.name, REJECTED_SUFFIX)

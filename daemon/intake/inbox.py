@@ -35,3 +35,9 @@ def priority_of(path: Path, inbox: Path) -> Priority:
     """Return the priority that a file's place in the inbox gives it."""
     first, *rest = path.relative_to(inbox).parts
     return Priority(first) if rest and first in list(Priority) else Priority.NORMAL
+
+
+def folder_without_priority(path: Path, inbox: Path) -> str | None:
+    """Return the name of the folder in the inbox that a file lies in, if it sets no priority."""
+    first, *rest = path.relative_to(inbox).parts
+    return first if rest and first not in list(Priority) else None

@@ -10,7 +10,7 @@ from daemon.files.kept import KeptFiles
 from daemon.files.names import is_temporary, is_training_file
 from daemon.intake.checker import Checked, Checker, CheckOrder, NotChecked
 from daemon.intake.ignored_files import IgnoredFiles
-from daemon.intake.inbox import find_files, priority_of
+from daemon.intake.inbox import find_files, folder_without_priority, priority_of
 from daemon.intake.settling import Settling
 from daemon.intake.watcher import Change, Watcher
 from daemon.jobs.job_ids import JobIds
@@ -22,6 +22,7 @@ from daemon.journal.events import (
     FileCopied,
     FileRefused,
     FileSkipped,
+    FolderWithoutPriority,
     IntakeDelayed,
 )
 from daemon.journal.journal import Journal
@@ -76,6 +77,7 @@ class Intake:
         self.refused_files = 0
         """Files that have gone to `failed/` without ever becoming a job."""
         self._leftovers: set[Path] = set()
+        self._named_folders: set[str] = set()  # that set no priority
         self._ignored = IgnoredFiles(layout.base, journal)
         self._waiting_folders = {layout.waiting(priority): priority for priority in Priority}
 
@@ -194,11 +196,21 @@ class Intake:
             for path, _ in present
         ]
         claimed = []
-        for path, (_, dropped_as) in zip(move_all_durably(moves), present, strict=True):
+        for path, (source, dropped_as) in zip(move_all_durably(moves), present, strict=True):
             if path:
+                self._note_folder(source)
                 self._note_copy(path, dropped_as)
                 claimed.append(path)
         return claimed
+
+    def _note_folder(self, dropped: Path) -> None:
+        """Record that a file came from a folder that sets no priority: its name may be misspelt."""
+        folder = folder_without_priority(dropped, self._layout.inbox)
+        if folder and folder not in self._named_folders:
+            self._named_folders.add(folder)
+            self._journal.record(
+                FolderWithoutPriority(file=dropped.name, folder=folder, priorities=tuple(Priority))
+            )
 
     def _note_copy(self, path: Path, dropped_as: Identity) -> None:
         """Record which file this one is a copy of, if it is one, for those who wait for that file."""

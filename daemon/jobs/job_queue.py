@@ -468,13 +468,18 @@ class JobQueue:
         return tuple(len(self._waiting[priority]) for priority in Priority)
 
     def rows_left(self, *, besides: str | None) -> tuple[int, int]:
-        """Return how many files are still to be trained, and how many rows they have together.
+        """Return how many files are still to be trained, and how many of their rows.
 
         Args:
             besides: id of a job that is not counted.
         """
         started = (entry for entry in self._processing.values() if entry.job_id not in self._ended)
-        rows = [entry.rows for entry in chain(self._all_waiting(), started) if entry.job_id != besides]
+        trained = self._ledger.trained_rows()
+        rows = [
+            max(0, entry.rows - trained.get(entry.job_id, 0))
+            for entry in chain(self._all_waiting(), started)
+            if entry.job_id != besides
+        ]
         return len(rows), sum(rows)
 
     def counts(self) -> QueueCounts:

@@ -1,4 +1,4 @@
-"""What has crashed workers so far, by kind, and what to do about each kind."""
+"""What has ended workers so far, by kind, whether that was a crash, and what to do about each kind."""
 
 import sqlite3
 from collections.abc import Callable, Iterable
@@ -28,15 +28,19 @@ ADVICE = {
     "gates shows the numbers.",
     FaultKind.REQUEST: "It was requested; nothing has to be done.",
 }
+NO_CRASH = (FaultKind.BAD_CONFIG, FaultKind.ENVIRONMENT)
+"""Kinds that block training: neither the program nor a file is the cause."""
 TABLES = ("crashes", "deaths")  # the second in ledgers of earlier releases
 UNKNOWN = "Another release recorded this; its documentation explains it."
 
 
 @dataclass(frozen=True, kw_only=True)
 class CrashGroup:
-    """All crashes of one kind, described by the newest. Every text is printable."""
+    """All ends of workers of one kind, described by the newest. Every text is printable."""
 
     kind: str
+    is_crash: bool
+    """False if a setting, or something outside, is what ended them, so that training was blocked."""
     count: int
     newest_at: str
     file: str | None
@@ -52,7 +56,7 @@ class CrashGroup:
 
 
 def read_crashes(ledger_file: Path, *, limit: int, since: str = "") -> list[CrashGroup]:
-    """Return the newest `limit` crashes by kind; the kind of the newest one comes first.
+    """Return the newest `limit` ends of workers by kind; the kind of the newest one comes first.
 
     Args:
         since: only those from this time on; UTC, ISO 8601.
@@ -93,6 +97,7 @@ def _describe(kind: str, rows: list[sqlite3.Row], checkpoint_at: Callable[[str],
     newest = rows[0]
     return CrashGroup(
         kind=printable(kind),
+        is_crash=kind not in NO_CRASH,
         count=len(rows),
         newest_at=printable(newest["at"]),
         file=None if newest["display"] is None else printable(newest["display"]),

@@ -43,7 +43,7 @@ class FileValue:
 
     @property
     def change(self) -> float | None:
-        """How much the validation loss has changed; None unless both are of as many rows and like weights."""
+        """How much the validation loss has changed; None unless of as many rows and of the same weights."""
         if self.before is None or self.after is None:
             return None
         if (self.before.rows, self.before.weights) != (self.after.rows, self.after.weights):

@@ -61,6 +61,8 @@ class RecordedJob:
     state: str
     """waiting, processing, completed, failed, skipped, or removed by hand."""
     priority: str
+    sha256: str
+    """Of its content."""
     rows: int
     """Rows that can be trained."""
     rejected_lines: tuple[int, ...]
@@ -210,6 +212,7 @@ def _recorded(database: sqlite3.Connection, row: sqlite3.Row) -> RecordedJob:
         name=row["display"],
         state=row["state"],
         priority=row["priority"],
+        sha256=row["sha256"],
         rows=row["rows"],
         rejected_lines=tuple(json.loads(row["rejected"])),
         rows_trained=sums["rows_trained"] or 0,

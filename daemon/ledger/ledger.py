@@ -22,7 +22,7 @@ from daemon.ledger.database import open_ledger
 from daemon.ledger.evaluations import Evaluations
 from daemon.ledger.gate_verdicts import GateVerdicts
 from daemon.ledger.job_rows import job_of
-from daemon.ledger.open_files import OpenFile, read_open_files
+from daemon.ledger.open_files import OpenFile, read_open_files, read_trained_rows
 from daemon.ledger.stretches import Stretches
 from trainer.protocol.failpoints import failpoint
 from trainer.protocol.job import EarlierFile, FaultKind, Job, JobRecord, Outcome, Reason, Window
@@ -113,6 +113,10 @@ class Ledger:
     def open_files(self) -> Iterator[OpenFile]:
         """Yield the files of the jobs that wait or are processed, in order of arrival."""
         return read_open_files(self._database)
+
+    def trained_rows(self) -> dict[str, int]:
+        """Return how many rows of each open job that was started are trained, by its id."""
+        return read_trained_rows(self._database)
 
     def newest_job_id(self) -> str | None:
         """Return the highest job id ever given."""

@@ -37,3 +37,14 @@ def read_open_files(database: Database) -> Iterator[OpenFile]:
         identity = new(Identity, (device & MASK_64, inode & MASK_64, size, mtime_ns))
         name = name.decode(ENCODING, ERRORS)  # as os.fsdecode does, in a third of the time
         yield new(OpenFile, (job_id, name, priority, is_waiting, rows, identity, began))
+
+
+def read_trained_rows(database: Database) -> dict[str, int]:
+    """Return how many rows of each open job that was started are trained, as a part of those of its file."""
+    found = database.read(
+        # Its steps tell the rows of all its epochs
+        "SELECT id, (SELECT coalesce(sum(steps.rows), 0) FROM steps WHERE job_id = jobs.id)"
+        " / coalesce(json_extract(settings, '$.training.epochs'), 1) AS trained"
+        " FROM jobs WHERE state IN ('waiting','processing') AND began IS NOT NULL"
+    )
+    return {row["id"]: row["trained"] for row in found}

@@ -247,9 +247,10 @@ class StatusBoard:
         }
 
     def _compare_losses(self) -> None:
-        loss, validation_loss = self._status.loss, self._status.validation_loss
-        is_known = loss is not None and validation_loss is not None
-        self.set(val_train_gap=validation_loss - loss if is_known else None)  # type: ignore[operator]
+        status = self._status  # the training loss is always that of the last weights
+        of_average = status.validation_weights == "average"
+        loss, validation = status.loss, status.validation_other_loss if of_average else status.validation_loss
+        self.set(val_train_gap=None if loss is None or validation is None else validation - loss)
 
     # ---- the file
 

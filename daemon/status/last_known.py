@@ -40,6 +40,8 @@ def last_known(models: Path) -> dict[str, Any]:
             "tokens_seen": progress.tokens_seen,
             "samples_seen": progress.samples_seen,
             "validation_loss": progress.validation_loss,
+            "validation_weights": progress.validation_weights,
+            "validation_other_loss": progress.validation_other_loss,
             "last_checkpoint": LastCheckpoint(path=place, step=progress.global_step, at=manifest.written_at),
         }
     return {}

@@ -101,7 +101,8 @@ def worker_environment() -> dict[str, str]:
     inherited = {name: value for name, value in os.environ.items() if name not in NOT_FOR_WORKERS}
     return {
         # Torch's threads wait for each other by spinning. On a busy machine the default (for milliseconds)
-        # starves the thread they wait for: with one other process on two cores a step took 14 times as long
+        # starves the thread they wait for: with one other process on two cores a step took 14 times as long.
+        # This is for the first seconds beside others; then they do not spin (trainer/step/crowding.py)
         "GOMP_SPINCOUNT": "10000",
         # Memory of tensors is kept and used again, in large pages: to be given new memory took 7 % of a step
         "GLIBC_TUNABLES": "glibc.malloc.hugetlb=1:glibc.malloc.mmap_threshold=268435456"

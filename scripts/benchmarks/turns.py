@@ -16,7 +16,7 @@ from daemon.supervision.launcher import worker_environment
 from scripts.benchmarks.contenders.task import Task
 
 LAST_WORDS = 4096  # characters of what a contender that died has printed
-
+OURS = ("ours", "timed")
 
 ITS_ENVIRONMENT = (
     "import json; from daemon.supervision.launcher import worker_environment as e; print(json.dumps(e()))"
@@ -25,7 +25,7 @@ ITS_ENVIRONMENT = (
 
 def _environment(module: str, root: Path | None) -> dict[str, str]:
     """Return a contender's environment: ours is that which the daemon of its checkout gives to its worker."""
-    if module != "ours":
+    if module not in OURS:
         return dict(os.environ)
     if root is None:
         return worker_environment()

@@ -1,5 +1,6 @@
 import pytest
 
+from scripts.benchmarks.beside import ROUND, SIDES, table
 from scripts.benchmarks.comparison import per_second
 from scripts.benchmarks.contenders.task import Task
 from scripts.benchmarks.engine_run import Run
@@ -95,3 +96,13 @@ def test_the_document_shows_results_and_says_what_was_not_measured():
     assert "old" not in text
     assert text.endswith("<!-- results: two -->\n\nnot measured\n\n<!-- end -->\n")
     assert filled(text, {"one": result}) == text
+
+
+def test_what_is_kept_beside_others_is_a_part_of_the_median_alone():
+    rates = {(side, number): [90.0, 100.0 / (1 + number), 1.0] for side in SIDES for number in ROUND}
+    rates["spinning", 0] = [1000.0, 200.0, 100.0]
+
+    spinning, not_spinning = table(rates, "tiny").rows
+
+    assert spinning == ["spinning", 200.0, 50.0, pytest.approx(33.3, abs=0.1), "25%", "17%"]
+    assert not_spinning[-2:] == ["56%", "37%"]

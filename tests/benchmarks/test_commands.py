@@ -17,6 +17,7 @@ COMMANDS = (
     "big_file",
     "overhead",
     "latency",
+    "beside",
 )
 LOADING_TORCH = ("save", "gpu", "answers", "averages")
 

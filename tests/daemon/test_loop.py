@@ -5,6 +5,7 @@ import sqlite3
 
 import pytest
 
+from daemon.client import Client
 from tests.health import publish
 from tests.support import eventually, rows, write_jsonl
 from trainer.data.checks.file_check import check_file
@@ -125,6 +126,21 @@ def test_a_file_removed_while_it_is_trained_harms_no_other(rig):
     assert rig.status()["last_error"] is None
 
 
+def test_files_from_a_folder_that_sets_no_priority_are_trained_and_the_folder_is_named_once(rig):
+    (rig.layout.inbox / "hihg").mkdir()
+    rig.start()
+
+    for name in ("a.jsonl", "b.jsonl"):
+        rig.drop(name, folder="inbox/hihg")
+        rig.until_in(Outcome.COMPLETED, name)
+
+    assert rig.events("no_priority") == [
+        "inbox/hihg/ sets no priority, so files from there have priority normal; expected inbox/high/, "
+        "inbox/normal/ or inbox/low/ where one is meant"
+    ]
+    assert [row["priority"] for row in rig.read("SELECT priority FROM jobs")] == ["normal", "normal"]
+
+
 def test_a_file_that_was_refused_is_not_shown_as_the_current_one_any_more(rig):
     rig.start()
     write_jsonl(rig.layout.inbox / "bad.jsonl", ["no json"])
@@ -144,6 +160,24 @@ def test_a_bad_file_fails_with_its_reason_and_the_next_is_trained(rig):
     reason = json.loads((rig.layout.failed / "bad.jsonl.reason.json").read_text())
     assert reason["kind"] == "bad_data"
     assert "line 1" in reason["message"]
+
+
+def test_a_file_that_is_refused_again_gets_a_list_of_its_own_and_the_earlier_one_is_in_the_trash(rig):
+    rig.start()
+    write_jsonl(rig.layout.inbox / "bad.jsonl", ["no json"])
+    rig.until_in(Outcome.FAILED, "bad.jsonl.reason.json")
+    listed = rig.layout.failed / "bad.jsonl.rejected.jsonl"
+    earlier = listed.stat().st_ino
+
+    Client(rig.layout.base).queue.retry("bad.jsonl")
+
+    rig.until(lambda: len(rig.events("failed")) == 2, "the second refusal")
+    rig.until_in(Outcome.FAILED, "bad.jsonl.reason.json", listed.name)
+    [in_trash] = rig.layout.trash.glob(f"*/{listed.name}")
+    assert in_trash.stat().st_ino == earlier
+    assert sorted(path.name for path in rig.layout.failed.iterdir()) == [
+        "bad.jsonl", "bad.jsonl.reason.json", "bad.jsonl.rejected.jsonl"
+    ]  # fmt: skip
 
 
 def test_a_file_the_worker_calls_bad_fails_at_once(rig):

@@ -162,7 +162,7 @@ def test_a_stop_does_not_wait_for_it(trained, monkeypatch):
     monkeypatch.setattr(forgetting.one_shot, "ask", hang)
     trained.command("forget", json.dumps({"id": "mine", "target": "b.jsonl"}))
     is_asked.wait(PATIENCE_S)
-    said = "forgetting a file: trained again up to step 1 of 3"
+    said = "forgetting b.jsonl: trained again up to step 1 of 3"
     shown = trained.until_status("training", status_reason=said)
 
     trained.command("stop", "{}")
@@ -237,7 +237,7 @@ def answer_to(rig, request_id):
 
 def test_a_pause_holds_it_at_the_next_step_and_a_resume_continues_it(trained, held):
     asked(trained, "b.jsonl")
-    trained.until_status("training", status_reason="forgetting a file: trained again up to step 1 of 3")
+    trained.until_status("training", status_reason="forgetting b.jsonl: trained again up to step 1 of 3")
 
     trained.command("skip")
     skipped = trained.until_answered("skip")
@@ -250,7 +250,7 @@ def test_a_pause_holds_it_at_the_next_step_and_a_resume_continues_it(trained, he
     answer = trained.until(lambda: answer_to(trained, "mine"), "the answer")
     assert skipped == (
         "no file is in training, so there is nothing to skip: "
-        "forgetting a file: trained again up to step 1 of 3"
+        "forgetting b.jsonl: trained again up to step 1 of 3"
     )
     assert (paused, orders, first_answer) == ("paused", 1, None)
     assert "resume: training continues; a file is forgotten first" in trained.events("command")
@@ -291,7 +291,7 @@ def test_a_file_that_is_half_trained_waits_for_the_end_of_a_pause(trained, held)
 
 def test_a_stop_ends_what_a_pause_holds(trained, held):
     asked(trained, "b.jsonl")
-    trained.until_status("training", status_reason="forgetting a file: trained again up to step 1 of 3")
+    trained.until_status("training", status_reason="forgetting b.jsonl: trained again up to step 1 of 3")
     trained.command("pause")
     trained.until_answered("pause")
 

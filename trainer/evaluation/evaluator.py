@@ -20,7 +20,8 @@ from trainer.evaluation.generation import Generated, GenerationLimits, TextGener
 from trainer.evaluation.questions import Question
 from trainer.evaluation.regression import Measured, storable
 from trainer.evaluation.together import Prompt
-from trainer.protocol.messages import PreviewMade, Score, SuiteScored, WhichWeights
+from trainer.protocol.manifest import WhichWeights
+from trainer.protocol.messages import PreviewMade, Score, SuiteScored
 from trainer.reporting.reporter import finite
 from trainer.step.feeding_trainer import FeedingTrainer, RowLoss
 from trainer.step.forward import base_of

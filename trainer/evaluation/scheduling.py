@@ -212,6 +212,8 @@ class EvaluationSchedule:
     def _note_validation(self, found: ValidationLoss) -> None:
         progress = self._engine.progress
         progress.validation_loss = finite(found.loss)
+        progress.validation_weights = found.weights
+        progress.validation_other_loss = finite(found.other_loss)
         progress.validated_step = progress.global_step
         self._reporter.event(
             Validated(

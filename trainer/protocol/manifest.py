@@ -24,6 +24,10 @@ class FileEntry(BaseModel):
     sha256: str
 
 
+WhichWeights = Literal["last", "average"]
+"""Those after the last step, or their average over many steps."""
+
+
 class Progress(BaseModel):
     """How far the model is trained, apart from its tensors."""
 
@@ -39,6 +43,10 @@ class Progress(BaseModel):
     """How many jobs with steps have ended in the model's life. Checkpoints of earlier releases have 0."""
     validation_loss: float | None = None
     """The newest one; None when there has been none."""
+    validation_weights: WhichWeights | None = None
+    """Whose it is; None when there has been none, and in checkpoints of earlier releases."""
+    validation_other_loss: float | None = None
+    """Of the other weights; None where no average is kept, or they were not measured."""
     validated_step: int | None = None
     """The value of `global_step` that it belongs to."""
     gate_checkpoints: tuple[str, ...] = ()
@@ -48,7 +56,21 @@ class Progress(BaseModel):
     @property
     def loss_of_these_weights(self) -> float | None:
         """The validation loss, if it was measured at this very step."""
-        return self.validation_loss if self.validated_step == self.global_step else None
+        return self.validation_loss if self.is_validated else None
+
+    @property
+    def is_validated(self) -> bool:
+        """Whether the validation loss was measured at this very step."""
+        return self.validated_step == self.global_step
+
+    def without_average(self) -> "Progress":
+        """Return the progress of a model that lost its averaged weights: with no loss that was of these."""
+        changed: dict[str, Any] = {"validation_other_loss": None}
+        if self.validation_weights == "average":
+            changed |= {"validation_loss": self.validation_other_loss, "validation_weights": "last"}
+            if self.validation_other_loss is None:
+                changed |= {"validation_weights": None, "validated_step": None}
+        return self.model_copy(update=changed)
 
 
 class Unlocked(BaseModel):

@@ -11,7 +11,7 @@ from trainer.protocol.costs import CostKind
 from trainer.protocol.data_report import DataReport
 from trainer.protocol.gate import GateVerdict
 from trainer.protocol.job import Cursor, EarlierFile, FaultKind, Job, JobRecord, Window
-from trainer.protocol.manifest import Branch
+from trainer.protocol.manifest import Branch, WhichWeights
 
 
 class ProtocolMessage(BaseModel):
@@ -232,10 +232,6 @@ class StepsTaken(ProtocolMessage):
 
     kind: Literal["steps_taken"] = "steps_taken"
     steps: tuple[StepReport, ...]
-
-
-WhichWeights = Literal["last", "average"]
-"""Those after the last step, or their average over many steps."""
 
 
 class Validated(ProtocolMessage):

@@ -154,11 +154,12 @@ class TrainingStatus(BaseModel):
     grad_norm: float | None = None
     validation_loss: float | None = None
     validation_weights: str | None = None
-    """Whose loss it is: that of the weights after the `last` step, or of their `average`."""
+    """Whose loss it is: that of the weights after the `last` step, or of their `average`. None where there is
+    no loss, or an earlier release measured it."""
     validation_other_loss: float | None = None
     """Of the other ones, where an average is kept."""
     val_train_gap: float | None = None
-    """Validation loss minus training loss."""
+    """Validation loss minus training loss, both of the last weights."""
     suite_scores: dict[str, SuiteResult] = {}
     """Of `validation.suites`, by name."""
     evaluation_left_out: str | None = None

@@ -296,7 +296,7 @@ class _Consolidation:
         )
 
     def _publish(self, trainer: FeedingTrainer, origin: Origin) -> Checkpoint:
-        progress = self._checkpoint.manifest.progress
+        progress = self._checkpoint.manifest.progress.without_average()
         if self._is_quantised:  # rounding has changed the loss that was measured
             progress = progress.model_copy(update={"validated_step": None})
         gate = self._gate_memory()

@@ -38,6 +38,7 @@ from trainer.config.schema import TrainingSettings
 from trainer.data.rendering.render import Example
 from trainer.protocol.faults import is_out_of_memory
 from trainer.step.averaging import WeightAverage
+from trainer.step.crowding import SampleCrowding, crowding_of_process
 from trainer.step.forward import Forward, ForwardStrategy
 from trainer.step.loss_scale import LossScale
 from trainer.step.norms import speed_up_norms
@@ -154,6 +155,8 @@ class FeedingTrainer(Trainer):
             )
         self.lr_scheduler = LambdaLR(self.optimizer, self._rate_at, last_epoch=global_step - 1)
         self.add_callback(_CarryStep(self.lr_scheduler, on_step=self._note_step))
+        if self.args.device.type == "cpu" and (crowding := crowding_of_process()):
+            self.add_callback(SampleCrowding(crowding))
         self.use(settings)
 
     def use(self, settings: TrainingSettings) -> None:

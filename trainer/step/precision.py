@@ -50,12 +50,10 @@ class RoundedWeights:
 
     def __init__(self, model: PreTrainedModel) -> None:
         self._weights = [weight for weight in model.parameters() if weight.dtype == torch.float32]
-        tables = [module for module in model.modules() if isinstance(module, nn.Embedding)]
-        for table in {base_of(model).get_input_embeddings(), *tables}:
-            if _is_plain(table):
-                _add_up_in_fp32(table)
-            elif any(weight.requires_grad for weight in table.parameters()):
-                raise TypeError(f"{type(table).__name__} adds up its gradients in bf16")
+        if unusual := _trained_unusual_embedding(model):
+            raise TypeError(f"{unusual} adds up its gradients in bf16")
+        for table in filter(_is_plain, _embeddings(model)):
+            _add_up_in_fp32(table)
         for weight in self._weights:
             if weight.requires_grad:
                 weight.grad_dtype = torch.float32
@@ -85,6 +83,9 @@ def strategy_with_precision(
     """
     precision = choose_precision(settings)
     may_round = precision == "bf16" and device.type == "cpu" and _may_round(settings)
+    if may_round and (unusual := _trained_unusual_embedding(model)):
+        logger.info("this model uses autocast: %s adds up its gradients in bf16", unusual)
+        may_round = False
     if earlier and (earlier.precision, earlier.rounds_weights) == (precision, may_round):
         return earlier
     if may_round and (rounded := _try_rounding(model, earlier)):
@@ -142,6 +143,20 @@ def _try_rounding(model: PreTrainedModel, earlier: ForwardStrategy | None) -> Fo
         logger.info("this model uses autocast: it cannot compute with rounded weights: %s", error)
         return None
     return replace(strategy, precision="bf16", rounds_weights=True)
+
+
+def _embeddings(model: PreTrainedModel) -> set[nn.Module]:
+    """Return what looks up rows by numbers of tokens, also what a library has put around that."""
+    tables = [module for module in model.modules() if isinstance(module, nn.Embedding)]
+    return {base_of(model).get_input_embeddings(), *tables}
+
+
+def _trained_unusual_embedding(model: PreTrainedModel) -> str | None:
+    """Return the kind of a trained embedding that cannot be made to add up its gradients in fp32, or None."""
+    for table in _embeddings(model):
+        if not _is_plain(table) and any(weight.requires_grad for weight in table.parameters()):
+            return type(table).__name__
+    return None
 
 
 def _is_plain(table: nn.Module) -> bool:

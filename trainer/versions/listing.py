@@ -15,7 +15,7 @@ from pathlib import Path
 from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
 
 from trainer.protocol.files import UnreadableFile, open_regular, write_atomically
-from trainer.protocol.manifest import FileEntry, checksum
+from trainer.protocol.manifest import FileEntry, WhichWeights, checksum
 from trainer.versions.record import RECORD_NAME, DamagedVersion, read_record
 
 LIST_NAME = ".list.json"
@@ -37,6 +37,7 @@ class Summary(BaseModel):
     parent: str | None
     trained: int
     validation_loss: float | None
+    validation_weights: WhichWeights | None
     files: tuple[str, ...]
     """Names of the model's files."""
     digest: str
@@ -109,6 +110,7 @@ def _summary_of(path: Path) -> Summary:
         parent=record.parent,
         trained=len(record.trained),
         validation_loss=record.validation_loss,
+        validation_weights=record.validation_weights,
         files=tuple(record.files),
         digest=digest_of(record.files),
     )

@@ -58,7 +58,8 @@ def _numbers(record: VersionRecord) -> Iterator[str]:
         return
     yield from ("", "## Evaluation", "", "| what | rows | loss | right |", "| --- | --- | --- | --- |")
     if record.validation_loss is not None:
-        yield f"| validation | | {record.validation_loss:.4f} | |"
+        whose = " of the averaged weights" if record.validation_weights == "average" else ""
+        yield f"| validation{whose} | | {record.validation_loss:.4f} | |"
     for score in record.suites:
         loss = "" if score.loss is None else f"{score.loss:.4f}"
         when = f" at step {score.global_step:,}" if score.global_step != record.global_step else ""

@@ -7,7 +7,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from trainer.protocol.files import UnreadableFile, read_json, write_json
-from trainer.protocol.manifest import CHECKSUM, FileEntry, checksum
+from trainer.protocol.manifest import CHECKSUM, FileEntry, WhichWeights, checksum
 
 RECORD_NAME = "VERSION.json"
 FORMAT = 1
@@ -76,6 +76,8 @@ class VersionRecord(BaseModel):
     """What was trained since the parent, in the order of first steps."""
     validation_loss: float | None = None
     """At this very step; None where it was not measured."""
+    validation_weights: WhichWeights | None = None
+    """Whose loss it is; None where there is none, and in records of earlier releases."""
     suites: tuple[SuiteScore, ...] = ()
     """The newest score of each suite up to this step."""
     base_model: str

@@ -210,7 +210,7 @@ class Versions:
             manifest = examine(checkpoint)
             if same := self.of_checkpoint(checkpoint):
                 return same
-            parent = self.parent_of(manifest)
+            parent, progress = self.parent_of(manifest), manifest.progress
             record = VersionRecord(
                 id=self._next_id(),
                 made_at=utc_text(self._clock()),
@@ -219,11 +219,12 @@ class Versions:
                 checkpoint_sha256=file_sha256(checkpoint / MANIFEST_NAME),
                 sequence=manifest.sequence,
                 branch=manifest.branch,
-                global_step=manifest.progress.global_step,
-                tokens_seen=manifest.progress.tokens_seen,
+                global_step=progress.global_step,
+                tokens_seen=progress.tokens_seen,
                 parent=parent.id if parent else None,
                 trained=trained(parent),
-                validation_loss=manifest.progress.loss_of_these_weights,
+                validation_loss=progress.loss_of_these_weights,
+                validation_weights=progress.validation_weights if progress.is_validated else None,
                 suites=suites,
                 base_model=manifest.base_model,
                 own_base=manifest.own_base,

@@ -4,7 +4,7 @@ import logging
 from dataclasses import dataclass
 
 from daemon.journal.events.base import FileEvent, JournalEvent
-from trainer.protocol.text import num_of
+from trainer.protocol.text import num_of, printable
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,6 +33,26 @@ class FileAccepted(FileEvent):
     @property
     def cleared_alerts(self) -> tuple[str, ...]:
         return ("intake",)
+
+
+@dataclass(frozen=True, kw_only=True)
+class FolderWithoutPriority(JournalEvent):
+    """A file came in a folder of `inbox/` that sets no priority; said once for each folder and daemon."""
+
+    kind = "no_priority"
+    level = logging.WARNING
+    folder: str
+    """Its name."""
+    priorities: tuple[str, ...]
+    """The names that set one."""
+
+    @property
+    def message(self) -> str:
+        *others, last = (f"inbox/{name}/" for name in self.priorities)
+        return (
+            f"inbox/{printable(self.folder)}/ sets no priority, so files from there have priority normal; "
+            f"expected {', '.join(others)} or {last} where one is meant"
+        )
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -252,17 +252,21 @@ class ModelWentBack(JournalEvent):
 
     @property
     def message(self) -> str:
-        files = ", ".join(self.files[:FILES_NAMED]) or "no file"
-        more = f" and {len(self.files) - FILES_NAMED} more" if len(self.files) > FILES_NAMED else ""
         if self.why == "forget":
+            names = tuple(dict.fromkeys(self.files))  # of one content, whose jobs may all have had one name
             return (
-                f"the model has forgotten {files}{more}: it was trained again from step {self.from_step} "
+                f"the model has forgotten {_listed(names)}: it was trained again from step {self.from_step} "
                 f"without that ({self.reason})"
             )
         return (
             f"the model went from step {self.left_step} to step {self.from_step} ({self.reason}); "
-            f"undone: {files}{more}"
+            f"undone: {_listed(self.files)}"
         )
+
+
+def _listed(files: tuple[str, ...]) -> str:
+    more = f" and {len(files) - FILES_NAMED} more" if len(files) > FILES_NAMED else ""
+    return (", ".join(files[:FILES_NAMED]) or "no file") + more
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,5 +1,7 @@
 """A comparison as text: it fits the terminal, and nothing in it can command the terminal."""
 
+from dataclasses import replace
+
 import pytest
 from rich.cells import cell_len
 
@@ -15,8 +17,10 @@ BETTER = LossDifference(
 HOSTILE = "\x1b[2J\r\n" + "漢字" * 60 + "\u202e" + "x" * 300
 
 
-def numbers(version, step, *suites):
-    return RecordedNumbers(version=version, global_step=step, validation_loss=3.0, suites=suites)
+def numbers(version, step, *suites, weights="last"):
+    return RecordedNumbers(
+        version=version, global_step=step, validation_loss=3.0, validation_weights=weights, suites=suites
+    )
 
 
 def score(exact_match):
@@ -68,6 +72,23 @@ def test_what_was_recorded_stands_beside_what_was_measured():
 
     assert "  validation loss: 3.0000 -> 3.0000\n" in shown
     assert "  suite sums\\x1b[31m: 50.0% of 40 rows -> 75.0% of 40 rows at step 3\n" in shown
+
+
+@pytest.mark.parametrize(
+    "before, after, shown",
+    [
+        (None, "last", "3.0000 -> 3.0000"),
+        ("average", "average", "3.0000 -> 3.0000 averaged"),
+        ("last", "average", "3.0000 last, then 3.0000 averaged: not comparable"),
+        ("average", None, "3.0000 averaged, then 3.0000: not comparable"),
+    ],
+)
+def test_recorded_losses_of_different_weights_are_no_change(before, after, shown):
+    found = replace(
+        comparison(), before=numbers("v001", 3, weights=before), after=numbers("v002", 9, weights=after)
+    )
+
+    assert f"  validation loss: {shown}\n" in text(found)
 
 
 def test_equal_answers_are_shown_once_and_others_side_by_side():

@@ -75,6 +75,31 @@ def test_what_is_not_known_is_a_dash():
     assert lines[3].split()[-7:-1] == ["4.417", "→", "-", "-", "→", "2.290"]
 
 
+@pytest.mark.parametrize(
+    "before, after, shown",
+    [
+        ("last", "last", "2.310 → 2.290"),
+        ("average", "average", "2.310 → 2.290 averaged"),
+        ("last", "average", "2.290 averaged"),
+        ("average", "last", "2.290 last"),
+        (None, "average", "- → 2.290 averaged"),
+        ("average", None, "2.310 → - averaged"),
+    ],
+)
+def test_losses_of_different_weights_are_no_change(before, after, shown):
+    file = completed(
+        before=Validation(global_step=0, loss=2.31, rows=4, weights=before) if before else None,
+        after=Validation(global_step=188, loss=2.29, rows=4, weights=after) if after else None,
+    )
+
+    [_, line] = history_lines([file], 1, now=NOW)
+    narrow = list(history_lines([file], 1, now=NOW, columns=80))
+
+    assert line.endswith(f"  4.417 → 1.870  {shown}  step-000000188")
+    assert narrow[-1].endswith(f"  4.417 → 1.870  {shown}")
+    assert all(len(line) <= 80 for line in narrow)
+
+
 def test_a_checkpoint_that_is_gone_is_in_parentheses_and_that_is_explained():
     lines = list(history_lines([completed(is_checkpoint_kept=False)], 1, now=NOW, columns=80))
 

@@ -16,6 +16,7 @@ from daemon.client import Client
 from daemon.client.results import Obeyed, Started
 from daemon.control.control_files import read_requests
 from daemon.files.identity import identity_of
+from daemon.jobs.admission import admit
 from daemon.jobs.reasons import write_reason
 from daemon.ledger.crash_rows import Crash
 from daemon.ledger.ledger import Ledger
@@ -74,6 +75,7 @@ TYPED = {
     "training_queue show": "done.jsonl",
     "training_queue set-priority": "waits.jsonl high",
     "training_queue retry": "--failed",
+    "training_queue unadmit": "done.jsonl",
     "training_queue remove": "waits.jsonl",
     "training_queue clear": "--failed --skipped",
     "training_health unlock": "data.max_length --yes",
@@ -150,6 +152,7 @@ def _fill_ledger(layout):
     waits = write_jsonl(layout.waiting(Priority.NORMAL) / "waits.jsonl", rows(2, start=7))
     ledger.add_job(job_for(waits, id="20260101-000000-000002"), identity_of(waits.stat()), "waiting")
     path = write_jsonl(layout.finished(Outcome.COMPLETED) / "done.jsonl", rows(2))
+    admit(layout, path)
     done = job_for(path, id="20260101-000000-000001", format="messages")
     ledger.add_job(done, identity_of(path.stat()), "completed")
     step = StepReport(

@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import pytest
 
+from daemon.cli import options
 from daemon.cli.known_file_view import EVENTS_SHOWN, known_file_lines
 from daemon.client.results import (
     GateNote,
@@ -23,7 +24,8 @@ def event(number, message="it happened"):
 
 
 JOB = KnownJob(
-    id="20260101-000000-000001", name="chat.jsonl", state="completed", priority="high", rows=3_000,
+    id="20260101-000000-000001", name="chat.jsonl", state="completed", priority="high", sha256="9f86d081",
+    rows=3_000,
     rejected_lines=(3, 5), rows_trained=3_000, steps=188, tokens=71_890, seconds=7.0, first_loss=4.4169,
     last_loss=None, accepted_at=AT, started_at=AT, finished_at=AT, attempts=1, format="messages", reason=None,
     tokens_per_s=10_270.0, total_steps=188,
@@ -42,6 +44,7 @@ JOB = KnownJob(
 FILE = KnownFile(
     name="chat.jsonl", state="completed", place="queue/recently_completed/chat.jsonl", priority="high",
     reason=None, ended_at=AT, rejected_list="queue/failed/chat.jsonl.rejected.jsonl", job=JOB,
+    is_admitted=False,
     report=ReportSummary(
         sampled_rows=9, blocks=(), warnings=("it is odd",), is_admitted=True, outliers=(3, 1_000)
     ),
@@ -78,6 +81,33 @@ def test_each_fact_has_a_line():
     assert [fact for fact in facts if fact not in lines] == []
     validation = "2.3100 (step 0) before, 2.2900 (step 188) after: 0.0200 lower"
     assert f"  validation    {validation}; other files took 3 steps in between" in lines
+
+
+def test_losses_of_different_weights_are_named_and_not_compared():
+    after = Validation(global_step=188, loss=2.29, rows=4, weights="average")
+    job = replace(JOB, after=after, validation_change=None)
+
+    text = "\n".join(known_file_lines(replace(FILE, job=job)))
+
+    both = "2.3100 last (step 0) before, 2.2900 averaged (step 188) after"
+    assert f"  validation    {both}: not comparable, of different weights" in text
+
+
+@pytest.mark.parametrize(
+    "name, others, meant",
+    [
+        ("chat.jsonl", (), "chat.jsonl"),
+        ("-my chat.jsonl", (), "-- '-my chat.jsonl'"),
+        ("chat.jsonl", ("20250101-000000-000001",), "20260101-000000-000001"),
+    ],
+)
+def test_that_its_content_is_admitted_is_said_with_the_way_back(monkeypatch, name, others, meant):
+    monkeypatch.setattr(options, "_layouts", [])  # of no folder that another test has named
+
+    text = "\n".join(known_file_lines(replace(FILE, name=name, other_jobs=others, is_admitted=True)))
+
+    said = f"  admitted      whatever the check of its rows finds, until: training_queue unadmit {meant}"
+    assert said in text
 
 
 @pytest.mark.parametrize("columns", [80, 120])

@@ -70,6 +70,22 @@ def test_every_line_fits_and_none_can_be_obeyed(eventful, columns):
     assert [line for line in shown if printable(line) != line] == []
 
 
+def test_the_curve_of_averaged_weights_says_so_and_what_it_lacks(layout, tmp_path):
+    life = Life(layout)
+    life.at(5).train("chat.jsonl", 1)
+    for loss, weights in ((3.0, "last"), (2.0, "average"), (1.5, "average")):
+        life.validate(loss, weights=weights)
+        life.train("more.jsonl", 1)
+    life.close()
+
+    lines = run(layout, "report", env={"COLUMNS": "200"}).stdout.splitlines()
+    run(layout, "report", "--html", str(tmp_path / "page.html"))
+
+    begin = lines.index("VALIDATION LOSS (AVERAGED WEIGHTS)")
+    assert any("left out: 1 value of the last weights" in line for line in lines[begin:])
+    assert "Validation loss (averaged weights)" in (tmp_path / "page.html").read_text()
+
+
 def test_each_part_is_there(eventful):
     shown = run(eventful, "report", env={"COLUMNS": "100"}).stdout
 
@@ -90,7 +106,8 @@ def test_kinds_of_crashes_are_told_in_words(eventful):
     life.at(1).crash("no such file", FaultKind.BAD_CONFIG)
     life.ledger.close()
 
-    assert "invalid settings, 1 x, the last one: no such file" in run(eventful, "report").stdout
+    shown = " ".join(run(eventful, "report").stdout.split())
+    assert "invalid settings (no crash, but training was blocked), 1 x, the last one: no such file" in shown
 
 
 def test_a_warning_does_not_count_those_of_its_kind_as_its_own():

@@ -11,6 +11,7 @@ from daemon.ledger.ledger import Ledger
 from tests.daemon.cli.runner import runner_of
 from tests.daemon.client.test_history import add_job, add_steps
 from tests.support import FakeClock
+from trainer.protocol.messages import Validated
 from trainer.protocol.text import printable
 
 run = runner_of(app)
@@ -81,6 +82,18 @@ def test_the_axes_say_which_steps_and_which_values(layout, ledger):
     assert shown[-2].split() == ["1", "2", "3", "4", "5"]
     assert [line.split("┤")[0].strip() for line in shown if "┤" in line] == ["4", "3.25", "2.5", "1.75", "1"]
     assert shown[-1] == "first 4, last 2.5, least 1 (step 4), greatest 4 (step 1)"
+
+
+def test_a_curve_of_averaged_weights_says_so_and_what_it_lacks(layout, ledger):
+    pytest.importorskip("plotext")
+    for step, loss, weights in ((1, 3.0, "last"), (2, 2.0, "average"), (3, 1.0, "average")):
+        ledger.add_validation(Validated(global_step=step, loss=loss, rows=2, weights=weights))
+    ledger.commit()
+
+    shown = run(layout, "plot", "validation", env=TERMINAL).stdout.splitlines()
+
+    assert shown[0] == "validation loss (averaged weights), steps 2 to 3"
+    assert shown[-1].endswith("greatest 2 (step 2); left out: 1 value of the last weights")
 
 
 def test_a_metric_that_never_changes_stands_at_its_value(layout, trained):
@@ -162,6 +175,8 @@ def test_a_program_gets_the_points(layout, trained):
             {"first_step": step, "last_step": step, "low": 10 / step, "mean": 10 / step, "high": 10 / step}
             for step in (999, 1000)
         ],
+        "weights": None,
+        "left_out": 0,
     }
 
 

@@ -100,7 +100,7 @@ def test_the_base_dir_may_stand_before_any_command(layout):
 @pytest.mark.parametrize(
     "arguments, code, words",
     [
-        (("quue",), 2, "did you mean queue?"),
+        (("quue",), 2, "did you mean training queue?"),
         (("queue", "add"), 2, "FILE is missing"),
         (("queue", "remove", "no.jsonl"), 1, "no file is named no.jsonl"),
         (("queue", "retry", "no.jsonl"), 1, "list --skipped and list --trash show them"),
@@ -191,7 +191,11 @@ def test_alone_it_says_how_far_training_is(layout):
     assert said["daemon"] == f"running (pid {os.getpid()}), training"
     assert said["file"] == "a.jsonl: step 3 of 1,000, loss 2.5000, 1 min 15 s left"
     assert said["queue"] == "3 files waiting, 5 completed, 4 failed, 0 skipped"
-    assert said["errors"] == "none"
+    assert said["errors"] == "4 files failed (training queue list --failed)"
+
+
+def test_alone_it_says_that_there_are_no_errors(layout):
+    assert show(layout)["errors"] == "none"
 
 
 def test_alone_it_does_not_promise_an_end_while_training_is_paused(layout):
@@ -216,6 +220,13 @@ def test_alone_it_says_what_is_done_while_no_step_is_taken(layout):
 
     assert show(layout, **fields)["file"] == "a.jsonl: step 0 of 9, evaluating"
     assert show(layout, State.PAUSED, **fields)["file"] == "a.jsonl: step 0 of 9"
+
+
+def test_alone_it_says_which_file_is_being_forgotten(layout):
+    said = show(layout, State.TRAINING, reason="forgetting a.jsonl: trained again up to step 4 of 9")
+
+    assert said["file"] == "forgetting a.jsonl: trained again up to step 4 of 9"
+    assert show(layout, State.IDLE, reason="odd")["file"] == "none is being trained"
 
 
 def test_alone_it_names_the_file_that_failed(layout):

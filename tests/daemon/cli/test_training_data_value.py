@@ -128,7 +128,7 @@ def test_validations_of_different_rows_are_not_compared(history):
     history.steps(history.job("chat.jsonl", 1), 3.0)
     history.validate(1.0, rows=20)
 
-    assert "not comparable" in history.value("chat.jsonl").stdout
+    assert "not comparable, measured on different rows" in history.value("chat.jsonl").stdout
 
 
 def test_validations_of_different_weights_are_not_compared(history):
@@ -136,7 +136,17 @@ def test_validations_of_different_weights_are_not_compared(history):
     history.steps(history.job("chat.jsonl", 1), 3.0)
     history.validate(1.0)
 
-    assert "of different weights (last, averaged)" in history.value("chat.jsonl").stdout
+    both = "2.0000 averaged (step 0) before, 1.0000 last (step 1) after"
+    assert f"{both}: not comparable, of different weights" in history.value("chat.jsonl").stdout
+
+
+def test_validations_of_the_average_are_compared_and_say_so(history):
+    history.validate(2.0, weights="average")
+    history.steps(history.job("chat.jsonl", 1), 3.0)
+    history.validate(1.5, weights="average")
+
+    both = "2.0000 averaged (step 0) before, 1.5000 averaged (step 1) after"
+    assert f"{both}: 0.5000 lower" in history.value("chat.jsonl").stdout
 
 
 @pytest.mark.parametrize("after, verdict", [(2.5, "0.5000 HIGHER"), (2.0, "no change"), (None, "not finite")])

@@ -320,6 +320,18 @@ def test_without_crashes_there_is_nothing_to_show(layout):
     assert run(layout, "crashes").stdout == "no worker has crashed so far\n"
 
 
+@pytest.mark.parametrize("kind, words", [("bad_config", "invalid settings"), ("environment", "environment")])
+def test_what_blocked_training_is_shown_but_not_called_a_crash(layout, kind, words):
+    note_crashes(layout, (FaultKind(kind), "no such folder"))
+
+    first, second, *_ = run(layout, "crashes").stdout.splitlines()
+    [group] = json.loads(run(layout, "crashes", "--json").stdout)
+
+    assert first == "no worker has crashed so far"
+    assert second.startswith(f"1 x {words} (no crash, but training was blocked), most recently at ")
+    assert not group["is_crash"]
+
+
 def test_a_ledger_of_an_older_release_has_no_crashes(layout):
     database = sqlite3.connect(layout.ledger_file)
     database.execute("CREATE TABLE jobs (id TEXT)")
@@ -346,6 +358,8 @@ def test_crashes_are_counted_by_kind_and_described_by_the_newest(layout):
     assert "file: chat.jsonl, at its step 12" in shown
     assert "last global step: 1,500" in shown
     assert "training.micro_batch_tokens" in shown
+    assert "no crash" not in shown
+    assert "no worker" not in shown
 
 
 @pytest.mark.parametrize("has_checkpoint", [True, False])
@@ -381,11 +395,12 @@ def test_the_limit_leaves_older_crashes_out(layout):
 def test_every_kind_is_shown_in_words_and_recorded_by_its_name(layout, kind):
     note_crashes(layout, (kind, "what happened"))
 
-    heading = run(layout, "crashes").stdout.splitlines()[0]
+    [heading] = [line for line in run(layout, "crashes").stdout.splitlines() if line.startswith("1 x ")]
     [group] = json.loads(run(layout, "crashes", "--json").stdout)
 
     assert kind in WORDS
-    assert heading.startswith(f"1 x {fault_words(kind)}, most recently at ")
+    assert heading.startswith(f"1 x {fault_words(kind)}")
+    assert "most recently at " in heading
     assert group["kind"] == kind
 
 

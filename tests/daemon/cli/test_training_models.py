@@ -19,6 +19,7 @@ from tests.health import damage, publish
 from tests.support import FakeClock
 from trainer.protocol.job import Job, Priority
 from trainer.protocol.layout import Layout
+from trainer.protocol.manifest import Progress
 
 run = runner_of(app)
 
@@ -61,6 +62,40 @@ def test_a_version_is_made_of_the_newest_checkpoint_and_listed(trained):
     [version] = listed["versions"]
     assert (version["id"], version["global_step"], version["is_current"]) == ("v001", 5, True)
     assert version["notes"] == ["before the holidays"]
+
+
+def measured(loss, weights, *, step):
+    return Progress(global_step=step, validation_loss=loss, validation_weights=weights, validated_step=step)
+
+
+def test_a_version_says_whose_validation_loss_it_has(layout):
+    publish(layout, 1, progress=measured(2.5, "last", step=3))
+    run(layout, "create")
+    publish(layout, 2, progress=measured(1.25, "average", step=5))
+    run(layout, "create")
+
+    titles, first, second = run(layout, "list", env={"COLUMNS": "80"}).stdout.splitlines()
+
+    assert titles.endswith("  NEW FILES  VALIDATION       NAMES AND NOTE")
+    assert first.endswith("          0  2.5000")
+    assert second.endswith("          0  1.2500 averaged  current")
+    assert "  validation  1.2500 averaged\n" in run(layout, "show", "v002").stdout
+    assert "  validation  2.5000\n" in run(layout, "show", "v001").stdout
+    report = run(layout, "report").stdout
+    assert "v001  step 3, validation 2.5000, by hand" in report
+    assert "v002  step 5, validation 1.2500 averaged, by hand" in report
+    [_, last] = json.loads(run(layout, "list", "--json").stdout)["versions"]
+    assert (last["validation_loss"], last["validation_weights"]) == (1.25, "average")
+
+
+def test_where_no_average_was_kept_the_list_is_narrow(layout):
+    publish(layout, 1, progress=measured(2.5, "last", step=3))
+    run(layout, "create")
+
+    titles, line = run(layout, "list").stdout.splitlines()
+
+    assert titles.endswith("  NEW FILES  VALIDATION  NAMES AND NOTE")
+    assert line.endswith("          0      2.5000  current")
 
 
 def test_a_checkpoint_has_one_version(trained):

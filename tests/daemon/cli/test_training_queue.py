@@ -17,6 +17,7 @@ from typer.testing import CliRunner
 from daemon.cli.queue_view import ROWS_SHOWN
 from daemon.cli.training_queue import app
 from daemon.files.identity import identity_of
+from daemon.jobs.admission import admit
 from daemon.jobs.reasons import LOST, write_reason
 from daemon.ledger.ledger import Ledger
 from daemon.status.board import StatusBoard
@@ -347,9 +348,15 @@ def test_only_the_file_in_training_gets_the_advice_to_skip_it(layout):
 
     with FileLock(layout.lock_file):
         messages = {path.name: str(run(layout, "remove", path.name).exception) for path in paths}
+        prioritised = str(run(layout, "set-priority", "now.jsonl", "low").exception)
 
     assert "waits for its checkpoint" in messages["done.jsonl"]
     assert "training_controller skip" in messages["now.jsonl"]
+    assert prioritised == (
+        "now.jsonl is being trained; to have another file trained first, make that one more urgent "
+        "(training_queue set-priority OTHER high), which helps unless this one is high, too, or "
+        "daemon.preempt is false"
+    )
     assert "continues after now.jsonl" in messages["next.jsonl"]
     assert all(path.exists() for path in paths)
 
@@ -516,6 +523,34 @@ def test_retry_admits_a_content_only_if_it_is_told_to(layout):
     back = {path.name: file_sha256(path) for path in layout.waiting(Priority.NORMAL).iterdir()}
     assert [path.name for path in layout.admitted.iterdir()] == [back["a.jsonl"]]
     assert "b.jsonl" in back
+
+
+@pytest.mark.parametrize("meant", ["a.jsonl", "normal/a.jsonl"])
+def test_what_was_admitted_is_so_until_that_is_taken_back(layout, meant):
+    write_jsonl(layout.failed / "a.jsonl", rows(1))
+    run(layout, "retry", "a.jsonl", "--admit")
+    before = json.loads(run(layout, "show", "a.jsonl", "--json").stdout)["is_admitted"]
+
+    result = run(layout, "unadmit", meant)
+    again = run(layout, "unadmit", meant)
+
+    assert result.stdout == (
+        "a.jsonl is no longer admitted: when a file with its content starts, it is checked like any other\n"
+    )
+    after = json.loads(run(layout, "show", "a.jsonl", "--json").stdout)["is_admitted"]
+    assert (before, after, list(layout.admitted.iterdir())) == (True, False, [])
+    assert "the content of a.jsonl is not admitted" in str(again.exception)
+
+
+def test_a_content_is_known_by_its_job_once_its_file_is_gone(layout):
+    path = write_jsonl(layout.failed / "a.jsonl", rows(1))
+    with closing(ledger_with(layout, (path, Priority.NORMAL, "failed"))):
+        admit(layout, path)
+        path.unlink()
+
+    run(layout, "unadmit", "20260101-000000-000000")
+
+    assert list(layout.admitted.iterdir()) == []
 
 
 def test_retry_takes_several_names_each_once(layout):

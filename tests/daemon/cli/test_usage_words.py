@@ -27,7 +27,13 @@ def said(monkeypatch, capsys, line):
 @pytest.mark.parametrize(
     "line, words",
     [
-        ("training_controller stauts", 'unknown command "stauts"; did you mean status?'),
+        ("training_controller stauts", 'unknown command "stauts"; did you mean training_controller status?'),
+        ("training queue lst", 'unknown command "lst"; did you mean training queue list?'),
+        (
+            "training report",
+            'unknown command "report"; did you mean training data report or training models report?',
+        ),
+        ("training --base-dir x forget y", 'unknown command "forget"; did you mean training models forget?'),
         ("training frob", 'unknown command "frob"; see: training --help'),
         ("training_daemon --frob", "unknown option --frob; see: training_daemon --help"),
         ("training_controller status --preview", "unknown option --preview; did you mean --previews?"),

@@ -70,8 +70,8 @@ class Life:
         write_reason(self.layout.failed / name, reason)
         self.ledger.finish_job(job, "failed", None, reason)
 
-    def validate(self, loss):
-        self.ledger.add_validation(Validated(global_step=self.step, loss=loss, rows=4))
+    def validate(self, loss, **of_average):
+        self.ledger.add_validation(Validated(global_step=self.step, loss=loss, rows=4, **of_average))
 
     def crash(self, message, kind=FaultKind.HANG):
         self.ledger.add_crash(

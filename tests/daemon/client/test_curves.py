@@ -115,6 +115,28 @@ def test_validations_of_the_newest_steps_and_of_one_file_are_found(client, ledge
     assert ranges(client.history.curve(Metric.VALIDATION, file="1.jsonl")) == [(2, 4.0, 4.0), (3, 3.0, 3.0)]
 
 
+def test_a_curve_is_of_the_weights_of_the_newest_validation(client, ledger):
+    averaged = {"weights": "average"}
+    for step, loss, whose in (
+        (1, 5.0, {}),
+        (2, 4.0, {"other_loss": 3.5}),
+        (3, 3.0, averaged | {"other_loss": 3.25}),
+        (4, 2.0, averaged),
+    ):
+        ledger.add_validation(Validated(global_step=step, loss=loss, rows=2, **whose))
+    ledger.commit()
+
+    of_average = client.history.curve(Metric.VALIDATION)
+    ledger.add_validation(Validated(global_step=5, loss=1.0, rows=2))
+    ledger.commit()
+    of_last = client.history.curve(Metric.VALIDATION)
+
+    assert ranges(of_average) == [(2, 3.5, 3.5), (3, 3.0, 3.0), (4, 2.0, 2.0)]
+    assert (of_average.weights, of_average.left_out) == ("average", 1)
+    assert ranges(of_last) == [(1, 5.0, 5.0), (2, 4.0, 4.0), (3, 3.25, 3.25), (5, 1.0, 1.0)]
+    assert (of_last.weights, of_last.left_out) == ("last", 1)
+
+
 @pytest.mark.parametrize("metric", Metric)
 def test_where_nothing_was_trained_a_curve_has_no_points(client, metric):
     assert client.history.curve(metric).points == []

@@ -308,6 +308,19 @@ def test_what_to_do_next_is_true_now(client, life):
     assert commands(report(client, life)) == ["training_daemon start"]
 
 
+@pytest.mark.parametrize("weights, is_offered", [("last", True), ("average", False)])
+def test_going_back_is_offered_only_by_losses_of_the_same_weights(client, life, weights, is_offered):
+    life.at(5).train("good.jsonl", 3)
+    life.publish(1, progress=_measured(life, 1.0, weights))
+    client.models.create()
+    life.at(4).train("bad.jsonl", 3)
+    life.validate(2.0)
+    life.publish(2)
+
+    offered = "training_models rollback --to v001 --dry-run"
+    assert (offered in commands(report(client, life))) == is_offered
+
+
 def test_the_forecast_is_read_where_a_daemon_writes_it(client, layout, monkeypatch):
     clock = FakeClock(1_000.0)
     keeper = DiskKeeper(
@@ -369,5 +382,7 @@ class _Usage:
         self.total, self.free = total, free
 
 
-def _measured(life, loss):
-    return Progress(global_step=life.step, validation_loss=loss, validated_step=life.step)
+def _measured(life, loss, weights):
+    return Progress(
+        global_step=life.step, validation_loss=loss, validation_weights=weights, validated_step=life.step
+    )

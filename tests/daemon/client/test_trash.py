@@ -68,6 +68,43 @@ def test_the_lists_of_all_tries_of_a_file_go_with_it(layout):
     assert "a-3.jsonl.rejected.jsonl" in everything(layout)
 
 
+def test_the_lists_of_files_that_are_put_back_go_to_one_folder_of_the_trash(layout, client):
+    for name in ("a.jsonl", "b.jsonl"):
+        put(layout, name)
+    for name in ("a.jsonl", "a-2.jsonl", "b.jsonl"):
+        reject(layout, name)
+
+    client.queue.retry_failed()
+
+    [folder] = trash_folders(layout)
+    assert sorted(path.name for path in folder.iterdir()) == [
+        "a-2.jsonl.rejected.jsonl", "a.jsonl.rejected.jsonl", "b.jsonl.rejected.jsonl"
+    ]  # fmt: skip
+    assert list(layout.failed.iterdir()) == []
+    assert client.queue.trashed() == ([], 0)
+
+
+def test_the_list_of_a_file_that_comes_back_from_the_trash_stays_there(layout, client):
+    put(layout, "a.jsonl")
+    reject(layout, "a.jsonl")
+    clear_later(layout)
+    note = reject(layout, "a.jsonl")  # of another file that had this name since
+
+    client.queue.retry("a.jsonl")
+
+    [folder] = trash_folders(layout)
+    assert [path.name for path in folder.iterdir()] == ["a.jsonl.rejected.jsonl"]
+    assert list(layout.failed.iterdir()) == [note]
+
+
+def test_where_nothing_was_rejected_putting_files_back_makes_no_folder_in_the_trash(layout, client):
+    put(layout, "a.jsonl")
+
+    client.queue.retry("a.jsonl")
+
+    assert trash_folders(layout) == []
+
+
 def test_a_list_that_is_of_another_file_stays(layout):
     put(layout, "a.jsonl")
     reject(layout, "a.jsonl")

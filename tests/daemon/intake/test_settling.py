@@ -8,7 +8,7 @@ import pytest
 from daemon.files.identity import Identity
 from daemon.files.probe import FileProbe
 from daemon.intake import settling as intake
-from daemon.intake.inbox import find_files, priority_of
+from daemon.intake.inbox import find_files, folder_without_priority, priority_of
 from daemon.intake.settling import Settling
 from tests.support import rows, write_jsonl
 from trainer.protocol.job import Priority
@@ -218,3 +218,11 @@ def test_a_name_that_is_not_utf8_is_found(tmp_path):
 )
 def test_the_folder_in_the_inbox_sets_the_priority(tmp_path, place, priority):
     assert priority_of(tmp_path / place, tmp_path) == priority
+
+
+@pytest.mark.parametrize(
+    "place, folder",
+    [("a.jsonl", None), ("low/a.jsonl", None), ("low/deeper/a.jsonl", None), ("hihg/high/a.jsonl", "hihg")],
+)
+def test_a_folder_in_the_inbox_that_sets_no_priority_is_known(tmp_path, place, folder):
+    assert folder_without_priority(tmp_path / place, tmp_path) == folder

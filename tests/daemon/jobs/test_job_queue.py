@@ -13,6 +13,7 @@ from daemon.jobs.job_queue import Ending, JobQueue
 from daemon.jobs.queue_index import Entry
 from daemon.journal.journal import Journal
 from tests.daemon.filled_queue import events, order_of, put, states
+from tests.daemon.ledger.entries import step
 from tests.support import job_for, rows, write_jsonl
 from trainer.protocol.job import FaultKind, JobRecord, Outcome, Priority, Reason
 
@@ -386,3 +387,20 @@ def test_files_that_are_still_to_be_trained_are_counted_with_their_rows(queue, l
 
     assert queue.rows_left(besides=being_trained.id) == (2, 6)
     assert queue.rows_left(besides=None) == (3, 9)
+
+
+@pytest.mark.parametrize("epochs, left", [(1, 1), (2, 2)])
+def test_rows_that_were_trained_before_a_stop_or_an_urgent_file_are_not_left(
+    queue, ledger, layout, epochs, left
+):
+    put(queue, layout, "urgent.jsonl", id="1", priority=Priority.HIGH)
+    put(queue, layout, "long.jsonl", id="2")  # 3 rows, as the other
+    long, _ = queue.start(queue.find("2"))
+    ledger.freeze_settings("2", {"training": {"epochs": epochs}})
+    ledger.add_steps([step(1, job_id="2"), step(2, job_id="2")])  # of a row each
+
+    assert queue.rows_left(besides=None) == (2, 3 + left)
+
+    queue.preempt(long.id)
+
+    assert queue.rows_left(besides="1") == (1, left)

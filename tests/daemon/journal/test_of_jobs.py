@@ -2,7 +2,7 @@
 
 import pytest
 
-from daemon.journal.events import TrainingStarted
+from daemon.journal.events import ModelWentBack, TrainingStarted
 
 
 @pytest.mark.parametrize(
@@ -15,5 +15,23 @@ from daemon.journal.events import TrainingStarted
 )
 def test_a_start_says_where_the_file_stands(first_step, message):
     event = TrainingStarted(job_id="1", file="a.jsonl", first_step=first_step, total_steps=20)
+
+    assert event.message == message
+
+
+@pytest.mark.parametrize(
+    "why, message",
+    [
+        (
+            "forget",
+            "the model has forgotten a.jsonl, b.jsonl: it was trained again from step 3 without that (bad)",
+        ),
+        ("rollback", "the model went from step 9 to step 3 (bad); undone: a.jsonl, a.jsonl, b.jsonl"),
+    ],
+)
+def test_a_content_that_is_forgotten_has_each_of_its_names_once(why, message):
+    event = ModelWentBack(
+        branch=1, from_step=3, left_step=9, why=why, reason="bad", files=("a.jsonl", "a.jsonl", "b.jsonl")
+    )
 
     assert event.message == message

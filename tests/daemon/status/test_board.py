@@ -231,6 +231,16 @@ def test_the_gap_is_validation_minus_training(board, path, job):
     assert shown(board, path)["val_train_gap"] == 0.5
 
 
+@pytest.mark.parametrize("other_loss, gap", [(2.25, 0.25), (None, None)])
+def test_the_gap_is_of_the_last_weights_which_the_training_loss_is_of(board, path, job, other_loss, gap):
+    board.job_started(job, started())
+    board.steps((step(1, loss=2.0),))
+
+    board.validated(Validated(global_step=101, loss=1.5, rows=3, weights="average", other_loss=other_loss))
+
+    assert shown(board, path)["val_train_gap"] == gap
+
+
 def test_the_newest_score_of_each_suite_is_shown_with_its_name_made_printable(board, path):
     for step, suite, exact_match in ((1, "a", 0.0), (1, "b\x1b[2J", 0.5), (2, "a", 1.0)):
         score = Score(rows=4, loss=1.5, exact_match=exact_match)

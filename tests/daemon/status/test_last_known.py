@@ -2,6 +2,8 @@
 
 import json
 
+import pytest
+
 from daemon.status.board import StatusBoard
 from daemon.status.last_known import show_model
 from tests.health import publish
@@ -34,3 +36,23 @@ def test_nothing_is_shown_of_a_model_that_was_left(layout, ledger):
     names = ("current_step", "loss", "learning_rate", "grad_norm", "validation_loss", "val_train_gap")
     assert [shown[name] for name in names] == [3, 0.34, 1e-4 * 3, 3.0, 1.34, 1.0]
     assert shown["suite_scores"] == {}
+
+
+@pytest.mark.parametrize(
+    "facts, expected",
+    [
+        ({"validation_weights": "average", "validation_other_loss": 1.5}, (1.25, "average", 1.5)),
+        ({}, (1.25, None, None)),  # of an earlier release
+    ],
+)
+def test_a_daemon_that_starts_knows_whose_the_validation_loss_is(layout, ledger, facts, expected):
+    board = StatusBoard(layout.status_file, daemon_pid=1)
+    board.validated(Validated(global_step=6, loss=5.6, rows=20, weights="average", other_loss=5.8))
+    publish(layout, 1, progress=Progress(global_step=3, validation_loss=1.25, **facts))
+
+    show_model(board, layout, ledger.measured_at)
+
+    board.publish()
+    shown = json.loads(layout.status_file.read_bytes())
+    names = ("validation_loss", "validation_weights", "validation_other_loss")
+    assert tuple(shown[name] for name in names) == expected

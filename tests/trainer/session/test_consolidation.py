@@ -155,6 +155,20 @@ def test_64_rows_are_tried_and_counted(trained, settings, tmp_path):
     assert (done.rows, done.answers) == (64, 2 + 8)
 
 
+def test_the_validation_loss_is_that_of_the_last_weights_as_the_average_is_not_merged(base_dir, tiny_folder):
+    averaged = LORA | {"average": "ema", "average_steps": 2}
+    validation = {"file": str(write_jsonl(base_dir / "v.jsonl", rows(4)))}
+    settings = settings_with(tiny_folder, training=averaged, validation=validation)
+    trained_on(base_dir, settings)
+    before = newest(base_dir).manifest.progress
+
+    consolidated(base_dir, settings)
+
+    after = newest(base_dir).manifest.progress
+    assert (before.validation_weights, after.validation_weights) == ("average", "last")
+    assert after.loss_of_these_weights == before.validation_other_loss != before.validation_loss
+
+
 def test_the_step_goes_on_and_the_optimizer_begins_anew(trained, settings):
     before = newest(trained).manifest
 

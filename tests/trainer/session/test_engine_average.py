@@ -10,7 +10,9 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from tests.support import FakeClock, job_for, rows, write_jsonl
 from tests.trainer.engine_rig import PEFT_IS_BEHIND, assert_same_state, current, settings_with, train
 from trainer.checkpoints.tensor_tree import load_tree
+from trainer.protocol.checkpoints import read_manifest
 from trainer.protocol.messages import Validated
+from trainer.versions.model_card import write_card
 from trainer.versions.registry import Versions
 
 pytestmark = pytest.mark.filterwarnings(PEFT_IS_BEHIND)
@@ -26,6 +28,12 @@ def averaged(base_dir):
 
 def state_of(base_dir):
     return load_tree(current(base_dir), "state").get("average")
+
+
+def version_of(base_dir):
+    return Versions(base_dir / "models", clock=FakeClock()).create(
+        current(base_dir).resolve(), made_by="hand", trained=lambda parent: (), write_card=write_card
+    )
 
 
 def sha256_of_average(base_dir):
@@ -81,9 +89,7 @@ def test_the_average_loads_like_any_model(base_dir, seven_rows, tiny_folder):
 def test_a_version_has_the_average_too(base_dir, seven_rows, tiny_folder):
     train(base_dir, settings_with(tiny_folder, training=EMA), [(job_for(seven_rows), seven_rows)])
 
-    version = Versions(base_dir / "models", clock=FakeClock()).create(
-        current(base_dir).resolve(), made_by="hand", trained=lambda parent: ()
-    )
+    version = version_of(base_dir)
 
     AutoModelForCausalLM.from_pretrained(version.path / "average")
 
@@ -118,6 +124,19 @@ def test_both_are_validated_and_the_preferred_one_is_that_of_the_checkpoint(
     assert (found.weights, found.loss, found.other_loss) == ("last", event.other_loss, event.loss)
     assert found.loss != found.other_loss
     assert engine.progress.validation_loss == event.loss
+
+
+def test_checkpoints_and_versions_keep_whose_the_validation_loss_is(base_dir, seven_rows, tiny_folder):
+    settings = settings_with(tiny_folder, training=EMA, validation={"file": str(seven_rows)})
+
+    _, told = train(base_dir, settings, [(job_for(seven_rows), seven_rows)])
+
+    *_, event = told.of(Validated)
+    progress = read_manifest(current(base_dir)).progress
+    version = version_of(base_dir)
+    assert (progress.validation_weights, progress.validation_other_loss) == ("average", event.other_loss)
+    assert (version.record.validation_loss, version.record.validation_weights) == (event.loss, "average")
+    assert "| validation of the averaged weights | |" in (version.path / "README.md").read_text()
 
 
 def test_what_is_measured_with_other_weights_is_not_compared(base_dir, seven_rows, tiny_folder):

@@ -10,6 +10,7 @@ from transformers import AutoConfig, AutoModelForCausalLM
 from tests.trainer.engine_rig import CPU_IS_FULL, SmallMemory
 from tests.trainer.step_rig import bundle, example
 from trainer.config.schema import TrainingSettings
+from trainer.model.adapter import add_adapter
 from trainer.step.forward import ForwardStrategy
 from trainer.step.precision import (
     RoundedWeights,
@@ -211,6 +212,18 @@ def test_an_embedding_of_an_unknown_kind_is_refused_if_it_is_trained():
         RoundedWeights(model)
     table.requires_grad_(False)
     RoundedWeights(model)
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_a_model_whose_embedding_has_become_an_unusual_one_continues_with_autocast():
+    model = build("llama", **DECODER)
+    rounding = ForwardStrategy(lays_end_to_end=True, precision="bf16", rounds_weights=True)
+    with_tokens = add_adapter(model, TrainingSettings(method="lora"), trained_rows={"embed_tokens": [7]})
+
+    strategy = strategy_with_precision(with_tokens, BF16, CPU, rounding)
+
+    assert strategy == replace(rounding, rounds_weights=False)
+    assert "by autocast" in change_of_precision(rounding, strategy)
 
 
 def test_a_step_with_noise_on_the_embeddings_is_taken(make_trainer):

@@ -99,6 +99,20 @@ def test_a_list_that_makes_no_sense_is_read_anew(versions, content):
     assert ids(versions) == expected
 
 
+def test_a_list_that_does_not_say_whose_the_losses_are_is_read_anew(versions, reads):
+    ids(versions)
+    file = versions.find("v001").path.parent / LIST_NAME
+    content = json.loads(file.read_bytes())
+    for summary in content.values():
+        del summary["validation_weights"]
+    file.write_text(json.dumps(content))
+    reads.clear()
+
+    ids(versions)
+
+    assert len(reads) == MANY
+
+
 def test_a_list_is_shown_where_nothing_can_be_written(versions, monkeypatch):
     def refuse(*arguments, **keywords):
         raise PermissionError("read-only")

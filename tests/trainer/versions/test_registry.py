@@ -91,6 +91,16 @@ def test_the_record_says_where_the_version_came_from(versions, models):
     assert (record.trained, record.validation_loss, record.base_model) == ((file,), 0.5, "tiny")
 
 
+def test_a_loss_that_is_not_of_this_step_is_left_out_with_whose_it_is(versions, models):
+    checkpoint = publish(
+        store_in(models), 20, validation_loss=0.5, validated_step=10, validation_weights="average"
+    )
+
+    record = versions.create(checkpoint.path, made_by="hand", trained=nothing).record
+
+    assert (record.validation_loss, record.validation_weights) == (None, None)
+
+
 def test_damage_to_the_checkpoint_makes_no_version(versions, models):
     checkpoint = publish(store_in(models), 10).path
     (checkpoint / "config.json").write_bytes(b'{"a": 2}')

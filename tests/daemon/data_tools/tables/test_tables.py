@@ -8,6 +8,7 @@ import json
 import sqlite3
 import sys
 import tracemalloc
+from pathlib import Path
 
 import pyarrow
 import pytest
@@ -348,6 +349,15 @@ def test_what_is_wrong_with_a_csv_is_said_with_its_place(tmp_path):
     }
 
     refuse_each(tmp_path, cases)
+
+
+def test_the_page_quotes_what_is_said_of_a_csv(tmp_path):
+    lines = ["prompt,completion", *["a,b"] * 15, "a,b,c"]
+
+    message = refusal(written(tmp_path / "table.csv", "\n".join(lines).encode()), max_line_bytes=1024)
+
+    page = Path(__file__).parents[4] / "docs" / "data" / "tools.md"
+    assert f"    {message}\n" in page.read_text()
 
 
 def test_a_cell_that_is_no_list_of_messages_or_too_long_is_said_with_its_place(tmp_path):

@@ -1,0 +1,29 @@
+"""How far a model is: whose validation loss it has, and what is left of it without the average."""
+
+from trainer.protocol.manifest import Progress
+
+MEASURED = {"global_step": 6, "validated_step": 6}
+
+
+def losses(progress):
+    return progress.loss_of_these_weights, progress.validation_weights, progress.validation_other_loss
+
+
+def test_a_loss_of_an_earlier_release_does_not_say_whose_it_is():
+    assert losses(Progress.model_validate(MEASURED | {"validation_loss": 1.5})) == (1.5, None, None)
+
+
+def test_without_its_average_a_model_has_the_loss_of_the_last_weights():
+    of_average = Progress(
+        **MEASURED, validation_loss=1.5, validation_weights="average", validation_other_loss=1.75
+    )
+    of_last = Progress(**MEASURED, validation_loss=1.75, validation_weights="last", validation_other_loss=1.5)
+
+    assert losses(of_average.without_average()) == (1.75, "last", None)
+    assert losses(of_last.without_average()) == (1.75, "last", None)
+
+
+def test_without_its_average_a_model_has_no_loss_where_only_that_was_measured():
+    of_average = Progress(**MEASURED, validation_loss=1.5, validation_weights="average")
+
+    assert losses(of_average.without_average()) == (None, None, None)
