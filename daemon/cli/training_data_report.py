@@ -61,7 +61,7 @@ def validate(
 
 @app.command(epilog="Example:\n\n\b\n  training_data report chat.jsonl")
 def report(
-    name: Annotated[str, typer.Argument(metavar="NAME", help="A file that was started or refused.")],
+    name: Annotated[str, typer.Argument(metavar="NAME", help="A file that was started, or its job id.")],
     base_dir: BaseDir = None,
     as_json: Json = False,
 ) -> None:
@@ -72,13 +72,15 @@ def report(
     if as_json:
         print(json.dumps(found.model_dump(mode="json"), indent=2))
     else:
-        _show(found, is_in_queue=True)
+        _show(found, is_in_queue=True, others=client.data.other_jobs(found))
 
 
-def _show(report: "DataReport", *, is_in_queue: bool, queued_as: str | None = None) -> None:
+def _show(
+    report: "DataReport", *, is_in_queue: bool, queued_as: str | None = None, others: tuple[str, ...] = ()
+) -> None:
     from daemon.cli.report_view import report_lines
 
-    for line in report_lines(report, is_in_queue=is_in_queue, queued_as=queued_as):
+    for line in report_lines(report, is_in_queue=is_in_queue, queued_as=queued_as, others=others):
         say(line)
 
 
