@@ -12,9 +12,10 @@ from daemon.files.notes import (
     lists_of_content,
     lists_of_rejected,
     note_beside,
+    report_file,
+    report_file_named,
 )
 from daemon.ledger.forgetting import Content, ForgettingReader, TrainedJob
-from daemon.status.data_reports import report_file, report_file_named
 from trainer.protocol.branch_path import first_seen, path_of
 from trainer.protocol.checkpoints import BASES
 from trainer.protocol.forgetting import Erased

@@ -5,24 +5,13 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
-from daemon.files.notes import note_beside
+from daemon.files.notes import report_file, report_file_named
 from trainer.protocol.data_report import DataReport
 from trainer.protocol.files import UnreadableFile, read_json, write_json
 from trainer.protocol.layout import PRIVATE_MODE, Layout
 from trainer.protocol.text import printable
 
-SUFFIX = ".json"
 KEPT = 200  # reports; the newest
-
-
-def report_file(layout: Layout, job_id: str) -> Path:
-    """Return where the report on a job's rows lies, whether or not there is one."""
-    return layout.data_reports / f"{job_id}{SUFFIX}"
-
-
-def report_file_named(layout: Layout, name: str) -> Path:
-    """Return where older releases kept the newest report on a file of this name."""
-    return note_beside(layout.data_reports / name, SUFFIX)
 
 
 def write_report(layout: Layout, job_id: str, report: DataReport) -> None:

@@ -5,7 +5,7 @@ import json
 from typer.testing import CliRunner
 
 from daemon.cli.training_queue import app
-from daemon.status.data_reports import report_file
+from daemon.files.notes import report_file
 from trainer.protocol.job import Outcome
 
 

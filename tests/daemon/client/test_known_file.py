@@ -7,10 +7,10 @@ import pytest
 
 from daemon.client.errors import AmbiguousName, NoSuchFile, UnreadableHistory
 from daemon.files.identity import identity_of
-from daemon.files.notes import REJECTED_SUFFIX, note_beside
+from daemon.files.notes import REJECTED_SUFFIX, note_beside, report_file
 from daemon.jobs.reasons import write_reason
 from daemon.status.board import StatusBoard
-from daemon.status.data_reports import report_file, write_report
+from daemon.status.data_reports import write_report
 from tests.daemon.cli.test_training_data_report import report
 from tests.daemon.client.test_history import add_event, add_steps
 from tests.support import job_for, rows, write_jsonl

@@ -4,12 +4,11 @@ import os
 
 import pytest
 
+from daemon.files.notes import report_file, report_file_named
 from daemon.jobs.admission import admit, is_admitted
 from daemon.status import data_reports as reports
 from daemon.status.data_reports import (
     read_report,
-    report_file,
-    report_file_named,
     summary,
     write_report,
 )
