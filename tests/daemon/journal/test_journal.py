@@ -17,11 +17,14 @@ from daemon.journal.events import (
     TrainingBlocked,
     TrainingEnded,
     TrainingFailed,
+    TrainingStarted,
     TurnFailed,
     WorkerCrashed,
+    WorkerNotice,
 )
 from daemon.journal.journal import Journal, LedgerRows, LogLines, StatusChanges
 from daemon.status.board import StatusBoard
+from trainer.protocol.messages import LOSS_SPIKE
 
 AT = "2026-11-21T12:00:00.000Z"
 ROOT = Path(__file__).parents[3]
@@ -149,6 +152,16 @@ def test_errors_and_alerts_are_shown_until_they_are_no_longer_true(board):
     assert warnings == before[1:]
     assert shown(board).alerts == ["it crashed"]
     assert (board.status.last_error.error_class, board.status.last_error.file) == ("WorkerCrash", "a.jsonl")
+
+
+def test_the_alert_that_the_loss_jumped_goes_when_the_next_file_starts(board):
+    journal = Journal([StatusChanges(board)])
+    journal.record(WorkerNotice(key=LOSS_SPIKE, text="the loss jumped", job_id="1"))
+    assert shown(board).alerts == ["the loss jumped"]
+
+    journal.record(TrainingStarted(job_id="2", file="b.jsonl", first_step=0, total_steps=2))
+
+    assert shown(board).alerts == []
 
 
 @pytest.mark.parametrize(
