@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from daemon.client.converted_copy import HiddenFile, converted, is_converted
+from daemon.client.converted_copy import HiddenFile, converted, is_converted, refuse_untrainable
 from daemon.client.errors import (
     CannotAdmit,
     NotAdmitted,
@@ -197,6 +197,8 @@ class Queue:
                 )
                 for number in tables
             }
+            for number in tables:
+                refuse_untrainable(files[number], self._data_settings())
             return [self._publish(file, priority, ready.get(number)) for number, file in enumerate(files)]
 
     def unaccepted_place(self, file: Path) -> str | None:
