@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, replace
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -242,24 +242,22 @@ class Client:
 
     def _counted(self, status: "Status") -> "Status":
         """Return the status with the files counted that lie in the queue's folders now."""
+        from daemon.files.folder import count_files
         from trainer.protocol.status import QueueCounts
 
-        try:
-            counts = asdict(self.queue.counts())
-        except UnreadableHistory:  # then it is as the daemon left it
-            return status
-        queue = {name: counts[name] for name in QueueCounts.model_fields}
+        queue = {name: count_files(self.layout.queue / name) for name in QueueCounts.model_fields}
         return replace(status, fields=status.fields | {"queue": queue})
 
     def _without_a_daemon(self, status: "Status") -> "Status":
         from daemon.control.next_start import pause_at_start
+        from daemon.intake.inbox import count_dropped
 
         pause = pause_at_start(self.layout)
         return replace(
             self._counted(self._of_the_newest_checkpoint(status)),
             starts_paused=pause is not None,
             pause_reason=pause.reason if pause else None,
-            in_inbox=self.queue.count_dropped(),
+            in_inbox=count_dropped(self.layout.inbox),
         )
 
     def create(self, *, sample: bool = False) -> "Created":

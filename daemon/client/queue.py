@@ -145,9 +145,9 @@ class Queue:
 
     def count_dropped(self) -> int:
         """Return how many files in the inbox have not been accepted yet."""
-        from daemon.intake.inbox import find_files
+        from daemon.intake.inbox import count_dropped
 
-        return sum(is_training_file(path.name) for path in find_files(self._layout.inbox))
+        return count_dropped(self._layout.inbox)
 
     def counts(self) -> FolderCounts:
         """Count the files in each folder.

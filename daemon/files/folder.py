@@ -10,6 +10,14 @@ from daemon.files.notes import is_users_file
 TICK_NS = 100_000_000
 
 
+def count_files(folder: Path) -> int:
+    """Return how many files of users lie in a folder of the queue, which somebody may have removed."""
+    try:
+        return sum(map(is_users_file, os.listdir(folder)))
+    except FileNotFoundError:
+        return 0
+
+
 class Folder:
     """Remembers when it last read the names in `path`."""
 

@@ -4,7 +4,7 @@ import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from daemon.files.names import is_temporary
+from daemon.files.names import is_temporary, is_training_file
 from trainer.protocol.places import Priority
 
 
@@ -29,6 +29,11 @@ def find_files(
                 yield from find_files(Path(entry.path), on_unreadable=on_unreadable)
             else:
                 yield Path(entry.path)
+
+
+def count_dropped(inbox: Path) -> int:
+    """Return how many files in the inbox have not been accepted yet."""
+    return sum(is_training_file(path.name) for path in find_files(inbox))
 
 
 def priority_of(path: Path, inbox: Path) -> Priority:

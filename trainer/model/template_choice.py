@@ -17,6 +17,7 @@ from trainer.model.training_templates import (
     CHATML_MARKERS,
     TemplateInUse,
     TrainingTemplate,
+    Vocabulary,
     fitting_template,
     sha256_of,
 )
@@ -189,7 +190,7 @@ def _template_of_ours(name: str, own: Any) -> OtherTemplate | None:
 
 
 def _chatml_if_possible(tokenizer: Any) -> str | None:
-    vocabulary = tokenizer.get_vocab()
+    vocabulary = Vocabulary(tokenizer)
     return "chatml" if all(marker in vocabulary for marker in MARKERS) else None
 
 
@@ -251,7 +252,7 @@ def _use_training_template(
 
 
 def _refuse_missing_markers(tokenizer: Any, name: str, markers: tuple[str, ...], source: str) -> None:
-    vocabulary = tokenizer.get_vocab()
+    vocabulary = Vocabulary(tokenizer)
     missing = [marker for marker in markers if marker not in vocabulary]
     if not missing:
         return

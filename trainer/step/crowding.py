@@ -12,64 +12,62 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import torch
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 SAMPLE_S = 1.0
-CROWDED = 0.1  # the part of its time that each of our threads could have run, but had no processor
-CALM = 0.04
+CROWDED = 0.1  # the part of a processor that each of our threads lacks while others use it
+CALM = 0.05
 CROWDED_SAMPLES = 2
 CALM_SAMPLES = 5  # more, because spinning beside others costs more than not spinning alone
 MOST_IDLE_TEAMS = 16
 ELEMENTS = 65_536  # twice as many as torch leaves to a single thread
-TASKS = "/proc/self/task"
-
-Waits = dict[str, int]
-"""Thread -> nanoseconds in which it could have run so far, but had no processor."""
+PROC_STAT = Path("/proc/stat")
 
 
 class Crowding:
-    """Knows whether our threads lack processors, and holds idle teams while they do.
+    """Knows whether other programs use processors that our threads need, and holds idle teams while they do.
 
     Args:
         num_threads: that compute; at least 2.
+        num_processors: that they may use.
         idle_teams: to be held.
-        waits: how long our threads have waited so far.
+        used_by_others: seconds of processor time so far.
         clock: monotonic seconds.
     """
 
     def __init__(
         self,
         num_threads: int,
+        num_processors: int,
         idle_teams: "IdleTeams",
         *,
-        waits: Callable[[], Waits],
+        used_by_others: Callable[[], float],
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._num_threads = num_threads
+        self._num_spare = num_processors - num_threads
         self._idle_teams = idle_teams
-        self._waits = waits
+        self._used_by_others = used_by_others
         self._clock = clock
-        self._sampled_at = clock()
-        self._waits_before = waits()
+        self._last_sample = clock(), used_by_others()
         self._samples_against = 0
         self._is_crowded = False
 
     def sample(self) -> None:
         """Take a sample, unless the last one is less than a second old."""
-        now = self._clock()
-        seconds = now - self._sampled_at
-        if seconds < SAMPLE_S:
+        now, (before, used_before) = self._clock(), self._last_sample
+        if now - before < SAMPLE_S:
             return
-        waits, before = self._waits(), self._waits_before
-        waited_s = sum(waited - before.get(thread, 0) for thread, waited in waits.items()) / 1e9
-        self._sampled_at, self._waits_before = now, waits
-        self._judge(waited_s / seconds / self._num_threads)
+        used = self._used_by_others()
+        self._last_sample = now, used
+        self._judge(((used - used_before) / (now - before) - self._num_spare) / self._num_threads)
 
-    def _judge(self, share: float) -> None:
-        is_against = share < CALM if self._is_crowded else share > CROWDED
+    def _judge(self, lacking: float) -> None:
+        is_against = lacking < CALM if self._is_crowded else lacking > CROWDED
         self._samples_against = self._samples_against + 1 if is_against else 0
         if self._samples_against == (CALM_SAMPLES if self._is_crowded else CROWDED_SAMPLES):
             self._change_to(is_crowded=not self._is_crowded)
@@ -135,31 +133,41 @@ class SampleCrowding(TrainerCallback):
 def crowding_of_process() -> Crowding | None:
     """Return what watches over this process; None where nothing can be measured or gained."""
     num_threads = torch.get_num_threads()
-    if sys.platform != "linux" or num_threads == 1 or not os.path.exists("/proc/self/schedstat"):
+    if sys.platform != "linux" or num_threads == 1 or not PROC_STAT.exists():
         return None
-    number = num_idle_teams(num_threads, processors=len(os.sched_getaffinity(0)))
+    processors = os.sched_getaffinity(0)
+    number = num_idle_teams(num_threads, num_processors=len(processors))
     if not 0 < number <= MOST_IDLE_TEAMS:
         return None
-    return Crowding(num_threads, IdleTeams(number), waits=waits_of_threads)
+    return Crowding(
+        num_threads,
+        len(processors),
+        IdleTeams(number),
+        used_by_others=lambda: used_by_all(processors) - time.process_time(),
+    )
 
 
-def num_idle_teams(num_threads: int, *, processors: int) -> int:
+def num_idle_teams(num_threads: int, *, num_processors: int) -> int:
     """Return how many teams it takes until there are more threads than processors.
 
     Args:
         num_threads: of the team that computes, at least 2. An idle team adds one less, because libgomp does
             not count the thread that leads it.
     """
-    return max(0, (processors - num_threads) // (num_threads - 1) + 1)
+    return max(0, (num_processors - num_threads) // (num_threads - 1) + 1)
 
 
-def waits_of_threads() -> Waits:
-    """Return what the kernel has counted for each thread of this process."""
-    found = {}
-    for thread in os.listdir(TASKS):
-        try:
-            with open(f"{TASKS}/{thread}/schedstat", "rb") as file:
-                found[thread] = int(file.read().split()[1])
-        except (FileNotFoundError, ProcessLookupError):
-            pass  # it has just ended
-    return found
+def used_by_all(processors: set[int], proc_stat: Path = PROC_STAT) -> float:
+    """Return the seconds for which programs have used these processors.
+
+    Those of a low priority count as well: between sessions, many kernels do not mind priorities (autogroup).
+    """
+    names, ticks = {b"cpu%d" % processor for processor in processors}, 0
+    with proc_stat.open("rb") as lines:
+        for line in lines:
+            if not line.startswith(b"cpu"):
+                break
+            name, user, low_priority, system, *_ = line.split()
+            if name in names:
+                ticks += int(user) + int(low_priority) + int(system)
+    return ticks / os.sysconf("SC_CLK_TCK")

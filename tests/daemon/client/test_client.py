@@ -21,6 +21,7 @@ from daemon.status.board import StatusBoard
 from tests.health import publish
 from tests.support import rows, write_jsonl
 from trainer.protocol.layout import Layout
+from trainer.protocol.places import Priority
 from trainer.protocol.status import State
 
 
@@ -63,6 +64,23 @@ def test_files_are_counted_where_no_daemon_keeps_the_status_up_to_date(layout, b
     shown = Client(layout.base).status().fields["queue"]
 
     assert (shown["failed"], shown["skipped"], shown["high"]) == (1, 2, 1)
+
+
+def test_a_status_without_a_daemon_needs_no_ledger_and_does_not_load_what_reads_one(layout, board):
+    board.set_state(State.STOPPED)
+    board.publish()
+    write_jsonl(layout.waiting(Priority.HIGH) / "a.jsonl", rows(1))
+    layout.ledger_file.write_text("no ledger")
+    code = (
+        "import sys; from daemon.client import Client; status = Client(sys.argv[1]).status(); "
+        "print(status.fields['queue']['high'], 'sqlite3' in sys.modules)"
+    )
+
+    result = subprocess.run(
+        [sys.executable, "-c", code, str(layout.base)], capture_output=True, text=True, check=True
+    )
+
+    assert result.stdout.split() == ["1", "False"]
 
 
 def test_a_folder_of_the_queue_that_is_gone_counts_as_empty(tmp_path):

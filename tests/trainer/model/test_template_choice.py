@@ -30,6 +30,7 @@ from trainer.model.template_choice import (
     with_defaults,
 )
 from trainer.model.training_templates import BY_NAME, TemplateInUse, sha256_of
+from trainer.model.vocabulary import name_tokens
 from trainer.protocol import one_shot
 from trainer.protocol.faults import UnusableModel
 from trainer.session.engine import TrainerEngine
@@ -131,13 +132,21 @@ def shown_by(template: str, row: Conversation, *, asks: bool) -> str:
 
 def test_a_vocabulary_without_the_markers_is_refused_naming_them():
     class Bare:
-        chat_template = None
-
-        def get_vocab(self):
-            return {"a": 0, "<|im_start|>": 1}
+        chat_template = unk_token = unk_token_id = None
+        convert_tokens_to_ids = {"a": 0, "<|im_start|>": 1}.get
 
     with pytest.raises(UnusableModel, match=r"has no <\|im_end\|>; use \"own\""):
         choose_template(Bare(), "chatml", "a model")
+
+
+@pytest.mark.parametrize("wanted", ["own", "chatml"])
+def test_a_template_is_chosen_without_listing_a_vocabulary_that_may_be_large(monkeypatch, wanted):
+    tokenizer = tiny.tokenizer()
+    monkeypatch.setattr(type(tokenizer), "get_vocab", lambda self: pytest.fail("listed"))
+
+    choose_template(tokenizer, wanted, "a model")
+
+    assert name_tokens(tokenizer, []) == []
 
 
 def test_no_template_at_all_is_refused_with_the_way_out():

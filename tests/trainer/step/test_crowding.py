@@ -14,21 +14,22 @@ from trainer.step.crowding import (
     IdleTeams,
     crowding_of_process,
     num_idle_teams,
-    waits_of_threads,
+    used_by_all,
 )
 
-NS_PER_S = 10**9
-ALONE, BETWEEN, BESIDE = 0.02, 0.07, 0.3
+ALONE, BETWEEN, BESIDE = 0.05, 0.15, 0.5
 
 
 class Rig:
-    """Two threads that compute, and what is done with their idle teams."""
+    """Two threads that compute on two processors, and what is done with their idle teams."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, num_processors: int = 2) -> None:
         self.clock = FakeClock()
-        self.waits = {"1": 0, "2": 0}
+        self.used_by_others = 500.0
         self.done: list[str] = []
-        self.crowding = Crowding(2, self, waits=lambda: dict(self.waits), clock=self.clock)
+        self.crowding = Crowding(
+            2, num_processors, self, used_by_others=lambda: self.used_by_others, clock=self.clock
+        )
 
     def hold(self) -> None:
         self.done.append("hold")
@@ -36,11 +37,11 @@ class Rig:
     def release(self) -> None:
         self.done.append("release")
 
-    def sample(self, *shares: float, seconds: float = 1) -> list[str]:
-        """Let threads wait for a share of some seconds, once for each share; return what is done."""
+    def sample(self, *uses: float, seconds: float = 1) -> list[str]:
+        """Let others use so many processors for some seconds, once for each; return what is done."""
         self.done = []
-        for share in shares:
-            self.waits = {thread: ns + int(share * seconds * NS_PER_S) for thread, ns in self.waits.items()}
+        for used in uses:
+            self.used_by_others += used * seconds
             self.clock.now += seconds
             self.crowding.sample()
         return self.done
@@ -63,8 +64,12 @@ def two_threads(set_threads: Callable[[int], None]) -> None:
     set_threads(2)
 
 
+def threads_now() -> set[str]:
+    return set(os.listdir("/proc/self/task"))
+
+
 @pytest.mark.parametrize(
-    "shares, done",
+    "uses, done",
     [
         ([ALONE] * 10, []),
         ([BETWEEN] * 10, []),
@@ -74,12 +79,12 @@ def two_threads(set_threads: Callable[[int], None]) -> None:
         ([BESIDE] * 10, ["hold"]),
     ],
 )
-def test_idle_teams_are_held_after_two_crowded_seconds(rig, shares, done):
-    assert rig.sample(*shares) == done
+def test_idle_teams_are_held_after_two_crowded_seconds(rig, uses, done):
+    assert rig.sample(*uses) == done
 
 
 @pytest.mark.parametrize(
-    "shares, done",
+    "uses, done",
     [
         ([BETWEEN] * 10, []),
         ([ALONE] * 4, []),
@@ -88,10 +93,10 @@ def test_idle_teams_are_held_after_two_crowded_seconds(rig, shares, done):
         ([ALONE] * 5 + [BESIDE] * 2, ["release", "hold"]),
     ],
 )
-def test_idle_teams_are_released_after_five_calm_seconds(rig, shares, done):
+def test_idle_teams_are_released_after_five_calm_seconds(rig, uses, done):
     rig.sample(BESIDE, BESIDE)
 
-    assert rig.sample(*shares) == done
+    assert rig.sample(*uses) == done
 
 
 def test_no_sample_is_taken_within_a_second(rig):
@@ -102,13 +107,12 @@ def test_a_sample_covers_the_whole_time_since_the_last(rig):
     assert rig.sample(BESIDE, BESIDE, seconds=90) == ["hold"]
 
 
-def test_threads_that_end_or_start_do_not_distort_a_sample(rig):
-    rig.waits["ended"] = 1000 * NS_PER_S
-    rig.sample(ALONE)
-    del rig.waits["ended"]
-    rig.waits["started"] = 0
+def test_others_may_use_the_processors_that_our_threads_leave():
+    rig = Rig(num_processors=4)
 
-    assert rig.sample(BESIDE, BESIDE) == ["hold"]
+    assert rig.sample(2.1, 2.1) == []
+    assert rig.sample(2.5, 2.5) == ["hold"]
+    assert rig.sample(*[2.05] * 5) == ["release"]
 
 
 def test_idle_teams_end_with_training_and_may_come_back(rig):
@@ -122,33 +126,33 @@ def test_idle_teams_end_with_training_and_may_come_back(rig):
 
 
 @pytest.mark.parametrize(
-    "num_threads, processors", [(2, 2), (3, 2), (2, 4), (3, 4), (4, 4), (16, 64), (64, 64)]
+    "num_threads, num_processors", [(2, 2), (3, 2), (2, 4), (3, 4), (4, 4), (16, 64), (64, 64)]
 )
-def test_with_idle_teams_there_are_more_threads_than_processors(num_threads, processors):
-    number = num_idle_teams(num_threads, processors=processors)
+def test_with_idle_teams_there_are_more_threads_than_processors(num_threads, num_processors):
+    number = num_idle_teams(num_threads, num_processors=num_processors)
 
-    assert num_threads + number * (num_threads - 1) > processors
-    assert number == 0 or num_threads + (number - 1) * (num_threads - 1) <= processors
+    assert num_threads + number * (num_threads - 1) > num_processors
+    assert number == 0 or num_threads + (number - 1) * (num_threads - 1) <= num_processors
 
 
 def test_an_idle_team_has_as_many_threads_as_compute_until_it_is_released(two_threads):
-    teams, before = IdleTeams(3), set(waits_of_threads())
+    teams, before = IdleTeams(3), threads_now()
 
     teams.hold()
 
-    eventually(lambda: len(waits_of_threads().keys() - before) == 3 * 2)
+    eventually(lambda: len(threads_now() - before) == 3 * 2)
     teams.release()
-    eventually(lambda: not waits_of_threads().keys() - before)
+    eventually(lambda: not threads_now() - before)
 
 
 def test_idle_teams_change_no_result(two_threads):
     values = torch.randn(400_000, generator=torch.Generator().manual_seed(1))
-    teams, before = IdleTeams(1), set(waits_of_threads())
+    teams, before = IdleTeams(1), threads_now()
 
     with ThreadPoolExecutor(max_workers=1) as executor:  # of its own, as this process may be a fork
         alone = executor.submit(values.sum).result()
         teams.hold()
-        eventually(lambda: len(waits_of_threads().keys() - before) == 2 * 2)
+        eventually(lambda: len(threads_now() - before) == 2 * 2)
         beside = executor.submit(values.sum).result()
         teams.release()
 
@@ -168,6 +172,15 @@ def test_there_is_no_watch_over_a_single_thread(set_threads):
     set_threads(1)
 
     assert crowding_of_process() is None
+
+
+def test_what_is_used_is_counted_on_our_processors_only(tmp_path):
+    ticks_per_s = os.sysconf("SC_CLK_TCK")
+    stat = tmp_path / "stat"
+    stat.write_text("cpu  9 9 9 9\ncpu0 100 20 3 7000 5\ncpu1 50 0 0 0\ncpu10 1000 0 0 0 0\nintr 12 0 0 9\n")
+
+    assert used_by_all({0}, stat) == 123 / ticks_per_s
+    assert used_by_all({0, 1, 7}, stat) == 173 / ticks_per_s
 
 
 def test_a_trainer_samples_before_each_step_until_its_training_ends(make_trainer, monkeypatch):

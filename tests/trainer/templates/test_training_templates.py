@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 from tokenizers import AddedToken, Tokenizer
+from tokenizers.models import WordLevel
 from transformers import PreTrainedTokenizerFast
 from transformers.utils.chat_template_utils import render_jinja_template
 
@@ -26,6 +27,7 @@ from trainer.model.training_templates import (
     BY_NAME,
     FOLDER,
     TRAINING_TEMPLATES,
+    Vocabulary,
     fitting_template,
 )
 
@@ -320,10 +322,22 @@ def test_a_model_is_recognized_with_and_without_a_template_of_its_own(original):
 
 def test_other_models_get_chatml_if_they_have_its_markers():
     class Bare:
-        chat_template = None
-
-        def get_vocab(self) -> dict[str, int]:
-            return {"a": 0}
+        chat_template = unk_token = unk_token_id = None
+        convert_tokens_to_ids = {"a": 0}.get
 
     assert fitting_template(tiny.tokenizer()) == "chatml"
     assert fitting_template(Bare()) is None
+
+
+@pytest.mark.parametrize("unknown", [None, "?"])
+def test_a_vocabulary_has_its_tokens_and_no_others(unknown):
+    vocabulary = {"a": 0, "?": 1}
+    tokenizer = PreTrainedTokenizerFast(
+        tokenizer_object=Tokenizer(WordLevel(vocabulary, unk_token="?")),
+        unk_token=unknown,
+        additional_special_tokens=["<x>"],
+    )
+
+    asked = Vocabulary(tokenizer)
+
+    assert {token for token in ("a", "?", "<x>", "b", "") if token in asked} == tokenizer.get_vocab().keys()

@@ -19,6 +19,7 @@ from trainer.data.rendering.characters import ASCII, is_certain, of_unicode
 
 WORDS_KEPT = 200_000  # about 40 MB
 LONGEST_WORD_KEPT = 64  # characters
+FLAGS = ("single_word", "lstrip", "rstrip", "normalized")  # by which an added token is a special case
 
 # How the families of GPT-2, Llama 3 and Qwen cut words
 CONTRACTIONS = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|"
@@ -52,7 +53,7 @@ class WordMemo(dict[str, tuple[int, ...]]):
         backend = getattr(tokenizer, "backend_tokenizer", None)
         if not isinstance(backend, Tokenizer):
             return None
-        expression = find_expression(json.loads(backend.to_str()))
+        expression = find_expression(describe(backend))
         return cls(backend, expression) if expression else None
 
     def __missing__(self, word: str) -> tuple[int, ...]:
@@ -121,11 +122,33 @@ class WordMemo(dict[str, tuple[int, ...]]):
         return self._words_of_unicode
 
 
+def describe(tokenizer: Tokenizer) -> dict[str, Any]:
+    """Return what `tokenizer.json` says of how a tokenizer works, without the vocabulary.
+
+    To write and read a large one would take most of a second.
+    """
+    model, parts = tokenizer.model, ("normalizer", "pre_tokenizer", "post_processor")
+    return {
+        "model": {"type": type(model).__name__, "dropout": getattr(model, "dropout", None)},
+        "truncation": tokenizer.truncation,
+        "padding": tokenizer.padding,
+        "added_tokens": [
+            {name: getattr(token, name) for name in ("content", *FLAGS)}
+            for token in tokenizer.get_added_tokens_decoder().values()
+        ],
+        **{name: _as_written(getattr(tokenizer, name)) for name in parts},
+    }
+
+
+def _as_written(part: Any) -> Any:
+    return None if part is None else json.loads(part.__getstate__())  # what is pickled is its JSON
+
+
 def find_expression(described: dict[str, Any]) -> str | None:
     """Return by which regular expression a tokenizer cuts words; None unless all it does is known here.
 
     Args:
-        described: content of its `tokenizer.json`.
+        described: as by `describe`, or the content of its `tokenizer.json`.
     """
     model, normalizer = described["model"], described["normalizer"]
     is_plain = (
@@ -141,8 +164,7 @@ def find_expression(described: dict[str, Any]) -> str | None:
 
 
 def _is_special_case(token: dict[str, Any]) -> bool:
-    flags = ("single_word", "lstrip", "rstrip", "normalized")
-    return not token["content"] or any(token[flag] for flag in flags)
+    return not token["content"] or any(token[flag] for flag in FLAGS)
 
 
 def _moves_no_offsets(post_processor: dict[str, Any] | None) -> bool:

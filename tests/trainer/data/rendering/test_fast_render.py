@@ -28,7 +28,7 @@ from trainer.data.rendering.render import (
 )
 from trainer.data.rendering.render import Tokenizer as RowTokenizer
 from trainer.data.rendering.template_analysis import only_shows_content
-from trainer.data.rendering.word_memo import GPT_2, KNOWN_EXPRESSIONS, WordMemo, find_expression
+from trainer.data.rendering.word_memo import GPT_2, KNOWN_EXPRESSIONS, WordMemo, describe, find_expression
 from trainer.model import tiny
 from trainer.model.template_choice import CHATML
 
@@ -269,3 +269,36 @@ def test_a_tokenizer_that_does_anything_else_is_asked_itself(change):
     assert find_expression(described) == GPT_2
 
     assert find_expression(described | change) is None
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {},
+        {"normalizer": {"type": "NFC"}},
+        {"truncation": {"max_length": 4, "strategy": "LongestFirst", "direction": "Right", "stride": 0}},
+        {"post_processor": {"type": "ByteLevel", "trim_offsets": True, "add_prefix_space": True}},
+        {
+            "pre_tokenizer": {
+                "type": "Sequence",
+                "pretokenizers": [SPLIT | {"pattern": {"Regex": "a"}}, BYTES],
+            }
+        },
+    ],
+)
+def test_a_tokenizer_is_described_as_in_its_json_but_for_its_vocabulary(change):
+    written = json.loads(tiny.tokenizer().backend_tokenizer.to_str())
+    written["model"]["dropout"] = 0.5
+    written["added_tokens"][1]["lstrip"] = True
+    tokenizer = Tokenizer.from_str(json.dumps(written | change))
+    written = json.loads(tokenizer.to_str())
+
+    described = describe(tokenizer)
+
+    assert described.keys() < written.keys()
+    for name in described.keys() - {"model", "added_tokens"}:
+        assert bool(described[name]) == bool(written[name])
+        assert not written[name] or name in ("truncation", "padding") or described[name] == written[name]
+    assert described["model"].items() <= written["model"].items()
+    for one, other in zip(described["added_tokens"], written["added_tokens"], strict=True):
+        assert one.items() <= other.items()
