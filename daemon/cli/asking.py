@@ -23,7 +23,7 @@ def is_meant(
     as_json: bool,
     is_possible: bool = True,
 ) -> bool:
-    """Show what would be done, and ask; return whether to do it.
+    """Show what would be done, and ask unless the answer is given; return whether to do it.
 
     Args:
         plan: the document that `--dry-run --json` prints.
@@ -35,12 +35,11 @@ def is_meant(
     if dry_run:
         show(plan, lines, as_json=as_json)
         return False
-    if yes:
-        return True
-    if as_json:
+    if as_json and not yes:
         raise WrongUsage("--json does not ask; add --yes or --dry-run; nothing was changed")
-    show(plan, lines, as_json=False)
-    if is_possible:
+    if not as_json:
+        show(plan, lines, as_json=False)
+    if is_possible and not yes:
         typer.confirm("Go ahead?", abort=True)
     return True
 

@@ -364,7 +364,8 @@ class Queue:
             raise CannotAdmit(f"{_shown(path)} is not a regular file, so it cannot be admitted; add a copy")
         if refusal := refusal_at_intake(path):
             raise CannotAdmit(
-                f"{place_of(path)} was refused before its rows were checked, so it cannot be admitted: "
+                f"{place_of(path)} cannot be admitted: that is for rows that can be trained but are odd, "
+                "and this file was refused as it came in: "
                 f"{with_present_place(printable(refusal), path)}; correct the file or the setting, then "
                 "retry it without --admit"
             )

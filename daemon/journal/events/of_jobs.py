@@ -268,6 +268,10 @@ class ModelWentBack(JournalEvent):
             f"undone: {_listed(self.files)}"
         )
 
+    @property
+    def cleared_alerts(self) -> tuple[str, ...]:
+        return (LOSS_SPIKE,)  # the model may have left that step behind
+
 
 def _listed(files: tuple[str, ...]) -> str:
     more = f" and {len(files) - FILES_NAMED} more" if len(files) > FILES_NAMED else ""

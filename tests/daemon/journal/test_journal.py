@@ -14,6 +14,7 @@ from daemon.journal.events import (
     FileAccepted,
     FileRefused,
     JobFinished,
+    ModelWentBack,
     TrainingBlocked,
     TrainingEnded,
     TrainingFailed,
@@ -154,12 +155,20 @@ def test_errors_and_alerts_are_shown_until_they_are_no_longer_true(board):
     assert (board.status.last_error.error_class, board.status.last_error.file) == ("WorkerCrash", "a.jsonl")
 
 
-def test_the_alert_that_the_loss_jumped_goes_when_the_next_file_starts(board):
+@pytest.mark.parametrize(
+    "event",
+    [
+        TrainingStarted(job_id="2", file="b.jsonl", first_step=0, total_steps=2),
+        ModelWentBack(branch=1, from_step=2, left_step=5, why="rollback", reason="worse", files=("a.jsonl",)),
+    ],
+    ids=lambda event: event.kind,
+)
+def test_the_alert_that_the_loss_jumped_goes_with_the_file_and_with_its_steps(board, event):
     journal = Journal([StatusChanges(board)])
     journal.record(WorkerNotice(key=LOSS_SPIKE, text="the loss jumped", job_id="1"))
     assert shown(board).alerts == ["the loss jumped"]
 
-    journal.record(TrainingStarted(job_id="2", file="b.jsonl", first_step=0, total_steps=2))
+    journal.record(event)
 
     assert shown(board).alerts == []
 
