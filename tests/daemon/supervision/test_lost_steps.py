@@ -1,4 +1,4 @@
-"""Steps beyond the newest checkpoint are lost as soon as their worker is dead; nobody counts them as trained."""
+"""Steps beyond the newest checkpoint are lost once their worker is dead; nobody counts them as trained."""
 
 import pytest
 
