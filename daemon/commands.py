@@ -251,7 +251,9 @@ class Commands:
             elif job_id and self._is_skipped(job_id):
                 state = self._ledger.state_of(job_id)
                 is_skipped = state == Outcome.SKIPPED
-                answer = "skipped" if is_skipped else f"too late: it was already {state}"
+                known = self._ledger.find_job(job_id)
+                name = known.job.name if known else "the file"
+                answer = f"skipped {name}" if is_skipped else f"too late: {name} was already {state}"
                 self._answer(request, answer, job_id)
             else:
                 continue

@@ -45,6 +45,7 @@ from daemon.settings.live_settings import LiveSettings
 from daemon.status.board import StatusBoard
 from daemon.status.last_known import show_model
 from daemon.status.machine import GpuReader, read_memory
+from daemon.supervision.lost_steps import forget_lost_steps
 from daemon.supervision.supervisor import Supervisor
 from daemon.supervision.worker_state import Absent, Busy, Loading, Ready, ShuttingDown
 from daemon.wake import Wake
@@ -121,6 +122,7 @@ class Daemon:
         unchecked = self._queue.recover()
         self._commands.acts.catch_up()
         show_model(self._board, self._layout, self._ledger.measured_at)
+        forget_lost_steps(self._layout.models, self._ledger, self._board)
         restore_reasons(self._layout, self._ledger, at=self._journal.now_text())
         self._intake.take_in(self._clock(), unchecked=unchecked)
         self._journal.record(DaemonStarted(pid=os.getpid()))

@@ -84,6 +84,7 @@ ARROWS: dict[str, set[str]] = {
         *("trainer.data.checks", "trainer.data.reading", *_GROUND),
     },
     "daemon.supervision": {
+        "daemon.checkpoints",
         "daemon.journal.events",
         *("daemon.jobs", "daemon.journal", "daemon.ledger", "daemon.settings", "daemon.status"),
         *("trainer", *_GROUND),

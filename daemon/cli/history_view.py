@@ -5,7 +5,9 @@ from datetime import UTC, datetime
 from textwrap import wrap
 from typing import TYPE_CHECKING
 
-from daemon.cli.queue_view import shortened
+from rich.cells import cell_len
+
+from daemon.cli.queue_view import padded, shortened
 from daemon.cli.validation_text import with_weights
 from trainer.protocol.text import num_of
 
@@ -39,15 +41,15 @@ def history_lines(
     names = ["FILE", *(file.name for file in files)]
     table = list(zip(names, ends, figures, checkpoints, strict=True))
     beside = sum(len(GAP) + len(cell) for cell in table[0][1:])
-    widest = max(map(len, names))
+    widest = max(map(cell_len, names))
     if columns is None or columns - beside >= NARROWEST_NAME:
         width = min(widest, columns - beside if columns else widest)
         for name, *cells in table:
-            yield GAP.join([f"{shortened(name, width):{width}}", *cells]).rstrip()
+            yield GAP.join([padded(shortened(name, width), width), *cells]).rstrip()
     else:
         width = min(widest, columns - beside + len(GAP) + len(figures[0]))
         for name, ended, line, checkpoint in table:
-            yield GAP.join([f"{shortened(name, width):{width}}", ended, checkpoint]).rstrip()
+            yield GAP.join([padded(shortened(name, width), width), ended, checkpoint]).rstrip()
             yield f"{GAP}{line}".rstrip()
     yield from _remarks(files, number)
 

@@ -29,7 +29,7 @@ def known_file_lines(
         columns: of the terminal, if it is one; what is longer goes on below.
         is_daemon_gone: no daemon is running, so nothing goes on.
     """
-    yield from _wrapped(f"{file.name}: {file.state}", "", columns)
+    yield from _wrapped(f"{file.name}: {_state(file)}", "", columns)
     for name, value in _facts(file, is_daemon_gone=is_daemon_gone):
         yield from _wrapped(f"{INDENT}{name:{NAME_WIDTH}}{value}", INDENT + " " * NAME_WIDTH, columns)
     events = file.job.events if file.job else ()
@@ -39,6 +39,12 @@ def known_file_lines(
         yield f"{INDENT}… {len(events) - EVENTS_SHOWN:,} earlier (--json shows them)"
     for event in events[-EVENTS_SHOWN:]:
         yield from _wrapped(f"{INDENT}{_moment(event.at)}  {event.message}", INDENT * 3, columns)
+
+
+def _state(file: "KnownFile") -> str:
+    if file.state != "dropped":
+        return file.state
+    return "in inbox/, not accepted" if file.reason else "in inbox/, not taken in yet"
 
 
 def _wrapped(text: str, indent: str, columns: int | None) -> list[str]:

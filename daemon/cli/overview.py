@@ -26,11 +26,12 @@ NEXT = {
 
 
 def overview_lines(
-    status: "Status", *, dropped: int, version: str | None = None, here: str = ""
+    base: str, status: "Status", *, dropped: int, version: str | None = None, here: str = ""
 ) -> Iterator[str]:
     """Yield the five lines.
 
     Args:
+        base: the folder; named where nothing shows that it is the one that is meant.
         here: what makes a command be about this folder.
         dropped: how many files in the inbox have not been accepted yet.
         version: the one that has the weights of the newest checkpoint.
@@ -38,7 +39,7 @@ def overview_lines(
     fields = status.fields
     state = f", {printable(str(fields.get('status')))}" if status.is_running else ""
     paused = "; the next one starts paused" if status.starts_paused else ""
-    yield f"daemon  {status.life_text()}{state}{paused}"
+    yield f"daemon  {status.life_text()}{state}{paused}{_folder(base, status)}"
     yield f"file    {_file(status, version)}"
     yield f"queue   {_queue(fields.get('queue') or {}, dropped)}"
     yield _errors(status, here)
@@ -73,6 +74,12 @@ def overview_document(
         "version": version,
         "next": _next(status, here) if status else f"training daemon start{here}",
     }
+
+
+def _folder(base: str, status: "Status") -> str:
+    if status.life != "never started":
+        return ""
+    return f" in {printable(base)}; TRAINING_BASE_DIR or --base-dir chooses another folder"
 
 
 def _file(status: "Status", version: str | None) -> str:
@@ -133,7 +140,7 @@ def _next(status: "Status", here: str) -> str:
     if not status.is_running:
         return (
             f"training daemon start{here}"
-            if status.life in ("stopped", "never started")
+            if status.is_gone
             else f"training health check{here} says what is wrong"
         )
     if status.fields.get("status_reason") == Stopping.NOW:  # which nothing takes back

@@ -4,6 +4,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from textwrap import wrap
 from typing import TYPE_CHECKING
 
+from rich.cells import cell_len, set_cell_size
+
 from trainer.protocol.places import Outcome
 from trainer.protocol.text import num_of
 
@@ -27,12 +29,12 @@ def queued_lines(files: "Sequence[QueuedFile]", number: int, *, columns: int | N
         yield "the queue is empty"
         return
     width = _name_width([file.name for file in files], room=columns and columns - BESIDE_NAME)
-    yield f"{'FILE':{width}}  {'STATE':10}  {'PRIORITY':8}  {'ROWS':>10}  FORMAT"
+    yield f"{padded('FILE', width)}  {'STATE':10}  {'PRIORITY':8}  {'ROWS':>10}  FORMAT"
     for file in files:
         rows = f"{file.rows:,}" if file.rows is not None else "-"
         place = f"{file.state:10}  {file.priority or '-':8}"
         name = shortened(file.name, width) if columns else file.name
-        yield f"{name:{width}}  {place}  {rows:>10}  {file.format or '-'}"
+        yield f"{padded(name, width)}  {place}  {rows:>10}  {file.format or '-'}"
     yield from _more(number - len(files))
     if any(file.state == "unchecked" for file in files):
         yield "unchecked: whether it can be trained is found out when a daemon starts"
@@ -58,7 +60,7 @@ def finished_lines(
         width = _name_width([file.name for file in files])
         yield f"{'FILE':{width}}  {'STATE':7}  REASON"
         for file in files:
-            yield f"{file.name:{width}}  {file.state:7}  {file.reason or '-'}"
+            yield f"{padded(file.name, width)}  {file.state:7}  {file.reason or '-'}"
     yield from _more(number - len(files))
 
 
@@ -81,12 +83,18 @@ def cleared_lines(cleared: "Mapping[Outcome, Cleared]") -> Iterator[str]:
         )
 
 
+def padded(name: str, width: int) -> str:
+    """Return a name with blanks up to a width; some characters, such as emoji, are two cells wide."""
+    return name + " " * (width - cell_len(name))
+
+
 def shortened(name: str, width: int) -> str:
     """Return a name with as much of its middle left out as does not fit."""
-    if len(name) <= width:
+    if cell_len(name) <= width:
         return name
     end = (width - 1) // 2
-    return f"{name[: width - 1 - end]}…{name[len(name) - end :]}"
+    last = set_cell_size(name[::-1], end)[::-1]
+    return f"{set_cell_size(name, width - 1 - end)}…{last}"
 
 
 def _more(number: int) -> Iterator[str]:
@@ -96,4 +104,4 @@ def _more(number: int) -> Iterator[str]:
 
 def _name_width(names: Sequence[str], *, room: int | None = None) -> int:
     widest = WIDEST_NAME if room is None else max(NARROWEST_NAME, room)
-    return min(widest, max(len("FILE"), *map(len, names)))
+    return min(widest, max(len("FILE"), *map(cell_len, names)))

@@ -116,7 +116,7 @@ def _show_overview(client: Client, *, as_json: bool) -> None:
     else:
         columns = terminal_columns()
         lines = (
-            overview_lines(status, dropped=dropped, version=version, here=here)
+            overview_lines(base, status, dropped=dropped, version=version, here=here)
             if status
             else lines_without_directory(base, here=here)
         )

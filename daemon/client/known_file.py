@@ -276,7 +276,8 @@ def _sha256_of(path: Path | None, job: RecordedJob | None) -> str | None:
 
 def _known_job(layout: Layout, job: RecordedJob) -> KnownJob:
     events = read_job_events(layout.ledger_file, job.id, limit=EVENTS_READ)
-    value = None if job.state == "removed" else file_value(layout.ledger_file, job.id)
+    is_valued = job.state != "removed" or job.steps
+    value = file_value(layout.ledger_file, job.id) if is_valued else None
     checkpoint, is_kept = _checkpoint(layout, job, value)
     return KnownJob(
         **vars(job),

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from daemon.client.converted_copy import HiddenFile, converted, is_converted, refuse_untrainable
 from daemon.client.errors import (
     CannotAdmit,
+    ClientError,
     NotAdmitted,
     UnreadableHistory,
     WrongPlace,
@@ -265,7 +266,11 @@ class Queue:
 
     def retry_all(self, names: Sequence[str]) -> list[str]:
         """Put files back as `retry` does: all of them, or none if one cannot be meant."""
-        paths = dict.fromkeys(map(self._ended_file, names))  # each once, however often it was named
+        try:
+            paths = dict.fromkeys(map(self._ended_file, names))  # each once, however often it was named
+        except ClientError as error:
+            undone = "; nothing was retried" if len(names) > 1 else ""
+            raise type(error)(f"{error}{undone}") from error
         return self._put_all_back(list(paths))
 
     def unadmit(self, name: str) -> str:

@@ -56,7 +56,7 @@ def check_failed(folder: Path) -> CheckResult:
     """Look for files that could not be trained."""
     names = sorted(name for name in os.listdir(folder) if is_users_file(name))
     if not names:
-        return ok("failed", "no file has failed")
+        return ok("failed", "no file is in queue/failed/")
     shown = printable(names[0]) + (f" and {len(names) - 1} more" if len(names) > 1 else "")
     advice = "training_queue list --failed shows why; fix the cause, then: training_queue retry NAME"
     return warning("failed", f"{shown} could not be trained", advice)
@@ -95,9 +95,9 @@ def _misnamed(misnamed: Sequence[Path], inbox: Path) -> CheckResult:
     more = f" and {len(misnamed) - 1} more" if len(misnamed) > 1 else ""
     return warning(
         "inbox",
-        f"{_shown(misnamed[0], inbox)}{more}: never accepted; expected names that end in "
+        f"{_shown(misnamed[0], inbox)}{more}: not accepted as it is; expected names that end in "
         f"{', '.join(TRAINING_SUFFIXES[:-1])} or {TRAINING_SUFFIXES[-1]}",
-        "training_queue add takes a table and converts it; rename anything else, or move it away",
+        "training_queue add converts a copy of a table; then move it away; rename anything else",
     )
 
 

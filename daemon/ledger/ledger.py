@@ -395,6 +395,11 @@ class Ledger:
         """Return the number of the newest step noted; 0 if there is none."""
         return int(self._database.read("SELECT coalesce(max(global_step), 0) FROM steps").fetchone()[0])
 
+    def has_saved(self) -> bool:
+        """Whether a checkpoint was ever reported."""
+        events = self._database.read("SELECT 1 FROM events WHERE kind='checkpoint' LIMIT 1")
+        return events.fetchone() is not None
+
     def measured_at(self, global_step: int) -> dict[str, float | None]:
         """Return loss, learning rate and gradient norm of a step by name, each None if it is not known."""
         names = ("loss", "learning_rate", "grad_norm")
@@ -405,13 +410,10 @@ class Ledger:
 
     def rewind(self, global_step: int) -> None:
         """Forget steps that the model has not taken after all: they came after its newest checkpoint."""
-        losers = self._database.read(
-            "SELECT DISTINCT job_id AS id FROM steps WHERE global_step > ?", (global_step,)
-        )
-        given_up = [{"id": row["id"]} for row in losers]
-        self._database.write("DELETE FROM steps WHERE global_step > ?", (global_step,))
-        self._database.write("DELETE FROM not_applied WHERE global_step > ?", (global_step,))
-        self._database.write("DELETE FROM validations WHERE global_step > ?", (global_step,))
+        losers = "SELECT DISTINCT job_id AS id FROM steps WHERE global_step > ?"
+        given_up = [{"id": row["id"]} for row in self._database.read(losers, (global_step,))]
+        for table in ("steps", "not_applied", "validations"):
+            self._database.write(f"DELETE FROM {table} WHERE global_step > ?", (global_step,))
         self.evaluations.rewind(global_step)
         self._stretches.rewind(global_step)
         self.gate_verdicts.rewind(global_step, branch=self.branches.newest())

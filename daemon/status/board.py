@@ -209,6 +209,14 @@ class StatusBoard:
         self.set(**known, **measured, suite_scores={})
         self._compare_losses()
 
+    def steps_lost(self, known: Mapping[str, Any], measured: Mapping[str, float | None]) -> None:
+        """Show the model of the newest checkpoint again; its arguments are those of `model_is`."""
+        step = known["current_step"]
+        scores = {name: score for name, score in self._status.suite_scores.items() if score.step <= step}
+        self._is_urgent = True
+        self.model_is(known, measured)
+        self.set(suite_scores=scores)
+
     def validated(self, result: Validated) -> None:
         self.set(
             validation_loss=result.loss,

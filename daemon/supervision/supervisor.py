@@ -90,7 +90,14 @@ class Supervisor:
             layout, queue, ledger, journal, board, self._completions, self._replays, self._worker
         )
         self._exit = WorkerExit(
-            ledger, journal, board, self._completions, self._retries, self._worker, clock=clock
+            ledger,
+            journal,
+            board,
+            self._completions,
+            self._retries,
+            self._worker,
+            models=layout.models,
+            clock=clock,
         )
 
     # ---- facts

@@ -4,6 +4,7 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 
 from daemon.journal.events import (
     JournalEvent,
@@ -19,6 +20,7 @@ from daemon.ledger.crash_rows import Crash
 from daemon.ledger.ledger import Ledger
 from daemon.status.board import StatusBoard
 from daemon.supervision.completion import Completions
+from daemon.supervision.lost_steps import forget_lost_steps
 from daemon.supervision.retry import Retries
 from daemon.supervision.verdict import Verdict, backoff_s
 from daemon.supervision.worker_record import WorkerRecord
@@ -75,6 +77,7 @@ class WorkerExit:
         retries: Retries,
         record: WorkerRecord,
         *,
+        models: Path,
         clock: Callable[[], float],
     ) -> None:
         self._ledger = ledger
@@ -83,6 +86,7 @@ class WorkerExit:
         self._completions = completions
         self._retries = retries
         self._worker = record
+        self._models = models
         self._clock = clock
         self._parts: deque[Callable[[], object]] = deque()
 
@@ -113,7 +117,8 @@ class WorkerExit:
             lambda: self._note_crash(verdict, job),
             lambda: self._journal.record(_exit_event(verdict, job, start)),
             self._forget_worker,
-            lambda: settle(job, verdict) if job else None,
+            lambda: settle(job, verdict) if job else None,  # which asks what was found in the lost steps
+            lambda: self._forget_lost_steps() if verdict.kind else None,
             lambda: self._wait_for(start),
         ]
 
@@ -140,6 +145,9 @@ class WorkerExit:
         self._completions.drop_unsaved()
         self._board.job_ended()
         self._board.set(worker_pid=None, worker_section=None)
+
+    def _forget_lost_steps(self) -> None:
+        self._worker.lost_steps += forget_lost_steps(self._models, self._ledger, self._board)
 
     def _wait_for(self, start: NextStart) -> None:
         self._worker.failures += start.is_failure

@@ -47,6 +47,8 @@ class WorkerRecord:
     """A worker crashed, perhaps one of an earlier daemon, and none has trained since."""
     is_loss_finite: bool = True
     """At the last steps that were reported."""
+    lost_steps: int = 0
+    """That were forgotten since a worker last loaded the model."""
     started_at_step: int = 0
     """Of the model's life, when the present job was started or continued."""
     progress: Progress = field(default_factory=Progress)

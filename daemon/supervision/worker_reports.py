@@ -138,7 +138,7 @@ class WorkerReports:
                 pass  # its last word; how it ended is asked of its process
 
     def _on_ready(self, ready: WorkerReady) -> None:
-        steps_before = self._ledger.newest_step()
+        steps_before = self._ledger.newest_step() + self._worker.lost_steps
         cursors = {cursor.job_id for cursor in ready.cursors}
         self._branches.follow(ready.branches, cursors=cursors, finished=ready.finished)
         self._completions.reopen_untrained(ready)
@@ -148,6 +148,7 @@ class WorkerReports:
         self._replays.note_cursors(ready.cursors)
         self._replays.release()
         self._worker.cursors = cursors
+        self._worker.lost_steps = 0
         self._worker.progress.global_step = ready.global_step
         self._board.worker_ready(ready)
         if not isinstance(self._worker.state, ShuttingDown):

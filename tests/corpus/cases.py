@@ -48,8 +48,10 @@ def between(line: bytes) -> bytes:
 
 
 BAD_LINES = {
-    "NUL inside a text": BadLine(message('"a\0b"'), "Invalid control character"),
-    "only NUL": BadLine(b"\0\0\0\0", "column 1: Expecting value"),
+    "NUL inside a text": BadLine(
+        message('"a\0b"'), "a string has a line break, a tab or another control character"
+    ),
+    "only NUL": BadLine(b"\0\0\0\0", "column 1: no JSON value begins here"),
     "lone surrogate": BadLine(message(r'"\ud83d"'), "messages[0].content holds half of a surrogate pair"),
     "surrogate in UTF-8": BadLine(message('"') + b"\xed\xa0\x80", "is 0xed; expected UTF-8"),
     "Latin-1": BadLine(message('"caf') + b'\xe9"', "is 0xe9; expected UTF-8"),
@@ -72,9 +74,9 @@ BAD_LINES = {
     "unknown format": BadLine(
         b'{"chosen": "a", "rejected": "b"}', 'found "chosen" with "rejected": preference pairs'
     ),
-    "no JSON": BadLine(b"Hello!", "column 1: Expecting value"),
+    "no JSON": BadLine(b"Hello!", "column 1: no JSON value begins here"),
     "torn": BadLine(GOOD[:-20], "column 81"),
-    "two rows on a line": BadLine(GOOD + GOOD, "Extra data"),
+    "two rows on a line": BadLine(GOOD + GOOD, "the JSON value has ended, but more follows"),
 }
 
 GOOD_LINES = {

@@ -93,7 +93,7 @@ def test_a_skip_that_crosses_the_setting_aside_is_not_lost(rig):
 
     rig.command("skip")
 
-    assert rig.until_answered("skip") == "skipped"
+    assert rig.until_answered("skip") == "skipped low.jsonl"
     rig.until_in(Outcome.SKIPPED, "low.jsonl", "low.jsonl.reason.json")
     rig.until_in(Outcome.COMPLETED, "high.jsonl")
     assert rig.events("preempted") == [PREEMPTED]

@@ -100,7 +100,7 @@ def test_a_job_in_training_is_not_disturbed_by_what_would_keep_it_from_being_beg
     rig.until(lambda: not (rig.layout.control / ".skip").exists(), "the worker to be told")
     rig.go()
 
-    assert rig.until_answered("skip") == "skipped"
+    assert rig.until_answered("skip") == "skipped a.jsonl"
     assert rig.events("blocked") == []
 
 

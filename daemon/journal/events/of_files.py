@@ -4,7 +4,7 @@ import logging
 from dataclasses import dataclass
 
 from daemon.journal.events.base import FileEvent, JournalEvent
-from trainer.protocol.text import num_of, printable
+from trainer.protocol.text import num_of, printable, shell_word
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,7 +28,8 @@ class FileAccepted(FileEvent):
     def alert(self) -> tuple[str, str] | None:
         if not self.rejected_rows:
             return None
-        return (f"rejected {self.job_id}", f"{self.file}: {num_of(self.rejected_rows, 'row')} rejected")
+        rejected = f"{self.file}: {num_of(self.rejected_rows, 'row')} rejected"
+        return (f"rejected {self.job_id}", f"{rejected} (training_queue show {shell_word(self.file)})")
 
     @property
     def cleared_alerts(self) -> tuple[str, ...]:

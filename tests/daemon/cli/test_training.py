@@ -400,3 +400,17 @@ def test_the_version_is_written_down_in_one_place():
 
     assert "version" in settings["project"]["dynamic"]
     assert settings["tool"]["setuptools"]["dynamic"]["version"] == {"attr": "trainer.__version__"}
+
+
+def test_a_folder_in_which_no_daemon_has_run_is_named(layout):
+    said = process(layout).stdout
+
+    assert f"in {layout.base}; TRAINING_BASE_DIR or --base-dir chooses another folder" in said
+
+
+def test_after_a_daemon_was_killed_the_next_thing_is_to_start_one(layout):
+    board = StatusBoard(layout.status_file, daemon_pid=2**22 + 1)  # more than the kernel gives
+    board.set_state(State.IDLE)
+    board.publish()
+
+    assert "next    training daemon start; " in process(layout).stdout

@@ -779,3 +779,21 @@ def test_what_cannot_be_meant_changes_nothing(layout, arguments, said):
 
     assert said in str(run(layout, *arguments).exception)
     assert path.exists()
+
+
+def test_if_one_of_several_files_cannot_be_retried_none_is_and_that_is_said(layout):
+    (layout.failed / "a.jsonl").write_text("{}\n")
+
+    refused = run(layout, "retry", "a.jsonl", "gone.jsonl")
+
+    assert str(refused.exception).endswith("; nothing was retried")
+    assert (layout.failed / "a.jsonl").exists()
+
+
+def test_a_file_in_the_inbox_is_not_accepted_or_not_taken_in_yet(layout):
+    for name in ("list.json", "chat.jsonl"):
+        (layout.inbox / name).write_text("{}\n")
+
+    said = [run(layout, "show", name).stdout.splitlines()[0] for name in ("list.json", "chat.jsonl")]
+
+    assert said == ["list.json: in inbox/, not accepted", "chat.jsonl: in inbox/, not taken in yet"]

@@ -262,3 +262,18 @@ def test_a_damaged_ledger_is_named(client, layout):
 
     with pytest.raises(UnreadableHistory, match=r"ledger\.sqlite3: file is not a database"):
         client.history.file("chat.jsonl")
+
+
+def test_a_file_that_was_removed_after_it_was_started_says_what_was_measured_before_it(
+    client, ledger, layout
+):
+    path = put(layout, ledger, state="processing")
+    ledger.add_validation(Validated(global_step=399, loss=0.2271, rows=4))
+    add_steps(ledger, [3.0, 2.0], job_id=JOB, first=400)
+    ledger.place_job(job_for(path, id=JOB), "removed")
+    os.rename(path, layout.finished(Outcome.SKIPPED) / "chat.jsonl")
+    ledger.commit()
+
+    job = client.history.file("chat.jsonl").job
+
+    assert (job.state, job.steps, job.before.global_step, job.after) == ("removed", 2, 399, None)

@@ -337,7 +337,9 @@ def test_a_file_whose_name_is_not_for_training_is_reported_at_once(layout):
     [finding] = check_inbox(layout.inbox, daemon_runs=False, now=now)
 
     assert finding.level is Severity.WARNING
-    assert finding.message.startswith("inbox/table.csv: never accepted; expected names that end in .jsonl, ")
+    assert finding.message.startswith(
+        "inbox/table.csv: not accepted as it is; expected names that end in .jsonl, "
+    )
 
 
 def test_a_hostile_name_in_the_inbox_is_shown_harmlessly(layout):

@@ -149,7 +149,7 @@ def test_errors_and_alerts_are_shown_until_they_are_no_longer_true(board):
         TrainingEnded(job_id="1", file="a.jsonl", outcome="completed", rows=8, steps=4, loss=0.5), AT
     )
 
-    assert before == ["it crashed", "a.jsonl: 2 rows rejected"]
+    assert before == ["it crashed", "a.jsonl: 2 rows rejected (training_queue show a.jsonl)"]
     assert warnings == before[1:]
     assert shown(board).alerts == ["it crashed"]
     assert (board.status.last_error.error_class, board.status.last_error.file) == ("WorkerCrash", "a.jsonl")

@@ -57,6 +57,7 @@ def exit_(queue, ledger, layout, record, events):
         Completions(queue, ledger, journal),
         Retries(queue, ledger, journal),
         record,
+        models=layout.models,
         clock=lambda: 1000.0,
     )
 

@@ -77,7 +77,7 @@ def test_bad_rows_are_told_with_their_lines_and_blank_lines_are_nothing(tmp_path
     checked = check_file(path, max_line_bytes=CAP, on_reject=rejected.append)
 
     assert (checked.rows, checked.rejected_lines) == (2, (3, 5, 7))
-    assert checked.first_rejection == "line 3: column 1: Expecting value; expected one JSON object"
+    assert checked.first_rejection == "line 3: column 1: no JSON value begins here; expected one JSON object"
     assert checked.sha256 == hashlib.sha256(path.read_bytes()).hexdigest()
     assert [(item.line, item.content) for item in rejected] == [
         (3, b"broken\n"),

@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.support import job_for, row, rows, write_jsonl
-from trainer.data.reading.rows import BadRow, FileChanged, RowFile, parse_row, read_lines
+from trainer.data.reading.rows import FAULTS, BadRow, FileChanged, RowFile, parse_row, read_lines
 from trainer.protocol.files import file_sha256
 
 CAP = 1024
@@ -136,10 +136,10 @@ def test_a_json_value_is_read(content, value):
     "content, told",
     [
         (b'{"a": 1', r"column \d+: .*; expected one JSON object"),
-        (b'{"a": 1} {}', "column 10: Extra data"),
+        (b'{"a": 1} {}', "column 10: the JSON value has ended"),
         (b"{'a': 1}", "column 2: .*double quotes"),
-        (b'{"a": "\0"}', "column 8: Invalid control character"),
-        (b'{"a": "\t"}', "column 8: Invalid control character"),
+        (b'{"a": "\0"}', "column 8: a string has a line break, a tab"),
+        (b'{"a": "\t"}', "column 8: a string has a line break, a tab"),
         (b"\0", "column 1"),
         (b'{"a": "\xff"}', "byte 8 is 0xff; expected UTF-8"),
         (b'\xff\xfe{\x00"\x00', "byte 1 is 0xff; expected UTF-8"),
@@ -292,3 +292,20 @@ def test_a_document_of_several_lines_is_told_how_to_become_rows(first_line):
 def test_a_number_that_no_float_can_hold_is_told():
     with pytest.raises(BadRow, match="the number 1e999 is too large; expected one that fits a float"):
         parse_row(b'{"difficulty": 1e999}')
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_no_fault_of_json_is_named_in_the_words_of_python(fault):
+    rows = {
+        "Expecting value": b'{"a": }', "Expecting property name": b"{a: 1}",
+        "Expecting ':' delimiter": b'{"a" 1}',
+        "Expecting ',' delimiter": b'{"a": 1 "b": 2}', "Illegal trailing comma": b'{"a": 1, }',
+        "Extra data": b"{} {}", "Unterminated string": b'{"a": "x',
+        "Invalid control character": b'{"a": "\t"}',
+        "Invalid \\uXXXX escape": b'{"a": "\\u12"}', "Invalid \\escape": b'{"a": "\\x"}',
+    }  # fmt: skip
+
+    with pytest.raises(BadRow) as refused:
+        parse_row(rows[fault])
+
+    assert any(words in str(refused.value) for words in FAULTS.values())
