@@ -133,6 +133,7 @@ def _run_locked(
 ) -> int:
     own = settings.current.daemon
     ledger = Ledger(layout.ledger_file, clock=time.time)
+    _end_interrupted(layout, ledger)
     board = _board(layout, ledger)
     milestones, wake, pause = Milestones(), Wake(), PauseFile(layout.pause_file)
     journal = Journal([LogLines(), StatusChanges(board), LedgerRows(ledger), milestones])
@@ -172,6 +173,13 @@ def _run_locked(
         supervisor.kill()
         ledger.close()
         chores.notifiers.close()
+
+
+def _end_interrupted(layout: Layout, ledger: Ledger) -> None:
+    """End the attempts of a daemon that was killed, at its last heartbeat; the first status overwrites it."""
+    last_seen_at = read_status(layout).fields.get("heartbeat_at")
+    if isinstance(last_seen_at, str):
+        ledger.interrupt_attempts(last_seen_at)
 
 
 def _board(layout: Layout, ledger: Ledger) -> StatusBoard:

@@ -6,7 +6,9 @@ from typing import Annotated
 
 import typer
 
-from daemon.cli.options import WrongUsage, say
+from daemon.cli.options import WrongUsage, in_words, say, terminal_columns
+
+HANGING = 2  # columns by which what does not fit on a line of a terminal is indented further
 
 Yes = Annotated[bool, typer.Option("--yes", help="Do not ask.")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Only show what would be done.")]
@@ -21,7 +23,7 @@ def is_meant(
     as_json: bool,
     is_possible: bool = True,
 ) -> bool:
-    """Show what would be done, and ask; return whether to do it.
+    """Show what would be done, and ask unless the answer is given; return whether to do it.
 
     Args:
         plan: the document that `--dry-run --json` prints.
@@ -33,12 +35,11 @@ def is_meant(
     if dry_run:
         show(plan, lines, as_json=as_json)
         return False
-    if yes:
-        return True
-    if as_json:
+    if as_json and not yes:
         raise WrongUsage("--json does not ask; add --yes or --dry-run; nothing was changed")
-    show(plan, lines, as_json=False)
-    if is_possible:
+    if not as_json:
+        show(plan, lines, as_json=False)
+    if is_possible and not yes:
         typer.confirm("Go ahead?", abort=True)
     return True
 
@@ -49,4 +50,6 @@ def show(document: object, lines: Iterable[str], *, as_json: bool) -> None:
         print(json.dumps(document, indent=2))
     else:
         for line in lines:
-            say(line)
+            indent = len(line) - len(line.lstrip()) + HANGING
+            for part in in_words(line, terminal_columns(), indent=indent):
+                say(part)

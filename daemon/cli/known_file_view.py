@@ -20,14 +20,17 @@ LINES_SHOWN = 100
 TIMES = slice(0, 19)  # of a time in ISO 8601: no fractions of a second
 
 
-def known_file_lines(file: "KnownFile", *, columns: int | None = None) -> Iterator[str]:
+def known_file_lines(
+    file: "KnownFile", *, columns: int | None = None, is_daemon_gone: bool = False
+) -> Iterator[str]:
     """Yield what is known of a file, one fact per line.
 
     Args:
         columns: of the terminal, if it is one; what is longer goes on below.
+        is_daemon_gone: no daemon is running, so nothing goes on.
     """
     yield from _wrapped(f"{file.name}: {_state(file)}", "", columns)
-    for name, value in _facts(file):
+    for name, value in _facts(file, is_daemon_gone=is_daemon_gone):
         yield from _wrapped(f"{INDENT}{name:{NAME_WIDTH}}{value}", INDENT + " " * NAME_WIDTH, columns)
     events = file.job.events if file.job else ()
     if events:
@@ -51,14 +54,14 @@ def _wrapped(text: str, indent: str, columns: int | None) -> list[str]:
     return wrap(text, columns, subsequent_indent=indent, break_on_hyphens=False)
 
 
-def _facts(file: "KnownFile") -> Iterator[tuple[str, str]]:
+def _facts(file: "KnownFile", *, is_daemon_gone: bool) -> Iterator[tuple[str, str]]:
     yield "place", file.place or "its file is gone"
     if file.reason:
         yield "reason", file.reason
     if file.priority:
         yield "priority", file.priority
     if file.job:
-        yield from _job_facts(file.job, file.rejected_list, file.ended_at)
+        yield from _job_facts(file.job, file.rejected_list, file.ended_at, is_daemon_gone=is_daemon_gone)
     else:
         if file.rejected_list:
             yield "rejected", f"rows are listed in {file.rejected_list}"
@@ -77,7 +80,9 @@ def _facts(file: "KnownFile") -> Iterator[tuple[str, str]]:
         yield "same name", f"{num_of(len(file.other_jobs), 'other job')}: {others}"
 
 
-def _job_facts(job: "KnownJob", rejected_list: str | None, ended_at: str | None) -> Iterator[tuple[str, str]]:
+def _job_facts(
+    job: "KnownJob", rejected_list: str | None, ended_at: str | None, *, is_daemon_gone: bool
+) -> Iterator[tuple[str, str]]:
     yield "job", job.id
     yield "rows", f"{job.rows:,}" + (f" ({job.format})" if job.format else "")
     if job.rejected_lines:
@@ -90,8 +95,9 @@ def _job_facts(job: "KnownJob", rejected_list: str | None, ended_at: str | None)
         yield "ended", _moment(ended_at)
     if job.every_attempt:
         yield "attempts", f"{len(job.every_attempt):,}, {job.attempts:,} charged to the file"
-        for attempt in job.every_attempt[-ATTEMPTS_SHOWN:]:
-            yield "", _attempt(attempt, reason=job.reason)
+        following = (*job.every_attempt[1:], None)
+        for attempt, after in list(zip(job.every_attempt, following, strict=True))[-ATTEMPTS_SHOWN:]:
+            yield "", _attempt(attempt, after, reason=job.reason, is_daemon_gone=is_daemon_gone)
     for verdict in job.verdicts:
         together = f" with {num_of(verdict.files - 1, 'other file')}" if verdict.files > 1 else ""
         yield "gate", f"{verdict.outcome}{together} at step {verdict.global_step:,}: {verdict.reason}"
@@ -117,10 +123,16 @@ def _lines(numbers: tuple[int, ...]) -> str:
     return f"{lines} {', '.join(map(str, numbers[:LINES_SHOWN]))}{more}"
 
 
-def _attempt(attempt: "RecordedAttempt", *, reason: str | None) -> str:
+def _attempt(
+    attempt: "RecordedAttempt", after: "RecordedAttempt | None", *, reason: str | None, is_daemon_gone: bool
+) -> str:
     """Return how an attempt ended, and why; the reason of the file stands above already."""
     if attempt.ended_at is None:
-        end = "not ended"
+        end = "not ended; no daemon is running" if is_daemon_gone else "not ended"
+    elif attempt.verdict == "interrupted" and not attempt.message:
+        # Nobody saw its end: it is known by the last heartbeat, or only by the attempt that followed
+        is_later = after is not None and attempt.ended_at[TIMES] >= after.started_at[TIMES]
+        end = f"interrupted{' before' if is_later else ', last seen'} {_moment(attempt.ended_at)}"
     else:
         verdict = fault_words(attempt.verdict) if attempt.verdict else "ended"
         end = f"{verdict} {_moment(attempt.ended_at)}"

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 MOST_LINES = 20  # of each list; programs and the page get more
 CURVE_ROWS = 12
-WIDEST_NAME, BESIDE_NAME = 60, 58
+WIDEST_NAME, BESIDE_NAME = 60, 62  # with losses of up to 999.999
 
 
 def report_lines(report: "ModelsReport", *, columns: int) -> Iterator[str]:

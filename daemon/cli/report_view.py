@@ -1,30 +1,37 @@
 """A report on a file's rows as text for people."""
 
 import shlex
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from trainer.protocol.data_report import DataReport
 from trainer.protocol.text import num_of, printable
 
 LABELS_SHOWN = 5
+OTHERS_SHOWN = 3
 SIGNS = {"note": " ", "warning": "!", "block": "x"}
 
 
-def report_lines(report: DataReport, *, is_in_queue: bool, queued_as: str | None = None) -> list[str]:
+def report_lines(
+    report: DataReport, *, is_in_queue: bool, queued_as: str | None = None, others: Sequence[str] = ()
+) -> list[str]:
     """Return a report as lines for a terminal.
 
     Args:
         is_in_queue: whether `training_queue` knows the file.
         queued_as: the name that it would have there, if another one because it is a table.
+        others: ids of the other jobs whose files have its name.
     """
-    facts = [f"{name:<18}{value}" for name, value in _facts(report)]
+    facts = [f"{name:<18}{value}" for name, value in _facts(report, others)]
     findings = [f"{SIGNS[finding.level]} {printable(finding.message)}" for finding in report.findings]
     verdict = _verdict(report, queued_as or report.file, is_in_queue=is_in_queue)
     return [*facts, "", *(findings or ["nothing unusual was found"]), "", verdict]
 
 
-def _facts(report: DataReport) -> Iterator[tuple[str, str]]:
+def _facts(report: DataReport, others: Sequence[str]) -> Iterator[tuple[str, str]]:
     yield "file", printable(report.file)
+    if others and report.job_id:
+        named = ", ".join(others[:OTHERS_SHOWN]) + (", …" if len(others) > OTHERS_SHOWN else "")
+        yield "job", f"{report.job_id}; {num_of(len(others), 'other job')} had this name: {named}"
     if report.is_refused_at_intake:
         return  # nobody inspected the rows, so a figure would say nothing of them
     yield "rows", f"{report.rows:,}, and {report.rejected_rows:,} rejected"

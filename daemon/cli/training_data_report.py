@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from daemon.cli.data_files import In
-from daemon.cli.options import BaseDir, Json, WrongUsage, client_of, say
+from daemon.cli.options import BaseDir, Json, WrongUsage, client_of, in_words, say, terminal_columns
 from daemon.cli.progress import progress_words
 from trainer.protocol.text import printable
 
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from trainer.protocol.data_report import DataReport
 
 app = typer.Typer()
+HANGING = 2  # columns by which what does not fit on a line of a terminal is indented
 
 
 @app.command(
@@ -61,7 +62,7 @@ def validate(
 
 @app.command(epilog="Example:\n\n\b\n  training_data report chat.jsonl")
 def report(
-    name: Annotated[str, typer.Argument(metavar="NAME", help="A file that was started or refused.")],
+    name: Annotated[str, typer.Argument(metavar="NAME", help="A file that was started, or its job id.")],
     base_dir: BaseDir = None,
     as_json: Json = False,
 ) -> None:
@@ -72,14 +73,17 @@ def report(
     if as_json:
         print(json.dumps(found.model_dump(mode="json"), indent=2))
     else:
-        _show(found, is_in_queue=True)
+        _show(found, is_in_queue=True, others=client.data.other_jobs(found))
 
 
-def _show(report: "DataReport", *, is_in_queue: bool, queued_as: str | None = None) -> None:
+def _show(
+    report: "DataReport", *, is_in_queue: bool, queued_as: str | None = None, others: tuple[str, ...] = ()
+) -> None:
     from daemon.cli.report_view import report_lines
 
-    for line in report_lines(report, is_in_queue=is_in_queue, queued_as=queued_as):
-        say(line)
+    for line in report_lines(report, is_in_queue=is_in_queue, queued_as=queued_as, others=others):
+        for part in in_words(line, terminal_columns(), indent=HANGING):
+            say(part)
 
 
 # ---- data.max_length

@@ -237,13 +237,14 @@ def show(
     as_json: Json = False,
 ) -> None:
     """Show all that is known of one file."""
-    found = client_of(base_dir).history.file(name)
+    client = client_of(base_dir)
+    found = client.history.file(name)
     if as_json:
         print(json.dumps(asdict(found)))
         return
     from daemon.cli.known_file_view import known_file_lines
 
-    for line in known_file_lines(found, columns=terminal_columns()):
+    for line in known_file_lines(found, columns=terminal_columns(), is_daemon_gone=client.status().is_gone):
         print(line)
 
 

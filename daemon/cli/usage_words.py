@@ -43,7 +43,9 @@ def _what_is_wrong(error: Any) -> str:
     if is_bare_group(error):
         return "a subcommand is missing"
     if kind == "NoSuchOption":
-        return f"unknown option {printable(error.option_name)}{did_you_mean(error.possibilities or [])}"
+        words = f"unknown option {printable(error.option_name)}{did_you_mean(error.possibilities or [])}"
+        file = _file_like_option()
+        return f"{words}; if the file {file} is meant: ./{file}" if file else words
     if kind == "BadOptionUsage":
         needs = "takes no value" if "not take a value" in message else "needs a value"
         return f"{printable(error.option_name)} {needs}"
@@ -55,8 +57,24 @@ def _what_is_wrong(error: Any) -> str:
         near = [f"{_command(error)} {name}" for name in re.findall(r"'([^']*)'", found["near"] or "")]
         return f'unknown command "{printable(found["name"])}"{did_you_mean(near)}'
     if found := TOO_MANY.fullmatch(message):
-        return f"unexpected: {printable(found['words'])}"
+        return f"unexpected: {printable(found['words'])}{_taken(error)}"
     return printable(message.removeprefix(OURS).rstrip("."))
+
+
+def _taken(error: Any) -> str:
+    """Return what a command takes besides options, if it is exactly one thing."""
+    context = getattr(error, "ctx", None)
+    params = context.command.params if context else ()
+    arguments = [param for param in params if param.param_type_name == "argument"]
+    if len(arguments) != 1 or arguments[0].nargs != 1:
+        return ""
+    return f"; it takes one {_name(arguments[0])}"
+
+
+def _file_like_option() -> str | None:
+    """Return the first word of the command line that is the name of a file here and looks like an option."""
+    words = (word for word in sys.argv[1:] if word.startswith("-"))
+    return next((printable(word) for word in words if Path(word).exists()), None)
 
 
 def _bad_value(error: Any) -> str:

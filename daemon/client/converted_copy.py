@@ -105,6 +105,22 @@ def _refuse_incomplete(file: Path, rows: int, left_out: list[str], undone: str) 
         raise NotATrainingFile(f"{shown} has no rows; expected at least one; {undone}")
 
 
+def refuse_untrainable(file: Path, settings: "DataSettings") -> None:
+    """Refuse a table of which no row can be trained, such as for its columns; the daemon would do so, too.
+
+    Raises:
+        NotATrainingFile: none can.
+    """
+    from daemon.data_tools.reading import BadInput, DataFile, LeftOut
+
+    left_out = LeftOut()
+    with raising(NotATrainingFile, BadInput):
+        first = next(DataFile(file, settings).rows(left_out), None)
+    if first is None:
+        others = "; no other row can be trained either" if left_out.count > 1 else ""
+        raise NotATrainingFile(f"{left_out.first[0]}{others}; nothing was added")
+
+
 def name_of_copy(file: Path) -> str:
     """Return the name of the copy: `data.jsonl` for `data.csv` and for `data.csv.gz`."""
     from trainer.data.reading.named_kinds import without_packed_suffix

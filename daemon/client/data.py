@@ -6,7 +6,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from daemon.client.advice import no_folder
-from daemon.client.errors import NoReport, NotATrainingFile, NotAWorkingDirectory, UnreadableReport, raising
+from daemon.client.errors import (
+    NoReport,
+    NotATrainingFile,
+    NotAWorkingDirectory,
+    UnreadableHistory,
+    UnreadableReport,
+    raising,
+)
 from daemon.client.settings import ClientSettings
 from trainer.protocol.layout import Layout
 from trainer.protocol.text import printable
@@ -63,23 +70,41 @@ class Data:
         """Return what the worker found in a file before it was trained.
 
         Args:
-            name: of the file, as it is or as it is shown, with its folder or without.
+            name: of the file, as it is or as it is shown, with its folder or without, or the id of its job.
         Raises:
+            NoSuchFile: nobody knows it.
+            AmbiguousName: several files may be meant.
             NoReport: there is none.
             UnreadableReport: it is none of ours.
+            UnreadableHistory: the ledger cannot be read.
         """
-        from daemon.status.data_reports import read_report
+        from daemon.client.known_file import report_on
+        from daemon.ledger.reader import UnreadableLedger
+        from daemon.status.data_reports import KEPT
         from trainer.protocol.files import UnreadableFile
 
         try:
-            with raising(UnreadableReport, UnreadableFile):
-                return read_report(self._layout, name.rpartition("/")[2])
+            with raising(UnreadableReport, UnreadableFile), raising(UnreadableHistory, UnreadableLedger):
+                return report_on(self._layout, name)
         except FileNotFoundError as error:
             raise NoReport(
                 f"there is no report on {printable(name)}; a file gets one when its turn comes, unless "
-                "it was refused before or data.validation is quick; "
+                f"it was refused before or data.validation is quick, and only the newest {KEPT} are kept; "
                 "to inspect one now: training_data validate FILE"
             ) from error
+
+    def other_jobs(self, report: "DataReport") -> tuple[str, ...]:
+        """Return the ids of the other jobs whose files have the name that a report names, newest first.
+
+        Raises:
+            UnreadableHistory: the ledger cannot be read.
+        """
+        from daemon.ledger.job_records import job_ids_named
+        from daemon.ledger.reader import UnreadableLedger
+
+        with raising(UnreadableHistory, UnreadableLedger):
+            named = job_ids_named(self._layout.ledger_file, report.file)
+        return tuple(job_id for job_id in named if job_id != report.job_id)
 
     def is_in_queue(self, file: Path) -> bool:
         """Whether a file lies in the queue, so that it can be named by its name alone."""

@@ -35,7 +35,7 @@ from daemon.ledger.job_records import (
 )
 from daemon.status.data_reports import read_report
 from daemon.status.reader import read_status
-from trainer.protocol.data_report import OUTLIERS
+from trainer.protocol.data_report import OUTLIERS, DataReport
 from trainer.protocol.files import UnreadableFile, file_sha256, read_json
 from trainer.protocol.job import Outcome, Priority, Reason
 from trainer.protocol.layout import Layout
@@ -145,6 +145,24 @@ def known_file(layout: Layout, name: str) -> KnownFile:
         UnreadableLedger: the ledger cannot be read.
     """
     return _described(layout, *_meant(layout, name))
+
+
+def report_on(layout: Layout, name: str) -> DataReport:
+    """Return what was found in the rows of a file before it was trained.
+
+    Args:
+        name: as for `known_file`.
+    Raises:
+        NoSuchFile, AmbiguousName, UnreadableLedger: as for `known_file`.
+        FileNotFoundError: there is no report.
+        UnreadableFile: it is none of ours.
+    """
+    path, job = _meant(layout, name)
+    note = _note_beside(path) if path else None
+    job_id = job.id if job else note.job_id if note else None
+    if job_id is None:
+        raise FileNotFoundError(f"{printable(name)} has not become a job yet")
+    return read_report(layout, job_id, path.name if path else job.name if job else name)
 
 
 def content_of(layout: Layout, name: str) -> tuple[str, str | None]:
@@ -366,12 +384,12 @@ def _rejected_list(layout: Layout, path: Path, job: RecordedJob | None, note: Re
 
 
 def _report(layout: Layout, name: str, job_id: str | None) -> ReportSummary | None:
+    if job_id is None:
+        return None
     try:
-        report = read_report(layout, name)
+        report = read_report(layout, job_id, name)
     except (OSError, UnreadableFile):
         return None
-    if report.job_id not in (None, job_id):
-        return None  # on another file that had this name
     return ReportSummary(
         sampled_rows=report.sampled_rows,
         blocks=tuple(printable(finding.message) for finding in report.blocks),

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from daemon.client.converted_copy import HiddenFile, converted, is_converted
+from daemon.client.converted_copy import HiddenFile, converted, is_converted, refuse_untrainable
 from daemon.client.errors import (
     CannotAdmit,
     ClientError,
@@ -198,6 +198,8 @@ class Queue:
                 )
                 for number in tables
             }
+            for number in tables:
+                refuse_untrainable(files[number], self._data_settings())
             return [self._publish(file, priority, ready.get(number)) for number, file in enumerate(files)]
 
     def unaccepted_place(self, file: Path) -> str | None:
@@ -367,7 +369,8 @@ class Queue:
             raise CannotAdmit(f"{_shown(path)} is not a regular file, so it cannot be admitted; add a copy")
         if refusal := refusal_at_intake(path):
             raise CannotAdmit(
-                f"{place_of(path)} was refused before its rows were checked, so it cannot be admitted: "
+                f"{place_of(path)} cannot be admitted: that is for rows that can be trained but are odd, "
+                "and this file was refused as it came in: "
                 f"{with_present_place(printable(refusal), path)}; correct the file or the setting, then "
                 "retry it without --admit"
             )

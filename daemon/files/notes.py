@@ -9,6 +9,7 @@ from datetime import datetime
 from pathlib import Path
 
 from trainer.protocol.files import numbered
+from trainer.protocol.layout import Layout
 from trainer.protocol.text import printable
 
 REASON_SUFFIX = ".reason.json"
@@ -30,6 +31,16 @@ def note_beside(path: Path, suffix: str) -> Path:
     whole = hashlib.sha256(os.fsencode(path.name)).hexdigest()[:HASH_DIGITS]
     start = shown[: NOTE_NAME_BYTES - HASH_DIGITS - 1].decode("utf-8", "ignore")
     return path.with_name(f"{start}~{whole}{suffix}")
+
+
+def report_file(layout: Layout, job_id: str) -> Path:
+    """Return where the report on a job's rows lies, whether or not there is one."""
+    return layout.data_reports / f"{job_id}.json"
+
+
+def report_file_named(layout: Layout, name: str) -> Path:
+    """Return where older releases kept the newest report on a file of this name."""
+    return note_beside(layout.data_reports / name, ".json")
 
 
 def is_users_file(name: str) -> bool:

@@ -12,6 +12,8 @@ from daemon.files.notes import (
     lists_of_content,
     lists_of_rejected,
     note_beside,
+    report_file,
+    report_file_named,
 )
 from daemon.ledger.forgetting import Content, ForgettingReader, TrainedJob
 from trainer.protocol.branch_path import first_seen, path_of
@@ -115,11 +117,11 @@ class Traces:
         found = {layout.kept_files / sha256, layout.admitted / sha256}
         found |= set(lists_of_content([layout.failed, *layout.trash.glob("*")], sha256))
         for job_id in self._content.job_ids:
-            found.add(layout.replayed / job_id)
+            found |= {layout.replayed / job_id, report_file(layout, job_id)}
             if (job := self._ledger.job(job_id)) is None:
                 continue
             name = job.job.name
-            found.add(note_beside(layout.data_reports / name, ".json"))
+            found.add(report_file_named(layout, name))
             found |= set(lists_of_rejected([layout.failed], name, job.job.rejected_lines))
             for place in places_of(layout, job):
                 if is_there(place, job.identity):

@@ -15,7 +15,8 @@ class RecordedAttempt:
     started_at: str
     """UTC, ISO 8601, as the next one."""
     ended_at: str | None
-    """None while it lasts, and where the daemon died with it."""
+    """None while it lasts. Where the daemon died with it, its last sign of life, or, if the next daemon found
+    none, when the next attempt began."""
     verdict: str | None
     """completed, failed, skipped, preempted, interrupted, or what kind of fault ended it."""
     message: str | None

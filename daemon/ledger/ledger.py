@@ -317,20 +317,31 @@ class Ledger:
 
     # ---- attempts
 
+    def interrupt_attempts(self, last_seen_at: str) -> None:
+        """End the attempts that the daemon before this one left open.
+
+        Args:
+            last_seen_at: its last sign of life, UTC, ISO 8601.
+        """
+        self._database.write(
+            "UPDATE attempts SET ended_at=max(started_at, ?), verdict='interrupted' WHERE ended_at IS NULL",
+            (last_seen_at,),
+        )
+        self.commit()
+
     def start_attempt(self, job_id: str) -> None:
         """Note an attempt before it is made, so that it counts even if nobody lives to see its end."""
+        now = self._now()
         self._database.write(
             "UPDATE attempts SET ended_at=?, verdict='interrupted' WHERE job_id=? AND ended_at IS NULL",
-            (self._now(), job_id),
+            (now, job_id),
         )
         self._database.write(
             "INSERT INTO attempts (job_id, number, started_at)"
             " SELECT ?, coalesce(max(number), 0) + 1, ? FROM attempts WHERE job_id=?",
-            (job_id, self._now(), job_id),
+            (job_id, now, job_id),
         )
-        self._database.write(
-            "UPDATE jobs SET started_at=coalesce(started_at, ?) WHERE id=?", (self._now(), job_id)
-        )
+        self._database.write("UPDATE jobs SET started_at=coalesce(started_at, ?) WHERE id=?", (now, job_id))
         self.commit()
 
     def end_attempt(self, job_id: str, verdict: str, message: str | None, *, is_charged: bool) -> int:

@@ -1,33 +1,28 @@
-"""The reports on files' rows: `status/data_reports/NAME.json`."""
+"""The reports on files' rows: `status/data_reports/JOB.json`, so that none replaces that of another job."""
 
 import os
 from pathlib import Path
 
 from pydantic import ValidationError
 
-from daemon.files.notes import note_beside
+from daemon.files.notes import report_file, report_file_named
 from trainer.protocol.data_report import DataReport
 from trainer.protocol.files import UnreadableFile, read_json, write_json
 from trainer.protocol.layout import PRIVATE_MODE, Layout
+from trainer.protocol.text import printable
 
-SUFFIX = ".json"
 KEPT = 200  # reports; the newest
 
 
-def report_file(layout: Layout, name: str) -> Path:
-    """Return where the report on a file of this name lies, whether or not there is one."""
-    return note_beside(layout.data_reports / name, SUFFIX)
-
-
-def write_report(layout: Layout, report: DataReport) -> None:
-    """Keep a report, and drop the oldest if there are too many.
+def write_report(layout: Layout, job_id: str, report: DataReport) -> None:
+    """Keep the report on a job's rows, and drop the oldest if there are too many.
 
     Raises:
         OSError: it cannot be written.
     """
     folder = layout.data_reports
     folder.mkdir(mode=PRIVATE_MODE, exist_ok=True)
-    write_json(report_file(layout, report.file), report.model_dump(mode="json"), durable=False)
+    write_json(report_file(layout, job_id), report.model_dump(mode="json"), durable=False)
     _drop_old(folder)
 
 
@@ -40,16 +35,25 @@ def _drop_old(folder: Path) -> None:
         old.unlink(missing_ok=True)
 
 
-def read_report(layout: Layout, name: str) -> DataReport:
-    """Return the report on a file.
+def read_report(layout: Layout, job_id: str, name: str) -> DataReport:
+    """Return the report on a job's rows.
 
     Args:
-        name: of the file, as it is or as it is shown.
+        name: of its file, as it is or as it is shown, by which older releases kept it.
     Raises:
         FileNotFoundError: there is none.
         UnreadableFile: it is none of ours.
     """
-    path = report_file(layout, name)
+    path = report_file(layout, job_id)
+    if path.exists():
+        return _read(path)
+    report = _read(report_file_named(layout, name))
+    if report.job_id not in (None, job_id):
+        raise FileNotFoundError(f"{path}: the report named {printable(name)} is that of {report.job_id}")
+    return report
+
+
+def _read(path: Path) -> DataReport:
     try:
         return DataReport.model_validate(read_json(path))
     except ValidationError as error:

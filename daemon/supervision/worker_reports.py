@@ -168,7 +168,7 @@ class WorkerReports:
             self._journal.record(TrainingUnblocked())
 
     def _on_data_checked(self, event: DataChecked) -> None:
-        write_report(self._layout, event.report)
+        write_report(self._layout, event.job_id, event.report)
         if text := summary(event.report):
             self._journal.record(RowsInspected(job_id=event.job_id, summary=text))
 

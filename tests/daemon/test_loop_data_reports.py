@@ -5,11 +5,13 @@ import json
 from typer.testing import CliRunner
 
 from daemon.cli.training_queue import app
+from daemon.files.notes import report_file
 from trainer.protocol.job import Outcome
 
 
 def report_on(rig, name):
-    return json.loads((rig.layout.data_reports / f"{name}.json").read_text())
+    [newest] = rig.read("SELECT max(id) AS id FROM jobs WHERE display = ?", name)
+    return json.loads(report_file(rig.layout, newest["id"]).read_text())
 
 
 def test_a_warning_is_told_in_one_line_and_the_file_is_trained(rig):

@@ -3,6 +3,7 @@
 import errno
 import os
 import sqlite3
+from contextlib import closing
 
 import pytest
 
@@ -157,3 +158,19 @@ def test_a_file_that_cannot_leave_its_folder_is_not_trained_again_and_again(rig,
 
     rig.until(lambda: any("stuck.jsonl" in alert for alert in rig.status().get("alerts", [])), "an alert")
     assert rig.read("SELECT * FROM jobs") == []
+
+
+def test_an_attempt_of_a_daemon_that_was_killed_ends_at_its_last_heartbeat(rig):
+    rig.start()
+    rig.drop("a.jsonl")
+    rig.until_in(Outcome.COMPLETED, "a.jsonl")
+    rig.stop()
+    with closing(sqlite3.connect(rig.layout.ledger_file)) as database, database:
+        database.execute("UPDATE attempts SET ended_at=NULL, verdict=NULL")
+    heartbeat_at = rig.status()["heartbeat_at"]
+
+    rig.start()
+
+    ended = "SELECT ended_at, verdict FROM attempts WHERE ended_at IS NOT NULL"
+    rig.until(lambda: rig.read(ended), "the end of the attempt")
+    assert [tuple(row) for row in rig.read(ended)] == [(heartbeat_at, "interrupted")]

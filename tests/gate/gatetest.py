@@ -19,8 +19,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from daemon.client.known_file import report_on
 from daemon.ledger.gate_verdicts import RecordedVerdict, read_verdicts
-from daemon.status.data_reports import read_report
 from tests.gate.files import BAD, good, noisy
 from tests.support import write_jsonl
 from trainer.protocol.data_report import OUTLIERS
@@ -245,7 +245,7 @@ def show_rows(layout: Layout, dropped: Dropped, failed: set[str]) -> bool:
 
 def outlier_lines(layout: Layout, name: str) -> set[int]:
     """Return the lines that the report on a file names."""
-    findings = read_report(layout, name).findings
+    findings = report_on(layout, name).findings
     return {line for finding in findings if finding.rule == OUTLIERS for line in finding.lines}
 
 

@@ -6,6 +6,7 @@ Reads, never writes.
 import difflib
 import json
 import os
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -103,13 +104,21 @@ def _from_file(config_file: Path) -> list[_Given]:
     try:
         value = json.loads(content, object_pairs_hook=_unique_keys)
     except (ValueError, RecursionError) as error:
-        raise BadConfig(f"{config_file}: {error}; expected a JSON object in UTF-8") from error
+        hint = _comma_hint(content) if isinstance(error, json.JSONDecodeError) else ""
+        raise BadConfig(f"{config_file}: {error}; expected a JSON object in UTF-8{hint}") from error
     place = config_file.name
     if not isinstance(value, dict):
         raise BadConfig(
             f'{place}: found {_shown(value)}; expected a JSON object with sections such as "training"'
         )
     return _from_sections(value, place)
+
+
+def _comma_hint(content: bytes) -> str:
+    """Return what to say of the commas after the last of several items, which other languages allow."""
+    without_texts = re.sub(rb'"(?:[^"\\]|\\.)*"', b'""', content)
+    found = re.search(rb",\s*([}\]])", without_texts)
+    return f"; a comma before {found[1].decode()} is not allowed" if found else ""
 
 
 def _from_sections(content: Mapping[str, Any], place: str) -> list[_Given]:

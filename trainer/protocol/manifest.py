@@ -125,7 +125,9 @@ class Branch(BaseModel):
             return f"the model was trained again from step {self.from_step} without the file"
         lost = sum(job.fate in ("undone", "requeued") for job in self.jobs)
         regained = sum(job.fate in ("trained", "continues") for job in self.jobs)
-        files = [f"{_files(lost)} undone"] if lost or not regained else []
+        again = sum(job.fate == "requeued" for job in self.jobs)
+        queued = f" ({again} of them queued again)" if 0 < again < lost else " and queued again" * bool(again)
+        files = [f"{_files(lost)} undone{queued}"] if lost or not regained else []
         files += [f"{_files(regained)} in it again"] if regained else []
         return f"the model went from step {self.left_step} to step {self.from_step}; {', '.join(files)}"
 

@@ -365,6 +365,10 @@ class Unblocked(ProtocolMessage):
     kind: Literal["unblocked"] = "unblocked"
 
 
+LOSS_SPIKE = "loss spike"
+"""The key of the notice that the loss of a file jumped. It stands until the next file starts."""
+
+
 class Notice(ProtocolMessage):
     """Something a person should know: it is shown as an alert and noted in the ledger."""
 

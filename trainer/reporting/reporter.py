@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import SupportsFloat
 
-from trainer.protocol.messages import Event, Heartbeat, Notice, Section, StepReport, StepsTaken
+from trainer.protocol.messages import LOSS_SPIKE, Event, Heartbeat, Notice, Section, StepReport, StepsTaken
 from trainer.reporting.loss_spikes import LossSpikeDetector
 
 FLUSH_INTERVAL_S = 0.25
@@ -31,6 +31,7 @@ class Reporter:
         self.section: Section = "loading"
         """What is being done right now; read by the thread that sends heartbeats."""
         self._spikes = LossSpikeDetector()
+        self._spikes_of: str | None = None
         self.ticks = 0
         """Counts what was got done, so that a working thread is distinguished from one that hangs."""
 
@@ -67,11 +68,13 @@ class Reporter:
             self._watch(report)
 
     def _watch(self, report: StepReport) -> None:
+        if report.job_id != self._spikes_of:  # another file's loss says nothing of what is usual in this one
+            self._spikes, self._spikes_of = LossSpikeDetector(), report.job_id
         usual = self._spikes.usual_loss
         if report.loss is not None and self._spikes.is_new_spike(report.loss):
             jump = f"jumped to {report.loss:.4f} (recent average: {usual:.4f})"
             message = f"at step {report.global_step} the loss {jump}"
-            self.emit(Notice(key="loss spike", message=message, job_id=report.job_id))
+            self.emit(Notice(key=LOSS_SPIKE, message=message, job_id=report.job_id))
 
     @contextmanager
     def doing(self, section: Section) -> Iterator[None]:

@@ -240,6 +240,12 @@ class FeedingTrainer(Trainer):
     def get_train_dataloader(self) -> Any:
         return _NoLoader()
 
+    def _prepare_for_training(self, *args: Any, **kwargs: Any) -> Any:
+        """Step with the optimizer itself: accelerate's wrapper searches the disk at every step."""
+        prepared = super()._prepare_for_training(*args, **kwargs)  # type: ignore[no-untyped-call]  # not annotated
+        self.optimizer = getattr(self.optimizer, "optimizer", self.optimizer)
+        return prepared
+
     def get_batch_samples(
         self, epoch_iterator: Any, num_batches: int, device: torch.device
     ) -> tuple[list[Any], Any]:
@@ -301,7 +307,8 @@ class FeedingTrainer(Trainer):
             for rows in self.forward.split(bundle.examples, max_tokens=bundle.micro_batch_tokens):
                 # By the tokens of the whole step, so that it does not matter how its rows are split
                 loss = self._summed_loss(rows) / max(1, bundle.num_items)
-                self.accelerator.backward(self.loss_scale.scale(loss) if self.loss_scale else loss)
+                scaled = self.loss_scale.scale(loss) if self.loss_scale else loss
+                scaled.backward()  # type: ignore[no-untyped-call]  # not annotated
                 total += loss.detach()
                 self.tick()
         return total

@@ -4,6 +4,7 @@ import logging
 from dataclasses import dataclass
 
 from daemon.journal.events.base import FileEvent, JournalEvent
+from trainer.protocol.messages import LOSS_SPIKE
 from trainer.protocol.text import num_of
 
 FILES_NAMED = 5
@@ -41,6 +42,10 @@ class TrainingStarted(FileEvent):
             return f"{self.file} has taken all of its {num_of(self.total_steps, 'step')}; its verdict follows"
         at = f"continues at step {self.first_step + 1} of" if self.first_step else "starts with"
         return f"training {self.file}: {at} {num_of(self.total_steps, 'step')}"
+
+    @property
+    def cleared_alerts(self) -> tuple[str, ...]:
+        return (LOSS_SPIKE,)  # it was of the file before
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -262,6 +267,10 @@ class ModelWentBack(JournalEvent):
             f"the model went from step {self.left_step} to step {self.from_step} ({self.reason}); "
             f"undone: {_listed(self.files)}"
         )
+
+    @property
+    def cleared_alerts(self) -> tuple[str, ...]:
+        return (LOSS_SPIKE,)  # the model may have left that step behind
 
 
 def _listed(files: tuple[str, ...]) -> str:

@@ -83,7 +83,7 @@ TYPED = {
     "training_health unpin": "current",
     "training_models gc": "--all --yes",
     "training_data validate": "chat.jsonl --auto-adjust",
-    "training_data report": "chat.jsonl",
+    "training_data report": "done.jsonl",
     "training_data show": "chat.jsonl --row 1",
     "training_data value": "done.jsonl",
     "training_data flag": "waits.jsonl --row 1 --note odd",
@@ -136,7 +136,7 @@ def layout(tmp_path, monkeypatch):
     failed = write_jsonl(layout.failed / "chat.jsonl", rows(2))
     write_reason(failed, Reason(kind=FaultKind.BAD_DATA, message="odd", file="chat.jsonl", at="now"))
     write_jsonl(layout.finished(Outcome.SKIPPED) / "chat.jsonl", rows(2))
-    write_report(layout, report("warning"))
+    write_report(layout, "20260101-000000-000001", report("warning"))
     (layout.trash / "failed-20260101-000000").mkdir(parents=True)
     write_jsonl(layout.trash / "failed-20260101-000000" / "old.jsonl", rows(2))
     _fill_ledger(layout)

@@ -140,6 +140,27 @@ def test_the_fault_of_an_attempt_is_said_in_words():
     assert "UTC, invalid settings 2026-07-21 12:00:00 UTC: epochs is 0" in text
 
 
+@pytest.mark.parametrize(
+    "ended_at, verdict, message, said",
+    [
+        ("2026-07-21T12:00:05Z", "interrupted", None, "interrupted, last seen 2026-07-21 12:00:05 UTC"),
+        ("2026-07-21T12:00:09Z", "interrupted", None, "interrupted before 2026-07-21 12:00:09 UTC"),
+        ("2026-07-21T12:00:08Z", "interrupted", "it left", "interrupted 2026-07-21 12:00:08 UTC: it left"),
+        (None, None, None, "not ended; no daemon is running"),
+    ],
+)
+def test_of_an_attempt_whose_end_nobody_saw_only_what_is_known_is_said(ended_at, verdict, message, said):
+    first = RecordedAttempt(number=1, started_at=AT, ended_at=ended_at, verdict=verdict, message=message)
+    second = RecordedAttempt(
+        number=2, started_at="2026-07-21T12:00:09Z", ended_at=AT, verdict="completed", message=None
+    )
+    known = replace(FILE, job=replace(JOB, every_attempt=(first, second)))
+
+    lines = list(known_file_lines(known, is_daemon_gone=True))
+
+    assert any(line.endswith(f"1. 2026-07-21 12:00:00 UTC, {said}") for line in lines)
+
+
 def test_the_reason_of_the_file_is_not_repeated_with_the_attempt_that_it_ended():
     attempts = tuple(
         RecordedAttempt(number=number, started_at=AT, ended_at=AT, verdict="failed", message=message)

@@ -170,7 +170,7 @@ def test_pruning_says_what_it_removes(layout, answering):
     done = run(layout, "backup", "prune", "--yes", *TO).stdout
 
     assert plan == f"{ID} will be removed\n1 backup stays; 3 objects (9 KB) will be freed\n"
-    assert done == f"{ID} is removed\n1 backup stays; 3 objects (9 KB) freed\n"
+    assert done == f"{plan}{ID} is removed\n1 backup stays; 3 objects (9 KB) freed\n"
 
 
 def test_why_it_cannot_be_done_is_all_that_is_said(layout, answering):

@@ -5,19 +5,21 @@ import json
 import pytest
 
 from daemon.cli.training_data import app
+from daemon.files.identity import identity_of
 from daemon.jobs.admission import admit
 from daemon.status.data_reports import write_report
 from tests.daemon.cli.runner import runner_of
 from tests.health import publish
-from tests.support import rows, write_jsonl
+from tests.support import job_for, rows, write_jsonl
 from trainer.config.loader import load_settings
 from trainer.protocol.data_report import DataReport, Finding, TokenLengths
 from trainer.protocol.files import file_sha256
-from trainer.protocol.job import FaultKind
+from trainer.protocol.job import FaultKind, Outcome
 from trainer.protocol.layout import Layout
 from trainer.protocol.one_shot import Refused
 
 run = runner_of(app)
+JOB, OTHER = "20260101-000000-000001", "20260101-000000-000002"
 
 
 @pytest.fixture
@@ -43,6 +45,12 @@ def report(level="note", *, p99=3000, max_length=2048):
         classes={},
         findings=(found,),
     )
+
+
+def complete(layout, ledger, name, job_id):
+    path = write_jsonl(layout.finished(Outcome.COMPLETED) / name, [*rows(3), {"id": job_id}])
+    ledger.add_job(job_for(path, id=job_id), identity_of(path.lstat()), "completed")
+    ledger.commit()
 
 
 def length_in(layout):
@@ -255,8 +263,9 @@ def test_a_length_from_the_environment_is_not_written_over(layout, chat, answeri
 # ---- report
 
 
-def test_the_report_on_a_file_in_the_queue_is_shown(layout):
-    write_report(layout, report("warning"))
+def test_the_report_on_a_file_in_the_queue_is_shown(layout, ledger):
+    complete(layout, ledger, "chat.jsonl", JOB)
+    write_report(layout, JOB, report("warning"))
 
     shown = run(layout, "report", "recently_completed/chat.jsonl").stdout
     found = json.loads(run(layout, "report", "chat.jsonl", "--json").stdout)
@@ -265,7 +274,30 @@ def test_the_report_on_a_file_in_the_queue_is_shown(layout):
     assert DataReport.model_validate(found) == report("warning")
 
 
-def test_without_a_report_the_way_to_one_is_told(layout):
+@pytest.mark.parametrize(
+    "name, level, line",
+    [
+        ("chat.jsonl", "warning", "file              chat.jsonl"),
+        (OTHER, "note", f"job               {OTHER}; 1 other job had this name: {JOB}"),
+        ("chat-2.jsonl", "note", f"job               {OTHER}; 1 other job had this name: {JOB}"),
+    ],
+)
+def test_each_of_two_files_of_one_name_has_its_report_and_its_job_is_named(layout, ledger, name, level, line):
+    complete(layout, ledger, "chat.jsonl", JOB)
+    complete(layout, ledger, "chat-2.jsonl", OTHER)
+    for job, found in ((JOB, "warning"), (OTHER, "note")):
+        write_report(layout, job, report(found).model_copy(update={"job_id": job}))
+
+    shown = run(layout, "report", name).stdout
+    found = json.loads(run(layout, "report", name, "--json").stdout)
+
+    assert found["findings"][0]["level"] == level
+    assert line in shown
+
+
+def test_without_a_report_the_way_to_one_is_told(layout, ledger):
+    complete(layout, ledger, "chat.jsonl", JOB)
+
     result = run(layout, "report", "chat.jsonl")
 
     assert "there is no report on chat.jsonl" in str(result.exception)

@@ -336,7 +336,8 @@ def test_a_version_whose_record_is_damaged_goes_through_the_trash_like_any_other
 
     assert str(meant.exception).startswith("v001 is what deployed means; ")
     assert plan.startswith("v001 will be moved to the trash; its record is damaged: ")
-    assert deleted.stdout.startswith("v001: moved to the trash; ")
+    assert deleted.stdout.startswith(plan)
+    assert "\nv001: moved to the trash; " in deleted.stdout
     assert is_gone
     assert back.stdout == f"v001: back in {folder}\n"
     assert (folder / "model.safetensors").is_file()

@@ -615,7 +615,7 @@ def test_a_file_that_was_never_taken_in_is_not_admitted(layout):
 
     result = run(layout, "retry", "a.jsonl", "--admit")
 
-    assert "failed/a.jsonl was refused before its rows were checked" in str(result.exception)
+    assert "failed/a.jsonl cannot be admitted: that is for rows that can be trained" in str(result.exception)
     assert "3 of 4 rows are malformed; correct the file" in str(result.exception)
     assert not layout.admitted.exists()
     assert (layout.failed / "a.jsonl").exists()

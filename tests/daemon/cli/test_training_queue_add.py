@@ -129,6 +129,18 @@ def test_a_table_that_cannot_be_converted_adds_nothing_at_all(layout, tmp_path, 
     assert [path for path in layout.inbox.rglob("*") if path.is_file()] == []
 
 
+def test_a_table_whose_columns_no_format_has_is_refused_at_once(layout, tmp_path):
+    table = tmp_path / "phone_list.csv"
+    table.write_text("name,phone\nada,1\nbob,2\n")
+
+    failure = run(layout, "add", str(table)).exception
+
+    assert 'found "name", "phone"; expected ' in str(failure)
+    assert str(failure).startswith("phone_list.csv:")
+    assert str(failure).endswith("; no other row can be trained either; nothing was added")
+    assert not any(path.is_file() for path in layout.inbox.rglob("*"))
+
+
 def test_a_table_without_rows_in_columns_adds_nothing(layout, tmp_path):
     write_parquet(tmp_path / "none.parquet", {"prompt": [], "completion": []})
 

@@ -38,6 +38,10 @@ def said(monkeypatch, capsys, line):
         ("training_daemon --frob", "unknown option --frob; see: training_daemon --help"),
         ("training_controller status --preview", "unknown option --preview; did you mean --previews?"),
         ("training_controller stop now", "unexpected: now; see: training_controller stop --help"),
+        (
+            "training_data validate a b",
+            "unexpected: b; it takes one FILE; see: training_data validate --help",
+        ),
         ("training controller stop now", "unexpected: now; see: training controller stop --help"),
         ("training_controller logs --lines", "--lines needs a value; see: training_controller --help"),
         ("training_daemon --once=yes", "--once takes no value; see: training_daemon --help"),
@@ -61,6 +65,15 @@ def said(monkeypatch, capsys, line):
 )
 def test_what_is_wrong_with_a_command_line_is_one_sentence(monkeypatch, capsys, line, words):
     assert said(monkeypatch, capsys, line).err == f"error: {words}\n"
+
+
+def test_a_file_that_looks_like_an_option_can_be_meant(monkeypatch, capsys, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "-dash.jsonl").touch()
+
+    shown = said(monkeypatch, capsys, "training_data validate -dash.jsonl").err
+
+    assert "if the file -dash.jsonl is meant: ./-dash.jsonl; see: " in shown
 
 
 def test_a_program_gets_the_same_sentence(monkeypatch, capsys):

@@ -7,7 +7,7 @@ import pytest
 
 from daemon.client.errors import AmbiguousName, NoSuchFile, UnreadableHistory
 from daemon.files.identity import identity_of
-from daemon.files.notes import REJECTED_SUFFIX, note_beside
+from daemon.files.notes import REJECTED_SUFFIX, note_beside, report_file
 from daemon.jobs.reasons import write_reason
 from daemon.status.board import StatusBoard
 from daemon.status.data_reports import write_report
@@ -216,9 +216,9 @@ def test_of_the_lists_of_rejected_rows_the_one_with_its_lines_is_named(client, l
 def test_a_report_on_another_file_of_that_name_is_not_shown(client, ledger, layout):
     put(layout, ledger, state="completed")
     found = report("warning").model_copy(update={"file": "chat.jsonl", "job_id": JOB})
-    write_report(layout, found)
+    write_report(layout, JOB, found)
     own = client.history.file("chat.jsonl").report
-    write_report(layout, found.model_copy(update={"job_id": "20250101-000000-000001"}))
+    report_file(layout, JOB).rename(report_file(layout, "20250101-000000-000001"))
 
     assert own.sampled_rows == found.sampled_rows
     assert own.warnings == tuple(finding.message for finding in found.warnings) != ()
@@ -227,7 +227,7 @@ def test_a_report_on_another_file_of_that_name_is_not_shown(client, ledger, layo
 
 def test_a_file_that_was_never_inspected_has_no_report_of_an_earlier_one_of_its_name(client, ledger, layout):
     write_jsonl(layout.inbox / "high" / "chat.jsonl", rows(1))
-    write_report(layout, report("warning").model_copy(update={"file": "chat.jsonl", "job_id": JOB}))
+    write_report(layout, JOB, report("warning"))
 
     file = client.history.file("inbox/high/chat.jsonl")
 

@@ -236,3 +236,11 @@ def test_nothing_is_forgotten_while_the_ledger_shows_what_the_model_was_before_i
         CannotForget, match=r"^the model went back while no daemon ran, .*training_daemon start$"
     ):
         plan_of(layout, "late.jsonl")
+
+
+def test_the_report_on_its_rows_is_erased_and_that_of_another_job_is_not(layout):
+    with forgetting_of(layout, wish_for("early.jsonl")) as forgetting:
+        files = forgetting.header(settings={}, reason="bad").erased.files
+
+    reports = {file for file in files if file.startswith("status/data_reports/")}
+    assert reports == {"status/data_reports/job-0.json", "status/data_reports/early.jsonl.json"}

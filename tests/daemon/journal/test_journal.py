@@ -14,14 +14,18 @@ from daemon.journal.events import (
     FileAccepted,
     FileRefused,
     JobFinished,
+    ModelWentBack,
     TrainingBlocked,
     TrainingEnded,
     TrainingFailed,
+    TrainingStarted,
     TurnFailed,
     WorkerCrashed,
+    WorkerNotice,
 )
 from daemon.journal.journal import Journal, LedgerRows, LogLines, StatusChanges
 from daemon.status.board import StatusBoard
+from trainer.protocol.messages import LOSS_SPIKE
 
 AT = "2026-11-21T12:00:00.000Z"
 ROOT = Path(__file__).parents[3]
@@ -149,6 +153,24 @@ def test_errors_and_alerts_are_shown_until_they_are_no_longer_true(board):
     assert warnings == before[1:]
     assert shown(board).alerts == ["it crashed"]
     assert (board.status.last_error.error_class, board.status.last_error.file) == ("WorkerCrash", "a.jsonl")
+
+
+@pytest.mark.parametrize(
+    "event",
+    [
+        TrainingStarted(job_id="2", file="b.jsonl", first_step=0, total_steps=2),
+        ModelWentBack(branch=1, from_step=2, left_step=5, why="rollback", reason="worse", files=("a.jsonl",)),
+    ],
+    ids=lambda event: event.kind,
+)
+def test_the_alert_that_the_loss_jumped_goes_with_the_file_and_with_its_steps(board, event):
+    journal = Journal([StatusChanges(board)])
+    journal.record(WorkerNotice(key=LOSS_SPIKE, text="the loss jumped", job_id="1"))
+    assert shown(board).alerts == ["the loss jumped"]
+
+    journal.record(event)
+
+    assert shown(board).alerts == []
 
 
 @pytest.mark.parametrize(

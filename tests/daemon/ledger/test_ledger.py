@@ -113,6 +113,23 @@ def test_an_attempt_is_on_disk_before_it_is_made(ledger, layout, job):
     assert read(layout, "SELECT job_id, number, ended_at FROM attempts") == [("1", 1, None)]
 
 
+def test_an_attempt_that_a_daemon_died_with_ends_at_its_last_sign_of_life_and_never_before_it_began(
+    ledger, layout, job
+):
+    ledger.add_job(job, IDENTITY, "processing")
+    ledger.start_attempt("1")
+    [(began,)] = read(layout, "SELECT started_at FROM attempts")
+    later = "9999-01-01T00:00:00.000Z"
+
+    ledger.interrupt_attempts("1970-01-01T00:00:00.000Z")
+    ledger.start_attempt("1")
+    ledger.interrupt_attempts(later)
+    ledger.start_attempt("1")
+
+    ends = [(began, "interrupted"), (later, "interrupted"), (None, None)]
+    assert read(layout, "SELECT ended_at, verdict FROM attempts ORDER BY number") == ends
+
+
 def test_only_attempts_that_blame_the_file_are_counted(ledger, layout, job):
     ledger.add_job(job, IDENTITY, "processing")
     counts = []

@@ -4,12 +4,17 @@ import os
 
 import pytest
 
+from daemon.files.notes import report_file, report_file_named
 from daemon.jobs.admission import admit, is_admitted
 from daemon.status import data_reports as reports
-from daemon.status.data_reports import read_report, report_file, summary, write_report
+from daemon.status.data_reports import (
+    read_report,
+    summary,
+    write_report,
+)
 from tests.support import rows, write_jsonl
 from trainer.protocol.data_report import DataReport, Finding, TokenLengths
-from trainer.protocol.files import UnreadableFile, file_sha256
+from trainer.protocol.files import UnreadableFile, file_sha256, write_json
 
 
 def finding(level, message="1 of 2 rows is odd", rule="r"):
@@ -36,32 +41,44 @@ def report_with(*levels, file="a.jsonl", is_admitted=False):
     )
 
 
-def test_a_report_is_found_by_the_name_of_its_file(layout):
-    written = report_with("warning", file="new\\x1b[2J.jsonl")
+def test_no_report_replaces_that_of_another_job_whose_file_had_its_name(layout):
+    first, second = report_with("warning"), report_with("note")
 
-    write_report(layout, written)
+    write_report(layout, "1", first)
+    write_report(layout, "2", second)
 
-    assert read_report(layout, "new\x1b[2J.jsonl") == written
-    assert read_report(layout, "new\\x1b[2J.jsonl") == written
+    assert read_report(layout, "1", "a.jsonl") == first
+    assert read_report(layout, "2", "a-2.jsonl") == second
+
+
+def test_a_report_of_an_older_release_is_found_by_the_name_of_its_file_and_only_for_its_job(layout):
+    written = report_with("warning", file="new\\x1b[2J.jsonl").model_copy(update={"job_id": "1"})
+    layout.data_reports.mkdir()
+    write_json(report_file_named(layout, written.file), written.model_dump(mode="json"), durable=False)
+
+    assert read_report(layout, "1", "new\x1b[2J.jsonl") == written
+    assert read_report(layout, "1", "new\\x1b[2J.jsonl") == written
+    with pytest.raises(FileNotFoundError):
+        read_report(layout, "2", "new\x1b[2J.jsonl")
 
 
 def test_only_the_newest_reports_stay(layout, monkeypatch):
     monkeypatch.setattr(reports, "KEPT", 2)
     for age, name in enumerate(["new", "old", "older"]):
-        write_report(layout, report_with(file=name))
+        write_report(layout, name, report_with())
         os.utime(report_file(layout, name), ns=(0, 10**18 - age))
 
-    write_report(layout, report_with(file="newest"))
+    write_report(layout, "newest", report_with())
 
     assert {path.stem for path in layout.data_reports.iterdir()} == {"newest", "new"}
 
 
 def test_a_file_that_is_no_report_is_named(layout):
     layout.data_reports.mkdir()
-    report_file(layout, "a.jsonl").write_text("{}")
+    report_file(layout, "1").write_text("{}")
 
-    with pytest.raises(UnreadableFile, match=r"a\.jsonl\.json: expected the report"):
-        read_report(layout, "a.jsonl")
+    with pytest.raises(UnreadableFile, match=r"1\.json: expected the report"):
+        read_report(layout, "1", "a.jsonl")
 
 
 @pytest.mark.parametrize(

@@ -149,7 +149,25 @@ def test_a_file_that_is_not_json_is_named_with_the_place(config_file, content, t
 
     assert message.startswith(f"{config_file}: ")
     assert told in message
-    assert message.endswith("expected a JSON object in UTF-8")
+    assert "; expected a JSON object in UTF-8" in message
+
+
+@pytest.mark.parametrize(
+    "content, hint",
+    [
+        ('{"data": {"max_length": 9, }}', "; a comma before } is not allowed"),
+        ('{"data": [1,\n]}', "; a comma before ] is not allowed"),
+        ('{"data": ",}" "}', ""),
+    ],
+)
+def test_a_comma_too_many_is_named(tmp_path, content, hint):
+    config = tmp_path / "config.json"
+    config.write_text(content)
+
+    with pytest.raises(BadConfig) as raised:
+        load_settings(config, environment={})
+
+    assert str(raised.value).endswith(f"expected a JSON object in UTF-8{hint}")
 
 
 def test_a_file_that_cannot_be_read_is_named(config_file):

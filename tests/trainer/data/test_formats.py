@@ -11,9 +11,8 @@ from trainer.data.formats import read_conversation, read_row
 from trainer.data.reading.rows import BadRow
 
 NO_FORMAT = (
-    'expected "messages" or "conversations" or "instruction" with "output" or "prompt" with "completion" or '
-    '"conversation" or "text"; '
-    "data.fields can give them other names"
+    'expected "messages" or "conversations" or "instruction" with "output" or "response" or "prompt" with '
+    '"completion" or "response" or "conversation" or "text"; data.fields can give them other names'
 )
 NO_OBJECT = 'expected an object, such as {"messages": [...]}'
 ANSWER = {"role": "assistant", "content": "b"}

@@ -129,3 +129,13 @@ def test_a_loss_that_jumps_is_told_with_the_average_that_it_was_compared_with(re
 
     [notice] = [event for event in told if isinstance(event, Notice)]
     assert notice.message == "at step 60 the loss jumped to 9.0000 (recent average: 0.5000)"
+
+
+def test_the_loss_of_another_file_is_not_compared_with_the_average_of_the_file_before(reporter, told):
+    for step in range(1, 60):
+        reporter.step(report(step), loss=0.5, grad_norm=None)
+    for step in range(60, 120):
+        reporter.step(report(step).model_copy(update={"job_id": "other"}), loss=9.0, grad_norm=None)
+    reporter.flush()
+
+    assert not [event for event in told if isinstance(event, Notice)]

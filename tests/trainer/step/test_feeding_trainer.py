@@ -230,3 +230,13 @@ def test_the_stock_class_neither_writes_nor_prints(make_trainer, tmp_path, capfd
 
     assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
     assert capfd.readouterr().out == ""
+
+
+def test_steps_are_taken_with_the_optimizer_itself_after_every_train_call(make_trainer):
+    trainer = make_trainer(learning_rate=1e-3)
+    optimizer = trainer.optimizer
+
+    for _ in range(2):
+        trainer.feed(iter([bundle()]))
+
+        assert trainer.optimizer is optimizer

@@ -129,9 +129,18 @@ def _no_format(row: Mapping[str, Any]) -> str:
     ]
     more = f" and {len(shown) - KEYS_SHOWN} more" if len(shown) > KEYS_SHOWN else ""
     keys = ", ".join(shown[:KEYS_SHOWN]) or "no keys"
-    expected = " or ".join(" with ".join(f'"{key}"' for key in known.keys[0]) for known in FORMATS)
+    expected = " or ".join(_keys_text(known.keys) for known in FORMATS)
     names = [(known.keys, known.names) for known in FORMATS]
     return f"found {keys}{more}; expected {expected}; {way_out(row, names)}"
+
+
+def _keys_text(known: tuple[tuple[str, ...], ...]) -> str:
+    """Return the first keys of a format, with the other ones that may stand beside the very first."""
+    first, *others = known[0]
+    if not others:
+        return f'"{first}"'
+    beside = [f'"{keys[1]}"' for keys in known if keys[0] == first]
+    return f'"{first}" with {" or ".join(beside)}'
 
 
 def _with_system(row: Mapping[str, Any], turns: tuple[Message, ...]) -> tuple[Message, ...]:
