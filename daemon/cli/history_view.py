@@ -5,9 +5,7 @@ from datetime import UTC, datetime
 from textwrap import wrap
 from typing import TYPE_CHECKING
 
-from rich.cells import cell_len
-
-from daemon.cli.queue_view import padded, shortened
+from daemon.cli.queue_view import cells_of, padded, shortened
 from daemon.cli.validation_text import with_weights
 from trainer.protocol.text import num_of
 
@@ -41,7 +39,7 @@ def history_lines(
     names = ["FILE", *(file.name for file in files)]
     table = list(zip(names, ends, figures, checkpoints, strict=True))
     beside = sum(len(GAP) + len(cell) for cell in table[0][1:])
-    widest = max(map(cell_len, names))
+    widest = max(map(cells_of, names))
     if columns is None or columns - beside >= NARROWEST_NAME:
         width = min(widest, columns - beside if columns else widest)
         for name, *cells in table:

@@ -4,8 +4,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from textwrap import wrap
 from typing import TYPE_CHECKING
 
-from rich.cells import cell_len, set_cell_size
-
 from trainer.protocol.places import Outcome
 from trainer.protocol.text import num_of
 
@@ -83,15 +81,26 @@ def cleared_lines(cleared: "Mapping[Outcome, Cleared]") -> Iterator[str]:
         )
 
 
+def cells_of(name: str) -> int:
+    """Return how many columns a name takes; some characters, such as emoji, take two."""
+    if name.isascii():
+        return len(name)
+    from rich.cells import cell_len
+
+    return cell_len(name)
+
+
 def padded(name: str, width: int) -> str:
-    """Return a name with blanks up to a width; some characters, such as emoji, are two cells wide."""
-    return name + " " * (width - cell_len(name))
+    """Return a name with blanks up to a width."""
+    return name + " " * (width - cells_of(name))
 
 
 def shortened(name: str, width: int) -> str:
     """Return a name with as much of its middle left out as does not fit."""
-    if cell_len(name) <= width:
+    if cells_of(name) <= width:
         return name
+    from rich.cells import set_cell_size
+
     end = (width - 1) // 2
     last = set_cell_size(name[::-1], end)[::-1]
     return f"{set_cell_size(name, width - 1 - end)}…{last}"
@@ -104,4 +113,4 @@ def _more(number: int) -> Iterator[str]:
 
 def _name_width(names: Sequence[str], *, room: int | None = None) -> int:
     widest = WIDEST_NAME if room is None else max(NARROWEST_NAME, room)
-    return min(widest, max(len("FILE"), *map(cell_len, names)))
+    return min(widest, max(len("FILE"), *map(cells_of, names)))

@@ -29,7 +29,7 @@ class FileAccepted(FileEvent):
         if not self.rejected_rows:
             return None
         rejected = f"{self.file}: {num_of(self.rejected_rows, 'row')} rejected"
-        return (f"rejected {self.job_id}", f"{rejected} (training_queue show {shell_word(self.file)})")
+        return (f"rejected {self.job_id}", f"{rejected} (training_queue show {shell_word(str(self.file))})")
 
     @property
     def cleared_alerts(self) -> tuple[str, ...]:
