@@ -1,11 +1,12 @@
 """No file can stop a session, and the next one is made ready meanwhile."""
 
 import gzip
+import threading
 
 import pytest
 import zstandard
 
-from tests.support import job_for, rows, write_jsonl
+from tests.support import PATIENCE_S, job_for, rows, write_jsonl
 from tests.trainer.session_rig import LEAVE, FakeEngine, Run, settings_with, start
 from trainer.config.schema import Settings
 from trainer.profiles.base import UnknownProfile
@@ -19,6 +20,7 @@ from trainer.protocol.messages import (
     SkipJob,
     Validated,
 )
+from trainer.session import next_files
 
 # ---- packed files
 
@@ -118,17 +120,31 @@ def test_a_profile_nobody_knows_is_the_settings_fault_and_ends_no_job(job_file):
 # ---- the next file is made ready
 
 
-def test_a_prepared_file_is_trained_although_it_was_moved_since(job_file):
+def test_a_prepared_file_is_trained_although_it_was_moved_since(job_file, monkeypatch):
     job, path = job_file("a")
     next_job, next_path = job_file("b", 2)
     settings = settings_with(
         data={"prefetch_steps": 1}
     )  # so that the hint is worked off within the first file
+    is_open = threading.Event()
+
+    def noting(opened_job, *arguments):
+        opened = open_rows(opened_job, *arguments)
+        if opened_job.id == next_job.id:
+            is_open.set()
+        return opened
+
+    open_rows = next_files.open_rows
+    monkeypatch.setattr(next_files, "open_rows", noting)
+
+    def move():
+        assert is_open.wait(PATIENCE_S)
+        next_path.rename(next_path.with_name("moved"))
 
     run = Run(
         [
             start(job, path, settings),
-            lambda: next_path.rename(next_path.with_name("moved")),
+            move,
             start(next_job, next_path, settings),
             LEAVE,
         ],
