@@ -375,10 +375,20 @@ class Lab:
         return [name for (name,) in self._query(f"SELECT display FROM jobs ORDER BY {last}")]
 
     def until_another_step(self) -> None:
-        """Wait until training has gone on, the model has gone back, or there is nothing left to train."""
+        """Wait until training has gone on, or there is nothing left to train.
+
+        What a crash or going back has cost is gone from the ledger before the next step is there.
+        """
         self.until(self.layout.ledger_file.exists, "the ledger")
-        before = self.num_steps()
-        self.until(lambda: not self.num_waiting or self.num_steps() != before, f"step {before + 1}")
+        least = self.num_steps()
+
+        def has_gone_on() -> bool:
+            nonlocal least
+            now = self.num_steps()
+            least = min(least, now)
+            return not self.num_waiting or now > least
+
+        self.until(has_gone_on, f"a step after {least}")
 
     def until_done(self) -> None:
         """Wait until nothing is left to do, as long as files end. After an hour there may be hundreds."""
