@@ -110,7 +110,8 @@ def test_some_answers_may_be_empty_but_not_all():
         (row() | {"tools": ["f"]}, 'tools[0] is "f"; expected an object with the schema of a function'),
         (
             row() | {"tools": "[1"},
-            "tools is \"[1\"; expected a list or its JSON text (column 3: Expecting ',' delimiter)",
+            'tools is "[1"; expected a list or its JSON text '
+            "(column 3: a comma or a closing bracket is missing)",
         ),
         (
             row() | {"tools": [{"name": "\ud800"}]},
