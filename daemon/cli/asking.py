@@ -6,9 +6,7 @@ from typing import Annotated
 
 import typer
 
-from daemon.cli.options import WrongUsage, in_words, say, terminal_columns
-
-HANGING = 2  # columns by which what does not fit on a line of a terminal is indented further
+from daemon.cli.options import WrongUsage, say
 
 Yes = Annotated[bool, typer.Option("--yes", help="Do not ask.")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Only show what would be done.")]
@@ -50,6 +48,4 @@ def show(document: object, lines: Iterable[str], *, as_json: bool) -> None:
         print(json.dumps(document, indent=2))
     else:
         for line in lines:
-            indent = len(line) - len(line.lstrip()) + HANGING
-            for part in in_words(line, terminal_columns(), indent=indent):
-                say(part)
+            say(line)

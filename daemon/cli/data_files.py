@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from daemon.cli.options import CommandFailed, client_of
+from daemon.cli.options import CommandFailed, client_of, say
 from daemon.client.data import refuse_missing_folder
 from daemon.client.errors import raising
 from daemon.data_tools.reading import BadInput, DataFile, LeftOut
@@ -77,11 +77,11 @@ def show_result(facts: dict[str, object], lines: Sequence[str], left_out: LeftOu
         print(json.dumps({**facts, "left_out": left_out.count, "first_left_out": left_out.first}))
         return
     for line in lines:
-        print(line)
+        say(line)
     for place in left_out.first:
-        print(f"left out {place}")
+        say(f"left out {place}")
     if left_out.count > len(left_out.first):
-        print(f"… and {left_out.count - len(left_out.first):,} more rows were left out")
+        say(f"… and {left_out.count - len(left_out.first):,} more rows were left out")
 
 
 def refuse_empty(num_rows: int, left_out: LeftOut) -> None:

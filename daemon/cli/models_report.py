@@ -70,7 +70,7 @@ def report(
     if as_json:
         print(json.dumps(asdict(found), indent=2))
     elif html is not None:
-        print(f"wrote {printable(str(html))}")
+        say(f"wrote {printable(str(html))}")
     else:
         from daemon.cli.models_report_view import report_lines
 

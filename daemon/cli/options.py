@@ -5,7 +5,6 @@ import json
 import math
 import os
 import re
-import shutil
 import signal
 import sys
 from pathlib import Path
@@ -38,6 +37,7 @@ LARGEST_INTEGER = 2**63 - 1  # of a database; as a limit it says nothing to a pe
 ENDING_SIGNALS = (signal.SIGTERM, signal.SIGHUP)
 NARROWEST_TERMINAL = 80  # columns, where a terminal does not say
 NARROWEST_TEXT = 20
+HANGING = 2  # columns by which what does not fit on a line of a terminal is indented further
 PRIVATE_UMASK = 0o077  # notes and copies hold training data, which is nobody else's business
 
 BaseDir = Annotated[
@@ -165,13 +165,21 @@ def typed_here(text: str) -> str:
     return COMMAND.sub(lambda found: found[0] + option, text) if option else text
 
 
-def say(text: str, *, file: TextIO | None = None) -> None:
+def say(text: str, *, indent: int | None = None, file: TextIO | None = None) -> None:
     """Print for a person what the client says, so that its commands can be typed as they stand.
 
+    On a terminal a line that is too wide is broken between words.
+
     Args:
+        indent: columns before what does not fit on a line; two more than before the line if it is None.
         file: standard output if it is None.
     """
-    print(typed_here(text), file=file, flush=True)
+    stream = sys.stdout if file is None else file
+    columns = columns_of(stream)
+    for line in typed_here(text).split("\n"):
+        below = len(line) - len(line.lstrip()) + HANGING if indent is None else indent
+        for part in in_words(line, columns, indent=below):
+            print(part, file=stream, flush=True)
 
 
 def completing(ctx: typer.Context) -> Layout:
@@ -185,7 +193,16 @@ def completing(ctx: typer.Context) -> Layout:
 
 def terminal_columns() -> int | None:
     """Return how wide the terminal is; None if the output goes elsewhere."""
-    return shutil.get_terminal_size().columns if sys.stdout.isatty() else None
+    return columns_of(sys.stdout)
+
+
+def columns_of(stream: TextIO) -> int | None:
+    """Return how wide a stream's terminal is; None if it is none."""
+    if not stream.isatty():
+        return None
+    if given := os.environ.get("COLUMNS", ""):
+        return int(given) if given.isdecimal() else NARROWEST_TERMINAL
+    return os.get_terminal_size(stream.fileno()).columns or NARROWEST_TERMINAL
 
 
 def in_words(text: str, columns: int | None, *, indent: int = 0) -> list[str]:
@@ -216,15 +233,7 @@ def say_problem(start: str, message: str) -> None:
     Args:
         start: what kind of a message it is, such as `error`.
     """
-    columns = _columns_of_stderr() if sys.stderr.isatty() else None
-    for line in in_words(f"{start}: {typed_here(message)}", columns, indent=len(start) + 2):
-        print(line, file=sys.stderr)
-
-
-def _columns_of_stderr() -> int:
-    if given := os.environ.get("COLUMNS", ""):
-        return int(given) if given.isdecimal() else NARROWEST_TERMINAL
-    return os.get_terminal_size(sys.stderr.fileno()).columns or NARROWEST_TERMINAL
+    say(f"{start}: {message}", indent=len(start) + 2, file=sys.stderr)
 
 
 def run(app: typer.Typer) -> NoReturn:

@@ -4,7 +4,6 @@ import json
 import sys
 import time
 from importlib import import_module
-from textwrap import wrap
 from typing import Annotated, Any
 
 import typer
@@ -20,7 +19,6 @@ from daemon.cli.options import (
     run,
     same_folder,
     say,
-    terminal_columns,
     use_base_dir,
 )
 from daemon.cli.usage_words import did_you_mean
@@ -114,15 +112,13 @@ def _show_overview(client: Client, *, as_json: bool) -> None:
         document = overview_document(base, status, dropped=dropped, version=version, here=here)
         print(json.dumps(document, indent=2))
     else:
-        columns = terminal_columns()
         lines = (
             overview_lines(base, status, dropped=dropped, version=version, here=here)
             if status
             else lines_without_directory(base, here=here)
         )
         for line in lines:
-            for part in wrap(line, columns, subsequent_indent=" " * 8) if columns else [line]:
-                print(part)
+            say(line, indent=8)
 
 
 def _listed_only() -> None:

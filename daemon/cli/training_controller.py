@@ -16,10 +16,8 @@ from daemon.cli.options import (
     Json,
     Version,
     client_of,
-    in_words,
     run,
     say,
-    terminal_columns,
     use_base_dir,
 )
 from daemon.cli.status_view import draw, status_document
@@ -143,8 +141,7 @@ def _show_previews(client: Client, as_json: bool) -> None:
         with suppress(InvalidSettings):  # which a start says, and --check-config
             wanted = client.settings.effective(client.overrides()).settings.previews
         step = client.status().fields.get("current_step") or 0
-        for line in in_words(none_yet(wanted, step=step), terminal_columns()):
-            say(line)
+        say(none_yet(wanted, step=step))
         return
     from rich.console import Console
 
@@ -215,7 +212,7 @@ def logs(
     found = client_of(base_dir).logs
     if follow:
         if file and not found.has_any(about=file):
-            print(f"nothing about {printable(file)} yet; waiting for it, until Ctrl-C", file=sys.stderr)
+            say(f"nothing about {printable(file)} yet; waiting for it, until Ctrl-C", file=sys.stderr)
         with suppress(KeyboardInterrupt):
             print_entries(found.follow(lines, about=file, wait=_wait), as_json=as_json)
         return

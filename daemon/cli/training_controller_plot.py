@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from daemon.cli.options import BaseDir, CommandFailed, Json, client_of
+from daemon.cli.options import BaseDir, CommandFailed, Json, client_of, say
 from daemon.client.curves import Metric
 from trainer.protocol.text import printable
 
@@ -62,7 +62,7 @@ def plot(
     if as_json:
         print(json.dumps(asdict(curve)))
     if not curve.points and not as_json:
-        print(_nothing(metric, file))
+        say(_nothing(metric, file))
     elif in_terminal:
         from daemon.cli.plot_view import drawn_lines
 
@@ -118,7 +118,7 @@ def _write(curve: "Curve", png: Path | None, html: Path | None, *, replace: bool
                 out.write(page(curve).encode())
     for written in filter(None, [png, html]):
         if not is_silent:
-            print(f"wrote {printable(str(written))}")
+            say(f"wrote {printable(str(written))}")
 
 
 def _nothing(metric: Metric, file: str | None) -> str:

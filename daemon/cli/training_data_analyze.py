@@ -63,7 +63,7 @@ def analyze(
 
         say("\n".join(lines_of(name, analysis, left_out)))
         for written in filter(None, (html, png)):
-            print(f"wrote {printable(str(written))}")
+            say(f"wrote {printable(str(written))}")
 
 
 def _refuse_outputs(file: Path, html: Path | None, png: Path | None, *, replace: bool) -> None:

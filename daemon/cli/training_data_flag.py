@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from daemon.cli.data_files import Force
-from daemon.cli.options import BaseDir, Json, WrongUsage, client_of
+from daemon.cli.options import BaseDir, Json, WrongUsage, client_of, say
 from trainer.protocol.text import num_of, printable
 
 if TYPE_CHECKING:
@@ -67,7 +67,7 @@ def _list(flags: "Flags", *, as_json: bool) -> None:
     if as_json:
         print(json.dumps([asdict(entry) for entry in entries]))
     elif not entries:
-        print("nothing has been flagged")
+        say("nothing has been flagged")
     for entry in [] if as_json else entries:
         note = printable(entry.note, limit=NOTE_SHOWN)
-        print(f"{entry.at}  {printable(entry.file)}:{entry.line}  {note}")
+        say(f"{entry.at}  {printable(entry.file)}:{entry.line}  {note}")

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from daemon.cli.data_files import In
-from daemon.cli.options import BaseDir, Json, WrongUsage, client_of, in_words, say, terminal_columns
+from daemon.cli.options import HANGING, BaseDir, Json, WrongUsage, client_of, say
 from daemon.cli.progress import progress_words
 from trainer.protocol.text import printable
 
@@ -18,7 +18,6 @@ if TYPE_CHECKING:
     from trainer.protocol.data_report import DataReport
 
 app = typer.Typer()
-HANGING = 2  # columns by which what does not fit on a line of a terminal is indented
 
 
 @app.command(
@@ -82,8 +81,7 @@ def _show(
     from daemon.cli.report_view import report_lines
 
     for line in report_lines(report, is_in_queue=is_in_queue, queued_as=queued_as, others=others):
-        for part in in_words(line, terminal_columns(), indent=HANGING):
-            say(part)
+        say(line, indent=HANGING)
 
 
 # ---- data.max_length

@@ -15,11 +15,8 @@ from daemon.cli.options import (
     Version,
     WrongUsage,
     client_of,
-    in_words,
     run,
     say,
-    terminal_columns,
-    typed_here,
     use_base_dir,
 )
 from trainer.protocol.text import printable
@@ -203,8 +200,7 @@ def _show(value: object, line: str, *, as_json: bool) -> None:
 
 def _print(lines: Iterable[str], *, indent: int = 8) -> None:
     for line in lines:
-        for part in in_words(typed_here(line), terminal_columns(), indent=indent):
-            print(part, flush=True)
+        say(line, indent=indent)
 
 
 def main() -> None:

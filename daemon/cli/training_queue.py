@@ -113,7 +113,7 @@ def add(
     _show(facts, as_json, [f"added {file.added_as} ({priority.value}){_origin(file)}" for file in added])
     for place in filter(None, map(client.queue.unaccepted_place, files)):
         until = "until you move it out of inbox/"
-        print(f"{place} stays where it is, and so does its alert, {until}", file=sys.stderr)
+        say(f"{place} stays where it is, and so does its alert, {until}", file=sys.stderr)
 
 
 def _create_for(files: list[Path], client: "Client") -> None:
@@ -174,7 +174,7 @@ def list_files(
     if dropped := queue.count_dropped():
         print(f"{dropped:,} more in inbox/, not taken in yet")
     for line in queued_lines(files[:limit], len(files), columns=terminal_columns()):
-        print(line)
+        say(line)
 
 
 def _outcomes(failed: bool, skipped: bool) -> list[Outcome]:
@@ -245,7 +245,7 @@ def show(
     from daemon.cli.known_file_view import known_file_lines
 
     for line in known_file_lines(found, columns=terminal_columns(), is_daemon_gone=client.status().is_gone):
-        print(line)
+        say(line)
 
 
 @app.command("set-priority", epilog="Example:\n\n\b\n  training_queue set-priority chat.jsonl high")

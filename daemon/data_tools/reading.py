@@ -124,7 +124,7 @@ class DataFile:
                     number = line.number
                 if _stamp(os.fstat(file.fileno())) != stamp:
                     raise BadInput(
-                        f"{self.name} was changed while it was being read; nothing was written; try again"
+                        f"{self.name} was changed while it was being read; try again"
                     )
 
     def object_on(self, line: Line) -> bytes:
@@ -191,7 +191,7 @@ class DataFile:
         try:
             yield
         except (BadArchive, BadTable) as error:
-            raise BadInput(f"{self.name}: {error}; nothing was written") from error
+            raise BadInput(f"{self.name}: {error}") from error
 
     def _row(self, line: Line) -> Row:
         content = content_of(line, max_line_bytes=self._settings.max_line_bytes)
@@ -210,7 +210,7 @@ def _resolved(path: Path, name: str) -> Path:
     try:
         return path.resolve()
     except RuntimeError as error:  # so Python 3.11 and 3.12 say it
-        raise BadInput(f"{name} is a link in a circle; expected a file; nothing was written") from error
+        raise BadInput(f"{name} is a link in a circle; expected a file") from error
 
 
 def _parts(path: Path, name: str) -> list[Path]:
@@ -220,16 +220,16 @@ def _parts(path: Path, name: str) -> list[Path]:
     try:
         return arrow_files(path)
     except BadTable as error:
-        raise BadInput(f"{name}: {error}; nothing was written") from error
+        raise BadInput(f"{name}: {error}") from error
 
 
 def _status(path: Path, name: str) -> os.stat_result:
     try:
         found = path.stat()
     except FileNotFoundError as error:
-        raise BadInput(f"{name} is not a file; nothing was written") from error
+        raise BadInput(f"{name} is not a file") from error
     if not stat.S_ISREG(found.st_mode):
-        raise BadInput(f"{name} is a folder, a pipe or a device; expected a file; nothing was written")
+        raise BadInput(f"{name} is a folder, a pipe or a device; expected a file")
     return found
 
 

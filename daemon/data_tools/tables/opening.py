@@ -35,7 +35,7 @@ def kind_of_file(path: Path) -> FileKind | None:
         try:
             return named_kind_of(text_of(file, seen=len).peek(BYTES_LOOKED_AT), path)
         except BadArchive as error:
-            raise BadTable(f"{printable(str(path))}: {error}; nothing was written") from error
+            raise BadTable(f"{printable(str(path))}: {error}") from error
 
 
 def rows_of_table(

@@ -2,12 +2,12 @@
 
 import pytest
 
-from daemon.cli import asking
+from daemon.cli import asking, options
 
 
 @pytest.mark.parametrize("columns", [40, None])
 def test_a_plan_is_broken_between_words_only_on_a_terminal(monkeypatch, capsys, columns):
-    monkeypatch.setattr(asking, "terminal_columns", lambda: columns)
+    monkeypatch.setattr(options, "columns_of", lambda stream: columns)
     line = "  chat.jsonl (steps 1 to 9) is undone and goes to queue/skipped/"
 
     asking.show({}, [line], as_json=False)

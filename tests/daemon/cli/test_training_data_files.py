@@ -314,7 +314,7 @@ def test_the_process_says_what_is_wrong_in_one_line(tmp_path):
     )
 
     assert (result.returncode, result.stdout) == (1, "")
-    assert result.stderr == "error: no\\x1b.jsonl is not a file; nothing was written\n"
+    assert result.stderr == "error: no\\x1b.jsonl is not a file\n"
 
 
 @pytest.mark.parametrize("is_shown, shown", [(True, "100%"), (False, "")])
