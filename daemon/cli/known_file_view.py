@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from daemon.cli.fault_words import NO_LOSS, fault_words
 from daemon.cli.options import typed_here
 from daemon.cli.validation_text import before_and_after
+from trainer.protocol.places import OPEN_STATES
 from trainer.protocol.text import duration_text, num_of, shell_word
 
 if TYPE_CHECKING:
@@ -141,10 +142,11 @@ def _attempt(
 
 
 def _validation(job: "KnownJob") -> str:
+    is_open = job.state in OPEN_STATES
     if job.before is None and job.after is None:
-        return "not measured before or after it"
+        return "not measured before it" if is_open else "not measured before or after it"
     others = f"; other files took {num_of(job.other_steps, 'step')} in between" if job.other_steps else ""
-    return f"{before_and_after(job.before, job.after, job.validation_change)}{others}"
+    return f"{before_and_after(job.before, job.after, job.validation_change, is_open=is_open)}{others}"
 
 
 def _loss(loss: float | None) -> str:

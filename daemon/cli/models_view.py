@@ -25,7 +25,7 @@ FATES = {
     "trained": "is in the model again",
     "continues": "is in the model again, and its training continues",
 }
-BESIDE_FILE = 46
+BESIDE_FILE = 47
 POLICIES = ("file", "day", "gate")
 """Values of `versions.auto` that make versions."""
 
@@ -142,11 +142,11 @@ def lineage_lines(
     width = max(len("FILE"), *(len(file.name) for file in files))
     if columns:
         width = min(width, max(20, columns - BESIDE_FILE))
-    yield f"{'FILE':{width}}  {'STEPS':>19}  {'ROWS':>7}  SHA-256"
+    yield f"{'FILE':{width}}  {'STEPS':>19}  {'ITS ROWS':>8}  SHA-256"
     for file in files:
         steps = f"{file.first_step:,} to {file.last_step:,}"
         name = shortened(printable(file.name), width)
-        yield f"{name:{width}}  {steps:>19}  {file.rows:>7,}  {file.sha256[:12]}"
+        yield f"{name:{width}}  {steps:>19}  {file.rows:>8,}  {file.sha256[:12]}"
 
 
 def file_lines(found: "FileInVersions") -> Iterator[str]:

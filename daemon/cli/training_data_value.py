@@ -10,7 +10,7 @@ import typer
 from daemon.cli.fault_words import NO_LOSS
 from daemon.cli.options import BaseDir, Json, client_of, say
 from daemon.cli.validation_text import before_and_after
-from trainer.protocol.places import Outcome
+from trainer.protocol.places import OPEN_STATES, Outcome
 from trainer.protocol.text import duration_text, num_of
 
 if TYPE_CHECKING:
@@ -63,7 +63,7 @@ def _validation_text(found: "FileValue") -> str:
             "not measured before or after it; with validation.file in config.json, it is measured at the end "
             "of each file"
         )
-    return before_and_after(before, after, found.change)
+    return before_and_after(before, after, found.change, is_open=found.state in OPEN_STATES)
 
 
 def _loss(loss: float | None) -> str:

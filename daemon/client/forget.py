@@ -98,6 +98,8 @@ class Forgets:
         if status.is_running:
             if status.fields.get("status") == State.PAUSED and plan.first_step is not None:
                 on_progress("training is paused; the file is forgotten after: training_controller resume")
+            elif plan.first_step is not None:
+                on_progress("the daemon does it; how far it is: training_controller status")
             request = {"target": plan.sha256, "reason": reason, "keep_versions": keep_versions}
             result = self._requests.send(".forget", request, wait_s=WAIT_S).result
             if result.startswith(NOT_FORGOTTEN):

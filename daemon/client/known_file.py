@@ -39,10 +39,10 @@ from trainer.protocol.data_report import OUTLIERS, DataReport
 from trainer.protocol.files import UnreadableFile, file_sha256, read_json
 from trainer.protocol.job import Outcome, Priority, Reason
 from trainer.protocol.layout import Layout
+from trainer.protocol.places import OPEN_STATES
 from trainer.protocol.text import printable
 
 JOB_ID = re.compile(r"\d{8}-\d{6}-\d{6}")
-OPEN = ("waiting", "processing")
 EVENTS_READ = 1_000
 OTHERS_READ = 20
 VERDICTS_READ = 10
@@ -229,7 +229,7 @@ def _job_at(layout: Layout, path: Path) -> RecordedJob | None:
     except FileNotFoundError:
         return None
     # One that was put back is a new job once its rows have been checked again
-    is_of_earlier_try = job is not None and job.state not in OPEN and _is_queued(layout, path)
+    is_of_earlier_try = job is not None and job.state not in OPEN_STATES and _is_queued(layout, path)
     return None if is_of_earlier_try else job
 
 
@@ -334,7 +334,7 @@ def _state(layout: Layout, path: Path | None, job: KnownJob | None) -> str:
 
 
 def _ended_at(job: RecordedJob | None, note: Reason | None) -> str | None:
-    if job and job.state in OPEN:  # what was undone had ended, and is to be trained again
+    if job and job.state in OPEN_STATES:  # what was undone had ended, and is to be trained again
         return None
     return (job.finished_at if job else None) or (printable(note.at) if note else None)
 

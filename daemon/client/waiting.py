@@ -21,6 +21,7 @@ from daemon.status.reader import read_status
 from trainer.protocol.files import UnreadableFile, read_json
 from trainer.protocol.job import Outcome, Priority, Reason
 from trainer.protocol.layout import Layout
+from trainer.protocol.places import OPEN_STATES
 from trainer.protocol.text import printable
 
 JOB_ID = re.compile(r"\d{8}-\d{6}-\d{6}")
@@ -112,7 +113,7 @@ class _Search:
 
 
 def _is_open(job: RecordedJob) -> bool:
-    return job.state in ("waiting", "processing")
+    return job.state in OPEN_STATES
 
 
 def _record(job: RecordedJob) -> EndedFile:

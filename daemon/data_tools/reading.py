@@ -123,9 +123,7 @@ class DataFile:
                     yield line
                     number = line.number
                 if _stamp(os.fstat(file.fileno())) != stamp:
-                    raise BadInput(
-                        f"{self.name} was changed while it was being read; try again"
-                    )
+                    raise BadInput(f"{self.name} was changed while it was being read; try again")
 
     def object_on(self, line: Line) -> bytes:
         """Return a line that holds an object, to be written among others.

@@ -7,9 +7,10 @@ from pathlib import Path
 from daemon.ledger.evaluation_records import Validation, validation_of
 from daemon.ledger.job_records import sums_of
 from daemon.ledger.reader import open_read_only
+from trainer.protocol.places import OPEN_STATES
 from trainer.protocol.text import printable
 
-NOT_ENDED = ("waiting", "processing", "removed")  # states that do not say how a file ended
+NOT_ENDED = (*OPEN_STATES, "removed")  # states that do not say how a file ended
 
 
 class NotInLedger(ValueError):

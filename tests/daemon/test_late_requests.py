@@ -69,7 +69,7 @@ def test_what_comes_in_the_last_moment_is_answered_before_the_daemon_leaves(rig,
 def test_whoever_waits_for_a_file_to_be_forgotten_hears_that_it_is_not(rig, monkeypatch):
     """A late answer is a failure of the command, not its result."""
     rig.start().until_status("idle")
-    plan = type("Plan", (), {"missing": (), "sha256": "0" * 64})()
+    plan = type("Plan", (), {"missing": (), "first_step": None, "sha256": "0" * 64})()
     heard = []
 
     def ask():

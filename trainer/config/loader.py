@@ -16,6 +16,7 @@ from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
 from trainer.config.schema import Settings, sections
+from trainer.protocol.json_faults import fault_of
 from trainer.protocol.text import printable
 
 VARIABLE_PREFIX = "TRAINING__"  # TRAINING__DAEMON__RESCAN_S=2 sets daemon.rescan_s
@@ -104,14 +105,21 @@ def _from_file(config_file: Path) -> list[_Given]:
     try:
         value = json.loads(content, object_pairs_hook=_unique_keys)
     except (ValueError, RecursionError) as error:
-        hint = _comma_hint(content) if isinstance(error, json.JSONDecodeError) else ""
-        raise BadConfig(f"{config_file}: {error}; expected a JSON object in UTF-8{hint}") from error
+        raise BadConfig(f"{config_file}: {_fault(error, content)}") from error
     place = config_file.name
     if not isinstance(value, dict):
         raise BadConfig(
             f'{place}: found {_shown(value)}; expected a JSON object with sections such as "training"'
         )
     return _from_sections(value, place)
+
+
+def _fault(error: Exception, content: bytes) -> str:
+    expected = "expected a JSON object in UTF-8"
+    if not isinstance(error, json.JSONDecodeError):
+        return f"{error}; {expected}"
+    place = f"line {error.lineno}, column {error.colno}"
+    return f"{place}: {fault_of(error)}; {expected}{_comma_hint(content)}"
 
 
 def _comma_hint(content: bytes) -> str:

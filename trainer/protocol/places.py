@@ -25,3 +25,7 @@ class Outcome(StrEnum):
     COMPLETED = "completed"
     FAILED = "failed"
     SKIPPED = "skipped"
+
+
+OPEN_STATES = ("waiting", "processing")
+"""Of jobs that have not ended."""

@@ -72,7 +72,7 @@ def _files(record: VersionRecord) -> Iterator[str]:
     if not record.trained:
         yield "No file."
         return
-    yield from ("| file | rows | steps | SHA-256 |", "| --- | --- | --- | --- |")
+    yield from ("| file | its rows | steps | SHA-256 |", "| --- | --- | --- | --- |")
     yield from map(_file_row, record.trained[:FILES_SHOWN])
     if more := record.trained[FILES_SHOWN:]:
         yield f"\n{num_of(len(more), 'more file')}: see VERSION.json."

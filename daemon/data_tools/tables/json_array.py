@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 from daemon.data_tools.tables.numbered_rows import BadTable, TableRow, not_utf8, to_line
 from trainer.data.reading.rows import DECODER, BadRow
 from trainer.data.reading.viewer_page import ROWS, cells_cut_off, is_about_column, is_wrapped_row
+from trainer.protocol.json_faults import fault_of
 from trainer.protocol.text import printable, shell_word
 
 CHUNK_BYTES = 1 << 17
@@ -222,7 +223,7 @@ class _Source:
         is_cut = error.msg.startswith("Unterminated") or error.pos > len(self._ready) - LONGEST_SIGN
         if self._has_ended or not is_cut:
             found = printable(self._ready[error.pos : error.pos + FAULT_SHOWN]) or "the end of the file"
-            raise BadTable(f"{what}: {error.msg}, but found {found}; correct it") from error
+            raise BadTable(f"{what}: {fault_of(error)}; found {found}; correct it") from error
 
     def _read_more(self) -> bool:
         """Read as much again as is there already, so that a long element is not decoded for every chunk."""

@@ -194,9 +194,13 @@ def test_a_file_that_waits_has_trained_nothing():
     assert not any(word in text for word in ("trained", "loss", "validation", "rejected", "attempts"))
 
 
-def test_a_file_without_a_validation_before_or_after_it_may_have_had_some_in_between():
-    job = replace(JOB, state="processing", before=None, after=None, validation_change=None)
+@pytest.mark.parametrize(
+    "state, told",
+    [("processing", "not measured before it"), ("completed", "not measured before or after it")],
+)
+def test_a_file_may_have_had_a_validation_only_in_between(state, told):
+    job = replace(JOB, state=state, before=None, after=None, validation_change=None)
 
-    lines = list(known_file_lines(replace(FILE, state="processing", job=job)))
+    lines = list(known_file_lines(replace(FILE, state=state, job=job)))
 
-    assert "  validation    not measured before or after it" in lines
+    assert f"  validation    {told}" in lines

@@ -118,9 +118,12 @@ def test_a_validation_after_the_next_file_is_not_ascribed_to_this_one(history):
     history.steps(second, 3.0)
     history.validate(1.0)
 
-    shown = history.value("first.jsonl").stdout
+    meanwhile = history.value("first.jsonl").stdout
+    history.complete(first, steps=1)
+    afterwards = history.value("first.jsonl").stdout
 
-    assert "2.0000 (step 0) before, not measured after" in shown
+    assert "2.0000 (step 0) before, not yet measured after" in meanwhile
+    assert "2.0000 (step 0) before, not measured after" in afterwards
 
 
 def test_validations_of_different_rows_are_not_compared(history):

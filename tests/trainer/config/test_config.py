@@ -132,11 +132,11 @@ def test_settings_cannot_be_changed_and_survive_json(config_file):
 @pytest.mark.parametrize(
     "content, told",
     [
-        (b"", "Expecting value"),
-        (b'{"training": }', "line 1 column 14"),
-        (b'{"training": {},}', "line 1 column"),
+        (b"", "no JSON value begins here"),
+        (b'{"training": }', "line 1, column 14: no JSON value begins here"),
+        (b'{"training": {},}', "line 1, column"),
         (b"{'training': {}}", "double quotes"),
-        (b"// none\n{}", "Expecting value"),
+        (b"// none\n{}", "no JSON value begins here"),
         (b'{"a": "\xff"}', "can't decode"),
         (b"[" * 100_000, "recursion"),
         (b'{"training": {"seed": ' + b"9" * 5000 + b"}}", "digits"),

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any, BinaryIO, NoReturn, Self, cast
 
 from trainer.data.reading.unpacking import BadArchive, is_packed, text_of, unpack
+from trainer.protocol.json_faults import fault_of
 from trainer.protocol.text import printable
 
 BYTE_ORDER_MARK = b"\xef\xbb\xbf"
@@ -120,7 +121,7 @@ def parse_row(content: bytes) -> Any:
     except RecursionError as error:
         raise BadRow(TOO_DEEP) from error
     except json.JSONDecodeError as error:
-        raise BadRow(f"column {error.colno}: {_fault_words(error.msg)}; {_expected(text)}") from error
+        raise BadRow(f"column {error.colno}: {fault_of(error)}; {_expected(text)}") from error
     except BadRow:
         raise
     except ValueError as error:  # an integer of more digits than Python converts
@@ -128,11 +129,6 @@ def parse_row(content: bytes) -> Any:
     if text.count("{") + text.count("[") > MAX_NESTING and _is_too_deep(value):
         raise BadRow(TOO_DEEP)
     return value
-
-
-def _fault_words(message: str) -> str:
-    """Return what the library finds wrong, in words that name no term of Python."""
-    return next((words for start, words in FAULTS.items() if message.startswith(start)), message)
 
 
 def _is_too_deep(value: Any) -> bool:
@@ -178,19 +174,6 @@ def _finite(digits: str) -> float:
     return value
 
 
-# How the library's messages begin -> what is wrong at that column
-FAULTS = {
-    "Expecting value": "no JSON value begins here",
-    "Expecting property name": "no key in double quotes begins here",
-    "Expecting ':' delimiter": "a colon is missing",
-    "Expecting ',' delimiter": "a comma or a closing bracket is missing",
-    "Illegal trailing comma": "a comma follows the last entry",
-    "Extra data": "the JSON value has ended, but more follows",
-    "Unterminated string": "a string begins here and is not closed",
-    "Invalid control character": "a string has a line break, a tab or another control character",
-    "Invalid \\uXXXX escape": "\\u is not followed by four hexadecimal digits",
-    "Invalid \\escape": "a backslash is followed by none of the characters that JSON knows there",
-}
 # Made once: `json.loads` with these arguments would make one for every row
 DECODER = json.JSONDecoder(
     parse_constant=_refuse_constant, parse_float=_finite, object_pairs_hook=_unique_keys

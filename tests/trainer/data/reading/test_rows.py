@@ -13,8 +13,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.support import job_for, row, rows, write_jsonl
-from trainer.data.reading.rows import FAULTS, BadRow, FileChanged, RowFile, parse_row, read_lines
+from trainer.data.reading.rows import BadRow, FileChanged, RowFile, parse_row, read_lines
 from trainer.protocol.files import file_sha256
+from trainer.protocol.json_faults import FAULTS
 
 CAP = 1024
 
