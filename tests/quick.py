@@ -6,7 +6,8 @@ so:
 
     @pytest.mark.loads_torch
 
-If it does not, it fails in a quick run with the words below. What takes seconds for another reason is marked
+If it does not, it fails in a quick run with the words below. What runs a whole daemon (the fixture `rig`) is
+left out, too. What takes a second for another reason is marked
 
     @pytest.mark.long
 """
@@ -25,6 +26,7 @@ import pytest
 TESTS = Path(__file__).parent
 LONG = ("crash", "end_to_end", "faults")
 MARKS = ("loads_torch", "long")
+DAEMON = "rig"
 HEAVY = ("torch", "transformers", "accelerate", "peft", "bitsandbytes", "sympy")
 NOT_HERE = """\
 raise ImportError("a test of a quick run starts a process that loads torch; give it @pytest.mark.loads_torch")
@@ -61,9 +63,13 @@ class Quick:
         return True if collection_path.parent == TESTS and collection_path.name in LONG else None
 
     def pytest_collection_modifyitems(self, config: pytest.Config, items: list[pytest.Item]) -> None:
-        marked = [item for item in items if any(map(item.get_closest_marker, MARKS))]
-        items[:] = [item for item in items if item not in set(marked)]
-        config.hook.pytest_deselected(items=marked)
+        left_out = [item for item in items if _is_left_out(item)]
+        items[:] = [item for item in items if item not in set(left_out)]
+        config.hook.pytest_deselected(items=left_out)
 
     def pytest_unconfigure(self) -> None:
         self._folder.cleanup()
+
+
+def _is_left_out(item: pytest.Item) -> bool:
+    return DAEMON in getattr(item, "fixturenames", ()) or any(map(item.get_closest_marker, MARKS))

@@ -91,6 +91,7 @@ def test_a_destination_that_cannot_be_reached_is_named_without_its_password(site
     assert not (site.layout.models / SCRATCH).exists()
 
 
+@pytest.mark.long
 def test_the_command_shows_the_backups_and_removes_them(site):
     saw_it = site.back_up(saw=("1" * 64,))  # as started.jsonl has it in the ledger
     other = site.back_up()

@@ -83,6 +83,7 @@ def problem_of(name, typed):
     return f"no option {', '.join(sorted(unknown))}" if unknown else None
 
 
+@pytest.mark.long
 def test_every_command_that_a_message_names_can_be_typed():
     commands = advised()
 

@@ -20,6 +20,7 @@ from trainer.protocol.files import write_json
 GB, HOUR_S = 10**9, 3600.0
 
 run = runner_of(app)
+pytestmark = pytest.mark.long  # each builds checkpoints of its own
 
 
 @pytest.fixture

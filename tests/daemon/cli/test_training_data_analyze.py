@@ -57,6 +57,7 @@ def test_a_program_gets_everything_as_json(layout, chat):
     assert found["lengths"]["words an answer"]["median"] == 3
 
 
+@pytest.mark.long
 def test_a_page_and_a_picture_are_written(layout, chat, tmp_path):
     pytest.importorskip("matplotlib")
     page, drawing = tmp_path / "chat.html", tmp_path / "chat.png"

@@ -267,6 +267,7 @@ def kill_at(monkeypatch, number):
         monkeypatch.setattr(os, name, dying(getattr(os, name)))
 
 
+@pytest.mark.long
 def test_whenever_it_is_killed_each_file_lies_in_one_place_with_its_notes(layout, monkeypatch):
     for number in count():
         for path in layout.queue.rglob("*"):

@@ -219,6 +219,7 @@ def test_the_table_of_lengths_fits_a_narrow_terminal():
     assert [len(line.strip()) for line in table] == [78, 78]
 
 
+@pytest.mark.long
 def test_rows_without_answers_words_or_turns_of_a_person_can_be_shown():
     analysis = survey_of(Conversation((Message("system", ""),)))
 

@@ -1,5 +1,6 @@
 """The order of training is known for ever: through preemption, crashes and thinning."""
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -37,6 +38,7 @@ def test_a_stretch_ends_where_another_job_comes_to_its_turn(layout, ledger):
     ]
 
 
+@pytest.mark.long
 @given(st.text("abc", max_size=30), st.integers(1, 7))
 def test_it_is_the_same_however_the_steps_were_reported(tmp_path_factory, text, size):
     folder = tmp_path_factory.mktemp("ledger")

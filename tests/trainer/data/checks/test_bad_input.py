@@ -207,6 +207,7 @@ def test_a_packed_file_may_unpack_to_the_last_byte_allowed(tmp_path, packer):
     assert f"more than {len(text) - 1} bytes (data.max_unpacked_bytes)" in refused.verdict(0.0)
 
 
+@pytest.mark.long
 def test_a_bomb_is_refused_early_and_in_little_memory(tmp_path):
     path = tmp_path / "a.jsonl.zst"
     bomb = io.BytesIO()
