@@ -56,7 +56,7 @@ def _wrapped(text: str, indent: str, columns: int | None) -> list[str]:
 
 
 def _facts(file: "KnownFile", *, is_daemon_gone: bool) -> Iterator[tuple[str, str]]:
-    yield "place", file.place or "its file is gone"
+    yield "place", file.place or _gone(file)
     if file.reason:
         yield "reason", file.reason
     if file.priority:
@@ -79,6 +79,13 @@ def _facts(file: "KnownFile", *, is_daemon_gone: bool) -> Iterator[tuple[str, st
     if file.other_jobs:
         others = ", ".join(file.other_jobs[:3]) + (", …" if len(file.other_jobs) > 3 else "")
         yield "same name", f"{num_of(len(file.other_jobs), 'other job')}: {others}"
+
+
+def _gone(file: "KnownFile") -> str:
+    newest = file.other_jobs[0] if file.other_jobs else ""
+    if file.job and newest > file.job.id:  # ids begin with the time
+        return f"none: job {newest} is newer and of a file with the same name"
+    return "its file is gone"
 
 
 def _job_facts(
@@ -145,7 +152,7 @@ def _validation(job: "KnownJob") -> str:
     is_open = job.state in OPEN_STATES
     if job.before is None and job.after is None:
         return "not measured before it" if is_open else "not measured before or after it"
-    others = f"; other files took {num_of(job.other_steps, 'step')} in between" if job.other_steps else ""
+    others = f"; other jobs took {num_of(job.other_steps, 'step')} in between" if job.other_steps else ""
     return f"{before_and_after(job.before, job.after, job.validation_change, is_open=is_open)}{others}"
 
 

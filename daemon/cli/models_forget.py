@@ -81,6 +81,9 @@ def forget_lines(plan: "ForgetPlan") -> Iterator[str]:
     yield from _training_lines(plan)
     if plan.is_in_training:
         yield "  a worker trains on it now, and saves first: more is trained again and erased than this says"
+    elif plan.unsaved_steps and plan.first_step is not None:
+        more = num_of(plan.unsaved_steps, "step")
+        yield f"  a worker is training, and saves first: that is {more} more by now, to be trained again"
     if plan.new_plans:
         yield f"  had replayed rows of it, and replay others now: {_listed(plan.new_plans)}"
     if plan.unjudged:

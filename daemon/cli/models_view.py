@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     )
 
 FATES = {
-    "undone": "is undone and goes to queue/skipped/, unless it was queued again",
+    "undone": "is undone; its file goes to queue/skipped/ if it is not queued already",
     "requeued": "is undone and is trained again",
     "trained": "is in the model again",
     "continues": "is in the model again, and its training continues",

@@ -79,7 +79,8 @@ def overview_document(
 def _folder(base: str, status: "Status") -> str:
     if status.life != "never started":
         return ""
-    return f" in {printable(base)}; TRAINING_BASE_DIR or --base-dir chooses another folder"
+    where = "" if printable(base) in status.problem else f" in {printable(base)}"
+    return f"{where}; TRAINING_BASE_DIR or --base-dir chooses another folder"
 
 
 def _file(status: "Status", version: str | None) -> str:

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from trainer.protocol.data_report import DataReport
 from trainer.protocol.text import num_of, printable
 
+NO_ADMITTING = "training_queue retry --admit cannot change that; fix what is marked x"
 LABELS_SHOWN = 5
 OTHERS_SHOWN = 3
 SIGNS = {"note": " ", "warning": "!", "block": "x"}
@@ -51,9 +52,9 @@ def _facts(report: DataReport, others: Sequence[str]) -> Iterator[tuple[str, str
 
 def _verdict(report: DataReport, queued_as: str, *, is_in_queue: bool) -> str:
     if report.is_refused_at_intake:
-        return "it would be refused, and --admit cannot change that; fix what is marked x"
+        return f"it would be refused, and {NO_ADMITTING}"
     if not report.can_be_admitted:
-        return "it would not be trained, and --admit cannot change that; fix what is marked x"
+        return f"it would not be trained, and {NO_ADMITTING}"
     if report.is_blocked:
         word = shlex.quote(queued_as)
         retry = f"training_queue retry {f'--admit -- {word}' if word.startswith('-') else f'{word} --admit'}"

@@ -3,17 +3,19 @@
 from collections.abc import Iterator, Sequence
 
 from daemon.client.restart import CannotGoOn, GoesOn, ImpossibleRestart, NoPlan, Restart, RestartPlan
+from trainer.protocol.text import num_of
 
 LINES_SHOWN = 12
 
 
 def restart_lines(
-    found: Restart | ImpossibleRestart, *, is_paused: bool, daemon_runs: bool = False
+    found: Restart | ImpossibleRestart, *, is_paused: bool, daemon_runs: bool = False, in_inbox: int = 0
 ) -> Iterator[str]:
     """Yield what a restart would do, in its order.
 
     Args:
         daemon_runs: whether it would save first, unless it is killed.
+        in_inbox: files there that a daemon would take in.
     """
     if daemon_runs:
         yield "a daemon runs, which saves before it stops; if it were killed now:"
@@ -31,6 +33,9 @@ def restart_lines(
         yield f"cannot tell which file would come first: {found.files.reason}"
     else:
         yield from _file_lines(found.files)
+    if in_inbox:
+        files = num_of(in_inbox, "file")
+        yield f"{files} in inbox/ would be taken in as well; the first file may be a more urgent one of these"
 
 
 def _file_lines(plan: RestartPlan) -> Iterator[str]:

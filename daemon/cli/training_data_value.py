@@ -53,7 +53,7 @@ def _lines(found: "FileValue") -> Iterator[str]:
     yield f"validation loss: {_validation_text(found)}"
     if found.other_steps:
         steps = num_of(found.other_steps, "step")
-        yield f"other files took {steps} in between, which also affected the result"
+        yield f"other jobs took {steps} in between, which also affected the result"
 
 
 def _validation_text(found: "FileValue") -> str:

@@ -94,7 +94,9 @@ def verify(base_dir: BaseDir = None, as_json: Json = False) -> None:
         print(json.dumps(asdict(found), indent=2))
     else:
         runs = client.status().is_running
-        _print(restart_lines(found.restart, is_paused=checkpoints.is_paused, daemon_runs=runs))
+        dropped = client.queue.count_dropped()
+        paused = checkpoints.is_paused
+        _print(restart_lines(found.restart, is_paused=paused, daemon_runs=runs, in_inbox=dropped))
     if isinstance(found.restart, ImpossibleRestart):
         raise typer.Exit(BLOCKED_EXIT_CODE)
     if any(item.state != "ok" for item in described):

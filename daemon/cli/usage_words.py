@@ -45,7 +45,7 @@ def _what_is_wrong(error: Any) -> str:
     if kind == "NoSuchOption":
         words = f"unknown option {printable(error.option_name)}{did_you_mean(error.possibilities or [])}"
         file = _file_like_option()
-        return f"{words}; if the file {file} is meant: ./{file}" if file else words
+        return f"{words}; if the file {file} is meant, put -- before it: -- {file}" if file else words
     if kind == "BadOptionUsage":
         needs = "takes no value" if "not take a value" in message else "needs a value"
         return f"{printable(error.option_name)} {needs}"

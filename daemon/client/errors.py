@@ -86,6 +86,10 @@ class WrongPlace(ClientError):
     """The file stands where this cannot be done to it."""
 
 
+class NoSuchPriority(ClientError):
+    """A priority has another name."""
+
+
 class NoSuchRow(ClientError):
     """The file has no row on this line, or none that can be trained."""
 

@@ -129,7 +129,10 @@ def _what_to_do(layout: Layout, path: Path, in_training: str) -> str:
             f"training_queue add {shell_word(str(path))}"
         )
     if path.parent in (layout.finished(Outcome.FAILED), layout.finished(Outcome.SKIPPED)):
-        return f"{place} is no longer waiting; to queue it again: training_queue retry {_word(path)}"
+        again = f"to queue it again: training_queue retry {_word(path)}"
+        outcome = path.parent.name
+        away = f"; to clear away all that {'failed' if outcome == Outcome.FAILED else 'was skipped'}"
+        return f"{place} is no longer waiting; {again}{away}: training_queue clear --{outcome}"
     if path.parent.parent == layout.trash:
         return f"{place} has been cleared away; to queue it again: training_queue retry {_word(path)}"
     return f"{place} is already waiting; nothing was changed"

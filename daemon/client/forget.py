@@ -64,7 +64,12 @@ class Forgets:
                 raise NotForgotten(why_never_seen(self._layout, name) or str(error)) from error
         status = read_status(self._layout)
         has_worker = status.is_running and bool(status.fields.get("worker_pid"))
-        plan = replace(plan, is_in_training=plan.is_in_training and has_worker)
+        newest = status.fields.get("current_step") or 0
+        plan = replace(
+            plan,
+            is_in_training=plan.is_in_training and has_worker,
+            unsaved_steps=max(0, newest - plan.current_step) if has_worker else 0,
+        )
         return self._with_backups(plan)
 
     def _with_backups(self, plan: ForgetPlan) -> ForgetPlan:

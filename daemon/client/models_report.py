@@ -7,12 +7,15 @@ from itertools import pairwise
 
 from daemon.client.curves import Curve, Metric
 from daemon.client.errors import UnreadableHistory, raising
+from daemon.client.finding import everywhere
 from daemon.client.history import History
 from daemon.client.models import Models, VersionLine
 from daemon.client.models_next import NextStep, next_steps
 from daemon.client.models_now import DaemonNow, DiskNow, daemon_now, disk_now
 from daemon.client.queue import Queue
 from daemon.client.settings import ClientSettings
+from daemon.client.trash import with_present_place
+from daemon.jobs.listing import find_named
 from daemon.ledger.branches import RecordedBranch, read_branches
 from daemon.ledger.crashes import CrashGroup
 from daemon.ledger.evaluation_records import Validation
@@ -253,11 +256,17 @@ def _recorded(layout: Layout, since: Since, *, has_worker: bool) -> _Recorded:
         trained=trained,
         files=files,
         num_ended_otherwise=number,
-        ended_otherwise=ended_otherwise,
+        ended_otherwise=[_with_present_place(layout, file) for file in ended_otherwise],
         gate=[_verdict(event) for event in events(f"{GATE_EVENTS}*", "info", *WORTH_SAYING)],
         repeated=_by_kind(events("*", *WORTH_SAYING)),
         daemon_crashes=_daemon_crashes(events("daemon_*", "info")),
     )
+
+
+def _with_present_place(layout: Layout, file: EndedOtherwise) -> EndedOtherwise:
+    """Return a file with commands about it that work now, if it has been cleared away."""
+    found = find_named(everywhere(layout), file.name)
+    return replace(file, reason=with_present_place(file.reason, found[0])) if len(found) == 1 else file
 
 
 def _beyond_ledger(

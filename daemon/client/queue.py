@@ -12,6 +12,7 @@ from daemon.client.converted_copy import HiddenFile, converted, is_converted, re
 from daemon.client.errors import (
     CannotAdmit,
     ClientError,
+    NoSuchPriority,
     NotAdmitted,
     UnreadableHistory,
     WrongPlace,
@@ -173,16 +174,25 @@ class Queue:
 
     # ---- files come
 
-    def add(self, file: Path | str, *, priority: Priority = Priority.NORMAL) -> AddedFile:
+    def add(self, file: Path | str, *, priority: Priority | str = Priority.NORMAL) -> AddedFile:
         """Copy a file into the inbox, where it appears whole; a taken name gets a number.
 
         A table, such as CSV or Parquet, becomes JSON Lines on the way.
 
+        Args:
+            priority: also its name, such as "high".
         Raises:
+            NoSuchPriority: it is none.
             NotATrainingFile: it is no file, its name is not that of one to be trained, or it cannot be
                 converted.
         """
-        [added] = self.add_all([Path(file)], priority=priority)
+        try:
+            known = Priority(priority)
+        except ValueError as error:
+            raise NoSuchPriority(
+                f'"{printable(priority)}" is not a priority; expected one of {", ".join(Priority)}'
+            ) from error
+        [added] = self.add_all([Path(file)], priority=known)
         return added
 
     def add_all(self, files: Sequence[Path], *, priority: Priority = Priority.NORMAL) -> list[AddedFile]:

@@ -12,11 +12,18 @@ from trainer.data.reading.file_kinds import (
     kind_of,
     what_it_is,
 )
-from trainer.data.reading.named_kinds import is_named_table, named_kind_of, without_packed_suffix
+from trainer.data.reading.named_kinds import (
+    SUFFIXES,
+    is_named_table,
+    named_kind_of,
+    suffix_of,
+    without_packed_suffix,
+)
 from trainer.data.reading.rows import open_regular
 from trainer.data.reading.unpacking import GZIP, BadArchive, is_packed, text_of
 from trainer.protocol.text import printable, shell_word
 
+SEPARATORS = (b",", b";", b"\t", b"|")
 DATASET_NOTES = "state.json"  # beside the Arrow files of a folder that the library datasets has saved
 
 
@@ -35,7 +42,7 @@ def hint_for(path: Path, base: Path) -> str | None:
     if kind:
         return f"{printable(place)}: {what_it_is(kind, _to_add(path, kind), base=str(base))}"
     if not _begins_with_an_object(start):
-        return _of_objects_over_lines(path, place, start)
+        return _of_objects_over_lines(path, place, start) or _of_table_by_name(path, place, start, base)
     suffix = f".jsonl{packed_as}"
     # Without the last suffix alone: part.1.json and part.2.json must not become one file
     target = path.with_name(without_packed_suffix(path).stem + suffix)
@@ -50,6 +57,16 @@ def _of_objects_over_lines(path: Path, place: str, start: bytes) -> str | None:
         return None
     what = "it looks like JSON objects over several lines; write one on each line"
     return f"{printable(place)}: {what}: jq -c . {shell_word(str(path))} > NAME.jsonl"
+
+
+def _of_table_by_name(path: Path, place: str, start: bytes, base: Path) -> str | None:
+    """Say what tells the fault of a file that is named like a table, and whose rows are none of a table."""
+    header = start.partition(b"\n")[0]
+    if suffix_of(path) not in SUFFIXES or not any(separator in header for separator in SEPARATORS):
+        return None
+    command = f"training_queue add {shell_word(str(path))} --base-dir {shell_word(str(base))}"
+    what = "it is named like a table, but its rows do not fit; to see where"
+    return f"{printable(place)}: {what}: {command}"
 
 
 def _start_of(path: Path) -> tuple[bytes, str]:

@@ -311,7 +311,7 @@ class Intake:
     def _remembered_names(self) -> set[str]:
         """Return the names of started files that the ledger has lost, such as preempted ones."""
         cursors = self._newest_progress().cursors.values()
-        return {cursor.name for cursor in cursors if not self._queue.is_open(cursor.job_id)}
+        return {cursor.name for cursor in cursors if not self._queue.is_known(cursor.job_id)}
 
     def _remembered_id(self, name: str, sha256: str) -> str | None:
         """Return the id under which the newest checkpoint knows a file that the ledger has lost."""
@@ -321,7 +321,7 @@ class Intake:
             cursor.job_id for cursor in progress.cursors.values() if (cursor.name, cursor.sha256) == wanted
         ]
         ended = [item.job_id for item in reversed(progress.finished) if (item.name, item.sha256) == wanted]
-        return next((job_id for job_id in [*cursors, *ended] if not self._queue.is_open(job_id)), None)
+        return next((job_id for job_id in [*cursors, *ended] if not self._queue.is_known(job_id)), None)
 
     def _newest_progress(self) -> Progress:
         """Return what the current checkpoint says. One that is damaged is the worker's to quarantine."""

@@ -50,3 +50,6 @@ class ForgetPlan:
     is_in_training: bool = False
     """Whether a worker has taken steps with it that the newest checkpoint does not have. It saves them before
     anything is forgotten, so more is trained again and erased than this says."""
+    unsaved_steps: int = 0
+    """How many steps a worker has taken that the newest checkpoint does not have, of whatever file: about as
+    many more are trained again."""

@@ -301,6 +301,10 @@ class JobQueue:
         """Whether a job still waits or is being processed."""
         return self.find(job_id) is not None
 
+    def is_known(self, job_id: str) -> bool:
+        """Whether the ledger has a job, whatever has become of it."""
+        return self._ledger.find_job(job_id) is not None
+
     def is_waiting(self, job_id: str) -> bool:
         """Whether a job waits in the folder of its priority."""
         return self._index.find(job_id) is not None

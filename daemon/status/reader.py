@@ -29,7 +29,7 @@ class Status:
     age_s: float
     """Seconds since the last heartbeat."""
     problem: str = ""
-    """Why the file is unreadable; printable."""
+    """Why the file is unreadable, or not there; printable."""
     starts_paused: bool | None = None
     """Whether the next daemon will start paused; None while one runs."""
     pause_reason: str | None = None
@@ -54,7 +54,7 @@ class Status:
             "stopped": "not running (it was stopped)",
             "silent": f"not running properly: no heartbeat from process {pid} for {age}",
             "dead": f"not running: process {pid} is gone, last heartbeat {age} ago",
-            "never started": f"not running ({self.problem or 'none has ever run here'})",
+            "never started": f"not running ({self.problem})",
             "unreadable": f"in an unknown state ({self.problem})",
         }[self.life]
 
@@ -87,7 +87,8 @@ def _without_a_file(layout: Layout) -> Status:
     with suppress(OSError, UnreadableFile, KeyError, TypeError):
         if is_running(read_json(layout.process_file)["pid"]):
             return Status({}, "unreadable", 0.0, gone)
-    return Status({}, "never started", 0.0, gone if layout.ledger_file.exists() else "")
+    never = f"none has ever run in {printable(str(layout.base))}"
+    return Status({}, "never started", 0.0, gone if layout.ledger_file.exists() else never)
 
 
 def _problem(layout: Layout, error: Exception) -> str:

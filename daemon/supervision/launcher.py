@@ -107,6 +107,9 @@ def worker_environment() -> dict[str, str]:
         # Memory of tensors is kept and used again, in large pages: to be given new memory took 7 % of a step
         "GLIBC_TUNABLES": "glibc.malloc.hugetlb=1:glibc.malloc.mmap_threshold=268435456"
         ":glibc.malloc.trim_threshold=536870912",
+        # Products in bf16 are compiled for each shape, and kept: 1,024 of them in two places, a MB or so each
+        "ONEDNN_PRIMITIVE_CACHE_CAPACITY": "64",
+        "LRU_CACHE_CAPACITY": "8",
         **inherited,
         "PYTHONPATH": f"{packages}{os.pathsep}{found}" if found else packages,
         "TOKENIZERS_PARALLELISM": "false",  # a few rows at a time are not worth its threads

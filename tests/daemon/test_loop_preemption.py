@@ -140,11 +140,24 @@ def cursors(rig):
     return list(json.loads((rig.layout.models / "fake_progress.json").read_text())["cursors"])
 
 
+def publish_cursors(rig):
+    """Have a checkpoint say what the worker has saved, for a daemon that starts."""
+    progress = json.loads((rig.layout.models / "fake_progress.json").read_text())
+    (rig.layout.models / "current_model").mkdir()
+    manifest = rig.layout.models / "current_model" / "MANIFEST.json"
+    content = Manifest(
+        sequence=1, parent=None, written_at="", base_model="tiny", method="full", files={}, versions={},
+        progress=Progress(cursors=progress["cursors"], finished=progress["finished"]),
+    ).model_dump(mode="json")  # fmt: skip
+    manifest.write_text(json.dumps(content | {CHECKSUM: checksum(content)}))
+
+
 @pytest.mark.parametrize("is_stopped", [True, False])
 def test_a_file_that_is_removed_and_retried_is_trained_from_its_first_row(overtaken, is_stopped):
     if is_stopped:
         overtaken.stop_soon()
         overtaken.left()
+        publish_cursors(overtaken)
     queue = Client(overtaken.layout.base).queue
 
     queue.remove("low.jsonl")
@@ -200,14 +213,7 @@ def test_without_its_ledger_a_file_that_was_set_aside_still_goes_on_where_it_was
     overtaken.stop_soon()
     overtaken.left()
     overtaken.layout.ledger_file.unlink()
-    progress = json.loads((overtaken.layout.models / "fake_progress.json").read_text())
-    (overtaken.layout.models / "current_model").mkdir()
-    manifest = overtaken.layout.models / "current_model" / "MANIFEST.json"
-    content = Manifest(
-        sequence=1, parent=None, written_at="", base_model="tiny", method="full", files={}, versions={},
-        progress=Progress(cursors=progress["cursors"], finished=progress["finished"]),
-    ).model_dump(mode="json")  # fmt: skip
-    manifest.write_text(json.dumps(content | {CHECKSUM: checksum(content)}))
+    publish_cursors(overtaken)
     overtaken.go()
 
     overtaken.start()

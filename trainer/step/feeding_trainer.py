@@ -388,7 +388,7 @@ class FeedingTrainer(Trainer):
     def _smaller_micro_batch(self, bundle: StepBundle) -> int | None:
         """Return a number of tokens that splits the step further; None when every row goes alone already."""
         groups = self.forward.split(bundle.examples, max_tokens=bundle.micro_batch_tokens)
-        sizes = [self.forward.size_of(rows) for rows in groups if len(rows) > 1]
+        sizes = [sum(len(row.token_ids) for row in rows) for rows in groups if len(rows) > 1]
         return max(1, max(sizes) // 2) if sizes else None
 
     def create_optimizer(self, model: nn.Module | None = None) -> Optimizer:

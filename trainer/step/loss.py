@@ -8,7 +8,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
-from torch.nn.functional import cross_entropy, linear
+from torch.nn.functional import cross_entropy, linear, pad
+
+from trainer.step.micro_batches import of_few
 
 LOGITS_BYTES = {"cpu": 8 * 2**20, "cuda": 256 * 2**20}  # of one chunk, in fp32; more was not faster
 LEAST_ROWS = 64  # of a chunk: each adds to the whole gradient of the head, which takes its time
@@ -43,7 +45,7 @@ def cross_entropies(hidden: Tensor, head: nn.Linear, targets: Tensor) -> tuple[T
     size = _chunk_rows(hidden.device.type, len(head.weight))
     losses, hits = [], []
     for chunk, wanted in zip(torch.split(hidden, size), torch.split(targets, size), strict=True):
-        logits = linear(chunk.to(head.weight.dtype), head.weight).float()
+        logits = linear(_filled_up(chunk.to(head.weight.dtype)), head.weight)[: len(chunk)].float()
         losses.append(cross_entropy(logits, wanted, reduction="none"))
         hits.append(logits.argmax(dim=-1) == wanted)
     return torch.cat(losses), torch.cat(hits)
@@ -60,13 +62,13 @@ class _SummedCrossEntropy(torch.autograd.Function):
         for_hidden, for_weight, _ = ctx.needs_input_grad
         device = hidden.device.type
         dtype = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else weight.dtype
-        factors = hidden.to(dtype), weight.to(dtype)
-        hidden_gradient = torch.empty_like(hidden, dtype=dtype) if for_hidden else None
+        factors = _filled_up(hidden.to(dtype)), weight.to(dtype)
+        hidden_gradient = torch.empty_like(factors[0]) if for_hidden else None
         sums_in = torch.promote_types(weight.dtype, torch.float32)
         weight_gradient = torch.zeros_like(weight, dtype=sums_in) if for_weight else None
         total = torch.zeros((), device=hidden.device)
         with torch.autocast(device, enabled=False):
-            for start in range(0, len(targets), size := _chunk_rows(device, len(weight))):
+            for start in range(0, len(factors[0]), size := _chunk_rows(device, len(weight))):
                 chunk = slice(start, start + size)
                 loss, error = _loss_and_error(factors[0][chunk], factors[1], targets[chunk])
                 total += loss
@@ -74,6 +76,8 @@ class _SummedCrossEntropy(torch.autograd.Function):
                     torch.mm(error, factors[1], out=hidden_gradient[chunk])
                 if weight_gradient is not None:
                     _add_product(weight_gradient, error, factors[0][chunk])
+        if hidden_gradient is not None:
+            hidden_gradient = hidden_gradient[: len(hidden)]
         ctx.save_for_backward(hidden_gradient, weight_gradient)
         return total
 
@@ -90,13 +94,24 @@ def _chunk_rows(device: str, vocabulary: int) -> int:
     return max(LEAST_ROWS, LOGITS_BYTES.get(device, LOGITS_BYTES["cpu"]) // (4 * vocabulary))
 
 
+def _filled_up(hidden: Tensor) -> Tensor:
+    """Return hidden states with rows of zeros behind them, where few numbers of rows are better than many."""
+    if hidden.dtype != torch.bfloat16 or hidden.device.type != "cpu":
+        return hidden
+    return pad(hidden, (0, 0, 0, of_few(len(hidden)) - len(hidden)))
+
+
 def _loss_and_error(hidden: Tensor, weight: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
-    """Return the summed loss of a chunk and its gradient by the logits, in the format of the factors."""
+    """Return the summed loss of a chunk and its gradient by the logits, in the format of the factors.
+
+    Rows behind those that have a target add nothing.
+    """
     log_probabilities = linear(hidden, weight).float().log_softmax(dim=-1)
     at_targets = targets.unsqueeze(1)
-    loss = -log_probabilities.gather(1, at_targets).sum()
+    loss = -log_probabilities[: len(targets)].gather(1, at_targets).sum()
     error = log_probabilities.exp_()
-    error.scatter_add_(1, at_targets, torch.full_like(at_targets, -1, dtype=error.dtype))
+    error[len(targets) :] = 0
+    error[: len(targets)].scatter_add_(1, at_targets, torch.full_like(at_targets, -1, dtype=error.dtype))
     return loss, error.to(hidden.dtype)
 
 

@@ -15,6 +15,7 @@ from trainer.data.rendering.render import IGNORED, Example
 from trainer.step.attention import RowBounds
 
 PADDING = 0  # a token that is never used
+FINEST_STEP = 5  # 32 tokens
 A_PASS_COSTS = 128  # tokens that could go through the model in the time that each further pass takes
 
 
@@ -31,7 +32,7 @@ class MicroBatch:
     targets: Tensor
     """(K,) those tokens."""
     row_lengths: tuple[int, ...]
-    """Tokens of each row, padding left out."""
+    """Tokens of each row, padding left out, but for a row that is nothing else."""
     rows: RowBounds | None
     """Of rows that lie end to end."""
 
@@ -85,13 +86,28 @@ def _by_length(examples: Sequence[Example]) -> list[Example]:
     return sorted(examples, key=lambda example: len(example.token_ids))
 
 
-def end_to_end(examples: Sequence[Example], device: torch.device) -> MicroBatch:
-    """Lay examples one behind the other, and put them on `device`."""
+def of_few(num_tokens: int) -> int:
+    """Return the next of few numbers, by 32 tokens or 1/16 more at most: 16 of them for each doubling."""
+    step = 2 ** max(FINEST_STEP, num_tokens.bit_length() - 5)
+    return -(-num_tokens // step) * step
+
+
+def end_to_end(
+    examples: Sequence[Example], device: torch.device, *, num_tokens: int | None = None
+) -> MicroBatch:
+    """Lay examples one behind the other, and put them on `device`.
+
+    Args:
+        num_tokens: of the micro-batch; what the examples leave of it is one more row, in which nothing is
+            predicted. None for as many as they have.
+    """
     lengths = [len(example.token_ids) for example in examples]
+    padding = [PADDING] * ((num_tokens or 0) - sum(lengths))
+    lengths += [len(padding)] if padding else []
     offsets = [0, *accumulate(lengths)]
     return _tensors(
-        token_ids=list(chain.from_iterable(example.token_ids for example in examples)),
-        labels=list(chain.from_iterable(example.labels for example in examples)),
+        token_ids=[*chain.from_iterable(example.token_ids for example in examples), *padding],
+        labels=[*chain.from_iterable(example.labels for example in examples), *[IGNORED] * len(padding)],
         positions=torch.cat([torch.arange(length) for length in lengths]),
         starts=offsets[:-1],
         lengths=lengths,

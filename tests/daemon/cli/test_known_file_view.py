@@ -80,7 +80,7 @@ def test_each_fact_has_a_line():
     ]
     assert [fact for fact in facts if fact not in lines] == []
     validation = "2.3100 (step 0) before, 2.2900 (step 188) after: 0.0200 lower"
-    assert f"  validation    {validation}; other files took 3 steps in between" in lines
+    assert f"  validation    {validation}; other jobs took 3 steps in between" in lines
 
 
 def test_losses_of_different_weights_are_named_and_not_compared():

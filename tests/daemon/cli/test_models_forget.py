@@ -9,8 +9,11 @@ from daemon.client.forget import Forgets
 from daemon.files.identity import identity_of
 from daemon.status.board import StatusBoard
 from tests.daemon.cli.runner import runner_of
+from tests.daemon.ledger.entries import step
+from tests.health import publish
 from tests.support import job_for, rows, write_jsonl
 from trainer.protocol.job import Outcome
+from trainer.protocol.manifest import Progress
 
 run = runner_of(app)
 
@@ -39,3 +42,19 @@ def test_after_ctrl_c_it_says_what_continues(layout, ledger, monkeypatch, is_run
     assert result.exit_code == 130
     assert result.stdout.startswith("to be forgotten: a.jsonl (")
     assert result.stderr == said
+
+
+def test_the_plan_says_which_steps_are_not_saved_yet_and_come_on_top(layout, ledger):
+    path = write_jsonl(layout.finished(Outcome.COMPLETED) / "a.jsonl", rows(1))
+    job = job_for(path, id="1")
+    ledger.add_job(job, identity_of(path.stat()), "completed")
+    ledger.add_steps([step(1, job_id=job.id)])
+    ledger.commit()
+    publish(layout, 1, progress=Progress(global_step=1))
+    board = StatusBoard(layout.status_file, daemon_pid=os.getpid())
+    board.set(worker_pid=os.getpid(), current_step=8)
+    board.publish()
+
+    shown = run(layout, "forget", "a.jsonl", "--dry-run").stdout
+
+    assert "a worker is training, and saves first: that is 7 steps more by now, to be trained again" in shown

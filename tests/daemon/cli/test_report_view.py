@@ -42,7 +42,7 @@ def test_of_what_is_not_even_taken_in_only_the_reason_is_shown_and_nobody_can_ad
         "",
         "x 3 of 4 rows are malformed",
         "",
-        "it would be refused, and --admit cannot change that; fix what is marked x",
+        "it would be refused, and training_queue retry --admit cannot change that; fix what is marked x",
     ]
 
 

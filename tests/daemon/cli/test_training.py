@@ -405,7 +405,7 @@ def test_the_version_is_written_down_in_one_place():
 def test_a_folder_in_which_no_daemon_has_run_is_named(layout):
     said = process(layout).stdout
 
-    assert f"in {layout.base}; TRAINING_BASE_DIR or --base-dir chooses another folder" in said
+    assert f"in {layout.base}); TRAINING_BASE_DIR or --base-dir chooses another folder" in said
 
 
 def test_after_a_daemon_was_killed_the_next_thing_is_to_start_one(layout):

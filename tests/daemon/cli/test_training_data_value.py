@@ -167,7 +167,7 @@ def test_a_file_that_another_interrupted_says_so(history):
     history.steps(urgent, 2.0, 2.0)
     history.steps(slow, 1.0, file_step=1)
 
-    assert "other files took 2 steps in between" in history.value("slow.jsonl").stdout
+    assert "other jobs took 2 steps in between" in history.value("slow.jsonl").stdout
 
 
 def test_a_file_that_interrupted_another_says_so_as_that_one_had_no_validation_where_it_paused(history):
@@ -180,7 +180,7 @@ def test_a_file_that_interrupted_another_says_so_as_that_one_had_no_validation_w
     shown = history.value("urgent.jsonl").stdout
 
     assert "4.0000 (step 0) before, 1.0000 (step 5) after" in shown
-    assert "other files took 3 steps in between" in shown
+    assert "other jobs took 3 steps in between" in shown
 
 
 def test_of_an_old_file_whose_first_steps_are_thinned_out_the_beginning_is_still_known(history):

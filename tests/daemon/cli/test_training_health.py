@@ -208,6 +208,18 @@ def test_verify_says_when_its_restart_would_be_that_of_a_crash(layout, daemon_ru
     assert "it would begin with queue/high/chat.jsonl at step 1 of 1, which trains line 1" in shown
 
 
+def test_verify_says_that_a_file_in_the_inbox_may_come_first(layout):
+    path = write_jsonl(layout.waiting(Priority.LOW) / "chat.jsonl", rows(1))
+    note_jobs(layout, (path, Priority.LOW))
+    before = run(layout, "verify").stdout
+    write_jsonl(layout.inbox / "urgent.jsonl", rows(1))
+
+    shown = run(layout, "verify").stdout
+
+    assert "in inbox/" not in before
+    assert "1 file in inbox/ would be taken in as well; the first file may be a more urgent one" in shown
+
+
 def test_verify_mentions_a_pause_that_outlives_a_restart(layout):
     write_json(layout.pause_file, {}, durable=False)
 

@@ -73,7 +73,7 @@ def test_a_file_that_looks_like_an_option_can_be_meant(monkeypatch, capsys, tmp_
 
     shown = said(monkeypatch, capsys, "training_data validate -dash.jsonl").err
 
-    assert "if the file -dash.jsonl is meant: ./-dash.jsonl; see: " in shown
+    assert "if the file -dash.jsonl is meant, put -- before it: -- -dash.jsonl; see: " in shown
 
 
 def test_a_program_gets_the_same_sentence(monkeypatch, capsys):

@@ -97,7 +97,7 @@ def after(sleeper, *acts):
 
 
 def test_what_was_added_is_recognised_under_another_name(client, daemon, chat, sleeper):
-    added = client.queue.add(chat)
+    added = client.queue.add(chat, priority="high")
     taken = []
     after(
         sleeper,

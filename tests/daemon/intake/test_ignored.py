@@ -120,6 +120,18 @@ def test_the_command_names_a_file_of_any_name(inbox, name):
     assert words.split(b"\0")[0] == os.fsencode(path)
 
 
+def test_a_table_whose_rows_do_not_fit_is_told_with_the_command_that_says_where(inbox):
+    path = inbox / "register.csv"
+    path.write_text("prompt;completion;note\nWhat is it?;A bowl; blue;1900\n")
+
+    said = hint_for(path, inbox.parent)
+
+    assert said == (
+        "inbox/register.csv: it is named like a table, but its rows do not fit; to see where: "
+        f"training_queue add {path} --base-dir {inbox.parent}"
+    )
+
+
 def test_nothing_is_said_of_what_nobody_knows(inbox):
     (inbox / "empty.csv").touch()
     (inbox / "garbage.bin").write_bytes(bytes(range(128, 256)) * 99)

@@ -21,7 +21,7 @@ def layout(tmp_path):
 def test_a_fresh_folder_has_never_had_a_daemon(layout):
     status = read_status(layout)
 
-    assert (status.is_gone, status.life_text()) == (True, "not running (none has ever run here)")
+    assert (status.is_gone, status.life_text()) == (True, f"not running (none has ever run in {layout.base})")
 
 
 def test_where_a_ledger_is_somebody_has_trained(layout):

@@ -25,7 +25,7 @@ def examples(tiny_folder) -> list[Example]:
     return learnable(render_examples(conversations, tokenizer, max_length=2048))
 
 
-@pytest.fixture(params=["plain", "head apart", "end to end"])
+@pytest.fixture(params=["plain", "head apart", "end to end", "filled up"])
 def forward(request, tiny_folder) -> Forward:
     """Return each way through a fresh model."""
     model = AutoModelForCausalLM.from_pretrained(tiny_folder)
@@ -34,8 +34,11 @@ def forward(request, tiny_folder) -> Forward:
             return Forward(model, ForwardStrategy())
         case "head apart":
             return Forward(model, ForwardStrategy(calls_head_apart=True))
-        case _:
+        case "end to end":
             return Forward(model, ForwardStrategy(lays_end_to_end=True, calls_head_apart=True))
+        case _:
+            strategy = ForwardStrategy(lays_end_to_end=True, calls_head_apart=True, rounds_weights=True)
+            return Forward(model, strategy)
 
 
 def step(forward: Forward, groups: list[list[Example]], num_items: int) -> tuple[float, list[Tensor]]:
@@ -173,3 +176,24 @@ def test_the_loss_of_a_hopeless_prediction_stays_finite():
     loss = summed_cross_entropy(torch.tensor([[1.0, 0.0]]), head, torch.tensor([1]))
 
     assert loss.item() == 1000.0
+
+
+@pytest.mark.parametrize("number", [1, 5, 64, 65])
+def test_positions_that_fill_up_a_product_in_bf16_add_nothing(monkeypatch, number):
+    torch.manual_seed(1)
+    hidden = torch.randn(number, 16).bfloat16()
+    head = nn.Linear(16, 99, bias=False).bfloat16()
+    targets = torch.randint(99, (number,))
+
+    def gradients() -> list[Tensor]:
+        states = hidden.clone().requires_grad_()
+        head.zero_grad()
+        loss = summed_cross_entropy(states, head, targets)
+        loss.backward()
+        return [loss.detach(), states.grad, head.weight.grad]
+
+    filled_up = gradients()
+    monkeypatch.setattr(loss_module, "_filled_up", lambda states: states)
+
+    for found, expected in zip(filled_up, gradients(), strict=True):
+        torch.testing.assert_close(found, expected)

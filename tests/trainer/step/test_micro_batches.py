@@ -4,7 +4,14 @@ import pytest
 import torch
 
 from trainer.data.rendering.render import IGNORED, Example
-from trainer.step.micro_batches import A_PASS_COSTS, end_to_end, padded, split_end_to_end, split_padded
+from trainer.step.micro_batches import (
+    A_PASS_COSTS,
+    end_to_end,
+    of_few,
+    padded,
+    split_end_to_end,
+    split_padded,
+)
 
 CPU = torch.device("cpu")
 
@@ -77,6 +84,26 @@ def test_rows_end_to_end_have_positions_of_their_own_and_no_padding():
     assert (batch.predicting.tolist(), batch.targets.tolist()) == ([0, 2, 3], [2, 12, 13])
     assert batch.rows
     assert (batch.rows.lengths, batch.rows.offsets.tolist()) == ((2, 3), [0, 2, 5])
+
+
+def test_what_rows_end_to_end_leave_is_a_row_in_which_nothing_is_predicted():
+    batch = end_to_end([example(2), example(3, first_token=11)], CPU, num_tokens=8)
+
+    assert batch.token_ids.tolist() == [[1, 2, 11, 12, 13, 0, 0, 0]]
+    assert batch.positions.tolist() == [[0, 1, 0, 1, 2, 0, 1, 2]]
+    assert (batch.predicting.tolist(), batch.targets.tolist()) == ([0, 2, 3], [2, 12, 13])
+    assert batch.rows
+    assert (batch.rows.lengths, batch.rows.offsets.tolist()) == ((2, 3, 3), [0, 2, 5, 8])
+
+
+def test_numbers_of_tokens_are_filled_up_by_little_to_one_of_few():
+    numbers = range(1, 8_193)
+
+    filled_up = [of_few(number) for number in numbers]
+
+    assert all(0 <= more - n < max(32, n / 16 + 1) for n, more in zip(numbers, filled_up, strict=True))
+    assert len(set(filled_up)) == 1_024 / 32 + 16 * 3  # for each doubling from 1,024 on
+    assert [of_few(number) for number in filled_up] == filled_up
 
 
 def test_shorter_rows_are_padded_on_the_right_where_nothing_is_learned():

@@ -235,12 +235,12 @@ def test_a_step_with_noise_on_the_embeddings_is_taken(make_trainer):
 def test_a_step_that_ran_out_of_memory_is_repeated_with_exact_weights(make_trainer):
     trainer = make_trainer(precision="bf16", device="cpu", learning_rate=1e-3, warmup_steps=0)
     other = make_trainer(precision="bf16", device="cpu", learning_rate=1e-3, warmup_steps=0)
-    rows = [example(12), example(12, 340)]
+    rows = [example(64), example(64, 340)]
 
-    SmallMemory(trainer, fits=12)
+    SmallMemory(trainer, fits=64)
 
     trainer.feed(iter([bundle(*rows)]))
-    other.feed(iter([bundle(*rows, micro_batch_tokens=12)]))
+    other.feed(iter([bundle(*rows, micro_batch_tokens=64)]))
 
     pairs = zip(trainer.model.parameters(), other.model.parameters(), strict=True)
     assert all(torch.equal(*pair) for pair in pairs)
