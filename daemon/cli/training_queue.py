@@ -26,7 +26,7 @@ from daemon.cli.options import (
     use_base_dir,
 )
 from daemon.cli.queue_view import ROWS_SHOWN, cleared_lines, finished_lines, queued_lines
-from daemon.client.offered_names import all_names, retryable_names, waiting_names
+from daemon.client.offered_names import all_names, ended_names, retryable_names, waiting_names
 from trainer.protocol.places import Outcome, Priority
 from trainer.protocol.text import num_of
 
@@ -45,6 +45,10 @@ def _waiting_names(ctx: typer.Context, incomplete: str) -> list[str]:
 
 def _retryable_names(ctx: typer.Context, incomplete: str) -> list[str]:
     return retryable_names(completing(ctx), incomplete)
+
+
+def _ended_names(ctx: typer.Context, incomplete: str) -> list[str]:
+    return ended_names(completing(ctx), incomplete)
 
 
 def _all_names(ctx: typer.Context, incomplete: str) -> list[str]:
@@ -323,13 +327,19 @@ def remove(name: Name, base_dir: BaseDir = None, as_json: Json = False) -> None:
 
 @app.command(
     epilog="Examples:\n\n\b\n"
-    "  training_queue clear --failed\n"
+    "  training_queue clear chat.jsonl\n"
     "  training_queue clear --failed --skipped --older-than 7d\n"
     "  training_queue list --trash               what was cleared away"
 )
 def clear(
-    failed: Annotated[bool, typer.Option("--failed", help="The files in failed/.")] = False,
-    skipped: Annotated[bool, typer.Option("--skipped", help="The files in skipped/.")] = False,
+    names: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="NAME", help="Files in failed/ or skipped/; or failed/NAME.", autocompletion=_ended_names
+        ),
+    ] = None,
+    failed: Annotated[bool, typer.Option("--failed", help="All files in failed/.")] = False,
+    skipped: Annotated[bool, typer.Option("--skipped", help="All files in skipped/.")] = False,
     older_than: Annotated[
         str | None,
         typer.Option("--older-than", metavar="AGE", help="Only what ended longer ago, such as 12h or 7d."),
@@ -343,11 +353,16 @@ def clear(
     `training_queue retry NAME` puts a file back. If you need the space, delete what you do not want yourself.
     """
     outcomes = _outcomes(failed, skipped)
-    if not outcomes:
-        raise WrongUsage("give --failed, --skipped or both")
-    age_s = seconds_of("--older-than", older_than)
+    if bool(names) == bool(outcomes):
+        raise WrongUsage("give either a NAME, or --failed, --skipped or both")
+    if names and older_than is not None:
+        raise WrongUsage("--older-than is for --failed and --skipped, not for a NAME")
     queue = client_of(base_dir).queue
-    cleared = {outcome: queue.clear(outcome, older_than_s=age_s) for outcome in outcomes}
+    if names:
+        cleared = queue.clear_files(names)
+    else:
+        age_s = seconds_of("--older-than", older_than)
+        cleared = {outcome: queue.clear(outcome, older_than_s=age_s) for outcome in outcomes}
     if as_json:
         print(json.dumps({outcome.value: asdict(found) for outcome, found in cleared.items()}))
         return

@@ -129,10 +129,8 @@ def _what_to_do(layout: Layout, path: Path, in_training: str) -> str:
             f"training_queue add {shell_word(str(path))}"
         )
     if path.parent in (layout.finished(Outcome.FAILED), layout.finished(Outcome.SKIPPED)):
-        again = f"to queue it again: training_queue retry {_word(path)}"
-        outcome = path.parent.name
-        away = f"; to clear away all that {'failed' if outcome == Outcome.FAILED else 'was skipped'}"
-        return f"{place} is no longer waiting; {again}{away}: training_queue clear --{outcome}"
+        again, away = (f"training_queue {command} {_word(path)}" for command in ("retry", "clear"))
+        return f"{place} does not wait; to queue it again: {again}; to clear it away: {away}"
     if path.parent.parent == layout.trash:
         return f"{place} has been cleared away; to queue it again: training_queue retry {_word(path)}"
     return f"{place} is already waiting; nothing was changed"

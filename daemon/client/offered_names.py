@@ -25,14 +25,22 @@ def waiting_names(layout: Layout, typed: str) -> list[str]:
 
 def retryable_names(layout: Layout, typed: str) -> list[str]:
     """Return how the files that failed or were skipped can be named, also those in the trash, likewise."""
-    ended = [layout.finished(outcome) for outcome in (Outcome.FAILED, Outcome.SKIPPED)]
-    return _offered([*ended, *_folders_in(layout.trash)], typed)
+    return _offered([*_ended(layout), *_folders_in(layout.trash)], typed)
+
+
+def ended_names(layout: Layout, typed: str) -> list[str]:
+    """Return how the files that failed or were skipped can be named, likewise."""
+    return _offered(_ended(layout), typed)
 
 
 def all_names(layout: Layout, typed: str) -> list[str]:
     """Return how all files of the queue can be named, likewise."""
     queued = [*map(layout.waiting, Priority), layout.processing]
     return _offered([*queued, *map(layout.finished, Outcome), *_folders_in(layout.trash)], typed)
+
+
+def _ended(layout: Layout) -> list[Path]:
+    return [layout.finished(outcome) for outcome in (Outcome.FAILED, Outcome.SKIPPED)]
 
 
 def _offered(folders: Sequence[Path], typed: str) -> list[str]:

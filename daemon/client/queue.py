@@ -334,6 +334,22 @@ class Queue:
             )
         return clear(self._layout, outcome, older_than_s=older_than_s, now=time.time())
 
+    def clear_files(self, names: Sequence[str]) -> dict[Outcome, Cleared]:
+        """Move some files that failed or were skipped to `queue/.trash/`, as `clear` does with all.
+
+        Raises:
+            NoSuchFile, AmbiguousName, WrongPlace: a name means no one such file; nothing was moved.
+            UnreadableHistory: the ledger cannot be read.
+        """
+        outcomes = {self._layout.finished(outcome): outcome for outcome in (Outcome.FAILED, Outcome.SKIPPED)}
+        paths = [the_file(self._layout, name, list(outcomes)) for name in names]
+        now = time.time()
+        return {
+            outcome: clear(self._layout, outcome, only=chosen, now=now)
+            for folder, outcome in outcomes.items()
+            if (chosen := {path.name for path in paths if path.parent == folder})
+        }
+
     def remove(self, name: str) -> str:
         """Move a waiting file to `queue/skipped/`; return its name then, printable.
 

@@ -12,7 +12,7 @@ import filecmp
 import os
 import shlex
 import stat
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -55,11 +55,19 @@ class _Chosen:
     notes: tuple[Path, ...]
 
 
-def clear(layout: Layout, outcome: Outcome, *, older_than_s: float, now: float) -> Cleared:
+def clear(
+    layout: Layout,
+    outcome: Outcome,
+    *,
+    older_than_s: float = 0.0,
+    only: Collection[str] | None = None,
+    now: float,
+) -> Cleared:
     """Move files that failed or were skipped into the trash, with their notes.
 
     Args:
         older_than_s: only files that have been there for longer, in seconds.
+        only: names of files; None for all.
         now: Unix seconds.
     Raises:
         OSError: they cannot be moved; what has been moved by then is complete.
@@ -68,6 +76,8 @@ def clear(layout: Layout, outcome: Outcome, *, older_than_s: float, now: float) 
     folder = layout.finished(outcome)
     chosen, arriving, kept = [], 0, 0
     for name in sorted(filter(is_users_file, os.listdir(folder))):
+        if only is not None and name not in only:
+            continue
         with suppress(FileNotFoundError):
             if _is_arriving(folder / name, now):
                 arriving += 1

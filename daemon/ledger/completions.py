@@ -9,6 +9,8 @@ from daemon.ledger.event_stream import recorded_event
 from daemon.ledger.file_value import FileValue, value_of_job
 from daemon.ledger.reader import open_read_only
 
+TOGETHER = 100  # files that one checkpoint may complete beside those that are shown
+
 
 @dataclass(frozen=True, kw_only=True)
 class Completion:
@@ -42,10 +44,9 @@ def read_completions(path: Path, *, limit: int) -> list[Completion]:
     if not path.exists():
         return []
     with open_read_only(path) as database:
-        jobs = database.execute(
-            "SELECT * FROM jobs WHERE state = 'completed' ORDER BY finished_at DESC, id DESC LIMIT ?",
-            (limit,),
-        ).fetchall()
+        newest = "SELECT * FROM jobs WHERE state = 'completed' ORDER BY finished_at DESC, id DESC LIMIT ?"
+        jobs = database.execute(newest, (limit + TOGETHER,)).fetchall()
+        jobs = sorted(jobs, key=_order_of_completion, reverse=True)[:limit]
         checkpoints = _first_checkpoints(database, {job["id"] for job in jobs})
         return [
             Completion(
@@ -55,6 +56,13 @@ def read_completions(path: Path, *, limit: int) -> list[Completion]:
             )
             for job in jobs
         ]
+
+
+def _order_of_completion(job: sqlite3.Row) -> tuple[str, int, str]:
+    """Files that one checkpoint completes end at once: then the one that began later is later."""
+    columns = job.keys()
+    began = job["began"] if "began" in columns else None  # else a ledger of an older version
+    return job["finished_at"] or "", began or 0, job["id"]
 
 
 def first_checkpoint(path: Path, job_id: str) -> str | None:

@@ -17,6 +17,7 @@ from typer.testing import CliRunner
 from daemon.cli.queue_view import ROWS_SHOWN
 from daemon.cli.training_queue import app
 from daemon.files.identity import identity_of
+from daemon.files.notes import REASON_SUFFIX, note_beside
 from daemon.jobs.admission import admit
 from daemon.jobs.reasons import LOST, write_reason
 from daemon.ledger.ledger import Ledger
@@ -692,6 +693,36 @@ def test_what_failed_is_cleared_away_and_the_counts_follow(layout):
     assert sorted(os.listdir(layout.failed)) == ["new.jsonl", "new.jsonl.reason.json"]
 
 
+def test_single_files_are_cleared_away_by_their_names(layout):
+    for name in ("a.jsonl", "b.jsonl", "both.jsonl"):
+        fail_named(layout, name)
+    skipped = layout.finished(Outcome.SKIPPED)
+    other = fail_named(layout, "other.jsonl").rename(skipped / "both.jsonl")
+    note_beside(layout.failed / "other.jsonl", REASON_SUFFIX).rename(note_beside(other, REASON_SUFFIX))
+
+    said = run(layout, "clear", "a.jsonl", "skipped/both.jsonl").stdout
+    unclear = run(layout, "clear", "b.jsonl", "both.jsonl", "waits.jsonl")
+
+    assert said.count("moved 1 ") == 2
+    assert sorted(path.name for folder in layout.trash.iterdir() for path in folder.glob("*.jsonl")) == [
+        "a.jsonl",
+        "both.jsonl",
+    ]
+    assert "no file is named waits.jsonl" in str(unclear.exception)
+    assert sorted(path.name for path in layout.failed.glob("*.jsonl")) == ["b.jsonl", "both.jsonl"]
+
+
+def test_a_file_that_failed_is_said_to_wait_no_more_and_what_can_be_done(layout):
+    fail_named(layout, "a.jsonl")
+
+    refused = str(run(layout, "remove", "a.jsonl").exception)
+
+    assert refused == (
+        "failed/a.jsonl does not wait; to queue it again: training_queue retry failed/a.jsonl; "
+        "to clear it away: training_queue clear failed/a.jsonl"
+    )
+
+
 @pytest.mark.parametrize("name", ["a.jsonl", "a b.jsonl", "-a.jsonl"])
 def test_what_the_trash_tells_to_type_works_where_the_file_lies_now(layout, name):
     path = write_jsonl(layout.failed / name, rows(1))
@@ -768,7 +799,9 @@ def test_nothing_to_clear_is_said(layout):
 @pytest.mark.parametrize(
     "arguments, said",
     [
-        (["clear"], "give --failed, --skipped or both"),
+        (["clear"], "give either a NAME, or --failed, --skipped or both"),
+        (["clear", "a.jsonl", "--failed"], "give either a NAME, or --failed, --skipped or both"),
+        (["clear", "a.jsonl", "--older-than", "7d"], "--older-than is for --failed and --skipped"),
         (["clear", "--failed", "--older-than", "soon\x1b"], r'--older-than is "soon\x1b"; expected a number'),
         (["clear", "--failed", "--older-than", "7"], "such as 12h, 7d or 2w"),
         (["list", "--trash", "--failed"], "--trash goes with neither"),

@@ -238,3 +238,15 @@ def test_a_ledger_from_before_suites_has_no_scores(client, ledger, layout):
 
     assert client.history.suite_scores() == []
     assert client.history.previews() == []
+
+
+def test_of_files_that_end_at_the_same_moment_the_one_that_began_last_is_the_last(client, layout, ledger):
+    late, early = add_job(ledger, layout, 1), add_job(ledger, layout, 2)
+    for job in (early, late):
+        ledger.note_start(job)
+    for job in (early, late):
+        ledger.finish_job(job, Outcome.COMPLETED.value, None, None)
+    ledger.commit()
+
+    assert [file.name for file in client.history.completed(limit=1)] == ["1.jsonl"]
+    assert [file.name for file in client.history.completed(limit=5)] == ["1.jsonl", "2.jsonl"]

@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from daemon.client.offered_names import all_names, retryable_names, waiting_names
+from daemon.client.offered_names import all_names, ended_names, retryable_names, waiting_names
 from trainer.protocol.job import Outcome, Priority
 
 EVIL = [
@@ -48,6 +48,7 @@ def test_each_command_is_offered_what_it_can_do_something_with(places):
         "in_failed.jsonl",
         "in_skipped.jsonl",
     ]
+    assert ended_names(places, "") == ["in_failed.jsonl", "in_skipped.jsonl"]
     assert len(all_names(places, "")) == 8
 
 
