@@ -9,16 +9,24 @@ LINES_SHOWN = 12
 
 
 def restart_lines(
-    found: Restart | ImpossibleRestart, *, is_paused: bool, daemon_runs: bool = False, in_inbox: int = 0
+    found: Restart | ImpossibleRestart,
+    *,
+    is_paused: bool,
+    daemon_runs: bool = False,
+    worker_runs: bool = False,
+    in_inbox: int = 0,
 ) -> Iterator[str]:
     """Yield what a restart would do, in its order.
 
     Args:
         daemon_runs: whether it would save first, unless it is killed.
+        worker_runs: whether a worker without a daemon does that.
         in_inbox: files there that a daemon would take in.
     """
     if daemon_runs:
         yield "a daemon runs, which saves before it stops; if it were killed now:"
+    elif worker_runs:
+        yield "a worker without a daemon saves before it exits; if it were killed now, too:"
     if isinstance(found, ImpossibleRestart):
         yield f"a restart would be blocked: {found.blocked}"
         yield found.advice

@@ -120,6 +120,9 @@ def _show_started(client: Client, started: "Started", as_json: bool) -> None:
     ]
     _show(asdict(started), as_json, lines)
     if not as_json:
+        if started.stops_for:
+            again = "to start one that goes on: training_daemon start"
+            say_problem("note", f"{started.stops_for} was there, so this daemon stops again at once; {again}")
         for problem in client.settings.unusable_names(client.settings.effective(started.overrides).settings):
             say_problem("note", problem)  # it may be there when the worker needs it, such as on a disk
 

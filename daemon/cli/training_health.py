@@ -96,7 +96,12 @@ def verify(base_dir: BaseDir = None, as_json: Json = False) -> None:
         runs = client.status().is_running
         dropped = client.queue.count_dropped()
         paused = checkpoints.is_paused
-        _print(restart_lines(found.restart, is_paused=paused, daemon_runs=runs, in_inbox=dropped))
+        left = bool(client.health.workers_left())
+        _print(
+            restart_lines(
+                found.restart, is_paused=paused, daemon_runs=runs, worker_runs=left, in_inbox=dropped
+            )
+        )
     if isinstance(found.restart, ImpossibleRestart):
         raise typer.Exit(BLOCKED_EXIT_CODE)
     if any(item.state != "ok" for item in described):

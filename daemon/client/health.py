@@ -5,6 +5,7 @@ import time
 from daemon.client.named_files import unusable_names
 from daemon.health.check_result import CheckResult
 from daemon.health.health_check import examine
+from daemon.health.processes import find_workers
 from daemon.health.repair import repair
 from daemon.status.reader import read_status
 from trainer.protocol.layout import Layout
@@ -24,6 +25,10 @@ class Health:
             now=time.time(),
             unusable_names=lambda settings: list(unusable_names(settings, self._layout.base)),
         )
+
+    def workers_left(self) -> list[int]:
+        """Return the process numbers of workers whose daemon is gone: they save, and exit."""
+        return [] if read_status(self._layout).is_running else find_workers(self._layout.base)
 
     def repair(self) -> list[str]:
         """Create missing folders, close open ones, remove left-overs; return a sentence for each."""

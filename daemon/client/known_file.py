@@ -225,7 +225,8 @@ def _dropped(layout: Layout, name: str) -> Iterator[Path]:
 def _job_at(layout: Layout, path: Path) -> RecordedJob | None:
     """Return the job of the file that lies there."""
     try:
-        job = find_job_of(layout.ledger_file, identity_of(path.lstat()))
+        state = next((outcome.value for outcome in Outcome if layout.finished(outcome) == path.parent), "")
+        job = find_job_of(layout.ledger_file, identity_of(path.lstat()), state=state)
     except FileNotFoundError:
         return None
     # One that was put back is a new job once its rows have been checked again

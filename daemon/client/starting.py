@@ -15,6 +15,7 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from daemon.client.errors import NotReady, RunsAlready, RunsAsService, StartFailed
+from daemon.control.next_start import stop_at_start
 from daemon.status.reader import read_status
 from trainer.protocol.child_process import own_environment
 from trainer.protocol.files import UnreadableFile, open_anew, read_json
@@ -40,6 +41,8 @@ class Started:
     """Where it writes what it does; printable."""
     overrides: list[str]
     """The `--set` texts in force; printable."""
+    stops_for: str | None
+    """A control file that was there before, for which it stops again at once; printable. None without one."""
 
 
 def start(layout: Layout, *, overrides: Sequence[str], wait_s: float) -> Started:
@@ -58,6 +61,7 @@ def start(layout: Layout, *, overrides: Sequence[str], wait_s: float) -> Started
             f"a daemon is already {found.life_text()} in {printable(str(layout.base))}; "
             "to restart it: training_daemon restart"
         )
+    stop = stop_at_start(layout)
     try:
         layout.create()
         ours, theirs = os.pipe()
@@ -87,6 +91,7 @@ def start(layout: Layout, *, overrides: Sequence[str], wait_s: float) -> Started
         base_dir=printable(str(layout.base)),
         log=printable(str(layout.logs / "daemon.log")),
         overrides=[printable(text) for text in overrides],
+        stops_for=stop and printable(str(stop.relative_to(layout.base))),
     )
 
 

@@ -1,6 +1,7 @@
-"""Say whether the next daemon will start paused. Reads what lies there and changes nothing."""
+"""Say whether the next daemon will start paused, or stop at once. Reads what lies there, changes nothing."""
 
 from dataclasses import dataclass
+from pathlib import Path
 
 from daemon.control.control_files import read_requests
 from daemon.control.pause_file import PauseFile
@@ -29,3 +30,8 @@ def pause_at_start(layout: Layout) -> Pause | None:
         elif request.name == "resume":
             pause = None
     return pause
+
+
+def stop_at_start(layout: Layout) -> Path | None:
+    """Return the control file for which a daemon stops again as soon as it has started; None without one."""
+    return next((request.path for request in read_requests(layout) if request.is_emergency), None)

@@ -173,22 +173,28 @@ def job_ids_named(path: Path, name: str, *, limit: int = -1) -> list[str]:
         return [row["id"] for row in database.execute(newest, (printable(name), limit))]
 
 
-def find_job_of(path: Path, identity: Identity) -> RecordedJob | None:
+def find_job_of(path: Path, identity: Identity, *, state: str = "") -> RecordedJob | None:
     """Return the newest job with this very file; None if there is none.
 
+    Args:
+        state: jobs in this one come first. A file that was put back and undone has been that of two jobs.
     Raises:
         UnreadableLedger: it cannot be read.
     """
     values = (signed(identity.inode), signed(identity.device), identity.size, identity.mtime_ns)
-    return _find(path, "inode = ? AND device = ? AND size_bytes = ? AND mtime_ns = ?", values)
+    condition = "inode = ? AND device = ? AND size_bytes = ? AND mtime_ns = ?"
+    return _find(path, condition, values, first_in=state)
 
 
-def _find(path: Path, condition: str, values: tuple[str | int, ...]) -> RecordedJob | None:
+def _find(
+    path: Path, condition: str, values: tuple[str | int, ...], *, first_in: str = ""
+) -> RecordedJob | None:
     if not path.exists():
         return None
     with open_read_only(path) as database:
         row = database.execute(
-            f"SELECT * FROM jobs WHERE {condition} ORDER BY id DESC LIMIT 1", values
+            f"SELECT * FROM jobs WHERE {condition} ORDER BY state = ? DESC, id DESC LIMIT 1",
+            (*values, first_in),
         ).fetchone()
         return _recorded(database, row) if row else None
 

@@ -9,7 +9,7 @@ from typer.testing import CliRunner
 from daemon.cli import training_queue
 from daemon.cli.training_daemon import app
 from daemon.client import Client, advice, starting
-from tests.support import PATIENCE_S, rows, write_jsonl
+from tests.support import PATIENCE_S, eventually, rows, write_jsonl
 
 pytestmark = pytest.mark.long
 
@@ -108,6 +108,18 @@ def test_start_and_restart_have_a_note_if_a_setting_names_a_file_that_is_not_the
         assert shown.stdout.startswith("the daemon is ready (pid ")
         assert 'note: validation.file is "missing.jsonl", but ' in shown.stderr
     assert third.stderr == ""
+
+
+def test_a_start_says_so_if_the_daemon_stops_for_what_was_there(tmp_path, stopped_at_the_end):
+    (tmp_path / "work").mkdir()
+    (tmp_path / "work" / ".stop").touch()
+
+    shown = run("start", "--base-dir", tmp_path / "work")
+
+    assert (
+        "note: .stop was there, so this daemon stops again at once; to start one that goes on" in shown.stderr
+    )
+    eventually(lambda: not Client(tmp_path / "work").status().is_running, "the stop")
 
 
 def test_a_start_says_so_if_a_pause_still_holds(tmp_path, stopped_at_the_end):

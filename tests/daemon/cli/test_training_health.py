@@ -208,6 +208,15 @@ def test_verify_says_when_its_restart_would_be_that_of_a_crash(layout, daemon_ru
     assert "it would begin with queue/high/chat.jsonl at step 1 of 1, which trains line 1" in shown
 
 
+def test_verify_says_that_a_worker_that_outlived_its_daemon_saves_first(layout, monkeypatch):
+    publish(layout, 1, step=7)
+    monkeypatch.setattr("daemon.client.health.find_workers", lambda base: [4711])
+
+    shown = run(layout, "verify").stdout
+
+    assert "a worker without a daemon saves before it exits; if it were killed now, too:\n" in shown
+
+
 def test_verify_says_that_a_file_in_the_inbox_may_come_first(layout):
     path = write_jsonl(layout.waiting(Priority.LOW) / "chat.jsonl", rows(1))
     note_jobs(layout, (path, Priority.LOW))

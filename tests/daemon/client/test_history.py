@@ -250,3 +250,16 @@ def test_of_files_that_end_at_the_same_moment_the_one_that_began_last_is_the_las
 
     assert [file.name for file in client.history.completed(limit=1)] == ["1.jsonl"]
     assert [file.name for file in client.history.completed(limit=5)] == ["1.jsonl", "2.jsonl"]
+
+
+def test_a_file_that_is_completed_again_is_that_of_the_completed_job(client, layout, ledger):
+    """It was trained, put back and trained again; then the model went back to the first of these."""
+    path = write_jsonl(layout.finished(Outcome.COMPLETED) / "a.jsonl", rows(2))
+    first, again = (job_for(path, id=f"20260101-000000-{number:06}") for number in (1, 2))
+    ledger.add_job(first, identity_of(path.stat()), "completed")
+    ledger.add_job(again, identity_of(path.stat()), "skipped")
+    ledger.commit()
+
+    found = client.history.file("a.jsonl")
+
+    assert (found.state, found.job.id, found.other_jobs) == ("completed", first.id, (again.id,))
