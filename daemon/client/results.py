@@ -55,6 +55,7 @@ from trainer.protocol.backups import (
 )
 from trainer.protocol.data_report import DataReport
 from trainer.protocol.disk import Act, CleaningPlan
+from trainer.protocol.places import Outcome
 from trainer.protocol.show import Shown
 from trainer.versions.record import SuiteScore, TrainedFile, VersionRecord
 from trainer.versions.version import UnreadableVersion
@@ -113,6 +114,7 @@ __all__ = [
     "NextStep",
     "NoPlan",
     "Obeyed",
+    "Outcome",
     "PeriodFile",
     "PeriodSums",
     "PreviewHistory",

@@ -61,9 +61,9 @@ def start(layout: Layout, *, overrides: Sequence[str], wait_s: float) -> Started
             f"a daemon is already {found.life_text()} in {printable(str(layout.base))}; "
             "to restart it: training_daemon restart"
         )
-    stop = stop_at_start(layout)
     try:
         layout.create()
+        stop = stop_at_start(layout)
         ours, theirs = os.pipe()
         with open_anew(_stderr_file(layout)) as stderr:
             child = subprocess.Popen(

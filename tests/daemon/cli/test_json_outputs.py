@@ -251,7 +251,9 @@ def test_what_a_command_prints_is_what_the_schema_says(layout, daemon, answering
     for variable in ("HOME", "PATH"):  # where there is no systemd
         monkeypatch.setenv(variable, str(layout.base))
     # Tests of their own start one; here it would have a file to train
-    started = Started(pid=1, base_dir="work", log="daemon.log", overrides=["training.epochs=2"])
+    started = Started(
+        pid=1, base_dir="work", log="daemon.log", overrides=["training.epochs=2"], stops_for=None
+    )
     monkeypatch.setattr("daemon.client.starting.start", lambda *given, **more: started)
 
     document = printed(command, layout)

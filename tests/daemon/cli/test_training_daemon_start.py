@@ -119,7 +119,7 @@ def test_a_start_says_so_if_the_daemon_stops_for_what_was_there(tmp_path, stoppe
     assert (
         "note: .stop was there, so this daemon stops again at once; to start one that goes on" in shown.stderr
     )
-    eventually(lambda: not Client(tmp_path / "work").status().is_running, "the stop")
+    eventually(lambda: not Client(tmp_path / "work").status().is_running)
 
 
 def test_a_start_says_so_if_a_pause_still_holds(tmp_path, stopped_at_the_end):
