@@ -91,7 +91,7 @@ def start(layout: Layout, *, overrides: Sequence[str], wait_s: float) -> Started
         base_dir=printable(str(layout.base)),
         log=printable(str(layout.logs / "daemon.log")),
         overrides=[printable(text) for text in overrides],
-        stops_for=stop and printable(str(stop.relative_to(layout.base))),
+        stops_for=printable(str(stop.relative_to(layout.base))) if stop else None,
     )
 
 

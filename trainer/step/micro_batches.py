@@ -88,7 +88,7 @@ def _by_length(examples: Sequence[Example]) -> list[Example]:
 
 def of_few(num_tokens: int) -> int:
     """Return the next of few numbers, by 32 tokens or 1/16 more at most: 16 of them for each doubling."""
-    step = 2 ** max(FINEST_STEP, num_tokens.bit_length() - 5)
+    step = 1 << max(FINEST_STEP, num_tokens.bit_length() - 5)
     return -(-num_tokens // step) * step
 
 
