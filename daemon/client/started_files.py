@@ -7,7 +7,7 @@ from pathlib import Path
 
 from daemon.checkpoints.review import newest_whole, review_sizes
 from daemon.client.errors import UnreadableHistory, raising
-from daemon.files.identity import identity_of
+from daemon.files.identity import identity_of, made_new
 from daemon.ledger.reader import LedgerJob, UnreadableLedger, read_jobs
 from trainer.protocol.layout import Layout
 from trainer.protocol.locks import locked_if_free
@@ -56,7 +56,7 @@ def make_new(layout: Layout, path: Path) -> None:
     """
     if not path.is_symlink() and _open_job(layout, path):
         found = path.stat()
-        os.utime(path, ns=(found.st_atime_ns, found.st_mtime_ns + 1))
+        os.utime(path, ns=(found.st_atime_ns, made_new(identity_of(found)).mtime_ns))
 
 
 def _open_job(layout: Layout, path: Path) -> LedgerJob | None:

@@ -289,7 +289,7 @@ class Intake:
     def _add(self, result: Checked, *, is_leftover: bool) -> None:
         order, check = result.order, result.check
         job = check.to_job(
-            id=(is_leftover and self._remembered_id(order.path.name, check.sha256)) or order.job_id,
+            id=(is_leftover and self._remembered_id(order.path.name, result)) or order.job_id,
             name=order.path.name,
             priority=order.priority,
         )
@@ -311,17 +311,22 @@ class Intake:
     def _remembered_names(self) -> set[str]:
         """Return the names of started files that the ledger has lost, such as preempted ones."""
         cursors = self._newest_progress().cursors.values()
-        return {cursor.name for cursor in cursors if not self._queue.is_known(cursor.job_id)}
+        return {cursor.name for cursor in cursors if not self._queue.is_open(cursor.job_id)}
 
-    def _remembered_id(self, name: str, sha256: str) -> str | None:
-        """Return the id under which the newest checkpoint knows a file that the ledger has lost."""
+    def _remembered_id(self, name: str, result: Checked) -> str | None:
+        """Return the id under which the newest checkpoint knows a file that the ledger has lost.
+
+        One that was moved to another disk is lost, too; but not one that was put back to be trained as new.
+        """
         progress = self._newest_progress()
-        wanted = (name, sha256)  # the content alone may have been trained under another name
+        wanted = (name, result.check.sha256)  # the content alone may have been trained under another name
         cursors = [
             cursor.job_id for cursor in progress.cursors.values() if (cursor.name, cursor.sha256) == wanted
         ]
         ended = [item.job_id for item in reversed(progress.finished) if (item.name, item.sha256) == wanted]
-        return next((job_id for job_id in [*cursors, *ended] if not self._queue.is_known(job_id)), None)
+        lost = (job_id for job_id in [*cursors, *ended] if not self._queue.is_open(job_id))
+        file = result.identity
+        return next((job_id for job_id in lost if not self._queue.has_given_away(job_id, file)), None)
 
     def _newest_progress(self) -> Progress:
         """Return what the current checkpoint says. One that is damaged is the worker's to quarantine."""

@@ -12,7 +12,7 @@ from itertools import chain
 from pathlib import Path
 
 from daemon.files.folder import Folder
-from daemon.files.identity import Identity, identity_of, is_there
+from daemon.files.identity import Identity, identity_of, is_there, made_new
 from daemon.files.kept import give_name
 from daemon.files.names import is_temporary, is_training_file
 from daemon.jobs.ending import Ending as Ending
@@ -301,9 +301,10 @@ class JobQueue:
         """Whether a job still waits or is being processed."""
         return self.find(job_id) is not None
 
-    def is_known(self, job_id: str) -> bool:
-        """Whether the ledger has a job, whatever has become of it."""
-        return self._ledger.find_job(job_id) is not None
+    def has_given_away(self, job_id: str, identity: Identity) -> bool:
+        """Whether a file was that of a job until somebody put it back to be trained as a new one."""
+        known = self._ledger.find_job(job_id)
+        return known is not None and made_new(known.identity) == identity
 
     def is_waiting(self, job_id: str) -> bool:
         """Whether a job waits in the folder of its priority."""
