@@ -15,7 +15,7 @@ from trainer.data.rendering.render import IGNORED, Example
 from trainer.step.attention import RowBounds
 
 PADDING = 0  # a token that is never used
-FINEST_STEP = 5  # 32 tokens
+FINEST_STEP = 32  # between numbers of tokens
 A_PASS_COSTS = 128  # tokens that could go through the model in the time that each further pass takes
 
 
@@ -88,7 +88,7 @@ def _by_length(examples: Sequence[Example]) -> list[Example]:
 
 def of_few(num_tokens: int) -> int:
     """Return the next of few numbers, by 32 tokens or 1/16 more at most: 16 of them for each doubling."""
-    step = 1 << max(FINEST_STEP, num_tokens.bit_length() - 5)
+    step = max(FINEST_STEP, (1 << num_tokens.bit_length()) // 32)
     return -(-num_tokens // step) * step
 
 
