@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
-from textwrap import wrap
 from typing import TYPE_CHECKING
 
 from daemon.cli.queue_view import cells_of, padded, shortened
@@ -52,15 +51,14 @@ def history_lines(
     yield from _remarks(files, number)
 
 
-def empty_lines(
+def empty_text(
     newest: "Sequence[CompletedFile]",
     completed: int,
     failed: int,
     *,
     dropped: int = 0,
     now: float,
-    columns: int | None = None,
-) -> list[str]:
+) -> str:
     """Return what to say of a queue in which no file waits.
 
     Args:
@@ -69,7 +67,6 @@ def empty_lines(
         failed: how many files lie in failed/.
         dropped: how many files in the inbox have not been accepted yet.
         now: Unix seconds.
-        columns: of the terminal, if it is one.
     """
     in_inbox = f"{num_of(dropped, 'file')} in inbox/, not taken in yet"
     parts = [in_inbox, "nothing else waits"] if dropped else ["the queue is empty"]
@@ -79,8 +76,7 @@ def empty_lines(
         parts.append(f"{num_of(completed, 'file')} completed, {what} (training_queue history)")
     if failed:
         parts.append(f"{failed:,} failed (training_queue list --failed)")
-    text = "; ".join(parts)
-    return wrap(text, columns, break_on_hyphens=False) if columns else [text]
+    return "; ".join(parts)
 
 
 def ago_text(at: str | None, *, now: float) -> str:

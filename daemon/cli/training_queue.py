@@ -187,14 +187,12 @@ def _outcomes(failed: bool, skipped: bool) -> list[Outcome]:
 
 def _print_empty(base_dir: Path | None) -> None:
     """Say that nothing waits, and what happened to those that did."""
-    from daemon.cli.history_view import empty_lines
+    from daemon.cli.history_view import empty_text
 
     client = client_of(base_dir)
     _, failed = client.queue.finished([Outcome.FAILED], limit=0)
     newest, completed = client.history.completed(limit=1), client.history.count_completed()
-    dropped, columns = client.queue.count_dropped(), terminal_columns()
-    for line in empty_lines(newest, completed, failed, dropped=dropped, now=time.time(), columns=columns):
-        say(line)
+    say(empty_text(newest, completed, failed, dropped=client.queue.count_dropped(), now=time.time()))
 
 
 @app.command("status", epilog="Example:\n\n\b\n  training_queue status --json")

@@ -4,7 +4,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from daemon.cli.history_view import ago_text, empty_lines, history_lines
+from daemon.cli.history_view import ago_text, empty_text, history_lines
 from daemon.client.results import CompletedFile, Validation
 
 LONG = "a-very-long-name-of-a-file-" * 4 + "of-2026.jsonl"
@@ -133,13 +133,12 @@ def test_how_long_ago_something_was_is_said_roughly(at, text):
 
 
 def test_an_empty_queue_says_what_happened_last():
-    assert empty_lines([completed()], 3, 0, now=NOW) == [
+    assert empty_text([completed()], 3, 0, now=NOW) == (
         "the queue is empty; 3 files completed, the last one chat.jsonl 2 minutes ago, loss 4.417 → 1.870 "
         "(training_queue history)"
-    ]
-    assert empty_lines([completed(steps=0)], 1, 2, now=NOW)[0].endswith(
+    )
+    assert empty_text([completed(steps=0)], 1, 2, now=NOW).endswith(
         "1 file completed, the last one chat.jsonl 2 minutes ago (training_queue history); "
         "2 failed (training_queue list --failed)"
     )
-    assert empty_lines([], 0, 0, now=NOW) == ["the queue is empty"]
-    assert all(len(line) <= 80 for line in empty_lines([completed(LONG)], 3, 0, now=NOW, columns=80))
+    assert empty_text([], 0, 0, now=NOW) == "the queue is empty"
