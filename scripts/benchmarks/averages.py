@@ -9,9 +9,7 @@ import tempfile
 import time
 from collections import defaultdict
 from collections.abc import Iterator
-from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
-from multiprocessing import get_context
 from pathlib import Path
 from statistics import mean
 
@@ -19,9 +17,9 @@ import torch
 from torch import Tensor, nn
 
 from daemon.data_tools.puzzles.skills import Skill
+from scripts.benchmarks.parts import Asked, measured_in_parts
 from scripts.benchmarks.results import Cell, Table, parser_for, publish
 from scripts.benchmarks.skill_run import Marks, SkillRun, puzzles
-from scripts.benchmarks.turns import tell
 from trainer.step.averaging import AverageKind, WeightAverage
 from trainer.step.feeding_trainer import FeedingTrainer
 
@@ -53,14 +51,14 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=5)
     options = parser.parse_args()
     steps, seeds = (60, 2) if options.quick else (options.steps, options.seeds)
-    asked = [(skill, seed, steps) for skill in SKILLS for seed in range(seeds)]
+    asked: list[Asked] = [(skill.value, seed, steps) for skill in SKILLS for seed in range(seeds)]
     found: dict[str, dict[str, list[Marks]]] = {skill.value: defaultdict(list) for skill in SKILLS}
+    parts = options.out and options.out / "averages.parts"
     # Several at once, as answers do not depend on the time they take
-    with ProcessPoolExecutor(options.threads, mp_context=get_context("spawn")) as pool:
-        for (skill, seed, _), of_run in zip(asked, pool.map(_marks, asked), strict=True):
-            for name, marks in of_run.items():
-                found[skill.value][name].append(marks)
-            tell(f"{skill.value}, seed {seed}: done")
+    runs = measured_in_parts(_marks, asked, folder=parts, processes=options.threads)
+    for (skill, *_), of_run in zip(asked, runs, strict=True):
+        for name, marks in of_run.items():
+            found[str(skill)][name].append(Marks(**marks))
     tables = [_table(skill, marks) for skill, marks in found.items()]
     data = {
         skill: {name: [vars(one) for one in ones] for name, ones in of.items()} for skill, of in found.items()
@@ -69,9 +67,10 @@ def main() -> None:
     publish("averages", options, tables, {"marks": data})
 
 
-def _marks(asked: tuple[Skill, int, int]) -> dict[str, Marks]:
+def _marks(asked: Asked) -> dict[str, dict[str, float]]:
     skill, seed, steps = asked
-    return Run(skill, seed, steps, threads=1).carry_out()
+    found = Run(Skill(str(skill)), int(seed), int(steps), threads=1).carry_out()
+    return {name: vars(marks) for name, marks in found.items()}
 
 
 def _table(skill: str, found: dict[str, list[Marks]]) -> Table:

@@ -7,14 +7,12 @@ moment depends on the last bits: a run in fp32 with its rows grouped otherwise s
 import argparse
 import tempfile
 from collections.abc import Iterator
-from concurrent.futures import ProcessPoolExecutor
-from multiprocessing import get_context
 from pathlib import Path
 from statistics import mean
 from typing import Any
 
+from scripts.benchmarks.parts import Asked, measured_in_parts
 from scripts.benchmarks.results import Cell, Table, parser_for, publish
-from scripts.benchmarks.turns import tell
 from scripts.benchmarks.workload import Workload, make_rows
 
 STEPS = 500
@@ -37,35 +35,36 @@ def main() -> None:
 def _losses(options: argparse.Namespace) -> dict[str, list[dict[str, float]]]:
     """Return the loss on new rows by what was computed with, for each seed, of each kind of rows."""
     steps, seeds = (20, 2) if options.quick else (STEPS, options.seeds)
-    asked = [(kind, seed, steps, name) for kind in KINDS for seed in range(seeds) for name in ARITHMETIC]
+    of_kinds = [(kind, seed, name) for kind in KINDS for seed in range(seeds) for name in ARITHMETIC]
     found: dict[str, list[dict[str, float]]] = {kind: [{} for _ in range(seeds)] for kind in KINDS}
+    parts = options.out and options.out / "bf16_losses.parts"
+    asked: list[Asked] = [(kind, seed, steps, name) for kind, seed, name in of_kinds]
     # Several at once, as losses do not depend on the time they take
-    with ProcessPoolExecutor(options.threads, mp_context=get_context("spawn")) as pool:
-        for (kind, seed, _, name), loss in zip(asked, pool.map(_loss_after, asked), strict=True):
-            found[kind][seed][name] = loss
-            tell(f"{kind}, seed {seed}, {name}: {loss:.4f}")
+    losses = measured_in_parts(_loss_after, asked, folder=parts, processes=options.threads)
+    for (kind, seed, name), loss in zip(of_kinds, losses, strict=True):
+        found[kind][seed][name] = loss
     return found
 
 
-def _loss_after(asked: tuple[str, int, int, str]) -> float:
+def _loss_after(asked: Asked) -> float:
     from daemon.data_tools.puzzles.skills import Skill  # here, as this and the next load torch
     from scripts.benchmarks.skill_run import SkillRun, puzzles
 
     kind, seed, steps, name = asked
-    precision, max_tokens = ARITHMETIC[name]
+    precision, max_tokens = ARITHMETIC[str(name)]
     make = puzzles(Skill.SYLLO) if kind == "puzzles" else _texts
     with tempfile.TemporaryDirectory(prefix="bf16-") as folder:
         run = SkillRun(
             Path(folder),
             make,
-            seed,
-            steps,
+            int(seed),
+            int(steps),
             threads=1,
             max_tokens=max_tokens,
             precision=precision,
             device="cpu",
         )
-        run.train(0, steps)
+        run.train(0, int(steps))
         return run.marks().loss
 
 
