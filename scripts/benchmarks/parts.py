@@ -1,4 +1,4 @@
-"""Measure a benchmark's runs side by side, and keep each: what ends early goes on from there."""
+"""Measure a benchmark's runs side by side, and keep each: what ends early continues with the others."""
 
 import json
 from collections.abc import Callable, Iterator, Sequence
