@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 NARROWEST_NAME = 24  # on one line with its figures; otherwise the figures stand below it
 GAP = "  "
 UNKNOWN = "-"
+SHARED = "*"  # behind a change of the validation loss that is not of this file alone
 TITLES = ("ROWS", "STEPS", "TIME", "TOKENS/S", "LOSS", "VALIDATION")
 NUMBERS = TITLES[: TITLES.index("LOSS")]
 UNITS = ((86_400.0, "day"), (3_600.0, "hour"), (60.0, "minute"))
@@ -105,8 +106,13 @@ def _figures(file: "CompletedFile") -> tuple[str, ...]:
         _clock(file.seconds),
         f"{file.tokens_per_s:,.0f}" if file.tokens_per_s else UNKNOWN,
         _change(file.first_loss, file.last_loss),
-        _validation(file.before, file.after),
+        _validation(file.before, file.after) + (SHARED if _is_shared(file) else ""),
     )
+
+
+def _is_shared(file: "CompletedFile") -> bool:
+    """Whether both losses are shown and other files affected their difference, too."""
+    return bool(file.other_steps and file.before and file.after)
 
 
 def _checkpoint(file: "CompletedFile") -> str:
@@ -130,6 +136,8 @@ def _aligned(table: Sequence[tuple[str, ...]]) -> list[str]:
 
 
 def _remarks(files: "Sequence[CompletedFile]", number: int) -> Iterator[str]:
+    if any(map(_is_shared, files)):
+        yield f"({SHARED}: other jobs took steps in between, too: training_queue show NAME)"
     if any(file.checkpoint and not file.is_checkpoint_kept for file in files):
         yield "(in parentheses: the checkpoint has been removed; newer ones contain the file, too)"
     if more := number - len(files):

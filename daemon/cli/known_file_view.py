@@ -102,7 +102,7 @@ def _job_facts(
     if ended_at:
         yield "ended", _moment(ended_at)
     if job.every_attempt:
-        yield "attempts", f"{len(job.every_attempt):,}, {job.attempts:,} charged to the file"
+        yield "attempts", f"{len(job.every_attempt):,}, {_charged(job.attempts)}"
         following = (*job.every_attempt[1:], None)
         for attempt, after in list(zip(job.every_attempt, following, strict=True))[-ATTEMPTS_SHOWN:]:
             yield "", _attempt(attempt, after, reason=job.reason, is_daemon_gone=is_daemon_gone)
@@ -121,6 +121,11 @@ def _job_facts(
     yield "validation", _validation(job)
     if job.checkpoint:
         yield "checkpoint", job.checkpoint + ("" if job.is_checkpoint_kept else ", which has been removed")
+
+
+def _charged(attempts: int) -> str:
+    """Return how many attempts count towards `retry.max_attempts`, after which the file fails."""
+    return f"{attempts:,} counted against the file" if attempts else "none counted against the file"
 
 
 def _lines(numbers: tuple[int, ...]) -> str:

@@ -16,12 +16,15 @@ NARROWEST_NAME = 20
 BESIDE_NAME = 54  # columns of the other facts, with the longest name of a format
 
 
-def queued_lines(files: "Sequence[QueuedFile]", number: int, *, columns: int | None = None) -> Iterator[str]:
+def queued_lines(
+    files: "Sequence[QueuedFile]", number: int, *, columns: int | None = None, is_daemon_gone: bool = False
+) -> Iterator[str]:
     """Yield a table of files that wait or are processed.
 
     Args:
         number: how many there are; those that are not shown are counted.
         columns: of the terminal, if it is one; names are shortened to fit.
+        is_daemon_gone: no daemon is running, so nothing is processed.
     """
     if not files:
         yield "the queue is empty"
@@ -36,19 +39,22 @@ def queued_lines(files: "Sequence[QueuedFile]", number: int, *, columns: int | N
     yield from _more(number - len(files))
     if any(file.state == "unchecked" for file in files):
         yield "unchecked: whether it can be trained is found out when a daemon starts"
+    if is_daemon_gone:
+        yield "no daemon is running, so none of them is trained now: training_daemon start"
 
 
 def finished_lines(
-    files: "Sequence[FinishedFile]", number: int, *, columns: int | None = None
+    files: "Sequence[FinishedFile]", number: int, *, kind: str, columns: int | None = None
 ) -> Iterator[str]:
     """Yield a table of files that failed or were skipped, with their reasons.
 
     Args:
         number: how many there are; those that are not shown are counted.
+        kind: what they are called if there are none.
         columns: of the terminal, if it is one; each reason then stands below its file, in lines that fit.
     """
     if not files:
-        yield "there are none"
+        yield f"there are no {kind} files"
         return
     if columns:
         for file in files:

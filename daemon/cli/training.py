@@ -10,6 +10,7 @@ import typer
 from typer.core import TyperGroup
 from typer.main import get_command
 
+from daemon.cli.command_names import MODULES, owners_of
 from daemon.cli.options import (
     BaseDir,
     Json,
@@ -25,14 +26,6 @@ from daemon.cli.usage_words import did_you_mean
 from daemon.client import Client
 from trainer.protocol.text import printable
 
-MODULES = {
-    "daemon": "daemon.cli.training_daemon",
-    "controller": "daemon.cli.training_controller",
-    "queue": "daemon.cli.training_queue",
-    "health": "daemon.cli.training_health",
-    "data": "daemon.cli.training_data",
-    "models": "daemon.cli.training_models",
-}
 # Subcommands of the controller that need no second word
 SHORTCUTS = {
     "status": "Show what the daemon is doing.",
@@ -56,7 +49,7 @@ class LoadedWhenUsed(TyperGroup):
         Raises:
             WrongUsage: there is none here, but one of this name under another command.
         """
-        if args[0] not in self.commands and (owners := _owners_of(args[0])):
+        if args[0] not in self.commands and (owners := owners_of(args[0])):
             near = did_you_mean([f"training {owner} {args[0]}" for owner in owners])
             raise WrongUsage(f'unknown command "{args[0]}"{near}')
         name, command, rest = super().resolve_command(ctx, args)
@@ -67,12 +60,6 @@ class LoadedWhenUsed(TyperGroup):
             controller: Any = get_command(import_module(MODULES["controller"]).app)
             command = controller.commands[name]
         return name, command, rest
-
-
-def _owners_of(name: str) -> list[str]:
-    """Return the commands that have a subcommand of this name."""
-    groups: dict[str, Any] = {owner: get_command(import_module(MODULES[owner]).app) for owner in MODULES}
-    return [owner for owner, group in groups.items() if name in group.commands]
 
 
 app = typer.Typer(

@@ -165,7 +165,12 @@ def list_files(
         _show(
             [file._asdict() for file in finished],
             as_json,
-            finished_lines(shown, number, columns=terminal_columns()),
+            finished_lines(
+                shown,
+                number,
+                kind="cleared" if trash else " or ".join(outcomes),
+                columns=terminal_columns(),
+            ),
         )
         return
     files = queue.files()
@@ -177,7 +182,8 @@ def list_files(
         return
     if dropped := queue.count_dropped():
         print(f"{dropped:,} more in inbox/, not taken in yet")
-    for line in queued_lines(files[:limit], len(files), columns=terminal_columns()):
+    is_gone = client_of(base_dir).status().is_gone
+    for line in queued_lines(files[:limit], len(files), columns=terminal_columns(), is_daemon_gone=is_gone):
         say(line)
 
 

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from daemon.cli.command_names import owners_of
 from trainer.protocol.text import printable
 
 NO_COMMAND = re.compile(r"No such command (['\"])(?P<name>.*)\1\.(?: Did you mean (?P<near>.*)\?)?", re.S)
@@ -54,8 +55,10 @@ def _what_is_wrong(error: Any) -> str:
     if kind == "BadParameter" and error.param is not None:
         return _bad_value(error)
     if found := NO_COMMAND.fullmatch(message):
-        near = [f"{_command(error)} {name}" for name in re.findall(r"'([^']*)'", found["near"] or "")]
-        return f'unknown command "{printable(found["name"])}"{did_you_mean(near)}'
+        name = found["name"]
+        near = [f"{_command(error)} {other}" for other in re.findall(r"'([^']*)'", found["near"] or "")]
+        elsewhere = [] if near else [f"training_{owner} {name}" for owner in owners_of(name)]
+        return f'unknown command "{printable(name)}"{did_you_mean(near or elsewhere)}'
     if found := TOO_MANY.fullmatch(message):
         return f"unexpected: {printable(found['words'])}{_taken(error)}"
     return printable(message.removeprefix(OURS).rstrip("."))

@@ -221,10 +221,10 @@ class Forgetting:
             )
         if why := self._merged_since():
             yield why
-        if self.base and self.base.manifest.locked != self._newest.locked:
+        if self.base and (changed := self._changed_settings(self.base.manifest.locked)):
             yield (
-                f"a locked setting was changed after {self.base.path.name}, so what came after cannot be "
-                "trained again from there"
+                f"{changed} changed after {self.base.path.name}, so what came after cannot be trained again "
+                "from there"
             )
         gone = [printable(name) for name in self._gone()]
         if gone:
@@ -234,6 +234,12 @@ class Forgetting:
                 f"{', '.join(gone[:NAMED])}{more}; if you have copies, put them into models/data/ under "
                 "their SHA-256"
             )
+
+    def _changed_settings(self, earlier: Mapping[str, Any]) -> str:
+        """Return the locked settings that are not what they were."""
+        now = self._newest.locked if self._newest else {}
+        names = sorted(name for name in earlier.keys() | now.keys() if earlier.get(name) != now.get(name))
+        return printable(" and ".join(names))
 
     @property
     def _base_text(self) -> str:

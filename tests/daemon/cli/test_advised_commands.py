@@ -12,7 +12,8 @@ from typer.main import get_command
 
 import daemon
 import trainer
-from daemon.cli.training import MODULES, SHORTCUTS
+from daemon.cli.command_names import MODULES
+from daemon.cli.training import SHORTCUTS
 
 PROGRAMS = {f"training_{name}": module for name, module in MODULES.items()}
 OF_ALL = {"--help", "--version", "--install-completion", "--show-completion"}

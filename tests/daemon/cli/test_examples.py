@@ -8,7 +8,7 @@ import pytest
 from typer.core import TyperGroup
 from typer.main import get_command
 
-from daemon.cli.training import MODULES
+from daemon.cli.command_names import MODULES
 
 PROGRAMS = {f"training_{name}": module for name, module in MODULES.items()}
 

@@ -100,6 +100,15 @@ def test_losses_of_different_weights_are_no_change(before, after, shown):
     assert all(len(line) <= 80 for line in narrow)
 
 
+def test_a_change_that_is_not_of_the_file_alone_is_marked():
+    shared, half = completed(other_steps=3), completed(other_steps=3, before=None)
+
+    lines = list(history_lines([completed(), shared, half], 3, now=NOW, columns=120))
+
+    assert [line.count("*") for line in lines] == [0, 0, 1, 0, 1]
+    assert lines[-1] == "(*: other jobs took steps in between, too: training_queue show NAME)"
+
+
 def test_a_checkpoint_that_is_gone_is_in_parentheses_and_that_is_explained():
     lines = list(history_lines([completed(is_checkpoint_kept=False)], 1, now=NOW, columns=80))
 

@@ -64,7 +64,7 @@ def test_each_fact_has_a_line():
     facts = [
         "  rows          3,000 (messages)",
         "  rejected      2 rows: queue/failed/chat.jsonl.rejected.jsonl",
-        "  attempts      2, 1 charged to the file",
+        "  attempts      2, 1 counted against the file",
         "                1. 2026-07-21 12:00:00 UTC, crash 2026-07-21 12:00:00 UTC: it crashed",
         "                2. 2026-07-21 12:00:00 UTC, not ended",
         "  trained       3,000 rows in 188 of 188 steps",

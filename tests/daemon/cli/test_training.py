@@ -12,7 +12,8 @@ import pytest
 from typer.main import get_command
 from typer.testing import CliRunner
 
-from daemon.cli.training import MODULES, SHORTCUTS, app
+from daemon.cli.command_names import MODULES
+from daemon.cli.training import SHORTCUTS, app
 from daemon.client import Client, advice
 from daemon.status.board import StatusBoard
 from tests.health import publish

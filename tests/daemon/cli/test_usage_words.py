@@ -5,8 +5,8 @@ from importlib import import_module
 
 import pytest
 
+from daemon.cli.command_names import MODULES
 from daemon.cli.options import run
-from daemon.cli.training import MODULES
 
 MODULES = MODULES | {"": "daemon.cli.training"}
 LOGS = "see: training_controller logs --help"
@@ -28,6 +28,7 @@ def said(monkeypatch, capsys, line):
     "line, words",
     [
         ("training_controller stauts", 'unknown command "stauts"; did you mean training_controller status?'),
+        ("training_daemon stop", 'unknown command "stop"; did you mean training_controller stop?'),
         ("training queue lst", 'unknown command "lst"; did you mean training queue list?'),
         (
             "training report",
