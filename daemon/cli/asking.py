@@ -1,7 +1,9 @@
 """Ask before something changes: the plan, `--dry-run`, `--yes`, `--json`, and the question."""
 
 import json
-from collections.abc import Iterable
+import sys
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from typing import Annotated
 
 import typer
@@ -40,6 +42,20 @@ def is_meant(
     if is_possible and not yes:
         typer.confirm("Go ahead?", abort=True)
     return True
+
+
+@contextmanager
+def told_if_interrupted(words: Callable[[], str]) -> Iterator[None]:
+    """Let a person who presses Ctrl-C know what becomes of what has begun.
+
+    Args:
+        words: returns that.
+    """
+    try:
+        yield
+    except KeyboardInterrupt:
+        say(words(), file=sys.stderr)
+        raise
 
 
 def show(document: object, lines: Iterable[str], *, as_json: bool) -> None:

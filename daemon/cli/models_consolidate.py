@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from daemon.cli.asking import DryRun, Yes, is_meant, show
+from daemon.cli.asking import DryRun, Yes, is_meant, show, told_if_interrupted
 from daemon.cli.options import BaseDir, Json, client_of
 from daemon.cli.progress import progress_words
 from trainer.protocol.text import num_of, size_text
@@ -36,9 +36,23 @@ def consolidate(
     if not is_meant(shown, plan_lines(plan), yes=yes, dry_run=dry_run, as_json=as_json):
         return
     is_shown = sys.stderr.isatty() and not as_json
-    with progress_words("merging the adapter", is_shown=is_shown) as advance:
+    with (
+        told_if_interrupted(lambda: _interrupted(is_daemons=client.status().is_running)),
+        progress_words("merging the adapter", is_shown=is_shown) as advance,
+    ):
         result = client.consolidations.carry_out(on_progress=advance)
     show({**shown, "result": result}, [result], as_json=as_json)
+
+
+def _interrupted(*, is_daemons: bool) -> str:
+    """Return what becomes of it after Ctrl-C.
+
+    Args:
+        is_daemons: whether a daemon does it, which hears nothing of that.
+    """
+    if is_daemons:
+        return "the daemon merges it all the same; training_controller logs shows when it has"
+    return "the adapter is as it was, or merged: then training_models list has the state before"
 
 
 def plan_lines(plan: "ConsolidationPlan") -> Iterator[str]:

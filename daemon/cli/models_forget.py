@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from daemon.cli.asking import DryRun, Yes, is_meant, show
+from daemon.cli.asking import DryRun, Yes, is_meant, show, told_if_interrupted
 from daemon.cli.options import BaseDir, Json, client_of, say
 from trainer.protocol.text import duration_text, num_of, printable
 
@@ -45,16 +45,13 @@ def forget(
         shown, forget_lines(plan), yes=yes, dry_run=dry_run, as_json=as_json, is_possible=is_possible
     ):
         return
-    try:
+    with told_if_interrupted(lambda: _interrupted(plan, is_daemons=client.status().is_running)):
         result = client.forgetting.carry_out(
             plan,
             reason=f"training_models forget {printable(file)}",
             keep_versions=keep_versions,
             on_progress=lambda line: None if as_json else say(printable(line), file=sys.stderr),
         )
-    except KeyboardInterrupt:
-        say(_interrupted(plan, is_daemons=client.status().is_running), file=sys.stderr)
-        raise
     show({**shown, "result": result}, [result], as_json=as_json)
 
 

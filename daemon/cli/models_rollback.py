@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from daemon.cli.asking import DryRun, Yes, is_meant, show
+from daemon.cli.asking import DryRun, Yes, is_meant, show, told_if_interrupted
 from daemon.cli.models_options import VersionName, offered_files, offered_versions
 from daemon.cli.options import BaseDir, CommandFailed, Json, client_of
 
@@ -77,8 +77,20 @@ def rollback(
     if not is_meant(shown, rollback_lines(plan), yes=yes, dry_run=dry_run, as_json=as_json):
         return
     reason = f"training_models rollback to {plan.target}"
-    result = client.rollbacks.carry_out(plan, reason=reason, requeue=wanted)
+    with told_if_interrupted(lambda: _interrupted(is_daemons=client.status().is_running)):
+        result = client.rollbacks.carry_out(plan, reason=reason, requeue=wanted)
     show({"result": result, **shown}, [result], as_json=as_json)
+
+
+def _interrupted(*, is_daemons: bool) -> str:
+    """Return what becomes of it after Ctrl-C.
+
+    Args:
+        is_daemons: whether a daemon does it, which hears nothing of that.
+    """
+    if is_daemons:
+        return "the daemon goes back all the same; training_controller status shows when it has"
+    return "the model has gone back or is as it was; training_controller status shows its step"
 
 
 @app.command(epilog="Example:\n\n\b\n  training_models restore v003")

@@ -3,9 +3,10 @@
 import json
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from textwrap import wrap
 from typing import TYPE_CHECKING, Any
 
-from daemon.cli.queue_view import shortened
+from daemon.cli.queue_view import cells_of, shortened
 from daemon.cli.validation_text import with_weights
 from trainer.protocol.text import num_of, printable
 
@@ -26,6 +27,7 @@ FATES = {
     "continues": "is in the model again, and its training continues",
 }
 BESIDE_FILE = 47
+BELOW = " " * 9  # before names that find no room beside the facts of their version
 POLICIES = ("file", "day", "gate")
 """Values of `versions.auto` that make versions."""
 
@@ -54,11 +56,12 @@ def list_lines(
         tags = (f"#{tag}" for tag in version.tags)
         names = printable(", ".join((*current, *version.aliases, *tags, *version.notes[-1:])))
         made = version.made_at[:16].replace("T", " ")
-        room = None if columns is None else max(10, columns - len(beside))
-        yield (
-            f"{version.id:8} {made}  {version.global_step:>9,}  {version.files:>9,}  {loss:{column}}  "
-            f"{names if room is None else shortened(names, room)}"
-        ).rstrip()
+        facts = f"{version.id:8} {made}  {version.global_step:>9,}  {version.files:>9,}  {loss:{column}}"
+        if columns is None or len(beside) + cells_of(names) <= columns:
+            yield f"{facts}  {names}".rstrip()
+        else:
+            yield facts.rstrip()
+            yield from wrap(names, columns, initial_indent=BELOW, subsequent_indent=BELOW)
     for name, problem in damaged.items():
         yield f"{name}: damaged: {problem}"
 

@@ -7,12 +7,14 @@ import sys
 
 import pytest
 
-from daemon.cli.models_view import rollback_lines
+from daemon.cli.models_view import list_lines, rollback_lines
 from daemon.cli.training_models import app
-from daemon.client.rollback import RollbackPlan
+from daemon.client import Client
+from daemon.client.rollback import RollbackPlan, Rollbacks
 from daemon.files.identity import Identity
 from daemon.jobs.going_back import AffectedFile
 from daemon.ledger.ledger import Ledger
+from daemon.status.board import StatusBoard
 from tests.daemon.cli.runner import runner_of
 from tests.daemon.ledger.entries import step
 from tests.health import damage, publish
@@ -96,6 +98,42 @@ def test_where_no_average_was_kept_the_list_is_narrow(layout):
 
     assert titles.endswith("  NEW FILES  VALIDATION  NAMES AND NOTE")
     assert line.endswith("          0      2.5000  current")
+
+
+def test_names_that_find_no_room_stand_whole_below_their_version(trained):
+    note = "before the holidays, with the letters of March and April"
+    run(trained, "create", "--note", note)
+
+    lines = list(list_lines(Client(trained.base).models.versions(), {}, columns=80))
+
+    assert [line.strip() for line in lines[2:]] == [f"current, {note}"]
+    assert all(len(line) <= 80 for line in lines)
+
+
+@pytest.mark.parametrize(
+    "is_running, said",
+    [
+        (True, "the daemon goes back all the same; training_controller status shows when it has\n"),
+        (
+            False,
+            "the model has gone back or is as it was; training_controller status shows its step\n",
+        ),
+    ],
+)
+def test_after_ctrl_c_it_says_whether_the_model_goes_back(trained, monkeypatch, is_running, said):
+    run(trained, "create", "step-000000003-1")
+    if is_running:
+        StatusBoard(trained.status_file, daemon_pid=os.getpid()).publish()
+
+    def interrupt(*arguments, **named):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Rollbacks, "carry_out", interrupt)
+
+    result = run(trained, "rollback", "--to", "v001", "--yes")
+
+    assert result.exit_code == 130
+    assert result.stderr == said
 
 
 def test_a_checkpoint_has_one_version(trained):
