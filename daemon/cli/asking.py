@@ -45,7 +45,7 @@ def is_meant(
 
 
 @contextmanager
-def told_if_interrupted(words: Callable[[], str]) -> Iterator[None]:
+def explained_if_interrupted(words: Callable[[], str]) -> Iterator[None]:
     """Let a person who presses Ctrl-C know what becomes of what has begun.
 
     Args:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from daemon.cli.asking import DryRun, Yes, is_meant, show, told_if_interrupted
+from daemon.cli.asking import DryRun, Yes, explained_if_interrupted, is_meant, show
 from daemon.cli.options import BaseDir, Json, client_of
 from daemon.cli.progress import progress_words
 from trainer.protocol.text import num_of, size_text
@@ -37,7 +37,7 @@ def consolidate(
         return
     is_shown = sys.stderr.isatty() and not as_json
     with (
-        told_if_interrupted(lambda: _interrupted(is_daemons=client.status().is_running)),
+        explained_if_interrupted(lambda: _interrupted(is_daemons=client.status().is_running)),
         progress_words("merging the adapter", is_shown=is_shown) as advance,
     ):
         result = client.consolidations.carry_out(on_progress=advance)

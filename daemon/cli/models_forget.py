@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from daemon.cli.asking import DryRun, Yes, is_meant, show, told_if_interrupted
+from daemon.cli.asking import DryRun, Yes, explained_if_interrupted, is_meant, show
 from daemon.cli.options import BaseDir, Json, client_of, say
 from trainer.protocol.text import duration_text, num_of, printable
 
@@ -45,7 +45,7 @@ def forget(
         shown, forget_lines(plan), yes=yes, dry_run=dry_run, as_json=as_json, is_possible=is_possible
     ):
         return
-    with told_if_interrupted(lambda: _interrupted(plan, is_daemons=client.status().is_running)):
+    with explained_if_interrupted(lambda: _interrupted(plan, is_daemons=client.status().is_running)):
         result = client.forgetting.carry_out(
             plan,
             reason=f"training_models forget {printable(file)}",

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from daemon.cli.asking import DryRun, Yes, is_meant, show, told_if_interrupted
+from daemon.cli.asking import DryRun, Yes, explained_if_interrupted, is_meant, show
 from daemon.cli.models_options import VersionName, offered_files, offered_versions
 from daemon.cli.options import BaseDir, CommandFailed, Json, client_of
 
@@ -77,7 +77,7 @@ def rollback(
     if not is_meant(shown, rollback_lines(plan), yes=yes, dry_run=dry_run, as_json=as_json):
         return
     reason = f"training_models rollback to {plan.target}"
-    with told_if_interrupted(lambda: _interrupted(is_daemons=client.status().is_running)):
+    with explained_if_interrupted(lambda: _interrupted(is_daemons=client.status().is_running)):
         result = client.rollbacks.carry_out(plan, reason=reason, requeue=wanted)
     show({"result": result, **shown}, [result], as_json=as_json)
 
