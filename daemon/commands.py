@@ -3,14 +3,29 @@
 from collections import deque
 from collections.abc import Sequence
 
-from daemon.control.control_files import FILES, Name, Request, read_requests, remove_request
+from daemon.control.control_files import (
+    FILES,
+    FOR_PEOPLE,
+    Name,
+    Request,
+    read_requests,
+    remove_request,
+    unknown_names,
+)
 from daemon.control.pause_file import PauseFile
 from daemon.decide import Stopping
 from daemon.going_back import GoingBack
 from daemon.intake.intake import Intake
 from daemon.jobs.job_queue import Ending, JobQueue
 from daemon.jobs.reasons import reason_for
-from daemon.journal.events import CommandAnswered, RequestNotRemoved, StopCancelled, StopRequested
+from daemon.journal.events import (
+    CommandAnswered,
+    NoUnknownControlFiles,
+    RequestNotRemoved,
+    StopCancelled,
+    StopRequested,
+    UnknownControlFiles,
+)
 from daemon.journal.journal import Journal
 from daemon.ledger.ledger import Ledger
 from daemon.model_acts import ModelAct, ModelActs
@@ -20,8 +35,10 @@ from trainer.protocol.failpoints import failpoint
 from trainer.protocol.gate import GateVerdict
 from trainer.protocol.job import FaultKind, Job, Outcome
 from trainer.protocol.layout import Layout
+from trainer.protocol.text import printable
 
 WITH_REASON = ("pause", "resume", "skip", "stop", "stop_now")  # those of acts have events of their own
+NAMED = 3  # of all control files that are not understood
 TOO_LATE = "too late: the daemon stops; ask again once it runs"
 
 
@@ -58,6 +75,7 @@ class Commands:
         self._signals = 0
         self._unanswered: list[tuple[Request, str | None]] = []  # with the job it is about
         self._unremovable: deque[Request] = deque(maxlen=len(FILES))  # carried out, and still there
+        self._unknown: Sequence[str] = []  # names in control/, as they were reported
         self.stopping: Stopping | None = None
         """How the daemon was asked to end."""
 
@@ -102,7 +120,20 @@ class Commands:
                 failpoint("control.read")
                 self._take(request, is_blocked)
                 failpoint("control.taken")
+        self._report_unknown(unknown_names(self._layout))
         self._answer_when_done()
+
+    def _report_unknown(self, names: Sequence[str]) -> None:
+        """Report what lies there and is no request, when that has changed."""
+        if names == self._unknown:
+            return
+        self._unknown = names
+        if names:
+            named = tuple(printable(name, limit=60) for name in names[:NAMED])
+            more = len(names[NAMED:])
+            self._journal.record(UnknownControlFiles(names=named, more=more, expected=FOR_PEOPLE))
+        else:
+            self._journal.record(NoUnknownControlFiles())
 
     def _take(self, request: Request, is_blocked: bool) -> None:
         match request.name:

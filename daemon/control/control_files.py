@@ -1,7 +1,9 @@
 """Control files: what a person or a program asks of the daemon. Reads and removes them, decides nothing."""
 
 import json
+import os
 import time
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
@@ -19,6 +21,8 @@ FILES: dict[str, Name] = {
     ".consolidate": "consolidate",
     ".forget": "forget",
 }
+FOR_PEOPLE = (".pause", ".resume", ".skip", ".stop")  # those that a person makes with touch
+OBEYED = ".obeyed."  # in the new name of a request that is a folder
 MAX_REQUEST_BYTES = 65_536  # names of many files may be among it
 
 
@@ -61,6 +65,18 @@ def read_requests(layout: Layout) -> list[Request]:
     return sorted(found, key=lambda request: request.written_at)
 
 
+def unknown_names(layout: Layout) -> list[str]:
+    """Return the names in `control/` that are no request, such as `.stpo`; sorted."""
+    with suppress(OSError):
+        return sorted(name for name in os.listdir(layout.control) if name not in FILES and not _is_ours(name))
+    return []
+
+
+def _is_ours(name: str) -> bool:
+    """Whether it is the folder's mark, a request that is being written, or one that was obeyed."""
+    return name == ".gitkeep" or name.endswith(".tmp") or OBEYED in name
+
+
 def remove_request(request: Request) -> None:
     """Take a control file away.
 
@@ -71,7 +87,7 @@ def remove_request(request: Request) -> None:
         request.path.unlink(missing_ok=True)
     except IsADirectoryError:
         # It may hold something of a person's, which is never deleted
-        request.path.rename(request.path.with_name(f"{request.path.name}.obeyed.{time.time_ns()}"))
+        request.path.rename(request.path.with_name(f"{request.path.name}{OBEYED}{time.time_ns()}"))
 
 
 def _read(path: Path, name: Name) -> Request | None:

@@ -79,6 +79,20 @@ def test_while_paused_a_new_priority_is_shown_long_before_the_next_heartbeat(rig
     rig.until(lambda: rig.status()["queue"]["high"] == 1)
 
 
+def test_a_control_file_that_is_misspelt_gets_an_alert_until_it_is_gone(rig):
+    path = rig.layout.control / ".stpo"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.touch()
+    rig.start()
+
+    alerts = rig.until(lambda: rig.status().get("alerts"), "the alert")
+    path.unlink()
+    rig.until(lambda: not rig.status()["alerts"], "its end")
+
+    assert alerts == ["control/: .stpo not understood; expected .pause, .resume, .skip or .stop"]
+    assert rig.stop() == 0
+
+
 @pytest.mark.parametrize("how", ["stop", "stop --now", "signal"])
 def test_the_log_says_once_that_the_daemon_stops(rig, caplog, how):
     caplog.set_level(logging.INFO)

@@ -252,6 +252,46 @@ class TrainingUnblocked(JournalEvent):
 
 
 @dataclass(frozen=True, kw_only=True)
+class UnknownControlFiles(JournalEvent):
+    """Files in `control/` are no requests, or others than before are none."""
+
+    kind = "unknown_control_files"
+    level = logging.WARNING
+    names: tuple[str, ...]
+    """The first of them."""
+    more: int
+    """Those that are not named."""
+    expected: tuple[str, ...]
+
+    @property
+    def message(self) -> str:
+        more = f" and {self.more} more" if self.more else ""
+        return (
+            f"control/: {', '.join(self.names)}{more} not understood; expected "
+            f"{', '.join(self.expected[:-1])} or {self.expected[-1]}"
+        )
+
+    @property
+    def alert(self) -> tuple[str, str]:
+        return ("control", self.message)
+
+
+@dataclass(frozen=True, kw_only=True)
+class NoUnknownControlFiles(JournalEvent):
+    """Every file in `control/` is a request again."""
+
+    kind = "no_unknown_control_files"
+
+    @property
+    def message(self) -> str:
+        return "control/: every file is understood again"
+
+    @property
+    def cleared_alerts(self) -> tuple[str, ...]:
+        return ("control",)
+
+
+@dataclass(frozen=True, kw_only=True)
 class QueueEmptied(JournalEvent):
     """Every file that was there has been trained, has failed or was skipped."""
 

@@ -8,7 +8,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from daemon.control.control_files import read_requests
+from daemon.control.control_files import read_requests, remove_request, unknown_names
+from trainer.protocol.files import create_json
 from trainer.protocol.text import printable
 
 
@@ -119,6 +120,16 @@ def test_what_is_no_file_is_a_plain_request_and_is_not_read(layout, tmp_path, ki
     [request] = read_requests(layout)
 
     assert (request.name, request.reason) == ("pause", None)
+
+
+def test_what_is_misspelt_is_known_and_what_this_program_writes_is_not_meant(layout):
+    create_json(layout.control / ".pause", {})
+    for name in (".stpo", "stop", ".gitkeep", "..pause.4711.tmp"):
+        (layout.control / name).touch()
+    (layout.control / ".skip").mkdir()
+    remove_request(next(request for request in read_requests(layout) if request.name == "skip"))
+
+    assert unknown_names(layout) == [".stpo", "stop"]
 
 
 def test_requests_come_oldest_first(layout):
