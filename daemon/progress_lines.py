@@ -14,6 +14,7 @@ from trainer.protocol.text import display_name, duration_text, num_of
 
 INTERVAL_S = 30.0
 FIRST_AFTER_S = 5.0  # of work that begins; shorter work has its own lines in the log
+UNSAID = (None, "training", "loading")  # sections of the worker that a line about a file does not name
 WORK = (State.LOADING, State.CHECKING, State.TRAINING, State.STOPPING)
 
 logger = logging.getLogger("daemon")
@@ -118,7 +119,7 @@ class ProgressLines:
             yield f"{tokens_per_s:,.0f} tokens/s"
         if status.eta_s is not None:
             yield f"{duration_text(status.eta_s)} left"
-        if status.current_step == self._seen.step and status.worker_section not in (None, "training"):
+        if status.current_step == self._seen.step and status.worker_section not in UNSAID:
             yield f"now {status.worker_section}"
 
     def _left_s(self, status: TrainingStatus, rows: int, now: float) -> float | None:

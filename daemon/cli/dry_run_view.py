@@ -48,7 +48,7 @@ def _lines(found: "DryRun") -> Iterator[tuple[str, str]]:
     cut = f"{truncated}, {planned.split_rows:,} split, {planned.dropped_rows:,} dropped"
     yield "truncated", f"{cut}; {without}"
     rows = num_of(planned.rows_per_step, "row")
-    yield "steps", f"{planned.steps:,} of {rows} each, {num_of(planned.epochs, 'epoch')}"
+    yield "steps", f"{planned.steps:,} of at most {rows} each, {num_of(planned.epochs, 'epoch')}"
     yield "micro-batches", _micro_batches(planned)
     rates = (planned.first_learning_rate, planned.last_learning_rate)
     yield "learning rate", " at first, ".join(f"{rate:.3g}" for rate in rates) + " at the end"

@@ -101,6 +101,8 @@ def forget_lines(plan: "ForgetPlan") -> Iterator[str]:
         what = "that alias means" if len(plan.aliases) == 1 else "these aliases mean"
         yield f"  {_listed(plan.aliases)}: {what} nothing afterwards"
     yield from _backup_lines(plan)
+    for path in plan.others:
+        yield f"  stays: {path}, rejected rows of another content of that name, to be removed by hand"
     yield f"  out of reach: {'' if plan.backup_to else 'backups, '}exports, deployments and other machines"
     for why in plan.inexact:
         yield f"  not exact to the last bit: {why}"

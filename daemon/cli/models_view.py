@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     )
 
 FATES = {
-    "undone": "is undone; its file goes to queue/skipped/ if it is not queued already",
+    "undone": "is undone",
     "requeued": "is undone and is trained again",
     "trained": "is in the model again",
     "continues": "is in the model again, and its training continues",
@@ -176,3 +176,5 @@ def rollback_lines(plan: "RollbackPlan") -> Iterator[str]:
         which = f"job {file.job_id}, " if times[file.name] > 1 else ""  # a file may be trained twice
         steps = steps_text(file.first_step, file.last_step)
         yield f"  {file.name} ({which}{steps}) {FATES[file.fate]}"
+    if any(file.fate == "undone" for file in plan.files):
+        yield "what is undone goes to queue/skipped/, unless its file is queued or in the model again"

@@ -156,8 +156,8 @@ def _file_lines(status: "Status") -> list[tuple[str, str]]:
     current, total = fields.get("current_file"), fields.get("file_total_steps")
     started = (fields.get("queue") or {}).get("processing") or 0
     if not current:
-        is_held = started and (not status.is_running or fields.get("status") in ("paused", "blocked"))
-        return [("file", f"{started:,} in queue/processing/, to be continued")] if is_held else []
+        is_held = not status.is_running or fields.get("status") in ("paused", "blocked", "loading")
+        return [("file", f"{started:,} in queue/processing/, to be continued")] if started and is_held else []
     lines = [("file", f"{printable(str(current))} ({fields.get('priority') or 'being checked'})")]
     if words := activity(status):
         lines.append(("now", words))

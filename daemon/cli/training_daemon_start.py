@@ -78,7 +78,11 @@ def start(base_dir: BaseDir = None, set_: Overrides = None, wait: Wait = None, a
     It writes to logs/daemon.log, and continues when the terminal is closed.
     """
     client = client_of(base_dir)
-    _show_started(client, client.start(set_ or [], wait_s=_seconds(wait)), as_json)
+    is_new = not client.is_working_directory
+    started = client.start(set_ or [], wait_s=_seconds(wait))
+    if is_new and not as_json:
+        say(f"{started.base_dir} was no working directory yet, and is one now")
+    _show_started(client, started, as_json)
 
 
 @app.command(

@@ -179,7 +179,8 @@ def _ask(values: str, *, as_json: bool) -> None:
     if as_json:
         raise WrongUsage("--json does not ask; add --yes; nothing was changed")
     print(values)
-    typer.confirm("The model has been trained with the old value. Change it anyway?", abort=True)
+    print("The model has been trained with the old value; files from before can no longer be forgotten then.")
+    typer.confirm("Change it anyway?", abort=True)
 
 
 @app.command(epilog="Examples:\n\n\b\n  training_health pin current\n  training_health pin step-000001200")

@@ -120,7 +120,8 @@ def did_you_mean(names: list[str]) -> str:
 def _command(error: Any) -> str:
     """Return the command whose help says more; `python -m` is named like the command that is installed."""
     program, context = Path(sys.argv[0]).stem, getattr(error, "ctx", None)
-    if context is None:
-        return printable(program)
+    if context is None:  # the library does not say of which subcommand an option lacks its value
+        word = sys.argv[1] if len(sys.argv) > 1 and not sys.argv[1].startswith("-") else ""
+        return printable(f"{program} {word}".rstrip())
     root = context.find_root().command_path
     return printable(program + context.command_path.removeprefix(root))

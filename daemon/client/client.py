@@ -9,12 +9,14 @@ from typing import TYPE_CHECKING
 
 from daemon.client.errors import (
     FollowerUnusable,
+    NoDaemon,
     NotAWorkingDirectory,
     RunsAlready,
     UnreadableHistory,
     raising,
 )
 from trainer.protocol.layout import Layout, find_base_dir
+from trainer.protocol.text import shell_word
 
 if TYPE_CHECKING:
     from daemon.client.backups import Backups
@@ -344,7 +346,13 @@ class Client:
 
     def resume(self, reason: str | None = None, *, wait_s: float = DEFAULT_WAIT_S) -> "Obeyed":
         """Continue training with the next step."""
-        return self._requests.send(".resume", {"reason": reason}, wait_s=wait_s)
+        try:
+            return self._requests.send(".resume", {"reason": reason}, wait_s=wait_s)
+        except NoDaemon as error:
+            if self.checkpoints.is_paused:
+                path = shell_word(str(self.layout.control / ".resume"))
+                raise NoDaemon(f"{error}; to have it start without the pause: touch {path}") from None
+            raise
 
     def skip(self, reason: str | None = None, *, wait_s: float = DEFAULT_WAIT_S) -> "Obeyed":
         """Move the current file to `queue/skipped/` and continue with the next."""

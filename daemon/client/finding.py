@@ -1,10 +1,14 @@
 """Find the file in the queue that a person means, or say what to do instead if it is elsewhere."""
 
+import os
 from collections.abc import Sequence
+from difflib import get_close_matches
+from itertools import chain, islice
 from pathlib import Path
 
 from daemon.client.errors import AmbiguousName, NoSuchFile, UnreadableHistory, WrongPlace, raising
 from daemon.client.trash import trash_folders
+from daemon.files.notes import is_users_file
 from daemon.jobs.listing import find_named, is_started, queued_files
 from daemon.ledger.reader import UnreadableLedger
 from daemon.status.reader import read_status
@@ -12,6 +16,8 @@ from trainer.protocol.layout import Layout
 from trainer.protocol.places import Outcome, Priority
 from trainer.protocol.text import printable, shell_word
 
+NAMES_COMPARED, NAMES_OFFERED = 1_000, 2  # to one that is unknown
+LIKENESS = 0.8  # of names, from 0 to 1
 TO_SKIP = "to skip it: training_controller skip"
 
 
@@ -50,7 +56,21 @@ def the_file(
     elif ours and set(ours) <= set(ended):
         lists = "list --failed, list --skipped and list --trash show"
         places += " or the trash"
-    raise NoSuchFile(f"no file is named {printable(name)} in {places}; training_queue {lists} them")
+    raise NoSuchFile(
+        f"no file is named {printable(name)} in {places}; training_queue {lists} them"
+        f"{like_it(folders or everywhere(layout), name)}"
+    )
+
+
+def like_it(folders: Sequence[Path], name: str) -> str:
+    """Return the end of a message about an unknown name: which files there have one like it, if any."""
+    listed = chain.from_iterable(os.scandir(folder) for folder in folders if folder.is_dir())
+    names = [entry.name for entry in islice(listed, NAMES_COMPARED) if is_users_file(entry.name)]
+    wanted = name.rpartition("/")[2]
+    near = [other for other in names if other.startswith(f"{wanted}.")] if wanted else []
+    near += get_close_matches(wanted, names, n=NAMES_OFFERED, cutoff=LIKENESS)
+    offered = list(dict.fromkeys(map(printable, near)))[:NAMES_OFFERED]
+    return f"; did you mean {' or '.join(offered)}?" if offered else ""
 
 
 def why_never_seen(layout: Layout, name: str) -> str | None:

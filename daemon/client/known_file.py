@@ -10,7 +10,7 @@ from pydantic import ValidationError
 
 from daemon.client.completed_files import KeptCheckpoints, speed
 from daemon.client.errors import AmbiguousName, NoSuchFile
-from daemon.client.finding import everywhere, in_queue, place_of
+from daemon.client.finding import everywhere, in_queue, like_it, place_of
 from daemon.client.trash import outcome_of, with_present_place
 from daemon.files.identity import identity_of
 from daemon.files.names import TRAINING_SUFFIXES, is_training_file
@@ -210,7 +210,7 @@ def _named(layout: Layout, name: str) -> tuple[Path | None, RecordedJob | None]:
     if job is None:
         raise NoSuchFile(
             f"no file is named {printable(name)} in inbox/, queue/ or the ledger; expected a name such as "
-            "training_queue list or history shows"
+            f"training_queue list or history shows{like_it([layout.inbox, *everywhere(layout)], name)}"
         )
     return None, job
 

@@ -32,6 +32,7 @@ from daemon.client.trash import (
     with_present_place,
 )
 from daemon.files.identity import Identity, identity_of
+from daemon.files.move_lock import moving
 from daemon.files.names import is_training_file
 from daemon.files.notes import REASON_SUFFIX, note_beside
 from daemon.jobs.listing import (
@@ -254,7 +255,7 @@ class Queue:
         """
         path = the_file(self._layout, name, self._waiting_folders(), in_training=TO_OVERTAKE)
         if path.parent != self._layout.waiting(priority):
-            path = _move(path, self._layout.waiting(priority))
+            path = _move(self._layout, path, self._layout.waiting(priority))
         return printable(path.name)
 
     def retry(self, name: str, *, must_admit: bool = False) -> str:
@@ -373,7 +374,7 @@ class Queue:
         from daemon.jobs.reasons import write_reason
 
         priority = priority_of(self._layout, path)
-        target = _move(path, self._layout.finished(Outcome.SKIPPED))
+        target = _move(self._layout, path, self._layout.finished(Outcome.SKIPPED))
         reason = Reason(
             kind=FaultKind.REQUEST,
             message="removed with training_queue",
@@ -413,15 +414,16 @@ class Queue:
         except (OSError, UnreadableFile, KeyError, TypeError, ValueError):
             priority = Priority.NORMAL
         make_new(self._layout, path)
-        target = _move(path, self._layout.waiting(priority))
+        target = _move(self._layout, path, self._layout.waiting(priority))
         note.unlink(missing_ok=True)  # its content stays in the ledger
         remove_if_empty(self._layout, path.parent)
         return printable(target.name)
 
 
-def _move(path: Path, folder: Path) -> Path:
+def _move(layout: Layout, path: Path, folder: Path) -> Path:
     try:
-        return move_durably(path, folder)
+        with moving(layout):
+            return move_durably(path, folder)
     except FileNotFoundError as error:
         raise WrongPlace(f"{_shown(path)} has just been taken by the daemon; nothing was changed") from error
 

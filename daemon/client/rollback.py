@@ -178,8 +178,8 @@ class Rollbacks:
         if not found:
             raise NoWayBack(
                 f"nothing is kept from before step {step + 1:,}; to train what came since again without a "
-                f"file: training_models forget {file}; for another time, keep more with "
-                "checkpoints.keep_last, or make versions: training_models create"
+                f"file: training_models forget {file}; for another time, make a version before such a file: "
+                "training_models create"
             )
         return max(found, key=lambda state: (state.step, state.manifest.sequence))
 

@@ -48,17 +48,22 @@ def is_users_file(name: str) -> bool:
     return not name.startswith(".") and not name.endswith((REASON_SUFFIX, REJECTED_SUFFIX))
 
 
-def lists_of_rejected(folders: Iterable[Path], name: str, lines: Sequence[int]) -> Iterator[Path]:
-    """Yield where the rejected rows of a file are listed: each try of a name has a list of its own.
-
-    Args:
-        lines: their numbers, by which the file's lists are told from others.
-    """
+def lists_of_name(folders: Iterable[Path], name: str) -> Iterator[Path]:
+    """Yield where rejected rows of files of a name are listed: each try has a list of its own."""
     for folder in folders:
         for number in range(1, LISTS_SOUGHT + 1):
             note = note_beside(folder / numbered(name, number), REJECTED_SUFFIX)
-            if lines and _has_lines(note, lines):
+            if note.exists():
                 yield note
+
+
+def lists_of_rejected(folders: Iterable[Path], name: str, lines: Sequence[int]) -> Iterator[Path]:
+    """Yield where the rejected rows of a file are listed.
+
+    Args:
+        lines: their numbers, by which the file's lists are told from others of its name.
+    """
+    yield from (note for note in lists_of_name(folders, name) if lines and _has_lines(note, lines))
 
 
 def list_of_refusal(path: Path, refused_at: str | None) -> Path | None:

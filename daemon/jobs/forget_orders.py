@@ -75,8 +75,12 @@ def newest_of(models: Path) -> tuple[str, Manifest] | None:
 
 def text_of(result: Forgot) -> str:
     """Return what was done in words."""
-    steps = f" ({num_of(result.trained_steps, 'step')})" if result.trained_steps else ""
-    done = f"{result.branch.text}{steps}" if result.branch else "the model had never seen the file"
+    if result.branch is None:
+        done = "the model had never seen the file"
+    elif result.trained_steps:
+        done = f"{result.branch.text} ({num_of(result.trained_steps, 'step')})"
+    else:
+        done = f"the model went back to step {result.branch.from_step}, from before the file"
     if result.unjudged:
         done += f"; without a verdict of the gate: {', '.join(result.unjudged)}"
     erased = "; the file is erased"

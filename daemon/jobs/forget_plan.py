@@ -47,6 +47,9 @@ class ForgetPlan:
     """Why the backups cannot be read; if that lasts, they keep what they have."""
     aliases: tuple[str, ...] = ()
     """Of versions that are erased, so that they mean nothing afterwards."""
+    others: tuple[str, ...] = ()
+    """Lists of rejected rows of other contents that had its name, relative to the working directory. They
+    stay."""
     is_in_training: bool = False
     """Whether a worker has taken steps with it that the newest checkpoint does not have. It saves them before
     anything is forgotten, so more is trained again and erased than this says."""

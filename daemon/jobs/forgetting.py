@@ -366,6 +366,7 @@ class Forgetting:
             bases=self._erased.bases,
             unjudged=self._unjudged(),
             aliases=self._aliases_of(self._erased.versions),
+            others=tuple(map(printable, self._erased.others)),
             is_in_training=self._has_newer_steps,
         )
 

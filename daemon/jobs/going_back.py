@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Literal
 
 from daemon.jobs.job_queue import Ending, JobQueue
-from daemon.jobs.reasons import reason_for
+from daemon.jobs.reasons import reason_for, reason_of
 from daemon.jobs.wishes import Requeue
 from daemon.journal.events import ModelWentBack
 from daemon.journal.journal import Journal
@@ -154,22 +154,33 @@ class Follower:
             case "undone":
                 self._queue.finish([self._ending(job, branch)])
             case "trained":
-                record = records.get(job.id)
-                self._queue.finish([Ending(job=job, outcome=Outcome.COMPLETED, record=record)])
+                self._queue.finish([self._ending_before(job, records.get(job.id))])
             case "requeued" if job.id not in cursors:
                 self._ledger.freeze_settings(job.id, None)  # it starts anew, with the settings of then
         return job.name if fate.fate in ("undone", "requeued") else None
+
+    def _ending_before(self, job: Job, record: JobRecord | None) -> Ending:
+        """Return how a file had ended of which the model has all steps again."""
+        if record is None:  # a manifest names the newest only
+            return Ending(job=job, outcome=Outcome.COMPLETED)
+        reason = reason_of(job, record, at=self._journal.now_text())
+        return Ending(job=job, outcome=record.outcome, record=record, reason=reason)
 
     def _ending(self, job: Job, branch: Branch) -> Ending:
         at, steps = self._journal.now_text(), f"from step {branch.left_step} to step {branch.from_step}"
         if branch.why == "gate":
             message = (
                 f"regression: {branch.reason}; the model went back {steps}; to train this file all the same: "
-                f"training_queue retry {shell_word(job.name)} --admit"
+                f"training_queue retry {_typed(Outcome.FAILED, job)} --admit"
             )
             reason = reason_for(job, FaultKind.REGRESSION, message, at=at)
             return Ending(job=job, outcome=Outcome.FAILED, reason=reason)
-        again = f"to train this file again: training_queue retry {shell_word(job.name)}"
+        again = f"to train this file again: training_queue retry {_typed(Outcome.SKIPPED, job)}"
         message = f"undone: the model went {steps} ({branch.reason}); {again}"
         reason = reason_for(job, FaultKind.REQUEST, message, at=at)
         return Ending(job=job, outcome=Outcome.SKIPPED, reason=reason)
+
+
+def _typed(outcome: Outcome, job: Job) -> str:
+    """Return a file as it is typed where others of its name may have ended otherwise."""
+    return shell_word(f"{outcome}/{job.name}")

@@ -14,6 +14,7 @@ from pathlib import Path
 from daemon.files.folder import Folder
 from daemon.files.identity import Identity, identity_of, is_there, made_new
 from daemon.files.kept import give_name
+from daemon.files.move_lock import nothing_moving
 from daemon.files.names import is_temporary, is_training_file
 from daemon.jobs.ending import Ending as Ending
 from daemon.jobs.found_again import found_again, garbage_left_alone
@@ -50,6 +51,10 @@ class JobQueue:
 
     def recover(self) -> list[Path]:
         """Take over what an earlier daemon left; return the files that must be checked (again)."""
+        with nothing_moving(self._layout):
+            return self._take_over()
+
+    def _take_over(self) -> list[Path]:
         with garbage_left_alone():
             present = finish_half_moves(self._layout, self._journal)
             found = found_again(self._ledger.open_files(), present, self._layout)

@@ -8,7 +8,7 @@ from daemon.files.identity import identity_of
 from daemon.files.notes import REASON_SUFFIX, is_users_file, note_beside
 from daemon.ledger.ledger import Ledger
 from trainer.protocol.files import UnreadableFile, read_json, write_json
-from trainer.protocol.job import FaultKind, Job, Outcome, Reason
+from trainer.protocol.job import FaultKind, Job, JobRecord, Outcome, Reason
 from trainer.protocol.layout import Layout
 from trainer.protocol.text import printable
 
@@ -33,6 +33,14 @@ def reason_for(
         details=details,
         priority=job.priority,
     )
+
+
+def reason_of(job: Job, record: JobRecord, *, at: str) -> Reason | None:
+    """Return why a job ended as its record says; None if it was completed."""
+    if record.outcome is Outcome.COMPLETED:
+        return None
+    kind = FaultKind.REQUEST if record.outcome is Outcome.SKIPPED else FaultKind.BAD_DATA
+    return reason_for(job, kind, record.message or str(record.outcome), at=at, attempts=1)
 
 
 def write_reason(path: Path, reason: Reason) -> None:

@@ -10,6 +10,7 @@ from daemon.files.notes import (
     REASON_SUFFIX,
     REJECTED_SUFFIX,
     lists_of_content,
+    lists_of_name,
     lists_of_rejected,
     note_beside,
     report_file,
@@ -56,8 +57,10 @@ class Traces:
     def erased(self) -> Erased:
         """Return what is erased once the model has forgotten the file."""
         gone = [state for state in self._everything if self._is_erased(state)]
+        files = self._files()
         return Erased(
-            files=tuple(sorted(self._files())),
+            files=tuple(sorted(files)),
+            others=tuple(sorted(self._lists_of_its_names() - files)),
             checkpoints=tuple(state.path.name for state in gone if not state.is_version),
             versions=tuple(state.path.name for state in gone if state.is_version),
             bases=tuple(self._bases()),
@@ -128,6 +131,13 @@ class Traces:
                     found.add(place)
                     found |= {note_beside(place, suffix) for suffix in (REASON_SUFFIX, REJECTED_SUFFIX)}
         return {str(path.relative_to(layout.base)) for path in found}
+
+    def _lists_of_its_names(self) -> set[str]:
+        """Return where rejected rows of files of its names are listed, relative to the folder."""
+        layout = self._layout
+        folders = [layout.failed, *layout.trash.glob("*")]
+        found = (note for name in self._content.names for note in lists_of_name(folders, name))
+        return {str(note.relative_to(layout.base)) for note in found}
 
 
 def _merged_at(name: str) -> int | None:

@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 
 from daemon.jobs.job_queue import Ending, JobQueue
-from daemon.jobs.reasons import reason_for
+from daemon.jobs.reasons import reason_for, reason_of
 from daemon.journal.events import JobReopened, TrainingEnded, TrainingFailed
 from daemon.journal.journal import Journal
 from daemon.ledger.ledger import Ledger
@@ -68,9 +68,8 @@ class Completions:
         endings = []
         for job, record in ended:
             reason = self._reasons.get(job.id)
-            if reason is None and record.outcome is not Outcome.COMPLETED:
-                kind = FaultKind.REQUEST if record.outcome is Outcome.SKIPPED else FaultKind.BAD_DATA
-                reason = self._reason(job, kind, record)
+            if reason is None:
+                reason = reason_of(job, record, at=self._journal.now_text())
             endings.append(Ending(job=job, outcome=record.outcome, record=record, reason=reason))
         if endings:
             failpoint("supervisor.saved")

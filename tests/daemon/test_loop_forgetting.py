@@ -92,12 +92,12 @@ def test_the_ledger_follows_the_model_that_has_forgotten(trained, monkeypatch):
 
     answer = forget(trained, "b.jsonl")
 
-    assert answer.startswith("the model was trained again from step 3 without the file; the file is erased")
+    assert answer.startswith("the model went back to step 3, from before the file; the file is erased")
     assert [row["global_step"] for row in trained.read("SELECT global_step FROM steps")] == [1, 2, 3]
     job = job_of(trained, "b.jsonl")
     assert (job["state"], json.loads(job["reason"])["message"]) == ("removed", "forgotten, and erased: bad")
     [event] = trained.events("went_back")
-    assert "the model has forgotten b.jsonl: it was trained again from step 3" in event
+    assert "the model has forgotten b.jsonl: it is now as if it had been trained without" in event
     assert process.orders == 1
 
 
@@ -254,7 +254,7 @@ def test_a_pause_holds_it_at_the_next_step_and_a_resume_continues_it(trained, he
     )
     assert (paused, orders, first_answer) == ("paused", 1, None)
     assert "resume: training continues; a file is forgotten first" in trained.events("command")
-    assert answer.startswith("the model was trained again from step 3 without the file")
+    assert answer.startswith("the model went back to step 3, from before the file")
     assert held.orders == 2
 
 
@@ -270,7 +270,7 @@ def test_what_is_asked_for_during_a_pause_waits_for_its_end(trained, held):
 
     answer = trained.until(lambda: answer_to(trained, "mine"), "the answer")
     assert before is None
-    assert answer.startswith("the model was trained again from step 3 without the file")
+    assert answer.startswith("the model went back to step 3, from before the file")
 
 
 def test_a_file_that_is_half_trained_waits_for_the_end_of_a_pause(trained, held):

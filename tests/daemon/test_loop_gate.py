@@ -55,7 +55,7 @@ def test_a_refused_file_fails_and_the_model_is_what_it_was(judging):
     assert note(rig, "bad.jsonl")["kind"] == "regression"
     assert note(rig, "bad.jsonl")["message"] == (
         "regression: the loss rose by 92 %; the model went back from step 9 to step 6; to train this file "
-        "all the same: training_queue retry bad.jsonl --admit"
+        "all the same: training_queue retry failed/bad.jsonl --admit"
     )
     assert steps(rig) == [1, 2, 3, 4, 5, 6]
     assert (rig.layout.models / "current_model").resolve().name == "step-000000006"

@@ -94,6 +94,25 @@ def test_what_the_model_returns_to_is_completed_again(trained):
     assert tuple(row) == ("completed", 3, 3, None)
 
 
+def test_a_file_that_was_skipped_is_skipped_again_when_the_model_returns_to_it(trained):
+    [first, last] = trained.read("SELECT id, display AS name, sha256 FROM jobs ORDER BY id")
+    ended = {"outcome": "completed", "rows_trained": 3, "steps": 3}
+    skipped = {"outcome": "skipped", "message": "skipped on request", "rows_trained": 1, "steps": 3}
+    records = [
+        JobRecord(job_id=job["id"], name=job["name"], sha256=job["sha256"], **how)
+        for job, how in ((first, ended), (last, skipped))
+    ]
+    publish(trained.layout, 3, progress=Progress(global_step=6, finished=records))
+    go_back(trained, FIRST)
+
+    go_back(trained, "checkpoints/step-000000006-3")
+
+    note = trained.layout.finished(Outcome.SKIPPED) / "b.jsonl.reason.json"
+    assert json.loads(note.read_bytes())["message"] == "skipped on request"
+    [row] = trained.read("SELECT state, rows_trained FROM jobs WHERE display = 'b.jsonl'")
+    assert tuple(row) == ("skipped", 1)
+
+
 @pytest.mark.parametrize(
     "target", ["", "checkpoints/step-000000009", "../secrets", "checkpoints/../versions", "versions/v001"]
 )

@@ -243,6 +243,19 @@ def test_the_notes_that_the_order_names_go_and_nothing_outside(layout, sha256):
     assert not note.exists()
 
 
+def test_rejected_rows_of_another_content_of_its_name_stay_and_are_named(layout, sha256):
+    note = layout.failed / "bad.jsonl.rejected.jsonl"
+    note.write_text(json.dumps(BAD[0]))
+    names = tuple(
+        str(path.relative_to(layout.base)) for path in (note, layout.failed / "gone.rejected.jsonl")
+    )
+
+    unreached = erase(layout, sha256, Erased(others=names))
+
+    assert unreached == [f"{note}: rejected rows of another content of that name"]
+    assert note.exists()
+
+
 def test_a_base_model_goes_but_not_what_is_needed_or_open(layout, sha256):
     bases = layout.models / "bases"
     names = [f"step-00000000{number}-abc" for number in range(4)]

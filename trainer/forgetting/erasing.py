@@ -63,6 +63,9 @@ def erase(layout: Layout, sha256: str, erased: Erased) -> list[str]:
         except OSError as error:
             unreached.append(f"{printable(str(path))}: {error.strerror}")
     failpoint("forget.files_erased")
+    for path in (layout.base / name for name in erased.others):
+        if path.exists():
+            unreached.append(f"{printable(str(path))}: rejected rows of another content of that name")
     return unreached
 
 

@@ -57,6 +57,8 @@ class Erased(_Fact):
     """The branches, and the steps there, at which the model has seen it: for states made since."""
     keeps_versions: bool = False
     """Versions that have seen it stay."""
+    others: tuple[str, ...] = ()
+    """Lists of rejected rows of other contents of its names, such as before it was corrected. They stay."""
 
 
 class OrderHeader(_Fact):

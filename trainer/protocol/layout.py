@@ -108,6 +108,11 @@ class Layout:
         return self.status / "daemon.lock"
 
     @property
+    def moves_lock_file(self) -> Path:
+        """Held by a command while it moves a file of the queue, and by a daemon that takes the queue over."""
+        return self.status / "moves.lock"
+
+    @property
     def process_file(self) -> Path:
         """Says which process holds `lock_file`."""
         return self.status / "daemon.json"

@@ -40,8 +40,9 @@ class TrainingStarted(FileEvent):
     def message(self) -> str:
         if self.first_step >= self.total_steps:
             return f"{self.file} has taken all of its {num_of(self.total_steps, 'step')}; its verdict follows"
-        at = f"continues at step {self.first_step + 1} of" if self.first_step else "starts with"
-        return f"training {self.file}: {at} {num_of(self.total_steps, 'step')}"
+        if self.first_step:
+            return f"training {self.file}: continues at step {self.first_step + 1} of {self.total_steps}"
+        return f"training {self.file}: starts with {num_of(self.total_steps, 'step')}"
 
     @property
     def cleared_alerts(self) -> tuple[str, ...]:
@@ -260,12 +261,11 @@ class ModelWentBack(JournalEvent):
         if self.why == "forget":
             names = tuple(dict.fromkeys(self.files))  # of one content, whose jobs may all have had one name
             return (
-                f"the model has forgotten {_listed(names)}: it was trained again from step {self.from_step} "
-                f"without that ({self.reason})"
+                f"the model has forgotten {_listed(names)}: it is now as if it had been trained without that "
+                f"from step {self.from_step} on ({self.reason})"
             )
-        return (
-            f"the model went from step {self.left_step} to step {self.from_step} ({self.reason}); "
-            f"undone: {_listed(self.files)}"
+        return f"the model went from step {self.left_step} to step {self.from_step} ({self.reason})" + (
+            f"; undone: {_listed(self.files)}" if self.files else ""
         )
 
     @property

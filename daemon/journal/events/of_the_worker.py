@@ -131,8 +131,11 @@ class WorkerCrashed(WorkerLeft):
 
     @property
     def message(self) -> str:
-        when = f" in {self.restart_in_s:.0f} s" if self.restart_in_s else ""
-        return f"{self.reason}; starting again{when}"
+        wait = f"{self.restart_in_s:.0f} s" if self.restart_in_s else ""
+        if self.file is not None:
+            return f"{self.reason}; starting again{wait and f' in {wait}'}"
+        earliest = wait and f", in {wait} at the earliest"
+        return f"{self.reason}; another one starts once there is something to train{earliest}"
 
     @property
     def alert(self) -> tuple[str, str]:

@@ -99,7 +99,7 @@ def test_a_person_sees_everything(answering, base):
         "plan for chat.jsonl", "tiny (lora, on cpu)", "continues from the base model",
         "1,500, and 2 rejected",
         r"line 3: no \x1b[31mrow", "60,000 per epoch, 30,000 of them supervised",
-        "4 rows, 0 split, 0 dropped; untrainable: 5", "188 of 16 rows each, 2 epochs",
+        "4 rows, 0 split, 0 dropped; untrainable: 5", "188 of at most 16 rows each, 2 epochs",
         "1.2 per step, at most 8,192 tokens each, 12.5% padding", "0.0001 at first, 2e-05 at the end",
         "2.5 GB at most", "2 min 00 s at 1,000 tokens/s (measured over 3 steps just now)",
         "note something is odd",

@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+from dataclasses import replace
 
 import pytest
 
@@ -418,4 +419,9 @@ def test_a_plan_to_go_back_tells_a_file_that_was_trained_twice_apart():
         "  chat.jsonl (job 1, step 61) is undone and is trained again",
         "  new.jsonl (steps 62 to 70) is undone and is trained again",
         "  chat.jsonl (job 3, steps 71 to 1,072) is undone and is trained again",
+    ]
+    undone = [replace(file, fate="undone") for file in plan.files]
+    assert list(rollback_lines(replace(plan, files=tuple(undone))))[-2:] == [
+        "  chat.jsonl (job 3, steps 71 to 1,072) is undone",
+        "what is undone goes to queue/skipped/, unless its file is queued or in the model again",
     ]

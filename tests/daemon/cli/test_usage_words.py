@@ -44,7 +44,7 @@ def said(monkeypatch, capsys, line):
             "unexpected: b; it takes one FILE; see: training_data validate --help",
         ),
         ("training controller stop now", "unexpected: now; see: training controller stop --help"),
-        ("training_controller logs --lines", "--lines needs a value; see: training_controller --help"),
+        ("training_controller logs --lines", "--lines needs a value; see: training_controller logs --help"),
         ("training_daemon --once=yes", "--once takes no value; see: training_daemon --help"),
         ("training_models tag v1", "TAG is missing; see: training_models tag --help"),
         (

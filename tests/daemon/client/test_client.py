@@ -17,6 +17,7 @@ from daemon.client.errors import (
     NotObeyed,
 )
 from daemon.control.control_files import read_requests
+from daemon.control.pause_file import PauseFile
 from daemon.status.board import StatusBoard
 from tests.health import publish
 from tests.support import rows, write_jsonl
@@ -233,6 +234,20 @@ def test_a_daemon_that_ends_without_an_answer_is_waited_for_no_longer(
         ask(client)
 
     assert sleeper.clock.now < 1
+
+
+def test_to_resume_without_a_daemon_it_says_what_ends_a_pause_that_would_last(client, layout, board):
+    board.set_state(State.STOPPED)
+    board.publish()
+
+    with pytest.raises(NoDaemon) as unpaused:
+        client.resume()
+    PauseFile(layout.pause_file).set("lunch", "now")
+    with pytest.raises(NoDaemon) as paused:
+        client.resume()
+
+    path = layout.control / ".resume"
+    assert str(paused.value) == f"{unpaused.value}; to have it start without the pause: touch {path}"
 
 
 def test_a_daemon_that_is_silent_has_not_stopped(client, layout, board, sleeper, monkeypatch):

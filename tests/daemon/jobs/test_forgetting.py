@@ -207,6 +207,26 @@ def test_the_notes_beside_a_file_that_was_cleared_away_go_with_it(layout):
     assert {str(path.relative_to(layout.base)) for path in (cleared, note)} <= set(files)
 
 
+def test_the_plan_names_rejected_rows_of_what_the_file_was_before_it_was_corrected(layout):
+    trash = layout.trash / "failed-20260101-000000"
+    trash.mkdir(parents=True)
+    (trash / "late.jsonl.rejected.jsonl").write_text("{}")
+    (trash / "early.jsonl.rejected.jsonl").write_text("{}")
+
+    assert plan_of(layout, "late.jsonl").others == (
+        "queue/.trash/failed-20260101-000000/late.jsonl.rejected.jsonl",
+    )
+
+
+def test_the_plan_names_the_locked_setting_that_was_changed(layout):
+    publish(layout, 1, step=2, locked={"data.max_length": 512, "training.method": "full"})
+    publish(layout, 2, step=4, locked={"data.max_length": 256, "training.method": "full"})
+
+    [why] = plan_of(layout, "late.jsonl").missing
+
+    assert why.startswith("data.max_length changed after step-000000002-1, so what came after cannot be")
+
+
 def test_the_plan_names_the_aliases_that_mean_nothing_afterwards(layout):
     publish(layout, 1, step=2)
     seen = publish(layout, 2, step=4)

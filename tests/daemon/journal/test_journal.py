@@ -4,6 +4,7 @@ import ast
 import json
 import logging
 import sqlite3
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -76,6 +77,14 @@ def test_the_log_has_a_line_with_level_and_job(caplog):
         "ERROR",
         "it crashed; starting again in 4 s",
         "1",
+    )
+
+
+def test_a_worker_that_crashed_without_a_file_is_not_said_to_start_again_at_once():
+    idle = replace(CRASHED, job_id=None, file=None)
+
+    assert idle.message == (
+        "it crashed; another one starts once there is something to train, in 4 s at the earliest"
     )
 
 

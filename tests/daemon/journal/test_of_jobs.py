@@ -9,7 +9,7 @@ from daemon.journal.events import ModelWentBack, TrainingStarted
     "first_step, message",
     [
         (0, "training a.jsonl: starts with 20 steps"),
-        (19, "training a.jsonl: continues at step 20 of 20 steps"),
+        (19, "training a.jsonl: continues at step 20 of 20"),
         (20, "a.jsonl has taken all of its 20 steps; its verdict follows"),
     ],
 )
@@ -24,7 +24,8 @@ def test_a_start_says_where_the_file_stands(first_step, message):
     [
         (
             "forget",
-            "the model has forgotten a.jsonl, b.jsonl: it was trained again from step 3 without that (bad)",
+            "the model has forgotten a.jsonl, b.jsonl: it is now as if it had been trained "
+            "without that from step 3 on (bad)",
         ),
         ("rollback", "the model went from step 9 to step 3 (bad); undone: a.jsonl, a.jsonl, b.jsonl"),
     ],
