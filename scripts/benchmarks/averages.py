@@ -80,7 +80,7 @@ def _table(skill: str, found: dict[str, list[Marks]]) -> Table:
         gains = [100 * (one.right - last.right) for one, last in zip(marks, found[LAST], strict=True)]
         gain = f"{mean(gains):+.1f} ({min(gains):+.1f} to {max(gains):+.1f})"
         right, loss = (mean(values) for values in zip(*((one.right, one.loss) for one in marks), strict=True))
-        rows.append([name, f"{100 * right:.1f} %", "" if name == LAST else gain, loss])
+        rows.append([name, f"{100 * right:.1f} %", "" if name == LAST else gain, f"{loss:.4f}"])
     columns = ["weights", "right", "points above the last", "loss"]
     return Table(f"{skill}: new puzzles answered right", columns, rows)
 

@@ -81,7 +81,8 @@ def _loss_table(kind: str, losses: list[dict[str, float]]) -> Table:
 
 def _cells(of: dict[str, float]) -> list[Cell]:
     in_fp32, *others = of.values()
-    return [*of.values(), *(f"{100 * (loss / in_fp32 - 1):+.2f} %" for loss in others)]
+    shown = [f"{loss:.4f}" for loss in of.values()]
+    return [*shown, *(f"{100 * (loss / in_fp32 - 1):+.2f} %" for loss in others)]
 
 
 if __name__ == "__main__":
