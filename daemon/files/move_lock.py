@@ -1,7 +1,7 @@
-"""Keep commands from moving files of the queue while a daemon that starts finds out where each file is.
+"""One mover at a time: a file of the queue that is being moved has two names for some milliseconds.
 
-A file that is being moved has two names for a moment. To a daemon that finishes what a crash has cut off, the
-earlier one would be left over; it removed that, and the command then the other one.
+Whoever moved it by its earlier name meanwhile would leave it in two places, to be trained twice. And a daemon
+that starts would take one name for what a crash has left and remove it, while the mover removes the other.
 """
 
 import fcntl
@@ -14,23 +14,10 @@ from trainer.protocol.layout import Layout
 
 @contextmanager
 def moving(layout: Layout) -> Iterator[None]:
-    """Move a file in this block; several commands may at the same time."""
-    with _locked(layout, fcntl.LOCK_SH):
-        yield
-
-
-@contextmanager
-def nothing_moving(layout: Layout) -> Iterator[None]:
-    """Wait until no command moves a file; none does before the block ends."""
-    with _locked(layout, fcntl.LOCK_EX):
-        yield
-
-
-@contextmanager
-def _locked(layout: Layout, kind: int) -> Iterator[None]:
+    """Wait until nobody else moves files between the folders of the queue, and keep others from it."""
     descriptor = os.open(layout.moves_lock_file, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
-        fcntl.flock(descriptor, kind)
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
         yield
     finally:
         os.close(descriptor)  # which ends the lock, as does the end of the process

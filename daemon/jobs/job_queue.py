@@ -14,7 +14,7 @@ from pathlib import Path
 from daemon.files.folder import Folder
 from daemon.files.identity import Identity, identity_of, is_there, made_new
 from daemon.files.kept import give_name
-from daemon.files.move_lock import nothing_moving
+from daemon.files.move_lock import moving
 from daemon.files.names import is_temporary, is_training_file
 from daemon.jobs.ending import Ending as Ending
 from daemon.jobs.found_again import found_again, garbage_left_alone
@@ -51,7 +51,7 @@ class JobQueue:
 
     def recover(self) -> list[Path]:
         """Take over what an earlier daemon left; return the files that must be checked (again)."""
-        with nothing_moving(self._layout):
+        with moving(self._layout):
             return self._take_over()
 
     def _take_over(self) -> list[Path]:
@@ -219,7 +219,8 @@ class JobQueue:
         """Return a started file that somebody moved to a queue folder: it has been trained in part."""
         for entry in self._processing.values():
             if entry.identity == identity and not self._is_here(entry):
-                self._follow(entry, move_durably(path, self._layout.processing))
+                with moving(self._layout):
+                    self._follow(entry, move_durably(path, self._layout.processing))
                 what = "was started before, so it continues at once"
                 self._journal.record(FileMoved(job_id=entry.job_id, file=path.name, what=what))
                 return True
@@ -344,15 +345,16 @@ class JobQueue:
 
     def _take_up(self, job: Job) -> Entry | None:
         entry = self._waiting[job.priority][job.name]
-        if not entry.is_in_place():  # what lies under its name has never been checked
-            self._folders[job.priority].forget()
-            self._take_out(job)
-            return None
-        try:
-            path = move_durably(self._path_of(entry), self._layout.processing)
-        except FileNotFoundError:
-            self._take_out(job)
-            return None
+        with moving(self._layout):
+            if not entry.is_in_place():  # what lies under its name has never been checked
+                self._folders[job.priority].forget()
+                self._take_out(job)
+                return None
+            try:
+                path = move_durably(self._path_of(entry), self._layout.processing)
+            except FileNotFoundError:
+                self._take_out(job)
+                return None
         failpoint("queue.started")
         self._forget(job)
         job = job.model_copy(update={"name": path.name})
@@ -385,12 +387,13 @@ class JobQueue:
             return None
         job = known.job
         path = self._layout.finished(Outcome(known.state)) / job.name
-        if not is_there(path, known.identity):  # another file may have the name now
-            return None
-        try:
-            path = move_durably(path, self._layout.waiting(job.priority))
-        except FileNotFoundError:
-            return None
+        with moving(self._layout):
+            if not is_there(path, known.identity):  # another file may have the name now
+                return None
+            try:
+                path = move_durably(path, self._layout.waiting(job.priority))
+            except FileNotFoundError:
+                return None
         remove_reason(self._layout.finished(Outcome(known.state)) / job.name)
         job = job.model_copy(update={"name": path.name})
         self._insert(Entry.of(job, path, known.identity))

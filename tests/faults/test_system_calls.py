@@ -60,7 +60,7 @@ def test_a_file_on_its_way_through_the_queue_is_always_in_one_place(injector, tm
         assert path.read_bytes() == content
         assert path.parent.name == FOLDERS[job["state"]]
         assert strangers == []
-        assert not [path for path in layout.queue.rglob(".*")], "a left-over"
+        assert [path for path in layout.queue.rglob(".*")] == [layout.moves_lock_file], "a left-over"
         ledger.close()
 
 

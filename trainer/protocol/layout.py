@@ -109,8 +109,8 @@ class Layout:
 
     @property
     def moves_lock_file(self) -> Path:
-        """Held by a command while it moves a file of the queue, and by a daemon that takes the queue over."""
-        return self.status / "moves.lock"
+        """Its holder alone may move files between the folders of the queue."""
+        return self.queue / ".moves.lock"
 
     @property
     def process_file(self) -> Path:
