@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from daemon.control.control_files import Name, Request
 from daemon.decide import Stopping
-from daemon.jobs.wishes import NOT_FORGOTTEN, ForgetWish, is_published
+from daemon.jobs.wishes import FORGETTING, NOT_FORGOTTEN, ForgetWish, is_published
 from daemon.model_acts import CannotAct
 from trainer.protocol import one_shot
 from trainer.protocol.layout import ORDER_FILE, SCRATCH, Layout
@@ -82,7 +82,7 @@ class ForgettingOnRequest:
         """The daemon's state while it is at work, which file is being forgotten, and how far that is."""
         if not self.is_at_work:
             return None
-        return State.TRAINING, f"forgetting {self._file or 'a file'}: {self._said or 'starting'}"
+        return State.TRAINING, f"{FORGETTING} {self._file or 'a file'}: {self._said or 'starting'}"
 
     def ask(self, request: Request) -> None:
         """Have a file forgotten as soon as no worker runs.

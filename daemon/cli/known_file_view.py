@@ -146,6 +146,8 @@ def _attempt(
         # Nobody saw its end: it is known by the last heartbeat, or only by the attempt that followed
         is_later = after is not None and attempt.ended_at[TIMES] >= after.started_at[TIMES]
         end = f"interrupted{' before' if is_later else ', last seen'} {_moment(attempt.ended_at)}"
+    elif attempt.verdict == "completed" and after is not None:
+        end = f"trained to its end {_moment(attempt.ended_at)}, then undone, or lost before it was saved"
     else:
         verdict = fault_words(attempt.verdict) if attempt.verdict else "ended"
         end = f"{verdict} {_moment(attempt.ended_at)}"

@@ -1,5 +1,6 @@
 """The subcommands `training_models rollback` and `restore`: let the model go back, and forward again."""
 
+import sys
 from dataclasses import asdict
 from typing import Annotated
 
@@ -7,7 +8,7 @@ import typer
 
 from daemon.cli.asking import DryRun, Yes, explained_if_interrupted, is_meant, show
 from daemon.cli.models_options import VersionName, offered_files, offered_versions
-from daemon.cli.options import BaseDir, CommandFailed, Json, client_of
+from daemon.cli.options import BaseDir, CommandFailed, Json, client_of, say
 
 app = typer.Typer()
 
@@ -77,6 +78,8 @@ def rollback(
     if not is_meant(shown, rollback_lines(plan), yes=yes, dry_run=dry_run, as_json=as_json):
         return
     reason = f"training_models rollback to {plan.target}"
+    if client.status().is_running and not as_json:
+        say("the daemon does it at the next step; how far it is: training_controller status", file=sys.stderr)
     with explained_if_interrupted(lambda: _interrupted(is_daemons=client.status().is_running)):
         result = client.rollbacks.carry_out(plan, reason=reason, requeue=wanted)
     show({"result": result, **shown}, [result], as_json=as_json)

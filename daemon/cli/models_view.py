@@ -26,6 +26,7 @@ FATES = {
     "trained": "is in the model again",
     "continues": "is in the model again, and its training continues",
 }
+KEEPS = ", but not its earlier steps"
 BESIDE_FILE = 47
 BELOW = " " * 9  # before names that find no room beside the facts of their version
 POLICIES = ("file", "day", "gate")
@@ -175,6 +176,6 @@ def rollback_lines(plan: "RollbackPlan") -> Iterator[str]:
     for file in plan.files:
         which = f"job {file.job_id}, " if times[file.name] > 1 else ""  # a file may be trained twice
         steps = steps_text(file.first_step, file.last_step)
-        yield f"  {file.name} ({which}{steps}) {FATES[file.fate]}"
+        yield f"  {file.name} ({which}{steps}) {FATES[file.fate]}{KEEPS if file.keeps_steps else ''}"
     if any(file.fate == "undone" for file in plan.files):
         yield "what is undone goes to queue/skipped/, unless its file is queued or in the model again"

@@ -342,7 +342,13 @@ class Client:
             NoDaemon: none runs, as for the other requests.
             NotObeyed: it did not answer in time.
         """
-        return self._requests.send(".pause", {"reason": reason}, wait_s=wait_s)
+        try:
+            return self._requests.send(".pause", {"reason": reason}, wait_s=wait_s)
+        except NoDaemon as error:
+            if self.checkpoints.is_paused:
+                raise
+            path = shell_word(str(self.layout.control / ".pause"))
+            raise NoDaemon(f"{error}; to have it start paused: touch {path}") from None
 
     def resume(self, reason: str | None = None, *, wait_s: float = DEFAULT_WAIT_S) -> "Obeyed":
         """Continue training with the next step."""

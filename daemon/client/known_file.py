@@ -37,7 +37,7 @@ from daemon.status.data_reports import read_report
 from daemon.status.reader import read_status
 from trainer.protocol.data_report import OUTLIERS, DataReport
 from trainer.protocol.files import UnreadableFile, file_sha256, read_json
-from trainer.protocol.job import Outcome, Priority, Reason
+from trainer.protocol.job import FaultKind, Outcome, Priority, Reason
 from trainer.protocol.layout import Layout
 from trainer.protocol.places import OPEN_STATES
 from trainer.protocol.text import printable
@@ -226,12 +226,25 @@ def _job_at(layout: Layout, path: Path) -> RecordedJob | None:
     """Return the job of the file that lies there."""
     try:
         state = next((outcome.value for outcome in Outcome if layout.finished(outcome) == path.parent), "")
+        if _is_removed(
+            path
+        ):  # its job has the state `removed`, and an older one of the file may have this one
+            state = ""
         job = find_job_of(layout.ledger_file, identity_of(path.lstat()), state=state)
     except FileNotFoundError:
         return None
     # One that was put back is a new job once its rows have been checked again
     is_of_earlier_try = job is not None and job.state not in OPEN_STATES and _is_queued(layout, path)
     return None if is_of_earlier_try else job
+
+
+def _is_removed(path: Path) -> bool:
+    """Whether a command has put a file where it lies, which no job of its own did."""
+    try:
+        note = read_json(note_beside(path, REASON_SUFFIX))
+        return bool(note.get("kind") == FaultKind.REQUEST and note.get("job_id") is None)
+    except (OSError, UnreadableFile, AttributeError):
+        return False
 
 
 def _is_queued(layout: Layout, path: Path) -> bool:

@@ -11,6 +11,7 @@ from daemon.client.advice import SOMEBODY_ACTS
 from daemon.client.errors import ClientError, NoSuchFile, UnreadableHistory, raising
 from daemon.client.models import without_weights
 from daemon.jobs.going_back import AffectedFile, affected_files
+from daemon.jobs.wishes import FORGETTING
 from daemon.jobs.wishes import Requeue as Requeue  # for those who ask for it
 from daemon.ledger.reader import UnreadableLedger
 from daemon.ledger.trained_files import first_step_of, read_files_on, unfollowed_branches
@@ -146,6 +147,12 @@ class Rollbacks:
         return max(newest.step, step) if status.fields.get("worker_pid") and step else newest.step
 
     def _newest(self) -> KeptState:
+        fields = read_status(self._layout).fields
+        if str(fields.get("status_reason")).startswith(FORGETTING):  # what is kept will differ
+            raise NoWayBack(
+                f"the daemon is {fields['status_reason']}; where the model can go back to is known once that "
+                "is over: training_controller status"
+            )
         try:
             path = (self._layout.models / POINTER).resolve(strict=True)
         except OSError as error:

@@ -72,4 +72,4 @@ def check_locked(
     if allowed:
         names = ", ".join(change.setting for change in allowed)
         findings.append(ok("locked settings", f"{names}: changed on purpose"))
-    return findings or [ok("locked settings", "as in the newest checkpoint")]
+    return findings or [ok("locked settings", "config.json has those of the newest checkpoint")]

@@ -5,7 +5,7 @@ follow it, however often that is interrupted.
 """
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
@@ -20,6 +20,7 @@ from daemon.ledger.trained_files import (
     TrainedStretches,
     read_files_on,
     read_trained_files,
+    started_by,
     unfollowed_branches,
 )
 from trainer.protocol.branch_path import path_of, path_to, shared_step
@@ -44,6 +45,8 @@ class AffectedFile:
     fate: Literal["undone", "requeued", "trained", "continues"]
     """undone: put away. requeued: trained again. trained: the model has all of it again. continues: it is
     trained on from where the model has it."""
+    keeps_steps: bool = False
+    """Whether earlier steps of a file that is undone stay in the model."""
 
     @property
     def as_fate(self) -> JobFate:
@@ -69,7 +72,8 @@ def affected_files(
         for file in _trained_after(ledger_file, shared, newest)
         if file.job_id not in regained
     ]
-    return [*lost, *regained.values()]
+    started = started_by(ledger_file, shared, [file.job_id for file in lost if file.fate == "undone"])
+    return [*(replace(file, keeps_steps=file.job_id in started) for file in lost), *regained.values()]
 
 
 def _trained_after(ledger_file: Path, step: int, newest: Manifest) -> list[TrainedStretches]:
@@ -176,7 +180,8 @@ class Follower:
             reason = reason_for(job, FaultKind.REGRESSION, message, at=at)
             return Ending(job=job, outcome=Outcome.FAILED, reason=reason)
         again = f"to train this file again: training_queue retry {_typed(Outcome.SKIPPED, job)}"
-        message = f"undone: the model went {steps} ({branch.reason}); {again}"
+        kept = ", and keeps its first steps" if self._ledger.branches.has_steps(job.id) else ""
+        message = f"undone: the model went {steps}{kept} ({branch.reason}); {again}"
         reason = reason_for(job, FaultKind.REQUEST, message, at=at)
         return Ending(job=job, outcome=Outcome.SKIPPED, reason=reason)
 

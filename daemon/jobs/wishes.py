@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 NOT_FORGOTTEN = "the model did not forget"
 NOT_MERGED = "the adapter was not merged"
 NOT_GONE_BACK = "the model did not go back"
+FORGETTING = "forgetting"  # how the status begins to say which file, and how far that is
 
 
 @dataclass(frozen=True, kw_only=True)

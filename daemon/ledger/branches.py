@@ -57,6 +57,11 @@ class Branches:
         """Note that the files of the queue are where the branch has them."""
         self._database.write("UPDATE branches SET is_followed = 1 WHERE number = ?", (number,))
 
+    def has_steps(self, job_id: str) -> bool:
+        """Whether the model has steps of a job."""
+        found = self._database.read("SELECT 1 FROM stretches WHERE job_id=? LIMIT 1", (job_id,))
+        return found.fetchone() is not None
+
     def begin(self, branch: Branch, branches: Sequence[Branch]) -> None:
         """Note that the model went back: what it did since is put away, what led to where it is comes back.
 

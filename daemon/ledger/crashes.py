@@ -22,7 +22,8 @@ ADVICE = {
     FaultKind.CRASH: "Read logs/worker.log and logs/worker.stderr; dmesg shows whether the system killed it.",
     FaultKind.ENVIRONMENT: "Something outside was missing, such as the model, the disk or the GPU: see the "
     "message. Training continues on its own once it is back.",
-    FaultKind.BAD_CONFIG: "Correct config.json as the message says; training then continues on its own.",
+    FaultKind.BAD_CONFIG: "Correct the setting as the message says: in config.json, or, if --set gave it, "
+    "with training_daemon restart --no-set. Training then continues on its own.",
     FaultKind.BAD_DATA: "Correct the file as the message says, then: training_queue retry NAME.",
     FaultKind.REGRESSION: "The gate found the model worse after a file, and took it back: training_models "
     "gates shows the numbers.",

@@ -4,7 +4,7 @@ The tables of the model's life follow the newest checkpoint. If the model went b
 still show how it was before, until the next daemon starts.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -64,6 +64,19 @@ def read_trained_files(path: Path, *, after: int, until: int) -> list[TrainedStr
             {"after": after, "until": until},
         )
         return [TrainedStretches(**row) for row in rows]
+
+
+def started_by(path: Path, step: int, job_ids: Iterable[str]) -> set[str]:
+    """Return which jobs have steps up to a global step.
+
+    Raises:
+        UnreadableLedger: the ledger cannot be read.
+    """
+    if not path.exists():
+        return set()
+    with open_read_only(path) as database:
+        query = f"SELECT 1 FROM {table_of_stretches(database)} WHERE job_id = ? AND first_step <= ? LIMIT 1"
+        return {job_id for job_id in job_ids if database.execute(query, (job_id, step)).fetchone()}
 
 
 def read_left_files(path: Path, segment: Segment) -> list[TrainedStretches]:

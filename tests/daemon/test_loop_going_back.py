@@ -94,6 +94,19 @@ def test_what_the_model_returns_to_is_completed_again(trained):
     assert tuple(row) == ("completed", 3, 3, None)
 
 
+def test_a_file_whose_first_steps_stay_is_put_away_with_a_reason_that_says_so(trained):
+    [first, last] = trained.read("SELECT id, display AS name, sha256 FROM jobs ORDER BY id")
+    publish(trained.layout, 3, progress=Progress(global_step=5))  # in the middle of b.jsonl
+    publish(trained.layout, 4, progress=Progress(global_step=6))
+
+    go_back(trained, "checkpoints/step-000000005-3")
+
+    note = json.loads((trained.layout.finished(Outcome.SKIPPED) / "b.jsonl.reason.json").read_bytes())
+    assert (
+        "undone: the model went from step 6 to step 5, and keeps its first steps (worse)" in note["message"]
+    )
+
+
 def test_a_file_that_was_skipped_is_skipped_again_when_the_model_returns_to_it(trained):
     [first, last] = trained.read("SELECT id, display AS name, sha256 FROM jobs ORDER BY id")
     ended = {"outcome": "completed", "rows_trained": 3, "steps": 3}

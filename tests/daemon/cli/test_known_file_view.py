@@ -93,6 +93,18 @@ def test_losses_of_different_weights_are_named_and_not_compared():
     assert f"  validation    {both}: not comparable, of different weights" in text
 
 
+def test_a_file_whose_end_was_lost_is_not_said_to_be_completed_twice():
+    lost = RecordedAttempt(number=1, started_at=AT, ended_at=AT, verdict="completed", message=None)
+    job = replace(JOB, every_attempt=(lost, replace(lost, number=2)))
+
+    lines = "\n".join(known_file_lines(replace(FILE, job=job)))
+
+    assert (
+        "UTC, trained to its end 2026-07-21 12:00:00 UTC, then undone, or lost before it was saved" in lines
+    )
+    assert lines.count(", completed 2026") == 1
+
+
 @pytest.mark.parametrize(
     "name, others, meant",
     [

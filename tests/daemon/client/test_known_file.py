@@ -62,6 +62,20 @@ def test_a_file_that_was_cleared_away_does_not_hide_a_later_one_of_its_name(clie
     assert client.history.file("failed-20260101-000000/chat.jsonl").state == "failed"
 
 
+def test_a_file_that_was_skipped_queued_again_and_removed_is_that_of_its_newest_job(client, ledger, layout):
+    path = put(layout, ledger, state="skipped")
+    newest = job_for(path, id="20260101-000000-000002", priority=Priority.HIGH)
+    ledger.add_job(newest, identity_of(path.lstat()), "removed")
+    ledger.commit()
+    removed = Reason(kind=FaultKind.REQUEST, message="removed with training_queue", file=path.name, at="now")
+    write_reason(path, removed)
+
+    file = client.history.file("chat.jsonl")
+
+    assert (file.job.id, file.state, file.place) == (newest.id, "skipped", "queue/skipped/chat.jsonl")
+    assert file.reason == "removed with training_queue"
+
+
 def test_a_file_that_was_cleared_away_keeps_its_state(client, ledger, layout):
     put(layout, ledger, state="failed")
     os.makedirs(layout.trash / "failed-20260101-000000")

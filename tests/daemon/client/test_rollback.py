@@ -1,20 +1,24 @@
 """Where the model can go back to, and what is said where it cannot."""
 
+import os
 import shutil
 
 import pytest
 from filelock import FileLock
 
 from daemon.checkpoints import states
+from daemon.cli.models_view import rollback_lines
 from daemon.client import Client
 from daemon.client.errors import NoSuchFile
 from daemon.client.rollback import NoWayBack, Requeue
 from daemon.files.identity import Identity
 from daemon.ledger.ledger import Ledger
+from daemon.status.board import StatusBoard
 from tests.daemon.ledger.entries import step
 from tests.health import publish
 from tests.support import FakeClock, job_for, rows, write_jsonl
 from trainer.protocol.layout import Layout
+from trainer.protocol.status import State
 
 NONE_AGAIN = Requeue()
 
@@ -60,6 +64,34 @@ def test_the_base_model_is_no_state_to_go_back_to(rollbacks):
     assert str(caught.value) == (
         "nothing is kept from before step 1, because the model was the base model then; to train all but one "
         "file again from there: training_models forget a.jsonl"
+    )
+
+
+def test_a_file_whose_first_steps_stay_is_said_to_keep_them(rollbacks, tmp_path):
+    ledger = Ledger(Layout(tmp_path).ledger_file, clock=FakeClock())
+    ledger.add_steps([step(5, job_id="a", file_step=3)])
+    ledger.close()
+    publish(Layout(tmp_path), 3, step=5)
+
+    undone = rollbacks.plan_file("b.jsonl", NONE_AGAIN)
+    again = rollbacks.plan_file("b.jsonl", Requeue(is_wanted=True))
+
+    assert [(file.name, file.keeps_steps) for file in undone.files] == [("b.jsonl", False), ("a.jsonl", True)]
+    assert not any(file.keeps_steps for file in again.files)  # one that is queued continues where they end
+    assert list(rollback_lines(undone))[2] == "  a.jsonl (step 5) is undone, but not its earlier steps"
+
+
+def test_while_a_file_is_being_forgotten_nothing_is_planned(rollbacks, tmp_path):
+    board = StatusBoard(Layout(tmp_path).status_file, daemon_pid=os.getpid())
+    board.set_state(State.TRAINING, "forgetting a.jsonl: trained again up to step 1 of 4")
+    board.publish()
+
+    with pytest.raises(NoWayBack) as caught:
+        rollbacks.plan_steps(1, NONE_AGAIN)
+
+    assert str(caught.value) == (
+        "the daemon is forgetting a.jsonl: trained again up to step 1 of 4; where the model can go back to "
+        "is known once that is over: training_controller status"
     )
 
 
