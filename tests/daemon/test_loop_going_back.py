@@ -95,7 +95,6 @@ def test_what_the_model_returns_to_is_completed_again(trained):
 
 
 def test_a_file_whose_first_steps_stay_is_put_away_with_a_reason_that_says_so(trained):
-    [first, last] = trained.read("SELECT id, display AS name, sha256 FROM jobs ORDER BY id")
     publish(trained.layout, 3, progress=Progress(global_step=5))  # in the middle of b.jsonl
     publish(trained.layout, 4, progress=Progress(global_step=6))
 
