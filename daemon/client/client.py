@@ -342,23 +342,28 @@ class Client:
             NoDaemon: none runs, as for the other requests.
             NotObeyed: it did not answer in time.
         """
-        try:
-            return self._requests.send(".pause", {"reason": reason}, wait_s=wait_s)
-        except NoDaemon as error:
-            if self.checkpoints.is_paused:
-                raise
-            path = shell_word(str(self.layout.control / ".pause"))
-            raise NoDaemon(f"{error}; to have it start paused: touch {path}") from None
+        return self._ask_for_pause(".pause", reason, wait_s, is_paused=True)
 
     def resume(self, reason: str | None = None, *, wait_s: float = DEFAULT_WAIT_S) -> "Obeyed":
         """Continue training with the next step."""
+        return self._ask_for_pause(".resume", reason, wait_s, is_paused=False)
+
+    def _ask_for_pause(
+        self, file_name: str, reason: str | None, wait_s: float, *, is_paused: bool
+    ) -> "Obeyed":
+        """Ask for what the next daemon obeys, too, and say how it is told if none runs.
+
+        Args:
+            is_paused: whether that one is to start paused.
+        """
         try:
-            return self._requests.send(".resume", {"reason": reason}, wait_s=wait_s)
+            return self._requests.send(file_name, {"reason": reason}, wait_s=wait_s)
         except NoDaemon as error:
-            if self.checkpoints.is_paused:
-                path = shell_word(str(self.layout.control / ".resume"))
-                raise NoDaemon(f"{error}; to have it start without the pause: touch {path}") from None
-            raise
+            if self.checkpoints.is_paused is is_paused:
+                raise
+            how = "paused" if is_paused else "without the pause"
+            path = shell_word(str(self.layout.control / file_name))
+            raise NoDaemon(f"{error}; to have it start {how}: touch {path}") from None
 
     def skip(self, reason: str | None = None, *, wait_s: float = DEFAULT_WAIT_S) -> "Obeyed":
         """Move the current file to `queue/skipped/` and continue with the next."""

@@ -236,18 +236,23 @@ def test_a_daemon_that_ends_without_an_answer_is_waited_for_no_longer(
     assert sleeper.clock.now < 1
 
 
-def test_to_resume_without_a_daemon_it_says_what_ends_a_pause_that_would_last(client, layout, board):
+def test_without_a_daemon_it_says_how_the_next_one_starts_paused_or_not(client, layout, board):
     board.set_state(State.STOPPED)
     board.publish()
 
-    with pytest.raises(NoDaemon) as unpaused:
+    with pytest.raises(NoDaemon) as resumed:
         client.resume()
+    with pytest.raises(NoDaemon) as to_pause:
+        client.pause()
     PauseFile(layout.pause_file).set("lunch", "now")
-    with pytest.raises(NoDaemon) as paused:
+    with pytest.raises(NoDaemon) as to_resume:
         client.resume()
 
-    path = layout.control / ".resume"
-    assert str(paused.value) == f"{unpaused.value}; to have it start without the pause: touch {path}"
+    advice = str(resumed.value)
+    assert str(to_pause.value) == f"{advice}; to have it start paused: touch {layout.control / '.pause'}"
+    assert str(to_resume.value) == (
+        f"{advice}; to have it start without the pause: touch {layout.control / '.resume'}"
+    )
 
 
 def test_a_daemon_that_is_silent_has_not_stopped(client, layout, board, sleeper, monkeypatch):
