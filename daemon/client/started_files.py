@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from daemon.checkpoints.review import newest_whole, review_sizes
@@ -55,12 +55,16 @@ def make_new(layout: Layout, path: Path) -> None:
         UnreadableHistory: the ledger cannot be read.
     """
     if not path.is_symlink() and _open_job(layout, path):
-        found = path.stat()
-        os.utime(path, ns=(found.st_atime_ns, made_new(identity_of(found)).mtime_ns))
+        with suppress(FileNotFoundError):  # then moving it says so
+            found = path.stat()
+            os.utime(path, ns=(found.st_atime_ns, made_new(identity_of(found)).mtime_ns))
 
 
 def _open_job(layout: Layout, path: Path) -> LedgerJob | None:
-    identity = identity_of(path.lstat())
+    try:
+        identity = identity_of(path.lstat())
+    except FileNotFoundError:
+        return None  # it has just been moved
     with raising(UnreadableHistory, UnreadableLedger):
         jobs = read_jobs(layout.ledger_file, inodes=())
     return next((job for job in jobs if job.identity == identity and not job.is_ended), None)

@@ -33,7 +33,7 @@ def finish_half_moves(layout: Layout, journal: Journal) -> dict[Priority, dict[s
         found_here = waiting[priority] if priority else None
         for name, found in _files_in(folder):
             if name.startswith(".") and folder not in inboxes and is_abandoned(name, daemon_runs=False):
-                (folder / name).unlink()
+                (folder / name).unlink(missing_ok=True)
                 continue
             if found_here is not None:
                 found_here[name] = identity_of(found)
@@ -56,7 +56,10 @@ def _files_in(folder: Path) -> Iterator[tuple[str, os.stat_result]]:
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     try:
         for name in os.listdir(descriptor):
-            found = os.stat(name, dir_fd=descriptor, follow_symlinks=False)
+            try:
+                found = os.stat(name, dir_fd=descriptor, follow_symlinks=False)
+            except FileNotFoundError:
+                continue  # a command has just put its note in place
             if not stat.S_ISDIR(found.st_mode):
                 yield name, found
     finally:
