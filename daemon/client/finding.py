@@ -9,6 +9,7 @@ from pathlib import Path
 from daemon.client.errors import AmbiguousName, NoSuchFile, UnreadableHistory, WrongPlace, raising
 from daemon.client.trash import trash_folders
 from daemon.files.notes import is_users_file
+from daemon.intake.ignored import why_not_accepted
 from daemon.jobs.listing import find_named, is_started, queued_files
 from daemon.ledger.reader import UnreadableLedger
 from daemon.status.reader import read_status
@@ -129,6 +130,9 @@ def _word(path: Path) -> str:
 
 def _what_to_do_in_inbox(layout: Layout, path: Path) -> str:
     place = printable(str(path.relative_to(layout.base)))
+    if why := why_not_accepted(path, layout.base):
+        start = "" if why.startswith(place) else f"{place}: "
+        return f"{start}{why}; to be rid of it, move it out of inbox/"
     if read_status(layout).is_running:
         return f"{place} has not been accepted yet; training_queue list shows when it has"
     return (

@@ -13,9 +13,8 @@ from daemon.client.errors import AmbiguousName, NoSuchFile
 from daemon.client.finding import everywhere, in_queue, like_it, place_of
 from daemon.client.trash import outcome_of, with_present_place
 from daemon.files.identity import identity_of
-from daemon.files.names import TRAINING_SUFFIXES, is_training_file
 from daemon.files.notes import REASON_SUFFIX, list_of_refusal, lists_of_rejected, note_beside
-from daemon.intake.ignored import hint_for
+from daemon.intake.ignored import why_not_accepted
 from daemon.intake.inbox import find_files, priority_of
 from daemon.jobs.admission import is_admitted
 from daemon.jobs.listing import CHECKING, PROCESSING, SAVING, UNCHECKED, find_named
@@ -310,9 +309,9 @@ def _known_job(layout: Layout, job: RecordedJob) -> KnownJob:
 
 
 def _reason(layout: Layout, path: Path | None, job: RecordedJob | None, note: Reason | None) -> str | None:
-    if path and job is None and layout.inbox in path.parents and not is_training_file(path.name):
-        expected = f"{', '.join(TRAINING_SUFFIXES[:-1])} or {TRAINING_SUFFIXES[-1]}"
-        return hint_for(path, layout.base) or f"it is not accepted; expected a name that ends in {expected}"
+    is_dropped = path is not None and job is None and layout.inbox in path.parents
+    if path and is_dropped and (why := why_not_accepted(path, layout.base)):
+        return why
     reason = (job.reason if job else None) or (printable(note.message) if note else None)
     return with_present_place(reason, path) if reason and path else reason
 

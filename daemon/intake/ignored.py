@@ -4,6 +4,7 @@ import json
 import os
 from pathlib import Path
 
+from daemon.files.names import TRAINING_SUFFIXES, is_training_file
 from trainer.data.reading.file_kinds import (
     BYTE_ORDER_MARK,
     BYTES_LOOKED_AT,
@@ -25,6 +26,18 @@ from trainer.protocol.text import printable, shell_word
 
 SEPARATORS = (b",", b";", b"\t", b"|")
 DATASET_NOTES = "state.json"  # beside the Arrow files of a folder that the library datasets has saved
+
+
+def why_not_accepted(path: Path, base: Path) -> str | None:
+    """Return why a file of the inbox is never accepted as it is; None if its name is one that is.
+
+    Args:
+        base: the working directory.
+    """
+    if is_training_file(path.name):
+        return None
+    expected = f"{', '.join(TRAINING_SUFFIXES[:-1])} or {TRAINING_SUFFIXES[-1]}"
+    return hint_for(path, base) or f"it is not accepted; expected a name that ends in {expected}"
 
 
 def hint_for(path: Path, base: Path) -> str | None:
