@@ -61,7 +61,7 @@ def _file_lines(plan: RestartPlan) -> Iterator[str]:
         case CannotGoOn() as first:
             yield f"{first.file} would come first, but cannot continue: {first.reason}"
         case None if plan.checked:
-            yield "one that the checkpoint has begun then continues at its next step, known by its content"
+            yield "if the checkpoint has steps of such a file, it continues after them; else it begins"
         case None:
             yield "no file is ready to be trained"
     if plan.overtaken_by:

@@ -81,7 +81,7 @@ def start(base_dir: BaseDir = None, set_: Overrides = None, wait: Wait = None, a
     is_new = not client.is_working_directory
     started = client.start(set_ or [], wait_s=_seconds(wait))
     if is_new and not as_json:
-        say(f"{started.base_dir} was no working directory yet, and is one now")
+        say(f"{started.base_dir} is now a working directory")
     _show_started(client, started, as_json)
 
 

@@ -118,6 +118,8 @@ def add(
     for place in filter(None, map(client.queue.unaccepted_place, files)):
         until = "until you move it out of inbox/"
         say(f"{place} stays where it is, and so does its alert, {until}", file=sys.stderr)
+    for word in filter(None, map(client.queue.ended_place, files)):
+        say(f"{word} stays there; to move it away: training_queue clear {word}", file=sys.stderr)
 
 
 def _create_for(files: list[Path], client: "Client") -> None:

@@ -53,7 +53,7 @@ from daemon.status.reader import read_status
 from trainer.protocol.files import UnreadableFile, move_durably, read_json, rename_durably, verified_copy
 from trainer.protocol.job import FaultKind, Outcome, Priority, Reason
 from trainer.protocol.layout import Layout
-from trainer.protocol.text import printable, utc_text
+from trainer.protocol.text import printable, shell_word, utc_text
 
 if TYPE_CHECKING:
     from trainer.config.schema import DataSettings
@@ -219,6 +219,12 @@ class Queue:
         if is_training_file(found.name) or not found.is_relative_to(inbox):
             return None
         return printable(str(self._layout.inbox.name / found.relative_to(inbox)))
+
+    def ended_place(self, file: Path) -> str | None:
+        """Return a file in failed/ or skipped/ as it is typed; None if it lies elsewhere."""
+        folders = [self._layout.finished(outcome) for outcome in (Outcome.FAILED, Outcome.SKIPPED)]
+        is_ended = file.resolve().parent in [folder.resolve() for folder in folders]
+        return shell_word(place_of(file.resolve())) if is_ended else None
 
     def _publish(self, file: Path, priority: Priority, table: HiddenFile | None) -> AddedFile:
         """Let a file appear in the inbox, copied or converted."""

@@ -88,7 +88,7 @@ def test_start_and_restart_say_who_runs_and_where_the_log_is(tmp_path, stopped_a
     first = run("start", "--base-dir", tmp_path / "work", "--set", "training.epochs=2")
     second = json.loads(run("restart", "--base-dir", tmp_path / "work", "--json").stdout)
 
-    assert first.stdout.startswith("the daemon is ready (pid ")
+    assert first.stdout.startswith(f"{tmp_path}/work is now a working directory\nthe daemon is ready (pid ")
     assert "overridden: training.epochs=2\n" in first.stdout
     assert f"its log: {tmp_path}/work/logs/daemon.log\n" in first.stdout
     assert second["overrides"] == ["training.epochs=2"]
@@ -105,7 +105,7 @@ def test_start_and_restart_have_a_note_if_a_setting_names_a_file_that_is_not_the
     third = run("restart", "--base-dir", tmp_path / "work", "--no-set")
 
     for shown in (first, second):
-        assert shown.stdout.startswith("the daemon is ready (pid ")
+        assert "the daemon is ready (pid " in shown.stdout
         assert 'note: validation.file is "missing.jsonl", but ' in shown.stderr
     assert third.stderr == ""
 

@@ -192,7 +192,7 @@ def test_verify_of_a_file_with_another_inode_leaves_open_where_it_continues(layo
     shown = run(layout, "verify").stdout
 
     assert "queue/processing/chat.jsonl would be checked first: the ledger does not know this very" in shown
-    assert "one that the checkpoint has begun then continues at its next step" in shown
+    assert "if the checkpoint has steps of such a file, it continues after them; else it begins" in shown
     assert "no file is ready" not in shown
 
 

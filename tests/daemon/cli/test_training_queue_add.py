@@ -69,6 +69,15 @@ def test_add_says_that_a_table_in_the_inbox_stays_there_with_its_alert(layout, t
     assert (layout.inbox / "table.csv").exists()
 
 
+def test_add_says_how_a_file_that_had_failed_is_moved_away(layout):
+    (layout.failed / "a table.jsonl").write_bytes(CSV)
+
+    result = run(layout, "add", str(layout.failed / "a table.jsonl"))
+
+    name = "'failed/a table.jsonl'"
+    assert result.stderr == f"{name} stays there; to move it away: training_queue clear {name}\n"
+
+
 def test_add_converts_what_people_have_and_says_so(layout, tmp_path):
     files = [tmp_path / name for name in ("a.csv", "b.tsv", "c.json", "d.ndjson", "e.csv.gz", "f.jsonl")]
     contents = [CSV, CSV.replace(b",c", b"\tc").replace(b"?,", b"?\t").replace(b'",', b'"\t')]
