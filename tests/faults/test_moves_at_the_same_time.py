@@ -5,6 +5,7 @@ from contextlib import suppress
 from multiprocessing import get_context
 
 import pytest
+from filelock import FileLock
 
 from daemon.client import Client
 from daemon.client.errors import ClientError
@@ -41,6 +42,17 @@ def add_what_waits(queue, paths, numbers):
             queue.add(job, path, identity_of(path.lstat()))
 
 
+def take_over_and_start(layout, numbers):
+    ledger = Ledger(layout.ledger_file, clock=FakeClock())
+    queue = JobQueue(layout, ledger, Journal([]))
+    add_what_waits(queue, queue.recover(), numbers)
+    for _ in range(STARTS):
+        if (job := queue.next()) and (started := queue.start(job)):
+            queue.finish([Ending(job=started[0], outcome=Outcome.SKIPPED)])
+        add_what_waits(queue, queue.look(), numbers)
+    ledger.close()
+
+
 @pytest.mark.long
 def test_each_file_is_in_one_place_whoever_moves_it(tmp_path):
     layout = Layout(tmp_path)
@@ -49,19 +61,12 @@ def test_each_file_is_in_one_place_whoever_moves_it(tmp_path):
     wanted = [write_jsonl(path, rows(2, start=10 * i)).stat().st_ino for i, path in enumerate(paths)]
     context = get_context("spawn")
     movers = [context.Process(target=move_files, args=(layout.base, seed)) for seed in range(MOVERS)]
-    for mover in movers:
-        mover.start()
-
     numbers = iter(range(1_000_000))
-    while any(mover.is_alive() for mover in movers):
-        ledger = Ledger(layout.ledger_file, clock=FakeClock())
-        queue = JobQueue(layout, ledger, Journal([]))
-        add_what_waits(queue, queue.recover(), numbers)
-        for _ in range(STARTS):
-            if (job := queue.next()) and (started := queue.start(job)):
-                queue.finish([Ending(job=started[0], outcome=Outcome.SKIPPED)])
-            add_what_waits(queue, queue.look(), numbers)
-        ledger.close()
+    with FileLock(layout.lock_file):  # as a daemon does, so that no command moves a file that was started
+        for mover in movers:
+            mover.start()
+        while any(mover.is_alive() for mover in movers):
+            take_over_and_start(layout, numbers)
 
     assert [mover.exitcode for mover in movers] == [0] * MOVERS
     assert sorted(path.stat().st_ino for path in layout.queue.rglob("*.jsonl")) == sorted(wanted)
