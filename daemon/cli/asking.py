@@ -2,13 +2,14 @@
 
 import json
 import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import Annotated
 
 import typer
 
 from daemon.cli.options import WrongUsage, say
+from daemon.client import Client
 
 Yes = Annotated[bool, typer.Option("--yes", help="Do not ask.")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Only show what would be done.")]
@@ -45,16 +46,17 @@ def is_meant(
 
 
 @contextmanager
-def explained_if_interrupted(words: Callable[[], str]) -> Iterator[None]:
-    """Let a person who presses Ctrl-C know what becomes of what has begun.
+def explained_if_interrupted(client: Client, *, with_daemon: str, without: str) -> Iterator[None]:
+    """Let a person who presses Ctrl-C know what becomes of what was asked for.
 
     Args:
-        words: returns that.
+        with_daemon: what to say if a daemon does it, which hears nothing of that.
+        without: what to say if this command did it.
     """
     try:
         yield
     except KeyboardInterrupt:
-        say(words(), file=sys.stderr)
+        say(with_daemon if client.status().is_running else without, file=sys.stderr)
         raise
 
 

@@ -124,7 +124,7 @@ def _job_facts(
 
 
 def _charged(attempts: int) -> str:
-    """Return how many attempts count towards `retry.max_attempts`, after which the file fails."""
+    """Return how many attempts count towards `daemon.max_attempts`, after which the file fails."""
     return f"{attempts:,} counted against the file" if attempts else "none counted against the file"
 
 

@@ -37,22 +37,15 @@ def consolidate(
         return
     is_shown = sys.stderr.isatty() and not as_json
     with (
-        explained_if_interrupted(lambda: _interrupted(is_daemons=client.status().is_running)),
+        explained_if_interrupted(
+            client,
+            with_daemon="the daemon merges it all the same; training_controller logs shows when it has",
+            without="the adapter is as it was, or merged: then training_models list has the state before",
+        ),
         progress_words("merging the adapter", is_shown=is_shown) as advance,
     ):
         result = client.consolidations.carry_out(on_progress=advance)
     show({**shown, "result": result}, [result], as_json=as_json)
-
-
-def _interrupted(*, is_daemons: bool) -> str:
-    """Return what becomes of it after Ctrl-C.
-
-    Args:
-        is_daemons: whether a daemon does it, which hears nothing of that.
-    """
-    if is_daemons:
-        return "the daemon merges it all the same; training_controller logs shows when it has"
-    return "the adapter is as it was, or merged: then training_models list has the state before"
 
 
 def plan_lines(plan: "ConsolidationPlan") -> Iterator[str]:

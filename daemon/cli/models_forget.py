@@ -45,7 +45,12 @@ def forget(
         shown, forget_lines(plan), yes=yes, dry_run=dry_run, as_json=as_json, is_possible=is_possible
     ):
         return
-    with explained_if_interrupted(lambda: _interrupted(plan, is_daemons=client.status().is_running)):
+    name = plan.names[0]
+    with explained_if_interrupted(
+        client,
+        with_daemon=f"the daemon continues to forget {name}; training_controller status shows how far it is",
+        without=f"{name} is not forgotten yet; asked again, it continues at its last checkpoint",
+    ):
         result = client.forgetting.carry_out(
             plan,
             reason=f"training_models forget {printable(file)}",
@@ -53,18 +58,6 @@ def forget(
             on_progress=lambda line: None if as_json else say(printable(line), file=sys.stderr),
         )
     show({**shown, "result": result}, [result], as_json=as_json)
-
-
-def _interrupted(plan: "ForgetPlan", *, is_daemons: bool) -> str:
-    """Return what becomes of it after Ctrl-C.
-
-    Args:
-        is_daemons: whether a daemon does it, which hears nothing of that.
-    """
-    name = plan.names[0]
-    if is_daemons:
-        return f"the daemon continues to forget {name}; training_controller status shows how far it is"
-    return f"{name} is not forgotten yet; asked again, it continues at its last checkpoint"
 
 
 def forget_lines(plan: "ForgetPlan") -> Iterator[str]:

@@ -80,20 +80,13 @@ def rollback(
     reason = f"training_models rollback to {plan.target}"
     if client.status().is_running and not as_json:
         say("the daemon does it at the next step; how far it is: training_controller status", file=sys.stderr)
-    with explained_if_interrupted(lambda: _interrupted(is_daemons=client.status().is_running)):
+    with explained_if_interrupted(
+        client,
+        with_daemon="the daemon goes back all the same; training_controller status shows when it has",
+        without="the model has gone back or is as it was; training_controller status shows its step",
+    ):
         result = client.rollbacks.carry_out(plan, reason=reason, requeue=wanted)
     show({"result": result, **shown}, [result], as_json=as_json)
-
-
-def _interrupted(*, is_daemons: bool) -> str:
-    """Return what becomes of it after Ctrl-C.
-
-    Args:
-        is_daemons: whether a daemon does it, which hears nothing of that.
-    """
-    if is_daemons:
-        return "the daemon goes back all the same; training_controller status shows when it has"
-    return "the model has gone back or is as it was; training_controller status shows its step"
 
 
 @app.command(epilog="Example:\n\n\b\n  training_models restore v003")
