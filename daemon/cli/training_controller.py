@@ -212,7 +212,8 @@ def logs(
     found = client_of(base_dir).logs
     if follow:
         if file and not found.has_any(about=file):
-            say(f"nothing about {printable(file)} yet; waiting for it, until Ctrl-C", file=sys.stderr)
+            waits = f"nothing about {printable(file)} yet; waiting for it, until Ctrl-C"
+            say(f"{waits}{found.names_like(file)}", file=sys.stderr)
         with suppress(KeyboardInterrupt):
             print_entries(found.follow(lines, about=file, wait=_wait), as_json=as_json)
         return
@@ -223,6 +224,7 @@ def logs(
         if file:
             raise CommandFailed(
                 f"the log has nothing about {printable(file)}; expected a name or a job id of the log"
+                f"{found.names_like(file)}"
             )
         print("the log has nothing")
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from daemon.cli.asking import confirm
 from daemon.cli.options import BaseDir, Json, WrongUsage, client_of, say, say_problem
 from daemon.client import Client
 from daemon.client.client import START_WAIT_S
@@ -173,7 +174,7 @@ def _ask_to_install(client: Client, unit: Path, text: str, *, as_json: bool) -> 
     print(f"unit:              {printable(str(unit))}")
     if unit.exists() and unit.read_text(errors="replace") != text:
         print("There is such a unit already, and it is another one. It will be replaced.")
-    typer.confirm("Install the service and start it now?", abort=True)
+    confirm("Install the service and start it now?")
 
 
 def _installed_lines(found: "Installed") -> Iterable[str]:
