@@ -172,6 +172,11 @@ def rollback_lines(plan: "RollbackPlan") -> Iterator[str]:
     yield (
         f"the model goes from step {plan.current_step:,} to step {plan.target_step:,} (models/{plan.target})"
     )
+    if plan.asked_step is not None:
+        yield (
+            f"  step {plan.asked_step:,} itself is not kept: the model can only go back to a checkpoint or a "
+            "version, and this is the newest one before it"
+        )
     times = Counter(file.name for file in plan.files)
     for file in plan.files:
         which = f"job {file.job_id}, " if times[file.name] > 1 else ""  # a file may be trained twice
