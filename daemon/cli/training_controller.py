@@ -176,9 +176,12 @@ def _redraw(client: Client) -> None:
     from rich.console import Console
     from rich.live import Live
 
+    from daemon.cli.silent_keys import silent_keys
+
     console = Console()
     terminal = console if console.is_terminal else None
-    with Live(draw(client.status(), within=terminal), console=console, auto_refresh=False) as live:
+    shown = Live(draw(client.status(), within=terminal), console=console, auto_refresh=False)
+    with silent_keys(), shown as live:
         while True:
             time.sleep(WATCH_INTERVAL_S)
             live.update(draw(client.status(), within=terminal), refresh=True)
