@@ -22,9 +22,9 @@ from trainer.step.precision import has_bf16_instructions
 
 FILE_NAME = "precision.json"
 FEWEST_WEIGHTS = 2_000_000  # the step of a smaller model is hardly products
-WORTHWHILE_RATIO = 1.6  # of products; a step gains about half of that
+WORTHWHILE_RATIO = 1.5  # of products; a step gains about half of that
 ROWS = 1024  # tokens at once
-REPETITIONS = 7  # in turns, and the fastest counts: whatever disturbs a measurement makes it slower
+REPETITIONS = 15  # in turns, and the fastest counts: whatever disturbs a measurement makes it slower
 LONG_ENOUGH_S = 3.0
 
 BOTH = (torch.float32, torch.bfloat16)
