@@ -95,6 +95,7 @@ def _first_step(base: Path, model: Path, file: Path, options: argparse.Namespace
         "model": {"base_model": str(model)},
         "training": {
             "device": "cpu",
+            "precision": "fp32",
             "cpu_threads": options.threads,
             "batch_size": 4,
             "gradient_accumulation": 1,

@@ -58,6 +58,7 @@ def _reactions(folder: Path, options: argparse.Namespace) -> dict[str, list[floa
     config = {
         "training": {
             "device": "cpu",
+            "precision": "fp32",
             "cpu_threads": options.threads,
             "batch_size": 4,
             "gradient_accumulation": 1,

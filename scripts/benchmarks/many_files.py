@@ -98,7 +98,12 @@ def _ours(
     """Drop the files; before that, have `first` trained, after which the worker is warm."""
     config = {
         "model": {"base_model": str(model)},
-        "training": {"batch_size": ROWS_PER_STEP, "gradient_accumulation": 1, "device": "cpu"},
+        "training": {
+            "batch_size": ROWS_PER_STEP,
+            "gradient_accumulation": 1,
+            "device": "cpu",
+            "precision": "fp32",
+        },
     }
     config["training"]["cpu_threads"] = threads
     started = time.time()

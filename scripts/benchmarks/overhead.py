@@ -101,7 +101,12 @@ def overhead(outcome: Outcome, task: Task, *needed_for: str) -> float | None:
 
 def _between_steps(base: Path, task: Task) -> float:
     """Return the share of a file's time in the daemon in which no step is taken."""
-    training = {"device": "cpu", "cpu_threads": task.threads, "batch_size": task.rows_per_step}
+    training = {
+        "device": "cpu",
+        "precision": "fp32",
+        "cpu_threads": task.threads,
+        "batch_size": task.rows_per_step,
+    }
     config = {
         "model": {"base_model": task.model},
         "training": training | {"gradient_accumulation": 1},

@@ -126,9 +126,10 @@ class TrainingSettings(Section):
     worker, which is started automatically."""
 
     precision: Literal["auto", "bf16", "fp16", "fp32"] = "auto"
-    """Number format of the arithmetic. `auto`: bf16 on a GPU that supports it, otherwise fp32. On a CPU with
-    instructions for it (AVX512-BF16, AMX), `bf16` can be faster; weights, optimizer and long sums stay fp32.
-    `fp16` needs a GPU."""
+    """Number format of the arithmetic. `auto`: bf16 on a GPU that supports it. On a CPU, what the model was
+    trained in so far; a new one of two million weights or more takes bf16 where its products are at least
+    1.5 times as fast in it on this machine (AVX512-BF16, AMX), as measured once, and otherwise fp32. Weights,
+    optimizer and long sums are fp32 in any case. `fp16` needs a GPU."""
 
     tf32: bool = False
     """Whether a GPU may round the inputs of fp32 matrix products to TF32, which is faster."""

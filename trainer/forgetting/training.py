@@ -29,6 +29,7 @@ from trainer.protocol.forgetting import (
     branch_file,
 )
 from trainer.protocol.job import JobRecord
+from trainer.protocol.layout import Layout
 from trainer.protocol.manifest import Branch, Manifest, Progress
 
 FINISHED_KEPT = 2_000  # as a session does
@@ -98,7 +99,7 @@ def train_again(
     }
     total = header.base_step + header.steps
     with Recorder(scratch.steps_file, total=total, must_complete=must_complete, tell=tell) as recorder:
-        settings = Settings.model_validate(here(header.settings))
+        settings = _in_its_precision(Settings.model_validate(here(header.settings)), Layout(base_dir).models)
         engine = TrainerEngine(
             settings,
             base_dir=base_dir,
@@ -123,6 +124,18 @@ def train_again(
                 engine.save(settings.checkpoints).result()
     failpoint("forget.trained")
     return recorder.steps
+
+
+def _in_its_precision(settings: Settings, models: Path) -> Settings:
+    """Return settings in which a model that begins anew computes as it did so far."""
+    from trainer.checkpoints.training_state import load_forward_strategy  # takes seconds
+
+    newest = find_newest(models / FOLDER).newest
+    strategy = load_forward_strategy(newest.path) if newest else None
+    if settings.training.precision != "auto" or not strategy or not strategy.precision:
+        return settings
+    training = settings.training.model_copy(update={"precision": strategy.precision})
+    return settings.model_copy(update={"training": training})
 
 
 def publish(

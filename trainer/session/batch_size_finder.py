@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import torch
+from transformers import PreTrainedModel
 
 from trainer.checkpoints.training_state import random_state, restore_random
 from trainer.config.schema import Settings
@@ -17,7 +18,6 @@ from trainer.protocol.faults import is_out_of_memory
 from trainer.session.batch_size_store import Key
 from trainer.step.device_memory import Meter, meter_for
 from trainer.step.feeding_trainer import FeedingTrainer, StepBundle
-from trainer.step.precision import choose_precision
 
 FIRST_TOKENS = 256
 MOST_TOKENS = {"cpu": 16_384, "cuda": 131_072}
@@ -200,13 +200,13 @@ def made_up_step(trainer: FeedingTrainer, *, length: int, rows: int) -> StepBund
 
 def batch_size_key(trainer: FeedingTrainer, settings: Settings) -> Key:
     """Return everything that a number found by measuring depends on."""
-    training, rounds_weights = settings.training, trainer.forward.strategy.rounds_weights
+    training, strategy = settings.training, trainer.forward.strategy
     return {
-        "model": _shape_sha256(trainer),
+        "model": shape_sha256(trainer.model),
         "method": training.method,
         "max_length": settings.data.max_length,
-        "precision": choose_precision(training) + (", rounded" if rounds_weights else ""),
-        "device": _device_name(trainer.args.device),
+        "precision": strategy.precision + (", rounded" if strategy.rounds_weights else ""),
+        "device": device_name(trainer.args.device),
         "threads": torch.get_num_threads(),
         "processes": training.processes,
         "activation_checkpointing": training.activation_checkpointing,
@@ -216,14 +216,15 @@ def batch_size_key(trainer: FeedingTrainer, settings: Settings) -> Key:
     }
 
 
-def _shape_sha256(trainer: FeedingTrainer) -> str:
+def shape_sha256(model: PreTrainedModel) -> str:
     """Return a digest of names, shapes and formats of all weights, and of which are trained."""
-    weights = trainer.model.named_parameters()
+    weights = model.named_parameters()
     facts = [(name, tuple(weight.shape), str(weight.dtype), weight.requires_grad) for name, weight in weights]
     return hashlib.sha256(repr(facts).encode()).hexdigest()[:16]
 
 
-def _device_name(device: torch.device) -> str:
+def device_name(device: torch.device) -> str:
+    """Return the kind of GPU, or the instructions of the processor."""
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
     return f"cpu {torch.backends.cpu.get_cpu_capability()}"

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import cast
 
 import torch
+from transformers import PreTrainedModel
 from transformers.utils.logging import disable_progress_bar
 
 from trainer.checkpoints.compatibility import refuse_missing_gpu, unlocked_settings
@@ -57,6 +58,8 @@ from trainer.session.checkpoint_files import (
 )
 from trainer.session.gate_state import GateState, read_gate, write_gate
 from trainer.session.interfaces import CommandSource
+from trainer.session.precision_finder import FILE_NAME as PRECISION_FILE
+from trainer.session.precision_finder import bf16_is_faster, times_as_fast_in_bf16
 from trainer.session.requirements import refuse_impossible, refuse_without_daemon
 from trainer.session.row_indexing import RowIndexer
 from trainer.session.saver import PendingSave
@@ -205,9 +208,16 @@ class TrainerEngine:
             scratch=self._models / STAGING,
             global_step=self.progress.global_step,
             strategy=load_forward_strategy(self._checkpoint.path) if self._checkpoint else None,
+            bf16_is_faster=self._bf16_is_faster,
             tell=lambda text: self.reporter.event(Notice(key="memory", message=text)),
             tick=self.reporter.tick,
         )
+
+    def _bf16_is_faster(self, model: PreTrainedModel) -> bool:
+        if self._checkpoint or self._settings.training.processes > 1:  # which may run on other machines
+            return False
+        measure = times_as_fast_in_bf16 if self._may_measure else None
+        return bf16_is_faster(model, self._models / PRECISION_FILE, measure=measure)
 
     def run_job(self, path: Path | str) -> JobResult:
         """Train one JSONL file and make the result durable.

@@ -107,6 +107,7 @@ class FeedingTrainer(Trainer):
         scratch: a folder the stock class insists on; nothing is written there.
         global_step: steps the model has already had in its life.
         strategy: by which rows go through the model; None takes the fastest.
+        bf16_is_faster: asked about a new model on a CPU where the settings leave its precision open.
         tell: called with what a person should know.
         tick: called whenever something has been got done.
     """
@@ -126,6 +127,7 @@ class FeedingTrainer(Trainer):
         scratch: Path,
         global_step: int,
         strategy: ForwardStrategy | None = None,
+        bf16_is_faster: Callable[[PreTrainedModel], bool] = lambda model: False,
         tell: Callable[[str], None] = lambda text: None,
         tick: Callable[[], None] = lambda: None,
     ) -> None:
@@ -138,11 +140,13 @@ class FeedingTrainer(Trainer):
         self.tick = tick
         self.add_up: AddUp = lambda loss, tokens: (loss, tokens)
         """Brings the processes together that share the step's rows."""
-        self.precision = choose_precision(settings)
-        self.loss_scale = LossScale(self.args.device.type) if self.precision == "fp16" else None
         if not settings.compile:  # else the compiler does that
             speed_up_norms(model)
-        chosen = strategy_with_precision(model, settings, self.args.device, strategy)
+        chosen = strategy_with_precision(
+            model, settings, self.args.device, strategy, bf16_is_faster=bf16_is_faster
+        )
+        self.precision = chosen.precision
+        self.loss_scale = LossScale(self.args.device.type) if self.precision == "fp16" else None
         self.forward = Forward(model, chosen)
         self._rounded = RoundedWeights(model) if chosen.rounds_weights else None
         self.create_optimizer()

@@ -5,7 +5,7 @@ import trainer.step.light_peft  # noqa: F401
 # isort: split
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any, cast
@@ -27,11 +27,17 @@ logger = logging.getLogger(__name__)
 
 
 def choose_precision(settings: TrainingSettings) -> str:
-    """Return the number format to compute in: `bf16`, `fp16` or `fp32`."""
+    """Return the number format to compute in: `bf16`, `fp16` or `fp32`; on a CPU, `auto` may change it."""
     if settings.precision != "auto":
         return settings.precision
     has_gpu = settings.device != "cpu" and torch.cuda.is_available()
     return "bf16" if has_gpu and torch.cuda.is_bf16_supported() else "fp32"
+
+
+def has_bf16_instructions() -> bool:
+    """Return whether this processor multiplies in bf16, rather than converts to fp32 and back."""
+    known = torch.cpu.get_capabilities()
+    return any(known.get(name) for name in ("avx512_bf16", "amx_bf16", "bf16", "sve_bf16"))
 
 
 class RoundedWeights:
@@ -74,14 +80,25 @@ class RoundedWeights:
 
 
 def strategy_with_precision(
-    model: PreTrainedModel, settings: TrainingSettings, device: torch.device, earlier: ForwardStrategy | None
+    model: PreTrainedModel,
+    settings: TrainingSettings,
+    device: torch.device,
+    earlier: ForwardStrategy | None,
+    *,
+    bf16_is_faster: Callable[[PreTrainedModel], bool] = lambda model: False,
 ) -> ForwardStrategy:
     """Return how rows go through the model in the precision of the settings.
 
     Args:
         earlier: of a checkpoint, which stays as it is while the precision does.
+        bf16_is_faster: asked about a new model on a CPU where the settings leave its precision open.
     """
     precision = choose_precision(settings)
+    is_open = settings.precision == "auto" and device.type == "cpu"
+    if is_open and earlier:
+        precision = "bf16" if earlier.precision == "bf16" and has_bf16_instructions() else "fp32"
+    elif is_open and _may_round(settings) and bf16_is_faster(model):
+        precision = "bf16"
     may_round = precision == "bf16" and device.type == "cpu" and _may_round(settings)
     if may_round and (unusual := _trained_unusual_embedding(model)):
         logger.info("this model uses autocast: %s adds up its gradients in bf16", unusual)
@@ -90,6 +107,8 @@ def strategy_with_precision(
         return earlier
     if may_round and (rounded := _try_rounding(model, earlier)):
         return rounded
+    if is_open and not earlier:  # autocast would be slower than fp32
+        precision = "fp32"
     with autocast_to(precision, device):
         strategy = earlier or choose_forward_strategy(model)
     return replace(strategy, precision=precision, rounds_weights=False)

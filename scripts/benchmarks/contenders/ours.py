@@ -41,6 +41,7 @@ def main() -> None:
                 "warmup_steps": 0,
                 "seed": SEED,
                 "device": "cpu",
+                "precision": "fp32",
                 **task.options.get("training", {}),
             },
             "data": task.options.get("data", {}),

@@ -23,6 +23,7 @@ CPU = torch.device("cpu")
 SIZES = {"vocab_size": 99, "hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4}
 DECODER = SIZES | {"intermediate_size": 64, "num_key_value_heads": 2}
 BF16 = TrainingSettings(precision="bf16", device="cpu")
+FP32 = TrainingSettings(precision="fp32", device="cpu")
 
 
 def build(kind, **settings):
@@ -98,11 +99,21 @@ def test_a_checkpoints_strategy_stays_until_the_precision_changes():
     rounding = ForwardStrategy(lays_end_to_end=True, precision="bf16", rounds_weights=True)
 
     assert strategy_with_precision(model, BF16, CPU, rounding) is rounding
-    full = strategy_with_precision(model, TrainingSettings(device="cpu"), CPU, rounding)
+    full = strategy_with_precision(model, FP32, CPU, rounding)
     assert full == ForwardStrategy(lays_end_to_end=True, precision="fp32")
     assert strategy_with_precision(model, BF16, CPU, full) == rounding
     compiled = BF16.model_copy(update={"compile": True})
     assert strategy_with_precision(model, compiled, CPU, rounding) == replace(rounding, rounds_weights=False)
+
+
+@pytest.mark.parametrize("has_instructions, chosen", [(True, "bf16"), (False, "fp32")])
+def test_a_model_stays_in_bf16_where_the_processor_has_instructions(monkeypatch, has_instructions, chosen):
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"avx512_bf16": has_instructions})
+    rounding = ForwardStrategy(lays_end_to_end=True, precision="bf16", rounds_weights=True)
+
+    now = strategy_with_precision(build("llama", **DECODER), TrainingSettings(device="cpu"), CPU, rounding)
+
+    assert now.precision == chosen
 
 
 @pytest.mark.parametrize(
