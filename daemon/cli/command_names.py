@@ -12,6 +12,7 @@ MODULES = {
     "health": "daemon.cli.training_health",
     "data": "daemon.cli.training_data",
     "models": "daemon.cli.training_models",
+    "monitor": "daemon.cli.training_monitor",
 }
 
 

@@ -28,7 +28,7 @@ leave_out_plugins()
 
 # A command in a text, unless the text has its folder
 COMMAND = re.compile(
-    r"(?<![\w/.-])training_(?:controller|daemon|data|health|models|queue)"
+    r"(?<![\w/.-])training_(?:controller|daemon|data|health|models|monitor|queue)"
     r"(?= (?:[a-z]|--check-config))(?![^;\n]*--base-dir)"
 )
 DURATION = re.compile(r"(\d{1,6})([mhdw])", re.ASCII)

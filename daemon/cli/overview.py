@@ -65,11 +65,9 @@ def overview_document(
         status: None if the folder is not a working directory.
         version: the one that has the weights of the newest checkpoint.
     """
-    from daemon.cli.status_view import status_document
-
     return {
         "base_dir": printable(base),
-        "status": status and status_document(status),
+        "status": status and status.document(),
         "in_inbox": dropped,
         "version": version,
         "next": _next(status, here) if status else f"training daemon start{here}",

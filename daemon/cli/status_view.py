@@ -77,17 +77,6 @@ def draw(status: "Status", *, within: "Console | None" = None) -> "RenderableTyp
     return Panel(table, title=Text(printable(state), style=f"bold {colour}"), border_style=colour)
 
 
-def status_document(status: "Status") -> dict[str, object]:
-    """Return what programs get: the status file, and whether a daemon is behind it."""
-    return {
-        **status.fields,
-        "daemon": status.life,
-        "heartbeat_age_s": None if status.life in ("never started", "unreadable") else round(status.age_s, 1),
-        "starts_paused": status.starts_paused,
-        "in_inbox": status.in_inbox,
-    }
-
-
 def _fitted(rows: list[Row], terminal: "Console") -> list[Row]:
     from rich.text import Text
 

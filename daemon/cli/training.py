@@ -146,6 +146,11 @@ def models() -> None:
     """Keep versions of the model, compare them, and go back."""
 
 
+@app.command()
+def monitor() -> None:
+    """Serve a web page to watch and control training."""
+
+
 @app.command(epilog="Example:\n\n\b\n  training follow json_lines")
 def follow(
     name: Annotated[

@@ -20,7 +20,7 @@ from daemon.cli.options import (
     say,
     use_base_dir,
 )
-from daemon.cli.status_view import draw, status_document
+from daemon.cli.status_view import draw
 from daemon.client import Client
 from daemon.client.client import DEFAULT_WAIT_S
 from daemon.client.errors import InvalidSettings, NoDaemon
@@ -120,7 +120,7 @@ def status(
         return
     found = client.status()
     if as_json:
-        print(json.dumps(status_document(found), indent=2))
+        print(json.dumps(found.document(), indent=2))
     else:
         from rich.console import Console
 
@@ -165,7 +165,7 @@ def _print_changes(client: Client) -> None:
     shown = None
     while True:
         found = client.status()
-        document = status_document(found)
+        document = found.document()
         if (compared := document | {"heartbeat_age_s": None}) != shown:
             shown = compared
             print(json.dumps(document), flush=True)

@@ -58,6 +58,13 @@ class History:
         with raising(UnreadableHistory, UnreadableLedger):
             return newest_event_id(self._ledger)
 
+    def newest_step(self) -> int:
+        """Return the number of the last step in the ledger; 0 without one."""
+        from daemon.ledger.step_records import newest_step
+
+        with raising(UnreadableHistory, UnreadableLedger):
+            return newest_step(self._ledger)
+
     def crashes(self, *, limit: int = CRASHES_READ, since: str = "") -> "list[CrashGroup]":
         """Return the newest `limit` crashes of workers by kind, and ends that blocked training, likewise.
 

@@ -83,6 +83,18 @@ def read_steps(path: Path, *, after: int, limit: int, job_id: str | None) -> lis
         return [_step(row) for row in rows]
 
 
+def newest_step(path: Path) -> int:
+    """Return the number of the last step; 0 without one.
+
+    Raises:
+        UnreadableLedger: it cannot be read.
+    """
+    if not path.exists():
+        return 0
+    with open_read_only(path) as database:
+        return int(database.execute("SELECT coalesce(max(global_step), 0) FROM steps").fetchone()[0])
+
+
 def _step(row: sqlite3.Row) -> RecordedStep:
     return RecordedStep(
         global_step=row["global_step"],

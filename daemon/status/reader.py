@@ -46,6 +46,17 @@ class Status:
         """Whether certainly no daemon runs; one that is silent may go on."""
         return self.life in ("stopped", "dead", "never started")
 
+    def document(self) -> dict[str, Any]:
+        """Return what programs get: the status file, and whether a daemon is behind it."""
+        has_heartbeat = self.life not in ("never started", "unreadable")
+        return {
+            **self.fields,
+            "daemon": self.life,
+            "heartbeat_age_s": round(self.age_s, 1) if has_heartbeat else None,
+            "starts_paused": self.starts_paused,
+            "in_inbox": self.in_inbox,
+        }
+
     def life_text(self) -> str:
         """Return for a person what the daemon is; to be read after "the daemon is"."""
         pid, age = self.fields.get("daemon_pid"), f"{self.age_s:.0f} s"

@@ -1,0 +1,84 @@
+"""The command `training_monitor`: serve the web page. The server itself is a process with less to load."""
+
+import importlib.util
+import os
+import sys
+from typing import Annotated
+
+import typer
+
+from daemon.cli.options import BaseDir, CommandFailed, Version, client_of, run, use_base_dir
+
+NEEDED = ("starlette", "uvicorn", "prometheus_client")
+
+app = typer.Typer(rich_markup_mode=None, pretty_exceptions_enable=False, invoke_without_command=True)
+
+Host = Annotated[
+    str, typer.Option("--host", metavar="ADDRESS", help="To listen on; 0.0.0.0 for all of this machine's.")
+]
+Port = Annotated[int, typer.Option("--port", min=0, max=65535, help="To listen on; 0 takes a free one.")]
+
+
+@app.callback(
+    epilog="Examples:\n\n\b\n"
+    "  training_monitor                          on http://127.0.0.1:8080/\n"
+    "  training_monitor --port 9000 --base-dir ~/training\n"
+    "  training_monitor --new-tokens             lock out who has the old links\n"
+    "  training_monitor links                    print the links again"
+)
+def training_monitor(
+    context: typer.Context,
+    base_dir: BaseDir = None,
+    host: Host = "127.0.0.1",
+    port: Port = 8080,
+    allow_host: Annotated[
+        list[str] | None,
+        typer.Option("--allow-host", metavar="NAME", help="Also answer to this host name. May be repeated."),
+    ] = None,
+    new_tokens: Annotated[
+        bool, typer.Option("--new-tokens", help="Make new links; the old ones stop working.")
+    ] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", help="Do not print the links.")] = False,
+    version: Version = False,
+) -> None:
+    """Serve a web page to watch and control training. Stop it with Ctrl-C.
+
+    It prints two links, one to look and to control, one only to look; whoever has a link may use it. Training
+    does not depend on the page, nor the page on a running daemon.
+    """
+    if context.invoked_subcommand:
+        use_base_dir(base_dir)
+        return
+    if missing := [name for name in NEEDED if importlib.util.find_spec(name) is None]:
+        raise CommandFailed(
+            f"the web page needs the package {missing[0]}, which is not installed; to install it: "
+            "scripts/setup monitor, or pip install 'training-daemon[monitor]'"
+        )
+    layout = client_of(base_dir).layout  # or it says that it is no working directory
+    command = ["--base-dir", str(layout.base), "--host", host, "--port", str(port)]
+    command += [word for name in allow_host or [] for word in ("--allow-host", name)]
+    command += ["--new-tokens"] * new_tokens + ["--quiet"] * quiet
+    # -P: a file in the current folder must not be mistaken for a module
+    os.execv(sys.executable, [sys.executable, "-P", "-m", "daemon.monitor", *command])
+
+
+@app.command(epilog="Examples:\n\n\b\n  training_monitor links --port 9000")
+def links(base_dir: BaseDir = None, host: Host = "127.0.0.1", port: Port = 8080) -> None:
+    """Print the links of a monitor with this address again. They stay the same until --new-tokens."""
+    from daemon.monitor.links import link_lines
+    from daemon.monitor.tokens import UnusableTokens, load_tokens
+
+    try:
+        tokens = load_tokens(client_of(base_dir).layout.status)
+    except UnusableTokens as error:
+        raise CommandFailed(str(error)) from error
+    print("\n".join(link_lines(tokens, host, port)))
+
+
+def main() -> None:
+    """Entry point."""
+    run(app)
+
+
+if __name__ == "__main__":
+    main()

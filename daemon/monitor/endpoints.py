@@ -1,0 +1,178 @@
+"""How the monitor's API is declared: one decorator for each request, from which routes and docs are made.
+
+An endpoint is a plain function that asks the client and returns what the client's answer is; it runs in a
+thread, so it may read files. What the client refuses becomes an answer with the same words.
+"""
+
+import inspect
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Annotated, Any, get_args, get_origin, get_type_hints
+
+from pydantic import BaseModel, TypeAdapter, ValidationError
+from pydantic_core import to_json
+from starlette.concurrency import run_in_threadpool
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+
+from daemon.client.client import Client
+from daemon.client.errors import (
+    AmbiguousName,
+    ClientError,
+    NoDaemon,
+    NoLog,
+    NoReport,
+    NoSuchCheckpoint,
+    NoSuchFile,
+    NoSuchRow,
+    NotAWorkingDirectory,
+    NotObeyed,
+    NotReady,
+    UnreadableHistory,
+)
+from trainer.protocol.text import printable
+
+MOST_BODY_BYTES = 1_000_000  # of a request; uploads are streamed instead
+
+STATUS_OF_ERRORS: tuple[tuple[tuple[type[ClientError], ...], int], ...] = (
+    ((NoSuchFile, NoSuchRow, NoSuchCheckpoint, NoReport, NoLog), 404),
+    ((NotObeyed, NotReady), 504),
+    ((NoDaemon, UnreadableHistory, NotAWorkingDirectory), 503),
+    ((AmbiguousName,), 409),
+)
+REFUSED = 422  # everything else that the client refuses
+
+
+class BadRequest(ValueError):
+    """A request asks for what is not offered; the message says what is."""
+
+
+class NotFound(LookupError):
+    """There is nothing of this name; the message says what there is."""
+
+
+@dataclass(frozen=True)
+class Endpoint:
+    """One request of the API."""
+
+    method: str
+    path: str
+    function: Callable[..., Any]
+    summary: str
+
+    def parameters(self) -> dict[str, inspect.Parameter]:
+        """Return what is taken from path, query and body; `client` is given by the server."""
+        found = inspect.signature(self.function, eval_str=True).parameters
+        return {name: parameter for name, parameter in found.items() if name != "client"}
+
+    @property
+    def answer(self) -> Any:
+        """The type of the document."""
+        return get_type_hints(self.function, include_extras=True).get("return")
+
+
+@dataclass
+class Api:
+    """The requests of one part of the monitor."""
+
+    endpoints: list[Endpoint] = field(default_factory=list)
+
+    def get(self, path: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+        """Declare how a document is read. Arguments of the function come from the path, or the query."""
+        return self._declare("GET", path)
+
+    def post(self, path: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+        """Declare a request that changes something. One argument may be a model: the body as JSON."""
+        return self._declare("POST", path)
+
+    def _declare(self, method: str, path: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+        def declaring(function: Callable[..., Any]) -> Callable[..., Any]:
+            summary = inspect.cleandoc(function.__doc__ or "").splitlines()[0]
+            self.endpoints.append(Endpoint(method, path, function, summary))
+            return function
+
+        return declaring
+
+    def routes(self, client: Client) -> list[Route]:
+        """Return what the server is to answer."""
+        return [
+            Route(endpoint.path, _handler(endpoint, client), methods=[endpoint.method])
+            for endpoint in self.endpoints
+        ]
+
+
+def _handler(endpoint: Endpoint, client: Client) -> Callable[[Request], Any]:
+    parameters = endpoint.parameters()
+    adapters = {name: TypeAdapter(parameter.annotation) for name, parameter in parameters.items()}
+    body_name = next(
+        (name for name, parameter in parameters.items() if _is_model(parameter.annotation)), None
+    )
+
+    async def handle(request: Request) -> Response:
+        try:
+            given: dict[str, Any] = {**request.query_params, **request.path_params}
+            unknown = given.keys() - (parameters.keys() - {body_name})
+            if unknown:
+                offered = ", ".join(sorted(parameters.keys() - {body_name})) or "none"
+                raise BadRequest(f"unknown parameter {printable(min(unknown))!r}; expected: {offered}")
+            arguments = {name: _parsed(name, adapters[name], value) for name, value in given.items()}
+            missing = [
+                name
+                for name, parameter in parameters.items()
+                if parameter.default is parameter.empty and name not in arguments and name != body_name
+            ]
+            if missing:
+                raise BadRequest(f"the parameter {missing[0]!r} is missing")
+            if body_name:
+                arguments[body_name] = await _body(request, adapters[body_name])
+            return as_response(await run_in_threadpool(endpoint.function, client, **arguments))
+        except (BadRequest, NotFound, ClientError) as error:
+            return refusal(error)
+
+    return handle
+
+
+def _is_model(annotation: Any) -> bool:
+    inner = get_args(annotation)[0] if get_origin(annotation) is Annotated else annotation
+    return isinstance(inner, type) and issubclass(inner, BaseModel)
+
+
+def _parsed(name: str, adapter: TypeAdapter[Any], value: str) -> Any:
+    try:
+        return adapter.validate_strings(value)
+    except ValidationError as error:
+        why = error.errors(include_url=False)[0]["msg"]
+        raise BadRequest(f"{name} is {printable(repr(value), limit=80)}: {why}") from error
+
+
+async def _body(request: Request, adapter: TypeAdapter[Any]) -> Any:
+    content = bytearray()
+    async for part in request.stream():
+        content += part
+        if len(content) > MOST_BODY_BYTES:
+            raise BadRequest(f"the body has more than {MOST_BODY_BYTES:,} bytes")
+    try:
+        return adapter.validate_json(bytes(content) or b"{}")
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        where = ".".join(map(str, first["loc"])) or "the body"
+        raise BadRequest(f"{printable(where)}: {first['msg']}") from error
+
+
+def as_response(answer: Any) -> Response:
+    """Return a document as JSON; a response as it is."""
+    if isinstance(answer, Response):
+        return answer
+    return Response(to_json(answer, inf_nan_mode="null"), media_type="application/json")
+
+
+def refusal(error: Exception) -> Response:
+    """Return what the client, or a request, is answered that cannot be done."""
+    if isinstance(error, NotFound):
+        status = 404
+    elif isinstance(error, ClientError):
+        status = next((code for kinds, code in STATUS_OF_ERRORS if isinstance(error, kinds)), REFUSED)
+    else:
+        status = 400
+    return JSONResponse({"error": str(error)}, status_code=status)

@@ -1,0 +1,92 @@
+"""Serve the monitor until somebody ends it."""
+
+import socket
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import uvicorn
+
+from daemon.client.client import Client
+from daemon.monitor.access import is_loopback
+from daemon.monitor.app import make_app
+from daemon.monitor.links import link_lines, url_of
+from daemon.monitor.tokens import UnusableTokens, load_tokens
+from trainer.protocol.text import printable
+
+MOST_CONNECTIONS = 600
+KEEP_ALIVE_S = 30
+STOP_S = 2
+NOT_ENCRYPTED = (
+    "  It is not encrypted: whoever can read the network can read the link. Safer, from another machine:\n"
+    "  ssh -L {port}:127.0.0.1:{port} THIS_MACHINE, and here --host 127.0.0.1"
+)
+
+
+class CannotServe(RuntimeError):
+    """The monitor cannot start; the message says why, and what to do."""
+
+
+def serve(
+    base_dir: Path, *, host: str, port: int, allowed_hosts: Sequence[str], new_tokens: bool, quiet: bool
+) -> None:
+    """Serve until SIGTERM or Ctrl-C.
+
+    Args:
+        port: 0 takes a free one.
+        allowed_hosts: other names by which browsers may call this machine.
+        new_tokens: lock out whoever has the present link.
+        quiet: print no link, for a log that others read.
+    Raises:
+        CannotServe: there is no working directory, no right to its tokens, or the address is in use.
+    """
+    client = Client(base_dir)
+    try:
+        tokens = load_tokens(client.layout.status, renew=new_tokens)
+    except UnusableTokens as error:
+        raise CannotServe(str(error)) from error
+    listening = _listen(host, port)
+    port = listening.getsockname()[1]
+    app = make_app(client, tokens, port=port, hosts=[*allowed_hosts, *_names(host)])
+    print(f"The monitor of {printable(str(client.layout.base))} runs on {url_of(host, port)}", flush=True)
+    if not quiet:
+        print("\n".join(link_lines(tokens, host, port)), flush=True)
+        if not is_loopback(host):
+            print(NOT_ENCRYPTED.format(port=port), file=sys.stderr, flush=True)
+    config = uvicorn.Config(
+        app,
+        log_level="warning",
+        access_log=False,  # it would contain the link
+        server_header=False,
+        timeout_keep_alive=KEEP_ALIVE_S,
+        timeout_graceful_shutdown=STOP_S,
+        limit_concurrency=MOST_CONNECTIONS,
+        h11_max_incomplete_event_size=32_768,
+        ws="none",
+        loop="asyncio",
+        http="h11",
+    )
+    uvicorn.Server(config).run(sockets=[listening])
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    listening = socket.socket(family, socket.SOCK_STREAM)
+    listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listening.bind((host, port))
+    except (OSError, OverflowError) as error:
+        listening.close()
+        raise CannotServe(
+            f"--host {printable(host)} --port {port}: {error}; expected a free port of this machine's own "
+            "addresses; choose another with --port"
+        ) from error
+    return listening
+
+
+def _names(host: str) -> list[str]:
+    """Return by which names a browser may call this machine."""
+    if is_loopback(host):
+        return []
+    name = socket.gethostname()
+    return [name, f"{name}.local", host]

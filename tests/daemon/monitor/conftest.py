@@ -1,0 +1,32 @@
+"""A monitor without a network: its application, asked by a client that has the token to control."""
+
+import pytest
+from starlette.testclient import TestClient
+
+from daemon.client.client import Client
+from daemon.monitor.app import make_app
+from daemon.monitor.tokens import Tokens
+from trainer.protocol.layout import Layout
+
+PORT = 8080
+TOKENS = Tokens(read="r" * 40, control="c" * 40)
+
+
+@pytest.fixture
+def layout(tmp_path):
+    layout = Layout(tmp_path / "base")
+    layout.create()
+    return layout
+
+
+@pytest.fixture
+def app(layout):
+    return make_app(Client(layout.base), TOKENS, port=PORT)
+
+
+@pytest.fixture
+def ask(app):
+    """As a program with the token to control."""
+    with TestClient(app, base_url=f"http://127.0.0.1:{PORT}") as client:
+        client.headers["Authorization"] = f"Bearer {TOKENS.control}"
+        yield client
