@@ -14,7 +14,7 @@ from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp
 
 from daemon.client.client import Client
-from daemon.monitor import now
+from daemon.monitor import metrics, now
 from daemon.monitor.access import Access
 from daemon.monitor.endpoints import Api
 from daemon.monitor.stream import Hub
@@ -23,7 +23,7 @@ from daemon.monitor.tokens import Tokens
 STATIC = Path(__file__).with_name("static")
 PAGES = ("/", "/queue", "/files", "/models", "/answers", "/health", "/settings")
 THREADS = 6
-PARTS: tuple[Api, ...] = (now.api,)
+PARTS: tuple[Api, ...] = (now.api, metrics.api)
 
 
 def make_app(
@@ -32,6 +32,7 @@ def make_app(
     *,
     port: int,
     hosts: Iterable[str] = (),
+    hub: Hub | None = None,
     clock: Callable[[], float] = time.monotonic,
 ) -> ASGIApp:
     """Return the application.
@@ -39,8 +40,9 @@ def make_app(
     Args:
         port: on which it is served, for the cookie's name.
         hosts: other names than this machine's own by which browsers may call it.
+        hub: tells open pages what has changed; None takes one with the usual pace.
     """
-    hub = Hub(client)
+    hub = hub or Hub(client)
 
     @asynccontextmanager
     async def running(app: Starlette) -> AsyncIterator[None]:

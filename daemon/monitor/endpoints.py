@@ -4,6 +4,7 @@ An endpoint is a plain function that asks the client and returns what the client
 thread, so it may read files. What the client refuses becomes an answer with the same words.
 """
 
+import asyncio
 import inspect
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -34,6 +35,7 @@ from daemon.client.errors import (
 from trainer.protocol.text import printable
 
 MOST_BODY_BYTES = 1_000_000  # of a request; uploads are streamed instead
+BODY_S = 10.0  # within which it is to come
 
 STATUS_OF_ERRORS: tuple[tuple[tuple[type[ClientError], ...], int], ...] = (
     ((NoSuchFile, NoSuchRow, NoSuchCheckpoint, NoReport, NoLog), 404),
@@ -148,10 +150,14 @@ def _parsed(name: str, adapter: TypeAdapter[Any], value: str) -> Any:
 
 async def _body(request: Request, adapter: TypeAdapter[Any]) -> Any:
     content = bytearray()
-    async for part in request.stream():
-        content += part
-        if len(content) > MOST_BODY_BYTES:
-            raise BadRequest(f"the body has more than {MOST_BODY_BYTES:,} bytes")
+    try:
+        async with asyncio.timeout(BODY_S):
+            async for part in request.stream():
+                content += part
+                if len(content) > MOST_BODY_BYTES:
+                    raise BadRequest(f"the body has more than {MOST_BODY_BYTES:,} bytes")
+    except TimeoutError as error:
+        raise BadRequest(f"the body has not come within {BODY_S:g} s") from error
     try:
         return adapter.validate_json(bytes(content) or b"{}")
     except ValidationError as error:

@@ -6,11 +6,13 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import uvicorn
+from starlette.types import ASGIApp
 
 from daemon.client.client import Client
 from daemon.monitor.access import is_loopback
 from daemon.monitor.app import make_app
 from daemon.monitor.links import link_lines, url_of
+from daemon.monitor.slow_clients import ImpatientProtocol
 from daemon.monitor.tokens import UnusableTokens, load_tokens
 from trainer.protocol.text import printable
 
@@ -45,7 +47,7 @@ def serve(
         tokens = load_tokens(client.layout.status, renew=new_tokens)
     except UnusableTokens as error:
         raise CannotServe(str(error)) from error
-    listening = _listen(host, port)
+    listening = listen(host, port)
     port = listening.getsockname()[1]
     app = make_app(client, tokens, port=port, hosts=[*allowed_hosts, *_names(host)])
     print(f"The monitor of {printable(str(client.layout.base))} runs on {url_of(host, port)}", flush=True)
@@ -53,7 +55,12 @@ def serve(
         print("\n".join(link_lines(tokens, host, port)), flush=True)
         if not is_loopback(host):
             print(NOT_ENCRYPTED.format(port=port), file=sys.stderr, flush=True)
-    config = uvicorn.Config(
+    uvicorn.Server(config_of(app)).run(sockets=[listening])
+
+
+def config_of(app: ASGIApp) -> uvicorn.Config:
+    """Return how the application is served."""
+    return uvicorn.Config(
         app,
         log_level="warning",
         access_log=False,  # it would contain the link
@@ -64,17 +71,24 @@ def serve(
         h11_max_incomplete_event_size=32_768,
         ws="none",
         loop="asyncio",
-        http="h11",
+        http=ImpatientProtocol,
     )
-    uvicorn.Server(config).run(sockets=[listening])
 
 
-def _listen(host: str, port: int) -> socket.socket:
+def listen(host: str, port: int) -> socket.socket:
+    """Return a socket on an address.
+
+    Args:
+        port: 0 takes a free one.
+    Raises:
+        CannotServe: it is taken, or not this machine's.
+    """
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     listening = socket.socket(family, socket.SOCK_STREAM)
     listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         listening.bind((host, port))
+        listening.listen()
     except (OSError, OverflowError) as error:
         listening.close()
         raise CannotServe(
