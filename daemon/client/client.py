@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from daemon.client.forget import Forgets
     from daemon.client.health import Health
     from daemon.client.history import History
+    from daemon.client.live_curves import LiveCurves
     from daemon.client.logs import Logs
     from daemon.client.models import Models
     from daemon.client.models_report import ModelsReport, Since
@@ -108,9 +109,17 @@ class Client:
         return History(self.layout)
 
     @cached_property
+    def curves(self) -> "LiveCurves":
+        """Curves that are drawn again and again, and what they are marked with."""
+        from daemon.client.live_curves import LiveCurves
+
+        return LiveCurves(self.layout, self.history, self.models)
+
+    @cached_property
     def logs(self) -> "Logs":
         """The daemon's log: its newest entries, and what is added to it."""
-        from daemon.client.logs import Logs
+        from daemon.client.live_curves import LiveCurves
+    from daemon.client.logs import Logs
 
         return Logs(self.layout, self.history)
 

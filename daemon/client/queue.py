@@ -152,6 +152,18 @@ class Queue:
 
         return count_dropped(self._layout.inbox)
 
+    def outlook(self, status: "Status") -> "Outlook":
+        """Return how much waits, and how long all of it will probably take.
+
+        Args:
+            status: what the daemon does now.
+        Raises:
+            UnreadableHistory: the ledger cannot be read.
+        """
+        from daemon.client.outlook import outlook
+
+        return outlook(self._layout, status)
+
     def counts(self) -> FolderCounts:
         """Count the files in each folder.
 
