@@ -1,14 +1,15 @@
 """How the monitor's API is declared: one decorator for each request, from which routes and docs are made.
 
 An endpoint is a plain function that asks the client and returns what the client's answer is; it runs in a
-thread, so it may read files. What the client refuses becomes an answer with the same words.
+thread, so it may read files. What the client refuses becomes an answer with the same words. The types of
+answers are named, but not loaded: with all of them the process would take ten megabytes more.
 """
 
 import asyncio
 import inspect
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Annotated, Any, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, get_args, get_origin
 
 from pydantic import BaseModel, TypeAdapter, ValidationError
 from pydantic_core import to_json
@@ -65,13 +66,8 @@ class Endpoint:
 
     def parameters(self) -> dict[str, inspect.Parameter]:
         """Return what is taken from path, query and body; `client` is given by the server."""
-        found = inspect.signature(self.function, eval_str=True).parameters
+        found = inspect.signature(self.function).parameters
         return {name: parameter for name, parameter in found.items() if name != "client"}
-
-    @property
-    def answer(self) -> Any:
-        """The type of the document."""
-        return get_type_hints(self.function, include_extras=True).get("return")
 
 
 @dataclass

@@ -112,10 +112,13 @@ class Hub:
         ]
         if any([self._has_changed(folder) for folder in queue]):  # a list, so that each is looked at
             messages.append(("queue", b"{}"))
-        if self._has_changed(layout.models / "versions"):
-            messages.append(("models", b"{}"))
-        if self._has_changed(layout.config_file):
-            messages.append(("settings", b"{}"))
+        for kind, path in (
+            ("models", layout.models / "versions"),
+            ("settings", layout.config_file),
+            ("log", layout.logs / "daemon.log"),
+        ):
+            if self._has_changed(path):
+                messages.append((kind, b"{}"))
         return messages
 
     def _has_changed(self, path: Path) -> bool:
