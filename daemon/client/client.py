@@ -118,8 +118,7 @@ class Client:
     @cached_property
     def logs(self) -> "Logs":
         """The daemon's log: its newest entries, and what is added to it."""
-        from daemon.client.live_curves import LiveCurves
-    from daemon.client.logs import Logs
+        from daemon.client.logs import Logs
 
         return Logs(self.layout, self.history)
 

@@ -2,11 +2,10 @@
 
 from bisect import bisect_left
 from dataclasses import dataclass
-from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from daemon.client.curves import Metric
+from daemon.client.curves import Axis, Metric
 from daemon.client.errors import NoSuchFile, UnreadableHistory, raising
 from daemon.client.marks import Marks, read_marks
 from daemon.ledger.curve_buckets import (
@@ -24,6 +23,8 @@ from trainer.protocol.layout import Layout
 from trainer.protocol.text import printable
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from daemon.client.history import History
     from daemon.client.models import Models
     from daemon.ledger.evaluation_records import Validation
@@ -36,17 +37,6 @@ COLUMNS: dict[Metric, Column] = {
     Metric.TOKENS_PER_SEC: "tokens_per_s",
 }
 PAGE = 1_000
-
-
-class Axis(StrEnum):
-    """What a curve is drawn over."""
-
-    STEP = "step"
-    """Of the model's life."""
-    TOKENS = "tokens"
-    """Trained so far."""
-    TIME = "time"
-    """Seconds that steps have taken so far; not those in which nothing was trained."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,18 +71,15 @@ class LiveCurve:
     """Of validation losses, whose each is: that of the weights after the `last` step, or of their `average`.
     Empty for other metrics."""
 
-    def rows(self) -> list[dict[str, object]]:
-        """Return one row for each point, as a table has them."""
-        columns = {name: getattr(self, name) for name in TABLE_COLUMNS if getattr(self, name) or not self.x}
-        return [
-            {name: values[number] for name, values in columns.items()} for number in range(len(self.x))
-        ]
+    def column_names(self) -> list[str]:
+        """Return the columns of a table of its points."""
+        numbers = ["x", "first_step", "last_step", "steps", "low", "mean", "high", "not_finite"]
+        is_validation = self.metric is Metric.VALIDATION
+        return [*numbers, "weights"] if is_validation else [*numbers, "tokens", "seconds"]
 
-
-TABLE_COLUMNS = (
-    *("x", "first_step", "last_step", "steps", "low", "mean", "high", "not_finite"),
-    *("tokens", "seconds", "weights"),
-)
+    def rows(self) -> "Iterator[tuple[object, ...]]":
+        """Return the rows of that table."""
+        return zip(*(getattr(self, name) for name in self.column_names()), strict=True)
 
 
 class LiveCurves:

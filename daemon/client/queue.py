@@ -56,6 +56,8 @@ from trainer.protocol.layout import Layout
 from trainer.protocol.text import printable, shell_word, utc_text
 
 if TYPE_CHECKING:
+    from daemon.client.outlook import Outlook
+    from daemon.status.reader import Status
     from trainer.config.schema import DataSettings
 
 TO_OVERTAKE = (

@@ -5,17 +5,20 @@ from daemon.client.checkpoints import BrokenCheckpoint, Verification, WholeCheck
 from daemon.client.compare import Comparison
 from daemon.client.completed_files import CompletedFile
 from daemon.client.creation import Created
-from daemon.client.curves import Curve, CurvePoint
+from daemon.client.curves import Axis, Curve, CurvePoint, Metric
 from daemon.client.data import FittingLength, ProposedLength
 from daemon.client.described_settings import DescribedSetting
 from daemon.client.disk import DiskUsage, Freeable
 from daemon.client.dry_run import DryRun, Speed
 from daemon.client.known_file import GateNote, KnownFile, KnownJob, ReportSummary
+from daemon.client.live_curves import LiveCurve
 from daemon.client.log_entries import LogEntry
+from daemon.client.marks import CheckpointMark, Marks, VersionMark, WayBack
 from daemon.client.models import FileInVersions, SettingDifference, VersionLine
 from daemon.client.models_next import NextStep
 from daemon.client.models_now import DaemonNow, DiskNow
 from daemon.client.models_report import GateVerdict, ModelsReport, Repeated, Since
+from daemon.client.outlook import Outlook
 from daemon.client.queue import AddedFile, FolderCounts
 from daemon.client.requests import Obeyed
 from daemon.client.restart import CannotGoOn, GoesOn, ImpossibleRestart, NoPlan, Restart, RestartPlan
@@ -35,11 +38,12 @@ from daemon.jobs.listing import FinishedFile, QueuedFile
 from daemon.ledger.attempts import RecordedAttempt
 from daemon.ledger.branches import RecordedBranch
 from daemon.ledger.crashes import CrashGroup
-from daemon.ledger.evaluation_records import PreviewHistory, RecordedScore, Validation
+from daemon.ledger.evaluation_records import PreviewHistory, PreviewText, RecordedScore, Validation
 from daemon.ledger.event_stream import RecordedEvent
 from daemon.ledger.file_value import FileValue
 from daemon.ledger.gate_verdicts import RecordedVerdict
 from daemon.ledger.job_records import RecordedJob
+from daemon.ledger.marks import FileBorder, NotApplied, TrainedRows
 from daemon.ledger.period import EndedOtherwise, PeriodFile, PeriodSums
 from daemon.ledger.step_records import RecordedStep, StepBucket
 from daemon.status.reader import Status
@@ -66,12 +70,14 @@ __all__ = [
     "Act",
     "AddedFile",
     "AffectedFile",
+    "Axis",
     "BackupLine",
     "BackupList",
     "BackupMade",
     "BrokenCheckpoint",
     "CannotGoOn",
     "CheckResult",
+    "CheckpointMark",
     "CleaningPlan",
     "Cleared",
     "Comparison",
@@ -92,6 +98,7 @@ __all__ = [
     "Effective",
     "EndedFile",
     "EndedOtherwise",
+    "FileBorder",
     "FileInVersions",
     "FileValue",
     "FinishedFile",
@@ -109,17 +116,23 @@ __all__ = [
     "KeptUse",
     "KnownFile",
     "KnownJob",
+    "LiveCurve",
     "LockedChange",
     "LogEntry",
+    "Marks",
+    "Metric",
     "ModelVersion",
     "ModelsReport",
     "NextStep",
     "NoPlan",
+    "NotApplied",
     "Obeyed",
     "Outcome",
+    "Outlook",
     "PeriodFile",
     "PeriodSums",
     "PreviewHistory",
+    "PreviewText",
     "ProposedLength",
     "PrunedBackups",
     "QueuedFile",
@@ -147,13 +160,16 @@ __all__ = [
     "StepBucket",
     "SuiteScore",
     "TrainedFile",
+    "TrainedRows",
     "UnreadableVersion",
     "Unusable",
     "Validation",
     "Verification",
     "VerifiedBackups",
     "VersionLine",
+    "VersionMark",
     "VersionRecord",
+    "WayBack",
     "Whole",
     "WholeCheckpoint",
 ]

@@ -1,8 +1,8 @@
 """Sum up one number of the steps to the points of a picture, and remember the points that are finished.
 
-A million steps take a third of a second to sum up. A picture that is drawn again and again therefore keeps its
-points: each stands for as many steps as a power of two, counted from the first of the model's life, so new
-steps change only the last one. What was trained again since, after a crash or because the model went back, is
+A million steps take a third of a second to sum up. A picture that is drawn again and again therefore keeps
+its points: each stands for as many steps as a power of two, counted from the first of the model's life, so
+new steps change only the last one. What was trained again since, after a crash or because the model went back, is
 noticed by the step that the newest finished point ends with: the time that it took is never the same twice.
 """
 
@@ -153,14 +153,13 @@ def _signature(database: sqlite3.Connection, bucket: Bucket) -> tuple[Any, ...] 
 def _read(
     database: sqlite3.Connection, column: Column, job_id: str | None, start: int, end: int
 ) -> Bucket | None:
-    count, condition, values = "global_step", "", ()
-    if job_id is not None:  # the plus keeps it from reading all steps of the job for each bucket
-        count, condition, values = "file_step", " AND +job_id = ?", (job_id,)
+    # The plus keeps it from reading all steps of the job for each bucket
+    count, condition = ("global_step", "") if job_id is None else ("file_step", " AND +job_id = ?")
+    steps = f"(SELECT *, {NUMBERS[column]} AS number FROM steps WHERE global_step BETWEEN ? AND ?{condition})"
     row = database.execute(
         f"SELECT min(global_step), max(global_step), max({count}), count(*), count(number), min(number),"
-        " avg(number), max(number), sum(tokens), sum(seconds)"
-        f" FROM (SELECT *, {NUMBERS[column]} AS number FROM steps WHERE global_step BETWEEN ? AND ?{condition})",
-        (start, end, *values),
+        f" avg(number), max(number), sum(tokens), sum(seconds) FROM {steps}",
+        (start, end) if job_id is None else (start, end, job_id),
     ).fetchone()
     return Bucket(*row) if row[0] is not None else None
 

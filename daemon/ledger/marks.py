@@ -22,7 +22,7 @@ class TrainedRows:
     """Counted in the file, from 1, as the next one."""
     last_file_step: int
     first_row: int | None
-    """In the order of training, counted from 1 over all epochs; None if the ledger lacks some of the steps."""
+    """In the order of training, counted from 1 over all epochs; None if the ledger lacks some steps."""
     last_row: int | None
 
 
@@ -98,7 +98,7 @@ def read_trained_rows(path: Path, *, first: int, last: int, limit: int) -> tuple
 
 
 def read_file_borders(path: Path, *, first: int, last: int, limit: int) -> tuple[list[FileBorder], int]:
-    """Return the newest `limit` borders in a range of global steps, oldest first, and how many there are in all.
+    """Return the newest `limit` borders in a range of global steps, oldest first, and how many there are.
 
     Raises:
         UnreadableLedger: it cannot be read.
@@ -126,7 +126,7 @@ def read_file_borders(path: Path, *, first: int, last: int, limit: int) -> tuple
 
 
 def read_not_applied(path: Path, *, first: int, last: int, limit: int) -> tuple[list[NotApplied], int]:
-    """Return the newest `limit` steps in a range that changed no weight, oldest first, and how many there are.
+    """Return the newest `limit` steps in a range that changed no weight, oldest first, and their number.
 
     Raises:
         UnreadableLedger: it cannot be read.

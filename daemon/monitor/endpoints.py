@@ -6,8 +6,10 @@ answers are named, but not loaded: with all of them the process would take ten m
 """
 
 import asyncio
+import csv
 import inspect
-from collections.abc import Callable
+import io
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Annotated, Any, get_args, get_origin
 
@@ -33,8 +35,12 @@ from daemon.client.errors import (
     NotReady,
     UnreadableHistory,
 )
+from daemon.monitor.access import allowed_by
 from trainer.protocol.text import printable
 
+GIVEN = ("client", "allowed")
+"""Arguments of an endpoint that the server gives: the client, and what the sender may do."""
+FORMULA = ("=", "+", "-", "@", "\t", "\r")
 MOST_BODY_BYTES = 1_000_000  # of a request; uploads are streamed instead
 BODY_S = 10.0  # within which it is to come
 
@@ -65,9 +71,9 @@ class Endpoint:
     summary: str
 
     def parameters(self) -> dict[str, inspect.Parameter]:
-        """Return what is taken from path, query and body; `client` is given by the server."""
+        """Return what is taken from path, query and body."""
         found = inspect.signature(self.function).parameters
-        return {name: parameter for name, parameter in found.items() if name != "client"}
+        return {name: parameter for name, parameter in found.items() if name not in GIVEN}
 
 
 @dataclass
@@ -107,6 +113,8 @@ def _handler(endpoint: Endpoint, client: Client) -> Callable[[Request], Any]:
         (name for name, parameter in parameters.items() if _is_model(parameter.annotation)), None
     )
 
+    takes_allowed = "allowed" in inspect.signature(endpoint.function).parameters
+
     async def handle(request: Request) -> Response:
         try:
             given: dict[str, Any] = {**request.query_params, **request.path_params}
@@ -122,6 +130,8 @@ def _handler(endpoint: Endpoint, client: Client) -> Callable[[Request], Any]:
             ]
             if missing:
                 raise BadRequest(f"the parameter {missing[0]!r} is missing")
+            if takes_allowed:
+                arguments["allowed"] = allowed_by(request.state)
             if body_name:
                 arguments[body_name] = await _body(request, adapters[body_name])
             return as_response(await run_in_threadpool(endpoint.function, client, **arguments))
@@ -167,6 +177,24 @@ def as_response(answer: Any) -> Response:
     if isinstance(answer, Response):
         return answer
     return Response(to_json(answer, inf_nan_mode="null"), media_type="application/json")
+
+
+def csv_response(columns: Sequence[str], rows: Iterable[Sequence[object]], *, name: str) -> Response:
+    """Return a table for a spreadsheet, which takes no text in it for a formula.
+
+    Args:
+        name: of the file that it is saved as.
+    """
+    text = io.StringIO()
+    table = csv.writer(text)
+    table.writerow(columns)
+    table.writerows([_cell(value) for value in row] for row in rows)
+    headers = {"Content-Disposition": f'attachment; filename="{name}.csv"'}
+    return Response(text.getvalue(), media_type="text/csv; charset=utf-8", headers=headers)
+
+
+def _cell(value: object) -> object:
+    return f"'{value}" if isinstance(value, str) and value.startswith(FORMULA) else value
 
 
 def refusal(error: Exception) -> Response:
