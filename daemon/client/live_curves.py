@@ -14,7 +14,6 @@ from daemon.ledger.curve_buckets import (
     CurveBuckets,
     Trained,
     cumulated,
-    speed_of,
     step_window,
 )
 from daemon.ledger.marks import TrainedRows, read_trained_rows
@@ -65,7 +64,7 @@ class LiveCurve:
     not_finite: list[int]
     """How many values are no finite number."""
     tokens: list[int]
-    """Of these steps; empty for validation losses, as the next one."""
+    """Of these steps; only for tokens per second, as the next one."""
     seconds: list[float]
     weights: list[str]
     """Of validation losses, whose each is: that of the weights after the `last` step, or of their `average`.
@@ -74,8 +73,7 @@ class LiveCurve:
     def column_names(self) -> list[str]:
         """Return the columns of a table of its points."""
         numbers = ["x", "first_step", "last_step", "steps", "low", "mean", "high", "not_finite"]
-        is_validation = self.metric is Metric.VALIDATION
-        return [*numbers, "weights"] if is_validation else [*numbers, "tokens", "seconds"]
+        return [*numbers, *(name for name in ("tokens", "seconds", "weights") if getattr(self, name))]
 
     def rows(self) -> "Iterator[tuple[object, ...]]":
         """Return the rows of that table."""
@@ -125,7 +123,7 @@ class LiveCurves:
                 last=min(newest, last if last is not None else newest),
                 max_points=max_points,
             )
-            places = self._places(axis, column, window, job_id, [item.last_step for item in buckets])
+            places = self._places(axis, window, job_id, [item.last_step for item in buckets])
         is_speed = metric is Metric.TOKENS_PER_SEC
         return LiveCurve(
             metric=metric,
@@ -138,11 +136,11 @@ class LiveCurves:
             last_step=[item.last_step for item in buckets],
             steps=[item.steps for item in buckets],
             low=[item.low for item in buckets],
-            mean=[speed_of(item) if is_speed else item.mean for item in buckets],
+            mean=[item.mean for item in buckets],
             high=[item.high for item in buckets],
             not_finite=[item.steps - item.finite for item in buckets],
-            tokens=[item.tokens for item in buckets],
-            seconds=[item.seconds for item in buckets],
+            tokens=[item.tokens for item in buckets] if is_speed else [],
+            seconds=[item.seconds for item in buckets] if is_speed else [],
             weights=[],
         )
 
@@ -180,7 +178,6 @@ class LiveCurves:
     def _places(
         self,
         axis: Axis,
-        column: Column,
         window: tuple[int, int] | None,
         job_id: str | None,
         steps: list[int],
@@ -189,7 +186,7 @@ class LiveCurves:
         if axis is Axis.STEP or not window:
             return [float(step) for step in steps]
         _, buckets = self._buckets.read(
-            column, job_id=job_id, first=window[0], last=window[1], max_points=POINTS
+            "tokens_per_s", job_id=job_id, first=window[0], last=window[1], max_points=POINTS
         )
         trained = _with_start(buckets)
         return [_place(trained, step, axis) for step in steps]
@@ -218,7 +215,7 @@ class LiveCurves:
             axis=axis,
             newest_step=max(newest, 0),
             steps_per_point=1,
-            x=self._places(axis, "loss", window, job_id, steps),
+            x=self._places(axis, window, job_id, steps),
             first_step=steps,
             last_step=steps,
             steps=[1] * len(steps),

@@ -2,13 +2,14 @@
 
 A million steps take a third of a second to sum up. A picture that is drawn again and again therefore keeps
 its points: each stands for as many steps as a power of two, counted from the first of the model's life, so
-new steps change only the last one. What was trained again since, after a crash or because the model went back, is
-noticed by the step that the newest finished point ends with: the time that it took is never the same twice.
+new steps change only the last one. What was trained again since, after a crash or because the model went
+back, is noticed by the step that the newest finished point ends with: it never takes the same time twice.
 """
 
 import sqlite3
 from collections import OrderedDict
 from dataclasses import dataclass, field
+from math import inf
 from pathlib import Path
 from threading import Lock
 from typing import Any, Literal, NamedTuple
@@ -16,13 +17,18 @@ from typing import Any, Literal, NamedTuple
 from daemon.ledger.reader import open_read_only
 
 Column = Literal["loss", "learning_rate", "grad_norm", "tokens_per_s"]
-NUMBERS: dict[Column, str] = {
-    # 9e999 is infinite; a number that is none is null in the ledger
-    "loss": "nullif(nullif(loss, 9e999), -9e999)",
-    "learning_rate": "learning_rate",
-    "grad_norm": "nullif(nullif(grad_norm, 9e999), -9e999)",
-    "tokens_per_s": "tokens / nullif(seconds, 0)",
+# Each reads no more than is needed: what is summed up, not how much is read, takes the time
+SUMS: dict[Column, str] = {
+    name: f"count(*), count({name}), min({name}), avg({name}), max({name}), 0, 0.0"
+    for name in ("loss", "learning_rate", "grad_norm")
 }
+SUMS["tokens_per_s"] = (
+    "count(*), count(nullif(seconds, 0)), min(tokens / nullif(seconds, 0)), NULL,"
+    " max(tokens / nullif(seconds, 0)), sum(tokens), sum(seconds)"
+)
+# 9e999 is infinite; what is no number at all is null in the ledger
+FINITE = "nullif(nullif({0}, 9e999), -9e999)"
+FINITE_SUMS = f"count({FINITE}), min({FINITE}), avg({FINITE}), max({FINITE})"
 BUCKETS_KEPT = 20_000  # about 6 MB
 
 
@@ -43,6 +49,7 @@ class Bucket(NamedTuple):
     mean: float | None
     high: float | None
     tokens: int
+    """0 unless it is about tokens per second, as the next one."""
     seconds: float
 
 
@@ -154,19 +161,32 @@ def _read(
     database: sqlite3.Connection, column: Column, job_id: str | None, start: int, end: int
 ) -> Bucket | None:
     # The plus keeps it from reading all steps of the job for each bucket
-    count, condition = ("global_step", "") if job_id is None else ("file_step", " AND +job_id = ?")
-    steps = f"(SELECT *, {NUMBERS[column]} AS number FROM steps WHERE global_step BETWEEN ? AND ?{condition})"
-    row = database.execute(
-        f"SELECT min(global_step), max(global_step), max({count}), count(*), count(number), min(number),"
-        f" avg(number), max(number), sum(tokens), sum(seconds) FROM {steps}",
-        (start, end) if job_id is None else (start, end, job_id),
-    ).fetchone()
-    return Bucket(*row) if row[0] is not None else None
+    condition = "global_step BETWEEN ? AND ?" + ("" if job_id is None else " AND +job_id = ?")
+    values = (start, end) if job_id is None else (start, end, job_id)
+
+    def of_steps(what: str) -> sqlite3.Row:
+        found: sqlite3.Row = database.execute(
+            f"SELECT {what} FROM steps WHERE {condition}", values
+        ).fetchone()
+        return found
+
+    steps, finite, low, mean, high, tokens, seconds = of_steps(SUMS[column])
+    if not steps:
+        return None
+    if (
+        column == "tokens_per_s"
+    ):  # of all of them together: the mean of their speeds would count short ones most
+        mean = tokens / seconds if seconds else None
+    elif inf in (low, high) or -inf in (low, high):
+        finite, low, mean, high = of_steps(FINITE_SUMS.format(column))
+    first, last = (start, end) if steps == end - start + 1 else of_steps("min(global_step), max(global_step)")
+    count = last if job_id is None else _file_step(database, last)
+    return Bucket(first, last, count, steps, finite, low, mean, high, tokens, seconds)
 
 
-def speed_of(bucket: Bucket) -> float | None:
-    """Return the tokens per second of all steps together; their speeds' mean would count short steps most."""
-    return bucket.tokens / bucket.seconds if bucket.seconds else None
+def _file_step(database: sqlite3.Connection, global_step: int) -> int:
+    query = "SELECT file_step FROM steps WHERE global_step = ?"
+    return int(database.execute(query, (global_step,)).fetchone()[0])
 
 
 class Trained(NamedTuple):
@@ -178,7 +198,7 @@ class Trained(NamedTuple):
 
 
 def cumulated(buckets: list[Bucket]) -> list[Trained]:
-    """Return how much was trained up to the end of each bucket, from the beginning.
+    """Return how much was trained up to the end of each bucket of tokens per second, from the beginning.
 
     A step stands for those before it that the ledger has no more, too.
     """
