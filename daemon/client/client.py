@@ -113,7 +113,7 @@ class Client:
         """Curves that are drawn again and again, and what they are marked with."""
         from daemon.client.live_curves import LiveCurves
 
-        return LiveCurves(self.layout, self.history, self.models)
+        return LiveCurves(self.layout, self.history, lambda: self.models)
 
     @cached_property
     def logs(self) -> "Logs":

@@ -1,13 +1,13 @@
 """Curves that are drawn again and again while the model is trained, and what they are marked with."""
 
 from bisect import bisect_left
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from daemon.client.curves import Axis, Metric
 from daemon.client.errors import NoSuchFile, UnreadableHistory, raising
-from daemon.client.marks import Marks, read_marks
 from daemon.ledger.curve_buckets import (
     Bucket,
     Column,
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from daemon.client.history import History
+    from daemon.client.marks import Marks
     from daemon.client.models import Models
     from daemon.ledger.evaluation_records import Validation
 
@@ -83,7 +84,7 @@ class LiveCurve:
 class LiveCurves:
     """The curves of one working directory. It keeps finished points, so whoever draws often keeps it."""
 
-    def __init__(self, layout: Layout, history: "History", models: "Models") -> None:
+    def __init__(self, layout: Layout, history: "History", models: Callable[[], "Models"]) -> None:
         self._layout = layout
         self._ledger: Path = layout.ledger_file
         self._history = history
@@ -144,13 +145,15 @@ class LiveCurves:
             weights=[],
         )
 
-    def marks(self, *, first: int | None = None, last: int | None = None) -> Marks:
+    def marks(self, *, first: int | None = None, last: int | None = None) -> "Marks":
         """Return what curves are marked with in a range of global steps; None for all.
 
         Raises:
             UnreadableHistory: the ledger cannot be read.
         """
-        return read_marks(self._layout, self._models, self._history, first=first, last=last)
+        from daemon.client.marks import read_marks
+
+        return read_marks(self._layout, self._models(), self._history, first=first, last=last)
 
     def trained_rows(self, first: int, last: int, *, limit: int = PAGE) -> tuple[list[TrainedRows], int]:
         """Return the first `limit` stretches in a range of global steps, and how many there are in all.

@@ -29,6 +29,7 @@ SUMS["tokens_per_s"] = (
 # 9e999 is infinite; what is no number at all is null in the ledger
 FINITE = "nullif(nullif({0}, 9e999), -9e999)"
 FINITE_SUMS = f"count({FINITE}), min({FINITE}), avg({FINITE}), max({FINITE})"
+CACHE_KIB = 256  # of the database: no page is read twice
 BUCKETS_KEPT = 20_000  # about 6 MB
 
 
@@ -94,6 +95,7 @@ class CurveBuckets:
             return width, []
         series = self._series_of((column, job_id, width))
         with series.lock, open_read_only(self._path) as database:
+            database.execute(f"PRAGMA cache_size = -{CACHE_KIB}")
             database.execute("BEGIN")  # all of it is about one state of the ledger
             if series.newest and _signature(database, series.newest) != series.ended_with:
                 series.by_start.clear()
