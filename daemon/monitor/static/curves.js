@@ -24,7 +24,7 @@ const WEIGHTS = { last: { name: "● validation loss (last weights)", glyph: "ci
 const MARKED_BY = new Set(["checkpoint", "version_made", "went_back", "not_applied", "started", "finished", "consolidated"]);
 
 function short(value) {
-  const units = ["", " k", " M", " G", " T"];
+  const units = ["", " k", " M", " B", " T"];
   let unit = 0;
   while (Math.abs(value) >= 1000 && unit < 4) { value /= 1000; unit += 1; }
   return `${decimal(value, 3)}${units[unit]}`;

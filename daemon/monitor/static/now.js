@@ -6,6 +6,7 @@ import { on, read, send } from "./server.js";
 import { ago, bytes, count, decimal, duration, plural, time } from "./words.js";
 
 const OUTLOOK_MS = 10000, PREVIEWS_MS = 30000;
+const SECTIONS = { loading: "loads the model", preparing: "prepares the rows", evaluating: "measures the model", previewing: "answers the fixed prompts", saving: "saves the model" };
 
 export async function open(page, current) {
   const card = (id, title, ...children) => h("section", { class: "card", id, "aria-labelledby": `${id}-title` }, h("h2", { id: `${id}-title` }, title), children);
@@ -60,7 +61,7 @@ function inWords(status) {
   if (status.daemon !== "running") return `${life[status.daemon] || status.daemon}${status.starts_paused ? " The next one starts paused." : ""}`;
   const file = status.current_file, why = status.status_reason ? `: ${status.status_reason}` : "";
   const part = status.file_total_steps ? ` (${Math.floor((100 * (status.file_step || 0)) / status.file_total_steps)} %)` : "";
-  const section = status.worker_section && !["idle", "training"].includes(status.worker_section) ? `; now ${status.worker_section}` : "";
+  const section = SECTIONS[status.worker_section] ? `; now it ${SECTIONS[status.worker_section]}` : "";
   return {
     starting: `It is starting${why}.`,
     idle: "It has nothing to do: no file waits.",
