@@ -54,6 +54,7 @@ def make_app(
     routes = [
         *(Route(page, _shell) for page in PAGES),
         Route("/api/stream", hub.answer),
+        Route("/api/openapi.json", _openapi),
         Route("/healthz", _is_alive),
         Route("/readyz", _is_ready(client)),
         *(route for part in PARTS for route in part.routes(client)),
@@ -65,6 +66,10 @@ def make_app(
 
 async def _shell(request: Request) -> Response:
     return FileResponse(STATIC / "index.html", media_type="text/html")
+
+
+async def _openapi(request: Request) -> Response:
+    return FileResponse(STATIC / "openapi.json", media_type="application/json")
 
 
 async def _is_alive(request: Request) -> Response:
