@@ -212,7 +212,7 @@ def _page(title: str, text: str, status: int, *, refresh: bool = False) -> Respo
         "<!doctype html><html lang=en><meta charset=utf-8><title>Training monitor</title>"
         '<meta name=viewport content="width=device-width,initial-scale=1">'
         f"{'<meta http-equiv=refresh content=0;url=/>' if refresh else ''}"
-        "<link rel=stylesheet href=/static/app.css>"
+        "<link rel=icon href=/static/icon.svg><link rel=stylesheet href=/static/app.css>"
         f"<main class=alone><h1>{title}</h1><p>{text}</p></main></html>"
     )
     return Response(page, status_code=status, media_type="text/html")
