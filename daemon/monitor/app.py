@@ -32,7 +32,7 @@ def make_app(
     *,
     port: int,
     hosts: Iterable[str] = (),
-    hub: Hub | None = None,
+    hub: Hub,
     clock: Callable[[], float] = time.monotonic,
 ) -> ASGIApp:
     """Return the application.
@@ -40,20 +40,19 @@ def make_app(
     Args:
         port: on which it is served, for the cookie's name.
         hosts: other names than this machine's own by which browsers may call it.
-        hub: tells open pages what has changed; None takes one with the usual pace.
+        hub: tells open pages what has changed.
     """
-    hub = hub or Hub(client)
 
     @asynccontextmanager
     async def running(app: Starlette) -> AsyncIterator[None]:
         # Few threads read files at the same time; each takes memory
         anyio.to_thread.current_default_thread_limiter().total_tokens = THREADS
         yield
-        await hub.close()
 
     routes = [
         *(Route(page, _shell) for page in PAGES),
         Route("/api/stream", hub.answer),
+        Route("/api/openapi.json", _openapi),
         Route("/healthz", _is_alive),
         Route("/readyz", _is_ready(client)),
         *(route for part in PARTS for route in part.routes(client)),
@@ -65,6 +64,10 @@ def make_app(
 
 async def _shell(request: Request) -> Response:
     return FileResponse(STATIC / "index.html", media_type="text/html")
+
+
+async def _openapi(request: Request) -> Response:
+    return FileResponse(STATIC / "openapi.json", media_type="application/json")
 
 
 async def _is_alive(request: Request) -> Response:

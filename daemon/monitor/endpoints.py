@@ -109,9 +109,7 @@ class Api:
 def _handler(endpoint: Endpoint, client: Client) -> Callable[[Request], Any]:
     parameters = endpoint.parameters()
     adapters = {name: TypeAdapter(parameter.annotation) for name, parameter in parameters.items()}
-    body_name = next(
-        (name for name, parameter in parameters.items() if _is_model(parameter.annotation)), None
-    )
+    body_name = next((name for name, parameter in parameters.items() if is_model(parameter.annotation)), None)
 
     takes_allowed = "allowed" in inspect.signature(endpoint.function).parameters
 
@@ -141,7 +139,8 @@ def _handler(endpoint: Endpoint, client: Client) -> Callable[[Request], Any]:
     return handle
 
 
-def _is_model(annotation: Any) -> bool:
+def is_model(annotation: Any) -> bool:
+    """Return whether an argument is the body of a request."""
     inner = get_args(annotation)[0] if get_origin(annotation) is Annotated else annotation
     return isinstance(inner, type) and issubclass(inner, BaseModel)
 

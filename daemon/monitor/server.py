@@ -17,6 +17,7 @@ from daemon.monitor.access import is_loopback
 from daemon.monitor.app import make_app
 from daemon.monitor.links import link_lines, url_of
 from daemon.monitor.slow_clients import ImpatientProtocol
+from daemon.monitor.stream import Hub
 from daemon.monitor.tokens import UnusableTokens, load_tokens
 from trainer.protocol.files import write_json
 from trainer.protocol.layout import READY, Layout
@@ -66,7 +67,8 @@ def serve(
         listening = listen(host, port)
         port = listening.getsockname()[1]
         write_json(layout.monitor_file, {"pid": os.getpid(), "host": host, "port": port}, durable=False)
-        app = make_app(client, tokens, port=port, hosts=[*allowed_hosts, *_names(host)])
+        hub = Hub(client)
+        app = make_app(client, tokens, port=port, hosts=[*allowed_hosts, *_names(host)], hub=hub)
         print(f"The monitor of {printable(str(layout.base))} runs on {url_of(host, port)}", flush=True)
         if not quiet:
             print("\n".join(link_lines(tokens, host, port)), flush=True)
@@ -75,7 +77,7 @@ def serve(
         if ready_fd is not None:
             with os.fdopen(ready_fd, "wb") as ready:
                 ready.write(READY)
-        uvicorn.Server(config_of(app)).run(sockets=[listening])
+        MonitorServer(app, hub).run(sockets=[listening])
 
 
 @contextmanager
@@ -94,21 +96,33 @@ def _alone(layout: Layout) -> Iterator[None]:
         yield
 
 
-def config_of(app: ASGIApp) -> uvicorn.Config:
-    """Return how the application is served."""
-    return uvicorn.Config(
-        app,
-        log_level="warning",
-        access_log=False,  # it would contain the link
-        server_header=False,
-        timeout_keep_alive=KEEP_ALIVE_S,
-        timeout_graceful_shutdown=STOP_S,
-        limit_concurrency=MOST_CONNECTIONS,
-        h11_max_incomplete_event_size=32_768,
-        ws="none",
-        loop="asyncio",
-        http=ImpatientProtocol,
-    )
+class MonitorServer(uvicorn.Server):
+    """Serves the application; ends its streams before it waits for requests to end."""
+
+    def __init__(
+        self, app: ASGIApp, hub: Hub, *, protocol: type[ImpatientProtocol] = ImpatientProtocol
+    ) -> None:
+        super().__init__(
+            uvicorn.Config(
+                app,
+                log_level="warning",
+                access_log=False,  # it would contain the link
+                server_header=False,
+                timeout_keep_alive=KEEP_ALIVE_S,
+                timeout_graceful_shutdown=STOP_S,
+                limit_concurrency=MOST_CONNECTIONS,
+                h11_max_incomplete_event_size=32_768,
+                ws="none",
+                loop="asyncio",
+                http=protocol,
+            )
+        )
+        self._hub = hub
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """End streams, then what else is open."""
+        await self._hub.close()
+        await super().shutdown(sockets)
 
 
 def listen(host: str, port: int) -> socket.socket:
