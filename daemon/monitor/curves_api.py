@@ -8,10 +8,11 @@ from starlette.responses import Response
 
 from daemon.client.client import Client
 from daemon.client.curves import Axis, Metric
+from daemon.ledger.marks import TrainedRows
 from daemon.monitor.endpoints import Api, csv_response
 
 if TYPE_CHECKING:
-    from daemon.client.results import LiveCurve, Marks, TrainedRows
+    from daemon.client.results import LiveCurve, Marks
 
 MOST_POINTS = 2_000
 
@@ -24,7 +25,7 @@ api = Api()
 class Trained:
     """What was trained in a range of steps."""
 
-    rows: "list[TrainedRows]"
+    rows: list[TrainedRows]
     """The first of them, in their order."""
     left_out: int
     """How many more stretches there are."""

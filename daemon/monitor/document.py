@@ -9,7 +9,8 @@ import json
 import sys
 from importlib import import_module
 from pathlib import Path
-from typing import Any, get_type_hints
+from types import UnionType
+from typing import Any, get_args, get_type_hints
 
 from pydantic import TypeAdapter
 from starlette.responses import Response
@@ -84,14 +85,19 @@ def _operation(endpoint: Endpoint, schemas: dict[str, Any]) -> dict[str, Any]:
 
 
 def _answer(endpoint: Endpoint, schemas: dict[str, Any]) -> dict[str, Any]:
-    """Describe what is answered; of a response that is passed on as it is, only words."""
+    """Describe what is answered; of a response that is passed on as it is, only words.
+
+    What returns a document or a response offers the same as a table, too.
+    """
     kind = _returned(endpoint.function)
-    if isinstance(kind, type) and issubclass(kind, Response):
+    kinds = get_args(kind) if isinstance(kind, UnionType) else (kind,)
+    documents = [one for one in kinds if not (isinstance(one, type) and issubclass(one, Response))]
+    if not documents:
         return {"description": endpoint.summary}
-    return {
-        "description": endpoint.summary,
-        "content": {"application/json": {"schema": _schema(kind, schemas)}},
-    }
+    content = {"application/json": {"schema": _schema(documents[0], schemas)}}
+    if len(documents) < len(kinds):
+        content["text/csv"] = {"schema": {"type": "string"}}
+    return {"description": endpoint.summary, "content": content}
 
 
 def _returned(function: Any) -> Any:

@@ -81,7 +81,7 @@ function doing(status, outlook) {
     ["File", status.current_file],
     ["Step of the file", status.file_total_steps ? `${count(status.file_step || 0)} of ${count(status.file_total_steps)}${status.epoch ? `, pass ${count(status.epoch)}` : ""}` : null],
     ["File done in", runs && status.eta_s !== null && status.eta_s !== undefined ? `about ${duration(status.eta_s)}` : null],
-    ["Queue done in", outlook && outlook.queue_s !== null && runs ? `about ${duration(outlook.queue_s)}` : null],
+    ["Queue done in", outlook && outlook.queue_s !== null && runs && status.eta_s !== null ? `about ${duration(status.eta_s + outlook.queue_s - outlook.file_s)}` : null],
     ["Waiting", waiting ? `${plural(outlook.waiting_files, "file")}, ${plural(outlook.waiting_rows, "row")}` : outlook ? "no file" : null],
     ["In the inbox", status.in_inbox ? plural(status.in_inbox, "file") : null],
     ["Step of the model", status.current_step ? count(status.current_step) : null],
