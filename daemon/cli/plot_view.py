@@ -1,6 +1,6 @@
 """Draw a curve: in the terminal with plotext, as a picture with matplotlib. Each is loaded when it draws."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from importlib.util import find_spec
 from io import BytesIO
 from typing import TYPE_CHECKING
@@ -84,14 +84,14 @@ def ticks(first: float, last: float) -> list[float]:
 def drawn_lines(curve: "Curve", *, columns: int, rows: int) -> Iterator[str]:
     """Yield the lines of a picture that fits into so many columns and rows of a terminal."""
     yield heading(curve)
-    yield from _canvas(curve, columns=columns, rows=rows - 2).splitlines()
+    yield from canvas(list(_polyline(curve)), columns=columns, rows=rows - 2)
     yield summary(curve)
 
 
-def _canvas(curve: "Curve", *, columns: int, rows: int) -> str:
+def canvas(corners: Sequence[tuple[float, float]], *, columns: int, rows: int) -> list[str]:
+    """Return the lines of a picture of a line through these corners: steps and values."""
     from plotext import figure
 
-    corners = list(_polyline(curve))
     steps, values = [step for step, _ in corners], [value for _, value in corners]
     figure.clear()
     figure.plot_size(columns, rows)
@@ -103,7 +103,7 @@ def _canvas(curve: "Curve", *, columns: int, rows: int) -> str:
         margin = abs(heights[0]) / 2 or 1.0
         figure.ruler("y", "left").lim(heights[0] - margin, heights[0] + margin)
     figure.draw(figure.signal(steps, values, marker="braille").lines())
-    return str(figure.build().string(colorless=True))
+    return str(figure.build().string(colorless=True)).splitlines()
 
 
 # ---- as a picture

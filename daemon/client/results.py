@@ -25,6 +25,7 @@ from daemon.client.starting import Started
 from daemon.client.trash import Cleared
 from daemon.client.waiting import EndedFile
 from daemon.data_tools.flagged import Flagged
+from daemon.diagnosis.findings import Diagnosis, Finding, Illness
 from daemon.files.kept import KeptUse
 from daemon.health.check_result import CheckResult, Severity
 from daemon.jobs.consolidation import ConsolidationPlan
@@ -83,6 +84,7 @@ __all__ = [
     "DaemonNow",
     "Damaged",
     "DataReport",
+    "Diagnosis",
     "DiskNow",
     "DiskUsage",
     "DrillResult",
@@ -92,6 +94,7 @@ __all__ = [
     "EndedOtherwise",
     "FileInVersions",
     "FileValue",
+    "Finding",
     "FinishedFile",
     "FittingLength",
     "Flagged",
@@ -102,6 +105,7 @@ __all__ = [
     "GateNote",
     "GateVerdict",
     "GoesOn",
+    "Illness",
     "ImpossibleRestart",
     "Installed",
     "KeptUse",

@@ -350,7 +350,7 @@ def test_a_preview_file_is_asked_besides_the_prompts_and_its_answers_are_measure
 
     assert [(made.prompt, made.metrics) for made in told.of(PreviewMade)] == [
         (PROMPT, {}),
-        ("Say 9.", {"exact_match": 0.0}),
+        ("Say 9.", {"exact_match": 0.0, "length_percent": 100 * len(told.of(PreviewMade)[1].text) / 8}),
     ]
 
 
