@@ -15,36 +15,36 @@ PICTURE_COLUMNS, PICTURE_ROWS = 76, 9
 LEAST_POINTS = 3  # of a picture
 ILLNESS_WIDTH = 22
 
-Line = tuple[str, bool]
-"""And whether it is one of a picture."""
+Line = tuple[str, int | None]
+"""And the columns before what does not fit on it; None for one of a picture, which is not broken."""
 
 
 def diagnosis_lines(diagnosis: "Diagnosis") -> Iterator[Line]:
     """Yield a paragraph for each illness, and a line for each thing that was examined."""
     if not diagnosis.steps:
-        yield "nothing was trained yet, so there is nothing to diagnose", False
+        yield "nothing was trained yet, so there is nothing to diagnose", INDENT
         return
     for finding in diagnosis.findings:
         yield from _paragraph(finding)
-        yield "", False
+        yield "", INDENT
     first, last = diagnosis.first_step or 0, diagnosis.last_step or 0
     span = f"{num_of(diagnosis.steps, 'step')} read, from {first:,} to {last:,}"
     result = f"found: {len(diagnosis.findings)}" if diagnosis.findings else "nothing unusual"
-    yield f"{result}; {span}", False
+    yield f"{result}; {span}", INDENT
     for item in diagnosis.examined:
         text = item.missing or item.read or ""
         state = "not enough data: " if item.missing else "found in: " if item.result == "found" else "ok: "
-        yield f"  {item.illness:{ILLNESS_WIDTH}}  {state}{text}", False
+        yield f"  {item.illness:{ILLNESS_WIDTH}}  {state}{text}", ILLNESS_WIDTH + 4
 
 
 def _paragraph(finding: "Finding") -> Iterator[Line]:
-    yield f"{finding.illness}: {finding.seen}", False
+    yield f"{finding.illness}: {finding.seen}", INDENT
     yield from _picture(finding)
     for measure in finding.evidence:
-        yield f"{'':{INDENT}}{measure.what}: {_value(measure)}", False
-    yield f"{'':{INDENT}}cost: {finding.costs}", False
+        yield f"{'':{INDENT}}{measure.what}: {_value(measure)}", INDENT
+    yield f"{'':{INDENT}}cost: {finding.costs}", INDENT
     for change in finding.changes:
-        yield f"{'':{INDENT}}-> {_advice(change)}", False
+        yield f"{'':{INDENT}}-> {_advice(change)}", INDENT + 3
 
 
 def _picture(finding: "Finding") -> Iterator[Line]:
@@ -53,9 +53,9 @@ def _picture(finding: "Finding") -> Iterator[Line]:
         return
     unit = f" ({finding.series.unit})" if finding.series.unit else ""
     span = f"steps {points[0][0]:,.0f} to {points[-1][0]:,.0f}"
-    yield f"{'':{INDENT}}{finding.series.what}{unit}, {span}", False
+    yield f"{'':{INDENT}}{finding.series.what}{unit}, {span}", INDENT
     for line in canvas(points, columns=PICTURE_COLUMNS, rows=PICTURE_ROWS):
-        yield f"{'':{INDENT}}{line}".rstrip(), True
+        yield f"{'':{INDENT}}{line}".rstrip(), None
 
 
 def _value(measure: "Measure") -> str:

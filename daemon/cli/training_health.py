@@ -164,11 +164,11 @@ def diagnose(base_dir: BaseDir = None, as_json: Json = False) -> None:
     else:
         from daemon.cli.diagnosis_view import diagnosis_lines
 
-        for line, is_picture in diagnosis_lines(diagnosis):
-            if is_picture:
-                print(line)  # whose lines must not be broken between words
+        for line, indent in diagnosis_lines(diagnosis):
+            if indent is None:
+                print(line)
             else:
-                say(line)
+                say(line, indent=indent)
     if diagnosis.findings:
         raise typer.Exit(1)
 

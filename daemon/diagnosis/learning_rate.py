@@ -25,6 +25,7 @@ ERRORS = 4.0  # standard errors between two medians that are called different: c
 LEAST_STEPS_HIGH = 60  # four quarters of 15 steps
 LEAST_LOSS = 1e-6  # whose logarithm can be taken
 START_STEPS = 5  # they show the weights as they were: the warm-up, or Adam's first steps, hardly move them
+GUESSING = 12.5  # nats per token: the logarithm of the largest vocabulary in use, 262,144 tokens (Gemma 3)
 WORSE = 0.15  # of the loss: what falls only rises so far if training undoes itself
 BLOCK_STEPS = 10  # shorter ones say too little of a median
 LEAST_BLOCKS = 8
@@ -50,11 +51,13 @@ class Course:
     """How a loss went within one file."""
 
     best: float
-    """Median of its beginning, or of its best quarter."""
+    """Median of its beginning, or of its best quarter; of the first step if only that one was better."""
     best_step: int
     now: float
     """Median of its last quarter."""
     is_worse: bool
+    is_wild: bool
+    """Whether guessing would be better."""
     swings: float
     """Share of neighbouring blocks with a significant rise."""
 
@@ -63,13 +66,14 @@ def find_rate_too_high(observed: Observations) -> Result:
     """Compare the end of the newest long stretch with its beginning and its best quarter, and its swings.
 
     A loss that is higher at the end than it was, by much more than its noise, was trained to be so: all rows
-    of a file come in random order. Swings are rises between neighbouring blocks that noise cannot explain.
+    of a file come in random order. One that is worse than that of guessing needs no comparison. Swings are
+    rises between neighbouring blocks that noise cannot explain.
     """
     stretch = observed.newest_stretch(LEAST_STEPS_HIGH)
     if stretch is None:
         return TooLittle(missing=f"no file has {LEAST_STEPS_HIGH} steps in a row")
     course = _course(stretch)
-    if not course.is_worse and course.swings < OSCILLATES:
+    if not course.is_worse and not course.is_wild and course.swings < OSCILLATES:
         return Nothing(read=f"{len(stretch.steps):,} steps of {stretch.name}")
     return _too_high(observed, stretch, course)
 
@@ -78,18 +82,25 @@ def _course(stretch: Stretch) -> Course:
     logs = [math.log(max(loss, LEAST_LOSS)) for loss in stretch.losses]  # their noise is alike at any level
     quarters = parts_of(logs, 4)
     starts = [0, *(len(logs) * part // 4 for part in range(1, 4))]
-    parts = [(logs[:START_STEPS], 0), *zip(quarters, starts, strict=True)]
-    best, place = min(parts, key=lambda part: median(part[0]))
+    parts = [(logs[:1], 0), (logs[:START_STEPS], 0), *zip(quarters, starts, strict=True)]
     sigma, now = noise(logs), median(quarters[-1])
-    error = math.hypot(median_error(sigma, len(best)), median_error(sigma, len(quarters[-1])))
-    rise = now - median(best)
+    is_wild = median(stretch.losses) > GUESSING
+    better = [(part, place) for part, place in parts if _is_higher(now, quarters[-1], part, sigma)]
+    best, place = parts[0] if is_wild else min(better or parts[1:], key=lambda part: median(part[0]))
     return Course(
         best=math.exp(median(best)),
         best_step=stretch.steps[place + len(best) // 2].global_step,
         now=math.exp(now),
-        is_worse=rise > max(ERRORS * error, math.log(1 + WORSE)),
+        is_worse=bool(better),
+        is_wild=is_wild,
         swings=_swings(logs),
     )
+
+
+def _is_higher(now: float, newest: Sequence[float], part: Sequence[float], sigma: float) -> bool:
+    """Whether the newest quarter is certainly higher than an earlier part, and by much; in logarithms."""
+    error = math.hypot(median_error(sigma, len(part)), median_error(sigma, len(newest)))
+    return now - median(part) > max(ERRORS * error, math.log(1 + WORSE))
 
 
 def _swings(logs: Sequence[float]) -> float:
@@ -105,7 +116,12 @@ def _swings(logs: Sequence[float]) -> float:
 
 def _too_high(observed: Observations, stretch: Stretch, course: Course) -> Finding:
     rate = _rate(stretch)
-    if course.is_worse:
+    if course.is_wild:
+        seen = (
+            f"the loss of {stretch.name} is mostly above {GUESSING:g}: guessing every token would be better"
+        )
+        costs = "these steps have made the model useless"
+    elif course.is_worse:
         seen = f"the loss of {stretch.name} is at {course.now:.3g} where it was {course.best:.3g} before"
         costs = "these steps have made the model worse than it was"
     else:
@@ -125,7 +141,7 @@ def _too_high(observed: Observations, stretch: Stretch, course: Course) -> Findi
         series=series_of("training loss", NATS, _loss_points(stretch)),
         costs=f"{costs}: {lost:,} steps since step {course.best_step:,}",
         cost=Measure(what="steps since the best loss", value=lost, unit="steps"),
-        changes=tuple(_lower(observed, stretch, rate, lost, is_worse=course.is_worse)),
+        changes=tuple(_lower(observed, stretch, rate, lost, is_worse=course.is_worse or course.is_wild)),
     )
 
 
@@ -139,7 +155,7 @@ def _lower(
         suggested=float(f"{rate / (10 if is_worse else 3):.2g}"),
     )
     behind = lost + observed.last_step - stretch.last_step
-    if is_worse and behind:
+    if is_worse and 0 < behind < observed.last_step - 1:  # else there is nothing to go back to
         yield Change(
             text="shows what going back to before that would undo",
             command=f"training_models rollback --steps {behind} --dry-run",

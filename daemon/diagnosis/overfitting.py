@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from daemon.diagnosis.findings import Change, Finding, Illness, Measure, Nothing, Result, TooLittle, series_of
 from daemon.diagnosis.observations import Observations, Stretch
 from daemon.diagnosis.robust import median, median_error, noise, parts_of, rank_trend, smoothed
+from trainer.protocol.text import duration_text
 
 LEAST_VALIDATIONS = 6  # within one file: three on each side of the best
 SINCE_BEST = 3  # validations that must follow the best
@@ -98,7 +99,7 @@ def _finding(
     observed: Observations, stretch: Stretch, points: Sequence[tuple[int, float]], rise: Rise
 ) -> Finding:
     lost = points[-1][0] - rise.best_step
-    hours = sum(step.seconds for step in stretch.between(rise.best_step, points[-1][0])) / 3600
+    seconds = sum(step.seconds for step in stretch.between(rise.best_step, points[-1][0]))
     nats = "nats per token"
     return Finding(
         illness=Illness.OVERFITTING,
@@ -113,8 +114,8 @@ def _finding(
         ),
         series=series_of("validation loss", nats, points),
         costs=(
-            f"{lost:,} steps ({hours:.1f} hours) have made the model worse on what it was not trained on, by "
-            f"{rise.now / rise.best - 1:.0%}"
+            f"{lost:,} steps ({duration_text(seconds)}) have made the model worse on what it was not trained "
+            f"on, by {rise.now / rise.best - 1:.0%}"
         ),
         cost=Measure(what="steps since the best validation", value=lost, unit="steps"),
         changes=tuple(_changes(observed, stretch, rise)),

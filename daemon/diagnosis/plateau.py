@@ -12,6 +12,7 @@ PASSES = 3  # the same rows must have been trained so often: two more passes bro
 STILL = 0.01  # of the loss: less is no improvement
 MEMORIZED = 0.1  # nats per token, 90 % for each right token: rows cannot be known much better
 LEAST_STEPS_AT_HIGH_LOSS = 500  # that the loss stands still
+STILL_AT_HIGH_LOSS = 0.05  # of the loss, its noise included
 HIGH = 3.5
 """Nats per token. GPT-2 with 124 million weights has 3.4 on WikiText-2, per word, untrained for it (Radford
 and others, "Language Models are Unsupervised Multitask Learners", 2019, table 3: a perplexity of 29.41);
@@ -66,10 +67,15 @@ def _passes(observed: Observations, stretch: Stretch) -> list[float]:
 
 
 def _is_still(losses: Sequence[float]) -> bool:
+    """Whether losses have certainly not changed by more than a little, however noisy they are.
+
+    The slope of 10 blocks, times the 9 steps between them, has about the error of one block: that of a slope
+    is sigma / sqrt(sum of (x - mean of x)^2), which is sigma / 9.1 here.
+    """
     blocks = block_medians(losses, BLOCKS)
     change = slope(blocks) * (BLOCKS - 1)
-    error = 2 * median_error(noise(losses), len(losses) // BLOCKS)
-    return abs(change) < max(ERRORS * error, STILL * median(blocks)) and abs(change) < 2 * STILL * blocks[0]
+    error = median_error(noise(losses), len(losses) // BLOCKS)
+    return abs(change) + ERRORS * error < STILL_AT_HIGH_LOSS * median(blocks)
 
 
 def _of_passes(observed: Observations, stretch: Stretch, passes: Sequence[float]) -> Finding:

@@ -27,7 +27,7 @@ class _Healthy:
         self.run = run
         self.random = run.random
         self.noise = self.random.choice([0.02, 0.06, 0.12, 0.25, 0.4])
-        self.start = self.random.uniform(1.2, 9.0)
+        self.start = self.random.uniform(1.2, 6.0)
         self.floor = min(1.5, self.start * self.random.uniform(0.15, 0.7))  # times at most 2 for a hard file
         self.tau = self.random.choice([15, 60, 150, 400])
         self.is_power_law = self.random.random() < 0.3
