@@ -8,7 +8,7 @@ from daemon.cli.plot_view import canvas, is_installed, number
 from trainer.protocol.text import num_of, printable
 
 if TYPE_CHECKING:
-    from daemon.diagnosis.findings import Change, Diagnosis, Finding, Measure
+    from daemon.client.results import Change, Diagnosis, Finding, Measure
 
 INDENT = 4
 PICTURE_COLUMNS, PICTURE_ROWS = 76, 9

@@ -25,7 +25,7 @@ from daemon.client.starting import Started
 from daemon.client.trash import Cleared
 from daemon.client.waiting import EndedFile
 from daemon.data_tools.flagged import Flagged
-from daemon.diagnosis.findings import Diagnosis, Finding, Illness
+from daemon.diagnosis.findings import Change, Diagnosis, Finding, Illness, Measure
 from daemon.files.kept import KeptUse
 from daemon.health.check_result import CheckResult, Severity
 from daemon.jobs.consolidation import ConsolidationPlan
@@ -71,6 +71,7 @@ __all__ = [
     "BackupMade",
     "BrokenCheckpoint",
     "CannotGoOn",
+    "Change",
     "CheckResult",
     "CleaningPlan",
     "Cleared",
@@ -113,6 +114,7 @@ __all__ = [
     "KnownJob",
     "LockedChange",
     "LogEntry",
+    "Measure",
     "ModelVersion",
     "ModelsReport",
     "NextStep",

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from daemon.diagnosis.findings import Change, Finding, Illness, Measure, Nothing, Result, TooLittle, series_of
 from daemon.diagnosis.observations import Observations, Stretch
-from daemon.diagnosis.robust import median, median_error, noise, parts_of, rank_trend, smoothed
+from daemon.diagnosis.robust import block_medians, median, median_error, noise, parts_of, rank_trend, smoothed
 from trainer.protocol.text import duration_text
 
 LEAST_VALIDATIONS = 6  # within one file: three on each side of the best
@@ -14,6 +14,7 @@ SINCE_BEST = 3  # validations that must follow the best
 RISE = 0.03  # of the validation loss: less is not worth a person's time
 SIGMAS = 4.0  # of the noise from one validation to the next
 RISING = 0.6  # Kendall's tau since the best: four of five pairs rise
+TREND_POINTS = 100  # at most: each is compared with each
 LEAST_STEPS = 30  # of training since the best, in three parts
 FALL = 0.03  # of the training loss
 ERRORS = 3.0  # standard errors
@@ -73,11 +74,12 @@ def _rise(points: Sequence[tuple[int, float]], stretch: Stretch) -> Rise | None:
     smooth = smoothed(losses)
     place = min(range(len(smooth)), key=smooth.__getitem__)
     since = losses[place:]
+    points_since = block_medians(since, TREND_POINTS) if len(since) > TREND_POINTS else since
     if place == 0 or len(since) <= SINCE_BEST:
         return None
     best, now = smooth[place], median(losses[-SINCE_BEST:])
     rise = now - best
-    if rise < RISE * best or rise < SIGMAS * noise(losses) or rank_trend(since) < RISING:
+    if rise < RISE * best or rise < SIGMAS * noise(losses) or rank_trend(points_since) < RISING:
         return None
     best_step, _ = min(points[place - 1 : place + 2], key=lambda point: point[1])
     fall = _fall(stretch, best_step, points[-1][0])

@@ -58,10 +58,12 @@ def find_spikes(observed: Observations) -> Result:
 
 
 def _spikes_in(stretch: Stretch) -> Iterator[Spike]:
-    numbers = [step.global_step for step in stretch.steps]
-    for place, usual in _leaps(stretch.losses, LOSS_RATIO):
-        yield Spike(numbers[place], stretch.losses[place], usual, is_loss=True)
-    norms = [step.grad_norm for step in stretch.steps]
+    steps = stretch.steps[-RECENT_STEPS - NEIGHBOURS :]
+    losses = stretch.losses[-RECENT_STEPS - NEIGHBOURS :]
+    numbers = [step.global_step for step in steps]
+    for place, usual in _leaps(losses, LOSS_RATIO):
+        yield Spike(numbers[place], losses[place], usual, is_loss=True)
+    norms = [step.grad_norm for step in steps]
     known = [norm for norm in norms if norm is not None]
     if len(known) == len(norms):
         for place, usual in _leaps(known, NORM_RATIO):
@@ -100,7 +102,7 @@ def _finding(
     highest = max(events, key=lambda spike: (spike.is_loss, spike.ratio))
     what = "loss" if highest.is_loss else "gradient norm"
     stretch = next(found for found in stretches if found.first_step <= highest.step <= found.last_step)
-    around = [step for step in stretch.steps if abs(step.global_step - highest.step) <= 2 * NEIGHBOURS]
+    around = [step for step in stretch.steps if abs(step.global_step - highest.step) < 2 * NEIGHBOURS]
     values = [
         (step.global_step, value)
         for step in around

@@ -39,7 +39,7 @@ def test_a_ledger_of_another_release_is_refused_and_left_alone(layout):
     database.close()
     before = layout.ledger_file.read_bytes()
 
-    with pytest.raises(UnusableLedger, match="schema version is 99; expected 7"):
+    with pytest.raises(UnusableLedger, match="schema version is 99; expected 8"):
         Ledger(layout.ledger_file, clock=FakeClock())
 
     assert list(layout.status.glob("*.corrupt-*")) == []
