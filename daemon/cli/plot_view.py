@@ -81,11 +81,9 @@ def ticks(first: float, last: float) -> list[float]:
 # ---- in the terminal
 
 
-def drawn_lines(curve: "Curve", *, columns: int, rows: int) -> Iterator[str]:
-    """Yield the lines of a picture that fits into so many columns and rows of a terminal."""
-    yield heading(curve)
-    yield from canvas(list(_polyline(curve)), columns=columns, rows=rows - 2)
-    yield summary(curve)
+def drawn_lines(curve: "Curve", *, columns: int, rows: int) -> list[str]:
+    """Return the lines of a picture that takes so many columns and rows of a terminal."""
+    return canvas(list(_polyline(curve)), columns=columns, rows=rows)
 
 
 def canvas(corners: Sequence[tuple[float, float]], *, columns: int, rows: int) -> list[str]:
