@@ -26,6 +26,7 @@ from daemon.client.starting import Started
 from daemon.client.trash import Cleared
 from daemon.client.waiting import EndedFile
 from daemon.data_tools.flagged import Flagged
+from daemon.diagnosis.findings import Change, Diagnosis, Finding, Illness, Measure
 from daemon.files.kept import KeptUse
 from daemon.health.check_result import CheckResult, Severity
 from daemon.jobs.consolidation import ConsolidationPlan
@@ -71,6 +72,7 @@ __all__ = [
     "BackupMade",
     "BrokenCheckpoint",
     "CannotGoOn",
+    "Change",
     "CheckResult",
     "CleaningPlan",
     "Cleared",
@@ -85,6 +87,7 @@ __all__ = [
     "Damaged",
     "DataReport",
     "DescribedSetting",
+    "Diagnosis",
     "DiskNow",
     "DiskUsage",
     "DrillResult",
@@ -94,6 +97,7 @@ __all__ = [
     "EndedOtherwise",
     "FileInVersions",
     "FileValue",
+    "Finding",
     "FinishedFile",
     "FittingLength",
     "Flagged",
@@ -104,6 +108,7 @@ __all__ = [
     "GateNote",
     "GateVerdict",
     "GoesOn",
+    "Illness",
     "ImpossibleRestart",
     "Installed",
     "KeptUse",
@@ -111,6 +116,7 @@ __all__ = [
     "KnownJob",
     "LockedChange",
     "LogEntry",
+    "Measure",
     "ModelVersion",
     "ModelsReport",
     "NextStep",
