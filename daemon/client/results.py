@@ -29,6 +29,7 @@ from daemon.client.starting import Started
 from daemon.client.trash import Cleared
 from daemon.client.waiting import EndedFile
 from daemon.data_tools.flagged import Flagged
+from daemon.diagnosis.findings import Change, Diagnosis, Finding, Illness, Measure
 from daemon.files.kept import KeptUse
 from daemon.health.check_result import CheckResult, Severity
 from daemon.jobs.consolidation import ConsolidationPlan
@@ -76,6 +77,7 @@ __all__ = [
     "BackupMade",
     "BrokenCheckpoint",
     "CannotGoOn",
+    "Change",
     "CheckResult",
     "CheckpointMark",
     "CleaningPlan",
@@ -91,6 +93,7 @@ __all__ = [
     "Damaged",
     "DataReport",
     "DescribedSetting",
+    "Diagnosis",
     "DiskNow",
     "DiskUsage",
     "DrillResult",
@@ -101,6 +104,7 @@ __all__ = [
     "FileBorder",
     "FileInVersions",
     "FileValue",
+    "Finding",
     "FinishedFile",
     "FittingLength",
     "Flagged",
@@ -111,6 +115,7 @@ __all__ = [
     "GateNote",
     "GateVerdict",
     "GoesOn",
+    "Illness",
     "ImpossibleRestart",
     "Installed",
     "KeptUse",
@@ -120,6 +125,7 @@ __all__ = [
     "LockedChange",
     "LogEntry",
     "Marks",
+    "Measure",
     "Metric",
     "ModelVersion",
     "ModelsReport",

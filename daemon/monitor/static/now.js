@@ -1,6 +1,6 @@
 // The page Now: what is being trained, how it goes, and the buttons that control it.
 
-import { ask, fill, h } from "./dom.js";
+import { ask, fill, h, note } from "./dom.js";
 import { liveCurves } from "./curves.js";
 import { on, read, send } from "./server.js";
 import { ago, bytes, count, decimal, duration, plural, time } from "./words.js";
@@ -89,6 +89,7 @@ function doing(status, outlook) {
     ["Validation loss", status.validation_loss === null || status.validation_loss === undefined ? null : `${decimal(status.validation_loss)}${status.validation_weights ? ` (${weights[status.validation_weights] || status.validation_weights})` : ""}`],
     ["Speed", status.tokens_per_sec ? `${count(Math.round(status.tokens_per_sec))} tokens/s` : null],
     ["Model", status.model_name ? `${status.model_name}${status.method ? ` (${status.method})` : ""}` : null],
+    ["Last request", status.last_command ? `${status.last_command.name}: ${status.last_command.result}, ${ago(status.last_command.at)}` : null],
     ["Last checkpoint", status.last_checkpoint ? `step ${count(status.last_checkpoint.step)}, ${ago(status.last_checkpoint.at)}` : null],
   ];
 }
@@ -146,7 +147,8 @@ function makeButtons(current) {
     setText(said, "Asking the daemon …");
     const answer = await send(path, reason ? { ...body, reason } : body);
     asking = false;
-    setText(said, answer ? `The daemon says: ${answer.result}` : "");
+    setText(said, "");
+    if (answer) note(`The daemon says: ${answer.result}`);
     draw(current.status, outlook);
   };
   const file = () => current.status.current_file || "the file";

@@ -19,13 +19,13 @@ async ([status, from, seconds]) => {
     const step = from + 2 * second;
     server.tell("status", {...status, current_step: step + 2, heartbeat_age_s: 0.5});
     server.tell("steps", [1, 2].map((number) => ({
-      global_step: step + number, job_id: "20260101-000000-000001", file_step: step + number, rows: 8, replayed: 0,
-      tokens: 500, supervised_tokens: 300, loss: 2 + Math.sin(step) / 2, learning_rate: 1e-4, grad_norm: 0.5,
-      seconds: 0.5,
+      global_step: step + number, job_id: "20260101-000000-000001", file_step: step + number, rows: 8,
+      replayed: 0, tokens: 500, supervised_tokens: 300, loss: 2 + Math.sin(step) / 2,
+      learning_rate: 1e-4, grad_norm: 0.5, seconds: 0.5,
     })));
     if (second % 60 === 0) {
-      server.tell("events", [{id: 1e6 + second, at: new Date().toISOString(), kind: "checkpoint", job_id: null,
-        message: "published", level: "info", data: {path: "x", global_step: step}}]);
+      server.tell("events", [{id: 1e6 + second, at: new Date().toISOString(), kind: "checkpoint",
+        job_id: null, message: "published", level: "info", data: {path: "x", global_step: step}}]);
       server.tell("queue", {});
       server.tell("log", {});
     }
