@@ -16,7 +16,6 @@ from daemon.ledger.curve_buckets import (
     cumulated,
     step_window,
 )
-from daemon.ledger.marks import TrainedRows, read_trained_rows
 from daemon.ledger.reader import UnreadableLedger
 from trainer.protocol.layout import Layout
 from trainer.protocol.text import printable
@@ -25,7 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from daemon.client.history import History
-    from daemon.client.marks import Marks
+    from daemon.client.marks import Marks, TrainedInSteps
     from daemon.client.models import Models
     from daemon.ledger.evaluation_records import Validation
 
@@ -155,14 +154,17 @@ class LiveCurves:
 
         return read_marks(self._layout, self._models(), self._history, first=first, last=last)
 
-    def trained_rows(self, first: int, last: int, *, limit: int = PAGE) -> tuple[list[TrainedRows], int]:
-        """Return the first `limit` stretches in a range of global steps, and how many there are in all.
+    def trained_rows(self, first: int, last: int, *, limit: int = PAGE) -> "TrainedInSteps":
+        """Return which files, and which of their rows, were trained in a range of global steps.
 
+        Args:
+            limit: only so many stretches of steps, the first ones.
         Raises:
             UnreadableHistory: the ledger cannot be read.
         """
-        with raising(UnreadableHistory, UnreadableLedger):
-            return read_trained_rows(self._ledger, first=first, last=last, limit=limit)
+        from daemon.client.marks import rows_in_steps
+
+        return rows_in_steps(self._layout, first, last, limit=limit)
 
     def _job_of(self, file: str) -> tuple[str, str]:
         """Return the id of a file's newest job, and its name."""

@@ -9,8 +9,10 @@ from daemon.ledger.branches import read_branches
 from daemon.ledger.marks import (
     FileBorder,
     NotApplied,
+    TrainedRows,
     read_file_borders,
     read_not_applied,
+    read_trained_rows,
     read_ways_back,
 )
 from daemon.ledger.reader import UnreadableLedger
@@ -67,6 +69,27 @@ class Marks:
     not_applied: list[NotApplied]
     left_out: dict[str, int]
     """How many more there are of a kind than are listed; kinds of which all are listed are left out."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainedInSteps:
+    """Which files, and which of their rows, were trained in a range of steps."""
+
+    rows: list[TrainedRows]
+    """The first of them, in their order."""
+    left_out: int
+    """How many more stretches there are."""
+
+
+def rows_in_steps(layout: Layout, first: int, last: int, *, limit: int) -> TrainedInSteps:
+    """Return what was trained in a range of global steps.
+
+    Raises:
+        UnreadableHistory: the ledger cannot be read.
+    """
+    with raising(UnreadableHistory, UnreadableLedger):
+        rows, number = read_trained_rows(layout.ledger_file, first=first, last=last, limit=limit)
+    return TrainedInSteps(rows=rows, left_out=number - len(rows))
 
 
 def read_marks(

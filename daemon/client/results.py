@@ -13,7 +13,7 @@ from daemon.client.dry_run import DryRun, Speed
 from daemon.client.known_file import GateNote, KnownFile, KnownJob, ReportSummary
 from daemon.client.live_curves import LiveCurve
 from daemon.client.log_entries import LogEntry
-from daemon.client.marks import CheckpointMark, Marks, VersionMark, WayBack
+from daemon.client.marks import CheckpointMark, Marks, TrainedInSteps, VersionMark, WayBack
 from daemon.client.models import FileInVersions, SettingDifference, VersionLine
 from daemon.client.models_next import NextStep
 from daemon.client.models_now import DaemonNow, DiskNow
@@ -166,6 +166,7 @@ __all__ = [
     "StepBucket",
     "SuiteScore",
     "TrainedFile",
+    "TrainedInSteps",
     "TrainedRows",
     "UnreadableVersion",
     "Unusable",

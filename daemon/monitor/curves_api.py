@@ -1,6 +1,5 @@
 """The API of the charts: a metric over the steps, and what it is marked with."""
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import Field
@@ -8,27 +7,16 @@ from starlette.responses import Response
 
 from daemon.client.client import Client
 from daemon.client.curves import Axis, Metric
-from daemon.ledger.marks import TrainedRows
 from daemon.monitor.endpoints import Api, csv_response
 
 if TYPE_CHECKING:
-    from daemon.client.results import LiveCurve, Marks
+    from daemon.client.results import LiveCurve, Marks, TrainedInSteps
 
 MOST_POINTS = 2_000
 
 Step = Annotated[int, Field(ge=0, lt=2**62)]
 
 api = Api()
-
-
-@dataclass(frozen=True)
-class Trained:
-    """What was trained in a range of steps."""
-
-    rows: list[TrainedRows]
-    """The first of them, in their order."""
-    left_out: int
-    """How many more stretches there are."""
 
 
 @api.get("/api/curves/{metric}")
@@ -58,7 +46,6 @@ def marks(client: Client, first: Step | None = None, last: Step | None = None) -
 @api.get("/api/trained")
 def trained(
     client: Client, first: Step, last: Step, limit: Annotated[int, Field(ge=1, le=1000)] = 5
-) -> Trained:
+) -> "TrainedInSteps":
     """Which files, and which of their rows, were trained in a range of steps."""
-    found, number = client.curves.trained_rows(first, last, limit=limit)
-    return Trained(found, number - len(found))
+    return client.curves.trained_rows(first, last, limit=limit)

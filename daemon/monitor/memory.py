@@ -3,8 +3,10 @@
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from daemon.status.reader import Status
+if TYPE_CHECKING:
+    from daemon.client.results import Status
 
 MEMINFO = Path("/proc/meminfo")
 GB = 1e9
@@ -40,7 +42,7 @@ class MemoryNow:
     gpus: tuple[GpuMemory, ...]
 
 
-def memory_now(status: Status, *, meminfo: Path = MEMINFO) -> MemoryNow:
+def memory_now(status: "Status", *, meminfo: Path = MEMINFO) -> MemoryNow:
     """Return the numbers of a status. One that is not kept up to date says nothing of a moment like this."""
     fields = status.fields if status.is_running else {}
     memory = fields.get("memory") or {}

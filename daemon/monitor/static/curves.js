@@ -158,10 +158,9 @@ export function liveCurves(place, { metrics = Object.keys(METRICS), file = null 
   function append(steps) {
     const newest = whole[metrics[0]];
     if (!newest) return;
-    const fresh = steps.filter((step) => !file || step.job_id === file);
+    const fresh = steps.filter((step) => step.global_step > newest.newest_step && (!file || step.job_id === file));
     if (!fresh.length) return;
-    // Steps that were missed, or that are taken anew, are read again
-    if (!file && fresh[0].global_step !== newest.newest_step + 1) { load(); return; }
+    if (!file && fresh[0].global_step > newest.newest_step + 1) { loadSoon(); return; } // some were missed
     for (const name of metrics) {
       if (!whole[name]) continue;
       for (const step of fresh) {
@@ -169,11 +168,14 @@ export function liveCurves(place, { metrics = Object.keys(METRICS), file = null 
         if (close[name] && close[name].last_step.at(-1) === step.global_step - 1) add(close[name], step, METRICS[name], axis);
       }
     }
-    if (newest.x.length > MOST_POINTS) load();
+    for (const name of metrics) if (whole[name] && whole[name].x.length > MOST_POINTS) widen(whole[name]);
     schedule();
   }
 
-  let soon = null;
+  let soon = null, later = null;
+  function loadSoon() {
+    later = later || setTimeout(() => { later = null; load(); }, 2000);
+  }
   function markAgain() {
     soon = soon || setTimeout(() => {
       soon = null;
@@ -200,6 +202,7 @@ export function liveCurves(place, { metrics = Object.keys(METRICS), file = null 
     close() {
       closed = true;
       clearTimeout(soon);
+      clearTimeout(later);
       clearTimeout(view.timer);
       stops.forEach((stop) => stop());
       Object.values(parts).forEach((part) => part.close());
@@ -209,6 +212,30 @@ export function liveCurves(place, { metrics = Object.keys(METRICS), file = null 
 
 function range(noun, first, last) {
   return first === last ? `${noun} ${count(first)}` : `${noun}s ${count(first)} to ${count(last)}`;
+}
+
+/** Have each point stand for twice as many steps, as the server would. */
+function widen(curve) {
+  const width = curve.steps_per_point * 2, old = { ...curve }, sum = (a, b) => a + b;
+  for (const name of ["x", "first_step", "last_step", "steps", "low", "mean", "high", "not_finite", "tokens", "seconds"]) curve[name] = [];
+  for (let from = 0, to; from < old.x.length; from = to) {
+    for (to = from + 1; to < old.x.length && Math.floor((old.first_step[to] - 1) / width) === Math.floor((old.first_step[from] - 1) / width);) to += 1;
+    const part = (name) => old[name].slice(from, to), known = (name) => part(name).filter((value) => value !== null);
+    const finite = part("steps").map((steps, i) => steps - old.not_finite[from + i]), all = finite.reduce(sum);
+    curve.x.push(old.x[to - 1]);
+    curve.first_step.push(old.first_step[from]);
+    curve.last_step.push(old.last_step[to - 1]);
+    curve.steps.push(part("steps").reduce(sum));
+    curve.not_finite.push(part("not_finite").reduce(sum));
+    curve.low.push(all ? Math.min(...known("low")) : null);
+    curve.high.push(all ? Math.max(...known("high")) : null);
+    if (curve.metric === "tokens_per_sec") {
+      curve.tokens.push(part("tokens").reduce(sum));
+      curve.seconds.push(part("seconds").reduce(sum));
+      curve.mean.push(curve.seconds.at(-1) ? curve.tokens.at(-1) / curve.seconds.at(-1) : null);
+    } else curve.mean.push(all ? part("mean").map((mean, i) => (mean || 0) * finite[i]).reduce(sum) / all : null);
+  }
+  curve.steps_per_point = width;
 }
 
 /** Add a step to the last point of a curve, or begin another one. */

@@ -89,17 +89,16 @@ def test_a_way_back_is_marked_where_the_model_went_to(client, ledger, two_files)
 
 
 def test_steps_name_their_files_and_rows(client, two_files):
-    rows, number = client.curves.trained_rows(2, 3)
+    rows = client.curves.trained_rows(2, 3).rows
 
-    assert number == 2
     assert [(one.file, one.first_file_step, one.first_row, one.last_row) for one in rows] == [
         ("1.jsonl", 2, 2, 2), ("2.jsonl", 1, 1, 1)
     ]  # fmt: skip
-    assert len(client.curves.trained_rows(1, 4, limit=1)[0]) == 1
+    assert client.curves.trained_rows(1, 4, limit=1).left_out == 1
 
 
 def test_where_nothing_was_trained_curves_and_marks_are_empty(client):
     for metric in Metric:
         assert client.curves.curve(metric).x == []
     assert client.curves.marks().files == []
-    assert client.curves.trained_rows(1, 9) == ([], 0)
+    assert client.curves.trained_rows(1, 9).rows == []

@@ -67,8 +67,8 @@ def test_each_point_has_its_steps_and_their_values(ledger, buckets):
 
 
 def test_values_that_are_no_finite_numbers_are_counted(ledger, buckets):
-    ledger._database.write("INSERT INTO steps VALUES (1,'1',1,1,10,5,?,0.1,NULL,0.5,0)", (inf,))
-    take(ledger, 2, 3)
+    take(ledger, 1, 3)
+    ledger._database.write("UPDATE steps SET loss = ? WHERE global_step = 1", (inf,))
     take(ledger, 4, 4, loss=None)
 
     [one] = read(buckets, 1, 4, max_points=1)
@@ -148,8 +148,8 @@ def test_a_step_stands_for_those_before_it_that_are_thinned_out(ledger, buckets)
 
 
 def test_speed_is_that_of_all_steps_together(ledger, buckets):
-    ledger._database.write("INSERT INTO steps VALUES (1,'1',1,1,100,5,1,0.1,NULL,1.0,0)", ())
-    ledger._database.write("INSERT INTO steps VALUES (2,'1',2,1,100,5,1,0.1,NULL,0.25,0)", ())
+    take(ledger, 1, 2, tokens=100)
+    ledger._database.write("UPDATE steps SET seconds = ? WHERE global_step = ?", (1.0, 1), (0.25, 2))
     ledger.commit()
 
     [one] = read(buckets, 1, 2, max_points=1, column="tokens_per_s")
