@@ -23,7 +23,7 @@ from filelock import FileLock, Timeout
 from daemon.tracking.follower import Follower
 from daemon.tracking.outbox import UnreadableOutbox, read_outbox, write_outbox
 from daemon.tracking.tracker import UnusableTracker
-from daemon.tracking.trackers import file_of, make_tracker
+from daemon.tracking.trackers import make_tracker
 from daemon.tracking.used_memory import used_memory
 from trainer.config.loader import BadConfig, load_settings
 from trainer.config.tracking_settings import Options, TrackingSettings
@@ -71,7 +71,7 @@ def main() -> int:
 
 def follow(layout: Layout, options: Options, wait: Wait) -> int:
     """Send to a tracker; return the exit code. Why it cannot is in its file, too."""
-    file = file_of(layout, options)
+    file = layout.tracking_file(options.kind, options.destination(layout.base))
     file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     try:
         with FileLock(file.with_suffix(".lock"), timeout=LOCK_TIMEOUT_S):

@@ -4,7 +4,6 @@ Rows are written here before they are sent, and crossed out once they are safe, 
 left at a start may have been sent, and the tracker says what of it is missing.
 """
 
-import hashlib
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -12,7 +11,6 @@ from typing import Any
 from daemon.tracking.place import Place, Seen
 from daemon.tracking.rows import Row
 from trainer.protocol.files import UnreadableFile, read_json, write_json
-from trainer.protocol.layout import Layout
 from trainer.protocol.text import printable
 
 
@@ -31,12 +29,6 @@ class Outbox:
     """The process that used it last."""
     problem: str | None = None
     """Why rows do not arrive; None if they do."""
-
-
-def outbox_file(layout: Layout, kind: str, destination: str) -> Path:
-    """Return the file for a tracker: another one for each place that it sends to."""
-    mark = hashlib.sha256(destination.encode()).hexdigest()[:8]
-    return layout.status / "tracking" / f"{kind}-{mark}.json"
 
 
 def read_outbox(file: Path) -> Outbox:

@@ -1,6 +1,7 @@
 """The settings of trackers, which draw the curves of a model's life."""
 
 import re
+from pathlib import Path
 from typing import Annotated, ClassVar, Literal
 
 from pydantic import AfterValidator, Field, field_serializer
@@ -43,6 +44,10 @@ class TensorBoardOptions(Section):
     folder: Folder = "logs/tensorboard"
     name: Name = "training"
 
+    def destination(self, base: Path) -> str:
+        """Return what tells the place that rows are sent to from others."""
+        return str(base / self.folder)
+
 
 class WandbOptions(Section):
     """Weights & Biases, or a server that speaks as it does."""
@@ -55,6 +60,11 @@ class WandbOptions(Section):
     entity: Name | None = None
     mode: Literal["online", "offline"] = "online"
     server: Annotated[str, AfterValidator(_refuse_no_server)] | None = None
+
+    def destination(self, base: Path) -> str:
+        """Return what tells the place that rows are sent to from others."""
+        place = [str(base / self.folder)] if self.mode == "offline" else [str(self.server), str(self.entity)]
+        return "\n".join([self.mode, *place, self.project])
 
 
 class MlflowOptions(Section):
@@ -72,6 +82,10 @@ class MlflowOptions(Section):
         # Settings are written into checkpoints, versions and what --check-config prints
         return None if uri is None else masked(uri)
 
+    def destination(self, base: Path) -> str:
+        """Return what tells the place that rows are sent to from others."""
+        return "\n".join([self.uri or str(base / self.folder), self.experiment])
+
 
 class TrackioOptions(Section):
     """trackio, in an environment of its own."""
@@ -82,6 +96,10 @@ class TrackioOptions(Section):
     project: Name = "training"
     name: Name = "training"
     python: Folder | None = None
+
+    def destination(self, base: Path) -> str:
+        """Return what tells the place that rows are sent to from others."""
+        return "\n".join([str(base / self.folder), self.project])
 
 
 Options = TensorBoardOptions | WandbOptions | MlflowOptions | TrackioOptions

@@ -11,7 +11,7 @@ class Kill(BaseException):
 
 
 class Memory:
-    """A tracker. `failures` are raised one by one; `kill_after` rows it is killed in the middle of sending."""
+    """A tracker. `failures` are raised one by one; `kill_after` so many rows it is killed while it sends."""
 
     def __init__(self):
         self.runs = {}

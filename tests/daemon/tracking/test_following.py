@@ -173,7 +173,9 @@ def test_all_branches_are_there_for_a_tracker_that_comes_late(layout, ledger, tr
 
     assert [tracker.steps(run) for run in range(3)] == [[1, 2, 3, 4], [3, 4, 5], [5, 6]]
     assert [tracker.opened[-1].from_run, tracker.opened[-1].from_step] == [tracker.opened[0].id, 4]
-    validated = [row.step for rows in tracker.runs.values() for row in rows if "validation/loss" in row.values]
+    validated = [
+        row.step for rows in tracker.runs.values() for row in rows if "validation/loss" in row.values
+    ]
     assert validated == [4]
 
 
