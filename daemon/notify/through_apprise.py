@@ -15,11 +15,11 @@ KINDS = {"failed": "failure", "blocked": "failure", "crashed": "warning", "compl
 
 
 class UnusableApprise(RuntimeError):
-    """No service can be told; the message says why, and what to do."""
+    """No service can be reached; the message says why, and what to do."""
 
 
 def apprise(addresses: Sequence[str], timeout_s: float) -> Deliver:
-    """Return what tells each service; one that was told is not told again when another fails.
+    """Return what tells each service; one that was reached is not told again when another fails.
 
     Raises:
         UnusableApprise: the package is not installed, or does not know a service.
@@ -39,21 +39,21 @@ def apprise(addresses: Sequence[str], timeout_s: float) -> Deliver:
                 f"notify.apprise.{number} begins with {address.partition('://')[0]}://, but Apprise cannot "
                 "use it; expected an address as its documentation has it for this service"
             )
-    told: set[tuple[str, int]] = set()  # of the notification that is tried again
+    reached: set[tuple[str, int]] = set()  # of the notification that is tried again
 
     def deliver(id: str, body: bytes, now: float) -> None:
-        told.intersection_update({(id, number) for number in range(len(services))})
+        reached.intersection_update({(id, number) for number in range(len(services))})
         title, text, kind = _words(json.loads(body))
         failed = []
         for number, service in enumerate(services):
-            if (id, number) in told:
+            if (id, number) in reached:
                 continue
-            if _is_told(service, title, text, kind, timeout_s):
-                told.add((id, number))
+            if _has_reached(service, title, text, kind, timeout_s):
+                reached.add((id, number))
             else:
                 failed.append(str(service.service_name))
         if failed:
-            raise NotDelivered(f"Apprise could not tell {', '.join(failed)} within {timeout_s:g} s each")
+            raise NotDelivered(f"Apprise could not reach {', '.join(failed)} within {timeout_s:g} s each")
 
     return deliver
 
@@ -66,7 +66,7 @@ def _words(notification: dict[str, Any]) -> tuple[str, str, str]:
     return title, text, KINDS.get(event, "info")
 
 
-def _is_told(service: Any, title: str, text: str, kind: str, timeout_s: float) -> bool:
+def _has_reached(service: Any, title: str, text: str, kind: str, timeout_s: float) -> bool:
     try:
         with within(timeout_s):
             return bool(service.notify(body=text, title=title, notify_type=kind))

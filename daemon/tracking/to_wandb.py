@@ -7,6 +7,7 @@ curves are over `global_step`. A server ignores a row with a number that it has.
 
 import json
 import os
+import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -49,6 +50,8 @@ class Wandb:
         os.environ.setdefault("WANDB_ERROR_REPORTING", "false")
         if options.server:
             os.environ["WANDB_BASE_URL"] = options.server
+        if "wandb" not in sys.modules:
+            os.environ.pop("WANDB_SERVICE", None)  # one of another process would outlive this one
         try:
             import wandb
         except ImportError as error:
@@ -76,6 +79,7 @@ class Wandb:
         self._wait_for_service()
         self._folder.mkdir(parents=True, exist_ok=True)
         self._id = run.id
+        self._wait_for_own_folder()
         self._files, self._in_files = {}, 0
         with self._noticing_failure():
             self._run = self._wandb.init(
@@ -198,6 +202,11 @@ class Wandb:
                 break
             psutil.wait_procs(left, timeout=max(0.0, deadline - self._clock()))
         self._before = None
+
+    def _wait_for_own_folder(self) -> None:
+        """Let the second pass in which the run was last opened: its folder's name has the second."""
+        while any(self._folder.glob(f"wandb/*run-{time.strftime('%Y%m%d_%H%M%S')}-{self._id}")):
+            time.sleep(0.05)
 
     @contextmanager
     def _noticing_failure(self) -> Iterator[None]:

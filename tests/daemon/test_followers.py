@@ -198,7 +198,7 @@ def test_a_missing_package_is_one_alert_that_names_the_way_out(rig):
 
     rig.until(lambda: rig.events("tracker_ended"), "the report")
 
-    [alert] = [text for text in rig.status()["alerts"] if "trackio" in text]
+    [alert] = rig.until(lambda: [text for text in rig.status()["alerts"] if "trackio" in text])
     assert "scripts/setup trackio" in alert
     rig.configure()
     rig.until(lambda: rig.events("tracker_works"))

@@ -10,6 +10,7 @@ import pytest
 from daemon.notify.delivery import NotDelivered
 from daemon.notify.through_apprise import UnusableApprise, apprise
 
+pytestmark = pytest.mark.filterwarnings("ignore:'imghdr' is deprecated:DeprecationWarning")  # it imports it
 BODY = json.dumps(
     {"event": "failed", "count": 1, "message": "failed a.jsonl: no rows", "host": "box", "base_dir": "/srv"}
 ).encode()

@@ -75,9 +75,10 @@ def test_a_kill_in_the_middle_of_a_batch_repeats_nothing(layout, ledger, tracker
         raise Kill
 
     train(ledger, 1, 2, 3, 4)
-    with monkeypatch.context() as patch, pytest.raises(Kill):
-        patch.setattr(MlflowClient, "log_batch", killed)
+    monkeypatch.setattr(MlflowClient, "log_batch", killed)
+    with pytest.raises(Kill):
         follow(layout, tracker)
+    monkeypatch.setattr(MlflowClient, "log_batch", log_batch)
     follow(layout, Mlflow(None, folder, "training"))
 
     assert [step for step, _ in history(folder)] == [1, 2, 3, 4]
@@ -107,7 +108,9 @@ class _Refusing(BaseHTTPRequestHandler):
 
 
 @pytest.mark.parametrize("is_there", [False, True])
-def test_a_server_that_refuses_is_tried_again_and_its_password_is_not_noted(layout, ledger, is_there, monkeypatch):
+def test_a_server_that_refuses_is_tried_again_without_noting_its_password(
+    layout, ledger, is_there, monkeypatch
+):
     monkeypatch.setenv("no_proxy", "127.0.0.1")
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
     server = ThreadingHTTPServer(("127.0.0.1", 0), _Refusing)

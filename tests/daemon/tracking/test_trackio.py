@@ -49,12 +49,14 @@ def test_each_row_is_there_once_after_a_kill_and_a_crash(layout, ledger, folder,
     train(ledger, 1, 2, 3)
     evaluate(ledger, 3)
 
-    def killed(self):
+    def killed():
         raise Kill
 
-    with monkeypatch.context() as patch, pytest.raises(Kill):
-        patch.setattr(Trackio, "confirmed", killed)  # stored, and not noted
-        follow(layout, tracker(folder))
+    first = tracker(folder)
+    monkeypatch.setattr(first, "confirmed", killed)  # stored, and not noted
+    with pytest.raises(Kill):
+        follow(layout, first)
+    first.close()
     crash(ledger, 1)
     train(ledger, 2, 3, 4)
     go_back(ledger, 1, to=2, left=4, branches=[])

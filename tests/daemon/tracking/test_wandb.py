@@ -12,6 +12,7 @@ from daemon.tracking.to_wandb import Wandb
 from daemon.tracking.tracker import NotSent, UnusableTracker
 from daemon.tracking.wandb_files import RunFile
 from tests.daemon.tracking.life import crash, evaluate, follow, go_back, train
+from tests.support import FakeClock
 from trainer.config.tracking_settings import WandbOptions
 
 pytestmark = pytest.mark.long
@@ -69,7 +70,9 @@ def test_what_is_logged_is_in_the_file(layout, ledger, tracker, folder):
     assert [row["_step"] for row in logged] == list(range(1, len(logged) + 1))
     assert steps(folder) == [1, 2]
     assert logged[0]["notes/file"] == "training a.jsonl"
-    assert [row["previews/Say hi"]["_type"] for row in logged if "previews/Say hi" in row] == ["table-file"]
+    assert [row["previews/Say hi/_type"] for row in logged if "previews/Say hi/_type" in row] == [
+        "table-file"
+    ]
 
 
 def test_a_crash_repeats_no_step_and_a_branch_is_a_run_of_its_own(layout, ledger, folder):
@@ -86,13 +89,12 @@ def test_a_crash_repeats_no_step_and_a_branch_is_a_run_of_its_own(layout, ledger
     assert second == f"{first}-b1"
 
 
-@pytest.mark.parametrize("after", [0, 300])
-def test_kill_9_loses_and_repeats_nothing(layout, ledger, folder, after):
+def test_kill_9_loses_and_repeats_nothing(layout, ledger, folder):
     layout.config_file.write_text('{"tracking": {"wandb": {"mode": "offline"}}}')
     train(ledger, *range(1, 501))
     run = ["wandb", "--once", "--base-dir", str(layout.base)]
 
-    killed = subprocess.run([sys.executable, "-P", "-c", KILLED, *run, str(after)], check=False)
+    killed = subprocess.run([sys.executable, "-P", "-c", KILLED, *run, "300"], check=False)
     train(ledger, 501)
     subprocess.run([sys.executable, "-P", "-m", "daemon.tracking", *run], check=True)
 
@@ -100,10 +102,10 @@ def test_kill_9_loses_and_repeats_nothing(layout, ledger, folder, after):
     assert steps(folder) == list(range(1, 502))
 
 
-def test_online_rows_are_safe_when_the_server_has_them(monkeypatch, folder):
-    now = 0.0
+def test_online_rows_are_safe_when_the_server_has_them(folder):
+    clock = FakeClock(0.0)
     at_server = SimpleNamespace(lastHistoryStep=3)
-    tracker = Wandb(OFFLINE, folder, before=None, clock=lambda: now)
+    tracker = Wandb(OFFLINE, folder, before=None, clock=clock)
     tracker._options = WandbOptions(mode="online")
     tracker._wandb = SimpleNamespace(Api=lambda **_: SimpleNamespace(run=lambda place: at_server))
     tracker._run = SimpleNamespace(entity="me", project="p")
@@ -111,11 +113,11 @@ def test_online_rows_are_safe_when_the_server_has_them(monkeypatch, folder):
 
     found = []
     for now, last in ((1.0, 3), (21.0, 3), (42.0, 5)):
-        at_server.lastHistoryStep = last
+        clock.now, at_server.lastHistoryStep = now, last
         found.append(tracker.confirmed())
 
     assert found == [0, 3, 5]
-    tracker._sent, now = 6, 42.0 + 601
+    tracker._sent, clock.now = 6, 42.0 + 601
     with pytest.raises(UnusableTracker, match="no row for 600 s"):
         tracker.confirmed()
 
