@@ -94,7 +94,8 @@ class DiskKeeper:
         self._file = layout.status / REPORT_NAME
         self._report = read_report(self._file)
         self._task: _Task | None = None
-        self._measure_at = clock() + FIRST_AFTER_S
+        self._began = clock()
+        self._measure_at = self._began + FIRST_AFTER_S
         self._check_at = self._free_at = float("-inf")
         self._is_low = False
         self._times_asked = 0  # how often in a row the worker was to help
@@ -170,7 +171,9 @@ class DiskKeeper:
             self._free_at = now + TRY_AGAIN_S
             self._report_shortage(f"no space could be freed: {task.result}")
         if not isinstance(task.order, CleanOrder):
-            self._measure_at = now + max(settings.disk.measure_interval_s, task.seconds / MOST_SHARE)
+            # Often at first: a model that is young doubles what it takes with a checkpoint
+            interval_s = min(settings.disk.measure_interval_s, now - self._began)
+            self._measure_at = now + max(interval_s, task.seconds / MOST_SHARE)
 
     def _note(self, usage: Usage) -> None:
         sample = Sample(at=self._wall_clock(), used_bytes=usage.used_bytes)

@@ -10,6 +10,9 @@ import typer
 
 from daemon.cli.options import WrongUsage, say
 from daemon.client import Client
+from trainer.protocol.text import printable
+
+YES, NO = ("y", "yes"), ("n", "no", "")
 
 Yes = Annotated[bool, typer.Option("--yes", help="Do not ask.")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Only show what would be done.")]
@@ -41,8 +44,23 @@ def is_meant(
     if not as_json:
         show(plan, lines, as_json=False)
     if is_possible and not yes:
-        typer.confirm("Go ahead?", abort=True)
+        confirm("Go ahead?")
     return True
+
+
+def confirm(question: str) -> None:
+    """Ask until the answer is yes or no; only yes lets the command go on.
+
+    Raises:
+        typer.Abort: it is no, or there is none.
+    """
+    while True:
+        answer = typer.prompt(f"{question} [y/N]", default="", show_default=False).strip().lower()
+        if answer in YES:
+            return
+        if answer in NO:
+            raise typer.Abort
+        say(f'"{printable(answer)}" is neither yes nor no; type y or n')
 
 
 @contextmanager

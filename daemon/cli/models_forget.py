@@ -103,7 +103,9 @@ def forget_lines(plan: "ForgetPlan") -> Iterator[str]:
 
 def _training_lines(plan: "ForgetPlan") -> Iterator[str]:
     if plan.first_step is None:
-        if not plan.is_in_training:
+        if plan.is_forgotten:
+            yield "  it was forgotten already; if anything is left of it, that is erased"
+        elif not plan.is_in_training:
             yield "  the model was not trained on it, so nothing is trained again"
     else:
         where = f"models/{plan.base} (step {plan.base_step:,})" if plan.base else "the base model"

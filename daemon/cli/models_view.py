@@ -27,7 +27,7 @@ FATES = {
     "continues": "is in the model again, and its training continues",
 }
 KEEPS = ", but not its earlier steps"
-BESIDE_FILE = 47
+BESIDE_FILE = 57
 BELOW = " " * 9  # before names that find no room beside the facts of their version
 POLICIES = ("file", "day", "gate")
 """Values of `versions.auto` that make versions."""
@@ -146,11 +146,11 @@ def lineage_lines(
     width = max(len("FILE"), *(len(file.name) for file in files))
     if columns:
         width = min(width, max(20, columns - BESIDE_FILE))
-    yield f"{'FILE':{width}}  {'STEPS':>19}  {'ITS ROWS':>8}  SHA-256"
+    yield f"{'FILE':{width}}  {'STEPS':>19}  {'ALL ROWS':>8}  OUTCOME     SHA-256"
     for file in files:
         steps = f"{file.first_step:,} to {file.last_step:,}"
         name = shortened(printable(file.name), width)
-        yield f"{name:{width}}  {steps:>19}  {file.rows:>8,}  {file.sha256[:12]}"
+        yield f"{name:{width}}  {steps:>19}  {file.rows:>8,}  {file.outcome:10}  {file.sha256[:12]}"
 
 
 def file_lines(found: "FileInVersions") -> Iterator[str]:
@@ -172,6 +172,11 @@ def rollback_lines(plan: "RollbackPlan") -> Iterator[str]:
     yield (
         f"the model goes from step {plan.current_step:,} to step {plan.target_step:,} (models/{plan.target})"
     )
+    if plan.asked_step is not None:
+        yield (
+            f"  step {plan.asked_step:,} itself is not kept: the model can only go back to a checkpoint or a "
+            "version, and this is the newest one before it"
+        )
     times = Counter(file.name for file in plan.files)
     for file in plan.files:
         which = f"job {file.job_id}, " if times[file.name] > 1 else ""  # a file may be trained twice

@@ -156,13 +156,23 @@ def same_folder(client: Client) -> str:
 
 
 def _folder_option(layout: Layout) -> str:
-    return "" if is_shells_folder(layout) else f" --base-dir {shell_word(str(layout.base))}"
+    return "" if is_shells_folder(layout) else _option_for(layout)
+
+
+def _option_for(layout: Layout) -> str:
+    return f" --base-dir {shell_word(str(layout.base))}"
 
 
 def typed_here(text: str) -> str:
-    """Return a text in which every command is about the folder of this one, however that was named."""
-    option = _folder_option(_layouts[0]) if _layouts else ""
-    return COMMAND.sub(lambda found: found[0] + option, text) if option else text
+    """Return a text in which every command is about the folder of this one, however that was named.
+
+    Where a command is about it without the option, the option is left out, also if a daemon had written it.
+    """
+    if not _layouts:
+        return text
+    if option := _folder_option(_layouts[0]):
+        return COMMAND.sub(lambda found: found[0] + option, text)
+    return re.sub(rf"{re.escape(_option_for(_layouts[0]))}(?![^\s;,)])", "", text)
 
 
 def say(text: str, *, indent: int | None = None, file: TextIO | None = None) -> None:

@@ -81,14 +81,8 @@ def ticks(first: float, last: float) -> list[float]:
 # ---- in the terminal
 
 
-def drawn_lines(curve: "Curve", *, columns: int, rows: int) -> Iterator[str]:
-    """Yield the lines of a picture that fits into so many columns and rows of a terminal."""
-    yield heading(curve)
-    yield from _canvas(curve, columns=columns, rows=rows - 2).splitlines()
-    yield summary(curve)
-
-
-def _canvas(curve: "Curve", *, columns: int, rows: int) -> str:
+def drawn_lines(curve: "Curve", *, columns: int, rows: int) -> list[str]:
+    """Return the lines of a picture that takes so many columns and rows of a terminal."""
     from plotext import figure
 
     corners = list(_polyline(curve))
@@ -103,7 +97,7 @@ def _canvas(curve: "Curve", *, columns: int, rows: int) -> str:
         margin = abs(heights[0]) / 2 or 1.0
         figure.ruler("y", "left").lim(heights[0] - margin, heights[0] + margin)
     figure.draw(figure.signal(steps, values, marker="braille").lines())
-    return str(figure.build().string(colorless=True))
+    return str(figure.build().string(colorless=True)).splitlines()
 
 
 # ---- as a picture

@@ -176,9 +176,12 @@ def _redraw(client: Client) -> None:
     from rich.console import Console
     from rich.live import Live
 
+    from daemon.cli.silent_keys import silent_keys
+
     console = Console()
     terminal = console if console.is_terminal else None
-    with Live(draw(client.status(), within=terminal), console=console, auto_refresh=False) as live:
+    shown = Live(draw(client.status(), within=terminal), console=console, auto_refresh=False)
+    with silent_keys(), shown as live:
         while True:
             time.sleep(WATCH_INTERVAL_S)
             live.update(draw(client.status(), within=terminal), refresh=True)
@@ -212,7 +215,8 @@ def logs(
     found = client_of(base_dir).logs
     if follow:
         if file and not found.has_any(about=file):
-            say(f"nothing about {printable(file)} yet; waiting for it, until Ctrl-C", file=sys.stderr)
+            waits = f"nothing about {printable(file)} yet; waiting for it, until Ctrl-C"
+            say(f"{waits}{found.names_like(file)}", file=sys.stderr)
         with suppress(KeyboardInterrupt):
             print_entries(found.follow(lines, about=file, wait=_wait), as_json=as_json)
         return
@@ -223,6 +227,7 @@ def logs(
         if file:
             raise CommandFailed(
                 f"the log has nothing about {printable(file)}; expected a name or a job id of the log"
+                f"{found.names_like(file)}"
             )
         print("the log has nothing")
 

@@ -8,7 +8,16 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from daemon.cli.options import BaseDir, CommandFailed, Json, client_of, say
+from daemon.cli.options import (
+    HANGING,
+    BaseDir,
+    CommandFailed,
+    Json,
+    client_of,
+    in_words,
+    say,
+    terminal_columns,
+)
 from daemon.client.curves import Metric
 from trainer.protocol.text import printable
 
@@ -18,8 +27,8 @@ if TYPE_CHECKING:
 app = typer.Typer()
 
 PAGE, PICTURE = ".html", ".png"
-MOST_ROWS, FEWEST_ROWS, FEWEST_COLUMNS = 30, 8, 40
-ROWS_AROUND = 2  # of the terminal: the command that was typed, and the prompt
+MOST_LINES, FEWEST_LINES, FEWEST_COLUMNS = 30, 8, 40
+LINES_AROUND = 2  # of the terminal: the command that was typed, and the prompt
 PICTURE_POINTS = 1_000
 
 Force = Annotated[bool, typer.Option("--force", help="Replace the output file if it exists.")]
@@ -64,13 +73,21 @@ def plot(
     if not curve.points and not as_json:
         say(_nothing(metric, file))
     elif in_terminal:
-        from daemon.cli.plot_view import drawn_lines
-
-        rows = min(MOST_ROWS, max(FEWEST_ROWS, size.lines - ROWS_AROUND))
-        for line in drawn_lines(curve, columns=columns, rows=rows):
-            print(line)
+        _draw(curve, columns=columns, lines=min(MOST_LINES, max(FEWEST_LINES, size.lines - LINES_AROUND)))
     if curve.points:
         _write(curve, png, html, replace=force, is_silent=as_json)
+
+
+def _draw(curve: "Curve", *, columns: int, lines: int) -> None:
+    """Draw a curve in the terminal, in so many lines with what is said above and below it."""
+    from daemon.cli.plot_view import drawn_lines, heading, summary
+
+    above, below = heading(curve), summary(curve)
+    texts = sum(len(in_words(text, terminal_columns(), indent=HANGING)) for text in (above, below))
+    say(above)
+    for line in drawn_lines(curve, columns=columns, rows=lines - texts):
+        print(line)
+    say(below)
 
 
 def _refuse_what_cannot_be_drawn(

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from daemon.cli.asking import confirm
 from daemon.cli.options import BaseDir, Json, WrongUsage, client_of, say, say_problem
 from daemon.client import Client
 from daemon.client.client import START_WAIT_S
@@ -127,6 +128,8 @@ def _show_started(client: Client, started: "Started", as_json: bool) -> None:
         if started.stops_for:
             again = "to start one that goes on: training_daemon start"
             say_problem("note", f"{started.stops_for} was there, so this daemon stops again at once; {again}")
+        for fault in client.settings.hidden_faults(started.overrides):
+            say_problem("note", fault)
         for problem in client.settings.unusable_names(client.settings.effective(started.overrides).settings):
             say_problem("note", problem)  # it may be there when the worker needs it, such as on a disk
 
@@ -173,7 +176,7 @@ def _ask_to_install(client: Client, unit: Path, text: str, *, as_json: bool) -> 
     print(f"unit:              {printable(str(unit))}")
     if unit.exists() and unit.read_text(errors="replace") != text:
         print("There is such a unit already, and it is another one. It will be replaced.")
-    typer.confirm("Install the service and start it now?", abort=True)
+    confirm("Install the service and start it now?")
 
 
 def _installed_lines(found: "Installed") -> Iterable[str]:

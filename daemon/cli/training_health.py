@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from daemon.cli.asking import confirm
 from daemon.cli.options import (
     BaseDir,
     Json,
@@ -180,7 +181,7 @@ def _ask(values: str, *, as_json: bool) -> None:
         raise WrongUsage("--json does not ask; add --yes; nothing was changed")
     print(values)
     print("The model has been trained with the old value; files from before can no longer be forgotten then.")
-    typer.confirm("Change it anyway?", abort=True)
+    confirm("Change it anyway?")
 
 
 @app.command(epilog="Examples:\n\n\b\n  training_health pin current\n  training_health pin step-000001200")

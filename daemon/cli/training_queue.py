@@ -114,7 +114,7 @@ def add(
         }
         for file in added
     ]
-    _show(facts, as_json, [f"added {file.added_as} ({priority.value}){_origin(file)}" for file in added])
+    _show(facts, as_json, [f"added {_names(file)} ({priority.value}){_origin(file)}" for file in added])
     for place in filter(None, map(client.queue.unaccepted_place, files)):
         until = "until you move it out of inbox/"
         say(f"{place} stays where it is, and so does its alert, {until}", file=sys.stderr)
@@ -130,6 +130,13 @@ def _create_for(files: list[Path], client: "Client") -> None:
         is_converted(file)  # raises if it can neither be trained nor converted
     made = client.create()
     say(f"{made.base_dir} is now a working directory; start it: training_daemon start", file=sys.stderr)
+
+
+def _names(file: "AddedFile") -> str:
+    """Return what a file is called now, and what it was called if that name was taken."""
+    given = file.file.rpartition("/")[2]
+    is_renamed = file.converted_rows is None and given != file.added_as
+    return f"{given} as {file.added_as}" if is_renamed else file.added_as
 
 
 def _origin(file: "AddedFile") -> str:

@@ -51,8 +51,8 @@ def is_inspected_as_table(file: Path) -> bool:
 def findings_on_name(file: Path) -> "tuple[Finding, ...]":
     """Return what has to be known about a file that `inbox/` would not take as it is."""
     if is_inspected_as_table(file):
-        message = "it is a table, inspected as the JSON Lines that training_queue add makes of it, row by row"
-        return (_finding("note", message),)
+        how = "inspected as the JSON Lines that training_queue add makes of it, row by row"
+        return (_finding("note", f"it is {_kind_of(file)}, {how}"),)
     if is_training_file(file.name):
         return ()
     shown = printable(file.name)
@@ -65,6 +65,13 @@ def findings_on_name(file: Path) -> "tuple[Finding, ...]":
         f'inbox/ does not take a file named "{shown}"; expected a name that ends in {expected}; {way_out}'
     )
     return (_finding("warning", message),)
+
+
+def _kind_of(table: Path) -> str:
+    from daemon.data_tools.tables.opening import kind_of_file
+
+    kind = None if table.is_dir() else kind_of_file(table)
+    return kind.value if kind else "a folder that datasets has saved"
 
 
 def _finding(level: "Level", message: str) -> "Finding":

@@ -55,6 +55,12 @@ class Logs:
         with ExitStack() as stack:
             return bool(_newest(self._open_all(stack), 1, self._wanted(about)))
 
+    def names_like(self, about: str) -> str:
+        """Return the end of a message about a file that no entry is about: which names are like its own."""
+        from daemon.client.finding import everywhere, like_it
+
+        return like_it([self._layout.inbox, *everywhere(self._layout)], about)
+
     def follow(self, count: int, *, wait: Callable[[], bool], about: str | None = None) -> Iterator[LogEntry]:
         """Yield the newest entries, and then each that is added. A rotation loses and repeats none.
 

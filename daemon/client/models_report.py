@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from datetime import datetime
 from itertools import pairwise
 
 from daemon.client.curves import Curve, Metric
@@ -14,7 +15,7 @@ from daemon.client.models_next import NextStep, next_steps
 from daemon.client.models_now import DaemonNow, DiskNow, daemon_now, disk_now
 from daemon.client.queue import Queue
 from daemon.client.settings import ClientSettings
-from daemon.client.trash import with_present_place
+from daemon.client.trash import ended_at, with_present_place
 from daemon.jobs.listing import find_named
 from daemon.ledger.branches import RecordedBranch, read_branches
 from daemon.ledger.crashes import CrashGroup
@@ -265,8 +266,12 @@ def _recorded(layout: Layout, since: Since, *, has_worker: bool) -> _Recorded:
 
 def _with_present_place(layout: Layout, file: EndedOtherwise) -> EndedOtherwise:
     """Return a file with commands about it that work now, if it has been cleared away."""
-    found = find_named(everywhere(layout), file.name)
-    return replace(file, reason=with_present_place(file.reason, found[0])) if len(found) == 1 else file
+    at = datetime.fromisoformat(file.at).timestamp()
+    try:  # of several of one name, it is the one that ended then
+        found = min(find_named(everywhere(layout), file.name), key=lambda path: abs(ended_at(path) - at))
+    except (ValueError, FileNotFoundError):
+        return file  # there is none any more
+    return replace(file, reason=with_present_place(file.reason, found))
 
 
 def _beyond_ledger(

@@ -47,6 +47,8 @@ class RollbackPlan:
     current_step: int
     files: tuple[AffectedFile, ...]
     """Those that lose or regain steps."""
+    asked_step: int | None = None
+    """The one that was asked for, if no checkpoint or version is kept of it; the target is an earlier one."""
 
 
 class Rollbacks:
@@ -88,7 +90,7 @@ class Rollbacks:
                 f"the model is at step {now:,}, so it cannot go back by {num_of(steps, 'step')}; "
                 "expected fewer"
             )
-        return self._plan(self._newest_before(now - steps, newest), newest, requeue)
+        return self._plan_before(now - steps, newest, requeue)
 
     def plan_file(self, name: str, requeue: Requeue) -> RollbackPlan:
         """Plan to go back to the newest state that is kept from before the first step of a file.
@@ -105,7 +107,13 @@ class Rollbacks:
                 "training_queue history shows"
             )
         name = shell_word(name.rpartition("/")[2])
-        return self._plan(self._newest_before(first - 1, newest, file=name), newest, requeue)
+        return self._plan_before(first - 1, newest, requeue, file=name)
+
+    def _plan_before(
+        self, step: int, newest: KeptState, requeue: Requeue, *, file: str = "FILE"
+    ) -> RollbackPlan:
+        plan = self._plan(self._newest_before(step, newest, file=file), newest, requeue)
+        return replace(plan, asked_step=step) if plan.target_step < step else plan
 
     def _plan(self, target: KeptState, newest: KeptState, requeue: Requeue) -> RollbackPlan:
         step = self._step_now(newest)
@@ -166,7 +174,7 @@ class Rollbacks:
             place = path.relative_to(self._layout.models)
             raise NoWayBack(f"models/{place}: {error}; see what is whole: training_health verify") from error
 
-    def _newest_before(self, step: int, newest: KeptState, *, file: str = "FILE") -> KeptState:
+    def _newest_before(self, step: int, newest: KeptState, *, file: str) -> KeptState:
         """Return the newest state up to a step that led to the present one.
 
         Args:

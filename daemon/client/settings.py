@@ -45,6 +45,21 @@ class ClientSettings:
         with raising(InvalidSettings, BadConfig):
             return load_settings(self._layout.config_file, overrides=overrides)
 
+    def hidden_faults(self, overrides: Sequence[str]) -> list[str]:
+        """Return a sentence for what is wrong in config.json while overrides take its place; none without.
+
+        Args:
+            overrides: `SECTION.KEY=VALUE` texts with which the settings are valid.
+        """
+        if not overrides:
+            return []
+        try:
+            self.effective()
+        except InvalidSettings as error:
+            faults = str(error).splitlines()
+            return [f"{fault}; --set hides this, but a daemon without it would not start" for fault in faults]
+        return []
+
     def unusable_names(self, settings: "Settings") -> list[str]:
         """Return a sentence for each setting that names a file, a model or a profile which is not there."""
         from daemon.client.named_files import unusable_names

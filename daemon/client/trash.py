@@ -81,7 +81,7 @@ def clear(
         with suppress(FileNotFoundError):
             if _is_arriving(folder / name, now):
                 arriving += 1
-            elif now - _ended_at(folder / name) < older_than_s:
+            elif now - ended_at(folder / name) < older_than_s:
                 kept += 1
             else:
                 chosen.append(_Chosen(path=folder / name, notes=tuple(_notes_of(layout, folder / name))))
@@ -159,6 +159,15 @@ def with_present_place(reason: str, path: Path) -> str:
     return reason
 
 
+def ended_at(path: Path) -> float:
+    """Return when a file has failed or was skipped, in Unix seconds."""
+    try:
+        at = datetime.fromisoformat(read_json(note_beside(path, REASON_SUFFIX))["at"])
+        return at.replace(tzinfo=at.tzinfo or UTC).timestamp()
+    except (OSError, UnreadableFile, KeyError, TypeError, ValueError):
+        return path.lstat().st_ctime  # a move changes it
+
+
 def outcome_of(path: Path) -> Outcome:
     """Return how the file in the trash had ended."""
     return Outcome.SKIPPED if path.parent.name.startswith(Outcome.SKIPPED.value) else Outcome.FAILED
@@ -181,15 +190,6 @@ def _is_arriving(path: Path, now: float) -> bool:
     found = path.lstat()
     has_two_names = found.st_nlink > 1 and not stat.S_ISDIR(found.st_mode)
     return has_two_names or now - found.st_ctime < ARRIVING_S
-
-
-def _ended_at(path: Path) -> float:
-    """Return since when a file has been there, in Unix seconds."""
-    try:
-        at = datetime.fromisoformat(read_json(note_beside(path, REASON_SUFFIX))["at"])
-        return at.replace(tzinfo=at.tzinfo or UTC).timestamp()
-    except (OSError, UnreadableFile, KeyError, TypeError, ValueError):
-        return path.lstat().st_ctime  # a move changes it
 
 
 def _notes_of(layout: Layout, path: Path) -> Iterator[Path]:

@@ -21,6 +21,10 @@ class Identity(NamedTuple):
         """Return it as events name it."""
         return f"{self.device}:{self.inode}:{self.size}:{self.mtime_ns}"
 
+    def has_changed_to(self, found: "Identity") -> bool:
+        """Whether `found` is this very file, written to or made new since."""
+        return found != self and (found.device, found.inode) == (self.device, self.inode)
+
     @classmethod
     def from_text(cls, text: str) -> Self:
         """Return the one that an event names."""

@@ -77,6 +77,7 @@ class Intake:
         self.refused_files = 0
         """Files that have gone to `failed/` without ever becoming a job."""
         self._leftovers: set[Path] = set()
+        self._dropped_as: dict[Path, str] = {}  # the names of files whose names were taken in the queue
         self._named_folders: set[str] = set()  # that set no priority
         self._ignored = IgnoredFiles(layout.base, journal)
         self._waiting_folders = {layout.waiting(priority): priority for priority in Priority}
@@ -200,6 +201,8 @@ class Intake:
             if path:
                 self._note_folder(source)
                 self._note_copy(path, dropped_as)
+                if path.name != source.name:
+                    self._dropped_as[path] = source.name
                 claimed.append(path)
         return claimed
 
@@ -256,6 +259,7 @@ class Intake:
             self._add(result, is_leftover=found_at in self._leftovers)
         if isinstance(result, Checked):
             self._board.costs.add("data checks", result.seconds)
+        self._dropped_as.pop(found_at, None)
         self._leftovers.discard(found_at)  # last: until all of it has succeeded, it must not begin anew
 
     def _is_known(self, result: Checked | NotChecked) -> bool:
@@ -305,6 +309,7 @@ class Intake:
                 priority=job.priority.value,
                 rejected_rows=len(check.rejected_lines),
                 first_rejection=check.first_rejection,
+                dropped_as=self._dropped_as.get(order.path),
             )
         )
 

@@ -76,7 +76,7 @@ def newest_of(models: Path) -> tuple[str, Manifest] | None:
 def text_of(result: Forgot) -> str:
     """Return what was done in words."""
     if result.branch is None:
-        done = "the model had never seen the file"
+        done = "the model was not trained on the file"
     elif result.trained_steps:
         done = f"{result.branch.text} ({num_of(result.trained_steps, 'step')})"
     else:

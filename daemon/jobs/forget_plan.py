@@ -50,6 +50,8 @@ class ForgetPlan:
     others: tuple[str, ...] = ()
     """Lists of rejected rows of other contents that had its name, relative to the working directory. They
     stay."""
+    is_forgotten: bool = False
+    """Whether it was forgotten before. What may be left of it is erased."""
     is_in_training: bool = False
     """Whether a worker has taken steps with it that the newest checkpoint does not have. It saves them before
     anything is forgotten, so more is trained again and erased than this says."""

@@ -367,6 +367,7 @@ class Forgetting:
             unjudged=self._unjudged(),
             aliases=self._aliases_of(self._erased.versions),
             others=tuple(map(printable, self._erased.others)),
+            is_forgotten=all(job.is_forgotten for job in map(self._ledger.job, self._forgotten) if job),
             is_in_training=self._has_newer_steps,
         )
 

@@ -231,8 +231,7 @@ class JobQueue:
 
         The cost does not depend on how many files wait.
         """
-        priority = Priority(path.parent.name)
-        if path.name in self._waiting[priority] or not is_training_file(path.name):
+        if not is_training_file(path.name):
             return None
         try:
             found = path.lstat()
@@ -240,7 +239,12 @@ class JobQueue:
             return None
         if stat.S_ISDIR(found.st_mode):
             return None
-        identity = identity_of(found)
+        priority, identity = Priority(path.parent.name), identity_of(found)
+        if known := self._waiting[priority].get(path.name):
+            if not known.identity.has_changed_to(identity):
+                return None
+            self._take_out(self._job_of(known))  # now, so that lists show its new place
+            return path
         entry = self._index.take_lost(identity, path.name)
         if entry is None:
             return None if self._put_back(path, identity) else path

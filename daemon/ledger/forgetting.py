@@ -11,7 +11,7 @@ from typing import Any
 
 from daemon.files.identity import Identity, identity_of_row
 from daemon.ledger.completed_files import completed, replayed_files
-from daemon.ledger.job_rows import job_of
+from daemon.ledger.job_rows import FORGOTTEN, job_of
 from daemon.ledger.reader import has_table, open_read_only
 from daemon.ledger.stretches import RecordedStretch, stretches_in, table_of_stretches
 from trainer.protocol.job import EarlierFile, Job, Window
@@ -45,6 +45,7 @@ class TrainedJob:
     left_out: tuple[Window, ...]
     started_at: str | None
     seconds_per_step: float | None
+    is_forgotten: bool
 
 
 class ForgettingReader:
@@ -166,4 +167,5 @@ def _job(row: sqlite3.Row) -> TrainedJob:
         left_out=tuple(Window(first=first, last=last) for first, last in windows),
         started_at=row["started_at"],
         seconds_per_step=seconds / steps if seconds and steps else None,
+        is_forgotten=row["state"] == "removed" and f'"{FORGOTTEN}' in (row["reason"] or ""),
     )

@@ -6,6 +6,8 @@ import sqlite3
 
 from trainer.protocol.job import Job, Priority
 
+FORGOTTEN = "forgotten, and erased: "  # how the reason of a job begins whose file was
+
 
 def job_of(row: sqlite3.Row) -> Job:
     """Return the job as it was accepted."""

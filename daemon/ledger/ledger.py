@@ -21,7 +21,7 @@ from daemon.ledger.crash_rows import Crash, crash_of, storable
 from daemon.ledger.database import open_ledger
 from daemon.ledger.evaluations import Evaluations
 from daemon.ledger.gate_verdicts import GateVerdicts
-from daemon.ledger.job_rows import job_of
+from daemon.ledger.job_rows import FORGOTTEN, job_of
 from daemon.ledger.open_files import OpenFile, read_open_files, read_trained_rows
 from daemon.ledger.stretches import Stretches
 from trainer.protocol.failpoints import failpoint
@@ -260,7 +260,7 @@ class Ledger:
             return
         why = Reason(
             kind=FaultKind.REQUEST,
-            message=f"forgotten, and erased: {reason}",
+            message=f"{FORGOTTEN}{reason}",
             file=printable(job.job.name),
             at=self._now(),
             job_id=job_id,

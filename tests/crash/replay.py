@@ -26,6 +26,7 @@ from trainer.config.gate_settings import GateSettings
 from trainer.config.loader import load_settings
 from trainer.config.schema import PreviewSettings, Settings, ValidationSettings
 from trainer.forgetting.retraining import History, Retraining
+from trainer.protocol.checkpoints import AVERAGE
 from trainer.protocol.forgetting import Item, RetrainedJob, Stretch
 from trainer.protocol.job import EarlierFile, Job, Priority
 from trainer.protocol.layout import Layout
@@ -116,14 +117,21 @@ def settings_of(layout: Layout) -> Settings:
 
 
 def digest(checkpoint: Path) -> dict[str, str]:
-    """Return the SHA-256 of the weights, of everything in the optimizer, and of averaged weights."""
-    [weights] = checkpoint.glob("*model*.safetensors")
+    """Return the SHA-256 of the weights, of the whole optimizer, and of the average if there is one."""
     state = load_tree(checkpoint, "state")
-    return {
-        "weights": _sha256(sorted(load_file(weights).items())),
+    found = {
+        "weights": _sha256(_weights(checkpoint)),
         "optimizer": _sha256(sorted(_flat(state["optimizer"]))),
-        "average": _sha256(sorted(_flat(state.get("average")))),
     }
+    if "average" in state:
+        found["averaged weights"] = _sha256(_weights(checkpoint / AVERAGE))
+        found["parts of the average"] = _sha256(sorted(_flat(state["average"])))
+    return found
+
+
+def _weights(folder: Path) -> list[tuple[str, Any]]:
+    [file] = folder.glob("*model*.safetensors")
+    return sorted(load_file(file).items())
 
 
 def _flat(value: Any, name: str = "") -> list[tuple[str, Any]]:

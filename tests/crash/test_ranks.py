@@ -7,7 +7,7 @@ from tests.support import PATIENCE_S, eventually
 
 
 def test_kills_of_either_process_and_of_the_daemon_change_no_bit_of_what_is_learned(make_lab):
-    lab = make_lab(seed=11, training={"processes": 2})
+    lab = make_lab(seed=11, training={"processes": 2, "average": "window", "average_steps": 4})
     lab.drop(120)
     lab.fork_followers(True)
     lab.start()
@@ -21,6 +21,7 @@ def test_kills_of_either_process_and_of_the_daemon_change_no_bit_of_what_is_lear
         kill(lab)
 
     assert bring_to_an_end(lab) == []
+    assert (lab.layout.models / "current_average").is_dir(), "no average was compared"
     assert lab.worker_deaths() == ["the worker was killed by SIGKILL"] * 2
     assert len(set(seen)) == 3, "one follower for each worker"
     eventually(lambda: not any(map(psutil.Process.is_running, seen)), timeout_s=PATIENCE_S)

@@ -105,17 +105,17 @@ def cleaned(free, *, freed=5 * MIB, wanted=563 * MIB, **facts):
 # ---- measuring
 
 
-def test_it_measures_after_a_minute_and_then_every_five(rig):
-    rig.answers = [usage(), usage()]
+def test_it_measures_after_a_minute_and_more_and_more_seldom_up_to_every_five(rig):
+    rig.answers = [usage()] * 5
+    measured = []
 
-    rig.turn(after_s=FIRST_AFTER_S - 1)
-    assert rig.orders == []
-    rig.turn()
-    assert rig.orders == [MeasureOrder(base_dir=rig.layout.base)]
-    rig.turn(after_s=299.0)
-    assert len(rig.orders) == 1
-    rig.turn()
-    assert len(rig.orders) == 2
+    for interval_s in (60.0, 60.0, 120.0, 240.0, 300.0):
+        rig.turn(after_s=interval_s - 1)
+        measured.append(len(rig.orders))
+        rig.turn()
+
+    assert measured == [0, 1, 2, 3, 4]
+    assert rig.orders == [MeasureOrder(base_dir=rig.layout.base)] * 5
 
 
 def test_what_was_measured_is_shown_with_the_growth_of_the_last_hours(rig):

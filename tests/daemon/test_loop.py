@@ -141,6 +141,19 @@ def test_files_from_a_folder_that_sets_no_priority_are_trained_and_the_folder_is
     assert [row["priority"] for row in rig.read("SELECT priority FROM jobs")] == ["normal", "normal"]
 
 
+def test_a_file_whose_name_is_taken_in_the_queue_is_accepted_by_both_names(rig):
+    rig.drop("a.jsonl", folder="inbox")
+    rig.drop("a.jsonl", folder="inbox/normal")
+
+    rig.start()
+
+    rig.until_in(Outcome.COMPLETED, "a.jsonl", "a-2.jsonl")
+    assert sorted(rig.events("accepted")) == [
+        "accepted a.jsonl (3 rows, normal)",
+        "accepted a.jsonl, queued as a-2.jsonl (3 rows, normal)",
+    ]
+
+
 def test_a_file_that_was_refused_is_not_shown_as_the_current_one_any_more(rig):
     rig.start()
     write_jsonl(rig.layout.inbox / "bad.jsonl", ["no json"])

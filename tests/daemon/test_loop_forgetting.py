@@ -120,7 +120,7 @@ def test_of_a_file_that_was_never_trained_the_ledger_knows_that_it_was_forgotten
         asked(trained, "c.jsonl")
         answer = trained.until(lambda: answer_to(trained, "mine"), "the answer")  # without a resume
         assert trained.status()["status"] == "paused"
-        assert answer.startswith("the model had never seen the file; the file is erased")
+        assert answer.startswith("the model was not trained on the file; the file is erased")
     else:
         trained.stop()
         wish = ForgetWish(name="c.jsonl", keep_versions=False, reason="bad")

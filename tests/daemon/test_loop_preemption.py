@@ -177,6 +177,28 @@ def test_a_file_that_is_removed_and_retried_is_trained_from_its_first_row(overta
     assert len(overtaken.events("removed")) == 1
 
 
+def test_a_file_removed_and_queued_again_before_anybody_looked_still_comes_before_less_urgent_ones(rig):
+    rig.configure(daemon={"preempt": False, "rescan_s": 3600})
+    rig.launcher.environment = {"FAKE_HOLD": "a.jsonl:1"}
+    rig.drop("a.jsonl")
+    rig.start()
+    rig.until_training("a.jsonl")
+    rig.drop("later.jsonl", folder="inbox/low")
+    rig.drop("urgent.jsonl", folder="inbox/high")
+    rig.until(lambda: len(rig.events("accepted")) == 3)
+    queue = Client(rig.layout.base).queue
+
+    queue.remove("urgent.jsonl")
+    queue.retry("urgent.jsonl")
+    rig.until(lambda: len(rig.events("accepted")) == 4)
+    listed = [file.name for file in queue.files()]
+    rig.go()
+
+    rig.until_in(Outcome.COMPLETED, *listed)
+    assert listed == ["a.jsonl", "urgent.jsonl", "later.jsonl"]
+    assert list(dict.fromkeys(name for name, _ in steps(rig))) == ["a", "urgent", "later"]
+
+
 @pytest.mark.parametrize("how", ["removed", "skipped"])
 def test_a_file_taken_away_while_it_is_set_aside_is_forgotten_by_the_worker_too(overtaken, how):
     path = overtaken.layout.waiting(Priority.LOW) / "low.jsonl"

@@ -16,10 +16,13 @@ class FileAccepted(FileEvent):
     priority: str
     rejected_rows: int = 0
     first_rejection: str | None = None
+    dropped_as: str | None = None
+    """The name it had in `inbox/`, if that was taken in the queue."""
 
     @property
     def message(self) -> str:
-        accepted = f"accepted {self.file} ({num_of(self.rows, 'row')}, {self.priority})"
+        name = f"{printable(self.dropped_as)}, queued as {self.file}" if self.dropped_as else self.file
+        accepted = f"accepted {name} ({num_of(self.rows, 'row')}, {self.priority})"
         if not self.rejected_rows:
             return accepted
         return f"{accepted}; {num_of(self.rejected_rows, 'row')} rejected, the first: {self.first_rejection}"

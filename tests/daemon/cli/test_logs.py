@@ -7,6 +7,7 @@ import pytest
 
 from daemon.cli.training_controller import app
 from tests.daemon.cli.runner import runner_of
+from trainer.protocol.job import Outcome
 
 run = runner_of(app)
 
@@ -18,6 +19,10 @@ def log(layout):
     path = layout.logs / "daemon.log"
     path.write_text("".join(lines))
     return path
+
+
+def interrupt(seconds):
+    raise KeyboardInterrupt
 
 
 def test_the_last_fifty_entries_are_shown_as_the_terminal_has_them(layout, log):
@@ -45,10 +50,17 @@ def test_where_nothing_is_about_a_file_one_sentence_says_so(layout, log):
     )
 
 
-def test_whoever_follows_a_file_that_nothing_is_known_of_is_told_so(layout, log, monkeypatch):
-    def interrupt(seconds):
-        raise KeyboardInterrupt
+@pytest.mark.parametrize("options", [[], ["-f"]])
+def test_names_that_are_like_an_unknown_one_are_offered(layout, log, monkeypatch, options):
+    monkeypatch.setattr(time, "sleep", interrupt)
+    (layout.finished(Outcome.COMPLETED) / "a.jsonl").touch()
 
+    result = run(layout, "logs", *options, "a.jsnl")
+
+    assert (result.stderr or str(result.exception)).rstrip().endswith("; did you mean a.jsonl?")
+
+
+def test_whoever_follows_a_file_that_nothing_is_known_of_is_told_so(layout, log, monkeypatch):
     monkeypatch.setattr(time, "sleep", interrupt)
 
     result = run(layout, "logs", "-f", "b.jsonl")

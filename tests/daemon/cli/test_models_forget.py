@@ -44,6 +44,22 @@ def test_after_ctrl_c_it_says_what_continues(layout, ledger, monkeypatch, is_run
     assert result.stderr == said
 
 
+def test_a_file_that_was_forgotten_already_is_said_to_be(layout, ledger):
+    for number in (1, 2):
+        path = write_jsonl(layout.finished(Outcome.COMPLETED) / "a.jsonl", rows(1))
+        ledger.add_job(job_for(path, id=str(number)), identity_of(path.stat()), "completed")
+    shown = []
+
+    for job_id in ("1", "2"):
+        ledger.forget_job(job_id, "bad")
+        ledger.commit()
+        shown.append(run(layout, "forget", "a.jsonl", "--dry-run"))
+
+    said = "  it was forgotten already; if anything is left of it, that is erased"
+    assert [said in result.stdout.splitlines() for result in shown] == [False, True]
+    assert [result.exit_code for result in shown] == [0, 0]
+
+
 def test_the_plan_says_which_steps_are_not_saved_yet_and_come_on_top(layout, ledger):
     path = write_jsonl(layout.finished(Outcome.COMPLETED) / "a.jsonl", rows(1))
     job = job_for(path, id="1")

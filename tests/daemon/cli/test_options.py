@@ -89,6 +89,17 @@ def test_the_commands_in_a_text_are_about_the_folder_of_this_one(monkeypatch, tm
     assert shown == typed_here(shown) == text.replace("training_queue", f"training_queue{here}")
 
 
+@pytest.mark.parametrize("is_shells", [True, False])
+def test_a_folder_that_the_shell_names_anyway_is_left_out_of_a_command(monkeypatch, tmp_path, is_shells):
+    monkeypatch.setattr("daemon.client.advice.SHELLS_BASE_DIR", str(tmp_path) if is_shells else None)
+    client_of(tmp_path)
+    text = f"training_queue add a.csv --base-dir {tmp_path}; training_queue list --base-dir {tmp_path}.bak"
+
+    shown = typed_here(text)
+
+    assert shown == (text.replace(f" --base-dir {tmp_path};", ";") if is_shells else text)
+
+
 def test_whatever_is_said_to_a_person_has_commands_that_can_be_typed(monkeypatch, tmp_path, capsys):
     monkeypatch.setattr("daemon.client.advice.SHELLS_BASE_DIR", None)
     client_of(tmp_path)

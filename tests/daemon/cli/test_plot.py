@@ -5,7 +5,7 @@ import re
 
 import pytest
 
-from daemon.cli import plot_view
+from daemon.cli import options, plot_view
 from daemon.cli.training_controller import app
 from daemon.ledger.ledger import Ledger
 from tests.daemon.cli.runner import runner_of
@@ -51,6 +51,19 @@ def test_the_picture_fits_into_the_terminal(layout, trained, columns, rows):
     assert shown[0] == "training loss, steps 1 to 1,000"
     assert max(map(len, shown[:-1])) <= columns
     assert len(shown) <= rows
+
+
+def test_what_is_said_below_the_picture_is_broken_between_words_on_a_terminal(layout, trained, monkeypatch):
+    pytest.importorskip("plotext")
+    whole = run(layout, "plot", env=TERMINAL).stdout.splitlines()[-1]
+    monkeypatch.setattr(options, "columns_of", lambda stream: 80)
+
+    shown = run(layout, "plot", env=TERMINAL).stdout.splitlines()
+
+    assert len(whole) > 80
+    assert max(map(len, shown)) <= 80
+    assert len(shown) <= 24 - 2
+    assert " ".join(line.strip() for line in shown[-2:]) == whole
 
 
 def test_a_spike_of_one_step_among_a_thousand_is_drawn_and_named(layout, trained):

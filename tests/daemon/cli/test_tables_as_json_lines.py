@@ -96,12 +96,23 @@ def test_a_table_is_inspected_as_what_would_be_added(layout, asked, tmp_path, co
     assert os.listdir(tmp_path / "copies") == []
 
 
-def test_the_report_says_that_it_is_about_a_table(layout, asked, tmp_path):
-    (tmp_path / "table.csv").write_bytes(CSV)
+@pytest.mark.parametrize(
+    "name, content, what",
+    [
+        ("table.csv", CSV, "a table of comma-separated values (CSV)"),
+        ("array.json", json.dumps(ROWS).encode(), "one JSON array"),
+        ("folder", None, "a folder that datasets has saved"),
+    ],
+)
+def test_the_report_says_what_is_inspected_as_json_lines(layout, asked, tmp_path, name, content, what):
+    if content is None:
+        write_dataset(tmp_path / name)
+    else:
+        (tmp_path / name).write_bytes(content)
 
-    shown = run(layout, "validate", str(tmp_path / "table.csv")).stdout
+    shown = run(layout, "validate", str(tmp_path / name)).stdout
 
-    assert "it is a table, inspected as the JSON Lines that training_queue add makes of it" in shown
+    assert f"it is {what}, inspected as the JSON Lines that training_queue add makes of it" in shown
 
 
 def test_the_report_is_headed_by_the_name_of_the_table(layout, asked, tmp_path):

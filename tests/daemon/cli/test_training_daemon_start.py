@@ -110,6 +110,17 @@ def test_start_and_restart_have_a_note_if_a_setting_names_a_file_that_is_not_the
     assert third.stderr == ""
 
 
+def test_a_restart_names_what_is_wrong_in_the_settings_and_hidden(tmp_path, stopped_at_the_end):
+    run("start", "--base-dir", tmp_path / "work", "--set", "training.epochs=2")
+    (tmp_path / "work" / "config.json").write_text('{"training": {"epochs": 0}}')
+
+    shown = run("restart", "--base-dir", tmp_path / "work")
+
+    assert "the daemon is ready (pid " in shown.stdout
+    assert shown.stderr.startswith("note: config.json: training.epochs is 0; expected ")
+    assert shown.stderr.endswith("; --set hides this, but a daemon without it would not start\n")
+
+
 def test_a_start_says_so_if_the_daemon_stops_for_what_was_there(tmp_path, stopped_at_the_end):
     (tmp_path / "work").mkdir()
     (tmp_path / "work" / ".stop").touch()

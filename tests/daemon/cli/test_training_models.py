@@ -171,6 +171,18 @@ def test_a_version_says_which_files_made_it(trained):
     ]
 
 
+def test_a_lineage_says_of_each_file_how_it_ended_and_how_many_rows_it_has_in_all(trained):
+    run(trained, "create")
+
+    heading, *files = run(trained, "lineage", "v001").stdout.splitlines()
+
+    assert heading.split() == ["FILE", "STEPS", "ALL", "ROWS", "OUTCOME", "SHA-256"]
+    assert [line.split()[:6] for line in files] == [
+        ["chat.jsonl", "1", "to", "5", "9", "processing"],
+        ["urgent.jsonl", "4", "to", "4", "9", "processing"],
+    ]
+
+
 @pytest.mark.parametrize("name", ["urgent.jsonl", "queue/recently_completed/urgent.jsonl", "2" * 12])
 def test_a_file_says_which_versions_it_is_in(trained, name):
     run(trained, "create", "step-000000003-1")

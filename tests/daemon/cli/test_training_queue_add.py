@@ -34,6 +34,14 @@ def test_add_never_overwrites_a_file_of_the_same_name(layout, tmp_path):
     assert json.loads(result.stdout)[0]["added_as"] == "chat-2.jsonl"
 
 
+def test_add_names_a_file_by_both_names_if_its_own_was_taken(layout, tmp_path):
+    file = write_jsonl(tmp_path / "chat.jsonl", rows(1))
+
+    shown = [run(layout, "add", str(file)).stdout for _ in range(2)]
+
+    assert shown == ["added chat.jsonl (normal)\n", "added chat.jsonl as chat-2.jsonl (normal)\n"]
+
+
 @pytest.mark.parametrize("name", ["notes.txt", ".hidden.jsonl", "chat.jsonl.part"])
 def test_add_refuses_names_that_would_never_be_taken_and_adds_nothing(layout, tmp_path, name):
     good = write_jsonl(tmp_path / "good.jsonl", rows(1))

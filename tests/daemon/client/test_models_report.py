@@ -9,6 +9,7 @@ from daemon.cli.models_report_text import why_text
 from daemon.client import Client
 from daemon.client.models_now import disk_now
 from daemon.client.models_report import Since, since_seconds, since_version
+from daemon.client.trash import trash_folders
 from daemon.disk import DiskKeeper
 from tests.daemon.client.eventful import EVIL, HOUR, NOW, Life, eventful_day
 from tests.daemon.ledger.entries import step
@@ -16,7 +17,7 @@ from tests.health import damage, tree
 from tests.support import FakeClock, eventually
 from trainer.config.schema import Settings
 from trainer.protocol.disk import Place, Usage
-from trainer.protocol.job import FaultKind
+from trainer.protocol.job import FaultKind, Outcome
 from trainer.protocol.manifest import Branch, JobFate, Progress
 from trainer.protocol.text import utc_text
 
@@ -158,6 +159,20 @@ def test_of_a_file_that_failed_it_is_known_whether_one_of_its_name_was_completed
     assert why_text(found.ended_otherwise[1]).startswith(
         "odd. A file of this name was completed afterwards ("
     )
+
+
+def test_of_two_files_of_one_name_that_were_cleared_away_each_is_named_where_it_lies(client, life):
+    retry = "queue it again: training_queue retry bad.jsonl"
+    for hours in (5, 4):
+        life.at(hours).fail("bad.jsonl", retry)
+        client.queue.clear(Outcome.FAILED)
+
+    found = report(client, life)
+
+    first, second = trash_folders(life.layout)
+    assert [file.reason for file in found.ended_otherwise] == [
+        f"{retry.removesuffix('bad.jsonl')}{folder.name}/bad.jsonl" for folder in (first, second)
+    ]
 
 
 def branch(life, *, to, at=NOW - HOUR):

@@ -95,6 +95,23 @@ def test_while_a_file_is_being_forgotten_nothing_is_planned(rollbacks, tmp_path)
     )
 
 
+@pytest.mark.parametrize("steps, asked", [(1, 3), (2, None)])
+def test_the_plan_says_why_the_model_goes_farther_back_than_asked(rollbacks, steps, asked):
+    plan = rollbacks.plan_steps(steps, NONE_AGAIN)
+
+    lines = list(rollback_lines(plan))
+
+    assert (plan.target_step, plan.asked_step) == (2, asked)
+    assert [line for line in lines if "is not kept" in line] == (
+        [
+            "  step 3 itself is not kept: the model can only go back to a checkpoint or a version, and this "
+            "is the newest one before it"
+        ]
+        if asked
+        else []
+    )
+
+
 def test_it_cannot_go_back_by_more_steps_than_it_has(rollbacks):
     with pytest.raises(NoWayBack) as caught:
         rollbacks.plan_steps(5, NONE_AGAIN)

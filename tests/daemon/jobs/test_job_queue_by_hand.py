@@ -138,6 +138,19 @@ def test_a_file_that_changed_unnoticed_under_its_name_is_checked_again_when_its_
     assert queue.look() == [path]
 
 
+def test_a_file_that_is_seen_to_change_under_its_name_loses_its_turn_at_once(queue, layout, ledger):
+    path = put(queue, layout, "a.jsonl", id="1", priority=Priority.HIGH)
+    put(queue, layout, "b.jsonl", id="2")
+
+    os.utime(path, ns=(0, path.stat().st_mtime_ns + 1))
+    stranger, again = queue.notice(path), queue.notice(path)
+
+    assert stranger == again == path
+    assert states(ledger) == {"1": "removed", "2": "waiting"}
+    assert queue.next().id == "2"
+    assert queue.look() == [path]
+
+
 def test_a_file_removed_while_it_is_trained_does_not_harm_the_others(queue, layout):
     put(queue, layout, "gone.jsonl", id="1")
     put(queue, layout, "other.jsonl", id="2")

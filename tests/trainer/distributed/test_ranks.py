@@ -13,12 +13,15 @@ from typing import Any
 import psutil
 import pytest
 import torch
+from safetensors.torch import load_file
 
 from tests.crash.lab import Nursery
 from tests.crash.nursery import Forked, forked_popen
-from tests.support import job_for, row, rows, write_jsonl
+from tests.crash.replay import digest
+from tests.support import PowerCut, job_for, row, rows, write_jsonl
 from tests.trainer.engine_rig import (
     LEAVE,
+    ROWS_PER_STEP,
     Commands,
     SmallMemory,
     Told,
@@ -39,6 +42,7 @@ from trainer.session.engine import TrainerEngine
 
 FOLLOWER_STARTS_S = 240.0  # it imports torch before it connects, on a machine that may be busy
 FITS = 100  # tokens at once: every row of six ragged ones alone, but not half of them together
+STEPS, HALF_LIFE = 6, 2  # in which either average has left its first steps behind
 Prepare = Callable[[TrainerEngine], Any]
 
 
@@ -52,6 +56,7 @@ def steps_of(
     settings: Settings,
     *files: tuple[str, Sequence[Any], dict[str, Any]],
     stop_at: int | None = None,
+    kill_at: int | None = None,
     prepare: Prepare = lambda engine: None,
     told: Told | None = None,
     followers: FollowerLauncher | None = None,
@@ -63,7 +68,7 @@ def steps_of(
     try:
         prepare(engine)
         orders = [_order(base, settings, *file) for file in files]
-        engine.run(Commands(engine, [*orders, LEAVE], stop_at))
+        engine.run(Commands(engine, [*orders, LEAVE], stop_at, kill_at=kill_at))
     finally:
         engine.close()
     return told.steps
@@ -150,7 +155,7 @@ def test_a_step_without_anything_to_learn_changes_no_weight(base, tiny_folder, p
 
 @pytest.mark.usefixtures("forked_followers")
 def test_one_process_answers_while_the_other_waits_and_nothing_learned_is_changed(base, noisy_folder):
-    training = {"processes": 2}
+    without, averaged = {"processes": 2}, {"processes": 2, "average": "ema"}
     asked = {
         "validation": {"suites": {"sums": "sums.jsonl"}, "interval_steps": 1},
         "previews": {"prompts": ["Say 3."], "interval_steps": 1, "max_new_tokens": 3, "max_seconds": 600},
@@ -160,8 +165,9 @@ def test_one_process_answers_while_the_other_waits_and_nothing_learned_is_change
     write_jsonl(base("with") / "sums.jsonl", rows(2))
     told = Told()
 
-    steps_of(base("without"), settings_with(noisy_folder, training=training), file)
-    steps_of(base("with"), settings_with(noisy_folder, training=training, **asked), file, told=told)
+    steps_of(base("without"), settings_with(noisy_folder, training=without), file)
+    # The averages answer, in the place of the weights that are trained
+    steps_of(base("with"), settings_with(noisy_folder, training=averaged, **asked), file, told=told)
 
     assert [made.global_step for made in told.of(PreviewMade)] == [1, 2, 3]
     assert [scored.global_step for scored in told.of(SuiteScored)] == [1, 2, 3]
@@ -182,6 +188,71 @@ def test_two_processes_go_on_from_a_checkpoint_as_if_they_had_never_stopped(base
     assert manifest_of(whole)["progress"]["global_step"] == 6
     moments = [optimizer_state(folder)["state"] for folder in (interrupted, whole)]
     assert all(torch.equal(moments[0][i]["exp_avg"], moments[1][i]["exp_avg"]) for i in moments[1])
+
+
+def averaging(folder: Path, kind: str, *, interval_steps: int) -> Settings:
+    """Return settings under which two processes keep an average, and every checkpoint."""
+    return settings_with(
+        folder,
+        training={"processes": 2, "average": kind, "average_steps": HALF_LIFE},
+        checkpoints={"interval_steps": interval_steps, "keep_last": STEPS},
+    )
+
+
+def checkpoints(base: Path) -> dict[int, Path]:
+    """Return the folder of every checkpoint by its step."""
+    found = (base / "models" / "checkpoints").glob("step-*")
+    return {int(path.name.removeprefix("step-")): path for path in found if path.is_dir()}
+
+
+@pytest.mark.usefixtures("forked_followers")
+@pytest.mark.parametrize("kind", ["ema", "window"])
+def test_a_kill_and_a_stop_change_no_bit_of_the_average_of_two_processes(base, noisy_folder, kind):
+    seldom, always = (averaging(noisy_folder, kind, interval_steps=steps) for steps in (2, 1))
+    file = ("a", rows(STEPS * ROWS_PER_STEP), {})
+    interrupted, whole = base("interrupted"), base("whole")
+
+    steps_of(whole, always, file)
+    with pytest.raises(PowerCut):
+        steps_of(interrupted, seldom, file, kill_at=3)  # so the third step is taken again
+    steps_of(interrupted, seldom, file, stop_at=5)
+    steps_of(interrupted, seldom, file)
+
+    expected = {step: digest(checkpoint) for step, checkpoint in checkpoints(whole).items()}
+    found = {step: digest(checkpoint) for step, checkpoint in checkpoints(interrupted).items()}
+    assert found == {step: expected[step] for step in (2, 4, 5, STEPS)}
+    published = interrupted / "models" / "current_average"
+    assert published.resolve() == checkpoints(interrupted)[STEPS] / "average"
+
+
+@pytest.mark.usefixtures("forked_followers")
+@pytest.mark.parametrize("kind", ["ema", "window"])
+def test_the_average_of_two_processes_is_that_of_the_weights_after_their_steps(base, noisy_folder, kind):
+    file = ("a", rows(STEPS * ROWS_PER_STEP), {})
+
+    steps_of(base("work"), averaging(noisy_folder, kind, interval_steps=1), file)
+
+    saved = checkpoints(base("work"))
+    assert sorted(saved) == [*range(1, STEPS + 1)]
+    weights = [load_file(checkpoint / "model.safetensors") for _, checkpoint in sorted(saved.items())]
+    for step, checkpoint in saved.items():
+        shares = torch.tensor(shares_of(kind, step), dtype=torch.float64)
+        for name, average in load_file(checkpoint / "average" / "model.safetensors").items():
+            after_each = torch.stack([taken[name].double() for taken in weights[:step]])
+            expected = torch.tensordot(shares, after_each, dims=1)
+            torch.testing.assert_close(average.double(), expected, rtol=1e-6, atol=1e-6)
+
+
+def shares_of(kind: str, steps: int) -> list[float]:
+    """Return what the weights after each of the first steps count, by the definition of an average."""
+    if kind == "window":
+        dropped = HALF_LIFE * max(0, (steps - 1) // HALF_LIFE - 1)
+        return [0.0] * dropped + [1 / (steps - dropped)] * (steps - dropped)
+    shares: list[float] = []
+    for number in range(1, steps + 1):
+        newest = max(1 / number, 1 - 0.5 ** (1 / HALF_LIFE))
+        shares = [*(share * (1 - newest) for share in shares), newest]
+    return shares
 
 
 @pytest.mark.usefixtures("forked_followers")
