@@ -189,9 +189,9 @@ function drawPreviews(list, found) {
 }
 
 function previewOf(prompt) {
-  const where = h("p", { class: "quiet" }), text = h("pre", {}), texts = h("ol", { reversed: true });
+  const where = h("p", { class: "quiet" }), text = h("pre", {}), texts = h("ol", { class: "texts" });
   const load = () => read("/api/previews/texts", { prompt, limit: 20 }).then((found) => fill(texts, found.map((one) =>
-    h("li", { value: one.last_step }, h("span", { class: "quiet" }, one.first_step === one.last_step ? `step ${count(one.last_step)}` : `steps ${count(one.first_step)} to ${count(one.last_step)}`, ended(one.ended_by)), h("pre", {}, one.text)))), () => {});
+    h("li", {}, h("span", { class: "quiet" }, one.first_step === one.last_step ? `step ${count(one.last_step)}` : `steps ${count(one.first_step)} to ${count(one.last_step)}`, ended(one.ended_by)), h("pre", {}, one.text)))), () => {});
   const changes = h("details", { ontoggle: () => { if (changes.open) load(); } }, h("summary", {}, "How it has changed"), texts);
   const item = h("li", { "data-prompt": prompt }, h("h3", {}, prompt), where, text, changes);
   let shown = "";
