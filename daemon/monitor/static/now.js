@@ -1,7 +1,8 @@
 // The page Now: what is being trained, how it goes, and the buttons that control it.
 
-import { ask, fill, h, note } from "./dom.js";
 import { liveCurves } from "./curves.js";
+import { diagnosisCard } from "./diagnosis.js";
+import { ask, fill, h, note } from "./dom.js";
 import { on, read, send } from "./server.js";
 import { ago, bytes, count, decimal, duration, plural, time } from "./words.js";
 
@@ -15,10 +16,11 @@ export async function open(page, current) {
   const parts = { doing: h("dl", { class: "facts" }), machine: h("dl", { class: "facts" }), alerts: h("div", {}), previews: h("ul", { class: "previews" }) };
   const buttons = makeButtons(current);
   const charts = h("div", { class: "now-charts" });
+  const diagnosis = diagnosisCard({ brief: true });
   const previews = h("section", { class: "card", id: "previews", hidden: true, "aria-labelledby": "previews-title" }, h("h2", { id: "previews-title" }, "Answers to the fixed prompts"), parts.previews);
   fill(page, h("h1", {}, "Now"), h("div", { class: "now" },
     h("div", { class: "now-state" }, card("doing", "What it does", words, progress, parts.doing, buttons.element),
-      h("div", { id: "diagnosis", hidden: true }), card("alerts", "Alerts", parts.alerts), card("machine", "Machine", parts.machine)),
+      card("alerts", "Alerts", parts.alerts), card("machine", "Machine", parts.machine), diagnosis.card),
     charts, h("div", { class: "now-more" }, previews)));
 
   let outlook = null, closed = false, outlookAt = 0, previewsAt = 0;
@@ -53,7 +55,7 @@ export async function open(page, current) {
     on("status", () => { draw(); look(false); }), on("queue", () => look(false)), on("connection", draw),
     on("steps", () => answers(false)), on("reload", () => { look(true); answers(true); }),
   ];
-  return () => { closed = true; stops.forEach((stop) => stop()); curves.close(); };
+  return () => { closed = true; stops.forEach((stop) => stop()); curves.close(); diagnosis.stop(); };
 }
 
 function inWords(status) {
