@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from daemon.client.rollback import Rollbacks
     from daemon.client.settings import ClientSettings
     from daemon.client.starting import Started
+    from daemon.client.uploads import Uploads
     from daemon.client.waiting import EndedFile
     from daemon.ledger.event_stream import RecordedEvent
     from daemon.status.reader import Status
@@ -99,6 +100,13 @@ class Client:
         from daemon.client.queue import Queue
 
         return Queue(self.layout, self.settings)
+
+    @cached_property
+    def uploads(self) -> "Uploads":
+        """Files that come in parts into the inbox, such as from a browser."""
+        from daemon.client.uploads import Uploads
+
+        return Uploads(self.layout, self.settings)
 
     @cached_property
     def history(self) -> "History":

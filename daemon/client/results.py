@@ -3,7 +3,7 @@
 from daemon.checkpoints.review import Damaged, Reviewed, Unusable, Whole
 from daemon.client.checkpoints import BrokenCheckpoint, Verification, WholeCheckpoint
 from daemon.client.compare import Comparison
-from daemon.client.completed_files import CompletedFile
+from daemon.client.completed_files import CompletedFile, PastFile, PastFiles
 from daemon.client.creation import Created
 from daemon.client.curves import Curve, CurvePoint
 from daemon.client.data import FittingLength, ProposedLength
@@ -17,13 +17,18 @@ from daemon.client.models_next import NextStep
 from daemon.client.models_now import DaemonNow, DiskNow
 from daemon.client.models_report import GateVerdict, ModelsReport, Repeated, Since
 from daemon.client.queue import AddedFile, FolderCounts
+from daemon.client.queue_acts import ActOnFile
+from daemon.client.queue_pages import ListedFile, QueuePage
+from daemon.client.rejected_rows import RejectedLine, RejectedPage
 from daemon.client.requests import Obeyed
 from daemon.client.restart import CannotGoOn, GoesOn, ImpossibleRestart, NoPlan, Restart, RestartPlan
 from daemon.client.rollback import RollbackPlan
+from daemon.client.row_lengths import LengthBucket, RowLengths
 from daemon.client.service import Installed
 from daemon.client.settings import LockedChange
 from daemon.client.starting import Started
 from daemon.client.trash import Cleared
+from daemon.client.uploads import UploadState
 from daemon.client.waiting import EndedFile
 from daemon.data_tools.flagged import Flagged
 from daemon.files.kept import KeptUse
@@ -64,6 +69,7 @@ from trainer.versions.version import Version as ModelVersion
 
 __all__ = [
     "Act",
+    "ActOnFile",
     "AddedFile",
     "AffectedFile",
     "BackupLine",
@@ -109,6 +115,8 @@ __all__ = [
     "KeptUse",
     "KnownFile",
     "KnownJob",
+    "LengthBucket",
+    "ListedFile",
     "LockedChange",
     "LogEntry",
     "ModelVersion",
@@ -117,11 +125,14 @@ __all__ = [
     "NoPlan",
     "Obeyed",
     "Outcome",
+    "PastFile",
+    "PastFiles",
     "PeriodFile",
     "PeriodSums",
     "PreviewHistory",
     "ProposedLength",
     "PrunedBackups",
+    "QueuePage",
     "QueuedFile",
     "RecordedAttempt",
     "RecordedBranch",
@@ -130,6 +141,8 @@ __all__ = [
     "RecordedScore",
     "RecordedStep",
     "RecordedVerdict",
+    "RejectedLine",
+    "RejectedPage",
     "Repeated",
     "ReportSummary",
     "Restart",
@@ -137,6 +150,7 @@ __all__ = [
     "RestoredBackup",
     "Reviewed",
     "RollbackPlan",
+    "RowLengths",
     "SettingDifference",
     "Severity",
     "Shown",
@@ -149,6 +163,7 @@ __all__ = [
     "TrainedFile",
     "UnreadableVersion",
     "Unusable",
+    "UploadState",
     "Validation",
     "Verification",
     "VerifiedBackups",

@@ -1,8 +1,9 @@
 """Put the monitor together: pages, API, stream, and the access rules around them."""
 
+import asyncio
 import time
 from collections.abc import AsyncIterator, Callable, Iterable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 
 import anyio.to_thread
@@ -14,8 +15,8 @@ from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp
 
 from daemon.client.client import Client
-from daemon.monitor import health_api, metrics, now
-from daemon.monitor.access import Access
+from daemon.monitor import files_api, health_api, metrics, now, queue_api, uploads_api
+from daemon.monitor.access import Access, allowed_by
 from daemon.monitor.endpoints import Api
 from daemon.monitor.stream import Hub
 from daemon.monitor.tokens import Tokens
@@ -23,7 +24,7 @@ from daemon.monitor.tokens import Tokens
 STATIC = Path(__file__).with_name("static")
 PAGES = ("/", "/queue", "/files", "/models", "/answers", "/health", "/settings")
 THREADS = 6
-PARTS: tuple[Api, ...] = (now.api, health_api.api, metrics.api)
+PARTS: tuple[Api, ...] = (now.api, health_api.api, metrics.api, queue_api.api, uploads_api.api, files_api.api)
 
 
 def make_app(
@@ -48,12 +49,17 @@ def make_app(
     async def running(app: Starlette) -> AsyncIterator[None]:
         # Few threads read files at the same time; each takes memory
         anyio.to_thread.current_default_thread_limiter().total_tokens = THREADS
+        cleaning = asyncio.create_task(uploads_api.remove_abandoned_now_and_then(client))
         yield
+        cleaning.cancel()
+        with suppress(asyncio.CancelledError):
+            await cleaning
         await hub.close()
 
     routes = [
         *(Route(page, _shell) for page in PAGES),
         Route("/api/stream", hub.answer),
+        Route("/api/me", _may),
         Route("/healthz", _is_alive),
         Route("/readyz", _is_ready(client)),
         *(route for part in PARTS for route in part.routes(client)),
@@ -65,6 +71,11 @@ def make_app(
 
 async def _shell(request: Request) -> Response:
     return FileResponse(STATIC / "index.html", media_type="text/html")
+
+
+async def _may(request: Request) -> Response:
+    """What the sender may do: read, or control."""
+    return JSONResponse({"scope": allowed_by(request.state).value})
 
 
 async def _is_alive(request: Request) -> Response:

@@ -20,8 +20,13 @@ def layout(tmp_path):
 
 
 @pytest.fixture
-def app(layout):
-    return make_app(Client(layout.base), TOKENS, port=PORT)
+def app_client(layout):
+    return Client(layout.base)
+
+
+@pytest.fixture
+def app(app_client):
+    return make_app(app_client, TOKENS, port=PORT)
 
 
 @pytest.fixture
