@@ -98,7 +98,9 @@ def one(client: Client, file: File) -> "KnownFile":
 
 
 @api.get("/api/file/events")
-def events(client: Client, file: File, format: Literal["json", "csv"] = "json") -> "list[RecordedEvent] | Response":
+def events(
+    client: Client, file: File, format: Literal["json", "csv"] = "json"
+) -> "list[RecordedEvent] | Response":
     """What happened to a file, oldest first; the newest thousand events."""
     job = client.history.file(file).job
     found = list(job.events) if job else []

@@ -29,9 +29,13 @@ def ids(number):
     return [f"20261101-000000-{place:06d}" for place in range(number)]
 
 
-def fail(layout, name, *, at="2026-11-01T00:00:00.000Z", priority=Priority.NORMAL, job="20261101-000000-000009"):
+def fail(
+    layout, name, *, at="2026-11-01T00:00:00.000Z", priority=Priority.NORMAL, job="20261101-000000-000009"
+):
     path = write_jsonl(layout.failed / name, rows(2))
-    reason = Reason(kind=FaultKind.BAD_DATA, message="too odd", file=name, at=at, priority=priority, job_id=job)
+    reason = Reason(
+        kind=FaultKind.BAD_DATA, message="too odd", file=name, at=at, priority=priority, job_id=job
+    )
     write_reason(path, reason)
     return path
 
