@@ -33,7 +33,7 @@ def make_app(
     *,
     port: int,
     hosts: Iterable[str] = (),
-    hub: Hub | None = None,
+    hub: Hub,
     clock: Callable[[], float] = time.monotonic,
 ) -> ASGIApp:
     """Return the application.
@@ -41,9 +41,8 @@ def make_app(
     Args:
         port: on which it is served, for the cookie's name.
         hosts: other names than this machine's own by which browsers may call it.
-        hub: tells open pages what has changed; None takes one with the usual pace.
+        hub: tells open pages what has changed.
     """
-    hub = hub or Hub(client)
 
     @asynccontextmanager
     async def running(app: Starlette) -> AsyncIterator[None]:
@@ -54,12 +53,12 @@ def make_app(
         cleaning.cancel()
         with suppress(asyncio.CancelledError):
             await cleaning
-        await hub.close()
 
     routes = [
         *(Route(page, _shell) for page in PAGES),
         Route("/api/stream", hub.answer),
         Route("/api/me", _may),
+        Route("/api/openapi.json", _openapi),
         Route("/healthz", _is_alive),
         Route("/readyz", _is_ready(client)),
         *(route for part in PARTS for route in part.routes(client)),
@@ -76,6 +75,10 @@ async def _shell(request: Request) -> Response:
 async def _may(request: Request) -> Response:
     """What the sender may do: read, or control."""
     return JSONResponse({"scope": allowed_by(request.state).value})
+
+
+async def _openapi(request: Request) -> Response:
+    return FileResponse(STATIC / "openapi.json", media_type="application/json")
 
 
 async def _is_alive(request: Request) -> Response:

@@ -126,9 +126,7 @@ def _handler(endpoint: Endpoint, client: Client) -> Callable[[Request], Any]:
     if content_name:
         del parameters[content_name]
     adapters = {name: TypeAdapter(parameter.annotation) for name, parameter in parameters.items()}
-    body_name = next(
-        (name for name, parameter in parameters.items() if _is_model(parameter.annotation)), None
-    )
+    body_name = next((name for name, parameter in parameters.items() if is_model(parameter.annotation)), None)
 
     async def handle(request: Request) -> Response:
         try:
@@ -162,7 +160,8 @@ def _handler(endpoint: Endpoint, client: Client) -> Callable[[Request], Any]:
     return handle
 
 
-def _is_model(annotation: Any) -> bool:
+def is_model(annotation: Any) -> bool:
+    """Return whether an argument is the body of a request."""
     inner = get_args(annotation)[0] if get_origin(annotation) is Annotated else annotation
     return isinstance(inner, type) and issubclass(inner, BaseModel)
 

@@ -55,7 +55,7 @@ class FlagRow(BaseModel):
 
 
 @api.get("/api/files")
-def past(
+def past_files(
     client: Client,
     state: State = "all",
     after: str = "",
@@ -92,13 +92,13 @@ def _of_validation(found: "Validation | None") -> tuple[object, object]:
 
 
 @api.get("/api/file")
-def one(client: Client, file: File) -> "KnownFile":
+def known_file(client: Client, file: File) -> "KnownFile":
     """All that is known of a file: as `training_queue show --json`."""
     return client.history.file(file)
 
 
 @api.get("/api/file/events")
-def events(
+def file_events(
     client: Client, file: File, format: Literal["json", "csv"] = "json"
 ) -> "list[RecordedEvent] | Response":
     """What happened to a file, oldest first; the newest thousand events."""
@@ -113,13 +113,13 @@ def events(
 
 
 @api.get("/api/file/report")
-def report(client: Client, file: File) -> "DataReport":
+def data_report(client: Client, file: File) -> "DataReport":
     """What was found in the rows of a file before it was trained."""
     return client.data.report(file)
 
 
 @api.get("/api/file/rejected")
-def rejected(
+def rejected_rows(
     client: Client,
     file: File,
     after: Annotated[int, Field(ge=0)] = 0,
@@ -142,25 +142,25 @@ def rejected(
 
 
 @api.get("/api/file/lengths")
-def lengths(client: Client, file: File) -> "RowLengths":
+def row_lengths(client: Client, file: File) -> "RowLengths":
     """How long the first rows of a file are, in bytes."""
     return client.data.row_lengths(file)
 
 
 @api.get("/api/file/row")
-def row(client: Client, file: File, line: Line) -> "Shown":
+def shown_row(client: Client, file: File, line: Line) -> "Shown":
     """A row as the model sees it, token by token. Another process renders it, one row at a time."""
     return client.data.show_known(file, line, timeout_s=RENDERING_S)
 
 
 @api.post("/api/file/flag")
-def flag(client: Client, body: FlagRow) -> "Flagged":
+def flag_row(client: Client, body: FlagRow) -> "Flagged":
     """Flag a row that somebody should inspect."""
     return client.flags.add(body.file, body.line, printable(body.note))
 
 
 @api.get("/api/flags")
-def flags(client: Client, file: str = "", limit: Limit = PAGE) -> "list[Flagged]":
+def flagged_rows(client: Client, file: str = "", limit: Limit = PAGE) -> "list[Flagged]":
     """Rows that were flagged, the last one first; of one place in the queue, or of all."""
     found = [entry for entry in client.flags.entries() if not file or entry.file == file]
     return found[::-1][:limit]

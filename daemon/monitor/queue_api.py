@@ -57,13 +57,13 @@ class Nothing(BaseModel):
 
 
 @api.get("/api/queue")
-def counts(client: Client) -> dict[str, int]:
+def queue_counts(client: Client) -> dict[str, int]:
     """How many files each folder of the queue has, the inbox and the trash among them."""
     return {place.value: number for place, number in client.queue.pages.counts().items()}
 
 
 @api.get("/api/queue/files")
-def files(
+def queue_files(
     client: Client,
     folder: Folder,
     after: str = "",
@@ -94,7 +94,7 @@ def _all_files(page: "QueuePage", read: "Callable[[str, int], QueuePage]") -> "I
 
 
 @api.post("/api/queue/act")
-def act(client: Client, body: ActOnFiles) -> "list[ActOnFile]":
+def act_on_files(client: Client, body: ActOnFiles) -> "list[ActOnFile]":
     """Set the priority of files, retry, admit or remove them, or clear them away; one result for each."""
     from daemon.client.queue_acts import QueueAct
 
@@ -102,12 +102,12 @@ def act(client: Client, body: ActOnFiles) -> "list[ActOnFile]":
 
 
 @api.post("/api/queue/retry-failed")
-def retry_failed(client: Client, body: Nothing) -> list[str]:
+def retry_all_failed(client: Client, body: Nothing) -> list[str]:
     """Put every file back that failed; the answer is their names then."""
     return client.queue.retry_failed()
 
 
 @api.post("/api/queue/clear")
-def clear(client: Client, body: ClearAll) -> "Cleared":
+def clear_all(client: Client, body: ClearAll) -> "Cleared":
     """Move all files that failed, or all that were skipped, to the trash, with their notes."""
     return client.queue.clear(Outcome(body.outcome), older_than_s=body.older_than_s)

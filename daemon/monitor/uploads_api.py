@@ -44,13 +44,13 @@ class UploadLimits(BaseModel):
 
 
 @api.get("/api/uploads")
-def limits(client: Client) -> UploadLimits:
+def upload_limits(client: Client) -> UploadLimits:
     """How large a file may be that is uploaded."""
     return UploadLimits(most_bytes=client.uploads.most_bytes)
 
 
 @api.get("/api/uploads/{name}")
-def received(
+def upload_state(
     client: Client, name: str, size: Size, priority: Priority = Priority.NORMAL, id: Id = ""
 ) -> "UploadState":
     """How many bytes of a file have come, so where to go on; and as what it was added, once it was."""
@@ -58,7 +58,7 @@ def received(
 
 
 @api.put("/api/uploads/{name}")
-async def upload(
+async def upload_part(
     client: Client,
     name: str,
     size: Size,
@@ -110,7 +110,7 @@ async def _take(content: Content, sink: "Sink") -> None:
 
 
 @api.post("/api/uploads/{name}/cancel")
-def cancel(client: Client, name: str, body: WhichUpload) -> "UploadState":
+def cancel_upload(client: Client, name: str, body: WhichUpload) -> "UploadState":
     """Give an upload up, and remove what has come of it."""
     from daemon.client.uploads import UploadState
 

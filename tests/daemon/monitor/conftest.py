@@ -5,6 +5,7 @@ from starlette.testclient import TestClient
 
 from daemon.client.client import Client
 from daemon.monitor.app import make_app
+from daemon.monitor.stream import Hub
 from daemon.monitor.tokens import Tokens
 from trainer.protocol.layout import Layout
 
@@ -26,7 +27,7 @@ def app_client(layout):
 
 @pytest.fixture
 def app(app_client):
-    return make_app(app_client, TOKENS, port=PORT)
+    return make_app(app_client, TOKENS, port=PORT, hub=Hub(app_client))
 
 
 @pytest.fixture

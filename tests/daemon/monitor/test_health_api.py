@@ -16,7 +16,7 @@ def test_the_checks_are_those_of_the_command(ask, layout):
 
     found = {result["name"]: result for result in ask.get("/api/health").json()}
 
-    assert found["daemon"]["message"].startswith("not running")
+    assert found["daemon"]["message"].startswith("it is not running")
     assert found["folders"]["level"] == "problem"
     assert found["folders"]["advice"]
 

@@ -6,11 +6,10 @@ import time
 
 import httpx
 import pytest
-import uvicorn
 
 from daemon.client.client import Client
 from daemon.monitor.app import make_app
-from daemon.monitor.server import CannotServe, config_of, listen
+from daemon.monitor.server import CannotServe, MonitorServer, listen
 from daemon.monitor.slow_clients import ImpatientProtocol
 from daemon.monitor.stream import Hub
 from tests.daemon.monitor.conftest import TOKENS
@@ -30,9 +29,7 @@ def port(layout):
     port = listening.getsockname()[1]
     client = Client(layout.base)
     hub = Hub(client, interval_s=0.05, heartbeat_s=Impatient.headers_s)
-    config = config_of(make_app(client, TOKENS, port=port, hub=hub))
-    config.http = Impatient
-    server = uvicorn.Server(config)
+    server = MonitorServer(make_app(client, TOKENS, port=port, hub=hub), hub, protocol=Impatient)
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]})
     thread.start()
     yield port
