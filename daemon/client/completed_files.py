@@ -60,18 +60,17 @@ def past_files(
     Raises:
         UnreadableLedger: the ledger cannot be read.
     """
-    at, _, job = after.rpartition("/")
     found = read_ended_page(
         layout.ledger_file,
         states=states,
-        before=(at, job) if after else None,
+        before=after,
         limit=limit + 1,
         search=search,
     )
     kept = KeptCheckpoints(layout.models)
     files = tuple(_past(job, kept) for job in found[:limit])
     last = found[limit - 1] if len(found) > limit else None
-    return PastFiles(files=files, next=f"{last.finished_at or ''}/{last.value.job}" if last else None)
+    return PastFiles(files=files, next=last.cursor if last else None)
 
 
 def _past(job: EndedJob, kept: "KeptCheckpoints") -> PastFile:

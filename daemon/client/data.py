@@ -30,8 +30,9 @@ if TYPE_CHECKING:
 
 INSPECTION = "trainer.mains.inspect_file"
 RENDERING = "trainer.mains.show_row"
-STANDS_BACK = 19
-"""The niceness of a process that somebody waits for who only watches."""
+STANDS_BACK = 5
+"""The niceness of a process that somebody waits for who only watches: behind training, but on a busy machine
+still done within its time."""
 
 
 @dataclass(frozen=True, kw_only=True)

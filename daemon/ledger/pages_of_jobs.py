@@ -38,6 +38,13 @@ class EndedJob(NamedTuple):
     """Name of the first one published after its last step; None where no event says so any more."""
     reason: str | None
     """Why it failed or was skipped; printable."""
+    began: int
+    """Which start it was. Those that one checkpoint completes end at once; the one started last comes first."""
+
+    @property
+    def cursor(self) -> str:
+        """What the page after it is asked for with."""
+        return f"{self.finished_at or ''}/{self.began}/{self.value.job}"
 
 
 def read_open_page(
@@ -83,13 +90,13 @@ def read_open_names(path: Path, *, state: str, priority: str | None) -> set[byte
 
 
 def read_ended_page(
-    path: Path, *, states: Collection[str], before: tuple[str, str] | None, limit: int, search: str
+    path: Path, *, states: Collection[str], before: str, limit: int, search: str
 ) -> list[EndedJob]:
     """Return jobs that have ended, the last one first; none if there is no ledger.
 
     Args:
         states: completed, failed or skipped.
-        before: time of the end, and id, of the last job of the page before; None for the first page.
+        before: `cursor` of the last job of the page before; "" for the first page.
         search: only files with this in their names.
     Raises:
         UnreadableLedger: it cannot be read.
@@ -97,15 +104,20 @@ def read_ended_page(
     if not path.exists():
         return []
     wanted = ", ".join(f"'{state}'" for state in ENDED if state in states) or "''"
+    at, began, job_id = [*before.split("/"), "", ""][:3]
     with open_read_only(path) as database:
+        began_column = _began_column(database)
+        order = ("coalesce(finished_at, '')", began_column, "id")
         rows = database.execute(
-            f"SELECT * FROM jobs WHERE state IN ({wanted})"
-            " AND (:at IS NULL OR (coalesce(finished_at, ''), id) < (:at, :id))"
+            f"SELECT *, {began_column} AS start FROM jobs WHERE state IN ({wanted})"
+            f" AND (:before = '' OR ({', '.join(order)}) < (:at, :began, :id))"
             f" AND {_has_search(database, search)}"
-            " ORDER BY coalesce(finished_at, '') DESC, id DESC LIMIT :limit",
+            f" ORDER BY {' DESC, '.join(order)} DESC LIMIT :limit",
             {
-                "at": before[0] if before else None,
-                "id": before[1] if before else None,
+                "before": before,
+                "at": at,
+                "began": int(began) if began.isdecimal() else 0,
+                "id": job_id,
                 "limit": limit,
                 "search": search,
             },
@@ -117,9 +129,15 @@ def read_ended_page(
                 finished_at=row["finished_at"],
                 checkpoint=checkpoints.get(row["id"]),
                 reason=message_of(row["reason"]),
+                began=row["start"],
             )
             for row in rows
         ]
+
+
+def _began_column(database: sqlite3.Connection) -> str:
+    columns = {row["name"] for row in database.execute("PRAGMA table_info(jobs)")}
+    return "coalesce(began, 0)" if "began" in columns else "0"  # else a ledger of an older version
 
 
 def _checkpoints(database: sqlite3.Connection, rows: list[sqlite3.Row]) -> dict[str, str]:

@@ -47,7 +47,7 @@ async function list(page) {
   const state = h("select", { id: "files-state", onchange: () => anew(0) }, STATES.map(([value, words]) => h("option", { value, selected: value === given.get("state") }, words)));
   const download = h("a", { id: "csv", download: "" }, "Download as CSV");
   const body = h("tbody", {});
-  const frame = h("div", { class: "table-frame", tabIndex: 0, role: "region", "aria-label": "Files that have ended" }, h("table", {},
+  const frame = h("div", { class: "table-frame", tabIndex: 0, role: "region", "aria-label": "Files that have ended" }, h("table", { class: "files" },
     h("caption", { class: "hidden" }, "Files that have ended, the last one first"),
     h("thead", {}, h("tr", {}, COLUMNS.map(([title, kind]) => h("th", { scope: "col", class: kind }, title)))), body));
   const empty = h("p", { class: "quiet", id: "files-empty" });

@@ -39,7 +39,7 @@ export function drawReport(place, report) {
 
 /** Draw a spread of lengths as one bar, with its numbers as text beside it. */
 function spread(tokens, limit) {
-  const most = Math.max(tokens.max, limit), at = (value) => `${100 * value / most}%`;
+  const most = 1.01 * Math.max(tokens.max, limit), at = (value) => `${100 * value / most}%`;
   const box = h("div", { class: "spread", "aria-hidden": "true" });
   const part = (name, from, to) => { const found = h("span", { class: name }); found.style.left = at(from); found.style.width = at(to - from); box.append(found); };
   part("range", tokens.min, tokens.max);
