@@ -31,6 +31,7 @@ from daemon.client.trash import Cleared
 from daemon.client.uploads import UploadState
 from daemon.client.waiting import EndedFile
 from daemon.data_tools.flagged import Flagged
+from daemon.diagnosis.findings import Change, Diagnosis, Finding, Illness, Measure
 from daemon.files.kept import KeptUse
 from daemon.health.check_result import CheckResult, Severity
 from daemon.jobs.consolidation import ConsolidationPlan
@@ -77,6 +78,7 @@ __all__ = [
     "BackupMade",
     "BrokenCheckpoint",
     "CannotGoOn",
+    "Change",
     "CheckResult",
     "CleaningPlan",
     "Cleared",
@@ -91,6 +93,7 @@ __all__ = [
     "Damaged",
     "DataReport",
     "DescribedSetting",
+    "Diagnosis",
     "DiskNow",
     "DiskUsage",
     "DrillResult",
@@ -100,6 +103,7 @@ __all__ = [
     "EndedOtherwise",
     "FileInVersions",
     "FileValue",
+    "Finding",
     "FinishedFile",
     "FittingLength",
     "Flagged",
@@ -110,6 +114,7 @@ __all__ = [
     "GateNote",
     "GateVerdict",
     "GoesOn",
+    "Illness",
     "ImpossibleRestart",
     "Installed",
     "KeptUse",
@@ -119,6 +124,7 @@ __all__ = [
     "ListedFile",
     "LockedChange",
     "LogEntry",
+    "Measure",
     "ModelVersion",
     "ModelsReport",
     "NextStep",

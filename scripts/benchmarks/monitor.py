@@ -172,7 +172,7 @@ def _first_picture(layout: Layout, *, steps: int) -> list[list[Cell]]:
     Ledger(layout.ledger_file, clock=time.time).close()
     database = sqlite3.connect(layout.ledger_file)
     database.executemany(
-        "INSERT INTO steps VALUES (?, 'job', ?, 8, 500, 300, ?, 1e-4, 0.5, 0.2, 0)",
+        "INSERT INTO steps VALUES (?, 'job', ?, 8, 500, 300, ?, 1e-4, 0.5, 0.2, 0, 0)",
         ((number, number, 2 + number % 97 / 50) for number in range(1, steps + 1)),
     )
     database.commit()
