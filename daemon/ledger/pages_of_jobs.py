@@ -39,7 +39,7 @@ class EndedJob(NamedTuple):
     reason: str | None
     """Why it failed or was skipped; printable."""
     began: int
-    """Which start it was. Those that one checkpoint completes end at once; the one started last comes first."""
+    """Which start it was. Of those that end at once with a checkpoint, the one started last comes first."""
 
     @property
     def cursor(self) -> str:
