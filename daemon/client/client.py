@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from daemon.client.models import Models
     from daemon.client.models_report import ModelsReport, Since
     from daemon.client.queue import AddedFile, Queue
+    from daemon.client.queue_pages import QueuePages
     from daemon.client.requests import Obeyed, Requests
     from daemon.client.rollback import Rollbacks
     from daemon.client.settings import ClientSettings
@@ -100,6 +101,13 @@ class Client:
         from daemon.client.queue import Queue
 
         return Queue(self.layout, self.settings)
+
+    @cached_property
+    def queue_pages(self) -> "QueuePages":
+        """The folders of the queue page by page, however many files there are."""
+        from daemon.client.queue_pages import QueuePages
+
+        return QueuePages(self.layout)
 
     @cached_property
     def uploads(self) -> "Uploads":

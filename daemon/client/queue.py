@@ -5,7 +5,6 @@ from collections import Counter
 from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -57,8 +56,6 @@ from trainer.protocol.layout import Layout
 from trainer.protocol.text import printable, shell_word, utc_text
 
 if TYPE_CHECKING:
-    from daemon.client.queue_acts import ActOnFile, QueueAct
-    from daemon.client.queue_pages import QueuePages
     from trainer.config.schema import DataSettings
 
 TO_OVERTAKE = (
@@ -175,25 +172,6 @@ class Queue:
             trash=sum(1 for _ in trashed_files(self._layout)),
             formats=dict(sorted(Counter(file.format for file in files if file.format).items())),
         )
-
-    @cached_property
-    def pages(self) -> "QueuePages":
-        """The folders of the queue page by page, however many files there are."""
-        from daemon.client.queue_pages import QueuePages
-
-        return QueuePages(self._layout)
-
-    def act_on_each(
-        self, act: "QueueAct", names: Sequence[str], *, priority: Priority | None = None
-    ) -> "list[ActOnFile]":
-        """Do the same to several files; each has a result of its own, because some may be refused.
-
-        Args:
-            priority: with which they are to wait; None keeps that of files that are put back.
-        """
-        from daemon.client.queue_acts import act_on_each
-
-        return act_on_each(self, act, names, priority=priority)
 
     # ---- files come
 

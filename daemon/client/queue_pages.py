@@ -29,7 +29,7 @@ BY_JOB, BY_NAME = "job", "name"  # what a cursor into a folder of waiting files 
 STILL_CHANGING_NS = 100_000_000  # a folder changed so lately may change again within one tick of its clock
 
 
-class Place(StrEnum):
+class QueueFolder(StrEnum):
     """Where files of the queue are."""
 
     INBOX = "inbox"
@@ -44,11 +44,11 @@ class Place(StrEnum):
 
 
 STATES = {
-    Place.COMPLETED: Outcome.COMPLETED.value,
-    Place.FAILED: Outcome.FAILED.value,
-    Place.SKIPPED: Outcome.SKIPPED.value,
+    QueueFolder.COMPLETED: Outcome.COMPLETED.value,
+    QueueFolder.FAILED: Outcome.FAILED.value,
+    QueueFolder.SKIPPED: Outcome.SKIPPED.value,
 }
-WAITING = (Place.HIGH, Place.NORMAL, Place.LOW)
+WAITING = (QueueFolder.HIGH, QueueFolder.NORMAL, QueueFolder.LOW)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -100,16 +100,16 @@ class QueuePages:
 
     # ---- how many
 
-    def counts(self) -> dict[Place, int]:
+    def counts(self) -> dict[QueueFolder, int]:
         """Return how many files each folder has. What a running daemon has counted is not counted again."""
         status = read_status(self._layout)
-        told = (status.fields.get("queue") or {}) if status.is_running else {}
-        counts = {Place.INBOX: sum(1 for _ in find_files(self._layout.inbox))}
-        for place in Place:
-            if place is Place.TRASH:
+        reported = (status.fields.get("queue") or {}) if status.is_running else {}
+        counts = {QueueFolder.INBOX: sum(1 for _ in find_files(self._layout.inbox))}
+        for place in QueueFolder:
+            if place is QueueFolder.TRASH:
                 counts[place] = sum(map(self._count, trash_folders(self._layout)))
-            elif place is not Place.INBOX:
-                number = told.get(place.value)
+            elif place is not QueueFolder.INBOX:
+                number = reported.get(place.value)
                 counts[place] = number if isinstance(number, int) else self._count(self._folder(place))
         return counts
 
@@ -129,7 +129,7 @@ class QueuePages:
 
     # ---- which ones
 
-    def page(self, place: Place, *, after: str = "", limit: int, search: str = "") -> QueuePage:
+    def page(self, place: QueueFolder, *, after: str = "", limit: int, search: str = "") -> QueuePage:
         """Return some of the files in a folder.
 
         Those that wait come in the order of their training, with those at the end that are still to be
@@ -142,16 +142,16 @@ class QueuePages:
             UnreadableHistory: the ledger cannot be read.
         """
         sought, after = search.casefold(), _read(after)
-        if place is Place.INBOX:
+        if place is QueueFolder.INBOX:
             return self._inbox(after, limit, sought)
-        if place is Place.TRASH:
+        if place is QueueFolder.TRASH:
             return self._trash(after, limit, sought)
-        if place in (Place.PROCESSING, *WAITING):
+        if place in (QueueFolder.PROCESSING, *WAITING):
             with raising(UnreadableHistory, UnreadableLedger):
                 return self._queued(place, after, limit, sought)
         return self._ended(place, after, limit, sought)
 
-    def _folder(self, place: Place) -> Path:
+    def _folder(self, place: QueueFolder) -> Path:
         return self._layout.queue / place.value
 
     def _inbox(self, after: str, limit: int, sought: str) -> QueuePage:
@@ -202,7 +202,7 @@ class QueuePages:
                 if not past or name > past
             )
 
-    def _ended(self, place: Place, after: str, limit: int, sought: str) -> QueuePage:
+    def _ended(self, place: QueueFolder, after: str, limit: int, sought: str) -> QueuePage:
         last_at, _, last_name = after.partition(":")
         past = (int(last_at), last_name) if last_at.isdecimal() else None
         folder = self._folder(place)
@@ -214,7 +214,7 @@ class QueuePages:
                 place=place_of(folder / item.name),
                 state=STATES[place],
                 at=_ended_at(folder / item.name),
-                reason=None if place is Place.COMPLETED else reason_beside(folder / item.name),
+                reason=None if place is QueueFolder.COMPLETED else reason_beside(folder / item.name),
             )
             for item in first[:limit]
         )
@@ -223,7 +223,7 @@ class QueuePages:
 
     # ---- those that wait or are processed
 
-    def _queued(self, place: Place, after: str, limit: int, sought: str) -> QueuePage:
+    def _queued(self, place: QueueFolder, after: str, limit: int, sought: str) -> QueuePage:
         kind, _, last = after.partition(":")
         files: list[ListedFile] = []
         if kind != BY_NAME:
@@ -240,15 +240,15 @@ class QueuePages:
         return QueuePage(files=(*files, *listed), next=_written(f"{BY_NAME}:{last}"))
 
     def _known(
-        self, place: Place, after: str, limit: int, sought: str
+        self, place: QueueFolder, after: str, limit: int, sought: str
     ) -> tuple[list[ListedFile], str | None]:
         """Return files that the ledger knows, and the job that the next page goes on after, if any."""
         files: list[ListedFile] = []
         while True:
             jobs = read_open_page(
                 self._layout.ledger_file,
-                state=PROCESSING if place is Place.PROCESSING else "waiting",
-                priority=None if place is Place.PROCESSING else place.value,
+                state=PROCESSING if place is QueueFolder.PROCESSING else "waiting",
+                priority=None if place is QueueFolder.PROCESSING else place.value,
                 after=after,
                 limit=limit + 1,
                 search=sought,
@@ -262,32 +262,32 @@ class QueuePages:
             if len(jobs) <= limit:
                 return files, None
 
-    def _described(self, job: ListedJob, place: Place) -> ListedFile | None:
+    def _described(self, job: ListedJob, place: QueueFolder) -> ListedFile | None:
         """Return a file with what the ledger knows of it; None if it is not there any more."""
         path = self._folder(place) / os.fsdecode(job.name)
         if not os.path.lexists(path):
             return None
-        state = place.value if place is Place.PROCESSING else "waiting"
+        state = place.value if place is QueueFolder.PROCESSING else "waiting"
         if job.is_trained and not read_status(self._layout).is_gone:
             state = SAVING
         return _listed(
             path,
             place=place_of(path),
             state=state,
-            priority=None if place is Place.PROCESSING else place.value,
+            priority=None if place is QueueFolder.PROCESSING else place.value,
             rows=job.rows,
             format=job.format or None,
             job=job.id,
             at=job.accepted_at,
         )
 
-    def _unknown(self, place: Place, after: str, limit: int, sought: str) -> list[Path]:
+    def _unknown(self, place: QueueFolder, after: str, limit: int, sought: str) -> list[Path]:
         """Return files that the ledger does not know there: they are to be checked, or were moved by hand."""
         folder = self._folder(place)
         known = read_open_names(
             self._layout.ledger_file,
-            state=PROCESSING if place is Place.PROCESSING else "waiting",
-            priority=None if place is Place.PROCESSING else place.value,
+            state=PROCESSING if place is QueueFolder.PROCESSING else "waiting",
+            priority=None if place is QueueFolder.PROCESSING else place.value,
         )
         try:
             with os.scandir(folder) as entries:
@@ -303,8 +303,8 @@ class QueuePages:
         except FileNotFoundError:
             return []
 
-    def _unchecked(self, path: Path, place: Place) -> ListedFile:
-        if place is Place.PROCESSING:
+    def _unchecked(self, path: Path, place: QueueFolder) -> ListedFile:
+        if place is QueueFolder.PROCESSING:
             return _listed(path, place=place_of(path), state=PROCESSING)
         state = UNCHECKED if read_status(self._layout).is_gone else CHECKING
         return _listed(path, place=place_of(path), state=state, priority=place.value)

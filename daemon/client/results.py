@@ -18,7 +18,7 @@ from daemon.client.models_now import DaemonNow, DiskNow
 from daemon.client.models_report import GateVerdict, ModelsReport, Repeated, Since
 from daemon.client.queue import AddedFile, FolderCounts
 from daemon.client.queue_acts import ActOnFile
-from daemon.client.queue_pages import ListedFile, QueuePage
+from daemon.client.queue_pages import ListedFile, QueueFolder, QueuePage
 from daemon.client.rejected_rows import RejectedLine, RejectedPage
 from daemon.client.requests import Obeyed
 from daemon.client.restart import CannotGoOn, GoesOn, ImpossibleRestart, NoPlan, Restart, RestartPlan
@@ -28,7 +28,7 @@ from daemon.client.service import Installed
 from daemon.client.settings import LockedChange
 from daemon.client.starting import Started
 from daemon.client.trash import Cleared
-from daemon.client.uploads import UploadState
+from daemon.client.uploads import UploadSink, UploadState
 from daemon.client.waiting import EndedFile
 from daemon.data_tools.flagged import Flagged
 from daemon.diagnosis.findings import Change, Diagnosis, Finding, Illness, Measure
@@ -138,6 +138,7 @@ __all__ = [
     "PreviewHistory",
     "ProposedLength",
     "PrunedBackups",
+    "QueueFolder",
     "QueuePage",
     "QueuedFile",
     "RecordedAttempt",
@@ -169,6 +170,7 @@ __all__ = [
     "TrainedFile",
     "UnreadableVersion",
     "Unusable",
+    "UploadSink",
     "UploadState",
     "Validation",
     "Verification",

@@ -69,7 +69,7 @@ class UploadState:
     """Of a table that was converted; None for other files."""
 
 
-class Sink:
+class UploadSink:
     """Takes the parts of one file."""
 
     def __init__(self, file: BinaryIO, upload: Upload, room: "Room") -> None:
@@ -157,7 +157,7 @@ class Uploads:
         return UploadState(received=received, size=upload.size, added_as=None)
 
     @contextmanager
-    def opened(self, upload: Upload, offset: int) -> Iterator[Sink]:
+    def opened(self, upload: Upload, offset: int) -> Iterator[UploadSink]:
         """Yield what takes the parts from `offset` on; nobody else adds to the same file meanwhile.
 
         Raises:
@@ -176,7 +176,7 @@ class Uploads:
                 raise WrongOffset(
                     f"{printable(upload.name)} is being uploaded already; wait until that has ended"
                 ) from error
-            sink = Sink(file, upload, Room(folder, self._least_free_bytes()))
+            sink = UploadSink(file, upload, Room(folder, self._least_free_bytes()))
             if sink.received != offset:
                 raise WrongOffset(
                     f"{printable(upload.name)}: {sink.received:,} bytes have come so far; expected to go on "

@@ -59,7 +59,7 @@ class Nothing(BaseModel):
 @api.get("/api/queue")
 def queue_counts(client: Client) -> dict[str, int]:
     """How many files each folder of the queue has, the inbox and the trash among them."""
-    return {place.value: number for place, number in client.queue.pages.counts().items()}
+    return {place.value: number for place, number in client.queue_pages.counts().items()}
 
 
 @api.get("/api/queue/files")
@@ -72,12 +72,12 @@ def queue_files(
     format: Literal["json", "csv"] = "json",
 ) -> "QueuePage | Response":
     """Some of the files in a folder of the queue, in their order; as CSV, all of them."""
-    from daemon.client.queue_pages import Place
+    from daemon.client.queue_pages import QueueFolder
 
-    place = Place(folder)
+    place = QueueFolder(folder)
 
     def page(after: str, limit: int) -> "QueuePage":
-        return client.queue.pages.page(place, after=after, limit=limit, search=search)
+        return client.queue_pages.page(place, after=after, limit=limit, search=search)
 
     if format == "json":
         return page(after, limit)
@@ -96,9 +96,9 @@ def _all_files(page: "QueuePage", read: "Callable[[str, int], QueuePage]") -> "I
 @api.post("/api/queue/act")
 def act_on_files(client: Client, body: ActOnFiles) -> "list[ActOnFile]":
     """Set the priority of files, retry, admit or remove them, or clear them away; one result for each."""
-    from daemon.client.queue_acts import QueueAct
+    from daemon.client.queue_acts import QueueAct, act_on_each
 
-    return client.queue.act_on_each(QueueAct(body.act), body.files, priority=body.priority)
+    return act_on_each(client.queue, QueueAct(body.act), body.files, priority=body.priority)
 
 
 @api.post("/api/queue/retry-failed")

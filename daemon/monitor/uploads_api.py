@@ -14,7 +14,7 @@ from trainer.protocol.text import printable
 
 if TYPE_CHECKING:
     from daemon.client.results import UploadState
-    from daemon.client.uploads import Sink, Upload
+    from daemon.client.uploads import Upload, UploadSink
 
 PART_BYTES = 1 << 20  # written at once
 SILENCE_S = 60.0  # after which a connection that brings nothing is given up; what came stays
@@ -89,7 +89,7 @@ async def upload_part(
         return await run_in_threadpool(client.uploads.finish, wanted)
 
 
-async def _take(content: Content, sink: "Sink") -> None:
+async def _take(content: Content, sink: "UploadSink") -> None:
     """Write what comes, in parts that are worth a thread; what has come before an end is written, too."""
     waiting = bytearray()
     parts = aiter(content.parts)

@@ -27,13 +27,15 @@ from daemon.client.history import History
 from daemon.client.logs import Logs
 from daemon.client.models import Models
 from daemon.client.queue import Queue
+from daemon.client.queue_pages import QueuePages
 from daemon.client.rollback import Rollbacks
 from daemon.client.settings import ClientSettings
+from daemon.client.uploads import Uploads
 
 PARTS = (
     *(Client, Backups, Checkpoints, Comparisons, Consolidations, Data, Disk, Flags, Forgets, Health),
-    *(History, Logs, Models, Queue, Rollbacks),
-    ClientSettings,
+    *(History, Logs, Models, Queue, QueuePages, Rollbacks),
+    *(ClientSettings, Uploads),
 )
 NOT_ANSWERS = {"Layout", "Version"}  # the latter is there as `ModelVersion`
 
