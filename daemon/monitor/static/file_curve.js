@@ -8,16 +8,16 @@ const plots = new WeakMap(); // place -> {plot, stop}
 
 /** Draw a curve as /api/curves/loss gives it; null takes it away. */
 export function lossCurve(place, curve) {
-  const points = curve ? curve.points : [];
+  const number = curve ? curve.x.length : 0;
   let known = plots.get(place);
-  if (!points.length) {
+  if (!number) {
     if (known) known.stop();
     plots.delete(place);
     if (curve) fill(place, h("p", { class: "quiet" }, "There is no loss to show."));
     return;
   }
-  const data = [points.map((point) => point.last_step), points.map((point) => point.mean), points.map((point) => point.low), points.map((point) => point.high)];
-  const words = `Loss ${decimal(points[0].mean)} at step ${count(points[0].first_step)}, ${decimal(points.at(-1).mean)} at step ${count(points.at(-1).last_step)}.`;
+  const data = [curve.x, curve.mean, curve.low, curve.high];
+  const words = `Loss ${decimal(curve.mean[0])} at step ${count(curve.first_step[0])}, ${decimal(curve.mean.at(-1))} at step ${count(curve.last_step.at(-1))}.`;
   if (known) {
     known.plot.setData(data);
     known.words.textContent = words;
