@@ -3,6 +3,7 @@
 import asyncio
 import os
 import tracemalloc
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -203,7 +204,8 @@ def test_the_content_is_written_as_it_comes_and_never_collected(app, layout):
     }
     tracemalloc.start()
     try:
-        asyncio.run(app(scope, receive, send))
+        with ThreadPoolExecutor(1) as thread:  # a browser's tests may have a loop in this one
+            thread.submit(lambda: asyncio.run(app(scope, receive, send))).result()
         _, peak_bytes = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()
