@@ -1,8 +1,10 @@
 """Ask a process that may load torch or transformers: one order goes in, one answer comes out."""
 
+import os
 import signal
 from collections import deque
 from collections.abc import Callable
+from contextlib import suppress
 from typing import TypeVar
 
 from pydantic import BaseModel
@@ -24,12 +26,16 @@ def ask(
     order: one_shot.OneShotOrder,
     answer_type: type[Answer],
     *,
+    timeout_s: float | None = None,
+    niceness: int = 0,
     on_progress: Callable[[str], object] = lambda words: None,
 ) -> Answer:
     """Return what a process answers to an order, as `one_shot.ask` does, with errors for a person.
 
     Args:
         module: such as `trainer.mains.inspect_file`.
+        timeout_s: after which it is ended; None waits as long as it takes.
+        niceness: how far it stands back for other processes, such as training; 19 is most.
         on_progress: called with each line that says how far it is, printable.
     Raises:
         FileRefused: the file, the settings or this machine do not allow it.
@@ -42,14 +48,32 @@ def ask(
         on_progress(words[-1])
 
     try:
-        return one_shot.ask(module, order, answer_type, environment=worker_environment(), on_progress=hear)
+        return one_shot.ask(
+            module,
+            order,
+            answer_type,
+            timeout_s=timeout_s,
+            environment=worker_environment(),
+            on_start=lambda process: _stand_back(process.pid, niceness),
+            on_progress=hear,
+        )
     except one_shot.OrderRefused as refused:
         if refused.fault is FaultKind.CRASH:
             raise HelperFailed(_traceback_in(words) or _shown(refused)) from refused
         is_bad_config = refused.fault is FaultKind.BAD_CONFIG
         raise FileRefused(_shown(refused), is_bad_config=is_bad_config) from refused
+    except one_shot.TimedOut as error:
+        raise HelperFailed(
+            f"it took longer than {timeout_s:g} s, and was ended; try again when the machine has less to do"
+        ) from error
     except one_shot.NoAnswer as error:
         raise HelperFailed(_why_no_answer(words, error), exit_code=max(1, error.exit_code)) from error
+
+
+def _stand_back(pid: int, niceness: int) -> None:
+    if niceness:
+        with suppress(OSError):  # it has ended already
+            os.setpriority(os.PRIO_PROCESS, pid, niceness)
 
 
 def _shown(refused: one_shot.OrderRefused) -> str:

@@ -3,7 +3,7 @@
 from daemon.checkpoints.review import Damaged, Reviewed, Unusable, Whole
 from daemon.client.checkpoints import BrokenCheckpoint, Verification, WholeCheckpoint
 from daemon.client.compare import Comparison
-from daemon.client.completed_files import CompletedFile
+from daemon.client.completed_files import CompletedFile, PastFile, PastFiles
 from daemon.client.creation import Created
 from daemon.client.curves import Axis, Curve, CurvePoint, Metric
 from daemon.client.data import FittingLength, ProposedLength
@@ -20,13 +20,18 @@ from daemon.client.models_now import DaemonNow, DiskNow
 from daemon.client.models_report import GateVerdict, ModelsReport, Repeated, Since
 from daemon.client.outlook import Outlook
 from daemon.client.queue import AddedFile, FolderCounts
+from daemon.client.queue_acts import ActOnFile
+from daemon.client.queue_pages import ListedFile, QueueFolder, QueuePage
+from daemon.client.rejected_rows import RejectedLine, RejectedPage
 from daemon.client.requests import Obeyed
 from daemon.client.restart import CannotGoOn, GoesOn, ImpossibleRestart, NoPlan, Restart, RestartPlan
 from daemon.client.rollback import RollbackPlan
+from daemon.client.row_lengths import LengthBucket, RowLengths
 from daemon.client.service import Installed
 from daemon.client.settings import LockedChange
 from daemon.client.starting import Started
 from daemon.client.trash import Cleared
+from daemon.client.uploads import UploadSink, UploadState
 from daemon.client.waiting import EndedFile
 from daemon.data_tools.flagged import Flagged
 from daemon.diagnosis.findings import Change, Diagnosis, Finding, Illness, Measure
@@ -69,6 +74,7 @@ from trainer.versions.version import Version as ModelVersion
 
 __all__ = [
     "Act",
+    "ActOnFile",
     "AddedFile",
     "AffectedFile",
     "Axis",
@@ -121,6 +127,8 @@ __all__ = [
     "KeptUse",
     "KnownFile",
     "KnownJob",
+    "LengthBucket",
+    "ListedFile",
     "LiveCurve",
     "LockedChange",
     "LogEntry",
@@ -135,12 +143,16 @@ __all__ = [
     "Obeyed",
     "Outcome",
     "Outlook",
+    "PastFile",
+    "PastFiles",
     "PeriodFile",
     "PeriodSums",
     "PreviewHistory",
     "PreviewText",
     "ProposedLength",
     "PrunedBackups",
+    "QueueFolder",
+    "QueuePage",
     "QueuedFile",
     "RecordedAttempt",
     "RecordedBranch",
@@ -149,6 +161,8 @@ __all__ = [
     "RecordedScore",
     "RecordedStep",
     "RecordedVerdict",
+    "RejectedLine",
+    "RejectedPage",
     "Repeated",
     "ReportSummary",
     "Restart",
@@ -156,6 +170,7 @@ __all__ = [
     "RestoredBackup",
     "Reviewed",
     "RollbackPlan",
+    "RowLengths",
     "SettingDifference",
     "Severity",
     "Shown",
@@ -170,6 +185,8 @@ __all__ = [
     "TrainedRows",
     "UnreadableVersion",
     "Unusable",
+    "UploadSink",
+    "UploadState",
     "Validation",
     "Verification",
     "VerifiedBackups",

@@ -1,8 +1,9 @@
 """Put the monitor together: pages, API, stream, and the access rules around them."""
 
+import asyncio
 import time
 from collections.abc import AsyncIterator, Callable, Iterable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 
 import anyio.to_thread
@@ -14,7 +15,7 @@ from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp
 
 from daemon.client.client import Client
-from daemon.monitor import curves_api, health_api, metrics, now
+from daemon.monitor import curves_api, files_api, health_api, metrics, now, queue_api, uploads_api
 from daemon.monitor.access import Access
 from daemon.monitor.endpoints import Api
 from daemon.monitor.stream import Hub
@@ -23,7 +24,15 @@ from daemon.monitor.tokens import Tokens
 STATIC = Path(__file__).with_name("static")
 PAGES = ("/", "/queue", "/files", "/models", "/answers", "/health", "/settings")
 THREADS = 6
-PARTS: tuple[Api, ...] = (now.api, curves_api.api, health_api.api, metrics.api)
+PARTS: tuple[Api, ...] = (
+    now.api,
+    curves_api.api,
+    queue_api.api,
+    uploads_api.api,
+    files_api.api,
+    health_api.api,
+    metrics.api,
+)
 
 
 def make_app(
@@ -47,7 +56,11 @@ def make_app(
     async def running(app: Starlette) -> AsyncIterator[None]:
         # Few threads read files at the same time; each takes memory
         anyio.to_thread.current_default_thread_limiter().total_tokens = THREADS
+        cleaning = asyncio.create_task(uploads_api.remove_abandoned_now_and_then(client))
         yield
+        cleaning.cancel()
+        with suppress(asyncio.CancelledError):
+            await cleaning
 
     routes = [
         *(Route(page, _shell) for page in PAGES),
