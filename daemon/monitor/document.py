@@ -10,7 +10,7 @@ import sys
 from importlib import import_module
 from pathlib import Path
 from types import UnionType
-from typing import Any, Union, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, Union, get_args, get_origin, get_type_hints
 
 from pydantic import TypeAdapter
 from starlette.responses import Response
@@ -117,7 +117,9 @@ def _returned(function: Any) -> Any:
                 names |= {
                     name.name: getattr(import_module(str(line.module)), name.name) for name in line.names
                 }
-    return get_type_hints(function, names)["return"]
+    found = get_type_hints(function, names, include_extras=True)["return"]
+    # A response that is a document already, as another process has made it
+    return get_args(found)[1] if get_origin(found) is Annotated else found
 
 
 def _schema(kind: Any, schemas: dict[str, Any]) -> dict[str, Any]:

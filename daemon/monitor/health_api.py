@@ -3,11 +3,12 @@
 from typing import TYPE_CHECKING, Annotated
 
 from pydantic import Field
+from starlette.responses import Response
 
 from daemon.client.client import Client
 from daemon.client.errors import NoLog
-from daemon.monitor.diagnosing import Diagnoses
 from daemon.monitor.endpoints import Api
+from daemon.monitor.looking import Looks
 
 if TYPE_CHECKING:
     from daemon.client.results import CheckResult, CrashGroup, DescribedSetting, Diagnosis, LogEntry
@@ -15,21 +16,21 @@ if TYPE_CHECKING:
 MOST_ENTRIES = 1_000
 
 api = Api()
-_diagnoses = Diagnoses()
+_looks = Looks()
 
 Count = Annotated[int, Field(ge=1, le=MOST_ENTRIES)]
 
 
 @api.get("/api/health")
-def health(client: Client) -> "list[CheckResult]":
+def health(client: Client) -> "Annotated[Response, list[CheckResult]]":
     """How each part of the working directory is, and what to do: as `training_health check --json`."""
-    return client.health.check()
+    return _looks.of("health", client.layout.base)
 
 
 @api.get("/api/diagnosis")
-def diagnosis(client: Client) -> "Diagnosis":
+def diagnosis(client: Client) -> "Annotated[Response, Diagnosis]":
     """What ails the training so far, and what was examined: as `training_health diagnose --json`."""
-    return _diagnoses.of(client.layout.base)
+    return _looks.of("diagnosis", client.layout.base)
 
 
 @api.get("/api/crashes")
@@ -48,13 +49,12 @@ def logs(client: Client, count: Count = 200, file: str | None = None) -> "list[L
 
 
 @api.get("/api/settings")
-def settings(client: Client) -> "list[DescribedSetting]":
+def settings(client: Client) -> "Annotated[Response, list[DescribedSetting]]":
     """Every setting: its value, where it comes from, whether it may change, and how."""
-    return client.settings.described()
+    return _looks.of("settings", client.layout.base)
 
 
 @api.get("/api/settings/remarks")
-def remarks(client: Client) -> list[str]:
+def remarks(client: Client) -> "Annotated[Response, list[str]]":
     """What should be known of the settings in force, such as files they name that are not there."""
-    effective = client.settings.effective(client.overrides() if client.status().is_running else [])
-    return [*client.settings.unusable_names(effective.settings), *client.settings.remarks()]
+    return _looks.of("remarks", client.layout.base)

@@ -4,10 +4,12 @@ import json
 
 import pytest
 
-from daemon.monitor.diagnosing import KEPT_S, Diagnoses
+from daemon.monitor.looking import KEPT_S, Looks
 from tests.support import FakeClock
 
 SECRET = "hunter2-hunter2"
+
+pytestmark = pytest.mark.long
 
 
 def settings(ask):
@@ -99,7 +101,6 @@ def test_settings_that_no_daemon_would_take_are_refused_in_its_words(ask, layout
     assert "training.epochs is 0" in answer.json()["error"]
 
 
-@pytest.mark.long
 def test_the_diagnosis_is_that_of_the_command(ask):
     found = ask.get("/api/diagnosis").json()
 
@@ -109,14 +110,13 @@ def test_the_diagnosis_is_that_of_the_command(ask):
 
 def test_one_diagnosis_is_made_for_all_pages_and_again_after_a_while(layout):
     clock, asked = FakeClock(), []
-    diagnosis = b'{"first_step": null, "last_step": null, "steps": 0, "findings": [], "examined": []}'
-    diagnoses = Diagnoses(lambda base_dir: asked.append(base_dir) or diagnosis, clock=clock)
+    looks = Looks(lambda what, base_dir: asked.append(what) or b"{}", clock=clock)
 
-    diagnoses.of(layout.base)
-    diagnoses.of(layout.base)
-    assert asked == [layout.base]
-    clock.now += KEPT_S + 1
-    diagnoses.of(layout.base)
+    looks.of("diagnosis", layout.base)
+    looks.of("diagnosis", layout.base)
+    assert asked == ["diagnosis"]
+    clock.now += KEPT_S["diagnosis"] + 1
+    looks.of("diagnosis", layout.base)
     assert len(asked) == 2
 
 
