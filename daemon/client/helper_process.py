@@ -1,6 +1,7 @@
 """Ask a process that may load torch or transformers: one order goes in, one answer comes out."""
 
 import signal
+import subprocess
 from collections import deque
 from collections.abc import Callable
 from typing import TypeVar
@@ -24,12 +25,14 @@ def ask(
     order: one_shot.OneShotOrder,
     answer_type: type[Answer],
     *,
+    on_start: Callable[[subprocess.Popen[bytes]], object] = lambda process: None,
     on_progress: Callable[[str], object] = lambda words: None,
 ) -> Answer:
     """Return what a process answers to an order, as `one_shot.ask` does, with errors for a person.
 
     Args:
         module: such as `trainer.mains.inspect_file`.
+        on_start: called with the process, which another thread may ask to end.
         on_progress: called with each line that says how far it is, printable.
     Raises:
         FileRefused: the file, the settings or this machine do not allow it.
@@ -42,7 +45,14 @@ def ask(
         on_progress(words[-1])
 
     try:
-        return one_shot.ask(module, order, answer_type, environment=worker_environment(), on_progress=hear)
+        return one_shot.ask(
+            module,
+            order,
+            answer_type,
+            environment=worker_environment(),
+            on_start=on_start,
+            on_progress=hear,
+        )
     except one_shot.OrderRefused as refused:
         if refused.fault is FaultKind.CRASH:
             raise HelperFailed(_traceback_in(words) or _shown(refused)) from refused

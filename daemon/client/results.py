@@ -10,8 +10,8 @@ from daemon.client.data import FittingLength, ProposedLength
 from daemon.client.disk import DiskUsage, Freeable
 from daemon.client.dry_run import DryRun, Speed
 from daemon.client.known_file import GateNote, KnownFile, KnownJob, ReportSummary
+from daemon.client.life import Life, LifeBranch
 from daemon.client.log_entries import LogEntry
-from daemon.client.models import FileInVersions, SettingDifference, VersionLine
 from daemon.client.models_next import NextStep
 from daemon.client.models_now import DaemonNow, DiskNow
 from daemon.client.models_report import GateVerdict, ModelsReport, Repeated, Since
@@ -23,6 +23,7 @@ from daemon.client.service import Installed
 from daemon.client.settings import LockedChange
 from daemon.client.starting import Started
 from daemon.client.trash import Cleared
+from daemon.client.version_lines import DeletedVersion, FileInVersions, SettingDifference, VersionLine
 from daemon.client.waiting import EndedFile
 from daemon.data_tools.flagged import Flagged
 from daemon.files.kept import KeptUse
@@ -31,6 +32,7 @@ from daemon.jobs.consolidation import ConsolidationPlan
 from daemon.jobs.forget_plan import ForgetPlan
 from daemon.jobs.going_back import AffectedFile
 from daemon.jobs.listing import FinishedFile, QueuedFile
+from daemon.ledger.answer_records import AnswerStretch, PreviewAnswer, PromptHistory, QuestionHistory
 from daemon.ledger.attempts import RecordedAttempt
 from daemon.ledger.branches import RecordedBranch
 from daemon.ledger.crashes import CrashGroup
@@ -55,6 +57,7 @@ from trainer.protocol.backups import (
 )
 from trainer.protocol.data_report import DataReport
 from trainer.protocol.disk import Act, CleaningPlan
+from trainer.protocol.new_version import NewVersion
 from trainer.protocol.places import Outcome
 from trainer.protocol.show import Shown
 from trainer.versions.record import SuiteScore, TrainedFile, VersionRecord
@@ -65,6 +68,7 @@ __all__ = [
     "Act",
     "AddedFile",
     "AffectedFile",
+    "AnswerStretch",
     "BackupLine",
     "BackupList",
     "BackupMade",
@@ -83,6 +87,7 @@ __all__ = [
     "DaemonNow",
     "Damaged",
     "DataReport",
+    "DeletedVersion",
     "DiskNow",
     "DiskUsage",
     "DrillResult",
@@ -107,19 +112,25 @@ __all__ = [
     "KeptUse",
     "KnownFile",
     "KnownJob",
+    "Life",
+    "LifeBranch",
     "LockedChange",
     "LogEntry",
     "ModelVersion",
     "ModelsReport",
+    "NewVersion",
     "NextStep",
     "NoPlan",
     "Obeyed",
     "Outcome",
     "PeriodFile",
     "PeriodSums",
+    "PreviewAnswer",
     "PreviewHistory",
+    "PromptHistory",
     "ProposedLength",
     "PrunedBackups",
+    "QuestionHistory",
     "QueuedFile",
     "RecordedAttempt",
     "RecordedBranch",
