@@ -39,6 +39,7 @@ COMMANDS = {
         *("gates", "disk", "gc"),
         *(f"backup {act}" for act in ("create", "list", "verify", "restore", "drill", "prune")),
     ],
+    "training_monitor": ["", "links", "stop"],
     "training": [
         "daemon",
         "daemon start",
@@ -57,7 +58,7 @@ NARROW = {"COLUMNS": "80", "TERMINAL_WIDTH": "80"}
 
 
 WITH_ACTS = ["backup"]  # subcommands that have subcommands
-OF_ONE_NAME = ["daemon", "controller", "queue", "health", "data", "models"]
+OF_ONE_NAME = ["daemon", "controller", "queue", "health", "data", "models", "monitor"]
 
 
 def all_text() -> str:

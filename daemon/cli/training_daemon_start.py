@@ -71,19 +71,47 @@ def _created_lines(made: "Created", client: Client) -> Iterable[str]:
 @app.command(
     epilog="Examples:\n\n\b\n"
     "  training_daemon start --base-dir ~/training\n"
-    "  training_daemon start --set training.learning_rate=1e-4"
+    "  training_daemon start --set training.learning_rate=1e-4\n"
+    "  training_daemon start --monitor                    with the web page"
 )
-def start(base_dir: BaseDir = None, set_: Overrides = None, wait: Wait = None, as_json: Json = False) -> None:
+def start(
+    base_dir: BaseDir = None,
+    set_: Overrides = None,
+    wait: Wait = None,
+    monitor: Annotated[
+        bool, typer.Option("--monitor", help="Also serve the web page, as training_monitor does.")
+    ] = False,
+    monitor_port: Annotated[
+        int, typer.Option("--monitor-port", metavar="PORT", min=0, max=65535, help="Of the web page.")
+    ] = 8080,
+    as_json: Json = False,
+) -> None:
     """Start a daemon in the background. Returns once it is ready, or says why it is not.
 
     It writes to logs/daemon.log, and continues when the terminal is closed.
     """
+    if monitor:
+        from daemon.cli.training_monitor import refuse_without_packages
+
+        refuse_without_packages()
     client = client_of(base_dir)
     is_new = not client.is_working_directory
     started = client.start(set_ or [], wait_s=_seconds(wait))
     if is_new and not as_json:
         say(f"{started.base_dir} is now a working directory")
     _show_started(client, started, as_json)
+    if monitor:
+        _start_monitor(client, monitor_port, as_json=as_json)
+
+
+def _start_monitor(client: Client, port: int, *, as_json: bool) -> None:
+    from daemon.cli.training_monitor import printed_links
+    from daemon.client.monitor_process import start_monitor
+
+    found = start_monitor(client.layout, host="127.0.0.1", port=port)
+    if not as_json:
+        say(f"the web page is served (pid {found.pid}); end it: training_monitor stop")
+        print("\n".join(printed_links(client.layout, found)))
 
 
 @app.command(

@@ -3,11 +3,17 @@
 import importlib.util
 import os
 import sys
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from daemon.cli.options import BaseDir, CommandFailed, Version, client_of, run, use_base_dir
+from daemon.cli.options import BaseDir, CommandFailed, Version, client_of, run, say, use_base_dir
+from daemon.client.errors import NoMonitor, raising
+from trainer.protocol.layout import Layout
+from trainer.protocol.text import printable
+
+if TYPE_CHECKING:
+    from daemon.client.monitor_process import MonitorNow
 
 NEEDED = ("starlette", "uvicorn", "prometheus_client")
 
@@ -49,11 +55,7 @@ def training_monitor(
     if context.invoked_subcommand:
         use_base_dir(base_dir)
         return
-    if missing := [name for name in NEEDED if importlib.util.find_spec(name) is None]:
-        raise CommandFailed(
-            f"the web page needs the package {missing[0]}, which is not installed; to install it: "
-            "scripts/setup monitor, or pip install 'training-daemon[monitor]'"
-        )
+    refuse_without_packages()
     layout = client_of(base_dir).layout  # or it says that it is no working directory
     command = ["--base-dir", str(layout.base), "--host", host, "--port", str(port)]
     command += [word for name in allow_host or [] for word in ("--allow-host", name)]
@@ -62,17 +64,47 @@ def training_monitor(
     os.execv(sys.executable, [sys.executable, "-P", "-m", "daemon.monitor", *command])
 
 
-@app.command(epilog="Examples:\n\n\b\n  training_monitor links --port 9000")
-def links(base_dir: BaseDir = None, host: Host = "127.0.0.1", port: Port = 8080) -> None:
-    """Print the links of a monitor with this address again. They stay the same until --new-tokens."""
+def refuse_without_packages() -> None:
+    """Say how what the web page needs is installed.
+
+    Raises:
+        CommandFailed: it is not.
+    """
+    if missing := [name for name in NEEDED if importlib.util.find_spec(name) is None]:
+        raise CommandFailed(
+            f"the web page needs the package {missing[0]}, which is not installed; to install it: "
+            "scripts/setup monitor, or pip install 'training-daemon[monitor]'"
+        )
+
+
+@app.command(epilog="Examples:\n\n\b\n  training_monitor links")
+def links(base_dir: BaseDir = None) -> None:
+    """Print the links of the monitor that runs again. They stay the same until --new-tokens."""
+    from daemon.client.monitor_process import running_monitor
+
+    layout = client_of(base_dir).layout
+    found = running_monitor(layout)
+    if found is None:
+        raise NoMonitor(f"no monitor runs in {printable(str(layout.base))}; start one with: training_monitor")
+    print("\n".join(printed_links(layout, found)))
+
+
+def printed_links(layout: Layout, found: "MonitorNow") -> list[str]:
+    """Return the links of a monitor as lines for a person."""
     from daemon.monitor.links import link_lines
     from daemon.monitor.tokens import UnusableTokens, load_tokens
 
-    try:
-        tokens = load_tokens(client_of(base_dir).layout.status)
-    except UnusableTokens as error:
-        raise CommandFailed(str(error)) from error
-    print("\n".join(link_lines(tokens, host, port)))
+    with raising(CommandFailed, UnusableTokens):
+        return link_lines(load_tokens(layout.status), found.host, found.port)
+
+
+@app.command(epilog="Examples:\n\n\b\n  training_monitor stop")
+def stop(base_dir: BaseDir = None) -> None:
+    """End the monitor. Training goes on."""
+    from daemon.client.monitor_process import stop_monitor
+
+    found = stop_monitor(client_of(base_dir).layout)
+    say(f"the monitor (pid {found.pid}) has ended")
 
 
 def main() -> None:

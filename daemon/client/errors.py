@@ -134,6 +134,16 @@ class FollowerUnusable(ClientError):
     """No installed package offers a follower of this name, or it cannot work."""
 
 
+class NoMonitor(ClientError):
+    """No monitor runs here."""
+
+    exit_code = 3
+
+
+class MonitorFailed(ClientError):
+    """The monitor could not be started, or ended."""
+
+
 class CannotCompare(ClientError):
     """There is nothing to compare two versions with."""
 

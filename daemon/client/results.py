@@ -7,6 +7,7 @@ from daemon.client.completed_files import CompletedFile
 from daemon.client.creation import Created
 from daemon.client.curves import Curve, CurvePoint
 from daemon.client.data import FittingLength, ProposedLength
+from daemon.client.described_settings import DescribedSetting
 from daemon.client.disk import DiskUsage, Freeable
 from daemon.client.dry_run import DryRun, Speed
 from daemon.client.known_file import GateNote, KnownFile, KnownJob, ReportSummary
@@ -88,6 +89,7 @@ __all__ = [
     "Damaged",
     "DataReport",
     "DeletedVersion",
+    "DescribedSetting",
     "DiskNow",
     "DiskUsage",
     "DrillResult",

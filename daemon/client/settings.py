@@ -10,6 +10,7 @@ from trainer.protocol.layout import Layout
 from trainer.protocol.text import printable
 
 if TYPE_CHECKING:
+    from daemon.client.described_settings import DescribedSetting
     from trainer.config.loader import Effective
     from trainer.config.schema import Settings
 
@@ -44,6 +45,21 @@ class ClientSettings:
 
         with raising(InvalidSettings, BadConfig):
             return load_settings(self._layout.config_file, overrides=overrides)
+
+    def described(self) -> "list[DescribedSetting]":
+        """Return every setting that a daemon here has, or would have, with how it is changed.
+
+        Raises:
+            InvalidSettings: they are invalid.
+        """
+        from daemon.client.described_settings import described
+        from daemon.client.starting import given_overrides
+        from daemon.status.reader import read_status
+        from trainer.protocol.checkpoints import POINTER
+
+        runs = read_status(self._layout).is_running
+        effective = self.effective(given_overrides(self._layout) if runs else [])
+        return described(effective, has_checkpoint=(self._layout.models / POINTER).exists())
 
     def hidden_faults(self, overrides: Sequence[str]) -> list[str]:
         """Return a sentence for what is wrong in config.json while overrides take its place; none without.

@@ -124,7 +124,7 @@ class Access:
         token, by_cookie = self._token_of(headers)
         allowed = self._tokens.scope_of(token) if token else None
         if allowed is None:
-            return self._failed(address, _stranger(headers)) if token else _stranger(headers)
+            return self._failed(address, _ask_to_log_in(headers)) if token else _ask_to_log_in(headers)
         if method in SAFE_METHODS:
             scope.setdefault("state", {})["allowed"] = allowed
             return None
@@ -199,7 +199,7 @@ def _is_same_origin(headers: Headers, host: str) -> bool:
         return False
 
 
-def _stranger(headers: Headers) -> Response:
+def _ask_to_log_in(headers: Headers) -> Response:
     """Answer who has no token: a person with a page, a program with JSON."""
     message = "open the link that training_monitor has printed; `training_monitor links` prints it again"
     if "text/html" not in headers.get("accept", ""):
@@ -212,7 +212,7 @@ def _page(title: str, text: str, status: int, *, refresh: bool = False) -> Respo
         "<!doctype html><html lang=en><meta charset=utf-8><title>Training monitor</title>"
         '<meta name=viewport content="width=device-width,initial-scale=1">'
         f"{'<meta http-equiv=refresh content=0;url=/>' if refresh else ''}"
-        "<link rel=stylesheet href=/static/app.css>"
+        "<link rel=icon href=/static/icon.svg><link rel=stylesheet href=/static/app.css>"
         f"<main class=alone><h1>{title}</h1><p>{text}</p></main></html>"
     )
     return Response(page, status_code=status, media_type="text/html")

@@ -14,7 +14,7 @@ from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp
 
 from daemon.client.client import Client
-from daemon.monitor import now
+from daemon.monitor import health_api, metrics, now
 from daemon.monitor.access import Access
 from daemon.monitor.endpoints import Api
 from daemon.monitor.stream import Hub
@@ -23,7 +23,7 @@ from daemon.monitor.tokens import Tokens
 STATIC = Path(__file__).with_name("static")
 PAGES = ("/", "/queue", "/files", "/models", "/answers", "/health", "/settings")
 THREADS = 6
-PARTS: tuple[Api, ...] = (now.api,)
+PARTS: tuple[Api, ...] = (now.api, health_api.api, metrics.api)
 
 
 def make_app(
@@ -32,6 +32,7 @@ def make_app(
     *,
     port: int,
     hosts: Iterable[str] = (),
+    hub: Hub,
     clock: Callable[[], float] = time.monotonic,
 ) -> ASGIApp:
     """Return the application.
@@ -39,19 +40,19 @@ def make_app(
     Args:
         port: on which it is served, for the cookie's name.
         hosts: other names than this machine's own by which browsers may call it.
+        hub: tells open pages what has changed.
     """
-    hub = Hub(client)
 
     @asynccontextmanager
     async def running(app: Starlette) -> AsyncIterator[None]:
         # Few threads read files at the same time; each takes memory
         anyio.to_thread.current_default_thread_limiter().total_tokens = THREADS
         yield
-        await hub.close()
 
     routes = [
         *(Route(page, _shell) for page in PAGES),
         Route("/api/stream", hub.answer),
+        Route("/api/openapi.json", _openapi),
         Route("/healthz", _is_alive),
         Route("/readyz", _is_ready(client)),
         *(route for part in PARTS for route in part.routes(client)),
@@ -63,6 +64,10 @@ def make_app(
 
 async def _shell(request: Request) -> Response:
     return FileResponse(STATIC / "index.html", media_type="text/html")
+
+
+async def _openapi(request: Request) -> Response:
+    return FileResponse(STATIC / "openapi.json", media_type="application/json")
 
 
 async def _is_alive(request: Request) -> Response:

@@ -1,13 +1,15 @@
 """How the monitor's API is declared: one decorator for each request, from which routes and docs are made.
 
 An endpoint is a plain function that asks the client and returns what the client's answer is; it runs in a
-thread, so it may read files. What the client refuses becomes an answer with the same words.
+thread, so it may read files. What the client refuses becomes an answer with the same words. The types of
+answers are named, but not loaded: with all of them the process would take ten megabytes more.
 """
 
+import asyncio
 import inspect
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Annotated, Any, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, get_args, get_origin
 
 from pydantic import BaseModel, TypeAdapter, ValidationError
 from pydantic_core import to_json
@@ -34,6 +36,7 @@ from daemon.client.errors import (
 from trainer.protocol.text import printable
 
 MOST_BODY_BYTES = 1_000_000  # of a request; uploads are streamed instead
+BODY_S = 10.0  # within which it is to come
 
 STATUS_OF_ERRORS: tuple[tuple[tuple[type[ClientError], ...], int], ...] = (
     ((NoSuchFile, NoSuchRow, NoSuchCheckpoint, NoReport, NoLog), 404),
@@ -63,13 +66,8 @@ class Endpoint:
 
     def parameters(self) -> dict[str, inspect.Parameter]:
         """Return what is taken from path, query and body; `client` is given by the server."""
-        found = inspect.signature(self.function, eval_str=True).parameters
+        found = inspect.signature(self.function).parameters
         return {name: parameter for name, parameter in found.items() if name != "client"}
-
-    @property
-    def answer(self) -> Any:
-        """The type of the document."""
-        return get_type_hints(self.function, include_extras=True).get("return")
 
 
 @dataclass
@@ -105,9 +103,7 @@ class Api:
 def _handler(endpoint: Endpoint, client: Client) -> Callable[[Request], Any]:
     parameters = endpoint.parameters()
     adapters = {name: TypeAdapter(parameter.annotation) for name, parameter in parameters.items()}
-    body_name = next(
-        (name for name, parameter in parameters.items() if _is_model(parameter.annotation)), None
-    )
+    body_name = next((name for name, parameter in parameters.items() if is_model(parameter.annotation)), None)
 
     async def handle(request: Request) -> Response:
         try:
@@ -133,7 +129,8 @@ def _handler(endpoint: Endpoint, client: Client) -> Callable[[Request], Any]:
     return handle
 
 
-def _is_model(annotation: Any) -> bool:
+def is_model(annotation: Any) -> bool:
+    """Return whether an argument is the body of a request."""
     inner = get_args(annotation)[0] if get_origin(annotation) is Annotated else annotation
     return isinstance(inner, type) and issubclass(inner, BaseModel)
 
@@ -148,10 +145,14 @@ def _parsed(name: str, adapter: TypeAdapter[Any], value: str) -> Any:
 
 async def _body(request: Request, adapter: TypeAdapter[Any]) -> Any:
     content = bytearray()
-    async for part in request.stream():
-        content += part
-        if len(content) > MOST_BODY_BYTES:
-            raise BadRequest(f"the body has more than {MOST_BODY_BYTES:,} bytes")
+    try:
+        async with asyncio.timeout(BODY_S):
+            async for part in request.stream():
+                content += part
+                if len(content) > MOST_BODY_BYTES:
+                    raise BadRequest(f"the body has more than {MOST_BODY_BYTES:,} bytes")
+    except TimeoutError as error:
+        raise BadRequest(f"the body has not come within {BODY_S:g} s") from error
     try:
         return adapter.validate_json(bytes(content) or b"{}")
     except ValidationError as error:

@@ -36,10 +36,14 @@ class Hub:
 
     Args:
         interval_s: between two looks.
+        heartbeat_s: at most so long no status is sent.
     """
 
-    def __init__(self, client: Client, *, interval_s: float = INTERVAL_S) -> None:
+    def __init__(
+        self, client: Client, *, interval_s: float = INTERVAL_S, heartbeat_s: float = HEARTBEAT_S
+    ) -> None:
         self._client = client
+        self._heartbeat_s = heartbeat_s
         self._interval_s = interval_s
         self._pages: set[asyncio.Queue[Message | None]] = set()
         self._task: asyncio.Task[None] | None = None
@@ -98,7 +102,7 @@ class Hub:
         messages: list[Message] = []
         layout = self._client.any_layout
         self._status_age_s += self._interval_s
-        if self._has_changed(layout.status_file) or self._status_age_s >= HEARTBEAT_S:
+        if self._has_changed(layout.status_file) or self._status_age_s >= self._heartbeat_s:
             messages += self._new_status()
         wal = layout.ledger_file.with_name(layout.ledger_file.name + "-wal")
         if self._has_changed(wal) | self._has_changed(layout.ledger_file):
@@ -108,10 +112,13 @@ class Hub:
         ]
         if any([self._has_changed(folder) for folder in queue]):  # a list, so that each is looked at
             messages.append(("queue", b"{}"))
-        if self._has_changed(layout.models / "versions"):
-            messages.append(("models", b"{}"))
-        if self._has_changed(layout.config_file):
-            messages.append(("settings", b"{}"))
+        for kind, path in (
+            ("models", layout.models / "versions"),
+            ("settings", layout.config_file),
+            ("log", layout.logs / "daemon.log"),
+        ):
+            if self._has_changed(path):
+                messages.append((kind, b"{}"))
         return messages
 
     def _has_changed(self, path: Path) -> bool:

@@ -104,6 +104,16 @@ class Layout:
         return self.status / f"notify_{channel}.json"
 
     @property
+    def monitor_lock_file(self) -> Path:
+        """Its holder is the one monitor of this directory."""
+        return self.status / "monitor.lock"
+
+    @property
+    def monitor_file(self) -> Path:
+        """Says which process holds `monitor_lock_file`, and on which address it serves."""
+        return self.status / "monitor.json"
+
+    @property
     def lock_file(self) -> Path:
         return self.status / "daemon.lock"
 

@@ -5,6 +5,7 @@ from starlette.testclient import TestClient
 
 from daemon.client.client import Client
 from daemon.monitor.app import make_app
+from daemon.monitor.stream import Hub
 from daemon.monitor.tokens import Tokens
 from trainer.protocol.layout import Layout
 
@@ -21,7 +22,8 @@ def layout(tmp_path):
 
 @pytest.fixture
 def app(layout):
-    return make_app(Client(layout.base), TOKENS, port=PORT)
+    client = Client(layout.base)
+    return make_app(client, TOKENS, port=PORT, hub=Hub(client))
 
 
 @pytest.fixture

@@ -6,6 +6,7 @@ from starlette.testclient import TestClient
 from daemon.client.client import Client
 from daemon.monitor.access import FAILURES_ALLOWED, SECURITY_HEADERS
 from daemon.monitor.app import PAGES, make_app
+from daemon.monitor.stream import Hub
 from daemon.monitor.tokens import UnusableTokens, load_tokens
 from tests.daemon.monitor.conftest import PORT, TOKENS
 from tests.support import FakeClock
@@ -20,9 +21,10 @@ def clock():
 
 @pytest.fixture
 def stranger(layout, clock):
-    app = make_app(Client(layout.base), TOKENS, port=PORT, hosts=["box.lan"], clock=clock)
-    with TestClient(app, base_url=OURS) as client:
-        yield client
+    client = Client(layout.base)
+    app = make_app(client, TOKENS, port=PORT, hosts=["box.lan"], hub=Hub(client), clock=clock)
+    with TestClient(app, base_url=OURS) as browser:
+        yield browser
 
 
 @pytest.fixture
