@@ -23,8 +23,13 @@ from daemon.client.version_lines import (
     DeletedVersion,
     FileInVersions,
     SettingDifference,
+    VersionDetails,
+    VersionDifferences,
     VersionLine,
+    VersionPage,
+    details_of,
     line_of,
+    page_of,
 )
 from daemon.jobs.version_content import newest_scores, trained_since
 from daemon.ledger.reader import UnreadableLedger
@@ -45,6 +50,7 @@ from trainer.versions.version import UnreadableVersion as UnreadableVersion  # f
 from trainer.versions.version import Version, VersionInUse, refuse_meant
 
 ASKED_QUICKLY = 20  # versions
+PAGE = 50
 NOT_MADE = (BadMark, DamagedVersion, OtherRelease)
 
 
@@ -88,6 +94,20 @@ class Models:
             line_of(summary, path, current, aliases.get(summary.id, ()), marks)
             for path, summary in self._versions.listing().summaries.items()
         )
+
+    def page(self, *, after: str | None = None, limit: int = PAGE, search: str = "") -> VersionPage:
+        """Return a page of versions, the newest first.
+
+        Args:
+            after: the last version of the page before; None for the first page.
+            search: words that are all in its id, names, notes, or who made it.
+        """
+        damaged = self.damaged() if after is None else {}
+        return page_of(self.versions(), after=after, limit=limit, search=search, damaged=damaged)
+
+    def details(self, name: str) -> VersionDetails:
+        """Return everything about the version that `find` finds, as values."""
+        return details_of(self.find(name))
 
     def damaged(self) -> dict[str, str]:
         """Return the versions that cannot be trusted, with what is wrong."""
@@ -233,6 +253,16 @@ class Models:
     def life(self, *, most_versions: int) -> Life:
         """Return what the model did, where it went back, and its newest `most_versions` versions."""
         return life_of(self._layout, self.versions(), most_versions=most_versions)
+
+    def differences(self, before: Version, after: Version) -> VersionDifferences:
+        """Return how two versions differ, as their records say it."""
+        return VersionDifferences(
+            before=before.id,
+            after=after.id,
+            settings=tuple(self.differing_settings(before, after)),
+            files_added=tuple(self.files_between(before, after)),
+            files_missing=tuple(self.files_between(after, before)),
+        )
 
     # ---- change
 

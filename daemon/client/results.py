@@ -1,6 +1,8 @@
 """The types of the client's answers, wherever they are defined; for annotations and for `match`."""
 
 from daemon.checkpoints.review import Damaged, Reviewed, Unusable, Whole
+from daemon.client.asked_of_model import AskedOfModel
+from daemon.client.average import AverageKept
 from daemon.client.checkpoints import BrokenCheckpoint, Verification, WholeCheckpoint
 from daemon.client.compare import Comparison
 from daemon.client.completed_files import CompletedFile
@@ -24,7 +26,15 @@ from daemon.client.service import Installed
 from daemon.client.settings import LockedChange
 from daemon.client.starting import Started
 from daemon.client.trash import Cleared
-from daemon.client.version_lines import DeletedVersion, FileInVersions, SettingDifference, VersionLine
+from daemon.client.version_lines import (
+    DeletedVersion,
+    FileInVersions,
+    SettingDifference,
+    VersionDetails,
+    VersionDifferences,
+    VersionLine,
+    VersionPage,
+)
 from daemon.client.waiting import EndedFile
 from daemon.data_tools.flagged import Flagged
 from daemon.files.kept import KeptUse
@@ -70,6 +80,8 @@ __all__ = [
     "AddedFile",
     "AffectedFile",
     "AnswerStretch",
+    "AskedOfModel",
+    "AverageKept",
     "BackupLine",
     "BackupList",
     "BackupMade",
@@ -163,7 +175,10 @@ __all__ = [
     "Validation",
     "Verification",
     "VerifiedBackups",
+    "VersionDetails",
+    "VersionDifferences",
     "VersionLine",
+    "VersionPage",
     "VersionRecord",
     "Whole",
     "WholeCheckpoint",

@@ -8,7 +8,8 @@ from typing import Any
 from trainer.protocol.manifest import WhichWeights
 from trainer.versions.listing import Summary, has_all_files
 from trainer.versions.marks import Marks
-from trainer.versions.record import SuiteScore
+from trainer.versions.record import SuiteScore, TrainedFile, VersionRecord
+from trainer.versions.version import Version
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,6 +63,48 @@ class FileInVersions:
 
 
 @dataclass(frozen=True, kw_only=True)
+class VersionPage:
+    """Versions, the newest first."""
+
+    versions: tuple[VersionLine, ...]
+    total: int
+    """How many the search means, on all pages."""
+    next: str | None
+    """After which version the next page begins; None on the last page."""
+    damaged: dict[str, str]
+    """On the first page: versions that cannot be trusted, with what is wrong."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class VersionDetails:
+    """Everything about a version."""
+
+    record: VersionRecord
+    place: str
+    """Relative to the working directory."""
+    has_optimizer_state: bool
+    """Whether training can continue from it exactly."""
+    has_weights: bool
+    aliases: tuple[str, ...]
+    tags: tuple[str, ...]
+    notes: tuple[str, ...]
+    """Oldest first."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class VersionDifferences:
+    """How two versions differ, as their records say it; nothing is measured."""
+
+    before: str
+    after: str
+    settings: tuple[SettingDifference, ...]
+    files_added: tuple[TrainedFile, ...]
+    """On which, or on which steps of it, only the one after was trained."""
+    files_missing: tuple[TrainedFile, ...]
+    """On which, or on which steps of it, only the one before was trained."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class DeletedVersion:
     """A version in the trash, from where it can be brought back."""
 
@@ -71,6 +114,48 @@ class DeletedVersion:
     global_step: int
     deleted_at: str | None
     """None where the journal of versions does not say it."""
+
+
+def page_of(
+    lines: Sequence[VersionLine], *, after: str | None, limit: int, search: str, damaged: dict[str, str]
+) -> VersionPage:
+    """Return a page of versions.
+
+    Args:
+        lines: all of them, oldest first.
+        after: the last version of the page before; None for the first page.
+        search: words that are all in its id, names, notes, or who made it.
+    """
+    words = search.casefold().split()
+    found = [line for line in reversed(lines) if all(word in _searched(line) for word in words)]
+    start = 0
+    if after is not None:
+        start = next((place for place, line in enumerate(found, 1) if line.id == after), len(found))
+    page = found[start : start + limit]
+    return VersionPage(
+        versions=tuple(page),
+        total=len(found),
+        next=page[-1].id if page and start + limit < len(found) else None,
+        damaged=damaged if after is None else {},
+    )
+
+
+def _searched(line: VersionLine) -> str:
+    current = ("current",) if line.is_current else ()
+    return " ".join((line.id, *current, *line.aliases, *line.tags, *line.notes, line.made_by)).casefold()
+
+
+def details_of(version: Version) -> VersionDetails:
+    """Return everything about a version."""
+    return VersionDetails(
+        record=version.record,
+        place=f"models/versions/{version.id}",
+        has_optimizer_state=version.has_optimizer_state,
+        has_weights=version.has_weights,
+        aliases=version.aliases,
+        tags=version.tags,
+        notes=version.notes,
+    )
 
 
 def line_of(

@@ -14,7 +14,7 @@ from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp
 
 from daemon.client.client import Client
-from daemon.monitor import health_api, metrics, now
+from daemon.monitor import answers_api, health_api, metrics, model_acts_api, models_api, now
 from daemon.monitor.access import Access
 from daemon.monitor.endpoints import Api
 from daemon.monitor.stream import Hub
@@ -23,7 +23,14 @@ from daemon.monitor.tokens import Tokens
 STATIC = Path(__file__).with_name("static")
 PAGES = ("/", "/queue", "/files", "/models", "/answers", "/health", "/settings")
 THREADS = 6
-PARTS: tuple[Api, ...] = (now.api, health_api.api, metrics.api)
+PARTS: tuple[Api, ...] = (
+    now.api,
+    models_api.api,
+    model_acts_api.api,
+    answers_api.api,
+    health_api.api,
+    metrics.api,
+)
 
 
 def make_app(

@@ -7,9 +7,11 @@ import ast
 import inspect
 import json
 import sys
+from functools import reduce
 from importlib import import_module
+from operator import or_
 from pathlib import Path
-from typing import Any, get_type_hints
+from typing import Any, get_args, get_type_hints
 
 from pydantic import TypeAdapter
 from starlette.responses import Response
@@ -85,13 +87,19 @@ def _operation(endpoint: Endpoint, schemas: dict[str, Any]) -> dict[str, Any]:
 
 def _answer(endpoint: Endpoint, schemas: dict[str, Any]) -> dict[str, Any]:
     """Describe what is answered; of a response that is passed on as it is, only words."""
-    kind = _returned(endpoint.function)
+    kind = _without_table(_returned(endpoint.function))
     if isinstance(kind, type) and issubclass(kind, Response):
         return {"description": endpoint.summary}
     return {
         "description": endpoint.summary,
         "content": {"application/json": {"schema": _schema(kind, schemas)}},
     }
+
+
+def _without_table(kind: Any) -> Any:
+    """Return the type of a document that can be had as CSV, too, which is a response as it is."""
+    kinds = [found for found in get_args(kind) if found is not Response]
+    return reduce(or_, kinds) if Response in get_args(kind) else kind
 
 
 def _returned(function: Any) -> Any:

@@ -6,8 +6,10 @@ answers are named, but not loaded: with all of them the process would take ten m
 """
 
 import asyncio
+import csv
 import inspect
-from collections.abc import Callable
+import io
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Annotated, Any, get_args, get_origin
 
@@ -28,6 +30,7 @@ from daemon.client.errors import (
     NoSuchCheckpoint,
     NoSuchFile,
     NoSuchRow,
+    NoSuchVersion,
     NotAWorkingDirectory,
     NotObeyed,
     NotReady,
@@ -35,11 +38,12 @@ from daemon.client.errors import (
 )
 from trainer.protocol.text import printable
 
+FORMULA = ("=", "+", "-", "@", "\t", "\r")
 MOST_BODY_BYTES = 1_000_000  # of a request; uploads are streamed instead
 BODY_S = 10.0  # within which it is to come
 
 STATUS_OF_ERRORS: tuple[tuple[tuple[type[ClientError], ...], int], ...] = (
-    ((NoSuchFile, NoSuchRow, NoSuchCheckpoint, NoReport, NoLog), 404),
+    ((NoSuchFile, NoSuchRow, NoSuchCheckpoint, NoSuchVersion, NoReport, NoLog), 404),
     ((NotObeyed, NotReady), 504),
     ((NoDaemon, UnreadableHistory, NotAWorkingDirectory), 503),
     ((AmbiguousName,), 409),
@@ -166,6 +170,24 @@ def as_response(answer: Any) -> Response:
     if isinstance(answer, Response):
         return answer
     return Response(to_json(answer, inf_nan_mode="null"), media_type="application/json")
+
+
+def csv_response(columns: Sequence[str], rows: Iterable[Sequence[object]], *, name: str) -> Response:
+    """Return a table for a spreadsheet, which takes no text in it for a formula.
+
+    Args:
+        name: of the file that it is saved as.
+    """
+    text = io.StringIO()
+    table = csv.writer(text)
+    table.writerow(columns)
+    table.writerows([_cell(value) for value in row] for row in rows)
+    headers = {"Content-Disposition": f'attachment; filename="{name}.csv"'}
+    return Response(text.getvalue(), media_type="text/csv; charset=utf-8", headers=headers)
+
+
+def _cell(value: object) -> object:
+    return f"'{value}" if isinstance(value, str) and value.startswith(FORMULA) else value
 
 
 def refusal(error: Exception) -> Response:
