@@ -1,4 +1,4 @@
-"""The page Models: versions a page at a time, what people say of them, the model's life, and tables as CSV."""
+"""The page Models: versions a page at a time, what people say of them, the model's life, and CSV."""
 
 import csv
 import io
