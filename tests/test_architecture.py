@@ -108,10 +108,12 @@ ARROWS: dict[str, set[str]] = {
         *("daemon.checkpoints", "daemon.control", "daemon.files", "daemon.intake", "daemon.jobs"),
         *("daemon.ledger", "daemon.status", "trainer.data", "trainer.data.reading", *_GROUND),
     },
+    "daemon.diagnosis": {"daemon.ledger", "daemon.status", *_GROUND},
     "daemon.backups": {"daemon.ledger", *_GROUND},
     "daemon.client": {
         "daemon.backups",
         *("daemon.checkpoints", "daemon.control", "daemon.data_tools", "daemon.files", "daemon.health"),
+        "daemon.diagnosis",
         *("daemon.data_tools.tables", "trainer.data.reading"),
         *("daemon.intake", "daemon.jobs", "daemon.journal", "daemon.ledger", "daemon.settings"),
         *("daemon.status", "daemon.supervision", "trainer.profiles", "trainer.versions", *_GROUND),

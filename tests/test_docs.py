@@ -28,7 +28,7 @@ COMMANDS = {
         *("add", "list", "status", "history", "show"),
         *("set-priority", "retry", "unadmit", "remove", "clear"),
     ],
-    "training_health": ["check", "verify", "crashes", "unlock", "pin", "unpin"],
+    "training_health": ["check", "verify", "crashes", "diagnose", "unlock", "pin", "unpin"],
     "training_data": [
         *("convert", "split", "dedupe", "sample", "merge"),
         *("validate", "report", "show", "value", "flag", "generate", "analyze"),

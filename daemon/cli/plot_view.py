@@ -1,6 +1,6 @@
 """Draw a curve: in the terminal with plotext, as a picture with matplotlib. Each is loaded when it draws."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from importlib.util import find_spec
 from io import BytesIO
 from typing import TYPE_CHECKING
@@ -83,9 +83,13 @@ def ticks(first: float, last: float) -> list[float]:
 
 def drawn_lines(curve: "Curve", *, columns: int, rows: int) -> list[str]:
     """Return the lines of a picture that takes so many columns and rows of a terminal."""
+    return canvas(list(_polyline(curve)), columns=columns, rows=rows)
+
+
+def canvas(corners: Sequence[tuple[float, float]], *, columns: int, rows: int) -> list[str]:
+    """Return the lines of a picture of a line through these corners: steps and values."""
     from plotext import figure
 
-    corners = list(_polyline(curve))
     steps, values = [step for step, _ in corners], [value for _, value in corners]
     figure.clear()
     figure.plot_size(columns, rows)

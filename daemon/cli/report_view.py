@@ -44,6 +44,8 @@ def _facts(report: DataReport, others: Sequence[str]) -> Iterator[tuple[str, str
         yield "too long", f"{report.over_max_length:.1%} have more than {limit}"
         yield "supervised", f"{report.supervised_share:.1%} of the tokens"
         yield "without target", num_of(report.rows_without_target, "row")
+        if report.think_tag_percent is not None:
+            yield "with thoughts", f"{report.think_tag_percent:.1f}% of the rows"
     yield "copies", num_of(report.duplicate_rows, "row")
     for name, values in report.classes.items():
         labels = [f"{printable(value)} {times:,}" for value, times in values.items()]

@@ -149,6 +149,31 @@ def crashes(
         _print(crash_lines(groups))
 
 
+# ---- diagnose
+
+
+@app.command(
+    epilog="Examples:\n\n\b\n"
+    "  training_health diagnose\n"
+    "  training_health diagnose --json | jq '.findings[].changes'"
+)
+def diagnose(base_dir: BaseDir = None, as_json: Json = False) -> None:
+    """Say what ails the training so far, such as overfitting. Exit code 1 if there is something."""
+    diagnosis = client_of(base_dir).health.diagnose()
+    if as_json:
+        print(json.dumps(asdict(diagnosis), indent=2))
+    else:
+        from daemon.cli.diagnosis_view import diagnosis_lines
+
+        for line, indent in diagnosis_lines(diagnosis):
+            if indent is None:
+                print(line)
+            else:
+                say(line, indent=indent)
+    if diagnosis.findings:
+        raise typer.Exit(1)
+
+
 # ---- what a person may change
 
 

@@ -37,6 +37,7 @@ from daemon.client.version_lines import (
 )
 from daemon.client.waiting import EndedFile
 from daemon.data_tools.flagged import Flagged
+from daemon.diagnosis.findings import Change, Diagnosis, Finding, Illness, Measure
 from daemon.files.kept import KeptUse
 from daemon.health.check_result import CheckResult, Severity
 from daemon.jobs.consolidation import ConsolidationPlan
@@ -87,6 +88,7 @@ __all__ = [
     "BackupMade",
     "BrokenCheckpoint",
     "CannotGoOn",
+    "Change",
     "CheckResult",
     "CleaningPlan",
     "Cleared",
@@ -102,6 +104,7 @@ __all__ = [
     "DataReport",
     "DeletedVersion",
     "DescribedSetting",
+    "Diagnosis",
     "DiskNow",
     "DiskUsage",
     "DrillResult",
@@ -111,6 +114,7 @@ __all__ = [
     "EndedOtherwise",
     "FileInVersions",
     "FileValue",
+    "Finding",
     "FinishedFile",
     "FittingLength",
     "Flagged",
@@ -121,6 +125,7 @@ __all__ = [
     "GateNote",
     "GateVerdict",
     "GoesOn",
+    "Illness",
     "ImpossibleRestart",
     "Installed",
     "KeptUse",
@@ -130,6 +135,7 @@ __all__ = [
     "LifeBranch",
     "LockedChange",
     "LogEntry",
+    "Measure",
     "ModelVersion",
     "ModelsReport",
     "NewVersion",

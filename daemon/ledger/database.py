@@ -19,7 +19,7 @@ FROM (
 ) GROUP BY job_id, island
 """
 
-SCHEMA_VERSION = 7
+SCHEMA_VERSION = 8
 LOCK_TIMEOUT_S = 10.0
 DAMAGED = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
 SCHEMA = """
@@ -58,7 +58,8 @@ CREATE TABLE IF NOT EXISTS steps (
     global_step INTEGER PRIMARY KEY, job_id TEXT NOT NULL, file_step INTEGER NOT NULL, rows INTEGER NOT NULL,
     tokens INTEGER NOT NULL, supervised_tokens INTEGER NOT NULL, loss REAL, learning_rate REAL NOT NULL,
     grad_norm REAL, seconds REAL NOT NULL,
-    replayed INTEGER NOT NULL DEFAULT 0  -- rows of earlier files, besides `rows`
+    replayed INTEGER NOT NULL DEFAULT 0, -- rows of earlier files, besides `rows`
+    waited_s REAL                        -- besides `seconds`, for its rows; null where it was not measured
 );
 CREATE INDEX IF NOT EXISTS steps_by_job ON steps (job_id, file_step);
 CREATE TABLE IF NOT EXISTS stretches (  -- of steps of one job that followed each other; never thinned out
@@ -138,8 +139,8 @@ CREATE TABLE IF NOT EXISTS identity (ledger TEXT NOT NULL);  -- tells followers 
 INSERT INTO identity SELECT lower(hex(randomblob(16))) WHERE NOT EXISTS (SELECT 1 FROM identity);
 """
 # By the version that they lead away from. 2 came with preemption, 3 with replay, 4 with formats, suites and
-# previews, 5 with the journal, 6 with stretches and branches, 7 with averaged weights; tables are created
-# where they are missing
+# previews, 5 with the journal, 6 with stretches and branches, 7 with averaged weights, 8 with the time
+# that a step waits; tables are created where they are missing
 MIGRATIONS = {
     1: """
 ALTER TABLE jobs ADD COLUMN began INTEGER;
@@ -181,6 +182,11 @@ ALTER TABLE validations ADD COLUMN weights TEXT NOT NULL DEFAULT 'last';
 ALTER TABLE validations ADD COLUMN other_loss REAL;
 ALTER TABLE left_validations ADD COLUMN weights TEXT NOT NULL DEFAULT 'last';
 ALTER TABLE left_validations ADD COLUMN other_loss REAL;
+""",
+    7: """
+CREATE TABLE IF NOT EXISTS left_steps AS SELECT 0 AS branch, * FROM steps WHERE 0;
+ALTER TABLE steps ADD COLUMN waited_s REAL;
+ALTER TABLE left_steps ADD COLUMN waited_s REAL;
 """,
 }
 

@@ -41,6 +41,19 @@ class RecordedScore:
 
 
 @dataclass(frozen=True, kw_only=True)
+class RecordedPreview:
+    """One answer to a fixed prompt."""
+
+    global_step: int
+    prompt: str
+    text: str
+    ended_by: str
+    """end, tokens or time."""
+    metrics: dict[str, float]
+    """As the data profile measures."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class PreviewHistory:
     """The newest answer to a prompt, and how it developed."""
 
@@ -135,6 +148,29 @@ def _score(row: sqlite3.Row) -> RecordedScore:
         exact_match=row["exact_match"],
         metrics=json.loads(row["metrics"]),
     )
+
+
+def read_answers(path: Path) -> list[RecordedPreview]:
+    """Return all answers to the fixed prompts, oldest first; none if there is no ledger.
+
+    Raises:
+        UnreadableLedger: it cannot be read.
+    """
+    if not path.exists():
+        return []
+    with open_read_only(path) as database:
+        if not has_table(database, "previews"):
+            return []
+        return [
+            RecordedPreview(
+                global_step=row["global_step"],
+                prompt=row["prompt"],
+                text=row["text"],
+                ended_by=row["ended_by"],
+                metrics=json.loads(row["metrics"]),
+            )
+            for row in database.execute("SELECT * FROM previews ORDER BY global_step, prompt")
+        ]
 
 
 def read_previews(path: Path) -> list[PreviewHistory]:

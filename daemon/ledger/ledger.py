@@ -369,11 +369,11 @@ class Ledger:
         rows = [
             (
                 step.global_step, step.job_id, step.file_step, step.rows, step.tokens, step.supervised_tokens,
-                step.loss, step.learning_rate, step.grad_norm, step.seconds, step.replayed,
+                step.loss, step.learning_rate, step.grad_norm, step.seconds, step.replayed, step.waited_s,
             )
             for step in steps
         ]  # fmt: skip
-        self._database.write("INSERT OR REPLACE INTO steps VALUES (?,?,?,?,?,?,?,?,?,?,?)", *rows)
+        self._database.write("INSERT OR REPLACE INTO steps VALUES (?,?,?,?,?,?,?,?,?,?,?,?)", *rows)
         not_applied = [
             (step.global_step, step.job_id, step.file_step, step.not_applied, json.dumps(step.lines))
             for step in steps

@@ -28,6 +28,8 @@ class RecordedStep:
     learning_rate: float
     grad_norm: float | None
     seconds: float
+    waited_s: float | None = None
+    """Besides `seconds`, in which its rows were not ready yet; None where it was not measured."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -80,7 +82,7 @@ def read_steps(path: Path, *, after: int, limit: int, job_id: str | None) -> lis
             " ORDER BY global_step LIMIT :limit",
             {"after": after, "job": job_id, "limit": limit},
         )
-        return [_step(row) for row in rows]
+        return [step_of(row) for row in rows]
 
 
 def newest_step(path: Path) -> int:
@@ -95,19 +97,39 @@ def newest_step(path: Path) -> int:
         return int(database.execute("SELECT coalesce(max(global_step), 0) FROM steps").fetchone()[0])
 
 
-def _step(row: sqlite3.Row) -> RecordedStep:
+def read_newest_steps(path: Path, *, limit: int) -> list[RecordedStep]:
+    """Return the newest `limit` steps that changed the weights, oldest first; none if there is no ledger.
+
+    Raises:
+        UnreadableLedger: it cannot be read.
+    """
+    if not path.exists():
+        return []
+    with open_read_only(path) as database:
+        rows = database.execute(
+            "SELECT * FROM steps WHERE global_step NOT IN (SELECT global_step FROM not_applied)"
+            " ORDER BY global_step DESC LIMIT ?",
+            (limit,),
+        )
+        return [step_of(row) for row in rows][::-1]
+
+
+def step_of(row: sqlite3.Row) -> RecordedStep:
+    """Return what a row of the table of steps says."""
+    known = row.keys()  # a ledger that no daemon of this release has opened lacks the newest columns
     return RecordedStep(
         global_step=row["global_step"],
         job_id=row["job_id"],
         file_step=row["file_step"],
         rows=row["rows"],
-        replayed=row["replayed"] if "replayed" in row.keys() else 0,  # noqa: SIM118  a row holds values
+        replayed=row["replayed"] if "replayed" in known else 0,
         tokens=row["tokens"],
         supervised_tokens=row["supervised_tokens"],
         loss=row["loss"],
         learning_rate=row["learning_rate"],
         grad_norm=row["grad_norm"],
         seconds=row["seconds"],
+        waited_s=row["waited_s"] if "waited_s" in known else None,
     )
 
 

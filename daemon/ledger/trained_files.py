@@ -4,9 +4,12 @@ The tables of the model's life follow the newest checkpoint. If the model went b
 still show how it was before, until the next daemon starts.
 """
 
+import json
+import sqlite3
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from daemon.ledger.reader import UnreadableLedger, has_table, open_read_only
 from daemon.ledger.stretches import table_of_stretches
@@ -64,6 +67,54 @@ def read_trained_files(path: Path, *, after: int, until: int) -> list[TrainedStr
             {"after": after, "until": until},
         )
         return [TrainedStretches(**row) for row in rows]
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainedContent:
+    """A file with steps in the present state of the model, and what it was trained with."""
+
+    job_id: str
+    name: str
+    """Printable."""
+    rows: int
+    """That can be trained."""
+    last_step: int
+    settings: dict[str, Any]
+    """Those that it started with, by section; empty where nobody knows."""
+    was_trained_before: bool
+    """Whether an earlier job with the same content has steps, too."""
+
+
+def read_trained_contents(path: Path, *, limit: int) -> list[TrainedContent]:
+    """Return the `limit` files that were trained last, in the order of their last steps.
+
+    Raises:
+        UnreadableLedger: it cannot be read.
+    """
+    if not path.exists():
+        return []
+    with open_read_only(path) as database:
+        stretches = table_of_stretches(database)
+        rows = database.execute(
+            f"WITH trained AS (SELECT job_id, max(last_step) AS last_step FROM {stretches} GROUP BY job_id)"
+            " SELECT job_id, display AS name, rows, last_step, settings,"
+            " EXISTS (SELECT 1 FROM jobs AS other JOIN trained AS earlier ON earlier.job_id = other.id"
+            " WHERE other.sha256 = jobs.sha256 AND other.id < jobs.id) AS was_trained_before"
+            " FROM trained JOIN jobs ON jobs.id = job_id ORDER BY last_step DESC LIMIT ?",
+            (limit,),
+        )
+        return [_content(row) for row in rows][::-1]
+
+
+def _content(row: sqlite3.Row) -> TrainedContent:
+    return TrainedContent(
+        job_id=row["job_id"],
+        name=row["name"],
+        rows=row["rows"],
+        last_step=row["last_step"],
+        settings=json.loads(row["settings"] or "{}"),
+        was_trained_before=bool(row["was_trained_before"]),
+    )
 
 
 def started_by(path: Path, step: int, job_ids: Iterable[str]) -> set[str]:

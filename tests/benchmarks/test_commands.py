@@ -17,6 +17,7 @@ COMMANDS = (
     "big_file",
     "overhead",
     "latency",
+    "monitor",
     "beside",
 )
 LOADING_TORCH = ("save", "gpu", "answers", "averages")

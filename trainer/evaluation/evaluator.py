@@ -21,7 +21,7 @@ from trainer.evaluation.questions import Question
 from trainer.evaluation.regression import Measured, storable
 from trainer.evaluation.together import Prompt
 from trainer.protocol.manifest import WhichWeights
-from trainer.protocol.messages import PreviewMade, Score, SuiteAnswer, SuiteScored
+from trainer.protocol.messages import LENGTH_PERCENT, PreviewMade, Score, SuiteAnswer, SuiteScored
 from trainer.reporting.reporter import finite
 from trainer.step.feeding_trainer import FeedingTrainer, RowLoss
 from trainer.step.forward import base_of
@@ -319,7 +319,11 @@ class Evaluator:
         """Return what is measured of an answer. What the profile calls an exact match takes ours's place."""
         measured = self._measures.profile.measure(text, expected=question.answer)
         known = {name: value for name, value in measured.items() if finite(value) is not None}
-        own = {} if question.answer is None else {EXACT_MATCH: float(question.is_answered_by(text))}
+        own = {}
+        if question.answer is not None:
+            own[EXACT_MATCH] = float(question.is_answered_by(text))
+            if expected := max(map(len, question.right), default=0):
+                own[LENGTH_PERCENT] = 100 * len(text) / expected
         return own | known
 
 

@@ -1,6 +1,7 @@
 """Inspect one file's rows as training would see them, a few at a time. Nothing is trained or refused here."""
 
 from trainer.config.schema import DataSettings
+from trainer.data.checks.answers import has_thoughts
 from trainer.data.checks.deep_inspection import DeepInspection
 from trainer.data.checks.report import InspectedRow, ReportLimits, RowReport, find_duplicates, spread
 from trainer.data.formats import read_conversation
@@ -110,5 +111,12 @@ class FileInspection:
         faults = self._profile.faults(conversation)
         odd = self._find_oddities(line, conversation)
         return InspectedRow(
-            line, conversation, examples, num_tokens, faults, odd.hidden, odd.quotes_control_tokens
+            line,
+            conversation,
+            examples,
+            num_tokens,
+            faults,
+            odd.hidden,
+            odd.quotes_control_tokens,
+            has_thoughts(self._profile.transform(conversation, line_number=line)),
         )

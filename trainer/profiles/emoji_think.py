@@ -21,8 +21,8 @@ from trainer.profiles.base import (
 )
 from trainer.profiles.logits import PostStopPenalty, ThinkTagPenalty
 from trainer.profiles.row_random import random_of
+from trainer.protocol.data_report import THINK_TAGS
 
-THINK_TAGS = ("<think>", "</think>")
 THINK_EMOJIS = ("🤔", "💭", "🧠", "💡", "🎯", "🔍", "🤨", "🧐", "⚡", "✨")
 THINK_COUNTS = {2: "two", 3: "three", 4: "four", 5: "five", 6: "six", 7: "seven", 8: "eight"}
 STOP_EMOJIS = ("🛑", "⛔", "🚫", "❌", "🔴", "⏹️", "🔚", "✋", "🚦", "🛡️")

@@ -22,6 +22,10 @@ Depth = Literal["standard", "deep"]
 """standard: a sample of the rows was rendered. deep: every row."""
 
 
+THINK_TAGS = ("<think>", "</think>")
+"""What a model writes around its thoughts."""
+
+
 class FrozenModel(BaseModel):
     model_config = ConfigDict(frozen=True)
 
@@ -89,6 +93,9 @@ class DataReport(FrozenModel):
     """Among all rows: exact copies of an earlier line."""
     classes: dict[str, dict[str, int]]
     """How often the most frequent labels occur among the sampled rows, by what they label."""
+    think_tag_percent: float | None = None
+    """Percentage of the sampled rows with thoughts in a supervised turn, as the profile has it. None in
+    reports of earlier releases, and where no row could be rendered."""
     findings: tuple[Finding, ...]
     is_admitted: bool = False
     """It is to be trained, whatever was found."""

@@ -174,6 +174,8 @@ class StepReport(ProtocolMessage):
     """Line numbers of the rows of a step that was not applied."""
     replayed: int = 0
     """Rows of earlier files, besides `rows`; tokens and loss are those of both."""
+    waited_s: float | None = None
+    """Seconds before the step, besides `seconds`, in which its rows were not ready yet; None if unknown."""
 
 
 class WorkerReady(ProtocolMessage):
@@ -243,6 +245,10 @@ class Validated(ProtocolMessage):
     weights: WhichWeights = "last"
     other_loss: float | None = None
     """Of the other ones; null where no average is kept, or they were not measured."""
+
+
+LENGTH_PERCENT = "length_percent"
+"""The metric that says how many characters an answer has, in percent of those of the expected one."""
 
 
 class Score(ProtocolMessage):

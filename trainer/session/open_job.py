@@ -118,7 +118,7 @@ class OpenJob:
                     self.first_lines_without_target.append(line)
 
     def report_of_step(
-        self, bundle: StepBundle, *, global_step: int, tokens: int, seconds: float
+        self, bundle: StepBundle, *, global_step: int, tokens: int, seconds: float, waited_s: float
     ) -> StepReport:
         """Return what is said of the step that was taken last; whoever reports it knows its loss."""
         return StepReport(
@@ -132,6 +132,7 @@ class OpenJob:
             learning_rate=bundle.learning_rate,
             grad_norm=None,
             seconds=seconds,
+            waited_s=waited_s,
             not_applied=bundle.not_applied,
             lines=bundle.lines if bundle.not_applied else (),
             replayed=bundle.replayed,

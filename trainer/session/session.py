@@ -289,7 +289,12 @@ class Session:
         bundles = opened.bundles()
         try:
             self._reporter.section = "training"
-            while (bundle := next(bundles, None)) is not None:
+            while True:
+                asked = self._clock()
+                bundle = next(bundles, None)
+                waited_s = self._clock() - asked
+                if bundle is None:
+                    break
                 if not self._may_go_on(opened.job.id):
                     is_skipped = self._skipped_job == opened.job.id and not self._stopping
                     return (Outcome.SKIPPED, "skipped on request") if is_skipped else None
@@ -299,7 +304,7 @@ class Session:
                 bundle.step_seed = step_seed(opened.settings.training.seed, self.progress.global_step)
                 started = self._clock()
                 yield bundle
-                self._record(opened, bundle, self._clock() - started)
+                self._record(opened, bundle, seconds=self._clock() - started, waited_s=waited_s)
         except UnreadableRows as error:  # nothing wider: a disk full when saving is not the file's
             return Outcome.FAILED, str(error)
         finally:
@@ -356,7 +361,7 @@ class Session:
         self._data_checks.check(opened, is_admitted=order.admitted, look_closer=look_closer)
         return before
 
-    def _record(self, opened: OpenJob, bundle: StepBundle, seconds: float) -> None:
+    def _record(self, opened: OpenJob, bundle: StepBundle, *, seconds: float, waited_s: float) -> None:
         progress = self.progress
         tokens = sum(len(example.token_ids) for example in bundle.examples)
         progress.global_step += 1
@@ -364,7 +369,13 @@ class Session:
         progress.samples_seen += len(bundle.lines) + bundle.replayed
         opened.advance(bundle)
         self._reporter.step(
-            opened.report_of_step(bundle, global_step=progress.global_step, tokens=tokens, seconds=seconds),
+            opened.report_of_step(
+                bundle,
+                global_step=progress.global_step,
+                tokens=tokens,
+                seconds=seconds,
+                waited_s=waited_s,
+            ),
             loss=bundle.loss if bundle.num_items else math.nan,  # the mean of nothing
             grad_norm=bundle.grad_norm,
         )

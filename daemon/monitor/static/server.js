@@ -40,7 +40,8 @@ export function on(kind, act) {
   return () => listeners.get(kind).delete(act);
 }
 
-function tell(kind, value) {
+/** Pass a change on to whoever follows changes of its kind. */
+export function tell(kind, value) {
   for (const act of [...(listeners.get(kind) || [])]) act(value);
 }
 

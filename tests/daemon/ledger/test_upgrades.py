@@ -39,7 +39,7 @@ def test_a_ledger_of_another_release_is_refused_and_left_alone(layout):
     database.close()
     before = layout.ledger_file.read_bytes()
 
-    with pytest.raises(UnusableLedger, match="schema version is 99; expected 7"):
+    with pytest.raises(UnusableLedger, match="schema version is 99; expected 8"):
         Ledger(layout.ledger_file, clock=FakeClock())
 
     assert list(layout.status.glob("*.corrupt-*")) == []
@@ -68,7 +68,7 @@ def test_a_ledger_of_version_1_is_brought_up_to_date_and_keeps_what_it_has(layou
     assert read(layout, "SELECT global_step FROM steps") == [(1,), (2,)]
     assert read(layout, "SELECT replayed FROM steps") == [(0,), (0,)]
     assert read(layout, "SELECT * FROM stretches") == [(1, 2, "1", 1)]
-    assert read(layout, "PRAGMA user_version") == [(7,)]
+    assert read(layout, "PRAGMA user_version") == [(8,)]
 
 
 def test_an_update_that_is_cut_off_leaves_the_old_version_whole(layout, version_1, monkeypatch):
@@ -116,7 +116,7 @@ def test_old_and_new_ledgers_have_the_same_columns(layout, version_1, version):
 
 
 def columns(layout):
-    tables = ("jobs", "steps", "validations", "left_validations")
+    tables = ("jobs", "steps", "left_steps", "validations", "left_validations")
     return [read(layout, f"SELECT name FROM pragma_table_info('{table}')") for table in tables]
 
 

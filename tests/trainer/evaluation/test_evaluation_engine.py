@@ -348,9 +348,10 @@ def test_a_preview_file_is_asked_besides_the_prompts_and_its_answers_are_measure
         base_dir, settings_with(tiny_folder, previews=previews), [(job_for(seven_rows), seven_rows)]
     )
 
+    answer = told.of(PreviewMade)[1].text
     assert [(made.prompt, made.metrics) for made in told.of(PreviewMade)] == [
         (PROMPT, {}),
-        ("Say 9.", {"exact_match": 0.0}),
+        ("Say 9.", {"exact_match": 0.0, "length_percent": 100 * len(answer) / len("9 it is.")}),
     ]
 
 

@@ -9,7 +9,7 @@ import pytest
 from tests.support import eventually, row, rows
 from tests.trainer.session_rig import LEAVE, FakeEngine, Run, settings_with, start
 from trainer.config.loader import BadConfig
-from trainer.config.schema import Settings
+from trainer.config.schema import ProfileSettings, Settings
 from trainer.data.reading.rows import RowFile
 from trainer.data.rendering.render import ExampleRenderer
 from trainer.data.rendering.token_cache import TokenCache
@@ -256,3 +256,14 @@ def test_a_pause_comes_before_the_look(job_file):
 
     assert len(reports(run)) == 1
     assert run.told(JobEnded)[0].record.outcome is Outcome.COMPLETED
+
+
+@pytest.mark.parametrize("profile, percent", [("plain", 50.0), ("emoji_think", 0.0)])
+def test_the_report_says_how_many_rows_think_as_the_profile_has_them(job_file, profile, percent):
+    thinking = [row(f"Say {i}.", f"<think>hm</think>{i}" if i % 2 else f"{i}") for i in range(10)]
+    settings = standard(max_length=500).model_copy(update={"profile": ProfileSettings(name=profile)})
+
+    run = Run([start(*job_file("a", thinking), settings), LEAVE])
+
+    [report] = reports(run)
+    assert report.think_tag_percent == percent

@@ -6,7 +6,7 @@ import threading
 import pytest
 import zstandard
 
-from tests.support import PATIENCE_S, job_for, rows, write_jsonl
+from tests.support import PATIENCE_S, FakeClock, job_for, rows, write_jsonl
 from tests.trainer.session_rig import LEAVE, FakeEngine, Run, settings_with, start
 from trainer.config.schema import Settings
 from trainer.profiles.base import UnknownProfile
@@ -21,6 +21,7 @@ from trainer.protocol.messages import (
     Validated,
 )
 from trainer.session import next_files
+from trainer.session.open_job import OpenJob
 
 # ---- packed files
 
@@ -221,3 +222,20 @@ def test_nothing_is_validated_before_a_pause_ends_and_then_once(job_file):
     run = Run([Pause(), start(*job_file(), settings), Resume(), Pause(), Resume(), LEAVE])
 
     assert run.engine.validated_at == [0, 5]
+
+
+def test_a_step_says_how_long_it_waited_for_its_rows(job_file, monkeypatch):
+    job, path = job_file("a", 6)
+    clock = FakeClock()
+    whole = OpenJob.bundles
+
+    def slowly(opened):
+        for bundle in whole(opened):
+            clock.now += 3.0
+            yield bundle
+
+    monkeypatch.setattr(OpenJob, "bundles", slowly)
+
+    run = Run([start(job, path), LEAVE], clock=clock, step_s=0.5)
+
+    assert [(step.waited_s, step.seconds) for step in run.steps] == [(3.0, 0.5)] * 3

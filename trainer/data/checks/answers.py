@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from itertools import pairwise
 from operator import eq
 
-from trainer.data.conversation import Conversation, Message
+from trainer.data.conversation import REASONING_KEYS, Conversation, Message
+from trainer.protocol.data_report import THINK_TAGS
 
 LEAST_WORDS = 20  # of an answer that may be called repetitive; it is taken letter by letter if it has fewer
 LEAST_LETTERS = 60
@@ -60,6 +61,16 @@ def answers_of(conversation: Conversation) -> list[Answer]:
         for earlier, message in zip(before, messages, strict=False)
         if message.role == "assistant" and message.is_trained and not message.tool_calls
     ]
+
+
+def has_thoughts(conversation: Conversation) -> bool:
+    """Whether a supervised turn of the assistant has thoughts, in tags or under a key of their own."""
+    return any(
+        any(tag in message.content for tag in THINK_TAGS)
+        or any(message.extra.get(key) for key in REASONING_KEYS)
+        for message in conversation.messages
+        if message.role == "assistant" and message.is_trained
+    )
 
 
 def is_empty(answer: Answer) -> bool:

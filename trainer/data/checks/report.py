@@ -47,6 +47,8 @@ class InspectedRow:
     hidden: Sequence[str] = ()
     """Parts that the chat template does not show, in words."""
     quotes_control_tokens: bool = False
+    thinks: bool = False
+    """Whether a supervised turn has thoughts in it, as the profile has it."""
 
     def is_cut(self, max_length: int) -> bool:
         """Whether a part of it would not be trained, because it is too long."""
@@ -107,6 +109,7 @@ class RowReport:
         self._odd_for_profile = Tally()
         self._first_fault = ""
         self._hidden, self._quoting = Tally(), Tally()
+        self._num_thinking = 0
         self._first_hidden = ""
         self._defects = {rule.name: Tally() for rule in ANSWER_RULES}
         self._short_answers: Counter[str] = Counter()
@@ -133,6 +136,7 @@ class RowReport:
             self._hidden.note(row.line)
         if row.quotes_control_tokens:
             self._quoting.note(row.line)
+        self._num_thinking += row.thinks
         self._note_answers(row)
         self._comparison.note(row.line, row.conversation)
         for name, counter in self._classes.items():
@@ -182,6 +186,7 @@ class RowReport:
                 for name, counter in self._classes.items()
                 if counter
             },
+            think_tag_percent=100 * self._num_thinking / len(self._lengths) if self._lengths else None,
             findings=(*self._findings(job.rows), *_of_duplicates(duplicates, job.rows), *more),
         )
 

@@ -21,7 +21,10 @@ def chromium():
 
     with sync_playwright() as playwright:
         # No sandbox: as root, which builds often are, it does not start with one
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        browser = playwright.chromium.launch(
+            executable_path=CHROMIUM,
+            args=["--no-sandbox", "--host-resolver-rules=MAP evil.example 127.0.0.1"],
+        )
         yield browser
         browser.close()
 

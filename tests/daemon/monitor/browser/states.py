@@ -93,7 +93,8 @@ def many_steps(layout):
     Ledger(layout.ledger_file, clock=FakeClock()).close()
     database = sqlite3.connect(layout.ledger_file)
     database.execute(
-        "INSERT INTO steps SELECT value, 'job', value, 8, 500, 300, 2 + value % 97 / 50.0, 1e-4, 0.5, 0.1, 0"
+        "INSERT INTO steps"
+        " SELECT value, 'job', value, 8, 500, 300, 2 + value % 97 / 50.0, 1e-4, 0.5, 0.1, 0, 0"
         " FROM (WITH RECURSIVE numbers(value) AS (SELECT 1 UNION ALL SELECT value + 1 FROM numbers"
         f" WHERE value < {MANY_STEPS}) SELECT value FROM numbers)"
     )

@@ -8,6 +8,7 @@ from trainer.data.checks.answers import (
     answers_of,
     has_control_characters,
     has_mojibake,
+    has_thoughts,
     is_echo,
     is_empty,
     is_repetitive,
@@ -133,3 +134,21 @@ def test_the_answers_are_the_turns_that_are_learned_each_with_its_prompt():
 
 def test_a_plain_text_is_an_answer_to_nothing():
     assert answers_of(Conversation((Message("user", "text"),), is_plain_text=True)) == [Answer("text", "")]
+
+
+# ---- thoughts
+
+
+@pytest.mark.parametrize(
+    "message, thinks",
+    [
+        (Message("assistant", "<think>hm</think>4"), True),
+        (Message("assistant", "4", extra={"reasoning_content": "hm"}), True),
+        (Message("assistant", "4", extra={"reasoning_content": ""}), False),
+        (Message("assistant", "4"), False),
+        (Message("user", "What is <think>?"), False),
+        (Message("assistant", "<think>hm</think>4", is_trained=False), False),
+    ],
+)
+def test_thoughts_count_where_they_are_trained(message, thinks):
+    assert has_thoughts(Conversation((message,))) == thinks

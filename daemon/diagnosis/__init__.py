@@ -1,0 +1,1 @@
+"""What ails the training so far, from what was recorded of it. Reads only, and decides nothing."""
