@@ -27,8 +27,8 @@ class LifeBranch:
     why: BranchReason | None
     """Why the model went back to where it begins; None for the first."""
     reason: str
-    led_here: bool
-    """Whether steps of it led to the present model."""
+    led_until: int | None
+    """The last step of it that led to the present model; None if none did."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,6 +69,7 @@ def _branches(newest: Manifest) -> list[LifeBranch]:
 
 def _branch(branch: Branch | None, last_step: int, newest: Manifest) -> LifeBranch:
     number = branch.number if branch else 0
+    led_until = next((part.until for part in path_of(newest) if part.branch == number), None)
     return LifeBranch(
         number=number,
         from_branch=branch.from_branch if branch else None,
@@ -77,5 +78,5 @@ def _branch(branch: Branch | None, last_step: int, newest: Manifest) -> LifeBran
         began_at=branch.at if branch else None,
         why=branch.why if branch else None,
         reason=branch.reason if branch else "",
-        led_here=number == newest.branch or any(part.branch == number for part in path_of(newest)),
+        led_until=newest.progress.global_step if number == newest.branch else led_until,
     )

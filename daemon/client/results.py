@@ -29,6 +29,7 @@ from daemon.client.trash import Cleared
 from daemon.client.version_lines import (
     DeletedVersion,
     FileInVersions,
+    RecordedSuite,
     SettingDifference,
     VersionDetails,
     VersionDifferences,
@@ -158,6 +159,7 @@ __all__ = [
     "RecordedJob",
     "RecordedScore",
     "RecordedStep",
+    "RecordedSuite",
     "RecordedVerdict",
     "Repeated",
     "ReportSummary",

@@ -8,8 +8,21 @@ from typing import Any
 from trainer.protocol.manifest import WhichWeights
 from trainer.versions.listing import Summary, has_all_files
 from trainer.versions.marks import Marks
-from trainer.versions.record import SuiteScore, TrainedFile, VersionRecord
+from trainer.versions.record import TrainedFile, VersionRecord
 from trainer.versions.version import Version
+
+
+@dataclass(frozen=True, kw_only=True)
+class RecordedSuite:
+    """How well a suite was answered when a version was made."""
+
+    suite: str
+    global_step: int
+    """At which it was measured."""
+    rows: int
+    exact_match: float
+    """Share of rows, 0 to 1."""
+    loss: float | None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,7 +51,7 @@ class VersionLine:
     """Oldest first."""
     bytes: int
     """Of its files with the optimizer state. They take no room of their own while its checkpoint is kept."""
-    suites: tuple[SuiteScore, ...]
+    suites: tuple[RecordedSuite, ...]
     """The newest score of each suite when it was made."""
 
 
@@ -182,5 +195,5 @@ def line_of(
         tags=tuple(sorted(marks.tags.get(summary.id, ()))),
         notes=tuple(marks.notes.get(summary.id, ())),
         bytes=summary.bytes,
-        suites=summary.suites,
+        suites=tuple(RecordedSuite(**score.model_dump()) for score in summary.suites),
     )

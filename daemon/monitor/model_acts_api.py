@@ -1,6 +1,6 @@
 """The API of the page Models: what takes long or cannot be taken back; plans, and acts with a state."""
 
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.responses import Response
@@ -153,17 +153,18 @@ def delete_version(client: Client, name: str) -> Task:
 @api.get("/api/models/rollback-plan")
 def rollback_plan(
     client: Client,
-    version: str | None = None,
-    file: str | None = None,
-    steps: Annotated[int, Field(ge=1)] | None = None,
+    to: Literal["version", "file", "steps"],
+    target: Name,
     requeue: bool = False,
     without: str | None = None,
 ) -> "RollbackPlan":
     """What it means to go back: to a version, to before a file, or by at least so many steps."""
-    left_out = [without] if without else []
-    return _plan(
-        client, WantedTarget(version=version, file=file, steps=steps, requeue=requeue, without=left_out)
-    )[0]
+    try:
+        wanted = WantedTarget.model_validate({to: int(target) if to == "steps" else target})
+    except ValueError as error:
+        raise BadRequest(f"target is {printable(target)!r}; expected a number of steps above 0") from error
+    update = {"requeue": requeue, "without": [without] if without else []}
+    return _plan(client, wanted.model_copy(update=update))[0]
 
 
 @api.post("/api/models/rollback")
@@ -239,10 +240,17 @@ def compare_versions(client: Client, body: WantedComparison) -> Task:
 
 
 @api.get("/api/models/backups")
-def backups(client: Client, format: Format = "json") -> "BackupList | Response":
-    """The backups where `backup.to` says, oldest first. A server may take a while to say it."""
-    found = client.backups().list()
-    return found if format == "json" else as_table(BACKUP_COLUMNS, found.backups, name="backups")
+def backups(client: Client, format: Format = "json") -> "BackupList | Response | None":
+    """The backups where `backup.to` says, oldest first; null where it says nothing. May take a while."""
+    from daemon.client.backups import NoDestination
+
+    try:
+        found = client.backups().list()
+    except NoDestination:
+        found = None
+    if format == "json":
+        return found
+    return as_table(BACKUP_COLUMNS, found.backups if found else (), name="backups")
 
 
 @api.post("/api/models/backups")

@@ -44,7 +44,7 @@ VERSION_COLUMNS = (
 )
 FILE_COLUMNS = ("name", "first_step", "last_step", "rows", "outcome", "sha256", "job_id")
 BRANCH_COLUMNS = (
-    *("number", "from_branch", "from_step", "last_step", "began_at", "why", "reason", "led_here"),
+    *("number", "from_branch", "from_step", "last_step", "began_at", "why", "reason", "led_until"),
 )
 CHECKPOINT_COLUMNS = (
     *("name", "state", "is_current", "is_pinned", "global_step", "written_at", "bytes", "reason"),

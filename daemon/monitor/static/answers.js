@@ -242,7 +242,7 @@ function openPreviews(place, asked) {
       before ? h("span", { class: "quiet" }, before.text === answer.text ? ` = the same as at step ${count(before.global_step)}` : ` ≠ other than at step ${count(before.global_step)}`) : null),
     h("h3", {}, "Prompt"), h("pre", { tabIndex: 0 }, h("bdi", {}, prompt.prompt)),
     h("h3", {}, "Answer"), h("pre", { tabIndex: 0 }, h("bdi", {}, answer.text || "(empty)")),
-    h("p", { class: "quiet" }, `${{ end: "It ended by itself", tokens: "It was cut off at the most tokens", time: "It was cut off by the time" }[answer.ended_by] || answer.ended_by}, after ${duration(answer.seconds)}.`));
+    h("p", { class: "quiet" }, `${{ end: "It ended by itself", tokens: "It was cut off at the most tokens", time: "It was cut off by the time" }[answer.ended_by] || answer.ended_by}, after ${answer.seconds < 1 ? "less than 1 s" : duration(answer.seconds)}.`));
   };
   const load = async () => {
     const prompts = await read("/api/answers/previews").catch((error) => { fill(shown, h("p", { class: "bad" }, error.message)); return null; });

@@ -9,7 +9,7 @@ import { read, send } from "./server.js";
 export function goBackTo(target, title) {
   const wanted = { requeue: false, without: "" };
   showPlan(title, {
-    load: () => read("/api/models/rollback-plan", { ...target, requeue: wanted.requeue, without: wanted.requeue && wanted.without ? wanted.without : null }),
+    load: () => read("/api/models/rollback-plan", { to: Object.keys(target)[0], target: Object.values(target)[0], requeue: wanted.requeue, without: wanted.requeue && wanted.without ? wanted.without : null }),
     lines: rollbackLines,
     action: "Go back",
     options: (look) => {
@@ -62,7 +62,7 @@ export function openBack(place, context) {
     form("back-before-file", "To before a file", "To the newest state that is kept from before the first step of a file.", "File, or the id of its job",
       text("before-file", { list: "known-files" }), "Show what it means …", (file) => goBackTo({ file }, `Go back to before ${file}`)),
     form("back-by-steps", "By steps", "By at least so many steps, as far as checkpoints and versions are kept.", "Steps",
-      text("by-steps", { type: "number", min: 1, step: 1 }), "Show what it means …", (number) => goBackTo({ steps: number }, `Go back by ${number} steps`)),
+      text("by-steps", { type: "number", min: 1, step: 1 }), "Show what it means …", (number) => goBackTo({ steps: Number(number) }, `Go back by ${number} steps`)),
     form("forget-file", "Forget a file", "The model is trained again without it, as if it had never been there, and the file is erased, for good. Going back is cheaper, and can be undone.", "File, the id of its job, or the start of its SHA-256",
       text("forgotten-file", { list: "known-files" }), "Show what it means …", (file) => forgetFile(file, keep.checked),
       h("p", {}, keep, " ", h("label", { htmlFor: "keep-versions" }, "Keep the versions that saw it")))));

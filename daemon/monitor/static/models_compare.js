@@ -35,7 +35,7 @@ export function openCompare(place, context) {
   before.addEventListener("change", look);
   after.addEventListener("change", look);
   fill(place, known, h("section", { class: "card wide", "aria-labelledby": "compare-title" }, h("h2", { id: "compare-title" }, "Compare two versions"),
-    h("p", { class: "quiet" }, "Both are loaded one after the other and measured on the same validation rows, and answer the same prompts. A process of its own does that, with low priority; training goes on."),
+    h("p", { class: "quiet" }, "Both are loaded one after the other and measured on the same validation rows, and answer the same prompts. A process of its own does that, with low priority; training continues."),
     h("form", { class: "row", onsubmit: (event) => { event.preventDefault(); look(); start(); } }, beforeField, afterField, rowsField,
       context.mayAct() ? h("button", { class: "main", id: "compare" }, "Measure both") : null, h("button", { type: "button", onclick: look }, "Only settings and files")),
     differences, measured));

@@ -42,7 +42,7 @@ function s(name, attributes = {}, ...children) {
 /** Return which line each branch is on: the newest ones, and those that led to the present model. */
 function linesOf(life) {
   const kept = life.branches.length <= MOST_LINES ? life.branches
-    : [...life.branches.filter((branch) => branch.led_here), ...life.branches.filter((branch) => !branch.led_here).slice(-MOST_LINES)].slice(-MOST_LINES).sort((a, b) => a.number - b.number);
+    : [...life.branches.filter(led), ...life.branches.filter((branch) => !led(branch)).slice(-MOST_LINES)].slice(-MOST_LINES).sort((a, b) => a.number - b.number);
   return new Map(kept.map((branch, line) => [branch.number, line]));
 }
 
@@ -65,8 +65,11 @@ function branchLine(branch, x, y, lines) {
   const from = x(branch.from_step), level = y(branch.number);
   const comes = branch.from_branch !== null && lines.has(branch.from_branch)
     ? s("path", { class: "turn", d: `M ${from} ${y(branch.from_branch)} C ${from} ${level}, ${from} ${level}, ${from + 8} ${level}` }) : null;
-  return s("g", { class: branch.led_here ? "led" : "left" }, s("title", {}, describe(branch)), comes,
-    s("line", { x1: from, y1: level, x2: Math.max(x(branch.last_step), from + 8), y2: level }),
+  const end = Math.max(x(branch.last_step), from + 8), turn = led(branch) ? Math.min(Math.max(x(branch.led_until), from), end) : from;
+  return s("g", {}, s("title", {}, describe(branch)),
+    s("g", { class: led(branch) ? "led" : "left" }, comes),
+    turn > from ? s("g", { class: "led" }, s("line", { x1: from, y1: level, x2: turn, y2: level })) : null,
+    turn < end ? s("g", { class: "left" }, s("line", { x1: turn, y1: level, x2: end, y2: level })) : null,
     branch.why ? s("text", { class: "why", x: from + 6, y: level + 16 }, `${branch.why === "rollback" ? "↩" : branch.why === "gate" ? "✕" : "∅"} ${WHY[branch.why]}`) : null);
 }
 
@@ -100,6 +103,10 @@ function summary(life) {
   return `The model is at step ${count(life.step)}. It went back ${plural(life.branches.length - 1, "time")}. ${plural(life.versions.length, "version")} shown. The table below says the same.`;
 }
 
+function led(branch) {
+  return branch.led_until !== null;
+}
+
 function describe(branch) {
   const span = steps(branch.from_step + 1, Math.max(branch.last_step, branch.from_step + 1));
   return branch.why ? `${WHY[branch.why]} to step ${count(branch.from_step)}: ${branch.reason} (${span})` : `from the base model, ${span}`;
@@ -117,7 +124,7 @@ function inWords(life) {
         { title: "Up to step", number: true, of: (branch) => count(branch.last_step) },
         { title: "When", of: (branch) => time(branch.began_at) },
         { title: "Why", of: (branch) => branch.why ? [`${WHY[branch.why]}: `, h("bdi", {}, branch.reason)] : "–" },
-        { title: "In the present model", of: (branch) => branch.led_here ? branch.number === life.branch ? "✓ the model is here" : "✓ its first steps" : "no, it was left" },
+        { title: "In the present model", of: (branch) => !led(branch) ? "no, it was left" : branch.number === life.branch ? "✓ the model is here" : `✓ up to step ${count(branch.led_until)}` },
         { title: "Versions", of: (branch) => { const found = versionsOn(branch.number); return found.length > 12 ? `${found.slice(0, 6).join(", ")} … ${found.slice(-3).join(", ")}` : found.join(", ") || "–"; } },
       ], life.branches.slice(-500), { caption: "How the model got where it is", empty: "Nothing is trained yet." })),
   ];

@@ -76,12 +76,15 @@ export function openBackups(place, context) {
     if (isReading) return;
     isReading = true;
     fill(body, h("p", { class: "quiet" }, "Looking at the backups …"));
-    try { drawBackups(body, await read("/api/models/backups"), context); }
-    catch (error) { fill(body, error.message.startsWith("backup.to is null") ? noBackups() : h("p", { class: "bad" }, `✕ ${error.message}`)); }
+    try {
+      const found = await read("/api/models/backups");
+      if (found) drawBackups(body, found, context);
+      else fill(body, noBackups());
+    } catch (error) { fill(body, h("p", { class: "bad" }, `✕ ${error.message}`)); }
     isReading = false;
   };
   fill(place, h("section", { class: "card wide", "aria-labelledby": "backups-title" }, h("h2", { id: "backups-title" }, "Backups"),
-    h("p", { class: "quiet" }, "A backup is all that it takes to continue training somewhere else, bit for bit. Training goes on while one is made."), body));
+    h("p", { class: "quiet" }, "A backup is all that it takes to continue training somewhere else, bit for bit. Training continues while one is made."), body));
   load();
   const ended = new Set(context.tasks.all().map((task) => task.id + task.state));
   return { onTasks: () => {

@@ -4,7 +4,7 @@ import { fill, h, note } from "./dom.js";
 import { on, read, send } from "./server.js";
 import { ago } from "./words.js";
 
-const SHOWN_AFTER_END_MS = 3600e3;
+const SHOWN_AFTER_END_MS = { done: 600e3, failed: 3600e3, cancelled: 60e3 };
 
 /** Follow them; returns {element, all(), leave()}. onChange is called with all of them, newest first. */
 export function followTasks(current, onChange) {
@@ -22,13 +22,13 @@ export function followTasks(current, onChange) {
     onChange(all);
   };
   const draw = () => {
-    const shown = all.filter((task) => task.state === "running" || (!dismissed.has(task.id) && task.kind !== "compare" && Date.now() - new Date(task.ended_at) < SHOWN_AFTER_END_MS));
+    const shown = all.filter((task) => task.state === "running" || (!dismissed.has(task.id) && task.kind !== "compare" && Date.now() - new Date(task.ended_at) < SHOWN_AFTER_END_MS[task.state]));
     element.hidden = !shown.length;
     if (element.contains(document.activeElement) && document.activeElement.tagName === "BUTTON" && shown.some((task) => task.state === "running")) {
       for (const task of shown) element.querySelector(`[data-task="${task.id}"] .said`)?.replaceChildren(said(task, current) || "");
       if (shown.every((task) => element.querySelector(`[data-task="${task.id}"][data-state="${task.state}"]`))) return;
     }
-    fill(element, h("h2", { id: "tasks-title" }, "Under way"), h("ul", { class: "plain" }, shown.map((task) =>
+    fill(element, h("h2", { id: "tasks-title" }, "What was asked for"), h("ul", { class: "plain" }, shown.map((task) =>
       h("li", { "data-task": task.id, "data-state": task.state }, h("strong", {}, `${SIGNS[task.state]} ${task.title}`), ` – ${STATES[task.state]}, ${task.state === "running" ? `for ${ago(task.started_at).replace(" ago", "")}` : ago(task.ended_at)} `,
         h("a", { href: `/api/tasks/${task.id}`, target: "_blank", rel: "noopener" }, "as JSON"),
         h("p", { class: `said ${task.state === "failed" ? "bad" : "quiet"}` }, said(task, current)),

@@ -27,26 +27,35 @@ def trained(layout):
 
 @pytest.mark.parametrize("target", [{"version": "v001"}, {"file": "b.jsonl"}, {"steps": 2}])
 def test_the_plan_to_go_back_is_that_of_the_command(ask, trained, target):
-    plan = ask.get("/api/models/rollback-plan", params=target).json()
+    [(to, name)] = target.items()
+    plan = ask.get("/api/models/rollback-plan", params={"to": to, "target": name}).json()
 
     assert (plan["current_step"], plan["target_step"]) == (4, 2)
     assert [(file["name"], file["fate"]) for file in plan["files"]] == [("b.jsonl", "undone")]
 
 
 @pytest.mark.parametrize(
-    "target, said",
+    "asked, said",
     [
-        ({}, "expected one of version, file and steps"),
-        ({"version": "v001", "steps": 1}, "expected one of version, file and steps"),
-        ({"version": "v001", "without": "b.jsonl"}, "without needs requeue"),
-        ({"steps": 0}, "steps is"),
+        ({}, "the parameter 'to' is missing"),
+        ({"to": "heaven", "target": "x"}, "to is 'heaven'"),
+        ({"to": "version", "target": "v001", "without": "b.jsonl"}, "without needs requeue"),
+        ({"to": "steps", "target": "0"}, "target is '0'; expected a number of steps above 0"),
+        ({"to": "steps", "target": "x"}, "target is 'x'; expected a number of steps above 0"),
     ],
 )
-def test_a_target_must_be_one(ask, trained, target, said):
-    answer = ask.get("/api/models/rollback-plan", params=target)
+def test_a_target_must_be_one(ask, trained, asked, said):
+    answer = ask.get("/api/models/rollback-plan", params=asked)
 
     assert answer.status_code == 400
     assert answer.json()["error"].startswith(said)
+
+
+@pytest.mark.parametrize("target", [{}, {"version": "v001", "steps": 1}])
+def test_the_model_goes_to_one_place(ask, trained, target):
+    answer = ask.post("/api/models/rollback", json=target | {"target": "versions/v001"})
+
+    assert (answer.status_code, answer.json()["error"]) == (400, "expected one of version, file and steps")
 
 
 def test_the_model_goes_nowhere_else_than_the_plan_said(ask, trained):
@@ -146,11 +155,8 @@ def test_two_versions_are_compared_on_the_same_rows(ask, trained, monkeypatch):
     assert done["is_cancellable"]
 
 
-def test_where_no_backups_are_made_the_way_is_said(ask, trained):
-    answer = ask.get("/api/models/backups")
-
-    assert answer.status_code == 422
-    assert answer.json()["error"].startswith("backup.to is null")
+def test_where_nobody_has_said_where_backups_go_there_are_none(ask, trained):
+    assert ask.get("/api/models/backups").json() is None
 
 
 def test_only_what_was_agreed_to_is_removed(ask, trained, monkeypatch):

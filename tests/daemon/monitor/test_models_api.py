@@ -119,10 +119,10 @@ def test_the_life_of_a_model_that_went_back_is_a_tree(ask, versions, layout):
             item["from_step"],
             item["last_step"],
             item["why"],
-            item["led_here"],
+            item["led_until"],
         )
         for item in life["branches"]
-    ] == [(0, None, 0, 6, None, True), (1, 0, 4, 5, "gate", True)]
+    ] == [(0, None, 0, 6, None, 4), (1, 0, 4, 5, "gate", 5)]
 
 
 def test_without_a_checkpoint_there_is_no_life(ask):
