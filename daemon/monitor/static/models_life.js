@@ -8,14 +8,16 @@ import { on, read } from "./server.js";
 import { count, plural, time } from "./words.js";
 
 const WHY = { rollback: "went back", gate: "the gate refused a file", forget: "forgot a file" };
+const SIGNS = { rollback: "↩", gate: "✕", forget: "∅" };
 const MOST_LINES = 40;
-const LINE = 36, TOP = 28, LEFT = 16, RIGHT = 56, BOTTOM = 34, APART = 44;
+const CROWDED = 12; // lines: then they are closer, and say less
+const LINE = 36, CLOSE = 26, TOP = 28, LEFT = 16, RIGHT = 56, BOTTOM = 34, APART = 44;
 
 export function openLife(place, context) {
   const drawing = h("div", { class: "life", id: "life-drawing" });
   const words = h("div");
   fill(place, h("section", { class: "card wide", "aria-labelledby": "life-title" }, h("h2", { id: "life-title" }, "Life of the model"),
-    h("p", { class: "quiet" }, "Steps run from left to right. Each line below another begins where the model went back to. Full lines led to the present model, dashed ones were left. Dots are versions; ◎ is where the model is."),
+    h("p", { class: "quiet" }, "Steps run from left to right. Each line below another begins where the model went back to. Full lines led to the present model, dashed ones were left. Dots are versions; ◎ is where the model is. ↩ it went back, ✕ the gate refused a file, ∅ it forgot one."),
     drawing, words));
   let life = null;
   const draw = () => { if (life && drawing.clientWidth) fill(drawing, picture(life, drawing.clientWidth, (id) => showVersion(id, context))); };
@@ -50,18 +52,19 @@ function picture(life, width, show) {
   const lines = linesOf(life);
   const most = Math.max(1, life.step, ...life.branches.map((branch) => branch.last_step));
   const x = (step) => LEFT + (width - LEFT - RIGHT) * step / most;
-  const y = (branch) => TOP + LINE * (lines.get(branch) ?? 0);
-  const height = TOP + LINE * Math.max(0, lines.size - 1) + BOTTOM;
+  const isCrowded = lines.size > CROWDED, line = isCrowded ? CLOSE : LINE;
+  const y = (branch) => TOP + line * (lines.get(branch) ?? 0);
+  const height = TOP + line * Math.max(0, lines.size - 1) + BOTTOM;
   const shown = life.branches.filter((branch) => lines.has(branch.number));
   return s("svg", { width, height, viewBox: `0 0 ${width} ${height}`, role: "img", "aria-label": summary(life) },
     axis(most, x, height),
-    shown.map((branch) => branchLine(branch, x, y, lines)),
+    shown.map((branch) => branchLine(branch, x, y, lines, isCrowded)),
     versionDots(life, x, y, lines, show),
     s("g", { class: "here" }, s("circle", { cx: x(life.step), cy: y(life.branch), r: 9 }), s("circle", { cx: x(life.step), cy: y(life.branch), r: 3 }),
       s("text", { x: x(life.step) + 13, y: y(life.branch) + 4 }, "now")));
 }
 
-function branchLine(branch, x, y, lines) {
+function branchLine(branch, x, y, lines, isCrowded) {
   const from = x(branch.from_step), level = y(branch.number);
   const comes = branch.from_branch !== null && lines.has(branch.from_branch)
     ? s("path", { class: "turn", d: `M ${from} ${y(branch.from_branch)} C ${from} ${level}, ${from} ${level}, ${from + 8} ${level}` }) : null;
@@ -70,7 +73,8 @@ function branchLine(branch, x, y, lines) {
     s("g", { class: led(branch) ? "led" : "left" }, comes),
     turn > from ? s("g", { class: "led" }, s("line", { x1: from, y1: level, x2: turn, y2: level })) : null,
     turn < end ? s("g", { class: "left" }, s("line", { x1: turn, y1: level, x2: end, y2: level })) : null,
-    branch.why ? s("text", { class: "why", x: from + 6, y: level + 16 }, `${branch.why === "rollback" ? "↩" : branch.why === "gate" ? "✕" : "∅"} ${WHY[branch.why]}`) : null);
+    branch.why ? s("text", isCrowded ? { class: "why", x: from - 4, y: level + 4, "text-anchor": "end" } : { class: "why", x: from + 6, y: level + 16 },
+      isCrowded ? SIGNS[branch.why] : `${SIGNS[branch.why]} ${WHY[branch.why]}`) : null);
 }
 
 function versionDots(life, x, y, lines, show) {
