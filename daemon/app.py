@@ -22,6 +22,7 @@ from daemon.disk import DiskKeeper
 from daemon.files.kept import KeptFiles
 from daemon.files.leftovers import is_half_written
 from daemon.files.probe import ignore_lease_breaks
+from daemon.followers import Followers
 from daemon.forgetting import ForgettingOnRequest
 from daemon.going_back import GoingBack
 from daemon.intake.checker import Checker
@@ -37,7 +38,6 @@ from daemon.ledger.database import UnusableLedger as UnusableLedger  # for those
 from daemon.ledger.ledger import Ledger
 from daemon.loop import Daemon
 from daemon.model_acts import ModelActs
-from daemon.notifiers import Notifiers
 from daemon.obstacles import Obstacles
 from daemon.progress_lines import ProgressLines
 from daemon.service_manager import ServiceManager
@@ -172,7 +172,7 @@ def _run_locked(
         kept.close()
         supervisor.kill()
         ledger.close()
-        chores.notifiers.close()
+        chores.followers.close()
 
 
 def _end_interrupted(layout: Layout, ledger: Ledger) -> None:
@@ -214,7 +214,7 @@ def _chores(
             tell_worker=supervisor.use, on_result=wake.set, clock=time.monotonic, wall_clock=time.time,
         ),
         progress=ProgressLines(lambda: board.status, queue, settings, clock=time.monotonic),
-        notifiers=Notifiers(layout, journal, clock=time.monotonic),
+        followers=Followers(layout, journal, clock=time.monotonic),
         versions=AutoVersions(layout, journal, milestones, on_result=wake.set),
         backups=AutomaticBackups(layout, journal, board, on_result=wake.set),
     )  # fmt: skip

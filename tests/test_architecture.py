@@ -11,7 +11,7 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 PACKAGES = ("trainer", "daemon")
-HEAVY = ("torch", "transformers", "accelerate")
+HEAVY = ("torch", "transformers", "accelerate", "tensorboard", "wandb", "mlflow", "apprise")
 
 # Each room (a folder of code) -> the rooms it may import from. Standing in a room is always allowed.
 _READ_DATA = {"trainer.data", "trainer.data.reading", "trainer.data.formats"}
@@ -104,6 +104,7 @@ ARROWS: dict[str, set[str]] = {
         *_GROUND,
     },
     "daemon.notify": {"daemon.journal", "daemon.ledger", "trainer", "trainer.protocol"},
+    "daemon.tracking": {"daemon.ledger", *_GROUND},
     "daemon.health": {
         *("daemon.checkpoints", "daemon.control", "daemon.files", "daemon.intake", "daemon.jobs"),
         *("daemon.ledger", "daemon.status", "trainer.data", "trainer.data.reading", *_GROUND),

@@ -27,6 +27,7 @@ from daemon.health.processes import (
     is_held,
 )
 from daemon.health.queue_files import check_failed, check_inbox, check_ledger, check_processing
+from daemon.health.tracking import check_tracking
 from daemon.health.trained import check_checkpoints, check_locked
 from daemon.status.machine import GpuReader
 from daemon.status.reader import Status
@@ -91,9 +92,13 @@ class Examination:
             ("inbox", self._inbox),
             ("ledger and clock", self._ledger_and_clock),
             ("notifications", lambda: list(check_notifications(self._layout))),
+            ("tracking", self._tracking),
             ("leftovers", self._leftovers),
         ]
         return [finding for name, look in parts for finding in _guarded(name, look)]
+
+    def _tracking(self) -> list[CheckResult]:
+        return list(check_tracking(self._layout, (self._settings or Settings()).tracking))
 
     def _daemon(self) -> list[CheckResult]:
         self._daemon_runs = is_held(self._layout.lock_file)

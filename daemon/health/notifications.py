@@ -7,7 +7,7 @@ from trainer.protocol.files import UnreadableFile, read_json
 from trainer.protocol.layout import Layout
 from trainer.protocol.text import num_of, printable, shell_word
 
-CHANNELS = ("command", "webhook")
+CHANNELS = ("command", "webhook", "apprise")
 
 
 def check_notifications(layout: Layout) -> Iterator[CheckResult]:

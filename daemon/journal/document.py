@@ -14,7 +14,7 @@ from daemon.ledger.event_stream import RecordedEvent
 
 NAMES = (
     *("of_the_daemon", "of_files", "of_jobs", "of_the_gate", "of_versions", "of_the_worker"),
-    "of_backups",
+    *("of_backups", "of_followers"),
 )
 SECTIONS = [f"daemon.journal.events.{name}" for name in NAMES]
 PAGE = Path("docs") / "EVENTS.md"

@@ -9,7 +9,7 @@ from daemon.client.errors import NoLog
 from daemon.monitor.endpoints import Api
 
 if TYPE_CHECKING:
-    from daemon.client.results import CheckResult, CrashGroup, DescribedSetting, LogEntry
+    from daemon.client.results import CheckResult, CrashGroup, DescribedSetting, Diagnosis, LogEntry
 
 MOST_ENTRIES = 1_000
 
@@ -22,6 +22,12 @@ Count = Annotated[int, Field(ge=1, le=MOST_ENTRIES)]
 def health(client: Client) -> "list[CheckResult]":
     """How each part of the working directory is, and what to do: as `training_health check --json`."""
     return client.health.check()
+
+
+@api.get("/api/diagnosis")
+def diagnosis(client: Client) -> "Diagnosis":
+    """What ails the training so far, and what was examined: as `training_health diagnose --json`."""
+    return client.health.diagnose()
 
 
 @api.get("/api/crashes")

@@ -1,4 +1,4 @@
-"""The process that tells one command or one web server what happens.
+"""The process that tells one command, one web server, or the services of Apprise what happens.
 
 Its standard input has one line of JSON with what to do; when the daemon closes it, or ends, so does this.
 """
@@ -17,6 +17,7 @@ from filelock import FileLock
 
 from daemon.notify.delivery import Deliver, UnusableSecret, command, read_secret, webhook
 from daemon.notify.notifier import Notifier, Rules
+from daemon.notify.through_apprise import UnusableApprise, apprise
 from trainer.protocol.layout import Layout
 from trainer.protocol.logs import set_up_logging
 from trainer.protocol.text import printable
@@ -36,8 +37,8 @@ def main() -> int:
     set_up_logging(layout.logs / "notify.log", form="text")
     try:
         deliver = _deliver(layout, settings, channel)
-    except UnusableSecret as error:
-        logger.error("%s; nothing is sent to notify.webhook", error)
+    except (UnusableSecret, UnusableApprise) as error:
+        logger.error("%s; nothing is sent to notify.%s", error, channel)
         return 78
     with FileLock(layout.notify_file(channel).with_suffix(".lock")):  # the one before may still be sending
         notifier = Notifier(
@@ -60,6 +61,8 @@ def main() -> int:
 def _deliver(layout: Layout, settings: dict[str, Any], channel: str) -> Deliver:
     if channel == "command":
         return command(settings["command"], layout.base, settings["timeout_s"])
+    if channel == "apprise":
+        return apprise(settings["apprise"], settings["timeout_s"])
     secret = read_secret(settings["secret_env"], settings["secret_file"], layout.base, os.environ)
     return webhook(settings["webhook"], secret, settings["timeout_s"])
 

@@ -106,7 +106,7 @@ def webhook(address: str, secret: bytes | None, timeout_s: float) -> Deliver:
         request = urllib.request.Request(address, data=body, headers=headers, method="POST")
         try:
             # The alarm limits the whole; the other timeout only each wait for a byte
-            with _within(timeout_s), opener.open(request, timeout=timeout_s):
+            with within(timeout_s), opener.open(request, timeout=timeout_s):
                 pass  # what it answers besides the status is not read
         except urllib.error.HTTPError as error:
             error.close()
@@ -131,7 +131,7 @@ def _refusal(place: str, code: int) -> NotDelivered:
 
 
 @contextmanager
-def _within(seconds: float) -> Iterator[None]:
+def within(seconds: float) -> Iterator[None]:
     """Raise TimeoutError in this thread, the main one, when the time is over."""
 
     def ring(*_: object) -> None:

@@ -40,6 +40,11 @@ class DaemonProcess:
             env=os.environ | {"OMP_NUM_THREADS": str(threads)},
         )
 
+    @property
+    def pid(self) -> int:
+        """The daemon's process."""
+        return self._process.pid
+
     def drop(self, file: Path, name: str) -> float:
         """Rename a file into the inbox, complete at once; return when (Unix seconds)."""
         at = time.time()

@@ -38,6 +38,7 @@ FOR_SPECIAL_WISHES = {
     "daemon.ledger.trained_files",
     "daemon.notify",
     "daemon.settings.starter",
+    "daemon.tracking",
     "trainer.config.document",
     "trainer.protocol.backups",
     "trainer.protocol.forgetting",
@@ -48,6 +49,7 @@ FOR_SPECIAL_WISHES = {
 OF_OTHERS = {
     *("asyncio", "email", "fsspec", "http", "importlib.metadata", "multiprocessing", "numpy", "pynvml"),
     *("rich", "ssl", "torch", "transformers", "urllib.request", "xml", "zipfile"),
+    *("apprise", "mlflow", "tensorboard", "wandb"),
 }
 
 

@@ -10,19 +10,23 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from pydantic import ValidationError
+from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails
 
 from trainer.config.schema import Settings, sections
+from trainer.config.section import Section
 from trainer.protocol.json_faults import fault_of
+from trainer.protocol.masking import HIDDEN
 from trainer.protocol.text import printable
 
 VARIABLE_PREFIX = "TRAINING__"  # TRAINING__DAEMON__RESCAN_S=2 sets daemon.rescan_s
 BOUNDS = ("gt", "ge", "lt", "le")
 LARGEST_INTEGER = 2**63 - 1
 KINDS = ("int", "none", "constrained-int", "literal[", "list[")  # of values, in pydantic's words
+SECRETS = ("notify.apprise", "tracking.mlflow")  # may have passwords, which no message quotes
 SCHEMA_KEY = "$schema"  # lets an editor complete config.json; not a setting
 
 
@@ -190,6 +194,23 @@ def _refuse_unknown(given: Sequence[_Given]) -> None:
                 f'{item.place}: unknown key "{printable(item.key)}" in "{item.section}" '
                 f"(value {_shown(item.value)})" + _nearest(item.key, list(keys))
             )
+        if isinstance(item.value, dict) and (options := _options_of(keys[item.key])):
+            _refuse_unknown_options(item, options)
+
+
+def _options_of(field: FieldInfo) -> list[str]:
+    """Return the keys of a setting that is an object with keys of its own; none for any other."""
+    kinds = [kind for kind in get_args(field.annotation) if isinstance(kind, type)]
+    return [key for kind in kinds if issubclass(kind, Section) for key in kind.model_fields]
+
+
+def _refuse_unknown_options(item: _Given, options: list[str]) -> None:
+    for key, value in item.value.items():
+        if key not in options:
+            raise BadConfig(
+                f'{item.place}: unknown key "{printable(key)}" in "{item.section}.{item.key}" '
+                f"(value {_shown(value)})" + _nearest(key, options)
+            )
 
 
 def _refuse_huge(given: Sequence[_Given]) -> None:
@@ -243,8 +264,10 @@ def _explain(details: ErrorDetails, winners: Mapping[str, _Given]) -> tuple[str,
     section, key, *deeper = (str(part) for part in details["loc"])
     item = winners[f"{section}.{key}"]
     where = ".".join([section, key, *(part for part in deeper if not part.startswith(KINDS))])
-    expected = details["msg"].removeprefix("Input should be ").removeprefix("String should have ")
-    return f"{item.place}: {where} is {_shown(details['input'])}", _range(section, key, expected)
+    expected = "a JSON object" if details["type"] == "model_type" else details["msg"]
+    expected = expected.removeprefix("Input should be ").removeprefix("String should have ")
+    shown = HIDDEN if f"{section}.{key}" in SECRETS else _shown(details["input"])
+    return f"{item.place}: {where} is {shown}", _range(section, key, expected)
 
 
 def _range(section: str, key: str, expected: str) -> str:

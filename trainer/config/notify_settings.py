@@ -4,10 +4,11 @@ import re
 from typing import Annotated
 from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator, Field, field_serializer
 from pydantic_core import PydanticCustomError
 
 from trainer.config.section import FileName, Positive, Seconds, Section
+from trainer.protocol.masking import HIDDEN
 from trainer.protocol.notifiable import NOTIFIABLE, Notifiable
 
 
@@ -23,8 +24,17 @@ def _refuse_no_web_address(address: str) -> str:
     return address
 
 
+def _refuse_no_service(address: str) -> str:
+    if not re.fullmatch(r"[a-z][a-z0-9+.-]*://[!-~]+", address):
+        raise PydanticCustomError("apprise", "addresses such as mailto://user:password@example.org")
+    return address
+
+
+Service = Annotated[str, AfterValidator(_refuse_no_service)]
+
+
 class NotifySettings(Section):
-    """Telling a command or a web server what happens: see `docs/NOTIFICATIONS.md`.
+    """Telling a command, a web server or other services what happens: see `docs/NOTIFICATIONS.md`.
 
     A change takes effect immediately.
     """
@@ -36,6 +46,12 @@ class NotifySettings(Section):
     webhook: Annotated[str, AfterValidator(_refuse_no_web_address)] | None = None
     """An address that begins with `https://` or `http://`. Each notification is posted there as a JSON
     document. Redirects are not followed."""
+
+    apprise: (
+        Annotated[list[Annotated[str, AfterValidator(_refuse_no_service)]], Field(min_length=1)] | None
+    ) = None
+    """Addresses of services as Apprise has them, such as `mailto://…`, `slack://…` or `ntfy://…`; each gets
+    every notification. Needs the extra `apprise`. They hold secrets, so they are never shown or copied."""
 
     secret_env: Annotated[str, Field(min_length=1)] | None = None
     """The environment variable with the secret that signs what is posted to `webhook`."""
@@ -56,3 +72,8 @@ class NotifySettings(Section):
 
     repeat_after_s: Seconds = 3600.0
     """Seconds for which the same crash or block is not sent again."""
+
+    @field_serializer("apprise")
+    def _without_secrets(self, addresses: list[str] | None) -> list[str] | None:
+        # Settings are written into checkpoints, versions and what --check-config prints
+        return addresses and [f"{address.partition('://')[0]}://{HIDDEN}" for address in addresses]

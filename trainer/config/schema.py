@@ -16,6 +16,7 @@ from trainer.config.gate_settings import GateSettings
 from trainer.config.model_settings import EMBEDDED_MODEL, ModelSettings
 from trainer.config.notify_settings import NotifySettings
 from trainer.config.section import FileName, Fraction, Positive, Seconds, Section
+from trainer.config.tracking_settings import TrackingSettings
 from trainer.config.version_settings import VersionSettings
 from trainer.protocol.deep_findings import PrivatePattern
 from trainer.protocol.row_fields import OF_MESSAGES, OF_ROWS
@@ -476,6 +477,7 @@ class Settings(Section):
     daemon: DaemonSettings = DaemonSettings()
     disk: DiskSettings = DiskSettings()
     notify: NotifySettings = NotifySettings()
+    tracking: TrackingSettings = TrackingSettings()
     forget: ForgetSettings = ForgetSettings()
     backup: BackupSettings = BackupSettings()
     gate: GateSettings = GateSettings()

@@ -1,5 +1,6 @@
 """Where everything lies below one working directory. Knows paths, never contents."""
 
+import hashlib
 import os
 from dataclasses import dataclass
 from pathlib import Path
@@ -102,6 +103,11 @@ class Layout:
     def notify_file(self, channel: str) -> Path:
         """Return where the process that tells a channel of events notes how far it has come."""
         return self.status / f"notify_{channel}.json"
+
+    def tracking_file(self, kind: str, destination: str) -> Path:
+        """Return where the process of a tracker notes how far it has come; another one for each place."""
+        mark = hashlib.sha256(destination.encode()).hexdigest()[:8]
+        return self.status / "tracking" / f"{kind}-{mark}.json"
 
     @property
     def monitor_lock_file(self) -> Path:

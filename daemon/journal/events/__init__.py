@@ -22,6 +22,7 @@ from daemon.journal.events.of_files import (
     NoFilesIgnored,
     UnacceptedFileGone,
 )
+from daemon.journal.events.of_followers import NotifierEnded, TrackerEnded, TrackerWorks
 from daemon.journal.events.of_jobs import (
     JobFinished,
     JobGivenUp,
@@ -47,7 +48,6 @@ from daemon.journal.events.of_the_daemon import (
     DiskFreed,
     DiskLow,
     FewestKept,
-    NotifierEnded,
     NoUnknownControlFiles,
     QueueEmptied,
     RequestNotRemoved,
@@ -132,6 +132,8 @@ __all__ = [
     "StepsLeftOut",
     "StopCancelled",
     "StopRequested",
+    "TrackerEnded",
+    "TrackerWorks",
     "TrainingBlocked",
     "TrainingEnded",
     "TrainingFailed",

@@ -303,25 +303,6 @@ class QueueEmptied(JournalEvent):
 
 
 @dataclass(frozen=True, kw_only=True)
-class NotifierEnded(JournalEvent):
-    """The process that runs `notify.command` or calls `notify.webhook` ended. It is started again."""
-
-    kind = "notifier_ended"
-    level = logging.WARNING
-    channel: str
-    """`command` or `webhook`."""
-    exit_code: int
-    restart_in_s: float
-
-    @property
-    def message(self) -> str:
-        return (
-            f"the process for notify.{self.channel} ended with exit code {self.exit_code}; logs/notify.log "
-            f"says why; it is started again in {self.restart_in_s:.0f} s"
-        )
-
-
-@dataclass(frozen=True, kw_only=True)
 class DiskFreed(JournalEvent):
     """Little disk space was left, so the daemon removed what may be removed (`disk.min_free_bytes`)."""
 

@@ -1,5 +1,6 @@
 // The page Health: what was checked, what crashed, and the log as it is written.
 
+import { diagnosisCard } from "./diagnosis.js";
 import { fill, h, note, table } from "./dom.js";
 import { on, read } from "./server.js";
 import { ago, count, plural, time } from "./words.js";
@@ -14,11 +15,14 @@ export async function open(page) {
   const level = h("select", { id: "log-level", onchange: () => drawLog() },
     h("option", { value: "" }, "everything"), h("option", { value: "warning" }, "warnings and errors"), h("option", { value: "error" }, "errors"));
   const live = h("input", { type: "checkbox", id: "log-live", checked: true });
+  const diagnosis = diagnosisCard();
+  diagnosis.card.classList.add("wide");
   let entries = [];
 
   fill(page, h("h1", {}, "Health"), h("div", { class: "cards" },
     h("section", { class: "card wide", "aria-labelledby": "checks" }, h("h2", { id: "checks" }, "Checks"),
       h("div", { class: "buttons" }, h("button", { onclick: () => drawChecks() }, "Check again")), checks),
+    diagnosis.card,
     h("section", { class: "card wide", "aria-labelledby": "crashes" }, h("h2", { id: "crashes" }, "Crashes"), crashes),
     h("section", { class: "card wide", "aria-labelledby": "log" }, h("h2", { id: "log" }, "Log"),
       h("div", { class: "buttons" }, h("label", { htmlFor: "log-search" }, "Search"), search,
@@ -93,5 +97,5 @@ export async function open(page) {
   const soon = () => { waiting ??= setTimeout(() => { waiting = null; readLog(); }, 300); };
   const stops = [on("log", soon), on("reload", () => { drawChecks(); drawCrashes(); readLog(); }),
     on("events", (events) => { if (events.some((event) => /crash|blocked|worker/.test(event.kind))) drawCrashes(); })];
-  return () => { clearTimeout(waiting); stops.forEach((stop) => stop()); };
+  return () => { clearTimeout(waiting); stops.forEach((stop) => stop()); diagnosis.stop(); };
 }

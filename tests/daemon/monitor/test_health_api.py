@@ -94,3 +94,10 @@ def test_settings_that_no_daemon_would_take_are_refused_in_its_words(ask, layout
 
     assert answer.status_code == 422
     assert "training.epochs is 0" in answer.json()["error"]
+
+
+def test_the_diagnosis_is_that_of_the_command(ask):
+    found = ask.get("/api/diagnosis").json()
+
+    assert found["steps"] == 0
+    assert {one["result"] for one in found["examined"]} == {"not enough data"}

@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+import subprocess
 import sys
 from types import SimpleNamespace
 
@@ -10,6 +11,7 @@ import psutil
 import pytest
 
 from tests.daemon.notify.server import HookServer
+from tests.daemon.tracking.test_tensorboard import steps
 from tests.support import eventually
 from trainer.protocol.job import Outcome
 
@@ -31,6 +33,10 @@ def told(server):
 def notifiers():
     """Return the processes of this one that tell what happens."""
     return [child for child in psutil.Process().children() if "daemon.notify" in _command_line(child)]
+
+
+def trackers():
+    return [child for child in psutil.Process().children() if "daemon.tracking" in _command_line(child)]
 
 
 def _command_line(process):
@@ -121,7 +127,7 @@ def test_one_that_dies_before_it_hears_what_to_do_is_reported(rig, server, monke
         eventually(lambda: process.status() == psutil.STATUS_ZOMBIE)
         return os.write(descriptor, content)
 
-    monkeypatch.setattr("daemon.notifiers.os", SimpleNamespace(write=write))
+    monkeypatch.setattr("daemon.followers.os", SimpleNamespace(write=write))
     rig.configure(notify={"webhook": server.address})
     rig.start()
     eventually(lambda: not notifiers() and rig.events("daemon_started"))
@@ -156,3 +162,57 @@ def test_a_queue_that_was_empty_all_along_is_no_news(rig):
     rig.start(drain=True).left()
 
     assert rig.events("queue_empty") == []
+
+
+def test_a_tracker_is_started_and_stopped_with_its_setting(rig):
+    rig.start()
+    rig.drop("before.jsonl")
+    rig.until_in(Outcome.COMPLETED, "before.jsonl")
+
+    rig.configure(tracking={"tensorboard": {}})
+    folder = rig.layout.logs / "tensorboard"
+    eventually(lambda: list(folder.glob("training-*/events*")))
+    rig.configure()
+    eventually(lambda: not trackers())
+
+    assert len(list(rig.layout.status.glob("tracking/tensorboard-*.json"))) == 1
+
+
+def test_a_tracker_has_every_step_of_a_daemon_that_leaves_once(rig):
+    rig.configure(tracking={"tensorboard": {"folder": "curves", "name": "mine"}})
+    rig.drop("a.jsonl", 5)
+    rig.launcher.once = {"FAKE_CRASH": "a.jsonl:4"}
+
+    assert rig.start(drain=True).left() == 0
+
+    assert trackers() == []
+    rest = ["daemon.tracking", "tensorboard", "--once", "--base-dir", str(rig.layout.base)]
+    subprocess.run([sys.executable, "-P", "-m", *rest], check=True)  # what it had no time for
+    assert steps(rig.layout.base / "curves") == [1, 2, 3, 4, 5]
+
+
+def test_a_missing_package_is_one_alert_that_names_the_way_out(rig):
+    rig.configure(tracking={"trackio": {"python": "gone/python"}})
+    rig.start()
+    rig.drop("a.jsonl")
+    rig.until_in(Outcome.COMPLETED, "a.jsonl")
+    eventually(lambda: not trackers())
+    rig.drop("b.jsonl")  # the loop turns
+
+    rig.until(lambda: rig.events("tracker_ended"), "the report")
+
+    [alert] = rig.until(lambda: [text for text in rig.status()["alerts"] if "trackio" in text])
+    assert "scripts/setup trackio" in alert
+    rig.configure()
+    rig.until(lambda: rig.events("tracker_works"))
+
+
+def test_a_setting_that_stays_the_same_keeps_its_process(rig, server):
+    rig.configure(notify={"webhook": server.address})
+    rig.start()
+    [before] = eventually(notifiers)
+
+    rig.configure(notify={"webhook": server.address}, tracking={"tensorboard": {}})
+    eventually(trackers)
+
+    assert notifiers() == [before]

@@ -1,0 +1,1 @@
+"""Send the curves of the model's life to a tracker, each from a process of its own. Optional."""
