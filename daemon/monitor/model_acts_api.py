@@ -1,5 +1,6 @@
 """The API of the page Models: what takes long or cannot be taken back; plans, and acts with a state."""
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -105,8 +106,9 @@ class WantedSpace(_Body):
 
 @api.get("/api/tasks")
 def tasks(client: Client) -> list[Task]:
-    """Acts that take long: those that run, and those that ran last, the newest first."""
-    return tasks_of(client).all()
+    """Acts that take long: those that run, and those that ran last; without the results of comparisons."""
+    found = tasks_of(client).all()  # which is read again with each step of one, and results may be long
+    return [replace(task, result=None) if task.kind == "compare" else task for task in found]
 
 
 @api.get("/api/tasks/{task_id}")

@@ -6,6 +6,7 @@ import { on, read } from "./server.js";
 import { count, decimal, duration, plural } from "./words.js";
 
 const PAGE = 50;
+const PREVIEWS_AGAIN_MS = 15000;
 const COLOURS = ["--curve", "--second", "--good", "--bad", "--warn", "--quiet"];
 const DASHES = [[], [6, 4], [2, 3], [10, 3, 2, 3], [12, 4], [4, 2]];
 
@@ -17,9 +18,15 @@ export async function open(page) {
   fill(page, h("h1", {}, "Answers"), h("div", { class: "questions" }, suites, questions, previews));
   const parts = [openSuites(suites, asked), openQuestions(questions, asked), openPreviews(previews, asked)];
   const again = soon(() => parts.forEach((part) => part.load()), 800);
+  let scores = null, previewsAt = Date.now();
   const stops = [
     on("events", (events) => { if (events.some((event) => ["finished", "went_back", "checkpoint"].includes(event.kind))) again(); }),
-    on("status", (status) => { const seen = `${JSON.stringify(status.suite_scores)}${status.preview_step ?? ""}`; if (seen !== openSuites.seen) { openSuites.seen = seen; again(); } }),
+    on("status", (status) => {
+      const now = JSON.stringify(status.suite_scores ?? null);
+      if (scores !== null && now !== scores) again();
+      scores = now;
+    }),
+    on("steps", () => { if (Date.now() - previewsAt > PREVIEWS_AGAIN_MS) { previewsAt = Date.now(); parts[2].load(); } }), // nothing else tells of them
     on("reload", again), ...parts.map((part) => part.leave || (() => {})),
   ];
   return () => stops.forEach((stop) => stop());

@@ -24,13 +24,17 @@ export function openCompare(place, context) {
     const task = await send("/api/models/comparisons", { before: before.value.trim(), after: after.value.trim(), rows: rows.value ? Number(rows.value) : null });
     if (task) { chosen = task.id; note("The comparison runs. You can leave this page; the result stays here."); }
   };
-  const drawTasks = () => {
+  const results = new Map(); // by task
+  const drawTasks = async () => {
     const all = context.tasks.all().filter((task) => task.kind === "compare");
     if (measured.contains(document.activeElement) && document.activeElement.tagName !== "BUTTON") return;
     const shown = all.find((task) => task.id === chosen) || all[0];
+    if (shown && shown.state === "done" && !results.has(shown.id)) {
+      try { results.set(shown.id, (await read(`/api/tasks/${shown.id}`)).result); } catch { return; }
+    }
     fill(measured, all.length > 1 ? h("div", { class: "buttons", role: "group", "aria-label": "Comparisons" }, all.map((task) =>
       h("button", { type: "button", "aria-pressed": String(task === shown), onclick: () => { chosen = task.id; drawTasks(); } }, `${task.about.before} → ${task.about.after}, ${time(task.started_at)}`))) : null,
-    shown ? taskShown(shown, context) : null);
+    shown ? taskShown(shown, results.get(shown.id), context) : null);
   };
   before.addEventListener("change", look);
   after.addEventListener("change", look);
@@ -54,13 +58,13 @@ export function openCompare(place, context) {
   };
 }
 
-function taskShown(task, context) {
+function taskShown(task, found, context) {
   const title = h("h3", {}, `${task.about.before} → ${task.about.after}`, " ", h("a", { href: `/api/tasks/${task.id}`, target: "_blank", rel: "noopener" }, "as JSON"));
   if (task.state === "running") return [title, h("p", { role: "status" }, "… ", task.progress || "It begins."), h("progress", { "aria-label": "The comparison runs" }),
     context.mayAct() ? h("button", { type: "button", id: "cancel-comparison", onclick: () => send(`/api/tasks/${task.id}/cancel`) }, "Cancel it") : null];
   if (task.state === "cancelled") return [title, h("p", {}, "– It was cancelled.")];
   if (task.state === "failed") return [title, h("p", { class: "bad" }, `✕ ${task.problem}`)];
-  return [title, result(task.result)];
+  return [title, result(found)];
 }
 
 function result({ before, after, measured, settings, files_added: added, files_missing: missing }) {

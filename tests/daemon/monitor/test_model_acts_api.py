@@ -153,6 +153,7 @@ def test_two_versions_are_compared_on_the_same_rows(ask, trained, monkeypatch):
     assert orders[0].settings["validation"]["max_rows"] == 2
     assert done["result"]["measured"]["loss"]["high"] == 0.5
     assert done["is_cancellable"]
+    assert [item["result"] for item in ask.get("/api/tasks").json()] == [None]
 
 
 def test_where_nobody_has_said_where_backups_go_there_are_none(ask, trained):
