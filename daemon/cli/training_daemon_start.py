@@ -1,7 +1,7 @@
 """`training_daemon init`, `start`, `restart` and `install-service`: what a daemon needs to run by itself."""
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -173,6 +173,9 @@ def install_service(
     name: Annotated[
         str, typer.Option("--name", metavar="NAME", help="Of the service; one for each working directory.")
     ] = "training-daemon",
+    monitor: Annotated[
+        bool, typer.Option("--monitor", help="Also have the web page run, as the service NAME-monitor.")
+    ] = False,
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
     only_print: Annotated[bool, typer.Option("--print", help="Print the unit, and change nothing.")] = False,
     as_json: Json = False,
@@ -181,29 +184,39 @@ def install_service(
 
     Writes a unit with the absolute paths of this environment, and starts it if systemd runs.
     """
-    from daemon.client.service import install, refuse_running, unit_file, unit_text
+    from daemon.client.service import install, monitor_unit_text, refuse_running, unit_file, unit_text
 
+    if monitor and as_json:
+        raise WrongUsage("--json describes one service; install the web page without it")
     client = client_of(base_dir)
-    text = unit_text(client.any_layout)
+    units = {unit_file(Path.home(), name): unit_text(client.any_layout)}
+    if monitor:
+        from daemon.cli.training_monitor import refuse_without_packages
+
+        refuse_without_packages()
+        units[unit_file(Path.home(), f"{name}-monitor")] = monitor_unit_text(client.any_layout)
     if only_print:
-        print(text, end="")
+        print("\n".join(units.values()), end="")
         return
-    unit = unit_file(Path.home(), name)
     refuse_running(client.any_layout)
     if not yes:
-        _ask_to_install(client, unit, text, as_json=as_json)
+        _ask_to_install(client, units, as_json=as_json)
     client.create()
-    found = install(client.any_layout, unit, text)
-    _show(asdict(found), as_json, _installed_lines(found))
+    for unit, text in units.items():
+        found = install(client.any_layout, unit, text)
+        _show(asdict(found), as_json, _installed_lines(found))
+    if monitor and not as_json:
+        say("the links of the web page: training_monitor links")
 
 
-def _ask_to_install(client: Client, unit: Path, text: str, *, as_json: bool) -> None:
+def _ask_to_install(client: Client, units: Mapping[Path, str], *, as_json: bool) -> None:
     if as_json:
         raise WrongUsage("--json does not ask; add --yes; nothing was changed")
     print(f"working directory: {printable(str(client.any_layout.base))}")
-    print(f"unit:              {printable(str(unit))}")
-    if unit.exists() and unit.read_text(errors="replace") != text:
-        print("There is such a unit already, and it is another one. It will be replaced.")
+    for unit, text in units.items():
+        print(f"unit:              {printable(str(unit))}")
+        if unit.exists() and unit.read_text(errors="replace") != text:
+            print("There is such a unit already, and it is another one. It will be replaced.")
     confirm("Install the service and start it now?")
 
 

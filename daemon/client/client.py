@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from daemon.client.forget import Forgets
     from daemon.client.health import Health
     from daemon.client.history import History
+    from daemon.client.live_curves import LiveCurves
     from daemon.client.logs import Logs
     from daemon.client.models import Models
     from daemon.client.models_report import ModelsReport, Since
@@ -107,6 +108,13 @@ class Client:
         from daemon.client.history import History
 
         return History(self.layout)
+
+    @cached_property
+    def curves(self) -> "LiveCurves":
+        """Curves that are drawn again and again, and what they are marked with."""
+        from daemon.client.live_curves import LiveCurves
+
+        return LiveCurves(self.layout, self.history, lambda: self.models)
 
     @cached_property
     def logs(self) -> "Logs":

@@ -39,6 +39,17 @@ TITLES = {
 }
 
 
+class Axis(StrEnum):
+    """What a curve is drawn over."""
+
+    STEP = "step"
+    """Of the model's life."""
+    TOKENS = "tokens"
+    """Trained so far."""
+    TIME = "time"
+    """Seconds that steps have taken so far; not those in which nothing was trained."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class CurvePoint:
     """One stretch of steps."""

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from daemon.ledger.attempts import RecordedAttempt
     from daemon.ledger.branches import RecordedBranch
     from daemon.ledger.crashes import CrashGroup
-    from daemon.ledger.evaluation_records import PreviewHistory, RecordedScore, Validation
+    from daemon.ledger.evaluation_records import PreviewHistory, PreviewText, RecordedScore, Validation
     from daemon.ledger.file_value import FileValue
     from daemon.ledger.gate_verdicts import RecordedVerdict
     from daemon.ledger.job_records import RecordedJob
@@ -283,6 +283,13 @@ class History:
 
         with raising(UnreadableHistory, UnreadableLedger):
             return read_previews(self._ledger)
+
+    def preview_texts(self, prompt: str, *, limit: int = PAGE) -> "list[PreviewText]":
+        """Return the newest `limit` texts that a fixed prompt was answered with, the newest first."""
+        from daemon.ledger.evaluation_records import read_preview_texts
+
+        with raising(UnreadableHistory, UnreadableLedger):
+            return read_preview_texts(self._ledger, prompt, limit=limit)
 
     def questions(
         self, *, suite: str | None = None, after: int = 0, limit: int = PAGE

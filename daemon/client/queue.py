@@ -56,6 +56,8 @@ from trainer.protocol.layout import Layout
 from trainer.protocol.text import printable, shell_word, utc_text
 
 if TYPE_CHECKING:
+    from daemon.client.outlook import Outlook
+    from daemon.status.reader import Status
     from trainer.config.schema import DataSettings
 
 TO_OVERTAKE = (
@@ -151,6 +153,18 @@ class Queue:
         from daemon.intake.inbox import count_dropped
 
         return count_dropped(self._layout.inbox)
+
+    def outlook(self, status: "Status") -> "Outlook":
+        """Return how much waits, and how long all of it will probably take.
+
+        Args:
+            status: what the daemon does now.
+        Raises:
+            UnreadableHistory: the ledger cannot be read.
+        """
+        from daemon.client.outlook import outlook
+
+        return outlook(self._layout, status)
 
     def counts(self) -> FolderCounts:
         """Count the files in each folder.

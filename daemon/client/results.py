@@ -7,17 +7,20 @@ from daemon.client.checkpoints import BrokenCheckpoint, Verification, WholeCheck
 from daemon.client.compare import Comparison
 from daemon.client.completed_files import CompletedFile
 from daemon.client.creation import Created
-from daemon.client.curves import Curve, CurvePoint
+from daemon.client.curves import Axis, Curve, CurvePoint, Metric
 from daemon.client.data import FittingLength, ProposedLength
 from daemon.client.described_settings import DescribedSetting
 from daemon.client.disk import DiskUsage, Freeable
 from daemon.client.dry_run import DryRun, Speed
 from daemon.client.known_file import GateNote, KnownFile, KnownJob, ReportSummary
 from daemon.client.life import Life, LifeBranch
+from daemon.client.live_curves import LiveCurve
 from daemon.client.log_entries import LogEntry
+from daemon.client.marks import CheckpointMark, Marks, TrainedInSteps, VersionMark, WayBack
 from daemon.client.models_next import NextStep
 from daemon.client.models_now import DaemonNow, DiskNow
 from daemon.client.models_report import GateVerdict, ModelsReport, Repeated, Since
+from daemon.client.outlook import Outlook
 from daemon.client.queue import AddedFile, FolderCounts
 from daemon.client.requests import Obeyed
 from daemon.client.restart import CannotGoOn, GoesOn, ImpossibleRestart, NoPlan, Restart, RestartPlan
@@ -49,11 +52,12 @@ from daemon.ledger.answer_records import AnswerStretch, PreviewAnswer, PromptHis
 from daemon.ledger.attempts import RecordedAttempt
 from daemon.ledger.branches import RecordedBranch
 from daemon.ledger.crashes import CrashGroup
-from daemon.ledger.evaluation_records import PreviewHistory, RecordedScore, Validation
+from daemon.ledger.evaluation_records import PreviewHistory, PreviewText, RecordedScore, Validation
 from daemon.ledger.event_stream import RecordedEvent
 from daemon.ledger.file_value import FileValue
 from daemon.ledger.gate_verdicts import RecordedVerdict
 from daemon.ledger.job_records import RecordedJob
+from daemon.ledger.marks import FileBorder, NotApplied, TrainedRows
 from daemon.ledger.period import EndedOtherwise, PeriodFile, PeriodSums
 from daemon.ledger.step_records import RecordedStep, StepBucket
 from daemon.status.reader import Status
@@ -84,6 +88,7 @@ __all__ = [
     "AnswerStretch",
     "AskedOfModel",
     "AverageKept",
+    "Axis",
     "BackupLine",
     "BackupList",
     "BackupMade",
@@ -91,6 +96,7 @@ __all__ = [
     "CannotGoOn",
     "Change",
     "CheckResult",
+    "CheckpointMark",
     "CleaningPlan",
     "Cleared",
     "Comparison",
@@ -113,6 +119,7 @@ __all__ = [
     "Effective",
     "EndedFile",
     "EndedOtherwise",
+    "FileBorder",
     "FileInVersions",
     "FileValue",
     "Finding",
@@ -134,20 +141,26 @@ __all__ = [
     "KnownJob",
     "Life",
     "LifeBranch",
+    "LiveCurve",
     "LockedChange",
     "LogEntry",
+    "Marks",
     "Measure",
+    "Metric",
     "ModelVersion",
     "ModelsReport",
     "NewVersion",
     "NextStep",
     "NoPlan",
+    "NotApplied",
     "Obeyed",
     "Outcome",
+    "Outlook",
     "PeriodFile",
     "PeriodSums",
     "PreviewAnswer",
     "PreviewHistory",
+    "PreviewText",
     "PromptHistory",
     "ProposedLength",
     "PrunedBackups",
@@ -178,6 +191,8 @@ __all__ = [
     "StepBucket",
     "SuiteScore",
     "TrainedFile",
+    "TrainedInSteps",
+    "TrainedRows",
     "UnreadableVersion",
     "Unusable",
     "Validation",
@@ -186,8 +201,10 @@ __all__ = [
     "VersionDetails",
     "VersionDifferences",
     "VersionLine",
+    "VersionMark",
     "VersionPage",
     "VersionRecord",
+    "WayBack",
     "Whole",
     "WholeCheckpoint",
 ]

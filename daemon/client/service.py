@@ -14,6 +14,7 @@ from trainer.protocol.layout import Layout
 from trainer.protocol.text import printable
 
 TEMPLATE = Path(__file__).with_name("training-daemon.service")
+MONITOR_TEMPLATE = Path(__file__).with_name("training-monitor.service")
 SYSTEMCTL = "systemctl"
 PATIENCE_S = 600  # systemd waits for the daemon to be ready; the unit says for how long
 FOR_THE_SYSTEM = re.compile(r"^# For the system only.*?\n\n", re.M | re.S)
@@ -54,14 +55,23 @@ def unit_text(layout: Layout) -> str:
     Raises:
         CannotInstall: a path cannot be written into a unit.
     """
-    text = FOR_THE_SYSTEM.sub("", TEMPLATE.read_text(encoding="utf-8"))
+    return _unit_text(layout, TEMPLATE, ["daemon.cli.training_daemon"])
+
+
+def monitor_unit_text(layout: Layout) -> str:
+    """Return the unit of the web page, likewise."""
+    return _unit_text(layout, MONITOR_TEMPLATE, ["daemon.cli.training_monitor", "--quiet"])
+
+
+def _unit_text(layout: Layout, template: Path, module: list[str]) -> str:
+    text = FOR_THE_SYSTEM.sub("", template.read_text(encoding="utf-8"))
     lines = [
         line
         for line in text.splitlines()
-        if not line.startswith(("# The training daemon as", "# Every path"))
+        if not line.startswith(("# The training daemon as", "# The web page of", "# Every path"))
     ]
     # By the interpreter: a wheel may have been installed where scripts are elsewhere
-    command = [sys.executable, "-P", "-m", "daemon.cli.training_daemon"]
+    command = [sys.executable, "-P", "-m", *module]
     replacements = {
         "Environment=TRAINING_BASE_DIR": f"Environment={_quoted(f'TRAINING_BASE_DIR={layout.base}')}",
         "ExecStart": f"ExecStart={' '.join(_quoted(word).replace('$', '$$') for word in command)}",

@@ -4,7 +4,7 @@ import json
 import sqlite3
 from collections.abc import Iterator
 from dataclasses import dataclass
-from itertools import groupby, takewhile
+from itertools import groupby, islice, takewhile
 from pathlib import Path
 
 from daemon.ledger.reader import has_table, open_read_only
@@ -71,6 +71,47 @@ class PreviewHistory:
     """The last other text; None if there was none."""
     before_step: int | None
     """The last step at which that was given."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class PreviewText:
+    """A text that a prompt was answered with at several steps that follow each other."""
+
+    first_step: int
+    last_step: int
+    times: int
+    text: str
+    ended_by: str
+    """end, tokens or time; of the last step."""
+
+
+def read_preview_texts(path: Path, prompt: str, *, limit: int) -> list[PreviewText]:
+    """Return the newest `limit` texts that a prompt was answered with, the newest first.
+
+    Raises:
+        UnreadableLedger: it cannot be read.
+    """
+    if not path.exists():
+        return []
+    with open_read_only(path) as database:
+        if not has_table(database, "previews"):
+            return []
+        rows: Iterator[sqlite3.Row] = database.execute(
+            "SELECT * FROM previews WHERE prompt = ? ORDER BY global_step DESC", (prompt,)
+        )
+        same = (list(answers) for _, answers in groupby(rows, key=lambda row: row["text"]))
+        return [_preview_text(answers) for answers in islice(same, limit)]
+
+
+def _preview_text(answers: list[sqlite3.Row]) -> PreviewText:
+    newest = answers[0]
+    return PreviewText(
+        first_step=answers[-1]["global_step"],
+        last_step=newest["global_step"],
+        times=len(answers),
+        text=newest["text"],
+        ended_by=newest["ended_by"],
+    )
 
 
 def read_validations(path: Path, *, after: int, limit: int) -> list[Validation]:

@@ -173,6 +173,46 @@ def job_ids_named(path: Path, name: str, *, limit: int = -1) -> list[str]:
         return [row["id"] for row in database.execute(newest, (printable(name), limit))]
 
 
+def name_of_job(path: Path, job_id: str) -> str | None:
+    """Return the name of a job's file, printable; None if the ledger does not know the job.
+
+    Raises:
+        UnreadableLedger: it cannot be read.
+    """
+    if not path.exists():
+        return None
+    with open_read_only(path) as database:
+        row = database.execute("SELECT display FROM jobs WHERE id = ?", (job_id,)).fetchone()
+        return str(row["display"]) if row else None
+
+
+def read_waiting_sums(path: Path) -> tuple[int, int]:
+    """Return how many jobs wait, and how many rows they have.
+
+    Raises:
+        UnreadableLedger: it cannot be read.
+    """
+    if not path.exists():
+        return 0, 0
+    with open_read_only(path) as database:
+        sums = "SELECT count(*), coalesce(sum(rows), 0) FROM jobs WHERE state = 'waiting'"
+        files, rows = database.execute(sums).fetchone()
+        return int(files), int(rows)
+
+
+def settings_of_job(path: Path, job_id: str) -> str | None:
+    """Return the settings that a job started with, as JSON; None before that, and of a job that is unknown.
+
+    Raises:
+        UnreadableLedger: it cannot be read.
+    """
+    if not path.exists():
+        return None
+    with open_read_only(path) as database:
+        row = database.execute("SELECT settings FROM jobs WHERE id = ?", (job_id,)).fetchone()
+        return row["settings"] if row else None
+
+
 def find_job_of(path: Path, identity: Identity, *, state: str = "") -> RecordedJob | None:
     """Return the newest job with this very file; None if there is none.
 

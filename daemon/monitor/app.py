@@ -14,7 +14,15 @@ from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp
 
 from daemon.client.client import Client
-from daemon.monitor import answers_api, health_api, metrics, model_acts_api, models_api, now
+from daemon.monitor import (
+    answers_api,
+    curves_api,
+    health_api,
+    metrics,
+    model_acts_api,
+    models_api,
+    now,
+)
 from daemon.monitor.access import Access
 from daemon.monitor.endpoints import Api
 from daemon.monitor.stream import Hub
@@ -25,6 +33,7 @@ PAGES = ("/", "/queue", "/files", "/models", "/answers", "/health", "/settings")
 THREADS = 6
 PARTS: tuple[Api, ...] = (
     now.api,
+    curves_api.api,
     models_api.api,
     model_acts_api.api,
     answers_api.api,

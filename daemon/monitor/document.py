@@ -11,6 +11,7 @@ from functools import reduce
 from importlib import import_module
 from operator import or_
 from pathlib import Path
+from types import UnionType
 from typing import Any, get_args, get_type_hints
 
 from pydantic import TypeAdapter
@@ -86,20 +87,19 @@ def _operation(endpoint: Endpoint, schemas: dict[str, Any]) -> dict[str, Any]:
 
 
 def _answer(endpoint: Endpoint, schemas: dict[str, Any]) -> dict[str, Any]:
-    """Describe what is answered; of a response that is passed on as it is, only words."""
-    kind = _without_table(_returned(endpoint.function))
-    if isinstance(kind, type) and issubclass(kind, Response):
+    """Describe what is answered; of a response that is passed on as it is, only words.
+
+    What returns a document or a response offers the same as a table, too.
+    """
+    kind = _returned(endpoint.function)
+    kinds = get_args(kind) if isinstance(kind, UnionType) else (kind,)
+    documents = [one for one in kinds if not (isinstance(one, type) and issubclass(one, Response))]
+    if not documents:
         return {"description": endpoint.summary}
-    return {
-        "description": endpoint.summary,
-        "content": {"application/json": {"schema": _schema(kind, schemas)}},
-    }
-
-
-def _without_table(kind: Any) -> Any:
-    """Return the type of a document that can be had as CSV, too, which is a response as it is."""
-    kinds = [found for found in get_args(kind) if found is not Response]
-    return reduce(or_, kinds) if Response in get_args(kind) else kind
+    content = {"application/json": {"schema": _schema(reduce(or_, documents), schemas)}}
+    if len(documents) < len(kinds):
+        content["text/csv"] = {"schema": {"type": "string"}}
+    return {"description": endpoint.summary, "content": content}
 
 
 def _returned(function: Any) -> Any:

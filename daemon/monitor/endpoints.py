@@ -36,8 +36,11 @@ from daemon.client.errors import (
     NotReady,
     UnreadableHistory,
 )
+from daemon.monitor.access import allowed_by
 from trainer.protocol.text import printable
 
+GIVEN = ("client", "allowed")
+"""Arguments of an endpoint that the server gives: the client, and what the sender may do."""
 FORMULA = ("=", "+", "-", "@", "\t", "\r")
 MOST_BODY_BYTES = 1_000_000  # of a request; uploads are streamed instead
 BODY_S = 10.0  # within which it is to come
@@ -69,9 +72,9 @@ class Endpoint:
     summary: str
 
     def parameters(self) -> dict[str, inspect.Parameter]:
-        """Return what is taken from path, query and body; `client` is given by the server."""
+        """Return what is taken from path, query and body."""
         found = inspect.signature(self.function).parameters
-        return {name: parameter for name, parameter in found.items() if name != "client"}
+        return {name: parameter for name, parameter in found.items() if name not in GIVEN}
 
 
 @dataclass
@@ -109,6 +112,8 @@ def _handler(endpoint: Endpoint, client: Client) -> Callable[[Request], Any]:
     adapters = {name: TypeAdapter(parameter.annotation) for name, parameter in parameters.items()}
     body_name = next((name for name, parameter in parameters.items() if is_model(parameter.annotation)), None)
 
+    takes_allowed = "allowed" in inspect.signature(endpoint.function).parameters
+
     async def handle(request: Request) -> Response:
         try:
             given: dict[str, Any] = {**request.query_params, **request.path_params}
@@ -124,6 +129,8 @@ def _handler(endpoint: Endpoint, client: Client) -> Callable[[Request], Any]:
             ]
             if missing:
                 raise BadRequest(f"the parameter {missing[0]!r} is missing")
+            if takes_allowed:
+                arguments["allowed"] = allowed_by(request.state)
             if body_name:
                 arguments[body_name] = await _body(request, adapters[body_name])
             return as_response(await run_in_threadpool(endpoint.function, client, **arguments))

@@ -1,15 +1,18 @@
 """The API of the page Now: the status, and the requests of the controller."""
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from daemon.client.client import Client
 from daemon.monitor.endpoints import Api
+from daemon.monitor.memory import MemoryNow, memory_now
+from daemon.monitor.tokens import Scope
 from trainer.protocol.text import printable
 
 if TYPE_CHECKING:
-    from daemon.client.results import Obeyed
+    from daemon.client.results import Obeyed, Outlook, PreviewHistory, PreviewText
 
 ANSWER_WAIT_S = 10.0  # for the daemon; a page shows that it waits
 
@@ -30,6 +33,46 @@ class HowToStop(Why):
 
     now: bool = False
     """At the next step, instead of after the current file."""
+
+
+@dataclass(frozen=True)
+class Me:
+    """Who asks."""
+
+    scope: Scope
+    """What that link, or token, allows: to read, or to control, too."""
+
+
+@api.get("/api/me")
+def me(client: Client, allowed: Scope) -> Me:
+    """What the sender of the request may do."""
+    return Me(allowed)
+
+
+@api.get("/api/outlook")
+def outlook(client: Client) -> "Outlook":
+    """How much waits in the queue, and how long all of it will probably take."""
+    return client.queue.outlook(client.status())
+
+
+@api.get("/api/memory")
+def memory(client: Client) -> MemoryNow:
+    """What the machine, its GPUs and our processes use, in GB."""
+    return memory_now(client.status())
+
+
+@api.get("/api/previews")
+def previews(client: Client, limit: Annotated[int, Field(ge=1, le=1000)] = 100) -> "list[PreviewHistory]":
+    """What the model answers to each fixed prompt, the one answered last first."""
+    return client.history.previews()[:limit]
+
+
+@api.get("/api/previews/texts")
+def preview_texts(
+    client: Client, prompt: str, limit: Annotated[int, Field(ge=1, le=1000)] = 20
+) -> "list[PreviewText]":
+    """The newest texts that one prompt was answered with, and at which steps, the newest first."""
+    return client.history.preview_texts(prompt, limit=limit)
 
 
 @api.get("/api/status")

@@ -5,12 +5,12 @@ import { on, read } from "./server.js";
 import { count, decimal, plural } from "./words.js";
 
 const SVG = "http://www.w3.org/2000/svg";
-const WIDTH = 320, HEIGHT = 80, AGAIN_AFTER_MS = 60_000;
+const WIDTH = 320, HEIGHT = 80, AGAIN_AFTER_MS = 300_000;
 
 /** Return {card, stop}. brief: only what was found, for a page that shows other things, too. */
 export function diagnosisCard({ brief = false } = {}) {
   const place = h("div");
-  const card = h("section", { class: "card", "aria-labelledby": "diagnosis" }, h("h2", { id: "diagnosis" }, "Diagnosis"), place);
+  const card = h("section", { class: "card", id: "diagnosis", "aria-labelledby": "diagnosis-title" }, h("h2", { id: "diagnosis-title" }, "Diagnosis"), place);
   let readAt = 0;
 
   async function draw() {
@@ -28,7 +28,7 @@ export function diagnosisCard({ brief = false } = {}) {
   }
 
   draw();
-  // Illnesses show over hundreds of steps: to look again every minute is enough
+  // Illnesses show over hundreds of steps: to look again every five minutes is enough
   const stops = [on("steps", () => { if (Date.now() - readAt > AGAIN_AFTER_MS) draw(); }), on("reload", draw)];
   return { card, stop: () => stops.forEach((stop) => stop()) };
 }

@@ -23,7 +23,7 @@ const LIFE = {
   "no directory": "The working directory is gone.",
 };
 
-export const current = { status: null, receivedAt: 0, connected: true };
+export const current = { status: null, receivedAt: 0, connected: true, scope: "read" };
 let leave = () => {};
 
 async function show() {
@@ -69,4 +69,4 @@ setInterval(drawState, 5000);
 
 follow();
 read("/api/status").then((status) => { Object.assign(current, { status, receivedAt: Date.now() }); drawState(); }, () => {});
-show();
+read("/api/me").then((me) => { current.scope = me.scope; }, () => {}).then(show);

@@ -24,6 +24,7 @@ from daemon.client.flags import Flags
 from daemon.client.forget import Forgets
 from daemon.client.health import Health
 from daemon.client.history import History
+from daemon.client.live_curves import LiveCurves
 from daemon.client.logs import Logs
 from daemon.client.models import Models
 from daemon.client.queue import Queue
@@ -32,7 +33,7 @@ from daemon.client.settings import ClientSettings
 
 PARTS = (
     *(Client, Backups, Checkpoints, Comparisons, Consolidations, Data, Disk, Flags, Forgets, Health),
-    *(History, Logs, Models, Queue, Rollbacks),
+    *(History, LiveCurves, Logs, Models, Queue, Rollbacks),
     ClientSettings,
 )
 NOT_ANSWERS = {"Layout", "Version"}  # the latter is there as `ModelVersion`

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from daemon.client.errors import CannotInstall
-from daemon.client.service import install, unit_file, unit_text
+from daemon.client.service import install, monitor_unit_text, unit_file, unit_text
 from daemon.status.board import StatusBoard
 from trainer.protocol.layout import Layout
 
@@ -42,11 +42,20 @@ def test_the_unit_runs_this_environment_in_this_folder():
     assert "ProtectSystem" not in text
 
 
+def test_the_unit_of_the_web_page_prints_no_link_into_the_log():
+    text = monitor_unit_text(Layout(Path("/srv/training")))
+
+    assert f"ExecStart={sys.executable} -P -m daemon.cli.training_monitor --quiet\n" in text
+    assert "Environment=TRAINING_BASE_DIR=/srv/training\n" in text
+    assert "User=" not in text
+
+
 @pytest.mark.skipif(not shutil.which("systemd-analyze"), reason="there is no systemd here")
+@pytest.mark.parametrize("text_of", [unit_text, monitor_unit_text])
 @pytest.mark.parametrize("name", ["training", 'two words and a "quote"', "100 % of $HOME", "back\\slash"])
-def test_systemd_reads_every_folder_as_it_is_meant(tmp_path, name):
+def test_systemd_reads_every_folder_as_it_is_meant(tmp_path, name, text_of):
     unit = tmp_path / "training-daemon.service"
-    unit.write_text(unit_text(Layout(tmp_path / name)))
+    unit.write_text(text_of(Layout(tmp_path / name)))
 
     result = subprocess.run(
         ["systemd-analyze", "verify", "--user", str(unit)],
