@@ -124,7 +124,7 @@ ARROWS: dict[str, set[str]] = {
     "daemon.data_tools.analysis": {"daemon.data_tools", "trainer.data", "trainer.protocol"},
     "daemon.data_tools.puzzles": {"daemon.data_tools", "trainer.data"},
     "daemon.mains": {"daemon.client", "trainer.protocol"},
-    "daemon.monitor": {"trainer", "daemon.client", *_GROUND},
+    "daemon.monitor": {"trainer", "daemon.client", "daemon.diagnosis", *_GROUND},
     "daemon.cli": {
         "daemon.monitor",
         *("trainer", "daemon", "daemon.client", "daemon.data_tools", "daemon.data_tools.analysis"),

@@ -2,6 +2,7 @@
 
 import importlib.util
 import os
+import re
 import sys
 from typing import TYPE_CHECKING, Annotated
 
@@ -16,6 +17,9 @@ if TYPE_CHECKING:
     from daemon.client.monitor_process import MonitorNow
 
 NEEDED = ("starlette", "uvicorn", "prometheus_client")
+MAX_UPLOAD = "5GB"
+SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*(b|kb|mb|gb|tb)?", re.IGNORECASE)
+UNITS = {"b": 1, "kb": 10**3, "mb": 10**6, "gb": 10**9, "tb": 10**12}
 
 app = typer.Typer(rich_markup_mode=None, pretty_exceptions_enable=False, invoke_without_command=True)
 
@@ -41,6 +45,10 @@ def training_monitor(
         list[str] | None,
         typer.Option("--allow-host", metavar="NAME", help="Also answer to this host name. May be repeated."),
     ] = None,
+    max_upload: Annotated[
+        str,
+        typer.Option("--max-upload", metavar="SIZE", help="Of a file that is uploaded; 0 allows no upload."),
+    ] = MAX_UPLOAD,
     new_tokens: Annotated[
         bool, typer.Option("--new-tokens", help="Make new links; the old ones stop working.")
     ] = False,
@@ -56,12 +64,25 @@ def training_monitor(
         use_base_dir(base_dir)
         return
     refuse_without_packages()
+    max_bytes = bytes_of(max_upload)
     layout = client_of(base_dir).layout  # or it says that it is no working directory
     command = ["--base-dir", str(layout.base), "--host", host, "--port", str(port)]
     command += [word for name in allow_host or [] for word in ("--allow-host", name)]
+    command += ["--max-upload", str(max_bytes)]
     command += ["--new-tokens"] * new_tokens + ["--quiet"] * quiet
     # -P: a file in the current folder must not be mistaken for a module
     os.execv(sys.executable, [sys.executable, "-P", "-m", "daemon.monitor", *command])
+
+
+def bytes_of(size: str) -> int:
+    """Return how many bytes a size such as 5GB or 300 MB means.
+
+    Raises:
+        CommandFailed: it is none.
+    """
+    if not (found := SIZE.fullmatch(size.strip())):
+        raise CommandFailed(f"--max-upload {printable(size)}: expected a size such as 5GB, 300MB or 0")
+    return int(float(found[1]) * UNITS[(found[2] or "b").lower()])
 
 
 def refuse_without_packages() -> None:

@@ -36,10 +36,12 @@ if TYPE_CHECKING:
     from daemon.client.models import Models
     from daemon.client.models_report import ModelsReport, Since
     from daemon.client.queue import AddedFile, Queue
+    from daemon.client.queue_pages import QueuePages
     from daemon.client.requests import Obeyed, Requests
     from daemon.client.rollback import Rollbacks
     from daemon.client.settings import ClientSettings
     from daemon.client.starting import Started
+    from daemon.client.uploads import Uploads
     from daemon.client.waiting import EndedFile
     from daemon.ledger.event_stream import RecordedEvent
     from daemon.status.reader import Status
@@ -101,6 +103,20 @@ class Client:
         from daemon.client.queue import Queue
 
         return Queue(self.layout, self.settings)
+
+    @cached_property
+    def queue_pages(self) -> "QueuePages":
+        """The folders of the queue page by page, however many files there are."""
+        from daemon.client.queue_pages import QueuePages
+
+        return QueuePages(self.layout)
+
+    @cached_property
+    def uploads(self) -> "Uploads":
+        """Files that come in parts into the inbox, such as from a browser."""
+        from daemon.client.uploads import Uploads
+
+        return Uploads(self.layout, self.settings)
 
     @cached_property
     def history(self) -> "History":

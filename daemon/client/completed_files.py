@@ -1,13 +1,16 @@
 """Completed files: what each has brought, and which checkpoint was the first to contain it."""
 
 import re
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 
 from daemon.ledger.completions import Completion, read_completions
 from daemon.ledger.file_value import FileValue
+from daemon.ledger.pages_of_jobs import EndedJob, read_ended_page
 from trainer.protocol.checkpoints import FOLDER
 from trainer.protocol.layout import Layout
+from trainer.protocol.places import Outcome
 from trainer.protocol.text import printable
 
 CHECKPOINT_NAME = re.compile(r"step-(\d+)")
@@ -27,6 +30,55 @@ class CompletedFile(FileValue):
     """Name of the first that contains it; None if it took no step, or if that is not known any more."""
     is_checkpoint_kept: bool
     """Whether that checkpoint is still there."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class PastFile(CompletedFile):
+    """A file that has ended, however it did."""
+
+    reason: str | None
+    """Why it failed or was skipped; printable."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class PastFiles:
+    """Some of the files that have ended, the last one first."""
+
+    files: tuple[PastFile, ...]
+    next: str | None
+    """Where the next page begins; None if this is the last one."""
+
+
+def past_files(
+    layout: Layout, *, states: Collection[Outcome], after: str, limit: int, search: str
+) -> PastFiles:
+    """Return files that have ended, the last one first.
+
+    Args:
+        after: `next` of the page before; "" for the first page.
+        search: only files with this in their names, whatever the case of its letters.
+    Raises:
+        UnreadableLedger: the ledger cannot be read.
+    """
+    found = read_ended_page(
+        layout.ledger_file,
+        states=states,
+        before=after,
+        limit=limit + 1,
+        search=search,
+    )
+    kept = KeptCheckpoints(layout.models)
+    files = tuple(_past(job, kept) for job in found[:limit])
+    last = found[limit - 1] if len(found) > limit else None
+    return PastFiles(files=files, next=last.cursor if last else None)
+
+
+def _past(job: EndedJob, kept: "KeptCheckpoints") -> PastFile:
+    completion = Completion(value=job.value, finished_at=job.finished_at, checkpoint=job.checkpoint)
+    known = vars(_described(completion, kept))
+    if job.value.state != Outcome.COMPLETED:
+        known |= {"checkpoint": None, "is_checkpoint_kept": False}
+    return PastFile(**known, reason=job.reason)
 
 
 def completed_files(layout: Layout, *, limit: int) -> list[CompletedFile]:

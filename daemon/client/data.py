@@ -1,5 +1,6 @@
 """Files as training data: what is in them, how the model sees a row, what training would be like."""
 
+import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -7,9 +8,11 @@ from typing import TYPE_CHECKING, Literal
 
 from daemon.client.advice import no_folder
 from daemon.client.errors import (
+    FileRefused,
     NoReport,
     NotATrainingFile,
     NotAWorkingDirectory,
+    TooBusy,
     UnreadableHistory,
     UnreadableReport,
     raising,
@@ -20,11 +23,16 @@ from trainer.protocol.text import printable
 
 if TYPE_CHECKING:
     from daemon.client.dry_run import DryRun
+    from daemon.client.rejected_rows import RejectedPage
+    from daemon.client.row_lengths import RowLengths
     from trainer.protocol.data_report import DataReport
     from trainer.protocol.show import Shown
 
 INSPECTION = "trainer.mains.inspect_file"
 RENDERING = "trainer.mains.show_row"
+STANDS_BACK = 5
+"""The niceness of a process that somebody waits for who only watches: behind training, but on a busy machine
+still done within its time."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,6 +73,7 @@ class Data:
     def __init__(self, layout: Layout, settings: ClientSettings) -> None:
         self._layout = layout
         self._settings = settings
+        self._rendering = threading.Lock()
 
     def report(self, name: str) -> "DataReport":
         """Return what the worker found in a file before it was trained.
@@ -167,12 +176,22 @@ class Data:
             FileRefused: the row cannot be trained.
             InvalidSettings, HelperFailed: as for `inspect`.
         """
+        return self._shown(_file_of(file), row, on_progress=on_progress)
+
+    def _shown(
+        self,
+        file: Path,
+        row: int,
+        *,
+        timeout_s: float | None = None,
+        niceness: int = 0,
+        on_progress: Callable[[str], object] = _nobody,
+    ) -> "Shown":
         from daemon.client.as_json_lines import as_json_lines
         from daemon.client.helper_process import ask
         from trainer.protocol.show import Shown, ShowOrder
 
         settings = self._settings.effective().settings
-        file = _file_of(file)
         refuse_missing_folder(self._layout)
         with as_json_lines(file, settings.data) as rows:
             order = ShowOrder(
@@ -181,8 +200,78 @@ class Data:
                 settings=settings.model_dump(mode="json"),
                 base=str(self._layout.base),
             )
-            shown = ask(RENDERING, order, Shown, on_progress=on_progress)
+            shown = ask(
+                RENDERING,
+                order,
+                Shown,
+                timeout_s=timeout_s,
+                niceness=niceness,
+                on_progress=on_progress,
+            )
         return shown if rows is file else shown.model_copy(update={"file": str(file.resolve())})
+
+    def show_known(self, name: str, row: int, *, timeout_s: float) -> "Shown":
+        """Return the tokens of a row of a file that is known here, as `show` does; one row at a time.
+
+        Args:
+            name: of the file, with its folder or without, or the id of its job.
+            timeout_s: after which the process that renders it is ended.
+        Raises:
+            TooBusy: another row is being rendered.
+            NoSuchFile, AmbiguousName, UnreadableHistory: no one file is meant, or it is gone.
+            FileRefused, InvalidSettings, HelperFailed: as for `show`.
+        """
+        path = self._known_path(name)
+        if not self._rendering.acquire(blocking=False):
+            raise TooBusy("another row is being rendered, which is done one at a time; try again in a moment")
+        try:
+            shown = self._shown(path, row, timeout_s=timeout_s, niceness=STANDS_BACK)
+        except FileRefused as error:
+            message = str(error).replace(printable(str(path.resolve())), printable(path.name))
+            raise FileRefused(message, is_bad_config=error.is_bad_config) from error
+        finally:
+            self._rendering.release()
+        return shown.model_copy(update={"file": printable(path.name)})
+
+    def row_lengths(self, name: str) -> "RowLengths":
+        """Return how long the first rows of a file are that is known here.
+
+        Raises:
+            NoSuchFile, AmbiguousName, UnreadableHistory: no one file is meant, or it is gone.
+            FileRefused: its rows cannot be read.
+        """
+        from daemon.client.row_lengths import row_lengths
+
+        return row_lengths(self._known_path(name), self._settings.effective().settings.data)
+
+    def rejected(self, name: str, *, after: int = 0, limit: int) -> "RejectedPage":
+        """Return rows of a file that were rejected, with their reasons.
+
+        Args:
+            name: as for `report`.
+            after: `next` of the page before; 0 for the first page.
+        Raises:
+            NoSuchFile, AmbiguousName, UnreadableHistory: no one file is meant.
+            UnreadableReport: the list is none of ours.
+        """
+        from daemon.client.known_file import known_file
+        from daemon.client.rejected_rows import RejectedPage, read_rejected
+        from daemon.ledger.reader import UnreadableLedger
+        from trainer.protocol.files import UnreadableFile
+
+        with raising(UnreadableHistory, UnreadableLedger):
+            place = known_file(self._layout, name).rejected_list
+        if place is None:
+            return RejectedPage(rows=(), next=None)
+        with raising(UnreadableReport, UnreadableFile):
+            return read_rejected(self._layout.base / place, after=after, limit=limit)
+
+    def _known_path(self, name: str) -> Path:
+        from daemon.client.known_file import path_of
+        from daemon.ledger.reader import UnreadableLedger
+
+        with raising(UnreadableHistory, UnreadableLedger):
+            return path_of(self._layout, name)
 
     def dry_run(self, file: Path | str, overrides: Sequence[str] = ()) -> "DryRun":
         """Return what training a file would be like; nothing is trained or changed.

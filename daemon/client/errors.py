@@ -152,6 +152,22 @@ class CannotUnlock(ClientError):
     """There is no change of a locked setting that could be allowed."""
 
 
+class BadUpload(ClientError):
+    """What is to be uploaded cannot be taken."""
+
+
+class TooLarge(ClientError):
+    """What is to be uploaded has more bytes than may be, or than there is space for."""
+
+
+class WrongOffset(ClientError):
+    """Another part of the upload is expected, or somebody is at it already."""
+
+
+class TooBusy(ClientError):
+    """Others have asked for the same, which is done one at a time; try again soon."""
+
+
 class FileRefused(ClientError):
     """The file, or the row, would not be trained.
 

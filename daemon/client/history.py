@@ -1,5 +1,6 @@
 """What the ledger knows, beside a running daemon or without one. Changes nothing."""
 
+from collections.abc import Collection
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -11,7 +12,7 @@ from trainer.protocol.places import Outcome
 from trainer.protocol.text import printable
 
 if TYPE_CHECKING:
-    from daemon.client.completed_files import CompletedFile
+    from daemon.client.completed_files import CompletedFile, PastFiles
     from daemon.client.curves import Curve, Metric
     from daemon.client.known_file import KnownFile
     from daemon.ledger.answer_records import PromptHistory, QuestionHistory
@@ -158,6 +159,26 @@ class History:
 
         with raising(UnreadableHistory, UnreadableLedger):
             return completed_files(self._layout, limit=limit)
+
+    def past(
+        self,
+        *,
+        states: Collection[Outcome] = tuple(Outcome),
+        after: str = "",
+        limit: int = PAGE,
+        search: str = "",
+    ) -> "PastFiles":
+        """Return the files that have ended, the last one first.
+
+        Args:
+            states: only those that ended so.
+            after: `next` of the page before; "" for the first page.
+            search: only files with this in their names, whatever the case of its letters.
+        """
+        from daemon.client.completed_files import past_files
+
+        with raising(UnreadableHistory, UnreadableLedger):
+            return past_files(self._layout, states=states, after=after, limit=limit, search=search)
 
     def count_completed(self) -> int:
         """Return how many files have been completed so far."""

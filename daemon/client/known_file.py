@@ -164,6 +164,19 @@ def report_on(layout: Layout, name: str) -> DataReport:
     return read_report(layout, job_id, path.name if path else job.name if job else name)
 
 
+def path_of(layout: Layout, name: str) -> Path:
+    """Return where a file is.
+
+    Raises:
+        NoSuchFile: nobody knows it, or it is gone.
+        AmbiguousName, UnreadableLedger: as for `known_file`.
+    """
+    path, _ = _meant(layout, name)
+    if path is None:
+        raise NoSuchFile(f"{printable(name)} is known, but its file is gone, so its rows cannot be read")
+    return path
+
+
 def content_of(layout: Layout, name: str) -> tuple[str, str | None]:
     """Return the name of a file, printable, and the SHA-256 of its content; None if it is no regular file.
 

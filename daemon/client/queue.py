@@ -278,7 +278,7 @@ class Queue:
             path = _move(self._layout, path, self._layout.waiting(priority))
         return printable(path.name)
 
-    def retry(self, name: str, *, must_admit: bool = False) -> str:
+    def retry(self, name: str, *, must_admit: bool = False, priority: Priority | None = None) -> str:
         """Put a file back that failed or was skipped; return its name then, printable.
 
         The lists of its rejected rows go to the trash, because its next check writes a new one.
@@ -286,6 +286,7 @@ class Queue:
         Args:
             name: of one in the trash, if none of that name lies in failed/ or skipped/.
             must_admit: have it trained whatever its data report says.
+            priority: with which it is to wait; None for the one it had.
         Raises:
             NoSuchFile, AmbiguousName, WrongPlace: no one such file is meant.
             CannotAdmit: nothing can be made of its rows.
@@ -293,7 +294,7 @@ class Queue:
         path = self._ended_file(name)
         if must_admit:
             self._admit(path)
-        return self._put_all_back([path])[0]
+        return self._put_all_back([path], priority)[0]
 
     def retry_all(self, names: Sequence[str]) -> list[str]:
         """Put files back as `retry` does: all of them, or none if one cannot be meant."""
@@ -362,7 +363,7 @@ class Queue:
             NoSuchFile, AmbiguousName, WrongPlace: a name means no one such file; nothing was moved.
             UnreadableHistory: the ledger cannot be read.
         """
-        outcomes = {self._layout.finished(outcome): outcome for outcome in (Outcome.FAILED, Outcome.SKIPPED)}
+        outcomes = self._ended_folders()
         paths = [the_file(self._layout, name, list(outcomes)) for name in names]
         now = time.time()
         return {
@@ -370,6 +371,17 @@ class Queue:
             for folder, outcome in outcomes.items()
             if (chosen := {path.name for path in paths if path.parent == folder})
         }
+
+    def why_not_cleared(self, name: str) -> str | None:
+        """Return why `clear_files` would refuse a file, or None."""
+        try:
+            the_file(self._layout, name, list(self._ended_folders()))
+        except ClientError as error:
+            return str(error)
+        return None
+
+    def _ended_folders(self) -> dict[Path, Outcome]:
+        return {self._layout.finished(outcome): outcome for outcome in (Outcome.FAILED, Outcome.SKIPPED)}
 
     def remove(self, name: str) -> str:
         """Move a waiting file to `queue/skipped/`; return its name then, printable.
@@ -423,21 +435,24 @@ class Queue:
             )
         admit(self._layout, path)
 
-    def _put_all_back(self, paths: Sequence[Path]) -> list[str]:
+    def _put_all_back(self, paths: Sequence[Path], priority: Priority | None = None) -> list[str]:
         clear_lists(self._layout, paths, now=time.time())  # first: a daemon checks each as soon as it is back
-        return [self._put_back(path) for path in paths]
+        return [self._put_back(path, priority or _priority_in_note(path)) for path in paths]
 
-    def _put_back(self, path: Path) -> str:
+    def _put_back(self, path: Path, priority: Priority) -> str:
         note = note_beside(path, REASON_SUFFIX)
-        try:
-            priority = Priority(read_json(note)["priority"])
-        except (OSError, UnreadableFile, KeyError, TypeError, ValueError):
-            priority = Priority.NORMAL
         make_new(self._layout, path)
         target = _move(self._layout, path, self._layout.waiting(priority))
         note.unlink(missing_ok=True)  # its content stays in the ledger
         remove_if_empty(self._layout, path.parent)
         return printable(target.name)
+
+
+def _priority_in_note(path: Path) -> Priority:
+    try:
+        return Priority(read_json(note_beside(path, REASON_SUFFIX))["priority"])
+    except (OSError, UnreadableFile, KeyError, TypeError, ValueError):
+        return Priority.NORMAL
 
 
 def _move(layout: Layout, path: Path, folder: Path) -> Path:

@@ -5,7 +5,7 @@ from daemon.client.asked_of_model import AskedOfModel
 from daemon.client.average import AverageKept
 from daemon.client.checkpoints import BrokenCheckpoint, Verification, WholeCheckpoint
 from daemon.client.compare import Comparison
-from daemon.client.completed_files import CompletedFile
+from daemon.client.completed_files import CompletedFile, PastFile, PastFiles
 from daemon.client.creation import Created
 from daemon.client.curves import Axis, Curve, CurvePoint, Metric
 from daemon.client.data import FittingLength, ProposedLength
@@ -22,13 +22,18 @@ from daemon.client.models_now import DaemonNow, DiskNow
 from daemon.client.models_report import GateVerdict, ModelsReport, Repeated, Since
 from daemon.client.outlook import Outlook
 from daemon.client.queue import AddedFile, FolderCounts
+from daemon.client.queue_acts import ActOnFile
+from daemon.client.queue_pages import ListedFile, QueueFolder, QueuePage
+from daemon.client.rejected_rows import RejectedLine, RejectedPage
 from daemon.client.requests import Obeyed
 from daemon.client.restart import CannotGoOn, GoesOn, ImpossibleRestart, NoPlan, Restart, RestartPlan
 from daemon.client.rollback import RollbackPlan
+from daemon.client.row_lengths import LengthBucket, RowLengths
 from daemon.client.service import Installed
 from daemon.client.settings import LockedChange
 from daemon.client.starting import Started
 from daemon.client.trash import Cleared
+from daemon.client.uploads import UploadSink, UploadState
 from daemon.client.version_lines import (
     DeletedVersion,
     FileInVersions,
@@ -83,6 +88,7 @@ from trainer.versions.version import Version as ModelVersion
 
 __all__ = [
     "Act",
+    "ActOnFile",
     "AddedFile",
     "AffectedFile",
     "AnswerStretch",
@@ -139,8 +145,10 @@ __all__ = [
     "KeptUse",
     "KnownFile",
     "KnownJob",
+    "LengthBucket",
     "Life",
     "LifeBranch",
+    "ListedFile",
     "LiveCurve",
     "LockedChange",
     "LogEntry",
@@ -156,6 +164,8 @@ __all__ = [
     "Obeyed",
     "Outcome",
     "Outlook",
+    "PastFile",
+    "PastFiles",
     "PeriodFile",
     "PeriodSums",
     "PreviewAnswer",
@@ -165,6 +175,8 @@ __all__ = [
     "ProposedLength",
     "PrunedBackups",
     "QuestionHistory",
+    "QueueFolder",
+    "QueuePage",
     "QueuedFile",
     "RecordedAttempt",
     "RecordedBranch",
@@ -174,6 +186,8 @@ __all__ = [
     "RecordedStep",
     "RecordedSuite",
     "RecordedVerdict",
+    "RejectedLine",
+    "RejectedPage",
     "Repeated",
     "ReportSummary",
     "Restart",
@@ -181,6 +195,7 @@ __all__ = [
     "RestoredBackup",
     "Reviewed",
     "RollbackPlan",
+    "RowLengths",
     "SettingDifference",
     "Severity",
     "Shown",
@@ -195,6 +210,8 @@ __all__ = [
     "TrainedRows",
     "UnreadableVersion",
     "Unusable",
+    "UploadSink",
+    "UploadState",
     "Validation",
     "Verification",
     "VerifiedBackups",

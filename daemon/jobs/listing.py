@@ -98,12 +98,15 @@ def find_named(folders: Sequence[Path], name: str) -> list[Path]:
         folder / found
         for folder in folders
         if folder_name in ("", folder.name)
-        for found in _matching(_names(folder), file_name)
+        for found in _matching(folder, file_name)
     ]
 
 
-def _matching(names: list[str], wanted: str) -> list[str]:
-    return [wanted] if wanted in names else [name for name in names if printable(name) == wanted]
+def _matching(folder: Path, wanted: str) -> list[str]:
+    # First as it is: to list the folder takes long where a hundred thousand files wait
+    if wanted and is_users_file(wanted) and os.path.lexists(folder / wanted):
+        return [wanted]
+    return [name for name in _names(folder) if printable(name) == wanted]
 
 
 def _names(folder: Path) -> list[str]:

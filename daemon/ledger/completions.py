@@ -47,7 +47,7 @@ def read_completions(path: Path, *, limit: int) -> list[Completion]:
         newest = "SELECT * FROM jobs WHERE state = 'completed' ORDER BY finished_at DESC, id DESC LIMIT ?"
         jobs = database.execute(newest, (limit + TOGETHER,)).fetchall()
         jobs = sorted(jobs, key=_order_of_completion, reverse=True)[:limit]
-        checkpoints = _first_checkpoints(database, {job["id"] for job in jobs})
+        checkpoints = first_checkpoints(database, {job["id"] for job in jobs})
         return [
             Completion(
                 value=value_of_job(database, job),
@@ -74,17 +74,23 @@ def first_checkpoint(path: Path, job_id: str) -> str | None:
     if not path.exists():
         return None
     with open_read_only(path) as database:
-        return _first_checkpoints(database, {job_id}).get(job_id)
+        return first_checkpoints(database, {job_id}).get(job_id)
 
 
-def _first_checkpoints(database: sqlite3.Connection, job_ids: Collection[str]) -> dict[str, str]:
-    """Return the names of checkpoints by job.
+def first_checkpoints(
+    database: sqlite3.Connection, job_ids: Collection[str], *, since: str = ""
+) -> dict[str, str]:
+    """Return the names of the first checkpoints published after the last steps of jobs, by job.
 
     A job that had to be trained again, because an older checkpoint was used, has a later last step.
+
+    Args:
+        since: UTC, ISO 8601. When the first of the jobs began; what happened before is not read.
     """
     first: dict[str, str] = {}
     unsaved: set[str] = set()
-    for row in database.execute("SELECT * FROM events WHERE kind IN ('trained', 'checkpoint') ORDER BY id"):
+    read = "SELECT * FROM events WHERE kind IN ('trained', 'checkpoint') AND at >= ? ORDER BY id"
+    for row in database.execute(read, (since,)):
         if row["kind"] == "trained" and row["job_id"] in job_ids:
             first.pop(row["job_id"], None)
             unsaved.add(row["job_id"])

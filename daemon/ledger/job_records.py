@@ -272,10 +272,10 @@ def _recorded(database: sqlite3.Connection, row: sqlite3.Row) -> RecordedJob:
         finished_at=row["finished_at"],
         attempts=row["attempts"],
         format=(row["format"] or None) if "format" in columns else None,
-        reason=_message(row["reason"]),
+        reason=message_of(row["reason"]),
     )
 
 
-def _message(reason: str | None) -> str | None:
+def message_of(reason: str | None) -> str | None:
     """Return the sentence in the column `reason`."""
     return printable(str(json.loads(reason)["message"])) if reason else None

@@ -18,6 +18,7 @@ def main() -> int:
     parser.add_argument("--allow-host", action="append", default=[])
     parser.add_argument("--new-tokens", action="store_true")
     parser.add_argument("--quiet", action="store_true")
+    parser.add_argument("--max-upload", type=int)
     parser.add_argument("--ready-fd", type=int)
     options = parser.parse_args()
     from daemon.monitor.server import CannotServe, serve
@@ -30,6 +31,7 @@ def main() -> int:
             allowed_hosts=options.allow_host,
             new_tokens=options.new_tokens,
             quiet=options.quiet,
+            max_upload=options.max_upload,
             ready_fd=options.ready_fd,
         )
     except (CannotServe, ClientError) as error:

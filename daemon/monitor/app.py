@@ -1,8 +1,9 @@
 """Put the monitor together: pages, API, stream, and the access rules around them."""
 
+import asyncio
 import time
 from collections.abc import AsyncIterator, Callable, Iterable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 
 import anyio.to_thread
@@ -17,11 +18,14 @@ from daemon.client.client import Client
 from daemon.monitor import (
     answers_api,
     curves_api,
+    files_api,
     health_api,
     metrics,
     model_acts_api,
     models_api,
     now,
+    queue_api,
+    uploads_api,
 )
 from daemon.monitor.access import Access
 from daemon.monitor.endpoints import Api
@@ -34,6 +38,9 @@ THREADS = 6
 PARTS: tuple[Api, ...] = (
     now.api,
     curves_api.api,
+    queue_api.api,
+    uploads_api.api,
+    files_api.api,
     models_api.api,
     model_acts_api.api,
     answers_api.api,
@@ -63,7 +70,11 @@ def make_app(
     async def running(app: Starlette) -> AsyncIterator[None]:
         # Few threads read files at the same time; each takes memory
         anyio.to_thread.current_default_thread_limiter().total_tokens = THREADS
+        cleaning = asyncio.create_task(uploads_api.remove_abandoned_now_and_then(client))
         yield
+        cleaning.cancel()
+        with suppress(asyncio.CancelledError):
+            await cleaning
 
     routes = [
         *(Route(page, _shell) for page in PAGES),

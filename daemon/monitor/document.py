@@ -12,13 +12,13 @@ from importlib import import_module
 from operator import or_
 from pathlib import Path
 from types import UnionType
-from typing import Any, get_args, get_type_hints
+from typing import Any, Union, get_args, get_origin, get_type_hints
 
 from pydantic import TypeAdapter
 from starlette.responses import Response
 
 from daemon.monitor.app import PARTS
-from daemon.monitor.endpoints import Endpoint, is_model
+from daemon.monitor.endpoints import Content, Endpoint, is_model
 from trainer import __version__
 
 FILE = Path(__file__).with_name("static") / "openapi.json"
@@ -64,8 +64,11 @@ def _operation(endpoint: Endpoint, schemas: dict[str, Any]) -> dict[str, Any]:
         "parameters": [],
     }
     for name, parameter in endpoint.parameters().items():
-        schema = _schema(parameter.annotation, schemas)
         is_required = parameter.default is parameter.empty
+        if parameter.annotation is Content:
+            found["requestBody"] = {"content": {"application/octet-stream": {}}}
+            continue
+        schema = _schema(parameter.annotation, schemas)
         if is_model(parameter.annotation):
             found["requestBody"] = {"content": {"application/json": {"schema": schema}}}
         else:
@@ -92,11 +95,12 @@ def _answer(endpoint: Endpoint, schemas: dict[str, Any]) -> dict[str, Any]:
     What returns a document or a response offers the same as a table, too.
     """
     kind = _returned(endpoint.function)
-    kinds = get_args(kind) if isinstance(kind, UnionType) else (kind,)
+    kinds = get_args(kind) if get_origin(kind) in (UnionType, Union) else (kind,)
     documents = [one for one in kinds if not (isinstance(one, type) and issubclass(one, Response))]
     if not documents:
         return {"description": endpoint.summary}
-    content = {"application/json": {"schema": _schema(reduce(or_, documents), schemas)}}
+    schema = _schema(reduce(or_, documents), schemas)
+    content: dict[str, Any] = {"application/json": {"schema": schema}}
     if len(documents) < len(kinds):
         content["text/csv"] = {"schema": {"type": "string"}}
     return {"description": endpoint.summary, "content": content}

@@ -9,15 +9,15 @@ import asyncio
 import csv
 import inspect
 import io
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Annotated, Any, get_args, get_origin
 
 from pydantic import BaseModel, TypeAdapter, ValidationError
 from pydantic_core import to_json
 from starlette.concurrency import run_in_threadpool
-from starlette.requests import Request
-from starlette.responses import JSONResponse, Response
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
 
 from daemon.client.client import Client
@@ -34,14 +34,16 @@ from daemon.client.errors import (
     NotAWorkingDirectory,
     NotObeyed,
     NotReady,
+    TooBusy,
+    TooLarge,
     UnreadableHistory,
+    WrongOffset,
 )
 from daemon.monitor.access import allowed_by
-from trainer.protocol.text import printable
+from trainer.protocol.text import printable, system_words
 
 GIVEN = ("client", "allowed")
 """Arguments of an endpoint that the server gives: the client, and what the sender may do."""
-FORMULA = ("=", "+", "-", "@", "\t", "\r")
 MOST_BODY_BYTES = 1_000_000  # of a request; uploads are streamed instead
 BODY_S = 10.0  # within which it is to come
 
@@ -49,9 +51,13 @@ STATUS_OF_ERRORS: tuple[tuple[tuple[type[ClientError], ...], int], ...] = (
     ((NoSuchFile, NoSuchRow, NoSuchCheckpoint, NoSuchVersion, NoReport, NoLog), 404),
     ((NotObeyed, NotReady), 504),
     ((NoDaemon, UnreadableHistory, NotAWorkingDirectory), 503),
-    ((AmbiguousName,), 409),
+    ((AmbiguousName, WrongOffset), 409),
+    ((TooLarge,), 413),
+    ((TooBusy,), 429),
 )
 REFUSED = 422  # everything else that the client refuses
+FORMULA_SIGNS = ("=", "+", "-", "@", "\t", "\r")  # with which a spreadsheet takes a cell for a formula
+CSV_ROWS_AT_ONCE = 500
 
 
 class BadRequest(ValueError):
@@ -60,6 +66,13 @@ class BadRequest(ValueError):
 
 class NotFound(LookupError):
     """There is nothing of this name; the message says what there is."""
+
+
+class Content:
+    """The body of a request, part by part, as it comes; never as a whole."""
+
+    def __init__(self, parts: AsyncIterator[bytes]) -> None:
+        self.parts = parts
 
 
 @dataclass(frozen=True)
@@ -91,6 +104,10 @@ class Api:
         """Declare a request that changes something. One argument may be a model: the body as JSON."""
         return self._declare("POST", path)
 
+    def put(self, path: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+        """Declare a request that brings a file. One argument is its `Content`, and the function is async."""
+        return self._declare("PUT", path)
+
     def _declare(self, method: str, path: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
         def declaring(function: Callable[..., Any]) -> Callable[..., Any]:
             summary = inspect.cleandoc(function.__doc__ or "").splitlines()[0]
@@ -109,6 +126,9 @@ class Api:
 
 def _handler(endpoint: Endpoint, client: Client) -> Callable[[Request], Any]:
     parameters = endpoint.parameters()
+    content_name = next((name for name, item in parameters.items() if item.annotation is Content), None)
+    if content_name:
+        del parameters[content_name]
     adapters = {name: TypeAdapter(parameter.annotation) for name, parameter in parameters.items()}
     body_name = next((name for name, parameter in parameters.items() if is_model(parameter.annotation)), None)
 
@@ -133,9 +153,17 @@ def _handler(endpoint: Endpoint, client: Client) -> Callable[[Request], Any]:
                 arguments["allowed"] = allowed_by(request.state)
             if body_name:
                 arguments[body_name] = await _body(request, adapters[body_name])
+            if content_name:
+                arguments[content_name] = Content(request.stream())
+            if inspect.iscoroutinefunction(endpoint.function):
+                return as_response(await endpoint.function(client, **arguments))
             return as_response(await run_in_threadpool(endpoint.function, client, **arguments))
         except (BadRequest, NotFound, ClientError) as error:
             return refusal(error)
+        except ClientDisconnect:
+            return Response(status_code=400)  # nobody reads it
+        except OSError as error:
+            return JSONResponse({"error": system_words(error)}, status_code=500)
 
     return handle
 
@@ -180,21 +208,35 @@ def as_response(answer: Any) -> Response:
 
 
 def csv_response(columns: Sequence[str], rows: Iterable[Sequence[object]], *, name: str) -> Response:
-    """Return a table for a spreadsheet, which takes no text in it for a formula.
+    """Return a table as CSV, written row by row while it is sent.
 
     Args:
-        name: of the file that it is saved as.
+        name: of the file that a browser saves, without its suffix.
     """
-    text = io.StringIO()
-    table = csv.writer(text)
-    table.writerow(columns)
-    table.writerows([_cell(value) for value in row] for row in rows)
+
+    def lines() -> Iterator[bytes]:
+        text = io.StringIO()
+        writer = csv.writer(text)
+        writer.writerow(columns)
+        for number, row in enumerate(rows, 1):
+            writer.writerow(map(_csv_cell, row))
+            if number % CSV_ROWS_AT_ONCE == 0:
+                yield text.getvalue().encode("utf-8", "backslashreplace")
+                text.seek(0)
+                text.truncate()
+        yield text.getvalue().encode("utf-8", "backslashreplace")
+
     headers = {"Content-Disposition": f'attachment; filename="{name}.csv"'}
-    return Response(text.getvalue(), media_type="text/csv; charset=utf-8", headers=headers)
+    return StreamingResponse(lines(), media_type="text/csv; charset=utf-8", headers=headers)
 
 
-def _cell(value: object) -> object:
-    return f"'{value}" if isinstance(value, str) and value.startswith(FORMULA) else value
+def _csv_cell(value: object) -> object:
+    """Return a value that no spreadsheet takes for a formula."""
+    if value is None:
+        return ""
+    if isinstance(value, str) and value.startswith(FORMULA_SIGNS):
+        return f"'{value}"
+    return value
 
 
 def refusal(error: Exception) -> Response:

@@ -6,6 +6,7 @@ from pydantic import Field
 
 from daemon.client.client import Client
 from daemon.client.errors import NoLog
+from daemon.monitor.diagnosing import Diagnoses
 from daemon.monitor.endpoints import Api
 
 if TYPE_CHECKING:
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
 MOST_ENTRIES = 1_000
 
 api = Api()
+_diagnoses = Diagnoses()
 
 Count = Annotated[int, Field(ge=1, le=MOST_ENTRIES)]
 
@@ -27,7 +29,7 @@ def health(client: Client) -> "list[CheckResult]":
 @api.get("/api/diagnosis")
 def diagnosis(client: Client) -> "Diagnosis":
     """What ails the training so far, and what was examined: as `training_health diagnose --json`."""
-    return client.health.diagnose()
+    return _diagnoses.of(client.layout.base)
 
 
 @api.get("/api/crashes")

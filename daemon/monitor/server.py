@@ -44,6 +44,7 @@ def serve(
     allowed_hosts: Sequence[str],
     new_tokens: bool,
     quiet: bool,
+    max_upload: int | None,
     ready_fd: int | None,
 ) -> None:
     """Serve until SIGTERM or Ctrl-C.
@@ -53,12 +54,15 @@ def serve(
         allowed_hosts: other names by which browsers may call this machine.
         new_tokens: lock out whoever has the present link.
         quiet: print no link, for a log that others read.
+        max_upload: bytes that a file may have which is uploaded; None takes the usual number, 0 allows none.
         ready_fd: where to say that it serves; None tells nobody.
     Raises:
         CannotServe: one runs already, the address is in use, or the tokens cannot be used.
     """
     client = Client(base_dir)
     layout = client.layout
+    if max_upload is not None:
+        client.uploads.most_bytes = max_upload
     with _alone(layout):
         try:
             tokens = load_tokens(layout.status, renew=new_tokens)

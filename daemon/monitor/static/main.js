@@ -69,4 +69,4 @@ setInterval(drawState, 5000);
 
 follow();
 read("/api/status").then((status) => { Object.assign(current, { status, receivedAt: Date.now() }); drawState(); }, () => {});
-read("/api/me").then((me) => { current.scope = me.scope; }, () => {}).then(show);
+read("/api/me").then((me) => { current.scope = me.scope; }, () => {}).finally(show);

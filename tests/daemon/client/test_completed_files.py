@@ -106,3 +106,43 @@ def test_a_folder_of_another_name_is_no_checkpoint(client, ledger, layout, name)
     (layout.models / "checkpoints" / name).mkdir(parents=True)
 
     assert client.history.completed()[0].checkpoint is None
+
+
+def test_a_page_of_past_files_says_the_same_of_each_as_the_list_of_completed_ones(client, ledger, layout):
+    for number in (1, 2, 3):
+        complete(ledger, layout, number, first_step=2 * number - 1, at=100.0 * number)
+        announce(ledger, 2 * number)
+    keep(layout, 6)
+    ledger.commit()
+
+    files, after = [], ""
+    while after is not None:
+        page = client.history.past(limit=1, after=after)
+        files += page.files
+        after = page.next
+
+    assert [vars(file) for file in files] == [
+        vars(file) | {"reason": None} for file in client.history.completed()
+    ]
+    assert [file.checkpoint for file in files] == ["step-000000006", "step-000000004", "step-000000002"]
+
+
+def test_what_happened_before_the_first_file_of_a_page_is_not_read(client, ledger, layout):
+    job = complete(ledger, layout, 1)
+    announce(ledger, 2)
+    ledger._database.write("UPDATE jobs SET started_at = '2001-01-01' WHERE id = ?", (job.id,))
+    ledger.commit()
+    [file] = client.history.past().files
+    assert file.checkpoint == "step-000000002"
+
+    ledger._database.write("UPDATE jobs SET started_at = '2100-01-01' WHERE id = ?", (job.id,))
+    ledger.commit()
+    [file] = client.history.past().files
+    assert file.checkpoint is None
+
+
+@pytest.mark.parametrize("after", ["x", "//", "2001/x/y", "/" * 9])
+def test_a_page_that_nobody_offered_is_empty_or_the_first(client, ledger, layout, after):
+    complete(ledger, layout, 1)
+
+    assert len(client.history.past(after=after).files) <= 1

@@ -28,13 +28,15 @@ from daemon.client.live_curves import LiveCurves
 from daemon.client.logs import Logs
 from daemon.client.models import Models
 from daemon.client.queue import Queue
+from daemon.client.queue_pages import QueuePages
 from daemon.client.rollback import Rollbacks
 from daemon.client.settings import ClientSettings
+from daemon.client.uploads import Uploads
 
 PARTS = (
     *(Client, Backups, Checkpoints, Comparisons, Consolidations, Data, Disk, Flags, Forgets, Health),
-    *(History, LiveCurves, Logs, Models, Queue, Rollbacks),
-    ClientSettings,
+    *(History, LiveCurves, Logs, Models, Queue, QueuePages, Rollbacks),
+    *(ClientSettings, Uploads),
 )
 NOT_ANSWERS = {"Layout", "Version"}  # the latter is there as `ModelVersion`
 

@@ -22,9 +22,13 @@ def layout(tmp_path):
 
 
 @pytest.fixture
-def app(layout):
-    client = Client(layout.base)
-    return make_app(client, TOKENS, port=PORT, hub=Hub(client))
+def app_client(layout):
+    return Client(layout.base)
+
+
+@pytest.fixture
+def app(app_client):
+    return make_app(app_client, TOKENS, port=PORT, hub=Hub(app_client))
 
 
 @pytest.fixture

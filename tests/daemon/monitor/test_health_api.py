@@ -4,6 +4,9 @@ import json
 
 import pytest
 
+from daemon.monitor.diagnosing import KEPT_S, Diagnoses
+from tests.support import FakeClock
+
 SECRET = "hunter2-hunter2"
 
 
@@ -96,8 +99,31 @@ def test_settings_that_no_daemon_would_take_are_refused_in_its_words(ask, layout
     assert "training.epochs is 0" in answer.json()["error"]
 
 
+@pytest.mark.long
 def test_the_diagnosis_is_that_of_the_command(ask):
     found = ask.get("/api/diagnosis").json()
 
     assert found["steps"] == 0
     assert {one["result"] for one in found["examined"]} == {"not enough data"}
+
+
+def test_one_diagnosis_is_made_for_all_pages_and_again_after_a_while(layout):
+    clock, asked = FakeClock(), []
+    diagnosis = b'{"first_step": null, "last_step": null, "steps": 0, "findings": [], "examined": []}'
+    diagnoses = Diagnoses(lambda base_dir: asked.append(base_dir) or diagnosis, clock=clock)
+
+    diagnoses.of(layout.base)
+    diagnoses.of(layout.base)
+    assert asked == [layout.base]
+    clock.now += KEPT_S + 1
+    diagnoses.of(layout.base)
+    assert len(asked) == 2
+
+
+def test_why_there_is_no_diagnosis_is_said(ask, layout):
+    layout.config_file.write_text('{"training": {"epochs": 0}}')
+
+    answer = ask.get("/api/diagnosis")
+
+    assert answer.status_code == 422
+    assert "training.epochs is 0" in answer.json()["error"]

@@ -6,7 +6,6 @@ import io
 import pytest
 
 from daemon.ledger.ledger import Ledger
-from daemon.monitor.endpoints import csv_response
 from daemon.monitor.memory import memory_now
 from daemon.status.reader import Status
 from tests.daemon.client.test_history import add_job, add_steps
@@ -125,9 +124,3 @@ def test_memory_is_said_in_gb_under_plain_names(tmp_path):
         None,
         None,
     )
-
-
-def test_no_text_in_a_table_is_a_formula():
-    answer = csv_response(["a", "b"], [["=1+1", -1], ["@x", "a,b"]], name="table")
-
-    assert answer.body.decode().splitlines() == ["a,b", "'=1+1,-1", '\'@x,"a,b"']
