@@ -83,7 +83,7 @@ def _since(client: "Client", text: str) -> "Since":
 
     if DURATION.fullmatch(text):
         return since_seconds(seconds_of("--since", text))
-    from daemon.client.models import NoSuchVersion
+    from daemon.client.errors import NoSuchVersion
 
     try:
         return since_version(client.models.find(text))

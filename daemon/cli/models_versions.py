@@ -179,7 +179,8 @@ def lineage(
     """Show the files that made a version, or where a file is."""
     models = client_of(base_dir).models
     from daemon.cli.models_view import file_lines, lineage_lines
-    from daemon.client.models import NoSuchVersion, names_no_file
+    from daemon.client.errors import NoSuchVersion
+    from daemon.client.models import names_no_file
 
     try:
         version = models.find(name)

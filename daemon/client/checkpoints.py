@@ -15,6 +15,7 @@ from daemon.checkpoints.review import (
     current_name,
     list_checkpoints,
     review,
+    review_sizes,
     starting_point,
 )
 from daemon.client.errors import NoSuchCheckpoint, raising
@@ -88,6 +89,10 @@ class Checkpoints:
         return path.resolve()  # a newer one may take its name while this one is read
 
     # ---- verify
+
+    def listed(self) -> "tuple[WholeCheckpoint | BrokenCheckpoint, ...]":
+        """Return all checkpoints, newest first, judged by the sizes of their files: quickly."""
+        return tuple(self.describe(item) for item in review_sizes(self._layout.models))
 
     def verify_all(self) -> Verification:
         """Read every checkpoint from end to end, and say what a restart would do."""

@@ -19,6 +19,7 @@ from trainer.protocol.layout import Layout, find_base_dir
 from trainer.protocol.text import shell_word
 
 if TYPE_CHECKING:
+    from daemon.client.average import AverageKept
     from daemon.client.backups import Backups
     from daemon.client.checkpoints import Checkpoints
     from daemon.client.compare import Comparisons
@@ -466,6 +467,16 @@ class Client:
 
         sources = Sources(self.layout, self.status, self.settings, self.queue, self.history, self.models)
         return models_report(sources, since, points=points)
+
+    def average(self) -> "AverageKept":
+        """Return whether averaged weights are kept, and how good they are beside the last ones.
+
+        Raises:
+            InvalidSettings: the settings are invalid.
+        """
+        from daemon.client.average import average_of
+
+        return average_of(self.layout, self.settings.effective().settings.training)
 
     # ---- files
 

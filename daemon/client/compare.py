@@ -1,5 +1,6 @@
 """Compare two versions: what they are recorded with, and what both do with the same rows and prompts."""
 
+import subprocess
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -7,8 +8,9 @@ from typing import Any
 
 from daemon.client.errors import CannotCompare
 from daemon.client.helper_process import ask
-from daemon.client.models import Models, SettingDifference, without_weights
+from daemon.client.models import Models, without_weights
 from daemon.client.settings import ClientSettings
+from daemon.client.version_lines import SettingDifference
 from daemon.status.reader import read_status
 from trainer.config.schema import Settings
 from trainer.protocol.comparison import MODULE, Compared, CompareOrder
@@ -84,11 +86,13 @@ class Comparisons:
         after: Version,
         wanted: WantedComparison,
         *,
+        on_start: Callable[[subprocess.Popen[bytes]], object] = lambda process: None,
         on_progress: Callable[[str], object] = lambda words: None,
     ) -> Comparison:
         """Return how two versions differ.
 
         Args:
+            on_start: called with the process that compares, which another thread may ask to end.
             on_progress: called with words on how far it is.
         Raises:
             CannotCompare: there is nothing to compare them with.
@@ -114,7 +118,7 @@ class Comparisons:
             settings=tuple(self._models.differing_settings(before, after)),
             files_added=tuple(self._models.files_between(before, after)),
             files_missing=tuple(self._models.files_between(after, before)),
-            measured=ask(MODULE, order, Compared, on_progress=on_progress),
+            measured=ask(MODULE, order, Compared, on_start=on_start, on_progress=on_progress),
         )
 
 

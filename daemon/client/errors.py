@@ -126,6 +126,10 @@ class NoSuchCheckpoint(ClientError):
     """No checkpoint has this name."""
 
 
+class NoSuchVersion(ClientError):
+    """No version is meant by this name."""
+
+
 class FollowerUnusable(ClientError):
     """No installed package offers a follower of this name, or it cannot work."""
 

@@ -2,6 +2,7 @@
 
 import os
 import signal
+import subprocess
 from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
@@ -26,6 +27,7 @@ def ask(
     order: one_shot.OneShotOrder,
     answer_type: type[Answer],
     *,
+    on_start: Callable[[subprocess.Popen[bytes]], object] = lambda process: None,
     timeout_s: float | None = None,
     niceness: int = 0,
     on_progress: Callable[[str], object] = lambda words: None,
@@ -34,6 +36,7 @@ def ask(
 
     Args:
         module: such as `trainer.mains.inspect_file`.
+        on_start: called with the process, which another thread may ask to end.
         timeout_s: after which it is ended; None waits as long as it takes.
         niceness: how far it stands back for other processes, such as training; 19 is most.
         on_progress: called with each line that says how far it is, printable.
@@ -47,6 +50,10 @@ def ask(
         words.append(printable(line))
         on_progress(words[-1])
 
+    def began(process: subprocess.Popen[bytes]) -> None:
+        _stand_back(process.pid, niceness)
+        on_start(process)
+
     try:
         return one_shot.ask(
             module,
@@ -54,7 +61,7 @@ def ask(
             answer_type,
             timeout_s=timeout_s,
             environment=worker_environment(),
-            on_start=lambda process: _stand_back(process.pid, niceness),
+            on_start=began,
             on_progress=hear,
         )
     except one_shot.OrderRefused as refused:

@@ -15,7 +15,9 @@ if TYPE_CHECKING:
     from daemon.client.completed_files import CompletedFile, PastFiles
     from daemon.client.curves import Curve, Metric
     from daemon.client.known_file import KnownFile
+    from daemon.ledger.answer_records import PromptHistory, QuestionHistory
     from daemon.ledger.attempts import RecordedAttempt
+    from daemon.ledger.branches import RecordedBranch
     from daemon.ledger.crashes import CrashGroup
     from daemon.ledger.evaluation_records import PreviewHistory, PreviewText, RecordedScore, Validation
     from daemon.ledger.file_value import FileValue
@@ -309,3 +311,32 @@ class History:
 
         with raising(UnreadableHistory, UnreadableLedger):
             return read_preview_texts(self._ledger, prompt, limit=limit)
+
+    def questions(
+        self, *, suite: str | None = None, after: int = 0, limit: int = PAGE
+    ) -> "list[QuestionHistory]":
+        """Return the first questions of suites after the one numbered `after`, with their answers over time.
+
+        Args:
+            suite: only questions of this one; None for all.
+        """
+        from daemon.ledger.answer_records import read_questions
+
+        with raising(UnreadableHistory, UnreadableLedger):
+            return read_questions(self._ledger, suite=suite, after=after, limit=limit)
+
+    def prompts(self, *, most_answers: int = PAGE) -> "list[PromptHistory]":
+        """Return each fixed prompt with its newest `most_answers` answers, oldest first."""
+        from daemon.ledger.answer_records import read_prompts
+
+        with raising(UnreadableHistory, UnreadableLedger):
+            return read_prompts(self._ledger, most_answers=most_answers)
+
+    # ---- the model's life
+
+    def branches(self) -> "list[RecordedBranch]":
+        """Return how often the model went back, oldest first."""
+        from daemon.ledger.branches import read_branches
+
+        with raising(UnreadableHistory, UnreadableLedger):
+            return read_branches(self._ledger)

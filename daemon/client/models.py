@@ -2,7 +2,6 @@
 
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -15,18 +14,35 @@ from daemon.client.errors import (
     ClientError,
     NoSuchCheckpoint,
     NoSuchFile,
+    NoSuchVersion,
     UnreadableHistory,
     raising,
 )
+from daemon.client.life import Life, life_of
+from daemon.client.version_lines import (
+    DeletedVersion,
+    FileInVersions,
+    SettingDifference,
+    VersionDetails,
+    VersionDifferences,
+    VersionLine,
+    VersionPage,
+    details_of,
+    line_of,
+    page_of,
+)
 from daemon.jobs.version_content import newest_scores, trained_since
 from daemon.ledger.reader import UnreadableLedger
+from trainer.protocol import one_shot
 from trainer.protocol.checkpoints import POINTER, DamagedCheckpoint, read_manifest, verify
 from trainer.protocol.checkpoints import NoUsableCheckpoint as OtherRelease
 from trainer.protocol.layout import Layout
-from trainer.protocol.manifest import FileEntry, Manifest, WhichWeights
+from trainer.protocol.manifest import FileEntry, Manifest
+from trainer.protocol.new_version import MODULE, NewVersion, NewVersionOrder
+from trainer.protocol.one_shot import NoAnswer, OrderRefused
 from trainer.protocol.text import printable, shell_word, utc_text
-from trainer.versions.listing import Summary, digest_of, has_all_files
-from trainer.versions.marks import COMPUTED, LOOKS_LIKE_VERSION, BadMark, Marks, require_note
+from trainer.versions.listing import digest_of
+from trainer.versions.marks import COMPUTED, LOOKS_LIKE_VERSION, BadMark, require_note
 from trainer.versions.record import DamagedVersion, Maker, TrainedFile, VersionRecord
 from trainer.versions.registry import NoSuchVersion as UnknownVersion
 from trainer.versions.registry import Versions
@@ -34,11 +50,8 @@ from trainer.versions.version import UnreadableVersion as UnreadableVersion  # f
 from trainer.versions.version import Version, VersionInUse, refuse_meant
 
 ASKED_QUICKLY = 20  # versions
+PAGE = 50
 NOT_MADE = (BadMark, DamagedVersion, OtherRelease)
-
-
-class NoSuchVersion(ClientError):
-    """No version is meant by this name."""
 
 
 class NotATime(ClientError):
@@ -47,52 +60,6 @@ class NotATime(ClientError):
 
 class UnusableVersion(ClientError):
     """A version cannot be read, made or deleted; the message says why."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class VersionLine:
-    """A version as the list shows it."""
-
-    id: str
-    made_at: str
-    """UTC, ISO 8601."""
-    made_by: str
-    global_step: int
-    branch: int
-    parent: str | None
-    files: int
-    """Trained since its parent."""
-    validation_loss: float | None
-    validation_weights: WhichWeights | None
-    """Whose loss it is: that of the weights after the `last` step, or of their `average`. None where there is
-    no loss, and in records of earlier releases."""
-    is_current: bool
-    """Whether the newest checkpoint has these weights."""
-    has_optimizer_state: bool
-    aliases: tuple[str, ...]
-    tags: tuple[str, ...]
-    notes: tuple[str, ...]
-    """Oldest first."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class SettingDifference:
-    """A setting whose value differs between two versions."""
-
-    setting: str
-    """Its name with dots, such as `training.learning_rate`."""
-    before: Any
-    """None also where the release knew no such setting."""
-    after: Any
-
-
-@dataclass(frozen=True, kw_only=True)
-class FileInVersions:
-    """A file, and the versions whose weights were trained on it."""
-
-    name: str
-    sha256: str
-    versions: tuple[str, ...]
 
 
 class Models:
@@ -124,13 +91,40 @@ class Models:
         current = None if files is None else digest_of(files)
         aliases = marks.names_by_version()
         return tuple(
-            _line(summary, path, current, aliases.get(summary.id, ()), marks)
+            line_of(summary, path, current, aliases.get(summary.id, ()), marks)
             for path, summary in self._versions.listing().summaries.items()
         )
+
+    def page(self, *, after: str | None = None, limit: int = PAGE, search: str = "") -> VersionPage:
+        """Return a page of versions, the newest first.
+
+        Args:
+            after: the last version of the page before; None for the first page.
+            search: words that are all in its id, names, notes, or who made it.
+        """
+        damaged = self.damaged() if after is None else {}
+        return page_of(self.versions(), after=after, limit=limit, search=search, damaged=damaged)
+
+    def details(self, name: str) -> VersionDetails:
+        """Return everything about the version that `find` finds, as values."""
+        return details_of(self.find(name))
 
     def damaged(self) -> dict[str, str]:
         """Return the versions that cannot be trusted, with what is wrong."""
         return {name: str(error) for name, error in self._versions.listing().damaged.items()}
+
+    def deleted(self) -> tuple[DeletedVersion, ...]:
+        """Return the versions in the trash, oldest first; those whose records are damaged are left out."""
+        times = self._versions.deleted_at()
+        return tuple(
+            DeletedVersion(
+                id=record.id,
+                made_at=record.made_at,
+                global_step=record.global_step,
+                deleted_at=times.get(record.id),
+            )
+            for record in self._versions.deleted()
+        )
 
     def find(self, name: str) -> Version:
         """Return the version with this id or alias, or `latest`, or `current`: that of the newest checkpoint.
@@ -256,6 +250,20 @@ class Models:
             file for file in self.lineage(after) if (file.job_id, file.first_step, file.last_step) not in old
         ]
 
+    def life(self, *, most_versions: int) -> Life:
+        """Return what the model did, where it went back, and its newest `most_versions` versions."""
+        return life_of(self._layout, self.versions(), most_versions=most_versions)
+
+    def differences(self, before: Version, after: Version) -> VersionDifferences:
+        """Return how two versions differ, as their records say it."""
+        return VersionDifferences(
+            before=before.id,
+            after=after.id,
+            settings=tuple(self.differing_settings(before, after)),
+            files_added=tuple(self.files_between(before, after)),
+            files_missing=tuple(self.files_between(after, before)),
+        )
+
     # ---- change
 
     def create(
@@ -311,6 +319,20 @@ class Models:
         if note is not None:
             self._versions.note(version, note)
         return self._versions.find(version.id), is_new
+
+    def create_apart(self, checkpoint: str = "current", *, note: str | None = None) -> NewVersion:
+        """Do the same in a process of its own, for a program that must stay small.
+
+        Raises:
+            UnusableVersion: it cannot be made.
+        """
+        order = NewVersionOrder(base_dir=self._layout.base, checkpoint=checkpoint, policy="hand", note=note)
+        try:
+            return one_shot.ask(MODULE, order, NewVersion)
+        except OrderRefused as error:
+            raise UnusableVersion(str(error)) from error
+        except NoAnswer as error:
+            raise UnusableVersion(f"the process that makes the version {error}; try again") from error
 
     def note(self, version: Version, text: str) -> None:
         """Add a note.
@@ -445,27 +467,6 @@ def without_weights(version: Version) -> str:
     return (
         f"the weights of {version.id} are not here: of a backup without them, only the record was restored; "
         "choose another version: training_models list"
-    )
-
-
-def _line(
-    summary: Summary, path: Path, current: str | None, aliases: Sequence[str], marks: Marks
-) -> VersionLine:
-    return VersionLine(
-        id=summary.id,
-        made_at=summary.made_at,
-        made_by=summary.made_by,
-        global_step=summary.global_step,
-        branch=summary.branch,
-        parent=summary.parent,
-        files=summary.trained,
-        validation_loss=summary.validation_loss,
-        validation_weights=summary.validation_weights,
-        is_current=summary.digest == current,
-        has_optimizer_state=has_all_files(path, summary.files),
-        aliases=tuple(aliases),
-        tags=tuple(sorted(marks.tags.get(summary.id, ()))),
-        notes=tuple(marks.notes.get(summary.id, ())),
     )
 
 

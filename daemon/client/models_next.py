@@ -3,9 +3,9 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from daemon.client.models import VersionLine
 from daemon.client.models_now import DaemonNow, DiskNow
 from daemon.client.queue import Queue
+from daemon.client.version_lines import VersionLine
 from daemon.ledger.crashes import CrashGroup
 from daemon.ledger.evaluation_records import Validation
 from trainer.protocol.places import Outcome

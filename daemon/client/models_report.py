@@ -10,12 +10,13 @@ from daemon.client.curves import Curve, Metric
 from daemon.client.errors import UnreadableHistory, raising
 from daemon.client.finding import everywhere
 from daemon.client.history import History
-from daemon.client.models import Models, VersionLine
+from daemon.client.models import Models
 from daemon.client.models_next import NextStep, next_steps
 from daemon.client.models_now import DaemonNow, DiskNow, daemon_now, disk_now
 from daemon.client.queue import Queue
 from daemon.client.settings import ClientSettings
 from daemon.client.trash import ended_at, with_present_place
+from daemon.client.version_lines import VersionLine
 from daemon.jobs.listing import find_named
 from daemon.ledger.branches import RecordedBranch, read_branches
 from daemon.ledger.crashes import CrashGroup
@@ -290,6 +291,7 @@ def _beyond_ledger(
     found = [
         RecordedBranch(
             number=branch.number,
+            from_branch=branch.from_branch,
             from_step=branch.from_step,
             left_step=branch.left_step,
             at=branch.at,

@@ -1,6 +1,8 @@
 """The types of the client's answers, wherever they are defined; for annotations and for `match`."""
 
 from daemon.checkpoints.review import Damaged, Reviewed, Unusable, Whole
+from daemon.client.asked_of_model import AskedOfModel
+from daemon.client.average import AverageKept
 from daemon.client.checkpoints import BrokenCheckpoint, Verification, WholeCheckpoint
 from daemon.client.compare import Comparison
 from daemon.client.completed_files import CompletedFile, PastFile, PastFiles
@@ -11,10 +13,10 @@ from daemon.client.described_settings import DescribedSetting
 from daemon.client.disk import DiskUsage, Freeable
 from daemon.client.dry_run import DryRun, Speed
 from daemon.client.known_file import GateNote, KnownFile, KnownJob, ReportSummary
+from daemon.client.life import Life, LifeBranch
 from daemon.client.live_curves import LiveCurve
 from daemon.client.log_entries import LogEntry
 from daemon.client.marks import CheckpointMark, Marks, TrainedInSteps, VersionMark, WayBack
-from daemon.client.models import FileInVersions, SettingDifference, VersionLine
 from daemon.client.models_next import NextStep
 from daemon.client.models_now import DaemonNow, DiskNow
 from daemon.client.models_report import GateVerdict, ModelsReport, Repeated, Since
@@ -32,6 +34,16 @@ from daemon.client.settings import LockedChange
 from daemon.client.starting import Started
 from daemon.client.trash import Cleared
 from daemon.client.uploads import UploadSink, UploadState
+from daemon.client.version_lines import (
+    DeletedVersion,
+    FileInVersions,
+    RecordedSuite,
+    SettingDifference,
+    VersionDetails,
+    VersionDifferences,
+    VersionLine,
+    VersionPage,
+)
 from daemon.client.waiting import EndedFile
 from daemon.data_tools.flagged import Flagged
 from daemon.diagnosis.findings import Change, Diagnosis, Finding, Illness, Measure
@@ -41,6 +53,7 @@ from daemon.jobs.consolidation import ConsolidationPlan
 from daemon.jobs.forget_plan import ForgetPlan
 from daemon.jobs.going_back import AffectedFile
 from daemon.jobs.listing import FinishedFile, QueuedFile
+from daemon.ledger.answer_records import AnswerStretch, PreviewAnswer, PromptHistory, QuestionHistory
 from daemon.ledger.attempts import RecordedAttempt
 from daemon.ledger.branches import RecordedBranch
 from daemon.ledger.crashes import CrashGroup
@@ -66,6 +79,7 @@ from trainer.protocol.backups import (
 )
 from trainer.protocol.data_report import DataReport
 from trainer.protocol.disk import Act, CleaningPlan
+from trainer.protocol.new_version import NewVersion
 from trainer.protocol.places import Outcome
 from trainer.protocol.show import Shown
 from trainer.versions.record import SuiteScore, TrainedFile, VersionRecord
@@ -77,6 +91,9 @@ __all__ = [
     "ActOnFile",
     "AddedFile",
     "AffectedFile",
+    "AnswerStretch",
+    "AskedOfModel",
+    "AverageKept",
     "Axis",
     "BackupLine",
     "BackupList",
@@ -98,6 +115,7 @@ __all__ = [
     "DaemonNow",
     "Damaged",
     "DataReport",
+    "DeletedVersion",
     "DescribedSetting",
     "Diagnosis",
     "DiskNow",
@@ -128,6 +146,8 @@ __all__ = [
     "KnownFile",
     "KnownJob",
     "LengthBucket",
+    "Life",
+    "LifeBranch",
     "ListedFile",
     "LiveCurve",
     "LockedChange",
@@ -137,6 +157,7 @@ __all__ = [
     "Metric",
     "ModelVersion",
     "ModelsReport",
+    "NewVersion",
     "NextStep",
     "NoPlan",
     "NotApplied",
@@ -147,10 +168,13 @@ __all__ = [
     "PastFiles",
     "PeriodFile",
     "PeriodSums",
+    "PreviewAnswer",
     "PreviewHistory",
     "PreviewText",
+    "PromptHistory",
     "ProposedLength",
     "PrunedBackups",
+    "QuestionHistory",
     "QueueFolder",
     "QueuePage",
     "QueuedFile",
@@ -160,6 +184,7 @@ __all__ = [
     "RecordedJob",
     "RecordedScore",
     "RecordedStep",
+    "RecordedSuite",
     "RecordedVerdict",
     "RejectedLine",
     "RejectedPage",
@@ -190,8 +215,11 @@ __all__ = [
     "Validation",
     "Verification",
     "VerifiedBackups",
+    "VersionDetails",
+    "VersionDifferences",
     "VersionLine",
     "VersionMark",
+    "VersionPage",
     "VersionRecord",
     "WayBack",
     "Whole",

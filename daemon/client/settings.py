@@ -10,6 +10,7 @@ from trainer.protocol.layout import Layout
 from trainer.protocol.text import printable
 
 if TYPE_CHECKING:
+    from daemon.client.asked_of_model import AskedOfModel
     from daemon.client.described_settings import DescribedSetting
     from trainer.config.loader import Effective
     from trainer.config.schema import Settings
@@ -60,6 +61,19 @@ class ClientSettings:
         runs = read_status(self._layout).is_running
         effective = self.effective(given_overrides(self._layout) if runs else [])
         return described(effective, has_checkpoint=(self._layout.models / POINTER).exists())
+
+    def asked_of_model(self) -> "AskedOfModel":
+        """Return which suites and prompts the settings name, with the overrides of a daemon that runs.
+
+        Raises:
+            InvalidSettings: they are invalid.
+        """
+        from daemon.client.asked_of_model import asked_of_model
+        from daemon.client.starting import given_overrides
+        from daemon.status.reader import read_status
+
+        runs = read_status(self._layout).is_running
+        return asked_of_model(self.effective(given_overrides(self._layout) if runs else []).settings)
 
     def hidden_faults(self, overrides: Sequence[str]) -> list[str]:
         """Return a sentence for what is wrong in config.json while overrides take its place; none without.

@@ -16,7 +16,7 @@ from daemon.ledger.stretches import Stretches
 from trainer.protocol.branch_path import Segment, beyond, path_to, shared_step
 from trainer.protocol.manifest import Branch
 
-LEFT_BEHIND = ("steps", "not_applied", "validations", "suite_scores", "previews")
+LEFT_BEHIND = ("steps", "not_applied", "validations", "suite_scores", "suite_answers", "previews")
 """Tables by global step; each has one beside it that begins with `left_`."""
 
 
@@ -26,6 +26,8 @@ class RecordedBranch:
 
     number: int
     """Of the branch that began then, from 1."""
+    from_branch: int
+    """The one that it left from: 0 until the model first went back."""
     from_step: int
     """The global step that it went back to."""
     left_step: int
@@ -128,6 +130,7 @@ def read_branches(path: Path) -> list[RecordedBranch]:
 def _branch(row: sqlite3.Row) -> RecordedBranch:
     return RecordedBranch(
         number=row["number"],
+        from_branch=row["from_branch"],
         from_step=row["from_step"],
         left_step=row["left_step"],
         at=row["at"],

@@ -84,6 +84,16 @@ CREATE TABLE IF NOT EXISTS suite_scores (
     metrics TEXT NOT NULL,         -- JSON, as the data profile measures
     PRIMARY KEY (global_step, suite, difficulty)
 );
+CREATE TABLE IF NOT EXISTS suite_questions (
+    id INTEGER PRIMARY KEY, suite TEXT NOT NULL, prompt TEXT NOT NULL, expected TEXT NOT NULL,
+    difficulty TEXT NOT NULL,      -- empty where it has none
+    UNIQUE (suite, prompt, expected, difficulty)
+);
+CREATE TABLE IF NOT EXISTS suite_answers (
+    global_step INTEGER NOT NULL, question INTEGER NOT NULL REFERENCES suite_questions,
+    text TEXT NOT NULL, is_right INTEGER NOT NULL,
+    PRIMARY KEY (question, global_step)
+);
 CREATE TABLE IF NOT EXISTS previews (
     global_step INTEGER NOT NULL, prompt TEXT NOT NULL, text TEXT NOT NULL,
     ended_by TEXT NOT NULL,        -- end, tokens, time
@@ -110,6 +120,7 @@ CREATE TABLE IF NOT EXISTS left_not_applied AS SELECT 0 AS branch, * FROM not_ap
 CREATE TABLE IF NOT EXISTS left_stretches AS SELECT 0 AS branch, * FROM stretches WHERE 0;
 CREATE TABLE IF NOT EXISTS left_validations AS SELECT 0 AS branch, * FROM validations WHERE 0;
 CREATE TABLE IF NOT EXISTS left_suite_scores AS SELECT 0 AS branch, * FROM suite_scores WHERE 0;
+CREATE TABLE IF NOT EXISTS left_suite_answers AS SELECT 0 AS branch, * FROM suite_answers WHERE 0;
 CREATE TABLE IF NOT EXISTS left_previews AS SELECT 0 AS branch, * FROM previews WHERE 0;
 CREATE TABLE IF NOT EXISTS events (
     id INTEGER PRIMARY KEY, at TEXT NOT NULL, kind TEXT NOT NULL, job_id TEXT, message TEXT NOT NULL,

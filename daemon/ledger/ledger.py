@@ -276,9 +276,8 @@ class Ledger:
             f" WHERE job_id=:id AND {MAY_QUOTE_A_ROW}",
             {"said": said, "id": job_id},
         )
-        self._database.write(
-            "DELETE FROM left_previews WHERE global_step >= ?", (0,)
-        )  # of models that saw it
+        for table in ("left_previews", "left_suite_answers"):  # of models that saw it
+            self._database.write(f"DELETE FROM {table} WHERE global_step >= ?", (0,))
 
     def sum_up_again(self, job_ids: Iterable[str]) -> None:
         """Have ended jobs all of whose steps are there tell their sums anew."""

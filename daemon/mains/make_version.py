@@ -1,8 +1,9 @@
-"""Make a version of a checkpoint by policy, in a process of its own: it reads more than a daemon may hold.
+"""Make a version of a checkpoint in a process of its own: it reads more than a daemon or a monitor may hold.
 
     python -P -m daemon.mains.make_version <order.json >answer.json
 
-It stands back for whatever trains, and hashes nothing: the manifest of the checkpoint has the hashes.
+It stands back for whatever trains. By policy, it hashes nothing: the manifest of the checkpoint has the
+hashes.
 """
 
 import json
@@ -42,7 +43,7 @@ def carry_out(order: NewVersionOrder) -> NewVersion:
         name = order.checkpoint or last_written_before(
             Layout(order.base_dir).models, order.written_before or ""
         )
-        version, _ = Client(order.base_dir).models.create(name, made_by=order.policy)
+        version, _ = Client(order.base_dir).models.create(name, note=order.note, made_by=order.policy)
     except (ClientError, NoUsableCheckpoint) as error:
         raise OrderRefused(str(error), FaultKind.REQUEST) from error
     except OSError as error:

@@ -15,7 +15,18 @@ from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp
 
 from daemon.client.client import Client
-from daemon.monitor import curves_api, files_api, health_api, metrics, now, queue_api, uploads_api
+from daemon.monitor import (
+    answers_api,
+    curves_api,
+    files_api,
+    health_api,
+    metrics,
+    model_acts_api,
+    models_api,
+    now,
+    queue_api,
+    uploads_api,
+)
 from daemon.monitor.access import Access
 from daemon.monitor.endpoints import Api
 from daemon.monitor.stream import Hub
@@ -30,6 +41,9 @@ PARTS: tuple[Api, ...] = (
     queue_api.api,
     uploads_api.api,
     files_api.api,
+    models_api.api,
+    model_acts_api.api,
+    answers_api.api,
     health_api.api,
     metrics.api,
 )

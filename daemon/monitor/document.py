@@ -7,7 +7,9 @@ import ast
 import inspect
 import json
 import sys
+from functools import reduce
 from importlib import import_module
+from operator import or_
 from pathlib import Path
 from types import UnionType
 from typing import Annotated, Any, Union, get_args, get_origin, get_type_hints
@@ -97,7 +99,8 @@ def _answer(endpoint: Endpoint, schemas: dict[str, Any]) -> dict[str, Any]:
     documents = [one for one in kinds if not (isinstance(one, type) and issubclass(one, Response))]
     if not documents:
         return {"description": endpoint.summary}
-    content: dict[str, Any] = {"application/json": {"schema": _schema(documents[0], schemas)}}
+    schema = _schema(reduce(or_, documents), schemas)
+    content: dict[str, Any] = {"application/json": {"schema": schema}}
     if len(documents) < len(kinds):
         content["text/csv"] = {"schema": {"type": "string"}}
     return {"description": endpoint.summary, "content": content}

@@ -30,6 +30,7 @@ from daemon.client.errors import (
     NoSuchCheckpoint,
     NoSuchFile,
     NoSuchRow,
+    NoSuchVersion,
     NotAWorkingDirectory,
     NotObeyed,
     NotReady,
@@ -47,7 +48,7 @@ MOST_BODY_BYTES = 1_000_000  # of a request; uploads are streamed instead
 BODY_S = 10.0  # within which it is to come
 
 STATUS_OF_ERRORS: tuple[tuple[tuple[type[ClientError], ...], int], ...] = (
-    ((NoSuchFile, NoSuchRow, NoSuchCheckpoint, NoReport, NoLog), 404),
+    ((NoSuchFile, NoSuchRow, NoSuchCheckpoint, NoSuchVersion, NoReport, NoLog), 404),
     ((NotObeyed, NotReady), 504),
     ((NoDaemon, UnreadableHistory, NotAWorkingDirectory), 503),
     ((AmbiguousName, WrongOffset), 409),

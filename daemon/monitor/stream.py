@@ -19,6 +19,7 @@ from starlette.responses import Response, StreamingResponse
 
 from daemon.client.client import Client
 from daemon.client.errors import ClientError
+from daemon.monitor.tasks import tasks_of
 
 INTERVAL_S = 0.5
 HEARTBEAT_S = 5.0  # a status is sent at least so often: its age is part of it
@@ -52,6 +53,7 @@ class Hub:
         self._status_age_s = 0.0
         self._event = 0
         self._step = 0
+        self._tasks = 0  # revision of the acts that take long
 
     async def answer(self, request: Request) -> Response:
         """Answer with a stream that ends when the page is closed."""
@@ -114,11 +116,16 @@ class Hub:
             messages.append(("queue", b"{}"))
         for kind, path in (
             ("models", layout.models / "versions"),
+            ("models", layout.models / "versions" / "journal.jsonl"),
+            ("models", layout.models / "checkpoints"),
             ("settings", layout.config_file),
             ("log", layout.logs / "daemon.log"),
         ):
             if self._has_changed(path):
                 messages.append((kind, b"{}"))
+        if self._tasks != (revision := tasks_of(self._client).revision):
+            self._tasks = revision
+            messages.append(("tasks", b"{}"))
         return messages
 
     def _has_changed(self, path: Path) -> bool:

@@ -21,12 +21,13 @@ from trainer.evaluation.questions import Question
 from trainer.evaluation.regression import Measured, storable
 from trainer.evaluation.together import Prompt
 from trainer.protocol.manifest import WhichWeights
-from trainer.protocol.messages import LENGTH_PERCENT, PreviewMade, Score, SuiteScored
+from trainer.protocol.messages import LENGTH_PERCENT, PreviewMade, Score, SuiteAnswer, SuiteScored
 from trainer.reporting.reporter import finite
 from trainer.step.feeding_trainer import FeedingTrainer, RowLoss
 from trainer.step.forward import base_of
 
 EXACT_MATCH = "exact_match"
+MOST_SHOWN_CHARACTERS = 2_000  # of a question, and of an answer, that the ledger keeps
 QUESTIONS_AT_ONCE = 32  # whose loss is computed before somebody who waits is noticed
 
 
@@ -173,7 +174,7 @@ class Evaluator:
             with self._trainer.with_preferred_weights():
                 texts = self._texts(items, settings, is_wanted)
                 answers = [] if texts is None else self._scored(items, texts, settings, is_wanted)
-            if len(answers) < len(items):
+            if texts is None or len(answers) < len(items):
                 return
             yield SuiteScored(
                 global_step=global_step,
@@ -183,6 +184,10 @@ class Evaluator:
                     difficulty: score_of([answer for answer in answers if answer.difficulty == difficulty])
                     for difficulty in sorted({answer.difficulty for answer in answers if answer.difficulty})
                 },
+                answers=tuple(
+                    shown_answer(question, text, answer)
+                    for (question, _), text, answer in zip(items, texts, answers, strict=True)
+                ),
             )
 
     def _texts(
@@ -340,6 +345,21 @@ def refuse_too_few_rows(settings: Settings, num_rows: int) -> None:
             f"{settings.validation.max_rows}); expected at least {least} for the gate (gate.min_rows); "
             "add some, or lower gate.min_rows"
         )
+
+
+def shown_answer(question: Question, text: str, scored: ScoredAnswer) -> SuiteAnswer:
+    """Return an answer as people see it beside the question."""
+    return SuiteAnswer(
+        prompt=_cut(question.shown),
+        expected=_cut(question.answer or ""),
+        text=_cut(text),
+        is_right=scored.metrics[EXACT_MATCH] >= 1.0,
+        difficulty=question.difficulty,
+    )
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= MOST_SHOWN_CHARACTERS else text[:MOST_SHOWN_CHARACTERS] + "…"
 
 
 def score_of(answers: Sequence[ScoredAnswer]) -> Score:

@@ -263,6 +263,17 @@ class Score(ProtocolMessage):
     """What the data profile measures, averaged."""
 
 
+class SuiteAnswer(ProtocolMessage):
+    """The model's answer to one question of a suite."""
+
+    prompt: str
+    """As people see it. Of all three texts, what is too long is cut off."""
+    expected: str
+    text: str
+    is_right: bool
+    difficulty: str | None = None
+
+
 class SuiteScored(ProtocolMessage):
     """A suite of questions with known answers was put to the model."""
 
@@ -271,6 +282,8 @@ class SuiteScored(ProtocolMessage):
     suite: str
     overall: Score
     by_difficulty: dict[str, Score] = {}
+    answers: tuple[SuiteAnswer, ...] = ()
+    """One for each question, in their order."""
 
 
 class PreviewMade(ProtocolMessage):

@@ -1,4 +1,4 @@
-"""What is said to the process that makes a version of a checkpoint by policy, and what it answers."""
+"""What is said to the process that makes a version of a checkpoint, and what it answers."""
 
 from pathlib import Path
 from typing import Literal
@@ -18,7 +18,9 @@ class NewVersionOrder(OneShotOrder):
     """Name of its folder; None for the last one from before a time."""
     written_before: str | None = None
     """That time; UTC, ISO 8601."""
-    policy: Literal["file", "day", "gate"]
+    policy: Literal["file", "day", "gate", "hand"]
+    """hand: somebody asks for it, so every file is compared with its hash."""
+    note: str | None = None
 
 
 class NewVersion(BaseModel):

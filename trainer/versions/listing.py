@@ -16,7 +16,7 @@ from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
 
 from trainer.protocol.files import UnreadableFile, open_regular, write_atomically
 from trainer.protocol.manifest import FileEntry, WhichWeights, checksum
-from trainer.versions.record import RECORD_NAME, DamagedVersion, read_record
+from trainer.versions.record import RECORD_NAME, DamagedVersion, SuiteScore, read_record
 
 LIST_NAME = ".list.json"
 READ_AGAIN = 20  # so many records are read each time, rather than the list written
@@ -42,6 +42,9 @@ class Summary(BaseModel):
     """Names of the model's files."""
     digest: str
     """Of these files, as `digest_of` returns it."""
+    bytes: int
+    """Of these files."""
+    suites: tuple[SuiteScore, ...]
 
 
 @dataclass(frozen=True)
@@ -113,6 +116,8 @@ def _summary_of(path: Path) -> Summary:
         validation_weights=record.validation_weights,
         files=tuple(record.files),
         digest=digest_of(record.files),
+        bytes=sum(entry.bytes for entry in record.files.values()),
+        suites=record.suites,
     )
 
 

@@ -33,7 +33,7 @@ const listeners = new Map(); // kind -> set of functions
 let source = null;
 let opened = 0;
 
-/** Call `act` with each change of a kind (status, steps, events, queue, models, settings, log, reload, connection). Returns how to stop. */
+/** Call `act` with each change of a kind (status, steps, events, queue, models, tasks, settings, log, reload, connection). Returns how to stop. */
 export function on(kind, act) {
   if (!listeners.has(kind)) listeners.set(kind, new Set());
   listeners.get(kind).add(act);
@@ -56,7 +56,7 @@ export function follow() {
     tell("connection", false);
     if (source.readyState === EventSource.CLOSED) setTimeout(follow, 2000); // it was refused: the monitor may have restarted
   };
-  for (const kind of ["status", "steps", "events", "queue", "models", "settings", "log", "reload"]) {
+  for (const kind of ["status", "steps", "events", "queue", "models", "tasks", "settings", "log", "reload"]) {
     source.addEventListener(kind, (message) => tell(kind, JSON.parse(message.data)));
   }
 }

@@ -32,7 +32,7 @@ def orders(monkeypatch):
     """The orders that would have been carried out."""
     given = []
 
-    def ask(module, order, answer_type, *, on_progress):
+    def ask(module, order, answer_type, *, on_start, on_progress):
         given.append(order)
         return Compared(device="cpu", loss=LOSS, answers=())
 

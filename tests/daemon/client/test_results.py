@@ -90,5 +90,5 @@ def test_each_part_of_the_client_is_asked():
     assert {
         part
         for part in parts
-        if not part.__name__.endswith(("File", "Obeyed", "Created", "Started", "Report"))
+        if not part.__name__.endswith(("File", "Obeyed", "Created", "Started", "Report", "Kept"))
     } | {Client} == set(PARTS)

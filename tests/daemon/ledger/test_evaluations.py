@@ -4,12 +4,13 @@ import sqlite3
 
 import pytest
 
+from daemon.ledger.answer_records import read_prompts, read_questions
 from daemon.ledger.evaluation_records import read_previews
 from daemon.ledger.evaluations import OVERALL, PREVIEWS_KEPT
 from daemon.ledger.ledger import Ledger
 from tests.daemon.ledger.entries import read
 from tests.support import FakeClock
-from trainer.protocol.messages import PreviewMade, Score, SuiteScored
+from trainer.protocol.messages import PreviewMade, Score, SuiteAnswer, SuiteScored
 
 
 def preview(step, text, prompt="Who?", **fields):
@@ -107,3 +108,47 @@ def test_there_are_no_previews_without_a_ledger_or_in_one_of_an_earlier_release(
     database.close()
 
     assert missing == read_previews(layout.ledger_file) == []
+
+
+def answered(step, text, *, is_right, prompt="2 + 3?"):
+    answer = SuiteAnswer(prompt=prompt, expected="5", text=text, is_right=is_right, difficulty="easy")
+    return scored(step, float(is_right)).model_copy(update={"answers": (answer,)})
+
+
+def test_an_answer_that_stays_the_same_is_one_stretch(ledger, layout):
+    for step, text in ((10, "4"), (20, "5"), (30, "5"), (40, "6")):
+        ledger.evaluations.add_scores(answered(step, text, is_right=text == "5"))
+    ledger.evaluations.add_scores(answered(10, "1", is_right=False, prompt="Another?"))
+    ledger.commit()
+
+    first, other = read_questions(layout.ledger_file, suite="sums", limit=9)
+
+    assert (first.suite, first.prompt, first.expected, first.difficulty) == ("sums", "2 + 3?", "5", "easy")
+    assert [(found.first_step, found.last_step, found.text, found.is_right) for found in first.answers] == [
+        (10, 10, "4", False),
+        (20, 30, "5", True),
+        (40, 40, "6", False),
+    ]
+    assert read_questions(layout.ledger_file, after=first.id, limit=9) == [other]
+    assert read_questions(layout.ledger_file, suite="words", limit=9) == []
+
+
+def test_answers_after_a_step_that_counts_no_more_go_with_it(ledger, layout):
+    for step in (7, 8):
+        ledger.evaluations.add_scores(answered(step, str(step), is_right=False))
+
+    ledger.rewind(7)
+    ledger.commit()
+
+    [question] = read_questions(layout.ledger_file, limit=9)
+    assert [found.text for found in question.answers] == ["7"]
+
+
+def test_of_each_prompt_the_newest_answers_are_read_oldest_first(ledger, layout):
+    for step in (1, 2, 3):
+        ledger.evaluations.add_preview(preview(step, f"at {step}"))
+    ledger.commit()
+
+    [prompt] = read_prompts(layout.ledger_file, most_answers=2)
+
+    assert [(found.global_step, found.text) for found in prompt.answers] == [(2, "at 2"), (3, "at 3")]

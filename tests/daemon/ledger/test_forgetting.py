@@ -12,7 +12,7 @@ from tests.daemon.ledger.entries import step
 from tests.support import FakeClock
 from trainer.protocol.job import Job, Priority
 from trainer.protocol.manifest import Branch
-from trainer.protocol.messages import PreviewMade
+from trainer.protocol.messages import PreviewMade, Score, SuiteAnswer, SuiteScored
 
 
 @pytest.fixture
@@ -33,6 +33,10 @@ def ledger(tmp_path):
     for number in (1, 3):
         preview = PreviewMade(global_step=number, prompt="Who?", text="he", ended_by="end", seconds=0.5)
         ledger.evaluations.add_preview(preview)
+        answer = SuiteAnswer(prompt="Who?", expected="she", text="he", is_right=False)
+        score = Score(rows=1, loss=1.0, exact_match=0.0)
+        scored = SuiteScored(global_step=number, suite="people", overall=score, answers=(answer,))
+        ledger.evaluations.add_scores(scored)
     ledger.commit()
     yield ledger
     ledger.close()
@@ -57,7 +61,10 @@ def test_its_row_stays_without_what_was_in_it_and_previews_of_left_models_go(led
             "forgotten, and erased: bad",
         )
         assert database.execute("SELECT count(*) FROM left_previews").fetchone()[0] == 0
-        assert [row["global_step"] for row in database.execute("SELECT global_step FROM previews")] == [1]
+        assert database.execute("SELECT count(*) FROM left_suite_answers").fetchone()[0] == 0
+        for table in ("previews", "suite_answers"):
+            rows = database.execute(f"SELECT global_step FROM {table}")
+            assert [row["global_step"] for row in rows] == [1]
         assert reader.left_first_steps(["job-2"]) == [(0, 2)]
 
 

@@ -7,6 +7,7 @@ from daemon.client.client import Client
 from daemon.monitor.app import make_app
 from daemon.monitor.stream import Hub
 from daemon.monitor.tokens import Tokens
+from tests.support import eventually
 from trainer.protocol.layout import Layout
 
 PORT = 8080
@@ -36,3 +37,9 @@ def ask(app):
     with TestClient(app, base_url=f"http://127.0.0.1:{PORT}") as client:
         client.headers["Authorization"] = f"Bearer {TOKENS.control}"
         yield client
+
+
+def wait_for(ask, task):
+    """Return an act that takes long as it was when it had ended."""
+    eventually(lambda: ask.get(f"/api/tasks/{task['id']}").json()["state"] != "running", timeout_s=60)
+    return ask.get(f"/api/tasks/{task['id']}").json()

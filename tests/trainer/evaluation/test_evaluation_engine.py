@@ -20,7 +20,14 @@ from tests.trainer.engine_rig import (
 )
 from trainer.config.loader import BadConfig
 from trainer.evaluation import generation
-from trainer.evaluation.evaluator import Evaluator, growing
+from trainer.evaluation.evaluator import (
+    MOST_SHOWN_CHARACTERS,
+    Evaluator,
+    ScoredAnswer,
+    growing,
+    shown_answer,
+)
+from trainer.evaluation.questions import Question
 from trainer.evaluation.together import go_on_together
 from trainer.protocol.messages import Evaluated, PreviewMade, SuiteScored
 
@@ -125,6 +132,12 @@ def test_a_suite_counts_right_answers_by_difficulty(base_dir, tmp_path, tiny_fol
     [scored] = told.of(SuiteScored)
     assert (scored.global_step, scored.suite, scored.overall.rows) == (40, "sums", 3)
     assert scored.overall.exact_match == pytest.approx(2 / 3)
+    assert [(answer.prompt, answer.expected, answer.text, answer.is_right) for answer in scored.answers] == [
+        ("What is it?", "a cat", "a cat", True),
+        ("What is it?", "a dog", "a cat", False),
+        ("What is it?", "a cat", "a cat", True),
+    ]
+    assert [answer.difficulty for answer in scored.answers] == ["easy", "3", None]
     assert {name: score.exact_match for name, score in scored.by_difficulty.items()} == {
         "easy": 1.0,
         "3": 0.0,
@@ -150,6 +163,14 @@ def previews_of(engine, settings, **evaluator):
     )
     asked.load(settings)
     return list(asked.previews(settings, global_step=5, is_wanted=lambda: True))
+
+
+def test_only_the_beginning_of_a_long_question_is_kept():
+    question = Question(shown="q" * 9_999, token_ids=[], answer="a" * 9_999, right=("a",))
+
+    kept = shown_answer(question, "t" * 9_999, ScoredAnswer(None, {"exact_match": 0.0}, 1.0, 1))
+
+    assert {len(text) for text in (kept.prompt, kept.expected, kept.text)} == {MOST_SHOWN_CHARACTERS + 1}
 
 
 def test_no_answer_reaches_beyond_the_length_that_is_trained(base_dir, tiny_folder):
