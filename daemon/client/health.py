@@ -3,6 +3,7 @@
 import time
 
 from daemon.client.named_files import unusable_names
+from daemon.client.starting import overrides_in_force
 from daemon.health.check_result import CheckResult
 from daemon.health.health_check import examine
 from daemon.health.processes import find_workers
@@ -23,6 +24,7 @@ class Health:
             self._layout,
             read_status(self._layout),
             now=time.time(),
+            overrides=overrides_in_force(self._layout),
             unusable_names=lambda settings: list(unusable_names(settings, self._layout.base)),
         )
 

@@ -44,15 +44,22 @@ UnusableNames = Callable[[Settings], Sequence[str]]
 
 
 def examine(
-    layout: Layout, status: Status, *, now: float, unusable_names: UnusableNames = lambda settings: ()
+    layout: Layout,
+    status: Status,
+    *,
+    now: float,
+    overrides: Sequence[str] = (),
+    unusable_names: UnusableNames = lambda settings: (),
 ) -> list[CheckResult]:
     """Return how everything is.
 
     Args:
         now: Unix seconds.
+        overrides: `--set` texts of the daemon that runs.
         unusable_names: returns a sentence for each setting that names what is not there.
     """
-    return Examination(layout, status, now=now, unusable_names=unusable_names).findings()
+    found = Examination(layout, status, now=now, overrides=overrides, unusable_names=unusable_names)
+    return found.findings()
 
 
 class Examination:
@@ -60,13 +67,23 @@ class Examination:
 
     Args:
         now: Unix seconds.
+        overrides: `--set` texts of the daemon that runs.
         unusable_names: returns a sentence for each setting that names what is not there.
     """
 
-    def __init__(self, layout: Layout, status: Status, *, now: float, unusable_names: UnusableNames) -> None:
+    def __init__(
+        self,
+        layout: Layout,
+        status: Status,
+        *,
+        now: float,
+        overrides: Sequence[str],
+        unusable_names: UnusableNames,
+    ) -> None:
         self._layout = layout
         self._status = status
         self._now = now
+        self._overrides = overrides
         self._unusable_names = unusable_names
         self._daemon_runs = self._worker_runs = False
         self._settings: Settings | None = None  # what depends on invalid ones is not judged
@@ -120,7 +137,8 @@ class Examination:
 
     def _config(self) -> list[CheckResult]:
         try:
-            effective = load_settings(self._layout.config_file)
+            load_settings(self._layout.config_file)  # what --set may hide
+            effective = load_settings(self._layout.config_file, overrides=self._overrides)
         except BadConfig as error:
             lines = [printable(line) for line in str(error).splitlines()]
             return [
@@ -147,7 +165,8 @@ class Examination:
         except UnreadableFile as error:
             message, _, advice = printable(str(error)).rpartition("; ")
             return [problem("locked settings", message, advice)]
-        return check_locked(self._newest, self._settings, permissions)
+        given = "config.json and --set have" if self._overrides else "config.json has"
+        return check_locked(self._newest, self._settings, permissions, given=given)
 
     def _disk(self) -> list[CheckResult]:
         folders = {

@@ -131,7 +131,7 @@ def unrecorded_steps(path: Path, job_id: str, *, until: int) -> int:
     """
     with open_read_only(path) as database:
         count = "SELECT count(*) FROM steps WHERE job_id = ? AND file_step <= ?"
-        (recorded,) = database.execute(count, (job_id, until)).fetchone()
+        recorded: int = database.execute(count, (job_id, until)).fetchone()[0]
         row = database.execute("SELECT * FROM jobs WHERE id = ?", (job_id,)).fetchone()
     columns = row.keys()  # an earlier release left nothing out
     windows = json.loads(row["left_out"] or "[]") if "left_out" in columns else []

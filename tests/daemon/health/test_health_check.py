@@ -4,6 +4,7 @@ import os
 import sqlite3
 import subprocess
 import sys
+import zipfile
 
 import pytest
 from filelock import FileLock
@@ -340,6 +341,19 @@ def test_a_file_whose_name_is_not_for_training_is_reported_at_once(layout):
     assert finding.message.startswith(
         "inbox/table.csv: not accepted as it is; expected names that end in .jsonl, "
     )
+
+
+def test_a_file_in_the_inbox_that_can_be_recognised_has_advice_of_its_own(layout):
+    with zipfile.ZipFile(layout.inbox / "a.docx", "w") as archive:
+        archive.writestr("word/document.xml", "<w/>")
+    (layout.inbox / "b.csv").touch()
+
+    [finding] = check_inbox(layout.inbox, daemon_runs=False, now=NOW)
+
+    what = "it is a text document (Word or OpenDocument), not JSON Lines"
+    assert finding.message == f"inbox/a.docx: {what}; 1 more"
+    assert finding.advice.startswith(f"write the text of {layout.inbox}/a.docx into a table")
+    assert "training_queue add" not in finding.advice
 
 
 def test_a_hostile_name_in_the_inbox_is_shown_harmlessly(layout):
