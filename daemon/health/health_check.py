@@ -28,6 +28,7 @@ from daemon.health.processes import (
 )
 from daemon.health.queue_files import check_failed, check_inbox, check_ledger, check_processing
 from daemon.health.trained import check_checkpoints, check_locked
+from daemon.jobs.wishes import FORGETTING, unfinished
 from daemon.status.machine import GpuReader
 from daemon.status.reader import Status
 from trainer.config.loader import BadConfig, load_settings
@@ -35,10 +36,10 @@ from trainer.config.schema import Settings
 from trainer.protocol.checkpoints import FOLDER
 from trainer.protocol.child_process import is_running
 from trainer.protocol.files import UnreadableFile
-from trainer.protocol.layout import Layout
+from trainer.protocol.layout import SCRATCH, Layout
 from trainer.protocol.manifest import Manifest
 from trainer.protocol.permissions import read_permissions
-from trainer.protocol.text import num_of, printable
+from trainer.protocol.text import num_of, printable, shell_word
 
 UnusableNames = Callable[[Settings], Sequence[str]]
 
@@ -96,6 +97,7 @@ class Examination:
             ("daemon", self._daemon),
             ("worker", self._worker),
             ("control", self._control),
+            ("forgetting", self._forgetting),
             ("folders", partial(check_folders, self._layout, uid=os.geteuid())),
             ("config", self._config),
             ("checkpoints", self._checkpoints),
@@ -134,6 +136,15 @@ class Examination:
     def _control(self) -> list[CheckResult]:
         requests = read_requests(self._layout)
         return check_control(requests, self._layout.base, daemon_runs=self._daemon_runs, now=self._now)
+
+    def _forgetting(self) -> list[CheckResult]:
+        at_work = str(self._status.fields.get("status_reason") or "").startswith(FORGETTING)
+        found = None if self._daemon_runs and at_work else unfinished(self._layout.models)
+        if found is None:
+            return []
+        place = shell_word(str(self._layout.models / SCRATCH))
+        advice = f"{found.command}; if the model may keep the file after all: rm -r {place}"
+        return [problem("forgetting", found.text, advice)]
 
     def _config(self) -> list[CheckResult]:
         try:
