@@ -136,6 +136,8 @@ def _aligned(table: Sequence[tuple[str, ...]]) -> list[str]:
 
 
 def _remarks(files: "Sequence[CompletedFile]", number: int) -> Iterator[str]:
+    if any(file.rows_trained > file.rows for file in files):
+        yield "(ROWS counts each row as often as it was trained, once in each epoch)"
     if any(map(_is_shared, files)):
         yield f"({SHARED}: other jobs took steps in between, too: training_queue show NAME)"
     if any(file.checkpoint and not file.is_checkpoint_kept for file in files):

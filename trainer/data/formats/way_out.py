@@ -29,7 +29,8 @@ def way_out(row: Mapping[str, Any], known: Sequence[tuple[KeySets, tuple[str, ..
     names = [printable(key, limit=NAME_SHOWN) for key, value in row.items() if isinstance(value, str)]
     question, answer = names if len(names) == len(row) == 2 else ("QUESTION", "ANSWER")
     setting = _as_setting({"prompt": question, "completion": answer})
-    return f"rename the keys, or say in config.json which is which, such as {setting} ({PAGE})"
+    renamed = 'rename the keys, such as to "question" and "answer"'
+    return f"{renamed}, or say in config.json which is which, such as {setting} ({PAGE})"
 
 
 def _as_setting(fields: Mapping[str, str]) -> str:
