@@ -45,6 +45,12 @@ def test_on_a_wide_terminal_a_file_is_one_line():
     ]
 
 
+def test_a_small_loss_is_not_shown_as_none():
+    [_, line] = history_lines([completed(first_loss=0.0104, last_loss=0.0004)], 1, now=NOW)
+
+    assert "0.010 → 0.0004" in line
+
+
 @pytest.mark.parametrize("rows_trained, is_said", [(9, False), (18, True)])
 def test_rows_of_several_epochs_are_said_to_be_counted_in_each(rows_trained, is_said):
     file = completed(rows=9, rows_trained=rows_trained)
