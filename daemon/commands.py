@@ -242,7 +242,7 @@ class Commands:
         if isinstance(state, ShuttingDown) and state.job_id:
             self._answer(request, "too late: the worker is exiting, and the next one continues the file")
         elif shown := self.acts.shown:
-            self._answer(request, f"no file is in training, so there is nothing to skip: {shown[1]}")
+            self._answer(request, f"no file is in training, so there is nothing to skip; {shown[1]}")
         elif isinstance(state, Busy):
             self._supervisor.skip(state.job_id)
             self._accept(request, state.job_id)

@@ -13,6 +13,7 @@ from tests.support import FakeClock, job_for
 from trainer.config.schema import Settings
 from trainer.data.plan import Plan
 from trainer.protocol.files import file_sha256, write_json
+from trainer.protocol.forgetting import ORDER_FILE, SCRATCH, Erased, OrderHeader, write_order
 from trainer.protocol.job import Cursor, Job, Priority
 from trainer.protocol.layout import Layout
 from trainer.protocol.manifest import (
@@ -111,6 +112,16 @@ def cursor_of(job: Job, settings: Settings, *, step: int) -> Cursor:
         rows_trained=step,
         settings=settings.model_dump(mode="json"),
     )
+
+
+def begin_to_forget(layout: Layout, name: str = "leak.jsonl") -> None:
+    """Leave what a forgetting leaves that a stop has ended."""
+    header = OrderHeader(
+        sha256="6335b439f31c77", reason="asked for", newest="step-000000005", base=None, base_branch=0,
+        base_step=0, is_trained=True, settings={}, erased=Erased(names=(name,)),
+    )  # fmt: skip
+    layout.models.mkdir(exist_ok=True)
+    write_order(layout.models / SCRATCH / ORDER_FILE, header, [])
 
 
 def note_jobs(layout: Layout, *known: tuple[Path, Priority]) -> list[Job]:

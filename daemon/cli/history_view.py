@@ -17,6 +17,7 @@ UNKNOWN = "-"
 SHARED = "*"  # behind a change of the validation loss that is not of this file alone
 TITLES = ("ROWS", "STEPS", "TIME", "TOKENS/S", "LOSS", "VALIDATION")
 NUMBERS = TITLES[: TITLES.index("LOSS")]
+SMALL_LOSS = 0.01  # below it, three decimals say nothing
 UNITS = ((86_400.0, "day"), (3_600.0, "hour"), (60.0, "minute"))
 
 
@@ -136,6 +137,8 @@ def _aligned(table: Sequence[tuple[str, ...]]) -> list[str]:
 
 
 def _remarks(files: "Sequence[CompletedFile]", number: int) -> Iterator[str]:
+    if any(file.rows_trained > file.rows for file in files):
+        yield "(ROWS counts each row as often as it was trained, once in each epoch)"
     if any(map(_is_shared, files)):
         yield f"({SHARED}: other jobs took steps in between, too: training_queue show NAME)"
     if any(file.checkpoint and not file.is_checkpoint_kept for file in files):
@@ -165,4 +168,6 @@ def _change(first: float | None, last: float | None) -> str:
 
 
 def _loss(loss: float | None) -> str:
-    return UNKNOWN if loss is None else f"{loss:.3g}" if loss >= 1000 else f"{loss:.3f}"
+    if loss is None:
+        return UNKNOWN
+    return f"{loss:.3g}" if loss >= 1000 else f"{loss:.{4 if loss < SMALL_LOSS else 3}f}"

@@ -113,7 +113,9 @@ def _job_facts(
         return
     taken = f"{job.steps:,} of " if job.total_steps else ""
     steps = taken + num_of(job.total_steps or job.steps, "step")
-    yield "trained", f"{num_of(job.rows_trained, 'row')} in {steps}"
+    recorded = job.steps - job.unrecorded_steps
+    of_fewer = f"; time and loss are of {recorded:,} of them" if job.unrecorded_steps else ""
+    yield "trained", f"{num_of(job.rows_trained, 'row')} in {steps}{of_fewer}"
     speed = f", {job.tokens_per_s:,.0f} tokens/s" if job.tokens_per_s else ""
     yield "time", f"{duration_text(job.seconds)}{speed}"
     first, last = _loss(job.first_loss), _loss(job.last_loss)

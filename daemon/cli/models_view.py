@@ -118,9 +118,19 @@ def version_lines(version: "ModelVersion") -> Iterator[str]:
     for note in version.notes:
         yield f"  note        {printable(note)}"
     since = f"since {record.parent}" if record.parent else "from the base model on"
-    yield f"  {num_of(len(record.trained), 'file')} {since}" + (":" if record.trained else "")
+    jobs = len(record.trained)
+    files = len({file.sha256 for file in record.trained})
+    again = f", in {num_of(jobs, 'job')}" if jobs > files else ""
+    yield f"  {num_of(files, 'file')} {since}{again}" + (":" if record.trained else "")
     for file in record.trained:
-        yield f"    {printable(file.name)}  {steps_text(file.first_step, file.last_step)}, {file.outcome}"
+        steps = steps_text(file.first_step, file.last_step)
+        yield f"    {printable(file.name)}  {_part(file, record.trained)}{steps}, {file.outcome}"
+
+
+def _part(file: "TrainedFile", files: "Sequence[TrainedFile]") -> str:
+    """Return what goes before the steps of a file that was overtaken: some of them are those of others."""
+    is_overtaken = any(file.first_step < other.first_step < file.last_step for other in files)
+    return "some of " if is_overtaken else ""
 
 
 def steps_text(first: int, last: int) -> str:
@@ -148,7 +158,7 @@ def lineage_lines(
         width = min(width, max(20, columns - BESIDE_FILE))
     yield f"{'FILE':{width}}  {'STEPS':>19}  {'ALL ROWS':>8}  OUTCOME     SHA-256"
     for file in files:
-        steps = f"{file.first_step:,} to {file.last_step:,}"
+        steps = f"{_part(file, files)}{file.first_step:,} to {file.last_step:,}"
         name = shortened(printable(file.name), width)
         yield f"{name:{width}}  {steps:>19}  {file.rows:>8,}  {file.outcome:10}  {file.sha256[:12]}"
 

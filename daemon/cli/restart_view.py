@@ -67,7 +67,7 @@ def _file_lines(plan: RestartPlan) -> Iterator[str]:
     if plan.overtaken_by:
         yield f"after one step, the more urgent {plan.overtaken_by} would preempt it"
     if plan.others:
-        yield f"{plan.others:,} more would follow"
+        yield f"{num_of(plan.others, 'more file')} would follow"
 
 
 def _lines_text(numbers: Sequence[int]) -> str:

@@ -18,6 +18,7 @@ from daemon.cli.options import (
     client_of,
     run,
     say,
+    say_problem,
     use_base_dir,
 )
 from daemon.cli.status_view import draw
@@ -90,8 +91,11 @@ def stop(
 ) -> None:
     """Stop the daemon. Returns once the daemon has accepted it; with --now or --wait, once it has exited."""
     until_gone = now or wait is not None
-    answer = client_of(base_dir).stop(reason, now=now, until_gone=until_gone, wait_s=_seconds(wait))
+    client = client_of(base_dir)
+    answer = client.stop(reason, now=now, until_gone=until_gone, wait_s=_seconds(wait))
     _show(answer, as_json)
+    if not as_json and (left := client.forgetting.unfinished(is_stopping=True)):
+        say_problem("note", f"{left.text}: {left.command}")
 
 
 @app.command(

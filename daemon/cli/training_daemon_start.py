@@ -156,8 +156,12 @@ def _show_started(client: Client, started: "Started", as_json: bool) -> None:
         if started.stops_for:
             again = "to start one that goes on: training_daemon start"
             say_problem("note", f"{started.stops_for} was there, so this daemon stops again at once; {again}")
+        if left := client.forgetting.unfinished():
+            say_problem("note", f"{left.text}: {left.command}")
         for fault in client.settings.hidden_faults(started.overrides):
             say_problem("note", fault)
+        if locked := client.settings.locked_fault(started.overrides):
+            say_problem("note", locked)
         for problem in client.settings.unusable_names(client.settings.effective(started.overrides).settings):
             say_problem("note", problem)  # it may be there when the worker needs it, such as on a disk
 

@@ -184,7 +184,7 @@ def unlock(
     base_dir: BaseDir = None,
     as_json: Json = False,
 ) -> None:
-    """Allow a locked setting to change to its value in config.json."""
+    """Allow a locked setting to take its new value."""
     client = client_of(base_dir)
     _ = client.layout  # there is nothing to unlock where no daemon has ever run
     change = client.settings.locked_change(setting)

@@ -12,7 +12,7 @@ from daemon.client.finding import why_never_seen
 from daemon.jobs.forget_orders import forgetting_of, order_to_forget, text_of
 from daemon.jobs.forget_plan import ForgetPlan
 from daemon.jobs.forgetting import CannotForget, UnknownContent
-from daemon.jobs.wishes import NOT_FORGOTTEN, ForgetWish
+from daemon.jobs.wishes import FORGETTING, NOT_FORGOTTEN, ForgetWish, Unfinished, unfinished
 from daemon.ledger.reader import UnreadableLedger
 from daemon.status.reader import read_status
 from trainer.config.loader import load_settings
@@ -71,6 +71,18 @@ class Forgets:
             unsaved_steps=max(0, newest - plan.current_step) if has_worker else 0,
         )
         return self._with_backups(plan)
+
+    def unfinished(self, *, is_stopping: bool = False) -> Unfinished | None:
+        """Return the file that was to be forgotten, and is not, if nobody is at it; None if there is none.
+
+        Args:
+            is_stopping: whoever is at it still is about to leave.
+        """
+        status = read_status(self._layout)
+        is_at_work = str(status.fields.get("status_reason") or "").startswith(FORGETTING)
+        if status.is_running and is_at_work and not is_stopping:
+            return None
+        return unfinished(self._layout.models)
 
     def _with_backups(self, plan: ForgetPlan) -> ForgetPlan:
         try:

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 
 from daemon.client.errors import InvalidSettings, UnreadableHistory, raising
 from daemon.client.named_files import unusable_names
+from daemon.client.starting import overrides_in_force
 from daemon.health.check_result import CheckResult
 from daemon.health.health_check import examine
 from daemon.health.processes import find_workers
@@ -28,6 +29,7 @@ class Health:
             self._layout,
             read_status(self._layout),
             now=time.time(),
+            overrides=overrides_in_force(self._layout),
             unusable_names=lambda settings: list(unusable_names(settings, self._layout.base)),
         )
 

@@ -3,7 +3,7 @@
 import re
 from collections.abc import Iterator
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from pydantic import ValidationError
@@ -31,8 +31,10 @@ from daemon.ledger.job_records import (
     find_job_of,
     is_trained,
     job_ids_named,
+    unrecorded_steps,
 )
 from daemon.status.data_reports import read_report
+from daemon.status.last_known import cursor_in
 from daemon.status.reader import read_status
 from trainer.protocol.data_report import OUTLIERS, DataReport
 from trainer.protocol.files import UnreadableFile, file_sha256, read_json
@@ -84,6 +86,9 @@ class KnownJob(RecordedJob):
     """None if it has taken no step."""
     total_steps: int | None
     """Those of the whole file; None before it was first started."""
+    unrecorded_steps: int
+    """How many of `steps` only the newest checkpoint has, such as those taken after the daemon was killed.
+    The next worker reports them; until then tokens, seconds and losses are without them."""
     every_attempt: tuple[RecordedAttempt, ...]
     """The first one first, also those that it was not charged with."""
     before: Validation | None
@@ -305,8 +310,10 @@ def _known_job(layout: Layout, job: RecordedJob) -> KnownJob:
     is_valued = job.state != "removed" or job.steps
     value = file_value(layout.ledger_file, job.id) if is_valued else None
     checkpoint, is_kept = _checkpoint(layout, job, value)
+    job, unrecorded = _with_unrecorded(layout, job)
     return KnownJob(
         **vars(job),
+        unrecorded_steps=unrecorded,
         tokens_per_s=speed(job.tokens, job.seconds),
         total_steps=_total_steps(events),
         every_attempt=tuple(read_attempts(layout.ledger_file, job.id)),
@@ -319,6 +326,19 @@ def _known_job(layout: Layout, job: RecordedJob) -> KnownJob:
         verdicts=tuple(_gate_notes(layout, job.id)),
         events=tuple(events),
     )
+
+
+def _with_unrecorded(layout: Layout, job: RecordedJob) -> tuple[RecordedJob, int]:
+    """Add the steps that only the newest checkpoint has, and return how many these are.
+
+    A worker whose daemon was killed finishes its step and saves; the next worker reports what it took.
+    """
+    cursor = cursor_in(layout.models, job.id) if job.state in OPEN_STATES else None
+    missing = unrecorded_steps(layout.ledger_file, job.id, until=cursor.step) if cursor else 0
+    if cursor is None or not missing:
+        return job, 0
+    rows_trained = max(job.rows_trained, cursor.rows_trained)
+    return replace(job, steps=job.steps + missing, rows_trained=rows_trained), missing
 
 
 def _reason(layout: Layout, path: Path | None, job: RecordedJob | None, note: Reason | None) -> str | None:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from daemon.client.models_now import DaemonNow, DiskNow
 from daemon.client.queue import Queue
 from daemon.client.version_lines import VersionLine
+from daemon.jobs.wishes import FORGETTING, Unfinished
 from daemon.ledger.crashes import CrashGroup
 from daemon.ledger.evaluation_records import Validation
 from trainer.protocol.places import Outcome
@@ -35,6 +36,7 @@ def next_steps(
     queue: Queue,
     has_checkpoint: bool,
     validation: Validation | None,
+    unfinished: Unfinished | None,
 ) -> Iterator[NextStep]:
     """Yield what to do, the most urgent first; nothing if nothing waits for a person.
 
@@ -42,8 +44,12 @@ def next_steps(
         versions: all of them.
         crashes: those of the period.
         validation: the newest one of the model as it is.
+        unfinished: what the model was to forget, and has not.
     """
     yield from _about_the_daemon(daemon)
+    is_at_work = daemon.life == "running" and (daemon.reason or "").startswith(FORGETTING)
+    if unfinished and not is_at_work:
+        yield NextStep(why=unfinished.text, command=unfinished.command)
     if disk and disk.min_free_bytes is not None and disk.free_bytes < 2 * disk.min_free_bytes:
         free, least = size_text(disk.free_bytes), size_text(disk.min_free_bytes)
         yield NextStep(

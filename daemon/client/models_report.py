@@ -18,6 +18,7 @@ from daemon.client.settings import ClientSettings
 from daemon.client.trash import ended_at, with_present_place
 from daemon.client.version_lines import VersionLine
 from daemon.jobs.listing import find_named
+from daemon.jobs.wishes import unfinished
 from daemon.ledger.branches import RecordedBranch, read_branches
 from daemon.ledger.crashes import CrashGroup
 from daemon.ledger.evaluation_records import Validation
@@ -208,6 +209,7 @@ def models_report(
                 queue=sources.queue,
                 has_checkpoint=(sources.layout.models / POINTER).is_dir(),
                 validation=_newest_validation(sources.history, current),
+                unfinished=unfinished(sources.layout.models),
             )
         ),
     )

@@ -1,9 +1,11 @@
 """What a restart would do: which checkpoint it loads, and at which row of which file it continues."""
 
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 
 from daemon.checkpoints.review import BlockedRestart, Whole
+from daemon.client.starting import overrides_in_force
 from daemon.health.restart_plan import (
     CannotGoOn,
     GoesOn,
@@ -58,7 +60,7 @@ def restart_from(layout: Layout, start: Whole | BlockedRestart | None) -> Restar
         load_settings(layout.config_file)
     except BadConfig as error:
         return ImpossibleRestart("; ".join(map(printable, str(error).splitlines())), CORRECT_CONFIG)
-    if start and (refused := _refused(layout, start.manifest)):
+    if start and (refused := locked_refusal(layout, start.manifest, overrides_in_force(layout))):
         reason, _, advice = refused.partition("; ")
         return ImpossibleRestart(reason, advice)
     return Restart(
@@ -68,10 +70,14 @@ def restart_from(layout: Layout, start: Whole | BlockedRestart | None) -> Restar
     )
 
 
-def _refused(layout: Layout, newest: Manifest) -> str | None:
-    """Return which setting was changed on which the checkpoints depend; None if there is none."""
+def locked_refusal(layout: Layout, newest: Manifest, overrides: Sequence[str]) -> str | None:
+    """Return which setting was changed on which the checkpoints depend; None if there is none.
+
+    Args:
+        overrides: `--set` texts in force.
+    """
     with suppress(BadConfig, OSError):  # which is said of the files
-        settings = load_settings(layout.config_file).settings
+        settings = load_settings(layout.config_file, overrides=overrides).settings
         try:
             permissions = read_permissions(layout.models)
         except UnreadableFile as error:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class LockedChange:
-    """A locked setting that has another value in config.json than in the newest checkpoint."""
+    """A locked setting that has another value in config.json, or by --set, than in the newest checkpoint."""
 
     setting: str
     """Such as data.max_length."""
@@ -90,6 +90,18 @@ class ClientSettings:
             return [f"{fault}; --set hides this, but a daemon without it would not start" for fault in faults]
         return []
 
+    def locked_fault(self, overrides: Sequence[str]) -> str | None:
+        """Return which locked setting has a value that blocks training, and what to do; None if none has.
+
+        Args:
+            overrides: `SECTION.KEY=VALUE` texts.
+        """
+        from daemon.checkpoints.review import newest_whole, review_sizes
+        from daemon.client.restart import locked_refusal
+
+        newest = newest_whole(review_sizes(self._layout.models))
+        return locked_refusal(self._layout, newest.manifest, overrides) if newest else None
+
     def unusable_names(self, settings: "Settings") -> list[str]:
         """Return a sentence for each setting that names a file, a model or a profile which is not there."""
         from daemon.client.named_files import unusable_names
@@ -142,18 +154,19 @@ class ClientSettings:
         Raises:
             CannotUnlock: there is none.
         """
+        from daemon.client.starting import overrides_in_force
         from daemon.settings.unlocking import CannotUnlock as NothingToUnlock
         from daemon.settings.unlocking import find_change, value_text
         from trainer.config.loader import BadConfig
         from trainer.protocol.files import UnreadableFile
 
         with raising(CannotUnlock, NothingToUnlock, BadConfig, UnreadableFile):
-            was, becomes = find_change(self._layout, setting)
+            was, becomes = find_change(self._layout, setting, overrides_in_force(self._layout))
         text = f"{setting}: from {value_text(was)} to {value_text(becomes)}"
         return LockedChange(setting, was, becomes, text)
 
     def unlock(self, change: LockedChange) -> bool:
-        """Allow a locked setting to take its value in config.json; return whether it was not allowed yet.
+        """Allow a locked setting to take the value it has now; return whether it was not allowed yet.
 
         Raises:
             CannotUnlock: what has been allowed so far cannot be read.

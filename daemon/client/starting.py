@@ -115,6 +115,11 @@ def given_overrides(layout: Layout) -> list[str]:
     return [text for text in found if isinstance(text, str)] if isinstance(found, list) else []
 
 
+def overrides_in_force(layout: Layout) -> list[str]:
+    """Return the `--set` texts of the daemon that runs; none if no daemon does."""
+    return [] if read_status(layout).is_gone else given_overrides(layout)
+
+
 def restart_of_service(control_group: str) -> str:
     """Return what restarts the service that a process belongs to.
 

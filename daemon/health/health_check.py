@@ -29,6 +29,7 @@ from daemon.health.processes import (
 from daemon.health.queue_files import check_failed, check_inbox, check_ledger, check_processing
 from daemon.health.tracking import check_tracking
 from daemon.health.trained import check_checkpoints, check_locked
+from daemon.jobs.wishes import FORGETTING, unfinished
 from daemon.status.machine import GpuReader
 from daemon.status.reader import Status
 from trainer.config.loader import BadConfig, load_settings
@@ -36,24 +37,31 @@ from trainer.config.schema import Settings
 from trainer.protocol.checkpoints import FOLDER
 from trainer.protocol.child_process import is_running
 from trainer.protocol.files import UnreadableFile
-from trainer.protocol.layout import Layout
+from trainer.protocol.layout import SCRATCH, Layout
 from trainer.protocol.manifest import Manifest
 from trainer.protocol.permissions import read_permissions
-from trainer.protocol.text import num_of, printable
+from trainer.protocol.text import num_of, printable, shell_word
 
 UnusableNames = Callable[[Settings], Sequence[str]]
 
 
 def examine(
-    layout: Layout, status: Status, *, now: float, unusable_names: UnusableNames = lambda settings: ()
+    layout: Layout,
+    status: Status,
+    *,
+    now: float,
+    overrides: Sequence[str] = (),
+    unusable_names: UnusableNames = lambda settings: (),
 ) -> list[CheckResult]:
     """Return how everything is.
 
     Args:
         now: Unix seconds.
+        overrides: `--set` texts of the daemon that runs.
         unusable_names: returns a sentence for each setting that names what is not there.
     """
-    return Examination(layout, status, now=now, unusable_names=unusable_names).findings()
+    found = Examination(layout, status, now=now, overrides=overrides, unusable_names=unusable_names)
+    return found.findings()
 
 
 class Examination:
@@ -61,13 +69,23 @@ class Examination:
 
     Args:
         now: Unix seconds.
+        overrides: `--set` texts of the daemon that runs.
         unusable_names: returns a sentence for each setting that names what is not there.
     """
 
-    def __init__(self, layout: Layout, status: Status, *, now: float, unusable_names: UnusableNames) -> None:
+    def __init__(
+        self,
+        layout: Layout,
+        status: Status,
+        *,
+        now: float,
+        overrides: Sequence[str],
+        unusable_names: UnusableNames,
+    ) -> None:
         self._layout = layout
         self._status = status
         self._now = now
+        self._overrides = overrides
         self._unusable_names = unusable_names
         self._daemon_runs = self._worker_runs = False
         self._settings: Settings | None = None  # what depends on invalid ones is not judged
@@ -80,6 +98,7 @@ class Examination:
             ("daemon", self._daemon),
             ("worker", self._worker),
             ("control", self._control),
+            ("forgetting", self._forgetting),
             ("folders", partial(check_folders, self._layout, uid=os.geteuid())),
             ("config", self._config),
             ("checkpoints", self._checkpoints),
@@ -123,9 +142,19 @@ class Examination:
         requests = read_requests(self._layout)
         return check_control(requests, self._layout.base, daemon_runs=self._daemon_runs, now=self._now)
 
+    def _forgetting(self) -> list[CheckResult]:
+        at_work = str(self._status.fields.get("status_reason") or "").startswith(FORGETTING)
+        found = None if self._daemon_runs and at_work else unfinished(self._layout.models)
+        if found is None:
+            return []
+        place = shell_word(str(self._layout.models / SCRATCH))
+        advice = f"{found.command}; if the model may keep the file after all: rm -r {place}"
+        return [problem("forgetting", found.text, advice)]
+
     def _config(self) -> list[CheckResult]:
         try:
-            effective = load_settings(self._layout.config_file)
+            load_settings(self._layout.config_file)  # what --set may hide
+            effective = load_settings(self._layout.config_file, overrides=self._overrides)
         except BadConfig as error:
             lines = [printable(line) for line in str(error).splitlines()]
             return [
@@ -152,7 +181,8 @@ class Examination:
         except UnreadableFile as error:
             message, _, advice = printable(str(error)).rpartition("; ")
             return [problem("locked settings", message, advice)]
-        return check_locked(self._newest, self._settings, permissions)
+        given = "config.json and --set have" if self._overrides else "config.json has"
+        return check_locked(self._newest, self._settings, permissions, given=given)
 
     def _disk(self) -> list[CheckResult]:
         folders = {

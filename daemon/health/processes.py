@@ -12,6 +12,7 @@ import psutil
 
 from daemon.control.control_files import Request
 from daemon.health.check_result import CheckResult, ok, problem, warning
+from daemon.jobs.wishes import FORGETTING
 from daemon.status.reader import Status
 from trainer.protocol.text import printable, shell_word
 
@@ -92,6 +93,9 @@ def check_worker(
         return ok(
             "worker", "none is running; a daemon that starts stays paused until training_controller resume"
         )
+    reason = str(status.fields.get("status_reason") or "")
+    if daemon_runs and pid is None and reason.startswith(FORGETTING):
+        return ok("worker", f"none is running before this is over: {printable(reason)}")
     if is_paused and pid is None:
         return ok("worker", "none is running: training is paused until training_controller resume")
     if not daemon_runs or pid is None:

@@ -8,6 +8,7 @@ from daemon.files.identity import identity_of
 from daemon.files.names import TRAINING_SUFFIXES, is_training_file
 from daemon.files.notes import is_users_file
 from daemon.health.check_result import CheckResult, ok, problem, warning
+from daemon.intake.ignored import hint_for
 from daemon.intake.inbox import find_files
 from daemon.ledger.job_records import find_job_of
 from daemon.ledger.reader import UnreadableLedger, newest_moment
@@ -70,7 +71,7 @@ def check_inbox(inbox: Path, *, daemon_runs: bool, now: float) -> list[CheckResu
     """
     unreadable: list[Path] = []
     files = list(find_files(inbox, on_unreadable=unreadable.append))
-    misnamed = [path for path in files if not is_training_file(path.name)]
+    misnamed = sorted(path for path in files if not is_training_file(path.name))
     late = [path for path in files if is_training_file(path.name) and _is_late(path, now)]
     findings = [
         warning("inbox", f"{_shown(path, inbox)}/ cannot be read", "give the daemon's user access to it")
@@ -93,6 +94,10 @@ def _is_late(path: Path, now: float) -> bool:
 
 def _misnamed(misnamed: Sequence[Path], inbox: Path) -> CheckResult:
     more = f" and {len(misnamed) - 1} more" if len(misnamed) > 1 else ""
+    if hint := hint_for(misnamed[0], inbox.parent):
+        message, _, advice = hint.partition("; ")
+        others = "; what the others are: training_queue show NAME" if more else ""
+        return warning("inbox", f"{message}{more and f'; {len(misnamed) - 1} more'}", f"{advice}{others}")
     return warning(
         "inbox",
         f"{_shown(misnamed[0], inbox)}{more}: not accepted as it is; expected names that end in "

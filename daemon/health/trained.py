@@ -61,9 +61,13 @@ def _not_whole(item: Damaged | Unusable, start: Whole | BlockedRestart | None) -
 
 
 def check_locked(
-    manifest: Manifest, settings: Settings, permissions: Sequence[Unlocked]
+    manifest: Manifest, settings: Settings, permissions: Sequence[Unlocked], *, given: str
 ) -> list[CheckResult]:
-    """Compare the settings with those that the newest checkpoint depends on."""
+    """Compare the settings with those that the newest checkpoint depends on.
+
+    Args:
+        given: says where the settings come from, as the beginning of a sentence.
+    """
     allowed, refusals = compare_locked(manifest.locked, settings, permissions)
     findings: list[CheckResult] = []
     for refusal in refusals:
@@ -72,4 +76,4 @@ def check_locked(
     if allowed:
         names = ", ".join(change.setting for change in allowed)
         findings.append(ok("locked settings", f"{names}: changed on purpose"))
-    return findings or [ok("locked settings", "config.json has those of the newest checkpoint")]
+    return findings or [ok("locked settings", f"{given} those of the newest checkpoint")]

@@ -9,10 +9,12 @@ from typing import TYPE_CHECKING
 from trainer.protocol.checkpoints import FOLDER, NoUsableCheckpoint, published, read_manifest
 from trainer.protocol.layout import ORDER_FILE, SCRATCH
 from trainer.protocol.manifest import Branch
+from trainer.protocol.text import printable
 
 if TYPE_CHECKING:
     from daemon.ledger.trained_files import TrainedStretches
 
+SHA256_SHOWN = 12
 NOT_FORGOTTEN = "the model did not forget"
 NOT_MERGED = "the adapter was not merged"
 NOT_GONE_BACK = "the model did not go back"
@@ -40,6 +42,38 @@ class Requeue:
     def wants(self, file: "TrainedStretches") -> bool:
         """Whether a file is trained again."""
         return self.is_wanted and not any(file.is_meant_by(name) for name in self.without)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Unfinished:
+    """A file that the model was to forget, and has not: a stop or a refusal came in between."""
+
+    name: str
+    """Printable."""
+    sha256: str
+
+    @property
+    def text(self) -> str:
+        """What is so, for people."""
+        return f"{self.name} was to be forgotten, and is not; asked again, it continues where it was"
+
+    @property
+    def command(self) -> str:
+        """What asks again; without `--base-dir`."""
+        return f"training_models forget {self.sha256[:SHA256_SHOWN]}"
+
+
+def unfinished(models: Path) -> Unfinished | None:
+    """Return what was begun to be forgotten, and needs somebody to ask again unless it is at work."""
+    if not (models / SCRATCH / ORDER_FILE).exists() or is_published(models):
+        return None
+    from trainer.protocol.forgetting import UnreadableOrder, read_header
+
+    try:
+        header = read_header(models / SCRATCH / ORDER_FILE)
+    except (OSError, UnreadableOrder):
+        return None
+    return Unfinished(name=printable((*header.erased.names, "a file")[0]), sha256=header.sha256)
 
 
 def is_published(models: Path) -> bool:

@@ -38,7 +38,7 @@ CREATE TABLE IF NOT EXISTS jobs (
     attempts INTEGER NOT NULL DEFAULT 0,
     settings TEXT,                 -- JSON; frozen when the job first starts
     reason TEXT,                   -- JSON, as in NAME.reason.json
-    rows_trained INTEGER NOT NULL DEFAULT 0,
+    rows_trained INTEGER NOT NULL DEFAULT 0,  -- this and the next five: once the job has ended
     steps INTEGER NOT NULL DEFAULT 0,
     tokens INTEGER, seconds REAL, first_loss REAL, last_loss REAL,
     began INTEGER,                 -- counts starts; files in processing/ are trained in this order

@@ -68,6 +68,7 @@ class RecordedJob:
     rejected_lines: tuple[int, ...]
     """Numbers of the lines that were rejected, counted from 1, ascending."""
     rows_trained: int
+    """So far. The ledger's table of jobs has this and the next five only once the job has ended."""
     steps: int
     tokens: int
     seconds: float
@@ -118,6 +119,24 @@ def is_trained(path: Path, job_id: str) -> bool:
     with open_read_only(path) as database:
         row = database.execute(f"SELECT {IS_TRAINED} FROM jobs WHERE id = ?", (job_id,)).fetchone()
     return bool(row and row[0])
+
+
+def unrecorded_steps(path: Path, job_id: str, *, until: int) -> int:
+    """Return how many of the first steps of a job that the ledger knows are neither recorded nor left out.
+
+    Args:
+        until: the last of them, counted from 1 in the job.
+    Raises:
+        UnreadableLedger: it cannot be read.
+    """
+    with open_read_only(path) as database:
+        count = "SELECT count(*) FROM steps WHERE job_id = ? AND file_step <= ?"
+        recorded: int = database.execute(count, (job_id, until)).fetchone()[0]
+        row = database.execute("SELECT * FROM jobs WHERE id = ?", (job_id,)).fetchone()
+    columns = row.keys()  # an earlier release left nothing out
+    windows = json.loads(row["left_out"] or "[]") if "left_out" in columns else []
+    left_out = {step for first, last in windows for step in range(first, min(last + 1, until))}
+    return max(0, until - recorded - len(left_out))
 
 
 def read_page_of_jobs(path: Path, *, before: str | None, limit: int, state: str | None) -> list[RecordedJob]:

@@ -1,6 +1,7 @@
 """Which change of a locked setting a person means to allow."""
 
 import json
+from collections.abc import Sequence
 from typing import Any
 
 from daemon.checkpoints.review import newest_whole, review_sizes
@@ -15,9 +16,11 @@ class CannotUnlock(ValueError):
     """There is nothing to allow; the message says why."""
 
 
-def find_change(layout: Layout, setting: str) -> tuple[Any, Any]:
+def find_change(layout: Layout, setting: str, overrides: Sequence[str]) -> tuple[Any, Any]:
     """Return the value of a locked setting in the newest checkpoint, and the one it has now.
 
+    Args:
+        overrides: `--set` texts in force.
     Raises:
         CannotUnlock: there is no checkpoint, it does not lock this setting, or the values are equal.
         BadConfig: the settings are invalid.
@@ -36,10 +39,12 @@ def find_change(layout: Layout, setting: str) -> tuple[Any, Any]:
             f"{setting} decides which tensors a checkpoint has, so it cannot be unlocked; expected one of "
             f"{', '.join(CAN_BE_UNLOCKED)}; use another working directory (--base-dir) for another model"
         )
-    was, becomes = locked[setting], _value(load_settings(layout.config_file).settings, setting)
+    settings = load_settings(layout.config_file, overrides=overrides).settings
+    was, becomes = locked[setting], _value(settings, setting)
     if becomes == was:
         raise CannotUnlock(
-            f"{setting} is {value_text(was)}, as in the newest checkpoint; first change it in config.json"
+            f"{setting} is {value_text(was)}, as in the newest checkpoint; first change it, in config.json "
+            "or with training_daemon restart --set"
         )
     return was, becomes
 

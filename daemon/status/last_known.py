@@ -1,4 +1,4 @@
-"""What the newest checkpoint says, for the status of a daemon that has no worker yet."""
+"""What the newest checkpoint says, for the status of a daemon that has no worker yet and for one file."""
 
 from collections.abc import Callable, Mapping
 from contextlib import suppress
@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from trainer.protocol.checkpoints import FOLDER, POINTER, DamagedCheckpoint, NoUsableCheckpoint, read_manifest
+from trainer.protocol.job import Cursor
 from trainer.protocol.layout import Layout
 from trainer.protocol.status import LastCheckpoint
 from trainer.protocol.text import display_name, printable
@@ -45,3 +46,10 @@ def last_known(models: Path) -> dict[str, Any]:
             "last_checkpoint": LastCheckpoint(path=place, step=progress.global_step, at=manifest.written_at),
         }
     return {}
+
+
+def cursor_in(models: Path, job_id: str) -> Cursor | None:
+    """Return how far the newest checkpoint has an open job; None if it has none of it, or cannot be read."""
+    with suppress(OSError, DamagedCheckpoint, NoUsableCheckpoint):
+        return read_manifest((models / POINTER).resolve(strict=True)).progress.cursors.get(job_id)
+    return None

@@ -249,7 +249,7 @@ def test_a_pause_holds_it_at_the_next_step_and_a_resume_continues_it(trained, he
 
     answer = trained.until(lambda: answer_to(trained, "mine"), "the answer")
     assert skipped == (
-        "no file is in training, so there is nothing to skip: "
+        "no file is in training, so there is nothing to skip; "
         "forgetting b.jsonl: trained again up to step 1 of 3"
     )
     assert (paused, orders, first_answer) == ("paused", 1, None)

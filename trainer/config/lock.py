@@ -94,7 +94,8 @@ def _refusal(name: str, was: Any, now: Any) -> LockedSetting:
     permit = f", or allow it: training_health unlock {name}" if name in CAN_BE_UNLOCKED else ""
     return LockedSetting(
         f"{name} is {_shown(now)}, but the checkpoints in models/ were trained with {_shown(was)}; "
-        f"set it back, or use another working directory (--base-dir){permit}"
+        f"set it back (if it came with --set: training_daemon restart --no-set), or use another working "
+        f"directory (--base-dir){permit}"
     )
 
 

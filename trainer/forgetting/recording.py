@@ -41,7 +41,6 @@ class Recorder:
         self._tell = tell
         self._clock = clock
         self._reported_at = float("-inf")
-        self.steps = 0
         self.problem: str | None = None
         """Why what is trained is not what was trained before."""
         self._file: BinaryIO | None = None
@@ -68,7 +67,6 @@ class Recorder:
                 if name := self._must_complete.get(event.record.job_id):
                     self.problem = f"{printable(name)} cannot be trained again: {event.record.message}"
         if isinstance(event, StepsTaken):
-            self.steps += len(event.steps)
             self._say(event.steps[-1].global_step)
 
     def _write(self, event: StepsTaken | Validated | SuiteScored) -> None:

@@ -82,8 +82,8 @@ def train_again(
     *,
     tell: Callable[[str], None],
     is_cut_short: Callable[[], bool],
-) -> int:
-    """Train all stretches; return how many steps that took in this process.
+) -> None:
+    """Train all stretches, from where an earlier try has left them.
 
     Raises:
         CutShort: asked to end; the scratch folder has a checkpoint.
@@ -123,7 +123,6 @@ def train_again(
             if find_newest(scratch.models / FOLDER).newest is None:  # the base model as it is
                 engine.save(settings.checkpoints).result()
     failpoint("forget.trained")
-    return recorder.steps
 
 
 def _in_its_precision(settings: Settings, models: Path) -> Settings:

@@ -79,9 +79,10 @@ def _forget(layout: Layout, backup_to: str | None, tell: Tell) -> Forgot:
     newest = find_newest(layout.models / FOLDER).newest
     if newest:
         point_to(layout.models, newest.path)  # a kill may have come before that
-    branch, steps = published_branch(newest, scratch), 0
+    branch = published_branch(newest, scratch)
     if branch is None and header.is_trained:
-        branch, steps = _train(layout, newest, scratch, header, tell)
+        newest = _train(layout, newest, scratch, header, tell)
+        branch = newest.manifest.branches[-1]
     tell("erasing what is left of the file")
     unreached = erase(layout, header.sha256, header.erased)
     backups, out_of_reach = forget_in_backups(layout.base, backup_to, header.sha256, tell=tell)
@@ -90,7 +91,7 @@ def _forget(layout: Layout, backup_to: str | None, tell: Tell) -> Forgot:
     scratch.remove()
     return Forgot(
         branch=branch,
-        trained_steps=steps,
+        trained_steps=newest.manifest.progress.global_step - branch.from_step if newest and branch else 0,
         unjudged=header.unjudged,
         removed_backups=backups.removed if backups else (),
         cleaned_backups=backups.cleaned if backups else (),
@@ -109,7 +110,7 @@ def published_branch(newest: Checkpoint | None, scratch: "Scratch") -> Branch | 
 
 def _train(
     layout: Layout, newest: Checkpoint | None, scratch: "Scratch", header: OrderHeader, tell: Tell
-) -> tuple[Branch, int]:
+) -> Checkpoint:
     from trainer.forgetting.retraining import History
     from trainer.forgetting.training import CutShort, NotTheSame, as_trained_here, publish, train_again
 
@@ -122,12 +123,9 @@ def _train(
     items = read_items(scratch.order_file)
     history = History(as_trained_here(item, header.settings) for item in items)
     scratch.prepare(header, history)
-    steps = 0
     if not scratch.is_trained(history):
         try:
-            steps = train_again(
-                scratch, layout.base, header, history, tell=tell, is_cut_short=lambda: is_to_end()
-            )
+            train_again(scratch, layout.base, header, history, tell=tell, is_cut_short=lambda: is_to_end())
         except CutShort as error:
             raise OrderRefused(
                 "asked to stop; what was trained is kept, and continued when you ask again",
@@ -138,8 +136,7 @@ def _train(
         except NotFinite as error:
             raise OrderRefused(f"without the file, {error}", FaultKind.NAN) from error
     tell("everything is trained again")
-    checkpoint = publish(layout.models, scratch, header, history, at=utc_text(time.time()))
-    return checkpoint.manifest.branches[-1], steps
+    return publish(layout.models, scratch, header, history, at=utc_text(time.time()))
 
 
 if __name__ == "__main__":

@@ -24,7 +24,13 @@ def completed(name="chat.jsonl", **fields):
 
 
 LARGE = completed(
-    LONG, rows_trained=1_234_567, steps=77_161, seconds=43_424.0, tokens_per_s=123_456.0, first_loss=12_345.6
+    LONG,
+    rows=1_234_567,
+    rows_trained=1_234_567,
+    steps=77_161,
+    seconds=43_424.0,
+    tokens_per_s=123_456.0,
+    first_loss=12_345.6,
 )
 
 
@@ -37,6 +43,21 @@ def test_on_a_wide_terminal_a_file_is_one_line():
         "FILE     ENDED          ROWS  STEPS  TIME  TOKENS/S  LOSS           VALIDATION     CHECKPOINT",
         "a.jsonl  2 minutes ago     9      2  0:07    10,270  4.417 → 1.870  2.310 → 2.290  step-000000002",
     ]
+
+
+def test_a_small_loss_is_not_shown_as_none():
+    [_, line] = history_lines([completed(first_loss=0.0104, last_loss=0.0004)], 1, now=NOW)
+
+    assert "0.010 → 0.0004" in line
+
+
+@pytest.mark.parametrize("rows_trained, is_said", [(9, False), (18, True)])
+def test_rows_of_several_epochs_are_said_to_be_counted_in_each(rows_trained, is_said):
+    file = completed(rows=9, rows_trained=rows_trained)
+
+    lines = list(history_lines([file], 1, now=NOW))
+
+    assert ("(ROWS counts each row as often as it was trained, once in each epoch)" in lines) == is_said
 
 
 @pytest.mark.parametrize("files", [[completed()], [LARGE], [completed(), LARGE]])

@@ -28,7 +28,7 @@ JOB = KnownJob(
     rows=3_000,
     rejected_lines=(3, 5), rows_trained=3_000, steps=188, tokens=71_890, seconds=7.0, first_loss=4.4169,
     last_loss=None, accepted_at=AT, started_at=AT, finished_at=AT, attempts=1, format="messages", reason=None,
-    tokens_per_s=10_270.0, total_steps=188,
+    tokens_per_s=10_270.0, total_steps=188, unrecorded_steps=0,
     every_attempt=(
         RecordedAttempt(number=1, started_at=AT, ended_at=AT, verdict="crash", message="it crashed"),
         RecordedAttempt(number=2, started_at=AT, ended_at=None, verdict=None, message=None),
@@ -81,6 +81,14 @@ def test_each_fact_has_a_line():
     assert [fact for fact in facts if fact not in lines] == []
     validation = "2.3100 (step 0) before, 2.2900 (step 188) after: 0.0200 lower"
     assert f"  validation    {validation}; other jobs took 3 steps in between" in lines
+
+
+def test_steps_that_no_daemon_has_recorded_yet_are_told_from_those_that_were_measured():
+    job = replace(JOB, state="processing", steps=31, unrecorded_steps=2)
+
+    lines = list(known_file_lines(replace(FILE, job=job)))
+
+    assert "  trained       3,000 rows in 31 of 188 steps; time and loss are of 29 of them" in lines
 
 
 def test_losses_of_different_weights_are_named_and_not_compared():

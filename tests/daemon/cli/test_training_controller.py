@@ -22,6 +22,7 @@ from daemon.status.board import StatusBoard
 from daemon.status.last_known import last_known
 from daemon.status.reader import SILENT_AFTER_S, read_status
 from tests.daemon.cli.runner import runner_of
+from tests.health import begin_to_forget
 from tests.health import publish as publish_checkpoint
 from tests.support import eventually, rows, write_jsonl
 from trainer.protocol.places import Outcome
@@ -56,6 +57,19 @@ def answering_daemon(layout, board, result="paused"):
     thread = threading.Thread(target=obey)
     thread.start()
     return thread
+
+
+def test_a_stop_says_that_a_file_is_not_forgotten(layout):
+    begin_to_forget(layout)
+    thread = answering_daemon(layout, publish(layout), result="stopping")
+
+    shown = run(layout, "stop")
+
+    thread.join()
+    assert shown.stderr == (
+        "note: leak.jsonl was to be forgotten, and is not; asked again, it continues where it was: "
+        "training_models forget 6335b439f31c\n"
+    )
 
 
 @pytest.mark.parametrize("command", ["pause", "resume", "skip"])

@@ -9,6 +9,7 @@ from typer.testing import CliRunner
 from daemon.cli import training_queue
 from daemon.cli.training_daemon import app
 from daemon.client import Client, advice, starting
+from tests.health import publish
 from tests.support import PATIENCE_S, eventually, rows, write_jsonl
 
 pytestmark = pytest.mark.long
@@ -119,6 +120,17 @@ def test_a_restart_names_what_is_wrong_in_the_settings_and_hidden(tmp_path, stop
     assert "the daemon is ready (pid " in shown.stdout
     assert shown.stderr.startswith("note: config.json: training.epochs is 0; expected ")
     assert shown.stderr.endswith("; --set hides this, but a daemon without it would not start\n")
+
+
+def test_a_restart_has_a_note_if_a_locked_setting_is_overridden(tmp_path, stopped_at_the_end):
+    run("init", tmp_path / "work")
+    publish(Client(tmp_path / "work").layout, 1, locked={"data.max_length": 512})
+
+    shown = run("start", "--base-dir", tmp_path / "work", "--set", "data.max_length=1024")
+
+    assert (
+        "note: data.max_length is 1024, but the checkpoints in models/ were trained with 512" in shown.stderr
+    )
 
 
 def test_a_start_says_so_if_the_daemon_stops_for_what_was_there(tmp_path, stopped_at_the_end):

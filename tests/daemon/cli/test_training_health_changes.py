@@ -91,6 +91,25 @@ def test_unlock_says_how_to_continue_only_where_a_daemon_is_blocked(layout, stat
     assert shown == f"data.max_length: from 512 to 1024: allowed{more}\n"
 
 
+def test_unlock_allows_what_the_daemon_that_runs_was_given_with_set(layout):
+    publish(layout, 1, locked={"data.max_length": 2048})
+    write_json(layout.process_file, {"overrides": ["data.max_length=1024"]}, durable=False)
+    without = run(layout, "unlock", "data.max_length", "--yes")
+    StatusBoard(layout.status_file, daemon_pid=os.getpid()).publish()
+
+    blocked = run(layout, "check").stdout
+    restart = run(layout, "verify").stdout
+    allowed = run(layout, "unlock", "data.max_length", "--yes").stdout
+    well = run(layout, "check").stdout
+
+    assert "in config.json or with training_daemon restart --set" in str(without.exception)
+    for shown in (blocked, restart):
+        assert "data.max_length is 1024, but the checkpoints in models/ were trained with 2048" in shown
+        assert "--no-set" in shown
+    assert allowed == "data.max_length: from 2048 to 1024: allowed\n"
+    assert "data.max_length: changed on purpose" in well
+
+
 def test_unlock_is_refused_without_a_checkpoint(layout):
     result = run(layout, "unlock", "data.max_length", "--yes")
 

@@ -177,10 +177,18 @@ def test_a_lineage_says_of_each_file_how_it_ended_and_how_many_rows_it_has_in_al
     heading, *files = run(trained, "lineage", "v001").stdout.splitlines()
 
     assert heading.split() == ["FILE", "STEPS", "ALL", "ROWS", "OUTCOME", "SHA-256"]
-    assert [line.split()[:6] for line in files] == [
-        ["chat.jsonl", "1", "to", "5", "9", "processing"],
+    assert [line.split()[:-1] for line in files] == [
+        ["chat.jsonl", "some", "of", "1", "to", "5", "9", "processing"],
         ["urgent.jsonl", "4", "to", "4", "9", "processing"],
     ]
+
+
+def test_a_version_says_that_steps_between_those_of_a_file_are_those_of_another(trained):
+    run(trained, "create")
+
+    shown = run(trained, "show", "v001").stdout
+
+    assert "  2 files from the base model on:\n    chat.jsonl  some of steps 1 to 5, processing\n" in shown
 
 
 @pytest.mark.parametrize("name", ["urgent.jsonl", "queue/recently_completed/urgent.jsonl", "2" * 12])

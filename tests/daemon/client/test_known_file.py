@@ -13,8 +13,11 @@ from daemon.status.board import StatusBoard
 from daemon.status.data_reports import write_report
 from tests.daemon.cli.test_training_data_report import report
 from tests.daemon.client.test_history import add_event, add_steps
+from tests.health import cursor_of, publish
 from tests.support import job_for, rows, write_jsonl
-from trainer.protocol.job import FaultKind, JobRecord, Outcome, Priority, Reason
+from trainer.config.schema import Settings
+from trainer.protocol.job import FaultKind, JobRecord, Outcome, Priority, Reason, Window
+from trainer.protocol.manifest import Progress
 from trainer.protocol.messages import Validated
 
 JOB = "20260101-000000-000001"
@@ -182,6 +185,32 @@ def test_a_job_has_its_steps_losses_attempts_events_and_checkpoint(client, ledge
     assert (job.attempts, job.every_attempt[0].message) == (1, "it crashed")
     assert [event.kind for event in job.events] == ["started", "trained"]
     assert job.checkpoint is None  # it is not completed
+
+
+def test_steps_that_only_the_newest_checkpoint_has_count_as_trained(client, ledger, layout):
+    put(layout, ledger, state="processing")
+    add_steps(ledger, [3.0, 2.0, 1.0], job_id=JOB, file_step=2)
+    ledger.leave_out(JOB, Window(first=0, last=0))
+    ledger.commit()
+    job = job_for(layout.processing / "chat.jsonl", id=JOB)
+    cursor = cursor_of(job, Settings(), step=6).model_copy(update={"rows_trained": 5})
+    publish(layout, 1, progress=Progress(global_step=9, cursors={JOB: cursor}))
+
+    job = client.history.file("chat.jsonl").job
+
+    assert (job.steps, job.rows_trained, job.unrecorded_steps) == (5, 5, 2)  # of 6, one was left out
+    assert (job.tokens, job.last_loss) == (30, 1.0)
+
+
+def test_steps_after_the_newest_checkpoint_are_those_of_the_ledger(client, ledger, layout):
+    put(layout, ledger, state="processing")
+    add_steps(ledger, [3.0, 2.0, 1.0], job_id=JOB)
+    cursor = cursor_of(job_for(layout.processing / "chat.jsonl", id=JOB), Settings(), step=2)
+    publish(layout, 1, progress=Progress(global_step=2, cursors={JOB: cursor}))
+
+    job = client.history.file("chat.jsonl").job
+
+    assert (job.steps, job.rows_trained, job.unrecorded_steps) == (3, 3, 0)
 
 
 def test_a_completed_job_names_its_checkpoint(client, ledger, layout):

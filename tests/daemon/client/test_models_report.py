@@ -13,7 +13,7 @@ from daemon.client.trash import trash_folders
 from daemon.disk import DiskKeeper
 from tests.daemon.client.eventful import EVIL, HOUR, NOW, Life, eventful_day
 from tests.daemon.ledger.entries import step
-from tests.health import damage, tree
+from tests.health import begin_to_forget, damage, tree
 from tests.support import FakeClock, eventually
 from trainer.config.schema import Settings
 from trainer.protocol.disk import Place, Usage
@@ -321,6 +321,12 @@ def test_what_to_do_next_is_true_now(client, life):
     client.models.create()
 
     assert commands(report(client, life)) == ["training_daemon start"]
+
+
+def test_a_file_that_was_to_be_forgotten_and_is_not_comes_next(client, life):
+    begin_to_forget(life.layout)
+
+    assert commands(report(client, life))[1] == "training_models forget 6335b439f31c"
 
 
 @pytest.mark.parametrize("weights, is_offered", [("last", True), ("average", False)])

@@ -4,6 +4,7 @@ import os
 import sqlite3
 import subprocess
 import sys
+import zipfile
 
 import pytest
 from filelock import FileLock
@@ -30,7 +31,7 @@ from daemon.health.processes import (
 from daemon.health.queue_files import TAKEN_WITHIN_S, check_inbox, check_ledger, check_processing
 from daemon.ledger.ledger import Ledger
 from daemon.status.reader import Status
-from tests.health import NOW, found, level
+from tests.health import NOW, begin_to_forget, found, level
 from tests.support import FakeClock, job_for, rows, write_jsonl
 from trainer.protocol.status import Gpu
 from trainer.protocol.text import utc_text
@@ -329,6 +330,31 @@ def test_a_file_must_be_taken_in_within_a_day(layout, age_s, expected):
     assert finding.level is expected
 
 
+def test_a_file_that_was_to_be_forgotten_and_is_not_is_a_problem_until_somebody_asks_again(layout):
+    begin_to_forget(layout)
+
+    [finding] = found(layout, "forgetting")
+
+    assert finding.level is Severity.PROBLEM
+    assert finding.message == (
+        "leak.jsonl was to be forgotten, and is not; asked again, it continues where it was"
+    )
+    assert finding.advice == (
+        "training_models forget 6335b439f31c; if the model may keep the file after all: "
+        f"rm -r {layout.models}/.forget"
+    )
+
+
+def test_while_a_file_is_forgotten_no_worker_is_promised():
+    forgetting = status("running", status="training", status_reason="forgetting leak.jsonl: step 3 of 9")
+
+    finding = check_worker(
+        forgetting, daemon_runs=True, lock_is_held=True, worker_pids=[], is_alive=False, is_paused=False
+    )
+
+    assert finding.message == "none is running before this is over: forgetting leak.jsonl: step 3 of 9"
+
+
 def test_a_file_whose_name_is_not_for_training_is_reported_at_once(layout):
     for name in ("table.csv", "chat.jsonl", "chat.jsonl.part", ".chat.jsonl"):
         (layout.inbox / name).touch()
@@ -340,6 +366,19 @@ def test_a_file_whose_name_is_not_for_training_is_reported_at_once(layout):
     assert finding.message.startswith(
         "inbox/table.csv: not accepted as it is; expected names that end in .jsonl, "
     )
+
+
+def test_a_file_in_the_inbox_that_can_be_recognised_has_advice_of_its_own(layout):
+    with zipfile.ZipFile(layout.inbox / "a.docx", "w") as archive:
+        archive.writestr("word/document.xml", "<w/>")
+    (layout.inbox / "b.csv").touch()
+
+    [finding] = check_inbox(layout.inbox, daemon_runs=False, now=NOW)
+
+    what = "it is a text document (Word or OpenDocument), not JSON Lines"
+    assert finding.message == f"inbox/a.docx: {what}; 1 more"
+    assert finding.advice.startswith(f"write the text of {layout.inbox}/a.docx into a table")
+    assert "training_queue add" not in finding.advice
 
 
 def test_a_hostile_name_in_the_inbox_is_shown_harmlessly(layout):

@@ -12,7 +12,9 @@ from trainer.data.reading.rows import BadRow
 
 NO_FORMAT = (
     'expected "messages" or "conversations" or "instruction" with "output" or "response" or "prompt" with '
-    '"completion" or "response" or "conversation" or "text"; data.fields can give them other names'
+    '"completion" or "response" or "conversation" or "text"; rename the keys, such as to '
+    '"question" and "answer", or say in config.json which is which, such as {"data": {"fields": '
+    '{"prompt": "QUESTION", "completion": "ANSWER"}}} (docs/data/formats.md)'
 )
 NO_OBJECT = 'expected an object, such as {"messages": [...]}'
 ANSWER = {"role": "assistant", "content": "b"}

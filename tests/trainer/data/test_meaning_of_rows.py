@@ -372,7 +372,8 @@ def test_the_reason_why_a_file_fails_names_the_key_and_the_way_out_once(tmp_path
 WAYS_OUT: list[tuple[dict[str, Any], str]] = [
     (
         {"Question": "q", "Complex_CoT": "So, well.", "Response": "a"},
-        'keys are told apart by case; set data.fields to {"prompt": "Question", "completion": "Response"}',
+        'keys are told apart by case; say in config.json which is which: {"data": {"fields": {"prompt": '
+        '"Question", "completion": "Response"}}}',
     ),
     ({"Instruction": "i", "Output": "o"}, '{"instruction": "Instruction", "output": "Output"}'),
     ({"Text": "t"}, '{"text": "Text"}'),
@@ -387,9 +388,13 @@ WAYS_OUT: list[tuple[dict[str, Any], str]] = [
         "it looks like a whole table by columns",
     ),
     ({"prompt": ["p", "q"], "completion": ["a", "b"]}, 'to_json(FILE, orient="records", lines=True)'),
-    ({"frage": "f", "antwort": "a"}, "data.fields can give them other names"),
-    ({"question": "q", "answers": {"text": ["a"]}}, "data.fields can give them other names"),
-    ({"data": [{"title": "t"}], "rows": [1], "train": []}, "data.fields can give them other names"),
+    (
+        {"frage": "f", "antwort": "a"},
+        'which is which, such as {"data": {"fields": {"prompt": "frage", "completion": "antwort"}}} '
+        "(docs/data/formats.md)",
+    ),
+    ({"question": "q", "answers": {"text": ["a"]}}, '{"prompt": "QUESTION", "completion": "ANSWER"}'),
+    ({"data": [{"title": "t"}], "rows": [1], "train": []}, '{"prompt": "QUESTION", "completion": "ANSWER"}'),
 ]
 
 

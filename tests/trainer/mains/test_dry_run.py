@@ -115,7 +115,9 @@ def test_what_the_check_of_its_rows_warns_of_is_told(tmp_path, base_dir, tiny_fo
 
     planned = plan(base_dir, file, settings_with(tiny_folder, training=RATES))
 
-    assert planned.notices[0].startswith("5 of 10 rows (50 %, limit 1 %) are exact copies of earlier ones")
+    assert planned.notices[0].startswith(
+        "5 of 10 rows (50 %, a warning above 1 %) are exact copies of earlier ones"
+    )
 
 
 def test_an_admitted_file_with_nothing_to_train_has_no_plan(tmp_path, base_dir, tiny_folder):

@@ -294,7 +294,8 @@ def _of_duplicates(lines: Sequence[int], num_rows: int) -> Iterator[Finding]:
 def _finding(rule: str, tally: Tally, what: str, *, of: int, kind: str, limit: float, over: Level) -> Finding:
     share = tally.rows / of
     level: Level = over if share > limit else "note"
-    message = f"{tally.rows:,} of {of:,} {kind} ({_percent(share)}, limit {_percent(limit)}) {what}"
+    bound = f"limit {_percent(limit)}" if over == "block" else f"a warning above {_percent(limit)}"
+    message = f"{tally.rows:,} of {of:,} {kind} ({_percent(share)}, {bound}) {what}"
     if tally.lines:
         more = ", …" if tally.rows > len(tally.lines) else ""
         kind_of_place = "line" if tally.rows == 1 else "lines"

@@ -11,7 +11,7 @@ HOLD_ROWS = (
     *("data", "dataset", "rows", "row", "records", "items", "examples", "samples", "body"),
     *("train", "test", "validation"),
 )
-CAN_BE_RENAMED = "data.fields can give them other names"
+PAGE = "docs/data/formats.md"
 
 KeySets = Sequence[tuple[str, ...]]
 
@@ -25,8 +25,17 @@ def way_out(row: Mapping[str, Any], known: Sequence[tuple[KeySets, tuple[str, ..
     if path := _path_to_rows(row, known):
         return f"if the rows are inside, write one per line, such as with: jq -c '{path}' FILE"
     if fields := _in_other_case(row, known):
-        return f"keys are told apart by case; set data.fields to {json.dumps(fields, ensure_ascii=False)}"
-    return CAN_BE_RENAMED
+        return f"keys are told apart by case; say in config.json which is which: {_as_setting(fields)}"
+    names = [printable(key, limit=NAME_SHOWN) for key, value in row.items() if isinstance(value, str)]
+    question, answer = names if len(names) == len(row) == 2 else ("QUESTION", "ANSWER")
+    setting = _as_setting({"prompt": question, "completion": answer})
+    renamed = 'rename the keys, such as to "question" and "answer"'
+    return f"{renamed}, or say in config.json which is which, such as {setting} ({PAGE})"
+
+
+def _as_setting(fields: Mapping[str, str]) -> str:
+    """Return `data.fields` as it stands in config.json."""
+    return json.dumps({"data": {"fields": fields}}, ensure_ascii=False)
 
 
 def columns_instead_of_rows(row: Mapping[str, Any]) -> str:

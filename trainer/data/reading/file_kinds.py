@@ -40,6 +40,7 @@ class FileKind(Enum):
     ARROW_FILE = "an Arrow file"
     ARROW_STREAM = "an Arrow stream, as the library datasets saves it"
     SQLITE = "an SQLite database"
+    DOCUMENT = "a text document (Word or OpenDocument)"
     ZIP = "a ZIP archive or an Excel file"
     TAR = "a tar archive"
     XZ = "an xz archive"
@@ -72,6 +73,10 @@ MAGIC: dict[bytes, FileKind] = {
     b"\x28\xb5\x2f\xfd": FileKind.PACKED_TWICE,
     b"version https://git-lfs.github.com/spec/": FileKind.LFS_POINTER,
 }
+# Its parts have headers with their names; what is not among the first ones is known as an archive
+DOCUMENT_IN_ZIP = re.compile(
+    rb"PK\x03\x04.{26}(?:word/|mimetypeapplication/vnd\.oasis\.opendocument\.text)", re.DOTALL
+)
 TAR_MAGIC_AT = 257
 ARROW_STREAM_MARK = b"\xff\xff\xff\xff"  # then the length of the schema
 MAX_ARROW_SCHEMA_BYTES = 1 << 26
@@ -79,6 +84,8 @@ MAX_ARROW_SCHEMA_BYTES = 1 << 26
 WAYS_OUT = {
     FileKind.SQLITE: "databases are not converted; export the table that you mean: "
     "sqlite3 -header -csv {file} 'SELECT * FROM NAME' > NAME.csv",
+    FileKind.DOCUMENT: "write the text of {file} into a table, a row for each example, and save that as CSV; "
+    "docs/data/formats.md shows the columns",
     FileKind.ZIP: "unpack it: unzip {file}; if it is an Excel file, save its table as CSV",
     FileKind.TAR: "unpack it: tar -xf {file}",
     FileKind.XZ: "unpack it: xz -dc {file} > NAME.jsonl",
@@ -131,7 +138,7 @@ def kind_of(start: bytes) -> FileKind | None:
 def _binary_kind(start: bytes) -> FileKind | None:
     for magic, kind in MAGIC.items():
         if start.startswith(magic):
-            return kind
+            return FileKind.DOCUMENT if DOCUMENT_IN_ZIP.search(start) else kind
     if start[TAR_MAGIC_AT:].startswith(b"ustar"):
         return FileKind.TAR
     schema_bytes = int.from_bytes(start[4:8], "little")

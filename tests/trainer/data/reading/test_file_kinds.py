@@ -33,10 +33,11 @@ def a_tar():
     return out.getvalue()
 
 
-def a_zip():
+def a_zip(*names, content="{}"):
     out = io.BytesIO()
     with zipfile.ZipFile(out, "w") as archive:
-        archive.writestr("a.jsonl", "{}")
+        for name in names or ["a.jsonl"]:
+            archive.writestr(name, content)
     return out.getvalue()
 
 
@@ -99,6 +100,12 @@ def by_content():
         "CSV with an index": (b",prompt,completion\n0,a,b\n", FileKind.CSV),
         "CSV with an index by name": (b"Unnamed: 0,prompt\n0,a\n", FileKind.CSV),
         "ZIP": (a_zip(), FileKind.ZIP),
+        "Excel": (a_zip("[Content_Types].xml", "_rels/.rels", "xl/workbook.xml"), FileKind.ZIP),
+        "Word": (a_zip("[Content_Types].xml", "_rels/.rels", "word/document.xml"), FileKind.DOCUMENT),
+        "OpenDocument": (
+            a_zip("mimetype", content="application/vnd.oasis.opendocument.text"),
+            FileKind.DOCUMENT,
+        ),
         "packed twice": (gzip.compress(b"{}"), FileKind.PACKED_TWICE),
         "pointer": (b"version https://git-lfs.github.com/spec/v1\noid sha256:7\n", FileKind.LFS_POINTER),
         "web page": (b"\n<!DOCTYPE html>\n<html>", FileKind.HTML),
