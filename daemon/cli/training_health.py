@@ -152,11 +152,7 @@ def crashes(
 # ---- diagnose
 
 
-@app.command(
-    epilog="Examples:\n\n\b\n"
-    "  training_health diagnose\n"
-    "  training_health diagnose --json | jq '.findings[].changes'"
-)
+@app.command(epilog="Examples:\n\n\b\n  training_health diagnose\n  training_health diagnose --json")
 def diagnose(base_dir: BaseDir = None, as_json: Json = False) -> None:
     """Say what ails the training so far, such as overfitting. Exit code 1 if there is something."""
     diagnosis = client_of(base_dir).health.diagnose()

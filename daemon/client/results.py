@@ -53,6 +53,7 @@ from daemon.jobs.consolidation import ConsolidationPlan
 from daemon.jobs.forget_plan import ForgetPlan
 from daemon.jobs.going_back import AffectedFile
 from daemon.jobs.listing import FinishedFile, QueuedFile
+from daemon.jobs.wishes import Unfinished
 from daemon.ledger.answer_records import AnswerStretch, PreviewAnswer, PromptHistory, QuestionHistory
 from daemon.ledger.attempts import RecordedAttempt
 from daemon.ledger.branches import RecordedBranch
@@ -208,6 +209,7 @@ __all__ = [
     "TrainedFile",
     "TrainedInSteps",
     "TrainedRows",
+    "Unfinished",
     "UnreadableVersion",
     "Unusable",
     "UploadSink",

@@ -28,7 +28,10 @@ def said(monkeypatch, capsys, line):
     "line, words",
     [
         ("training_controller stauts", 'unknown command "stauts"; did you mean training_controller status?'),
-        ("training_daemon stop", 'unknown command "stop"; did you mean training_controller stop?'),
+        (
+            "training_daemon stop",
+            'unknown command "stop"; did you mean training_controller stop or training_monitor stop?',
+        ),
         ("training queue lst", 'unknown command "lst"; did you mean training queue list?'),
         (
             "training report",
