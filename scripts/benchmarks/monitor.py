@@ -13,7 +13,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -36,7 +36,7 @@ MANY_STEPS = 1_000_000
 PAGES = 3
 STEPS_PER_S = 5
 ADDRESSES = ("/api/status", "/api/health", "/api/settings", "/api/curves/loss?points=2000", "/metrics")
-TRACKERS = [{"kind": "tensorboard"}]
+TRACKERS: dict[str, Any] = {"tensorboard": {}}
 
 
 def main() -> None:
@@ -152,9 +152,13 @@ def _stream(layout: Layout, monitor: MonitorNow) -> Iterator[None]:
     connection = http.client.HTTPConnection("127.0.0.1", monitor.port)
     connection.request("GET", "/api/stream", headers=_headers(layout))
     answer = connection.getresponse()
-    thread = threading.Thread(
-        target=lambda: [None for _ in iter(lambda: answer.read1(65536), b"")], daemon=True
-    )
+
+    def take() -> None:
+        with suppress(http.client.HTTPException, OSError):  # until it is ended
+            while answer.read1(65536):
+                pass
+
+    thread = threading.Thread(target=take, daemon=True)
     thread.start()
     try:
         yield
@@ -180,7 +184,7 @@ def _first_picture(layout: Layout, *, steps: int) -> list[list[Cell]]:
     _write_status(layout, steps)
     with _served(layout) as (monitor, ask):
         started = time.perf_counter()
-        points = len(json.loads(ask("/api/curves/loss?points=2000"))["points"])
+        points = len(json.loads(ask("/api/curves/loss?points=2000"))["x"])
         first = time.perf_counter() - started
         started = time.perf_counter()
         ask("/api/curves/loss?points=2000")
@@ -188,7 +192,7 @@ def _first_picture(layout: Layout, *, steps: int) -> list[list[Cell]]:
         shown, visible = _in_a_browser(layout, monitor, steps)
     return [
         [f"loss curve of {steps:,} steps, first time ({points:,} points, s)", first, 1.5],
-        ["the same again (s)", again, None],
+        ["the same again (s)", again, ""],
         ["page in Chromium until the curve is drawn (s)", shown, 1.5],
         ["a change of the status until it is visible (s)", visible, 1],
     ]
