@@ -6,17 +6,11 @@ It stands back for whatever trains. By policy, it hashes nothing: the manifest o
 hashes.
 """
 
-import json
-import os
-import signal
-import sys
 from contextlib import suppress
 from pathlib import Path
-from typing import NoReturn
-
-from pydantic import BaseModel
 
 from daemon.client import Client, ClientError
+from daemon.mains.one_order import serve
 from trainer.protocol.checkpoints import (
     FOLDER,
     DamagedCheckpoint,
@@ -24,13 +18,10 @@ from trainer.protocol.checkpoints import (
     published,
     read_manifest,
 )
-from trainer.protocol.child_process import die_with
 from trainer.protocol.job import FaultKind
-from trainer.protocol.layout import PRIVATE_UMASK, Layout
+from trainer.protocol.layout import Layout
 from trainer.protocol.new_version import NewVersion, NewVersionOrder
-from trainer.protocol.one_shot import OrderRefused, as_json
-
-NICENESS = 19
+from trainer.protocol.one_shot import OrderRefused
 
 
 def carry_out(order: NewVersionOrder) -> NewVersion:
@@ -73,22 +64,5 @@ def last_written_before(models: Path, at: str) -> str:
     return name
 
 
-def main() -> NoReturn:
-    """Read the order, carry it out, and write the answer."""
-    os.umask(PRIVATE_UMASK)
-    order = NewVersionOrder.model_validate(json.load(sys.stdin.buffer))
-    if order.parent_pid is not None:
-        die_with(order.parent_pid, signal.SIGKILL)
-    os.nice(NICENESS)
-    answer: BaseModel
-    try:
-        answer, exit_code = carry_out(order), 0
-    except OrderRefused as refused:
-        answer, exit_code = refused.as_message, refused.exit_code
-    sys.stdout.buffer.write(as_json(answer))
-    sys.stdout.flush()
-    sys.exit(exit_code)
-
-
 if __name__ == "__main__":
-    main()
+    serve(NewVersionOrder, carry_out)
